@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|tasks|runs|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, state, tasks, runs, upgrade or flakes}
+which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, replay, state, tasks, runs, heartbeats, tunnels, placement, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -137,6 +137,12 @@ case $which in
             run_tests --workspace -j 1 \
             -E '(package(reconciliation) & test(a_month_with)) | (package(journeys) & test(a_stored_month_with))'
         ;;
+    replay)
+        export TIDEGATE_REPLAY_CANDIDATES=${TIDEGATE_REPLAY_CANDIDATES:-1000}
+        build_tests -p replay --cargo-profile make-run
+        prove "$TIDEGATE_REPLAY_CANDIDATES made-up candidates whose truth is known, judged by the gates of replays" \
+            run_tests -p replay --cargo-profile make-run --no-capture -E 'test(the_gates_let_hardly)'
+        ;;
     state)
         export TIDEGATE_STATE_EVENTS=${TIDEGATE_STATE_EVENTS:-10000}
         build_all
@@ -158,6 +164,25 @@ case $which in
         fast_build
         prove "what a run costs beside a chat request, $TIDEGATE_QUEUED of each" \
             run_tests --workspace -j 1 --no-capture -E 'package(journeys) & test(a_run_that_is_waited_for)'
+        ;;
+    heartbeats)
+        export TIDEGATE_NODES=${TIDEGATE_NODES:-10000}
+        build_all
+        fast_build
+        prove "the heartbeats of $TIDEGATE_NODES nodes" journeys 'test(/^heartbeats::/)'
+        ;;
+    placement)
+        export TIDEGATE_PLACEMENT_NODES=${TIDEGATE_PLACEMENT_NODES:-200} TIDEGATE_PLACEMENT_SECS=${TIDEGATE_PLACEMENT_SECS:-900}
+        export TIDEGATE_PLACEMENT_SVG=$PWD/docs/proofs/placement.svg
+        build_tests -p placement --cargo-profile make-run
+        prove "$TIDEGATE_PLACEMENT_NODES simulated nodes, $TIDEGATE_PLACEMENT_SECS s of conversations, placed in four ways" \
+            run_tests -p placement --cargo-profile make-run --no-capture -j 1 -E 'test(placement_by_expected_time)'
+        ;;
+    tunnels)
+        export TIDEGATE_TUNNELLED=${TIDEGATE_TUNNELLED:-5000}
+        build_all
+        fast_build
+        prove "$TIDEGATE_TUNNELLED requests through a tunnel, beside as many to the node's address" journeys 'test(/^tunnel_figures::/)'
         ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
@@ -197,7 +222,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|tasks|runs|upgrade|flakes" >&2
+        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|upgrade|flakes" >&2
         exit 2
         ;;
 esac

@@ -33,6 +33,8 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
     echo 'create_main_cluster = false' | as_root tee -a /etc/postgresql-common/createcluster.conf >/dev/null
     packages postgresql
 fi
+# The server that workers are started on over SSH.
+[ -x /usr/sbin/sshd ] || packages openssh-server openssh-client
 # The browser that walks through the console.
 command -v chromium >/dev/null || packages chromium
 # What counts the instructions of a request.

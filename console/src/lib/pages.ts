@@ -53,6 +53,7 @@ export const PAGES: PageEntry[] = [
   { path: '/routes/:id', title: 'Routes', icon: 'routes', load: () => import('../pages/Routes.svelte') },
   { path: '/aliases', title: 'Aliases', icon: 'alias', group: 'Serve', letter: 'f', load: () => import('../pages/Aliases.svelte') },
   { path: '/aliases/:id', title: 'Alias', icon: 'alias', load: () => import('../pages/Alias.svelte') },
+  { path: '/replays', title: 'Replays', icon: 'play', group: 'Serve', load: () => import('../pages/Replays.svelte') },
   { path: '/policies', title: 'Policies', icon: 'policies', group: 'Serve', letter: 'y', load: () => import('../pages/Policies.svelte') },
   { path: '/hints', title: 'Hints', icon: 'routes', group: 'Serve', letter: 'z', load: () => import('../pages/Hints.svelte') },
   { path: '/budgets', title: 'Budgets', icon: 'budgets', group: 'Pay', letter: 'b', load: () => import('../pages/Budgets.svelte') },

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{ContentRetention, Fault, ObjectOwner, ProjectId, SideCall, TraceMode, WorkspaceId};
+use domain::{ContentRetention, Fault, ObjectOwner, Principal, ProjectId, SideCall, TraceMode, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 use crate::fault;
@@ -58,6 +58,7 @@ impl Needs {
 pub struct Caller {
     key: Option<Arc<KeyEntry>>,
     side_call: Option<SideCall>,
+    trial: Option<Principal>,
     project: Arc<ProjectEntry>,
     workspace: Arc<WorkspaceEntry>,
     snapshot: Arc<Snapshot>,
@@ -66,7 +67,7 @@ pub struct Caller {
 impl Caller {
     pub(crate) fn of_key(snapshot: Arc<Snapshot>, key: Arc<KeyEntry>) -> Option<Self> {
         let (workspace, project) = find_project(&snapshot, key.workspace, key.project)?;
-        Some(Self { key: Some(key), side_call: None, project, workspace, snapshot })
+        Some(Self { key: Some(key), side_call: None, trial: None, project, workspace, snapshot })
     }
 
     /// `None` for the gateway's own calls.
@@ -85,6 +86,18 @@ impl Caller {
     #[must_use]
     pub fn for_side_call(self, side_call: SideCall) -> Self {
         Self { side_call: Some(side_call), ..self }
+    }
+
+    /// The only seat that may serve it, whatever the routes say: that of a candidate in a replay.
+    #[must_use]
+    pub const fn trial(&self) -> Option<Principal> {
+        self.trial
+    }
+
+    /// The same, to be served by this seat alone. A node is tried so with requests that no route leads to it.
+    #[must_use]
+    pub fn tried_at(self, seat: Option<Principal>) -> Self {
+        Self { trial: seat, ..self }
     }
 
     /// Whether its key may do what this requires.
@@ -166,7 +179,7 @@ pub fn system(
     side_call: SideCall,
 ) -> Option<Caller> {
     let (workspace, project) = find_project(&snapshot, workspace, project)?;
-    Some(Caller { key: None, side_call: Some(side_call), project, workspace, snapshot })
+    Some(Caller { key: None, side_call: Some(side_call), trial: None, project, workspace, snapshot })
 }
 
 /// The caller of a request that is planned and not served: in a project of the workspace, as with one of its
@@ -180,7 +193,7 @@ pub fn assumed(
 ) -> Option<Caller> {
     let is_its =
         project.workspace == workspace.id && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
-    is_its.then_some(Caller { key, side_call: None, project, workspace, snapshot })
+    is_its.then_some(Caller { key, side_call: None, trial: None, project, workspace, snapshot })
 }
 
 fn find_project(

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use domain::{Fault, FaultClass, LegalHoldId};
-use snapshot::Scopes;
+use snapshot::{Closed, Scopes};
 
 use crate::caller::Needs;
 
@@ -27,6 +27,23 @@ pub fn twice() -> Box<Fault> {
 
 pub fn not_bearer() -> Box<Fault> {
     unauthenticated("invalid_api_key", "The Authorization header is not of the form `Bearer KEY`.", HOW)
+}
+
+/// A data plane that may serve nothing with the configuration that it has.
+pub fn closed(closed: Closed) -> Box<Fault> {
+    let (code, message, fix) = match closed {
+        Closed::Expired => (
+            "policy_expired",
+            "This data plane's configuration is over: its control plane has not confirmed it for too long.",
+            "Restore the connection from the data plane to its control plane; it serves again within seconds.",
+        ),
+        Closed::Revoked => (
+            "data_plane_revoked",
+            "This data plane is revoked at its control plane.",
+            "Send requests to another data plane, or join this one again.",
+        ),
+    };
+    Box::new(Fault::new(FaultClass::Unavailable, code, message).fix(fix).should_retry(closed == Closed::Expired))
 }
 
 pub fn held(hold: LegalHoldId) -> Box<Fault> {

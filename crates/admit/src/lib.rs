@@ -63,7 +63,7 @@ pub struct AdmitFailed {
 ///
 /// # Errors
 /// A rate limit is exhausted, or the journal has no space for the exchange's record: what can't be booked
-/// isn't served.
+/// isn't served. Nor is anything by a data plane whose configuration is over.
 pub fn admit(
     call: Call,
     caller: Caller,
@@ -71,6 +71,10 @@ pub fn admit(
     allowances: &CoreAllowances,
     now_us: u64,
 ) -> Result<Admitted, Box<AdmitFailed>> {
+    if let Some(closed) = caller.snapshot().closed() {
+        let standings = RateLimitStates::default();
+        return Err(Box::new(AdmitFailed { fault: fault::closed(closed), standings, call, caller }));
+    }
     let hold = match bounds::reserve(&call, &caller, allowances, now_us) {
         Ok(hold) => hold,
         Err(refused) => {

@@ -44,6 +44,11 @@ impl ResponseBuilder {
         }
         let mut response = Response::new(Full::new(reply.body));
         *response.status_mut() = reply.status;
+        if let Some(entrance) = reply.entrance {
+            response.extensions_mut().insert(entrance);
+            set(response.headers_mut(), header::UPGRADE, egress::TUNNEL_PROTOCOL);
+            return self.finish(response);
+        }
         let headers = response.headers_mut();
         if reply.status != StatusCode::NO_CONTENT {
             set(headers, header::CONTENT_TYPE, reply.content_type);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use admit::Needs;
+use dataplane::{DataPlaneRow, DataPlanes};
 use domain::limits::SESSION_IDLE_MAX;
 use domain::{Fault, FaultClass, Role, Secret, WorkspaceId};
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
@@ -129,6 +130,45 @@ impl Caller {
     }
 }
 
+/// A data plane, authenticated by its credential. It may be revoked, which it is told.
+pub struct DataPlaneCaller(pub DataPlaneRow);
+
+impl DataPlaneCaller {
+    /// The data plane, unless it is revoked.
+    ///
+    /// # Errors
+    /// 401.
+    pub fn live(&self) -> Result<&DataPlaneRow, Box<Fault>> {
+        match self.0.revoked_unix_ms {
+            None => Ok(&self.0),
+            Some(_) => Err(not_a_data_plane("data_plane_revoked", "This data plane is revoked.")),
+        }
+    }
+}
+
+fn not_a_data_plane(code: &'static str, message: &'static str) -> Box<Fault> {
+    let fix = "Join again: `tidegate data-planes invite` makes a token, and `tidegate gateway` takes it.";
+    Box::new(Fault::new(FaultClass::Unauthenticated, code, message).fix(fix))
+}
+
+/// Authenticates a data plane.
+///
+/// # Errors
+/// 401 where the token is not a data plane's credential.
+pub async fn data_plane(control: &Control, headers: &HeaderMap) -> Result<DataPlaneCaller, Box<Fault>> {
+    let unknown =
+        || not_a_data_plane("unknown_data_plane_credential", "This is the credential of no data plane.");
+    let token = bearer(headers).ok_or_else(unknown)?;
+    let credential = tokens::digest(&*control.deps.vault.hasher, Kind::DataPlane, token);
+    let found = DataPlanes::of(&control.deps.store).of_credential(credential).await.map_err(of_store)?;
+    found.map(DataPlaneCaller).ok_or_else(unknown)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// The lowest role that may grant these scopes to a key.
 #[must_use]
 pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
@@ -173,16 +213,13 @@ pub async fn identify(
 /// # Errors
 /// 401 where the token is not a node's credential, or was revoked.
 pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter, Box<Fault>> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
     let refused = |code, message| {
         let fix = "Join again: `tidegate nodes invite` makes a token, and `tidegate node join` takes it.";
         Box::new(Fault::new(FaultClass::Unauthenticated, code, message).fix(fix))
     };
     let unknown = || refused("unknown_node_credential", "This is the credential of no node.");
-    let credential = tokens::digest(&*control.deps.vault.hasher, Kind::Node, bearer.ok_or_else(unknown)?);
+    let credential =
+        tokens::digest(&*control.deps.vault.hasher, Kind::Node, bearer(headers).ok_or_else(unknown)?);
     let known = control
         .deps
         .store

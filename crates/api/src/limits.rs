@@ -16,3 +16,6 @@ pub(crate) const HASHES_AT_ONCE_MAX: usize = 2;
 pub(crate) const HASH_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Addresses and accounts whose attempts to sign in are counted; the oldest are forgotten first.
 pub(crate) const TRIERS_MAX: usize = 10_000;
+
+/// What is repeated of the words that a node says of itself while it opens a tunnel.
+pub(crate) const TUNNEL_WORD_CHARS_MAX: usize = 64;

@@ -1,6 +1,8 @@
 //! Responses of `/v2` before their headers: JSON objects with an ETag, lists and exports, and empty
 //! responses.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use domain::Fault;
 use http::{Method, StatusCode};
@@ -10,6 +12,7 @@ use serde_json::json;
 
 use crate::export;
 use crate::failure::invalid;
+use crate::tunnels::TunnelEntrance;
 
 /// The media type of archives.
 pub(crate) const ARCHIVE: &str = "application/x-tar";
@@ -32,6 +35,8 @@ pub struct Reply {
     pub allow: Option<String>,
     /// Whether this was a rehearsal: nothing was stored.
     pub is_rehearsed: bool,
+    /// What takes the connection over behind the response's head.
+    pub entrance: Option<Arc<TunnelEntrance>>,
 }
 
 impl Reply {
@@ -46,6 +51,7 @@ impl Reply {
             set_cookie: None,
             allow: None,
             is_rehearsed: false,
+            entrance: None,
         }
     }
 
@@ -129,6 +135,13 @@ impl Reply {
     #[must_use]
     pub fn as_rehearsal(self) -> Self {
         Self { is_rehearsed: true, version: None, location: None, set_cookie: None, ..self }
+    }
+
+    /// 101: the connection becomes a tunnel.
+    #[must_use]
+    pub fn switching(entrance: TunnelEntrance) -> Self {
+        let reply = Self::of(StatusCode::SWITCHING_PROTOCOLS, Bytes::new(), "application/json");
+        Self { entrance: Some(Arc::new(entrance)), ..reply }
     }
 
     #[must_use]

@@ -9,7 +9,7 @@ use domain::Fault;
 use http::Method;
 
 use crate::access::Access;
-use crate::caller::{Reporter, UnauthenticatedCaller};
+use crate::caller::{DataPlaneCaller, Reporter, UnauthenticatedCaller};
 use crate::openapi::description::Description;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
@@ -27,12 +27,17 @@ pub type OpenHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<UnauthenticatedCa
 /// A handler for reports of joined nodes.
 pub type NodeHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<Reporter>) -> Handled<'a>;
 
+/// A handler for what data planes ask and deliver.
+pub type DataPlaneHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<DataPlaneCaller>) -> Handled<'a>;
+
 /// How callers authenticate.
 #[derive(Clone, Copy)]
 pub enum RouteAuth {
     Open(OpenHandler),
     /// By a joined node, with its node credential.
     Node(NodeHandler),
+    /// By a data plane, with its credential.
+    DataPlane(DataPlaneHandler),
     Known(Access, Handler),
 }
 
@@ -61,13 +66,18 @@ impl Route {
         let description = Description::default();
         Self { method, pattern, auth: RouteAuth::Node(handler), description }
     }
+
+    pub fn of_data_plane(pattern: &'static str, handler: DataPlaneHandler) -> Self {
+        let (method, description) = (Method::POST, Description::default());
+        Self { method, pattern, auth: RouteAuth::DataPlane(handler), description }
+    }
 }
 
 impl RouteAuth {
     /// `None` for routes that need neither a key nor a person.
     pub const fn access(self) -> Option<Access> {
         match self {
-            Self::Open(_) | Self::Node(_) => None,
+            Self::Open(_) | Self::Node(_) | Self::DataPlane(_) => None,
             Self::Known(access, _) => Some(access),
         }
     }

@@ -21,9 +21,9 @@ use crate::incoming::Incoming;
 use crate::openapi::describe;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
-use crate::router::{Handled, Matched, Route, RouteAuth};
+use crate::router::{DataPlaneHandler, Handled, Matched, Route, RouteAuth};
 use crate::state::{Control, SignIn, Web};
-use crate::{caller, idempotency, incoming, openapi, router, table};
+use crate::{caller, idempotency, incoming, managed, openapi, router, table};
 
 /// The routes of `/v2`, and what their handlers work with.
 pub struct Server {
@@ -158,6 +158,10 @@ impl Server {
                 .map(KeyedOutcome::Unkeyed)
                 .map_err(plain);
         }
+        if let Some(route @ Route { auth: RouteAuth::DataPlane(handler), .. }) = route {
+            let done = self.answer_data_plane(incoming, route, (*handler, parameters)).await;
+            return done.map(KeyedOutcome::Unkeyed).map_err(plain);
+        }
         let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
         let access = route.and_then(|route| route.auth.access()).unwrap_or(unmatched);
         let caller = caller::identify(control, head, incoming.peer, access).await.map_err(plain)?;
@@ -170,6 +174,7 @@ impl Server {
                 None => Err(plain(incoming::unknown_path(head.uri.path()))),
             };
         };
+        managed::check(&control.web.planes, route).map_err(plain)?;
         let workspace = Some(caller.workspace());
         let (path, method) = (head.uri.path().to_owned(), head.method.clone());
         let request = incoming.read(control, route, parameters, caller, workspace).await.map_err(plain)?;
@@ -189,6 +194,25 @@ impl Server {
             Some(held) => KeyedOutcome::Claimed(reply, held),
             None => KeyedOutcome::Unkeyed(reply),
         })
+    }
+}
+
+impl Server {
+    async fn answer_data_plane<B>(
+        &self,
+        incoming: Incoming<B>,
+        route: &Route,
+        (handler, parameters): (DataPlaneHandler, Vec<String>),
+    ) -> Result<Reply, Box<Fault>>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let control = &self.control;
+        let plane = caller::data_plane(control, &incoming.head.headers).await?;
+        let workspace = Some(plane.0.workspace);
+        let request = incoming.read(control, route, parameters, plane, workspace).await?;
+        run_handler(request.is_rehearsal, handler(control, request)).await
     }
 }
 

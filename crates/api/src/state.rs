@@ -1,6 +1,7 @@
 //! What the handlers of `/v2` work with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ports::{AnswerStore, KeyHash};
@@ -44,6 +45,16 @@ pub struct Web {
     pub files: Arc<dyn FileStore>,
     /// What removes stored content.
     pub purger: Arc<Purger>,
+    pub planes: Planes,
+}
+
+/// This installation among data planes.
+#[derive(Debug, Clone)]
+pub struct Planes {
+    /// How long a data plane serves with a configuration that is not confirmed.
+    pub life: Duration,
+    /// The address of its control plane, on a data plane: its configuration is changed there.
+    pub managed_by: Option<String>,
 }
 
 /// What signing in needs.

@@ -7,10 +7,28 @@ use crate::access::{Access, People};
 use crate::router::{Route, RouteAuth};
 
 /// Routes open to unauthenticated callers: the ways to sign in or to join.
-const OPEN: [&str; 5] =
-    ["/v2/sign-in", "/v2/sign-in/link", "/v2/device", "/v2/device/token", "/v2/byoc/nodes/join"];
+const OPEN: [&str; 6] = [
+    "/v2/sign-in",
+    "/v2/sign-in/link",
+    "/v2/device",
+    "/v2/device/token",
+    "/v2/byoc/nodes/join",
+    dataplane::wire::JOIN,
+];
 /// What a joined node may call: its own reports.
-const OF_NODES: [&str; 2] = ["/v2/byoc/nodes/heartbeat", "/v2/byoc/nodes/records"];
+const OF_NODES: [&str; 4] = [
+    "/v2/byoc/nodes/heartbeat",
+    "/v2/byoc/nodes/records",
+    "/v2/byoc/nodes/certificate",
+    "/v2/byoc/nodes/tunnel",
+];
+/// What a data plane may call.
+const OF_DATA_PLANES: [&str; 4] = [
+    dataplane::wire::CONFIGURATION,
+    dataplane::wire::RECORDS,
+    dataplane::wire::LEASES,
+    dataplane::wire::EVIDENCE,
+];
 /// Non-GET routes that change nothing, or only what belongs to the caller.
 pub const HARMLESS: [&str; 7] = [
     "/v2/plan",
@@ -36,6 +54,9 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         let is_sound = match route.auth {
             RouteAuth::Open(_) => OPEN.contains(&route.pattern) && route.method == Method::POST,
             RouteAuth::Node(_) => OF_NODES.contains(&route.pattern) && route.method == Method::POST,
+            RouteAuth::DataPlane(_) => {
+                OF_DATA_PLANES.contains(&route.pattern) && route.method == Method::POST
+            }
             RouteAuth::Known(access, _) => is_sound(route, access),
         };
         if !is_sound {
@@ -55,6 +76,6 @@ fn is_sound(route: &Route, access: Access) -> bool {
     // check.
     let agree = matches!(of_operator, (true, true) | (false, false));
     let somebody = access.key.is_some() || access.people.is_some();
-    let of_others = OPEN.contains(&route.pattern) || OF_NODES.contains(&route.pattern);
+    let of_others = [&OPEN[..], &OF_NODES, &OF_DATA_PLANES].iter().any(|own| own.contains(&route.pattern));
     somebody && agree && (reads || !access.lets_lookers_in()) && !of_others
 }

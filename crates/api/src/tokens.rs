@@ -20,6 +20,10 @@ pub enum Kind {
     Join,
     /// Authenticates a joined node's reports.
     Node,
+    /// Lets a data plane join.
+    DataPlaneToken,
+    /// Authenticates a data plane's calls.
+    DataPlane,
     /// A registered OAuth client: its id is what it registered, under this hash.
     Client,
     /// What a person's browser brings back to such a client.
@@ -43,6 +47,8 @@ impl Kind {
             Self::Password => "password/1:",
             Self::Join => "join/1:",
             Self::Node => "node/1:",
+            Self::DataPlaneToken => "data-plane-token/1:",
+            Self::DataPlane => "data-plane/1:",
             Self::Client => "client/1:",
             Self::Code => "code/1:",
             Self::Refresh => "refresh/1:",

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use domain::{
-    IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WorkspaceId,
+    IdMap, NodeId, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WorkspaceId,
 };
 
 use crate::budget::RetryBudget;
 use crate::load::{Load, Meter};
+use crate::nodes::NodeMeter;
 use crate::place::{Place, Trials};
 use crate::prefixes::{PrefixTable, PrefixTableCache};
 use crate::scope::Scope;
@@ -21,6 +22,7 @@ use domain::limits::{
     PROVIDER_LIMITS_SHARED_EVERY,
 };
 use domain::timeline::micros;
+use placement::NodeLoad;
 
 /// How busy and how fast a principal is with a model, as this core sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +92,7 @@ struct Inside {
     /// The seat that was found last, since a request looks the same one up several times.
     last: RefCell<Option<(Principal, Rc<Seat>)>>,
     places: IdMap<Principal, Rc<Place>>,
+    nodes: IdMap<NodeId, Arc<NodeMeter>>,
     budgets: HashMap<Box<str>, RetryBudget>,
     notices: Arc<Notices>,
     notices_version: u64,
@@ -195,6 +198,7 @@ impl Cell {
         }
         held.count(|in_flight| in_flight.saturating_add(1));
         held.meter.enter();
+        let ahead = place.node.as_ref().map_or(0, |node| node.enter());
         Ok(Ticket {
             seat: held,
             place,
@@ -204,6 +208,7 @@ impl Cell {
             trials,
             is_probe,
             has_verdict: false,
+            ahead,
         })
     }
 
@@ -347,6 +352,18 @@ impl AvailabilityView for Cell {
         }
     }
 
+    /// A core asks for a lock only once for each node.
+    fn node_load(&self, node: NodeId, now_us: u64) -> NodeLoad {
+        let nodes = &mut self.inside.borrow_mut().nodes;
+        if let Some(meter) = nodes.get(&node) {
+            return meter.load(now_us);
+        }
+        if nodes.len() >= BOARD_PRINCIPALS_MAX {
+            nodes.clear();
+        }
+        nodes.entry(node).or_insert_with(|| self.shared.node_meter(node)).load(now_us)
+    }
+
     fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {
         Some(self.prefixes(workspace, now_us))
     }
@@ -380,13 +397,21 @@ pub struct Ticket {
     trials: Trials,
     is_probe: bool,
     has_verdict: bool,
+    /// The requests at its node that waited for their first token before it.
+    ahead: u32,
 }
 
 impl Ticket {
     /// Reports how the attempt ended, or how it is so far: a stream is healthy at its
     /// first byte and may break later.
     pub fn report(&mut self, verdict: Verdict, now_us: u64) {
-        self.has_verdict = true;
+        let is_first = !std::mem::replace(&mut self.has_verdict, true);
+        if let Some(node) = self.place.node.as_ref().filter(|_| is_first) {
+            node.answer();
+            if let Verdict::Healthy { first_byte_us } = verdict {
+                node.first_token(first_byte_us, self.ahead);
+            }
+        }
         let is_answered = matches!(verdict, Verdict::Healthy { .. } | Verdict::Neutral);
         if is_answered && self.is_probe {
             self.place.shared.unpark(self.place.principal, &self.seat.model);
@@ -444,6 +469,9 @@ impl Ticket {
     /// The whole answer arrived, at once and after so long.
     pub fn took(&self, whole_us: u64, now_us: u64) {
         self.seat.meter.whole(whole_us, now_us);
+        if let Some(node) = &self.place.node {
+            node.whole(whole_us);
+        }
     }
 
     /// Reports the tokens that the attempt used, in place of those that it was taken to need.
@@ -459,6 +487,12 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.seat.count(|in_flight| in_flight.saturating_sub(1));
         self.seat.meter.leave();
+        if let Some(node) = &self.place.node {
+            node.leave();
+            if !self.has_verdict {
+                node.answer();
+            }
+        }
         if let Some(pace) = &self.place.pace {
             pace.end();
         }

@@ -8,6 +8,7 @@ mod contexts;
 mod keep_alive;
 mod limits;
 mod load;
+mod nodes;
 mod outlier;
 mod pace;
 mod permit;
@@ -36,7 +37,8 @@ pub use views::{Pause, PauseCause, SharedBreaker};
 
 use std::sync::Arc;
 
-use domain::{AgreedLimits, Principal, SubscriptionId, UsageWindow, WorkspaceId};
+use domain::{AgreedLimits, NodeId, Principal, SubscriptionId, UsageWindow, WorkspaceId};
+use placement::NodeLoad;
 
 /// A seat, as far as the board has state for it.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +146,11 @@ pub trait AvailabilityView {
     /// How busy and how fast a principal is with a model, as far as that is measured.
     fn load(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
         Load::default()
+    }
+
+    /// How busy a node is, as far as that is known.
+    fn node_load(&self, _node: NodeId, _now_us: u64) -> NodeLoad {
+        NodeLoad::default()
     }
 
     /// The prompt prefixes of a workspace; `None` where none are remembered.

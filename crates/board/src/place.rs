@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::Principal;
 
+use crate::nodes::NodeMeter;
 use crate::pace::Pace;
 use crate::scope::{Entry, Scope};
 use crate::shared::Shared;
@@ -25,6 +26,7 @@ pub(crate) struct Place {
     region: Option<Box<str>>,
     groups: Groups,
     pub(crate) pace: Option<Arc<Pace>>,
+    pub(crate) node: Option<Arc<NodeMeter>>,
 }
 
 /// The first breaker that lets nothing pass, else whether one wants a trial.
@@ -55,6 +57,10 @@ impl Place {
             region: seat.region.map(Box::from),
             groups: shared.groups(seat),
             pace: shared.pace(seat),
+            node: match seat.principal {
+                Principal::Node(id) => Some(shared.node_meter(id)),
+                _ => None,
+            },
         }
     }
 

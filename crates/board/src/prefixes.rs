@@ -4,11 +4,12 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
 use domain::{IdHasher, IdMap, Principal, WorkspaceId};
+use placement::PrefixHolders;
 
 use crate::contexts::ContextTable;
 use crate::keep_alive::KeepAliveTable;
@@ -31,6 +32,8 @@ pub struct PrefixTable {
     used_us: AtomicU64,
     contexts: ContextTable,
     keep_alive: KeepAliveTable,
+    /// Made where a workspace has several nodes.
+    at_nodes: OnceLock<PrefixHolders>,
 }
 
 /// The content of one slot; zero is an empty one.
@@ -69,6 +72,7 @@ impl Default for PrefixTable {
             used_us: AtomicU64::new(0),
             contexts: ContextTable::default(),
             keep_alive: KeepAliveTable::default(),
+            at_nodes: OnceLock::new(),
         }
     }
 }
@@ -106,6 +110,12 @@ impl PrefixTable {
         {
             slot.store(Sight { second, ..sight }.slot(), Ordering::Relaxed);
         }
+    }
+
+    /// Which nodes were sent which prefixes.
+    #[must_use]
+    pub fn at_nodes(&self) -> &PrefixHolders {
+        self.at_nodes.get_or_init(PrefixHolders::default)
     }
 
     /// The prefixes that are kept in their provider's cache.

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{
-    AgreedLimits, FaultClass, IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId,
+    AgreedLimits, FaultClass, IdMap, NodeId, Principal, RateLimitStates as AccountStandings, SubscriptionId,
     UsageWindow, WindowUse, WorkspaceId,
 };
 
 use crate::keep_alive::{HeldPrompt, HeldPrompts, RepeatedPrompt};
 use crate::load::{Load, Meters};
+use crate::nodes::{NodeMeter, NodeMeters};
 use crate::pace::Pace;
 use crate::permit::{Permits, SideRequestPermit};
 use crate::place::{self, Groups};
@@ -22,6 +23,7 @@ use domain::limits::{
     KEEP_ALIVE_RUNNING_MAX, PARKED_PROBE_EVERY, REST_MAX,
 };
 use domain::timeline::micros;
+use placement::{LoadReport, NodeLoad};
 
 /// Why and until when a principal is not called, with every model or with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,7 @@ pub struct Shared {
     refreshes: Permits<KEEP_ALIVE_RUNNING_MAX>,
     held_prompts: HeldPrompts,
     meters: Meters,
+    nodes: NodeMeters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
     speeds: Mutex<Speeds>,
@@ -353,6 +356,15 @@ impl Shared {
         &self.meters
     }
 
+    pub(crate) fn node_meter(&self, node: NodeId) -> Arc<NodeMeter> {
+        self.nodes.of(node)
+    }
+
+    /// A node said how busy it is, which counts until then.
+    pub fn note_node(&self, node: NodeId, report: LoadReport, until_us: u64) {
+        self.nodes.note(node, report, until_us);
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -474,6 +486,14 @@ impl AvailabilityView for Shared {
 
     fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
         self.meters.load(principal, upstream_model, now_us)
+    }
+
+    fn node_load(&self, node: NodeId, now_us: u64) -> NodeLoad {
+        self.nodes.of(node).load(now_us)
+    }
+
+    fn prefix_table(&self, workspace: WorkspaceId, _: u64) -> Option<Arc<PrefixTable>> {
+        self.known_prefixes(workspace)
     }
 
     fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {

@@ -98,6 +98,12 @@ impl Shared {
         loads
     }
 
+    /// How many requests are in flight at a principal, with all of its models.
+    #[must_use]
+    pub fn in_flight(&self, principal: Principal, now_us: u64) -> u32 {
+        self.meters().of_principal(principal, now_us).iter().map(|(_, load)| load.in_flight).sum()
+    }
+
     /// What is left of the limits that were agreed for a principal; `None` if none of them paces requests.
     #[must_use]
     pub fn pacing(&self, principal: Principal, limits: &AgreedLimits, now_us: u64) -> Option<Pacing> {

@@ -46,7 +46,7 @@ impl Body {
 ///
 /// # Errors
 /// It can't be read, or is not JSON.
-pub(crate) fn json_of_file(file: &Path) -> Result<Value, Failure> {
+pub fn json_of_file(file: &Path) -> Result<Value, Failure> {
     let wrong =
         |why: String| Failure::new(output::USAGE, format!("{} can't be read: {why}.", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;

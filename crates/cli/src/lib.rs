@@ -13,7 +13,5 @@ mod contexts;
 pub mod declared;
 mod named_file;
 pub mod output;
-pub mod paint;
 mod parts;
-mod plot;
 pub mod shared;

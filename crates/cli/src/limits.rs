@@ -21,10 +21,6 @@ pub(crate) const TAIL_PAGES_MAX: usize = 10;
 pub(crate) const TAIL_SEEN_MAX: usize = 100_000;
 /// Models of a pattern that are named.
 pub(crate) const COVERED_LISTED_MAX: usize = 8;
-/// The width of a plot, so that it fits a terminal beside its names; more intervals than that are merged.
-pub(crate) const PLOT_CELLS_MAX: usize = 60;
-/// Series of a plot, the largest first, so that it fits a terminal's height.
-pub(crate) const PLOT_LINES_MAX: usize = 20;
 /// A file that is sent in an app's input, and how long an app may run: videos take their time.
 pub(crate) const APP_FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 pub(crate) const APP_TIME_MAX: Duration = Duration::from_secs(600);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::paint::{Style, paint, paint_error};
+use terminal::paint::{Style, paint, paint_error};
 use crate::shared::Shared;
 
 /// How rows are printed.

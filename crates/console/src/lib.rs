@@ -67,6 +67,7 @@ pub const PAGES: &[&str] = &[
     "/billing",
     "/billing/{rest}",
     "/reconciliation",
+    "/replays",
     "/webhooks",
     "/webhooks/{rest}",
     "/members",

@@ -1,6 +1,8 @@
 //! Nodes that joined with a token: what their heartbeats report.
 
 use api::moment::Moment;
+use hardware::Counters;
+use fleet::peer_list::NodeMesh;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::Joined;
@@ -20,6 +22,14 @@ pub struct NodeReport {
     pub device: Option<String>,
     #[serde(default)]
     pub load: Load,
+    #[serde(default)]
+    pub counters: Option<Counters>,
+    /// How far its clock is ahead of the gateway's.
+    #[serde(default)]
+    pub clock_skew_ms: Option<i64>,
+    /// Of a node with peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<NodeMesh>,
 }
 
 /// A node's load.
@@ -39,6 +49,29 @@ pub struct Load {
     pub cache_bytes_max: u64,
 }
 
+/// The open tunnel of a node.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NodeTunnel")]
+pub struct TunnelView {
+    since: Moment,
+    /// Of the last ping.
+    round_trip_us: u64,
+    /// Requests that are being answered through it.
+    streams: usize,
+    /// The version of Tidegate at the node.
+    version: String,
+    /// The version of the tunnel.
+    protocol: u32,
+}
+
+impl From<egress::TunnelFacts> for TunnelView {
+    fn from(facts: egress::TunnelFacts) -> Self {
+        let egress::TunnelFacts { owner, round_trip_us, streams } = facts;
+        let (version, protocol) = (owner.version, owner.protocol);
+        Self { since: Moment(owner.since_unix_ms), round_trip_us, streams, version, protocol }
+    }
+}
+
 /// The state of a joined node.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeJoined")]
@@ -55,6 +88,11 @@ pub fn show(joined: &Joined) -> JoinedNodeView {
         joined_at: Moment(joined.unix_ms),
         revoked_at: joined.revoked_unix_ms.map(Moment),
         last_heartbeat_at: joined.beat_unix_ms.map(Moment),
-        report: joined.report.clone().and_then(|report| serde_json::from_value(report).ok()),
+        report: report(joined),
     }
+}
+
+/// What it reported with its last heartbeat.
+pub fn report(joined: &Joined) -> Option<NodeReport> {
+    joined.report.clone().and_then(|report| serde_json::from_value(report).ok())
 }

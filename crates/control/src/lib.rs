@@ -7,6 +7,7 @@ mod hook_forms;
 mod hosting;
 mod joined_nodes;
 mod limits;
+mod moving;
 mod owner;
 mod policy_forms;
 mod resource;
@@ -25,6 +26,7 @@ use reconcilers::{Deps, Nodes};
 pub use founding::{Founded, NewWorkspace, found};
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 pub use privacy::DataExportHandler;
+pub use replayruns::ReplayRunHandler;
 pub use routes::checked_email;
 
 /// The server of `/v2`.

@@ -2,10 +2,11 @@
 
 use domain::{
     AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
-    CacheMode, CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId,
-    HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
-    PurgeJobId, ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SecretId,
-    SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    CacheMode, CachePolicy, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId,
+    FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
+    PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseCacheMode, RouteId, ScoreId, Sealed,
+    SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId,
+    WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -66,6 +67,7 @@ column_ids!(
     BundleId,
     CredentialId,
     DataExportId,
+    DataPlaneId,
     DiagnosticsId,
     FileId,
     FlowId,
@@ -92,6 +94,7 @@ column_ids!(
     SnapshotId,
     SubscriptionId,
     TaskId,
+    ReplayRunId,
     ToolId,
     AgentId,
     TraceId,

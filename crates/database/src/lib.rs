@@ -6,6 +6,7 @@ pub mod address;
 pub mod audit;
 pub mod chain;
 pub mod connection;
+pub mod datadir;
 pub mod error;
 pub mod feed;
 pub mod fields;

@@ -19,7 +19,7 @@ fn query(prefix: &str) -> Option<Statement> {
         "pcr" | "sub" => sql("SELECT * FROM credentials WHERE id = $1"),
         "acc" => sql("SELECT * FROM accounts WHERE id = $1"),
         "node" => sql(
-            "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, draining, metadata FROM nodes WHERE id = $1",
+            "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, cordoned, draining, metadata FROM nodes WHERE id = $1",
         ),
         "rte" => sql("SELECT * FROM routes WHERE id = $1"),
         "ali" => sql("SELECT * FROM aliases WHERE id = $1"),
@@ -33,6 +33,7 @@ fn query(prefix: &str) -> Option<Statement> {
         "bdg" => sql("SELECT * FROM budgets WHERE id = $1"),
         "dgn" => sql("SELECT * FROM diagnostics WHERE id = $1"),
         "rcn" => sql("SELECT * FROM reconciliations WHERE id = $1"),
+        "rpl" => sql("SELECT id, workspace, spec, created_unix_ms FROM replay_runs WHERE id = $1"),
         "exp" => sql(
             "SELECT id, workspace, project, requested_by, created_unix_ms FROM data_exports WHERE id = $1",
         ),

@@ -176,7 +176,32 @@ macro_rules! cells {
     };
 }
 
+/// The same, with each value as what it is; NULL is a value without a type.
+macro_rules! values_of {
+    ($row:expr) => {
+        $row.columns()
+            .iter()
+            .map(|column| {
+                let at = column.ordinal();
+                let number = $row.try_get::<Option<i64>, _>(at).map(|number| number.map(Value::from));
+                let text = || $row.try_get::<Option<String>, _>(at).map(|text| text.map(Value::from));
+                let bytes = || $row.try_get::<Option<Vec<u8>>, _>(at).map(|bytes| bytes.map(Value::from));
+                Ok((column.name().to_owned(), number.or_else(|_| text()).or_else(|_| bytes())?))
+            })
+            .collect::<Result<Vec<_>, sqlx::Error>>()
+    };
+}
+
 impl Row {
+    /// Every column with its value, if not NULL.
+    pub fn values(&self) -> Result<Vec<(String, Option<Value>)>, StoreError> {
+        let values = match self {
+            Self::Sqlite(row) => values_of!(row),
+            Self::Postgres(row) => values_of!(row),
+        };
+        values.map_err(|error| StoreError::corrupt("row", error))
+    }
+
     /// Every column with its value, sorted by name.
     pub fn cells(&self) -> Result<Vec<Cell>, StoreError> {
         let cells = match self {

@@ -7,6 +7,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "adapter_exists",
         "An adapter or a training job has this name. Choose another name, or send `replace: true`.",
     ),
+    (
+        "adapter_is_local",
+        "No backend of the node has the adapter. Leave it out, or have the request answered by the node.",
+    ),
     ("adapter_limit", "The node has no room for another adapter. Unload some, or give the node more room."),
     ("adapter_not_found", "The node has no adapter of this name. `GET /v1/adapters` lists them."),
     (
@@ -56,6 +60,11 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The request line names a host instead of a path. The gateway is not a forward proxy.",
     ),
     ("authorization_pending", "Nobody has approved the device yet. Ask again after `interval_s`."),
+    ("backend_refused", "A backend of the node refuses the request. The message has the backend's own."),
+    (
+        "backends_failed",
+        "None of the node's backends answered. The message says what each did, and why the node did not.",
+    ),
     (
         "background_needs_own_credential",
         "Answers in the background need a credential of your own. Leave `background` out, or add one.",
@@ -189,6 +198,18 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     (
         "data_export_not_over",
         "The export is not over, so it has no archive. Get it until its status is `completed`.",
+    ),
+    (
+        "data_plane_revoked",
+        "The data plane is revoked at its control plane: it serves nothing any more. Join it again with a token of `tidegate data-planes invite`.",
+    ),
+    (
+        "data_plane_token_expired",
+        "The token of the data plane is too old. Make another with `tidegate data-planes invite`.",
+    ),
+    (
+        "data_plane_token_used",
+        "A data plane has joined with the token. Make another with `tidegate data-planes invite`.",
     ),
     ("database_unavailable", "The database does not respond. Send the request again in a moment."),
     (
@@ -329,6 +350,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The idempotency key is empty, too long or not plain text, or two keys differ.",
     ),
     ("invalid_json", "The body is not valid JSON. Send one JSON object."),
+    ("invalid_peer", "The peer can't be added. The message says which field is wrong."),
     ("invalid_range", "The `Content-Range` of a part is wrong, or does not fit its body or its file."),
     ("invalid_request_line", "The request line is malformed."),
     ("invalid_scope", "`scope` is not local, cloud or all. Send local, or leave it out."),
@@ -361,7 +383,18 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("length_and_transfer_encoding", "`Content-Length` and `Transfer-Encoding` are both given. Send one."),
     ("link_over", "The sign-in link is used or too old. Get another: `tidegate login --link`."),
-    ("local_only", "The node is strictly local. Leave out what asks for the cloud."),
+    (
+        "local_only",
+        "The node answers this request here or not at all: it is strictly local, or the request came through a gateway. Leave out what asks for the cloud.",
+    ),
+    (
+        "loop_detected",
+        "The request came back to a node that had forwarded it, or passed too many nodes. Correct the backends of the nodes.",
+    ),
+    (
+        "managed_by_control",
+        "The gateway is a data plane, and its control plane has this configuration. Send the request there.",
+    ),
     ("master_key_retired", "The master key was replaced meanwhile. Send the request again."),
     ("master_key_used", "The master key is or was in force. Choose a new one."),
     (
@@ -393,6 +426,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("missing_required_parameter", "A required parameter is missing. The message names it."),
     ("model_ambiguous", "The name stands for several models. Write the full name."),
     ("model_modality", "The model is of another kind than this path is for. Name a model of that kind."),
+    (
+        "model_not_declared",
+        "The owner of the node declared its models at the gateway, and this is none of them. Declare it, or declare none.",
+    ),
     ("model_not_found", "There is no model of this name. `GET /v1/models` lists the models."),
     (
         "model_not_served",
@@ -407,6 +444,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "no_counterpart",
         "Nothing here does what this call of another product's client asks for. The message says what does.",
     ),
+    ("no_mesh", "The node is in no mesh of peers. Start it with `--peer-listen`."),
     (
         "no_next_master_key",
         "The gateway has no new master key, or several. Add one, or name one as `key_id`.",
@@ -420,6 +458,8 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("node_ends", "The node shuts down before it has read the data. Send it again once it runs."),
     ("node_failed", "In records: the node reports that the request failed."),
+    ("node_key_missing", "The node has not sent its public key. Let it send a heartbeat first."),
+    ("node_key_unproven", "The request for a certificate is not signed with the key that it names."),
     ("node_refused", "The node refuses the request. The message is the node's own."),
     (
         "node_unreachable",
@@ -444,9 +484,21 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("nothing_to_roll_back", "The alias has no canary, and never had another active release."),
     ("openapi_not_imported", "The OpenAPI document can't be imported. The message says where and why."),
     ("operators_workspace", "The workspace whose owners run the installation can't be deleted."),
+    (
+        "other_node_key",
+        "The node's credential belongs to another key than the request's. Restore `node.key`, or join again.",
+    ),
     ("packed_body_too_costly", "Unpacking the body takes too much work. Send it plain."),
+    (
+        "peers_failed",
+        "The node can't serve the request, and none of the peers that could did. The message says what each did.",
+    ),
     ("person_needed", "Only a signed-in person may do this, not a key. Sign in at the console."),
     ("policy_exists", "The project or workspace has a policy already. Change that one."),
+    (
+        "policy_expired",
+        "The data plane or node has not heard from its control plane for longer than it may. Restore their connection.",
+    ),
     (
         "policy_forbids",
         "The policy of the project or of its workspace forbids this. The message and `agent-policy-rule` name the rule.",
@@ -494,6 +546,11 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("referenced", "Another object refers to this one, or what it refers to is gone."),
     ("release_immutable", "A release of an alias never changes. Install another, and promote it."),
+    (
+        "replay_required",
+        "The change moves requests onto a node. Run `POST /v2/replay-runs` with the node as the candidate, and send it again.",
+    ),
+    ("replay_run_over", "The replay run is over, so it can't be cancelled. Read its report."),
     ("request_too_large", "The request is larger than the path or the provider takes. Send less."),
     ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
     (
@@ -597,6 +654,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("too_many_stop_sequences", "The model takes fewer stop sequences. The message says how many."),
     ("too_many_tools", "The request, or the project, has as many tools as it may have."),
+    (
+        "too_many_tunnels",
+        "The workspace has too many nodes with tunnels to this gateway. Give some of them an address.",
+    ),
     ("too_many_webhooks", "The workspace has as many webhooks as it may have."),
     ("too_much_data", "The data is larger than one training job takes. Train in several jobs."),
     (
@@ -619,6 +680,26 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("training_failed", "The training failed. Start the job again; if it fails again, report the message."),
     ("training_files", "The node can't read or write the job's files. Check its disk, and start again."),
     ("training_not_served", "The node does not train. Start one with a model of its own and `--data-dir`."),
+    (
+        "tunnel_refused",
+        "The node did not prove who it is when it opened a tunnel. The message says what does not hold.",
+    ),
+    (
+        "tunnel_required",
+        "The path takes tunnels, over HTTP/1.1 with `Upgrade: tidegate-tunnel`. Run `tidegate node --tunnel`.",
+    ),
+    (
+        "tunnel_version",
+        "The node and the gateway speak no common version of the tunnel. Update the older of the two.",
+    ),
+    (
+        "unknown_data_plane_credential",
+        "No data plane has this credential. Join again with a token of `tidegate data-planes invite`.",
+    ),
+    (
+        "unknown_data_plane_token",
+        "The token of the data plane is unknown. Name the control plane that made it.",
+    ),
     ("unknown_field", "The field is not known. Correct its name, or leave it out."),
     ("unknown_hints", "`Agent-Hints-Ref` names stored hints that the workspace does not have."),
     ("unknown_http_version", "The HTTP version is not supported. Use HTTP/1.1 or HTTP/2."),
@@ -702,6 +783,15 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("webhook_url_refused", "The webhook's URL is malformed, or the gateway's settings forbid its address."),
     ("websocket", "The client broke the WebSocket protocol."),
     ("websocket_required", "The request is no valid WebSocket handshake."),
+    (
+        "worker_limit",
+        "The node keeps no more workers. Destroy one, or raise `max` of `[workers]` in its configuration.",
+    ),
+    ("worker_not_found", "The node has no worker of this id. `GET /v1/compute/workers` lists them."),
+    (
+        "worker_provider_missing",
+        "The node is configured with no such provider of workers. Add it to `[workers]` in its configuration.",
+    ),
     ("workspace_not_empty", "The workspace still has projects, credentials or nodes. Delete them first."),
     ("wrong_password", "The current password is missing or wrong."),
 ];

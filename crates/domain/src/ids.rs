@@ -155,6 +155,7 @@ define_id!(/** A sealed token of a vendor's subscription. */ SubscriptionId, "su
 define_id!(/** One of the operator's pooled provider accounts. */ AccountId, "acc");
 define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
 define_id!(/** What lets one node in, once. */ JoinTokenId, "jtk");
+define_id!(/** A gateway that serves elsewhere what this installation configures. */ DataPlaneId, "dpl");
 define_id!(/** A routing rule. */ RouteId, "rte");
 define_id!(/** What a project's requests may reach. */ PolicyId, "pol");
 define_id!(/** A model name of a workspace's or project's own. */ AliasId, "ali");
@@ -182,6 +183,7 @@ define_id!(/** A copy of what a workspace owns. */ DataExportId, "exp");
 define_id!(/** A file that the gateway keeps. */ FileId, "fil");
 define_id!(/** A report on how well a workload is reused. */ DiagnosticsId, "dgn");
 define_id!(/** A comparison with what a provider exported. */ ReconciliationId, "rcn");
+define_id!(/** A set of stored requests that a candidate is tried with. */ ReplayRunId, "rpl");
 define_id!(/** How good the answer of a request was found. */ ScoreId, "scr");
 define_id!(/** A function or an HTTP call that a project declares for models. */ ToolId, "tol");
 define_id!(/** An HTTP server that a project declares as an app. */ AppId, "app");

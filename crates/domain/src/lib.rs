@@ -94,10 +94,10 @@ pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, 
 pub use hosting::Hosting;
 pub use ids::{
     AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
-    CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId, IdText,
-    InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
-    PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId, ScoreId, SecretId, SessionEventId,
-    SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId,
+    IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
+    PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseId, RouteId, ScoreId, SecretId,
+    SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;

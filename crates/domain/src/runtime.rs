@@ -127,6 +127,11 @@ pub trait Runtime: Send + Sync {
         RuntimeLoad::default()
     }
 
+    /// What the prefix cache on disk has done since the start; `None` if the runtime has none.
+    fn disk_cache(&self) -> Option<DiskCacheCounts> {
+        None
+    }
+
     /// Clears the prefix cache of one scope (`RuntimeParameters::share`) and returns how much that was. Running
     /// generations keep their blocks until they end; those blocks are not reused.
     fn clear_prefix_cache(&self, _share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
@@ -155,6 +160,37 @@ pub struct ClearedPrefixes {
     pub bytes: u64,
     /// What is freed when the generations that use it end.
     pub held: InUse,
+    /// What was removed from the disk; `None` without a prefix cache there.
+    pub disk: Option<ClearedDisk>,
+}
+
+/// What was removed from the prefix cache on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClearedDisk {
+    pub blocks: u64,
+    pub bytes: u64,
+}
+
+/// Counts of a prefix cache on disk, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskCacheCounts {
+    /// Blocks of prompts that were read from the disk, and those that were found neither in memory nor there.
+    pub hits: u64,
+    pub absent: u64,
+    /// Blocks on disk that a prompt could have used, where computing them was the faster way.
+    pub passed_over: u64,
+    /// Files that were removed because they were short, changed, or not sealed by this node.
+    pub rejected: u64,
+    /// Blocks that were not written because too many others waited.
+    pub dropped: u64,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// What is on disk now, and the most that may be.
+    pub stored_blocks: u64,
+    pub stored_bytes: u64,
+    pub stored_bytes_max: u64,
+    /// Blocks are written; `false` after the disk was full or failed.
+    pub is_writing: bool,
 }
 
 /// What running generations still use.

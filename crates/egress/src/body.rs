@@ -13,6 +13,7 @@ use crate::http1::Framing;
 use crate::message::Headers;
 use crate::pool::Lease;
 use crate::socket::Socket;
+use crate::tunnel::TunnelStream;
 
 /// A response whose head has arrived.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Answer {
     pub body: InBody,
 }
 
-/// The outcome of a WebSocket handshake.
+/// The outcome of a handshake for another protocol.
 #[derive(Debug)]
 pub enum Upgrade {
     Open(Headers, Socket),
@@ -43,6 +44,8 @@ enum Source {
     Own { framing: Framing, keeps: bool },
     /// A stream of a shared connection.
     Shared(Incoming),
+    /// A stream of a node's tunnel. Boxed: every answer is as large as the others.
+    Tunnel(Box<(Incoming, TunnelStream)>),
     /// Bytes that were read before; no connection is held for them.
     Read(Bytes),
 }
@@ -54,6 +57,10 @@ impl InBody {
 
     pub(crate) fn shared(incoming: Incoming, lease: Lease) -> Self {
         Self::new(Source::Shared(incoming), lease)
+    }
+
+    pub(crate) fn tunnelled(incoming: Incoming, stream: TunnelStream) -> Self {
+        Self { source: Source::Tunnel(Box::new((incoming, stream))), lease: None }
     }
 
     /// A body that was read before.
@@ -81,6 +88,7 @@ impl InBody {
         match &self.source {
             Source::Own { framing, .. } => framing.is_over(),
             Source::Shared(incoming) => incoming.is_end_stream(),
+            Source::Tunnel(stream) => stream.0.is_end_stream(),
             Source::Read(bytes) => bytes.is_empty(),
         }
     }
@@ -99,6 +107,10 @@ impl InBody {
             Source::Shared(incoming) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, &self.host())))
+            }
+            Source::Tunnel(stream) => {
+                let frame = ready!(Pin::new(&mut stream.0).poll_frame(cx));
+                frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, "The node's tunnel")))
             }
             Source::Read(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -173,6 +185,7 @@ impl Body for InBody {
             Source::Own { framing, .. } if framing.is_over() => SizeHint::with_exact(0),
             Source::Own { .. } => SizeHint::default(),
             Source::Shared(incoming) => incoming.size_hint(),
+            Source::Tunnel(stream) => stream.0.size_hint(),
             Source::Read(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

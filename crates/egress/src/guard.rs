@@ -10,6 +10,7 @@ use crate::address::{AddressKind, kind};
 use crate::error::{EgressError, EgressErrorKind};
 use crate::limits::{ADDRESSES_MAX, URL_BYTES_MAX};
 use crate::settings::{EgressSettings, TargetKind};
+use crate::tunnel::is_tunnel_url;
 
 /// The ports that webhooks may use: a tenant's URL must not reach other services.
 const WEBHOOK_PORTS: [u16; 2] = [443, 8443];
@@ -79,6 +80,10 @@ fn check_text(url: &str, settings: &EgressSettings, reach: TargetKind) -> Result
     }
     if url.contains(['#', '?']) {
         return Err(Refusal::new("The URL holds a query or a fragment.", fix));
+    }
+    // It leads to a tunnel that a node of the same workspace has opened, and to no address.
+    if reach == TargetKind::Node && is_tunnel_url(url) {
+        return Ok(());
     }
     let uri: Uri = url.parse().map_err(|_| Refusal::new("This is not a URL.", fix))?;
     let target = read_target(&uri)?;

@@ -18,6 +18,7 @@ mod resolve;
 mod settings;
 mod socket;
 mod tls;
+mod tunnel;
 
 use std::future::Future;
 use std::io;
@@ -29,6 +30,7 @@ pub use body::{Answer, InBody, Upgrade};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
 pub use guard::{check_base_url, check_webhook_url};
+pub use limits::{TUNNEL_HELLO_TIME_MAX, TUNNELS_OF_WORKSPACE_MAX};
 #[cfg(feature = "fixtures")]
 pub use http1::fixtures;
 pub use message::{Headers, Request};
@@ -38,6 +40,11 @@ pub use resolve::{Resolver, SystemResolver};
 pub use sandbox::Pipes;
 pub use settings::{Destination, EgressSettings, TargetKind};
 pub use socket::Socket;
+pub use tunnel::{
+    LineError, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER,
+    Tunnel, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text,
+    tunnel_url,
+};
 
 /// A core's HTTP client: its own connections, shared with no other core. Clones share the pool.
 #[derive(Clone)]
@@ -80,6 +87,19 @@ impl Client {
         key: &str,
     ) -> impl Future<Output = Result<Upgrade, EgressError>> {
         pool::open_socket(&self.pool, request, destination, key)
+    }
+
+    /// Asks the peer to take the connection over for another protocol. As with `send`, the caller owns the timeouts.
+    ///
+    /// # Errors
+    /// As for `send`, and if the peer switches to another protocol.
+    pub fn upgrade(
+        &self,
+        request: &Request,
+        destination: Destination,
+        protocol: &'static str,
+    ) -> impl Future<Output = Result<Upgrade, EgressError>> {
+        pool::upgrade(&self.pool, request, destination, protocol)
     }
 
     /// Starts a program that the operator lets this workspace use, in a sandbox, with values for the variables that projects set.

@@ -2,6 +2,22 @@
 
 use std::time::Duration;
 
+/// Requests that are answered at once through one tunnel: as many as the node accepts.
+pub(crate) const TUNNEL_STREAMS_MAX: usize = 256;
+/// Tunnels of one node: the one in use, and those that finish what runs while it takes over.
+pub(crate) const TUNNELS_OF_NODE_MAX: usize = 3;
+/// Nodes of one workspace that have a tunnel to one gateway.
+pub const TUNNELS_OF_WORKSPACE_MAX: usize = 1_024;
+/// The headers of a node's answer.
+pub(crate) const TUNNEL_HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// A line of the handshake: a certificate, and what the node says of itself.
+pub const TUNNEL_HELLO_BYTES_MAX: usize = 16 * 1024;
+/// How long the handshake may take.
+pub const TUNNEL_HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a tunnel is measured, and how long its node may be silent then.
+pub(crate) const TUNNEL_PING_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const TUNNEL_PING_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// Length of a URL, which people may have configured; servers commonly accept no longer ones.
 pub(crate) const URL_BYTES_MAX: usize = 2048;
 /// Addresses that a name may resolve to; a longer list is refused, not cut, since all are checked.

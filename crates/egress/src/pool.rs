@@ -24,7 +24,8 @@ use crate::http1::Connection;
 use crate::limits::PARSED_URLS_MAX;
 use crate::message::{Headers, Request};
 use crate::out_body::OutBody;
-use crate::settings::{Destination, EgressSettings};
+use crate::settings::{Destination, EgressSettings, TargetKind};
+use crate::tunnel;
 
 /// How often idle connections are checked, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -338,6 +339,12 @@ pub(crate) async fn send(
     request: &Request,
     destination: Destination,
 ) -> Result<Answer, EgressError> {
+    if let Some(node) = tunnel::node_of(&request.url)
+        && destination.kind == TargetKind::Node
+    {
+        // Few requests take this way, and every request's future is as large as what is awaited inline.
+        return Box::pin(tunnel::send(&pool.settings.tunnels, node, destination.owner, request)).await;
+    }
     let host = pool.host(&request.url, destination)?;
     loop {
         let (lease, fresh) = match host.checkout() {
@@ -367,6 +374,32 @@ pub(crate) async fn open_socket(
     destination: Destination,
     key: &str,
 ) -> Result<Upgrade, EgressError> {
+    let mut handshake = request.clone();
+    let key_value = HeaderValue::from_str(key)
+        .map_err(|_| EgressError::new(EgressErrorKind::Protocol, "The key is no header value."))?;
+    handshake
+        .headers
+        .extend([(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")), (SEC_WEBSOCKET_KEY, key_value)]);
+    let opened = upgrade(pool, &handshake, destination, "websocket").await?;
+    // Its secret is not held any longer.
+    drop(handshake);
+    if let Upgrade::Open(headers, _) = &opened {
+        let accepts =
+            headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
+        if !accepts || headers.get("sec-websocket-extensions").is_some() {
+            return Err(other_handshake(request.url.host().unwrap_or_default()));
+        }
+    }
+    Ok(opened)
+}
+
+/// Asks for another protocol, over a connection that no other request gets.
+pub(crate) async fn upgrade(
+    pool: &Rc<Pool>,
+    request: &Request,
+    destination: Destination,
+    protocol: &'static str,
+) -> Result<Upgrade, EgressError> {
     let host = pool.host(&request.url, destination)?;
     // An HTTP/2 connection can't be upgraded.
     let mut tls = rustls::ClientConfig::clone(&pool.tls);
@@ -374,17 +407,11 @@ pub(crate) async fn open_socket(
     let opened =
         connect::open(&host.target, destination.kind, &pool.settings, &Arc::new(tls), &pool.gauge).await?;
     let Opened::Http1(mut connection) = opened else {
-        let text = format!("{} speaks HTTP/2 alone, which has no WebSockets here.", host.target.host);
+        let text = format!("{} speaks HTTP/2 alone, which has no upgrades here.", host.target.host);
         return Err(EgressError::new(EgressErrorKind::Protocol, text));
     };
     let mut handshake = request.clone();
-    let key_value = HeaderValue::from_str(key)
-        .map_err(|_| EgressError::new(EgressErrorKind::Protocol, "The key is no header value."))?;
-    handshake.headers.extend([
-        (UPGRADE, HeaderValue::from_static("websocket")),
-        (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-        (SEC_WEBSOCKET_KEY, key_value),
-    ]);
+    handshake.headers.push((UPGRADE, HeaderValue::from_static(protocol)));
     connection.begin(&handshake, &host.header);
     // Its secret is not held while waiting for the response.
     drop(handshake);
@@ -400,17 +427,17 @@ pub(crate) async fn open_socket(
         let body = InBody::own(head.framing, false, lease);
         return Ok(Upgrade::Answered(Answer { status: head.status, headers: head.headers, body }));
     }
-    let is = |name: &str, wanted: &str| {
-        head.headers.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted.as_bytes()))
-    };
-    let accepts =
-        head.headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
-    let extends = head.headers.get("sec-websocket-extensions").is_some();
-    if !is("upgrade", "websocket") || !accepts || extends {
-        let text = format!("{} shook hands for something else than was asked for.", host.target.host);
-        return Err(EgressError::new(EgressErrorKind::Protocol, text).sent());
+    let is_wanted =
+        head.headers.get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(protocol.as_bytes()));
+    if !is_wanted {
+        return Err(other_handshake(&host.target.host));
     }
     Ok(Upgrade::Open(head.headers, connection.into_socket()))
+}
+
+fn other_handshake(host: &str) -> EgressError {
+    let text = format!("{host} shook hands for something else than was asked for.");
+    EgressError::new(EgressErrorKind::Protocol, text).sent()
 }
 
 /// An exclusive connection; or, for HTTP/2, `None` once there is a shared one to check out.

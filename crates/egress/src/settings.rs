@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::address::IpNet;
 use crate::resolve::{Resolver, SystemResolver};
+use crate::tunnel::Tunnels;
 
 /// What the operator allows, and how names become addresses.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct EgressSettings {
     /// `TIDEGATE_TOOLS_STDIO`: programs of the machine that workspaces may start, in sandboxes.
     pub programs: sandbox::Programs,
     pub resolver: Arc<dyn Resolver>,
+    /// The tunnels that nodes have opened to this process.
+    pub tunnels: Arc<Tunnels>,
 }
 
 impl Default for EgressSettings {
@@ -37,6 +40,7 @@ impl Default for EgressSettings {
             token_files: Vec::new(),
             programs: sandbox::Programs::default(),
             resolver: Arc::new(SystemResolver),
+            tunnels: Arc::default(),
         }
     }
 }

@@ -22,6 +22,13 @@ impl Socket {
     pub(crate) const fn new(wire: Wire, early: BytesMut, counted: Counted) -> Self {
         Self { wire, early, _counted: counted }
     }
+
+    /// Has bytes read again that were read too far.
+    pub fn give_back(&mut self, bytes: &[u8]) {
+        let later = self.early.split();
+        self.early.extend_from_slice(bytes);
+        self.early.unsplit(later);
+    }
 }
 
 impl AsyncRead for Socket {

@@ -189,6 +189,11 @@ impl AdapterRegistry {
         self.available_memory = available_memory;
     }
 
+    /// Sets how the files of adapters are digested.
+    pub(crate) fn seal_by(&mut self, seal: Seal) {
+        self.seal = seal;
+    }
+
     pub(crate) fn has(&self, id: &AdapterId) -> bool {
         self.entries.contains_key(id)
     }

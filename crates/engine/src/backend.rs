@@ -117,6 +117,21 @@ impl BackendCache {
         }
     }
 
+    /// Appends the bytes of a block, or none where blocks can't be copied.
+    pub(crate) fn copy_block(&self, block: u32, into: &mut Vec<u8>) {
+        if let Self::Own(pool) = self {
+            pool.copy_block(block, into);
+        }
+    }
+
+    /// Overwrites a block with a copy; `false` if it does not fit.
+    pub(crate) fn restore_block(&mut self, block: u32, copy: &[u8]) -> bool {
+        match self {
+            Self::Own(pool) => pool.restore_block(block, copy),
+            Self::Device(_) => false,
+        }
+    }
+
     /// Zeroes these blocks. If a device fails to, its later steps return the error.
     pub(crate) fn wipe(&mut self, blocks: &[u32]) {
         match self {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kernels::KernelError;
+use prefixes::DiskCacheError;
 use prompts::PromptError;
 use weights::WeightsError;
 
@@ -24,6 +25,12 @@ pub enum EngineError {
     /// A thread can't be started.
     #[error("a thread: {0}")]
     Thread(std::io::Error),
+    /// The prefix cache on disk can't be opened.
+    #[error("the prefix cache on disk: {0}")]
+    DiskCache(#[from] DiskCacheError),
+    /// Files of the prefix cache can't be removed.
+    #[error("the prefix cache on disk can't be cleared: {0}")]
+    Disk(std::io::Error),
     /// The thread that runs the model has ended.
     #[error("the model's thread has ended")]
     Lost,

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use domain::limits::ENGINE_COMMANDS_MAX;
 use domain::runtime::RuntimeLoad;
+use prefixes::DiskCache;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{mpsc, oneshot};
 use weights::adapters::Limits;
@@ -50,8 +51,9 @@ enum Command {
     Embed(EmbeddingInput, mpsc::Sender<SequenceEvent>),
     /// Anything else that is done between two steps.
     Do(Box<dyn FnOnce(&mut EngineLoop) + Send>),
-    /// Wakes the thread, which then drops the prefixes of the readings that have ended.
-    EndReadings,
+    /// Wakes the thread, which then drops the prefixes of the readings that have ended, and takes what was read from
+    /// the disk.
+    Wake,
 }
 
 /// Hands a command over without waiting. A sequence is refused as by a full queue if too many commands wait
@@ -77,6 +79,8 @@ pub struct Host {
     /// Counter of requests whose passages share a cached prefix.
     readings: Arc<AtomicU64>,
     ended_readings: EndedReadings,
+    /// The prefix cache on disk.
+    disk: Option<Arc<DiskCache>>,
     /// The runner's thread, and the one that reads adapter files.
     threads: Vec<JoinHandle<()>>,
 }
@@ -127,6 +131,12 @@ impl Host {
         let lost = Arc::clone(&is_lost);
         let serving_gate = Arc::new(ServingGate::default());
         let load = Arc::new(Mutex::new(runner.load()));
+        let disk = runner.disk();
+        if let Some(disk) = &disk {
+            let wake = commands.downgrade();
+            // Where it finds no room, the thread has commands to take and does not sleep.
+            disk.set_waker(move || drop(wake.upgrade().map(|commands| commands.try_send(Command::Wake))));
+        }
         let ended_readings = EndedReadings::default();
         let engine = EngineLoop {
             scheduler: runner,
@@ -159,6 +169,7 @@ impl Host {
             serving_gate,
             readings,
             ended_readings,
+            disk,
             threads,
         })
     }
@@ -191,6 +202,11 @@ impl Host {
     #[must_use]
     pub fn load(&self) -> RuntimeLoad {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The prefix cache on disk.
+    pub(crate) fn disk(&self) -> Option<&DiskCache> {
+        self.disk.as_deref()
     }
 
     /// Where background work waits while requests are served.
@@ -248,8 +264,9 @@ impl EngineLoop {
     /// dropped.
     fn take_all(&mut self) -> bool {
         self.note();
-        if self.scheduler.is_idle() || self.scheduler.waits_for_adapters() {
-            self.serving_gate.set(false);
+        let is_idle = self.scheduler.is_idle() || self.scheduler.waits_for_adapters();
+        if is_idle || self.scheduler.waits_for_disk() {
+            self.serving_gate.set(!is_idle);
             match self.commands.blocking_recv() {
                 Some(command) => {
                     self.serving_gate.set(true);
@@ -282,7 +299,7 @@ impl EngineLoop {
             Command::Embed(input, sender) => (self.scheduler.read(input), sender),
             Command::Do(what) => return what(self),
             // Done once all commands are taken.
-            Command::EndReadings => return,
+            Command::Wake => return,
         };
         match taken {
             Ok(text) => {

@@ -2,12 +2,16 @@
 //! sequence and spends the rest of its token budget on prompts, so that neither waits for the other.
 
 mod adapted;
+mod on_disk;
 mod passages;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use domain::runtime::RuntimeLoad;
 use kernels::{BLOCK, KvCache, KvDtype, SequenceChunk, StepBatch, StepOutput};
+use prefixes::DiskCache;
 use weights::adapters::Limits;
 
 use crate::EngineError;
@@ -93,6 +97,8 @@ pub struct Scheduler {
     adapter_registry: AdapterRegistry,
     /// The adapter that waits for memory, and how many sequences with other adapters were admitted meanwhile.
     starved: Option<(AdapterId, u32)>,
+    /// The prefix cache on disk. The last field: it is dropped after the sequences that read from it.
+    disk: Option<Arc<DiskCache>>,
 }
 
 impl ScheduledChunk {
@@ -131,6 +137,7 @@ impl Scheduler {
             drafter: Box::new(PromptLookup),
             adapter_registry: shelf,
             starved: None,
+            disk: None,
         })
     }
 
@@ -274,6 +281,7 @@ impl Scheduler {
     /// The model can't compute; the running sequences are lost.
     pub fn step(&mut self) -> Result<Vec<StepEvent>, EngineError> {
         let mut happened = Vec::new();
+        self.take_fetched(&mut happened);
         self.admit(&mut happened);
         let mut turns = self.compose();
         if turns.is_empty() {
@@ -286,9 +294,13 @@ impl Scheduler {
         let (turns, parts): (Vec<(SequenceId, usize)>, Vec<SequenceChunk>) =
             turns.into_iter().map(|turn| ((turn.id, turn.draft_count), turn.chunk)).unzip();
         let batch = StepBatch { chunks: parts };
+        let disk = self.disk.as_deref().map(|disk| (disk, disk.now_us()));
         let (scores, mut ahead) =
             self.masks.run_alongside(ahead, || model.step_with_outputs(&batch, &outputs, pool));
         let scores = scores?;
+        if let Some((disk, before)) = disk {
+            disk.note_computed(batch.rows(), disk.now_us().saturating_sub(before));
+        }
         self.counts.steps += 1;
         self.counts.rows += batch.rows() as u64;
         let mut rows = scores.as_slice();
@@ -340,28 +352,34 @@ impl Scheduler {
                 self.preempt(text);
                 break;
             }
-            if !text.has_started {
-                text.has_started = true;
-                happened.push(StepEvent::Scheduled { sequence: text.id, cached_tokens: text.computed });
-                self.counts.cached_tokens += text.computed as u64;
-                let unreported = std::mem::take(&mut text.unreported).into_iter();
-                happened.extend(unreported.map(|drawn| StepEvent::Token { sequence: text.id, drawn }));
+            text.fetching = self.fetch(&mut text);
+            if text.fetching.is_some() || self.start(&mut text, happened) {
+                self.running.push(text);
             }
-            if let Some(end) = text.ended {
-                self.end(&text);
-                happened.push(StepEvent::End { sequence: text.id, end });
-                continue;
-            }
-            self.running.push(text);
         }
         self.send_for_adapters(false);
+    }
+
+    /// Reports that a sequence was scheduled, the first time. `false` if it has ended with that.
+    fn start(&mut self, text: &mut Sequence, happened: &mut Vec<StepEvent>) -> bool {
+        if !text.has_started {
+            text.has_started = true;
+            happened.push(StepEvent::Scheduled { sequence: text.id, cached_tokens: text.computed });
+            self.counts.cached_tokens += text.computed as u64;
+            let unreported = std::mem::take(&mut text.unreported).into_iter();
+            happened.extend(unreported.map(|drawn| StepEvent::Token { sequence: text.id, drawn }));
+        }
+        let Some(end) = text.ended else { return true };
+        self.end(text);
+        happened.push(StepEvent::End { sequence: text.id, end });
+        false
     }
 
     /// Preempts a sequence: its blocks are released, and what it has generated is recomputed when it runs
     /// again.
     fn preempt(&mut self, mut text: Sequence) {
         self.release_blocks(&std::mem::take(&mut text.blocks), text.is_forgotten);
-        text.computed = 0;
+        (text.computed, text.fetching) = (0, None);
         self.waiting.push_back_first(text.request.group, text);
     }
 
@@ -374,7 +392,8 @@ impl Scheduler {
         for is_prompt in [false, true] {
             let mut at = 0;
             while let Some(text) = self.running.get(at).filter(|_| left > 0) {
-                if is_decoding(text) == is_prompt || turns.iter().any(|turn| turn.id == text.id) {
+                let is_not_now = is_decoding(text) == is_prompt || text.fetching.is_some();
+                if is_not_now || turns.iter().any(|turn| turn.id == text.id) {
                     at += 1;
                     continue;
                 }
@@ -487,11 +506,9 @@ impl Scheduler {
         }
         self.waiting.serve(text.request.group, turn.chunk.tokens.len());
         if text.computed / BLOCK > full && !text.is_forgotten {
-            self.blocks.cache_prefix(
-                text.prefix_scope(),
-                &text.cacheable_tokens(text.computed),
-                &text.blocks,
-            );
+            let tokens = text.cacheable_tokens(text.computed);
+            self.blocks.cache_prefix(text.prefix_scope(), &tokens, &text.blocks);
+            text.store(self.disk.as_deref(), &self.pool, &tokens);
         }
         // Blocks that were allocated for draft tokens that were rejected.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());

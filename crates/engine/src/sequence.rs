@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kernels::{Adapter, StepOutput};
+use prefixes::{Chain, Fetching};
 
 use crate::blocks::PrefixScope;
 use crate::constraints::{ConstraintState, TokenMask};
@@ -37,6 +38,10 @@ pub(crate) struct Sequence {
     pub shared_prefix: Option<SharedPrefix>,
     /// Its cache scope was forgotten after submission: it goes on, but leaves nothing in the prefix cache.
     pub is_forgotten: bool,
+    /// Its blocks in the prefix cache on disk.
+    pub chain: Option<Chain>,
+    /// What of its prefix is being read from the disk. It takes part in no step meanwhile.
+    pub fetching: Option<Fetching>,
 }
 
 /// A step's output for a sequence: a row of logits for its last token and for each draft token.
@@ -66,6 +71,8 @@ impl Sequence {
             step_output: StepOutput::Logits,
             shared_prefix: None,
             is_forgotten: false,
+            chain: None,
+            fetching: None,
         };
         let mut unreported = Vec::new();
         text.ended = text.append_forced(&mut unreported);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialects::ErrorAnswer;
-use domain::{Dialect, Fault, OverflowReason, Principal, Profile, TraceId, Usage};
+use domain::{Dialect, FallbackClass, Fault, OverflowReason, Principal, Profile, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
@@ -28,6 +28,8 @@ pub struct Served {
     /// Attempts so far, including this one.
     pub attempts: u32,
     pub fallback_used: bool,
+    /// Why the request left what it would be served by first, where another profile served it as a fallback.
+    pub fallback_reason: Option<FallbackClass>,
     /// Why it went beyond the customer's own capacity, if it did.
     pub overflow: Option<OverflowReason>,
     /// Served by an account reserved for when all others of the pool have failed.

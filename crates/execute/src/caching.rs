@@ -75,6 +75,9 @@ pub(crate) fn note_at_seat(
         return;
     }
     let Some(prefixes) = call.prefixes(body) else { return };
+    if matches!(attempt.seat(), Seat::Byoc(_)) {
+        return note_at_node(exchange, attempt, prefixes);
+    }
     let manifest = exchange.caller.snapshot().catalogue().capabilities();
     let facts = manifest.cache_facts(attempt.provider(), attempt.known_model());
     let is_marked =
@@ -88,6 +91,17 @@ pub(crate) fn note_at_seat(
     for end in prefixes.ends() {
         let at_seat = prefix_at(end.fingerprint, attempt.principal(), attempt.upstream_model());
         table.note(at_seat, lifetime, now_us);
+    }
+}
+
+/// Records which node is sent the prompt: the next turn of its conversation finds the whole of it, and other conversations find
+/// its head.
+fn note_at_node(exchange: &Exchange, attempt: &Attempt, prefixes: &Prefixes) {
+    let now_us = exchange.now_us();
+    let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
+    let ends = prefixes.ends();
+    for end in [ends.iter().rev().find(|end| end.is_head), ends.last()].into_iter().flatten() {
+        table.at_nodes().note(end.fingerprint, plan::node_hash(attempt), now_us / 1_000_000);
     }
 }
 

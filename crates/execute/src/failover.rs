@@ -10,6 +10,7 @@ use domain::{FallbackClass, FaultClass};
 use plan::{Attempt, Seat};
 
 use crate::failure::AttemptFailure;
+use crate::limits::NODES_TRIED_MAX;
 use crate::schedule::{self, Situation, Step};
 
 /// The position of an exchange among the seats of its plan.
@@ -27,6 +28,8 @@ pub struct FailoverState {
     forbidden: u32,
     /// The seats of the route's overflow were reached, which no failure leads to.
     overflows: bool,
+    /// Why the exchange went on to a fallback.
+    fell_back_on: Option<FallbackClass>,
 }
 
 /// What to do when the board denies permission.
@@ -51,14 +54,17 @@ impl FailoverState {
             is_outage: true,
             forbidden: 0,
             overflows: false,
+            fell_back_on: None,
         }
     }
 
-    /// The same where the plan found all of the customer's own at the end of their capacity.
+    /// The same where the plan found all of the customer's own at the end of their capacity, or its nodes away.
     #[must_use]
     pub fn starting_at<S: Borrow<Attempt>>(fallback_on: Vec<FallbackClass>, seats: &[S]) -> Self {
-        let overflows = seats.first().is_some_and(|seat| attempt(seat).overflow().is_some());
-        Self { overflows, ..Self::new(fallback_on) }
+        let first = seats.first().map(attempt);
+        let overflows = first.is_some_and(|first| first.overflow().is_some());
+        let fell_back_on = first.and_then(Attempt::left_in_plan_on);
+        Self { overflows, fell_back_on, ..Self::new(fallback_on) }
     }
 
     /// The same after so many attempts on the seats of another model.
@@ -71,6 +77,12 @@ impl FailoverState {
     #[must_use]
     pub const fn overflows(&self) -> bool {
         self.overflows
+    }
+
+    /// Why the exchange went on to a fallback, where it did.
+    #[must_use]
+    pub const fn fell_back_on(&self) -> Option<FallbackClass> {
+        self.fell_back_on
     }
 
     /// The current seat.
@@ -151,8 +163,12 @@ impl FailoverState {
         let is_short = is_timed
             && !schedule::is_long_wait(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
             && wait < time_left;
-        if !is_short || self.has_next_own(seats) || self.has_overflow(seats, FaultClass::RateLimit) {
-            return DenialAction::Left(class_of(standing, parked_for));
+        let class = class_of(standing, parked_for);
+        let may_leave = self.has_next_own(seats)
+            || self.has_overflow(seats, FaultClass::RateLimit)
+            || self.leaves_at_once(seats) && self.next(seats, class).is_some();
+        if !is_short || may_leave {
+            return DenialAction::Left(class);
         }
         if matches!(standing, Availability::Paced { .. }) {
             // Each of those that wait takes a turn of its own.
@@ -183,6 +199,7 @@ impl FailoverState {
             should_retry: failure.should_retry,
             tries_on_seat: self.tries_on_seat,
             tries: self.tries,
+            leaves_at_once: self.leaves_at_once(seats),
             has_next: self.next(seats, failure.class()).is_some(),
             has_next_own: self.has_next_own(seats) || self.has_overflow(seats, failure.class()),
             time_left,
@@ -195,16 +212,21 @@ impl FailoverState {
     pub fn leave<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) -> bool {
         self.is_outage &= schedule::is_outage(class);
         let Some(next) = self.next(seats, class) else { return false };
-        let from = seats.get(self.index).map(attempt);
-        let is_beyond = seats.get(next).is_some_and(|seat| attempt(seat).overflow().is_some());
-        self.overflows =
-            is_beyond && (self.overflows || from.is_some_and(|from| lacks_capacity(from, class)));
+        let (from, to) = (seats.get(self.index).map(attempt), seats.get(next).map(attempt));
+        if let (Some(from), Some(to)) = (from, to) {
+            let leaves_nodes = leaves_nodes(from, to);
+            let is_beyond = to.overflow().is_some();
+            self.overflows = is_beyond && (self.overflows || leaves_nodes || lacks_capacity(from, class));
+            if leaves_nodes || to.is_fallback() && !from.is_fallback() {
+                self.fell_back_on = FallbackClass::of(class);
+            }
+        }
         (self.index, self.tries_on_seat) = (next, 0);
         true
     }
 
     /// The next seat that a failure of this class may go on to. From the customer's own to the pool only
-    /// where the route allows it for that class; to an emergency account only if all failures so far were
+    /// where the route allows it for that class, as from its nodes to another profile; to an emergency account only if all failures so far were
     /// outages. A permission that two pooled accounts lack is not tried on the others.
     fn next<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> Option<usize> {
         let from = attempt(seats.get(self.index)?);
@@ -218,18 +240,30 @@ impl FailoverState {
         };
         let may_rescue = self.is_outage && schedule::is_outage(class);
         let is_forbidden = class == FaultClass::UpstreamPermission && self.forbidden > 1;
+        let rest = seats.iter().skip(self.index + 1);
+        // However many nodes there are, attempts are left for what the route lists behind them.
+        let skips_nodes = may_fall_back
+            && self.tries >= NODES_TRIED_MAX
+            && rest.clone().any(|seat| leaves_nodes(from, attempt(seat)));
         let may = |seat: &Attempt| {
-            let is_own = !seat.is_fallback() && seat.overflow().is_none();
+            if leaves_nodes(from, seat) {
+                return may_fall_back;
+            }
+            let is_own = !seat.is_fallback() && seat.overflow().is_none() && !(skips_nodes && is_node(seat));
             let is_let = is_own || seat.is_fallback() && may_pay || seat.overflow().is_some() && may_overflow;
             is_let && (may_rescue || !seat.is_emergency()) && !(is_forbidden && is_pooled(seat))
         };
-        let rest = seats.iter().enumerate().skip(self.index + 1);
-        rest.filter(|(_, seat)| may(attempt(*seat))).map(|(next, _)| next).next()
+        rest.map(attempt).position(may).map(|at| self.index + 1 + at)
     }
 
     fn has_overflow<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> bool {
         seats.get(self.index).is_some_and(|seat| lacks_capacity(attempt(seat), class))
             && self.can_spill(seats)
+    }
+
+    /// A node that fails is not tried again where another seat may serve: it would be the same machine a moment later.
+    fn leaves_at_once<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        seats.get(self.index).is_some_and(|seat| is_node(attempt(seat)))
     }
 
     fn has_next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
@@ -253,7 +287,9 @@ impl FailoverState {
 
     /// The next seat of the same kind: no fallback from the customer's own to the pool.
     fn next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> Option<usize> {
-        let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency(), seat.overflow().is_some());
+        let kind = |seat: &Attempt| {
+            (seat.is_fallback(), seat.is_emergency(), seat.overflow().is_some(), seat.is_after_nodes())
+        };
         let from = kind(attempt(seats.get(self.index)?));
         let mut rest = seats.iter().enumerate().skip(self.index + 1);
         rest.find(|(_, seat)| kind(attempt(*seat)) == from).map(|(next, _)| next)
@@ -267,6 +303,15 @@ fn lacks_capacity(from: &Attempt, class: FaultClass) -> bool {
 
 fn attempt<S: Borrow<Attempt>>(seat: &S) -> &Attempt {
     seat.borrow()
+}
+
+/// Whether a step is from a node to what its route lists behind the nodes.
+fn leaves_nodes(from: &Attempt, to: &Attempt) -> bool {
+    is_node(from) && to.is_after_nodes()
+}
+
+fn is_node(seat: &Attempt) -> bool {
+    matches!(seat.seat(), Seat::Byoc(_))
 }
 
 fn is_pooled(seat: &Attempt) -> bool {

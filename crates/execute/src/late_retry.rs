@@ -36,6 +36,7 @@ pub async fn retry_late(
             should_retry: failure.should_retry,
             tries_on_seat: failed.tries_on_seat,
             tries: failed.tries,
+            leaves_at_once: false,
             has_next: false,
             has_next_own: false,
             time_left: exchange.time_left(),

@@ -5,6 +5,8 @@
 pub(crate) const DROPPED_FIELDS_BYTES_MAX: usize = 4 * 1024;
 /// Billed units that a provider's header may say; no answer reaches this many.
 pub(crate) const BILLED_UNITS_MAX: f64 = 1e9;
+/// Attempts on nodes before an exchange leaves them, where its route lists another profile behind them.
+pub(crate) const NODES_TRIED_MAX: u32 = 3;
 /// Unused timers that a core holds on to; more are dropped.
 pub(crate) const IDLE_TIMERS_MAX: usize = 64;
 /// Text bytes of a prompt that count as one token of the agreed limits, until the answer says how many it was.

@@ -13,7 +13,9 @@ use decode::SplitCall;
 use dialects::BufferedAnswer;
 use domain::limits::PACE_WAIT_MAX;
 use domain::timeline::micros;
-use domain::{Blame, Fault, FaultClass, ModelFallbackClass, OverflowReason, Upload, UpstreamReport};
+use domain::{
+    Blame, FallbackClass, Fault, FaultClass, ModelFallbackClass, OverflowReason, Upload, UpstreamReport,
+};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -214,7 +216,9 @@ impl RetryLoop {
             let attempt = Rc::clone(self.attempts.get(self.failover.index())?);
             match self.try_seat(&attempt, now_us).await {
                 SeatOutcome::Answered(reply) => return Some(reply),
-                SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
+                SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {
+                    self.left(&attempt, class);
+                }
                 SeatOutcome::Spilled if self.failover.spill(&self.attempts) => self.spilled(&attempt),
                 SeatOutcome::Exhausted(_) | SeatOutcome::Spilled | SeatOutcome::Stop => {
                     if !self.leave_model() {
@@ -280,6 +284,15 @@ impl RetryLoop {
                     now_us = self.exchange.now_us();
                 }
             }
+        }
+    }
+
+    /// Another seat is next. Where that means leaving the nodes, the record shows why like what the plan rejected.
+    fn left(&mut self, from: &Attempt, class: FaultClass) {
+        let next = self.attempts.get(self.failover.index());
+        let after = next.filter(|next| next.is_after_nodes() && !from.is_after_nodes());
+        if let (Some(next), Some(class)) = (after, FallbackClass::of(class)) {
+            self.tab.record_rejected(plan::left_node(from.seat(), class, next.profile()));
         }
     }
 
@@ -564,6 +577,7 @@ impl RetryLoop {
     }
 
     fn served_by(&self, attempt: &Attempt) -> Served {
+        let is_fallback = attempt.is_fallback() && !self.failover.overflows() || attempt.is_after_nodes();
         Served {
             profile: attempt.profile(),
             principal: attempt.principal(),
@@ -572,9 +586,8 @@ impl RetryLoop {
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
             attempts: self.failover.tries(),
-            fallback_used: attempt.is_fallback() && !self.failover.overflows()
-                || attempt.is_emergency()
-                || attempt.fallback_model().is_some(),
+            fallback_used: is_fallback || attempt.is_emergency() || attempt.fallback_model().is_some(),
+            fallback_reason: self.failover.fell_back_on().filter(|_| is_fallback),
             overflow: self.overflow_reason(attempt),
             is_emergency: attempt.is_emergency(),
             discount_pct: attempt.subscription().map(|(_, stated)| stated.discount_pct),

@@ -33,6 +33,8 @@ pub struct Situation {
     pub tries_on_seat: u32,
     /// Attempts of the exchange, including the failed one.
     pub tries: u32,
+    /// The seat is not tried again where another one may serve.
+    pub leaves_at_once: bool,
     /// A seat is left that this failure may go on to.
     pub has_next: bool,
     /// And that one is of the same kind: no fallback from the customer's own to the pool.
@@ -127,7 +129,8 @@ pub fn next_step(situation: &Situation) -> Step {
             let is_over = situation.tries_on_seat >= TRIES_PER_PRINCIPAL_MAX
                 || situation.should_retry == Some(false)
                 || wait >= situation.time_left;
-            if is_limited_alone || is_too_long || is_over { onward } else { Step::Again { wait } }
+            let is_left = situation.leaves_at_once && situation.has_next;
+            if is_limited_alone || is_left || is_too_long || is_over { onward } else { Step::Again { wait } }
         }
     }
 }
@@ -182,6 +185,7 @@ mod tests {
             retry_after_ms: None,
             should_retry: None,
             tries_on_seat: 1,
+            leaves_at_once: false,
             tries: 1,
             has_next: false,
             has_next_own: false,

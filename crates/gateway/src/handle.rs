@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use admit::{Caller, Needs, Signed, SignedHead};
+use api::tunnels::TunnelEntrance;
 use bytes::Bytes;
 use conversation::request::{Addressed, StoredAct};
 use conversation::routes::RouteAction;
@@ -33,7 +35,7 @@ use crate::incoming::Incoming;
 use crate::mcp;
 use crate::metrics::Cores;
 use crate::realtime;
-use crate::reply::{Reply, with_request_id};
+use crate::reply::{HandedOver, Reply, with_request_id};
 use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
 use crate::unrouted::{no_route, unknown};
@@ -708,13 +710,38 @@ async fn control(handler: &CoreHandler, request: Request<TimedBody>, arrival: Ar
             .fix("Ask the process that runs `tidegate serve`.");
         return refuse(handler, Dialect::Native, &fault, arrival.trace);
     };
+    let version = request.version();
     match control.call(request, arrival.peer, arrival.trace).await {
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            tunnelled(handler, answer, version, arrival)
+        }
         Ok(answer) => answer.map(Reply::whole),
         Err(_) => {
             tracing::error!(request = %arrival.trace, "a panic ended a control request");
             refuse(handler, Dialect::Native, &Fault::internal(), arrival.trace)
         }
     }
+}
+
+/// Hands the connection over to the tunnel that a node opens.
+fn tunnelled(
+    handler: &CoreHandler,
+    answer: Response<Bytes>,
+    version: Version,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let (mut head, _) = answer.into_parts();
+    let entrance = head.extensions.remove::<Arc<TunnelEntrance>>();
+    let Some(entrance) = entrance.filter(|_| version == Version::HTTP_11) else {
+        let fault = Fault::new(FaultClass::BadRequest, "tunnel_required", "This protocol has no upgrades.")
+            .fix("Open the tunnel over HTTP/1.1.");
+        return refuse(handler, Dialect::Native, &fault, arrival.trace);
+    };
+    let take = move |handed: HandedOver| async move {
+        let HandedOver { socket, early, closing } = handed;
+        entrance.serve(socket, early, move || closing.get()).await;
+    };
+    Response::from_parts(head, Reply::handover(take))
 }
 
 async fn metrics(handler: &CoreHandler) -> Response<Reply> {

@@ -18,7 +18,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
@@ -38,15 +37,26 @@ const H2_PING_WAIT: Duration = Duration::from_secs(20);
 /// How an HTTP/2 connection begins.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
+/// How a peer that is gone is found out.
+#[derive(Clone, Copy)]
+pub(crate) struct Pings {
+    pub every: Duration,
+    pub wait: Duration,
+}
+
+/// Of a client's connection.
+pub(crate) const OF_CLIENTS: Pings = Pings { every: H2_PING_EVERY, wait: H2_PING_WAIT };
+
 /// The connection that hyper polls. `first` is what was read from it.
-pub(crate) fn connection<H, F>(
-    socket: TcpStream,
+pub(crate) fn connection<S, H, F>(
+    socket: S,
     first: Vec<u8>,
     peer: SocketAddr,
-    times: Times,
+    (times, pings): (Times, Pings),
     handler: Rc<H>,
 ) -> impl GracefulConnection
 where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Arrived, SocketAddr) -> F + 'static,
     F: Future<Output = Response<Reply>> + 'static,
 {
@@ -57,7 +67,7 @@ where
     });
     let (patience, frames) = (StallTimer::new(times), Frames::default());
     let socket = Stalling { socket, first, given: 0, patience, frames, linger: None };
-    http2(times).serve_connection(TokioIo::new(socket), service)
+    http2(times, pings).serve_connection(TokioIo::new(socket), service)
 }
 
 /// A request that is being answered.
@@ -75,12 +85,12 @@ impl<F: Future<Output = Response<Reply>>> Future for Answering<F> {
     }
 }
 
-fn http2(times: Times) -> http2::Builder<LocalExecutor> {
+fn http2(times: Times, pings: Pings) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor { times });
     builder
         .timer(TokioTimer::new())
-        .keep_alive_interval(H2_PING_EVERY)
-        .keep_alive_timeout(H2_PING_WAIT)
+        .keep_alive_interval(pings.every)
+        .keep_alive_timeout(pings.wait)
         .max_concurrent_streams(H2_STREAMS_MAX)
         .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
         .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX)
@@ -135,8 +145,8 @@ impl<F: Future> Future for Stream<F> {
 }
 
 /// The socket below, with what was read from it already, and a timeout for a client that takes no bytes.
-struct Stalling {
-    socket: TcpStream,
+struct Stalling<S> {
+    socket: S,
     first: Vec<u8>,
     given: usize,
     patience: StallTimer,
@@ -144,7 +154,7 @@ struct Stalling {
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stalling {
+impl<S: AsyncRead + AsyncWrite + Unpin> Stalling<S> {
     fn finish_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,7 +169,7 @@ impl Stalling {
     }
 }
 
-impl Stalling {
+impl<S: AsyncRead + AsyncWrite + Unpin> Stalling<S> {
     /// What was read at first, then what arrives.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.first.get(self.given..).unwrap_or_default();
@@ -176,7 +186,7 @@ impl Stalling {
     }
 }
 
-impl AsyncRead for Stalling {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stalling<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -204,7 +214,7 @@ impl AsyncRead for Stalling {
     }
 }
 
-impl AsyncWrite for Stalling {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.finish_write(cx, written)

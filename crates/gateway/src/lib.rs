@@ -26,6 +26,7 @@ mod serve;
 mod shares;
 mod shed;
 mod times;
+mod tunnel;
 mod unpack;
 mod unrouted;
 mod upload_address;
@@ -66,6 +67,7 @@ pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
 pub use readiness::{AskReadiness, Readiness};
 pub use times::Times;
+pub use tunnel::serve_tunnel;
 
 /// Where the gateway listens, and its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,8 +221,10 @@ async fn serve_core(
 /// Listens for a node's service, which does not listen itself.
 ///
 /// # Errors
-/// The address is in use.
+/// The address is in use, or the TLS root certificates for backends can't be read.
 pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io::Result<Running> {
+    // What would fail on the serving threads fails before the address is taken.
+    service.exit()?;
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let mut running = Running { address, phase, threads: Vec::new() };
@@ -229,9 +233,17 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
     for ((number, listener), service) in (0_u32..).zip(listeners).zip(services) {
         let (watched, times, connection_limit) = (watched.clone(), settings.times, connection_limit.clone());
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
-            let handler =
-                Rc::new(move |arrived, peer| answer_node(Arc::clone(&service), times, arrived, peer));
-            Box::pin(worker::serve(listener, times, watched, Open::default(), connection_limit, handler))
+            Box::pin(async move {
+                // Made here: its connections are tasks of this thread.
+                let exit = match service.exit() {
+                    Ok(exit) => exit,
+                    Err(error) => return tracing::error!(%error, "a serving thread can't reach backends"),
+                };
+                let handler = Rc::new(move |arrived, peer| {
+                    answer_node(Arc::clone(&service), exit.clone(), times, arrived, peer)
+                });
+                worker::serve(listener, times, watched, Open::default(), connection_limit, handler).await;
+            })
         })?);
     }
     Ok(running)
@@ -239,6 +251,7 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
 
 async fn answer_node(
     service: Arc<node::Service>,
+    exit: node::Exit,
     times: Times,
     arrived: Arrived,
     peer: SocketAddr,
@@ -261,7 +274,8 @@ async fn answer_node(
         Ok(body) => body,
         Err(fault) => return refuse_node(&fault, trace),
     };
-    let called = AssertUnwindSafe(service.call(Request::from_parts(head, body), trace)).catch_unwind().await;
+    let answering = service.call_with(Request::from_parts(head, body), trace, &exit);
+    let called = AssertUnwindSafe(answering).catch_unwind().await;
     called.map_or_else(
         |_| {
             tracing::error!(request = %trace, "a panic ended a request");

@@ -35,3 +35,6 @@ pub(crate) const COUNTER_QUERIES_MAX: usize = 16;
 pub(crate) const COUNTER_TIME_MAX: Duration = Duration::from_millis(500);
 /// Workspaces whose arrivals are counted while a serving thread is behind.
 pub(crate) const SHARES_COUNTED_MAX: usize = 4_096;
+/// How often a node looks whether the gateway behind its tunnel is there, and how long that may be silent then.
+pub(crate) const TUNNEL_PING_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const TUNNEL_PING_WAIT: Duration = Duration::from_secs(3);

@@ -16,6 +16,7 @@ mod known;
 mod loopback;
 pub mod mcp;
 mod mistral;
+pub mod network;
 pub mod oauth;
 mod openai;
 pub mod pace;

@@ -22,4 +22,4 @@ pub use memory::{Memory, memory_of};
 pub use meter::Event;
 pub use names::{Reference, short_names};
 pub use pull::{Order, pull};
-pub use shelf::{Entry, Manifest, ModelStore, StoredFile};
+pub use shelf::{Entry, Manifest, ModelStore, Staged, StoredFile};

@@ -159,7 +159,7 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |of| of.len())
 }
 
-fn now(world: &World) -> String {
+pub(crate) fn now(world: &World) -> String {
     let seconds = i64::try_from(world.clock.unix_ms() / 1_000).unwrap_or_default();
     let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     now.format(&Rfc3339).unwrap_or_default()

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use world::World;
 
 use crate::digest::Checksum;
 use crate::error::{HubError, HubErrorKind};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::names::Reference;
+use crate::pull::now;
 
 /// The directory of all models. Unfinished downloads are in hidden subdirectories, which are not listed.
 #[derive(Debug, Clone)]
@@ -51,6 +53,15 @@ pub struct StoredFile {
 pub struct Entry {
     pub directory: PathBuf,
     pub manifest: Manifest,
+}
+
+/// A model that is being brought from elsewhere than a hub.
+#[derive(Debug)]
+pub struct Staged<'s> {
+    store: &'s ModelStore,
+    model: Reference,
+    directory: PathBuf,
+    _lock: File,
 }
 
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -149,6 +160,17 @@ impl ModelStore {
         Ok(Entry { directory, manifest: manifest.clone() })
     }
 
+    /// Begins to bring a model from elsewhere than a hub: no other process pulls or removes it meanwhile.
+    ///
+    /// # Errors
+    /// Another process is at this model, or the disk fails.
+    pub fn stage(&self, model: &Reference) -> Result<Staged<'_>, HubError> {
+        let lock = self.lock(model)?;
+        let directory = self.staging_directory(model);
+        make_directory(&directory)?;
+        Ok(Staged { store: self, model: model.clone(), directory, _lock: lock })
+    }
+
     /// Locks the model against other processes until the file is dropped, even by a crash.
     pub(crate) fn lock(&self, model: &Reference) -> Result<File, HubError> {
         let directory = self.root.join(LOCKS);
@@ -173,6 +195,32 @@ impl ModelStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(HubError::disk(directory, &error)),
         }
+    }
+}
+
+impl Staged<'_> {
+    /// Where the files go.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Publishes the complete files, as if they had been pulled. `source` says where they came from, `revision` which version it is.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn publish(
+        self,
+        (source, revision): (String, String),
+        files: Vec<StoredFile>,
+        world: &World,
+    ) -> Result<Entry, HubError> {
+        let pulled_at = now(world);
+        let mut manifest =
+            Manifest::of(&self.model.to_string(), self.model.repository(), revision, source, pulled_at);
+        manifest.bytes = files.iter().map(|file| file.bytes).sum();
+        manifest.files = files;
+        self.store.publish(&self.model, &manifest)
     }
 }
 

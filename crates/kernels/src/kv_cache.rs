@@ -1,6 +1,7 @@
 //! The paged KV cache: keys and values of every layer, in blocks of a fixed number of tokens, so that
 //! sequences of any length share the memory.
 
+mod copies;
 mod q8;
 
 use half::f16;

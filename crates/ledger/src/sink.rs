@@ -58,7 +58,8 @@ impl SettledRecords {
         settled
     }
 
-    pub(crate) fn push(&mut self, trace: TraceId, body: &[u8]) {
+    /// Adds a record in its encoding.
+    pub fn push(&mut self, trace: TraceId, body: &[u8]) {
         self.bodies.extend_from_slice(body);
         self.traces.push((trace, self.bodies.len()));
     }
@@ -77,6 +78,16 @@ impl SettledRecords {
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bodies.len()
+    }
+
+    /// Each trace with its record's encoding.
+    pub fn encoded(&self) -> impl Iterator<Item = (TraceId, &[u8])> {
+        let mut start = 0;
+        self.traces.iter().filter_map(move |(trace, end)| {
+            let body = self.bodies.get(start..*end)?;
+            start = *end;
+            Some((*trace, body))
+        })
     }
 
     pub fn traces(&self) -> impl Iterator<Item = TraceId> {

@@ -7,7 +7,7 @@ use admit::Caller;
 use bytes::Bytes;
 use conversation::request::Addressed;
 use decode::Inbound;
-use domain::{Dialect, Fault, FaultClass, KeyId, ObjectOwner, Operation, SideCall, TraceId};
+use domain::{Dialect, Fault, FaultClass, KeyId, ObjectOwner, Operation, Principal, SideCall, TraceId};
 use http::Response;
 use http_body_util::BodyExt as _;
 use serde_json::json;
@@ -26,6 +26,8 @@ pub struct ItemCall {
     pub owner: ObjectOwner,
     /// The key that pays for it.
     pub key: Option<KeyId>,
+    /// The only seat that may serve it: the candidate of a replay.
+    pub seat: Option<Principal>,
     pub dialect: Dialect,
     pub operation: Operation,
     /// The id of its exchange: the same whoever makes it, and however often it is begun.
@@ -65,7 +67,7 @@ pub async fn serve_item(core: &Rc<Core>, item: ItemCall) -> ItemAnswer {
     let (dialect, trace) = (item.dialect, item.trace);
     let snapshot = core.snapshot.current();
     let caller = match admit::on_behalf(snapshot, item.owner, item.key, item.side_call, core.now_unix_ms()) {
-        Ok(caller) => caller,
+        Ok(caller) => caller.tried_at(item.seat),
         Err(fault) => return failed(&fault, dialect, trace, false),
     };
     let serving = answer(core, inbound(core, item), caller);

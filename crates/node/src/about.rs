@@ -7,14 +7,14 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::NodeBody;
+use crate::hybrid::Topology;
+use crate::joined::{Policy, PolicyHealth};
 use crate::json_body::json_response;
+use crate::mode::Mode;
 use crate::routes::DIALECTS;
 use crate::train::Offers;
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;
-
-/// The supported execution modes.
-const MODES: [&str; 1] = ["local"];
 
 #[derive(Serialize)]
 struct List {
@@ -38,8 +38,9 @@ struct Model {
     context_tokens: Option<u64>,
     #[serde(flatten)]
     loras: Option<Loras>,
-    execution_modes: [&'static str; 1],
-    cloud_backends: [&'static str; 0],
+    execution_modes: Vec<&'static str>,
+    /// The backends that it may leave to.
+    cloud_backends: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +54,12 @@ struct Loras {
 struct Health {
     status: &'static str,
     runtime_local_only_strict: bool,
+    execution_modes: Vec<&'static str>,
+    cloud_backends: Vec<String>,
     models: Vec<String>,
+    /// Of a node that has joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyHealth>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +68,8 @@ struct Capabilities {
     version: &'static str,
     topology: &'static str,
     dialects: [&'static str; 3],
-    execution_modes: [&'static str; 1],
+    execution_modes: Vec<&'static str>,
+    cloud_backends: Vec<String>,
     runtime_local_only_strict: bool,
     streaming: bool,
     adapters: bool,
@@ -81,17 +88,23 @@ struct Capability {
     usage: &'static str,
 }
 
-pub(crate) async fn models(runtime: &dyn Runtime) -> Answer {
-    json_response(StatusCode::OK, &List { object: "list", data: rows(runtime).await? })
+pub(crate) async fn models(runtime: &dyn Runtime, topology: &Topology) -> Answer {
+    json_response(StatusCode::OK, &List { object: "list", data: rows(runtime, topology).await? })
+}
+
+/// The supported execution modes.
+fn modes(topology: &Topology) -> Vec<&'static str> {
+    let all = if topology.hybrid().is_some() { &Mode::ALL[..] } else { &[Mode::Local] };
+    all.iter().map(|mode| mode.as_str()).collect()
 }
 
 /// The model names that requests may use.
 pub(crate) async fn names(runtime: &dyn Runtime) -> Result<Vec<String>, Box<Fault>> {
-    Ok(rows(runtime).await?.into_iter().map(|model| model.id).collect())
+    Ok(rows(runtime, &Topology::default()).await?.into_iter().map(|model| model.id).collect())
 }
 
-pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
-    match rows(runtime).await?.into_iter().find(|model| model.id == id) {
+pub(crate) async fn model(runtime: &dyn Runtime, topology: &Topology, id: &str) -> Answer {
+    match rows(runtime, topology).await?.into_iter().find(|model| model.id == id) {
         Some(model) => json_response(StatusCode::OK, &model),
         None => Err(Box::new(
             Fault::new(FaultClass::NotFound, "model_not_found", "This node has no such model.")
@@ -102,7 +115,7 @@ pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
 }
 
 /// The models, each followed by its adapters under the names that requests use.
-async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
+async fn rows(runtime: &dyn Runtime, topology: &Topology) -> Result<Vec<Model>, Box<Fault>> {
     let shelf = match runtime.adapters() {
         Some(adapters) => Some((adapters.limits(), adapters.list().await.map_err(Box::new)?)),
         None => None,
@@ -110,7 +123,7 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
     let mut rows = Vec::new();
     for model in runtime.models() {
         let loras = shelf.as_ref().map(|(limits, states)| Loras::of(*limits, states));
-        let row = |id, parent, loras| Model {
+        let row = |id, parent, loras, adapter: Option<&str>| Model {
             id,
             object: "model",
             created: model.created_unix_s,
@@ -119,13 +132,13 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
             parent,
             context_tokens: model.context_tokens,
             loras,
-            execution_modes: MODES,
-            cloud_backends: [],
+            execution_modes: modes(topology),
+            cloud_backends: topology.backends_of(&model.id, adapter),
         };
-        rows.push(row(model.id.clone(), None, loras));
+        rows.push(row(model.id.clone(), None, loras, None));
         let named = |state: &AdapterState| format!("{}:{}", model.id, state.id);
         let states = shelf.iter().flat_map(|(_, states)| states);
-        rows.extend(states.map(|state| row(named(state), Some(model.id.clone()), None)));
+        rows.extend(states.map(|state| row(named(state), Some(model.id.clone()), None, Some(&state.id))));
     }
     Ok(rows)
 }
@@ -141,12 +154,24 @@ impl Loras {
     }
 }
 
-pub(crate) fn health(runtime: &dyn Runtime) -> Answer {
-    let models = runtime.models().into_iter().map(|model| model.id).collect();
-    json_response(StatusCode::OK, &Health { status: "ok", runtime_local_only_strict: true, models })
+pub(crate) fn health(runtime: &dyn Runtime, topology: &Topology, policy: Option<&Policy>) -> Answer {
+    let health = Health {
+        status: "ok",
+        runtime_local_only_strict: topology.is_strict,
+        execution_modes: modes(topology),
+        cloud_backends: topology.backends(),
+        models: runtime.models().into_iter().map(|model| model.id).collect(),
+        policy: policy.map(Policy::health),
+    };
+    json_response(StatusCode::OK, &health)
 }
 
-pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: Option<Offers>) -> Answer {
+pub(crate) fn capabilities(
+    runtime: &dyn Runtime,
+    topology: &Topology,
+    name: &'static str,
+    training: Option<Offers>,
+) -> Answer {
     let capability = |model: RuntimeModel| Capability {
         usage: if model.is_model { "measured" } else { "estimated" },
         makes: model.operations.operation_names(),
@@ -157,10 +182,11 @@ pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: 
     let capabilities = Capabilities {
         runtime: name,
         version: env!("CARGO_PKG_VERSION"),
-        topology: "local",
+        topology: if topology.hybrid().is_some() { "hybrid" } else { "local" },
         dialects: DIALECTS.map(Dialect::as_str),
-        execution_modes: MODES,
-        runtime_local_only_strict: true,
+        execution_modes: modes(topology),
+        cloud_backends: topology.backends(),
+        runtime_local_only_strict: topology.is_strict,
         streaming: true,
         adapters: runtime.adapters().is_some(),
         training,

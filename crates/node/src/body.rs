@@ -1,22 +1,21 @@
-//! The body of a node's answer: bytes, or a generation written as a stream of events.
+//! The body of a node's answer: bytes, a generation written as a stream of events, or the stream of a backend.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use domain::runtime::BoxedGeneration;
-use domain::{Event, Fault, FaultClass};
+use domain::{Event, Fault, FaultClass, Usage};
 use http_body::{Body, Frame, SizeHint};
 use runtime::AnswerWriter;
 
 use crate::books::{RequestGuard, RequestOutcome};
+use crate::cut::NodeCut;
+use crate::hybrid::RelayedBody;
+use crate::peers::PeerAnswerBody;
 use crate::train::Following;
-
-/// The stream broke off: it must not end cleanly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeCut;
 
 pub struct NodeBody(Kind);
 
@@ -24,15 +23,18 @@ enum Kind {
     Whole(Bytes),
     Stream(Box<Stream>),
     Follow(Box<Following>),
+    Relayed(Box<RelayedBody>),
+    OfPeer(PeerAnswerBody),
     Over,
 }
 
 /// A running generation with its journal entry. Dropping it cancels the generation if it has not finished.
 pub(crate) struct Running {
     generation: BoxedGeneration,
-    /// The first event, which was awaited before the response began.
-    first: Option<Event>,
-    entry: RequestGuard,
+    /// The first events, which were awaited before the response began.
+    first: VecDeque<Event>,
+    /// `None` once a backend answers.
+    entry: Option<RequestGuard>,
     ended: RequestOutcome,
 }
 
@@ -51,20 +53,53 @@ enum End {
 
 impl Running {
     pub(crate) fn new(generation: BoxedGeneration, entry: RequestGuard) -> Self {
-        Self { generation, first: None, entry, ended: RequestOutcome::Disconnected }
+        Self { generation, first: VecDeque::new(), entry: Some(entry), ended: RequestOutcome::Disconnected }
     }
 
-    /// Waits for the first event, so that a refused request gets an error response and not a stream.
+    /// Waits for the first event, so that a refused request gets an error response and not a stream. It comes
+    /// when the request has left the runtime's queue.
     pub(crate) async fn begin(&mut self) -> Result<(), Fault> {
-        self.first = Some(poll_fn(|cx| self.poll_event(cx)).await?);
+        let event = poll_fn(|cx| self.poll_next(cx)).await?;
+        self.first.push_back(event);
+        if let Some(entry) = &mut self.entry {
+            entry.scheduled();
+        }
         Ok(())
     }
 
-    /// The next event. A generation that ends without `Done` is an error: it must not look complete.
-    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Fault>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Ok(first));
+    /// Waits for the first event of the answer's content.
+    pub(crate) async fn begin_content(&mut self) -> Result<(), Fault> {
+        while matches!(self.first.back(), Some(Event::Usage(_) | Event::Start { .. })) {
+            let event = poll_fn(|cx| self.poll_next(cx)).await?;
+            self.first.push_back(event);
         }
+        Ok(())
+    }
+
+    /// What was used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.generation.as_ref().usage()
+    }
+
+    /// The journal entry, which a backend's answer ends instead.
+    pub(crate) const fn take_entry(&mut self) -> Option<RequestGuard> {
+        self.entry.take()
+    }
+
+    /// Takes the entry back.
+    pub(crate) fn keep(&mut self, entry: Option<RequestGuard>) {
+        self.entry = entry;
+    }
+
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Fault>> {
+        match self.first.pop_front() {
+            Some(first) => Poll::Ready(Ok(first)),
+            None => self.poll_next(cx),
+        }
+    }
+
+    /// The next event of the generation. One that ends without `Done` is an error: it must not look complete.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Fault>> {
         let event = ready!(self.generation.as_mut().poll_next(cx)).unwrap_or_else(|| Err(broken()));
         match &event {
             Ok(Event::Done) => self.ended = RequestOutcome::Completed,
@@ -77,8 +112,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let used = self.generation.as_ref().usage();
-        self.entry.end(self.ended, &used);
+        if let Some(entry) = self.entry.take() {
+            entry.end(self.ended, &self.usage());
+        }
     }
 }
 
@@ -94,6 +130,14 @@ impl NodeBody {
 
     pub(crate) fn follow(following: Following) -> Self {
         Self(Kind::Follow(Box::new(following)))
+    }
+
+    pub(crate) fn relayed(body: Box<RelayedBody>) -> Self {
+        Self(Kind::Relayed(body))
+    }
+
+    pub(crate) fn of_peer(body: PeerAnswerBody) -> Self {
+        Self(Kind::OfPeer(body))
     }
 
     pub(crate) fn stream(running: Running, writer: AnswerWriter) -> Self {
@@ -145,6 +189,8 @@ impl Body for NodeBody {
             }
             Kind::Stream(stream) => ready!(stream.poll_bytes(cx)),
             Kind::Follow(following) => ready!(following.poll_bytes(cx)).map(Ok),
+            Kind::Relayed(relayed) => ready!(relayed.poll_bytes(cx)),
+            Kind::OfPeer(body) => return body.as_mut().poll_frame(cx),
         };
         if matches!(polled, None | Some(Err(_))) {
             self.0 = Kind::Over;
@@ -156,7 +202,7 @@ impl Body for NodeBody {
         match &self.0 {
             Kind::Over => true,
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Stream(_) | Kind::Follow(_) => false,
+            Kind::Stream(_) | Kind::Follow(_) | Kind::Relayed(_) | Kind::OfPeer(_) => false,
         }
     }
 
@@ -164,15 +210,7 @@ impl Body for NodeBody {
         match &self.0 {
             Kind::Over => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(_) | Kind::Follow(_) => SizeHint::default(),
+            Kind::Stream(_) | Kind::Follow(_) | Kind::Relayed(_) | Kind::OfPeer(_) => SizeHint::default(),
         }
     }
 }
-
-impl fmt::Display for NodeCut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the generation broke off")
-    }
-}
-
-impl std::error::Error for NodeCut {}

@@ -12,6 +12,7 @@ use domain::Usage;
 use serde::{Deserialize, Serialize};
 
 use crate::books::RequestOutcome;
+use crate::hybrid::LeftBecause;
 use crate::limits::PAGE_ROWS_MAX;
 
 const FILE: &str = "runtime.jsonl";
@@ -27,6 +28,19 @@ pub(crate) struct StartedRequest {
     pub model: String,
     pub adapter: Option<String>,
     pub operation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<LeftTo>,
+}
+
+/// The backend that a request left to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftTo {
+    pub backend: String,
+    /// `None` if the client sent it there: mode `cloud`.
+    pub because: Option<LeftBecause>,
+    /// The profile that served it, as the gateway states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
 }
 
 /// The end of an answer, with the runtime's own counts.
@@ -49,8 +63,11 @@ pub struct RuntimeRecord {
     pub output_tokens: u64,
     pub reasoning_tokens: u64,
     pub took_ms: u64,
-    /// The counts are the runtime's own.
+    /// The counts are the runtime's own, or the backend's.
     pub is_measured: bool,
+    /// The backend that answered in this node's place. The counts are of its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<LeftTo>,
 }
 
 /// How an answer ended.
@@ -138,7 +155,7 @@ impl Journal {
     ) -> io::Result<()> {
         self.write(|inner| {
             inner.sequence += 1;
-            let StartedRequest { id, request, unix_ms, model, adapter, operation } = started.clone();
+            let StartedRequest { id, request, unix_ms, model, adapter, operation, left_to } = started.clone();
             Line::Ended(RuntimeRecord {
                 sequence: inner.sequence,
                 id,
@@ -154,6 +171,7 @@ impl Journal {
                 reasoning_tokens: usage.reasoning,
                 took_ms: now_unix_ms.saturating_sub(unix_ms),
                 is_measured,
+                left_to,
             })
         })
     }
@@ -263,7 +281,11 @@ fn read_unfinished(path: &Path) -> io::Result<(Vec<StartedRequest>, u64)> {
     let (mut open, mut last): (Vec<StartedRequest>, u64) = (Vec::new(), 0);
     for line in lines(path)? {
         match line? {
-            Line::Started(started) => open.push(started),
+            // A request that leaves has another line, with the backend.
+            Line::Started(started) => match open.iter_mut().find(|open| open.id == started.id) {
+                Some(open) => *open = started,
+                None => open.push(started),
+            },
             Line::Ended(record) => {
                 open.retain(|started| started.id != record.id);
                 last = record.sequence;
@@ -286,6 +308,7 @@ mod tests {
             model: word(),
             adapter: None,
             operation: word(),
+            left_to: None,
         }
     }
 
@@ -315,6 +338,21 @@ mod tests {
             assert_eq!(journal.after(1, 10).unwrap().len(), 1);
             assert_eq!(journal.after(0, 1).unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn what_had_left_when_the_node_was_killed_is_ended_once_as_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let left =
+            LeftTo { backend: "cloud".to_owned(), because: Some(LeftBecause::QueueWait), profile: None };
+        journal.begin(&started("a")).unwrap();
+        journal.begin(&StartedRequest { left_to: Some(left.clone()), ..started("a") }).unwrap();
+        drop(journal);
+        let all = Journal::open(dir.path()).unwrap().after(0, 10).unwrap();
+        let records: Vec<_> =
+            all.iter().map(|one| (one.id.as_str(), one.end, one.left_to.as_ref())).collect();
+        assert_eq!(records, [("a", RuntimeEnd::Lost, Some(&left))]);
     }
 
     #[test]

@@ -1,11 +1,30 @@
 //! What a node accepts, stores and lists at most, beside the limits in `domain::limits`.
 
+use std::time::Duration;
+
+/// Energy counters of one machine: a big server has a few dozen.
+pub(crate) const ENERGY_ZONES_MAX: usize = 256;
+/// How often the energy counters are read at least: a counter is full within minutes under load.
+pub(crate) const ENERGY_READ_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 /// Rows on one page: records of the journal, training jobs, their events and checkpoints.
 pub(crate) const PAGE_ROWS_MAX: usize = 1_000;
 /// Sessions whose model is remembered; the oldest are forgotten first.
 pub(crate) const SESSIONS_MAX: usize = 4_096;
 /// Length of a session's id, which clients choose.
 pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
+
+/// Backends of a hybrid node. They are tried one after the other.
+pub(crate) const BACKENDS_MAX: usize = 32;
+/// Length of a backend's id, which is sent in a header.
+pub(crate) const BACKEND_ID_BYTES_MAX: usize = 128;
+/// Size of a key file. Keys are some hundred bytes.
+pub(crate) const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+/// How many nodes may forward a request.
+pub(crate) const HOPS_MAX: usize = 3;
+/// How long a backend may compute an answer that is not a stream, until its head arrives.
+pub(crate) const BACKEND_ANSWER_TIME_MAX: Duration = Duration::from_secs(600);
+/// How much of a backend's error is read.
+pub(crate) const BACKEND_ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// Uploaded files. All are listed in memory.
 pub(crate) const FILES_MAX: usize = 256;
@@ -46,3 +65,13 @@ pub(crate) const NOTES_MAX: usize = 16;
 pub(crate) const NOTE_BYTES_MAX: usize = 512;
 /// Reads and writes of files at the same time, each on a thread of its own.
 pub(crate) const BLOCKING_TASKS_MAX: usize = 4;
+
+/// How far a joined node's clock may be from its control plane's before that is said, in milliseconds.
+pub(crate) const CLOCK_SKEW_NOTED_MS: u64 = 60_000;
+/// How often the control plane's time is stored, in milliseconds: how much a restart may set it back.
+pub(crate) const HEARD_KEPT_EVERY_MS: u64 = 60_000;
+/// How soon a node opens a tunnel again, and how late at most where it fails; with jitter.
+pub(crate) const TUNNEL_RETRY_BASE: Duration = Duration::from_millis(250);
+pub(crate) const TUNNEL_RETRY_MAX: Duration = Duration::from_secs(15);
+/// Tunnels that finish what runs beside the one in use.
+pub(crate) const TUNNELS_RETIRING_MAX: usize = 2;

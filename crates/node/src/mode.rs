@@ -6,27 +6,52 @@ use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
+use crate::hybrid::LeftBecause;
+
 const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
-const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
+pub(crate) const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
 const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
 const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
+const LEFT_BECAUSE: HeaderName = HeaderName::from_static("x-hybrie-left-because");
 
-/// This machine, as a mode and as a backend.
-const LOCAL: HeaderValue = HeaderValue::from_static("local");
+/// Marks usage that the runtime did not measure.
+pub(crate) const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
 
+/// This machine, as a backend.
+const HERE: &str = "local";
+
+/// Where a request may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
+    /// Here, or not at all.
     Local,
+    /// By a backend.
     Cloud,
+    /// Here, and by a backend where this node can't.
     Hybrid,
 }
 
-/// Adds headers that say that the request was served here, and with which adapter.
-pub(crate) fn set_headers(headers: &mut HeaderMap, adapter: Option<&str>) {
-    headers.insert(SELECTED_MODE, LOCAL);
-    headers.insert(SELECTED_BACKEND, LOCAL);
-    let adapter = adapter.and_then(|adapter| HeaderValue::try_from(adapter).ok());
-    headers.insert(ADAPTER, adapter.unwrap_or(HeaderValue::from_static("none")));
+/// Where a request was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Selected<'a> {
+    pub mode: Mode,
+    /// `None` is this machine.
+    pub backend: Option<&'a str>,
+    pub adapter: Option<&'a str>,
+    pub because: Option<LeftBecause>,
+}
+
+/// Adds headers that say where the request was served, with which adapter, and why it left.
+pub(crate) fn set_headers(headers: &mut HeaderMap, selected: &Selected<'_>) {
+    headers.insert(SELECTED_MODE, HeaderValue::from_static(selected.mode.as_str()));
+    let mut set = |name: HeaderName, value: &str| {
+        headers.insert(name, HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("none")));
+    };
+    set(SELECTED_BACKEND, selected.backend.unwrap_or(HERE));
+    set(ADAPTER, selected.adapter.unwrap_or("none"));
+    if let Some(because) = selected.because {
+        set(LEFT_BECAUSE, because.as_str());
+    }
 }
 
 /// Whether a request explicitly asks for no adapter.
@@ -50,23 +75,31 @@ pub(crate) fn take_adapter(models: &[RuntimeModel], request: &mut GenerateReques
 }
 
 impl Mode {
-    const ALL: [(&str, Self); 3] = [("local", Self::Local), ("cloud", Self::Cloud), ("hybrid", Self::Hybrid)];
+    pub(crate) const ALL: [Self; 3] = [Self::Local, Self::Cloud, Self::Hybrid];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Cloud => "cloud",
+            Self::Hybrid => "hybrid",
+        }
+    }
 
     fn of(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(name, _)| *name == word).map(|(_, mode)| mode)
+        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
     }
 }
 
-/// Removes the mode from a request, and refuses one that this node does not serve: it is strictly local.
+/// Removes the mode and the adapter of the headers from a request, and returns the mode that it names.
 ///
 /// # Errors
-/// An unknown mode, or one that would leave this machine.
-pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Result<(), Box<Fault>> {
-    let mut mode = Mode::Local;
+/// An unknown mode.
+pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Result<Option<Mode>, Box<Fault>> {
+    let mut mode = None;
     if let Some((first, rest)) = request.model.split_once('/')
         && let Some(named) = Mode::of(first)
     {
-        mode = named;
+        mode = Some(named);
         request.model = rest.to_owned();
     }
     if let Some(value) = headers.get(MODE) {
@@ -75,19 +108,31 @@ pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Resu
             let fault = Fault::new(FaultClass::BadRequest, "invalid_execution_mode", message);
             return Err(Box::new(fault.param("x-hybrie-execution-mode").fix("Send local, or leave it out.")));
         };
-        mode = named;
+        mode = Some(named);
     }
     if let Some(adapter) = headers.get(ADAPTER).and_then(|value| value.to_str().ok()) {
         request.parameters.adapter = (adapter != "none").then(|| adapter.to_owned());
     }
-    if mode == Mode::Local {
-        return Ok(());
+    Ok(mode)
+}
+
+/// The mode that a request is served in: the one that it names, or the default. `why` says why nothing may leave.
+///
+/// # Errors
+/// It may not leave, and names a mode in which it would.
+pub(crate) fn resolve(
+    named: Option<Mode>,
+    default_mode: Mode,
+    why: Option<&'static str>,
+) -> Result<Mode, Box<Fault>> {
+    match (named, why) {
+        (named, None) => Ok(named.unwrap_or(default_mode)),
+        (None | Some(Mode::Local), Some(_)) => Ok(Mode::Local),
+        (Some(Mode::Cloud | Mode::Hybrid), Some(why)) => {
+            let fault = Fault::new(FaultClass::Forbidden, "local_only", why).param("model");
+            Err(Box::new(fault.fix("Request the model without cloud/ or hybrid/, and leave the header out.")))
+        }
     }
-    let message = "This node is strictly local: nothing it is asked leaves this machine.";
-    let fault = Fault::new(FaultClass::Forbidden, "local_only", message);
-    Err(Box::new(
-        fault.param("model").fix("Ask for the model without cloud/ or hybrid/, and leave the header out."),
-    ))
 }
 
 #[cfg(test)]
@@ -97,30 +142,44 @@ mod tests {
     fn settle_request(
         model: &str,
         headers: &[(&'static str, &'static str)],
-    ) -> Result<(String, Option<String>), &'static str> {
+    ) -> Result<(Option<Mode>, String, Option<String>), &'static str> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, HeaderValue::from_static(value));
         }
         let mut request = GenerateRequest { model: model.to_owned(), ..GenerateRequest::default() };
-        settle(&map, &mut request).map_err(|fault| fault.code)?;
-        Ok((request.model, request.parameters.adapter))
+        let mode = settle(&map, &mut request).map_err(|fault| fault.code)?;
+        Ok((mode, request.model, request.parameters.adapter))
     }
 
     #[test]
-    fn the_header_beats_the_prefix_and_nothing_leaves() {
-        let ok = |model: &str, adapter: Option<&str>| Ok((model.to_owned(), adapter.map(str::to_owned)));
-        assert_eq!(settle_request("local/a/b", &[]), ok("a/b", None));
-        assert_eq!(settle_request("qwen/a", &[]), ok("qwen/a", None));
-        assert_eq!(settle_request("hybrid/a", &[]), Err("local_only"));
-        assert_eq!(settle_request("cloud/a", &[("x-hybrie-execution-mode", "local")]), ok("a", None));
-        assert_eq!(settle_request("local/a", &[("x-hybrie-execution-mode", "hybrid")]), Err("local_only"));
-        assert_eq!(
-            settle_request("a", &[("x-hybrie-execution-mode", "moon")]),
-            Err("invalid_execution_mode")
-        );
-        assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "law")]), ok("a", Some("law")));
-        assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "none")]), ok("a", None));
+    fn the_header_beats_the_prefix() {
+        let ok = |mode, model: &str, adapter: Option<&str>| {
+            Ok((mode, model.to_owned(), adapter.map(str::to_owned)))
+        };
+        let (local, cloud, hybrid) = (Some(Mode::Local), Some(Mode::Cloud), Some(Mode::Hybrid));
+        let by = |mode: &'static str| [("x-hybrie-execution-mode", mode)];
+        assert_eq!(settle_request("local/a/b", &[]), ok(local, "a/b", None));
+        assert_eq!(settle_request("publisher/a", &[]), ok(None, "publisher/a", None));
+        assert_eq!(settle_request("hybrid/a", &[]), ok(hybrid, "a", None));
+        assert_eq!(settle_request("cloud/a", &by("local")), ok(local, "a", None));
+        assert_eq!(settle_request("local/a", &by("cloud")), ok(cloud, "a", None));
+        assert_eq!(settle_request("a", &by("moon")), Err("invalid_execution_mode"));
+        assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "law")]), ok(None, "a", Some("law")));
+        assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "none")]), ok(None, "a", None));
+    }
+
+    #[test]
+    fn what_may_not_leave_is_served_here_or_refused() {
+        let resolve =
+            |named, default_mode, why| resolve(named, default_mode, why).map_err(|fault| fault.code);
+        assert_eq!(resolve(None, Mode::Hybrid, None), Ok(Mode::Hybrid));
+        assert_eq!(resolve(Some(Mode::Local), Mode::Hybrid, None), Ok(Mode::Local));
+        assert_eq!(resolve(Some(Mode::Cloud), Mode::Local, None), Ok(Mode::Cloud));
+        assert_eq!(resolve(None, Mode::Hybrid, Some("strict")), Ok(Mode::Local));
+        assert_eq!(resolve(Some(Mode::Local), Mode::Local, Some("strict")), Ok(Mode::Local));
+        assert_eq!(resolve(Some(Mode::Cloud), Mode::Local, Some("strict")), Err("local_only"));
+        assert_eq!(resolve(Some(Mode::Hybrid), Mode::Hybrid, Some("strict")), Err("local_only"));
     }
 
     #[test]

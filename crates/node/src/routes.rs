@@ -4,6 +4,8 @@ use domain::{Dialect, Operation};
 use http::Method;
 
 use crate::adapters::AdapterOperation;
+use crate::compute::WorkerOperation;
+use crate::peers::PeerOperation;
 use crate::train::TrainingOperation as Training;
 
 /// The dialects that a node serves.
@@ -30,6 +32,9 @@ pub(crate) enum Endpoint<'p> {
     Train(Training<'p>),
     /// Clears the prefix cache.
     Purge,
+    Workers(WorkerOperation<'p>),
+    /// The mesh of peers.
+    Peers(PeerOperation),
     /// A path that the product defines and this version does not serve.
     Unsupported(&'static str),
     /// A known path; it takes these methods instead.
@@ -63,12 +68,16 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
         "/v1/messages/count_tokens" => Some(Endpoint::Count(Dialect::Anthropic)),
         "/v1/cache/purge" => Some(Endpoint::Purge),
         "/v1/adapters/warmup" => Some(Endpoint::Adapters(AdapterOperation::WarmUp)),
+        "/v1/peers/register" => Some(Endpoint::Peers(PeerOperation::Register)),
         _ => None,
     };
     if let Some(endpoint) = endpoint {
         return if *method == Method::POST { endpoint } else { Endpoint::Other("POST") };
     }
-    let found = adapters(method, path).or_else(|| later(path)).or_else(|| training(method, path));
+    let found = adapters(method, path)
+        .or_else(|| workers(method, path))
+        .or_else(|| later(path))
+        .or_else(|| training(method, path));
     if let Some(found) = found {
         return found;
     }
@@ -78,6 +87,7 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
         "/v1/capabilities" => Endpoint::Capabilities,
         "/metrics" => Endpoint::Metrics,
         "/v1/usage" => Endpoint::Usage,
+        "/v1/peers" => Endpoint::Peers(PeerOperation::List),
         _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
             Some(id) => Endpoint::Model(id),
             None => return Endpoint::Nothing,
@@ -154,17 +164,71 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     Some(Endpoint::Train(operation))
 }
 
+/// Workers; also where clients poll jobs of any kind.
+fn workers<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
+    let is_read = matches!(method.as_str(), "GET" | "HEAD");
+    if let Some(id) =
+        path.strip_prefix("/v1/train/jobs/").filter(|id| id.starts_with("wrk-") && !id.contains('/'))
+    {
+        let operation = match method.as_str() {
+            "DELETE" => WorkerOperation::Destroy(id),
+            _ if is_read => WorkerOperation::One(id),
+            _ => return Some(Endpoint::Other("GET, HEAD, DELETE")),
+        };
+        return Some(Endpoint::Workers(operation));
+    }
+    let rest = path.strip_prefix("/v1/compute/workers")?;
+    let operation = match (method.as_str(), rest.strip_prefix('/')) {
+        ("POST", None) if rest.is_empty() => WorkerOperation::Order,
+        (_, None) if rest.is_empty() && is_read => WorkerOperation::List,
+        (_, None) if rest.is_empty() => return Some(Endpoint::Other("GET, HEAD, POST")),
+        (_, None | Some("")) => return None,
+        (method, Some(named)) => match named.split_once('/') {
+            None if is_read => WorkerOperation::One(named),
+            None if method == "DELETE" => WorkerOperation::Destroy(named),
+            None => return Some(Endpoint::Other("GET, HEAD, DELETE")),
+            Some((id, "logs")) if is_read => WorkerOperation::Logs(id),
+            Some((_, "logs")) => return Some(Endpoint::Other("GET, HEAD")),
+            Some(_) => return None,
+        },
+    };
+    Some(Endpoint::Workers(operation))
+}
+
 /// Paths reserved for later versions.
 fn later(path: &str) -> Option<Endpoint<'_>> {
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
-        _ if is_under("/v1/peers") => Some(Endpoint::Unsupported("Peers")),
         "/v1/train/d2l" | "/v1/d2l/internalize" => {
             Some(Endpoint::Unsupported("Adapters that are made of documents"))
         }
         "/v1/train/rl" => Some(Endpoint::Unsupported("Jobs that learn from rewards")),
         _ if is_under("/v1/compute") => Some(Endpoint::Unsupported("Compute that is hired")),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_workers_are_found_with_their_methods() {
+        let found = |method: &Method, path| workers(method, path);
+        let one = Endpoint::Workers(WorkerOperation::One("wrk-1"));
+        assert_eq!(found(&Method::GET, "/v1/compute/workers/wrk-1"), Some(one));
+        assert_eq!(found(&Method::GET, "/v1/train/jobs/wrk-1"), Some(one));
+        assert_eq!(found(&Method::GET, "/v1/train/jobs/ftjob-1"), None);
+        assert_eq!(found(&Method::GET, "/v1/train/jobs/wrk-1/events"), None);
+        let order = Endpoint::Workers(WorkerOperation::Order);
+        assert_eq!(found(&Method::POST, "/v1/compute/workers"), Some(order));
+        assert_eq!(found(&Method::PUT, "/v1/compute/workers"), Some(Endpoint::Other("GET, HEAD, POST")));
+        let logs = Endpoint::Workers(WorkerOperation::Logs("a"));
+        assert_eq!(found(&Method::GET, "/v1/compute/workers/a/logs"), Some(logs));
+        assert_eq!(found(&Method::DELETE, "/v1/compute/workers/a/logs"), Some(Endpoint::Other("GET, HEAD")));
+        assert_eq!(found(&Method::GET, "/v1/compute/workers/"), None);
+        assert_eq!(found(&Method::GET, "/v1/compute/workersx"), None);
+        assert_eq!(found(&Method::GET, "/v1/compute/offers"), None);
     }
 }

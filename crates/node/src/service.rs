@@ -1,52 +1,39 @@
 //! Serves one request on a node: decodes it like any other, runs it, and answers in the client's dialect.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use decode::{Call, Inbound, decode};
-use dialects::{count_answer, render_error, request_id_header};
-use domain::limits::ANSWER_BYTES_MAX;
-use domain::runtime::{ClearedPrefixes, GenerateRequest, Runtime};
-use domain::{Dialect, Event, Fault, FaultClass, Operation, TraceId};
-use http::header::{ALLOW, CACHE_CONTROL, HeaderName};
+use dialects::request_id_header;
+use domain::runtime::{ClearedPrefixes, Runtime};
+use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
+use egress::Client;
+use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use proof::Digest;
-use runtime::{AnswerWriter, RuntimeAnswerOptions, read_runtime};
 use serde::{Deserialize, Serialize};
+use workers::Fleet;
 use world::World;
 
 use crate::adapters::AdapterRegistry;
-use crate::body::{NodeBody, Running};
-use crate::books::{RequestGuard, RequestRecorder};
-use crate::journal::{Journal, RuntimeRecord, StartedRequest};
-use crate::json_body::{check_json, json, json_response, read, typed_response};
+use crate::body::NodeBody;
+use crate::books::RequestRecorder;
+use crate::hybrid::{Hops, Topology};
+use crate::joined::Policy;
+use crate::journal::{Journal, RuntimeRecord};
+use crate::json_body::{check_json, json_response, read, typed_response};
 use crate::limits::PAGE_ROWS_MAX;
+use crate::peers::PeerNetwork;
+use crate::refusal::{LATER, refuse};
+use crate::request_ids::RequestIds;
 use crate::routes::{Endpoint, find};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
-use crate::{about, admit, mode};
-
-/// Marks usage that the runtime did not measure.
-const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The code for paths that this version does not serve.
-const LATER: &str = "not_of_this_version";
-
-/// Status codes for fault codes whose class is too coarse.
-const STATUS_OVERRIDES: [(&str, StatusCode); 5] = [
-    (LATER, StatusCode::NOT_IMPLEMENTED),
-    ("training_not_served", StatusCode::NOT_IMPLEMENTED),
-    ("invalid_adapter", StatusCode::UNPROCESSABLE_ENTITY),
-    ("adapter_limit", StatusCode::UNPROCESSABLE_ENTITY),
-    ("invalid_scope", StatusCode::UNPROCESSABLE_ENTITY),
-];
+use crate::{about, admit, compute, disk_cache};
 
 /// How a node's service is configured.
 pub struct NodeSettings {
@@ -59,23 +46,28 @@ pub struct NodeSettings {
     pub data_dir: Option<PathBuf>,
     /// The directory of adapters.
     pub adapters: Option<PathBuf>,
+    /// Where requests may be answered.
+    pub topology: Topology,
 }
 
-/// The ids of a request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestIds {
-    pub trace: TraceId,
-    /// The gateway's id of the request, if it came through one.
-    pub request: Option<TraceId>,
-}
+/// How requests leave for backends, on one serving thread; closed if nothing leaves.
+#[derive(Debug, Clone)]
+pub struct Exit(Option<Client>);
 
 /// A runtime behind an HTTP API, without a listener.
 pub struct Service {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: NodeSettings,
     pub(crate) books: Arc<RequestRecorder>,
+    pub(crate) sessions: Sessions,
+    pub(crate) hops: Hops,
+    /// Of a node that has joined.
+    policy: OnceLock<Arc<Policy>>,
+    /// Of a node that has peers.
+    pub(crate) mesh: OnceLock<Arc<dyn PeerNetwork>>,
+    /// Of a node that starts workers.
+    workers: OnceLock<Arc<Fleet>>,
     adapter_registry: AdapterRegistry,
-    sessions: Sessions,
     training: Training,
 }
 
@@ -94,6 +86,11 @@ struct Purged {
     bytes: u64,
     /// What running generations use until they end.
     held: PurgedLater,
+    /// What was removed from the disk, if the prefix cache has files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_blocks: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -121,14 +118,35 @@ impl Service {
             (settings.data_dir.as_deref(), settings.adapters.as_deref()),
             &settings.world,
         )?;
+        let hops = Hops::new(settings.world.id_bytes());
         Ok(Arc::new(Self {
+            hops,
             runtime,
             settings,
             books,
             adapter_registry: shelf,
             sessions: Sessions::default(),
             training,
+            policy: OnceLock::new(),
+            mesh: OnceLock::new(),
+            workers: OnceLock::new(),
         }))
+    }
+
+    /// Serves by what the control plane says, from now on.
+    pub fn follow(&self, policy: Arc<Policy>) {
+        // It is set once, when the node starts.
+        let _ = self.policy.set(policy);
+    }
+
+    /// Starts workers with this fleet, from now on.
+    pub fn employ(&self, fleet: Arc<Fleet>) {
+        // It is set once, when the node starts.
+        let _ = self.workers.set(fleet);
+    }
+
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.policy.get().map(|policy| &**policy)
     }
 
     /// Registers the adapters of the directory and those registered before; returns those that failed, with
@@ -160,29 +178,66 @@ impl Service {
         admit::admit(&self.settings.keys, head, peer)
     }
 
-    /// Answers an admitted request.
+    /// What requests to backends are sent with, on the serving thread that calls this.
+    ///
+    /// # Errors
+    /// The TLS root certificates can't be read.
+    pub fn exit(&self) -> io::Result<Exit> {
+        self.settings.topology.client().map(Exit)
+    }
+
+    /// Answers an admitted request here.
     pub async fn call(&self, request: Request<Bytes>, trace: TraceId) -> Response<NodeBody> {
         let (head, body) = request.into_parts();
+        self.answer_request(head, body, trace, None).await
+    }
+
+    /// Answers an admitted request. A peer may do it, and through the exit a backend.
+    pub async fn call_with(
+        &self,
+        request: Request<Bytes>,
+        trace: TraceId,
+        Exit(client): &Exit,
+    ) -> Response<NodeBody> {
+        let (head, body) = request.into_parts();
+        match self.by_peer(&head, &body, trace).await {
+            Some(answer) => answer,
+            None => self.answer_request(head, body, trace, client.as_ref()).await,
+        }
+    }
+
+    async fn answer_request(
+        &self,
+        head: Parts,
+        body: Bytes,
+        trace: TraceId,
+        client: Option<&Client>,
+    ) -> Response<NodeBody> {
         let path = head.uri.path().to_owned();
         let endpoint = find(&head.method, &path);
-        let ids = RequestIds { trace, request: request_of(&head.headers) };
+        let ids = RequestIds::of(trace, &head.headers);
         let dialect = endpoint.dialect();
         let answer = match endpoint {
+            _ if let Err(fault) = self.check_policy(endpoint) => Err(fault),
             Endpoint::Generate(dialect, operation) => {
-                self.generate(dialect, operation, head, body, ids).await
+                self.generate((dialect, operation), head, body, ids, client).await
             }
-            Endpoint::Count(dialect) => self.count(dialect, head, body, trace).await,
-            Endpoint::Embed => self.embed(head, body, ids).await,
-            Endpoint::Rank => self.rank(head, body, ids).await,
-            Endpoint::Models => about::models(&*self.runtime).await,
-            Endpoint::Model(id) => about::model(&*self.runtime, id).await,
-            Endpoint::Health => about::health(&*self.runtime),
-            Endpoint::Capabilities => {
-                about::capabilities(&*self.runtime, self.settings.runtime_name, self.training.offers())
-            }
-            Endpoint::Adapters(_) | Endpoint::Train(_) | Endpoint::Purge => {
+            Endpoint::Count(dialect) => self.count(dialect, head, body, ids, client).await,
+            Endpoint::Embed => self.embed(head, body, ids, client).await,
+            Endpoint::Rank => self.rank(head, body, ids, client).await,
+            Endpoint::Models => about::models(&*self.runtime, &self.settings.topology).await,
+            Endpoint::Model(id) => about::model(&*self.runtime, &self.settings.topology, id).await,
+            Endpoint::Health => about::health(&*self.runtime, &self.settings.topology, self.policy()),
+            Endpoint::Capabilities => about::capabilities(
+                &*self.runtime,
+                &self.settings.topology,
+                self.settings.runtime_name,
+                self.training.offers(),
+            ),
+            Endpoint::Adapters(_) | Endpoint::Train(_) | Endpoint::Purge | Endpoint::Workers(_) => {
                 self.manage(endpoint, &head, &body).await
             }
+            Endpoint::Peers(operation) => self.peers(operation, &head, &body),
             Endpoint::Unsupported(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
                     .fix("GET /v1/capabilities says what this node serves."),
@@ -191,7 +246,8 @@ impl Service {
             Endpoint::Metrics => {
                 let page = self.books.page()
                     + &self.adapter_registry.page(&*self.runtime).await
-                    + &self.training.page();
+                    + &self.training.page()
+                    + &disk_cache::page(self.runtime.disk_cache());
                 Ok(typed_response("text/plain; version=0.0.4", NodeBody::whole(page.into())))
             }
             Endpoint::Other(allowed) => Err(other_method(&path, allowed)),
@@ -215,6 +271,19 @@ impl Service {
         answer
     }
 
+    /// Whether the node may still work without its control plane; it describes itself and its adapters as long as it runs.
+    fn check_policy(&self, endpoint: Endpoint<'_>) -> Result<(), Box<Fault>> {
+        let is_work = matches!(
+            endpoint,
+            Endpoint::Generate(..)
+                | Endpoint::Count(_)
+                | Endpoint::Embed
+                | Endpoint::Rank
+                | Endpoint::Train(_)
+        );
+        self.policy().filter(|_| is_work).map_or(Ok(()), Policy::check)
+    }
+
     /// Management requests that change the node's state: JSON, except for file uploads, which are multipart
     /// forms.
     async fn manage(
@@ -231,6 +300,7 @@ impl Service {
                 self.adapter_registry.answer(operation, &*self.runtime, body).await
             }
             Endpoint::Train(operation) => self.training.answer(operation, head, body).await,
+            Endpoint::Workers(operation) => compute::answer(self.workers.get(), operation, head, body).await,
             _ => self.purge(body).await,
         }
     }
@@ -260,115 +330,15 @@ impl Service {
         Ok((decode(inbound, received_us)?, modes))
     }
 
-    /// Records the start of an answer.
-    pub(crate) fn begin(
-        &self,
-        operation: Operation,
-        (model, adapter): (&str, Option<&str>),
-        ids: RequestIds,
-        is_measured: bool,
-    ) -> RequestGuard {
-        let started = StartedRequest {
-            id: ids.trace.to_string(),
-            request: ids.request.map(|request| request.to_string()),
-            unix_ms: self.settings.world.clock.unix_ms(),
-            model: model.to_owned(),
-            adapter: adapter.map(str::to_owned),
-            operation: operation.as_str().to_owned(),
-        };
-        self.books.begin(started, is_measured)
-    }
-
-    /// Resolves the execution mode and the adapter of a request; returns whether a real model serves it, so
-    /// that its usage is measured.
-    pub(crate) fn settle(
-        &self,
-        modes: &HeaderMap,
-        request: &mut GenerateRequest,
-    ) -> Result<bool, Box<Fault>> {
-        mode::settle(modes, request)?;
-        let models = self.runtime.models();
-        mode::take_adapter(&models, request);
-        let named = request.parameters.adapter.take();
-        request.parameters.adapter = self.sessions.settle(modes, named, mode::names_none(modes))?;
-        Ok(models.iter().any(|known| known.id == request.model && known.is_model))
-    }
-
-    /// Parses a request; the last value is whether its usage is measured.
-    fn read(
-        &self,
-        (dialect, operation): (Dialect, Operation),
-        head: Parts,
-        body: Bytes,
-        trace: TraceId,
-    ) -> Result<(Call, GenerateRequest, bool), Box<Fault>> {
-        let (call, modes) = self.decode_request((dialect, operation), head, body, trace)?;
-        let (grammar, operation) = (dialect.grammar(), call.operation());
-        let mut request = read_runtime(grammar, operation, call.body(), call.request(), call.is_lenient())?;
-        let is_measured = self.settle(&modes, &mut request)?;
-        Ok((call, request, is_measured))
-    }
-
-    async fn generate(
-        &self,
-        dialect: Dialect,
-        operation: Operation,
-        head: Parts,
-        body: Bytes,
-        ids: RequestIds,
-    ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let trace = ids.trace;
-        let (call, request, is_measured) = self.read((dialect, operation), head, body, trace)?;
-        let wish = RuntimeAnswerOptions {
-            grammar: dialect.grammar(),
-            operation,
-            usage: call.request().include_usage,
-            model: request.model.clone(),
-            trace,
-            created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
-            constraints: conversation::constraints::AnswerConstraints::of(&request.prompt),
-        };
-        let adapter = request.parameters.adapter.clone();
-        let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), ids, is_measured);
-        let mut running = Running::new(generation, entry);
-        running.begin().await.map_err(Box::new)?;
-        let writer = AnswerWriter::new(wish);
-        let mut answer = if call.request().stream {
-            let body = NodeBody::stream(running, writer);
-            let mut answer = typed_response("text/event-stream; charset=utf-8", body);
-            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            answer
-        } else {
-            collect_answer(running, writer).await?
-        };
-        let headers = answer.headers_mut();
-        mode::set_headers(headers, adapter.as_deref());
-        if !is_measured {
-            headers.insert(USAGE, HeaderValue::from_static("estimated"));
-        }
-        Ok(answer)
-    }
-
-    async fn count(
-        &self,
-        dialect: Dialect,
-        head: Parts,
-        body: Bytes,
-        trace: TraceId,
-    ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let (_, request, _) = self.read((dialect, Operation::Count), head, body, trace)?;
-        let tokens = self.runtime.count_tokens(request).await.map_err(Box::new)?;
-        Ok(json(count_answer(dialect.grammar(), tokens)))
-    }
-
     /// Clears the cached prefixes of one `cache_salt`, or of requests without one.
     async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
         let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
         let forgotten = self.runtime.clear_prefix_cache(cache_salt).await.map_err(Box::new)?;
-        let ClearedPrefixes { tokens, blocks, bytes, held } = forgotten;
+        let ClearedPrefixes { tokens, blocks, bytes, held, disk } = forgotten;
         let held = PurgedLater { answers: held.answers, blocks: held.blocks, bytes: held.bytes };
-        json_response(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
+        let (disk_blocks, disk_bytes) = (disk.map(|disk| disk.blocks), disk.map(|disk| disk.bytes));
+        let purged = Purged { object: "cache.purge", tokens, blocks, bytes, held, disk_blocks, disk_bytes };
+        json_response(StatusCode::OK, &purged)
     }
 
     /// A page of the journal, after the last record of the page before.
@@ -381,48 +351,6 @@ impl Service {
         let data = journal.after(after, limit);
         json_response(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }
-}
-
-/// The gateway's id of the request.
-fn request_of(headers: &HeaderMap) -> Option<TraceId> {
-    headers.get(REQUEST_ID)?.to_str().ok()?.parse().ok()
-}
-
-/// Waits for the complete answer. If the client disconnects, this future and the generation are dropped.
-async fn collect_answer(
-    mut running: Running,
-    mut writer: AnswerWriter,
-) -> Result<Response<NodeBody>, Box<Fault>> {
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    loop {
-        let event = poll_fn(|cx| running.poll_event(cx)).await.map_err(Box::new)?;
-        if let Event::Delta { text, .. } = &event {
-            bytes += text.len();
-        }
-        if bytes > ANSWER_BYTES_MAX {
-            let message = "The answer is too long for a buffered response.";
-            let fault = Fault::new(FaultClass::Upstream, "answer_too_large", message);
-            return Err(Box::new(fault.fix("Ask for fewer tokens, or for a stream.")));
-        }
-        let is_last = event == Event::Done;
-        events.push(event);
-        if is_last {
-            return Ok(json(writer.buffered(events)));
-        }
-    }
-}
-
-fn refuse(fault: &Fault, dialect: Dialect, trace: TraceId) -> Response<NodeBody> {
-    let rendered = render_error(fault, dialect, trace);
-    let mut answer = typed_response(rendered.content_type, NodeBody::whole(rendered.body));
-    let overridden =
-        STATUS_OVERRIDES.into_iter().find(|(code, _)| *code == fault.code).map(|(_, status)| status);
-    let status = overridden.or_else(|| StatusCode::from_u16(rendered.status).ok());
-    *answer.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in rendered.headers {
-        answer.headers_mut().insert(name, value);
-    }
-    answer
 }
 
 fn other_method(path: &str, allowed: &'static str) -> Box<Fault> {

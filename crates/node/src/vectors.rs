@@ -1,12 +1,12 @@
-//! Embeddings and reranking on a node: runs them on the runtime, and records them like other answers.
+//! Embeddings and reranking on a node: runs them on the runtime, or has a backend embed, and records them like other answers.
 
 use std::future::poll_fn;
 
 use bytes::Bytes;
-use decode::Call;
 use domain::inference_task::BoxedInferenceTask;
-use domain::runtime::GenerateRequest;
-use domain::{Dialect, Fault, Operation, TraceId, Usage};
+use domain::runtime::RuntimeParameters;
+use domain::{Dialect, Fault, Operation, Usage};
+use egress::Client;
 use http::Response;
 use http::request::Parts;
 use runtime::{
@@ -16,40 +16,52 @@ use runtime::{
 
 use crate::body::NodeBody;
 use crate::books::{RequestGuard, RequestOutcome};
+use crate::hybrid::{Departure, Staying};
 use crate::json_body::json;
-use crate::mode;
-use crate::service::{RequestIds, Service};
+use crate::leaving::{Answered, First};
+use crate::mode::set_headers;
+use crate::request_ids::RequestIds;
+use crate::service::Service;
+use crate::target::{Received, Target};
 
 /// A running computation with its journal entry. Dropping it cancels the computation.
 struct RunningComputation<T> {
     work: BoxedInferenceTask<T>,
-    entry: RequestGuard,
-    ended: RequestOutcome,
+    /// `None` once it has ended.
+    entry: Option<RequestGuard>,
+}
+
+struct FailedComputation {
+    fault: Box<Fault>,
+    entry: Option<RequestGuard>,
+    usage: Usage,
 }
 
 impl<T> RunningComputation<T> {
     fn new(work: BoxedInferenceTask<T>, entry: RequestGuard) -> Self {
-        Self { work, entry, ended: RequestOutcome::Disconnected }
+        Self { work, entry: Some(entry) }
     }
 
-    /// Waits for the result and its usage.
-    async fn finish(mut self) -> Result<(T, Usage), Box<Fault>> {
+    /// Waits for the result and its usage. The entry of one that failed is returned, so that a backend can answer.
+    async fn finish(mut self) -> Result<(T, Usage), FailedComputation> {
         let output = poll_fn(|cx| self.work.as_mut().poll_output(cx)).await;
-        self.ended = if output.is_ok() { RequestOutcome::Completed } else { RequestOutcome::Failed };
-        Ok((output.map_err(Box::new)?, self.work.as_ref().usage()))
+        let (usage, entry) = (self.work.as_ref().usage(), self.entry.take());
+        match output {
+            Ok(output) => {
+                entry.into_iter().for_each(|entry| entry.end(RequestOutcome::Completed, &usage));
+                Ok((output, usage))
+            }
+            Err(fault) => Err(FailedComputation { fault: Box::new(fault), entry, usage }),
+        }
     }
 }
 
 impl<T> Drop for RunningComputation<T> {
     fn drop(&mut self) {
-        self.entry.end(self.ended, &self.work.as_ref().usage());
+        if let Some(entry) = self.entry.take() {
+            entry.end(RequestOutcome::Disconnected, &self.work.as_ref().usage());
+        }
     }
-}
-
-/// The model and adapter of a request, resolved.
-struct Named {
-    model: String,
-    adapter: Option<String>,
 }
 
 impl Service {
@@ -58,15 +70,57 @@ impl Service {
         head: Parts,
         body: Bytes,
         ids: RequestIds,
-    ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let (call, named) = self.resolve(Operation::Embed, head, body, ids.trace)?;
-        let RuntimeEmbedRequest { mut request, as_base64 } =
-            read_runtime_embeddings(call.body(), call.is_lenient())?;
-        (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
-        let work = self.runtime.embed(request).map_err(Box::new)?;
-        let entry = self.begin_work(Operation::Embed, &named, ids);
-        let (vectors, usage) = RunningComputation::new(work, entry).finish().await?;
-        Ok(local(json(vectors_answer(&named.model, vectors, as_base64, &usage)), &named))
+        client: Option<&Client>,
+    ) -> Answered {
+        let path = head.uri.path().to_owned();
+        let (call, headers) =
+            self.decode_request((Dialect::Chat, Operation::Embed), head, body, ids.trace)?;
+        let received = Received { call: &call, headers: &headers, path: &path, ids, client };
+        let target = self.resolve(received, &RuntimeParameters::default())?;
+        let departure = self.departure(received, &target);
+        let read = read_runtime_embeddings(call.body(), call.is_lenient());
+        // A backend may be able to read what this runtime can't.
+        if let Err(fault) = &read
+            && !(target.must_leave() && departure.is_some())
+        {
+            return Err(fault.clone());
+        }
+        match (self.leave_first(received, &target, departure.as_ref()).await, read) {
+            (First::Left(answered), _) => answered,
+            (First::Stays(_), Err(fault)) => Err(fault),
+            (First::Stays(staying), Ok(request)) => {
+                self.embed_here(received, request, &target, departure.as_ref(), *staying).await
+            }
+        }
+    }
+
+    async fn embed_here(
+        &self,
+        received: Received<'_>,
+        request: RuntimeEmbedRequest,
+        target: &Target,
+        departure: Option<&Departure<'_>>,
+        staying: Staying,
+    ) -> Answered {
+        let RuntimeEmbedRequest { mut request, as_base64 } = request;
+        (request.model, request.adapter) = (target.model.clone(), target.adapter.clone());
+        let work = match self.runtime.embed(request) {
+            Ok(work) => work,
+            Err(fault) => {
+                return self.leave_after(received, target, departure, staying, Box::new(fault)).await;
+            }
+        };
+        let Staying { entry, nobody, .. } = staying;
+        let entry = entry.unwrap_or_else(|| self.begin(Operation::Embed, target, received.ids));
+        match RunningComputation::new(work, entry).finish().await {
+            Ok((vectors, usage)) => {
+                Ok(local(json(vectors_answer(&target.model, vectors, as_base64, &usage)), target))
+            }
+            Err(FailedComputation { fault, entry, usage }) => {
+                let staying = Staying { entry, nobody, usage };
+                self.leave_after(received, target, departure, staying, fault).await
+            }
+        }
     }
 
     pub(crate) async fn rank(
@@ -74,46 +128,37 @@ impl Service {
         head: Parts,
         body: Bytes,
         ids: RequestIds,
-    ) -> Result<Response<NodeBody>, Box<Fault>> {
+        client: Option<&Client>,
+    ) -> Answered {
         let trace = ids.trace;
-        let (call, named) = self.resolve(Operation::Rerank, head, body, trace)?;
+        let (call, headers) = self.decode_request((Dialect::Chat, Operation::Rerank), head, body, trace)?;
+        let received = Received { call: &call, headers: &headers, path: "", ids, client };
+        let target = self.resolve(received, &RuntimeParameters::default())?;
+        target.only_here()?;
         let RuntimeRankRequest { mut request, top_n, has_documents } =
             read_runtime_ranking(call.body(), call.is_lenient())?;
-        (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
+        (request.model, request.adapter) = (target.model.clone(), target.adapter.clone());
         let documents = if has_documents {
             request.documents.clone()
         } else {
             vec![String::new(); request.documents.len()]
         };
         let work = self.runtime.rank(request).map_err(Box::new)?;
-        let entry = self.begin_work(Operation::Rerank, &named, ids);
-        let (scores, usage) = RunningComputation::new(work, entry).finish().await?;
-        let ranking = ranks_answer(trace, &named.model, &documents, &scores, (top_n, has_documents), &usage);
-        Ok(local(json(ranking), &named))
-    }
-
-    /// Decodes a request, and resolves its mode, model and adapter.
-    fn resolve(
-        &self,
-        operation: Operation,
-        head: Parts,
-        body: Bytes,
-        trace: TraceId,
-    ) -> Result<(Call, Named), Box<Fault>> {
-        let (call, modes) = self.decode_request((Dialect::Chat, operation), head, body, trace)?;
-        let model = call.request().model.clone();
-        let mut request = GenerateRequest { model, ..GenerateRequest::default() };
-        self.settle(&modes, &mut request)?;
-        Ok((call, Named { model: request.model, adapter: request.parameters.adapter }))
-    }
-
-    /// Records the start. Embeddings always come from a real model, so usage is measured.
-    fn begin_work(&self, operation: Operation, named: &Named, ids: RequestIds) -> RequestGuard {
-        self.begin(operation, (&named.model, named.adapter.as_deref()), ids, true)
+        let entry = self.begin(Operation::Rerank, &target, ids);
+        let ranked = RunningComputation::new(work, entry).finish().await;
+        let (scores, usage) = match ranked {
+            Ok(ranked) => ranked,
+            Err(FailedComputation { fault, entry, usage }) => {
+                let staying = Staying { entry, nobody: None, usage };
+                return self.leave_after(received, &target, None, staying, fault).await;
+            }
+        };
+        let ranking = ranks_answer(trace, &target.model, &documents, &scores, (top_n, has_documents), &usage);
+        Ok(local(json(ranking), &target))
     }
 }
 
-fn local(mut answer: Response<NodeBody>, named: &Named) -> Response<NodeBody> {
-    mode::set_headers(answer.headers_mut(), named.adapter.as_deref());
+fn local(mut answer: Response<NodeBody>, target: &Target) -> Response<NodeBody> {
+    set_headers(answer.headers_mut(), &target.selected_here());
     answer
 }

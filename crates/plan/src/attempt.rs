@@ -6,8 +6,8 @@ use std::sync::Arc;
 use board::SeatKey;
 use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, TierPrice, TierRates};
 use domain::{
-    Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId,
-    Tier, Usage, hosting,
+    Commitment, FallbackClass, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription,
+    SubscriptionId, Tier, Usage, hosting,
 };
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
@@ -93,6 +93,9 @@ pub struct Attempt {
     markup_bps: u32,
     reports_usage: bool,
     is_fallback: bool,
+    is_after_nodes: bool,
+    /// What the plan found that lets the request begin with a fallback.
+    planned_on: Option<FallbackClass>,
     is_emergency: bool,
     overflow: Option<OverflowReason>,
     /// What a subscription saves beside the list, in per cent.
@@ -164,6 +167,8 @@ impl Attempt {
             markup_bps: 0,
             reports_usage: facts.reports_usage,
             is_fallback: false,
+            is_after_nodes: false,
+            planned_on: None,
             is_emergency: false,
             overflow: None,
             seat: Seat::Byok(Arc::clone(credential)),
@@ -201,6 +206,8 @@ impl Attempt {
             markup_bps: account.markup_bps,
             reports_usage: facts.reports_usage,
             is_fallback: false,
+            is_after_nodes: false,
+            planned_on: None,
             is_emergency: facts.emergency_only,
             overflow: None,
             discount_pct: 0,
@@ -261,6 +268,8 @@ impl Attempt {
             markup_bps: 0,
             reports_usage: true,
             is_fallback: false,
+            is_after_nodes: false,
+            planned_on: None,
             is_emergency: false,
             overflow: None,
             discount_pct: 0,
@@ -281,6 +290,18 @@ impl Attempt {
 
     pub(crate) fn into_fallback(mut self) -> Self {
         self.is_fallback = true;
+        self
+    }
+
+    /// For what the nodes of the request's route do not serve.
+    pub(crate) fn into_after_nodes(mut self) -> Self {
+        self.is_after_nodes = true;
+        self
+    }
+
+    /// Made without an attempt on what it is a fallback for, for this reason.
+    pub(crate) fn planned_on(mut self, class: FallbackClass) -> Self {
+        self.planned_on = Some(class);
         self
     }
 
@@ -493,6 +514,18 @@ impl Attempt {
     #[must_use]
     pub const fn is_fallback(&self) -> bool {
         self.is_fallback
+    }
+
+    /// Tried only after the nodes of its route: it has another profile, which the route lists after theirs.
+    #[must_use]
+    pub const fn is_after_nodes(&self) -> bool {
+        self.is_after_nodes
+    }
+
+    /// Why the plan itself left what this is a fallback for; `None` where an attempt finds out.
+    #[must_use]
+    pub const fn left_in_plan_on(&self) -> Option<FallbackClass> {
+        self.planned_on
     }
 
     /// Reserved for when all others of the pool have failed.

@@ -18,7 +18,7 @@ use crate::candidates::{self, Candidates};
 use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Resolved, ResolvedTarget};
-use crate::{faults, order, routing, strategies};
+use crate::{faults, order, placing, routing, strategies};
 
 /// The route spec that applies where no route matches.
 pub static UNROUTED: LazyLock<RouteSpec> = LazyLock::new(RouteSpec::default);
@@ -40,16 +40,20 @@ pub struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// A decision that failed before any candidate was considered.
-    pub fn failed(fault: Box<Fault>) -> Self {
+    const fn empty() -> Self {
         Self {
             alias: None,
             resolved: None,
             route: None,
             attempts: Vec::new(),
             rejected: Vec::new(),
-            fault: Some(fault),
+            fault: None,
         }
+    }
+
+    /// A decision that failed before any candidate was considered.
+    pub fn failed(fault: Box<Fault>) -> Self {
+        Self { fault: Some(fault), ..Self::empty() }
     }
 
     /// How the name was resolved, as the record keeps it.
@@ -150,14 +154,9 @@ fn decide_resolved<'a>(
     route: Option<&'a RouteEntry>,
     board: &dyn AvailabilityView,
 ) -> Decision<'a> {
-    let mut decision = Decision {
-        alias: resolved.alias,
-        resolved: None,
-        route,
-        attempts: Vec::new(),
-        rejected: Vec::new(),
-        fault: None,
-    };
+    let is_trial = input.required.is_some_and(|required| matches!(required.has, SeatHas::Trial));
+    let route = route.filter(|_| !is_trial);
+    let mut decision = Decision { alias: resolved.alias, route, ..Decision::empty() };
     let strict = strict_spec(input, decision.route);
     let spec = strict.as_ref().or(decision.route.map(|route| &route.spec)).unwrap_or(&UNROUTED);
     let mut found = candidates::gather(input, &resolved, spec);
@@ -184,7 +183,9 @@ fn decide_resolved<'a>(
             Some(RequiredSeat { principal, has: SeatHas::Answer }) => {
                 faults::maker_cannot(principal, rejected)
             }
-            None => faults::nothing_serves(input, &resolved, decision.route, rejected),
+            Some(RequiredSeat { has: SeatHas::Trial, .. }) | None => {
+                faults::nothing_serves(input, &resolved, decision.route, rejected)
+            }
         });
     }
     decision.resolved = Some(resolved);
@@ -237,7 +238,7 @@ fn in_order(
     order::credentials(input, resolved, spec, &mut subscription);
     order::credentials(input, resolved, spec, &mut byok);
     committed_first(input, spec, board, &mut byok);
-    order::nodes(&mut byoc);
+    placing::arrange(input, board, &mut byoc);
     let mut managed = order::accounts(input, spec, managed);
     for attempts in [&mut byok, &mut byoc, &mut managed] {
         strategies::arrange(input, spec, board, attempts);
@@ -261,7 +262,7 @@ fn choose(
     }
     let aside = set_aside(spec, &mut found.byok);
     let best = strategies::best_profile(input, spec, found, board);
-    let Some(chosen) = best.or_else(|| chosen_profile(listed, spec, found)) else {
+    let Some(chosen) = best.or_else(|| chosen_profile(input, listed, spec, found)) else {
         drop_unlisted(listed, found);
         refuse_all(found, aside, Refusal::OverflowOnly);
         return refuse_all(found, emergency, Refusal::EmergencyNotDue);
@@ -274,12 +275,14 @@ fn choose(
             Refusal::ProfileNotInRoute
         }
     };
-    let subscription = if chosen == Profile::Subscription {
+    let subscription = if matches!(chosen, Profile::Subscription | Profile::Byoc) {
         subscription
     } else {
         refuse_all(found, subscription, Refusal::ProfileNotChosen { chosen });
         Vec::new()
     };
+    let are_nodes_away =
+        byoc.is_empty() && found.has_unreachable_node() && behind_nodes(spec).contains(&chosen);
     match chosen {
         Profile::Subscription => {
             byok.extend(aside);
@@ -292,20 +295,14 @@ fn choose(
         Profile::Byok => {
             refuse_all(found, byoc, refusal(Profile::Byoc));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
-            let own = split(input, board, byok);
-            let managed = split(input, board, managed);
-            if spec.has_overflow() {
-                let aside = split(input, board, aside);
-                return choose_with_overflow(input, spec, board, found, (own, aside, managed), decision);
-            }
-            choose_own(spec, found, own, managed, decision);
+            let (own, managed) = (split(input, board, byok), split(input, board, managed));
+            choose_credentials(input, spec, board, found, (own, aside, managed), decision);
         }
         Profile::Byoc => {
-            byok.extend(aside);
-            refuse_all(found, byok, refusal(Profile::Byok));
-            refuse_all(found, managed, refusal(Profile::ManagedProvider));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
-            take(found, split(input, board, byoc), decision);
+            let nodes = split(input, board, byoc);
+            let behind = Ordered { subscription, byok, byoc: Vec::new(), managed };
+            choose_nodes(input, spec, board, found, (nodes, behind, aside), decision);
         }
         Profile::ManagedProvider => {
             byok.extend(aside);
@@ -315,6 +312,71 @@ fn choose(
             append_emergency(found, split(input, board, order::accounts(input, spec, emergency)), decision);
         }
     }
+    if are_nodes_away {
+        let attempts = std::mem::take(&mut decision.attempts).into_iter();
+        let after = attempts.map(|attempt| attempt.into_after_nodes().planned_on(FallbackClass::Upstream));
+        decision.attempts = after.collect();
+    }
+}
+
+/// What the route itself lists behind the nodes: the profiles that follow where they fail or are full. The broker's own order
+/// keeps what nodes serve there.
+fn behind_nodes(spec: &RouteSpec) -> &[Profile] {
+    if spec.profiles.is_empty() && spec.strategy != Strategy::LocalFirst {
+        return &[];
+    }
+    let listed = listed_profiles(spec);
+    let at = listed.iter().position(|profile| *profile == Profile::Byoc);
+    at.and_then(|at| listed.get(at + 1..)).unwrap_or_default()
+}
+
+/// The nodes first. Where they fail or are full, the call goes on to the first profile that the route lists behind them and
+/// that has a candidate, for the classes of `fallback_on`, unless its hints forbid that.
+fn choose_nodes(
+    input: &PlanInput<'_>,
+    spec: &RouteSpec,
+    board: &dyn AvailabilityView,
+    found: &mut Candidates,
+    (nodes, behind, aside): (Split, Ordered, Vec<Attempt>),
+    decision: &mut Decision<'_>,
+) {
+    let listed = behind_nodes(spec);
+    let Ordered { subscription, mut byok, managed, .. } = behind;
+    let next = listed.iter().copied().find(|profile| match profile {
+        Profile::Byok => !byok.is_empty(),
+        Profile::ManagedProvider => !managed.is_empty(),
+        Profile::Subscription => !subscription.is_empty(),
+        Profile::Byoc => false,
+    });
+    let forbids = input.query.forbids_degrading();
+    let refusal = |profile: Profile| match next {
+        Some(_) if forbids && listed.contains(&profile) => Refusal::DegradeForbidden,
+        Some(chosen) if listed.contains(&profile) => Refusal::ProfileNotChosen { chosen },
+        _ if listed_profiles(spec).contains(&profile) => Refusal::ProfileNotChosen { chosen: Profile::Byoc },
+        _ => Refusal::ProfileNotInRoute,
+    };
+    let mut after = Decision::empty();
+    let next = next.filter(|_| !forbids);
+    if next != Some(Profile::Subscription) {
+        refuse_all(found, subscription, refusal(Profile::Subscription));
+    } else {
+        take(found, split(input, board, subscription), &mut after);
+    }
+    if next == Some(Profile::Byok) {
+        let (own, managed) = (split(input, board, byok), split(input, board, managed));
+        choose_credentials(input, spec, board, found, (own, aside, managed), &mut after);
+    } else {
+        byok.extend(aside);
+        refuse_all(found, byok, refusal(Profile::Byok));
+        if next == Some(Profile::ManagedProvider) {
+            take(found, split(input, board, managed), &mut after);
+        } else {
+            refuse_all(found, managed, refusal(Profile::ManagedProvider));
+        }
+    }
+    let open: Vec<Attempt> = after.attempts.into_iter().map(Attempt::into_after_nodes).collect();
+    let nodes = if open.is_empty() { nodes } else { without_full(input, board, nodes) };
+    leave_own(spec, found, nodes, Split { open, closed: Vec::new() }, decision);
 }
 
 /// Emergency accounts come last, behind the rest of the pool: whether that fails is for the
@@ -343,7 +405,7 @@ fn choose_creator(
 ) {
     let listed = listed_profiles(spec);
     let may_leave = spec.byok_fallback != ByokFallback::Never || spec.overflow_managed;
-    let first = chosen_profile(listed, spec, found);
+    let first = chosen_profile(input, listed, spec, found);
     let is_own_first = matches!(first, Some(Profile::Byok | Profile::Subscription));
     let all =
         [&mut found.subscription, &mut found.byok, &mut found.byoc, &mut found.managed].map(std::mem::take);
@@ -378,14 +440,20 @@ fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
 }
 
 /// An active subscription comes before every route, unless the route gives it another place in its list. Otherwise the
-/// first listed profile that has a candidate. In the default order, a node that should serve and can't be
-/// reached keeps the call on the customer's hardware: that it is down is a failure, not an absence.
-fn chosen_profile(listed: &[Profile], spec: &RouteSpec, found: &Candidates) -> Option<Profile> {
+/// first listed profile that has a candidate. In the default order, and where the hints forbid what follows a failure, a node
+/// that should serve and can't be reached keeps the call on the customer's hardware: that it is down is a failure, not an
+/// absence.
+fn chosen_profile(
+    input: &PlanInput<'_>,
+    listed: &[Profile],
+    spec: &RouteSpec,
+    found: &Candidates,
+) -> Option<Profile> {
     if !found.subscription.is_empty() && !listed.contains(&Profile::Subscription) {
         return Some(Profile::Subscription);
     }
     let is_default = spec.profiles.is_empty() && spec.strategy != Strategy::LocalFirst;
-    let stays_on_nodes = is_default && found.has_unreachable_node();
+    let stays_on_nodes = (is_default || input.query.forbids_degrading()) && found.has_unreachable_node();
     listed.iter().copied().find(|profile| match profile {
         Profile::Byok => !found.byok.is_empty(),
         Profile::Byoc => !found.byoc.is_empty() || stays_on_nodes,
@@ -457,6 +525,37 @@ fn is_commitment_spent(input: &PlanInput<'_>, board: &dyn AvailabilityView, atte
     })
 }
 
+/// Without the nodes at which the request would wait longer than it is worth where something else serves it.
+fn without_full(input: &PlanInput<'_>, board: &dyn AvailabilityView, nodes: Split) -> Split {
+    let placed = placing::placements(input, board, &nodes.open);
+    let (mut open, mut closed) = (Vec::with_capacity(nodes.open.len()), nodes.closed);
+    for (node, one) in nodes.open.into_iter().zip(placed) {
+        if placing::is_full(&one) {
+            closed.push((node, Refusal::NodeFull { wait_ms: one.expected.queue_us / 1_000 }));
+        } else {
+            open.push(node);
+        }
+    }
+    Split { open, closed }
+}
+
+/// The customer's own credentials, and what the route lets follow them.
+fn choose_credentials(
+    input: &PlanInput<'_>,
+    spec: &RouteSpec,
+    board: &dyn AvailabilityView,
+    found: &mut Candidates,
+    (own, aside, managed): (Split, Vec<Attempt>, Split),
+    decision: &mut Decision<'_>,
+) {
+    if spec.has_overflow() {
+        let aside = split(input, board, aside);
+        choose_with_overflow(input, spec, board, found, (own, aside, managed), decision);
+    } else {
+        choose_own(spec, found, own, managed, decision);
+    }
+}
+
 /// The same as `choose_own` on a route with an overflow: it follows the credentials, and takes what they lack
 /// the capacity for. No failure leads to it.
 fn choose_with_overflow(
@@ -516,32 +615,50 @@ fn choose_own(
         refuse_all(found, managed.into_all(), Refusal::ByokStrict);
         return take(found, own, decision);
     }
+    let open = managed.open.into_iter().map(Attempt::into_fallback).collect();
+    leave_own(spec, found, own, Split { open, closed: managed.closed }, decision);
+}
+
+/// What is the customer's own first, then what the call may go on to after a failure.
+fn leave_own(
+    spec: &RouteSpec,
+    found: &mut Candidates,
+    own: Split,
+    beyond: Split,
+    decision: &mut Decision<'_>,
+) {
     if !own.open.is_empty() {
         refuse_closed(found, own.closed);
-        refuse_closed(found, managed.closed);
+        refuse_closed(found, beyond.closed);
         decision.attempts = own.open;
-        decision.attempts.extend(managed.open.into_iter().map(Attempt::into_fallback));
+        decision.attempts.extend(beyond.open);
         return;
     }
     let (limited, unsure): (Vec<_>, Vec<_>) =
         own.closed.into_iter().partition(|(_, refusal)| refusal.rate_limited_ms().is_some());
     let is_limit_named = spec.fallback_on.is_empty() || spec.fallback_on.contains(&FallbackClass::RateLimit);
     if unsure.is_empty() && !is_limit_named {
-        refuse_all(found, managed.into_all(), Refusal::FallbackNotForThis);
+        refuse_all(found, beyond.into_all(), Refusal::FallbackNotForThis);
         return take(found, Split { open: Vec::new(), closed: limited }, decision);
     }
-    if managed.open.is_empty() {
-        refuse_closed(found, managed.closed);
+    if beyond.open.is_empty() {
+        refuse_closed(found, beyond.closed);
         let closed = limited.into_iter().chain(unsure).collect();
         return take(found, Split { open: Vec::new(), closed }, decision);
     }
     // Only the serving core knows what parked a credential or opened its breaker, and so whether the
     // route falls back for it. It reaches those seats, is denied permission by the board, and leaves
     // them for that cause or not at all.
+    let is_left = unsure.is_empty();
     refuse_closed(found, limited);
-    refuse_closed(found, managed.closed);
+    refuse_closed(found, beyond.closed);
     decision.attempts = unsure.into_iter().map(|(attempt, _)| attempt).collect();
-    decision.attempts.extend(managed.open.into_iter().map(Attempt::into_fallback));
+    decision.attempts.extend(
+        beyond
+            .open
+            .into_iter()
+            .map(|attempt| if is_left { attempt.planned_on(FallbackClass::RateLimit) } else { attempt }),
+    );
 }
 
 /// Takes the attempts that may be made. If there are none, those with an open breaker are tried all the

@@ -285,6 +285,7 @@ fn node_attempt(
     check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
     match node.state {
         NodeState::Ready => {}
+        NodeState::Cordoned => return Err(Refusal::Cordoned),
         NodeState::Draining => return Err(Refusal::Draining),
         NodeState::Unreachable => return Err(Refusal::Unreachable),
     }

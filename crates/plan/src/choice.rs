@@ -349,7 +349,8 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         (_, Some(files)) => Some(files.principal),
         _ => None,
     };
-    let required = maker.map(|principal| RequiredSeat { principal, has });
+    let tried = || caller.trial().map(|principal| RequiredSeat { principal, has: SeatHas::Trial });
+    let required = maker.map(|principal| RequiredSeat { principal, has }).or_else(tried);
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
     let Moment { random, affinity, prefix_ends, now_us, now_unix_ms } = *moment;

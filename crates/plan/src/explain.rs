@@ -4,8 +4,8 @@ use admit::{Call, Caller};
 use board::AvailabilityView;
 use domain::record::Rejected;
 use domain::{
-    Fault, Modality, ModelFallbackClass, OverflowReason, Principal, Profile, Rates, RouteId, RouteScope,
-    Strategy,
+    FallbackClass, Fault, Modality, ModelFallbackClass, OverflowReason, Principal, Profile, Rates, RouteId,
+    RouteScope, Strategy,
 };
 use snapshot::Snapshot;
 
@@ -16,6 +16,7 @@ use crate::choice::{
     seat_needs, traits_of,
 };
 use crate::fallbacks::PlannedFallback;
+use crate::placing::{self, Placement};
 use crate::planned::rejected;
 use crate::prompt_view::PromptView;
 use crate::question::{PlanInput, PlanQuery};
@@ -89,11 +90,15 @@ pub struct ExplainedAttempt {
     pub rates: Option<Rates>,
     pub markup_bps: u32,
     pub is_fallback: bool,
+    /// Why the plan itself left what it is a fallback for; `None` where an attempt finds out.
+    pub fallback_on: Option<FallbackClass>,
     pub is_emergency: bool,
     /// Why it is made if it is, where it takes what exceeds the workspace's own capacity.
     pub overflow: Option<OverflowReason>,
     /// How long its first byte took lately, if that was measured.
     pub first_byte_us: Option<u64>,
+    /// What is expected of a node that was chosen among several.
+    pub placement: Option<Placement>,
 }
 
 /// A candidate that is not the first attempt, and the rule why.
@@ -184,7 +189,7 @@ fn explanation(
             strategy: route.spec.strategy,
             order: strategies::why(input, &route.spec, board, &decision.attempts),
         }),
-        attempts: decision.attempts.into_iter().map(|attempt| explained(attempt, board)).collect(),
+        attempts: placed(input, decision.attempts, board),
         batch_models,
         rejected: left.into_iter().chain(decision.rejected.iter().map(rejected)).collect(),
         others,
@@ -253,6 +258,19 @@ fn explained_fallback(fallback: PlannedFallback, board: &dyn AvailabilityView) -
     ExplainedFallback { model: (*model).to_owned(), on, attempts, fault }
 }
 
+/// The attempts, with what is expected of the nodes if there are several.
+fn placed(
+    input: &PlanInput<'_>,
+    attempts: Vec<Attempt>,
+    board: &dyn AvailabilityView,
+) -> Vec<ExplainedAttempt> {
+    let count = attempts.iter().take_while(|attempt| placing::is_node(attempt)).count();
+    let nodes = attempts.get(..count).filter(|nodes| nodes.len() > 1).unwrap_or_default();
+    let mut placements = placing::placements(input, board, nodes).into_iter();
+    let explained = attempts.into_iter().map(|attempt| explained(attempt, board));
+    explained.map(|one| ExplainedAttempt { placement: placements.next(), ..one }).collect()
+}
+
 fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt {
     let display_name = match attempt.seat() {
         Seat::Managed(_) => None,
@@ -267,10 +285,12 @@ fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt
         region: attempt.region().map(str::to_owned),
         rates: attempt.rates(),
         markup_bps: attempt.markup_bps(),
-        is_fallback: attempt.is_fallback(),
+        is_fallback: attempt.is_fallback() || attempt.is_after_nodes(),
+        fallback_on: attempt.left_in_plan_on(),
         is_emergency: attempt.is_emergency(),
         first_byte_us: board.first_byte_us(attempt.principal(), attempt.upstream_model()),
         overflow: attempt.overflow(),
+        placement: None,
         attempt,
     }
 }

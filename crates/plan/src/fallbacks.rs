@@ -69,6 +69,7 @@ fn stay_on_own(other: &mut Decision<'_>, byok_fallback: ByokFallback) {
     let leaves = |attempt: &Attempt| {
         attempt.profile() == Profile::ManagedProvider
             && !attempt.is_fallback()
+            && !attempt.is_after_nodes()
             && attempt.overflow().is_none()
     };
     if !other.attempts.iter().any(leaves) {

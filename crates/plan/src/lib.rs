@@ -16,6 +16,7 @@ mod fallbacks;
 mod faults;
 mod limits;
 mod order;
+mod placing;
 mod planned;
 mod prompt_view;
 mod question;
@@ -38,7 +39,11 @@ pub use explain::{
     ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate, WinningRoute, explain, explain_call,
 };
 pub use fallbacks::{PlannedFallback, left_on, next_model, rejected_model};
-pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan, rejected_as_spent};
+pub use placing::{Placement, hash_of as node_hash};
+pub use planned::{
+    PlanFailed, Planned, PlannedParts, Timeouts, left_node, nodes_left_on, placed, plan,
+    rejected_as_spent,
+};
 pub use prompt_view::PromptView;
 pub use question::{PlanQuery, RequestNeeds, RequestSize};
 pub use reason::Refusal;

@@ -23,14 +23,6 @@ pub fn credentials(
     });
 }
 
-/// Nodes: the oldest first.
-pub fn nodes(attempts: &mut [Attempt]) {
-    attempts.sort_by_key(|attempt| match attempt.seat() {
-        Seat::Byoc(node) => node.created_unix_ms,
-        Seat::Byok(_) | Seat::Managed(_) => u64::MAX,
-    });
-}
-
 /// Accounts: by the route's providers if it lists some; else, and among equals, a weighted random draw. An
 /// account of weight zero comes after those with a weight. Prompts with the same prefix draw the same order.
 pub fn accounts(input: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {

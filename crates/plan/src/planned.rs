@@ -8,15 +8,23 @@ use board::AvailabilityView;
 use domain::limits::RECORD_PLAN_ROWS_MAX;
 use domain::record::{PlanRecord, Rejected};
 use domain::semantic::SemanticSearch;
-use domain::{FallbackClass, Fault, Hints, Priority, RouteSpec, Strategy, limits};
+use domain::{FallbackClass, Fault, Hints, Priority, Profile, RouteSpec, Strategy, limits};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, UNROUTED};
 use crate::capabilities::NOT_SUPPORTED;
-use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers, prefix_ends, traits_of};
+use crate::choice::{
+    CallQuery, Choice, Moment, affinity, choose_for_call, input_of, keepers, prefix_ends, traits_of,
+};
 use crate::fallbacks::PlannedFallback;
+use crate::placing;
 use crate::prompt_view::PromptView;
 use crate::reason::{Refusal, Rejection};
+
+/// Begins the reason of what the record shows of nodes that were left; the class follows.
+const NODE_LEFT: &str = "node_left_";
+/// The reason of the row that says how the nodes of a plan compared.
+const PLACED: &str = "placed";
 
 /// The timeouts of a call, from its route and within our own limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,13 +133,17 @@ pub fn plan(
     let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
-    let record = record_of(&choice, caller.snapshot().version());
+    let attempts = &choice.decision.attempts;
+    let has_several_nodes = attempts.iter().filter(|one| placing::is_node(one)).nth(1).is_some();
+    let placed =
+        if has_several_nodes { placing::told(&input_of(query, &moment), board, attempts) } else { None };
+    let record = record_of(&choice, placed, caller.snapshot().version());
     let manifest_revision = manifest_revision(&choice, caller);
     let spec = choice.decision.route.map(|route| &route.spec);
     let priority_max = spec.and_then(|spec| spec.priority);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
     let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller).within_hints(call.hints());
-    let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
+    let tracks_prefixes = has_several_nodes || spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
     let resolved_model = choice.resolved_model();
     let Choice { decision: Decision { attempts, fault, .. }, upstream_models, fallbacks, .. } = choice;
     if attempts.is_empty() {
@@ -207,7 +219,7 @@ impl Planned {
 }
 
 /// The part of a choice that is stored. Candidates that have nothing to do with the model are left out.
-fn record_of(choice: &Choice<'_>, snapshot_version: u64) -> PlanRecord {
+fn record_of(choice: &Choice<'_>, placed: Option<String>, snapshot_version: u64) -> PlanRecord {
     let decision = &choice.decision;
     let near = decision.rejected.iter().filter(|rejection| rejection.refusal != Refusal::DoesNotOffer);
     PlanRecord {
@@ -218,11 +230,60 @@ fn record_of(choice: &Choice<'_>, snapshot_version: u64) -> PlanRecord {
             .left()
             .cloned()
             .into_iter()
+            .chain(nodes_left(decision))
+            .chain(decision.attempts.first().zip(placed).map(|(first, detail)| Rejected {
+                principal: first.principal(),
+                provider: first.provider().to_owned(),
+                reason: PLACED.to_owned(),
+                detail,
+            }))
             .chain(near.map(rejected))
             .take(RECORD_PLAN_ROWS_MAX)
             .collect(),
         snapshot_version,
     }
+}
+
+/// Why the plan begins behind the nodes of its route, where it does.
+fn nodes_left(decision: &Decision<'_>) -> Option<Rejected> {
+    let first = decision.attempts.first().filter(|first| first.is_after_nodes())?;
+    let is_left = |rejection: &&Rejection| {
+        matches!(rejection.seat, Seat::Byoc(_))
+            && (rejection.refusal.is_limit() || rejection.refusal == Refusal::Unreachable)
+    };
+    let node = decision.rejected.iter().find(is_left)?;
+    Some(left_node(&node.seat, first.left_in_plan_on()?, first.profile()))
+}
+
+/// How the record shows that the nodes of a route were left for another of its profiles: beside what the plan rejected.
+#[must_use]
+pub fn left_node(seat: &Seat, on: FallbackClass, to: Profile) -> Rejected {
+    let why = match on {
+        FallbackClass::Auth => "it refused the gateway",
+        FallbackClass::Quota => "it has no quota left",
+        FallbackClass::RateLimit => "it takes no more requests for now",
+        FallbackClass::Overloaded => "it is overloaded, or failed too often",
+        FallbackClass::Upstream => "it failed or can't be reached",
+        FallbackClass::Timeout => "it did not answer in time",
+    };
+    Rejected {
+        principal: seat.principal(),
+        provider: seat.provider().to_owned(),
+        reason: format!("{NODE_LEFT}{}", on.as_str()),
+        detail: format!("{} was left for {to}: {why}", seat.display_name()),
+    }
+}
+
+/// After which failure the nodes were left, if that is what a reason says.
+#[must_use]
+pub fn nodes_left_on(reason: &str) -> Option<FallbackClass> {
+    FallbackClass::ALL.into_iter().find(|class| reason.strip_prefix(NODE_LEFT) == Some(class.as_str()))
+}
+
+/// How the nodes compared of which the first was chosen, if that is what a row of the record says.
+#[must_use]
+pub fn placed(row: &Rejected) -> Option<&str> {
+    (row.reason == PLACED).then_some(&*row.detail)
 }
 
 fn manifest_revision(choice: &Choice<'_>, caller: &Caller) -> Option<String> {

@@ -138,6 +138,8 @@ pub enum SeatHas<'a> {
     SourceObject,
     /// It stores the files that the call names, one of them at this place.
     File(&'a str),
+    /// Nothing: it is tried with the call, whatever the routes say.
+    Trial,
 }
 
 impl<'a> PlanInput<'a> {

@@ -20,6 +20,7 @@ pub enum Refusal {
     Revoked,
     Invalid,
     Expired,
+    Cordoned,
     Draining,
     Unreachable,
     NotInBuild,
@@ -89,6 +90,10 @@ pub enum Refusal {
     RateLimited {
         wait_ms: u64,
     },
+    /// So many requests are ahead at the node.
+    NodeFull {
+        wait_ms: u64,
+    },
     Parked {
         wait_ms: u64,
     },
@@ -129,6 +134,7 @@ impl Refusal {
             Self::Revoked => "revoked",
             Self::Invalid => "invalid",
             Self::Expired => "expired",
+            Self::Cordoned => "node_cordoned",
             Self::Draining => "draining",
             Self::Unreachable => "unreachable",
             Self::NotInBuild => "not_in_build",
@@ -161,6 +167,7 @@ impl Refusal {
             Self::SubscriptionsOff => "subscriptions_off",
             Self::WindowUsedUp { .. } => "window_used_up",
             Self::RateLimited { .. } => "rate_limited",
+            Self::NodeFull { .. } => "node_full",
             Self::Parked { .. } => "parked",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::Ejected { level: BreakerLevel::Host, .. } => "host_breaker_open",
@@ -190,7 +197,9 @@ impl Refusal {
     #[must_use]
     pub const fn rate_limited_ms(self) -> Option<u64> {
         match self {
-            Self::RateLimited { wait_ms } | Self::Paced { wait_ms } => Some(wait_ms),
+            Self::RateLimited { wait_ms } | Self::Paced { wait_ms } | Self::NodeFull { wait_ms } => {
+                Some(wait_ms)
+            }
             _ => None,
         }
     }
@@ -198,16 +207,20 @@ impl Refusal {
     /// Whether it lacks capacity, and has not failed.
     #[must_use]
     pub const fn is_limit(self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Paced { .. } | Self::Limited { .. })
+        matches!(
+            self,
+            Self::RateLimited { .. } | Self::Paced { .. } | Self::Limited { .. } | Self::NodeFull { .. }
+        )
     }
 
     /// How long our own caution lasts, if that is the reason. The last seat is called in spite of it.
     #[must_use]
     pub const fn caution_ms(self) -> Option<u64> {
         match self {
-            Self::BreakerOpen { wait_ms } | Self::Ejected { wait_ms, .. } | Self::Limited { wait_ms } => {
-                Some(wait_ms)
-            }
+            Self::BreakerOpen { wait_ms }
+            | Self::Ejected { wait_ms, .. }
+            | Self::Limited { wait_ms }
+            | Self::NodeFull { wait_ms } => Some(wait_ms),
             _ => None,
         }
     }
@@ -224,6 +237,7 @@ impl Refusal {
             Self::Revoked => "is revoked",
             Self::Invalid => "was refused by its provider when it was last verified",
             Self::Expired => "has expired",
+            Self::Cordoned => "is cordoned and takes no new requests",
             Self::Draining => "is draining and takes no new requests",
             Self::Unreachable => "did not answer when it was last asked",
             Self::NotInBuild => "belongs to a provider that this build has no code for yet",
@@ -276,6 +290,7 @@ impl Refusal {
             }
             Self::WindowUsedUp { .. }
             | Self::RateLimited { .. }
+            | Self::NodeFull { .. }
             | Self::Parked { .. }
             | Self::BreakerOpen { .. }
             | Self::Ejected { .. }
@@ -306,6 +321,9 @@ impl Refusal {
             }
             Self::RateLimited { wait_ms } => {
                 format!("was told by its provider to wait; {} left", seconds(wait_ms))
+            }
+            Self::NodeFull { wait_ms } => {
+                format!("has requests ahead that take about {}", seconds(wait_ms))
             }
             Self::Parked { wait_ms } => {
                 format!("was refused by its provider; it is tried again in {}", seconds(wait_ms))

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use board::{Availability, AvailabilityView, Load, PrefixTable, SeatKey};
-use domain::{BudgetId, Principal, SubscriptionId, UsageWindow, WorkspaceId};
+use domain::{BudgetId, NodeId, Principal, SubscriptionId, UsageWindow, WorkspaceId};
+use placement::NodeLoad;
 
 /// Cores learn only by serving that a commitment is used up; the books know it always.
 pub struct CommitmentBoard<'a> {
@@ -30,6 +31,10 @@ impl AvailabilityView for CommitmentBoard<'_> {
 
     fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
         self.board.load(principal, upstream_model, now_us)
+    }
+
+    fn node_load(&self, node: NodeId, now_us: u64) -> NodeLoad {
+        self.board.node_load(node, now_us)
     }
 
     fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {

@@ -53,6 +53,7 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     list("invoices", "/v2/billing/invoices"),
     list("reconciliations", "/v2/reconciliations"),
     list("diagnostics", "/v2/diagnostics"),
+    with("replay_runs", "/v2/replay-runs", &[list("replay_reports", "/v2/replay-runs/{}/report")]),
     list("audit", "/v2/audit"),
     with("purge_jobs", "/v2/purge-jobs", &[list("purge_receipts", "/v2/purge-jobs/{}/receipt")]),
     list("legal_holds", "/v2/legal-holds"),

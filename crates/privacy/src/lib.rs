@@ -1,5 +1,5 @@
 //! The routes of `/v2` about what is stored of requests: purge jobs and their receipts, legal holds, erasures, data exports
-//! with the job that makes them, and what projects keep at all.
+//! with the job that makes them, what projects keep at all, and the keys that it is sealed with.
 
 mod archive;
 mod collections;
@@ -12,6 +12,7 @@ mod kept;
 mod limits;
 mod purges;
 mod retention;
+mod vault_keys;
 
 use api::router::Route;
 
@@ -20,8 +21,13 @@ pub use exporting::DataExportHandler;
 /// All routes.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    [purges::routes(), holds::routes(), exports::routes(), erasures::routes(), retention::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        purges::routes(),
+        holds::routes(),
+        exports::routes(),
+        erasures::routes(),
+        retention::routes(),
+        vault_keys::routes(),
+    ];
+    all.into_iter().flatten().collect()
 }

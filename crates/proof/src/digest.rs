@@ -23,11 +23,15 @@ impl Digest {
     }
 }
 
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
+/// Two lower-case digits for each byte.
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// The `N` bytes that these digits write.
+#[must_use]
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N || !text.is_ascii() {
         return None;

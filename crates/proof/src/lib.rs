@@ -6,5 +6,5 @@ mod digest;
 pub mod document;
 mod signature;
 
-pub use digest::Digest;
+pub use digest::{Digest, from_hex, to_hex};
 pub use signature::{KeyError, PublicKey, Signature, SigningKey};

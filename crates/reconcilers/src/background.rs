@@ -71,22 +71,23 @@ pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
     all
 }
 
-/// Schedules the recurring jobs. Each has a fixed name, so a second call changes nothing.
+/// Schedules the recurring jobs. Each has a fixed name, so a second call changes nothing. Months are closed and canaries judged
+/// where the books of all requests are, which is not on a data plane.
 ///
 /// # Errors
 /// Store errors.
-pub async fn schedule(deps: &Deps, audit: &AuditCopies) -> Result<(), StoreError> {
+pub async fn schedule(deps: &Deps, audit: &AuditCopies, keeps_books: bool) -> Result<(), StoreError> {
     let now = deps.world.clock.unix_ms();
     let always = [
-        (CLOSE_MONTHS, HOUR_MS),
         (FORGET, 24 * HOUR_MS),
         (EXPIRE_EXPORTS, HOUR_MS),
         (COUNT_OPENINGS, HOUR_MS),
         (CLAIM_ALERTS, ALERTS_EVERY_MS),
-        (JUDGE_CANARIES, JUDGE_EVERY_MS),
     ];
     let takes_subscriptions = deps.keeper.current().catalogue().takes_subscriptions();
     let more = [
+        keeps_books.then_some((CLOSE_MONTHS, HOUR_MS)),
+        keeps_books.then_some((JUDGE_CANARIES, JUDGE_EVERY_MS)),
         audit.heads.is_some().then_some((KEEP, CHECK_EVERY_MS)),
         audit.entries.is_some().then_some((SEND, audit_sink::CHECK_EVERY_MS)),
         takes_subscriptions.then_some((RENEW_SUBSCRIPTIONS, RENEW_EVERY_MS)),

@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 pub mod moment;
 pub mod node_books;
+mod node_loads;
 mod nodes;
 mod outbound;
 mod own_batches;
@@ -52,7 +53,7 @@ pub use flow_runner::{
 pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};
 pub use limits::{FLOW_RUN_KEPT, FLOW_RUNS_SENT_MAX, FLOW_SENT_TIME_MAX};
-pub use nodes::{Nodes, not_polled_yet};
+pub use nodes::{NodeLives, Nodes, not_polled_yet};
 pub use outbound::Outbound;
 pub use own_batches::{BatchRunner, batch_jobs_of};
 pub use polling::{polling_job_of, response_polling_job_of};

@@ -68,3 +68,7 @@ pub(crate) const FLOW_COSTS_WAITING_MAX: usize = 256;
 pub const FLOW_SENT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Runs that are sent to an engine in one go.
 pub const FLOW_RUNS_SENT_MAX: u32 = 64;
+/// How often the load of added nodes is read, how long one may take to say it, and how many are asked at once.
+pub(crate) const NODE_LOAD_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const NODE_LOAD_TIME_MAX: Duration = Duration::from_secs(2);
+pub(crate) const NODE_LOADS_AT_ONCE: usize = 8;

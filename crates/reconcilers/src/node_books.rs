@@ -14,8 +14,9 @@ use crate::{Deps, async_billing};
 /// The provider name of nodes in records.
 const PROVIDER: &str = "byoc";
 
-/// Books requests that no gateway sent to the node; those that a gateway sent are booked by its own record. A
-/// record that is reported twice is booked once.
+/// Books requests that no gateway sent to the node; those that a gateway sent are booked by its own record. What
+/// another backend answered used none of the node's tokens: the gateway has its own record of it, or it is of
+/// the node's own list alone. A record that is reported twice is booked once.
 ///
 /// # Errors
 /// The store can't take records now; the node reports them again.
@@ -28,7 +29,7 @@ pub async fn book(
     let workspace = snapshot.workspace(known.workspace);
     let Some(project) = workspace.and_then(|workspace| workspace.projects.first()) else { return Ok(()) };
     let now = deps.world.clock.unix_ms();
-    let own = records.iter().filter(|record| record.request.is_none());
+    let own = records.iter().filter(|record| record.request.is_none() && record.left_to.is_none());
     let records = own.map(|record| record_of(deps, snapshot, project, known, record, now)).collect();
     async_billing::book(deps, records).await
 }

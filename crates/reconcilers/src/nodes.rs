@@ -13,16 +13,31 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::failure::of_store;
+use crate::node_loads::Publishers;
 use crate::poll_queue::PollQueue;
 use crate::{Deps, judgement, milliseconds};
+
+/// How base URLs begin that lead through the tunnel of a node.
+const TUNNEL: &str = "tunnel:";
+
+/// How long what joined nodes are given is valid.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeLives {
+    /// Their certificates, which they renew at half of it.
+    pub certificate: Duration,
+    /// How long a node may serve without hearing from us.
+    pub alone: Duration,
+}
 
 /// Watches the nodes of all workspaces.
 pub struct Nodes {
     deps: Deps,
     /// How often joined nodes are to send heartbeats.
     beat_every: Duration,
+    lives: NodeLives,
     /// Joined nodes that are to be polled at their address.
     poll_queue: PollQueue,
+    publishers: Publishers,
 }
 
 /// Whether the node joined and its heartbeats have stopped: then it is not polled either.
@@ -38,6 +53,11 @@ pub fn not_polled_yet() -> String {
 /// The status of a node that sends heartbeats but can't be reached: which address was polled, and with what
 /// result.
 pub fn not_reached(name: &str, base_url: &str, error: &str) -> String {
+    if base_url.starts_with(TUNNEL) {
+        return format!(
+            "It says that it is there, but it can't be used through its tunnel: {error} It is asked again."
+        );
+    }
     format!(
         "It says that it is there, but it can't be used at {base_url}: {error} It is asked again. If that is not its address, \
          have it join again: `tidegate nodes revoke` and `tidegate nodes invite {name}` here, then `tidegate node join` with \
@@ -47,13 +67,32 @@ pub fn not_reached(name: &str, base_url: &str, error: &str) -> String {
 
 impl Nodes {
     #[must_use]
-    pub fn new(deps: Deps, beat_every: Duration) -> Arc<Self> {
-        Arc::new(Self { deps, beat_every, poll_queue: PollQueue::default() })
+    pub fn new(deps: Deps, beat_every: Duration, lives: NodeLives) -> Arc<Self> {
+        Arc::new(Self {
+            deps,
+            beat_every,
+            lives,
+            poll_queue: PollQueue::default(),
+            publishers: Publishers::default(),
+        })
+    }
+
+    pub(crate) const fn deps(&self) -> &Deps {
+        &self.deps
+    }
+
+    pub(crate) const fn publishers(&self) -> &Publishers {
+        &self.publishers
     }
 
     #[must_use]
     pub const fn beat_every(&self) -> Duration {
         self.beat_every
+    }
+
+    #[must_use]
+    pub const fn lives(&self) -> NodeLives {
+        self.lives
     }
 
     /// When a node that reports now counts as away, unless it reports again.
@@ -91,8 +130,13 @@ impl Nodes {
                         }
                         continue;
                     }
-                    if let Err(fault) = self.deps.poll_node(row).await {
-                        tracing::warn!(node = %id, %fault, "what a node said could not be kept");
+                    let workspace = row.workspace;
+                    match self.deps.poll_node(row).await {
+                        Ok(row) if row.reachable => self.read_load_of(workspace, id),
+                        Ok(_) => {}
+                        Err(fault) => {
+                            tracing::warn!(node = %id, %fault, "what a node said could not be kept")
+                        }
                     }
                 }
                 after = listed.next;

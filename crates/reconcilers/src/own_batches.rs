@@ -320,6 +320,7 @@ async fn try_item(deps: &Deps, batch: OwnBatch, format: &dyn OwnBatches, item: O
     let call = ItemCall {
         owner: batch.owner,
         key: batch.key,
+        seat: None,
         dialect,
         operation,
         trace,

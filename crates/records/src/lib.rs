@@ -6,6 +6,7 @@ mod batch;
 pub mod diagnostics;
 mod groups;
 pub mod limits;
+pub mod node_hours;
 mod packed;
 pub mod postgres;
 pub mod reconciliations;

@@ -25,3 +25,5 @@ pub(crate) const AUDIT_NOTES_CACHED_MAX: usize = 16_384;
 pub(crate) const WEEKS_CACHED_MAX: usize = 1_000;
 /// The most that a number of a sum in a column is: two of them can be added.
 pub(crate) const SUM_MAX: i64 = 1 << 62;
+/// A node that two polls found counts as up between them, if they are not further apart.
+pub(crate) const NODE_POLL_GAP_MAX_MS: u64 = 10 * 60 * 1_000;

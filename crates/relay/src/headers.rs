@@ -17,6 +17,7 @@ const REGION: HeaderName = HeaderName::from_static("agent-region");
 const MODE: HeaderName = HeaderName::from_static("agent-execution-mode");
 const OVERFLOW: HeaderName = HeaderName::from_static("agent-overflow-reason");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
+const FALLBACK_REASON: HeaderName = HeaderName::from_static("agent-fallback-reason");
 const ALIAS_RELEASE: HeaderName = HeaderName::from_static("agent-alias-release");
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,6 +47,9 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         HeaderValue::from_static(if served.is_emergency { "openrouter_fallback" } else { "live" }),
     );
     headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
+    if let Some(reason) = served.fallback_reason {
+        headers.insert(FALLBACK_REASON, HeaderValue::from_static(reason.as_str()));
+    }
     if let Some(reason) = served.overflow {
         headers.insert(OVERFLOW, HeaderValue::from_static(reason.as_str()));
     }
@@ -134,6 +138,7 @@ mod tests {
             attempts: 2,
             fallback_used: false,
             is_emergency: false,
+            fallback_reason: None,
             overflow: None,
             discount_pct: matches!(principal, Principal::Subscription(_)).then_some(90),
         };

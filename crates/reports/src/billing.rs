@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
 
+use crate::hardware_costs;
 use crate::limits::{CREDIT_NOTE_BYTES_MAX, CREDITS_LISTED_MAX};
 use crate::tariff::{self, TariffView};
 use crate::usage::{Columns, columns};
@@ -85,6 +86,9 @@ struct ModeSums {
     columns: Columns,
     #[schemars(extend("enum" = ["mi", "byok", "byoc"]))]
     mode: &'static str,
+    /// Of `byoc`: what the hardware of the nodes cost this month by what their owners state. It is owed to nobody, and in no
+    /// other sum. Null if the cost of no node is stated.
+    hardware_cost_micros: Option<i64>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -241,8 +245,13 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         }
         let total = by_mode.iter().fold(UsageSums::default(), |sum, (_, sums)| add(sum, sums));
         let (base, acts) = (Nanos::from(tariff.monthly_base), tariff.acts.of(acts));
-        let by_mode =
-            by_mode.iter().map(|(mode, sums)| ModeSums { columns: columns(sums), mode: mode.as_str() });
+        let costs = hardware_costs::by_node(control, period.workspace, window).await?;
+        let hardware: Option<Nanos> = (!costs.is_empty()).then(|| costs.values().copied().sum());
+        let by_mode = by_mode.iter().map(|(mode, sums)| ModeSums {
+            columns: columns(sums),
+            mode: mode.as_str(),
+            hardware_cost_micros: hardware.filter(|_| *mode == Mode::Byoc).map(Nanos::micros),
+        });
         let by_profile = by_profile
             .iter()
             .map(|(profile, sums)| ProfileSums { columns: columns(sums), profile: profile.as_str() });

@@ -92,6 +92,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// `None` where only its shape is kept, or not all of it, and for what is no conversation.
+    #[must_use]
     pub fn of(content: &KeptContent, model: &str) -> Option<Self> {
         let is_whole = content.sent.length == content.sent.bytes.len() as u64;
         let is_kept = content.mode == TraceMode::FullFidelity && is_whole;
@@ -106,13 +107,46 @@ impl Conversation {
     }
 
     /// With the answer as the last message.
+    #[must_use]
     pub fn messages(&self) -> Vec<Value> {
         let sent = self.request.get("messages").and_then(Value::as_array);
         sent.into_iter().flatten().chain(&self.answer).cloned().collect()
     }
 }
 
+/// A kept request for another model: as it was, where its dialect names the model in its body, and else as a chat completion. `None`
+/// for a turn of a conversation that a provider keeps.
+#[must_use]
+pub fn resent(
+    content: &KeptContent,
+    conversation: &Conversation,
+    model: &str,
+    streams: bool,
+) -> Option<(Dialect, Value)> {
+    let sent: Value = serde_json::from_slice(&content.sent.bytes).ok()?;
+    let names_model = sent.get("model").is_some_and(Value::is_string);
+    let (dialect, mut body) = match dialect(content).filter(|_| names_model) {
+        Some(dialect) => (dialect.grammar().dialect(), sent),
+        None => (Dialect::Chat, conversation.request.clone()),
+    };
+    let fields = body.as_object_mut()?;
+    fields.insert("model".to_owned(), Value::from(model));
+    fields.remove("background");
+    if !streams {
+        fields.retain(|name, _| !["stream", "stream_options"].contains(&name.as_str()));
+    }
+    // A comparison leaves nothing behind: neither a stored answer, nor a turn in the conversation that the first was of.
+    if fields.get("conversation").is_some_and(|named| !named.is_null()) {
+        return None;
+    }
+    if let Some((store, _)) = dialects::face(dialect.grammar()).facts().parameters.store {
+        fields.insert(store.to_owned(), Value::from(false));
+    }
+    Some((dialect, body))
+}
+
 /// The dialect that a content is in.
+#[must_use]
 pub fn dialect(content: &KeptContent) -> Option<Dialect> {
     Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == content.dialect)
 }
@@ -124,6 +158,7 @@ fn answer_message(grammar: Grammar, content: &KeptContent) -> Option<Value> {
 }
 
 /// The message of a chat completion.
+#[must_use]
 pub fn message_of(completion: &[u8]) -> Option<Value> {
     let mut completion: Value = serde_json::from_slice(completion).ok()?;
     let mut message = completion.get_mut("choices")?.get_mut(0)?.get_mut("message")?.take();

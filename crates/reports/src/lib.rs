@@ -5,11 +5,12 @@ mod audit;
 mod billing;
 pub mod caching;
 mod commitments;
-mod contents;
+pub mod contents;
 mod data_path;
 mod datasets;
 pub mod diagnostics;
 pub mod dry_run;
+mod hardware_costs;
 mod hooks;
 pub mod learned_limits;
 mod limits;
@@ -41,6 +42,7 @@ pub fn routes() -> Vec<Route> {
     [
         plan::routes(),
         usage::routes(),
+        hardware_costs::routes(),
         reconciliations::routes(),
         refusals::routes(),
         requests::routes(),

@@ -110,6 +110,9 @@ struct PlannedAttempt {
     pricing: Option<PlannedPricing>,
     markup_bps: u32,
     fallback: bool,
+    /// What the plan found that lets the request begin with this fallback; absent where an attempt finds out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback_on: Option<&'static str>,
     /// Made only for what exceeds the workspace's own capacity (`committed_exhausted` or `rate_limited`), never
     /// after a failure; absent for every other attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,10 +123,31 @@ struct PlannedAttempt {
     price: Option<PlannedPrice>,
     /// How long its first byte took lately; `null` if that was not measured.
     first_byte_ms: Option<u64>,
+    /// What is expected of a node that was chosen among several; absent for every other attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<PlannedPlacement>,
     /// The request's parameters that this provider would not be sent, as `Agent-Dropped-Params` would list them.
     dropped_params: Vec<String>,
     /// Why the request would end here: this provider can't be asked for it.
     error: Option<PlanError>,
+}
+
+/// The time to the first token that is expected of a node.
+#[derive(Clone, Serialize, JsonSchema)]
+struct PlannedPlacement {
+    expected_ms: u64,
+    /// Waiting for the requests that are ahead, and beside those that are answered.
+    queue_ms: u64,
+    /// Computing what of the prompt isn't cached.
+    prefill_ms: u64,
+    /// What a full KV cache costs.
+    pressure_ms: u64,
+    /// Loading the adapter, where others have it in memory.
+    adapter_ms: u64,
+    /// How much of the prompt it was sent before, in thousandths.
+    cached_permille: u64,
+    /// How much of its KV cache it said is in use, in thousandths; `null` if it didn't.
+    kv_permille: Option<u16>,
 }
 
 #[derive(Clone, Serialize, JsonSchema)]
@@ -528,12 +552,27 @@ fn attempt(
         pricing: attempt.rates.map(pricing),
         markup_bps: attempt.markup_bps,
         fallback: attempt.is_fallback,
+        fallback_on: attempt.fallback_on.map(domain::FallbackClass::as_str),
         overflow: attempt.overflow.map(domain::OverflowReason::as_str),
         emergency: attempt.is_emergency,
         price: preview.price.map(|quote| planned_price(attempt.profile, quote)),
         first_byte_ms: attempt.first_byte_us.map(first_byte_ms),
+        placement: attempt.placement.map(planned_placement),
         dropped_params: preview.dropped.clone(),
         error: preview.refusal.as_deref().map(|fault| PlanError::of(fault, dialect)),
+    }
+}
+
+const fn planned_placement(placement: plan::Placement) -> PlannedPlacement {
+    let expected = placement.expected;
+    PlannedPlacement {
+        expected_ms: first_byte_ms(expected.total_us()),
+        queue_ms: first_byte_ms(expected.queue_us),
+        prefill_ms: first_byte_ms(expected.prefill_us),
+        pressure_ms: first_byte_ms(expected.pressure_us),
+        adapter_ms: first_byte_ms(expected.adapter_us),
+        cached_permille: placement.cached_permille,
+        kv_permille: placement.kv_permille,
     }
 }
 

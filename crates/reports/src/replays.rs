@@ -13,7 +13,7 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use bytes::Bytes;
 use domain::{
-    Dialect, Fault, FaultClass, MeterRecord, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId,
+    Fault, FaultClass, MeterRecord, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId,
 };
 use http::Method;
 use line::{ItemAnswer, ItemCall};
@@ -212,7 +212,7 @@ async fn replayed(
     })
 }
 
-/// The request for the other model: as it was, where its dialect names the model in its body, and else as a chat completion.
+/// The request for the other model.
 fn item(
     control: &Control,
     record: &MeterRecord,
@@ -220,26 +220,12 @@ fn item(
     conversation: &Conversation,
     model: &str,
 ) -> Option<ItemCall> {
-    let sent: Value = serde_json::from_slice(&content.sent.bytes).ok()?;
-    let names_model = sent.get("model").is_some_and(Value::is_string);
-    let (dialect, mut body) = match contents::dialect(content).filter(|_| names_model) {
-        Some(dialect) => (dialect.grammar().dialect(), sent),
-        None => (Dialect::Chat, conversation.request.clone()),
-    };
-    let fields = body.as_object_mut()?;
-    fields.insert("model".to_owned(), Value::from(model));
-    fields.retain(|name, _| !["stream", "stream_options", "background"].contains(&name.as_str()));
-    // A comparison leaves nothing behind: neither a stored answer, nor a turn in the conversation that the first was of.
-    if fields.get("conversation").is_some_and(|named| !named.is_null()) {
-        return None;
-    }
-    if let Some((store, _)) = dialects::face(dialect.grammar()).facts().parameters.store {
-        fields.insert(store.to_owned(), Value::from(false));
-    }
+    let (dialect, body) = contents::resent(content, conversation, model, false)?;
     let world = &control.deps.world;
     Some(ItemCall {
         owner: ObjectOwner { workspace: record.workspace, project: record.project },
         key: None,
+        seat: None,
         dialect,
         operation: Operation::Chat,
         trace: TraceId::new(world.clock.unix_ms(), world.id_bytes()),

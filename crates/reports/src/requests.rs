@@ -273,6 +273,8 @@ struct Exchange {
     fallback_used: bool,
     /// After which failure the request went on with another model of its route, and why; `null` if it did not.
     model_fallback: Option<ModelFallbackView>,
+    /// After which failure the request left the nodes of its route for another profile, and why; `null` if it did not.
+    left_nodes: Option<LeftNodesView>,
     tag: Option<String>,
     /// The agent's session that it named.
     session_id: Option<String>,
@@ -381,6 +383,10 @@ struct PlanView {
     resolution: String,
     route_id: Option<String>,
     candidates: Vec<String>,
+    /// How the first of its nodes compared, where there were several: the time to the first token that was expected of each, and
+    /// its parts in milliseconds. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<String>,
     rejected: Vec<RejectedCandidate>,
     snapshot_version: u64,
     /// The revision of the capability manifest, where it kept the request from a candidate.
@@ -392,6 +398,15 @@ struct PlanView {
 #[schemars(rename = "UsedModelFallback")]
 struct ModelFallbackView {
     /// `context_length`, `content_policy` or `outage`.
+    on: &'static str,
+    detail: String,
+}
+
+/// How a request came to be served by another profile than its route's nodes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LeftNodes")]
+struct LeftNodesView {
+    /// `auth`, `quota`, `rate_limit`, `overloaded`, `upstream` or `timeout`.
     on: &'static str,
     detail: String,
 }
@@ -515,6 +530,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         provider: non_empty(&record.provider),
         fallback_used: record.fallback_used,
         model_fallback: model_fallback(record),
+        left_nodes: left_nodes(record),
         tag: record.tag.clone(),
         session_id: record.extras.session.map(|session| session.to_string()),
         qos_class: record.extras.qos_class.map(QosClass::as_str),
@@ -533,7 +549,14 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
             resolution: resolution(&record.plan.resolution),
             route_id: non_empty(&record.plan.route),
             candidates: record.plan.candidates.iter().map(named).collect(),
-            rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
+            placement: record.plan.rejected.iter().find_map(plan::placed).map(str::to_owned),
+            rejected: record
+                .plan
+                .rejected
+                .iter()
+                .filter(|one| plan::placed(one).is_none())
+                .map(|one| rejected(one, is_operator))
+                .collect(),
             snapshot_version: record.plan.snapshot_version,
             capability_manifest_revision: record.extras.manifest_revision.clone(),
         },
@@ -546,6 +569,13 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         tool_calls: None,
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
+}
+
+fn left_nodes(record: &MeterRecord) -> Option<LeftNodesView> {
+    record.plan.rejected.iter().find_map(|row| {
+        let on = plan::nodes_left_on(&row.reason)?.as_str();
+        Some(LeftNodesView { on, detail: row.detail.clone() })
+    })
 }
 
 /// The last time that the request went on with another model.

@@ -73,9 +73,9 @@ struct UpstreamView {
     /// Absent for nodes.
     provider: Option<String>,
     region: Option<String>,
-    /// `off` (by its owner, or because its provider refused it when it was verified), `draining` or `unreachable` (nodes),
-    /// `refused`, `broken` (a breaker that concerns all of its models), `degraded` (one of its models), `paced` or `ok`.
-    #[schemars(extend("enum" = ["off", "draining", "unreachable", "refused", "broken", "degraded", "paced", "ok"]))]
+    /// `off` (by its owner, or because its provider refused it when it was verified), `cordoned`, `draining` or `unreachable`
+    /// (nodes), `refused`, `broken` (a breaker that concerns all of its models), `degraded` (one of its models), `paced` or `ok`.
+    #[schemars(extend("enum" = ["off", "cordoned", "draining", "unreachable", "refused", "broken", "degraded", "paced", "ok"]))]
     status: &'static str,
     pauses: Vec<PauseView>,
     /// This gateway's share of the limits that were agreed with the provider; absent if none paces requests.
@@ -227,6 +227,7 @@ impl Look<'_> {
             region: None,
             out_of_use: match entry.state {
                 NodeState::Ready => None,
+                NodeState::Cordoned => Some("cordoned"),
                 NodeState::Draining => Some("draining"),
                 NodeState::Unreachable => Some("unreachable"),
             },

@@ -11,7 +11,7 @@ use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Handler, Route};
 use api::state::Control;
-use domain::{Fault, Mode, QosClass};
+use domain::{Fault, Mode, Nanos, QosClass};
 use http::Method;
 use reconcilers::{moment, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
+use crate::hardware_costs;
 use crate::limits::USAGE_BY_MINUTE_MS_MAX;
 use crate::reuse::{self, ReuseSumsView};
 use crate::usage_scores::{self, UsageScoreView};
@@ -166,6 +167,10 @@ struct Sums {
     /// requests or one project's.
     #[serde(skip_serializing_if = "Option::is_none")]
     scores: Option<Vec<UsageScoreView>>,
+    /// What the hardware of the nodes cost by what their owners state: no part of any other sum, and owed to nobody. Only where
+    /// all sums are by node, or by mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hardware_cost_micros: Option<i64>,
 }
 
 /// One row of analytics.
@@ -227,7 +232,36 @@ fn sums_of(row: &UsageRow) -> Sums {
         unpriced_requests: sums.unpriced,
         attempts: sums.attempts,
         scores: None,
+        hardware_cost_micros: None,
     }
+}
+
+/// The same sums with what the hardware of nodes cost, where they are by node or by mode.
+async fn with_hardware(
+    control: &Control,
+    query: &UsageQuery,
+    rows: &[UsageRow],
+    mut sums: Vec<Sums>,
+) -> Result<Vec<Sums>, Box<Fault>> {
+    let ([dimension @ (Dimension::Node | Dimension::Mode)], None) = (query.group_by.as_slice(), query.interval)
+    else {
+        return Ok(sums);
+    };
+    if query.filter != UsageFilter::default() {
+        return Ok(sums);
+    }
+    let costs = hardware_costs::by_node(control, query.workspace, query.window).await?;
+    let all: Option<Nanos> = (!costs.is_empty()).then(|| costs.values().copied().sum());
+    for (row, sums) in rows.iter().zip(&mut sums) {
+        let group = row.groups.first().and_then(|(_, value)| value.as_deref());
+        let cost = match (dimension, group) {
+            (Dimension::Mode, Some(mode)) => all.filter(|_| mode == Mode::Byoc.as_str()),
+            (_, Some(node)) => node.parse().ok().and_then(|node| costs.get(&node).copied()),
+            (_, None) => None,
+        };
+        sums.hardware_cost_micros = cost.map(Nanos::micros);
+    }
+    Ok(sums)
 }
 
 /// The sums of rows, with the scores of each where they have any.
@@ -266,6 +300,7 @@ fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (query, rows) = read(control, &request).await?;
         let sums = with_scores(control, &query, &rows).await?;
+        let sums = with_hardware(control, &query, &rows, sums).await?;
         answer(&request, &query, sums)
     })
 }

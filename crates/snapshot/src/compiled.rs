@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
 use crate::index::Index;
-use crate::source::{Change, KeyChange};
+use crate::source::{Change, Closed, KeyChange};
 
 /// The keyed hash of an API key.
 pub type KeyDigest = [u8; 32];
@@ -41,6 +41,7 @@ pub struct Snapshot {
     capabilities: Arc<[CapabilityEntry]>,
     catalogue: Arc<Catalogue>,
     key_hash: Arc<dyn KeyHash>,
+    closed: Option<Closed>,
 }
 
 impl Snapshot {
@@ -56,6 +57,7 @@ impl Snapshot {
             capabilities: Arc::from([]),
             catalogue: parts.catalogue,
             key_hash: parts.key_hash,
+            closed: None,
         };
         for (digest, entry) in parts.keys {
             snapshot.set_key(digest, entry);
@@ -69,6 +71,12 @@ impl Snapshot {
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Why nothing is served with it; `None` but on a data plane that has lost its control plane.
+    #[must_use]
+    pub const fn closed(&self) -> Option<Closed> {
+        self.closed
     }
 
     /// Finds the key that was presented, live or not: the caller checks whether it is revoked or expired.
@@ -164,6 +172,7 @@ impl Snapshot {
             capabilities: Arc::clone(&self.capabilities),
             catalogue: Arc::clone(&self.catalogue),
             key_hash: Arc::clone(&self.key_hash),
+            closed: change.closed,
         };
         for key in change.keys {
             match key {

@@ -162,6 +162,8 @@ pub struct AccountEntry {
 pub enum NodeState {
     Ready,
     /// Takes no new requests; running ones finish.
+    Cordoned,
+    /// The same, until nothing is in flight at it.
     Draining,
     /// Did not answer the last poll.
     Unreachable,

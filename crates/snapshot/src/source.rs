@@ -47,6 +47,17 @@ pub struct Change {
     /// before the version is published.
     pub wrapped_keys: Vec<WrappedKey>,
     pub minimum_versions: Vec<MinimumVersion>,
+    /// Why nothing is served with this version.
+    pub closed: Option<Closed>,
+}
+
+/// Why a data plane serves nothing, though it has a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Its control plane has not confirmed the configuration within its life.
+    Expired,
+    /// Its control plane has revoked it.
+    Revoked,
 }
 
 /// A versioned configuration that can be followed.

@@ -10,6 +10,7 @@ use database::feed::Feed;
 use database::handle::Database;
 use database::meta::Meta;
 use records::diagnostics::DiagnosticsReports;
+use records::node_hours::NodeHours;
 use records::reconciliations::Reconciliations;
 use records::requests::Records;
 use records::sql::leases::Leases;
@@ -223,6 +224,11 @@ impl Store {
         &self.database
     }
 
+    #[must_use]
+    pub fn node_hours(&self) -> &dyn NodeHours {
+        &self.database
+    }
+
     /// How good answers were found.
     #[must_use]
     pub fn scores(&self) -> &dyn records::scores::Scores {
@@ -341,6 +347,18 @@ impl Store {
     #[must_use]
     pub fn record_sink(&self) -> Arc<dyn ledger::RecordSink> {
         Arc::<dyn RecordDatabase>::clone(&self.books)
+    }
+
+    /// Where the records of a data plane go, which has this number among the replicas.
+    #[must_use]
+    pub fn record_sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
+        self.books.sink_of(replica)
+    }
+
+    /// The centre from which a data plane leases shares of limits and budgets.
+    #[must_use]
+    pub fn lease_centre_of(&self, replica: i64) -> Arc<dyn ledger::LeaseCentre> {
+        Arc::new(Leases { database: self.database.clone(), replica })
     }
 
     /// Faults for the next commits.

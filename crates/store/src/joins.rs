@@ -5,6 +5,7 @@ use database::act::{Act, Written};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::{JoinTokenId, NodeId, TraceId, WorkspaceId};
+use hardware::Counters;
 
 use crate::nodes::NodeRow;
 use crate::resource::Json;
@@ -66,6 +67,8 @@ pub struct KnownNode {
     pub workspace: WorkspaceId,
     pub node: NodeId,
     pub is_revoked: bool,
+    /// Of the key pair that the node signs with; `None` until it has sent one.
+    pub public_key: Option<[u8; 32]>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +77,8 @@ pub struct Heartbeat {
     /// The deadline of the next heartbeat; past it the node counts as unreachable.
     pub due_unix_ms: u64,
     pub models: Vec<String>,
+    /// What it has counted since its start; an older node counts nothing.
+    pub counters: Option<Counters>,
     pub report: Json,
     /// The `last_error` of a node that was unreachable, until a poll reaches it at its address.
     pub not_polled: String,
@@ -97,6 +102,10 @@ pub struct NodeRecord {
     pub output_tokens: u64,
     pub reasoning_tokens: u64,
     pub is_measured: bool,
+    /// The backend that answered in the node's place. Such a record books nothing.
+    pub left_to: Option<String>,
+    /// Why the request left; `None` where it named no other place.
+    pub left_because: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +126,15 @@ pub trait Joins: Send + Sync {
     /// Exchanges a token for a credential. Refused as `join_token_used` or `join_token_expired`, as
     /// `name_taken` like `invite`, and as not found if there is no such token.
     fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
+    /// Keeps the public key of the node, unless it has sent one before.
+    fn keep_key(&self, credential: TokenDigest, public_key: [u8; 32]) -> StoreFuture<'_, ()>;
+    /// Has the node's requests go to this address from now on. Not found as for `record_heartbeat`.
+    fn move_to(
+        &self,
+        credential: TokenDigest,
+        base_url: String,
+        act: Act,
+    ) -> StoreFuture<'_, Written<NodeRow>>;
     fn node_of_credential(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
     /// Records a heartbeat. A node that was unreachable stays so until a poll reaches it at its address. Not
     /// found if its credential is unknown or revoked.

@@ -4,6 +4,7 @@ use database::act::{Act, Written};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::{NodeId, ProbeResult, ServerFacts, WorkspaceId};
+use hardware::HardwareCost;
 use snapshot::NodeState;
 
 use crate::credentials::SealedSecret;
@@ -26,7 +27,12 @@ pub struct NodeRow {
     /// The models that the node listed last. Ignored on writing.
     pub learned_models: Vec<String>,
     pub labels: Vec<String>,
+    /// Kept from new requests by its owner.
+    pub cordoned: bool,
+    /// The same, until nothing is in flight at it.
     pub draining: bool,
+    /// What its machine costs its owner, if that is stated.
+    pub cost: Option<HardwareCost>,
     /// Whether it answered the last poll. Ignored on writing, except for a new node.
     pub reachable: bool,
     pub metadata: Json,
@@ -47,10 +53,11 @@ pub struct NodeRow {
 impl NodeRow {
     #[must_use]
     pub const fn state(&self) -> NodeState {
-        match (self.draining, self.reachable) {
-            (true, _) => NodeState::Draining,
-            (false, true) => NodeState::Ready,
-            (false, false) => NodeState::Unreachable,
+        match (self.draining, self.cordoned, self.reachable) {
+            (true, ..) => NodeState::Draining,
+            (_, true, _) => NodeState::Cordoned,
+            (_, _, true) => NodeState::Ready,
+            (_, _, false) => NodeState::Unreachable,
         }
     }
 

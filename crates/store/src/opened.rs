@@ -3,12 +3,28 @@
 use std::sync::Arc;
 
 use database::handle::Database;
+use records::postgres::PostgresRecords;
 use records::requests::Records;
+use records::sqlite::SqliteRecords;
 use records::upkeep::Maintenance;
 
 /// What each database stores in its own way: meter records and their maintenance.
-pub(crate) trait RecordDatabase: Records + Maintenance + ledger::RecordSink {}
-impl<B: Records + Maintenance + ledger::RecordSink> RecordDatabase for B {}
+pub(crate) trait RecordDatabase: Records + Maintenance + ledger::RecordSink {
+    /// Where the records of another process go that has this number among the replicas.
+    fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink>;
+}
+
+impl RecordDatabase for SqliteRecords {
+    fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
+        Arc::new(self.of_replica(replica))
+    }
+}
+
+impl RecordDatabase for PostgresRecords {
+    fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
+        Arc::new(self.of_replica(replica))
+    }
+}
 
 /// What the store is made of.
 pub(crate) struct Opened {

@@ -60,6 +60,13 @@ macro_rules! migration_files {
             50 "flow engines" "0050_flow_engines",
             51 "warm sessions" "0051_warm_sessions",
             52 "app versions" "0052_app_versions",
+            53 "node keys" "0053_node_keys",
+            54 "cordoned nodes" "0054_cordoned_nodes",
+            55 "left requests" "0055_left_requests",
+            56 "hardware costs" "0056_hardware_costs",
+            57 "node work" "0057_node_work",
+            58 "data planes" "0058_data_planes",
+            59 "replay runs" "0059_replay_runs",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

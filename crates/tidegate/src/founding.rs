@@ -100,7 +100,10 @@ fn finish(settings: &Settings, making: Making) -> anyhow::Result<()> {
 }
 
 /// Creates a master key file, unless the operator provides the key.
-fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<MasterKeyring>> {
+///
+/// # Errors
+/// The disk fails, or the key that is provided is invalid.
+pub fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<MasterKeyring>> {
     let path = master_key_file(settings);
     if brought_key().is_none() && settings.master_key_command.is_none() && !path.exists() {
         MasterKey::create_file(&path, &*world.random)?;

@@ -21,3 +21,13 @@ pub const FILE_STORE_BYTES_MAX: u64 = 1 << 50;
 /// How long `doctor` waits for a program in a sandbox that has nothing to do, and how much of what it says is read.
 pub(crate) const SANDBOX_TRY_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const SANDBOX_WORDS_MAX: u64 = 4_096;
+/// Requests of peers that wait to be taken up by the node, and pieces of an answer that its peer has not taken.
+#[cfg(feature = "peers")]
+pub(crate) const PEER_REQUESTS_WAITING_MAX: usize = 256;
+#[cfg(feature = "peers")]
+pub(crate) const PEER_PIECES_MAX: usize = 8;
+/// How long the connections to peers may take to close.
+#[cfg(feature = "peers")]
+pub(crate) const PEERS_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+/// The longest life that a configuration of a data plane may have.
+pub(crate) const DATA_PLANE_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);

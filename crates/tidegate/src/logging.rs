@@ -1,7 +1,7 @@
 //! The log: one line per event on standard error, as text or as JSON.
 
 use cli::output::{self, Failure};
-use cli::paint;
+use terminal::paint;
 use tracing_subscriber::EnvFilter;
 
 /// The reader of PDFs.

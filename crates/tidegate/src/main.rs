@@ -8,6 +8,7 @@ mod audit_sink;
 mod audit_storage;
 mod commands;
 mod data_dir;
+mod data_plane;
 mod founding;
 mod hardening;
 mod heads;
@@ -17,6 +18,8 @@ mod logging;
 #[cfg(feature = "engine")]
 mod memory;
 mod node_keys;
+#[cfg(feature = "peers")]
+mod node_mesh;
 mod outside;
 mod postgres;
 mod repurge;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use cli::output::{self, Failure};
-use domain::api_key;
+use domain::{Secret, api_key};
 use proof::Digest;
 use world::World;
 
@@ -14,6 +14,9 @@ use world::World;
 pub const DATA_DIR: &str = "./node-data";
 
 const FILE: &str = "keys";
+
+const PREFIX_CACHE_FILE: &str = "prefix-cache.key";
+const PREFIX_CACHE_KEY_BYTES: usize = 32;
 
 /// Creates a key and prints it.
 pub fn make(data_dir: &Path) -> Result<(), Failure> {
@@ -42,6 +45,31 @@ pub fn keep(data_dir: &Path, key: &str) -> Result<(), Failure> {
     writeln!(file, "{}", Digest::of(&[key.as_bytes()]))?;
     file.sync_all()?;
     Ok(())
+}
+
+/// The key that this node's prefix cache on disk is sealed with, made at the first use.
+pub fn prefix_cache(data_dir: &Path) -> Result<Secret, Failure> {
+    let path = data_dir.join(PREFIX_CACHE_FILE);
+    let wrong = |what: String| {
+        let message = format!("{}: {what}. Remove it; the node makes another one.", path.display());
+        Failure::new(output::FAILED, message)
+    };
+    match std::fs::read(&path) {
+        Ok(key) if key.len() == PREFIX_CACHE_KEY_BYTES => return Ok(Secret::new(key)),
+        Ok(_) => return Err(wrong("it is no key of a prefix cache".to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(wrong(error.to_string())),
+    }
+    create(data_dir)?;
+    let mut key = vec![0; PREFIX_CACHE_KEY_BYTES];
+    World::system().random.fill(&mut key);
+    // A key that is written in part is none; the lock of the directory keeps a second process out.
+    let part = path.with_extension("part");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    std::fs::rename(&part, &path)?;
+    Ok(Secret::new(key))
 }
 
 /// Creates the directory, readable by its owner only.

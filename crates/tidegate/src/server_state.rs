@@ -20,7 +20,7 @@ use files::Files;
 use gateway::Readiness;
 use ledger::{
     CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
-    RecoveryReport,
+    RecordSink, RecoveryReport,
 };
 use proof::{PublicKey, SigningKey};
 use reconcilers::purging::HeldPrompts;
@@ -29,13 +29,14 @@ use sessions::{
     AgentState, Answers, AnswersSettings, Batches, Contents, Objects, Responses, RunTasks, SessionLookups,
     SpoolSettings, Turns,
 };
-use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
+use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange, Source};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
 use tasks::{Task, TaskSet};
 use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};
 use world::World;
 
+use crate::data_plane::DataPlane;
 use crate::settings::Settings;
 use crate::upkeep::{self, KeepDays};
 use crate::{data_dir, founding};
@@ -43,6 +44,9 @@ use crate::{data_dir, founding};
 /// The configuration is polled at least this often, even without the change feed: a write of another process
 /// takes effect within a second.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+
+/// How soon a data plane asks for leases again that its control plane did not give.
+const LEASES_AGAIN: Duration = Duration::from_secs(1);
 
 /// After this time without the database, readiness reports degraded.
 const DRAIN_DEGRADED_AFTER: Duration = Duration::from_secs(60);
@@ -61,6 +65,8 @@ pub struct ServerState {
     /// The files of projects.
     pub files: Arc<Files>,
     pub books: Books,
+    /// Set on a data plane.
+    pub plane: Option<DataPlane>,
     /// Held for the life of the process.
     _lock: File,
 }
@@ -119,6 +125,9 @@ struct RecoveredBooks {
     report: RecoveryReport,
     allowances: Arc<LimitState>,
     leases: Arc<LeaseClient>,
+    sink: Arc<dyn RecordSink>,
+    /// Whether the leases of an earlier life are still to be given back: the control plane of a data plane may be away.
+    must_begin: bool,
 }
 
 impl ServerState {
@@ -144,10 +153,12 @@ impl ServerState {
         tasks.add("audit counts", || last_counts);
         tasks.add_task(upkeep::start_counting(store.clone(), world.clone()));
         let secrets = unseal(settings, &store, &world, sink).await?;
-        let recovered = RecoveredBooks::recover(settings, &store, &world).await?;
+        let plane = DataPlane::open(settings, &store, (&world, outbound(settings)?), tasks).await?;
+        let recovered = RecoveredBooks::recover(settings, &store, &world, plane.as_ref()).await?;
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
         evidence::audit_emergency(&store, &world, &replica.to_string(), settings.emergency).await?;
-        let keeper = follow(settings, &store, &secrets.vault).await?;
+        let source = plane.as_ref().map_or_else(|| store.source(), |plane| plane.source(&store));
+        let keeper = follow(settings, source, &secrets.vault).await?;
         let closing = Arc::clone(&keeper);
         tasks.add("configuration", || async move { closing.stop() });
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
@@ -155,7 +166,7 @@ impl ServerState {
         // Who wants records synced wants to find an answered task after a power failure, too.
         let spool = SpoolSettings { dir, is_on: !settings.durability_synced };
         let sessions = Sessions::start(&store, &secrets.vault, &world, (kept, spool), tasks).await?;
-        let books = Books::start(recovered, settings, &store, &world, tasks)?;
+        let books = Books::start(recovered, settings, &world, tasks)?;
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
         tasks.add_task(upkeep::start(store.clone(), world.clone(), keep));
         let upstreams = Upstreams {
@@ -177,6 +188,7 @@ impl ServerState {
             sessions,
             files,
             books,
+            plane,
             _lock: lock,
         }))
     }
@@ -289,13 +301,23 @@ impl ServerState {
 }
 
 impl RecoveredBooks {
-    async fn recover(settings: &Settings, store: &Store, world: &World) -> anyhow::Result<Self> {
+    async fn recover(
+        settings: &Settings,
+        store: &Store,
+        world: &World,
+        plane: Option<&DataPlane>,
+    ) -> anyhow::Result<Self> {
         let dir = data_dir::make_journal(&settings.data_dir)?;
-        let report = ledger::recover(&dir, world, &*store.record_sink()).await?;
+        let sink = plane.map_or_else(|| store.record_sink(), DataPlane::sink);
+        let report = ledger::recover(&dir, world, &*sink).await?;
         let allowances: Arc<LimitState> = Arc::default();
-        let leases = LeaseClient::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
-        leases.begin().await?;
-        Ok(Self { dir, report, allowances, leases })
+        let centre = plane.map_or_else(|| store.lease_centre(), |plane| plane.centre(world));
+        let leases = LeaseClient::new(Arc::clone(&allowances), centre, world.clone());
+        let must_begin = plane.is_some();
+        if !must_begin {
+            leases.begin().await?;
+        }
+        Ok(Self { dir, report, allowances, leases, sink, must_begin })
     }
 }
 
@@ -304,20 +326,24 @@ impl Books {
     fn start(
         recovered: RecoveredBooks,
         settings: &Settings,
-        store: &Store,
         world: &World,
         tasks: &mut TaskSet,
     ) -> anyhow::Result<Self> {
-        let RecoveredBooks { dir, report, allowances, leases } = recovered;
+        let RecoveredBooks { dir, report, allowances, leases, sink, must_begin } = recovered;
         let durability = if settings.durability_synced { Durability::Synced } else { Durability::Written };
         let settings = JournalSettings { durability, ..JournalSettings::default() };
         let journal = JournalShared::start(world, settings)?;
         let closing = Arc::clone(&journal);
         tasks.add("journal", || async move { closing.stop() });
-        let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
+        let drainer = Drainer::new(Arc::clone(&journal), sink);
         let (drains, renews) = (Arc::clone(&drainer), Arc::clone(&leases));
         let draining = Task::spawn("drain", async move { drains.run().await });
-        let leasing = Task::spawn("leases", async move { renews.run().await });
+        let leasing = Task::spawn("leases", async move {
+            while must_begin && renews.begin().await.is_err() {
+                tokio::time::sleep(LEASES_AGAIN).await;
+            }
+            renews.run().await;
+        });
         let last = Arc::clone(&drainer);
         tasks.add("ledger", || drain((last, draining), (leases, leasing)));
         Ok(Self { recovered: report, allowances, journal, dir, settings, drainer })
@@ -426,14 +452,14 @@ fn start_files(
 }
 
 /// Starts to follow the configuration.
-async fn follow(settings: &Settings, store: &Store, vault: &Vault) -> anyhow::Result<Arc<Keeper>> {
+async fn follow(settings: &Settings, source: Arc<dyn Source>, vault: &Vault) -> anyhow::Result<Arc<Keeper>> {
     let settings = KeeperSettings {
         catalogue: Arc::new(read_catalogue(settings)?),
         key_hash: Arc::clone(&vault.hasher) as Arc<dyn KeyHash>,
         before_publish: key_update_hook(Arc::clone(&vault.opener)),
         poll_every: POLL_EVERY,
     };
-    Ok(Keeper::start(store.source(), settings).await?)
+    Ok(Keeper::start(source, settings).await?)
 }
 
 async fn unseal(

@@ -3,6 +3,7 @@
 mod blocks;
 mod flows;
 mod money;
+mod nodes;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -199,6 +200,24 @@ pub const DEFINITIONS: &[Definition] = &[
         "30000",
         "How often a node that joined is to say that it is there, in milliseconds; one that has left out three is sent nothing \
          until it does.",
+    ),
+    plain(
+        nodes::CERTIFICATE,
+        "TIDEGATE_NODE_CERTIFICATE_MS",
+        "86400000",
+        "How long the certificate of a node that joined is valid, in milliseconds; the node renews it at half of that.",
+    ),
+    plain(
+        nodes::ALONE,
+        "TIDEGATE_NODE_ALONE_MS",
+        "604800000",
+        "How long a node that joined may serve without hearing from its gateway, in milliseconds.",
+    ),
+    plain(
+        nodes::DATA_PLANE_LIFE,
+        "TIDEGATE_DATA_PLANE_LIFE_S",
+        "86400",
+        "How long a data plane serves without hearing from its control plane, in seconds; what its budgets allow it, docs/data-plane.md says.",
     ),
     plain(
         "emergency",
@@ -449,12 +468,6 @@ impl Layers {
         })
     }
 
-    fn beat_every(&self) -> Result<Duration, SettingsError> {
-        self.parsed("node_heartbeat_ms", "a number of milliseconds from 100 to 3600000", |text| {
-            text.parse().ok().filter(|count| (100..=3_600_000).contains(count)).map(Duration::from_millis)
-        })
-    }
-
     fn queue_delay_max(&self) -> Result<Duration, SettingsError> {
         self.parsed("queue_delay_max_ms", "a number of milliseconds from 0 to 60000", |text| {
             text.parse().ok().filter(|count| (0..=60_000).contains(count)).map(Duration::from_millis)
@@ -471,6 +484,10 @@ impl Layers {
         self.parsed("tasks_at_once_of_workspace", "a number from 1 to 10000", |text| {
             text.parse().ok().filter(|count| (1..=10_000).contains(count))
         })
+    }
+
+    fn metadata_url(&self) -> Result<Option<String>, SettingsError> {
+        self.parsed("metadata_url", "an address such as http://127.0.0.1:8089", address)
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {
@@ -546,6 +563,8 @@ pub struct Settings {
     pub tasks_at_once_of_workspace: u64,
     pub flows: FlowEngineSettings,
     pub beat_every: Duration,
+    pub node_lives: reconcilers::NodeLives,
+    pub data_plane_life: Duration,
     pub emergency: bool,
     pub subscriptions: bool,
     pub host_identity: Vec<WorkspaceId>,
@@ -637,15 +656,13 @@ impl Settings {
             tasks_at_once_of_workspace: layers.tasks_at_once_of_workspace()?,
             flows: layers.flows()?,
             beat_every: layers.beat_every()?,
+            node_lives: layers.node_lives()?,
+            data_plane_life: layers.data_plane_life()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             subscriptions: layers.parsed("subscriptions.enabled", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
             token_files: layers.parsed("token_files", "absolute paths", absolute_paths)?,
-            metadata_url: layers.parsed(
-                "metadata_url",
-                "an address such as http://127.0.0.1:8089",
-                address,
-            )?,
+            metadata_url: layers.metadata_url()?,
             ca_file: layers.path("ca_file"),
             invoice_grace: layers.invoice_grace()?,
             pounds: layers.pounds()?,

@@ -9,13 +9,16 @@ use zeroize::Zeroizing;
 use crate::error::VaultError;
 use crate::wrap::derive;
 
+/// What the key of the hash is derived for.
+pub(crate) const PURPOSE: &[u8] = b"tidegate/api-key-hash/1";
+
 /// HMAC-SHA-256 under a key derived from the pepper. A fast hash is enough, since a key has 190 random bits.
 pub struct KeyHasher(hmac::Key);
 
 impl KeyHasher {
-    pub(crate) fn new(pepper: &Secret) -> Result<Self, VaultError> {
-        let key = derive(pepper.expose(), b"tidegate/api-key-hash/1")?;
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &*key)))
+    /// With the derived key itself.
+    pub(crate) fn of_key(key: &Secret) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
     }
 
     /// A hasher with its own pepper, for tests of crates without a vault.
@@ -23,7 +26,7 @@ impl KeyHasher {
     /// # Errors
     /// If the library refuses.
     pub fn from_pepper(pepper: &Secret) -> Result<Self, VaultError> {
-        Self::new(pepper)
+        Ok(Self::of_key(&Secret::new(derive(pepper.expose(), PURPOSE)?.to_vec())))
     }
 }
 

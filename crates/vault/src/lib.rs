@@ -8,6 +8,7 @@
 //! longer opens.
 
 mod associated;
+mod boxed;
 mod error;
 mod file_key;
 mod fingerprint;
@@ -30,6 +31,7 @@ use domain::ports::{AuditSink, KeyWrap};
 use domain::{Secret, WorkspaceId, master_key};
 use world::{Random, World};
 
+pub use boxed::{BoxKey, BoxedFor};
 pub use error::{OpenError, VaultError};
 pub use file_key::{FileKey, PieceRef};
 pub use fingerprint::Fingerprinter;
@@ -54,17 +56,29 @@ pub struct VaultRecords {
     pub seal_check: Vec<u8>,
     /// The wrapped key of the API keys' hash; a rotation of the master key does not change the hashes.
     pub pepper: Vec<u8>,
+    /// On a data plane, whose API keys another installation makes: the wrapped key that they are hashed with there.
+    pub key_hash: Option<Vec<u8>>,
 }
 
 impl VaultRecords {
     /// Each record under its name in the store.
     #[must_use]
     pub fn to_meta(&self) -> Vec<(String, Vec<u8>)> {
-        vec![
+        let mut facts = vec![
             (master_key::CURRENT.to_owned(), self.master_key_id.clone().into_bytes()),
             (META_SEAL_CHECK.to_owned(), self.seal_check.clone()),
             (META_PEPPER.to_owned(), self.pepper.clone()),
-        ]
+        ];
+        facts.extend(self.key_hash.iter().map(|wrapped| (META_KEY_HASH.to_owned(), wrapped.clone())));
+        facts
+    }
+
+    /// Those of a data plane: with the key with which its control plane hashes API keys.
+    ///
+    /// # Errors
+    /// If the key service does not answer.
+    pub async fn with_key_hash(self, wrap: &dyn KeyWrap, key_hash: &Secret) -> Result<Self, VaultError> {
+        Ok(Self { key_hash: Some(wrap.wrap(key_hash, KEY_HASH_CONTEXT).await?), ..self })
     }
 
     /// Reads the records from an installation's facts.
@@ -78,7 +92,8 @@ impl VaultRecords {
         };
         let master_key_id = String::from_utf8(find(master_key::CURRENT)?)
             .map_err(|_| VaultError::RecordMissing(master_key::CURRENT))?;
-        Ok(Self { master_key_id, seal_check: find(META_SEAL_CHECK)?, pepper: find(META_PEPPER)? })
+        let key_hash = facts.iter().find(|(known, _)| known == META_KEY_HASH).map(|(_, value)| value.clone());
+        Ok(Self { master_key_id, seal_check: find(META_SEAL_CHECK)?, pepper: find(META_PEPPER)?, key_hash })
     }
 }
 
@@ -86,11 +101,13 @@ impl VaultRecords {
 pub const META_PREFIX: &str = "vault.";
 const META_SEAL_CHECK: &str = "vault.seal_check";
 const META_PEPPER: &str = "vault.pepper";
+const META_KEY_HASH: &str = "vault.key_hash";
 
 const SIGNING_PURPOSE: &[u8] = b"tidegate/signing/1";
 const SEAL_CHECK_TEXT: &[u8] = b"tidegate seal check 1";
 const SEAL_CHECK_CONTEXT: &[u8] = b"tidegate/seal-check/1";
 const PEPPER_CONTEXT: &[u8] = b"tidegate/pepper/1";
+const KEY_HASH_CONTEXT: &[u8] = b"tidegate/key-hash/1";
 
 /// An unlocked vault, whose parts share one ring of unwrapped workspace keys.
 #[derive(Debug, Clone)]
@@ -102,6 +119,8 @@ pub struct Vault {
     /// The seed of the installation's signing key. It is derived from the pepper, like the hash of API keys,
     /// so that every replica has it and no rotation changes it.
     pub signing_seed: Arc<Secret>,
+    /// The key of the API keys' hash. A data plane is given it, sealed, so that it knows the keys that it serves.
+    pub key_hash: Arc<Secret>,
 }
 
 impl Vault {
@@ -118,6 +137,7 @@ impl Vault {
             master_key_id: wrap.key_id(),
             seal_check: wrap.wrap(&check, SEAL_CHECK_CONTEXT).await?,
             pepper: wrap.wrap(&pepper, PEPPER_CONTEXT).await?,
+            key_hash: None,
         })
     }
 
@@ -145,12 +165,18 @@ impl Vault {
             wrap.unwrap(&records.pepper, PEPPER_CONTEXT).await.map_err(|_| VaultError::PepperBroken)?;
         let ring = Arc::new(ring::Ring::default());
         let fingerprinter = Fingerprinter::new(&pepper)?;
-        let hasher = Arc::new(KeyHasher::new(&pepper)?);
+        let key_hash = match &records.key_hash {
+            None => Secret::new(wrap::derive(pepper.expose(), hasher::PURPOSE)?.to_vec()),
+            Some(wrapped) => {
+                wrap.unwrap(wrapped, KEY_HASH_CONTEXT).await.map_err(|_| VaultError::PepperBroken)?
+            }
+        };
+        let hasher = Arc::new(KeyHasher::of_key(&key_hash));
         let requests = Arc::new(RequestHasher::new(&pepper)?);
         let signing_seed = Arc::new(Secret::new(wrap::derive(pepper.expose(), SIGNING_PURPOSE)?.to_vec()));
         let random = Arc::clone(&world.random);
         let sealer = Arc::new(Sealer::new(Arc::clone(&wrap), Arc::clone(&ring), random, fingerprinter));
         let opener = Arc::new(Opener::new(wrap, ring, world, audit));
-        Ok(Self { sealer, opener, hasher, requests, signing_seed })
+        Ok(Self { sealer, opener, hasher, requests, signing_seed, key_hash: Arc::new(key_hash) })
     }
 }

@@ -144,6 +144,11 @@ impl MasterKeyring {
             master_key_id: under.to_owned(),
             seal_check: self.rewrap(&records.seal_check, crate::SEAL_CHECK_CONTEXT, under)?,
             pepper: self.rewrap(&records.pepper, crate::PEPPER_CONTEXT, under)?,
+            key_hash: records
+                .key_hash
+                .as_ref()
+                .map(|wrapped| self.rewrap(wrapped, crate::KEY_HASH_CONTEXT, under))
+                .transpose()?,
         })
     }
 }

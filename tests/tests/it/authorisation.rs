@@ -34,11 +34,14 @@ fn rows() -> Vec<Row> {
 }
 
 /// Path suffixes of routes that take an empty body.
-const EMPTY: [&str; 12] = [
+const EMPTY: [&str; 15] = [
     "/keep-alive",
     "/end",
     "/verify",
     "/probe",
+    "/cordon",
+    "/uncordon",
+    "/drain",
     "/link",
     "/load",
     "/unload",
@@ -128,6 +131,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/subscription-credentials", subscription).await,
         make(&admin, "/v2/byoc/nodes", node).await,
         make(&admin, "/v2/byoc/nodes/join-tokens", json!({"name": "cellar"})).await,
+        make(&admin, "/v2/data-planes", json!({"name": "abroad"})).await,
         make(&admin, "/v2/routes", route).await,
         make(&admin, "/v2/api-keys", json!({"name": "a key"})).await,
         make(&admin, "/v2/projects", json!({"name": "a project"})).await,
@@ -142,6 +146,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/webhooks", json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}))
             .await,
         id_of(&admin.get("/v2/billing/invoices").await.unwrap().json()["data"][0]),
+        make(&admin, "/v2/replay-runs", json!({"candidate": {"model": MINI}})).await,
         make(
             &admin,
             "/v2/reconciliations",
@@ -447,7 +452,7 @@ fn few_routes_are_open() {
         .filter(|(_, _, access)| access.is_none())
         .map(|(_, pattern, _)| pattern)
         .collect();
-    // The last three require a token or credential that only a node has.
+    // Those of nodes and data planes require a token or credential that only these have.
     let expected = [
         "/v2/sign-in",
         "/v2/sign-in/link",
@@ -456,6 +461,13 @@ fn few_routes_are_open() {
         "/v2/byoc/nodes/join",
         "/v2/byoc/nodes/heartbeat",
         "/v2/byoc/nodes/records",
+        "/v2/byoc/nodes/certificate",
+        "/v2/byoc/nodes/tunnel",
+        "/v2/data-planes/join",
+        "/v2/data-planes/configuration",
+        "/v2/data-planes/records",
+        "/v2/data-planes/leases",
+        "/v2/data-planes/evidence",
     ];
     assert_eq!(open, expected);
 }

@@ -19,7 +19,7 @@ fn encoded(hints: &Value) -> String {
     URL_SAFE_NO_PAD.encode(hints.to_string())
 }
 
-fn hinting(gateway: &Gateway, hints: &Value) -> Client {
+pub fn hinting(gateway: &Gateway, hints: &Value) -> Client {
     gateway.client().header("agent-hints", encoded(hints))
 }
 

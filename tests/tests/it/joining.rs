@@ -102,13 +102,13 @@ impl Mute {
 }
 
 /// A proxy between a node and its control plane, whose address may change with each start.
-struct Wire {
+pub struct Wire {
     address: SocketAddr,
     leads_to: Arc<Mutex<SocketAddr>>,
 }
 
 impl Wire {
-    async fn to(gateway: &Gateway) -> Self {
+    pub async fn to(gateway: &Gateway) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let wire = Self {
             address: listener.local_addr().unwrap(),
@@ -128,11 +128,11 @@ impl Wire {
         wire
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn lead_to(&self, gateway: &Gateway) {
+    pub fn lead_to(&self, gateway: &Gateway) {
         *self.leads_to.lock().unwrap() = gateway.address();
     }
 }

@@ -114,6 +114,7 @@ impl Preparing<'_> {
                 json!({"document": {"name": format!("flow-{}", self.number), "steps": {"a": step}}})
             }
             "/v2/diagnostics" => json!({"window": "24h"}),
+            "/v2/replay-runs" => json!({"candidate": {"model": MINI}}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
@@ -126,7 +127,7 @@ impl Preparing<'_> {
                 json!({"provider": "openai", "files": [{"text": text}]})
             }
             "/v2/tariff" => json!({"name": name, "monthly_base_micros": 5}),
-            "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" | "/v2/byoc/nodes/join-tokens" => {
+            "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" | "/v2/byoc/nodes/join-tokens" | "/v2/data-planes" => {
                 json!({"name": name})
             }
             other => panic!("give {other} a body"),
@@ -530,6 +531,10 @@ impl Preparing<'_> {
             "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
             "/v2/sessions/{id}/keep-alive" | "/v2/sessions/{id}/end" => {
                 tried(pattern.replace("{id}", &self.warm_session().await), json!({}))
+            }
+            "/v2/data-planes/{id}/revoke" => {
+                let id = self.made("/v2/data-planes", self.body("/v2/data-planes")).await;
+                tried(pattern.replace("{id}", &id), json!({}))
             }
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),

@@ -21,6 +21,7 @@ export type * from './plan';
 export type * from './policies';
 export type * from './purges';
 export type * from './reconciliation';
+export type * from './replays';
 export type * from './requests';
 export type * from './routes';
 export type * from './sessions';

@@ -15,6 +15,8 @@ export interface ComputeNode {
   last_error: string | null;
   /** Where it joined by itself; older servers don't tell. */
   joined?: NodeJoined | null;
+  /** The connection that it opened and that requests take to it. */
+  tunnel?: NodeTunnel | null;
   server: Server;
   created_at: string;
 }
@@ -27,12 +29,19 @@ export interface NodeJoined {
   said: NodeSaid | null;
 }
 
+export interface NodeTunnel {
+  since: string;
+  round_trip_ms: number | null;
+}
+
 /** What a node says of itself with each heartbeat. */
 export interface NodeSaid {
   version: string;
   runtime: string;
   device: string | null;
   load: { running: number; waiting: number; cache_bytes: number; cache_bytes_max: number };
+  /** The nodes that it knows as peers. */
+  peers?: { name: string; connected: boolean }[];
 }
 
 /** One answer of a node, by its own count. */
@@ -50,6 +59,8 @@ export interface NodeUsage {
   cached_tokens: number;
   output_tokens: number;
   is_measured: boolean;
+  /** The backend that answered in the node's place. */
+  left_to: string | null;
 }
 
 /** What lets one node in, once. */

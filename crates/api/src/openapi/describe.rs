@@ -111,6 +111,12 @@ impl Route {
         self.push_response(StatusCode::OK, None, false)
     }
 
+    /// 101: the connection becomes a tunnel.
+    #[must_use]
+    pub fn becomes_tunnel(self) -> Self {
+        self.push_response(StatusCode::SWITCHING_PROTOCOLS, None, false)
+    }
+
     /// 204.
     #[must_use]
     pub fn returns_no_content(self) -> Self {

@@ -93,6 +93,7 @@ pub fn document(table: &[Route]) -> Result<Value, String> {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_live_…` or `tg_test_…`. The names listed with an operation are the scopes that it needs."},
                 "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where the SDK sends it in another header."},
                 "session": {"type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "A signed-in person; over https the cookie is called __Host-tidegate_session. The name listed with an operation is the least role that it needs."},
+                "data_plane": {"type": "http", "scheme": "bearer", "description": "The credential that a data plane received when it joined, `tgp_…`."},
                 "node": {"type": "http", "scheme": "bearer", "description": "The credential that a node received when it joined, `tgn_…`."},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-Tidegate-CSRF", "description": "The session's `csrf_token`, on every method but GET."},
             },
@@ -173,6 +174,7 @@ fn security(route: &Route) -> Value {
     let (key, people) = match route.auth {
         RouteAuth::Open(_) => return json!([]),
         RouteAuth::Node(_) => return json!([{"node": []}]),
+        RouteAuth::DataPlane(_) => return json!([{"data_plane": []}]),
         RouteAuth::Known(Access { key, people }, _) => (key, people),
     };
     let mut alternatives = Vec::new();

@@ -14,7 +14,7 @@ use crate::declared::document::MANAGED;
 use crate::declared::kinds::SecretNeed;
 use crate::declared::{document, live};
 use crate::output::{self, Failure};
-use crate::paint::{Style, paint};
+use terminal::paint::{Style, paint};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]

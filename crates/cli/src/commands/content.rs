@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::api::{Api, at, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
-use crate::paint::{Style, paint};
+use terminal::paint::{Style, paint};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]

@@ -1,8 +1,10 @@
 //! `tidegate nodes`: the runtimes on the customer's own hardware.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::servers;
+use super::{node_costs, node_tunnels, servers};
 use crate::api::{self, Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
@@ -59,7 +61,11 @@ pub enum Command {
         labels: Vec<String>,
         #[command(flatten)]
         stating: servers::FactOptions,
+        #[command(flatten)]
+        cost: node_costs::CostOptions,
     },
+    /// Shows what own hardware costs for a million tokens by node, model and adapter, beside providers' prices.
+    Costs(node_costs::ReportOptions),
     /// Probes what it supports of the OpenAI API, with a few small calls, and stores the result.
     Probe {
         id: String,
@@ -75,9 +81,24 @@ pub enum Command {
     /// Sets the key that it requires, typed or from standard input.
     Rotate { id: String },
     /// Sends it no new requests; running requests finish.
-    Drain { id: String },
-    /// Sends requests to a drained node again.
-    Resume { id: String },
+    Cordon {
+        /// Its id or name.
+        node: String,
+    },
+    /// Sends requests to a cordoned or drained node again.
+    #[command(alias = "resume")]
+    Uncordon {
+        /// Its id or name.
+        node: String,
+    },
+    /// Cordons it to be emptied, and shows how many requests are left there.
+    Drain {
+        /// Its id or name.
+        node: String,
+        /// Waits until nothing is in flight at it.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Revokes a joined node's credential: it reports no more and gets no new requests; running requests finish.
     Revoke { id: String },
     /// Lists the answers that a joined node has reported.
@@ -86,6 +107,7 @@ pub enum Command {
     Remove { id: String },
 }
 
+const POLL_EVERY: Duration = Duration::from_secs(1);
 const PATH: &str = "/v2/byoc/nodes";
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 
@@ -116,19 +138,29 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Uninvite { name } => uninvite(shared, &api, &name)?,
         Command::List => output::list(
             shared,
-            &api.get(PATH)?,
-            &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "last_error"],
+            &node_tunnels::in_words(shared, api.get(PATH)?),
+            &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "tunnel", "last_error"],
             "No nodes. `tidegate node --model echo` starts one, `tidegate nodes add` registers it.",
         ),
-        Command::Show { id } => servers::show(shared, &api.get(&at(PATH, &id))?),
-        Command::Set { id, name, models, labels, stating } => {
+        Command::Show { id } => {
+            servers::show(shared, &node_tunnels::in_words(shared, api.get(&at(PATH, &id))?));
+        }
+        Command::Set { id, name, models, labels, stating, cost } => {
             let body = Body::new()
                 .with_some("name", name)
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .with_some("stated_facts", stating.patch()?)
+                .with_some("cost", cost.patch()?)
                 .build();
             servers::brief(shared, &api.patch(&at(PATH, &id), &body)?);
+        }
+        Command::Costs(options) => {
+            let path = match options.node() {
+                None => "/v2/byoc/costs".to_owned(),
+                Some(node) => format!("{}/costs", at(PATH, &id_of(&api, node)?)),
+            };
+            node_costs::show(shared, &api, &path, &options)?;
         }
         Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Runtime { node } => {
@@ -139,11 +171,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let secret = api::ask_secret(shared, &id)?;
             servers::brief(shared, &api.patch(&at(PATH, &id), &json!({"secret": secret}))?);
         }
-        Command::Drain { id } => {
-            servers::brief(shared, &api.patch(&at(PATH, &id), &json!({"status": "draining"}))?);
-        }
-        Command::Resume { id } => {
-            servers::brief(shared, &api.patch(&at(PATH, &id), &json!({"status": "ready"}))?);
+        Command::Cordon { node } => servers::brief(shared, &turn(&api, &node, "cordon")?),
+        Command::Uncordon { node } => servers::brief(shared, &turn(&api, &node, "uncordon")?),
+        Command::Drain { node, wait } => {
+            let mut row = turn(&api, &node, "drain")?;
+            while wait && row.get("drained") != Some(&Value::Bool(true)) {
+                api.pause(POLL_EVERY);
+                row = api.get(&at(PATH, &api::field(&row, "id")))?;
+            }
+            servers::brief(shared, &row);
         }
         Command::Revoke { id } => {
             servers::brief(shared, &api.post(&format!("{}/revoke", at(PATH, &id)), &json!({}))?);
@@ -204,6 +240,12 @@ fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {
     ];
     output::rows(shared, &rows, &columns, "It has reported nothing.");
     Ok(())
+}
+
+/// Cordons, uncordons or drains a node.
+fn turn(api: &Api, node: &str, action: &str) -> Result<Value, Failure> {
+    let id = id_of(api, node)?;
+    api.post(&format!("{}/{action}", at(PATH, &id)), &json!({}))
 }
 
 /// The id of a node that is named by id or name.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::tail::Tail;
 use crate::api::{Api, at, escape};
 use crate::output::{self, Failure, Form};
-use crate::paint::{Style, paint};
+use terminal::paint::{Style, paint};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]

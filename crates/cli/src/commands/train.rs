@@ -11,7 +11,7 @@ use super::adapters::{OnNode, print_unreachable, query, rows_of};
 use crate::api::{self, Api, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
-use crate::plot;
+use terminal::plot;
 use crate::shared::Shared;
 
 const POLL_EVERY: Duration = Duration::from_secs(1);

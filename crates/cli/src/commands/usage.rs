@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::request;
 use crate::api::{self, Api};
 use crate::output::{self, Failure, Form};
-use crate::plot;
+use terminal::plot;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]

@@ -231,6 +231,7 @@ pub const KINDS: &[Kind] = &[
             BASE_URL,
             field("models", &["models"], Form::DeclaredModels, "null"),
             field("labels", &["labels"], Form::Set, "[]"),
+            field("cost", &["cost"], Form::Plain, "null"),
             field("status", &["status"], Form::Status("ready", &["unreachable"]), "\"ready\""),
             STATED_FACTS,
             METADATA,

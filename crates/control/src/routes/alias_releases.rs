@@ -14,15 +14,17 @@ use domain::{AliasReleaseId, AliasReleaseSpec, AliasSplit, Fault, FaultClass};
 use http::Method;
 use reconcilers::canaries::{self, Measured};
 use reconcilers::of_store;
+use replayruns::gated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow};
 
 use super::aliases::{
     AliasView, ReleaseParts, TargetWire, new_release, pointing_at, release, spec_of, target_wires,
-    without_canary,
+    with_canary, without_canary,
 };
 use super::field_changes::{FieldChange, differences};
+use crate::moving::check_alias;
 use crate::policy_forms::{ParameterForm, parameter_forms};
 use crate::resource::{load, reply_written};
 
@@ -31,11 +33,13 @@ const RELEASE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, RELEASES, Access::MANAGE, install)
+        gated(
+            Route::new(Method::POST, RELEASES, Access::MANAGE, install)
             .says("Installs a release of an alias. It takes effect when it is promoted or becomes the canary, or at once with `activate`.")
             .takes::<ReleaseInput>()
             .makes::<ReleaseView>()
-            .refuses(409, "too_many_releases"),
+            .refuses(409, "too_many_releases")
+        ),
         Route::new(Method::GET, RELEASES, Access::LOOK, list)
             .says("Lists the releases of an alias, newest first.")
             .lists::<ReleaseView>(),
@@ -57,16 +61,20 @@ pub fn routes() -> Vec<Route> {
             .takes_nothing()
             .returns_value::<ReleaseView>()
             .refuses(409, "release_immutable"),
-        Route::new(Method::POST, "/v2/model-aliases/{id}/promote", Access::MANAGE, promote)
+        gated(
+            Route::new(Method::POST, "/v2/model-aliases/{id}/promote", Access::MANAGE, promote)
             .says("Makes a release the active one: the one that is named, else the canary's, else the newest.")
             .takes::<PromoteInput>()
             .returns::<AliasView>()
-            .refuses(409, "nothing_to_promote"),
-        Route::new(Method::POST, "/v2/model-aliases/{id}/rollback", Access::MANAGE, roll_back)
+            .refuses(409, "nothing_to_promote")
+        ),
+        gated(
+            Route::new(Method::POST, "/v2/model-aliases/{id}/rollback", Access::MANAGE, roll_back)
             .says("Withdraws the canary or, without one, makes the release before the active one active again.")
             .takes_nothing()
             .returns::<AliasView>()
-            .refuses(409, "nothing_to_roll_back"),
+            .refuses(409, "nothing_to_roll_back")
+        ),
         Route::new(Method::GET, "/v2/model-aliases/{id}/measurements", Access::LOOK, measurements)
             .says("Shows what was measured of the alias's releases within the canary's window, or the last ten minutes.")
             .lists::<MeasuredView>(),
@@ -89,6 +97,9 @@ struct ReleaseInput {
     /// Makes it the active release at once.
     #[serde(default)]
     activate: bool,
+    /// Makes it the canary at once, for this share of the callers and with the usual gates.
+    #[schemars(range(max = 100))]
+    canary_percent: Option<u8>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -281,7 +292,15 @@ fn install(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let number = releases.first().map_or(0, |release| release.number) + 1;
         let installed = AliasReleaseRow { number, ..new_release(control, row.workspace, row.id, spec) };
         let (id, kept) = (installed.id, installed.clone());
-        let row = if input.activate { pointing_at(row, id) } else { row };
+        let row = match (input.activate, input.canary_percent) {
+            (true, Some(_)) => {
+                let message = "A release is either active or the canary.";
+                return Err(invalid("canary_percent", message, "Leave out activate, or canary_percent."));
+            }
+            (true, None) => pointing_at(row, id),
+            (false, Some(percent)) => with_canary(control, row, id, percent)?,
+            (false, None) => row,
+        };
         let change = AliasChange { row, release: Some(installed), act: AliasAct::Install };
         let written = replace(control, &request, change).await?;
         control.deps.await_published(written.version).await?;
@@ -296,6 +315,7 @@ async fn replace(
     request: &ApiRequest,
     change: AliasChange,
 ) -> Result<store::Written<AliasRow>, Box<Fault>> {
+    check_alias(control, request, &change).await?;
     let expected = request.if_match()?.or(Some(change.row.version));
     let act = request.act(&control.deps.world);
     control.deps.store.aliases().replace(change, expected, act).await.map_err(of_store)

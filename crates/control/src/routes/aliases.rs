@@ -18,12 +18,14 @@ use domain::{
 };
 use plan::PlanQuery;
 use reconcilers::of_store;
+use replayruns::gated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, WithdrawnCanary};
 
 use super::alias_releases;
+use crate::moving::check_alias;
 use crate::policy_forms::{ParameterForm, parameter_forms, parameters};
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, without};
 
@@ -46,10 +48,10 @@ pub fn routes() -> Vec<Route> {
         .refuses(409, "too_many_aliases"),
         list::<AliasRow>("Lists the workspace's aliases."),
         get::<AliasRow>("Shows an alias, by its id or its name."),
-        patch::<AliasRow>(
+        gated(patch::<AliasRow>(
             "Changes an alias. New targets are installed as a release and take effect at once; a `canary` starts, changes or, as \
              null, is withdrawn.",
-        ),
+        )),
         delete::<AliasRow>("Removes an alias and its releases. Requests that name it are refused from then on."),
     ];
     routes.extend(alias_releases::routes());
@@ -422,6 +424,27 @@ async fn canary_of(control: &Control, row: &AliasRow, input: &CanaryInput) -> Re
     Ok(Canary { release: id, percent: input.percent, gates: gates_of(input)?, started_unix_ms })
 }
 
+/// The row with a release as its canary, within the usual gates.
+pub fn with_canary(
+    control: &Control,
+    row: AliasRow,
+    release: AliasReleaseId,
+    percent: u8,
+) -> Result<AliasRow, Box<Fault>> {
+    if percent > 100 {
+        return Err(invalid("canary_percent", "canary_percent is above 100.", "Give 0 to 100."));
+    }
+    let gates = CanaryGates {
+        error_bps_max: Some(ERROR_BPS),
+        latency_p95_ms_max: None,
+        first_byte_p95_ms_max: None,
+        requests_min: REQUESTS_MIN,
+        window_s: WINDOW_S,
+    };
+    let started_unix_ms = control.deps.world.clock.unix_ms();
+    Ok(AliasRow { canary: Some(Canary { release, percent, gates, started_unix_ms }), withdrawn: None, ..row })
+}
+
 /// The row without its canary, which was withdrawn by hand.
 pub fn without_canary(control: &Control, row: AliasRow) -> AliasRow {
     let unix_ms = control.deps.world.clock.unix_ms();
@@ -573,7 +596,9 @@ impl WritableResource for AliasRow {
                 }
             }
         }
-        Ok((AliasChange { row, release: installed, act }, ()))
+        let change = AliasChange { row, release: installed, act };
+        check_alias(control, request, &change).await?;
+        Ok((change, ()))
     }
 }
 

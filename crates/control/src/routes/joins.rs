@@ -18,6 +18,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use api::tokens::{self, Kind};
+use api::tunnels;
 use domain::limits::{
     JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
     NODE_RECORDS_MAX,
@@ -27,11 +28,13 @@ use domain::{
     Fault, FaultClass, JoinTokenId, NodeId, ProbeResult, Secret, ServerFacts, ServerFeature, TraceId,
 };
 use egress::TargetKind;
+use fleet::peer_list::{self, NodeMesh};
+use hardware::Counters;
 use http::Method;
 use reconcilers::{away, milliseconds, node_books, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, StoreError};
 
 use super::nodes::{self, NodeView};
@@ -226,10 +229,14 @@ fn name_taken(error: StoreError) -> Box<Fault> {
 struct Join {
     #[schemars(required, extend("writeOnly" = true))]
     token: Option<String>,
-    /// Where the gateway reaches the node, ending in /v1.
-    #[schemars(required)]
+    /// Where the gateway reaches the node, ending in /v1; null if the node opens a tunnel.
     #[schemars(url)]
     base_url: Option<String>,
+    /// The gateway's requests go through a tunnel that the node opens.
+    #[serde(default)]
+    tunnel: bool,
+    /// The node's Ed25519 key, in hexadecimal digits.
+    public_key: Option<String>,
     /// The key that the node requires from the gateway.
     #[schemars(with = "Option<String>", extend("writeOnly" = true))]
     secret: Option<Value>,
@@ -245,6 +252,8 @@ struct JoinedNode<'a> {
     /// The credential for the node's reports; only in this response.
     credential: &'a str,
     heartbeat_every_ms: u64,
+    /// The key that certificates are signed with.
+    control_key: String,
 }
 
 fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
@@ -260,6 +269,7 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
         let found = control.deps.store.joins().token(digest).await.map_err(of_store)?;
         let held = check_usable(found.ok_or_else(unknown_token)?, now)?;
         control.sign_in.attempts.forget(&control.deps.store, &trier);
+        let public_key = tunnels::read_key(input.public_key.take())?;
         let row = row_of(control, &held, input, now).await?;
         let credential = mint_token(control, "tgn_");
         let text = credential.expose_text().unwrap_or_default();
@@ -267,6 +277,11 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
         let act = Act::new(&control.deps.world, row.id.to_string(), Some(request.trace));
         let joining = Joining { token: digest, credential, row };
         let written = control.deps.store.joins().join(joining, act).await.map_err(not_joined)?;
+        if let Some(key) = public_key {
+            control.deps.store.joins().keep_key(credential, key).await.map_err(of_store)?;
+        }
+        // Those that were opened with the credential before.
+        control.web.egress.tunnels.close(written.row.id);
         control.deps.await_published(written.version).await?;
         Reply::json(&JoinedNode {
             object: "node_join",
@@ -275,6 +290,7 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
             workspace_id: written.row.workspace.to_string(),
             credential: text,
             heartbeat_every_ms: milliseconds(control.nodes.beat_every()),
+            control_key: control.deps.auditor.public_key().to_string(),
         })
     })
 }
@@ -323,12 +339,14 @@ async fn row_of(
     input: Join,
     now_unix_ms: u64,
 ) -> Result<NodeRow, Box<Fault>> {
-    let base_url = secrets::base_url(control, input.base_url, TargetKind::Node)?
-        .ok_or_else(|| missing("base_url", "Give the address that the gateway reaches the node at."))?;
     let named = control.deps.store.joins().node_by_name(token.workspace, token.name.clone());
     let old = named.await.map_err(of_store)?;
     let id =
         old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.deps.world.id_bytes()), |old| old.id);
+    let base_url = if input.tunnel { Some(egress::tunnel_url(id)) } else { input.base_url };
+    let base_url = secrets::base_url(control, base_url, TargetKind::Node)?.ok_or_else(|| {
+        missing("base_url", "Give the address that the gateway reaches the node at, or have it open a tunnel.")
+    })?;
     let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
     let secret = nodes::seal(control, token.workspace, id, version, input.secret)?;
     let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
@@ -369,6 +387,20 @@ struct Beat {
     device: Option<String>,
     #[serde(default)]
     load: Load,
+    #[serde(default)]
+    counters: Option<Counters>,
+    /// The node's Ed25519 key, in hexadecimal digits; the first that it sends stays.
+    #[serde(default)]
+    public_key: Option<String>,
+    /// How far its clock is ahead of ours, by the answer to its last heartbeat.
+    #[serde(default)]
+    clock_skew_ms: Option<i64>,
+    /// Our requests are to go through a tunnel that it opens, from now on.
+    #[serde(default)]
+    tunnel: bool,
+    /// The node has peers, and gets the signed list of them.
+    #[serde(default)]
+    mesh: Option<NodeMesh>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -377,12 +409,22 @@ struct HeartbeatReply {
     object: &'static str,
     node_id: String,
     heartbeat_every_ms: u64,
+    /// The time here.
+    unix_ms: u64,
+    /// The signed list of the nodes that may connect to it, for a node with peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_list: Option<Map<String, Value>>,
 }
 
 fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
     Box::pin(async move {
-        let Beat { models, version, runtime, device, load } = request.json()?;
-        let report = check_report(NodeReport { version, runtime, device, load })?;
+        let Beat { models, version, runtime, device, load, counters, public_key, clock_skew_ms, tunnel, mesh } =
+            request.json()?;
+        let key = tunnels::read_key(public_key)?;
+        let mesh = mesh.map(|mesh| mesh.checked(request.caller.known.public_key.or(key)));
+        let has_mesh = mesh.is_some();
+        let report = check_report(NodeReport { version, runtime, device, load, counters, clock_skew_ms, mesh })?;
+        let counters = report.counters;
         if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
             let message = format!(
                 "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes."
@@ -390,9 +432,10 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             return Err(invalid("models", message, "Have it serve fewer."));
         }
         let now = control.deps.world.clock.unix_ms();
+        let (running, waiting) = (report.load.running, report.load.waiting);
         let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
         let (due_unix_ms, not_polled) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
-        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report, not_polled };
+        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, counters, report, not_polled };
         let written = control
             .deps
             .store
@@ -400,11 +443,26 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             .record_heartbeat(request.caller.credential, heartbeat)
             .await
             .map_err(revoked)?;
+        let credential = request.caller.credential;
+        if let Some(key) = key.filter(|_| request.caller.known.public_key.is_none()) {
+            control.deps.store.joins().keep_key(credential, key).await.map_err(of_store)?;
+        }
+        let url = egress::tunnel_url(written.row.id);
+        let written = if tunnel && written.row.base_url != url {
+            let act = Act::new(&control.deps.world, written.row.id.to_string(), Some(request.trace));
+            control.deps.store.joins().move_to(credential, url, act).await.map_err(revoked)?
+        } else {
+            written
+        };
         control.deps.await_published(written.version).await?;
         control.nodes.poll_soon(written.row.workspace, written.row.id);
+        control.nodes.note_load(written.row.id, running, waiting);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
-        Reply::json(&HeartbeatReply { object: "node_heartbeat", node_id, heartbeat_every_ms })
+        let unix_ms = control.deps.world.clock.unix_ms();
+        let workspace = written.row.workspace;
+        let peer_list = if has_mesh { Some(peer_list::signed(control, workspace).await?) } else { None };
+        Reply::json(&HeartbeatReply { object: "node_heartbeat", node_id, heartbeat_every_ms, unix_ms, peer_list })
     })
 }
 
@@ -423,7 +481,8 @@ fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
         cache_bytes: fits(cache_bytes),
         cache_bytes_max: fits(cache_bytes_max),
     };
-    Ok(NodeReport { load, ..report })
+    let counters = report.counters.map(|counters| counters.map(fits));
+    Ok(NodeReport { load, counters, ..report })
 }
 
 /// The node was removed or its credential revoked since it was looked up.
@@ -468,6 +527,12 @@ struct Reported {
     output_tokens: u64,
     reasoning_tokens: u64,
     is_measured: bool,
+    /// The backend that answered in the node's place.
+    #[serde(default)]
+    left_to: Option<String>,
+    /// Why the request left; null if the client sent it there.
+    #[serde(default)]
+    left_because: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -518,6 +583,8 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
         output_tokens: reported.output_tokens,
         reasoning_tokens: reported.reasoning_tokens,
         is_measured: reported.is_measured,
+        left_to: reported.left_to.map(word),
+        left_because: reported.left_because.map(word),
     })
 }
 
@@ -532,12 +599,13 @@ fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             act,
         );
         let written = revoked.await.map_err(of_store)?;
+        control.web.egress.tunnels.close(written.row.id);
         reply_written(control, written).await
     })
 }
 
 /// One answer of a node, by its own count. If it answered a request of the gateway, that request is counted; otherwise it is a
-/// request of the workspace's first project, and costs nothing.
+/// request of the workspace's first project, and costs nothing. What left the node for a backend is listed, and not counted.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeUsage")]
 struct UsageView {
@@ -559,6 +627,12 @@ struct UsageView {
     reasoning_tokens: u64,
     /// Whether the runtime itself counted.
     is_measured: bool,
+    /// The backend that answered in the node's place; null if the node answered. Such a record is in this list alone:
+    /// it books no request and no tokens.
+    left_to: Option<String>,
+    /// Why the request left: `model_missing`, `queue_wait`, `context_too_long`, `node_failed` or `deadline`; null if it
+    /// did not, or if its client sent it there.
+    left_because: Option<String>,
 }
 
 fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -588,6 +662,8 @@ fn show_usage(row: &NodeRecordRow) -> UsageView {
         output_tokens: record.output_tokens,
         reasoning_tokens: record.reasoning_tokens,
         is_measured: record.is_measured,
+        left_to: record.left_to,
+        left_because: record.left_because,
     }
 }
 

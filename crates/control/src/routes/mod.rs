@@ -30,7 +30,6 @@ mod sign_in;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
-mod vault;
 mod webhooks;
 mod workspaces;
 
@@ -59,6 +58,7 @@ pub fn all() -> Vec<Route> {
         joins::routes(),
         fleet::routes(),
         reports::routes(),
+        replayruns::routes(),
         state::routes(),
         privacy::routes(),
         oauth::routes(),
@@ -74,7 +74,6 @@ pub fn all() -> Vec<Route> {
         webhooks::routes(),
         jobs::routes(),
         budgets::routes(),
-        vault::routes(),
         contract::routes(),
     ]
     .into_iter()

@@ -14,9 +14,11 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use catalogue::SecretForm;
-use domain::{Fault, NodeId, ServerFacts, WorkspaceId};
+use domain::{Fault, NodeId, Principal, ServerFacts, WorkspaceId};
 use egress::TargetKind;
+use hardware::{HardwareCost, WrongCost};
 use http::Method;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,8 +26,10 @@ use snapshot::NodeState;
 use store::{NodeRow, SealedSecret};
 
 use super::secrets;
-use crate::joined_nodes::{self, JoinedNodeView};
-use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
+use crate::joined_nodes::{self, JoinedNodeView, TunnelView};
+use crate::resource::{
+    Resource, WritableResource, delete, get, list, load, patch, post, put, reply, reply_written,
+};
 use crate::servers::{self, ProbeInput, ServerView};
 
 pub fn routes() -> Vec<Route> {
@@ -33,13 +37,27 @@ pub fn routes() -> Vec<Route> {
         post::<NodeRow>("Adds a node, and queries its models at once.").makes::<NodeView>(),
         list::<NodeRow>("Lists the workspace's nodes."),
         get::<NodeRow>("Shows a node."),
-        patch::<NodeRow>("Changes fields of a node. A node with status `draining` gets no new requests.")
-            .refuses(409, "base_url_needs_secret"),
+        patch::<NodeRow>(
+            "Changes fields of a node. A node with status `cordoned` or `draining` gets no new requests.",
+        )
+        .refuses(409, "base_url_needs_secret"),
         put::<NodeRow>("Replaces a node.").refuses(409, "base_url_needs_secret"),
         delete::<NodeRow>("Removes a node."),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
             .says("Probes what a node supports of the common API, and stores the result.")
             .takes::<ProbeInput>()
+            .returns::<NodeView>(),
+        Route::new(Method::POST, "/v2/byoc/nodes/{id}/cordon", Access::MANAGE, cordon)
+            .says("Keeps new requests from a node; running ones finish.")
+            .takes_nothing()
+            .returns::<NodeView>(),
+        Route::new(Method::POST, "/v2/byoc/nodes/{id}/uncordon", Access::MANAGE, uncordon)
+            .says("Sends requests to a cordoned or drained node again.")
+            .takes_nothing()
+            .returns::<NodeView>(),
+        Route::new(Method::POST, "/v2/byoc/nodes/{id}/drain", Access::MANAGE, drain)
+            .says("Cordons a node to be emptied: `drained` is true once nothing is in flight at it.")
+            .takes_nothing()
             .returns::<NodeView>(),
     ]
 }
@@ -59,12 +77,14 @@ pub struct Input {
     models: Option<Vec<String>>,
     #[serde(default)]
     labels: Vec<String>,
+    /// What its machine costs its owner. It is charged to nobody; reports on what own hardware costs use it.
+    cost: Option<HardwareCost>,
     #[serde(default)]
     metadata: Value,
     /// Features of the server, stated by hand. They override what a probe finds.
     #[serde(default)]
     stated_facts: BTreeMap<String, Value>,
-    #[schemars(extend("enum" = ["ready", "draining", null]))]
+    #[schemars(extend("enum" = ["ready", "cordoned", "draining", null]))]
     status: Option<String>,
 }
 
@@ -77,26 +97,44 @@ pub struct NodeView {
     name: String,
     base_url: String,
     /// `revoked` is a joined node whose credential was revoked.
-    #[schemars(extend("enum" = ["ready", "draining", "unreachable", "revoked"]))]
+    #[schemars(extend("enum" = ["ready", "cordoned", "draining", "unreachable", "revoked"]))]
     status: &'static str,
+    /// Requests of this gateway, and of a joined node all that it reported last.
+    in_flight: u64,
+    /// It is draining, and nothing is in flight at it: it can be stopped.
+    drained: bool,
     models: Vec<String>,
     /// Whether the models were given by hand; otherwise the node reports them.
     models_declared: bool,
     labels: Vec<String>,
+    /// What its machine costs its owner, if that is stated.
+    cost: Option<HardwareCost>,
     has_secret: bool,
     metadata: Value,
     last_seen_at: Option<Moment>,
     last_error: Option<String>,
     /// For a joined node: what it reports.
     joined: Option<JoinedNodeView>,
+    /// The tunnel that it opened to this gateway; null if there is none.
+    tunnel: Option<TunnelView>,
     stated_facts: BTreeMap<String, Value>,
     /// The known features of its server.
     server: ServerView,
     created_at: Moment,
 }
 
-fn show(row: &NodeRow) -> NodeView {
+/// What runs at a node: what this gateway has there, or all that a living node reported last, if that is more.
+fn in_flight(control: &Control, row: &NodeRow) -> u64 {
+    let now_us = control.deps.world.clock.monotonic_us();
+    let ours = u64::from(control.deps.board.in_flight(Principal::Node(row.id), now_us));
+    let alive = row.joined.as_ref().filter(|joined| joined.is_alive(control.deps.world.clock.unix_ms()));
+    let reported = alive.and_then(joined_nodes::report).map_or(0, |report| report.load.running);
+    ours.max(reported)
+}
+
+fn show(control: &Control, row: &NodeRow) -> NodeView {
     let is_revoked = row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
+    let in_flight = in_flight(control, row);
     NodeView {
         id: row.id.to_string(),
         object: "node",
@@ -106,17 +144,22 @@ fn show(row: &NodeRow) -> NodeView {
         status: match row.state() {
             _ if is_revoked => "revoked",
             NodeState::Ready => "ready",
+            NodeState::Cordoned => "cordoned",
             NodeState::Draining => "draining",
             NodeState::Unreachable => "unreachable",
         },
+        in_flight,
+        drained: row.draining && in_flight == 0,
         models: row.models().to_vec(),
         models_declared: row.declared_models.is_some(),
         labels: row.labels.clone(),
+        cost: row.cost,
         has_secret: row.secret.is_some(),
         metadata: row.metadata.clone(),
         last_seen_at: row.last_seen_unix_ms.map(Moment),
         last_error: row.last_error.clone(),
         joined: row.joined.as_ref().map(joined_nodes::show),
+        tunnel: control.web.egress.tunnels.facts(row.id).map(TunnelView::from),
         stated_facts: servers::stated(&row.server),
         server: servers::show(&row.server),
         created_at: Moment(row.created_unix_ms),
@@ -124,15 +167,16 @@ fn show(row: &NodeRow) -> NodeView {
 }
 
 fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Box<Fault>> {
-    let draining = match input.status.as_deref() {
-        None => base.draining,
-        Some("ready" | "unreachable" | "revoked") => false,
-        Some("draining") => true,
+    let (cordoned, draining) = match input.status.as_deref() {
+        None => (base.cordoned, base.draining),
+        Some("ready" | "unreachable" | "revoked") => (false, false),
+        Some("cordoned") => (true, false),
+        Some("draining") => (true, true),
         Some(other) => {
             return Err(invalid(
                 "status",
                 format!("\"{other}\" is no status to set."),
-                "Use ready or draining.",
+                "Use ready, cordoned or draining.",
             ));
         }
     };
@@ -146,9 +190,17 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
         base_url,
         declared_models: input.models.clone().filter(|models| !models.is_empty()),
         labels: input.labels.clone(),
+        cost: input.cost.map(checked_cost).transpose()?,
         metadata: input.metadata.clone(),
+        cordoned,
         draining,
         ..base
+    })
+}
+
+fn checked_cost(cost: HardwareCost) -> Result<HardwareCost, Box<Fault>> {
+    cost.checked().map_err(|WrongCost { field, takes }| {
+        invalid(&format!("cost.{field}"), "This number is out of range.", format!("It takes {takes}."))
     })
 }
 
@@ -164,6 +216,8 @@ pub(super) fn blank(workspace: WorkspaceId, id: NodeId, now_unix_ms: u64) -> Nod
         declared_models: None,
         learned_models: Vec::new(),
         labels: Vec::new(),
+        cost: None,
+        cordoned: false,
         draining: false,
         reachable: true,
         metadata: Value::Null,
@@ -201,8 +255,8 @@ impl Resource for NodeRow {
         control.deps.store.nodes()
     }
 
-    async fn view(&self, _: &Control) -> Result<NodeView, Box<Fault>> {
-        Ok(show(self))
+    async fn view(&self, control: &Control) -> Result<NodeView, Box<Fault>> {
+        Ok(show(control, self))
     }
 }
 
@@ -218,9 +272,14 @@ impl WritableResource for NodeRow {
             "base_url": self.base_url,
             "models": self.declared_models,
             "labels": self.labels,
+            "cost": self.cost,
             "metadata": self.metadata,
             "stated_facts": servers::stated(&self.server),
-            "status": if self.draining { "draining" } else { "ready" },
+            "status": match (self.draining, self.cordoned) {
+                (true, _) => "draining",
+                (false, true) => "cordoned",
+                (false, false) => "ready",
+            },
         }))
     }
 
@@ -261,6 +320,9 @@ impl WritableResource for NodeRow {
         polls: bool,
     ) -> Result<Reply, Box<Fault>> {
         let row = if polls && !request.is_rehearsal { control.deps.learn_node(self).await? } else { self };
+        if polls && row.reachable && !request.is_rehearsal {
+            control.nodes.read_load_of(row.workspace, row.id);
+        }
         reply(control, row).await
     }
 }
@@ -275,5 +337,31 @@ fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             control.deps.probe_node(request.act(&control.deps.world), row, model).await?
         };
         reply(control, row).await
+    })
+}
+
+fn cordon(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    turn(control, request, (true, false))
+}
+
+fn uncordon(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    turn(control, request, (false, false))
+}
+
+fn drain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    turn(control, request, (true, true))
+}
+
+/// Sets whether a node is cordoned, and whether it is draining.
+fn turn(control: &Arc<Control>, request: ApiRequest, (cordoned, draining): (bool, bool)) -> Handled<'_> {
+    Box::pin(async move {
+        let row: NodeRow = load(control, &request).await?;
+        if (row.cordoned, row.draining) == (cordoned, draining) {
+            return reply(control, row).await;
+        }
+        let changed = (NodeRow { cordoned, draining, ..row }, None);
+        let act = request.act(&control.deps.world);
+        let written = NodeRow::table(control).replace(changed, request.if_match()?, act).await;
+        reply_written(control, written.map_err(of_store)?).await
     })
 }

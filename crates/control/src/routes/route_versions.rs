@@ -12,6 +12,7 @@ use api::state::Control;
 use domain::{Fault, FaultClass};
 use http::Method;
 use reconcilers::of_store;
+use replayruns::gated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use store::{RouteRow, RouteVersion};
 
 use super::field_changes::{FieldChange, differences};
 use super::rules::{RouteView, Wire, wire_of};
+use crate::moving::check_route;
 use crate::resource::{load, reply_written};
 
 pub fn routes() -> Vec<Route> {
@@ -31,10 +33,12 @@ pub fn routes() -> Vec<Route> {
             .returns_value::<VersionDiff>()
             .query("from", "The number of a version; by default the one before `to`.")
             .query("to", "The number of another version; by default the newest."),
-        Route::new(Method::POST, "/v2/routes/{id}/rollback", Access::MANAGE, rollback)
-            .says("Makes a route what it was in an earlier version, as a new version.")
-            .takes::<Rollback>()
-            .returns::<RouteView>(),
+        gated(
+            Route::new(Method::POST, "/v2/routes/{id}/rollback", Access::MANAGE, rollback)
+                .says("Makes a route what it was in an earlier version, as a new version.")
+                .takes::<Rollback>()
+                .returns::<RouteView>(),
+        ),
     ]
 }
 
@@ -148,6 +152,7 @@ fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             return Err(unknown(number));
         };
         let changed = RouteRow { spec: versions.swap_remove(at).spec, ..row };
+        check_route(control, &request, changed.id, Some(&changed.spec)).await?;
         let act = request.act(&control.deps.world);
         let written = control.deps.store.routes().replace(changed, request.if_match()?, act).await;
         reply_written(control, written.map_err(of_store)?).await

@@ -14,6 +14,7 @@ use domain::{
     Profile, RouteId, RouteScope, RouteSpec, Strategy,
 };
 use reconcilers::of_store;
+use replayruns::gated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,7 +22,8 @@ use store::RouteRow;
 
 use super::aliases::checked_target;
 use super::conditions::{ConditionsWire, printable};
-use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
+use crate::moving::check_route;
+use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, patch, post, put};
 
 /// The words of `overflow`.
 const MANAGED: &str = "managed";
@@ -29,12 +31,14 @@ const OWN_PREFIX: &str = "own:";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<RouteRow>("Creates a route: a rule for what serves which requests.").makes::<RouteView>(),
+        gated(
+            post::<RouteRow>("Creates a route: a rule for what serves which requests.").makes::<RouteView>(),
+        ),
         list::<RouteRow>("Lists the workspace's routes."),
         get::<RouteRow>("Shows a route."),
-        patch::<RouteRow>("Changes fields of a route."),
-        put::<RouteRow>("Replaces a route."),
-        delete::<RouteRow>("Deletes a route."),
+        gated(patch::<RouteRow>("Changes fields of a route.")),
+        gated(put::<RouteRow>("Replaces a route.")),
+        gated(delete::<RouteRow>("Deletes a route.")),
     ]
 }
 
@@ -415,6 +419,12 @@ impl Resource for RouteRow {
             created_at: Moment(self.created_unix_ms),
         })
     }
+
+    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+        let (_, id) = Self::address(control, request)?;
+        check_route(control, request, id, None).await?;
+        delete_row::<Self>(control, request).await
+    }
 }
 
 impl WritableResource for RouteRow {
@@ -430,6 +440,7 @@ impl WritableResource for RouteRow {
         let spec = spec_of(control, request, wire).await?;
         let now = control.deps.world.clock.unix_ms();
         let id = RouteId::new(now, control.deps.world.id_bytes());
+        check_route(control, request, id, Some(&spec)).await?;
         Ok((Self { id, workspace: request.workspace(), spec, created_unix_ms: now, version: 0 }, ()))
     }
 
@@ -439,6 +450,8 @@ impl WritableResource for RouteRow {
         request: &ApiRequest,
         wire: Wire,
     ) -> Result<(Self, ()), Box<Fault>> {
-        Ok((Self { spec: spec_of(control, request, wire).await?, ..self }, ()))
+        let spec = spec_of(control, request, wire).await?;
+        check_route(control, request, self.id, Some(&spec)).await?;
+        Ok((Self { spec, ..self }, ()))
     }
 }

@@ -6,4 +6,5 @@ mod bypasses;
 mod document;
 mod pools;
 mod support;
+mod tunnels;
 mod wire;

@@ -72,6 +72,17 @@ impl Processor {
         }
     }
 
+    /// Whether a prefix cache on disk can be used.
+    ///
+    /// # Errors
+    /// Only blocks of the CPU kernels are copied there.
+    pub fn check_disk_cache(self) -> Result<(), EngineError> {
+        match self {
+            Self::Own => Ok(()),
+            _ => Err(self.refusal("has no prefix cache on disk: that is there on cpu alone")),
+        }
+    }
+
     pub(super) fn keeps_none(self) -> EngineError {
         self.refusal("remembers conversations in 16 bits alone: 8 bits (q8) are there on cpu")
     }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TrySendError};
 
+use domain::runtime::ClearedDisk;
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::oneshot;
 use weights::WeightsError;
@@ -146,6 +147,18 @@ impl Host {
     /// The model failed.
     pub async fn forget(&self, share: CacheScope) -> Result<ForgottenScope, EngineError> {
         self.ask(move |engine| engine.scheduler.forget(share)).await
+    }
+
+    /// Removes the cached prefixes of a scope from the disk; `None` without a prefix cache there.
+    ///
+    /// # Errors
+    /// The disk failed, so that some may be left.
+    pub(crate) async fn forget_on_disk(&self, share: CacheScope) -> Result<Option<ClearedDisk>, EngineError> {
+        let Some(disk) = &self.disk else { return Ok(None) };
+        let (sender, receiver) = oneshot::channel();
+        disk.purge(share.0, move |cleared| drop(sender.send(cleared)));
+        let cleared = receiver.await.map_err(|_| EngineError::Lost)?;
+        cleared.map(Some).map_err(EngineError::Disk)
     }
 
     /// Unregisters an adapter. Sequences that run with it keep it; those that wait for it end.

@@ -67,7 +67,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         self.asking.ended_readings.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
         // Where it finds no room, the thread has commands to take, and sees the number after them.
-        self.asking.send(Command::EndReadings);
+        self.asking.send(Command::Wake);
     }
 }
 

@@ -98,6 +98,8 @@ pub(super) fn fault(error: EngineError) -> Fault {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", message);
             fault.param(field).fix("Bring a LoRA that PEFT wrote for this very model.")
         }
+        EngineError::Disk(_) => Fault::new(FaultClass::Unavailable, "storage_full", message)
+            .fix("See to the disk, and send the request again; or stop the node and delete the directory."),
         EngineError::Lost
         | EngineError::Kernel(KernelError::Step(_))
         | EngineError::Weights(WeightsError::Kernel(KernelError::Step(_))) => Fault::internal(),

@@ -20,10 +20,12 @@ use domain::Fault;
 use domain::adapters::{Adapters, RuntimeFuture};
 use domain::inference_task::{BoxedInferenceTask, EmbedRequest, RankRequest};
 use domain::runtime::{
-    BoxedGeneration, ClearedPrefixes, GenerateRequest, InUse, Runtime, RuntimeLoad, RuntimeModel,
+    BoxedGeneration, ClearedPrefixes, DiskCacheCounts, GenerateRequest, InUse, Runtime, RuntimeLoad,
+    RuntimeModel,
 };
 use domain::training::Trainer;
 use kernels::BLOCK;
+use prefixes::DiskCache;
 
 use crate::adapters::AdapterId;
 use crate::blocks::CacheScope;
@@ -90,10 +92,16 @@ impl Runtime for Local {
         self.host.load()
     }
 
+    fn disk_cache(&self) -> Option<DiskCacheCounts> {
+        self.host.disk().map(DiskCache::counts)
+    }
+
     fn clear_prefix_cache(&self, share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
         let share = CacheScope(self.whose(share.as_deref()));
         Box::pin(async move {
             let forgot = self.host.forget(share).await.map_err(adapters::fault)?;
+            // After those in memory are marked, so that none is written there again.
+            let disk = self.host.forget_on_disk(share).await.map_err(adapters::fault)?;
             let bytes = |blocks: usize| (blocks * self.host.block_bytes()) as u64;
             let ForgottenScope { cached_blocks: found, wiped, held_blocks: held, held_sequences: texts } =
                 forgot;
@@ -102,6 +110,7 @@ impl Runtime for Local {
                 blocks: wiped as u64,
                 bytes: bytes(wiped),
                 held: InUse { answers: texts as u64, blocks: held as u64, bytes: bytes(held) },
+                disk,
             })
         })
     }

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use kernels::{KernelError, KvDtype};
+use kernels::{BLOCK, KernelError, KvCache, KvDtype};
+use prefixes::{BlockShape, DiskCache, DiskCacheSettings};
 use prompts::Vocabulary;
 use weights::{Source, load_model};
 
@@ -37,6 +38,7 @@ impl Local {
             scheduler_limits,
             limits,
             draft,
+            disk_cache,
             spare: available_memory,
             chance,
             now_unix_s,
@@ -57,6 +59,10 @@ impl Local {
                 scheduler_limits.kv_dtype,
                 &beside.vocabulary,
             )?));
+        }
+        if let Some(disk_cache) = disk_cache {
+            processor.check_disk_cache()?;
+            runner = runner.with_disk(open_disk(source, disk_cache, scheduler_limits.kv_dtype)?);
         }
         let host = Host::of(runner)?;
         let served = Served {
@@ -79,6 +85,16 @@ impl Local {
         };
         Ok(Self { served: Arc::new(served), preparing: Preparing::start()? })
     }
+}
+
+/// Opens the prefix cache on disk for the contents of the weights, whatever their files are called: `Source::digest` knows
+/// a model by its metadata, which is enough only within one process.
+fn open_disk(source: &Source, settings: DiskCacheSettings, keeps: KvDtype) -> Result<DiskCache, EngineError> {
+    let shape = source.shape();
+    let (metadata, weights) = (source.digest()?, source.digest_of_all(&|| true)?.unwrap_or_default());
+    let made_by = format!("{} {metadata:032x} {weights:032x}", KvCache::format(shape, keeps));
+    let block = BlockShape { tokens: BLOCK, bytes: KvCache::block_bytes(shape, keeps) };
+    Ok(DiskCache::open(settings, &made_by, block)?)
 }
 
 /// Draft tokens are verified by their ids, so that both models must have the same tokenizer.

@@ -180,6 +180,10 @@ impl Served {
     /// The key under which a request finds cached prefixes, and within which it is scheduled fairly with
     /// others.
     pub(super) fn whose(&self, word: Option<&str>) -> u128 {
+        // What is on disk is found again after a restart, so that the scope has to be the same.
+        if let Some(disk) = self.host.disk() {
+            return disk.scope(word);
+        }
         let [one, other] = self.keys.each_ref().map(|key| key.hash_one((self.digest, word)));
         u128::from(one) << 64 | u128::from(other)
     }

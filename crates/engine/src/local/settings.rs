@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prefixes::DiskCacheSettings;
 use weights::adapters::Limits;
 use weights::{AvailableMemory, Source};
 
@@ -30,6 +31,8 @@ pub struct LocalSettings {
     pub limits: Limits,
     /// The draft model, if any. Repeated text is also drafted without one.
     pub draft: Option<Drafting>,
+    /// The prefix cache on disk, if any.
+    pub disk_cache: Option<DiskCacheSettings>,
     /// The memory budget within which adapters are loaded and training runs are started.
     pub spare: AvailableMemory,
     pub chance: Chance,

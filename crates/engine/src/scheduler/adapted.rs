@@ -24,6 +24,7 @@ impl Scheduler {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.adapter_registry = AdapterRegistry::new(self.model.shape(), limits);
+        self.seal_for_disk();
         self
     }
 

@@ -39,15 +39,21 @@ pub fn open_on(waiting: usize, processor: Processor) -> Local {
 }
 
 fn opened(waiting: usize, processor: Processor) -> (Local, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut made = SyntheticModel::new("qwen3", shape(), 7);
-    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
-    made.write_plain(directory.path(), false).unwrap();
+    let directory = files_of(7);
     let source = Source::open(directory.path()).unwrap();
     (Local::open_on(&source, settings(&source, waiting), processor).unwrap(), directory)
 }
 
-fn settings(source: &Source, waiting: usize) -> LocalSettings {
+/// A model's files; another seed makes other weights of the same shape.
+pub fn files_of(seed: u64) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut made = SyntheticModel::new("qwen3", shape(), seed);
+    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    made.write_plain(directory.path(), false).unwrap();
+    directory
+}
+
+pub fn settings(source: &Source, waiting: usize) -> LocalSettings {
     let next = AtomicU64::new(1);
     LocalSettings {
         id: "tiny".to_owned(),
@@ -62,6 +68,7 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
         },
         limits: Limits::default(),
         draft: None,
+        disk_cache: None,
         spare: AvailableMemory::default(),
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
@@ -83,8 +90,8 @@ pub struct Output {
     /// One for each choice.
     pub texts: Vec<String>,
     calls: Vec<(String, String)>,
-    reasons: Vec<Reason>,
-    usage: Usage,
+    pub reasons: Vec<Reason>,
+    pub usage: Usage,
     logprobs: usize,
     pub is_done: bool,
 }

@@ -10,6 +10,7 @@ mod goldens;
 mod guessing;
 mod learning;
 mod local;
+mod on_disk;
 mod oracle;
 mod parity;
 mod ruled;

@@ -185,6 +185,7 @@ fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
         },
         limits: Limits::default(),
         draft: None,
+        disk_cache: None,
         spare: AvailableMemory::default(),
         chance: Arc::new(|| 7),
         now_unix_s: Arc::new(|| 1_700_000_000),

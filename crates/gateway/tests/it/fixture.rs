@@ -99,6 +99,7 @@ impl Fixture {
             runtime_name: "echo",
             data_dir: None,
             adapters: None,
+            topology: node::Topology::default(),
         };
         let any = "127.0.0.1:0".parse().unwrap();
         let Plan { connections_max, queue_delay_max, .. } = plan;

@@ -274,6 +274,7 @@ fn an_address_is_served_by_one_process_at_a_time() {
             runtime_name: "echo",
             data_dir: None,
             adapters: None,
+            topology: node::Topology::default(),
         };
         node::Service::new(std::sync::Arc::new(node::Echo), settings).unwrap()
     };

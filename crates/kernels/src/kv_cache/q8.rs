@@ -1,6 +1,8 @@
 //! The 8-bit KV cache, with a scale for each 32 values of a head. Each token is quantised by itself when it
 //! is stored, so the result does not depend on its neighbours in the block.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::{BLOCK, Side};
@@ -29,6 +31,17 @@ impl Eights {
     pub(super) fn new(heads: usize, dim: usize) -> Self {
         let scales = vec![0; heads * BLOCK * dim.div_ceil(GROUP)];
         Self { numbers: vec![0; heads * BLOCK * dim], scales }
+    }
+
+    /// The numbers and the scales of consecutive heads.
+    pub(super) fn heads(&self, heads: Range<usize>, dim: usize) -> (&[i8], &[u16]) {
+        let (numbers, scales) = spans(&heads, dim);
+        (self.numbers.get(numbers).unwrap_or_default(), self.scales.get(scales).unwrap_or_default())
+    }
+
+    pub(super) fn heads_mut(&mut self, heads: Range<usize>, dim: usize) -> (&mut [i8], &mut [u16]) {
+        let (numbers, scales) = spans(&heads, dim);
+        (self.numbers.get_mut(numbers).unwrap_or_default(), self.scales.get_mut(scales).unwrap_or_default())
     }
 
     fn of_mut(&mut self, head: usize, dim: usize) -> (&mut [i8], &mut [[u16; BLOCK]]) {
@@ -84,6 +97,12 @@ impl Eights {
             rows(lanes, numbers, scales, dim, into);
         }
     }
+}
+
+/// Where the numbers and the scales of consecutive heads are.
+const fn spans(heads: &Range<usize>, dim: usize) -> (Range<usize>, Range<usize>) {
+    let (size, scales) = (BLOCK * dim, BLOCK * dim.div_ceil(GROUP));
+    (heads.start * size..heads.end * size, heads.start * scales..heads.end * scales)
 }
 
 /// A group's f16 scale, as bits, and its values as multiples of it.

@@ -5,46 +5,46 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use domain::limits::{NODE_CALL_BYTES_MAX, NODE_CALL_TIME_MAX, NODE_POLL_EVERY, NODE_RECORDS_MAX};
-use egress::{Client, EgressSettings, OutBody, Request, TargetKind};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use domain::limits::{NODE_POLL_EVERY, NODE_RECORDS_MAX};
+use egress::EgressSettings;
+use proof::PublicKey;
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use serde_json::Value;
+use tokio::time::sleep;
 use world::World;
 
-use super::Membership;
+use super::control::{CallError, ControlPlane};
 use super::pace::{Pace, Step};
+use super::{Membership, Policy};
 use crate::about;
+use crate::energy::EnergyMeter;
+use crate::hours::HoursCounted;
+use crate::hybrid::LeftBecause;
+use crate::identity::NodeKey;
 use crate::journal::{JournalPosition, RuntimeEnd, RuntimeRecord};
+use crate::limits::ENERGY_READ_EVERY;
+use crate::peers::MeshReport;
 use crate::service::Service;
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
 const RECORDS: &str = "/v2/byoc/nodes/records";
-/// Error codes for a credential that is no longer valid.
-const OVER: [&str; 2] = ["node_credential_revoked", "unknown_node_credential"];
+const CERTIFICATE: &str = "/v2/byoc/nodes/certificate";
 
 /// Sends heartbeats and usage records to the control plane.
 pub struct Reporter {
     service: Arc<Service>,
-    membership: Membership,
+    control: ControlPlane,
+    key: Arc<NodeKey>,
+    policy: Arc<Policy>,
     data_dir: PathBuf,
     /// The device that computes the models.
     device: Option<String>,
-    client: Client,
+    energy: EnergyMeter,
     pace: Pace,
     position: JournalPosition,
+    clock_skew_ms: Option<i64>,
     /// Whether the journal may contain records that were not reported.
     has_records: bool,
-}
-
-/// Why a call failed.
-enum CallError {
-    /// It can be retried.
-    Away(String),
-    /// The node was removed from the control plane.
-    Over(String),
 }
 
 #[derive(Serialize)]
@@ -54,6 +54,32 @@ struct Beat<'a> {
     device: Option<&'a str>,
     models: Vec<String>,
     load: Load,
+    counters: Counters,
+    public_key: PublicKey,
+    /// How far this machine's clock is ahead of the control plane's, as of the last answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_skew_ms: Option<i64>,
+    /// The gateway's requests are to come through a tunnel.
+    tunnel: bool,
+    /// Of a node with peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mesh: Option<MeshReport>,
+}
+
+#[derive(Serialize)]
+struct CertificateRequest {
+    public_key: PublicKey,
+    signature: String,
+}
+
+/// What was counted since the start of this process.
+#[derive(Serialize)]
+struct Counters {
+    since_unix_ms: u64,
+    up_ms: u64,
+    busy_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy_mj: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +93,10 @@ struct Load {
 #[derive(Deserialize)]
 struct HeartbeatReply {
     heartbeat_every_ms: u64,
+    /// The control plane's time; older ones say none.
+    unix_ms: Option<u64>,
+    /// The signed list of the node's peers.
+    peer_list: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -90,15 +120,11 @@ struct Reported<'a> {
     output_tokens: u64,
     reasoning_tokens: u64,
     is_measured: bool,
-}
-
-/// The body of an error response.
-#[derive(Deserialize, Default)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    detail: String,
+    /// The backend that answered in this node's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_because: Option<LeftBecause>,
 }
 
 impl<'a> From<&'a RuntimeRecord> for Reported<'a> {
@@ -117,13 +143,15 @@ impl<'a> From<&'a RuntimeRecord> for Reported<'a> {
             output_tokens: record.output_tokens,
             reasoning_tokens: record.reasoning_tokens,
             is_measured: record.is_measured,
+            left_to: record.left_to.as_ref().map(|left_to| left_to.backend.as_str()),
+            left_because: record.left_to.as_ref().and_then(|left_to| left_to.because),
         }
     }
 }
 
 impl fmt::Display for Reporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Membership { control, name, .. } = &self.membership;
+        let Membership { control, name, .. } = &self.control.membership;
         write!(f, "{control}, as {name}")
     }
 }
@@ -135,14 +163,33 @@ impl Reporter {
         service: Arc<Service>,
         membership: Membership,
         data_dir: PathBuf,
+        (key, policy): (Arc<NodeKey>, Arc<Policy>),
         device: Option<String>,
         settings: EgressSettings,
     ) -> std::io::Result<Self> {
-        let client = Client::new(Arc::new(settings))?;
         let now_us = service.settings.world.clock.monotonic_us();
         let position = membership.reported(&data_dir);
-        let pace = Pace::new(NODE_POLL_EVERY, now_us);
-        Ok(Self { service, membership, data_dir, device, client, pace, position, has_records: true })
+        let (pace, energy) = (Pace::new(NODE_POLL_EVERY, now_us), EnergyMeter::default());
+        let control = ControlPlane::new(membership, settings)?;
+        Ok(Self {
+            service,
+            control,
+            key,
+            policy,
+            data_dir,
+            device,
+            energy,
+            pace,
+            position,
+            clock_skew_ms: None,
+            has_records: true,
+        })
+    }
+
+    /// Reports the energy by this meter, too.
+    #[must_use]
+    pub fn measuring(self, energy: EnergyMeter) -> Self {
+        Self { energy, ..self }
     }
 
     /// Runs until the credential is no longer valid. Use it inside a `LocalSet`.
@@ -159,8 +206,9 @@ impl Reporter {
             match done {
                 Ok(()) => {}
                 Err(CallError::Away(why)) => self.record_failure(&why),
+                Err(CallError::Unknown) => self.record_failure("it does not know this call"),
                 Err(CallError::Over(why)) => {
-                    let control = &self.membership.control;
+                    let control = &self.control.membership.control;
                     tracing::warn!(
                         %control,
                         "the control plane says: {why} Nothing more is reported there; what is asked here is answered on"
@@ -180,7 +228,9 @@ impl Reporter {
     }
 
     async fn wait(&mut self, until_us: u64) {
-        let pause = Duration::from_micros(until_us.saturating_sub(self.now_us()));
+        // A counter of energy that goes round twice between two readings can't be told from one that did so once.
+        self.energy.read_mj();
+        let pause = Duration::from_micros(until_us.saturating_sub(self.now_us())).min(ENERGY_READ_EVERY);
         tokio::select! {
             () = sleep(pause) => {}
             () = self.service.books.written.notified(), if !self.has_records => self.has_records = true,
@@ -189,7 +239,7 @@ impl Reporter {
 
     fn record_failure(&mut self, why: &str) {
         if !self.pace.is_away() {
-            let control = &self.membership.control;
+            let control = &self.control.membership.control;
             tracing::warn!(%control, why, "the control plane is away; the journal waits for it");
         }
         let (now_us, random) = (self.now_us(), Arc::clone(&self.world().random));
@@ -197,6 +247,7 @@ impl Reporter {
     }
 
     async fn beat(&mut self) -> Result<(), CallError> {
+        let counters = self.counters();
         let service = &self.service;
         let load = service.runtime.load();
         // If the runtime can't list its models now, it can't serve requests for them either.
@@ -212,16 +263,66 @@ impl Reporter {
                 cache_bytes: load.cache_bytes,
                 cache_bytes_max: load.cache_bytes_max,
             },
+            counters,
+            public_key: self.key.public_key(),
+            clock_skew_ms: self.clock_skew_ms,
+            tunnel: self.control.membership.tunnel,
+            mesh: service.mesh.get().map(|mesh| mesh.report()),
         };
-        let body = self.call(HEARTBEAT, &beat).await?;
+        let sent_us = self.now_us();
+        let body = self.control.post(HEARTBEAT, &beat).await?;
         let heard: HeartbeatReply = serde_json::from_slice(&body)
             .map_err(|error| CallError::Away(format!("it said something that can't be read: {error}")))?;
         if self.pace.is_away() {
-            tracing::info!(control = %self.membership.control, "the control plane is back");
+            tracing::info!(control = %self.control.membership.control, "the control plane is back");
         }
         self.pace.heard(self.now_us(), Duration::from_millis(heard.heartbeat_every_ms));
         self.has_records = true;
+        if let (Some(list), Some(mesh)) = (&heard.peer_list, self.service.mesh.get()) {
+            let Membership { node_id, control_key, .. } = &self.control.membership;
+            if let Err(why) = mesh.take_list(list, node_id, *control_key) {
+                tracing::warn!(%why, "the control plane's list of peers isn't taken");
+            }
+        }
+        if let Some(unix_ms) = heard.unix_ms {
+            let skew_ms = self.policy.heard(unix_ms, self.now_us().saturating_sub(sent_us));
+            self.clock_skew_ms = Some(skew_ms);
+            self.renew().await?;
+        }
         Ok(())
+    }
+
+    /// Gets another certificate, if half the life of the last is over.
+    async fn renew(&self) -> Result<(), CallError> {
+        if !self.policy.is_renewal_due() {
+            return Ok(());
+        }
+        let public_key = self.key.public_key();
+        let text =
+            format!("tidegate node certificate 1\n{}\n{public_key}\n", self.control.membership.node_id);
+        let signature = self.key.sign(text.as_bytes()).to_string();
+        let body = match self.control.post(CERTIFICATE, &CertificateRequest { public_key, signature }).await {
+            Ok(body) => body,
+            Err(CallError::Unknown) => return Ok(()),
+            Err(CallError::Away(why)) => {
+                // Heartbeats go on, and the next asks again.
+                tracing::warn!(%why, "the control plane gave no certificate");
+                return Ok(());
+            }
+            Err(over) => return Err(over),
+        };
+        let taken = proof::document::read(&body)
+            .map_err(|error| error.to_string())
+            .and_then(|document| self.policy.accept(document));
+        if let Err(why) = taken {
+            tracing::error!(%why, "the control plane's certificate is not used. If its key was replaced, join again");
+        }
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Counters {
+        let HoursCounted { since_unix_ms, up_ms, busy_ms } = self.service.books.hours.counted(self.now_us());
+        Counters { since_unix_ms, up_ms, busy_ms, energy_mj: self.energy.read_mj() }
     }
 
     async fn report(&mut self) -> Result<(), CallError> {
@@ -243,51 +344,13 @@ impl Reporter {
         };
         let (position, is_more) = (*last, records.len() == NODE_RECORDS_MAX);
         let report = Report { records: records.iter().map(|(record, _)| Reported::from(record)).collect() };
-        self.call(RECORDS, &report).await?;
+        self.control.post(RECORDS, &report).await?;
         self.position = position;
-        if let Err(error) = self.membership.keep_reported(&self.data_dir, position) {
+        if let Err(error) = self.control.membership.keep_reported(&self.data_dir, position) {
             // If a record is reported again after a restart, it still counts once.
             tracing::warn!(%error, "how far the journal was reported can't be kept");
         }
         self.pace.reported(self.now_us(), is_more);
         Ok(())
-    }
-
-    async fn call(&self, path: &str, body: &impl Serialize) -> Result<Bytes, CallError> {
-        let request = self.request(path, body).map_err(CallError::Away)?;
-        let whole = async {
-            let away = |error: egress::EgressError| CallError::Away(error.message);
-            let answer = self.client.send(&request, TargetKind::System).await.map_err(away)?;
-            let status = answer.status;
-            let body = answer.body.read_to_end(NODE_CALL_BYTES_MAX).await.map_err(away)?;
-            if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
-        };
-        let late = || CallError::Away(format!("it did not answer within {} s", NODE_CALL_TIME_MAX.as_secs()));
-        timeout(NODE_CALL_TIME_MAX, whole).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    fn request(&self, path: &str, body: &impl Serialize) -> Result<Request, String> {
-        let url = format!("{}{path}", self.membership.control);
-        let url = Uri::try_from(url).map_err(|error| error.to_string())?;
-        let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.membership.credential))
-            .map_err(|_| "the credential in joined.json is none".to_owned())?;
-        bearer.set_sensitive(true);
-        let mut request = Request::new(Method::POST, url);
-        let agent = HeaderValue::from_static(concat!("tidegate-node/", env!("CARGO_PKG_VERSION")));
-        request.headers.push((USER_AGENT, agent));
-        request.headers.push((AUTHORIZATION, bearer));
-        request.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-        request.body = OutBody::from(Bytes::from(body));
-        Ok(request)
-    }
-}
-
-fn refused(status: StatusCode, body: &[u8]) -> CallError {
-    let Problem { code, detail } = serde_json::from_slice(body).unwrap_or_default();
-    if status == StatusCode::UNAUTHORIZED && OVER.contains(&code.as_str()) {
-        CallError::Over(detail)
-    } else {
-        CallError::Away(format!("it answered {status}. {detail}"))
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use proof::PublicKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,12 @@ pub struct Membership {
     pub node_id: String,
     pub name: String,
     pub credential: String,
+    /// The key that the control plane signs certificates with; the first certificate names it where joining did not.
+    #[serde(default)]
+    pub control_key: Option<PublicKey>,
+    /// The gateway's requests come through a tunnel that this node opens.
+    #[serde(default)]
+    pub tunnel: bool,
 }
 
 /// How far the journal has been reported, and as which node.

@@ -13,7 +13,7 @@ impl<'q> Query<'q> {
         Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect())
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Option<&'q str> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<&'q str> {
         let at = self.0.iter().position(|(known, _)| *known == name)?;
         Some(self.0.remove(at).1)
     }
@@ -29,7 +29,7 @@ impl<'q> Query<'q> {
         Ok(limit.clamp(1, most))
     }
 
-    pub(super) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Box<Fault>> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Box<Fault>> {
         match self.text(name) {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
@@ -39,7 +39,7 @@ impl<'q> Query<'q> {
     }
 
     /// Refuses parameters that were not taken.
-    pub(super) fn end(self) -> Result<(), Box<Fault>> {
+    pub(crate) fn end(self) -> Result<(), Box<Fault>> {
         let Some((name, _)) = self.0.first() else { return Ok(()) };
         let name: String = name.chars().take(128).collect();
         let message = format!("\"{name}\" is not known behind this path.");

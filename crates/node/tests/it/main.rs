@@ -34,6 +34,7 @@ fn kept(runtime: impl Runtime + 'static, data_dir: Option<&Path>) -> Arc<Service
         runtime_name: "test",
         data_dir,
         adapters: None,
+        topology: node::Topology::default(),
     };
     Service::new(Arc::new(runtime), settings).unwrap()
 }

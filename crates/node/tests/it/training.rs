@@ -286,6 +286,7 @@ impl Fixture {
             runtime_name: "test",
             data_dir: Some(self.root.path().to_owned()),
             adapters: Some(self.root.path().join("adapters")),
+            topology: node::Topology::default(),
         };
         Service::new(Arc::new(SimulatedTrainer(Arc::clone(&self.school))), settings).unwrap()
     }

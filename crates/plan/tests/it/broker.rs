@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use board::{Availability, BreakerLevel};
-use domain::{ByokFallback, FallbackClass, Price, Principal, Profile, Rates, RouteScope, RouteSpec};
+use domain::{
+    ByokFallback, FallbackClass, Hints, Price, Principal, Profile, Qos, Rates, RouteScope, RouteSpec,
+    Strategy,
+};
 use snapshot::{CredentialState, NodeState};
 
 use crate::fixture::{
@@ -114,14 +117,88 @@ fn a_listed_profile_order_is_kept() {
         "a1",
         &[(c(1), "profile_not_chosen"), (n(1), "profile_not_in_route")],
     );
-    expect(&fixture(&[Byoc, Byok]), LLAMA, "n1", &[(c(1), "profile_not_chosen")]);
+    expect(&fixture(&[Byok, Byoc]), LLAMA, "c1", &[(n(1), "profile_not_chosen")]);
     expect(&fixture(&[Subscription, Byok]), LLAMA, "c1", &[]);
     expect(&fixture(&[Subscription]), LLAMA, "", &[(c(1), "profile_not_in_route")]);
     let away = Fixture::new()
         .node_with(1, &[LLAMA], |node| node.state = NodeState::Unreachable)
         .account(1, "nebius")
         .route(1, by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]));
-    expect(&away, LLAMA, "a1", &[(n(1), "unreachable")]);
+    expect(&away, LLAMA, "a1*", &[(n(1), "unreachable")]);
+}
+
+/// What a route lists behind its nodes follows them within the same request.
+#[test]
+fn what_a_route_lists_behind_its_nodes_follows_them() {
+    use Profile::{Byoc, Byok, ManagedProvider};
+    let all = |change: &dyn Fn(&mut RouteSpec)| {
+        Fixture::new()
+            .credential(1, "together_ai")
+            .node(1, &[LLAMA])
+            .node(2, &[LLAMA])
+            .account(1, "nebius")
+            .route(1, by_default(change))
+    };
+    let listed = |profiles: &[Profile]| all(&|spec: &mut RouteSpec| spec.profiles = profiles.to_vec());
+    expect(&listed(&[Byoc, ManagedProvider]), LLAMA, "n1 n2 a1*", &[(c(1), "profile_not_in_route")]);
+    expect(&listed(&[Byoc, ManagedProvider, Byok]), LLAMA, "n1 n2 a1*", &[(c(1), "profile_not_chosen")]);
+    // Own credentials stay strict behind nodes, too.
+    expect(&listed(&[Byoc, Byok, ManagedProvider]), LLAMA, "n1 n2 c1*", &[(a(1), "byok_strict")]);
+    let lets_leave = |spec: &mut RouteSpec| {
+        spec.strategy = Strategy::LocalFirst;
+        spec.byok_fallback = ByokFallback::Managed;
+    };
+    expect(&all(&lets_leave), LLAMA, "n1 n2 c1* a1*", &[]);
+    // No list of profiles, nothing behind them.
+    let none = Fixture::new().node(1, &[LLAMA]).account(1, "nebius").standing(n(1), broken());
+    expect(&none, LLAMA, "n1", &[(a(1), "profile_not_chosen")]);
+}
+
+#[test]
+fn nodes_that_are_known_to_be_full_are_left_in_the_plan() {
+    use Profile::{Byoc, ManagedProvider};
+    let route = |change: &dyn Fn(&mut RouteSpec)| {
+        let mut spec = by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]);
+        change(&mut spec);
+        Fixture::new().node(1, &[LLAMA]).node(2, &[LLAMA]).account(1, "nebius").route(1, spec)
+    };
+    let any = route(&|_| {});
+    expect(&any.clone().standing(n(1), resting(5)), LLAMA, "n2 a1*", &[(n(1), "rate_limited")]);
+    let full = any.clone().standing(n(1), resting(5)).standing(n(2), resting(5));
+    expect(&full, LLAMA, "a1*", &[(n(1), "rate_limited"), (n(2), "rate_limited")]);
+    assert_eq!(full.ask(LLAMA).attempts[0].fallback_on, Some(FallbackClass::RateLimit));
+    // Only an attempt finds out what opened a breaker.
+    let unsure = any.standing(n(1), resting(5)).standing(n(2), broken());
+    expect(&unsure, LLAMA, "n2 a1*", &[(n(1), "rate_limited")]);
+    assert_eq!(unsure.ask(LLAMA).attempts[1].fallback_on, None);
+    // The classes of `fallback_on` say for which failures nodes are left, too.
+    let other = route(&|spec| spec.fallback_on = vec![FallbackClass::Upstream]);
+    let other = other.standing(n(1), resting(5)).standing(n(2), resting(6));
+    expect(&other, LLAMA, "", &[(n(1), "rate_limited"), (a(1), "fallback_not_for_this")]);
+}
+
+#[test]
+fn hints_that_forbid_degrading_keep_a_request_on_nodes() {
+    use Profile::{Byoc, ManagedProvider};
+    let hints = Hints { qos: Qos { forbids_degrading: true, ..Qos::default() }, ..Hints::default() };
+    let route = |state: NodeState| Fixture {
+        hints: Some(hints.clone()),
+        ..Fixture::new()
+            .node_with(1, &[LLAMA], |node| node.state = state)
+            .account(1, "nebius")
+            .route(1, by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]))
+    };
+    expect(&route(NodeState::Ready), LLAMA, "n1", &[(a(1), "degrade_forbidden")]);
+    let away = route(NodeState::Unreachable);
+    expect(&away, LLAMA, "", &[(a(1), "degrade_forbidden")]);
+    assert_eq!(away.ask(LLAMA).fault.unwrap().code, "node_unreachable");
+}
+
+#[test]
+fn a_cordoned_node_takes_nothing_new() {
+    let fixture =
+        Fixture::new().node_with(1, &[LLAMA], |node| node.state = NodeState::Cordoned).node(2, &[LLAMA]);
+    expect(&fixture, LLAMA, "n2", &[(n(1), "node_cordoned")]);
 }
 
 /// C10: a subscription comes before every profile and route, if it may serve at all.

@@ -7,9 +7,9 @@ use board::{Availability, AvailabilityView, Load, SeatKey};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, Agreement, Commitment, CommitmentPeriod, CredentialId, Dialect, KeyId, Modality, NodeId,
-    PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, Subscription,
-    SubscriptionId, UsageWindow, WorkspaceId,
+    AccountId, Agreement, Commitment, CommitmentPeriod, CredentialId, Dialect, Hints, KeyId, Modality,
+    NodeId, PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed,
+    Subscription, SubscriptionId, UsageWindow, WorkspaceId,
 };
 use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
 use snapshot::{
@@ -77,6 +77,7 @@ pub struct Fixture {
     pub takes_subscriptions: bool,
     /// Subscriptions whose window is used up, and until when.
     pub used_up: HashMap<SubscriptionId, u64>,
+    pub hints: Option<Hints>,
     /// Replaces the test catalogue.
     pub catalogue: Option<Arc<Catalogue>>,
 }
@@ -247,6 +248,7 @@ impl Fixture {
             takes_emergencies: false,
             takes_subscriptions: true,
             used_up: HashMap::new(),
+            hints: None,
             catalogue: None,
         }
     }
@@ -372,7 +374,7 @@ impl Fixture {
             needs: plan::RequestNeeds::default(),
             traits: self.traits.as_ref(),
             prompt: None,
-            hints: None,
+            hints: self.hints.as_ref(),
         }
     }
 

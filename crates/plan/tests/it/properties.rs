@@ -177,6 +177,7 @@ proptest! {
                         && ["rate_limited", "parked", "breaker_open"].contains(&rejected.reason.as_str())
                 })
         });
+        let may_follow_nodes = spec.strategy == Order::LocalFirst || spec.profiles.contains(&Profile::Byoc);
         for attempt in &answer.attempts {
             match attempt.principal {
                 // No BYOK call on anybody else's credential.
@@ -191,7 +192,9 @@ proptest! {
                     prop_assert!(attempt.is_fallback || attempt.overflow.is_some());
                     prop_assert!(attempt.overflow.is_none() || spec.overflow_managed);
                 }
-                Principal::Account(_) => prop_assert!(!attempt.is_fallback && attempt.overflow.is_none()),
+                Principal::Account(_) => {
+                    prop_assert!((may_follow_nodes || !attempt.is_fallback) && attempt.overflow.is_none());
+                }
                 // A subscription serves alone, with the operator's consent.
                 Principal::Subscription(_) => {
                     prop_assert!(fixture.takes_subscriptions && !attempt.is_fallback);
@@ -204,7 +207,8 @@ proptest! {
             prop_assert_eq!(attempt.is_emergency, attempt.provider == "openrouter");
             if attempt.is_emergency {
                 prop_assert!(fixture.takes_emergencies && spec.emergency_allowed && !live_own);
-                prop_assert!(attempt.profile == Profile::ManagedProvider && !attempt.is_fallback);
+                prop_assert!(attempt.profile == Profile::ManagedProvider);
+                prop_assert!(may_follow_nodes || !attempt.is_fallback);
                 prop_assert!(!answer.attempts[0].is_emergency);
             }
             if attempt.profile == Profile::ManagedProvider && attempt.rates.is_none() {

@@ -303,7 +303,7 @@ fn local_first_and_byok_strict_say_which_profiles_serve() {
     let fixture = |name| {
         Fixture::new().credential(1, "openai").node(1, &[MODEL]).account(1, "openai").route(1, strategy(name))
     };
-    assert_eq!(short(&fixture(Strategy::LocalFirst).ask(MODEL)), "n1");
+    assert_eq!(short(&fixture(Strategy::LocalFirst).ask(MODEL)), "n1 c1*");
     assert_eq!(short(&fixture(Strategy::None).ask(MODEL)), "c1");
     let strict = fixture(Strategy::ByokStrict).ask(MODEL);
     assert_eq!(short(&strict), "c1");

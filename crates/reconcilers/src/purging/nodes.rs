@@ -22,7 +22,7 @@ const PURGE_PATH: &str = "cache/purge";
 
 /// How a node answered.
 enum Cleared {
-    /// The blocks that it freed now, and those that answers in progress still use.
+    /// The blocks that it freed now, in memory and on its disk, and those that answers in progress still use.
     Blocks(u64),
     /// It has no such route, or has left the workspace.
     Never(&'static str),
@@ -48,7 +48,7 @@ impl NodeCaches {
                 let report: serde_json::Value = serde_json::from_slice(&reply.body)
                     .map_err(|_| PurgeError(format!("The node {node} gave no readable answer.")))?;
                 let count = |at: &str| report.pointer(at).and_then(serde_json::Value::as_u64).unwrap_or(0);
-                Ok(Cleared::Blocks(count("/blocks") + count("/held/blocks")))
+                Ok(Cleared::Blocks(count("/blocks") + count("/held/blocks") + count("/disk_blocks")))
             }
             404 | 405 | 501 => Ok(Cleared::Never(
                 "The node's runtime can't be told to drop its cache; it overwrites it as others need it.",

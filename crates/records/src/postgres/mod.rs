@@ -15,19 +15,26 @@ use crate::audit_notes::AuditNotes;
 
 pub(crate) use usage::set_day;
 
-/// The part of the books that is specific to PostgreSQL.
+/// The part of the books that is specific to PostgreSQL. Cloning it shares the pools.
+#[derive(Clone)]
 pub struct PostgresRecords {
     database: Database,
     pools: Pools,
     /// This process's number among the replicas.
     replica: i64,
-    draining: sink::Draining,
+    draining: Arc<sink::Draining>,
     notes: Arc<AuditNotes>,
 }
 
 impl PostgresRecords {
     #[must_use]
     pub fn new(database: Database, pools: Pools, replica: i64) -> Self {
-        Self { database, pools, replica, draining: sink::Draining::default(), notes: Arc::default() }
+        Self { database, pools, replica, draining: Arc::default(), notes: Arc::default() }
+    }
+
+    /// The sink of a data plane's records, which has this number among the replicas.
+    #[must_use]
+    pub fn of_replica(&self, replica: i64) -> Self {
+        Self { replica, ..self.clone() }
     }
 }

@@ -42,7 +42,7 @@ const REACHED: &str = "INSERT INTO budget_alerts
     WHERE spent.budget = $1 AND spent.period_unix_ms = $2
     ON CONFLICT DO NOTHING";
 
-/// A replica's client of the centre.
+/// A replica's client of the centre, or a data plane's.
 pub struct Leases {
     pub database: Database,
     pub replica: i64,
@@ -157,7 +157,7 @@ async fn carry_out(
     writing: &mut Writing,
     replica: i64,
     calls: Vec<LeaseCall>,
-) -> Result<Vec<LeaseAnswer>, StoreError> {
+) -> Result<(Vec<LeaseAnswer>, bool), StoreError> {
     let connection = writing.connection();
     let now = now_unix_ms(connection).await?;
     let replicas = replicas(connection, now).await?;
@@ -192,7 +192,7 @@ async fn carry_out(
     if recalled && matches!(connection, Connection::Postgres(_)) {
         sql(NOTIFY).run(connection).await?;
     }
-    Ok(answers)
+    Ok((answers, recalled))
 }
 
 async fn renew(writing: &mut Writing, replica: i64) -> Result<Renewal, StoreError> {
@@ -236,7 +236,12 @@ impl LeaseCentre for Leases {
         let replica = self.replica;
         Box::pin(async move {
             let done = self.database.note(move |writing| Box::pin(carry_out(writing, replica, calls)));
-            done.await.map_err(|error| sink_error(&error))
+            let (answers, recalled) = done.await.map_err(|error| sink_error(&error))?;
+            // On SQLite the process that holds a lease is this one, or a data plane, which asks by itself.
+            if recalled && self.database.is_sqlite() {
+                self.database.notifier().recalls().notify_one();
+            }
+            Ok(answers)
         })
     }
 

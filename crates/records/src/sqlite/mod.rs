@@ -29,12 +29,20 @@ pub struct SqliteRecords {
     readers: Pool<Sqlite>,
     draining: Arc<sink::Draining>,
     notes: Arc<AuditNotes>,
+    /// Whose leases the records draw on, and whose cores' journals they come from: this process's, or a data plane's.
+    replica: i64,
 }
 
 impl SqliteRecords {
     #[must_use]
     pub fn new(database: Database, writer: Pool<Sqlite>, readers: Pool<Sqlite>) -> Self {
-        Self { database, writer, readers, draining: Arc::default(), notes: Arc::default() }
+        Self { database, writer, readers, draining: Arc::default(), notes: Arc::default(), replica: REPLICA }
+    }
+
+    /// The sink of a data plane's records, which has this number among the replicas.
+    #[must_use]
+    pub fn of_replica(&self, replica: i64) -> Self {
+        Self { replica, ..self.clone() }
     }
 
     pub(crate) const fn readers(&self) -> &Pool<Sqlite> {

@@ -21,14 +21,16 @@ use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
 use crate::sql::leases::{ALERT, Draws, OWE, SPEND, SQLITE_NOW, UNHOLD};
-use crate::sqlite::{REPLICA, SqliteRecords, batches, usage};
+use crate::sqlite::{SqliteRecords, batches, usage};
 
 const TABLE: &str = "journal_positions";
+/// More than the cores of any process, whose numbers are of 32 bits.
+const CORES_OF_REPLICA: i64 = 1 << 32;
 
 /// This process's state of the journals that it drains.
 #[derive(Default)]
 pub(crate) struct Draining {
-    followed: Mutex<HashMap<u32, Followed>>,
+    followed: Mutex<HashMap<i64, Followed>>,
     pub(crate) groups: Groups,
 }
 
@@ -42,21 +44,21 @@ struct Followed {
 }
 
 impl Draining {
-    fn of_epoch(&self, core: u32, epoch: u64) -> Option<Followed> {
+    fn of_epoch(&self, core: i64, epoch: u64) -> Option<Followed> {
         self.lock().get(&core).copied().filter(|followed| followed.epoch == epoch)
     }
 
-    fn begins(&self, core: u32, epoch: u64) {
+    fn begins(&self, core: i64, epoch: u64) {
         self.lock().insert(core, Followed { epoch, upto: None });
     }
 
-    fn applied(&self, core: u32, upto: JournalPosition) {
+    fn applied(&self, core: i64, upto: JournalPosition) {
         if let Some(followed) = self.lock().get_mut(&core).filter(|followed| followed.epoch == upto.epoch) {
             followed.upto = Some(upto);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Followed>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,17 +72,22 @@ impl RecordSink for SqliteRecords {
         Box::pin(async move {
             let mut reader =
                 self.readers().acquire().await.map_err(|error| SinkError(database(error).with_causes()))?;
-            position(&mut reader, core).await.map_err(|error| SinkError(error.with_causes()))
+            position(&mut reader, core_of(self.replica, core)).await.map_err(|error| SinkError(error.with_causes()))
         })
     }
 }
 
+/// The number under which the positions of a replica's core are kept: data planes are numbered beside this process.
+fn core_of(replica: i64, core: u32) -> i64 {
+    replica.saturating_mul(CORES_OF_REPLICA).saturating_add(i64::from(core))
+}
+
 async fn take(store: &SqliteRecords, batch: DrainBatch) -> Result<(), StoreError> {
-    let core = batch.core;
+    let (replica, core) = (store.replica, core_of(store.replica, batch.core));
     let mut prepared = Prepared::of(&batch.records, |_| true)?;
     let remarks = std::mem::take(&mut prepared.remarks);
     let draining = Arc::clone(&store.draining);
-    let written = store.write(move |connection| Box::pin(apply(connection, draining, batch, prepared)));
+    let written = store.write(move |connection| Box::pin(apply(connection, draining, (replica, batch), prepared)));
     let (upto, new_groups) = written.await?;
     store.draining.applied(core, upto);
     store.draining.groups.remember(new_groups);
@@ -92,11 +99,12 @@ async fn take(store: &SqliteRecords, batch: DrainBatch) -> Result<(), StoreError
 async fn apply(
     connection: &mut SqliteConnection,
     draining: Arc<Draining>,
-    batch: DrainBatch,
+    (replica, batch): (i64, DrainBatch),
     mut prepared: Prepared,
 ) -> Result<(JournalPosition, NewGroups), StoreError> {
-    let kept = position(connection, batch.core).await?;
-    let follows = follows(connection, &draining, &batch, kept).await?;
+    let core = core_of(replica, batch.core);
+    let kept = position(connection, core).await?;
+    let follows = follows(connection, &draining, (core, batch.upto), kept).await?;
     if !follows || prepared.may_repeat {
         let mut known = batches::known(connection, &batch.records).await?;
         prepared = Prepared::of(&batch.records, |trace| known.insert(trace))?;
@@ -106,12 +114,12 @@ async fn apply(
         batches::add(connection, row).await?;
     }
     usage::add(connection, &groups, &prepared.tallies).await?;
-    spend(connection, &prepared.draws, batch.is_leased()).await?;
+    spend(connection, &prepared.draws, batch.is_leased().then_some(replica)).await?;
     for statement in prepared.sums() {
         statement.run_on_sqlite(connection).await?;
     }
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
-    set_position(connection, batch.core, upto).await?;
+    set_position(connection, core, upto).await?;
     Ok((upto, new_groups))
 }
 
@@ -125,8 +133,12 @@ fn pack(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, Store
     Ok(packing.into_rows())
 }
 
-/// Moves what was drawn on budgets from this process's leases to the spent amounts.
-async fn spend(connection: &mut SqliteConnection, draws: &Draws, is_leased: bool) -> Result<(), StoreError> {
+/// Moves what was drawn on budgets to the spent amounts, from the leases of the replica if it had leased it.
+async fn spend(
+    connection: &mut SqliteConnection,
+    draws: &Draws,
+    replica: Option<i64>,
+) -> Result<(), StoreError> {
     if draws.is_empty() {
         return Ok(());
     }
@@ -135,13 +147,13 @@ async fn spend(connection: &mut SqliteConnection, draws: &Draws, is_leased: bool
     for (budget, period, amount) in draws.iter() {
         let query = sqlx::query(SPEND).bind(&budget).bind(period).bind(amount);
         query.execute(&mut *connection).await.map_err(database)?;
-        if is_leased {
-            let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
+        if let Some(replica) = replica {
+            let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(replica);
             let unheld = query.execute(&mut *connection).await.map_err(database)?;
             if unheld.rows_affected() == 0 {
                 let until = now.saturating_add_unsigned(lease_ms());
                 let query =
-                    sqlx::query(OWE).bind(&budget).bind(period).bind(amount).bind(REPLICA).bind(until);
+                    sqlx::query(OWE).bind(&budget).bind(period).bind(amount).bind(replica).bind(until);
                 query.execute(&mut *connection).await.map_err(database)?;
             }
         }
@@ -155,16 +167,16 @@ async fn spend(connection: &mut SqliteConnection, draws: &Draws, is_leased: bool
 async fn follows(
     connection: &mut SqliteConnection,
     draining: &Draining,
-    batch: &DrainBatch,
+    (core, at): (i64, JournalPosition),
     kept: Option<JournalPosition>,
 ) -> Result<bool, StoreError> {
-    let (core, epoch) = (batch.core, batch.upto.epoch);
+    let epoch = at.epoch;
     let followed = draining.of_epoch(core, epoch);
     if let Some(upto) = followed.and_then(|followed| followed.upto) {
-        return Ok(kept == Some(upto) && is_ahead(batch.upto, upto));
+        return Ok(kept == Some(upto) && is_ahead(at, upto));
     }
     let query = sqlx::query("INSERT OR IGNORE INTO journal_epochs (core, epoch) VALUES (?1, ?2)");
-    let query = query.bind(i64::from(core)).bind(epoch.cast_signed());
+    let query = query.bind(core).bind(epoch.cast_signed());
     let is_first = query.execute(connection).await.map_err(database)?.rows_affected() > 0;
     if is_first && followed.is_none() {
         draining.begins(core, epoch);
@@ -179,7 +191,7 @@ fn is_ahead(one: JournalPosition, other: JournalPosition) -> bool {
 
 async fn set_position(
     connection: &mut SqliteConnection,
-    core: u32,
+    core: i64,
     upto: JournalPosition,
 ) -> Result<(), StoreError> {
     let query = sqlx::query(
@@ -187,7 +199,7 @@ async fn set_position(
          ON CONFLICT (core) DO UPDATE SET epoch = ?2, segment = ?3, position = ?4",
     );
     query
-        .bind(i64::from(core))
+        .bind(core)
         .bind(upto.epoch.cast_signed())
         .bind(upto.segment.cast_signed())
         .bind(upto.offset.cast_signed())
@@ -199,10 +211,10 @@ async fn set_position(
 
 async fn position(
     connection: &mut SqliteConnection,
-    core: u32,
+    core: i64,
 ) -> Result<Option<JournalPosition>, StoreError> {
     let query = sqlx::query("SELECT epoch, segment, position FROM journal_positions WHERE core = ?1");
-    let row = query.bind(i64::from(core)).fetch_optional(connection).await.map_err(database)?;
+    let row = query.bind(core).fetch_optional(connection).await.map_err(database)?;
     let Some(row) = row else { return Ok(None) };
     let fields = Fields::new(TABLE, &row);
     Ok(Some(JournalPosition {

@@ -11,6 +11,8 @@ use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
 use domain::{NodeId, WorkspaceId};
+use hardware::Work;
+use records::node_hours::{self, WorkByHour};
 
 use crate::joins::{Heartbeat, JoinToken, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 use crate::nodes::{NodeObservation, NodeRow};
@@ -166,19 +168,36 @@ async fn find_by_credential(
     connection: &mut Connection,
     credential: TokenDigest,
 ) -> Result<Option<KnownNode>, StoreError> {
-    let query = sql("SELECT node, workspace, revoked_unix_ms FROM node_credentials WHERE digest = $1");
+    let query = sql("SELECT node, workspace, revoked_unix_ms, public_key FROM node_credentials WHERE digest = $1");
     let Some(row) = query.bind(credential.to_vec()).row(connection).await? else { return Ok(None) };
     let fields = Fields::new(CREDENTIALS, &row);
     Ok(Some(KnownNode {
         workspace: fields.id("workspace")?,
         node: fields.id("node")?,
         is_revoked: fields.maybe_number("revoked_unix_ms")?.is_some(),
+        public_key: fields.maybe_hash("public_key")?.map(|key| key.0),
     }))
 }
 
 async fn live(connection: &mut Connection, credential: TokenDigest) -> Result<KnownNode, StoreError> {
     let known = find_by_credential(connection, credential).await?;
     known.filter(|known| !known.is_revoked).ok_or(StoreError::NotFound { what: WHAT })
+}
+
+async fn move_to(
+    writing: &mut Writing,
+    credential: TokenDigest,
+    base_url: String,
+    act: Act,
+) -> Result<NodeRow, StoreError> {
+    let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
+    let mut row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
+    let detail = format!("from {} to {base_url}", row.base_url);
+    row.base_url = base_url;
+    row.version = writing.version();
+    resource::put(writing, &row).await?;
+    writing.audit(&act, Some(workspace), "node.move", node, detail).await?;
+    Ok(row)
 }
 
 async fn beat(
@@ -188,7 +207,10 @@ async fn beat(
 ) -> Result<NodeRow, StoreError> {
     let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
     let before = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
-    let was_heard = before.joined.is_some_and(|joined| joined.is_alive(beat.unix_ms));
+    let last_beat = before.joined.filter(|joined| joined.is_alive(beat.unix_ms));
+    let last_unix_ms = last_beat.as_ref().and_then(|joined| joined.beat_unix_ms);
+    node_hours::add_beat(writing, (workspace, node), beat.counters.as_ref(), (last_unix_ms, beat.unix_ms)).await?;
+    let was_heard = last_beat.is_some();
     sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
         .bind(node.bytes())
         .bind(signed(beat.unix_ms))
@@ -285,11 +307,29 @@ async fn report(
     let row = query.bind(known.node.bytes()).one(writing.connection()).await?;
     let first = Fields::new(RECORDS, &row).number("place")?;
     let mut sequence = first;
+    let mut by_hour = WorkByHour::default();
     for record in records {
         let row = NodeRecordRow { place: sequence + 1, kept_unix_ms: unix_ms, record };
-        sequence += insert_record(writing, known, &row).await?;
+        let is_new = insert_record(writing, known, &row).await? > 0;
+        // What left for another place is not the node's work.
+        if is_new && row.record.left_to.is_none() {
+            let (model, adapter) = (&row.record.model, row.record.adapter.as_deref());
+            by_hour.add(row.record.started_unix_ms.min(unix_ms), model, adapter, &work_of(&row.record));
+        }
+        sequence += u64::from(is_new);
     }
+    node_hours::add_work(writing, (known.workspace, known.node), &by_hour).await?;
     Ok(sequence - first)
+}
+
+const fn work_of(record: &NodeRecord) -> Work {
+    Work {
+        requests: 1,
+        input_tokens: record.input_tokens,
+        cached_tokens: record.cached_tokens,
+        output_tokens: record.output_tokens,
+        took_ms: record.took_ms,
+    }
 }
 
 /// The number of inserted rows: zero for a duplicate.
@@ -300,8 +340,9 @@ async fn insert_record(
 ) -> Result<u64, StoreError> {
     let record = &row.record;
     sql("INSERT INTO node_records (node, place, event, workspace, request, model, adapter, operation, ended,
-             begun_unix_ms, took_ms, input_tokens, cached_tokens, output_tokens, reasoning_tokens, is_measured, kept_unix_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+             begun_unix_ms, took_ms, input_tokens, cached_tokens, output_tokens, reasoning_tokens, is_measured, kept_unix_ms,
+             left_to, left_because)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          ON CONFLICT (node, event) DO NOTHING")
         .bind(known.node.bytes())
         .bind(signed(row.place))
@@ -320,6 +361,8 @@ async fn insert_record(
         .bind(signed(record.reasoning_tokens))
         .bind(i64::from(record.is_measured))
         .bind(signed(row.kept_unix_ms))
+        .bind(&record.left_to)
+        .bind(&record.left_because)
         .run(writing.connection())
         .await
 }
@@ -343,6 +386,8 @@ fn read_record(row: &Row) -> Result<NodeRecordRow, StoreError> {
             output_tokens: fields.number("output_tokens")?,
             reasoning_tokens: fields.number("reasoning_tokens")?,
             is_measured: fields.flag("is_measured")?,
+            left_to: fields.maybe_text("left_to")?,
+            left_because: fields.maybe_text("left_because")?,
         },
     })
 }
@@ -384,6 +429,25 @@ impl Joins for Database {
 
     fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(join(writing, joining, act))))
+    }
+
+    fn keep_key(&self, credential: TokenDigest, public_key: [u8; 32]) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE node_credentials SET public_key = $2 WHERE digest = $1 AND public_key IS NULL");
+                query.bind(credential.to_vec()).bind(public_key.to_vec()).run(writing.connection()).await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn move_to(
+        &self,
+        credential: TokenDigest,
+        base_url: String,
+        act: Act,
+    ) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(move_to(writing, credential, base_url, act))))
     }
 
     fn node_of_credential(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>> {

@@ -9,6 +9,7 @@ use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{EventId, NodeId, ProbeResult, ServerFacts, WorkspaceId};
+use records::node_hours;
 
 use crate::credentials::NewSecret;
 use crate::events::{EventKind, EventRow};
@@ -38,6 +39,8 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
         declared_models: fields.json("declared_models")?,
         learned_models: fields.json("learned_models")?,
         labels: fields.json("labels")?,
+        cost: fields.maybe_json("cost")?,
+        cordoned: fields.flag("cordoned")?,
         draining: fields.flag("draining")?,
         reachable: fields.flag("reachable")?,
         metadata: fields.json("metadata")?,
@@ -111,6 +114,8 @@ impl Table for NodeRow {
             .set("declared_models", to_text(TABLE, &self.declared_models)?)
             .set("learned_models", to_text(TABLE, &self.learned_models)?)
             .set("labels", to_text(TABLE, &self.labels)?)
+            .set("cost", self.cost.map(|cost| to_text(TABLE, &cost)).transpose()?)
+            .set("cordoned", i64::from(self.cordoned))
             .set("draining", i64::from(self.draining))
             .set("reachable", i64::from(self.reachable))
             .set("metadata", to_text(TABLE, &self.metadata)?)
@@ -155,6 +160,8 @@ impl Table for NodeRow {
             base_url: row.base_url,
             declared_models: row.declared_models,
             labels: row.labels,
+            cost: row.cost,
+            cordoned: row.cordoned,
             draining: row.draining,
             metadata: row.metadata,
             ..old.clone()
@@ -204,7 +211,14 @@ async fn record_observation(
     let row = resource::find::<NodeRow>(writing.connection(), workspace, id).await?;
     // Whatever answers at the address of a node without heartbeats is not that node.
     let is_silent = row.joined.as_ref().is_some_and(|joined| !joined.is_alive(found.unix_ms));
-    if is_silent || row.base_url != base_url { Ok(row) } else { see(writing, row, found).await }
+    if is_silent || row.base_url != base_url {
+        return Ok(row);
+    }
+    let was_up_since = row.last_seen_unix_ms.filter(|_| row.reachable && found.reachable && row.joined.is_none());
+    if let Some(since_unix_ms) = was_up_since {
+        node_hours::add_poll(writing, (workspace, id), (since_unix_ms, found.unix_ms)).await?;
+    }
+    see(writing, row, found).await
 }
 
 /// Stores whether a node is reachable.

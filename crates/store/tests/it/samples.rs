@@ -2,6 +2,7 @@
 
 use domain::*;
 use ledger::SettledRecords;
+use hardware::HardwareCost;
 use snapshot::{CredentialState, Scopes, WrappedKey};
 use store::*;
 use world::World;
@@ -235,6 +236,8 @@ pub fn node(workspace: WorkspaceId, number: u64) -> NodeRow {
         declared_models: None,
         learned_models: Vec::new(),
         labels: vec!["gpu".into()],
+        cost: Some(HardwareCost::Cloud { nano_usd_per_hour: 7 }),
+        cordoned: false,
         draining: false,
         reachable: true,
         metadata: serde_json::json!({}),

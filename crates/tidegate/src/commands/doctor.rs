@@ -170,7 +170,7 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
     states(
         "node",
         &nodes,
-        &["ready", "draining"],
+        &["ready", "cordoned", "draining"],
         "`tidegate nodes list` shows why; start it again or remove it.",
         checks,
     );

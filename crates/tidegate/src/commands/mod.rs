@@ -7,18 +7,24 @@ mod completions;
 mod config;
 mod diagnostics;
 mod doctor;
+mod gateway;
 mod init;
 mod invoice_check;
 mod ledger;
 mod models;
 pub(crate) mod node;
+#[cfg(feature = "peers")]
+mod node_fetch;
 mod node_join;
+mod node_joined;
+mod node_workers;
 mod owner_link;
 mod pull;
 mod receipt;
 mod reconcile;
 #[cfg(test)]
 mod reference;
+mod replay;
 mod serve;
 mod trusted_key;
 mod vault;
@@ -26,9 +32,10 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, agent, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, content, context, credential, data_export, data_path, erase, export, file, flow, health,
-    hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge,
-    request, route, secret, session, subscription, tariff, task, tool, train, usage, webhook, workspace,
+    commitments, content, context, credential, data_export, data_path, data_planes, erase, export, file,
+    flow, health, hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy,
+    project, purge, request, route, secret, session, subscription, tariff, task, tool, train, usage, webhook,
+    workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -49,6 +56,11 @@ enum Command {
     Init(init::Options),
     /// Runs the gateway with its control plane. The first start creates `./data`; use `tidegate init` for any other directory.
     Serve(serve::Options),
+    /// Runs a data plane: the gateway alone, on the configuration of a control plane elsewhere, which it joins at its first start.
+    Gateway(gateway::Options),
+    /// Manages the data planes that serve this workspace elsewhere.
+    #[command(subcommand)]
+    DataPlanes(data_planes::Command),
     /// Runs a model on this machine behind the OpenAI API.
     Node(node::Options),
     /// Manages the nodes that serve this workspace.
@@ -161,6 +173,9 @@ enum Command {
     /// Reports how well a workload is reused and what it costs that it is not, and verifies such reports.
     #[command(subcommand)]
     Diagnostics(diagnostics::Command),
+    /// Sends stored requests to a candidate, and reports how it did: what a node needs before traffic moves onto it.
+    #[command(subcommand)]
+    Replay(replay::Command),
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -270,6 +285,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let result = match command {
         Command::Init(options) => init::run(&shared, &options),
         Command::Serve(options) => serve::run(&options),
+        Command::Gateway(options) => gateway::run(&options),
+        Command::DataPlanes(command) => data_planes::run(&shared, command),
         Command::Node(options) => node::run(&options),
         Command::Nodes(command) => nodes::run(&shared, command),
         Command::Adapters(command) => adapters::run(&shared, command),
@@ -316,6 +333,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Diagnostics(command) => diagnostics::run(&shared, command),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),
+        Command::Replay(command) => replay::run(&shared, command),
         Command::Reconcile(options) => reconcile::run(&shared, &options),
         Command::Pull(options) => pull::run(&shared, &options),
         Command::Models(options) => models::models(&shared, options),

@@ -5,24 +5,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ArgAction;
 use cli::api;
 use cli::output::{self, Failure};
+use domain::Secret;
 use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Proxies, Times};
-use node::{Echo, Membership, NodeSettings, Reporter, Service};
-use tasks::Task;
+use node::{Echo, Membership, NodeSettings, Service, Topology, TopologySources};
 use tokio::task::LocalSet;
 use world::World;
 
+#[cfg(feature = "peers")]
+use super::node_fetch;
 use super::node_join;
+use super::node_joined::{JoinedNode, JoinedOptions};
+use super::node_workers;
 use crate::hardening;
 use crate::logging;
 use crate::node_keys::{self, DATA_DIR};
+#[cfg(feature = "peers")]
+use crate::node_mesh::{Folders, PeerOptions, RunningMesh};
 use crate::shelf::ModelsDir;
 use crate::signals::{Stop, ended};
 
 /// The runtime that every build has.
 const ECHO: &str = "echo";
+
+/// The providers that may answer requests.
+const ALLOWED_PROVIDERS: &str = "INFERENCE_ALLOWED_PROVIDERS";
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -44,6 +54,16 @@ pub enum Command {
     /// Joins a control plane with a token from `tidegate nodes invite`: from its next start, the node sends heartbeats there and
     /// reports what it served.
     Join(node_join::Options),
+    /// Shows the public key by which peers and the gateway know this node.
+    #[cfg(feature = "peers")]
+    Identity {
+        /// The node's data directory.
+        #[arg(long, default_value = DATA_DIR)]
+        data_dir: PathBuf,
+    },
+    /// Fetches a model or an adapter from peers: several at once, verified, and resumed where the last try stopped.
+    #[cfg(feature = "peers")]
+    Fetch(node_fetch::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +85,13 @@ pub struct Serving {
     /// tokens, changes the output slightly, and needs the `cpu` device.
     #[arg(long, value_enum, default_value_t = KvNumbers::F16)]
     kv_numbers: KvNumbers,
+    /// The directory of the prefix cache on disk; by default `prefix-cache` in the data directory.
+    #[arg(long, value_name = "DIR", requires = "prefix_cache_disk")]
+    prefix_cache: Option<PathBuf>,
+    /// What the prefix cache may take on disk, in MiB: prefixes that leave the KV cache are read from there instead of computed
+    /// again, also after a restart. Without it, nothing of a request is written to the disk. It needs the `cpu` device.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    prefix_cache_disk: Option<u64>,
     /// Loads the model even if less memory is free than it needs.
     #[arg(long)]
     ignore_memory: bool,
@@ -96,14 +123,36 @@ pub struct Serving {
     /// The most adapters that may be registered at once.
     #[arg(long, default_value_t = 64)]
     adapters_known: usize,
-    /// A file with the node's own settings, if its topology needs one.
+    /// A TOML file with a section [hybrid]: the backends that requests may leave to (docs/node.md).
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Nothing leaves this machine, whatever a request or the configuration says; `=false` lets requests leave to the backends
+    /// of --config.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    runtime_local_only_strict: bool,
+    /// Where the kernel shows the energy counters of processors, which a joined node reports.
+    #[arg(long, value_name = "DIR", default_value = "/sys/class/powercap")]
+    powercap: PathBuf,
+    /// Opens a tunnel to the gateway that the node has joined, and gets its requests through that: nothing has to reach the
+    /// node from outside.
+    #[arg(long)]
+    tunnel: bool,
     /// The directory of the node's keys and journal; by default ./node-data if it serves a model.
     #[arg(long)]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     place: ModelsDir,
+    #[cfg(feature = "peers")]
+    #[command(flatten)]
+    peers: PeerOptions,
 }
 
 /// The prefix cache.
@@ -143,6 +192,18 @@ impl Serving {
     fn data_dir(&self) -> Option<PathBuf> {
         let usual = || (self.model.as_deref() != Some(ECHO)).then(|| PathBuf::from(DATA_DIR));
         self.data_dir.clone().or_else(usual)
+    }
+
+    /// The directory of the prefix cache on disk, the most bytes that it may take, and the key that it is sealed with; `None`
+    /// if there is to be none.
+    ///
+    /// # Errors
+    /// The key can't be read or stored.
+    pub fn prefix_cache(&self) -> Result<Option<(PathBuf, u64, Secret)>, Failure> {
+        let (Some(mib), Some(data_dir)) = (self.prefix_cache_disk, self.data_dir()) else { return Ok(None) };
+        let directory = self.prefix_cache.clone().unwrap_or_else(|| data_dir.join("prefix-cache"));
+        let key = node_keys::prefix_cache(&data_dir)?;
+        Ok(Some((directory, mib.saturating_mul(1024 * 1024), key)))
     }
 
     pub const fn waiting(&self) -> usize {
@@ -215,6 +276,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     match &options.command {
         Some(Command::Key { data_dir }) => node_keys::make(data_dir),
         Some(Command::Join(options)) => node_join::run(options),
+        #[cfg(feature = "peers")]
+        Some(Command::Identity { data_dir }) => crate::node_mesh::show(data_dir),
+        #[cfg(feature = "peers")]
+        Some(Command::Fetch(options)) => node_fetch::run(options),
         None => serve(&options.serving),
     }
 }
@@ -223,16 +288,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     refuse_what_is_not_there(serving)?;
     let data_dir = serving.data_dir();
     let keys = data_dir.as_deref().map(node_keys::read).transpose()?.unwrap_or_default();
-    if !serving.listen.ip().is_loopback() && keys.is_empty() {
-        return Err(Failure::new(
-            output::USAGE,
-            format!(
-                "{} is not a loopback address, and this node has no key. Make one with `tidegate node key`, or listen on \
-                 127.0.0.1.",
-                serving.listen
-            ),
-        ));
-    }
+    refuse_an_open_address(serving.listen, keys.is_empty())?;
     logging::start("info", false)?;
     hardening::raise_descriptor_limit();
     // Two nodes would write to the same journal.
@@ -243,58 +299,65 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         }
         None => None,
     };
+    let topology = topology(serving, data_dir.as_deref())?;
+    let placement = topology_words(&topology);
     let OpenedRuntime { runtime, kind, remark } = open(serving)?;
     let models = runtime.models();
     let adapters = serving.adapters(data_dir.as_deref());
     let joined = data_dir.clone();
-    let settings = NodeSettings { world: World::system(), keys, runtime_name: kind, data_dir, adapters };
+    let settings =
+        NodeSettings { world: World::system(), keys, runtime_name: kind, data_dir, adapters, topology };
+    let (is_strict, kept) = (settings.topology.is_strict, settings.data_dir.clone());
     let service = Service::new(runtime, settings)?;
+    let fleet = node_workers::open(&service, serving.config.as_deref(), kept.as_deref(), is_strict)?;
     let device = (kind != ECHO).then(|| serving.device.clone());
-    let reporter = joined.map(|dir| reporter(&service, dir, device)).transpose()?.flatten();
+    let options = JoinedOptions { device, powercap: &serving.powercap, tunnel: serving.tunnel };
+    let joined = JoinedNode::open(&service, joined, options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let settings = GatewaySettings {
-        listen: serving.listen,
-        workers: 1,
-        times: Times::default(),
-        proxies: Proxies::default(),
-        connections_max: hardening::connections_max(),
-        queue_delay_max: Duration::ZERO,
-        in_flight_max: 0,
-    };
+    let settings = listening(serving.listen);
     LocalSet::new().block_on(&runtime, async {
         let mut stop = Stop::listen()?;
         for (adapter, why) in service.register_adapters().await {
             eprintln!("the adapter {adapter} is left out: {why}");
         }
+        #[cfg(feature = "peers")]
+        let mesh = join_peers(serving, &service).await?;
         let running = gateway::serve_node(Arc::clone(&service), &settings)?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
-        if let Some(reporter) = &reporter {
-            eprintln!("it says so at {reporter}");
-        }
-        let reporting = reporter.map(|reporter| Task::spawn_local("reports", reporter.run()));
+        eprintln!("{placement}");
+        let _workers = fleet.map(node_workers::start).transpose()?;
+        let reporting = joined.map(|joined| joined.start(&service, settings.times)).transpose()?;
         stop.received().await;
-        // What is not reported by now is reported after the next start.
-        drop(reporting);
         running.drain();
         service.close();
+        let whole = async {
+            if let Some(reporting) = reporting {
+                reporting.end().await;
+            }
+            ended(&running).await;
+            #[cfg(feature = "peers")]
+            if let Some(mesh) = mesh {
+                mesh.end().await;
+            }
+        };
         tokio::select! {
-            () = ended(&running) => {}
+            () = whole => {}
             () = stop.received() => running.stop(),
         }
         Ok(())
     })
 }
 
-/// The task that reports to the control plane, if the node has joined one.
-fn reporter(
-    service: &Arc<Service>,
-    data_dir: PathBuf,
-    device: Option<String>,
-) -> Result<Option<Reporter>, Failure> {
-    let Some(membership) = Membership::read(&data_dir)? else { return Ok(None) };
-    let reporter = Reporter::new(Arc::clone(service), membership, data_dir, device, api::egress_settings()?)?;
-    Ok(Some(reporter))
+/// Joins the mesh of peers, if the options name one.
+#[cfg(feature = "peers")]
+async fn join_peers(serving: &Serving, service: &Arc<Service>) -> Result<Option<RunningMesh>, Failure> {
+    let data_dir = serving.data_dir();
+    let folders =
+        Folders { models: serving.place.shelf().ok(), adapters: serving.adapters(data_dir.as_deref()) };
+    // What may not leave this machine doesn't go to peers either.
+    let is_kept = std::env::var(ALLOWED_PROVIDERS).is_ok_and(|allowed| allowed.trim() == "local");
+    serving.peers.start(service, data_dir.as_deref(), folders, is_kept).await
 }
 
 fn open(serving: &Serving) -> Result<OpenedRuntime, Failure> {
@@ -308,11 +371,58 @@ fn open(serving: &Serving) -> Result<OpenedRuntime, Failure> {
     }
 }
 
-fn refuse_what_is_not_there(serving: &Serving) -> Result<(), Failure> {
-    if serving.config.is_some() {
-        let message = "This version of the node takes no configuration: leave --config out.";
-        return Err(Failure::new(output::USAGE, message));
+fn refuse_an_open_address(listen: SocketAddr, has_no_key: bool) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || !has_no_key {
+        return Ok(());
     }
+    let message = format!(
+        "{listen} is not a loopback address, and this node has no key. Make one with `tidegate node key`, or listen on 127.0.0.1."
+    );
+    Err(Failure::new(output::USAGE, message))
+}
+
+fn listening(listen: SocketAddr) -> GatewaySettings {
+    GatewaySettings {
+        listen,
+        workers: 1,
+        times: Times::default(),
+        proxies: Proxies::default(),
+        connections_max: hardening::connections_max(),
+        queue_delay_max: Duration::ZERO,
+        in_flight_max: 0,
+    }
+}
+
+/// Where requests may be answered, by the options, the environment and the configuration.
+fn topology(serving: &Serving, data_dir: Option<&Path>) -> Result<Topology, Failure> {
+    let membership = data_dir.map(Membership::read).transpose()?.flatten();
+    let allowed = std::env::var(ALLOWED_PROVIDERS).ok();
+    let sources = TopologySources {
+        is_strict: serving.runtime_local_only_strict,
+        allowed: allowed.as_deref(),
+        config: serving.config.as_deref(),
+        gateway: membership.as_ref().map(|membership| membership.control.as_str()),
+        environment: &|name| std::env::var(name).ok(),
+        egress: api::egress_settings()?,
+    };
+    Topology::read(&sources).map_err(|error| Failure::new(output::USAGE, error))
+}
+
+/// What a person reads of the topology when the node starts.
+fn topology_words(topology: &Topology) -> String {
+    let backends = topology.backends();
+    match (topology.is_strict, topology.unused_backends()) {
+        _ if !backends.is_empty() => format!("requests may leave this machine for: {}", backends.join(", ")),
+        (true, 0) => "strictly local: no request leaves this machine".to_owned(),
+        (true, unused) => format!(
+            "strictly local: no request leaves this machine, and {unused} backends of --config are not used; \
+             --runtime-local-only-strict=false uses them"
+        ),
+        (false, _) => "no backends: no request leaves this machine".to_owned(),
+    }
+}
+
+fn refuse_what_is_not_there(serving: &Serving) -> Result<(), Failure> {
     if let Some(folder) = serving.adapters.as_deref().filter(|folder| !folder.is_dir()) {
         let message = format!("There is no folder {}: --adapters names one that is there.", folder.display());
         return Err(Failure::new(output::NOT_FOUND, message));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cli::api::{self, Api};
 use cli::output::Failure;
-use node::Membership;
+use node::{Membership, NodeKey};
 use serde_json::json;
 
 use crate::node_keys::{self, DATA_DIR};
@@ -21,8 +21,11 @@ pub struct Options {
     #[arg(long, default_value = DATA_DIR)]
     data_dir: PathBuf,
     /// The address where the gateway reaches this node.
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, default_value = "http://127.0.0.1:8080", conflicts_with = "tunnel")]
     address: String,
+    /// Has the node open a tunnel to the gateway, which then needs no address: for nodes that nothing outside can reach.
+    #[arg(long)]
+    tunnel: bool,
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
@@ -33,7 +36,15 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     node_keys::create(&options.data_dir)?;
     let before = Membership::read(&options.data_dir)?;
     let key = node_keys::mint();
-    let body = json!({"token": options.token, "base_url": base_url, "secret": key});
+    let node_key = NodeKey::open_or_create(&options.data_dir)?;
+    let base_url = (!options.tunnel).then_some(base_url);
+    let body = json!({
+        "token": options.token,
+        "base_url": base_url,
+        "tunnel": options.tunnel,
+        "public_key": node_key.public_key().to_string(),
+        "secret": key,
+    });
     let joined = Api::without_key(&control)?.post("/v2/byoc/nodes/join", &body)?;
     node_keys::keep(&options.data_dir, &key)?;
     let membership = Membership {
@@ -41,6 +52,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         node_id: api::field(&joined, "node_id"),
         name: api::field(&joined, "name"),
         credential: api::field(&joined, "credential"),
+        // Control planes before the tunnel name none.
+        control_key: api::field(&joined, "control_key").parse().ok(),
+        tunnel: options.tunnel,
     };
     membership.write(&options.data_dir)?;
     println!("{}", membership.node_id);

@@ -9,9 +9,9 @@ use anyhow::Context;
 use api::planner::Planner;
 use api::server::Server;
 use api::site::Site;
-use api::state::Web;
+use api::state::{Planes, Web};
 use cli::output::{self, Failure};
-use control::{DataExportHandler, Founded};
+use control::{DataExportHandler, Founded, ReplayRunHandler};
 use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
@@ -88,20 +88,39 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let started = Instant::now();
     let settings = Settings::check(&options.settings.layers()?)
         .map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    prepare(&settings)?;
+    if store::datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
+        check_is_meant(&settings)?;
+    }
+    run_until_stopped(&settings, started)
+}
+
+/// Serves with settings that are checked already.
+///
+/// # Errors
+/// The gateway can't start.
+pub fn start(settings: &Settings) -> Result<(), Failure> {
+    let started = Instant::now();
+    prepare(settings)?;
+    run_until_stopped(settings, started)
+}
+
+fn prepare(settings: &Settings) -> Result<(), Failure> {
     logging::start(&settings.log, settings.log_json)?;
     for refusal in hardening::harden() {
         tracing::warn!("{refusal}");
     }
     hardening::raise_descriptor_limit();
-    if store::datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
-        check_is_meant(&settings)?;
-    }
+    Ok(())
+}
+
+fn run_until_stopped(settings: &Settings, started: Instant) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(&settings, started)).map_err(Failure::from)
+    runtime.block_on(serve(settings, started)).map_err(Failure::from)
 }
 
 /// A first start creates an installation in the default directory, and wherever it joins others on a shared
@@ -133,7 +152,10 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let control = start_control(settings, &state, system, &mut tasks).await?;
     let running = open_door(settings, &state, control, &mut tasks).await?;
     let site = settings.site()?.at(running.address());
-    let console = console(&state, &world, &site, settings).await?;
+    let console = match &state.plane {
+        None => console(&state, &world, &site, settings).await?,
+        Some(plane) => format!("that of {}, which this data plane joined", plane.membership.control),
+    };
     greet(settings, running.address(), &console, founded.as_ref(), started);
     stop.received().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
@@ -191,7 +213,7 @@ async fn start_control(
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let mut deps = state.deps(system)?;
     choose_flow_engine(settings, &mut deps);
-    let nodes = Nodes::new(deps.clone(), settings.beat_every);
+    let nodes = Nodes::new(deps.clone(), settings.beat_every, settings.node_lives);
     let purger = Purger::new(deps.clone(), state.places(), held_purge());
     let web = Web {
         site: settings.site()?,
@@ -203,15 +225,21 @@ async fn start_control(
         pounds: settings.pounds.clone(),
         files: Arc::clone(&state.files) as _,
         purger: Arc::clone(&purger),
+        planes: Planes {
+            life: settings.data_plane_life,
+            managed_by: state.plane.as_ref().map(|plane| plane.membership.control.clone()),
+        },
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = Arc::new(started.map_err(anyhow::Error::msg)?);
     tasks.spawn("nodes", Arc::clone(&nodes).watch_nodes());
+    tasks.spawn("node-loads", Arc::clone(&nodes).watch_loads());
     if settings.subscriptions {
         tasks.spawn("subscriptions", reconcilers::subscriptions::watch_use(deps.clone()));
     }
     tasks.spawn("heartbeats", Arc::clone(&nodes).watch_heartbeats());
     tasks.spawn("joined-nodes", nodes.watch_joined());
+    tasks.spawn("tunnels", fleet::tunnels::watch(Arc::clone(control.control())));
     let (api, leaving) = (Arc::clone(&control), deps.clone());
     tasks.add("control", || async move {
         api.finish().await;
@@ -222,6 +250,7 @@ async fn start_control(
     let ours: Handlers = vec![
         Arc::new(PurgeHandler(purger)),
         Arc::new(DataExportHandler::new(Arc::clone(&control), deps.clone())),
+        Arc::new(ReplayRunHandler::new(deps.clone())),
         Arc::new(BatchRunner::new(deps.clone())),
         Arc::new(TellOfTask(deps.clone())),
     ];
@@ -235,6 +264,9 @@ async fn start_control(
     start_restate(settings, state, &deps, tasks).await?;
     let worker = start_worker(settings, &deps, audit, ours).await?;
     tasks.add("jobs", || worker.stop());
+    if let Some(plane) = &state.plane {
+        plane.start(&deps, &settings.data_dir, tasks).await?;
+    }
     Ok(control)
 }
 
@@ -283,7 +315,9 @@ async fn start_worker(
     audit: AuditCopies,
     ours: Handlers,
 ) -> anyhow::Result<jobs::WorkerHandle> {
-    reconcilers::schedule(deps, &audit).await?;
+    // A data plane keeps no books, and its control plane judges what it configures.
+    let keeps_books = crate::data_plane::membership(settings)?.is_none();
+    reconcilers::schedule(deps, &audit, keeps_books).await?;
     let replica = store::datadir::replica(&settings.data_dir)?;
     let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());
     let mut handlers = reconcilers::handlers(deps, settings.invoice_grace, audit);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use cli::output::{self, Failure};
 use engine::{Drafting, EngineError, Local, LocalSettings, Processor, SchedulerLimits};
 use kernels::{BLOCK, KvCache};
+use prefixes::DiskCacheSettings;
 use weights::{AvailableMemory, Source};
 use world::World;
 
@@ -23,12 +24,13 @@ pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
     processor
         .check_keeps(serving.kv_dtype())
         .map_err(|error| Failure::new(output::USAGE, format!("--kv-numbers: {error}.")))?;
+    let disk_cache = disk_cache(processor, serving)?;
     let (path, id) = serving.model(model)?;
     let source = Source::open(&path).map_err(failure)?;
     let draft = draft(&id, serving)?;
     check_memory(&id, &source, processor, draft.as_ref(), serving)?;
-    let local =
-        Local::open_on(&source, settings(id, processor, draft, serving), processor).map_err(failure)?;
+    let settings = LocalSettings { disk_cache, ..settings(id, processor, draft, serving) };
+    let local = Local::open_on(&source, settings, processor).map_err(failure)?;
     let remark = format!(
         "texts of up to {} tokens; ready after {:.1} s",
         local.longest(),
@@ -55,6 +57,15 @@ fn draft(id: &str, serving: &Serving) -> Result<Option<Drafting>, Failure> {
         mib(bytes as u64)
     );
     Ok(Some(Drafting { source: Arc::new(source), bytes }))
+}
+
+/// The prefix cache on disk, if one is set.
+fn disk_cache(processor: Processor, serving: &Serving) -> Result<Option<DiskCacheSettings>, Failure> {
+    let Some((directory, bytes_max, key)) = serving.prefix_cache()? else { return Ok(None) };
+    processor
+        .check_disk_cache()
+        .map_err(|error| Failure::new(output::USAGE, format!("--prefix-cache-disk: {error}.")))?;
+    Ok(Some(DiskCacheSettings { directory, bytes_max, key: Arc::new(key), world: World::system() }))
 }
 
 /// Prints what the model needs, and checks that this machine has it.
@@ -104,6 +115,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
         },
         limits: serving.adapter_limits(),
         draft,
+        disk_cache: None,
         spare: AvailableMemory::new(move || FreeMemory::now().left(is_ignored)),
         chance: Arc::new(move || {
             let mut bytes = [0; 8];

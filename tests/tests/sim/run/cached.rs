@@ -205,6 +205,7 @@ impl Run {
             region: None,
             attempts: exchange.course.tries(),
             fallback_used: attempt.is_fallback(),
+            fallback_reason: None,
             overflow: attempt.overflow(),
             is_emergency: attempt.is_emergency(),
             discount_pct: None,

@@ -1,8 +1,9 @@
 //! Nodes that join by themselves. Each case states the time.
 
 use domain::{JoinTokenId, TraceId, WorkspaceId};
+use hardware::{Counters, Counts, HOUR_MS};
 use snapshot::NodeState;
-use store::{Act, Heartbeat, JoinToken, Joining, NodeObservation, NodeRecord, NodeRow, Page, StoreError};
+use store::{Act, Heartbeat, JoinToken, Joining, NodeObservation, NodeRecord, NodeRow, Page, StoreError, Window};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, node, secret};
@@ -34,7 +35,8 @@ fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
 fn beat(unix_ms: u64) -> Heartbeat {
     let report = serde_json::json!({"version": "1"});
     let not_polled = "not asked".into();
-    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], report, not_polled }
+    let models = vec!["qwen3".into()];
+    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models, counters: None, report, not_polled }
 }
 
 /// The result of polling a node at its address.
@@ -191,6 +193,8 @@ fn record(number: u8) -> NodeRecord {
         output_tokens: u64::from(number),
         reasoning_tokens: 1,
         is_measured: true,
+        left_to: number.is_multiple_of(3).then(|| "cloud".into()),
+        left_because: number.is_multiple_of(6).then(|| "queue_wait".into()),
     }
 }
 
@@ -226,6 +230,49 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
 }
 
+pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
+    let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let known = joined(fresh, 1).await.id;
+    let counted = |up_ms: u64| Counters { since_unix_ms: 3, up_ms, busy_ms: up_ms / 2, energy_mj: Some(up_ms * 9) };
+    let heard = async |unix_ms: u64, counters| {
+        joins.record_heartbeat(digest(101), Heartbeat { counters, ..beat(unix_ms) }).await.unwrap();
+    };
+    let window = Window { start_unix_ms: NOW - 2 * HOUR_MS, end_unix_ms: NOW + 2 * HOUR_MS };
+    let sums = async |window| fresh.store.node_hours().counts(workspace, window).await.unwrap();
+    heard(NOW, Some(counted(60_000))).await;
+    heard(NOW, Some(counted(60_000))).await;
+    heard(NOW + 20_000, Some(counted(80_000))).await;
+    let whole = Counts { up_ms: 80_000, counted_ms: 80_000, busy_ms: 40_000, measured_ms: 80_000, measured_mj: 720_000 };
+    assert_eq!(sums(window).await, [(known, whole)]);
+    // An older version of the node counts nothing: it was up between two heartbeats.
+    heard(NOW + 50_000, None).await;
+    let (_, counts) = sums(window).await[0];
+    assert_eq!((counts.up_ms, counts.counted_ms), (110_000, 80_000));
+    let before = Window { start_unix_ms: 0, end_unix_ms: NOW - 2 * HOUR_MS };
+    assert_eq!(sums(before).await, []);
+
+    let left = NodeRecord { left_to: Some("cloud".into()), ..record(3) };
+    let records = vec![record(1), record(2), left];
+    joins.report(digest(101), records.clone(), NOW + 9).await.unwrap();
+    joins.report(digest(101), records, NOW + 9).await.unwrap();
+    let all = Window { start_unix_ms: 0, end_unix_ms: NOW + HOUR_MS };
+    let served = fresh.store.node_hours().work(workspace, all).await.unwrap();
+    let (one, two) = (record(1), record(2));
+    let [work] = served.as_slice() else { panic!("{served:?}") };
+    assert_eq!((work.node, &work.model, &work.adapter), (known, &one.model, &one.adapter));
+    assert_eq!((work.work.requests, work.work.output_tokens), (2, one.output_tokens + two.output_tokens));
+    assert_eq!(work.work.took_ms, one.took_ms + two.took_ms);
+
+    // A node that is polled was up between two polls that found it.
+    let row = fresh.store.nodes().create(node(workspace, 9), act()).await.unwrap().row;
+    for unix_ms in [NOW, NOW + 30_000, NOW + 5 * HOUR_MS] {
+        poll(fresh, &row, unix_ms, None).await;
+    }
+    let late = Window { start_unix_ms: 0, end_unix_ms: NOW + 9 * HOUR_MS };
+    let polled = sums(late).await.into_iter().find(|(id, _)| *id == row.id);
+    assert_eq!(polled, Some((row.id, Counts::up(30_000))), "five hours are not known");
+}
+
 pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
     let made = joined(fresh, 1).await;
@@ -255,4 +302,28 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     assert_eq!(before, taken, "it has not spoken since it was taken over");
     joins.record_heartbeat(digest(102), beat(LATER)).await.unwrap();
     assert_eq!(poll(fresh, &taken, LATER, None).await.state(), NodeState::Ready);
+}
+
+pub async fn the_first_key_of_a_node_stays_and_its_address_can_move(fresh: &Fresh) {
+    let (joins, nodes) = (fresh.store.joins(), fresh.store.nodes());
+    let row = joined(fresh, 1).await;
+    let key_of = async |number| joins.node_of_credential(digest(number)).await.unwrap().unwrap().public_key;
+    assert_eq!(key_of(101).await, None);
+    for key in [[1; 32], [2; 32]] {
+        joins.keep_key(digest(101), key).await.unwrap();
+        assert_eq!(key_of(101).await, Some([1; 32]));
+    }
+    let url = "tunnel://here/v1".to_owned();
+    let moved = joins.move_to(digest(101), url.clone(), act()).await.unwrap();
+    assert_eq!((&moved.row.base_url, moved.row.version), (&url, moved.version));
+    assert_eq!(nodes.get(row.workspace, row.id).await.unwrap().base_url, url);
+    // A node that joins again under the name has a key of its own.
+    joins.revoke(row.workspace, row.id, None, act()).await.unwrap();
+    let gone = joins.move_to(digest(101), url, act()).await;
+    assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
+    let revoked = nodes.get(row.workspace, row.id).await.unwrap();
+    joins.invite(token(row.workspace, 2, &row.name), 0, act()).await.unwrap();
+    let again = NodeRow { secret: None, ..revoked };
+    joins.join(joining(row.workspace, 2, again), at(NOW + 2)).await.unwrap();
+    assert_eq!((key_of(102).await, joins.node_of_credential(digest(101)).await.unwrap()), (None, None));
 }

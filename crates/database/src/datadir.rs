@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use database::address::ReplicaId;
-use database::error::StoreError;
+use crate::address::ReplicaId;
+use crate::error::StoreError;
 
 /// The database's file name in a data directory.
 pub const DATABASE_FILE: &str = "tidegate.db";
@@ -124,6 +124,15 @@ impl Making {
     #[must_use]
     pub fn master_key(&self) -> PathBuf {
         self.dir.join(MASTER_KEY_FILE)
+    }
+
+    /// Gives up: removes the marker, so that the directory can be made later. Other files are the caller's to remove.
+    ///
+    /// # Errors
+    /// Any error of the disk.
+    pub fn abandon(self) -> Result<(), StoreError> {
+        fs::remove_file(self.dir.join(MARKER_FILE))
+            .map_err(|source| StoreError::Disk { path: self.dir, source })
     }
 
     /// Stores the id of the replica whose journal will be here.

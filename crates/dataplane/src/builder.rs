@@ -1,0 +1,208 @@
+//! The control plane's side: what a data plane is told, as of one moment, with secrets that only it opens.
+
+use std::time::Duration;
+
+use database::error::StoreError;
+use database::feed::Part;
+use database::fields::Fields;
+use database::statement::sql;
+use domain::{DataPlaneId, Sealed, Secret};
+use proof::{KeyError, SigningKey};
+use store::Store;
+use vault::{BoxKey, BoxedFor, Vault, VaultError};
+use world::World;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::document;
+use crate::planes::DataPlaneRow;
+use crate::rows::{self, bytes_of, id_of, number_of, text_of};
+use crate::tables::{SecretColumns, TABLES, TableSpec};
+use crate::wire::{Document, Question, Rows, SignedDocument, WireRow, WireSecret, base64, from_base64};
+
+/// Why a data plane can't be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("the configuration can't be written")]
+    Json(#[from] serde_json::Error),
+    #[error("the secrets can't be written")]
+    Secrets(#[from] postcard::Error),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// What it takes to answer data planes.
+pub struct DocumentBuilder<'a> {
+    pub store: &'a Store,
+    pub vault: &'a Vault,
+    pub world: &'a World,
+    /// How long a document may be served with.
+    pub life: Duration,
+}
+
+fn key_hash_context(id: DataPlaneId) -> Vec<u8> {
+    format!("tidegate/data-plane/key-hash/1 {id}").into_bytes()
+}
+
+/// The key of the API keys' hash, sealed for a data plane that joins.
+///
+/// # Errors
+/// What the data plane calls its key is none.
+pub fn seal_key_hash(plane: &DataPlaneRow, vault: &Vault, world: &World) -> Result<String, VaultError> {
+    let sealed_for = BoxedFor(plane.sealed_for);
+    let boxed = sealed_for.seal(&key_hash_context(plane.id), vault.key_hash.expose(), &*world.random)?;
+    Ok(base64(&boxed))
+}
+
+/// # Errors
+/// It was sealed for another.
+pub fn open_key_hash(key: &BoxKey, id: DataPlaneId, boxed: &str) -> Result<Secret, VaultError> {
+    let boxed = from_base64(boxed, "key_hash").map_err(|_| VaultError::Crypto)?;
+    key.open(&key_hash_context(id), &boxed)
+}
+
+pub(crate) fn secrets_context(data_plane: &str, nonce: &str) -> Vec<u8> {
+    format!("tidegate/data-plane/secrets/1 {data_plane} {nonce}").into_bytes()
+}
+
+/// Secrets on their way, wiped when they are no longer needed.
+#[derive(Default)]
+struct Secrets(Vec<WireSecret>);
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|secret| secret.bytes.zeroize());
+    }
+}
+
+impl DocumentBuilder<'_> {
+    /// Whether something that the data plane is sent has changed since the version that it has.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn is_news(&self, plane: &DataPlaneRow, after: u64) -> Result<bool, StoreError> {
+        // A control plane that was put back to an earlier state knows nothing of what it would confirm.
+        if self.store.feed().version().await? < after {
+            return Ok(true);
+        }
+        let Some(rows) = self.store.feed().changes_after(after).await? else { return Ok(true) };
+        Ok(rows.iter().any(|row| match row.part {
+            Part::Workspace | Part::Key => row.workspace == Some(plane.workspace),
+            Part::Accounts => true,
+            Part::Other => false,
+        }))
+    }
+
+    /// That what the data plane has is still in force, or that it is revoked.
+    ///
+    /// # Errors
+    /// Of the vault's key, or of JSON.
+    pub fn confirm(
+        &self,
+        plane: &DataPlaneRow,
+        question: &Question,
+        version: u64,
+    ) -> Result<SignedDocument, BuildError> {
+        self.sign(&self.blank(plane, question, version))
+    }
+
+    /// Everything, as of now.
+    ///
+    /// # Errors
+    /// Of the store, the vault, or JSON.
+    pub async fn build(
+        &self,
+        plane: &DataPlaneRow,
+        question: &Question,
+    ) -> Result<SignedDocument, BuildError> {
+        let (version, mut found) = self.read(plane).await?;
+        let mut secrets = Secrets::default();
+        for table in TABLES {
+            if let (Some(columns), Some(rows)) = (&table.secret, found.get_mut(table.name)) {
+                rows.retain_mut(|row| self.take_secret(plane, (table, columns), row, &mut secrets));
+            }
+        }
+        let blank = self.blank(plane, question, version);
+        let plaintext = Zeroizing::new(postcard::to_allocvec(&secrets.0)?);
+        let sealed_for = BoxedFor(plane.sealed_for);
+        let context = secrets_context(&blank.data_plane, &blank.nonce);
+        let boxed = sealed_for.seal(&context, &plaintext, &*self.world.random)?;
+        self.sign(&Document { rows: Some(found), secrets: Some(base64(&boxed)), ..blank })
+    }
+
+    /// All rows of one moment, and the version of the configuration then.
+    async fn read(&self, plane: &DataPlaneRow) -> Result<(u64, Rows), StoreError> {
+        let mut moment = self.store.database().snapshot().await?;
+        let head = sql("SELECT version FROM head").one(&mut moment).await;
+        let mut found = Rows::new();
+        let mut failed = None;
+        for table in TABLES {
+            match rows::read(&mut moment, table, plane.workspace).await {
+                Ok(rows) => drop(found.insert(table.name.to_owned(), rows)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        moment.roll_back().await;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok((Fields::new("head", &head?).number("version")?, found)),
+        }
+    }
+
+    /// Takes a row's secret out of it. `false` where it has one that does not open: without it the row is of no use.
+    fn take_secret(
+        &self,
+        plane: &DataPlaneRow,
+        (table, columns): (&TableSpec, &SecretColumns),
+        row: &mut WireRow,
+        secrets: &mut Secrets,
+    ) -> bool {
+        let sealed = sealed_of(row, columns);
+        let fingerprint =
+            columns.fingerprint.and_then(|name| text_of(row, name)).unwrap_or_default().to_owned();
+        columns.columns().for_each(|name| drop(row.remove(name)));
+        let (Some(sealed), Some(id)) = (sealed, id_of(row)) else { return true };
+        let object = (columns.object)(id);
+        match self.vault.opener.open(plane.workspace, &object, &sealed) {
+            Ok(secret) => {
+                let (version, bytes) = (sealed.version, secret.expose().to_vec());
+                secrets.0.push(WireSecret { object, version, fingerprint, bytes });
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, table = table.name, object, "a secret can't be sealed for a data plane; it is not sent");
+                false
+            }
+        }
+    }
+
+    fn blank(&self, plane: &DataPlaneRow, question: &Question, version: u64) -> Document {
+        Document {
+            data_plane: plane.id.to_string(),
+            workspace: plane.workspace.to_string(),
+            version,
+            nonce: question.nonce.clone(),
+            issued_unix_ms: self.world.clock.unix_ms(),
+            life_ms: u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX),
+            is_revoked: plane.revoked_unix_ms.is_some(),
+            rows: None,
+            secrets: None,
+        }
+    }
+
+    fn sign(&self, document: &Document) -> Result<SignedDocument, BuildError> {
+        let key = SigningKey::from_seed(self.vault.signing_seed.expose())?;
+        Ok(document::signed(document, &key)?)
+    }
+}
+
+fn sealed_of(row: &WireRow, columns: &SecretColumns) -> Option<Sealed> {
+    Some(Sealed {
+        version: u32::try_from(number_of(row, columns.version)?).ok()?,
+        key_id: text_of(row, columns.key_id)?.to_owned(),
+        bytes: bytes_of(row, columns.sealed)?,
+    })
+}

@@ -1,0 +1,30 @@
+//! The split data plane: a gateway elsewhere that serves what this installation configures. On this side, who they are and what
+//! each is sent; on the other, what applies it, and what brings records, leases and evidence back.
+
+mod apply;
+mod builder;
+mod centre;
+mod document;
+mod evidence;
+mod follow;
+mod limits;
+mod link;
+mod membership;
+mod outbox;
+mod planes;
+mod rows;
+mod source;
+mod tables;
+pub mod wire;
+
+pub use builder::{BuildError, DocumentBuilder, open_key_hash, seal_key_hash};
+pub use centre::RemoteCentre;
+pub use document::{DocumentError, sign};
+pub use evidence::{EvidenceRow, EvidenceStore};
+pub use follow::{Follower, FollowerParts};
+pub use limits::{DOCUMENT_BYTES_MAX, EVIDENCE_AT_ONCE_MAX, LIFE_DEFAULT, POLL_TIME_MAX};
+pub use link::{Link, LinkError};
+pub use membership::Membership;
+pub use outbox::Outbox;
+pub use planes::{DataPlaneRow, DataPlanes, Joining, PlaneState};
+pub use source::{ClosingSource, Standing};

@@ -1,0 +1,137 @@
+//! Whether a data plane may serve, and the source of snapshots that says so.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use domain::ports::PortFuture;
+use snapshot::{Change, Closed, Source, SourceError};
+use tokio::sync::watch;
+use world::{Clock, World};
+
+use crate::apply::Applied;
+
+/// Until when a data plane may serve with what it has.
+pub struct Standing {
+    clock: Arc<dyn Clock>,
+    until_us: AtomicU64,
+    is_revoked: AtomicBool,
+}
+
+impl Standing {
+    pub(crate) fn new(world: &World, applied: &Applied) -> Arc<Self> {
+        let standing = Self {
+            clock: Arc::clone(&world.clock),
+            until_us: AtomicU64::new(0),
+            is_revoked: AtomicBool::new(applied.is_revoked),
+        };
+        standing.confirm(applied);
+        Arc::new(standing)
+    }
+
+    /// Counts the life of what is applied from when it was asked for. A clock that was set back since then adds nothing to it.
+    pub(crate) fn confirm(&self, applied: &Applied) {
+        let (now_us, now_unix_ms) = (self.clock.monotonic_us(), self.clock.unix_ms());
+        let passed_ms = now_unix_ms.saturating_sub(applied.requested_unix_ms);
+        let left_ms = applied.version.map_or(0, |_| applied.life_ms.saturating_sub(passed_ms));
+        self.until_us.store(now_us.saturating_add(left_ms.saturating_mul(1_000)), Ordering::Release);
+        self.is_revoked.store(applied.is_revoked, Ordering::Release);
+    }
+
+    /// Why nothing may be served now.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        if self.is_revoked.load(Ordering::Acquire) {
+            return Some(Closed::Revoked);
+        }
+        let is_over = self.clock.monotonic_us() >= self.until_us.load(Ordering::Acquire);
+        is_over.then_some(Closed::Expired)
+    }
+
+    /// The milliseconds that are left of its configuration's life.
+    #[must_use]
+    pub fn left_ms(&self) -> u64 {
+        self.until_us.load(Ordering::Acquire).saturating_sub(self.clock.monotonic_us()) / 1_000
+    }
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standing").field("closed", &self.closed()).finish_non_exhaustive()
+    }
+}
+
+/// The store's configuration, which is closed when the data plane may not serve with it.
+pub struct ClosingSource {
+    inner: Arc<dyn Source>,
+    standing: Arc<Standing>,
+    /// As it was given last: the hot path reads it from the snapshot, and looks at no clock.
+    given: Mutex<Option<Closed>>,
+}
+
+impl ClosingSource {
+    #[must_use]
+    pub fn new(inner: Arc<dyn Source>, standing: Arc<Standing>) -> Arc<Self> {
+        Arc::new(Self { inner, standing, given: Mutex::default() })
+    }
+
+    /// The standing now, and whether it is another than the one given last.
+    fn turn(&self) -> (Option<Closed>, bool) {
+        let closed = self.standing.closed();
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *given != closed;
+        *given = closed;
+        (closed, is_news)
+    }
+}
+
+impl Source for ClosingSource {
+    fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
+        Box::pin(async move {
+            let (closed, _) = self.turn();
+            Ok(Change { closed, ..self.inner.load().await? })
+        })
+    }
+
+    fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
+        Box::pin(async move {
+            let (closed, is_news) = self.turn();
+            // A whole change is published also where the version is the same.
+            let change =
+                if is_news { self.inner.load().await? } else { self.inner.changes_since(version).await? };
+            Ok(Change { closed, ..change })
+        })
+    }
+
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_over_after_its_life_whatever_the_clock_says() {
+        let clock = Arc::new(world::ManualClock::at(1_000_000));
+        let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::system() };
+        let nothing = Standing::new(&world, &Applied::default());
+        assert_eq!(nothing.closed(), Some(Closed::Expired));
+        let requested_unix_ms = world.clock.unix_ms() - 400;
+        let applied = Applied { version: Some(1), requested_unix_ms, life_ms: 1_000, is_revoked: false };
+        let standing = Standing::new(&world, &applied);
+        assert_eq!((standing.closed(), standing.left_ms()), (None, 600));
+        clock.advance_us(599_000);
+        assert_eq!(standing.closed(), None);
+        clock.advance_us(1_000);
+        assert_eq!(standing.closed(), Some(Closed::Expired));
+        // The clock was set back by a day: the life is not longer for it.
+        let later = Applied { requested_unix_ms: requested_unix_ms + 86_400_000, ..applied };
+        standing.confirm(&later);
+        assert_eq!((standing.closed(), standing.left_ms()), (None, 1_000));
+        standing.confirm(&Applied { is_revoked: true, ..later });
+        assert_eq!(standing.closed(), Some(Closed::Revoked));
+    }
+}

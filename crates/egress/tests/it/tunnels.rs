@@ -1,0 +1,359 @@
+//! Requests through a tunnel that a node opened: a slow reader holds up nobody, cancellation arrives, and a hostile node
+//! harms only itself. The connection is a pipe.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::{NodeId, WorkspaceId};
+use egress::{
+    Client, Destination, EgressErrorKind, EgressSettings, InBody, Request, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH,
+    TargetKind, TunnelOwner, Tunnels, tunnel_url,
+};
+use http::{Method, Response, StatusCode};
+use http_body::{Body, Frame};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, timeout};
+
+const WITHIN: Duration = Duration::from_secs(20);
+const PIECE: usize = 8 * 1024;
+
+/// What the node's end has seen.
+#[derive(Default)]
+struct Seen {
+    pieces: Cell<usize>,
+    /// Endless bodies that were dropped.
+    dropped: Cell<usize>,
+    leaving: Cell<bool>,
+    stop: Rc<Notify>,
+    paths: RefCell<Vec<String>>,
+}
+
+enum Said {
+    Whole(Option<Bytes>),
+    Endless(Rc<Seen>),
+}
+
+impl Body for Said {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(match self.get_mut() {
+            Self::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Self::Endless(seen) => {
+                seen.pieces.set(seen.pieces.get() + 1);
+                Some(Ok(Frame::data(Bytes::from_static(&[b'a'; PIECE]))))
+            }
+        })
+    }
+}
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        if let Self::Endless(seen) = self {
+            seen.dropped.set(seen.dropped.get() + 1);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
+
+/// Serves our end of a tunnel, until `stop` has it finish what runs.
+async fn node(wire: DuplexStream, seen: Rc<Seen>) {
+    let stop = Rc::clone(&seen.stop);
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let seen = Rc::clone(&seen);
+        async move {
+            let path = request.uri().path().to_owned();
+            let mut answer = Response::new(Said::Whole(Some(Bytes::from_static(b"[]"))));
+            match path.as_str() {
+                TUNNEL_PING_PATH => *answer.status_mut() = StatusCode::NO_CONTENT,
+                TUNNEL_LEAVING_PATH => {
+                    seen.leaving.set(true);
+                    *answer.status_mut() = StatusCode::NO_CONTENT;
+                }
+                "/v1/endless" => *answer.body_mut() = Said::Endless(Rc::clone(&seen)),
+                "/v1/silent" => pending().await,
+                "/v1/huge" => {
+                    let huge = "a".repeat(20 * 1024);
+                    answer.headers_mut().insert("x-huge", huge.parse().unwrap());
+                }
+                _ => {}
+            }
+            seen.paths.borrow_mut().push(path);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut connection = std::pin::pin!(http2::Builder::new(Local).serve_connection(TokioIo::new(wire), service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.notified() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+struct Fixture {
+    tunnels: Arc<Tunnels>,
+    client: Client,
+    owner: TunnelOwner,
+    is_closing: Rc<Cell<bool>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let settings = EgressSettings::default();
+        let owner = TunnelOwner {
+            node: NodeId::new(1, [1; 10]),
+            workspace: WorkspaceId::new(1, [1; 10]),
+            credential: [7; 32],
+            version: "1".into(),
+            protocol: 1,
+            since_unix_ms: 1,
+        };
+        let tunnels = Arc::clone(&settings.tunnels);
+        Self { tunnels, client: Client::new(Arc::new(settings)).unwrap(), owner, is_closing: Rc::default() }
+    }
+
+    /// Carries a tunnel over our end of a pipe; the other is returned.
+    fn carry(&self, expires: Duration) -> DuplexStream {
+        let (ours, theirs) = duplex(64 * 1024);
+        let (tunnels, owner, is_closing) =
+            (Arc::clone(&self.tunnels), self.owner.clone(), Rc::clone(&self.is_closing));
+        spawn_local(async move {
+            tunnels.carry(ours, owner, Instant::now() + expires, move || is_closing.get(), || {}).await;
+        });
+        theirs
+    }
+
+    /// Opens a tunnel to a proper node.
+    async fn open(&self) -> Rc<Seen> {
+        let seen = Rc::<Seen>::default();
+        let opened = self.tunnels.owners().len() + 1;
+        spawn_local(node(self.carry(WITHIN), Rc::clone(&seen)));
+        until("the tunnel is open", || self.tunnels.owners().len() >= opened).await;
+        seen
+    }
+
+    async fn send(&self, path: &str, owner: WorkspaceId) -> Result<egress::Answer, egress::EgressError> {
+        let url = format!("{}/{path}", tunnel_url(self.owner.node));
+        let request = Request::new(Method::GET, url.parse().unwrap());
+        let destination = Destination { kind: TargetKind::Node, owner: Some(owner) };
+        timeout(WITHIN, self.client.send(&request, destination)).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Result<egress::Answer, egress::EgressError> {
+        self.send(path, self.owner.workspace).await
+    }
+
+    async fn is_gone(&self) {
+        until("the tunnel is gone", || self.tunnels.facts(self.owner.node).is_none()).await;
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(WITHIN, waiting).await.is_ok(), "{what}");
+}
+
+async fn piece(body: &mut InBody) -> Option<Result<Bytes, egress::EgressError>> {
+    let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+    let frame = timeout(WITHIN, frame).await.unwrap()?;
+    Some(frame.map(|frame| frame.into_data().unwrap()))
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn a_reader_that_reads_nothing_holds_up_nobody() {
+    run(async {
+        let fixture = Fixture::new();
+        let seen = fixture.open().await;
+        let mut slow = Vec::new();
+        for _ in 0..8 {
+            slow.push(fixture.get("endless").await.unwrap());
+        }
+        // Each has filled its window, and the node waits.
+        let mut before = usize::MAX;
+        while before != seen.pieces.get() {
+            before = seen.pieces.get();
+            for _ in 0..64 {
+                assert_eq!(fixture.get("models").await.unwrap().status, 200);
+            }
+        }
+        assert!(before * PIECE >= 8 * 200 * 1024, "{before} pieces");
+        assert_eq!(fixture.tunnels.facts(fixture.owner.node).unwrap().streams, 8);
+        // It goes on where it is read.
+        let mut first = slow.remove(0).body;
+        for _ in 0..100 {
+            assert!(!piece(&mut first).await.unwrap().unwrap().is_empty());
+        }
+        assert!(seen.pieces.get() > before);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_work_at_the_node() {
+    run(async {
+        let fixture = Fixture::new();
+        let seen = fixture.open().await;
+        let answer = fixture.get("endless").await.unwrap();
+        drop(answer);
+        until("the endless body is dropped", || seen.dropped.get() == 1).await;
+        // One that left before the head.
+        let url = format!("{}/silent", tunnel_url(fixture.owner.node));
+        let request = Request::new(Method::GET, url.parse().unwrap());
+        let destination = Destination { kind: TargetKind::Node, owner: Some(fixture.owner.workspace) };
+        assert!(timeout(Duration::from_millis(50), fixture.client.send(&request, destination)).await.is_err());
+        until("its place is free", || fixture.tunnels.facts(fixture.owner.node).unwrap().streams == 0).await;
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn a_tunnel_is_its_workspaces_alone_and_closed_at_once() {
+    run(async {
+        let fixture = Fixture::new();
+        let stranger = WorkspaceId::new(2, [2; 10]);
+        let none = fixture.get("models").await.unwrap_err();
+        assert_eq!((none.kind, none.request_sent), (EgressErrorKind::Connect, false));
+        fixture.open().await;
+        let refused = fixture.send("models", stranger).await.unwrap_err();
+        assert_eq!((refused.kind, refused.request_sent), (EgressErrorKind::Connect, false));
+        let url = format!("{}/models", tunnel_url(fixture.owner.node));
+        let request = Request::new(Method::GET, url.parse().unwrap());
+        let outside = fixture.client.send(&request, TargetKind::Provider).await;
+        assert_eq!(outside.unwrap_err().kind, EgressErrorKind::Guard);
+        let mut running = fixture.get("endless").await.unwrap().body;
+        fixture.tunnels.close_credential(fixture.owner.node, [8; 32]);
+        assert!(piece(&mut running).await.unwrap().is_ok());
+        fixture.tunnels.close(fixture.owner.node);
+        let cut = async { while let Some(Ok(_)) = piece(&mut running).await {} };
+        assert!(timeout(Duration::from_secs(1), cut).await.is_ok(), "what ran is cut");
+        fixture.is_gone().await;
+        assert!(fixture.get("models").await.is_err());
+    });
+}
+
+#[test]
+fn who_leaves_lets_what_runs_finish() {
+    run(async {
+        let fixture = Fixture::new();
+        let seen = fixture.open().await;
+        let mut running = fixture.get("endless").await.unwrap().body;
+        fixture.is_closing.set(true);
+        // The front end polls the tunnel when it is to close; here any byte does.
+        while !seen.leaving.get() {
+            assert!(piece(&mut running).await.unwrap().is_ok());
+        }
+        assert!(fixture.get("models").await.is_err(), "it takes nothing new");
+        for _ in 0..100 {
+            assert!(piece(&mut running).await.unwrap().is_ok());
+        }
+        drop(running);
+        fixture.is_gone().await;
+    });
+}
+
+#[test]
+fn a_node_that_leaves_finishes_what_runs() {
+    run(async {
+        let fixture = Fixture::new();
+        let seen = fixture.open().await;
+        let mut running = fixture.get("endless").await.unwrap().body;
+        seen.stop.notify_one();
+        while fixture.get("models").await.is_ok() {}
+        for _ in 0..200 {
+            assert!(piece(&mut running).await.unwrap().is_ok());
+        }
+        let next = fixture.open().await;
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        assert_eq!(next.paths.borrow().last().map(String::as_str), Some("/v1/models"));
+        // Revoking cuts what runs in the old one, too.
+        fixture.tunnels.close(fixture.owner.node);
+        while let Some(Ok(_)) = piece(&mut running).await {}
+        fixture.is_gone().await;
+    });
+}
+
+#[test]
+fn the_newest_of_several_is_used_and_an_expired_one_ends() {
+    run(async {
+        let fixture = Fixture::new();
+        let (old, new) = (fixture.open().await, fixture.open().await);
+        old.paths.borrow_mut().clear();
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        assert_eq!(new.paths.borrow().last().map(String::as_str), Some("/v1/models"));
+        assert!(!old.paths.borrow().iter().any(|path| path == "/v1/models"));
+        fixture.open().await;
+        assert_eq!(fixture.tunnels.owners().len(), 3);
+        let newest = Rc::<Seen>::default();
+        spawn_local(node(fixture.carry(WITHIN), Rc::clone(&newest)));
+        until("it was pinged", || !newest.paths.borrow().is_empty()).await;
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        until("the oldest is closed", || fixture.tunnels.owners().len() == 3).await;
+        fixture.tunnels.close(fixture.owner.node);
+        fixture.is_gone().await;
+        spawn_local(node(fixture.carry(Duration::from_millis(200)), Rc::default()));
+        until("it is open", || fixture.tunnels.facts(fixture.owner.node).is_some()).await;
+        fixture.is_gone().await;
+    });
+}
+
+#[test]
+fn a_hostile_node_harms_only_its_tunnel() {
+    run(async {
+        let fixture = Fixture::new();
+        let greetings: [&[u8]; 4] = [
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            // Settings of a length that they can't have.
+            &[0, 0, 5, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5],
+            // A frame of sixteen megabytes.
+            &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1],
+            // A promised stream.
+            &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 5, 4, 0, 0, 0, 1, 0, 0, 0, 2],
+        ];
+        for greeting in greetings {
+            let mut wire = fixture.carry(WITHIN);
+            wire.write_all(greeting).await.unwrap();
+            let mut heard = Vec::new();
+            assert!(timeout(WITHIN, wire.read_to_end(&mut heard)).await.is_ok(), "{greeting:?}");
+            assert!(fixture.tunnels.facts(fixture.owner.node).is_none(), "{greeting:?}");
+        }
+        // It says nothing at all: the first ping ends it.
+        let silent = fixture.carry(WITHIN);
+        let mut heard = Vec::new();
+        assert!(timeout(WITHIN, { silent }.read_to_end(&mut heard)).await.is_ok());
+        fixture.open().await;
+        assert!(fixture.get("huge").await.is_err(), "headers beyond the limit");
+        assert_eq!(fixture.get("models").await.unwrap().status, 200, "the others are not harmed");
+    });
+}

@@ -1,0 +1,75 @@
+//! A node's end of a tunnel: it opened the connection, and the gateway's requests come over it.
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use egress::{Socket, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH};
+use http::{Method, Response, StatusCode};
+use hyper_util::server::graceful::GracefulConnection;
+use node::{Exit, Service, TunnelSignals};
+
+use crate::http1::Arrived;
+use crate::http2::{self, Pings};
+use crate::limits::{TUNNEL_PING_EVERY, TUNNEL_PING_WAIT};
+use crate::reply::Reply;
+use crate::{Times, answer_node};
+
+/// Whom requests of a tunnel come from: not from this machine, so they need the node's key as at its listener.
+const GATEWAY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Answers what comes through a tunnel, as the listener of the node does, until the gateway or `signals` end it. Use it
+/// inside a `LocalSet`.
+pub async fn serve_tunnel(
+    (service, exit): (Arc<Service>, Exit),
+    times: Times,
+    socket: Socket,
+    signals: TunnelSignals,
+) {
+    let TunnelSignals { leaving, mut wind_down } = signals;
+    let handler = Rc::new(move |arrived: Arrived, peer| {
+        let (service, exit, leaving) = (Arc::clone(&service), exit.clone(), Rc::clone(&leaving));
+        async move {
+            match own_path(&arrived) {
+                Some(path) => {
+                    if path == TUNNEL_LEAVING_PATH {
+                        leaving.notify_one();
+                    }
+                    let mut answer = Response::new(Reply::whole(bytes::Bytes::new()));
+                    *answer.status_mut() = StatusCode::NO_CONTENT;
+                    answer
+                }
+                None => answer_node(service, exit, times, arrived, peer).await,
+            }
+        }
+    });
+    let pings = Pings { every: TUNNEL_PING_EVERY, wait: TUNNEL_PING_WAIT };
+    let mut connection = Box::pin(http2::connection(socket, Vec::new(), GATEWAY, (times, pings), handler));
+    let is_winding_down = Cell::new(false);
+    loop {
+        tokio::select! {
+            // How it ended is the gateway's to say.
+            _ = poll(connection.as_mut()) => return,
+            _ = wind_down.wait_for(|wanted| *wanted), if !is_winding_down.get() => {
+                is_winding_down.set(true);
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// What the gateway sends for the tunnel itself.
+fn own_path(arrived: &Arrived) -> Option<&'static str> {
+    let Arrived::Request(request) = arrived else { return None };
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, TUNNEL_PING_PATH) => Some(TUNNEL_PING_PATH),
+        (&Method::POST, TUNNEL_LEAVING_PATH) => Some(TUNNEL_LEAVING_PATH),
+        _ => None,
+    }
+}
+
+async fn poll<C: GracefulConnection>(connection: Pin<&mut C>) {
+    let _ = connection.await;
+}

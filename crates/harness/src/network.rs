@@ -1,0 +1,120 @@
+//! Machines of a test: network namespaces that a bridge joins, and whose cables can be pulled. Needs root and `ip`.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::process::Launch;
+
+/// Networks of this process.
+static NETWORKS: AtomicU8 = AtomicU8::new(0);
+
+/// A bridge, and the machines on it. Dropping it removes all of them.
+pub struct Network {
+    name: String,
+    subnet: [u8; 3],
+    machines: Vec<String>,
+}
+
+/// A machine: a network namespace with one cable.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    namespace: String,
+    /// The cable's end at the bridge.
+    cable: String,
+    pub address: Ipv4Addr,
+}
+
+impl Network {
+    /// # Errors
+    /// This kernel or this user can't make a bridge: says what `ip` said.
+    pub fn new() -> io::Result<Self> {
+        let (pid, number) = (std::process::id(), NETWORKS.fetch_add(1, Ordering::Relaxed));
+        let name = format!("tg{pid}n{number}");
+        let [.., low] = pid.to_be_bytes();
+        let high = u8::try_from(pid >> 8 & 0x3f).unwrap_or_default();
+        let subnet = [10, 128 | high, low.wrapping_add(number)];
+        let network = Self { name, subnet, machines: Vec::new() };
+        let own = format!("{}/24", network.host(254));
+        ip(&["link", "add", &network.name, "type", "bridge", "forward_delay", "0"])?;
+        ip(&["addr", "add", &own, "dev", &network.name])?;
+        ip(&["link", "set", &network.name, "up"])?;
+        Ok(network)
+    }
+
+    fn host(&self, number: u8) -> Ipv4Addr {
+        let [a, b, c] = self.subnet;
+        Ipv4Addr::new(a, b, c, number)
+    }
+
+    /// The test's own address on the bridge.
+    #[must_use]
+    pub fn own_address(&self) -> Ipv4Addr {
+        self.host(254)
+    }
+
+    /// Adds a machine with a cable to the bridge.
+    ///
+    /// # Errors
+    /// Says what `ip` said.
+    pub fn machine(&mut self) -> io::Result<Machine> {
+        let number = u8::try_from(self.machines.len() + 1).unwrap_or(u8::MAX);
+        let (namespace, cable) = (format!("{}m{number}", self.name), format!("{}c{number}", self.name));
+        let machine = Machine { namespace, cable, address: self.host(number) };
+        ip(&["netns", "add", &machine.namespace])?;
+        self.machines.push(machine.namespace.clone());
+        let (cable, address) = (&machine.cable, format!("{}/24", machine.address));
+        ip(&["link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", &machine.namespace])?;
+        ip(&["link", "set", cable, "master", &self.name, "up"])?;
+        machine.ip(&["addr", "add", &address, "dev", "eth0"])?;
+        machine.ip(&["link", "set", "eth0", "up"])?;
+        machine.ip(&["link", "set", "lo", "up"])?;
+        Ok(machine)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Nothing can be done about what stays; a namespace takes its end of the cable along.
+        for machine in &self.machines {
+            let _ = ip(&["netns", "del", machine]);
+        }
+        let _ = ip(&["link", "del", &self.name]);
+    }
+}
+
+impl Machine {
+    /// Starts a program on this machine.
+    #[must_use]
+    pub fn launch(&self, program: &Path) -> Launch {
+        Launch::new("ip").args(["netns", "exec", &self.namespace]).arg(program.display().to_string())
+    }
+
+    /// # Errors
+    /// Says what `ip` said.
+    pub fn pull_cable(&self) -> io::Result<()> {
+        ip(&["link", "set", &self.cable, "down"])
+    }
+
+    /// # Errors
+    /// Says what `ip` said.
+    pub fn plug_cable(&self) -> io::Result<()> {
+        ip(&["link", "set", &self.cable, "up"])
+    }
+
+    fn ip(&self, arguments: &[&str]) -> io::Result<()> {
+        ip(&[&["-n", self.namespace.as_str()], arguments].concat())
+    }
+}
+
+fn ip(arguments: &[&str]) -> io::Result<()> {
+    let done = Command::new("ip").args(arguments).output();
+    let done = done.map_err(|error| io::Error::new(error.kind(), format!("`ip` can't be run: {error}")))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(io::Error::other(format!("`ip {}` says: {}", arguments.join(" "), said.trim())))
+}

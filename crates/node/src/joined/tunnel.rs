@@ -1,0 +1,252 @@
+//! Keeps a tunnel to the control plane open, for nodes that it can't reach: the node dials, and then the gateway's
+//! requests come over that connection.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egress::{
+    EgressSettings, Socket, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER,
+    read_line,
+};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use world::World;
+
+use super::control::{CallError, ControlPlane};
+use super::{Membership, Policy};
+use crate::identity::NodeKey;
+use crate::limits::{TUNNEL_RETRY_BASE, TUNNEL_RETRY_MAX, TUNNELS_RETIRING_MAX};
+
+const TUNNEL: &str = "/v2/byoc/nodes/tunnel";
+
+/// Opens tunnels, and has what comes through them served.
+pub struct TunnelDialer {
+    control: ControlPlane,
+    key: Arc<NodeKey>,
+    policy: Arc<Policy>,
+    world: World,
+}
+
+/// What passes between a tunnel that is served and the one who opened it.
+#[derive(Clone)]
+pub struct TunnelSignals {
+    /// The gateway leaves: another tunnel is wanted.
+    pub leaving: Rc<Notify>,
+    /// True once no new requests are wanted; those that run may finish.
+    pub wind_down: watch::Receiver<bool>,
+}
+
+/// Ends with the number of its tunnel.
+type Served = Pin<Box<dyn Future<Output = u64>>>;
+
+/// The tunnels of one run.
+struct Tunnels {
+    served: FuturesUnordered<Served>,
+    /// The one that requests come through.
+    current: Option<(u64, watch::Sender<bool>)>,
+    /// Those that end once another has taken over.
+    retiring: Vec<watch::Sender<bool>>,
+    leaving: Rc<Notify>,
+    last: u64,
+}
+
+#[derive(Deserialize)]
+struct Challenge {
+    protocol: u32,
+    nonce: String,
+}
+
+#[derive(Serialize)]
+struct Hello<'a> {
+    object: &'static str,
+    certificate: Map<String, Value>,
+    signature: String,
+    version: &'a str,
+    features: [&'static str; 1],
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    object: String,
+    #[serde(default)]
+    detail: String,
+    #[serde(default)]
+    fix: String,
+}
+
+/// When to dial next.
+struct Backoff {
+    failures: u32,
+    dial_at: Instant,
+}
+
+impl Backoff {
+    fn failed(&mut self, below: impl FnOnce(u64) -> u64) {
+        let ceiling = (TUNNEL_RETRY_BASE * 2_u32.pow(self.failures.min(10))).min(TUNNEL_RETRY_MAX);
+        self.failures += 1;
+        let ceiling_us = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX);
+        let wait_us = ceiling_us / 4 + below(ceiling_us * 3 / 4);
+        self.dial_at = Instant::now() + Duration::from_micros(wait_us);
+    }
+}
+
+impl TunnelDialer {
+    /// # Errors
+    /// The TLS root certificates can't be read.
+    pub fn new(
+        membership: Membership,
+        key: Arc<NodeKey>,
+        policy: Arc<Policy>,
+        world: World,
+        settings: EgressSettings,
+    ) -> std::io::Result<Self> {
+        Ok(Self { control: ControlPlane::new(membership, settings)?, key, policy, world })
+    }
+
+    /// Runs until `stop` is true and what came before is answered, or the credential is no longer valid. Use it inside
+    /// a `LocalSet`.
+    pub async fn run<F, S>(self, serve: S, mut stop: watch::Receiver<bool>)
+    where
+        F: Future<Output = ()> + 'static,
+        S: Fn(Socket, TunnelSignals) -> F,
+    {
+        let leaving = Rc::new(Notify::new());
+        let (served, retiring) = (FuturesUnordered::new(), Vec::new());
+        let mut tunnels = Tunnels { served, current: None, retiring, leaving, last: 0 };
+        let mut backoff = Backoff { failures: 0, dial_at: Instant::now() };
+        let mut issued = self.policy.issued();
+        loop {
+            let leaving = Rc::clone(&tunnels.leaving);
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(number) = tunnels.served.next() => if tunnels.lost(number) {
+                    backoff.failed(|bound| self.world.random.below(bound));
+                },
+                () = leaving.notified() => tunnels.retire(),
+                // The gateway closes a tunnel when the certificate that it was opened with expires.
+                Ok(()) = issued.changed() => tunnels.retire(),
+                dialed = self.dial(backoff.dial_at), if tunnels.current.is_none() => match dialed {
+                    Ok(socket) => {
+                        backoff.failures = 0;
+                        tunnels.open(socket, &serve);
+                    }
+                    Err(CallError::Over(why)) => {
+                        tracing::warn!(%why, "no tunnel is opened any more");
+                        break;
+                    }
+                    Err(error) => {
+                        if backoff.failures == 0 {
+                            let why = match error {
+                                CallError::Away(why) => why,
+                                _ => "it is older than this node, and takes no tunnels".to_owned(),
+                            };
+                            tracing::warn!(control = %self.control.membership.control, %why, "no tunnel could be opened; it is tried again");
+                        }
+                        backoff.failed(|bound| self.world.random.below(bound));
+                    }
+                },
+            }
+        }
+        tunnels.end().await;
+    }
+
+    /// Opens a tunnel, once it is time and there is a certificate.
+    async fn dial(&self, at: Instant) -> Result<Socket, CallError> {
+        sleep_until(at).await;
+        // The sender lives as long as the policy.
+        drop(self.policy.issued().wait_for(|issued| *issued > 0).await);
+        let versions = TUNNEL_VERSIONS.map(|version| version.to_string()).join(", ");
+        let value = HeaderValue::try_from(versions).map_err(|error| CallError::Away(error.to_string()))?;
+        let header = (HeaderName::from_static(TUNNEL_VERSIONS_HEADER), value);
+        let mut socket = self.control.upgrade(TUNNEL, header, TUNNEL_PROTOCOL).await?;
+        match timeout(TUNNEL_HELLO_TIME_MAX, self.shake_hands(&mut socket)).await {
+            Ok(Ok(())) => Ok(socket),
+            Ok(Err(why)) => Err(CallError::Away(why)),
+            Err(_) => Err(CallError::Away("it was silent during the handshake".to_owned())),
+        }
+    }
+
+    async fn shake_hands(&self, socket: &mut Socket) -> Result<(), String> {
+        let (line, rest) = read_line(socket).await.map_err(|error| error.to_string())?;
+        socket.give_back(&rest);
+        let Challenge { protocol, nonce } =
+            serde_json::from_slice(&line).map_err(|error| format!("its challenge can't be read: {error}"))?;
+        if !TUNNEL_VERSIONS.contains(&protocol) {
+            return Err(format!(
+                "it speaks version {protocol} of the tunnel, and this node {TUNNEL_VERSIONS:?}"
+            ));
+        }
+        let certificate = self.policy.certificate().ok_or("this node has no certificate yet")?;
+        let text = egress::tunnel_text(&nonce, &self.control.membership.node_id);
+        let hello = Hello {
+            object: "tunnel_hello",
+            certificate,
+            signature: self.key.sign(text.as_bytes()).to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            features: ["leaving"],
+        };
+        let mut line = serde_json::to_vec(&hello).map_err(|error| error.to_string())?;
+        line.push(b'\n');
+        socket.write_all(&line).await.map_err(|error| error.to_string())?;
+        socket.flush().await.map_err(|error| error.to_string())?;
+        let (line, rest) = read_line(socket).await.map_err(|error| error.to_string())?;
+        socket.give_back(&rest);
+        let Verdict { object, detail, fix } =
+            serde_json::from_slice(&line).map_err(|error| format!("its answer can't be read: {error}"))?;
+        if object == "tunnel_open" { Ok(()) } else { Err(format!("{detail} {fix}")) }
+    }
+}
+
+impl Tunnels {
+    /// Has a new tunnel served; those that it takes over from take no more requests.
+    fn open<F: Future<Output = ()> + 'static>(
+        &mut self,
+        socket: Socket,
+        serve: &impl Fn(Socket, TunnelSignals) -> F,
+    ) {
+        self.last += 1;
+        let (number, (winding_down, wind_down)) = (self.last, watch::channel(false));
+        let signals = TunnelSignals { leaving: Rc::clone(&self.leaving), wind_down };
+        let serving = serve(socket, signals);
+        self.served.push(Box::pin(async move {
+            serving.await;
+            number
+        }));
+        self.current = Some((number, winding_down));
+        for old in self.retiring.drain(..) {
+            old.send_replace(true);
+        }
+    }
+
+    /// Wants another tunnel; until it is open, requests may still come through this one.
+    fn retire(&mut self) {
+        if let Some((_, old)) = self.current.take() {
+            self.retiring.push(old);
+        }
+        if self.retiring.len() > TUNNELS_RETIRING_MAX {
+            self.retiring.remove(0).send_replace(true);
+        }
+    }
+
+    /// A tunnel ended; whether it was the one in use.
+    fn lost(&mut self, number: u64) -> bool {
+        self.current.take_if(|(current, _)| *current == number).is_some()
+    }
+
+    /// Takes no more requests, and waits for those that run.
+    async fn end(mut self) {
+        self.retire();
+        for old in self.retiring.drain(..) {
+            old.send_replace(true);
+        }
+        while self.served.next().await.is_some() {}
+    }
+}

@@ -1,0 +1,82 @@
+//! When a request leaves: before anything is computed here, or after the runtime refused it or failed.
+
+use domain::Fault;
+use http::Response;
+
+use crate::body::NodeBody;
+use crate::books::RequestOutcome;
+use crate::hybrid::{Departure, LeftBecause, Staying, because_of};
+use crate::mode::Mode;
+use crate::service::Service;
+use crate::target::{Received, Target, missing_here, not_taken};
+
+pub(crate) type Answered = Result<Response<NodeBody>, Box<Fault>>;
+
+/// The first decision about a request.
+pub(crate) enum First {
+    Left(Answered),
+    Stays(Box<Staying>),
+}
+
+impl Service {
+    /// Sends the request away if only a backend can answer it, or if this node would be late.
+    pub(crate) async fn leave_first(
+        &self,
+        received: Received<'_>,
+        target: &Target,
+        departure: Option<&Departure<'_>>,
+    ) -> First {
+        let (is_cloud, must_leave) = (target.mode == Mode::Cloud, target.must_leave());
+        let Some(departure) = departure else {
+            return if is_cloud { First::Left(Err(not_taken(target))) } else { First::Stays(Box::default()) };
+        };
+        let because = match must_leave {
+            true if is_cloud => None,
+            true => Some(LeftBecause::ModelMissing),
+            false => self.delay(received.call, departure),
+        };
+        if because.is_none() && !is_cloud {
+            return First::Stays(Box::default());
+        }
+        let entry = self.begin(received.call.operation(), target, received.ids);
+        match departure.send(because, entry).await {
+            Ok(answer) => First::Left(Ok(answer)),
+            Err(returned) if must_leave => {
+                let here = because.map(|_| missing_here(target));
+                First::Left(Err(returned.fault(here.as_ref())))
+            }
+            // It is late or has to wait, but it is served.
+            Err(returned) => First::Stays(Box::new(returned.stay())),
+        }
+    }
+
+    /// The runtime refused the request, or failed before the first byte. It leaves if that is a reason, and if no
+    /// backend was tried before.
+    pub(crate) async fn leave_after(
+        &self,
+        received: Received<'_>,
+        target: &Target,
+        departure: Option<&Departure<'_>>,
+        staying: Staying,
+        fault: Box<Fault>,
+    ) -> Answered {
+        let Staying { entry, nobody, usage } = staying;
+        match (departure, because_of(&fault), nobody) {
+            (Some(departure), Some(because), None) => {
+                let entry =
+                    entry.unwrap_or_else(|| self.begin(received.call.operation(), target, received.ids));
+                let left = departure.send(Some(because), entry).await;
+                left.map_err(|returned| returned.fault(Some(&fault)))
+            }
+            (_, _, nobody) => {
+                if let Some(entry) = entry {
+                    entry.end(RequestOutcome::Failed, &usage);
+                }
+                Err(match nobody {
+                    Some(nobody) if because_of(&fault).is_some() => nobody.fault(Some(&fault)),
+                    _ => fault,
+                })
+            }
+        }
+    }
+}

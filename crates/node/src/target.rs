@@ -1,0 +1,187 @@
+//! What a request asks for, resolved: the mode, the model and its adapter, and whether this node has the model.
+
+use decode::Call;
+use domain::runtime::{GenerateRequest, RuntimeModel, RuntimeParameters};
+use domain::{Fault, FaultClass, Operation};
+use egress::Client;
+use http::HeaderMap;
+
+use crate::books::RequestGuard;
+use crate::hybrid::{Departure, Forwarded, LeftBecause};
+use crate::journal::StartedRequest;
+use crate::mode::{self, Mode, Selected};
+use crate::request_ids::RequestIds;
+use crate::service::Service;
+
+/// A request, and what it is forwarded with.
+#[derive(Clone, Copy)]
+pub(crate) struct Received<'a> {
+    pub call: &'a Call,
+    pub headers: &'a HeaderMap,
+    pub path: &'a str,
+    pub ids: RequestIds,
+    /// What requests to backends are sent with; `None` if nothing may leave.
+    pub client: Option<&'a Client>,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub mode: Mode,
+    pub model: String,
+    pub adapter: Option<String>,
+    /// The adapter changes within the answer, which only this node can do.
+    pub has_timeline: bool,
+    /// This node has the model for this operation.
+    pub is_here: bool,
+    /// A real model serves it here, so that its usage is measured.
+    pub is_measured: bool,
+}
+
+impl Target {
+    /// The answer of this node.
+    pub(crate) fn selected_here(&self) -> Selected<'_> {
+        Selected { mode: self.mode, backend: None, adapter: self.adapter.as_deref(), because: None }
+    }
+
+    /// Only a backend can answer.
+    pub(crate) fn must_leave(&self) -> bool {
+        self.mode == Mode::Cloud || (self.mode == Mode::Hybrid && !self.is_here)
+    }
+
+    /// # Errors
+    /// The request names the mode in which a backend answers, and this operation is of this node alone.
+    pub(crate) fn only_here(&self) -> Result<(), Box<Fault>> {
+        if self.mode != Mode::Cloud {
+            return Ok(());
+        }
+        let message = "Tokens are counted and documents are ranked by the node itself.";
+        let fault = Fault::new(FaultClass::Forbidden, "local_only", message).param("model");
+        Err(Box::new(fault.fix("Request the model without cloud/, and leave the header out.")))
+    }
+}
+
+impl Service {
+    /// Resolves the execution mode, the model and the adapter of a request.
+    pub(crate) fn resolve(
+        &self,
+        received: Received<'_>,
+        parameters: &RuntimeParameters,
+    ) -> Result<Target, Box<Fault>> {
+        let Received { call, headers, .. } = received;
+        self.hops.check(headers)?;
+        let (model, adapter) = (call.request().model.clone(), parameters.adapter.clone());
+        let parameters_here = RuntimeParameters { adapter, ..RuntimeParameters::default() };
+        let mut request =
+            GenerateRequest { model, parameters: parameters_here, ..GenerateRequest::default() };
+        let named = mode::settle(headers, &mut request)?;
+        let default_mode = self.settings.topology.hybrid().map_or(Mode::Local, |hybrid| hybrid.default_mode);
+        let mode = mode::resolve(named, default_mode, self.why_local(received))?;
+        if let Some(policy) = self.policy() {
+            policy.check_model(&request.model)?;
+        }
+        let models = self.runtime.models();
+        mode::take_adapter(&models, &mut request);
+        let adapter = request.parameters.adapter.take();
+        let adapter = self.sessions.settle(headers, adapter, mode::names_none(headers))?;
+        let known = models.iter().find(|known| known.id == request.model);
+        Ok(Target {
+            mode,
+            adapter,
+            has_timeline: !parameters.adapter_switches.is_empty(),
+            is_here: known.is_some_and(|known| serves(known, call.operation())),
+            is_measured: known.is_some_and(|known| known.is_model),
+            model: request.model,
+        })
+    }
+
+    /// Why a request may not leave; `None` if it may.
+    fn why_local(&self, received: Received<'_>) -> Option<&'static str> {
+        let topology = &self.settings.topology;
+        if topology.is_strict {
+            return Some("This node is strictly local: nothing leaves this machine.");
+        }
+        if topology.hybrid().is_none() || received.client.is_none() {
+            return Some("This node has no backends, so that nothing leaves this machine.");
+        }
+        let came_through_gateway = received.ids.request.is_some();
+        came_through_gateway.then_some(
+            "This request came through a gateway, which decides what leaves: the node serves it here.",
+        )
+    }
+
+    /// Records the start of an answer.
+    pub(crate) fn begin(&self, operation: Operation, target: &Target, ids: RequestIds) -> RequestGuard {
+        let started = StartedRequest {
+            id: ids.trace.to_string(),
+            request: ids.request.map(|request| request.to_string()),
+            unix_ms: self.settings.world.clock.unix_ms(),
+            model: target.model.clone(),
+            adapter: target.adapter.clone(),
+            operation: operation.as_str().to_owned(),
+            left_to: None,
+        };
+        self.books.begin(started, target.is_measured)
+    }
+
+    /// How a request leaves, if it may.
+    pub(crate) fn departure<'a>(
+        &'a self,
+        received: Received<'a>,
+        target: &'a Target,
+    ) -> Option<Departure<'a>> {
+        let Received { call, headers, path, ids, client } = received;
+        let forwarded = Forwarded {
+            call,
+            headers,
+            path: path.strip_prefix("/v1")?,
+            adapter: target.adapter.as_deref(),
+            hops: self.hops.next(headers)?,
+        };
+        let (hybrid, model, mode) = (self.settings.topology.hybrid()?, target.model.as_str(), target.mode);
+        let departure = Departure { client: client?, hybrid, forwarded, model, mode, trace: ids.trace };
+        (departure.is_possible() && !target.has_timeline && mode != Mode::Local).then_some(departure)
+    }
+
+    /// Whether a request would wait too long here, or be late. It is an estimate from the load and the measured rate.
+    pub(crate) fn delay(&self, call: &Call, departure: &Departure<'_>) -> Option<LeftBecause> {
+        let rates = self.books.rates();
+        let wait_us = rates.wait_us(self.runtime.load());
+        if wait_us.is_some_and(|wait_us| u128::from(wait_us) > departure.hybrid.queue_wait.as_micros()) {
+            return Some(LeftBecause::QueueWait);
+        }
+        let deadline_ms = call.hints()?.qos.deadline_ms?;
+        let answer_us = rates.answer_us(call.request().max_output_tokens)?;
+        let now_us = self.settings.world.clock.monotonic_us();
+        let passed_us = now_us.saturating_sub(call.received_us());
+        let needed_us = passed_us.saturating_add(wait_us?).saturating_add(answer_us);
+        (needed_us > deadline_ms.saturating_mul(1_000)).then_some(LeftBecause::Deadline)
+    }
+}
+
+fn serves(model: &RuntimeModel, operation: Operation) -> bool {
+    match operation {
+        Operation::Embed => model.operations.vectors,
+        Operation::Rerank => model.operations.ranks,
+        _ => model.operations.answers,
+    }
+}
+
+/// The fault of a request that only a backend may answer, and that none takes.
+pub(crate) fn not_taken(target: &Target) -> Box<Fault> {
+    if target.adapter.is_some() || target.has_timeline {
+        let message = "The request names an adapter, which no backend of this node has.";
+        let fault = Fault::new(FaultClass::Unsupported, "adapter_is_local", message);
+        return Box::new(fault.fix("Leave the adapter out, or send the request without mode cloud."));
+    }
+    let name: String = target.model.chars().take(128).collect();
+    let message = format!("No backend of this node takes the model \"{name}\".");
+    let fault = Fault::new(FaultClass::NotFound, "model_not_found", message).param("model");
+    Box::new(fault.fix("Name a model of a backend, or add it to one in the node's configuration."))
+}
+
+/// The fault of a model that this node does not have.
+pub(crate) fn missing_here(target: &Target) -> Fault {
+    let name: String = target.model.chars().take(128).collect();
+    Fault::new(FaultClass::NotFound, "model_not_found", format!("It has no model \"{name}\" for this."))
+}

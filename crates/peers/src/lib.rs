@@ -1,0 +1,33 @@
+//! A mesh of nodes over QUIC: who may connect, requests and chunks of files between peers, and what each peer is trusted with.
+
+mod bandwidth;
+mod choose;
+mod ejected;
+mod fetch;
+mod files;
+mod forward;
+mod frames;
+mod library;
+mod limits;
+mod manifest;
+mod members;
+mod mesh;
+mod partial;
+mod prefixes;
+mod serving;
+mod signed;
+mod transport;
+mod usage;
+
+pub use bandwidth::Bandwidth;
+pub use choose::{PeerState, Wanted};
+pub use ejected::Ejection;
+pub use fetch::{FetchEvent, FetchOrder, Fetched, Fetcher};
+pub use forward::Routed;
+pub use library::{Library, SharedFolder};
+pub use limits::{CHUNK_BYTES, MEMBERS_MAX};
+pub use manifest::{ChunkManifest, ChunkPlace, ChunkedFile};
+pub use members::{Member, MemberSource, Roster, read_members};
+pub use mesh::{Mesh, MeshSettings, PeerBody, PeerFuture, PeerService, PeerView};
+pub use prefixes::{PrefixSketch, PromptBlocks};
+pub use signed::{LIST_OBJECT, ListError};

@@ -1,0 +1,167 @@
+//! What inference servers report of their load, in the text format of Prometheus, each by the names that its own
+//! documentation gives:
+//!
+//! | server | running | waiting | KV cache in use, of 1 | source |
+//! |---|---|---|---|---|
+//! | vLLM | `vllm:num_requests_running` | `vllm:num_requests_waiting` | `vllm:kv_cache_usage_perc`, `vllm:gpu_cache_usage_perc` before | `vllm/v1/metrics/loggers.py` |
+//! | SGLang | `sglang:num_running_reqs` | `sglang:num_queue_reqs` | `sglang:token_usage` | docs.sglang.io, production metrics |
+//! | llama.cpp's server | `llamacpp:requests_processing` | `llamacpp:requests_deferred` | `llamacpp:kv_cache_usage_ratio`, absent from newer builds | `tools/server/README.md` |
+//! | TGI | `tgi_batch_current_size` | `tgi_queue_size` | | huggingface.co, TGI reference, metrics |
+//! | Triton | | `nv_inference_pending_request_count` | | docs.nvidia.com, Triton user guide, metrics |
+//!
+//! Ollama has no such page: its `/api/ps` lists the models in memory, and no queue.
+
+use crate::limits::{LINE_BYTES_MAX, METRICS_BYTES_MAX};
+
+/// What a server said of its load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerLoad {
+    pub running: u32,
+    pub waiting: u32,
+    /// How much of its KV cache is in use, in thousandths; `None` where it doesn't say.
+    pub kv_permille: Option<u16>,
+}
+
+struct Names {
+    running: Option<&'static str>,
+    waiting: &'static str,
+    kv: &'static [&'static str],
+}
+
+const SERVERS: [Names; 5] = [
+    Names {
+        running: Some("vllm:num_requests_running"),
+        waiting: "vllm:num_requests_waiting",
+        kv: &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
+    },
+    Names {
+        running: Some("sglang:num_running_reqs"),
+        waiting: "sglang:num_queue_reqs",
+        kv: &["sglang:token_usage"],
+    },
+    Names {
+        running: Some("llamacpp:requests_processing"),
+        waiting: "llamacpp:requests_deferred",
+        kv: &["llamacpp:kv_cache_usage_ratio"],
+    },
+    Names { running: Some("tgi_batch_current_size"), waiting: "tgi_queue_size", kv: &[] },
+    Names { running: None, waiting: "nv_inference_pending_request_count", kv: &[] },
+];
+
+/// Reads the load from a page of metrics. Requests of several models or engines behind one address are added up, and of their
+/// KV caches the fullest counts. `None` where the page is of none of these servers, or too long.
+#[must_use]
+pub fn read(page: &[u8]) -> Option<ServerLoad> {
+    if page.len() > METRICS_BYTES_MAX {
+        return None;
+    }
+    let page = str::from_utf8(page).ok()?;
+    SERVERS.iter().find_map(|names| read_of(page, names))
+}
+
+fn read_of(page: &str, names: &Names) -> Option<ServerLoad> {
+    let waiting = values(page, names.waiting).reduce(|one, other| one + other)?;
+    let running = names.running.and_then(|name| values(page, name).reduce(|one, other| one + other));
+    if names.running.is_some() && running.is_none() {
+        return None;
+    }
+    let kv = names.kv.iter().find_map(|name| values(page, name).reduce(f64::max));
+    Some(ServerLoad {
+        running: count(running.unwrap_or(0.0)),
+        waiting: count(waiting),
+        kv_permille: kv.map(|used| u16::try_from(count(used * 1_000.0)).unwrap_or(u16::MAX).min(1_000)),
+    })
+}
+
+/// The values of a metric's samples, whatever their labels.
+fn values<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = f64> + 'a {
+    let lines = page.lines().filter(|line| line.len() <= LINE_BYTES_MAX);
+    lines.filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = match rest.strip_prefix('{') {
+            Some(labels) => labels.rsplit_once('}')?.1,
+            None => rest.starts_with([' ', '\t']).then_some(rest)?,
+        };
+        // A time may follow the value.
+        rest.split_ascii_whitespace().next()?.parse().ok().filter(|value: &f64| value.is_finite())
+    })
+}
+
+fn count(value: f64) -> u32 {
+    let bounded = value.round().clamp(0.0, f64::from(u32::MAX));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between the bounds")]
+    let counted = bounded as u32;
+    counted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(page: &str, expected: Option<(u32, u32, Option<u16>)>) {
+        let found = read(page.as_bytes()).map(|load| (load.running, load.waiting, load.kv_permille));
+        assert_eq!(found, expected, "{page}");
+    }
+
+    #[test]
+    fn each_server_is_read_by_its_own_names() {
+        let vllm = "# HELP vllm:num_requests_running Number of requests in model execution batches.\n\
+            # TYPE vllm:num_requests_running gauge\n\
+            vllm:num_requests_running{engine=\"0\",model_name=\"publisher/model\"} 12.0\n\
+            vllm:num_requests_waiting{engine=\"0\",model_name=\"publisher/model\"} 8.0\n\
+            vllm:num_requests_waiting_by_reason{reason=\"capacity\"} 8.0\n";
+        check(&format!("{vllm}vllm:kv_cache_usage_perc{{engine=\"0\"}} 0.94\n"), Some((12, 8, Some(940))));
+        check(&format!("{vllm}vllm:gpu_cache_usage_perc{{engine=\"0\"}} 0.5\n"), Some((12, 8, Some(500))));
+        check(vllm, Some((12, 8, None)));
+        check(
+            "sglang:token_usage{model_name=\"m\"} 0.28\nsglang:num_running_reqs{model_name=\"m\"} 3.0\n\
+             sglang:num_queue_reqs{model_name=\"m\"} 2.0 1700000000000\n",
+            Some((3, 2, Some(280))),
+        );
+        check("llamacpp:requests_processing 4\nllamacpp:requests_deferred 46\n", Some((4, 46, None)));
+        check(
+            "llamacpp:requests_processing 1\nllamacpp:requests_deferred 0\nllamacpp:kv_cache_usage_ratio 0.5",
+            Some((1, 0, Some(500))),
+        );
+        check("tgi_batch_current_size 4\ntgi_queue_size 7\n", Some((4, 7, None)));
+        check("nv_inference_pending_request_count{model=\"m\",version=\"1\"} 5\n", Some((0, 5, None)));
+    }
+
+    #[test]
+    fn engines_behind_one_address_are_added_up() {
+        check(
+            "vllm:num_requests_running{engine=\"0\"} 2\nvllm:num_requests_running{engine=\"1\"} 3\n\
+             vllm:num_requests_waiting{engine=\"0\"} 0\nvllm:num_requests_waiting{engine=\"1\"} 1\n\
+             vllm:kv_cache_usage_perc{engine=\"0\"} 0.2\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.9\n",
+            Some((5, 1, Some(900))),
+        );
+    }
+
+    #[test]
+    fn what_is_no_such_page_says_nothing() {
+        for page in [
+            "",
+            "ok",
+            "{\"models\": []}",
+            "vllm:num_requests_waiting 3",
+            "tgi_queue_size NaN\ntgi_batch_current_size 1",
+        ] {
+            check(page, None);
+        }
+        check(
+            "vllm:num_requests_running{label=\"}\"} 1\nvllm:num_requests_waiting{a=\"{\"} 2",
+            Some((1, 2, None)),
+        );
+        check("tgi_batch_current_size -3\ntgi_queue_size 1e300", Some((0, u32::MAX, None)));
+        assert_eq!(read(&vec![b'x'; METRICS_BYTES_MAX + 1]), None);
+        assert_eq!(read(&[0xff, 0xfe]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_breaks_the_reader(page in "(vllm:num_requests_(running|waiting)(\\{[^\n]{0,9})? ?[-0-9.eE]{0,5}\n|\\PC{0,20}\n){0,9}") {
+            let _ = read(page.as_bytes());
+        }
+    }
+}

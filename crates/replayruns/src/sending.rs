@@ -1,0 +1,124 @@
+//! One request of a run: its content, kept or made up, sent to the candidate, and its answer compared with the kept one.
+
+use bytes::Bytes;
+use domain::{Dialect, ObjectOwner, Operation, Principal, SideCall, SideCallPurpose, TraceId, WorkspaceId};
+use line::{ItemAnswer, ItemCall};
+use proof::Digest;
+use reconcilers::Deps;
+use replay::{Agreement, agreement, synthetic_body};
+use reports::contents::{Conversation, message_of, resent};
+use serde_json::Value;
+use sessions::open_content;
+use transcripts::RequestContents;
+
+use crate::limits::{REPLAY_ITEM_TIME_MAX, REPLAY_TRIES_MAX};
+use crate::rows::{OpenTrace, ReplayContent, ReplayRunRow, TraceResult, project_of};
+
+/// What became of a try.
+pub enum Sent {
+    Ended(u64, TraceResult),
+    /// It was not begun: the gateway is behind, or a limit has no room.
+    Postponed {
+        position: u64,
+        wait_ms: u64,
+    },
+}
+
+/// The content of a request, as it is sent.
+struct Content {
+    dialect: Dialect,
+    body: Value,
+    /// The text of the kept answer.
+    answer: Option<String>,
+    is_kept: bool,
+}
+
+/// Sends one request.
+pub async fn send(deps: &Deps, run: &ReplayRunRow, open: &OpenTrace) -> Sent {
+    let started_unix_ms = deps.world.clock.unix_ms();
+    let exchange = exchange_id(run, open, started_unix_ms);
+    let ended = |status, is_kept_content, compared: Option<Agreement>| {
+        let result = TraceResult {
+            exchange: exchange.to_string(),
+            status,
+            started_unix_ms,
+            ended_unix_ms: deps.world.clock.unix_ms(),
+            is_kept_content,
+            overlap_bps: compared.map(|compared| compared.overlap_bps),
+            is_same: compared.map(|compared| compared.is_same),
+        };
+        Sent::Ended(open.position, result)
+    };
+    if open.tries >= REPLAY_TRIES_MAX {
+        return ended(0, false, None);
+    }
+    let content = content_of(deps, run, open).await;
+    let Some(call) = call(run, open, &content, exchange) else { return ended(0, content.is_kept, None) };
+    let grammar = content.dialect.grammar();
+    match tokio::time::timeout(REPLAY_ITEM_TIME_MAX, deps.outbound.run_item(call)).await {
+        Ok(ItemAnswer::Postponed { wait_ms }) => Sent::Postponed { position: open.position, wait_ms },
+        Ok(ItemAnswer::Failed { status, .. }) => ended(status, content.is_kept, None),
+        Ok(ItemAnswer::Succeeded { body, status }) => {
+            let reply = dialects::answer_as_chat(grammar, &body).as_deref().and_then(message_of);
+            let reply = reply.as_ref().map(text_of);
+            let compared = content.answer.zip(reply).map(|(kept, reply)| agreement(&kept, &reply));
+            ended(status, content.is_kept, compared)
+        }
+        Err(_) => ended(504, content.is_kept, None),
+    }
+}
+
+/// The id of its exchange: another one for each try, so that a request that a kill interrupted is booked apart.
+fn exchange_id(run: &ReplayRunRow, open: &OpenTrace, unix_ms: u64) -> TraceId {
+    let parts =
+        [run.id.to_string(), open.position.to_string(), open.tries.to_string(), run.spec.seed.to_string()];
+    let hash = Digest::of(&[parts.join("/").as_bytes()]);
+    TraceId::new(unix_ms, hash.0.first_chunk().copied().unwrap_or_default())
+}
+
+fn call(run: &ReplayRunRow, open: &OpenTrace, content: &Content, exchange: TraceId) -> Option<ItemCall> {
+    let parent: TraceId = open.trace.request.parse().ok()?;
+    Some(ItemCall {
+        owner: ObjectOwner { workspace: run.workspace, project: project_of(&open.trace)? },
+        key: None,
+        seat: run.spec.candidate.node.map(Principal::Node),
+        dialect: content.dialect,
+        operation: Operation::Chat,
+        trace: exchange,
+        side_call: SideCall { purpose: SideCallPurpose::Replay, parent },
+        // An answer of our own cache would say nothing of the candidate.
+        headers: vec![("cache-control".to_owned(), "no-store".to_owned())],
+        addressed: None,
+        body: Bytes::from(serde_json::to_vec(&content.body).ok()?),
+    })
+}
+
+async fn content_of(deps: &Deps, run: &ReplayRunRow, open: &OpenTrace) -> Content {
+    let model = &run.spec.candidate.model;
+    if run.spec.content == ReplayContent::Kept
+        && let Some(kept) = kept_content(deps, run.workspace, open, model).await
+    {
+        return kept;
+    }
+    Content {
+        dialect: Dialect::Chat,
+        body: synthetic_body(run.spec.seed, &open.trace, model),
+        answer: None,
+        is_kept: false,
+    }
+}
+
+/// The content of a request that its project kept whole; `None` where it did not, or keeps it no more.
+async fn kept_content(deps: &Deps, workspace: WorkspaceId, open: &OpenTrace, model: &str) -> Option<Content> {
+    let request: TraceId = open.trace.request.parse().ok()?;
+    let contents = RequestContents::of(deps.store.database());
+    let row = contents.get(workspace, request, deps.world.clock.unix_ms()).await.ok().flatten()?;
+    let kept = open_content(&deps.vault, workspace, &row).ok()?;
+    let conversation = Conversation::of(&kept, &open.trace.model)?;
+    let (dialect, body) = resent(&kept, &conversation, model, open.trace.stream)?;
+    Some(Content { dialect, body, answer: conversation.answer.as_ref().map(text_of), is_kept: true })
+}
+
+fn text_of(message: &Value) -> String {
+    message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,2 @@
+-- Whether a node's owner keeps new requests from it. One that is drained is emptied as well.
+ALTER TABLE nodes ADD COLUMN cordoned INTEGER NOT NULL DEFAULT 0;

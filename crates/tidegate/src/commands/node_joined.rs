@@ -1,0 +1,106 @@
+//! What a node that has joined a control plane does beside serving: it reports, and keeps a tunnel open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cli::api;
+use cli::output::{self, Failure};
+use gateway::Times;
+use node::{EnergyMeter, Membership, NodeKey, Policy, Reporter, Service, TunnelDialer};
+use tasks::Task;
+use tokio::sync::watch;
+use world::World;
+
+/// A joined node's calls to its control plane.
+pub struct JoinedNode {
+    reporter: Reporter,
+    dialer: Option<TunnelDialer>,
+    membership: Membership,
+}
+
+/// They run until this is ended.
+pub struct Reporting {
+    _reports: Task,
+    tunnel: Option<(Task, watch::Sender<bool>)>,
+}
+
+/// What the node's options say about it.
+pub struct JoinedOptions<'a> {
+    pub device: Option<String>,
+    pub powercap: &'a Path,
+    /// Requests come through a tunnel, whatever the node joined with.
+    pub tunnel: bool,
+}
+
+impl JoinedNode {
+    /// `None` if the node has not joined.
+    ///
+    /// # Errors
+    /// The files of its data directory can't be used, or a tunnel is asked for and it has not joined.
+    pub fn open(
+        service: &Arc<Service>,
+        data_dir: Option<PathBuf>,
+        options: JoinedOptions<'_>,
+    ) -> Result<Option<Self>, Failure> {
+        let membership = data_dir.as_deref().map(Membership::read).transpose()?.flatten();
+        let (Some(data_dir), Some(mut membership)) = (data_dir, membership) else {
+            if options.tunnel {
+                let message = "This node has not joined a control plane, so nothing could come through a tunnel. Run \
+                               `tidegate node join --tunnel` first.";
+                return Err(Failure::new(output::USAGE, message));
+            }
+            return Ok(None);
+        };
+        membership.tunnel |= options.tunnel;
+        let world = World::system();
+        let key = Arc::new(NodeKey::open_or_create(&data_dir)?);
+        let policy = Policy::open(&data_dir, &membership, &key, world.clone())?;
+        service.follow(Arc::clone(&policy));
+        let settings = api::egress_settings()?;
+        let dialer = membership.tunnel.then(|| {
+            let (key, policy, settings) = (Arc::clone(&key), Arc::clone(&policy), settings.clone());
+            TunnelDialer::new(membership.clone(), key, policy, world, settings)
+        });
+        let reporter = Reporter::new(
+            Arc::clone(service),
+            membership.clone(),
+            data_dir,
+            (key, policy),
+            options.device,
+            settings,
+        )?;
+        let reporter = reporter.measuring(EnergyMeter::open(options.powercap));
+        Ok(Some(Self { reporter, dialer: dialer.transpose()?, membership }))
+    }
+
+    /// Use it inside a `LocalSet`.
+    ///
+    /// # Errors
+    /// The TLS root certificates for backends can't be read.
+    pub fn start(self, service: &Arc<Service>, times: Times) -> Result<Reporting, Failure> {
+        let Self { reporter, dialer, membership } = self;
+        eprintln!("it says so at {reporter}");
+        let Some(dialer) = dialer else {
+            return Ok(Reporting { _reports: Task::spawn_local("reports", reporter.run()), tunnel: None });
+        };
+        eprintln!("requests of {} come through a tunnel", membership.control);
+        let (service, exit) = (Arc::clone(service), service.exit()?);
+        let serve = move |socket, signals| {
+            gateway::serve_tunnel((Arc::clone(&service), exit.clone()), times, socket, signals)
+        };
+        let (stop, stopped) = watch::channel(false);
+        let tunnel = Task::spawn_local("tunnel", dialer.run(serve, stopped));
+        let reports = Task::spawn_local("reports", reporter.run());
+        Ok(Reporting { _reports: reports, tunnel: Some((tunnel, stop)) })
+    }
+}
+
+impl Reporting {
+    /// Stops reporting, which goes on after the next start, and returns once what came through the tunnel is answered.
+    pub async fn end(self) {
+        if let Some((tunnel, stop)) = self.tunnel {
+            stop.send_replace(true);
+            let _ = tunnel.ended().await;
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `tidegate replay`: stored requests are sent to a candidate, and a signed report tells how it did.
+
+use std::path::PathBuf;
+
+use cli::api::{Api, at, field};
+use cli::body::{Body, json_of_file};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
+use serde_json::{Value, json};
+
+const RUNS: &str = "/v2/replay-runs";
+const GATES: &str = "/v2/replay-gates";
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Sends stored requests to a candidate.
+    Run(Box<Run>),
+    /// Lists the runs.
+    List,
+    /// Shows a run: how far it is, and what came of it.
+    Show { id: String },
+    /// Prints the report of a run as it was signed, for `tidegate receipt verify`.
+    Report { id: String },
+    /// Cancels a run that is not over.
+    Cancel { id: String },
+    /// Shows what a candidate must keep to before traffic moves onto it, or sets it.
+    Gates {
+        /// A JSON file with the gates; those that it leaves out have their defaults.
+        #[arg(long)]
+        set: Option<PathBuf>,
+        /// gated: traffic moves onto nodes on evidence alone. open: it needs none.
+        #[arg(long)]
+        activation: Option<String>,
+    },
+    /// Shows for which models that others serve own hardware would pay.
+    Escalation {
+        /// What a machine that serves the model would cost by the hour, in millionths of a dollar.
+        #[arg(long)]
+        cost_per_hour_micros: u64,
+        /// The tokens of prompts and answers that it handles in a second.
+        #[arg(long)]
+        tokens_per_second: Option<u64>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The candidate's model: one of the node's, or any model, alias or release of an alias.
+    #[arg(long)]
+    model: String,
+    /// The node that is tried, whatever the routes say.
+    #[arg(long)]
+    node: Option<String>,
+    /// What its hardware costs by the hour, in millionths of a dollar.
+    #[arg(long)]
+    cost_per_hour_micros: Option<u64>,
+    /// Only requests of this model.
+    #[arg(long)]
+    from_model: Option<String>,
+    /// Only requests that named this alias.
+    #[arg(long)]
+    from_alias: Option<String>,
+    /// Only requests of this project.
+    #[arg(long)]
+    from_project: Option<String>,
+    /// Only requests of this key.
+    #[arg(long)]
+    from_key: Option<String>,
+    /// Only requests that this route applied to.
+    #[arg(long)]
+    from_route: Option<String>,
+    /// Requests of so many days.
+    #[arg(long)]
+    days: Option<u32>,
+    /// So many of them at most.
+    #[arg(long)]
+    requests: Option<u32>,
+    /// synthetic, or kept.
+    #[arg(long)]
+    content: Option<String>,
+    /// max, or a factor of the speed at which the requests came in.
+    #[arg(long)]
+    speed: Option<String>,
+    /// Requests at once.
+    #[arg(long)]
+    concurrency: Option<u32>,
+    /// A JSON file with gates, instead of the workspace's.
+    #[arg(long)]
+    gates: Option<PathBuf>,
+    /// When it starts; by default now.
+    #[arg(long)]
+    at: Option<String>,
+    /// How many days its report holds.
+    #[arg(long)]
+    valid_days: Option<u32>,
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    let one = |id: &str| at(RUNS, id);
+    match command {
+        Command::Run(options) => output::object(shared, &api.post(RUNS, &body(*options)?)?),
+        Command::List => {
+            let columns = ["id", "status", "verdict", "requests", "created_at", "expires_at"];
+            let empty = "There is no run. `tidegate replay run --model M --node NODE` makes one.";
+            output::list(shared, &api.get(RUNS)?, &columns, empty);
+        }
+        Command::Show { id } => output::object(shared, &api.get(&one(&id))?),
+        Command::Report { id } => {
+            println!("{}", api.text(&format!("{}/report", one(&id)))?.trim_end());
+        }
+        Command::Cancel { id } => {
+            let run = api.post(&format!("{}/cancel", one(&id)), &json!({}))?;
+            shared.report(&format!("{} is {}.", field(&run, "id"), field(&run, "status")));
+        }
+        Command::Gates { set, activation } => gates(shared, &api, set, activation)?,
+        Command::Escalation { cost_per_hour_micros, tokens_per_second } => {
+            let speed =
+                tokens_per_second.map_or_else(String::new, |speed| format!("&tokens_per_second={speed}"));
+            let path =
+                format!("/v2/diagnostics/escalation?cost_per_hour_micros={cost_per_hour_micros}{speed}");
+            let columns = ["model", "requests", "break_even_bps", "next_step", "sentence"];
+            output::list(shared, &api.get(&path)?, &columns, "Nothing was served by others than nodes.");
+        }
+    }
+    Ok(())
+}
+
+/// What is not named stays as it is.
+fn gates(
+    shared: &Shared,
+    api: &Api,
+    set: Option<PathBuf>,
+    activation: Option<String>,
+) -> Result<(), Failure> {
+    let current = api.get(GATES)?;
+    let settings = if set.is_none() && activation.is_none() {
+        current
+    } else {
+        let kept = |name: &str| current.get(name).cloned().unwrap_or(Value::Null);
+        let gates = set.map_or_else(|| Ok(kept("gates")), |file| json_of_file(&file))?;
+        let activation = activation.map_or_else(|| kept("byoc_activation"), Value::from);
+        api.put(GATES, &json!({"byoc_activation": activation, "gates": gates}))?
+    };
+    output::object(shared, &settings);
+    Ok(())
+}
+
+fn body(options: Run) -> Result<Value, Failure> {
+    let from = Body::new()
+        .with_some("model", options.from_model)
+        .with_some("alias", options.from_alias)
+        .with_some("project_id", options.from_project)
+        .with_some("key_id", options.from_key)
+        .with_some("route_id", options.from_route)
+        .with_some("days", options.days)
+        .with_some("requests_max", options.requests);
+    let candidate = Body::new()
+        .with("model", options.model)
+        .with_some("node_id", options.node)
+        .with_some("cost_per_hour_micros", options.cost_per_hour_micros);
+    let speed = options.speed.map(|text| text.parse::<f64>().map_or_else(|_| Value::from(text), Value::from));
+    let gates = options.gates.map(|file| json_of_file(&file)).transpose()?;
+    let body = Body::new()
+        .with("from", from.build())
+        .with("candidate", candidate.build())
+        .with_some("content", options.content)
+        .with_some("speed", speed)
+        .with_some("concurrency_max", options.concurrency)
+        .with_some("gates", gates)
+        .with_some("scheduled_for", options.at)
+        .with_some("valid_days", options.valid_days);
+    Ok(body.build())
+}

@@ -1,0 +1,143 @@
+//! Workers that are processes of this machine, each in a process group, so that it is ended with all that it started. They
+//! outlive this node.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::Secret;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep};
+
+use crate::config::{CommandConfig, ExecConfig};
+use crate::limits::{GRACE_TIME_MAX, LOG_BYTES_MAX, LOG_READ_BYTES_MAX};
+use crate::process;
+use crate::life::Life;
+use crate::record::{Folder, Handle};
+
+const POLL_EVERY: Duration = Duration::from_millis(50);
+
+/// The processes that this one started, which must be waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Children(Mutex<HashMap<i32, Child>>);
+
+impl Children {
+    fn all(&self) -> MutexGuard<'_, HashMap<i32, Child>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a child ended; `None` if it runs, or is none of ours.
+    fn ended(&self, pid: i32) -> Option<String> {
+        let mut all = self.all();
+        let status = all.get_mut(&pid)?.try_wait().ok()??;
+        all.remove(&pid);
+        Some(format!("Its process ended with {status}."))
+    }
+}
+
+/// # Errors
+/// The command is no longer configured, or can't be started.
+pub(crate) fn start(
+    exec: &ExecConfig,
+    (command, arguments): (&str, &[String]),
+    variables: &BTreeMap<String, Secret>,
+    folder: &Folder,
+    children: &Children,
+) -> Result<Handle, String> {
+    let CommandConfig { program, arguments: first, .. } =
+        exec.commands.get(command).ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
+    let log = log(folder).map_err(|error| format!("The log can't be written: {error}."))?;
+    let errors = log.try_clone().map_err(|error| format!("The log can't be written: {error}."))?;
+    let mut command = process::command(program);
+    command.args(first).args(arguments).current_dir(folder.path()).process_group(0);
+    command.stdin(Stdio::null()).stdout(log).stderr(errors);
+    for (name, value) in variables {
+        command.env(name, value.expose_text().unwrap_or_default());
+    }
+    let child = command.spawn().map_err(|error| format!("{} can't be started: {error}.", program.display()))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or("The process has no number.")?;
+    let started_ticks = ticks(pid).unwrap_or_default();
+    children.all().insert(pid, child);
+    Ok(Handle::Process { pid, started_ticks, boot: boot() })
+}
+
+fn log(folder: &Folder) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(folder.log())
+}
+
+fn ticks(pid: i32) -> Option<u64> {
+    process::started_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The running of this machine.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// Whether the process is the one that was started.
+fn is_same(pid: i32, started_ticks: u64, started_boot: &str) -> bool {
+    started_boot == boot() && ticks(pid) == Some(started_ticks)
+}
+
+pub(crate) fn look(children: &Children, (pid, started_ticks, started_boot): (i32, u64, &str)) -> Life {
+    match children.ended(pid) {
+        Some(how) => Life::Ended(how),
+        None if is_same(pid, started_ticks, started_boot) => Life::Running,
+        None => Life::Ended("Its process is gone.".to_owned()),
+    }
+}
+
+/// Ends the process and all of its group: first with a request to, then by force.
+///
+/// # Errors
+/// Something of it still runs.
+pub(crate) async fn destroy(
+    children: &Children,
+    (pid, started_ticks, started_boot): (i32, u64, &str),
+) -> Result<(), String> {
+    let Some(group) = Pid::from_raw(pid) else { return Ok(()) };
+    // While anything is left of the group, its number is given to no other process: only a living stranger says that it is gone.
+    let is_stranger = ticks(pid).is_some() && !is_same(pid, started_ticks, started_boot);
+    if is_stranger || started_boot != boot() {
+        return Ok(());
+    }
+    for signal in [Signal::TERM, Signal::KILL] {
+        let _ = kill_process_group(group, signal);
+        let deadline = Instant::now() + GRACE_TIME_MAX;
+        while Instant::now() < deadline {
+            let _ = children.ended(pid);
+            if test_kill_process_group(group).is_err() {
+                return Ok(());
+            }
+            sleep(POLL_EVERY).await;
+        }
+    }
+    Err("Its processes did not end.".to_owned())
+}
+
+/// The end of the log. A long one is cut down to its end.
+pub(crate) fn read_log(folder: &Folder) -> String {
+    let path = folder.log();
+    let bytes = fs::read(&path).unwrap_or_default();
+    let from = bytes.len().saturating_sub(LOG_READ_BYTES_MAX);
+    String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
+}
+
+/// Empties a log that became too long, except for its end. The process goes on writing behind it; what it writes in between may
+/// be lost.
+pub(crate) fn trim_log(folder: &Folder) {
+    let path = folder.log();
+    if fs::metadata(&path).is_ok_and(|file| file.len() > LOG_BYTES_MAX) {
+        let end = read_log(folder);
+        let trimmed = File::options().write(true).open(&path).and_then(|file| file.set_len(0));
+        let kept = trimmed.and_then(|()| io::Write::write_all(&mut log(folder)?, end.as_bytes()));
+        if let Err(error) = kept {
+            tracing::warn!(%error, log = %path.display(), "a worker's log can't be cut");
+        }
+    }
+}

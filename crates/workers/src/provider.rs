@@ -1,0 +1,151 @@
+//! What every provider of workers can do: start, look, tell its log, destroy.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use domain::Secret;
+use egress::Client;
+
+use crate::config::WorkersConfig;
+use crate::exec::{self, Children};
+use crate::limits::LOG_READ_BYTES_MAX;
+use crate::life::{Life, Started};
+use crate::record::{Folder, Handle, Worker};
+use crate::spec::Plan;
+use crate::{kubernetes, ssh, webhook};
+
+#[derive(Debug)]
+pub(crate) struct Providers {
+    pub config: WorkersConfig,
+    pub root: PathBuf,
+    children: Children,
+}
+
+fn off() -> String {
+    "The configuration has no such provider any more.".to_owned()
+}
+
+impl Providers {
+    pub(crate) fn new(config: WorkersConfig, root: PathBuf) -> Self {
+        Self { config, root, children: Children::default() }
+    }
+
+    pub(crate) fn folder(&self, id: &str) -> Folder {
+        Folder::of(&self.root, id)
+    }
+
+    /// # Errors
+    /// It was not started: why.
+    pub(crate) async fn start(
+        &self,
+        client: &Client,
+        worker: &Worker,
+        now_unix_s: u64,
+    ) -> Result<Started, String> {
+        let folder = self.folder(&worker.id);
+        let variables = folder.secrets();
+        let plain = |handle| Started { handle, address: worker.address.clone(), rate: None };
+        match &worker.plan {
+            Plan::Exec { command, arguments } => {
+                let exec = self.config.exec.as_ref().ok_or_else(off)?;
+                exec::start(exec, (command, arguments), &variables, &folder, &self.children).map(plain)
+            }
+            Plan::Ssh { host, command, arguments } => {
+                let ssh = self.config.ssh.as_ref().ok_or_else(off)?;
+                ssh::start(ssh, (host, command, arguments), &variables, &worker.id).await.map(plain)
+            }
+            Plan::Kubernetes(pods) => {
+                let kubernetes = self.config.kubernetes.as_ref().ok_or_else(off)?;
+                kubernetes::start(kubernetes, pods, &variables, &worker.id).await.map(plain)
+            }
+            Plan::Webhook { spec } => {
+                let webhook = self.config.webhook.as_ref().ok_or_else(off)?;
+                webhook::start(webhook, client, (&worker.id, spec), &variables, now_unix_s).await
+            }
+        }
+    }
+
+    pub(crate) async fn look(&self, client: &Client, worker: &Worker, now_unix_s: u64) -> Life {
+        let config = &self.config;
+        match &worker.handle {
+            Some(Handle::Process { pid, started_ticks, boot }) => {
+                exec::trim_log(&self.folder(&worker.id));
+                exec::look(&self.children, (*pid, *started_ticks, boot))
+            }
+            Some(Handle::Remote { host, pid, started_ticks }) => match &config.ssh {
+                Some(ssh) => ssh::look(ssh, host, (*pid, *started_ticks)).await,
+                None => Life::Unknown(off()),
+            },
+            Some(Handle::Cluster) => match &config.kubernetes {
+                Some(kubernetes) => kubernetes::look(kubernetes, &worker.id).await,
+                None => Life::Unknown(off()),
+            },
+            Some(Handle::Hired { instance }) => match &config.webhook {
+                Some(webhook) => webhook::look(webhook, client, (&worker.id, instance), now_unix_s).await,
+                None => Life::Unknown(off()),
+            },
+            None => Life::Ended("The node stopped while it was starting it.".to_owned()),
+        }
+    }
+
+    /// # Errors
+    /// The provider can't tell.
+    pub(crate) async fn log(&self, worker: &Worker) -> Result<String, String> {
+        let log = match (&worker.handle, &self.config) {
+            (Some(Handle::Process { .. }), _) => exec::read_log(&self.folder(&worker.id)),
+            (Some(Handle::Remote { host, .. }), WorkersConfig { ssh: Some(ssh), .. }) => {
+                ssh::log(ssh, host, &worker.id).await?
+            }
+            (Some(Handle::Cluster), WorkersConfig { kubernetes: Some(kubernetes), .. }) => {
+                kubernetes::log(kubernetes, &worker.id).await?
+            }
+            _ => String::new(),
+        };
+        let secrets = self.folder(&worker.id).secrets();
+        Ok(end_of(&hide(log, &secrets)).to_owned())
+    }
+
+    /// # Errors
+    /// Something of it is left.
+    pub(crate) async fn destroy(
+        &self,
+        client: &Client,
+        worker: &Worker,
+        now_unix_s: u64,
+    ) -> Result<(), String> {
+        let config = &self.config;
+        match &worker.handle {
+            Some(Handle::Process { pid, started_ticks, boot }) => {
+                exec::destroy(&self.children, (*pid, *started_ticks, boot)).await
+            }
+            Some(Handle::Remote { host, pid, started_ticks }) => {
+                let ssh = config.ssh.as_ref().ok_or_else(off)?;
+                ssh::destroy(ssh, host, (*pid, *started_ticks), &worker.id).await
+            }
+            Some(Handle::Cluster) => {
+                kubernetes::destroy(config.kubernetes.as_ref().ok_or_else(off)?, &worker.id).await
+            }
+            Some(Handle::Hired { instance }) => {
+                let webhook = config.webhook.as_ref().ok_or_else(off)?;
+                webhook::destroy(webhook, client, (&worker.id, instance), now_unix_s).await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A text without the values of the worker's variables.
+pub(crate) fn hide(mut text: String, secrets: &BTreeMap<String, Secret>) -> String {
+    for (name, value) in secrets {
+        if let Some(value) = value.expose_text().filter(|value| !value.is_empty()) {
+            text = text.replace(value, &format!("[{name}]"));
+        }
+    }
+    text
+}
+
+/// The last bytes that may be shown, from the beginning of a character.
+fn end_of(text: &str) -> &str {
+    let from = text.len().saturating_sub(LOG_READ_BYTES_MAX);
+    (from..=text.len()).find_map(|from| text.get(from..)).unwrap_or_default()
+}

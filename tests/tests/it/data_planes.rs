@@ -1,0 +1,630 @@
+//! The split data plane: a gateway that serves elsewhere what its control plane configures. Everything that crosses between the
+//! two goes through a wire that records it, and that can be cut.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use harness::canary::Canary;
+use harness::client::{Answer, Client};
+use harness::postgres::Server;
+use harness::process::{Launch, Process, tidegate};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, tcp};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, with};
+use crate::command::Cli;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, config, id_of, sums};
+use crate::wait::{found, until};
+
+const PLANES: &str = "/v2/data-planes";
+/// Nothing of this may cross.
+const SECRET: &str = "egret-canary-8f2b61d04ce7";
+const ANSWERED: &str = "stilt-canary-19ac73e5b802";
+const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
+
+/// What lies between a data plane and its control plane.
+#[derive(Clone)]
+struct Wire {
+    address: SocketAddr,
+    leads_to: Arc<Mutex<SocketAddr>>,
+    is_cut: Arc<AtomicBool>,
+    crossed: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Wire {
+    async fn to(gateway: &Gateway) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = Self {
+            address: listener.local_addr().unwrap(),
+            leads_to: Arc::new(Mutex::new(gateway.address())),
+            is_cut: Arc::default(),
+            crossed: Arc::default(),
+        };
+        let accepting = wire.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(accepting.clone().carry(near));
+            }
+        });
+        wire
+    }
+
+    async fn carry(self, near: TcpStream) {
+        let there = *self.leads_to.lock().unwrap();
+        if self.is_cut.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(far) = TcpStream::connect(there).await else { return };
+        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+        tokio::join!(self.pump(near_in, far_out), self.pump(far_in, near_out));
+    }
+
+    async fn pump(&self, mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf) {
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut bytes).await {
+            if self.is_cut.load(Ordering::SeqCst) {
+                return;
+            }
+            self.crossed.lock().unwrap().extend_from_slice(&bytes[..count]);
+            if to.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn lead_to(&self, gateway: &Gateway) {
+        *self.leads_to.lock().unwrap() = gateway.address();
+    }
+
+    fn cut(&self, is_cut: bool) {
+        self.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    fn crossed(&self) -> Vec<u8> {
+        self.crossed.lock().unwrap().clone()
+    }
+
+    /// Whether a text crossed as it is.
+    fn has(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.crossed.lock().unwrap()).contains(text)
+    }
+}
+
+/// A data plane, with its directory.
+struct Plane {
+    id: String,
+    wire: Wire,
+    root: tempfile::TempDir,
+    process: Process,
+    origin: String,
+}
+
+fn invite(control: &Gateway, key: &str, name: &str) -> (String, String) {
+    let cli = Cli::new().env("TIDEGATE_URL", &control.origin).env("TIDEGATE_API_KEY", key);
+    let invited = cli.run(&["data-planes", "invite", name, "--json"]).json();
+    let token = invited["token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("tgp_") && token.len() > 60, "{invited}");
+    (id_of(&invited), token)
+}
+
+fn launch(data: &str, joining: &[&str]) -> Launch {
+    let launch =
+        Launch::new(tidegate().unwrap()).args(["gateway", "--listen", "127.0.0.1:0", "--data-dir", data]);
+    launch
+        .args(joining.iter().copied())
+        .env("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1")
+        .env("TIDEGATE_WORKERS", "1")
+}
+
+async fn ready(mut process: Process) -> (Process, String) {
+    let url = match process.wait_line("  API      ", WITHIN).await {
+        Ok(url) => url,
+        Err(error) => panic!("{error}: {}{}", process.stdout(), process.stderr()),
+    };
+    let origin = url.trim().strip_suffix("/v1").unwrap().to_owned();
+    process.wait_ready(&origin, WITHIN).await.unwrap();
+    (process, origin)
+}
+
+impl Plane {
+    async fn join(control: &Gateway, key: &str, name: &str) -> Self {
+        let ((id, token), wire) = (invite(control, key, name), Wire::to(control).await);
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("plane").display().to_string();
+        let (process, origin) =
+            ready(launch(&data, &["--control", &wire.url(), "--token", &token]).start().unwrap()).await;
+        Self { id, wire, root, process, origin }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.path().join("plane")
+    }
+
+    /// Kills it without notice, and starts it on its directory alone.
+    async fn crash(&mut self) {
+        self.process.kill9().unwrap();
+        let launch = launch(&self.data().display().to_string(), &[]);
+        (self.process, self.origin) = ready(launch.start().unwrap()).await;
+    }
+
+    fn with_key(&self, key: &str) -> Client {
+        Client::new(&self.origin).bearer(key).within(WITHIN)
+    }
+
+    async fn chat(&self, key: &str, body: &Value) -> Answer {
+        self.with_key(key).post(CHAT, body).await.unwrap()
+    }
+
+    async fn served(&self, key: &str) -> String {
+        let answer = self.chat(key, &question(MINI)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        trace_of(&answer)
+    }
+
+    /// Polls until a chat is answered in this way.
+    async fn until_chat(&self, key: &str, what: &str, holds: impl Fn(&Answer) -> bool) {
+        until(what, async || holds(&self.chat(key, &question(MINI)).await)).await;
+    }
+
+    async fn view(&self, control: &Gateway) -> Value {
+        control.get(&format!("{PLANES}/{}", self.id)).await
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the data plane said:\n{}{}", self.process.stdout(), self.process.stderr());
+        }
+    }
+}
+
+fn code_of(answer: &Answer) -> String {
+    answer.json().pointer("/error/code").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A control plane that is killed, a data plane that is killed meanwhile, and books that have everything once.
+async fn serves_without_its_control_plane(environment: &[(&str, &str)]) {
+    let mut control = Gateway::with(config(), environment).await;
+    control.credential("openai", OWN).await;
+    let key = control.founded.api_key.clone();
+    let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let view = plane.view(&control).await;
+    assert_eq!((&view["status"], &view["name"]), (&json!("joined"), &json!("fra-1")), "{view}");
+    let mut traces = vec![plane.served(&key).await];
+    control.settled(&traces[0]).await;
+
+    control.process().kill9().unwrap();
+    for _ in 0..3 {
+        traces.push(plane.served(&key).await);
+    }
+    plane.crash().await;
+    traces.push(plane.served(&key).await);
+    // What clients know of their requests is known here, too.
+    let own = plane.with_key(&control.founded.admin_key);
+    until("the data plane's own books", async || {
+        own.get(&format!("/v2/requests/{}", traces[4])).await.unwrap().status == 200
+    })
+    .await;
+
+    control.start_again().await;
+    plane.wire.lead_to(&control);
+    for trace in &traces {
+        let record = control.settled(trace).await;
+        assert_eq!(record["profile"], "byok", "{record}");
+    }
+    // Delivered again after a crash on either side, they count as they did.
+    plane.crash().await;
+    control.crash().await;
+    plane.wire.lead_to(&control);
+    traces.push(plane.served(&key).await);
+    control.settled(&traces[5]).await;
+    let usage = sums(&control.get("/v2/usage").await);
+    assert_eq!(usage["requests"], 6, "{usage}");
+    assert_eq!(control.requests(50).await.len(), 6);
+    assert_eq!(control.calls(OWN).len(), 6);
+
+    // A change is in force there within seconds, and shown as such.
+    let (other, other_id) = control.key(json!({"name": "later", "scopes": ["inference"]})).await;
+    plane.until_chat(&other, "a new key to be known", |answer| answer.status == 200).await;
+    control.remove(&format!("/v2/api-keys/{other_id}")).await;
+    plane.until_chat(&other, "a removed key to be refused", |answer| answer.status == 401).await;
+    until("the data plane to be current", async || plane.view(&control).await["is_current"] == true).await;
+    assert_eq!(control.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn it_serves_while_its_control_plane_is_gone_and_is_booked_once() {
+    serves_without_its_control_plane(&[]).await;
+}
+
+#[tokio::test]
+async fn so_it_does_for_a_control_plane_on_postgresql() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("planes_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let file = keys.path().join("master.key").display().to_string();
+    serves_without_its_control_plane(&[("TIDEGATE_DATABASE_URL", &url), ("TIDEGATE_MASTER_KEY_FILE", &file)])
+        .await;
+}
+
+/// Plants content wherever a client can put some.
+async fn plant(plane: &Plane, key: &str) {
+    let client = || plane.with_key(key);
+    let asked = json!({"model": MINI, "messages": [
+        {"role": "system", "content": SECRET},
+        {"role": "user", "content": format!("hello {SECRET}")},
+        {"role": "assistant", "content": null, "tool_calls":
+            [{"id": "call_1", "type": "function", "function": {"name": "look", "arguments": format!("{{\"q\":\"{SECRET}\"}}")}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": SECRET},
+    ], "user": format!("emu:text={ANSWERED}")});
+    let streamed = with(asked.clone(), json!({"stream": true}));
+    let part =
+        |head: &str, body: &str| format!("--xyz\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n");
+    let form = part("name=\"purpose\"", "user_data")
+        + &part("name=\"file\"; filename=\"f.txt\"", SECRET)
+        + "--xyz--\r\n";
+    let mut answers = vec![
+        client().post(CHAT, &asked).await.unwrap(),
+        client().post(CHAT, &streamed).await.unwrap(),
+        client().header("idempotency-key", SECRET).post(CHAT, &asked).await.unwrap(),
+        client()
+            .post("/v1/responses", &json!({"model": MINI, "input": SECRET, "store": true}))
+            .await
+            .unwrap(),
+        client().post("/v2/responses", &json!({"model": MINI, "input": SECRET})).await.unwrap(),
+        client().post("/v1/run", &json!({"app": MINI, "input": {"prompt": SECRET}})).await.unwrap(),
+        client().call(Method::POST, "/v1/files", &[FORM], form).await.unwrap(),
+    ];
+    let session = client().post("/v2/sessions", &json!({"metadata": {"note": SECRET}})).await.unwrap();
+    let branch = session.json()["branch_id"].as_str().map(str::to_owned);
+    if let Some(branch) = branch {
+        let path = format!("/v2/sessions/{}/branches/{branch}/events", id_of(&session.json()));
+        let event = json!({"events": [{"type": "message", "content": SECRET}]});
+        answers.push(client().post(&path, &event).await.unwrap());
+    }
+    answers.push(session);
+    for answer in &answers {
+        assert!(answer.status < 300, "{} {}", answer.status, answer.text());
+    }
+    // A request that the provider refuses, with its own words about what it was sent.
+    let refused = with(asked, json!({"user": format!("emu:status=400,message={SECRET}")}));
+    assert_eq!(client().post(CHAT, &refused).await.unwrap().status, 400);
+}
+
+#[tokio::test]
+async fn content_and_secrets_never_cross() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let (admin, key) = (control.founded.admin_key.clone(), control.founded.api_key.clone());
+    let plane = Plane::join(&control, &admin, "fra-1").await;
+    plant(&plane, &key).await;
+    let named = json!({"name": "token", "value": SECRET, "hosts": ["api.example.com"]});
+    let named = plane.with_key(&admin).post("/v2/secrets", &named).await.unwrap();
+    assert_eq!(named.status, 201, "{}", named.text());
+    // Content that is kept here on purpose stays here.
+    let kept = json!({"trace_mode": "encrypted_full_fidelity", "default_retention_days": 1});
+    let kept = control.admin().put("/v2/retention-profile", &kept).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    until("the policy to arrive", async || plane.view(&control).await["is_current"] == true).await;
+    plant(&plane, &key).await;
+    // A rotated secret crosses as well as a new one.
+    let id = control.credential("together_ai", OWN_SECOND).await;
+    let (path, secret) = (format!("/v2/provider-credentials/{id}/rotate"), json!({"secret": OWN_SECOND}));
+    assert_eq!(control.admin().post(&path, &secret).await.unwrap().status, 200);
+    until("the credential to arrive", async || plane.view(&control).await["is_current"] == true).await;
+    let last = plane.served(&key).await;
+    control.settled(&last).await;
+    until("evidence to arrive", async || {
+        !control.get(&format!("{PLANES}/{}/evidence", plane.id)).await["data"].as_array().unwrap().is_empty()
+    })
+    .await;
+
+    let crossed = plane.wire.crossed();
+    // It was recorded: what must cross did, in both directions.
+    for expected in ["POST /v2/data-planes/records", "\"document\"", "api_keys", "fra-1"] {
+        assert!(plane.wire.has(expected), "{expected} is not in {} bytes", crossed.len());
+    }
+    assert!(!plane.wire.has("content-encoding"), "what is compressed could not be searched");
+    let canary = Canary::new()
+        .plant("a prompt, a tool's result, a file, an event, a secret, or an idempotency key", SECRET)
+        .plant("an answer", ANSWERED)
+        .plant("a provider's key", OWN)
+        .plant("another provider's key", OWN_SECOND)
+        .plant("an API key", key.trim_start_matches("tg_live_"))
+        .plant("an admin key", admin.trim_start_matches("tg_live_"));
+    assert_eq!(canary.scan("the wire", &crossed), []);
+    // What crossed suffices: the same keys serve there.
+    assert!(control.calls(OWN).len() >= 8);
+}
+
+#[tokio::test]
+async fn one_workspace_knows_nothing_of_another() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let other = control.make("/v2/workspaces", json!({"name": "heronry"})).await;
+    let (other_admin, other_key) =
+        (other["admin_key"].as_str().unwrap().to_owned(), other["api_key"].as_str().unwrap().to_owned());
+    let of_other = control.with_key(&other_admin);
+    let body = json!({"provider": "openai", "display_name": "bittern", "secret": OWN_SECOND, "base_url": control.emulator.base_url()});
+    assert_eq!(of_other.post("/v2/provider-credentials", &body).await.unwrap().status, 201);
+    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let others = Plane::join(&control, &other_admin, "fra-1").await;
+
+    plane.served(&control.founded.api_key).await;
+    let trace = others.served(&other_key).await;
+    refused(&plane.chat(&other_key, &question(MINI)).await, 401, "invalid_api_key");
+    refused(&others.chat(&control.founded.api_key, &question(MINI)).await, 401, "invalid_api_key");
+    until("the other's books", async || {
+        of_other.get(&format!("/v2/requests/{trace}")).await.unwrap().status == 200
+    })
+    .await;
+    let mine = control.admin().get(&format!("/v2/requests/{trace}")).await.unwrap();
+    problem(&mine, 404, "not_found");
+    let workspace = other["workspace_id"].as_str().unwrap();
+    for strange in ["bittern", "heronry", workspace] {
+        assert!(!plane.wire.has(strange), "{strange}");
+        assert!(others.wire.has(strange), "{strange}");
+    }
+    assert!(!others.wire.has(&control.founded.workspace_id));
+    let seen = of_other.get(&format!("{PLANES}/{}", plane.id)).await.unwrap();
+    problem(&seen, 404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_configuration_is_changed_at_its_control_plane_alone() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let (admin, project) = (control.founded.admin_key.clone(), control.founded.project_id.clone());
+    let plane = Plane::join(&control, &admin, "fra-1").await;
+    let there = plane.with_key(&admin);
+    for (path, body) in [
+        ("/v2/provider-credentials", json!({})),
+        ("/v2/api-keys", json!({"name": "mine"})),
+        ("/v2/routes", json!({})),
+        ("/v2/budgets", json!({})),
+        ("/v2/data-planes", json!({"name": "deeper"})),
+    ] {
+        let answer = there.post(path, &body).await.unwrap();
+        let said = problem(&answer, 409, "managed_by_control");
+        assert!(said.to_string().contains(&plane.wire.url()), "{said}");
+    }
+    for path in ["/v2/provider-credentials", "/v2/api-keys", "/v2/routes", "/v2/projects"] {
+        assert_eq!(there.get(path).await.unwrap().json()["data"], control.get(path).await["data"], "{path}");
+    }
+    assert_eq!(there.post("/v2/plan", &json!({"model": MINI})).await.unwrap().status, 200);
+    assert_eq!(there.post("/v2/sessions", &json!({})).await.unwrap().status, 201);
+    // Names that are exchanged, and a project that goes, arrive as they are.
+    let second = id_of(&control.make("/v2/projects", json!({"name": "second"})).await);
+    for (id, name) in [(&project, "away"), (&second, "default"), (&project, "second")] {
+        control.patch(&format!("/v2/projects/{id}"), json!({"name": name})).await;
+    }
+    let names = |listed: Value| -> Vec<String> {
+        listed["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let wanted = names(control.get("/v2/projects").await);
+    until("the names to arrive", async || names(there.get("/v2/projects").await.unwrap().json()) == wanted)
+        .await;
+    control.remove(&format!("/v2/projects/{second}")).await;
+    until("the project to go", async || names(there.get("/v2/projects").await.unwrap().json()).len() == 1)
+        .await;
+    // A second process can't take the place of the first, nor can the directory join anybody else.
+    let data = plane.data().display().to_string();
+    let twice =
+        Cli::new().run(&["gateway", "--data-dir", &data, "--control", "http://127.0.0.1:1", "--token", "x"]);
+    let why = twice.failed(2);
+    assert!(why.contains("has joined"), "{why}");
+    let fresh = tempfile::tempdir().unwrap().path().join("new").display().to_string();
+    let unknown = ["gateway", "--data-dir", &fresh, "--control", &plane.wire.url(), "--token", "tgp_none.0"];
+    assert!(Cli::new().run(&unknown).failed(4).contains("unknown"));
+    assert!(!std::path::Path::new(&fresh).join("tidegate.db").exists());
+}
+
+/// An answer of twenty tokens.
+fn priced() -> Value {
+    with(scripted(MINI, "chunks=20"), json!({"max_tokens": 50}))
+}
+
+#[tokio::test]
+async fn without_its_control_plane_it_spends_what_it_has_leased_and_no_more() {
+    let mut control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let limited = id_of(&control.make("/v2/projects", json!({"name": "limited"})).await);
+    let (key, _) =
+        control.key(json!({"name": "limited", "project_id": limited, "scopes": ["inference"]})).await;
+    let budget = json!({"project_id": limited, "limit_micros": 20_000, "period": "month"});
+    let budget = id_of(&control.make("/v2/budgets", budget).await);
+    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let ask = async || plane.chat(&key, &priced()).await;
+    let mut served = 0_u64;
+    until("the first lease", async || {
+        let answer = ask().await;
+        served += u64::from(answer.status == 200);
+        answer.status == 200
+    })
+    .await;
+    let held = async |control: &Gateway| control.get(&format!("/v2/budgets/{budget}")).await;
+
+    control.process().kill9().unwrap();
+    // What is leased is a hundredth of the budget, or what a request needs: it is soon used up.
+    let refusal = found("the lease to be used up", async || {
+        let answer = ask().await;
+        served += u64::from(answer.status == 200);
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    refused(&refusal, 503, "budget_unavailable");
+    assert!(served * 14 < 20_000 / 4, "{served} requests on a lease");
+    // Who has no budget is served on.
+    plane.served(&control.founded.api_key).await;
+
+    control.start_again().await;
+    plane.wire.lead_to(&control);
+    until("leases to be given again", async || {
+        let answer = ask().await;
+        served += u64::from(answer.status == 200);
+        answer.status == 200
+    })
+    .await;
+    // The budget holds over both: to its end, and not beyond.
+    let mut reached = None;
+    while reached.is_none() {
+        let answer = ask().await;
+        served += u64::from(answer.status == 200);
+        assert!(served * 10 < 40_000, "the budget does not end");
+        reached = (answer.status == 429).then_some(answer);
+    }
+    assert_eq!(code_of(&reached.unwrap()), "quota_exceeded");
+    until("the budget's books", async || {
+        let view = held(&control).await;
+        let usage = sums(&control.get(&format!("/v2/usage?project_id={limited}")).await);
+        usage["requests"] == served && view["spent_micros"] == usage["provider_cost_micros"]
+    })
+    .await;
+    let view = held(&control).await;
+    let spent = view["spent_micros"].as_u64().unwrap();
+    assert!(spent <= 20_000 && spent > 18_000, "{view}");
+}
+
+#[tokio::test]
+async fn it_serves_for_the_life_of_its_configuration_and_then_no_more() {
+    let control = Gateway::with(config(), &[("TIDEGATE_DATA_PLANE_LIFE_S", "3")]).await;
+    control.credential("openai", OWN).await;
+    let key = control.founded.api_key.clone();
+    let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    plane.served(&key).await;
+    plane.wire.cut(true);
+    plane.until_chat(&key, "its configuration to be over", |answer| answer.status == 503).await;
+    refused(&plane.chat(&key, &question(MINI)).await, 503, "policy_expired");
+    // A restart is no new life, and what is stored can be read.
+    plane.crash().await;
+    refused(&plane.chat(&key, &question(MINI)).await, 503, "policy_expired");
+    let there = plane.with_key(&control.founded.admin_key);
+    assert_eq!(there.get("/v2/requests").await.unwrap().status, 200);
+    plane.wire.cut(false);
+    plane.until_chat(&key, "the connection to be restored", |answer| answer.status == 200).await;
+}
+
+#[tokio::test]
+async fn who_is_revoked_serves_nothing_and_forgets_its_credentials() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let key = control.founded.api_key.clone();
+    let (_, token) = invite(&control, &control.founded.admin_key, "unused");
+    let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    plane.served(&key).await;
+    let revoked = control.cli().run(&["data-planes", "revoke", &plane.id]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    plane.until_chat(&key, "the revocation to arrive", |answer| answer.status == 503).await;
+    refused(&plane.chat(&key, &question(MINI)).await, 503, "data_plane_revoked");
+    let there = plane.with_key(&control.founded.admin_key);
+    assert_eq!(there.get("/v2/provider-credentials").await.unwrap().json()["data"], json!([]));
+    plane.crash().await;
+    refused(&plane.chat(&key, &question(MINI)).await, 503, "data_plane_revoked");
+    // Its credential is good for nothing but to be told so; others' are nobody's.
+    let kept: Value =
+        serde_json::from_slice(&std::fs::read(plane.data().join("data-plane.json")).unwrap()).unwrap();
+    let credential = kept["credential"].as_str().unwrap();
+    let batch = json!({"core": 0, "epoch": 1, "segment": 1, "offset": 1, "records": []});
+    for (path, body) in
+        [("records", batch.clone()), ("leases", json!("renew")), ("evidence", json!({"documents": []}))]
+    {
+        let path = format!("{PLANES}/{path}");
+        problem(&control.with_key(credential).post(&path, &body).await.unwrap(), 401, "data_plane_revoked");
+        let stranger = control.admin().post(&path, &body).await.unwrap();
+        problem(&stranger, 401, "unknown_data_plane_credential");
+    }
+    assert_eq!(plane.view(&control).await["status"], "revoked");
+    // The name is free for another, and a token is good once, while it is not withdrawn.
+    let again = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    again.served(&key).await;
+    let keys = json!({"token": token, "sealed_for": "00".repeat(32), "signing_key": "00".repeat(32)});
+    let unused = control.get(PLANES).await["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["name"] == "unused")
+        .cloned();
+    let path = format!("{PLANES}/{}/revoke", id_of(&unused.unwrap()));
+    assert_eq!(control.admin().post(&path, &json!({})).await.unwrap().status, 200);
+    let join = async |body: &Value| {
+        Client::new(&control.origin).within(WITHIN).post("/v2/data-planes/join", body).await
+    };
+    problem(&join(&keys).await.unwrap(), 409, "data_plane_token_used");
+    let unknown = with(keys, json!({"token": "tgp_none"}));
+    problem(&join(&unknown).await.unwrap(), 401, "unknown_data_plane_token");
+}
+
+#[tokio::test]
+async fn a_data_plane_speaks_for_its_own_workspace_alone() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let other = control.make("/v2/workspaces", json!({"name": "heronry"})).await;
+    let of_other = control.with_key(other["admin_key"].as_str().unwrap());
+    let budget = json!({"workspace": true, "limit_micros": 1_000_000, "period": "month"});
+    let theirs = id_of(&of_other.post("/v2/budgets", &budget).await.unwrap().json());
+    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let kept: Value =
+        serde_json::from_slice(&std::fs::read(plane.data().join("data-plane.json")).unwrap()).unwrap();
+    let there = control.with_key(kept["credential"].as_str().unwrap());
+    let asked = json!({"least": 1, "wanted": 1, "divisible": false});
+    let call = json!({"budget_id": theirs, "period_unix_ms": 0, "sequence": 1, "ask": asked, "returns": 0});
+    let leases = format!("{PLANES}/leases");
+    problem(&there.post(&leases, &json!({"calls": [call]})).await.unwrap(), 400, "invalid_value");
+    let exhausted = json!({"exhausted": {"budget_id": theirs, "period_unix_ms": 0}});
+    problem(&there.post(&leases, &exhausted).await.unwrap(), 400, "invalid_value");
+    let record = json!({"request_id": "trc_00000000000000000000000000000000", "record": "AAAA"});
+    let batch = json!({"core": 0, "epoch": 1, "segment": 1, "offset": 1, "records": [record]});
+    problem(&there.post(&format!("{PLANES}/records"), &batch).await.unwrap(), 400, "invalid_value");
+    let forged =
+        json!({"documents": [{"object": "purge_receipt", "purge_job_id": "prg_1", "signature": "00"}]});
+    problem(&there.post(&format!("{PLANES}/evidence"), &forged).await.unwrap(), 400, "invalid_value");
+    let nameless = json!({"after": null, "nonce": ""});
+    problem(&there.post(&format!("{PLANES}/configuration"), &nameless).await.unwrap(), 400, "invalid_value");
+}
+
+#[tokio::test]
+async fn a_purge_there_is_proven_here() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let there = plane.with_key(&control.founded.admin_key);
+    let asked = json!({"model": MINI, "input": SECRET});
+    let stored = plane.with_key(&control.founded.api_key).post("/v2/responses", &asked).await.unwrap();
+    assert_eq!(stored.status, 200, "{}", stored.text());
+    let job = there.post("/v2/purge-jobs", &json!({"workspace": true})).await.unwrap();
+    assert!(job.status < 300, "{}", job.text());
+    let job = id_of(&job.json());
+    let evidence = format!("{PLANES}/{}/evidence", plane.id);
+    let receipt = found("the receipt at the control plane", async || {
+        let rows = control.get(&evidence).await["data"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["kind"] == "purge_receipt" && row["of"] == json!(job))
+    })
+    .await;
+    let document = receipt["document"].as_object().unwrap();
+    let fingerprint = plane.view(&control).await["signing_key_fingerprint"].clone();
+    assert_eq!(document["fingerprint"], fingerprint);
+    proof::document::verify(document, None).unwrap();
+    // And the head of the audit that has it.
+    until("the head of the audit", async || {
+        let rows = control.get(&evidence).await["data"].as_array().unwrap().clone();
+        rows.iter().any(|row| row["kind"] == "audit_head")
+    })
+    .await;
+    let printed = control.cli().run(&["data-planes", "evidence", &plane.id]);
+    assert!(printed.stdout.contains("purge_receipt"), "{printed:?}");
+}

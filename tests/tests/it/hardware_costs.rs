@@ -1,0 +1,245 @@
+//! What own hardware costs: a stated cost, what nodes count of their hours and energy, and what providers would charge for the
+//! same tokens. None of it is owed to anybody.
+
+use std::fs;
+use std::path::Path;
+
+use domain::TraceId;
+use harness::client::Client;
+use harness::process::{Launch, free_address, tidegate};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::question;
+use crate::command::Cli;
+use crate::gateway::{Gateway, LOCAL_MODEL, config, row};
+use crate::wait::{found, until};
+
+const HOUR_MS: u64 = 3_600_000;
+const COSTS: &str = "/v2/byoc/costs";
+
+/// A node that is played by the test: its id, and a client with its credential.
+async fn joined(gateway: &Gateway, name: &str) -> (String, Client) {
+    let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
+    let body = json!({"token": token["token"], "base_url": gateway.emulator.base_url()});
+    let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().json();
+    let client = Client::new(gateway.origin.clone()).bearer(joined["credential"].as_str().unwrap());
+    (joined["node_id"].as_str().unwrap().to_owned(), client.within(WITHIN))
+}
+
+async fn beat(node: &Client, counters: Value) {
+    let beat = json!({"models": ["m"], "version": "1", "runtime": "engine", "counters": counters});
+    let heard = node.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap();
+    assert_eq!(heard.status, 200, "{}", heard.text());
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A record of two million tokens in and one million out.
+fn record(number: u8, model: &str, adapter: Option<&str>, took_ms: u64) -> Value {
+    json!({
+        "event_id": TraceId::new(now_ms(), [number; 10]).to_string(), "request_id": null, "model": model, "adapter": adapter,
+        "operation": "chat", "end": "whole", "begun_unix_ms": now_ms(), "took_ms": took_ms, "input_tokens": 2_000_000,
+        "cached_tokens": 0, "output_tokens": 1_000_000, "reasoning_tokens": 0, "is_measured": true,
+    })
+}
+
+async fn report(node: &Client, records: &[Value]) -> Value {
+    let kept = node.post("/v2/byoc/nodes/records", &json!({"records": records})).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    kept.json()["kept"].clone()
+}
+
+/// A model of the catalogue that several providers sell by the token.
+async fn sold_model(gateway: &Gateway) -> Value {
+    let book = gateway.get("/v2/price-books").await;
+    let models = book["data"].as_array().unwrap();
+    let is_priced = |offer: &&Value| offer["price"]["output_micros_per_million"].as_u64().is_some_and(|price| price > 0);
+    let sold = models.iter().find(|model| {
+        let offers = model["offers"].as_array().unwrap();
+        model["modality"] == "chat" && offers.len() > 1 && offers.iter().filter(is_priced).count() == offers.len()
+    });
+    sold.unwrap_or_else(|| panic!("no model has two prices: {}", models[0])).clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
+    let gateway = Gateway::start().await;
+    let model = sold_model(&gateway).await;
+    let name = model["model"].as_str().unwrap();
+    let (id, node) = joined(&gateway, "rack").await;
+    let free = gateway.get(COSTS).await;
+    assert_eq!((&free["total"]["hardware_cost_micros"], &free["nodes"][0]["cost"]), (&Value::Null, &Value::Null));
+
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": {"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}})).await;
+    // It was up for an hour, a quarter of it busy, and took 200 Wh.
+    let since = now_ms() - HOUR_MS;
+    let counters = |up_ms: u64| json!({"since_unix_ms": since, "up_ms": up_ms, "busy_ms": up_ms / 4, "energy_mj": up_ms * 200});
+    beat(&node, counters(HOUR_MS)).await;
+    // The same counters again add nothing, nor does a second copy of a record.
+    beat(&node, counters(HOUR_MS)).await;
+    let records = [record(1, name, None, 3_000), record(2, name, Some("law"), 1_000)];
+    assert_eq!(report(&node, &records).await, 2);
+    assert_eq!(report(&node, &records).await, 0);
+
+    let costs = gateway.get(COSTS).await;
+    let shown = &costs["nodes"][0];
+    assert_eq!(shown["hours_up"], 1.0, "{shown}");
+    assert_eq!((&shown["utilisation"], &shown["energy_wh"]), (&json!(0.25), &json!(200.0)));
+    assert_eq!(shown["wh_per_million_tokens"], json!(200.0 / 6.0));
+    assert_eq!(shown["hardware_cost_micros"], 1_200_000);
+    assert_eq!(shown["micros_per_million_tokens"], 200_000, "1.20 USD for six million tokens");
+    assert_eq!((&shown["requests"], &shown["input_tokens"], &shown["output_tokens"]), (&json!(2), &json!(4_000_000), &json!(2_000_000)));
+    assert_eq!(shown["tokens_per_busy_day"], 6_000_000 * 24 * 4);
+    // Three quarters of the time were the plain model's.
+    let models = shown["models"].as_array().unwrap();
+    let shares: Vec<_> = models.iter().map(|model| (model["adapter"].clone(), model["hardware_cost_micros"].clone())).collect();
+    assert_eq!(shares, [(Value::Null, json!(900_000)), (json!("law"), json!(300_000))]);
+    assert_eq!(costs["models"], shown["models"], "one node is the fleet");
+
+    let providers = models[0]["providers"].as_array().unwrap();
+    let offers = model["offers"].as_array().unwrap();
+    assert_eq!(providers.len(), offers.len());
+    for provider in providers {
+        let offer = row(&model["offers"], "provider", provider["provider"].as_str().unwrap());
+        let price = |field: &str| offer["price"][field].as_u64().unwrap();
+        let would = 2 * price("input_micros_per_million") + price("output_micros_per_million");
+        assert_eq!(provider["would_cost_micros"], would, "{provider} at {offer}");
+        let even = provider["break_even_tokens_per_day"].as_u64().unwrap() as f64;
+        let day = shown["tokens_per_day"].as_u64().unwrap() as f64 / 2.0 * 900_000.0 / would as f64;
+        assert!((even / day - 1.0).abs() < 0.001, "{even} and {day}");
+    }
+    assert!(providers.is_sorted_by_key(|provider| provider["would_cost_micros"].as_u64()), "the cheapest comes first");
+    let one = gateway.get(&format!("/v2/byoc/nodes/{id}/costs?window=24h")).await;
+    assert_eq!(one["nodes"][0]["hardware_cost_micros"], 1_200_000);
+
+    owed_nothing(&gateway, &id).await;
+}
+
+/// The hardware is beside the bill, not on it.
+async fn owed_nothing(gateway: &Gateway, id: &str) {
+    gateway.wait_for_usage(2).await;
+    let usage = gateway.get("/v2/usage?group_by=node").await;
+    let sums = row(&usage["data"], "node", id);
+    assert_eq!((&sums["hardware_cost_micros"], &sums["cost_micros"], &sums["spend_micros"]), (&json!(1_200_000), &json!(0), &json!(0)));
+    let usage = gateway.get("/v2/usage?group_by=mode").await;
+    assert_eq!(row(&usage["data"], "mode", "byoc")["hardware_cost_micros"], 1_200_000);
+    let usage = gateway.get("/v2/usage?group_by=node&model=other").await;
+    assert!(usage["data"].as_array().unwrap().iter().all(|row| row.get("hardware_cost_micros").is_none()));
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    assert_eq!(row(&snapshot["mtd"]["by_mode"], "mode", "byok")["hardware_cost_micros"], Value::Null);
+    // Hours are spread over the hour before: at the start of a month some lie in the last one.
+    let byoc = row(&snapshot["mtd"]["by_mode"], "mode", "byoc")["hardware_cost_micros"].as_i64().unwrap();
+    assert!((0..=1_200_000).contains(&byoc), "{byoc}");
+    assert_eq!(snapshot["owed_micros"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() {
+    let gateway = Gateway::start().await;
+    let id = gateway.node("rack", &["m"]).await;
+    let path = format!("/v2/byoc/nodes/{id}");
+    let set = |options: &[&str]| gateway.cli().run(&[&["nodes", "set", &id], options].concat());
+    set(&["--cost-per-hour", "1.20"]).ok();
+    assert_eq!(gateway.get(&path).await["cost"], json!({"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}));
+    set(&["--price", "2400", "--months", "36", "--watts", "350", "--kwh-price", "0.30"]).ok();
+    let owned = json!({
+        "kind": "owned", "price_nano_usd": 2_400_000_000_000_u64, "months": 36, "watts_busy": 350, "nano_usd_per_kwh": 300_000_000,
+    });
+    assert_eq!(gateway.get(&path).await["cost"], owned);
+    set(&["--watts-idle", "60"]).ok();
+    assert_eq!(gateway.get(&path).await["cost"]["watts_idle"], 60);
+    set(&["--name", "shelf"]).ok();
+    assert_eq!(gateway.get(&path).await["cost"]["months"], 36, "what is left out stays");
+    let exported = gateway.cli().run(&["export"]).ok();
+    assert!(exported.contains("price_nano_usd = 2400000000000"), "{exported}");
+
+    for (cost, param) in [
+        (json!({"months": 0}), "cost.months"),
+        (json!({"watts_busy": 9_000_000}), "cost.watts_busy"),
+        (json!({"nano_usd_per_kwh": u64::MAX}), "cost.nano_usd_per_kwh"),
+    ] {
+        let refused = gateway.patched(&path, json!({"cost": cost})).await;
+        assert_eq!((refused.status, &refused.json()["param"]), (400, &json!(param)), "{}", refused.text());
+    }
+    let unknown = gateway.patched(&path, json!({"cost": {"kind": "borrowed"}})).await;
+    assert_eq!(unknown.status, 400, "{}", unknown.text());
+    let refused = gateway.admin().get(&format!("{COSTS}?compare=nobody/nothing")).await.unwrap();
+    assert_eq!((refused.status, &refused.json()["param"]), (400, &json!("compare")), "{}", refused.text());
+
+    set(&["--no-cost"]).ok();
+    assert_eq!(gateway.get(&path).await["cost"], Value::Null);
+    let shown = gateway.cli().run(&["nodes", "costs"]).ok();
+    assert!(shown.contains("shelf"), "{shown}");
+    let other = gateway.cli().run(&["nodes", "set", &id, "--cost-per-hour", "1", "--price", "2"]).failed(2);
+    assert!(other.contains("--price"), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_reports_nothing_itself_is_known_by_the_gateways_records() {
+    let gateway = Gateway::start().await;
+    let id = gateway.node("rack", &[LOCAL_MODEL]).await;
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": {"kind": "owned", "price_nano_usd": 1_000_000_000_000_000_u64, "months": 1}})).await;
+    gateway.chat_ok(&question(LOCAL_MODEL)).await;
+    gateway.wait_for_usage(1).await;
+    let costs = gateway.get(&format!("{COSTS}?compare={}", sold_model(&gateway).await["model"].as_str().unwrap())).await;
+    let shown = &costs["nodes"][0];
+    let tokens = shown["input_tokens"].as_u64().unwrap() + shown["output_tokens"].as_u64().unwrap();
+    assert!(tokens > 0, "{shown}");
+    let cost = shown["hardware_cost_micros"].as_i64().unwrap();
+    assert!(cost > 0, "a million USD a month is something within seconds: {shown}");
+    assert_eq!(shown["power_by"], "not_counted");
+    assert_eq!((&shown["utilisation"], &shown["energy_wh"]), (&Value::Null, &Value::Null), "it counts neither");
+    assert_eq!(shown["models"][0]["hardware_cost_micros"], cost);
+    assert!(!shown["models"][0]["providers"].as_array().unwrap().is_empty(), "{shown}");
+    let shown = gateway.cli().run(&["nodes", "costs", "rack"]).ok();
+    assert!(shown.contains("rack"), "{shown}");
+}
+
+/// A tree as the kernel shows it, with one package.
+fn powercap(root: &Path, energy_uj: u64) {
+    let zone = root.join("intel-rapl:0");
+    fs::create_dir_all(&zone).unwrap();
+    fs::write(zone.join("name"), "package-0\n").unwrap();
+    fs::write(zone.join("max_energy_range_uj"), "9999999999\n").unwrap();
+    fs::write(zone.join("energy_uj"), format!("{energy_uj}\n")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
+    let root = tempfile::tempdir().unwrap();
+    let tree = root.path().join("powercap");
+    powercap(&tree, 8_000_000_000);
+    let mut nodes = Vec::new();
+    for (name, tree) in [("rack", tree.clone()), ("attic", root.path().join("none"))] {
+        let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
+        let (address, data) = (free_address().unwrap().to_string(), root.path().join(name).display().to_string());
+        let url = format!("http://{address}");
+        let token = token["token"].as_str().unwrap();
+        let of = ["--control", &gateway.origin, "--token", token, "--data-dir", &data, "--address", &url];
+        let id = Cli::new().run(&[&["node", "join"], &of[..]].concat()).ok().trim().to_owned();
+        let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
+        let launch = launch.args(["--listen", &address, "--powercap", &tree.display().to_string()]);
+        let mut process = launch.start().unwrap();
+        process.wait_text("listens on", WITHIN).await.unwrap();
+        nodes.push((id, process));
+    }
+    let counters = async |id: &str| gateway.get(&format!("/v2/byoc/nodes/{id}")).await["joined"]["said"]["counters"].clone();
+    let (rack, attic) = (nodes[0].0.clone(), nodes[1].0.clone());
+    until("the energy of the rack", async || counters(&rack).await["energy_mj"] == 0).await;
+    // The counter goes round: two thousand million up to its end, and six hundred million after it.
+    powercap(&tree, 1_600_000_000);
+    until("1 Wh", async || counters(&rack).await["energy_mj"] == 3_600_000).await;
+    let silent = found("the attic", async || Some(counters(&attic).await).filter(Value::is_object)).await;
+    assert!(silent["up_ms"].is_u64() && silent["energy_mj"].is_null(), "{silent}");
+    let costs = found("the energy in the report", async || {
+        let costs = gateway.get(COSTS).await;
+        (row(&costs["nodes"], "name", "rack")["energy_wh"] == 1.0).then_some(costs)
+    })
+    .await;
+    assert_eq!(row(&costs["nodes"], "name", "attic")["energy_wh"], Value::Null);
+    assert!(row(&costs["nodes"], "name", "rack")["hours_up"].as_f64().unwrap() > 0.0);
+}

@@ -1,0 +1,354 @@
+//! Nodes as peers: machines in network namespaces that find each other, serve what one of them has, lose the network and find it
+//! again, and fetch files from each other though one lies and one dies; and a list of peers that a gateway signs.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use harness::client::{Answer, Client};
+use harness::network::{Machine, Network};
+use harness::process::{Launch, Process, tidegate, workspace};
+use harness::sse;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, said, text_of};
+use crate::command::Cli;
+use crate::first_request::node;
+use crate::gateway::{Gateway, config};
+use crate::local_node::records;
+use crate::wait::{found, until};
+
+const MODEL: &str = "tidegate-demo";
+const HTTP: u16 = 8080;
+const QUIC: u16 = 7000;
+const MIB: usize = 1 << 20;
+/// As the nodes cut files.
+const CHUNK: usize = 4 * MIB;
+
+/// A node's machine and its files.
+struct Peer {
+    name: &'static str,
+    machine: Machine,
+    root: tempfile::TempDir,
+    public_key: String,
+    client: Client,
+}
+
+impl Peer {
+    fn new(network: &mut Network, name: &'static str) -> Self {
+        let (machine, root) = (network.machine().unwrap(), tempfile::tempdir().unwrap());
+        let data = root.path().join("node").display().to_string();
+        let key = Cli::new().run(&["node", "key", "--data-dir", &data]).ok();
+        let public_key = Cli::new().run(&["node", "identity", "--data-dir", &data]).ok().trim().to_owned();
+        let client =
+            Client::new(format!("http://{}:{HTTP}", machine.address)).bearer(key.trim()).within(WITHIN);
+        Self { name, machine, root, public_key, client }
+    }
+
+    fn data(&self) -> String {
+        self.root.path().join("node").display().to_string()
+    }
+
+    fn models(&self) -> PathBuf {
+        self.root.path().join("models")
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Launch {
+        let launch = self.machine.launch(&tidegate().unwrap()).args(arguments.iter().copied());
+        launch.args(["--data-dir", &self.data(), "--models-dir", &self.models().display().to_string()])
+    }
+
+    async fn start(&self, model: &str, list: &Path, more: &[&str]) -> Process {
+        let (http, quic) =
+            (format!("{}:{HTTP}", self.machine.address), format!("{}:{QUIC}", self.machine.address));
+        let launch = self.launch(&["node", "--model", model, "--listen", &http, "--peer-listen", &quic]);
+        let launch = launch.args(["--peers", &list.display().to_string()]).args(more.iter().copied());
+        let mut node = launch.start().unwrap();
+        node.wait_text("listens on", WITHIN).await.unwrap();
+        node
+    }
+
+    /// A row of `GET /v1/peers`.
+    async fn sees(&self, other: &Self) -> Value {
+        let listed = self.client.get("/v1/peers").await.unwrap().json();
+        let rows = listed["data"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == other.name).cloned().unwrap_or(Value::Null)
+    }
+
+    async fn meets(&self, other: &Self) {
+        until(&format!("{} meets {}", self.name, other.name), async || {
+            let row = self.sees(other).await;
+            row["connected"] == true && !row["load"].is_null()
+        })
+        .await;
+    }
+
+    async fn ask(&self, model: &str) -> Answer {
+        self.client.post(CHAT, &chat(model)).await.unwrap()
+    }
+}
+
+fn chat(model: &str) -> Value {
+    json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]})
+}
+
+fn demo() -> String {
+    workspace().join("builtin/model").display().to_string()
+}
+
+/// A file of peers that names these.
+fn list_of(peers: &[&Peer]) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("peers.toml");
+    let entry = |peer: &&Peer| {
+        let address = format!("{}:{QUIC}", peer.machine.address);
+        format!(
+            "[[peer]]\nname = \"{}\"\npublic_key = \"{}\"\naddresses = [\"{address}\"]\n",
+            peer.name, peer.public_key
+        )
+    };
+    std::fs::write(&path, peers.iter().map(entry).collect::<String>()).unwrap();
+    (directory, path)
+}
+
+#[tokio::test]
+async fn peers_serve_what_one_has_and_find_each_other_again_after_a_partition() {
+    let mut network = Network::new().unwrap();
+    let [near, far, third, stranger] =
+        ["near", "far", "third", "stranger"].map(|name| Peer::new(&mut network, name));
+    let (_directory, list) = list_of(&[&near, &far, &third]);
+    let mut process = near.start("echo", &list, &[]).await;
+    let _far = far.start(&demo(), &list, &["--name", MODEL, "--kv-memory", "64"]).await;
+    let _third = third.start("echo", &list, &[]).await;
+    for (one, other) in [(&near, &far), (&near, &third), (&third, &far)] {
+        one.meets(other).await;
+    }
+    let row = near.sees(&far).await;
+    assert_eq!((&row["models"], &row["id"]), (&json!([MODEL]), &json!(far.public_key)), "{row}");
+    assert!(row["rtt_ms"].as_f64().unwrap() < 1_000.0, "{row}");
+
+    let answer = near.ask(MODEL).await;
+    let text = said(&answer);
+    assert_eq!(answer.header("x-tidegate-peer"), Some("far"));
+    assert_eq!(answer.header("x-hybrie-selected-backend"), Some("peer:far"));
+    let mut stream = chat(MODEL);
+    stream["stream"] = json!(true);
+    stream["stream_options"] = json!({"include_usage": true});
+    let streamed = near.client.post(CHAT, &stream).await.unwrap();
+    assert_eq!(text_of(&sse::events(&streamed.body)), text);
+    assert_eq!(records(&far.client, 2).await.len(), 2, "the one that computes books");
+    assert_eq!(near.client.get("/v1/usage").await.unwrap().json()["data"], json!([]));
+    let here = near.ask("echo").await;
+    assert_eq!((here.status, here.header("x-tidegate-peer")), (200, None), "what is here stays");
+    let mut local = chat(MODEL);
+    local["model"] = json!(format!("local/{MODEL}"));
+    assert_eq!(near.client.post(CHAT, &local).await.unwrap().status, 404, "a request that says local stays");
+    assert_eq!(near.ask("nobody/has-it").await.status, 404);
+
+    // A key in no list is refused, though it knows where everybody is.
+    let _stranger = stranger.start("echo", &list, &[]).await;
+    process.wait_text("unknown or ejected key was refused", WITHIN).await.unwrap();
+    let refused = found("a refusal", async || {
+        let row = stranger.sees(&near).await;
+        (!row["last_error"].is_null()).then_some(row)
+    });
+    assert_eq!(refused.await["connected"], false);
+
+    far.machine.pull_cable().unwrap();
+    until("the partition shows", async || near.sees(&far).await["connected"] == false).await;
+    let lost = near.ask(MODEL).await;
+    let error = lost.json()["error"].clone();
+    assert_eq!((lost.status, &error["code"]), (503, &json!("peers_failed")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("far: it can't be reached"), "{error}");
+    assert_eq!(third.ask("echo").await.status, 200);
+    far.machine.plug_cable().unwrap();
+    near.meets(&far).await;
+    assert_eq!(said(&near.ask(MODEL).await), text, "as before, without a restart");
+}
+
+#[tokio::test]
+async fn a_member_is_added_by_request_with_the_nodes_key_alone() {
+    let mut network = Network::new().unwrap();
+    let [near, far] = ["near", "far"].map(|name| Peer::new(&mut network, name));
+    let (_directory, list) = list_of(&[&near]);
+    let (_none, nobody) = list_of(&[]);
+    let (_alone, base_url) = node(&["--model", "echo"]).await;
+    let alone = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let answer = alone.get("/v1/peers").await.unwrap();
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["code"]),
+        (501, &json!("no_mesh")),
+        "{}",
+        answer.text()
+    );
+    let _far = far.start("echo", &list, &[]).await;
+    let process = near.start("echo", &nobody, &[]).await;
+    let member = json!({"node": {"name": "far", "public_key": far.public_key, "addresses": [format!("{}:{QUIC}", far.machine.address)]}});
+    let path = "/v1/peers/register";
+    let without = Client::new(format!("http://{}:{HTTP}", near.machine.address)).within(WITHIN);
+    assert_eq!(without.post(path, &member).await.unwrap().status, 401);
+    let mut wrong = member.clone();
+    wrong["node"]["addresses"] = json!(["0.0.0.0:7000"]);
+    let refused = near.client.post(path, &wrong).await.unwrap();
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!("invalid_peer")));
+    let added = near.client.post(path, &member).await.unwrap();
+    assert_eq!((added.status, &added.json()["name"]), (201, &json!("far")));
+    near.meets(&far).await;
+    drop(process);
+    let _again = near.start("echo", &nobody, &[]).await;
+    near.meets(&far).await;
+    assert_eq!(near.sees(&far).await["source"], "registered");
+}
+
+/// A model on a node's shelf, with weights of this size that are the same everywhere.
+fn shelve(models: &Path, weights: &[u8]) -> PathBuf {
+    let directory = models.join("publisher--big");
+    std::fs::create_dir_all(&directory).unwrap();
+    let files = [("config.json", &b"{}"[..]), ("model.safetensors", weights)];
+    let stored = files.map(|(name, bytes)| {
+        std::fs::write(directory.join(name), bytes).unwrap();
+        json!({"name": name, "bytes": bytes.len(), "sha256": "0".repeat(64), "checksum": format!("sha256:{}", "0".repeat(64))})
+    });
+    let manifest = json!({
+        "version": 1, "name": "publisher/big", "repository": "publisher/big", "revision": "r1", "source": "https://hub.example",
+        "pulled_at": "2026-01-01T00:00:00Z", "bytes": weights.len() + 2, "files": stored,
+    });
+    std::fs::write(directory.join("manifest.json"), manifest.to_string()).unwrap();
+    directory.join("model.safetensors")
+}
+
+/// Bits rot on the disk: length and time stay.
+fn rot(path: &Path) {
+    let (modified, bytes) =
+        (std::fs::metadata(path).unwrap().modified().unwrap(), std::fs::metadata(path).unwrap().len());
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    for at in (0..bytes).step_by(CHUNK) {
+        file.write_all_at(b"rotten", at).unwrap();
+    }
+    file.set_modified(modified).unwrap();
+}
+
+#[tokio::test]
+async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
+    let mib = if std::env::var_os("TIDEGATE_PEERS_FULL").is_some() { 200 } else { 64 };
+    let weights: Vec<u8> = (0..mib * MIB).map(|at| (at / 13 % 251) as u8 ^ (at >> 16) as u8).collect();
+    let mut network = Network::new().unwrap();
+    let [honest, liar, dying, fetcher] =
+        ["honest", "liar", "dying", "fetcher"].map(|name| Peer::new(&mut network, name));
+    let (_directory, list) = list_of(&[&honest, &liar, &dying, &fetcher]);
+    let rotten = [&honest, &liar, &dying].map(|peer| shelve(&peer.models(), &weights))[1].clone();
+    // Slow enough that there is a middle.
+    let slow = ["--peer-bandwidth", "12"];
+    let _honest = honest.start("echo", &list, &slow).await;
+    let _liar = liar.start("echo", &list, &slow).await;
+    let mut mortal = dying.start("echo", &list, &slow).await;
+    let fetch = || {
+        let launch =
+            fetcher.launch(&["node", "fetch", "publisher/big", "--peers", &list.display().to_string()]);
+        launch.start().unwrap()
+    };
+
+    // The first fetch is killed, too.
+    let mut first = fetch();
+    first.wait_text(" MB of ", WITHIN).await.unwrap();
+    first.kill9().unwrap();
+    rot(&rotten);
+    let mut second = fetch();
+    let begun = second.wait_text("of which ", WITHIN).await.unwrap();
+    assert!(!begun.starts_with("0 B "), "it goes on where the first stopped: {begun}");
+    second.wait_text("liar is ejected: chunk ", WITHIN).await.unwrap();
+    mortal.kill9().unwrap();
+    second.wait_text("dying is left out", WITHIN).await.unwrap();
+    let done = second.wait_text(" is here: ", WITHIN).await.unwrap();
+    assert!(done.contains("from honest"), "{done}");
+    let came = std::fs::read(fetcher.models().join("publisher--big/model.safetensors")).unwrap();
+    assert!(came == weights, "the files differ");
+    let listed = Cli::new().run(&[
+        "models",
+        "local",
+        "--models-dir",
+        &fetcher.models().display().to_string(),
+        "--json",
+    ]);
+    assert!(listed.ok().contains("publisher/big"));
+
+    // The ejection outlives the process that saw the lie, and its node holds to it.
+    let _node = fetcher.start("echo", &list, &[]).await;
+    fetcher.meets(&honest).await;
+    let row = fetcher.sees(&liar).await;
+    assert!(row["ejected"]["why"].as_str().unwrap().contains("was promised"), "{row}");
+    assert_eq!(row["connected"], false, "{row}");
+}
+
+/// A node on loopback that has joined a gateway.
+struct Joined {
+    data: String,
+    name: &'static str,
+    _root: tempfile::TempDir,
+}
+
+impl Joined {
+    fn new(gateway: &Gateway, name: &'static str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("node").display().to_string();
+        let token = gateway.cli().run(&["nodes", "invite", name, "--json"]).json()["token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let join = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
+        Cli::new().run(&join).ok();
+        Self { data, name, _root: root }
+    }
+
+    async fn start(&self, model: &[&str]) -> (Process, Client) {
+        let launch = Launch::new(tidegate().unwrap()).args([
+            "node",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            &self.data,
+        ]);
+        let launch = launch.args(["--peer-listen", "127.0.0.1:0"]).args(model.iter().copied());
+        let mut node = launch.start().unwrap();
+        let rest = node.wait_text("http://", WITHIN).await.unwrap();
+        let client =
+            Client::new(format!("http://{}", rest.split_whitespace().next().unwrap())).within(WITHIN);
+        (node, client)
+    }
+}
+
+async fn peer(client: &Client, name: &str) -> Value {
+    let listed = client.get("/v1/peers").await.unwrap().json();
+    listed["data"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn the_gateways_list_makes_peers_and_who_is_revoked_is_one_no_more() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
+    let (near, far) = (Joined::new(&gateway, "near"), Joined::new(&gateway, "far"));
+    let (_near, client) = near.start(&["--model", "echo"]).await;
+    let (far_process, _) = far.start(&["--model", &demo(), "--name", MODEL, "--kv-memory", "64"]).await;
+    until("the list arrives", async || peer(&client, far.name).await["connected"] == true).await;
+    assert_eq!(peer(&client, far.name).await["source"], "gateway");
+    until("far serves", async || {
+        let answer = client.post(CHAT, &chat(MODEL)).await.unwrap();
+        answer.status == 200 && answer.header("x-tidegate-peer") == Some("far")
+    })
+    .await;
+
+    // The list is signed: what was changed on disk isn't taken up.
+    let list = Path::new(&near.data).join("peer-list.json");
+    assert!(std::fs::read_to_string(&list).unwrap().contains("signature"));
+    let listed = gateway.admin().get("/v2/byoc/nodes").await.unwrap().json();
+    let node =
+        |name: &str| listed["data"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+    let shown = node(near.name);
+    let mesh = &shown["joined"]["said"]["mesh"];
+    assert!(mesh["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:"), "{shown}");
+
+    gateway.cli().run(&["nodes", "revoke", node(far.name)["id"].as_str().unwrap()]).ok();
+    until("the revoked node is gone", async || peer(&client, far.name).await.is_null()).await;
+    let answer = client.post(CHAT, &chat(MODEL)).await.unwrap();
+    assert_eq!(answer.status, 404, "nobody has the model any more: {}", answer.text());
+    drop(far_process);
+}

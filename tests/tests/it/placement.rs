@@ -1,0 +1,265 @@
+//! Where among several nodes requests go: by what is in flight, what nodes say of their load, and which prompts they were
+//! sent; and how nodes are kept from requests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use harness::client::Answer;
+use harness::{Behaviour, Emulator};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::ask::{CHAT, MINI, question, streaming, trace_of, with};
+use crate::gateway::{Gateway, NODE, POOL, config, id_of};
+use crate::leaving_nodes::Node;
+use crate::wait::{found, until};
+
+async fn fleet(nodes: usize) -> (Gateway, Vec<Node>) {
+    let gateway = Gateway::start().await;
+    let mut added = Vec::new();
+    for number in 0..nodes {
+        added.push(Node::of(&gateway, &format!("rack-{number}")).await);
+    }
+    (gateway, added)
+}
+
+fn node_of(answer: &Answer) -> String {
+    answer.header("agent-node-id").unwrap_or_else(|| panic!("no node: {}", answer.text())).to_owned()
+}
+
+async fn view(gateway: &Gateway, node: &Node) -> Value {
+    gateway.get(&format!("/v2/byoc/nodes/{}", node.id)).await
+}
+
+async fn turn(gateway: &Gateway, node: &Node, action: &str) -> Value {
+    let path = format!("/v2/byoc/nodes/{}/{action}", node.id);
+    let answer = gateway.admin().post(&path, &json!({})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+/// A conversation about its own subject, with so many turns, whose beginning is long enough to be cached.
+fn conversation(subject: &str, turns: usize) -> Value {
+    let mut messages =
+        vec![json!({"role": "system", "content": format!("You know about {subject}. ").repeat(200)})];
+    for number in 0..turns {
+        messages.push(json!({"role": "user", "content": format!("Question {number} about {subject}?")}));
+        messages.push(json!({"role": "assistant", "content": format!("Answer {number}.")}));
+    }
+    messages.push(json!({"role": "user", "content": "And now?"}));
+    json!({"model": MINI, "messages": messages})
+}
+
+#[tokio::test]
+async fn a_cordoned_node_ends_what_it_runs_and_takes_nothing_new() {
+    let (mut gateway, nodes) = fleet(2).await;
+    nodes[0].emulator.script(NODE, [Behaviour::held()]);
+    nodes[1].fails(Behaviour::status(503));
+    let client = gateway.client();
+    let body = streaming(MINI);
+    let running = client.stream(CHAT, &body);
+    let (first, second) = tokio::join!(running, async {
+        until("the request is at the node", async || nodes[0].served() == 1).await;
+        nodes[1].emulator.clear_scripts();
+        let cordoned = turn(&gateway, &nodes[0], "cordon").await;
+        assert_eq!(
+            (&cordoned["status"], &cordoned["drained"]),
+            (&json!("cordoned"), &json!(false)),
+            "{cordoned}"
+        );
+        let plan = gateway.plan(json!({"model": MINI})).await;
+        assert!(plan["rejected"].to_string().contains("node_cordoned"), "{plan}");
+        let answers = [gateway.chat_ok(&question(MINI)).await, gateway.chat_ok(&question(MINI)).await];
+        let drained = turn(&gateway, &nodes[0], "drain").await;
+        assert_eq!(
+            (&drained["status"], &drained["in_flight"], &drained["drained"]),
+            (&json!("draining"), &json!(1), &json!(false)),
+            "{drained}"
+        );
+        nodes[0].emulator.release();
+        answers
+    });
+    assert_eq!(second.map(|answer| node_of(&answer)), [nodes[1].id.clone(), nodes[1].id.clone()]);
+    let mut first = first.unwrap();
+    while first.chunk().await.unwrap().is_some() {}
+    let is_empty = async || view(&gateway, &nodes[0]).await["drained"] == json!(true);
+    until("the node is drained", is_empty).await;
+    // It stays so over a restart, until it is uncordoned.
+    gateway.stop().await;
+    gateway.start_again().await;
+    assert_eq!(view(&gateway, &nodes[0]).await["status"], "draining");
+    assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), nodes[1].id);
+    let cordoned = gateway.cli().run(&["nodes", "cordon", "rack-0", "--json"]).json();
+    assert_eq!(cordoned["status"], "cordoned");
+    turn(&gateway, &nodes[1], "cordon").await;
+    assert_eq!(gateway.chat(&question(MINI)).await.status, 404, "nobody is left");
+    assert_eq!(gateway.cli().run(&["nodes", "uncordon", "rack-0", "--json"]).json()["status"], "ready");
+    assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), nodes[0].id);
+    let drained = gateway.cli().run(&["nodes", "drain", "rack-0", "--wait", "--json"]).json();
+    assert_eq!((&drained["drained"], &drained["in_flight"]), (&json!(true), &json!(0)), "{drained}");
+}
+
+#[tokio::test]
+async fn a_conversation_stays_where_its_prompt_is_and_others_go_elsewhere() {
+    let (gateway, _nodes) = fleet(4).await;
+    let mut at = BTreeMap::new();
+    for subject in ["tides", "harbours", "locks", "piers", "buoys", "ropes", "sails", "charts"] {
+        let first = node_of(&gateway.chat_ok(&conversation(subject, 0)).await);
+        for turns in 1..4 {
+            let answer = gateway.chat_ok(&conversation(subject, turns)).await;
+            assert_eq!(node_of(&answer), first, "{subject}, turn {turns}");
+            let request = gateway.settled(&trace_of(&answer)).await;
+            let placement = request["plan"]["placement"].as_str().unwrap();
+            assert!(placement.contains("% cached") && !placement.starts_with("rack-0: 0 ms"), "{placement}");
+            assert!(!request["plan"]["rejected"].to_string().contains("placed"), "{request}");
+        }
+        *at.entry(first).or_insert(0) += 1;
+    }
+    assert!(at.len() > 1, "all conversations are at one node: {at:?}");
+    // The plan says what it expects of each.
+    let plan = gateway.plan(json!({"request": conversation("tides", 4), "path": CHAT})).await;
+    let cached: Vec<u64> = plan["attempts"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{plan}"))
+        .iter()
+        .map(|one| one["placement"]["cached_permille"].as_u64().unwrap())
+        .collect();
+    assert_eq!(cached.len(), 4, "{plan}");
+    assert!(cached[0] > 500 && cached[1..].iter().all(|one| *one == 0), "{plan}");
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_spread() {
+    let (gateway, nodes) = fleet(3).await;
+    for node in &nodes {
+        node.fails(Behaviour::held());
+    }
+    let body = question(MINI);
+    let asking = futures_util::future::join_all((0..9).map(|_| gateway.chat(&body)));
+    let (answers, ()) = tokio::join!(asking, async {
+        until("all requests are at the nodes", async || nodes.iter().map(Node::served).sum::<usize>() == 9)
+            .await;
+        assert_eq!(nodes.iter().map(Node::served).collect::<Vec<_>>(), [3, 3, 3]);
+        for node in &nodes {
+            node.emulator.release();
+        }
+    });
+    assert!(answers.iter().all(|answer| answer.status == 200));
+}
+
+/// A server that publishes its load, with an emulator behind it.
+async fn publishing(emulator: &Emulator, page: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, behind) = (listener.local_addr().unwrap(), emulator.addr());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(pass(stream, behind, page));
+        }
+    });
+    address
+}
+
+/// Answers one request and closes the connection.
+async fn pass(mut near: TcpStream, behind: SocketAddr, page: &'static str) -> Option<()> {
+    let (mut taken, mut piece) = (Vec::new(), [0; 4096]);
+    let head = loop {
+        let count = near.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+        taken.extend_from_slice(&piece[..count]);
+        if let Some(at) = taken.windows(4).position(|end| end == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let text = String::from_utf8_lossy(&taken[..head]).into_owned();
+    if text.starts_with("GET /metrics ") {
+        let length = page.len();
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}"
+        );
+        return near.write_all(reply.as_bytes()).await.ok();
+    }
+    let length = text
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    while taken.len() < head + length.unwrap_or(0) {
+        let count = near.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+        taken.extend_from_slice(&piece[..count]);
+    }
+    let mut far = TcpStream::connect(behind).await.ok()?;
+    let closing = format!("{}connection: close\r\n\r\n", &text[..head - 2]);
+    far.write_all(closing.as_bytes()).await.ok()?;
+    far.write_all(&taken[head..]).await.ok()?;
+    let mut answer = Vec::new();
+    far.read_to_end(&mut answer).await.ok()?;
+    near.write_all(&answer).await.ok()
+}
+
+#[tokio::test]
+async fn a_server_that_publishes_a_queue_gets_less() {
+    let gateway = Gateway::start().await;
+    let busy = "vllm:num_requests_running{engine=\"0\"} 16\nvllm:num_requests_waiting{engine=\"0\"} 12\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.97\n";
+    let calm = "llamacpp:requests_processing 0\nllamacpp:requests_deferred 0\n";
+    let mut ids = Vec::new();
+    let emulators = [Emulator::start(config()).await.unwrap(), Emulator::start(config()).await.unwrap()];
+    for (name, emulator, page) in [("busy", &emulators[0], busy), ("calm", &emulators[1], calm)] {
+        let base_url = format!("http://{}/v1", publishing(emulator, page).await);
+        let body = json!({"name": name, "base_url": base_url, "secret": NODE, "models": [MINI]});
+        ids.push(id_of(&gateway.make("/v2/byoc/nodes", body).await));
+    }
+    let plan = found("the published load", async || {
+        let plan = gateway.plan(json!({"model": MINI})).await;
+        let is_read = plan["attempts"][1]["placement"]["kv_permille"] == json!(970);
+        is_read.then_some(plan)
+    })
+    .await;
+    let [first, second] = [0, 1].map(|at| plan["attempts"][at].clone());
+    assert_eq!((&first["principal"], &second["principal"]), (&json!(ids[1]), &json!(ids[0])), "{plan}");
+    assert!(second["placement"]["queue_ms"].as_u64() > Some(1_000), "{plan}");
+    assert!(second["placement"]["pressure_ms"].as_u64() > Some(0), "{plan}");
+    for _ in 0..4 {
+        assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), ids[1]);
+    }
+}
+
+/// A node that joined, played by this test: it says that it is full.
+async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> String {
+    let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": "attic"})).await;
+    let join = json!({"token": token["token"], "base_url": emulator.base_url(), "secret": NODE});
+    let joined = gateway.client().post("/v2/byoc/nodes/join", &join).await.unwrap();
+    assert_eq!(joined.status, 200, "{}", joined.text());
+    let joined = joined.json();
+    let beat = json!({"models": [MINI], "version": "0", "runtime": "played", "load": load});
+    let reporter = gateway.with_key(joined["credential"].as_str().unwrap());
+    let id = joined["node_id"].as_str().unwrap().to_owned();
+    until("the node is ready", async || {
+        let beaten = reporter.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap();
+        assert_eq!(beaten.status, 200, "{}", beaten.text());
+        gateway.get(&format!("/v2/byoc/nodes/{id}")).await["status"] == "ready"
+    })
+    .await;
+    id
+}
+
+/// What a heartbeat says of a queue counts at once, and a full node is left for what its route lists behind it.
+#[tokio::test]
+async fn a_node_that_says_that_it_is_full_is_left() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let emulator = Emulator::start(config()).await.unwrap();
+    let id = joined(&gateway, &emulator, json!({"running": 60, "waiting": 50})).await;
+    let route = id_of(
+        &gateway.make("/v2/routes", json!({"scope": {}, "profiles": ["byoc", "managed_provider"]})).await,
+    );
+    let answer = gateway.chat_ok(&question(MINI)).await;
+    let told = ["agent-execution-profile", "agent-fallback-reason", "agent-attempts"]
+        .map(|name| answer.header(name));
+    assert_eq!(told, [Some("managed_provider"), Some("rate_limit"), Some("1")]);
+    let request = gateway.settled(&trace_of(&answer)).await;
+    let rejected = request["plan"]["rejected"].to_string();
+    assert!(rejected.contains("node_full") && rejected.contains(&id), "{request}");
+    let node = gateway.get(&format!("/v2/byoc/nodes/{id}")).await;
+    assert_eq!(node["in_flight"], 60, "{node}");
+    // Where nothing is behind it, it serves all the same.
+    gateway.patch(&format!("/v2/routes/{route}"), with(json!({}), json!({"profiles": ["byoc"]}))).await;
+    assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), id);
+}

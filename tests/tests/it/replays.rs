@@ -1,0 +1,409 @@
+//! Replay runs and the gate: stored requests are sent to a node, a signed report tells how it did, and traffic of others moves onto
+//! the node on such evidence alone.
+
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use harness::postgres::Server;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, LLAMA, MINI, problem, question, streaming, trace_of, with};
+use crate::gateway::{Founded, Gateway, NODE, OWN, config};
+use crate::isolation::second_workspace;
+use crate::wait::{found, until};
+
+const RUNS: &str = "/v2/replay-runs";
+const GATES: &str = "/v2/replay-gates";
+/// As many as the gates of these tests need at least, and a few more.
+const REQUESTS: usize = 24;
+
+/// A workspace with traffic that its own credential serves, and a node that could.
+struct Moved {
+    gateway: Gateway,
+    node: String,
+}
+
+/// What a busy machine keeps to: the emulator is as quick on both sides.
+fn gates() -> Value {
+    json!({
+        "requests_min": 20, "first_token_p95_percent_max": 100_000, "total_p95_percent_max": 100_000,
+        "error_bps_max": 2_500, "headroom_percent_min": 1,
+    })
+}
+
+impl Moved {
+    async fn start() -> Self {
+        Self::of(Gateway::start().await).await
+    }
+
+    async fn of(gateway: Gateway) -> Self {
+        gateway.credential("openai", OWN).await;
+        for number in 0..REQUESTS {
+            let body = if number % 12 == 0 { question(MINI) } else { streaming(MINI) };
+            gateway.chat_ok(&body).await;
+        }
+        gateway.wait_for_usage(REQUESTS as u64).await;
+        let node = gateway.node("rack", &[MINI]).await;
+        let set = put(&gateway.admin(), GATES, &json!({"gates": gates()})).await;
+        assert_eq!(set.status, 200, "{}", set.text());
+        Self { gateway, node }
+    }
+
+    fn to_node(&self) -> Value {
+        json!({"scope": {"model": MINI}, "profiles": ["byoc"]})
+    }
+
+    async fn create_route(&self, query: &str) -> Answer {
+        let path = format!("/v2/routes{query}");
+        self.gateway.admin().post(&path, &self.to_node()).await.unwrap()
+    }
+
+    fn input(&self, more: Value) -> Value {
+        let candidate = json!({"node_id": self.node, "model": MINI, "cost_per_hour_micros": 1});
+        with(json!({"from": {"model": MINI}, "candidate": candidate}), more)
+    }
+
+    async fn run(&self, more: Value) -> Value {
+        let made = self.gateway.make(RUNS, self.input(more)).await;
+        self.ended(made["id"].as_str().unwrap()).await
+    }
+
+    async fn show(&self, id: &str) -> Value {
+        self.gateway.get(&format!("{RUNS}/{id}")).await
+    }
+
+    async fn ended(&self, id: &str) -> Value {
+        found("the replay run to end", async || {
+            let shown = self.show(id).await;
+            let is_over = !["queued", "running"].contains(&shown["status"].as_str().unwrap());
+            is_over.then_some(shown)
+        })
+        .await
+    }
+
+    async fn report(&self, run: &Value) -> Value {
+        self.gateway.get(&format!("{RUNS}/{}/report", run["id"].as_str().unwrap())).await
+    }
+}
+
+async fn put(client: &Client, path: &str, body: &Value) -> Answer {
+    let json = [("content-type", "application/json")];
+    client.call(http::Method::PUT, path, &json, body.to_string()).await.unwrap()
+}
+
+fn of_gate<'r>(report: &'r Value, name: &str) -> &'r Value {
+    let results = report["results"].as_array().unwrap();
+    results.iter().find(|one| one["gate"] == name).unwrap_or_else(|| panic!("{name}: {report:#}"))
+}
+
+/// Refused; then a run passes, and the same is let through.
+async fn moves_on_evidence(moved: &Moved) {
+    let Moved { gateway, node } = moved;
+    let refused = problem(&moved.create_route("").await, 409, "replay_required");
+    let message = refused["detail"].as_str().unwrap_or_else(|| panic!("{refused}"));
+    assert!(message.contains("100 % of openai/gpt-4o-mini (24 of the newest 24 requests"), "{message}");
+    assert!(message.contains(node.as_str()), "{message}");
+
+    let run = moved.run(json!({})).await;
+    assert_eq!((&run["status"], &run["verdict"]), (&json!("completed"), &json!("passed")), "{run:#}");
+    assert_eq!((&run["requests"], &run["ended"]), (&json!(REQUESTS), &json!(REQUESTS)), "{run:#}");
+    let report = moved.report(&run).await;
+    assert_eq!(report["set"]["models"], json!({MINI: REQUESTS}), "{report:#}");
+    let served = json!([{"principal": node, "upstream_model": MINI, "requests": REQUESTS}]);
+    assert_eq!(report["candidate"]["served_by"], served, "{report:#}");
+    assert_eq!(report["requests"], json!({"sent": REQUESTS, "errors": 0}));
+    assert_eq!(report["first_token"]["requests"], json!(REQUESTS - 2), "those that stream");
+    assert_eq!(gateway.calls(NODE).len(), REQUESTS);
+
+    let created = moved.create_route("").await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    let served = gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(served.header("agent-execution-profile"), Some("byoc"));
+}
+
+#[tokio::test]
+async fn traffic_moves_onto_a_node_on_evidence_alone() {
+    let moved = Moved::start().await;
+    moves_on_evidence(&moved).await;
+    let Moved { gateway, .. } = &moved;
+
+    // The report holds away from the gateway, and not once a number of it is changed.
+    let run = &gateway.get(RUNS).await["data"][0];
+    let report = moved.report(run).await;
+    let file = gateway.directory().join("report.json");
+    std::fs::write(&file, report.to_string()).unwrap();
+    let path = file.display().to_string();
+    gateway.cli().run(&["receipt", "verify", &path]).ok();
+    std::fs::write(&file, with(report, json!({"verdict": "failed"})).to_string()).unwrap();
+    gateway.cli().run(&["receipt", "verify", &path]).failed(1);
+
+    // The replayed requests say what they were made for, and are none of their client's.
+    let usage = gateway.get("/v2/requests?profile=byoc&limit=50").await;
+    let replayed = usage["data"].as_array().unwrap();
+    let replayed: Vec<&Value> = replayed.iter().filter(|one| one["key_id"].is_null()).collect();
+    assert_eq!(replayed.len(), REQUESTS, "{usage:#}");
+    let one = gateway.get(&format!("/v2/requests/{}", replayed[0]["id"].as_str().unwrap())).await;
+    assert_eq!(one["made_for"]["purpose"], "replay", "{one:#}");
+}
+
+#[tokio::test]
+async fn traffic_moves_onto_a_node_on_evidence_alone_on_postgresql() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::own(directory.path()).await.unwrap();
+    let url = server.database("replays").await.unwrap();
+    let key_file = directory.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let moved = Moved::of(Gateway::with(config(), &environment).await).await;
+    moves_on_evidence(&moved).await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_fails_moves_nothing() {
+    let moved = Moved::start().await;
+    let broken = Behaviour { times: Some(1_000), ..Behaviour::status(500) };
+    moved.gateway.emulator.script(NODE, [broken]);
+    let run = moved.run(json!({})).await;
+    assert_eq!((&run["status"], &run["verdict"]), (&json!("completed"), &json!("failed")), "{run:#}");
+    let report = moved.report(&run).await;
+    assert_eq!(report["requests"]["errors"], json!(REQUESTS), "{report:#}");
+    assert_eq!(of_gate(&report, "error_bps_max")["verdict"], "failed", "{report:#}");
+    problem(&moved.create_route("").await, 409, "replay_required");
+}
+
+#[tokio::test]
+async fn a_report_of_looser_gates_or_of_too_few_requests_moves_nothing() {
+    let moved = Moved::start().await;
+    let looser = with(gates(), json!({"error_bps_max": 10_000}));
+    let run = moved.run(json!({"gates": looser})).await;
+    assert_eq!(run["verdict"], "passed", "{run:#}");
+    problem(&moved.create_route("").await, 409, "replay_required");
+
+    let run = moved.run(json!({"from": {"model": MINI, "requests_max": 10}})).await;
+    assert_eq!(run["verdict"], "inconclusive", "{run:#}");
+    let report = moved.report(&run).await;
+    assert_eq!(of_gate(&report, "requests_min")["verdict"], "inconclusive", "{report:#}");
+    problem(&moved.create_route("").await, 409, "replay_required");
+
+    // Stricter ones stand for the workspace's own.
+    let run = moved.run(json!({"gates": with(gates(), json!({"error_bps_max": 2_400}))})).await;
+    assert_eq!(run["verdict"], "passed", "{run:#}");
+    assert_eq!(moved.create_route("").await.status, 201);
+}
+
+#[tokio::test]
+async fn an_owner_moves_traffic_with_a_reason_and_the_audit_keeps_it() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    problem(&moved.create_route("?override_reason=").await, 400, "invalid_value");
+    let (admin, _) = gateway.key(json!({"name": "an admin", "scopes": ["admin"]})).await;
+    let path = "/v2/routes?override_reason=because";
+    let refused = gateway.with_key(&admin).post(path, &moved.to_node()).await.unwrap();
+    problem(&refused, 403, "insufficient_role");
+
+    assert_eq!(moved.create_route("?override_reason=the+lease+of+the+old+one+ends").await.status, 201);
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let entries = audit["data"].as_array().unwrap();
+    let entry = entries.iter().find(|one| one["action"] == "replay.override");
+    let entry = entry.unwrap_or_else(|| panic!("{audit:#}"));
+    let detail = entry["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the lease of the old one ends (100 % of openai/gpt-4o-mini"), "{detail}");
+}
+
+#[tokio::test]
+async fn every_writer_of_routes_is_gated_and_nothing_else_is() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    // No traffic of others, no node, or a node that serves already: none of these is a move.
+    gateway.route(json!({"scope": {"model": LLAMA}, "profiles": ["byoc"]})).await;
+    gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["byoc"]})).await;
+    let own = gateway.route(json!({"scope": {"model": MINI}, "profiles": ["byok", "byoc"]})).await;
+
+    // What a condition depends on is not in the records: each request could fulfil it.
+    let conditional =
+        json!({"scope": {"model": MINI}, "when": {"metadata": {"tier": "gold"}}, "profiles": ["byoc"]});
+    let refused = gateway.admin().post("/v2/routes", &conditional).await.unwrap();
+    problem(&refused, 409, "replay_required");
+
+    let path = format!("/v2/routes/{own}");
+    let to_node = json!({"profiles": ["byoc"]});
+    problem(&gateway.patched(&path, to_node.clone()).await, 409, "replay_required");
+    problem(&put(&gateway.admin(), &path, &moved.to_node()).await, 409, "replay_required");
+    let reason = "?override_reason=tried+by+hand";
+    assert_eq!(gateway.patched(&format!("{path}{reason}"), to_node).await.status, 200);
+    gateway.patch(&path, json!({"profiles": ["byok"]})).await;
+    // Back to the version that led to the node.
+    let back = gateway.admin().post(&format!("{path}/rollback"), &json!({"version": 2})).await.unwrap();
+    problem(&back, 409, "replay_required");
+
+    let open = put(&gateway.admin(), GATES, &json!({"byoc_activation": "open", "gates": gates()})).await;
+    assert_eq!(open.json()["byoc_activation"], "open", "{}", open.text());
+    assert_eq!(gateway.patched(&path, json!({"profiles": ["byoc"]})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_release_that_moves_traffic_is_gated_and_then_a_canary() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    let local = "tide-1";
+    let node = gateway.node("second", &[local]).await;
+    let alias =
+        gateway.make("/v2/model-aliases", json!({"name": "house", "targets": [{"model": MINI}]})).await;
+    let path = format!("/v2/model-aliases/{}", alias["id"].as_str().unwrap());
+    for _ in 0..REQUESTS {
+        gateway.chat_ok(&question("house")).await;
+    }
+    gateway.wait_for_usage(2 * REQUESTS as u64).await;
+
+    let release = json!({"targets": [{"model": local}]});
+    let installed = gateway.make(&format!("{path}/releases"), release.clone()).await;
+    let admin = gateway.admin();
+    let promoted = async || admin.post(&format!("{path}/promote"), &json!({})).await.unwrap();
+    problem(&promoted().await, 409, "replay_required");
+    problem(&gateway.patched(&path, release.clone()).await, 409, "replay_required");
+    let few = with(release.clone(), json!({"targets": [{"model": MINI, "weight": 99}, {"model": local}]}));
+    problem(&gateway.patched(&path, few).await, 409, "replay_required");
+    let canary = with(release, json!({"canary_percent": 10}));
+    problem(&admin.post(&format!("{path}/releases"), &canary).await.unwrap(), 409, "replay_required");
+
+    // The candidate is the release itself: what serves it is found by the routes.
+    let candidate = json!({"model": installed["id"], "cost_per_hour_micros": 1});
+    let run = moved.run(json!({"from": {"alias": "house"}, "candidate": candidate})).await;
+    assert_eq!(run["verdict"], "passed", "{run:#}");
+    let report = moved.report(&run).await;
+    assert_eq!(report["candidate"]["served_by"][0]["principal"], json!(node), "{report:#}");
+    let started = gateway.make(&format!("{path}/releases"), canary).await;
+    assert_eq!(started["status"], "canary", "{started:#}");
+    assert_eq!(gateway.get(&path).await["canary"]["percent"], 10);
+    assert_eq!(promoted().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_run_goes_on_after_a_kill() {
+    let mut moved = Moved::start().await;
+    let quick = Behaviour { times: Some(7), ..Behaviour::ok() };
+    moved.gateway.emulator.script(NODE, [quick, Behaviour { times: Some(2), ..Behaviour::held() }]);
+    let made = moved.gateway.make(RUNS, moved.input(json!({"concurrency_max": 2}))).await;
+    let id = made["id"].as_str().unwrap().to_owned();
+    until("seven answers to be stored, and two to be waited for", async || {
+        moved.show(&id).await["ended"] == 7 && moved.gateway.calls(NODE).len() == 9
+    })
+    .await;
+    moved.gateway.crash().await;
+    moved.gateway.emulator.release();
+    let run = moved.ended(&id).await;
+    assert_eq!((&run["verdict"], &run["ended"]), (&json!("passed"), &json!(REQUESTS)), "{run:#}");
+    // Only the two that were under way are sent a second time.
+    assert_eq!(moved.gateway.calls(NODE).len(), REQUESTS + 2);
+    let report = moved.report(&run).await;
+    assert_eq!(report["requests"], json!({"sent": REQUESTS, "errors": 0}), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_once_and_one_without_requests_fails() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    gateway.emulator.script(NODE, [Behaviour { times: Some(100), ..Behaviour::held() }]);
+    let made = gateway.make(RUNS, moved.input(json!({}))).await;
+    let id = made["id"].as_str().unwrap();
+    until("requests to be under way", async || !gateway.calls(NODE).is_empty()).await;
+    let cancel = async || gateway.admin().post(&format!("{RUNS}/{id}/cancel"), &json!({})).await.unwrap();
+    let cancelled = cancel().await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text());
+    assert_eq!(cancelled.json()["status"], "cancelled");
+    problem(&cancel().await, 409, "replay_run_over");
+    gateway.emulator.release();
+    assert_eq!(moved.ended(id).await["status"], "cancelled");
+    problem(&gateway.admin().get(&format!("{RUNS}/{id}/report")).await.unwrap(), 404, "not_found");
+
+    let unknown = json!({"from": {"model": "publisher/model"}});
+    let none = moved.run(unknown).await;
+    assert_eq!(none["status"], "failed", "{none:#}");
+    assert!(none["error"].as_str().unwrap().starts_with("No request of the set can be replayed"), "{none:#}");
+}
+
+#[tokio::test]
+async fn kept_answers_are_compared_word_by_word() {
+    let gateway = Gateway::start().await;
+    let profile = json!({"trace_mode": "encrypted_full_fidelity"});
+    let kept = gateway.admin().post("/v2/retention-profile", &profile).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    let moved = Moved::of(gateway).await;
+    let run = moved
+        .run(json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))}))
+        .await;
+    let report = moved.report(&run).await;
+    assert_eq!(run["verdict"], "passed", "{report:#}");
+    // The emulator says the same to the same question.
+    let agreement = json!({"compared": REQUESTS, "same": REQUESTS, "overlap_bps": 10_000});
+    assert_eq!(report["agreement"], agreement, "{report:#}");
+    assert_eq!(report["set"]["kept_content"], json!(REQUESTS));
+
+    let other = Behaviour { times: Some(1_000), text: Some("something else".into()), ..Behaviour::ok() };
+    moved.gateway.emulator.script(NODE, [other]);
+    let run = moved
+        .run(json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))}))
+        .await;
+    let report = moved.report(&run).await;
+    assert_eq!(of_gate(&report, "agreement_percent_min")["verdict"], "failed", "{report:#}");
+}
+
+#[tokio::test]
+async fn runs_and_reports_are_their_workspaces() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    let run = moved.run(json!({})).await;
+    let id = run["id"].as_str().unwrap();
+    let others: Founded = second_workspace(gateway).await;
+    let stranger = gateway.with_key(&others.admin_key);
+    for path in [format!("{RUNS}/{id}"), format!("{RUNS}/{id}/report")] {
+        problem(&stranger.get(&path).await.unwrap(), 404, "not_found");
+    }
+    let cancel = format!("{RUNS}/{id}/cancel");
+    problem(&stranger.post(&cancel, &json!({})).await.unwrap(), 404, "not_found");
+    assert_eq!(stranger.get(RUNS).await.unwrap().json()["data"], json!([]));
+    let node = stranger.post(RUNS, &moved.input(json!({}))).await.unwrap();
+    problem(&node, 404, "not_found");
+    // Their gates are those that nobody set, and their traffic needs a report of theirs.
+    let theirs = stranger.get(GATES).await.unwrap().json();
+    assert_eq!(
+        (&theirs["byoc_activation"], &theirs["gates"]["requests_min"]),
+        (&json!("gated"), &json!(200))
+    );
+    let base_url = gateway.emulator.base_url();
+    let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
+    assert_eq!(stranger.post("/v2/provider-credentials", &credential).await.unwrap().status, 201);
+    let client = gateway.with_key(&others.api_key);
+    let served = client.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(served.status, 200, "{}", served.text());
+    let request = format!("/v2/requests/{}", trace_of(&served));
+    until("the request to be booked", async || stranger.get(&request).await.unwrap().status == 200).await;
+    let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": [MINI]});
+    assert_eq!(stranger.post("/v2/byoc/nodes", &node).await.unwrap().status, 201);
+    problem(&stranger.post("/v2/routes", &moved.to_node()).await.unwrap(), 409, "replay_required");
+}
+
+#[tokio::test]
+async fn escalation_says_when_moving_would_pay() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    let of = async |cost: u64| {
+        gateway.get(&format!("/v2/diagnostics/escalation?cost_per_hour_micros={cost}")).await
+    };
+    let dear = of(2_000_000).await;
+    assert_eq!(dear["data"].as_array().unwrap().len(), 1, "{dear:#}");
+    let one = &dear["data"][0];
+    assert_eq!((&one["model"], &one["next_step"]), (&json!(MINI), &json!("stay")), "{dear:#}");
+    assert_eq!(one["hardware_per_month_nanos"], json!(1_460_000_000_000_u64));
+    let nanos = one["spend_per_month_nanos"].as_u64().unwrap();
+    assert!(nanos > 0, "{dear:#}");
+    // A machine that costs less than a micro-dollar by the hour can't be had: the spend is made larger instead.
+    let cheap = of(1).await;
+    let expected = if nanos > 730_000 {
+        "replay"
+    } else if nanos >= 365_000 {
+        "watch"
+    } else {
+        "stay"
+    };
+    assert_eq!(cheap["data"][0]["next_step"], expected, "{cheap:#}");
+    problem(&gateway.admin().get("/v2/diagnostics/escalation").await.unwrap(), 400, "missing_field");
+}

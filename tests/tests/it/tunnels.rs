@@ -1,0 +1,543 @@
+//! Nodes behind NAT: they dial, and the gateway's requests come through that tunnel. Real gateways and real nodes with the
+//! built-in model, whose listeners the gateway is never told of.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use harness::client::{Client, Streaming};
+use harness::process::{Launch, Process, free_address, tidegate, workspace};
+use proof::SigningKey;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, problem, said, trace_of};
+use crate::command::{Cli, Done};
+use crate::gateway::{Gateway, config};
+use crate::isolation::second_workspace;
+use crate::joining::Wire;
+use crate::local_node::records;
+use crate::wait::{found, until};
+
+const MODEL: &str = "tidegate-demo";
+const TUNNEL: &str = "/v2/byoc/nodes/tunnel";
+/// How soon a revoked node must be without a tunnel.
+const REVOKED_WITHIN: Duration = Duration::from_secs(1);
+
+/// A machine behind NAT.
+struct Machine {
+    root: tempfile::TempDir,
+    /// Known to the test alone.
+    address: SocketAddr,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.path().join("node")
+    }
+
+    fn join(&self, control: &str, token: &str, more: &[&str]) -> Done {
+        let data = self.data().display().to_string();
+        let of = ["node", "join", "--control", control, "--token", token, "--data-dir", &data];
+        Cli::new().run(&[&of[..], more].concat())
+    }
+
+    fn file(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.data().join(name)).unwrap()).unwrap()
+    }
+
+    fn credential(&self) -> String {
+        self.file("joined.json")["credential"].as_str().unwrap().to_owned()
+    }
+
+    fn certificate(&self) -> Map<String, Value> {
+        self.file("certificate.json")["certificate"].as_object().unwrap().clone()
+    }
+
+    fn key(&self) -> SigningKey {
+        let text = std::fs::read_to_string(self.data().join("node.key")).unwrap();
+        SigningKey::from_seed(&proof::from_hex::<32>(text.trim()).unwrap()).unwrap()
+    }
+
+    async fn start(&self, more: &[&str]) -> Process {
+        let (data, model) = (self.data().display().to_string(), workspace().join("builtin/model"));
+        let launch = Launch::new(tidegate().unwrap())
+            .args(["node", "--model", &model.display().to_string(), "--name", MODEL, "--kv-memory", "64"])
+            .args(["--data-dir", &data, "--listen", &self.address.to_string()])
+            .args(more.iter().copied());
+        let mut node = launch.start().unwrap();
+        node.wait_text("listens on", WITHIN).await.unwrap();
+        node
+    }
+
+    /// A client on the machine itself.
+    fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.address)).within(WITHIN)
+    }
+}
+
+async fn gateway(more: &[(&str, &str)]) -> Gateway {
+    Gateway::with(config(), &[&[("TIDEGATE_NODE_HEARTBEAT_MS", "300")], more].concat()).await
+}
+
+fn invite(gateway: &Gateway, name: &str) -> String {
+    gateway.cli().run(&["nodes", "invite", name, "--json"]).json()["token"].as_str().unwrap().to_owned()
+}
+
+/// A machine whose node joined with a tunnel, and the node's id.
+fn joined(gateway: &Gateway, control: &str, name: &str) -> (Machine, String) {
+    let machine = Machine::new();
+    let id = machine.join(control, &invite(gateway, name), &["--tunnel"]).ok().trim().to_owned();
+    (machine, id)
+}
+
+async fn view(gateway: &Gateway, id: &str) -> Value {
+    gateway.get(&format!("/v2/byoc/nodes/{id}")).await
+}
+
+async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    found(what, async || Some(view(gateway, id).await).filter(|node| is(node))).await
+}
+
+async fn until_ready(gateway: &Gateway, id: &str) -> Value {
+    until_node(gateway, id, "ready with a tunnel", |node| node["status"] == "ready" && node["tunnel"].is_object())
+        .await
+}
+
+fn ask() -> Value {
+    json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": "What is BYOK?"}]})
+}
+
+fn endless() -> Value {
+    json!({"model": MODEL, "stream": true, "ignore_eos": true, "messages": ask()["messages"]})
+}
+
+/// Has the gateway pass fields on that only runtimes know, such as the one that makes an answer endless.
+async fn take_every_field(gateway: &Gateway, id: &str) {
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"stated_facts": {"unknown_fields": true}})).await;
+}
+
+/// The answer of a gateway that may not have read the node's state yet.
+async fn until_answered(gateway: &Gateway) -> harness::client::Answer {
+    found("an answer through the tunnel", async || {
+        Some(gateway.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
+    })
+    .await
+}
+
+async fn begin_endless(gateway: &Gateway) -> Streaming {
+    let mut stream = gateway.client().stream(CHAT, &endless()).await.unwrap();
+    assert_eq!(stream.status, 200);
+    assert!(stream.event().await.unwrap().is_some());
+    stream
+}
+
+async fn usage(gateway: &Gateway, id: &str) -> Vec<Value> {
+    let page = gateway.get(&format!("/v2/byoc/nodes/{id}/usage?limit=200")).await;
+    page["data"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
+    let gateway = gateway(&[]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    assert_eq!(machine.file("joined.json")["tunnel"], true);
+    let _node = machine.start(&[]).await;
+    let there = until_ready(&gateway, &id).await;
+    assert_eq!(there["base_url"], format!("tunnel://{id}/v1"), "{there}");
+    let tunnel = &there["tunnel"];
+    assert!(tunnel["since"].is_string() && tunnel["round_trip_us"].as_u64() > Some(0), "{tunnel}");
+    assert_eq!((&tunnel["protocol"], &tunnel["version"]), (&json!(1), &json!(env!("CARGO_PKG_VERSION"))));
+    let skewed = |node: &Value| node["joined"]["said"]["clock_skew_ms"].as_i64();
+    let told = until_node(&gateway, &id, "its skew", |node| skewed(node).is_some()).await;
+    assert!(skewed(&told).unwrap().abs() < 1_000, "{told}");
+    for shown in [gateway.cli().run(&["nodes", "show", &id]).ok(), gateway.cli().run(&["nodes", "list"]).ok()] {
+        assert!(shown.contains("tunnel") && shown.contains(" round trip "), "{shown}");
+    }
+
+    let whole = until_answered(&gateway).await;
+    assert_eq!(whole.header("agent-node-id"), Some(id.as_str()));
+    let direct = machine.client().post(CHAT, &ask()).await.unwrap();
+    assert_eq!(said(&whole), said(&direct), "it is the same as at its listener");
+    let mut streaming = ask();
+    streaming["stream"] = json!(true);
+    let streamed = gateway.client().post(CHAT, &streaming).await.unwrap();
+    assert!(streamed.text().contains("data: [DONE]"), "{}", streamed.text());
+    // What the gateway asks of a runtime takes the same way.
+    assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "engine");
+    let kept = found("three records", async || Some(usage(&gateway, &id).await).filter(|rows| rows.len() == 3)).await;
+    assert!(kept.iter().any(|row| row["request_id"] == trace_of(&whole)), "{kept:?}");
+    // Its owner changes it like any other node.
+    let labelled = gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"labels": ["attic"]})).await;
+    assert_eq!((&labelled["labels"], &labelled["base_url"]), (&json!(["attic"]), &there["base_url"]));
+    let health = machine.client().get("/v1/health").await.unwrap().json();
+    assert_eq!((&health["policy"]["is_expired"], &health["policy"]["is_clock_skewed"]), (&json!(false), &json!(false)));
+    let certificate = machine.certificate();
+    assert_eq!(certificate["node_key"], machine.key().public().to_string());
+    assert!(proof::document::verify(&certificate, None).is_ok(), "{certificate:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_an_address_changes_to_a_tunnel_by_its_option() {
+    let gateway = gateway(&[]).await;
+    let refused = Machine::new();
+    let data = refused.data().display().to_string();
+    let alone = Cli::new().run(&["node", "--model", "echo", "--tunnel", "--data-dir", &data]).failed(2);
+    assert!(alone.contains("has not joined"), "{alone}");
+    let machine = Machine::new();
+    // Nobody listens at that address.
+    let address = format!("http://{}", free_address().unwrap());
+    let id = machine.join(&gateway.origin, &invite(&gateway, "attic"), &["--address", &address]).ok();
+    let _node = machine.start(&["--tunnel"]).await;
+    until_ready(&gateway, id.trim()).await;
+    until_answered(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_ends_the_generation_and_holds_up_no_other() {
+    let gateway = gateway(&[]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    let _node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    take_every_field(&gateway, &id).await;
+    let stream = begin_endless(&gateway).await;
+    // It is not read, and others are answered.
+    for _ in 0..3 {
+        assert_eq!(gateway.client().post(CHAT, &ask()).await.unwrap().status, 200);
+    }
+    let before = records(&machine.client(), 4).await.len();
+    stream.hang_up();
+    let kept = records(&machine.client(), before + 1).await;
+    assert_eq!(kept.last().unwrap()["end"], "left", "{kept:?}");
+    until_node(&gateway, &id, "idle", |node| node["tunnel"]["streams"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_on_both_sides_lose_no_record_and_count_none_twice() {
+    let mut gateway = gateway(&[]).await;
+    let wire = Wire::to(&gateway).await;
+    let (machine, id) = joined(&gateway, &wire.url(), "attic");
+    let mut node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    take_every_field(&gateway, &id).await;
+    let mut running = begin_endless(&gateway).await;
+    node.kill9().unwrap();
+    while let Ok(Some(_)) = running.event().await {}
+    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+    let mut node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    gateway.crash().await;
+    wire.lead_to(&gateway);
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    let wanted = records(&machine.client(), 4).await;
+    let kept = found("all records", async || {
+        Some(usage(&gateway, &id).await).filter(|rows| rows.len() >= wanted.len())
+    })
+    .await;
+    let ids = |rows: &[Value], field: &str| rows.iter().map(|row| row[field].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&kept, "event_id"), ids(&wanted, "id"), "each once, in order");
+    assert!(kept.iter().any(|row| row["end"] == "lost"), "{kept:?}");
+    // An orderly end waits for what runs.
+    let mut long = ask();
+    long["stream"] = json!(true);
+    long["max_tokens"] = json!(64);
+    long["ignore_eos"] = json!(true);
+    let mut stream = gateway.client().stream(CHAT, &long).await.unwrap();
+    assert!(stream.event().await.unwrap().is_some());
+    node.terminate().unwrap();
+    let mut last = None;
+    while let Some(event) = stream.event().await.unwrap() {
+        last = Some(event);
+    }
+    assert_eq!(last.as_deref(), Some("[DONE]"), "the answer is whole");
+    assert!(node.wait(WITHIN).await.unwrap().success(), "{}", node.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_ends_lets_what_runs_finish_and_the_node_finds_the_next() {
+    let mut gateway = gateway(&[]).await;
+    let wire = Wire::to(&gateway).await;
+    let (machine, id) = joined(&gateway, &wire.url(), "attic");
+    let _node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    take_every_field(&gateway, &id).await;
+    let mut long = endless();
+    long["max_tokens"] = json!(64);
+    let mut stream = gateway.client().stream(CHAT, &long).await.unwrap();
+    assert!(stream.event().await.unwrap().is_some());
+    gateway.process().terminate().unwrap();
+    let mut last = None;
+    while let Some(event) = stream.event().await.unwrap() {
+        last = Some(event);
+    }
+    assert_eq!(last.as_deref(), Some("[DONE]"), "the answer is whole");
+    let ended = gateway.process().wait(WITHIN).await.unwrap();
+    assert!(ended.success(), "{ended}");
+    gateway.start_again().await;
+    wire.lead_to(&gateway);
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_node_is_cut_within_a_second() {
+    let gateway = gateway(&[]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    let mut node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    take_every_field(&gateway, &id).await;
+    let mut running = begin_endless(&gateway).await;
+    let revoked = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/revoke"), &json!({})).await.unwrap();
+    let since = Instant::now();
+    assert_eq!((revoked.status, revoked.json()["status"].clone()), (200, json!("revoked")), "{}", revoked.text());
+    while let Ok(Some(_)) = running.event().await {}
+    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+    assert!(since.elapsed() < REVOKED_WITHIN, "{:?}", since.elapsed());
+    assert_ne!(gateway.client().post(CHAT, &ask()).await.unwrap().status, 200);
+    node.wait_text("no tunnel is opened any more", WITHIN).await.unwrap();
+    let refused = gateway.with_key(&machine.credential()).post(TUNNEL, &json!({})).await.unwrap();
+    problem(&refused, 401, "node_credential_revoked");
+    assert_eq!(machine.client().post(CHAT, &ask()).await.unwrap().status, 200, "its own clients are served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_workspace_gets_nothing_through_a_tunnel() {
+    let gateway = gateway(&[]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    let _node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    let others = second_workspace(&gateway).await;
+    let stranger = gateway.with_key(&others.admin_key);
+    let body = json!({"name": "borrowed", "base_url": format!("tunnel://{id}/v1"), "models": [MODEL]});
+    let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap();
+    assert_eq!(added.status, 201, "{}", added.text());
+    let added = added.json();
+    assert_eq!((&added["status"], &added["tunnel"]), (&json!("unreachable"), &Value::Null), "{added}");
+    let refused = gateway.with_key(&others.api_key).post(CHAT, &ask()).await.unwrap();
+    assert_ne!(refused.status, 200, "{}", refused.text());
+    assert_eq!(records(&machine.client(), 1).await.len(), 1, "nothing came to the node");
+}
+
+/// A node's side of the handshake, as a test wants it.
+struct Dialled {
+    wire: TcpStream,
+    head: String,
+    early: Vec<u8>,
+}
+
+impl Dialled {
+    async fn at(gateway: &Gateway, credential: &str, headers: &str) -> Self {
+        let mut wire = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!(
+            "POST {TUNNEL} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {credential}\r\ncontent-length: 0\r\n{headers}\r\n"
+        );
+        wire.write_all(head.as_bytes()).await.unwrap();
+        let mut dialled = Self { wire, head: String::new(), early: Vec::new() };
+        dialled.head = dialled.until(b"\r\n\r\n").await;
+        dialled
+    }
+
+    /// What comes up to and including this.
+    async fn until(&mut self, end: &[u8]) -> String {
+        loop {
+            if let Some(at) = self.early.windows(end.len()).position(|part| part == end) {
+                let rest = self.early.split_off(at + end.len());
+                return String::from_utf8(std::mem::replace(&mut self.early, rest)).unwrap();
+            }
+            let count = self.wire.read_buf(&mut self.early).await.unwrap();
+            assert!(count > 0, "closed behind {}", String::from_utf8_lossy(&self.early));
+        }
+    }
+
+    async fn challenge(gateway: &Gateway, credential: &str) -> (Self, String) {
+        let mut dialled = Self::at(gateway, credential, UPGRADE).await;
+        assert!(dialled.head.starts_with("HTTP/1.1 101"), "{}", dialled.head);
+        let challenge: Value = serde_json::from_str(&dialled.until(b"\n").await).unwrap();
+        (dialled, challenge["nonce"].as_str().unwrap().to_owned())
+    }
+
+    /// Answers the challenge; the verdict.
+    async fn say(&mut self, hello: &[u8]) -> Value {
+        self.wire.write_all(hello).await.unwrap();
+        serde_json::from_str(&self.until(b"\n").await).unwrap()
+    }
+
+    /// Whether the gateway ends it.
+    async fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        tokio::time::timeout(WITHIN, self.wire.read_to_end(&mut rest)).await.is_ok()
+    }
+}
+
+const UPGRADE: &str = "connection: upgrade\r\nupgrade: tidegate-tunnel\r\ntidegate-tunnel-versions: 1\r\n";
+
+fn hello(certificate: &Map<String, Value>, key: &SigningKey, nonce: &str, id: &str) -> Vec<u8> {
+    let signature = key.sign(format!("tidegate tunnel 1\n{nonce}\n{id}\n").as_bytes()).to_string();
+    let mut line = json!({"certificate": certificate, "signature": signature, "version": "1"}).to_string();
+    line.push('\n');
+    line.into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
+    let gateway = gateway(&[]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    let (other, _) = joined(&gateway, &gateway.origin, "cellar");
+    let (credential, stranger) = (machine.credential(), other.credential());
+    let mut node = machine.start(&[]).await;
+    let mut cellar = other.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until("certificates", async || other.data().join("certificate.json").exists()).await;
+    let (certificate, key) = (machine.certificate(), machine.key());
+    node.kill9().unwrap();
+    cellar.kill9().unwrap();
+    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+
+    let plain = gateway.with_key(&credential).post(TUNNEL, &json!({})).await.unwrap();
+    problem(&plain, 400, "tunnel_required");
+    let unknown = gateway.with_key("tgn_mine").post(TUNNEL, &json!({})).await.unwrap();
+    problem(&unknown, 401, "unknown_node_credential");
+    let mut later = Dialled::at(&gateway, &credential, &UPGRADE.replace(": 1", ": 7, 9")).await;
+    assert!(later.head.starts_with("HTTP/1.1 409"), "{}", later.head);
+    let said = later.until(b"}").await;
+    assert!(said.contains("tunnel_version") && said.contains("7, 9") && said.contains("Update the older"), "{said}");
+
+    let refused = |verdict: Value, why: &str| {
+        assert_eq!(verdict["object"], "tunnel_refused", "{verdict}");
+        assert!(verdict["detail"].as_str().unwrap().contains(why), "{verdict} {why}");
+    };
+    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
+    refused(dialled.say(&hello(&certificate, &other.key(), &nonce, &id)).await, "not signed with the key");
+    let (mut dialled, second) = Dialled::challenge(&gateway, &credential).await;
+    assert_ne!(second, nonce);
+    refused(dialled.say(&hello(&certificate, &key, &nonce, &id)).await, "not signed with the key");
+    assert!(dialled.is_closed().await);
+    let (mut dialled, nonce) = Dialled::challenge(&gateway, &stranger).await;
+    refused(dialled.say(&hello(&certificate, &key, &nonce, &id)).await, "of another node");
+    let mut longer = certificate.clone();
+    longer.insert("expires_unix_ms".into(), json!(u64::MAX));
+    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
+    refused(dialled.say(&hello(&longer, &key, &nonce, &id)).await, "does not hold");
+    let own = proof::document::sign(certificate.clone(), &key).unwrap();
+    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
+    refused(dialled.say(&hello(&own, &key, &nonce, &id)).await, "the trusted one is");
+    let (mut dialled, _) = Dialled::challenge(&gateway, &credential).await;
+    refused(dialled.say(b"{\"certificate\": []}\n").await, "can't be read");
+    let (mut dialled, _) = Dialled::challenge(&gateway, &credential).await;
+    refused(dialled.say(&[b'a'; 40 * 1024]).await, "too long");
+    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
+    let more = [hello(&certificate, &key, &nonce, &id), b"PRI * HTTP/2.0\r\n".to_vec()].concat();
+    refused(dialled.say(&more).await, "before its hello was answered");
+    // Silence ends, too.
+    let (mut dialled, _) = Dialled::challenge(&gateway, &credential).await;
+    refused(dialled.say(b"").await, "silent");
+    assert!(view(&gateway, &id).await["tunnel"].is_null());
+
+    // One that proves it and then speaks no HTTP/2 has no tunnel either.
+    for greeting in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[0xff; 64], &[0, 0, 5, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]] {
+        let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
+        let verdict = dialled.say(&hello(&certificate, &key, &nonce, &id)).await;
+        assert_eq!(verdict["object"], "tunnel_open", "{verdict}");
+        dialled.wire.write_all(greeting).await.unwrap();
+        assert!(dialled.is_closed().await);
+        assert!(view(&gateway, &id).await["tunnel"].is_null());
+    }
+    let _node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_keeps_its_first_key() {
+    let gateway = gateway(&[]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    let reporting = gateway.with_key(&machine.credential());
+    let path = "/v2/byoc/nodes/certificate";
+    let request = |key: &SigningKey, signer: &SigningKey| {
+        let text = format!("tidegate node certificate 1\n{id}\n{}\n", key.public());
+        json!({"public_key": key.public().to_string(), "signature": signer.sign(text.as_bytes()).to_string()})
+    };
+    let (key, other) = (machine.key(), SigningKey::from_seed(&[3; 32]).unwrap());
+    let given = reporting.post(path, &request(&key, &key)).await.unwrap();
+    assert_eq!((given.status, &given.json()["node_id"]), (200, &json!(id)), "{}", given.text());
+    problem(&reporting.post(path, &request(&other, &other)).await.unwrap(), 409, "other_node_key");
+    problem(&reporting.post(path, &request(&key, &other)).await.unwrap(), 403, "node_key_unproven");
+    let beat = json!({"models": ["echo"], "public_key": other.public().to_string()});
+    let heard = reporting.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().json();
+    assert!(heard["unix_ms"].as_u64().is_some(), "{heard}");
+    assert_eq!(reporting.post(path, &request(&key, &key)).await.unwrap().status, 200, "the first stays");
+    // A node that joined before there were keys sends its key with a heartbeat.
+    let token = invite(&gateway, "cellar");
+    let older = json!({"token": token, "base_url": "http://127.0.0.1:9/v1"});
+    let older = gateway.browser().post("/v2/byoc/nodes/join", &older).await.unwrap().json();
+    let reporting = gateway.with_key(older["credential"].as_str().unwrap());
+    let missing = Dialled::at(&gateway, older["credential"].as_str().unwrap(), UPGRADE).await;
+    assert!(missing.head.starts_with("HTTP/1.1 409"), "{}", missing.head);
+    problem(&reporting.post(path, &request(&key, &key)).await.unwrap(), 403, "node_key_unproven");
+    assert_eq!(reporting.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().status, 200);
+    let dialled = Dialled::challenge(&gateway, older["credential"].as_str().unwrap()).await;
+    assert_eq!(dialled.1.len(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_renewed_and_tunnels_with_them() {
+    let gateway = gateway(&[("TIDEGATE_NODE_CERTIFICATE_MS", "4000")]).await;
+    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
+    let _node = machine.start(&[]).await;
+    let first = until_ready(&gateway, &id).await["tunnel"]["since"].clone();
+    until_answered(&gateway).await;
+    let issued = machine.certificate()["issued_unix_ms"].as_u64();
+    let mut seen = vec![first];
+    // Each certificate is dead before the second tunnel after it, and no request meets a gap.
+    while seen.len() < 4 {
+        let answer = gateway.client().post(CHAT, &ask()).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let since = view(&gateway, &id).await["tunnel"]["since"].clone();
+        assert!(since.is_string(), "there is always one");
+        if !seen.contains(&since) {
+            seen.push(since);
+        }
+    }
+    assert!(machine.certificate()["issued_unix_ms"].as_u64() > issued);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
+    let mut gateway = gateway(&[("TIDEGATE_NODE_ALONE_MS", "3000"), ("TIDEGATE_NODE_CERTIFICATE_MS", "2000")]).await;
+    let wire = Wire::to(&gateway).await;
+    let (machine, id) = joined(&gateway, &wire.url(), "attic");
+    let mut node = machine.start(&[]).await;
+    until_ready(&gateway, &id).await;
+    until_answered(&gateway).await;
+    gateway.process().kill9().unwrap();
+    assert_eq!(machine.client().post(CHAT, &ask()).await.unwrap().status, 200, "it serves on alone");
+    let refused = found("a refusal", async || {
+        Some(machine.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status != 200)
+    })
+    .await;
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("policy_expired")), "{}", refused.text());
+    let health = machine.client().get("/v1/health").await.unwrap().json();
+    assert_eq!(health["policy"]["is_expired"], true, "{health}");
+    // A restart gives it no time.
+    node.kill9().unwrap();
+    let _node = machine.start(&[]).await;
+    assert_eq!(machine.client().post(CHAT, &ask()).await.unwrap().status, 503);
+    gateway.start_again().await;
+    wire.lead_to(&gateway);
+    until_ready(&gateway, &id).await;
+    until("it serves again", async || machine.client().post(CHAT, &ask()).await.unwrap().status == 200).await;
+    until_answered(&gateway).await;
+}

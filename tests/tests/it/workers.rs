@@ -1,0 +1,434 @@
+//! Workers of a node: processes of this machine, of another one over a real SSH server, objects of a cluster by manifests that fit
+//! its schemas, and somebody else's service with signed calls. Nothing can be started but what the configuration allows.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::Secret;
+use harness::client::{Answer, Client};
+use harness::process::{Launch, Process, free_address, tidegate};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::WITHIN;
+use crate::command::workspace;
+use crate::wait::found;
+
+const WORKERS: &str = "/v1/compute/workers";
+const VALUE: &str = "s3cr3t-value-of-a-variable";
+
+/// A node with a configuration of workers.
+struct Boss {
+    root: tempfile::TempDir,
+    address: String,
+    process: Option<Process>,
+}
+
+impl Boss {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap().to_string(), process: None }
+    }
+
+    async fn start(&mut self, config: &str, more: &[&str]) {
+        let path = self.root.path().join("node.toml");
+        fs::write(&path, config).unwrap();
+        let data = self.root.path().join("data").display().to_string();
+        let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
+        let launch = launch.args(["--listen", &self.address, "--config", &path.display().to_string()]).args(more.iter().copied());
+        let mut process = launch.start().unwrap();
+        process.wait_text("listens on", WITHIN).await.unwrap();
+        self.process = Some(process);
+    }
+
+    fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.address)).within(WITHIN)
+    }
+
+    async fn order(&self, provider: &str, body: &Value) -> Answer {
+        self.client().post(&format!("{WORKERS}?provider={provider}"), body).await.unwrap()
+    }
+
+    async fn ordered(&self, provider: &str, body: &Value) -> String {
+        let answer = self.order(provider, body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let made = answer.json();
+        assert_eq!(made["job_id"], made["instance_id"], "{made}");
+        made["job_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn show(&self, id: &str) -> Value {
+        self.client().get(&format!("{WORKERS}/{id}")).await.unwrap().json()
+    }
+
+    async fn until(&self, id: &str, status: &str) -> Value {
+        found(&format!("{id} to be {status}"), async || Some(self.show(id).await).filter(|worker| worker["status"] == status))
+            .await
+    }
+
+    async fn log(&self, id: &str) -> String {
+        let logs = self.client().get(&format!("{WORKERS}/{id}/logs")).await.unwrap().json();
+        logs["log"].as_str().unwrap().to_owned()
+    }
+
+    async fn until_logged(&self, id: &str, text: &str) -> String {
+        found(&format!("{text} in the log"), async || Some(self.log(id).await).filter(|log| log.contains(text))).await
+    }
+
+    async fn destroy(&self, id: &str) {
+        let answer = self.client().delete(&format!("{WORKERS}/{id}")).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        self.until(id, "destroyed").await;
+    }
+}
+
+fn refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(code)), "{}", answer.text());
+}
+
+fn is_alive(pid: &str) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// The first number of a log, which is a process's.
+fn pid_of(log: &str) -> String {
+    let after = log.split_once("pid ").unwrap().1;
+    after.chars().take_while(char::is_ascii_digit).collect()
+}
+
+fn steps(worker: &Value) -> Vec<&str> {
+    worker["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_it_started() {
+    let mut boss = Boss::new();
+    let listen = free_address().unwrap().to_string();
+    let config = format!(
+        "[workers]\nmax = 2\n\
+         [workers.exec.commands.node]\nprogram = '{}'\narguments = ['node', '--model', 'echo', '--listen', '{listen}']\n\
+         address = 'http://{listen}'\nnano_usd_per_hour = 3600000000000\n\
+         [workers.exec.commands.shell]\nprogram = '/bin/sh'\narguments = ['-c', 'sleep 600 & echo pid $!; echo \"$TIDE\"; wait']\n\
+         environment = ['TIDE']\n\
+         [workers.exec.commands.once]\nprogram = '/bin/sh'\narguments = ['-c', 'exit 7']\n",
+        tidegate().unwrap().display()
+    );
+    boss.start(&config, &[]).await;
+    refused(&boss.order("exec", &json!({"spec": {"command": "/bin/ls"}})).await, 400, "invalid_value");
+    let more = json!({"spec": {"command": "shell", "arguments": ["-x"]}});
+    refused(&boss.order("exec", &more).await, 400, "invalid_value");
+    let preload = json!({"spec": {"command": "shell"}, "env": {"LD_PRELOAD": "/tmp/x.so"}});
+    refused(&boss.order("exec", &preload).await, 400, "invalid_value");
+    refused(&boss.order("ssh", &json!({"spec": {"host": "a", "command": "b"}})).await, 404, "worker_provider_missing");
+    refused(&boss.order("lambda", &json!({"spec": {}})).await, 400, "invalid_value");
+
+    let node = boss.ordered("exec", &json!({"spec": {"command": "node", "idle_minutes": 60}})).await;
+    let shown = boss.until(&node, "running").await;
+    assert_eq!(steps(&shown), ["start", "wait until it answers"]);
+    assert_eq!((&shown["ip"], &shown["idle_minutes"]), (&json!("127.0.0.1"), &json!(60)));
+    assert_eq!((&shown["cost"]["stated_by"], &shown["cost"]["is_verified"]), (&json!("owner"), &json!(false)));
+    let spent = async || boss.show(&node).await["cost"]["spent_nano_usd"].as_u64().unwrap();
+    found("a cost that grows", async || Some(spent().await).filter(|spent| *spent > 0)).await;
+    let worker = Client::new(format!("http://{listen}")).within(WITHIN);
+    assert_eq!(worker.get("/v1/health").await.unwrap().status, 200, "it is a node that answers");
+
+    let shell = boss.ordered("exec", &json!({"spec": {"command": "shell"}, "env": {"TIDE": VALUE}})).await;
+    boss.until(&shell, "running").await;
+    let log = boss.until_logged(&shell, "[TIDE]").await;
+    assert!(!log.contains(VALUE), "{log}");
+    let pid = pid_of(&log);
+    let shown = boss.client().get(WORKERS).await.unwrap().text();
+    assert!(shown.contains("TIDE") && !shown.contains(VALUE), "{shown}");
+    refused(&boss.order("exec", &json!({"spec": {"command": "once"}})).await, 409, "worker_limit");
+
+    // The node goes, and they stay.
+    drop(boss.process.take());
+    assert!(is_alive(&pid), "a worker outlives its node");
+    boss.start(&config, &[]).await;
+    assert_eq!(boss.show(&shell).await["status"], "running");
+    assert!(!boss.log(&shell).await.contains(VALUE));
+    boss.destroy(&shell).await;
+    assert!(!is_alive(&pid), "what it started is gone with it");
+    let ended = boss.client().get(&format!("/v1/train/jobs/{shell}")).await.unwrap().json();
+    assert_eq!((&ended["status"], &ended["id"]), (&json!("destroyed"), &json!(shell)), "jobs of any kind are polled there");
+
+    let once = boss.ordered("exec", &json!({"spec": {"command": "once"}})).await;
+    let failed = boss.until(&once, "failed").await;
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains('7') || error.contains("gone")), "{failed}");
+    boss.destroy(&once).await;
+    boss.destroy(&node).await;
+    assert!(worker.get("/v1/health").await.is_err(), "the node that it started is gone");
+    refused(&boss.client().get(&format!("{WORKERS}/wrk-none")).await.unwrap(), 404, "worker_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_workers_starts_none_and_a_strict_one_none_elsewhere() {
+    let mut boss = Boss::new();
+    boss.start("", &[]).await;
+    refused(&boss.order("exec", &json!({"spec": {"command": "node"}})).await, 404, "worker_provider_missing");
+    let mut strict = Boss::new();
+    strict.start("[workers.kubernetes]\nimages = ['tidegate:1']\n", &[]).await;
+    let order = json!({"spec": {"model": "echo"}});
+    refused(&strict.order("kubernetes", &order).await, 404, "worker_provider_missing");
+}
+
+fn ran(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A real SSH server on loopback that knows one key.
+struct Sshd {
+    child: std::process::Child,
+    port: u16,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Sshd {
+    fn start(root: &Path) -> Self {
+        let path = |name: &str| root.join(name).display().to_string();
+        for key in ["host_key", "key"] {
+            ran("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &path(key)]);
+        }
+        fs::copy(root.join("key.pub"), root.join("authorized")).unwrap();
+        let port = free_address().unwrap().port();
+        let host_key = fs::read_to_string(root.join("host_key.pub")).unwrap();
+        fs::write(root.join("known_hosts"), format!("[127.0.0.1]:{port} {host_key}")).unwrap();
+        let config = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\nPermitRootLogin prohibit-password\n",
+            path("host_key"),
+            path("authorized")
+        );
+        fs::write(root.join("sshd_config"), config).unwrap();
+        let _ = fs::create_dir_all("/run/sshd");
+        let log = fs::File::create(root.join("sshd.log")).unwrap();
+        let mut server = Command::new("/usr/sbin/sshd");
+        let child = server.args(["-D", "-e", "-f", &path("sshd_config")]).stderr(log).spawn().unwrap();
+        Self { child, port }
+    }
+}
+
+fn user() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn ssh_config(root: &Path, port: u16, known_hosts: &str) -> String {
+    let path = |name: &str| root.join(name).display().to_string();
+    format!(
+        "[workers.ssh.hosts.rack]\nhost = '127.0.0.1'\nport = {port}\nuser = '{}'\nkey_file = '{}'\nknown_hosts = '{}'\n\
+         [workers.ssh.hosts.rack.commands.shell]\nprogram = '/bin/sh'\ntakes_arguments = true\nenvironment = ['TIDE']\n\
+         arguments = ['-c', 'sleep 600 & echo \"pid $! $TIDE\"; printf \"<%s>\" \"$@\"; wait', 'sh']\n",
+        user(),
+        path("key"),
+        path(known_hosts)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_of_another_machine_is_started_watched_and_destroyed_over_ssh() {
+    let mut boss = Boss::new();
+    let root = boss.root.path().to_owned();
+    let sshd = Sshd::start(&root);
+    found("the SSH server", async || std::net::TcpStream::connect(("127.0.0.1", sshd.port)).ok()).await;
+    fs::write(root.join("strangers"), "").unwrap();
+    let (open, config) = ("--runtime-local-only-strict=false", ssh_config(&root, sshd.port, "known_hosts"));
+    boss.start(&config, &[open]).await;
+    let words = ["it's", "$(touch /tmp/tidegate-injected)", "`id`", "a  b", "\"; exit"];
+    let body = json!({"spec": {"host": "rack", "command": "shell", "arguments": words}, "env": {"TIDE": VALUE}});
+    let id = boss.ordered("ssh", &body).await;
+    boss.until(&id, "running").await;
+    let log = boss.until_logged(&id, "exit>").await;
+    let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
+    assert!(log.contains(&expected), "{log}");
+    assert!(log.contains("[TIDE]") && !log.contains(VALUE), "{log}");
+    assert!(!Path::new("/tmp/tidegate-injected").exists());
+    let pid = pid_of(&log);
+    assert!(is_alive(&pid));
+    drop(boss.process.take());
+    assert!(is_alive(&pid));
+    boss.start(&config, &[open]).await;
+    assert_eq!(boss.show(&id).await["status"], "running");
+    boss.destroy(&id).await;
+    assert!(!is_alive(&pid), "its session is gone");
+    drop(boss.process.take());
+
+    // A host whose key is not known is sent nothing.
+    boss.start(&ssh_config(&root, sshd.port, "strangers"), &[open]).await;
+    let id = boss.ordered("ssh", &body).await;
+    let failed = boss.until(&id, "failed").await;
+    assert!(failed["error"].as_str().unwrap().contains("Host key verification failed"), "{failed}");
+    assert!(!failed.to_string().contains(VALUE), "{failed}");
+}
+
+/// A `kubectl` that writes down what it is called with, and knows one ready deployment.
+fn kubectl(root: &Path) -> PathBuf {
+    let path = root.join("kubectl");
+    let script = format!(
+        "#!/bin/sh\ncd '{}' || exit 1\necho \"$@\" >> calls\ncase \"$*\" in\n\
+         *apply*) cat > applied.json;;\n\
+         *'get deployment'*) [ -f gone ] || echo '{{\"spec\":{{\"replicas\":2}},\"status\":{{\"readyReplicas\":2}}}}';;\n\
+         *logs*) echo {VALUE};;\n*delete*) touch gone;;\nesac\n",
+        root.display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
+    let mut boss = Boss::new();
+    let root = boss.root.path().to_owned();
+    let config = format!(
+        "[workers.kubernetes]\nkubectl = '{}'\nnamespace = 'tides'\nimages = ['registry.example/tidegate:1', 'registry.example/tidegate:2']\n\
+         environment = ['TIDE']\n",
+        kubectl(&root).display()
+    );
+    boss.start(&config, &["--runtime-local-only-strict=false"]).await;
+    let other = json!({"spec": {"model": "echo", "image": "elsewhere/x"}});
+    refused(&boss.order("kubernetes", &other).await, 400, "invalid_value");
+    let spec = json!({"model": "publisher/model", "replicas": 2, "gpus": 1, "cpu_millis": 500, "memory_mib": 2048});
+    let body = json!({"spec": spec, "env": {"TIDE": VALUE}});
+    let shown = boss.client().post(&format!("{WORKERS}?provider=kubernetes&dry_run=true"), &body).await.unwrap();
+    assert_eq!(shown.status, 200, "{}", shown.text());
+    assert!(!shown.text().contains(VALUE), "{}", shown.text());
+    assert!(boss.client().get(WORKERS).await.unwrap().json()["data"].as_array().unwrap().is_empty());
+    fits_schemas(&root, &shown.json());
+
+    let id = boss.ordered("kubernetes", &body).await;
+    boss.until(&id, "running").await;
+    let applied: Value = serde_json::from_slice(&fs::read(root.join("applied.json")).unwrap()).unwrap();
+    fits_schemas(&root, &applied);
+    let kinds: Vec<_> = applied["items"].as_array().unwrap().iter().map(|item| item["kind"].clone()).collect();
+    assert_eq!(kinds, ["Secret", "Deployment", "Service"]);
+    assert_eq!(applied["items"][0]["stringData"]["TIDE"], VALUE);
+    assert_eq!(applied["items"][1]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "1");
+    assert_eq!(boss.log(&id).await.trim(), "[TIDE]");
+    boss.destroy(&id).await;
+    let calls = fs::read_to_string(root.join("calls")).unwrap();
+    assert!(calls.contains("--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=wrk-"), "{calls}");
+    assert!(!calls.contains(VALUE), "{calls}");
+}
+
+/// Checks each manifest with the schemas that Kubernetes publishes.
+fn fits_schemas(root: &Path, list: &Value) {
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3);
+    let (good, bad) = (root.join("manifests.json"), root.join("wrong.json"));
+    fs::write(&good, serde_json::to_vec(items).unwrap()).unwrap();
+    let mut wrong = items.clone();
+    wrong[1]["spec"]["replicas"] = json!("two");
+    fs::write(&bad, serde_json::to_vec(&wrong).unwrap()).unwrap();
+    let script = "import json, sys, kubernetes_validate\n\
+                  for item in json.load(open(sys.argv[1])): kubernetes_validate.validate(item, '1.31', strict=True)\n";
+    let check = |path: &Path| {
+        let python = workspace().join(".venv/bin/python");
+        Command::new(python).args(["-c", script]).arg(path).output().unwrap()
+    };
+    let checked = check(&good);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(!check(&bad).status.success(), "the schemas find what is wrong");
+}
+
+/// Somebody's service: it keeps the calls that it got, and knows an instance until that is deleted.
+struct Service {
+    url: String,
+    calls: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+}
+
+impl Service {
+    async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hire", listener.local_addr().unwrap());
+        let calls = Arc::<Mutex<Vec<(String, Vec<u8>)>>>::default();
+        let kept = Arc::clone(&calls);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                tokio::spawn(async move {
+                    let mut bytes = Vec::new();
+                    let mut piece = [0; 4096];
+                    while let Ok(read @ 1..) = stream.read(&mut piece).await {
+                        bytes.extend_from_slice(&piece[..read]);
+                        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+                        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+                        let length = head.split_once("content-length: ").map_or(0, |(_, rest)| {
+                            rest.lines().next().unwrap().trim().parse::<usize>().unwrap()
+                        });
+                        if bytes.len() >= end + 4 + length {
+                            break;
+                        }
+                    }
+                    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_default();
+                    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                    let body = bytes.get(end + 4..).unwrap_or_default().to_vec();
+                    let answer = match head.split(' ').next().unwrap_or_default() {
+                        "POST" => json!({"instance_id": "i-7", "nano_usd_per_hour": 5}),
+                        _ => json!({"status": "running"}),
+                    };
+                    kept.lock().unwrap().push((head, body));
+                    let answer = answer.to_string();
+                    let text = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+                        answer.len()
+                    );
+                    let _ = stream.write_all(text.as_bytes()).await;
+                });
+            }
+        });
+        Self { url, calls }
+    }
+}
+
+fn header(head: &str, name: &str) -> String {
+    let line = head.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}:")));
+    line.unwrap_or_else(|| panic!("no {name}: {head}")).split_once(':').unwrap().1.trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_called_with_signatures_to_start_and_end_a_worker() {
+    let service = Service::listen().await;
+    let mut boss = Boss::new();
+    let secret = boss.root.path().join("secret");
+    fs::write(&secret, "what both sides know\n").unwrap();
+    let config = format!(
+        "[workers.webhook]\nurl = '{}'\nsecret_file = '{}'\nenvironment = ['TIDE']\n",
+        service.url,
+        secret.display()
+    );
+    boss.start(&config, &["--runtime-local-only-strict=false"]).await;
+    let body = json!({"spec": {"offer_id": "gpu", "region": "here", "nano_usd_per_hour": 9}, "env": {"TIDE": VALUE}});
+    let id = boss.ordered("webhook", &body).await;
+    let shown = boss.until(&id, "running").await;
+    assert_eq!(shown["spec"], json!({"offer_id": "gpu", "region": "here"}));
+    assert_eq!((&shown["cost"]["nano_usd_per_hour"], &shown["cost"]["stated_by"]), (&json!(9), &json!("caller")));
+    assert!(!shown.to_string().contains(VALUE), "{shown}");
+    boss.destroy(&id).await;
+    let calls = service.calls.lock().unwrap().clone();
+    let begins: Vec<String> = calls.iter().map(|(head, _)| head.split(" HTTP").next().unwrap().to_owned()).collect();
+    assert_eq!(begins.first().map(String::as_str), Some("POST /hire"));
+    assert!(begins.contains(&"GET /hire/i-7".to_owned()), "{begins:?}");
+    assert_eq!(begins.last().map(String::as_str), Some("DELETE /hire/i-7"));
+    let ordered: Value = serde_json::from_slice(&calls[0].1).unwrap();
+    assert_eq!((&ordered["type"], &ordered["worker_id"], &ordered["env"]["TIDE"]), (&json!("worker.create"), &json!(id), &json!(VALUE)));
+    for (head, body) in &calls {
+        let (id, time) = (header(head, "webhook-id"), header(head, "webhook-timestamp"));
+        let message = [format!("{id}.{time}.").as_bytes(), body].concat();
+        let key = Secret::from_text("what both sides know".to_owned());
+        let signature = format!("v1,{}", STANDARD.encode(vault::sign_message(&key, &message)));
+        assert_eq!(header(head, "webhook-signature"), signature, "{head}");
+    }
+}

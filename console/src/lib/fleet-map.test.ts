@@ -30,7 +30,7 @@ test('boxes do not overlap, and each is inside of its site and of the map', () =
 });
 
 test('what a node reports becomes its load, and a tunnel its way', () => {
-  expect(mapNode(node('a', { ...said({}), tunnel: { since: '', round_trip_ms: 3 } }))).toMatchObject({ way: 'tunnel', running: 3, waiting: 1, cache: 0.25 });
+  expect(mapNode(node('a', { ...said({}), tunnel: { since: '', round_trip_us: 300 } }))).toMatchObject({ way: 'tunnel', running: 3, waiting: 1, cache: 0.25 });
   expect(mapNode(node('a'))).toMatchObject({ way: 'direct', running: undefined, cache: undefined, peers: [] });
 });
 
@@ -47,7 +47,7 @@ test('of a large site some are drawn, and of no nodes the gateway alone', () => 
 });
 
 test('the map has words', () => {
-  const map = fleetMap([node('a', { labels: ['site:attic'], tunnel: { since: '', round_trip_ms: 3 } }), node('b', { labels: ['site:attic'], status: 'unreachable' }), node('c')]);
+  const map = fleetMap([node('a', { labels: ['site:attic'], tunnel: { since: '', round_trip_us: 300 } }), node('b', { labels: ['site:attic'], status: 'unreachable' }), node('c')]);
   expect(inWords(map)).toBe('attic: 2 nodes, 1 through a tunnel, 1 unreachable; No site: 1 node. The table below has each node.');
   expect(map.lines.map((line) => line.key)).toEqual(['attic tunnel', 'attic direct', 'No site direct']);
 });

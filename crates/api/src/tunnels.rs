@@ -89,14 +89,8 @@ impl TunnelEntrance {
             ));
         };
         let tunnels = &control.web.egress.tunnels;
-        let is_new = tunnels.facts(reporter.known.node).is_none();
-        if is_new && tunnels.count(reporter.known.workspace) >= TUNNELS_OF_WORKSPACE_MAX {
-            let message =
-                format!("The workspace has {TUNNELS_OF_WORKSPACE_MAX} nodes with tunnels to this gateway.");
-            return Err(Box::new(
-                Fault::new(FaultClass::Conflict, "too_many_tunnels", message)
-                    .fix("Give some of them an address, or add a gateway."),
-            ));
+        if tunnels.facts(reporter.known.node).is_none() {
+            check_room(tunnels.count(reporter.known.workspace))?;
         }
         Ok(Self { control: Arc::clone(control), reporter, node_key: PublicKey::from(key), protocol })
     }
@@ -107,7 +101,7 @@ impl TunnelEntrance {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let shaken = match timeout(TUNNEL_HELLO_TIME_MAX, self.shake_hands(&mut socket, &early)).await {
+        let shaken = match timeout(TUNNEL_HELLO_TIME_MAX, self.handshake(&mut socket, &early)).await {
             Ok(shaken) => shaken,
             Err(_) => Err(refused("The node was silent during the handshake.")),
         };
@@ -136,7 +130,7 @@ impl TunnelEntrance {
         nodes.poll_soon(workspace, node);
     }
 
-    async fn shake_hands<S>(&self, socket: &mut S, early: &[u8]) -> Result<(TunnelOwner, Instant), Box<Fault>>
+    async fn handshake<S>(&self, socket: &mut S, early: &[u8]) -> Result<(TunnelOwner, Instant), Box<Fault>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -227,6 +221,18 @@ pub fn read_key(text: Option<String>) -> Result<Option<[u8; 32]>, Box<Fault>> {
     text.map(read).transpose()
 }
 
+/// Whether a workspace with so many nodes with tunnels may have another.
+fn check_room(open: usize) -> Result<(), Box<Fault>> {
+    if open < TUNNELS_OF_WORKSPACE_MAX {
+        return Ok(());
+    }
+    let message = format!("The workspace has {TUNNELS_OF_WORKSPACE_MAX} nodes with tunnels to this gateway.");
+    Err(Box::new(
+        Fault::new(FaultClass::Conflict, "too_many_tunnels", message)
+            .fix("Give some of them an address, or add a gateway."),
+    ))
+}
+
 /// The newest version that both sides speak.
 fn protocol(offered: &str) -> Result<u32, Box<Fault>> {
     let theirs = offered.split(',').filter_map(|word| word.trim().parse::<u32>().ok());
@@ -262,6 +268,12 @@ async fn write_line<S: AsyncWrite + Unpin>(socket: &mut S, value: &impl Serializ
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workspace_has_so_many_tunnels_and_no_more() {
+        assert!(check_room(TUNNELS_OF_WORKSPACE_MAX - 1).is_ok());
+        assert_eq!(check_room(TUNNELS_OF_WORKSPACE_MAX).unwrap_err().code, "too_many_tunnels");
+    }
 
     #[test]
     fn the_newest_common_version_is_spoken() {

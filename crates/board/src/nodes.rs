@@ -11,7 +11,7 @@ use placement::{LoadReport, NodeLoad};
 /// One of the new value in so many moves an average.
 const AVERAGED: u64 = 8;
 const COUNT_BITS: u32 = 24;
-const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
+const COUNT_MASK: u32 = (1 << COUNT_BITS) - 1;
 /// A KV cache of which the node doesn't say how full it is.
 const KV_UNKNOWN: u64 = 0xffff;
 
@@ -57,7 +57,7 @@ impl NodeMeter {
 
     fn note(&self, running: u32, waiting: u32, kv_permille: Option<u16>, until_us: u64) {
         let kv = kv_permille.map_or(KV_UNKNOWN, |used| u64::from(used.min(1_000)));
-        let (running, waiting) = (u64::from(running.min(COUNT_MAX)), u64::from(waiting.min(COUNT_MAX)));
+        let (running, waiting) = (u64::from(running.min(COUNT_MASK)), u64::from(waiting.min(COUNT_MASK)));
         self.in_flight_then.store(self.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
         self.report.store(running << (COUNT_BITS + 16) | waiting << 16 | kv, Ordering::Relaxed);
         self.reported_until_us.store(until_us, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl NodeMeter {
             return None;
         }
         let packed = self.report.load(Ordering::Relaxed);
-        let count = |shift: u32| u32::try_from(packed >> shift & u64::from(COUNT_MAX)).unwrap_or(0);
+        let count = |shift: u32| u32::try_from(packed >> shift & u64::from(COUNT_MASK)).unwrap_or(0);
         Some(LoadReport {
             running: count(COUNT_BITS + 16),
             waiting: count(16),
@@ -134,7 +134,7 @@ mod tests {
         let meter = meters.of(node);
         assert_eq!(meter.load(0), NodeLoad::default());
         assert_eq!((meter.enter(), meter.enter()), (0, 1));
-        for said in [reported(7, 3, Some(912)), reported(COUNT_MAX, 0, None)] {
+        for said in [reported(7, 3, Some(912)), reported(COUNT_MASK, 0, None)] {
             meters.note(node, said, 100);
             let expected = LoadReport { in_flight_then: 2, ..said };
             assert_eq!(meter.load(99).report, Some(expected));

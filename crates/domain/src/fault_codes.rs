@@ -201,7 +201,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     (
         "data_plane_revoked",
-        "The data plane is revoked at its control plane: it serves nothing any more. Join it again with a token of `tidegate data-planes invite`.",
+        "The data plane was revoked and serves nothing. Join it again with a token of `tidegate data-planes invite`.",
     ),
     (
         "data_plane_token_expired",
@@ -385,7 +385,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("link_over", "The sign-in link is used or too old. Get another: `tidegate login --link`."),
     (
         "local_only",
-        "The node answers this request here or not at all: it is strictly local, or the request came through a gateway. Leave out what asks for the cloud.",
+        "The node is strictly local, or a gateway sent the request. Leave out what asks for the cloud.",
     ),
     (
         "loop_detected",
@@ -795,53 +795,3 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("workspace_not_empty", "The workspace still has projects, credentials or nodes. Delete them first."),
     ("wrong_password", "The current password is missing or wrong."),
 ];
-
-/// The table of `docs/errors.md`.
-#[must_use]
-pub fn page_table() -> String {
-    let mut table = String::from("| code | meaning |\n|---|---|\n");
-    for (code, meaning) in FAULT_CODES {
-        table.push_str(&format!("| `{code}` | {meaning} |\n"));
-    }
-    table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MEANING_CHARS_MAX: usize = 120;
-
-    #[test]
-    fn codes_are_sorted_and_unique() {
-        let unsorted = FAULT_CODES.array_windows().find(|[(code, _), (next, _)]| code >= next);
-        assert_eq!(unsorted, None);
-    }
-
-    #[test]
-    fn codes_are_plain_words_and_meanings_are_sentences() {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        for (code, meaning) in FAULT_CODES {
-            assert!(!code.is_empty() && code.bytes().all(is_plain), "{code}");
-            assert!(
-                meaning.ends_with('.') && meaning.chars().count() <= MEANING_CHARS_MAX,
-                "{code}: {meaning}"
-            );
-            assert!(!meaning.contains(['|', '\n']), "{code}: {meaning}");
-        }
-    }
-
-    #[test]
-    fn the_page_lists_the_codes() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
-        let page = std::fs::read_to_string(path).unwrap();
-        let start = page.find("| code | meaning |\n").unwrap();
-        let end = start + page[start..].find("\n\n").unwrap() + 1;
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            let page = format!("{}{}{}", &page[..start], page_table(), &page[end..]);
-            std::fs::write(path, page).unwrap();
-        } else {
-            assert_eq!(page[start..end], page_table(), "run the tests of this crate with UPDATE_DOCS=1");
-        }
-    }
-}

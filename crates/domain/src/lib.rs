@@ -17,6 +17,7 @@ pub mod dialect;
 pub mod event;
 pub mod fault;
 pub mod fault_codes;
+pub mod fault_page;
 pub mod file;
 pub mod flow_app;
 pub mod forecast;

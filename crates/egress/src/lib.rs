@@ -19,6 +19,7 @@ mod settings;
 mod socket;
 mod tls;
 mod tunnel;
+mod tunnelled;
 
 use std::future::Future;
 use std::io;

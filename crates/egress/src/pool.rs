@@ -25,7 +25,7 @@ use crate::limits::PARSED_URLS_MAX;
 use crate::message::{Headers, Request};
 use crate::out_body::OutBody;
 use crate::settings::{Destination, EgressSettings, TargetKind};
-use crate::tunnel;
+use crate::{tunnel, tunnelled};
 
 /// How often idle connections are checked, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -343,7 +343,7 @@ pub(crate) async fn send(
         && destination.kind == TargetKind::Node
     {
         // Few requests take this way, and every request's future is as large as what is awaited inline.
-        return Box::pin(tunnel::send(&pool.settings.tunnels, node, destination.owner, request)).await;
+        return Box::pin(tunnelled::send(&pool.settings.tunnels, node, destination.owner, request)).await;
     }
     let host = pool.host(&request.url, destination)?;
     loop {

@@ -17,13 +17,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::body::{Answer, InBody};
-use crate::error::{EgressError, EgressErrorKind, from_hyper};
 use crate::limits::{
     TUNNEL_HEADER_BYTES_MAX, TUNNEL_HELLO_BYTES_MAX, TUNNEL_PING_EVERY, TUNNEL_PING_TIME_MAX,
     TUNNEL_STREAMS_MAX, TUNNELS_OF_NODE_MAX,
 };
-use crate::message::{Headers, Request};
 use crate::out_body::OutBody;
 
 /// The scheme of the base URLs of nodes that are reached through their tunnel; the host is the node's id.
@@ -91,13 +88,15 @@ pub struct TunnelOwner {
 pub struct Tunnel {
     number: u64,
     pub owner: TunnelOwner,
-    sender: http2::SendRequest<OutBody>,
+    pub(crate) sender: http2::SendRequest<OutBody>,
     streams: AtomicUsize,
     round_trip_us: AtomicU64,
     /// It takes no new requests; those that run may finish.
     is_leaving: AtomicBool,
     /// The last request was answered.
     idle: Notify,
+    /// A newer one of the node is listed.
+    superseded: Notify,
     ended: watch::Sender<bool>,
 }
 
@@ -203,6 +202,7 @@ impl Tunnels {
             round_trip_us: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
             idle: Notify::new(),
+            superseded: Notify::new(),
             ended,
         });
         let leaving = async {
@@ -222,6 +222,7 @@ impl Tunnels {
             tokio::select! {
                 () = tunnel.watch() => {}
                 () = leaving => {}
+                () = tunnel.superseded() => {}
                 () = sleep_until(expires) => {}
             }
         };
@@ -244,7 +245,7 @@ impl Tunnels {
     }
 
     /// The tunnels of a node that requests of this workspace may go through, newest first.
-    fn of(&self, node: NodeId, owner: Option<WorkspaceId>) -> Vec<Arc<Tunnel>> {
+    pub(crate) fn of(&self, node: NodeId, owner: Option<WorkspaceId>) -> Vec<Arc<Tunnel>> {
         let nodes = self.nodes.load();
         let all = nodes.get(&node).map(Vec::as_slice).unwrap_or_default();
         all.iter().filter(|tunnel| Some(tunnel.owner.workspace) == owner).map(Arc::clone).collect()
@@ -285,7 +286,7 @@ impl Tunnels {
         self.nodes.load().values().flatten().map(|tunnel| tunnel.owner.clone()).collect()
     }
 
-    /// Lists a tunnel before the others of its node. Those that are too many are told to leave, the oldest first.
+    /// Lists a tunnel before the others of its node, which finish what runs; those that are too many are cut.
     fn list<'a>(&'a self, tunnel: &Arc<Tunnel>) -> Listed<'a> {
         self.nodes.rcu(|nodes| {
             let mut nodes = HashMap::clone(nodes);
@@ -293,6 +294,9 @@ impl Tunnels {
             nodes
         });
         if let Some(all) = self.nodes.load().get(&tunnel.owner.node) {
+            for old in all.iter().skip(1) {
+                old.superseded.notify_one();
+            }
             for old in all.iter().skip(TUNNELS_OF_NODE_MAX) {
                 old.ended.send_replace(true);
             }
@@ -327,7 +331,7 @@ impl Tunnel {
     }
 
     /// A place for a request, if there is one.
-    fn open_stream(self: &Arc<Self>) -> Option<TunnelStream> {
+    pub(crate) fn open_stream(self: &Arc<Self>) -> Option<TunnelStream> {
         if self.is_leaving.load(Ordering::Relaxed) || self.sender.is_closed() {
             return None;
         }
@@ -370,6 +374,13 @@ impl Tunnel {
         self.emptied().await;
     }
 
+    /// Returns once a newer tunnel has taken over, and the last request here is answered.
+    async fn superseded(&self) {
+        self.superseded.notified().await;
+        self.is_leaving.store(true, Ordering::Relaxed);
+        self.emptied().await;
+    }
+
     /// Returns once the last request is answered.
     async fn emptied(&self) {
         loop {
@@ -392,41 +403,7 @@ impl Drop for TunnelStream {
 }
 
 /// The node's end answers whatever host it is called by.
-fn wire_url(path: &str) -> Uri {
+pub(crate) fn wire_url(path: &str) -> Uri {
     let named = Uri::builder().scheme("http").authority(SCHEME).path_and_query(path);
     named.build().unwrap_or_default()
-}
-
-/// Sends a request through a node's tunnel. One that the newest did not take goes through the one before.
-pub(crate) async fn send(
-    tunnels: &Tunnels,
-    node: Option<NodeId>,
-    owner: Option<WorkspaceId>,
-    request: &Request,
-) -> Result<Answer, EgressError> {
-    let mut last = None;
-    for tunnel in node.map(|node| tunnels.of(node, owner)).unwrap_or_default() {
-        let Some(stream) = tunnel.open_stream() else { continue };
-        let mut wire = request.to_shared();
-        *wire.uri_mut() = wire_url(request.url.path_and_query().map_or("/", |path| path.as_str()));
-        match tunnel.sender.clone().try_send_request(wire).await {
-            Ok(answer) => {
-                let (parts, body) = answer.into_parts();
-                let (status, headers) = (parts.status, Headers::from(&parts.headers));
-                return Ok(Answer { status, headers, body: InBody::tunnelled(body, stream) });
-            }
-            Err(mut failed) => {
-                let is_untouched = failed.take_message().is_some();
-                let error = from_hyper(failed.error(), !is_untouched, "The node's tunnel");
-                if !is_untouched {
-                    return Err(error);
-                }
-                last = Some(error);
-            }
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        let text = "The node has no tunnel to this gateway, or all its streams are in use. Its log says why it can't open one.";
-        EgressError::new(EgressErrorKind::Connect, text)
-    }))
 }

@@ -152,12 +152,21 @@ mod tests {
     #[test]
     fn what_can_not_be_divided_is_not_told() {
         let nothing = compare(Nanos(5), DAY, &Work::default(), &rates(1, None, 1));
-        assert_eq!((nothing.cost, nothing.per_million, nothing.break_even_tokens_per_day), (Nanos::ZERO, None, None));
+        assert_eq!(
+            (nothing.cost, nothing.per_million, nothing.break_even_tokens_per_day),
+            (Nanos::ZERO, None, None)
+        );
         let free = compare(Nanos(5), DAY, &work(10, 0, 10), &rates(0, None, 0));
         assert_eq!(free.break_even_tokens_per_day, None);
-        assert_eq!(compare(Nanos(5), 0, &work(10, 0, 10), &rates(1, None, 1)).break_even_tokens_per_day, None);
+        assert_eq!(
+            compare(Nanos(5), 0, &work(10, 0, 10), &rates(1, None, 1)).break_even_tokens_per_day,
+            None
+        );
         assert_eq!(work(1, 0, 1).tokens_per_busy_day(&Counts::default()), None);
-        assert_eq!(work(1, 0, 1).tokens_per_busy_day(&Counts { busy_ms: DAY / 2, ..Counts::default() }), Some(4));
+        assert_eq!(
+            work(1, 0, 1).tokens_per_busy_day(&Counts { busy_ms: DAY / 2, ..Counts::default() }),
+            Some(4)
+        );
         assert_eq!(work(6, 0, 1).tokens_per_day(DAY / 2), Some(14));
     }
 

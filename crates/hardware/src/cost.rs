@@ -175,8 +175,18 @@ mod tests {
     const USD: u64 = 1_000_000_000;
     const DAY_MS: u64 = 24 * 3_600_000;
 
-    fn owned(watts_idle: Option<u32>, watts_busy: Option<u32>, nano_usd_per_kwh: Option<u64>) -> HardwareCost {
-        HardwareCost::Owned { price_nano_usd: 2_400 * USD, months: 36, watts_idle, watts_busy, nano_usd_per_kwh }
+    fn owned(
+        watts_idle: Option<u32>,
+        watts_busy: Option<u32>,
+        nano_usd_per_kwh: Option<u64>,
+    ) -> HardwareCost {
+        HardwareCost::Owned {
+            price_nano_usd: 2_400 * USD,
+            months: 36,
+            watts_idle,
+            watts_busy,
+            nano_usd_per_kwh,
+        }
     }
 
     fn up(up_ms: u64, busy_ms: u64) -> Counts {
@@ -236,6 +246,9 @@ mod tests {
             let cost: HardwareCost = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&cost).unwrap(), text);
         }
-        assert!(serde_json::from_str::<HardwareCost>(r#"{"kind":"cloud","months":1,"nano_usd_per_hour":1}"#).is_err());
+        assert!(
+            serde_json::from_str::<HardwareCost>(r#"{"kind":"cloud","months":1,"nano_usd_per_hour":1}"#)
+                .is_err()
+        );
     }
 }

@@ -84,7 +84,8 @@ impl Counts {
     #[must_use]
     pub fn energy_mj(&self) -> Option<u64> {
         let is_whole = self.measured_ms > 0
-            && u128::from(self.measured_ms) * 100 >= u128::from(self.up_ms) * u128::from(MEASURED_PERCENT_MIN);
+            && u128::from(self.measured_ms) * 100
+                >= u128::from(self.up_ms) * u128::from(MEASURED_PERCENT_MIN);
         is_whole.then_some(self.measured_mj)
     }
 
@@ -188,14 +189,22 @@ mod tests {
         let before = seen(100_000, counters(7, 60_000, 10_000, Some(500)));
         let next = gained(Some(&before), &counters(7, 90_000, 25_000, Some(900)), 130_000);
         assert_eq!(next.from_unix_ms, 100_000);
-        let expected =
-            Counts { up_ms: 30_000, counted_ms: 30_000, busy_ms: 15_000, measured_ms: 30_000, measured_mj: 400 };
+        let expected = Counts {
+            up_ms: 30_000,
+            counted_ms: 30_000,
+            busy_ms: 15_000,
+            measured_ms: 30_000,
+            measured_mj: 400,
+        };
         assert_eq!(next.counts, expected);
         // It was started again ten seconds ago.
         let again = gained(Some(&before), &counters(8, 10_000, 1_000, Some(90)), 130_000);
         assert_eq!((again.from_unix_ms, again.counts.up_ms, again.counts.measured_mj), (120_000, 10_000, 90));
         let first = gained(None, &counters(8, 10_000, 1_000, None), 130_000);
-        assert_eq!((first.from_unix_ms, first.counts.busy_ms, first.counts.energy_mj()), (120_000, 1_000, None));
+        assert_eq!(
+            (first.from_unix_ms, first.counts.busy_ms, first.counts.energy_mj()),
+            (120_000, 1_000, None)
+        );
     }
 
     #[test]
@@ -206,7 +215,11 @@ mod tests {
         let older = gained(Some(&before), &counters(9, 900_000, 5, None), 130_000);
         assert_eq!((older.from_unix_ms, older.counts.up_ms), (100_000, 30_000), "the last run was seen then");
         let backwards = gained(Some(&before), &counters(7, 10, 0, None), 90_000);
-        assert_eq!((backwards.from_unix_ms, backwards.counts.up_ms), (90_000, 0), "the clock here was set back");
+        assert_eq!(
+            (backwards.from_unix_ms, backwards.counts.up_ms),
+            (90_000, 0),
+            "the clock here was set back"
+        );
     }
 
     #[test]

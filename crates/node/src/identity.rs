@@ -61,9 +61,9 @@ impl NodeKey {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.permissions().mode() & OTHERS != 0 {
-            let shown = path.display();
+            let path = path.display();
             let why = format!(
-                "{shown} is readable by others than its owner. Run `chmod 600 {shown}`, and if others may have read it, remove it and join again"
+                "{path} is readable by others than its owner. Run `chmod 600 {path}`, and if others may have read it, remove it and join again"
             );
             return Err(io::Error::new(ErrorKind::PermissionDenied, why));
         }

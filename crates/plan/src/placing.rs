@@ -95,7 +95,7 @@ pub fn hash_of(node: &Attempt) -> u64 {
 }
 
 /// How the nodes of a plan compare, in a line of its record; `None` unless there were several to choose from.
-pub fn told(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: &[Attempt]) -> Option<String> {
+pub fn in_words(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: &[Attempt]) -> Option<String> {
     let count = attempts.iter().take_while(|attempt| is_node(attempt)).count();
     let nodes = attempts.get(..count.min(crate::limits::NAMES_LISTED_MAX)).filter(|nodes| nodes.len() > 1)?;
     let each = placements(input, board, nodes);

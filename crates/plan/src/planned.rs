@@ -136,7 +136,7 @@ pub fn plan(
     let attempts = &choice.decision.attempts;
     let has_several_nodes = attempts.iter().filter(|one| placing::is_node(one)).nth(1).is_some();
     let placed =
-        if has_several_nodes { placing::told(&input_of(query, &moment), board, attempts) } else { None };
+        if has_several_nodes { placing::in_words(&input_of(query, &moment), board, attempts) } else { None };
     let record = record_of(&choice, placed, caller.snapshot().version());
     let manifest_revision = manifest_revision(&choice, caller);
     let spec = choice.decision.route.map(|route| &route.spec);

@@ -241,9 +241,7 @@ impl Refusal {
             Self::Draining => "is draining and takes no new requests",
             Self::Unreachable => "did not answer when it was last asked",
             Self::NotInBuild => "belongs to a provider that this build has no code for yet",
-            Self::EmergencyOnly => {
-                "belongs to a provider that is kept for emergencies of the managed pool alone"
-            }
+            Self::EmergencyOnly => "belongs to a provider that is kept for emergencies of the pool alone",
             Self::EmergencyOff => "is kept for emergencies, which the operator has not switched on",
             Self::EmergencyNotAllowed => {
                 "is kept for emergencies, and the call's route does not allow them (emergency: allowed)"

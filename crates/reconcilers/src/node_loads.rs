@@ -56,10 +56,10 @@ impl Nodes {
             tokio::time::sleep(NODE_LOAD_EVERY).await;
             let publishers = self.publishers().held().clone();
             let permits = Arc::new(Semaphore::new(NODE_LOADS_AT_ONCE));
-            let mut reads = JoinSet::new();
+            let mut polls = JoinSet::new();
             for (node, workspace) in publishers {
                 let (nodes, permits) = (Arc::clone(&self), Arc::clone(&permits));
-                reads.spawn(async move {
+                polls.spawn(async move {
                     let Ok(_permit) = permits.acquire().await else { return };
                     match read(nodes.deps(), workspace, node).await {
                         Some(load) => {
@@ -70,7 +70,7 @@ impl Nodes {
                     }
                 });
             }
-            while reads.join_next().await.is_some() {}
+            while polls.join_next().await.is_some() {}
         }
     }
 }

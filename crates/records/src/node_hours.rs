@@ -164,10 +164,12 @@ async fn counts(
     window: Window,
 ) -> Result<Vec<(NodeId, Counts)>, StoreError> {
     let (from, until) = hours_of(window);
-    let query = sql("SELECT node, CAST(SUM(up_ms) AS BIGINT) AS up_ms, CAST(SUM(counted_ms) AS BIGINT) AS counted_ms,
+    let query = sql(
+        "SELECT node, CAST(SUM(up_ms) AS BIGINT) AS up_ms, CAST(SUM(counted_ms) AS BIGINT) AS counted_ms,
              CAST(SUM(busy_ms) AS BIGINT) AS busy_ms, CAST(SUM(measured_ms) AS BIGINT) AS measured_ms,
              CAST(SUM(measured_mj) AS BIGINT) AS measured_mj
-         FROM node_hours WHERE workspace = $1 AND hour >= $2 AND hour < $3 GROUP BY node");
+         FROM node_hours WHERE workspace = $1 AND hour >= $2 AND hour < $3 GROUP BY node",
+    );
     let query = query.bind(workspace.bytes()).bind(from).bind(until);
     let rows = query.rows(&mut database.read().await?).await?;
     let sums = rows.iter().map(|row| {

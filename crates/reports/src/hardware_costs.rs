@@ -14,7 +14,7 @@ use api::state::Control;
 use catalogue::{Catalogue, Model};
 use domain::limits::PAGE_ROWS_MAX;
 use domain::{Fault, Mode, Nanos, NodeId, WorkspaceId};
-use hardware::{Counts, HardwareCost, HardwareSpent, HOUR_MS, Work, per_million};
+use hardware::{Counts, HOUR_MS, HardwareCost, HardwareSpent, Work, per_million};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -29,7 +29,10 @@ pub fn routes() -> Vec<Route> {
             .query("window", "`24h`, `7d`, `30d` (the default) or `month`.")
             .query("start", "The start of the window, instead of `window`; rounded down to a whole hour.")
             .query("end", "The end of the window; by default now.")
-            .query("compare", "A model of the catalogue whose prices stand beside models that the catalogue does not know.")
+            .query(
+                "compare",
+                "A model of the catalogue whose prices stand beside models that the catalogue does not know.",
+            )
             .one_of("window", &["24h", "7d", "30d", "month"])
     };
     vec![
@@ -376,9 +379,7 @@ impl<'c> Prices<'c> {
             let message = format!("The catalogue has no model \"{name}\".");
             invalid("compare", message, "Give a full name of `tidegate models list`.")
         };
-        let compare = compare
-            .map(|name| find(catalogue, name).ok_or_else(|| unknown(name)))
-            .transpose()?;
+        let compare = compare.map(|name| find(catalogue, name).ok_or_else(|| unknown(name))).transpose()?;
         Ok(Self { catalogue, compare })
     }
 

@@ -550,13 +550,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
             route_id: non_empty(&record.plan.route),
             candidates: record.plan.candidates.iter().map(named).collect(),
             placement: record.plan.rejected.iter().find_map(plan::placed).map(str::to_owned),
-            rejected: record
-                .plan
-                .rejected
-                .iter()
-                .filter(|one| plan::placed(one).is_none())
-                .map(|one| rejected(one, is_operator))
-                .collect(),
+            rejected: all_rejected(record, is_operator),
             snapshot_version: record.plan.snapshot_version,
             capability_manifest_revision: record.extras.manifest_revision.clone(),
         },
@@ -569,6 +563,11 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         tool_calls: None,
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
+}
+
+fn all_rejected(record: &MeterRecord, is_operator: bool) -> Vec<RejectedCandidate> {
+    let candidates = record.plan.rejected.iter().filter(|one| plan::placed(one).is_none());
+    candidates.map(|one| rejected(one, is_operator)).collect()
 }
 
 fn left_nodes(record: &MeterRecord) -> Option<LeftNodesView> {

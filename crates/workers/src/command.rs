@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn words_reach_a_program_unchanged() {
-        for word in ["", "tide", "a b", "it's", "$(touch x)", "`id`", "a\nb", "\"; rm -rf /; \"", "\\", "-e", "*"] {
+        for word in
+            ["", "tide", "a b", "it's", "$(touch x)", "`id`", "a\nb", "\"; rm -rf /; \"", "\\", "-e", "*"]
+        {
             assert_eq!(shell(&format!("printf %s {}", quoted(word)), ""), word);
         }
     }

@@ -137,7 +137,9 @@ impl WorkersConfig {
                 !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed)
             };
             if !is_plain(&host.host) || !is_plain(&host.user) {
-                return Err(format!("{at}: host and user are names or addresses, which don't begin with a hyphen"));
+                return Err(format!(
+                    "{at}: host and user are names or addresses, which don't begin with a hyphen"
+                ));
             }
             for (name, command) in &host.commands {
                 command.check(&format!("{at}.commands.{name}"))?;
@@ -201,7 +203,9 @@ mod tests {
         assert!(refused("[exec.commands.a]\nprogram = 'node'").contains("exec.commands.a.program"));
         assert!(refused("[exec.commands.a]\nprogram = '/n'\nenvironment = ['A=B']").contains("A=B"));
         let host = |host: &str| {
-            format!("[ssh.hosts.a]\nhost = '{host}'\nuser = 'u'\nkey_file = '/k'\nknown_hosts = '/h'\n[ssh.hosts.a.commands]")
+            format!(
+                "[ssh.hosts.a]\nhost = '{host}'\nuser = 'u'\nkey_file = '/k'\nknown_hosts = '/h'\n[ssh.hosts.a.commands]"
+            )
         };
         assert!(read(&host("10.0.0.7")).is_ok());
         assert!(refused(&host("-oProxyCommand=x")).contains("ssh.hosts.a"));

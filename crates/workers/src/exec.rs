@@ -15,9 +15,9 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{CommandConfig, ExecConfig};
+use crate::life::Life;
 use crate::limits::{GRACE_TIME_MAX, LOG_BYTES_MAX, LOG_READ_BYTES_MAX};
 use crate::process;
-use crate::life::Life;
 use crate::record::{Folder, Handle};
 
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -49,8 +49,10 @@ pub(crate) fn start(
     folder: &Folder,
     children: &Children,
 ) -> Result<Handle, String> {
-    let CommandConfig { program, arguments: first, .. } =
-        exec.commands.get(command).ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
+    let CommandConfig { program, arguments: first, .. } = exec
+        .commands
+        .get(command)
+        .ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
     let log = log(folder).map_err(|error| format!("The log can't be written: {error}."))?;
     let errors = log.try_clone().map_err(|error| format!("The log can't be written: {error}."))?;
     let mut command = process::command(program);
@@ -59,7 +61,8 @@ pub(crate) fn start(
     for (name, value) in variables {
         command.env(name, value.expose_text().unwrap_or_default());
     }
-    let child = command.spawn().map_err(|error| format!("{} can't be started: {error}.", program.display()))?;
+    let child =
+        command.spawn().map_err(|error| format!("{} can't be started: {error}.", program.display()))?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or("The process has no number.")?;
     let started_ticks = ticks(pid).unwrap_or_default();
     children.all().insert(pid, child);

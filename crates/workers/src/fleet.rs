@@ -15,9 +15,9 @@ use tokio::time::sleep;
 use world::World;
 
 use crate::config::WorkersConfig;
+use crate::life::Life;
 use crate::limits::{ENDED_WORKERS_MAX, LOOK_EVERY, PROVISIONING_TIME_MAX};
 use crate::manifests::{hidden, manifests};
-use crate::life::Life;
 use crate::provider::{Providers, hide};
 use crate::record::{Folder, State, Worker};
 use crate::spec::{Order, Plan, invalid};
@@ -114,7 +114,9 @@ impl Fleet {
         if workers.values().filter(|entry| entry.worker.state != State::Destroyed).count() >= max {
             let message = format!("This node has {max} workers, and keeps no more.");
             let fault = Fault::new(FaultClass::Conflict, "worker_limit", message);
-            return Err(Box::new(fault.fix("Destroy one, also one that failed, or raise `max` of [workers].")));
+            return Err(Box::new(
+                fault.fix("Destroy one, also one that failed, or raise `max` of [workers]."),
+            ));
         }
         let folder = self.providers.folder(&worker.id);
         let written = folder
@@ -139,7 +141,8 @@ impl Fleet {
     /// The order is malformed, or of a provider that has none.
     pub fn rehearse(&self, provider: Option<&str>, body: &[u8]) -> Result<Value, Box<Fault>> {
         let order = Order::read(&self.providers.config, provider, body)?;
-        let (Plan::Kubernetes(pods), Some(kubernetes)) = (&order.plan, &self.providers.config.kubernetes) else {
+        let (Plan::Kubernetes(pods), Some(kubernetes)) = (&order.plan, &self.providers.config.kubernetes)
+        else {
             return Err(invalid("dry_run", "Only kubernetes has manifests to show.", "Leave dry_run out."));
         };
         let id = id(&self.world, self.now());
@@ -149,8 +152,11 @@ impl Fleet {
     /// Removes what is known of the workers that were destroyed first.
     fn forget_ended(&self, workers: &mut BTreeMap<String, Entry>) {
         let ended = |entry: &&Entry| entry.worker.state == State::Destroyed;
-        let mut old: Vec<(Option<u64>, String)> =
-            workers.values().filter(ended).map(|entry| (entry.worker.ended_unix_ms, entry.worker.id.clone())).collect();
+        let mut old: Vec<(Option<u64>, String)> = workers
+            .values()
+            .filter(ended)
+            .map(|entry| (entry.worker.ended_unix_ms, entry.worker.id.clone()))
+            .collect();
         old.sort();
         let surplus = old.len().saturating_sub(ENDED_WORKERS_MAX);
         for (_, id) in old.into_iter().take(surplus) {
@@ -178,7 +184,11 @@ impl Fleet {
     /// There is none of this id.
     pub async fn logs(&self, id: &str) -> Result<WorkerLogs, Box<Fault>> {
         let worker = self.get(id).ok_or_else(|| unknown(id))?;
-        let log = self.providers.log(&worker).await.unwrap_or_else(|why| format!("The log can't be read now. {why}"));
+        let log = self
+            .providers
+            .log(&worker)
+            .await
+            .unwrap_or_else(|why| format!("The log can't be read now. {why}"));
         Ok(WorkerLogs { object: "worker_logs", id: worker.id, log })
     }
 
@@ -319,7 +329,8 @@ impl Drive {
                 });
             }
             Life::Running | Life::Starting | Life::Unknown(_) => {
-                let passed_ms = worker.started_unix_ms.map_or(0, |since| self.fleet.now().saturating_sub(since));
+                let passed_ms =
+                    worker.started_unix_ms.map_or(0, |since| self.fleet.now().saturating_sub(since));
                 if u128::from(passed_ms) > PROVISIONING_TIME_MAX.as_millis() {
                     let why = "It did not answer in time.";
                     self.change(|worker, now| {
@@ -341,7 +352,9 @@ impl Drive {
     }
 
     async fn watch(&self, worker: &Worker, idle: &mut Idle) -> bool {
-        if let Life::Ended(why) = self.fleet.providers.look(&self.client, worker, self.fleet.now() / 1_000).await {
+        if let Life::Ended(why) =
+            self.fleet.providers.look(&self.client, worker, self.fleet.now() / 1_000).await
+        {
             self.fail(&why);
             return true;
         }

@@ -6,10 +6,10 @@ use domain::Secret;
 use serde_json::Value;
 
 use crate::config::KubernetesConfig;
+use crate::life::Life;
 use crate::limits::LOG_READ_BYTES_MAX;
 use crate::manifests::{LABEL, manifests, name_of};
 use crate::process;
-use crate::life::Life;
 use crate::record::Handle;
 use crate::spec::Pods;
 
@@ -61,12 +61,14 @@ pub(crate) async fn look(kubernetes: &KubernetesConfig, id: &str) -> Life {
 }
 
 pub(crate) async fn log(kubernetes: &KubernetesConfig, id: &str) -> Result<String, String> {
-    let (selector, bytes) = (format!("{LABEL}={}", name_of(id)), format!("--limit-bytes={LOG_READ_BYTES_MAX}"));
+    let (selector, bytes) =
+        (format!("{LABEL}={}", name_of(id)), format!("--limit-bytes={LOG_READ_BYTES_MAX}"));
     kubectl(kubernetes, &["logs", "-l", &selector, "--tail=500", &bytes], b"").await
 }
 
 pub(crate) async fn destroy(kubernetes: &KubernetesConfig, id: &str) -> Result<(), String> {
     let selector = format!("{LABEL}={}", name_of(id));
-    let words = ["delete", "deployment,service,secret", "-l", &selector, "--ignore-not-found", "--wait=false"];
+    let words =
+        ["delete", "deployment,service,secret", "-l", &selector, "--ignore-not-found", "--wait=false"];
     kubectl(kubernetes, &words, b"").await.map(drop)
 }

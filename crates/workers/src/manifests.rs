@@ -22,7 +22,12 @@ pub(crate) fn hidden(variables: &BTreeMap<String, Secret>) -> BTreeMap<String, S
 }
 
 /// A list of manifests, as `kubectl apply` takes it.
-pub(crate) fn manifests(namespace: &str, id: &str, pods: &Pods, variables: &BTreeMap<String, Secret>) -> Value {
+pub(crate) fn manifests(
+    namespace: &str,
+    id: &str,
+    pods: &Pods,
+    variables: &BTreeMap<String, Secret>,
+) -> Value {
     let name = name_of(id);
     let labels = json!({"app.kubernetes.io/name": "tidegate-node", "app.kubernetes.io/managed-by": "tidegate", LABEL: name});
     let metadata = json!({"name": name, "namespace": namespace, "labels": labels});

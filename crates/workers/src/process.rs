@@ -33,7 +33,12 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// It can't be started, ends with another status than zero, or takes too long: a sentence with what it wrote.
 pub(crate) async fn run(program: &Path, arguments: &[String], stdin: &[u8]) -> Result<Output, String> {
     let mut command = command(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let name = program.display();
     let mut child = command.spawn().map_err(|error| format!("{name} can't be started: {error}."))?;
     let (mut input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());

@@ -8,8 +8,8 @@ use egress::Client;
 
 use crate::config::WorkersConfig;
 use crate::exec::{self, Children};
-use crate::limits::LOG_READ_BYTES_MAX;
 use crate::life::{Life, Started};
+use crate::limits::LOG_READ_BYTES_MAX;
 use crate::record::{Folder, Handle, Worker};
 use crate::spec::Plan;
 use crate::{kubernetes, ssh, webhook};

@@ -130,7 +130,11 @@ impl Plan {
 impl Order {
     /// # Errors
     /// The request is malformed, or names what the configuration does not allow.
-    pub(crate) fn read(config: &WorkersConfig, provider: Option<&str>, body: &[u8]) -> Result<Self, Box<Fault>> {
+    pub(crate) fn read(
+        config: &WorkersConfig,
+        provider: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, Box<Fault>> {
         let provider = provider.ok_or_else(|| {
             invalid("provider", "The query names no provider.", format!("Add ?provider= with {PROVIDERS}."))
         })?;
@@ -139,14 +143,19 @@ impl Order {
             return Err(invalid("spec", "The body is too long.", fix));
         }
         let Body { spec, env } = serde_json::from_slice(body).map_err(|error| {
-            invalid("spec", format!("The body can't be read: {error}."), "Send {\"spec\": {…}, \"env\": {…}}.")
+            invalid(
+                "spec",
+                format!("The body can't be read: {error}."),
+                "Send {\"spec\": {…}, \"env\": {…}}.",
+            )
         })?;
         let Value::Object(mut spec) = spec else {
             return Err(invalid("spec", "spec is no object.", "Send {\"spec\": {…}, \"env\": {…}}."));
         };
         let idle_minutes = take_number(&mut spec, "idle_minutes", IDLE_MINUTES_MAX)?;
         let stated = take_number(&mut spec, "nano_usd_per_hour", hardware::limits::NANO_USD_PER_HOUR_MAX)?;
-        let by_caller = stated.map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Caller });
+        let by_caller =
+            stated.map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Caller });
         let (plan, allowed, owners, address) = plan(config, provider, spec)?;
         let by_owner = owners.map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Owner });
         let environment = variables(env, allowed)?;
@@ -156,7 +165,11 @@ impl Order {
 
 type Planned<'c> = (Plan, &'c [String], Option<u64>, Option<String>);
 
-fn plan<'c>(config: &'c WorkersConfig, provider: &str, spec: Map<String, Value>) -> Result<Planned<'c>, Box<Fault>> {
+fn plan<'c>(
+    config: &'c WorkersConfig,
+    provider: &str,
+    spec: Map<String, Value>,
+) -> Result<Planned<'c>, Box<Fault>> {
     let off = || {
         let what = format!("This node starts no workers by {provider}.");
         missing_provider(what, "Configure [workers.…] for it, or use another provider.")
@@ -188,7 +201,9 @@ fn plan<'c>(config: &'c WorkersConfig, provider: &str, spec: Map<String, Value>)
             let webhook = config.webhook.as_ref().ok_or_else(off)?;
             Ok((Plan::Webhook { spec }, &webhook.environment, None, None))
         }
-        other => Err(invalid("provider", format!("\"{other}\" is no provider."), format!("Use {PROVIDERS}."))),
+        other => {
+            Err(invalid("provider", format!("\"{other}\" is no provider."), format!("Use {PROVIDERS}.")))
+        }
     }
 }
 
@@ -197,10 +212,20 @@ fn pods(images: &[String], spec: KubernetesSpec) -> Result<Pods, Box<Fault>> {
     let image = match (image, images.first()) {
         (Some(image), _) if images.contains(&image) => image,
         (None, Some(first)) => first.clone(),
-        _ => return Err(invalid("spec.image", "The configuration does not allow this image.", "Leave it out, or use one that it lists.")),
+        _ => {
+            return Err(invalid(
+                "spec.image",
+                "The configuration does not allow this image.",
+                "Leave it out, or use one that it lists.",
+            ));
+        }
     };
     if !(1..=64).contains(&replicas) || gpus > 16 {
-        return Err(invalid("spec.replicas", "That is out of range.", "Use 1 to 64 replicas, with up to 16 GPUs each."));
+        return Err(invalid(
+            "spec.replicas",
+            "That is out of range.",
+            "Use 1 to 64 replicas, with up to 16 GPUs each.",
+        ));
     }
     check_words("spec.arguments", &arguments)?;
     check_words("spec.model", std::slice::from_ref(&model))?;
@@ -208,20 +233,29 @@ fn pods(images: &[String], spec: KubernetesSpec) -> Result<Pods, Box<Fault>> {
 }
 
 fn read<T: for<'de> Deserialize<'de>>(spec: Map<String, Value>) -> Result<T, Box<Fault>> {
-    serde_json::from_value(Value::Object(spec))
-        .map_err(|error| invalid("spec", format!("spec can't be read: {error}."), "Correct the field that it names."))
+    serde_json::from_value(Value::Object(spec)).map_err(|error| {
+        invalid("spec", format!("spec can't be read: {error}."), "Correct the field that it names.")
+    })
 }
 
 fn known<'c, T>(all: &'c BTreeMap<String, T>, field: &'static str, name: &str) -> Result<&'c T, Box<Fault>> {
     all.get(name).ok_or_else(|| {
         let names: Vec<&str> = all.keys().map(String::as_str).collect();
-        invalid(field, format!("The configuration allows no \"{name}\"."), format!("Use one of: {}.", names.join(", ")))
+        invalid(
+            field,
+            format!("The configuration allows no \"{name}\"."),
+            format!("Use one of: {}.", names.join(", ")),
+        )
     })
 }
 
 fn added(command: &CommandConfig, arguments: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
     if !arguments.is_empty() && !command.takes_arguments {
-        return Err(invalid("spec.arguments", "The configuration allows no arguments for this command.", "Leave them out."));
+        return Err(invalid(
+            "spec.arguments",
+            "The configuration allows no arguments for this command.",
+            "Leave them out.",
+        ));
     }
     check_words("spec.arguments", &arguments)?;
     Ok(arguments)
@@ -237,9 +271,16 @@ fn check_words(field: &'static str, words: &[String]) -> Result<(), Box<Fault>> 
 }
 
 /// Only variables that the configuration names: others could change what a program loads.
-fn variables(env: BTreeMap<String, String>, allowed: &[String]) -> Result<BTreeMap<String, Secret>, Box<Fault>> {
+fn variables(
+    env: BTreeMap<String, String>,
+    allowed: &[String],
+) -> Result<BTreeMap<String, Secret>, Box<Fault>> {
     if env.len() > VARIABLES_MAX {
-        return Err(invalid("env", "These are too many variables.", format!("Send at most {VARIABLES_MAX}.")));
+        return Err(invalid(
+            "env",
+            "These are too many variables.",
+            format!("Send at most {VARIABLES_MAX}."),
+        ));
     }
     let mut variables = BTreeMap::new();
     for (name, value) in env {
@@ -257,9 +298,14 @@ fn variables(env: BTreeMap<String, String>, allowed: &[String]) -> Result<BTreeM
     Ok(variables)
 }
 
-fn take_number(spec: &mut Map<String, Value>, field: &'static str, max: u64) -> Result<Option<u64>, Box<Fault>> {
+fn take_number(
+    spec: &mut Map<String, Value>,
+    field: &'static str,
+    max: u64,
+) -> Result<Option<u64>, Box<Fault>> {
     let Some(value) = spec.remove(field).filter(|value| !value.is_null()) else { return Ok(None) };
     let number = value.as_u64().filter(|number| (1..=max).contains(number));
-    let wrong = || invalid(&format!("spec.{field}"), "This is no number in range.", format!("Use 1 to {max}."));
+    let wrong =
+        || invalid(&format!("spec.{field}"), "This is no number in range.", format!("Use 1 to {max}."));
     number.map(Some).ok_or_else(wrong)
 }

@@ -7,9 +7,9 @@ use domain::Secret;
 
 use crate::command;
 use crate::config::{CommandConfig, HostConfig, SshConfig};
+use crate::life::Life;
 use crate::limits::{GRACE_TIME_MAX, LOG_READ_BYTES_MAX};
 use crate::process;
-use crate::life::Life;
 use crate::record::Handle;
 
 /// Below the home directory of the user there.
@@ -65,8 +65,10 @@ pub(crate) async fn start(
     id: &str,
 ) -> Result<Handle, String> {
     let host = host(ssh, name)?;
-    let CommandConfig { program, arguments: first, .. } =
-        host.commands.get(command).ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
+    let CommandConfig { program, arguments: first, .. } = host
+        .commands
+        .get(command)
+        .ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
     let words: Vec<String> = first.iter().chain(arguments).cloned().collect();
     let script = command::start(&directory(id), &program.display().to_string(), &words);
     let mut lines = String::new();
@@ -86,7 +88,11 @@ pub(crate) async fn start(
 }
 
 /// Whether the process there is the one that was started.
-async fn is_same(ssh: &SshConfig, host: &HostConfig, (pid, started_ticks): (i32, u64)) -> Result<bool, String> {
+async fn is_same(
+    ssh: &SshConfig,
+    host: &HostConfig,
+    (pid, started_ticks): (i32, u64),
+) -> Result<bool, String> {
     let stat = run(ssh, host, &command::look(pid), b"").await?;
     Ok(process::started_ticks(&stat) == Some(started_ticks))
 }

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::config::WebhookConfig;
-use crate::limits::{CALL_BYTES_MAX, CALL_TIME_MAX};
 use crate::life::{Life, Started};
+use crate::limits::{CALL_BYTES_MAX, CALL_TIME_MAX};
 use crate::record::Handle;
 use crate::spec::{Rate, StatedBy};
 
@@ -90,7 +90,9 @@ async fn call(
         let body = answer.body.read_to_end(CALL_BYTES_MAX).await.map_err(away)?;
         Ok(Heard { status, body })
     };
-    timeout(CALL_TIME_MAX, whole).await.unwrap_or_else(|_| Err("The webhook did not answer in time.".to_owned()))
+    timeout(CALL_TIME_MAX, whole)
+        .await
+        .unwrap_or_else(|_| Err("The webhook did not answer in time.".to_owned()))
 }
 
 /// # Errors
@@ -112,10 +114,17 @@ pub(crate) async fn start(
     let stated: Stated = serde_json::from_slice(&heard.body).unwrap_or_default();
     let instance = stated.instance_id.unwrap_or_else(|| id.to_owned());
     // It becomes part of a path.
-    if !instance.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) || instance.len() > 128 {
-        return Err("The webhook named an instance that has other characters than letters, digits, - _ and dots.".to_owned());
+    if !instance.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        || instance.len() > 128
+    {
+        return Err(
+            "The webhook named an instance that has other characters than letters, digits, - _ and dots."
+                .to_owned(),
+        );
     }
-    let rate = stated.nano_usd_per_hour.map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Provider });
+    let rate = stated
+        .nano_usd_per_hour
+        .map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Provider });
     Ok(Started { handle: Handle::Hired { instance }, address: stated.address, rate })
 }
 
@@ -137,7 +146,9 @@ pub(crate) async fn look(
             let stated: Stated = serde_json::from_slice(&heard.body).unwrap_or_default();
             match stated.status.as_deref() {
                 Some("running") => Life::Running,
-                Some("failed") => Life::Ended(stated.message.unwrap_or_else(|| "The webhook says that it failed.".to_owned())),
+                Some("failed") => Life::Ended(
+                    stated.message.unwrap_or_else(|| "The webhook says that it failed.".to_owned()),
+                ),
                 _ => Life::Starting,
             }
         }

@@ -125,6 +125,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     let subscription = json!({"provider": "codex", "token": OWN, "base_url": base_url});
     let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": ["tide-1"]});
     let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
+    let reconciled = json!({"provider": "openai", "files": [{"text": "from,until,measure\n"}]});
     let mut objects = vec![
         founded.workspace_id.clone(),
         make(&admin, "/v2/provider-credentials", credential).await,
@@ -147,12 +148,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
             .await,
         id_of(&admin.get("/v2/billing/invoices").await.unwrap().json()["data"][0]),
         make(&admin, "/v2/replay-runs", json!({"candidate": {"model": MINI}})).await,
-        make(
-            &admin,
-            "/v2/reconciliations",
-            json!({"provider": "openai", "files": [{"text": "from,until,measure\n"}]}),
-        )
-        .await,
+        make(&admin, "/v2/reconciliations", reconciled).await,
         make(&admin, "/v2/budgets", json!({"end_user": "nobody", "limit_micros": 9})).await,
     ];
     add_kept(&admin, &mut objects).await;

@@ -34,7 +34,8 @@ async fn beat(node: &Client, counters: Value) {
 }
 
 fn now_ms() -> u64 {
-    u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis())
+        .unwrap()
 }
 
 /// A record of two million tokens in and one million out.
@@ -56,10 +57,13 @@ async fn report(node: &Client, records: &[Value]) -> Value {
 async fn sold_model(gateway: &Gateway) -> Value {
     let book = gateway.get("/v2/price-books").await;
     let models = book["data"].as_array().unwrap();
-    let is_priced = |offer: &&Value| offer["price"]["output_micros_per_million"].as_u64().is_some_and(|price| price > 0);
+    let is_priced =
+        |offer: &&Value| offer["price"]["output_micros_per_million"].as_u64().is_some_and(|price| price > 0);
     let sold = models.iter().find(|model| {
         let offers = model["offers"].as_array().unwrap();
-        model["modality"] == "chat" && offers.len() > 1 && offers.iter().filter(is_priced).count() == offers.len()
+        model["modality"] == "chat"
+            && offers.len() > 1
+            && offers.iter().filter(is_priced).count() == offers.len()
     });
     sold.unwrap_or_else(|| panic!("no model has two prices: {}", models[0])).clone()
 }
@@ -71,9 +75,17 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     let name = model["model"].as_str().unwrap();
     let (id, node) = joined(&gateway, "rack").await;
     let free = gateway.get(COSTS).await;
-    assert_eq!((&free["total"]["hardware_cost_micros"], &free["nodes"][0]["cost"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&free["total"]["hardware_cost_micros"], &free["nodes"][0]["cost"]),
+        (&Value::Null, &Value::Null)
+    );
 
-    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": {"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}})).await;
+    gateway
+        .patch(
+            &format!("/v2/byoc/nodes/{id}"),
+            json!({"cost": {"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}}),
+        )
+        .await;
     // It was up for an hour, a quarter of it busy, and took 200 Wh.
     let since = now_ms() - HOUR_MS;
     let counters = |up_ms: u64| json!({"since_unix_ms": since, "up_ms": up_ms, "busy_ms": up_ms / 4, "energy_mj": up_ms * 200});
@@ -91,11 +103,17 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     assert_eq!(shown["wh_per_million_tokens"], json!(200.0 / 6.0));
     assert_eq!(shown["hardware_cost_micros"], 1_200_000);
     assert_eq!(shown["micros_per_million_tokens"], 200_000, "1.20 USD for six million tokens");
-    assert_eq!((&shown["requests"], &shown["input_tokens"], &shown["output_tokens"]), (&json!(2), &json!(4_000_000), &json!(2_000_000)));
+    assert_eq!(
+        (&shown["requests"], &shown["input_tokens"], &shown["output_tokens"]),
+        (&json!(2), &json!(4_000_000), &json!(2_000_000))
+    );
     assert_eq!(shown["tokens_per_busy_day"], 6_000_000 * 24 * 4);
     // Three quarters of the time were the plain model's.
     let models = shown["models"].as_array().unwrap();
-    let shares: Vec<_> = models.iter().map(|model| (model["adapter"].clone(), model["hardware_cost_micros"].clone())).collect();
+    let shares: Vec<_> = models
+        .iter()
+        .map(|model| (model["adapter"].clone(), model["hardware_cost_micros"].clone()))
+        .collect();
     assert_eq!(shares, [(Value::Null, json!(900_000)), (json!("law"), json!(300_000))]);
     assert_eq!(costs["models"], shown["models"], "one node is the fleet");
 
@@ -111,7 +129,10 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
         let day = shown["tokens_per_day"].as_u64().unwrap() as f64 / 2.0 * 900_000.0 / would as f64;
         assert!((even / day - 1.0).abs() < 0.001, "{even} and {day}");
     }
-    assert!(providers.is_sorted_by_key(|provider| provider["would_cost_micros"].as_u64()), "the cheapest comes first");
+    assert!(
+        providers.is_sorted_by_key(|provider| provider["would_cost_micros"].as_u64()),
+        "the cheapest comes first"
+    );
     let one = gateway.get(&format!("/v2/byoc/nodes/{id}/costs?window=24h")).await;
     assert_eq!(one["nodes"][0]["hardware_cost_micros"], 1_200_000);
 
@@ -123,7 +144,10 @@ async fn owed_nothing(gateway: &Gateway, id: &str) {
     gateway.wait_for_usage(2).await;
     let usage = gateway.get("/v2/usage?group_by=node").await;
     let sums = row(&usage["data"], "node", id);
-    assert_eq!((&sums["hardware_cost_micros"], &sums["cost_micros"], &sums["spend_micros"]), (&json!(1_200_000), &json!(0), &json!(0)));
+    assert_eq!(
+        (&sums["hardware_cost_micros"], &sums["cost_micros"], &sums["spend_micros"]),
+        (&json!(1_200_000), &json!(0), &json!(0))
+    );
     let usage = gateway.get("/v2/usage?group_by=mode").await;
     assert_eq!(row(&usage["data"], "mode", "byoc")["hardware_cost_micros"], 1_200_000);
     let usage = gateway.get("/v2/usage?group_by=node&model=other").await;
@@ -143,7 +167,10 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
     let path = format!("/v2/byoc/nodes/{id}");
     let set = |options: &[&str]| gateway.cli().run(&[&["nodes", "set", &id], options].concat());
     set(&["--cost-per-hour", "1.20"]).ok();
-    assert_eq!(gateway.get(&path).await["cost"], json!({"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}));
+    assert_eq!(
+        gateway.get(&path).await["cost"],
+        json!({"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64})
+    );
     set(&["--price", "2400", "--months", "36", "--watts", "350", "--kwh-price", "0.30"]).ok();
     let owned = json!({
         "kind": "owned", "price_nano_usd": 2_400_000_000_000_u64, "months": 36, "watts_busy": 350, "nano_usd_per_kwh": 300_000_000,
@@ -181,17 +208,28 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
 async fn a_node_that_reports_nothing_itself_is_known_by_the_gateways_records() {
     let gateway = Gateway::start().await;
     let id = gateway.node("rack", &[LOCAL_MODEL]).await;
-    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": {"kind": "owned", "price_nano_usd": 1_000_000_000_000_000_u64, "months": 1}})).await;
+    gateway
+        .patch(
+            &format!("/v2/byoc/nodes/{id}"),
+            json!({"cost": {"kind": "owned", "price_nano_usd": 1_000_000_000_000_000_u64, "months": 1}}),
+        )
+        .await;
     gateway.chat_ok(&question(LOCAL_MODEL)).await;
     gateway.wait_for_usage(1).await;
-    let costs = gateway.get(&format!("{COSTS}?compare={}", sold_model(&gateway).await["model"].as_str().unwrap())).await;
+    let costs = gateway
+        .get(&format!("{COSTS}?compare={}", sold_model(&gateway).await["model"].as_str().unwrap()))
+        .await;
     let shown = &costs["nodes"][0];
     let tokens = shown["input_tokens"].as_u64().unwrap() + shown["output_tokens"].as_u64().unwrap();
     assert!(tokens > 0, "{shown}");
     let cost = shown["hardware_cost_micros"].as_i64().unwrap();
     assert!(cost > 0, "a million USD a month is something within seconds: {shown}");
     assert_eq!(shown["power_by"], "not_counted");
-    assert_eq!((&shown["utilisation"], &shown["energy_wh"]), (&Value::Null, &Value::Null), "it counts neither");
+    assert_eq!(
+        (&shown["utilisation"], &shown["energy_wh"]),
+        (&Value::Null, &Value::Null),
+        "it counts neither"
+    );
     assert_eq!(shown["models"][0]["hardware_cost_micros"], cost);
     assert!(!shown["models"][0]["providers"].as_array().unwrap().is_empty(), "{shown}");
     let shown = gateway.cli().run(&["nodes", "costs", "rack"]).ok();
@@ -216,7 +254,8 @@ async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
     let mut nodes = Vec::new();
     for (name, tree) in [("rack", tree.clone()), ("attic", root.path().join("none"))] {
         let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
-        let (address, data) = (free_address().unwrap().to_string(), root.path().join(name).display().to_string());
+        let (address, data) =
+            (free_address().unwrap().to_string(), root.path().join(name).display().to_string());
         let url = format!("http://{address}");
         let token = token["token"].as_str().unwrap();
         let of = ["--control", &gateway.origin, "--token", token, "--data-dir", &data, "--address", &url];
@@ -227,7 +266,9 @@ async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
         process.wait_text("listens on", WITHIN).await.unwrap();
         nodes.push((id, process));
     }
-    let counters = async |id: &str| gateway.get(&format!("/v2/byoc/nodes/{id}")).await["joined"]["said"]["counters"].clone();
+    let counters = async |id: &str| {
+        gateway.get(&format!("/v2/byoc/nodes/{id}")).await["joined"]["said"]["counters"].clone()
+    };
     let (rack, attic) = (nodes[0].0.clone(), nodes[1].0.clone());
     until("the energy of the rack", async || counters(&rack).await["energy_mj"] == 0).await;
     // The counter goes round: two thousand million up to its end, and six hundred million after it.

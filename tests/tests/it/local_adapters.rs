@@ -212,7 +212,7 @@ async fn an_adapter_that_can_not_be_taken_is_refused_by_name() {
         let (answered, refused) = post(&client, "/v1/adapters/biased/load", body).await;
         assert_eq!((answered, &refused["error"]["code"]), (status, &json!(code)), "{refused}");
     }
-    let later = client.get("/v1/peers").await.unwrap();
+    let later = client.get("/v1/train/rl").await.unwrap();
     assert_eq!((later.status, &later.json()["error"]["code"]), (501, &json!("not_of_this_version")));
     assert_eq!(ask(&client, MODEL).await.status, 200);
 }

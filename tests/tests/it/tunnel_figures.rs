@@ -40,8 +40,16 @@ impl Way {
         let token = gateway.cli().run(&["nodes", "invite", "attic", "--json"]).json()["token"].clone();
         let url = format!("http://{address}");
         let place = if is_tunnel { vec!["--tunnel"] } else { vec!["--address", &url] };
-        let join =
-            ["node", "join", "--control", &gateway.origin, "--token", token.as_str().unwrap(), "--data-dir", &dir];
+        let join = [
+            "node",
+            "join",
+            "--control",
+            &gateway.origin,
+            "--token",
+            token.as_str().unwrap(),
+            "--data-dir",
+            &dir,
+        ];
         Cli::new().run(&[&join[..], &place].concat()).ok();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &dir]);
         let mut node = launch.args(["--listen", &address.to_string()]).start().unwrap();

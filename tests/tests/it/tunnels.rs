@@ -106,8 +106,10 @@ async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value)
 }
 
 async fn until_ready(gateway: &Gateway, id: &str) -> Value {
-    until_node(gateway, id, "ready with a tunnel", |node| node["status"] == "ready" && node["tunnel"].is_object())
-        .await
+    until_node(gateway, id, "ready with a tunnel", |node| {
+        node["status"] == "ready" && node["tunnel"].is_object()
+    })
+    .await
 }
 
 fn ask() -> Value {
@@ -157,7 +159,8 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     let skewed = |node: &Value| node["joined"]["said"]["clock_skew_ms"].as_i64();
     let told = until_node(&gateway, &id, "its skew", |node| skewed(node).is_some()).await;
     assert!(skewed(&told).unwrap().abs() < 1_000, "{told}");
-    for shown in [gateway.cli().run(&["nodes", "show", &id]).ok(), gateway.cli().run(&["nodes", "list"]).ok()] {
+    for shown in [gateway.cli().run(&["nodes", "show", &id]).ok(), gateway.cli().run(&["nodes", "list"]).ok()]
+    {
         assert!(shown.contains("tunnel") && shown.contains(" round trip "), "{shown}");
     }
 
@@ -171,13 +174,18 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     assert!(streamed.text().contains("data: [DONE]"), "{}", streamed.text());
     // What the gateway asks of a runtime takes the same way.
     assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "engine");
-    let kept = found("three records", async || Some(usage(&gateway, &id).await).filter(|rows| rows.len() == 3)).await;
+    let kept =
+        found("three records", async || Some(usage(&gateway, &id).await).filter(|rows| rows.len() == 3))
+            .await;
     assert!(kept.iter().any(|row| row["request_id"] == trace_of(&whole)), "{kept:?}");
     // Its owner changes it like any other node.
     let labelled = gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"labels": ["attic"]})).await;
     assert_eq!((&labelled["labels"], &labelled["base_url"]), (&json!(["attic"]), &there["base_url"]));
     let health = machine.client().get("/v1/health").await.unwrap().json();
-    assert_eq!((&health["policy"]["is_expired"], &health["policy"]["is_clock_skewed"]), (&json!(false), &json!(false)));
+    assert_eq!(
+        (&health["policy"]["is_expired"], &health["policy"]["is_clock_skewed"]),
+        (&json!(false), &json!(false))
+    );
     let certificate = machine.certificate();
     assert_eq!(certificate["node_key"], machine.key().public().to_string());
     assert!(proof::document::verify(&certificate, None).is_ok(), "{certificate:?}");
@@ -301,7 +309,12 @@ async fn a_revoked_node_is_cut_within_a_second() {
     let mut running = begin_endless(&gateway).await;
     let revoked = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/revoke"), &json!({})).await.unwrap();
     let since = Instant::now();
-    assert_eq!((revoked.status, revoked.json()["status"].clone()), (200, json!("revoked")), "{}", revoked.text());
+    assert_eq!(
+        (revoked.status, revoked.json()["status"].clone()),
+        (200, json!("revoked")),
+        "{}",
+        revoked.text()
+    );
     while let Ok(Some(_)) = running.event().await {}
     until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
     assert!(since.elapsed() < REVOKED_WITHIN, "{:?}", since.elapsed());
@@ -391,6 +404,25 @@ fn hello(certificate: &Map<String, Value>, key: &SigningKey, nonce: &str, id: &s
     line.into_bytes()
 }
 
+/// One that proves what it is and then speaks no HTTP/2 has no tunnel either.
+async fn speak_no_http2(
+    gateway: &Gateway,
+    (machine, id): (&Machine, &str),
+    certificate: &Map<String, Value>,
+) {
+    let (credential, key) = (machine.credential(), machine.key());
+    for greeting in
+        [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[0xff; 64], &[0, 0, 5, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]]
+    {
+        let (mut dialled, nonce) = Dialled::challenge(gateway, &credential).await;
+        let verdict = dialled.say(&hello(certificate, &key, &nonce, id)).await;
+        assert_eq!(verdict["object"], "tunnel_open", "{verdict}");
+        dialled.wire.write_all(greeting).await.unwrap();
+        assert!(dialled.is_closed().await);
+        assert!(view(gateway, id).await["tunnel"].is_null());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     let gateway = gateway(&[]).await;
@@ -413,7 +445,10 @@ async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     let mut later = Dialled::at(&gateway, &credential, &UPGRADE.replace(": 1", ": 7, 9")).await;
     assert!(later.head.starts_with("HTTP/1.1 409"), "{}", later.head);
     let said = later.until(b"}").await;
-    assert!(said.contains("tunnel_version") && said.contains("7, 9") && said.contains("Update the older"), "{said}");
+    assert!(
+        said.contains("tunnel_version") && said.contains("7, 9") && said.contains("Update the older"),
+        "{said}"
+    );
 
     let refused = |verdict: Value, why: &str| {
         assert_eq!(verdict["object"], "tunnel_refused", "{verdict}");
@@ -446,15 +481,7 @@ async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     refused(dialled.say(b"").await, "silent");
     assert!(view(&gateway, &id).await["tunnel"].is_null());
 
-    // One that proves it and then speaks no HTTP/2 has no tunnel either.
-    for greeting in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[0xff; 64], &[0, 0, 5, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]] {
-        let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
-        let verdict = dialled.say(&hello(&certificate, &key, &nonce, &id)).await;
-        assert_eq!(verdict["object"], "tunnel_open", "{verdict}");
-        dialled.wire.write_all(greeting).await.unwrap();
-        assert!(dialled.is_closed().await);
-        assert!(view(&gateway, &id).await["tunnel"].is_null());
-    }
+    speak_no_http2(&gateway, (&machine, &id), &certificate).await;
     let _node = machine.start(&[]).await;
     until_ready(&gateway, &id).await;
     until_answered(&gateway).await;
@@ -484,8 +511,9 @@ async fn a_node_keeps_its_first_key() {
     let older = json!({"token": token, "base_url": "http://127.0.0.1:9/v1"});
     let older = gateway.browser().post("/v2/byoc/nodes/join", &older).await.unwrap().json();
     let reporting = gateway.with_key(older["credential"].as_str().unwrap());
-    let missing = Dialled::at(&gateway, older["credential"].as_str().unwrap(), UPGRADE).await;
+    let mut missing = Dialled::at(&gateway, older["credential"].as_str().unwrap(), UPGRADE).await;
     assert!(missing.head.starts_with("HTTP/1.1 409"), "{}", missing.head);
+    assert!(missing.until(b"}").await.contains("node_key_missing"));
     problem(&reporting.post(path, &request(&key, &key)).await.unwrap(), 403, "node_key_unproven");
     assert_eq!(reporting.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().status, 200);
     let dialled = Dialled::challenge(&gateway, older["credential"].as_str().unwrap()).await;
@@ -516,7 +544,8 @@ async fn certificates_are_renewed_and_tunnels_with_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
-    let mut gateway = gateway(&[("TIDEGATE_NODE_ALONE_MS", "3000"), ("TIDEGATE_NODE_CERTIFICATE_MS", "2000")]).await;
+    let mut gateway =
+        gateway(&[("TIDEGATE_NODE_ALONE_MS", "3000"), ("TIDEGATE_NODE_CERTIFICATE_MS", "2000")]).await;
     let wire = Wire::to(&gateway).await;
     let (machine, id) = joined(&gateway, &wire.url(), "attic");
     let mut node = machine.start(&[]).await;
@@ -528,7 +557,12 @@ async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
         Some(machine.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status != 200)
     })
     .await;
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("policy_expired")), "{}", refused.text());
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (503, &json!("policy_expired")),
+        "{}",
+        refused.text()
+    );
     let health = machine.client().get("/v1/health").await.unwrap().json();
     assert_eq!(health["policy"]["is_expired"], true, "{health}");
     // A restart gives it no time.

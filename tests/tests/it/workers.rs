@@ -32,7 +32,11 @@ struct Boss {
 
 impl Boss {
     fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap().to_string(), process: None }
+        Self {
+            root: tempfile::tempdir().unwrap(),
+            address: free_address().unwrap().to_string(),
+            process: None,
+        }
     }
 
     async fn start(&mut self, config: &str, more: &[&str]) {
@@ -40,7 +44,9 @@ impl Boss {
         fs::write(&path, config).unwrap();
         let data = self.root.path().join("data").display().to_string();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
-        let launch = launch.args(["--listen", &self.address, "--config", &path.display().to_string()]).args(more.iter().copied());
+        let launch = launch
+            .args(["--listen", &self.address, "--config", &path.display().to_string()])
+            .args(more.iter().copied());
         let mut process = launch.start().unwrap();
         process.wait_text("listens on", WITHIN).await.unwrap();
         self.process = Some(process);
@@ -67,8 +73,10 @@ impl Boss {
     }
 
     async fn until(&self, id: &str, status: &str) -> Value {
-        found(&format!("{id} to be {status}"), async || Some(self.show(id).await).filter(|worker| worker["status"] == status))
-            .await
+        found(&format!("{id} to be {status}"), async || {
+            Some(self.show(id).await).filter(|worker| worker["status"] == status)
+        })
+        .await
     }
 
     async fn log(&self, id: &str) -> String {
@@ -77,7 +85,10 @@ impl Boss {
     }
 
     async fn until_logged(&self, id: &str, text: &str) -> String {
-        found(&format!("{text} in the log"), async || Some(self.log(id).await).filter(|log| log.contains(text))).await
+        found(&format!("{text} in the log"), async || {
+            Some(self.log(id).await).filter(|log| log.contains(text))
+        })
+        .await
     }
 
     async fn destroy(&self, id: &str) {
@@ -105,6 +116,20 @@ fn steps(worker: &Value) -> Vec<&str> {
     worker["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
 }
 
+async fn refuses_what_is_not_listed(boss: &Boss) {
+    refused(&boss.order("exec", &json!({"spec": {"command": "/bin/ls"}})).await, 400, "invalid_value");
+    let more = json!({"spec": {"command": "shell", "arguments": ["-x"]}});
+    refused(&boss.order("exec", &more).await, 400, "invalid_value");
+    let preload = json!({"spec": {"command": "shell"}, "env": {"LD_PRELOAD": "/tmp/x.so"}});
+    refused(&boss.order("exec", &preload).await, 400, "invalid_value");
+    refused(
+        &boss.order("ssh", &json!({"spec": {"host": "a", "command": "b"}})).await,
+        404,
+        "worker_provider_missing",
+    );
+    refused(&boss.order("lambda", &json!({"spec": {}})).await, 400, "invalid_value");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_it_started() {
     let mut boss = Boss::new();
@@ -119,19 +144,16 @@ async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_i
         tidegate().unwrap().display()
     );
     boss.start(&config, &[]).await;
-    refused(&boss.order("exec", &json!({"spec": {"command": "/bin/ls"}})).await, 400, "invalid_value");
-    let more = json!({"spec": {"command": "shell", "arguments": ["-x"]}});
-    refused(&boss.order("exec", &more).await, 400, "invalid_value");
-    let preload = json!({"spec": {"command": "shell"}, "env": {"LD_PRELOAD": "/tmp/x.so"}});
-    refused(&boss.order("exec", &preload).await, 400, "invalid_value");
-    refused(&boss.order("ssh", &json!({"spec": {"host": "a", "command": "b"}})).await, 404, "worker_provider_missing");
-    refused(&boss.order("lambda", &json!({"spec": {}})).await, 400, "invalid_value");
+    refuses_what_is_not_listed(&boss).await;
 
     let node = boss.ordered("exec", &json!({"spec": {"command": "node", "idle_minutes": 60}})).await;
     let shown = boss.until(&node, "running").await;
     assert_eq!(steps(&shown), ["start", "wait until it answers"]);
     assert_eq!((&shown["ip"], &shown["idle_minutes"]), (&json!("127.0.0.1"), &json!(60)));
-    assert_eq!((&shown["cost"]["stated_by"], &shown["cost"]["is_verified"]), (&json!("owner"), &json!(false)));
+    assert_eq!(
+        (&shown["cost"]["stated_by"], &shown["cost"]["is_verified"]),
+        (&json!("owner"), &json!(false))
+    );
     let spent = async || boss.show(&node).await["cost"]["spent_nano_usd"].as_u64().unwrap();
     found("a cost that grows", async || Some(spent().await).filter(|spent| *spent > 0)).await;
     let worker = Client::new(format!("http://{listen}")).within(WITHIN);
@@ -155,11 +177,18 @@ async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_i
     boss.destroy(&shell).await;
     assert!(!is_alive(&pid), "what it started is gone with it");
     let ended = boss.client().get(&format!("/v1/train/jobs/{shell}")).await.unwrap().json();
-    assert_eq!((&ended["status"], &ended["id"]), (&json!("destroyed"), &json!(shell)), "jobs of any kind are polled there");
+    assert_eq!(
+        (&ended["status"], &ended["id"]),
+        (&json!("destroyed"), &json!(shell)),
+        "jobs of any kind are polled there"
+    );
 
     let once = boss.ordered("exec", &json!({"spec": {"command": "once"}})).await;
     let failed = boss.until(&once, "failed").await;
-    assert!(failed["error"].as_str().is_some_and(|error| error.contains('7') || error.contains("gone")), "{failed}");
+    assert!(
+        failed["error"].as_str().is_some_and(|error| error.contains('7') || error.contains("gone")),
+        "{failed}"
+    );
     boss.destroy(&once).await;
     boss.destroy(&node).await;
     assert!(worker.get("/v1/health").await.is_err(), "the node that it started is gone");
@@ -247,7 +276,8 @@ async fn a_process_of_another_machine_is_started_watched_and_destroyed_over_ssh(
     let (open, config) = ("--runtime-local-only-strict=false", ssh_config(&root, sshd.port, "known_hosts"));
     boss.start(&config, &[open]).await;
     let words = ["it's", "$(touch /tmp/tidegate-injected)", "`id`", "a  b", "\"; exit"];
-    let body = json!({"spec": {"host": "rack", "command": "shell", "arguments": words}, "env": {"TIDE": VALUE}});
+    let body =
+        json!({"spec": {"host": "rack", "command": "shell", "arguments": words}, "env": {"TIDE": VALUE}});
     let id = boss.ordered("ssh", &body).await;
     boss.until(&id, "running").await;
     let log = boss.until_logged(&id, "exit>").await;
@@ -300,9 +330,11 @@ async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
     boss.start(&config, &["--runtime-local-only-strict=false"]).await;
     let other = json!({"spec": {"model": "echo", "image": "elsewhere/x"}});
     refused(&boss.order("kubernetes", &other).await, 400, "invalid_value");
-    let spec = json!({"model": "publisher/model", "replicas": 2, "gpus": 1, "cpu_millis": 500, "memory_mib": 2048});
+    let spec =
+        json!({"model": "publisher/model", "replicas": 2, "gpus": 1, "cpu_millis": 500, "memory_mib": 2048});
     let body = json!({"spec": spec, "env": {"TIDE": VALUE}});
-    let shown = boss.client().post(&format!("{WORKERS}?provider=kubernetes&dry_run=true"), &body).await.unwrap();
+    let shown =
+        boss.client().post(&format!("{WORKERS}?provider=kubernetes&dry_run=true"), &body).await.unwrap();
     assert_eq!(shown.status, 200, "{}", shown.text());
     assert!(!shown.text().contains(VALUE), "{}", shown.text());
     assert!(boss.client().get(WORKERS).await.unwrap().json()["data"].as_array().unwrap().is_empty());
@@ -312,14 +344,21 @@ async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
     boss.until(&id, "running").await;
     let applied: Value = serde_json::from_slice(&fs::read(root.join("applied.json")).unwrap()).unwrap();
     fits_schemas(&root, &applied);
-    let kinds: Vec<_> = applied["items"].as_array().unwrap().iter().map(|item| item["kind"].clone()).collect();
+    let kinds: Vec<_> =
+        applied["items"].as_array().unwrap().iter().map(|item| item["kind"].clone()).collect();
     assert_eq!(kinds, ["Secret", "Deployment", "Service"]);
     assert_eq!(applied["items"][0]["stringData"]["TIDE"], VALUE);
-    assert_eq!(applied["items"][1]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "1");
+    assert_eq!(
+        applied["items"][1]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"],
+        "1"
+    );
     assert_eq!(boss.log(&id).await.trim(), "[TIDE]");
     boss.destroy(&id).await;
     let calls = fs::read_to_string(root.join("calls")).unwrap();
-    assert!(calls.contains("--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=wrk-"), "{calls}");
+    assert!(
+        calls.contains("--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=wrk-"),
+        "{calls}"
+    );
     assert!(!calls.contains(VALUE), "{calls}");
 }
 
@@ -363,7 +402,9 @@ impl Service {
                     let mut piece = [0; 4096];
                     while let Ok(read @ 1..) = stream.read(&mut piece).await {
                         bytes.extend_from_slice(&piece[..read]);
-                        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+                        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+                            continue;
+                        };
                         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
                         let length = head.split_once("content-length: ").map_or(0, |(_, rest)| {
                             rest.lines().next().unwrap().trim().parse::<usize>().unwrap()
@@ -414,16 +455,23 @@ async fn a_service_is_called_with_signatures_to_start_and_end_a_worker() {
     let id = boss.ordered("webhook", &body).await;
     let shown = boss.until(&id, "running").await;
     assert_eq!(shown["spec"], json!({"offer_id": "gpu", "region": "here"}));
-    assert_eq!((&shown["cost"]["nano_usd_per_hour"], &shown["cost"]["stated_by"]), (&json!(9), &json!("caller")));
+    assert_eq!(
+        (&shown["cost"]["nano_usd_per_hour"], &shown["cost"]["stated_by"]),
+        (&json!(9), &json!("caller"))
+    );
     assert!(!shown.to_string().contains(VALUE), "{shown}");
     boss.destroy(&id).await;
     let calls = service.calls.lock().unwrap().clone();
-    let begins: Vec<String> = calls.iter().map(|(head, _)| head.split(" HTTP").next().unwrap().to_owned()).collect();
+    let begins: Vec<String> =
+        calls.iter().map(|(head, _)| head.split(" HTTP").next().unwrap().to_owned()).collect();
     assert_eq!(begins.first().map(String::as_str), Some("POST /hire"));
     assert!(begins.contains(&"GET /hire/i-7".to_owned()), "{begins:?}");
     assert_eq!(begins.last().map(String::as_str), Some("DELETE /hire/i-7"));
     let ordered: Value = serde_json::from_slice(&calls[0].1).unwrap();
-    assert_eq!((&ordered["type"], &ordered["worker_id"], &ordered["env"]["TIDE"]), (&json!("worker.create"), &json!(id), &json!(VALUE)));
+    assert_eq!(
+        (&ordered["type"], &ordered["worker_id"], &ordered["env"]["TIDE"]),
+        (&json!("worker.create"), &json!(id), &json!(VALUE))
+    );
     for (head, body) in &calls {
         let (id, time) = (header(head, "webhook-id"), header(head, "webhook-timestamp"));
         let message = [format!("{id}.{time}.").as_bytes(), body].concat();

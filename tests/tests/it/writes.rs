@@ -532,10 +532,6 @@ impl Preparing<'_> {
             "/v2/sessions/{id}/keep-alive" | "/v2/sessions/{id}/end" => {
                 tried(pattern.replace("{id}", &self.warm_session().await), json!({}))
             }
-            "/v2/data-planes/{id}/revoke" => {
-                let id = self.made("/v2/data-planes", self.body("/v2/data-planes")).await;
-                tried(pattern.replace("{id}", &id), json!({}))
-            }
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             "/v2/routes/dry-run" => tried(pattern.to_owned(), json!({"route": {"scope": {"tag": "t"}}})),

@@ -31,7 +31,7 @@ export interface NodeJoined {
 
 export interface NodeTunnel {
   since: string;
-  round_trip_ms: number | null;
+  round_trip_us: number | null;
 }
 
 /** What a node says of itself with each heartbeat. */

@@ -1,4 +1,4 @@
-//! How the tunnel of a node is shown to people.
+//! How the tunnel of a node is written for people.
 
 use serde_json::{Value, json};
 
@@ -6,16 +6,16 @@ use crate::output::Form;
 use crate::shared::Shared;
 
 /// A node, or a page of nodes, whose tunnels are in words; programs get them as they are.
-pub fn in_words(shared: &Shared, mut shown: Value) -> Value {
+pub fn in_words(shared: &Shared, mut view: Value) -> Value {
     if shared.form() != Form::Table {
-        return shown;
+        return view;
     }
-    if let Some(rows) = shown.get_mut("data").and_then(Value::as_array_mut) {
+    if let Some(rows) = view.get_mut("data").and_then(Value::as_array_mut) {
         rows.iter_mut().for_each(put_words);
     } else {
-        put_words(&mut shown);
+        put_words(&mut view);
     }
-    shown
+    view
 }
 
 fn put_words(node: &mut Value) {

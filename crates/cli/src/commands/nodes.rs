@@ -155,13 +155,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .build();
             servers::brief(shared, &api.patch(&at(PATH, &id), &body)?);
         }
-        Command::Costs(options) => {
-            let path = match options.node() {
-                None => "/v2/byoc/costs".to_owned(),
-                Some(node) => format!("{}/costs", at(PATH, &id_of(&api, node)?)),
-            };
-            node_costs::show(shared, &api, &path, &options)?;
-        }
+        Command::Costs(options) => costs(shared, &api, &options)?,
         Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Runtime { node } => {
             let id = id_of(&api, &node)?;
@@ -173,14 +167,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Cordon { node } => servers::brief(shared, &turn(&api, &node, "cordon")?),
         Command::Uncordon { node } => servers::brief(shared, &turn(&api, &node, "uncordon")?),
-        Command::Drain { node, wait } => {
-            let mut row = turn(&api, &node, "drain")?;
-            while wait && row.get("drained") != Some(&Value::Bool(true)) {
-                api.pause(POLL_EVERY);
-                row = api.get(&at(PATH, &api::field(&row, "id")))?;
-            }
-            servers::brief(shared, &row);
-        }
+        Command::Drain { node, wait } => servers::brief(shared, &drain(&api, &node, wait)?),
         Command::Revoke { id } => {
             servers::brief(shared, &api.post(&format!("{}/revoke", at(PATH, &id)), &json!({}))?);
         }
@@ -191,6 +178,24 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn costs(shared: &Shared, api: &Api, options: &node_costs::ReportOptions) -> Result<(), Failure> {
+    let path = match options.node() {
+        None => "/v2/byoc/costs".to_owned(),
+        Some(node) => format!("{}/costs", at(PATH, &id_of(api, node)?)),
+    };
+    node_costs::show(shared, api, &path, options)
+}
+
+/// Cordons the node, and waits until nothing runs there any more.
+fn drain(api: &Api, node: &str, wait: bool) -> Result<Value, Failure> {
+    let mut row = turn(api, node, "drain")?;
+    while wait && row.get("drained") != Some(&Value::Bool(true)) {
+        api.pause(POLL_EVERY);
+        row = api.get(&at(PATH, &api::field(&row, "id")))?;
+    }
+    Ok(row)
 }
 
 /// Shows the token, and how to use it on the other machine.
@@ -251,7 +256,7 @@ fn turn(api: &Api, node: &str, action: &str) -> Result<Value, Failure> {
 /// The id of a node that is named by id or name.
 fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
     if node.starts_with("node_") {
-        return Ok(api::escape(node));
+        return Ok(node.to_owned());
     }
     let found = api
         .get_all(PATH)?

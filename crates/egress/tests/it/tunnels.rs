@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::{NodeId, WorkspaceId};
 use egress::{
-    Client, Destination, EgressErrorKind, EgressSettings, InBody, Request, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH,
-    TargetKind, TunnelOwner, Tunnels, tunnel_url,
+    Client, Destination, EgressErrorKind, EgressSettings, InBody, Request, TUNNEL_LEAVING_PATH,
+    TUNNEL_PING_PATH, TargetKind, TunnelOwner, Tunnels, tunnel_url,
 };
 use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -49,7 +49,10 @@ impl Body for Said {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(match self.get_mut() {
             Self::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Self::Endless(seen) => {
@@ -106,7 +109,8 @@ async fn node(wire: DuplexStream, seen: Rc<Seen>) {
             Ok::<_, Infallible>(answer)
         }
     });
-    let mut connection = std::pin::pin!(http2::Builder::new(Local).serve_connection(TokioIo::new(wire), service));
+    let mut connection =
+        std::pin::pin!(http2::Builder::new(Local).serve_connection(TokioIo::new(wire), service));
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stop.notified() => connection.as_mut().graceful_shutdown(),
@@ -232,7 +236,9 @@ fn a_client_that_leaves_ends_the_work_at_the_node() {
         let url = format!("{}/silent", tunnel_url(fixture.owner.node));
         let request = Request::new(Method::GET, url.parse().unwrap());
         let destination = Destination { kind: TargetKind::Node, owner: Some(fixture.owner.workspace) };
-        assert!(timeout(Duration::from_millis(50), fixture.client.send(&request, destination)).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(50), fixture.client.send(&request, destination)).await.is_err()
+        );
         until("its place is free", || fixture.tunnels.facts(fixture.owner.node).unwrap().streams == 0).await;
         assert_eq!(fixture.get("models").await.unwrap().status, 200);
     });
@@ -305,21 +311,29 @@ fn a_node_that_leaves_finishes_what_runs() {
 }
 
 #[test]
-fn the_newest_of_several_is_used_and_an_expired_one_ends() {
+fn the_newest_takes_over_and_an_expired_one_ends() {
     run(async {
         let fixture = Fixture::new();
-        let (old, new) = (fixture.open().await, fixture.open().await);
-        old.paths.borrow_mut().clear();
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
-        assert_eq!(new.paths.borrow().last().map(String::as_str), Some("/v1/models"));
-        assert!(!old.paths.borrow().iter().any(|path| path == "/v1/models"));
-        fixture.open().await;
-        assert_eq!(fixture.tunnels.owners().len(), 3);
+        let mut running = Vec::new();
+        for count in 1..=3 {
+            let seen = fixture.open().await;
+            running.push(fixture.get("endless").await.unwrap().body);
+            assert_eq!((seen.pieces.get() > 0, fixture.tunnels.owners().len()), (true, count));
+        }
+        // A fourth is one too many: what runs in the oldest is cut, and in no other.
         let newest = Rc::<Seen>::default();
         spawn_local(node(fixture.carry(WITHIN), Rc::clone(&newest)));
-        until("it was pinged", || !newest.paths.borrow().is_empty()).await;
+        let mut oldest = running.remove(0);
+        while let Some(Ok(_)) = piece(&mut oldest).await {}
+        for body in &mut running {
+            assert!(piece(body).await.unwrap().is_ok());
+        }
         assert_eq!(fixture.get("models").await.unwrap().status, 200);
-        until("the oldest is closed", || fixture.tunnels.owners().len() == 3).await;
+        assert_eq!(newest.paths.borrow().last().map(String::as_str), Some("/v1/models"));
+        // The others end with what runs in them.
+        drop(running);
+        until("one is left", || fixture.tunnels.owners().len() == 1).await;
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
         fixture.tunnels.close(fixture.owner.node);
         fixture.is_gone().await;
         spawn_local(node(fixture.carry(Duration::from_millis(200)), Rc::default()));

@@ -52,7 +52,7 @@ struct Tunnels {
     served: FuturesUnordered<Served>,
     /// The one that requests come through.
     current: Option<(u64, watch::Sender<bool>)>,
-    /// Those that end once another has taken over.
+    /// Those that another takes over from; the gateway ends them.
     retiring: Vec<watch::Sender<bool>>,
     leaving: Rc<Notify>,
     last: u64,
@@ -167,14 +167,14 @@ impl TunnelDialer {
         let value = HeaderValue::try_from(versions).map_err(|error| CallError::Away(error.to_string()))?;
         let header = (HeaderName::from_static(TUNNEL_VERSIONS_HEADER), value);
         let mut socket = self.control.upgrade(TUNNEL, header, TUNNEL_PROTOCOL).await?;
-        match timeout(TUNNEL_HELLO_TIME_MAX, self.shake_hands(&mut socket)).await {
+        match timeout(TUNNEL_HELLO_TIME_MAX, self.handshake(&mut socket)).await {
             Ok(Ok(())) => Ok(socket),
             Ok(Err(why)) => Err(CallError::Away(why)),
             Err(_) => Err(CallError::Away("it was silent during the handshake".to_owned())),
         }
     }
 
-    async fn shake_hands(&self, socket: &mut Socket) -> Result<(), String> {
+    async fn handshake(&self, socket: &mut Socket) -> Result<(), String> {
         let (line, rest) = read_line(socket).await.map_err(|error| error.to_string())?;
         socket.give_back(&rest);
         let Challenge { protocol, nonce } =
@@ -206,7 +206,7 @@ impl TunnelDialer {
 }
 
 impl Tunnels {
-    /// Has a new tunnel served; those that it takes over from take no more requests.
+    /// Has a new tunnel served. The gateway closes the others, once it uses this one and what runs there is answered.
     fn open<F: Future<Output = ()> + 'static>(
         &mut self,
         socket: Socket,
@@ -221,9 +221,6 @@ impl Tunnels {
             number
         }));
         self.current = Some((number, winding_down));
-        for old in self.retiring.drain(..) {
-            old.send_replace(true);
-        }
     }
 
     /// Wants another tunnel; until it is open, requests may still come through this one.

@@ -5,13 +5,11 @@ use std::time::Duration;
 use reconcilers::NodeLives;
 
 use super::{Layers, SettingsError};
-use crate::limits::DATA_PLANE_LIFE_MAX;
+use crate::limits::{DATA_PLANE_LIFE_MAX, NODE_LIFE_MS_MAX};
 
 pub(super) const CERTIFICATE: &str = "node_certificate_ms";
 pub(super) const DATA_PLANE_LIFE: &str = "data_plane_life_s";
 pub(super) const ALONE: &str = "node_alone_ms";
-/// A year.
-const LIFE_MS_MAX: u64 = 31_536_000_000;
 
 impl Layers {
     pub(super) fn beat_every(&self) -> Result<Duration, SettingsError> {
@@ -25,7 +23,7 @@ impl Layers {
             self.parsed(key, "a number of milliseconds from 1000 to 31536000000", |text| {
                 text.parse()
                     .ok()
-                    .filter(|count| (1_000..=LIFE_MS_MAX).contains(count))
+                    .filter(|count| (1_000..=NODE_LIFE_MS_MAX).contains(count))
                     .map(Duration::from_millis)
             })
         };

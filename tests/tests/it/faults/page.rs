@@ -5,7 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use conversation::request::Request;
 use dialects::{AnswerPath, AnswerStream, render_blocked, render_error};
-use domain::{Blame, Dialect, Fault, FaultClass, Grammar, TraceId, fault_codes};
+use domain::{Blame, Dialect, Fault, FaultClass, Grammar, TraceId, fault_page};
 use execute::schedule::{Remedy, remedy};
 use execute::{HealthSignal, health_signal};
 use serde_json::Value;
@@ -68,7 +68,7 @@ pub fn keep(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) {
 
 /// The part of the page that needs no SDK.
 fn tables() -> String {
-    format!("{HEAD}{}{CODES}{}", classes(), fault_codes::page_table())
+    format!("{HEAD}{}{CODES}{}", classes(), fault_page::page_table())
 }
 
 fn classes() -> String {

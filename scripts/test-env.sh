@@ -35,6 +35,10 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
 fi
 # The server that workers are started on over SSH.
 [ -x /usr/sbin/sshd ] || packages openssh-server openssh-client
+# Nodes run in network namespaces of their own, and what a local one connects to is traced.
+[ -x /usr/sbin/ip ] || command -v ip >/dev/null || packages iproute2
+command -v strace >/dev/null || packages strace
+command -v curl >/dev/null || packages curl
 # The browser that walks through the console.
 command -v chromium >/dev/null || packages chromium
 # What counts the instructions of a request.

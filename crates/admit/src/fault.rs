@@ -43,7 +43,9 @@ pub fn closed(closed: Closed) -> Box<Fault> {
             "Send requests to another data plane, or join this one again.",
         ),
     };
-    Box::new(Fault::new(FaultClass::Unavailable, code, message).fix(fix).should_retry(closed == Closed::Expired))
+    Box::new(
+        Fault::new(FaultClass::Unavailable, code, message).fix(fix).should_retry(closed == Closed::Expired),
+    )
 }
 
 pub fn held(hold: LegalHoldId) -> Box<Fault> {

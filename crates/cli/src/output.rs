@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use terminal::paint::{Style, paint, paint_error};
 use crate::shared::Shared;
+use terminal::paint::{Style, paint, paint_error};
 
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

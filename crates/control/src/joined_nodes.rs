@@ -1,8 +1,8 @@
 //! Nodes that joined with a token: what their heartbeats report.
 
 use api::moment::Moment;
-use hardware::Counters;
 use fleet::peer_list::NodeMesh;
+use hardware::Counters;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::Joined;

@@ -3,10 +3,10 @@
 use domain::{
     AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
     CacheMode, CachePolicy, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId,
-    FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
-    PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseCacheMode, RouteId, ScoreId, Sealed,
-    SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId,
-    WorkspaceId,
+    FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId,
+    ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseCacheMode, RouteId, ScoreId,
+    Sealed, SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId,
+    WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;

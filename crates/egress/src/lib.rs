@@ -31,9 +31,9 @@ pub use body::{Answer, InBody, Upgrade};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
 pub use guard::{check_base_url, check_webhook_url};
-pub use limits::{TUNNEL_HELLO_TIME_MAX, TUNNELS_OF_WORKSPACE_MAX};
 #[cfg(feature = "fixtures")]
 pub use http1::fixtures;
+pub use limits::{TUNNEL_HELLO_TIME_MAX, TUNNELS_OF_WORKSPACE_MAX};
 pub use message::{Headers, Request};
 pub use out_body::OutBody;
 pub use program::Running;
@@ -42,8 +42,8 @@ pub use sandbox::Pipes;
 pub use settings::{Destination, EgressSettings, TargetKind};
 pub use socket::Socket;
 pub use tunnel::{
-    LineError, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER,
-    Tunnel, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text,
+    LineError, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
+    TUNNEL_VERSIONS_HEADER, Tunnel, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text,
     tunnel_url,
 };
 

@@ -384,8 +384,7 @@ pub(crate) async fn open_socket(
     // Its secret is not held any longer.
     drop(handshake);
     if let Upgrade::Open(headers, _) = &opened {
-        let accepts =
-            headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
+        let accepts = headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
         if !accepts || headers.get("sec-websocket-extensions").is_some() {
             return Err(other_handshake(request.url.host().unwrap_or_default()));
         }

@@ -135,7 +135,11 @@ impl Host {
         if let Some(disk) = &disk {
             let wake = commands.downgrade();
             // Where it finds no room, the thread has commands to take and does not sleep.
-            disk.set_waker(move || drop(wake.upgrade().map(|commands| commands.try_send(Command::Wake))));
+            disk.set_waker(move || {
+                if let Some(commands) = wake.upgrade() {
+                    drop(commands.try_send(Command::Wake));
+                }
+            });
         }
         let ended_readings = EndedReadings::default();
         let engine = EngineLoop {

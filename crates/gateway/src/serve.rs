@@ -49,7 +49,8 @@ pub async fn connection<H, F>(
     };
     let Some(first) = first else { return linger::linger(&mut socket).await };
     if first.starts_with(http2::PREFACE) {
-        let mut connection = Box::pin(http2::connection(socket, first, peer, (times, http2::OF_CLIENTS), handler));
+        let mut connection =
+            Box::pin(http2::connection(socket, first, peer, (times, http2::OF_CLIENTS), handler));
         return drive(connection.as_mut(), phase, GracefulConnection::graceful_shutdown).await;
     }
     let closing = Cell::new(false);

@@ -168,7 +168,7 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
 fn workers<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     let is_read = matches!(method.as_str(), "GET" | "HEAD");
     if let Some(id) =
-        path.strip_prefix("/v1/train/jobs/").filter(|id| id.starts_with("wrk-") && !id.contains('/'))
+        path.strip_prefix("/v1/train/jobs/").filter(|id| id.starts_with("worker-") && !id.contains('/'))
     {
         let operation = match method.as_str() {
             "DELETE" => WorkerOperation::Destroy(id),
@@ -216,11 +216,11 @@ mod tests {
     #[test]
     fn paths_of_workers_are_found_with_their_methods() {
         let found = |method: &Method, path| workers(method, path);
-        let one = Endpoint::Workers(WorkerOperation::One("wrk-1"));
-        assert_eq!(found(&Method::GET, "/v1/compute/workers/wrk-1"), Some(one));
-        assert_eq!(found(&Method::GET, "/v1/train/jobs/wrk-1"), Some(one));
+        let one = Endpoint::Workers(WorkerOperation::One("worker-1"));
+        assert_eq!(found(&Method::GET, "/v1/compute/workers/worker-1"), Some(one));
+        assert_eq!(found(&Method::GET, "/v1/train/jobs/worker-1"), Some(one));
         assert_eq!(found(&Method::GET, "/v1/train/jobs/ftjob-1"), None);
-        assert_eq!(found(&Method::GET, "/v1/train/jobs/wrk-1/events"), None);
+        assert_eq!(found(&Method::GET, "/v1/train/jobs/worker-1/events"), None);
         let order = Endpoint::Workers(WorkerOperation::Order);
         assert_eq!(found(&Method::POST, "/v1/compute/workers"), Some(order));
         assert_eq!(found(&Method::PUT, "/v1/compute/workers"), Some(Endpoint::Other("GET, HEAD, POST")));

@@ -1,6 +1,7 @@
 //! A request or an answer on a stream: a head of JSON behind its length, then the body until the stream ends. A stream that is
 //! reset is a body that broke off.
 
+use std::error::Error;
 use std::io;
 
 use bytes::Bytes;
@@ -93,12 +94,12 @@ fn headers(listed: Vec<(String, String)>) -> io::Result<HeaderMap> {
     Ok(headers)
 }
 
-pub(crate) fn invalid(why: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+pub(crate) fn invalid(why: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-pub(crate) fn broken(why: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string())
+pub(crate) fn broken(why: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, why)
 }
 
 pub(crate) async fn write_head(stream: &mut SendStream, head: &impl Serialize) -> io::Result<()> {

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_fetch_goes_on_and_what_changed_on_disk_is_fetched_again() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let text: Vec<u8> = (0..CHUNK_BYTES + 100).map(|at| (at % 251) as u8).collect();
+        let text: Vec<u8> = (0..CHUNK_BYTES + 100).map(|at| u8::try_from(at % 251).unwrap()).collect();
         fs::write(from.path().join("weights"), &text).unwrap();
         let manifest = ChunkManifest::of("model/a/b", from.path(), &["weights".to_owned()]).unwrap();
         let place = |chunk| ChunkPlace { file: 0, chunk };

@@ -1,6 +1,6 @@
 //! Meshes of a few nodes on loopback: who is let in, who serves, what a liar costs, and how files come.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails should fail its test")]
+#![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
 use std::io;
 use std::path::Path;
@@ -251,7 +251,7 @@ async fn a_balanced_node_sends_on_what_would_wait() {
 fn fill(node: &Node) {
     let shelf = node.data.path().join("shared");
     std::fs::create_dir_all(&shelf).unwrap();
-    let text: Vec<u8> = (0..6 * CHUNK_BYTES + 77).map(|at| (at / 7 % 253) as u8).collect();
+    let text: Vec<u8> = (0..6 * CHUNK_BYTES + 77).map(|at| u8::try_from(at / 7 % 253).unwrap()).collect();
     std::fs::write(shelf.join("model.safetensors"), text).unwrap();
     std::fs::write(shelf.join("config.json"), "{}").unwrap();
 }

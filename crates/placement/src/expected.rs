@@ -106,10 +106,9 @@ fn ahead(load: &NodeLoad) -> Ahead {
     Ahead { running: all_now - waiting_now, waiting: waiting_now }
 }
 
-const fn share(of: u64, part: u64, whole: u64) -> u64 {
-    let whole = if whole == 0 { 1 } else { whole };
-    // A part is at most a few times the whole, and the time of a request is bounded.
-    (of as u128 * part as u128 / whole as u128) as u64
+fn share(of: u64, part: u64, whole: u64) -> u64 {
+    let product = u128::from(of) * u128::from(part);
+    u64::try_from(product / u128::from(whole.max(1))).unwrap_or(u64::MAX)
 }
 
 /// How a node sorts: the soonest first. Those that are about as soon come in the order of `key`, which requests with the same

@@ -2,8 +2,8 @@
 //! simulation of a fleet call the same functions.
 
 mod expected;
-mod holders;
 mod hashing;
+mod holders;
 mod limits;
 pub mod metrics;
 

@@ -41,8 +41,7 @@ pub use explain::{
 pub use fallbacks::{PlannedFallback, left_on, next_model, rejected_model};
 pub use placing::{Placement, hash_of as node_hash};
 pub use planned::{
-    PlanFailed, Planned, PlannedParts, Timeouts, left_node, nodes_left_on, placed, plan,
-    rejected_as_spent,
+    PlanFailed, Planned, PlannedParts, Timeouts, left_node, nodes_left_on, placed, plan, rejected_as_spent,
 };
 pub use prompt_view::PromptView;
 pub use question::{PlanQuery, RequestNeeds, RequestSize};

@@ -31,7 +31,7 @@ pub fn agreement(one: &str, other: &str) -> Agreement {
         }
     }
     let all = (mine.len() + theirs.len()) as u64;
-    let overlap = if all == 0 { 10_000 } else { shared * 20_000 / all };
+    let overlap = (shared * 20_000).checked_div(all).unwrap_or(10_000);
     Agreement { is_same: one.trim() == other.trim(), overlap_bps: u32::try_from(overlap).unwrap_or(10_000) }
 }
 

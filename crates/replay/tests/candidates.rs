@@ -1,6 +1,15 @@
 //! Simulated candidates whose truth is known: how often the gates let a worse one in, and keep a good one out. `make prove-replay`
 //! is the large edition.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the lint knows test functions, not the helpers of an integration test"
+)]
+
 use replay::{Gates, Load, Measured, Pair, Random, Verdict, judge};
 
 /// Of a standard normal distribution.

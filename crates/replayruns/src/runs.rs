@@ -287,7 +287,7 @@ fn speed_of(input: Option<SpeedInput>, reach_ms: u64) -> Result<Option<u32>, Box
         }
         Some(SpeedInput::Factor(factor)) => factor,
     };
-    if !(factor >= 0.001 && factor <= REPLAY_SPEED_MAX) {
+    if !(0.001..=REPLAY_SPEED_MAX).contains(&factor) {
         let fix = format!("Give a factor from 0.001 to {REPLAY_SPEED_MAX}, or max.");
         return Err(invalid("speed", format!("speed is {factor}."), fix));
     }

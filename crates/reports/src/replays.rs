@@ -12,9 +12,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use bytes::Bytes;
-use domain::{
-    Fault, FaultClass, MeterRecord, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId,
-};
+use domain::{Fault, FaultClass, MeterRecord, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId};
 use http::Method;
 use line::{ItemAnswer, ItemCall};
 use reconcilers::of_store;

@@ -243,7 +243,8 @@ async fn with_hardware(
     rows: &[UsageRow],
     mut sums: Vec<Sums>,
 ) -> Result<Vec<Sums>, Box<Fault>> {
-    let ([dimension @ (Dimension::Node | Dimension::Mode)], None) = (query.group_by.as_slice(), query.interval)
+    let ([dimension @ (Dimension::Node | Dimension::Mode)], None) =
+        (query.group_by.as_slice(), query.interval)
     else {
         return Ok(sums);
     };

@@ -255,7 +255,7 @@ impl Fleet {
 /// An id that sorts by time.
 fn id(world: &World, now_unix_ms: u64) -> String {
     let random: String = world.id_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("wrk-{now_unix_ms:012x}{random}")
+    format!("worker-{now_unix_ms:012x}{random}")
 }
 
 /// The task of one worker.

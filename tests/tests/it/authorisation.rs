@@ -58,7 +58,9 @@ impl Row {
     }
 
     fn at(&self, id: &str) -> String {
-        self.pattern.replace("{id}", id)
+        // What it compares with has no default.
+        let query = if self.pattern.ends_with("/escalation") { "?cost_per_hour_micros=1" } else { "" };
+        self.pattern.replace("{id}", id) + query
     }
 
     /// A body that this route would accept, for a method that writes.

@@ -2,6 +2,7 @@
 //! pages, and the accessibility of each.
 
 use harness::process::{Process, free_address, tidegate};
+use serde_json::json;
 
 use crate::WITHIN;
 use crate::command::workspace;
@@ -241,6 +242,9 @@ async fn projects_are_managed_with_what_belongs_to_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_decides_is_planned_and_ruled_by_hand() {
     let (gateway, _node) = with_echo().await;
+    // Its aliases move requests onto a node, which needs a replay otherwise.
+    let open = json!({"byoc_activation": "open"});
+    assert_eq!(gateway.admin().put("/v2/replay-gates", &open).await.unwrap().status, 200);
     let held = walk("broker.mjs", &gateway, &[&gateway.emulator.origin(), OWN]).await;
     let expected = [
         "request_is_pasted_and_planned",

@@ -126,7 +126,10 @@ async fn many_nodes_beat_and_stay_ready() {
     let (cores, mib) = (cpu.as_secs_f64() / wall.as_secs_f64(), resident / (1024 * 1024));
     println!("{nodes} nodes joined in {joined:?}, and beat every {every_ms} ms");
     println!("{} heartbeats in {wall:?}: p50 {:?}, p99 {:?}", took.len(), at(50), at(99));
-    println!("the gateway used {cores:.2} cores ({:?} a heartbeat) and {mib} MiB", cpu / u32::try_from(took.len()).unwrap());
+    println!(
+        "the gateway used {cores:.2} cores ({:?} a heartbeat) and {mib} MiB",
+        cpu / u32::try_from(took.len()).unwrap()
+    );
     if is_proof {
         assert!(cores <= CORES_MAX, "{cores:.2} cores");
         assert!(mib <= MIB_MAX, "{mib} MiB");

@@ -165,9 +165,9 @@ async fn every_write_names_its_wrong_field() {
         gateway.admin().call(http::Method::POST, "/v2/projects", &[], "{\"name\":\"x\"}").await.unwrap();
     problem(&answer, 415, "unsupported_media_type");
     problem(&gateway.admin().delete("/v2/usage").await.unwrap(), 405, "method_not_allowed");
-    problem(&gateway.admin().get("/v2/replay-runs").await.unwrap(), 404, "not_found");
+    problem(&gateway.admin().get("/v2/nowhere").await.unwrap(), 404, "not_found");
     problem(
-        &harness::client::Client::new(&gateway.origin).get("/v2/replay-runs").await.unwrap(),
+        &harness::client::Client::new(&gateway.origin).get("/v2/nowhere").await.unwrap(),
         401,
         "missing_api_key",
     );

@@ -231,7 +231,8 @@ fn rot(path: &Path) {
 #[tokio::test]
 async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
     let mib = if std::env::var_os("TIDEGATE_PEERS_FULL").is_some() { 200 } else { 64 };
-    let weights: Vec<u8> = (0..mib * MIB).map(|at| (at / 13 % 251) as u8 ^ (at >> 16) as u8).collect();
+    let weights: Vec<u8> =
+        (0..mib * MIB).map(|at| (at / 13).to_le_bytes()[0] ^ (at >> 16).to_le_bytes()[0]).collect();
     let mut network = Network::new().unwrap();
     let [honest, liar, dying, fetcher] =
         ["honest", "liar", "dying", "fetcher"].map(|name| Peer::new(&mut network, name));

@@ -192,7 +192,7 @@ async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_i
     boss.destroy(&once).await;
     boss.destroy(&node).await;
     assert!(worker.get("/v1/health").await.is_err(), "the node that it started is gone");
-    refused(&boss.client().get(&format!("{WORKERS}/wrk-none")).await.unwrap(), 404, "worker_not_found");
+    refused(&boss.client().get(&format!("{WORKERS}/worker-none")).await.unwrap(), 404, "worker_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -356,7 +356,7 @@ async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
     boss.destroy(&id).await;
     let calls = fs::read_to_string(root.join("calls")).unwrap();
     assert!(
-        calls.contains("--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=wrk-"),
+        calls.contains("--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=worker-"),
         "{calls}"
     );
     assert!(!calls.contains(VALUE), "{calls}");
@@ -382,10 +382,13 @@ fn fits_schemas(root: &Path, list: &Value) {
     assert!(!check(&bad).status.success(), "the schemas find what is wrong");
 }
 
+/// The head of a call, and its body.
+type WebhookCall = (String, Vec<u8>);
+
 /// Somebody's service: it keeps the calls that it got, and knows an instance until that is deleted.
 struct Service {
     url: String,
-    calls: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    calls: Arc<Mutex<Vec<WebhookCall>>>,
 }
 
 impl Service {

@@ -73,7 +73,7 @@ impl Preparing<'_> {
 
     /// A body that creates an object in a collection.
     fn body(&self, collection: &str) -> Value {
-        let (name, base_url) = (self.name(), self.gateway.emulator.base_url());
+        let (name, number, base_url) = (self.name(), self.number, self.gateway.emulator.base_url());
         match collection {
             "/v2/members" => json!({"email": format!("{}@writes.example", self.number), "role": "viewer"}),
             "/v2/provider-credentials" => {
@@ -96,25 +96,22 @@ impl Preparing<'_> {
             "/v2/sessions" => json!({"name": name, "end_user": "one", "metadata": {"ticket": "7"}}),
             "/v2/artifacts" => json!({"type": "document", "name": name, "content": "the text"}),
             "/v2/files" => json!({"filename": name, "size": 3}),
-            "/v2/agents" => {
-                json!({"name": format!("agent-{}", self.number), "definition": {"model": MINI}})
-            }
-            "/v2/tools" => json!({"name": format!("tool-{}", self.number), "kind": "function"}),
-            "/v2/mcp-servers" => {
-                json!({"name": format!("server-{}", self.number), "url": format!("{base_url}/mcp")})
-            }
+            "/v2/agents" => json!({"name": format!("agent-{number}"), "definition": {"model": MINI}}),
+            "/v2/tools" => json!({"name": format!("tool-{number}"), "kind": "function"}),
+            "/v2/mcp-servers" => json!({"name": format!("mcp-{number}"), "url": format!("{base_url}/mcp")}),
             "/v2/apps" => {
-                json!({"name": format!("acme/app-{}", self.number), "url": format!("{base_url}/app")})
+                json!({"name": format!("acme/a-{number}"), "url": format!("{base_url}/app")})
             }
             "/v2/secrets" => {
-                json!({"name": format!("KEY_{}", self.number), "value": "v4lue", "hosts": ["api.example.com"]})
+                json!({"name": format!("KEY_{number}"), "value": "v4lue", "hosts": ["api.example.com"]})
             }
             "/v2/flows" => {
                 let step = json!({"kind": "constant", "value": self.number});
-                json!({"document": {"name": format!("flow-{}", self.number), "steps": {"a": step}}})
+                json!({"document": {"name": format!("flow-{number}"), "steps": {"a": step}}})
             }
             "/v2/diagnostics" => json!({"window": "24h"}),
             "/v2/replay-runs" => json!({"candidate": {"model": MINI}}),
+            "/v2/replay-gates" => json!({"byoc_activation": "open"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
@@ -127,7 +124,11 @@ impl Preparing<'_> {
                 json!({"provider": "openai", "files": [{"text": text}]})
             }
             "/v2/tariff" => json!({"name": name, "monthly_base_micros": 5}),
-            "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" | "/v2/byoc/nodes/join-tokens" | "/v2/data-planes" => {
+            "/v2/workspaces"
+            | "/v2/projects"
+            | "/v2/api-keys"
+            | "/v2/byoc/nodes/join-tokens"
+            | "/v2/data-planes" => {
                 json!({"name": name})
             }
             other => panic!("give {other} a body"),

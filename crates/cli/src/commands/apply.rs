@@ -14,8 +14,8 @@ use crate::declared::document::MANAGED;
 use crate::declared::kinds::SecretNeed;
 use crate::declared::{document, live};
 use crate::output::{self, Failure};
-use terminal::paint::{Style, paint};
 use crate::shared::Shared;
+use terminal::paint::{Style, paint};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::api::{Api, at, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
-use terminal::paint::{Style, paint};
 use crate::shared::Shared;
+use terminal::paint::{Style, paint};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

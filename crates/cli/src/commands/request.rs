@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::tail::Tail;
 use crate::api::{Api, at, escape};
 use crate::output::{self, Failure, Form};
-use terminal::paint::{Style, paint};
 use crate::shared::Shared;
+use terminal::paint::{Style, paint};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

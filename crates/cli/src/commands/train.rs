@@ -11,8 +11,8 @@ use super::adapters::{OnNode, print_unreachable, query, rows_of};
 use crate::api::{self, Api, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
-use terminal::plot;
 use crate::shared::Shared;
+use terminal::plot;
 
 const POLL_EVERY: Duration = Duration::from_secs(1);
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::request;
 use crate::api::{self, Api};
 use crate::output::{self, Failure, Form};
-use terminal::plot;
 use crate::shared::Shared;
+use terminal::plot;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -345,7 +345,10 @@ async fn row_of(
         old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.deps.world.id_bytes()), |old| old.id);
     let base_url = if input.tunnel { Some(egress::tunnel_url(id)) } else { input.base_url };
     let base_url = secrets::base_url(control, base_url, TargetKind::Node)?.ok_or_else(|| {
-        missing("base_url", "Give the address that the gateway reaches the node at, or have it open a tunnel.")
+        missing(
+            "base_url",
+            "Give the address that the gateway reaches the node at, or have it open a tunnel.",
+        )
     })?;
     let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
     let secret = nodes::seal(control, token.workspace, id, version, input.secret)?;
@@ -418,12 +421,23 @@ struct HeartbeatReply {
 
 fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
     Box::pin(async move {
-        let Beat { models, version, runtime, device, load, counters, public_key, clock_skew_ms, tunnel, mesh } =
-            request.json()?;
+        let Beat {
+            models,
+            version,
+            runtime,
+            device,
+            load,
+            counters,
+            public_key,
+            clock_skew_ms,
+            tunnel,
+            mesh,
+        } = request.json()?;
         let key = tunnels::read_key(public_key)?;
         let mesh = mesh.map(|mesh| mesh.checked(request.caller.known.public_key.or(key)));
         let has_mesh = mesh.is_some();
-        let report = check_report(NodeReport { version, runtime, device, load, counters, clock_skew_ms, mesh })?;
+        let report =
+            check_report(NodeReport { version, runtime, device, load, counters, clock_skew_ms, mesh })?;
         let counters = report.counters;
         if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
             let message = format!(
@@ -462,7 +476,13 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
         let unix_ms = control.deps.world.clock.unix_ms();
         let workspace = written.row.workspace;
         let peer_list = if has_mesh { Some(peer_list::signed(control, workspace).await?) } else { None };
-        Reply::json(&HeartbeatReply { object: "node_heartbeat", node_id, heartbeat_every_ms, unix_ms, peer_list })
+        Reply::json(&HeartbeatReply {
+            object: "node_heartbeat",
+            node_id,
+            heartbeat_every_ms,
+            unix_ms,
+            peer_list,
+        })
     })
 }
 

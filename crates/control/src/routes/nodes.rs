@@ -200,7 +200,7 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
 
 fn checked_cost(cost: HardwareCost) -> Result<HardwareCost, Box<Fault>> {
     cost.checked().map_err(|WrongCost { field, takes }| {
-        invalid(&format!("cost.{field}"), "This number is out of range.", format!("It takes {takes}."))
+        invalid(format!("cost.{field}"), "This number is out of range.", format!("It takes {takes}."))
     })
 }
 

@@ -183,7 +183,7 @@ fn a_sequence_that_is_cancelled_forgotten_or_short_of_memory_while_it_is_read_go
     drop(runner);
     // It fits with its answer and nothing else does.
     let mut runner = runner_on(root.path(), KvDtype::F16, &model, 14);
-    let together = outputs(&mut runner, &[ours.clone(), ours.clone()]);
+    let together = outputs(&mut runner, &[ours.clone(), ours]);
     assert!(together.iter().all(|(_, output)| *output == expected));
 }
 

@@ -54,6 +54,11 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("credits", Holds::Books),
     ("data_export_parts", Holds::Content(Place::DataExports)),
     ("data_exports", Holds::Content(Place::DataExports)),
+    // Receipts of purges and heads of audits, as data planes signed them.
+    ("data_plane_evidence", Holds::Evidence),
+    // Settled records on their way to the control plane.
+    ("data_plane_outbox", Holds::Books),
+    ("data_planes", Holds::Identity),
     ("device_keys", Holds::Identity),
     ("devices", Holds::Identity),
     // Scores, counts and ids of requests: a report has no content, and its uploads are refused with any.

@@ -99,7 +99,6 @@ impl ControlPlane {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn away(error: EgressError) -> CallError {
     CallError::Away(error.message)
 }

@@ -342,7 +342,12 @@ mod tests {
             Policy::open(self.dir.path(), &membership, &self.key, world).unwrap()
         }
 
-        fn certificate(&self, signer: &SigningKey, issued_unix_ms: u64, models: Value) -> Map<String, Value> {
+        fn certificate(
+            &self,
+            signer: &SigningKey,
+            issued_unix_ms: u64,
+            models: &Value,
+        ) -> Map<String, Value> {
             let Value::Object(document) = json!({
                 "object": OBJECT, "node_id": "nod_1", "node_key": self.key.public_key().to_string(),
                 "issued_unix_ms": issued_unix_ms, "expires_unix_ms": issued_unix_ms + DAY_MS,
@@ -368,13 +373,13 @@ mod tests {
         let policy = fixture.open();
         assert_eq!(code(&policy), None, "without a certificate nothing is refused");
         assert_eq!(policy.heard(CONTROL_MS, 0), i64::try_from(AHEAD_MS).unwrap());
-        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, Value::Null)).unwrap();
+        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, &Value::Null)).unwrap();
         fixture.pass(7 * DAY_MS - 1);
         assert_eq!(code(&policy), None);
         fixture.pass(1);
         assert_eq!(code(&policy), Some("policy_expired"));
         assert_eq!(policy.check().unwrap_err().class, FaultClass::Unavailable);
-        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS + 7 * DAY_MS, Value::Null)).unwrap();
+        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS + 7 * DAY_MS, &Value::Null)).unwrap();
         assert_eq!(code(&policy), None);
     }
 
@@ -383,7 +388,7 @@ mod tests {
         let fixture = Fixture::new();
         let policy = fixture.open();
         policy.heard(CONTROL_MS, 0);
-        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, Value::Null)).unwrap();
+        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, &Value::Null)).unwrap();
         fixture.pass(8 * DAY_MS);
         fixture.clock.set_unix_ms(CONTROL_MS);
         assert_eq!(code(&policy), Some("policy_expired"), "this process counts by the monotonic clock");
@@ -405,7 +410,7 @@ mod tests {
         assert_eq!((health.clock_skew_ms, health.is_clock_skewed), (3_599_990, true));
         assert_eq!(health.control_unix_ms, CONTROL_MS + 10, "half the round trip is added");
         assert!(policy.is_renewal_due());
-        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, Value::Null)).unwrap();
+        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, &Value::Null)).unwrap();
         assert!(!policy.is_renewal_due());
         fixture.pass(DAY_MS / 2);
         assert!(policy.is_renewal_due());
@@ -419,12 +424,12 @@ mod tests {
         let fixture = Fixture::new();
         let policy = fixture.open();
         let other = SigningKey::from_seed(&[8; 32]).unwrap();
-        let stranger = fixture.certificate(&other, CONTROL_MS, Value::Null);
+        let stranger = fixture.certificate(&other, CONTROL_MS, &Value::Null);
         assert!(policy.accept(stranger).unwrap_err().contains("the trusted one is"));
-        let mut longer = fixture.certificate(&fixture.signer, CONTROL_MS, Value::Null);
+        let mut longer = fixture.certificate(&fixture.signer, CONTROL_MS, &Value::Null);
         longer.insert("serves_until_unix_ms".into(), u64::MAX.into());
         assert!(policy.accept(longer.clone()).unwrap_err().contains("was changed"));
-        let mut elsewhere = fixture.certificate(&fixture.signer, CONTROL_MS, Value::Null);
+        let mut elsewhere = fixture.certificate(&fixture.signer, CONTROL_MS, &Value::Null);
         elsewhere.insert("node_id".into(), "nod_2".into());
         let elsewhere = proof::document::sign(elsewhere, &fixture.signer).unwrap();
         assert_eq!(policy.accept(elsewhere), Err(OTHER_NODE.to_owned()));
@@ -439,7 +444,7 @@ mod tests {
         let fixture = Fixture::new();
         let policy = fixture.open();
         assert!(policy.check_model("acme/other").is_ok());
-        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, json!(["acme/small"]))).unwrap();
+        policy.accept(fixture.certificate(&fixture.signer, CONTROL_MS, &json!(["acme/small"]))).unwrap();
         assert!(policy.check_model("acme/small").is_ok());
         assert_eq!(policy.check_model("acme/other").unwrap_err().code, "model_not_declared");
     }

@@ -72,7 +72,9 @@ impl RecordSink for SqliteRecords {
         Box::pin(async move {
             let mut reader =
                 self.readers().acquire().await.map_err(|error| SinkError(database(error).with_causes()))?;
-            position(&mut reader, core_of(self.replica, core)).await.map_err(|error| SinkError(error.with_causes()))
+            position(&mut reader, core_of(self.replica, core))
+                .await
+                .map_err(|error| SinkError(error.with_causes()))
         })
     }
 }
@@ -87,7 +89,8 @@ async fn take(store: &SqliteRecords, batch: DrainBatch) -> Result<(), StoreError
     let mut prepared = Prepared::of(&batch.records, |_| true)?;
     let remarks = std::mem::take(&mut prepared.remarks);
     let draining = Arc::clone(&store.draining);
-    let written = store.write(move |connection| Box::pin(apply(connection, draining, (replica, batch), prepared)));
+    let written =
+        store.write(move |connection| Box::pin(apply(connection, draining, (replica, batch), prepared)));
     let (upto, new_groups) = written.await?;
     store.draining.applied(core, upto);
     store.draining.groups.remember(new_groups);

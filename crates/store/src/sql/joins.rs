@@ -168,7 +168,8 @@ async fn find_by_credential(
     connection: &mut Connection,
     credential: TokenDigest,
 ) -> Result<Option<KnownNode>, StoreError> {
-    let query = sql("SELECT node, workspace, revoked_unix_ms, public_key FROM node_credentials WHERE digest = $1");
+    let query =
+        sql("SELECT node, workspace, revoked_unix_ms, public_key FROM node_credentials WHERE digest = $1");
     let Some(row) = query.bind(credential.to_vec()).row(connection).await? else { return Ok(None) };
     let fields = Fields::new(CREDENTIALS, &row);
     Ok(Some(KnownNode {
@@ -209,7 +210,8 @@ async fn beat(
     let before = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
     let last_beat = before.joined.filter(|joined| joined.is_alive(beat.unix_ms));
     let last_unix_ms = last_beat.as_ref().and_then(|joined| joined.beat_unix_ms);
-    node_hours::add_beat(writing, (workspace, node), beat.counters.as_ref(), (last_unix_ms, beat.unix_ms)).await?;
+    node_hours::add_beat(writing, (workspace, node), beat.counters.as_ref(), (last_unix_ms, beat.unix_ms))
+        .await?;
     let was_heard = last_beat.is_some();
     sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
         .bind(node.bytes())
@@ -434,7 +436,9 @@ impl Joins for Database {
     fn keep_key(&self, credential: TokenDigest, public_key: [u8; 32]) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                let query = sql("UPDATE node_credentials SET public_key = $2 WHERE digest = $1 AND public_key IS NULL");
+                let query = sql(
+                    "UPDATE node_credentials SET public_key = $2 WHERE digest = $1 AND public_key IS NULL",
+                );
                 query.bind(credential.to_vec()).bind(public_key.to_vec()).run(writing.connection()).await?;
                 Ok(())
             })

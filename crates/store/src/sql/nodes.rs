@@ -214,7 +214,8 @@ async fn record_observation(
     if is_silent || row.base_url != base_url {
         return Ok(row);
     }
-    let was_up_since = row.last_seen_unix_ms.filter(|_| row.reachable && found.reachable && row.joined.is_none());
+    let was_up_since =
+        row.last_seen_unix_ms.filter(|_| row.reachable && found.reachable && row.joined.is_none());
     if let Some(since_unix_ms) = was_up_since {
         node_hours::add_poll(writing, (workspace, id), (since_unix_ms, found.unix_ms)).await?;
     }

@@ -1,8 +1,8 @@
 //! Sample rows.
 
 use domain::*;
-use ledger::SettledRecords;
 use hardware::HardwareCost;
+use ledger::SettledRecords;
 use snapshot::{CredentialState, Scopes, WrappedKey};
 use store::*;
 use world::World;

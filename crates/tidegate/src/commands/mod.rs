@@ -62,7 +62,7 @@ enum Command {
     #[command(subcommand)]
     DataPlanes(data_planes::Command),
     /// Runs a model on this machine behind the OpenAI API.
-    Node(node::Options),
+    Node(Box<node::Options>),
     /// Manages the nodes that serve this workspace.
     #[command(subcommand)]
     Nodes(nodes::Command),

@@ -3,7 +3,9 @@
 use domain::{JoinTokenId, TraceId, WorkspaceId};
 use hardware::{Counters, Counts, HOUR_MS};
 use snapshot::NodeState;
-use store::{Act, Heartbeat, JoinToken, Joining, NodeObservation, NodeRecord, NodeRow, Page, StoreError, Window};
+use store::{
+    Act, Heartbeat, JoinToken, Joining, NodeObservation, NodeRecord, NodeRow, Page, StoreError, Window,
+};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, node, secret};
@@ -233,7 +235,8 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
 pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
     let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
     let known = joined(fresh, 1).await.id;
-    let counted = |up_ms: u64| Counters { since_unix_ms: 3, up_ms, busy_ms: up_ms / 2, energy_mj: Some(up_ms * 9) };
+    let counted =
+        |up_ms: u64| Counters { since_unix_ms: 3, up_ms, busy_ms: up_ms / 2, energy_mj: Some(up_ms * 9) };
     let heard = async |unix_ms: u64, counters| {
         joins.record_heartbeat(digest(101), Heartbeat { counters, ..beat(unix_ms) }).await.unwrap();
     };
@@ -242,7 +245,13 @@ pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
     heard(NOW, Some(counted(60_000))).await;
     heard(NOW, Some(counted(60_000))).await;
     heard(NOW + 20_000, Some(counted(80_000))).await;
-    let whole = Counts { up_ms: 80_000, counted_ms: 80_000, busy_ms: 40_000, measured_ms: 80_000, measured_mj: 720_000 };
+    let whole = Counts {
+        up_ms: 80_000,
+        counted_ms: 80_000,
+        busy_ms: 40_000,
+        measured_ms: 80_000,
+        measured_mj: 720_000,
+    };
     assert_eq!(sums(window).await, [(known, whole)]);
     // An older version of the node counts nothing: it was up between two heartbeats.
     heard(NOW + 50_000, None).await;

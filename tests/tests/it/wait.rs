@@ -57,3 +57,9 @@ pub async fn until_a_random_moment(after: Duration) {
 pub async fn a_silence(of: Duration) {
     tokio::time::sleep(of).await;
 }
+
+/// A moment that does not come while the tests run.
+pub fn in_an_hour() -> String {
+    let date = std::process::Command::new("date").args(["-u", "-d", "+1 hour", "+%FT%TZ"]).output().unwrap();
+    String::from_utf8(date.stdout).unwrap().trim().to_owned()
+}

@@ -110,7 +110,9 @@ impl Preparing<'_> {
                 json!({"document": {"name": format!("flow-{number}"), "steps": {"a": step}}})
             }
             "/v2/diagnostics" => json!({"window": "24h"}),
-            "/v2/replay-runs" => json!({"candidate": {"model": MINI}}),
+            "/v2/replay-runs" => {
+                json!({"candidate": {"model": MINI}, "scheduled_for": crate::wait::in_an_hour()})
+            }
             "/v2/replay-gates" => json!({"byoc_activation": "open"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
@@ -576,7 +578,9 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 }
 
 /// Routes that only read or test, and events of agents: they leave no audit entry.
-const ASKS: [&str; 12] = [
+const ASKS: [&str; 13] = [
+    // It was not cordoned.
+    "/v2/byoc/nodes/{id}/uncordon",
     // A run in it says itself that it is used.
     "/v2/sessions/{id}/keep-alive",
     "/v2/flows/validate",

@@ -15,7 +15,7 @@ use crate::ask::{MINI, problem, question, trace_of};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of};
 use crate::played_runtime::PlayedRuntime;
-use crate::wait::{a_moment, until};
+use crate::wait::{a_moment, in_an_hour, until};
 use crate::webhooks::Taker;
 
 /// A key is dropped ten seconds after its successor takes effect.
@@ -111,7 +111,7 @@ impl Preparing<'_> {
             }
             "/v2/diagnostics" => json!({"window": "24h"}),
             "/v2/replay-runs" => {
-                json!({"candidate": {"model": MINI}, "scheduled_for": crate::wait::in_an_hour()})
+                json!({"candidate": {"model": MINI}, "scheduled_for": in_an_hour()})
             }
             "/v2/replay-gates" => json!({"byoc_activation": "open"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),

@@ -102,9 +102,7 @@ impl Preparing<'_> {
             "/v2/apps" => {
                 json!({"name": format!("acme/a-{number}"), "url": format!("{base_url}/app")})
             }
-            "/v2/secrets" => {
-                json!({"name": format!("KEY_{number}"), "value": "v4lue", "hosts": ["api.example.com"]})
-            }
+            "/v2/secrets" => json!({"name": format!("KEY_{number}"), "value": "v", "hosts": ["api.example.com"]}),
             "/v2/flows" => {
                 let step = json!({"kind": "constant", "value": self.number});
                 json!({"document": {"name": format!("flow-{number}"), "steps": {"a": step}}})

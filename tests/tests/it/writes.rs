@@ -102,7 +102,9 @@ impl Preparing<'_> {
             "/v2/apps" => {
                 json!({"name": format!("acme/a-{number}"), "url": format!("{base_url}/app")})
             }
-            "/v2/secrets" => json!({"name": format!("KEY_{number}"), "value": "v", "hosts": ["api.example.com"]}),
+            "/v2/secrets" => {
+                json!({"name": format!("KEY_{number}"), "value": "v", "hosts": ["api.example.com"]})
+            }
             "/v2/flows" => {
                 let step = json!({"kind": "constant", "value": self.number});
                 json!({"document": {"name": format!("flow-{number}"), "steps": {"a": step}}})
@@ -577,14 +579,12 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 
 /// Routes that only read or test, and events of agents: they leave no audit entry.
 const ASKS: [&str; 13] = [
-    // It was not cordoned.
     "/v2/byoc/nodes/{id}/uncordon",
     // A run in it says itself that it is used.
     "/v2/sessions/{id}/keep-alive",
     "/v2/flows/validate",
     // What a server lists is nothing that somebody wrote.
     "/v2/mcp-servers/{id}/refresh",
-    // Nothing is granted yet.
     "/v2/mcp-servers/{id}/authorize",
     // An event says itself who appended it, and when, and so does a score.
     "/v2/scores",

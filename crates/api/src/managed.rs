@@ -6,7 +6,7 @@ use crate::router::Route;
 use crate::state::Planes;
 use crate::table::HARMLESS;
 
-/// The resources that a data plane has of its own, by the first word of their paths: content and what is made of it, what
+/// The resources that belong to a data plane itself, by the first word of their paths: content and what is made of it, what
 /// projects declare, and who is signed in. Everything else is configuration.
 const OWN: [&str; 30] = [
     "adapters",

@@ -1,11 +1,16 @@
 //! Tokens and codes: minting them for their holders, and the keyed hashes that are stored of them.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::Secret;
+use domain::limits::{JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX};
 use domain::ports::KeyHash;
+use domain::{Fault, Secret};
 use store::TokenDigest;
 use world::Random;
+
+use crate::failure::invalid;
 
 /// What a token is for. A token of one kind is never valid as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,20 @@ impl Kind {
             Self::Trier => "trier/1:",
         }
     }
+}
+
+/// How long a token that lets somebody join is valid, from `expires_in_minutes`.
+///
+/// # Errors
+/// It is zero, or longer than such a token may be valid.
+pub fn join_time(minutes: Option<u64>) -> Result<Duration, Box<Fault>> {
+    let Some(minutes) = minutes else { return Ok(JOIN_TOKEN_TIME) };
+    let time = Duration::from_secs(minutes.saturating_mul(60));
+    if time.is_zero() || time > JOIN_TOKEN_TIME_MAX {
+        let fix = format!("Give a number from 1 to {}.", JOIN_TOKEN_TIME_MAX.as_secs() / 60);
+        return Err(invalid("expires_in_minutes", format!("expires_in_minutes is {minutes}."), fix));
+    }
+    Ok(time)
 }
 
 /// 256 random bits, safe for cookies and URLs.

@@ -19,7 +19,10 @@ fn query(prefix: &str) -> Option<Statement> {
         "pcr" | "sub" => sql("SELECT * FROM credentials WHERE id = $1"),
         "acc" => sql("SELECT * FROM accounts WHERE id = $1"),
         "node" => sql(
-            "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, cordoned, draining, metadata FROM nodes WHERE id = $1",
+            "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, cordoned, draining, cost, metadata FROM nodes WHERE id = $1",
+        ),
+        "dpl" => sql(
+            "SELECT id, workspace, name, token_digest, joined_unix_ms, sealed_for, signing_key, revoked_unix_ms FROM data_planes WHERE id = $1",
         ),
         "rte" => sql("SELECT * FROM routes WHERE id = $1"),
         "ali" => sql("SELECT * FROM aliases WHERE id = $1"),

@@ -34,7 +34,7 @@ pub(crate) struct Applied {
 
 impl Applied {
     /// # Errors
-    /// Of the store, or of what is kept there.
+    /// The database fails, or holds something that can't be read.
     pub(crate) async fn of(store: &Store) -> Result<Self, StoreError> {
         let kept = store.meta().get(APPLIED.to_owned()).await?;
         let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes);

@@ -13,7 +13,7 @@ const PURPOSE: &[u8] = b"tidegate/data-plane-document/1\0";
 pub enum DocumentError {
     #[error("its signature is not that of the control plane that this data plane joined")]
     Signature,
-    #[error("it is no document of configuration")]
+    #[error("it is not a configuration document")]
     Form(#[source] serde_json::Error),
     #[error(transparent)]
     Unreadable(#[from] Unreadable),

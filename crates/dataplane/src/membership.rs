@@ -1,7 +1,7 @@
 //! What a data plane keeps of having joined: a file that only its owner reads, beside the master key.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -61,16 +61,7 @@ impl Membership {
     /// The directory can't be written to.
     pub fn write(&self, data_dir: &Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        let (path, fresh) = (Self::file(data_dir), data_dir.join(format!("{FILE}.new")));
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&fresh)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        fs::File::open(data_dir)?.sync_all()
+        world::replace_private(&Self::file(data_dir), &text)
     }
 
     /// # Errors

@@ -19,7 +19,7 @@ fn cell(value: Value) -> Result<Option<Cell>, StoreError> {
         Value::Text(text) => text.map(Cell::Text),
         Value::Bytes(bytes) => bytes.map(|bytes| Cell::Bytes { base64: base64(&bytes) }),
         Value::Numbers(_) | Value::Digests(_) => {
-            return Err(StoreError::corrupt("row", "a list is no value of a column"));
+            return Err(StoreError::corrupt("row", "a column can't hold a list"));
         }
     })
 }

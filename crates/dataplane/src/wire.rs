@@ -284,7 +284,7 @@ impl LeaseReply {
 }
 
 /// # Errors
-/// It is no id of a budget.
+/// It is not a budget's id.
 pub fn budget(text: &str) -> Result<BudgetId, Unreadable> {
     text.parse().map_err(|_| Unreadable("budget_id"))
 }

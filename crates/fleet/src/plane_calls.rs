@@ -142,7 +142,7 @@ fn records(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Hand
         let sent: RecordBatch = request.json()?;
         let batch = sent.batch().map_err(|error| unreadable(&error))?;
         if batch.core == DrainBatch::NO_JOURNAL {
-            return Err(invalid("core", "It is no core of a data plane.", "Send the core's number."));
+            return Err(invalid("core", "A data plane has no such core.", "Send the core's number."));
         }
         check_owner(control, plane, &batch).await?;
         let taken = batch.records.len() as u64;

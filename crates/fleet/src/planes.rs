@@ -1,7 +1,6 @@
 //! Data planes: `/v2/data-planes` invites, lists and revokes them, and `/v2/data-planes/join` lets one in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::access::Access;
 use api::attempts::AttemptSubject;
@@ -20,7 +19,6 @@ use api::tokens::{self, Kind};
 use dataplane::{
     DataPlaneRow, DataPlanes, EvidenceRow, EvidenceStore, Joining, PlaneState, seal_key_hash, wire,
 };
-use domain::limits::{JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX};
 use domain::{DataPlaneId, Fault, FaultClass, Secret};
 use http::Method;
 use proof::{PublicKey, from_hex};
@@ -94,15 +92,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Invitation = request.json()?;
         let name = checked_name(input.name, "name")?;
-        let time = match input.expires_in_minutes {
-            None => JOIN_TOKEN_TIME,
-            Some(minutes) => Some(Duration::from_secs(minutes.saturating_mul(60)))
-                .filter(|time| !time.is_zero() && *time <= JOIN_TOKEN_TIME_MAX)
-                .ok_or_else(|| {
-                    let fix = format!("Give a number from 1 to {}.", JOIN_TOKEN_TIME_MAX.as_secs() / 60);
-                    invalid("expires_in_minutes", format!("expires_in_minutes is {minutes}."), fix)
-                })?,
-        };
+        let time = tokens::join_time(input.expires_in_minutes)?;
         let now = control.deps.world.clock.unix_ms();
         // With the fingerprint of the key that signs here, so that a data plane knows whom it joins.
         let fingerprint = control.deps.auditor.public_key().fingerprint();
@@ -353,7 +343,7 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
 fn key_in(text: Option<String>, field: &'static str) -> Result<[u8; 32], Box<Fault>> {
     const FIX: &str = "Send 64 hexadecimal digits.";
     let text = text.ok_or_else(|| missing(field, FIX))?;
-    from_hex(&text).ok_or_else(|| invalid(field, "It is no key of 32 bytes.", FIX))
+    from_hex(&text).ok_or_else(|| invalid(field, "It is not a key of 32 bytes.", FIX))
 }
 
 fn not_joined(error: StoreError) -> Box<Fault> {

@@ -61,7 +61,7 @@ pub struct HardwareSpent {
 /// What its power cost, and how that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Power {
-    /// In the price of the machine, or without a price of its own.
+    /// In the price of the machine, or not priced separately.
     #[default]
     NotCounted,
     /// A kilowatt-hour has a price, but neither are watts stated nor is energy measured.

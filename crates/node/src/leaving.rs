@@ -12,23 +12,41 @@ use crate::target::{Received, Target, missing_here, not_taken};
 
 pub(crate) type Answered = Result<Response<NodeBody>, Box<Fault>>;
 
-/// The first decision about a request.
-pub(crate) enum First {
+/// The first decision about a request, which the runtime serves as it was read.
+pub(crate) enum First<T> {
     Left(Answered),
-    Stays(Box<Staying>),
+    Stays(T, Box<Staying>),
 }
 
 impl Service {
     /// Sends the request away if only a backend can answer it, or if this node would be late.
-    pub(crate) async fn leave_first(
+    pub(crate) async fn leave_first<T>(
         &self,
         received: Received<'_>,
         target: &Target,
         departure: Option<&Departure<'_>>,
-    ) -> First {
+        read: Result<T, Box<Fault>>,
+    ) -> First<T> {
+        // A backend may be able to read what this runtime can't.
+        match read {
+            Err(fault) if !(target.must_leave() && departure.is_some()) => First::Left(Err(fault)),
+            read => match (self.leave_at_once(received, target, departure).await, read) {
+                (Err(answered), _) => First::Left(answered),
+                (Ok(_), Err(fault)) => First::Left(Err(fault)),
+                (Ok(staying), Ok(request)) => First::Stays(request, staying),
+            },
+        }
+    }
+
+    async fn leave_at_once(
+        &self,
+        received: Received<'_>,
+        target: &Target,
+        departure: Option<&Departure<'_>>,
+    ) -> Result<Box<Staying>, Answered> {
         let (is_cloud, must_leave) = (target.mode == Mode::Cloud, target.must_leave());
         let Some(departure) = departure else {
-            return if is_cloud { First::Left(Err(not_taken(target))) } else { First::Stays(Box::default()) };
+            return if is_cloud { Err(Err(not_taken(target))) } else { Ok(Box::default()) };
         };
         let because = match must_leave {
             true if is_cloud => None,
@@ -36,17 +54,17 @@ impl Service {
             false => self.delay(received.call, departure),
         };
         if because.is_none() && !is_cloud {
-            return First::Stays(Box::default());
+            return Ok(Box::default());
         }
         let entry = self.begin(received.call.operation(), target, received.ids);
         match departure.send(because, entry).await {
-            Ok(answer) => First::Left(Ok(answer)),
+            Ok(answer) => Err(Ok(answer)),
             Err(returned) if must_leave => {
                 let here = because.map(|_| missing_here(target));
-                First::Left(Err(returned.fault(here.as_ref())))
+                Err(Err(returned.fault(here.as_ref())))
             }
             // It is late or has to wait, but it is served.
-            Err(returned) => First::Stays(Box::new(returned.stay())),
+            Err(returned) => Ok(Box::new(returned.stay())),
         }
     }
 

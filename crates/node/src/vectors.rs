@@ -79,16 +79,9 @@ impl Service {
         let target = self.resolve(received, &RuntimeParameters::default())?;
         let departure = self.departure(received, &target);
         let read = read_runtime_embeddings(call.body(), call.is_lenient());
-        // A backend may be able to read what this runtime can't.
-        if let Err(fault) = &read
-            && !(target.must_leave() && departure.is_some())
-        {
-            return Err(fault.clone());
-        }
-        match (self.leave_first(received, &target, departure.as_ref()).await, read) {
-            (First::Left(answered), _) => answered,
-            (First::Stays(_), Err(fault)) => Err(fault),
-            (First::Stays(staying), Ok(request)) => {
+        match self.leave_first(received, &target, departure.as_ref(), read).await {
+            First::Left(answered) => answered,
+            First::Stays(request, staying) => {
                 self.embed_here(received, request, &target, departure.as_ref(), *staying).await
             }
         }

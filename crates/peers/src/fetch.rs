@@ -373,7 +373,11 @@ impl<'a> Fetch<'a, '_> {
         self.pending.push_front(place);
         let Some(source) = self.sources.get_mut(source) else { return };
         source.in_flight -= 1;
-        if std::mem::replace(&mut source.is_lost, true) {
+        let was_lost = std::mem::replace(&mut source.is_lost, true);
+        // A lie counts also where another chunk's failure came before it.
+        let is_news = matches!(error, ChunkError::Lied(_))
+            && self.fetcher.ejections.of(source.member.public_key.as_bytes()).is_none();
+        if was_lost && !is_news {
             return;
         }
         let peer = source.member.name.clone();
@@ -451,7 +455,9 @@ async fn request(
         return Err(invalid(why));
     }
     let mut bytes = Vec::new();
-    while let Some(piece) = receive.read_chunk(64 * 1024).await.map_err(broken)? {
+    while let Some(piece) =
+        receive.read_chunk(64 * 1024).await.map_err(|error| broken(format!("{error:#}")))?
+    {
         if bytes.len() + piece.len() > bytes_max {
             return Err(invalid("it sent more than it promised"));
         }

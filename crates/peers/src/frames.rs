@@ -51,7 +51,7 @@ impl RequestHead {
     }
 
     /// # Errors
-    /// It is no head of a request.
+    /// It is not a request's head.
     pub(crate) fn read(self) -> io::Result<(Method, Uri, HeaderMap)> {
         let method = Method::from_bytes(self.method.as_bytes()).map_err(invalid)?;
         let uri = Uri::try_from(self.path).map_err(invalid)?;
@@ -65,7 +65,7 @@ impl AnswerHead {
     }
 
     /// # Errors
-    /// It is no head of an answer.
+    /// It is not an answer's head.
     pub(crate) fn read(self) -> io::Result<(StatusCode, HeaderMap)> {
         let status = StatusCode::from_u16(self.status).map_err(invalid)?;
         if status.is_informational() {

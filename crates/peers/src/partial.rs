@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{Context, SHA256};
 use proof::{Digest, to_hex};
 use serde::{Deserialize, Serialize};
+use world::replace_private;
 
 use crate::files;
 use crate::limits::{CHUNK_BYTES, DISK_RESERVE_BYTES, MANIFEST_BYTES_MAX};
@@ -121,7 +122,7 @@ impl Partial {
     }
 
     fn keep(&self) -> io::Result<()> {
-        files::replace(&self.directory.join(NOTE), &serde_json::to_vec(&self.note)?)
+        replace_private(&self.directory.join(NOTE), &serde_json::to_vec(&self.note)?)
     }
 
     /// Verifies each whole file, syncs it, and removes the note.

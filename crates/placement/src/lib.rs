@@ -8,5 +8,5 @@ mod limits;
 pub mod metrics;
 
 pub use expected::{Expected, LoadReport, NodeLoad, expected, order, usual_us};
-pub use hashing::rendezvous;
+pub use hashing::{mix, rendezvous};
 pub use holders::{CachedAt, PrefixHolders};

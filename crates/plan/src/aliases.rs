@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use domain::alias::pinned;
 use domain::{AliasPick, AliasReleaseId, AliasSplit, ProjectId, ReleaseChoice};
+use placement::mix;
 use snapshot::{AliasEntry, ReleaseEntry, WorkspaceEntry};
 
 use crate::question::PlanInput;
@@ -138,14 +139,6 @@ pub fn split_key(by: SplitBy, text: &[u8]) -> u64 {
     let seed = 0xCBF2_9CE4_8422_2325_u64 ^ by;
     let hash = text.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3));
     mix(hash)
-}
-
-/// The finaliser of splitmix64: each bit of the input reaches each bit of the output.
-const fn mix(mut bits: u64) -> u64 {
-    bits = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

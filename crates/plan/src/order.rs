@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 
 use domain::{IdHasher, RouteSpec};
+use placement::mix;
 
 use crate::attempt::{Attempt, Seat};
 use crate::question::PlanInput;
@@ -86,12 +87,4 @@ fn weight(attempt: &Attempt) -> u64 {
         Seat::Managed(account) => u64::from(account.weight),
         Seat::Byok(_) | Seat::Byoc(_) => 0,
     }
-}
-
-/// One step of SplitMix64: derives further draws from the one random number of a plan.
-pub const fn mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -4,11 +4,10 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 
 use board::AvailabilityView;
 use domain::{IdHasher, Principal};
-use placement::{CachedAt, Expected, NodeLoad, expected, order, usual_us};
+use placement::{CachedAt, Expected, NodeLoad, expected, mix, order, usual_us};
 
 use crate::attempt::{Attempt, Seat};
 use crate::limits::{NODE_FULL_US, PROMPT_BYTES_PER_TOKEN};
-use crate::order::mix;
 use crate::question::PlanInput;
 
 /// What is expected of a node for one request.

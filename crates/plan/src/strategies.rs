@@ -3,11 +3,12 @@
 use board::{AvailabilityView, Load, prefix_at};
 use domain::money::with_markup;
 use domain::{ByokFallback, Nanos, Profile, RouteSpec, Strategy, Usage};
+use placement::mix;
 
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::Candidates;
 use crate::limits::{ANSWER_TOKENS_ASSUMED, EXPLORED_PER_MILLE, NAMES_LISTED_MAX, PROMPT_BYTES_PER_TOKEN};
-use crate::order::{self, mix};
+use crate::order;
 use crate::question::PlanInput;
 
 /// The profiles of `local_first`, in order.

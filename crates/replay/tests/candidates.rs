@@ -16,7 +16,7 @@ use replay::{Gates, Load, Measured, Pair, Random, Verdict, judge};
 const Z_95: f64 = 1.644_853_6;
 /// Of a run as it is without more words, and of the largest, which whoever is told "more requests narrow the bounds" makes next.
 const REQUESTS: [usize; 2] = [1_000, 5_000];
-/// What the same request has in common on both sides, and what each side has of its own.
+/// The spread that both sides of a request share, and the spread that is each side's alone.
 const SHARED_SPREAD: f64 = 0.35;
 const BASELINE_SPREAD: f64 = 0.40;
 

@@ -64,11 +64,7 @@ pub fn prefix_cache(data_dir: &Path) -> Result<Secret, Failure> {
     let mut key = vec![0; PREFIX_CACHE_KEY_BYTES];
     World::system().random.fill(&mut key);
     // A key that is written in part is none; the lock of the directory keeps a second process out.
-    let part = path.with_extension("part");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    std::fs::rename(&part, &path)?;
+    world::replace_private(&path, &key)?;
     Ok(Secret::new(key))
 }
 

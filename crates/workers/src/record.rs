@@ -1,14 +1,15 @@
 //! A worker as it is kept on disk: what was ordered, its state, and its steps. Its secrets are in a file beside it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use domain::Secret;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use world::replace_private;
 
 use crate::limits::{MESSAGE_CHARS_MAX, STEPS_MAX};
 use crate::spec::{Plan, Rate};
@@ -144,13 +145,13 @@ impl Folder {
     }
 
     pub(crate) fn write(&self, worker: &Worker) -> io::Result<()> {
-        write(&self.0.join(RECORD), &serde_json::to_vec_pretty(worker)?)
+        replace_private(&self.0.join(RECORD), &serde_json::to_vec_pretty(worker)?)
     }
 
     pub(crate) fn write_secrets(&self, variables: &BTreeMap<String, Secret>) -> io::Result<()> {
         let plain: BTreeMap<&String, &str> =
             variables.iter().filter_map(|(name, value)| Some((name, value.expose_text()?))).collect();
-        write(&self.0.join(SECRETS), &serde_json::to_vec(&plain)?)
+        replace_private(&self.0.join(SECRETS), &serde_json::to_vec(&plain)?)
     }
 
     /// Its variables; none once it is destroyed.
@@ -182,15 +183,6 @@ impl Folder {
         workers.sort_by(|a, b| (a.created_unix_ms, &a.id).cmp(&(b.created_unix_ms, &b.id)));
         Ok(workers)
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("part");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {

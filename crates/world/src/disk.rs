@@ -1,9 +1,26 @@
-//! Files as the journal needs them: positioned reads and writes, sync, rename; blocking and small.
+//! Files as the journal needs them: positioned reads and writes, sync, rename; blocking and small. And small private files that
+//! are replaced whole.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// Replaces a file by one that only its owner can read: it is written beside the old one, synced, and renamed over it, so that
+/// a crash leaves the one or the other whole.
+///
+/// # Errors
+/// The disk's I/O error; the old file stays.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("part");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    // The rename must reach the disk, too.
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+}
 
 /// One open file. Positioned, so that a reader and the writer share it without a cursor.
 pub trait DiskFile: Send + Sync {

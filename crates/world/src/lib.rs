@@ -9,7 +9,7 @@ pub mod random;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{Disk, DiskFile, SystemDisk};
+pub use disk::{Disk, DiskFile, SystemDisk, replace_private};
 #[cfg(feature = "faults")]
 pub use fault_disk::{DiskFault, FaultDisk};
 pub use random::{Random, SeededRandom, SystemRandom};

@@ -2,7 +2,6 @@
 //! afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::access::Access;
 use api::attempts::AttemptSubject;
@@ -19,10 +18,7 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use api::tokens::{self, Kind};
 use api::tunnels;
-use domain::limits::{
-    JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
-    NODE_RECORDS_MAX,
-};
+use domain::limits::{JOIN_TOKEN_KEPT, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX, NODE_RECORDS_MAX};
 use domain::server::TIDEGATE;
 use domain::{
     Fault, FaultClass, JoinTokenId, NodeId, ProbeResult, Secret, ServerFacts, ServerFeature, TraceId,
@@ -117,15 +113,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Invitation = request.json()?;
         let name = checked_name(input.name, "name")?;
-        let time = match input.expires_in_minutes {
-            None => JOIN_TOKEN_TIME,
-            Some(minutes) => Some(Duration::from_secs(minutes.saturating_mul(60)))
-                .filter(|time| !time.is_zero() && *time <= JOIN_TOKEN_TIME_MAX)
-                .ok_or_else(|| {
-                    let fix = format!("Give a number from 1 to {}.", JOIN_TOKEN_TIME_MAX.as_secs() / 60);
-                    invalid("expires_in_minutes", format!("expires_in_minutes is {minutes}."), fix)
-                })?,
-        };
+        let time = tokens::join_time(input.expires_in_minutes)?;
         let now = control.deps.world.clock.unix_ms();
         let token = mint_token(control, "tgj_");
         let text = token.expose_text().unwrap_or_default();

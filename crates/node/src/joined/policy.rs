@@ -159,7 +159,7 @@ impl Policy {
         let certificate: Certificate =
             serde_json::from_value(Value::Object(document.clone())).map_err(|error| error.to_string())?;
         if certificate.object != OBJECT {
-            return Err(format!("it is no certificate of a node, but \"{}\"", certificate.object));
+            return Err(format!("it is not a node's certificate, but \"{}\"", certificate.object));
         }
         if certificate.node_id != self.node_id || certificate.node_key != self.node_key {
             return Err(OTHER_NODE.to_owned());

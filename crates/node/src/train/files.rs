@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domain::{Fault, FaultClass};
 use framing::multipart::{Found, Malformed, Scanner, boundary};
 use serde::{Deserialize, Serialize};
-use world::World;
+use world::{World, replace_private};
 
 use super::fields::wrong;
 use super::jobs;
@@ -127,7 +127,7 @@ impl Files {
             filename: brought.filename,
         };
         let path = self.root.join(&file.id);
-        let written = disk::replace(&path.with_extension("jsonl"), &brought.bytes)
+        let written = replace_private(&path.with_extension("jsonl"), &brought.bytes)
             .and_then(|()| disk::write_json(&path.with_extension("json"), &file));
         written.map_err(|error| write_failed(&error))?;
         known.insert(file.id.clone(), file.clone());

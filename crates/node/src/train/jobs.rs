@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use domain::training::{TrainingEstimate, TrainingInput, checkpoint_directory_name};
 use domain::{Fault, FaultClass};
-use world::World;
+use world::{World, replace_private};
 
 use super::job::{Event, Failure, JobChange, Order, Point, Progress, Record, Status};
 use super::log::Log;
@@ -308,8 +308,8 @@ impl JobStore {
         };
         let made = || {
             disk::folder(&folder)?;
-            disk::replace(&folder.join(LEARNED), lesson.training_set)?;
-            disk::replace(&folder.join(HELD_OUT), lesson.validation_set)?;
+            replace_private(&folder.join(LEARNED), lesson.training_set)?;
+            replace_private(&folder.join(HELD_OUT), lesson.validation_set)?;
             if let Some(from) = lesson.from {
                 // A copy, so that the job does not depend on what happens to the original adapter.
                 let copy = folder.join(FROM);

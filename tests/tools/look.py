@@ -14,7 +14,7 @@ while db.execute(going, (time.time() * 1000,)).fetchone()[0] and time.monotonic(
     time.sleep(0.02)
 own_pace = {'last_seen_unix_ms', 'used_unix_ms', 'reachable', 'learned_models', 'last_error'}
 books = {'credential_openings', 'journal_positions', 'journal_epochs', 'record_batches', 'usage_groups', 'usage_minutes',
-         'rolled_days', 'replica_lives', 'sign_in_tries'}
+         'rolled_days', 'replica_lives', 'sign_in_tries', 'node_hours'}
 # Which gateways live, and what comes again and again.
 by_itself = {'meta': lambda row: row['name'].startswith('holder.'), 'jobs': lambda row: row['every_ms'] is not None}
 

@@ -220,8 +220,7 @@ fn dropped_params(exchange: &Exchange, outgoing: &mut Outgoing) -> Box<[String]>
 /// The request id that a node receives, which separates its counts of our requests
 /// from those of its other clients.
 fn id_for(exchange: &Exchange, attempt: &Attempt) -> Option<(HeaderName, HeaderValue)> {
-    let is_node = matches!(attempt.seat(), Seat::Byoc(_));
-    let id = is_node.then(|| HeaderValue::try_from(&*exchange.call.trace().text()))?.ok()?;
+    let id = attempt.is_node().then(|| HeaderValue::try_from(&*exchange.call.trace().text()))?.ok()?;
     Some((HeaderName::from_static(REQUEST_ID), id))
 }
 

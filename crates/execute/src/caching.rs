@@ -75,7 +75,7 @@ pub(crate) fn note_at_seat(
         return;
     }
     let Some(prefixes) = call.prefixes(body) else { return };
-    if matches!(attempt.seat(), Seat::Byoc(_)) {
+    if attempt.is_node() {
         return note_at_node(exchange, attempt, prefixes);
     }
     let manifest = exchange.caller.snapshot().catalogue().capabilities();

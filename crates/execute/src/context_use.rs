@@ -35,7 +35,7 @@ pub fn context_use(
 ) -> Option<ContextUse> {
     let spoken = providers::provider(attempt.provider()).grammars(call.operation(), attempt.upstream_model());
     // A runtime of ours, or a server of the workspace's own, speaks more dialects than it has state for.
-    if spoken.contains(&call.dialect().grammar()) && !matches!(attempt.seat(), Seat::Byoc(_)) {
+    if spoken.contains(&call.dialect().grammar()) && !attempt.is_node() {
         return None;
     }
     let (prompt_tokens, _) = tokens_of(call, caller, attempt, (call.body(), None), deps);

@@ -249,7 +249,7 @@ impl FailoverState {
             if leaves_nodes(from, seat) {
                 return may_fall_back;
             }
-            let is_own = !seat.is_fallback() && seat.overflow().is_none() && !(skips_nodes && is_node(seat));
+            let is_own = !seat.is_fallback() && seat.overflow().is_none() && !(skips_nodes && seat.is_node());
             let is_let = is_own || seat.is_fallback() && may_pay || seat.overflow().is_some() && may_overflow;
             is_let && (may_rescue || !seat.is_emergency()) && !(is_forbidden && is_pooled(seat))
         };
@@ -263,7 +263,7 @@ impl FailoverState {
 
     /// A node that fails is not tried again where another seat may serve: it would be the same machine a moment later.
     fn leaves_at_once<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
-        seats.get(self.index).is_some_and(|seat| is_node(attempt(seat)))
+        seats.get(self.index).is_some_and(|seat| attempt(seat).is_node())
     }
 
     fn has_next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
@@ -307,11 +307,7 @@ fn attempt<S: Borrow<Attempt>>(seat: &S) -> &Attempt {
 
 /// Whether a step is from a node to what its route lists behind the nodes.
 fn leaves_nodes(from: &Attempt, to: &Attempt) -> bool {
-    is_node(from) && to.is_after_nodes()
-}
-
-fn is_node(seat: &Attempt) -> bool {
-    matches!(seat.seat(), Seat::Byoc(_))
+    from.is_node() && to.is_after_nodes()
 }
 
 fn is_pooled(seat: &Attempt) -> bool {

@@ -208,9 +208,8 @@ impl OpenAttempt {
             let content_type = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.head.media_type = content_type.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
-        let is_node = matches!(self.attempt.seat(), Seat::Byoc(_));
         let reports_estimate = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
-        self.head.is_usage_estimated = is_node && reports_estimate();
+        self.head.is_usage_estimated = self.attempt.is_node() && reports_estimate();
     }
 
     /// The whole answer arrived at once.

@@ -21,11 +21,10 @@ use crate::peers::{PeerLoad, PeerNetwork, PeerOperation, PeerOutcome, PeerReques
 use crate::refusal::refuse;
 use crate::routes::{Endpoint, find};
 use crate::service::Service;
+use crate::sticky;
 
 /// The peer that served a request.
 const PEER: HeaderName = HeaderName::from_static("x-tidegate-peer");
-const BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
-const SESSION: &str = "x-hybrie-session-id";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,7 +115,7 @@ impl Service {
             PeerOutcome::Served { peer, answer } => {
                 let mut answer = answer.map(NodeBody::of_peer);
                 if let Ok(name) = HeaderValue::try_from(format!("peer:{peer}")) {
-                    answer.headers_mut().insert(BACKEND, name);
+                    answer.headers_mut().insert(mode::SELECTED_BACKEND, name);
                 }
                 if let Ok(name) = HeaderValue::try_from(peer) {
                     answer.headers_mut().insert(PEER, name);
@@ -157,7 +156,7 @@ impl Service {
         let (model, adapter) =
             (request.model, request.parameters.adapter.filter(|adapter| adapter != "none"));
         let has_model = models.iter().any(|known| known.id == model);
-        if has_model && head.headers.contains_key(SESSION) {
+        if has_model && head.headers.contains_key(sticky::SESSION) {
             return None;
         }
         let is_here = has_model && self.has_adapter(adapter.as_deref()).await;

@@ -11,7 +11,7 @@ use crate::hybrid::LeftBecause;
 const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
 pub(crate) const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
 const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
-const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
+pub(crate) const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
 const LEFT_BECAUSE: HeaderName = HeaderName::from_static("x-hybrie-left-because");
 
 /// Marks usage that the runtime did not measure.

@@ -9,7 +9,7 @@ use http::header::HeaderName;
 
 use crate::limits::{SESSION_ID_BYTES_MAX, SESSIONS_MAX};
 
-const SESSION: HeaderName = HeaderName::from_static("x-hybrie-session-id");
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-hybrie-session-id");
 
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {

@@ -317,6 +317,12 @@ impl Attempt {
         self.fallback_model.as_ref()
     }
 
+    /// Whether one of the workspace's nodes is asked.
+    #[must_use]
+    pub const fn is_node(&self) -> bool {
+        matches!(self.seat, Seat::Byoc(_))
+    }
+
     #[must_use]
     pub const fn seat(&self) -> &Seat {
         &self.seat

@@ -264,7 +264,7 @@ fn placed(
     attempts: Vec<Attempt>,
     board: &dyn AvailabilityView,
 ) -> Vec<ExplainedAttempt> {
-    let count = attempts.iter().take_while(|attempt| placing::is_node(attempt)).count();
+    let count = attempts.iter().take_while(|attempt| attempt.is_node()).count();
     let nodes = attempts.get(..count).filter(|nodes| nodes.len() > 1).unwrap_or_default();
     let mut placements = placing::placements(input, board, nodes).into_iter();
     let explained = attempts.into_iter().map(|attempt| explained(attempt, board));

@@ -6,7 +6,7 @@ use board::AvailabilityView;
 use domain::{IdHasher, Principal};
 use placement::{CachedAt, Expected, NodeLoad, expected, mix, order, usual_us};
 
-use crate::attempt::{Attempt, Seat};
+use crate::attempt::Attempt;
 use crate::limits::{NODE_FULL_US, PROMPT_BYTES_PER_TOKEN};
 use crate::question::PlanInput;
 
@@ -95,7 +95,7 @@ pub fn hash_of(node: &Attempt) -> u64 {
 
 /// How the nodes of a plan compare, in a line of its record; `None` unless there were several to choose from.
 pub fn in_words(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: &[Attempt]) -> Option<String> {
-    let count = attempts.iter().take_while(|attempt| is_node(attempt)).count();
+    let count = attempts.iter().take_while(|attempt| attempt.is_node()).count();
     let nodes = attempts.get(..count.min(crate::limits::NAMES_LISTED_MAX)).filter(|nodes| nodes.len() > 1)?;
     let each = placements(input, board, nodes);
     let texts: Vec<String> = nodes.iter().zip(each).map(|(node, one)| text(node, &one)).collect();
@@ -124,8 +124,4 @@ fn text(node: &Attempt, one: &Placement) -> String {
     }
     text.push(')');
     text
-}
-
-pub fn is_node(attempt: &Attempt) -> bool {
-    matches!(attempt.seat(), Seat::Byoc(_))
 }

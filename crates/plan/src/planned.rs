@@ -134,7 +134,7 @@ pub fn plan(
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
     let attempts = &choice.decision.attempts;
-    let has_several_nodes = attempts.iter().filter(|one| placing::is_node(one)).nth(1).is_some();
+    let has_several_nodes = attempts.iter().filter(|one| one.is_node()).nth(1).is_some();
     let placed =
         if has_several_nodes { placing::in_words(&input_of(query, &moment), board, attempts) } else { None };
     let record = record_of(&choice, placed, caller.snapshot().version());

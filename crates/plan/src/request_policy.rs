@@ -13,7 +13,7 @@ use domain::{
     Prompt, Refuser, RequestRules,
 };
 
-use crate::attempt::{Attempt, Seat};
+use crate::attempt::Attempt;
 use crate::choice::{CallQuery, Choice};
 use crate::planned::Timeouts;
 use crate::prompt_view::files_of;
@@ -271,7 +271,7 @@ fn refusal_of_cost(policy: &Policy, what: String, fix: &str) -> Box<Fault> {
 
 /// The most that the attempt could cost; `None` if its price is unknown.
 fn cost_of(call: &Call, attempt: &Attempt, limits: Option<(Option<u64>, Option<u64>)>) -> Option<Nanos> {
-    if matches!(attempt.seat(), Seat::Byoc(_)) {
+    if attempt.is_node() {
         return Some(Nanos::ZERO);
     }
     let ceiling = call.usage_ceiling(limits);

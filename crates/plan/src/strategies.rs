@@ -201,7 +201,7 @@ fn estimate(input: &PlanInput<'_>, cached: u64) -> Usage {
 
 /// What the workspace would pay: nothing more for a node.
 fn cost(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempt: &Attempt) -> Cost {
-    if matches!(attempt.seat(), Seat::Byoc(_)) {
+    if attempt.is_node() {
         return Cost { is_unknown: false, nanos: Nanos::ZERO };
     }
     let usage = estimate(input, cached_tokens(input, board, attempt));

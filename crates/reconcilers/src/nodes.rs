@@ -182,14 +182,17 @@ impl Nodes {
 
     /// Periodically marks nodes whose heartbeats have stopped, until the process ends.
     pub async fn watch_heartbeats(self: Arc<Self>) {
+        // What was due while this process was down says nothing about the nodes: each has first the time that a silent
+        // one has.
+        tokio::time::sleep(self.beat_every * NODE_BEATS_MISSED_MAX).await;
         loop {
-            tokio::time::sleep(self.beat_every).await;
             let why = format!("It has left out {NODE_BEATS_MISSED_MAX} heartbeats.");
             match self.deps.store.joins().mark_overdue(self.deps.world.clock.unix_ms(), why).await {
                 Ok(missed) if missed.row > 0 => tracing::warn!(nodes = missed.row, "nodes are away"),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "whether nodes are away could not be looked up"),
             }
+            tokio::time::sleep(self.beat_every).await;
         }
     }
 }

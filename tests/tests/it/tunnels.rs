@@ -134,8 +134,13 @@ async fn until_answered(gateway: &Gateway) -> harness::client::Answer {
 }
 
 async fn begin_endless(gateway: &Gateway) -> Streaming {
-    let mut stream = gateway.client().stream(CHAT, &endless()).await.unwrap();
-    assert_eq!(stream.status, 200);
+    begin(gateway, &endless()).await
+}
+
+/// A stream whose first event was read.
+async fn begin(gateway: &Gateway, request: &Value) -> Streaming {
+    let mut stream = gateway.client().stream(CHAT, request).await.unwrap();
+    assert_eq!(stream.status, 200, "{:?}", stream.headers);
     assert!(stream.event().await.unwrap().is_some());
     stream
 }
@@ -260,8 +265,7 @@ async fn kills_on_both_sides_lose_no_record_and_count_none_twice() {
     long["stream"] = json!(true);
     long["max_tokens"] = json!(64);
     long["ignore_eos"] = json!(true);
-    let mut stream = gateway.client().stream(CHAT, &long).await.unwrap();
-    assert!(stream.event().await.unwrap().is_some());
+    let mut stream = begin(&gateway, &long).await;
     node.terminate().unwrap();
     let mut last = None;
     while let Some(event) = stream.event().await.unwrap() {
@@ -282,8 +286,7 @@ async fn a_gateway_that_ends_lets_what_runs_finish_and_the_node_finds_the_next()
     take_every_field(&gateway, &id).await;
     let mut long = endless();
     long["max_tokens"] = json!(64);
-    let mut stream = gateway.client().stream(CHAT, &long).await.unwrap();
-    assert!(stream.event().await.unwrap().is_some());
+    let mut stream = begin(&gateway, &long).await;
     gateway.process().terminate().unwrap();
     let mut last = None;
     while let Some(event) = stream.event().await.unwrap() {

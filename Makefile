@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets test-a2a
+.PHONY: help setup run check test lint fmt release bench bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -43,6 +43,9 @@ bench: ## measure the release beside nginx and a thin pass-through (ARGS="--roun
 
 bench-engine: ## measure the engine beside llama.cpp, on one file and the same threads (ARGS="--rounds 5 --only G1,G3 --no-save")
 	@scripts/bench-engine.sh $(ARGS)
+
+bench-layers: ## measure layers of the shapes of models of 8 to 30 billion weights, and count what the whole models take (ARGS="--only Qwen3-8B")
+	@scripts/bench-layers.sh $(ARGS)
 
 check-metal: ## compile the engine with Metal and the node for Macs, without running anything (ends with 3 where it can't)
 	@scripts/check-metal.sh
@@ -106,6 +109,12 @@ prove-placement: ## 200 simulated nodes (TIDEGATE_PLACEMENT_NODES): cache hits a
 
 prove-tunnels: ## what a request through a tunnel costs beside a direct one (0.3 ms and 15 % of CPU more at most)
 	@scripts/prove.sh tunnels
+
+prove-peers: ## 200 MB from three peers of which one dies and one lies, and back through a link that loses and delays
+	@scripts/prove.sh peers
+
+prove-nodes: ## a gateway and five nodes in namespaces: 200 MB from peers (TIDEGATE_FLEET_MB), kills, partitions, drains, floods, revocations (TIDEGATE_FLEET_ROUNDS)
+	@scripts/prove.sh nodes
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|peers|nodes|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, replay, state, tasks, runs, heartbeats, tunnels, placement, upgrade or flakes}
+which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, replay, state, tasks, runs, heartbeats, tunnels, placement, peers, nodes, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -184,6 +184,18 @@ case $which in
         fast_build
         prove "$TIDEGATE_TUNNELLED requests through a tunnel, beside as many to the node's address" journeys 'test(/^tunnel_figures::/)'
         ;;
+    peers)
+        export TIDEGATE_PEERS_FULL=1
+        build_all
+        prove "200 MB from three peers of which one dies and one lies; peers apart and alike" \
+            run_tests --workspace -j 1 --no-capture -E 'package(journeys) & test(/^peers/)'
+        ;;
+    nodes)
+        export TIDEGATE_FLEET_MB=${TIDEGATE_FLEET_MB:-200} TIDEGATE_FLEET_ROUNDS=${TIDEGATE_FLEET_ROUNDS:-4}
+        build_all
+        prove "a gateway and five nodes in namespaces: $TIDEGATE_FLEET_MB MiB from peers, $TIDEGATE_FLEET_ROUNDS rounds of kills, partitions, drains, floods and revocations under traffic" \
+            journeys 'test(/^whole_fleet::/)'
+        ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
         migrations=crates/store/migrations/postgres
@@ -222,7 +234,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|upgrade|flakes" >&2
+        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|peers|nodes|upgrade|flakes" >&2
         exit 2
         ;;
 esac

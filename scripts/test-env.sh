@@ -59,6 +59,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv
 
 # The SDKs that drive the journeys; the first makes .venv, and makes it anew when its list changes.
 sh scripts/python-env.sh
+sh scripts/envoy-env.sh
 sh scripts/node-env.sh
 
 stamp=.venv/.stamp-typos-$typos_version

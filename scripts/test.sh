@@ -29,6 +29,7 @@ step "tidy" cargo xtask tidy
 step "licences" cargo xtask licences
 step "duplicates" cargo xtask duplicates
 step "features" cargo xtask features
+step "accelerators" scripts/check-accelerators.sh
 step "proofs" cargo xtask proofs
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 # What `make run` starts first, and what work on the gateway builds.

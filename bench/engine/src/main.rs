@@ -3,6 +3,8 @@
 
 mod children;
 mod device;
+mod disk;
+mod layers;
 mod models;
 mod ours;
 mod own;
@@ -53,6 +55,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["child", path, "q8"] => ours::run(Path::new(path), KvDtype::Q8),
         ["train", path, sizes @ ..] => train::run(Path::new(path), sizes),
         ["device", flags @ ..] => device::run(flags),
+        ["layers", flags @ ..] => layers::run(flags),
         flags => measure(&options(flags)?),
     }
 }

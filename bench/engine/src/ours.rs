@@ -15,6 +15,7 @@ use engine::{
 use kernels::{KvCache, KvDtype};
 use weights::{Source, load_model};
 
+use crate::disk;
 use crate::own::{self, Ruled};
 
 /// The same KV cache capacity, in tokens, as the other child.
@@ -66,6 +67,11 @@ pub fn run(path: &Path, keeps: KvDtype) -> Result<()> {
                 let made = ruled.take().map_or_else(|| Ruled::new(directory.path()), Ok)?;
                 tell(&ruled.insert(made).seconds(&child.model)?)?;
             }
+            ("rules8", []) => {
+                let made = ruled.take().map_or_else(|| Ruled::new(directory.path()), Ok)?;
+                tell(&ruled.insert(made).seconds_of_eight(&child.model)?)?;
+            }
+            ("disk", [shared, new]) => tell(&disk::seconds(&child.model, *shared, *new)?)?,
             ("copies", []) => tell(&own::copies(&child.model)?)?,
             ("memory", []) => tell(&[resident()? as f64])?,
             ("kept", []) => tell(&[child.kept() as f64])?,
@@ -82,7 +88,7 @@ pub fn tell(figures: &[f64]) -> Result<()> {
 }
 
 /// The resident memory of this process, in bytes.
-fn resident() -> Result<usize> {
+pub fn resident() -> Result<usize> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages: usize = statm.split(' ').nth(1).context("no count of pages")?.parse()?;
     Ok(pages * 4096)

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use engine::{
-    AdapterId, Backend, CacheScope, ConstraintCompiler, ConstraintSpec, Group, Numbers, RegisterOptions,
-    Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking,
+    AdapterId, Backend, CacheScope, Calls, ConstraintCompiler, ConstraintSpec, Group, Numbers,
+    RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking, Tool,
 };
 use kernels::{KvCache, KvDtype};
-use prompts::Vocabulary;
-use serde_json::json;
+use prompts::{Form, Vocabulary};
+use serde_json::{Value as Json, json};
 use weights::synthetic::SyntheticAdapter;
 
 const TEXTS: usize = 8;
@@ -44,7 +44,7 @@ fn runner(model: &Backend, draft_tokens: usize) -> Result<Scheduler> {
     Ok(Scheduler::new(model.clone(), limits)?)
 }
 
-fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
+pub fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
     Request {
         prompt,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
@@ -124,28 +124,67 @@ impl Ruled {
 
     /// Seconds per token: unconstrained, in a long JSON string, and in a list of objects.
     pub fn seconds(&self, model: &Backend) -> Result<[f64; 3]> {
-        let item = json!({
-            "type": "object", "required": ["name", "count", "tags"], "additionalProperties": false,
-            "properties": {
-                "name": {"type": "string", "minLength": 8, "maxLength": 40},
-                "count": {"type": "integer", "minimum": 0, "maximum": 5_000},
-                "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "maxItems": 4},
-            },
-        });
-        let list = json!({"type": "array", "items": item, "minItems": 12, "maxItems": 20});
-        let text = json!({"type": "string", "minLength": 1_000});
+        let (text, list) = (long_text(), list());
         let mut seconds = [0.0; 3];
         for (seconds, schema) in seconds.iter_mut().zip([None, Some(&text), Some(&list)]) {
-            let rule = schema.map(|schema| self.rules.compile(ConstraintSpec::Schema(schema), Thinking::No));
-            let rule = rule.transpose().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-            let prompt = self.vocabulary.tokens(&"A list of things: ".repeat(8))?;
-            let sampling = Sampling { seed: 1, ..Sampling::default() };
-            let constrained = Request { sampling, constraint: rule, ..request(prompt, OUTPUT_TOKENS) };
-            let (all, tokens) = generate(&mut runner(model, 0)?, vec![constrained])?;
-            *seconds = all / tokens as f64;
+            *seconds = self.each(model, schema.map(ConstraintSpec::Schema), 1)?;
         }
         Ok(seconds)
     }
+
+    /// Seconds per token of eight texts at once: unconstrained, in a long JSON string, in a list of objects, and in the call
+    /// of a tool.
+    pub fn seconds_of_eight(&self, model: &Backend) -> Result<[f64; 4]> {
+        let (text, list) = (long_text(), list());
+        let schema = json!({
+            "type": "object", "required": ["path", "text"], "additionalProperties": false,
+            "properties": {"path": {"type": "string"}, "text": text},
+        });
+        let tools = ["write_file", "append_file"]
+            .map(|name| Tool { name: name.to_owned(), schema: Some(schema.clone()) });
+        let calls = Calls { form: Form::Json, tools: tools.to_vec(), several: true, or_text: false };
+        let specs = [
+            None,
+            Some(ConstraintSpec::Schema(&text)),
+            Some(ConstraintSpec::Schema(&list)),
+            Some(ConstraintSpec::Calls(&calls)),
+        ];
+        let mut seconds = [0.0; 4];
+        for (seconds, spec) in seconds.iter_mut().zip(specs) {
+            *seconds = self.each(model, spec, TEXTS)?;
+        }
+        Ok(seconds)
+    }
+
+    /// Seconds per token of some texts at once, each under a constraint of its own that says the same.
+    fn each(&self, model: &Backend, spec: Option<ConstraintSpec<'_>>, texts: usize) -> Result<f64> {
+        let request = |seed: usize| {
+            let rule = spec.map(|spec| self.rules.compile(spec, Thinking::No)).transpose();
+            let rule = rule.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+            let prompt = self.vocabulary.tokens(&format!("{seed}. {}", "A list of things: ".repeat(8)))?;
+            let sampling = Sampling { seed: seed as u64, ..Sampling::default() };
+            Ok(Request { sampling, constraint: rule, ..request(prompt, OUTPUT_TOKENS) })
+        };
+        let requests = (1..=texts).map(request).collect::<Result<_>>()?;
+        let (all, tokens) = generate(&mut runner(model, 0)?, requests)?;
+        Ok(all / tokens as f64)
+    }
+}
+
+fn long_text() -> Json {
+    json!({"type": "string", "minLength": 1_000})
+}
+
+fn list() -> Json {
+    let item = json!({
+        "type": "object", "required": ["name", "count", "tags"], "additionalProperties": false,
+        "properties": {
+            "name": {"type": "string", "minLength": 8, "maxLength": 40},
+            "count": {"type": "integer", "minimum": 0, "maximum": 5_000},
+            "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "maxItems": 4},
+        },
+    });
+    json!({"type": "array", "items": item, "minItems": 12, "maxItems": 20})
 }
 
 /// Seconds per token of a repeated text with some tokens changed, without and with speculative decoding. The

@@ -45,7 +45,7 @@ struct Bench<'a> {
 type Measure = fn(&mut Bench<'_>) -> Result<Row>;
 
 /// In this order: some rows use the measurements of earlier ones.
-const ROWS: [(&str, Measure); 19] = [
+const ROWS: [(&str, Measure); 23] = [
     ("G1", decode_eight),
     ("G2", decode_four),
     ("G3", prefill_eight),
@@ -57,11 +57,15 @@ const ROWS: [(&str, Measure); 19] = [
     ("G7", adapters),
     ("G8", schema_text),
     ("G8 (list)", schema_list),
+    ("G8 (eight)", eight_texts),
+    ("G8 (eight lists)", eight_lists),
+    ("G8 (eight calls)", eight_calls),
     ("G9", copies),
     ("G10", kept),
     ("G10 (8 bits)", kept_eight),
     ("G10 (decode)", decode_kept_eight),
     ("G11", load),
+    ("disk", on_disk),
     ("G13", trains_wide),
     ("G13 (small)", trains_small),
     ("memory", memory),
@@ -322,6 +326,64 @@ fn schema_list(bench: &mut Bench<'_>) -> Result<Row> {
         free,
         list,
     ))
+}
+
+/// Seconds per token of eight texts: unconstrained, in long JSON strings, in lists of objects, and in calls of tools.
+fn ruled_eight(bench: &mut Bench<'_>) -> Result<[f64; 4]> {
+    const NAMES: [&str; 4] = ["eight free", "eight texts", "eight lists", "eight calls"];
+    if !bench.measured.contains_key("eight calls") {
+        let rounds = bench.options.rounds;
+        let child = bench.ours(Rounded::Eight)?;
+        let figures = medians(rounds, || child.ask_all("rules8"))?;
+        bench.measured.extend(NAMES.into_iter().zip(figures));
+    }
+    Ok(NAMES.map(|name| bench.measured.get(name).copied().unwrap_or(f64::NAN)))
+}
+
+fn of_eight(name: &'static str, what: &'static str, free: f64, ruled: f64) -> Row {
+    let behind = format!("{:.2} ms a token, freely {:.2} ms", ruled * 1e3, free * 1e3);
+    Row { name, what, wanted: Wanted::AtMost, gate: 1.05, target: 1.03, is: ruled / free, behind }
+}
+
+fn eight_texts(bench: &mut Bench<'_>) -> Result<Row> {
+    let [free, text, _, _] = ruled_eight(bench)?;
+    let what =
+        "a token of eight long texts in JSON under their schema at once, Q8_0, by one of eight that are free";
+    Ok(of_eight("G8 (eight)", what, free, text))
+}
+
+fn eight_lists(bench: &mut Bench<'_>) -> Result<Row> {
+    let [free, _, list, _] = ruled_eight(bench)?;
+    Ok(of_eight("G8 (eight lists)", "the same of eight lists of objects", free, list))
+}
+
+fn eight_calls(bench: &mut Bench<'_>) -> Result<Row> {
+    let [free, _, _, calls] = ruled_eight(bench)?;
+    Ok(of_eight("G8 (eight calls)", "the same of eight calls of tools", free, calls))
+}
+
+fn on_disk(bench: &mut Bench<'_>) -> Result<Row> {
+    let rounds = bench.options.rounds;
+    let child = bench.ours(Rounded::Eight)?;
+    let figures = medians(rounds, || child.ask_all("disk 1024 32"))?;
+    let [cold, memory, disk, bytes] = figures.as_slice() else { anyhow::bail!("not four figures") };
+    let rate = bytes / (disk - memory).max(f64::EPSILON) / 1e6;
+    Ok(Row {
+        name: "disk",
+        what: "first token behind 1,024 tokens in the prefix cache on disk and 32 new ones, after a restart, by that of a cold prompt",
+        wanted: Wanted::AtMost,
+        // Reading may not take longer than computing.
+        gate: 1.0,
+        target: 0.08,
+        is: disk / cold,
+        behind: format!(
+            "{:.1} ms, cold {:.1} ms, from memory {:.1} ms; {:.0} MB from the page cache at {rate:.0} MB a second",
+            disk * 1e3,
+            cold * 1e3,
+            memory * 1e3,
+            bytes / 1e6
+        ),
+    })
 }
 
 fn copies(bench: &mut Bench<'_>) -> Result<Row> {

@@ -164,6 +164,12 @@ class Session {
     return this.role === undefined || ['owner', 'admin'].includes(this.role);
   }
 
+  /** Whether they may do what needs the role owner, or the operator's key. Where the server doesn't say, it is offered. */
+  get mayOwn(): boolean {
+    if (this.key) return this.keyScopes?.includes('operator') ?? true;
+    return this.role === undefined || this.role === 'owner';
+  }
+
   get name(): string {
     return this.member?.name || this.member?.email || this.keyName || (this.key ? `key …${this.key.slice(-4)}` : '');
   }

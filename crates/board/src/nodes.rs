@@ -25,6 +25,8 @@ pub(crate) struct NodeMeter {
     whole_us: AtomicU64,
     /// Running, waiting and the KV cache of the last report, in one number.
     report: AtomicU64,
+    /// Of the last report; zero if it didn't say.
+    token_us: AtomicU32,
     in_flight_then: AtomicU32,
     /// Until when the report counts.
     reported_until_us: AtomicU64,
@@ -55,10 +57,12 @@ impl NodeMeter {
         average(&self.whole_us, took_us);
     }
 
-    fn note(&self, running: u32, waiting: u32, kv_permille: Option<u16>, until_us: u64) {
+    fn note(&self, latest: LoadReport, until_us: u64) {
+        let LoadReport { running, waiting, kv_permille, token_us, .. } = latest;
         let kv = kv_permille.map_or(KV_UNKNOWN, |used| u64::from(used.min(1_000)));
         let (running, waiting) = (u64::from(running.min(COUNT_MASK)), u64::from(waiting.min(COUNT_MASK)));
         self.in_flight_then.store(self.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.token_us.store(token_us.unwrap_or(0), Ordering::Relaxed);
         self.report.store(running << (COUNT_BITS + 16) | waiting << 16 | kv, Ordering::Relaxed);
         self.reported_until_us.store(until_us, Ordering::Relaxed);
     }
@@ -73,6 +77,7 @@ impl NodeMeter {
             running: count(COUNT_BITS + 16),
             waiting: count(16),
             kv_permille: u16::try_from(packed & KV_UNKNOWN).ok().filter(|kv| u64::from(*kv) != KV_UNKNOWN),
+            token_us: Some(self.token_us.load(Ordering::Relaxed)).filter(|us| *us > 0),
             in_flight_then: self.in_flight_then.load(Ordering::Relaxed),
         })
     }
@@ -115,7 +120,7 @@ impl NodeMeters {
     }
 
     pub(crate) fn note(&self, node: NodeId, report: LoadReport, until_us: u64) {
-        self.of(node).note(report.running, report.waiting, report.kv_permille, until_us);
+        self.of(node).note(report, until_us);
     }
 }
 
@@ -124,7 +129,7 @@ mod tests {
     use super::*;
 
     fn reported(running: u32, waiting: u32, kv_permille: Option<u16>) -> LoadReport {
-        LoadReport { running, waiting, kv_permille, in_flight_then: 0 }
+        LoadReport { running, waiting, kv_permille, token_us: kv_permille.map(u32::from), in_flight_then: 0 }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! code.
 
 use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ struct SuccessResponse {
 pub struct Api {
     base: String,
     key: Option<String>,
+    /// Further roots for TLS; else those of `TIDEGATE_CA_FILE`.
+    ca_file: Option<PathBuf>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -68,7 +71,22 @@ impl Api {
     /// The runtime can't be created.
     pub fn without_key(base: &str) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { base: base.to_owned(), key: None, runtime })
+        Ok(Self { base: base.to_owned(), key: None, ca_file: None, runtime })
+    }
+
+    /// Trusts the roots in this file, too.
+    #[must_use]
+    pub fn trusting(self, ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file, ..self }
+    }
+
+    /// The user chose the address, so it may be a private one.
+    fn client(&self) -> Result<Client, Failure> {
+        let mut settings = egress_settings()?;
+        if let Some(path) = &self.ca_file {
+            settings.extra_roots_pem = Some(std::fs::read(path)?);
+        }
+        Ok(Client::new(Arc::new(settings))?)
     }
 
     #[must_use]
@@ -193,7 +211,8 @@ impl Api {
     fn answer_within(&self, request: &Request, time_max: Duration) -> Result<SuccessResponse, Failure> {
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
-                let answer = client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
+                let answer =
+                    self.client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status.as_u16();
                 let etag = answer.headers.text("etag").map(str::to_owned);
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
@@ -224,7 +243,8 @@ impl Api {
         request.body = OutBody::from(bytes);
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
-                let answer = client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
+                let answer =
+                    self.client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status.as_u16();
                 let received = answer.headers.text("range").map(str::to_owned);
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
@@ -251,7 +271,8 @@ impl Api {
     ) -> Result<http::HeaderMap, Failure> {
         let request = self.request(Method::POST, path, Some(body))?;
         LocalSet::new().block_on(&self.runtime, async {
-            let answer = client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
+            let answer =
+                self.client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
             let egress::Answer { status, headers, mut body } = answer;
             if !status.is_success() {
                 let body = body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
@@ -293,7 +314,8 @@ impl Api {
             let seconds = STREAM_SILENCE_MAX.as_secs();
             Failure::new(output::UNAVAILABLE, format!("{} has said nothing for {seconds} s.", self.base))
         };
-        let sending = async { client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e)) };
+        let sending =
+            async { self.client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e)) };
         let answer = tokio::time::timeout(STREAM_SILENCE_MAX, sending).await.map_err(silent)??;
         let egress::Answer { status, mut body, .. } = answer;
         if !status.is_success() {
@@ -389,11 +411,6 @@ impl PartAnswer {
         let unknown = || Failure::new(output::FAILED, format!("The gateway has received \"{range}\"?"));
         last.map(|last| last + 1).ok_or_else(unknown)
     }
-}
-
-/// The user chose the address, so it may be a private one.
-fn client() -> Result<Client, Failure> {
-    Ok(Client::new(Arc::new(egress_settings()?))?)
 }
 
 /// The egress settings for addresses that the user named.

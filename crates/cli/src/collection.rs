@@ -7,51 +7,51 @@ use crate::output::{self, Failure};
 use crate::shared::Shared;
 
 /// The objects at a path of the gateway.
-pub(crate) struct Collection<'a> {
+pub struct Collection<'a> {
     shared: &'a Shared,
-    pub(crate) api: Api,
+    pub api: Api,
     path: &'static str,
 }
 
 impl<'a> Collection<'a> {
-    pub(crate) fn connect(shared: &'a Shared, path: &'static str) -> Result<Self, Failure> {
+    pub fn connect(shared: &'a Shared, path: &'static str) -> Result<Self, Failure> {
         Ok(Self { shared, api: Api::connect(shared)?, path })
     }
 
     /// The path of all.
-    pub(crate) const fn path(&self) -> &'static str {
+    pub const fn path(&self) -> &'static str {
         self.path
     }
 
     /// The path of one.
-    pub(crate) fn at(&self, id: &str) -> String {
+    pub fn at(&self, id: &str) -> String {
         at(self.path, id)
     }
 
     /// Creates one and shows it.
-    pub(crate) fn create(&self, body: &Value) -> Result<(), Failure> {
+    pub fn create(&self, body: &Value) -> Result<(), Failure> {
         output::object(self.shared, &self.api.post(self.path, body)?);
         Ok(())
     }
 
     /// Lists the first page.
-    pub(crate) fn list(&self, columns: &[&str], empty: &str) -> Result<(), Failure> {
+    pub fn list(&self, columns: &[&str], empty: &str) -> Result<(), Failure> {
         output::list(self.shared, &self.api.get(self.path)?, columns, empty);
         Ok(())
     }
 
-    pub(crate) fn show(&self, id: &str) -> Result<(), Failure> {
+    pub fn show(&self, id: &str) -> Result<(), Failure> {
         output::object(self.shared, &self.api.get(&self.at(id))?);
         Ok(())
     }
 
     /// Changes fields of one and shows it.
-    pub(crate) fn change(&self, id: &str, body: &Value) -> Result<(), Failure> {
+    pub fn change(&self, id: &str, body: &Value) -> Result<(), Failure> {
         output::object(self.shared, &self.api.patch(&self.at(id), body)?);
         Ok(())
     }
 
-    pub(crate) fn remove(&self, id: &str) -> Result<(), Failure> {
+    pub fn remove(&self, id: &str) -> Result<(), Failure> {
         self.api.delete(&self.at(id))?;
         self.shared.report(&format!("{id} is removed."));
         Ok(())

@@ -7,7 +7,7 @@ pub mod printing;
 
 pub mod api;
 pub mod body;
-mod collection;
+pub mod collection;
 pub mod commands;
 mod contexts;
 pub mod declared;

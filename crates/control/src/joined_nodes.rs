@@ -3,6 +3,7 @@
 use api::moment::Moment;
 use fleet::peer_list::NodeMesh;
 use hardware::Counters;
+use reconcilers::BeatLoad;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::Joined;
@@ -47,6 +48,20 @@ pub struct Load {
     pub cache_bytes: u64,
     #[serde(default)]
     pub cache_bytes_max: u64,
+    /// Of it, what requests in progress hold. Older nodes don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_held_bytes: Option<u64>,
+    /// How long a token of an answer takes there; absent before anything was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_us: Option<u64>,
+}
+
+impl Load {
+    /// What placement reads of it.
+    pub(crate) const fn reported(&self) -> BeatLoad {
+        let Self { running, waiting, cache_bytes_max, cache_held_bytes, token_us, .. } = *self;
+        BeatLoad { running, waiting, cache_held_bytes, cache_bytes_max, token_us }
+    }
 }
 
 /// The open tunnel of a node.

@@ -52,6 +52,14 @@ impl Writing {
         self.version + 1
     }
 
+    /// Makes this transaction's version a later one than this, which is in force elsewhere already. Followers find a gap in the
+    /// feed, and read everything again.
+    pub const fn pass(&mut self, version: u64) {
+        if self.version < version {
+            self.version = version;
+        }
+    }
+
     /// The number of the next event of this transaction.
     pub const fn next_event(&mut self) -> u16 {
         let number = self.events;

@@ -22,10 +22,13 @@ use crate::wire::{Cell, Rows, WireRow, WireSecret};
 const APPLIED: &str = "data_plane.applied";
 
 /// What a data plane has of its control plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Applied {
     /// Of the configuration; none before the first document.
     pub version: Option<u64>,
+    /// Which history of its control plane that version is of.
+    #[serde(default)]
+    pub history: Option<String>,
     /// When the last document was asked for, and how long it may be served with from then on.
     pub requested_unix_ms: u64,
     pub life_ms: u64,

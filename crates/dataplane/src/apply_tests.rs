@@ -17,7 +17,7 @@ use world::SystemRandom;
 use super::*;
 use crate::builder::{DocumentBuilder, secrets_context};
 use crate::document::Expected;
-use crate::planes::DataPlaneRow;
+use crate::planes::{DataPlaneRow, Progress};
 use crate::wire::{Document, Question, from_base64};
 
 const NONCE: &str = "n";
@@ -147,6 +147,7 @@ fn plane(key: &BoxKey) -> DataPlaneRow {
         revoked_unix_ms: None,
         seen_unix_ms: None,
         applied_version: None,
+        applied_history: None,
         program: None,
         created_unix_ms: 1,
         version: 1,
@@ -157,12 +158,13 @@ async fn signed_document(control: &Place, key: &BoxKey) -> Document {
     let world = World::system();
     let Place { store, vault, .. } = control;
     let builder = DocumentBuilder { store, vault, world: &world, life: Duration::from_secs(60) };
-    let question = Question { after: None, nonce: NONCE.into(), program: String::new() };
+    let question = Question { after: None, history: None, nonce: NONCE.into(), program: String::new() };
     let signed_document = builder.build(&plane(key), &question).await.unwrap();
     assert!(!signed_document.document.contains("secret_sealed"), "{}", signed_document.document);
     let key: PublicKey = SigningKey::from_seed(vault.signing_seed.expose()).unwrap().public();
     let data_plane = DataPlaneId::new(1, [9; 10]);
-    let expected = Expected { key, data_plane, workspace: workspace(), nonce: NONCE, applied: None };
+    let expected =
+        Expected { key, data_plane, workspace: workspace(), nonce: NONCE, applied: None, history: None };
     expected.read(&signed_document).unwrap()
 }
 
@@ -175,7 +177,7 @@ async fn carry(control: &Place, there: &Place) -> u64 {
     let secrets = postcard::from_bytes(opened.expose()).unwrap();
     let new = NewRows::seal(workspace(), document.rows.unwrap(), secrets, &there.vault).unwrap();
     let applied = Applied { version: Some(document.version), life_ms: 1, ..Applied::default() };
-    let version = new.write(&there.store, applied, &World::system()).await.unwrap();
+    let version = new.write(&there.store, applied.clone(), &World::system()).await.unwrap();
     assert_eq!(Applied::of(&there.store).await.unwrap(), applied);
     learn(there).await;
     version
@@ -249,7 +251,7 @@ async fn a_row_that_does_not_fit_leaves_everything_as_it_was() {
     later.insert("of_a_later_version".to_owned(), Some(Cell::Number(1)));
     let new = NewRows::seal(workspace(), rows.clone(), Vec::new(), &there.vault).unwrap();
     let applied = Applied { version: Some(9), ..Applied::default() };
-    new.write(&there.store, applied, &World::system()).await.unwrap_err();
+    new.write(&there.store, applied.clone(), &World::system()).await.unwrap_err();
     let named = rows.get_mut("projects").unwrap().first_mut().unwrap();
     named.remove("of_a_later_version");
     named.insert("name) SELECT 1 --".to_owned(), Some(Cell::Number(1)));
@@ -271,4 +273,34 @@ async fn who_is_revoked_has_no_seats_left() {
     there.store.credentials().get(workspace(), credential).await.unwrap_err();
     assert_eq!(projects(&there).await, projects(&control).await);
     assert!(Applied::of(&there.store).await.unwrap().is_revoked);
+}
+
+/// A control plane that was restored gives the numbers of changes that it lost to others.
+#[tokio::test]
+async fn the_same_number_of_another_history_is_not_the_same_configuration() {
+    let (control, restored) = (place(project(1, "first")).await, place(project(1, "first")).await);
+    let key = BoxKey::from_seed(&BoxKey::mint_seed(&SystemRandom)).unwrap();
+    let (id, world) = (ProjectId::new(1, [1; 10]), World::system());
+    rename(&control, id, "lost").await;
+    let document = signed_document(&control, &key).await;
+    let progress = async |place: &Place, after: u64, history: Option<&str>| {
+        let Place { store, vault, .. } = place;
+        let builder = DocumentBuilder { store, vault, world: &world, life: Duration::from_secs(60) };
+        builder.progress(&plane(&key), after, history).await.unwrap()
+    };
+    let (after, history) = (document.version, document.history.as_deref());
+    assert_eq!(progress(&control, after, history).await, Progress::Current);
+    assert_eq!(progress(&restored, after, history).await, Progress::Ahead, "its number is lower");
+    rename(&restored, id, "other").await;
+    assert_eq!(restored.store.feed().version().await.unwrap(), after);
+    assert_eq!(progress(&restored, after, history).await, Progress::Ahead, "its number is the same");
+    assert_eq!(progress(&restored, after, Some("no history")).await, Progress::Ahead);
+    assert_eq!(progress(&restored, after, None).await, Progress::Current, "an older program names none");
+    rename(&restored, id, "newer").await;
+    assert_eq!(progress(&restored, after, history).await, Progress::Behind, "its number is beyond");
+    // What it has itself is known, whatever was changed since then.
+    rename(&control, id, "later").await;
+    assert_eq!(progress(&control, after, history).await, Progress::Behind);
+    let document = signed_document(&control, &key).await;
+    assert_eq!(progress(&control, document.version, document.history.as_deref()).await, Progress::Current);
 }

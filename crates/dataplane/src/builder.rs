@@ -1,7 +1,9 @@
 //! The control plane's side: what a data plane is told, as of one moment, with secrets that only it opens.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
+use database::connection::Connection;
 use database::error::StoreError;
 use database::feed::Part;
 use database::fields::Fields;
@@ -14,7 +16,8 @@ use world::World;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::document;
-use crate::planes::DataPlaneRow;
+use crate::history::History;
+use crate::planes::{DataPlaneRow, Progress};
 use crate::rows::{self, bytes_of, id_of, number_of, text_of};
 use crate::tables::{SecretColumns, TABLES, TableSpec};
 use crate::wire::{Document, Question, Rows, SignedDocument, WireRow, WireSecret, base64, from_base64};
@@ -68,6 +71,9 @@ pub(crate) fn secrets_context(data_plane: &str, nonce: &str) -> Vec<u8> {
     format!("tidegate/data-plane/secrets/1 {data_plane} {nonce}").into_bytes()
 }
 
+/// A version, and which history it is of.
+type Of = (u64, Option<String>);
+
 /// Secrets on their way, wiped when they are no longer needed.
 #[derive(Default)]
 struct Secrets(Vec<WireSecret>);
@@ -79,34 +85,70 @@ impl Drop for Secrets {
 }
 
 impl DocumentBuilder<'_> {
-    /// Whether something that the data plane is sent has changed since the version that it has.
+    /// How a version that the data plane has compares with what is configured. Its number alone does not say: after a restore
+    /// from a backup, the same number is that of another change.
     ///
     /// # Errors
     /// Of the store.
-    pub async fn is_news(&self, plane: &DataPlaneRow, after: u64) -> Result<bool, StoreError> {
-        // A control plane that was put back to an earlier state knows nothing of what it would confirm.
-        if self.store.feed().version().await? < after {
-            return Ok(true);
+    pub async fn progress(
+        &self,
+        plane: &DataPlaneRow,
+        after: u64,
+        history: Option<&str>,
+    ) -> Result<Progress, StoreError> {
+        let (version, is_known) = self.compare(plane, history).await?;
+        match version.cmp(&after) {
+            Ordering::Less => return Ok(Progress::Ahead),
+            Ordering::Equal if !is_known => return Ok(Progress::Ahead),
+            Ordering::Greater if !is_known => return Ok(Progress::Behind),
+            Ordering::Equal | Ordering::Greater => {}
         }
-        let Some(rows) = self.store.feed().changes_after(after).await? else { return Ok(true) };
-        Ok(rows.iter().any(|row| match row.part {
+        let Some(rows) = self.store.feed().changes_after(after).await? else { return Ok(Progress::Behind) };
+        let is_news = rows.iter().any(|row| match row.part {
             Part::Workspace | Part::Key => row.workspace == Some(plane.workspace),
             Part::Accounts => true,
             Part::Other => false,
-        }))
+        });
+        Ok(if is_news { Progress::Behind } else { Progress::Current })
+    }
+
+    /// The version of the configuration, and whether a history is a part of its own. Older programs name none.
+    async fn compare(&self, plane: &DataPlaneRow, history: Option<&str>) -> Result<(u64, bool), StoreError> {
+        let mut moment = self.store.database().snapshot().await?;
+        let found = async {
+            let version = head(&mut moment).await?;
+            let is_known = match history.map(str::parse::<History>) {
+                None => true,
+                Some(Err(())) => false,
+                Some(Ok(history)) => history.is_known(&mut moment, plane.workspace).await?,
+            };
+            Ok((version, is_known))
+        };
+        let found = found.await;
+        moment.roll_back().await;
+        found
     }
 
     /// That what the data plane has is still in force, or that it is revoked.
     ///
     /// # Errors
     /// Of the vault's key, or of JSON.
-    pub fn confirm(
+    pub fn confirm(&self, plane: &DataPlaneRow, question: &Question) -> Result<SignedDocument, BuildError> {
+        let as_applied = (question.after.unwrap_or_default(), question.history.clone());
+        self.sign(&self.blank(plane, question, as_applied))
+    }
+
+    /// That what the data plane has is not known here: the version that is, which confirms nothing.
+    ///
+    /// # Errors
+    /// Of the store, the vault's key, or of JSON.
+    pub async fn deny(
         &self,
         plane: &DataPlaneRow,
         question: &Question,
-        version: u64,
     ) -> Result<SignedDocument, BuildError> {
-        self.sign(&self.blank(plane, question, version))
+        let (of, _) = self.read(plane, &[]).await?;
+        self.sign(&self.blank(plane, question, of))
     }
 
     /// Everything, as of now.
@@ -118,14 +160,14 @@ impl DocumentBuilder<'_> {
         plane: &DataPlaneRow,
         question: &Question,
     ) -> Result<SignedDocument, BuildError> {
-        let (version, mut found) = self.read(plane).await?;
+        let (of, mut found) = self.read(plane, TABLES).await?;
         let mut secrets = Secrets::default();
         for table in TABLES {
             if let (Some(columns), Some(rows)) = (&table.secret, found.get_mut(table.name)) {
                 rows.retain_mut(|row| self.take_secret(plane, (table, columns), row, &mut secrets));
             }
         }
-        let blank = self.blank(plane, question, version);
+        let blank = self.blank(plane, question, of);
         let plaintext = Zeroizing::new(postcard::to_allocvec(&secrets.0)?);
         let sealed_for = BoxedFor(plane.sealed_for);
         let context = secrets_context(&blank.data_plane, &blank.nonce);
@@ -134,22 +176,21 @@ impl DocumentBuilder<'_> {
     }
 
     /// All rows of one moment, and the version of the configuration then.
-    async fn read(&self, plane: &DataPlaneRow) -> Result<(u64, Rows), StoreError> {
+    async fn read(&self, plane: &DataPlaneRow, tables: &[TableSpec]) -> Result<(Of, Rows), StoreError> {
         let mut moment = self.store.database().snapshot().await?;
-        let head = sql("SELECT version FROM head").one(&mut moment).await;
-        let mut found = Rows::new();
-        let mut failed = None;
-        for table in TABLES {
-            match rows::read(&mut moment, table, plane.workspace).await {
-                Ok(rows) => drop(found.insert(table.name.to_owned(), rows)),
-                Err(error) => failed = Some(error),
+        let found = async {
+            let version = head(&mut moment).await?;
+            let history = History::of(&mut moment, plane.workspace).await?;
+            let mut found = Rows::new();
+            for table in tables {
+                let rows = rows::read(&mut moment, table, plane.workspace).await?;
+                found.insert(table.name.to_owned(), rows);
             }
-        }
+            Ok(((version, Some(history.to_string())), found))
+        };
+        let found = found.await;
         moment.roll_back().await;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok((Fields::new("head", &head?).number("version")?, found)),
-        }
+        found
     }
 
     /// Takes a row's secret out of it. `false` where it has one that does not open: without it the row is of no use.
@@ -179,11 +220,12 @@ impl DocumentBuilder<'_> {
         }
     }
 
-    fn blank(&self, plane: &DataPlaneRow, question: &Question, version: u64) -> Document {
+    fn blank(&self, plane: &DataPlaneRow, question: &Question, (version, history): Of) -> Document {
         Document {
             data_plane: plane.id.to_string(),
             workspace: plane.workspace.to_string(),
             version,
+            history,
             nonce: question.nonce.clone(),
             issued_unix_ms: self.world.clock.unix_ms(),
             life_ms: u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX),
@@ -197,6 +239,11 @@ impl DocumentBuilder<'_> {
         let key = SigningKey::from_seed(self.vault.signing_seed.expose())?;
         Ok(document::signed(document, &key)?)
     }
+}
+
+async fn head(moment: &mut Connection) -> Result<u64, StoreError> {
+    let row = sql("SELECT version FROM head").one(moment).await?;
+    Fields::new("head", &row).number("version")
 }
 
 fn sealed_of(row: &WireRow, columns: &SecretColumns) -> Option<Sealed> {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use database::error::StoreError;
 use domain::BudgetId;
 use domain::ports::PortFuture;
 use domain::timeline::micros;
 use ledger::{LeaseAnswer, LeaseCall, LeaseCentre, Renewal, SinkError};
+use store::Store;
 use world::{Clock, World};
 
 use crate::limits::RECALL_EVERY;
@@ -15,11 +17,17 @@ use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::wire::{LEASES, LeaseQuestion, LeaseReply, held};
 
+/// The fact under which it is kept how many gateways share the limits.
+const REPLICAS: &str = "data_plane.replicas";
+
 /// A data plane is a replica that calls: its leases have the same bounds as those of a gateway on the same database.
 pub struct RemoteCentre {
     link: Link,
     outbox: Arc<Outbox>,
+    store: Store,
     clock: Arc<dyn Clock>,
+    /// How many gateways shared the limits when it was last heard; zero before that.
+    replicas: AtomicU64,
     /// Whether anything is leased that others may wait for.
     is_holding: AtomicBool,
     recall_at_us: AtomicU64,
@@ -27,14 +35,34 @@ pub struct RemoteCentre {
 
 impl RemoteCentre {
     #[must_use]
-    pub fn new(link: Link, outbox: Arc<Outbox>, world: &World) -> Arc<Self> {
+    pub fn new(link: Link, (outbox, store): (Arc<Outbox>, Store), world: &World) -> Arc<Self> {
         Arc::new(Self {
             link,
             outbox,
+            store,
+            replicas: AtomicU64::new(0),
             clock: Arc::clone(&world.clock),
             is_holding: AtomicBool::new(false),
             recall_at_us: AtomicU64::new(0),
         })
+    }
+
+    /// How many gateways shared the limits when an earlier process last heard of it: its share is kept over a restart without
+    /// the control plane.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn kept_replicas(store: &Store) -> Result<u64, StoreError> {
+        let kept = store.meta().get(REPLICAS.to_owned()).await?;
+        Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(1))
+    }
+
+    async fn keep_replicas(&self, replicas: u64) -> Result<(), SinkError> {
+        if self.replicas.swap(replicas, Ordering::AcqRel) == replicas {
+            return Ok(());
+        }
+        let fact = (REPLICAS.to_owned(), replicas.to_string().into_bytes());
+        self.store.meta().put(vec![fact]).await.map_err(|error| SinkError(error.with_causes()))
     }
 
     async fn ask(&self, question: LeaseQuestion) -> Result<LeaseReply, SinkError> {
@@ -80,6 +108,7 @@ impl LeaseCentre for RemoteCentre {
             };
             let leases = held(&leases).map_err(|error| SinkError(error.to_string()))?;
             self.is_holding.store(!leases.is_empty(), Ordering::Release);
+            self.keep_replicas(replicas).await?;
             Ok(Renewal { replicas, leases })
         })
     }

@@ -22,9 +22,17 @@ pub enum DocumentError {
     #[error("it answers another question: it was sent before")]
     Replayed,
     #[error(
-        "it has the version {offered} of the configuration, and {applied} is applied: it would take changes back"
+        "the control plane has the version {offered} of the configuration, and {applied} is applied here: it would take changes \
+         back. It was restored to an earlier state, and is followed again once its version is beyond that one, which \
+         `tidegate data-planes supersede` there makes it"
     )]
     RolledBack { offered: u64, applied: u64 },
+    #[error(
+        "the control plane's version {0} of the configuration is not the one that is applied here: it would take changes back. It \
+         was restored to an earlier state, and is followed again once its version is beyond that one, which \
+         `tidegate data-planes supersede` there makes it"
+    )]
+    OtherHistory(u64),
 }
 
 /// Whose documents a data plane takes, and which.
@@ -35,6 +43,7 @@ pub(crate) struct Expected<'a> {
     pub workspace: WorkspaceId,
     pub nonce: &'a str,
     pub applied: Option<u64>,
+    pub history: Option<&'a str>,
 }
 
 /// # Errors
@@ -71,8 +80,16 @@ impl Expected<'_> {
             Some(applied) if document.version < applied => {
                 Err(DocumentError::RolledBack { offered: document.version, applied })
             }
+            Some(applied) if document.version == applied && self.is_of_another(&document) => {
+                Err(DocumentError::OtherHistory(applied))
+            }
             _ => Ok(document),
         }
+    }
+
+    /// Whether its version is one of another history than the same version here. Older programs don't say.
+    fn is_of_another(&self, document: &Document) -> bool {
+        self.history.zip(document.history.as_deref()).is_some_and(|(applied, offered)| applied != offered)
     }
 }
 
@@ -85,6 +102,7 @@ mod tests {
             data_plane: DataPlaneId::new(1, [1; 10]).to_string(),
             workspace: WorkspaceId::new(1, [2; 10]).to_string(),
             version: 7,
+            history: Some("h".into()),
             nonce: "n".into(),
             issued_unix_ms: 1,
             life_ms: 2,
@@ -104,6 +122,7 @@ mod tests {
             workspace: WorkspaceId::new(1, [2; 10]),
             nonce: "n",
             applied: Some(7),
+            history: Some("h"),
         };
         let check = |signed_document: SignedDocument| {
             expected.read(&signed_document).map_err(|error| error.to_string())
@@ -116,6 +135,12 @@ mod tests {
         refused(document(), &others, "signature");
         refused(Document { nonce: "m".into(), ..document() }, &ours, "sent before");
         refused(Document { version: 6, ..document() }, &ours, "take changes back");
+        let forked = Document { history: Some("g".into()), ..document() };
+        refused(forked.clone(), &ours, "not the one that is applied here");
+        let beyond = Document { version: 8, ..forked };
+        assert_eq!(check(signed(&beyond, &ours).unwrap()).unwrap(), beyond, "it is beyond what is applied");
+        let older = Document { history: None, ..document() };
+        assert_eq!(check(signed(&older, &ours).unwrap()).unwrap(), older);
         let other = WorkspaceId::new(1, [3; 10]).to_string();
         refused(Document { workspace: other, ..document() }, &ours, "another workspace");
         let other = DataPlaneId::new(1, [3; 10]).to_string();

@@ -99,29 +99,29 @@ impl Follower {
 
     /// Follows the configuration until the process ends.
     pub async fn follow(self: Arc<Self>) {
-        let (mut pause, mut is_away) = (Pause::default(), false);
+        let (mut pause, mut why_away) = (Pause::default(), None);
         loop {
             match self.turn().await {
                 Ok(()) => {
-                    if is_away {
+                    if why_away.take().is_some() {
                         tracing::info!(control = %self.parts.membership.control, "the control plane is back");
                     }
-                    is_away = false;
                     pause.reset();
                     if self.applied.lock().await.is_revoked {
                         tokio::time::sleep(crate::limits::AGAIN_MAX).await;
                     }
                 }
                 Err(error) => {
-                    if !is_away {
+                    let why = chain(&error);
+                    if why_away.as_ref() != Some(&why) {
                         let left_s = self.parts.standing.left_ms() / 1_000;
                         tracing::warn!(
-                            error = chain(&error),
+                            error = why,
                             left_s,
                             "the configuration is not confirmed; what is there is served with"
                         );
                     }
-                    is_away = true;
+                    why_away = Some(why);
                     pause.wait().await;
                 }
             }
@@ -130,13 +130,14 @@ impl Follower {
 
     /// One question for the configuration, and what follows from the answer.
     async fn turn(&self) -> Result<(), TurnError> {
-        let before = *self.applied.lock().await;
+        let before = self.applied.lock().await.clone();
         let requested_unix_ms = self.parts.world.clock.unix_ms();
         let mut random = [0; 16];
         self.parts.world.random.fill(&mut random);
         let nonce = proof::to_hex(&random);
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        let question = Question { after: before.version, nonce: nonce.clone(), program };
+        let (after, history) = (before.version, before.history.clone());
+        let question = Question { after, history, nonce: nonce.clone(), program };
         let signed_document: SignedDocument = self.parts.link.call(CONFIGURATION, &question).await?;
         let expected = Expected {
             key: self.parts.membership.control_key,
@@ -144,38 +145,43 @@ impl Follower {
             workspace: self.workspace,
             nonce: &nonce,
             applied: before.version,
+            history: before.history.as_deref(),
         };
         let document = expected.read(&signed_document)?;
         let applied = Applied {
             version: Some(document.version),
+            history: document.history.clone(),
             requested_unix_ms,
             life_ms: document.life_ms,
             is_revoked: document.is_revoked,
         };
-        self.apply(document, (before, applied)).await?;
-        *self.applied.lock().await = applied;
+        self.apply(document, (&before, &applied)).await?;
         self.parts.standing.confirm(&applied);
+        *self.applied.lock().await = applied;
         Ok(())
     }
 
     async fn apply(
         &self,
         document: Document,
-        (before, applied): (Applied, Applied),
+        (before, applied): (&Applied, &Applied),
     ) -> Result<(), TurnError> {
         let FollowerParts { store, vault, world, .. } = &self.parts;
         if document.is_revoked {
             if !before.is_revoked {
                 tracing::error!("this data plane is revoked: it serves nothing any more");
                 let local = apply::local_rows(store, self.workspace).await?;
-                NewRows::without_seats(local, self.workspace).write(store, applied, world).await?;
+                NewRows::without_seats(local, self.workspace).write(store, applied.clone(), world).await?;
             }
             return Ok(());
         }
         let Some(rows) = document.rows else {
             let is_stale =
                 applied.requested_unix_ms.saturating_sub(before.requested_unix_ms) >= CONFIRMED_EVERY_MS;
-            if is_stale || before.is_revoked || before.life_ms != applied.life_ms {
+            if is_stale
+                || before.is_revoked
+                || (before.life_ms, &before.history) != (applied.life_ms, &applied.history)
+            {
                 applied.keep(store).await?;
             }
             return Ok(());
@@ -186,7 +192,7 @@ impl Follower {
         let opened: Secret = self.key.open(&context, &boxed)?;
         let secrets: Vec<WireSecret> = postcard::from_bytes(opened.expose())?;
         let new = NewRows::seal(self.workspace, rows, secrets, vault)?;
-        let version = new.write(store, applied, world).await?;
+        let version = new.write(store, applied.clone(), world).await?;
         tracing::info!(
             version,
             of_control = document.version,

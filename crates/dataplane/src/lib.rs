@@ -7,6 +7,7 @@ mod centre;
 mod document;
 mod evidence;
 mod follow;
+mod history;
 mod limits;
 mod link;
 mod membership;
@@ -26,5 +27,5 @@ pub use limits::{DOCUMENT_BYTES_MAX, EVIDENCE_AT_ONCE_MAX, LIFE_DEFAULT, POLL_TI
 pub use link::{Link, LinkError};
 pub use membership::Membership;
 pub use outbox::Outbox;
-pub use planes::{DataPlaneRow, DataPlanes, Joining, PlaneState};
+pub use planes::{DataPlaneRow, DataPlanes, Joining, PlaneState, Progress};
 pub use source::{ClosingSource, Standing};

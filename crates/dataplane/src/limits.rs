@@ -23,3 +23,6 @@ pub(crate) const EVIDENCE_EVERY: Duration = Duration::from_secs(5);
 pub const EVIDENCE_AT_ONCE_MAX: usize = 32;
 /// How often a data plane that holds a lease asks whether somebody waits for it.
 pub(crate) const RECALL_EVERY: Duration = Duration::from_secs(1);
+/// The most versions that a control plane passes at once to be ahead of a data plane: more than any backup lacks, and too few for
+/// a data plane that lies to use the numbers up.
+pub(crate) const VERSIONS_PASSED_MAX: u64 = 10_000_000;

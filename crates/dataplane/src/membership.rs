@@ -26,6 +26,9 @@ pub struct Membership {
     seed: String,
     /// The key that signs its configuration.
     pub control_key: PublicKey,
+    /// Of the token that it joined with, so that another one is noticed.
+    #[serde(default)]
+    pub token_digest: Option<String>,
 }
 
 impl Membership {
@@ -35,7 +38,7 @@ impl Membership {
         let seed = STANDARD.encode(seed.expose());
         let (data_plane_id, name) = (String::new(), String::new());
         let (workspace_id, credential) = (String::new(), String::new());
-        Self { control, data_plane_id, name, workspace_id, credential, seed, control_key }
+        Self { control, data_plane_id, name, workspace_id, credential, seed, control_key, token_digest: None }
     }
 
     #[must_use]

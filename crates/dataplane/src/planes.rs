@@ -12,6 +12,9 @@ use database::writing::Writing;
 use domain::{DataPlaneId, WorkspaceId};
 use store::{Store, TokenDigest};
 
+use crate::limits::VERSIONS_PASSED_MAX;
+use crate::wire::Question;
+
 const TABLE: &str = "data_planes";
 const WHAT: &str = "data plane";
 
@@ -32,6 +35,8 @@ pub struct DataPlaneRow {
     pub seen_unix_ms: Option<u64>,
     /// The version of the configuration that it has said to have.
     pub applied_version: Option<u64>,
+    /// Which history that version is of.
+    pub applied_history: Option<String>,
     pub program: Option<String>,
     pub created_unix_ms: u64,
     pub version: u64,
@@ -45,6 +50,17 @@ pub enum PlaneState {
     Expired,
     Joined,
     Revoked,
+}
+
+/// How what a data plane has compares with what is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Current,
+    /// There is something newer, which it is sent.
+    Behind,
+    /// It has something that the control plane does not know, and nothing is newer than that: the control plane was restored to
+    /// an earlier state.
+    Ahead,
 }
 
 /// What a data plane says when it joins.
@@ -91,6 +107,7 @@ fn read(row: &Row) -> Result<DataPlaneRow, StoreError> {
         revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
         seen_unix_ms: fields.maybe_number("seen_unix_ms")?,
         applied_version: fields.maybe_number("applied_version")?,
+        applied_history: fields.maybe_text("applied_history")?,
         program: fields.maybe_text("program")?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
@@ -209,6 +226,25 @@ async fn revoke(
     find(writing.connection(), workspace, id).await
 }
 
+async fn supersede(
+    writing: &mut Writing,
+    (workspace, id): (WorkspaceId, DataPlaneId),
+    act: Act,
+) -> Result<DataPlaneRow, StoreError> {
+    let row = find(writing.connection(), workspace, id).await?;
+    let (before, applied) = (writing.version().saturating_sub(1), row.applied_version.unwrap_or_default());
+    if applied.saturating_sub(before) > VERSIONS_PASSED_MAX {
+        let detail =
+            format!("it claims the version {applied}, which no installation at {before} can have had");
+        return Err(StoreError::conflict("data_plane_too_far_ahead", detail, None));
+    }
+    writing.pass(applied);
+    writing.announce(Part::Workspace, Some(workspace), workspace);
+    let detail = format!("version {before} to {}, over {applied}", writing.version());
+    writing.audit(&act, Some(workspace), "data_plane.supersede", id, detail).await?;
+    Ok(row)
+}
+
 /// The data planes of an installation.
 #[derive(Clone)]
 pub struct DataPlanes(Database);
@@ -242,6 +278,19 @@ impl DataPlanes {
         act: Act,
     ) -> Result<Written<DataPlaneRow>, StoreError> {
         self.0.write(move |writing| Box::pin(revoke(writing, (workspace, id), act))).await
+    }
+
+    /// Makes what is configured newer than what a data plane has, so that it takes it.
+    ///
+    /// # Errors
+    /// Not found, `data_plane_too_far_ahead`, or of the database.
+    pub async fn supersede(
+        &self,
+        workspace: WorkspaceId,
+        id: DataPlaneId,
+        act: Act,
+    ) -> Result<Written<DataPlaneRow>, StoreError> {
+        self.0.write(move |writing| Box::pin(supersede(writing, (workspace, id), act))).await
     }
 
     /// # Errors
@@ -278,15 +327,15 @@ impl DataPlanes {
     ///
     /// # Errors
     /// Of the database.
-    pub async fn see(
-        &self,
-        id: DataPlaneId,
-        unix_ms: u64,
-        (applied, program): (Option<u64>, String),
-    ) -> Result<(), StoreError> {
-        let query =
-            sql("UPDATE data_planes SET seen_unix_ms = $2, applied_version = $3, program = $4 WHERE id = $1");
-        let query = query.bind(id.bytes()).bind(signed(unix_ms)).bind(applied.map(signed)).bind(program);
+    pub async fn see(&self, id: DataPlaneId, unix_ms: u64, question: &Question) -> Result<(), StoreError> {
+        let query = sql("UPDATE data_planes SET seen_unix_ms = $2, applied_version = $3, program = $4, applied_history = $5
+             WHERE id = $1");
+        let query = query
+            .bind(id.bytes())
+            .bind(signed(unix_ms))
+            .bind(question.after.map(signed))
+            .bind(&question.program)
+            .bind(question.history.as_deref());
         self.0.note(move |writing| Box::pin(async move { query.run(writing.connection()).await })).await?;
         Ok(())
     }

@@ -120,7 +120,7 @@ mod tests {
         let nothing = Standing::new(&world, &Applied::default());
         assert_eq!(nothing.closed(), Some(Closed::Expired));
         let requested_unix_ms = world.clock.unix_ms() - 400;
-        let applied = Applied { version: Some(1), requested_unix_ms, life_ms: 1_000, is_revoked: false };
+        let applied = Applied { version: Some(1), requested_unix_ms, life_ms: 1_000, ..Applied::default() };
         let standing = Standing::new(&world, &applied);
         assert_eq!((standing.closed(), standing.left_ms()), (None, 600));
         clock.advance_us(599_000);
@@ -133,5 +133,32 @@ mod tests {
         assert_eq!((standing.closed(), standing.left_ms()), (None, 1_000));
         standing.confirm(&Applied { is_revoked: true, ..later });
         assert_eq!(standing.closed(), Some(Closed::Revoked));
+    }
+
+    /// Its hours are counted by the clock that nobody sets, however often the other one is.
+    #[test]
+    fn a_day_has_its_hours_while_the_clock_is_set() {
+        const HOUR_MS: u64 = 3_600_000;
+        let clock = Arc::new(world::ManualClock::at(1_000 * HOUR_MS));
+        let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::system() };
+        let requested_unix_ms = clock.unix_ms();
+        let applied =
+            Applied { version: Some(1), requested_unix_ms, life_ms: 24 * HOUR_MS, ..Applied::default() };
+        let standing = Standing::new(&world, &applied);
+        for hour in 0..24 {
+            assert_eq!((standing.closed(), standing.left_ms()), (None, (24 - hour) * HOUR_MS));
+            clock.set_unix_ms(if hour % 2 == 0 { HOUR_MS } else { 9_000 * HOUR_MS });
+            clock.advance_us(HOUR_MS * 1_000);
+        }
+        assert_eq!((standing.closed(), standing.left_ms()), (Some(Closed::Expired), 0));
+        // A process that starts then, with the clock as it should be, has nothing left either.
+        clock.set_unix_ms(requested_unix_ms + 24 * HOUR_MS);
+        assert_eq!(Standing::new(&world, &applied).closed(), Some(Closed::Expired));
+        // Where the clock was set back over the restart, it has a life at most, and one that ends.
+        clock.set_unix_ms(HOUR_MS);
+        let again = Standing::new(&world, &applied);
+        assert_eq!((again.closed(), again.left_ms()), (None, 24 * HOUR_MS));
+        clock.advance_us(24 * HOUR_MS * 1_000);
+        assert_eq!(again.closed(), Some(Closed::Expired));
     }
 }

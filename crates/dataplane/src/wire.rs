@@ -23,6 +23,9 @@ pub const EVIDENCE: &str = "/v2/data-planes/evidence";
 pub struct Question {
     /// The version that it has; null at first.
     pub after: Option<u64>,
+    /// Which history that version is of, as it came with it.
+    #[serde(default)]
+    pub history: Option<String>,
     /// Random: the answer repeats it, so that no earlier answer is one to this question.
     pub nonce: String,
     /// Of Tidegate.
@@ -47,6 +50,9 @@ pub(crate) struct Document {
     pub workspace: String,
     /// Of the configuration of the control plane.
     pub version: u64,
+    /// Which history the version is of.
+    #[serde(default)]
+    pub history: Option<String>,
     pub nonce: String,
     pub issued_unix_ms: u64,
     /// How long it may be served with, from when it was asked for.

@@ -118,10 +118,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "branch_version_conflict",
         "Another writer appended to the branch first. Read its events, and append to that version.",
     ),
-    (
-        "budget_unavailable",
-        "The budget can't be checked while its database is away. Send it again in a moment.",
-    ),
+    ("budget_unavailable", "The budget's database or control plane is away. Send it again in a moment."),
     (
         "cache_storage_unpriced",
         "A managed account has no price for storing the cached prompt. Use a credential of your own.",
@@ -210,6 +207,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     (
         "data_plane_token_used",
         "A data plane has joined with the token. Make another with `tidegate data-planes invite`.",
+    ),
+    (
+        "data_plane_too_far_ahead",
+        "The data plane claims a version that no installation can have lost. Revoke it, and join another.",
     ),
     ("database_unavailable", "The database does not respond. Send the request again in a moment."),
     (

@@ -148,6 +148,8 @@ pub struct RuntimeLoad {
     /// KV cache memory in use, and its total.
     pub cache_bytes: u64,
     pub cache_bytes_max: u64,
+    /// The part in use that running sequences hold; the rest is evicted when it is needed.
+    pub cache_held_bytes: u64,
 }
 
 /// What was cleared from a runtime's prefix cache.

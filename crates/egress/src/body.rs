@@ -13,7 +13,7 @@ use crate::http1::Framing;
 use crate::message::Headers;
 use crate::pool::Lease;
 use crate::socket::Socket;
-use crate::tunnel::TunnelStream;
+use crate::tunnelled::TunnelBody;
 
 /// A response whose head has arrived.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ enum Source {
     /// A stream of a shared connection.
     Shared(Incoming),
     /// A stream of a node's tunnel. Boxed: every answer is as large as the others.
-    Tunnel(Box<(Incoming, TunnelStream)>),
+    Tunnel(Box<TunnelBody>),
     /// Bytes that were read before; no connection is held for them.
     Read(Bytes),
 }
@@ -59,8 +59,8 @@ impl InBody {
         Self::new(Source::Shared(incoming), lease)
     }
 
-    pub(crate) fn tunnelled(incoming: Incoming, stream: TunnelStream) -> Self {
-        Self { source: Source::Tunnel(Box::new((incoming, stream))), lease: None }
+    pub(crate) fn tunnelled(body: TunnelBody) -> Self {
+        Self { source: Source::Tunnel(Box::new(body)), lease: None }
     }
 
     /// A body that was read before.
@@ -88,7 +88,7 @@ impl InBody {
         match &self.source {
             Source::Own { framing, .. } => framing.is_over(),
             Source::Shared(incoming) => incoming.is_end_stream(),
-            Source::Tunnel(stream) => stream.0.is_end_stream(),
+            Source::Tunnel(body) => body.is_over(),
             Source::Read(bytes) => bytes.is_empty(),
         }
     }
@@ -108,10 +108,7 @@ impl InBody {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, &self.host())))
             }
-            Source::Tunnel(stream) => {
-                let frame = ready!(Pin::new(&mut stream.0).poll_frame(cx));
-                frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, "The node's tunnel")))
-            }
+            Source::Tunnel(body) => ready!(body.poll_data(cx)).map(|bytes| bytes.map(Frame::data)),
             Source::Read(bytes) => {
                 let bytes = std::mem::take(bytes);
                 (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
@@ -185,7 +182,7 @@ impl Body for InBody {
             Source::Own { framing, .. } if framing.is_over() => SizeHint::with_exact(0),
             Source::Own { .. } => SizeHint::default(),
             Source::Shared(incoming) => incoming.size_hint(),
-            Source::Tunnel(stream) => stream.0.size_hint(),
+            Source::Tunnel(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Read(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

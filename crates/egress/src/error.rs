@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use h2::Reason;
+
 use crate::http1::ExchangeError;
 
 /// The step at which it failed.
@@ -75,6 +77,24 @@ pub(crate) fn from_broke(broke: ExchangeError, host: &str) -> EgressError {
         }
     };
     EgressError::new(kind, text)
+}
+
+/// Whether the node said that it did nothing for the request.
+pub(crate) fn is_untouched(error: &h2::Error) -> bool {
+    let reason = error.reason();
+    error.is_remote()
+        && (error.is_reset() && reason == Some(Reason::REFUSED_STREAM)
+            || error.is_go_away() && reason == Some(Reason::NO_ERROR))
+}
+
+/// Classifies an error of a tunnel.
+pub(crate) fn from_h2(error: &h2::Error, host: &str) -> EgressError {
+    let (kind, what) = if error.is_go_away() && error.is_remote() {
+        (EgressErrorKind::Closed, "closed the connection")
+    } else {
+        (EgressErrorKind::Reset, "broke the connection off")
+    };
+    EgressError::new(kind, format!("{host} {what}: {error}."))
 }
 
 /// Classifies an error of hyper; `sent` is whether the request had been passed to the connection.

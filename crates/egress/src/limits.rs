@@ -10,6 +10,8 @@ pub(crate) const TUNNELS_OF_NODE_MAX: usize = 3;
 pub const TUNNELS_OF_WORKSPACE_MAX: usize = 1_024;
 /// The headers of a node's answer.
 pub(crate) const TUNNEL_HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// The segments of a request's body that are joined to one frame of a tunnel: as many bytes as a frame has.
+pub(crate) const TUNNEL_JOINED_BYTES_MAX: u64 = 16 * 1024;
 /// A line of the handshake: a certificate, and what the node says of itself.
 pub const TUNNEL_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// How long the handshake may take.

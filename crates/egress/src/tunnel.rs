@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use domain::limits::STREAM_BUFFER_BYTES_MAX;
 use domain::{NodeId, WorkspaceId};
+use h2::client::{self, SendRequest};
 use http::{Method, StatusCode, Uri};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::error::is_untouched;
 use crate::limits::{
     TUNNEL_HEADER_BYTES_MAX, TUNNEL_HELLO_BYTES_MAX, TUNNEL_PING_EVERY, TUNNEL_PING_TIME_MAX,
     TUNNEL_STREAMS_MAX, TUNNELS_OF_NODE_MAX,
 };
-use crate::out_body::OutBody;
 
 /// The scheme of the base URLs of nodes that are reached through their tunnel; the host is the node's id.
 const SCHEME: &str = "tunnel";
@@ -88,7 +88,8 @@ pub struct TunnelOwner {
 pub struct Tunnel {
     number: u64,
     pub owner: TunnelOwner,
-    pub(crate) sender: http2::SendRequest<OutBody>,
+    /// Each core queues its requests itself, and what writes and reads them is the connection on one of the cores.
+    sender: SendRequest<Bytes>,
     streams: AtomicUsize,
     round_trip_us: AtomicU64,
     /// It takes no new requests; those that run may finish.
@@ -112,6 +113,15 @@ pub struct TunnelFacts {
 
 /// A request's place in a tunnel.
 pub(crate) struct TunnelStream(Arc<Tunnel>);
+
+/// What became of a request to the node's own ends of the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PingEnd {
+    Answered,
+    /// The node takes no more requests.
+    NotTaken,
+    Silent,
+}
 
 /// Takes a tunnel out of the list when its connection ends, however that happens.
 struct Listed<'a>(&'a Tunnels, Arc<Tunnel>);
@@ -146,28 +156,6 @@ pub async fn read_line<S: AsyncRead + Unpin>(socket: &mut S) -> Result<(Vec<u8>,
     }
 }
 
-/// Runs what hyper spawns on the core of the tunnel's connection, until the tunnel ends: hyper itself would let open
-/// streams keep the connection.
-#[derive(Clone)]
-struct TunnelExecutor(watch::Receiver<bool>);
-
-impl<F> hyper::rt::Executor<F> for TunnelExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        let mut ended = self.0.clone();
-        tasks::spawn_on_core(async move {
-            let future = pin!(future);
-            tokio::select! {
-                _ = future => {}
-                _ = ended.wait_for(|ended| *ended) => {}
-            }
-        });
-    }
-}
-
 impl Tunnels {
     /// Sends requests over a connection that a node opened, until it ends: the node leaves or is silent, `close` is
     /// called, its certificate expires, or `is_closing` is true and the last request is answered. Use it inside a
@@ -185,13 +173,13 @@ impl Tunnels {
         let (ended, end) = watch::channel(false);
         let window = u32::try_from(STREAM_BUFFER_BYTES_MAX).unwrap_or(u32::MAX);
         let streams = u32::try_from(TUNNEL_STREAMS_MAX).unwrap_or(u32::MAX);
-        let handshake = http2::Builder::new(TunnelExecutor(end.clone()))
-            .timer(TokioTimer::new())
+        let handshake = client::Builder::new()
+            .enable_push(false)
             .max_header_list_size(TUNNEL_HEADER_BYTES_MAX)
-            .initial_stream_window_size(window)
+            .initial_window_size(window)
             // As large as all stream windows together: a client that reads slowly holds up only its own stream.
             .initial_connection_window_size(window.saturating_mul(streams))
-            .handshake(TokioIo::new(socket))
+            .handshake(socket)
             .await;
         let Ok((sender, connection)) = handshake else { return };
         let tunnel = Arc::new(Tunnel {
@@ -214,7 +202,7 @@ impl Tunnels {
         let mut listed = None;
         let serving = async {
             // The first ping is the proof that the node speaks HTTP/2.
-            if !tunnel.ping().await {
+            if tunnel.ping().await != PingEnd::Answered {
                 return;
             }
             listed = Some(self.list(&tunnel));
@@ -332,7 +320,7 @@ impl Tunnel {
 
     /// A place for a request, if there is one.
     pub(crate) fn open_stream(self: &Arc<Self>) -> Option<TunnelStream> {
-        if self.is_leaving.load(Ordering::Relaxed) || self.sender.is_closed() {
+        if self.is_leaving.load(Ordering::Relaxed) {
             return None;
         }
         let stream = TunnelStream(Arc::clone(self));
@@ -340,29 +328,42 @@ impl Tunnel {
         (others < TUNNEL_STREAMS_MAX).then_some(stream)
     }
 
-    /// Sends a request to the node's own ends of the tunnel; whether it was answered in time.
-    async fn tell(&self, method: Method, path: &'static str) -> bool {
-        let mut request = http::Request::new(OutBody::empty());
+    pub(crate) fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.clone()
+    }
+
+    /// Sends a request to the node's own ends of the tunnel.
+    async fn tell(&self, method: Method, path: &'static str) -> PingEnd {
+        let mut request = http::Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = wire_url(path);
-        let answered = timeout(TUNNEL_PING_TIME_MAX, self.sender.clone().send_request(request)).await;
-        matches!(answered, Ok(Ok(answer)) if answer.status() == StatusCode::NO_CONTENT)
+        let Ok((answer, _)) = self.sender().send_request(request, true) else { return PingEnd::NotTaken };
+        match timeout(TUNNEL_PING_TIME_MAX, answer).await {
+            Ok(Ok(answer)) if answer.status() == StatusCode::NO_CONTENT => PingEnd::Answered,
+            Ok(Err(error)) if is_untouched(&error) => PingEnd::NotTaken,
+            _ => PingEnd::Silent,
+        }
     }
 
-    async fn ping(&self) -> bool {
+    async fn ping(&self) -> PingEnd {
         let sent = Instant::now();
-        let is_answered = self.tell(Method::GET, TUNNEL_PING_PATH).await;
+        let end = self.tell(Method::GET, TUNNEL_PING_PATH).await;
         let us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.round_trip_us.store(us, Ordering::Relaxed);
-        is_answered
+        end
     }
 
-    /// Returns once the node is silent.
+    /// Returns once the node is silent, or takes no more requests and has answered those that it has.
     async fn watch(&self) {
         loop {
             sleep(TUNNEL_PING_EVERY).await;
-            if !self.ping().await {
-                return;
+            match self.ping().await {
+                PingEnd::Answered => {}
+                PingEnd::NotTaken => {
+                    self.is_leaving.store(true, Ordering::Relaxed);
+                    return self.emptied().await;
+                }
+                PingEnd::Silent => return,
             }
         }
     }

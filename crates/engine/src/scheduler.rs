@@ -178,6 +178,7 @@ impl Scheduler {
             waiting: self.waiting.len() as u64,
             cache_bytes: bytes(self.blocks.filled()),
             cache_bytes_max: bytes(self.pool.blocks()),
+            cache_held_bytes: bytes(self.pool.blocks().saturating_sub(self.blocks.free())),
         }
     }
 

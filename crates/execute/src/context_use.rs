@@ -3,7 +3,7 @@
 use admit::{Call, Caller};
 use bytes::Bytes;
 use domain::Prompt;
-use plan::{Attempt, Seat};
+use plan::Attempt;
 
 use crate::Deps;
 use crate::estimate::prompt_tokens;

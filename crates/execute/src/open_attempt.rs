@@ -12,7 +12,7 @@ use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage, Window
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, ReservationHandover, StartedAttempt, Tab};
 use operations::{Booking, ContentType};
-use plan::{Attempt, Seat};
+use plan::Attempt;
 
 use crate::Deps;
 use crate::context_cache::ContextCare;

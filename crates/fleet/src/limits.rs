@@ -8,6 +8,8 @@ pub(crate) const TRAINING_EVENTS_MAX: u32 = 1_000;
 pub(crate) const RUNTIME_MESSAGE_CHARS_MAX: usize = 8_192;
 /// Words that a data plane says of itself.
 pub(crate) const PROGRAM_BYTES_MAX: usize = 64;
+/// The ends of two chains, as a data plane repeats them.
+pub(crate) const HISTORY_BYTES_MAX: usize = 256;
 /// Budgets that a data plane asks about in one call.
 pub(crate) const LEASES_AT_ONCE_MAX: usize = 10_000;
 /// How often the credentials of tunnels are looked up whose nodes get no requests.

@@ -13,14 +13,15 @@ use dataplane::wire::{
     WireLease,
 };
 use dataplane::{
-    BuildError, DataPlaneRow, DataPlanes, DocumentBuilder, EVIDENCE_AT_ONCE_MAX, EvidenceStore, POLL_TIME_MAX,
+    BuildError, DataPlaneRow, DataPlanes, DocumentBuilder, EVIDENCE_AT_ONCE_MAX, EvidenceStore,
+    POLL_TIME_MAX, Progress,
 };
 use domain::{BudgetId, Fault, MeterRecord};
 use ledger::{DrainBatch, LeaseCentre, SinkError};
 use reconcilers::{away, of_store};
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits::{LEASES_AT_ONCE_MAX, PROGRAM_BYTES_MAX};
+use crate::limits::{HISTORY_BYTES_MAX, LEASES_AT_ONCE_MAX, PROGRAM_BYTES_MAX};
 
 const OF_A_DATA_PLANE: &str = "A data plane states what is; there is nothing to try.";
 
@@ -68,15 +69,18 @@ pub(crate) fn builder(control: &Control) -> DocumentBuilder<'_> {
 
 fn configuration(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled<'_> {
     Box::pin(async move {
-        let question: Question = request.json()?;
+        let mut question: Question = request.json()?;
         if question.nonce.is_empty() || question.nonce.len() > PROGRAM_BYTES_MAX {
             let fix = format!("Send 1 to {PROGRAM_BYTES_MAX} bytes.");
             return Err(invalid("nonce", "It is empty, or too long.", fix));
         }
         let now = control.deps.world.clock.unix_ms();
-        let program = question.program.chars().take(PROGRAM_BYTES_MAX).collect();
+        if question.history.as_ref().is_some_and(|history| history.len() > HISTORY_BYTES_MAX) {
+            return Err(invalid("history", "It is too long.", "Send what came with the version."));
+        }
+        question.program = question.program.chars().take(PROGRAM_BYTES_MAX).collect();
         let plane = &request.caller.0;
-        planes(control).see(plane.id, now, (question.after, program)).await.map_err(of_store)?;
+        planes(control).see(plane.id, now, &question).await.map_err(of_store)?;
         let signed_document = answer(control, plane, &question).await.map_err(not_built)?;
         Reply::json(&signed_document)
     })
@@ -96,16 +100,20 @@ async fn answer(
         versions.mark_unchanged();
         let plane = planes(control).get(plane.workspace, plane.id).await?;
         if plane.revoked_unix_ms.is_some() {
-            return builder.confirm(&plane, question, question.after.unwrap_or_default());
+            return builder.confirm(&plane, question);
         }
         let Some(after) = question.after else { return builder.build(&plane, question).await };
-        if builder.is_news(&plane, after).await? {
+        let progress = builder.progress(&plane, after, question.history.as_deref()).await?;
+        if progress == Progress::Behind {
             return builder.build(&plane, question).await;
         }
         match timeout_at(until, versions.changed()).await {
             Ok(Ok(())) => {}
             // The time is over, or this process stops.
-            Ok(Err(_)) | Err(_) => return builder.confirm(&plane, question, after),
+            Ok(Err(_)) | Err(_) if progress == Progress::Ahead => {
+                return builder.deny(&plane, question).await;
+            }
+            Ok(Err(_)) | Err(_) => return builder.confirm(&plane, question),
         }
     }
 }
@@ -143,6 +151,12 @@ fn records(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Hand
         let batch = sent.batch().map_err(|error| unreadable(&error))?;
         if batch.core == DrainBatch::NO_JOURNAL {
             return Err(invalid("core", "A data plane has no such core.", "Send the core's number."));
+        }
+        if let Some(trace) = crate::plane_records::first_unsound(&batch) {
+            let message = format!(
+                "The record of {trace} has an amount below zero, an account of the operator's, or another id."
+            );
+            return Err(invalid("records", message, "Send records as the data plane's journal has them."));
         }
         check_owner(control, plane, &batch).await?;
         let taken = batch.records.len() as u64;

@@ -17,7 +17,7 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use api::tokens::{self, Kind};
 use dataplane::{
-    DataPlaneRow, DataPlanes, EvidenceRow, EvidenceStore, Joining, PlaneState, seal_key_hash, wire,
+    DataPlaneRow, DataPlanes, EvidenceRow, EvidenceStore, Joining, PlaneState, Progress, seal_key_hash, wire,
 };
 use domain::{DataPlaneId, Fault, FaultClass, Secret};
 use http::Method;
@@ -51,6 +51,11 @@ pub fn routes() -> Vec<Route> {
             .says("Revokes a data plane, or its token. Within seconds it serves nothing any more, and forgets its credentials.")
             .takes::<Nothing>()
             .returns::<PlaneView>(),
+        Route::new(Method::POST, "/v2/data-planes/{id}/supersede", Access::MANAGE, supersede)
+            .says("Makes what is configured newer than what a data plane has, so that it takes it: for one that is ahead.")
+            .takes::<Nothing>()
+            .returns::<PlaneView>()
+            .refuses(409, "data_plane_too_far_ahead"),
         Route::new(Method::GET, "/v2/data-planes/{id}/evidence", Access::LOOK, evidence)
             .says("Lists what a data plane signed: receipts of purges, and heads of its audit.")
             .lists::<EvidenceView>(),
@@ -112,6 +117,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             revoked_unix_ms: None,
             seen_unix_ms: None,
             applied_version: None,
+            applied_history: None,
             program: None,
             created_unix_ms: now,
             version: 0,
@@ -158,7 +164,10 @@ struct PlaneView {
     status: &'static str,
     /// The version of the configuration that it serves.
     applied_version: Option<u64>,
-    /// Whether what it serves is what is in force here, as far as it concerns the workspace.
+    /// How that compares with what is in force here, as far as it concerns the workspace. Ahead: it has changes that this
+    /// installation lost when it was restored from a backup; it takes nothing until it is superseded, or more is changed.
+    #[schemars(extend("enum" = ["current", "behind", "ahead", null]))]
+    configuration: Option<&'static str>,
     is_current: bool,
     /// When it was heard last.
     last_seen_at: Option<Moment>,
@@ -180,12 +189,19 @@ async fn view(control: &Control, row: &DataPlaneRow) -> Result<PlaneView, Box<Fa
         PlaneState::Joined => "joined",
         PlaneState::Revoked => "revoked",
     };
-    let is_current = match row.applied_version {
+    let progress = match row.applied_version {
         Some(applied) => {
-            !crate::plane_calls::builder(control).is_news(row, applied).await.map_err(of_store)?
+            let builder = crate::plane_calls::builder(control);
+            let history = row.applied_history.as_deref();
+            Some(builder.progress(row, applied, history).await.map_err(of_store)?)
         }
-        None => false,
+        None => None,
     };
+    let configuration = progress.map(|progress| match progress {
+        Progress::Current => "current",
+        Progress::Behind => "behind",
+        Progress::Ahead => "ahead",
+    });
     let signing_key =
         row.joined_unix_ms.and_then(|_| proof::to_hex(&row.signing_key).parse::<PublicKey>().ok());
     Ok(PlaneView {
@@ -194,7 +210,8 @@ async fn view(control: &Control, row: &DataPlaneRow) -> Result<PlaneView, Box<Fa
         name: row.name.clone(),
         status,
         applied_version: row.applied_version,
-        is_current,
+        configuration,
+        is_current: progress == Some(Progress::Current),
         last_seen_at: row.seen_unix_ms.map(Moment),
         program_version: row.program.clone(),
         signing_key_fingerprint: signing_key.map(|key| key.fingerprint()),
@@ -237,6 +254,27 @@ fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         control.deps.await_published(written.version).await?;
         render(control, &written.row).await
     })
+}
+
+fn supersede(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let Nothing {} = request.json()?;
+        let act = request.act(&control.deps.world);
+        let written = planes(control).supersede(request.workspace(), request.id(WHAT)?, act).await;
+        let written = written.map_err(too_far)?;
+        control.deps.await_published(written.version).await?;
+        render(control, &written.row).await
+    })
+}
+
+fn too_far(error: StoreError) -> Box<Fault> {
+    match error {
+        StoreError::Conflict { what: "data_plane_too_far_ahead", detail, .. } => Box::new(
+            Fault::new(FaultClass::Conflict, "data_plane_too_far_ahead", format!("{detail}."))
+                .fix("Revoke it, and join another."),
+        ),
+        other => of_store(other),
+    }
 }
 
 /// What a data plane signed.

@@ -63,6 +63,7 @@ const CODES: &[&str] = &[
     "model_not_found",
     "no_adapter_folder",
     "no_adapters",
+    "no_mesh",
     "node_ends",
     "not_of_this_version",
     "queue_full",
@@ -73,6 +74,8 @@ const CODES: &[&str] = &[
     "training_not_served",
     "unknown_path",
     "unsupported_parameter",
+    "worker_not_found",
+    "worker_provider_missing",
 ];
 
 /// The runtimes of a workspace, or the named one.

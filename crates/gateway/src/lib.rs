@@ -67,7 +67,7 @@ pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
 pub use readiness::{AskReadiness, Readiness};
 pub use times::Times;
-pub use tunnel::serve_tunnel;
+pub use tunnel::ServedTunnel;
 
 /// Where the gateway listens, and its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub async fn start(
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, connection_limit) = (settings.proxies.clone(), connection_limit.clone());
         let (queue_delay_max, in_flight_max) = (settings.queue_delay_max, settings.in_flight_max);
-        running.threads.push(worker::spawn(number, move || -> CoreFuture {
+        running.threads.push(worker::spawn(format!("serve-{number}"), move || -> CoreFuture {
             Box::pin(async move {
                 let core = match make_core(number).await {
                     Ok(core) => core,
@@ -232,7 +232,7 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
     let services = std::iter::repeat(service);
     for ((number, listener), service) in (0_u32..).zip(listeners).zip(services) {
         let (watched, times, connection_limit) = (watched.clone(), settings.times, connection_limit.clone());
-        running.threads.push(worker::spawn(number, move || -> CoreFuture {
+        running.threads.push(worker::spawn(format!("serve-{number}"), move || -> CoreFuture {
             Box::pin(async move {
                 // Made here: its connections are tasks of this thread.
                 let exit = match service.exit() {

@@ -1,6 +1,7 @@
 //! A node's end of a tunnel: it opened the connection, and the gateway's requests come over it.
 
 use std::cell::Cell;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,20 +10,80 @@ use std::sync::Arc;
 use egress::{Socket, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH};
 use http::{Method, Response, StatusCode};
 use hyper_util::server::graceful::GracefulConnection;
-use node::{Exit, Service, TunnelSignals};
+use node::{Exit, Service, TunnelDialer, TunnelSignals};
+use tasks::Thread;
+use tokio::sync::{oneshot, watch};
 
 use crate::http1::Arrived;
 use crate::http2::{self, Pings};
 use crate::limits::{TUNNEL_PING_EVERY, TUNNEL_PING_WAIT};
 use crate::reply::Reply;
+use crate::worker::{self, CoreFuture};
 use crate::{Times, answer_node};
 
 /// Whom requests of a tunnel come from: not from this machine, so they need the node's key as at its listener.
 const GATEWAY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
+/// The thread on which a node's tunnel is open and answered, as a listener's is: a request passes through no other. Dropping
+/// it cuts what runs.
+pub struct ServedTunnel {
+    stop: watch::Sender<bool>,
+    cut: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+    thread: Option<Thread>,
+}
+
+impl ServedTunnel {
+    /// Keeps a tunnel open.
+    ///
+    /// # Errors
+    /// The operating system can't start a thread.
+    pub fn start(service: Arc<Service>, times: Times, dialer: TunnelDialer) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let ((cut, cutting), (ending, ended)) = (oneshot::channel(), oneshot::channel());
+        let thread = worker::spawn("tunnel", move || -> CoreFuture {
+            Box::pin(async move {
+                // Dropped when all is answered.
+                let _ending: oneshot::Sender<()> = ending;
+                // Made here: its connections are tasks of this thread.
+                let exit = match service.exit() {
+                    Ok(exit) => exit,
+                    Err(error) => return tracing::error!(%error, "the tunnel's thread can't reach backends"),
+                };
+                let serve = move |socket, signals| {
+                    serve_tunnel((Arc::clone(&service), exit.clone()), times, socket, signals)
+                };
+                tokio::select! {
+                    ran = dialer.run(serve, stopped) => if let Err(error) = ran {
+                        tracing::error!(%error, "no tunnel can be opened");
+                    },
+                    _ = cutting => {}
+                }
+            })
+        })?;
+        Ok(Self { stop, cut: Some(cut), ended, thread: Some(thread) })
+    }
+
+    /// Takes no more requests, and returns once those that run are answered.
+    pub async fn end(mut self) {
+        self.stop.send_replace(true);
+        let _ = (&mut self.ended).await;
+    }
+}
+
+impl Drop for ServedTunnel {
+    fn drop(&mut self) {
+        self.cut.take();
+        // It ends at once, and has the journal know what was cut.
+        if let Some(Err(_)) = self.thread.take().map(Thread::join) {
+            tracing::error!("the tunnel's thread ended by a panic");
+        }
+    }
+}
+
 /// Answers what comes through a tunnel, as the listener of the node does, until the gateway or `signals` end it. Use it
 /// inside a `LocalSet`.
-pub async fn serve_tunnel(
+async fn serve_tunnel(
     (service, exit): (Arc<Service>, Exit),
     times: Times,
     socket: Socket,

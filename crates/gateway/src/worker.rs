@@ -69,11 +69,11 @@ fn listener(address: SocketAddr, joins: bool) -> io::Result<Socket> {
 pub(crate) type CoreFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Starts one serving thread that runs `work` on its own runtime and `LocalSet`.
-pub(crate) fn spawn<W>(number: u32, work: W) -> io::Result<Thread>
+pub(crate) fn spawn<W>(name: impl Into<String>, work: W) -> io::Result<Thread>
 where
     W: FnOnce() -> CoreFuture + Send + 'static,
 {
-    Thread::spawn(format!("serve-{number}"), move || {
+    Thread::spawn(name, move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => LocalSet::new().block_on(&runtime, async move { work().await }),

@@ -98,9 +98,13 @@ pub fn compare(hardware: Nanos, period_ms: u64, work: &Work, rates: &Rates) -> C
 #[must_use]
 pub fn split(cost: Nanos, weights: &[u64]) -> Vec<Nanos> {
     let total: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
+    // Where a product would have more bits than there are, the last bits of the weights are of no consequence.
+    let most = i128::MAX / (i128::from(cost.0) + 1).max(1);
+    let shift = (0..u64::BITS).find(|shift| total >> shift <= most).unwrap_or(0);
+    let total: i128 = weights.iter().map(|weight| i128::from(*weight >> shift)).sum();
     let (mut weight_before, mut given) = (0_i128, 0_i128);
     let shares = weights.iter().enumerate().map(|(place, weight)| {
-        weight_before += i128::from(*weight);
+        weight_before += i128::from(*weight >> shift);
         let until = match (i128::from(cost.0) * weight_before).checked_div(total) {
             Some(until) => until,
             None if place == 0 => i128::from(cost.0),
@@ -175,11 +179,13 @@ mod tests {
         assert_eq!(split(Nanos(7), &[0, 0]), [Nanos(7), Nanos(0)]);
         assert_eq!(split(Nanos(7), &[]), []);
         assert_eq!(split(Nanos(10), &[1, 2, 1]), [Nanos(2), Nanos(5), Nanos(3)]);
+        let half = Nanos(i64::MAX / 2);
+        assert_eq!(split(Nanos(i64::MAX), &[u64::MAX, u64::MAX]), [half, Nanos(i64::MAX - half.0)]);
     }
 
     proptest! {
         #[test]
-        fn shares_add_up(cost in 0_i64..i64::MAX, weights in prop::collection::vec(0_u64..u64::MAX / 1_000, 1..20)) {
+        fn shares_add_up(cost in 0_i64..=i64::MAX, weights in prop::collection::vec(0_u64..=u64::MAX, 1..20)) {
             let shares = split(Nanos(cost), &weights);
             prop_assert_eq!(shares.iter().map(|share| i128::from(share.0)).sum::<i128>(), i128::from(cost));
             prop_assert!(shares.iter().all(|share| share.0 >= 0));

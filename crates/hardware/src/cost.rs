@@ -124,6 +124,18 @@ impl HardwareCost {
         Ok(self)
     }
 
+    /// What an hour costs in which the node serves all the time; without stated watts, the machine alone.
+    #[must_use]
+    pub fn busy_hour(self) -> Nanos {
+        let hour = Counts {
+            up_ms: crate::HOUR_MS,
+            counted_ms: crate::HOUR_MS,
+            busy_ms: crate::HOUR_MS,
+            ..Counts::default()
+        };
+        self.over(crate::HOUR_MS, &hour).total()
+    }
+
     /// What it comes to over a period of this length in which the node counted this.
     #[must_use]
     pub fn over(self, period_ms: u64, counts: &Counts) -> HardwareSpent {
@@ -203,6 +215,15 @@ mod tests {
         assert_eq!((day.total(), day.power), (Nanos(2_190_280_630), Power::NotCounted));
         let life = owned(None, None, None).over(u64::MAX, &Counts::default());
         assert_eq!(life.total(), Nanos(2_400_000_000_000), "no more than its price");
+    }
+
+    #[test]
+    fn an_hour_of_serving_has_its_share_of_the_price_and_its_power() {
+        assert_eq!(HardwareCost::Cloud { nano_usd_per_hour: 1_200 }.busy_hour(), Nanos(1_200));
+        let machine = owned(None, None, None).busy_hour();
+        let powered = owned(Some(100), Some(350), Some(300_000_000)).busy_hour();
+        assert_eq!(machine, Nanos(91_261_693));
+        assert_eq!(powered, machine.plus(Nanos(105_000_000)), "350 watts");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::SPREAD_HOURS_MAX;
+use crate::limits::{SPREAD_HOURS_MAX, WATTS_MAX};
 
 pub const HOUR_MS: u64 = 3_600_000;
 
@@ -109,7 +109,8 @@ impl Counts {
 }
 
 /// What a node's counters say since they were last seen. A node's clock is not trusted, and neither is a node: it was up for no
-/// longer than has passed here, and busy for no longer than it was up.
+/// longer than has passed here, and for a month at most before it was first seen; busy for no longer than it was up; and drew no
+/// more than any machine can.
 #[must_use]
 pub fn gained(before: Option<&Seen>, now: &Counters, now_unix_ms: u64) -> Gained {
     let same = before.filter(|seen| {
@@ -121,7 +122,7 @@ pub fn gained(before: Option<&Seen>, now: &Counters, now_unix_ms: u64) -> Gained
     let from_unix_ms = match (same, before) {
         (Some(seen), _) => seen.unix_ms,
         (None, Some(seen)) => began_unix_ms.max(seen.unix_ms),
-        (None, None) => began_unix_ms,
+        (None, None) => began_unix_ms.max(now_unix_ms.saturating_sub(SPREAD_HOURS_MAX * HOUR_MS)),
     };
     let passed_ms = now_unix_ms.saturating_sub(from_unix_ms);
     let old = same.map(|seen| seen.counters);
@@ -138,7 +139,8 @@ pub fn gained(before: Option<&Seen>, now: &Counters, now_unix_ms: u64) -> Gained
         counted_ms: up_ms,
         busy_ms,
         measured_ms: energy_mj.map_or(0, |_| up_ms),
-        measured_mj: energy_mj.unwrap_or(0),
+        // A watt for a millisecond is a millijoule.
+        measured_mj: energy_mj.unwrap_or(0).min(up_ms.saturating_mul(WATTS_MAX.into())),
     };
     Gained { from_unix_ms: from_unix_ms.min(now_unix_ms), counts }
 }
@@ -220,6 +222,18 @@ mod tests {
             (90_000, 0),
             "the clock here was set back"
         );
+    }
+
+    #[test]
+    fn what_a_node_says_first_is_bounded() {
+        let liar = counters(u64::MAX, u64::MAX, u64::MAX, Some(u64::MAX));
+        let month_ms = SPREAD_HOURS_MAX * HOUR_MS;
+        let first = gained(None, &liar, 2 * month_ms);
+        assert_eq!(
+            (first.from_unix_ms, first.counts.up_ms, first.counts.busy_ms),
+            (month_ms, month_ms, month_ms)
+        );
+        assert_eq!(first.counts.measured_mj, month_ms * 1_000_000, "a megawatt is more than a machine draws");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod bedrock;
 pub mod canary;
 pub mod client;
 mod contract;
+pub mod datagrams;
 pub mod directory;
 pub mod emulator;
 pub mod fal;
@@ -25,6 +26,7 @@ pub mod process;
 pub mod raw;
 pub mod restate;
 pub mod sse;
+pub mod tls_front;
 mod together;
 mod vertex;
 

@@ -35,7 +35,11 @@ impl Network {
         let name = format!("tg{pid}n{number}");
         let [.., low] = pid.to_be_bytes();
         let high = u8::try_from(pid >> 8 & 0x3f).unwrap_or_default();
-        let subnet = [10, 128 | high, low.wrapping_add(number)];
+        // The second network of a test has another block: the next process has the next number in this one.
+        let subnet = match number {
+            1 => [100, 64 | high, low],
+            _ => [10, 128 | high, low.wrapping_add(number)],
+        };
         let network = Self { name, subnet, machines: Vec::new() };
         let own = format!("{}/24", network.host(254));
         ip(&["link", "add", &network.name, "type", "bridge", "forward_delay", "0"])?;
@@ -72,6 +76,24 @@ impl Network {
         machine.ip(&["link", "set", "eth0", "up"])?;
         machine.ip(&["link", "set", "lo", "up"])?;
         Ok(machine)
+    }
+
+    /// Gives a machine a cable to the test alone, which stays when the other is pulled. No other machine reaches the address that it
+    /// returns: the machine's own on that cable.
+    ///
+    /// # Errors
+    /// Says what `ip` said.
+    pub fn own_cable(&self, machine: &Machine) -> io::Result<Ipv4Addr> {
+        let [.., number] = machine.address.octets();
+        let [a, b, c] = self.subnet;
+        let host = |end: u8| Ipv4Addr::new(a, b ^ 64, c, number * 4 + end);
+        let (cable, near, far) = (format!("{}d{number}", self.name), host(1), host(2));
+        ip(&["link", "add", &cable, "type", "veth", "peer", "name", "eth1", "netns", &machine.namespace])?;
+        ip(&["addr", "add", &format!("{near}/30"), "dev", &cable])?;
+        ip(&["link", "set", &cable, "up"])?;
+        machine.ip(&["addr", "add", &format!("{far}/30"), "dev", "eth1"])?;
+        machine.ip(&["link", "set", "eth1", "up"])?;
+        Ok(far)
     }
 }
 

@@ -16,6 +16,7 @@ mod pull;
 mod shelf;
 
 pub use address::{Endpoint, Token};
+pub use choice::stem_of;
 pub use digest::Checksum;
 pub use error::{HubError, HubErrorKind};
 pub use memory::{Memory, memory_of};

@@ -43,10 +43,8 @@ pub fn memory_of(entry: &Entry) -> Memory {
     let weights = entry.manifest.files.iter().filter(|file| is_weights(&file.name));
     let config = read_bounded(&entry.directory.join("config.json"));
     let shape: Option<Shape> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let first_packed = || {
-        let file = entry.manifest.files.iter().find(|file| file.name.ends_with(".gguf"))?;
-        gguf::shape(&entry.directory.join(&file.name))
-    };
+    // Of several shards, the first has the metadata.
+    let first_packed = || gguf::shape(&entry.directory.join(entry.packed().min()?));
     let shape = shape.filter(|shape| shape.layers.is_some()).or_else(first_packed).unwrap_or_default();
     Memory {
         weights_bytes: weights.map(|file| file.bytes).sum(),

@@ -1,6 +1,7 @@
 //! The models on this machine: one directory each, published only when complete, with a manifest of its
 //! files.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use world::World;
 
+use crate::choice::stem_of;
 use crate::digest::Checksum;
 use crate::error::{HubError, HubErrorKind};
 use crate::limits::CONFIG_BYTES_MAX;
@@ -247,14 +249,21 @@ impl Manifest {
 }
 
 impl Entry {
-    /// What a runtime opens: the one GGUF file, or the directory.
+    /// What a runtime opens: the GGUF file, of one in several shards the first, or the directory.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        let mut packed = self.manifest.files.iter().filter(|file| file.name.ends_with(".gguf"));
-        match (packed.next(), packed.next()) {
-            (Some(only), None) => self.directory.join(&only.name),
+        let mut packed: Vec<&str> = self.packed().collect();
+        packed.sort_unstable();
+        let stems: BTreeSet<_> = packed.iter().map(|name| stem_of(name)).collect();
+        match packed.first() {
+            Some(first) if stems.len() == 1 => self.directory.join(first),
             _ => self.directory.clone(),
         }
+    }
+
+    /// Its GGUF files.
+    pub(crate) fn packed(&self) -> impl Iterator<Item = &str> {
+        self.manifest.files.iter().map(|file| file.name.as_str()).filter(|name| name.ends_with(".gguf"))
     }
 
     /// Whether every file is still there with its full length.
@@ -362,6 +371,25 @@ mod tests {
             (shelf.find(&model), shelf.remove(&model).unwrap_err().kind),
             (None, HubErrorKind::NotFound)
         );
+    }
+
+    #[test]
+    fn a_model_is_opened_by_its_one_file_by_its_first_shard_or_as_a_directory() {
+        let (_root, shelf, model) = shelf();
+        let entry = put(&shelf, &model, "{}");
+        for (names, opened) in [
+            (&["config.json", "b-q8_0.gguf"][..], Some("b-q8_0.gguf")),
+            (&["b-00002-of-00002.gguf", "b-00001-of-00002.gguf"], Some("b-00001-of-00002.gguf")),
+            (&["a.gguf", "b.gguf"], None),
+            (&["config.json", "model-00001-of-00002.safetensors"], None),
+        ] {
+            let mut entry = entry.clone();
+            let file = entry.manifest.files.remove(0);
+            entry.manifest.files =
+                names.iter().map(|name| StoredFile { name: (*name).into(), ..file.clone() }).collect();
+            let expected = opened.map_or(entry.directory.clone(), |name| entry.directory.join(name));
+            assert_eq!(entry.path(), expected);
+        }
     }
 
     #[test]

@@ -141,12 +141,13 @@ pub(crate) fn cut(budget: &Budget) -> Box<Fault> {
 /// Whether there is money can't be determined, which does not allow spending it.
 pub(crate) fn unknown(budget: &Budget) -> Box<Fault> {
     let message = format!(
-        "The budget \"{}\" ({}) can't be asked now: this gateway's share of it is used up, and its database is away.",
+        "The budget \"{}\" ({}) can't be asked now: this gateway's share of it is used up, or too old, and it can't get another: its \
+         database is away, or, where it is a data plane, its control plane.",
         budget.name, budget.id
     );
     Box::new(
         Fault::new(FaultClass::Unavailable, "budget_unavailable", message)
-            .fix("Send it again in a moment.")
+            .fix("Send it again in a moment. If it stays so, restore the connection to the database or the control plane.")
             .refused_by(refuser(budget))
             .retry_after_ms(UNKNOWN_RETRY_MS),
     )

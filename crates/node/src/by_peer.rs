@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use runtime::read_runtime;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::about;
 use crate::body::NodeBody;
@@ -30,6 +30,21 @@ const PEER: HeaderName = HeaderName::from_static("x-tidegate-peer");
 #[serde(deny_unknown_fields)]
 struct Registration {
     node: Value,
+}
+
+/// A peer as clients add one; what it is called by elsewhere is read and not used.
+#[derive(Deserialize)]
+struct ComputePeer {
+    name: String,
+    public_key: Option<String>,
+    #[serde(default)]
+    addresses: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ComputeList {
+    object: &'static str,
+    peers: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +87,14 @@ impl Service {
             token_us: self.books.rates().answer_us(Some(1)),
             // If the runtime can't list its models now, it can't serve requests for them either.
             models: about::names(&*self.runtime).await.unwrap_or_default(),
+            device: self.device.get().cloned(),
+            real_models: self
+                .runtime
+                .models()
+                .into_iter()
+                .filter(|model| model.is_model)
+                .map(|model| model.id)
+                .collect(),
             ..PeerLoad::default()
         };
         if let Some(adapters) = self.runtime.adapters() {
@@ -164,7 +187,7 @@ impl Service {
         request.method_mut().clone_from(&head.method);
         request.uri_mut().clone_from(&head.uri);
         request.headers_mut().clone_from(&head.headers);
-        Some(PeerRequest { model, adapter, is_here, body: value, request })
+        Some(PeerRequest { model, adapter, is_here, has_model, body: value, request })
     }
 
     async fn has_adapter(&self, adapter: Option<&str>) -> bool {
@@ -174,26 +197,76 @@ impl Service {
     }
 
     /// The paths of the mesh.
-    pub(crate) fn peers(
+    pub(crate) async fn peers(
         &self,
-        operation: PeerOperation,
+        operation: PeerOperation<'_>,
         head: &Parts,
         body: &Bytes,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let mesh = self.mesh.get().ok_or_else(no_mesh)?;
-        if operation == PeerOperation::List {
-            return json_response(StatusCode::OK, &PeerList { object: "list", data: mesh.peers() });
+        if operation == PeerOperation::Compute {
+            return json_response(
+                StatusCode::OK,
+                &ComputeList { object: "list", peers: self.compute().await },
+            );
         }
-        check_json(&head.headers, body)?;
-        let Registration { node } = read(body)?;
-        let added = mesh.register(node).map_err(|why| {
-            let fault = Fault::new(FaultClass::BadRequest, "invalid_peer", format!("{why}.")).param("node");
-            Box::new(fault.fix(
-                "Send public_key, name and addresses, as `tidegate node identity` shows them on the peer.",
-            ))
-        })?;
-        json_response(StatusCode::CREATED, &added)
+        let mesh = self.mesh.get().ok_or_else(no_mesh)?;
+        match operation {
+            PeerOperation::Compute | PeerOperation::List => {
+                json_response(StatusCode::OK, &PeerList { object: "list", data: mesh.peers() })
+            }
+            PeerOperation::Register => {
+                check_json(&head.headers, body)?;
+                let Registration { node } = read(body)?;
+                let added = mesh.register(node).map_err(|why| invalid_peer(&why, "node"))?;
+                json_response(StatusCode::CREATED, &added)
+            }
+            PeerOperation::AddCompute => {
+                check_json(&head.headers, body)?;
+                let ComputePeer { name, public_key, addresses } = read(body)?;
+                let public_key = public_key.ok_or_else(|| {
+                    invalid_peer(
+                        "Peers are called by their keys, and not by grpc_peer or realtime_peer_url",
+                        "public_key",
+                    )
+                })?;
+                let node = json!({"name": name, "public_key": public_key, "addresses": addresses});
+                let peer = mesh.register(node).map_err(|why| invalid_peer(&why, "public_key"))?;
+                json_response(StatusCode::CREATED, &json!({"peer": peer}))
+            }
+            PeerOperation::RemoveCompute(id) => {
+                let is_removed = mesh.unregister(id).map_err(|why| invalid_peer(&why, "id"))?;
+                if is_removed {
+                    return json_response(StatusCode::OK, &json!({"id": id, "removed": true}));
+                }
+                let message = "No peer of this id was added by request.";
+                let fault = Fault::new(FaultClass::NotFound, "not_found", message).param("id");
+                Err(Box::new(
+                    fault.fix("GET /v1/peers says which list names each peer: its file, or the gateway."),
+                ))
+            }
+        }
     }
+
+    /// Who computes: this node, and its peers if it has some.
+    async fn compute(&self) -> Vec<Value> {
+        let load = self.peer_load().await;
+        match self.mesh.get() {
+            Some(mesh) => mesh.compute(load).await,
+            None => vec![json!({
+                "object": "compute.peer", "id": null, "name": "self", "self": true, "reachable": true, "registered": false,
+                "grpc_peer": null, "realtime_peer_url": null, "instance_id": null, "models": load.models,
+                "adapters_loaded": load.adapters_loaded, "device": load.device,
+                "load": {"running": load.running, "waiting": load.waiting},
+            })],
+        }
+    }
+}
+
+fn invalid_peer(why: &str, field: &'static str) -> Box<Fault> {
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_peer", format!("{why}.")).param(field);
+    Box::new(
+        fault.fix("Send public_key, name and addresses, as `tidegate node identity` shows them on the peer."),
+    )
 }
 
 fn no_mesh() -> Box<Fault> {

@@ -1,18 +1,21 @@
-//! The energy that this machine's processors took, by the counters that the Linux kernel shows (RAPL).
+//! The energy that this machine's processors took, by the counters that the Linux kernel shows (RAPL), and its accelerators, by
+//! those of their driver.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::accelerators::Accelerators;
 use crate::limits::ENERGY_ZONES_MAX;
 
 const MICROJOULES_PER_MILLIJOULE: u64 = 1_000;
 
-/// The energy counters of a machine. They see the processors and, where the kernel shows it, their memory: no disks, fans or
-/// power supply, and no accelerator.
+/// The energy counters of a machine. They see the processors and, where the kernel shows it, their memory, and accelerators whose
+/// driver counts: no disks, fans or power supply.
 #[derive(Debug, Default)]
 pub struct EnergyMeter {
     zones: Vec<Zone>,
+    accelerators: Option<Accelerators>,
     total_uj: u64,
 }
 
@@ -62,19 +65,25 @@ impl EnergyMeter {
             .take(ENERGY_ZONES_MAX)
             .collect();
         directories.sort();
-        Self { zones: directories.into_iter().filter_map(Zone::open).collect(), total_uj: 0 }
+        Self { zones: directories.into_iter().filter_map(Zone::open).collect(), ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn with_accelerators(mut self, accelerators: Option<Accelerators>) -> Self {
+        self.accelerators = accelerators;
+        self
     }
 
     /// Whether there is a counter that this process may read.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        !self.zones.is_empty()
+        !self.zones.is_empty() || self.accelerators.is_some()
     }
 
     /// The energy since it was opened, in millijoules; `None` if it isn't known. It must be read more often than a counter
     /// becomes full, which takes minutes.
     pub(crate) fn read_mj(&mut self) -> Option<u64> {
-        if self.zones.is_empty() {
+        if !self.is_readable() {
             return None;
         }
         let mut came_uj = 0_u64;
@@ -83,14 +92,25 @@ impl EnergyMeter {
                 Ok(zone_uj) => came_uj = came_uj.saturating_add(zone_uj),
                 Err(error) => {
                     tracing::warn!(%error, zone = %zone.directory.display(), "the energy can't be read any more, and is not reported");
-                    // A sum with a gap would be too small.
-                    self.zones.clear();
-                    return None;
+                    return self.give_up();
                 }
             }
         }
+        if let Some(accelerators) = &mut self.accelerators {
+            let Some(came_mj) = accelerators.read_mj() else {
+                tracing::warn!("the energy of an accelerator can't be read any more, and none is reported");
+                return self.give_up();
+            };
+            came_uj = came_uj.saturating_add(came_mj.saturating_mul(MICROJOULES_PER_MILLIJOULE));
+        }
         self.total_uj = self.total_uj.saturating_add(came_uj);
         Some(self.total_uj / MICROJOULES_PER_MILLIJOULE)
+    }
+
+    /// A sum with a gap would be too small.
+    fn give_up(&mut self) -> Option<u64> {
+        *self = Self::default();
+        None
     }
 }
 

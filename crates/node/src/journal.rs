@@ -2,6 +2,7 @@
 //! not anything reads it. A record is identified by its request's id, so that reading it twice counts it
 //! once.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,9 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::books::RequestOutcome;
 use crate::hybrid::LeftBecause;
-use crate::limits::PAGE_ROWS_MAX;
+use crate::limits::{JOURNAL_WAITING_BYTES_MAX, PAGE_ROWS_MAX};
 
 const FILE: &str = "runtime.jsonl";
+/// What each line begins with, and nothing within one: quotes are escaped there.
+const LINE_START: &str = r#"{"kind":""#;
 
 /// The start of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +112,9 @@ pub(crate) struct Journal {
 struct Inner {
     file: File,
     sequence: u64,
+    /// Lines that a full disk did not take yet, the oldest first.
+    waiting: VecDeque<Vec<u8>>,
+    waiting_bytes: usize,
 }
 
 impl From<RequestOutcome> for RuntimeEnd {
@@ -134,7 +140,8 @@ impl Journal {
         let whole = whole_bytes(&mut file)?;
         file.set_len(whole)?;
         let (open, sequence) = read_unfinished(&path)?;
-        let journal = Self { path, inner: Mutex::new(Inner { file, sequence }) };
+        let inner = Inner { file, sequence, waiting: VecDeque::new(), waiting_bytes: 0 };
+        let journal = Self { path, inner: Mutex::new(inner) };
         for started in open {
             journal.end(&started, RuntimeEnd::Lost, &Usage::default(), started.unix_ms, true)?;
         }
@@ -182,7 +189,7 @@ impl Journal {
         let line = make(&mut inner);
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
-        inner.file.write_all(&bytes)
+        inner.append(bytes)
     }
 
     /// The records after a sequence number, oldest first.
@@ -231,7 +238,7 @@ impl Journal {
                 break;
             }
             bytes += read as u64;
-            if let Line::Ended(record) = serde_json::from_str(&line)?
+            if let Line::Ended(record) = read_line(&line)?
                 && record.sequence > position.sequence
             {
                 let position = JournalPosition { sequence: record.sequence, bytes };
@@ -240,6 +247,49 @@ impl Journal {
         }
         Ok(found)
     }
+}
+
+impl Inner {
+    /// Writes a line behind those that wait. What the disk does not take is written with a later line, in its order.
+    fn append(&mut self, line: Vec<u8>) -> io::Result<()> {
+        if self.waiting_bytes + line.len() > JOURNAL_WAITING_BYTES_MAX {
+            // Without room, this line is the one that is lost.
+            self.flush()?;
+        }
+        self.waiting_bytes += line.len();
+        self.waiting.push_back(line);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(line) = self.waiting.front() {
+            let length = self.file.metadata()?.len();
+            if let Err(error) = self.file.write_all(line) {
+                // Half a line would spoil the next one.
+                self.file.set_len(length)?;
+                return Err(error);
+            }
+            self.waiting_bytes -= line.len();
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::error!(%error, lines = self.waiting.len(), "the journal can't be written to: its last lines are lost");
+        }
+    }
+}
+
+/// Reads a line. Where an earlier version met a full disk, half of the line before may stand in front.
+fn read_line(text: &str) -> serde_json::Result<Line> {
+    serde_json::from_str(text).or_else(|error| match text.rfind(LINE_START).and_then(|at| text.get(at..)) {
+        Some(whole) => serde_json::from_str(whole),
+        None => Err(error),
+    })
 }
 
 /// Whether a line starts at this offset.
@@ -272,7 +322,7 @@ fn whole_bytes(file: &mut File) -> io::Result<u64> {
 }
 
 fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
-    let read = |line: io::Result<String>| Ok(serde_json::from_str(&line?)?);
+    let read = |line: io::Result<String>| Ok(read_line(&line?)?);
     Ok(BufReader::new(File::open(path)?).lines().map(read))
 }
 
@@ -389,5 +439,43 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "notes of mine\n").unwrap();
         assert!(Journal::open(dir.path()).is_err());
         assert_eq!(std::fs::read_to_string(dir.path().join(FILE)).unwrap(), "notes of mine\n");
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_written_later_in_its_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.begin(&started("a")).unwrap();
+        // Nothing can be written to this device.
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let file = std::mem::replace(&mut journal.inner.lock().unwrap().file, full);
+        assert!(journal.end(&started("a"), RuntimeEnd::Whole, &Usage::default(), 9, true).is_err());
+        assert!(journal.begin(&started("b")).is_err());
+        journal.inner.lock().unwrap().file = file;
+        journal.end(&started("b"), RuntimeEnd::Whole, &Usage::default(), 9, true).unwrap();
+        let ids = |journal: &Journal| -> Vec<(u64, String)> {
+            let all = journal.after(0, 10).unwrap();
+            all.into_iter().map(|record| (record.sequence, record.id)).collect()
+        };
+        let both = [(1, "a".to_owned()), (2, "b".to_owned())];
+        assert_eq!(ids(&journal), both);
+        drop(journal);
+        assert_eq!(ids(&Journal::open(dir.path()).unwrap()), both, "each line is whole");
+    }
+
+    #[test]
+    fn half_a_line_that_an_earlier_version_left_costs_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.begin(&started("a")).unwrap();
+        journal.inner.lock().unwrap().file.write_all(b"{\"kind\":\"begun\",\"id\":\"b").unwrap();
+        journal.end(&started("a"), RuntimeEnd::Whole, &Usage::default(), 9, true).unwrap();
+        assert_eq!(journal.behind(JournalPosition::default(), 10).unwrap().len(), 1);
+        drop(journal);
+        let all = Journal::open(dir.path()).unwrap().after(0, 10).unwrap();
+        assert_eq!(
+            all.iter().map(|one| (one.id.as_str(), one.end)).collect::<Vec<_>>(),
+            [("a", RuntimeEnd::Whole)]
+        );
     }
 }

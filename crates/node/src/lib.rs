@@ -2,6 +2,7 @@
 //! service; the caller does the listening.
 
 mod about;
+mod accelerators;
 mod adapters;
 mod admit;
 mod body;
@@ -33,6 +34,7 @@ mod target;
 mod train;
 mod vectors;
 
+pub use accelerators::{Accelerators, NVML};
 pub use body::NodeBody;
 pub use compute::read_workers;
 pub use cut::NodeCut;

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+/// Lines of the journal that wait in memory while the disk takes none: hours of a busy node.
+pub(crate) const JOURNAL_WAITING_BYTES_MAX: usize = 16 << 20;
+/// Length of a control plane's answer. That to a heartbeat has the signed list of peers, which grows with the workspace.
+pub(crate) const CONTROL_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Energy counters of one machine: a big server has a few dozen.
 pub(crate) const ENERGY_ZONES_MAX: usize = 256;
+/// Accelerators of one machine whose energy is counted.
+pub(crate) const ACCELERATORS_MAX: std::ffi::c_uint = 64;
 /// How often the energy counters are read at least: a counter is full within minutes under load.
 pub(crate) const ENERGY_READ_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 /// Rows on one page: records of the journal, training jobs, their events and checkpoints.

@@ -20,6 +20,8 @@ pub struct PeerRequest {
     pub adapter: Option<String>,
     /// This node has the model and the adapter.
     pub is_here: bool,
+    /// This node has the model, with or without the adapter.
+    pub has_model: bool,
     /// The body, parsed.
     pub body: Value,
     pub request: Request<Bytes>,
@@ -47,6 +49,10 @@ pub struct PeerLoad {
     pub waiting: u64,
     /// How long a token of an answer takes, measured over the last answers.
     pub token_us: Option<u64>,
+    /// The device that computes, if there is one.
+    pub device: Option<String>,
+    /// Models that are real ones.
+    pub real_models: Vec<String>,
 }
 
 /// What a node reports of its mesh to the gateway.
@@ -75,6 +81,15 @@ pub trait PeerNetwork: Send + Sync {
     /// The peers, as `GET /v1/peers` shows them.
     fn peers(&self) -> Vec<Value>;
 
+    /// This node and the peers, as `GET /v1/compute/peers` shows them.
+    fn compute<'a>(&'a self, load: PeerLoad) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + 'a>>;
+
+    /// Removes a member that was added by request; says whether there was one.
+    ///
+    /// # Errors
+    /// Says why it can't be removed.
+    fn unregister(&self, id: &str) -> Result<bool, String>;
+
     /// Adds a member, and returns it as it was taken.
     ///
     /// # Errors
@@ -92,7 +107,13 @@ pub trait PeerNetwork: Send + Sync {
 
 /// What is done with the mesh over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeerOperation {
+pub(crate) enum PeerOperation<'p> {
     List,
     Register,
+    /// Who is there, with which models, adapters, load and device.
+    Compute,
+    /// As `Register`, at the path where clients add a peer of compute.
+    AddCompute,
+    /// Removes what was registered.
+    RemoveCompute(&'p str),
 }

@@ -34,7 +34,7 @@ pub(crate) enum Endpoint<'p> {
     Purge,
     Workers(WorkerOperation<'p>),
     /// The mesh of peers.
-    Peers(PeerOperation),
+    Peers(PeerOperation<'p>),
     /// A path that the product defines and this version does not serve.
     Unsupported(&'static str),
     /// A known path; it takes these methods instead.
@@ -76,6 +76,7 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
     }
     let found = adapters(method, path)
         .or_else(|| workers(method, path))
+        .or_else(|| compute_peers(method, path))
         .or_else(|| later(path))
         .or_else(|| training(method, path));
     if let Some(found) = found {
@@ -195,6 +196,21 @@ fn workers<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     Some(Endpoint::Workers(operation))
 }
 
+/// The peers of a node as places that compute.
+fn compute_peers<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
+    let rest = path.strip_prefix("/v1/compute/peers")?;
+    let operation = match (method.as_str(), rest.strip_prefix('/')) {
+        ("GET" | "HEAD", None) if rest.is_empty() => PeerOperation::Compute,
+        ("POST", None) if rest.is_empty() => PeerOperation::AddCompute,
+        (_, None) if rest.is_empty() => return Some(Endpoint::Other("GET, HEAD, POST")),
+        (_, None | Some("")) => return None,
+        (_, Some(id)) if id.contains('/') => return None,
+        ("DELETE", Some(id)) => PeerOperation::RemoveCompute(id),
+        (_, Some(_)) => return Some(Endpoint::Other("DELETE")),
+    };
+    Some(Endpoint::Peers(operation))
+}
+
 /// Paths reserved for later versions.
 fn later(path: &str) -> Option<Endpoint<'_>> {
     let is_under =
@@ -230,5 +246,19 @@ mod tests {
         assert_eq!(found(&Method::GET, "/v1/compute/workers/"), None);
         assert_eq!(found(&Method::GET, "/v1/compute/workersx"), None);
         assert_eq!(found(&Method::GET, "/v1/compute/offers"), None);
+    }
+
+    #[test]
+    fn paths_of_peers_that_compute_are_found_with_their_methods() {
+        let found = |method: &Method, path| compute_peers(method, path);
+        let peers = |operation| Some(Endpoint::Peers(operation));
+        assert_eq!(found(&Method::GET, "/v1/compute/peers"), peers(PeerOperation::Compute));
+        assert_eq!(found(&Method::POST, "/v1/compute/peers"), peers(PeerOperation::AddCompute));
+        assert_eq!(found(&Method::PUT, "/v1/compute/peers"), Some(Endpoint::Other("GET, HEAD, POST")));
+        assert_eq!(found(&Method::DELETE, "/v1/compute/peers/5d"), peers(PeerOperation::RemoveCompute("5d")));
+        assert_eq!(found(&Method::GET, "/v1/compute/peers/5d"), Some(Endpoint::Other("DELETE")));
+        for path in ["/v1/compute/peersx", "/v1/compute/peers/", "/v1/compute/peers/a/b"] {
+            assert_eq!(found(&Method::GET, path), None, "{path}");
+        }
     }
 }

@@ -65,6 +65,8 @@ pub struct Service {
     policy: OnceLock<Arc<Policy>>,
     /// Of a node that has peers.
     pub(crate) mesh: OnceLock<Arc<dyn PeerNetwork>>,
+    /// The device that computes; of a node that has a model.
+    pub(crate) device: OnceLock<String>,
     /// Of a node that starts workers.
     workers: OnceLock<Arc<Fleet>>,
     adapter_registry: AdapterRegistry,
@@ -129,6 +131,7 @@ impl Service {
             training,
             policy: OnceLock::new(),
             mesh: OnceLock::new(),
+            device: OnceLock::new(),
             workers: OnceLock::new(),
         }))
     }
@@ -155,6 +158,26 @@ impl Service {
         let mut left_out = self.adapter_registry.register_all(&*self.runtime).await;
         left_out.extend(self.training.register_left().await);
         left_out
+    }
+
+    /// Registers an adapter that has come to the directory since.
+    ///
+    /// # Errors
+    /// Says why the runtime does not take it.
+    pub async fn register_adapter(&self, name: &str) -> Result<(), String> {
+        self.adapter_registry.register_one(&*self.runtime, name).await
+    }
+
+    /// The directories of the registered adapters, by name.
+    #[must_use]
+    pub fn adapter_directories(&self) -> Vec<(String, PathBuf)> {
+        self.adapter_registry.directories()
+    }
+
+    /// Names the device that computes.
+    pub fn computes_on(&self, device: &str) {
+        // It is set once, when the node starts.
+        let _ = self.device.set(device.to_owned());
     }
 
     /// Starts the shutdown: training stops within a step and resumes at the next start, and streams of its
@@ -237,7 +260,7 @@ impl Service {
             Endpoint::Adapters(_) | Endpoint::Train(_) | Endpoint::Purge | Endpoint::Workers(_) => {
                 self.manage(endpoint, &head, &body).await
             }
-            Endpoint::Peers(operation) => self.peers(operation, &head, &body),
+            Endpoint::Peers(operation) => self.peers(operation, &head, &body).await,
             Endpoint::Unsupported(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
                     .fix("GET /v1/capabilities says what this node serves."),

@@ -1,5 +1,8 @@
 //! Which peer serves a request: one that has the model and the adapter, with the least expected wait.
 
+use std::collections::BTreeMap;
+
+use proof::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::prefixes::{PromptBlocks, Sketch};
@@ -29,6 +32,13 @@ pub struct PeerState {
     pub prefixes: String,
     /// What can be fetched, as `model/NAME` and `adapter/NAME`.
     pub shares: Vec<String>,
+    /// The digests of the files behind the names in `models`; `None` while they are computed. A name without files is absent, and
+    /// so are all in the descriptions of earlier versions.
+    #[serde(default)]
+    pub digests: BTreeMap<String, Option<Digest>>,
+    /// The device that computes, if there is one.
+    #[serde(default)]
+    pub device: Option<String>,
 }
 
 /// Output tokens of an answer whose length nobody knows.
@@ -49,6 +59,16 @@ impl PeerState {
         self.models.contains(&wanted.name())
     }
 
+    /// Whether both have the same files behind a name. What is not known yet is not the same.
+    #[must_use]
+    pub fn is_same_model(&self, other: &Self, name: &str) -> bool {
+        match (self.digests.get(name), other.digests.get(name)) {
+            (None, None) => true,
+            (Some(Some(one)), Some(Some(other))) => one == other,
+            _ => false,
+        }
+    }
+
     /// The seconds until a request's first token, as far as they can be told.
     #[must_use]
     pub fn expected_wait_s(&self, wanted: &Wanted, rtt_ms: f64) -> f64 {
@@ -61,6 +81,26 @@ impl PeerState {
         let is_cold = wanted.adapter.is_some() && !self.adapters_loaded.contains(&wanted.name());
         let adapter_s = if is_cold { ADAPTER_LOAD_S } else { 0.0 };
         queue_s + prompt_s + adapter_s + rtt_ms / 1_000.0
+    }
+}
+
+/// Which files a name means to a node that does not have it: those that most of the peers which serve it have. Peers whose digest
+/// is not known count where nobody's is.
+pub(crate) fn digest_of_most<'s>(
+    name: &str,
+    states: impl Iterator<Item = &'s PeerState>,
+) -> Result<Option<Digest>, Vec<Digest>> {
+    let mut votes: BTreeMap<String, (usize, Digest)> = BTreeMap::new();
+    for digest in states.filter_map(|state| state.digests.get(name).copied().flatten()) {
+        votes.entry(digest.to_string()).or_insert((0, digest)).0 += 1;
+    }
+    let most = votes.values().map(|(count, _)| *count).max().unwrap_or_default();
+    let leading: Vec<Digest> =
+        votes.into_values().filter(|(count, _)| *count == most).map(|(_, digest)| digest).collect();
+    match leading.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some(*only)),
+        _ => Err(leading),
     }
 }
 
@@ -102,5 +142,37 @@ mod tests {
         assert!(!idle.has(&law) && idle.has(&wanted));
         let warm = PeerState { adapters_loaded: vec!["m:law".to_owned()], ..idle.clone() };
         assert!(warm.expected_wait_s(&law, 1.0) < idle.expected_wait_s(&law, 1.0));
+    }
+
+    #[test]
+    fn a_name_means_the_files_that_most_peers_have() {
+        let digest = |text: &str| Digest::of(&[text.as_bytes()]);
+        let with = |digest: Option<Option<Digest>>| PeerState {
+            models: vec!["m".to_owned()],
+            digests: digest.map(|digest| ("m".to_owned(), digest)).into_iter().collect(),
+            ..PeerState::default()
+        };
+        let [one, other] = ["one", "other"].map(|text| with(Some(Some(digest(text)))));
+        let (unknown, older) = (with(Some(None)), with(None));
+        let most = |states: &[&PeerState]| digest_of_most("m", states.iter().copied());
+        assert_eq!(most(&[&one, &other, &one]), Ok(Some(digest("one"))));
+        assert_eq!(most(&[&unknown, &other, &older]), Ok(Some(digest("other"))));
+        assert_eq!(most(&[&unknown, &older]), Ok(None));
+        assert_eq!(most(&[&one, &other]).unwrap_err().len(), 2, "a tie is nobody's to decide");
+        for (same, left, right) in [
+            (true, &one, &one),
+            (false, &one, &other),
+            (false, &one, &unknown),
+            (false, &unknown, &unknown),
+            (false, &one, &older),
+            (true, &older, &older),
+        ] {
+            assert_eq!(left.is_same_model(right, "m"), same);
+        }
+        let read: PeerState = serde_json::from_value(json!({
+            "version": "0", "models": ["m"], "adapters_loaded": [], "running": 0, "waiting": 0, "tokens_per_s": 0.0, "prefixes": "", "shares": [],
+        }))
+        .unwrap();
+        assert_eq!(read, PeerState { version: "0".to_owned(), ..older });
     }
 }

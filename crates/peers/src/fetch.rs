@@ -15,6 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use iroh::Endpoint;
 use iroh::endpoint::Connection;
 use proof::Digest;
+use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use world::World;
 
@@ -23,11 +24,12 @@ use crate::ejected::Ejections;
 use crate::frames::{broken, invalid, read_head, write_head};
 use crate::library::{BlockAnswer, BlockRequest};
 use crate::limits::{
-    CHUNK_TIMEOUT, CHUNKS_AT_A_TIME, FETCH_PAUSE, FETCH_ROUNDS_MAX, MANIFEST_BYTES_MAX, MANIFEST_TIMEOUT,
+    CHUNK_PACE_BYTES, CHUNK_TIMEOUT, CHUNKS_AT_A_TIME, FETCH_PAUSE, FETCH_ROUNDS_MAX, MANIFEST_BYTES_MAX,
+    MANIFEST_TIMEOUT,
 };
 use crate::manifest::{ChunkManifest, ChunkPlace};
 use crate::members::{Member, Roster};
-use crate::mesh::{BLOCKS, Mesh, Traffic, bind, dial};
+use crate::mesh::{BLOCKS, Mesh, Relay, Traffic, bind, dial};
 use crate::partial::Partial;
 
 /// Fetches from the members of a roster.
@@ -36,6 +38,7 @@ pub struct Fetcher {
     roster: Arc<Roster>,
     ejections: Arc<Ejections>,
     bandwidth: Bandwidth,
+    relays: Vec<Relay>,
     /// The mesh that it belongs to, whose counts it adds to.
     mesh: Option<Arc<Mesh>>,
 }
@@ -51,10 +54,12 @@ pub struct FetchOrder<'a> {
     pub root: Option<Digest>,
     /// The names of the peers; empty for all.
     pub peers: &'a [String],
+    /// The most that it may have; `None` takes whatever fits on the disk.
+    pub bytes_max: Option<u64>,
 }
 
 /// How a fetch goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FetchEvent {
     Started {
         root: Digest,
@@ -79,7 +84,7 @@ pub enum FetchEvent {
 }
 
 /// A complete folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     pub manifest: ChunkManifest,
     /// How many chunks came from each peer in this run.
@@ -127,18 +132,21 @@ impl Fetcher {
         roster: Arc<Roster>,
         data_dir: Option<&Path>,
         bandwidth: Bandwidth,
+        relays: &[Relay],
     ) -> io::Result<Self> {
         let ejections = Arc::new(Ejections::open(world, data_dir)?);
-        let endpoint = bind(seed, SocketAddr::from(([0, 0, 0, 0], 0)), Vec::new()).await?;
-        Ok(Self { endpoint, roster, ejections, bandwidth, mesh: None })
+        let endpoint = bind(seed, SocketAddr::from(([0, 0, 0, 0], 0)), Vec::new(), relays).await?;
+        Ok(Self { endpoint, roster, ejections, bandwidth, relays: relays.to_vec(), mesh: None })
     }
 
-    /// A fetcher for a node that serves peers.
+    /// A fetcher for a node that serves peers, from these further members as well.
     #[must_use]
-    pub fn of(mesh: &Arc<Mesh>, bandwidth: Bandwidth) -> Self {
+    pub fn of(mesh: &Arc<Mesh>, bandwidth: Bandwidth, further: Vec<Member>) -> Self {
+        let roster = if further.is_empty() { Arc::clone(&mesh.roster) } else { mesh.roster.with(further) };
         Self {
             endpoint: mesh.endpoint.clone(),
-            roster: Arc::clone(&mesh.roster),
+            roster,
+            relays: mesh.relays.clone(),
             ejections: Arc::clone(&mesh.ejections),
             bandwidth,
             mesh: Some(Arc::clone(mesh)),
@@ -154,6 +162,10 @@ impl Fetcher {
     ) -> io::Result<Fetched> {
         let found = self.ask_all(order, on_event).await?;
         let (manifest, sources) = self.agree(order, found, on_event)?;
+        if let Some(most) = order.bytes_max.filter(|most| manifest.bytes() > *most) {
+            let why = format!("{} has {} bytes; up to {most} are fetched", order.share, manifest.bytes());
+            return Err(invalid(why));
+        }
         let (manifest, directory) = (Arc::new(manifest), order.directory.to_owned());
         let opened = Arc::clone(&manifest);
         let partial = tasks::blocking(move || Partial::open(&directory, &opened)).await.map_err(broken)??;
@@ -193,7 +205,7 @@ impl Fetcher {
     fn members(&self, order: FetchOrder<'_>) -> Vec<Member> {
         let is_wanted = |member: &Member| {
             (order.peers.is_empty() || order.peers.contains(&member.name))
-                && !member.addresses.is_empty()
+                && (!member.addresses.is_empty() || !self.relays.is_empty())
                 && self.ejections.of(member.public_key.as_bytes()).is_none()
         };
         self.roster.members().into_iter().map(|(member, _)| member).filter(is_wanted).collect()
@@ -232,7 +244,7 @@ impl Fetcher {
     }
 
     async fn ask(&self, share: &str, member: &Member) -> io::Result<(Connection, ChunkManifest)> {
-        let connection = dial(&self.endpoint, member, BLOCKS).await?;
+        let connection = dial(&self.endpoint, member, BLOCKS, &self.relays).await?;
         let wanted = BlockRequest::Manifest { share: share.to_owned() };
         let late = |_| broken("its manifest took too long");
         let read = request(&connection, &wanted, MANIFEST_BYTES_MAX, &self.bandwidth);
@@ -348,10 +360,8 @@ impl<'a> Fetch<'a, '_> {
             let manifest = Arc::clone(&self.manifest);
             in_flight.push(Box::pin(async move {
                 let wanted = BlockRequest::Chunk { share, root, place };
-                let came =
-                    timeout(CHUNK_TIMEOUT, chunk(&connection, &wanted, &manifest, place, bandwidth)).await;
-                let late = |_| Err(ChunkError::Lost("a chunk took too long".to_owned()));
-                (at, place, came.unwrap_or_else(late))
+                let came = chunk(&connection, &wanted, &manifest, place, bandwidth).await;
+                (at, place, came)
             }));
         }
     }
@@ -448,21 +458,34 @@ async fn request(
     bytes_max: usize,
     bandwidth: &Bandwidth,
 ) -> io::Result<Vec<u8>> {
+    let late = |_| broken("it sent next to nothing for too long");
     let (mut send, mut receive) = connection.open_bi().await.map_err(broken)?;
     write_head(&mut send, wanted).await?;
     send.finish().map_err(broken)?;
-    if let BlockAnswer { error: Some(why) } = read_head(&mut receive).await? {
+    // A peer may hash the files of a manifest first, for which its caller has a time of its own.
+    if let BlockAnswer { error: Some(why) } =
+        timeout(MANIFEST_TIMEOUT, read_head(&mut receive)).await.map_err(late)??
+    {
         return Err(invalid(why));
     }
     let mut bytes = Vec::new();
-    while let Some(piece) =
-        receive.read_chunk(64 * 1024).await.map_err(|error| broken(format!("{error:#}")))?
-    {
-        if bytes.len() + piece.len() > bytes_max {
-            return Err(invalid("it sent more than it promised"));
+    loop {
+        let (before, paced) = (bytes.len(), bytes.len() + CHUNK_PACE_BYTES);
+        let reading = async {
+            while bytes.len() < paced {
+                let piece = receive.read_chunk(64 * 1024).await;
+                let Some(piece) = piece.map_err(|error| broken(format!("{error:#}")))? else { break };
+                if bytes.len() + piece.len() > bytes_max {
+                    return Err(invalid("it sent more than it promised"));
+                }
+                bandwidth.take(piece.len()).await;
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(())
+        };
+        timeout(CHUNK_TIMEOUT, reading).await.map_err(late)??;
+        if bytes.len() < before + CHUNK_PACE_BYTES {
+            return Ok(bytes);
         }
-        bandwidth.take(piece.len()).await;
-        bytes.extend_from_slice(&piece);
     }
-    Ok(bytes)
 }

@@ -12,10 +12,11 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use iroh::endpoint::RecvStream;
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::choose::{PeerState, Wanted};
+use crate::choose::{PeerState, Wanted, digest_of_most};
 use crate::frames::{AnswerHead, RequestHead, broken, read_head, write_head};
-use crate::limits::STREAM_WINDOW_BYTES;
+use crate::limits::{ANSWER_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::members::Member;
 use crate::mesh::{Mesh, PeerBody, PeerView, Traffic};
 use crate::usage::{RequestSize, UsageReader};
@@ -60,8 +61,7 @@ impl Mesh {
         if own.is_some() && !self.is_balanced {
             return Routed::Local;
         }
-        let wait_max_s = own.map(|own| own.expected_wait_s(wanted, 0.0) - GAIN_MIN_S);
-        let (candidates, mut reasons) = self.candidates(wanted, wait_max_s);
+        let (candidates, mut reasons) = self.candidates(wanted, own);
         for peer in candidates {
             match self.try_peer(&peer.member, request, own.is_some()).await {
                 Ok(answer) => return Routed::Served { peer: peer.member.name, answer },
@@ -71,15 +71,13 @@ impl Mesh {
         if own.is_some() || reasons.is_empty() { Routed::Local } else { Routed::Failed(reasons) }
     }
 
-    /// The peers that may serve a request, the best first; and those that have the model and can't be reached.
-    fn candidates(&self, wanted: &Wanted, wait_max_s: Option<f64>) -> (Vec<PeerView>, Vec<(String, String)>) {
-        let (mut ranked, mut reasons) = (Vec::new(), Vec::new());
+    /// The peers that may serve a request, the best first; and why others that have the model may not.
+    fn candidates(&self, wanted: &Wanted, own: Option<&PeerState>) -> (Vec<PeerView>, Vec<(String, String)>) {
+        let (mut serving, mut reasons) = (Vec::new(), Vec::new());
         for peer in self.peers() {
-            if let Some(state) = peer.state.as_ref().filter(|_| peer.is_connected && peer.ejection.is_none())
-            {
-                let wait_s = state.expected_wait_s(wanted, rtt_ms(&peer));
-                if state.has(wanted) && wait_max_s.is_none_or(|most| wait_s < most) {
-                    ranked.push((wait_s, peer));
+            if let Some(state) = peer.state.clone().filter(|_| peer.is_connected && peer.ejection.is_none()) {
+                if state.has(wanted) {
+                    serving.push((state, peer));
                 }
                 continue;
             }
@@ -95,6 +93,13 @@ impl Mesh {
                 reasons.push((peer.member.name, why));
             }
         }
+        let serving = with_the_same_files(wanted, own, serving, &mut reasons);
+        let wait_max_s = own.map(|own| own.expected_wait_s(wanted, 0.0) - GAIN_MIN_S);
+        let mut ranked: Vec<(f64, PeerView)> = serving
+            .into_iter()
+            .map(|(state, peer)| (state.expected_wait_s(wanted, rtt_ms(&peer)), peer))
+            .filter(|(wait_s, _)| wait_max_s.is_none_or(|most| *wait_s < most))
+            .collect();
         ranked.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         (ranked.into_iter().map(|(_, peer)| peer).collect(), reasons)
     }
@@ -114,7 +119,9 @@ impl Mesh {
         send.finish().map_err(broken)?;
         let traffic = self.traffic(key);
         traffic.sent.fetch_add(request.body().len() as u64, Ordering::Relaxed);
-        let (status, headers) = read_head::<AnswerHead>(&mut receive).await?.read()?;
+        let late = |_| broken("it did not begin its answer in time");
+        let head = timeout(ANSWER_TIMEOUT, read_head::<AnswerHead>(&mut receive));
+        let (status, headers) = head.await.map_err(late)??.read()?;
         if is_for_another(status) {
             return Err(broken(format!("it answered {status}")));
         }
@@ -175,6 +182,42 @@ impl Relay {
             }
         });
     }
+}
+
+/// A name may stand for other files at another node. The peers that have the ones which this node has under it, or, if it has none,
+/// the ones which most peers have.
+fn with_the_same_files(
+    wanted: &Wanted,
+    own: Option<&PeerState>,
+    serving: Vec<(PeerState, PeerView)>,
+    reasons: &mut Vec<(String, String)>,
+) -> Vec<(PeerState, PeerView)> {
+    let name = wanted.name();
+    if let Some(own) = own {
+        return serving.into_iter().filter(|(state, _)| state.is_same_model(own, &name)).collect();
+    }
+    let agreed = digest_of_most(&name, serving.iter().map(|(state, _)| state));
+    let mut same = Vec::new();
+    for (state, peer) in serving {
+        let has = state.digests.get(&name).copied().flatten();
+        let why = match (&agreed, has) {
+            (Ok(None), _) => None,
+            (Ok(Some(agreed)), Some(has)) if *agreed == has => None,
+            (Ok(Some(agreed)), Some(has)) => Some(format!(
+                "it has other files under this name, with the digest {has}; most peers have {agreed}"
+            )),
+            (Ok(Some(_)), None) => Some("the digest of its files is not known yet".to_owned()),
+            (Err(_), Some(has)) => Some(format!(
+                "its files have the digest {has}, and as many peers have others under this name: rename one with --name"
+            )),
+            (Err(_), None) => Some("the digest of its files is not known yet".to_owned()),
+        };
+        match why {
+            None => same.push((state, peer)),
+            Some(why) => reasons.push((peer.member.name, why)),
+        }
+    }
+    same
 }
 
 fn rtt_ms(peer: &PeerView) -> f64 {

@@ -13,12 +13,12 @@ use bytes::Bytes;
 use iroh::endpoint::{RecvStream, SendStream};
 use proof::Digest;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use crate::bandwidth::Bandwidth;
 use crate::frames::{broken, invalid, read_head, write_head};
-use crate::limits::{CHUNK_BYTES, REQUEST_TIMEOUT};
+use crate::limits::{CHUNK_BYTES, CHUNKS_SERVED_MAX, REQUEST_TIMEOUT};
 use crate::manifest::{ChunkManifest, ChunkPlace};
 use crate::mesh::Traffic;
 
@@ -40,6 +40,8 @@ pub struct Library {
     folders: Box<dyn Fn() -> Vec<SharedFolder> + Send + Sync>,
     bandwidth: Bandwidth,
     manifests: Mutex<HashMap<String, Indexed>>,
+    /// What may be in memory while peers take it, however slowly they do.
+    served_left: Semaphore,
 }
 
 /// A manifest, and the lengths and times of the files that it was made of.
@@ -71,7 +73,8 @@ impl Library {
         folders: impl Fn() -> Vec<SharedFolder> + Send + Sync + 'static,
         bandwidth: Bandwidth,
     ) -> Arc<Self> {
-        Arc::new(Self { folders: Box::new(folders), bandwidth, manifests: Mutex::default() })
+        let served_left = Semaphore::new(CHUNKS_SERVED_MAX);
+        Arc::new(Self { folders: Box::new(folders), bandwidth, manifests: Mutex::default(), served_left })
     }
 
     /// The names of what can be fetched.
@@ -87,8 +90,9 @@ impl Library {
         mut receive: RecvStream,
         traffic: &Traffic,
     ) -> io::Result<()> {
-        let late = |_| broken("the request took too long to arrive");
+        let late = |_| broken("it sent or took nothing for too long");
         let wanted = timeout(REQUEST_TIMEOUT, read_head(&mut receive)).await.map_err(late)??;
+        let _served = self.served_left.acquire().await.map_err(broken)?;
         let found = match wanted {
             BlockRequest::Manifest { share } => self.manifest(&share).await,
             BlockRequest::Chunk { share, root, place } => self.chunk(&share, root, place).await,
@@ -106,7 +110,8 @@ impl Library {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES));
             self.bandwidth.take(piece.len()).await;
             traffic.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            send.write_chunk(piece).await.map_err(broken)?;
+            // A peer that takes nothing holds up the others no longer than this.
+            timeout(REQUEST_TIMEOUT, send.write_chunk(piece)).await.map_err(late)?.map_err(broken)?;
         }
         send.finish().map_err(broken)
     }

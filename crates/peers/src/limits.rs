@@ -6,6 +6,17 @@ use std::time::Duration;
 pub const MEMBERS_MAX: usize = 256;
 pub(crate) const NAME_BYTES_MAX: usize = 64;
 pub(crate) const ADDRESSES_MAX: usize = 16;
+/// Addresses of one key that announcements on the local network add to those of its list.
+pub(crate) const ANNOUNCED_ADDRESSES_MAX: usize = 4;
+/// How often a node announces itself on the local network, and how long others remember it.
+pub(crate) const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
+pub(crate) const ANNOUNCED_FOR: Duration = Duration::from_secs(60);
+/// The shortest pause between two answers to questions who is there.
+pub(crate) const ANSWERS_EVERY: Duration = Duration::from_secs(1);
+/// A packet of multicast DNS (RFC 6762, 17).
+pub(crate) const DATAGRAM_BYTES_MAX: usize = 9_000;
+/// Own relays of a node.
+pub const RELAYS_MAX: usize = 8;
 /// Size of a file of members, and of a list that a gateway signs.
 pub(crate) const LIST_BYTES_MAX: u64 = 1 << 20;
 /// Models that are stored of one member.
@@ -26,6 +37,8 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The head of a request must have arrived by then, and each piece of its body.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a peer may compute an answer that is not a stream, until its head arrives. Then another is tried.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 /// A peer describes itself within this time.
 pub(crate) const STATE_TIMEOUT: Duration = Duration::from_secs(4);
 /// A peer that is silent for so long is taken for gone.
@@ -51,6 +64,10 @@ pub(crate) const PREFIX_BLOCKS_MAX: usize = 256;
 
 /// The size of a chunk. The last one of a file is shorter.
 pub const CHUNK_BYTES: usize = 4 << 20;
+/// So many bytes of a chunk arrive within `CHUNK_TIMEOUT`: a slow link is no failure, a peer that sends next to nothing is one.
+pub(crate) const CHUNK_PACE_BYTES: usize = 256 * 1024;
+/// Chunks and manifests that are in memory at the same time while peers take them, for all peers together; further ones wait.
+pub(crate) const CHUNKS_SERVED_MAX: usize = 64;
 pub(crate) const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const FILES_MAX: usize = 512;
 pub(crate) const FILE_NAME_BYTES_MAX: usize = 200;
@@ -64,6 +81,8 @@ pub(crate) const CHUNKS_AT_A_TIME: usize = 2;
 /// Rounds of dialling peers again without a chunk in between, after which a fetch gives up and keeps what it has.
 pub(crate) const FETCH_ROUNDS_MAX: u32 = 5;
 pub(crate) const FETCH_PAUSE: Duration = Duration::from_millis(500);
+/// Paths whose digests are kept: those of a node's models and registered adapters.
+pub(crate) const DIGESTED_PATHS_MAX: usize = 1_024;
 /// Disk space that a fetch must leave free.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 64 << 20;
 

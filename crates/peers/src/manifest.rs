@@ -9,6 +9,7 @@ use proof::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{CHUNK_BYTES, FILE_NAME_BYTES_MAX, FILES_MAX, FOLDER_BYTES_MAX};
+use crate::partial::NOTE;
 
 /// A folder's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,10 +140,11 @@ pub(crate) fn digest_of(whole: Context) -> Digest {
     Digest(whole.finish().as_ref().first_chunk().copied().unwrap_or_default())
 }
 
-/// Whether a name may become part of a path: a single visible component.
+/// Whether a name may become part of a path: a single visible component, and not that of the note of what has arrived.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= FILE_NAME_BYTES_MAX
+        && !name.eq_ignore_ascii_case(NOTE)
         && !name.starts_with('.')
         && !name.contains(['/', '\\'])
         && !name.chars().any(char::is_control)
@@ -183,7 +185,9 @@ mod tests {
             }],
         };
         assert_eq!(of("config.json", 3, 1).check(), Ok(()));
-        for name in ["../x", "/etc/passwd", "a/b", "..", ".hidden", "", "a\\b", "a\nb"] {
+        for name in
+            ["../x", "/etc/passwd", "a/b", "..", ".hidden", "", "a\\b", "a\nb", "fetch.json", "Fetch.JSON"]
+        {
             assert!(of(name, 3, 1).check().is_err(), "{name:?}");
         }
         assert!(of("a", 3, 2).check().is_err());

@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use world::World;
 
 use crate::files;
-use crate::limits::{ADDRESSES_MAX, LIST_BYTES_MAX, MEMBERS_MAX, MODELS_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    ADDRESSES_MAX, ANNOUNCED_ADDRESSES_MAX, LIST_BYTES_MAX, MEMBERS_MAX, MODELS_MAX, NAME_BYTES_MAX,
+};
 use crate::signed::{ListError, SignedList};
 
 const ADDED: &str = "peers.json";
@@ -63,11 +65,13 @@ pub struct Roster {
     pub(crate) changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Lists {
     file: Vec<Member>,
     registered: Vec<Member>,
     signed: Option<SignedList>,
+    /// Addresses that were announced on the local network, by the key that they are said to belong to. They make nobody a member.
+    announced: BTreeMap<[u8; 32], Vec<SocketAddr>>,
 }
 
 impl Member {
@@ -93,6 +97,15 @@ impl Member {
             return Err(format!("models has more than {MODELS_MAX} entries"));
         }
         Ok(())
+    }
+}
+
+impl Lists {
+    /// Whether any list names a key, be it valid now or not.
+    fn names(&self, key: &[u8; 32]) -> bool {
+        let signed = self.signed.iter().flat_map(|list| &list.members);
+        let mut all = self.file.iter().chain(&self.registered).chain(signed);
+        all.any(|member| member.public_key.as_bytes() == key)
     }
 }
 
@@ -174,6 +187,14 @@ impl Roster {
                 }
             }
         }
+        for (key, addresses) in &lists.announced {
+            let Some((known, _)) = by_key.get_mut(key) else { continue };
+            for address in addresses {
+                if !known.addresses.contains(address) && known.addresses.len() < ADDRESSES_MAX {
+                    known.addresses.push(*address);
+                }
+            }
+        }
         let mut members: Vec<_> = by_key.into_values().take(MEMBERS_MAX).collect();
         members.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
         members
@@ -206,6 +227,10 @@ impl Roster {
         }
         peer.push(member);
         let file = MemberFile { peer };
+        // A longer file would not be read at the next start.
+        if serde_json::to_vec_pretty(&file)?.len() as u64 > LIST_BYTES_MAX {
+            return Err(invalid(format!("the members have more than {LIST_BYTES_MAX} bytes together")));
+        }
         if let Some(dir) = &self.data_dir {
             files::write_json(&dir.join(ADDED), &file)?;
         }
@@ -213,6 +238,68 @@ impl Roster {
         drop(lists);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Removes a member that was added by request; says whether there was one.
+    ///
+    /// # Errors
+    /// What remains can't be stored.
+    pub fn unregister(&self, key: &PublicKey) -> io::Result<bool> {
+        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        let peer: Vec<Member> =
+            lists.registered.iter().filter(|known| known.public_key != *key).cloned().collect();
+        if peer.len() == lists.registered.len() {
+            return Ok(false);
+        }
+        let file = MemberFile { peer };
+        if let Some(dir) = &self.data_dir {
+            files::write_json(&dir.join(ADDED), &file)?;
+        }
+        lists.registered = file.peer;
+        drop(lists);
+        self.changed.notify_one();
+        Ok(true)
+    }
+
+    /// The same lists, with further members of a file.
+    #[must_use]
+    pub fn with(&self, members: Vec<Member>) -> Arc<Self> {
+        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        let mut more = lists.clone();
+        more.file.extend(members);
+        Arc::new(Self {
+            world: self.world.clone(),
+            own: self.own,
+            data_dir: self.data_dir.clone(),
+            lists: RwLock::new(more),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Notes where a key is said to be on the local network; an empty list forgets it. What is stored of keys that are in no list is
+    /// bounded, and makes way for members.
+    pub(crate) fn announced(&self, key: [u8; 32], mut addresses: Vec<SocketAddr>) {
+        let is_member = self.member(&key).is_some();
+        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        if addresses.is_empty() {
+            lists.announced.remove(&key);
+            return;
+        }
+        addresses.truncate(ANNOUNCED_ADDRESSES_MAX);
+        if lists.announced.get(&key) == Some(&addresses) {
+            return;
+        }
+        if lists.announced.len() >= MEMBERS_MAX && !lists.announced.contains_key(&key) {
+            let strangers: Vec<[u8; 32]> = lists.announced.keys().copied().collect();
+            let stranger = strangers.into_iter().find(|key| !lists.names(key));
+            let Some(stranger) = stranger.filter(|_| is_member) else { return };
+            lists.announced.remove(&stranger);
+        }
+        lists.announced.insert(key, addresses);
+        drop(lists);
+        if is_member {
+            self.changed.notify_one();
+        }
     }
 
     /// Takes the gateway's newest list, for the node that this one joined as. Without `signer`, the key of the gateway from the time when
@@ -239,5 +326,31 @@ impl Roster {
         drop(lists);
         self.changed.notify_one();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proof::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn members_that_could_not_be_read_again_are_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |seed: u8| SigningKey::from_seed(&[seed; 32]).unwrap().public();
+        let open = || Roster::open(&World::system(), key(1), Some(dir.path()), Vec::new()).unwrap();
+        let member = |seed: u8, model: String| Member {
+            public_key: key(seed),
+            name: format!("peer-{seed}"),
+            addresses: Vec::new(),
+            models: vec![model],
+        };
+        let roster = open();
+        roster.register(member(2, "m".to_owned())).unwrap();
+        let long = "m".repeat(usize::try_from(LIST_BYTES_MAX).unwrap());
+        let refused = roster.register(member(3, long)).unwrap_err().to_string();
+        assert!(refused.contains("bytes together"), "{refused}");
+        assert_eq!(open().members().len(), 1, "the next start reads them");
     }
 }

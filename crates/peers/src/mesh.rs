@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
+use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{Connection, presets};
-use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, TransportAddr};
 use proof::PublicKey;
 use tasks::RuntimeTasks;
 use tokio::runtime::Handle;
@@ -61,6 +63,24 @@ pub struct MeshSettings {
     pub data_dir: Option<PathBuf>,
     /// Whether a request that this node could serve may go to a peer with a shorter wait.
     pub is_balanced: bool,
+    /// The workspace's own relays, the same for all of its nodes. Without any, peers connect directly or not at all.
+    pub relays: Vec<Relay>,
+}
+
+/// The URL of a relay that the operator runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay(RelayUrl);
+
+impl FromStr for Relay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: RelayUrl = text.parse().map_err(|_| format!("{text} is not a URL"))?;
+        if matches!(url.scheme(), "https" | "http") && url.host_str().is_some() && url.username().is_empty() {
+            return Ok(Self(url));
+        }
+        Err(format!("{text} is not the address of a relay: give https://HOST or http://HOST:PORT"))
+    }
 }
 
 /// The mesh.
@@ -73,6 +93,7 @@ pub struct Mesh {
     pub(crate) library: Arc<Library>,
     pub(crate) tasks: RuntimeTasks,
     pub(crate) is_balanced: bool,
+    pub(crate) relays: Vec<Relay>,
     pub(crate) connections_left: Arc<Semaphore>,
     peers: Mutex<HashMap<[u8; 32], PeerRecord>>,
 }
@@ -122,7 +143,9 @@ impl Mesh {
         library: Arc<Library>,
     ) -> io::Result<Arc<Self>> {
         let ejections = Arc::new(Ejections::open(&settings.world, settings.data_dir.as_deref())?);
-        let endpoint = bind(&settings.seed, settings.listen, vec![INFER.to_vec(), BLOCKS.to_vec()]).await?;
+        let endpoint =
+            bind(&settings.seed, settings.listen, vec![INFER.to_vec(), BLOCKS.to_vec()], &settings.relays)
+                .await?;
         Ok(Arc::new(Self {
             world: settings.world,
             endpoint,
@@ -132,6 +155,7 @@ impl Mesh {
             library,
             tasks: RuntimeTasks::new("peers", Handle::current()),
             is_balanced: settings.is_balanced,
+            relays: settings.relays,
             connections_left: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             peers: Mutex::default(),
         }))
@@ -265,13 +289,19 @@ fn is_recent(heard_us: u64, now_us: u64) -> bool {
     u128::from(now_us.saturating_sub(heard_us)) <= STATE_AGE_MAX.as_micros()
 }
 
-/// An endpoint without relays, discovery or port mapping: it contacts members and nobody else.
-pub(crate) async fn bind(seed: &[u8; 32], listen: SocketAddr, alpns: Vec<Vec<u8>>) -> io::Result<Endpoint> {
+/// An endpoint without discovery or port mapping: it contacts members, the given relays and nobody else.
+pub(crate) async fn bind(
+    seed: &[u8; 32],
+    listen: SocketAddr,
+    alpns: Vec<Vec<u8>>,
+    relays: &[Relay],
+) -> io::Result<Endpoint> {
     let address =
         |error: String| io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{listen}: {error}"));
     let builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(seed))
-        .relay_mode(RelayMode::Disabled)
+        .relay_mode(relay_mode(relays))
+        .dns_resolver(resolver())
         .clear_ip_transports()
         .bind_addr(listen)
         .map_err(|error| address(error.to_string()))?;
@@ -279,10 +309,30 @@ pub(crate) async fn bind(seed: &[u8; 32], listen: SocketAddr, alpns: Vec<Vec<u8>
     endpoint.map_err(|error| address(format!("{error:#}")))
 }
 
-/// Connects to a member, at whichever of its addresses answers.
-pub(crate) async fn dial(endpoint: &Endpoint, member: &Member, alpn: &[u8]) -> io::Result<Connection> {
+fn relay_mode(relays: &[Relay]) -> RelayMode {
+    if relays.is_empty() {
+        return RelayMode::Disabled;
+    }
+    RelayMode::custom(relays.iter().map(|Relay(url)| url.clone()))
+}
+
+/// Looks up the names of relays at this machine's resolvers, without the public ones that iroh falls back to.
+fn resolver() -> DnsResolver {
+    DnsResolver::builder().with_system_defaults().with_fallback_mode(FallbackMode::Never).build()
+}
+
+/// Connects to a member, at whichever of its addresses answers, or through a relay. Two peers that meet at a relay look for a direct
+/// way, and change to it.
+pub(crate) async fn dial(
+    endpoint: &Endpoint,
+    member: &Member,
+    alpn: &[u8],
+    relays: &[Relay],
+) -> io::Result<Connection> {
     let id = EndpointId::from_bytes(member.public_key.as_bytes()).map_err(broken)?;
-    let address = EndpointAddr::from_parts(id, member.addresses.iter().copied().map(TransportAddr::Ip));
+    let direct = member.addresses.iter().copied().map(TransportAddr::Ip);
+    let relayed = relays.iter().map(|Relay(url)| TransportAddr::Relay(url.clone()));
+    let address = EndpointAddr::from_parts(id, direct.chain(relayed));
     match timeout(HANDSHAKE_TIMEOUT, endpoint.connect(address, alpn)).await {
         Ok(connected) => connected.map_err(|error| broken(format!("{error:#}"))),
         Err(_) => Err(broken(format!("it did not answer within {} s", HANDSHAKE_TIMEOUT.as_secs()))),

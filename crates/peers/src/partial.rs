@@ -15,7 +15,7 @@ use crate::files;
 use crate::limits::{CHUNK_BYTES, DISK_RESERVE_BYTES, MANIFEST_BYTES_MAX};
 use crate::manifest::{ChunkManifest, ChunkPlace, digest_of};
 
-const NOTE: &str = "fetch.json";
+pub(crate) const NOTE: &str = "fetch.json";
 
 /// The files in `directory`.
 #[derive(Debug)]

@@ -149,8 +149,8 @@ impl Mesh {
         let key = *member.public_key.as_bytes();
         let connection = match self.connection(&key) {
             Some(connection) => connection,
-            None if member.addresses.is_empty() => return,
-            None => match dial(&self.endpoint, &member, INFER).await {
+            None if member.addresses.is_empty() && self.relays.is_empty() => return,
+            None => match dial(&self.endpoint, &member, INFER, &self.relays).await {
                 Ok(connection) => {
                     self.add_connection(key, connection.clone());
                     let (mesh, served) = (Arc::clone(self), connection.clone());

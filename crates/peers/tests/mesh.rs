@@ -105,6 +105,7 @@ impl Node {
             listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: Some(data.path().to_owned()),
             is_balanced,
+            relays: Vec::new(),
         };
         let service: Arc<dyn PeerService> = Arc::<Model>::clone(&model);
         let mesh = Mesh::bind(settings, roster, service, library).await.unwrap();
@@ -275,9 +276,11 @@ async fn fetch(
     let members = nodes.iter().enumerate().map(|(at, node)| node.member(&format!("node-{at}"))).collect();
     let world = World::system();
     let roster = Roster::open(&world, own, None, members).unwrap();
-    let fetcher = Fetcher::bind(&world, &seed(20), roster, Some(to), Bandwidth::new(&world, None)).await?;
+    let fetcher =
+        Fetcher::bind(&world, &seed(20), roster, Some(to), Bandwidth::new(&world, None), &[]).await?;
     let directory = to.join("staging");
-    let order = FetchOrder { share: "model/a/b", directory: &directory, root: None, peers: &[] };
+    let order =
+        FetchOrder { share: "model/a/b", directory: &directory, root: None, peers: &[], bytes_max: None };
     let note = |event: &FetchEvent| {
         events.lock().unwrap().push(event.clone());
         on_event(event);

@@ -2,8 +2,8 @@
 
 use crate::hashing::rendezvous;
 use crate::limits::{
-    ADAPTER_LOAD_US, ALONE_US_MAX, DECODE_SHARE, EQUAL_SHARE, KV_ROOM_PERMILLE, LEAST_FRESH_SHARE, USUAL_US,
-    USUAL_WHOLE_US,
+    ADAPTER_LOAD_US, ALONE_US_MAX, DECODE_SHARE, EQUAL_SHARE, KV_ROOM_PERMILLE, LEAST_FRESH_SHARE,
+    TOKEN_US_MAX, USUAL_ANSWER_TOKENS, USUAL_US, USUAL_WHOLE_US,
 };
 
 /// What is known of a node.
@@ -33,6 +33,8 @@ pub struct LoadReport {
     pub waiting: u32,
     /// How much of its KV cache is in use, in thousandths.
     pub kv_permille: Option<u16>,
+    /// How long a token of an answer takes there.
+    pub token_us: Option<u32>,
     /// How many requests this gateway had there when it said so.
     pub in_flight_then: u32,
 }
@@ -70,13 +72,19 @@ pub fn usual_us(loads: impl Iterator<Item = NodeLoad>) -> u64 {
 pub fn expected(prompt_tokens: u64, load: &NodeLoad, usual_us: u64) -> Expected {
     let alone_us = load.alone_us.unwrap_or(usual_us).min(ALONE_US_MAX);
     let Ahead { running, waiting } = ahead(load);
-    let whole_us = load.whole_us.unwrap_or(USUAL_WHOLE_US);
+    let token_us = load.report.and_then(|report| report.token_us).map(|us| u64::from(us).min(TOKEN_US_MAX));
+    let usual_whole_us = token_us.map_or(USUAL_WHOLE_US, |us| us * USUAL_ANSWER_TOKENS);
+    let whole_us = load.whole_us.unwrap_or(usual_whole_us);
     // Where requests wait, one begins whenever a running one ends.
     let turn_us = if waiting > 0 { alone_us.max(whole_us / running.max(1)) } else { alone_us };
     let first = u64::from(load.unanswered).max(waiting);
     let decoding = running.saturating_sub(u64::from(load.unanswered));
-    let queue_us =
-        first.saturating_mul(turn_us).saturating_add(decoding.saturating_mul(alone_us / DECODE_SHARE));
+    // A prompt is begun when the step of those that are decoding ends: a token of each.
+    let step_us = if decoding > 0 { token_us.unwrap_or(0) } else { 0 };
+    let queue_us = first
+        .saturating_mul(turn_us)
+        .saturating_add(decoding.saturating_mul(alone_us / DECODE_SHARE))
+        .saturating_add(step_us);
     let prompt = prompt_tokens.max(1);
     let fresh = prompt.saturating_sub(load.cached_tokens).max(prompt / LEAST_FRESH_SHARE).max(1);
     let kv_permille = load.report.and_then(|report| report.kv_permille).map_or(0, u64::from).min(1_000);
@@ -111,13 +119,19 @@ fn share(of: u64, part: u64, whole: u64) -> u64 {
     u64::try_from(product / u128::from(whole.max(1))).unwrap_or(u64::MAX)
 }
 
-/// How a node sorts: the soonest first. Those that are about as soon come in the order of `key`, which requests with the same
-/// prefix share, so that gateways that know nothing of each other choose the same node.
+/// How a node sorts: the soonest first. Of those that are about as soon, the ones whose hour costs least come first, and of
+/// these in the order of `key`, which requests with the same prefix share, so that gateways that know nothing of each other
+/// choose the same node.
 #[must_use]
-pub fn order(expected: &Expected, soonest_us: u64, key: u64, node: u64) -> (bool, u64) {
+pub fn order(
+    expected: &Expected,
+    soonest_us: u64,
+    hour_nanos: u64,
+    (key, node): (u64, u64),
+) -> (bool, u64, u64) {
     let total_us = expected.total_us();
     let is_about_as_soon = total_us <= soonest_us.saturating_add(soonest_us / EQUAL_SHARE);
-    (!is_about_as_soon, if is_about_as_soon { rendezvous(key, node) } else { total_us })
+    if is_about_as_soon { (false, hour_nanos, rendezvous(key, node)) } else { (true, total_us, hour_nanos) }
 }
 
 #[cfg(test)]
@@ -130,7 +144,8 @@ mod tests {
     }
 
     fn reporting(running: u32, waiting: u32, kv_permille: u16) -> NodeLoad {
-        let report = LoadReport { running, waiting, kv_permille: Some(kv_permille), in_flight_then: 0 };
+        let kv_permille = Some(kv_permille);
+        let report = LoadReport { running, waiting, kv_permille, token_us: None, in_flight_then: 0 };
         NodeLoad { report: Some(report), ..NodeLoad::default() }
     }
 
@@ -157,7 +172,8 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_answered_since_a_report_counts() {
-        let then = LoadReport { running: 4, waiting: 2, kv_permille: None, in_flight_then: 6 };
+        let then =
+            LoadReport { running: 4, waiting: 2, kv_permille: None, token_us: None, in_flight_then: 6 };
         let now = |in_flight| NodeLoad { in_flight, report: Some(then), ..NodeLoad::default() };
         let waits = |in_flight| ahead(&now(in_flight)).waiting;
         assert_eq!([8, 6, 5, 4, 0].map(waits), [4, 2, 1, 0, 0]);
@@ -177,20 +193,33 @@ mod tests {
     fn equals_are_ordered_by_the_key_and_the_rest_by_time() {
         let at = |queue_us| Expected { queue_us, ..Expected::default() };
         let (soon, near, late) = (at(800), at(900), at(901));
-        assert!(order(&near, 800, 1, 1) < order(&late, 800, 1, 1));
-        let first = |key| order(&soon, 800, key, 1) < order(&near, 800, key, 2);
+        assert!(order(&near, 800, 9, (1, 1)) < order(&late, 800, 0, (1, 1)), "later, and cheaper");
+        let first = |key| order(&soon, 800, 5, (key, 1)) < order(&near, 800, 5, (key, 2));
         let firsts = (0..1_000).filter(|key| first(*key)).count();
         assert!((400..600).contains(&firsts), "{firsts} of a thousand keys");
+        let is_cheaper_first = |key| order(&near, 800, 4, (key, 2)) < order(&soon, 800, 5, (key, 1));
+        assert!((0..1_000).all(is_cheaper_first), "of equals, whose hour costs less");
+    }
+
+    #[test]
+    fn known_times_of_tokens_count() {
+        let slow = |running, waiting, token_us| {
+            let report = LoadReport { running, waiting, kv_permille: None, token_us, in_flight_then: 0 };
+            total(NodeLoad { alone_us: Some(200_000), report: Some(report), ..NodeLoad::default() })
+        };
+        assert_eq!(slow(1, 0, Some(90_000)), slow(1, 0, None) + 90_000, "the step in progress");
+        assert_eq!(slow(0, 0, Some(90_000)), slow(0, 0, None), "an idle node begins at once");
+        assert!(slow(4, 2, Some(90_000)) > slow(4, 2, Some(10_000)), "slots are free later");
     }
 
     prop_compose! {
         fn any_load()(
             in_flight in 0_u32..200, unanswered in 0_u32..200, alone in proptest::option::of(0_u64..10_000_000),
             whole in proptest::option::of(0_u64..100_000_000), running in 0_u32..100, waiting in 0_u32..100,
-            kv in proptest::option::of(0_u16..2_000), then in 0_u32..100, cached in 0_u64..10_000, lacks in any::<bool>(),
+            kv in proptest::option::of(0_u16..2_000), token in proptest::option::of(any::<u32>()), then in 0_u32..100, cached in 0_u64..10_000, lacks in any::<bool>(),
             reports in any::<bool>(),
         ) -> NodeLoad {
-            let report = LoadReport { running, waiting, kv_permille: kv, in_flight_then: then };
+            let report = LoadReport { running, waiting, kv_permille: kv, token_us: token, in_flight_then: then };
             NodeLoad {
                 in_flight, unanswered, alone_us: alone, whole_us: whole, report: reports.then_some(report),
                 cached_tokens: cached, lacks_adapter: lacks,

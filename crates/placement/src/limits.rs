@@ -6,6 +6,10 @@ pub(crate) const USUAL_US: u64 = 300_000;
 pub(crate) const ALONE_US_MAX: u64 = 600_000_000;
 /// How long a whole answer takes where that was not measured.
 pub(crate) const USUAL_WHOLE_US: u64 = 5_000_000;
+/// The tokens of an answer where only the time of one is known.
+pub(crate) const USUAL_ANSWER_TOKENS: u64 = 250;
+/// The longest time of a token that is reckoned with.
+pub(crate) const TOKEN_US_MAX: u64 = 10_000_000;
 /// What a request in its decode phase adds to the time to another one's first token, as a share of that time: one in so many.
 pub(crate) const DECODE_SHARE: u64 = 8;
 /// The least share of a prompt that is computed, however much of it is cached: one in so many.

@@ -20,12 +20,24 @@ pub struct ServerLoad {
     pub waiting: u32,
     /// How much of its KV cache is in use, in thousandths; `None` where it doesn't say.
     pub kv_permille: Option<u16>,
+    /// How long a token of an answer took since its start, on the average; `None` where it doesn't say.
+    pub token_us: Option<u32>,
 }
 
 struct Names {
     running: Option<&'static str>,
     waiting: &'static str,
     kv: &'static [&'static str],
+    token: TokenTime,
+}
+
+/// How a server says how long a token of an answer takes.
+enum TokenTime {
+    Unsaid,
+    /// Tokens of an answer in a second.
+    Rate(&'static str),
+    /// Sum and count of a histogram of seconds.
+    Mean(&'static str, &'static str),
 }
 
 const SERVERS: [Names; 5] = [
@@ -33,19 +45,36 @@ const SERVERS: [Names; 5] = [
         running: Some("vllm:num_requests_running"),
         waiting: "vllm:num_requests_waiting",
         kv: &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
+        token: TokenTime::Mean(
+            "vllm:inter_token_latency_seconds_sum",
+            "vllm:inter_token_latency_seconds_count",
+        ),
     },
     Names {
         running: Some("sglang:num_running_reqs"),
         waiting: "sglang:num_queue_reqs",
         kv: &["sglang:token_usage"],
+        token: TokenTime::Mean(
+            "sglang:inter_token_latency_seconds_sum",
+            "sglang:inter_token_latency_seconds_count",
+        ),
     },
     Names {
         running: Some("llamacpp:requests_processing"),
         waiting: "llamacpp:requests_deferred",
         kv: &["llamacpp:kv_cache_usage_ratio"],
+        token: TokenTime::Rate("llamacpp:predicted_tokens_seconds"),
     },
-    Names { running: Some("tgi_batch_current_size"), waiting: "tgi_queue_size", kv: &[] },
-    Names { running: None, waiting: "nv_inference_pending_request_count", kv: &[] },
+    Names {
+        running: Some("tgi_batch_current_size"),
+        waiting: "tgi_queue_size",
+        kv: &[],
+        token: TokenTime::Mean(
+            "tgi_request_mean_time_per_token_duration_sum",
+            "tgi_request_mean_time_per_token_duration_count",
+        ),
+    },
+    Names { running: None, waiting: "nv_inference_pending_request_count", kv: &[], token: TokenTime::Unsaid },
 ];
 
 /// Reads the load from a page of metrics. Requests of several models or engines behind one address are added up, and of their
@@ -70,7 +99,25 @@ fn read_of(page: &str, names: &Names) -> Option<ServerLoad> {
         running: count(running.unwrap_or(0.0)),
         waiting: count(waiting),
         kv_permille: kv.map(|used| u16::try_from(count(used * 1_000.0)).unwrap_or(u16::MAX).min(1_000)),
+        token_us: names.token.read(page),
     })
+}
+
+impl TokenTime {
+    fn read(&self, page: &str) -> Option<u32> {
+        let seconds = match self {
+            Self::Unsaid => None,
+            // The slowest of several models counts.
+            Self::Rate(name) => {
+                values(page, name).filter(|rate| *rate > 0.0).map(f64::recip).reduce(f64::max)
+            }
+            Self::Mean(sum, times) => {
+                let times = values(page, times).sum::<f64>();
+                (times > 0.0).then(|| values(page, sum).sum::<f64>() / times)
+            }
+        };
+        seconds.map(|seconds| count(seconds * 1_000_000.0)).filter(|us| *us > 0)
+    }
 }
 
 /// The values of a metric's samples, whatever their labels.
@@ -126,6 +173,21 @@ mod tests {
         );
         check("tgi_batch_current_size 4\ntgi_queue_size 7\n", Some((4, 7, None)));
         check("nv_inference_pending_request_count{model=\"m\",version=\"1\"} 5\n", Some((0, 5, None)));
+    }
+
+    #[test]
+    fn the_time_of_a_token_is_read_where_it_is_said() {
+        let token_us = |page: &str| read(page.as_bytes()).unwrap().token_us;
+        let vllm = "vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n";
+        let seconds = "vllm:inter_token_latency_seconds";
+        assert_eq!(token_us(&format!("{vllm}{seconds}_sum 3.0\n{seconds}_count 120\n")), Some(25_000));
+        assert_eq!(token_us(&format!("{vllm}{seconds}_sum 0\n{seconds}_count 0\n")), None, "no answer yet");
+        assert_eq!(token_us(vllm), None);
+        let llama = "llamacpp:requests_processing 0\nllamacpp:requests_deferred 0\n";
+        assert_eq!(token_us(&format!("{llama}llamacpp:predicted_tokens_seconds 40.5\n")), Some(24_691));
+        assert_eq!(token_us(&format!("{llama}llamacpp:predicted_tokens_seconds 0\n")), None);
+        assert_eq!(token_us(&format!("{llama}llamacpp:predicted_tokens_seconds nan\n")), None);
+        assert_eq!(token_us("nv_inference_pending_request_count 5\n"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use board::AvailabilityView;
 use domain::{IdHasher, Principal};
 use placement::{CachedAt, Expected, NodeLoad, expected, mix, order, usual_us};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Seat};
 use crate::limits::{NODE_FULL_US, PROMPT_BYTES_PER_TOKEN};
 use crate::question::PlanInput;
 
@@ -36,7 +36,7 @@ pub fn arrange(input: &PlanInput<'_>, board: &dyn AvailabilityView, nodes: &mut 
     let mut keyed: Vec<_> = placed
         .iter()
         .zip(std::mem::take(nodes))
-        .map(|(one, node)| (order(&one.expected, soonest_us, key, hash_of(&node)), node))
+        .map(|(one, node)| (order(&one.expected, soonest_us, hour_nanos(&node), (key, hash_of(&node))), node))
         .collect();
     keyed.sort_by_key(|(key, _)| *key);
     nodes.extend(keyed.into_iter().map(|(_, node)| node));
@@ -78,6 +78,14 @@ fn weigh(input: &PlanInput<'_>, board: &dyn AvailabilityView, nodes: &[Attempt])
     });
     let head = ends.first().map(|(fingerprint, _)| *fingerprint);
     (placed.collect(), input.query.session_key.or(head).unwrap_or_else(|| mix(input.random)))
+}
+
+/// What an hour of the node costs, which decides between those that are about as soon.
+fn hour_nanos(node: &Attempt) -> u64 {
+    match node.seat() {
+        Seat::Byoc(entry) => entry.hour_nanos,
+        _ => 0,
+    }
 }
 
 fn load_of(board: &dyn AvailabilityView, node: &Attempt, now_us: u64) -> NodeLoad {

@@ -33,16 +33,40 @@ impl Publishers {
     }
 }
 
-impl Nodes {
-    /// A joined node said with its heartbeat how many answers are in progress, and how many of them wait.
-    pub fn note_load(&self, node: NodeId, running: u64, waiting: u64) {
+/// What a joined node says of its load with a heartbeat.
+#[derive(Debug, Clone, Copy)]
+pub struct BeatLoad {
+    /// Answers in progress, and how many of them wait.
+    pub running: u64,
+    pub waiting: u64,
+    /// What those that run hold of the KV cache; `None` of an older node.
+    pub cache_held_bytes: Option<u64>,
+    /// Zero if it has no KV cache.
+    pub cache_bytes_max: u64,
+    /// How long a token of an answer takes there.
+    pub token_us: Option<u64>,
+}
+
+impl From<BeatLoad> for ServerLoad {
+    fn from(load: BeatLoad) -> Self {
         let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let load = ServerLoad {
-            running: count(running.saturating_sub(waiting)),
-            waiting: count(waiting),
-            kv_permille: None,
+        let permille = |held: u64| {
+            let share = u128::from(held) * 1_000 / u128::from(load.cache_bytes_max.max(1));
+            u16::try_from(share.min(1_000)).unwrap_or(u16::MAX)
         };
-        note(self.deps(), node, load, self.beat_every() * NODE_BEATS_MISSED_MAX);
+        Self {
+            running: count(load.running.saturating_sub(load.waiting)),
+            waiting: count(load.waiting),
+            kv_permille: load.cache_held_bytes.filter(|_| load.cache_bytes_max > 0).map(permille),
+            token_us: load.token_us.filter(|us| *us > 0).map(count),
+        }
+    }
+}
+
+impl Nodes {
+    /// A joined node said how busy it is.
+    pub fn note_load(&self, node: NodeId, load: BeatLoad) {
+        note(self.deps(), node, load.into(), self.beat_every() * NODE_BEATS_MISSED_MAX);
     }
 
     /// Has an added node's server read for what it says of its load, from soon on for as long as it says it.
@@ -76,9 +100,10 @@ impl Nodes {
 }
 
 fn note(deps: &Deps, node: NodeId, load: ServerLoad, lasts: std::time::Duration) {
-    let ServerLoad { running, waiting, kv_permille } = load;
+    let ServerLoad { running, waiting, kv_permille, token_us } = load;
     let until_us = deps.world.clock.monotonic_us().saturating_add(micros(lasts));
-    deps.board.note_node(node, LoadReport { running, waiting, kv_permille, in_flight_then: 0 }, until_us);
+    let report = LoadReport { running, waiting, kv_permille, token_us, in_flight_then: 0 };
+    deps.board.note_node(node, report, until_us);
 }
 
 async fn read(deps: &Deps, workspace: WorkspaceId, node: NodeId) -> Option<ServerLoad> {
@@ -94,4 +119,23 @@ async fn read(deps: &Deps, workspace: WorkspaceId, node: NodeId) -> Option<Serve
     };
     let reply = deps.outbound.ask_runtime(target, request).await.ok()?;
     if reply.status == 200 { metrics::read(&reply.body) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(cache_held_bytes: Option<u64>, cache_bytes_max: u64) -> BeatLoad {
+        BeatLoad { running: 5, waiting: 2, cache_held_bytes, cache_bytes_max, token_us: Some(20_000) }
+    }
+
+    #[test]
+    fn what_running_requests_hold_of_the_cache_is_its_pressure() {
+        let said = |held, most| ServerLoad::from(beat(held, most)).kv_permille;
+        assert_eq!(said(Some(3 << 30), 4 << 30), Some(750));
+        assert_eq!([said(Some(u64::MAX), 1), said(Some(0), 1)], [Some(1_000), Some(0)]);
+        assert_eq!([said(None, 4), said(Some(0), 0)], [None, None], "an older node, and one without a cache");
+        let load = ServerLoad::from(beat(None, 0));
+        assert_eq!((load.running, load.waiting, load.token_us), (3, 2, Some(20_000)));
+    }
 }

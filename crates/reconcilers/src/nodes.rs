@@ -219,6 +219,10 @@ impl Deps {
             Some(_) => (None, reason.map(|reason| not_reached(&row.name, &base_url, &reason))),
             None => (report.models, reason),
         };
+        // A joined node was seen with its heartbeat: a poll that finds what is stored has nothing to add to it.
+        if row.joined.is_some() && (row.reachable, &row.last_error) == (reachable, &error) {
+            return Ok(row);
+        }
         let found = NodeObservation { unix_ms: self.world.clock.unix_ms(), reachable, models, error };
         let written = self.store.nodes().record_observation(row.workspace, row.id, base_url, found);
         let written = written.await.map_err(of_store)?;

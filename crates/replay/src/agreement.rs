@@ -1,18 +1,27 @@
-//! How much two answers have in common, by their words.
+//! How much two answers have in common: by their words, by their embeddings, and by what a judge says.
 
 use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::limits::COMPARED_WORDS_MAX;
 
 /// The comparison of two answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Word for word the same.
     pub is_same: bool,
     /// Words that both have, as a share of the words of both (F1), in hundredths of a per cent.
     pub overlap_bps: u32,
+    /// The cosine of their embeddings, in hundredths of a per cent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub similarity_bps: Option<u32>,
+    /// Whether a judge finds the candidate's at least as good.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub is_as_good: Option<bool>,
 }
 
+/// Compares words alone.
 #[must_use]
 pub fn agreement(one: &str, other: &str) -> Agreement {
     let words = |text: &str| -> Vec<String> {
@@ -32,7 +41,24 @@ pub fn agreement(one: &str, other: &str) -> Agreement {
     }
     let all = (mine.len() + theirs.len()) as u64;
     let overlap = (shared * 20_000).checked_div(all).unwrap_or(10_000);
-    Agreement { is_same: one.trim() == other.trim(), overlap_bps: u32::try_from(overlap).unwrap_or(10_000) }
+    Agreement {
+        is_same: one.trim() == other.trim(),
+        overlap_bps: u32::try_from(overlap).unwrap_or(10_000),
+        similarity_bps: None,
+        is_as_good: None,
+    }
+}
+
+/// The cosine of two vectors in hundredths of a per cent, 0 where it is negative; `None` where there is none.
+#[must_use]
+pub fn cosine_bps(one: &[f64], other: &[f64]) -> Option<u32> {
+    if one.len() != other.len() {
+        return None;
+    }
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = dot(one, other) / (dot(one, one) * dot(other, other)).sqrt();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 10,000")]
+    cosine.is_finite().then(|| (cosine.clamp(0.0, 1.0) * 10_000.0).round() as u32)
 }
 
 #[cfg(test)]
@@ -49,7 +75,23 @@ mod tests {
             ("a", "b", false, 0),
             ("a", "", false, 0),
         ] {
-            assert_eq!(agreement(one, other), Agreement { is_same, overlap_bps }, "{one} {other}");
+            let found = agreement(one, other);
+            assert_eq!((found.is_same, found.overlap_bps), (is_same, overlap_bps), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_cosine_needs_two_directions() {
+        for (one, other, expected) in [
+            (&[1.0, 0.0][..], &[2.0, 0.0][..], Some(10_000)),
+            (&[1.0, 1.0], &[1.0, 0.0], Some(7_071)),
+            (&[1.0, 0.0], &[-1.0, 0.0], Some(0)),
+            (&[1.0], &[1.0, 0.0], None),
+            (&[0.0, 0.0], &[1.0, 0.0], None),
+            (&[], &[], None),
+            (&[f64::INFINITY], &[1.0], None),
+        ] {
+            assert_eq!(cosine_bps(one, other), expected, "{one:?} {other:?}");
         }
     }
 }

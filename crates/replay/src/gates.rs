@@ -20,6 +20,10 @@ pub struct Gates {
     pub cost_percent_max: Option<u32>,
     /// The least that answers have in common with the kept ones, in per cent of their words.
     pub agreement_percent_min: Option<u32>,
+    /// The least that their embeddings are alike.
+    pub similarity_percent_min: Option<u32>,
+    /// The smallest share of answers that a judge finds at least as good as the kept ones.
+    pub judged_percent_min: Option<u32>,
     /// The fewest tokens of answers, in per cent of the recorded ones: one that says little is quick, too.
     pub output_percent_min: Option<u32>,
     /// The least that the candidate must have carried, in per cent of the busiest minute.
@@ -35,6 +39,8 @@ impl Default for Gates {
             error_bps_max: Some(200),
             cost_percent_max: Some(100),
             agreement_percent_min: None,
+            similarity_percent_min: None,
+            judged_percent_min: None,
             output_percent_min: Some(50),
             headroom_percent_min: Some(100),
         }
@@ -57,6 +63,8 @@ impl Gates {
             && most(self.error_bps_max, others.error_bps_max)
             && most(self.cost_percent_max, others.cost_percent_max)
             && least(self.agreement_percent_min, others.agreement_percent_min)
+            && least(self.similarity_percent_min, others.similarity_percent_min)
+            && least(self.judged_percent_min, others.judged_percent_min)
             && least(self.output_percent_min, others.output_percent_min)
             && least(self.headroom_percent_min, others.headroom_percent_min)
     }
@@ -74,6 +82,8 @@ impl Gates {
         let shares = [
             ("error_bps_max", self.error_bps_max, 10_000),
             ("agreement_percent_min", self.agreement_percent_min, 100),
+            ("similarity_percent_min", self.similarity_percent_min, 100),
+            ("judged_percent_min", self.judged_percent_min, 100),
         ];
         for (field, given, most) in shares {
             if let Some(given) = given.filter(|given| *given > most) {
@@ -93,25 +103,30 @@ pub enum GateName {
     Errors,
     Cost,
     Agreement,
+    Similarity,
+    Judged,
     Output,
     Headroom,
 }
 
 impl GateName {
-    pub const WORDS: [&str; 8] = [
+    pub const WORDS: [&str; 10] = [
         "requests_min",
         "first_token_p95_percent_max",
         "total_p95_percent_max",
         "error_bps_max",
         "cost_percent_max",
         "agreement_percent_min",
+        "similarity_percent_min",
+        "judged_percent_min",
         "output_percent_min",
         "headroom_percent_min",
     ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        let [requests, first, total, errors, cost, agreement, output, headroom] = Self::WORDS;
+        let [requests, first, total, errors, cost, agreement, similarity, judged, output, headroom] =
+            Self::WORDS;
         match self {
             Self::Requests => requests,
             Self::FirstToken => first,
@@ -119,6 +134,8 @@ impl GateName {
             Self::Errors => errors,
             Self::Cost => cost,
             Self::Agreement => agreement,
+            Self::Similarity => similarity,
+            Self::Judged => judged,
             Self::Output => output,
             Self::Headroom => headroom,
         }
@@ -272,6 +289,9 @@ mod tests {
         check(Gates { error_bps_max: Some(201), ..own }, false);
         check(Gates { error_bps_max: Some(10), agreement_percent_min: Some(90), ..own }, true);
         check(Gates { headroom_percent_min: Some(99), ..own }, false);
+        let judged = Gates { judged_percent_min: Some(90), similarity_percent_min: Some(80), ..own };
+        check(judged, true);
+        assert!(!own.are_as_strict_as(&judged), "what is not judged is looser");
         let without = Gates { cost_percent_max: None, ..own };
         assert!(own.are_as_strict_as(&without), "a gate that others lack is stricter");
     }

@@ -1,5 +1,6 @@
 //! What was measured of both sides, and whether the candidate keeps to the gates.
 
+use crate::agreement::Agreement;
 use crate::gates::{GateName, GateResult, Gates, Verdict, bps};
 use crate::statistics::{self, Bounds, percentile, percentile_bounds};
 use crate::trace::Pair;
@@ -53,6 +54,12 @@ pub struct Judgement {
     pub compared: u64,
     pub same: u64,
     pub overlap_bps: Option<u64>,
+    /// Of the requests whose answers were embedded.
+    pub embedded: u64,
+    pub similarity_bps: Option<u64>,
+    /// Of the requests that a judge compared.
+    pub judged: u64,
+    pub as_good: u64,
     pub load: Load,
 }
 
@@ -78,9 +85,13 @@ pub fn judge(pairs: &[Pair], load: Load, gates: &Gates, seed: u64) -> Judgement 
         candidate_output_tokens: sum(|pair| pair.candidate.output_tokens),
         baseline_prompt_tokens: sum(|pair| pair.baseline.prompt_tokens),
         candidate_prompt_tokens: sum(|pair| pair.candidate.prompt_tokens),
-        compared: answered.iter().filter(|pair| pair.is_same.is_some()).count() as u64,
-        same: answered.iter().filter(|pair| pair.is_same == Some(true)).count() as u64,
-        overlap_bps: mean(&sides.overlap).map(bps),
+        compared: sides.compared.len() as u64,
+        same: sides.compared.iter().filter(|one| one.is_same).count() as u64,
+        overlap_bps: mean(&sides.overlap()).map(bps),
+        embedded: sides.similarity().len() as u64,
+        similarity_bps: mean(&sides.similarity()).map(bps),
+        judged: sides.judged().0,
+        as_good: sides.judged().1,
         load,
     }
 }
@@ -91,8 +102,7 @@ struct Sides {
     total: Vec<(u64, u64)>,
     cost: Vec<(u64, u64)>,
     output: Vec<(u64, u64)>,
-    /// Each beside all words.
-    overlap: Vec<(u64, u64)>,
+    compared: Vec<Agreement>,
 }
 
 impl Sides {
@@ -113,11 +123,24 @@ impl Sides {
                 .iter()
                 .map(|pair| (pair.baseline.output_tokens, pair.candidate.output_tokens))
                 .collect(),
-            overlap: answered
-                .iter()
-                .filter_map(|pair| Some((10_000, u64::from(pair.overlap_bps?))))
-                .collect(),
+            compared: answered.iter().filter_map(|pair| pair.agreement).collect(),
         }
+    }
+
+    /// Each beside all words.
+    fn overlap(&self) -> Vec<(u64, u64)> {
+        self.compared.iter().map(|one| (10_000, u64::from(one.overlap_bps))).collect()
+    }
+
+    fn similarity(&self) -> Vec<(u64, u64)> {
+        let each = |one: &Agreement| Some((10_000, u64::from(one.similarity_bps?)));
+        self.compared.iter().filter_map(each).collect()
+    }
+
+    /// How many a judge compared, and found at least as good.
+    fn judged(&self) -> (u64, u64) {
+        let judged = self.compared.iter().filter_map(|one| one.is_as_good);
+        judged.fold((0, 0), |(all, good), is_as_good| (all + 1, good + u64::from(is_as_good)))
     }
 }
 
@@ -160,16 +183,36 @@ fn results(
         results.push(GateResult::at_most(GateName::Cost, limit(percent), bounds.filter(|_| is_whole), why));
     }
     if let Some(percent) = gates.agreement_percent_min {
-        let bounds = of_enough(&sides.overlap, gates, |pairs| statistics::ratio_of_sums(pairs, seed));
+        let bounds = of_enough(&sides.overlap(), gates, |pairs| statistics::ratio_of_sums(pairs, seed));
         let why = "too few answers are kept: a run of synthetic content tells nothing of agreement";
         results.push(GateResult::at_least(GateName::Agreement, limit(percent), bounds, why));
     }
+    results.extend(compared_by_models(sides, gates, seed));
     if let Some(percent) = gates.output_percent_min {
         let bounds = of_enough(&sides.output, gates, |pairs| statistics::ratio_of_sums(pairs, seed));
         let why = "the recorded answers have no tokens";
         results.push(GateResult::at_least(GateName::Output, limit(percent), bounds, why));
     }
     results.extend(gates.headroom_percent_min.map(|percent| headroom(load, limit(percent))));
+    results
+}
+
+/// What an embedding model and a judge say, where the gates want to know it.
+fn compared_by_models(sides: &Sides, gates: &Gates, seed: u64) -> Vec<GateResult> {
+    let mut results = Vec::new();
+    if let Some(percent) = gates.similarity_percent_min {
+        let bounds = of_enough(&sides.similarity(), gates, |pairs| statistics::ratio_of_sums(pairs, seed));
+        let why = "too few answers were embedded: it needs kept content, and an embedding_model that answers";
+        results.push(GateResult::at_least(GateName::Similarity, u64::from(percent) * PERCENT, bounds, why));
+    }
+    if let Some(percent) = gates.judged_percent_min {
+        let (judged, good) = sides.judged();
+        let is_enough = judged >= u64::from(gates.requests_min);
+        let bounds = statistics::share(good, judged).filter(|_| is_enough);
+        let why =
+            "too few answers were judged: it needs kept content, and a judge_model that says which is better";
+        results.push(GateResult::at_least(GateName::Judged, u64::from(percent) * PERCENT, bounds, why));
+    }
     results
 }
 
@@ -251,6 +294,7 @@ fn mean(overlap: &[(u64, u64)]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agreement::agreement;
     use crate::trace::Measured;
 
     fn side(first: u64, total: u64, cost: Option<i64>) -> Measured {
@@ -268,8 +312,7 @@ mod tests {
         let pair = |at| Pair {
             baseline: side(100_000 + at, 1_000_000 + at, Some(1_000)),
             candidate: candidate(at),
-            overlap_bps: None,
-            is_same: None,
+            agreement: None,
         };
         (0..count).map(pair).collect()
     }
@@ -294,9 +337,21 @@ mod tests {
     #[test]
     fn each_gate_refuses_what_it_is_about() {
         let good = |at| side(90_000 + at, 900_000 + at, Some(500));
-        let gates = Gates { agreement_percent_min: Some(50), ..Gates::default() };
+        let least = Some(50);
+        let gates = Gates {
+            agreement_percent_min: least,
+            similarity_percent_min: least,
+            judged_percent_min: least,
+            ..Gates::default()
+        };
         let agreeing = |mut pairs: Vec<Pair>, overlap: u32| {
-            pairs.iter_mut().for_each(|pair| pair.overlap_bps = Some(overlap));
+            let agreement = Agreement {
+                overlap_bps: overlap,
+                similarity_bps: Some(overlap),
+                is_as_good: Some(overlap > 5_000),
+                ..agreement("", "")
+            };
+            pairs.iter_mut().for_each(|pair| pair.agreement = Some(agreement));
             pairs
         };
         let check = |pairs: Vec<Pair>, load, gate, expected| {
@@ -317,8 +372,13 @@ mod tests {
         check(agreeing(set(400, broken), 9_000), LOAD, GateName::Errors, failed);
         let terse = |at| Measured { output_tokens: 2, ..good(at) };
         check(agreeing(set(400, terse), 9_000), LOAD, GateName::Output, failed);
-        check(agreeing(set(400, good), 1_000), LOAD, GateName::Agreement, failed);
-        check(set(400, good), LOAD, GateName::Agreement, open);
+        for gate in [GateName::Agreement, GateName::Similarity, GateName::Judged] {
+            check(agreeing(set(400, good), 1_000), LOAD, gate, failed);
+            check(set(400, good), LOAD, gate, open);
+        }
+        let agreed = judge(&agreeing(set(400, good), 9_000), LOAD, &gates, 7);
+        assert_eq!(agreed.verdict, Verdict::Passed, "{:?}", agreed.gates);
+        assert_eq!((agreed.embedded, agreed.judged, agreed.as_good), (400, 400, 400));
         let small = Load { replayed_tokens_per_minute: 99, ..LOAD };
         check(agreeing(set(400, good), 9_000), small, GateName::Headroom, open);
         check(agreeing(set(150, good), 9_000), LOAD, GateName::Requests, open);

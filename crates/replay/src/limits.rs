@@ -8,3 +8,7 @@ pub(crate) const RESAMPLES_MAX: usize = 1_000;
 pub(crate) const SYNTHETIC_WORDS_MAX: u64 = 2_000_000;
 /// Words of two answers that are compared.
 pub(crate) const COMPARED_WORDS_MAX: usize = 50_000;
+/// What a judge reads of the request, and of each of the two answers.
+pub(crate) const JUDGED_BYTES_MAX: usize = 32 * 1024;
+/// What it may write, its reasoning included.
+pub(crate) const JUDGE_ANSWER_TOKENS_MAX: u32 = 2_048;

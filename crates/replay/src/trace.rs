@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agreement::Agreement;
+
 const MINUTE_MS: u64 = 60_000;
 
 /// One request of a set: everything of it but its content.
@@ -50,10 +52,8 @@ pub struct Measured {
 pub struct Pair {
     pub baseline: Measured,
     pub candidate: Measured,
-    /// How much the two answers have in common, in hundredths of a per cent, where both are known.
-    pub overlap_bps: Option<u32>,
-    /// Word for word the same.
-    pub is_same: Option<bool>,
+    /// How much the two answers have in common, where both are known.
+    pub agreement: Option<Agreement>,
 }
 
 /// The tokens of a set's busiest minute, by when requests arrived.

@@ -84,7 +84,7 @@ impl Truth {
             is_error: random.unit() < self.errors,
             ..side((first.1, total.1), cost * self.cost * noise)
         };
-        Pair { baseline: side((first.0, total.0), cost), candidate, overlap_bps: None, is_same: None }
+        Pair { baseline: side((first.0, total.0), cost), candidate, agreement: None }
     }
 }
 

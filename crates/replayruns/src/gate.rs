@@ -1,6 +1,6 @@
 //! The gate: what a change of routes or aliases would move from others onto nodes, and whether reports that hold cover that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use api::access::insufficient_role;
@@ -12,7 +12,7 @@ use api::state::Control;
 use board::AllOpen;
 use domain::limits::PAGE_ROWS_MAX;
 use domain::{
-    Fault, FaultClass, MeterRecord, NodeId, Principal, Profile, Role, RouteConditions, WorkspaceId,
+    Fault, FaultClass, MeterRecord, NodeId, Principal, Profile, Role, RouteConditions, TraceId, WorkspaceId,
 };
 use plan::{ReplayWorld, Replayed, StoredRequest};
 use proof::document;
@@ -50,8 +50,9 @@ pub struct Moving<'a> {
     pub snapshot: &'a Snapshot,
     pub before: &'a WorkspaceEntry,
     pub after: Vec<WorkspaceEntry>,
-    /// Only requests that name this alias are concerned.
-    pub alias: Option<&'a str>,
+    /// Only requests that pass one of these are concerned. Those of each are sampled for themselves, so that the newest requests of
+    /// others don't hide them.
+    pub concerned: Vec<RequestFilter>,
     /// What is changed, for the audit.
     pub object: &'a str,
 }
@@ -134,28 +135,32 @@ async fn moves(
 ) -> Result<Vec<(Move, Moved)>, Box<Fault>> {
     let now = control.deps.world.clock.unix_ms();
     let since = now.saturating_sub(DAYS * DAY_MS);
-    let since_then = RequestFilter { since_unix_ms: Some(since), ..RequestFilter::default() };
-    let filters = match moving.alias {
-        Some(alias) => vec![(RequestFilter { alias: Some(alias.to_owned()), ..since_then }, None)],
-        None => models(control, workspace, Window { start_unix_ms: since, end_unix_ms: now + DAY_MS })
-            .await?
-            .into_iter()
-            .map(|(model, requests)| {
-                (RequestFilter { model: Some(model), ..since_then.clone() }, Some(requests))
-            })
-            .collect(),
-    };
+    let window = Window { start_unix_ms: since, end_unix_ms: now + DAY_MS };
+    let mut samples = Vec::new();
+    for concerned in &moving.concerned {
+        let filter = RequestFilter { since_unix_ms: Some(since), ..concerned.clone() };
+        if filter.alias.is_some() || filter.model.is_some() {
+            samples.push((filter, None));
+            continue;
+        }
+        let models = models(control, workspace, window, &filter).await?;
+        samples.extend(models.into_iter().map(|(model, requests)| {
+            (RequestFilter { model: Some(model), ..filter.clone() }, Some(requests))
+        }));
+    }
     let rules = Rules::of(moving);
     let mut found: BTreeMap<Move, Moved> = BTreeMap::new();
-    for (filter, of_model) in filters {
-        let records = newest(control, workspace, filter).await?;
+    let mut planned: HashSet<TraceId> = HashSet::new();
+    for (filter, of_model) in samples {
+        let mut records = newest(control, workspace, filter).await?;
+        records.retain(|record| planned.insert(record.trace));
         let times = (control.deps.world.clock.monotonic_us(), now);
         for record in &records {
             for one in rules.moves(record, times) {
                 let moved = found.entry(one).or_default();
                 moved.requests += 1;
-                moved.planned = records.len() as u64;
-                moved.of_model = of_model.unwrap_or(records.len() as u64);
+                moved.planned = moved.planned.max(records.len() as u64);
+                moved.of_model = moved.of_model.max(of_model.unwrap_or(records.len() as u64));
             }
         }
         // The runtime serves others, too.
@@ -164,18 +169,26 @@ async fn moves(
     Ok(found.into_iter().collect())
 }
 
-/// The models that others than nodes served, those with the most requests first.
+/// The models that others than nodes served for those that a filter is about, the ones with the most requests first.
 async fn models(
     control: &Control,
     workspace: WorkspaceId,
     window: Window,
+    of: &RequestFilter,
 ) -> Result<Vec<(String, u64)>, Box<Fault>> {
+    let filter = UsageFilter {
+        project: of.project,
+        key: of.key,
+        environment: of.environment.clone(),
+        tag: of.tag.clone(),
+        ..UsageFilter::default()
+    };
     let query = UsageQuery {
         workspace,
         window,
         group_by: vec![Dimension::Model, Dimension::Profile],
         interval: None,
-        filter: UsageFilter::default(),
+        filter,
     };
     let rows = control.deps.store.records().usage(query).await.map_err(of_store)?;
     let mut models: BTreeMap<String, u64> = BTreeMap::new();
@@ -305,6 +318,7 @@ fn with_loose_routes(before: &WorkspaceEntry, after: &WorkspaceEntry) -> Workspa
 
 /// What a report that holds says.
 pub struct HeldReport {
+    /// Those of which as many requests were replayed as the gates say.
     models: Vec<String>,
     served_by: Vec<(String, String)>,
 }
@@ -356,7 +370,10 @@ fn held(report: &Map<String, Value>, workspace: WorkspaceId, gates: &Gates, now:
     if !is_held {
         return None;
     }
-    let models = report.get("set")?.get("models")?.as_object()?.keys().cloned().collect();
+    let replayed = report.get("set")?.get("models")?.as_object()?;
+    let is_enough = |requests: &Value| requests.as_u64() >= Some(gates.requests_min.into());
+    let models =
+        replayed.iter().filter(|(_, requests)| is_enough(requests)).map(|(model, _)| model.clone()).collect();
     let served = report.get("candidate")?.get("served_by")?.as_array()?;
     let of = |one: &Value| {
         let field = |name| one.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -417,7 +434,8 @@ mod tests {
             json!([{"principal": node().to_string(), "upstream_model": "publisher/model", "requests": 9}]);
         json!({
             "object": "replay_report", "workspace_id": workspace().to_string(), "verdict": "passed",
-            "expires_unix_ms": NOW + 1, "gates": GatesForm::default(), "set": {"models": {"other/model": 9}},
+            "expires_unix_ms": NOW + 1, "gates": GatesForm::default(),
+            "set": {"models": {"other/model": 200, "rare/model": 199}},
             "candidate": {"served_by": served},
         })
     }
@@ -455,6 +473,10 @@ mod tests {
         };
         assert!(covers("other/model", node(), "publisher/model") && held.is_about("other/model"));
         assert!(!covers("third/model", node(), "publisher/model"));
+        assert!(
+            !covers("rare/model", node(), "publisher/model"),
+            "a few requests among others are no evidence"
+        );
         assert!(!covers("other/model", NodeId::new(1, [3; 10]), "publisher/model"));
         assert!(!covers("other/model", node(), "publisher/larger"));
     }

@@ -1,6 +1,7 @@
 //! Replay runs: stored requests are sent to a candidate, a signed report tells how it did, and the gate lets traffic move onto a
 //! node on such evidence alone (docs/decisions/0066-moving-is-gated.md).
 
+mod comparing;
 mod drawing;
 mod escalations;
 mod gate;

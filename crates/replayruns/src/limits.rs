@@ -44,3 +44,7 @@ pub(crate) const OVERRIDE_REASON_BYTES_MAX: usize = 1_000;
 pub(crate) const REPLAY_ERROR_BYTES_MAX: usize = 500;
 /// Moves that a refusal names.
 pub(crate) const GATED_MOVES_NAMED_MAX: usize = 3;
+/// One comparison of two answers by a model; then it is left out.
+pub(crate) const COMPARISON_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long one that a limit postpones waits before its next try.
+pub(crate) const COMPARISON_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -95,6 +95,10 @@ pub struct GatesForm {
     cost_percent_max: Option<u32>,
     /// None by default; it needs kept content.
     agreement_percent_min: Option<u32>,
+    /// None by default; it needs kept content and `comparison.embedding_model`.
+    similarity_percent_min: Option<u32>,
+    /// None by default; it needs kept content and `comparison.judge_model`.
+    judged_percent_min: Option<u32>,
     /// 50 by default.
     output_percent_min: Option<u32>,
     /// 100 by default.
@@ -117,6 +121,8 @@ impl GatesForm {
             error_bps_max: gates.error_bps_max,
             cost_percent_max: gates.cost_percent_max,
             agreement_percent_min: gates.agreement_percent_min,
+            similarity_percent_min: gates.similarity_percent_min,
+            judged_percent_min: gates.judged_percent_min,
             output_percent_min: gates.output_percent_min,
             headroom_percent_min: gates.headroom_percent_min,
         }
@@ -131,6 +137,8 @@ impl GatesForm {
             error_bps_max: self.error_bps_max,
             cost_percent_max: self.cost_percent_max,
             agreement_percent_min: self.agreement_percent_min,
+            similarity_percent_min: self.similarity_percent_min,
+            judged_percent_min: self.judged_percent_min,
             output_percent_min: self.output_percent_min,
             headroom_percent_min: self.headroom_percent_min,
         }
@@ -237,6 +245,14 @@ struct AgreementView {
     same: u64,
     /// Words that both have, in hundredths of a per cent.
     overlap_bps: Option<u64>,
+    embedding_model: Option<String>,
+    /// Requests whose two answers were embedded, and the mean cosine in hundredths of a per cent.
+    embedded: u64,
+    similarity_bps: Option<u64>,
+    judge_model: Option<String>,
+    /// Requests whose two answers a judge compared, and those where the candidate's was at least as good.
+    judged: u64,
+    as_good: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -318,11 +334,7 @@ fn sign(deps: &Deps, run: &ReplayRunRow, measurements: &Measurements<'_>) -> Opt
             candidate_nanos: judgement.candidate_cost_nanos,
         },
         tokens: tokens_view(&judgement),
-        agreement: AgreementView {
-            compared: judgement.compared,
-            same: judgement.same,
-            overlap_bps: judgement.overlap_bps,
-        },
+        agreement: agreement_view(run, &judgement),
         headroom: HeadroomView {
             recorded_tokens_per_minute: load.recorded_tokens_per_minute,
             replayed_tokens_per_minute: load.replayed_tokens_per_minute,
@@ -356,7 +368,7 @@ fn pair(one: &EndedTrace, record: Option<&MeterRecord>, hardware_nanos: Option<i
     if let Some(nanos) = hardware_nanos {
         candidate.cost_nanos = Some(candidate.cost_nanos.unwrap_or(0).saturating_add(nanos));
     }
-    Pair { baseline, candidate, overlap_bps: one.result.overlap_bps, is_same: one.result.is_same }
+    Pair { baseline, candidate, agreement: one.result.agreement }
 }
 
 /// The tokens that were answered in a minute of the time in which something was answered at all.
@@ -464,6 +476,20 @@ const fn tokens_view(judgement: &Judgement) -> TokensView {
     }
 }
 
+fn agreement_view(run: &ReplayRunRow, judgement: &Judgement) -> AgreementView {
+    AgreementView {
+        compared: judgement.compared,
+        same: judgement.same,
+        overlap_bps: judgement.overlap_bps,
+        embedding_model: run.spec.comparison.embedding_model.clone(),
+        embedded: judgement.embedded,
+        similarity_bps: judgement.similarity_bps,
+        judge_model: run.spec.comparison.judge_model.clone(),
+        judged: judgement.judged,
+        as_good: judgement.as_good,
+    }
+}
+
 /// Over the ids of both exchanges and what was measured of them, in the order of the set.
 fn evidence_digest(measurements: &Measurements<'_>, pairs: &[Pair]) -> Option<String> {
     let lines = measurements.iter().zip(pairs).map(|((one, _), pair)| {
@@ -472,7 +498,7 @@ fn evidence_digest(measurements: &Measurements<'_>, pairs: &[Pair]) -> Option<St
             "exchange": one.result.exchange,
             "baseline": pair.baseline,
             "candidate": pair.candidate,
-            "overlap_bps": pair.overlap_bps,
+            "agreement": pair.agreement,
         })
     });
     let mut document = serde_json::Map::new();

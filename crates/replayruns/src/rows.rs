@@ -1,7 +1,7 @@
 //! Replay runs as they are stored: what was wanted, how far they are, and the shapes of their requests.
 
 use domain::{NodeId, ProjectId, ReplayRunId, WorkspaceId};
-use replay::{Gates, Trace};
+use replay::{Agreement, Gates, Trace};
 use serde::{Deserialize, Serialize};
 
 /// The kind of job on the durable queue.
@@ -84,12 +84,21 @@ pub struct Candidate {
     pub cost_per_hour_micros: Option<u64>,
 }
 
+/// The models that compare answers with the kept ones, beside their words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Comparison {
+    pub embedding_model: Option<String>,
+    pub judge_model: Option<String>,
+}
+
 /// What a run was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSpec {
     pub set: SetFilter,
     pub content: ReplayContent,
     pub candidate: Candidate,
+    #[serde(default)]
+    pub comparison: Comparison,
     /// In thousandths of the recorded speed; `None` as fast as `at_once` lets it.
     pub speed_milli: Option<u32>,
     pub at_once: u32,
@@ -145,8 +154,8 @@ pub struct TraceResult {
     pub started_unix_ms: u64,
     pub ended_unix_ms: u64,
     pub is_kept_content: bool,
-    pub overlap_bps: Option<u32>,
-    pub is_same: Option<bool>,
+    /// With the kept answer, where both are known.
+    pub agreement: Option<Agreement>,
 }
 
 /// A request with what came of it.

@@ -24,7 +24,7 @@ use crate::limits::{
     REPORT_DAYS_MAX,
 };
 use crate::reporting::{GatesForm, SignedReport};
-use crate::rows::{Candidate, ReplayContent, ReplayRunRow, RunSpec, RunState, SetFilter};
+use crate::rows::{Candidate, Comparison, ReplayContent, ReplayRunRow, RunSpec, RunState, SetFilter};
 use crate::sql::{ReplayRuns, RunEnding};
 
 const PATH: &str = "/v2/replay-runs";
@@ -71,6 +71,7 @@ struct Input {
     /// `max`, which is also the default; or a factor of the speed at which the requests came in, such as 1.
     #[schemars(with = "Option<Value>")]
     speed: Option<SpeedInput>,
+    comparison: Option<ComparisonForm>,
     /// Requests at once: 8 by default.
     #[schemars(range(min = 1, max = REPLAY_AT_ONCE_MAX))]
     concurrency_max: Option<u32>,
@@ -120,6 +121,19 @@ struct CandidateInput {
     cost_per_hour_micros: Option<u64>,
 }
 
+/// The models that compare answers with the kept ones, in requests of the project whose content they are.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ReplayComparison")]
+struct ComparisonForm {
+    /// Embeds both answers; the report has the mean cosine.
+    #[schemars(length(max = MODEL_NAME_BYTES_MAX))]
+    embedding_model: Option<String>,
+    /// Says which answer is better; the report has how often the candidate's was at least as good.
+    #[schemars(length(max = MODEL_NAME_BYTES_MAX))]
+    judge_model: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum SpeedInput {
@@ -143,6 +157,7 @@ struct RunView {
     candidate: CandidateView,
     #[schemars(extend("enum" = ReplayContent::WORDS))]
     content: &'static str,
+    comparison: ComparisonForm,
     /// A factor of the recorded speed in thousandths; `null` as fast as it can be.
     speed_milli: Option<u32>,
     concurrency_max: u32,
@@ -225,9 +240,11 @@ async fn spec_of(
     let world = &control.deps.world;
     let set = set_of(request, input.from, now_unix_ms)?;
     let speed_milli = speed_of(input.speed, now_unix_ms.saturating_sub(set.since_unix_ms))?;
+    let content = content_of(input.content.as_deref())?;
     Ok(RunSpec {
         set,
-        content: content_of(input.content.as_deref())?,
+        content,
+        comparison: comparison_of(input.comparison, content)?,
         candidate: candidate_of(control, request, input.candidate)?,
         speed_milli,
         at_once: within(
@@ -271,6 +288,27 @@ fn content_of(word: Option<&str>) -> Result<ReplayContent, Box<Fault>> {
             Err(invalid("content", message, "Send kept or synthetic, or leave it out."))
         }
     }
+}
+
+fn comparison_of(input: Option<ComparisonForm>, content: ReplayContent) -> Result<Comparison, Box<Fault>> {
+    let Some(ComparisonForm { embedding_model, judge_model }) = input else {
+        return Ok(Comparison::default());
+    };
+    for (field, name) in
+        [("comparison.embedding_model", &embedding_model), ("comparison.judge_model", &judge_model)]
+    {
+        let Some(name) = name else { continue };
+        if name.trim().is_empty() || name.len() > MODEL_NAME_BYTES_MAX {
+            let message = format!("{field} has {} bytes.", name.len());
+            let fix = format!("Name a model in at most {MODEL_NAME_BYTES_MAX} bytes, or leave it out.");
+            return Err(invalid(field, message, fix));
+        }
+        if content != ReplayContent::Kept {
+            let message = "Answers to made-up content say nothing about those to the recorded requests.";
+            return Err(invalid(field, message, "Send \"content\": \"kept\", or leave it out."));
+        }
+    }
+    Ok(Comparison { embedding_model, judge_model })
 }
 
 /// In thousandths. A run that lasts longer than a day compares with what nobody remembers.
@@ -427,7 +465,7 @@ fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 fn show(row: &ReplayRunRow, ended: Option<u64>) -> RunView {
-    let RunSpec { set, candidate, .. } = &row.spec;
+    let RunSpec { set, candidate, comparison, .. } = &row.spec;
     RunView {
         id: row.id.to_string(),
         object: "replay_run",
@@ -450,6 +488,10 @@ fn show(row: &ReplayRunRow, ended: Option<u64>) -> RunView {
             cost_per_hour_micros: candidate.cost_per_hour_micros,
         },
         content: row.spec.content.as_str(),
+        comparison: ComparisonForm {
+            embedding_model: comparison.embedding_model.clone(),
+            judge_model: comparison.judge_model.clone(),
+        },
         speed_milli: row.spec.speed_milli,
         concurrency_max: row.spec.at_once,
         gates: GatesForm::of(&row.spec.gates),

@@ -5,12 +5,13 @@ use domain::{Dialect, ObjectOwner, Operation, Principal, SideCall, SideCallPurpo
 use line::{ItemAnswer, ItemCall};
 use proof::Digest;
 use reconcilers::Deps;
-use replay::{Agreement, agreement, synthetic_body};
+use replay::{Agreement, synthetic_body};
 use reports::contents::{Conversation, message_of, resent};
 use serde_json::Value;
 use sessions::open_content;
 use transcripts::RequestContents;
 
+use crate::comparing::{Answers, Comparing};
 use crate::limits::{REPLAY_ITEM_TIME_MAX, REPLAY_TRIES_MAX};
 use crate::rows::{OpenTrace, ReplayContent, ReplayRunRow, TraceResult, project_of};
 
@@ -28,6 +29,8 @@ pub enum Sent {
 struct Content {
     dialect: Dialect,
     body: Value,
+    /// Of the kept request.
+    messages: Vec<Value>,
     /// The text of the kept answer.
     answer: Option<String>,
     is_kept: bool,
@@ -37,34 +40,42 @@ struct Content {
 pub async fn send(deps: &Deps, run: &ReplayRunRow, open: &OpenTrace) -> Sent {
     let started_unix_ms = deps.world.clock.unix_ms();
     let exchange = exchange_id(run, open, started_unix_ms);
-    let ended = |status, is_kept_content, compared: Option<Agreement>| {
+    let ended = |status, is_kept_content, agreement: Option<Agreement>, ended_unix_ms| {
         let result = TraceResult {
             exchange: exchange.to_string(),
             status,
             started_unix_ms,
-            ended_unix_ms: deps.world.clock.unix_ms(),
+            ended_unix_ms,
             is_kept_content,
-            overlap_bps: compared.map(|compared| compared.overlap_bps),
-            is_same: compared.map(|compared| compared.is_same),
+            agreement,
         };
         Sent::Ended(open.position, result)
     };
+    let failed = |status, is_kept| ended(status, is_kept, None, deps.world.clock.unix_ms());
     if open.tries >= REPLAY_TRIES_MAX {
-        return ended(0, false, None);
+        return failed(0, false);
     }
     let content = content_of(deps, run, open).await;
-    let Some(call) = call(run, open, &content, exchange) else { return ended(0, content.is_kept, None) };
-    let grammar = content.dialect.grammar();
+    let Some(call) = call(run, open, &content, exchange) else { return failed(0, content.is_kept) };
+    let (grammar, owner, parent) = (content.dialect.grammar(), call.owner, call.side_call.parent);
     match tokio::time::timeout(REPLAY_ITEM_TIME_MAX, deps.outbound.run_item(call)).await {
         Ok(ItemAnswer::Postponed { wait_ms }) => Sent::Postponed { position: open.position, wait_ms },
-        Ok(ItemAnswer::Failed { status, .. }) => ended(status, content.is_kept, None),
+        Ok(ItemAnswer::Failed { status, .. }) => failed(status, content.is_kept),
         Ok(ItemAnswer::Succeeded { body, status }) => {
+            // The comparison is no part of what the candidate took.
+            let ended_unix_ms = deps.world.clock.unix_ms();
             let reply = dialects::answer_as_chat(grammar, &body).as_deref().and_then(message_of);
             let reply = reply.as_ref().map(text_of);
-            let compared = content.answer.zip(reply).map(|(kept, reply)| agreement(&kept, &reply));
-            ended(status, content.is_kept, compared)
+            let compared = match content.answer.as_deref().zip(reply.as_deref()) {
+                None => None,
+                Some((kept, reply)) => {
+                    let comparing = Comparing { deps, run, owner, parent, exchange };
+                    Some(comparing.compare(&Answers { messages: &content.messages, kept, reply }).await)
+                }
+            };
+            ended(status, content.is_kept, compared, ended_unix_ms)
         }
-        Err(_) => ended(504, content.is_kept, None),
+        Err(_) => failed(504, content.is_kept),
     }
 }
 
@@ -103,6 +114,7 @@ async fn content_of(deps: &Deps, run: &ReplayRunRow, open: &OpenTrace) -> Conten
     Content {
         dialect: Dialect::Chat,
         body: synthetic_body(run.spec.seed, &open.trace, model),
+        messages: Vec::new(),
         answer: None,
         is_kept: false,
     }
@@ -116,9 +128,13 @@ async fn kept_content(deps: &Deps, workspace: WorkspaceId, open: &OpenTrace, mod
     let kept = open_content(&deps.vault, workspace, &row).ok()?;
     let conversation = Conversation::of(&kept, &open.trace.model)?;
     let (dialect, body) = resent(&kept, &conversation, model, open.trace.stream)?;
-    Some(Content { dialect, body, answer: conversation.answer.as_ref().map(text_of), is_kept: true })
+    let answer = conversation.answer.as_ref().map(text_of);
+    let messages =
+        conversation.request.get("messages").and_then(Value::as_array).cloned().unwrap_or_default();
+    Some(Content { dialect, body, messages, answer, is_kept: true })
 }
 
-fn text_of(message: &Value) -> String {
+/// The text of a message.
+pub fn text_of(message: &Value) -> String {
     message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -184,6 +184,8 @@ pub struct NodeEntry {
     pub labels: Arc<Vec<String>>,
     /// What its server is known not to accept.
     pub quirks: MissingFeatures,
+    /// What an hour of serving costs its owner, by the stated cost; zero without one.
+    pub hour_nanos: u64,
     pub created_unix_ms: u64,
 }
 

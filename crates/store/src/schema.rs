@@ -67,6 +67,7 @@ macro_rules! migration_files {
             57 "node work" "0057_node_work",
             58 "data planes" "0058_data_planes",
             59 "replay runs" "0059_replay_runs",
+            60 "data plane history" "0060_data_plane_history",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -18,7 +18,7 @@ use reconcilers::Deps;
 use serde_json::json;
 use snapshot::{Source, WrappedKey};
 use store::datadir::Making;
-use store::{Act, Foundation, Founding, ProjectRow, Store, WorkspaceRow};
+use store::{Act, Foundation, Founding, ProjectRow, Store, StoreError, WorkspaceRow};
 use tasks::TaskSet;
 use vault::{BoxKey, MasterKeyring, Vault, VaultRecords};
 use world::World;
@@ -74,7 +74,8 @@ pub fn join(settings: &Settings, control: &str, token: &str) -> Result<(), Failu
         "signing_key": fresh.signing_key.to_string(),
         "program": env!("CARGO_PKG_VERSION"),
     });
-    match Api::without_key(control)?.post(wire::JOIN, &question) {
+    let api = Api::without_key(control)?.trusting(settings.ca_file.clone());
+    match api.post(wire::JOIN, &question) {
         Ok(joined) => {
             let finished = runtime.block_on(fresh.finish(settings, &world, (control, token), &joined));
             finished.map_err(Failure::from)
@@ -137,9 +138,15 @@ impl Fresh {
         membership.name = text("name");
         membership.workspace_id = workspace.to_string();
         membership.credential = text("credential");
+        membership.token_digest = Some(token_digest(token));
         membership.write(&settings.data_dir)?;
         Ok(self.making.finish()?)
     }
+}
+
+/// By which a data plane knows the token that it joined with. It is used up, and so is no secret.
+pub fn token_digest(token: &str) -> String {
+    proof::Digest::of(&[b"tidegate/data-plane-token/1\0", token.as_bytes()]).to_string()
 }
 
 /// The workspace with nothing in it: its control plane says what there is. Its key is made here, and never leaves.
@@ -209,8 +216,16 @@ impl DataPlane {
     }
 
     #[must_use]
-    pub fn centre(&self, world: &World) -> Arc<dyn LeaseCentre> {
-        RemoteCentre::new(self.link.clone(), Arc::clone(&self.outbox), world)
+    pub fn centre(&self, store: &Store, world: &World) -> Arc<dyn LeaseCentre> {
+        RemoteCentre::new(self.link.clone(), (Arc::clone(&self.outbox), store.clone()), world)
+    }
+
+    /// Among how many gateways rate limits are shared, as it was heard last.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn sharers(&self, store: &Store) -> Result<u64, StoreError> {
+        RemoteCentre::kept_replicas(store).await
     }
 
     #[must_use]

@@ -26,6 +26,21 @@ pub(crate) const SANDBOX_WORDS_MAX: u64 = 4_096;
 pub(crate) const PEER_REQUESTS_WAITING_MAX: usize = 256;
 #[cfg(feature = "peers")]
 pub(crate) const PEER_PIECES_MAX: usize = 8;
+/// Orders of `tidegate node fetch` that a node works on at the same time, the size of one, and events that wait to be read.
+#[cfg(feature = "peers")]
+pub(crate) const FETCH_ORDERS_MAX: usize = 8;
+#[cfg(feature = "peers")]
+pub(crate) const FETCH_ORDER_BYTES_MAX: u64 = 4 << 20;
+#[cfg(feature = "peers")]
+pub(crate) const FETCH_REPORTS_MAX: usize = 256;
+/// How long a request waits for the adapter that is fetched for it, and how long none is fetched again that could not be used.
+#[cfg(feature = "peers")]
+pub(crate) const ADAPTER_WAIT_TIME_MAX: Duration = Duration::from_secs(60);
+#[cfg(feature = "peers")]
+pub(crate) const ADAPTER_FAILED_FOR: Duration = Duration::from_secs(60);
+/// Adapters that are fetched, or were and failed lately, at the same time.
+#[cfg(feature = "peers")]
+pub(crate) const ADAPTERS_COMING_MAX: usize = 64;
 /// How long the connections to peers may take to close.
 #[cfg(feature = "peers")]
 pub(crate) const PEERS_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);

@@ -311,7 +311,10 @@ impl RecoveredBooks {
         let sink = plane.map_or_else(|| store.record_sink(), DataPlane::sink);
         let report = ledger::recover(&dir, world, &*sink).await?;
         let allowances: Arc<LimitState> = Arc::default();
-        let centre = plane.map_or_else(|| store.lease_centre(), |plane| plane.centre(world));
+        let centre = plane.map_or_else(|| store.lease_centre(), |plane| plane.centre(store, world));
+        if let Some(plane) = plane {
+            allowances.set_replicas(plane.sharers(store).await?);
+        }
         let leases = LeaseClient::new(Arc::clone(&allowances), centre, world.clone());
         let must_begin = plane.is_some();
         if !must_begin {

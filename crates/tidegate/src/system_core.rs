@@ -424,6 +424,7 @@ mod tests {
             models: Arc::default(),
             labels: Arc::default(),
             quirks: domain::MissingFeatures::default(),
+            hour_nanos: 0,
             created_unix_ms: 1,
         };
         VerifyTarget {

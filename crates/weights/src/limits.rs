@@ -7,6 +7,8 @@ pub(crate) const TEXT_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const SAFETENSORS_HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// Tensors of a GGUF file, and its metadata values; the largest models have a few thousand.
 pub(crate) const GGUF_ENTRIES_MAX: u64 = 1 << 20;
+/// Files that a GGUF model may be split into; the largest published ones have some dozens.
+pub(crate) const GGUF_SHARDS_MAX: usize = 1_000;
 /// How deep lists of its metadata may be nested.
 pub(crate) const GGUF_DEPTH_MAX: usize = 2;
 /// Rows of a tensor that is read whole as numbers, such as that of a classifier.

@@ -1,7 +1,7 @@
 //! Safetensors: one file, or several with an index. Tensors are read one by one when needed, so that a file
 //! is never in memory as a whole together with what was made of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -53,6 +53,13 @@ fn broken(path: &Path, what: impl std::fmt::Display) -> WeightsError {
     WeightsError::Broken { path: path.to_owned(), what: what.to_string() }
 }
 
+/// Whether a directory has files such as `model-00001-of-00002.safetensors`.
+fn has_shards(directory: &Path) -> bool {
+    let is_shard = |name: &str| name.ends_with(".safetensors") && name.contains("-of-");
+    let Ok(listed) = std::fs::read_dir(directory) else { return false };
+    listed.filter_map(Result::ok).any(|file| file.file_name().to_str().is_some_and(is_shard))
+}
+
 impl Files {
     /// The size of all tensors.
     pub(super) fn weight_bytes(&self) -> u64 {
@@ -66,27 +73,57 @@ impl Files {
 
     pub(super) fn open(directory: &Path) -> Result<Self, WeightsError> {
         let index = directory.join(INDEX);
-        let names = match std::fs::read(&index) {
+        let placed = match std::fs::read(&index) {
             Ok(bytes) => {
                 let index_of: Index =
                     serde_json::from_slice(&bytes).map_err(|error| broken(&index, error))?;
-                let mut names: Vec<String> = index_of.weight_map.into_values().collect();
-                names.sort();
-                names.dedup();
-                names
+                index_of.weight_map
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![ONE.to_owned()],
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Self::unindexed(directory),
             Err(source) => return Err(WeightsError::File { path: index, source }),
         };
+        let names: BTreeSet<&String> = placed.values().collect();
         let mut files = Self { files: Vec::new(), tensors: HashMap::new() };
         for name in names {
             // An index must not lead out of its directory.
-            if Path::new(&name).file_name() != Some(name.as_ref()) {
+            if Path::new(name).file_name() != Some(name.as_ref()) {
                 return Err(broken(&index, format!("\"{name}\" is no name of a file")));
             }
-            files.add(directory.join(name))?;
+            let path = directory.join(name);
+            if !path.exists() {
+                return Err(broken(&index, format!("it names the shard {name}, which is not beside it")));
+            }
+            files.add(path)?;
         }
+        files.check_places(&index, &placed)?;
         Ok(files)
+    }
+
+    /// Opens a model without an index, which is in one file.
+    fn unindexed(directory: &Path) -> Result<Self, WeightsError> {
+        let path = directory.join(ONE);
+        if !path.exists() && has_shards(directory) {
+            let what = "it is not there, and says which shard has which tensor: copy it beside the shards";
+            return Err(broken(&directory.join(INDEX), what));
+        }
+        Self::one(path)
+    }
+
+    /// Checks that each tensor of the index is in the file that it names: shards of another model, or under each
+    /// other's names, are not taken for this one's.
+    fn check_places(&self, index: &Path, placed: &HashMap<String, String>) -> Result<(), WeightsError> {
+        let is_there = |(tensor, name): &(&String, &String)| {
+            let entry = self.tensors.get(*tensor);
+            let file = entry.and_then(|entry| self.files.get(entry.file));
+            file.is_some_and(|(path, _)| path.ends_with(name))
+        };
+        match placed.iter().filter(|placed| !is_there(placed)).min() {
+            Some((tensor, name)) => Err(broken(
+                index,
+                format!("it has the tensor \"{tensor}\" in {name}, which does not have it"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Opens a single file.
@@ -139,6 +176,9 @@ impl Files {
             }
             let (start, end) = (first + start, first + end);
             let TensorHeader { dtype: kind, shape, .. } = tensor;
+            if let Some((other, _)) = self.tensors.get(&name).and_then(|other| self.files.get(other.file)) {
+                return Err(wrong(&format!("it is in {}, too", other.display())));
+            }
             self.tensors.insert(name, TensorEntry { file: self.files.len(), kind, shape, start, end });
         }
         self.files.push((path, file));

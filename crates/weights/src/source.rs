@@ -32,7 +32,7 @@ pub struct Source {
 pub(crate) enum Store {
     /// `config.json` and safetensors.
     Plain(plain::Files),
-    /// A GGUF file.
+    /// A GGUF file, or the shards of one.
     Packed(packed::File),
 }
 
@@ -40,7 +40,8 @@ pub(crate) enum Store {
 const PIECE_BYTES: usize = 1 << 22;
 
 impl Source {
-    /// Reads a model's headers and configuration, from a directory with `config.json` or from a GGUF file.
+    /// Reads a model's headers and configuration, from a directory with `config.json` or from a GGUF file; of one
+    /// that was split, from its first shard.
     ///
     /// # Errors
     /// The files don't exist, or are not a model's.
@@ -107,7 +108,7 @@ impl Source {
                 digest.add(&config);
                 files.all()
             }
-            Store::Packed(file) => vec![file.itself()],
+            Store::Packed(file) => file.all(),
         };
         let mut piece = vec![0; PIECE_BYTES];
         for (path, file) in files {

@@ -8,6 +8,7 @@
 mod adapter;
 mod heads;
 mod metadata;
+mod shards;
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;

@@ -7,8 +7,9 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Starts a program in a session, and prints its number and its line of `/proc`. Variables are read from standard input, one in
-/// a line, so that no list of processes shows them.
+/// Starts a program in a session, and prints its number and its line of `/proc`, which are noted in its directory, too: whoever
+/// ordered it may not hear the answer. Variables are read from standard input, one in a line, so that no list of processes shows
+/// them.
 pub(crate) fn start(directory: &str, program: &str, arguments: &[String]) -> String {
     let mut words = quoted(program);
     for argument in arguments {
@@ -19,13 +20,18 @@ pub(crate) fn start(directory: &str, program: &str, arguments: &[String]) -> Str
     format!(
         "umask 077 && mkdir -p {directory} && cd {directory} || exit 1; \
          while IFS= read -r line; do export \"$line\"; done; \
-         setsid {words} </dev/null >log 2>&1 & pid=$!; echo \"$pid\"; cat \"/proc/$pid/stat\""
+         setsid {words} </dev/null >log 2>&1 & pid=$!; {{ echo \"$pid\"; cat \"/proc/$pid/stat\"; }} >started; cat started"
     )
 }
 
 /// Prints the line of a process in `/proc`, if it is there.
 pub(crate) fn look(pid: i32) -> String {
     format!("cat /proc/{pid}/stat 2>/dev/null || true")
+}
+
+/// Prints what was noted when a program was started in this directory.
+pub(crate) fn noted(directory: &str) -> String {
+    format!("cat {}/started 2>/dev/null || true", quoted(directory))
 }
 
 pub(crate) fn log(directory: &str, bytes_max: usize) -> String {
@@ -82,6 +88,8 @@ mod tests {
         let ticks = crate::process::started_ticks(stat);
         assert!(ticks.is_some_and(|ticks| ticks > 0), "{started}");
         assert_eq!(crate::process::started_ticks(&shell(&look(pid), "")), ticks);
+        assert_eq!(shell(&noted(&directory), ""), started, "also for whoever did not hear the answer");
+        assert_eq!(shell(&noted("/no/such"), ""), "");
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while shell(&log(&directory, 100), "") != "high $(water) and $HOME 'x'\n" {
             assert!(std::time::Instant::now() < deadline, "{}", shell(&log(&directory, 100), ""));

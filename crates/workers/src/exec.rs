@@ -1,9 +1,9 @@
 //! Workers that are processes of this machine, each in a process group, so that it is ended with all that it started. They
 //! outlive this node.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,7 @@ use crate::config::{CommandConfig, ExecConfig};
 use crate::life::Life;
 use crate::limits::{GRACE_TIME_MAX, LOG_BYTES_MAX, LOG_READ_BYTES_MAX};
 use crate::process;
+use crate::provider::after_cut;
 use crate::record::{Folder, Handle};
 
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -109,11 +110,33 @@ pub(crate) async fn destroy(
     if is_stranger || started_boot != boot() {
         return Ok(());
     }
+    end_group(group, || children.ended(pid)).await
+}
+
+/// Ends what writes to the log of a worker: of one that was started and never noted.
+///
+/// # Errors
+/// Something of it still runs.
+pub(crate) async fn destroy_unheard(folder: &Folder) -> Result<(), String> {
+    let log = folder.log();
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let groups: BTreeSet<i32> = numbers
+        .filter(|entry| fs::read_link(entry.path().join("fd/1")).is_ok_and(|stdout| stdout == log))
+        .filter_map(|entry| process::group(&fs::read_to_string(entry.path().join("stat")).ok()?))
+        .collect();
+    for group in groups.into_iter().filter_map(Pid::from_raw) {
+        end_group(group, || None).await?;
+    }
+    Ok(())
+}
+
+/// `reap` waits for the group's leader, if that is a child of this process.
+async fn end_group(group: Pid, reap: impl Fn() -> Option<String>) -> Result<(), String> {
     for signal in [Signal::TERM, Signal::KILL] {
         let _ = kill_process_group(group, signal);
         let deadline = Instant::now() + GRACE_TIME_MAX;
         while Instant::now() < deadline {
-            let _ = children.ended(pid);
+            let _ = reap();
             if test_kill_process_group(group).is_err() {
                 return Ok(());
             }
@@ -123,12 +146,26 @@ pub(crate) async fn destroy(
     Err("Its processes did not end.".to_owned())
 }
 
-/// The end of the log. A long one is cut down to its end.
+/// The end of the log. A long one is cut down to its end, and never read whole.
 pub(crate) fn read_log(folder: &Folder) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(folder.log()).and_then(|mut file| {
+        let from = file.metadata()?.len().saturating_sub(LOG_READ_BYTES_MAX as u64);
+        file.seek(SeekFrom::Start(from))?;
+        file.take(LOG_READ_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+        Ok(from > 0)
+    });
+    let is_cut = read.unwrap_or(false);
+    after_cut(&String::from_utf8_lossy(&bytes), is_cut).to_owned()
+}
+
+/// Replaces the log of a worker that has ended. One that can't be replaced is removed.
+pub(crate) fn replace_log(folder: &Folder, text: &str) {
     let path = folder.log();
-    let bytes = fs::read(&path).unwrap_or_default();
-    let from = bytes.len().saturating_sub(LOG_READ_BYTES_MAX);
-    String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
+    if let Err(error) = world::replace_private(&path, text.as_bytes()) {
+        tracing::warn!(%error, log = %path.display(), "the log of a worker that was destroyed can't be kept");
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Empties a log that became too long, except for its end. The process goes on writing behind it; what it writes in between may
@@ -142,5 +179,63 @@ pub(crate) fn trim_log(folder: &Folder) {
         if let Err(error) = kept {
             tracing::warn!(%error, log = %path.display(), "a worker's log can't be cut");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::LOG_READ_BYTES_MAX;
+
+    fn folder(root: &tempfile::TempDir) -> Folder {
+        let folder = Folder::of(&root.path().canonicalize().unwrap(), "worker-1");
+        folder.make().unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_long_log_is_read_from_a_whole_line_of_its_end_on() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = folder(&root);
+        let line = "tide and ebb\n";
+        let long = format!(
+            "{}a secret in one long line {}\n{line}",
+            line.repeat(10),
+            "x".repeat(LOG_READ_BYTES_MAX - 30)
+        );
+        fs::write(folder.log(), &long).unwrap();
+        assert_eq!(read_log(&folder), line, "half a line may be half a secret");
+        fs::write(folder.log(), line).unwrap();
+        assert_eq!(read_log(&folder), line);
+        // A worker can write without end: this file has no blocks, and would not fit into memory.
+        File::options().write(true).open(folder.log()).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read_log(&folder), "");
+    }
+
+    #[tokio::test]
+    async fn what_was_started_and_never_noted_is_found_by_its_log() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = folder(&root);
+        let command = CommandConfig {
+            program: "/bin/sh".into(),
+            arguments: ["-c", "echo up; sleep 600 & sleep 600"].map(str::to_owned).to_vec(),
+            takes_arguments: false,
+            environment: Vec::new(),
+            address: None,
+            nano_usd_per_hour: None,
+        };
+        let exec = ExecConfig { commands: BTreeMap::from([("tide".to_owned(), command)]) };
+        let children = Children::default();
+        let started = start(&exec, ("tide", &[]), &BTreeMap::new(), &folder, &children).unwrap();
+        let Handle::Process { pid, .. } = started else { panic!("{started:?}") };
+        // Whoever started it would reap it.
+        let reaped = tokio::spawn(async move {
+            let mut child = children.all().remove(&pid).unwrap();
+            child.wait().await
+        });
+        destroy_unheard(&folder).await.unwrap();
+        assert!(test_kill_process_group(Pid::from_raw(pid).unwrap()).is_err());
+        assert!(!reaped.await.unwrap().unwrap().success());
+        destroy_unheard(&folder).await.unwrap();
     }
 }

@@ -381,7 +381,7 @@ impl Drive {
             self.change(|worker, now| worker.end(Err(why), now));
             return true;
         }
-        self.fleet.providers.folder(&self.id).forget_secrets();
+        self.fleet.providers.forget_secrets(worker);
         self.change(|worker, now| {
             worker.end(Ok(()), now);
             worker.state = State::Destroyed;

@@ -63,7 +63,12 @@ pub(crate) async fn look(kubernetes: &KubernetesConfig, id: &str) -> Life {
 pub(crate) async fn log(kubernetes: &KubernetesConfig, id: &str) -> Result<String, String> {
     let (selector, bytes) =
         (format!("{LABEL}={}", name_of(id)), format!("--limit-bytes={LOG_READ_BYTES_MAX}"));
-    kubectl(kubernetes, &["logs", "-l", &selector, "--tail=500", &bytes], b"").await
+    let mut log = kubectl(kubernetes, &["logs", "-l", &selector, "--tail=500", &bytes], b"").await?;
+    // Its end is cut off: a piece of a secret is none that is known.
+    if log.len() >= LOG_READ_BYTES_MAX {
+        log.truncate(log.rfind('\n').map_or(0, |end| end + 1));
+    }
+    Ok(log)
 }
 
 pub(crate) async fn destroy(kubernetes: &KubernetesConfig, id: &str) -> Result<(), String> {

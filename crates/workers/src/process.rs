@@ -84,6 +84,12 @@ pub(crate) fn started_ticks(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// The process group, from `/proc/PID/stat`.
+pub(crate) fn group(stat: &str) -> Option<i32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +102,7 @@ mod tests {
         assert_eq!(started_ticks(&stat("S")), Some(98_765));
         assert_eq!(started_ticks(&stat("Z")), None);
         assert_eq!(started_ticks("7 (a"), None);
+        assert_eq!((group(&stat("S")), group("7 (a")), (Some(7), None));
         let own = std::fs::read_to_string("/proc/self/stat").unwrap();
         assert!(started_ticks(&own).is_some_and(|ticks| ticks > 0));
     }

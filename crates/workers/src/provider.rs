@@ -14,6 +14,9 @@ use crate::record::{Folder, Handle, Worker};
 use crate::spec::Plan;
 use crate::{kubernetes, ssh, webhook};
 
+/// Why a worker failed whose start nobody heard the end of.
+const STOPPED: &str = "The node stopped while it was starting it.";
+
 #[derive(Debug)]
 pub(crate) struct Providers {
     pub config: WorkersConfig,
@@ -84,7 +87,7 @@ impl Providers {
                 Some(webhook) => webhook::look(webhook, client, (&worker.id, instance), now_unix_s).await,
                 None => Life::Unknown(off()),
             },
-            None => Life::Ended("The node stopped while it was starting it.".to_owned()),
+            None => Life::Ended(STOPPED.to_owned()),
         }
     }
 
@@ -129,9 +132,53 @@ impl Providers {
                 let webhook = config.webhook.as_ref().ok_or_else(off)?;
                 webhook::destroy(webhook, client, (&worker.id, instance), now_unix_s).await
             }
+            // It may have been started where nobody heard the answer.
+            None if worker.started_unix_ms.is_some() => {
+                self.destroy_unheard(client, worker, now_unix_s).await
+            }
             None => Ok(()),
         }
     }
+
+    /// Destroys what a start may have left that failed, or that this node did not survive. Where the start said why it failed and
+    /// nobody can be reached now either, nothing is.
+    async fn destroy_unheard(&self, client: &Client, worker: &Worker, now_unix_s: u64) -> Result<(), String> {
+        let (config, id) = (&self.config, worker.id.as_str());
+        let is_heard = worker.fault.as_deref().is_some_and(|why| why != STOPPED);
+        let done = match (&worker.plan, &config.ssh, &config.kubernetes, &config.webhook) {
+            (Plan::Exec { .. }, ..) => exec::destroy_unheard(&self.folder(id)).await,
+            (Plan::Ssh { host, .. }, Some(ssh), ..) => match ssh::started(ssh, host, id).await {
+                Ok(Some(process)) => return ssh::destroy(ssh, host, process, id).await,
+                found => found.map(drop),
+            },
+            // Without kubectl nothing was applied.
+            (Plan::Kubernetes(_), _, Some(kubernetes), _) if kubernetes.kubectl.is_some() => {
+                kubernetes::destroy(kubernetes, id).await
+            }
+            // Its service may have hired something, whatever it answered.
+            (Plan::Webhook { .. }, _, _, Some(webhook)) => {
+                return webhook::destroy_unheard(webhook, client, id, now_unix_s).await;
+            }
+            _ => Ok(()),
+        };
+        if is_heard { Ok(()) } else { done }
+    }
+
+    /// Forgets the secrets of a worker that is destroyed. Its log is kept without them.
+    pub(crate) fn forget_secrets(&self, worker: &Worker) {
+        let folder = self.folder(&worker.id);
+        let secrets = folder.secrets();
+        if matches!(worker.handle, Some(Handle::Process { .. })) && !secrets.is_empty() {
+            exec::replace_log(&folder, &hide(exec::read_log(&folder), &secrets));
+        }
+        folder.forget_secrets();
+    }
+}
+
+/// What may be shown of a text whose beginning was cut off: from its first whole line on, since a piece of a secret is none that
+/// is known.
+pub(crate) fn after_cut(text: &str, is_cut: bool) -> &str {
+    if is_cut { text.split_once(['\n', '\r']).map_or("", |(_, rest)| rest) } else { text }
 }
 
 /// A text without the values of the worker's variables.

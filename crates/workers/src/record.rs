@@ -110,7 +110,7 @@ impl Worker {
         step.ended_unix_ms = Some(now_unix_ms);
         (step.state, step.message) = match result {
             Ok(()) => (StepState::Done, None),
-            Err(why) => (StepState::Failed, Some(why)),
+            Err(why) => (StepState::Failed, Some(why.chars().take(MESSAGE_CHARS_MAX).collect())),
         };
     }
 

@@ -10,6 +10,7 @@ use crate::config::{CommandConfig, HostConfig, SshConfig};
 use crate::life::Life;
 use crate::limits::{GRACE_TIME_MAX, LOG_READ_BYTES_MAX};
 use crate::process;
+use crate::provider::after_cut;
 use crate::record::Handle;
 
 /// Below the home directory of the user there.
@@ -76,15 +77,18 @@ pub(crate) async fn start(
         let _ = writeln!(lines, "{name}={}", value.expose_text().unwrap_or_default());
     }
     let started = run(ssh, host, &script, lines.as_bytes()).await?;
-    let read = started.split_once('\n').and_then(|(pid, stat)| {
-        let pid = pid.trim().parse::<i32>().ok().filter(|pid| *pid > 1)?;
-        Some((pid, process::started_ticks(stat)?))
-    });
-    let (pid, started_ticks) = read.ok_or_else(|| {
+    let (pid, started_ticks) = process_of(&started).ok_or_else(|| {
         let what = program.display();
         format!("{what} did not start on {name}: its log there is in {}.", directory(id))
     })?;
     Ok(Handle::Remote { host: name.to_owned(), pid, started_ticks })
+}
+
+/// The number of a process and its start, as the script prints them that starts it.
+fn process_of(text: &str) -> Option<(i32, u64)> {
+    let (pid, stat) = text.split_once('\n')?;
+    let pid = pid.trim().parse::<i32>().ok().filter(|pid| *pid > 1)?;
+    Some((pid, process::started_ticks(stat)?))
 }
 
 /// Whether the process there is the one that was started.
@@ -110,7 +114,17 @@ pub(crate) async fn look(ssh: &SshConfig, name: &str, process: (i32, u64)) -> Li
 }
 
 pub(crate) async fn log(ssh: &SshConfig, name: &str, id: &str) -> Result<String, String> {
-    run(ssh, host(ssh, name)?, &command::log(&directory(id), LOG_READ_BYTES_MAX), b"").await
+    let log = run(ssh, host(ssh, name)?, &command::log(&directory(id), LOG_READ_BYTES_MAX), b"").await?;
+    Ok(after_cut(&log, log.len() >= LOG_READ_BYTES_MAX).to_owned())
+}
+
+/// What was started in the directory of a worker, where nobody heard the answer; `None` if nothing was.
+///
+/// # Errors
+/// The host can't be reached.
+pub(crate) async fn started(ssh: &SshConfig, name: &str, id: &str) -> Result<Option<(i32, u64)>, String> {
+    let noted = run(ssh, host(ssh, name)?, &command::noted(&directory(id)), b"").await?;
+    Ok(process_of(&noted))
 }
 
 /// # Errors

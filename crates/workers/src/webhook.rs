@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use domain::Secret;
 use egress::{Client, OutBody, Request, TargetKind};
+use hardware::limits::NANO_USD_PER_HOUR_MAX;
 use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,7 @@ pub(crate) async fn start(
     }
     let rate = stated
         .nano_usd_per_hour
+        .filter(|stated| *stated <= NANO_USD_PER_HOUR_MAX)
         .map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Provider });
     Ok(Started { handle: Handle::Hired { instance }, address: stated.address, rate })
 }
@@ -168,6 +170,25 @@ pub(crate) async fn destroy(
     match heard.status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
         status if status.is_success() => Ok(()),
+        status => Err(format!("The webhook answered {status}.")),
+    }
+}
+
+/// Ends what the service may have started without naming it: by the worker's id, which it was sent. One that knows no such instance
+/// says so by any answer that blames the request.
+///
+/// # Errors
+/// The service can't be reached, or failed.
+pub(crate) async fn destroy_unheard(
+    webhook: &WebhookConfig,
+    client: &Client,
+    id: &str,
+    now_unix_s: u64,
+) -> Result<(), String> {
+    let heard =
+        call(webhook, client, (Method::DELETE, &format!("/{id}")), (id, now_unix_s), Vec::new()).await?;
+    match heard.status {
+        status if status.is_success() || status.is_client_error() => Ok(()),
         status => Err(format!("The webhook answered {status}.")),
     }
 }

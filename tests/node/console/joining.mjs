@@ -145,7 +145,7 @@ async function credentialEnds(page) {
   const { id, status, joined } = await node();
   assert.ok(status === "revoked" && joined.revoked_at !== null);
   assert.notEqual(await fact(page.getByRole("region", { name: "What it says of itself" }), "Revoked"), "");
-  for (const name of ["Revoke", "Drain", "Undrain"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 0, name);
+  for (const name of ["Revoke", "Cordon", "Drain", "Uncordon"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 0, name);
   await isForEveryone(page, "node-revoked");
   // A name that is free again is asked for as it was.
   await page.getByRole("link", { name: "Invite another in its place" }).click();

@@ -64,7 +64,7 @@ async function nodeIsAddedDrainedRemoved(page) {
   const others = (await v2(origin, adminKey, "byoc/nodes")).data.filter((node) => node.status === "ready").length;
   assert.equal((await chat(origin, apiKey, { model: "echo" })).status, others > 0 ? 200 : 404);
   await accessible(page);
-  await row.getByRole("button", { name: "Undrain" }).click();
+  await row.getByRole("button", { name: "Uncordon" }).click();
   await row.getByText("ready").waitFor();
   await row.getByRole("button", { name: "Remove" }).click();
   await form.getByRole("textbox").fill("attic");

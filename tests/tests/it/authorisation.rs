@@ -34,7 +34,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Path suffixes of routes that take an empty body.
-const EMPTY: [&str; 15] = [
+const EMPTY: [&str; 16] = [
     "/keep-alive",
     "/end",
     "/verify",
@@ -45,6 +45,7 @@ const EMPTY: [&str; 15] = [
     "/link",
     "/load",
     "/unload",
+    "/destroy",
     "/cancel",
     "/pause",
     "/resume",

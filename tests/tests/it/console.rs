@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::WITHIN;
 use crate::command::workspace;
 use crate::first_request::echo;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config};
 use crate::runtimes::Attic;
 
 /// The factor on `WITHIN` for a browser on a busy machine: far longer than it takes.
@@ -314,6 +314,32 @@ async fn a_node_is_invited_joins_and_is_revoked() {
         "answers_are_the_reported",
         "credential_ends",
         "another_takes_its_place",
+    ];
+    assert_eq!(held, expected);
+}
+
+/// The test starts its nodes itself: two that are each other's peers.
+#[tokio::test(flavor = "multi_thread")]
+async fn own_hardware_is_seen_and_managed() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
+    let root = tempfile::tempdir().unwrap();
+    let (program, folder) = (tidegate().unwrap().display().to_string(), root.path().display().to_string());
+    let addresses = [(); 4].map(|()| free_address().unwrap().to_string());
+    let upstream = gateway.emulator.base_url();
+    let [near, far, near_peer, far_peer] = addresses.each_ref();
+    let more = [&*program, &folder, near, far, near_peer, far_peer, &upstream, OWN, NODE];
+    let held = walk("fleet.mjs", &gateway, &more).await;
+    let expected = [
+        "map_is_the_nodes",
+        "node_is_held_and_let_go",
+        "peers_are_the_nodes",
+        "cost_is_stated",
+        "placement_is_explained",
+        "hardware_is_the_servers",
+        "workers_are_followed_and_destroyed",
+        "move_needs_a_reason",
+        "replay_is_the_servers",
+        "data_plane_is_invited_and_revoked",
     ];
     assert_eq!(held, expected);
 }

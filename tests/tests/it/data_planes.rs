@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use harness::Model;
 use harness::canary::Canary;
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream, tcp};
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, with};
+use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config, id_of, sums};
 use crate::wait::{found, until};
@@ -29,7 +31,7 @@ const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz")
 
 /// What lies between a data plane and its control plane.
 #[derive(Clone)]
-struct Wire {
+pub struct Wire {
     address: SocketAddr,
     leads_to: Arc<Mutex<SocketAddr>>,
     is_cut: Arc<AtomicBool>,
@@ -37,11 +39,11 @@ struct Wire {
 }
 
 impl Wire {
-    async fn to(gateway: &Gateway) -> Self {
+    pub async fn to(there: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let wire = Self {
             address: listener.local_addr().unwrap(),
-            leads_to: Arc::new(Mutex::new(gateway.address())),
+            leads_to: Arc::new(Mutex::new(there)),
             is_cut: Arc::default(),
             crossed: Arc::default(),
         };
@@ -77,38 +79,44 @@ impl Wire {
         }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn lead_to(&self, gateway: &Gateway) {
+    pub const fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn lead_to(&self, gateway: &Gateway) {
         *self.leads_to.lock().unwrap() = gateway.address();
     }
 
-    fn cut(&self, is_cut: bool) {
+    pub fn cut(&self, is_cut: bool) {
         self.is_cut.store(is_cut, Ordering::SeqCst);
     }
 
-    fn crossed(&self) -> Vec<u8> {
+    pub fn crossed(&self) -> Vec<u8> {
         self.crossed.lock().unwrap().clone()
     }
 
     /// Whether a text crossed as it is.
-    fn has(&self, text: &str) -> bool {
+    pub fn has(&self, text: &str) -> bool {
         String::from_utf8_lossy(&self.crossed.lock().unwrap()).contains(text)
     }
 }
 
 /// A data plane, with its directory.
-struct Plane {
-    id: String,
-    wire: Wire,
+pub struct Plane {
+    pub id: String,
+    pub wire: Wire,
     root: tempfile::TempDir,
     process: Process,
     origin: String,
+    /// What it is started with, beside its directory.
+    environment: Vec<(String, String)>,
 }
 
-fn invite(control: &Gateway, key: &str, name: &str) -> (String, String) {
+pub fn invite(control: &Gateway, key: &str, name: &str) -> (String, String) {
     let cli = Cli::new().env("TIDEGATE_URL", &control.origin).env("TIDEGATE_API_KEY", key);
     let invited = cli.run(&["data-planes", "invite", name, "--json"]).json();
     let token = invited["token"].as_str().unwrap().to_owned();
@@ -125,6 +133,10 @@ fn launch(data: &str, joining: &[&str]) -> Launch {
         .env("TIDEGATE_WORKERS", "1")
 }
 
+fn with_environment(launch: Launch, environment: &[(String, String)]) -> Launch {
+    environment.iter().fold(launch, |launch, (name, value)| launch.env(name, value))
+}
+
 async fn ready(mut process: Process) -> (Process, String) {
     let url = match process.wait_line("  API      ", WITHIN).await {
         Ok(url) => url,
@@ -136,46 +148,76 @@ async fn ready(mut process: Process) -> (Process, String) {
 }
 
 impl Plane {
-    async fn join(control: &Gateway, key: &str, name: &str) -> Self {
-        let ((id, token), wire) = (invite(control, key, name), Wire::to(control).await);
-        let root = tempfile::tempdir().unwrap();
-        let data = root.path().join("plane").display().to_string();
-        let (process, origin) =
-            ready(launch(&data, &["--control", &wire.url(), "--token", &token]).start().unwrap()).await;
-        Self { id, wire, root, process, origin }
+    pub async fn join(control: &Gateway, key: &str, name: &str) -> Self {
+        let wire = Wire::to(control.address()).await;
+        let address = wire.url();
+        Self::join_by((control, key, name), wire, &address, Vec::new()).await
     }
 
-    fn data(&self) -> PathBuf {
+    /// Joins at another address than the wire's, with more environment.
+    pub async fn join_by(
+        (control, key, name): (&Gateway, &str, &str),
+        wire: Wire,
+        address: &str,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let (id, token) = invite(control, key, name);
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("plane").display().to_string();
+        let launch = launch(&data, &["--control", address, "--token", &token]);
+        let (process, origin) = ready(with_environment(launch, &environment).start().unwrap()).await;
+        Self { id, wire, root, process, origin, environment }
+    }
+
+    pub fn data(&self) -> PathBuf {
         self.root.path().join("plane")
     }
 
     /// Kills it without notice, and starts it on its directory alone.
-    async fn crash(&mut self) {
+    pub async fn crash(&mut self) {
+        self.kill();
+        self.start().await;
+    }
+
+    pub fn kill(&mut self) {
         self.process.kill9().unwrap();
+    }
+
+    pub async fn start(&mut self) {
         let launch = launch(&self.data().display().to_string(), &[]);
+        let launch = with_environment(launch, &self.environment);
         (self.process, self.origin) = ready(launch.start().unwrap()).await;
     }
 
-    fn with_key(&self, key: &str) -> Client {
+    /// What it has logged since it was started.
+    pub fn said(&self) -> String {
+        self.process.stderr() + &self.process.stdout()
+    }
+
+    pub fn with_key(&self, key: &str) -> Client {
         Client::new(&self.origin).bearer(key).within(WITHIN)
     }
 
-    async fn chat(&self, key: &str, body: &Value) -> Answer {
+    pub async fn chat(&self, key: &str, body: &Value) -> Answer {
         self.with_key(key).post(CHAT, body).await.unwrap()
     }
 
-    async fn served(&self, key: &str) -> String {
+    pub async fn served(&self, key: &str) -> String {
         let answer = self.chat(key, &question(MINI)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         trace_of(&answer)
     }
 
     /// Polls until a chat is answered in this way.
-    async fn until_chat(&self, key: &str, what: &str, holds: impl Fn(&Answer) -> bool) {
+    pub async fn until_chat(&self, key: &str, what: &str, holds: impl Fn(&Answer) -> bool) {
         until(what, async || holds(&self.chat(key, &question(MINI)).await)).await;
     }
 
-    async fn view(&self, control: &Gateway) -> Value {
+    pub async fn until_current(&self, control: &Gateway) {
+        until("the data plane to be current", async || self.view(control).await["is_current"] == true).await;
+    }
+
+    pub async fn view(&self, control: &Gateway) -> Value {
         control.get(&format!("{PLANES}/{}", self.id)).await
     }
 }
@@ -273,9 +315,13 @@ async fn plant(plane: &Plane, key: &str) {
     let form = part("name=\"purpose\"", "user_data")
         + &part("name=\"file\"; filename=\"f.txt\"", SECRET)
         + "--xyz--\r\n";
+    let spoken = json!({"model": MINI, "input": SECRET, "instructions": SECRET, "stream": true});
+    let embedded = json!({"model": "openai/text-embedding-3-small", "input": [SECRET, SECRET]});
     let mut answers = vec![
         client().post(CHAT, &asked).await.unwrap(),
         client().post(CHAT, &streamed).await.unwrap(),
+        client().post("/v1/responses", &spoken).await.unwrap(),
+        client().post("/v1/embeddings", &embedded).await.unwrap(),
         client().header("idempotency-key", SECRET).post(CHAT, &asked).await.unwrap(),
         client()
             .post("/v1/responses", &json!({"model": MINI, "input": SECRET, "store": true}))
@@ -297,13 +343,23 @@ async fn plant(plane: &Plane, key: &str) {
         assert!(answer.status < 300, "{} {}", answer.status, answer.text());
     }
     // A request that the provider refuses, with its own words about what it was sent.
-    let refused = with(asked, json!({"user": format!("emu:status=400,message={SECRET}")}));
+    let refused = with(asked.clone(), json!({"user": format!("emu:status=400,message={SECRET}")}));
     assert_eq!(client().post(CHAT, &refused).await.unwrap().status, 400);
+    // A batch, with its file and its results.
+    let body = with(asked, json!({"model": MINI.trim_start_matches("openai/")}));
+    let line = json!({"custom_id": SECRET, "method": "POST", "url": CHAT, "body": body});
+    let batch = batches::made(&client(), &format!("{line}\n")).await;
+    let batch = batches::ended(&client(), &batch).await;
+    assert_eq!(batch["status"], "completed", "{batch}");
+    let results = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
+    let results = client().get(&results).await.unwrap();
+    assert!(results.text().contains(SECRET) && results.text().contains(ANSWERED), "{}", results.text());
 }
 
 #[tokio::test]
 async fn content_and_secrets_never_cross() {
-    let control = Gateway::start().await;
+    let models = config().model(Model::embedding("text-embedding-3-small"));
+    let control = Gateway::with(models, &[]).await;
     control.credential("openai", OWN).await;
     let (admin, key) = (control.founded.admin_key.clone(), control.founded.api_key.clone());
     let plane = Plane::join(&control, &admin, "fra-1").await;

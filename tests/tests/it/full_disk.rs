@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::time::Instant;
 
+use harness::client::Client;
+use harness::process::{Launch, Process, free_address, tidegate};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question};
 use crate::gateway::{Gateway, OWN};
+use crate::local_node::records;
 use crate::wait::a_moment;
 
 /// Smaller than a page, so that each page of the write-ahead log is once the first that does not fit.
@@ -18,7 +21,11 @@ const PLACES_MAX: u64 = 200;
 
 /// Limits the size of the process's files to this many bytes: to the process, the disk is full beyond it.
 fn leave(gateway: &mut Gateway, bytes: Option<u64>) {
-    let pid = Pid::from_raw(gateway.process().pid().cast_signed()).unwrap();
+    leave_process(gateway.process(), bytes);
+}
+
+fn leave_process(process: &Process, bytes: Option<u64>) {
+    let pid = Pid::from_raw(process.pid().cast_signed()).unwrap();
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
 }
 
@@ -93,4 +100,38 @@ async fn what_waited_for_room_is_booked_without_a_restart() {
     leave(&mut gateway, None);
     gateway.wait_for_usage(20).await;
     gateway.stop().await;
+}
+
+/// A full disk takes half a line of a node's journal: nothing behind it is lost, in this process or the next.
+#[tokio::test]
+async fn a_node_notes_what_it_served_while_its_disk_was_full() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, address) = (root.path().join("data"), free_address().unwrap().to_string());
+    let start = async || {
+        let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--listen", &address]);
+        let mut node = launch.args(["--data-dir", &data.display().to_string()]).start().unwrap();
+        node.wait_text("listens on", WITHIN).await.unwrap();
+        node
+    };
+    let client = Client::new(format!("http://{address}")).within(WITHIN);
+    let chat = async || assert_eq!(client.post(CHAT, &question("echo")).await.unwrap().status, 200);
+    let node = start().await;
+    chat().await;
+    let ids = |records: &[serde_json::Value]| -> Vec<String> {
+        records.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect()
+    };
+    records(&client, 1).await;
+    let bytes = std::fs::metadata(data.join("runtime.jsonl")).unwrap().len();
+    // Within the first line, within the second, and between two.
+    for more in [10, 200, 0] {
+        leave_process(&node, Some(bytes + more));
+        chat().await;
+        chat().await;
+    }
+    leave_process(&node, None);
+    chat().await;
+    let noted = ids(&records(&client, 8).await);
+    drop(node);
+    let _node = start().await;
+    assert_eq!(ids(&records(&client, 8).await), noted);
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::client::{Answer, Client};
+use harness::network::Machine;
 use harness::process::{Launch, Process, tidegate};
 use harness::{Config, Emulator, Entry, Model};
 use serde_json::{Value, json};
@@ -47,7 +48,12 @@ pub struct Gateway {
     program: PathBuf,
     environment: Vec<(String, String)>,
     directory: TempDir,
+    /// Where it runs, if not on this machine.
+    machine: Option<Machine>,
 }
+
+/// Where a gateway on another machine listens, so that its nodes find it again after a restart.
+const PORT: u16 = 8787;
 
 /// The books show a request within a second of the end of its answer; tests wait this long because the
 /// machine may be busy.
@@ -63,8 +69,17 @@ pub fn config() -> Config {
         .model(Model::chat(crate::ask::MINI))
 }
 
-fn launch(program: &Path, directory: &Path, environment: &[(String, String)]) -> Process {
-    let serve = Launch::new(program).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+fn launch(
+    program: &Path,
+    directory: &Path,
+    environment: &[(String, String)],
+    machine: Option<&Machine>,
+) -> Process {
+    let (launch, listen) = match machine {
+        Some(machine) => (machine.launch(program), format!("{}:{PORT}", machine.address)),
+        None => (Launch::new(program), "127.0.0.1:0".to_owned()),
+    };
+    let serve = launch.args(["serve", "--listen", &listen, "--data-dir"]);
     begin(serve.arg(directory.display().to_string()), environment)
 }
 
@@ -75,7 +90,7 @@ fn begin(serve: Launch, environment: &[(String, String)]) -> Process {
 
 /// Starts the program on a directory, waits until it serves, and returns its address.
 pub async fn serve(directory: &Path, environment: &[(String, String)]) -> (Process, String) {
-    serve_with(&tidegate().unwrap(), directory, environment).await
+    serve_with(&tidegate().unwrap(), directory, environment, None).await
 }
 
 /// A first start in this directory, which creates the installation in `data` there.
@@ -84,10 +99,15 @@ pub async fn first_start(root: &Path, environment: &[(String, String)]) -> (Proc
     served(begin(serve.current_dir(root), environment), WITHIN).await
 }
 
-async fn serve_with(program: &Path, directory: &Path, environment: &[(String, String)]) -> (Process, String) {
+async fn serve_with(
+    program: &Path,
+    directory: &Path,
+    environment: &[(String, String)],
+    machine: Option<&Machine>,
+) -> (Process, String) {
     // Another program than the built one may run it under callgrind, where everything takes fifty times as long.
     let within = if program == tidegate().unwrap() { WITHIN } else { 4 * WITHIN };
-    served(launch(program, directory, environment), within).await
+    served(launch(program, directory, environment, machine), within).await
 }
 
 async fn served(mut process: Process, within: Duration) -> (Process, String) {
@@ -119,15 +139,26 @@ impl Gateway {
         let file = directory.path().join("prices.toml");
         std::fs::write(&file, prices).unwrap();
         let more = [("TIDEGATE_PRICE_FILE", &*file.display().to_string())];
-        Self::begin(directory, tidegate().unwrap(), config, &more).await
+        Self::begin(directory, tidegate().unwrap(), config, &more, None).await
     }
 
     /// As `with`, but with another build of the program.
     pub async fn of(program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
-        Self::begin(tempfile::tempdir().unwrap(), program, config, more).await
+        Self::begin(tempfile::tempdir().unwrap(), program, config, more, None).await
     }
 
-    async fn begin(directory: TempDir, program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
+    /// As `with`, on another machine. It does not reach the emulator unless something there leads to it.
+    pub async fn on(machine: Machine, config: Config, more: &[(&str, &str)]) -> Self {
+        Self::begin(tempfile::tempdir().unwrap(), tidegate().unwrap(), config, more, Some(machine)).await
+    }
+
+    async fn begin(
+        directory: TempDir,
+        program: PathBuf,
+        config: Config,
+        more: &[(&str, &str)],
+        machine: Option<Machine>,
+    ) -> Self {
         let emulator = Emulator::start(config).await.unwrap();
         let mut environment = vec![
             ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
@@ -145,8 +176,8 @@ impl Gateway {
             environment.iter().fold(Cli::of(program.clone()), |cli, (name, value)| cli.env(name, value));
         let founded = cli.run(&["init", "--data-dir", &data.display().to_string(), "--json"]).json();
         let founded = serde_json::from_value(founded).unwrap();
-        let (process, origin) = serve_with(&program, &data, &environment).await;
-        Self { emulator, founded, origin, process, program, environment, directory }
+        let (process, origin) = serve_with(&program, &data, &environment, machine.as_ref()).await;
+        Self { emulator, founded, origin, process, program, environment, directory, machine }
     }
 
     /// A second process with the same settings and its own data directory; returns its address.
@@ -156,7 +187,7 @@ impl Gateway {
 
     /// As `replica`, in the directory with this name.
     pub async fn replica_in(&self, name: &str) -> (Process, String) {
-        serve_with(&self.program, &self.directory().join(name), &self.environment).await
+        serve_with(&self.program, &self.directory().join(name), &self.environment, None).await
     }
 
     pub fn data(&self) -> PathBuf {
@@ -218,7 +249,7 @@ impl Gateway {
 
     /// Starts the process without waiting until it serves.
     pub fn launch(&mut self) {
-        self.process = launch(&self.program, &self.data(), &self.environment);
+        self.process = launch(&self.program, &self.data(), &self.environment, self.machine.as_ref());
     }
 
     /// Changes an environment setting from the next start on.
@@ -234,7 +265,8 @@ impl Gateway {
 
     pub async fn start_again(&mut self) -> Duration {
         let started = Instant::now();
-        let (process, origin) = serve_with(&self.program, &self.data(), &self.environment).await;
+        let place = self.machine.as_ref();
+        let (process, origin) = serve_with(&self.program, &self.data(), &self.environment, place).await;
         self.process = process;
         self.origin = origin;
         started.elapsed()

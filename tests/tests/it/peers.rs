@@ -18,24 +18,24 @@ use crate::gateway::{Gateway, config};
 use crate::local_node::records;
 use crate::wait::{found, until};
 
-const MODEL: &str = "tidegate-demo";
-const HTTP: u16 = 8080;
-const QUIC: u16 = 7000;
-const MIB: usize = 1 << 20;
+pub const MODEL: &str = "tidegate-demo";
+pub const HTTP: u16 = 8080;
+pub const QUIC: u16 = 7000;
+pub const MIB: usize = 1 << 20;
 /// As the nodes cut files.
 const CHUNK: usize = 4 * MIB;
 
 /// A node's machine and its files.
-struct Peer {
-    name: &'static str,
-    machine: Machine,
+pub struct Peer {
+    pub name: &'static str,
+    pub machine: Machine,
     root: tempfile::TempDir,
-    public_key: String,
-    client: Client,
+    pub public_key: String,
+    pub client: Client,
 }
 
 impl Peer {
-    fn new(network: &mut Network, name: &'static str) -> Self {
+    pub fn new(network: &mut Network, name: &'static str) -> Self {
         let (machine, root) = (network.machine().unwrap(), tempfile::tempdir().unwrap());
         let data = root.path().join("node").display().to_string();
         let key = Cli::new().run(&["node", "key", "--data-dir", &data]).ok();
@@ -45,20 +45,20 @@ impl Peer {
         Self { name, machine, root, public_key, client }
     }
 
-    fn data(&self) -> String {
+    pub fn data(&self) -> String {
         self.root.path().join("node").display().to_string()
     }
 
-    fn models(&self) -> PathBuf {
+    pub fn models(&self) -> PathBuf {
         self.root.path().join("models")
     }
 
-    fn launch(&self, arguments: &[&str]) -> Launch {
+    pub fn launch(&self, arguments: &[&str]) -> Launch {
         let launch = self.machine.launch(&tidegate().unwrap()).args(arguments.iter().copied());
         launch.args(["--data-dir", &self.data(), "--models-dir", &self.models().display().to_string()])
     }
 
-    async fn start(&self, model: &str, list: &Path, more: &[&str]) -> Process {
+    pub async fn start(&self, model: &str, list: &Path, more: &[&str]) -> Process {
         let (http, quic) =
             (format!("{}:{HTTP}", self.machine.address), format!("{}:{QUIC}", self.machine.address));
         let launch = self.launch(&["node", "--model", model, "--listen", &http, "--peer-listen", &quic]);
@@ -69,13 +69,13 @@ impl Peer {
     }
 
     /// A row of `GET /v1/peers`.
-    async fn sees(&self, other: &Self) -> Value {
+    pub async fn sees(&self, other: &Self) -> Value {
         let listed = self.client.get("/v1/peers").await.unwrap().json();
         let rows = listed["data"].as_array().unwrap();
         rows.iter().find(|row| row["name"] == other.name).cloned().unwrap_or(Value::Null)
     }
 
-    async fn meets(&self, other: &Self) {
+    pub async fn meets(&self, other: &Self) {
         until(&format!("{} meets {}", self.name, other.name), async || {
             let row = self.sees(other).await;
             row["connected"] == true && !row["load"].is_null()
@@ -83,21 +83,21 @@ impl Peer {
         .await;
     }
 
-    async fn ask(&self, model: &str) -> Answer {
+    pub async fn ask(&self, model: &str) -> Answer {
         self.client.post(CHAT, &chat(model)).await.unwrap()
     }
 }
 
-fn chat(model: &str) -> Value {
+pub fn chat(model: &str) -> Value {
     json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]})
 }
 
-fn demo() -> String {
+pub fn demo() -> String {
     workspace().join("builtin/model").display().to_string()
 }
 
 /// A file of peers that names these.
-fn list_of(peers: &[&Peer]) -> (tempfile::TempDir, PathBuf) {
+pub fn list_of(peers: &[&Peer]) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("peers.toml");
     let entry = |peer: &&Peer| {
@@ -201,7 +201,7 @@ async fn a_member_is_added_by_request_with_the_nodes_key_alone() {
 }
 
 /// A model on a node's shelf, with weights of this size that are the same everywhere.
-fn shelve(models: &Path, weights: &[u8]) -> PathBuf {
+pub fn shelve(models: &Path, weights: &[u8]) -> PathBuf {
     let directory = models.join("publisher--big");
     std::fs::create_dir_all(&directory).unwrap();
     let files = [("config.json", &b"{}"[..]), ("model.safetensors", weights)];

@@ -240,6 +240,50 @@ async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> String {
     id
 }
 
+/// What running answers hold of a node's KV cache, and how long their tokens take, come with its heartbeats.
+#[tokio::test]
+async fn a_joined_node_says_how_full_its_cache_is() {
+    let gateway = Gateway::start().await;
+    let emulator = Emulator::start(config()).await.unwrap();
+    let load = json!({
+        "running": 1, "cache_bytes": 1_000, "cache_bytes_max": 1_000, "cache_held_bytes": 970, "token_us": 50_000,
+    });
+    let full = joined(&gateway, &emulator, load.clone()).await;
+    let other = Node::of(&gateway, "rack").await;
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    let [first, second] = [0, 1].map(|at| plan["attempts"][at].clone());
+    assert_eq!((&first["principal"], &second["principal"]), (&json!(other.id), &json!(full)), "{plan}");
+    let placed = &second["placement"];
+    assert_eq!(placed["kv_permille"], 970, "{plan}");
+    assert!(placed["pressure_ms"].as_u64() > Some(0), "{plan}");
+    // An eighth of a first token beside one that is decoding, and the step in progress.
+    assert_eq!(placed["queue_ms"].as_u64(), Some(300 / 8 + 50 + 1), "{plan}");
+    let said = gateway.get(&format!("/v2/byoc/nodes/{full}")).await["joined"]["said"]["load"].clone();
+    assert_eq!(
+        (&said["cache_held_bytes"], &said["token_us"]),
+        (&load["cache_held_bytes"], &load["token_us"])
+    );
+}
+
+#[tokio::test]
+async fn of_nodes_that_are_about_as_soon_the_one_whose_hour_costs_less_serves() {
+    let (gateway, nodes) = fleet(2).await;
+    let costs = async |of: [u64; 2]| {
+        for (node, cost) in nodes.iter().zip(of) {
+            let cost = json!({"cost": {"kind": "cloud", "nano_usd_per_hour": cost}});
+            gateway.patch(&format!("/v2/byoc/nodes/{}", node.id), cost).await;
+        }
+    };
+    costs([2_000_000_000, 1_200_000_000]).await;
+    for number in 0..8 {
+        let body = with(question(MINI), json!({"user": format!("client {number}")}));
+        assert_eq!(node_of(&gateway.chat_ok(&body).await), nodes[1].id);
+    }
+    costs([1_000_000_000, 1_200_000_000]).await;
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    assert_eq!(plan["attempts"][0]["principal"], json!(nodes[0].id), "{plan}");
+}
+
 /// What a heartbeat says of a queue counts at once, and a full node is left for what its route lists behind it.
 #[tokio::test]
 async fn a_node_that_says_that_it_is_full_is_left() {

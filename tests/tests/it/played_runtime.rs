@@ -21,6 +21,20 @@ impl PlayedRuntime {
         });
         Self { base_url }
     }
+
+    /// Whether a route of `/v2` acts on a runtime.
+    pub fn serves(pattern: &str) -> bool {
+        ["/v2/adapters", "/v2/train/", "/v2/workers"].iter().any(|start| pattern.starts_with(start))
+    }
+
+    /// A body that such a route takes, for this node.
+    pub fn body(pattern: &str, node: &str) -> Value {
+        match pattern {
+            "/v2/adapters" => json!({"node": node, "id": "law-1"}),
+            _ if pattern.contains("{id}") => json!({"node": node}),
+            _ => json!({"node": node, "data": "{}"}),
+        }
+    }
 }
 
 /// Answers one request and closes the connection.
@@ -73,6 +87,9 @@ fn reply_to(method: &str, path: &str, body: &Value) -> Option<Value> {
         }
         ("POST", "/v1/train/sft" | "/v1/train/jobs/law-1/pause" | "/v1/train/jobs/law-1/resume")
         | ("DELETE", "/v1/train/jobs/law-1") => job,
+        ("DELETE", "/v1/compute/workers/law-1") => {
+            json!({"id": "law-1", "provider": "exec", "status": "running", "created_at": 1})
+        }
         _ => return None,
     })
 }

@@ -1,9 +1,9 @@
 //! Replay runs and the gate: stored requests are sent to a node, a signed report tells how it did, and traffic of others moves onto
 //! the node on such evidence alone.
 
-use harness::Behaviour;
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
+use harness::{Behaviour, Entry, Model};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, LLAMA, MINI, problem, question, streaming, trace_of, with};
@@ -12,7 +12,11 @@ use crate::isolation::second_workspace;
 use crate::wait::{found, until};
 
 const RUNS: &str = "/v2/replay-runs";
+/// Of the provider that served the stored requests.
+const JUDGE: &str = "openai/gpt-4o";
+const VECTORS: &str = "text-embedding-3-small";
 const GATES: &str = "/v2/replay-gates";
+const ALIASES: &str = "/v2/model-aliases";
 /// As many as the gates of these tests need at least, and a few more.
 const REQUESTS: usize = 24;
 
@@ -277,6 +281,57 @@ async fn a_release_that_moves_traffic_is_gated_and_then_a_canary() {
 }
 
 #[tokio::test]
+async fn an_alias_that_hides_or_uncovers_another_of_its_name_is_gated() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    let (admin, project) = (gateway.admin(), gateway.founded.project_id.clone());
+    let local = "tide-1";
+    gateway.node("second", &[local]).await;
+    let alias = |name: &str, model: &str, project: Option<&str>| json!({"name": name, "project_id": project, "targets": [{"model": model}]});
+    gateway.make(ALIASES, alias("house", MINI, None)).await;
+    gateway.make(ALIASES, alias("home", local, None)).await;
+    let own = gateway.make(ALIASES, alias("home", MINI, Some(&project))).await;
+    for name in ["house", "home"] {
+        for _ in 0..REQUESTS {
+            assert_eq!(
+                gateway.chat_ok(&question(name)).await.header("agent-execution-profile"),
+                Some("byok")
+            );
+        }
+    }
+    gateway.wait_for_usage(3 * REQUESTS as u64).await;
+
+    let hiding = alias("house", local, Some(&project));
+    problem(&admin.post(ALIASES, &hiding).await.unwrap(), 409, "replay_required");
+    let path = format!("{ALIASES}/{}", own["id"].as_str().unwrap());
+    problem(&admin.delete(&path).await.unwrap(), 409, "replay_required");
+    // Nobody names this one yet.
+    gateway.make(ALIASES, alias("attic", local, Some(&project))).await;
+    let reason = "?override_reason=tried+by+hand";
+    assert_eq!(admin.delete(&format!("{path}{reason}")).await.unwrap().status, 204);
+    assert_eq!(admin.post(&format!("{ALIASES}{reason}"), &hiding).await.unwrap().status, 201);
+}
+
+#[tokio::test]
+async fn a_route_of_one_key_is_judged_by_the_requests_of_that_key() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    let (secret, id) = gateway.key(json!({"name": "rare"})).await;
+    let rare = gateway.with_key(&secret);
+    assert_eq!(rare.post(CHAT, &question(MINI)).await.unwrap().status, 200);
+    // As many newer ones of another key as are looked at of a model.
+    for _ in 0..200 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.wait_for_usage(REQUESTS as u64 + 201).await;
+    let narrow = json!({"scope": {"key_id": id}, "profiles": ["byoc"]});
+    let refused = gateway.admin().post("/v2/routes", &narrow).await.unwrap();
+    let refused = problem(&refused, 409, "replay_required");
+    let message = refused["detail"].as_str().unwrap();
+    assert!(message.contains("100 % of openai/gpt-4o-mini (1 of the newest 1 requests"), "{message}");
+}
+
+#[tokio::test]
 async fn a_run_goes_on_after_a_kill() {
     let mut moved = Moved::start().await;
     let quick = Behaviour { times: Some(7), ..Behaviour::ok() };
@@ -322,18 +377,17 @@ async fn a_run_is_cancelled_once_and_one_without_requests_fails() {
 
 #[tokio::test]
 async fn kept_answers_are_compared_word_by_word() {
-    let gateway = Gateway::start().await;
-    let profile = json!({"trace_mode": "encrypted_full_fidelity"});
-    let kept = gateway.admin().post("/v2/retention-profile", &profile).await.unwrap();
-    assert_eq!(kept.status, 200, "{}", kept.text());
-    let moved = Moved::of(gateway).await;
+    let moved = Moved::of(keeping().await).await;
     let run = moved
         .run(json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))}))
         .await;
     let report = moved.report(&run).await;
     assert_eq!(run["verdict"], "passed", "{report:#}");
     // The emulator says the same to the same question.
-    let agreement = json!({"compared": REQUESTS, "same": REQUESTS, "overlap_bps": 10_000});
+    let agreement = json!({
+        "compared": REQUESTS, "same": REQUESTS, "overlap_bps": 10_000, "embedding_model": null, "embedded": 0,
+        "similarity_bps": null, "judge_model": null, "judged": 0, "as_good": 0,
+    });
     assert_eq!(report["agreement"], agreement, "{report:#}");
     assert_eq!(report["set"]["kept_content"], json!(REQUESTS));
 
@@ -344,6 +398,97 @@ async fn kept_answers_are_compared_word_by_word() {
         .await;
     let report = moved.report(&run).await;
     assert_eq!(of_gate(&report, "agreement_percent_min")["verdict"], "failed", "{report:#}");
+}
+
+/// A gateway whose projects keep content, and that has a model for embeddings beside.
+async fn keeping() -> Gateway {
+    let gateway = Gateway::with(config().model(Model::embedding(VECTORS)), &[]).await;
+    let profile = json!({"trace_mode": "encrypted_full_fidelity"});
+    let kept = gateway.admin().post("/v2/retention-profile", &profile).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    gateway
+}
+
+#[tokio::test]
+async fn an_embedding_model_and_a_judge_compare_kept_answers() {
+    let moved = Moved::of(keeping().await).await;
+    let emulator = &moved.gateway.emulator;
+    let says = |text: &str| Behaviour { times: Some(1_000), text: Some(text.into()), ..Behaviour::ok() };
+    emulator.script(NODE, [says("something else")]);
+    // It always prefers the first, whatever that is.
+    emulator.script(OWN, [says("Both try.\nA")]);
+    let wanted = json!({"similarity_percent_min": 1, "judged_percent_min": 99});
+    let comparison = json!({"embedding_model": format!("openai/{VECTORS}"), "judge_model": JUDGE});
+    let run =
+        moved.run(json!({"content": "kept", "comparison": comparison, "gates": with(gates(), wanted)})).await;
+    assert_eq!(run["comparison"], comparison, "{run:#}");
+    let report = moved.report(&run).await;
+
+    let calls = moved.gateway.calls(OWN);
+    let embedded = calls.iter().filter(|call| call.path.ends_with("/embeddings")).count();
+    assert_eq!(embedded, REQUESTS, "both answers of each request in one");
+    let judged: Vec<Value> = calls.iter().filter_map(judged).collect();
+    let first = judged.iter().filter(|data| data["a"] == "something else").count();
+    assert_eq!(judged.len(), REQUESTS);
+    assert!((1..REQUESTS).contains(&first), "each side is first at times: {first}");
+    assert!(judged.iter().all(|data| data["request"][0]["role"] == "user"), "{judged:#?}");
+    let said = &report["agreement"];
+    assert_eq!((&said["embedded"], &said["judged"]), (&json!(REQUESTS), &json!(REQUESTS)), "{report:#}");
+    assert_eq!(said["as_good"], json!(first), "{report:#}");
+    assert_eq!(of_gate(&report, "judged_percent_min")["verdict"], "failed", "{report:#}");
+    let similar = of_gate(&report, "similarity_percent_min");
+    assert_eq!(similar["measured"], said["similarity_bps"], "{report:#}");
+    // They are the project's requests, and no client's.
+    let of_judge = moved.gateway.get(&format!("/v2/requests?model={JUDGE}&limit=50")).await;
+    let records = of_judge["data"].as_array().unwrap();
+    assert_eq!(records.len(), REQUESTS, "{of_judge:#}");
+    assert!(records.iter().all(|record| record["made_for"]["purpose"] == "replay"), "{of_judge:#}");
+}
+
+/// What a judge was sent, of a call to it.
+fn judged(call: &Entry) -> Option<Value> {
+    let body: Value = serde_json::from_slice(&call.body).ok()?;
+    let said = body["messages"][1]["content"].as_str()?;
+    (format!("openai/{}", body["model"].as_str()?) == JUDGE).then(|| serde_json::from_str(said).unwrap())
+}
+
+#[tokio::test]
+async fn a_policy_keeps_answers_from_a_judge() {
+    let moved = Moved::of(keeping().await).await;
+    let gateway = &moved.gateway;
+    gateway
+        .emulator
+        .script(NODE, [Behaviour { times: Some(1_000), text: Some("else".into()), ..Behaviour::ok() }]);
+    let allowed = json!({"project_id": gateway.founded.project_id, "allowed_models": [MINI]});
+    gateway.make("/v2/policies", allowed).await;
+    let comparison = json!({"judge_model": JUDGE});
+    let wanted = with(gates(), json!({"judged_percent_min": 1}));
+    let run = moved.run(json!({"content": "kept", "comparison": comparison, "gates": wanted})).await;
+    let report = moved.report(&run).await;
+    assert_eq!(report["agreement"]["judged"], json!(0), "{report:#}");
+    assert_eq!(of_gate(&report, "judged_percent_min")["verdict"], "inconclusive", "{report:#}");
+    assert_eq!(gateway.calls(OWN).iter().filter_map(judged).count(), 0);
+}
+
+#[tokio::test]
+async fn comparisons_need_kept_content_and_a_name() {
+    let moved = Moved::start().await;
+    for (field, input) in [
+        ("comparison.judge_model", json!({"comparison": {"judge_model": JUDGE}})),
+        (
+            "comparison.embedding_model",
+            json!({"content": "synthetic", "comparison": {"embedding_model": JUDGE}}),
+        ),
+        ("comparison.judge_model", json!({"content": "kept", "comparison": {"judge_model": " "}})),
+        (
+            "comparison.judge_model",
+            json!({"content": "kept", "comparison": {"judge_model": "x".repeat(10_000)}}),
+        ),
+    ] {
+        let answer = moved.gateway.admin().post(RUNS, &moved.input(input)).await.unwrap();
+        let refused = problem(&answer, 400, "invalid_value");
+        assert_eq!(refused["param"], field, "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use engine::Numbers;
+use harness::client::Client;
 use harness::process::{Process, workspace};
 use serde_json::{Value, json};
 use weights::Source;
@@ -16,7 +17,7 @@ use crate::command::Cli;
 use crate::first_request::{echo, node};
 use crate::gateway::{Gateway, NODE, id_of};
 use crate::played_runtime::PlayedRuntime;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, found};
 
 const MODEL: &str = "tidegate-demo";
 
@@ -343,4 +344,58 @@ async fn an_answer_of_another_version_is_refused() {
         detail.starts_with("The node attic said something that can't be read: missing field `id`"),
         "{detail}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_a_node_are_shown_and_destroyed_at_the_gateway() {
+    let gateway = Gateway::start().await;
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("node.toml");
+    let command = "program = '/bin/sh'\narguments = ['-c', 'echo tide comes in; sleep 600']\n";
+    std::fs::write(&config, format!("[workers.exec.commands.shell]\n{command}")).unwrap();
+    let (config, data) = (text(&config), text(&root.path().join("data")));
+    let (_boss, base_url) = node(&["--model", "echo", "--data-dir", &data, "--config", &config]).await;
+    let (_plain, plain) = echo().await;
+    let cli = gateway.cli();
+    add(&cli, "boss", &base_url);
+    // One that starts none has no workers, and is not away.
+    add(&cli, "plain", &plain);
+    let none = json!({"object": "list", "data": [], "away": []});
+    assert_eq!((gateway.get("/v2/workers").await, gateway.get("/v2/byoc/peers").await), (none.clone(), none));
+
+    let order = json!({"spec": {"command": "shell"}});
+    let at_node = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let ordered = at_node.post("/v1/compute/workers?provider=exec", &order).await.unwrap();
+    assert_eq!(ordered.status, 202, "{}", ordered.text());
+    let id = ordered.json()["job_id"].as_str().unwrap().to_owned();
+    let is_now = async |status: &str| {
+        found(&format!("the worker to be {status}"), async || {
+            let listed = gateway.get("/v2/workers").await;
+            assert_eq!((listed["data"].as_array().unwrap().len(), &listed["away"]), (1, &json!([])));
+            Some(listed["data"][0].clone()).filter(|worker| worker["status"] == status)
+        })
+        .await
+    };
+    let running = is_now("running").await;
+    assert_eq!(
+        (&running["id"], &running["node"], &running["provider"], &running["spec"]["command"]),
+        (&json!(id), &json!("boss"), &json!("exec"), &json!("shell"))
+    );
+    assert_eq!(running["steps"][0]["status"], "done", "{running:#}");
+    let path = format!("/v2/workers/{id}");
+    found("its log", async || {
+        let shown = gateway.get(&format!("{path}/logs?node=boss")).await;
+        shown["log"].as_str().filter(|log| log.contains("tide comes in")).map(str::to_owned)
+    })
+    .await;
+    let unknown = gateway.admin().get("/v2/workers/worker-0/logs?node=boss").await.unwrap();
+    problem(&unknown, 404, "worker_not_found");
+    let destroy = async |body: Value| gateway.admin().post(&format!("{path}/destroy"), &body).await.unwrap();
+    problem(&destroy(json!({})).await, 400, "missing_field");
+    let ending = destroy(json!({"node": "boss"})).await;
+    assert_eq!(ending.status, 200, "{}", ending.text());
+    is_now("destroyed").await;
+    let audit = gateway.get("/v2/audit?limit=20").await;
+    let acts = audit["data"].as_array().unwrap().iter().filter(|entry| entry["action"] == "worker.destroy");
+    assert_eq!(acts.count(), 1, "{audit:#}");
 }

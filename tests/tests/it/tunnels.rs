@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use harness::client::{Client, Streaming};
+use harness::pace::Pace;
+use harness::postgres::Server;
 use harness::process::{Launch, Process, free_address, tidegate, workspace};
 use proof::SigningKey;
 use serde_json::{Map, Value, json};
@@ -326,6 +328,51 @@ async fn a_revoked_node_is_cut_within_a_second() {
     let refused = gateway.with_key(&machine.credential()).post(TUNNEL, &json!({})).await.unwrap();
     problem(&refused, 401, "node_credential_revoked");
     assert_eq!(machine.client().post(CHAT, &ask()).await.unwrap().status, 200, "its own clients are served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("tunnels_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let gateway = gateway(&[("TIDEGATE_DATABASE_URL", &url), ("TIDEGATE_MASTER_KEY_FILE", &key_file)]).await;
+    let (second, origin) = gateway.replica().await;
+    let at_second = |key: &str| Client::new(origin.clone()).bearer(key).within(WITHIN);
+    let (admin, client) = (at_second(&gateway.founded.admin_key), at_second(&gateway.founded.api_key));
+    let (machine, id) = joined(&gateway, &origin, "attic");
+    let mut node = machine.start(&[]).await;
+    let path = format!("/v2/byoc/nodes/{id}");
+    let there = async || admin.get(&path).await.unwrap().json();
+    found("ready at the second gateway", async || {
+        Some(there().await).filter(|node| node["status"] == "ready" && node["tunnel"].is_object())
+    })
+    .await;
+    assert!(view(&gateway, &id).await["tunnel"].is_null(), "it has a tunnel to one gateway");
+    found("an answer through the tunnel", async || {
+        Some(client.post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
+    })
+    .await;
+    // In force at the second gateway when it has answered.
+    let stated = json!({"stated_facts": {"unknown_fields": true}}).to_string();
+    let merged = [("content-type", "application/merge-patch+json")];
+    let patched = admin.call(http::Method::PATCH, &path, &merged, stated).await.unwrap();
+    assert_eq!(patched.status, 200, "{}", patched.text());
+    let mut running = client.stream(CHAT, &endless()).await.unwrap();
+    assert!(running.status == 200 && running.event().await.unwrap().is_some());
+    let pace = Pace::start(&[gateway.pid(), second.pid()]);
+    let revoked = gateway.admin().post(&format!("{path}/revoke"), &json!({})).await.unwrap();
+    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    let mut last = None;
+    while let Ok(Some(event)) = running.event().await {
+        last = Some(event);
+    }
+    assert_ne!(last.as_deref(), Some("[DONE]"), "the answer is cut");
+    found("no tunnel", async || Some(there().await).filter(|node| node["tunnel"].is_null())).await;
+    assert!(pace.elapsed() < REVOKED_WITHIN, "{:?}", pace.elapsed());
+    node.wait_text("no tunnel is opened any more", WITHIN).await.unwrap();
+    let refused = at_second(&machine.credential()).post(TUNNEL, &json!({})).await.unwrap();
+    problem(&refused, 401, "node_credential_revoked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -176,6 +176,8 @@ async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_i
     assert!(!boss.log(&shell).await.contains(VALUE));
     boss.destroy(&shell).await;
     assert!(!is_alive(&pid), "what it started is gone with it");
+    let log = boss.log(&shell).await;
+    assert!(log.contains("[TIDE]") && !log.contains(VALUE), "its log outlives its secrets: {log}");
     let ended = boss.client().get(&format!("/v1/train/jobs/{shell}")).await.unwrap().json();
     assert_eq!(
         (&ended["status"], &ended["id"]),
@@ -308,7 +310,7 @@ fn kubectl(root: &Path) -> PathBuf {
     let path = root.join("kubectl");
     let script = format!(
         "#!/bin/sh\ncd '{}' || exit 1\necho \"$@\" >> calls\ncase \"$*\" in\n\
-         *apply*) cat > applied.json;;\n\
+         *apply*) cat > applied.json; [ ! -f full ] || exit 1;;\n\
          *'get deployment'*) [ -f gone ] || echo '{{\"spec\":{{\"replicas\":2}},\"status\":{{\"readyReplicas\":2}}}}';;\n\
          *logs*) echo {VALUE};;\n*delete*) touch gone;;\nesac\n",
         root.display()
@@ -360,6 +362,15 @@ async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
         "{calls}"
     );
     assert!(!calls.contains(VALUE), "{calls}");
+
+    // Its secret was applied before its deployment was refused.
+    fs::write(root.join("full"), "").unwrap();
+    let id = boss.ordered("kubernetes", &body).await;
+    boss.until(&id, "failed").await;
+    boss.destroy(&id).await;
+    let calls = fs::read_to_string(root.join("calls")).unwrap();
+    let removed = format!("delete deployment,service,secret -l tidegate.dev/worker={id}");
+    assert!(calls.contains(&removed), "{calls}");
 }
 
 /// Checks each manifest with the schemas that Kubernetes publishes.
@@ -420,10 +431,15 @@ impl Service {
                     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
                     let body = bytes.get(end + 4..).unwrap_or_default().to_vec();
                     let answer = match head.split(' ').next().unwrap_or_default() {
+                        // It is hired, and nobody hears of it.
+                        "POST" if String::from_utf8_lossy(&body).contains("cut off") => json!(null),
                         "POST" => json!({"instance_id": "i-7", "nano_usd_per_hour": 5}),
                         _ => json!({"status": "running"}),
                     };
                     kept.lock().unwrap().push((head, body));
+                    if answer.is_null() {
+                        return;
+                    }
                     let answer = answer.to_string();
                     let text = format!(
                         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
@@ -475,6 +491,13 @@ async fn a_service_is_called_with_signatures_to_start_and_end_a_worker() {
         (&ordered["type"], &ordered["worker_id"], &ordered["env"]["TIDE"]),
         (&json!("worker.create"), &json!(id), &json!(VALUE))
     );
+
+    let lost = boss.ordered("webhook", &json!({"spec": {"offer_id": "cut off"}})).await;
+    boss.until(&lost, "failed").await;
+    boss.destroy(&lost).await;
+    let last = service.calls.lock().unwrap().last().unwrap().0.clone();
+    assert!(last.starts_with(&format!("DELETE /hire/{lost} ")), "{last}");
+
     for (head, body) in &calls {
         let (id, time) = (header(head, "webhook-id"), header(head, "webhook-timestamp"));
         let message = [format!("{id}.{time}.").as_bytes(), body].concat();

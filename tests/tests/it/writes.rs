@@ -311,11 +311,7 @@ impl Preparing<'_> {
     async fn of_runtime(&self, pattern: &str) -> Value {
         let body = json!({"name": self.name(), "base_url": PlayedRuntime::start().await.base_url});
         let node = self.made("/v2/byoc/nodes", body).await;
-        match pattern {
-            "/v2/adapters" => json!({"node": node, "id": "law-1"}),
-            _ if pattern.contains("{id}") => json!({"node": node}),
-            _ => json!({"node": node, "data": "{}"}),
-        }
+        PlayedRuntime::body(pattern, &node)
     }
 
     /// A node that joined by itself.
@@ -546,7 +542,7 @@ impl Preparing<'_> {
                 let id = self.made("/v2/provider-credentials", body).await;
                 tried(pattern.replace("{id}", &id), json!({}))
             }
-            runtimes if ["/v2/adapters", "/v2/train/"].iter().any(|start| runtimes.starts_with(start)) => {
+            runtimes if PlayedRuntime::serves(runtimes) => {
                 tried(pattern.replace("{id}", "law-1"), self.of_runtime(pattern).await)
             }
             _ => match pattern.split_once("/{id}") {
@@ -597,7 +593,7 @@ const ASKS: [&str; 13] = [
     "/v2/model-aliases/{id}/dry-run",
 ];
 /// Routes that don't support a dry run, and say so.
-const UNTRIED: [&str; 31] = [
+const UNTRIED: [&str; 32] = [
     "/v2/flows/validate",
     "/v2/flow-runs",
     "/v2/flow-runs/{id}/cancel",
@@ -620,6 +616,7 @@ const UNTRIED: [&str; 31] = [
     "/v2/adapters",
     "/v2/adapters/{id}/load",
     "/v2/adapters/{id}/unload",
+    "/v2/workers/{id}/destroy",
     "/v2/train/jobs",
     "/v2/train/jobs/{id}/cancel",
     "/v2/train/jobs/{id}/pause",

@@ -310,6 +310,7 @@ impl Fixture {
     fn node(&self, workspace: usize, at: usize) -> Arc<NodeEntry> {
         Arc::new(NodeEntry {
             quirks: domain::MissingFeatures::default(),
+            hour_nanos: 0,
             id: NodeId::new(small(at), [3; 10]),
             workspace: workspace_id(workspace),
             name: format!("n{at}").into(),

@@ -10,6 +10,12 @@ export interface ComputeNode {
   models: string[];
   models_declared: boolean;
   labels: string[];
+  /** Requests there; older servers have neither of both. */
+  in_flight?: number;
+  /** It is draining, and nothing is in flight there. */
+  drained?: boolean;
+  /** What its machine costs its owner, where that is stated. */
+  cost?: HardwareCost | null;
   has_secret: boolean;
   last_seen_at: string | null;
   last_error: string | null;
@@ -32,6 +38,9 @@ export interface NodeJoined {
 export interface NodeTunnel {
   since: string;
   round_trip_us: number | null;
+  /** Requests under way in it; older servers have neither of both. */
+  streams?: number;
+  version?: string;
 }
 
 /** What a node says of itself with each heartbeat. */
@@ -40,8 +49,39 @@ export interface NodeSaid {
   runtime: string;
   device: string | null;
   load: { running: number; waiting: number; cache_bytes: number; cache_bytes_max: number };
-  /** The nodes that it knows as peers. */
-  peers?: { name: string; connected: boolean }[];
+  /** Since its start; older nodes count none. */
+  counters?: { up_ms: number; busy_ms: number; energy_mj: number | null } | null;
+  clock_skew_ms?: number | null;
+  /** Its part in a mesh of peers, where it has one. */
+  mesh?: { addresses: string[]; ejected: { name: string; public_key: string; why: string; until_unix_ms: number }[] } | null;
+}
+
+/** What the machine of a node costs. */
+export type HardwareCost =
+  | { kind: 'cloud'; nano_usd_per_hour: number }
+  | { kind: 'owned'; price_nano_usd: number; months: number; watts_idle?: number; watts_busy?: number; nano_usd_per_kwh?: number };
+
+/** A peer as a node sees it. */
+export interface NodePeer {
+  id: string;
+  name: string;
+  source: string | null;
+  connected: boolean;
+  rtt_ms: number | null;
+  models: string[];
+  /** What can be fetched there: `model/NAME` and `adapter/NAME`. */
+  shares: string[];
+  ejected: { why: string; until_unix_ms: number } | null;
+  last_error: string | null;
+  bytes_in: number;
+  bytes_out: number;
+  chunks_in: number;
+}
+
+export interface PeersOfNode {
+  node_id: string;
+  node: string;
+  peers: NodePeer[];
 }
 
 /** One answer of a node, by its own count. */

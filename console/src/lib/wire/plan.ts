@@ -63,7 +63,19 @@ export interface PlannedAttempt {
   fallback: boolean;
   price?: PlannedPrice | null;
   first_byte_ms?: number | null;
+  /** What is expected of a node, where there are several; older servers have none. */
+  placement?: PlannedPlacement | null;
   /** The request's parameters that it would not be sent, and why it can't be asked; older servers have neither. */
   dropped_params?: string[];
   error?: { detail: string } | null;
+}
+
+export interface PlannedPlacement {
+  expected_ms: number;
+  queue_ms: number;
+  prefill_ms: number;
+  pressure_ms: number;
+  adapter_ms: number;
+  cached_permille: number;
+  kv_permille: number | null;
 }

@@ -117,6 +117,8 @@ export interface Exchange extends Told, Metered {
   mode: string | null;
   /** Why it went on with another model; older servers have none. */
   model_fallback?: { on: string; detail: string } | null;
+  /** Why it left the nodes of its route; older servers have none. */
+  left_nodes?: { on: string; detail: string } | null;
   /** Calls of the hooks of policies; older servers have none. */
   hooks?: { at: string; policy: string; place: number; outcome: string; latency_ms: number }[];
   /** Older servers have none. */
@@ -126,6 +128,8 @@ export interface Exchange extends Told, Metered {
     resolution: string | null;
     route_id: string | null;
     candidates: string[];
+    /** How the first nodes compared, in words; nothing where there was one to choose from. */
+    placement?: string | null;
     rejected: Rejected[];
     snapshot_version: number;
     capability_manifest_revision?: string | null;

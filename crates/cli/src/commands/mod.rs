@@ -21,7 +21,6 @@ pub mod context;
 pub mod credential;
 pub mod data_export;
 pub mod data_path;
-pub mod data_planes;
 mod dry_run;
 pub mod erase;
 pub mod export;

@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, WithdrawnCanary};
 
 use super::alias_releases;
-use crate::moving::check_alias;
+use crate::moving::{check_alias, check_new_alias, check_removed_alias};
 use crate::policy_forms::{ParameterForm, parameter_forms, parameters};
-use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, without};
+use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, patch, post, without};
 
 /// The share of a canary's requests that may fail, unless its gates say otherwise: 5 %.
 const ERROR_BPS: u32 = 500;
@@ -40,19 +40,23 @@ const ALL_BPS: u32 = 10_000;
 
 pub fn routes() -> Vec<Route> {
     let mut routes = vec![
-        post::<AliasRow>(
-            "Creates an alias: a model name of the workspace's or of one project's own. Its targets are its first release.",
-        )
-        .makes::<AliasView>()
-        .refuses(409, "name_taken")
-        .refuses(409, "too_many_aliases"),
+        gated(
+            post::<AliasRow>(
+                "Creates an alias: a model name of the workspace's or of one project's own. Its targets are its first release.",
+            )
+            .makes::<AliasView>()
+            .refuses(409, "name_taken")
+            .refuses(409, "too_many_aliases"),
+        ),
         list::<AliasRow>("Lists the workspace's aliases."),
         get::<AliasRow>("Shows an alias, by its id or its name."),
         gated(patch::<AliasRow>(
             "Changes an alias. New targets are installed as a release and take effect at once; a `canary` starts, changes or, as \
              null, is withdrawn.",
         )),
-        delete::<AliasRow>("Removes an alias and its releases. Requests that name it are refused from then on."),
+        gated(delete::<AliasRow>(
+            "Removes an alias and its releases. Requests that name it are refused from then on.",
+        )),
     ];
     routes.extend(alias_releases::routes());
     routes
@@ -494,6 +498,12 @@ impl Resource for AliasRow {
         let first = named.first().ok_or_else(|| not_found("alias", text))?;
         Ok((workspace, first.id))
     }
+
+    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+        let (_, id) = Self::address(control, request)?;
+        check_removed_alias(control, request, id).await?;
+        delete_row::<Self>(control, request).await
+    }
 }
 
 impl WritableResource for AliasRow {
@@ -559,6 +569,7 @@ impl WritableResource for AliasRow {
             created_unix_ms: now,
             version: 0,
         };
+        check_new_alias(control, request, &row).await?;
         Ok(((row, release), ()))
     }
 

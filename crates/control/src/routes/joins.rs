@@ -36,7 +36,7 @@ use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeR
 use super::nodes::{self, NodeView};
 use super::secrets;
 use crate::joined_nodes::{Load, NodeReport};
-use crate::limits::NODE_TEXT_BYTES_MAX;
+use crate::limits::{NODE_TEXT_BYTES_MAX, RECORD_TOKENS_MAX, RECORD_TOOK_MS_MAX};
 use crate::resource::{Resource, delete, delete_row, get, list, reply_written};
 
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
@@ -427,14 +427,16 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
         let report =
             check_report(NodeReport { version, runtime, device, load, counters, clock_skew_ms, mesh })?;
         let counters = report.counters;
-        if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
+        let is_name =
+            |model: &String| model.len() <= MODEL_NAME_BYTES_MAX && !model.contains(char::is_control);
+        if models.len() > NODE_MODELS_MAX || !models.iter().all(is_name) {
             let message = format!(
-                "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes."
+                "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes without control characters."
             );
             return Err(invalid("models", message, "Have it serve fewer."));
         }
         let now = control.deps.world.clock.unix_ms();
-        let (running, waiting) = (report.load.running, report.load.waiting);
+        let load = report.load.reported();
         let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
         let (due_unix_ms, not_polled) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
         let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, counters, report, not_polled };
@@ -458,7 +460,7 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
         };
         control.deps.await_published(written.version).await?;
         control.nodes.poll_soon(written.row.workspace, written.row.id);
-        control.nodes.note_load(written.row.id, running, waiting);
+        control.nodes.note_load(written.row.id, load);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
         let unix_ms = control.deps.world.clock.unix_ms();
@@ -482,12 +484,14 @@ fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
     }
     // The database's integers are signed.
     let fits = |count: u64| count.min(i64::MAX.unsigned_abs());
-    let Load { running, waiting, cache_bytes, cache_bytes_max } = report.load;
+    let Load { running, waiting, cache_bytes, cache_bytes_max, cache_held_bytes, token_us } = report.load;
     let load = Load {
         running: fits(running),
         waiting: fits(waiting),
         cache_bytes: fits(cache_bytes),
         cache_bytes_max: fits(cache_bytes_max),
+        cache_held_bytes: cache_held_bytes.map(fits),
+        token_us: token_us.map(fits),
     };
     let counters = report.counters.map(|counters| counters.map(fits));
     Ok(NodeReport { load, counters, ..report })
@@ -576,7 +580,23 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
     let id = |field: &'static str, text: &str| {
         text.parse::<TraceId>().map_err(|error| invalid(field, format!("{error}."), "Send the id unchanged."))
     };
-    let word = |text: String| text.chars().take(MODEL_NAME_BYTES_MAX).collect::<String>();
+    let is_printable = |character: &char| !character.is_control();
+    let word =
+        |text: String| text.chars().filter(is_printable).take(MODEL_NAME_BYTES_MAX).collect::<String>();
+    // One false count would be in every sum of the workspace from then on.
+    let tokens = |field: &'static str, count: u64| {
+        if count <= RECORD_TOKENS_MAX {
+            return Ok(count);
+        }
+        let message = format!("{count} tokens are more than one answer has: {RECORD_TOKENS_MAX} at most.");
+        Err(invalid(
+            field,
+            message,
+            "Nothing of this report was booked: correct the record and send it again.",
+        ))
+    };
+    let input_tokens = tokens("input_tokens", reported.input_tokens)?;
+    let output_tokens = tokens("output_tokens", reported.output_tokens)?;
     Ok(NodeRecord {
         event: id("event_id", &reported.event_id)?,
         request: reported.request_id.as_deref().map(|text| id("request_id", text)).transpose()?,
@@ -585,11 +605,12 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
         operation: word(reported.operation),
         ended: word(reported.end),
         started_unix_ms: reported.started_unix_ms,
-        took_ms: reported.took_ms,
-        input_tokens: reported.input_tokens,
-        cached_tokens: reported.cached_tokens,
-        output_tokens: reported.output_tokens,
-        reasoning_tokens: reported.reasoning_tokens,
+        // By the node's clock, which may have been set meanwhile.
+        took_ms: reported.took_ms.min(RECORD_TOOK_MS_MAX),
+        input_tokens,
+        cached_tokens: reported.cached_tokens.min(input_tokens),
+        output_tokens,
+        reasoning_tokens: reported.reasoning_tokens.min(output_tokens),
         is_measured: reported.is_measured,
         left_to: reported.left_to.map(word),
         left_because: reported.left_because.map(word),
@@ -695,6 +716,27 @@ mod tests {
         assert_eq!(code_of(of(None, 50)), Some("join_token_expired"));
         assert_eq!(code_of(of(Some(3), 51)), Some("join_token_used"));
         assert_eq!(code_of(of(Some(3), 50)), Some("join_token_used"), "what was used is used");
+    }
+
+    #[test]
+    fn a_record_is_of_one_answer() {
+        let record = |more: Value| {
+            let mut record = serde_json::json!({
+                "event_id": TraceId::new(1, [1; 10]).to_string(), "model": "tide\u{0}\u{1b}[31m", "operation": "chat", "end": "whole",
+                "begun_unix_ms": 1, "took_ms": u64::MAX, "input_tokens": 7, "cached_tokens": u64::MAX, "output_tokens": 3,
+                "reasoning_tokens": u64::MAX, "is_measured": true,
+            });
+            record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            record_of(serde_json::from_value(record).unwrap())
+        };
+        let taken = record(serde_json::json!({})).unwrap();
+        assert_eq!((taken.model.as_str(), taken.took_ms), ("tide[31m", RECORD_TOOK_MS_MAX));
+        assert_eq!((taken.cached_tokens, taken.reasoning_tokens), (7, 3), "parts of the whole");
+        for field in ["input_tokens", "output_tokens"] {
+            let refused = record(serde_json::json!({field: RECORD_TOKENS_MAX + 1})).unwrap_err();
+            assert_eq!((refused.code, refused.param.as_deref()), ("invalid_value", Some(field)));
+            assert!(record(serde_json::json!({field: RECORD_TOKENS_MAX})).is_ok());
+        }
     }
 
     #[test]

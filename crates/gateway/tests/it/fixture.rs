@@ -257,6 +257,7 @@ fn workspace(world: &World, base_url: String, priority: Option<u8>) -> Workspace
     };
     let node = NodeEntry {
         quirks: domain::MissingFeatures::default(),
+        hour_nanos: 0,
         id: NodeId::new(ms, bytes),
         workspace: id,
         name: "echo".into(),

@@ -14,7 +14,7 @@ mod server;
 pub(crate) mod service;
 mod squeeze;
 pub(crate) mod state;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod wire;
 
 use std::io;

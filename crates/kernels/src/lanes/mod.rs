@@ -19,6 +19,8 @@ pub(crate) trait Lanes: Copy {
     type Bytes: Copy;
     type Ints: Copy;
     type Floats: Copy;
+    /// Whether some twenty vectors of floats fit in its registers.
+    const MANY_REGISTERS: bool = false;
 
     fn bytes(self, line: &Line) -> Self::Bytes;
     /// Prefetches a line.

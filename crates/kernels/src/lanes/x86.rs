@@ -73,6 +73,7 @@ impl Lanes for Avx512 {
     type Bytes = __m512i;
     type Ints = __m512i;
     type Floats = __m512;
+    const MANY_REGISTERS: bool = true;
 
     intrinsics! {
         fn bytes(self, line: &Line) -> __m512i { _mm512_load_si512((&raw const line.0).cast()) }

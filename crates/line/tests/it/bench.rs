@@ -377,6 +377,7 @@ impl Maker<'_> {
             let node = NodeId::new(ms, bytes);
             Arc::new(NodeEntry {
                 quirks: domain::MissingFeatures::default(),
+                hour_nanos: 0,
                 id: node,
                 workspace: id,
                 name: "a node".into(),

@@ -149,6 +149,23 @@ impl AdapterRegistry {
         failed
     }
 
+    /// Registers an adapter of the directory under its own name.
+    ///
+    /// # Errors
+    /// It is not there, or the runtime does not take it.
+    pub(crate) async fn register_one(&self, runtime: &dyn Runtime, name: &str) -> Result<(), String> {
+        let adapters = runtime.adapters().ok_or("This runtime takes no adapters.")?;
+        let directory = self.folder.find(Path::new(name)).map_err(|fault| fault.message.into_owned())?;
+        let new = NewAdapter { id: name.to_owned(), directory, replaces: false, is_pinned: false };
+        adapters.register(new).await.map(|_| ()).map_err(|fault| fault.message.into_owned())
+    }
+
+    /// The directories of the adapters in the list and the directory, by name.
+    pub(crate) fn directories(&self) -> Vec<(String, PathBuf)> {
+        let found = |(id, entry): (String, Entry)| Some((id, self.folder.find(&entry.path).ok()?));
+        self.folder.all().into_iter().filter_map(found).collect()
+    }
+
     pub(crate) async fn answer(
         &self,
         operation: AdapterOperation<'_>,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::Membership;
+use crate::limits::CONTROL_ANSWER_BYTES_MAX;
 
 /// Error codes for a credential that is no longer valid.
 const OVER: [&str; 2] = ["node_credential_revoked", "unknown_node_credential"];
@@ -57,7 +58,7 @@ impl ControlPlane {
         let whole = async {
             let answer = self.client.send(&request, TargetKind::System).await.map_err(away)?;
             let status = answer.status;
-            let body = answer.body.read_to_end(NODE_CALL_BYTES_MAX).await.map_err(away)?;
+            let body = answer.body.read_to_end(CONTROL_ANSWER_BYTES_MAX).await.map_err(away)?;
             if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
         };
         in_time(whole).await

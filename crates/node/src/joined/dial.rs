@@ -88,6 +88,9 @@ struct Load {
     waiting: u64,
     cache_bytes: u64,
     cache_bytes_max: u64,
+    cache_held_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_us: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -262,6 +265,8 @@ impl Reporter {
                 waiting: load.waiting,
                 cache_bytes: load.cache_bytes,
                 cache_bytes_max: load.cache_bytes_max,
+                cache_held_bytes: load.cache_held_bytes,
+                token_us: service.books.rates().answer_us(Some(1)),
             },
             counters,
             public_key: self.key.public_key(),

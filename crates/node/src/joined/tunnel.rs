@@ -15,6 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tasks::Task;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,10 +30,18 @@ const TUNNEL: &str = "/v2/byoc/nodes/tunnel";
 
 /// Opens tunnels, and has what comes through them served.
 pub struct TunnelDialer {
-    control: ControlPlane,
+    membership: Membership,
+    settings: EgressSettings,
     key: Arc<NodeKey>,
     policy: Arc<Policy>,
     world: World,
+}
+
+/// A dialer at work: its connections belong to the thread that runs it.
+struct Dialing {
+    control: ControlPlane,
+    key: Arc<NodeKey>,
+    policy: Arc<Policy>,
 }
 
 /// What passes between a tunnel that is served and the one who opened it.
@@ -99,41 +108,45 @@ impl Backoff {
 }
 
 impl TunnelDialer {
-    /// # Errors
-    /// The TLS root certificates can't be read.
-    pub fn new(
+    #[must_use]
+    pub const fn new(
         membership: Membership,
         key: Arc<NodeKey>,
         policy: Arc<Policy>,
         world: World,
         settings: EgressSettings,
-    ) -> std::io::Result<Self> {
-        Ok(Self { control: ControlPlane::new(membership, settings)?, key, policy, world })
+    ) -> Self {
+        Self { membership, settings, key, policy, world }
     }
 
     /// Runs until `stop` is true and what came before is answered, or the credential is no longer valid. Use it inside
     /// a `LocalSet`.
-    pub async fn run<F, S>(self, serve: S, mut stop: watch::Receiver<bool>)
+    ///
+    /// # Errors
+    /// The TLS root certificates can't be read.
+    pub async fn run<F, S>(self, serve: S, mut stop: watch::Receiver<bool>) -> std::io::Result<()>
     where
         F: Future<Output = ()> + 'static,
         S: Fn(Socket, TunnelSignals) -> F,
     {
+        let Self { membership, settings, key, policy, world } = self;
+        let dialing = Dialing { control: ControlPlane::new(membership, settings)?, key, policy };
         let leaving = Rc::new(Notify::new());
         let (served, retiring) = (FuturesUnordered::new(), Vec::new());
         let mut tunnels = Tunnels { served, current: None, retiring, leaving, last: 0 };
         let mut backoff = Backoff { failures: 0, dial_at: Instant::now() };
-        let mut issued = self.policy.issued();
+        let mut issued = dialing.policy.issued();
         loop {
             let leaving = Rc::clone(&tunnels.leaving);
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(number) = tunnels.served.next() => if tunnels.lost(number) {
-                    backoff.failed(|bound| self.world.random.below(bound));
+                    backoff.failed(|bound| world.random.below(bound));
                 },
                 () = leaving.notified() => tunnels.retire(),
                 // The gateway closes a tunnel when the certificate that it was opened with expires.
                 Ok(()) = issued.changed() => tunnels.retire(),
-                dialed = self.dial(backoff.dial_at), if tunnels.current.is_none() => match dialed {
+                dialed = dialing.dial(backoff.dial_at), if tunnels.current.is_none() => match dialed {
                     Ok(socket) => {
                         backoff.failures = 0;
                         tunnels.open(socket, &serve);
@@ -148,16 +161,19 @@ impl TunnelDialer {
                                 CallError::Away(why) => why,
                                 _ => "it is older than this node, and takes no tunnels".to_owned(),
                             };
-                            tracing::warn!(control = %self.control.membership.control, %why, "no tunnel could be opened; it is tried again");
+                            tracing::warn!(control = %dialing.control.membership.control, %why, "no tunnel could be opened; it is tried again");
                         }
-                        backoff.failed(|bound| self.world.random.below(bound));
+                        backoff.failed(|bound| world.random.below(bound));
                     }
                 },
             }
         }
         tunnels.end().await;
+        Ok(())
     }
+}
 
+impl Dialing {
     /// Opens a tunnel, once it is time and there is a certificate.
     async fn dial(&self, at: Instant) -> Result<Socket, CallError> {
         sleep_until(at).await;
@@ -215,9 +231,10 @@ impl Tunnels {
         self.last += 1;
         let (number, (winding_down, wind_down)) = (self.last, watch::channel(false));
         let signals = TunnelSignals { leaving: Rc::clone(&self.leaving), wind_down };
-        let serving = serve(socket, signals);
+        // A task, so that a request wakes nothing but its connection.
+        let serving = Task::spawn_local("tunnel", serve(socket, signals));
         self.served.push(Box::pin(async move {
-            serving.await;
+            let _ = serving.ended().await;
             number
         }));
         self.current = Some((number, winding_down));

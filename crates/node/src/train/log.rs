@@ -49,7 +49,11 @@ impl Log {
         let event = Event { sequence: self.len() + 1, unix_ms, what };
         let mut line = serde_json::to_vec(&event)?;
         line.push(b'\n');
-        self.file.write_all(&line)?;
+        if let Err(error) = self.file.write_all(&line) {
+            // A full disk may take half a line, behind which the next one would not be found.
+            self.file.set_len(self.end)?;
+            return Err(error);
+        }
         self.starts.push(self.end);
         self.end += line.len() as u64;
         Ok(())

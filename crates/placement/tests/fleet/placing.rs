@@ -85,8 +85,9 @@ impl Gateway {
             (0..self.seen.len()).map(|node| expected(request.prompt_tokens(), &at(node), usual)).collect();
         let soonest_us = times.iter().map(|one| one.total_us()).min().unwrap();
         let key = ends[0].0;
-        let node =
-            (0..times.len()).min_by_key(|node| order(&times[*node], soonest_us, key, *node as u64)).unwrap();
+        let node = (0..times.len())
+            .min_by_key(|node| order(&times[*node], soonest_us, 0, (key, *node as u64)))
+            .unwrap();
         for (fingerprint, _) in [ends.first(), ends.last()].into_iter().flatten() {
             self.holders.note(*fingerprint, node as u64, now_us / 1_000_000);
         }
@@ -111,7 +112,13 @@ impl Gateway {
     pub fn report(&mut self, node: usize, running: u32, waiting: u32, kv_permille: u16) {
         let load = &mut self.seen[node].load;
         let in_flight_then = load.in_flight;
-        load.report = Some(LoadReport { running, waiting, kv_permille: Some(kv_permille), in_flight_then });
+        load.report = Some(LoadReport {
+            running,
+            waiting,
+            kv_permille: Some(kv_permille),
+            token_us: None,
+            in_flight_then,
+        });
     }
 }
 

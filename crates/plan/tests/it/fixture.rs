@@ -189,6 +189,7 @@ pub fn account(number: u8, provider: &str) -> AccountEntry {
 pub fn node(number: u8, models: &[&str]) -> NodeEntry {
     NodeEntry {
         quirks: domain::MissingFeatures::default(),
+        hour_nanos: 0,
         id: node_id(number),
         workspace: workspace_id(1),
         name: format!("n{number}").into(),

@@ -292,6 +292,7 @@ impl<'a> Maker<'a> {
         let id = NodeId::new(ms, bytes);
         Arc::new(NodeEntry {
             quirks: domain::MissingFeatures::default(),
+            hour_nanos: 0,
             id,
             workspace,
             name: "a node".into(),

@@ -118,6 +118,7 @@ fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
         models,
         labels: Arc::new(row.labels),
         quirks: row.server.missing_features(),
+        hour_nanos: row.cost.map_or(0, |cost| cost.busy_hour().0.unsigned_abs()),
         created_unix_ms: row.created_unix_ms,
     }
 }

@@ -55,6 +55,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
                 membership.control
             ));
         }
+        (DataDir::Ready, Some(membership), _, Some(token))
+            if membership
+                .token_digest
+                .as_ref()
+                .is_some_and(|digest| *digest != data_plane::token_digest(token.trim())) =>
+        {
+            return usage(format!(
+                "{data_dir} has joined as {} of {} with another token, and a data plane serves one workspace. Choose another \
+                 --data-dir to join with this token, or leave it out.",
+                membership.name, membership.workspace_id
+            ));
+        }
         (DataDir::Ready, Some(_), ..) => {}
     }
     serve::start(&settings)

@@ -5,8 +5,10 @@ mod audit;
 mod backup;
 mod completions;
 mod config;
+mod data_planes;
 mod diagnostics;
 mod doctor;
+mod endpoint_picker;
 mod gateway;
 mod init;
 mod invoice_check;
@@ -32,10 +34,9 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, agent, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, content, context, credential, data_export, data_path, data_planes, erase, export, file,
-    flow, health, hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy,
-    project, purge, request, route, secret, session, subscription, tariff, task, tool, train, usage, webhook,
-    workspace,
+    commitments, content, context, credential, data_export, data_path, erase, export, file, flow, health,
+    hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge,
+    request, route, secret, session, subscription, tariff, task, tool, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -63,15 +64,8 @@ enum Command {
     DataPlanes(data_planes::Command),
     /// Runs a model on this machine behind the OpenAI API.
     Node(Box<node::Options>),
-    /// Manages the nodes that serve this workspace.
-    #[command(subcommand)]
-    Nodes(nodes::Command),
-    /// Manages the adapters of nodes that run our runtime.
-    #[command(subcommand)]
-    Adapters(adapters::Command),
-    /// Manages training on nodes that run our runtime.
-    #[command(subcommand)]
-    Train(train::Command),
+    #[command(flatten)]
+    Hardware(Hardware),
     /// Manages API keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -215,6 +209,33 @@ enum Command {
     Completions(completions::Options),
 }
 
+/// What is about the hardware that serves.
+#[derive(Debug, Subcommand)]
+enum Hardware {
+    /// Manages the nodes that serve this workspace.
+    #[command(subcommand)]
+    Nodes(nodes::Command),
+    /// Chooses the model server of a pool for each request of an inference gateway of Kubernetes.
+    EndpointPicker(Box<endpoint_picker::Options>),
+    /// Manages the adapters of nodes that run our runtime.
+    #[command(subcommand)]
+    Adapters(adapters::Command),
+    /// Manages training on nodes that run our runtime.
+    #[command(subcommand)]
+    Train(train::Command),
+}
+
+impl Hardware {
+    fn run(self, shared: &Shared) -> Result<(), Failure> {
+        match self {
+            Self::Nodes(command) => nodes::run(shared, command),
+            Self::EndpointPicker(options) => endpoint_picker::run(&options),
+            Self::Adapters(command) => adapters::run(shared, command),
+            Self::Train(command) => train::run(shared, command),
+        }
+    }
+}
+
 /// What is about things that clients store.
 #[derive(Debug, Subcommand)]
 enum Stored {
@@ -288,9 +309,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Gateway(options) => gateway::run(&options),
         Command::DataPlanes(command) => data_planes::run(&shared, command),
         Command::Node(options) => node::run(&options),
-        Command::Nodes(command) => nodes::run(&shared, command),
-        Command::Adapters(command) => adapters::run(&shared, command),
-        Command::Train(command) => train::run(&shared, command),
+        Command::Hardware(command) => command.run(&shared),
         Command::Key(command) => key::run(&shared, command),
         Command::Credential(command) => credential::run(&shared, command),
         Command::Subscription(command) => subscription::run(&shared, command),

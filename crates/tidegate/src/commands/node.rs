@@ -256,7 +256,7 @@ impl Serving {
         let path = Path::new(requested);
         let (found, usual) = if path.exists() {
             let name = path.file_name().map_or_else(|| requested.into(), |name| name.to_string_lossy());
-            (path.to_owned(), name.strip_suffix(".gguf").unwrap_or(&name).to_owned())
+            (path.to_owned(), hub::stem_of(&name).unwrap_or(&name).to_owned())
         } else {
             let pulled = self.place.shelf()?.path_of(requested);
             let found = pulled.ok_or_else(|| {
@@ -300,7 +300,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         None => None,
     };
     let topology = topology(serving, data_dir.as_deref())?;
-    let placement = topology_words(&topology);
+    let placement = topology_words(&topology, has_peers_to_ask(serving));
     let OpenedRuntime { runtime, kind, remark } = open(serving)?;
     let models = runtime.models();
     let adapters = serving.adapters(data_dir.as_deref());
@@ -311,6 +311,9 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     let service = Service::new(runtime, settings)?;
     let fleet = node_workers::open(&service, serving.config.as_deref(), kept.as_deref(), is_strict)?;
     let device = (kind != ECHO).then(|| serving.device.clone());
+    if let Some(device) = &device {
+        service.computes_on(device);
+    }
     let options = JoinedOptions { device, powercap: &serving.powercap, tunnel: serving.tunnel };
     let joined = JoinedNode::open(&service, joined, options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -353,11 +356,20 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
 #[cfg(feature = "peers")]
 async fn join_peers(serving: &Serving, service: &Arc<Service>) -> Result<Option<RunningMesh>, Failure> {
     let data_dir = serving.data_dir();
-    let folders =
-        Folders { models: serving.place.shelf().ok(), adapters: serving.adapters(data_dir.as_deref()) };
-    // What may not leave this machine doesn't go to peers either.
-    let is_kept = std::env::var(ALLOWED_PROVIDERS).is_ok_and(|allowed| allowed.trim() == "local");
-    serving.peers.start(service, data_dir.as_deref(), folders, is_kept).await
+    let requested = serving.model.as_deref().filter(|model| *model != ECHO);
+    let served = requested.map(|model| serving.model(model)).transpose()?.map(|(path, name)| (name, path));
+    let folders = Folders {
+        models: serving.place.shelf().ok(),
+        adapters: serving.adapters(data_dir.as_deref()),
+        served,
+    };
+    serving.peers.start(service, data_dir.as_deref(), folders, keeps_requests()).await
+}
+
+/// What may not leave this machine doesn't go to peers either.
+#[cfg(feature = "peers")]
+fn keeps_requests() -> bool {
+    std::env::var(ALLOWED_PROVIDERS).is_ok_and(|allowed| allowed.trim() == "local")
 }
 
 fn open(serving: &Serving) -> Result<OpenedRuntime, Failure> {
@@ -409,17 +421,41 @@ fn topology(serving: &Serving, data_dir: Option<&Path>) -> Result<Topology, Fail
 }
 
 /// What a person reads of the topology when the node starts.
-fn topology_words(topology: &Topology) -> String {
+fn topology_words(topology: &Topology, has_peers: bool) -> String {
     let backends = topology.backends();
+    let leaves = if has_peers {
+        "requests leave this machine for peers alone (--peer-keep keeps them here)"
+    } else {
+        "no request leaves this machine"
+    };
     match (topology.is_strict, topology.unused_backends()) {
-        _ if !backends.is_empty() => format!("requests may leave this machine for: {}", backends.join(", ")),
-        (true, 0) => "strictly local: no request leaves this machine".to_owned(),
-        (true, unused) => format!(
-            "strictly local: no request leaves this machine, and {unused} backends of --config are not used; \
-             --runtime-local-only-strict=false uses them"
-        ),
-        (false, _) => "no backends: no request leaves this machine".to_owned(),
+        _ if !backends.is_empty() => {
+            let peers = if has_peers { ", and for peers" } else { "" };
+            format!("requests may leave this machine for: {}{peers}", backends.join(", "))
+        }
+        (true, unused) => {
+            let kind = if has_peers { "no backends" } else { "strictly local" };
+            let unused = match unused {
+                0 => String::new(),
+                unused => format!(
+                    ", and {unused} backends of --config are not used; --runtime-local-only-strict=false uses them"
+                ),
+            };
+            format!("{kind}: {leaves}{unused}")
+        }
+        (false, _) => format!("no backends: {leaves}"),
     }
+}
+
+/// Whether requests may go to peers.
+#[cfg(feature = "peers")]
+fn has_peers_to_ask(serving: &Serving) -> bool {
+    serving.peers.may_ask() && !keeps_requests()
+}
+
+#[cfg(not(feature = "peers"))]
+const fn has_peers_to_ask(_serving: &Serving) -> bool {
+    false
 }
 
 fn refuse_what_is_not_there(serving: &Serving) -> Result<(), Failure> {

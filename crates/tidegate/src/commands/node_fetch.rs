@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use cli::output::{self, Failure};
 use hub::{Checksum, Reference, StoredFile};
 use node::NodeKey;
-use peers::{Bandwidth, FetchEvent, FetchOrder, Fetched, Fetcher, Roster};
+use peers::{Bandwidth, FetchEvent, FetchOrder, Fetched, Fetcher, Relay, Roster};
 use proof::Digest;
 use world::World;
 
 use crate::node_keys::{self, DATA_DIR};
-use crate::node_mesh::{adapter_directory, bandwidth, members};
+use crate::node_mesh::{self, Order, adapter_directory, bandwidth, check_relays, members};
 use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
 
@@ -38,6 +38,9 @@ pub struct Options {
     /// The most MiB per second.
     #[arg(long, value_name = "MIB")]
     peer_bandwidth: Option<u64>,
+    /// A relay that the operator runs, for peers that can't be reached directly. A running node uses its own ones.
+    #[arg(long, value_name = "URL")]
+    peer_relay: Vec<Relay>,
     /// The node's data directory, with its key.
     #[arg(long, default_value = DATA_DIR)]
     data_dir: PathBuf,
@@ -94,22 +97,50 @@ fn digest(text: &str) -> Result<Digest, String> {
 
 async fn fetch(options: &Options, share: &str, directory: &Path) -> Result<Fetched, Failure> {
     let mut stop = Stop::listen()?;
-    let world = World::system();
-    let key = NodeKey::open_or_create(&options.data_dir)?;
-    let file = members(options.peers.as_deref())?;
-    let roster = Roster::open(&world, key.public_key(), Some(&options.data_dir), file)?;
-    let received = Bandwidth::new(&world, bandwidth(options.peer_bandwidth));
-    let fetcher = Fetcher::bind(&world, &key.seed(), roster, Some(&options.data_dir), received).await?;
-    let order = FetchOrder { share, directory, root: options.digest, peers: &options.from_peers };
+    check_relays(&options.peer_relay)?;
+    let order = Order {
+        share: share.to_owned(),
+        directory: std::path::absolute(directory)?,
+        root: options.digest,
+        peers: options.from_peers.clone(),
+        members: members(options.peers.as_deref())?,
+        bandwidth_mib: options.peer_bandwidth,
+    };
     let steps = Mutex::new(0);
     let on_event = |event: &FetchEvent| say(event, &steps);
-    let fetched = tokio::select! {
-        fetched = fetcher.fetch(order, &on_event) => fetched.map_err(|error| Failure::new(output::UNAVAILABLE, format!("{error}."))),
+    tokio::select! {
+        fetched = fetch_by_whoever_may(options, order, &on_event) => fetched,
         () = stop.received() => Err(Failure::new(
             INTERRUPTED,
             "Stopped. What came is kept: the same command goes on from there.",
         )),
+    }
+}
+
+/// The node of the data directory fetches if it runs and has peers, otherwise this process does, with the node's key.
+async fn fetch_by_whoever_may(
+    options: &Options,
+    order: Order,
+    on_event: &(dyn Fn(&FetchEvent) + Sync),
+) -> Result<Fetched, Failure> {
+    let failed = |error: std::io::Error| Failure::new(output::UNAVAILABLE, format!("{error}."));
+    if let Some(fetched) = node_mesh::ask(&options.data_dir, &order, on_event).await.map_err(failed)? {
+        return Ok(fetched);
+    }
+    let world = World::system();
+    let key = NodeKey::open_or_create(&options.data_dir)?;
+    let roster = Roster::open(&world, key.public_key(), Some(&options.data_dir), order.members)?;
+    let received = Bandwidth::new(&world, bandwidth(options.peer_bandwidth));
+    let (seed, relays) = (key.seed(), &options.peer_relay);
+    let fetcher = Fetcher::bind(&world, &seed, roster, Some(&options.data_dir), received, relays).await?;
+    let wanted = FetchOrder {
+        share: &order.share,
+        directory: &order.directory,
+        root: order.root,
+        peers: &order.peers,
+        bytes_max: None,
     };
+    let fetched = fetcher.fetch(wanted, on_event).await.map_err(failed);
     fetcher.close().await;
     fetched
 }

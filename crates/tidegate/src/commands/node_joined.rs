@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use cli::api;
 use cli::output::{self, Failure};
-use gateway::Times;
-use node::{EnergyMeter, Membership, NodeKey, Policy, Reporter, Service, TunnelDialer};
+use gateway::{ServedTunnel, Times};
+use node::{Accelerators, EnergyMeter, Membership, NVML, NodeKey, Policy, Reporter, Service, TunnelDialer};
 use tasks::Task;
-use tokio::sync::watch;
 use world::World;
 
 /// A joined node's calls to its control plane.
@@ -21,7 +20,7 @@ pub struct JoinedNode {
 /// They run until this is ended.
 pub struct Reporting {
     _reports: Task,
-    tunnel: Option<(Task, watch::Sender<bool>)>,
+    tunnel: Option<ServedTunnel>,
 }
 
 /// What the node's options say about it.
@@ -69,14 +68,16 @@ impl JoinedNode {
             options.device,
             settings,
         )?;
-        let reporter = reporter.measuring(EnergyMeter::open(options.powercap));
-        Ok(Some(Self { reporter, dialer: dialer.transpose()?, membership }))
+        let reporter = reporter.measuring(
+            EnergyMeter::open(options.powercap).with_accelerators(Accelerators::open(Path::new(NVML))),
+        );
+        Ok(Some(Self { reporter, dialer, membership }))
     }
 
     /// Use it inside a `LocalSet`.
     ///
     /// # Errors
-    /// The TLS root certificates for backends can't be read.
+    /// The operating system can't start a thread for the tunnel.
     pub fn start(self, service: &Arc<Service>, times: Times) -> Result<Reporting, Failure> {
         let Self { reporter, dialer, membership } = self;
         eprintln!("it says so at {reporter}");
@@ -84,23 +85,17 @@ impl JoinedNode {
             return Ok(Reporting { _reports: Task::spawn_local("reports", reporter.run()), tunnel: None });
         };
         eprintln!("requests of {} come through a tunnel", membership.control);
-        let (service, exit) = (Arc::clone(service), service.exit()?);
-        let serve = move |socket, signals| {
-            gateway::serve_tunnel((Arc::clone(&service), exit.clone()), times, socket, signals)
-        };
-        let (stop, stopped) = watch::channel(false);
-        let tunnel = Task::spawn_local("tunnel", dialer.run(serve, stopped));
+        let tunnel = ServedTunnel::start(Arc::clone(service), times, dialer)?;
         let reports = Task::spawn_local("reports", reporter.run());
-        Ok(Reporting { _reports: reports, tunnel: Some((tunnel, stop)) })
+        Ok(Reporting { _reports: reports, tunnel: Some(tunnel) })
     }
 }
 
 impl Reporting {
     /// Stops reporting, which goes on after the next start, and returns once what came through the tunnel is answered.
     pub async fn end(self) {
-        if let Some((tunnel, stop)) = self.tunnel {
-            stop.send_replace(true);
-            let _ = tunnel.ended().await;
+        if let Some(tunnel) = self.tunnel {
+            tunnel.end().await;
         }
     }
 }

@@ -78,6 +78,12 @@ pub struct Run {
     /// synthetic, or kept.
     #[arg(long)]
     content: Option<String>,
+    /// A model that embeds kept and replayed answers, to compare them; it needs `--content kept`.
+    #[arg(long)]
+    embedding_model: Option<String>,
+    /// A model that says which of both answers is better; it needs `--content kept`.
+    #[arg(long)]
+    judge_model: Option<String>,
     /// max, or a factor of the speed at which the requests came in.
     #[arg(long)]
     speed: Option<String>,
@@ -159,12 +165,18 @@ fn body(options: Run) -> Result<Value, Failure> {
         .with("model", options.model)
         .with_some("node_id", options.node)
         .with_some("cost_per_hour_micros", options.cost_per_hour_micros);
+    let comparison = Body::new()
+        .with_some("embedding_model", options.embedding_model)
+        .with_some("judge_model", options.judge_model)
+        .build();
+    let is_compared = comparison.as_object().is_some_and(|fields| !fields.is_empty());
     let speed = options.speed.map(|text| text.parse::<f64>().map_or_else(|_| Value::from(text), Value::from));
     let gates = options.gates.map(|file| json_of_file(&file)).transpose()?;
     let body = Body::new()
         .with("from", from.build())
         .with("candidate", candidate.build())
         .with_some("content", options.content)
+        .with_some("comparison", is_compared.then_some(comparison))
         .with_some("speed", speed)
         .with_some("concurrency_max", options.concurrency)
         .with_some("gates", gates)

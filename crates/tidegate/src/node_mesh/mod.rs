@@ -1,8 +1,10 @@
 //! A node's part in a mesh of peers: its options, and the mesh beside its service.
 
 mod bridge;
+mod coming;
 mod identity;
 mod network;
+mod orders;
 mod shares;
 
 use std::net::SocketAddr;
@@ -11,15 +13,20 @@ use std::sync::Arc;
 
 use cli::output::{self, Failure};
 use node::{NodeKey, Service};
-use peers::{Bandwidth, Library, Member, Mesh, MeshSettings, PeerService, Roster, read_members};
+use peers::{
+    Bandwidth, Library, LocalNetwork, Member, Mesh, MeshSettings, PeerService, RELAYS_MAX, Relay, Roster,
+    read_members,
+};
 use tasks::Task;
 use world::World;
 
 use crate::limits::PEERS_CLOSE_TIME_MAX;
 
+use coming::ComingAdapters;
 pub use identity::show;
 use network::{MeshNetwork, NodeForPeers};
-pub use shares::adapter_directory;
+pub use orders::{Order, ask, bandwidth};
+pub use shares::{Folders, adapter_directory};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Peers")]
@@ -39,21 +46,21 @@ pub struct PeerOptions {
     /// The most MiB per second that peers may fetch from this node, all together.
     #[arg(long, value_name = "MIB", requires = "peer_listen")]
     peer_bandwidth: Option<u64>,
+    /// Announces this node's key and addresses on the local network by multicast DNS, and finds where the other members of its lists are.
+    #[arg(long, requires = "peer_listen")]
+    peers_mdns: bool,
+    /// A relay that the operator runs, for peers that can't reach each other directly: https://HOST, the same for all nodes.
+    #[arg(long, value_name = "URL", requires = "peer_listen")]
+    peer_relay: Vec<Relay>,
+    /// Fetches an adapter that a request names and only peers have, if its files have at most so many MiB.
+    #[arg(long, value_name = "MIB", requires = "peer_listen", value_parser = clap::value_parser!(u64).range(1..))]
+    peer_fetch_adapters: Option<u64>,
 }
 
 /// A mesh that runs until this is ended.
 pub struct RunningMesh {
     mesh: Arc<Mesh>,
-    _running: Task,
-    _serving: Task,
-}
-
-/// Bytes per second.
-pub const fn bandwidth(mib: Option<u64>) -> Option<u64> {
-    match mib {
-        Some(mib) => Some(mib.saturating_mul(1 << 20)),
-        None => None,
-    }
+    _tasks: Vec<Task>,
 }
 
 /// The members of the file of `--peers`.
@@ -75,6 +82,7 @@ impl PeerOptions {
         is_kept: bool,
     ) -> Result<Option<RunningMesh>, Failure> {
         let Some(listen) = self.peer_listen else { return Ok(None) };
+        check_relays(&self.peer_relay)?;
         let Some(data_dir) = data_dir else {
             let message = "A node with peers has a key pair, which needs a directory: give --data-dir.";
             return Err(Failure::new(output::USAGE, message));
@@ -83,36 +91,75 @@ impl PeerOptions {
         let world = World::system();
         let roster = Roster::open(&world, key.public_key(), Some(data_dir), members(self.peers.as_deref())?)?;
         let sent = Bandwidth::new(&world, bandwidth(self.peer_bandwidth));
-        let library = Library::new(move || folders.shared(), sent);
+        let shared = folders.clone();
+        let library = Library::new(move || shared.shared(), sent);
         let settings = MeshSettings {
             world,
             seed: *key.seed(),
             listen,
             data_dir: Some(data_dir.to_owned()),
             is_balanced: self.peer_balance,
+            relays: self.peer_relay.clone(),
         };
         let (bridge, end) = bridge::bridge();
-        let node = Arc::new(NodeForPeers::new(Arc::clone(service), bridge, Arc::clone(&library)));
+        let node = Arc::new(NodeForPeers::new(
+            Arc::clone(service),
+            bridge,
+            Arc::clone(&library),
+            folders.served.clone(),
+        ));
         let for_peers: Arc<dyn PeerService> = Arc::<NodeForPeers>::clone(&node);
         let mesh = Mesh::bind(settings, roster, for_peers, library).await?;
-        let network = MeshNetwork { mesh: Arc::clone(&mesh), node, is_kept: is_kept || self.peer_keep };
+        let coming = self.peer_fetch_adapters.zip(folders.adapters.clone()).map(|(mib, folder)| {
+            ComingAdapters::new(&mesh, Arc::clone(service), folder, mib.saturating_mul(1 << 20))
+        });
+        let digests = Arc::clone(&node);
+        let network =
+            MeshNetwork { mesh: Arc::clone(&mesh), node, is_kept: is_kept || self.peer_keep, coming };
         service.join_mesh(Arc::new(network));
         eprintln!("peers reach it at {listen} by the key {}", key.public_key());
-        let running = Task::spawn("peers", Arc::clone(&mesh).run());
-        let serving = Task::spawn_local("requests of peers", end.run(Arc::clone(service)));
-        Ok(Some(RunningMesh { mesh, _running: running, _serving: serving }))
+        let mut tasks = vec![
+            Task::spawn("peers", Arc::clone(&mesh).run()),
+            Task::spawn_local("requests of peers", end.run(Arc::clone(service))),
+            Task::spawn("digests of models", async move { digests.digests.run().await }),
+        ];
+        if self.peers_mdns {
+            let local = LocalNetwork::bind(Arc::clone(&mesh)).map_err(|error| {
+                let message = format!("The port of multicast DNS can't be used: {error}. Leave out --peers-mdns, or free UDP port 5353.");
+                Failure::new(output::UNAVAILABLE, message)
+            })?;
+            tasks.push(Task::spawn("the local network", local.run()));
+        }
+        match orders::listen(data_dir) {
+            Ok(listener) => {
+                tasks.push(Task::spawn(
+                    "fetches that are ordered here",
+                    orders::serve(listener, Arc::clone(&mesh)),
+                ));
+            }
+            // The node serves; only `tidegate node fetch` beside it has to wait until it is stopped.
+            Err(error) => eprintln!("`tidegate node fetch` can't use this node's connections: {error}"),
+        }
+        Ok(Some(RunningMesh { mesh, _tasks: tasks }))
     }
+
+    /// Whether there is a mesh whose peers may get requests from here.
+    pub const fn may_ask(&self) -> bool {
+        self.peer_listen.is_some() && !self.peer_keep
+    }
+}
+
+/// # Errors
+/// There are too many.
+pub fn check_relays(relays: &[Relay]) -> Result<(), Failure> {
+    if relays.len() <= RELAYS_MAX {
+        return Ok(());
+    }
+    Err(Failure::new(output::USAGE, format!("--peer-relay is given more than {RELAYS_MAX} times.")))
 }
 
 impl RunningMesh {
     pub async fn end(self) {
         self.mesh.close(PEERS_CLOSE_TIME_MAX).await;
     }
-}
-
-/// Where what peers may fetch is.
-#[derive(Debug, Clone)]
-pub struct Folders {
-    pub models: Option<hub::ModelStore>,
-    pub adapters: Option<PathBuf>,
 }

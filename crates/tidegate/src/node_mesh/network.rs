@@ -1,5 +1,7 @@
 //! Joins a node's service with the mesh: each is behind a trait of the other's.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,13 +14,14 @@ use node::{
     Service,
 };
 use peers::{
-    Library, Member, Mesh, PeerBody, PeerFuture, PeerService, PeerState, PeerView, PrefixSketch,
+    FileDigests, Library, Member, Mesh, PeerBody, PeerFuture, PeerService, PeerState, PeerView, PrefixSketch,
     PromptBlocks, Routed, Wanted,
 };
-use proof::PublicKey;
+use proof::{Digest, PublicKey};
 use serde_json::{Value, json};
 
 use super::bridge::Bridge;
+use super::coming::ComingAdapters;
 
 const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
 const ADAPTER: &str = "x-hybrie-adapter-id";
@@ -29,6 +32,9 @@ pub struct NodeForPeers {
     bridge: Bridge,
     library: Arc<Library>,
     prefixes: PrefixSketch,
+    pub digests: FileDigests,
+    /// The model that this node serves: its name for requests, and its files.
+    served: Option<(String, PathBuf)>,
 }
 
 /// What the mesh does for a node.
@@ -37,15 +43,42 @@ pub struct MeshNetwork {
     pub node: Arc<NodeForPeers>,
     /// No request goes to a peer.
     pub is_kept: bool,
+    /// Adapters that are fetched when a request names them; `None` fetches none.
+    pub coming: Option<ComingAdapters>,
 }
 
 impl NodeForPeers {
-    pub fn new(service: Arc<Service>, bridge: Bridge, library: Arc<Library>) -> Self {
-        Self { service, bridge, library, prefixes: PrefixSketch::default() }
+    pub fn new(
+        service: Arc<Service>,
+        bridge: Bridge,
+        library: Arc<Library>,
+        served: Option<(String, PathBuf)>,
+    ) -> Self {
+        let (prefixes, digests) = (PrefixSketch::default(), FileDigests::default());
+        Self { service, bridge, library, prefixes, digests, served }
+    }
+
+    /// The digest of the files behind each name. That of a model with an adapter is of both.
+    fn digests(&self, load: &PeerLoad) -> BTreeMap<String, Option<Digest>> {
+        let served = self.served.as_ref().filter(|(name, _)| load.real_models.contains(name));
+        let Some((model, path)) = served else { return BTreeMap::new() };
+        let base = self.digests.of(path);
+        let mut digests = BTreeMap::from([(model.clone(), base)]);
+        let directories: BTreeMap<String, PathBuf> = self.service.adapter_directories().into_iter().collect();
+        for name in &load.models {
+            let Some(adapter) = name.strip_prefix(model).and_then(|rest| rest.strip_prefix(':')) else {
+                continue;
+            };
+            let own = directories.get(adapter).and_then(|directory| self.digests.of(directory));
+            let both = base.zip(own).map(|(base, own)| Digest::of(&[&base.0, &own.0]));
+            digests.insert(name.clone(), both);
+        }
+        digests
     }
 
     fn state_of(&self, load: PeerLoad) -> PeerState {
-        let PeerLoad { models, adapters_loaded, running, waiting, token_us } = load;
+        let digests = self.digests(&load);
+        let PeerLoad { models, adapters_loaded, running, waiting, token_us, device, .. } = load;
         let tokens_per_s = token_us.filter(|us| *us > 0).map_or(0.0, |us| 1_000_000.0 / us as f64);
         PeerState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -56,6 +89,8 @@ impl NodeForPeers {
             tokens_per_s,
             prefixes: self.prefixes.to_text(),
             shares: self.library.shares(),
+            digests,
+            device,
         }
     }
 }
@@ -97,7 +132,7 @@ fn prompt_of(request: &Request<Bytes>) -> Option<PromptBlocks> {
 impl PeerNetwork for MeshNetwork {
     fn route(&self, request: PeerRequest) -> Pin<Box<dyn Future<Output = PeerOutcome> + Send + '_>> {
         Box::pin(async move {
-            let PeerRequest { model, adapter, is_here, body, request } = request;
+            let PeerRequest { model, adapter, is_here, has_model, body, request } = request;
             let mut wanted = Wanted { model, adapter, prompt: PromptBlocks::default() };
             wanted.prompt = PromptBlocks::of(&wanted.name(), &body);
             let routed = if self.is_kept {
@@ -110,6 +145,14 @@ impl PeerNetwork for MeshNetwork {
                 };
                 self.mesh.route(&wanted, own.as_ref(), &request).await
             };
+            let lacking = wanted.adapter.as_deref().filter(|_| has_model && !is_here);
+            if let (Some(coming), Some(adapter)) = (&self.coming, lacking) {
+                // A peer that has it answers while it comes.
+                let is_served = matches!(routed, Routed::Served { .. });
+                if coming.bring(adapter) && !is_served && coming.wait(adapter).await {
+                    return PeerOutcome::Here;
+                }
+            }
             match routed {
                 Routed::Local => {
                     if is_here {
@@ -128,6 +171,25 @@ impl PeerNetwork for MeshNetwork {
 
     fn peers(&self) -> Vec<Value> {
         self.mesh.peers().into_iter().map(peer_row).collect()
+    }
+
+    fn compute<'a>(&'a self, load: PeerLoad) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + 'a>> {
+        Box::pin(async move {
+            let own = self.node.state_of(load);
+            let key = self.mesh.public_key().to_string();
+            let mut rows = vec![compute_row(&key, "self", true, false, Some(own), &[])];
+            rows.extend(self.mesh.peers().into_iter().map(|peer| {
+                let is_reachable = peer.is_connected && peer.ejection.is_none();
+                let (key, member) = (peer.member.public_key.to_string(), peer.member);
+                compute_row(&key, &member.name, is_reachable, true, peer.state, &member.models)
+            }));
+            rows
+        })
+    }
+
+    fn unregister(&self, id: &str) -> Result<bool, String> {
+        let Ok(key) = id.parse::<PublicKey>() else { return Ok(false) };
+        self.mesh.roster().unregister(&key).map_err(|error| error.to_string())
     }
 
     fn register(&self, node: Value) -> Result<Value, String> {
@@ -152,15 +214,59 @@ impl PeerNetwork for MeshNetwork {
     }
 }
 
+fn load_of(state: &PeerState) -> Value {
+    json!({
+        "running": state.running,
+        "waiting": state.waiting,
+        "tokens_per_s": (state.tokens_per_s * 10.0).round() / 10.0,
+    })
+}
+
+/// A node, as `GET /v1/compute/peers` shows it. The fields of other products' peers are there for their clients, and empty.
+fn compute_row(
+    key: &str,
+    name: &str,
+    is_reachable: bool,
+    is_registered: bool,
+    state: Option<PeerState>,
+    models_listed: &[String],
+) -> Value {
+    let load = state.as_ref().map(load_of);
+    let state = state.unwrap_or_default();
+    let adapters: Vec<&String> = state
+        .models
+        .iter()
+        .filter(|name| state.models.iter().any(|model| is_adapter_of(name, model)))
+        .collect();
+    let models: Vec<&String> = state.models.iter().filter(|name| !adapters.contains(name)).collect();
+    json!({
+        "object": "compute.peer",
+        "id": key,
+        "name": name,
+        "self": !is_registered,
+        "reachable": is_reachable,
+        "registered": is_registered,
+        "grpc_peer": null,
+        "realtime_peer_url": null,
+        "instance_id": null,
+        "version": state.version,
+        "models": if models.is_empty() { json!(models_listed) } else { json!(models) },
+        "adapters": adapters,
+        "adapters_loaded": state.adapters_loaded,
+        "digests": state.digests,
+        "device": state.device,
+        "load": load,
+    })
+}
+
+/// Whether this is the name of a model with an adapter of that model.
+fn is_adapter_of(name: &str, model: &str) -> bool {
+    name.strip_prefix(model).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// A peer, as `GET /v1/peers` shows it.
 fn peer_row(peer: PeerView) -> Value {
-    let load = peer.state.as_ref().map(|state| {
-        json!({
-            "running": state.running,
-            "waiting": state.waiting,
-            "tokens_per_s": (state.tokens_per_s * 10.0).round() / 10.0,
-        })
-    });
+    let load = peer.state.as_ref().map(load_of);
     let state = peer.state.unwrap_or_default();
     let models = if state.models.is_empty() { peer.member.models } else { state.models };
     json!({
@@ -173,6 +279,7 @@ fn peer_row(peer: PeerView) -> Value {
         "rtt_ms": peer.rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
         "version": state.version,
         "models": models,
+        "digests": state.digests,
         "shares": state.shares,
         "load": load,
         "ejected": peer.ejection.map(|ejection| json!({"why": ejection.why, "until_unix_ms": ejection.until_unix_ms})),

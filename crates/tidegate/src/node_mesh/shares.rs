@@ -5,10 +5,17 @@ use std::path::{Path, PathBuf};
 
 use peers::SharedFolder;
 
-use super::Folders;
-
 /// Files without which a directory is no adapter.
 const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+
+/// Where what peers may fetch is.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    pub models: Option<hub::ModelStore>,
+    pub adapters: Option<PathBuf>,
+    /// The model that this node serves: its name for requests, and its files.
+    pub served: Option<(String, PathBuf)>,
+}
 
 impl Folders {
     /// All of them, as they are now.

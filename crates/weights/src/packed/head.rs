@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "numbers are checked before they are taken as counts")]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -21,6 +22,8 @@ pub(crate) enum Value {
 
 #[derive(Debug)]
 pub(super) struct Info {
+    /// The index of the file that holds it.
+    pub shard: usize,
     pub kind: GgmlDType,
     /// Outermost dimension first.
     pub shape: Vec<usize>,
@@ -134,7 +137,8 @@ fn kind_of(number: u32) -> Option<GgmlDType> {
     })
 }
 
-pub(super) fn read(file: &File, bytes: u64) -> Result<Head, String> {
+/// Reads the header of a file, the only one of a model or the shard of this index.
+pub(super) fn read(file: &File, bytes: u64, shard: usize) -> Result<Head, String> {
     let mut reader = Reader { file, bytes, at: 0, window: Vec::new(), window_at: 0 };
     if &reader.fixed::<4>()? != b"GGUF" {
         return Err("it is no GGUF file".to_owned());
@@ -156,7 +160,7 @@ pub(super) fn read(file: &File, bytes: u64) -> Result<Head, String> {
     }
     let mut infos = Vec::new();
     for _ in 0..tensors {
-        infos.push(info(&mut reader)?);
+        infos.push(info(&mut reader, shard)?);
     }
     let alignment = match head.values.get("general.alignment") {
         None => ALIGNMENT,
@@ -169,13 +173,16 @@ pub(super) fn read(file: &File, bytes: u64) -> Result<Head, String> {
         if info.start.checked_add(size).is_none_or(|end| end > bytes) {
             return Err(format!("it ends before the tensor \"{name}\" does"));
         }
-        head.tensors.insert(name, info);
+        match head.tensors.entry(name) {
+            Entry::Vacant(entry) => entry.insert(info),
+            Entry::Occupied(entry) => return Err(format!("it lists the tensor \"{}\" twice", entry.key())),
+        };
     }
     Ok(head)
 }
 
 /// Reads a tensor's entry: its name, its place relative to the tensor data, and its size.
-fn info(reader: &mut Reader<'_>) -> Result<(String, Info, u64), String> {
+fn info(reader: &mut Reader<'_>, shard: usize) -> Result<(String, Info, u64), String> {
     let name = reader.text()?;
     let dimensions = reader.u32()?;
     if !(1..=4).contains(&dimensions) {
@@ -195,5 +202,5 @@ fn info(reader: &mut Reader<'_>) -> Result<(String, Info, u64), String> {
     let size = size.ok_or_else(|| format!("the tensor \"{name}\" is larger than any"))?;
     // GGUF lists the innermost dimension first.
     let shape = shape.into_iter().rev().map(|size| usize::try_from(size).unwrap_or(usize::MAX)).collect();
-    Ok((name, Info { kind, shape, start }, size))
+    Ok((name, Info { shard, kind, shape, start }, size))
 }

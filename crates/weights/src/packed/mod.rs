@@ -1,7 +1,8 @@
-//! GGUF: one file with weights, configuration and tokenizer; most matrices are block-quantised.
+//! GGUF: weights, configuration and tokenizer in one file or several shards; most matrices are block-quantised.
 
 mod head;
 mod shape;
+mod shards;
 
 use std::fs::File as Handle;
 use std::os::unix::fs::FileExt;
@@ -26,8 +27,9 @@ const ROWS: usize = 1 << 10;
 
 #[derive(Debug)]
 pub(crate) struct File {
+    /// The first shard, or the only file.
     path: PathBuf,
-    handle: Handle,
+    shards: Vec<(PathBuf, Handle)>,
     head: Head,
 }
 
@@ -46,17 +48,17 @@ impl File {
         self.head.tensors.get(name).is_some_and(|info| plain(info.kind).is_none())
     }
 
+    /// Opens a file and, if it is the first shard of several, the others beside it.
     pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
-        let at_file = |source| WeightsError::File { path: path.to_owned(), source };
-        let handle = Handle::open(path).map_err(at_file)?;
-        let bytes = handle.metadata().map_err(at_file)?.len();
-        let head = head::read(&handle, bytes);
-        let head = head.map_err(|what| WeightsError::Broken { path: path.to_owned(), what })?;
-        Ok(Self { path: path.to_owned(), handle, head })
+        let (handle, head) = open_one(path, 0)?;
+        let mut file = Self { path: path.to_owned(), shards: vec![(path.to_owned(), handle)], head };
+        shards::add_others(&mut file)?;
+        Ok(file)
     }
 
-    pub(super) fn itself(&self) -> (&Path, &Handle) {
-        (&self.path, &self.handle)
+    /// The open files, in order.
+    pub(super) fn all(&self) -> Vec<(&Path, &Handle)> {
+        self.shards.iter().map(|(path, handle)| (path.as_path(), handle)).collect()
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
@@ -114,8 +116,10 @@ impl File {
     fn bytes(&self, info: &Info, columns: usize, first: usize, rows: usize) -> Result<Vec<u8>, WeightsError> {
         let row = columns / info.kind.block_size() * info.kind.type_size();
         let mut bytes = vec![0; rows * row];
-        let read = self.handle.read_exact_at(&mut bytes, info.start + (first * row) as u64);
-        read.map_err(|source| WeightsError::File { path: self.path.clone(), source })?;
+        let (path, handle) =
+            self.shards.get(info.shard).ok_or(KernelError::Step("a shard that is not there"))?;
+        let read = handle.read_exact_at(&mut bytes, info.start + (first * row) as u64);
+        read.map_err(|source| WeightsError::File { path: path.clone(), source })?;
         Ok(bytes)
     }
 
@@ -233,6 +237,16 @@ impl File {
             Linear::Beside(_) => return Err(KernelError::Step("a table of several kinds").into()),
         })
     }
+}
+
+/// Opens a file and reads its header.
+fn open_one(path: &Path, shard: usize) -> Result<(Handle, Head), WeightsError> {
+    let at_file = |source| WeightsError::File { path: path.to_owned(), source };
+    let handle = Handle::open(path).map_err(at_file)?;
+    let bytes = handle.metadata().map_err(at_file)?.len();
+    let head = head::read(&handle, bytes, shard);
+    let head = head.map_err(|what| WeightsError::Broken { path: path.to_owned(), what })?;
+    Ok((handle, head))
 }
 
 fn bytes_of_tensor(info: &Info) -> u64 {

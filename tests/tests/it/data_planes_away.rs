@@ -1,0 +1,297 @@
+//! A data plane whose control plane is away for a day, or comes back as it was before: what is served meanwhile, what is refused,
+//! and what becomes of both. And the way between the two, by TLS.
+
+use std::path::Path;
+
+use harness::client::Answer;
+use harness::tls_front::TlsFront;
+use serde_json::{Value, json};
+use store::Store;
+
+use crate::ask::{CHAT, MINI, problem, question, refused, scripted, with};
+use crate::command::Cli;
+use crate::data_planes::{Plane, Wire, invite};
+use crate::gateway::{Gateway, OWN, id_of, sums};
+use crate::wait::{found, until};
+
+const PLANES: &str = "/v2/data-planes";
+const DAY_MS: i64 = 86_400_000;
+/// The fact in which a data plane keeps what it has, and from when on.
+const APPLIED: &str = "data_plane.applied";
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn back_up(control: &Gateway, name: &str) -> String {
+    let backup = text(&control.directory().join(name));
+    let data = text(&control.data());
+    Cli::new().run(&["backup", "--with-master-key", "--to", &backup, "--data-dir", &data]).ok();
+    backup
+}
+
+/// Puts a backup in the place of what there is, as after the loss of a disk.
+async fn restore(control: &mut Gateway, plane: &Plane, backup: &str) {
+    control.process().kill9().unwrap();
+    std::fs::remove_dir_all(control.data()).unwrap();
+    Cli::new().run(&["restore", backup, "--data-dir", &text(&control.data())]).ok();
+    control.start_again().await;
+    plane.wire.lead_to(control);
+}
+
+async fn inference_key(control: &Gateway, name: &str) -> String {
+    control.key(json!({"name": name, "scopes": ["inference"]})).await.0
+}
+
+async fn until_ahead(control: &Gateway, plane: &Plane) -> Value {
+    found("the data plane to be ahead", async || {
+        let view = plane.view(control).await;
+        (view["configuration"] == "ahead").then_some(view)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_restored_control_plane_takes_nothing_back_before_it_is_beyond_what_it_lost() {
+    let mut control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let key = control.founded.api_key.clone();
+    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let kept = plane.served(&key).await;
+    control.settled(&kept).await;
+    plane.until_current(&control).await;
+    let backup = back_up(&control, "backup");
+    // Nothing was lost: it is followed as before.
+    restore(&mut control, &plane, &backup).await;
+    let later = plane.served(&key).await;
+    control.settled(&later).await;
+    plane.until_current(&control).await;
+
+    // A change that the data plane has, and a backup from before it.
+    let lost = inference_key(&control, "lost").await;
+    plane.until_chat(&lost, "a new key to be known", |answer| answer.status == 200).await;
+    plane.until_current(&control).await;
+    restore(&mut control, &plane, &backup).await;
+    let view = until_ahead(&control, &plane).await;
+    assert_eq!((&view["is_current"], &view["status"]), (&json!(false), &json!("joined")), "{view}");
+    plane.served(&lost).await;
+    for command in [vec!["data-planes", "list"], vec!["data-planes", "show", &plane.id]] {
+        let shown = control.cli().run(&command);
+        let hint = format!("tidegate data-planes supersede {}", plane.id);
+        assert!(shown.stderr.contains(&hint) && shown.stdout.contains("ahead"), "{shown:?}");
+    }
+    // A change here has the number of the lost one, and is not taken for it: neither is confirmed.
+    let other = inference_key(&control, "other").await;
+    let view = plane.view(&control).await;
+    assert_eq!(view["configuration"], "ahead", "{view}");
+    until("the data plane to say why", async || plane.said().contains("it would take changes back")).await;
+    plane.served(&lost).await;
+    assert_eq!(plane.chat(&other, &question(MINI)).await.status, 401);
+    // The next is beyond it: now what is here is what counts.
+    let beyond = inference_key(&control, "beyond").await;
+    for known in [&beyond, &other] {
+        plane.until_chat(known, "what is configured here to arrive", |answer| answer.status == 200).await;
+    }
+    assert_eq!(plane.chat(&lost, &question(MINI)).await.status, 401);
+    plane.until_current(&control).await;
+
+    // Or an admin says so, at once.
+    restore(&mut control, &plane, &backup).await;
+    until_ahead(&control, &plane).await;
+    plane.served(&beyond).await;
+    let done = control.cli().run(&["data-planes", "supersede", &plane.id]);
+    assert_eq!(done.code, 0, "{done:?}");
+    plane.until_chat(&beyond, "what was lost to be gone", |answer| answer.status == 401).await;
+    plane.until_current(&control).await;
+    // Records arrive as before; those that were delivered and lost are in the data plane's own books.
+    let last = plane.served(&key).await;
+    control.settled(&last).await;
+    let there = plane.with_key(&control.founded.admin_key);
+    for (trace, at_control) in [(&kept, 200), (&later, 404), (&last, 200)] {
+        let path = format!("/v2/requests/{trace}");
+        assert_eq!(there.get(&path).await.unwrap().status, 200);
+        assert_eq!(control.admin().get(&path).await.unwrap().status, at_control, "{trace}");
+    }
+    let actions = control.get("/v2/audit?limit=100").await.to_string();
+    assert!(actions.contains("data_plane.supersede"), "{actions}");
+}
+
+#[tokio::test]
+async fn a_data_plane_that_claims_what_cannot_be_is_not_superseded() {
+    let control = Gateway::with(crate::gateway::config(), &[("TIDEGATE_DATA_PLANE_LIFE_S", "4")]).await;
+    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let kept: Value =
+        serde_json::from_slice(&std::fs::read(plane.data().join("data-plane.json")).unwrap()).unwrap();
+    plane.wire.cut(true);
+    let there = control.with_key(kept["credential"].as_str().unwrap());
+    let claim = json!({"after": 1_000_000_000_000_u64, "nonce": "n"});
+    // Another question of the data plane's own may be under way, which says what it has.
+    let supersede = format!("{PLANES}/{}/supersede", plane.id);
+    let answer = found("the claim to be noted", async || {
+        assert_eq!(there.post("/v2/data-planes/configuration", &claim).await.unwrap().status, 200);
+        let answer = control.admin().post(&supersede, &json!({})).await.unwrap();
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    problem(&answer, 409, "data_plane_too_far_ahead");
+    let long = json!({"after": 1, "history": "0".repeat(1_000), "nonce": "n"});
+    problem(&there.post("/v2/data-planes/configuration", &long).await.unwrap(), 400, "invalid_value");
+}
+
+/// An answer of twenty tokens.
+fn priced() -> Value {
+    with(scripted(MINI, "chunks=20"), json!({"max_tokens": 50}))
+}
+
+/// Kills a data plane and starts it again as if the clock had moved by so much meanwhile.
+async fn restart_after(plane: &mut Plane, ms: i64) {
+    plane.kill();
+    let store = Store::open(&plane.data().join("tidegate.db")).await.unwrap();
+    let kept = store.meta().get(APPLIED.to_owned()).await.unwrap().unwrap();
+    let mut applied: Value = serde_json::from_slice(&kept).unwrap();
+    applied["requested_unix_ms"] = json!(applied["requested_unix_ms"].as_i64().unwrap() - ms);
+    store.meta().put(vec![(APPLIED.to_owned(), applied.to_string().into_bytes())]).await.unwrap();
+    store.close().await;
+    plane.start().await;
+}
+
+/// Where texts stand first in what crossed.
+fn places(plane: &Plane, from: usize, texts: &[String]) -> Vec<usize> {
+    let crossed = String::from_utf8_lossy(&plane.wire.crossed()[from..]).into_owned();
+    texts
+        .iter()
+        .map(|text| crossed.find(text.as_str()).unwrap_or_else(|| panic!("{text} did not cross")))
+        .collect()
+}
+
+async fn arrive_in_order(control: &Gateway, plane: &Plane, (from, traces): (usize, &[String])) {
+    for trace in traces {
+        assert_eq!(control.settled(trace).await["profile"], "byok");
+    }
+    let order = places(plane, from, traces);
+    assert!(order.is_sorted(), "they are delivered in their order: {order:?}");
+}
+
+/// The books have all that was served anywhere, once each.
+async fn once_each(control: &Gateway) {
+    let served = control.calls(OWN).len();
+    let is_completed = |row: &&Value| row["outcome"] == "completed";
+    until("all books to be there", async || {
+        control.requests(200).await.iter().filter(is_completed).count() == served
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_day_without_its_control_plane() {
+    let mut control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let key = control.founded.api_key.clone();
+    let project = id_of(&control.make("/v2/projects", json!({"name": "limited"})).await);
+    let named = |name: &str| json!({"name": name, "project_id": project, "scopes": ["inference"]});
+    let (budgeted, _) = control.key(named("budgeted")).await;
+    let budget = json!({"project_id": project, "limit_micros": 20_000, "period": "month"});
+    control.make("/v2/budgets", budget).await;
+    let (bounded, id) = control.key(json!({"name": "bounded", "scopes": ["inference"]})).await;
+    let limits = json!({"limits": {"requests_per_minute": 100}});
+    control.patch(&format!("/v2/api-keys/{id}"), limits).await;
+    let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let share = |answer: &Answer| answer.header("x-ratelimit-limit-requests").map(str::to_owned);
+    // It has a lease, and its share of the limit: half, as its control plane serves, too.
+    plane.until_chat(&bounded, "a share of the limit", |answer| share(answer).as_deref() == Some("50")).await;
+    let mut spent = 0_u64;
+    let ask = async |plane: &Plane| plane.chat(&budgeted, &priced()).await;
+    until("the first lease", async || {
+        let is_served = ask(&plane).await.status == 200;
+        spent += u64::from(is_served);
+        is_served
+    })
+    .await;
+
+    control.process().kill9().unwrap();
+    let from = plane.wire.crossed().len();
+    let mut traces = vec![plane.served(&key).await];
+    let refusal = found("the lease to be used up", async || {
+        let answer = ask(&plane).await;
+        spent += u64::from(answer.status == 200);
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    let said = refused(&refusal, 503, "budget_unavailable");
+    assert!(said["message"].as_str().unwrap().contains("control plane"), "{said}");
+    assert_eq!(share(&plane.chat(&bounded, &question(MINI)).await).as_deref(), Some("50"));
+    // Killed in between: everything else is served on, and the share of the limit is what it was.
+    traces.push(plane.served(&key).await);
+    plane.crash().await;
+    traces.push(plane.served(&key).await);
+    assert_eq!(share(&plane.chat(&bounded, &question(MINI)).await).as_deref(), Some("50"));
+    refused(&ask(&plane).await, 503, "budget_unavailable");
+    // Twenty-three hours later, and then a day.
+    restart_after(&mut plane, DAY_MS - 3_600_000).await;
+    traces.push(plane.served(&key).await);
+    restart_after(&mut plane, 3_600_000).await;
+    refused(&plane.chat(&key, &question(MINI)).await, 503, "policy_expired");
+    // A clock that is set back by ten days gives it one day, and not ten.
+    restart_after(&mut plane, -11 * DAY_MS).await;
+    traces.push(plane.served(&key).await);
+    restart_after(&mut plane, DAY_MS + 11 * DAY_MS).await;
+    refused(&plane.chat(&key, &question(MINI)).await, 503, "policy_expired");
+
+    control.start_again().await;
+    plane.wire.lead_to(&control);
+    plane.until_chat(&key, "the control plane to be heard", |answer| answer.status == 200).await;
+    arrive_in_order(&control, &plane, (from, &traces)).await;
+    until("budgets to be leased again", async || ask(&plane).await.status != 503).await;
+    let of_budget = async || sums(&control.get(&format!("/v2/usage?project_id={project}")).await);
+    until("the budget's records", async || of_budget().await["requests"].as_u64() >= Some(spent)).await;
+    once_each(&control).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_speaks_tls_with_whom_it_trusts() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let front = TlsFront::before(control.address()).await.unwrap();
+    let wire = Wire::to(front.address).await;
+    let address = format!("https://127.0.0.1:{}", wire.port());
+    let root = tempfile::tempdir().unwrap();
+    let authority = root.path().join("ca.pem");
+    std::fs::write(&authority, &front.ca_pem).unwrap();
+    // Without the authority it joins nobody, and the token stays good.
+    let (_, token) = invite(&control, &control.founded.admin_key, "fra-1");
+    let data = text(&root.path().join("plane"));
+    let joining = ["gateway", "--data-dir", &data, "--control", &address, "--token", &token];
+    let why = Cli::new().run(&joining).failed(10);
+    assert!(why.contains("certificate") || why.contains("TLS"), "{why}");
+    assert!(!Path::new(&data).join("tidegate.db").exists());
+
+    let trusting = vec![("TIDEGATE_CA_FILE".to_owned(), text(&authority))];
+    let joining = (&control, control.founded.admin_key.as_str(), "ams-1");
+    let mut plane = Plane::join_by(joining, wire, &address, trusting).await;
+    let key = control.founded.api_key.clone();
+    let mut traces = vec![plane.served(&key).await];
+    plane.crash().await;
+    traces.push(plane.served(&key).await);
+    for trace in &traces {
+        control.settled(trace).await;
+    }
+    plane.until_current(&control).await;
+    let kept = std::fs::read(plane.data().join("data-plane.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    for readable in [PLANES, "ams-1", "Bearer", kept["credential"].as_str().unwrap(), &traces[0]] {
+        assert!(!plane.wire.has(readable), "{readable} can be read on the way");
+    }
+
+    // The directory is that of one workspace: another token does not lead it elsewhere, and its own is ignored.
+    let data = text(&plane.data());
+    let other = control.make("/v2/workspaces", json!({"name": "heronry"})).await;
+    let (_, strange) = invite(&control, other["admin_key"].as_str().unwrap(), "fra-1");
+    let twice = ["gateway", "--data-dir", &data, "--control", &address, "--token", &strange];
+    let why = Cli::new().run(&twice).failed(2);
+    assert!(why.contains("one workspace") && why.contains("--data-dir"), "{why}");
+    let mine = control.with_key(other["admin_key"].as_str().unwrap());
+    let listed = mine.get(PLANES).await.unwrap().json();
+    assert_eq!(listed["data"][0]["status"], "invited", "the token was not used up: {listed}");
+    let chat = plane.with_key(other["api_key"].as_str().unwrap()).post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(chat.status, 401, "{}", chat.text());
+}

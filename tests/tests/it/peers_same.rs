@@ -1,0 +1,163 @@
+//! What a name means among peers: models of the same name and other weights are not mixed, an adapter that only peers have comes by
+//! itself, and who computes is listed.
+
+use std::path::{Path, PathBuf};
+
+use engine::Numbers;
+use harness::network::Network;
+use harness::process::workspace;
+use serde_json::{Value, json};
+use weights::Source;
+use weights::synthetic::SyntheticAdapter;
+
+use crate::ask::said;
+use crate::peers::{MODEL, Peer, demo, list_of};
+use crate::wait::{found, until};
+
+const SERVES: [&str; 4] = ["--name", MODEL, "--kv-memory", "64"];
+
+/// The built-in model with other numbers in it.
+fn other_weights(root: &Path) -> String {
+    let directory = root.join("other");
+    std::fs::create_dir(&directory).unwrap();
+    for entry in std::fs::read_dir(workspace().join("builtin/model")).unwrap() {
+        let entry = entry.unwrap();
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        if entry.file_name() == "model.safetensors" {
+            let last = bytes.len() - 2;
+            bytes[last] ^= 1;
+        }
+        std::fs::write(directory.join(entry.file_name()), bytes).unwrap();
+    }
+    directory.display().to_string()
+}
+
+async fn digest(near: &Peer, of: &Peer) -> String {
+    found("a digest", async || near.sees(of).await["digests"][MODEL].as_str().map(str::to_owned)).await
+}
+
+#[tokio::test]
+async fn the_same_name_with_other_weights_is_not_served_as_the_same() {
+    let mut network = Network::new().unwrap();
+    let [near, far, other, third] =
+        ["near", "far", "other", "third"].map(|name| Peer::new(&mut network, name));
+    let (_directory, list) = list_of(&[&near, &far, &other, &third]);
+    let files = tempfile::tempdir().unwrap();
+    let _near = near.start("echo", &list, &[]).await;
+    let _far = far.start(&demo(), &list, &SERVES).await;
+    let _other = other.start(&other_weights(files.path()), &list, &SERVES).await;
+    assert_ne!(digest(&near, &far).await, digest(&near, &other).await);
+    let refused = near.ask(MODEL).await;
+    let error = refused.json()["error"].clone();
+    assert_eq!((refused.status, &error["code"]), (503, &json!("peers_failed")), "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains("as many peers have others under this name"),
+        "{error}"
+    );
+
+    let _third = third.start(&demo(), &list, &SERVES).await;
+    assert_eq!(digest(&near, &third).await, digest(&near, &far).await);
+    let mut served: Vec<String> = Vec::new();
+    for _ in 0..6 {
+        let answer = near.ask(MODEL).await;
+        served.push(answer.header("x-tidegate-peer").unwrap_or_default().to_owned());
+        said(&answer);
+    }
+    assert!(served.iter().all(|peer| peer == "far" || peer == "third"), "{served:?}");
+}
+
+fn adapters(peer: &Peer) -> PathBuf {
+    Path::new(&peer.data()).join("adapters")
+}
+
+/// Writes an adapter of the built-in model.
+fn write_adapter(peer: &Peer, name: &str) {
+    let source = Source::open(&workspace().join("builtin/model")).unwrap();
+    let made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj"], 8, 1);
+    std::fs::create_dir_all(adapters(peer)).unwrap();
+    made.write(&adapters(peer).join(name), Numbers::F32).unwrap();
+}
+
+#[tokio::test]
+async fn an_adapter_that_only_peers_have_comes_by_itself_if_it_may() {
+    let mut network = Network::new().unwrap();
+    let [near, far, attic, strict] =
+        ["near", "far", "attic", "strict"].map(|name| Peer::new(&mut network, name));
+    let (_directory, list) = list_of(&[&near, &far, &attic, &strict]);
+    write_adapter(&far, "law");
+    write_adapter(&attic, "tax");
+    let serves = [&SERVES[..], &["--peer-fetch-adapters", "64"]].concat();
+    let _far = far.start(&demo(), &list, &SERVES).await;
+    // It has an adapter and no model for it.
+    let _attic = attic.start("echo", &list, &[]).await;
+    let _near = near.start(&demo(), &list, &serves).await;
+    let _strict = strict.start(&demo(), &list, &SERVES).await;
+    for one in [&near, &strict] {
+        one.meets(&far).await;
+        one.meets(&attic).await;
+    }
+
+    // Whoever has it serves until it is here.
+    let law = format!("{MODEL}:law");
+    let first = near.ask(&law).await;
+    assert_eq!(first.header("x-tidegate-peer"), Some("far"), "{}", first.text());
+    let here = found("the adapter comes", async || {
+        let answer = near.ask(&law).await;
+        (answer.status == 200 && answer.header("x-tidegate-peer").is_none()).then_some(answer)
+    })
+    .await;
+    assert_eq!(said(&here), said(&first));
+    assert!(adapters(&near).join("law/adapter_model.safetensors").is_file());
+
+    // Nobody serves this one: the request waits for it.
+    let waited = near.ask(&format!("{MODEL}:tax")).await;
+    assert_eq!((waited.status, waited.header("x-tidegate-peer")), (200, None), "{}", waited.text());
+    assert_eq!(
+        strict.ask(&format!("{MODEL}:tax")).await.status,
+        404,
+        "nothing comes by itself where it may not"
+    );
+    assert!(!adapters(&strict).join("tax").exists());
+}
+
+async fn computing(peer: &Peer) -> Vec<Value> {
+    let listed = peer.client.get("/v1/compute/peers").await.unwrap();
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    listed.json()["peers"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn who_computes_is_listed_and_members_are_added_and_removed_there() {
+    let mut network = Network::new().unwrap();
+    let [near, far] = ["near", "far"].map(|name| Peer::new(&mut network, name));
+    let (_none, nobody) = list_of(&[]);
+    let (_directory, list) = list_of(&[&near]);
+    write_adapter(&far, "law");
+    let _far = far.start(&demo(), &list, &SERVES).await;
+    let _near = near.start("echo", &nobody, &[]).await;
+    let alone = computing(&near).await;
+    assert_eq!((alone.len(), &alone[0]["self"], &alone[0]["id"]), (1, &json!(true), &json!(near.public_key)));
+
+    let path = "/v1/compute/peers";
+    let by_address = json!({"name": "far", "realtime_peer_url": "http://10.0.0.5:8080"});
+    let refused = near.client.post(path, &by_address).await.unwrap();
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!("invalid_peer")));
+    let member = json!({"name": "far", "public_key": far.public_key, "addresses": [format!("{}:7000", far.machine.address)]});
+    let added = near.client.post(path, &member).await.unwrap();
+    assert_eq!((added.status, &added.json()["peer"]["name"]), (201, &json!("far")), "{}", added.text());
+    near.meets(&far).await;
+    let row = found("a description", async || {
+        let row = computing(&near).await.into_iter().find(|row| row["name"] == "far")?;
+        row["digests"][MODEL].is_string().then_some(row)
+    })
+    .await;
+    assert_eq!(
+        (&row["models"], &row["adapters"], &row["device"], &row["reachable"], &row["load"]["running"]),
+        (&json!([MODEL]), &json!([format!("{MODEL}:law")]), &json!("cpu"), &json!(true), &json!(0)),
+        "{row}"
+    );
+    let one = format!("{path}/{}", far.public_key);
+    assert_eq!(near.client.delete(&one).await.unwrap().status, 200);
+    assert_eq!(near.client.delete(&one).await.unwrap().status, 404);
+    until("far is gone", async || computing(&near).await.len() == 1).await;
+}

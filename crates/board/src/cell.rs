@@ -409,7 +409,7 @@ impl Ticket {
         if let Some(node) = self.place.node.as_ref().filter(|_| is_first) {
             node.answer();
             if let Verdict::Healthy { first_byte_us } = verdict {
-                node.first_token(first_byte_us, self.ahead);
+                node.first_token(first_byte_us, self.ahead, now_us);
             }
         }
         let is_answered = matches!(verdict, Verdict::Healthy { .. } | Verdict::Neutral);

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::limits::BOARD_PRINCIPALS_MAX;
+use domain::timeline::micros;
 use domain::{IdMap, NodeId};
 use placement::{LoadReport, NodeLoad};
+
+use crate::limits::NODE_PACE_LIFE;
 
 /// One of the new value in so many moves an average.
 const AVERAGED: u64 = 8;
@@ -22,6 +25,8 @@ pub(crate) struct NodeMeter {
     unanswered: AtomicU32,
     /// Averages, zero if nothing was measured.
     alone_us: AtomicU64,
+    /// When the first one was measured last.
+    paced_at_us: AtomicU64,
     whole_us: AtomicU64,
     /// Running, waiting and the KV cache of the last report, in one number.
     report: AtomicU64,
@@ -49,8 +54,18 @@ impl NodeMeter {
     }
 
     /// How long a first token took, with so many requests ahead.
-    pub(crate) fn first_token(&self, took_us: u64, ahead: u32) {
+    pub(crate) fn first_token(&self, took_us: u64, ahead: u32, now_us: u64) {
+        if !self.is_paced(now_us) {
+            self.alone_us.store(0, Ordering::Relaxed);
+        }
+        self.paced_at_us.store(now_us, Ordering::Relaxed);
         average(&self.alone_us, took_us / u64::from(ahead).saturating_add(1));
+    }
+
+    /// Whether its pace still counts. A node that was slow once gets no requests that could show that it isn't any more, so a
+    /// pace ends by itself.
+    fn is_paced(&self, now_us: u64) -> bool {
+        now_us < self.paced_at_us.load(Ordering::Relaxed).saturating_add(micros(NODE_PACE_LIFE))
     }
 
     pub(crate) fn whole(&self, took_us: u64) {
@@ -87,7 +102,7 @@ impl NodeMeter {
         NodeLoad {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             unanswered: self.unanswered.load(Ordering::Relaxed),
-            alone_us: measured(&self.alone_us),
+            alone_us: measured(&self.alone_us).filter(|_| self.is_paced(now_us)),
             whole_us: measured(&self.whole_us),
             report: self.report(now_us),
             ..NodeLoad::default()
@@ -151,13 +166,18 @@ mod tests {
     fn a_first_token_counts_for_each_request_ahead() {
         let meter = NodeMeter::default();
         let ahead = [meter.enter(), meter.enter()];
-        meter.first_token(100, ahead[0]);
+        meter.first_token(100, ahead[0], 0);
         meter.answer();
         assert_eq!((meter.load(0).alone_us, meter.load(0).unanswered), (Some(100), 1));
-        meter.first_token(1_000, ahead[1]);
+        meter.first_token(1_000, ahead[1], 0);
         meter.answer();
         meter.leave();
         let load = meter.load(0);
         assert_eq!((load.alone_us, load.unanswered, load.in_flight), (Some(150), 0, 1));
+        let later_us = micros(NODE_PACE_LIFE);
+        assert_eq!(meter.load(later_us - 1).alone_us, Some(150));
+        assert_eq!(meter.load(later_us).alone_us, None, "it is tried again");
+        meter.first_token(40, 0, later_us);
+        assert_eq!(meter.load(later_us).alone_us, Some(40), "and what it was before doesn't count");
     }
 }

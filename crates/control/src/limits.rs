@@ -55,7 +55,5 @@ pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// Length of a text that a node reports of itself: a version, a runtime, a device.
 pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
-/// Tokens of one answer in a node's report, on each side: far more than any context, and sums of two thousand million of them fit.
-pub(crate) const RECORD_TOKENS_MAX: u64 = u32::MAX as u64;
 /// The time of one answer in a node's report: seven weeks.
 pub(crate) const RECORD_TOOK_MS_MAX: u64 = u32::MAX as u64;

@@ -656,3 +656,7 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 pub const FILE_PATH_BYTES_MAX: usize = 1_024;
 /// Files that one request makes.
 pub const FILES_MADE_AT_ONCE_MAX: usize = 100;
+/// Tokens of one prompt, and of one answer, that an upstream may report: more than any model reads or writes.
+pub const ANSWER_TOKENS_MAX: u64 = u32::MAX as u64;
+/// Units of one kind besides tokens: milliseconds of five centuries, or as many millionths of a billed unit.
+pub const ANSWER_UNITS_MAX: u64 = 1 << 44;

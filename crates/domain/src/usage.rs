@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{ANSWER_TOKENS_MAX, ANSWER_UNITS_MAX};
 use crate::tier::Tier;
 
 /// Where the counts came from; the order is from most to least trusted.
@@ -223,6 +224,18 @@ impl Usage {
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
         !self.has_tokens() && !self.units.has_counts()
+    }
+
+    /// Whether one answer can have used this. Beyond it an upstream is broken, or wants the sums of a workspace to be.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let Units { images, audio_ms, searches, characters, billed, video_ms, .. } = self.units;
+        let Units { web_searches, file_searches, hosted_calls, cache_token_hours, .. } = self.units;
+        let units = [images, audio_ms, searches, characters, billed, video_ms];
+        let calls = [web_searches, file_searches, hosted_calls, cache_token_hours];
+        self.prompt_total() <= ANSWER_TOKENS_MAX
+            && self.completion_total() <= ANSWER_TOKENS_MAX
+            && units.into_iter().chain(calls).all(|count| count <= ANSWER_UNITS_MAX)
     }
 
     /// The sum of both; the source stays this one's.

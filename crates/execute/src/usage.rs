@@ -1,6 +1,7 @@
 //! Which usage of an attempt is booked: one pure function of what is known, and a table of its cases.
 
 use conversation::prompt_text::is_counted;
+use domain::limits::ANSWER_UNITS_MAX;
 use domain::{Grammar, PriceTerms, Tier, Units, Usage, UsageSource};
 use operations::{Booking, Subject};
 
@@ -43,13 +44,14 @@ pub(crate) struct Known {
 pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> Usage) -> Usage {
     match outcome {
         Outcome::Silent { .. } if known.subject != Subject::NewAnswer => Usage::default(),
-        Outcome::Silent { billed: Some(billed), .. } => {
+        Outcome::Silent { billed: Some(billed), .. } if billed <= ANSWER_UNITS_MAX => {
             let units = Units { billed, ..Units::default() };
             Usage { units, source: UsageSource::Provider, ..Usage::default() }
         }
         Outcome::Silent { may_bill: true, .. } => estimate(),
         Outcome::Silent { .. } => Usage::default(),
         Outcome::Answered { reported, content_bytes } => {
+            let reported = reported.filter(Usage::is_possible);
             let counted = match known.booking {
                 Booking::Own => own(known, reported, content_bytes, estimate),
                 Booking::Once { is_granted: true } => reported.unwrap_or_default(),
@@ -83,7 +85,7 @@ fn own(
 fn with_head(known: &Known, usage: Usage) -> Usage {
     let usage = terms::used(usage, known.head_tier, known.terms, known.grammar);
     let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
-    match (known.head_units, usage.units.billed) {
+    match (known.head_units.filter(|billed| *billed <= ANSWER_UNITS_MAX), usage.units.billed) {
         (Some(billed), _) => with(billed),
         (None, 0) => usage,
         (None, _) if known.is_sold_by_units => Usage { source: UsageSource::Estimate, ..usage },
@@ -145,6 +147,7 @@ mod tests {
             Known { booking: Booking::Never, subject: Subject::StoredObject(&ObjectFacts::FILE), ..known() };
         let node = Known { is_upstream_estimate: true, ..known() };
         let speech = Known { characters: 40, ..known() };
+        let most = domain::limits::ANSWER_TOKENS_MAX;
         let head = |units| Known { head_units: Some(units), ..known() };
         let by_units = Known { is_sold_by_units: true, ..known() };
         let cases = [
@@ -158,6 +161,14 @@ mod tests {
             ),
             ("zeros for nothing are one", known(), answered(Some(tokens(0)), 0), (0, 0, 0, false)),
             ("a node that estimates", node, answered(Some(tokens(5)), 20), (5, 0, 0, true)),
+            (
+                "more than an answer can have",
+                known(),
+                answered(Some(tokens(u64::MAX)), 20),
+                (ESTIMATED, 0, 0, true),
+            ),
+            ("as much as it can have", known(), answered(Some(tokens(most)), 20), (most, 0, 0, false)),
+            ("impossible units", by_units, answered(Some(units(5, u64::MAX)), 20), (ESTIMATED, 0, 0, true)),
             ("speech", speech, answered(Some(tokens(5)), 20), (5, 0, 40, false)),
             ("speech without a report", speech, answered(None, 20), (ESTIMATED, 0, 40, true)),
             ("units in the head", head(9), answered(Some(tokens(5)), 20), (5, 9, 0, false)),
@@ -166,6 +177,13 @@ mod tests {
                 head(9),
                 answered(Some(units(5, 3)), 20),
                 (5, 9, 0, false),
+            ),
+            ("impossible units in the head", head(u64::MAX), answered(Some(tokens(5)), 20), (5, 0, 0, false)),
+            (
+                "a failure that reports impossible units",
+                known(),
+                silent(Some(u64::MAX), false),
+                (0, 0, 0, false),
             ),
             ("the head's zero", head(0), answered(Some(units(5, 3)), 20), (5, 0, 0, false)),
             ("units by the answer alone", by_units, answered(Some(units(5, 3)), 20), (5, 3, 0, true)),

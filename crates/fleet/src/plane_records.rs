@@ -10,8 +10,9 @@ pub(crate) fn first_unsound(batch: &DrainBatch) -> Option<TraceId> {
     named.zip(stated).find(|(trace, record)| !is_sound(*trace, record)).map(|(trace, _)| trace)
 }
 
-/// It has its own id; none of the operator's accounts served it, since data planes have none; and no amount is below zero, which
-/// would pay back what was spent of a budget, a credit or an invoice.
+/// It has its own id; none of the operator's accounts served it, since data planes have none; no amount is below zero, which
+/// would pay back what was spent of a budget, a credit or an invoice; and no count is beyond what an answer can have, which would
+/// spoil every sum.
 fn is_sound(named: TraceId, record: &MeterRecord) -> bool {
     let charges = record.attempts.iter().map(|attempt| attempt.charge).chain([record.charge]);
     let mut amounts = charges
@@ -19,7 +20,9 @@ fn is_sound(named: TraceId, record: &MeterRecord) -> bool {
         .chain(record.drawn.iter().map(|drawn| drawn.amount));
     let served = record.attempts.iter().map(|attempt| attempt.principal);
     let mut principals = served.chain(record.principal);
+    let mut usages = record.attempts.iter().map(|attempt| attempt.usage).chain([record.usage]);
     named == record.trace
+        && usages.all(|usage| usage.is_possible())
         && amounts.all(|amount| amount >= Nanos::ZERO)
         && !principals.any(|principal| matches!(principal, Principal::Account(_)))
 }
@@ -105,6 +108,8 @@ mod tests {
         assert_eq!(unsound(|record| record.charge.provider_cost = Nanos(-1)), second);
         assert_eq!(unsound(|record| record.attempts[0].charge.cost = Nanos(i64::MIN)), second);
         assert_eq!(unsound(|record| record.drawn[0].amount = Nanos(-1)), second);
+        assert_eq!(unsound(|record| record.usage.output = u64::MAX), second);
+        assert_eq!(unsound(|record| record.attempts[0].usage.units.billed = u64::MAX), second);
         let account = Principal::Account(AccountId::new(1, [1; 10]));
         assert_eq!(unsound(|record| record.principal = Some(account)), second);
         assert_eq!(unsound(|record| record.attempts[0].principal = account), second);

@@ -225,9 +225,9 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn logs(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let id = worker_id(&request)?;
         let named = request.query.get("node").map(String::as_str);
         let row = runtimes::pick(control, request.workspace(), named).await?;
+        let id = worker_id(&request)?;
         let NodeLog { log } = runtimes::query(control, &row, format!("compute/workers/{id}/logs")).await?;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&WorkerLog { object: "worker_log", id, node_id, node, log })
@@ -237,8 +237,8 @@ fn logs(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 fn destroy(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Destruction = request.json()?;
-        let id = worker_id(&request)?;
         let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
+        let id = worker_id(&request)?;
         let path = format!("compute/workers/{id}");
         let bytes = runtimes::ask(control, &row, Method::DELETE, path, None, RUNTIME_ACT_TIME_MAX).await?;
         let worker: NodeWorker = read(&row, &bytes)?;

@@ -34,7 +34,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Path suffixes of routes that take an empty body.
-const EMPTY: [&str; 16] = [
+const EMPTY: [&str; 17] = [
     "/keep-alive",
     "/end",
     "/verify",
@@ -46,6 +46,7 @@ const EMPTY: [&str; 16] = [
     "/load",
     "/unload",
     "/destroy",
+    "/supersede",
     "/cancel",
     "/pause",
     "/resume",

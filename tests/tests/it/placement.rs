@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use harness::client::Answer;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
@@ -136,15 +137,23 @@ async fn requests_in_flight_are_spread() {
         node.fails(Behaviour::held());
     }
     let body = question(MINI);
-    let asking = futures_util::future::join_all((0..9).map(|_| gateway.chat(&body)));
-    let (answers, ()) = tokio::join!(asking, async {
-        until("all requests are at the nodes", async || nodes.iter().map(Node::served).sum::<usize>() == 9)
-            .await;
-        assert_eq!(nodes.iter().map(Node::served).collect::<Vec<_>>(), [3, 3, 3]);
-        for node in &nodes {
-            node.emulator.release();
+    // One after the other: two serving cores that choose at the same moment don't see each other's requests yet.
+    let mut asking = FuturesUnordered::new();
+    for count in 1..=9 {
+        asking.push(gateway.chat(&body));
+        let arrives = until("the request is at a node", async || {
+            nodes.iter().map(Node::served).sum::<usize>() == count
+        });
+        tokio::select! {
+            Some(answer) = asking.next() => panic!("{}", answer.text()),
+            () = arrives => {}
         }
-    });
+    }
+    assert_eq!(nodes.iter().map(Node::served).collect::<Vec<_>>(), [3, 3, 3]);
+    for node in &nodes {
+        node.emulator.release();
+    }
+    let answers: Vec<Answer> = asking.collect().await;
     assert!(answers.iter().all(|answer| answer.status == 200));
 }
 

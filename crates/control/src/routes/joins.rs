@@ -18,7 +18,9 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use api::tokens::{self, Kind};
 use api::tunnels;
-use domain::limits::{JOIN_TOKEN_KEPT, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX, NODE_RECORDS_MAX};
+use domain::limits::{
+    ANSWER_TOKENS_MAX, JOIN_TOKEN_KEPT, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX, NODE_RECORDS_MAX,
+};
 use domain::server::TIDEGATE;
 use domain::{
     Fault, FaultClass, JoinTokenId, NodeId, ProbeResult, Secret, ServerFacts, ServerFeature, TraceId,
@@ -36,7 +38,7 @@ use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeR
 use super::nodes::{self, NodeView};
 use super::secrets;
 use crate::joined_nodes::{Load, NodeReport};
-use crate::limits::{NODE_TEXT_BYTES_MAX, RECORD_TOKENS_MAX, RECORD_TOOK_MS_MAX};
+use crate::limits::{NODE_TEXT_BYTES_MAX, RECORD_TOOK_MS_MAX};
 use crate::resource::{Resource, delete, delete_row, get, list, reply_written};
 
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
@@ -585,10 +587,10 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
         |text: String| text.chars().filter(is_printable).take(MODEL_NAME_BYTES_MAX).collect::<String>();
     // One false count would be in every sum of the workspace from then on.
     let tokens = |field: &'static str, count: u64| {
-        if count <= RECORD_TOKENS_MAX {
+        if count <= ANSWER_TOKENS_MAX {
             return Ok(count);
         }
-        let message = format!("{count} tokens are more than one answer has: {RECORD_TOKENS_MAX} at most.");
+        let message = format!("{count} tokens are more than one answer has: {ANSWER_TOKENS_MAX} at most.");
         Err(invalid(
             field,
             message,
@@ -733,9 +735,9 @@ mod tests {
         assert_eq!((taken.model.as_str(), taken.took_ms), ("tide[31m", RECORD_TOOK_MS_MAX));
         assert_eq!((taken.cached_tokens, taken.reasoning_tokens), (7, 3), "parts of the whole");
         for field in ["input_tokens", "output_tokens"] {
-            let refused = record(serde_json::json!({field: RECORD_TOKENS_MAX + 1})).unwrap_err();
+            let refused = record(serde_json::json!({field: ANSWER_TOKENS_MAX + 1})).unwrap_err();
             assert_eq!((refused.code, refused.param.as_deref()), ("invalid_value", Some(field)));
-            assert!(record(serde_json::json!({field: RECORD_TOKENS_MAX})).is_ok());
+            assert!(record(serde_json::json!({field: ANSWER_TOKENS_MAX})).is_ok());
         }
     }
 

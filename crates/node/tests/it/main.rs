@@ -279,7 +279,7 @@ fn what_is_wrong_is_told_in_the_grammar() {
         ("GET", "/v1/adapters", "", 400, "no_adapters"),
         ("PUT", "/v1/adapters", "", 405, "method_not_allowed"),
         ("GET", "/v1/adapters/law/load", "", 405, "method_not_allowed"),
-        ("GET", "/v1/compute/peers", "", 501, "not_of_this_version"),
+        ("GET", "/v1/compute/offers", "", 501, "not_of_this_version"),
     ];
     for (method, path, body, status, code) in cases {
         let (head, bytes, _) = call(&service, method, path, body);

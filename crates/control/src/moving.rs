@@ -99,10 +99,7 @@ pub async fn check_new_alias(
             created_unix_ms: row.created_unix_ms,
         };
         let mut aliases: Vec<_> = before.aliases.iter().cloned().chain([Arc::new(added)]).collect();
-        // They are looked up by their order: a project's own before the workspace's of the same name.
-        aliases.sort_by(|one, other| {
-            (&one.name, one.project.is_none()).cmp(&(&other.name, other.project.is_none()))
-        });
+        aliases.sort_by(|one, other| one.order().cmp(&other.order()));
         WorkspaceEntry { aliases, ..(**before).clone() }
     };
     let after = parts(&row.spec).into_iter().map(with_alias).collect();

@@ -1,7 +1,7 @@
-//! Atomic file writes.
+//! Writes to files that are whole, or not there.
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -18,6 +18,15 @@ pub(crate) fn folder(path: &Path) -> io::Result<()> {
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::copy(from, to)?;
     File::open(to)?.sync_all()
+}
+
+/// Appends a line to a file of this length. A full disk may take half of it, behind which the next one would not be found.
+pub(crate) fn append_line(file: &mut File, length: u64, line: &[u8]) -> io::Result<()> {
+    if let Err(error) = file.write_all(line) {
+        file.set_len(length)?;
+        return Err(error);
+    }
+    Ok(())
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +13,7 @@ use domain::Usage;
 use serde::{Deserialize, Serialize};
 
 use crate::books::RequestOutcome;
+use crate::disk::append_line;
 use crate::hybrid::LeftBecause;
 use crate::limits::{JOURNAL_WAITING_BYTES_MAX, PAGE_ROWS_MAX};
 
@@ -264,11 +265,7 @@ impl Inner {
     fn flush(&mut self) -> io::Result<()> {
         while let Some(line) = self.waiting.front() {
             let length = self.file.metadata()?.len();
-            if let Err(error) = self.file.write_all(line) {
-                // Half a line would spoil the next one.
-                self.file.set_len(length)?;
-                return Err(error);
-            }
+            append_line(&mut self.file, length, line)?;
             self.waiting_bytes -= line.len();
             self.waiting.pop_front();
         }
@@ -347,6 +344,8 @@ fn read_unfinished(path: &Path) -> io::Result<(Vec<StartedRequest>, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn started(id: &str) -> StartedRequest {

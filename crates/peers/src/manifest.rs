@@ -136,7 +136,19 @@ impl ChunkedFile {
     }
 }
 
-pub(crate) fn digest_of(whole: Context) -> Digest {
+/// The digest of what is left to read of a file.
+pub(crate) fn digest_of_file(file: &mut File) -> io::Result<Digest> {
+    let (mut whole, mut piece) = (Context::new(&SHA256), vec![0; CHUNK_BYTES]);
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(digest_of(whole));
+        }
+        whole.update(piece.get(..length).unwrap_or_default());
+    }
+}
+
+fn digest_of(whole: Context) -> Digest {
     Digest(whole.finish().as_ref().first_chunk().copied().unwrap_or_default())
 }
 

@@ -2,18 +2,17 @@
 //! after a restart each noted chunk is verified again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use proof::{Digest, to_hex};
 use serde::{Deserialize, Serialize};
 use world::replace_private;
 
 use crate::files;
 use crate::limits::{CHUNK_BYTES, DISK_RESERVE_BYTES, MANIFEST_BYTES_MAX};
-use crate::manifest::{ChunkManifest, ChunkPlace, digest_of};
+use crate::manifest::{ChunkManifest, ChunkPlace, digest_of_file};
 
 pub(crate) const NOTE: &str = "fetch.json";
 
@@ -132,15 +131,7 @@ impl Partial {
     pub(crate) fn finish(self, manifest: &ChunkManifest) -> io::Result<()> {
         for of in &manifest.files {
             let mut file = File::open(self.directory.join(&of.name))?;
-            let (mut whole, mut piece) = (Context::new(&SHA256), vec![0; CHUNK_BYTES]);
-            loop {
-                let length = file.read(&mut piece)?;
-                if length == 0 {
-                    break;
-                }
-                whole.update(piece.get(..length).unwrap_or_default());
-            }
-            let digest = digest_of(whole);
+            let digest = digest_of_file(&mut file)?;
             if digest != of.sha256 {
                 let why = format!(
                     "{} has the digest {}, and the manifest says {}",

@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use proof::Digest;
 use tokio::sync::Notify;
 
-use crate::limits::{CHUNK_BYTES, DIGESTED_PATHS_MAX};
-use crate::manifest::digest_of;
+use crate::limits::DIGESTED_PATHS_MAX;
+use crate::manifest::digest_of_file;
 
 /// The endings of the files that decide what a model computes.
 const DECISIVE: [&str; 3] = ["safetensors", "gguf", "model"];
@@ -133,21 +132,13 @@ fn shards(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// One digest of all files, whatever their names and their order.
 fn digest(files: &[PathBuf]) -> io::Result<Digest> {
-    let mut digests = files.iter().map(|file| digest_of_file(file)).collect::<io::Result<Vec<Digest>>>()?;
+    let mut digests = files
+        .iter()
+        .map(|file| digest_of_file(&mut File::open(file)?))
+        .collect::<io::Result<Vec<Digest>>>()?;
     digests.sort_by_key(|digest| digest.0);
     let pieces: Vec<&[u8]> = digests.iter().map(|digest| &digest.0[..]).collect();
     Ok(Digest::of(&pieces))
-}
-
-fn digest_of_file(file: &Path) -> io::Result<Digest> {
-    let (mut file, mut whole, mut piece) = (File::open(file)?, Context::new(&SHA256), vec![0; CHUNK_BYTES]);
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(digest_of(whole));
-        }
-        whole.update(piece.get(..length).unwrap_or_default());
-    }
 }
 
 #[cfg(test)]

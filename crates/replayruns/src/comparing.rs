@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{Dialect, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId};
+use domain::{Dialect, ObjectOwner, Operation, TraceId};
 use line::{ItemAnswer, ItemCall};
 use proof::Digest;
 use reconcilers::Deps;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::limits::{COMPARISON_TIME_MAX, COMPARISON_WAIT_MAX};
 use crate::rows::ReplayRunRow;
-use crate::sending::text_of;
+use crate::sending::{item, text_of};
 
 /// A request with its kept answer, and what the candidate said.
 pub struct Answers<'a> {
@@ -99,18 +99,8 @@ impl Comparing<'_> {
     fn call(self, operation: Operation, what: &str, body: Bytes) -> ItemCall {
         let hash = Digest::of(&[self.exchange.to_string().as_bytes(), what.as_bytes()]);
         let now_unix_ms = self.deps.world.clock.unix_ms();
-        ItemCall {
-            owner: self.owner,
-            key: None,
-            seat: None,
-            dialect: Dialect::Chat,
-            operation,
-            trace: TraceId::new(now_unix_ms, hash.0.first_chunk().copied().unwrap_or_default()),
-            side_call: SideCall { purpose: SideCallPurpose::Replay, parent: self.parent },
-            headers: vec![("cache-control".to_owned(), "no-store".to_owned())],
-            addressed: None,
-            body,
-        }
+        let trace = TraceId::new(now_unix_ms, hash.0.first_chunk().copied().unwrap_or_default());
+        ItemCall { operation, ..item(self.owner, self.parent, trace, body) }
     }
 }
 

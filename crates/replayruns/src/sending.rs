@@ -89,19 +89,30 @@ fn exchange_id(run: &ReplayRunRow, open: &OpenTrace, unix_ms: u64) -> TraceId {
 
 fn call(run: &ReplayRunRow, open: &OpenTrace, content: &Content, exchange: TraceId) -> Option<ItemCall> {
     let parent: TraceId = open.trace.request.parse().ok()?;
+    let owner = ObjectOwner { workspace: run.workspace, project: project_of(&open.trace)? };
+    let body = Bytes::from(serde_json::to_vec(&content.body).ok()?);
     Some(ItemCall {
-        owner: ObjectOwner { workspace: run.workspace, project: project_of(&open.trace)? },
-        key: None,
         seat: run.spec.candidate.node.map(Principal::Node),
         dialect: content.dialect,
+        ..item(owner, parent, exchange, body)
+    })
+}
+
+/// A chat request of a project's that a replay makes, for the request that is replayed.
+pub fn item(owner: ObjectOwner, parent: TraceId, exchange: TraceId, body: Bytes) -> ItemCall {
+    ItemCall {
+        owner,
+        key: None,
+        seat: None,
+        dialect: Dialect::Chat,
         operation: Operation::Chat,
         trace: exchange,
         side_call: SideCall { purpose: SideCallPurpose::Replay, parent },
-        // An answer of our own cache would say nothing of the candidate.
+        // An answer of our own cache would say nothing of who is tried.
         headers: vec![("cache-control".to_owned(), "no-store".to_owned())],
         addressed: None,
-        body: Bytes::from(serde_json::to_vec(&content.body).ok()?),
-    })
+        body,
+    }
 }
 
 async fn content_of(deps: &Deps, run: &ReplayRunRow, open: &OpenTrace) -> Content {

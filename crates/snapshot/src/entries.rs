@@ -211,6 +211,14 @@ pub struct AliasEntry {
     pub created_unix_ms: u64,
 }
 
+impl AliasEntry {
+    /// By what a workspace's aliases are sorted: one of a project comes before the workspace's of the same name, and is found.
+    #[must_use]
+    pub fn order(&self) -> (&str, bool, AliasId) {
+        (&self.name, self.project.is_none(), self.id)
+    }
+}
+
 /// A release of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseEntry {

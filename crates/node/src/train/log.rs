@@ -1,11 +1,12 @@
 //! A job's event log: one line of JSON per event, appended as it happens, readable from any position.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::job::{Event, JobChange};
+use crate::disk::append_line;
 
 /// The file, open at its end, and the offset of each line.
 #[derive(Debug)]
@@ -49,11 +50,7 @@ impl Log {
         let event = Event { sequence: self.len() + 1, unix_ms, what };
         let mut line = serde_json::to_vec(&event)?;
         line.push(b'\n');
-        if let Err(error) = self.file.write_all(&line) {
-            // A full disk may take half a line, behind which the next one would not be found.
-            self.file.set_len(self.end)?;
-            return Err(error);
-        }
+        append_line(&mut self.file, self.end, &line)?;
         self.starts.push(self.end);
         self.end += line.len() as u64;
         Ok(())
@@ -77,6 +74,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]

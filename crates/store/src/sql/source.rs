@@ -306,14 +306,13 @@ async fn read_aliases(
         let entry = ReleaseEntry { id: row.id, number: row.number, spec: row.spec };
         releases.entry(row.alias).or_default().push(Arc::new(entry));
     }
-    rows.sort_by(|one, other| {
-        (&one.name, one.project.is_none(), one.id).cmp(&(&other.name, other.project.is_none(), other.id))
-    });
     let entries = rows.into_iter().map(|row| {
         let releases = releases.remove(&row.id).unwrap_or_default();
         Ok((row.workspace, alias_entry(row, releases)?))
     });
-    entries.collect()
+    let mut entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
+    entries.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+    Ok(entries)
 }
 
 fn alias_entry(row: AliasRow, releases: Vec<Arc<ReleaseEntry>>) -> Result<AliasEntry, StoreError> {

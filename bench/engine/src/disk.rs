@@ -58,20 +58,22 @@ fn first_token(runner: &mut Scheduler, request: Request) -> Result<(f64, usize)>
 /// with them on disk after a restart. Then the bytes of the shared ones.
 pub fn seconds(model: &Backend, shared: usize, new: usize) -> Result<[f64; 4]> {
     let directory = tempfile::tempdir()?;
+    // The cache makes its directory, closed to other users of the machine.
+    let cache = directory.path().join("cache");
     let prompt = |which: u32| {
         let token = |index: u32| (index * 37 + which * 101) % 10_000;
         let rest = (0..new as u32).map(|index| token(index) + which);
         request((0..shared as u32).map(|index| index * 37 % 10_000).chain(rest).collect(), 1)
     };
     let tokens = shared + new + BLOCK;
-    let mut first = runner(model, directory.path(), tokens)?;
+    let mut first = runner(model, &cache, tokens)?;
     let (cold, none) = first_token(&mut first, prompt(1))?;
     let (memory, held) = first_token(&mut first, prompt(2))?;
     while first.disk_counts().is_some_and(|counts| (counts.stored_blocks as usize) < shared / BLOCK) {
         std::thread::yield_now();
     }
     drop(first);
-    let (disk, read) = first_token(&mut runner(model, directory.path(), tokens)?, prompt(3))?;
+    let (disk, read) = first_token(&mut runner(model, &cache, tokens)?, prompt(3))?;
     if none != 0 || held < shared || read < shared {
         bail!("{none}, {held} and {read} of {shared} tokens were cached");
     }

@@ -21,6 +21,8 @@ pub(crate) enum WorkerOperation<'p> {
     One(&'p str),
     Logs(&'p str),
     Destroy(&'p str),
+    /// What a service says of a worker that it started.
+    Callback(&'p str),
 }
 
 /// The table `[workers]` of the node's configuration.
@@ -66,5 +68,8 @@ pub(crate) async fn answer(
         WorkerOperation::One(id) => json_response(StatusCode::OK, &fleet.show(id)?),
         WorkerOperation::Logs(id) => json_response(StatusCode::OK, &fleet.logs(id).await?),
         WorkerOperation::Destroy(id) => json_response(StatusCode::ACCEPTED, &fleet.destroy(id)?),
+        WorkerOperation::Callback(id) => {
+            json_response(StatusCode::OK, &fleet.callback(id, &head.headers, body)?)
+        }
     }
 }

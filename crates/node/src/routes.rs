@@ -190,6 +190,8 @@ fn workers<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
             None => return Some(Endpoint::Other("GET, HEAD, DELETE")),
             Some((id, "logs")) if is_read => WorkerOperation::Logs(id),
             Some((_, "logs")) => return Some(Endpoint::Other("GET, HEAD")),
+            Some((id, "callback")) if method == "POST" => WorkerOperation::Callback(id),
+            Some((_, "callback")) => return Some(Endpoint::Other("POST")),
             Some(_) => return None,
         },
     };
@@ -243,6 +245,9 @@ mod tests {
         let logs = Endpoint::Workers(WorkerOperation::Logs("a"));
         assert_eq!(found(&Method::GET, "/v1/compute/workers/a/logs"), Some(logs));
         assert_eq!(found(&Method::DELETE, "/v1/compute/workers/a/logs"), Some(Endpoint::Other("GET, HEAD")));
+        let callback = Endpoint::Workers(WorkerOperation::Callback("a"));
+        assert_eq!(found(&Method::POST, "/v1/compute/workers/a/callback"), Some(callback));
+        assert_eq!(found(&Method::GET, "/v1/compute/workers/a/callback"), Some(Endpoint::Other("POST")));
         assert_eq!(found(&Method::GET, "/v1/compute/workers/"), None);
         assert_eq!(found(&Method::GET, "/v1/compute/workersx"), None);
         assert_eq!(found(&Method::GET, "/v1/compute/offers"), None);

@@ -22,6 +22,7 @@ use world::World;
 use crate::adapters::AdapterRegistry;
 use crate::body::NodeBody;
 use crate::books::RequestRecorder;
+use crate::compute::WorkerOperation;
 use crate::hybrid::{Hops, Topology};
 use crate::joined::Policy;
 use crate::journal::{Journal, RuntimeRecord};
@@ -198,6 +199,12 @@ impl Service {
     /// # Errors
     /// 401 or 403.
     pub fn admit(&self, head: &Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
+        // A service that started a worker has no key of this node: it signs its calls.
+        if let (Endpoint::Workers(WorkerOperation::Callback(_)), Some(fleet)) =
+            (find(&head.method, head.uri.path()), self.workers.get())
+        {
+            return fleet.admit_callback(&head.headers);
+        }
         admit::admit(&self.settings.keys, head, peer)
     }
 

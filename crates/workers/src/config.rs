@@ -94,6 +94,8 @@ pub(crate) struct WebhookConfig {
     pub url: String,
     /// A file with the secret that requests to it are signed with.
     pub secret_file: PathBuf,
+    /// Where the service reaches this node; without it, nothing is called back.
+    pub callback_url: Option<String>,
     #[serde(default)]
     pub environment: Vec<String>,
 }
@@ -153,6 +155,12 @@ impl WorkersConfig {
         }
         if let Some(webhook) = &self.webhook {
             check_names("workers.webhook", &webhook.environment)?;
+            let url = webhook.callback_url.as_deref().map(str::parse::<http::Uri>);
+            if url.is_some_and(|url| !url.is_ok_and(|url| url.scheme().is_some() && url.query().is_none())) {
+                return Err(
+                    "workers.webhook.callback_url is not a URL such as https://node.example".to_owned()
+                );
+            }
         }
         Ok(self)
     }
@@ -211,5 +219,10 @@ mod tests {
         assert!(refused(&host("-oProxyCommand=x")).contains("ssh.hosts.a"));
         assert!(refused(&host("a b")).contains("ssh.hosts.a"));
         assert!(refused("[kubernetes]\nimages = []").contains("images"));
+        let hook = |url: &str| {
+            format!("[webhook]\nurl = 'https://a.example'\nsecret_file = '/s'\ncallback_url = '{url}'")
+        };
+        assert!(read(&hook("https://node.example/t")).is_ok());
+        assert!(refused(&hook("node")).contains("callback_url"));
     }
 }

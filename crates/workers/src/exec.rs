@@ -113,7 +113,7 @@ pub(crate) async fn destroy(
     end_group(group, || children.ended(pid)).await
 }
 
-/// Ends what writes to the log of a worker: of one that was started and never noted.
+/// Ends what writes to the log of a worker: of one that was started and never noted, and what left the group of another.
 ///
 /// # Errors
 /// Something of it still runs.
@@ -157,6 +157,14 @@ pub(crate) fn read_log(folder: &Folder) -> String {
     });
     let is_cut = read.unwrap_or(false);
     after_cut(&String::from_utf8_lossy(&bytes), is_cut).to_owned()
+}
+
+/// Adds lines to the log of a worker that writes none itself.
+pub(crate) fn append_log(folder: &Folder, lines: &str) -> io::Result<()> {
+    let end = if lines.ends_with('\n') { "" } else { "\n" };
+    io::Write::write_all(&mut log(folder)?, format!("{lines}{end}").as_bytes())?;
+    trim_log(folder);
+    Ok(())
 }
 
 /// Replaces the log of a worker that has ended. One that can't be replaced is removed.

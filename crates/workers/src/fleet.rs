@@ -6,15 +6,18 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-use domain::{Fault, FaultClass};
-use egress::Client;
+use domain::{Fault, FaultClass, Secret};
+use egress::{Client, TargetKind, check_base_url};
+use http::HeaderMap;
 use serde_json::Value;
 use tasks::Task;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use world::World;
 
+use crate::callback::{CallbackTaken, Signed, Stated, unsigned};
 use crate::config::WorkersConfig;
+use crate::exec;
 use crate::life::Life;
 use crate::limits::{ENDED_WORKERS_MAX, LOOK_EVERY, PROVISIONING_TIME_MAX};
 use crate::manifests::{hidden, manifests};
@@ -108,6 +111,7 @@ impl Fleet {
             running_unix_ms: None,
             ended_unix_ms: None,
             end_wanted: None,
+            heard: Vec::new(),
         };
         let mut workers = self.workers();
         let max = self.providers.config.max();
@@ -122,9 +126,15 @@ impl Fleet {
         let written = folder
             .make()
             .and_then(|()| folder.write_secrets(&order.environment))
+            .and_then(|()| match self.callback_secret(&worker.plan) {
+                Some(secret) => folder.write_callback_secret(&secret),
+                None => Ok(()),
+            })
             .and_then(|()| folder.write(&worker));
         written.map_err(|error| {
             tracing::error!(%error, "a worker can't be written down");
+            // Nobody would ever remove its secrets.
+            folder.remove();
             Box::new(Fault::internal())
         })?;
         let made = WorkerMade::of(&worker);
@@ -133,6 +143,50 @@ impl Fleet {
         drop(workers);
         self.changed.notify_one();
         Ok(made)
+    }
+
+    /// What the service of a webhook is to sign its callbacks with, if it is to call.
+    fn callback_secret(&self, plan: &Plan) -> Option<Secret> {
+        let calls =
+            self.providers.config.webhook.as_ref().is_some_and(|webhook| webhook.callback_url.is_some());
+        (calls && matches!(plan, Plan::Webhook { .. })).then(|| {
+            let mut bytes = [0; 32];
+            self.world.random.fill(&mut bytes);
+            Secret::from_text(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        })
+    }
+
+    /// Checks what can be checked of a callback before its body is read.
+    ///
+    /// # Errors
+    /// It is not signed, was signed too long ago, or is too long.
+    pub fn admit_callback(&self, headers: &HeaderMap) -> Result<(), Box<Fault>> {
+        Signed::read(headers, self.now() / 1_000).map(drop)
+    }
+
+    /// Takes what a service says of a worker that it started.
+    ///
+    /// # Errors
+    /// It is not signed with the worker's secret, malformed, or one too many.
+    pub fn callback(&self, id: &str, headers: &HeaderMap, body: &[u8]) -> Result<CallbackTaken, Box<Fault>> {
+        let signed = Signed::read(headers, self.now() / 1_000)?;
+        let known = self.get(id).map(|worker| self.providers.folder(&worker.id));
+        let folder = known.ok_or_else(unsigned)?;
+        let secret = folder.callback_secret().ok_or_else(unsigned)?;
+        if !signed.is_of(&secret, body) {
+            return Err(unsigned());
+        }
+        let (stated, secrets, now) = (Stated::read(body)?, folder.hidden(), self.now());
+        let mut taken = Ok(false);
+        self.change(id, |worker| taken = stated.apply(worker, signed, now, &secrets));
+        let repeated = taken?;
+        if let Some(lines) = stated.log.filter(|_| !repeated)
+            && let Err(error) = exec::append_log(&folder, &lines)
+        {
+            tracing::warn!(%error, worker = id, "the log of a worker can't be written");
+        }
+        let worker = self.get(id).ok_or_else(unsigned)?;
+        Ok(CallbackTaken::of(&worker, repeated))
     }
 
     /// The manifests of an order, without the values of its variables; nothing is started.
@@ -291,10 +345,29 @@ impl Drive {
         self.fleet.change(&self.id, |worker| change(worker, now));
     }
 
+    /// A text of a provider's, which may repeat what it was sent.
+    fn hidden(&self, why: String) -> String {
+        hide(why, &self.fleet.providers.folder(&self.id).hidden())
+    }
+
     fn fail(&self, why: &str) {
-        let why = hide(why.to_owned(), &self.fleet.providers.folder(&self.id).secrets());
+        let why = self.hidden(why.to_owned());
         tracing::warn!(worker = %self.id, why, "a worker failed");
         self.change(|worker, now| worker.fail(&why, now));
+    }
+
+    /// It has ended by itself. What may still run of it costs somebody something, and is ended, too.
+    async fn ended(&self, worker: &Worker, why: &str) {
+        if worker.handle.is_none() {
+            // Nobody knows what was started: whatever it is, it goes.
+            self.change(|worker, _| worker.end_wanted = Some(why.to_owned()));
+            self.fail(why);
+            return;
+        }
+        if let Err(left) = self.fleet.providers.end_rest(worker).await {
+            tracing::warn!(worker = %self.id, left, "something of a worker that ended still runs");
+        }
+        self.fail(why);
     }
 
     /// Each returns whether to wait before the next look.
@@ -309,9 +382,12 @@ impl Drive {
             Ok(started) => self.change(|worker, now| {
                 worker.end(Ok(()), now);
                 worker.handle = Some(started.handle);
-                worker.address = started.address;
+                // What was called back meanwhile is newer.
+                worker.address = worker.address.take().or(started.address);
                 worker.rate = worker.rate.or(started.rate);
-                worker.begin("wait until it answers", now);
+                if worker.state == State::Provisioning {
+                    worker.begin("wait until it answers", now);
+                }
             }),
             Err(why) => self.fail(&why),
         }
@@ -319,8 +395,16 @@ impl Drive {
     }
 
     async fn provision(&self, worker: &Worker) -> bool {
+        if let Some(address) = &worker.address
+            && let Err(refused) = check_base_url(address, self.client.settings(), TargetKind::System)
+        {
+            let why = format!("Its address {address} can't be used: {}", refused.message);
+            self.change(|worker, _| worker.end_wanted = Some(why.clone()));
+            self.fail(&why);
+            return false;
+        }
         match self.fleet.providers.look(&self.client, worker, self.fleet.now() / 1_000).await {
-            Life::Ended(why) => self.fail(&why),
+            Life::Ended(why) => self.ended(worker, &why).await,
             Life::Running if self.is_healthy(worker).await => {
                 self.change(|worker, now| {
                     worker.end(Ok(()), now);
@@ -355,7 +439,7 @@ impl Drive {
         if let Life::Ended(why) =
             self.fleet.providers.look(&self.client, worker, self.fleet.now() / 1_000).await
         {
-            self.fail(&why);
+            self.ended(worker, &why).await;
             return true;
         }
         let (Some(minutes), Some(address)) = (worker.idle_minutes, &worker.address) else { return true };
@@ -377,6 +461,7 @@ impl Drive {
         });
         let done = self.fleet.providers.destroy(&self.client, worker, self.fleet.now() / 1_000).await;
         if let Err(why) = done {
+            let why = self.hidden(why);
             tracing::warn!(worker = %self.id, why, "a worker can't be destroyed yet");
             self.change(|worker, now| worker.end(Err(why), now));
             return true;

@@ -30,6 +30,16 @@ pub(crate) const COMMAND_OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// One call of a service that starts workers.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) const CALL_BYTES_MAX: usize = 256 * 1024;
+/// A call of such a service, whose body is read before it is known who sent it.
+pub(crate) const CALLBACK_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const CALLBACK_ID_BYTES_MAX: usize = 128;
+/// How far the time of a call may be from the node's: what Standard Webhooks recommends.
+pub(crate) const CALLBACK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+/// Calls of one worker within that time, each of which is remembered, so that it is not taken twice.
+pub(crate) const CALLBACKS_MAX: usize = 256;
+/// Steps of one worker that its service states, beside the node's own, and the length of their names.
+pub(crate) const SERVICE_STEPS_MAX: usize = 32;
+pub(crate) const STEP_NAME_CHARS_MAX: usize = 64;
 /// How long a worker may take from its start to its first healthy answer.
 pub(crate) const PROVISIONING_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// How long a worker's processes have to end by themselves.

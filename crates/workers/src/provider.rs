@@ -1,6 +1,5 @@
 //! What every provider of workers can do: start, look, tell its log, destroy.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use domain::Secret;
@@ -63,7 +62,7 @@ impl Providers {
             }
             Plan::Webhook { spec } => {
                 let webhook = self.config.webhook.as_ref().ok_or_else(off)?;
-                webhook::start(webhook, client, (&worker.id, spec), &variables, now_unix_s).await
+                webhook::start(webhook, client, (&worker.id, spec), &folder, now_unix_s).await
             }
         }
     }
@@ -102,10 +101,11 @@ impl Providers {
             (Some(Handle::Cluster), WorkersConfig { kubernetes: Some(kubernetes), .. }) => {
                 kubernetes::log(kubernetes, &worker.id).await?
             }
+            // What its service says.
+            (Some(Handle::Hired { .. }), _) => exec::read_log(&self.folder(&worker.id)),
             _ => String::new(),
         };
-        let secrets = self.folder(&worker.id).secrets();
-        Ok(end_of(&hide(log, &secrets)).to_owned())
+        Ok(end_of(&hide(log, &self.folder(&worker.id).hidden())).to_owned())
     }
 
     /// # Errors
@@ -118,9 +118,7 @@ impl Providers {
     ) -> Result<(), String> {
         let config = &self.config;
         match &worker.handle {
-            Some(Handle::Process { pid, started_ticks, boot }) => {
-                exec::destroy(&self.children, (*pid, *started_ticks, boot)).await
-            }
+            Some(Handle::Process { .. }) => self.end_rest(worker).await,
             Some(Handle::Remote { host, pid, started_ticks }) => {
                 let ssh = config.ssh.as_ref().ok_or_else(off)?;
                 ssh::destroy(ssh, host, (*pid, *started_ticks), &worker.id).await
@@ -138,6 +136,17 @@ impl Providers {
             }
             None => Ok(()),
         }
+    }
+
+    /// Ends what is left of a process of this machine, which may have ended by itself and have started others: all of its group,
+    /// and what left the group and still writes to the log.
+    ///
+    /// # Errors
+    /// Something of it still runs.
+    pub(crate) async fn end_rest(&self, worker: &Worker) -> Result<(), String> {
+        let Some(Handle::Process { pid, started_ticks, boot }) = &worker.handle else { return Ok(()) };
+        exec::destroy(&self.children, (*pid, *started_ticks, boot)).await?;
+        exec::destroy_unheard(&self.folder(&worker.id)).await
     }
 
     /// Destroys what a start may have left that failed, or that this node did not survive. Where the start said why it failed and
@@ -167,8 +176,9 @@ impl Providers {
     /// Forgets the secrets of a worker that is destroyed. Its log is kept without them.
     pub(crate) fn forget_secrets(&self, worker: &Worker) {
         let folder = self.folder(&worker.id);
-        let secrets = folder.secrets();
-        if matches!(worker.handle, Some(Handle::Process { .. })) && !secrets.is_empty() {
+        let secrets = folder.hidden();
+        let has_log = matches!(worker.handle, Some(Handle::Process { .. } | Handle::Hired { .. }));
+        if has_log && !secrets.is_empty() {
             exec::replace_log(&folder, &hide(exec::read_log(&folder), &secrets));
         }
         folder.forget_secrets();
@@ -181,8 +191,8 @@ pub(crate) fn after_cut(text: &str, is_cut: bool) -> &str {
     if is_cut { text.split_once(['\n', '\r']).map_or("", |(_, rest)| rest) } else { text }
 }
 
-/// A text without the values of the worker's variables.
-pub(crate) fn hide(mut text: String, secrets: &BTreeMap<String, Secret>) -> String {
+/// A text without the secrets of the worker (`Folder::hidden`).
+pub(crate) fn hide(mut text: String, secrets: &[(String, Secret)]) -> String {
     for (name, value) in secrets {
         if let Some(value) = value.expose_text().filter(|value| !value.is_empty()) {
             text = text.replace(value, &format!("[{name}]"));
@@ -195,4 +205,27 @@ pub(crate) fn hide(mut text: String, secrets: &BTreeMap<String, Secret>) -> Stri
 fn end_of(text: &str) -> &str {
     let from = text.len().saturating_sub(LOG_READ_BYTES_MAX);
     (from..=text.len()).find_map(|from| text.get(from..)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_a_part_of_another_leaves_nothing_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::of(root.path(), "worker-1");
+        folder.make().unwrap();
+        let secret = |text: &str| Secret::from_text(text.to_owned());
+        let variables =
+            BTreeMap::from([("A".to_owned(), secret("tide")), ("B".to_owned(), secret("tide-and-ebb"))]);
+        folder.write_secrets(&variables).unwrap();
+        folder.write_callback_secret(&secret("moon")).unwrap();
+        let text = hide("tide-and-ebb, tide, moon".to_owned(), &folder.hidden());
+        assert_eq!(text, "[B], [A], [callback.secret]");
+        folder.forget_secrets();
+        assert!(folder.hidden().is_empty());
+    }
 }

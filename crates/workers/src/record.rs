@@ -16,6 +16,8 @@ use crate::spec::{Plan, Rate};
 
 const RECORD: &str = "worker.json";
 const SECRETS: &str = "secrets.json";
+/// What its service signs callbacks with.
+const CALLBACK: &str = "callback.secret";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,6 +51,16 @@ pub(crate) struct Worker {
     pub ended_unix_ms: Option<u64>,
     /// Why it is to be destroyed.
     pub end_wanted: Option<String>,
+    /// Callbacks that were taken lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Heard>,
+}
+
+/// A callback that was taken, so that it is not taken again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Heard {
+    pub id: String,
+    pub unix_s: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +70,9 @@ pub(crate) struct Step {
     pub started_unix_ms: u64,
     pub ended_unix_ms: Option<u64>,
     pub message: Option<String>,
+    /// The service that started the worker says so; otherwise it is a step of this node's.
+    #[serde(default)]
+    pub by_service: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +97,23 @@ pub(crate) enum Handle {
     Hired { instance: String },
 }
 
+impl Step {
+    fn of_node(name: String, started_unix_ms: u64) -> Self {
+        Self {
+            name,
+            state: StepState::Running,
+            started_unix_ms,
+            ended_unix_ms: None,
+            message: None,
+            by_service: false,
+        }
+    }
+
+    pub(crate) fn of_service(name: String, started_unix_ms: u64) -> Self {
+        Self { by_service: true, ..Self::of_node(name, started_unix_ms) }
+    }
+}
+
 impl Worker {
     pub(crate) const fn is_ended(&self) -> bool {
         matches!(self.state, State::Failed | State::Destroyed)
@@ -94,19 +126,20 @@ impl Worker {
 
     /// Begins a step; one that has just failed begins again.
     pub(crate) fn begin(&mut self, name: &str, now_unix_ms: u64) {
-        if self.steps.last().is_some_and(|last| last.name == name && last.state == StepState::Failed) {
-            self.steps.pop();
+        let last = self.steps.iter().rposition(|step| !step.by_service);
+        let failed = |step: &Step| step.name == name && step.state == StepState::Failed;
+        if let Some(last) = last.filter(|last| self.steps.get(*last).is_some_and(failed)) {
+            self.steps.remove(last);
         }
-        if self.steps.len() < STEPS_MAX {
-            let name = name.to_owned();
-            let (state, ended_unix_ms, message) = (StepState::Running, None, None);
-            self.steps.push(Step { name, state, started_unix_ms: now_unix_ms, ended_unix_ms, message });
+        if self.steps.iter().filter(|step| !step.by_service).count() < STEPS_MAX {
+            self.steps.push(Step::of_node(name.to_owned(), now_unix_ms));
         }
     }
 
     /// Ends the step that runs.
     pub(crate) fn end(&mut self, result: Result<(), String>, now_unix_ms: u64) {
-        let Some(step) = self.steps.iter_mut().rfind(|step| step.state == StepState::Running) else { return };
+        let is_own = |step: &&mut Step| !step.by_service && step.state == StepState::Running;
+        let Some(step) = self.steps.iter_mut().rfind(is_own) else { return };
         step.ended_unix_ms = Some(now_unix_ms);
         (step.state, step.message) = match result {
             Ok(()) => (StepState::Done, None),
@@ -160,8 +193,27 @@ impl Folder {
         kept.into_iter().map(|(name, value)| (name, Secret::from_text(value))).collect()
     }
 
+    pub(crate) fn write_callback_secret(&self, secret: &Secret) -> io::Result<()> {
+        replace_private(&self.0.join(CALLBACK), secret.expose())
+    }
+
+    /// What its service signs callbacks with; `None` once it is destroyed, and of one that none calls for.
+    pub(crate) fn callback_secret(&self) -> Option<Secret> {
+        fs::read(self.0.join(CALLBACK)).ok().filter(|secret| !secret.is_empty()).map(Secret::new)
+    }
+
+    /// What is in no text that is shown, with a name for each; the longest first, since one may be a part of another.
+    pub(crate) fn hidden(&self) -> Vec<(String, Secret)> {
+        let callback = self.callback_secret().map(|secret| ("callback.secret".to_owned(), secret));
+        let mut hidden: Vec<(String, Secret)> = self.secrets().into_iter().chain(callback).collect();
+        hidden.sort_by_key(|(_, secret)| std::cmp::Reverse(secret.expose().len()));
+        hidden
+    }
+
     pub(crate) fn forget_secrets(&self) {
-        let _ = fs::remove_file(self.0.join(SECRETS));
+        for secrets in [SECRETS, CALLBACK] {
+            let _ = fs::remove_file(self.0.join(secrets));
+        }
     }
 
     pub(crate) fn remove(&self) {

@@ -52,6 +52,9 @@ struct StepView {
     started_at: u64,
     took_ms: Option<u64>,
     message: Option<String>,
+    /// `service`, if the service that started the worker says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
 }
 
 /// The rate that somebody stated, times the time that the worker has been there. Nobody verifies it.
@@ -120,6 +123,7 @@ fn steps(worker: &Worker) -> Vec<StepView> {
         started_at: step.started_unix_ms / 1_000,
         took_ms: step.ended_unix_ms.map(|ended| ended.saturating_sub(step.started_unix_ms)),
         message: step.message.clone(),
+        by: step.by_service.then_some("service"),
     });
     steps.collect()
 }

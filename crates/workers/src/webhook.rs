@@ -17,12 +17,12 @@ use tokio::time::timeout;
 use crate::config::WebhookConfig;
 use crate::life::{Life, Started};
 use crate::limits::{CALL_BYTES_MAX, CALL_TIME_MAX};
-use crate::record::Handle;
+use crate::record::{Folder, Handle};
 use crate::spec::{Rate, StatedBy};
 
-const ID: HeaderName = HeaderName::from_static("webhook-id");
-const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+pub(crate) const ID: HeaderName = HeaderName::from_static("webhook-id");
+pub(crate) const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 #[derive(Serialize)]
 struct Ordered<'a> {
@@ -31,6 +31,15 @@ struct Ordered<'a> {
     worker_id: &'a str,
     spec: &'a Map<String, Value>,
     env: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<CallbackTo<'a>>,
+}
+
+/// Where the service may call, and what it signs the calls with.
+#[derive(Serialize)]
+struct CallbackTo<'a> {
+    url: String,
+    secret: &'a str,
 }
 
 /// What the service says of an instance. Later fields are ignored.
@@ -102,11 +111,18 @@ pub(crate) async fn start(
     webhook: &WebhookConfig,
     client: &Client,
     (id, spec): (&str, &Map<String, Value>),
-    variables: &BTreeMap<String, Secret>,
+    folder: &Folder,
     now_unix_s: u64,
 ) -> Result<Started, String> {
+    let (variables, callback_secret) = (folder.secrets(), folder.callback_secret());
+    let callback =
+        webhook.callback_url.as_deref().zip(callback_secret.as_ref().and_then(Secret::expose_text));
+    let callback = callback.map(|(url, secret)| CallbackTo {
+        url: format!("{}/v1/compute/workers/{id}/callback", url.trim_end_matches('/')),
+        secret,
+    });
     let env = variables.iter().map(|(name, value)| (name.as_str(), value.expose_text().unwrap_or_default()));
-    let ordered = Ordered { kind: "worker.create", worker_id: id, spec, env: env.collect() };
+    let ordered = Ordered { kind: "worker.create", worker_id: id, spec, env: env.collect(), callback };
     let body = serde_json::to_vec(&ordered).map_err(|error| error.to_string())?;
     let heard = call(webhook, client, (Method::POST, ""), (id, now_unix_s), body).await?;
     if !heard.status.is_success() {

@@ -433,6 +433,10 @@ impl Service {
                     let answer = match head.split(' ').next().unwrap_or_default() {
                         // It is hired, and nobody hears of it.
                         "POST" if String::from_utf8_lossy(&body).contains("cut off") => json!(null),
+                        // It names an address of its own cloud.
+                        "POST" if String::from_utf8_lossy(&body).contains("metadata") => {
+                            json!({"instance_id": "i-8", "address": "http://169.254.169.254"})
+                        }
                         "POST" => json!({"instance_id": "i-7", "nano_usd_per_hour": 5}),
                         _ => json!({"status": "running"}),
                     };
@@ -505,4 +509,132 @@ async fn a_service_is_called_with_signatures_to_start_and_end_a_worker() {
         let signature = format!("v1,{}", STANDARD.encode(vault::sign_message(&key, &message)));
         assert_eq!(header(head, "webhook-signature"), signature, "{head}");
     }
+}
+
+/// A node whose workers are hired at a service, which may call it back.
+async fn hiring(service: &Service) -> Boss {
+    let mut boss = Boss::new();
+    let secret = boss.root.path().join("secret");
+    fs::write(&secret, "what both sides know\n").unwrap();
+    let config = format!(
+        "[workers.webhook]\nurl = '{}'\nsecret_file = '{}'\ncallback_url = 'http://{}/'\nenvironment = ['TIDE']\n",
+        service.url,
+        secret.display(),
+        boss.address
+    );
+    boss.start(&config, &["--runtime-local-only-strict=false"]).await;
+    boss
+}
+
+/// Calls of a service about a worker.
+struct Callback {
+    client: Client,
+    url: String,
+    secret: Secret,
+}
+
+impl Callback {
+    /// As the order of the worker names it.
+    fn of(boss: &Boss, service: &Service) -> Self {
+        let calls = service.calls.lock().unwrap();
+        let (_, body) = calls.iter().rfind(|(head, _)| head.starts_with("POST")).unwrap();
+        let ordered: Value = serde_json::from_slice(body).unwrap();
+        let text = |name: &str| ordered["callback"][name].as_str().unwrap().to_owned();
+        let url = text("url").strip_prefix(&format!("http://{}", boss.address)).unwrap().to_owned();
+        Self { client: boss.client(), url, secret: Secret::from_text(text("secret")) }
+    }
+
+    async fn send(&self, id: &str, unix_s: u64, body: &Value) -> Answer {
+        let signatures = vault::webhook_signatures(
+            std::slice::from_ref(&self.secret),
+            id,
+            unix_s,
+            body.to_string().as_bytes(),
+        );
+        // No key of the node, and not a program of this machine.
+        let client = self.client.clone().header("origin", "https://machines.example");
+        let client = client.header("webhook-id", id).header("webhook-timestamp", unix_s.to_string());
+        client.header("webhook-signature", signatures).post(&self.url, body).await.unwrap()
+    }
+
+    async fn taken(&self, id: &str, body: &Value, repeated: bool) -> Value {
+        let answer = self.send(id, now(), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["repeated"], repeated, "{}", answer.text());
+        answer.json()
+    }
+}
+
+fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_calls_back_with_the_workers_own_secret_and_each_call_counts_once() {
+    let service = Service::listen().await;
+    let mut boss = hiring(&service).await;
+    let id = boss.ordered("webhook", &json!({"spec": {"offer_id": "gpu"}, "env": {"TIDE": VALUE}})).await;
+    boss.until(&id, "running").await;
+    let mut callback = Callback::of(&boss, &service);
+    let step = |status: &str, message: &str| json!({"step": {"name": "pull the image", "status": status, "message": message}, "log": format!("{status} {VALUE}")});
+    callback.taken("a", &step("running", "half of it"), false).await;
+    let done = step("done", &format!("with {VALUE}"));
+    callback.taken("b", &done, false).await;
+    callback.taken("b", &done, true).await;
+    callback.taken("a", &step("running", "half of it"), true).await;
+    callback.taken("c", &json!({"nano_usd_per_hour": 9}), false).await;
+    let shown = boss.show(&id).await;
+    let steps = shown["steps"].as_array().unwrap();
+    let own: Vec<&Value> = steps.iter().filter(|step| step["by"] == "service").collect();
+    assert_eq!(own.len(), 1, "{shown}");
+    let stated = (&own[0]["name"], &own[0]["status"], &own[0]["message"]);
+    assert_eq!(stated, (&json!("pull the image"), &json!("done"), &json!("with [TIDE]")), "{shown}");
+    assert_eq!(shown["cost"]["nano_usd_per_hour"], 5, "the order's rate stays: {shown}");
+    assert_eq!(boss.log(&id).await, "running [TIDE]\ndone [TIDE]\n");
+
+    // What was taken is known after a restart, too.
+    drop(boss.process.take());
+    boss.start(
+        &fs::read_to_string(boss.root.path().join("node.toml")).unwrap(),
+        &["--runtime-local-only-strict=false"],
+    )
+    .await;
+    callback.taken("b", &done, true).await;
+    refused(&callback.send("d", now() - 301, &json!({})).await, 401, "signature_expired");
+    refused(&callback.send("d", now(), &json!({"state": "running"})).await, 400, "invalid_value");
+    let known = callback.url.clone();
+    callback.url = format!("{WORKERS}/worker-none/callback");
+    refused(&callback.send("d", now(), &json!({})).await, 401, "invalid_signature");
+    callback.url = format!("{WORKERS}/..%2f..%2fdata/callback");
+    refused(&callback.send("d", now(), &json!({})).await, 401, "invalid_signature");
+    callback.url = known;
+    let other = boss.ordered("webhook", &json!({"spec": {"offer_id": "other"}})).await;
+    boss.until(&other, "running").await;
+    let strange = Callback { secret: Callback::of(&boss, &service).secret, ..callback };
+    refused(&strange.send("d", now(), &json!({"status": "failed"})).await, 401, "invalid_signature");
+    assert_eq!(boss.show(&id).await["status"], "running");
+
+    let callback = Callback { url: format!("{WORKERS}/{other}/callback"), ..strange };
+    let failed = json!({"status": "failed", "message": "the machine broke"});
+    assert_eq!(callback.taken("e", &failed, false).await["status"], "failed");
+    let shown = boss.show(&other).await;
+    assert_eq!(
+        (&shown["status"], &shown["error"]),
+        (&json!("failed"), &json!("the machine broke")),
+        "{shown}"
+    );
+    boss.destroy(&other).await;
+    refused(&callback.send("f", now(), &json!({})).await, 401, "invalid_signature");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_at_an_address_that_no_request_may_reach_is_destroyed_with_the_reason() {
+    let service = Service::listen().await;
+    let boss = hiring(&service).await;
+    let id = boss.ordered("webhook", &json!({"spec": {"offer_id": "metadata"}})).await;
+    let shown = boss.until(&id, "destroyed").await;
+    let error = shown["error"].as_str().unwrap();
+    assert!(error.contains("http://169.254.169.254") && error.contains("metadata"), "{shown}");
+    let last = service.calls.lock().unwrap().last().unwrap().0.clone();
+    assert!(last.starts_with("DELETE /hire/i-8 "), "its cost stops: {last}");
 }

@@ -7,7 +7,6 @@ mod hook_forms;
 mod hosting;
 mod joined_nodes;
 mod limits;
-mod moving;
 mod owner;
 mod policy_forms;
 mod resource;

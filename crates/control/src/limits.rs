@@ -57,3 +57,6 @@ pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
 /// The time of one answer in a node's report: seven weeks.
 pub(crate) const RECORD_TOOK_MS_MAX: u64 = u32::MAX as u64;
+
+/// How often a change is checked again that the rules overtook, before its caller has to send it again.
+pub(crate) const CHECKED_AGAIN_MAX: u32 = 5;

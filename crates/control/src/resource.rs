@@ -1,7 +1,7 @@
 //! Resources of `/v2`: the handlers that make, list, show, change, replace and delete them, written once over
 //! what each kind has.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use api::access::Access;
@@ -12,12 +12,15 @@ use api::state::Control;
 use domain::{Fault, WorkspaceId};
 use http::Method;
 use reconcilers::of_store;
+use replayruns::Checked;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::resource::Owner;
-use store::{Act, Listed, ResourceRow, Written};
+use store::{Act, Listed, RULES_CHANGED, ResourceRow, StoreError, Written};
+
+use crate::limits::CHECKED_AGAIN_MAX;
 
 /// Whose rows a caller reaches.
 pub trait OfCaller: Owner {
@@ -69,6 +72,11 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
     ) -> impl Future<Output = Result<u64, Box<Fault>>> + Send {
         delete_row::<Self>(control, request)
     }
+
+    /// Refuses a deletion that would move requests onto a node without evidence.
+    fn check_deletion(_: &Control, _: &ApiRequest, _: Self::Id) -> impl Future<Output = Checked> + Send {
+        ready(Ok(None))
+    }
 }
 
 /// A resource that is created and changed through `/v2`.
@@ -88,6 +96,16 @@ pub trait WritableResource: Resource {
         request: &ApiRequest,
         input: Self::Input,
     ) -> impl Future<Output = Result<(Self::New, Self::Rest), Box<Fault>>> + Send;
+
+    /// Refuses a new one that would move requests onto a node without evidence.
+    fn check_creation(_: &Control, _: &ApiRequest, _: &Self::New) -> impl Future<Output = Checked> + Send {
+        ready(Ok(None))
+    }
+
+    /// Refuses a change that would move requests onto a node without evidence.
+    fn check_change(_: &Control, _: &ApiRequest, _: &Self::Change) -> impl Future<Output = Checked> + Send {
+        ready(Ok(None))
+    }
 
     /// The audit's data about a creation.
     fn act_of_creation(control: &Control, request: &ApiRequest) -> Act {
@@ -150,12 +168,66 @@ pub async fn load<R: Resource>(control: &Control, request: &ApiRequest) -> Resul
     R::table(control).get(owner, id).await.map_err(of_store)
 }
 
-/// Deletes the row that the path names; returns the version without it.
+/// How often a change was checked again, because the rules changed between its check and its write.
+#[derive(Default)]
+pub struct CheckedAgain(u32);
+
+impl CheckedAgain {
+    /// Whether the check and the write are to be repeated.
+    pub fn is_due<T>(&mut self, written: &Result<T, StoreError>) -> bool {
+        let changed = matches!(written, Err(StoreError::Conflict { what, .. }) if *what == RULES_CHANGED);
+        self.0 += u32::from(changed);
+        changed && self.0 <= CHECKED_AGAIN_MAX
+    }
+}
+
+/// Checks a new row, and writes it.
+pub async fn create_row<R: WritableResource>(
+    control: &Control,
+    request: &ApiRequest,
+    new: R::New,
+) -> Result<Written<R>, Box<Fault>> {
+    let mut again = CheckedAgain::default();
+    loop {
+        let premise = R::check_creation(control, request, &new).await?;
+        let act = R::act_of_creation(control, request).on(premise);
+        let written = R::table(control).create(new.clone(), act).await;
+        if !again.is_due(&written) {
+            return written.map_err(of_store);
+        }
+    }
+}
+
+/// Checks a changed row, and writes it.
+pub async fn replace_row<R: WritableResource>(
+    control: &Control,
+    request: &ApiRequest,
+    change: R::Change,
+    expected: Option<u64>,
+) -> Result<Written<R>, Box<Fault>> {
+    let mut again = CheckedAgain::default();
+    loop {
+        let premise = R::check_change(control, request, &change).await?;
+        let act = request.act(&control.deps.world).on(premise);
+        let written = R::table(control).replace(change.clone(), expected, act).await;
+        if !again.is_due(&written) {
+            return written.map_err(of_store);
+        }
+    }
+}
+
+/// Deletes the row that the path names, once that is checked; returns the version without it.
 pub async fn delete_row<R: Resource>(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
     let (owner, id) = R::address(control, request)?;
-    let act = request.act(&control.deps.world);
-    let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
-    deleted.map(|written| written.version).map_err(of_store)
+    let mut again = CheckedAgain::default();
+    loop {
+        let premise = R::check_deletion(control, request, id).await?;
+        let act = request.act(&control.deps.world).on(premise);
+        let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
+        if !again.is_due(&deleted) {
+            return deleted.map(|written| written.version).map_err(of_store);
+        }
+    }
 }
 
 /// Shows a row, with its version.
@@ -172,8 +244,7 @@ pub async fn reply_written<R: Resource>(control: &Control, written: Written<R>) 
 fn create<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (new, rest) = R::new(control, &request, request.json()?).await?;
-        let act = R::act_of_creation(control, &request);
-        let written = R::table(control).create(new, act).await.map_err(of_store)?;
+        let written = create_row::<R>(control, &request, new).await?;
         control.deps.await_published(written.version).await?;
         let location = format!("{}/{}", R::PATH, written.row.id());
         Ok(written.row.finish(control, &request, rest).await?.as_created(location))
@@ -219,8 +290,7 @@ async fn write<R: WritableResource>(
     row: R,
 ) -> Result<Reply, Box<Fault>> {
     let (changed, rest) = row.change(control, request, update).await?;
-    let act = request.act(&control.deps.world);
-    let written = R::table(control).replace(changed, request.if_match()?, act).await.map_err(of_store)?;
+    let written = replace_row::<R>(control, request, changed, request.if_match()?).await?;
     control.deps.await_published(written.version).await?;
     written.row.finish(control, request, rest).await
 }

@@ -21,6 +21,7 @@ mod notifier;
 mod objects;
 pub mod page;
 pub mod postgres;
+pub mod premise;
 pub mod purging;
 pub mod rehearsal;
 pub mod seals;

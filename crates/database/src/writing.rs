@@ -74,7 +74,7 @@ impl Writing {
         }
     }
 
-    /// Writes the audit entry in the transaction of the change.
+    /// Writes the audit entry in the transaction of the change, if what the change was checked against still holds.
     pub async fn audit(
         &mut self,
         act: &Act,
@@ -83,20 +83,28 @@ impl Writing {
         object: impl Display,
         detail: String,
     ) -> Result<(), StoreError> {
-        let row = AuditRow {
-            id: act.id,
+        let entry = |id, action, object, detail| AuditRow {
+            id,
             unix_ms: act.unix_ms,
             workspace,
             actor: act.actor.clone(),
-            action: action.into(),
-            object: object.to_string(),
+            action,
+            object,
             detail,
             trace: act.trace,
             before: None,
             after: None,
             link: None,
         };
-        chain::add(self, row).await
+        if let Some(premise) = &act.premise {
+            premise.require(self, act).await?;
+        }
+        chain::add(self, entry(act.id, action.into(), object.to_string(), detail)).await?;
+        let Some(noted) = act.premise.as_ref().and_then(|premise| premise.noted.clone()) else {
+            return Ok(());
+        };
+        // After the change's own entry, which compares the object with how it was before.
+        chain::add(self, entry(noted.id, noted.action.to_owned(), noted.object, noted.detail)).await
     }
 
     /// The connection, with the feed's rows written, the version that contains the write, and whether that is

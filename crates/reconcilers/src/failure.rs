@@ -17,6 +17,9 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
             Fault::new(FaultClass::Conflict, "legal_hold", format!("{detail}."))
                 .fix("An admin releases it with DELETE /v2/legal-holds/{id}; then send the request again.")
         }
+        StoreError::Conflict { what: "rules_changed", detail, .. } => {
+            Fault::new(FaultClass::Conflict, "rules_changed", format!("{detail}.")).fix("Send it again.")
+        }
         StoreError::Conflict { what, detail, existing } => {
             // Some details already name the other object.
             let unnamed = existing.filter(|id| !detail.contains(id.as_str()));

@@ -21,4 +21,4 @@ pub use limits::REPLAY_REQUESTS_MIN;
 pub use random::Random;
 pub use statistics::Bounds;
 pub use synthetic::synthetic_body;
-pub use trace::{Measured, Pair, Trace, busiest_tokens_per_minute};
+pub use trace::{Measured, Pair, ReplayKind, Trace, busiest_tokens_per_minute};

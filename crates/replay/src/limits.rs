@@ -6,6 +6,8 @@ pub const REPLAY_REQUESTS_MIN: u32 = 20;
 pub(crate) const RESAMPLES_MAX: usize = 1_000;
 /// Words of one made-up message: a prompt beyond it is as long as no model reads.
 pub(crate) const SYNTHETIC_WORDS_MAX: u64 = 2_000_000;
+/// Words of one text to embed; a longer prompt is several, since models for embeddings read less at once.
+pub(crate) const EMBEDDED_WORDS_MAX: u64 = 256;
 /// Words of two answers that are compared.
 pub(crate) const COMPARED_WORDS_MAX: usize = 50_000;
 /// What a judge reads of the request, and of each of the two answers.

@@ -8,6 +8,33 @@ use crate::agreement::Agreement;
 
 const MINUTE_MS: u64 = 60_000;
 
+/// What the requests of a set are: one candidate can't serve several kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayKind {
+    /// Conversations, in whichever format.
+    #[default]
+    Chat,
+    /// Texts that are continued.
+    Complete,
+    Embed,
+}
+
+impl ReplayKind {
+    pub const ALL: [Self; 3] = [Self::Chat, Self::Complete, Self::Embed];
+    pub const WORDS: [&str; 3] = ["chat", "complete", "embed"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        let [chat, complete, embed] = Self::WORDS;
+        match self {
+            Self::Chat => chat,
+            Self::Complete => complete,
+            Self::Embed => embed,
+        }
+    }
+}
+
 /// One request of a set: everything of it but its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {

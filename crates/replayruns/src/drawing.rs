@@ -1,7 +1,7 @@
 //! Draws a run's set from the meter records: which requests, and their shape without content.
 
 use domain::{MeterRecord, Operation, Outcome, Priced, Profile, WorkspaceId};
-use replay::{Measured, Trace, busiest_tokens_per_minute};
+use replay::{Measured, ReplayKind, Trace, busiest_tokens_per_minute};
 use store::{Page, RequestFilter, Store, StoreError};
 
 use crate::limits::{REPLAY_MATCHED_MAX, REPLAY_PAGES_MAX};
@@ -63,7 +63,7 @@ async fn matching(store: &Store, workspace: WorkspaceId, set: &SetFilter) -> Res
         let listed = store.records().matching(workspace, filter.clone(), page).await?;
         let of_route =
             |record: &&MeterRecord| set.route.as_ref().is_none_or(|route| *route == record.plan.route);
-        found.extend(listed.rows.iter().filter(of_route).filter_map(trace_of));
+        found.extend(listed.rows.iter().filter(of_route).filter_map(|record| trace_of(record, set.kind)));
         let Some(next) = listed.next.filter(|_| found.len() < REPLAY_MATCHED_MAX) else { break };
         page = Page { limit: PAGE_ROWS, after: Some(next) };
         // The runtime serves others, too.
@@ -87,11 +87,30 @@ fn evenly(all: Vec<Trace>, most: usize) -> Vec<Trace> {
     chosen.map(|(_, trace)| trace).collect()
 }
 
-/// A conversation that others than nodes answered, whole. What the gateway asked for itself, what its cache answered, and what failed
+/// What a set's requests are in records.
+pub const fn operation_of(kind: ReplayKind) -> Operation {
+    match kind {
+        ReplayKind::Chat => Operation::Chat,
+        ReplayKind::Complete => Operation::Complete,
+        ReplayKind::Embed => Operation::Embed,
+    }
+}
+
+/// The sets whose reports are about such requests; `None` where nothing can be replayed.
+pub const fn kind_of(operation: Operation) -> Option<ReplayKind> {
+    match operation {
+        Operation::Chat | Operation::Run => Some(ReplayKind::Chat),
+        Operation::Complete => Some(ReplayKind::Complete),
+        Operation::Embed => Some(ReplayKind::Embed),
+        _ => None,
+    }
+}
+
+/// A request of the kind that others than nodes answered, whole. What the gateway asked for itself, what its cache answered, and what failed
 /// is nothing that a candidate could be compared with.
-fn trace_of(record: &MeterRecord) -> Option<Trace> {
-    let is_moved =
-        is_elsewhere(record) && record.operation == Operation::Chat && record.extras.side_call.is_none();
+fn trace_of(record: &MeterRecord, kind: ReplayKind) -> Option<Trace> {
+    let is_of_kind = record.operation == operation_of(kind);
+    let is_moved = is_elsewhere(record) && is_of_kind && record.extras.side_call.is_none();
     let is_served = record.caching.is_some_and(|caching| caching.served.is_some());
     let is_whole = record.outcome == Outcome::Completed && record.status < 400;
     if !is_moved || is_served || !is_whole {

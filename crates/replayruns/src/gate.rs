@@ -1,10 +1,9 @@
-//! The gate: what a change of routes or aliases would move from others onto nodes, and whether reports that hold cover that.
+//! The gate: what a change of the rules would move from others onto nodes, and whether reports that hold cover that.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use api::access::insufficient_role;
-use api::auditing::record_act;
 use api::failure::invalid;
 use api::request::ApiRequest;
 use api::router::Route;
@@ -12,17 +11,18 @@ use api::state::Control;
 use board::AllOpen;
 use domain::limits::PAGE_ROWS_MAX;
 use domain::{
-    Fault, FaultClass, MeterRecord, NodeId, Principal, Profile, Role, RouteConditions, TraceId, WorkspaceId,
+    AuditId, Fault, FaultClass, MeterRecord, NodeId, Principal, Profile, Role, RouteConditions, TraceId,
+    WorkspaceId,
 };
 use plan::{ReplayWorld, Replayed, StoredRequest};
 use proof::document;
 use reconcilers::of_store;
-use replay::{Gates, Verdict};
+use replay::{Gates, ReplayKind, Verdict};
 use serde_json::{Map, Value};
 use snapshot::{NodeState, RouteEntry, Snapshot, WorkspaceEntry};
-use store::{Dimension, Page, RequestFilter, UsageFilter, UsageQuery, Window};
+use store::{Dimension, Noted, Page, Premise, RequestFilter, UsageFilter, UsageQuery, Window};
 
-use crate::drawing::is_elsewhere;
+use crate::drawing::{is_elsewhere, kind_of};
 use crate::limits::{
     GATED_MODELS_MAX, GATED_MOVES_NAMED_MAX, GATED_PAGES_MAX, GATED_REQUESTS_MAX, OVERRIDE_REASON_BYTES_MAX,
 };
@@ -34,7 +34,7 @@ const DAY_MS: u64 = 24 * 3_600_000;
 const DAYS: u64 = 30;
 const OVERRIDE: &str = "override_reason";
 
-/// Describes that a route's change is gated, and what an owner sends to make it all the same.
+/// Describes that a change is gated, and what an owner sends to make it all the same.
 #[must_use]
 pub fn gated(route: Route) -> Route {
     route
@@ -43,10 +43,12 @@ pub fn gated(route: Route) -> Route {
             "Why the change is made without a report on the node that it moves requests to; of an owner.",
         )
         .refuses(409, "replay_required")
+        .refuses(409, "rules_changed")
 }
 
 /// A change of the rules: the workspace as it is, and as it would be. Several where requests are divided among them.
 pub struct Moving<'a> {
+    /// As the database has it: a change of it in the meantime makes the write start again.
     pub snapshot: &'a Snapshot,
     pub before: &'a WorkspaceEntry,
     pub after: Vec<WorkspaceEntry>,
@@ -61,6 +63,8 @@ pub struct Moving<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Move {
     model: String,
+    /// `None` where no replay can be about them.
+    kind: Option<ReplayKind>,
     node: NodeId,
     upstream_model: String,
 }
@@ -74,7 +78,8 @@ struct Moved {
 }
 
 /// Refuses a change that moves requests of the last 30 days from others onto a node, until a report that holds says that the node
-/// keeps to the workspace's gates, or an owner says why it is made all the same.
+/// keeps to the workspace's gates, or an owner says why it is made all the same. What it returns goes with the change: it is written
+/// only on top of the rules that were read, and while the reports hold.
 ///
 /// # Errors
 /// 409 with what would move, 403 for an override of somebody else than an owner; the database does not answer.
@@ -82,34 +87,42 @@ pub async fn check_move(
     control: &Control,
     request: &ApiRequest,
     moving: &Moving<'_>,
-) -> Result<(), Box<Fault>> {
-    if moving.before.nodes.is_empty() {
-        return Ok(());
+) -> Result<Premise, Box<Fault>> {
+    let workspace = request.workspace();
+    let version = moving.snapshot.version();
+    let premise = Premise { workspace, version, until_unix_ms: None, noted: None };
+    if moving.after.iter().all(|after| after.nodes.is_empty()) {
+        return Ok(premise);
     }
-    let runs = ReplayRuns::of(&control.deps.store);
-    let settings = runs.gates(request.workspace()).await.map_err(of_store)?;
+    let settings = ReplayRuns::of(&control.deps.store).gates(workspace).await.map_err(of_store)?;
     if !settings.is_gated {
-        return Ok(());
+        return Ok(premise);
     }
-    let moves = moves(control, request.workspace(), moving).await?;
+    let moves = moves(control, workspace, moving).await?;
     if moves.is_empty() {
-        return Ok(());
+        return Ok(premise);
     }
-    let reports = reports_that_hold(control, request.workspace(), &settings.gates).await?;
-    let open: Vec<_> =
-        moves.iter().filter(|(one, _)| !reports.iter().any(|report| report.covers(one))).collect();
+    let reports = reports_that_hold(control, workspace, &settings.gates).await?;
+    let covered_until = |one: &Move| {
+        reports.iter().filter(|report| report.covers(one)).map(|report| report.expires_unix_ms).max()
+    };
+    let open: Vec<_> = moves.iter().filter(|(one, _)| covered_until(one).is_none()).collect();
+    let until_unix_ms = moves.iter().filter_map(|(one, _)| covered_until(one)).min();
+    let premise = Premise { until_unix_ms, ..premise };
     if open.is_empty() {
-        return Ok(());
+        return Ok(premise);
     }
-    match override_reason(request)? {
-        None => Err(required(&open)),
-        Some(reason) => {
-            let sentences: Vec<String> =
-                open.iter().take(GATED_MOVES_NAMED_MAX).map(|(one, moved)| sentence(one, moved)).collect();
-            let detail = format!("{reason} ({})", sentences.join("; "));
-            record_act(control, request, "replay.override", moving.object, &detail).await
-        }
-    }
+    let Some(reason) = override_reason(request)? else { return Err(required(&open, moving.before)) };
+    let sentences: Vec<String> =
+        open.iter().take(GATED_MOVES_NAMED_MAX).map(|(one, moved)| sentence(one, moved)).collect();
+    let world = &control.deps.world;
+    let noted = Noted {
+        id: AuditId::new(world.clock.unix_ms(), world.id_bytes()),
+        action: "replay.override",
+        object: moving.object.to_owned(),
+        detail: format!("{reason} ({})", sentences.join("; ")),
+    };
+    Ok(Premise { noted: Some(noted), ..premise })
 }
 
 fn override_reason(request: &ApiRequest) -> Result<Option<&str>, Box<Fault>> {
@@ -263,6 +276,8 @@ impl<'a> Rules<'a> {
             return Vec::new();
         }
         let of_variant = |variant: &Variant| {
+            // Of the project as it would be: its policy may be what changes.
+            let stored = StoredRequest::new(record, &variant.rules).ok()?;
             let after = stored.plan(&variant.rules, world);
             let moved = node_of(&after);
             if moved.is_some() || after.undecided.is_empty() {
@@ -274,7 +289,12 @@ impl<'a> Rules<'a> {
             .after
             .iter()
             .filter_map(of_variant)
-            .map(|(node, upstream_model)| Move { model: record.resolved_model.clone(), node, upstream_model })
+            .map(|(node, upstream_model)| Move {
+                model: record.resolved_model.clone(),
+                kind: kind_of(record.operation),
+                node,
+                upstream_model,
+            })
             .collect();
         moves.sort();
         moves.dedup();
@@ -318,9 +338,11 @@ fn with_loose_routes(before: &WorkspaceEntry, after: &WorkspaceEntry) -> Workspa
 
 /// What a report that holds says.
 pub struct HeldReport {
+    kind: ReplayKind,
     /// Those of which as many requests were replayed as the gates say.
     models: Vec<String>,
     served_by: Vec<(String, String)>,
+    expires_unix_ms: u64,
 }
 
 impl HeldReport {
@@ -328,7 +350,7 @@ impl HeldReport {
         let node = one.node.to_string();
         let is_its =
             |(principal, upstream): &(String, String)| *principal == node && *upstream == one.upstream_model;
-        self.models.contains(&one.model) && self.served_by.iter().any(is_its)
+        one.kind == Some(self.kind) && self.models.contains(&one.model) && self.served_by.iter().any(is_its)
     }
 
     /// Whether it is about requests of this model.
@@ -362,10 +384,11 @@ pub async fn reports_that_hold(
 fn held(report: &Map<String, Value>, workspace: WorkspaceId, gates: &Gates, now: u64) -> Option<HeldReport> {
     let text = |name: &str| report.get(name).and_then(Value::as_str);
     let own: GatesForm = serde_json::from_value(report.get("gates")?.clone()).ok()?;
+    let expires_unix_ms = report.get("expires_unix_ms")?.as_u64()?;
     let is_held = text("object") == Some("replay_report")
         && text("verdict") == Some(Verdict::Passed.as_str())
         && text("workspace_id") == Some(workspace.to_string().as_str())
-        && report.get("expires_unix_ms")?.as_u64()? > now
+        && expires_unix_ms > now
         && own.gates().are_as_strict_as(gates);
     if !is_held {
         return None;
@@ -374,16 +397,19 @@ fn held(report: &Map<String, Value>, workspace: WorkspaceId, gates: &Gates, now:
     let is_enough = |requests: &Value| requests.as_u64() >= Some(gates.requests_min.into());
     let models =
         replayed.iter().filter(|(_, requests)| is_enough(requests)).map(|(model, _)| model.clone()).collect();
+    // Reports of earlier versions are about conversations.
+    let kind = report.get("set")?.get("operation").map(|word| serde_json::from_value(word.clone()).ok());
+    let kind = kind.unwrap_or(Some(ReplayKind::Chat))?;
     let served = report.get("candidate")?.get("served_by")?.as_array()?;
     let of = |one: &Value| {
         let field = |name| one.get(name).and_then(Value::as_str).map(str::to_owned);
         Some((field("principal")?, field("upstream_model")?))
     };
-    Some(HeldReport { models, served_by: served.iter().filter_map(of).collect() })
+    Some(HeldReport { kind, models, served_by: served.iter().filter_map(of).collect(), expires_unix_ms })
 }
 
 fn sentence(one: &Move, moved: &Moved) -> String {
-    let Move { model, node, upstream_model } = one;
+    let Move { model, node, upstream_model, .. } = one;
     let Moved { requests, planned, of_model } = moved;
     let percent = requests * 100 / (*planned).max(1);
     format!(
@@ -391,7 +417,7 @@ fn sentence(one: &Move, moved: &Moved) -> String {
     )
 }
 
-fn required(open: &[&(Move, Moved)]) -> Box<Fault> {
+fn required(open: &[&(Move, Moved)], before: &WorkspaceEntry) -> Box<Fault> {
     let sentences: Vec<String> =
         open.iter().take(GATED_MOVES_NAMED_MAX).map(|(one, moved)| sentence(one, moved)).collect();
     let more = open.len().saturating_sub(GATED_MOVES_NAMED_MAX);
@@ -400,17 +426,36 @@ fn required(open: &[&(Move, Moved)]) -> Box<Fault> {
         "This moves requests that others served onto nodes, and no report that holds says that they keep to the gates: {}{more}.",
         sentences.join("; ")
     );
-    let example = open.first().map_or_else(String::new, |(one, _)| {
-        format!(
-            "{{\"from\": {{\"model\": \"{}\"}}, \"candidate\": {{\"node_id\": \"{}\", \"model\": \"{}\"}}}}",
-            one.model, one.node, one.upstream_model
-        )
-    });
-    let fix = format!(
-        "POST /v2/replay-runs with {example}, and send this again once its report has passed; an owner may send it with \
-         ?{OVERRIDE}=… instead."
-    );
+    let fix = open.first().map_or_else(String::new, |(one, _)| fix_of(one, before));
+    let fix = format!("{fix}; an owner may send it with ?{OVERRIDE}=… instead.");
     Box::new(Fault::new(FaultClass::Conflict, "replay_required", message).fix(fix))
+}
+
+/// A node that serves the model already can be tried. One that would only serve it after the change can be tried once it does, and
+/// does without moving anything while the routes leave nodes out.
+fn fix_of(one: &Move, before: &WorkspaceEntry) -> String {
+    let Move { model, kind, node, upstream_model } = one;
+    let Some(kind) = kind else {
+        return format!(
+            "Requests to {model} of this kind can't be replayed: keep them from the node with a route of their own"
+        );
+    };
+    let serves =
+        |entry: &Arc<snapshot::NodeEntry>| entry.id == *node && entry.models.contains(upstream_model);
+    if before.nodes.iter().any(serves) {
+        let operation = match kind {
+            ReplayKind::Chat => String::new(),
+            other => format!(", \"operation\": \"{}\"", other.as_str()),
+        };
+        return format!(
+            "POST /v2/replay-runs with {{\"from\": {{\"model\": \"{model}\"{operation}}}, \"candidate\": {{\"node_id\": \"{node}\", \"model\": \
+             \"{upstream_model}\"}}}}, and send this again once its report has passed"
+        );
+    }
+    format!(
+        "Give {model} a route whose profiles leave byoc out, send this again, run a replay against the node, and change the route \
+         once its report has passed"
+    )
 }
 
 #[cfg(test)]
@@ -469,7 +514,7 @@ mod tests {
         let held = held_of(|_| {}, &Gates::default(), NOW).unwrap();
         let covers = |model: &str, node: NodeId, upstream: &str| {
             let (model, upstream_model) = (model.to_owned(), upstream.to_owned());
-            held.covers(&Move { model, node, upstream_model })
+            held.covers(&Move { model, kind: Some(ReplayKind::Chat), node, upstream_model })
         };
         assert!(covers("other/model", node(), "publisher/model") && held.is_about("other/model"));
         assert!(!covers("third/model", node(), "publisher/model"));
@@ -479,5 +524,21 @@ mod tests {
         );
         assert!(!covers("other/model", NodeId::new(1, [3; 10]), "publisher/model"));
         assert!(!covers("other/model", node(), "publisher/larger"));
+    }
+
+    #[test]
+    fn a_report_covers_requests_of_its_operation() {
+        let of = |operation: &str| {
+            let report =
+                held_of(|report| report["set"]["operation"] = json!(operation), &Gates::default(), NOW);
+            let report = report.unwrap();
+            let covers = |kind| {
+                let (model, upstream_model) = ("other/model".to_owned(), "publisher/model".to_owned());
+                report.covers(&Move { model, kind, node: node(), upstream_model })
+            };
+            [None, Some(ReplayKind::Chat), Some(ReplayKind::Embed)].map(covers)
+        };
+        assert_eq!(of("chat"), [false, true, false]);
+        assert_eq!(of("embed"), [false, false, true]);
     }
 }

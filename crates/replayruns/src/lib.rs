@@ -5,7 +5,9 @@ mod comparing;
 mod drawing;
 mod escalations;
 mod gate;
+mod hour_cost;
 mod limits;
+mod moving;
 mod reporting;
 mod rows;
 mod running;
@@ -16,7 +18,11 @@ mod sql;
 
 use api::router::Route;
 
-pub use gate::{Moving, check_move, gated};
+pub use gate::gated;
+pub use moving::{
+    Checked, check_alias, check_credential, check_new_alias, check_node, check_policy, check_removed_alias,
+    check_route,
+};
 pub use running::ReplayRunHandler;
 
 /// All routes.

@@ -1,15 +1,31 @@
-//! What changes of routes and aliases would move onto nodes: the gate's question, asked by everyone who writes one.
+//! What each kind of change would move onto nodes: routes, aliases, nodes, policies and credentials, as they would be.
 
 use std::sync::Arc;
 
 use api::request::ApiRequest;
 use api::state::Control;
 use domain::{
-    AliasId, AliasReleaseId, AliasReleaseSpec, AliasSplit, AliasTarget, Fault, RouteId, RouteScope, RouteSpec,
+    AliasId, AliasReleaseId, AliasReleaseSpec, AliasSplit, AliasTarget, CredentialId, Fault, Policies,
+    Policy, PolicyId, ProjectId, RouteId, RouteScope, RouteSpec,
 };
-use replayruns::{Moving, check_move};
-use snapshot::{AliasEntry, ReleaseEntry, RouteEntry, WorkspaceEntry};
-use store::{AliasChange, AliasRow, RequestFilter};
+use reconcilers::of_store;
+use snapshot::{
+    AliasEntry, CredentialEntry, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Snapshot, WorkspaceEntry,
+};
+use store::{AliasChange, AliasRow, NodeRow, PolicyRow, Premise, RequestFilter, node_entry};
+
+use crate::gate::{Moving, check_move};
+
+/// What a checked change is written on top of; `None` where nothing could move.
+pub type Checked = Result<Option<Premise>, Box<Fault>>;
+
+/// The rules as the database has them now: a check must not miss what another replica wrote, or this one a moment ago.
+async fn rules(control: &Control) -> Result<Arc<Snapshot>, Box<Fault>> {
+    let version = control.deps.store.feed().version().await.map_err(of_store)?;
+    // Where this process does not take it up in time, the write finds that the rules changed.
+    control.deps.await_published(version).await.ok();
+    Ok(control.deps.keeper.current())
+}
 
 /// Refuses a route that would move requests onto a node without evidence; a removal is one without a rule.
 ///
@@ -20,9 +36,9 @@ pub async fn check_route(
     request: &ApiRequest,
     id: RouteId,
     spec: Option<&RouteSpec>,
-) -> Result<(), Box<Fault>> {
-    let snapshot = control.deps.keeper.current();
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(()) };
+) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
     let old = before.routes.iter().find(|one| one.id == id).map(|one| &one.spec);
     let mut concerned: Vec<RequestFilter> =
         old.into_iter().chain(spec).flat_map(|spec| in_scope(&spec.scope)).collect();
@@ -32,7 +48,7 @@ pub async fn check_route(
     let after = WorkspaceEntry { routes, ..(**before).clone() };
     let object = id.to_string();
     let moving = Moving { snapshot: &snapshot, before, after: vec![after], concerned, object: &object };
-    check_move(control, request, &moving).await
+    check_move(control, request, &moving).await.map(Some)
 }
 
 /// The requests that a route can be about, as far as records keep what its scope names; those of its model for themselves, too,
@@ -55,15 +71,11 @@ fn in_scope(scope: &RouteScope) -> impl Iterator<Item = RequestFilter> {
 ///
 /// # Errors
 /// 409, naming what would move.
-pub async fn check_alias(
-    control: &Control,
-    request: &ApiRequest,
-    change: &AliasChange,
-) -> Result<(), Box<Fault>> {
-    let snapshot = control.deps.keeper.current();
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(()) };
+pub async fn check_alias(control: &Control, request: &ApiRequest, change: &AliasChange) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
     // What is not in force yet has no requests.
-    let Some(alias) = before.aliases.iter().find(|alias| alias.id == change.row.id) else { return Ok(()) };
+    let Some(alias) = before.aliases.iter().find(|alias| alias.id == change.row.id) else { return Ok(None) };
     let served: Vec<AliasReleaseSpec> = newly_served(alias, change)
         .filter_map(|id| spec_of(alias, change, id))
         .flat_map(|spec| parts(&spec))
@@ -71,7 +83,7 @@ pub async fn check_alias(
     let after = served.into_iter().map(|spec| with_release(before, alias, spec)).collect();
     let (object, concerned) = (alias.id.to_string(), vec![of_alias(&alias.name)]);
     let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await
+    check_move(control, request, &moving).await.map(Some)
 }
 
 /// Refuses a new alias that would move requests onto a node without evidence: those that name it already, because another alias,
@@ -79,13 +91,9 @@ pub async fn check_alias(
 ///
 /// # Errors
 /// 409, naming what would move.
-pub async fn check_new_alias(
-    control: &Control,
-    request: &ApiRequest,
-    row: &AliasRow,
-) -> Result<(), Box<Fault>> {
-    let snapshot = control.deps.keeper.current();
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(()) };
+pub async fn check_new_alias(control: &Control, request: &ApiRequest, row: &AliasRow) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
     let with_alias = |spec: AliasReleaseSpec| {
         let active = Arc::new(ReleaseEntry { id: row.active, number: row.number, spec });
         let added = AliasEntry {
@@ -106,26 +114,120 @@ pub async fn check_new_alias(
     let named = RequestFilter { model: Some(row.name.clone()), ..RequestFilter::default() };
     let (object, concerned) = (row.id.to_string(), vec![of_alias(&row.name), named]);
     let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await
+    check_move(control, request, &moving).await.map(Some)
 }
 
 /// Refuses to remove an alias whose requests another of the same name would move onto a node without evidence.
 ///
 /// # Errors
 /// 409, naming what would move.
-pub async fn check_removed_alias(
-    control: &Control,
-    request: &ApiRequest,
-    id: AliasId,
-) -> Result<(), Box<Fault>> {
-    let snapshot = control.deps.keeper.current();
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(()) };
-    let Some(alias) = before.aliases.iter().find(|alias| alias.id == id) else { return Ok(()) };
+pub async fn check_removed_alias(control: &Control, request: &ApiRequest, id: AliasId) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
+    let Some(alias) = before.aliases.iter().find(|alias| alias.id == id) else { return Ok(None) };
     let aliases = before.aliases.iter().filter(|one| one.id != id).cloned().collect();
     let after = vec![WorkspaceEntry { aliases, ..(**before).clone() }];
     let (object, concerned) = (id.to_string(), vec![of_alias(&alias.name)]);
     let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await
+    check_move(control, request, &moving).await.map(Some)
+}
+
+/// Refuses a new or changed node that would be sent requests of others without evidence: by its models, its labels, what its server
+/// takes, or what it costs.
+///
+/// # Errors
+/// 409, naming what would move.
+pub async fn check_node(control: &Control, request: &ApiRequest, row: &NodeRow) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
+    let node = Arc::new(node_entry(row.clone()));
+    let old = before.nodes.iter().position(|one| one.id == node.id);
+    let what_is_chosen_by =
+        |one: &NodeEntry| (Arc::clone(&one.models), Arc::clone(&one.labels), one.quirks, one.hour_nanos);
+    let mut nodes = before.nodes.clone();
+    match old.and_then(|at| nodes.get_mut(at)) {
+        Some(old) if what_is_chosen_by(old) == what_is_chosen_by(&node) => return Ok(None),
+        Some(old) => *old = node,
+        None => nodes.push(node),
+    }
+    let after = vec![WorkspaceEntry { nodes, ..(**before).clone() }];
+    let (object, concerned) = (row.id.to_string(), vec![RequestFilter::default()]);
+    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
+    check_move(control, request, &moving).await.map(Some)
+}
+
+/// Refuses a policy that would leave nothing but a node to requests of others; a removal is one without a policy.
+///
+/// # Errors
+/// 409, naming what would move.
+pub async fn check_policy(
+    control: &Control,
+    request: &ApiRequest,
+    id: PolicyId,
+    row: Option<&PolicyRow>,
+) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
+    let in_force = before.projects.iter().filter_map(|project| project.policy.as_ref());
+    let old = in_force.flat_map(|policies| policies.each()).find(|policy| policy.id == id);
+    if old.map(|old| &old.spec) == row.map(|row| &row.spec) {
+        return Ok(None);
+    }
+    let project = row.map_or_else(|| old.and_then(|old| old.project), |row| row.project);
+    let new = row.map(|row| Policy { id, project, spec: row.spec.clone(), hook_secret: None }).map(Arc::new);
+    let with_policy = |entry: &Arc<ProjectEntry>| {
+        let [wide, own] = [None, Some(entry.id)].map(|owner| {
+            let mut others = entry.policy.iter().flat_map(|policies| policies.each());
+            let other = others.find(|policy| policy.project == owner && policy.id != id);
+            new.as_ref().filter(|new| new.project == owner).or(other).cloned()
+        });
+        Arc::new(ProjectEntry { policy: Policies::of(wide, own), ..(**entry).clone() })
+    };
+    let projects = before.projects.iter().map(with_policy).collect();
+    let after = vec![WorkspaceEntry { projects, ..(**before).clone() }];
+    let (object, concerned) = (id.to_string(), vec![of_project(project)]);
+    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
+    check_move(control, request, &moving).await.map(Some)
+}
+
+/// Refuses a change of a credential that would leave its requests to a node without evidence; a removal is one without a credential.
+///
+/// # Errors
+/// 409, naming what would move.
+pub async fn check_credential(
+    control: &Control,
+    request: &ApiRequest,
+    id: CredentialId,
+    entry: Option<CredentialEntry>,
+) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
+    let Some(old) = before.credentials.iter().find(|one| one.id == id) else { return Ok(None) };
+    // Neither another secret nor another name changes what it serves.
+    let alike = |one: CredentialEntry| {
+        let (sealed, display_name) = (Arc::clone(&old.sealed), Arc::clone(&old.display_name));
+        CredentialEntry { sealed, display_name, ..one }
+    };
+    let entry = entry.map(alike);
+    if entry.as_ref() == Some(&**old) {
+        return Ok(None);
+    }
+    let mut credentials = before.credentials.clone();
+    match entry {
+        None => credentials.retain(|one| one.id != id),
+        Some(entry) => {
+            let entry = Arc::new(entry);
+            credentials.iter_mut().filter(|one| one.id == id).for_each(|one| *one = Arc::clone(&entry));
+        }
+    }
+    let after = vec![WorkspaceEntry { credentials, ..(**before).clone() }];
+    let (object, concerned) = (id.to_string(), vec![of_project(old.project)]);
+    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
+    check_move(control, request, &moving).await.map(Some)
+}
+
+fn of_project(project: Option<ProjectId>) -> RequestFilter {
+    RequestFilter { project, ..RequestFilter::default() }
 }
 
 fn of_alias(name: &str) -> RequestFilter {

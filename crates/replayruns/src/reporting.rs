@@ -6,20 +6,20 @@ use api::moment::Moment;
 use domain::{MeterRecord, Principal, TraceId};
 use proof::Digest;
 use reconcilers::Deps;
-use replay::{GateResult, Gates, Judgement, Load, Measured, Pair, Spread, Times, Verdict, judge};
+use replay::{GateResult, Gates, Judgement, Load, Measured, Pair, ReplayKind, Spread, Times, Verdict, judge};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::StoreError;
 
 use crate::drawing::measured;
+use crate::hour_cost::{HourCost, NANOS_PER_MICRO, hour_of};
 use crate::rows::{EndedTrace, ReplayRunRow};
 
 const FORMAT: u32 = 1;
 const DAY_MS: u64 = 24 * 3_600_000;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 3_600_000;
-const NANOS_PER_MICRO: u64 = 1_000;
 
 /// What came of making a report.
 pub enum Made {
@@ -152,6 +152,8 @@ struct SetView {
     matched: u64,
     taken: u64,
     span_ms: u64,
+    #[schemars(extend("enum" = ReplayKind::WORDS))]
+    operation: &'static str,
     /// How many of those that were replayed had been served as which model.
     models: BTreeMap<String, u64>,
     kept_content: u64,
@@ -163,7 +165,11 @@ struct SetView {
 struct CandidateView {
     model: String,
     node_id: Option<String>,
+    /// What an hour of the hardware costs, idle times included.
     cost_per_hour_micros: Option<u64>,
+    /// `nodes` by what those that answered cost their owner and count of their hours and energy, `run` as the run states it.
+    #[schemars(extend("enum" = ["nodes", "run", null]))]
+    cost_per_hour_by: Option<&'static str>,
     /// What answered, with how many requests each.
     served_by: Vec<ServedBy>,
 }
@@ -283,7 +289,8 @@ pub async fn make(
         }
         measurements.push((one, record));
     }
-    Ok(sign(deps, run, &measurements).map_or(Made::Unsigned, Made::Report))
+    let hour = hour_of(deps, run, measurements.iter().filter_map(|(_, record)| record.as_ref())).await?;
+    Ok(sign(deps, run, &measurements, hour).map_or(Made::Unsigned, Made::Report))
 }
 
 async fn record_of(
@@ -301,8 +308,13 @@ async fn record_of(
 
 type Measurements<'a> = [(&'a EndedTrace, Option<MeterRecord>)];
 
-fn sign(deps: &Deps, run: &ReplayRunRow, measurements: &Measurements<'_>) -> Option<MadeReport> {
-    let hardware_nanos = hardware_nanos(run, measurements.len() as u64);
+fn sign(
+    deps: &Deps,
+    run: &ReplayRunRow,
+    measurements: &Measurements<'_>,
+    hour: Option<HourCost>,
+) -> Option<MadeReport> {
+    let hardware_nanos = hardware_nanos(run, hour, measurements.len() as u64);
     let pairs: Vec<Pair> =
         measurements.iter().map(|(one, record)| pair(one, record.as_ref(), hardware_nanos)).collect();
     let load = Load {
@@ -322,7 +334,7 @@ fn sign(deps: &Deps, run: &ReplayRunRow, measurements: &Measurements<'_>) -> Opt
         expires_unix_ms,
         verdict: judgement.verdict.as_str(),
         set: set_view(run, measurements),
-        candidate: candidate_view(run, measurements),
+        candidate: candidate_view(run, measurements, hour),
         gates: GatesForm::of(&run.spec.gates),
         results: judgement.gates.iter().map(gate_view).collect(),
         requests: CountsView { sent: judgement.requests, errors: judgement.errors },
@@ -349,11 +361,10 @@ fn sign(deps: &Deps, run: &ReplayRunRow, measurements: &Measurements<'_>) -> Opt
 }
 
 /// What the hardware costs for each replayed request: as long as the recorded ones came in, idle times included.
-fn hardware_nanos(run: &ReplayRunRow, requests: u64) -> Option<i64> {
-    let per_hour = run.spec.candidate.cost_per_hour_micros?;
+fn hardware_nanos(run: &ReplayRunRow, hour: Option<HourCost>, requests: u64) -> Option<i64> {
     let drawn = run.drawn?;
     let span_ms = u128::from(drawn.span_ms.max(MINUTE_MS));
-    let all = u128::from(per_hour) * u128::from(NANOS_PER_MICRO) * span_ms / u128::from(HOUR_MS);
+    let all = u128::from(hour?.nanos) * span_ms / u128::from(HOUR_MS);
     // The set stands for more requests than were replayed.
     let each = all / u128::from(drawn.matched.max(requests).max(1));
     i64::try_from(each).ok()
@@ -407,13 +418,18 @@ fn set_view(run: &ReplayRunRow, measurements: &Measurements<'_>) -> SetView {
         matched: drawn.matched,
         taken: drawn.taken,
         span_ms: drawn.span_ms,
+        operation: run.spec.set.kind.as_str(),
         models,
         kept_content: kept,
         synthetic_content: measurements.len() as u64 - kept,
     }
 }
 
-fn candidate_view(run: &ReplayRunRow, measurements: &Measurements<'_>) -> CandidateView {
+fn candidate_view(
+    run: &ReplayRunRow,
+    measurements: &Measurements<'_>,
+    hour: Option<HourCost>,
+) -> CandidateView {
     let mut served: BTreeMap<(String, String), u64> = BTreeMap::new();
     for record in measurements.iter().filter_map(|(_, record)| record.as_ref()) {
         let last = record.attempts.last().filter(|_| record.status < 400);
@@ -425,7 +441,8 @@ fn candidate_view(run: &ReplayRunRow, measurements: &Measurements<'_>) -> Candid
     CandidateView {
         model: candidate.model.clone(),
         node_id: candidate.node.map(|id| id.to_string()),
-        cost_per_hour_micros: candidate.cost_per_hour_micros,
+        cost_per_hour_micros: hour.map(|hour| hour.nanos / NANOS_PER_MICRO),
+        cost_per_hour_by: hour.map(|hour| hour.by),
         served_by: served
             .into_iter()
             .map(|((principal, upstream_model), requests)| ServedBy { principal, upstream_model, requests })

@@ -1,7 +1,7 @@
 //! Replay runs as they are stored: what was wanted, how far they are, and the shapes of their requests.
 
 use domain::{NodeId, ProjectId, ReplayRunId, WorkspaceId};
-use replay::{Agreement, Gates, Trace};
+use replay::{Agreement, Gates, ReplayKind, Trace};
 use serde::{Deserialize, Serialize};
 
 /// The kind of job on the durable queue.
@@ -71,6 +71,8 @@ pub struct SetFilter {
     pub key: Option<String>,
     pub route: Option<String>,
     pub alias: Option<String>,
+    #[serde(default)]
+    pub kind: ReplayKind,
     pub requests_max: u32,
 }
 

@@ -27,7 +27,7 @@ const TURN: Duration = Duration::from_secs(60);
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// Waiting requests that are read at once.
 const WAITING_AT_ONCE: u32 = 200;
-const NOTHING: &str = "No request of the set can be replayed: none matches that something else than a node answered, whole, with a conversation.";
+const NOTHING: &str = "No request of the set can be replayed: none of this operation matches that something else than a node answered, whole.";
 /// A run goes on for a day at most, and may be scheduled a month ahead.
 const POLICY: Policy = Policy { first_wait_ms: 100, wait_max_ms: 10_000, retry_for_ms: 45 * 24 * 3_600_000 };
 

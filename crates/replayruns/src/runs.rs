@@ -13,7 +13,7 @@ use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{Fault, FaultClass, KeyId, NodeId, ProjectId, ReplayRunId};
 use http::Method;
 use reconcilers::{moment, of_store};
-use replay::Verdict;
+use replay::{ReplayKind, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -102,6 +102,9 @@ struct SetInput {
     route_id: Option<String>,
     /// The name of an alias, or the id of one of its releases.
     alias: Option<String>,
+    /// `chat`, which is also the default, `complete` or `embed`.
+    #[schemars(extend("enum" = [ReplayKind::WORDS[0], ReplayKind::WORDS[1], ReplayKind::WORDS[2], null]))]
+    operation: Option<String>,
     /// 1000 by default.
     #[schemars(range(min = 1, max = REPLAY_REQUESTS_MAX))]
     requests_max: Option<u32>,
@@ -184,6 +187,8 @@ struct SetView {
     key_id: Option<String>,
     route_id: Option<String>,
     alias: Option<String>,
+    #[schemars(extend("enum" = ReplayKind::WORDS))]
+    operation: &'static str,
     requests_max: u32,
 }
 
@@ -276,6 +281,15 @@ fn within(given: Option<u32>, default: u32, most: u32, field: &'static str) -> R
             Err(invalid(field, format!("{field} is {value}."), format!("Give a number from 1 to {most}.")))
         }
     }
+}
+
+fn kind_of(word: Option<&str>) -> Result<ReplayKind, Box<Fault>> {
+    let Some(word) = word else { return Ok(ReplayKind::default()) };
+    let found = ReplayKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    found.ok_or_else(|| {
+        let message = format!("\"{word}\" can't be replayed.");
+        invalid("from.operation", message, format!("Send one of {}.", ReplayKind::WORDS.join(", ")))
+    })
 }
 
 fn content_of(word: Option<&str>) -> Result<ReplayContent, Box<Fault>> {
@@ -374,6 +388,7 @@ fn set_of(request: &ApiRequest, input: SetInput, now_unix_ms: u64) -> Result<Set
         key: input.key_id,
         route: input.route_id,
         alias: input.alias,
+        kind: kind_of(input.operation.as_deref())?,
         requests_max: within(
             input.requests_max,
             REPLAY_REQUESTS_DEFAULT,
@@ -480,6 +495,7 @@ fn show(row: &ReplayRunRow, ended: Option<u64>) -> RunView {
             key_id: set.key.clone(),
             route_id: set.route.clone(),
             alias: set.alias.clone(),
+            operation: set.kind.as_str(),
             requests_max: set.requests_max,
         },
         candidate: CandidateView {

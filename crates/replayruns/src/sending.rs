@@ -5,13 +5,14 @@ use domain::{Dialect, ObjectOwner, Operation, Principal, SideCall, SideCallPurpo
 use line::{ItemAnswer, ItemCall};
 use proof::Digest;
 use reconcilers::Deps;
-use replay::{Agreement, synthetic_body};
+use replay::{Agreement, ReplayKind, synthetic_body};
 use reports::contents::{Conversation, message_of, resent};
 use serde_json::Value;
 use sessions::open_content;
 use transcripts::RequestContents;
 
 use crate::comparing::{Answers, Comparing};
+use crate::drawing::operation_of;
 use crate::limits::{REPLAY_ITEM_TIME_MAX, REPLAY_TRIES_MAX};
 use crate::rows::{OpenTrace, ReplayContent, ReplayRunRow, TraceResult, project_of};
 
@@ -94,6 +95,7 @@ fn call(run: &ReplayRunRow, open: &OpenTrace, content: &Content, exchange: Trace
     Some(ItemCall {
         seat: run.spec.candidate.node.map(Principal::Node),
         dialect: content.dialect,
+        operation: operation_of(run.spec.set.kind),
         ..item(owner, parent, exchange, body)
     })
 }
@@ -118,13 +120,14 @@ pub fn item(owner: ObjectOwner, parent: TraceId, exchange: TraceId, body: Bytes)
 async fn content_of(deps: &Deps, run: &ReplayRunRow, open: &OpenTrace) -> Content {
     let model = &run.spec.candidate.model;
     if run.spec.content == ReplayContent::Kept
+        && run.spec.set.kind == ReplayKind::Chat
         && let Some(kept) = kept_content(deps, run.workspace, open, model).await
     {
         return kept;
     }
     Content {
         dialect: Dialect::Chat,
-        body: synthetic_body(run.spec.seed, &open.trace, model),
+        body: synthetic_body(run.spec.set.kind, run.spec.seed, &open.trace, model),
         messages: Vec::new(),
         answer: None,
         is_kept: false,

@@ -2,6 +2,7 @@
 
 use database::connection::Connection;
 use database::error::StoreError;
+use database::feed::Part;
 use database::fields::{ColumnId, Fields, before, signed, to_text};
 use database::handle::Database;
 use database::statement::{Row, sql};
@@ -237,7 +238,14 @@ impl ReplayRuns {
         expected: Option<u64>,
         act: Act,
     ) -> Result<GateSettings, StoreError> {
-        self.0.note(move |writing| Box::pin(set_gates(writing, workspace, settings, (expected, act)))).await
+        let write = self.0.write(move |writing| {
+            Box::pin(async move {
+                // What was checked against other gates is checked again.
+                writing.announce(Part::Workspace, Some(workspace), workspace);
+                set_gates(writing, workspace, settings, (expected, act)).await
+            })
+        });
+        write.await.map(|written| written.row)
     }
 }
 

@@ -74,6 +74,7 @@ pub use routes::{RouteRow, clash as route_clash};
 pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
+pub use sql::source::{credential_entry, node_entry};
 pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
@@ -89,6 +90,7 @@ pub use database::error::{StoreError, StoreFuture};
 pub use database::feed::Feed;
 pub use database::meta::Meta;
 pub use database::page::{Listed, Page};
+pub use database::premise::{Noted, Premise, RULES_CHANGED};
 pub use database::rehearsal::rehearse;
 pub use database::{audit, datadir, feed};
 pub use records::diagnostics::{DiagnosticsReports, DiagnosticsRow};

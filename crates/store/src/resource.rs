@@ -67,8 +67,8 @@ impl<R: ResourceRow, With: Send + Sync + 'static> Carries<R> for (R, With) {
 pub trait ResourceRow: Clone + Send + Sync + 'static {
     type Id: Copy + Display + FromStr + Send + Sync + 'static;
     type Owner: Owner;
-    type New: Carries<Self>;
-    type Change: Carries<Self>;
+    type New: Carries<Self> + Clone;
+    type Change: Carries<Self> + Clone;
 
     fn id(&self) -> Self::Id;
     fn owner(&self) -> Self::Owner;

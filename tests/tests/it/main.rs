@@ -80,6 +80,7 @@ mod flows;
 mod followed;
 mod forms;
 mod full_disk;
+mod gated_moves;
 mod gateway;
 mod hardware_costs;
 mod heartbeats;

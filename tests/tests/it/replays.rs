@@ -1,6 +1,8 @@
 //! Replay runs and the gate: stored requests are sent to a node, a signed report tells how it did, and traffic of others moves onto
 //! the node on such evidence alone.
 
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
 use harness::{Behaviour, Entry, Model};
@@ -9,25 +11,25 @@ use serde_json::{Value, json};
 use crate::ask::{CHAT, LLAMA, MINI, problem, question, streaming, trace_of, with};
 use crate::gateway::{Founded, Gateway, NODE, OWN, config};
 use crate::isolation::second_workspace;
-use crate::wait::{found, until};
+use crate::wait::{a_pause, found, until};
 
 const RUNS: &str = "/v2/replay-runs";
 /// Of the provider that served the stored requests.
 const JUDGE: &str = "openai/gpt-4o";
 const VECTORS: &str = "text-embedding-3-small";
-const GATES: &str = "/v2/replay-gates";
-const ALIASES: &str = "/v2/model-aliases";
+pub const GATES: &str = "/v2/replay-gates";
+pub const ALIASES: &str = "/v2/model-aliases";
 /// As many as the gates of these tests need at least, and a few more.
-const REQUESTS: usize = 24;
+pub const REQUESTS: usize = 24;
 
 /// A workspace with traffic that its own credential serves, and a node that could.
-struct Moved {
-    gateway: Gateway,
-    node: String,
+pub struct Moved {
+    pub gateway: Gateway,
+    pub node: String,
 }
 
 /// What a busy machine keeps to: the emulator is as quick on both sides.
-fn gates() -> Value {
+pub fn gates() -> Value {
     json!({
         "requests_min": 20, "first_token_p95_percent_max": 100_000, "total_p95_percent_max": 100_000,
         "error_bps_max": 2_500, "headroom_percent_min": 1,
@@ -35,11 +37,11 @@ fn gates() -> Value {
 }
 
 impl Moved {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::of(Gateway::start().await).await
     }
 
-    async fn of(gateway: Gateway) -> Self {
+    pub async fn of(gateway: Gateway) -> Self {
         gateway.credential("openai", OWN).await;
         for number in 0..REQUESTS {
             let body = if number % 12 == 0 { question(MINI) } else { streaming(MINI) };
@@ -66,16 +68,16 @@ impl Moved {
         with(json!({"from": {"model": MINI}, "candidate": candidate}), more)
     }
 
-    async fn run(&self, more: Value) -> Value {
+    pub async fn run(&self, more: Value) -> Value {
         let made = self.gateway.make(RUNS, self.input(more)).await;
         self.ended(made["id"].as_str().unwrap()).await
     }
 
-    async fn show(&self, id: &str) -> Value {
+    pub async fn show(&self, id: &str) -> Value {
         self.gateway.get(&format!("{RUNS}/{id}")).await
     }
 
-    async fn ended(&self, id: &str) -> Value {
+    pub async fn ended(&self, id: &str) -> Value {
         found("the replay run to end", async || {
             let shown = self.show(id).await;
             let is_over = !["queued", "running"].contains(&shown["status"].as_str().unwrap());
@@ -84,12 +86,12 @@ impl Moved {
         .await
     }
 
-    async fn report(&self, run: &Value) -> Value {
+    pub async fn report(&self, run: &Value) -> Value {
         self.gateway.get(&format!("{RUNS}/{}/report", run["id"].as_str().unwrap())).await
     }
 }
 
-async fn put(client: &Client, path: &str, body: &Value) -> Answer {
+pub async fn put(client: &Client, path: &str, body: &Value) -> Answer {
     let json = [("content-type", "application/json")];
     client.call(http::Method::PUT, path, &json, body.to_string()).await.unwrap()
 }
@@ -553,4 +555,125 @@ async fn escalation_says_when_moving_would_pay() {
     };
     assert_eq!(cheap["data"][0]["next_step"], expected, "{cheap:#}");
     problem(&gateway.admin().get("/v2/diagnostics/escalation").await.unwrap(), 400, "missing_field");
+}
+
+#[tokio::test]
+async fn a_run_keeps_the_pace_of_its_requests() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    a_pause(Duration::from_secs(2)).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.wait_for_usage(REQUESTS as u64 + 1).await;
+    let began = Instant::now();
+    let run =
+        moved.run(json!({"from": {"model": MINI, "days": 1}, "speed": 1, "content": "synthetic"})).await;
+    let took = began.elapsed();
+    assert_eq!((&run["speed_milli"], &run["verdict"]), (&json!(1_000), &json!("passed")), "{run:#}");
+    let report = moved.report(&run).await;
+    let span = Duration::from_millis(report["set"]["span_ms"].as_u64().unwrap());
+    assert!(span >= Duration::from_secs(2), "{report:#}");
+    assert!(took >= span, "requests that came in over {span:?} were sent within {took:?}");
+
+    for (speed, param) in [(json!(0), "speed"), (json!("slow"), "speed"), (json!(0.5), "speed")] {
+        let input = moved.input(json!({"from": {"model": MINI, "days": 1}, "speed": speed}));
+        let refused = gateway.admin().post(RUNS, &input).await.unwrap();
+        assert_eq!(problem(&refused, 400, "invalid_value")["param"], param);
+    }
+}
+
+#[tokio::test]
+async fn a_run_starts_when_it_is_scheduled_for() {
+    let moved = Moved::start().await;
+    let gateway = &moved.gateway;
+    let now_ms = || u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let due_ms = now_ms() + 2_000;
+    let at = |unix_ms| json!({"scheduled_for": reconcilers::moment::write(unix_ms)});
+    let made = gateway.make(RUNS, moved.input(at(due_ms))).await;
+    let id = made["id"].as_str().unwrap();
+    until("the run to begin", async || {
+        let shown = moved.show(id).await;
+        // Read before the clock: what has begun by then began in time.
+        let (calls, is_due) = (gateway.calls(NODE).len(), now_ms() >= due_ms);
+        assert!(is_due || (calls == 0 && shown["status"] == "queued"), "{calls} calls: {shown:#}");
+        shown["status"] != "queued"
+    })
+    .await;
+    let run = moved.ended(id).await;
+    assert_eq!(run["verdict"], "passed", "{run:#}");
+    let moment = |name: &str| reconcilers::moment::read(run[name].as_str().unwrap(), "a moment").unwrap();
+    assert!(moment("started_at") >= due_ms && moment("scheduled_for") == due_ms, "{run:#}");
+
+    // One that waits is cancelled before it sends anything, and none waits for longer than a month.
+    let calls = gateway.calls(NODE).len();
+    let later = gateway.make(RUNS, moved.input(at(now_ms() + 86_400_000))).await;
+    let path = format!("{RUNS}/{}", later["id"].as_str().unwrap());
+    let cancelled = gateway.admin().post(&format!("{path}/cancel"), &json!({})).await.unwrap();
+    assert_eq!(cancelled.json()["status"], "cancelled", "{}", cancelled.text());
+    assert_eq!(gateway.calls(NODE).len(), calls);
+    let far = moved.input(at(now_ms() + 31 * 86_400_000));
+    let refused = problem(&gateway.admin().post(RUNS, &far).await.unwrap(), 400, "invalid_value");
+    assert_eq!(refused["param"], "scheduled_for", "{refused}");
+}
+
+#[tokio::test]
+async fn embeddings_move_on_a_run_of_embeddings() {
+    let model = format!("openai/{VECTORS}");
+    // The node has it under the name that it is asked for by.
+    let moved = Moved::of(Gateway::with(config().model(Model::embedding(&model)), &[]).await).await;
+    let gateway = &moved.gateway;
+    let vectors = gateway.node("vectors", &[&model]).await;
+    let question = json!({"model": model, "input": ["the tide comes in", "and goes out again"]});
+    for _ in 0..REQUESTS {
+        let answer = gateway.client().post("/v1/embeddings", &question).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    gateway.wait_for_usage(2 * REQUESTS as u64).await;
+    let to_node = json!({"scope": {"model": model}, "profiles": ["byoc"]});
+    let route = async || gateway.admin().post("/v2/routes", &to_node).await.unwrap();
+    let refused = problem(&route().await, 409, "replay_required");
+    assert!(refused["fix"].as_str().unwrap().contains(r#""operation": "embed""#), "{refused}");
+
+    let candidate = json!({"node_id": vectors, "model": model, "cost_per_hour_micros": 1});
+    let input =
+        |operation: &str| json!({"from": {"model": model, "operation": operation}, "candidate": candidate});
+    let none = moved.run(input("chat")).await;
+    assert_eq!(none["status"], "failed", "there is no conversation with it: {none:#}");
+    let run = moved.run(input("embed")).await;
+    assert_eq!(run["from"]["operation"], "embed", "{run:#}");
+    let report = moved.report(&run).await;
+    assert_eq!(run["verdict"], "passed", "{report:#}");
+    assert_eq!(report["set"]["operation"], "embed", "{report:#}");
+    assert!(report["results"].as_array().unwrap().iter().all(|one| one["gate"] != "output_percent_min"));
+    let sent = gateway.calls(NODE);
+    assert!(sent.len() == REQUESTS && sent.iter().all(|call| call.path.ends_with("/embeddings")));
+    assert_eq!(route().await.status, 201);
+    let wrong = moved.input(json!({"from": {"operation": "speech"}}));
+    let refused = problem(&gateway.admin().post(RUNS, &wrong).await.unwrap(), 400, "invalid_value");
+    assert_eq!(refused["param"], "from.operation", "{refused}");
+}
+
+#[tokio::test]
+async fn a_nodes_own_cost_stands_in_for_one_that_a_run_states() {
+    let moved = Moved::start().await;
+    let path = format!("/v2/byoc/nodes/{}", moved.node);
+    let cost = json!({"kind": "cloud", "nano_usd_per_hour": 3_600_000_000_u64});
+    moved.gateway.patch(&path, json!({"cost": cost})).await;
+    let run = moved.run(json!({})).await;
+    let report = moved.report(&run).await;
+    let candidate = &report["candidate"];
+    assert_eq!(
+        (&candidate["cost_per_hour_micros"], &candidate["cost_per_hour_by"]),
+        (&json!(3_600_000), &json!("nodes")),
+        "{report:#}"
+    );
+    assert_eq!(of_gate(&report, "cost_percent_max")["verdict"], "failed", "{report:#}");
+
+    moved.gateway.patch(&path, json!({"cost": null})).await;
+    let report = moved.report(&moved.run(json!({})).await).await;
+    let candidate = &report["candidate"];
+    assert_eq!(
+        (&candidate["cost_per_hour_micros"], &candidate["cost_per_hour_by"]),
+        (&json!(1), &json!("run")),
+        "{report:#}"
+    );
 }

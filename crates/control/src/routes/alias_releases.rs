@@ -24,9 +24,8 @@ use super::aliases::{
     with_canary, without_canary,
 };
 use super::field_changes::{FieldChange, differences};
-use crate::moving::check_alias;
 use crate::policy_forms::{ParameterForm, parameter_forms};
-use crate::resource::{load, reply_written};
+use crate::resource::{load, replace_row, reply_written};
 
 const RELEASES: &str = "/v2/model-aliases/{id}/releases";
 const RELEASE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
@@ -315,10 +314,8 @@ async fn replace(
     request: &ApiRequest,
     change: AliasChange,
 ) -> Result<store::Written<AliasRow>, Box<Fault>> {
-    check_alias(control, request, &change).await?;
     let expected = request.if_match()?.or(Some(change.row.version));
-    let act = request.act(&control.deps.world);
-    control.deps.store.aliases().replace(change, expected, act).await.map_err(of_store)
+    replace_row::<AliasRow>(control, request, change, expected).await
 }
 
 fn promote(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

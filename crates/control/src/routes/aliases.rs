@@ -18,16 +18,15 @@ use domain::{
 };
 use plan::PlanQuery;
 use reconcilers::of_store;
-use replayruns::gated;
+use replayruns::{Checked, check_alias, check_new_alias, check_removed_alias, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, WithdrawnCanary};
 
 use super::alias_releases;
-use crate::moving::{check_alias, check_new_alias, check_removed_alias};
 use crate::policy_forms::{ParameterForm, parameter_forms, parameters};
-use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, patch, post, without};
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, without};
 
 /// The share of a canary's requests that may fail, unless its gates say otherwise: 5 %.
 const ERROR_BPS: u32 = 500;
@@ -499,10 +498,8 @@ impl Resource for AliasRow {
         Ok((workspace, first.id))
     }
 
-    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
-        let (_, id) = Self::address(control, request)?;
-        check_removed_alias(control, request, id).await?;
-        delete_row::<Self>(control, request).await
+    async fn check_deletion(control: &Control, request: &ApiRequest, id: AliasId) -> Checked {
+        check_removed_alias(control, request, id).await
     }
 }
 
@@ -569,7 +566,6 @@ impl WritableResource for AliasRow {
             created_unix_ms: now,
             version: 0,
         };
-        check_new_alias(control, request, &row).await?;
         Ok(((row, release), ()))
     }
 
@@ -607,9 +603,15 @@ impl WritableResource for AliasRow {
                 }
             }
         }
-        let change = AliasChange { row, release: installed, act };
-        check_alias(control, request, &change).await?;
-        Ok((change, ()))
+        Ok((AliasChange { row, release: installed, act }, ()))
+    }
+
+    async fn check_creation(control: &Control, request: &ApiRequest, (row, _): &NewAlias) -> Checked {
+        check_new_alias(control, request, row).await
+    }
+
+    async fn check_change(control: &Control, request: &ApiRequest, change: &AliasChange) -> Checked {
+        check_alias(control, request, change).await
     }
 }
 

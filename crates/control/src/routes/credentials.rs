@@ -22,17 +22,22 @@ use egress::TargetKind;
 use http::Method;
 use plan::Seat;
 use reconcilers::{judgement, moment, of_store};
+use replayruns::{Checked, check_credential, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use snapshot::CredentialState;
-use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification};
+use snapshot::{CredentialEntry, CredentialState};
+use store::{
+    Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification, Written, credential_entry,
+};
 
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
-use crate::resource::{Resource, WritableResource, delete, list, load, patch, post, put, reply, without};
+use crate::resource::{
+    CheckedAgain, Resource, WritableResource, delete, list, load, patch, post, put, reply, without,
+};
 use crate::servers::{self, ProbeInput, ServerView};
 use reports::learned_limits;
 use reports::learned_limits::{BreakerView, LearnedLimits};
@@ -69,9 +74,10 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, CredentialRow::ONE, Access::LOOK, show_opened)
             .says("Shows a credential, and how often it was opened.")
             .returns::<Opened>(),
-        patch::<CredentialRow>("Changes fields of a credential.").refuses(409, "base_url_needs_secret"),
-        put::<CredentialRow>("Replaces a credential.").refuses(409, "base_url_needs_secret"),
-        delete::<CredentialRow>("Deletes a credential. Its secret can't be recovered."),
+        gated(patch::<CredentialRow>("Changes fields of a credential."))
+            .refuses(409, "base_url_needs_secret"),
+        gated(put::<CredentialRow>("Replaces a credential.")).refuses(409, "base_url_needs_secret"),
+        gated(delete::<CredentialRow>("Deletes a credential. Its secret can't be recovered.")),
         Route::new(Method::POST, verify_one, Access::MANAGE, verify)
             .says("Verifies a credential with the provider's cheapest real call.")
             .takes_nothing()
@@ -401,6 +407,10 @@ impl Resource for CredentialRow {
         let page = request.page()?;
         control.deps.store.credentials().filter(request.workspace(), filter, page).await.map_err(of_store)
     }
+
+    async fn check_deletion(control: &Control, request: &ApiRequest, id: CredentialId) -> Checked {
+        check_credential(control, request, id, None).await
+    }
 }
 
 impl WritableResource for CredentialRow {
@@ -448,7 +458,15 @@ impl WritableResource for CredentialRow {
         let changed = row_of(control, request, &input, self).await?;
         let probes =
             renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
+        if let Some(state) = wanted_state(status.as_deref(), before)? {
+            // Before anything of it is written: the state is written last.
+            check_state(control, request, &changed, state).await?;
+        }
         Ok(((changed, renewal.secret), AfterWrite { probes, status, before }))
+    }
+
+    async fn check_change(control: &Control, request: &ApiRequest, (row, _): &Self::Change) -> Checked {
+        check_credential(control, request, row.id, Some(credential_entry(row.clone()))).await
     }
 
     async fn finish(
@@ -459,14 +477,7 @@ impl WritableResource for CredentialRow {
     ) -> Result<Reply, Box<Fault>> {
         let mut row = self;
         if let Some(state) = wanted_state(after.status.as_deref(), after.before)? {
-            let act = request.act(&control.deps.world);
-            let set = control
-                .deps
-                .store
-                .credentials()
-                .set_state(request.workspace(), row.id, state, None, act)
-                .await;
-            let set = set.map_err(of_store)?;
+            let set = set_state(control, request, &row, state).await?;
             control.deps.await_published(set.version).await?;
             // In a rehearsal the second write doesn't see the first one.
             row = if request.is_rehearsal { Self { state, ..row } } else { set.row };
@@ -475,6 +486,37 @@ impl WritableResource for CredentialRow {
             row = control.deps.probe_credential(Act::system(&control.deps.world), row, None).await?;
         }
         reply(control, row).await
+    }
+}
+
+/// Checks another state. A revoked credential may have leaked, so that nothing stands in its way.
+async fn check_state(
+    control: &Control,
+    request: &ApiRequest,
+    row: &CredentialRow,
+    state: CredentialState,
+) -> Checked {
+    if state == CredentialState::Revoked {
+        return Ok(None);
+    }
+    let entry = CredentialEntry { state, ..credential_entry(row.clone()) };
+    check_credential(control, request, row.id, Some(entry)).await
+}
+
+async fn set_state(
+    control: &Control,
+    request: &ApiRequest,
+    row: &CredentialRow,
+    state: CredentialState,
+) -> Result<Written<CredentialRow>, Box<Fault>> {
+    let mut again = CheckedAgain::default();
+    loop {
+        let premise = check_state(control, request, row, state).await?;
+        let act = request.act(&control.deps.world).on(premise);
+        let set = control.deps.store.credentials().set_state(row.workspace, row.id, state, None, act).await;
+        if !again.is_due(&set) {
+            return set.map_err(of_store);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use egress::TargetKind;
 use hardware::{HardwareCost, WrongCost};
 use http::Method;
 use reconcilers::of_store;
+use replayruns::{Checked, check_node, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -34,14 +35,14 @@ use crate::servers::{self, ProbeInput, ServerView};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<NodeRow>("Adds a node, and queries its models at once.").makes::<NodeView>(),
+        gated(post::<NodeRow>("Adds a node, and queries its models at once.").makes::<NodeView>()),
         list::<NodeRow>("Lists the workspace's nodes."),
         get::<NodeRow>("Shows a node."),
-        patch::<NodeRow>(
+        gated(patch::<NodeRow>(
             "Changes fields of a node. A node with status `cordoned` or `draining` gets no new requests.",
-        )
+        ))
         .refuses(409, "base_url_needs_secret"),
-        put::<NodeRow>("Replaces a node.").refuses(409, "base_url_needs_secret"),
+        gated(put::<NodeRow>("Replaces a node.")).refuses(409, "base_url_needs_secret"),
         delete::<NodeRow>("Removes a node."),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
             .says("Probes what a node supports of the common API, and stores the result.")
@@ -310,6 +311,14 @@ impl WritableResource for NodeRow {
             return Err(secrets::address_needs_secret());
         }
         Ok(((changed, secret.map(Some)), moves))
+    }
+
+    async fn check_creation(control: &Control, request: &ApiRequest, new: &Self) -> Checked {
+        check_node(control, request, new).await
+    }
+
+    async fn check_change(control: &Control, request: &ApiRequest, (row, _): &Self::Change) -> Checked {
+        check_node(control, request, row).await
     }
 
     /// It is polled before the reply, so that its models can be called as soon as the client has this.

@@ -15,6 +15,7 @@ use domain::{Fault, FaultClass, PolicyId, PolicySpec, ProjectId, Secret};
 use http::Method;
 use reconcilers::of_store;
 use reconcilers::webhooks::{mint_secret, secret_text};
+use replayruns::{Checked, check_policy, gated};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -28,24 +29,26 @@ use crate::resource::{Resource, WritableResource, delete, get, list, load, patch
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<PolicyRow>(
-            "Creates the policy of a project, or of the workspace: what requests may reach and contain, whatever a route says.",
-        )
-        .makes::<PolicyWithSecret>(),
+        gated(
+            post::<PolicyRow>(
+                "Creates the policy of a project, or of the workspace: what requests may reach and contain, whatever a route says.",
+            )
+            .makes::<PolicyWithSecret>(),
+        ),
         list::<PolicyRow>("Lists the policies of the workspace and of its projects."),
         Route::new(Method::GET, "/v2/policies/effective", Access::LOOK, effective)
             .says("Shows what the policies of the workspace and of a project allow together.")
             .query("project_id", "The project.")
             .returns_value::<EffectiveView>(),
         get::<PolicyRow>("Shows a policy."),
-        patch::<PolicyRow>("Changes fields of a policy. Its project can't change."),
-        put::<PolicyRow>("Replaces a policy. Its project can't change."),
+        gated(patch::<PolicyRow>("Changes fields of a policy. Its project can't change.")),
+        gated(put::<PolicyRow>("Replaces a policy. Its project can't change.")),
         Route::new(Method::POST, "/v2/policies/{id}/rotate", Access::MANAGE, rotate)
             .says("Makes a new secret for the policy's hooks. The previous one also signs for another day.")
             .takes_nothing()
             .returns::<PolicyWithSecret>()
             .refuses(409, "secret_version"),
-        delete::<PolicyRow>("Deletes a policy. Only what is left of policies, and routes, then decide."),
+        gated(delete::<PolicyRow>("Deletes a policy. Only what is left of policies, and routes, then decide.")),
     ]
 }
 
@@ -159,6 +162,10 @@ impl Resource for PolicyRow {
     async fn view(&self, _: &Control) -> Result<PolicyView, Box<Fault>> {
         Ok(show(self))
     }
+
+    async fn check_deletion(control: &Control, request: &ApiRequest, id: PolicyId) -> Checked {
+        check_policy(control, request, id, None).await
+    }
 }
 
 impl WritableResource for PolicyRow {
@@ -212,6 +219,14 @@ impl WritableResource for PolicyRow {
             return Err(invalid(field, message, format!("Give {value}, or make another policy.")));
         }
         Self { spec: spec_of(control, request, self.project, input)?, ..self }.with_secret(control)
+    }
+
+    async fn check_creation(control: &Control, request: &ApiRequest, new: &Self) -> Checked {
+        check_policy(control, request, new.id, Some(new)).await
+    }
+
+    async fn check_change(control: &Control, request: &ApiRequest, change: &Self) -> Checked {
+        check_policy(control, request, change.id, Some(change)).await
     }
 
     async fn finish(

@@ -14,13 +14,14 @@ use domain::limits::PAGE_ROWS_MAX;
 use domain::{DataBoundary, Fault, PolicyId, PolicySpec, ProjectId, RegionPolicy};
 use http::Method;
 use reconcilers::of_store;
+use replayruns::gated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Page, PolicyRow};
 
 use super::policies::spec_of;
 use crate::policy_forms::{DataBoundaryName, PolicyForm, RegionPolicyName};
-use crate::resource::Resource;
+use crate::resource::{Resource, create_row, replace_row};
 
 /// The prefix of the ids that each path gives.
 const IDS: [&str; 2] = ["rgn", "rgp"];
@@ -34,11 +35,12 @@ pub fn routes() -> Vec<Route> {
 
 fn at<const IDS_AT: usize>(path: &'static str) -> [Route; 3] {
     let set = |method| {
-        Route::new(method, path, Access::MANAGE, set::<IDS_AT>)
+        let route = Route::new(method, path, Access::MANAGE, set::<IDS_AT>)
             .says("Sets where requests may be processed, in the policy of the workspace or of a project.")
             .takes::<RegionalForm>()
             .returns::<RegionalView>()
-            .refuses(400, "policy_loosens")
+            .refuses(400, "policy_loosens");
+        gated(route)
     };
     let show = Route::new(Method::GET, path, Access::LOOK, render::<IDS_AT>)
         .says("Shows where requests may be processed.")
@@ -138,7 +140,6 @@ fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Hand
             ..PolicyForm::default()
         };
         let stated = spec_of(control, &request, project, stated)?;
-        let (table, act) = (PolicyRow::table(control), request.act(&control.deps.world));
         let of = |spec: PolicySpec| PolicySpec {
             regions: stated.regions.clone(),
             region_policy: stated.region_policy,
@@ -148,7 +149,7 @@ fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Hand
         let written = match find(control, &request, project).await? {
             Some(row) => {
                 let row = PolicyRow { spec: of(row.spec.clone()), ..row };
-                table.replace(row, request.if_match()?, act).await
+                replace_row::<PolicyRow>(control, &request, row, request.if_match()?).await?
             }
             None => {
                 let now = control.deps.world.clock.unix_ms();
@@ -163,10 +164,9 @@ fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Hand
                     created_unix_ms: now,
                     version: 0,
                 };
-                table.create(row, act).await
+                create_row::<PolicyRow>(control, &request, row).await?
             }
         };
-        let written = written.map_err(of_store)?;
         control.deps.await_published(written.version).await?;
         show::<IDS_AT>(&written.row)
     })

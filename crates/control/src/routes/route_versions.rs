@@ -20,8 +20,7 @@ use store::{RouteRow, RouteVersion};
 
 use super::field_changes::{FieldChange, differences};
 use super::rules::{RouteView, Wire, wire_of};
-use crate::moving::check_route;
-use crate::resource::{load, reply_written};
+use crate::resource::{load, replace_row, reply_written};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -152,10 +151,8 @@ fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             return Err(unknown(number));
         };
         let changed = RouteRow { spec: versions.swap_remove(at).spec, ..row };
-        check_route(control, &request, changed.id, Some(&changed.spec)).await?;
-        let act = request.act(&control.deps.world);
-        let written = control.deps.store.routes().replace(changed, request.if_match()?, act).await;
-        reply_written(control, written.map_err(of_store)?).await
+        let written = replace_row::<RouteRow>(control, &request, changed, request.if_match()?).await?;
+        reply_written(control, written).await
     })
 }
 

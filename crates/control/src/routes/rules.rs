@@ -14,7 +14,7 @@ use domain::{
     Profile, RouteId, RouteScope, RouteSpec, Strategy,
 };
 use reconcilers::of_store;
-use replayruns::gated;
+use replayruns::{Checked, check_route, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,8 +22,7 @@ use store::RouteRow;
 
 use super::aliases::checked_target;
 use super::conditions::{ConditionsWire, printable};
-use crate::moving::check_route;
-use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, patch, post, put};
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 /// The words of `overflow`.
 const MANAGED: &str = "managed";
@@ -420,10 +419,8 @@ impl Resource for RouteRow {
         })
     }
 
-    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
-        let (_, id) = Self::address(control, request)?;
-        check_route(control, request, id, None).await?;
-        delete_row::<Self>(control, request).await
+    async fn check_deletion(control: &Control, request: &ApiRequest, id: RouteId) -> Checked {
+        check_route(control, request, id, None).await
     }
 }
 
@@ -440,7 +437,6 @@ impl WritableResource for RouteRow {
         let spec = spec_of(control, request, wire).await?;
         let now = control.deps.world.clock.unix_ms();
         let id = RouteId::new(now, control.deps.world.id_bytes());
-        check_route(control, request, id, Some(&spec)).await?;
         Ok((Self { id, workspace: request.workspace(), spec, created_unix_ms: now, version: 0 }, ()))
     }
 
@@ -451,7 +447,14 @@ impl WritableResource for RouteRow {
         wire: Wire,
     ) -> Result<(Self, ()), Box<Fault>> {
         let spec = spec_of(control, request, wire).await?;
-        check_route(control, request, self.id, Some(&spec)).await?;
         Ok((Self { spec, ..self }, ()))
+    }
+
+    async fn check_creation(control: &Control, request: &ApiRequest, new: &Self) -> Checked {
+        check_route(control, request, new.id, Some(&new.spec)).await
+    }
+
+    async fn check_change(control: &Control, request: &ApiRequest, change: &Self) -> Checked {
+        check_route(control, request, change.id, Some(&change.spec)).await
     }
 }

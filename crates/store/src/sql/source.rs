@@ -57,7 +57,9 @@ fn key_change(row: ApiKeyRow) -> KeyChange {
     KeyChange::Set(row.digest, Arc::new(entry))
 }
 
-fn credential_entry(row: CredentialRow) -> CredentialEntry {
+/// A credential as requests read it.
+#[must_use]
+pub fn credential_entry(row: CredentialRow) -> CredentialEntry {
     CredentialEntry {
         id: row.id,
         workspace: row.workspace,
@@ -106,7 +108,9 @@ fn account_entry(row: AccountRow) -> AccountEntry {
     }
 }
 
-fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
+/// A node as requests read it.
+#[must_use]
+pub fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     let (state, models) = (row.state(), Arc::new(row.models().to_vec()));
     NodeEntry {
         id: row.id,

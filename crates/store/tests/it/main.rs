@@ -143,6 +143,7 @@ on_each!(
         routes::routes_of_one_scope_are_told_apart_by_their_conditions,
         routes::the_same_places_are_fixed_once,
         routes::a_route_names_its_own_workspaces_things,
+        routes::a_change_is_written_on_the_rules_it_was_checked_against,
         workspaces::founding_is_whole_or_not_at_all,
         workspaces::a_workspace_with_something_in_it_is_not_deleted,
         feed::every_change_has_a_version_and_wakes_the_watchers,

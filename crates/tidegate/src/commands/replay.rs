@@ -69,6 +69,9 @@ pub struct Run {
     /// Only requests that this route applied to.
     #[arg(long)]
     from_route: Option<String>,
+    /// chat, complete or embed.
+    #[arg(long)]
+    from_operation: Option<String>,
     /// Requests of so many days.
     #[arg(long)]
     days: Option<u32>,
@@ -159,6 +162,7 @@ fn body(options: Run) -> Result<Value, Failure> {
         .with_some("project_id", options.from_project)
         .with_some("key_id", options.from_key)
         .with_some("route_id", options.from_route)
+        .with_some("operation", options.from_operation)
         .with_some("days", options.days)
         .with_some("requests_max", options.requests);
     let candidate = Body::new()

@@ -1,10 +1,10 @@
 //! Routes.
 
 use domain::*;
-use store::{RouteRow, StoreError};
+use store::{Noted, Page, Premise, RouteRow, StoreError};
 
 use crate::Fresh;
-use crate::samples::{act, credential, founding, route};
+use crate::samples::{account, act, credential, founding, route};
 
 pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
@@ -149,4 +149,60 @@ pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
     let scope = RouteScope { key_id: Some(other.keys[0].id), ..RouteScope::default() };
     let result = fresh.store.routes().create(route(mine, 5, scope), act()).await;
     assert!(matches!(result, Err(StoreError::NotFound { what: "API key" })));
+}
+
+/// Of two changes that were checked against the same rules, one is written.
+pub async fn a_change_is_written_on_the_rules_it_was_checked_against(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let routes = store.routes();
+    let scope = |model: &str| RouteScope { model: Some(model.into()), ..RouteScope::default() };
+    let premise = |version| Premise { workspace, version, until_unix_ms: None, noted: None };
+    let version = store.feed().version().await.unwrap();
+    let (one, other) = tokio::join!(
+        routes.create(route(workspace, 5, scope("openai/gpt-4o")), act().on(Some(premise(version)))),
+        routes.create(route(workspace, 6, scope("openai/gpt-4.1")), act().on(Some(premise(version)))),
+    );
+    let is_stale = |written: &Result<_, StoreError>| {
+        matches!(written, Err(StoreError::Conflict { what: "rules_changed", .. }))
+    };
+    assert_eq!([is_stale(&one), is_stale(&other)].into_iter().filter(|stale| *stale).count(), 1);
+    assert_eq!(routes.list(workspace, Default::default()).await.unwrap().rows.len(), 1);
+
+    // What others have is no part of the rules; the operator's accounts are.
+    let version = store.feed().version().await.unwrap();
+    let theirs = founding(2);
+    store.workspaces().create(theirs.clone(), act()).await.unwrap();
+    routes.create(route(theirs.workspace.id, 8, RouteScope::default()), act()).await.unwrap();
+    routes.create(route(workspace, 7, scope("a/b")), act().on(Some(premise(version)))).await.unwrap();
+    let version = store.feed().version().await.unwrap();
+    store.accounts().create(account(1), act()).await.unwrap();
+    let refused = routes.create(route(workspace, 9, scope("a/c")), act().on(Some(premise(version)))).await;
+    assert!(is_stale(&refused), "{refused:?}");
+
+    // A check holds for as long as what it rests on, and what it leaves to say is in the audit beside the change.
+    let version = store.feed().version().await.unwrap();
+    let late = act();
+    let until_unix_ms = Some(late.unix_ms);
+    let over = Premise { until_unix_ms, ..premise(version) };
+    assert!(is_stale(&routes.create(route(workspace, 9, scope("a/c")), late.on(Some(over))).await));
+    let in_time = act();
+    let noted = Noted {
+        id: AuditId::new(in_time.unix_ms, [9; 10]),
+        action: "replay.override",
+        object: "rt_of_the_test".into(),
+        detail: "because".into(),
+    };
+    let holds = Premise { until_unix_ms: Some(in_time.unix_ms + 1), noted: Some(noted), ..premise(version) };
+    routes.create(route(workspace, 9, scope("a/c")), in_time.on(Some(holds))).await.unwrap();
+    let entries = store.audit().list(Some(workspace), Page::first(50)).await.unwrap().rows;
+    let details: Vec<_> =
+        entries.iter().filter(|row| row.action == "replay.override").map(|row| &*row.detail).collect();
+    assert_eq!(details, ["because"]);
+
+    // Nobody knows what changed where the feed does not reach back.
+    let version = store.feed().version().await.unwrap();
+    routes.create(route(theirs.workspace.id, 10, scope("a/d")), act()).await.unwrap();
+    fresh.forget_changes().await;
+    let unknown = routes.create(route(workspace, 11, scope("a/d")), act().on(Some(premise(version)))).await;
+    assert!(is_stale(&unknown), "{unknown:?}");
 }

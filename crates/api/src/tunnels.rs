@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::{Fault, FaultClass};
 use egress::{
-    LineError, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER,
-    TUNNELS_OF_WORKSPACE_MAX, TunnelOwner, read_line, tunnel_text,
+    LineError, TUNNEL_CORE_HEADER, TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
+    TUNNEL_VERSIONS_HEADER, TUNNELS_OF_WORKSPACE_MAX, TunnelEnd, TunnelOwner, read_line, tunnel_text,
 };
 use http::HeaderMap;
 use http::header::UPGRADE;
@@ -28,6 +28,7 @@ pub struct TunnelEntrance {
     reporter: Reporter,
     node_key: PublicKey,
     protocol: u32,
+    core: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -61,7 +62,11 @@ struct Certificate {
 #[serde(tag = "object")]
 enum Verdict<'a> {
     #[serde(rename = "tunnel_open")]
-    Open { features: [&'static str; 1] },
+    Open {
+        features: [&'static str; 1],
+        /// How many tunnels the node should keep open: one for each serving core, up to a bound.
+        cores: u32,
+    },
     #[serde(rename = "tunnel_refused")]
     Refused { code: &'static str, detail: &'a str, fix: &'a str },
 }
@@ -92,13 +97,26 @@ impl TunnelEntrance {
         if tunnels.facts(reporter.known.node).is_none() {
             check_room(tunnels.count(reporter.known.workspace))?;
         }
-        Ok(Self { control: Arc::clone(control), reporter, node_key: PublicKey::from(key), protocol })
+        // Nodes of the version before name no core.
+        let core = word(TUNNEL_CORE_HEADER).parse().ok().filter(|core| *core < TUNNEL_CORES_MAX);
+        Ok(Self { control: Arc::clone(control), reporter, node_key: PublicKey::from(key), protocol, core })
+    }
+
+    /// The serving core that the tunnel is for, if the node named one.
+    #[must_use]
+    pub const fn core(&self) -> Option<u32> {
+        self.core
     }
 
     /// Shakes hands, and sends requests over the connection until it ends. Use it inside a `LocalSet`. `early` came
-    /// before the handshake.
-    pub async fn serve<S>(self: Arc<Self>, mut socket: S, early: Vec<u8>, is_closing: impl Fn() -> bool)
-    where
+    /// before the handshake; `cores` serve here; `closing` returns when nothing new may be sent.
+    pub async fn serve<S>(
+        self: Arc<Self>,
+        mut socket: S,
+        early: Vec<u8>,
+        cores: u32,
+        closing: impl Future<Output = ()>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let shaken = match timeout(TUNNEL_HELLO_TIME_MAX, self.handshake(&mut socket, &early)).await {
@@ -106,7 +124,10 @@ impl TunnelEntrance {
             Err(_) => Err(refused("The node was silent during the handshake.")),
         };
         let (owner, expires, verdict) = match &shaken {
-            Ok((owner, expires)) => (Some(owner), Some(*expires), Verdict::Open { features: ["leaving"] }),
+            Ok((owner, expires)) => {
+                let cores = cores.min(TUNNEL_CORES_MAX);
+                (Some(owner), Some(*expires), Verdict::Open { features: ["leaving"], cores })
+            }
             Err(fault) => {
                 let fix = fault.fix.as_deref().unwrap_or_default();
                 (None, None, Verdict::Refused { code: fault.code, detail: &fault.message, fix })
@@ -125,8 +146,12 @@ impl TunnelEntrance {
             tracing::info!(%node, "a tunnel is open");
             nodes.poll_soon(workspace, node);
         };
-        self.control.web.egress.tunnels.carry(socket, owner.clone(), expires, is_closing, opened).await;
-        tracing::info!(%node, "a tunnel ended");
+        let tunnels = &self.control.web.egress.tunnels;
+        let why = tunnels.carry(socket, owner.clone(), expires, closing, opened).await;
+        match why {
+            TunnelEnd::NoNode | TunnelEnd::Flooded => tracing::warn!(%node, %why, "a tunnel ended"),
+            _ => tracing::info!(%node, %why, "a tunnel ended"),
+        }
         nodes.poll_soon(workspace, node);
     }
 
@@ -196,6 +221,7 @@ impl TunnelEntrance {
             credential: self.reporter.credential,
             version: version.chars().take(TUNNEL_WORD_CHARS_MAX).collect(),
             protocol: self.protocol,
+            core: self.core.unwrap_or(0),
             since_unix_ms: now_unix_ms,
         };
         Ok((owner, Instant::now() + Duration::from_millis(left_ms)))

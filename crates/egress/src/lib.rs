@@ -6,6 +6,7 @@ mod body;
 mod connect;
 mod document;
 mod error;
+mod frames;
 mod gauge;
 mod guard;
 mod http1;
@@ -30,10 +31,11 @@ pub use address::IpNet;
 pub use body::{Answer, InBody, Upgrade};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
+pub use frames::FrameWatch;
 pub use guard::{check_base_url, check_webhook_url};
 #[cfg(feature = "fixtures")]
 pub use http1::fixtures;
-pub use limits::{TUNNEL_HELLO_TIME_MAX, TUNNELS_OF_WORKSPACE_MAX};
+pub use limits::{TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNELS_OF_WORKSPACE_MAX};
 pub use message::{Headers, Request};
 pub use out_body::OutBody;
 pub use program::Running;
@@ -42,8 +44,8 @@ pub use sandbox::Pipes;
 pub use settings::{Destination, EgressSettings, TargetKind};
 pub use socket::Socket;
 pub use tunnel::{
-    LineError, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
-    TUNNEL_VERSIONS_HEADER, Tunnel, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text,
+    LineError, TUNNEL_CORE_HEADER, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
+    TUNNEL_VERSIONS_HEADER, Tunnel, TunnelEnd, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text,
     tunnel_url,
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Requests that are answered at once through one tunnel: as many as the node accepts.
 pub(crate) const TUNNEL_STREAMS_MAX: usize = 256;
-/// Tunnels of one node: the one in use, and those that finish what runs while it takes over.
+/// Tunnels of one node for one core: the one in use, and those that finish what runs while it takes over.
 pub(crate) const TUNNELS_OF_NODE_MAX: usize = 3;
 /// Nodes of one workspace that have a tunnel to one gateway.
 pub const TUNNELS_OF_WORKSPACE_MAX: usize = 1_024;
@@ -16,6 +16,12 @@ pub(crate) const TUNNEL_JOINED_BYTES_MAX: u64 = 16 * 1024;
 pub const TUNNEL_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// How long the handshake may take.
 pub const TUNNEL_HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+/// HTTP/2 frames without content that a node may send in a burst, and for long, beside those that belong to no request: the
+/// heads of its answers, resets and windows. No node answers as fast.
+pub(crate) const TUNNEL_FRAMES_MAX: u32 = 20_000;
+pub(crate) const TUNNEL_FRAMES_PER_S: u32 = 10_000;
+/// Tunnels that a node keeps open to one gateway, each for one of its serving cores.
+pub const TUNNEL_CORES_MAX: u32 = 4;
 /// How often a tunnel is measured, and how long its node may be silent then.
 pub(crate) const TUNNEL_PING_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const TUNNEL_PING_TIME_MAX: Duration = Duration::from_secs(3);

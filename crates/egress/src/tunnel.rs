@@ -1,11 +1,15 @@
 //! Tunnels: connections that nodes opened to us, over which our requests reach them. The node dials, and then we are
 //! the HTTP/2 client.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
-use std::pin::pin;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::thread::ThreadId;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -13,11 +17,13 @@ use domain::limits::STREAM_BUFFER_BYTES_MAX;
 use domain::{NodeId, WorkspaceId};
 use h2::client::{self, SendRequest};
 use http::{Method, StatusCode, Uri};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tasks::Task;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::error::is_untouched;
+use crate::frames::FrameWatch;
 use crate::limits::{
     TUNNEL_HEADER_BYTES_MAX, TUNNEL_HELLO_BYTES_MAX, TUNNEL_PING_EVERY, TUNNEL_PING_TIME_MAX,
     TUNNEL_STREAMS_MAX, TUNNELS_OF_NODE_MAX,
@@ -31,6 +37,9 @@ pub const TUNNEL_PROTOCOL: &str = "tidegate-tunnel";
 pub const TUNNEL_VERSIONS: [u32; 1] = [1];
 /// The header in which a node states the versions that it speaks, and in which we answer with ours.
 pub const TUNNEL_VERSIONS_HEADER: &str = "tidegate-tunnel-versions";
+/// The header in which a node states which serving core of the gateway a tunnel is for. A request then meets no other core
+/// on its way.
+pub const TUNNEL_CORE_HEADER: &str = "tidegate-tunnel-core";
 /// What the gateway sends through a tunnel to measure it.
 pub const TUNNEL_PING_PATH: &str = "/tunnel/ping";
 /// What the gateway sends before it ends: the node opens another tunnel, and this one finishes what runs.
@@ -81,6 +90,8 @@ pub struct TunnelOwner {
     /// Of Tidegate, at the node.
     pub version: String,
     pub protocol: u32,
+    /// The serving core that it is for: a node has one for each, and a newer one takes over from that for the same core.
+    pub core: u32,
     pub since_unix_ms: u64,
 }
 
@@ -88,6 +99,8 @@ pub struct TunnelOwner {
 pub struct Tunnel {
     number: u64,
     pub owner: TunnelOwner,
+    /// What writes and reads it.
+    thread: ThreadId,
     /// Each core queues its requests itself, and what writes and reads them is the connection on one of the cores.
     sender: SendRequest<Bytes>,
     streams: AtomicUsize,
@@ -107,8 +120,31 @@ pub struct TunnelFacts {
     pub owner: TunnelOwner,
     /// Of the last ping.
     pub round_trip_us: u64,
-    /// Requests that are being answered.
+    /// Requests that are being answered, in all its tunnels.
     pub streams: usize,
+}
+
+/// Why a tunnel ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TunnelEnd {
+    #[error("the node left")]
+    Left,
+    #[error("the node does not answer as a node does, in HTTP/2")]
+    NoNode,
+    #[error("the node was silent")]
+    Silent,
+    #[error("the node sent more frames without content than it can have reason to")]
+    Flooded,
+    #[error("the connection broke: {0}")]
+    Broke(String),
+    #[error("its certificate expired")]
+    Expired,
+    #[error("a newer one took over")]
+    Superseded,
+    #[error("this gateway ends")]
+    Closing,
+    #[error("the node was revoked or removed, or opened too many")]
+    Closed,
 }
 
 /// A request's place in a tunnel.
@@ -121,6 +157,13 @@ enum PingEnd {
     /// The node takes no more requests.
     NotTaken,
     Silent,
+}
+
+/// A node's connection, whose frames are counted.
+struct Watched<S> {
+    socket: S,
+    frames: FrameWatch,
+    is_flooded: Rc<Cell<bool>>,
 }
 
 /// Takes a tunnel out of the list when its connection ends, however that happens.
@@ -158,33 +201,27 @@ pub async fn read_line<S: AsyncRead + Unpin>(socket: &mut S) -> Result<(Vec<u8>,
 
 impl Tunnels {
     /// Sends requests over a connection that a node opened, until it ends: the node leaves or is silent, `close` is
-    /// called, its certificate expires, or `is_closing` is true and the last request is answered. Use it inside a
+    /// called, its certificate expires, or `closing` returns and the last request is answered. Use it inside a
     /// `LocalSet`; the other cores send through it too. `opened` is called once requests can be sent.
     pub async fn carry<S>(
         &self,
         socket: S,
         owner: TunnelOwner,
         expires: Instant,
-        is_closing: impl Fn() -> bool,
+        closing: impl Future<Output = ()>,
         opened: impl FnOnce(),
-    ) where
+    ) -> TunnelEnd
+    where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let (ended, end) = watch::channel(false);
-        let window = u32::try_from(STREAM_BUFFER_BYTES_MAX).unwrap_or(u32::MAX);
-        let streams = u32::try_from(TUNNEL_STREAMS_MAX).unwrap_or(u32::MAX);
-        let handshake = client::Builder::new()
-            .enable_push(false)
-            .max_header_list_size(TUNNEL_HEADER_BYTES_MAX)
-            .initial_window_size(window)
-            // As large as all stream windows together: a client that reads slowly holds up only its own stream.
-            .initial_connection_window_size(window.saturating_mul(streams))
-            .handshake(socket)
-            .await;
-        let Ok((sender, connection)) = handshake else { return };
+        let is_flooded = Rc::<Cell<bool>>::default();
+        let watched = Watched { socket, frames: FrameWatch::of_node(), is_flooded: Rc::clone(&is_flooded) };
+        let Ok((sender, connection)) = builder().handshake(watched).await else { return TunnelEnd::NoNode };
         let tunnel = Arc::new(Tunnel {
             number: self.last.fetch_add(1, Ordering::Relaxed),
             owner,
+            thread: std::thread::current().id(),
             sender,
             streams: AtomicUsize::new(0),
             round_trip_us: AtomicU64::new(0),
@@ -193,50 +230,65 @@ impl Tunnels {
             superseded: Notify::new(),
             ended,
         });
-        let leaving = async {
-            // The front end polls this task when it is to close.
-            std::future::poll_fn(|_| if is_closing() { Poll::Ready(()) } else { Poll::Pending }).await;
-            tunnel.leave().await;
-        };
+        let broke = Rc::<OnceCell<String>>::default();
+        let breaking = Rc::clone(&broke);
+        // A task, so that a request wakes nothing but its connection.
+        let connection = Task::spawn_local("tunnel", async move {
+            if let Err(error) = connection.await {
+                let _ = breaking.set(error.to_string());
+            }
+        });
         // Listed until what runs has ended, so that `close` cuts that, too.
         let mut listed = None;
         let serving = async {
             // The first ping is the proof that the node speaks HTTP/2.
             if tunnel.ping().await != PingEnd::Answered {
-                return;
+                return TunnelEnd::NoNode;
             }
             listed = Some(self.list(&tunnel));
             opened();
             tokio::select! {
-                () = tunnel.watch() => {}
-                () = leaving => {}
-                () = tunnel.superseded() => {}
-                () = sleep_until(expires) => {}
+                end = tunnel.watch() => end,
+                () = async { closing.await; tunnel.leave().await } => TunnelEnd::Closing,
+                () = tunnel.superseded() => TunnelEnd::Superseded,
+                () = sleep_until(expires) => TunnelEnd::Expired,
             }
         };
         let (mut end, mut cut) = (end.clone(), end);
-        tokio::select! {
+        let why = tokio::select! {
+            biased;
             // The node takes no more requests, and answers those that it has; or it is gone, which ends them.
-            _ = connection => {
+            _ = connection.ended() => {
                 tunnel.is_leaving.store(true, Ordering::Relaxed);
                 tokio::select! {
                     () = tunnel.emptied() => {}
                     _ = cut.wait_for(|ended| *ended) => {}
                     () = sleep_until(expires) => {}
                 }
+                match broke.get() {
+                    _ if is_flooded.get() => TunnelEnd::Flooded,
+                    Some(error) => TunnelEnd::Broke(error.clone()),
+                    None => TunnelEnd::Left,
+                }
             }
-            () = serving => {}
-            _ = end.wait_for(|ended| *ended) => {}
-        }
+            end = serving => end,
+            _ = end.wait_for(|ended| *ended) => TunnelEnd::Closed,
+        };
         tunnel.ended.send_replace(true);
         drop(listed);
+        why
     }
 
-    /// The tunnels of a node that requests of this workspace may go through, newest first.
+    /// The tunnels of a node that requests of this workspace may go through: those of this core first, then newest first.
     pub(crate) fn of(&self, node: NodeId, owner: Option<WorkspaceId>) -> Vec<Arc<Tunnel>> {
         let nodes = self.nodes.load();
         let all = nodes.get(&node).map(Vec::as_slice).unwrap_or_default();
-        all.iter().filter(|tunnel| Some(tunnel.owner.workspace) == owner).map(Arc::clone).collect()
+        let of_owner = all.iter().filter(|tunnel| Some(tunnel.owner.workspace) == owner);
+        let mut found: Vec<_> = of_owner.map(Arc::clone).collect();
+        let here = std::thread::current().id();
+        // Those that this thread drives come first: no other has to be woken.
+        found.sort_by_key(|tunnel| tunnel.thread != here);
+        found
     }
 
     /// Closes the tunnels of a node, with what runs in them.
@@ -265,7 +317,14 @@ impl Tunnels {
     /// What is known of the newest tunnel of a node.
     #[must_use]
     pub fn facts(&self, node: NodeId) -> Option<TunnelFacts> {
-        self.nodes.load().get(&node)?.first().map(|tunnel| tunnel.facts())
+        let nodes = self.nodes.load();
+        let all = nodes.get(&node)?;
+        let newest = all.first()?;
+        Some(TunnelFacts {
+            owner: newest.owner.clone(),
+            round_trip_us: newest.round_trip_us.load(Ordering::Relaxed),
+            streams: all.iter().map(|tunnel| tunnel.streams.load(Ordering::Relaxed)).sum(),
+        })
     }
 
     /// The owners of all open tunnels.
@@ -274,7 +333,7 @@ impl Tunnels {
         self.nodes.load().values().flatten().map(|tunnel| tunnel.owner.clone()).collect()
     }
 
-    /// Lists a tunnel before the others of its node, which finish what runs; those that are too many are cut.
+    /// Lists a tunnel before the others of its node. Those for the same core finish what runs; too many of them are cut.
     fn list<'a>(&'a self, tunnel: &Arc<Tunnel>) -> Listed<'a> {
         self.nodes.rcu(|nodes| {
             let mut nodes = HashMap::clone(nodes);
@@ -282,10 +341,11 @@ impl Tunnels {
             nodes
         });
         if let Some(all) = self.nodes.load().get(&tunnel.owner.node) {
-            for old in all.iter().skip(1) {
+            let of_core = || all.iter().filter(|old| old.owner.core == tunnel.owner.core);
+            for old in of_core().skip(1) {
                 old.superseded.notify_one();
             }
-            for old in all.iter().skip(TUNNELS_OF_NODE_MAX) {
+            for old in of_core().skip(TUNNELS_OF_NODE_MAX) {
                 old.ended.send_replace(true);
             }
         }
@@ -310,14 +370,6 @@ impl Drop for Listed<'_> {
 }
 
 impl Tunnel {
-    fn facts(&self) -> TunnelFacts {
-        TunnelFacts {
-            owner: self.owner.clone(),
-            round_trip_us: self.round_trip_us.load(Ordering::Relaxed),
-            streams: self.streams.load(Ordering::Relaxed),
-        }
-    }
-
     /// A place for a request, if there is one.
     pub(crate) fn open_stream(self: &Arc<Self>) -> Option<TunnelStream> {
         if self.is_leaving.load(Ordering::Relaxed) {
@@ -354,16 +406,17 @@ impl Tunnel {
     }
 
     /// Returns once the node is silent, or takes no more requests and has answered those that it has.
-    async fn watch(&self) {
+    async fn watch(&self) -> TunnelEnd {
         loop {
             sleep(TUNNEL_PING_EVERY).await;
             match self.ping().await {
                 PingEnd::Answered => {}
                 PingEnd::NotTaken => {
                     self.is_leaving.store(true, Ordering::Relaxed);
-                    return self.emptied().await;
+                    self.emptied().await;
+                    return TunnelEnd::Left;
                 }
-                PingEnd::Silent => return,
+                PingEnd::Silent => return TunnelEnd::Silent,
             }
         }
     }
@@ -400,6 +453,59 @@ impl Drop for TunnelStream {
         if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.idle.notify_waiters();
         }
+    }
+}
+
+/// How we speak as the client of a node.
+fn builder() -> client::Builder {
+    let window = u32::try_from(STREAM_BUFFER_BYTES_MAX).unwrap_or(u32::MAX);
+    let streams = u32::try_from(TUNNEL_STREAMS_MAX).unwrap_or(u32::MAX);
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .max_header_list_size(TUNNEL_HEADER_BYTES_MAX)
+        .initial_window_size(window)
+        // As large as all stream windows together: a client that reads slowly holds up only its own stream.
+        .initial_connection_window_size(window.saturating_mul(streams));
+    builder
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { socket, frames, is_flooded } = &mut *self;
+        let read = frames.poll_read(cx, buffer, |cx, buffer| Pin::new(&mut *socket).poll_read(cx, buffer));
+        is_flooded.set(frames.is_flooded());
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

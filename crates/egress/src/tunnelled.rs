@@ -13,7 +13,7 @@ use http::{HeaderValue, Version};
 
 use crate::body::{Answer, InBody};
 use crate::error::{EgressError, EgressErrorKind, from_h2, is_untouched};
-use crate::limits::TUNNEL_JOINED_BYTES_MAX;
+use crate::limits::{INTERIM_ANSWERS_MAX, TUNNEL_JOINED_BYTES_MAX};
 use crate::message::{Headers, Request};
 use crate::tunnel::{Tunnel, TunnelStream, Tunnels, wire_url};
 
@@ -69,8 +69,16 @@ async fn exchange(tunnel: &Tunnel, place: TunnelStream, request: &Request) -> Re
         stream.send_data(segment, is_end).map_err(|error| from_h2(&error, HOST).sent())?;
     }
     let mut uploading = rest.map(|rest| Uploading { stream, rest: rest.clone() });
+    let mut interim = 0;
     let answered = std::future::poll_fn(|cx| {
         Uploading::poll(&mut uploading, cx)?;
+        while let Poll::Ready(Some(Ok(_))) = answer.poll_informational(cx) {
+            interim += 1;
+            if interim > INTERIM_ANSWERS_MAX {
+                let text = format!("{HOST} sent more than {INTERIM_ANSWERS_MAX} interim answers.");
+                return Poll::Ready(Err(EgressError::new(EgressErrorKind::Protocol, text).sent()));
+            }
+        }
         Pin::new(&mut answer).poll(cx).map_err(|error| {
             let failed = from_h2(&error, HOST);
             if is_untouched(&error) { failed } else { failed.sent() }

@@ -108,7 +108,7 @@ fn certify(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_>
         }
         let row = control.deps.store.nodes().get(known.workspace, known.node).await.map_err(of_store)?;
         let now = control.deps.world.clock.unix_ms();
-        let lives = control.nodes.lives();
+        let terms = control.nodes.terms();
         let certificate = NodeCertificate {
             object: "node_certificate",
             node_id: known.node.to_string(),
@@ -116,8 +116,8 @@ fn certify(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_>
             name: row.name,
             node_key: public_key.to_string(),
             issued_unix_ms: now,
-            expires_unix_ms: now.saturating_add(milliseconds(lives.certificate)),
-            serves_until_unix_ms: now.saturating_add(milliseconds(lives.alone)),
+            expires_unix_ms: now.saturating_add(milliseconds(terms.certificate)),
+            serves_until_unix_ms: now.saturating_add(milliseconds(terms.alone)),
             policy_version: control.deps.keeper.current().version(),
             models: row.declared_models,
             public_key: None,

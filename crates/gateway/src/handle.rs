@@ -30,6 +30,7 @@ use crate::client::Proxies;
 use crate::control::ControlHandle;
 use crate::form;
 use crate::http1::{Arrived, Refusal};
+use crate::guests::{Seats, serve_tunnel};
 use crate::in_flight::Permit;
 use crate::incoming::Incoming;
 use crate::mcp;
@@ -49,6 +50,7 @@ pub(crate) struct CoreHandler {
     pub control: Option<ControlHandle>,
     pub ready: AskReadiness,
     pub cores: Cores,
+    pub seats: Rc<Seats>,
     pub proxies: Proxies,
     pub shedder: Rc<Shedder>,
     /// The sessions of MCP clients; shared by all cores.
@@ -737,10 +739,8 @@ fn tunnelled(
             .fix("Open the tunnel over HTTP/1.1.");
         return refuse(handler, Dialect::Native, &fault, arrival.trace);
     };
-    let take = move |handed: HandedOver| async move {
-        let HandedOver { socket, early, closing } = handed;
-        entrance.serve(socket, early, move || closing.get()).await;
-    };
+    let seats = Rc::clone(&handler.seats);
+    let take = move |handed: HandedOver| async move { serve_tunnel(entrance, handed, &seats).await };
     Response::from_parts(head, Reply::handover(take))
 }
 

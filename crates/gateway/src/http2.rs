@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use domain::limits::{HEADER_BYTES_MAX, STREAM_BUFFER_BYTES_MAX};
+use egress::FrameWatch;
 use http::{Request, Response};
 use hyper::body::Incoming as Http2Body;
 use hyper::server::conn::http2;
@@ -18,10 +19,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::Times;
-use crate::frames::{Frames, LAST_READ_BYTES, ReadLimit};
 use crate::http1::Arrived;
 use crate::incoming::Incoming;
 use crate::limits::{
@@ -65,8 +65,9 @@ where
         // The future for the head is large and short-lived; the stream that outlives it is small.
         Answering(Box::pin(answering))
     });
-    let (patience, frames) = (StallTimer::new(times), Frames::default());
-    let socket = Stalling { socket, first, given: 0, patience, frames, linger: None };
+    let (patience, frames) = (StallTimer::new(times), FrameWatch::of_client());
+    let arrived = Prefixed { socket, first, given: 0 };
+    let socket = Stalling { arrived, patience, frames, linger: None };
     http2(times, pings).serve_connection(TokioIo::new(socket), service)
 }
 
@@ -144,17 +145,26 @@ impl<F: Future> Future for Stream<F> {
     }
 }
 
-/// The socket below, with what was read from it already, and a timeout for a client that takes no bytes.
-struct Stalling<S> {
+/// A socket, with what was read from it already.
+struct Prefixed<S> {
     socket: S,
     first: Vec<u8>,
     given: usize,
+}
+
+/// The socket below, with a timeout for a client that takes no bytes.
+struct Stalling<S> {
+    arrived: Prefixed<S>,
     patience: StallTimer,
-    frames: Frames,
+    frames: FrameWatch,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stalling<S> {
+    fn socket(&mut self) -> Pin<&mut S> {
+        Pin::new(&mut self.arrived.socket)
+    }
+
     fn finish_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -169,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stalling<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stalling<S> {
+impl<S: AsyncRead + Unpin> Prefixed<S> {
     /// What was read at first, then what arrives.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.first.get(self.given..).unwrap_or_default();
@@ -192,31 +202,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stalling<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buffer.filled().len();
-        match this.frames.read_limit() {
-            ReadLimit::Any => ready!(this.poll_bytes(cx, buffer))?,
-            ReadLimit::UpTo(count) => {
-                let mut scratch = [0; LAST_READ_BYTES];
-                let mut last =
-                    ReadBuf::new(scratch.get_mut(..count.min(buffer.remaining())).unwrap_or_default());
-                ready!(this.poll_bytes(cx, &mut last))?;
-                buffer.put_slice(last.filled());
-            }
-            ReadLimit::Farewell(bytes) => {
-                buffer.put_slice(bytes.get(..buffer.remaining()).unwrap_or(bytes));
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let came = buffer.filled().get(before..).unwrap_or_default();
-        this.frames.saw(came, Instant::now());
-        Poll::Ready(Ok(()))
+        let Self { arrived, frames, .. } = &mut *self;
+        frames.poll_read(cx, buffer, |cx, buffer| arrived.poll_bytes(cx, buffer))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        let written = self.socket().poll_write(cx, bytes);
         self.finish_write(cx, written)
     }
 
@@ -225,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let written = self.socket().poll_write_vectored(cx, slices);
         self.finish_write(cx, written)
     }
 
@@ -234,13 +227,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        self.socket().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            ready!(this.socket().poll_shutdown(cx))?;
         }
         let timer = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIME_MAX)));
         let mut scratch = [0; LINGER_READ_BYTES];
@@ -249,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer)) {
+            match ready!(Pin::new(&mut this.arrived.socket).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
                 _ => return Poll::Ready(Ok(())),
             }

@@ -6,7 +6,7 @@ mod body;
 mod client;
 mod control;
 mod form;
-mod frames;
+mod guests;
 mod handle;
 mod http1;
 mod http2;
@@ -53,7 +53,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::handle::CoreHandler;
 use crate::http1::Arrived;
-use crate::limits::COUNTER_QUERIES_MAX;
+use crate::guests::Seats;
+use crate::limits::{COUNTER_QUERIES_MAX, GUESTS_WAITING_MAX};
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
 use crate::serve::Phase;
@@ -157,12 +158,16 @@ pub async fn start(
     let (questions, mut answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(COUNTER_QUERIES_MAX)).unzip();
     let cores = Cores(questions);
+    let (seats, mut hosts): (Vec<_>, Vec<_>) =
+        listeners.iter().map(|_| mpsc::channel(GUESTS_WAITING_MAX)).unzip();
     let sessions = Arc::<::mcp::Sessions>::default();
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();
     answerers.reverse();
+    hosts.reverse();
     for (number, listener) in (0_u32..).zip(listeners) {
-        let Some(questions) = answerers.pop() else { break };
+        let (Some(questions), Some(guests)) = (answerers.pop(), hosts.pop()) else { break };
+        let seats = Seats { here: number, all: seats.clone() };
         let (result_sender, outcome) = oneshot::channel();
         made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
@@ -180,9 +185,12 @@ pub async fn start(
                 let shedder = Shedder::new(Rc::clone(&core.overload), queue_delay_max, in_flight_max);
                 let shedder = Rc::new(shedder);
                 let table = routes::table();
+                let seats = Rc::new(seats);
                 let handler =
-                    CoreHandler { core, table, times, control, ready, cores, proxies, shedder, mcp };
-                serve_core(Rc::new(handler), listener, watched, questions, connection_limit).await;
+                    CoreHandler { core, table, times, control, ready, cores, seats, proxies, shedder, mcp };
+                let hosting = guests::host(guests, watched.clone());
+                let serving = serve_core(Rc::new(handler), listener, watched, questions, connection_limit);
+                tokio::join!(serving, hosting);
             })
         })?);
     }
@@ -262,7 +270,7 @@ async fn answer_node(
         Arrived::Refused(refusal) => return refuse_node(&refusal.fault(), trace),
     };
     let (mut head, body) = request.into_parts();
-    let allowed = service.admit(&head, peer.ip().to_canonical());
+    let allowed = service.admit(&mut head, peer.ip().to_canonical());
     let read = match allowed {
         Ok(()) => {
             let mut body = body::TimedBody::new(body, times);

@@ -81,3 +81,5 @@ pub(crate) const TUNNEL_RETRY_BASE: Duration = Duration::from_millis(250);
 pub(crate) const TUNNEL_RETRY_MAX: Duration = Duration::from_secs(15);
 /// Tunnels that finish what runs beside the one in use.
 pub(crate) const TUNNELS_RETIRING_MAX: usize = 2;
+/// Gateways of one control plane to which a node has tunnels.
+pub(crate) const TUNNEL_GATEWAYS_MAX: usize = 16;

@@ -30,7 +30,7 @@ use crate::json_body::{check_json, json_response, read, typed_response};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::peers::PeerNetwork;
 use crate::refusal::{LATER, refuse};
-use crate::request_ids::RequestIds;
+use crate::request_ids::{FromThisMachine, RequestIds};
 use crate::routes::{Endpoint, find};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
@@ -198,14 +198,18 @@ impl Service {
     ///
     /// # Errors
     /// 401 or 403.
-    pub fn admit(&self, head: &Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
+    pub fn admit(&self, head: &mut Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
         // A service that started a worker has no key of this node: it signs its calls.
         if let (Endpoint::Workers(WorkerOperation::Callback(_)), Some(fleet)) =
             (find(&head.method, head.uri.path()), self.workers.get())
         {
             return fleet.admit_callback(&head.headers);
         }
-        admit::admit(&self.settings.keys, head, peer)
+        admit::admit(&self.settings.keys, head, peer)?;
+        if peer.is_loopback() {
+            head.extensions.insert(FromThisMachine);
+        }
+        Ok(())
     }
 
     /// What requests to backends are sent with, on the serving thread that calls this.
@@ -245,7 +249,7 @@ impl Service {
     ) -> Response<NodeBody> {
         let path = head.uri.path().to_owned();
         let endpoint = find(&head.method, &path);
-        let ids = RequestIds::of(trace, &head.headers);
+        let ids = RequestIds::of(trace, &head);
         let dialect = endpoint.dialect();
         let answer = match endpoint {
             _ if let Err(fault) = self.check_policy(endpoint) => Err(fault),

@@ -77,7 +77,8 @@ impl Service {
         let named = mode::settle(headers, &mut request)?;
         let default_mode = self.settings.topology.hybrid().map_or(Mode::Local, |hybrid| hybrid.default_mode);
         let mode = mode::resolve(named, default_mode, self.why_local(received))?;
-        if let Some(policy) = self.policy() {
+        // What is declared is what the workspace may use; whoever has the machine uses what it has.
+        if let Some(policy) = self.policy().filter(|_| !received.ids.is_local) {
             policy.check_model(&request.model)?;
         }
         let models = self.runtime.models();

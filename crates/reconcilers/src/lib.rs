@@ -54,7 +54,7 @@ pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};
 pub use limits::{FLOW_RUN_KEPT, FLOW_RUNS_SENT_MAX, FLOW_SENT_TIME_MAX};
 pub use node_loads::BeatLoad;
-pub use nodes::{NodeLives, Nodes, not_polled_yet};
+pub use nodes::{NodeTerms, Nodes, not_polled_yet};
 pub use outbound::Outbound;
 pub use own_batches::{BatchRunner, batch_jobs_of};
 pub use polling::{polling_job_of, response_polling_job_of};

@@ -20,13 +20,15 @@ use crate::{Deps, judgement, milliseconds};
 /// How base URLs begin that lead through the tunnel of a node.
 const TUNNEL: &str = "tunnel:";
 
-/// How long what joined nodes are given is valid.
-#[derive(Debug, Clone, Copy)]
-pub struct NodeLives {
-    /// Their certificates, which they renew at half of it.
+/// What joined nodes are given.
+#[derive(Debug, Clone)]
+pub struct NodeTerms {
+    /// How long their certificates are valid, which they renew at half of it.
     pub certificate: Duration,
     /// How long a node may serve without hearing from us.
     pub alone: Duration,
+    /// The gateways that want a tunnel each. None: the one that a node joined.
+    pub tunnel_urls: Arc<[String]>,
 }
 
 /// Watches the nodes of all workspaces.
@@ -34,7 +36,7 @@ pub struct Nodes {
     deps: Deps,
     /// How often joined nodes are to send heartbeats.
     beat_every: Duration,
-    lives: NodeLives,
+    terms: NodeTerms,
     /// Joined nodes that are to be polled at their address.
     poll_queue: PollQueue,
     publishers: Publishers,
@@ -67,11 +69,11 @@ pub fn not_reached(name: &str, base_url: &str, error: &str) -> String {
 
 impl Nodes {
     #[must_use]
-    pub fn new(deps: Deps, beat_every: Duration, lives: NodeLives) -> Arc<Self> {
+    pub fn new(deps: Deps, beat_every: Duration, terms: NodeTerms) -> Arc<Self> {
         Arc::new(Self {
             deps,
             beat_every,
-            lives,
+            terms,
             poll_queue: PollQueue::default(),
             publishers: Publishers::default(),
         })
@@ -91,8 +93,8 @@ impl Nodes {
     }
 
     #[must_use]
-    pub const fn lives(&self) -> NodeLives {
-        self.lives
+    pub const fn terms(&self) -> &NodeTerms {
+        &self.terms
     }
 
     /// When a node that reports now counts as away, unless it reports again.

@@ -46,5 +46,7 @@ pub(crate) const ADAPTERS_COMING_MAX: usize = 64;
 pub(crate) const PEERS_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// The longest life that a configuration of a data plane may have.
 pub(crate) const DATA_PLANE_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Gateways that one list names: as many as a node has tunnels to.
+pub(crate) const TUNNEL_URLS_MAX: usize = 16;
 /// How long a node may be given a certificate or serve alone: a year.
 pub const NODE_LIFE_MS_MAX: u64 = 31_536_000_000;

@@ -109,11 +109,16 @@ pub struct Wire {
 
 impl Wire {
     pub async fn to(gateway: &Gateway) -> Self {
+        let wire = Self::loose().await;
+        wire.lead_to(gateway);
+        wire
+    }
+
+    /// One that leads nowhere yet.
+    pub async fn loose() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let wire = Self {
-            address: listener.local_addr().unwrap(),
-            leads_to: Arc::new(Mutex::new(gateway.address())),
-        };
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let wire = Self { address: listener.local_addr().unwrap(), leads_to: Arc::new(Mutex::new(nowhere)) };
         let leads_to = Arc::clone(&wire.leads_to);
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
@@ -133,7 +138,11 @@ impl Wire {
     }
 
     pub fn lead_to(&self, gateway: &Gateway) {
-        *self.leads_to.lock().unwrap() = gateway.address();
+        self.lead(gateway.address());
+    }
+
+    pub fn lead(&self, address: SocketAddr) {
+        *self.leads_to.lock().unwrap() = address;
     }
 }
 

@@ -23,20 +23,20 @@ use crate::joining::Wire;
 use crate::local_node::records;
 use crate::wait::{found, until};
 
-const MODEL: &str = "tidegate-demo";
+pub const MODEL: &str = "tidegate-demo";
 const TUNNEL: &str = "/v2/byoc/nodes/tunnel";
 /// How soon a revoked node must be without a tunnel.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A machine behind NAT.
-struct Machine {
+pub struct Machine {
     root: tempfile::TempDir,
     /// Known to the test alone.
     address: SocketAddr,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap() }
     }
 
@@ -44,7 +44,7 @@ impl Machine {
         self.root.path().join("node")
     }
 
-    fn join(&self, control: &str, token: &str, more: &[&str]) -> Done {
+    pub fn join(&self, control: &str, token: &str, more: &[&str]) -> Done {
         let data = self.data().display().to_string();
         let of = ["node", "join", "--control", control, "--token", token, "--data-dir", &data];
         Cli::new().run(&[&of[..], more].concat())
@@ -54,20 +54,20 @@ impl Machine {
         serde_json::from_slice(&std::fs::read(self.data().join(name)).unwrap()).unwrap()
     }
 
-    fn credential(&self) -> String {
+    pub fn credential(&self) -> String {
         self.file("joined.json")["credential"].as_str().unwrap().to_owned()
     }
 
-    fn certificate(&self) -> Map<String, Value> {
+    pub fn certificate(&self) -> Map<String, Value> {
         self.file("certificate.json")["certificate"].as_object().unwrap().clone()
     }
 
-    fn key(&self) -> SigningKey {
+    pub fn key(&self) -> SigningKey {
         let text = std::fs::read_to_string(self.data().join("node.key")).unwrap();
         SigningKey::from_seed(&proof::from_hex::<32>(text.trim()).unwrap()).unwrap()
     }
 
-    async fn start(&self, more: &[&str]) -> Process {
+    pub async fn start(&self, more: &[&str]) -> Process {
         let (data, model) = (self.data().display().to_string(), workspace().join("builtin/model"));
         let launch = Launch::new(tidegate().unwrap())
             .args(["node", "--model", &model.display().to_string(), "--name", MODEL, "--kv-memory", "64"])
@@ -79,21 +79,21 @@ impl Machine {
     }
 
     /// A client on the machine itself.
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::new(format!("http://{}", self.address)).within(WITHIN)
     }
 }
 
-async fn gateway(more: &[(&str, &str)]) -> Gateway {
+pub async fn gateway(more: &[(&str, &str)]) -> Gateway {
     Gateway::with(config(), &[&[("TIDEGATE_NODE_HEARTBEAT_MS", "300")], more].concat()).await
 }
 
-fn invite(gateway: &Gateway, name: &str) -> String {
+pub fn invite(gateway: &Gateway, name: &str) -> String {
     gateway.cli().run(&["nodes", "invite", name, "--json"]).json()["token"].as_str().unwrap().to_owned()
 }
 
 /// A machine whose node joined with a tunnel, and the node's id.
-fn joined(gateway: &Gateway, control: &str, name: &str) -> (Machine, String) {
+pub fn joined(gateway: &Gateway, control: &str, name: &str) -> (Machine, String) {
     let machine = Machine::new();
     let id = machine.join(control, &invite(gateway, name), &["--tunnel"]).ok().trim().to_owned();
     (machine, id)
@@ -103,32 +103,32 @@ async fn view(gateway: &Gateway, id: &str) -> Value {
     gateway.get(&format!("/v2/byoc/nodes/{id}")).await
 }
 
-async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+pub async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     found(what, async || Some(view(gateway, id).await).filter(|node| is(node))).await
 }
 
-async fn until_ready(gateway: &Gateway, id: &str) -> Value {
+pub async fn until_ready(gateway: &Gateway, id: &str) -> Value {
     until_node(gateway, id, "ready with a tunnel", |node| {
         node["status"] == "ready" && node["tunnel"].is_object()
     })
     .await
 }
 
-fn ask() -> Value {
+pub fn ask() -> Value {
     json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": "What is BYOK?"}]})
 }
 
-fn endless() -> Value {
+pub fn endless() -> Value {
     json!({"model": MODEL, "stream": true, "ignore_eos": true, "messages": ask()["messages"]})
 }
 
 /// Has the gateway pass fields on that only runtimes know, such as the one that makes an answer endless.
-async fn take_every_field(gateway: &Gateway, id: &str) {
+pub async fn take_every_field(gateway: &Gateway, id: &str) {
     gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"stated_facts": {"unknown_fields": true}})).await;
 }
 
 /// The answer of a gateway that may not have read the node's state yet.
-async fn until_answered(gateway: &Gateway) -> harness::client::Answer {
+pub async fn until_answered(gateway: &Gateway) -> harness::client::Answer {
     found("an answer through the tunnel", async || {
         Some(gateway.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
     })
@@ -395,7 +395,7 @@ async fn another_workspace_gets_nothing_through_a_tunnel() {
 }
 
 /// A node's side of the handshake, as a test wants it.
-struct Dialled {
+pub struct Dialled {
     wire: TcpStream,
     head: String,
     early: Vec<u8>,
@@ -425,7 +425,7 @@ impl Dialled {
         }
     }
 
-    async fn challenge(gateway: &Gateway, credential: &str) -> (Self, String) {
+    pub async fn challenge(gateway: &Gateway, credential: &str) -> (Self, String) {
         let mut dialled = Self::at(gateway, credential, UPGRADE).await;
         assert!(dialled.head.starts_with("HTTP/1.1 101"), "{}", dialled.head);
         let challenge: Value = serde_json::from_str(&dialled.until(b"\n").await).unwrap();
@@ -433,9 +433,14 @@ impl Dialled {
     }
 
     /// Answers the challenge; the verdict.
-    async fn say(&mut self, hello: &[u8]) -> Value {
+    pub async fn say(&mut self, hello: &[u8]) -> Value {
         self.wire.write_all(hello).await.unwrap();
         serde_json::from_str(&self.until(b"\n").await).unwrap()
+    }
+
+    /// The connection, behind what was read of it already.
+    pub fn into_parts(self) -> (Vec<u8>, TcpStream) {
+        (self.early, self.wire)
     }
 
     /// Whether the gateway ends it.
@@ -447,7 +452,7 @@ impl Dialled {
 
 const UPGRADE: &str = "connection: upgrade\r\nupgrade: tidegate-tunnel\r\ntidegate-tunnel-versions: 1\r\n";
 
-fn hello(certificate: &Map<String, Value>, key: &SigningKey, nonce: &str, id: &str) -> Vec<u8> {
+pub fn hello(certificate: &Map<String, Value>, key: &SigningKey, nonce: &str, id: &str) -> Vec<u8> {
     let signature = key.sign(format!("tidegate tunnel 1\n{nonce}\n{id}\n").as_bytes()).to_string();
     let mut line = json!({"certificate": certificate, "signature": signature, "version": "1"}).to_string();
     line.push('\n');

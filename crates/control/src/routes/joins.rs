@@ -411,6 +411,9 @@ struct HeartbeatReply {
 
 fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
     Box::pin(async move {
+    /// The gateways that a node with a tunnel opens one to each; without any, to the address that it joined at.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tunnel_urls: Arc<[String]>,
         let Beat {
             models,
             version,
@@ -474,6 +477,7 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             heartbeat_every_ms,
             unix_ms,
             peer_list,
+            tunnel_urls: Arc::clone(&control.nodes.terms().tunnel_urls),
         })
     })
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use domain::{NodeId, WorkspaceId};
 use egress::{
     Client, Destination, EgressErrorKind, EgressSettings, InBody, Request, TUNNEL_LEAVING_PATH,
-    TUNNEL_PING_PATH, TargetKind, TunnelOwner, Tunnels, tunnel_url,
+    TUNNEL_PING_PATH, TargetKind, TunnelEnd, TunnelOwner, Tunnels, tunnel_url,
 };
 use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -122,7 +122,8 @@ struct Fixture {
     tunnels: Arc<Tunnels>,
     client: Client,
     owner: TunnelOwner,
-    is_closing: Rc<Cell<bool>>,
+    is_closing: Rc<Notify>,
+    ends: Rc<RefCell<Vec<TunnelEnd>>>,
 }
 
 impl Fixture {
@@ -134,10 +135,18 @@ impl Fixture {
             credential: [7; 32],
             version: "1".into(),
             protocol: 1,
+            core: 0,
             since_unix_ms: 1,
         };
-        let tunnels = Arc::clone(&settings.tunnels);
-        Self { tunnels, client: Client::new(Arc::new(settings)).unwrap(), owner, is_closing: Rc::default() }
+        let (tunnels, client) = (Arc::clone(&settings.tunnels), Client::new(Arc::new(settings)).unwrap());
+        Self { tunnels, client, owner, is_closing: Rc::default(), ends: Rc::default() }
+    }
+
+    /// Another node at the same gateway.
+    fn beside(&self) -> Self {
+        let owner = TunnelOwner { node: NodeId::new(2, [2; 10]), ..self.owner.clone() };
+        let (tunnels, client) = (Arc::clone(&self.tunnels), self.client.clone());
+        Self { tunnels, client, owner, is_closing: Rc::default(), ends: Rc::default() }
     }
 
     /// Carries a tunnel over our end of a pipe; the other is returned.
@@ -145,10 +154,28 @@ impl Fixture {
         let (ours, theirs) = duplex(64 * 1024);
         let (tunnels, owner, is_closing) =
             (Arc::clone(&self.tunnels), self.owner.clone(), Rc::clone(&self.is_closing));
+        let ends = Rc::clone(&self.ends);
         spawn_local(async move {
-            tunnels.carry(ours, owner, Instant::now() + expires, move || is_closing.get(), || {}).await;
+            let closing = async move { is_closing.notified().await };
+            let end = tunnels.carry(ours, owner, Instant::now() + expires, closing, || {}).await;
+            ends.borrow_mut().push(end);
         });
         theirs
+    }
+
+    /// Opens a tunnel to a node that writes its frames by hand.
+    async fn raw(&self) -> Raw {
+        let opened = self.tunnels.owners().len() + 1;
+        let mut raw = Raw { wire: self.carry(WITHIN), is_begun: false };
+        raw.send(&[frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, 1, 0, &[])].concat()).await.unwrap();
+        let ping = raw.request().await;
+        raw.send(&frame(HEADERS, 5, ping, NO_CONTENT)).await.unwrap();
+        until("the tunnel is open", || self.tunnels.owners().len() >= opened).await;
+        raw
+    }
+
+    fn end(&self) -> TunnelEnd {
+        self.ends.borrow().last().unwrap().clone()
     }
 
     /// Opens a tunnel to a proper node.
@@ -173,6 +200,63 @@ impl Fixture {
 
     async fn is_gone(&self) {
         until("the tunnel is gone", || self.tunnels.facts(self.owner.node).is_none()).await;
+    }
+}
+
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW: u8 = 8;
+/// `:status` of the static table of HPACK: 204, and 100 in letters.
+const NO_CONTENT: &[u8] = &[0x89];
+const CONTINUE: &[u8] = &[0x48, 3, b'1', b'0', b'0'];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// A node's end of a tunnel, frame by frame.
+struct Raw {
+    wire: DuplexStream,
+    is_begun: bool,
+}
+
+impl Raw {
+    async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        timeout(WITHIN, self.wire.write_all(bytes)).await.unwrap()
+    }
+
+    /// The stream of the next request.
+    async fn request(&mut self) -> u32 {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.wire.read_exact(&mut [0; 24]).await.unwrap();
+        }
+        loop {
+            let mut head = [0; 9];
+            self.wire.read_exact(&mut head).await.unwrap();
+            let [high, middle, low, kind, _, stream @ ..] = head;
+            let mut payload = vec![0; usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)];
+            self.wire.read_exact(&mut payload).await.unwrap();
+            if kind == HEADERS {
+                return u32::from_be_bytes(stream);
+            }
+        }
+    }
+
+    /// Writes the same until the gateway takes no more; what comes back is read.
+    async fn flood(self, bytes: Vec<u8>) {
+        let (mut reading, mut writing) = tokio::io::split(self.wire);
+        let read = spawn_local(async move {
+            let mut scratch = vec![0; 64 * 1024];
+            while matches!(reading.read(&mut scratch).await, Ok(count) if count > 0) {}
+        });
+        let many = bytes.repeat(1 + 8_000 / bytes.len().max(1));
+        let flooding = async { while writing.write_all(&many).await.is_ok() {} };
+        assert!(timeout(WITHIN, flooding).await.is_ok(), "the gateway reads on");
+        read.abort();
     }
 }
 
@@ -275,8 +359,7 @@ fn who_leaves_lets_what_runs_finish() {
         let fixture = Fixture::new();
         let seen = fixture.open().await;
         let mut running = fixture.get("endless").await.unwrap().body;
-        fixture.is_closing.set(true);
-        // The front end polls the tunnel when it is to close; here any byte does.
+        fixture.is_closing.notify_one();
         while !seen.leaving.get() {
             assert!(piece(&mut running).await.unwrap().is_ok());
         }
@@ -369,5 +452,140 @@ fn a_hostile_node_harms_only_its_tunnel() {
         fixture.open().await;
         assert!(fixture.get("huge").await.is_err(), "headers beyond the limit");
         assert_eq!(fixture.get("models").await.unwrap().status, 200, "the others are not harmed");
+    });
+}
+
+#[test]
+fn a_flood_of_frames_ends_its_tunnel_and_harms_no_other() {
+    run(async {
+        let fixture = Fixture::new();
+        let neighbour = fixture.beside();
+        neighbour.open().await;
+        let unit = 1_u32.to_be_bytes();
+        let floods = [
+            frame(PING, 0, 0, &[7; 8]),
+            frame(SETTINGS, 0, 0, &[]),
+            // A table for headers of four gigabytes.
+            frame(SETTINGS, 0, 0, &[0, 1, 0xff, 0xff, 0xff, 0xff]),
+            frame(WINDOW, 0, 0, &unit),
+            frame(RESET, 0, 1, &unit),
+            frame(200, 0, 0, &[1; 30]),
+        ];
+        for flood in floods {
+            let flooding = spawn_local(fixture.raw().await.flood(flood.clone()));
+            while !flooding.is_finished() {
+                assert_eq!(neighbour.get("models").await.unwrap().status, 200, "{flood:?}");
+            }
+            flooding.await.unwrap();
+            fixture.is_gone().await;
+            assert_eq!(fixture.end(), TunnelEnd::Flooded, "{flood:?}");
+        }
+        assert_eq!(neighbour.tunnels.owners().len(), 1);
+    });
+}
+
+#[test]
+fn frames_that_no_node_sends_end_the_tunnel_at_once() {
+    run(async {
+        let fixture = Fixture::new();
+        let most = 0x7fff_ffff_u32.to_be_bytes();
+        let broken = [
+            vec![0xff; 64],
+            // A head on a stream that nobody opened, a piece of a head, data, a reset and a window there.
+            frame(HEADERS, 5, 99, NO_CONTENT),
+            frame(9, 4, 1, NO_CONTENT),
+            frame(0, 0, 99, &[1]),
+            frame(RESET, 0, 99, &[0, 0, 0, 8]),
+            frame(WINDOW, 0, 0, &[0; 4]),
+            // A window beyond the largest.
+            [frame(WINDOW, 0, 0, &most), frame(WINDOW, 0, 0, &most)].concat(),
+            // A ping and settings of a wrong length, and a header table that says nothing.
+            frame(PING, 0, 0, &[1; 7]),
+            frame(SETTINGS, 0, 0, &[1; 5]),
+            frame(HEADERS, 5, 1, &[0xff; 40]),
+            // A head without an end, in pieces.
+            [frame(HEADERS, 0, 1, NO_CONTENT), frame(9, 0, 1, NO_CONTENT).repeat(10_000)].concat(),
+        ];
+        for bytes in broken {
+            let mut raw = fixture.raw().await;
+            // It may end while this is being written.
+            let _ = raw.send(&bytes).await;
+            fixture.is_gone().await;
+            let end = fixture.end();
+            assert!(matches!(end, TunnelEnd::Broke(_)), "{end} {:?}", &bytes[..bytes.len().min(20)]);
+        }
+        fixture.open().await;
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn heads_without_end_are_an_error_of_their_request() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut raw = fixture.raw().await;
+        let answering = async {
+            let stream = raw.request().await;
+            raw.send(&frame(HEADERS, 4, stream, CONTINUE).repeat(17)).await.unwrap();
+            raw
+        };
+        let (refused, mut raw) = tokio::join!(fixture.get("models"), answering);
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind, EgressErrorKind::Protocol, "{refused:?}");
+        // The tunnel serves the next.
+        let answering = async {
+            let stream = raw.request().await;
+            let heads = [frame(HEADERS, 4, stream, CONTINUE), frame(HEADERS, 5, stream, NO_CONTENT)].concat();
+            raw.send(&heads).await.unwrap();
+            raw
+        };
+        let (answer, raw) = tokio::join!(fixture.get("models"), answering);
+        assert_eq!(answer.unwrap().status, 204);
+        drop(raw);
+        fixture.is_gone().await;
+        assert_eq!(fixture.end(), TunnelEnd::Left);
+    });
+}
+
+#[test]
+fn a_node_that_reads_nothing_is_given_up() {
+    run(async {
+        let fixture = Fixture::new();
+        let neighbour = fixture.beside();
+        neighbour.open().await;
+        let raw = fixture.raw().await;
+        tokio::time::pause();
+        let url = format!("{}/models", tunnel_url(fixture.owner.node));
+        let mut request = Request::new(Method::POST, url.parse().unwrap());
+        request.body = Bytes::from(vec![b'a'; 1 << 20]).into();
+        let destination = Destination { kind: TargetKind::Node, owner: Some(fixture.owner.workspace) };
+        let failed = fixture.client.send(&request, destination).await.unwrap_err();
+        assert!(failed.request_sent, "{failed:?}");
+        assert_eq!(fixture.end(), TunnelEnd::Silent);
+        fixture.is_gone().await;
+        drop(raw);
+        assert_eq!(neighbour.get("models").await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn tunnels_for_other_cores_stay() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut second = fixture.beside();
+        second.owner = TunnelOwner { core: 1, ..fixture.owner.clone() };
+        fixture.open().await;
+        second.open().await;
+        assert_eq!(fixture.tunnels.owners().len(), 2);
+        // Each takes over from the one for its core.
+        let newest = Rc::<Seen>::default();
+        spawn_local(node(second.carry(WITHIN), Rc::clone(&newest)));
+        until("it took over", || *second.ends.borrow() == [TunnelEnd::Superseded]).await;
+        assert_eq!(fixture.tunnels.owners().len(), 2);
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        assert_eq!(newest.paths.borrow().last().map(String::as_str), Some("/v1/models"));
+        assert_eq!(fixture.tunnels.count(fixture.owner.workspace), 1);
+        fixture.tunnels.close(fixture.owner.node);
+        fixture.is_gone().await;
     });
 }

@@ -68,11 +68,11 @@ impl ControlPlane {
     pub(crate) async fn upgrade(
         &self,
         path: &str,
-        header: (HeaderName, HeaderValue),
+        headers: [(HeaderName, HeaderValue); 2],
         protocol: &'static str,
     ) -> Result<egress::Socket, CallError> {
         let mut request = self.request(Method::POST, path).map_err(CallError::Away)?;
-        request.headers.push(header);
+        request.headers.extend(headers);
         let whole = async {
             let opened = self.client.upgrade(&request, TargetKind::System.into(), protocol).await;
             match opened.map_err(away)? {

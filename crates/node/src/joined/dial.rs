@@ -15,7 +15,7 @@ use world::World;
 
 use super::control::{CallError, ControlPlane};
 use super::pace::{Pace, Step};
-use super::{Membership, Policy};
+use super::{Gateways, Membership, Policy};
 use crate::about;
 use crate::energy::EnergyMeter;
 use crate::hours::HoursCounted;
@@ -37,6 +37,7 @@ pub struct Reporter {
     key: Arc<NodeKey>,
     policy: Arc<Policy>,
     data_dir: PathBuf,
+    gateways: Arc<Gateways>,
     /// The device that computes the models.
     device: Option<String>,
     energy: EnergyMeter,
@@ -103,6 +104,9 @@ struct HeartbeatReply {
 }
 
 #[derive(Serialize)]
+    /// The addresses of all gateways, each of which wants a tunnel; the joined one is enough where there are none.
+    #[serde(default)]
+    tunnel_urls: Vec<String>,
 struct Report<'a> {
     records: Vec<Reported<'a>>,
 }
@@ -166,7 +170,7 @@ impl Reporter {
         service: Arc<Service>,
         membership: Membership,
         data_dir: PathBuf,
-        (key, policy): (Arc<NodeKey>, Arc<Policy>),
+        (key, policy, gateways): (Arc<NodeKey>, Arc<Policy>, Arc<Gateways>),
         device: Option<String>,
         settings: EgressSettings,
     ) -> std::io::Result<Self> {
@@ -182,6 +186,7 @@ impl Reporter {
             data_dir,
             device,
             energy,
+            gateways,
             pace,
             position,
             clock_skew_ms: None,
@@ -288,6 +293,7 @@ impl Reporter {
             if let Err(why) = mesh.take_list(list, node_id, *control_key) {
                 tracing::warn!(%why, "the control plane's list of peers isn't taken");
             }
+        self.gateways.heard(heard.tunnel_urls);
         }
         if let Some(unix_ms) = heard.unix_ms {
             let skew_ms = self.policy.heard(unix_ms, self.now_us().saturating_sub(sent_us));

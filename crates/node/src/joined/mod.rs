@@ -3,12 +3,14 @@
 
 mod control;
 mod dial;
+mod gateways;
 mod membership;
 mod pace;
 mod policy;
 mod tunnel;
 
 pub use dial::Reporter;
+pub use gateways::Gateways;
 pub use membership::Membership;
 pub use policy::Policy;
 pub(crate) use policy::PolicyHealth;

@@ -1,16 +1,19 @@
 //! Keeps a tunnel to the control plane open, for nodes that it can't reach: the node dials, and then the gateway's
 //! requests come over that connection.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use egress::{
-    EgressSettings, Socket, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER,
-    read_line,
+    EgressSettings, Socket, TUNNEL_CORE_HEADER, TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL,
+    TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER, read_line,
 };
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -22,7 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use world::World;
 
 use super::control::{CallError, ControlPlane};
-use super::{Membership, Policy};
+use super::{Gateways, Membership, Policy};
 use crate::identity::NodeKey;
 use crate::limits::{TUNNEL_RETRY_BASE, TUNNEL_RETRY_MAX, TUNNELS_RETIRING_MAX};
 
@@ -34,14 +37,18 @@ pub struct TunnelDialer {
     settings: EgressSettings,
     key: Arc<NodeKey>,
     policy: Arc<Policy>,
+    gateways: Arc<Gateways>,
     world: World,
 }
 
-/// A dialer at work: its connections belong to the thread that runs it.
+/// A dialer of one gateway at work: its connections belong to the thread that runs it.
 struct Dialing {
     control: ControlPlane,
     key: Arc<NodeKey>,
     policy: Arc<Policy>,
+    world: World,
+    /// How many cores serve at the gateway, as it says; each gets a tunnel.
+    cores: watch::Sender<u32>,
 }
 
 /// What passes between a tunnel that is served and the one who opened it.
@@ -85,6 +92,8 @@ struct Hello<'a> {
 #[derive(Deserialize)]
 struct Verdict {
     object: String,
+    /// Older gateways want one tunnel.
+    cores: Option<u32>,
     #[serde(default)]
     detail: String,
     #[serde(default)]
@@ -109,18 +118,16 @@ impl Backoff {
 
 impl TunnelDialer {
     #[must_use]
-    pub const fn new(
+    pub fn new(
         membership: Membership,
-        key: Arc<NodeKey>,
-        policy: Arc<Policy>,
+        (key, policy, gateways): (Arc<NodeKey>, Arc<Policy>, Arc<Gateways>),
         world: World,
         settings: EgressSettings,
     ) -> Self {
-        Self { membership, settings, key, policy, world }
+        Self { membership, settings, key, policy, gateways, world }
     }
 
-    /// Runs until `stop` is true and what came before is answered, or the credential is no longer valid. Use it inside
-    /// a `LocalSet`.
+    /// Runs until `stop` is true and what came before is answered. Use it inside a `LocalSet`.
     ///
     /// # Errors
     /// The TLS root certificates can't be read.
@@ -129,27 +136,82 @@ impl TunnelDialer {
         F: Future<Output = ()> + 'static,
         S: Fn(Socket, TunnelSignals) -> F,
     {
-        let Self { membership, settings, key, policy, world } = self;
-        let dialing = Dialing { control: ControlPlane::new(membership, settings)?, key, policy };
+        let (mut gateways, serve) = (self.gateways.watch(), &serve);
+        let mut dialed = BTreeMap::<String, watch::Sender<bool>>::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            let wanted = gateways.borrow_and_update().clone();
+            for (_, old) in dialed.extract_if(.., |url, _| !wanted.contains(url)) {
+                old.send_replace(true);
+            }
+            for url in wanted {
+                if let Entry::Vacant(place) = dialed.entry(url) {
+                    let (dialing, (stop, stopped)) = (self.dialing(place.key())?, watch::channel(false));
+                    running.push(async move { dialing.keep_all_open(serve, stopped).await });
+                    place.insert(stop);
+                }
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                Ok(()) = gateways.changed() => {}
+                Some(()) = running.next() => {}
+            }
+        }
+        for stop in dialed.values() {
+            stop.send_replace(true);
+        }
+        while running.next().await.is_some() {}
+        Ok(())
+    }
+
+    fn dialing(&self, url: &str) -> std::io::Result<Dialing> {
+        let membership = Membership { control: url.to_owned(), ..self.membership.clone() };
+        Ok(Dialing {
+            control: ControlPlane::new(membership, self.settings.clone())?,
+            key: Arc::clone(&self.key),
+            policy: Arc::clone(&self.policy),
+            world: self.world.clone(),
+            cores: watch::channel(1).0,
+        })
+    }
+}
+
+impl Dialing {
+    /// Keeps a tunnel open for each core of the gateway that it wants one for, until `stop` is true and what came before is
+    /// answered, or the credential is no longer valid.
+    async fn keep_all_open<F, S>(&self, serve: &S, stop: watch::Receiver<bool>)
+    where
+        F: Future<Output = ()> + 'static,
+        S: Fn(Socket, TunnelSignals) -> F,
+    {
+        join_all((0..TUNNEL_CORES_MAX).map(|core| self.keep_open(core, serve, stop.clone()))).await;
+    }
+
+    /// Keeps the tunnel for one core of the gateway open.
+    async fn keep_open<F, S>(&self, core: u32, serve: &S, mut stop: watch::Receiver<bool>)
+    where
+        F: Future<Output = ()> + 'static,
+        S: Fn(Socket, TunnelSignals) -> F,
+    {
         let leaving = Rc::new(Notify::new());
         let (served, retiring) = (FuturesUnordered::new(), Vec::new());
         let mut tunnels = Tunnels { served, current: None, retiring, leaving, last: 0 };
         let mut backoff = Backoff { failures: 0, dial_at: Instant::now() };
-        let mut issued = dialing.policy.issued();
+        let mut issued = self.policy.issued();
         loop {
             let leaving = Rc::clone(&tunnels.leaving);
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(number) = tunnels.served.next() => if tunnels.lost(number) {
-                    backoff.failed(|bound| world.random.below(bound));
+                    backoff.failed(|bound| self.world.random.below(bound));
                 },
                 () = leaving.notified() => tunnels.retire(),
                 // The gateway closes a tunnel when the certificate that it was opened with expires.
                 Ok(()) = issued.changed() => tunnels.retire(),
-                dialed = dialing.dial(backoff.dial_at), if tunnels.current.is_none() => match dialed {
+                dialed = self.dial(core, backoff.dial_at), if tunnels.current.is_none() => match dialed {
                     Ok(socket) => {
                         backoff.failures = 0;
-                        tunnels.open(socket, &serve);
+                        tunnels.open(socket, serve);
                     }
                     Err(CallError::Over(why)) => {
                         tracing::warn!(%why, "no tunnel is opened any more");
@@ -157,40 +219,53 @@ impl TunnelDialer {
                     }
                     Err(error) => {
                         if backoff.failures == 0 {
-                            let why = match error {
-                                CallError::Away(why) => why,
-                                _ => "it is older than this node, and takes no tunnels".to_owned(),
-                            };
-                            tracing::warn!(control = %dialing.control.membership.control, %why, "no tunnel could be opened; it is tried again");
+                            self.warn(core, error);
                         }
-                        backoff.failed(|bound| world.random.below(bound));
+                        backoff.failed(|bound| self.world.random.below(bound));
                     }
                 },
             }
         }
         tunnels.end().await;
-        Ok(())
     }
-}
 
-impl Dialing {
-    /// Opens a tunnel, once it is time and there is a certificate.
-    async fn dial(&self, at: Instant) -> Result<Socket, CallError> {
+    fn warn(&self, core: u32, error: CallError) {
+        let why = match error {
+            CallError::Away(why) => why,
+            _ => "it is older than this node, and takes no tunnels".to_owned(),
+        };
+        let control = &self.control.membership.control;
+        tracing::warn!(%control, core, %why, "no tunnel could be opened; it is tried again");
+    }
+
+    /// Opens a tunnel, once it is time, there is a certificate, and the gateway has that core.
+    async fn dial(&self, core: u32, at: Instant) -> Result<Socket, CallError> {
+        drop(self.cores.subscribe().wait_for(|cores| core < *cores).await);
         sleep_until(at).await;
         // The sender lives as long as the policy.
         drop(self.policy.issued().wait_for(|issued| *issued > 0).await);
         let versions = TUNNEL_VERSIONS.map(|version| version.to_string()).join(", ");
         let value = HeaderValue::try_from(versions).map_err(|error| CallError::Away(error.to_string()))?;
-        let header = (HeaderName::from_static(TUNNEL_VERSIONS_HEADER), value);
-        let mut socket = self.control.upgrade(TUNNEL, header, TUNNEL_PROTOCOL).await?;
+        let headers = [
+            (HeaderName::from_static(TUNNEL_VERSIONS_HEADER), value),
+            (HeaderName::from_static(TUNNEL_CORE_HEADER), HeaderValue::from(core)),
+        ];
+        let mut socket = self.control.upgrade(TUNNEL, headers, TUNNEL_PROTOCOL).await?;
         match timeout(TUNNEL_HELLO_TIME_MAX, self.handshake(&mut socket)).await {
-            Ok(Ok(())) => Ok(socket),
+            Ok(Ok(cores)) => {
+                // The gateways behind one address may differ; the tunnel for the first core says what is wanted.
+                if core == 0 {
+                    self.cores.send_replace(cores);
+                }
+                Ok(socket)
+            }
             Ok(Err(why)) => Err(CallError::Away(why)),
             Err(_) => Err(CallError::Away("it was silent during the handshake".to_owned())),
         }
     }
 
-    async fn handshake(&self, socket: &mut Socket) -> Result<(), String> {
+    /// Returns how many tunnels the gateway wants.
+    async fn handshake(&self, socket: &mut Socket) -> Result<u32, String> {
         let (line, rest) = read_line(socket).await.map_err(|error| error.to_string())?;
         socket.give_back(&rest);
         let Challenge { protocol, nonce } =
@@ -215,9 +290,9 @@ impl Dialing {
         socket.flush().await.map_err(|error| error.to_string())?;
         let (line, rest) = read_line(socket).await.map_err(|error| error.to_string())?;
         socket.give_back(&rest);
-        let Verdict { object, detail, fix } =
+        let Verdict { object, cores, detail, fix } =
             serde_json::from_slice(&line).map_err(|error| format!("its answer can't be read: {error}"))?;
-        if object == "tunnel_open" { Ok(()) } else { Err(format!("{detail} {fix}")) }
+        if object == "tunnel_open" { Ok(cores.unwrap_or(1)) } else { Err(format!("{detail} {fix}")) }
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use cli::api;
 use cli::output::{self, Failure};
 use gateway::{ServedTunnel, Times};
-use node::{Accelerators, EnergyMeter, Membership, NVML, NodeKey, Policy, Reporter, Service, TunnelDialer};
+use node::{
+    Accelerators, EnergyMeter, Gateways, Membership, NVML, NodeKey, Policy, Reporter, Service, TunnelDialer,
+};
 use tasks::Task;
 use world::World;
 
@@ -56,15 +58,15 @@ impl JoinedNode {
         let policy = Policy::open(&data_dir, &membership, &key, world.clone())?;
         service.follow(Arc::clone(&policy));
         let settings = api::egress_settings()?;
-        let dialer = membership.tunnel.then(|| {
-            let (key, policy, settings) = (Arc::clone(&key), Arc::clone(&policy), settings.clone());
-            TunnelDialer::new(membership.clone(), key, policy, world, settings)
-        });
+        let known = (key, policy, Gateways::of(&membership.control));
+        let dialer = membership
+            .tunnel
+            .then(|| TunnelDialer::new(membership.clone(), known.clone(), world, settings.clone()));
         let reporter = Reporter::new(
             Arc::clone(service),
             membership.clone(),
             data_dir,
-            (key, policy),
+            known,
             options.device,
             settings,
         )?;

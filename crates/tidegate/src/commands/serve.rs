@@ -213,7 +213,7 @@ async fn start_control(
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let mut deps = state.deps(system)?;
     choose_flow_engine(settings, &mut deps);
-    let nodes = Nodes::new(deps.clone(), settings.beat_every, settings.node_lives);
+    let nodes = Nodes::new(deps.clone(), settings.beat_every, settings.node_terms.clone());
     let purger = Purger::new(deps.clone(), state.places(), held_purge());
     let web = Web {
         site: settings.site()?,

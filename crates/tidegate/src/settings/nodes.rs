@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use reconcilers::NodeLives;
+use reconcilers::NodeTerms;
 
-use super::{Layers, SettingsError};
-use crate::limits::{DATA_PLANE_LIFE_MAX, NODE_LIFE_MS_MAX};
+use super::{Layers, SettingsError, words};
+use crate::limits::{DATA_PLANE_LIFE_MAX, NODE_LIFE_MS_MAX, TUNNEL_URLS_MAX};
 
 pub(super) const CERTIFICATE: &str = "node_certificate_ms";
 pub(super) const DATA_PLANE_LIFE: &str = "data_plane_life_s";
+pub(super) const TUNNEL_URLS: &str = "tunnel_urls";
 pub(super) const ALONE: &str = "node_alone_ms";
 
 impl Layers {
@@ -18,7 +19,7 @@ impl Layers {
         })
     }
 
-    pub(super) fn node_lives(&self) -> Result<NodeLives, SettingsError> {
+    pub(super) fn node_terms(&self) -> Result<NodeTerms, SettingsError> {
         let life = |key| {
             self.parsed(key, "a number of milliseconds from 1000 to 31536000000", |text| {
                 text.parse()
@@ -27,7 +28,13 @@ impl Layers {
                     .map(Duration::from_millis)
             })
         };
-        Ok(NodeLives { certificate: life(CERTIFICATE)?, alone: life(ALONE)? })
+        let tunnel_urls =
+            self.parsed(TUNNEL_URLS, "up to 16 URLs that begin with https:// or http://", urls)?;
+        Ok(NodeTerms {
+            certificate: life(CERTIFICATE)?,
+            alone: life(ALONE)?,
+            tunnel_urls: tunnel_urls.into(),
+        })
     }
 
     pub(super) fn data_plane_life(&self) -> Result<Duration, SettingsError> {
@@ -38,4 +45,14 @@ impl Layers {
                 .filter(|life| !life.is_zero() && *life <= DATA_PLANE_LIFE_MAX)
         })
     }
+}
+
+fn urls(text: &str) -> Option<Vec<String>> {
+    let is_base = |url: &str| {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' ']))
+    };
+    let urls: Option<Vec<String>> =
+        words(text).map(|url| is_base(url).then(|| url.trim_end_matches('/').to_owned())).collect();
+    urls.filter(|urls| urls.len() <= TUNNEL_URLS_MAX)
 }

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets test-a2a
+.PHONY: help setup run check test lint fmt release bench bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets test-servers test-relay test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -24,6 +24,12 @@ test-clients: ## real frameworks and command lines through the gateway (minutes;
 
 test-buckets: ## files in servers of S3 and Azure Blob (installs them, apart from `make test`)
 	@scripts/buckets.sh
+
+test-servers: ## the real llama.cpp server as a node (builds it, apart from `make test`; minutes)
+	@scripts/servers.sh
+
+test-relay: ## peers behind routers, with a relay between them (builds iroh's relay, apart from `make test`; needs root and nft)
+	@scripts/relay.sh
 
 test-a2a: ## the A2A protocol's own kit of tests, from a checkout of it (KIT=DIR; installs what it needs, apart from `make test`)
 	@scripts/a2a-tck.sh "$(KIT)"

@@ -25,6 +25,7 @@ pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod restate;
+pub mod relay;
 pub mod sse;
 pub mod tls_front;
 mod together;

@@ -1,9 +1,10 @@
-//! Machines of a test: network namespaces that a bridge joins, and whose cables can be pulled. Needs root and `ip`.
+//! Machines of a test: network namespaces that a bridge joins, and whose cables can be pulled; some are behind routers that
+//! translate addresses. Needs root and `ip`, and `nft` for those routers.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::process::Launch;
@@ -18,12 +19,22 @@ pub struct Network {
     machines: Vec<String>,
 }
 
+/// Which ports a router gives to what leaves through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortMapping {
+    /// The machine's own, as most do: two machines behind such routers reach each other once both have sent.
+    Kept,
+    /// Others for each destination, so that nobody can tell which: only a relay helps.
+    Random,
+}
+
 /// A machine: a network namespace with one cable.
 #[derive(Debug, Clone)]
 pub struct Machine {
     namespace: String,
     /// The cable's end at the bridge.
     cable: String,
+    number: u8,
     pub address: Ipv4Addr,
 }
 
@@ -66,7 +77,7 @@ impl Network {
     pub fn machine(&mut self) -> io::Result<Machine> {
         let number = u8::try_from(self.machines.len() + 1).unwrap_or(u8::MAX);
         let (namespace, cable) = (format!("{}m{number}", self.name), format!("{}c{number}", self.name));
-        let machine = Machine { namespace, cable, address: self.host(number) };
+        let machine = Machine { namespace, cable, number, address: self.host(number) };
         ip(&["netns", "add", &machine.namespace])?;
         self.machines.push(machine.namespace.clone());
         let (cable, address) = (&machine.cable, format!("{}/24", machine.address));
@@ -78,13 +89,47 @@ impl Network {
         Ok(machine)
     }
 
+    /// Adds a machine behind a router of its own, which lets in only answers to what the machine has sent. Its address is none of the
+    /// bridge's.
+    ///
+    /// # Errors
+    /// Says what `ip` or `nft` said.
+    pub fn machine_behind_router(&mut self, mapping: PortMapping) -> io::Result<Machine> {
+        let number = u8::try_from(self.machines.len() + 1).unwrap_or(u8::MAX);
+        let (router, cable) = (format!("{}r{number}", self.name), format!("{}c{number}", self.name));
+        let namespace = format!("{}m{number}", self.name);
+        let inside = |end: u8| Ipv4Addr::new(192, 168, number, end);
+        let machine = Machine { namespace, cable, number, address: inside(2) };
+        for namespace in [&router, &machine.namespace] {
+            ip(&["netns", "add", namespace])?;
+            self.machines.push(namespace.clone());
+            ip(&["-n", namespace, "link", "set", "lo", "up"])?;
+        }
+        let (far, outside) = (machine.namespace.as_str(), format!("{}/24", self.host(number)));
+        ip(&["link", "add", &machine.cable, "type", "veth", "peer", "name", "eth0", "netns", &router])?;
+        ip(&["link", "set", &machine.cable, "master", &self.name, "up"])?;
+        let of_router = |arguments: &[&str]| ip(&[&["-n", router.as_str()], arguments].concat());
+        of_router(&["addr", "add", &outside, "dev", "eth0"])?;
+        of_router(&["link", "set", "eth0", "up"])?;
+        of_router(&["link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", far])?;
+        of_router(&["addr", "add", &format!("{}/24", inside(1)), "dev", "eth1"])?;
+        of_router(&["link", "set", "eth1", "up"])?;
+        machine.ip(&["addr", "add", &format!("{}/24", inside(2)), "dev", "eth0"])?;
+        machine.ip(&["link", "set", "eth0", "up"])?;
+        machine.ip(&["route", "add", "default", "via", &inside(1).to_string()])?;
+        let forward = ["netns", "exec", &router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
+        ip(&forward)?;
+        rules(&router, mapping)?;
+        Ok(machine)
+    }
+
     /// Gives a machine a cable to the test alone, which stays when the other is pulled. No other machine reaches the address that it
     /// returns: the machine's own on that cable.
     ///
     /// # Errors
     /// Says what `ip` said.
     pub fn own_cable(&self, machine: &Machine) -> io::Result<Ipv4Addr> {
-        let [.., number] = machine.address.octets();
+        let number = machine.number;
         let [a, b, c] = self.subnet;
         let host = |end: u8| Ipv4Addr::new(a, b ^ 64, c, number * 4 + end);
         let (cable, near, far) = (format!("{}d{number}", self.name), host(1), host(2));
@@ -129,6 +174,30 @@ impl Machine {
     fn ip(&self, arguments: &[&str]) -> io::Result<()> {
         ip(&[&["-n", self.namespace.as_str()], arguments].concat())
     }
+}
+
+/// Has a router translate what leaves, and drop what nobody behind it has begun. It is dropped before the kernel remembers it: what the
+/// machine sends there later would get another port.
+fn rules(router: &str, mapping: PortMapping) -> io::Result<()> {
+    let random = if mapping == PortMapping::Random { " random,fully-random" } else { "" };
+    let rules = format!(
+        "table ip router {{
+            chain leaving {{ type nat hook postrouting priority 100; oifname \"eth0\" masquerade{random}; }}
+            chain own {{ type filter hook input priority 0; iifname \"eth0\" ct state new drop; }}
+            chain passing {{ type filter hook forward priority 0; iifname \"eth0\" ct state new drop; }}
+        }}\n"
+    );
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", router, "nft", "-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut nft = command.spawn()?;
+    if let Some(mut input) = nft.stdin.take() {
+        input.write_all(rules.as_bytes())?;
+    }
+    let done = nft.wait_with_output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("`nft` says: {}", String::from_utf8_lossy(&done.stderr).trim())))
 }
 
 fn ip(arguments: &[&str]) -> io::Result<()> {

@@ -29,7 +29,7 @@ use crate::limits::{
 };
 use crate::manifest::{ChunkManifest, ChunkPlace};
 use crate::members::{Member, Roster};
-use crate::mesh::{BLOCKS, Mesh, Relay, Traffic, bind, dial};
+use crate::mesh::{BLOCKS, Mesh, Relays, Traffic, bind, dial};
 use crate::partial::Partial;
 
 /// Fetches from the members of a roster.
@@ -38,7 +38,7 @@ pub struct Fetcher {
     roster: Arc<Roster>,
     ejections: Arc<Ejections>,
     bandwidth: Bandwidth,
-    relays: Vec<Relay>,
+    relays: Relays,
     /// The mesh that it belongs to, whose counts it adds to.
     mesh: Option<Arc<Mesh>>,
 }
@@ -132,11 +132,11 @@ impl Fetcher {
         roster: Arc<Roster>,
         data_dir: Option<&Path>,
         bandwidth: Bandwidth,
-        relays: &[Relay],
+        relays: &Relays,
     ) -> io::Result<Self> {
         let ejections = Arc::new(Ejections::open(world, data_dir)?);
         let endpoint = bind(seed, SocketAddr::from(([0, 0, 0, 0], 0)), Vec::new(), relays).await?;
-        Ok(Self { endpoint, roster, ejections, bandwidth, relays: relays.to_vec(), mesh: None })
+        Ok(Self { endpoint, roster, ejections, bandwidth, relays: relays.clone(), mesh: None })
     }
 
     /// A fetcher for a node that serves peers, from these further members as well.

@@ -31,7 +31,7 @@ pub use limits::{CHUNK_BYTES, MEMBERS_MAX, RELAYS_MAX};
 pub use local_network::LocalNetwork;
 pub use manifest::{ChunkManifest, ChunkPlace, ChunkedFile};
 pub use members::{Member, MemberSource, Roster, read_members};
-pub use mesh::{Mesh, MeshSettings, PeerBody, PeerFuture, PeerService, PeerView, Relay};
+pub use mesh::{Mesh, MeshSettings, PeerBody, PeerFuture, PeerService, PeerView, Relay, Relays};
 pub use prefixes::{PrefixSketch, PromptBlocks};
 pub use signed::{LIST_OBJECT, ListError};
 pub use weights::FileDigests;

@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use domain::timeline::micros;
 use proof::{PublicKey, to_hex};
 use simple_dns::rdata::{A, PTR, RData, SRV, TXT};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::limits::{
@@ -60,13 +64,15 @@ impl LocalNetwork {
         Ok(Self { mesh, socket, joined: Vec::new(), until_us: BTreeMap::new(), answered_us: None })
     }
 
-    /// Announces this node and notes what others announce, until the task is stopped.
-    pub async fn run(mut self) {
+    /// Announces this node and notes what others announce, until `stop` is true; then it says that this node goes.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval(ANNOUNCE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut bytes = vec![0; DATAGRAM_BYTES_MAX];
+        let mut stopped = pin!(async { drop(stop.wait_for(|stop| *stop).await) });
         loop {
             tokio::select! {
+                () = &mut stopped => break,
                 _ = ticks.tick() => {
                     self.forget();
                     self.join();
@@ -83,6 +89,7 @@ impl LocalNetwork {
                 }
             }
         }
+        self.say(Duration::ZERO).await;
     }
 
     fn interfaces(&self) -> Vec<SocketAddrV4> {
@@ -109,11 +116,18 @@ impl LocalNetwork {
     }
 
     async fn announce(&mut self) {
-        let addresses = self.interfaces();
-        if let Some(packet) = announcement(&self.mesh.public_key(), &addresses) {
-            self.send(&packet).await;
+        if self.say(ANNOUNCED_FOR).await {
             self.answered_us = Some(self.mesh.world.clock.monotonic_us());
         }
+    }
+
+    /// Says where this node is, and for how long; false if there is nowhere to say it.
+    async fn say(&self, lasts: Duration) -> bool {
+        let Some(packet) = announcement(&self.mesh.public_key(), &self.interfaces(), lasts) else {
+            return false;
+        };
+        self.send(&packet).await;
+        true
     }
 
     async fn send(&self, packet: &[u8]) {
@@ -132,7 +146,7 @@ impl LocalNetwork {
         let Ok(packet) = Packet::parse(bytes) else { return };
         let now_us = self.mesh.world.clock.monotonic_us();
         if !packet.has_flags(PacketFlag::RESPONSE) {
-            let pause_us = u64::try_from(ANSWERS_EVERY.as_micros()).unwrap_or(u64::MAX);
+            let pause_us = micros(ANSWERS_EVERY);
             let may_answer = self.answered_us.is_none_or(|at| now_us.saturating_sub(at) >= pause_us);
             if may_answer && asks(&packet) {
                 self.announce().await;
@@ -159,7 +173,7 @@ impl LocalNetwork {
                 return;
             }
         }
-        let lasts_us = u64::try_from(ANNOUNCED_FOR.as_micros()).unwrap_or(u64::MAX);
+        let lasts_us = micros(ANNOUNCED_FOR);
         self.until_us.insert(key, now_us.saturating_add(lasts_us));
         self.mesh.roster().announced(key, announcement.addresses);
     }
@@ -194,9 +208,9 @@ fn asks(packet: &Packet<'_>) -> bool {
 }
 
 /// All that others need of this node, in one packet.
-fn announcement(key: &PublicKey, addresses: &[SocketAddrV4]) -> Option<Vec<u8>> {
+fn announcement(key: &PublicKey, addresses: &[SocketAddrV4], lasts: Duration) -> Option<Vec<u8>> {
     let port = addresses.first()?.port();
-    let lasts_s = u32::try_from(ANNOUNCED_FOR.as_secs()).unwrap_or(u32::MAX);
+    let lasts_s = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
     let text = format!("{KEY}{}", to_hex(key.as_bytes()));
     // A label has up to 63 bytes, and a key 64 digits.
     let label = to_hex(key.as_bytes().first_chunk::<16>()?);
@@ -270,11 +284,14 @@ mod tests {
     fn an_announcement_says_key_and_addresses_and_none_leads_to_the_internet() {
         let key = SigningKey::from_seed(&[7; 32]).unwrap().public();
         let at = |text: &str| text.parse::<SocketAddrV4>().unwrap();
-        let packet = announcement(&key, &[at("10.1.2.3:7000"), at("8.8.8.8:7000")]).unwrap();
+        let packet = announcement(&key, &[at("10.1.2.3:7000"), at("8.8.8.8:7000")], ANNOUNCED_FOR).unwrap();
         let found = read_bytes(&packet).unwrap();
         assert_eq!((found.key, found.is_farewell), (key, false));
         assert_eq!(found.addresses, ["10.1.2.3:7000".parse::<SocketAddr>().unwrap()]);
-        assert_eq!(read_bytes(&announcement(&key, &[at("8.8.8.8:7000")]).unwrap()), None);
+        let abroad = announcement(&key, &[at("8.8.8.8:7000")], ANNOUNCED_FOR);
+        assert_eq!(read_bytes(&abroad.unwrap()), None);
+        let farewell = announcement(&key, &[at("10.1.2.3:7000")], Duration::ZERO);
+        assert!(read_bytes(&farewell.unwrap()).unwrap().is_farewell);
         assert!(asks(&Packet::parse(&query()).unwrap()) && !asks(&Packet::parse(&packet).unwrap()));
         for length in 0..packet.len() {
             assert_eq!(read_bytes(&packet[..length]), None, "a packet that is cut off");

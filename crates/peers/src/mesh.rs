@@ -15,8 +15,11 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{Connection, presets};
+use iroh::tls::CaTlsConfig;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, TransportAddr};
 use proof::PublicKey;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tasks::RuntimeTasks;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -64,7 +67,14 @@ pub struct MeshSettings {
     /// Whether a request that this node could serve may go to a peer with a shorter wait.
     pub is_balanced: bool,
     /// The workspace's own relays, the same for all of its nodes. Without any, peers connect directly or not at all.
-    pub relays: Vec<Relay>,
+    pub relays: Relays,
+}
+
+/// The relays of a workspace, and whom their certificates may be of beside the public authorities.
+#[derive(Debug, Clone, Default)]
+pub struct Relays {
+    urls: Vec<Relay>,
+    extra_roots: Vec<CertificateDer<'static>>,
 }
 
 /// The URL of a relay that the operator runs.
@@ -84,6 +94,29 @@ impl FromStr for Relay {
 }
 
 /// The mesh.
+impl Relays {
+    /// # Errors
+    /// The further authorities can't be read.
+    pub fn new(urls: Vec<Relay>, extra_roots_pem: Option<&[u8]>) -> io::Result<Self> {
+        let read = |pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+        let extra_roots = extra_roots_pem.map(read).transpose();
+        let extra_roots =
+            extra_roots.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        Ok(Self { urls, extra_roots: extra_roots.unwrap_or_default() })
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.urls.is_empty()
+    }
+
+    fn mode(&self) -> RelayMode {
+        if self.is_empty() {
+            return RelayMode::Disabled;
+        }
+        RelayMode::custom(self.urls.iter().map(|Relay(url)| url.clone()))
+    }
+}
+
 pub struct Mesh {
     pub(crate) world: World,
     pub(crate) endpoint: Endpoint,
@@ -93,7 +126,7 @@ pub struct Mesh {
     pub(crate) library: Arc<Library>,
     pub(crate) tasks: RuntimeTasks,
     pub(crate) is_balanced: bool,
-    pub(crate) relays: Vec<Relay>,
+    pub(crate) relays: Relays,
     pub(crate) connections_left: Arc<Semaphore>,
     peers: Mutex<HashMap<[u8; 32], PeerRecord>>,
 }
@@ -125,6 +158,8 @@ pub struct PeerView {
     /// Its last description of itself, if it is not too old.
     pub state: Option<PeerState>,
     pub ejection: Option<Ejection>,
+    /// Whether its packets go through a relay, and not directly.
+    pub is_relayed: Option<bool>,
     pub last_error: Option<String>,
     pub bytes_sent: u64,
     pub bytes_received: u64,
@@ -205,6 +240,7 @@ impl Mesh {
                     .filter(|(_, heard_us)| is_recent(*heard_us, now_us))
                     .map(|(state, _)| state.clone()),
                 ejection: self.ejections.of(&key),
+                is_relayed: live.and_then(transport::is_relayed),
                 last_error: record.and_then(|record| record.last_error.clone()),
                 bytes_sent: count(|traffic| &traffic.sent),
                 bytes_received: count(|traffic| &traffic.received),
@@ -294,26 +330,20 @@ pub(crate) async fn bind(
     seed: &[u8; 32],
     listen: SocketAddr,
     alpns: Vec<Vec<u8>>,
-    relays: &[Relay],
+    relays: &Relays,
 ) -> io::Result<Endpoint> {
     let address =
         |error: String| io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{listen}: {error}"));
     let builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(seed))
-        .relay_mode(relay_mode(relays))
+        .relay_mode(relays.mode())
+        .ca_tls_config(CaTlsConfig::embedded().with_extra_roots(relays.extra_roots.iter().cloned()))
         .dns_resolver(resolver())
         .clear_ip_transports()
         .bind_addr(listen)
         .map_err(|error| address(error.to_string()))?;
     let endpoint = builder.transport_config(transport::config()).alpns(alpns).bind().await;
     endpoint.map_err(|error| address(format!("{error:#}")))
-}
-
-fn relay_mode(relays: &[Relay]) -> RelayMode {
-    if relays.is_empty() {
-        return RelayMode::Disabled;
-    }
-    RelayMode::custom(relays.iter().map(|Relay(url)| url.clone()))
 }
 
 /// Looks up the names of relays at this machine's resolvers, without the public ones that iroh falls back to.
@@ -327,11 +357,11 @@ pub(crate) async fn dial(
     endpoint: &Endpoint,
     member: &Member,
     alpn: &[u8],
-    relays: &[Relay],
+    relays: &Relays,
 ) -> io::Result<Connection> {
     let id = EndpointId::from_bytes(member.public_key.as_bytes()).map_err(broken)?;
     let direct = member.addresses.iter().copied().map(TransportAddr::Ip);
-    let relayed = relays.iter().map(|Relay(url)| TransportAddr::Relay(url.clone()));
+    let relayed = relays.urls.iter().map(|Relay(url)| TransportAddr::Relay(url.clone()));
     let address = EndpointAddr::from_parts(id, direct.chain(relayed));
     match timeout(HANDSHAKE_TIMEOUT, endpoint.connect(address, alpn)).await {
         Ok(connected) => connected.map_err(|error| broken(format!("{error:#}"))),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, VarInt};
+use iroh::endpoint::{Connection, IdleTimeout, Path, QuicTransportConfig, VarInt};
 
 use crate::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX};
 
@@ -33,6 +33,15 @@ pub(crate) fn refuse(connection: &Connection) {
 }
 
 pub(crate) fn rtt(connection: &Connection) -> Option<Duration> {
+    of_path(connection, |path| path.rtt())
+}
+
+pub(crate) fn is_relayed(connection: &Connection) -> Option<bool> {
+    of_path(connection, |path| path.is_relay())
+}
+
+/// Of the path that packets take.
+fn of_path<T>(connection: &Connection, read: impl Fn(Path<'_>) -> T) -> Option<T> {
     let paths = connection.paths();
-    paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next()).map(|path| path.rtt())
+    paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next()).map(read)
 }

@@ -15,7 +15,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use peers::{
     Bandwidth, CHUNK_BYTES, FetchEvent, FetchOrder, Fetched, Fetcher, Library, Member, Mesh, MeshSettings,
-    PeerBody, PeerFuture, PeerService, PeerState, PromptBlocks, Roster, Routed, SharedFolder, Wanted,
+    PeerBody, PeerFuture, PeerService, PeerState, PromptBlocks, Relays, Roster, Routed, SharedFolder, Wanted,
 };
 use proof::SigningKey;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Node {
             listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: Some(data.path().to_owned()),
             is_balanced,
-            relays: Vec::new(),
+            relays: Relays::default(),
         };
         let service: Arc<dyn PeerService> = Arc::<Model>::clone(&model);
         let mesh = Mesh::bind(settings, roster, service, library).await.unwrap();
@@ -277,7 +277,8 @@ async fn fetch(
     let world = World::system();
     let roster = Roster::open(&world, own, None, members).unwrap();
     let fetcher =
-        Fetcher::bind(&world, &seed(20), roster, Some(to), Bandwidth::new(&world, None), &[]).await?;
+        Fetcher::bind(&world, &seed(20), roster, Some(to), Bandwidth::new(&world, None), &Relays::default())
+            .await?;
     let directory = to.join("staging");
     let order =
         FetchOrder { share: "model/a/b", directory: &directory, root: None, peers: &[], bytes_max: None };

@@ -130,6 +130,7 @@ mod peers_apart;
 mod peers_same;
 mod people;
 mod person;
+mod peers_relayed;
 mod pictures;
 mod placement;
 mod plans;

@@ -1,11 +1,12 @@
 //! Nodes as peers: machines in network namespaces that find each other, serve what one of them has, lose the network and find it
 //! again, and fetch files from each other though one lies and one dies; and a list of peers that a gateway signs.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use harness::client::{Answer, Client};
-use harness::network::{Machine, Network};
+use harness::network::{Machine, Network, PortMapping};
 use harness::process::{Launch, Process, tidegate, workspace};
 use harness::sse;
 use serde_json::{Value, json};
@@ -29,6 +30,8 @@ const CHUNK: usize = 4 * MIB;
 pub struct Peer {
     pub name: &'static str,
     pub machine: Machine,
+    /// Where the test reaches it.
+    own: Ipv4Addr,
     root: tempfile::TempDir,
     pub public_key: String,
     pub client: Client,
@@ -36,13 +39,25 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(network: &mut Network, name: &'static str) -> Self {
-        let (machine, root) = (network.machine().unwrap(), tempfile::tempdir().unwrap());
+        let machine = network.machine().unwrap();
+        let own = machine.address;
+        Self::on(machine, own, name)
+    }
+
+    /// A peer behind a router of its own, which the test reaches over another cable.
+    pub fn behind_router(network: &mut Network, name: &'static str, mapping: PortMapping) -> Self {
+        let machine = network.machine_behind_router(mapping).unwrap();
+        let own = network.own_cable(&machine).unwrap();
+        Self::on(machine, own, name)
+    }
+
+    fn on(machine: Machine, own: Ipv4Addr, name: &'static str) -> Self {
+        let root = tempfile::tempdir().unwrap();
         let data = root.path().join("node").display().to_string();
         let key = Cli::new().run(&["node", "key", "--data-dir", &data]).ok();
         let public_key = Cli::new().run(&["node", "identity", "--data-dir", &data]).ok().trim().to_owned();
-        let client =
-            Client::new(format!("http://{}:{HTTP}", machine.address)).bearer(key.trim()).within(WITHIN);
-        Self { name, machine, root, public_key, client }
+        let client = Client::new(format!("http://{own}:{HTTP}")).bearer(key.trim()).within(WITHIN);
+        Self { name, machine, own, root, public_key, client }
     }
 
     pub fn data(&self) -> String {
@@ -59,10 +74,20 @@ impl Peer {
     }
 
     pub async fn start(&self, model: &str, list: &Path, more: &[&str]) -> Process {
-        let (http, quic) =
-            (format!("{}:{HTTP}", self.machine.address), format!("{}:{QUIC}", self.machine.address));
+        self.start_with(model, list, more, &[]).await
+    }
+
+    pub async fn start_with(
+        &self,
+        model: &str,
+        list: &Path,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Process {
+        let (http, quic) = (format!("{}:{HTTP}", self.own), format!("{}:{QUIC}", self.machine.address));
         let launch = self.launch(&["node", "--model", model, "--listen", &http, "--peer-listen", &quic]);
         let launch = launch.args(["--peers", &list.display().to_string()]).args(more.iter().copied());
+        let launch = environment.iter().fold(launch, |launch, (name, value)| launch.env(*name, *value));
         let mut node = launch.start().unwrap();
         node.wait_text("listens on", WITHIN).await.unwrap();
         node

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::datagrams::{DatagramLink, LinkConditions};
 use harness::network::Network;
@@ -36,6 +36,9 @@ const FAR: LinkConditions =
     LinkConditions { lost_per_mille: 50, delay: Duration::from_millis(25), seed: 0x7465_6c6c };
 /// A fetch over that link, on a machine that does other things as well.
 const FETCHED_WITHIN: Duration = Duration::from_secs(180);
+
+/// How soon a node that says goodbye is forgotten; an announcement holds for a minute.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_and_files_come_through_a_link_that_loses_and_delays() {
@@ -93,7 +96,8 @@ async fn members_find_each_other_on_the_local_network_and_strangers_stay_strange
     let (_directory, list) = list_with(&[(&near, None), (&far, None), (&quiet, None)]);
     let (_other_directory, strangers) = list_with(&[(&near, None), (&far, None), (&stranger, None)]);
     let mut near_process = near.start("echo", &list, &["--peers-mdns"]).await;
-    let _far = far.start(&demo(), &list, &["--name", MODEL, "--kv-memory", "64", "--peers-mdns"]).await;
+    let mut far_process =
+        far.start(&demo(), &list, &["--name", MODEL, "--kv-memory", "64", "--peers-mdns"]).await;
     let _quiet = quiet.start("echo", &list, &[]).await;
     let _stranger = stranger.start("echo", &strangers, &["--peers-mdns"]).await;
     near.meets(&far).await;
@@ -114,6 +118,12 @@ async fn members_find_each_other_on_the_local_network_and_strangers_stay_strange
         (&json!(false), &json!([])),
         "it announces nothing: {row}"
     );
+    // Who stops says so: its address is forgotten long before a minute has passed.
+    far_process.terminate().unwrap();
+    assert!(far_process.wait(WITHIN).await.unwrap().success(), "{}", far_process.stderr());
+    let gone = Instant::now();
+    until("near forgets where far was", async || near.sees(&far).await["addresses"] == json!([])).await;
+    assert!(gone.elapsed() < FORGOTTEN_WITHIN, "{:?}", gone.elapsed());
 }
 
 #[tokio::test]

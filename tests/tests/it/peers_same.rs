@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use weights::Source;
 use weights::synthetic::SyntheticAdapter;
 
+use crate::WITHIN;
 use crate::ask::said;
 use crate::peers::{MODEL, Peer, demo, list_of};
 use crate::wait::{found, until};
@@ -72,8 +73,12 @@ fn adapters(peer: &Peer) -> PathBuf {
 
 /// Writes an adapter of the built-in model.
 fn write_adapter(peer: &Peer, name: &str) {
+    write_adapter_of_rank(peer, name, 8);
+}
+
+fn write_adapter_of_rank(peer: &Peer, name: &str, rank: usize) {
     let source = Source::open(&workspace().join("builtin/model")).unwrap();
-    let made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj"], 8, 1);
+    let made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj"], rank, 1);
     std::fs::create_dir_all(adapters(peer)).unwrap();
     made.write(&adapters(peer).join(name), Numbers::F32).unwrap();
 }
@@ -118,6 +123,27 @@ async fn an_adapter_that_only_peers_have_comes_by_itself_if_it_may() {
         "nothing comes by itself where it may not"
     );
     assert!(!adapters(&strict).join("tax").exists());
+}
+
+#[tokio::test]
+async fn an_adapter_above_the_bound_does_not_come() {
+    let mut network = Network::new().unwrap();
+    let [near, attic] = ["near", "attic"].map(|name| Peer::new(&mut network, name));
+    let (_directory, list) = list_of(&[&near, &attic]);
+    write_adapter(&attic, "law");
+    write_adapter_of_rank(&attic, "tome", 256);
+    let bytes = std::fs::metadata(adapters(&attic).join("tome/adapter_model.safetensors")).unwrap().len();
+    assert!(bytes > 1 << 20, "{bytes}");
+    let _attic = attic.start("echo", &list, &[]).await;
+    let mut process =
+        near.start(&demo(), &list, &[&SERVES[..], &["--peer-fetch-adapters", "1"]].concat()).await;
+    near.meets(&attic).await;
+    let refused = near.ask(&format!("{MODEL}:tome")).await;
+    assert_eq!(refused.status, 404, "{}", refused.text());
+    process.wait_text("up to 1048576 are fetched", WITHIN).await.unwrap();
+    assert!(!adapters(&near).join("tome").exists());
+    assert!(!adapters(&near).join(".coming/tome").exists(), "none of it came");
+    assert_eq!(near.ask(&format!("{MODEL}:law")).await.status, 200, "one within it comes");
 }
 
 async fn computing(peer: &Peer) -> Vec<Value> {

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -16,18 +16,25 @@ pub(crate) struct Identity {
     pub(crate) ca_pem: String,
 }
 
-pub(crate) fn identity() -> io::Result<Identity> {
-    let (ca_pem, issuer) = authority().map_err(io::Error::other)?;
-    let mut params = certificate_params(
-        "emulator leaf",
-        vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()],
-    )
-    .map_err(io::Error::other)?;
+/// The PEM of an authority, and of a certificate of these hosts with its key.
+pub(crate) fn pems(hosts: Vec<String>) -> io::Result<(String, String, String)> {
+    let (ca_pem, leaf, key) = issue(hosts).map_err(io::Error::other)?;
+    Ok((ca_pem, leaf.pem(), key.serialize_pem()))
+}
+
+fn issue(hosts: Vec<String>) -> Result<(String, Certificate, KeyPair), rcgen::Error> {
+    let (ca_pem, issuer) = authority()?;
+    let mut params = certificate_params("emulator leaf", hosts)?;
     params.key_usages.push(KeyUsagePurpose::DigitalSignature);
     params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().map_err(io::Error::other)?;
-    let leaf = params.signed_by(&key, &issuer).map_err(io::Error::other)?;
+    let key = KeyPair::generate()?;
+    Ok((ca_pem, params.signed_by(&key, &issuer)?, key))
+}
+
+pub(crate) fn identity() -> io::Result<Identity> {
+    let hosts = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let (ca_pem, leaf, key) = issue(hosts).map_err(io::Error::other)?;
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)

@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use cli::output::{self, Failure};
 use hub::{Checksum, Reference, StoredFile};
 use node::NodeKey;
-use peers::{Bandwidth, FetchEvent, FetchOrder, Fetched, Fetcher, Relay, Roster};
+use peers::{Bandwidth, FetchEvent, FetchOrder, Fetched, Fetcher, Relay, Relays, Roster};
 use proof::Digest;
 use world::World;
 
 use crate::node_keys::{self, DATA_DIR};
-use crate::node_mesh::{self, Order, adapter_directory, bandwidth, check_relays, members};
+use crate::node_mesh::{self, Order, adapter_directory, bandwidth, members};
 use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
 
@@ -97,7 +97,7 @@ fn digest(text: &str) -> Result<Digest, String> {
 
 async fn fetch(options: &Options, share: &str, directory: &Path) -> Result<Fetched, Failure> {
     let mut stop = Stop::listen()?;
-    check_relays(&options.peer_relay)?;
+    let relays = node_mesh::relays(&options.peer_relay)?;
     let order = Order {
         share: share.to_owned(),
         directory: std::path::absolute(directory)?,
@@ -109,7 +109,7 @@ async fn fetch(options: &Options, share: &str, directory: &Path) -> Result<Fetch
     let steps = Mutex::new(0);
     let on_event = |event: &FetchEvent| say(event, &steps);
     tokio::select! {
-        fetched = fetch_by_whoever_may(options, order, &on_event) => fetched,
+        fetched = fetch_by_whoever_may(options, &relays, order, &on_event) => fetched,
         () = stop.received() => Err(Failure::new(
             INTERRUPTED,
             "Stopped. What came is kept: the same command goes on from there.",
@@ -120,6 +120,7 @@ async fn fetch(options: &Options, share: &str, directory: &Path) -> Result<Fetch
 /// The node of the data directory fetches if it runs and has peers, otherwise this process does, with the node's key.
 async fn fetch_by_whoever_may(
     options: &Options,
+    relays: &Relays,
     order: Order,
     on_event: &(dyn Fn(&FetchEvent) + Sync),
 ) -> Result<Fetched, Failure> {
@@ -131,7 +132,7 @@ async fn fetch_by_whoever_may(
     let key = NodeKey::open_or_create(&options.data_dir)?;
     let roster = Roster::open(&world, key.public_key(), Some(&options.data_dir), order.members)?;
     let received = Bandwidth::new(&world, bandwidth(options.peer_bandwidth));
-    let (seed, relays) = (key.seed(), &options.peer_relay);
+    let seed = key.seed();
     let fetcher = Fetcher::bind(&world, &seed, roster, Some(&options.data_dir), received, relays).await?;
     let wanted = FetchOrder {
         share: &order.share,

@@ -11,10 +11,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cli::api;
 use cli::output::{self, Failure};
 use node::{NodeKey, Service};
 use peers::{
-    Bandwidth, Library, LocalNetwork, Member, Mesh, MeshSettings, PeerService, RELAYS_MAX, Relay, Roster,
+    Bandwidth, Library, LocalNetwork, Member, Mesh, MeshSettings, PeerService, RELAYS_MAX, Relay, Relays, Roster,
     read_members,
 };
 use tasks::Task;
@@ -60,6 +61,7 @@ pub struct PeerOptions {
 /// A mesh that runs until this is ended.
 pub struct RunningMesh {
     mesh: Arc<Mesh>,
+    local_network: Option<Task>,
     _tasks: Vec<Task>,
 }
 
@@ -82,7 +84,7 @@ impl PeerOptions {
         is_kept: bool,
     ) -> Result<Option<RunningMesh>, Failure> {
         let Some(listen) = self.peer_listen else { return Ok(None) };
-        check_relays(&self.peer_relay)?;
+        let relays = relays(&self.peer_relay)?;
         let Some(data_dir) = data_dir else {
             let message = "A node with peers has a key pair, which needs a directory: give --data-dir.";
             return Err(Failure::new(output::USAGE, message));
@@ -99,7 +101,7 @@ impl PeerOptions {
             listen,
             data_dir: Some(data_dir.to_owned()),
             is_balanced: self.peer_balance,
-            relays: self.peer_relay.clone(),
+            relays,
         };
         let (bridge, end) = bridge::bridge();
         let node = Arc::new(NodeForPeers::new(
@@ -123,12 +125,13 @@ impl PeerOptions {
             Task::spawn_local("requests of peers", end.run(Arc::clone(service))),
             Task::spawn("digests of models", async move { digests.digests.run().await }),
         ];
+        let mut local_network = None;
         if self.peers_mdns {
             let local = LocalNetwork::bind(Arc::clone(&mesh)).map_err(|error| {
                 let message = format!("The port of multicast DNS can't be used: {error}. Leave out --peers-mdns, or free UDP port 5353.");
                 Failure::new(output::UNAVAILABLE, message)
             })?;
-            tasks.push(Task::spawn("the local network", local.run()));
+            local_network = Some(Task::spawn_until_signal("the local network", |stop| local.run(stop)));
         }
         match orders::listen(data_dir) {
             Ok(listener) => {
@@ -140,7 +143,7 @@ impl PeerOptions {
             // The node serves; only `tidegate node fetch` beside it has to wait until it is stopped.
             Err(error) => eprintln!("`tidegate node fetch` can't use this node's connections: {error}"),
         }
-        Ok(Some(RunningMesh { mesh, _tasks: tasks }))
+        Ok(Some(RunningMesh { mesh, local_network, _tasks: tasks }))
     }
 
     /// Whether there is a mesh whose peers may get requests from here.
@@ -149,17 +152,24 @@ impl PeerOptions {
     }
 }
 
+/// The relays of the command line. Their certificates may be of the authorities in `TIDEGATE_CA_FILE`.
+///
 /// # Errors
-/// There are too many.
-pub fn check_relays(relays: &[Relay]) -> Result<(), Failure> {
-    if relays.len() <= RELAYS_MAX {
-        return Ok(());
+/// There are too many, or that file can't be read.
+pub fn relays(urls: &[Relay]) -> Result<Relays, Failure> {
+    if urls.len() > RELAYS_MAX {
+        let message = format!("--peer-relay is given more than {RELAYS_MAX} times.");
+        return Err(Failure::new(output::USAGE, message));
     }
-    Err(Failure::new(output::USAGE, format!("--peer-relay is given more than {RELAYS_MAX} times.")))
+    Ok(Relays::new(urls.to_vec(), api::egress_settings()?.extra_roots_pem.as_deref())?)
 }
 
 impl RunningMesh {
     pub async fn end(self) {
+        if let Some(local_network) = &self.local_network {
+            // Others forget this node at once, and not after a minute.
+            let _ = local_network.end().await;
+        }
         self.mesh.close(PEERS_CLOSE_TIME_MAX).await;
     }
 }

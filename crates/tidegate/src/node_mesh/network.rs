@@ -281,6 +281,7 @@ fn peer_row(peer: PeerView) -> Value {
         "models": models,
         "digests": state.digests,
         "shares": state.shares,
+        "relayed": peer.is_relayed,
         "load": load,
         "ejected": peer.ejection.map(|ejection| json!({"why": ejection.why, "until_unix_ms": ejection.until_unix_ms})),
         "last_error": peer.last_error,

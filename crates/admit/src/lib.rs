@@ -71,7 +71,7 @@ pub fn admit(
     allowances: &CoreAllowances,
     now_us: u64,
 ) -> Result<Admitted, Box<AdmitFailed>> {
-    if let Some(closed) = caller.snapshot().closed() {
+    if let Some(closed) = caller.snapshot().closed(caller.workspace().id) {
         let standings = RateLimitStates::default();
         return Err(Box::new(AdmitFailed { fault: fault::closed(closed), standings, call, caller }));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dataplane::SentRows;
 use domain::ports::{AnswerStore, KeyHash};
 use domain::{FileStore, WorkspaceId};
 use reconcilers::purging::Purger;
@@ -55,6 +56,8 @@ pub struct Planes {
     pub life: Duration,
     /// The address of its control plane, on a data plane: its configuration is changed there.
     pub managed_by: Option<String>,
+    /// What its data planes were sent last.
+    pub sent: Arc<SentRows>,
 }
 
 /// What signing in needs.

@@ -18,8 +18,8 @@ use crate::rows::{self, Key, bytes_cell, id_of, key_of, number_of};
 use crate::tables::{SecretColumns, TABLES, TableSpec};
 use crate::wire::{Cell, Rows, WireRow, WireSecret};
 
-/// The fact under which a data plane keeps what it has applied.
-const APPLIED: &str = "data_plane.applied";
+/// The fact under which a data plane keeps what it has applied of the workspace that it joined first.
+pub(crate) const APPLIED: &str = "data_plane.applied";
 
 /// What a data plane has of its control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub(crate) struct Applied {
     /// Which history of its control plane that version is of.
     #[serde(default)]
     pub history: Option<String>,
+    /// The nonce of the last document that had rows.
+    #[serde(default)]
+    pub base: Option<String>,
     /// When the last document was asked for, and how long it may be served with from then on.
     pub requested_unix_ms: u64,
     pub life_ms: u64,
@@ -38,21 +41,21 @@ pub(crate) struct Applied {
 impl Applied {
     /// # Errors
     /// The database fails, or holds something that can't be read.
-    pub(crate) async fn of(store: &Store) -> Result<Self, StoreError> {
-        let kept = store.meta().get(APPLIED.to_owned()).await?;
+    pub(crate) async fn of(store: &Store, fact: &str) -> Result<Self, StoreError> {
+        let kept = store.meta().get(fact.to_owned()).await?;
         let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
         kept.map_or(Ok(Self::default()), read).map_err(|error| StoreError::corrupt("meta", error))
     }
 
-    fn fact(&self) -> Result<(String, Vec<u8>), StoreError> {
+    fn named(&self, fact: &str) -> Result<(String, Vec<u8>), StoreError> {
         let bytes = serde_json::to_vec(self).map_err(|error| StoreError::corrupt("meta", error))?;
-        Ok((APPLIED.to_owned(), bytes))
+        Ok((fact.to_owned(), bytes))
     }
 
     /// # Errors
     /// Of the store.
-    pub(crate) async fn keep(&self, store: &Store) -> Result<(), StoreError> {
-        store.meta().put(vec![self.fact()?]).await
+    pub(crate) async fn keep(&self, store: &Store, fact: &str) -> Result<(), StoreError> {
+        store.meta().put(vec![self.named(fact)?]).await
     }
 }
 
@@ -97,11 +100,12 @@ impl NewRows {
     pub(crate) async fn write(
         self,
         store: &Store,
-        applied: Applied,
+        (applied, fact): (Applied, &str),
         world: &World,
     ) -> Result<u64, StoreError> {
+        self.check_owner()?;
         let act = Act::new(world, "control_plane", None);
-        let fact = applied.fact()?;
+        let fact = applied.named(fact)?;
         let work = store.database().write(move |writing| {
             Box::pin(async move {
                 let changed = self.write_rows(writing).await?;
@@ -116,6 +120,18 @@ impl NewRows {
             })
         });
         work.await.map(|written| written.version)
+    }
+
+    /// A document is about one workspace, whatever else is at the data plane.
+    fn check_owner(&self) -> Result<(), StoreError> {
+        let own = bytes_cell(&self.workspace.bytes());
+        for (table, rows) in &self.rows {
+            let column = if table == "workspaces" { "id" } else { "workspace" };
+            if rows.iter().any(|row| row.get(column).is_some_and(|stated| *stated != own)) {
+                return Err(StoreError::corrupt("row", format!("a row of {table} is of another workspace")));
+            }
+        }
+        Ok(())
     }
 
     async fn write_rows(&self, writing: &mut Writing) -> Result<usize, StoreError> {
@@ -194,6 +210,22 @@ pub(crate) async fn local_rows(store: &Store, workspace: WorkspaceId) -> Result<
         found.insert(table.name.to_owned(), rows::read(&mut connection, table, workspace).await?);
     }
     Ok(found)
+}
+
+/// Local rows with what has changed since the document that they are of.
+pub(crate) fn merge(mut local: Rows, mut changed: Rows, gone: &BTreeMap<String, Vec<Key>>) -> Rows {
+    for table in TABLES {
+        let rows = local.remove(table.name).unwrap_or_default();
+        let mut rows: BTreeMap<Key, WireRow> =
+            rows.into_iter().map(|row| (key_of(table, &row), row)).collect();
+        for key in gone.get(table.name).into_iter().flatten() {
+            rows.remove(key);
+        }
+        let of_table = changed.remove(table.name).unwrap_or_default();
+        rows.extend(of_table.into_iter().map(|row| (key_of(table, &row), row)));
+        local.insert(table.name.to_owned(), rows.into_values().collect());
+    }
+    local
 }
 
 /// A row with its secret as it is sealed here, or with none.

@@ -18,6 +18,7 @@ use super::*;
 use crate::builder::{DocumentBuilder, secrets_context};
 use crate::document::Expected;
 use crate::planes::{DataPlaneRow, Progress};
+use crate::sent::SentRows;
 use crate::wire::{Document, Question, from_base64};
 
 const NONCE: &str = "n";
@@ -148,6 +149,7 @@ fn plane(key: &BoxKey) -> DataPlaneRow {
         seen_unix_ms: None,
         applied_version: None,
         applied_history: None,
+        delivered_place: None,
         program: None,
         created_unix_ms: 1,
         version: 1,
@@ -157,8 +159,10 @@ fn plane(key: &BoxKey) -> DataPlaneRow {
 async fn signed_document(control: &Place, key: &BoxKey) -> Document {
     let world = World::system();
     let Place { store, vault, .. } = control;
-    let builder = DocumentBuilder { store, vault, world: &world, life: Duration::from_secs(60) };
-    let question = Question { after: None, history: None, nonce: NONCE.into(), program: String::new() };
+    let sent = SentRows::default();
+    let builder = DocumentBuilder { store, vault, world: &world, sent: &sent, life: Duration::from_secs(60) };
+    let question =
+        Question { after: None, history: None, nonce: NONCE.into(), base: None, program: String::new() };
     let signed_document = builder.build(&plane(key), &question).await.unwrap();
     assert!(!signed_document.document.contains("secret_sealed"), "{}", signed_document.document);
     let key: PublicKey = SigningKey::from_seed(vault.signing_seed.expose()).unwrap().public();
@@ -177,8 +181,8 @@ async fn carry(control: &Place, there: &Place) -> u64 {
     let secrets = postcard::from_bytes(opened.expose()).unwrap();
     let new = NewRows::seal(workspace(), document.rows.unwrap(), secrets, &there.vault).unwrap();
     let applied = Applied { version: Some(document.version), life_ms: 1, ..Applied::default() };
-    let version = new.write(&there.store, applied.clone(), &World::system()).await.unwrap();
-    assert_eq!(Applied::of(&there.store).await.unwrap(), applied);
+    let version = new.write(&there.store, (applied.clone(), APPLIED), &World::system()).await.unwrap();
+    assert_eq!(Applied::of(&there.store, APPLIED).await.unwrap(), applied);
     learn(there).await;
     version
 }
@@ -251,14 +255,14 @@ async fn a_row_that_does_not_fit_leaves_everything_as_it_was() {
     later.insert("of_a_later_version".to_owned(), Some(Cell::Number(1)));
     let new = NewRows::seal(workspace(), rows.clone(), Vec::new(), &there.vault).unwrap();
     let applied = Applied { version: Some(9), ..Applied::default() };
-    new.write(&there.store, applied.clone(), &World::system()).await.unwrap_err();
+    new.write(&there.store, (applied.clone(), APPLIED), &World::system()).await.unwrap_err();
     let named = rows.get_mut("projects").unwrap().first_mut().unwrap();
     named.remove("of_a_later_version");
     named.insert("name) SELECT 1 --".to_owned(), Some(Cell::Number(1)));
     let new = NewRows::seal(workspace(), rows, Vec::new(), &there.vault).unwrap();
-    new.write(&there.store, applied, &World::system()).await.unwrap_err();
+    new.write(&there.store, (applied, APPLIED), &World::system()).await.unwrap_err();
     assert_eq!(projects(&there).await, [(ProjectId::new(1, [8; 10]), "before".into())]);
-    assert_eq!(Applied::of(&there.store).await.unwrap(), Applied::default());
+    assert_eq!(Applied::of(&there.store, APPLIED).await.unwrap(), Applied::default());
 }
 
 #[tokio::test]
@@ -268,11 +272,14 @@ async fn who_is_revoked_has_no_seats_left() {
     learn(&control).await;
     carry(&control, &there).await;
     let local = local_rows(&there.store, workspace()).await.unwrap();
-    let applied = Applied { is_revoked: true, ..Applied::of(&there.store).await.unwrap() };
-    NewRows::without_seats(local, workspace()).write(&there.store, applied, &World::system()).await.unwrap();
+    let applied = Applied { is_revoked: true, ..Applied::of(&there.store, APPLIED).await.unwrap() };
+    NewRows::without_seats(local, workspace())
+        .write(&there.store, (applied, APPLIED), &World::system())
+        .await
+        .unwrap();
     there.store.credentials().get(workspace(), credential).await.unwrap_err();
     assert_eq!(projects(&there).await, projects(&control).await);
-    assert!(Applied::of(&there.store).await.unwrap().is_revoked);
+    assert!(Applied::of(&there.store, APPLIED).await.unwrap().is_revoked);
 }
 
 /// A control plane that was restored gives the numbers of changes that it lost to others.
@@ -285,7 +292,9 @@ async fn the_same_number_of_another_history_is_not_the_same_configuration() {
     let document = signed_document(&control, &key).await;
     let progress = async |place: &Place, after: u64, history: Option<&str>| {
         let Place { store, vault, .. } = place;
-        let builder = DocumentBuilder { store, vault, world: &world, life: Duration::from_secs(60) };
+        let sent = SentRows::default();
+        let builder =
+            DocumentBuilder { store, vault, world: &world, sent: &sent, life: Duration::from_secs(60) };
         builder.progress(&plane(&key), after, history).await.unwrap()
     };
     let (after, history) = (document.version, document.history.as_deref());
@@ -303,4 +312,118 @@ async fn the_same_number_of_another_history_is_not_the_same_configuration() {
     assert_eq!(progress(&control, after, history).await, Progress::Behind);
     let document = signed_document(&control, &key).await;
     assert_eq!(progress(&control, document.version, document.history.as_deref()).await, Progress::Current);
+}
+
+/// A data plane as it follows its control plane: with what it has, and what the control plane remembers of that.
+struct Following<'a> {
+    control: &'a Place,
+    there: &'a Place,
+    key: BoxKey,
+    sent: SentRows,
+    applied: Applied,
+    questions: u32,
+}
+
+impl Following<'_> {
+    /// Asks once, and applies the answer; returns its bytes, and whether it was whole.
+    async fn turn(&mut self) -> (usize, bool) {
+        self.questions += 1;
+        let (world, nonce) = (World::system(), format!("n{}", self.questions));
+        let Place { store, vault, .. } = self.control;
+        let life = Duration::from_secs(60);
+        let builder = DocumentBuilder { store, vault, world: &world, sent: &self.sent, life };
+        let Applied { version: after, history, base, .. } = self.applied.clone();
+        let question = Question { after, history, nonce: nonce.clone(), base, program: String::new() };
+        let signed_document = builder.build(&plane(&self.key), &question).await.unwrap();
+        let document: Document = serde_json::from_str(&signed_document.document).unwrap();
+        let boxed = from_base64(document.secrets.as_deref().unwrap(), "secrets").unwrap();
+        let opened = self.key.open(&secrets_context(&document.data_plane, &nonce), &boxed).unwrap();
+        let secrets = postcard::from_bytes(opened.expose()).unwrap();
+        let (rows, is_whole) = (document.rows.unwrap(), document.base.is_none());
+        let rows = if is_whole {
+            rows
+        } else {
+            merge(local_rows(&self.there.store, workspace()).await.unwrap(), rows, &document.gone)
+        };
+        let new = NewRows::seal(workspace(), rows, secrets, &self.there.vault).unwrap();
+        let (version, history, base) = (Some(document.version), document.history, Some(nonce));
+        self.applied = Applied { version, history, base, life_ms: 1, ..Applied::default() };
+        new.write(&self.there.store, (self.applied.clone(), APPLIED), &world).await.unwrap();
+        learn(self.there).await;
+        (signed_document.document.len(), is_whole)
+    }
+}
+
+/// What changed is sent, and what is gone named; where nobody remembers what was sent, everything is.
+#[tokio::test]
+async fn a_document_has_what_changed_since_the_one_before() {
+    let (control, there) = (place(project(1, "first")).await, place(project(8, "before")).await);
+    let act = || Act::system(&World::system());
+    for number in 2..200 {
+        control.store.projects().create(project(number, &format!("project {number}")), act()).await.unwrap();
+    }
+    let credential = add_credential(&control).await;
+    learn(&control).await;
+    let key = BoxKey::from_seed(&BoxKey::mint_seed(&SystemRandom)).unwrap();
+    let (sent, applied) = (SentRows::default(), Applied::default());
+    let mut following = Following { control: &control, there: &there, key, sent, applied, questions: 0 };
+    let (whole, is_whole) = following.turn().await;
+    assert!(is_whole);
+    assert_eq!(projects(&there).await, projects(&control).await);
+
+    let (second, third) = (ProjectId::new(1, [2; 10]), ProjectId::new(1, [3; 10]));
+    rename(&control, second, "renamed").await;
+    control.store.projects().delete(workspace(), third, None, act()).await.unwrap();
+    let (part, is_whole) = following.turn().await;
+    assert!(!is_whole && part * 20 < whole, "{part} of {whole} bytes");
+    println!("{part} of {whole} bytes");
+    assert_eq!(projects(&there).await, projects(&control).await);
+    // Its secret is sealed again only where it changed, and opens as before.
+    let name = credential.to_string();
+    let theirs = there.store.credentials().get(workspace(), credential).await.unwrap();
+    assert_eq!(there.vault.opener.open(workspace(), &name, &theirs.secret.sealed).unwrap().expose(), SECRET);
+    let row = control.store.credentials().get(workspace(), credential).await.unwrap();
+    let secret = sealed(&control, &name, 2, b"sk-next");
+    control.store.credentials().replace((row, Some(secret)), None, act()).await.unwrap();
+    learn(&control).await;
+    let (part, is_whole) = following.turn().await;
+    assert!(!is_whole && part * 20 < whole, "{part} of {whole} bytes");
+    let theirs = there.store.credentials().get(workspace(), credential).await.unwrap();
+    let opened = there.vault.opener.open(workspace(), &name, &theirs.secret.sealed).unwrap();
+    assert_eq!(opened.expose(), b"sk-next");
+    control.store.credentials().delete(workspace(), credential, None, act()).await.unwrap();
+    following.turn().await;
+    there.store.credentials().get(workspace(), credential).await.unwrap_err();
+
+    // A document that was lost on the way is not what the next one changes.
+    let before = following.applied.clone();
+    rename(&control, second, "lost").await;
+    following.turn().await;
+    following.applied = before;
+    rename(&control, second, "found").await;
+    assert!(!following.turn().await.1);
+    assert_eq!(projects(&there).await, projects(&control).await);
+    following.sent = SentRows::default();
+    assert!(following.turn().await.1, "the control plane was restarted");
+    assert_eq!(projects(&there).await, projects(&control).await);
+}
+
+#[tokio::test]
+async fn a_document_is_about_one_workspace() {
+    let (control, there) = (place(project(1, "first")).await, place(project(8, "before")).await);
+    let key = BoxKey::from_seed(&BoxKey::mint_seed(&SystemRandom)).unwrap();
+    let document = signed_document(&control, &key).await;
+    let mut rows = document.rows.unwrap();
+    let strange = bytes_cell(&WorkspaceId::new(1, [7; 10]).bytes());
+    rows.get_mut("projects").unwrap()[0].insert("workspace".to_owned(), strange);
+    let new = NewRows::seal(workspace(), rows, Vec::new(), &there.vault).unwrap();
+    let error = new.write(&there.store, (Applied::default(), APPLIED), &World::system()).await.unwrap_err();
+    assert!(error.with_causes().contains("another workspace"), "{error}");
+    // What is sealed for another data plane does not open here.
+    let other = BoxKey::from_seed(&BoxKey::mint_seed(&SystemRandom)).unwrap();
+    let boxed = from_base64(document.secrets.as_deref().unwrap(), "secrets").unwrap();
+    let context = secrets_context(&document.data_plane, NONCE);
+    assert!(other.open(&context, &boxed).is_err());
+    assert!(key.open(&secrets_context(&document.data_plane, "another question"), &boxed).is_err());
+    assert!(key.open(&context, &boxed).is_ok());
 }

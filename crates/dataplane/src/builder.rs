@@ -1,6 +1,7 @@
 //! The control plane's side: what a data plane is told, as of one moment, with secrets that only it opens.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use database::connection::Connection;
@@ -18,7 +19,8 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::document;
 use crate::history::History;
 use crate::planes::{DataPlaneRow, Progress};
-use crate::rows::{self, bytes_of, id_of, number_of, text_of};
+use crate::rows::{self, bytes_of, id_of, key_of, number_of, text_of};
+use crate::sent::{SentDocument, SentRows};
 use crate::tables::{SecretColumns, TABLES, TableSpec};
 use crate::wire::{Document, Question, Rows, SignedDocument, WireRow, WireSecret, base64, from_base64};
 
@@ -42,6 +44,7 @@ pub struct DocumentBuilder<'a> {
     pub store: &'a Store,
     pub vault: &'a Vault,
     pub world: &'a World,
+    pub sent: &'a SentRows,
     /// How long a document may be served with.
     pub life: Duration,
 }
@@ -151,7 +154,7 @@ impl DocumentBuilder<'_> {
         self.sign(&self.blank(plane, question, of))
     }
 
-    /// Everything, as of now.
+    /// Everything as of now, or what has changed since the document that the data plane has.
     ///
     /// # Errors
     /// Of the store, the vault, or JSON.
@@ -161,13 +164,28 @@ impl DocumentBuilder<'_> {
         question: &Question,
     ) -> Result<SignedDocument, BuildError> {
         let (of, mut found) = self.read(plane, TABLES).await?;
+        let mut sent = SentDocument::of(&question.nonce, &found)?;
+        let base = question.base.as_deref().and_then(|base| self.sent.get(plane.id, base));
+        if let Some(base) = &base {
+            sent.keep_changed(base, &mut found);
+        }
         let mut secrets = Secrets::default();
         for table in TABLES {
             if let (Some(columns), Some(rows)) = (&table.secret, found.get_mut(table.name)) {
-                rows.retain_mut(|row| self.take_secret(plane, (table, columns), row, &mut secrets));
+                rows.retain_mut(|row| {
+                    let key = key_of(table, row);
+                    let is_sent = self.take_secret(plane, (table, columns), row, &mut secrets);
+                    if !is_sent {
+                        sent.leave_out(table.name, key);
+                    }
+                    is_sent
+                });
             }
         }
-        let blank = self.blank(plane, question, of);
+        let gone = base.as_ref().map(|base| sent.gone_since(base)).unwrap_or_default();
+        self.sent.keep(plane.id, sent);
+        let base = question.base.clone().filter(|_| base.is_some());
+        let blank = Document { base, gone, ..self.blank(plane, question, of) };
         let plaintext = Zeroizing::new(postcard::to_allocvec(&secrets.0)?);
         let sealed_for = BoxedFor(plane.sealed_for);
         let context = secrets_context(&blank.data_plane, &blank.nonce);
@@ -230,7 +248,10 @@ impl DocumentBuilder<'_> {
             issued_unix_ms: self.world.clock.unix_ms(),
             life_ms: u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX),
             is_revoked: plane.revoked_unix_ms.is_some(),
+            delivered_place: Some(plane.delivered_place.unwrap_or(0)),
             rows: None,
+            base: None,
+            gone: BTreeMap::new(),
             secrets: None,
         }
     }

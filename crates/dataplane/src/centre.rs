@@ -1,28 +1,32 @@
 //! The centre of budgets and limits as a data plane reaches it: the control plane, by calls.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use database::error::StoreError;
-use domain::BudgetId;
+use database::fields::{ColumnId, Fields};
+use database::statement::sql;
 use domain::ports::PortFuture;
 use domain::timeline::micros;
+use domain::{BudgetId, WorkspaceId};
 use ledger::{LeaseAnswer, LeaseCall, LeaseCentre, Renewal, SinkError};
 use store::Store;
 use world::{Clock, World};
 
 use crate::limits::RECALL_EVERY;
-use crate::link::Link;
+use crate::link::{Link, LinkError};
 use crate::outbox::Outbox;
 use crate::wire::{LEASES, LeaseQuestion, LeaseReply, held};
 
 /// The fact under which it is kept how many gateways share the limits.
 const REPLICAS: &str = "data_plane.replicas";
 
-/// A data plane is a replica that calls: its leases have the same bounds as those of a gateway on the same database.
+/// A data plane is a replica that calls: its leases have the same bounds as those of a gateway on the same database. For each
+/// workspace it is one by itself.
 pub struct RemoteCentre {
-    link: Link,
+    seats: Vec<(WorkspaceId, Link)>,
     outbox: Arc<Outbox>,
     store: Store,
     clock: Arc<dyn Clock>,
@@ -31,19 +35,26 @@ pub struct RemoteCentre {
     /// Whether anything is leased that others may wait for.
     is_holding: AtomicBool,
     recall_at_us: AtomicU64,
+    /// Whose the budgets are that calls were about.
+    owners: Mutex<HashMap<BudgetId, WorkspaceId>>,
 }
 
 impl RemoteCentre {
     #[must_use]
-    pub fn new(link: Link, (outbox, store): (Arc<Outbox>, Store), world: &World) -> Arc<Self> {
+    pub fn new(
+        seats: Vec<(WorkspaceId, Link)>,
+        (outbox, store): (Arc<Outbox>, Store),
+        world: &World,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            link,
+            seats,
             outbox,
             store,
             replicas: AtomicU64::new(0),
             clock: Arc::clone(&world.clock),
             is_holding: AtomicBool::new(false),
             recall_at_us: AtomicU64::new(0),
+            owners: Mutex::default(),
         })
     }
 
@@ -65,19 +76,106 @@ impl RemoteCentre {
         self.store.meta().put(vec![fact]).await.map_err(|error| SinkError(error.with_causes()))
     }
 
-    async fn ask(&self, question: LeaseQuestion) -> Result<LeaseReply, SinkError> {
-        self.link.call(LEASES, &question).await.map_err(|error| SinkError(error.to_string()))
-    }
-
-    async fn recalled(&self) -> Result<Vec<(BudgetId, u64)>, SinkError> {
-        match self.ask(LeaseQuestion::Recalls).await? {
-            LeaseReply::Recalled(leases) => held(&leases).map_err(|error| SinkError(error.to_string())),
-            _ => Err(unexpected()),
+    /// Asks for each workspace. One that the control plane refuses, such as one that was withdrawn, keeps no other from an answer.
+    async fn ask_each(&self, question: impl Fn() -> LeaseQuestion) -> Result<Vec<LeaseReply>, SinkError> {
+        let (mut replies, mut refused) = (Vec::new(), None);
+        for (_, link) in &self.seats {
+            match link.call(LEASES, &question()).await {
+                Ok(reply) => replies.push(reply),
+                Err(error @ LinkError::Refused { .. }) => refused = Some(SinkError(error.to_string())),
+                Err(error @ LinkError::Away(_)) => return Err(SinkError(error.to_string())),
+            }
+        }
+        match refused {
+            Some(error) if replies.is_empty() => Err(error),
+            _ => Ok(replies),
         }
     }
 
-    async fn done(&self, question: LeaseQuestion) -> Result<(), SinkError> {
-        match self.ask(question).await? {
+    /// Whose a budget is; what was deleted may be anybody's.
+    async fn owner(&self, budget: BudgetId) -> Result<Option<WorkspaceId>, SinkError> {
+        if let [(only, _)] = self.seats.as_slice() {
+            return Ok(Some(*only));
+        }
+        let known = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&budget).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let read = async {
+            let query = sql("SELECT workspace FROM budgets WHERE id = $1").bind(budget.bytes());
+            let row = query.row(&mut self.store.database().read().await?).await?;
+            row.map(|row| Fields::new("budgets", &row).id("workspace")).transpose()
+        };
+        let found: Option<WorkspaceId> =
+            read.await.map_err(|error: StoreError| SinkError(error.with_causes()))?;
+        if let Some(workspace) = found {
+            self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(budget, workspace);
+        }
+        Ok(found)
+    }
+
+    async fn calls(&self, calls: Vec<LeaseCall>) -> Result<Vec<LeaseAnswer>, SinkError> {
+        let mut of_seats: Vec<Vec<(usize, &LeaseCall)>> = self.seats.iter().map(|_| Vec::new()).collect();
+        for (at, call) in calls.iter().enumerate() {
+            let owner = self.owner(call.budget).await?;
+            let seat = self.seats.iter().position(|(workspace, _)| Some(*workspace) == owner);
+            if let Some(of_seat) = seat.and_then(|seat| of_seats.get_mut(seat)) {
+                of_seat.push((at, call));
+            }
+        }
+        let mut answers = vec![LeaseAnswer::Failed; calls.len()];
+        let mut failed = None;
+        for ((_, link), of_seat) in self.seats.iter().zip(of_seats).filter(|(_, calls)| !calls.is_empty()) {
+            let question = LeaseQuestion::Calls(of_seat.iter().map(|(_, call)| (*call).into()).collect());
+            match link.call(LEASES, &question).await {
+                Ok(LeaseReply::Calls(grants)) if grants.len() == of_seat.len() => {
+                    for ((at, _), grant) in of_seat.iter().zip(&grants) {
+                        if let Some(answer) = answers.get_mut(*at) {
+                            *answer = grant.into();
+                        }
+                    }
+                }
+                Ok(_) => failed = Some(unexpected()),
+                Err(error) => failed = Some(SinkError(error.to_string())),
+            }
+        }
+        match failed {
+            Some(error) if answers.iter().all(|answer| *answer == LeaseAnswer::Failed) => Err(error),
+            _ => Ok(answers),
+        }
+    }
+
+    /// What was spent must be booked before what is left is given back: else it would be free for others for a while. A workspace that
+    /// the control plane refuses has nothing to give back, and its records are not taken.
+    async fn release_each(&self) -> Result<(), SinkError> {
+        let (mut is_released, mut refused) = (false, None);
+        for (workspace, link) in &self.seats {
+            let waiting = self.outbox.waiting(*workspace).await;
+            let waiting = waiting.map_err(|error| SinkError(error.with_causes()))?;
+            let question = if waiting > 0 { LeaseQuestion::Recalls } else { LeaseQuestion::Release };
+            match link.call::<LeaseReply>(LEASES, &question).await {
+                Ok(_) if waiting > 0 => {
+                    return Err(SinkError(format!("{waiting} batches of records are not delivered yet")));
+                }
+                Ok(_) => is_released = true,
+                Err(error @ LinkError::Refused { .. }) => refused = Some(SinkError(error.to_string())),
+                Err(error @ LinkError::Away(_)) => return Err(SinkError(error.to_string())),
+            }
+        }
+        if let (false, Some(error)) = (is_released, refused) {
+            return Err(error);
+        }
+        self.is_holding.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    async fn report(&self, budget: BudgetId, period_unix_ms: u64) -> Result<(), SinkError> {
+        let owner = self.owner(budget).await?;
+        let Some((_, link)) = self.seats.iter().find(|(workspace, _)| Some(*workspace) == owner) else {
+            return Ok(());
+        };
+        let question = LeaseQuestion::Exhausted { budget_id: budget.to_string(), period_unix_ms };
+        match link.call(LEASES, &question).await.map_err(|error| SinkError(error.to_string()))? {
             LeaseReply::Done => Ok(()),
             _ => Err(unexpected()),
         }
@@ -92,42 +190,39 @@ impl LeaseCentre for RemoteCentre {
     fn apply_calls(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>> {
         Box::pin(async move {
             self.is_holding.store(true, Ordering::Release);
-            match self.ask(LeaseQuestion::Calls(calls.iter().map(Into::into).collect())).await? {
-                LeaseReply::Calls(grants) if grants.len() == calls.len() => {
-                    Ok(grants.iter().map(Into::into).collect())
-                }
-                _ => Err(unexpected()),
-            }
+            self.calls(calls).await
         })
     }
 
     fn renew(&self) -> PortFuture<'_, Result<Renewal, SinkError>> {
         Box::pin(async move {
-            let LeaseReply::Renewed { replicas, leases } = self.ask(LeaseQuestion::Renew).await? else {
-                return Err(unexpected());
-            };
-            let leases = held(&leases).map_err(|error| SinkError(error.to_string()))?;
+            let (mut replicas, mut leases) = (0, Vec::new());
+            for reply in self.ask_each(|| LeaseQuestion::Renew).await? {
+                let LeaseReply::Renewed { replicas: sharing, leases: of_seat } = reply else {
+                    return Err(unexpected());
+                };
+                replicas = sharing.max(replicas);
+                leases.extend(held(&of_seat).map_err(|error| SinkError(error.to_string()))?);
+            }
             self.is_holding.store(!leases.is_empty(), Ordering::Release);
             self.keep_replicas(replicas).await?;
             Ok(Renewal { replicas, leases })
         })
     }
 
-    /// What was spent must be booked before what is left is given back: else it would be free for others for a while.
     fn release(&self) -> PortFuture<'_, Result<(), SinkError>> {
-        Box::pin(async move {
-            let waiting = self.outbox.waiting().await.map_err(|error| SinkError(error.with_causes()))?;
-            if waiting > 0 {
-                return Err(SinkError(format!("{waiting} batches of records are not delivered yet")));
-            }
-            self.done(LeaseQuestion::Release).await?;
-            self.is_holding.store(false, Ordering::Release);
-            Ok(())
-        })
+        Box::pin(self.release_each())
     }
 
     fn recalls(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>> {
-        Box::pin(self.recalled())
+        Box::pin(async move {
+            let mut recalled = Vec::new();
+            for reply in self.ask_each(|| LeaseQuestion::Recalls).await? {
+                let LeaseReply::Recalled(of_seat) = reply else { return Err(unexpected()) };
+                recalled.extend(held(&of_seat).map_err(|error| SinkError(error.to_string()))?);
+            }
+            Ok(recalled)
+        })
     }
 
     fn report_exhausted(
@@ -135,7 +230,7 @@ impl LeaseCentre for RemoteCentre {
         budget: BudgetId,
         period_unix_ms: u64,
     ) -> PortFuture<'_, Result<(), SinkError>> {
-        Box::pin(self.done(LeaseQuestion::Exhausted { budget_id: budget.to_string(), period_unix_ms }))
+        Box::pin(self.report(budget, period_unix_ms))
     }
 
     /// Nobody calls a data plane, so it asks from time to time while it holds something. The wait may be abandoned and begun

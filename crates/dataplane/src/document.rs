@@ -62,7 +62,16 @@ pub fn sign(document: String, key: &SigningKey) -> SignedDocument {
 impl Expected<'_> {
     /// # Errors
     /// It is not to be applied.
+    #[cfg(test)]
     pub(crate) fn read(&self, signed_document: &SignedDocument) -> Result<Document, DocumentError> {
+        self.applicable(self.authentic(signed_document)?)
+    }
+
+    /// What the control plane signed as the answer to this question, which may not be to be applied.
+    ///
+    /// # Errors
+    /// It is nothing of the kind.
+    pub(crate) fn authentic(&self, signed_document: &SignedDocument) -> Result<Document, DocumentError> {
         let signature: Signature =
             signed_document.signature.parse().map_err(|()| DocumentError::Signature)?;
         if !self.key.verify(&[PURPOSE, signed_document.document.as_bytes()].concat(), &signature) {
@@ -76,6 +85,12 @@ impl Expected<'_> {
         if document.nonce != self.nonce {
             return Err(DocumentError::Replayed);
         }
+        Ok(document)
+    }
+
+    /// # Errors
+    /// It would take changes back.
+    pub(crate) fn applicable(&self, document: Document) -> Result<Document, DocumentError> {
         match self.applied {
             Some(applied) if document.version < applied => {
                 Err(DocumentError::RolledBack { offered: document.version, applied })
@@ -95,6 +110,8 @@ impl Expected<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn document() -> Document {
@@ -107,7 +124,10 @@ mod tests {
             issued_unix_ms: 1,
             life_ms: 2,
             is_revoked: false,
+            delivered_place: None,
             rows: None,
+            base: None,
+            gone: BTreeMap::new(),
             secrets: None,
         }
     }

@@ -14,13 +14,13 @@ use tokio::sync::Mutex;
 use vault::{BoxKey, Vault};
 use world::World;
 
-use crate::apply::{self, Applied, NewRows};
+use crate::apply::{self, APPLIED, Applied, NewRows};
 use crate::builder::secrets_context;
 use crate::document::{DocumentError, Expected};
 use crate::limits::{CONFIRMED_EVERY_MS, EVIDENCE_AT_ONCE_MAX, EVIDENCE_EVERY};
 use crate::link::{Link, LinkError, Pause};
 use crate::membership::Membership;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Waiting};
 use crate::source::Standing;
 use crate::wire::{
     CONFIGURATION, Delivery, Document, EVIDENCE, Question, RECORDS, RecordBatch, SignedDocument, Taken,
@@ -45,6 +45,8 @@ pub struct FollowerParts {
 /// Keeps a data plane and its control plane together.
 pub struct Follower {
     parts: FollowerParts,
+    /// The name of what is applied, in the database.
+    fact: String,
     key: BoxKey,
     data_plane: DataPlaneId,
     workspace: WorkspaceId,
@@ -71,8 +73,12 @@ impl Standing {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn kept(store: &Store, world: &World) -> Result<Arc<Self>, StoreError> {
-        Ok(Self::new(world, &Applied::of(store).await?))
+    pub async fn kept(
+        membership: &Membership,
+        store: &Store,
+        world: &World,
+    ) -> Result<Arc<Self>, StoreError> {
+        Ok(Self::new(world, &Applied::of(store, &membership.fact(APPLIED)).await?))
     }
 }
 
@@ -82,8 +88,9 @@ impl Follower {
     pub async fn new(parts: FollowerParts) -> Result<Arc<Self>, StoreError> {
         let keys = parts.membership.keys().map_err(|error| StoreError::corrupt("data-plane.json", error))?;
         let (key, data_plane, workspace) = keys;
-        let applied = Mutex::new(Applied::of(&parts.store).await?);
-        Ok(Arc::new(Self { parts, key, data_plane, workspace, applied }))
+        let fact = parts.membership.fact(APPLIED);
+        let applied = Mutex::new(Applied::of(&parts.store, &fact).await?);
+        Ok(Arc::new(Self { parts, fact, key, data_plane, workspace, applied }))
     }
 
     /// Fetches the first configuration, unless there is one already.
@@ -131,13 +138,14 @@ impl Follower {
     /// One question for the configuration, and what follows from the answer.
     async fn turn(&self) -> Result<(), TurnError> {
         let before = self.applied.lock().await.clone();
+        let delivered = self.parts.outbox.delivered_place(self.workspace).await?;
         let requested_unix_ms = self.parts.world.clock.unix_ms();
         let mut random = [0; 16];
         self.parts.world.random.fill(&mut random);
         let nonce = proof::to_hex(&random);
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let (after, history) = (before.version, before.history.clone());
-        let question = Question { after, history, nonce: nonce.clone(), program };
+        let question = Question { after, history, nonce: nonce.clone(), base: before.base.clone(), program };
         let signed_document: SignedDocument = self.parts.link.call(CONFIGURATION, &question).await?;
         let expected = Expected {
             key: self.parts.membership.control_key,
@@ -147,10 +155,16 @@ impl Follower {
             applied: before.version,
             history: before.history.as_deref(),
         };
-        let document = expected.read(&signed_document)?;
+        let document = expected.authentic(&signed_document)?;
+        // Also where it is restored to what is not applied here: records are taken whatever the configuration is.
+        if let Some(place) = document.delivered_place.filter(|place| *place < delivered) {
+            self.deliver_again(place).await?;
+        }
+        let document = expected.applicable(document)?;
         let applied = Applied {
             version: Some(document.version),
             history: document.history.clone(),
+            base: if document.rows.is_some() { Some(nonce) } else { before.base.clone() },
             requested_unix_ms,
             life_ms: document.life_ms,
             is_revoked: document.is_revoked,
@@ -171,7 +185,8 @@ impl Follower {
             if !before.is_revoked {
                 tracing::error!("this data plane is revoked: it serves nothing any more");
                 let local = apply::local_rows(store, self.workspace).await?;
-                NewRows::without_seats(local, self.workspace).write(store, applied.clone(), world).await?;
+                let rows = NewRows::without_seats(local, self.workspace);
+                rows.write(store, (applied.clone(), &self.fact), world).await?;
             }
             return Ok(());
         }
@@ -182,9 +197,15 @@ impl Follower {
                 || before.is_revoked
                 || (before.life_ms, &before.history) != (applied.life_ms, &applied.history)
             {
-                applied.keep(store).await?;
+                applied.keep(store, &self.fact).await?;
             }
             return Ok(());
+        };
+        let rows = match &document.base {
+            None => rows,
+            // The control plane repeats what it was asked.
+            Some(base) if before.base.as_ref() != Some(base) => return Err(DocumentError::Replayed.into()),
+            Some(_) => apply::merge(apply::local_rows(store, self.workspace).await?, rows, &document.gone),
         };
         let boxed = from_base64(document.secrets.as_deref().unwrap_or_default(), "secrets")
             .map_err(DocumentError::from)?;
@@ -192,7 +213,7 @@ impl Follower {
         let opened: Secret = self.key.open(&context, &boxed)?;
         let secrets: Vec<WireSecret> = postcard::from_bytes(opened.expose())?;
         let new = NewRows::seal(self.workspace, rows, secrets, vault)?;
-        let version = new.write(store, applied.clone(), world).await?;
+        let version = new.write(store, (applied.clone(), &self.fact), world).await?;
         tracing::info!(
             version,
             of_control = document.version,
@@ -210,7 +231,7 @@ impl Follower {
                     is_away = false;
                     pause.reset();
                 }
-                Ok(false) => self.parts.outbox.await_more().await,
+                Ok(false) => self.parts.outbox.await_more(self.workspace).await,
                 Err(error) => {
                     if !is_away {
                         tracing::warn!(
@@ -227,10 +248,24 @@ impl Follower {
 
     /// `false` if none waits.
     async fn deliver_batch(&self) -> Result<bool, TurnError> {
-        let Some(waiting) = self.parts.outbox.first().await? else { return Ok(false) };
-        let _: Taken = self.parts.link.call(RECORDS, &RecordBatch::of(&waiting.batch)).await?;
-        self.parts.outbox.arrived(waiting.place).await?;
+        let Some(Waiting { place, delivered_place, batch }) = self.parts.outbox.first(self.workspace).await?
+        else {
+            return Ok(false);
+        };
+        let batch = RecordBatch::of(&batch, place, delivered_place);
+        let taken: Taken = self.parts.link.call(RECORDS, &batch).await?;
+        match taken.missing_after {
+            Some(place) => self.deliver_again(place).await?,
+            None => self.parts.outbox.arrived(place).await?,
+        }
         Ok(true)
+    }
+
+    /// The control plane was restored from a backup, and has the records up to this place.
+    async fn deliver_again(&self, place: u64) -> Result<(), StoreError> {
+        let batches = self.parts.outbox.again_after(self.workspace, place).await?;
+        tracing::warn!(batches, "the control plane lost records that it had; they are delivered again");
+        Ok(())
     }
 
     /// Delivers receipts of purges and heads of the audit until the process ends.
@@ -251,8 +286,8 @@ impl Follower {
     }
 
     async fn deliver_documents(&self) -> Result<(), TurnError> {
-        let store = &self.parts.store;
-        let kept = store.meta().get(DELIVERED.to_owned()).await?;
+        let (store, fact) = (&self.parts.store, self.parts.membership.fact(DELIVERED));
+        let kept = store.meta().get(fact.clone()).await?;
         let (receipts, length): (u64, u64) =
             kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let mut documents = self.receipts_after(receipts).await?;
@@ -265,8 +300,8 @@ impl Follower {
             return Ok(());
         }
         let _: Taken = self.parts.link.call(EVIDENCE, &Delivery { documents }).await?;
-        let fact = json!([delivered, head.sequence.max(length)]).to_string().into_bytes();
-        store.meta().put(vec![(DELIVERED.to_owned(), fact)]).await?;
+        let value = json!([delivered, head.sequence.max(length)]).to_string().into_bytes();
+        store.meta().put(vec![(fact, value)]).await?;
         Ok(())
     }
 

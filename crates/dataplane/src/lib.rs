@@ -14,6 +14,7 @@ mod membership;
 mod outbox;
 mod planes;
 mod rows;
+mod sent;
 mod source;
 mod tables;
 pub mod wire;
@@ -23,9 +24,12 @@ pub use centre::RemoteCentre;
 pub use document::{DocumentError, sign};
 pub use evidence::{EvidenceRow, EvidenceStore};
 pub use follow::{Follower, FollowerParts};
-pub use limits::{DOCUMENT_BYTES_MAX, EVIDENCE_AT_ONCE_MAX, LIFE_DEFAULT, POLL_TIME_MAX};
+pub use limits::{
+    DELIVERED_KEPT, DOCUMENT_BYTES_MAX, EVIDENCE_AT_ONCE_MAX, LIFE_DEFAULT, POLL_TIME_MAX, WORKSPACES_MAX,
+};
 pub use link::{Link, LinkError};
 pub use membership::Membership;
 pub use outbox::Outbox;
 pub use planes::{DataPlaneRow, DataPlanes, Joining, PlaneState, Progress};
-pub use source::{ClosingSource, Standing};
+pub use sent::SentRows;
+pub use source::{ClosingSource, Standing, Standings};

@@ -23,6 +23,20 @@ pub(crate) const EVIDENCE_EVERY: Duration = Duration::from_secs(5);
 pub const EVIDENCE_AT_ONCE_MAX: usize = 32;
 /// How often a data plane that holds a lease asks whether somebody waits for it.
 pub(crate) const RECALL_EVERY: Duration = Duration::from_secs(1);
+/// How long records are kept here after they were delivered, for a control plane that is restored from a backup.
+pub const DELIVERED_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The most bytes of them.
+pub(crate) const DELIVERED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// How often those are looked for that are kept no longer.
+pub(crate) const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How many of the last batches of a core may have been stored here without counting here yet.
+pub(crate) const UNSETTLED_BATCHES_MAX: u64 = 64;
+/// The workspaces that one data plane serves at most.
+pub const WORKSPACES_MAX: usize = 64;
+/// How much is remembered of what data planes were sent: of so many of them, so many documents of each, of so many rows at most.
+pub(crate) const SENT_PLANES_MAX: usize = 256;
+pub(crate) const SENT_DOCUMENTS_MAX: usize = 2;
+pub(crate) const SENT_ROWS_MAX: usize = 50_000;
 /// The most versions that a control plane passes at once to be ahead of a data plane: more than any backup lacks, and too few for
 /// a data plane that lies to use the numbers up.
 pub(crate) const VERSIONS_PASSED_MAX: u64 = 10_000_000;

@@ -29,6 +29,18 @@ pub struct Membership {
     /// Of the token that it joined with, so that another one is noticed.
     #[serde(default)]
     pub token_digest: Option<String>,
+    /// Whether its workspace was added to a data plane that had joined for another.
+    #[serde(default)]
+    pub is_added: bool,
+}
+
+/// The file: what was joined first, and the workspaces that were added.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    first: Membership,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Membership>,
 }
 
 impl Membership {
@@ -38,7 +50,17 @@ impl Membership {
         let seed = STANDARD.encode(seed.expose());
         let (data_plane_id, name) = (String::new(), String::new());
         let (workspace_id, credential) = (String::new(), String::new());
-        Self { control, data_plane_id, name, workspace_id, credential, seed, control_key, token_digest: None }
+        Self {
+            control,
+            data_plane_id,
+            name,
+            workspace_id,
+            credential,
+            seed,
+            control_key,
+            token_digest: None,
+            is_added: false,
+        }
     }
 
     #[must_use]
@@ -46,25 +68,42 @@ impl Membership {
         data_dir.join(FILE)
     }
 
-    /// `None` where there is none.
+    /// One for each workspace, in the order in which they were joined; none where nothing was joined.
     ///
     /// # Errors
     /// The file exists but can't be read.
-    pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
+    pub fn read(data_dir: &Path) -> io::Result<Vec<Self>> {
         match fs::read(Self::file(data_dir)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(bytes) => {
+                let Kept { first, others } = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+                Ok([first].into_iter().chain(others).collect())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// Writes it, readable by its owner alone, and only whole.
+    /// Writes them, readable by their owner alone, and only whole.
     ///
     /// # Errors
     /// The directory can't be written to.
-    pub fn write(&self, data_dir: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+    pub fn write(memberships: &[Self], data_dir: &Path) -> io::Result<()> {
+        let Some((first, others)) = memberships.split_first() else { return Ok(()) };
+        let kept = Kept { first: first.clone(), others: others.to_vec() };
+        let text = serde_json::to_vec_pretty(&kept).map_err(io::Error::other)?;
         world::replace_private(&Self::file(data_dir), &text)
+    }
+
+    /// The name of a fact in the database that is kept for each workspace.
+    pub(crate) fn fact(&self, name: &str) -> String {
+        if self.is_added { format!("{name} {}", self.workspace_id) } else { name.to_owned() }
+    }
+
+    /// # Errors
+    /// The file was changed: the id is none.
+    pub fn workspace(&self) -> io::Result<WorkspaceId> {
+        let id = self.workspace_id.parse();
+        id.map_err(|_| io::Error::other(format!("{FILE} has no workspace_id that can be read")))
     }
 
     /// # Errors
@@ -74,8 +113,7 @@ impl Membership {
         let seed = STANDARD.decode(&self.seed).map(Secret::new).map_err(|_| wrong("key"))?;
         let key = BoxKey::from_seed(&seed).map_err(|_| wrong("key"))?;
         let plane = self.data_plane_id.parse().map_err(|_| wrong("data_plane_id"))?;
-        let workspace = self.workspace_id.parse().map_err(|_| wrong("workspace_id"))?;
-        Ok((key, plane, workspace))
+        Ok((key, plane, self.workspace()?))
     }
 }
 

@@ -1,123 +1,295 @@
-//! Settled records on their way to the control plane: stored in their order before they count here, and deleted once they are
-//! there. They wait for days.
+//! Settled records on their way to the control plane: stored in their order before they count here, and kept for a while once they
+//! are there, for a control plane that is restored from a backup. They wait for days.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use database::error::StoreError;
-use database::fields::{Fields, signed};
+use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
-use database::statement::sql;
-use domain::TraceId;
+use database::statement::{Row, Statement, sql};
 use domain::ports::PortFuture;
+use domain::{TraceId, WorkspaceId};
 use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 use store::Store;
 use tokio::sync::Notify;
 use uuid::Uuid;
+use world::{Clock, World};
+
+use crate::limits::{DELIVERED_BYTES_MAX, FORGET_EVERY, UNSETTLED_BATCHES_MAX};
 
 const TABLE: &str = "data_plane_outbox";
 
-/// A batch that waits, and its place in the queue.
+/// A batch that waits, its place in the queue, and that of the last one that was delivered before it.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub place: u64,
+    pub delivered_place: u64,
     pub batch: DrainBatch,
 }
+
+/// The records of a workspace, each in its encoding.
+type Part<'b> = (WorkspaceId, Vec<(Uuid, &'b [u8])>);
 
 /// The sink of a data plane: what is settled goes to the control plane, and to its own books.
 pub struct Outbox {
     database: Database,
     local: Arc<dyn RecordSink>,
-    added: Notify,
+    clock: Arc<dyn Clock>,
+    /// For how long records are kept that were delivered.
+    kept: Duration,
+    /// Whose records are delivered: each workspace's by itself, so that none waits for another's.
+    seats: Vec<(WorkspaceId, Notify)>,
+    /// By core, what is stored here and may not count in the own books yet: it is offered again, in batches with other bounds.
+    unsettled: Mutex<HashMap<u32, HashSet<TraceId>>>,
 }
 
 impl Outbox {
-    #[must_use]
-    pub fn new(store: &Store) -> Arc<Self> {
-        Arc::new(Self {
-            database: store.database().clone(),
-            local: store.record_sink(),
-            added: Notify::new(),
-        })
-    }
-
-    async fn add(&self, batch: &DrainBatch) -> Result<(), StoreError> {
-        let encoded: Vec<(Uuid, &[u8])> =
-            batch.records.encoded().map(|(trace, body)| (*trace.as_uuid(), body)).collect();
-        let records = postcard::to_allocvec(&encoded).map_err(|error| StoreError::corrupt(TABLE, error))?;
-        let query = sql("INSERT INTO data_plane_outbox (place, core, epoch, segment, position, records)
-             SELECT COALESCE(MAX(place), 0) + 1, $1, $2, $3, $4, $5 FROM data_plane_outbox")
-        .bind(i64::from(batch.core))
-        .bind(batch.upto.epoch.cast_signed())
-        .bind(batch.upto.segment.cast_signed())
-        .bind(batch.upto.offset.cast_signed())
-        .bind(records);
-        self.database
-            .note(move |writing| Box::pin(async move { query.run(writing.connection()).await }))
-            .await?;
-        self.added.notify_one();
-        Ok(())
-    }
-
-    /// The batch that is next.
+    /// `workspaces` in the order in which they were joined.
     ///
     /// # Errors
     /// Of the database.
-    pub(crate) async fn first(&self) -> Result<Option<Waiting>, StoreError> {
-        let query = sql("SELECT * FROM data_plane_outbox ORDER BY place LIMIT 1");
-        let Some(row) = query.row(&mut self.database.read().await?).await? else { return Ok(None) };
-        let fields = Fields::new(TABLE, &row);
-        let bytes: Vec<u8> = fields.get("records")?;
-        let encoded: Vec<(Uuid, &[u8])> =
-            postcard::from_bytes(&bytes).map_err(|error| StoreError::corrupt(TABLE, error))?;
-        let mut records = SettledRecords::default();
-        for (trace, body) in encoded {
-            records.push(TraceId::from_uuid(trace), body);
-        }
-        let number = |name| fields.get::<i64>(name).map(i64::cast_unsigned);
-        let upto = JournalPosition {
-            epoch: number("epoch")?,
-            segment: number("segment")?,
-            offset: number("position")?,
+    pub async fn open(
+        store: &Store,
+        workspaces: impl Iterator<Item = WorkspaceId> + Send,
+        (world, kept): (&World, Duration),
+    ) -> Result<Arc<Self>, StoreError> {
+        let outbox = Self {
+            database: store.database().clone(),
+            local: store.record_sink(),
+            clock: Arc::clone(&world.clock),
+            kept,
+            seats: workspaces.map(|workspace| (workspace, Notify::new())).collect(),
+            unsettled: Mutex::default(),
         };
-        let core = fields.small("core")?;
-        Ok(Some(Waiting { place: fields.number("place")?, batch: DrainBatch { core, upto, records } }))
+        let unsettled = outbox.last_stored().await?;
+        *outbox.lock() = unsettled;
+        Ok(Arc::new(outbox))
     }
 
-    /// Forgets a batch that has arrived.
+    /// The records of the last batches: a process that died between the outbox and the books left one of each core at most.
+    async fn last_stored(&self) -> Result<HashMap<u32, HashSet<TraceId>>, StoreError> {
+        let query = sql("SELECT * FROM data_plane_outbox ORDER BY place DESC LIMIT $1");
+        let query = query.bind(signed(UNSETTLED_BATCHES_MAX));
+        let rows = query.rows(&mut self.database.read().await?).await?;
+        let mut found: HashMap<u32, HashSet<TraceId>> = HashMap::new();
+        for row in &rows {
+            let batch = batch_of(row)?;
+            found.entry(batch.core).or_default().extend(batch.records.traces());
+        }
+        Ok(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, HashSet<TraceId>>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the records of a batch that are not stored yet.
+    async fn add(&self, batch: &DrainBatch) -> Result<(), StoreError> {
+        let parts = self.parts(batch);
+        for (workspace, records) in &parts {
+            let records =
+                postcard::to_allocvec(records).map_err(|error| StoreError::corrupt(TABLE, error))?;
+            let query = sql(
+                "INSERT INTO data_plane_outbox (place, core, epoch, segment, position, records, workspace)
+                 SELECT COALESCE(MAX(place), 0) + 1, $1, $2, $3, $4, $5, $6 FROM data_plane_outbox",
+            )
+            .bind(i64::from(batch.core))
+            .bind(batch.upto.epoch.cast_signed())
+            .bind(batch.upto.segment.cast_signed())
+            .bind(batch.upto.offset.cast_signed())
+            .bind(records)
+            .bind(workspace.bytes());
+            self.run(query).await?;
+        }
+        self.lock().entry(batch.core).or_default().extend(batch.records.traces());
+        for (workspace, _) in &parts {
+            self.announce(*workspace);
+        }
+        Ok(())
+    }
+
+    /// What is new of a batch, by workspace.
+    fn parts<'b>(&self, batch: &'b DrainBatch) -> Vec<Part<'b>> {
+        let mut parts: Vec<Part<'_>> =
+            self.seats.iter().map(|(workspace, _)| (*workspace, Vec::new())).collect();
+        let unsettled = self.lock();
+        let stored = unsettled.get(&batch.core);
+        for (body, record) in batch.records.decoded::<String>() {
+            if stored.is_some_and(|traces| traces.contains(&record.trace)) {
+                continue;
+            }
+            match parts.iter_mut().find(|(workspace, _)| *workspace == record.workspace) {
+                Some((_, records)) => records.push((*record.trace.as_uuid(), body)),
+                None => tracing::error!(
+                    trace = %record.trace,
+                    workspace = %record.workspace,
+                    "a record is of a workspace that this data plane has not joined; it is in its own books alone"
+                ),
+            }
+        }
+        parts.retain(|(_, records)| !records.is_empty());
+        parts
+    }
+
+    async fn run(&self, query: Statement) -> Result<(), StoreError> {
+        self.database
+            .note(move |writing| Box::pin(async move { query.run(writing.connection()).await }))
+            .await
+            .map(drop)
+    }
+
+    /// The batch of a workspace that is next.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) async fn first(&self, workspace: WorkspaceId) -> Result<Option<Waiting>, StoreError> {
+        let query = self.of(
+            workspace,
+            "SELECT * FROM data_plane_outbox WHERE delivered_unix_ms IS NULL AND (workspace = $1 OR workspace IS NULL AND $2 = 1)
+             ORDER BY place LIMIT 1",
+        );
+        let Some(row) = query.row(&mut self.database.read().await?).await? else { return Ok(None) };
+        let place = Fields::new(TABLE, &row).number("place")?;
+        let query = self.of(
+            workspace,
+            "SELECT COALESCE(MAX(place), 0) AS place FROM data_plane_outbox WHERE delivered_unix_ms IS NOT NULL
+             AND (workspace = $1 OR workspace IS NULL AND $2 = 1) AND place < $3",
+        );
+        let before = query.bind(signed(place)).one(&mut self.database.read().await?).await?;
+        let delivered_place = Fields::new(TABLE, &before).number("place")?;
+        Ok(Some(Waiting { place, delivered_place, batch: batch_of(&row)? }))
+    }
+
+    /// Binds a workspace, and whether batches without one are its own.
+    fn of(&self, workspace: WorkspaceId, text: &'static str) -> Statement {
+        let is_first = self.seats.first().is_some_and(|(first, _)| *first == workspace);
+        sql(text).bind(workspace.bytes()).bind(i64::from(is_first))
+    }
+
+    /// Notes that a batch has arrived.
     ///
     /// # Errors
     /// Of the database.
     pub(crate) async fn arrived(&self, place: u64) -> Result<(), StoreError> {
-        let query = sql("DELETE FROM data_plane_outbox WHERE place = $1").bind(signed(place));
-        self.database
-            .note(move |writing| Box::pin(async move { query.run(writing.connection()).await }))
-            .await?;
-        Ok(())
+        let query = sql("UPDATE data_plane_outbox SET delivered_unix_ms = $2 WHERE place = $1");
+        self.run(query.bind(signed(place)).bind(signed(self.clock.unix_ms()))).await
     }
 
-    /// How many batches wait.
+    /// Up to which place all batches of a workspace are delivered.
     ///
     /// # Errors
     /// Of the database.
-    pub async fn waiting(&self) -> Result<u64, StoreError> {
-        let query = sql("SELECT COUNT(*) AS waiting FROM data_plane_outbox");
+    pub(crate) async fn delivered_place(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
+        let query = self.of(
+            workspace,
+            "SELECT COALESCE(MAX(place), 0) AS place FROM data_plane_outbox WHERE delivered_unix_ms IS NOT NULL
+             AND (workspace = $1 OR workspace IS NULL AND $2 = 1)",
+        );
+        Fields::new(TABLE, &query.one(&mut self.database.read().await?).await?).number("place")
+    }
+
+    /// Has what the control plane lost delivered again: everything after a place. Returns how many batches that are.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) async fn again_after(&self, workspace: WorkspaceId, place: u64) -> Result<u64, StoreError> {
+        let query = self.of(
+            workspace,
+            "UPDATE data_plane_outbox SET delivered_unix_ms = NULL
+             WHERE delivered_unix_ms IS NOT NULL AND (workspace = $1 OR workspace IS NULL AND $2 = 1) AND place > $3",
+        );
+        let query = query.bind(signed(place));
+        let again = self
+            .database
+            .note(move |writing| Box::pin(async move { query.run(writing.connection()).await }))
+            .await?;
+        self.announce(workspace);
+        Ok(again)
+    }
+
+    /// Forgets what was delivered long ago, or before the newest that are kept. The last place stays, so that no place is used twice.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) async fn forget_old(&self) -> Result<(), StoreError> {
+        let before =
+            self.clock.unix_ms().saturating_sub(u64::try_from(self.kept.as_millis()).unwrap_or(u64::MAX));
+        let query = sql("DELETE FROM data_plane_outbox WHERE delivered_unix_ms IS NOT NULL
+             AND place < (SELECT MAX(place) FROM data_plane_outbox) AND (delivered_unix_ms < $1 OR place <= COALESCE((
+                 SELECT MAX(place) FROM (
+                     SELECT place, SUM(LENGTH(records)) OVER (ORDER BY place DESC) AS bytes FROM data_plane_outbox
+                     WHERE delivered_unix_ms IS NOT NULL
+                 ) AS sums WHERE bytes > $2), 0))");
+        self.run(query.bind(signed(before)).bind(signed(DELIVERED_BYTES_MAX))).await
+    }
+
+    /// Forgets delivered records that are kept no longer, until the process ends.
+    pub async fn tidy(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(FORGET_EVERY).await;
+            if let Err(error) = self.forget_old().await {
+                tracing::warn!(error = error.with_causes(), "delivered records can't be forgotten yet");
+            }
+        }
+    }
+
+    /// How many batches of a workspace wait.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) async fn waiting(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
+        let query = self.of(
+            workspace,
+            "SELECT COUNT(*) AS waiting FROM data_plane_outbox WHERE delivered_unix_ms IS NULL
+             AND (workspace = $1 OR workspace IS NULL AND $2 = 1)",
+        );
         let row = query.one(&mut self.database.read().await?).await?;
         Fields::new(TABLE, &row).number("waiting")
     }
 
-    pub(crate) async fn await_more(&self) {
-        self.added.notified().await;
+    fn announce(&self, workspace: WorkspaceId) {
+        for (_, added) in self.seats.iter().filter(|(seat, _)| *seat == workspace) {
+            added.notify_one();
+        }
+    }
+
+    pub(crate) async fn await_more(&self, workspace: WorkspaceId) {
+        match self.seats.iter().find(|(seat, _)| *seat == workspace) {
+            Some((_, added)) => added.notified().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
+fn batch_of(row: &Row) -> Result<DrainBatch, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let bytes: Vec<u8> = fields.get("records")?;
+    let encoded: Vec<(Uuid, &[u8])> =
+        postcard::from_bytes(&bytes).map_err(|error| StoreError::corrupt(TABLE, error))?;
+    let mut records = SettledRecords::default();
+    for (trace, body) in encoded {
+        records.push(TraceId::from_uuid(trace), body);
+    }
+    let number = |name| fields.get::<i64>(name).map(i64::cast_unsigned);
+    let upto =
+        JournalPosition { epoch: number("epoch")?, segment: number("segment")?, offset: number("position")? };
+    Ok(DrainBatch { core: fields.small("core")?, upto, records })
+}
+
 impl RecordSink for Outbox {
-    /// A batch that is stored here twice, after a crash, counts once there: each record is known by its trace.
+    /// A batch that is offered again, after a crash or because the own books did not take it, may have more records than before.
+    /// Those that are stored are not stored again: at the control plane, too, a batch begins where the one before it ends.
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
             if !batch.records.is_empty() {
                 self.add(&batch).await.map_err(|error| SinkError(error.with_causes()))?;
             }
-            self.local.apply(batch).await
+            let core = batch.core;
+            self.local.apply(batch).await?;
+            self.lock().remove(&core);
+            Ok(())
         })
     }
 

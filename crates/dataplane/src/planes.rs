@@ -37,6 +37,8 @@ pub struct DataPlaneRow {
     pub applied_version: Option<u64>,
     /// Which history that version is of.
     pub applied_history: Option<String>,
+    /// Up to which place of its outbox its records are here.
+    pub delivered_place: Option<u64>,
     pub program: Option<String>,
     pub created_unix_ms: u64,
     pub version: u64,
@@ -108,6 +110,7 @@ fn read(row: &Row) -> Result<DataPlaneRow, StoreError> {
         seen_unix_ms: fields.maybe_number("seen_unix_ms")?,
         applied_version: fields.maybe_number("applied_version")?,
         applied_history: fields.maybe_text("applied_history")?,
+        delivered_place: fields.maybe_number("delivered_place")?,
         program: fields.maybe_text("program")?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
@@ -336,6 +339,18 @@ impl DataPlanes {
             .bind(question.after.map(signed))
             .bind(&question.program)
             .bind(question.history.as_deref());
+        self.0.note(move |writing| Box::pin(async move { query.run(writing.connection()).await })).await?;
+        Ok(())
+    }
+
+    /// Notes up to which place of its outbox its records are here.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn delivered(&self, id: DataPlaneId, place: u64) -> Result<(), StoreError> {
+        let query = sql("UPDATE data_planes SET delivered_place = $2
+             WHERE id = $1 AND (delivered_place IS NULL OR delivered_place < $2)");
+        let query = query.bind(id.bytes()).bind(signed(place));
         self.0.note(move |writing| Box::pin(async move { query.run(writing.connection()).await })).await?;
         Ok(())
     }

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use domain::WorkspaceId;
 use domain::ports::PortFuture;
-use snapshot::{Change, Closed, Source, SourceError};
+use snapshot::{Change, Closed, DataPlaneFacts, Source, SourceError};
 use tokio::sync::watch;
 use world::{Clock, World};
 
@@ -62,45 +63,70 @@ impl std::fmt::Debug for Standing {
     }
 }
 
-/// The store's configuration, which is closed when the data plane may not serve with it.
+/// The standings of all workspaces that a data plane has joined.
+#[derive(Debug)]
+pub struct Standings {
+    /// The address of its control plane.
+    pub control: String,
+    pub seats: Vec<(WorkspaceId, Arc<Standing>)>,
+}
+
+impl Standings {
+    /// As they are now.
+    #[must_use]
+    pub fn facts(&self) -> Arc<DataPlaneFacts> {
+        let closed =
+            |(workspace, standing): &(WorkspaceId, Arc<Standing>)| Some((*workspace, standing.closed()?));
+        let closed = self.seats.iter().filter_map(closed).collect();
+        Arc::new(DataPlaneFacts { control: self.control.clone(), closed })
+    }
+}
+
+/// The store's configuration, with the workspaces that the data plane may not serve with it.
 pub struct ClosingSource {
     inner: Arc<dyn Source>,
-    standing: Arc<Standing>,
-    /// As it was given last: the hot path reads it from the snapshot, and looks at no clock.
-    given: Mutex<Option<Closed>>,
+    standings: Arc<Standings>,
+    /// As they were given last: the hot path reads them from the snapshot, and looks at no clock.
+    given: Mutex<Option<Arc<DataPlaneFacts>>>,
 }
 
 impl ClosingSource {
     #[must_use]
-    pub fn new(inner: Arc<dyn Source>, standing: Arc<Standing>) -> Arc<Self> {
-        Arc::new(Self { inner, standing, given: Mutex::default() })
+    pub fn new(inner: Arc<dyn Source>, standings: Arc<Standings>) -> Arc<Self> {
+        Arc::new(Self { inner, standings, given: Mutex::default() })
     }
 
-    /// The standing now, and whether it is another than the one given last.
-    fn turn(&self) -> (Option<Closed>, bool) {
-        let closed = self.standing.closed();
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = *given != closed;
-        *given = closed;
-        (closed, is_news)
+    /// Gives a change, with the standings now.
+    fn give(&self, change: Change, facts: Arc<DataPlaneFacts>) -> Change {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&facts));
+        Change { plane: Some(facts), ..change }
+    }
+
+    fn is_news(&self, facts: &DataPlaneFacts) -> bool {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.as_deref() != Some(facts)
     }
 }
 
 impl Source for ClosingSource {
     fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let (closed, _) = self.turn();
-            Ok(Change { closed, ..self.inner.load().await? })
+            let facts = self.standings.facts();
+            Ok(self.give(self.inner.load().await?, facts))
         })
     }
 
     fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let (closed, is_news) = self.turn();
-            // A whole change is published also where the version is the same.
-            let change =
-                if is_news { self.inner.load().await? } else { self.inner.changes_since(version).await? };
-            Ok(Change { closed, ..change })
+            let facts = self.standings.facts();
+            match self.inner.changes_since(version).await {
+                Ok(change) => Ok(self.give(change, facts)),
+                // A database that is away keeps nobody serving beyond the life of what it has.
+                Err(_) if self.is_news(&facts) => {
+                    Ok(self.give(Change { version, ..Change::default() }, facts))
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 

@@ -28,6 +28,9 @@ pub struct Question {
     pub history: Option<String>,
     /// Random: the answer repeats it, so that no earlier answer is one to this question.
     pub nonce: String,
+    /// That of the last document that was applied, for a document with what changed since; null for a whole one.
+    #[serde(default)]
+    pub base: Option<String>,
     /// Of Tidegate.
     #[serde(default)]
     pub program: String,
@@ -58,8 +61,17 @@ pub(crate) struct Document {
     /// How long it may be served with, from when it was asked for.
     pub life_ms: u64,
     pub is_revoked: bool,
-    /// All of them, by table; none where nothing changed.
+    /// Up to which place of its outbox the control plane has the data plane's records. Older programs don't say.
+    #[serde(default)]
+    pub delivered_place: Option<u64>,
+    /// By table; none where nothing changed.
     pub rows: Option<Rows>,
+    /// The nonce of the document since which the rows have changed; without one, they are all that there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// The keys of the rows that are gone since then, by table.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, Vec<Vec<Option<Cell>>>>,
     /// What only this data plane opens.
     pub secrets: Option<String>,
 }
@@ -96,6 +108,11 @@ pub struct RecordBatch {
     pub epoch: u64,
     pub segment: u64,
     pub offset: u64,
+    /// The batch's place in the outbox, and that of the last one that was delivered before it. Older programs don't say.
+    #[serde(default)]
+    pub place: Option<u64>,
+    #[serde(default)]
+    pub delivered_place: Option<u64>,
     pub records: Vec<WireRecord>,
 }
 
@@ -123,13 +140,14 @@ pub(crate) fn from_base64(text: &str, what: &'static str) -> Result<Vec<u8>, Unr
 
 impl RecordBatch {
     #[must_use]
-    pub fn of(batch: &DrainBatch) -> Self {
+    pub fn of(batch: &DrainBatch, place: u64, delivered_place: u64) -> Self {
         let records = batch
             .records
             .encoded()
             .map(|(trace, body)| WireRecord { request_id: trace.to_string(), record: base64(body) });
         let JournalPosition { epoch, segment, offset } = batch.upto;
-        Self { core: batch.core, epoch, segment, offset, records: records.collect() }
+        let (place, delivered_place) = (Some(place), Some(delivered_place));
+        Self { core: batch.core, epoch, segment, offset, place, delivered_place, records: records.collect() }
     }
 
     /// # Errors
@@ -155,6 +173,17 @@ pub struct Taken {
     pub object: String,
     /// How many there were.
     pub taken: u64,
+    /// Of records that are not taken, because earlier ones are missing: up to which place of the outbox they are there. The control
+    /// plane was restored from a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_after: Option<u64>,
+}
+
+impl Taken {
+    #[must_use]
+    pub fn all(object: &str, taken: u64) -> Self {
+        Self { object: object.to_owned(), taken, missing_after: None }
+    }
 }
 
 /// What a data plane asks about budgets.
@@ -255,13 +284,19 @@ impl WireLease {
     }
 }
 
-impl From<&LeaseAnswer> for WireGrant {
-    fn from(answer: &LeaseAnswer) -> Self {
+impl WireGrant {
+    /// `None` where the centre did not answer.
+    #[must_use]
+    pub const fn of(answer: &LeaseAnswer) -> Option<Self> {
         match answer {
             LeaseAnswer::Granted(grant) => {
-                Self { sequence: grant.sequence, amount: Some(grant.amount), elsewhere: grant.elsewhere }
+                let LeaseGrant { sequence, amount, elsewhere } = *grant;
+                Some(Self { sequence, amount: Some(amount), elsewhere })
             }
-            LeaseAnswer::Returned { sequence } => Self { sequence: *sequence, amount: None, elsewhere: 0 },
+            LeaseAnswer::Returned { sequence } => {
+                Some(Self { sequence: *sequence, amount: None, elsewhere: 0 })
+            }
+            LeaseAnswer::Failed => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use dataplane::wire::{
     self, Delivery, LeaseQuestion, LeaseReply, Question, RecordBatch, SignedDocument, Taken, Unreadable,
-    WireLease,
+    WireGrant, WireLease,
 };
 use dataplane::{
     BuildError, DataPlaneRow, DataPlanes, DocumentBuilder, EVIDENCE_AT_ONCE_MAX, EvidenceStore,
@@ -63,6 +63,7 @@ pub(crate) fn builder(control: &Control) -> DocumentBuilder<'_> {
         store: &control.deps.store,
         vault: &control.deps.vault,
         world: &control.deps.world,
+        sent: &control.web.planes.sent,
         life: control.web.planes.life,
     }
 }
@@ -149,9 +150,6 @@ fn records(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Hand
         let plane = request.caller.live()?;
         let sent: RecordBatch = request.json()?;
         let batch = sent.batch().map_err(|error| unreadable(&error))?;
-        if batch.core == DrainBatch::NO_JOURNAL {
-            return Err(invalid("core", "A data plane has no such core.", "Send the core's number."));
-        }
         if let Some(trace) = crate::plane_records::first_unsound(&batch) {
             let message = format!(
                 "The record of {trace} has an amount below zero, an account of the operator's, or another id."
@@ -159,10 +157,19 @@ fn records(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Hand
             return Err(invalid("records", message, "Send records as the data plane's journal has them."));
         }
         check_owner(control, plane, &batch).await?;
+        let here = plane.delivered_place.unwrap_or(0);
+        if sent.delivered_place.is_some_and(|delivered| delivered > here) {
+            // Taken out of their order, these would hide that others are missing.
+            let missing_after = Some(here);
+            return Reply::json(&Taken { missing_after, ..Taken::all("data_plane_records", 0) });
+        }
         let taken = batch.records.len() as u64;
         let sink = control.deps.store.record_sink_of(plane.replica);
         sink.apply(batch).await.map_err(|error| not_taken(&error))?;
-        Reply::json(&Taken { object: "data_plane_records".to_owned(), taken })
+        if let Some(place) = sent.place {
+            planes(control).delivered(plane.id, place).await.map_err(of_store)?;
+        }
+        Reply::json(&Taken::all("data_plane_records", taken))
     })
 }
 
@@ -238,7 +245,8 @@ async fn granted(
     let calls = calls.map_err(|error| unreadable(&error))?;
     check_budgets(control, plane, calls.iter().map(|call| call.budget).collect()).await?;
     let answers = centre.apply_calls(calls).await.map_err(|error| not_taken(&error))?;
-    Ok(LeaseReply::Calls(answers.iter().map(Into::into).collect()))
+    let grants = answers.iter().map(WireGrant::of).collect::<Option<_>>();
+    grants.map(LeaseReply::Calls).ok_or_else(|| Box::new(away()))
 }
 
 fn evidence(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled<'_> {
@@ -258,6 +266,6 @@ fn evidence(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Han
         let store = EvidenceStore::of(&control.deps.store);
         let stored = store.add((plane.id, plane.workspace), documents, now);
         stored.await.map_err(of_store)?;
-        Reply::json(&Taken { object: "data_plane_evidence".to_owned(), taken })
+        Reply::json(&Taken::all("data_plane_evidence", taken))
     })
 }

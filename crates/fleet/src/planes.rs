@@ -118,6 +118,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             seen_unix_ms: None,
             applied_version: None,
             applied_history: None,
+            delivered_place: None,
             program: None,
             created_unix_ms: now,
             version: 0,

@@ -32,6 +32,8 @@ pub struct LeaseCall {
 pub enum LeaseAnswer {
     Granted(LeaseGrant),
     Returned { sequence: u64 },
+    /// The centre of this budget did not answer, while that of another did.
+    Failed,
 }
 
 /// The centre's reply to a renewal.
@@ -139,6 +141,7 @@ impl LeaseClient {
                     match answer {
                         LeaseAnswer::Granted(grant) => pool.apply_grant(grant, self.now_us()),
                         LeaseAnswer::Returned { sequence } => pool.confirm_return(sequence, self.now_us()),
+                        LeaseAnswer::Failed => pool.record_failure(self.now_us()),
                     }
                 }
             }

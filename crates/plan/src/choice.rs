@@ -358,6 +358,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         query,
         accounts,
         catalogue,
+        data_plane: snapshot.data_plane().map(|facts| &**facts),
         required,
         random,
         affinity,

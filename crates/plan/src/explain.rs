@@ -125,6 +125,7 @@ pub fn explain(
         query: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
+        data_plane: snapshot.data_plane().map(|facts| &**facts),
         required: None,
         random,
         affinity: &|| None,

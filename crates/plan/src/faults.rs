@@ -101,6 +101,9 @@ pub fn nothing_serves(
     if !missing.is_empty() {
         message.push_str(&format!(" {} is not in this build yet.", missing.join(", ")));
     }
+    if input.data_plane.is_some() {
+        message.push_str(" This gateway is a data plane: the operator's accounts and subscriptions stay at its control plane.");
+    }
     let mut fix = commands(input, resolved);
     if matches!(resolved.rule, Rule::Family | Rule::Dialect)
         && let near @ [_, ..] = nearest(input).as_slice()
@@ -416,6 +419,17 @@ fn commands(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
     );
     if !pinned {
         options.push("`tidegate nodes add` with a node that serves it".to_owned());
+    }
+    if let Some(plane) = input.data_plane {
+        let control = &plane.control;
+        let own = if options.is_empty() {
+            String::new()
+        } else {
+            format!("Run {} at {control}. ", or_list(&options))
+        };
+        return format!(
+            "{own}Requests for the operator's accounts or a subscription go to {control} itself."
+        );
     }
     if let Some(slug) = usable.first() {
         options.push(format!("as the operator `tidegate account add {slug}`"));

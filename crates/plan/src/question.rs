@@ -4,7 +4,7 @@ use catalogue::Catalogue;
 use domain::{
     ConditionFacts, Dialect, Hints, KeyId, Modality, PolicySpec, PriceTerms, Principal, RequestTraits, Units,
 };
-use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
+use snapshot::{AccountEntry, CredentialEntry, DataPlaneFacts, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 
 use crate::limits::PROMPT_BYTES_PER_TOKEN;
@@ -108,6 +108,8 @@ pub struct PlanInput<'a> {
     pub query: PlanQuery<'a>,
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
+    /// Set on a data plane, which has none of the operator's accounts.
+    pub data_plane: Option<&'a DataPlaneFacts>,
     /// The only seat that can serve the call.
     pub required: Option<RequiredSeat<'a>>,
     pub random: u64,

@@ -150,6 +150,7 @@ impl<'a> StoredRequest<'a> {
             },
             accounts: world.snapshot.accounts(),
             catalogue: world.snapshot.catalogue(),
+            data_plane: world.snapshot.data_plane().map(|facts| &**facts),
             required: None,
             random: drawn,
             affinity: &|| None,

@@ -105,6 +105,7 @@ fn input_of<'a>(query: &PlanQuery<'a>, snapshot: &'a Snapshot, now_unix_ms: u64)
         query: *query,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
+        data_plane: snapshot.data_plane().map(|facts| &**facts),
         required: None,
         random: 0,
         affinity: &|| None,

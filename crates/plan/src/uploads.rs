@@ -254,6 +254,7 @@ files = true
             query: question,
             accounts: &[],
             catalogue: &catalogue,
+            data_plane: None,
             required: None,
             random: 0,
             affinity: &|| None,

@@ -129,7 +129,7 @@ pub(crate) async fn book(deps: &Deps, records: Vec<MeterRecord>) -> Result<(), S
     }
     let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
     let batch = DrainBatch { core: DrainBatch::NO_JOURNAL, upto: NOWHERE, records };
-    deps.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+    deps.records.apply(batch).await.map_err(|error| error.to_string())
 }
 
 impl<'a> BillingContext<'a> {

@@ -68,6 +68,8 @@ use crate::limits::PUBLISH_TIME_MAX;
 #[derive(Clone)]
 pub struct Deps {
     pub store: store::Store,
+    /// Where records go that no serving core writes: on a data plane, also to its control plane.
+    pub records: Arc<dyn ledger::RecordSink>,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
     pub masters: Arc<vault::MasterKeyring>,

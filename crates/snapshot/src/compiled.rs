@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
 use crate::index::Index;
-use crate::source::{Change, Closed, KeyChange};
+use crate::source::{Change, Closed, DataPlaneFacts, KeyChange};
 
 /// The keyed hash of an API key.
 pub type KeyDigest = [u8; 32];
@@ -41,7 +41,7 @@ pub struct Snapshot {
     capabilities: Arc<[CapabilityEntry]>,
     catalogue: Arc<Catalogue>,
     key_hash: Arc<dyn KeyHash>,
-    closed: Option<Closed>,
+    plane: Option<Arc<DataPlaneFacts>>,
 }
 
 impl Snapshot {
@@ -57,7 +57,7 @@ impl Snapshot {
             capabilities: Arc::from([]),
             catalogue: parts.catalogue,
             key_hash: parts.key_hash,
-            closed: None,
+            plane: None,
         };
         for (digest, entry) in parts.keys {
             snapshot.set_key(digest, entry);
@@ -73,10 +73,17 @@ impl Snapshot {
         self.version
     }
 
-    /// Why nothing is served with it; `None` but on a data plane that has lost its control plane.
+    /// What a data plane knows of itself; `None` on every other gateway.
     #[must_use]
-    pub const fn closed(&self) -> Option<Closed> {
-        self.closed
+    pub const fn data_plane(&self) -> Option<&Arc<DataPlaneFacts>> {
+        self.plane.as_ref()
+    }
+
+    /// Why nothing of a workspace is served; `None` but on a data plane that has lost its control plane.
+    #[must_use]
+    pub fn closed(&self, workspace: WorkspaceId) -> Option<Closed> {
+        let closed = &self.plane.as_ref()?.closed;
+        closed.iter().find(|(id, _)| *id == workspace).map(|(_, closed)| *closed)
     }
 
     /// Finds the key that was presented, live or not: the caller checks whether it is revoked or expired.
@@ -172,7 +179,7 @@ impl Snapshot {
             capabilities: Arc::clone(&self.capabilities),
             catalogue: Arc::clone(&self.catalogue),
             key_hash: Arc::clone(&self.key_hash),
-            closed: change.closed,
+            plane: change.plane,
         };
         for key in change.keys {
             match key {

@@ -201,7 +201,8 @@ impl Follower {
     async fn advance(&self) -> Result<u64, SourceError> {
         let now = self.current.load_full();
         let mut change = self.source.changes_since(now.version()).await?;
-        if change.version <= now.version() && !change.whole {
+        let is_same_plane = change.plane.as_ref() == now.data_plane();
+        if change.version <= now.version() && !change.whole && is_same_plane {
             return Ok(now.version());
         }
         (self.before_publish)(&mut change).await?;

@@ -47,11 +47,20 @@ pub struct Change {
     /// before the version is published.
     pub wrapped_keys: Vec<WrappedKey>,
     pub minimum_versions: Vec<MinimumVersion>,
-    /// Why nothing is served with this version.
-    pub closed: Option<Closed>,
+    /// Set on a data plane.
+    pub plane: Option<Arc<DataPlaneFacts>>,
 }
 
-/// Why a data plane serves nothing, though it has a configuration.
+/// What a data plane knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataPlaneFacts {
+    /// The address of its control plane.
+    pub control: String,
+    /// The workspaces of which nothing is served, and why.
+    pub closed: Vec<(WorkspaceId, Closed)>,
+}
+
+/// Why a data plane serves nothing of a workspace, though it has its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// Its control plane has not confirmed the configuration within its life.

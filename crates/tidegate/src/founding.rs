@@ -37,7 +37,11 @@ pub async fn create_or_join(
         }
         Err(error) => Err(error.into()),
         Ok(store) => {
+            let owner = crate::data_plane::owner(&store).await;
             store.close().await;
+            if let Some(id) = owner? {
+                anyhow::bail!("{address} is the database of the data plane {id}, which shares it with no other gateway");
+            }
             master_keys(settings, world).with_context(|| {
                 format!("{address} is in use already; this gateway needs the same master key as the others")
             })?;
@@ -88,7 +92,7 @@ async fn create_installation(
     Ok(first.view)
 }
 
-fn new_replica(world: &World) -> ReplicaId {
+pub fn new_replica(world: &World) -> ReplicaId {
     let mut bytes = [0; 16];
     world.random.fill(&mut bytes);
     ReplicaId::from_bytes(bytes)

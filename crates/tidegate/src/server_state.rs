@@ -199,8 +199,10 @@ impl ServerState {
     /// The vault has no key to sign the audit with.
     pub fn deps(&self, outbound: Arc<dyn Outbound>) -> anyhow::Result<Deps> {
         let auditor = Auditor::new(self.store.clone(), &self.secrets.vault, self.world.clone());
+        let records = self.plane.as_ref().map_or_else(|| self.store.record_sink(), DataPlane::sink);
         Ok(Deps {
             store: self.store.clone(),
+            records,
             keeper: Arc::clone(&self.keeper),
             vault: self.secrets.vault.clone(),
             masters: Arc::clone(&self.secrets.masters),
@@ -516,6 +518,21 @@ async fn opened(settings: &Settings) -> anyhow::Result<Secrets> {
     let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
     store.close().await;
     opened
+}
+
+/// The store of a directory that no gateway uses, and the vault that opens its secrets.
+///
+/// # Errors
+/// The directory is not an installation, or the master key is missing or a different one.
+pub async fn open_vault(settings: &Settings) -> anyhow::Result<(Store, Vault)> {
+    let store = data_dir::open_store(settings).await?;
+    match unseal(settings, &store, &World::system(), Arc::new(NoAudit)).await {
+        Ok(secrets) => Ok((store, secrets.vault)),
+        Err(error) => {
+            store.close().await;
+            Err(error)
+        }
+    }
 }
 
 /// A link that signs in the first owner; works while a gateway serves this directory.

@@ -36,6 +36,8 @@ pub struct Wire {
     leads_to: Arc<Mutex<SocketAddr>>,
     is_cut: Arc<AtomicBool>,
     crossed: Arc<Mutex<Vec<u8>>>,
+    /// What is answered in place of the control plane.
+    answer: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Wire {
@@ -46,6 +48,7 @@ impl Wire {
             leads_to: Arc::new(Mutex::new(there)),
             is_cut: Arc::default(),
             crossed: Arc::default(),
+            answer: Arc::default(),
         };
         let accepting = wire.clone();
         tokio::spawn(async move {
@@ -56,9 +59,19 @@ impl Wire {
         wire
     }
 
-    async fn carry(self, near: TcpStream) {
+    async fn carry(self, mut near: TcpStream) {
         let there = *self.leads_to.lock().unwrap();
         if self.is_cut.load(Ordering::SeqCst) {
+            return;
+        }
+        let answer = self.answer.lock().unwrap().clone();
+        if let Some(answer) = answer {
+            // The head of the request; its body may still be on the way, and the client may hang up in the middle.
+            let mut head = vec![0; 64 * 1024];
+            if near.read(&mut head).await.is_ok() && near.write_all(&answer).await.is_ok() {
+                let _ = near.shutdown().await;
+                while let Ok(1..) = near.read(&mut head).await {}
+            }
             return;
         }
         let Ok(far) = TcpStream::connect(there).await else { return };
@@ -93,6 +106,11 @@ impl Wire {
 
     pub fn cut(&self, is_cut: bool) {
         self.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    /// From the next connection on, answers in place of the control plane.
+    pub fn answer(&self, answer: Option<Vec<u8>>) {
+        *self.answer.lock().unwrap() = answer;
     }
 
     pub fn crossed(&self) -> Vec<u8> {
@@ -187,6 +205,25 @@ impl Plane {
         let launch = launch(&self.data().display().to_string(), &[]);
         let launch = with_environment(launch, &self.environment);
         (self.process, self.origin) = ready(launch.start().unwrap()).await;
+    }
+
+    /// Stops it, and starts it again with the token of another workspace.
+    pub async fn add(&mut self, control: &Gateway, key: &str, name: &str) -> String {
+        let (id, token) = invite(control, key, name);
+        self.kill();
+        let data = self.data().display().to_string();
+        let launch = launch(&data, &["--add-workspace", "--token", &token]);
+        let launch = with_environment(launch, &self.environment);
+        (self.process, self.origin) = ready(launch.start().unwrap()).await;
+        id
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub const fn process(&self) -> &Process {
+        &self.process
     }
 
     /// What it has logged since it was started.

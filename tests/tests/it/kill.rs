@@ -20,7 +20,7 @@ use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
 use crate::wait::{a_moment, until_a_random_moment};
 
-const CLIENTS: usize = 8;
+pub const CLIENTS: usize = 8;
 /// How long a start may take until it is ready.
 const READY: Duration = Duration::from_secs(2);
 /// How long after the gateway sent something a client may see it.
@@ -37,7 +37,7 @@ impl Chance {
         (mixed ^ (mixed >> 31)) % bound
     }
 
-    fn millis(&mut self, bound: u64) -> Duration {
+    pub fn millis(&mut self, bound: u64) -> Duration {
         Duration::from_micros(self.below(bound * 1_000))
     }
 }
@@ -47,12 +47,34 @@ pub fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// State shared by the clients.
-struct Traffic {
+pub struct Traffic {
     origin: watch::Receiver<String>,
     over: AtomicBool,
     next: AtomicU64,
     /// Calls whose complete answer arrived.
-    answered: std::sync::Mutex<BTreeSet<u64>>,
+    pub answered: std::sync::Mutex<BTreeSet<u64>>,
+}
+
+impl Traffic {
+    /// Starts clients, which call wherever the origin leads.
+    pub fn start(origin: watch::Receiver<String>, key: &str) -> (Arc<Self>, Vec<JoinHandle<()>>) {
+        let traffic = Arc::new(Self {
+            origin,
+            over: AtomicBool::default(),
+            next: AtomicU64::default(),
+            answered: std::sync::Mutex::default(),
+        });
+        let clients =
+            (0..CLIENTS).map(|_| tokio::spawn(keep_calling(Arc::clone(&traffic), key.to_owned()))).collect();
+        (traffic, clients)
+    }
+
+    pub async fn end(&self, clients: Vec<JoinHandle<()>>) {
+        self.over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.await.unwrap();
+        }
+    }
 }
 
 /// One call's body: its number goes upstream as metadata and into the books as a tag.
@@ -139,15 +161,7 @@ async fn kill_at_random_and_every_upstream_call_is_booked_once() {
     let mut gateway = Gateway::with(emulator, &[("TIDEGATE_LOG", "warn")]).await;
     let credential = gateway.credential("openai", OWN).await;
     let (published, origin) = watch::channel(gateway.origin.clone());
-    let traffic = Arc::new(Traffic {
-        origin,
-        over: AtomicBool::default(),
-        next: AtomicU64::default(),
-        answered: std::sync::Mutex::default(),
-    });
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| tokio::spawn(keep_calling(Arc::clone(&traffic), gateway.founded.api_key.clone())))
-        .collect();
+    let (traffic, clients) = Traffic::start(origin, &gateway.founded.api_key);
     let mut starts = Vec::new();
     for _ in 0..kills {
         kill_once(&mut gateway, &mut chance, &credential).await;
@@ -156,10 +170,7 @@ async fn kill_at_random_and_every_upstream_call_is_booked_once() {
     }
     let reached = gateway.emulator.journal().len();
     gateway.emulator.wait_for(WITHIN, |journal| journal.len() > reached + CLIENTS).await.unwrap();
-    traffic.over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.unwrap();
-    }
+    traffic.end(clients).await;
     starts.sort();
     println!(
         "{} calls, {reached} upstream; ready after {:?} (median), {:?} (worst)",
@@ -176,7 +187,7 @@ async fn kill_at_random_and_every_upstream_call_is_booked_once() {
 }
 
 /// Checks that everything that a client received is in the books; reads the list once it no longer grows.
-async fn all_settled(gateway: &Gateway) -> Vec<Value> {
+pub async fn all_settled(gateway: &Gateway) -> Vec<Value> {
     let mut rows = gateway.requests(1_000).await;
     let mut since = Instant::now();
     while since.elapsed() < Duration::from_millis(500) {
@@ -190,7 +201,7 @@ async fn all_settled(gateway: &Gateway) -> Vec<Value> {
     rows
 }
 
-fn booked_once(gateway: &Gateway, rows: &[Value]) {
+pub fn booked_once(gateway: &Gateway, rows: &[Value]) {
     let ids: BTreeSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), rows.len(), "a request is in the books twice");
     let mut record: BTreeMap<String, (String, u64)> = BTreeMap::new();
@@ -223,7 +234,7 @@ fn booked_once(gateway: &Gateway, rows: &[Value]) {
 }
 
 /// The booked usage of a completed call equals the provider's own counts.
-fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
+pub fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
     let mut counted: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
     for entry in gateway.emulator.journal() {
         let sent: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
@@ -238,7 +249,7 @@ fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
     }
 }
 
-fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>) {
+pub fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>) {
     let mut interrupted = 0;
     for row in rows {
         let number: u64 = row["tag"].as_str().unwrap().parse().unwrap();

@@ -1,6 +1,7 @@
 //! `tidegate gateway`: a data plane, which serves what a control plane elsewhere configures.
 
 use cli::output::{self, Failure};
+use dataplane::Membership;
 use store::datadir::DataDir;
 
 use super::serve;
@@ -16,6 +17,9 @@ pub struct Options {
     /// command line, so prefer `TIDEGATE_DATA_PLANE_TOKEN`.
     #[arg(long, env = "TIDEGATE_DATA_PLANE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Adds the workspace of the token to a data plane that has joined for another, at the same control plane.
+    #[arg(long, requires = "token")]
+    add_workspace: bool,
     #[command(flatten)]
     settings: serve::SettingFlags,
 }
@@ -23,51 +27,63 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let settings = Settings::check(&options.settings.layers()?)
         .map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
-    let usage = |message: String| Err(Failure::new(output::USAGE, message));
-    if settings.database.is_some() {
-        return usage(
-            "A data plane has its database in its data directory: leave --database and TIDEGATE_DATABASE_URL out."
-                .to_owned(),
-        );
-    }
-    let data_dir = settings.data_dir.display();
+    let control = options.control.as_deref().map(|control| control.trim().trim_end_matches('/'));
+    let token = options.token.as_deref().map(str::trim);
     let found = store::datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)?;
-    match (found, data_plane::membership(&settings)?, &options.control, &options.token) {
-        (DataDir::Empty, _, Some(control), Some(token)) => {
-            data_plane::join(&settings, control.trim().trim_end_matches('/'), token.trim())?;
+    let memberships = data_plane::memberships(&settings)?;
+    match (found, memberships.first(), control, token) {
+        (DataDir::Empty, _, Some(control), Some(token)) if !options.add_workspace => {
+            data_plane::join(&settings, control, token)?;
         }
-        (DataDir::Empty, ..) => {
-            return usage(format!(
-                "{data_dir} has not joined a control plane: give --control and --token. `tidegate data-planes invite NAME` makes \
-                 a token."
-            ));
+        (DataDir::Ready, Some(first), control, Some(token)) if !is_known(&memberships, token) => {
+            check_same(&settings, first, control)?;
+            if !options.add_workspace {
+                let message = format!(
+                    "{} has joined as {} of {} with another token. To serve the workspace of this token as well, give \
+                     --add-workspace; otherwise choose another --data-dir, or leave the token out.",
+                    settings.data_dir.display(),
+                    first.name,
+                    first.workspace_id
+                );
+                return Err(Failure::new(output::USAGE, message));
+            }
+            data_plane::add(&settings, (&first.control, token))?;
         }
-        (DataDir::Ready, None, ..) => {
-            return usage(format!(
-                "{data_dir} is an installation with a control plane of its own. Choose another --data-dir for a data plane."
-            ));
-        }
-        (DataDir::Ready, Some(membership), Some(control), _)
-            if membership.control != control.trim().trim_end_matches('/') =>
-        {
-            return usage(format!(
-                "{data_dir} has joined {}. Choose another --data-dir to join {control}.",
-                membership.control
-            ));
-        }
-        (DataDir::Ready, Some(membership), _, Some(token))
-            if membership
-                .token_digest
-                .as_ref()
-                .is_some_and(|digest| *digest != data_plane::token_digest(token.trim())) =>
-        {
-            return usage(format!(
-                "{data_dir} has joined as {} of {} with another token, and a data plane serves one workspace. Choose another \
-                 --data-dir to join with this token, or leave it out.",
-                membership.name, membership.workspace_id
-            ));
-        }
-        (DataDir::Ready, Some(_), ..) => {}
+        (DataDir::Ready, Some(first), control, _) => check_same(&settings, first, control)?,
+        (found, ..) => return Err(not_joined(&settings, found)),
     }
     serve::start(&settings)
+}
+
+/// Whether one of the memberships came by this token. Older programs kept no digest, and ignored the token.
+fn is_known(memberships: &[Membership], token: &str) -> bool {
+    let digest = data_plane::token_digest(token);
+    memberships.iter().any(|known| known.token_digest.as_ref().is_none_or(|of_it| *of_it == digest))
+}
+
+fn check_same(settings: &Settings, first: &Membership, control: Option<&str>) -> Result<(), Failure> {
+    match control.filter(|control| *control != first.control) {
+        None => Ok(()),
+        Some(control) => {
+            let data_dir = settings.data_dir.display();
+            let joined = &first.control;
+            let message =
+                format!("{data_dir} has joined {joined}. Choose another --data-dir to join {control}.");
+            Err(Failure::new(output::USAGE, message))
+        }
+    }
+}
+
+fn not_joined(settings: &Settings, found: DataDir) -> Failure {
+    let data_dir = settings.data_dir.display();
+    let message = match found {
+        DataDir::Empty => format!(
+            "{data_dir} has not joined a control plane: give --control and --token, without --add-workspace. `tidegate data-planes \
+             invite NAME` makes a token."
+        ),
+        DataDir::Ready => format!(
+            "{data_dir} is an installation with a control plane of its own. Choose another --data-dir for a data plane."
+        ),
+    };
+    Failure::new(output::USAGE, message)
 }

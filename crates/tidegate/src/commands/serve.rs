@@ -154,7 +154,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let site = settings.site()?.at(running.address());
     let console = match &state.plane {
         None => console(&state, &world, &site, settings).await?,
-        Some(plane) => format!("that of {}, which this data plane joined", plane.membership.control),
+        Some(plane) => format!("that of {}, which this data plane joined", plane.control()),
     };
     greet(settings, running.address(), &console, founded.as_ref(), started);
     stop.received().await;
@@ -227,7 +227,8 @@ async fn start_control(
         purger: Arc::clone(&purger),
         planes: Planes {
             life: settings.data_plane_life,
-            managed_by: state.plane.as_ref().map(|plane| plane.membership.control.clone()),
+            sent: Arc::default(),
+            managed_by: state.plane.as_ref().map(|plane| plane.control().to_owned()),
         },
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
@@ -316,7 +317,7 @@ async fn start_worker(
     ours: Handlers,
 ) -> anyhow::Result<jobs::WorkerHandle> {
     // A data plane keeps no books, and its control plane judges what it configures.
-    let keeps_books = crate::data_plane::membership(settings)?.is_none();
+    let keeps_books = crate::data_plane::memberships(settings)?.is_empty();
     reconcilers::schedule(deps, &audit, keeps_books).await?;
     let replica = store::datadir::replica(&settings.data_dir)?;
     let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());

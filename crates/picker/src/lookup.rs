@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use egress::{Client, EgressErrorKind, Request, TargetKind};
 use http::{Method, Uri};
+use placement::metrics::{LoadSource, ServerLoad};
 use tasks::Task;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -109,20 +110,21 @@ async fn look_up(
     wanted
 }
 
-/// Reads the metrics of an endpoint again and again.
+/// Reads what an endpoint publishes of its load again and again.
 async fn poll(pool: Rc<Pool>, endpoint: Rc<Endpoint>, settings: Rc<PickerSettings>, client: Client) {
     let at = SocketAddr::new(endpoint.address.ip(), settings.metrics_port.unwrap_or(endpoint.address.port()));
-    let Ok(url) = Uri::try_from(format!("http://{at}{}", settings.metrics_path)) else { return };
-    let request = Request::new(Method::GET, url);
+    let get =
+        |path: &str| Uri::try_from(format!("http://{at}{path}")).map(|url| Request::new(Method::GET, url));
+    let slots = format!("/{}", LoadSource::Slots.path());
+    let (Ok(metrics), Ok(slots)) = (get(&settings.metrics_path), get(&slots)) else { return };
     let every = settings.poll_every;
     let lasts = every.saturating_add(POLL_TIME_MAX).saturating_mul(POLLS_MISSED_MAX);
     loop {
         let before = endpoint.is_ready(pool.world.clock.monotonic_us());
-        match timeout(POLL_TIME_MAX, read_metrics(&client, &request)).await {
-            Ok(Ok(page)) => {
+        match timeout(POLL_TIME_MAX, read_load(&client, &metrics, &slots)).await {
+            Ok(Ok((page, load))) => {
                 let now_us = pool.world.clock.monotonic_us();
                 let until_us = now_us.saturating_add(u64::try_from(lasts.as_micros()).unwrap_or(u64::MAX));
-                let load = placement::metrics::read(&page);
                 let adapters = str::from_utf8(&page).map(adapters::read).unwrap_or_default();
                 endpoint.note_answer(load, &adapters, now_us, until_us);
             }
@@ -137,17 +139,33 @@ async fn poll(pool: Rc<Pool>, endpoint: Rc<Endpoint>, settings: Rc<PickerSetting
     }
 }
 
-/// The page of metrics; empty where the server has none.
+/// The page of metrics, and the load that it has or that the slots have; neither where the server publishes none.
 ///
 /// # Errors
 /// It failed, and whether nothing listens there or the server says that it doesn't serve.
-async fn read_metrics(client: &Client, request: &Request) -> Result<bytes::Bytes, bool> {
+async fn read_load(
+    client: &Client,
+    metrics: &Request,
+    slots: &Request,
+) -> Result<(bytes::Bytes, Option<ServerLoad>), bool> {
+    let page = read_page(client, metrics).await?;
+    if let Some(load) = LoadSource::Metrics.read(&page) {
+        return Ok((page, Some(load)));
+    }
+    let load = read_page(client, slots).await.ok().and_then(|slots| LoadSource::Slots.read(&slots));
+    Ok((page, load))
+}
+
+/// A page, empty where the server doesn't have it.
+async fn read_page(client: &Client, request: &Request) -> Result<bytes::Bytes, bool> {
     let answer = match client.send(request, TargetKind::System).await {
         Ok(answer) => answer,
         Err(error) => return Err(matches!(error.kind, EgressErrorKind::Connect)),
     };
     match answer.status.as_u16() {
         200 => answer.body.read_to_end(METRICS_BYTES_MAX).await.map_err(|_| false),
+        // llama.cpp's server says so of what it was started without.
+        501 => Ok(bytes::Bytes::new()),
         500.. => Err(true),
         _ => Ok(bytes::Bytes::new()),
     }

@@ -1,4 +1,4 @@
-//! What inference servers report of their load, in the text format of Prometheus, each by the names that its own
+//! What inference servers report of their load, most of them in the text format of Prometheus, each by the names that its own
 //! documentation gives:
 //!
 //! | server | running | waiting | KV cache in use, of 1 | source |
@@ -9,9 +9,19 @@
 //! | TGI | `tgi_batch_current_size` | `tgi_queue_size` | | huggingface.co, TGI reference, metrics |
 //! | Triton | | `nv_inference_pending_request_count` | | docs.nvidia.com, Triton user guide, metrics |
 //!
-//! Ollama has no such page: its `/api/ps` lists the models in memory, and no queue.
+//! llama.cpp's server publishes metrics with `--metrics` alone, and its slots unless it is started with `--no-slots`. Ollama
+//! has neither: its `/api/ps` lists the models in memory, and no queue.
+
+use json::{Cursor, JsonError, Kind, Value};
 
 use crate::limits::{LINE_BYTES_MAX, METRICS_BYTES_MAX};
+
+/// Where a server publishes its load, at its origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadSource {
+    Metrics,
+    Slots,
+}
 
 /// What a server said of its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,15 +87,73 @@ const SERVERS: [Names; 5] = [
     Names { running: None, waiting: "nv_inference_pending_request_count", kv: &[], token: TokenTime::Unsaid },
 ];
 
+impl LoadSource {
+    /// In the order in which they are tried: slots don't say how many requests wait.
+    pub const ALL: [Self; 2] = [Self::Metrics, Self::Slots];
+
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Slots => "slots",
+        }
+    }
+
+    #[must_use]
+    pub fn read(self, page: &[u8]) -> Option<ServerLoad> {
+        match self {
+            Self::Metrics => read(page),
+            Self::Slots => read_slots(page),
+        }
+    }
+}
+
 /// Reads the load from a page of metrics. Requests of several models or engines behind one address are added up, and of their
 /// KV caches the fullest counts. `None` where the page is of none of these servers, or too long.
-#[must_use]
-pub fn read(page: &[u8]) -> Option<ServerLoad> {
+fn read(page: &[u8]) -> Option<ServerLoad> {
     if page.len() > METRICS_BYTES_MAX {
         return None;
     }
     let page = str::from_utf8(page).ok()?;
     SERVERS.iter().find_map(|names| read_of(page, names))
+}
+
+/// Reads the load from the slots of llama.cpp's server. How many requests wait is not in them: where no slot is free, the next
+/// request waits, and counts as one that does.
+fn read_slots(page: &[u8]) -> Option<ServerLoad> {
+    if page.len() > METRICS_BYTES_MAX {
+        return None;
+    }
+    let busy = busy_slots(page).ok().filter(|slots| !slots.is_empty())?;
+    let running = busy.iter().filter(|is_busy| **is_busy).count();
+    let waiting = u32::from(running == busy.len());
+    Some(ServerLoad { running: u32::try_from(running).ok()?, waiting, ..ServerLoad::default() })
+}
+
+/// Of each slot whether it processes a request.
+fn busy_slots(page: &[u8]) -> Result<Vec<bool>, JsonError> {
+    let mut cursor = Cursor::new(page)?;
+    let mut busy = Vec::new();
+    if cursor.kind()? != Kind::Array {
+        return Ok(busy);
+    }
+    cursor.array(|cursor, _| {
+        if cursor.kind()? != Kind::Object {
+            return cursor.ignore();
+        }
+        cursor.object(|cursor, member| {
+            if member.key.is("is_processing") {
+                if let Value::Boolean(is_busy) = cursor.value()? {
+                    busy.push(is_busy);
+                }
+                return Ok::<(), JsonError>(());
+            }
+            cursor.ignore()
+        })?;
+        Ok(())
+    })?;
+    cursor.end()?;
+    Ok(busy)
 }
 
 fn read_of(page: &str, names: &Names) -> Option<ServerLoad> {
@@ -188,6 +256,35 @@ mod tests {
         assert_eq!(token_us(&format!("{llama}llamacpp:predicted_tokens_seconds 0\n")), None);
         assert_eq!(token_us(&format!("{llama}llamacpp:predicted_tokens_seconds nan\n")), None);
         assert_eq!(token_us("nv_inference_pending_request_count 5\n"), None);
+    }
+
+    #[test]
+    fn slots_are_read_where_there_are_no_metrics() {
+        let slot = |is_busy: bool| {
+            format!(
+                "{{\"id\":0,\"n_ctx\":4096,\"is_processing\":{is_busy},\"params\":{{\"is_processing\":true,\"stop\":[\"]\"]}}}}"
+            )
+        };
+        let read = |slots: &[bool]| {
+            let page =
+                format!("[{}]", slots.iter().map(|is_busy| slot(*is_busy)).collect::<Vec<_>>().join(","));
+            LoadSource::Slots.read(page.as_bytes()).map(|load| (load.running, load.waiting))
+        };
+        assert_eq!(read(&[false, false]), Some((0, 0)));
+        assert_eq!(read(&[true, false, true]), Some((2, 0)));
+        assert_eq!(read(&[true, true]), Some((2, 1)), "the next one waits");
+        for page in [
+            "",
+            "[]",
+            "[{}]",
+            "{\"is_processing\": true}",
+            "[{\"is_processing\": true}",
+            "[{\"is_processing\": 1}]",
+        ] {
+            assert_eq!(read_slots(page.as_bytes()), None, "{page}");
+        }
+        assert_eq!(read_slots(&vec![b'['; METRICS_BYTES_MAX + 1]), None);
+        assert_eq!(read_slots(&vec![b'['; METRICS_BYTES_MAX]), None, "deep nesting is refused");
     }
 
     #[test]

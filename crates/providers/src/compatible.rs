@@ -348,12 +348,13 @@ pub(crate) fn read_at(base_url: &str, path: &str) -> Outgoing {
     Outgoing::without_body(Method::GET, join(base_url, path), headers)
 }
 
-/// A management request to a Tidegate runtime: a path below its address, or its metrics, which are one level
-/// above.
+/// A management request to a Tidegate runtime: a path below its address, or what it publishes of its load, which is one
+/// level above.
 #[must_use]
 pub fn ask_runtime(base_url: &str, method: Method, path: &str, body: Option<Bytes>) -> Outgoing {
     let base = base_url.trim_end_matches('/');
-    let base = if path == RUNTIME_COUNTS { base.strip_suffix("/v1").unwrap_or(base) } else { base };
+    let is_above = [RUNTIME_COUNTS, RUNTIME_SLOTS].contains(&path);
+    let base = if is_above { base.strip_suffix("/v1").unwrap_or(base) } else { base };
     let mut outgoing = read_at(base, path);
     outgoing.method = method;
     if path == RUNTIME_COUNTS {
@@ -368,6 +369,8 @@ pub fn ask_runtime(base_url: &str, method: Method, path: &str, body: Option<Byte
 
 /// The path of a Tidegate runtime's metrics.
 pub const RUNTIME_COUNTS: &str = "metrics";
+/// The path of the slots of llama.cpp's server.
+const RUNTIME_SLOTS: &str = "slots";
 
 /// Reads `{"data": [{"id"}]}`, or the bare array that some servers send.
 pub(crate) fn read_models(body: &Bytes) -> Option<Vec<String>> {
@@ -433,6 +436,7 @@ mod tests {
         let url = |path| ask_runtime("http://host:8080/v1/", Method::GET, path, None).url;
         assert_eq!(url("adapters/status"), "http://host:8080/v1/adapters/status");
         assert_eq!(url(RUNTIME_COUNTS), "http://host:8080/metrics");
+        assert_eq!(url(RUNTIME_SLOTS), "http://host:8080/slots");
         let outgoing =
             ask_runtime("http://host/v1", Method::POST, "adapters", Some(Bytes::from_static(b"{}")));
         assert!(outgoing.headers.iter().any(|(name, _)| *name == CONTENT_TYPE) && outgoing.body == ["{}"]);

@@ -7,12 +7,13 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use harness::client::Client;
+use harness::model_server::{self, MODEL_SERVERS};
 use harness::process::{Launch, Process, free_address, resources, tidegate};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::WITHIN;
 use crate::command::workspace;
@@ -221,6 +222,33 @@ async fn the_load_decides_in_every_mode_of_the_proxy() {
     busy.says(page(0, 0, 0.0));
     idle.says(page(20, 9, 0.9));
     envoy.until_it_goes(json!({"chunks": body}), &busy_at).await;
+}
+
+/// llama.cpp's server answers 501 for its metrics where it was started without: it is ready, and its slots count.
+#[tokio::test]
+async fn a_server_without_metrics_is_ready_and_its_slots_count() {
+    let surface = MODEL_SERVERS.iter().find(|surface| surface.name == "llama.cpp without --metrics").unwrap();
+    let servers = [(); 2].map(|()| model_server::ModelServer::start(surface, "m").unwrap());
+    let [one, other] = servers.each_ref().map(model_server::ModelServer::origin);
+    let picker = Picker::start_with(&["--endpoint", &one, "--endpoint", &other, "--plaintext"]).await;
+    let mut envoy = picker.envoy();
+    let [one_at, other_at] = [&one, &other].map(|origin| origin.trim_start_matches("http://").to_owned());
+    envoy.until_it_goes(json!({"subset": [&one_at]}), &one_at).await;
+    let (path, body) = surface.request_of_others("m");
+    for (busy, origin, idle_at) in [(&servers[0], &one, &other_at), (&servers[1], &other, &one_at)] {
+        busy.hold();
+        let mut others = JoinSet::new();
+        for _ in 0..surface.slots() {
+            let (client, body) = (Client::new(origin), body.clone());
+            others.spawn(async move { client.post(path, &body).await.unwrap().status });
+        }
+        envoy.until_it_goes(json!({"chunks": ["{}"]}), idle_at).await;
+        until("all slots are busy", async || busy.load().0 == surface.slots()).await;
+        envoy.until_it_goes(json!({"chunks": ["{}"]}), idle_at).await;
+        busy.release();
+        assert!(others.join_all().await.iter().all(|status| *status == 200));
+        until("all slots are free", async || busy.load() == (0, 0)).await;
+    }
 }
 
 #[tokio::test]
@@ -434,7 +462,7 @@ async fn the_manifests_of_the_documentation_fit_their_schemas() {
     let output = Command::new(interpreter).arg(script).arg(&file).output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    for kind in ["InferencePool", "Deployment", "Service"] {
+    for kind in ["InferencePool", "Deployment", "Service", "HTTPRoute"] {
         let is_checked = |line: &str| line.starts_with(kind) && line.ends_with(" checked");
         assert!(text.lines().any(is_checked), "no {kind} in the documentation: {text}");
     }

@@ -162,6 +162,7 @@ mod scale;
 mod scores;
 mod sdk;
 mod semantic_cache;
+mod servers_of_others;
 mod session_history;
 mod sessions;
 mod shredding;

@@ -12,6 +12,7 @@ mod calls;
 mod faults;
 mod gemini;
 mod journal;
+mod model_servers;
 mod program;
 mod responses;
 mod sdk;

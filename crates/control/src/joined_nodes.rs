@@ -1,5 +1,7 @@
 //! Nodes that joined with a token: what their heartbeats report.
 
+use std::collections::BTreeMap;
+
 use api::moment::Moment;
 use fleet::peer_list::NodeMesh;
 use hardware::Counters;
@@ -23,6 +25,9 @@ pub struct NodeReport {
     pub device: Option<String>,
     #[serde(default)]
     pub load: Load,
+    /// How large its models and adapters are, by name. Older nodes don't say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_bytes: BTreeMap<String, u64>,
     #[serde(default)]
     pub counters: Option<Counters>,
     /// How far its clock is ahead of the gateway's.

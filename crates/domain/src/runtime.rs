@@ -21,6 +21,8 @@ pub struct RuntimeModel {
     pub is_model: bool,
     /// The context length: prompt and answer together.
     pub context_tokens: Option<u64>,
+    /// What its weights take in memory.
+    pub weights_bytes: Option<u64>,
     pub operations: ModelUses,
 }
 

@@ -1,5 +1,6 @@
 //! `/v2/byoc/peers`: how the nodes of a workspace see their peers, as each node reports it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -29,6 +30,21 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize)]
 struct NodePeers {
     data: Vec<NodePeer>,
+    /// Older nodes don't say.
+    #[serde(default)]
+    fetches: Vec<NodeFetch>,
+}
+
+/// A fetch from peers in progress.
+#[derive(Deserialize, Serialize, JsonSchema)]
+struct NodeFetch {
+    /// What is fetched: `model/NAME` or `adapter/NAME`.
+    share: String,
+    bytes: u64,
+    /// What has arrived, and what was there before.
+    bytes_here: u64,
+    /// How many chunks came from each peer since it began.
+    chunks_by_peer: BTreeMap<String, u64>,
 }
 
 /// A peer, as a node reports it and as it is returned here.
@@ -85,6 +101,8 @@ struct PeersOfNode {
     /// The node's name.
     node: String,
     peers: Vec<NodePeer>,
+    /// What it is fetching from them.
+    fetches: Vec<NodeFetch>,
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -94,6 +112,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             node_id: row.id.to_string(),
             node: row.name,
             peers: list.data,
+            fetches: list.fetches,
         };
         let data = heard.responses.into_iter().map(of_node).collect();
         Reply::json(&List { object: "list", data, away: heard.failures })

@@ -56,6 +56,8 @@ struct Model {
     id: String,
     /// Tokens of a prompt and its answer combined.
     context_tokens: Option<u64>,
+    /// What its weights take in memory; absent where the node doesn't say.
+    weights_bytes: Option<u64>,
     /// Whether it is a real model, and not `echo`.
     is_model: bool,
 }
@@ -101,6 +103,7 @@ struct Capability {
     #[serde(default)]
     is_model: bool,
     context_tokens: Option<u64>,
+    weights_bytes: Option<u64>,
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -123,8 +126,10 @@ async fn look(control: &Control, row: &NodeRow) -> Result<RuntimeView, Box<Fault
     } else {
         None
     };
-    let model =
-        |one: Capability| Model { id: one.id, context_tokens: one.context_tokens, is_model: one.is_model };
+    let model = |one: Capability| {
+        let Capability { id, context_tokens, weights_bytes, is_model } = one;
+        Model { id, context_tokens, weights_bytes, is_model }
+    };
     Ok(RuntimeView {
         object: "runtime",
         node_id: row.id.to_string(),

@@ -36,6 +36,9 @@ struct Model {
     parent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_tokens: Option<u64>,
+    /// What its weights take in memory, or the file of an adapter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
     #[serde(flatten)]
     loras: Option<Loras>,
     execution_modes: Vec<&'static str>,
@@ -85,6 +88,8 @@ struct Capability {
     makes: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights_bytes: Option<u64>,
     usage: &'static str,
 }
 
@@ -98,9 +103,14 @@ fn modes(topology: &Topology) -> Vec<&'static str> {
     all.iter().map(|mode| mode.as_str()).collect()
 }
 
+/// The model names that requests may use, and how large what they name is.
+pub(crate) async fn sizes(runtime: &dyn Runtime) -> Result<Vec<(String, Option<u64>)>, Box<Fault>> {
+    Ok(rows(runtime, &Topology::default()).await?.into_iter().map(|model| (model.id, model.bytes)).collect())
+}
+
 /// The model names that requests may use.
 pub(crate) async fn names(runtime: &dyn Runtime) -> Result<Vec<String>, Box<Fault>> {
-    Ok(rows(runtime, &Topology::default()).await?.into_iter().map(|model| model.id).collect())
+    Ok(sizes(runtime).await?.into_iter().map(|(name, _)| name).collect())
 }
 
 pub(crate) async fn model(runtime: &dyn Runtime, topology: &Topology, id: &str) -> Answer {
@@ -123,7 +133,7 @@ async fn rows(runtime: &dyn Runtime, topology: &Topology) -> Result<Vec<Model>, 
     let mut rows = Vec::new();
     for model in runtime.models() {
         let loras = shelf.as_ref().map(|(limits, states)| Loras::of(*limits, states));
-        let row = |id, parent, loras, adapter: Option<&str>| Model {
+        let row = |id, parent, loras, adapter: Option<&AdapterState>| Model {
             id,
             object: "model",
             created: model.created_unix_s,
@@ -131,14 +141,15 @@ async fn rows(runtime: &dyn Runtime, topology: &Topology) -> Result<Vec<Model>, 
             capabilities: model.operations.operation_names(),
             parent,
             context_tokens: model.context_tokens,
+            bytes: adapter.map_or(model.weights_bytes, |state| Some(state.bytes)),
             loras,
             execution_modes: modes(topology),
-            cloud_backends: topology.backends_of(&model.id, adapter),
+            cloud_backends: topology.backends_of(&model.id, adapter.map(|state| state.id.as_str())),
         };
         rows.push(row(model.id.clone(), None, loras, None));
         let named = |state: &AdapterState| format!("{}:{}", model.id, state.id);
         let states = shelf.iter().flat_map(|(_, states)| states);
-        rows.extend(states.map(|state| row(named(state), Some(model.id.clone()), None, Some(&state.id))));
+        rows.extend(states.map(|state| row(named(state), Some(model.id.clone()), None, Some(state))));
     }
     Ok(rows)
 }
@@ -178,6 +189,7 @@ pub(crate) fn capabilities(
         id: model.id,
         is_model: model.is_model,
         context_tokens: model.context_tokens,
+        weights_bytes: model.weights_bytes,
     };
     let capabilities = Capabilities {
         runtime: name,

@@ -51,6 +51,8 @@ struct ComputeList {
 struct PeerList {
     object: &'static str,
     data: Vec<Value>,
+    /// What is being fetched from them.
+    fetches: Vec<Value>,
 }
 
 impl Service {
@@ -212,7 +214,8 @@ impl Service {
         let mesh = self.mesh.get().ok_or_else(no_mesh)?;
         match operation {
             PeerOperation::Compute | PeerOperation::List => {
-                json_response(StatusCode::OK, &PeerList { object: "list", data: mesh.peers() })
+                let list = PeerList { object: "list", data: mesh.peers(), fetches: mesh.fetches() };
+                json_response(StatusCode::OK, &list)
             }
             PeerOperation::Register => {
                 check_json(&head.headers, body)?;

@@ -81,6 +81,9 @@ pub trait PeerNetwork: Send + Sync {
     /// The peers, as `GET /v1/peers` shows them.
     fn peers(&self) -> Vec<Value>;
 
+    /// The fetches from peers in progress, as `GET /v1/peers` shows them.
+    fn fetches(&self) -> Vec<Value>;
+
     /// This node and the peers, as `GET /v1/compute/peers` shows them.
     fn compute<'a>(&'a self, load: PeerLoad) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + 'a>>;
 

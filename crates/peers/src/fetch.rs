@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -91,6 +91,18 @@ pub struct Fetched {
     pub chunks_by_peer: BTreeMap<String, u64>,
 }
 
+/// How far a fetch is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FetchProgress {
+    /// `model/NAME` or `adapter/NAME`.
+    pub share: String,
+    pub bytes: u64,
+    /// What has arrived, and what was here before.
+    pub bytes_here: u64,
+    /// How many chunks came from each peer in this run.
+    pub chunks_by_peer: BTreeMap<String, u64>,
+}
+
 /// A peer that has the manifest.
 struct Source {
     member: Member,
@@ -116,8 +128,8 @@ struct Fetch<'a, 'e> {
     root: Digest,
     sources: Vec<Source>,
     pending: VecDeque<ChunkPlace>,
-    bytes_here: u64,
-    chunks_by_peer: BTreeMap<String, u64>,
+    /// The mesh shows it for as long as it is held here.
+    progress: Arc<Mutex<FetchProgress>>,
     on_event: &'e (dyn Fn(&FetchEvent) + Sync),
 }
 
@@ -171,27 +183,25 @@ impl Fetcher {
         let partial = tasks::blocking(move || Partial::open(&directory, &opened)).await.map_err(broken)??;
         let pending: VecDeque<_> = manifest.places().filter(|place| !partial.has(*place)).collect();
         let missing: u64 = pending.iter().map(|place| length(&manifest, *place)).sum();
-        let mut fetch = Fetch {
-            fetcher: self,
-            order,
-            root: manifest.root(),
-            bytes_here: manifest.bytes() - missing,
-            manifest,
-            sources,
-            pending,
+        let (root, bytes) = (manifest.root(), manifest.bytes());
+        let progress = FetchProgress {
+            share: order.share.to_owned(),
+            bytes,
+            bytes_here: bytes - missing,
             chunks_by_peer: BTreeMap::new(),
-            on_event,
         };
-        on_event(&FetchEvent::Started {
-            root: fetch.root,
-            peers: fetch.sources.iter().map(|source| source.member.name.clone()).collect(),
-            bytes: fetch.manifest.bytes(),
-            bytes_here: fetch.bytes_here,
-        });
+        let peers = sources.iter().map(|source| source.member.name.clone()).collect();
+        on_event(&FetchEvent::Started { root, peers, bytes, bytes_here: progress.bytes_here });
+        let progress = Arc::new(Mutex::new(progress));
+        if let Some(mesh) = &self.mesh {
+            mesh.show_fetch(&progress);
+        }
+        let mut fetch = Fetch { fetcher: self, order, root, manifest, sources, pending, progress, on_event };
         let partial = fetch.run(partial).await?;
         let finished = Arc::clone(&fetch.manifest);
         tasks::blocking(move || partial.finish(&finished)).await.map_err(broken)??;
-        Ok(Fetched { manifest: (*fetch.manifest).clone(), chunks_by_peer: fetch.chunks_by_peer })
+        let chunks_by_peer = fetch.progressing().chunks_by_peer.clone();
+        Ok(Fetched { manifest: (*fetch.manifest).clone(), chunks_by_peer })
     }
 
     /// Closes the endpoint, if it has one for itself.
@@ -366,17 +376,28 @@ impl<'a> Fetch<'a, '_> {
         }
     }
 
+    fn progressing(&self) -> MutexGuard<'_, FetchProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn came(&mut self, source: usize, length: u64) {
-        self.bytes_here += length;
+        let from = self.sources.get(source).map(|source| source.member.name.clone());
+        let bytes_here = {
+            let mut progress = self.progressing();
+            progress.bytes_here += length;
+            if let Some(peer) = from {
+                *progress.chunks_by_peer.entry(peer).or_default() += 1;
+            }
+            progress.bytes_here
+        };
         if let Some(source) = self.sources.get_mut(source) {
             source.in_flight -= 1;
-            *self.chunks_by_peer.entry(source.member.name.clone()).or_default() += 1;
             if let Some(traffic) = self.fetcher.traffic(&source.member) {
                 traffic.received.fetch_add(length, Ordering::Relaxed);
                 traffic.chunks.fetch_add(1, Ordering::Relaxed);
             }
         }
-        (self.on_event)(&FetchEvent::Moved { bytes_here: self.bytes_here, bytes: self.manifest.bytes() });
+        (self.on_event)(&FetchEvent::Moved { bytes_here, bytes: self.manifest.bytes() });
     }
 
     fn lose(&mut self, source: usize, place: ChunkPlace, error: ChunkError) {

@@ -24,7 +24,7 @@ mod weights;
 pub use bandwidth::Bandwidth;
 pub use choose::{PeerState, Wanted};
 pub use ejected::Ejection;
-pub use fetch::{FetchEvent, FetchOrder, Fetched, Fetcher};
+pub use fetch::{FetchEvent, FetchOrder, FetchProgress, Fetched, Fetcher};
 pub use forward::Routed;
 pub use library::{Library, SharedFolder};
 pub use limits::{CHUNK_BYTES, MEMBERS_MAX, RELAYS_MAX};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use world::World;
 
 use crate::choose::PeerState;
 use crate::ejected::{Ejection, Ejections};
+use crate::fetch::FetchProgress;
 use crate::frames::broken;
 use crate::library::Library;
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, STATE_AGE_MAX};
@@ -93,7 +94,6 @@ impl FromStr for Relay {
     }
 }
 
-/// The mesh.
 impl Relays {
     /// # Errors
     /// The further authorities can't be read.
@@ -117,6 +117,7 @@ impl Relays {
     }
 }
 
+/// The mesh.
 pub struct Mesh {
     pub(crate) world: World,
     pub(crate) endpoint: Endpoint,
@@ -129,6 +130,8 @@ pub struct Mesh {
     pub(crate) relays: Relays,
     pub(crate) connections_left: Arc<Semaphore>,
     peers: Mutex<HashMap<[u8; 32], PeerRecord>>,
+    /// Those that go on; each is gone with whoever fetches.
+    fetches: Mutex<Vec<Weak<Mutex<FetchProgress>>>>,
 }
 
 /// What is known of one peer since the start of this process.
@@ -155,11 +158,11 @@ pub struct PeerView {
     pub source: MemberSource,
     pub is_connected: bool,
     pub rtt: Option<Duration>,
+    /// Whether its packets go through a relay, and not directly.
+    pub is_relayed: Option<bool>,
     /// Its last description of itself, if it is not too old.
     pub state: Option<PeerState>,
     pub ejection: Option<Ejection>,
-    /// Whether its packets go through a relay, and not directly.
-    pub is_relayed: Option<bool>,
     pub last_error: Option<String>,
     pub bytes_sent: u64,
     pub bytes_received: u64,
@@ -193,6 +196,7 @@ impl Mesh {
             relays: settings.relays,
             connections_left: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             peers: Mutex::default(),
+            fetches: Mutex::default(),
         }))
     }
 
@@ -236,11 +240,11 @@ impl Mesh {
             PeerView {
                 is_connected: live.is_some(),
                 rtt: live.and_then(transport::rtt),
+                is_relayed: live.and_then(transport::is_relayed),
                 state: state
                     .filter(|(_, heard_us)| is_recent(*heard_us, now_us))
                     .map(|(state, _)| state.clone()),
                 ejection: self.ejections.of(&key),
-                is_relayed: live.and_then(transport::is_relayed),
                 last_error: record.and_then(|record| record.last_error.clone()),
                 bytes_sent: count(|traffic| &traffic.sent),
                 bytes_received: count(|traffic| &traffic.received),
@@ -250,6 +254,24 @@ impl Mesh {
             }
         };
         self.roster.members().into_iter().map(view).collect()
+    }
+
+    /// The fetches in progress with the connections of this mesh.
+    #[must_use]
+    pub fn fetches(&self) -> Vec<FetchProgress> {
+        let going = self.going_fetches();
+        let held = going.iter().filter_map(Weak::upgrade);
+        held.map(|fetch| fetch.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    }
+
+    pub(crate) fn show_fetch(&self, fetch: &Arc<Mutex<FetchProgress>>) {
+        self.going_fetches().push(Arc::downgrade(fetch));
+    }
+
+    fn going_fetches(&self) -> MutexGuard<'_, Vec<Weak<Mutex<FetchProgress>>>> {
+        let mut going = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        going.retain(|fetch| fetch.strong_count() > 0);
+        going
     }
 
     /// Whether a key may connect now.

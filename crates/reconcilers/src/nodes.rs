@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::failure::of_store;
-use crate::node_loads::Publishers;
+use crate::node_loads::{Heard, Publishers};
 use crate::poll_queue::PollQueue;
 use crate::{Deps, judgement, milliseconds};
 
@@ -40,6 +40,7 @@ pub struct Nodes {
     /// Joined nodes that are to be polled at their address.
     poll_queue: PollQueue,
     publishers: Publishers,
+    heard: Heard,
 }
 
 /// Whether the node joined and its heartbeats have stopped: then it is not polled either.
@@ -76,6 +77,7 @@ impl Nodes {
             terms,
             poll_queue: PollQueue::default(),
             publishers: Publishers::default(),
+            heard: Heard::default(),
         })
     }
 
@@ -85,6 +87,10 @@ impl Nodes {
 
     pub(crate) const fn publishers(&self) -> &Publishers {
         &self.publishers
+    }
+
+    pub(crate) const fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     #[must_use]

@@ -101,6 +101,12 @@ impl Store {
         Self { database, books, replica }
     }
 
+    /// Whether other gateways may use the same database.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.database.is_shared()
+    }
+
     #[must_use]
     pub fn workspaces(&self) -> &dyn Workspaces {
         &self.database

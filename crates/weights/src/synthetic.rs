@@ -292,8 +292,6 @@ impl SyntheticModel {
             |name: &str, value: usize| (of(name), Value::U32(u32::try_from(value).unwrap_or(u32::MAX)));
         let mut values = vec![
             ("general.architecture".to_owned(), Value::String(family.to_owned())),
-            // Overwritten below, if the model has a tokenizer.
-            ("tokenizer.ggml.model".to_owned(), Value::String("no_vocab".to_owned())),
             count("vocab_size", shape.vocabulary),
             count("embedding_length", shape.hidden),
             count("block_count", shape.layers),
@@ -321,7 +319,11 @@ impl SyntheticModel {
             ]);
         }
         values.extend(self.makes.values().into_iter().map(|(name, value)| (of(name), value)));
-        values.extend(self.tokens.iter().flat_map(metadata));
+        // A key that is there twice is refused by llama.cpp.
+        match &self.tokens {
+            Some(tokens) => values.extend(metadata(tokens)),
+            None => values.push(("tokenizer.ggml.model".to_owned(), Value::String("no_vocab".to_owned()))),
+        }
         values
     }
 

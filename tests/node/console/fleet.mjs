@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { chat, eventually, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
 import { isForEveryone } from "./everyone.mjs";
@@ -29,7 +29,7 @@ async function nodesJoin() {
     const { token } = await send("POST", "byoc/nodes/join-tokens", { name });
     const data = ["--data-dir", `${folder}/${name}`];
     await promisify(execFile)(program, ["node", "join", "--control", origin, "--token", token, "--address", `http://${address}`, ...data]);
-    const child = spawn(program, ["node", "--model", "echo", "--listen", address, "--peer-listen", peer, ...data, ...more], { stdio: "ignore" });
+    const child = spawn(program, ["node", "--model", "echo", "--listen", address, "--peer-listen", peer, ...data, ...more], { stdio: "ignore", env: { ...process.env, TIDEGATE_MODELS_DIR: `${folder}/${name}-models` } });
     return { stop: async () => (child.kill("SIGKILL"), once(child, "exit")) };
   }));
 }
@@ -86,6 +86,34 @@ async function peersAreTheNodes(page) {
   assert.deepEqual([peers.length, peers[0].name, peers[0].chunks_in], [1, "far", 0]);
   assert.equal(await row.getByRole("link", { name: "far" }).getAttribute("href"), `/nodes/${(await node("far")).id}`);
   ok("peers_are_the_nodes");
+}
+
+/** A model that one has is fetched by the other, slowly enough to be seen. */
+async function chunksAreFollowed(page) {
+  const name = "publisher/tides";
+  const directory = `${folder}/far-models/publisher--tides`;
+  mkdirSync(directory, { recursive: true });
+  const files = [["config.json", "{}"], ["model.safetensors", Buffer.alloc(64 * 1024 * 1024, "tide")]].map(([file, content]) => {
+    writeFileSync(`${directory}/${file}`, content);
+    return { name: file, bytes: content.length, sha256: "0".repeat(64), checksum: `sha256:${"0".repeat(64)}` };
+  });
+  const manifest = { version: 1, name, repository: name, revision: "r1", source: "https://hub.example", pulled_at: "2026-01-01T00:00:00Z", bytes: files[0].bytes + files[1].bytes, files };
+  writeFileSync(`${directory}/manifest.json`, JSON.stringify(manifest));
+  const { id } = await node("near");
+  await visit(page, `${origin}/nodes/${id}`);
+  const peers = page.getByRole("region", { name: "Peers" });
+  await peers.getByText(`model/${name}`).waitFor();
+  const fetching = spawn(program, ["node", "fetch", name, "--data-dir", `${folder}/near`, "--peer-bandwidth", "4"], { stdio: "ignore", env: { ...process.env, TIDEGATE_MODELS_DIR: `${folder}/near-models` } });
+  const ended = once(fetching, "exit");
+  await peers.getByText(/^[\d.]+ MB of 67\.1 MB: \d+ chunks? from far$/).waitFor();
+  assert.ok(await peers.getByRole("progressbar", { name: `Progress of model/${name}` }).getAttribute("aria-valuenow") > 0);
+  await isForEveryone(page, "fleet-fetch");
+  const [code] = await ended;
+  assert.equal(code, 0);
+  await peers.getByRole("progressbar").waitFor({ state: "detached" });
+  const row = peers.getByRole("row").filter({ hasText: "far" });
+  await row.getByRole("cell", { name: "17", exact: true }).waitFor();
+  ok("chunks_are_followed");
 }
 
 async function costIsStated(page) {
@@ -228,6 +256,57 @@ async function moveNeedsAReason(page) {
   return rack;
 }
 
+/** An alias whose releases are a node and a provider: whatever moves its callers to the node needs a reason. */
+async function aliasMovesNeedAReason(page) {
+  const release = (model, more) => ({ split: "weighted", targets: [{ model, weight: 1 }], ...more });
+  const alias = await send("POST", "model-aliases", release("echo", { name: "tide.best" }));
+  await send("POST", `model-aliases/${alias.id}/releases`, release(MODEL, { activate: true }));
+  for (let number = 0; number < 8; number += 1) assert.equal((await chat(origin, apiKey, { model: "tide.best" })).status, 200);
+  await eventually(async () => assert.equal((await v2(origin, adminKey, `requests?limit=100&filter=${encodeURIComponent("model:tide.best")}`)).data.length, 8));
+  await visit(page, `${origin}/aliases/${alias.id}`);
+  const form = page.getByRole("dialog");
+  const numbered = (number) => page.getByText(new RegExp(`^number ${number}, for `)).waitFor();
+  const overrides = async () => (await v2(origin, adminKey, "audit?limit=50")).data.filter((entry) => entry.action === "replay.override").map(({ detail }) => detail.split(" (")[0]);
+  const back = async () => (await page.getByRole("button", { name: /^Promote release 2$/ }).click(), numbered(2));
+  await numbered(2);
+  // Back to the release before, and to one of the list.
+  for (const [press, why] of [[page.getByRole("button", { name: "Roll back" }), "the node is tried"], [page.getByRole("button", { name: /^Promote release 1$/ }), "the node is promoted"]]) {
+    await press.click();
+    await page.getByText("replay_required").first().waitFor();
+    await isForEveryone(page, "alias-replay-required");
+    await page.getByLabel("Why it is made without one").fill(why);
+    await page.getByRole("button", { name: "Move it all the same" }).click();
+    await numbered(1);
+    assert.equal((await overrides())[0], why);
+    await back();
+  }
+  // A canary, and a release that is active at once, each by its form.
+  await page.getByRole("link", { name: "Start a canary" }).click();
+  await form.getByLabel("Share of the callers, %").fill("10");
+  await form.getByRole("button", { name: "Start" }).click();
+  await form.getByText("replay_required").first().waitFor();
+  await isForEveryone(page, "canary-replay-required");
+  await form.getByLabel("Why it is made without one").fill("a few of them");
+  await form.getByRole("button", { name: "Start" }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("10 %", { exact: true }).waitFor();
+  assert.equal((await overrides())[0], "a few of them");
+  await page.getByRole("button", { name: "Withdraw" }).click();
+  await page.getByRole("link", { name: "Start a canary" }).waitFor();
+  await page.getByRole("link", { name: "Install a release" }).click();
+  await form.getByLabel("Targets").fill("echo");
+  await form.getByLabel("Make it the active release at once").check();
+  await form.getByRole("button", { name: "Install" }).click();
+  await form.getByText("replay_required").first().waitFor();
+  await form.getByLabel("Why it is made without one").fill("all of them");
+  await form.getByRole("button", { name: "Install" }).click();
+  await form.waitFor({ state: "detached" });
+  await numbered(3);
+  assert.deepEqual((await overrides()).slice(0, 4), ["all of them", "a few of them", "the node is promoted", "the node is tried"]);
+  await send("DELETE", `model-aliases/${alias.id}`);
+  ok("alias_moves_need_a_reason");
+}
+
 async function replayIsTheServers(page, rack) {
   const made = await send("POST", "replay-runs", { from: { model: MODEL }, candidate: { node_id: rack, model: MODEL, cost_per_hour_micros: 1 } });
   await visit(page, `${origin}/replays?run=${made.id}`);
@@ -246,6 +325,23 @@ async function replayIsTheServers(page, rack) {
   const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Signed report" }).click()]);
   await promisify(execFile)(program, ["receipt", "verify", await file.path()], { env: { ...process.env, TIDEGATE_URL: origin, TIDEGATE_API_KEY: adminKey } });
   ok("replay_is_the_servers");
+}
+
+/** A data plane that has more than its restored control plane: what the page says of what the API says. */
+async function dataPlaneIsAhead(page) {
+  const one = { id: "dpl_01900000000070008000000000000000", name: "ams-1", status: "joined", applied_version: 7, configuration: "ahead", is_current: false, last_seen_at: new Date().toISOString(), program_version: "0.1.0", signing_key_fingerprint: null, token_expires_at: null, created_at: "2026-01-01T00:00:00Z", joined_at: "2026-01-01T00:00:00Z", revoked_at: null };
+  const superseded = [];
+  await page.route(/\/v2\/data-planes(\?|$)/, (route) => route.fulfill({ json: { object: "list", data: [superseded.length > 0 ? { ...one, configuration: "behind" } : one], has_more: false, next_cursor: null } }));
+  await page.route(/\/v2\/data-planes\/\w+\/supersede$/, (route) => (superseded.push(route.request().method()), route.fulfill({ json: one })));
+  await visit(page, `${origin}/data-planes`);
+  const row = page.getByRole("row").filter({ hasText: "ams-1" });
+  await row.getByText("version 7, ahead", { exact: true }).waitFor();
+  await isForEveryone(page, "data-plane-ahead");
+  await row.getByRole("button", { name: "Replace its configuration" }).click();
+  await row.getByText("version 7, behind", { exact: true }).waitFor();
+  assert.deepEqual(superseded, ["POST"]);
+  await page.unrouteAll({ behavior: "wait" });
+  ok("data_plane_is_ahead");
 }
 
 async function dataPlaneIsInvitedAndRevoked(page) {
@@ -282,13 +378,16 @@ try {
     await mapIsTheNodes(page);
     await nodeIsHeldAndLetGo(page);
     await peersAreTheNodes(page);
+    await chunksAreFollowed(page);
     await costIsStated(page);
     await placementIsExplained(page);
     await hardwareIsTheServers(page);
     await workersAreFollowedAndDestroyed(page);
     const rack = await moveNeedsAReason(page);
+    await aliasMovesNeedAReason(page);
     await replayIsTheServers(page, rack);
     await dataPlaneIsInvitedAndRevoked(page);
+    await dataPlaneIsAhead(page);
   });
 } finally {
   await Promise.all(running.map((one) => one.stop()));

@@ -81,6 +81,9 @@ async function nodeSaysHowItIs(page, running) {
   assert.equal(joined.said.device, "cpu");
   assert.deepEqual([await fact(panel, "Device"), await fact(panel, "Version"), await fact(panel, "Running"), await fact(panel, "Waiting")], ["cpu", joined.said.version, "0", "0"]);
   assert.match(await fact(panel, "Computed by"), new RegExp(`^${joined.said.runtime}$`));
+  const size = joined.said.model_bytes["tidegate-demo"];
+  assert.ok(size > 1_000_000, `${size}`);
+  assert.equal(await fact(panel, "Holds"), `tidegate-demo: ${(Math.floor(size / 100_000) / 10).toFixed(1)} MB`);
   assert.match(await fact(panel, "Remembers"), /^\d+(\.\d)?% of [\d.]+ MB for conversations$/);
   assert.ok((await fact(panel, "Joined")) !== "" && (await fact(panel, "Heard last")) !== "");
   ok("node_says_how_it_is");

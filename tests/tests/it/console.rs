@@ -333,13 +333,16 @@ async fn own_hardware_is_seen_and_managed() {
         "map_is_the_nodes",
         "node_is_held_and_let_go",
         "peers_are_the_nodes",
+        "chunks_are_followed",
         "cost_is_stated",
         "placement_is_explained",
         "hardware_is_the_servers",
         "workers_are_followed_and_destroyed",
         "move_needs_a_reason",
+        "alias_moves_need_a_reason",
         "replay_is_the_servers",
         "data_plane_is_invited_and_revoked",
+        "data_plane_is_ahead",
     ];
     assert_eq!(held, expected);
 }

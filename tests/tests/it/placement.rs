@@ -231,7 +231,7 @@ async fn a_server_that_publishes_a_queue_gets_less() {
 }
 
 /// A node that joined, played by this test: it says that it is full.
-async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> String {
+pub async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> String {
     let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": "attic"})).await;
     let join = json!({"token": token["token"], "base_url": emulator.base_url(), "secret": NODE});
     let joined = gateway.client().post("/v2/byoc/nodes/join", &join).await.unwrap();

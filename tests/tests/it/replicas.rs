@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use harness::Behaviour;
 use harness::client::Client;
 use harness::pace::Pace;
 use harness::postgres::Server;
+use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,7 +16,8 @@ use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, POOL, config, sums};
 use crate::own_batches;
-use crate::wait::a_moment;
+use crate::placement;
+use crate::wait::{a_moment, found};
 use crate::webhooks::{Receiver, event, webhook};
 
 /// The password in the database URL, which must appear nowhere else.
@@ -107,6 +108,27 @@ async fn two_gateways_are_one() {
     other.stop(WITHIN).await.unwrap();
     let output = format!("{}{}", other.stdout(), other.stderr());
     assert!(output.contains("Database postgres://tidegate@") && !output.contains(PASSWORD), "{output}");
+}
+
+/// A heartbeat comes to one gateway, and the load that it says counts at the other as well.
+#[tokio::test]
+async fn what_a_node_says_to_one_gateway_counts_at_the_other() {
+    let shared = on(&Server::shared().await.unwrap()).await;
+    let gateway = &shared.gateway;
+    let emulator = Emulator::start(config()).await.unwrap();
+    let load = json!({"running": 9, "waiting": 3, "cache_bytes": 1_000, "cache_bytes_max": 1_000, "cache_held_bytes": 970});
+    let node = placement::joined(gateway, &emulator, load).await;
+    gateway.node("rack", &[MINI]).await;
+    let (_other, origin) = gateway.replica().await;
+    let at_other = Client::new(&origin).bearer(&gateway.founded.admin_key).within(WITHIN);
+    let plan = found("the load at the other gateway", async || {
+        let plan = at_other.post("/v2/plan", &json!({"model": MINI})).await.unwrap().json();
+        let attempts = plan["attempts"].as_array().unwrap_or_else(|| panic!("{plan}"));
+        attempts.iter().find(|one| one["placement"]["kv_permille"] == 970).cloned()
+    })
+    .await;
+    assert_eq!(plan["principal"], json!(node), "{plan}");
+    assert!(plan["placement"]["queue_ms"].as_u64() > Some(0), "{plan}");
 }
 
 /// Both work through it; what the killed one had begun is begun again by the other, under the same id.

@@ -49,6 +49,8 @@ export interface NodeSaid {
   runtime: string;
   device: string | null;
   load: { running: number; waiting: number; cache_bytes: number; cache_bytes_max: number };
+  /** How large its models and adapters are, by name; older nodes don't tell. */
+  model_bytes?: Record<string, number>;
   /** Since its start; older nodes count none. */
   counters?: { up_ms: number; busy_ms: number; energy_mj: number | null } | null;
   clock_skew_ms?: number | null;
@@ -78,10 +80,21 @@ export interface NodePeer {
   chunks_in: number;
 }
 
+/** A fetch from peers in progress. */
+export interface NodeFetch {
+  /** `model/NAME` or `adapter/NAME`. */
+  share: string;
+  bytes: number;
+  bytes_here: number;
+  chunks_by_peer: Record<string, number>;
+}
+
 export interface PeersOfNode {
   node_id: string;
   node: string;
   peers: NodePeer[];
+  /** Older servers don't tell. */
+  fetches?: NodeFetch[];
 }
 
 /** One answer of a node, by its own count. */
@@ -120,7 +133,7 @@ export interface Runtime {
   topology: string;
   execution_modes: string[];
   is_local_only: boolean;
-  models: { id: string; context_tokens: number | null; is_model: boolean }[];
+  models: { id: string; context_tokens: number | null; weights_bytes?: number | null; is_model: boolean }[];
   adapters: RuntimeAdapters | null;
   requests_open: number | null;
 }

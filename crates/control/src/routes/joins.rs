@@ -1,6 +1,7 @@
 //! Joining of nodes: `/v2/byoc/nodes/join-tokens` invites one, and its heartbeats and records arrive here
 //! afterwards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -378,6 +379,9 @@ struct Beat {
     /// The device: `cpu`, `cuda:0`.
     #[serde(default)]
     device: Option<String>,
+    /// How large its models and adapters are, by the names in `models`.
+    #[serde(default)]
+    model_bytes: BTreeMap<String, u64>,
     #[serde(default)]
     load: Load,
     #[serde(default)]
@@ -407,18 +411,19 @@ struct HeartbeatReply {
     /// The signed list of the nodes that may connect to it, for a node with peers.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_list: Option<Map<String, Value>>,
+    /// The gateways that a node with a tunnel opens one to each; without any, to the address that it joined at.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tunnel_urls: Arc<[String]>,
 }
 
 fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
     Box::pin(async move {
-    /// The gateways that a node with a tunnel opens one to each; without any, to the address that it joined at.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    tunnel_urls: Arc<[String]>,
         let Beat {
             models,
             version,
             runtime,
             device,
+            mut model_bytes,
             load,
             counters,
             public_key,
@@ -426,20 +431,15 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             tunnel,
             mesh,
         } = request.json()?;
+        check_models(&models)?;
         let key = tunnels::read_key(public_key)?;
         let mesh = mesh.map(|mesh| mesh.checked(request.caller.known.public_key.or(key)));
         let has_mesh = mesh.is_some();
+        let model_bytes = models.iter().filter_map(|name| model_bytes.remove_entry(name)).collect();
         let report =
-            check_report(NodeReport { version, runtime, device, load, counters, clock_skew_ms, mesh })?;
+            NodeReport { version, runtime, device, load, model_bytes, counters, clock_skew_ms, mesh };
+        let report = check_report(report)?;
         let counters = report.counters;
-        let is_name =
-            |model: &String| model.len() <= MODEL_NAME_BYTES_MAX && !model.contains(char::is_control);
-        if models.len() > NODE_MODELS_MAX || !models.iter().all(is_name) {
-            let message = format!(
-                "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes without control characters."
-            );
-            return Err(invalid("models", message, "Have it serve fewer."));
-        }
         let now = control.deps.world.clock.unix_ms();
         let load = report.load.reported();
         let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
@@ -465,7 +465,7 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
         };
         control.deps.await_published(written.version).await?;
         control.nodes.poll_soon(written.row.workspace, written.row.id);
-        control.nodes.note_load(written.row.id, load);
+        control.nodes.note_load(written.row.id, load, now);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
         let unix_ms = control.deps.world.clock.unix_ms();
@@ -480,6 +480,17 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             tunnel_urls: Arc::clone(&control.nodes.terms().tunnel_urls),
         })
     })
+}
+
+fn check_models(models: &[String]) -> Result<(), Box<Fault>> {
+    let is_name = |model: &String| model.len() <= MODEL_NAME_BYTES_MAX && !model.contains(char::is_control);
+    if models.len() <= NODE_MODELS_MAX && models.iter().all(is_name) {
+        return Ok(());
+    }
+    let message = format!(
+        "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes without control characters."
+    );
+    Err(invalid("models", message, "Have it serve fewer."))
 }
 
 fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
@@ -500,7 +511,8 @@ fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
         token_us: token_us.map(fits),
     };
     let counters = report.counters.map(|counters| counters.map(fits));
-    Ok(NodeReport { load, counters, ..report })
+    let model_bytes = report.model_bytes.into_iter().map(|(name, bytes)| (name, fits(bytes))).collect();
+    Ok(NodeReport { load, counters, model_bytes, ..report })
 }
 
 /// The node was removed or its credential revoked since it was looked up.

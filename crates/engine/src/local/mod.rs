@@ -50,6 +50,7 @@ impl Runtime for Local {
             created_unix_s: self.created_unix_s,
             is_model: true,
             context_tokens: u64::try_from(self.longest()).ok(),
+            weights_bytes: Some(self.weights_bytes),
             operations: self.uses.makes(),
         }]
     }

@@ -47,6 +47,7 @@ impl Local {
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
         processor.check_keeps(scheduler_limits.kv_dtype)?;
         processor.check_room(source, scheduler_limits.bytes)?;
+        let (on_device, beside_it) = processor.takes(source);
         let model = Backend::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
         let has_experts = model.shape().mixture.is_some();
@@ -69,6 +70,7 @@ impl Local {
             id,
             created_unix_s,
             host,
+            weights_bytes: on_device.saturating_add(beside_it),
             path: source.path().to_owned(),
             has_experts,
             known,

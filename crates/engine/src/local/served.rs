@@ -37,6 +37,8 @@ pub struct Served {
     pub(super) id: String,
     pub(super) created_unix_s: u64,
     pub(super) host: Host,
+    /// What its weights take, on the device and in host memory.
+    pub(super) weights_bytes: u64,
     /// The path of its files, which training reads again.
     pub(super) path: PathBuf,
     /// Its MLPs are mixtures of experts, so that only attention can be a LoRA target.

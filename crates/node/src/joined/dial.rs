@@ -1,5 +1,6 @@
 //! A joined node's calls to its control plane, one at a time, for as long as the node runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub struct Reporter {
     control: ControlPlane,
     key: Arc<NodeKey>,
     policy: Arc<Policy>,
-    data_dir: PathBuf,
     gateways: Arc<Gateways>,
+    data_dir: PathBuf,
     /// The device that computes the models.
     device: Option<String>,
     energy: EnergyMeter,
@@ -54,6 +55,8 @@ struct Beat<'a> {
     runtime: &'static str,
     device: Option<&'a str>,
     models: Vec<String>,
+    /// How large the models and adapters among them are.
+    model_bytes: BTreeMap<String, u64>,
     load: Load,
     counters: Counters,
     public_key: PublicKey,
@@ -101,12 +104,12 @@ struct HeartbeatReply {
     unix_ms: Option<u64>,
     /// The signed list of the node's peers.
     peer_list: Option<Value>,
-}
-
-#[derive(Serialize)]
     /// The addresses of all gateways, each of which wants a tunnel; the joined one is enough where there are none.
     #[serde(default)]
     tunnel_urls: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Report<'a> {
     records: Vec<Reported<'a>>,
 }
@@ -183,10 +186,10 @@ impl Reporter {
             control,
             key,
             policy,
+            gateways,
             data_dir,
             device,
             energy,
-            gateways,
             pace,
             position,
             clock_skew_ms: None,
@@ -259,12 +262,14 @@ impl Reporter {
         let service = &self.service;
         let load = service.runtime.load();
         // If the runtime can't list its models now, it can't serve requests for them either.
-        let models = about::names(&*service.runtime).await.unwrap_or_default();
+        let sizes = about::sizes(&*service.runtime).await.unwrap_or_default();
+        let sized = sizes.iter().filter_map(|(name, bytes)| Some((name.clone(), (*bytes)?)));
         let beat = Beat {
             version: env!("CARGO_PKG_VERSION"),
             runtime: service.settings.runtime_name,
             device: self.device.as_deref(),
-            models,
+            model_bytes: sized.collect(),
+            models: sizes.into_iter().map(|(name, _)| name).collect(),
             load: Load {
                 running: service.books.open(),
                 waiting: load.waiting,
@@ -288,12 +293,12 @@ impl Reporter {
         }
         self.pace.heard(self.now_us(), Duration::from_millis(heard.heartbeat_every_ms));
         self.has_records = true;
+        self.gateways.heard(heard.tunnel_urls);
         if let (Some(list), Some(mesh)) = (&heard.peer_list, self.service.mesh.get()) {
             let Membership { node_id, control_key, .. } = &self.control.membership;
             if let Err(why) = mesh.take_list(list, node_id, *control_key) {
                 tracing::warn!(%why, "the control plane's list of peers isn't taken");
             }
-        self.gateways.heard(heard.tunnel_urls);
         }
         if let Some(unix_ms) = heard.unix_ms {
             let skew_ms = self.policy.heard(unix_ms, self.now_us().saturating_sub(sent_us));

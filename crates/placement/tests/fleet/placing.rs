@@ -39,6 +39,8 @@ pub struct Gateway {
     seen: Vec<Seen>,
     holders: PrefixHolders,
     turn: usize,
+    /// Whether clients name their conversations, so that gateways which know nothing of each other choose the same node.
+    has_sessions: bool,
 }
 
 /// What the gateway remembers of a request that it sent.
@@ -50,8 +52,9 @@ pub struct Sent {
 }
 
 impl Gateway {
-    pub fn new(policy: Policy, nodes: usize) -> Self {
-        Self { policy, seen: vec![Seen::default(); nodes], holders: PrefixHolders::default(), turn: 0 }
+    pub fn new(policy: Policy, nodes: usize, has_sessions: bool) -> Self {
+        let seen = vec![Seen::default(); nodes];
+        Self { policy, seen, holders: PrefixHolders::default(), turn: 0, has_sessions }
     }
 
     pub fn place(&mut self, request: &Request, now_us: u64) -> Sent {
@@ -84,7 +87,7 @@ impl Gateway {
         let times: Vec<_> =
             (0..self.seen.len()).map(|node| expected(request.prompt_tokens(), &at(node), usual)).collect();
         let soonest_us = times.iter().map(|one| one.total_us()).min().unwrap();
-        let key = ends[0].0;
+        let key = if self.has_sessions { request.session } else { ends[0].0 };
         let node = (0..times.len())
             .min_by_key(|node| order(&times[*node], soonest_us, 0, (key, *node as u64)))
             .unwrap();

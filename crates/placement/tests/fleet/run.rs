@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::node::{Event, Node};
 use crate::placing::{Gateway, Policy, Sent};
-use crate::traffic::{Conversation, Piece, Request, conversations};
+use crate::traffic::{Chance, Conversation, Piece, Request, conversations};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Fleet {
@@ -14,6 +14,9 @@ pub struct Fleet {
     pub is_mixed: bool,
     pub seconds: u64,
     pub seed: u64,
+    /// Gateways that share the nodes and know nothing of each other's requests. Each turn of a conversation comes to any of them,
+    /// and what a node says comes to all.
+    pub gateways: usize,
 }
 
 /// How often a node says how busy it is.
@@ -96,13 +99,23 @@ impl Talk {
     }
 }
 
+/// A request: its conversation, the gateway that it came to, and where that sent it.
+#[derive(Clone, Copy)]
+struct Journey {
+    talk: usize,
+    gateway: usize,
+    sent: Sent,
+    at_us: u64,
+}
+
 struct World {
     due: BinaryHeap<Reverse<(u64, Due)>>,
     nodes: Vec<Node>,
-    gateway: Gateway,
+    gateways: Vec<Gateway>,
+    /// Which gateway a request comes to.
+    comes_to: Chance,
     talks: Vec<Talk>,
-    /// By request: its conversation, and where it is.
-    sent: Vec<(usize, Sent, u64)>,
+    sent: Vec<Journey>,
     figures: Figures,
 }
 
@@ -124,7 +137,10 @@ pub fn run(fleet: &Fleet, policy: Policy) -> Figures {
     let mut world = World {
         due,
         nodes: (0..fleet.nodes).map(|node| Node::new(speed(node))).collect(),
-        gateway: Gateway::new(policy, fleet.nodes),
+        gateways: (0..fleet.gateways)
+            .map(|_| Gateway::new(policy, fleet.nodes, fleet.gateways > 1))
+            .collect(),
+        comes_to: Chance::new(fleet.seed),
         talks,
         sent: Vec::new(),
         figures: Figures {
@@ -155,7 +171,9 @@ impl World {
             Due::Arrives(talk) => self.arrives(talk, now_us),
             Due::Report(node) => {
                 let seen = &self.nodes[node];
-                self.gateway.report(node, seen.running(), seen.waiting(), seen.kv_permille());
+                for gateway in &mut self.gateways {
+                    gateway.report(node, seen.running(), seen.waiting(), seen.kv_permille());
+                }
                 if is_on {
                     self.due.push(Reverse((now_us + REPORT_US, Due::Report(node))));
                 }
@@ -171,8 +189,9 @@ impl World {
 
     fn arrives(&mut self, talk: usize, now_us: u64) {
         let request = self.talks[talk].request(now_us);
-        let sent = self.gateway.place(&request, now_us);
-        self.sent.push((talk, sent, request.at_us));
+        let gateway = (self.comes_to.next() % self.gateways.len() as u64) as usize;
+        let sent = self.gateways[gateway].place(&request, now_us);
+        self.sent.push(Journey { talk, gateway, sent, at_us: request.at_us });
         let was_idle = self.nodes[sent.node].step_ends_us().is_none();
         self.nodes[sent.node].take(self.sent.len() - 1, request, now_us);
         if was_idle {
@@ -189,14 +208,14 @@ impl World {
     fn answered(&mut self, event: Event, now_us: u64, is_on: bool) {
         match event {
             Event::FirstToken(number) => {
-                let (_, sent, at_us) = self.sent[number];
+                let Journey { gateway, sent, at_us, .. } = self.sent[number];
                 self.figures.first_us.push(now_us - at_us);
-                self.gateway.first_token(sent, now_us);
+                self.gateways[gateway].first_token(sent, now_us);
             }
             Event::Ended(number) => {
-                let (talk, sent, at_us) = self.sent[number];
+                let Journey { talk, gateway, sent, at_us } = self.sent[number];
                 self.figures.whole_us.push(now_us - at_us);
-                self.gateway.ended(sent, now_us);
+                self.gateways[gateway].ended(sent, now_us);
                 let talk_now = &self.talks[talk];
                 if let Some(turn) = talk_now.conversation.turns.get(talk_now.turn)
                     && is_on

@@ -173,6 +173,10 @@ impl PeerNetwork for MeshNetwork {
         self.mesh.peers().into_iter().map(peer_row).collect()
     }
 
+    fn fetches(&self) -> Vec<Value> {
+        self.mesh.fetches().iter().filter_map(|fetch| serde_json::to_value(fetch).ok()).collect()
+    }
+
     fn compute<'a>(&'a self, load: PeerLoad) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + 'a>> {
         Box::pin(async move {
             let own = self.node.state_of(load);
@@ -277,11 +281,11 @@ fn peer_row(peer: PeerView) -> Value {
         "source": peer.source,
         "connected": peer.is_connected,
         "rtt_ms": peer.rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
+        "relayed": peer.is_relayed,
         "version": state.version,
         "models": models,
         "digests": state.digests,
         "shares": state.shares,
-        "relayed": peer.is_relayed,
         "load": load,
         "ejected": peer.ejection.map(|ejection| json!({"why": ejection.why, "until_unix_ms": ejection.until_unix_ms})),
         "last_error": peer.last_error,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, question, said, shape, streaming, streaming_usage, trace_of, trace_of_stream};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, row, sums};
+use crate::replays::{GATES, put};
 
 const MARKUP_BPS: u64 = 1_000;
 
@@ -59,6 +60,13 @@ fn served_by(answer: &Answer, profile: &str, provider: &str) {
     assert_eq!(answer.header("agent-node-id").is_some(), profile == "byoc");
 }
 
+/// A node that is sent at once what accounts served before: without a report, since that is not what is tried here.
+async fn node(gateway: &Gateway) -> String {
+    let open = put(&gateway.admin(), GATES, &json!({"byoc_activation": "open"})).await;
+    assert_eq!(open.status, 200, "{}", open.text());
+    gateway.node("rack", &[MINI]).await
+}
+
 #[tokio::test]
 async fn the_same_request_through_three_modes() {
     let gateway = Gateway::start().await;
@@ -66,7 +74,7 @@ async fn the_same_request_through_three_modes() {
     gateway.make("/v2/accounts", account).await;
     let managed = ask_thrice(&gateway, "managed_provider", "openai").await;
 
-    let node = gateway.node("rack", &[MINI]).await;
+    let node = node(&gateway).await;
     let byoc = ask_thrice(&gateway, "byoc", "byoc").await;
 
     let credential = gateway.credential("openai", OWN).await;
@@ -201,7 +209,7 @@ async fn each_profile_tells_and_books_the_same_request_alike() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_SUBSCRIPTIONS", "1")]).await;
     gateway.account("openai", POOL).await;
     let managed = suite(&gateway, "managed_provider", POOL).await;
-    gateway.node("rack", &[MINI]).await;
+    node(&gateway).await;
     let byoc = suite(&gateway, "byoc", NODE).await;
     gateway.credential("openai", OWN).await;
     let byok = suite(&gateway, "byok", OWN).await;

@@ -45,8 +45,8 @@ pub use settings::{Destination, EgressSettings, TargetKind};
 pub use socket::Socket;
 pub use tunnel::{
     LineError, TUNNEL_CORE_HEADER, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
-    TUNNEL_VERSIONS_HEADER, Tunnel, TunnelEnd, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text,
-    tunnel_url,
+    TUNNEL_VERSIONS_HEADER, Tunnel, TunnelEnd, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line,
+    tunnel_text, tunnel_url,
 };
 
 /// A core's HTTP client: its own connections, shared with no other core. Clones share the pool.

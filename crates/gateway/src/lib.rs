@@ -51,9 +51,9 @@ use line::Core;
 use tasks::{Task, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::guests::Seats;
 use crate::handle::CoreHandler;
 use crate::http1::Arrived;
-use crate::guests::Seats;
 use crate::limits::{COUNTER_QUERIES_MAX, GUESTS_WAITING_MAX};
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;

@@ -21,6 +21,13 @@ pub struct Work {
     pub took_ms: u64,
 }
 
+/// The part of some work whose prompts were so long that a provider charges more for all of it.
+#[derive(Debug, Clone, Copy)]
+pub struct LongWork<'r> {
+    pub work: Work,
+    pub rates: &'r Rates,
+}
+
 /// What a provider would have charged for some work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Comparison {
@@ -59,6 +66,17 @@ impl Work {
         whole((i128::from(self.tokens()) * DAY_MS).checked_div(i128::from(counts.busy_ms))?)
     }
 
+    /// The rest without a part of it.
+    fn without(&self, part: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(part.requests),
+            input_tokens: self.input_tokens.saturating_sub(part.input_tokens),
+            cached_tokens: self.cached_tokens.saturating_sub(part.cached_tokens),
+            output_tokens: self.output_tokens.saturating_sub(part.output_tokens),
+            took_ms: self.took_ms.saturating_sub(part.took_ms),
+        }
+    }
+
     /// What it would have cost at these prices, with as much of it cached as was here.
     fn cost_at(&self, rates: &Rates) -> Nanos {
         let cached = self.cached_tokens.min(self.input_tokens);
@@ -83,8 +101,17 @@ pub fn per_million(cost: Nanos, tokens: u64) -> Option<Nanos> {
 
 /// What the work would have cost at a provider, beside what the hardware cost over this period.
 #[must_use]
-pub fn compare(hardware: Nanos, period_ms: u64, work: &Work, rates: &Rates) -> Comparison {
-    let cost = work.cost_at(rates);
+pub fn compare(
+    hardware: Nanos,
+    period_ms: u64,
+    work: &Work,
+    rates: &Rates,
+    long: Option<LongWork<'_>>,
+) -> Comparison {
+    let cost = match long {
+        Some(long) => work.without(&long.work).cost_at(rates).plus(long.work.cost_at(long.rates)),
+        None => work.cost_at(rates),
+    };
     let a_day = i128::from(hardware.0) * DAY_MS;
     let a_day = a_day.checked_div(i128::from(period_ms));
     let break_even = a_day.and_then(|a_day| {
@@ -145,25 +172,50 @@ mod tests {
         let hardware = Nanos(6_000_000_000);
         assert_eq!(per_million(hardware, load.tokens()), Some(Nanos(2_000_000_000)));
         // 1.5 at 0.20, 0.5 at 0.10, 1 at 0.65 USD a million: 1 USD for three million tokens.
-        let found = compare(hardware, DAY, &load, &rates(200_000, Some(100_000), 650_000));
+        let found = compare(hardware, DAY, &load, &rates(200_000, Some(100_000), 650_000), None);
         assert_eq!(found.cost, Nanos(1_000_000_000));
         assert_eq!(found.per_million, Some(Nanos(333_333_333)));
         assert_eq!(found.break_even_tokens_per_day, Some(18_000_000), "six times as many");
-        let half = compare(Nanos(3_000_000_000), DAY / 2, &load, &rates(200_000, Some(100_000), 650_000));
+        let half =
+            compare(Nanos(3_000_000_000), DAY / 2, &load, &rates(200_000, Some(100_000), 650_000), None);
         assert_eq!(half.break_even_tokens_per_day, Some(18_000_000), "the same within half a day");
     }
 
     #[test]
+    fn long_prompts_cost_what_the_provider_charges_for_them_and_move_the_break_even() {
+        let (load, short) = (work(2_000_000, 500_000, 1_000_000), rates(200_000, Some(100_000), 650_000));
+        let dear = rates(400_000, Some(200_000), 1_300_000);
+        let all = LongWork { work: load, rates: &dear };
+        let found = compare(Nanos(6_000_000_000), DAY, &load, &short, Some(all));
+        assert_eq!((found.cost, found.break_even_tokens_per_day), (Nanos(2_000_000_000), Some(9_000_000)));
+        // Half of the prompts, and a tenth of the answers.
+        let some = LongWork { work: work(1_000_000, 500_000, 100_000), rates: &dear };
+        let found = compare(Nanos(6_000_000_000), DAY, &load, &short, Some(some));
+        // 1 at 0.20 and 0.9 at 0.65; 0.5 at 0.40, 0.5 at 0.20 and 0.1 at 1.30.
+        assert_eq!(found.cost, Nanos(200_000_000 + 585_000_000 + 200_000_000 + 100_000_000 + 130_000_000));
+        let none = LongWork { work: Work::default(), rates: &dear };
+        assert_eq!(
+            compare(Nanos(5), DAY, &load, &short, Some(none)),
+            compare(Nanos(5), DAY, &load, &short, None)
+        );
+        let more = LongWork { work: work(9_000_000, 9_000_000, 9_000_000), rates: &short };
+        assert!(
+            compare(Nanos(5), DAY, &load, &short, Some(more)).cost.0 > 0,
+            "an hour that is rounded has no less than nothing"
+        );
+    }
+
+    #[test]
     fn what_can_not_be_divided_is_not_told() {
-        let nothing = compare(Nanos(5), DAY, &Work::default(), &rates(1, None, 1));
+        let nothing = compare(Nanos(5), DAY, &Work::default(), &rates(1, None, 1), None);
         assert_eq!(
             (nothing.cost, nothing.per_million, nothing.break_even_tokens_per_day),
             (Nanos::ZERO, None, None)
         );
-        let free = compare(Nanos(5), DAY, &work(10, 0, 10), &rates(0, None, 0));
+        let free = compare(Nanos(5), DAY, &work(10, 0, 10), &rates(0, None, 0), None);
         assert_eq!(free.break_even_tokens_per_day, None);
         assert_eq!(
-            compare(Nanos(5), 0, &work(10, 0, 10), &rates(1, None, 1)).break_even_tokens_per_day,
+            compare(Nanos(5), 0, &work(10, 0, 10), &rates(1, None, 1), None).break_even_tokens_per_day,
             None
         );
         assert_eq!(work(1, 0, 1).tokens_per_busy_day(&Counts::default()), None);
@@ -199,7 +251,7 @@ mod tests {
             price in 1_000_u64..100_000_000,
         ) {
             let load = work(input, 0, output);
-            let found = compare(Nanos(hardware), DAY, &load, &rates(price, None, price));
+            let found = compare(Nanos(hardware), DAY, &load, &rates(price, None, price), None);
             let tokens = found.break_even_tokens_per_day.unwrap();
             let there = i128::from(price) * i128::from(tokens) / 1_000;
             // Rounding: one token less than exact, and half a nano of the provider's cost over the load.

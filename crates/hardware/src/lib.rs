@@ -6,6 +6,6 @@ mod cost;
 mod hours;
 pub mod limits;
 
-pub use compare::{Comparison, Work, compare, per_million, split};
+pub use compare::{Comparison, LongWork, Work, compare, per_million, split};
 pub use cost::{HardwareCost, HardwareSpent, Power, WrongCost};
 pub use hours::{Counters, Counts, Gained, HOUR_MS, Seen, gained, spread};

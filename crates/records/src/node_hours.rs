@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
-use database::statement::sql;
+use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{NodeId, WorkspaceId};
 use hardware::{Counters, Counts, Gained, HOUR_MS, Seen, Work};
@@ -16,6 +16,9 @@ use crate::usage::Window;
 const CREDENTIALS: &str = "node_credentials";
 const HOURS: &str = "node_hours";
 const WORK: &str = "node_work";
+const RECORDS: &str = "node_records";
+/// Records with longer prompts have an index.
+const INDEXED_PROMPT_TOKENS: u64 = 100_000;
 
 /// What a node served of one model, with one adapter or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,13 @@ pub trait NodeHours: Send + Sync {
     fn counts(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<(NodeId, Counts)>>;
     /// What the nodes themselves reported, by node, model and adapter.
     fn work(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<NodeWork>>;
+    /// The part of it whose prompts had more tokens than this.
+    fn long_work(
+        &self,
+        workspace: WorkspaceId,
+        window: Window,
+        above_tokens: u64,
+    ) -> StoreFuture<'_, Vec<NodeWork>>;
 }
 
 /// Work by hour, model and adapter, as it is added to.
@@ -199,8 +209,42 @@ async fn work(
          GROUP BY node, model, adapter ORDER BY node, model, adapter");
     let query = query.bind(workspace.bytes()).bind(from).bind(until);
     let rows = query.rows(&mut database.read().await?).await?;
+    sums_of(WORK, &rows)
+}
+
+async fn long_work(
+    database: &Database,
+    workspace: WorkspaceId,
+    window: Window,
+    above_tokens: u64,
+) -> Result<Vec<NodeWork>, StoreError> {
+    let (from, until) = hours_of(window);
+    let hour_ms = signed(HOUR_MS);
+    // The condition of an index of long prompts is stated, so that it is used.
+    let query = if above_tokens >= INDEXED_PROMPT_TOKENS {
+        sql("SELECT node, model, COALESCE(adapter, '') AS adapter, CAST(COUNT(*) AS BIGINT) AS requests,
+                 CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens,
+                 CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(took_ms) AS BIGINT) AS took_ms
+             FROM node_records WHERE workspace = $1 AND begun_unix_ms >= $2 AND begun_unix_ms < $3 AND input_tokens > 100000
+                 AND input_tokens > $4 AND left_to IS NULL
+             GROUP BY node, model, COALESCE(adapter, '')")
+    } else {
+        sql("SELECT node, model, COALESCE(adapter, '') AS adapter, CAST(COUNT(*) AS BIGINT) AS requests,
+                 CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens,
+                 CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(took_ms) AS BIGINT) AS took_ms
+             FROM node_records WHERE workspace = $1 AND begun_unix_ms >= $2 AND begun_unix_ms < $3
+                 AND input_tokens > $4 AND left_to IS NULL
+             GROUP BY node, model, COALESCE(adapter, '')")
+    };
+    let query = query.bind(workspace.bytes()).bind(from.saturating_mul(hour_ms));
+    let query = query.bind(until.saturating_mul(hour_ms)).bind(signed(above_tokens));
+    let rows = query.rows(&mut database.read().await?).await?;
+    sums_of(RECORDS, &rows)
+}
+
+fn sums_of(table: &'static str, rows: &[Row]) -> Result<Vec<NodeWork>, StoreError> {
     let sums = rows.iter().map(|row| {
-        let fields = Fields::new(WORK, row);
+        let fields = Fields::new(table, row);
         Ok(NodeWork {
             node: fields.id("node")?,
             model: fields.text("model")?,
@@ -224,5 +268,14 @@ impl NodeHours for Database {
 
     fn work(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<NodeWork>> {
         Box::pin(work(self, workspace, window))
+    }
+
+    fn long_work(
+        &self,
+        workspace: WorkspaceId,
+        window: Window,
+        above_tokens: u64,
+    ) -> StoreFuture<'_, Vec<NodeWork>> {
+        Box::pin(long_work(self, workspace, window, above_tokens))
     }
 }

@@ -1,7 +1,7 @@
 //! `/v2/byoc/costs`: what own hardware costs by node, model and adapter, and what providers would charge for the same tokens.
 //! A report: nothing of it is booked or owed to anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::access::Access;
@@ -14,7 +14,7 @@ use api::state::Control;
 use catalogue::{Catalogue, Model};
 use domain::limits::PAGE_ROWS_MAX;
 use domain::{Fault, Mode, Nanos, NodeId, WorkspaceId};
-use hardware::{Counts, HOUR_MS, HardwareCost, HardwareSpent, Work, per_million};
+use hardware::{Counts, HOUR_MS, HardwareCost, HardwareSpent, LongWork, Work, per_million};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -115,7 +115,8 @@ struct ModelCosts {
     providers: Vec<ProviderCosts>,
 }
 
-/// What a provider would have charged for the same tokens: at its list price, with as many of them cached.
+/// What a provider would have charged for the same tokens: at its list price, that for long prompts included, with as many of them
+/// cached.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ProviderHardwareCosts")]
 struct ProviderCosts {
@@ -136,6 +137,8 @@ struct NodeYield<'r> {
     spent: Option<HardwareSpent>,
     /// By model and adapter, with their shares of the cost.
     served: Vec<(ModelName, Work, Option<Nanos>)>,
+    /// The part of it whose prompts had more tokens than some provider's price is for.
+    long: BTreeMap<(u64, ModelName), Work>,
 }
 
 type ModelName = (String, Option<String>);
@@ -171,7 +174,8 @@ async fn answer(control: &Control, request: &ApiRequest, rows: &[NodeRow]) -> Re
     }
     let snapshot = control.deps.keeper.current();
     let prices = Prices::of(snapshot.catalogue(), request.query.get("compare"))?;
-    let yields = yields(control, request.workspace(), window, rows).await?;
+    let long = long_work(control, request.workspace(), window, snapshot.catalogue()).await?;
+    let yields = yields(control, request.workspace(), window, rows, long).await?;
     Reply::json(&FleetCosts {
         object: "byoc_costs",
         start: Moment(window.start_unix_ms),
@@ -226,6 +230,7 @@ async fn yields<'r>(
     workspace: WorkspaceId,
     window: Window,
     rows: &'r [NodeRow],
+    mut long: LongWorkByNode,
 ) -> Result<Vec<NodeYield<'r>>, Box<Fault>> {
     let hours = control.deps.store.node_hours();
     let counted = hours.counts(workspace, window).await.map_err(of_store)?;
@@ -251,9 +256,33 @@ async fn yields<'r>(
             let share = shares.as_ref().and_then(|shares| shares.get(place)).copied();
             (model, work, share)
         });
-        NodeYield { row, period_ms, counts, spent, served: served.collect() }
+        let long = long.remove(&row.id).unwrap_or_default();
+        NodeYield { row, period_ms, counts, spent, served: served.collect(), long }
     });
     Ok(yields.collect())
+}
+
+type LongWorkByNode = BTreeMap<NodeId, BTreeMap<(u64, ModelName), Work>>;
+
+/// What nodes served of prompts that are longer than the catalogue's prices are for, by where these end.
+async fn long_work(
+    control: &Control,
+    workspace: WorkspaceId,
+    window: Window,
+    catalogue: &Catalogue,
+) -> Result<LongWorkByNode, Box<Fault>> {
+    let offers = catalogue.models().iter().flat_map(|model| model.offers.iter());
+    let ends: BTreeSet<u64> =
+        offers.filter_map(|offer| offer.long_prompt.map(|long| long.above_tokens)).collect();
+    let mut by_node = LongWorkByNode::new();
+    for above_tokens in ends {
+        let hours = control.deps.store.node_hours();
+        for found in hours.long_work(workspace, window, above_tokens).await.map_err(of_store)? {
+            let key = (above_tokens, (found.model, found.adapter));
+            by_node.entry(found.node).or_default().insert(key, found.work);
+        }
+    }
+    Ok(by_node)
 }
 
 fn weights(served: &[(ModelName, Work)]) -> Vec<u64> {
@@ -307,6 +336,10 @@ impl NodeYield<'_> {
         self.served.iter().for_each(|(_, work, _)| sum.plus(work));
         sum
     }
+
+    fn long_work(&self, above_tokens: u64, model: &ModelName) -> Work {
+        self.long.get(&(above_tokens, model.clone())).copied().unwrap_or_default()
+    }
 }
 
 fn total(yields: &[NodeYield<'_>]) -> Spending {
@@ -322,11 +355,12 @@ fn total(yields: &[NodeYield<'_>]) -> Spending {
 fn show_node(node: &NodeYield<'_>, prices: &Prices<'_>) -> NodeCosts {
     let (work, counts) = (node.work(), &node.counts);
     let energy_wh = counts.energy_mj().map(watt_hours);
-    let models = node.served.iter().map(|((model, adapter), work, share)| ModelCosts {
-        model: model.clone(),
-        adapter: adapter.clone(),
+    let models = node.served.iter().map(|(name, work, share)| ModelCosts {
+        model: name.0.clone(),
+        adapter: name.1.clone(),
         spending: spending(work, *share),
-        providers: prices.providers(model, *share, node.period_ms, work),
+        providers: prices
+            .providers(&name.0, (*share, node.period_ms), work, |above| node.long_work(above, name)),
     });
     NodeCosts {
         node_id: node.row.id.to_string(),
@@ -364,11 +398,16 @@ fn by_model(yields: &[NodeYield<'_>], prices: &Prices<'_>) -> Vec<ModelCosts> {
             *period_ms = (*period_ms).max(node.period_ms);
         }
     }
-    let models = sums.into_iter().map(|((model, adapter), (work, cost, period_ms))| ModelCosts {
-        model: model.clone(),
-        adapter: adapter.clone(),
+    let long_work = |above, name: &ModelName| {
+        let mut sum = Work::default();
+        yields.iter().for_each(|node| sum.plus(&node.long_work(above, name)));
+        sum
+    };
+    let models = sums.into_iter().map(|(name, (work, cost, period_ms))| ModelCosts {
+        model: name.0.clone(),
+        adapter: name.1.clone(),
         spending: spending(&work, cost),
-        providers: prices.providers(model, cost, period_ms, &work),
+        providers: prices.providers(&name.0, (cost, period_ms), &work, |above| long_work(above, name)),
     });
     models.collect()
 }
@@ -383,12 +422,21 @@ impl<'c> Prices<'c> {
         Ok(Self { catalogue, compare })
     }
 
-    /// What every provider would have charged. Without a stated cost there is no break-even.
-    fn providers(&self, model: &str, cost: Option<Nanos>, period_ms: u64, work: &Work) -> Vec<ProviderCosts> {
+    /// What every provider would have charged. Without a stated cost there is no break-even. `long_work` is the part of the work
+    /// with prompts of more tokens.
+    fn providers(
+        &self,
+        model: &str,
+        (cost, period_ms): (Option<Nanos>, u64),
+        work: &Work,
+        long_work: impl Fn(u64) -> Work,
+    ) -> Vec<ProviderCosts> {
         let Some(known) = find(self.catalogue, model).or(self.compare) else { return Vec::new() };
         let compared = known.offers.iter().filter_map(|offer| {
             let rates = offer.rates.as_ref()?;
-            let found = hardware::compare(cost.unwrap_or_default(), period_ms, work, rates);
+            let long = offer.long_prompt.as_ref();
+            let long = long.map(|long| LongWork { work: long_work(long.above_tokens), rates: &long.rates });
+            let found = hardware::compare(cost.unwrap_or_default(), period_ms, work, rates, long);
             Some(ProviderCosts {
                 provider: offer.provider.clone(),
                 model: known.full.to_string(),

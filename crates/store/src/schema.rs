@@ -69,6 +69,7 @@ macro_rules! migration_files {
             59 "replay runs" "0059_replay_runs",
             60 "data plane history" "0060_data_plane_history",
             62 "data plane deliveries" "0062_data_plane_deliveries",
+            64 "long node records" "0064_long_node_records",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -117,12 +117,23 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     assert_eq!(shares, [(Value::Null, json!(900_000)), (json!("law"), json!(300_000))]);
     assert_eq!(costs["models"], shown["models"], "one node is the fleet");
 
+    stand_beside(&model, models, shown);
+    let one = gateway.get(&format!("/v2/byoc/nodes/{id}/costs?window=24h")).await;
+    assert_eq!(one["nodes"][0]["hardware_cost_micros"], 1_200_000);
+
+    owed_nothing(&gateway, &id).await;
+}
+
+/// Every provider of the model is listed with what it would have charged for each prompt of two million tokens.
+fn stand_beside(model: &Value, models: &[Value], shown: &Value) {
     let providers = models[0]["providers"].as_array().unwrap();
     let offers = model["offers"].as_array().unwrap();
     assert_eq!(providers.len(), offers.len());
     for provider in providers {
         let offer = row(&model["offers"], "provider", provider["provider"].as_str().unwrap());
-        let price = |field: &str| offer["price"][field].as_u64().unwrap();
+        let long = &offer["long_prompt"]["price"];
+        let price =
+            |field: &str| if long.is_null() { &offer["price"] } else { long }[field].as_u64().unwrap();
         let would = 2 * price("input_micros_per_million") + price("output_micros_per_million");
         assert_eq!(provider["would_cost_micros"], would, "{provider} at {offer}");
         let even = provider["break_even_tokens_per_day"].as_u64().unwrap() as f64;
@@ -133,10 +144,52 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
         providers.is_sorted_by_key(|provider| provider["would_cost_micros"].as_u64()),
         "the cheapest comes first"
     );
-    let one = gateway.get(&format!("/v2/byoc/nodes/{id}/costs?window=24h")).await;
-    assert_eq!(one["nodes"][0]["hardware_cost_micros"], 1_200_000);
+}
 
-    owed_nothing(&gateway, &id).await;
+/// Providers charge more for long prompts: what they would have cost is counted request by request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_prompts_stand_beside_what_providers_charge_for_long_ones() {
+    let gateway = Gateway::start().await;
+    let book = gateway.get("/v2/price-books").await;
+    let models = book["data"].as_array().unwrap().iter().filter(|model| model["modality"] == "chat");
+    let offers = models.flat_map(|model| {
+        model["offers"].as_array().unwrap().iter().map(|offer| (model["model"].as_str().unwrap(), offer))
+    });
+    let (name, offer) = offers
+        .clone()
+        .find(|(_, offer)| offer["long_prompt"]["above_tokens"].as_u64() > Some(100_000))
+        .unwrap_or_else(|| panic!("no price of long prompts: {book}"));
+    let above = offer["long_prompt"]["above_tokens"].as_u64().unwrap();
+    let (id, node) = joined(&gateway, "rack").await;
+    let cost = json!({"cost": {"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}});
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), cost).await;
+    let counters =
+        json!({"since_unix_ms": now_ms() - HOUR_MS, "up_ms": HOUR_MS, "busy_ms": HOUR_MS, "energy_mj": null});
+    beat(&node, counters).await;
+    let of = |number: u8, input: u64| {
+        let mut record = record(number, name, None, 1_000);
+        (record["input_tokens"], record["output_tokens"]) = (json!(input), json!(1_000_000));
+        record
+    };
+    // One has just as many as the usual price is for.
+    report(&node, &[of(1, above), of(2, above + 1_000_000), of(3, 10)]).await;
+    let costs = gateway.get(COSTS).await;
+    let price = |of: &Value, field: &str| of["price"][field].as_u64().unwrap();
+    let (input, output) = ("input_micros_per_million", "output_micros_per_million");
+    let (usual, long) = (offer, &offer["long_prompt"]);
+    let would = ((above + 10) * price(usual, input)
+        + 2_000_000 * price(usual, output)
+        + (above + 1_000_000) * price(long, input)
+        + 1_000_000 * price(long, output)) as f64
+        / 1e6;
+    for models in [&costs["models"], &costs["nodes"][0]["models"]] {
+        let found = row(&models[0]["providers"], "provider", offer["provider"].as_str().unwrap());
+        let cost = found["would_cost_micros"].as_u64().unwrap() as f64;
+        assert!((cost - would).abs() < 2.0, "{cost} and {would}: {found}");
+        let even = found["break_even_tokens_per_day"].as_u64().unwrap() as f64;
+        let day = costs["nodes"][0]["tokens_per_day"].as_u64().unwrap() as f64 * 1_200_000.0 / would;
+        assert!((even / day - 1.0).abs() < 0.001, "{even} and {day}");
+    }
 }
 
 /// The hardware is beside the bill, not on it.

@@ -260,7 +260,7 @@ pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
     let before = Window { start_unix_ms: 0, end_unix_ms: NOW - 2 * HOUR_MS };
     assert_eq!(sums(before).await, []);
 
-    let left = NodeRecord { left_to: Some("cloud".into()), ..record(3) };
+    let left = NodeRecord { left_to: Some("cloud".into()), input_tokens: 300_000, ..record(3) };
     let records = vec![record(1), record(2), left];
     joins.report(digest(101), records.clone(), NOW + 9).await.unwrap();
     joins.report(digest(101), records, NOW + 9).await.unwrap();
@@ -271,6 +271,22 @@ pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
     assert_eq!((work.node, &work.model, &work.adapter), (known, &one.model, &one.adapter));
     assert_eq!((work.work.requests, work.work.output_tokens), (2, one.output_tokens + two.output_tokens));
     assert_eq!(work.work.took_ms, one.took_ms + two.took_ms);
+
+    // Long prompts are found by any bound, with an index and without.
+    let long = NodeRecord { input_tokens: 300_000, ..record(4) };
+    joins.report(digest(101), vec![long.clone()], NOW + 9).await.unwrap();
+    let requests = async |above_tokens| {
+        let found = fresh.store.node_hours().long_work(workspace, all, above_tokens).await.unwrap();
+        found
+            .iter()
+            .map(|found| (found.node, found.work.requests, found.work.input_tokens))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(requests(200_000).await, [(known, 1, 300_000)]);
+    assert_eq!(requests(300_000).await, []);
+    let short = [&one, &two].iter().map(|record| record.input_tokens).max().unwrap();
+    assert_eq!(requests(short).await, [(known, 1, 300_000)]);
+    assert_eq!(requests(0).await[0].1, 3);
 
     // A node that is polled was up between two polls that found it.
     let row = fresh.store.nodes().create(node(workspace, 9), act()).await.unwrap().row;

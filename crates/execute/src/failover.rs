@@ -127,6 +127,12 @@ impl FailoverState {
         next.is_none_or(|seat| attempt(seat).is_emergency())
     }
 
+    /// Whether a later seat takes the request if the node of this one refuses it for its queue.
+    #[must_use]
+    pub(crate) fn may_leave_queue<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        self.tries < ATTEMPTS_MAX && self.next(seats, FaultClass::RateLimit).is_some()
+    }
+
     /// Whether a later seat takes what the commitment of this one no longer covers.
     #[must_use]
     pub fn can_spill<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {

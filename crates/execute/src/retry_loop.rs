@@ -29,6 +29,7 @@ use crate::attempt_stream::AttemptStream;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
+use crate::limits::NODE_QUEUE_WAIT_MAX;
 use crate::model_fallback::ModelFallbacks;
 use crate::open_attempt::{OpenAttempt, dropped_header};
 use crate::realtime::{self, OpenSession, RealtimeResponse, SessionSeat};
@@ -38,6 +39,9 @@ use crate::timer::{Alarm, Timer};
 use crate::upstream::{UpstreamResponse, forwarded_headers, stream_failure};
 use crate::usage::{Outcome, usage};
 use crate::{Deps, read, stored, stored_objects};
+
+/// Tells a node how long a request may wait in its queue, in milliseconds.
+const QUEUE_WAIT: &str = "x-hybrie-queue-wait-ms";
 
 /// Tries a plan's attempts until one answers. A buffered answer is complete; a stream has its first event, or
 /// is still silent when the head wait ends.
@@ -357,7 +361,7 @@ impl RetryLoop {
     async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> AttemptOutcome {
         let exchange = Rc::clone(&self.exchange);
         let can_spill = self.failover.can_spill(&self.attempts);
-        let (mut open, request) = match attempt::begin(
+        let (mut open, mut request) = match attempt::begin(
             &exchange,
             &mut self.held,
             attempt,
@@ -374,6 +378,7 @@ impl RetryLoop {
                 return self.end_failed(open, failure);
             }
         };
+        request.headers.extend(self.queue_wait(attempt));
         let facts = exchange.call.spec().facts();
         if facts.is_session {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
@@ -410,6 +415,18 @@ impl RetryLoop {
             Ok((whole, booking)) => self.answered(attempt, &opened.headers, open, whole, booking),
             Err(failure) => self.end_failed(open, failure),
         }
+    }
+
+    /// How long a node may let the request wait in its queue, where another seat takes one that it refuses for that.
+    fn queue_wait(&self, attempt: &Attempt) -> Option<(HeaderName, HeaderValue)> {
+        if !attempt.is_node() || !self.failover.may_leave_queue(&self.attempts) {
+            return None;
+        }
+        // A stream can leave the node only while its head is held back.
+        let left = if self.exchange.call.request().stream { self.head_left() / 2 } else { Duration::MAX };
+        let most = NODE_QUEUE_WAIT_MAX.min(self.exchange.timeouts.first_byte).min(left);
+        let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        Some((HeaderName::from_static(QUEUE_WAIT), HeaderValue::from(most_ms)))
     }
 
     /// Requests a session from the upstream.

@@ -13,16 +13,15 @@ use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, Response};
 use runtime::{AnswerWriter, RuntimeAnswerOptions, read_runtime};
-use tokio::time::timeout;
 
 use crate::body::{NodeBody, Running};
-use crate::hybrid::{Departure, LeftBecause, NoBackend, Staying};
+use crate::hybrid::{Departure, LeftBecause, Staying};
 use crate::json_body::{json, typed_response};
-use crate::leaving::{Answered, First};
-use crate::mode::{USAGE, set_headers};
+use crate::leaving::{Answered, First, leave_queue, queue_bound, within};
+use crate::mode::{Mode, USAGE, set_headers};
 use crate::request_ids::RequestIds;
 use crate::service::Service;
-use crate::target::{Received, Target};
+use crate::target::{Received, Target, missing_here, not_taken};
 
 impl Service {
     pub(crate) async fn generate(
@@ -57,6 +56,7 @@ impl Service {
         staying: Staying,
     ) -> Answered {
         let Staying { entry, mut nobody, .. } = staying;
+        let bound = queue_bound(target, departure).filter(|_| nobody.is_none());
         let options = self.options(received, &request, target);
         let generation = match self.runtime.generate(for_runtime(request, target)) {
             Ok(generation) => generation,
@@ -67,17 +67,15 @@ impl Service {
         };
         let entry = entry.unwrap_or_else(|| self.begin(received.call.operation(), target, received.ids));
         let mut running = Running::new(generation, entry);
-        let mut started = match departure.filter(|_| nobody.is_none()) {
-            None => running.begin().await,
-            Some(departure) => match timeout(departure.hybrid.queue_wait, running.begin()).await {
-                Ok(started) => started,
-                Err(_) => match leave_queue(departure, &mut running).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(no_backend) => {
-                        nobody = no_backend;
-                        running.begin().await
-                    }
-                },
+        let mut started = match within(bound, running.begin()).await {
+            Some(started) => started,
+            None => match leave_queue(departure, running.take_entry()).await {
+                Ok(answered) => return answered,
+                Err(staying) => {
+                    nobody = staying.nobody;
+                    running.keep(staying.entry);
+                    running.begin().await
+                }
             },
         };
         // A model may fail at its first token: the request can leave until that is sent.
@@ -107,13 +105,26 @@ impl Service {
         ids: RequestIds,
         client: Option<&Client>,
     ) -> Answered {
+        let path = head.uri.path().to_owned();
         let (call, headers) = self.decode_request((dialect, Operation::Count), head, body, ids.trace)?;
-        let received = Received { call: &call, headers: &headers, path: "", ids, client };
-        let request = read(&call)?;
-        let target = self.resolve(received, &request.parameters)?;
-        target.only_here()?;
-        let tokens = self.runtime.count_tokens(for_runtime(request, &target)).await.map_err(Box::new)?;
-        Ok(json(count_answer(dialect.grammar(), tokens)))
+        let received = Received { call: &call, headers: &headers, path: &path, ids, client };
+        let read = read(&call);
+        let target = self.resolve(received, &parameters(&call, &read)?)?;
+        // Counting takes no turn of the model, so that only the lack of it is a reason to leave. No journal has it.
+        let departure = self.departure(received, &target).filter(|_| target.must_leave());
+        match departure {
+            Some(departure) => {
+                let because = (target.mode == Mode::Hybrid).then_some(LeftBecause::ModelMissing);
+                let left = departure.send(because, None).await;
+                return left.map_err(|nobody| nobody.fault(because.map(|_| missing_here(&target)).as_ref()));
+            }
+            None if target.mode == Mode::Cloud => return Err(not_taken(&target)),
+            None => {}
+        }
+        let tokens = self.runtime.count_tokens(for_runtime(read?, &target)).await.map_err(Box::new)?;
+        let mut answer = json(count_answer(dialect.grammar(), tokens));
+        set_headers(answer.headers_mut(), &target.selected_here());
+        Ok(answer)
     }
 
     fn options(
@@ -169,19 +180,6 @@ fn parameters(
 fn for_runtime(request: GenerateRequest, target: &Target) -> GenerateRequest {
     let parameters = RuntimeParameters { adapter: target.adapter.clone(), ..request.parameters };
     GenerateRequest { model: target.model.clone(), parameters, ..request }
-}
-
-/// The request has waited in the queue as long as it may. If no backend answers, it keeps its place there.
-async fn leave_queue(
-    departure: &Departure<'_>,
-    running: &mut Running,
-) -> Result<Response<NodeBody>, Option<NoBackend>> {
-    let Some(entry) = running.take_entry() else { return Err(None) };
-    departure.send(Some(LeftBecause::QueueWait), entry).await.map_err(|returned| {
-        let Staying { entry, nobody, .. } = returned.stay();
-        running.keep(entry);
-        nobody
-    })
 }
 
 /// Waits for the complete answer. If the client disconnects, this future and the generation are dropped.

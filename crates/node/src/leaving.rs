@@ -1,14 +1,17 @@
 //! When a request leaves: before anything is computed here, or after the runtime refused it or failed.
 
-use domain::Fault;
+use std::time::Duration;
+
+use domain::{Fault, Usage};
 use http::Response;
+use tokio::time::timeout;
 
 use crate::body::NodeBody;
-use crate::books::RequestOutcome;
+use crate::books::{RequestGuard, RequestOutcome};
 use crate::hybrid::{Departure, LeftBecause, Staying, because_of};
 use crate::mode::Mode;
 use crate::service::Service;
-use crate::target::{Received, Target, missing_here, not_taken};
+use crate::target::{Received, Target, missing_here, not_taken, queue_too_long};
 
 pub(crate) type Answered = Result<Response<NodeBody>, Box<Fault>>;
 
@@ -16,6 +19,35 @@ pub(crate) type Answered = Result<Response<NodeBody>, Box<Fault>>;
 pub(crate) enum First<T> {
     Left(Answered),
     Stays(T, Box<Staying>),
+}
+
+/// How long a request may wait in the queue here, if it has somewhere else to go.
+pub(crate) fn queue_bound(target: &Target, departure: Option<&Departure<'_>>) -> Option<Duration> {
+    departure.map(|departure| departure.hybrid.queue_wait).or(target.queue_wait)
+}
+
+/// The output of a future, unless the bound passes before.
+pub(crate) async fn within<F: Future>(bound: Option<Duration>, future: F) -> Option<F::Output> {
+    match bound {
+        Some(bound) => timeout(bound, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// The request has waited in the queue as long as it may: a backend answers it, or who sent it goes elsewhere. If no backend
+/// answers, it keeps its place in the queue.
+pub(crate) async fn leave_queue(
+    departure: Option<&Departure<'_>>,
+    entry: Option<RequestGuard>,
+) -> Result<Answered, Box<Staying>> {
+    let Some(departure) = departure else {
+        if let Some(entry) = entry {
+            entry.end(RequestOutcome::Failed, &Usage::default());
+        }
+        return Ok(Err(queue_too_long()));
+    };
+    let left = departure.send(Some(LeftBecause::QueueWait), entry).await;
+    left.map(Ok).map_err(|returned| Box::new(returned.stay()))
 }
 
 impl Service {
@@ -46,7 +78,11 @@ impl Service {
     ) -> Result<Box<Staying>, Answered> {
         let (is_cloud, must_leave) = (target.mode == Mode::Cloud, target.must_leave());
         let Some(departure) = departure else {
-            return if is_cloud { Err(Err(not_taken(target))) } else { Ok(Box::default()) };
+            return match target.queue_wait {
+                _ if is_cloud => Err(Err(not_taken(target))),
+                Some(bound) if self.would_wait_longer(bound) => Err(Err(queue_too_long())),
+                _ => Ok(Box::default()),
+            };
         };
         let because = match must_leave {
             true if is_cloud => None,
@@ -57,7 +93,7 @@ impl Service {
             return Ok(Box::default());
         }
         let entry = self.begin(received.call.operation(), target, received.ids);
-        match departure.send(because, entry).await {
+        match departure.send(because, Some(entry)).await {
             Ok(answer) => Err(Ok(answer)),
             Err(returned) if must_leave => {
                 let here = because.map(|_| missing_here(target));
@@ -83,7 +119,7 @@ impl Service {
             (Some(departure), Some(because), None) => {
                 let entry =
                     entry.unwrap_or_else(|| self.begin(received.call.operation(), target, received.ids));
-                let left = departure.send(Some(because), entry).await;
+                let left = departure.send(Some(because), Some(entry)).await;
                 left.map_err(|returned| returned.fault(Some(&fault)))
             }
             (_, _, nobody) => {

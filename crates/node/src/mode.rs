@@ -1,6 +1,8 @@
 //! Execution modes: a request may ask to be served on this machine, elsewhere, or on either. A header takes
 //! precedence over a prefix of the model's name.
 
+use std::time::Duration;
+
 use domain::runtime::{GenerateRequest, RuntimeModel};
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
@@ -13,6 +15,9 @@ pub(crate) const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter
 const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
 pub(crate) const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
 const LEFT_BECAUSE: HeaderName = HeaderName::from_static("x-hybrie-left-because");
+
+/// How long a request may wait in the queue here, in milliseconds: a gateway sends it elsewhere then.
+const QUEUE_WAIT: HeaderName = HeaderName::from_static("x-hybrie-queue-wait-ms");
 
 /// Marks usage that the runtime did not measure.
 pub(crate) const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
@@ -72,6 +77,11 @@ pub(crate) fn take_adapter(models: &[RuntimeModel], request: &mut GenerateReques
         request.model = model;
         request.parameters.adapter.get_or_insert(adapter);
     }
+}
+
+/// How long the request may wait in the queue here before it is refused; `None` if it may wait as long as it takes.
+pub(crate) fn queue_wait(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(QUEUE_WAIT)?.to_str().ok()?.parse().ok().map(Duration::from_millis)
 }
 
 impl Mode {

@@ -1,5 +1,7 @@
 //! What a request asks for, resolved: the mode, the model and its adapter, and whether this node has the model.
 
+use std::time::Duration;
+
 use decode::Call;
 use domain::runtime::{GenerateRequest, RuntimeModel, RuntimeParameters};
 use domain::{Fault, FaultClass, Operation};
@@ -36,6 +38,8 @@ pub(crate) struct Target {
     pub is_here: bool,
     /// A real model serves it here, so that its usage is measured.
     pub is_measured: bool,
+    /// The longest wait in the queue here, where whoever sent the request goes elsewhere after it.
+    pub queue_wait: Option<Duration>,
 }
 
 impl Target {
@@ -47,17 +51,6 @@ impl Target {
     /// Only a backend can answer.
     pub(crate) fn must_leave(&self) -> bool {
         self.mode == Mode::Cloud || (self.mode == Mode::Hybrid && !self.is_here)
-    }
-
-    /// # Errors
-    /// The request names the mode in which a backend answers, and this operation is of this node alone.
-    pub(crate) fn only_here(&self) -> Result<(), Box<Fault>> {
-        if self.mode != Mode::Cloud {
-            return Ok(());
-        }
-        let message = "Tokens are counted and documents are ranked by the node itself.";
-        let fault = Fault::new(FaultClass::Forbidden, "local_only", message).param("model");
-        Err(Box::new(fault.fix("Request the model without cloud/, and leave the header out.")))
     }
 }
 
@@ -75,7 +68,8 @@ impl Service {
         let mut request =
             GenerateRequest { model, parameters: parameters_here, ..GenerateRequest::default() };
         let named = mode::settle(headers, &mut request)?;
-        let default_mode = self.settings.topology.hybrid().map_or(Mode::Local, |hybrid| hybrid.default_mode);
+        let hybrid = self.settings.topology.hybrid();
+        let default_mode = hybrid.map_or(Mode::Local, |hybrid| hybrid.default_mode);
         let mode = mode::resolve(named, default_mode, self.why_local(received))?;
         // What is declared is what the workspace may use; whoever has the machine uses what it has.
         if let Some(policy) = self.policy().filter(|_| !received.ids.is_local) {
@@ -92,6 +86,9 @@ impl Service {
             has_timeline: !parameters.adapter_switches.is_empty(),
             is_here: known.is_some_and(|known| serves(known, call.operation())),
             is_measured: known.is_some_and(|known| known.is_model),
+            // The owner's bound holds, too: it says how long requests wait here where another may answer.
+            queue_wait: mode::queue_wait(headers)
+                .map(|stated| hybrid.map_or(stated, |hybrid| stated.min(hybrid.queue_wait))),
             model: request.model,
         })
     }
@@ -102,8 +99,11 @@ impl Service {
         if topology.is_strict {
             return Some("This node is strictly local: nothing leaves this machine.");
         }
-        if topology.hybrid().is_none() || received.client.is_none() {
+        if topology.hybrid().is_none() {
             return Some("This node has no backends, so that nothing leaves this machine.");
+        }
+        if received.client.is_none() {
+            return Some("A peer sent this request: this node serves it, and sends it to no backend.");
         }
         let came_through_gateway = received.ids.request.is_some();
         came_through_gateway.then_some(
@@ -144,13 +144,19 @@ impl Service {
         (departure.is_possible() && !target.has_timeline && mode != Mode::Local).then_some(departure)
     }
 
+    /// Whether the estimated wait in the queue is above a bound; without an estimate it is not.
+    pub(crate) fn would_wait_longer(&self, bound: Duration) -> bool {
+        let wait_us = self.books.rates().wait_us(self.runtime.load());
+        wait_us.is_some_and(|wait_us| u128::from(wait_us) > bound.as_micros())
+    }
+
     /// Whether a request would wait too long here, or be late. It is an estimate from the load and the measured rate.
     pub(crate) fn delay(&self, call: &Call, departure: &Departure<'_>) -> Option<LeftBecause> {
-        let rates = self.books.rates();
-        let wait_us = rates.wait_us(self.runtime.load());
-        if wait_us.is_some_and(|wait_us| u128::from(wait_us) > departure.hybrid.queue_wait.as_micros()) {
+        if self.would_wait_longer(departure.hybrid.queue_wait) {
             return Some(LeftBecause::QueueWait);
         }
+        let rates = self.books.rates();
+        let wait_us = rates.wait_us(self.runtime.load());
         let deadline_ms = call.hints()?.qos.deadline_ms?;
         let answer_us = rates.answer_us(call.request().max_output_tokens)?;
         let now_us = self.settings.world.clock.monotonic_us();
@@ -158,6 +164,14 @@ impl Service {
         let needed_us = passed_us.saturating_add(wait_us?).saturating_add(answer_us);
         (needed_us > deadline_ms.saturating_mul(1_000)).then_some(LeftBecause::Deadline)
     }
+}
+
+/// The fault of a request that would wait here, or has waited, longer than it may.
+pub(crate) fn queue_too_long() -> Box<Fault> {
+    let message = "The queue of this node is longer than the request may wait.";
+    let fault = Fault::new(FaultClass::Limited, "queue_full", message);
+    // Without a time: what has nowhere else to go may come at once, and wait.
+    Box::new(fault.fix("Send it to another node, or again in a moment."))
 }
 
 fn serves(model: &RuntimeModel, operation: Operation) -> bool {

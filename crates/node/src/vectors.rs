@@ -1,6 +1,7 @@
-//! Embeddings and reranking on a node: runs them on the runtime, or has a backend embed, and records them like other answers.
+//! Embeddings and reranking on a node: runs them on the runtime or has a backend do it, and records them like other answers.
 
 use std::future::poll_fn;
+use std::task::Poll;
 
 use bytes::Bytes;
 use domain::inference_task::BoxedInferenceTask;
@@ -18,7 +19,7 @@ use crate::body::NodeBody;
 use crate::books::{RequestGuard, RequestOutcome};
 use crate::hybrid::{Departure, Staying};
 use crate::json_body::json;
-use crate::leaving::{Answered, First};
+use crate::leaving::{Answered, First, leave_queue, queue_bound, within};
 use crate::mode::set_headers;
 use crate::request_ids::RequestIds;
 use crate::service::Service;
@@ -27,7 +28,9 @@ use crate::target::{Received, Target};
 /// A running computation with its journal entry. Dropping it cancels the computation.
 struct RunningComputation<T> {
     work: BoxedInferenceTask<T>,
-    /// `None` once it has ended.
+    /// It was complete before it was waited for.
+    output: Option<Result<T, Fault>>,
+    /// `None` once it has ended, and while a backend may answer.
     entry: Option<RequestGuard>,
 }
 
@@ -39,12 +42,25 @@ struct FailedComputation {
 
 impl<T> RunningComputation<T> {
     fn new(work: BoxedInferenceTask<T>, entry: RequestGuard) -> Self {
-        Self { work, entry: Some(entry) }
+        Self { work, output: None, entry: Some(entry) }
+    }
+
+    /// Waits until the runtime has taken the first of its texts out of the queue: then it has used something.
+    async fn begin(&mut self) {
+        let output = poll_fn(|cx| match self.work.as_mut().poll_output(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.work.as_ref().usage().prompt_total() > 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        self.output = output.await;
     }
 
     /// Waits for the result and its usage. The entry of one that failed is returned, so that a backend can answer.
     async fn finish(mut self) -> Result<(T, Usage), FailedComputation> {
-        let output = poll_fn(|cx| self.work.as_mut().poll_output(cx)).await;
+        let output = match self.output.take() {
+            Some(output) => output,
+            None => poll_fn(|cx| self.work.as_mut().poll_output(cx)).await,
+        };
         let (usage, entry) = (self.work.as_ref().usage(), self.entry.take());
         match output {
             Ok(output) => {
@@ -79,40 +95,18 @@ impl Service {
         let target = self.resolve(received, &RuntimeParameters::default())?;
         let departure = self.departure(received, &target);
         let read = read_runtime_embeddings(call.body(), call.is_lenient());
-        match self.leave_first(received, &target, departure.as_ref(), read).await {
-            First::Left(answered) => answered,
-            First::Stays(request, staying) => {
-                self.embed_here(received, request, &target, departure.as_ref(), *staying).await
-            }
-        }
-    }
-
-    async fn embed_here(
-        &self,
-        received: Received<'_>,
-        request: RuntimeEmbedRequest,
-        target: &Target,
-        departure: Option<&Departure<'_>>,
-        staying: Staying,
-    ) -> Answered {
+        let (request, staying) = match self.leave_first(received, &target, departure.as_ref(), read).await {
+            First::Left(answered) => return answered,
+            First::Stays(request, staying) => (request, *staying),
+        };
         let RuntimeEmbedRequest { mut request, as_base64 } = request;
         (request.model, request.adapter) = (target.model.clone(), target.adapter.clone());
-        let work = match self.runtime.embed(request) {
-            Ok(work) => work,
-            Err(fault) => {
-                return self.leave_after(received, target, departure, staying, Box::new(fault)).await;
-            }
-        };
-        let Staying { entry, nobody, .. } = staying;
-        let entry = entry.unwrap_or_else(|| self.begin(Operation::Embed, target, received.ids));
-        match RunningComputation::new(work, entry).finish().await {
+        let work = self.runtime.embed(request);
+        match self.run_task(received, &target, departure.as_ref(), staying, work).await {
             Ok((vectors, usage)) => {
-                Ok(local(json(vectors_answer(&target.model, vectors, as_base64, &usage)), target))
+                Ok(local(json(vectors_answer(&target.model, vectors, as_base64, &usage)), &target))
             }
-            Err(FailedComputation { fault, entry, usage }) => {
-                let staying = Staying { entry, nobody, usage };
-                self.leave_after(received, target, departure, staying, fault).await
-            }
+            Err(answered) => answered,
         }
     }
 
@@ -123,31 +117,67 @@ impl Service {
         ids: RequestIds,
         client: Option<&Client>,
     ) -> Answered {
-        let trace = ids.trace;
-        let (call, headers) = self.decode_request((Dialect::Chat, Operation::Rerank), head, body, trace)?;
-        let received = Received { call: &call, headers: &headers, path: "", ids, client };
+        let path = head.uri.path().to_owned();
+        let (call, headers) =
+            self.decode_request((Dialect::Chat, Operation::Rerank), head, body, ids.trace)?;
+        let received = Received { call: &call, headers: &headers, path: &path, ids, client };
         let target = self.resolve(received, &RuntimeParameters::default())?;
-        target.only_here()?;
-        let RuntimeRankRequest { mut request, top_n, has_documents } =
-            read_runtime_ranking(call.body(), call.is_lenient())?;
+        let departure = self.departure(received, &target);
+        let read = read_runtime_ranking(call.body(), call.is_lenient());
+        let (request, staying) = match self.leave_first(received, &target, departure.as_ref(), read).await {
+            First::Left(answered) => return answered,
+            First::Stays(request, staying) => (request, *staying),
+        };
+        let RuntimeRankRequest { mut request, top_n, has_documents } = request;
         (request.model, request.adapter) = (target.model.clone(), target.adapter.clone());
         let documents = if has_documents {
             request.documents.clone()
         } else {
             vec![String::new(); request.documents.len()]
         };
-        let work = self.runtime.rank(request).map_err(Box::new)?;
-        let entry = self.begin(Operation::Rerank, &target, ids);
-        let ranked = RunningComputation::new(work, entry).finish().await;
-        let (scores, usage) = match ranked {
-            Ok(ranked) => ranked,
-            Err(FailedComputation { fault, entry, usage }) => {
-                let staying = Staying { entry, nobody: None, usage };
-                return self.leave_after(received, &target, None, staying, fault).await;
+        let work = self.runtime.rank(request);
+        match self.run_task(received, &target, departure.as_ref(), staying, work).await {
+            Ok((scores, usage)) => {
+                let wanted = (top_n, has_documents);
+                let ranking = ranks_answer(ids.trace, &target.model, &documents, &scores, wanted, &usage);
+                Ok(local(json(ranking), &target))
+            }
+            Err(answered) => answered,
+        }
+    }
+
+    /// The runtime's result, unless there is a reason to leave: then the answer of whoever computed it, or the error.
+    async fn run_task<T>(
+        &self,
+        received: Received<'_>,
+        target: &Target,
+        departure: Option<&Departure<'_>>,
+        staying: Staying,
+        work: Result<BoxedInferenceTask<T>, Fault>,
+    ) -> Result<(T, Usage), Answered> {
+        let work = match work {
+            Ok(work) => work,
+            Err(fault) => {
+                return Err(self.leave_after(received, target, departure, staying, Box::new(fault)).await);
             }
         };
-        let ranking = ranks_answer(trace, &target.model, &documents, &scores, (top_n, has_documents), &usage);
-        Ok(local(json(ranking), &target))
+        let Staying { entry, mut nobody, .. } = staying;
+        let entry = entry.unwrap_or_else(|| self.begin(received.call.operation(), target, received.ids));
+        let mut running = RunningComputation::new(work, entry);
+        let bound = queue_bound(target, departure).filter(|_| nobody.is_none());
+        if within(bound, running.begin()).await.is_none() {
+            match leave_queue(departure, running.entry.take()).await {
+                Ok(answered) => return Err(answered),
+                Err(staying) => (nobody, running.entry) = (staying.nobody, staying.entry),
+            }
+        }
+        match running.finish().await {
+            Ok(computed) => Ok(computed),
+            Err(FailedComputation { fault, entry, usage }) => {
+                let staying = Staying { entry, nobody, usage };
+                Err(self.leave_after(received, target, departure, staying, fault).await)
+            }
+        }
     }
 }
 

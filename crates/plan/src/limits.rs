@@ -11,4 +11,4 @@ pub(crate) const ANSWER_TOKENS_ASSUMED: u64 = 512;
 /// Of a thousand requests, how many may measure a seat that is not the fastest.
 pub(crate) const EXPLORED_PER_MILLE: u64 = 20;
 /// The expected wait for requests ahead from which a node counts as full, where its route lists something behind nodes.
-pub(crate) const NODE_FULL_US: u64 = 10_000_000;
+pub const NODE_FULL_US: u64 = 10_000_000;

@@ -37,7 +37,7 @@ fn change(path: &Path, change: impl Fn(&mut Value)) {
 }
 
 /// The built-in model, packaged as vendors publish embedding models.
-fn for_vectors(root: &Path) -> PathBuf {
+pub fn for_vectors(root: &Path) -> PathBuf {
     let model = copy_model(root, "vectors");
     let kind = |name: &str| json!({"type": format!("sentence_transformers.models.{name}")});
     let modules = json!([kind("Transformer"), kind("Pooling"), kind("Normalize")]);

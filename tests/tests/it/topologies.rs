@@ -20,7 +20,7 @@ use crate::gateway::{CUSTOM, Gateway, NODE, OWN, config};
 use crate::local_node::records;
 use crate::wait::{found, until};
 
-const MODE: &str = "x-hybrie-execution-mode";
+pub const MODE: &str = "x-hybrie-execution-mode";
 const SELECTED_MODE: &str = "x-hybrie-selected-mode";
 const BACKEND: &str = "x-hybrie-selected-backend";
 const BECAUSE: &str = "x-hybrie-left-because";
@@ -30,25 +30,25 @@ const LARGE: &str = "acme-large";
 const CLAUDE: &str = "claude-haiku-4-5";
 
 /// A node with its files and its configuration.
-struct Site {
+pub struct Site {
     _root: tempfile::TempDir,
-    process: Process,
-    client: Client,
+    pub process: Process,
+    pub client: Client,
 }
 
 /// The files of a node that is not started yet.
-struct Files(tempfile::TempDir);
+pub struct Files(tempfile::TempDir);
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub fn write(&self, name: &str, text: &str) -> String {
         let mut options = std::fs::OpenOptions::new();
         let mut file =
             options.create(true).truncate(true).write(true).mode(0o600).open(self.path(name)).unwrap();
@@ -57,11 +57,11 @@ impl Files {
     }
 
     /// Starts a node that may send requests to the backends of a configuration, in which `DIR` is its directory.
-    async fn start(self, config: &str, options: &[&str]) -> Site {
+    pub async fn start(self, config: &str, options: &[&str]) -> Site {
         self.start_at("127.0.0.1:0", config, options).await
     }
 
-    async fn start_at(self, listen: &str, config: &str, options: &[&str]) -> Site {
+    pub async fn start_at(self, listen: &str, config: &str, options: &[&str]) -> Site {
         let config = self.write("node.toml", &config.replace("DIR", &self.0.path().display().to_string()));
         let data = self.path("node");
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--listen", listen, "--data-dir", &data]);
@@ -81,11 +81,11 @@ impl Site {
         files.start(&one_backend(emulator, default_mode, more), &["--model", "echo"]).await
     }
 
-    fn says(&self, text: &str) -> bool {
+    pub fn says(&self, text: &str) -> bool {
         String::from_utf8_lossy(&self.process.output()).contains(text)
     }
 
-    fn in_mode(&self, mode: &str) -> Client {
+    pub fn in_mode(&self, mode: &str) -> Client {
         self.client.clone().header(MODE, mode)
     }
 
@@ -97,7 +97,7 @@ impl Site {
     }
 }
 
-fn one_backend(emulator: &Emulator, default_mode: &str, more: &str) -> String {
+pub fn one_backend(emulator: &Emulator, default_mode: &str, more: &str) -> String {
     format!(
         "[hybrid]\ndefault_mode = \"{default_mode}\"\n[[hybrid.backends]]\nid = \"cloud\"\nbase_url = \"{}\"\n\
          key_file = \"DIR/key\"\n{more}",
@@ -106,7 +106,7 @@ fn one_backend(emulator: &Emulator, default_mode: &str, more: &str) -> String {
 }
 
 /// The requests that a provider received, without lists of models.
-fn calls(emulator: &Emulator) -> Vec<Entry> {
+pub fn calls(emulator: &Emulator) -> Vec<Entry> {
     emulator.journal().into_iter().filter(|entry| entry.method == "POST").collect()
 }
 
@@ -115,16 +115,16 @@ fn header<'a>(entry: &'a Entry, name: &str) -> Option<&'a str> {
 }
 
 /// Checks where an answer comes from: mode, backend, and why it left.
-fn selected(answer: &Answer, mode: &str, backend: &str, because: Option<&str>) {
+pub fn selected(answer: &Answer, mode: &str, backend: &str, because: Option<&str>) {
     let found = (answer.header(SELECTED_MODE), answer.header(BACKEND), answer.header(BECAUSE));
     assert_eq!(found, (Some(mode), Some(backend), because), "{} {}", answer.status, answer.text());
 }
 
-fn code(answer: &Answer) -> (u16, String) {
+pub fn code(answer: &Answer) -> (u16, String) {
     (answer.status, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 
-fn builtin() -> String {
+pub fn builtin() -> String {
     workspace().join("builtin/model").display().to_string()
 }
 
@@ -418,8 +418,6 @@ async fn what_came_through_a_gateway_or_names_local_is_kept() {
     let refused = through.post(CHAT, &question("cloud/acme-large")).await.unwrap();
     assert_eq!(code(&refused), (403, "local_only".to_owned()));
     assert!(refused.text().contains("came through a gateway"), "{}", refused.text());
-    let counted = site.in_mode("cloud").post("/v1/messages/count_tokens", &question("echo")).await.unwrap();
-    assert_eq!(counted.status, 403, "{}", counted.text());
     assert!(calls(&emulator).is_empty());
 }
 
@@ -736,4 +734,35 @@ async fn what_leaves_through_the_gateway_is_booked_there_and_what_leaves_elsewhe
     assert_eq!(profiles.iter().filter(|profile| **profile == "byoc").count(), 1, "{requests:?}");
     let through = requests.iter().find(|request| request["profile"] == "byok").unwrap();
     assert_eq!((&through["id"], &through["tag"]), (&json!(trace), &json!("night")), "{through}");
+}
+
+/// A node may have a gateway as its backend that it has not joined: no report links the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_was_not_joined_gets_its_headers_and_books_the_request_alone() {
+    let gateway = Gateway::with(config(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    let files = Files::new();
+    files.write("head.key", &gateway.founded.api_key);
+    let config = format!(
+        "[[hybrid.backends]]\nid = \"head\"\ngateway = true\nbase_url = \"{}\"\nkey_file = \"DIR/head.key\"\nmodels = [\"{MINI}\"]\n",
+        gateway.origin
+    );
+    let site = files.start(&config, &["--model", "echo"]).await;
+    let asked = site.in_mode("hybrid").header("agent-hints", URL_SAFE_NO_PAD.encode(r#"{"tag":"night"}"#));
+    let through = asked.post(CHAT, &question(MINI)).await.unwrap();
+    selected(&through, "hybrid", "head", Some("model_missing"));
+    assert_eq!(through.header("agent-execution-profile"), Some("byok"), "{}", through.text());
+    let own = records(&site.client, 1).await;
+    assert_eq!(
+        own[0]["left_to"],
+        json!({"backend": "head", "because": "model_missing", "profile": "byok"}),
+        "{own:?}"
+    );
+    assert_eq!(
+        own[0]["request"],
+        Value::Null,
+        "its requests are known nowhere that this node reports to: {own:?}"
+    );
+    let booked = gateway.settled(through.header("agent-trace-id").unwrap()).await;
+    assert_eq!((&booked["mode"], &booked["tag"]), (&json!("byok"), &json!("night")), "{booked}");
 }

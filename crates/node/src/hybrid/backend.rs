@@ -24,8 +24,10 @@ pub(crate) struct Backend {
     /// Ends in `/v1`, without a slash behind it.
     pub base_url: String,
     pub key: Option<Secret>,
-    /// The gateway that this node has joined: it books what it answers.
+    /// A gateway, which knows the `Agent-…` headers.
     pub is_gateway: bool,
+    /// The gateway that this node has joined: it books what it answers, and the node's records name its requests.
+    pub is_joined: bool,
     /// With `model_map` empty, too, it takes every model.
     pub models: Vec<String>,
     /// The names of models there, by their names here.
@@ -141,6 +143,7 @@ mod tests {
             base_url: "https://b.example/v1".to_owned(),
             key: Some(Secret::from_text("secret-key".to_owned())),
             is_gateway: false,
+            is_joined: false,
             models: models.iter().map(|&model| model.to_owned()).collect(),
             model_map: map.iter().map(|&(here, there)| (here.to_owned(), there.to_owned())).collect(),
             adapters: adapters.iter().map(|&adapter| adapter.to_owned()).collect(),

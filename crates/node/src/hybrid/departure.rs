@@ -51,7 +51,7 @@ pub(crate) struct Staying {
 
 /// No backend answered.
 pub(crate) struct Returned {
-    entry: RequestGuard,
+    entry: Option<RequestGuard>,
     nobody: NoBackend,
 }
 
@@ -106,14 +106,18 @@ impl GatewayHead {
 impl Returned {
     /// The error of a request that only a backend could have answered.
     pub(crate) fn fault(self, here: Option<&Fault>) -> Box<Fault> {
-        self.entry.end(RequestOutcome::Failed, &Usage::default());
+        if let Some(entry) = self.entry {
+            entry.end(RequestOutcome::Failed, &Usage::default());
+        }
         self.nobody.fault(here)
     }
 
     /// The request is served by this node.
     pub(crate) fn stay(mut self) -> Staying {
-        self.entry.stay();
-        Staying { entry: Some(self.entry), nobody: Some(self.nobody), ..Staying::default() }
+        if let Some(entry) = &mut self.entry {
+            entry.stay();
+        }
+        Staying { entry: self.entry, nobody: Some(self.nobody), ..Staying::default() }
     }
 }
 
@@ -145,18 +149,24 @@ impl Departure<'_> {
         taking.filter_map(|backend| Some((backend, backend.name_of(self.model)?)))
     }
 
-    /// Forwards the request. Nothing was sent to the client before.
+    /// Forwards the request. Nothing was sent to the client before. Without an entry it is in no journal.
     pub(crate) async fn send(
         &self,
         because: Option<LeftBecause>,
-        mut entry: RequestGuard,
+        mut entry: Option<RequestGuard>,
     ) -> Result<Response<NodeBody>, Returned> {
         let (mut reasons, mut is_loop) = (Vec::new(), false);
         for (backend, name) in self.candidates() {
-            entry.leave(LeftTo { backend: backend.id.clone(), because, profile: None });
+            if let Some(entry) = &mut entry {
+                entry.leave(LeftTo { backend: backend.id.clone(), because, profile: None });
+            }
             match self.attempt(backend, name).await {
                 Ok((head, arrived)) => {
-                    entry.answered_by(head.request(), head.profile(), !head.is_estimated);
+                    if let Some(entry) = &mut entry {
+                        // Its requests are known where the records of this node go.
+                        let request = if backend.is_joined { head.request() } else { None };
+                        entry.answered_by(request, head.profile(), !head.is_estimated);
+                    }
                     return Ok(self.answer(backend, because, head, arrived, entry));
                 }
                 Err(failed) => {
@@ -175,22 +185,27 @@ impl Departure<'_> {
         because: Option<LeftBecause>,
         head: GatewayHead,
         arrived: Arrived,
-        mut entry: RequestGuard,
+        mut entry: Option<RequestGuard>,
     ) -> Response<NodeBody> {
+        let mut note = |ended, usage| {
+            if let Some(entry) = &mut entry {
+                entry.note(ended, usage);
+            }
+        };
         let mut answer = match arrived {
             Arrived::Whole(whole) => {
                 let (answer, usage) = *whole;
-                entry.note(RequestOutcome::Completed, usage);
+                note(RequestOutcome::Completed, usage);
                 answer
             }
             Arrived::Stream(mut body) => {
-                body.record(entry);
+                entry.into_iter().for_each(|entry| body.record(entry));
                 let mut answer = typed_response("text/event-stream; charset=utf-8", NodeBody::relayed(body));
                 answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
                 answer
             }
             Arrived::Refused(fault) => {
-                entry.note(RequestOutcome::Failed, Usage::default());
+                note(RequestOutcome::Failed, Usage::default());
                 refuse(&fault, self.forwarded.call.dialect(), self.trace)
             }
         };

@@ -9,7 +9,7 @@ mod topology;
 mod trigger;
 
 pub(crate) use backend::Forwarded;
-pub(crate) use departure::{Departure, NoBackend, Staying};
+pub(crate) use departure::{Departure, Staying};
 pub(crate) use hops::Hops;
 pub(crate) use rates::Rates;
 pub(crate) use relay::RelayedBody;

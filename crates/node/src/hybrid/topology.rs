@@ -280,6 +280,7 @@ fn endpoint_backend(url: &str, sources: &TopologySources<'_>) -> Result<Backend,
         id,
         key: None,
         is_gateway: false,
+        is_joined: false,
         models: Vec::new(),
         model_map: BTreeMap::new(),
         adapters: Vec::new(),
@@ -289,15 +290,12 @@ fn endpoint_backend(url: &str, sources: &TopologySources<'_>) -> Result<Backend,
 fn table_backend(table: BackendTable, sources: &TopologySources<'_>) -> Result<Backend, String> {
     let BackendTable { id, base_url: url, gateway, key_file, key_env, models, model_map, adapters } = table;
     let url = match (url, gateway, sources.gateway) {
-        (Some(_), true, _) => {
-            return Err(format!("The backend {id} has both base_url and gateway = true. Leave one out."));
-        }
-        (Some(url), false, _) => url,
+        (Some(url), ..) => url,
         (None, true, Some(control)) => control.to_owned(),
         (None, true, None) => {
             return Err(format!(
                 "The backend {id} is the gateway that this node has joined, and it has joined none. Run `tidegate node join` first, \
-                 or give a base_url."
+                 or give the base_url of the gateway."
             ));
         }
         (None, false, _) => {
@@ -317,8 +315,11 @@ fn table_backend(table: BackendTable, sources: &TopologySources<'_>) -> Result<B
         }
         (None, None) => None,
     };
-    let base_url = base_url(&url, &id, &sources.egress)?;
-    Ok(Backend { id, base_url, key, is_gateway: gateway, models, model_map, adapters })
+    let egress = &sources.egress;
+    let base_url = base_url(&url, &id, egress)?;
+    let joined = sources.gateway.filter(|_| gateway).map(|control| self::base_url(control, &id, egress));
+    let is_joined = joined.transpose()?.is_some_and(|joined| joined == base_url);
+    Ok(Backend { id, base_url, key, is_gateway: gateway, is_joined, models, model_map, adapters })
 }
 
 /// A key in a file that only its owner can read. It is read once.
@@ -409,11 +410,15 @@ mod tests {
             id = "home"
             gateway = true
             key_env = "KEY"
+            [[hybrid.backends]]
+            id = "head"
+            gateway = true
+            base_url = "https://gateway.example"
+            key_env = "KEY"
         "#;
-        let topology =
-            read(config, Some("local, cloud,home,127.0.0.1:9000,127.0.0.1:9001"), Some("http://127.0.0.1:7"))
-                .unwrap();
-        assert_eq!(topology.backends(), ["127.0.0.1:9000", "127.0.0.1:9001", "cloud", "home"]);
+        let allowed = "local, cloud,home,head,127.0.0.1:9000,127.0.0.1:9001";
+        let topology = read(config, Some(allowed), Some("http://127.0.0.1:7")).unwrap();
+        assert_eq!(topology.backends(), ["127.0.0.1:9000", "127.0.0.1:9001", "cloud", "home", "head"]);
         let hybrid = topology.hybrid().unwrap();
         assert_eq!((hybrid.default_mode, hybrid.queue_wait.as_millis()), (Mode::Hybrid, 250));
         let urls: Vec<&str> = hybrid.backends.iter().map(|backend| backend.base_url.as_str()).collect();
@@ -423,19 +428,28 @@ mod tests {
                 "http://127.0.0.1:9000/v1",
                 "http://127.0.0.1:9001/v1",
                 "https://api.example/v1",
-                "http://127.0.0.1:7/v1"
+                "http://127.0.0.1:7/v1",
+                "https://gateway.example/v1"
             ]
+        );
+        let gateways: Vec<(bool, bool)> =
+            hybrid.backends.iter().map(|backend| (backend.is_gateway, backend.is_joined)).collect();
+        assert_eq!(
+            gateways,
+            [(false, false), (false, false), (false, false), (true, true), (true, false)],
+            "what another gateway answers is not booked by the one that was joined"
         );
         let keys: Vec<Option<&str>> = hybrid
             .backends
             .iter()
             .map(|backend| backend.key.as_ref().and_then(Secret::expose_text))
             .collect();
-        assert_eq!(keys, [None, None, Some("sk-owner"), Some("sk-environment")]);
+        let environment = Some("sk-environment");
+        assert_eq!(keys, [None, None, Some("sk-owner"), environment, environment]);
         assert_eq!(hybrid.backends[2].name_of("two"), Some("publisher/two"));
         let strict = Topology { is_strict: true, ..topology };
         assert!(strict.hybrid().is_none() && strict.backends().is_empty());
-        assert_eq!(strict.unused_backends(), 4);
+        assert_eq!(strict.unused_backends(), 5);
     }
 
     #[test]
@@ -463,7 +477,7 @@ mod tests {
             ("[hybrid]\ncloud_endpoints = [\"ftp://b.example\"]".to_owned(), None, "can't be used"),
             (one.to_owned(), None, "no address"),
             (format!("{one}gateway = true\nkey_env = \"KEY\""), None, "joined none"),
-            (with("gateway = true"), None, "both base_url and gateway"),
+            (with("gateway = true"), None, "inference keys"),
             (with("key_env = \"KEY\"\nkey_file = \"DIR/key\""), None, "both key_file and key_env"),
             (with("key_env = \"OTHER\""), None, "takes its key from OTHER"),
             (with("key_file = \"DIR/open\""), None, "chmod 600"),

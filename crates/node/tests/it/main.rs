@@ -49,6 +49,50 @@ fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()
     })
 }
 
+/// What a peer sent stays here, whatever it names: the peer has a topology of its own.
+#[test]
+fn a_peers_request_leaves_for_no_backend() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("node.toml");
+    std::fs::write(
+        &config,
+        "[hybrid]\ndefault_mode = \"hybrid\"\ncloud_endpoints = [\"http://127.0.0.1:9\"]\n",
+    )
+    .unwrap();
+    let topology = node::Topology::read(&node::TopologySources {
+        is_strict: false,
+        allowed: None,
+        config: Some(&config),
+        gateway: None,
+        environment: &|_| None,
+        egress: egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() },
+    })
+    .unwrap();
+    let settings = NodeSettings {
+        world: World::system(),
+        keys: Vec::new(),
+        runtime_name: "test",
+        data_dir: None,
+        adapters: None,
+        topology,
+    };
+    let service = Service::new(Arc::new(Echo), settings).unwrap();
+    for (model, status, code) in [
+        ("elsewhere", 404, "model_not_found"),
+        ("hybrid/echo", 403, "local_only"),
+        ("cloud/echo", 403, "local_only"),
+    ] {
+        let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hello"}}]}}"#);
+        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+        let request = request.body(Bytes::from(body)).unwrap();
+        let answer = waited(service.call_for_peer(request, service.mint()));
+        assert_eq!(answer.status().as_u16(), status, "{model}");
+        let (bytes, _) = waited(read(answer.into_body()));
+        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+    }
+}
+
 /// Requests that change a node's state must be JSON: any web page may send a form or plain text.
 #[test]
 fn every_path_of_json_takes_no_other_kind() {

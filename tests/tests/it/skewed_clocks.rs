@@ -1,0 +1,164 @@
+//! A joined node whose clock is hours from the gateway's, and is set while it runs: it serves, is known to be wrong, and serves on
+//! alone for as long as it may by the gateway's time.
+
+use std::path::Path;
+use std::process::Command;
+
+use harness::client::Client;
+use harness::process::{Launch, Process, free_address, tidegate};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, question};
+use crate::command::Cli;
+use crate::gateway::{Gateway, config};
+use crate::local_node::records;
+use crate::wait::found;
+
+const HOURS_MS: i64 = 5 * 3_600_000;
+/// Puts the seconds of a file between the kernel's clock and the program.
+const SHIM: &str = r#"
+    #define _GNU_SOURCE
+    #include <fcntl.h>
+    #include <stdlib.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    int clock_gettime(clockid_t clock, struct timespec *now) {
+        int failed = syscall(SYS_clock_gettime, clock, now);
+        const char *path = getenv("CLOCK_AHEAD_FILE");
+        if (failed || clock != CLOCK_REALTIME || !path) return failed;
+        int file = open(path, O_RDONLY | O_CLOEXEC);
+        if (file < 0) return 0;
+        char text[32] = {0};
+        if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
+        close(file);
+        return 0;
+    }
+"#;
+
+/// A machine whose clock can be set.
+struct Machine {
+    root: tempfile::TempDir,
+    address: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().join("clock.c");
+        std::fs::write(&source, SHIM).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(root.path().join("clock.so")).arg(&source);
+        assert!(compiler.status().unwrap().success());
+        let machine = Self { root, address: free_address().unwrap().to_string() };
+        machine.set_ahead(0);
+        machine
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.root.path().join(name).display().to_string()
+    }
+
+    /// In one step, as a node reads it at any time.
+    fn set_ahead(&self, ahead_ms: i64) {
+        std::fs::write(self.path("next"), (ahead_ms / 1_000).to_string()).unwrap();
+        std::fs::rename(self.path("next"), self.path("ahead")).unwrap();
+    }
+
+    async fn start(&self) -> Process {
+        let launch = Launch::new(tidegate().unwrap())
+            .args(["node", "--model", "echo", "--data-dir", &self.path("node"), "--listen", &self.address])
+            .env("LD_PRELOAD", self.path("clock.so"))
+            .env("CLOCK_AHEAD_FILE", self.path("ahead"));
+        let mut node = launch.start().unwrap();
+        node.wait_text("listens on", WITHIN).await.unwrap();
+        node
+    }
+
+    fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.address)).within(WITHIN)
+    }
+
+    async fn health(&self) -> Value {
+        self.client().get("/v1/health").await.unwrap().json()["policy"].clone()
+    }
+}
+
+fn join(gateway: &Gateway, machine: &Machine) -> String {
+    let token = gateway.cli().run(&["nodes", "invite", "attic", "--json"]).json()["token"].clone();
+    let address = format!("http://{}", machine.address);
+    let join = ["node", "join", "--control", &gateway.origin, "--token", token.as_str().unwrap()];
+    let place = ["--data-dir", &machine.path("node"), "--address", &address];
+    Cli::new().run(&[&join[..], &place].concat()).ok().trim().to_owned()
+}
+
+/// The node's row, once it shows about this skew and is ready.
+async fn until_skewed(gateway: &Gateway, id: &str, ahead_ms: i64) {
+    found(&format!("a ready node that is {ahead_ms} ms ahead"), async || {
+        let node = gateway.get(&format!("/v2/byoc/nodes/{id}")).await;
+        let skew_ms = node["joined"]["said"]["clock_skew_ms"].as_i64()?;
+        (node["status"] == "ready" && (skew_ms - ahead_ms).abs() < 30_000).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_hours_off_serves_and_is_bounded_by_the_gateways_time() {
+    let environment = [("TIDEGATE_NODE_HEARTBEAT_MS", "300"), ("TIDEGATE_NODE_ALONE_MS", "12000")];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    let machine = Machine::new();
+    let id = join(&gateway, &machine);
+    machine.set_ahead(HOURS_MS);
+    let mut node = machine.start().await;
+    let mut served = 0;
+    // Its clock is set while it runs, too.
+    for ahead_ms in [HOURS_MS, -HOURS_MS] {
+        machine.set_ahead(ahead_ms);
+        until_skewed(&gateway, &id, ahead_ms).await;
+        let policy = machine.health().await;
+        assert_eq!(
+            (&policy["is_clock_skewed"], &policy["is_expired"]),
+            (&json!(true), &json!(false)),
+            "{policy}"
+        );
+        found("an answer through the gateway", async || {
+            let answer = gateway.client().post(CHAT, &question("echo")).await.unwrap();
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(machine.client().post(CHAT, &question("echo")).await.unwrap().status, 200);
+        served += 2;
+    }
+    let kept = records(&machine.client(), served).await;
+    let listed = found("each record once", async || {
+        let page = gateway.get(&format!("/v2/byoc/nodes/{id}/usage?limit=200")).await;
+        Some(page["data"].as_array().unwrap().clone()).filter(|rows| rows.len() == kept.len())
+    })
+    .await;
+    let ids = |rows: &[Value], name: &str| rows.iter().map(|row| row[name].clone()).collect::<Vec<_>>();
+    let (mut here, mut there) = (ids(&kept, "id"), ids(&listed, "event_id"));
+    here.sort_by_key(Value::to_string);
+    there.sort_by_key(Value::to_string);
+    assert_eq!(here, there);
+
+    // The gateway is gone: the node serves on, also after a restart, until its time is over.
+    gateway.stop().await;
+    node.kill9().unwrap();
+    let _node = machine.start().await;
+    let answer = machine.client().post(CHAT, &question("echo")).await.unwrap();
+    assert_eq!(
+        answer.status,
+        200,
+        "hours behind, it would serve on for hours; ahead, it would have ended: {}",
+        answer.text()
+    );
+    let expired = found("the end of its time", async || {
+        Some(machine.client().post(CHAT, &question("echo")).await.unwrap())
+            .filter(|answer| answer.status == 503)
+    })
+    .await;
+    assert_eq!(expired.json()["error"]["code"], "policy_expired", "{}", expired.text());
+    assert!(Path::new(&machine.path("node/certificate.json")).exists());
+}

@@ -340,7 +340,7 @@ async function dataPlaneIsAhead(page) {
   const row = page.getByRole("row").filter({ hasText: "ams-1" });
   await row.getByText("version 7, ahead", { exact: true }).waitFor();
   await isForEveryone(page, "data-plane-ahead");
-  await row.getByRole("button", { name: "Replace its configuration" }).click();
+  await page.getByRole("button", { name: "Replace its configuration" }).click();
   await row.getByText("version 7, behind", { exact: true }).waitFor();
   assert.deepEqual(superseded, ["POST"]);
   await page.unrouteAll({ behavior: "wait" });

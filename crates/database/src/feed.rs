@@ -5,7 +5,10 @@ use std::str::FromStr;
 use domain::WorkspaceId;
 use tokio::sync::watch;
 
-use crate::error::StoreFuture;
+use crate::connection::Connection;
+use crate::error::{StoreError, StoreFuture};
+use crate::fields::{Fields, signed};
+use crate::statement::sql;
 
 /// How many changes are retained; a follower further behind reloads everything.
 pub const FEED_ROWS_KEPT: u64 = 10_000;
@@ -61,4 +64,28 @@ pub trait Feed: Send + Sync {
     fn changes_after(&self, version: u64) -> StoreFuture<'_, Option<Vec<FeedRow>>>;
     /// Signals after each commit of this process.
     fn watch(&self) -> watch::Receiver<u64>;
+}
+
+/// `None` if the next change after `version` was deleted already.
+pub async fn read_feed(
+    connection: &mut Connection,
+    version: u64,
+) -> Result<Option<Vec<FeedRow>>, StoreError> {
+    let query =
+        sql("SELECT version, part, object, workspace FROM changes WHERE version > $1 ORDER BY version");
+    let rows = query.bind(signed(version)).rows(connection).await?;
+    let read = |row| {
+        let fields = Fields::new("changes", row);
+        let part = fields.text("part")?;
+        Ok(FeedRow {
+            version: fields.number("version")?,
+            part: part.parse().map_err(|()| StoreError::corrupt("changes", format!("{part} is no part")))?,
+            workspace: fields.maybe_id("workspace")?,
+            object: fields.text("object")?,
+        })
+    };
+    let rows: Vec<FeedRow> = rows.iter().map(read).collect::<Result<_, StoreError>>()?;
+    // Every version has a row, so a gap at the start means that rows were deleted.
+    let reaches_back = rows.first().is_none_or(|first| first.version == version + 1);
+    Ok(reaches_back.then_some(rows))
 }

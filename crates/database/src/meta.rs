@@ -2,8 +2,8 @@
 
 use crate::connection::Connection;
 use crate::error::{StoreError, StoreFuture};
-use crate::feed::{Feed, FeedRow};
-use crate::fields::{Fields, signed};
+use crate::feed::{Feed, FeedRow, read_feed};
+use crate::fields::Fields;
 use crate::handle::Database;
 use crate::statement::sql;
 use crate::writing::Writing;
@@ -95,28 +95,4 @@ impl Feed for Database {
     fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
         Database::watch(self)
     }
-}
-
-/// `None` if the next change after `version` was deleted already.
-pub async fn read_feed(
-    connection: &mut Connection,
-    version: u64,
-) -> Result<Option<Vec<FeedRow>>, StoreError> {
-    let query =
-        sql("SELECT version, part, object, workspace FROM changes WHERE version > $1 ORDER BY version");
-    let rows = query.bind(signed(version)).rows(connection).await?;
-    let read = |row| {
-        let fields = Fields::new("changes", row);
-        let part = fields.text("part")?;
-        Ok(FeedRow {
-            version: fields.number("version")?,
-            part: part.parse().map_err(|()| StoreError::corrupt("changes", format!("{part} is no part")))?,
-            workspace: fields.maybe_id("workspace")?,
-            object: fields.text("object")?,
-        })
-    };
-    let rows: Vec<FeedRow> = rows.iter().map(read).collect::<Result<_, StoreError>>()?;
-    // Every version has a row, so a gap at the start means that rows were deleted.
-    let reaches_back = rows.first().is_none_or(|first| first.version == version + 1);
-    Ok(reaches_back.then_some(rows))
 }

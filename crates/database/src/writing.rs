@@ -9,8 +9,9 @@ use crate::audit::AuditRow;
 use crate::chain;
 use crate::connection::Connection;
 use crate::error::StoreError;
-use crate::feed::{FEED_ROWS_KEPT, Part};
+use crate::feed::{FEED_ROWS_KEPT, Part, read_feed};
 use crate::fields::{Fields, signed};
+use crate::premise::{Premise, RULES_CHANGED};
 use crate::statement::sql;
 
 /// What is locked against concurrent changes.
@@ -97,7 +98,7 @@ impl Writing {
             link: None,
         };
         if let Some(premise) = &act.premise {
-            premise.require(self, act).await?;
+            self.require(premise, act).await?;
         }
         chain::add(self, entry(act.id, action.into(), object.to_string(), detail)).await?;
         let Some(noted) = act.premise.as_ref().and_then(|premise| premise.noted.clone()) else {
@@ -105,6 +106,22 @@ impl Writing {
         };
         // After the change's own entry, which compares the object with how it was before.
         chain::add(self, entry(noted.id, noted.action.to_owned(), noted.object, noted.detail)).await
+    }
+
+    /// Refuses the write if the rules changed after they were read, or what the check rests on is over.
+    async fn require(&mut self, premise: &Premise, act: &Act) -> Result<(), StoreError> {
+        let is_over = premise.until_unix_ms.is_some_and(|until| act.unix_ms >= until);
+        let present = self.version;
+        let changes = read_feed(self.connection(), premise.version).await?;
+        let is_stale = changes.is_none_or(|rows| {
+            let reaches = rows.last().map_or(premise.version, |row| row.version);
+            reaches != present || rows.iter().any(|row| premise.is_touched(row))
+        });
+        if is_over || is_stale {
+            let detail = "the configuration changed while this change was checked against it";
+            return Err(StoreError::conflict(RULES_CHANGED, detail, None));
+        }
+        Ok(())
     }
 
     /// The connection, with the feed's rows written, the version that contains the write, and whether that is

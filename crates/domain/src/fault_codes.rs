@@ -578,10 +578,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "route_version_not_found",
         "The route has no such version, or it is no longer kept. Take one of its versions.",
     ),
-    (
-        "rules_changed",
-        "The configuration changed again and again while the change was checked against it. Send it again.",
-    ),
+    ("rules_changed", "The configuration changed while the change was checked. Send it again."),
     ("sealing_key_replaced", "The workspace's key was replaced meanwhile. Send the request again."),
     ("secret_version", "Another rotation of the secret came first. Read the object again."),
     ("server_is_overloaded", "The provider is overloaded. Send the request again later."),

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use database::connection::Connection;
 use database::error::StoreError;
-use database::feed::Part;
+use database::feed::{self, Part};
 use database::fields::{ColumnId, Fields};
 use database::handle::Database;
-use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
 use domain::{
@@ -441,7 +440,7 @@ async fn changes_since(connection: &mut Connection, version: u64) -> Result<Chan
     if change.version <= version {
         return Ok(change);
     }
-    let Some(feed) = meta::read_feed(connection, version).await? else { return load(connection).await };
+    let Some(feed) = feed::read_feed(connection, version).await? else { return load(connection).await };
     let (mut touched, mut keys, mut of_accounts) = (BTreeSet::new(), BTreeSet::new(), false);
     for line in feed {
         match (line.part, line.workspace) {

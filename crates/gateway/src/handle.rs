@@ -29,12 +29,12 @@ use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
 use crate::form;
-use crate::guests::{Seats, serve_tunnel};
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
 use crate::incoming::Incoming;
 use crate::mcp;
 use crate::metrics::Cores;
+use crate::moved::{CoreSenders, serve_tunnel};
 use crate::realtime;
 use crate::reply::{HandedOver, Reply, with_request_id};
 use crate::routes::{self, Access, Action, Found, Route};
@@ -50,7 +50,7 @@ pub(crate) struct CoreHandler {
     pub control: Option<ControlHandle>,
     pub ready: AskReadiness,
     pub cores: Cores,
-    pub seats: Rc<Seats>,
+    pub senders: Rc<CoreSenders>,
     pub proxies: Proxies,
     pub shedder: Rc<Shedder>,
     /// The sessions of MCP clients; shared by all cores.
@@ -739,8 +739,8 @@ fn tunnelled(
             .fix("Open the tunnel over HTTP/1.1.");
         return refuse(handler, Dialect::Native, &fault, arrival.trace);
     };
-    let seats = Rc::clone(&handler.seats);
-    let take = move |handed: HandedOver| async move { serve_tunnel(entrance, handed, &seats).await };
+    let senders = Rc::clone(&handler.senders);
+    let take = move |handed: HandedOver| async move { serve_tunnel(entrance, handed, &senders).await };
     Response::from_parts(head, Reply::handover(take))
 }
 

@@ -6,7 +6,6 @@ mod body;
 mod client;
 mod control;
 mod form;
-mod guests;
 mod handle;
 mod http1;
 mod http2;
@@ -16,6 +15,7 @@ mod limits;
 mod linger;
 mod mcp;
 mod metrics;
+mod moved;
 pub mod planned;
 mod protocols;
 mod readiness;
@@ -51,11 +51,11 @@ use line::Core;
 use tasks::{Task, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::guests::Seats;
 use crate::handle::CoreHandler;
 use crate::http1::Arrived;
-use crate::limits::{COUNTER_QUERIES_MAX, GUESTS_WAITING_MAX};
+use crate::limits::{COUNTER_QUERIES_MAX, MOVED_WAITING_MAX};
 use crate::metrics::{Cores, Question};
+use crate::moved::{CoreSenders, serve_moved};
 use crate::reply::Reply;
 use crate::serve::Phase;
 use crate::shed::Shedder;
@@ -158,16 +158,16 @@ pub async fn start(
     let (questions, mut answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(COUNTER_QUERIES_MAX)).unzip();
     let cores = Cores(questions);
-    let (seats, mut hosts): (Vec<_>, Vec<_>) =
-        listeners.iter().map(|_| mpsc::channel(GUESTS_WAITING_MAX)).unzip();
+    let (senders, mut receivers): (Vec<_>, Vec<_>) =
+        listeners.iter().map(|_| mpsc::channel(MOVED_WAITING_MAX)).unzip();
     let sessions = Arc::<::mcp::Sessions>::default();
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();
     answerers.reverse();
-    hosts.reverse();
+    receivers.reverse();
     for (number, listener) in (0_u32..).zip(listeners) {
-        let (Some(questions), Some(guests)) = (answerers.pop(), hosts.pop()) else { break };
-        let seats = Seats { here: number, all: seats.clone() };
+        let (Some(questions), Some(arriving)) = (answerers.pop(), receivers.pop()) else { break };
+        let senders = CoreSenders { own: number, all: senders.clone() };
         let (result_sender, outcome) = oneshot::channel();
         made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
@@ -185,12 +185,12 @@ pub async fn start(
                 let shedder = Shedder::new(Rc::clone(&core.overload), queue_delay_max, in_flight_max);
                 let shedder = Rc::new(shedder);
                 let table = routes::table();
-                let seats = Rc::new(seats);
+                let senders = Rc::new(senders);
                 let handler =
-                    CoreHandler { core, table, times, control, ready, cores, seats, proxies, shedder, mcp };
-                let hosting = guests::host(guests, watched.clone());
+                    CoreHandler { core, table, times, control, ready, cores, senders, proxies, shedder, mcp };
+                let serving_moved = serve_moved(arriving, watched.clone());
                 let serving = serve_core(Rc::new(handler), listener, watched, questions, connection_limit);
-                tokio::join!(serving, hosting);
+                tokio::join!(serving, serving_moved);
             })
         })?);
     }

@@ -34,7 +34,7 @@ pub(crate) const COUNTER_QUERIES_MAX: usize = 16;
 /// How long such a request waits; a core that is busy for longer is missing on the page of metrics.
 pub(crate) const COUNTER_TIME_MAX: Duration = Duration::from_millis(500);
 /// Connections of other cores that may wait for a core; further ones stay where they are.
-pub(crate) const GUESTS_WAITING_MAX: usize = 64;
+pub(crate) const MOVED_WAITING_MAX: usize = 64;
 /// Workspaces whose arrivals are counted while a serving thread is behind.
 pub(crate) const SHARES_COUNTED_MAX: usize = 4_096;
 /// How often a node looks whether the gateway behind its tunnel is there, and how long that may be silent then.

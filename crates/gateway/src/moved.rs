@@ -16,16 +16,19 @@ use crate::serve::Phase;
 use crate::worker::CoreFuture;
 
 /// Makes the future that serves a connection, on the core that it is for.
-pub(crate) type Guest = Box<dyn FnOnce() -> CoreFuture + Send>;
+pub(crate) type MovedConnection = Box<dyn FnOnce() -> CoreFuture + Send>;
 
-/// The ways to all cores, from one of them.
-pub(crate) struct Seats {
-    pub here: u32,
-    pub all: Vec<mpsc::Sender<Guest>>,
+/// The senders to all cores, held by one of them.
+pub(crate) struct CoreSenders {
+    pub own: u32,
+    pub all: Vec<mpsc::Sender<MovedConnection>>,
 }
 
 /// Serves what the other cores send, until the process drains and the last has ended.
-pub(crate) async fn host(mut guests: mpsc::Receiver<Guest>, mut phase: watch::Receiver<Phase>) {
+pub(crate) async fn serve_moved(
+    mut arriving: mpsc::Receiver<MovedConnection>,
+    mut phase: watch::Receiver<Phase>,
+) {
     let mut running = JoinSet::new();
     let mut draining = pin!(async move { drop(phase.wait_for(|phase| *phase != Phase::Serving).await) });
     let mut is_draining = false;
@@ -33,9 +36,9 @@ pub(crate) async fn host(mut guests: mpsc::Receiver<Guest>, mut phase: watch::Re
         tokio::select! {
             () = &mut draining, if !is_draining => {
                 is_draining = true;
-                guests.close();
+                arriving.close();
             }
-            Some(guest) = guests.recv() => drop(running.spawn_local(guest())),
+            Some(connection) = arriving.recv() => drop(running.spawn_local(connection())),
             Some(_) = running.join_next() => {}
             else => return,
         }
@@ -43,11 +46,11 @@ pub(crate) async fn host(mut guests: mpsc::Receiver<Guest>, mut phase: watch::Re
 }
 
 /// Serves a tunnel on the core that it is for, and returns when it has ended. Dropping this cuts it.
-pub(crate) async fn serve_tunnel(entrance: Arc<TunnelEntrance>, handed: HandedOver, seats: &Seats) {
+pub(crate) async fn serve_tunnel(entrance: Arc<TunnelEntrance>, handed: HandedOver, senders: &CoreSenders) {
     let HandedOver { socket, early, closing } = handed;
-    let cores = u32::try_from(seats.all.len()).unwrap_or(u32::MAX);
-    let core = entrance.core().filter(|core| *core != seats.here);
-    let Some(seat) = core.and_then(|core| seats.all.get(usize::try_from(core).ok()?)) else {
+    let cores = u32::try_from(senders.all.len()).unwrap_or(u32::MAX);
+    let core = entrance.core().filter(|core| *core != senders.own);
+    let Some(sender) = core.and_then(|core| senders.all.get(usize::try_from(core).ok()?)) else {
         // The front end polls this when it is to close.
         let closing = poll_fn(move |_| if closing.get() { Poll::Ready(()) } else { Poll::Pending });
         return entrance.serve(socket, early, cores, closing).await;
@@ -56,7 +59,7 @@ pub(crate) async fn serve_tunnel(entrance: Arc<TunnelEntrance>, handed: HandedOv
     let Ok(socket) = socket.into_std() else { return };
     let (close, mut closed) = watch::channel(false);
     let (mut ending, mut ended) = oneshot::channel::<()>();
-    let guest: Guest = Box::new(move || {
+    let moved: MovedConnection = Box::new(move || {
         Box::pin(async move {
             let Ok(socket) = TcpStream::from_std(socket) else { return };
             let closing = async move { drop(closed.wait_for(|closed| *closed).await) };
@@ -67,7 +70,7 @@ pub(crate) async fn serve_tunnel(entrance: Arc<TunnelEntrance>, handed: HandedOv
         })
     });
     // If that core takes none now, this one serves it.
-    let mut own = seat.try_send(guest).err().map(|refused| refused.into_inner()());
+    let mut own = sender.try_send(moved).err().map(|refused| refused.into_inner()());
     poll_fn(|cx| {
         if closing.get() && !*close.borrow() {
             close.send_replace(true);

@@ -31,7 +31,9 @@ pub struct LeaseCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseAnswer {
     Granted(LeaseGrant),
-    Returned { sequence: u64 },
+    Returned {
+        sequence: u64,
+    },
     /// The centre of this budget did not answer, while that of another did.
     Failed,
 }

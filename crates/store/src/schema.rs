@@ -68,8 +68,8 @@ macro_rules! migration_files {
             58 "data planes" "0058_data_planes",
             59 "replay runs" "0059_replay_runs",
             60 "data plane history" "0060_data_plane_history",
-            62 "data plane deliveries" "0062_data_plane_deliveries",
-            64 "long node records" "0064_long_node_records",
+            61 "data plane deliveries" "0061_data_plane_deliveries",
+            62 "long node records" "0062_long_node_records",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

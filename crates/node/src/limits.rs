@@ -79,7 +79,7 @@ pub(crate) const HEARD_KEPT_EVERY_MS: u64 = 60_000;
 /// How soon a node opens a tunnel again, and how late at most where it fails; with jitter.
 pub(crate) const TUNNEL_RETRY_BASE: Duration = Duration::from_millis(250);
 pub(crate) const TUNNEL_RETRY_MAX: Duration = Duration::from_secs(15);
-/// Tunnels that finish what runs beside the one in use.
-pub(crate) const TUNNELS_RETIRING_MAX: usize = 2;
 /// Gateways of one control plane to which a node has tunnels.
 pub(crate) const TUNNEL_GATEWAYS_MAX: usize = 16;
+/// Tunnels that finish what runs beside the one in use.
+pub(crate) const TUNNELS_RETIRING_MAX: usize = 2;

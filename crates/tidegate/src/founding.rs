@@ -40,7 +40,9 @@ pub async fn create_or_join(
             let owner = crate::data_plane::owner(&store).await;
             store.close().await;
             if let Some(id) = owner? {
-                anyhow::bail!("{address} is the database of the data plane {id}, which shares it with no other gateway");
+                anyhow::bail!(
+                    "{address} is the database of the data plane {id}, which shares it with no other gateway"
+                );
             }
             master_keys(settings, world).with_context(|| {
                 format!("{address} is in use already; this gateway needs the same master key as the others")

@@ -15,8 +15,8 @@ use cli::api;
 use cli::output::{self, Failure};
 use node::{NodeKey, Service};
 use peers::{
-    Bandwidth, Library, LocalNetwork, Member, Mesh, MeshSettings, PeerService, RELAYS_MAX, Relay, Relays, Roster,
-    read_members,
+    Bandwidth, Library, LocalNetwork, Member, Mesh, MeshSettings, PeerService, RELAYS_MAX, Relay, Relays,
+    Roster, read_members,
 };
 use tasks::Task;
 use world::World;

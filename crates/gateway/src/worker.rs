@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use http::Response;
 use socket2::{Domain, Protocol, Socket, Type};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
-use tasks::Thread;
+use tasks::{Task, Thread};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
@@ -76,7 +77,14 @@ where
     Thread::spawn(name, move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => LocalSet::new().block_on(&runtime, async move { work().await }),
+            // A task, since what a `LocalSet` blocks on is polled whenever one of its tasks is woken: with each chunk of a stream.
+            Ok(runtime) => LocalSet::new().block_on(&runtime, async move {
+                if let Err(error) = Task::spawn_local("core", work()).ended().await
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    resume_unwind(panic);
+                }
+            }),
             Err(error) => tracing::error!(%error, "a serving thread has no runtime"),
         }
     })

@@ -272,13 +272,22 @@ async fn fetch(
     events: &Mutex<Vec<FetchEvent>>,
     on_event: impl Fn(&FetchEvent) + Sync,
 ) -> io::Result<Fetched> {
+    fetch_at(None, nodes, to, events, on_event).await
+}
+
+async fn fetch_at(
+    bytes_per_s: Option<u64>,
+    nodes: &[&Node],
+    to: &Path,
+    events: &Mutex<Vec<FetchEvent>>,
+    on_event: impl Fn(&FetchEvent) + Sync,
+) -> io::Result<Fetched> {
     let own = SigningKey::from_seed(&seed(20)).unwrap().public();
     let members = nodes.iter().enumerate().map(|(at, node)| node.member(&format!("node-{at}"))).collect();
     let world = World::system();
     let roster = Roster::open(&world, own, None, members).unwrap();
-    let fetcher =
-        Fetcher::bind(&world, &seed(20), roster, Some(to), Bandwidth::new(&world, None), &Relays::default())
-            .await?;
+    let bandwidth = Bandwidth::new(&world, bytes_per_s);
+    let fetcher = Fetcher::bind(&world, &seed(20), roster, Some(to), bandwidth, &Relays::default()).await?;
     let directory = to.join("staging");
     let order =
         FetchOrder { share: "model/a/b", directory: &directory, root: None, peers: &[], bytes_max: None };
@@ -330,6 +339,21 @@ async fn files_come_whole_though_one_peer_corrupts_and_one_dies() {
     assert!(lied, "{events:?}");
     assert!(fetched.chunks_by_peer["node-0"] > 0);
     assert!(std::fs::read_to_string(to.path().join("ejected-peers.json")).unwrap().contains("was promised"));
+}
+
+/// What a peer sends faster than it is taken, a full buffer of the kernel drops, and gaps remain until it is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_keeps_its_peer() {
+    let node = Node::start(14, &[], false).await;
+    fill(&node);
+    node.knows_fetcher();
+    let to = tempfile::tempdir().unwrap();
+    let events = Mutex::default();
+    let fetched = fetch_at(Some(6 << 20), &[&node], to.path(), &events, |_| {}).await.unwrap();
+    assert_eq!(fetched.chunks_by_peer["node-0"], 8);
+    let events = events.lock().unwrap();
+    let is_left_out = |event: &FetchEvent| matches!(event, FetchEvent::Lost { .. });
+    assert!(!events.iter().any(is_left_out), "{events:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,5 +58,6 @@ pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
 /// The time of one answer in a node's report: seven weeks.
 pub(crate) const RECORD_TOOK_MS_MAX: u64 = u32::MAX as u64;
 
-/// How often a change is checked again that the rules overtook, before its caller has to send it again.
-pub(crate) const CHECKED_AGAIN_MAX: u32 = 5;
+/// How often a change is checked again that the rules overtook, before its caller has to send it again. Of changes at the same time
+/// one is written each time, so that no fewer can be made at once.
+pub(crate) const CHECKED_AGAIN_MAX: u32 = 32;

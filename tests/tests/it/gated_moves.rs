@@ -1,6 +1,7 @@
 //! What moves traffic onto a node beside routes and aliases: nodes themselves, policies and credentials; changes at the same time; and
 //! the way back of a canary that a report let through.
 
+use futures_util::future::join_all;
 use harness::Behaviour;
 use harness::postgres::Server;
 use serde_json::{Value, json};
@@ -170,6 +171,21 @@ async fn changes_at_the_same_time_do_not_pass_each_other_on_postgresql() {
     let key_file = directory.path().join("master.key").display().to_string();
     let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
     of_two_changes_one_is_refused(&Moved::of(Gateway::with(config(), &environment).await).await).await;
+}
+
+/// Each change makes the checks of the others stale, and yet all are written.
+#[tokio::test]
+async fn changes_at_the_same_time_are_all_written() {
+    let moved = Moved::start().await;
+    let admin = moved.gateway.admin();
+    let routes = (0..16).map(|number| {
+        let route = json!({"scope": {"model": format!("model-{number}")}, "profiles": ["byok"]});
+        let admin = &admin;
+        async move { admin.post("/v2/routes", &route).await.unwrap() }
+    });
+    for made in join_all(routes).await {
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
 }
 
 #[tokio::test]

@@ -310,6 +310,24 @@ async function aliasMovesNeedAReason(page) {
   ok("alias_moves_need_a_reason");
 }
 
+/** Once the provider's credential is off, the node is what is left. */
+async function switchingOffNeedsAReason(page) {
+  const [credential] = (await v2(origin, adminKey, "provider-credentials")).data;
+  await visit(page, `${origin}/credentials/${credential.id}`);
+  await page.getByRole("button", { name: "Switch off" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByRole("button", { name: "Switch off" }).click();
+  await form.getByLabel("Why it is made without one").fill("the contract ends");
+  await form.getByRole("button", { name: "Switch off" }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("disabled", { exact: true }).waitFor();
+  const [entry] = (await v2(origin, adminKey, "audit?limit=50")).data.filter((one) => one.action === "replay.override");
+  assert.ok(entry.detail.startsWith("the contract ends ("), entry.detail);
+  await page.getByRole("button", { name: "Switch on" }).click();
+  await page.getByText("active", { exact: true }).waitFor();
+  ok("switching_off_needs_a_reason");
+}
+
 async function replayIsTheServers(page, rack) {
   const made = await send("POST", "replay-runs", { from: { model: MODEL }, candidate: { node_id: rack, model: MODEL, cost_per_hour_micros: 1 } });
   await visit(page, `${origin}/replays?run=${made.id}`);
@@ -388,6 +406,7 @@ try {
     await workersAreFollowedAndDestroyed(page);
     const rack = await moveNeedsAReason(page);
     await aliasMovesNeedAReason(page);
+    await switchingOffNeedsAReason(page);
     await replayIsTheServers(page, rack);
     await dataPlaneIsInvitedAndRevoked(page);
     await dataPlaneIsAhead(page);

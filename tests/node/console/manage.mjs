@@ -78,6 +78,7 @@ async function credentialIsSwitchedAndDeleted(page) {
   await visit(page, `${origin}/credentials/${made.id}`);
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   await page.getByRole("button", { name: "Switch off" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Switch off" }).click();
   await page.getByText("disabled", { exact: true }).waitFor();
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 404, "a credential that is off counts as absent");
   await accessible(page);
@@ -178,6 +179,7 @@ async function accountStatesItsPrices(page) {
   await page.getByRole("button", { name: "Verify" }).click();
   await page.getByText(/^verified /).waitFor();
   await page.getByRole("button", { name: "Switch off" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Switch off" }).click();
   await page.getByText("disabled", { exact: true }).waitFor();
   await page.getByRole("button", { name: "Delete" }).click();
   await form.getByRole("textbox").fill("Pooled account");

@@ -18,10 +18,7 @@ if [ ! -e "$cache/sources/.done" ]; then
     cargo vendor --quiet --manifest-path "$cache/fetch/Cargo.toml" "$cache/sources" >/dev/null
     touch "$cache/sources/.done"
 fi
-if [ ! -x "$cache/tools/bin/ninja" ]; then
-    python3 -m venv "$cache/tools"
-    "$cache/tools/bin/python" -m pip install --quiet --disable-pip-version-check cmake==4.4.4 ninja==1.13.2
-fi
+tools=$(scripts/cmake-env.sh)
 # A processor with AMX whose kernel keeps the tiles shut kills a program that was built for the processor.
 built="for the machine itself" without=()
 if grep -qw amx_tile /proc/cpuinfo && ! { cc -mamx-tile bench/engine/llama/amx.c -o "$cache/amx" && "$cache/amx"; }; then
@@ -30,12 +27,12 @@ if grep -qw amx_tile /proc/cpuinfo && ! { cc -mamx-tile bench/engine/llama/amx.c
 fi
 if [ "$(cat "$cache/llama/.built" 2>/dev/null)" != "$built" ]; then
     rm -rf "$cache/llama"
-    "$cache/tools/bin/cmake" -G Ninja -S bench/engine/llama -B "$cache/llama" \
-        -DCMAKE_MAKE_PROGRAM="$cache/tools/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
+    "$tools/cmake" -G Ninja -S bench/engine/llama -B "$cache/llama" \
+        -DCMAKE_MAKE_PROGRAM="$tools/ninja" -DCMAKE_BUILD_TYPE=Release \
         "${without[@]}" -DLLAMA_SOURCE="$cache/sources/llama-cpp-sys-2/llama.cpp" >"$cache/llama.log"
     printf '%s' "$built" >"$cache/llama/.built"
 fi
-"$cache/tools/bin/ninja" -C "$cache/llama" llama-child >>"$cache/llama.log"
+"$tools/ninja" -C "$cache/llama" llama-child >>"$cache/llama.log"
 
 python=$(scripts/torch-env.sh)
 cargo build --locked --profile make-run -p bench-engine

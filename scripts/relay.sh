@@ -14,7 +14,7 @@ done
 version=$(sed -n '/^name = "iroh-relay"$/{n;s/^version = "\(.*\)"$/\1/p;}' Cargo.lock)
 tools=$PWD/target/tools/relay
 if [ "$(cat "$tools/.version" 2>/dev/null)" != "$version" ]; then
-    # Its packages are those of its own lock file. Speed does not matter, and a debug build is made in half the time.
+    # `--locked` uses its own lock file. Speed does not matter, and a debug build is made in half the time.
     CARGO_TARGET_DIR=$tools/build cargo install iroh-relay --version "$version" --locked --debug --features server --root "$tools" --force
     printf '%s' "$version" >"$tools/.version"
     rm -rf "$tools/build"

@@ -10,14 +10,11 @@ cache=$PWD/target/tools/servers
 sources=$cache/llama.cpp
 mkdir -p "$cache"
 
-if [ ! -x "$cache/venv/bin/ninja" ]; then
-    python3 -m venv "$cache/venv"
-    "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check cmake==4.4.4 ninja==1.13.2
-fi
+tools=$(scripts/cmake-env.sh)
 if [ "$(cat "$sources/.version" 2>/dev/null)" != "$version" ]; then
     rm -rf "$sources" "$cache/build"
     archive=$cache/llama_cpp_python-$version.tar.gz
-    "$cache/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
+    "$tools/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
         --dest "$cache" "llama-cpp-python==$version"
     printf '%s  %s\n' "$digest" "$archive" | sha256sum --check --quiet
     mkdir -p "$sources"
@@ -27,12 +24,12 @@ if [ "$(cat "$sources/.version" 2>/dev/null)" != "$version" ]; then
 fi
 if [ ! -e "$cache/build/build.ninja" ]; then
     # A server with a model of a hundred kilobytes: what matters is how soon it is compiled. Without its pages, nothing is fetched.
-    "$cache/venv/bin/cmake" -G Ninja -S "$sources" -B "$cache/build" -DCMAKE_MAKE_PROGRAM="$cache/venv/bin/ninja" \
+    "$tools/cmake" -G Ninja -S "$sources" -B "$cache/build" -DCMAKE_MAKE_PROGRAM="$tools/ninja" \
         -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DBUILD_SHARED_LIBS=OFF \
         -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DGGML_LLAMAFILE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
         -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF >"$cache/cmake.log"
 fi
-"$cache/venv/bin/ninja" -C "$cache/build" -j "${JOBS:-$(nproc)}" llama-server >"$cache/ninja.log"
+"$tools/ninja" -C "$cache/build" -j "${JOBS:-$(nproc)}" llama-server >"$cache/ninja.log"
 
 cargo build --locked --workspace --all-targets
 export TIDEGATE_LLAMA_SERVER=$cache/build/bin/llama-server

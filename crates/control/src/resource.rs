@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::resource::Owner;
-use store::{Act, Listed, RULES_CHANGED, ResourceRow, StoreError, Written};
+use store::{Act, Listed, Premise, RULES_CHANGED, ResourceRow, StoreError, Written};
 
 use crate::limits::CHECKED_AGAIN_MAX;
 
@@ -168,16 +168,23 @@ pub async fn load<R: Resource>(control: &Control, request: &ApiRequest) -> Resul
     R::table(control).get(owner, id).await.map_err(of_store)
 }
 
-/// How often a change was checked again, because the rules changed between its check and its write.
-#[derive(Default)]
-pub struct CheckedAgain(u32);
-
-impl CheckedAgain {
-    /// Whether the check and the write are to be repeated.
-    pub fn is_due<T>(&mut self, written: &Result<T, StoreError>) -> bool {
-        let changed = matches!(written, Err(StoreError::Conflict { what, .. }) if *what == RULES_CHANGED);
-        self.0 += u32::from(changed);
-        changed && self.0 <= CHECKED_AGAIN_MAX
+/// Checks a change, and writes it on top of what was checked; both again where the rules changed in between.
+pub async fn write_checked<T, C, W>(
+    check: impl Fn() -> C + Send,
+    write: impl Fn(Option<Premise>) -> W + Send,
+) -> Result<T, Box<Fault>>
+where
+    C: Future<Output = Checked> + Send,
+    W: Future<Output = Result<T, StoreError>> + Send,
+{
+    let mut again = 0;
+    loop {
+        let written = write(check().await?).await;
+        let changed = matches!(&written, Err(StoreError::Conflict { what, .. }) if *what == RULES_CHANGED);
+        if !changed || again == CHECKED_AGAIN_MAX {
+            return written.map_err(of_store);
+        }
+        again += 1;
     }
 }
 
@@ -187,15 +194,11 @@ pub async fn create_row<R: WritableResource>(
     request: &ApiRequest,
     new: R::New,
 ) -> Result<Written<R>, Box<Fault>> {
-    let mut again = CheckedAgain::default();
-    loop {
-        let premise = R::check_creation(control, request, &new).await?;
+    let write = |premise| {
         let act = R::act_of_creation(control, request).on(premise);
-        let written = R::table(control).create(new.clone(), act).await;
-        if !again.is_due(&written) {
-            return written.map_err(of_store);
-        }
-    }
+        R::table(control).create(new.clone(), act)
+    };
+    write_checked(|| R::check_creation(control, request, &new), write).await
 }
 
 /// Checks a changed row, and writes it.
@@ -205,29 +208,22 @@ pub async fn replace_row<R: WritableResource>(
     change: R::Change,
     expected: Option<u64>,
 ) -> Result<Written<R>, Box<Fault>> {
-    let mut again = CheckedAgain::default();
-    loop {
-        let premise = R::check_change(control, request, &change).await?;
+    let write = |premise| {
         let act = request.act(&control.deps.world).on(premise);
-        let written = R::table(control).replace(change.clone(), expected, act).await;
-        if !again.is_due(&written) {
-            return written.map_err(of_store);
-        }
-    }
+        R::table(control).replace(change.clone(), expected, act)
+    };
+    write_checked(|| R::check_change(control, request, &change), write).await
 }
 
 /// Deletes the row that the path names, once that is checked; returns the version without it.
 pub async fn delete_row<R: Resource>(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
-    let (owner, id) = R::address(control, request)?;
-    let mut again = CheckedAgain::default();
-    loop {
-        let premise = R::check_deletion(control, request, id).await?;
+    let ((owner, id), expected) = (R::address(control, request)?, request.if_match()?);
+    let write = |premise| {
         let act = request.act(&control.deps.world).on(premise);
-        let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
-        if !again.is_due(&deleted) {
-            return deleted.map(|written| written.version).map_err(of_store);
-        }
-    }
+        R::table(control).delete(owner, id, expected, act)
+    };
+    let deleted: Written<R> = write_checked(|| R::check_deletion(control, request, id), write).await?;
+    Ok(deleted.version)
 }
 
 /// Shows a row, with its version.

@@ -173,10 +173,9 @@ impl DocumentBuilder<'_> {
         for table in TABLES {
             if let (Some(columns), Some(rows)) = (&table.secret, found.get_mut(table.name)) {
                 rows.retain_mut(|row| {
-                    let key = key_of(table, row);
                     let is_sent = self.take_secret(plane, (table, columns), row, &mut secrets);
                     if !is_sent {
-                        sent.leave_out(table.name, key);
+                        sent.leave_out(table.name, key_of(table, row));
                     }
                     is_sent
                 });

@@ -26,7 +26,7 @@ const REPLICAS: &str = "data_plane.replicas";
 /// A data plane is a replica that calls: its leases have the same bounds as those of a gateway on the same database. For each
 /// workspace it is one by itself.
 pub struct RemoteCentre {
-    seats: Vec<(WorkspaceId, Link)>,
+    links: Vec<(WorkspaceId, Link)>,
     outbox: Arc<Outbox>,
     store: Store,
     clock: Arc<dyn Clock>,
@@ -42,12 +42,12 @@ pub struct RemoteCentre {
 impl RemoteCentre {
     #[must_use]
     pub fn new(
-        seats: Vec<(WorkspaceId, Link)>,
+        links: Vec<(WorkspaceId, Link)>,
         (outbox, store): (Arc<Outbox>, Store),
         world: &World,
     ) -> Arc<Self> {
         Arc::new(Self {
-            seats,
+            links,
             outbox,
             store,
             replicas: AtomicU64::new(0),
@@ -76,10 +76,10 @@ impl RemoteCentre {
         self.store.meta().put(vec![fact]).await.map_err(|error| SinkError(error.with_causes()))
     }
 
-    /// Asks for each workspace. One that the control plane refuses, such as one that was withdrawn, keeps no other from an answer.
+    /// Asks for each workspace. One that the control plane refuses, such as one that was withdrawn, does not keep the others from being answered.
     async fn ask_each(&self, question: impl Fn() -> LeaseQuestion) -> Result<Vec<LeaseReply>, SinkError> {
         let (mut replies, mut refused) = (Vec::new(), None);
-        for (_, link) in &self.seats {
+        for (_, link) in &self.links {
             match link.call(LEASES, &question()).await {
                 Ok(reply) => replies.push(reply),
                 Err(error @ LinkError::Refused { .. }) => refused = Some(SinkError(error.to_string())),
@@ -94,7 +94,7 @@ impl RemoteCentre {
 
     /// Whose a budget is; what was deleted may be anybody's.
     async fn owner(&self, budget: BudgetId) -> Result<Option<WorkspaceId>, SinkError> {
-        if let [(only, _)] = self.seats.as_slice() {
+        if let [(only, _)] = self.links.as_slice() {
             return Ok(Some(*only));
         }
         let known = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&budget).copied();
@@ -115,21 +115,21 @@ impl RemoteCentre {
     }
 
     async fn calls(&self, calls: Vec<LeaseCall>) -> Result<Vec<LeaseAnswer>, SinkError> {
-        let mut of_seats: Vec<Vec<(usize, &LeaseCall)>> = self.seats.iter().map(|_| Vec::new()).collect();
+        let mut by_link: Vec<Vec<(usize, &LeaseCall)>> = self.links.iter().map(|_| Vec::new()).collect();
         for (at, call) in calls.iter().enumerate() {
             let owner = self.owner(call.budget).await?;
-            let seat = self.seats.iter().position(|(workspace, _)| Some(*workspace) == owner);
-            if let Some(of_seat) = seat.and_then(|seat| of_seats.get_mut(seat)) {
-                of_seat.push((at, call));
+            let at_link = self.links.iter().position(|(workspace, _)| Some(*workspace) == owner);
+            if let Some(own) = at_link.and_then(|at_link| by_link.get_mut(at_link)) {
+                own.push((at, call));
             }
         }
         let mut answers = vec![LeaseAnswer::Failed; calls.len()];
         let mut failed = None;
-        for ((_, link), of_seat) in self.seats.iter().zip(of_seats).filter(|(_, calls)| !calls.is_empty()) {
-            let question = LeaseQuestion::Calls(of_seat.iter().map(|(_, call)| (*call).into()).collect());
+        for ((_, link), own) in self.links.iter().zip(by_link).filter(|(_, calls)| !calls.is_empty()) {
+            let question = LeaseQuestion::Calls(own.iter().map(|(_, call)| (*call).into()).collect());
             match link.call(LEASES, &question).await {
-                Ok(LeaseReply::Calls(grants)) if grants.len() == of_seat.len() => {
-                    for ((at, _), grant) in of_seat.iter().zip(&grants) {
+                Ok(LeaseReply::Calls(grants)) if grants.len() == own.len() => {
+                    for ((at, _), grant) in own.iter().zip(&grants) {
                         if let Some(answer) = answers.get_mut(*at) {
                             *answer = grant.into();
                         }
@@ -149,7 +149,7 @@ impl RemoteCentre {
     /// the control plane refuses has nothing to give back, and its records are not taken.
     async fn release_each(&self) -> Result<(), SinkError> {
         let (mut is_released, mut refused) = (false, None);
-        for (workspace, link) in &self.seats {
+        for (workspace, link) in &self.links {
             let waiting = self.outbox.waiting(*workspace).await;
             let waiting = waiting.map_err(|error| SinkError(error.with_causes()))?;
             let question = if waiting > 0 { LeaseQuestion::Recalls } else { LeaseQuestion::Release };
@@ -171,7 +171,7 @@ impl RemoteCentre {
 
     async fn report(&self, budget: BudgetId, period_unix_ms: u64) -> Result<(), SinkError> {
         let owner = self.owner(budget).await?;
-        let Some((_, link)) = self.seats.iter().find(|(workspace, _)| Some(*workspace) == owner) else {
+        let Some((_, link)) = self.links.iter().find(|(workspace, _)| Some(*workspace) == owner) else {
             return Ok(());
         };
         let question = LeaseQuestion::Exhausted { budget_id: budget.to_string(), period_unix_ms };
@@ -198,11 +198,11 @@ impl LeaseCentre for RemoteCentre {
         Box::pin(async move {
             let (mut replicas, mut leases) = (0, Vec::new());
             for reply in self.ask_each(|| LeaseQuestion::Renew).await? {
-                let LeaseReply::Renewed { replicas: sharing, leases: of_seat } = reply else {
+                let LeaseReply::Renewed { replicas: sharing, leases: own } = reply else {
                     return Err(unexpected());
                 };
                 replicas = sharing.max(replicas);
-                leases.extend(held(&of_seat).map_err(|error| SinkError(error.to_string()))?);
+                leases.extend(held(&own).map_err(|error| SinkError(error.to_string()))?);
             }
             self.is_holding.store(!leases.is_empty(), Ordering::Release);
             self.keep_replicas(replicas).await?;
@@ -218,8 +218,8 @@ impl LeaseCentre for RemoteCentre {
         Box::pin(async move {
             let mut recalled = Vec::new();
             for reply in self.ask_each(|| LeaseQuestion::Recalls).await? {
-                let LeaseReply::Recalled(of_seat) = reply else { return Err(unexpected()) };
-                recalled.extend(held(&of_seat).map_err(|error| SinkError(error.to_string()))?);
+                let LeaseReply::Recalled(own) = reply else { return Err(unexpected()) };
+                recalled.extend(held(&own).map_err(|error| SinkError(error.to_string()))?);
             }
             Ok(recalled)
         })

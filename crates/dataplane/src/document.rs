@@ -67,10 +67,10 @@ impl Expected<'_> {
         self.applicable(self.authentic(signed_document)?)
     }
 
-    /// What the control plane signed as the answer to this question, which may not be to be applied.
+    /// Verifies that the control plane signed this as the answer to this question; it may still not be applicable.
     ///
     /// # Errors
-    /// It is nothing of the kind.
+    /// It did not.
     pub(crate) fn authentic(&self, signed_document: &SignedDocument) -> Result<Document, DocumentError> {
         let signature: Signature =
             signed_document.signature.parse().map_err(|()| DocumentError::Signature)?;

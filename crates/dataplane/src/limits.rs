@@ -27,13 +27,13 @@ pub(crate) const RECALL_EVERY: Duration = Duration::from_secs(1);
 pub const DELIVERED_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The most bytes of them.
 pub(crate) const DELIVERED_BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// How often those are looked for that are kept no longer.
+/// How often records that need not be kept any longer are deleted.
 pub(crate) const FORGET_EVERY: Duration = Duration::from_secs(60);
-/// How many of the last batches of a core may have been stored here without counting here yet.
+/// How many of the last batches are read back at the start: each may have been stored here without counting here yet.
 pub(crate) const UNSETTLED_BATCHES_MAX: u64 = 64;
 /// The workspaces that one data plane serves at most.
 pub const WORKSPACES_MAX: usize = 64;
-/// How much is remembered of what data planes were sent: of so many of them, so many documents of each, of so many rows at most.
+/// Bounds on what is remembered of sent documents: data planes, documents of each, and rows of a document.
 pub(crate) const SENT_PLANES_MAX: usize = 256;
 pub(crate) const SENT_DOCUMENTS_MAX: usize = 2;
 pub(crate) const SENT_ROWS_MAX: usize = 50_000;

@@ -40,8 +40,8 @@ pub struct Outbox {
     /// For how long records are kept that were delivered.
     kept: Duration,
     /// Whose records are delivered: each workspace's by itself, so that none waits for another's.
-    seats: Vec<(WorkspaceId, Notify)>,
-    /// By core, what is stored here and may not count in the own books yet: it is offered again, in batches with other bounds.
+    queues: Vec<(WorkspaceId, Notify)>,
+    /// By core, what is stored here and may not count in the local books yet: it is offered again, in batches with other bounds.
     unsettled: Mutex<HashMap<u32, HashSet<TraceId>>>,
 }
 
@@ -60,7 +60,7 @@ impl Outbox {
             local: store.record_sink(),
             clock: Arc::clone(&world.clock),
             kept,
-            seats: workspaces.map(|workspace| (workspace, Notify::new())).collect(),
+            queues: workspaces.map(|workspace| (workspace, Notify::new())).collect(),
             unsettled: Mutex::default(),
         };
         let unsettled = outbox.last_stored().await?;
@@ -88,6 +88,7 @@ impl Outbox {
     /// Stores the records of a batch that are not stored yet.
     async fn add(&self, batch: &DrainBatch) -> Result<(), StoreError> {
         let parts = self.parts(batch);
+        let mut queries = Vec::with_capacity(parts.len());
         for (workspace, records) in &parts {
             let records =
                 postcard::to_allocvec(records).map_err(|error| StoreError::corrupt(TABLE, error))?;
@@ -101,7 +102,10 @@ impl Outbox {
             .bind(batch.upto.offset.cast_signed())
             .bind(records)
             .bind(workspace.bytes());
-            self.run(query).await?;
+            queries.push(query);
+        }
+        if !queries.is_empty() {
+            self.run(queries).await?;
         }
         self.lock().entry(batch.core).or_default().extend(batch.records.traces());
         for (workspace, _) in &parts {
@@ -113,10 +117,10 @@ impl Outbox {
     /// What is new of a batch, by workspace.
     fn parts<'b>(&self, batch: &'b DrainBatch) -> Vec<Part<'b>> {
         let mut parts: Vec<Part<'_>> =
-            self.seats.iter().map(|(workspace, _)| (*workspace, Vec::new())).collect();
+            self.queues.iter().map(|(workspace, _)| (*workspace, Vec::new())).collect();
         let unsettled = self.lock();
         let stored = unsettled.get(&batch.core);
-        for (body, record) in batch.records.decoded::<String>() {
+        for (body, record) in batch.records.decoded::<&str>() {
             if stored.is_some_and(|traces| traces.contains(&record.trace)) {
                 continue;
             }
@@ -125,7 +129,7 @@ impl Outbox {
                 None => tracing::error!(
                     trace = %record.trace,
                     workspace = %record.workspace,
-                    "a record is of a workspace that this data plane has not joined; it is in its own books alone"
+                    "a record is of a workspace that this data plane has not joined; it is only in the local books"
                 ),
             }
         }
@@ -133,11 +137,19 @@ impl Outbox {
         parts
     }
 
-    async fn run(&self, query: Statement) -> Result<(), StoreError> {
+    /// Runs statements in one transaction. Returns how many rows they changed.
+    async fn run(&self, queries: Vec<Statement>) -> Result<u64, StoreError> {
         self.database
-            .note(move |writing| Box::pin(async move { query.run(writing.connection()).await }))
+            .note(move |writing| {
+                Box::pin(async move {
+                    let mut changed = 0;
+                    for query in queries {
+                        changed += query.run(writing.connection()).await?;
+                    }
+                    Ok(changed)
+                })
+            })
             .await
-            .map(drop)
     }
 
     /// The batch of a workspace that is next.
@@ -152,19 +164,13 @@ impl Outbox {
         );
         let Some(row) = query.row(&mut self.database.read().await?).await? else { return Ok(None) };
         let place = Fields::new(TABLE, &row).number("place")?;
-        let query = self.of(
-            workspace,
-            "SELECT COALESCE(MAX(place), 0) AS place FROM data_plane_outbox WHERE delivered_unix_ms IS NOT NULL
-             AND (workspace = $1 OR workspace IS NULL AND $2 = 1) AND place < $3",
-        );
-        let before = query.bind(signed(place)).one(&mut self.database.read().await?).await?;
-        let delivered_place = Fields::new(TABLE, &before).number("place")?;
+        let delivered_place = self.delivered_before(workspace, signed(place)).await?;
         Ok(Some(Waiting { place, delivered_place, batch: batch_of(&row)? }))
     }
 
     /// Binds a workspace, and whether batches without one are its own.
     fn of(&self, workspace: WorkspaceId, text: &'static str) -> Statement {
-        let is_first = self.seats.first().is_some_and(|(first, _)| *first == workspace);
+        let is_first = self.queues.first().is_some_and(|(first, _)| *first == workspace);
         sql(text).bind(workspace.bytes()).bind(i64::from(is_first))
     }
 
@@ -174,7 +180,7 @@ impl Outbox {
     /// Of the database.
     pub(crate) async fn arrived(&self, place: u64) -> Result<(), StoreError> {
         let query = sql("UPDATE data_plane_outbox SET delivered_unix_ms = $2 WHERE place = $1");
-        self.run(query.bind(signed(place)).bind(signed(self.clock.unix_ms()))).await
+        self.run(vec![query.bind(signed(place)).bind(signed(self.clock.unix_ms()))]).await.map(drop)
     }
 
     /// Up to which place all batches of a workspace are delivered.
@@ -182,15 +188,20 @@ impl Outbox {
     /// # Errors
     /// Of the database.
     pub(crate) async fn delivered_place(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
+        self.delivered_before(workspace, i64::MAX).await
+    }
+
+    async fn delivered_before(&self, workspace: WorkspaceId, place: i64) -> Result<u64, StoreError> {
         let query = self.of(
             workspace,
             "SELECT COALESCE(MAX(place), 0) AS place FROM data_plane_outbox WHERE delivered_unix_ms IS NOT NULL
-             AND (workspace = $1 OR workspace IS NULL AND $2 = 1)",
+             AND (workspace = $1 OR workspace IS NULL AND $2 = 1) AND place < $3",
         );
-        Fields::new(TABLE, &query.one(&mut self.database.read().await?).await?).number("place")
+        let row = query.bind(place).one(&mut self.database.read().await?).await?;
+        Fields::new(TABLE, &row).number("place")
     }
 
-    /// Has what the control plane lost delivered again: everything after a place. Returns how many batches that are.
+    /// Has what the control plane lost delivered again: everything after a place. Returns the number of batches.
     ///
     /// # Errors
     /// Of the database.
@@ -200,11 +211,7 @@ impl Outbox {
             "UPDATE data_plane_outbox SET delivered_unix_ms = NULL
              WHERE delivered_unix_ms IS NOT NULL AND (workspace = $1 OR workspace IS NULL AND $2 = 1) AND place > $3",
         );
-        let query = query.bind(signed(place));
-        let again = self
-            .database
-            .note(move |writing| Box::pin(async move { query.run(writing.connection()).await }))
-            .await?;
+        let again = self.run(vec![query.bind(signed(place))]).await?;
         self.announce(workspace);
         Ok(again)
     }
@@ -222,7 +229,7 @@ impl Outbox {
                      SELECT place, SUM(LENGTH(records)) OVER (ORDER BY place DESC) AS bytes FROM data_plane_outbox
                      WHERE delivered_unix_ms IS NOT NULL
                  ) AS sums WHERE bytes > $2), 0))");
-        self.run(query.bind(signed(before)).bind(signed(DELIVERED_BYTES_MAX))).await
+        self.run(vec![query.bind(signed(before)).bind(signed(DELIVERED_BYTES_MAX))]).await.map(drop)
     }
 
     /// Forgets delivered records that are kept no longer, until the process ends.
@@ -250,13 +257,13 @@ impl Outbox {
     }
 
     fn announce(&self, workspace: WorkspaceId) {
-        for (_, added) in self.seats.iter().filter(|(seat, _)| *seat == workspace) {
+        for (_, added) in self.queues.iter().filter(|(of, _)| *of == workspace) {
             added.notify_one();
         }
     }
 
     pub(crate) async fn await_more(&self, workspace: WorkspaceId) {
-        match self.seats.iter().find(|(seat, _)| *seat == workspace) {
+        match self.queues.iter().find(|(of, _)| *of == workspace) {
             Some((_, added)) => added.notified().await,
             None => std::future::pending().await,
         }
@@ -279,7 +286,7 @@ fn batch_of(row: &Row) -> Result<DrainBatch, StoreError> {
 }
 
 impl RecordSink for Outbox {
-    /// A batch that is offered again, after a crash or because the own books did not take it, may have more records than before.
+    /// A batch that is offered again, after a crash or because the local books did not take it, may have more records than before.
     /// Those that are stored are not stored again: at the control plane, too, a batch begins where the one before it ends.
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {

@@ -68,7 +68,7 @@ impl std::fmt::Debug for Standing {
 pub struct Standings {
     /// The address of its control plane.
     pub control: String,
-    pub seats: Vec<(WorkspaceId, Arc<Standing>)>,
+    pub by_workspace: Vec<(WorkspaceId, Arc<Standing>)>,
 }
 
 impl Standings {
@@ -77,7 +77,7 @@ impl Standings {
     pub fn facts(&self) -> Arc<DataPlaneFacts> {
         let closed =
             |(workspace, standing): &(WorkspaceId, Arc<Standing>)| Some((*workspace, standing.closed()?));
-        let closed = self.seats.iter().filter_map(closed).collect();
+        let closed = self.by_workspace.iter().filter_map(closed).collect();
         Arc::new(DataPlaneFacts { control: self.control.clone(), closed })
     }
 }
@@ -121,7 +121,7 @@ impl Source for ClosingSource {
             let facts = self.standings.facts();
             match self.inner.changes_since(version).await {
                 Ok(change) => Ok(self.give(change, facts)),
-                // A database that is away keeps nobody serving beyond the life of what it has.
+                // While the database is away, nothing is served beyond its configuration's life.
                 Err(_) if self.is_news(&facts) => {
                     Ok(self.give(Change { version, ..Change::default() }, facts))
                 }

@@ -173,8 +173,8 @@ pub struct Taken {
     pub object: String,
     /// How many there were.
     pub taken: u64,
-    /// Of records that are not taken, because earlier ones are missing: up to which place of the outbox they are there. The control
-    /// plane was restored from a backup.
+    /// Set when the records were refused because earlier ones are missing: the last place of the outbox that the control plane
+    /// has, which was restored from a backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_after: Option<u64>,
 }

@@ -129,21 +129,21 @@ pub struct TunnelFacts {
 pub enum TunnelEnd {
     #[error("the node left")]
     Left,
-    #[error("the node does not answer as a node does, in HTTP/2")]
+    #[error("the node did not answer the first ping over HTTP/2")]
     NoNode,
     #[error("the node was silent")]
     Silent,
-    #[error("the node sent more frames without content than it can have reason to")]
+    #[error("the node sent too many frames without content")]
     Flooded,
     #[error("the connection broke: {0}")]
     Broke(String),
     #[error("its certificate expired")]
     Expired,
-    #[error("a newer one took over")]
+    #[error("a newer tunnel took over")]
     Superseded,
     #[error("this gateway ends")]
     Closing,
-    #[error("the node was revoked or removed, or opened too many")]
+    #[error("the node was revoked or removed, or opened too many tunnels")]
     Closed,
 }
 
@@ -230,13 +230,15 @@ impl Tunnels {
             superseded: Notify::new(),
             ended,
         });
-        let broke = Rc::<OnceCell<String>>::default();
+        let broke = Rc::<OnceCell<TunnelEnd>>::default();
         let breaking = Rc::clone(&broke);
         // A task, so that a request wakes nothing but its connection.
         let connection = Task::spawn_local("tunnel", async move {
-            if let Err(error) = connection.await {
-                let _ = breaking.set(error.to_string());
-            }
+            _ = breaking.set(match connection.await {
+                _ if is_flooded.get() => TunnelEnd::Flooded,
+                Err(error) => TunnelEnd::Broke(error.to_string()),
+                Ok(()) => TunnelEnd::Left,
+            });
         });
         // Listed until what runs has ended, so that `close` cuts that, too.
         let mut listed = None;
@@ -265,11 +267,7 @@ impl Tunnels {
                     _ = cut.wait_for(|ended| *ended) => {}
                     () = sleep_until(expires) => {}
                 }
-                match broke.get() {
-                    _ if is_flooded.get() => TunnelEnd::Flooded,
-                    Some(error) => TunnelEnd::Broke(error.clone()),
-                    None => TunnelEnd::Left,
-                }
+                broke.get().cloned().unwrap_or(TunnelEnd::Left)
             }
             end = serving => end,
             _ = end.wait_for(|ended| *ended) => TunnelEnd::Closed,
@@ -279,14 +277,14 @@ impl Tunnels {
         why
     }
 
-    /// The tunnels of a node that requests of this workspace may go through: those of this core first, then newest first.
+    /// The tunnels of a node that requests of this workspace may go through: those that this thread drives
+    /// first, since no other has to be woken, then newest first.
     pub(crate) fn of(&self, node: NodeId, owner: Option<WorkspaceId>) -> Vec<Arc<Tunnel>> {
         let nodes = self.nodes.load();
         let all = nodes.get(&node).map(Vec::as_slice).unwrap_or_default();
         let of_owner = all.iter().filter(|tunnel| Some(tunnel.owner.workspace) == owner);
         let mut found: Vec<_> = of_owner.map(Arc::clone).collect();
         let here = std::thread::current().id();
-        // Those that this thread drives come first: no other has to be woken.
         found.sort_by_key(|tunnel| tunnel.thread != here);
         found
     }

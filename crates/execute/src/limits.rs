@@ -9,7 +9,7 @@ pub(crate) const DROPPED_FIELDS_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const BILLED_UNITS_MAX: f64 = 1e9;
 /// Attempts on nodes before an exchange leaves them, where its route lists another profile behind them.
 pub(crate) const NODES_TRIED_MAX: u32 = 3;
-/// How long a request may wait in the queue of a node where another seat follows: as long as a node may need to be no candidate at all.
+/// How long a request may wait in the queue of a node where another seat follows: the expected wait from which a node counts as full.
 pub(crate) const NODE_QUEUE_WAIT_MAX: Duration = Duration::from_micros(plan::NODE_FULL_US);
 /// Unused timers that a core holds on to; more are dropped.
 pub(crate) const IDLE_TIMERS_MAX: usize = 64;

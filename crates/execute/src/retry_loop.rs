@@ -417,7 +417,7 @@ impl RetryLoop {
         }
     }
 
-    /// How long a node may let the request wait in its queue, where another seat takes one that it refuses for that.
+    /// How long the request may wait in a node's queue, if another seat would take it after a refusal.
     fn queue_wait(&self, attempt: &Attempt) -> Option<(HeaderName, HeaderValue)> {
         if !attempt.is_node() || !self.failover.may_leave_queue(&self.attempts) {
             return None;

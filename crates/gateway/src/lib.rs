@@ -155,18 +155,16 @@ pub async fn start(
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
     let connection_limit = ConnectionLimit::new(settings.connections_max);
     let (phase, watched) = watch::channel(Phase::Serving);
-    let (questions, mut answerers): (Vec<_>, Vec<_>) =
+    let (questions, answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(COUNTER_QUERIES_MAX)).unzip();
     let cores = Cores(questions);
-    let (senders, mut receivers): (Vec<_>, Vec<_>) =
+    let (senders, receivers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(MOVED_WAITING_MAX)).unzip();
     let sessions = Arc::<::mcp::Sessions>::default();
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();
-    answerers.reverse();
-    receivers.reverse();
-    for (number, listener) in (0_u32..).zip(listeners) {
-        let (Some(questions), Some(arriving)) = (answerers.pop(), receivers.pop()) else { break };
+    let of_cores = listeners.into_iter().zip(answerers).zip(receivers);
+    for (number, ((listener, questions), arriving)) in (0_u32..).zip(of_cores) {
         let senders = CoreSenders { own: number, all: senders.clone() };
         let (result_sender, outcome) = oneshot::channel();
         made.push(outcome);

@@ -31,13 +31,9 @@ pub(crate) async fn serve_moved(
 ) {
     let mut running = JoinSet::new();
     let mut draining = pin!(async move { drop(phase.wait_for(|phase| *phase != Phase::Serving).await) });
-    let mut is_draining = false;
     loop {
         tokio::select! {
-            () = &mut draining, if !is_draining => {
-                is_draining = true;
-                arriving.close();
-            }
+            () = &mut draining, if !arriving.is_closed() => arriving.close(),
             Some(connection) = arriving.recv() => drop(running.spawn_local(connection())),
             Some(_) = running.join_next() => {}
             else => return,

@@ -66,7 +66,7 @@ impl Work {
         whole((i128::from(self.tokens()) * DAY_MS).checked_div(i128::from(counts.busy_ms))?)
     }
 
-    /// The rest without a part of it.
+    /// This work without a part of it.
     fn without(&self, part: &Self) -> Self {
         Self {
             requests: self.requests.saturating_sub(part.requests),

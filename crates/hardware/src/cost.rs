@@ -136,6 +136,16 @@ impl HardwareCost {
         self.over(crate::HOUR_MS, &hour).total()
     }
 
+    /// What an hour comes to on average, by what the node counted; a busy one where it counted nothing.
+    #[must_use]
+    pub fn average_hour(self, counts: &Counts) -> Nanos {
+        if counts.up_ms == 0 {
+            return self.busy_hour();
+        }
+        let spent = i128::from(self.over(counts.up_ms, counts).total().0);
+        Nanos(i64::try_from(spent * HOUR_MS / i128::from(counts.up_ms)).unwrap_or(i64::MAX))
+    }
+
     /// What it comes to over a period of this length in which the node counted this.
     #[must_use]
     pub fn over(self, period_ms: u64, counts: &Counts) -> HardwareSpent {
@@ -220,6 +230,10 @@ mod tests {
     #[test]
     fn an_hour_of_serving_has_its_share_of_the_price_and_its_power() {
         assert_eq!(HardwareCost::Cloud { nano_usd_per_hour: 1_200 }.busy_hour(), Nanos(1_200));
+        assert_eq!(
+            HardwareCost::Cloud { nano_usd_per_hour: 1_200 }.average_hour(&up(30 * 60_000, 0)),
+            Nanos(1_200)
+        );
         let machine = owned(None, None, None).busy_hour();
         let powered = owned(Some(100), Some(350), Some(300_000_000)).busy_hour();
         assert_eq!(machine, Nanos(91_261_693));

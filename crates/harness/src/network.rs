@@ -1,10 +1,10 @@
 //! Machines of a test: network namespaces that a bridge joins, and whose cables can be pulled; some are behind routers that
 //! translate addresses. Needs root and `ip`, and `nft` for those routers.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::process::Launch;
@@ -76,7 +76,12 @@ impl Network {
     /// Says what `ip` said.
     pub fn machine(&mut self) -> io::Result<Machine> {
         let number = u8::try_from(self.machines.len() + 1).unwrap_or(u8::MAX);
-        let (namespace, cable) = (format!("{}m{number}", self.name), format!("{}c{number}", self.name));
+        self.at_bridge(format!("{}m{number}", self.name), number)
+    }
+
+    /// Adds a namespace with a cable to the bridge.
+    fn at_bridge(&mut self, namespace: String, number: u8) -> io::Result<Machine> {
+        let cable = format!("{}c{number}", self.name);
         let machine = Machine { namespace, cable, number, address: self.host(number) };
         ip(&["netns", "add", &machine.namespace])?;
         self.machines.push(machine.namespace.clone());
@@ -89,37 +94,40 @@ impl Network {
         Ok(machine)
     }
 
-    /// Adds a machine behind a router of its own, which lets in only answers to what the machine has sent. Its address is none of the
-    /// bridge's.
+    /// Adds a machine behind its own NAT router, which lets in only answers to what the machine has sent. Its address is outside
+    /// the bridge's subnet.
     ///
     /// # Errors
     /// Says what `ip` or `nft` said.
     pub fn machine_behind_router(&mut self, mapping: PortMapping) -> io::Result<Machine> {
         let number = u8::try_from(self.machines.len() + 1).unwrap_or(u8::MAX);
-        let (router, cable) = (format!("{}r{number}", self.name), format!("{}c{number}", self.name));
-        let namespace = format!("{}m{number}", self.name);
+        let router = self.at_bridge(format!("{}r{number}", self.name), number)?;
         let inside = |end: u8| Ipv4Addr::new(192, 168, number, end);
-        let machine = Machine { namespace, cable, number, address: inside(2) };
-        for namespace in [&router, &machine.namespace] {
-            ip(&["netns", "add", namespace])?;
-            self.machines.push(namespace.clone());
-            ip(&["-n", namespace, "link", "set", "lo", "up"])?;
-        }
-        let (far, outside) = (machine.namespace.as_str(), format!("{}/24", self.host(number)));
-        ip(&["link", "add", &machine.cable, "type", "veth", "peer", "name", "eth0", "netns", &router])?;
-        ip(&["link", "set", &machine.cable, "master", &self.name, "up"])?;
-        let of_router = |arguments: &[&str]| ip(&[&["-n", router.as_str()], arguments].concat());
-        of_router(&["addr", "add", &outside, "dev", "eth0"])?;
-        of_router(&["link", "set", "eth0", "up"])?;
-        of_router(&["link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", far])?;
-        of_router(&["addr", "add", &format!("{}/24", inside(1)), "dev", "eth1"])?;
-        of_router(&["link", "set", "eth1", "up"])?;
+        let namespace = format!("{}m{number}", self.name);
+        let machine = Machine { namespace, cable: router.cable.clone(), number, address: inside(2) };
+        ip(&["netns", "add", &machine.namespace])?;
+        self.machines.push(machine.namespace.clone());
+        router.ip(&[
+            "link",
+            "add",
+            "eth1",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &machine.namespace,
+        ])?;
+        router.ip(&["addr", "add", &format!("{}/24", inside(1)), "dev", "eth1"])?;
+        router.ip(&["link", "set", "eth1", "up"])?;
         machine.ip(&["addr", "add", &format!("{}/24", inside(2)), "dev", "eth0"])?;
         machine.ip(&["link", "set", "eth0", "up"])?;
+        machine.ip(&["link", "set", "lo", "up"])?;
         machine.ip(&["route", "add", "default", "via", &inside(1).to_string()])?;
-        let forward = ["netns", "exec", &router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
-        ip(&forward)?;
-        rules(&router, mapping)?;
+        let router = router.namespace.as_str();
+        ip(&["netns", "exec", router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
+        ip(&["netns", "exec", router, "nft", &rules(mapping)])?;
         Ok(machine)
     }
 
@@ -176,28 +184,17 @@ impl Machine {
     }
 }
 
-/// Has a router translate what leaves, and drop what nobody behind it has begun. It is dropped before the kernel remembers it: what the
-/// machine sends there later would get another port.
-fn rules(router: &str, mapping: PortMapping) -> io::Result<()> {
+/// What has a router translate what leaves, and drop what nobody behind it has begun. It is dropped before the kernel remembers it: what
+/// the machine sends there later would get another port.
+fn rules(mapping: PortMapping) -> String {
     let random = if mapping == PortMapping::Random { " random,fully-random" } else { "" };
-    let rules = format!(
+    format!(
         "table ip router {{
             chain leaving {{ type nat hook postrouting priority 100; oifname \"eth0\" masquerade{random}; }}
             chain own {{ type filter hook input priority 0; iifname \"eth0\" ct state new drop; }}
             chain passing {{ type filter hook forward priority 0; iifname \"eth0\" ct state new drop; }}
-        }}\n"
-    );
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", router, "nft", "-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut nft = command.spawn()?;
-    if let Some(mut input) = nft.stdin.take() {
-        input.write_all(rules.as_bytes())?;
-    }
-    let done = nft.wait_with_output()?;
-    if done.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("`nft` says: {}", String::from_utf8_lossy(&done.stderr).trim())))
+        }}"
+    )
 }
 
 fn ip(arguments: &[&str]) -> io::Result<()> {

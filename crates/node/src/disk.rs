@@ -1,4 +1,4 @@
-//! Writes to files that are whole, or not there.
+//! Atomic file writes, and appends that leave no partial line.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};

@@ -15,13 +15,13 @@ use http::{HeaderValue, Response};
 use runtime::{AnswerWriter, RuntimeAnswerOptions, read_runtime};
 
 use crate::body::{NodeBody, Running};
-use crate::hybrid::{Departure, LeftBecause, Staying};
+use crate::hybrid::{Departure, Staying};
 use crate::json_body::{json, typed_response};
-use crate::leaving::{Answered, First, leave_queue, queue_bound, within};
+use crate::leaving::{Answered, First, leave_for_good, leave_queue, queue_bound, within};
 use crate::mode::{Mode, USAGE, set_headers};
 use crate::request_ids::RequestIds;
 use crate::service::Service;
-use crate::target::{Received, Target, missing_here, not_taken};
+use crate::target::{Received, Target, not_taken};
 
 impl Service {
     pub(crate) async fn generate(
@@ -113,11 +113,7 @@ impl Service {
         // Counting takes no turn of the model, so that only the lack of it is a reason to leave. No journal has it.
         let departure = self.departure(received, &target).filter(|_| target.must_leave());
         match departure {
-            Some(departure) => {
-                let because = (target.mode == Mode::Hybrid).then_some(LeftBecause::ModelMissing);
-                let left = departure.send(because, None).await;
-                return left.map_err(|nobody| nobody.fault(because.map(|_| missing_here(&target)).as_ref()));
-            }
+            Some(departure) => return leave_for_good(&departure, &target, None).await,
             None if target.mode == Mode::Cloud => return Err(not_taken(&target)),
             None => {}
         }

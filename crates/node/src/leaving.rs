@@ -50,6 +50,17 @@ pub(crate) async fn leave_queue(
     left.map(Ok).map_err(|returned| Box::new(returned.stay()))
 }
 
+/// Sends a request that only a backend can answer.
+pub(crate) async fn leave_for_good(
+    departure: &Departure<'_>,
+    target: &Target,
+    entry: Option<RequestGuard>,
+) -> Answered {
+    let because = (target.mode == Mode::Hybrid).then_some(LeftBecause::ModelMissing);
+    let left = departure.send(because, entry).await;
+    left.map_err(|returned| returned.fault(because.map(|_| missing_here(target)).as_ref()))
+}
+
 impl Service {
     /// Sends the request away if only a backend can answer it, or if this node would be late.
     pub(crate) async fn leave_first<T>(
@@ -76,29 +87,20 @@ impl Service {
         target: &Target,
         departure: Option<&Departure<'_>>,
     ) -> Result<Box<Staying>, Answered> {
-        let (is_cloud, must_leave) = (target.mode == Mode::Cloud, target.must_leave());
         let Some(departure) = departure else {
             return match target.queue_wait {
-                _ if is_cloud => Err(Err(not_taken(target))),
+                _ if target.mode == Mode::Cloud => Err(Err(not_taken(target))),
                 Some(bound) if self.would_wait_longer(bound) => Err(Err(queue_too_long())),
                 _ => Ok(Box::default()),
             };
         };
-        let because = match must_leave {
-            true if is_cloud => None,
-            true => Some(LeftBecause::ModelMissing),
-            false => self.delay(received.call, departure),
-        };
-        if because.is_none() && !is_cloud {
-            return Ok(Box::default());
+        let begin = || self.begin(received.call.operation(), target, received.ids);
+        if target.must_leave() {
+            return Err(leave_for_good(departure, target, Some(begin())).await);
         }
-        let entry = self.begin(received.call.operation(), target, received.ids);
-        match departure.send(because, Some(entry)).await {
+        let Some(because) = self.delay(received.call, departure) else { return Ok(Box::default()) };
+        match departure.send(Some(because), Some(begin())).await {
             Ok(answer) => Err(Ok(answer)),
-            Err(returned) if must_leave => {
-                let here = because.map(|_| missing_here(target));
-                Err(Err(returned.fault(here.as_ref())))
-            }
             // It is late or has to wait, but it is served.
             Err(returned) => Ok(Box::new(returned.stay())),
         }

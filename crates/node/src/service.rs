@@ -200,8 +200,8 @@ impl Service {
     /// 401 or 403.
     pub fn admit(&self, head: &mut Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
         // A service that started a worker has no key of this node: it signs its calls.
-        if let (Endpoint::Workers(WorkerOperation::Callback(_)), Some(fleet)) =
-            (find(&head.method, head.uri.path()), self.workers.get())
+        if let Some(fleet) = self.workers.get()
+            && let Endpoint::Workers(WorkerOperation::Callback(_)) = find(&head.method, head.uri.path())
         {
             return fleet.admit_callback(&head.headers);
         }

@@ -146,17 +146,16 @@ impl Service {
 
     /// Whether the estimated wait in the queue is above a bound; without an estimate it is not.
     pub(crate) fn would_wait_longer(&self, bound: Duration) -> bool {
-        let wait_us = self.books.rates().wait_us(self.runtime.load());
-        wait_us.is_some_and(|wait_us| u128::from(wait_us) > bound.as_micros())
+        is_longer(self.books.rates().wait_us(self.runtime.load()), bound)
     }
 
     /// Whether a request would wait too long here, or be late. It is an estimate from the load and the measured rate.
     pub(crate) fn delay(&self, call: &Call, departure: &Departure<'_>) -> Option<LeftBecause> {
-        if self.would_wait_longer(departure.hybrid.queue_wait) {
-            return Some(LeftBecause::QueueWait);
-        }
         let rates = self.books.rates();
         let wait_us = rates.wait_us(self.runtime.load());
+        if is_longer(wait_us, departure.hybrid.queue_wait) {
+            return Some(LeftBecause::QueueWait);
+        }
         let deadline_ms = call.hints()?.qos.deadline_ms?;
         let answer_us = rates.answer_us(call.request().max_output_tokens)?;
         let now_us = self.settings.world.clock.monotonic_us();
@@ -166,11 +165,15 @@ impl Service {
     }
 }
 
+fn is_longer(wait_us: Option<u64>, bound: Duration) -> bool {
+    wait_us.is_some_and(|wait_us| u128::from(wait_us) > bound.as_micros())
+}
+
 /// The fault of a request that would wait here, or has waited, longer than it may.
 pub(crate) fn queue_too_long() -> Box<Fault> {
     let message = "The queue of this node is longer than the request may wait.";
     let fault = Fault::new(FaultClass::Limited, "queue_full", message);
-    // Without a time: what has nowhere else to go may come at once, and wait.
+    // No Retry-After: a request with nowhere else to go may come back at once, and wait.
     Box::new(fault.fix("Send it to another node, or again in a moment."))
 }
 

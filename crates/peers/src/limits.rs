@@ -31,8 +31,8 @@ pub(crate) const STATE_BYTES_MAX: usize = 512 * 1024;
 pub(crate) const STREAMS_MAX: u32 = 256;
 /// Connections that are open to this node at the same time, those in their handshake included.
 pub(crate) const CONNECTIONS_MAX: usize = 2 * MEMBERS_MAX;
-/// Bytes of a stream that are sent before its reader has taken them: flow control. QUIC's library closes a connection at 1,024 gaps
-/// in a stream, which lost packets of 1,200 bytes can't make of so few bytes, however slow the reader is.
+/// Bytes of a stream that are sent before its reader has taken them: flow control. The QUIC library closes a connection at 1,024 gaps in
+/// a stream; a window this small can't hold that many lost packets of 1,200 bytes, however slow the reader is.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -71,7 +71,7 @@ pub struct MeshSettings {
     pub relays: Relays,
 }
 
-/// The relays of a workspace, and whom their certificates may be of beside the public authorities.
+/// The relays of a workspace, and the certificate authorities trusted for them besides the public ones.
 #[derive(Debug, Clone, Default)]
 pub struct Relays {
     urls: Vec<Relay>,
@@ -130,7 +130,7 @@ pub struct Mesh {
     pub(crate) relays: Relays,
     pub(crate) connections_left: Arc<Semaphore>,
     peers: Mutex<HashMap<[u8; 32], PeerRecord>>,
-    /// Those that go on; each is gone with whoever fetches.
+    /// Fetches in progress; an entry dies with its fetch.
     fetches: Mutex<Vec<Weak<Mutex<FetchProgress>>>>,
 }
 
@@ -259,16 +259,16 @@ impl Mesh {
     /// The fetches in progress with the connections of this mesh.
     #[must_use]
     pub fn fetches(&self) -> Vec<FetchProgress> {
-        let going = self.going_fetches();
+        let going = self.live_fetches();
         let held = going.iter().filter_map(Weak::upgrade);
         held.map(|fetch| fetch.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
     pub(crate) fn show_fetch(&self, fetch: &Arc<Mutex<FetchProgress>>) {
-        self.going_fetches().push(Arc::downgrade(fetch));
+        self.live_fetches().push(Arc::downgrade(fetch));
     }
 
-    fn going_fetches(&self) -> MutexGuard<'_, Vec<Weak<Mutex<FetchProgress>>>> {
+    fn live_fetches(&self) -> MutexGuard<'_, Vec<Weak<Mutex<FetchProgress>>>> {
         let mut going = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         going.retain(|fetch| fetch.strong_count() > 0);
         going

@@ -358,7 +358,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         query,
         accounts,
         catalogue,
-        data_plane: snapshot.data_plane().map(|facts| &**facts),
+        data_plane: snapshot.data_plane(),
         required,
         random,
         affinity,

@@ -125,7 +125,7 @@ pub fn explain(
         query: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
-        data_plane: snapshot.data_plane().map(|facts| &**facts),
+        data_plane: snapshot.data_plane(),
         required: None,
         random,
         affinity: &|| None,

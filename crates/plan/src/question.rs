@@ -109,7 +109,7 @@ pub struct PlanInput<'a> {
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
     /// Set on a data plane, which has none of the operator's accounts.
-    pub data_plane: Option<&'a DataPlaneFacts>,
+    pub data_plane: Option<&'a Arc<DataPlaneFacts>>,
     /// The only seat that can serve the call.
     pub required: Option<RequiredSeat<'a>>,
     pub random: u64,

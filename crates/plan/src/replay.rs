@@ -150,7 +150,7 @@ impl<'a> StoredRequest<'a> {
             },
             accounts: world.snapshot.accounts(),
             catalogue: world.snapshot.catalogue(),
-            data_plane: world.snapshot.data_plane().map(|facts| &**facts),
+            data_plane: world.snapshot.data_plane(),
             required: None,
             random: drawn,
             affinity: &|| None,

@@ -105,7 +105,7 @@ fn input_of<'a>(query: &PlanQuery<'a>, snapshot: &'a Snapshot, now_unix_ms: u64)
         query: *query,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
-        data_plane: snapshot.data_plane().map(|facts| &**facts),
+        data_plane: snapshot.data_plane(),
         required: None,
         random: 0,
         affinity: &|| None,

@@ -12,6 +12,7 @@ use http::Method;
 use placement::LoadReport;
 use placement::metrics::{LoadSource, ServerLoad};
 use plan::Seat;
+use serde::Deserialize;
 use snapshot::NodeState;
 use store::Page;
 use tokio::sync::Semaphore;
@@ -60,7 +61,7 @@ impl Heard {
 }
 
 /// What a joined node says of its load with a heartbeat.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 pub struct BeatLoad {
     /// Answers in progress, and how many of them wait.
     pub running: u64,
@@ -76,15 +77,7 @@ pub struct BeatLoad {
 impl BeatLoad {
     /// Of what a node reported of itself, as it is stored.
     fn of_report(report: &serde_json::Value) -> Option<Self> {
-        let load = report.get("load")?;
-        let count = |name: &str| load.get(name).and_then(serde_json::Value::as_u64);
-        Some(Self {
-            running: count("running")?,
-            waiting: count("waiting")?,
-            cache_held_bytes: count("cache_held_bytes"),
-            cache_bytes_max: count("cache_bytes_max")?,
-            token_us: count("token_us"),
-        })
+        Self::deserialize(report.get("load")?).ok()
     }
 }
 
@@ -171,9 +164,7 @@ impl Nodes {
             while polls.join_next().await.is_some() {}
         }
     }
-}
 
-impl Nodes {
     async fn read_load(&self, node: NodeId, publisher: Publisher) {
         for source in
             LoadSource::ALL.into_iter().filter(|one| publisher.source.is_none_or(|last| last == *one))

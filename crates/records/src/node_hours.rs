@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
-use database::statement::{Row, sql};
+use database::statement::{Row, compose, sql};
 use database::writing::Writing;
 use domain::{NodeId, WorkspaceId};
 use hardware::{Counters, Counts, Gained, HOUR_MS, Seen, Work};
@@ -221,21 +221,19 @@ async fn long_work(
     let (from, until) = hours_of(window);
     let hour_ms = signed(HOUR_MS);
     // The condition of an index of long prompts is stated, so that it is used.
-    let query = if above_tokens >= INDEXED_PROMPT_TOKENS {
-        sql("SELECT node, model, COALESCE(adapter, '') AS adapter, CAST(COUNT(*) AS BIGINT) AS requests,
-                 CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens,
-                 CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(took_ms) AS BIGINT) AS took_ms
-             FROM node_records WHERE workspace = $1 AND begun_unix_ms >= $2 AND begun_unix_ms < $3 AND input_tokens > 100000
-                 AND input_tokens > $4 AND left_to IS NULL
-             GROUP BY node, model, COALESCE(adapter, '')")
+    let indexed = if above_tokens >= INDEXED_PROMPT_TOKENS {
+        format!("AND input_tokens > {INDEXED_PROMPT_TOKENS}")
     } else {
-        sql("SELECT node, model, COALESCE(adapter, '') AS adapter, CAST(COUNT(*) AS BIGINT) AS requests,
-                 CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens,
-                 CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(took_ms) AS BIGINT) AS took_ms
-             FROM node_records WHERE workspace = $1 AND begun_unix_ms >= $2 AND begun_unix_ms < $3
-                 AND input_tokens > $4 AND left_to IS NULL
-             GROUP BY node, model, COALESCE(adapter, '')")
+        String::new()
     };
+    let query = compose(format!(
+        "SELECT node, model, COALESCE(adapter, '') AS adapter, CAST(COUNT(*) AS BIGINT) AS requests,
+             CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens,
+             CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(took_ms) AS BIGINT) AS took_ms
+         FROM node_records WHERE workspace = $1 AND begun_unix_ms >= $2 AND begun_unix_ms < $3 {indexed}
+             AND input_tokens > $4 AND left_to IS NULL
+         GROUP BY node, model, COALESCE(adapter, '')"
+    ));
     let query = query.bind(workspace.bytes()).bind(from.saturating_mul(hour_ms));
     let query = query.bind(until.saturating_mul(hour_ms)).bind(signed(above_tokens));
     let rows = query.rows(&mut database.read().await?).await?;

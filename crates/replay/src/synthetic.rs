@@ -146,6 +146,7 @@ mod tests {
         let short = synthetic_body(ReplayKind::Chat, 1, &trace("c", "f", (0, 5)), "m");
         assert_eq!(short["messages"].as_array().unwrap().len(), 1, "there is always a question");
     }
+
     #[test]
     fn texts_and_embeddings_have_the_shape_of_their_requests() {
         let body = synthetic_body(ReplayKind::Complete, 1, &trace("a", "f", (100, 60)), "m");

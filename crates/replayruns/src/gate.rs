@@ -437,7 +437,7 @@ fn fix_of(one: &Move, before: &WorkspaceEntry) -> String {
     let Move { model, kind, node, upstream_model } = one;
     let Some(kind) = kind else {
         return format!(
-            "Requests to {model} of this kind can't be replayed: keep them from the node with a route of their own"
+            "Requests to {model} of this kind can't be replayed: keep them from the node with a route for them"
         );
     };
     let serves =

@@ -8,7 +8,7 @@ use store::{StoreError, Window};
 
 use crate::rows::ReplayRunRow;
 
-const HOUR_MS: u64 = 3_600_000;
+pub const HOUR_MS: u64 = 3_600_000;
 /// As far back as a node's hours and energy say how busy it is.
 const COUNTED_MS: u64 = 30 * 24 * HOUR_MS;
 pub const NANOS_PER_MICRO: u64 = 1_000;
@@ -65,14 +65,7 @@ async fn of_nodes(
         };
         let Some(cost) = cost else { return Ok(None) };
         let counts = counted.get(node).copied().unwrap_or_default();
-        let nanos = match counts.up_ms {
-            0 => u128::from(cost.busy_hour().0.unsigned_abs()),
-            up_ms => {
-                let spent = cost.over(up_ms, &counts).total().0.unsigned_abs();
-                u128::from(spent) * u128::from(HOUR_MS) / u128::from(up_ms)
-            }
-        };
-        sum = sum.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
+        sum = sum.saturating_add(cost.average_hour(&counts).0.unsigned_abs());
     }
     Ok(Some(sum))
 }

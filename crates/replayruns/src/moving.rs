@@ -1,5 +1,6 @@
 //! What each kind of change would move onto nodes: routes, aliases, nodes, policies and credentials, as they would be.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use api::request::ApiRequest;
@@ -27,6 +28,25 @@ async fn rules(control: &Control) -> Result<Arc<Snapshot>, Box<Fault>> {
     Ok(control.deps.keeper.current())
 }
 
+/// The rules as a change would leave them, several where it divides requests, and which requests it can be about.
+type Changed = (Vec<WorkspaceEntry>, Vec<RequestFilter>);
+
+/// Refuses a change of an object that would move requests onto a node without evidence. `change` makes the rules as they would be;
+/// `None` where it changes nothing that requests are planned by.
+async fn check(
+    control: &Control,
+    request: &ApiRequest,
+    object: impl Display + Send,
+    change: impl FnOnce(&WorkspaceEntry) -> Option<Changed> + Send,
+) -> Checked {
+    let snapshot = rules(control).await?;
+    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
+    let Some((after, concerned)) = change(before) else { return Ok(None) };
+    let object = object.to_string();
+    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
+    check_move(control, request, &moving).await.map(Some)
+}
+
 /// Refuses a route that would move requests onto a node without evidence; a removal is one without a rule.
 ///
 /// # Errors
@@ -37,18 +57,17 @@ pub async fn check_route(
     id: RouteId,
     spec: Option<&RouteSpec>,
 ) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    let old = before.routes.iter().find(|one| one.id == id).map(|one| &one.spec);
-    let mut concerned: Vec<RequestFilter> =
-        old.into_iter().chain(spec).flat_map(|spec| in_scope(&spec.scope)).collect();
-    concerned.dedup();
-    let mut routes: Vec<Arc<RouteEntry>> = before.routes.iter().filter(|one| one.id != id).cloned().collect();
-    routes.extend(spec.map(|spec| Arc::new(RouteEntry { id, spec: spec.clone() })));
-    let after = WorkspaceEntry { routes, ..(**before).clone() };
-    let object = id.to_string();
-    let moving = Moving { snapshot: &snapshot, before, after: vec![after], concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+    let change = |before: &WorkspaceEntry| {
+        let old = before.routes.iter().find(|one| one.id == id).map(|one| &one.spec);
+        let mut concerned: Vec<RequestFilter> =
+            old.into_iter().chain(spec).flat_map(|spec| in_scope(&spec.scope)).collect();
+        concerned.dedup();
+        let others = before.routes.iter().filter(|one| one.id != id).cloned();
+        let new = spec.map(|spec| Arc::new(RouteEntry { id, spec: spec.clone() }));
+        let routes = others.chain(new).collect();
+        Some((vec![WorkspaceEntry { routes, ..before.clone() }], concerned))
+    };
+    check(control, request, id, change).await
 }
 
 /// The requests that a route can be about, as far as records keep what its scope names; those of its model for themselves, too,
@@ -72,18 +91,16 @@ fn in_scope(scope: &RouteScope) -> impl Iterator<Item = RequestFilter> {
 /// # Errors
 /// 409, naming what would move.
 pub async fn check_alias(control: &Control, request: &ApiRequest, change: &AliasChange) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    // What is not in force yet has no requests.
-    let Some(alias) = before.aliases.iter().find(|alias| alias.id == change.row.id) else { return Ok(None) };
-    let served: Vec<AliasReleaseSpec> = newly_served(alias, change)
-        .filter_map(|id| spec_of(alias, change, id))
-        .flat_map(|spec| parts(&spec))
-        .collect();
-    let after = served.into_iter().map(|spec| with_release(before, alias, spec)).collect();
-    let (object, concerned) = (alias.id.to_string(), vec![of_alias(&alias.name)]);
-    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+    let id = change.row.id;
+    let changed = |before: &WorkspaceEntry| {
+        // What is not in force yet has no requests.
+        let alias = before.aliases.iter().find(|alias| alias.id == id)?;
+        let served = newly_served(alias, change).filter_map(|id| spec_of(alias, change, id));
+        let parts = served.flat_map(|spec| parts(&spec));
+        let after = parts.map(|spec| with_release(before, alias, spec)).collect();
+        Some((after, vec![of_alias(&alias.name)]))
+    };
+    check(control, request, id, changed).await
 }
 
 /// Refuses a new alias that would move requests onto a node without evidence: those that name it already, because another alias,
@@ -92,29 +109,12 @@ pub async fn check_alias(control: &Control, request: &ApiRequest, change: &Alias
 /// # Errors
 /// 409, naming what would move.
 pub async fn check_new_alias(control: &Control, request: &ApiRequest, row: &AliasRow) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    let with_alias = |spec: AliasReleaseSpec| {
-        let active = Arc::new(ReleaseEntry { id: row.active, number: row.number, spec });
-        let added = AliasEntry {
-            id: row.id,
-            name: row.name.as_str().into(),
-            project: row.project,
-            releases: vec![Arc::clone(&active)],
-            active,
-            canary: None,
-            fits_parameters: false,
-            created_unix_ms: row.created_unix_ms,
-        };
-        let mut aliases: Vec<_> = before.aliases.iter().cloned().chain([Arc::new(added)]).collect();
-        aliases.sort_by(|one, other| one.order().cmp(&other.order()));
-        WorkspaceEntry { aliases, ..(**before).clone() }
+    let change = |before: &WorkspaceEntry| {
+        let after = parts(&row.spec).into_iter().map(|spec| with_alias(before, row, spec)).collect();
+        let named = RequestFilter { model: Some(row.name.clone()), ..RequestFilter::default() };
+        Some((after, vec![of_alias(&row.name), named]))
     };
-    let after = parts(&row.spec).into_iter().map(with_alias).collect();
-    let named = RequestFilter { model: Some(row.name.clone()), ..RequestFilter::default() };
-    let (object, concerned) = (row.id.to_string(), vec![of_alias(&row.name), named]);
-    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+    check(control, request, row.id, change).await
 }
 
 /// Refuses to remove an alias whose requests another of the same name would move onto a node without evidence.
@@ -122,14 +122,12 @@ pub async fn check_new_alias(control: &Control, request: &ApiRequest, row: &Alia
 /// # Errors
 /// 409, naming what would move.
 pub async fn check_removed_alias(control: &Control, request: &ApiRequest, id: AliasId) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    let Some(alias) = before.aliases.iter().find(|alias| alias.id == id) else { return Ok(None) };
-    let aliases = before.aliases.iter().filter(|one| one.id != id).cloned().collect();
-    let after = vec![WorkspaceEntry { aliases, ..(**before).clone() }];
-    let (object, concerned) = (id.to_string(), vec![of_alias(&alias.name)]);
-    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+    let change = |before: &WorkspaceEntry| {
+        let alias = before.aliases.iter().find(|alias| alias.id == id)?;
+        let aliases = before.aliases.iter().filter(|one| one.id != id).cloned().collect();
+        Some((vec![WorkspaceEntry { aliases, ..before.clone() }], vec![of_alias(&alias.name)]))
+    };
+    check(control, request, id, change).await
 }
 
 /// Refuses a new or changed node that would be sent requests of others without evidence: by its models, its labels, what its server
@@ -138,22 +136,19 @@ pub async fn check_removed_alias(control: &Control, request: &ApiRequest, id: Al
 /// # Errors
 /// 409, naming what would move.
 pub async fn check_node(control: &Control, request: &ApiRequest, row: &NodeRow) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    let node = Arc::new(node_entry(row.clone()));
-    let old = before.nodes.iter().position(|one| one.id == node.id);
-    let what_is_chosen_by =
-        |one: &NodeEntry| (Arc::clone(&one.models), Arc::clone(&one.labels), one.quirks, one.hour_nanos);
-    let mut nodes = before.nodes.clone();
-    match old.and_then(|at| nodes.get_mut(at)) {
-        Some(old) if what_is_chosen_by(old) == what_is_chosen_by(&node) => return Ok(None),
-        Some(old) => *old = node,
-        None => nodes.push(node),
-    }
-    let after = vec![WorkspaceEntry { nodes, ..(**before).clone() }];
-    let (object, concerned) = (row.id.to_string(), vec![RequestFilter::default()]);
-    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+    let change = |before: &WorkspaceEntry| {
+        let node = Arc::new(node_entry(row.clone()));
+        let what_is_chosen_by =
+            |one: &NodeEntry| (Arc::clone(&one.models), Arc::clone(&one.labels), one.quirks, one.hour_nanos);
+        let mut nodes = before.nodes.clone();
+        match nodes.iter_mut().find(|one| one.id == node.id) {
+            Some(old) if what_is_chosen_by(old) == what_is_chosen_by(&node) => return None,
+            Some(old) => *old = node,
+            None => nodes.push(node),
+        }
+        Some((vec![WorkspaceEntry { nodes, ..before.clone() }], vec![RequestFilter::default()]))
+    };
+    check(control, request, row.id, change).await
 }
 
 /// Refuses a policy that would leave nothing but a node to requests of others; a removal is one without a policy.
@@ -166,28 +161,27 @@ pub async fn check_policy(
     id: PolicyId,
     row: Option<&PolicyRow>,
 ) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    let in_force = before.projects.iter().filter_map(|project| project.policy.as_ref());
-    let old = in_force.flat_map(|policies| policies.each()).find(|policy| policy.id == id);
-    if old.map(|old| &old.spec) == row.map(|row| &row.spec) {
-        return Ok(None);
-    }
-    let project = row.map_or_else(|| old.and_then(|old| old.project), |row| row.project);
-    let new = row.map(|row| Policy { id, project, spec: row.spec.clone(), hook_secret: None }).map(Arc::new);
-    let with_policy = |entry: &Arc<ProjectEntry>| {
-        let [wide, own] = [None, Some(entry.id)].map(|owner| {
-            let mut others = entry.policy.iter().flat_map(|policies| policies.each());
-            let other = others.find(|policy| policy.project == owner && policy.id != id);
-            new.as_ref().filter(|new| new.project == owner).or(other).cloned()
-        });
-        Arc::new(ProjectEntry { policy: Policies::of(wide, own), ..(**entry).clone() })
+    let change = |before: &WorkspaceEntry| {
+        let in_force = before.projects.iter().filter_map(|project| project.policy.as_ref());
+        let old = in_force.flat_map(|policies| policies.each()).find(|policy| policy.id == id);
+        if old.map(|old| &old.spec) == row.map(|row| &row.spec) {
+            return None;
+        }
+        let project = row.map_or_else(|| old.and_then(|old| old.project), |row| row.project);
+        let new =
+            row.map(|row| Policy { id, project, spec: row.spec.clone(), hook_secret: None }).map(Arc::new);
+        let with_policy = |entry: &Arc<ProjectEntry>| {
+            let [wide, own] = [None, Some(entry.id)].map(|owner| {
+                let mut others = entry.policy.iter().flat_map(|policies| policies.each());
+                let other = others.find(|policy| policy.project == owner && policy.id != id);
+                new.as_ref().filter(|new| new.project == owner).or(other).cloned()
+            });
+            Arc::new(ProjectEntry { policy: Policies::of(wide, own), ..(**entry).clone() })
+        };
+        let projects = before.projects.iter().map(with_policy).collect();
+        Some((vec![WorkspaceEntry { projects, ..before.clone() }], vec![of_project(project)]))
     };
-    let projects = before.projects.iter().map(with_policy).collect();
-    let after = vec![WorkspaceEntry { projects, ..(**before).clone() }];
-    let (object, concerned) = (id.to_string(), vec![of_project(project)]);
-    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+    check(control, request, id, change).await
 }
 
 /// Refuses a change of a credential that would leave its requests to a node without evidence; a removal is one without a credential.
@@ -200,30 +194,23 @@ pub async fn check_credential(
     id: CredentialId,
     entry: Option<CredentialEntry>,
 ) -> Checked {
-    let snapshot = rules(control).await?;
-    let Some(before) = snapshot.workspace(request.workspace()) else { return Ok(None) };
-    let Some(old) = before.credentials.iter().find(|one| one.id == id) else { return Ok(None) };
-    // Neither another secret nor another name changes what it serves.
-    let alike = |one: CredentialEntry| {
-        let (sealed, display_name) = (Arc::clone(&old.sealed), Arc::clone(&old.display_name));
-        CredentialEntry { sealed, display_name, ..one }
-    };
-    let entry = entry.map(alike);
-    if entry.as_ref() == Some(&**old) {
-        return Ok(None);
-    }
-    let mut credentials = before.credentials.clone();
-    match entry {
-        None => credentials.retain(|one| one.id != id),
-        Some(entry) => {
-            let entry = Arc::new(entry);
-            credentials.iter_mut().filter(|one| one.id == id).for_each(|one| *one = Arc::clone(&entry));
+    let change = |before: &WorkspaceEntry| {
+        let at = before.credentials.iter().position(|one| one.id == id)?;
+        let mut credentials = before.credentials.clone();
+        let old = credentials.remove(at);
+        let concerned = vec![of_project(old.project)];
+        if let Some(entry) = entry {
+            // Neither another secret nor another name changes what it serves.
+            let (sealed, display_name) = (Arc::clone(&old.sealed), Arc::clone(&old.display_name));
+            let entry = CredentialEntry { sealed, display_name, ..entry };
+            if entry == *old {
+                return None;
+            }
+            credentials.insert(at, Arc::new(entry));
         }
-    }
-    let after = vec![WorkspaceEntry { credentials, ..(**before).clone() }];
-    let (object, concerned) = (id.to_string(), vec![of_project(old.project)]);
-    let moving = Moving { snapshot: &snapshot, before, after, concerned, object: &object };
-    check_move(control, request, &moving).await.map(Some)
+        Some((vec![WorkspaceEntry { credentials, ..before.clone() }], concerned))
+    };
+    check(control, request, id, change).await
 }
 
 fn of_project(project: Option<ProjectId>) -> RequestFilter {
@@ -255,6 +242,23 @@ fn parts(spec: &AliasReleaseSpec) -> Vec<AliasReleaseSpec> {
     }
     let alone = |target: &AliasTarget| AliasReleaseSpec { targets: vec![target.clone()], ..spec.clone() };
     spec.targets.iter().filter(|target| target.weight > 0).map(alone).collect()
+}
+
+fn with_alias(before: &WorkspaceEntry, row: &AliasRow, spec: AliasReleaseSpec) -> WorkspaceEntry {
+    let active = Arc::new(ReleaseEntry { id: row.active, number: row.number, spec });
+    let added = AliasEntry {
+        id: row.id,
+        name: row.name.as_str().into(),
+        project: row.project,
+        releases: vec![Arc::clone(&active)],
+        active,
+        canary: None,
+        fits_parameters: false,
+        created_unix_ms: row.created_unix_ms,
+    };
+    let mut aliases: Vec<_> = before.aliases.iter().cloned().chain([Arc::new(added)]).collect();
+    aliases.sort_by(|one, other| one.order().cmp(&other.order()));
+    WorkspaceEntry { aliases, ..before.clone() }
 }
 
 fn with_release(before: &WorkspaceEntry, alias: &Arc<AliasEntry>, spec: AliasReleaseSpec) -> WorkspaceEntry {

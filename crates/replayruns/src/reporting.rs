@@ -13,13 +13,12 @@ use serde_json::Value;
 use store::StoreError;
 
 use crate::drawing::measured;
-use crate::hour_cost::{HourCost, NANOS_PER_MICRO, hour_of};
+use crate::hour_cost::{HOUR_MS, HourCost, NANOS_PER_MICRO, hour_of};
 use crate::rows::{EndedTrace, ReplayRunRow};
 
 const FORMAT: u32 = 1;
-const DAY_MS: u64 = 24 * 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 const MINUTE_MS: u64 = 60_000;
-const HOUR_MS: u64 = 3_600_000;
 
 /// What came of making a report.
 pub enum Made {

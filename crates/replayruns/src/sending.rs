@@ -110,7 +110,7 @@ pub fn item(owner: ObjectOwner, parent: TraceId, exchange: TraceId, body: Bytes)
         operation: Operation::Chat,
         trace: exchange,
         side_call: SideCall { purpose: SideCallPurpose::Replay, parent },
-        // An answer of our own cache would say nothing of who is tried.
+        // An answer of our own cache would say nothing of the model that is tried.
         headers: vec![("cache-control".to_owned(), "no-store".to_owned())],
         addressed: None,
         body,

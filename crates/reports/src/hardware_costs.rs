@@ -174,8 +174,7 @@ async fn answer(control: &Control, request: &ApiRequest, rows: &[NodeRow]) -> Re
     }
     let snapshot = control.deps.keeper.current();
     let prices = Prices::of(snapshot.catalogue(), request.query.get("compare"))?;
-    let long = long_work(control, request.workspace(), window, snapshot.catalogue()).await?;
-    let yields = yields(control, request.workspace(), window, rows, long).await?;
+    let yields = yields(control, request.workspace(), window, rows, &prices).await?;
     Reply::json(&FleetCosts {
         object: "byoc_costs",
         start: Moment(window.start_unix_ms),
@@ -230,7 +229,7 @@ async fn yields<'r>(
     workspace: WorkspaceId,
     window: Window,
     rows: &'r [NodeRow],
-    mut long: LongWorkByNode,
+    prices: &Prices<'_>,
 ) -> Result<Vec<NodeYield<'r>>, Box<Fault>> {
     let hours = control.deps.store.node_hours();
     let counted = hours.counts(workspace, window).await.map_err(of_store)?;
@@ -246,6 +245,10 @@ async fn yields<'r>(
             served.entry(node).or_default().push(((model, None), work));
         }
     }
+    let models = served.values().flatten().filter_map(|((model, _), _)| prices.known(model));
+    let offers = models.flat_map(|model| model.offers.iter());
+    let ends = offers.filter_map(|offer| Some(offer.long_prompt.as_ref()?.above_tokens)).collect();
+    let mut long = long_work(control, workspace, window, ends).await?;
     let yields = rows.iter().map(|row| {
         let counts = counted.get(&row.id).copied().unwrap_or_default();
         let period_ms = period_ms(row, window);
@@ -264,16 +267,13 @@ async fn yields<'r>(
 
 type LongWorkByNode = BTreeMap<NodeId, BTreeMap<(u64, ModelName), Work>>;
 
-/// What nodes served of prompts that are longer than the catalogue's prices are for, by where these end.
+/// What nodes served of prompts that are longer than prices are for, by where these end.
 async fn long_work(
     control: &Control,
     workspace: WorkspaceId,
     window: Window,
-    catalogue: &Catalogue,
+    ends: BTreeSet<u64>,
 ) -> Result<LongWorkByNode, Box<Fault>> {
-    let offers = catalogue.models().iter().flat_map(|model| model.offers.iter());
-    let ends: BTreeSet<u64> =
-        offers.filter_map(|offer| offer.long_prompt.map(|long| long.above_tokens)).collect();
     let mut by_node = LongWorkByNode::new();
     for above_tokens in ends {
         let hours = control.deps.store.node_hours();
@@ -422,6 +422,11 @@ impl<'c> Prices<'c> {
         Ok(Self { catalogue, compare })
     }
 
+    /// Whose prices a model's work is compared with.
+    fn known(&self, model: &str) -> Option<&'c Model> {
+        find(self.catalogue, model).or(self.compare)
+    }
+
     /// What every provider would have charged. Without a stated cost there is no break-even. `long_work` is the part of the work
     /// with prompts of more tokens.
     fn providers(
@@ -431,7 +436,7 @@ impl<'c> Prices<'c> {
         work: &Work,
         long_work: impl Fn(u64) -> Work,
     ) -> Vec<ProviderCosts> {
-        let Some(known) = find(self.catalogue, model).or(self.compare) else { return Vec::new() };
+        let Some(known) = self.known(model) else { return Vec::new() };
         let compared = known.offers.iter().filter_map(|offer| {
             let rates = offer.rates.as_ref()?;
             let long = offer.long_prompt.as_ref();

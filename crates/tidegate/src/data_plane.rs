@@ -34,13 +34,13 @@ const OF: &str = "data_plane.id";
 
 /// What a data plane has beside the parts of every gateway.
 pub struct DataPlane {
-    seats: Vec<WorkspaceSeat>,
+    workspaces: Vec<JoinedWorkspace>,
     standings: Arc<Standings>,
     outbox: Arc<Outbox>,
 }
 
 /// A workspace that it has joined.
-struct WorkspaceSeat {
+struct JoinedWorkspace {
     workspace: WorkspaceId,
     membership: Membership,
     link: Link,
@@ -67,7 +67,7 @@ pub fn memberships(settings: &Settings) -> anyhow::Result<Vec<Membership>> {
         .with_context(|| format!("can't read {}", Membership::file(&settings.data_dir).display()))
 }
 
-/// The data plane whose database it is, if it is one's.
+/// The id of the data plane that the database belongs to, if any.
 ///
 /// # Errors
 /// Of the store.
@@ -103,7 +103,7 @@ pub fn join(settings: &Settings, control: &str, token: &str) -> Result<(), Failu
     }
 }
 
-/// Exchanges a token for what a member is known by.
+/// Exchanges a token for a credential.
 fn exchange(
     settings: &Settings,
     (control, token): (&str, &str),
@@ -173,7 +173,7 @@ impl Joined {
         let text = |name| client::field(joined, name);
         let control_key: PublicKey = text("control_key")
             .parse()
-            .map_err(|()| anyhow::anyhow!("{control} is no control plane: its answer has no key"))?;
+            .map_err(|()| anyhow::anyhow!("{control} is not a control plane: its answer has no key"))?;
         let stated = token.rsplit_once('.').map(|(_, fingerprint)| fingerprint).unwrap_or_default();
         if stated != control_key.fingerprint() {
             bail!(
@@ -205,16 +205,16 @@ impl Joined {
         let revoke = format!("revoke {id} there, and nothing of it is kept here");
         if memberships.iter().any(|known| known.control_key != membership.control_key) {
             bail!(
-                "the token is of another control plane than the one that this data plane has joined: {revoke}"
+                "the token is from another control plane than the one that this data plane has joined: {revoke}"
             );
         }
         if let Some(known) = memberships.iter().find(|known| known.workspace_id == membership.workspace_id) {
             bail!("this data plane serves the workspace {workspace} already, as {}: {revoke}", known.name);
         }
-        // API keys of all workspaces are known by one hash.
+        // All workspaces share one hash of API keys.
         if open_key_hash(key, id, &key_hash)?.expose() != vault.key_hash.expose() {
             bail!(
-                "the control plane hashes API keys in another way than when this data plane joined: {revoke}"
+                "the control plane's key for hashing API keys has changed since this data plane joined: {revoke}"
             );
         }
         let founding = founding(vault, world, workspace).await?;
@@ -321,7 +321,7 @@ async fn founding(vault: &Vault, world: &World, workspace: WorkspaceId) -> anyho
 }
 
 impl DataPlane {
-    /// `None` where the directory is that of a gateway with a control plane of its own.
+    /// `None` where the directory is that of a gateway with its own control plane.
     ///
     /// # Errors
     /// A membership, or what was applied last, can't be read; or the database is not this data plane's.
@@ -342,16 +342,18 @@ impl DataPlane {
         // Its operator named the control plane, which may be in the same network.
         let egress = Arc::new(egress::EgressSettings { allow_private: true, ..egress });
         let control = first.control.clone();
-        let mut seats = Vec::with_capacity(memberships.len());
+        let mut workspaces = Vec::with_capacity(memberships.len());
         for membership in memberships {
-            seats.push(WorkspaceSeat::open(membership, store, (world, &egress), tasks).await?);
+            workspaces.push(JoinedWorkspace::open(membership, store, (world, &egress), tasks).await?);
         }
-        let standing = |seat: &WorkspaceSeat| (seat.workspace, Arc::clone(&seat.standing));
-        let standings = Arc::new(Standings { control, seats: seats.iter().map(standing).collect() });
+        let standing = |joined: &JoinedWorkspace| (joined.workspace, Arc::clone(&joined.standing));
+        let standings =
+            Arc::new(Standings { control, by_workspace: workspaces.iter().map(standing).collect() });
         let days = settings.records_keep_days.map(|days| Duration::from_secs(days.saturating_mul(DAY_S)));
         let kept = days.map_or(DELIVERED_KEPT, |kept| kept.min(DELIVERED_KEPT));
-        let outbox = Outbox::open(store, seats.iter().map(|seat| seat.workspace), (world, kept)).await?;
-        Ok(Some(Self { seats, standings, outbox }))
+        let outbox =
+            Outbox::open(store, workspaces.iter().map(|joined| joined.workspace), (world, kept)).await?;
+        Ok(Some(Self { workspaces, standings, outbox }))
     }
 
     /// The address of its control plane.
@@ -367,8 +369,9 @@ impl DataPlane {
 
     #[must_use]
     pub fn centre(&self, store: &Store, world: &World) -> Arc<dyn LeaseCentre> {
-        let seats = self.seats.iter().map(|seat| (seat.workspace, seat.link.clone())).collect();
-        RemoteCentre::new(seats, (Arc::clone(&self.outbox), store.clone()), world)
+        let workspaces =
+            self.workspaces.iter().map(|joined| (joined.workspace, joined.link.clone())).collect();
+        RemoteCentre::new(workspaces, (Arc::clone(&self.outbox), store.clone()), world)
     }
 
     /// Among how many gateways rate limits are shared, as it was heard last.
@@ -399,18 +402,18 @@ impl DataPlane {
     /// # Errors
     /// There is no configuration of any workspace yet, and the control plane gives none.
     pub async fn start(&self, deps: &Deps, data_dir: &Path, tasks: &mut TaskSet) -> anyhow::Result<()> {
-        let (mut followers, mut failed) = (Vec::with_capacity(self.seats.len()), Vec::new());
-        for seat in &self.seats {
-            let follower = Follower::new(seat.parts(self, deps))
+        let (mut followers, mut failed) = (Vec::with_capacity(self.workspaces.len()), Vec::new());
+        for joined in &self.workspaces {
+            let follower = Follower::new(joined.parts(self, deps))
                 .await
                 .with_context(|| format!("can't use {}", Membership::file(data_dir).display()))?;
             if let Err(why) = follower.first().await {
-                tracing::warn!(workspace = %seat.workspace, why, "there is no configuration of a workspace yet");
+                tracing::warn!(workspace = %joined.workspace, why, "there is no configuration of a workspace yet");
                 failed.push(why);
             }
             followers.push(follower);
         }
-        if let (true, Some(why)) = (failed.len() == self.seats.len(), failed.first()) {
+        if let (true, Some(why)) = (failed.len() == self.workspaces.len(), failed.first()) {
             bail!("there is no configuration to serve with yet: {why}");
         }
         self.await_published(deps).await?;
@@ -424,7 +427,7 @@ impl DataPlane {
     }
 }
 
-impl WorkspaceSeat {
+impl JoinedWorkspace {
     async fn open(
         membership: Membership,
         store: &Store,

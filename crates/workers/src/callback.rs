@@ -3,10 +3,10 @@
 use std::slice;
 
 use domain::{Fault, FaultClass, Secret};
-use hardware::limits::NANO_USD_PER_HOUR_MAX;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 use crate::limits::{
     CALLBACK_BYTES_MAX, CALLBACK_ID_BYTES_MAX, CALLBACK_SKEW_MAX, CALLBACKS_MAX, MESSAGE_CHARS_MAX,
@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crate::provider::hide;
 use crate::record::{Heard, State, Step, StepState, Worker};
-use crate::spec::{Rate, StatedBy, invalid};
+use crate::spec::{Rate, invalid};
 use crate::webhook::{ID, SIGNATURE, TIMESTAMP};
 
 /// The answer to a call.
@@ -24,7 +24,7 @@ pub struct CallbackTaken {
     id: String,
     status: State,
     /// It was taken before: nothing has changed.
-    repeated: bool,
+    pub(crate) repeated: bool,
 }
 
 /// The headers of a signed call.
@@ -35,7 +35,7 @@ pub(crate) struct Signed<'h> {
     signatures: &'h str,
 }
 
-/// What is said of the worker. Each part may be left out.
+/// What a callback reports of its worker. Each part may be left out.
 #[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stated {
@@ -98,7 +98,7 @@ impl<'h> Signed<'h> {
             let fault = Fault::new(FaultClass::Unauthenticated, "signature_expired", message);
             return Err(Box::new(fault.fix("Set the clock, and sign each call when it is sent.")));
         }
-        // Nobody is known yet, so that no more is read than is worth it.
+        // The caller is not authenticated yet: only a short body is read.
         let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
         if length.is_none_or(|length| length > CALLBACK_BYTES_MAX) {
             let message =
@@ -111,13 +111,9 @@ impl<'h> Signed<'h> {
 
     pub(crate) fn is_of(&self, secret: &Secret, body: &[u8]) -> bool {
         let expected = vault::webhook_signatures(slice::from_ref(secret), self.id, self.unix_s, body);
-        self.signatures.split(' ').any(|signature| is_same(signature.as_bytes(), expected.as_bytes()))
+        let is_expected = |signature: &str| signature.as_bytes().ct_eq(expected.as_bytes()).into();
+        self.signatures.split(' ').any(is_expected)
     }
-}
-
-/// In a time that does not depend on where they differ.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |seen, (one, other)| seen | (one ^ other)) == 0
 }
 
 impl Stated {
@@ -162,9 +158,7 @@ impl Stated {
         if let Some(address) = &self.address {
             worker.address = Some(address.clone());
         }
-        let stated_by = StatedBy::Provider;
-        let rate = self.nano_usd_per_hour.filter(|stated| *stated <= NANO_USD_PER_HOUR_MAX);
-        worker.rate = worker.rate.or(rate.map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by }));
+        worker.rate = worker.rate.or_else(|| Rate::of_provider(self.nano_usd_per_hour));
         // That it runs is for its node to show, which is asked at once.
         if self.status == Some(StatedStatus::Failed) {
             let why = self.message.clone().unwrap_or_else(|| "The webhook says that it failed.".to_owned());
@@ -179,18 +173,11 @@ impl StatedStep {
         let cut = |text: &str, most: usize| hide(text.to_owned(), secrets).chars().take(most).collect();
         let name: String = cut(&self.name, STEP_NAME_CHARS_MAX);
         let known = worker.steps.iter().filter(|step| step.by_service).count();
-        let found = worker.steps.iter_mut().rfind(|step| step.by_service && step.name == name);
-        let step = match found {
-            Some(step) => step,
-            None if known < SERVICE_STEPS_MAX => {
-                worker.steps.push(Step::of_service(name, now_unix_ms));
-                match worker.steps.last_mut() {
-                    Some(step) => step,
-                    None => return,
-                }
-            }
-            None => return,
-        };
+        let is_it = |step: &Step| step.by_service && step.name == name;
+        if known < SERVICE_STEPS_MAX && !worker.steps.iter().any(is_it) {
+            worker.steps.push(Step::of_service(name.clone(), now_unix_ms));
+        }
+        let Some(step) = worker.steps.iter_mut().rfind(|step| is_it(step)) else { return };
         step.state = self.status;
         step.message = self.message.as_deref().map(|message| cut(message, MESSAGE_CHARS_MAX));
         step.ended_unix_ms = (self.status != StepState::Running).then_some(now_unix_ms);

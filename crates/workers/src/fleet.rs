@@ -177,16 +177,18 @@ impl Fleet {
             return Err(unsigned());
         }
         let (stated, secrets, now) = (Stated::read(body)?, folder.hidden(), self.now());
-        let mut taken = Ok(false);
-        self.change(id, |worker| taken = stated.apply(worker, signed, now, &secrets));
-        let repeated = taken?;
-        if let Some(lines) = stated.log.filter(|_| !repeated)
+        let mut taken = Err(unsigned());
+        self.change(id, |worker| {
+            let applied = stated.apply(worker, signed, now, &secrets);
+            taken = applied.map(|repeated| CallbackTaken::of(worker, repeated));
+        });
+        let taken = taken?;
+        if let Some(lines) = stated.log.filter(|_| !taken.repeated)
             && let Err(error) = exec::append_log(&folder, &lines)
         {
             tracing::warn!(%error, worker = id, "the log of a worker can't be written");
         }
-        let worker = self.get(id).ok_or_else(unsigned)?;
-        Ok(CallbackTaken::of(&worker, repeated))
+        Ok(taken)
     }
 
     /// The manifests of an order, without the values of its variables; nothing is started.

@@ -94,15 +94,16 @@ impl Providers {
     /// The provider can't tell.
     pub(crate) async fn log(&self, worker: &Worker) -> Result<String, String> {
         let log = match (&worker.handle, &self.config) {
-            (Some(Handle::Process { .. }), _) => exec::read_log(&self.folder(&worker.id)),
+            // Of a hired one, what its service sends.
+            (Some(Handle::Process { .. } | Handle::Hired { .. }), _) => {
+                exec::read_log(&self.folder(&worker.id))
+            }
             (Some(Handle::Remote { host, .. }), WorkersConfig { ssh: Some(ssh), .. }) => {
                 ssh::log(ssh, host, &worker.id).await?
             }
             (Some(Handle::Cluster), WorkersConfig { kubernetes: Some(kubernetes), .. }) => {
                 kubernetes::log(kubernetes, &worker.id).await?
             }
-            // What its service says.
-            (Some(Handle::Hired { .. }), _) => exec::read_log(&self.folder(&worker.id)),
             _ => String::new(),
         };
         Ok(end_of(&hide(log, &self.folder(&worker.id).hidden())).to_owned())

@@ -197,7 +197,7 @@ impl Folder {
         replace_private(&self.0.join(CALLBACK), secret.expose())
     }
 
-    /// What its service signs callbacks with; `None` once it is destroyed, and of one that none calls for.
+    /// What its service signs callbacks with; `None` once it is destroyed, and for a worker without callbacks.
     pub(crate) fn callback_secret(&self) -> Option<Secret> {
         fs::read(self.0.join(CALLBACK)).ok().filter(|secret| !secret.is_empty()).map(Secret::new)
     }

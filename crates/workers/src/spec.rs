@@ -51,6 +51,14 @@ pub(crate) struct Rate {
     pub stated_by: StatedBy,
 }
 
+impl Rate {
+    /// What a provider states, if that can be.
+    pub(crate) fn of_provider(stated: Option<u64>) -> Option<Self> {
+        let possible = stated.filter(|stated| *stated <= hardware::limits::NANO_USD_PER_HOUR_MAX);
+        possible.map(|nano_usd_per_hour| Self { nano_usd_per_hour, stated_by: StatedBy::Provider })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StatedBy {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use domain::Secret;
 use egress::{Client, OutBody, Request, TargetKind};
-use hardware::limits::NANO_USD_PER_HOUR_MAX;
 use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,7 @@ use crate::config::WebhookConfig;
 use crate::life::{Life, Started};
 use crate::limits::{CALL_BYTES_MAX, CALL_TIME_MAX};
 use crate::record::{Folder, Handle};
-use crate::spec::{Rate, StatedBy};
+use crate::spec::Rate;
 
 pub(crate) const ID: HeaderName = HeaderName::from_static("webhook-id");
 pub(crate) const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -139,10 +138,7 @@ pub(crate) async fn start(
                 .to_owned(),
         );
     }
-    let rate = stated
-        .nano_usd_per_hour
-        .filter(|stated| *stated <= NANO_USD_PER_HOUR_MAX)
-        .map(|nano_usd_per_hour| Rate { nano_usd_per_hour, stated_by: StatedBy::Provider });
+    let rate = Rate::of_provider(stated.nano_usd_per_hour);
     Ok(Started { handle: Handle::Hired { instance }, address: stated.address, rate })
 }
 

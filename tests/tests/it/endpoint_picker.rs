@@ -234,7 +234,7 @@ async fn a_server_without_metrics_is_ready_and_its_slots_count() {
     let mut envoy = picker.envoy();
     let [one_at, other_at] = [&one, &other].map(|origin| origin.trim_start_matches("http://").to_owned());
     envoy.until_it_goes(json!({"subset": [&one_at]}), &one_at).await;
-    let (path, body) = surface.request_of_others("m");
+    let (path, body) = surface.native_request("m");
     for (busy, origin, idle_at) in [(&servers[0], &one, &other_at), (&servers[1], &other, &one_at)] {
         busy.hold();
         let mut others = JoinSet::new();

@@ -44,7 +44,7 @@ impl Peer {
         Self::on(machine, own, name)
     }
 
-    /// A peer behind a router of its own, which the test reaches over another cable.
+    /// A peer behind its own router, which the test reaches over another cable.
     pub fn behind_router(network: &mut Network, name: &'static str, mapping: PortMapping) -> Self {
         let machine = network.machine_behind_router(mapping).unwrap();
         let own = network.own_cable(&machine).unwrap();

@@ -110,7 +110,7 @@ impl Server {
 
     /// Clients of others fill it, and its queue.
     async fn fill(&mut self) {
-        let (path, mut body) = self.surface.request_of_others(MINI);
+        let (path, mut body) = self.surface.native_request(MINI);
         let count = match &self.running {
             Running::Emulated(server) => {
                 server.hold();
@@ -166,7 +166,7 @@ async fn read_queues(gateway: &Gateway, surface: &Surface, nodes: &[String; 2]) 
         nodes.iter().all(waits).then_some(plan)
     })
     .await;
-    if surface.says_cache {
+    if surface.publishes_cache() {
         assert!(placement_of(&plan, &nodes[1])["kv_permille"].as_u64() > Some(0), "{plan}");
     }
 }

@@ -36,7 +36,7 @@ use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionF
 use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
 use crate::resource::{
-    CheckedAgain, Resource, WritableResource, delete, list, load, patch, post, put, reply, without,
+    Resource, WritableResource, delete, list, load, patch, post, put, reply, without, write_checked,
 };
 use crate::servers::{self, ProbeInput, ServerView};
 use reports::learned_limits;
@@ -509,15 +509,11 @@ async fn set_state(
     row: &CredentialRow,
     state: CredentialState,
 ) -> Result<Written<CredentialRow>, Box<Fault>> {
-    let mut again = CheckedAgain::default();
-    loop {
-        let premise = check_state(control, request, row, state).await?;
+    let write = |premise| {
         let act = request.act(&control.deps.world).on(premise);
-        let set = control.deps.store.credentials().set_state(row.workspace, row.id, state, None, act).await;
-        if !again.is_due(&set) {
-            return set.map_err(of_store);
-        }
-    }
+        control.deps.store.credentials().set_state(row.workspace, row.id, state, None, act)
+    };
+    write_checked(|| check_state(control, request, row, state), write).await
 }
 
 fn blank(

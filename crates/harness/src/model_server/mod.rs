@@ -14,8 +14,6 @@ mod surface;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use serde_json::json;
-
 use self::request::{Completion, Refused};
 use crate::loopback::{HttpRequest, Loopback, Reply};
 
@@ -174,8 +172,4 @@ fn json_reply(status: u16, body: &serde_json::Value) -> Reply {
 /// A plain text.
 fn text_reply(status: u16, text: impl Into<String>) -> Reply {
     Reply::of(status, text).with("content-type", "text/plain; charset=utf-8")
-}
-
-fn not_found_by_fastapi(status: u16, detail: &str) -> Reply {
-    json_reply(status, &json!({"detail": detail}))
 }

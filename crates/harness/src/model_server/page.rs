@@ -73,7 +73,8 @@ fn metrics(surface: &Surface, model: &str, state: &State) -> String {
 }
 
 fn render(figure: &Figure, labels: &str, state: &State) -> String {
-    let Figure { name, kind, measure } = figure;
+    let Figure { name, measure } = figure;
+    let kind = measure.kind();
     let head = format!("# HELP {name} As its documentation says.\n# TYPE {name} {kind}\n");
     let braced = |labels: &str| if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     let tokens = state.answer_tokens;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::page::Page;
 use super::request::Refused;
-use super::{json_reply, not_found_by_fastapi, text_reply};
+use super::{json_reply, text_reply};
 use crate::loopback::Reply;
 
 /// A kind of server.
@@ -13,8 +13,6 @@ use crate::loopback::Reply;
 pub struct Surface {
     pub name: &'static str,
     pub load: PublishedLoad,
-    /// Whether what it publishes has its KV cache.
-    pub says_cache: bool,
     pub(super) pages: &'static [Route],
     pub(super) native: Option<Native>,
     pub(super) form: Form,
@@ -58,7 +56,6 @@ pub(super) struct Native {
 #[derive(Debug)]
 pub(super) struct Figure {
     pub name: &'static str,
-    pub kind: &'static str,
     pub measure: Measure,
 }
 
@@ -70,6 +67,17 @@ pub(super) enum Measure {
     Served,
     TokenRate,
     TokenTimes,
+}
+
+impl Measure {
+    /// The type that Prometheus' format states.
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::Served => "counter",
+            Self::TokenTimes => "histogram",
+            Self::Running | Self::Waiting | Self::Cache | Self::TokenRate => "gauge",
+        }
+    }
 }
 
 /// How a server writes errors.
@@ -93,21 +101,28 @@ const fn get(path: &'static str, page: Page) -> Route {
     Route { method: "GET", path, page }
 }
 
-const fn figure(name: &'static str, kind: &'static str, measure: Measure) -> Figure {
-    Figure { name, kind, measure }
+const fn figure(name: &'static str, measure: Measure) -> Figure {
+    Figure { name, measure }
 }
 
-const LLAMA: &[Figure] = &[
-    figure("llamacpp:n_decode_total", "counter", Measure::Served),
-    figure("llamacpp:predicted_tokens_seconds", "gauge", Measure::TokenRate),
-    figure("llamacpp:requests_processing", "gauge", Measure::Running),
-    figure("llamacpp:requests_deferred", "gauge", Measure::Waiting),
-];
+/// What most of them do; each states what it does otherwise.
+const USUAL: Surface = Surface {
+    name: "",
+    load: PublishedLoad::Queue,
+    pages: &[],
+    native: None,
+    form: Form::Nested,
+    invalid_status: 400,
+    refuses_unknown: false,
+    checks_model: None,
+    labels: "",
+    figures: &[],
+    slots: 4,
+    waiting_max: None,
+};
 
 const LLAMA_SERVER: Surface = Surface {
     name: "llama.cpp",
-    load: PublishedLoad::Queue,
-    says_cache: false,
     pages: &[
         get("/health", Page::Fixed("{\"status\":\"ok\"}")),
         get("/v1/models", Page::Models),
@@ -116,47 +131,38 @@ const LLAMA_SERVER: Surface = Surface {
     ],
     native: Some(Native { path: "/completion", prompt: "prompt", answer: "content" }),
     form: Form::Coded,
-    invalid_status: 400,
-    refuses_unknown: false,
-    checks_model: None,
-    labels: "",
-    figures: LLAMA,
-    slots: 4,
-    waiting_max: None,
+    figures: &[
+        figure("llamacpp:n_decode_total", Measure::Served),
+        figure("llamacpp:predicted_tokens_seconds", Measure::TokenRate),
+        figure("llamacpp:requests_processing", Measure::Running),
+        figure("llamacpp:requests_deferred", Measure::Waiting),
+    ],
+    ..USUAL
 };
 
 /// All of them. llama.cpp's server is there twice: it publishes metrics only where a flag says so.
 pub static MODEL_SERVERS: [Surface; 7] = [
     Surface {
         name: "vLLM",
-        load: PublishedLoad::Queue,
-        says_cache: true,
         pages: &[
             get("/health", Page::Nothing),
             get("/version", Page::Fixed("{\"version\":\"0.11.0\"}")),
             get("/v1/models", Page::Models),
             get("/metrics", Page::Metrics),
         ],
-        native: None,
-        form: Form::Nested,
-        invalid_status: 400,
-        refuses_unknown: false,
         checks_model: Some(404),
         labels: "engine=\"0\",model_name=\"MODEL\"",
         figures: &[
-            figure("vllm:num_requests_running", "gauge", Measure::Running),
-            figure("vllm:num_requests_waiting", "gauge", Measure::Waiting),
-            figure("vllm:kv_cache_usage_perc", "gauge", Measure::Cache),
-            figure("vllm:request_success_total", "counter", Measure::Served),
-            figure("vllm:inter_token_latency_seconds", "histogram", Measure::TokenTimes),
+            figure("vllm:num_requests_running", Measure::Running),
+            figure("vllm:num_requests_waiting", Measure::Waiting),
+            figure("vllm:kv_cache_usage_perc", Measure::Cache),
+            figure("vllm:request_success_total", Measure::Served),
+            figure("vllm:inter_token_latency_seconds", Measure::TokenTimes),
         ],
-        slots: 4,
-        waiting_max: None,
+        ..USUAL
     },
     Surface {
         name: "SGLang",
-        load: PublishedLoad::Queue,
-        says_cache: true,
         pages: &[
             get("/health", Page::Nothing),
             get("/health_generate", Page::Nothing),
@@ -165,19 +171,16 @@ pub static MODEL_SERVERS: [Surface; 7] = [
         ],
         native: Some(Native { path: "/generate", prompt: "text", answer: "text" }),
         form: Form::Flat,
-        invalid_status: 400,
-        refuses_unknown: false,
-        checks_model: None,
         labels: "model_name=\"MODEL\"",
         figures: &[
-            figure("sglang:num_running_reqs", "gauge", Measure::Running),
-            figure("sglang:num_queue_reqs", "gauge", Measure::Waiting),
-            figure("sglang:token_usage", "gauge", Measure::Cache),
-            figure("sglang:num_requests_total", "counter", Measure::Served),
-            figure("sglang:inter_token_latency_seconds", "histogram", Measure::TokenTimes),
+            figure("sglang:num_running_reqs", Measure::Running),
+            figure("sglang:num_queue_reqs", Measure::Waiting),
+            figure("sglang:token_usage", Measure::Cache),
+            figure("sglang:num_requests_total", Measure::Served),
+            figure("sglang:inter_token_latency_seconds", Measure::TokenTimes),
         ],
-        slots: 4,
         waiting_max: Some((64, 503, "The request queue is full.")),
+        ..USUAL
     },
     LLAMA_SERVER,
     Surface {
@@ -195,7 +198,6 @@ pub static MODEL_SERVERS: [Surface; 7] = [
     Surface {
         name: "Ollama",
         load: PublishedLoad::Nothing,
-        says_cache: false,
         pages: &[
             get("/", Page::Text("Ollama is running")),
             get("/api/version", Page::Fixed("{\"version\":\"0.12.0\"}")),
@@ -205,18 +207,13 @@ pub static MODEL_SERVERS: [Surface; 7] = [
         ],
         native: Some(Native { path: "/api/generate", prompt: "prompt", answer: "response" }),
         form: Form::Plain,
-        invalid_status: 400,
-        refuses_unknown: false,
         checks_model: Some(404),
-        labels: "",
-        figures: &[],
         slots: 1,
         waiting_max: Some((16, 503, "server busy, please try again. maximum pending requests exceeded")),
+        ..USUAL
     },
     Surface {
         name: "TGI",
-        load: PublishedLoad::Queue,
-        says_cache: false,
         pages: &[
             get("/health", Page::Nothing),
             get("/info", Page::Fixed("{\"version\":\"3.3.0\",\"max_concurrent_requests\":128}")),
@@ -226,47 +223,46 @@ pub static MODEL_SERVERS: [Surface; 7] = [
         native: Some(Native { path: "/generate", prompt: "inputs", answer: "generated_text" }),
         form: Form::Typed,
         invalid_status: 422,
-        refuses_unknown: false,
-        checks_model: None,
-        labels: "",
         figures: &[
-            figure("tgi_batch_current_size", "gauge", Measure::Running),
-            figure("tgi_queue_size", "gauge", Measure::Waiting),
-            figure("tgi_request_success", "counter", Measure::Served),
-            figure("tgi_request_mean_time_per_token_duration", "histogram", Measure::TokenTimes),
+            figure("tgi_batch_current_size", Measure::Running),
+            figure("tgi_queue_size", Measure::Waiting),
+            figure("tgi_request_success", Measure::Served),
+            figure("tgi_request_mean_time_per_token_duration", Measure::TokenTimes),
         ],
-        slots: 4,
         waiting_max: Some((128, 429, "Model is overloaded")),
+        ..USUAL
     },
     // Its frontend with OpenAI's API, which publishes the metrics of the server at the same address.
     Surface {
         name: "Triton",
-        load: PublishedLoad::Queue,
-        says_cache: false,
         pages: &[
             get("/health/ready", Page::Nothing),
             get("/v1/models", Page::Models),
             get("/metrics", Page::Metrics),
         ],
-        native: None,
         form: Form::Detail,
         invalid_status: 422,
         refuses_unknown: true,
         checks_model: Some(400),
         labels: "model=\"MODEL\",version=\"1\"",
         figures: &[
-            figure("nv_inference_request_success", "counter", Measure::Served),
-            figure("nv_inference_pending_request_count", "gauge", Measure::Waiting),
+            figure("nv_inference_request_success", Measure::Served),
+            figure("nv_inference_pending_request_count", Measure::Waiting),
         ],
-        slots: 4,
-        waiting_max: None,
+        ..USUAL
     },
 ];
 
 impl Surface {
+    /// Whether what it publishes has its KV cache.
+    #[must_use]
+    pub fn publishes_cache(&self) -> bool {
+        self.figures.iter().any(|figure| matches!(figure.measure, Measure::Cache))
+    }
+
     /// The path and the body of a completion as its own clients write it.
     #[must_use]
-    pub fn request_of_others(&self, model: &str) -> (&'static str, Value) {
+    pub fn native_request(&self, model: &str) -> (&'static str, Value) {
         let prompt = "Which tide is it? ".repeat(8);
         match &self.native {
             Some(native) => {
@@ -315,7 +311,7 @@ impl Surface {
 impl Form {
     pub(super) fn unknown_path(self, path: &str) -> Reply {
         match self {
-            Self::Nested | Self::Flat | Self::Detail => not_found_by_fastapi(404, "Not Found"),
+            Self::Nested | Self::Flat | Self::Detail => fastapi_error(404, "Not Found"),
             Self::Coded => {
                 let error = json!({"code": 404, "message": "File Not Found", "type": "not_found_error"});
                 json_reply(404, &json!({"error": error}))
@@ -328,7 +324,7 @@ impl Form {
     pub(super) fn wrong_method(self, path: &str) -> Reply {
         match self {
             Self::Coded => self.unknown_path(path),
-            Self::Nested | Self::Flat | Self::Detail => not_found_by_fastapi(405, "Method Not Allowed"),
+            Self::Nested | Self::Flat | Self::Detail => fastapi_error(405, "Method Not Allowed"),
             Self::Plain | Self::Typed => text_reply(405, ""),
         }
     }
@@ -350,4 +346,8 @@ impl Form {
         };
         json_reply(*status, &body)
     }
+}
+
+fn fastapi_error(status: u16, detail: &str) -> Reply {
+    json_reply(status, &json!({"detail": detail}))
 }

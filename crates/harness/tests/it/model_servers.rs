@@ -72,7 +72,7 @@ async fn each_publishes_a_queue_that_grows_and_goes() {
         assert_eq!(idle.status, 200, "{}", surface.name);
         server.hold();
         let count = surface.slots() + 2;
-        let (path, body) = surface.request_of_others("tide-1");
+        let (path, body) = surface.native_request("tide-1");
         let waiting: Vec<_> = (0..count)
             .map(|_| {
                 let (client, body) = (Client::new(server.origin()), body.clone());

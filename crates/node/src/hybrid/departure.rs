@@ -199,7 +199,9 @@ impl Departure<'_> {
                 answer
             }
             Arrived::Stream(mut body) => {
-                entry.into_iter().for_each(|entry| body.record(entry));
+                if let Some(entry) = entry {
+                    body.record(entry);
+                }
                 let mut answer = typed_response("text/event-stream; charset=utf-8", NodeBody::relayed(body));
                 answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
                 answer

@@ -22,13 +22,10 @@ impl Gateways {
 
     /// Takes the list of the control plane. The credential goes to no address that is less protected than that of the control plane.
     pub(crate) fn heard(&self, urls: Vec<String>) {
-        let may_be = |url: &String| {
-            let scheme = url.parse::<Uri>().ok().and_then(|url| Some(url.scheme_str()?.to_owned()));
-            match scheme.as_deref() {
-                Some("https") => true,
-                Some("http") => self.control.starts_with("http://"),
-                _ => false,
-            }
+        let may_be = |url: &String| match url.parse::<Uri>().ok().as_ref().and_then(Uri::scheme_str) {
+            Some("https") => true,
+            Some("http") => self.control.starts_with("http://"),
+            _ => false,
         };
         let mut wanted: Vec<String> = urls.into_iter().filter(may_be).take(TUNNEL_GATEWAYS_MAX).collect();
         wanted.sort();

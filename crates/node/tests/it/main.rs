@@ -49,7 +49,7 @@ fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()
     })
 }
 
-/// What a peer sent stays here, whatever it names: the peer has a topology of its own.
+/// What a peer sent stays here, whatever it names: the peer has its own topology.
 #[test]
 fn a_peers_request_leaves_for_no_backend() {
     let root = tempfile::tempdir().unwrap();

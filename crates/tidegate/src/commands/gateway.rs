@@ -82,7 +82,7 @@ fn not_joined(settings: &Settings, found: DataDir) -> Failure {
              invite NAME` makes a token."
         ),
         DataDir::Ready => format!(
-            "{data_dir} is an installation with a control plane of its own. Choose another --data-dir for a data plane."
+            "{data_dir} is an installation with its own control plane. Choose another --data-dir for a data plane."
         ),
     };
     Failure::new(output::USAGE, message)

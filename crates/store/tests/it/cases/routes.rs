@@ -168,7 +168,7 @@ pub async fn a_change_is_written_on_the_rules_it_was_checked_against(fresh: &Fre
     assert_eq!([is_stale(&one), is_stale(&other)].into_iter().filter(|stale| *stale).count(), 1);
     assert_eq!(routes.list(workspace, Default::default()).await.unwrap().rows.len(), 1);
 
-    // What others have is no part of the rules; the operator's accounts are.
+    // What others have isn't part of the rules; the operator's accounts are.
     let version = store.feed().version().await.unwrap();
     let theirs = founding(2);
     store.workspaces().create(theirs.clone(), act()).await.unwrap();

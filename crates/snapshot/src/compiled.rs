@@ -1,5 +1,6 @@
 //! The snapshot itself: answers every configuration look-up of the hot path from memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use catalogue::{Catalogue, StatedCapabilities, StatedFacts};
@@ -9,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
 use crate::index::Index;
-use crate::source::{Change, Closed, DataPlaneFacts, KeyChange};
+use crate::source::{Change, Closed, DataPlaneFacts, KeyChange, NodeChange};
 
 /// The keyed hash of an API key.
 pub type KeyDigest = [u8; 32];
@@ -193,6 +194,7 @@ impl Snapshot {
                 None => next.workspaces.remove(id.as_uuid().as_u128()),
             };
         }
+        next.set_nodes(change.nodes);
         match change.accounts {
             Some(accounts) => next.accounts = accounts.into(),
             None if change.whole => next.accounts = Arc::from([]),
@@ -204,6 +206,19 @@ impl Snapshot {
             None => {}
         }
         next
+    }
+
+    /// Copies a workspace once, however many of its nodes changed.
+    fn set_nodes(&mut self, nodes: Vec<NodeChange>) {
+        let mut changed: HashMap<WorkspaceId, WorkspaceEntry> = HashMap::new();
+        for node in nodes {
+            let id = node.workspace();
+            let Some(known) = self.workspace(id) else { continue };
+            changed.entry(id).or_insert_with(|| WorkspaceEntry::clone(known)).set_node(node);
+        }
+        for (id, entry) in changed {
+            self.workspaces.insert(id.as_uuid().as_u128(), Arc::new(entry));
+        }
     }
 
     /// Makes another catalogue, if the operator states something else.

@@ -10,6 +10,8 @@ use domain::{
     WorkspaceId, secret::Sealed,
 };
 
+use crate::source::NodeChange;
+
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scopes {
@@ -189,6 +191,13 @@ pub struct NodeEntry {
     pub created_unix_ms: u64,
 }
 
+impl NodeEntry {
+    /// By what a workspace's nodes are sorted; it never changes.
+    const fn order(&self) -> (u64, NodeId) {
+        (self.created_unix_ms, self.id)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteEntry {
     pub id: RouteId,
@@ -283,6 +292,21 @@ pub struct WorkspaceEntry {
 }
 
 impl WorkspaceEntry {
+    /// Replaces, adds or removes a node.
+    pub(crate) fn set_node(&mut self, change: NodeChange) {
+        match change {
+            NodeChange::Set(entry) => {
+                let order = entry.order();
+                let place = self.nodes.partition_point(|known| known.order() < order);
+                match self.nodes.get_mut(place) {
+                    Some(known) if known.id == entry.id => *known = entry,
+                    _ => self.nodes.insert(place, entry),
+                }
+            }
+            NodeChange::Gone(_, id) => self.nodes.retain(|known| known.id != id),
+        }
+    }
+
     /// The stored hints of this id; `None` also for what is no id.
     #[must_use]
     pub fn stored_hints(&self, id: &str) -> Option<&ReadHints> {

@@ -13,4 +13,4 @@ pub use entries::{
     WorkspaceEntry, WrappedKey,
 };
 pub use keeper::{BeforePublish, Keeper, KeeperSettings, KeeperStopped, Reader, nothing_first};
-pub use source::{Change, Closed, DataPlaneFacts, KeyChange, Source, SourceError};
+pub use source::{Change, Closed, DataPlaneFacts, KeyChange, NodeChange, Source, SourceError};

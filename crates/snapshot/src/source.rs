@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{KeyId, WorkspaceId};
+use domain::{KeyId, NodeId, WorkspaceId};
 use tokio::sync::watch;
 
 use crate::compiled::KeyDigest;
-use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, MinimumVersion, WorkspaceEntry, WrappedKey};
+use crate::entries::{
+    AccountEntry, CapabilityEntry, KeyEntry, MinimumVersion, NodeEntry, WorkspaceEntry, WrappedKey,
+};
 
 /// Why the source gave nothing. The keeper continues with what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,23 @@ pub enum KeyChange {
     Gone(KeyId),
 }
 
+/// A node that was added, changed or removed, in a workspace that is otherwise as it was.
+#[derive(Debug, Clone)]
+pub enum NodeChange {
+    Set(Arc<NodeEntry>),
+    Gone(WorkspaceId, NodeId),
+}
+
+impl NodeChange {
+    #[must_use]
+    pub fn workspace(&self) -> WorkspaceId {
+        match self {
+            Self::Set(entry) => entry.workspace,
+            Self::Gone(workspace, _) => *workspace,
+        }
+    }
+}
+
 /// The changes since a given version, all as of one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -39,6 +58,8 @@ pub struct Change {
     pub keys: Vec<KeyChange>,
     /// `None` if the workspace is gone.
     pub workspaces: Vec<(WorkspaceId, Option<Arc<WorkspaceEntry>>)>,
+    /// Nodes change far more often than the rest of a workspace, which can have thousands of them.
+    pub nodes: Vec<NodeChange>,
     /// The whole list, if an account changed.
     pub accounts: Option<Vec<Arc<AccountEntry>>>,
     /// The whole list of what the operator states of providers, if it may have changed.
@@ -49,6 +70,16 @@ pub struct Change {
     pub minimum_versions: Vec<MinimumVersion>,
     /// Set on a data plane.
     pub plane: Option<Arc<DataPlaneFacts>>,
+}
+
+impl Change {
+    /// The nodes that were added or changed one by one.
+    pub fn changed_nodes(&self) -> impl Iterator<Item = &Arc<NodeEntry>> {
+        self.nodes.iter().filter_map(|change| match change {
+            NodeChange::Set(entry) => Some(entry),
+            NodeChange::Gone(..) => None,
+        })
+    }
 }
 
 /// What a data plane knows of itself.

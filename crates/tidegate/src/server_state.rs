@@ -508,16 +508,14 @@ pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
 /// # Errors
 /// The directory is not an installation, or the master key is missing or a different one.
 pub async fn public_key(settings: &Settings) -> anyhow::Result<PublicKey> {
-    let seed = opened(settings).await?.vault.signing_seed;
+    let seed = opened(settings).await?.signing_seed;
     Ok(SigningKey::from_seed(seed.expose())?.public())
 }
 
-async fn opened(settings: &Settings) -> anyhow::Result<Secrets> {
-    let world = World::system();
-    let store = data_dir::open_store(settings).await?;
-    let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
+async fn opened(settings: &Settings) -> anyhow::Result<Vault> {
+    let (store, vault) = open_vault(settings).await?;
     store.close().await;
-    opened
+    Ok(vault)
 }
 
 /// The store of a directory that no gateway uses, and the vault that opens its secrets.
@@ -586,14 +584,13 @@ fn key_update_hook(opener: Arc<Opener>) -> BeforePublish {
 
 fn key_update_of(change: &Change) -> KeyUpdate {
     let mut current = Vec::new();
-    for entry in change.workspaces.iter().filter_map(|(_, entry)| entry.as_ref()) {
-        for credential in &entry.credentials {
-            current.push((entry.id, credential.id.to_string(), credential.sealed.version));
-        }
-        for node in &entry.nodes {
-            if let Some(sealed) = &node.sealed {
-                current.push((entry.id, node.id.to_string(), sealed.version));
-            }
+    let workspaces = || change.workspaces.iter().filter_map(|(_, entry)| entry.as_ref());
+    for credential in workspaces().flat_map(|entry| &entry.credentials) {
+        current.push((credential.workspace, credential.id.to_string(), credential.sealed.version));
+    }
+    for node in workspaces().flat_map(|entry| &entry.nodes).chain(change.changed_nodes()) {
+        if let Some(sealed) = &node.sealed {
+            current.push((node.workspace, node.id.to_string(), sealed.version));
         }
     }
     for key in &change.keys {

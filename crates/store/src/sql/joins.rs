@@ -207,12 +207,11 @@ async fn beat(
     beat: Heartbeat,
 ) -> Result<NodeRow, StoreError> {
     let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
-    let before = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
-    let last_beat = before.joined.filter(|joined| joined.is_alive(beat.unix_ms));
-    let last_unix_ms = last_beat.as_ref().and_then(|joined| joined.beat_unix_ms);
-    node_hours::add_beat(writing, (workspace, node), beat.counters.as_ref(), (last_unix_ms, beat.unix_ms))
-        .await?;
-    let was_heard = last_beat.is_some();
+    let mut row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
+    let heard = row.joined.as_ref().filter(|joined| joined.is_alive(beat.unix_ms));
+    let (was_heard, last_unix_ms) = (heard.is_some(), heard.and_then(|joined| joined.beat_unix_ms));
+    let between = (last_unix_ms, beat.unix_ms);
+    node_hours::add_beat(writing, (workspace, node), beat.counters.as_ref(), between).await?;
     sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
         .bind(node.bytes())
         .bind(signed(beat.unix_ms))
@@ -220,7 +219,11 @@ async fn beat(
         .bind(to_text(CREDENTIALS, &beat.report)?)
         .run(writing.connection())
         .await?;
-    let mut row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
+    if let Some(joined) = &mut row.joined {
+        joined.beat_unix_ms = Some(beat.unix_ms);
+        joined.due_unix_ms = Some(beat.due_unix_ms);
+        joined.report = Some(beat.report);
+    }
     row.last_seen_unix_ms = Some(beat.unix_ms);
     let error = match (row.reachable, was_heard) {
         (true, _) => None,

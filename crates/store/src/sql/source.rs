@@ -11,14 +11,14 @@ use database::handle::Database;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
 use domain::{
-    AliasId, AliasReleaseId, AuthKind, ContentRetention, HookSecret, Hosting, KeyId, LegalHoldId, Policies,
-    Policy, ProjectId, Terms, WorkspaceId,
+    AliasId, AliasReleaseId, AuthKind, ContentRetention, HookSecret, Hosting, KeyId, LegalHoldId, NodeId,
+    Policies, Policy, ProjectId, Terms, WorkspaceId,
 };
 use serde_json::Value;
 use snapshot::{
     AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, Change, CredentialEntry, HintsEntry, KeyChange,
-    KeyEntry, MinimumVersion, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError,
-    WorkspaceEntry,
+    KeyEntry, MinimumVersion, NodeChange, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source,
+    SourceError, WorkspaceEntry,
 };
 use transcripts::profiles;
 
@@ -403,14 +403,41 @@ async fn read_capabilities(connection: &mut Connection, change: &mut Change) -> 
     Ok(())
 }
 
+async fn read_node(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: NodeId,
+    change: &mut Change,
+) -> Result<(), StoreError> {
+    let query = sql("SELECT * FROM nodes WHERE workspace = $1 AND id = $2");
+    let Some(row) = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await? else {
+        change.nodes.push(NodeChange::Gone(workspace, id));
+        return Ok(());
+    };
+    let entry = node_entry(nodes::read(&row)?);
+    if entry.sealed.is_some() {
+        change.minimum_versions.push(read_minimum_version(connection, workspace, id).await?);
+    }
+    change.nodes.push(NodeChange::Set(Arc::new(entry)));
+    Ok(())
+}
+
+async fn read_minimum_version(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    object: impl ToString,
+) -> Result<MinimumVersion, StoreError> {
+    let object = object.to_string();
+    let sealed = seals::find(connection, workspace, &object).await?;
+    Ok(MinimumVersion { workspace, object, sealed })
+}
+
 async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -> Result<(), StoreError> {
     let query = sql("SELECT * FROM api_keys WHERE id = $1").bind(id.bytes());
     let row = query.row(connection).await?;
     let read = row.as_ref().map(ApiKeyRow::read).transpose()?;
     if let Some(row) = read.as_ref().filter(|row| row.access_secret.is_some()) {
-        let object = row.id.to_string();
-        let sealed = seals::find(connection, row.workspace, &object).await?;
-        change.minimum_versions.push(MinimumVersion { workspace: row.workspace, object, sealed });
+        change.minimum_versions.push(read_minimum_version(connection, row.workspace, row.id).await?);
     }
     change.keys.push(read.map_or(KeyChange::Gone(id), key_change));
     Ok(())
@@ -434,19 +461,21 @@ async fn load(connection: &mut Connection) -> Result<Change, StoreError> {
     Ok(change)
 }
 
-/// Reads what the feed names, each object once. A change of a key reads that key and nothing else.
+/// Reads what the feed names, each object once. A change of a key or a node reads it and nothing else.
 async fn changes_since(connection: &mut Connection, version: u64) -> Result<Change, StoreError> {
     let mut change = Change { version: read_version(connection).await?, ..Change::default() };
     if change.version <= version {
         return Ok(change);
     }
     let Some(feed) = feed::read_feed(connection, version).await? else { return load(connection).await };
-    let (mut touched, mut keys, mut of_accounts) = (BTreeSet::new(), BTreeSet::new(), false);
+    let (mut touched, mut nodes) = (BTreeSet::new(), BTreeSet::new());
+    let (mut keys, mut of_accounts) = (BTreeSet::new(), false);
     for line in feed {
         match (line.part, line.workspace) {
-            (Part::Workspace, Some(workspace)) => {
-                touched.insert(workspace);
-            }
+            (Part::Workspace, Some(workspace)) => match line.object.parse::<NodeId>() {
+                Ok(node) => drop(nodes.insert((workspace, node))),
+                Err(_) => drop(touched.insert(workspace)),
+            },
             (Part::Key, _) => {
                 let id: KeyId = line.object.parse().map_err(|error| StoreError::corrupt("changes", error))?;
                 keys.insert(id);
@@ -455,8 +484,12 @@ async fn changes_since(connection: &mut Connection, version: u64) -> Result<Chan
             (Part::Workspace, None) | (Part::Other, _) => {}
         }
     }
+    nodes.retain(|(workspace, _)| !touched.contains(workspace));
     for workspace in touched {
         read_workspaces(connection, Some(workspace), &mut change).await?;
+    }
+    for (workspace, node) in nodes {
+        read_node(connection, workspace, node, &mut change).await?;
     }
     for key in keys {
         read_key(connection, key, &mut change).await?;

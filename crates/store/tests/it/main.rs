@@ -155,6 +155,8 @@ on_each!(
         feed::a_change_is_audited_with_it,
         source::a_whole_load_has_everything,
         source::a_change_is_read_by_part,
+        source::a_change_of_a_node_is_read_alone,
+        source::nodes_that_changed_one_by_one_are_as_in_a_whole_load,
         source::a_follower_too_far_behind_reads_everything,
         source::the_keeper_publishes_what_was_written,
         records::a_batch_is_taken_once_with_its_position,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use catalogue::Catalogue;
 use domain::RouteScope;
 use domain::ports::KeyHash;
-use snapshot::{Keeper, KeeperSettings, KeyChange, nothing_first};
+use snapshot::{Keeper, KeeperSettings, KeyChange, NodeChange, nothing_first};
+use store::{NodeObservation, NodeRow};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -52,6 +53,57 @@ pub async fn a_change_is_read_by_part(fresh: &Fresh) {
     assert!(matches!(&gone.keys[..], [KeyChange::Gone(_), KeyChange::Gone(_)]));
 }
 
+pub async fn a_change_of_a_node_is_read_alone(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let (nodes, source) = (store.nodes(), store.source());
+    let kept = nodes.create(node(workspace, 5), act()).await.unwrap();
+    let made = nodes.create(node(workspace, 6), act()).await.unwrap();
+    let change = source.changes_since(kept.version).await.unwrap();
+    assert!(!change.whole && change.workspaces.is_empty(), "{change:?}");
+    assert!(matches!(&change.nodes[..], [NodeChange::Set(entry)] if entry.id == made.row.id));
+    let minimums: Vec<&str> = change.minimum_versions.iter().map(|minimum| &*minimum.object).collect();
+    assert_eq!(minimums, [made.row.id.to_string()]);
+    nodes.delete(workspace, made.row.id, None, act()).await.unwrap();
+    let change = source.changes_since(kept.version).await.unwrap();
+    assert!(
+        matches!(&change.nodes[..], [NodeChange::Gone(of, id)] if (*of, *id) == (workspace, made.row.id))
+    );
+    // With anything else of the workspace, all of it is read, and the nodes once.
+    store.credentials().create(credential(workspace, 5), act()).await.unwrap();
+    let change = source.changes_since(kept.version - 1).await.unwrap();
+    assert!(change.nodes.is_empty(), "{change:?}");
+    assert_eq!(change.workspaces[0].1.as_ref().unwrap().nodes.len(), 1);
+}
+
+pub async fn nodes_that_changed_one_by_one_are_as_in_a_whole_load(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let nodes = store.nodes();
+    let keeper = keeper(fresh).await;
+    let mut version = store.feed().version().await.unwrap();
+    for step in 0..24 {
+        let known = nodes.list_all(Default::default()).await.unwrap().rows;
+        version = match known.get(step % 5) {
+            Some(row) if step % 4 == 3 => nodes.delete(workspace, row.id, None, act()).await.unwrap().version,
+            Some(row) if step % 4 == 2 => {
+                let changed = NodeRow { labels: vec![format!("step-{step}")], ..row.clone() };
+                nodes.replace((changed, None), None, act()).await.unwrap().version
+            }
+            Some(row) if step % 4 == 1 => {
+                let models = Some(vec![format!("model-{step}")]);
+                let found = NodeObservation { unix_ms: 5, reachable: true, models, error: None };
+                let url = row.base_url.clone();
+                nodes.record_observation(workspace, row.id, url, found).await.unwrap().version
+            }
+            _ => nodes.create(node(workspace, 40 - step as u64), act()).await.unwrap().version,
+        };
+        keeper.await_version(version).await.unwrap();
+        let loaded = store.source().load().await.unwrap();
+        assert_eq!(keeper.current().workspace(workspace), loaded.workspaces[0].1.as_ref(), "step {step}");
+    }
+    assert!(keeper.current().workspace(workspace).unwrap().nodes.len() > 2);
+    assert_eq!(keeper.current().version(), version);
+}
+
 pub async fn a_follower_too_far_behind_reads_everything(fresh: &Fresh) {
     // The feed still has the first version's rows; a follower of a version that never existed can't use rows.
     let version = fresh.store.feed().version().await.unwrap();
@@ -71,15 +123,19 @@ impl KeyHash for Plain {
     }
 }
 
-pub async fn the_keeper_publishes_what_was_written(fresh: &Fresh) {
-    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+async fn keeper(fresh: &Fresh) -> Arc<Keeper> {
     let settings = KeeperSettings {
         catalogue: Arc::new(Catalogue::embedded().unwrap()),
         key_hash: Arc::new(Plain),
         before_publish: nothing_first(),
         poll_every: Duration::from_secs(60),
     };
-    let keeper = Keeper::start(store.source(), settings).await.unwrap();
+    Keeper::start(fresh.store.source(), settings).await.unwrap()
+}
+
+pub async fn the_keeper_publishes_what_was_written(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let keeper = keeper(fresh).await;
     let reader = keeper.reader();
     let key = fresh.founding.keys[0].id;
     assert!(!reader.current().key(key).unwrap().revoked);

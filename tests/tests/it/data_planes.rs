@@ -245,9 +245,9 @@ impl Plane {
         trace_of(&answer)
     }
 
-    /// Polls until a chat is answered in this way.
-    pub async fn until_chat(&self, key: &str, what: &str, holds: impl Fn(&Answer) -> bool) {
-        until(what, async || holds(&self.chat(key, &question(MINI)).await)).await;
+    /// Polls until a chat is answered in this way, and returns that answer.
+    pub async fn until_chat(&self, key: &str, what: &str, holds: impl Fn(&Answer) -> bool) -> Answer {
+        found(what, async || Some(self.chat(key, &question(MINI)).await).filter(&holds)).await
     }
 
     pub async fn until_current(&self, control: &Gateway) {

@@ -165,10 +165,12 @@ fn cells(profile: Profile) -> Vec<Cell> {
     cells
 }
 
-/// Runs one cell with a workspace and upstreams of its own, so that nothing is known of them.
-async fn run(operator: Client, origin: String, cell: Cell) -> (Seen, bool) {
+/// Runs one cell with a workspace and upstreams of its own, so that nothing is known of them. Their address is the cell's own,
+/// too: accounts share the breaker of a host, and the port of an earlier cell may be given out again.
+async fn run(operator: Client, origin: String, number: usize, cell: Cell) -> (Seen, bool) {
     let failing = &FAULTS[cell.fault];
-    let emulator = Emulator::start(Config { workers: 1, ..config() }).await.unwrap();
+    let listen = format!("127.1.{}.{}:0", number / 200, 1 + number % 200);
+    let emulator = Emulator::start(Config { workers: 1, listen, ..config() }).await.unwrap();
     let name = format!("{} {} {} {}", cell.fault, cell.stream, cell.profile.as_str(), cell.dialect.as_str());
     let founded = made(&operator, "/v2/workspaces", &json!({"name": name})).await;
     let founded: Founded = serde_json::from_value(founded).unwrap();
@@ -269,8 +271,8 @@ async fn settled(admin: &Client, trace: &str) -> Value {
 /// Cells of own credentials and nodes run beside each other. Accounts serve all workspaces: one cell after another.
 async fn run_all(gateway: &Gateway, profiles: &[Profile], at_once: usize) -> Vec<(Cell, Seen, bool)> {
     let cells = profiles.iter().flat_map(|profile| cells(*profile));
-    let runs = cells.map(|cell| async move {
-        let (seen, holds) = run(gateway.admin(), gateway.origin.clone(), cell).await;
+    let runs = cells.enumerate().map(|(number, cell)| async move {
+        let (seen, holds) = run(gateway.admin(), gateway.origin.clone(), number, cell).await;
         (cell, seen, holds)
     });
     stream::iter(runs).buffer_unordered(at_once).collect().await

@@ -341,7 +341,7 @@ impl Emulator {
         }
     }
 
-    /// Closes the listener and aborts all connections: further connection attempts are refused.
+    /// Closes the listener and all connections: further connection attempts are refused.
     pub async fn refuse(&self) {
         let task = lock(&self.listener).take();
         if let Some(task) = task {
@@ -349,7 +349,7 @@ impl Emulator {
             // The socket is closed once the task has ended, whatever its result.
             let _ = task.await;
         }
-        lock(&self.shared.connections).iter().for_each(|control| control.abort());
+        self.server.cut().await;
     }
 
     /// Listens again at the same address after [`Emulator::refuse`].

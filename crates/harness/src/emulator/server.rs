@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -26,11 +27,36 @@ pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
     pub(crate) acceptor: Option<TlsAcceptor>,
     connections: AtomicU64,
+    /// How many of them are served.
+    serving: watch::Sender<usize>,
 }
+
+/// A connection that is served.
+struct Serving(Arc<Server>);
 
 impl Server {
     pub(crate) fn new(shared: Arc<Shared>, acceptor: Option<TlsAcceptor>) -> Self {
-        Self { shared, acceptor, connections: AtomicU64::new(0) }
+        Self { shared, acceptor, connections: AtomicU64::new(0), serving: watch::Sender::new(0) }
+    }
+
+    /// Aborts all connections, and returns once they are closed.
+    pub(crate) async fn cut(&self) {
+        lock(&self.shared.connections).iter().for_each(|control| control.abort());
+        // The sender is this server's.
+        drop(self.serving.subscribe().wait_for(|serving| *serving == 0).await);
+    }
+}
+
+impl Serving {
+    fn of(server: Arc<Server>) -> Self {
+        server.serving.send_modify(|serving| *serving += 1);
+        Self(server)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.serving.send_modify(|serving| *serving -= 1);
     }
 }
 
@@ -53,18 +79,24 @@ async fn accept(server: Arc<Server>, listener: TcpListener) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        tokio::spawn(connection(Arc::clone(&server), socket));
+        // Otherwise small events would wait for acknowledgements (Nagle's algorithm); an error means the peer is
+        // gone.
+        let _ = socket.set_nodelay(true);
+        let id = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let ends = socket.local_addr().and_then(|own| Ok(Ends::of(own, socket.peer_addr()?)));
+        let control = Arc::new(Control::new(id, server.acceptor.is_some(), ends.ok().flatten()));
+        // Here, so that `cut` misses none that was accepted.
+        lock(&server.shared.connections).push(Arc::clone(&control));
+        let serving = Serving::of(Arc::clone(&server));
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            connection(&server, control, socket).await;
+            drop(serving);
+        });
     }
 }
 
-async fn connection(server: Arc<Server>, socket: TcpStream) {
-    // Otherwise small events would wait for acknowledgements (Nagle's algorithm); an error means the peer is
-    // gone.
-    let _ = socket.set_nodelay(true);
-    let id = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
-    let ends = socket.local_addr().and_then(|own| Ok(Ends::of(own, socket.peer_addr()?)));
-    let control = Arc::new(Control::new(id, server.acceptor.is_some(), ends.ok().flatten()));
-    lock(&server.shared.connections).push(Arc::clone(&control));
+async fn connection(server: &Server, control: Arc<Control>, socket: TcpStream) {
     server.shared.notify();
     let wire = Wire::new(socket, Arc::clone(&control));
     match &server.acceptor {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use domain::{Fault, FaultClass};
 use egress::{
-    LineError, TUNNEL_CORE_HEADER, TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
-    TUNNEL_VERSIONS_HEADER, TUNNELS_OF_WORKSPACE_MAX, TunnelEnd, TunnelOwner, read_line, tunnel_text,
+    LineError, TUNNEL_CORE_HEADER, TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNEL_PROTOCOL,
+    TUNNEL_SPARE_HEADER, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER, TUNNELS_OF_WORKSPACE_MAX, TunnelEnd,
+    TunnelOwner, read_line, tunnel_text,
 };
 use http::HeaderMap;
 use http::header::UPGRADE;
@@ -15,6 +16,7 @@ use proof::{PublicKey, Signature};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::caller::Reporter;
@@ -29,6 +31,8 @@ pub struct TunnelEntrance {
     node_key: PublicKey,
     protocol: u32,
     core: Option<u32>,
+    /// It is a spare connection of a tunnel that is there.
+    is_spare: bool,
 }
 
 #[derive(Serialize)]
@@ -63,7 +67,7 @@ struct Certificate {
 enum Verdict<'a> {
     #[serde(rename = "tunnel_open")]
     Open {
-        features: [&'static str; 1],
+        features: [&'static str; 2],
         /// How many tunnels the node should keep open: one for each serving core, up to a bound.
         cores: u32,
     },
@@ -99,7 +103,9 @@ impl TunnelEntrance {
         }
         // Nodes of the version before name no core.
         let core = word(TUNNEL_CORE_HEADER).parse().ok().filter(|core| *core < TUNNEL_CORES_MAX);
-        Ok(Self { control: Arc::clone(control), reporter, node_key: PublicKey::from(key), protocol, core })
+        let is_spare = headers.contains_key(TUNNEL_SPARE_HEADER);
+        let (control, node_key) = (Arc::clone(control), PublicKey::from(key));
+        Ok(Self { control, reporter, node_key, protocol, core, is_spare })
     }
 
     /// The serving core that the tunnel is for, if the node named one.
@@ -110,15 +116,13 @@ impl TunnelEntrance {
 
     /// Shakes hands, and sends requests over the connection until it ends. Use it inside a `LocalSet`. `early` came
     /// before the handshake; `cores` serve here; `closing` returns when nothing new may be sent.
-    pub async fn serve<S>(
+    pub async fn serve(
         self: Arc<Self>,
-        mut socket: S,
+        mut socket: TcpStream,
         early: Vec<u8>,
         cores: u32,
         closing: impl Future<Output = ()>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+    ) {
         let shaken = match timeout(TUNNEL_HELLO_TIME_MAX, self.handshake(&mut socket, &early)).await {
             Ok(shaken) => shaken,
             Err(_) => Err(refused("The node was silent during the handshake.")),
@@ -126,7 +130,7 @@ impl TunnelEntrance {
         let (owner, expires, verdict) = match &shaken {
             Ok((owner, expires)) => {
                 let cores = cores.min(TUNNEL_CORES_MAX);
-                (Some(owner), Some(*expires), Verdict::Open { features: ["leaving"], cores })
+                (Some(owner), Some(*expires), Verdict::Open { features: ["leaving", "spares"], cores })
             }
             Err(fault) => {
                 let fix = fault.fix.as_deref().unwrap_or_default();
@@ -140,13 +144,16 @@ impl TunnelEntrance {
             let _ = socket.shutdown().await;
             return;
         };
+        let tunnels = &self.control.web.egress.tunnels;
+        if self.is_spare {
+            return egress::adopt_spare(tunnels, socket, owner);
+        }
         let nodes = Arc::clone(&self.control.nodes);
         let (workspace, node) = (owner.workspace, owner.node);
         let opened = || {
             tracing::info!(%node, "a tunnel is open");
             nodes.poll_soon(workspace, node);
         };
-        let tunnels = &self.control.web.egress.tunnels;
         let why = tunnels.carry(socket, owner.clone(), expires, closing, opened).await;
         match why {
             TunnelEnd::NoNode | TunnelEnd::Flooded => tracing::warn!(%node, %why, "a tunnel ended"),

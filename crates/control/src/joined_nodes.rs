@@ -78,6 +78,8 @@ pub struct TunnelView {
     round_trip_us: u64,
     /// Requests that are being answered through it.
     streams: usize,
+    /// Connections that the node opened beside it, each for one request at a time.
+    spare_connections: usize,
     /// The version of Tidegate at the node.
     version: String,
     /// The version of the tunnel.
@@ -86,9 +88,9 @@ pub struct TunnelView {
 
 impl From<egress::TunnelFacts> for TunnelView {
     fn from(facts: egress::TunnelFacts) -> Self {
-        let egress::TunnelFacts { owner, round_trip_us, streams } = facts;
-        let (version, protocol) = (owner.version, owner.protocol);
-        Self { since: Moment(owner.since_unix_ms), round_trip_us, streams, version, protocol }
+        let egress::TunnelFacts { owner, round_trip_us, streams, spares: spare_connections } = facts;
+        let (since, version, protocol) = (Moment(owner.since_unix_ms), owner.version, owner.protocol);
+        Self { since, round_trip_us, streams, spare_connections, version, protocol }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::http1::Framing;
 use crate::message::Headers;
 use crate::pool::Lease;
 use crate::socket::Socket;
-use crate::tunnelled::TunnelBody;
 
 /// A response whose head has arrived.
 #[derive(Debug)]
@@ -39,13 +38,20 @@ pub struct InBody {
     lease: Option<Lease>,
 }
 
+/// What of an answer is still to come through a node's tunnel.
+pub(crate) trait TunnelledBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, EgressError>>>;
+    fn is_over(&self) -> bool;
+    fn size_hint(&self) -> SizeHint;
+}
+
 enum Source {
     /// Read from the lease's own connection, which is reused only if the peer `keeps` it alive.
     Own { framing: Framing, keeps: bool },
     /// A stream of a shared connection.
     Shared(Incoming),
-    /// A stream of a node's tunnel. Boxed: every answer is as large as the others.
-    Tunnel(Box<TunnelBody>),
+    /// Boxed: every answer is as large as the others.
+    Tunnel(Box<dyn TunnelledBody>),
     /// Bytes that were read before; no connection is held for them.
     Read(Bytes),
 }
@@ -59,7 +65,7 @@ impl InBody {
         Self::new(Source::Shared(incoming), lease)
     }
 
-    pub(crate) fn tunnelled(body: TunnelBody) -> Self {
+    pub(crate) fn tunnelled(body: impl TunnelledBody + 'static) -> Self {
         Self { source: Source::Tunnel(Box::new(body)), lease: None }
     }
 
@@ -108,7 +114,7 @@ impl InBody {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, &self.host())))
             }
-            Source::Tunnel(body) => ready!(body.poll_data(cx)).map(|bytes| bytes.map(Frame::data)),
+            Source::Tunnel(body) => ready!(body.poll_frame(cx)),
             Source::Read(bytes) => {
                 let bytes = std::mem::take(bytes);
                 (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
@@ -182,7 +188,7 @@ impl Body for InBody {
             Source::Own { framing, .. } if framing.is_over() => SizeHint::with_exact(0),
             Source::Own { .. } => SizeHint::default(),
             Source::Shared(incoming) => incoming.size_hint(),
-            Source::Tunnel(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Tunnel(body) => body.size_hint(),
             Source::Read(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

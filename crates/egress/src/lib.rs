@@ -18,6 +18,7 @@ mod program;
 mod resolve;
 mod settings;
 mod socket;
+mod spares;
 mod tls;
 mod tunnel;
 mod tunnelled;
@@ -35,7 +36,7 @@ pub use frames::FrameWatch;
 pub use guard::{check_base_url, check_webhook_url};
 #[cfg(feature = "fixtures")]
 pub use http1::fixtures;
-pub use limits::{TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNELS_OF_WORKSPACE_MAX};
+pub use limits::{TUNNEL_CORES_MAX, TUNNEL_HELLO_TIME_MAX, TUNNEL_SPARES_MAX, TUNNELS_OF_WORKSPACE_MAX};
 pub use message::{Headers, Request};
 pub use out_body::OutBody;
 pub use program::Running;
@@ -43,10 +44,11 @@ pub use resolve::{Resolver, SystemResolver};
 pub use sandbox::Pipes;
 pub use settings::{Destination, EgressSettings, TargetKind};
 pub use socket::Socket;
+pub use spares::adopt_spare;
 pub use tunnel::{
-    LineError, TUNNEL_CORE_HEADER, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL, TUNNEL_VERSIONS,
-    TUNNEL_VERSIONS_HEADER, Tunnel, TunnelEnd, TunnelFacts, TunnelOwner, Tunnels, is_tunnel_url, read_line,
-    tunnel_text, tunnel_url,
+    LineError, TUNNEL_CORE_HEADER, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_PROTOCOL,
+    TUNNEL_SPARE_HEADER, TUNNEL_VERSIONS, TUNNEL_VERSIONS_HEADER, Tunnel, TunnelEnd, TunnelFacts,
+    TunnelOwner, Tunnels, is_tunnel_url, read_line, tunnel_text, tunnel_url,
 };
 
 /// A core's HTTP client: its own connections, shared with no other core. Clones share the pool.
@@ -76,7 +78,18 @@ impl Client {
         request: &Request,
         destination: impl Into<Destination>,
     ) -> impl Future<Output = Result<Answer, EgressError>> {
-        pool::send(&self.pool, request, destination.into())
+        let destination = destination.into();
+        let node = tunnel::node_of(&request.url).filter(|_| destination.kind == TargetKind::Node);
+        async move {
+            match node {
+                // Few requests take this way, and every request's future is as large as what is awaited inline.
+                Some(node) => {
+                    let tunnels = &self.settings().tunnels;
+                    Box::pin(tunnelled::send(tunnels, node, destination.owner, request)).await
+                }
+                None => pool::send(&self.pool, request, destination).await,
+            }
+        }
     }
 
     /// Requests a WebSocket upgrade, with an unpredictable key. As with `send`, the caller owns the timeouts.

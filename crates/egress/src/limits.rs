@@ -22,6 +22,8 @@ pub(crate) const TUNNEL_FRAMES_MAX: u32 = 20_000;
 pub(crate) const TUNNEL_FRAMES_PER_S: u32 = 10_000;
 /// Tunnels that a node keeps open to one gateway, each for one of its serving cores.
 pub const TUNNEL_CORES_MAX: u32 = 4;
+/// Spare connections of a tunnel. More requests at once than that are streams of it.
+pub const TUNNEL_SPARES_MAX: usize = 16;
 /// How often a tunnel is measured, and how long its node may be silent then.
 pub(crate) const TUNNEL_PING_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const TUNNEL_PING_TIME_MAX: Duration = Duration::from_secs(3);

@@ -25,7 +25,6 @@ use crate::limits::PARSED_URLS_MAX;
 use crate::message::{Headers, Request};
 use crate::out_body::OutBody;
 use crate::settings::{Destination, EgressSettings, TargetKind};
-use crate::{tunnel, tunnelled};
 
 /// How often idle connections are checked, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -93,7 +92,7 @@ enum Hold {
     Shared(Rc<Shared>),
 }
 
-enum Sent {
+pub(crate) enum Sent {
     Answer(Answer),
     /// The connection was closed before it took the request: nothing was written.
     Untouched(EgressError),
@@ -219,8 +218,21 @@ impl Pool {
 }
 
 impl Host {
+    /// One that dials itself: it has the connections that are put here.
+    pub(crate) fn dialling(name: &str, header: &'static str) -> Rc<Self> {
+        Rc::new(Self {
+            target: Target { https: false, host: name.to_owned(), address: None, port: 0 },
+            destination: Destination::from(TargetKind::Node),
+            header: HeaderValue::from_static(header),
+            protocol: Cell::new(Some(Protocol::Http1)),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: RefCell::default(),
+        })
+    }
+
     /// `true` when nothing is left.
-    fn sweep(&self) -> bool {
+    pub(crate) fn sweep(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         idle.retain_mut(|idle| {
             idle.sweeps += 1;
@@ -236,7 +248,7 @@ impl Host {
     }
 
     /// The connection that was used last, or a free stream of a shared one.
-    fn checkout(self: &Rc<Self>) -> Option<Lease> {
+    pub(crate) fn checkout(self: &Rc<Self>) -> Option<Lease> {
         if self.protocol.get() == Some(Protocol::Http2) {
             let mut all = self.shared.borrow_mut();
             all.retain(|shared| !shared.sender.is_closed());
@@ -260,7 +272,7 @@ impl Host {
     }
 
     /// Puts a new connection where `checkout` finds it.
-    fn adopt(&self, opened: Opened) {
+    pub(crate) fn adopt(&self, opened: Opened) {
         match opened {
             Opened::Http1(connection) => {
                 self.protocol.set(Some(Protocol::Http1));
@@ -339,12 +351,6 @@ pub(crate) async fn send(
     request: &Request,
     destination: Destination,
 ) -> Result<Answer, EgressError> {
-    if let Some(node) = tunnel::node_of(&request.url)
-        && destination.kind == TargetKind::Node
-    {
-        // Few requests take this way, and every request's future is as large as what is awaited inline.
-        return Box::pin(tunnelled::send(&pool.settings.tunnels, node, destination.owner, request)).await;
-    }
     let host = pool.host(&request.url, destination)?;
     loop {
         let (lease, fresh) = match host.checkout() {
@@ -497,7 +503,7 @@ fn no_connection() -> Sent {
     Sent::Untouched(EgressError::new(EgressErrorKind::Closed, "No connection."))
 }
 
-async fn exchange_own(mut lease: Lease, request: &Request) -> Sent {
+pub(crate) async fn exchange_own(mut lease: Lease, request: &Request) -> Sent {
     let Some(Hold::Exclusive(connection)) = &mut lease.hold else { return no_connection() };
     connection.begin(request, &lease.host.header);
     match connection.head(&request.method).await {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::gauge::Counted;
 use crate::http1::Wire;
@@ -21,6 +22,12 @@ pub struct Socket {
 impl Socket {
     pub(crate) const fn new(wire: Wire, early: BytesMut, counted: Counted) -> Self {
         Self { wire, early, _counted: counted }
+    }
+
+    /// What is below it, and below TLS if there is some.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        self.wire.tcp()
     }
 
     /// Has bytes read again that were read too far.

@@ -30,7 +30,7 @@ use crate::limits::{
 };
 
 /// The scheme of the base URLs of nodes that are reached through their tunnel; the host is the node's id.
-const SCHEME: &str = "tunnel";
+pub(crate) const SCHEME: &str = "tunnel";
 /// The protocol that a connection is upgraded to.
 pub const TUNNEL_PROTOCOL: &str = "tidegate-tunnel";
 /// The versions of it that are spoken here.
@@ -40,6 +40,8 @@ pub const TUNNEL_VERSIONS_HEADER: &str = "tidegate-tunnel-versions";
 /// The header in which a node states which serving core of the gateway a tunnel is for. A request then meets no other core
 /// on its way.
 pub const TUNNEL_CORE_HEADER: &str = "tidegate-tunnel-core";
+/// The header of a node that opens a spare connection in place of a tunnel, and of a request that could have used one.
+pub const TUNNEL_SPARE_HEADER: &str = "tidegate-tunnel-spare";
 /// What the gateway sends through a tunnel to measure it.
 pub const TUNNEL_PING_PATH: &str = "/tunnel/ping";
 /// What the gateway sends before it ends: the node opens another tunnel, and this one finishes what runs.
@@ -104,6 +106,8 @@ pub struct Tunnel {
     /// Each core queues its requests itself, and what writes and reads them is the connection on one of the cores.
     sender: SendRequest<Bytes>,
     streams: AtomicUsize,
+    /// Spare connections, as of the last that came or the last sweep.
+    pub(crate) spares: AtomicUsize,
     round_trip_us: AtomicU64,
     /// It takes no new requests; those that run may finish.
     is_leaving: AtomicBool,
@@ -122,6 +126,8 @@ pub struct TunnelFacts {
     pub round_trip_us: u64,
     /// Requests that are being answered, in all its tunnels.
     pub streams: usize,
+    /// Spare connections of all its tunnels.
+    pub spares: usize,
 }
 
 /// Why a tunnel ended.
@@ -165,6 +171,9 @@ struct Watched<S> {
     frames: FrameWatch,
     is_flooded: Rc<Cell<bool>>,
 }
+
+/// Ends what runs in a tunnel and over its spare connections when its connection ends, however that happens.
+struct Ending<'a>(&'a Tunnel);
 
 /// Takes a tunnel out of the list when its connection ends, however that happens.
 struct Listed<'a>(&'a Tunnels, Arc<Tunnel>);
@@ -224,6 +233,7 @@ impl Tunnels {
             thread: std::thread::current().id(),
             sender,
             streams: AtomicUsize::new(0),
+            spares: AtomicUsize::new(0),
             round_trip_us: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
             idle: Notify::new(),
@@ -240,6 +250,7 @@ impl Tunnels {
                 Ok(()) => TunnelEnd::Left,
             });
         });
+        let ending = Ending(&tunnel);
         // Listed until what runs has ended, so that `close` cuts that, too.
         let mut listed = None;
         let serving = async {
@@ -272,9 +283,18 @@ impl Tunnels {
             end = serving => end,
             _ = end.wait_for(|ended| *ended) => TunnelEnd::Closed,
         };
-        tunnel.ended.send_replace(true);
+        drop(ending);
         drop(listed);
         why
+    }
+
+    /// The newest tunnel of a node for one core, if this thread drives it and it takes requests.
+    pub(crate) fn newest(&self, owner: &TunnelOwner) -> Option<Arc<Tunnel>> {
+        let is_wanted = |tunnel: &&Arc<Tunnel>| {
+            let TunnelOwner { core, credential, .. } = &tunnel.owner;
+            tunnel.is_here() && (core, credential) == (&owner.core, &owner.credential) && !tunnel.is_leaving()
+        };
+        self.nodes.load().get(&owner.node)?.iter().find(is_wanted).map(Arc::clone)
     }
 
     /// The tunnels of a node that requests of this workspace may go through: those that this thread drives
@@ -284,15 +304,14 @@ impl Tunnels {
         let all = nodes.get(&node).map(Vec::as_slice).unwrap_or_default();
         let of_owner = all.iter().filter(|tunnel| Some(tunnel.owner.workspace) == owner);
         let mut found: Vec<_> = of_owner.map(Arc::clone).collect();
-        let here = std::thread::current().id();
-        found.sort_by_key(|tunnel| tunnel.thread != here);
+        found.sort_by_key(|tunnel| !tunnel.is_here());
         found
     }
 
     /// Closes the tunnels of a node, with what runs in them.
     pub fn close(&self, node: NodeId) {
         for tunnel in self.nodes.load().get(&node).into_iter().flatten() {
-            tunnel.ended.send_replace(true);
+            tunnel.end();
         }
     }
 
@@ -300,7 +319,7 @@ impl Tunnels {
     pub fn close_credential(&self, node: NodeId, credential: [u8; 32]) {
         for tunnel in self.nodes.load().get(&node).into_iter().flatten() {
             if tunnel.owner.credential == credential {
-                tunnel.ended.send_replace(true);
+                tunnel.end();
             }
         }
     }
@@ -318,10 +337,14 @@ impl Tunnels {
         let nodes = self.nodes.load();
         let all = nodes.get(&node)?;
         let newest = all.first()?;
+        let sum = |number: fn(&Tunnel) -> &AtomicUsize| {
+            all.iter().map(|tunnel| number(tunnel).load(Ordering::Relaxed)).sum()
+        };
         Some(TunnelFacts {
             owner: newest.owner.clone(),
             round_trip_us: newest.round_trip_us.load(Ordering::Relaxed),
-            streams: all.iter().map(|tunnel| tunnel.streams.load(Ordering::Relaxed)).sum(),
+            streams: sum(|tunnel| &tunnel.streams),
+            spares: sum(|tunnel| &tunnel.spares),
         })
     }
 
@@ -344,10 +367,16 @@ impl Tunnels {
                 old.superseded.notify_one();
             }
             for old in of_core().skip(TUNNELS_OF_NODE_MAX) {
-                old.ended.send_replace(true);
+                old.end();
             }
         }
         Listed(self, Arc::clone(tunnel))
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -370,12 +399,33 @@ impl Drop for Listed<'_> {
 impl Tunnel {
     /// A place for a request, if there is one.
     pub(crate) fn open_stream(self: &Arc<Self>) -> Option<TunnelStream> {
-        if self.is_leaving.load(Ordering::Relaxed) {
+        if self.is_leaving() {
             return None;
         }
         let stream = TunnelStream(Arc::clone(self));
         let others = self.streams.fetch_add(1, Ordering::Relaxed);
         (others < TUNNEL_STREAMS_MAX).then_some(stream)
+    }
+
+    /// Whether this thread drives it, and so can use its spare connections.
+    pub(crate) fn is_here(&self) -> bool {
+        self.thread == std::thread::current().id()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, with what runs.
+    fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Returns once it has ended.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.subscribe();
+        // The sender is gone with the tunnel.
+        async move { drop(ended.wait_for(|ended| *ended).await) }
     }
 
     pub(crate) fn sender(&self) -> SendRequest<Bytes> {

@@ -10,18 +10,20 @@ use domain::{NodeId, WorkspaceId};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Version};
+use http_body::{Frame, SizeHint};
 
-use crate::body::{Answer, InBody};
+use crate::body::{Answer, InBody, TunnelledBody};
 use crate::error::{EgressError, EgressErrorKind, from_h2, is_untouched};
 use crate::limits::{INTERIM_ANSWERS_MAX, TUNNEL_JOINED_BYTES_MAX};
 use crate::message::{Headers, Request};
-use crate::tunnel::{Tunnel, TunnelStream, Tunnels, wire_url};
+use crate::spares::{self, Exchanged};
+use crate::tunnel::{TUNNEL_SPARE_HEADER, Tunnel, TunnelStream, Tunnels, wire_url};
 
 /// How people read where it failed.
 const HOST: &str = "The node's tunnel";
 
 /// The body of an answer, and what is still sent of its request.
-pub(crate) struct TunnelBody {
+struct TunnelBody {
     incoming: RecvStream,
     /// Bytes that are still to come, if the node said how many.
     left: Option<u64>,
@@ -35,7 +37,8 @@ struct Uploading {
     rest: Upload,
 }
 
-/// Sends a request through a node's tunnel. One that the newest did not take goes through the one before.
+/// Sends a request through a node's tunnel, over a spare connection of it if there is one. One that the newest did not take goes
+/// through the one before.
 pub(crate) async fn send(
     tunnels: &Tunnels,
     node: Option<NodeId>,
@@ -45,6 +48,11 @@ pub(crate) async fn send(
     let mut last = None;
     for tunnel in node.map(|node| tunnels.of(node, owner)).unwrap_or_default() {
         let Some(place) = tunnel.open_stream() else { continue };
+        let place = match spares::exchange(&tunnel, place, request).await {
+            Exchanged::Answered(answer) => return Ok(answer),
+            Exchanged::Failed(error) => return Err(error),
+            Exchanged::NotSent(place) => place,
+        };
         match exchange(&tunnel, place, request).await {
             Ok(answer) => return Ok(answer),
             Err(error) if error.request_sent => return Err(error),
@@ -61,7 +69,11 @@ async fn exchange(tunnel: &Tunnel, place: TunnelStream, request: &Request) -> Re
     let rest = request.body.rest();
     let segments = joined(request);
     let is_bodiless = segments.is_empty() && rest.is_none();
-    let queued = tunnel.sender().send_request(head(request), is_bodiless);
+    let mut head = head(request);
+    if tunnel.is_here() {
+        head.headers_mut().insert(TUNNEL_SPARE_HEADER, HeaderValue::from_static("1"));
+    }
+    let queued = tunnel.sender().send_request(head, is_bodiless);
     let (mut answer, mut stream) = queued.map_err(|error| from_h2(&error, HOST))?;
     let last = segments.len().saturating_sub(1);
     for (at, segment) in segments.into_iter().enumerate() {
@@ -164,8 +176,8 @@ impl Uploading {
     }
 }
 
-impl TunnelBody {
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EgressError>>> {
+impl TunnelledBody for TunnelBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, EgressError>>> {
         if let Err(broke) = Uploading::poll(&mut self.uploading, cx) {
             return Poll::Ready(Some(Err(broke)));
         }
@@ -174,7 +186,7 @@ impl TunnelBody {
                 // It fails where the node has reset the stream, which the next read says.
                 let _ = self.incoming.flow_control().release_capacity(bytes.len());
                 self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
-                Some(Ok(bytes))
+                Some(Ok(Frame::data(bytes)))
             }
             // All is said; the node wants no more of the request.
             Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => None,
@@ -183,12 +195,12 @@ impl TunnelBody {
         })
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.incoming.is_end_stream()
     }
 
-    /// Bytes that are still to come, if that is known.
-    pub(crate) fn left(&self) -> Option<u64> {
-        if self.is_over() { Some(0) } else { self.left }
+    fn size_hint(&self) -> SizeHint {
+        let left = if self.is_over() { Some(0) } else { self.left };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

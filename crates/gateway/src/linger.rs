@@ -2,14 +2,13 @@
 
 use std::pin::pin;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::limits::LINGER_TIME_MAX;
 
 pub(crate) const LINGER_READ_BYTES: usize = 16 * 1024;
 
-pub(crate) async fn linger(socket: &mut TcpStream) {
+pub(crate) async fn linger(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     if socket.shutdown().await.is_err() {
         return;
     }

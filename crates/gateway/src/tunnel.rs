@@ -3,18 +3,18 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use egress::{Socket, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH};
+use egress::{Socket, TUNNEL_LEAVING_PATH, TUNNEL_PING_PATH, TUNNEL_SPARE_HEADER};
 use http::{Method, Response, StatusCode};
 use hyper_util::server::graceful::GracefulConnection;
-use node::{Exit, Service, TunnelDialer, TunnelSignals};
+use node::{Dialled, Exit, Service, TunnelDialer, TunnelSignals};
 use tasks::Thread;
 use tokio::sync::{oneshot, watch};
 
-use crate::http1::Arrived;
+use crate::http1::{self, Arrived};
 use crate::http2::{self, Pings};
 use crate::limits::{TUNNEL_PING_EVERY, TUNNEL_PING_WAIT};
 use crate::reply::Reply;
@@ -50,8 +50,18 @@ impl ServedTunnel {
                     Ok(exit) => exit,
                     Err(error) => return tracing::error!(%error, "the tunnel's thread can't reach backends"),
                 };
-                let serve = move |socket, signals| {
-                    serve_tunnel((Arc::clone(&service), exit.clone()), times, socket, signals)
+                let serve = move |dialled| {
+                    let (service, exit) = (Arc::clone(&service), exit.clone());
+                    async move {
+                        match dialled {
+                            Dialled::Tunnel(socket, signals) => {
+                                serve_tunnel((service, exit), times, socket, signals).await
+                            }
+                            Dialled::Spare(socket, wind_down) => {
+                                serve_spare((service, exit), times, socket, wind_down).await
+                            }
+                        }
+                    }
                 };
                 tokio::select! {
                     ran = dialer.run(serve, stopped) => if let Err(error) = ran {
@@ -89,9 +99,14 @@ async fn serve_tunnel(
     socket: Socket,
     signals: TunnelSignals,
 ) {
-    let TunnelSignals { leaving, mut wind_down } = signals;
-    let handler = Rc::new(move |arrived: Arrived, peer| {
+    let TunnelSignals { leaving, spare_wanted, mut wind_down } = signals;
+    let handler = Rc::new(move |mut arrived: Arrived, peer| {
         let (service, exit, leaving) = (Arc::clone(&service), exit.clone(), Rc::clone(&leaving));
+        if let Arrived::Request(request) = &mut arrived
+            && request.headers_mut().remove(TUNNEL_SPARE_HEADER).is_some()
+        {
+            spare_wanted.notify_one();
+        }
         async move {
             match own_path(&arrived) {
                 Some(path) => {
@@ -119,6 +134,27 @@ async fn serve_tunnel(
             }
         }
     }
+}
+
+/// Answers what comes over a spare connection, one request after the other, until the gateway closes it; or until what runs is
+/// answered, once `wind_down` is true.
+async fn serve_spare(
+    (service, exit): (Arc<Service>, Exit),
+    times: Times,
+    socket: Socket,
+    mut wind_down: watch::Receiver<bool>,
+) {
+    let handler =
+        |arrived: Arrived, peer| answer_node(Arc::clone(&service), exit.clone(), times, arrived, peer);
+    // The gateway closes it before that.
+    let times = Times { head: times.idle, ..times };
+    let closing = Cell::new(false);
+    let mut serving = pin!(http1::serve(socket, Vec::new(), GATEWAY, times, &closing, &handler));
+    tokio::select! {
+        () = serving.as_mut() => return,
+        _ = wind_down.wait_for(|wanted| *wanted) => closing.set(true),
+    }
+    serving.await;
 }
 
 /// What the gateway sends for the tunnel itself.

@@ -42,7 +42,7 @@ pub use echo::Echo;
 pub use energy::EnergyMeter;
 pub use hybrid::{LeftBecause, Topology, TopologySources};
 pub use identity::NodeKey;
-pub use joined::{Gateways, Membership, Policy, Reporter, TunnelDialer, TunnelSignals};
+pub use joined::{Dialled, Gateways, Membership, Policy, Reporter, TunnelDialer, TunnelSignals};
 pub use journal::{LeftTo, RuntimeEnd, RuntimeRecord};
 pub use peers::{EjectedPeer, MeshReport, PeerAnswerBody, PeerLoad, PeerNetwork, PeerOutcome, PeerRequest};
 pub use service::{Exit, NodeSettings, Service};

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use domain::{NodeId, WorkspaceId};
 use egress::{
     Client, Destination, EgressErrorKind, EgressSettings, InBody, Request, TUNNEL_LEAVING_PATH,
-    TUNNEL_PING_PATH, TargetKind, TunnelEnd, TunnelOwner, Tunnels, tunnel_url,
+    TUNNEL_PING_PATH, TUNNEL_SPARE_HEADER, TUNNEL_SPARES_MAX, TargetKind, TunnelEnd, TunnelOwner, Tunnels,
+    adopt_spare, tunnel_url,
 };
 use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -22,6 +23,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
@@ -38,6 +40,8 @@ struct Seen {
     leaving: Cell<bool>,
     stop: Rc<Notify>,
     paths: RefCell<Vec<String>>,
+    /// Requests that could have come over a spare connection.
+    wanting: Cell<usize>,
 }
 
 enum Said {
@@ -90,6 +94,8 @@ async fn node(wire: DuplexStream, seen: Rc<Seen>) {
         let seen = Rc::clone(&seen);
         async move {
             let path = request.uri().path().to_owned();
+            seen.wanting
+                .set(seen.wanting.get() + usize::from(request.headers().contains_key(TUNNEL_SPARE_HEADER)));
             let mut answer = Response::new(Said::Whole(Some(Bytes::from_static(b"[]"))));
             match path.as_str() {
                 TUNNEL_PING_PATH => *answer.status_mut() = StatusCode::NO_CONTENT,
@@ -587,5 +593,154 @@ fn tunnels_for_other_cores_stay() {
         assert_eq!(fixture.tunnels.count(fixture.owner.workspace), 1);
         fixture.tunnels.close(fixture.owner.node);
         fixture.is_gone().await;
+    });
+}
+
+/// A node's end of a spare connection.
+struct Spare(TcpStream);
+
+impl Spare {
+    /// Opens one to the gateway's end as the owner says, which may refuse it.
+    async fn open(fixture: &Fixture, owner: &TunnelOwner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        adopt_spare(&fixture.tunnels, far.unwrap().0, owner);
+        Self(near.unwrap())
+    }
+
+    /// Reads the head of a request.
+    async fn request(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = timeout(WITHIN, self.0.read_u8()).await.unwrap();
+            head.push(byte.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn is_closed(&mut self) -> bool {
+        timeout(WITHIN, self.0.read(&mut [0])).await.unwrap().is_ok_and(|count| count == 0)
+    }
+}
+
+const EMPTY_LIST: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]";
+const BEGUN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n[";
+
+#[test]
+fn a_spare_connection_comes_before_the_tunnel() {
+    run(async {
+        let fixture = Fixture::new();
+        let seen = fixture.open().await;
+        let by_tunnel = || seen.paths.borrow().iter().filter(|path| *path == "/v1/models").count();
+        let mut spare = Spare::open(&fixture, &fixture.owner).await;
+        for _ in 0..3 {
+            let answering = async {
+                let head = spare.request().await;
+                spare.say(EMPTY_LIST).await;
+                head
+            };
+            let (answer, head) = tokio::join!(fixture.get("models"), answering);
+            assert!(head.starts_with("GET /v1/models HTTP/1.1\r\n"), "{head}");
+            assert_eq!(answer.unwrap().body.read_to_end(10).await.unwrap(), "[]");
+        }
+        assert_eq!(by_tunnel(), 0);
+        // It is in use: the next is a stream of the tunnel.
+        let (answer, _) = tokio::join!(fixture.get("models"), async {
+            spare.request().await;
+            assert_eq!(fixture.get("models").await.unwrap().status, 200);
+            spare.say(BEGUN).await;
+        });
+        assert_eq!((by_tunnel(), fixture.tunnels.facts(fixture.owner.node).unwrap().streams), (1, 1));
+        // Whoever leaves before the end has it closed.
+        drop(answer);
+        assert!(spare.is_closed().await);
+        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        assert_eq!((by_tunnel(), seen.wanting.get()), (2, 2));
+    });
+}
+
+#[test]
+fn a_spare_connection_ends_with_its_tunnel() {
+    run(async {
+        let fixture = Fixture::new();
+        fixture.open().await;
+        let (mut busy, mut idle) =
+            (Spare::open(&fixture, &fixture.owner).await, Spare::open(&fixture, &fixture.owner).await);
+        // The last that came is used first.
+        std::mem::swap(&mut busy, &mut idle);
+        let (answer, _) = tokio::join!(fixture.get("models"), async {
+            busy.request().await;
+            busy.say(BEGUN).await;
+        });
+        let mut body = answer.unwrap().body;
+        assert_eq!(piece(&mut body).await.unwrap().unwrap(), "[");
+        fixture.tunnels.close(fixture.owner.node);
+        let cut = timeout(Duration::from_secs(1), piece(&mut body)).await.expect("it is cut");
+        assert_eq!(cut.unwrap().unwrap_err().kind, EgressErrorKind::Closed);
+        drop(body);
+        assert!(busy.is_closed().await && idle.is_closed().await);
+        fixture.is_gone().await;
+        // Without a tunnel there is none, either.
+        assert!(Spare::open(&fixture, &fixture.owner).await.is_closed().await);
+        assert!(fixture.get("models").await.is_err());
+    });
+}
+
+#[test]
+fn who_leaves_answers_what_runs_over_spare_connections() {
+    run(async {
+        let fixture = Fixture::new();
+        let seen = fixture.open().await;
+        let mut spare = Spare::open(&fixture, &fixture.owner).await;
+        let (answer, _) = tokio::join!(fixture.get("models"), async {
+            spare.request().await;
+            spare.say(BEGUN).await;
+        });
+        fixture.is_closing.notify_one();
+        until("the node hears of it", || seen.leaving.get()).await;
+        let mut other = Spare::open(&fixture, &fixture.owner).await;
+        assert!(other.is_closed().await, "nothing new comes over it");
+        assert!(fixture.get("models").await.is_err());
+        spare.say("1,2").await;
+        assert_eq!(answer.unwrap().body.read_to_end(10).await.unwrap(), "[1,2");
+        fixture.is_gone().await;
+        assert!(spare.is_closed().await);
+    });
+}
+
+#[test]
+fn spare_connections_are_the_nodes_own_and_bounded() {
+    run(async {
+        let fixture = Fixture::new();
+        let _seen = fixture.open().await;
+        let others = [
+            TunnelOwner { credential: [8; 32], ..fixture.owner.clone() },
+            TunnelOwner { core: 1, ..fixture.owner.clone() },
+            fixture.beside().owner,
+        ];
+        for owner in others {
+            assert!(Spare::open(&fixture, &owner).await.is_closed().await, "{owner:?}");
+        }
+        let mut all = Vec::new();
+        for _ in 0..TUNNEL_SPARES_MAX {
+            all.push(Spare::open(&fixture, &fixture.owner).await);
+        }
+        assert!(Spare::open(&fixture, &fixture.owner).await.is_closed().await, "one too many");
+        assert_eq!(fixture.tunnels.facts(fixture.owner.node).unwrap().spares, TUNNEL_SPARES_MAX);
+        // What is no answer is an error of its request.
+        let last = all.last_mut().unwrap();
+        let (broken, _) = tokio::join!(fixture.get("models"), async {
+            last.request().await;
+            last.say("HTTP/1.1 nonsense\r\n\r\n").await;
+        });
+        assert!(broken.is_err_and(|error| error.request_sent));
+        fixture.tunnels.close(fixture.owner.node);
+        for mut spare in all {
+            assert!(spare.is_closed().await);
+        }
     });
 }

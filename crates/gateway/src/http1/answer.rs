@@ -11,7 +11,7 @@ use http::response::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body;
 
-use super::wire::{Gone, Wire};
+use super::wire::{ClientSocket, Gone, Wire};
 use crate::reply::Reply;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -43,8 +43,8 @@ impl Form {
 }
 
 /// Sends a response. Returns whether a next request may follow, and its header map for the next response.
-pub(super) async fn send(
-    wire: &mut Wire,
+pub(super) async fn send<S: ClientSocket>(
+    wire: &mut Wire<S>,
     answer: Response<Reply>,
     mut form: Form,
 ) -> Result<(bool, HeaderMap), Gone> {
@@ -72,7 +72,10 @@ pub(super) async fn send(
 }
 
 /// Sends the head of an upgrade, behind which the connection belongs to another protocol.
-pub(super) async fn send_head(wire: &mut Wire, answer: Response<Reply>) -> Result<(), Gone> {
+pub(super) async fn send_head<S: ClientSocket>(
+    wire: &mut Wire<S>,
+    answer: Response<Reply>,
+) -> Result<(), Gone> {
     let (head, _) = answer.into_parts();
     let form = Form { version: Version::HTTP_11, bodiless: true, keeps: true };
     write_head(wire.output(), &head, form, End::Close);
@@ -98,7 +101,7 @@ enum Stage {
 
 impl Sending {
     /// Sends what there is, until all of it is sent.
-    fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    fn poll<S: ClientSocket>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         loop {
             if wire.is_full() || matches!(self.stage, Stage::Cut | Stage::Sent) {
                 ready!(wire.poll_send(cx))?;

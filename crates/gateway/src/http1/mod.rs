@@ -19,12 +19,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use tokio::net::TcpStream;
 
 use self::answer::Form;
 use self::framing::{Framing, Malformed};
 use self::head::Head;
-use self::wire::{Gone, HeadWait, Wire};
+use self::wire::{ClientSocket, Gone, HeadWait, Wire};
 use crate::Times;
 use crate::incoming::{self, Broken, Incoming, PipeIn, PipeState};
 use crate::reply::{HandedOver, Handover, Reply};
@@ -61,14 +60,15 @@ enum NextEvent {
 
 /// Serves a connection to its end. `first` is what was read from it; once
 /// `closing`, no new request is started.
-pub(crate) async fn serve<H, F>(
-    socket: TcpStream,
+pub(crate) async fn serve<S, H, F>(
+    socket: S,
     first: Vec<u8>,
     peer: SocketAddr,
     times: Times,
     closing: &Cell<bool>,
     handler: &H,
 ) where
+    S: ClientSocket,
     H: Fn(Arrived, SocketAddr) -> F,
     F: Future<Output = Response<Reply>>,
 {
@@ -119,11 +119,17 @@ pub(crate) async fn serve<H, F>(
 }
 
 /// Sends the head of an upgrade, and hands the connection over.
-async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>, closing: &Cell<bool>) {
+async fn hand_over<S: ClientSocket>(
+    mut wire: Wire<S>,
+    answer: Response<Reply>,
+    take: Box<Handover>,
+    closing: &Cell<bool>,
+) {
     if answer::send_head(&mut wire, answer).await.is_err() {
         return;
     }
     let (socket, early) = wire.into_parts();
+    let Some(socket) = socket.into_tcp() else { return };
     let is_closing = Rc::new(Cell::new(closing.get()));
     let mut taken = take(HandedOver { socket, early, closing: Rc::clone(&is_closing) });
     std::future::poll_fn(|cx| {
@@ -133,8 +139,8 @@ async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>,
     .await;
 }
 
-fn poll_next(
-    wire: &mut Wire,
+fn poll_next<S: ClientSocket>(
+    wire: &mut Wire<S>,
     wait: &mut HeadWait,
     header_map: &mut HeaderMap,
     closing: &Cell<bool>,
@@ -165,7 +171,7 @@ fn poll_next(
 }
 
 /// The request of a head, and the unread part of its body.
-fn request(wire: &mut Wire, head: Head) -> (Request<Incoming>, Rest) {
+fn request<S: ClientSocket>(wire: &mut Wire<S>, head: Head) -> (Request<Incoming>, Rest) {
     let (end, wanted) = (head.length, head.framing.left());
     let here = wire.unread().len().saturating_sub(end);
     let (body, rest) = match head.framing {
@@ -202,7 +208,7 @@ impl Rest {
     const OVER: Self = Self { framing: Framing::Over, pipe: None, waits: false };
 
     /// Reads on if the body is wanted, and is ready once the client is gone.
-    fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Gone> {
+    fn poll<S: ClientSocket>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Gone> {
         while let Some(pipe) = &self.pipe {
             match pipe.pipe_state(cx) {
                 PipeState::Free => {}

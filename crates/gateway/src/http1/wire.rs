@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::limits::HEADER_BYTES_MAX;
-use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -31,8 +31,37 @@ pub(super) const SEND_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-pub(super) struct Wire {
-    pub(super) socket: TcpStream,
+/// What a client is connected by.
+pub(crate) trait ClientSocket: AsyncRead + AsyncWrite + Unpin {
+    /// What is below it, by which its end is noticed while nothing is read.
+    fn tcp(&self) -> &TcpStream;
+    /// Itself, for another protocol; `None` if it can't be handed over.
+    fn into_tcp(self) -> Option<TcpStream>;
+}
+
+impl ClientSocket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+
+    fn into_tcp(self) -> Option<TcpStream> {
+        Some(self)
+    }
+}
+
+/// A node's, on which it takes requests.
+impl ClientSocket for egress::Socket {
+    fn tcp(&self) -> &TcpStream {
+        Self::tcp(self)
+    }
+
+    fn into_tcp(self) -> Option<TcpStream> {
+        None
+    }
+}
+
+pub(super) struct Wire<S> {
+    pub(super) socket: S,
     input: Vec<u8>,
     /// How much of the input is consumed.
     used: usize,
@@ -46,8 +75,8 @@ pub(super) struct Wire {
     look: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
-    pub(super) fn new(socket: TcpStream, input: Vec<u8>, times: Times) -> Self {
+impl<S: ClientSocket> Wire<S> {
+    pub(super) fn new(socket: S, input: Vec<u8>, times: Times) -> Self {
         Self {
             socket,
             input,
@@ -124,7 +153,7 @@ impl Wire {
             if self.unread().len() >= PIPELINED_BYTES_MAX {
                 return self.poll_gone_behind(cx);
             }
-            if self.input.capacity() == 0 && ready!(self.socket.poll_read_ready(cx)).is_err() {
+            if self.input.capacity() == 0 && ready!(self.socket.tcp().poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Gone);
             }
             if ready!(self.poll_fill(cx, 0)).is_err() {
@@ -137,7 +166,7 @@ impl Wire {
     /// read, so its leaving is polled for.
     fn poll_gone_behind(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         loop {
-            let has_left = match pin!(self.socket.ready(Interest::READABLE)).poll(cx) {
+            let has_left = match pin!(self.socket.tcp().ready(Interest::READABLE)).poll(cx) {
                 Poll::Ready(Ok(ready)) => ready.is_read_closed(),
                 Poll::Ready(Err(_)) => true,
                 Poll::Pending => false,
@@ -152,7 +181,7 @@ impl Wire {
     }
 
     /// The socket, and what was read from it and not consumed.
-    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
         let early = self.unread().to_vec();
         (self.socket, early)
     }

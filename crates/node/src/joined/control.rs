@@ -68,7 +68,7 @@ impl ControlPlane {
     pub(crate) async fn upgrade(
         &self,
         path: &str,
-        headers: [(HeaderName, HeaderValue); 2],
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         protocol: &'static str,
     ) -> Result<egress::Socket, CallError> {
         let mut request = self.request(Method::POST, path).map_err(CallError::Away)?;

@@ -14,4 +14,4 @@ pub use gateways::Gateways;
 pub use membership::Membership;
 pub use policy::Policy;
 pub(crate) use policy::PolicyHealth;
-pub use tunnel::{TunnelDialer, TunnelSignals};
+pub use tunnel::{Dialled, TunnelDialer, TunnelSignals};

@@ -123,10 +123,7 @@ async fn a_request_through_a_tunnel_costs_little_more_than_a_direct_one() {
     });
     let nodes = tunnel.gateway.get("/v2/byoc/nodes").await;
     let spares = nodes["data"][0]["tunnel"]["spare_connections"].as_u64();
-    assert!(
-        spares.is_some_and(|spares| (1..=2).contains(&spares)),
-        "one at a time needs one a core: {nodes}"
-    );
+    assert!(spares.is_some_and(|spares| spares > 0), "all went through the tunnel: {nodes}");
     let each = u32::try_from(direct.times.len()).unwrap();
     let (near, far) = (direct.median(), tunnel.median());
     let percent = tunnel.cpu.as_nanos() * 100 / direct.cpu.as_nanos().max(1);

@@ -65,7 +65,7 @@ async fn put_step(
     let query = sql("INSERT INTO flow_steps (run, path, workspace, kind, status, tries, started_unix_ms, ended_unix_ms,
          place, cost_nanos, began, error_code) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (run, path) DO UPDATE SET status = $5, tries = $6, started_unix_ms = $7, ended_unix_ms = $8,
-         place = $9, cost_nanos = $10, began = $11, error_code = $12
+         place = $9, cost_nanos = COALESCE($10, flow_steps.cost_nanos), began = $11, error_code = $12
          WHERE flow_steps.status IN ('pending', 'running', 'waiting')");
     let stored = query
         .bind(run.bytes())
@@ -458,7 +458,80 @@ impl StoredRuns {
 
 #[cfg(test)]
 mod tests {
+    use domain::{CachePolicy, KeyId, ProjectId, TraceId};
+    use snapshot::WrappedKey;
+    use store::{Foundation, Founding, ProjectRow, WorkspaceRow};
+    use world::World;
+
     use super::*;
+    use crate::{FlowEngine, RunClaim, StepStatus};
+
+    async fn store(directory: &std::path::Path, owner: ObjectOwner) -> Store {
+        let ObjectOwner { workspace, project } = owner;
+        let key = |workspace| WrappedKey { workspace, key_id: "k1".into(), wrapped: vec![1] };
+        let (caching, created_unix_ms, version) = (CachePolicy::default(), 1, 0);
+        let project = ProjectRow {
+            id: project,
+            workspace,
+            name: "first".into(),
+            environment: "production".into(),
+            caching: caching.clone(),
+            metadata: serde_json::Value::Null,
+            created_unix_ms,
+            version,
+        };
+        let name = "ours".into();
+        let founding = Founding {
+            workspace: WorkspaceRow { id: workspace, name, caching, created_unix_ms, version },
+            wrapped_key: key(workspace),
+            project,
+            keys: Vec::new(),
+        };
+        let operator_key = key(vault::OPERATOR);
+        let act = Act::system(&World::system());
+        let foundation = Foundation { meta: Vec::new(), operator_key, founding, act };
+        Store::create(&directory.join("tidegate.db"), foundation).await.unwrap()
+    }
+
+    /// What a step cost may be known before the worker has stored that it ended.
+    #[tokio::test]
+    async fn the_cost_of_a_step_stays_whatever_is_stored_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let owner =
+            ObjectOwner { workspace: WorkspaceId::new(1, [1; 10]), project: ProjectId::new(1, [1; 10]) };
+        let runs = StoredRuns::of(&store(directory.path(), owner).await);
+        let (id, request) = (FlowRunId::new(1, [1; 10]), TraceId::new(1, [1; 10]));
+        let run = RunRow::queued((id, owner, request), KeyId::new(1, [1; 10]), "a".to_owned(), (1, 1_000));
+        assert!(runs.create(NewRun { run, contents: Vec::new(), steps: Vec::new() }, None).await.unwrap());
+        let worker = "one".to_owned();
+        let claim = RunClaim {
+            engine: FlowEngine::Queue,
+            worker: worker.clone(),
+            unix_ms: 1,
+            lease_ms: 1_000,
+            limit: 1,
+            of_workspace_max: 1,
+            after: owner.workspace,
+        };
+        assert_eq!(runs.claim(claim).await.unwrap().len(), 1);
+        let lease = RunLease { id, owner, request, worker };
+        for (path, is_known_first) in [("early", true), ("late", false)] {
+            let step = |status| {
+                let step = StepRow::new(path.to_owned(), "app", status);
+                vec![StepWrite { step, content: None, takes: None }]
+            };
+            assert!(runs.save(lease.clone(), step(StepStatus::Running), 2).await.unwrap());
+            if is_known_first {
+                runs.add_cost(id, path.to_owned(), 7).await.unwrap();
+            }
+            assert!(runs.save(lease.clone(), step(StepStatus::Completed), 3).await.unwrap());
+            // It is counted once, however often it is found out.
+            runs.add_cost(id, path.to_owned(), 7).await.unwrap();
+            assert_eq!(runs.step(id, path.to_owned()).await.unwrap().unwrap().cost_nanos, Some(7), "{path}");
+        }
+        let row = runs.get(owner.workspace, id).await.unwrap();
+        assert_eq!(row.cost_nanos, 14);
+    }
 
     #[test]
     fn a_project_has_so_many_runs_at_once() {

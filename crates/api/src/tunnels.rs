@@ -152,14 +152,14 @@ impl TunnelEntrance {
         let (workspace, node) = (owner.workspace, owner.node);
         let opened = || {
             tracing::info!(%node, "a tunnel is open");
-            nodes.poll_soon(workspace, node);
+            nodes.poll_at_once(workspace, node);
         };
         let why = tunnels.carry(socket, owner.clone(), expires, closing, opened).await;
         match why {
             TunnelEnd::NoNode | TunnelEnd::Flooded => tracing::warn!(%node, %why, "a tunnel ended"),
             _ => tracing::info!(%node, %why, "a tunnel ended"),
         }
-        nodes.poll_soon(workspace, node);
+        nodes.poll_at_once(workspace, node);
     }
 
     async fn handshake<S>(&self, socket: &mut S, early: &[u8]) -> Result<(TunnelOwner, Instant), Box<Fault>>

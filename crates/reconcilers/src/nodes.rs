@@ -114,6 +114,11 @@ impl Nodes {
         self.poll_queue.add(workspace, node);
     }
 
+    /// The same for a node whose tunnel opened or ended: it is polled however short ago the last poll was.
+    pub fn poll_at_once(&self, workspace: WorkspaceId, node: NodeId) {
+        self.poll_queue.add_at_once(workspace, node);
+    }
+
     /// Polls all nodes periodically until the process ends. Unreachable nodes are polled too: they may come
     /// back.
     pub async fn watch_nodes(self: Arc<Self>) {
@@ -172,6 +177,7 @@ impl Nodes {
                     }
                     drop(permit);
                 }
+                nodes.poll_queue.polled(workspace, node);
                 // However often it sends heartbeats, it is polled no more often than this.
                 tokio::time::sleep(nodes.beat_every.min(NODE_POLL_EVERY) / 2).await;
                 nodes.poll_queue.rest(workspace, node);

@@ -48,7 +48,7 @@ pub use batch_list::{BatchStatus, BatchSummary};
 pub use failure::{away, of_store};
 pub use flow_runner::{
     DrivenRun, EngineDoor, FlowBook, FlowCall, FlowDriver, FlowRunner, FlowRunnerHandle, FlowSignals,
-    FlowTarget, LeftCosts, Next, Round,
+    FlowTarget, LeftCosts, Next, Round, on_its_own,
 };
 pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};

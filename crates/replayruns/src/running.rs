@@ -11,7 +11,7 @@ use domain::ports::PortFuture;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jobs::{Handler, Outcome, Policy};
-use reconcilers::{Deps, milliseconds};
+use reconcilers::{Deps, milliseconds, on_its_own};
 use store::{Act, JobRow, StoreError};
 
 use crate::drawing::draw;
@@ -182,8 +182,11 @@ impl<'a> Turn<'a> {
             }
             self.begins = self.begins && started.elapsed() < TURN;
             for open in self.take().await? {
-                let run = self.run.clone();
-                running.push(async move { send(&handler.deps, &run, &open).await });
+                let (deps, run, position) = (handler.deps.clone(), self.run.clone(), open.position);
+                let sending = Box::pin(async move { send(&deps, &run, &open).await });
+                // One that panicked is tried again in the next turn.
+                let postponed = Sent::Postponed { position, wait_ms: milliseconds(REFRESH_EVERY) };
+                running.push(on_its_own("replayed request", sending).map(|sent| sent.unwrap_or(postponed)));
             }
             if running.is_empty() {
                 // What is due within the turn is waited for here, so that it is in time.

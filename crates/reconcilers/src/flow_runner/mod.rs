@@ -34,7 +34,8 @@ use crate::limits::{FLOW_GOODBYE_MAX, FLOW_RUNS_AT_ONCE, FLOW_RUNS_CLAIMED_MAX, 
 use crate::{Deps, milliseconds};
 
 use drive::Drive;
-use shared::{Driven, Shared, on_its_own};
+pub use shared::on_its_own;
+use shared::{Driven, Shared};
 
 pub use book::FlowBook;
 pub use driver::{DrivenRun, FlowDriver, LeftCosts, Next, Round};

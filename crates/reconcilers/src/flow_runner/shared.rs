@@ -32,7 +32,7 @@ pub(crate) struct Driven {
 
 /// Runs a future as a task of its own, which ends when the result is not wanted any more. One that is only polled while its owner
 /// waits for it could hold a connection of the database that its owner waits for elsewhere. `None` where it panicked.
-pub(crate) fn on_its_own<T: Send + 'static>(
+pub fn on_its_own<T: Send + 'static>(
     name: &'static str,
     future: PortFuture<'static, T>,
 ) -> PortFuture<'static, Option<T>> {

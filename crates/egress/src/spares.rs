@@ -22,19 +22,17 @@ use crate::http1::{Connection, Wire};
 use crate::limits::{TUNNEL_PING_EVERY, TUNNEL_SPARES_MAX};
 use crate::message::Request;
 use crate::pool::{Host, Lease, Sent, exchange_own};
-use crate::tunnel::{SCHEME, Tunnel, TunnelOwner, TunnelStream, Tunnels};
-
-/// How people read where it failed.
-const HOST: &str = "The node's tunnel";
+use crate::tunnel::{HOST, SCHEME, Tunnel, TunnelOwner, TunnelStream, Tunnels};
 
 thread_local! {
     /// By the tunnel that they are of.
     static SPARES: RefCell<HashMap<usize, Spares>> = RefCell::default();
 }
 
-/// Those of one tunnel that no request uses, and how many there are in all.
 struct Spares {
+    /// Those that no request uses.
     host: Rc<Host>,
+    /// Counts all of them.
     gauge: Rc<Gauge>,
 }
 
@@ -69,8 +67,6 @@ impl Spares {
 /// many as it may have, the connection is closed. Use it inside a `LocalSet`.
 pub fn adopt_spare(tunnels: &Tunnels, socket: TcpStream, owner: &TunnelOwner) {
     let Some(tunnel) = tunnels.newest(owner) else { return };
-    // Without it, a head and a body in two writes wait for the peer's delayed acknowledgement: 40 ms.
-    let _ = socket.set_nodelay(true);
     SPARES.with_borrow_mut(|all| {
         let spares = all.entry(key(&tunnel)).or_insert_with(|| {
             tasks::spawn_on_core(keep(Arc::clone(&tunnel)));

@@ -31,6 +31,8 @@ use crate::limits::{
 
 /// The scheme of the base URLs of nodes that are reached through their tunnel; the host is the node's id.
 pub(crate) const SCHEME: &str = "tunnel";
+/// What an error names in place of a host.
+pub(crate) const HOST: &str = "The node's tunnel";
 /// The protocol that a connection is upgraded to.
 pub const TUNNEL_PROTOCOL: &str = "tidegate-tunnel";
 /// The versions of it that are spoken here.

@@ -17,10 +17,7 @@ use crate::error::{EgressError, EgressErrorKind, from_h2, is_untouched};
 use crate::limits::{INTERIM_ANSWERS_MAX, TUNNEL_JOINED_BYTES_MAX};
 use crate::message::{Headers, Request};
 use crate::spares::{self, Exchanged};
-use crate::tunnel::{TUNNEL_SPARE_HEADER, Tunnel, TunnelStream, Tunnels, wire_url};
-
-/// How people read where it failed.
-const HOST: &str = "The node's tunnel";
+use crate::tunnel::{HOST, TUNNEL_SPARE_HEADER, Tunnel, TunnelStream, Tunnels, wire_url};
 
 /// The body of an answer, and what is still sent of its request.
 struct TunnelBody {

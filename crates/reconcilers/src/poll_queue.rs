@@ -90,7 +90,7 @@ impl PollQueue {
     /// The node's pause is over.
     pub fn rest(&self, workspace: WorkspaceId, node: NodeId) {
         let mut round = self.round();
-        // Otherwise it is polled again already, and that poll has a pause of its own.
+        // Otherwise it is already being polled again, and pauses after that poll.
         let Some(Turn::Pausing { is_wanted }) = round.known.get(&node).copied() else { return };
         round.known.remove(&node);
         if is_wanted {

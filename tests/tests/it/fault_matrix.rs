@@ -165,8 +165,8 @@ fn cells(profile: Profile) -> Vec<Cell> {
     cells
 }
 
-/// Runs one cell with a workspace and upstreams of its own, so that nothing is known of them. Their address is the cell's own,
-/// too: accounts share the breaker of a host, and the port of an earlier cell may be given out again.
+/// Runs one cell with its own workspace and upstreams, so that no state of another cell counts. It has its own address, too:
+/// accounts share the breaker of a host, and the port of an earlier cell may be reused.
 async fn run(operator: Client, origin: String, number: usize, cell: Cell) -> (Seen, bool) {
     let failing = &FAULTS[cell.fault];
     let listen = format!("127.1.{}.{}:0", number / 200, 1 + number % 200);

@@ -1,14 +1,13 @@
 // Draws bars and lines on a canvas. Words around it are HTML, so that they can be read, zoomed and selected.
 
-import { stacked } from './scale';
+import { heightOf, stacked, type Axis } from './scale';
 import type { Series } from './series';
 
 export interface Picture {
   series: Series[];
   length: number;
   kind: 'bars' | 'lines';
-  max: number;
-  ticks: number[];
+  axis: Axis;
   /** The bucket under the cursor. */
   at?: number;
   /** The buckets being selected. */
@@ -16,7 +15,9 @@ export interface Picture {
   to?: number;
 }
 
-const DASHES: number[][] = [[], [5, 3], [2, 3], [8, 3, 2, 3]];
+/** Lines that lie on each other are all seen: each is wider than those above it, which have gaps. */
+const DASHES: number[][] = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
+const WIDTHS = [1.75, 2, 3.5, 3.5];
 
 export function paint(canvas: HTMLCanvasElement, picture: Picture): void {
   const context = canvas.getContext('2d');
@@ -28,12 +29,12 @@ export function paint(canvas: HTMLCanvasElement, picture: Picture): void {
   context.scale(ratio, ratio);
   const style = getComputedStyle(canvas);
   const color = (name: string) => style.getPropertyValue(name).trim() || style.color;
-  const y = (value: number) => height - (value / picture.max) * (height - 1) - 0.5;
+  const y = (value: number) => height - heightOf(picture.axis, value) * (height - 1) - 0.5;
 
   context.lineWidth = 1;
   context.strokeStyle = color('--grid');
-  for (const tick of picture.ticks) {
-    const line = Math.round(y(tick)) + (tick === 0 ? -0.5 : 0.5);
+  for (const tick of picture.axis.ticks) {
+    const line = Math.round(y(tick)) + (tick === (picture.axis.min ?? 0) ? -0.5 : 0.5);
     context.beginPath();
     context.moveTo(0, line);
     context.lineTo(width, line);
@@ -76,10 +77,10 @@ function bars(context: CanvasRenderingContext2D, { series, length }: Picture, wi
 
 function lines(context: CanvasRenderingContext2D, { series, length, at }: Picture, width: number, y: (value: number) => number, color: Color): void {
   const step = width / length;
-  for (const [place, one] of series.entries()) {
+  for (const [place, one] of [...series.entries()].reverse()) {
     context.strokeStyle = color(one.color);
     context.fillStyle = color(one.color);
-    context.lineWidth = 1.75;
+    context.lineWidth = WIDTHS[place % WIDTHS.length] ?? 1.75;
     context.lineJoin = 'round';
     context.setLineDash(DASHES[place % DASHES.length] ?? []);
     context.beginPath();
@@ -97,18 +98,31 @@ function lines(context: CanvasRenderingContext2D, { series, length, at }: Pictur
     }
     context.stroke();
     context.setLineDash([]);
-    dots(context, one.values, step, y, at);
+    for (const bucket of pointsOf(one, at)) point(context, place, (bucket + 0.5) * step, y(one.values[bucket] ?? 0), bucket === at);
   }
 }
 
-/** A point without neighbours would be a line of no length; the one under the cursor stands out. */
-function dots(context: CanvasRenderingContext2D, values: number[], step: number, y: (value: number) => number, cursor?: number): void {
-  for (const [at, value] of values.entries()) {
-    if (!Number.isFinite(value)) continue;
-    const isAlone = !Number.isFinite(values[at - 1]) && !Number.isFinite(values[at + 1]);
-    if (!isAlone && at !== cursor) continue;
-    context.beginPath();
-    context.arc((at + 0.5) * step, y(value), at === cursor ? 3.5 : 2.5, 0, Math.PI * 2);
-    context.fill();
+/** The places of a line that are drawn as points: one without neighbours would be a line of no length, and the cursor's stands out. */
+export function pointsOf({ values, bridges }: Series, cursor?: number): number[] {
+  const isKnown = (at: number) => Number.isFinite(values[at]);
+  const known = [...values.keys()].filter(isKnown);
+  return known.filter((at) => at === cursor || (bridges ? known.length === 1 : !isKnown(at - 1) && !isKnown(at + 1)));
+}
+
+/** A dot, a square around it, a diamond around that: points of several lines at one place are all seen. */
+function point(context: CanvasRenderingContext2D, place: number, x: number, y: number, isAt: boolean): void {
+  const shape = place % 3;
+  const size = 2.75 + shape * 1.5 + (isAt ? 1 : 0);
+  context.lineWidth = 1.5;
+  context.beginPath();
+  if (shape === 0) context.arc(x, y, size, 0, Math.PI * 2);
+  else if (shape === 1) context.rect(x - size, y - size, size * 2, size * 2);
+  else {
+    const reach = size * 1.35;
+    context.moveTo(x, y - reach);
+    for (const [right, down] of [[reach, 0], [0, reach], [-reach, 0]] as const) context.lineTo(x + right, y + down);
+    context.closePath();
   }
+  if (shape === 0) context.fill();
+  else context.stroke();
 }

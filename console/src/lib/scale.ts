@@ -3,6 +3,8 @@
 export interface Axis {
   max: number;
   ticks: number[];
+  /** Where a logarithmic axis begins; one from 0 has none. */
+  min?: number;
 }
 
 /** An axis from 0 that holds `largest`, with ticks at 1, 2 or 5 times a power of ten. */
@@ -22,6 +24,79 @@ export function wholeAxis(largest: number, ticksWanted = 4): Axis {
   const found = axis(Math.max(largest, 1), ticksWanted);
   const ticks = found.ticks.filter((tick) => Number.isInteger(tick));
   return { max: found.max, ticks };
+}
+
+/** A logarithmic axis over all of `values` that are above 0: powers of ten, and 2 and 5 between few of them. */
+export function logAxis(values: number[], ticksWanted = 4): Axis {
+  const positive = values.filter((value) => Number.isFinite(value) && value > 0);
+  if (positive.length === 0) return { min: 1, max: 10, ticks: [1, 10] };
+  const low = Math.floor(Math.log10(Math.min(...positive)) + 1e-9);
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...positive)) - 1e-9));
+  const every = Math.ceil((high - low) / ticksWanted);
+  const between = high - low <= 2 && ticksWanted >= 4 ? [1, 2, 5] : [1];
+  const ticks: number[] = [];
+  for (let power = low; power < high; power += every) for (const factor of between) ticks.push(Number((factor * 10 ** power).toPrecision(12)));
+  if ((high - low) % every === 0) ticks.push(10 ** high);
+  return { min: 10 ** low, max: 10 ** high, ticks };
+}
+
+/** How far up an axis a value stands: 0 at its start, 1 at its end. */
+export function heightOf({ min, max }: Axis, value: number): number {
+  if (min === undefined) return value / max;
+  return value <= min ? 0 : Math.log10(value / min) / Math.log10(max / min);
+}
+
+const FLATTENED = 20;
+const VALUES_MIN = 4;
+
+/** Whether the largest value presses most of the others onto the ground of an axis from 0. */
+export function isFlattened(values: number[]): boolean {
+  const known = values.filter(Number.isFinite).sort((a, b) => a - b);
+  const middle = known[Math.floor((known.length - 1) / 2)] ?? 0;
+  return known.length >= VALUES_MIN && (known[0] ?? 0) > 0 && (known.at(-1) ?? 0) >= FLATTENED * middle;
+}
+
+export interface TimeTick {
+  at: number;
+  /** A midnight: its label is the day. */
+  isDay: boolean;
+}
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const STEPS = [MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR];
+const DAYS = [1, 2, 3, 7, 14, 28];
+/** The first Monday after the epoch is its fifth day: weeks begin there. */
+const MONDAY = 4;
+
+/** Round times of the clock between two moments, at most so many: midnights where there are several, else whole hours or minutes. */
+export function timeTicks(from: number, to: number, ticksMax: number, utc: boolean): TimeTick[] {
+  const wanted = Math.max(1, ticksMax);
+  const step = to - from > 2 * DAY ? undefined : STEPS.find((one) => (to - from) / one <= wanted);
+  const midnights: number[] = [];
+  for (let day = midnight(from, 0, utc), at = 1; day < to; at += 1) {
+    midnights.push(day);
+    day = midnight(from, at, utc);
+  }
+  if (step === undefined) {
+    const days = midnights.filter((day) => day >= from);
+    const every = DAYS.find((one) => days.length / one <= wanted) ?? Math.ceil(days.length / wanted);
+    const number = (day: number) => Math.round((day - (utc ? 0 : new Date(day).getTimezoneOffset() * MINUTE)) / DAY) - MONDAY;
+    return days.filter((day) => number(day) % every === 0).map((at) => ({ at, isDay: true }));
+  }
+  return midnights.flatMap((day, place) => {
+    const end = midnights[place + 1] ?? to;
+    const found: TimeTick[] = [];
+    for (let at = day; at < Math.min(end, to); at += step) if (at >= from) found.push({ at, isDay: at === day });
+    return found;
+  });
+}
+
+/** The midnight that a day begins with, some days after the one of a moment; days of a changing clock are not all equally long. */
+function midnight(moment: number, days: number, utc: boolean): number {
+  const date = new Date(moment);
+  return utc ? Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), date.getUTCDate() + days) : new Date(date.getFullYear(), date.getMonth(), date.getDate() + days).getTime();
 }
 
 /** The starts of buckets that get a label, so that no two labels touch. */

@@ -107,10 +107,10 @@ async function isNew(page) {
   for (const path of ASKS) {
     await visit(page, origin + path);
     await page.getByText("Connect a model first").waitFor();
-    for (const way of ["Add a provider key", "Invite a node"]) assert.ok(await page.getByRole("link", { name: way }).isVisible(), path);
+    for (const way of [/^Your own key/, /^Managed/, /^Your own node/]) assert.ok(await page.getByRole("link", { name: way }).isVisible(), path);
     await page.getByRole("button", { name: "Start the demo node" }).click();
     const demo = page.getByLabel("the commands that start the demo node", { exact: true });
-    assert.ok((await demo.innerText()).includes("tidegate node --model echo "), path);
+    assert.match(await demo.innerText(), /^tidegate node join .* --token tgj_\S+ .* --tunnel\ntidegate node --model echo /, path);
     assert.equal(await page.getByLabel("command", { exact: true }).count(), 0, path);
     await look(page, "unconnected", path);
   }

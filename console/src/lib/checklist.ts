@@ -1,0 +1,54 @@
+// What a new workspace does first, each step filled in from the lists that are there.
+
+import { get, type Page } from './api';
+import type { ApiKey, Usage, UsageRow } from './wire';
+
+export interface Step {
+  id: 'model' | 'tool' | 'request' | 'budget' | 'people';
+  name: string;
+  note: string;
+  action: string;
+  href: string;
+  isDone: boolean;
+}
+
+/** What is known of a workspace; nothing where somebody may not read it. */
+export interface Known {
+  models: number | undefined;
+  /** Requests of each key of the last 30 days. */
+  used: readonly { key?: string | null; requests: number; unattempted_requests: number }[] | undefined;
+  keys: readonly Pick<ApiKey, 'id' | 'name'>[] | undefined;
+  budgets: number | undefined;
+  members: number | undefined;
+}
+
+/** The name of the keys that the playground makes for itself. */
+export const PLAYGROUND = 'playground';
+
+export function steps(known: Known): Step[] {
+  const asked = (known.used ?? []).filter((row) => row.requests + row.unattempted_requests > 0);
+  const tools = new Set((known.keys ?? []).filter((key) => key.name !== PLAYGROUND).map((key) => key.id));
+  return [
+    { id: 'model', name: 'Connect a model', note: 'With your own key, managed, or on your own node.', action: 'Connect', href: '/credentials?new=1', isDone: (known.models ?? 0) > 0 },
+    { id: 'tool', name: 'Connect a tool', note: 'Point an SDK or a coding tool at this server.', action: 'Choose a tool', href: '/connect', isDone: asked.some((row) => tools.has(row.key ?? '')) },
+    { id: 'request', name: 'See a request', note: 'Its time, its cost, and why it was served as it was.', action: 'Open the playground', href: '/playground', isDone: asked.length > 0 },
+    { id: 'budget', name: 'Set a budget', note: 'Requests beyond it are refused, or somebody hears of it.', action: 'Set a budget', href: '/budgets?new=1', isDone: (known.budgets ?? 0) > 0 },
+    { id: 'people', name: 'Invite somebody', note: 'People sign in; programs have API keys.', action: 'Invite', href: '/members?new=1', isDone: (known.members ?? 0) > 1 },
+  ];
+}
+
+export async function loadSteps(signal: AbortSignal): Promise<Step[]> {
+  const none = (error: unknown) => {
+    if (signal.aborted) throw error;
+    return undefined;
+  };
+  const list = <Row>(path: string) => get<Page<Row>>(path, { limit: 200 }, signal).catch(none);
+  const [models, usage, keys, budgets, members] = await Promise.all([
+    get<Page<unknown>>('/v2/models', {}, signal).catch(none),
+    get<Usage<UsageRow>>('/v2/usage', { group_by: 'key', window: '30d' }, signal).catch(none),
+    list<ApiKey>('/v2/api-keys'),
+    list<unknown>('/v2/budgets'),
+    list<unknown>('/v2/members'),
+  ]);
+  return steps({ models: models?.data.length, used: usage?.data, keys: keys?.data, budgets: budgets?.data.length, members: members?.data.length });
+}

@@ -18,14 +18,14 @@ export const place = new Place();
 
 let wantsFocus = false;
 
-function arrive(scroll: number): void {
+function arrive(scroll: number, went?: string): void {
   const moved = place.path !== location.pathname;
   place.path = location.pathname;
   place.search = location.search;
   if (!moved) return;
   place.visit += 1;
   wantsFocus = true;
-  scrollBack(scroll);
+  scrollBack(scroll, went);
 }
 
 /** After a change of page the keyboard and the screen reader start at its heading, once that is there. */
@@ -37,21 +37,30 @@ export function pageStart(heading: HTMLElement): void {
 
 /** How long a page that was left may take to become as long as it was. */
 const LONG_AGAIN_MS = 30_000;
+/** How long the link that was followed may take to be there again. */
+const SEEK_MS = 5_000;
 let scrolling = new AbortController();
 
-/** Back to where a page was left: once its list is long enough again, unless the reader acts before. */
-function scrollBack(to: number): void {
+/** Back to where a page was left, and the keyboard to the link that was followed: once its list is there again, unless the reader acts before. */
+function scrollBack(to: number, went: string | undefined): void {
   scrolling.abort();
   scrolling = new AbortController();
   const { signal } = scrolling;
   const stop = () => scrolling.abort();
   for (const act of ['wheel', 'touchstart', 'pointerdown', 'keydown']) addEventListener(act, stop, { signal, passive: true });
   const until = performance.now() + LONG_AGAIN_MS;
+  const seekUntil = performance.now() + SEEK_MS;
+  let isSought = went !== undefined;
   const scroll = () => {
     if (signal.aborted) return;
     scrollTo(0, to);
+    const followed = isSought && !wantsFocus ? document.querySelector<HTMLElement>(`main a[href="${CSS.escape(went ?? '')}"]`) : null;
+    if (followed) {
+      followed.focus({ preventScroll: true });
+    }
+    isSought &&= followed === null && performance.now() < seekUntil;
     // The page that is left may be long enough; what counts is the one whose heading has come.
-    if (to === 0 || (!wantsFocus && Math.abs(scrollY - to) <= 2) || performance.now() >= until) stop();
+    if ((!isSought && (to === 0 || (!wantsFocus && Math.abs(scrollY - to) <= 2))) || performance.now() >= until) stop();
     else requestAnimationFrame(scroll);
   };
   scroll();
@@ -60,7 +69,8 @@ function scrollBack(to: number): void {
 function wentBack(event: PopStateEvent): void {
   const state: unknown = event.state;
   const left = typeof state === 'object' && state !== null && 'scroll' in state ? Number(state.scroll) : 0;
-  arrive(Number.isFinite(left) ? left : 0);
+  const went: unknown = typeof state === 'object' && state !== null && 'went' in state ? state.went : undefined;
+  arrive(Number.isFinite(left) ? left : 0, typeof went === 'string' ? went : undefined);
 }
 
 export function navigate(href: string, options: { replace?: boolean } = {}): void {
@@ -68,7 +78,7 @@ export function navigate(href: string, options: { replace?: boolean } = {}): voi
   if (options.replace) {
     history.replaceState(history.state, '', href);
   } else {
-    history.replaceState({ scroll: scrollY }, '');
+    history.replaceState({ scroll: scrollY, went: href }, '');
     history.pushState(null, '', href);
   }
   arrive(0);

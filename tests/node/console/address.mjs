@@ -123,7 +123,7 @@ async function questionsAreInTheAddress(page) {
   await page.getByRole("link", { name: "Clear the search" }).click();
   await page.waitForURL((url) => !["find", "action", "start", "actor"].some((name) => url.searchParams.has(name)));
   await visit(page, `${origin}/keys`);
-  await page.getByRole("button", { name: "Revoked too" }).click();
+  await page.getByRole("button", { name: "Show revoked" }).click();
   await wanted(page, "show", "all");
   await visit(page, `${origin}/playground`);
   await page.getByLabel("Model", { exact: true }).fill("openai/gpt-4o-mini");

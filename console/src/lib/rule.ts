@@ -8,13 +8,13 @@ export type Scope = (typeof SCOPES)[number];
 
 /** What a strategy does, for a form and for a sentence. */
 export const STRATEGIES: [name: string, label: string, effect: string][] = [
-  ['none', 'as listed, else the oldest', ''],
-  ['committed_first', 'committed capacity first', 'committed capacity first'],
-  ['cheapest', 'the cheapest first', 'the cheapest first'],
-  ['fastest', 'the fastest first', 'the fastest first'],
-  ['balanced', 'balanced by load', 'balanced by load'],
-  ['local_first', 'nodes, own credentials, managed', 'nodes first, then own credentials, then managed accounts'],
-  ['byok_strict', 'own credentials alone', 'by own credentials alone, whatever fails'],
+  ['none', 'As listed, else the oldest', ''],
+  ['committed_first', 'Committed capacity first', 'committed capacity first'],
+  ['cheapest', 'Cheapest first', 'the cheapest first'],
+  ['fastest', 'Fastest first', 'the fastest first'],
+  ['balanced', 'Balanced by load', 'balanced by load'],
+  ['local_first', 'Nodes, own keys, managed', 'nodes first, then your own keys, then managed accounts'],
+  ['byok_strict', 'Own keys only', 'your own keys only, whatever fails'],
 ];
 
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
@@ -55,6 +55,36 @@ export function conditionWords(when: RouteConditions): string[] {
   return said;
 }
 
+/** What a route does, as one sentence. */
+export function sentence(rule: RouteRule, name: (id: string) => string | undefined): string {
+  const [scope, ...conditions] = scopeWords(rule, name).split(', ');
+  const done = effects(rule, name);
+  return `${scope === 'everything' ? 'All requests' : `Requests for ${scope}`}${conditions.length > 0 ? ` (${conditions.join(', ')})` : ''}: ${done.join('; ')}.`;
+}
+
+export interface Template {
+  name: string;
+  /** What is set; the rest is empty. */
+  set: Partial<Pick<RouteRule, 'strategy' | 'profiles' | 'byok_fallback' | 'when'>>;
+}
+
+/** Where many routes begin. `offset` is that of the clock on the wall, as `+02:00`. */
+export function templates(offset: string): Template[] {
+  return [
+    { name: 'Own key first, then managed', set: { profiles: ['byok', 'managed_provider'], byok_fallback: 'managed' } },
+    { name: 'Only your own nodes', set: { profiles: ['byoc'] } },
+    { name: 'Nodes first, then own keys, then managed', set: { strategy: 'local_first' } },
+    { name: 'Cheap at night', set: { strategy: 'cheapest', when: { time: { weekdays: WEEKDAYS, from: '22:00', to: '06:00', utc_offset: offset } } } },
+  ];
+}
+
+/** An offset from UTC as routes take it, out of minutes west of it, as a `Date` has them. */
+export function offsetWords(minutesWest: number): string {
+  const minutes = Math.abs(minutesWest);
+  const two = (value: number) => String(value).padStart(2, '0');
+  return `${minutesWest > 0 ? '-' : '+'}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
+}
+
 export function effects(rule: RouteRule, name: (id: string) => string | undefined): string[] {
   const said: string[] = [];
   const strategy = STRATEGIES.find(([known]) => known === rule.strategy)?.[2];
@@ -64,7 +94,7 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   if (rule.credential_ids.length > 0) said.push(`with ${rule.credential_ids.map((id) => name(id) ?? id).join(', then ')}`);
   if (rule.node_labels.length > 0) said.push(`on nodes labelled ${rule.node_labels.join(', ')}`);
   if (rule.regions.length > 0) said.push(`in ${rule.regions.join(', ')}`);
-  if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts`);
+  if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts if they fail`);
   if (rule.fallback_on.length > 0) said.push(`on ${rule.fallback_on.join(', ').replaceAll('_', ' ')}`);
   for (const { on, model } of rule.model_fallbacks ?? []) said.push(`goes on with ${model} on ${on.join(', ').replaceAll('_', ' ')}`);
   if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
@@ -78,5 +108,5 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   for (const [what, ms] of times) if (ms) said.push(`${what} at most ${ms} ms`);
   if (rule.hedge_after_ms) said.push(`asks a second one after ${rule.hedge_after_ms} ms of silence`);
   if (rule.priority !== undefined) said.push(`has a priority of at most ${rule.priority}`);
-  return said.length === 0 ? ['the broker’s own order'] : said;
+  return said.length === 0 ? ['the default order'] : said;
 }

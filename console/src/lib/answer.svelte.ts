@@ -2,7 +2,7 @@
 
 import { ApiError, get, send } from './api';
 import { droppedIn, servedBy, type Served } from './lanes';
-import { EventReader } from './stream';
+import { EventReader, joined, type ToolCall } from './stream';
 import type { Exchange } from './wire';
 
 const RECEIPT_TRIES = 20;
@@ -11,6 +11,8 @@ const RECEIPT_EVERY_MS = 250;
 export class Answer {
   text = $state('');
   reasoning = $state('');
+  /** The tools that it wants called. */
+  calls = $state.raw<ToolCall[]>([]);
   served = $state.raw<Served | undefined>(undefined);
   dropped = $state.raw<string[]>([]);
   requestId = $state<string | undefined>(undefined);
@@ -75,6 +77,7 @@ export class Answer {
         if (event.text || event.reasoning) this.firstWordMs ??= this.#elapsed();
         if (event.text) this.text += event.text;
         if (event.reasoning) this.reasoning += event.reasoning;
+        if (event.calls) this.calls = joined(this.calls, event.calls);
         if (event.finish) this.finish = event.finish;
         if (event.error) this.error = new ApiError(502, 'stream_broken', event.error, undefined, this.requestId);
       }

@@ -15,9 +15,9 @@ test('the models stand in the address, four at most, each once', () => {
 
 test('each model is told its own answers, and nothing that failed', () => {
   const rounds = [
-    { prompt: 'one', answers: [{ model: 'a', text: 'A1', isFailed: false }, { model: 'b', text: 'B1', isFailed: false }] },
-    { prompt: 'two', answers: [{ model: 'a', text: 'half', isFailed: true }] },
-    { prompt: 'three', answers: [{ model: 'b', text: '', isFailed: false }] },
+    { content: 'one', answers: [{ model: 'a', text: 'A1', isFailed: false }, { model: 'b', text: 'B1', isFailed: false }] },
+    { content: 'two', answers: [{ model: 'a', text: 'half', isFailed: true }] },
+    { content: 'three', answers: [{ model: 'b', text: '', isFailed: false }] },
   ];
   expect(messages(rounds, 'a', 'now', ' be short ')).toEqual([
     { role: 'system', content: 'be short' },
@@ -27,6 +27,7 @@ test('each model is told its own answers, and nothing that failed', () => {
   ]);
   expect(messages(rounds, 'b', 'now', '').map((message) => message.content)).toEqual(['one', 'B1', 'now']);
   expect(messages(rounds, 'new', 'now', '')).toEqual([{ role: 'user', content: 'now' }]);
+  expect(messages([], 'a', 'now', 'be short', [{ role: 'user', content: 'before' }]).map((message) => message.content)).toEqual(['be short', 'before', 'now']);
 });
 
 test('the headers tell who answered and what was left out', () => {

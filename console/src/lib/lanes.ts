@@ -17,9 +17,10 @@ export function lanesHref(path: string, query: URLSearchParams, lanes: readonly 
   return text === '' ? path : `${path}?${text}`;
 }
 
+/** A message in the chat format. */
 export interface Message {
-  role: 'system' | 'user' | 'assistant';
-  content: string;
+  role: string;
+  content?: unknown;
 }
 
 export interface Said {
@@ -29,14 +30,14 @@ export interface Said {
 }
 
 /** What a model is told: each prompt that it answered, with its own answer, and the one that it is asked now. */
-export function messages(rounds: readonly { prompt: string; answers: readonly Said[] }[], model: string, prompt: string, system: string): Message[] {
-  const told: Message[] = system.trim() === '' ? [] : [{ role: 'system', content: system.trim() }];
+export function messages(rounds: readonly { content: unknown; answers: readonly Said[] }[], model: string, content: unknown, system: string, before: readonly Message[] = []): Message[] {
+  const told: Message[] = [...(system.trim() === '' ? [] : [{ role: 'system', content: system.trim() }]), ...before];
   for (const round of rounds) {
     const own = round.answers.find((answer) => answer.model === model);
     if (!own || own.isFailed || own.text === '') continue;
-    told.push({ role: 'user', content: round.prompt }, { role: 'assistant', content: own.text });
+    told.push({ role: 'user', content: round.content }, { role: 'assistant', content: own.text });
   }
-  return [...told, { role: 'user', content: prompt }];
+  return [...told, { role: 'user', content }];
 }
 
 /** What the headers of an answer tell about who gave it. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { EventReader } from './stream';
+import { EventReader, joined } from './stream';
 
 const chunk = (content: string) => `data: ${JSON.stringify({ choices: [{ delta: { content } }] })}`;
 
@@ -14,4 +14,9 @@ test('events are read whole, however they are cut', () => {
 test('an error in the stream is an error', () => {
   expect(new EventReader().push('data: {"error":{"message":"gone"}}\n\n')).toEqual([{ error: 'gone' }]);
   expect(new EventReader().push('data: {"choices"\n\n')[0]?.error).toBeTruthy();
+});
+
+test('a call comes in pieces', () => {
+  const events = new EventReader().push('data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"find","arguments":"{\\"a\\":"}}]}}]}\n\ndata: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"1}"}},{"index":1,"function":{"name":"list"}}]}}]}\n\n');
+  expect(events.reduce((calls, event) => joined(calls, event.calls ?? []), joined([], []))).toEqual([{ name: 'find', arguments: '{"a":1}' }, { name: 'list', arguments: '' }]);
 });

@@ -1,9 +1,16 @@
 // Server-sent events of a chat completion, out of bytes as they come.
 
+/** A piece of a tool's call; its arguments come in pieces. */
+export interface CallPiece {
+  index?: number;
+  function?: { name?: string; arguments?: string };
+}
+
 export interface Delta {
   text?: string;
   reasoning?: string;
   finish?: string;
+  calls?: CallPiece[];
   usage?: { prompt_tokens: number; completion_tokens: number };
   error?: string;
   isDone?: boolean;
@@ -39,14 +46,30 @@ function read(data: string): Delta {
   } catch {
     return { error: 'The stream holds an event that is no JSON.' };
   }
-  const event = parsed as { error?: { message?: string }; usage?: Delta['usage'] | null; choices?: { delta?: { content?: string | null; reasoning_content?: string | null; reasoning?: string | null }; finish_reason?: string | null }[] };
+  const event = parsed as { error?: { message?: string }; usage?: Delta['usage'] | null; choices?: { delta?: { content?: string | null; reasoning_content?: string | null; reasoning?: string | null; tool_calls?: CallPiece[] }; finish_reason?: string | null }[] };
   if (event.error) return { error: event.error.message ?? 'The stream broke off.' };
   const choice = event.choices?.[0];
   const delta: Delta = {};
   if (choice?.delta?.content) delta.text = choice.delta.content;
   const reasoning = choice?.delta?.reasoning_content ?? choice?.delta?.reasoning;
   if (reasoning) delta.reasoning = reasoning;
+  if (choice?.delta?.tool_calls) delta.calls = choice.delta.tool_calls;
   if (choice?.finish_reason) delta.finish = choice.finish_reason;
   if (event.usage) delta.usage = event.usage;
   return delta;
+}
+
+export interface ToolCall {
+  name: string;
+  arguments: string;
+}
+
+/** Calls with the pieces that came for them. */
+export function joined(calls: readonly ToolCall[], pieces: readonly CallPiece[]): ToolCall[] {
+  const next = [...calls];
+  for (const { index = 0, function: piece } of pieces) {
+    const before = next[index] ?? { name: '', arguments: '' };
+    next[index] = { name: before.name + (piece?.name ?? ''), arguments: before.arguments + (piece?.arguments ?? '') };
+  }
+  return next;
 }

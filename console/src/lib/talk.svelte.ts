@@ -2,50 +2,70 @@
 // and of who is signed in, and is kept nowhere.
 
 import { Answer } from './answer.svelte';
-import { messages } from './lanes';
+import { messages, type Message } from './lanes';
+import { fields, type Settings } from './play';
 import { onForget } from './query.svelte';
-
-export interface Settings {
-  system: string;
-  temperature: string;
-  tokens: string;
-}
+import type { Body } from './snippet';
 
 export interface Round {
   prompt: string;
+  /** What the models are sent: the prompt with what is attached. */
+  content: unknown;
+  attached: readonly string[];
   answers: Answer[];
 }
 
+interface Conversation {
+  before: readonly Message[];
+  rounds: Round[];
+}
+
+/** Conversations that this tab goes back to; older ones are forgotten. */
+const PAST_MAX = 20;
+
 class Talk {
   rounds = $state.raw<Round[]>([]);
+  /** What was said before the first round, of a request that is tried again. */
+  before = $state.raw<readonly Message[]>([]);
+  past = $state.raw<Conversation[]>([]);
   isBusy = $derived(this.rounds.some((round) => round.answers.some((answer) => !answer.isOver)));
 
-  ask(prompt: string, models: readonly string[], settings: Settings, key: string): void {
-    const before = this.rounds;
+  body(model: string, content: unknown, settings: Settings): Body {
+    return { model, messages: messages(this.rounds, model, content, settings.system, this.before), ...fields(settings) };
+  }
+
+  ask(prompt: string, content: unknown, attached: readonly string[], models: readonly string[], settings: Settings, key: string): void {
     const answers = models.map((model) => new Answer(model));
-    this.rounds = [...before, { prompt, answers }];
-    for (const answer of answers) {
-      const body = {
-        model: answer.model,
-        stream: true,
-        stream_options: { include_usage: true },
-        messages: messages(before, answer.model, prompt, settings.system),
-        temperature: settings.temperature === '' ? undefined : Number(settings.temperature),
-        max_tokens: settings.tokens === '' ? undefined : Number(settings.tokens),
-      };
-      void answer.ask(body, key);
-    }
+    const bodies = models.map((model) => this.body(model, content, settings));
+    this.rounds = [...this.rounds, { prompt, content, attached, answers }];
+    for (const [at, answer] of answers.entries()) void answer.ask({ ...bodies[at], stream: true, stream_options: { include_usage: true } }, key);
   }
 
   stop(): void {
     for (const round of this.rounds) for (const answer of round.answers) answer.stop();
   }
 
-  clear(): void {
+  /** Begins another one; what was said stays in this tab. */
+  startOver(before: readonly Message[] = []): void {
+    this.stop();
+    if (this.rounds.length > 0) this.past = [{ before: this.before, rounds: this.rounds }, ...this.past].slice(0, PAST_MAX);
+    this.rounds = [];
+    this.before = before;
+  }
+
+  goBackTo(conversation: Conversation): void {
+    this.startOver(conversation.before);
+    this.past = this.past.filter((one) => one !== conversation);
+    this.rounds = conversation.rounds;
+  }
+
+  forget(): void {
     this.stop();
     this.rounds = [];
+    this.before = [];
+    this.past = [];
   }
 }
 
 export const talk = new Talk();
-onForget(() => talk.clear());
+onForget(() => talk.forget());

@@ -1,4 +1,4 @@
-// The playground of a person: a key for this visit by a click, several models asked the same, each with what served it, how soon
+// The playground of a person: a key made by the first message, several models asked the same, each with what served it, how soon
 // and for how much; and nothing of the key is left when they leave.
 //
 // usage: node compare.mjs ORIGIN ADMIN_KEY API_KEY LINK
@@ -27,7 +27,8 @@ function provider() {
       if (request.method === "GET") return void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ object: "list", data: [{ id: "gpt-4o-mini", object: "model" }] }));
       const { model, messages } = JSON.parse(body);
       heard.push({ model, messages });
-      answer(response, model, messages.at(-1).content);
+      const said = messages.at(-1).content;
+      answer(response, model, typeof said === "string" ? said : said.at(-1).text);
     });
   });
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
@@ -58,28 +59,56 @@ function listened(page) {
   return calls;
 }
 
-async function makesAKey(page) {
-  await page.getByRole("button", { name: "Make a key for this visit" }).click();
-  await page.getByText("Called with a key for this visit.").waitFor();
-}
-
 async function asks(page, text) {
   await page.getByLabel("Message").fill(text);
   await page.keyboard.press("Enter");
 }
 
-async function keyIsMadeByAClick(page) {
+const playgroundKeys = async () => (await v2(origin, adminKey, "api-keys")).data.filter((key) => key.name === "playground" && key.status === "active");
+
+/** Nothing is made by a look; the first message makes the key that it needs. */
+async function keyIsMadeByTheFirstMessage(page) {
   await visit(page, `${origin}/playground?model=echo`);
-  assert.ok(await page.getByRole("button", { name: "Send" }).isDisabled(), "a person has no key of their own");
   assert.deepEqual(await violations(page), []);
   await picture(page, "playground-no-key");
-  const before = (await v2(origin, adminKey, "api-keys")).data.length;
-  await makesAKey(page);
-  const made = (await v2(origin, adminKey, "api-keys")).data.find((key) => key.name === "playground" && key.status === "active");
-  assert.deepEqual([(await v2(origin, adminKey, "api-keys")).data.length, made.scopes], [before + 1, ["inference"]]);
+  assert.deepEqual(await playgroundKeys(), []);
+  await asks(page, "Hello.");
+  await card(page, "echo").getByText("why and how").waitFor();
+  await page.getByText("Called with a key for this visit.").waitFor();
+  const [made, ...others] = await playgroundKeys();
+  assert.deepEqual([made.scopes, others], [["inference"], []]);
   const days = (Date.parse(made.expires_at) - Date.now()) / 86_400_000;
   assert.ok(days > 0 && days <= 1, "it ends by itself within a day");
-  ok("key_is_made_by_a_click");
+  await page.getByRole("button", { name: "Start over" }).click();
+  ok("key_is_made_by_the_first_message");
+}
+
+/** What is set and attached is what the provider gets; a conversation of this tab is gone back to. */
+async function whatIsSetIsSent(page) {
+  await visit(page, `${origin}/playground?model=${encodeURIComponent(MINI)}`);
+  await page.getByLabel("System").fill("be short");
+  await page.getByLabel("Seed").fill("7");
+  await page.getByLabel("JSON schema").fill("{");
+  await page.getByText(/^This is not JSON/).waitFor();
+  await page.getByLabel("JSON schema").fill('{"type": "object"}');
+  await page.getByLabel("Tools").fill('[{"name": "find"}]');
+  await page.locator('input[type="file"]').setInputFiles({ name: "dot.png", mimeType: "image/png", buffer: Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==", "base64") });
+  await page.getByText("dot.png").waitFor();
+  const sent = page.waitForRequest("**/v1/chat/completions");
+  await asks(page, "look");
+  const body = (await sent).postDataJSON();
+  assert.deepEqual([body.seed, body.response_format.json_schema.schema, body.tools[0].function.name], [7, { type: "object" }, "find"]);
+  assert.equal(body.messages[0].content, "be short");
+  assert.deepEqual(body.messages[1].content.map((part) => part.type), ["image_url", "text"]);
+  await card(page, MINI).getByText("why and how").waitFor();
+  await page.getByRole("button", { name: "Start over" }).click();
+  await page.getByRole("button", { name: "Earlier in this tab" }).click();
+  await page.getByRole("button", { name: "look", exact: true }).click();
+  await page.getByRole("article", { name: "You" }).getByText("look").waitFor();
+  await page.getByRole("button", { name: "Copy as code" }).click();
+  await page.getByRole("button", { name: "Python", exact: true }).waitFor();
+  assert.deepEqual(await violations(page), []);
+  ok("what_is_set_is_sent");
 }
 
 /** Each model by the keyboard: a field, its name, Enter. */
@@ -128,7 +157,6 @@ async function whatIsLeftOutIsNamed(page) {
     await route.fulfill({ response, headers: { ...response.headers(), "agent-dropped-params": "temperature, messages[0].cache_control" } });
   });
   await visit(page, `${origin}/playground?model=${encodeURIComponent(MINI)}`);
-  await makesAKey(page);
   await asks(page, "Hello.");
   await card(page, MINI).getByText("Left out, as its provider has no words for it: temperature, messages[0].cache_control").waitFor();
   await page.unrouteAll({ behavior: "ignoreErrors" });
@@ -138,7 +166,6 @@ async function whatIsLeftOutIsNamed(page) {
 /** Each goes on with its own words; a look at a request does not end it; a model that fails stands alone with it. */
 async function conversationGoesOn(page) {
   await visit(page, `${origin}/playground?model=${encodeURIComponent(MINI)}&model=${encodeURIComponent(LARGE)}`);
-  await makesAKey(page);
   await asks(page, "one");
   await card(page, LARGE).getByText("why and how").click();
   await page.getByRole("heading", { level: 1, name: LARGE }).waitFor();
@@ -203,14 +230,12 @@ async function keyEndsWithTheVisit(page, calls) {
   await refused(first);
   // By hand.
   await visit(page, `${origin}/playground?model=echo`);
-  await makesAKey(page);
   await asks(page, "Hello.");
   await card(page, "echo").getByText("why and how").waitFor();
   await page.getByRole("button", { name: "Revoke it now" }).click();
-  await page.getByRole("button", { name: "Make a key for this visit" }).waitFor();
+  await page.getByText("Your first message makes an API key").waitFor();
   await refused(calls.at(-1).key);
   // By signing out.
-  await makesAKey(page);
   await asks(page, "Hello again.");
   await card(page, "echo").nth(1).getByText("why and how").waitFor();
   await page.getByRole("button", { name: /you and this device/ }).click();
@@ -219,7 +244,7 @@ async function keyEndsWithTheVisit(page, calls) {
   await refused(calls.at(-1).key);
   const left = (await v2(origin, adminKey, "api-keys")).data.filter((key) => key.name === "playground" && key.status === "active");
   assert.deepEqual(left, []);
-  assert.equal(new Set(calls.map((call) => call.key)).size, 5, "each visit had a key of its own");
+  assert.equal(new Set(calls.map((call) => call.key)).size, 6, "each visit had a key of its own");
   ok("key_ends_with_the_visit");
 }
 
@@ -231,10 +256,11 @@ try {
     const calls = listened(page);
     await page.goto(link);
     await page.getByRole("heading", { level: 1, name: "Home" }).waitFor();
-    await keyIsMadeByAClick(page);
+    await keyIsMadeByTheFirstMessage(page);
     await modelsAnswerSideBySide(page);
     await eachAnswerTellsWhatServedIt(page);
     await whatIsLeftOutIsNamed(page);
+    await whatIsSetIsSent(page);
     await conversationGoesOn(page);
     await answersAreStopped(page);
     await itFitsAPhone(page);

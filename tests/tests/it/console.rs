@@ -164,10 +164,11 @@ async fn models_are_compared_side_by_side() {
     let link = sign_in_link(&mut gateway);
     let held = walk("compare.mjs", &gateway, &[&link]).await;
     let expected = [
-        "key_is_made_by_a_click",
+        "key_is_made_by_the_first_message",
         "models_answer_side_by_side",
         "each_answer_tells_what_served_it",
         "what_is_left_out_is_named",
+        "what_is_set_is_sent",
         "conversation_goes_on_for_each",
         "answers_are_stopped",
         "it_fits_a_phone",

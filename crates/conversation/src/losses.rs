@@ -22,6 +22,9 @@ const ADDED_HINTS: &[&str] = &[
     "usage",
 ];
 
+/// Letters that are wrong, missing, added or swapped in a field that somebody mistyped.
+const TYPING_ERRORS: usize = 2;
+
 /// The names of a cache breakpoint.
 const MARKS: &[&str] = &["cache_control", "prompt_cache_breakpoint", "cachePoint"];
 
@@ -180,6 +183,9 @@ impl DroppedFields {
     pub fn finish(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
         let needed = self.lost.iter().find(|(_, sort, _)| *sort == Droppable::Meaning && !is_lenient);
         if let Some((name, _, feature)) = needed {
+            if let (None, Some(meant)) = (feature, meant_by(name, (self.names_of)(self.client))) {
+                return Err(mistyped(name, meant));
+            }
             return Err(match self.by {
                 By::Grammar(upstream) => {
                     let format = format!("in the {} grammar", upstream.as_str());
@@ -246,6 +252,21 @@ fn unsupported_by_format(
     Box::new(fault.fix(fix).param(name.to_owned()))
 }
 
+/// The field of the client's dialect that an unknown one is a typing error of.
+fn meant_by(name: &str, known: FeatureNames) -> Option<&'static str> {
+    let near = known.iter().map(|(_, known)| (strsim::damerau_levenshtein(name, known), *known));
+    near.filter(|(edits, known)| *edits <= TYPING_ERRORS && known.len() > 3 * TYPING_ERRORS)
+        .min()
+        .map(|(_, known)| known)
+}
+
+fn mistyped(name: &str, meant: &str) -> Box<Fault> {
+    let message = format!("Unknown field \"{name}\"; did you mean \"{meant}\"?");
+    let fix = format!("Write \"{meant}\", or send \"Agent-Lenient: true\" to have \"{name}\" dropped.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+    Box::new(fault.fix(fix).param(name.to_owned()))
+}
+
 fn unsupported_by_server(name: &str) -> Box<Fault> {
     let message = format!("The server that was to answer does not take \"{name}\".");
     let fix = "Leave it out, use another model, or send \"Agent-Lenient: true\" to have it dropped. If the server does take it, \
@@ -257,6 +278,14 @@ fn unsupported_by_server(name: &str) -> Box<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_field_is_told_from_an_unknown_one() {
+        let known: FeatureNames = &[(Feature::Temperature, "temperature"), (Feature::Seed, "seed")];
+        assert_eq!(meant_by("tempreature", known), Some("temperature"));
+        assert_eq!(meant_by("sede", known), None, "a short name is near to too many");
+        assert_eq!(meant_by("sampling_profile", known), None);
+    }
 
     fn names(grammar: Grammar) -> FeatureNames {
         match grammar {

@@ -53,11 +53,10 @@ impl FromStr for Profile {
         match text {
             "byok" => Ok(Self::Byok),
             "byoc" => Ok(Self::Byoc),
-            "managed_provider" => Ok(Self::ManagedProvider),
+            // The word of people for it.
+            "managed_provider" | "managed" => Ok(Self::ManagedProvider),
             "subscription" => Ok(Self::Subscription),
-            _ => Err(format!(
-                "\"{text}\" is not a profile; it is one of byok, byoc, managed_provider, subscription"
-            )),
+            _ => Err(format!("\"{text}\" is not a profile; it is one of byok, byoc, managed, subscription")),
         }
     }
 }

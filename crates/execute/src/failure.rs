@@ -214,6 +214,18 @@ impl AttemptFailure {
         Self { status: Some(status), should_retry, is_of_account, ..Self::new(fault.upstream(report)) }
     }
 
+    /// The connection to a provider or a node failed.
+    pub(crate) fn at(error: &EgressError, slug: &str, seat: &Seat) -> Self {
+        let mut failure = Self::egress(error, slug);
+        if let (Seat::Byoc(node), true) = (seat, failure.is_unreachable) {
+            failure.fault.message =
+                format!("The node {} can't be reached: {}", node.name, error.message).into();
+            let fix = format!("Start it, or see `tidegate nodes show {}`.", node.name);
+            failure.fault.fix = Some(fix.into());
+        }
+        failure
+    }
+
     /// The connection failed.
     pub(crate) fn egress(error: &EgressError, provider: &str) -> Self {
         let message = format!("{provider} could not be asked: {}", error.message);

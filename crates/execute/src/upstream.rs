@@ -105,7 +105,7 @@ pub(crate) async fn send(
     for_client: impl FnOnce(&Headers) -> ClientHeaders,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let answer = deps.egress.send(request, destination(seat)).await;
-    let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
+    let answer = answer.map_err(|error| AttemptFailure::at(&error, slug, seat))?;
     check_status(deps, slug, seat, answer, for_client).await
 }
 

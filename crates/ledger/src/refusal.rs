@@ -1,6 +1,7 @@
 //! The error that a client gets when a rate limit or budget refuses it: whose it is, the figure, when it
 //! resets, how to raise it.
 
+use domain::calendar::Civil;
 use domain::{Budget, Charge, Fault, FaultClass, Nanos, OnReached, Period, Profile, Refuser, Subject};
 
 use crate::local_budget::LocalBudget;
@@ -8,6 +9,9 @@ use crate::local_budget::LocalBudget;
 /// The retry delay for a client that has to wait for other requests.
 const CROWDED_RETRY_MS: u64 = 1_000;
 const UNKNOWN_RETRY_MS: u64 = 2_000;
+
+static MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 fn whose(subject: &Subject) -> String {
     match subject {
@@ -91,7 +95,6 @@ fn exhausted(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Bo
 }
 
 fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Fault {
-    let micros = budget.limit.micros();
     let each = match budget.period {
         Period::Day => "a day",
         Period::Week => "a week",
@@ -100,20 +103,43 @@ fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Faul
         Period::Year => "a year",
         Period::Ever => "in all",
     };
-    let left = ends_unix_ms.map_or(0, |end| end.saturating_sub(now_unix_ms));
+    let resets = ends_unix_ms.map_or(String::new(), |end| {
+        format!("; it resets {} (in {})", day_and_time(end), waiting(end.saturating_sub(now_unix_ms)))
+    });
     let message = format!(
-        "The budget \"{}\" ({}) of {} is {}.{:06} USD {each}, and what is left does not cover this request; it starts again in {} s.",
+        "The budget \"{}\" ({}) of {} is {} {each}, and what is left does not cover this request{resets}.",
         budget.name,
         budget.id,
         whose(&budget.subject),
-        micros / 1_000_000,
-        micros % 1_000_000,
-        left.div_ceil(1_000),
+        dollars(budget.limit),
     );
     Fault::new(FaultClass::BudgetReached, "quota_exceeded", message)
         .fix(raise_budget(budget))
         .refused_by(refuser(budget))
         .should_retry(false)
+}
+
+/// An amount as people write it: at least cents, and no more digits than it has.
+fn dollars(amount: Nanos) -> String {
+    let micros = amount.micros();
+    let digits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let spare = digits.len() - digits.trim_end_matches('0').len();
+    let cents = digits.len() - spare.min(4);
+    format!("${}", digits.get(..cents).unwrap_or(&digits))
+}
+
+fn day_and_time(unix_ms: u64) -> String {
+    let civil = Civil::of(unix_ms / 1_000);
+    let month = usize::try_from(civil.month).ok().and_then(|month| MONTHS.get(month.saturating_sub(1)));
+    format!("{} {} {:02}:{:02} UTC", civil.day, month.unwrap_or(&"?"), civil.hour, civil.minute)
+}
+
+/// A time in its largest unit, rounded up: it is over then.
+fn waiting(ms: u64) -> String {
+    let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];
+    let (each, unit) = units.into_iter().find(|(each, _)| ms >= *each).unwrap_or((1_000, "second"));
+    let count = ms.div_ceil(each);
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 fn raise_budget(budget: &Budget) -> String {
@@ -151,4 +177,24 @@ pub(crate) fn unknown(budget: &Budget) -> Box<Fault> {
             .refused_by(refuser(budget))
             .retry_after_ms(UNKNOWN_RETRY_MS),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_and_times_are_in_words() {
+        for (micros, shown) in
+            [(400_000, "$0.40"), (25_000_000, "$25.00"), (72, "$0.000072"), (1_234_500, "$1.2345")]
+        {
+            assert_eq!(dollars(Nanos(micros * 1_000)), shown);
+        }
+        assert_eq!(day_and_time(1_764_547_200_000), "1 Dec 00:00 UTC");
+        for (ms, shown) in
+            [(500, "1 second"), (90_000, "2 minutes"), (3_600_000, "1 hour"), (259_200_000, "3 days")]
+        {
+            assert_eq!(waiting(ms), shown);
+        }
+    }
 }

@@ -55,10 +55,7 @@ pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
 
 /// Every candidate's provider asked to wait; the first of them resets in `wait_ms`.
 pub fn all_limited(wait_ms: u64) -> Box<Fault> {
-    let message = format!(
-        "Everything that could serve this is at its provider's limit; the first takes requests again in {}.",
-        seconds(wait_ms)
-    );
+    let message = format!("All providers for this model are rate limited; next try in {}.", seconds(wait_ms));
     let fault = Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", message)
         .fix("Wait that long, or add another credential, node or account that serves this model.");
     Box::new(patient(fault, wait_ms))

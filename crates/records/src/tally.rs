@@ -21,8 +21,7 @@ const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 pub(crate) const MINUTE_MS: u64 = 60_000;
 const MINUTES_OF_HOUR: u64 = 60;
-/// Stands in an encoded group before what later versions added, where nobody was tried. No row of usage names accounts, so that versions
-/// which don't know it show nothing of it.
+/// Stands in an encoded group before what later versions added, where nobody was tried.
 const NOBODY: Principal = Principal::Account(AccountId::from_uuid(uuid::Uuid::nil()));
 
 /// The dimensions that usage is broken down by. Empty is absent.
@@ -55,6 +54,9 @@ pub(crate) struct Group<'a> {
     /// The class that the request's hints stated; encoded beside the cache.
     #[serde(skip)]
     qos_class: Option<QosClass>,
+    /// The code of the fault that the client was told; encoded beside the cache.
+    #[serde(skip)]
+    error_code: Option<&'a str>,
 }
 
 /// The counts of a histogram's steps, dense: long windows add thousands of them.
@@ -86,9 +88,10 @@ pub(crate) struct MinuteTally {
     pub tally: Tally,
 }
 
-/// The numbers of the cache and of the class among the dimensions of later versions.
+/// The numbers of the cache, the class and the fault among the dimensions of later versions.
 const CACHE_TIER: u8 = 1;
 const QOS_CLASS: u8 = 2;
+const ERROR_CODE: u8 = 3;
 
 type Name<'a> = (WorkspaceId, u64, Group<'a>);
 
@@ -162,6 +165,7 @@ impl<'a> Group<'a> {
             principal: record.principal.filter(|_| !record.resolved_model.is_empty()),
             cache_tier: record.cache_tier().filter(|_| !record.resolved_model.is_empty()),
             qos_class: record.extras.qos_class.filter(|_| !record.resolved_model.is_empty()),
+            error_code: record.fault_code,
         }
     }
 
@@ -193,14 +197,16 @@ impl<'a> Group<'a> {
         let cache_tier = text(CACHE_TIER).and_then(CacheTier::from_name);
         let qos_class = text(QOS_CLASS).and_then(QosClass::from_word);
         let principal = principal.filter(|principal| *principal != NOBODY);
-        Ok(Self { requested, principal, cache_tier, qos_class, ..group })
+        let error_code = text(ERROR_CODE);
+        Ok(Self { requested, principal, cache_tier, qos_class, error_code, ..group })
     }
 
     /// The dimensions that were added after the principal, by their numbers. Versions that don't know one ignore it.
-    fn later(&self) -> Vec<(u8, &'static str)> {
+    fn later(&self) -> Vec<(u8, &'a str)> {
         let tier = self.cache_tier.map(|tier| (CACHE_TIER, tier.as_str()));
         let class = self.qos_class.map(|class| (QOS_CLASS, class.as_str()));
-        tier.into_iter().chain(class).collect()
+        let code = self.error_code.map(|code| (ERROR_CODE, code));
+        tier.into_iter().chain(class).chain(code).collect()
     }
 
     /// Whether requests of this group can match the filter.
@@ -282,6 +288,11 @@ impl<'a> Group<'a> {
                 Principal::Node(id) => Some(id.to_string()),
                 _ => None,
             },
+            Dimension::Account => match self.principal? {
+                Principal::Account(id) => Some(id.to_string()),
+                _ => None,
+            },
+            Dimension::ErrorCode => self.error_code.map(str::to_owned),
             Dimension::CacheTier => self.cache_tier.map(|tier| tier.as_str().to_owned()),
             Dimension::QosClass => self.qos_class.map(|class| class.as_str().to_owned()),
         }
@@ -643,7 +654,19 @@ mod tests {
             principal: Some(Principal::Credential(domain::CredentialId::new(1, [9; 10]))),
             cache_tier: None,
             qos_class: None,
+            error_code: None,
         }
+    }
+
+    #[test]
+    fn an_error_code_is_read_back_beside_the_others() {
+        for qos_class in [None, Some(QosClass::Batch)] {
+            let with = Group { error_code: Some("quota_exceeded"), qos_class, ..group() };
+            let bytes = with.encode().unwrap();
+            assert_eq!(Group::decode(&bytes).unwrap(), with);
+            assert_eq!(with.value(Dimension::ErrorCode).as_deref(), Some("quota_exceeded"));
+        }
+        assert_eq!(group().value(Dimension::ErrorCode), None);
     }
 
     /// Versions before the class read the rest of the group, and those before each field what is before it.

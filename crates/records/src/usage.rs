@@ -38,10 +38,14 @@ pub enum Dimension {
     QosClass,
     /// The cache that what was reused came from.
     CacheTier,
+    /// The operator's pooled account that answered or was tried last.
+    Account,
+    /// The code of the fault that the client was told.
+    ErrorCode,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Provider,
         Self::Model,
         Self::Modality,
@@ -59,6 +63,8 @@ impl Dimension {
         Self::Node,
         Self::QosClass,
         Self::CacheTier,
+        Self::Account,
+        Self::ErrorCode,
     ];
 
     #[must_use]
@@ -81,6 +87,8 @@ impl Dimension {
             Self::Node => "node",
             Self::QosClass => "qos_class",
             Self::CacheTier => "cache_tier",
+            Self::Account => "account",
+            Self::ErrorCode => "error_code",
         }
     }
 

@@ -21,6 +21,7 @@ step() { # step TITLE COMMAND...
 step "environment" scripts/test-env.sh
 . scripts/node.sh # which the journeys start
 step "console" scripts/console.sh test
+step "documentation" scripts/docs.sh
 step "format" cargo fmt --all --check
 # The registry of operations declares their folders, which cargo fmt doesn't see.
 step "format of operations" find crates/operations/src -name '*.rs' -exec rustfmt --edition 2024 --check {} +

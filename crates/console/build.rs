@@ -1,5 +1,5 @@
-//! Embeds the built console: writes the table of its files that the crate includes. Without a build the
-//! table is empty, and the server answers with how to build one.
+//! Embeds the built console and the built documentation: writes the table of their files that the crate includes. Without a
+//! build the table is empty, and the server answers with how to build one.
 
 use std::env;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The console's build script writes this file last, after a successful build.
+/// Either build writes this file last, after a successful build.
 const STAMP: &str = ".stamp";
 
 fn main() -> io::Result<()> {
@@ -16,11 +16,13 @@ fn main() -> io::Result<()> {
     // `dist` always exists; only its contents are build output.
     let dist = root.join("../../console/dist").canonicalize()?;
     println!("cargo::rerun-if-changed={}", dist.display());
-    let app = dist.join("app");
+    let (app, manual) = (dist.join("app"), dist.join("docs"));
     let mut found = Vec::new();
-    // Without the stamp a build is still running, or has failed.
-    if app.join(STAMP).is_file() {
-        collect(&app, &mut found)?;
+    for built in [&app, &manual] {
+        // Without the stamp a build is still running, or has failed.
+        if built.join(STAMP).is_file() {
+            collect(built, &mut found)?;
+        }
     }
     found.retain(|path| path.file_name().is_some_and(|name| name != STAMP));
     found.sort();
@@ -31,7 +33,12 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&copies)?;
     let mut table = String::from("&[\n");
     for path in found.iter().filter(|path| !is_packed(path)) {
-        let name = path.strip_prefix(&app).unwrap_or(path).to_string_lossy().replace('\\', "/");
+        let name = path
+            .strip_prefix(&app)
+            .or_else(|_| path.strip_prefix(&dist))
+            .unwrap_or(path)
+            .to_string_lossy()
+            .replace('\\', "/");
         let mut hasher = DefaultHasher::new();
         fs::read(path)?.hash(&mut hasher);
         let tag = hasher.finish();

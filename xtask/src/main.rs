@@ -1,5 +1,5 @@
 //! The repository's own checks: `cargo xtask check`, `tidy`, `licences`, `duplicates`, `features`,
-//! `proofs` and `times`.
+//! `proofs`, `site` and `times`.
 
 mod change;
 mod duplicates;
@@ -8,6 +8,7 @@ mod finding;
 mod graph;
 mod licences;
 mod proofs;
+mod site;
 mod source;
 mod spdx;
 mod tidy;
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask <check>
   duplicates  packages that the binary holds in more than one version
   features    packages that are compiled in two ways, with the engine and without it
   proofs      kept proofs that are older than the newest migration, or of a run that failed
+  site        the documentation as pages, into console/dist/docs
   times       what each test took in the last run of `make test`, the slowest first";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["duplicates"] => duplicates::check(&tree::root()),
         ["features"] => features::check(&tree::root()),
         ["proofs"] => proofs::check(&tree::root()),
+        ["site"] => return exit(site::build(&tree::root()).map(|()| true)),
         ["times"] => return exit(times::show(&tree::root()).map(|()| true)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -13,6 +13,7 @@ mod layout;
 mod manifests;
 mod modules;
 mod names;
+mod prose;
 mod shape;
 mod sizes;
 mod spawns;
@@ -54,6 +55,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     findings.extend(formats::check(&sources, &tree::read_table(root, formats::PATH)?));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
     findings.extend(guarantees::check(root, &tree::read(root, guarantees::PATH)?));
+    findings.extend(prose::check(root, &tree::read_table(root, prose::PATH)?)?);
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);
     findings.sort();

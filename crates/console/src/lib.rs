@@ -1,4 +1,4 @@
-//! Serves the console's files, which are embedded at compile time and compressed ahead of time.
+//! Serves the files of the console and of the documentation, which are embedded at compile time.
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -66,6 +66,8 @@ pub const PAGES: &[&str] = &[
     "/sessions",
     "/sessions/{rest}",
     "/budgets",
+    "/limits",
+    "/settings",
     "/commitments",
     "/billing",
     "/billing/{rest}",
@@ -81,8 +83,8 @@ pub const PAGES: &[&str] = &[
     "/data-exports",
 ];
 
-/// The paths of static files.
-pub const ASSETS: &[&str] = &["/assets/{rest}", "/favicon.svg", "/theme.js"];
+/// The paths of static files, among them the pages of the documentation.
+pub const ASSETS: &[&str] = &["/assets/{rest}", "/favicon.svg", "/theme.js", "/docs", "/docs/{rest}"];
 
 const PAGE: &str = "index.html";
 /// Files with a content hash in their name.
@@ -91,6 +93,11 @@ const HASHED: &str = "assets/";
 const UNBUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate</title><h1>Tidegate is running</h1>\
     <p>This binary was compiled without its console. Run <code>scripts/console.sh</code>, which needs Node.js 20, and compile again. \
     The command line does all that the console does: <code>tidegate --help</code>.</p></html>";
+
+/// The documentation's first page.
+const MANUAL: &str = "docs";
+const UNBUILT_MANUAL: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate</title><h1>No documentation here</h1>\
+    <p>This binary was compiled without its documentation. Run <code>scripts/docs.sh</code>, and compile again.</p></html>";
 
 /// Only what is listed: nothing from other origins, nothing inline, no framing. Strings become markup only
 /// through the Trusted Types policy with which Svelte clones its own templates.
@@ -126,10 +133,22 @@ pub fn missing(headers: &HeaderMap) -> Response<Bytes> {
     response
 }
 
-/// A file of the console by its path, without the leading slash.
+/// A file of the console or of the documentation by its path, without the leading slash.
 #[must_use]
 pub fn asset(path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
-    FILES.iter().find(|file| file.path == path && file.path != PAGE).map(|file| answer(file, headers))
+    let path = path.trim_end_matches('/');
+    let is_manual = path.split('/').next() == Some(MANUAL);
+    // A page of the documentation has no ending in its address.
+    let is_it = |file: &&File| {
+        let name = file.path.strip_suffix(".html").filter(|_| is_manual).unwrap_or(file.path);
+        file.path != PAGE && (file.path == path || name == path || (path == MANUAL && name == "docs/index"))
+    };
+    let found = FILES.iter().find(is_it).map(|file| answer(file, headers));
+    if found.is_none() && path == MANUAL {
+        let missing = plain(Bytes::from_static(UNBUILT_MANUAL.as_bytes()), "text/html; charset=utf-8");
+        return Some(with_security_headers(missing));
+    }
+    found
 }
 
 fn answer(file: &File, headers: &HeaderMap) -> Response<Bytes> {
@@ -172,6 +191,7 @@ fn media_type(path: &str) -> &'static str {
         "js" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
+        "png" => "image/png",
         "woff2" => "font/woff2",
         "json" => "application/json",
         _ => "application/octet-stream",
@@ -217,6 +237,17 @@ mod tests {
         assert!(wants_page(&headers_of(header::ACCEPT, "application/xhtml+xml,text/html;q=0.9")));
         assert!(!wants_page(&headers_of(header::ACCEPT, "*/*")));
         assert!(!wants_page(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn documentation_that_was_not_built_says_how() {
+        let built = FILES.iter().any(|file| file.path == "docs/index.html");
+        let answer = asset("docs", &HeaderMap::new()).unwrap();
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        assert_eq!(!text.contains("scripts/docs.sh"), built, "{text}");
+        assert_eq!(answer.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
+        assert!(asset("docs/no-such-page", &HeaderMap::new()).is_none());
+        assert_eq!(asset("docs/quickstart", &HeaderMap::new()).is_some(), built);
     }
 
     #[test]

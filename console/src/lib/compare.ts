@@ -18,7 +18,7 @@ const NONE = '–';
 const cost = (one: Exchange) => (one.unpriced ? 'no price' : exactMoney(one.cost_nanos > 0 ? one.cost_nanos : one.provider_cost_nanos, 9));
 
 const FACTS: [string, (one: Exchange) => string | null | undefined][] = [
-  ['Outcome', (one) => `${one.status} ${outcomeLabel(one.outcome)}`],
+  ['Outcome', (one) => `${one.status} ${outcomeLabel(one.outcome === 'failed' && one.attempts.length === 0 ? 'refused' : one.outcome)}`],
   ['Error', (one) => one.error_code],
   ['Why', (one) => one.error?.message],
   ['Model', (one) => one.requested_model],

@@ -19,6 +19,7 @@ test('a tool is connected once a key beside the playground’s was used', () => 
   expect(done({ keys, used: [used(null, 1), used('key_1', 0)] })).toEqual(['request']);
 });
 
-test('what may not be read is not done', () => {
-  expect(done({ models: undefined, used: undefined, keys: undefined, budgets: undefined, members: undefined })).toEqual([]);
+test('what can’t be read is no step', () => {
+  expect(steps({ models: undefined, used: undefined, keys: undefined, budgets: undefined, members: undefined })).toEqual([]);
+  expect(steps({ ...NOTHING, keys: undefined, budgets: undefined }).map((step) => step.id)).toEqual(['model', 'request', 'people']);
 });

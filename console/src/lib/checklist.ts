@@ -12,7 +12,7 @@ export interface Step {
   isDone: boolean;
 }
 
-/** What is known of a workspace; nothing where somebody may not read it. */
+/** What is known of a workspace; nothing where a list can't be read, and its step is left out then. */
 export interface Known {
   models: number | undefined;
   /** Requests of each key of the last 30 days. */
@@ -26,15 +26,17 @@ export interface Known {
 export const PLAYGROUND = 'playground';
 
 export function steps(known: Known): Step[] {
-  const asked = (known.used ?? []).filter((row) => row.requests + row.unattempted_requests > 0);
-  const tools = new Set((known.keys ?? []).filter((key) => key.name !== PLAYGROUND).map((key) => key.id));
-  return [
-    { id: 'model', name: 'Connect a model', note: 'With your own key, managed, or on your own node.', action: 'Connect', href: '/credentials?new=1', isDone: (known.models ?? 0) > 0 },
-    { id: 'tool', name: 'Connect a tool', note: 'Point an SDK or a coding tool at this server.', action: 'Choose a tool', href: '/connect', isDone: asked.some((row) => tools.has(row.key ?? '')) },
-    { id: 'request', name: 'See a request', note: 'Its time, its cost, and why it was served as it was.', action: 'Open the playground', href: '/playground', isDone: asked.length > 0 },
-    { id: 'budget', name: 'Set a budget', note: 'Requests beyond it are refused, or somebody hears of it.', action: 'Set a budget', href: '/budgets?new=1', isDone: (known.budgets ?? 0) > 0 },
-    { id: 'people', name: 'Invite somebody', note: 'People sign in; programs have API keys.', action: 'Invite', href: '/members?new=1', isDone: (known.members ?? 0) > 1 },
+  const { models, used, keys, budgets, members } = known;
+  const asked = (used ?? []).filter((row) => row.requests + row.unattempted_requests > 0);
+  const tools = new Set((keys ?? []).filter((key) => key.name !== PLAYGROUND).map((key) => key.id));
+  const all: (Omit<Step, 'isDone'> & { isDone: boolean | undefined })[] = [
+    { id: 'model', name: 'Connect a model', note: 'With your own key, managed, or on your own node.', action: 'Connect', href: '/credentials?new=1', isDone: models === undefined ? undefined : models > 0 },
+    { id: 'tool', name: 'Connect a tool', note: 'Point an SDK or a coding tool at this server.', action: 'Choose a tool', href: '/connect', isDone: used && keys && asked.some((row) => tools.has(row.key ?? '')) },
+    { id: 'request', name: 'See a request', note: 'Its time, its cost, and why it was served as it was.', action: 'Open the playground', href: '/playground', isDone: used && asked.length > 0 },
+    { id: 'budget', name: 'Set a budget', note: 'Requests beyond it are refused, or somebody hears of it.', action: 'Set a budget', href: '/budgets?new=1', isDone: budgets === undefined ? undefined : budgets > 0 },
+    { id: 'people', name: 'Invite somebody', note: 'People sign in; programs have API keys.', action: 'Invite', href: '/members?new=1', isDone: members === undefined ? undefined : members > 1 },
   ];
+  return all.filter((step): step is Step => step.isDone !== undefined);
 }
 
 export async function loadSteps(signal: AbortSignal): Promise<Step[]> {

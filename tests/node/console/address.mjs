@@ -32,7 +32,7 @@ async function usageIsInTheAddress(page) {
   await wanted(page, "metric", "requests");
   await page.locator("label", { hasText: /^by/ }).locator("select").selectOption("outcome");
   await wanted(page, "group", "outcome");
-  await page.getByRole("button", { name: "Running total" }).click();
+  await page.getByRole("button", { name: "Cumulative" }).click();
   await wanted(page, "sum", "running");
   await page.getByRole("combobox", { name: "Filter" }).fill("model:echo");
   await page.keyboard.press("Enter");

@@ -202,7 +202,7 @@ async function credentialSignsInByItsDirectory(page) {
   await form.getByLabel("Client id").fill("11111111-2222-3333-4444-555555555555");
   await form.getByLabel("Deployments").fill("openai/gpt-4o-mini = my-gpt-4o-mini");
   await form.getByLabel("Directory").fill(`${emulator}/entra`);
-  await form.getByText("The least that it must be allowed").click();
+  await form.getByText("Minimum permissions").click();
   await form.getByText("Cognitive Services OpenAI User").waitFor();
   await accessible(page);
   await picture(page, "credential-by-directory");
@@ -262,7 +262,7 @@ async function auditTellsAllOfIt(page) {
   const head = data.find((entry) => entry.sequence);
   assert.deepEqual([proof.head.length, proof.head.hash, proof.entries.at(-1).hash], [head.sequence, head.hash, head.hash]);
   assert.ok((await page.locator("main").innerText()).includes(head.hash.slice(0, 12)));
-  const [table] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "CSV of what is shown" }).click()]);
+  const [table] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export CSV" }).click()]);
   assert.equal(readFileSync(await table.path(), "utf8").trim().split("\r\n").length, data.length + 1);
   ok("audit_tells_all_of_it");
 }

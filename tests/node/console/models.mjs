@@ -39,7 +39,7 @@ async function catalogueIsTheServers(page) {
     assert.ok(rows[at].startsWith(model.model), rows[at]);
     const said = [model.context_tokens, model.output_tokens_max].filter((tokens) => tokens !== null).map((tokens) => new Intl.NumberFormat("en-US").format(tokens));
     if (offer.price) said.push(dollars(offer.price.input_micros_per_million), dollars(offer.price.output_micros_per_million), offer.as_of ?? offer.checked);
-    else said.push("no price read");
+    else said.push("price unknown");
     if (offer.price?.cached_input_micros_per_million) said.push(dollars(offer.price.cached_input_micros_per_million));
     if (offer.until && offer.price) said.push(`until ${offer.until}`);
     for (const one of said) assert.ok(rows[at].includes(one), `${one} is not in ${rows[at]}`);

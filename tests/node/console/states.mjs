@@ -37,7 +37,7 @@ const NEW = {
   "/hardware": ["No node yet: own hardware costs nothing", "tidegate nodes set "],
   "/data-planes": ["No data plane yet", "tidegate data-planes invite "],
   "/data-path": ["No request in this span", "tidegate data-path "],
-  "/webhooks": ["Nobody is told of anything yet", "tidegate webhook add "],
+  "/webhooks": ["No webhooks yet", "tidegate webhook add "],
   "/erasures": ["Nobody was erased", "tidegate erase add "],
   "/legal-holds": ["Nothing is held", "tidegate hold add "],
   "/data-exports": ["Nothing was exported", "tidegate data-export add "],

@@ -37,10 +37,16 @@ fn wrong(code: &'static str, path: &str, why: &str) -> Box<Fault> {
     let path = path.trim_end_matches('?').trim_end_matches('.');
     let is_whole = path.is_empty();
     let prefix = if is_whole { String::new() } else { format!("{path}: ") };
-    let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {prefix}{why}.")).fix(
-        if is_whole { "Send one JSON object." } else { "Correct that field and send the request again." },
-    );
+    let fault =
+        Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {prefix}{}", ended(why))).fix(
+            if is_whole { "Send one JSON object." } else { "Correct that field and send the request again." },
+        );
     Box::new(if is_whole { fault } else { fault.param(path.to_owned()) })
+}
+
+/// A sentence's end, once.
+fn ended(why: &str) -> String {
+    if why.ends_with('?') { why.to_owned() } else { format!("{why}.") }
 }
 
 /// The JSON as received, with the members of objects in order.
@@ -71,6 +77,25 @@ impl Error for InvalidValue {
         Self(message.to_string())
     }
 
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let near = nearest(field, expected);
+        let meant = near.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+        let listed = if expected.is_empty() || !meant.is_empty() {
+            String::new()
+        } else {
+            format!("; it has: {}", expected.join(", "))
+        };
+        Self(format!("unknown field \"{field}\"{meant}{listed}"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self(format!("unknown value \"{variant}\"; use one of {}", expected.join(", ")))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self(format!("the field \"{field}\" is missing"))
+    }
+
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
         Self(format!("expected {}, not {}", plain_name(&expected.to_string()), describe_found(&found)))
     }
@@ -78,6 +103,12 @@ impl Error for InvalidValue {
     fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
         Self::invalid_type(found, expected)
     }
+}
+
+/// The name that a mistyped one stands for.
+fn nearest(wanted: &str, known: &[&'static str]) -> Option<&'static str> {
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(wanted, name), *name));
+    near.filter(|(edits, name)| *edits <= 2 && name.len() > 3).min().map(|(_, name)| name)
 }
 
 /// A Rust type's name in plain words.
@@ -388,7 +419,7 @@ mod tests {
             (r#"{"name":"a","limits":{"rpm":-1.0}}"#, "invalid_value", Some("limits.rpm"), "-1"),
             (r#"{"name":"a","nmae":"b"}"#, "invalid_value", Some("nmae"), "nmae"),
             (r#"{"name":"a","name":"b"}"#, "invalid_value", None, "duplicate field `name`"),
-            ("{}", "invalid_value", None, "missing field `name`"),
+            ("{}", "invalid_value", None, "the field \"name\" is missing"),
             (r#"{"name": "#, "invalid_json", None, "EOF"),
             (r#"{"name":"a"} x"#, "invalid_json", None, "goes on"),
         ] {

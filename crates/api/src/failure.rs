@@ -30,7 +30,9 @@ pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, 
 pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
-            .fix("Check the id; the list at the collection's path shows what there is."),
+            .fix(naming::how_to_list(what).unwrap_or_else(|| {
+                "Check the id; the list at the collection's path shows what there is.".to_owned()
+            })),
     )
 }
 

@@ -19,6 +19,13 @@ pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String,
             format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
         ));
     }
+    if naming::looks_like_an_id(trimmed) {
+        return Err(invalid(
+            field,
+            format!("{field} \"{trimmed}\" looks like an id, and ids win over names."),
+            "Choose a name without that form.",
+        ));
+    }
     Ok(trimmed.to_owned())
 }
 

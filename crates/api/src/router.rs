@@ -94,18 +94,21 @@ pub enum Matched<'a> {
 /// Finds the route of a request. Every pattern is tried: the table is short and this is not the hot path.
 #[must_use]
 pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a> {
-    let mut others = Vec::new();
     // HEAD uses the GET route; the gateway drops the body.
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    for route in routes {
-        if let Some(parameters) = parameters(route.pattern, path) {
-            if route.method == *method {
-                return Matched::Found(route, parameters);
-            }
-            others.push(route.method.clone());
-        }
+    let mut matching: Vec<_> = routes
+        .iter()
+        .filter_map(|route| parameters(route.pattern, path).map(|parameters| (route, parameters)))
+        .collect();
+    // A fixed segment wins over a name: a node called "join-tokens" is reached by its id.
+    let fewest = matching.iter().map(|(_, parameters)| parameters.len()).min();
+    matching.retain(|(_, parameters)| Some(parameters.len()) == fewest);
+    let others: Vec<_> = matching.iter().map(|(route, _)| route.method.clone()).collect();
+    match matching.into_iter().find(|(route, _)| route.method == *method) {
+        Some((route, parameters)) => Matched::Found(route, parameters),
+        None if others.is_empty() => Matched::Unknown,
+        None => Matched::OtherMethods(others),
     }
-    if others.is_empty() { Matched::Unknown } else { Matched::OtherMethods(others) }
 }
 
 fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
@@ -117,7 +120,8 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
             (None, None) => return Some(found),
             // Before further segments a parameter may also be a user-chosen name, such as an adapter's.
             (Some(want), Some(have)) if want.starts_with('{') => {
-                let may_be_name = wanted.peek().is_some() || NAMED.contains(&pattern);
+                let may_be_name =
+                    wanted.peek().is_some() || NAMED.contains(&pattern) || naming::kind_at(pattern).is_some();
                 is_value(have, may_be_name).then(|| found.push(have.to_owned()))?;
             }
             (Some(want), Some(have)) if want == have => {}
@@ -126,7 +130,7 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Where an object is addressed by a name, too: that its users gave it, or a provider's. No fixed segment stands beside those.
+/// Where handlers take names themselves: an alias is unique in its project alone, and capabilities are a provider's.
 const NAMED: [&str; 2] = ["/v2/model-aliases/{id}", "/v2/capabilities/{id}"];
 
 /// Ids contain an underscore or a digit, so that a path such as `…/join-tokens` in a later release is never
@@ -145,7 +149,8 @@ mod tests {
         assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/rte_1"), Some(vec!["rte_1".into()]));
         assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/"), None);
         assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/rte_1/b"), None);
-        assert_eq!(parameters("/v2/byoc/nodes/{id}", "/v2/byoc/nodes/join-tokens"), None);
+        assert_eq!(parameters("/v2/requests/{id}", "/v2/requests/export"), None);
+        assert_eq!(parameters("/v2/byoc/nodes/{id}", "/v2/byoc/nodes/attic"), Some(vec!["attic".into()]));
         assert_eq!(parameters("/v2/routes", "/v2/routes"), Some(vec![]));
         assert_eq!(
             parameters("/v2/train/jobs/{id}", "/v2/train/jobs/ftjob-01"),

@@ -21,9 +21,9 @@ use crate::incoming::Incoming;
 use crate::openapi::describe;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
-use crate::router::{DataPlaneHandler, Handled, Matched, Route, RouteAuth};
+use crate::router::{DataPlaneHandler, Handled, Handler, Matched, Route, RouteAuth};
 use crate::state::{Control, SignIn, Web};
-use crate::{caller, idempotency, incoming, managed, openapi, router, table};
+use crate::{caller, idempotency, incoming, managed, named, openapi, router, table};
 
 /// The routes of `/v2`, and what their handlers work with.
 pub struct Server {
@@ -186,7 +186,7 @@ impl Server {
         let download =
             route.gives_files().then(|| Download::of(&control.deps, &method, &path, &request)).flatten();
         // If it fails, the claim on the idempotency key is released.
-        let reply = run_handler(request.is_rehearsal, handler(control, request)).await.map_err(plain)?;
+        let reply = run_named(control, route, *handler, request).await.map_err(plain)?;
         if let Some(download) = download {
             download.audit(&control.deps, &reply).await.map_err(plain)?;
         }
@@ -214,6 +214,17 @@ impl Server {
         let request = incoming.read(control, route, parameters, plane, workspace).await?;
         run_handler(request.is_rehearsal, handler(control, request)).await
     }
+}
+
+/// Runs a handler on a request whose names are ids by then.
+async fn run_named(
+    control: &Arc<Control>,
+    route: &Route,
+    handler: Handler,
+    request: ApiRequest,
+) -> Result<Reply, Box<Fault>> {
+    let request = named::resolve(control, route.pattern, request).await?;
+    run_handler(request.is_rehearsal, handler(control, request)).await
 }
 
 /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.

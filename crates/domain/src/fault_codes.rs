@@ -33,6 +33,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("already_exists", "An object with this id or name exists."),
     ("already_member", "A member of the workspace, or somebody who is invited, has this email."),
+    ("ambiguous_name", "Several objects have this name. Give the id of one."),
     (
         "ambiguous_session",
         "The request carries two session cookies. Delete the site's cookies and sign in again.",
@@ -636,6 +637,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("token_unreadable", "The service that exchanges the secret for a token gives no readable answer."),
     ("too_many_agents", "The project has as many agents as it may have, or the agent as many versions."),
+    ("too_many_alert_rules", "The workspace has as many alert rules as it may have."),
     ("too_many_aliases", "The workspace has as many aliases as it may have."),
     ("too_many_at_once", "The node reads as many data sets as it can at once. Send it again in a moment."),
     ("too_many_attempts", "There were too many attempts. Wait, then try again."),

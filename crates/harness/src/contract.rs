@@ -168,8 +168,9 @@ impl Contract {
 fn matches(pattern: &str, path: &str) -> bool {
     let (mut wanted, mut given) = (pattern.split('/').peekable(), path.split('/'));
     // Ids contain an underscore or a digit; a parameter followed by further segments may also be a
-    // user-chosen name. An alias may be addressed by its name, too, and capabilities are by their provider's.
-    let is_named = ["/v2/model-aliases/{id}", "/v2/capabilities/{id}"].contains(&pattern);
+    // user-chosen name, as may be that of a kind with names. Capabilities are by their provider's.
+    let is_named = naming::kind_at(pattern).is_some()
+        || ["/v2/model-aliases/{id}", "/v2/capabilities/{id}"].contains(&pattern);
     let is_id = |have: &str| is_named || have.contains(|c: char| c == '_' || c.is_ascii_digit());
     loop {
         match (wanted.next(), given.next()) {

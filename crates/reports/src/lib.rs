@@ -1,6 +1,7 @@
 //! The routes of `/v2` that only tell: what was served, what would be, and what it costs. Plans, requests with their content
 //! where that is kept, usage, bills, price books, commitments, models, the audit and the health of upstreams.
 
+mod attention;
 mod audit;
 mod billing;
 pub mod caching;
@@ -40,6 +41,7 @@ pub use price_books::canonical;
 #[must_use]
 pub fn routes() -> Vec<Route> {
     [
+        attention::routes(),
         plan::routes(),
         usage::routes(),
         hardware_costs::routes(),

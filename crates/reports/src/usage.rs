@@ -374,13 +374,18 @@ fn groups(request: &ApiRequest) -> Result<(Vec<Dimension>, Option<Interval>), Bo
             "hour" => interval = Some(Interval::Hour),
             "minute" => interval = Some(Interval::Minute),
             _ => match Dimension::from_name(name) {
+                // Which accounts there are is the operator's business.
+                Some(Dimension::Account) if !request.is_operator() => {
+                    let fix = "Use provider, or a key of the operator.";
+                    return Err(invalid("group_by", "Only the operator may group by account.", fix));
+                }
                 Some(dimension) => dimensions.push(dimension),
                 None => {
                     let known: Vec<_> =
                         Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour", "minute"]).collect();
                     return Err(invalid(
                         "group_by",
-                        format!("\"{name}\" is nothing to group by."),
+                        format!("Unknown group \"{name}\"."),
                         format!("Use {}.", known.join(", ")),
                     ));
                 }

@@ -305,6 +305,12 @@ fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
     let is_known = route.auth.access().is_some();
     let writes = route.method != Method::GET;
     let is_one = route.pattern.contains("{id}");
+    let takes_names = naming::kind_at(route.pattern).is_some()
+        || route
+            .description
+            .query
+            .iter()
+            .any(|(name, _)| naming::REFERENCES.iter().any(|(field, _)| field == name));
     let kinds = [
         (400, true),
         (401, true),
@@ -312,7 +318,7 @@ fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
         (404, is_known),
         (406, true),
         (408, has_body),
-        (409, writes),
+        (409, writes || takes_names),
         (412, writes && is_one),
         (413, has_body),
         (415, has_body),

@@ -24,7 +24,7 @@ const flexible = (id: string, name: string, least: number, share: number, from?:
 export const KEPT = ['time', 'status', 'model'];
 
 export const COLUMNS: Column[] = [
-  { id: 'time', name: 'Time', width: 'var(--time)', least: 146, from: NARROW },
+  { id: 'time', name: 'Time', width: 'var(--time)', least: 0, from: NARROW },
   fixed('status', 'Status', 60, NARROW, false),
   flexible('model', 'Model', 120, 2, NARROW),
   flexible('served', 'Served by', 110, 1.5, MIDDLE),
@@ -52,9 +52,9 @@ export function usual(width: number, brief: boolean): Column[] {
   return COLUMNS.filter(({ id, from }) => from !== undefined && width > from && (!brief || BRIEF.includes(id)));
 }
 
-/** Those of the chosen columns that fit; the last ones give way. */
-export function fitting(chosen: readonly string[], width: number): Column[] {
-  let left = width;
+/** Those of the chosen columns that fit beside a time so wide; the last ones give way. */
+export function fitting(chosen: readonly string[], width: number, time = 0): Column[] {
+  let left = width - time;
   return COLUMNS.filter(({ id }) => KEPT.includes(id) || chosen.includes(id)).filter(({ id, least }) => {
     left -= least + GAP;
     return left >= 0 || KEPT.includes(id);

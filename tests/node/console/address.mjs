@@ -144,12 +144,14 @@ async function placesAreKept(page) {
   await page.waitForFunction(() => scrollY > 600);
   const left = await page.evaluate(() => scrollY);
   // Not by the pointer, which would scroll to it first.
-  await page.locator('[role="row"][data-at="20"] a').evaluate((row) => row.click());
+  await page.locator('[role="row"][data-at="20"] .time a').evaluate((row) => row.click());
+  const followed = await page.evaluate(() => location.pathname);
   await page.getByRole("heading", { level: 1, name: "echo" }).waitFor();
   assert.equal(query(page).get("range"), "1h", "the span goes along");
   await page.goBack();
   await page.getByRole("heading", { level: 1, name: "Requests" }).waitFor();
   await page.waitForFunction((wantedTop) => Math.abs(scrollY - wantedTop) < 40, left);
+  await page.waitForFunction((wanted) => document.activeElement?.getAttribute("href")?.startsWith(wanted), followed);
   ok("places_are_kept");
 }
 

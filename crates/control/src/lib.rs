@@ -2,12 +2,10 @@
 
 mod agreement;
 mod effective_policy;
-mod founding;
 mod hook_forms;
 mod hosting;
 mod joined_nodes;
 mod limits;
-mod owner;
 mod policy_forms;
 mod resource;
 mod routes;
@@ -22,18 +20,16 @@ use api::server::Server;
 use api::state::Web;
 use reconcilers::{Deps, Nodes};
 
-pub use founding::{Founded, NewWorkspace, found};
-pub use owner::{OWNER_EMAIL, first_owner, owners_link};
+pub use people::{Founded, NewWorkspace, OWNER_EMAIL, checked_email, first_owner, found, owners_link};
 pub use privacy::DataExportHandler;
 pub use replayruns::ReplayRunHandler;
-pub use routes::checked_email;
 
 /// The server of `/v2`.
 ///
 /// # Errors
 /// The table of routes is unsound, or the store can't be read or written.
 pub async fn start(deps: Deps, nodes: Arc<Nodes>, web: Web) -> Result<Server, String> {
-    let operator = owner::operators_workspace(&deps.store).await.map_err(|error| error.to_string())?;
+    let operator = people::operators_workspace(&deps.store).await.map_err(|error| error.to_string())?;
     routes::keep_served(&deps).await.map_err(|error| error.to_string())?;
     Server::new(deps, nodes, web, operator, routes::all())
 }

@@ -48,8 +48,6 @@ pub(crate) const POLICY_NAMES_MAX: usize = 100;
 pub(crate) const POLICY_NAME_BYTES_MAX: usize = 256;
 /// Lifetime of an API key, in days: ten years; a key that should live longer has no expiry.
 pub(crate) const KEY_EXPIRES_IN_DAYS_MAX: u32 = 3_650;
-/// The part of a session's `User-Agent` that is stored; it shows whose session it is.
-pub(crate) const USER_AGENT_CHARS_MAX: usize = 200;
 /// Length of a webhook's description, which is one line of a table.
 pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 

@@ -423,7 +423,9 @@ fn counted<T>(given: Vec<T>, field: &'static str) -> Result<Vec<T>, Box<Fault>> 
 }
 
 fn profile(name: &str) -> Result<Profile, Box<Fault>> {
-    name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it."))
+    name.parse::<Profile>().map_err(|error| {
+        invalid("profiles", error, "Use byok for your keys, byoc for your nodes, managed or subscription.")
+    })
 }
 
 fn one_of<T>(

@@ -14,6 +14,7 @@ use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
 use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Sealed, Secret, Subject, api_key};
+use people::{new_key, scope_names};
 use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,6 @@ use store::{ApiKeyRow, LimitsOf, Listed};
 
 use super::limits::{self, LimitsForm};
 use super::secrets;
-use crate::founding::new_key;
 use crate::limits::KEY_EXPIRES_IN_DAYS_MAX;
 use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, load, patch, post, put};
 
@@ -138,18 +138,6 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> ApiKeyView {
             .map(|_| AccessKeys { access_key_id: api_key::access_key_id(row.id), secret_access_key: None }),
         key: None,
     }
-}
-
-pub fn scope_names(scopes: Scopes) -> Vec<&'static str> {
-    [
-        ("inference", scopes.inference),
-        ("read", scopes.read),
-        ("admin", scopes.admin),
-        ("operator", scopes.operator),
-    ]
-    .into_iter()
-    .filter_map(|(name, has)| has.then_some(name))
-    .collect()
 }
 
 fn checked_scopes(names: Option<&[String]>, request: &ApiRequest) -> Result<Scopes, Box<Fault>> {

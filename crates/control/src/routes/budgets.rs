@@ -11,6 +11,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
+use domain::forecast::Progress;
 use domain::limits::{BUDGET_MICROS_MAX, END_USER_BYTES_MAX};
 use domain::{BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
 use reconcilers::of_store;
@@ -86,6 +87,8 @@ pub struct BudgetView {
     spent_micros: i64,
     reserved_micros: i64,
     free_micros: i64,
+    /// What will be spent by the end of the period at its average rate so far.
+    forecast_micros: Option<i64>,
     period: &'static str,
     period_start: Moment,
     period_end: Option<Moment>,
@@ -93,15 +96,28 @@ pub struct BudgetView {
     counts: &'static str,
     alerts: Vec<u32>,
     alerts_crossed: Vec<BudgetCrossing>,
-    /// `warning` once a threshold is crossed.
+    /// `reached` when nothing is left, `warning` once a threshold is crossed.
     #[schemars(extend("enum" = ["ok", "warning", "reached"]))]
     status: &'static str,
     created_at: Moment,
 }
 
+fn forecast(row: &BudgetRow, start_unix_ms: u64, spent: Nanos, now_unix_ms: u64) -> Option<i64> {
+    let end_unix_ms = row.period.end(start_unix_ms)?;
+    let progress = Progress {
+        amount: row.limit,
+        used: spent,
+        used_lately: spent,
+        start_unix_ms,
+        end_unix_ms,
+        now_unix_ms,
+    };
+    Some(progress.forecast().by_period.micros())
+}
+
 fn show_standing(
     row: &BudgetRow,
-    start: u64,
+    (start, now): (u64, u64),
     standing: BudgetStanding,
     crossed: &[BudgetAlert],
 ) -> BudgetView {
@@ -113,7 +129,8 @@ fn show_standing(
         Subject::Workspace => (None, None, None),
     };
     let (project_id, key_id, end_user) = of(&row.subject);
-    let is_reached = standing.spent >= row.limit || crossed.iter().any(|alert| alert.percent >= 100);
+    // By what is left: a refused request was too large for it, which says nothing of smaller ones.
+    let is_reached = standing.spent >= row.limit;
     BudgetView {
         id: row.id.to_string(),
         object: "budget",
@@ -126,6 +143,7 @@ fn show_standing(
         spent_micros: standing.spent.micros(),
         reserved_micros: standing.reserved.micros(),
         free_micros: Nanos(free).micros(),
+        forecast_micros: forecast(row, start, standing.spent, now),
         period: row.period.as_str(),
         period_start: Moment(start),
         period_end: row.period.end(start).map(Moment),
@@ -193,7 +211,8 @@ fn checked_word<T: std::str::FromStr>(
     choices: &str,
 ) -> Result<T, Box<Fault>> {
     let Some(word) = word else { return Ok(usual) };
-    word.parse().map_err(|_| invalid(field, format!("\"{word}\" is no {field}."), format!("Use {choices}.")))
+    word.parse()
+        .map_err(|_| invalid(field, format!("Unknown {field} \"{word}\"."), format!("Use {choices}.")))
 }
 
 fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
@@ -212,7 +231,7 @@ fn row_of(control: &Control, request: &ApiRequest, input: Input) -> Result<Budge
     let subject = subject_of(&input)?;
     let period = checked_word("period", input.period.as_deref(), Period::Month, "month, week or day")?;
     if period == Period::Ever {
-        return Err(invalid("period", "\"ever\" is no period.", "Use month, week or day."));
+        return Err(invalid("period", "Unknown period \"ever\".", "Use month, week or day."));
     }
     let name = match input.name {
         Some(name) => checked_name(Some(name), "name")?,
@@ -278,10 +297,11 @@ impl Resource for BudgetRow {
 
     async fn view(&self, control: &Control) -> Result<BudgetView, Box<Fault>> {
         let budgets = control.deps.store.budgets();
-        let start = self.period.start(control.deps.world.clock.unix_ms());
+        let now = control.deps.world.clock.unix_ms();
+        let start = self.period.start(now);
         let standing = budgets.standing(self.id, start).await.map_err(of_store)?;
         let crossed = budgets.alerts(self.id, start).await.map_err(of_store)?;
-        Ok(show_standing(self, start, standing, &crossed))
+        Ok(show_standing(self, (start, now), standing, &crossed))
     }
 }
 
@@ -346,8 +366,9 @@ impl WritableResource for BudgetRow {
         let Some(spent) = spent.filter(|_| request.is_rehearsal) else {
             return reply(control, self).await;
         };
-        let start = self.period.start(control.deps.world.clock.unix_ms());
+        let now = control.deps.world.clock.unix_ms();
+        let start = self.period.start(now);
         let standing = BudgetStanding { spent, ..BudgetStanding::default() };
-        Ok(Reply::json(&show_standing(&self, start, standing, &[]))?.version(self.version))
+        Ok(Reply::json(&show_standing(&self, (start, now), standing, &[]))?.version(self.version))
     }
 }

@@ -16,14 +16,13 @@ use api::state::Control;
 use domain::limits::{INVITATION_TIME_MAX, LINK_TIME_MAX};
 use domain::{Fault, MemberId, Role};
 use http::Method;
+use people::{checked_email, mint_link};
 use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Act, Invitation, KeysOnLeave, LinkRow, MemberRow, Page as StorePage, PersonRow};
 
-use super::me::checked_email;
-use crate::owner::mint_link;
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, reply};
 
 /// The query parameter that decides about the API keys a removed member created.

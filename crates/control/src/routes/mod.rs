@@ -11,13 +11,11 @@ mod capability_revisions;
 mod conditions;
 mod contract;
 mod credentials;
-mod devices;
 mod dry_runs;
 mod field_changes;
 mod jobs;
 mod joins;
 mod limits;
-mod me;
 mod members;
 mod nodes;
 mod policies;
@@ -26,7 +24,6 @@ mod regional_policies;
 mod route_versions;
 mod rules;
 mod secrets;
-mod sign_in;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -38,15 +35,12 @@ use api::router::Route;
 #[cfg(test)]
 use api::names::{checked_environment, checked_name};
 pub use capability_revisions::keep_served;
-pub use me::checked_email;
 
 /// All routes.
 #[must_use]
 pub fn all() -> Vec<Route> {
     [
-        sign_in::routes(),
-        me::routes(),
-        devices::routes(),
+        people::routes(),
         members::routes(),
         workspaces::routes(),
         projects::routes(),

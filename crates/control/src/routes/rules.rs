@@ -195,7 +195,15 @@ pub async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Res
     let profiles = wire
         .profiles
         .iter()
-        .map(|name| name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it.")))
+        .map(|name| {
+            name.parse::<Profile>().map_err(|error| {
+                invalid(
+                    "profiles",
+                    error,
+                    "Use byok for your keys, byoc for your nodes, managed or subscription.",
+                )
+            })
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let byok_fallback = match wire.byok_fallback.as_str() {
         "never" => ByokFallback::Never,

@@ -10,9 +10,10 @@ use api::openapi::{self, describe};
 use api::router::{Route, RouteAuth};
 use api::table;
 use http::Method;
+use people::checked_email;
 use serde_json::{Value, json};
 
-use super::{all, checked_email, checked_environment, checked_name};
+use super::{all, checked_environment, checked_name};
 
 fn check_changed(pattern: &str, method: &Method, access: Access) -> Result<(), String> {
     let mut table = all();

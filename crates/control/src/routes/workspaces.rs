@@ -14,6 +14,7 @@ use api::router::Route;
 use api::state::Control;
 use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
+use people::{Founded, NewWorkspace, found};
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,6 @@ use serde_json::{Value, json};
 use store::{Act, Founding, Invitation, LimitsOf, Listed, MemberRow, PersonRow, StoreError, WorkspaceRow};
 
 use super::limits::{self, LimitsForm};
-use crate::founding::{Founded, NewWorkspace, found};
 use crate::resource::{Resource, WritableResource, change, delete, delete_row, get, list, patch, post};
 use reports::caching::CachingForm;
 

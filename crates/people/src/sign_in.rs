@@ -22,8 +22,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use store::{Act, AuditRow, PersonRow, Redeemed, Redeemer, SignInRow};
 
-use super::me::{self, Me};
 use crate::limits::USER_AGENT_CHARS_MAX;
+use crate::me::{self, Me};
 
 pub fn routes() -> Vec<Route> {
     vec![

@@ -19,10 +19,10 @@ use http::Method;
 use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use snapshot::Scopes;
 use store::{Membership, PersonRow, SignedIn};
 
-use super::api_keys::scope_names;
-use super::sign_in::{NewSession, in_one_form, welcome};
+use crate::sign_in::{NewSession, in_one_form, welcome};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -237,4 +237,18 @@ pub fn checked_email(email: &str) -> Result<String, Box<Fault>> {
         return Ok(email);
     }
     Err(invalid("email", "This is no email address.", "Write it as name@example.com."))
+}
+
+/// Scopes by the names that callers use.
+#[must_use]
+pub fn scope_names(scopes: Scopes) -> Vec<&'static str> {
+    [
+        ("inference", scopes.inference),
+        ("read", scopes.read),
+        ("admin", scopes.admin),
+        ("operator", scopes.operator),
+    ]
+    .into_iter()
+    .filter_map(|(name, has)| has.then_some(name))
+    .collect()
 }

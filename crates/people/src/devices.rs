@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use snapshot::Scopes;
 use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreError};
 
-use super::sign_in::NO_REHEARSAL;
 use crate::founding::new_key;
+use crate::sign_in::NO_REHEARSAL;
 
 pub fn routes() -> Vec<Route> {
     vec![

@@ -1,0 +1,158 @@
+//! Names in place of ids: every route and field of `/v2` that takes an id takes an unambiguous name, within the caller's workspace.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, problem, question, refused};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
+use crate::isolation::second_workspace;
+
+const COMMANDS: [(&str, &str, &str); 9] = [
+    ("api-keys", "key", "tidegate key list"),
+    ("projects", "project", "tidegate project list"),
+    ("provider-credentials", "credential", "tidegate credential list"),
+    ("subscription-credentials", "subscription", "tidegate subscription list"),
+    ("accounts", "account", "tidegate account list"),
+    ("budgets", "budget", "tidegate budget list"),
+    ("byoc/nodes", "node", "tidegate nodes list"),
+    ("agent-hints", "stored hints", "tidegate hints list"),
+    ("data-planes", "data plane", "tidegate data-planes list"),
+];
+
+/// One object of each kind: the collection, the object's name and its id.
+async fn objects(gateway: &Gateway) -> Vec<(&'static str, &'static str, String)> {
+    let credential = gateway.credential("openai", OWN).await;
+    let base_url = gateway.emulator.base_url();
+    let token = json!({"provider": "codex", "token": OWN, "display_name": "a plan", "base_url": base_url});
+    let account =
+        json!({"provider": "openai", "secret": OWN_SECOND, "display_name": "pool", "base_url": base_url});
+    let webhook = json!({"url": "https://example.com/hook", "description": "on call", "events": []});
+    let node = gateway.node("attic", &["tide-1"]).await;
+    let (_, key) = gateway.key(json!({"name": "ci"})).await;
+    let mut found = vec![
+        ("provider-credentials", "openai of ours", credential),
+        ("byoc/nodes", "attic", node),
+        ("api-keys", "ci", key),
+        ("projects", "default", gateway.founded.project_id.clone()),
+    ];
+    for (kind, name, body) in [
+        ("subscription-credentials", "a plan", token),
+        ("accounts", "pool", account),
+        ("webhooks", "on call", webhook),
+        (
+            "budgets",
+            "the month's",
+            json!({"name": "the month's", "workspace": true, "limit_micros": 5_000_000}),
+        ),
+        ("members", "ada@example.com", json!({"email": "ada@example.com", "role": "viewer"})),
+        ("policies", "default", json!({"project_id": "default"})),
+    ] {
+        let made = gateway.make(&format!("/v2/{kind}"), body).await;
+        let id = made.get("id").or_else(|| made.pointer("/member/id")).unwrap().as_str().unwrap().to_owned();
+        found.push((kind, name, id));
+    }
+    found
+}
+
+fn escaped(name: &str) -> String {
+    name.replace(' ', "%20").replace('\'', "%27").replace('@', "%40")
+}
+
+#[tokio::test]
+async fn an_object_is_addressed_by_its_name() {
+    let gateway = Gateway::start().await;
+    let objects = objects(&gateway).await;
+    for (kind, name, id) in &objects {
+        let shown = gateway.get(&format!("/v2/{kind}/{}", escaped(name))).await;
+        assert_eq!(shown["id"].as_str(), Some(id.as_str()), "{kind} {name}: {shown}");
+    }
+    // Fields of bodies and queries take names too.
+    let (_, key) = gateway.key(json!({"name": "in it", "project_id": "default"})).await;
+    let listed = gateway.get("/v2/api-keys?project_id=default").await;
+    assert!(listed["data"].as_array().unwrap().iter().any(|row| row["id"] == key.as_str()), "{listed}");
+    let route = json!({"scope": {"key_id": "in it"}, "credential_ids": ["openai of ours"], "profiles": ["byok", "managed"]});
+    let made = gateway.make("/v2/routes", route).await;
+    assert_eq!(made["scope"]["key_id"], key.as_str(), "{made}");
+    assert_eq!(made["credential_ids"], json!([objects[0].2]), "{made}");
+    assert_eq!(made["profiles"], json!(["byok", "managed_provider"]), "{made}");
+    let plan = gateway.plan(json!({"model": MINI, "project_id": "default"})).await;
+    assert!(plan["attempts"].is_array() || plan["candidates"].is_array(), "{plan}");
+    // A change and a removal by name.
+    gateway.patch("/v2/api-keys/ci", json!({"name": "cd"})).await;
+    gateway.remove("/v2/api-keys/cd").await;
+    let gone = gateway.admin().get("/v2/api-keys/cd").await.unwrap();
+    problem(&gone, 404, "not_found");
+}
+
+#[tokio::test]
+async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
+    let gateway = Gateway::start().await;
+    let (_, first) = gateway.key(json!({"name": "twin"})).await;
+    let (_, second) = gateway.key(json!({"name": "twin"})).await;
+    let answer = gateway.admin().get("/v2/api-keys/twin").await.unwrap();
+    let fault = problem(&answer, 409, "ambiguous_name");
+    let detail = fault["detail"].as_str().unwrap();
+    assert_eq!(detail, format!("2 keys are called twin: {first}, {second}."));
+    for (kind, what, command) in COMMANDS {
+        let answer = gateway.admin().get(&format!("/v2/{kind}/nope")).await.unwrap();
+        let fault = problem(&answer, 404, "not_found");
+        let expected = format!("There is no {what} called \"nope\" in this workspace.");
+        assert_eq!(fault["detail"].as_str(), Some(expected.as_str()), "{fault}");
+        assert!(fault["fix"].as_str().unwrap().contains(command), "{fault}");
+    }
+    let answer =
+        gateway.admin().post("/v2/api-keys", &json!({"name": "x", "project_id": "nope"})).await.unwrap();
+    assert_eq!(problem(&answer, 404, "not_found")["param"], "project_id");
+    let route = json!({"scope": {}, "credential_ids": ["nope"]});
+    let answer = gateway.admin().post("/v2/routes", &route).await.unwrap();
+    assert_eq!(problem(&answer, 404, "not_found")["param"], "credential_ids[0]");
+    // What has the form of an id is no name.
+    let answer = gateway.admin().post("/v2/api-keys", &json!({"name": first})).await.unwrap();
+    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "name");
+}
+
+#[tokio::test]
+async fn names_of_another_workspace_are_answered_like_names_of_none() {
+    let gateway = Gateway::start().await;
+    let objects = objects(&gateway).await;
+    let other = second_workspace(&gateway).await;
+    let stranger = gateway.with_key(&other.admin_key);
+    for (kind, name, id) in objects.iter().filter(|(kind, name, _)| *kind != "accounts" && *name != "default")
+    {
+        for method in [Method::GET, Method::DELETE, Method::PATCH] {
+            let ask = async |name: &str| {
+                let path = format!("/v2/{kind}/{}", escaped(name));
+                let body = if method == Method::PATCH { "{}" } else { "" };
+                let json = [("content-type", "application/json")];
+                stranger.call(method.clone(), &path, &json, body.to_owned()).await.unwrap()
+            };
+            let (theirs, none) = (ask(name).await, ask("nobody's").await);
+            assert_eq!((theirs.status, none.status), (404, 404), "{method} {kind} {name}: {}", theirs.text());
+            assert!(!theirs.text().contains(id.as_str()), "{}", theirs.text());
+            let class = |answer: &harness::client::Answer, name: &str| {
+                let mut document: Value = answer.json();
+                document["request_id"] = Value::Null;
+                document["instance"] = Value::Null;
+                document.to_string().replace(name, "NAME")
+            };
+            assert_eq!(class(&theirs, name), class(&none, "nobody's"), "{kind}");
+        }
+    }
+    // A key that only calls models sees its own project alone.
+    let project = id_of(&gateway.make("/v2/projects", json!({"name": "hidden"})).await);
+    let answer = gateway.client().get("/v2/agents?project_id=hidden").await.unwrap();
+    assert!(!answer.text().contains(&project), "{}", answer.text());
+    assert_ne!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_mistyped_field_of_a_request_is_named_with_the_one_that_was_meant() {
+    let gateway = Gateway::start().await;
+    gateway.node("attic", &["tide-1"]).await;
+    let body = crate::ask::with(question("tide-1"), json!({"tempreature": 0.5}));
+    let answer = gateway.chat(&body).await;
+    let fault = refused(&answer, 400, "unsupported_parameter");
+    assert_eq!(fault["param"], "tempreature");
+    let message = fault["message"].as_str().unwrap();
+    assert!(message.contains("Unknown field \"tempreature\"; did you mean \"temperature\"?"), "{message}");
+}

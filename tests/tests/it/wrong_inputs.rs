@@ -1,0 +1,427 @@
+//! Wrong inputs over the API and the command line, each judged by a checklist: its answer says what is wrong, where it is and how
+//! to mend it. The table is `docs/wrong-inputs.md`.
+
+use std::fmt::Write as _;
+
+use harness::client::Answer;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, question, with};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN};
+
+/// Of all inputs, in percent.
+const CLEAR_PERCENT_MIN: usize = 95;
+
+/// With what a fix begins that tells its reader to do something.
+const IMPERATIVES: &[&str] = &[
+    "Add",
+    "Ask",
+    "Begin",
+    "Check",
+    "Choose",
+    "Connect",
+    "Copy",
+    "Correct",
+    "Create",
+    "Declare",
+    "Did you mean",
+    "Each",
+    "Get",
+    "Give",
+    "Leave",
+    "Make",
+    "Name",
+    "Open",
+    "Pass",
+    "Put",
+    "Raise",
+    "Remove",
+    "Replace",
+    "Rotate",
+    "Run",
+    "Send",
+    "Set",
+    "Shorten",
+    "Sign",
+    "Spell",
+    "Start",
+    "Take",
+    "Try",
+    "Use",
+    "Wait",
+    "Write",
+];
+
+/// An input, what is wrong in it, and the field, path, option or line where it is.
+struct Case {
+    input: Input,
+    wrong: &'static str,
+    place: &'static str,
+}
+
+enum Input {
+    Api(Method, &'static str, Value),
+    Raw(&'static str, &'static str),
+    Chat(Value),
+    Command(&'static [&'static str], &'static str),
+}
+
+fn api(method: Method, path: &'static str, body: Value, wrong: &'static str, place: &'static str) -> Case {
+    Case { input: Input::Api(method, path, body), wrong, place }
+}
+
+fn post(path: &'static str, body: Value, wrong: &'static str, place: &'static str) -> Case {
+    api(Method::POST, path, body, wrong, place)
+}
+
+fn get(path: &'static str, wrong: &'static str, place: &'static str) -> Case {
+    api(Method::GET, path, Value::Null, wrong, place)
+}
+
+fn chat(more: Value, wrong: &'static str, place: &'static str) -> Case {
+    Case { input: Input::Chat(more), wrong, place }
+}
+
+fn raw(path: &'static str, body: &'static str, wrong: &'static str, place: &'static str) -> Case {
+    Case { input: Input::Raw(path, body), wrong, place }
+}
+
+fn command(arguments: &'static [&'static str], wrong: &'static str, place: &'static str) -> Case {
+    Case { input: Input::Command(arguments, ""), wrong, place }
+}
+
+/// Names and ids of what isn't there.
+fn nothing_there() -> Vec<Case> {
+    vec![
+        get("/v2/api-keys/ci", "\"ci\"", "key"),
+        api(Method::DELETE, "/v2/budgets/nope", Value::Null, "\"nope\"", "budget"),
+        get("/v2/projects/nope", "\"nope\"", "project"),
+        get("/v2/provider-credentials/nope", "\"nope\"", "credential"),
+        get("/v2/subscription-credentials/nope", "\"nope\"", "subscription"),
+        get("/v2/accounts/nope", "\"nope\"", "account"),
+        get("/v2/byoc/nodes/attic", "\"attic\"", "node"),
+        get("/v2/policies/nope", "\"nope\"", "policy"),
+        get("/v2/webhooks/nope", "\"nope\"", "webhook"),
+        get("/v2/members/ada@example.com", "ada@example.com", "member"),
+        get("/v2/agents/nope", "\"nope\"", "agent"),
+        get("/v2/tools/nope", "\"nope\"", "tool"),
+        get("/v2/apps/nope", "\"nope\"", "app"),
+        get("/v2/flows/nope", "\"nope\"", "flow"),
+        get("/v2/secrets/nope", "\"nope\"", "secret"),
+        get("/v2/data-planes/nope", "\"nope\"", "data plane"),
+        get("/v2/projects/prj_01900000000070008000000000000000", "prj_0190", "project"),
+        get("/v2/requests/trc_01900000000070008000000000000000", "trc_0190", "request"),
+        get("/v2/api-key", "/v2/api-key", "/v2"),
+        get("/v2/api-keys?project_id=nope", "\"nope\"", "project_id"),
+        get("/v2/usage?key_id=nope", "\"nope\"", "key_id"),
+    ]
+}
+
+/// Fields of `/v2` that are wrong.
+fn wrong_fields() -> Vec<Case> {
+    let secret = "sk-0123456789abcdef";
+    vec![
+        post("/v2/api-keys", json!({"name": ""}), "name", "name"),
+        post("/v2/api-keys", json!({"nmae": "x"}), "nmae", "nmae"),
+        post("/v2/api-keys", json!({"name": 4}), "4", "name"),
+        post("/v2/api-keys", json!({"name": "x", "project_id": "checkout"}), "\"checkout\"", "project_id"),
+        post("/v2/api-keys", json!({"name": "x", "scopes": ["root"]}), "root", "scopes"),
+        post("/v2/api-keys", json!({"name": "x", "expires_in_days": 0}), "0", "expires_in_days"),
+        post("/v2/api-keys", json!({"name": "x", "ip_allowlist": ["nowhere"]}), "nowhere", "ip_allowlist"),
+        post("/v2/api-keys", json!({"name": "x", "limits": {"rpm": -1}}), "-1", "limits.rpm"),
+        post("/v2/api-keys", json!({"name": "x", "limits": {"rpms": 1}}), "rpms", "limits.rpms"),
+        post("/v2/projects", json!({}), "name", "name"),
+        post("/v2/projects", json!({"name": "default"}), "default", "project"),
+        post("/v2/projects", json!({"name": "x", "environment": "Live!"}), "environment", "environment"),
+        post(
+            "/v2/provider-credentials",
+            json!({"provider": "opneai", "secret": secret}),
+            "opneai",
+            "provider",
+        ),
+        post("/v2/provider-credentials", json!({"secret": secret}), "provider", "provider"),
+        post("/v2/provider-credentials", json!({"provider": "openai"}), "secret", "secret"),
+        post(
+            "/v2/provider-credentials",
+            json!({"provider": "openai", "secret": secret, "base_url": "not a url"}),
+            "base_url",
+            "base_url",
+        ),
+        post(
+            "/v2/provider-credentials",
+            json!({"provider": "openai", "secret": secret, "auth": "password"}),
+            "password",
+            "auth",
+        ),
+        post("/v2/byoc/nodes", json!({"name": "attic"}), "base_url", "base_url"),
+        post("/v2/byoc/nodes", json!({"name": "attic", "base_url": "ftp://x"}), "ftp", "base_url"),
+        post("/v2/budgets", json!({"workspace": true}), "limit_micros", "limit_micros"),
+        post("/v2/budgets", json!({"limit_micros": 1_000}), "budget", "workspace"),
+        post("/v2/budgets", json!({"workspace": true, "limit_micros": 0}), "0", "limit_micros"),
+        post(
+            "/v2/budgets",
+            json!({"workspace": true, "limit_micros": 9, "period": "fortnight"}),
+            "fortnight",
+            "period",
+        ),
+        post(
+            "/v2/budgets",
+            json!({"workspace": true, "limit_micros": 9, "on_reached": "explode"}),
+            "explode",
+            "on_reached",
+        ),
+        post("/v2/budgets", json!({"workspace": true, "limit_micros": 9, "alerts": [0]}), "alert", "alerts"),
+        post("/v2/budgets", json!({"project_id": "nope", "limit_micros": 9}), "\"nope\"", "project_id"),
+        post("/v2/routes", json!({"scope": {"modle": "x"}}), "modle", "scope.modle"),
+        post("/v2/routes", json!({"profiles": ["manged"]}), "manged", "profiles"),
+        post("/v2/routes", json!({"byok_fallback": "sometimes"}), "sometimes", "byok_fallback"),
+        post("/v2/routes", json!({"credential_ids": ["nope"]}), "\"nope\"", "credential_ids[0]"),
+        post("/v2/routes", json!({"strategy": "luck"}), "luck", "strategy"),
+        post("/v2/policies", json!({"project_id": "nope"}), "\"nope\"", "project_id"),
+        post("/v2/webhooks", json!({"url": "nowhere"}), "url", "url"),
+        post(
+            "/v2/webhooks",
+            json!({"url": "https://example.com", "events": ["budget.x"]}),
+            "budget.x",
+            "events",
+        ),
+        post("/v2/members", json!({"email": "nobody", "role": "admin"}), "email", "email"),
+        post("/v2/members", json!({"email": "a@example.com", "role": "king"}), "king", "role"),
+        post("/v2/plan", json!({}), "model", "model"),
+        get("/v2/usage?group_by=modle", "modle", "group_by"),
+        get("/v2/usage?window=fortnight", "fortnight", "window"),
+        get("/v2/usage?by=model", "by", "by"),
+        get("/v2/usage?limit=1&limit=2", "limit", "limit"),
+        get("/v2/requests?limit=0", "0", "limit"),
+        get("/v2/requests?cursor=x", "cursor", "cursor"),
+        get("/v2/requests?filter=modle:x", "modle", "filter"),
+        get("/v2/requests?filter=since:soon", "soon", "filter"),
+        api(Method::PUT, "/v2/usage", json!({}), "PUT", "method"),
+        raw("/v2/api-keys", "{\"name\": ", "EOF", "line 1"),
+        raw("/v2/api-keys", "{\"name\":\"a\"} x", "goes on", "body"),
+        raw("/v2/api-keys", "[]", "object", "body"),
+    ]
+}
+
+/// Requests of models that are wrong.
+fn wrong_requests() -> Vec<Case> {
+    vec![
+        chat(json!({"model": null}), "model", "model"),
+        chat(json!({"model": "gpt-4o-mni"}), "gpt-4o-mni", "model"),
+        chat(json!({"model": "nothing-like-it"}), "nothing-like-it", "model"),
+        chat(json!({"model": 4}), "model", "model"),
+        chat(json!({"messages": null}), "messages", "messages"),
+        chat(json!({"messages": []}), "messages", "messages"),
+        chat(json!({"messages": "hi"}), "messages", "messages"),
+        chat(json!({"messages": [{"content": "x"}]}), "role", "messages[0].role"),
+        chat(json!({"messages": [{"role": "boss", "content": "x"}]}), "boss", "messages[0].role"),
+        chat(json!({"temperature": "hot"}), "temperature", "temperature"),
+        chat(json!({"temperature": 9}), "temperature", "temperature"),
+        chat(json!({"max_tokens": -1}), "max_tokens", "max_tokens"),
+        chat(json!({"max_tokens": "many"}), "max_tokens", "max_tokens"),
+        chat(json!({"n": 0}), "n", "n"),
+        chat(json!({"stream": "yes"}), "stream", "stream"),
+        chat(json!({"model": "tide-1", "tempreature": 0.5}), "tempreature", "tempreature"),
+        chat(json!({"model": "tide-1", "max_tokns": 5}), "max_tokns", "max_tokns"),
+        raw(CHAT, "{\"model\":\"x\",}", "byte", "byte"),
+        raw(CHAT, "", "empty", "body"),
+        raw("/v1/chat/completion", "{}", "/v1/chat/completion", "/v1/chat/completion"),
+        raw("/v1/embeddings", "{\"model\":\"text-embedding-3-small\"}", "input", "input"),
+        raw("/v1/messages", "{\"model\":\"claude-haiku-4-5\",\"messages\":[]}", "max_tokens", "max_tokens"),
+        raw("/v1/responses", "{\"model\":\"gpt-4o-mini\"}", "input", "input"),
+    ]
+}
+
+fn wrong_commands() -> Vec<Case> {
+    vec![
+        command(&["key", "revoke", "ci", "--yes"], "ci", "key"),
+        command(&["key", "show", "nope"], "nope", "key"),
+        command(&["key", "create"], "name", "name"),
+        command(&["key", "create", "x", "--project", "nope"], "nope", "project"),
+        command(&["key", "crate"], "crate", "crate"),
+        command(&["budget", "remove", "nope", "--yes"], "nope", "budget"),
+        command(&["budget", "show", "nope"], "nope", "budget"),
+        command(&["budget", "add", "--workspace", "--limit", "x"], "x", "--limit"),
+        command(&["nodes", "show", "attic"], "attic", "node"),
+        command(&["nodes", "drain", "attic"], "attic", "node"),
+        command(&["project", "show", "nope"], "nope", "project"),
+        command(&["project", "remove", "nope", "--yes"], "nope", "project"),
+        command(&["credential", "show", "nope"], "nope", "credential"),
+        command(&["credential", "rotate", "nope"], "nope", "credential"),
+        command(&["credential", "add", "opneai"], "opneai", "provider"),
+        command(&["webhook", "show", "nope"], "nope", "webhook"),
+        command(&["webhook", "add", "nowhere"], "nowhere", "url"),
+        command(&["member", "show", "ada@example.com"], "ada@example.com", "member"),
+        command(&["account", "show", "nope"], "nope", "account"),
+        command(&["route", "add", "--profile", "manged"], "manged", "profile"),
+        command(&["route", "add", "--strategy", "luck"], "luck", "strategy"),
+        command(&["route", "show", "nope"], "nope", "route"),
+        command(&["alias", "show", "nope"], "nope", "alias"),
+        command(&["agent", "show", "nope"], "nope", "agent"),
+        command(&["usage", "--by", "modle"], "modle", "by"),
+        command(&["usage", "--window", "x"], "x", "window"),
+        command(&["usage", "--filter", "modle:x"], "modle", "filter"),
+        command(&["request", "nope"], "nope", "request"),
+        command(&["plan", "no-such-model"], "no-such-model", "model"),
+        command(&["plan", "tide-1", "--project", "nope"], "nope", "project"),
+        command(&["chat", "no-such-model", "hi"], "no-such-model", "model"),
+        command(&["apply", "-f", "/nonexistent/tide.toml"], "/nonexistent/tide.toml", "/nonexistent"),
+        command(&["frobnicate"], "frobnicate", "frobnicate"),
+        command(&["usage", "--no-such-option"], "--no-such-option", "--no-such-option"),
+        command(&["api", "GET", "/v2/nope"], "/v2/nope", "/v2/nope"),
+        command(&["export", "--format", "xls"], "xls", "format"),
+        command(&["policy", "show", "nope"], "nope", "policy"),
+        command(&["serve", "--listen", "nowhere"], "nowhere", "listen"),
+    ]
+}
+
+/// What is answered: the whole text, the fix, and the field that is named apart from the text.
+struct Told {
+    text: String,
+    fix: String,
+    field: String,
+}
+
+async fn told(gateway: &Gateway, input: &Input) -> Told {
+    match input {
+        Input::Api(method, path, body) => {
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            of_answer(&call(gateway, method.clone(), path, body).await)
+        }
+        Input::Raw(path, body) => of_answer(&call(gateway, Method::POST, path, (*body).to_owned()).await),
+        Input::Chat(more) => {
+            let body = with(question(MINI), more.clone()).to_string();
+            of_answer(&call(gateway, Method::POST, CHAT, body).await)
+        }
+        Input::Command(arguments, stdin) => {
+            let done = gateway.cli().run_with(arguments, stdin);
+            assert_ne!(done.code, 0, "{arguments:?} succeeded: {}", done.stdout);
+            let text = done.stderr.clone();
+            let fix = text.lines().filter_map(|line| {
+                let line = line.trim();
+                ["fix:", "tip:", "Usage:"].iter().find_map(|word| line.strip_prefix(word))
+            });
+            let fix = fix.map(str::trim).next().unwrap_or_default().to_owned();
+            Told { text, fix, field: String::new() }
+        }
+    }
+}
+
+async fn call(gateway: &Gateway, method: Method, path: &str, body: String) -> Answer {
+    let kind = [("content-type", "application/json")];
+    let client = if path.starts_with("/v1") { gateway.client() } else { gateway.admin() };
+    client.call(method, path, &kind, body).await.unwrap()
+}
+
+fn of_answer(answer: &Answer) -> Told {
+    assert!(answer.status >= 400, "{}", answer.text());
+    let body = answer.json();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match body.get("error") {
+        // One message holds both in the dialects of models.
+        Some(error) => {
+            let message = text(&error["message"]);
+            let fix = message.split_inclusive(['.', '?']).find(|sentence| is_imperative(sentence));
+            Told {
+                fix: fix.unwrap_or_default().trim().to_owned(),
+                field: text(&error["param"]),
+                text: message,
+            }
+        }
+        None => Told { text: text(&body["detail"]), fix: text(&body["fix"]), field: text(&body["param"]) },
+    }
+}
+
+fn is_imperative(fix: &str) -> bool {
+    let fix = fix.trim();
+    let is_command = ["`tidegate ", "tidegate ", "It takes", "GET /", "`GET /", "docs/"]
+        .iter()
+        .any(|word| fix.starts_with(word));
+    is_command || fix.contains("similar") || IMPERATIVES.iter().any(|verb| fix.starts_with(verb))
+}
+
+/// Which of the three questions an answer leaves open.
+fn missing(case: &Case, told: &Told) -> Vec<&'static str> {
+    let whole = format!("{} {}", told.text, told.fix).to_lowercase();
+    let says = |word: &str| whole.contains(&word.to_lowercase());
+    let field = told.field.to_lowercase();
+    let is_placed = field.starts_with(&case.place.to_lowercase()) || says(case.place);
+    let checks = [
+        ("what", says(case.wrong) || field.contains(case.wrong)),
+        ("where", is_placed),
+        ("how", is_imperative(&told.fix)),
+    ];
+    checks.into_iter().filter(|(_, holds)| !holds).map(|(question, _)| question).collect()
+}
+
+fn shown(input: &Input) -> String {
+    match input {
+        Input::Api(method, path, Value::Null) => format!("{method} {path}"),
+        Input::Api(method, path, body) => format!("{method} {path} {body}"),
+        Input::Raw(path, body) => format!("POST {path} {body}"),
+        Input::Chat(more) => format!("POST {CHAT} {more}"),
+        Input::Command(arguments, _) => format!("tidegate {}", arguments.join(" ")),
+    }
+}
+
+/// One line of an answer, without what differs between runs.
+fn one_line(text: &str, gateway: &Gateway) -> String {
+    let text = text.replace(&gateway.address().to_string(), "GATEWAY");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("request:"));
+    let joined = lines.collect::<Vec<_>>().join(" ");
+    let words = joined.split(' ').map(|word| {
+        let bare = word.trim_matches(|one: char| !one.is_ascii_alphanumeric() && one != '_');
+        let is_id = bare.split_once('_').is_some_and(|(prefix, id)| {
+            (2..=4).contains(&prefix.len()) && id.len() == 32 && id.chars().all(|one| one.is_ascii_hexdigit())
+        });
+        if is_id {
+            word.replace(bare, &format!("{}_…", bare.split('_').next().unwrap_or_default()))
+        } else {
+            word.to_owned()
+        }
+    });
+    words.collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+#[tokio::test]
+async fn wrong_inputs_are_answered_with_what_is_wrong_where_and_what_to_do() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.node("rack", &["tide-1"]).await;
+    let cases: Vec<Case> =
+        [nothing_there(), wrong_fields(), wrong_requests(), wrong_commands()].into_iter().flatten().collect();
+    let mut page = String::from(
+        "# Wrong inputs\n\nWhat Tidegate answers to wrong inputs. An answer is clear if it names the wrong thing, its place, and what to do. Written and\nchecked by `tests/tests/it/wrong_inputs.rs` (`UPDATE_DOCS=1`).\n\n| input | answer | fix | missing |\n|---|---|---|---|\n",
+    );
+    let mut unclear = Vec::new();
+    for case in &cases {
+        let told = told(&gateway, &case.input).await;
+        let missing = missing(case, &told);
+        let input = shown(&case.input);
+        let text = if matches!(case.input, Input::Command(..)) { &told.text } else { &told.text };
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            input.replace('|', "\\|"),
+            one_line(text, &gateway),
+            if text.contains(&told.fix) { "in it".to_owned() } else { one_line(&told.fix, &gateway) },
+            missing.join(", ")
+        );
+        let _ = writeln!(page, "{row}");
+        if !missing.is_empty() {
+            unclear.push(row);
+        }
+    }
+    let (all, clear) = (cases.len(), cases.len() - unclear.len());
+    let _ = writeln!(page, "\nClear: {clear} of {all}.");
+    assert!(all >= 117, "{all} inputs");
+    assert!(clear * 100 >= all * CLEAR_PERCENT_MIN, "{clear} of {all} are clear:\n{}", unclear.join("\n"));
+    let file = workspace().join("docs/wrong-inputs.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    let differs = kept.lines().zip(page.lines()).find(|(kept, made)| kept != made);
+    assert!(kept == page, "docs/wrong-inputs.md is old, run with UPDATE_DOCS=1: {differs:?}");
+}

@@ -12,7 +12,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, question, said, with};
 use crate::command::Cli;
 use crate::gateway::{first_start, row, serve};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 fn private() -> Vec<(String, String)> {
     vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())]
@@ -85,6 +85,33 @@ async fn two_commands_and_an_answer() {
     );
     let models = Client::new(&origin).bearer(&key).get("/v1/models").await.unwrap();
     assert_eq!(models.json().pointer("/data/0/id"), Some(&json!("echo")), "{}", models.text());
+}
+
+/// The demo node as the console shows it. A gateway without options calls no address of its own machine, so the node
+/// joins through a tunnel.
+#[tokio::test]
+async fn the_demo_node_needs_no_option() {
+    let root = tempfile::tempdir().unwrap();
+    let (process, origin) = first_start(root.path(), &[]).await;
+    let first = process.stdout();
+    let admin = after(&first, "Admin").unwrap().split_whitespace().next().unwrap().to_owned();
+    let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &admin);
+    let (_echo, base_url) = echo().await;
+    let refused = cli.run(&["nodes", "add", "echo", "--base-url", &base_url]).failed(2);
+    assert!(refused.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "{refused}");
+
+    let invited = cli.run(&["nodes", "invite", "demo", "--json"]).json();
+    let token = invited["token"].as_str().unwrap();
+    let data = root.path().join("demo").display().to_string();
+    let join = ["node", "join", "--control", &origin, "--token", token, "--data-dir", &data, "--tunnel"];
+    Cli::new().run(&join).ok();
+    let (_node, _) = node(&["--model", "echo", "--data-dir", &data]).await;
+    let client = Client::new(&origin).bearer(&key).within(WITHIN);
+    until("the demo node's first answer", async || {
+        client.post(CHAT, &question("echo")).await.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
 }
 
 async fn billed_as_byoc(client: &Client, requests: u64) {

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets test-servers test-relay test-a2a
+.PHONY: help setup run check test lint fmt release bench bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -43,6 +43,12 @@ fmt: ## format the sources
 
 release: ## build what is shipped: target/tidegate, laid out by a profile of real requests (half an hour)
 	@scripts/release.sh
+
+dist: ## pack releases into dist/: archives, Debian packages, OCI images, install.sh, SBOM (TIDEGATE_DIST_BINARY=PATH packs that binary)
+	@scripts/dist.sh
+
+dist-test: ## install what `make dist` packs on this machine, check and remove it (needs root, skopeo, umoci, lintian)
+	@scripts/dist-test.sh
 
 bench: ## measure the release beside nginx and a thin pass-through (ARGS="--rounds 5 --secs 5 --only us,nginx")
 	@scripts/bench.sh $(ARGS)

@@ -29,6 +29,8 @@ pub struct Api {
     key: Option<String>,
     /// Further roots for TLS; else those of `TIDEGATE_CA_FILE`.
     ca_file: Option<PathBuf>,
+    /// Has the gateway check writes, and do none (`--dry-run`).
+    dry_run: bool,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -46,7 +48,7 @@ impl Api {
                  print one; managing needs the admin key.",
             )
         })?;
-        Self::with_key(&base, &key)
+        Ok(Self { dry_run: shared.dry_run, ..Self::with_key(&base, &key)? })
     }
 
     /// Like `connect`, but calls an address that was given without a key if there is none: a node on this
@@ -71,7 +73,7 @@ impl Api {
     /// The runtime can't be created.
     pub fn without_key(base: &str) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { base: base.to_owned(), key: None, ca_file: None, runtime })
+        Ok(Self { base: base.to_owned(), key: None, ca_file: None, dry_run: false, runtime })
     }
 
     /// Trusts the roots in this file, too.
@@ -215,6 +217,10 @@ impl Api {
                     self.client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status.as_u16();
                 let etag = answer.headers.text("etag").map(str::to_owned);
+                // Whatever else listens at an address: all that a gateway answers has this header.
+                if answer.headers.text("agent-trace-id").is_none() && request.url.path().starts_with("/v2/") {
+                    return Err(self.is_another());
+                }
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
                 if (200..300).contains(&status) {
                     Ok(SuccessResponse { body, etag })
@@ -354,7 +360,15 @@ impl Api {
         let wrong = |error: http::Error| {
             Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
         };
-        let url = Uri::try_from(format!("{}{path}", self.base)).map_err(|error| wrong(error.into()))?;
+        let tried = self.dry_run && method != Method::GET;
+        if tried && !path.starts_with("/v2/") {
+            let message = format!("{method} {path} can't be tried without doing it: leave --dry-run out.");
+            return Err(Failure::new(output::USAGE, message));
+        }
+        let join = if path.contains('?') { '&' } else { '?' };
+        let dry_run = if tried { format!("{join}dry_run=true") } else { String::new() };
+        let url =
+            Uri::try_from(format!("{}{path}{dry_run}", self.base)).map_err(|error| wrong(error.into()))?;
         let agent = HeaderValue::from_static(concat!("tidegate-cli/", env!("CARGO_PKG_VERSION")));
         let mut request = Request::new(method, url);
         request.headers.push((header::USER_AGENT, agent));
@@ -374,10 +388,19 @@ impl Api {
         Failure::new(
             output::UNAVAILABLE,
             format!(
-                "{} can't be reached: {error}. Is `tidegate serve` running there? --url or TIDEGATE_URL names another.",
-                self.base
+                "{} can't be reached: {}. Is `tidegate serve` running there? --url or TIDEGATE_URL names another.",
+                self.base,
+                error.to_string().trim_end_matches('.')
             ),
         )
+    }
+
+    fn is_another(&self) -> Failure {
+        let message = format!(
+            "{} answered, but it isn't a Tidegate gateway. --url or TIDEGATE_URL names another.",
+            self.base
+        );
+        Failure::new(output::UNAVAILABLE, message)
     }
 }
 

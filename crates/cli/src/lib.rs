@@ -10,8 +10,6 @@ pub mod body;
 pub mod collection;
 pub mod commands;
 mod contexts;
-pub mod declared;
 mod named_file;
 pub mod output;
-mod parts;
 pub mod shared;

@@ -65,7 +65,7 @@ impl Failure {
             eprintln!("  fix: {}", printable(fix));
         }
         if let Some(id) = text("request_id").filter(|id| !self.message.contains(id)) {
-            eprintln!("  request: {}", printable(id));
+            eprintln!("  Tidegate request id: {}", printable(id));
         }
     }
 
@@ -205,6 +205,18 @@ pub fn dollars(micros: i64) -> String {
     format!("{sign}${}.{:06}", size / 1_000_000, size % 1_000_000)
 }
 
+/// Micro-USD for people: cents, and what is less than a dollar as exactly as it is known.
+#[must_use]
+pub fn spend(micros: i64) -> String {
+    let size = micros.unsigned_abs();
+    let rounded = if size >= 1_000_000 { size.saturating_add(5_000) / 10_000 * 10_000 } else { size };
+    let text = dollars(i64::try_from(rounded).unwrap_or(i64::MAX) * micros.signum());
+    let kept = text.trim_end_matches('0');
+    // Two digits after the point at least.
+    let digits = kept.rsplit('.').next().map_or(0, str::len);
+    format!("{kept}{}", "0".repeat(2_usize.saturating_sub(digits)))
+}
+
 /// A human-readable size.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
@@ -310,6 +322,21 @@ mod tests {
     fn dollars_keep_every_micro() {
         assert_eq!(dollars(1_234_567), "$1.234567");
         assert_eq!(dollars(-5), "-$0.000005");
+    }
+
+    #[test]
+    fn spend_has_cents_and_what_is_less_than_a_dollar_its_digits() {
+        for (micros, text) in [
+            (0, "$0.00"),
+            (400_000, "$0.40"),
+            (12_300, "$0.0123"),
+            (1, "$0.000001"),
+            (1_000_000, "$1.00"),
+            (12_345_678, "$12.35"),
+            (-1_234_567, "-$1.23"),
+        ] {
+            assert_eq!(spend(micros), text, "{micros}");
+        }
     }
 
     #[test]

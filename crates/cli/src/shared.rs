@@ -12,8 +12,8 @@ pub struct Shared {
     /// Prints JSON: one object, or one object a line for lists and streams.
     #[arg(long, global = true)]
     pub json: bool,
-    /// The format of rows: table, json, csv.
-    #[arg(long, global = true, value_enum, conflicts_with = "json")]
+    /// The format of rows.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub output: Option<Form>,
     /// The gateway's address; by default http://127.0.0.1:8787.
     #[arg(long, global = true, env = "TIDEGATE_URL")]
@@ -24,6 +24,12 @@ pub struct Shared {
     /// Never prompts: a missing input is an error. The variable is 1 or 0.
     #[arg(long, global = true, env = "TIDEGATE_NO_INPUT", value_parser = FalseyValueParser::new())]
     pub no_input: bool,
+    /// Removes without asking.
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+    /// Checks a change and shows its result, but changes nothing.
+    #[arg(long, global = true)]
+    pub dry_run: bool,
 }
 
 const USUAL_URL: &str = "http://127.0.0.1:8787";
@@ -33,6 +39,19 @@ impl Shared {
     #[must_use]
     pub fn form(&self) -> Form {
         if self.json { Form::Json } else { self.output.unwrap_or(Form::Table) }
+    }
+
+    /// Whether anything names a gateway: an option, the environment, or `tidegate login`.
+    #[must_use]
+    pub fn names_a_gateway(&self) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_signed_in = || {
+            let contexts = Contexts::read();
+            contexts.is_ok_and(|contexts| {
+                matches!(contexts.choose(self.context.as_deref()), Ok(Some(_)) | Err(_))
+            })
+        };
+        self.url.is_some() || is_set("TIDEGATE_API_KEY") || is_signed_in()
     }
 
     /// The gateway's address, and the key to use there. A key is only sent where it belongs: the
@@ -73,6 +92,8 @@ impl Shared {
     pub fn report(&self, sentence: &str) {
         if self.json {
             println!("{}", serde_json::json!({"ok": true}));
+        } else if self.dry_run {
+            println!("Dry run, nothing is changed: {sentence}");
         } else {
             println!("{sentence}");
         }

@@ -32,7 +32,6 @@ mod upkeep;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Freed memory is zeroed: the HTTP library's buffers hold keys for a moment, and nothing else would clear
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
     if let Some(code) = sandbox::entered() {
         return code;
     }
-    let arguments = commands::Arguments::parse();
+    let arguments = commands::Arguments::of_process();
     match commands::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

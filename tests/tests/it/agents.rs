@@ -740,5 +740,5 @@ async fn the_command_line_defines_an_agent_and_talks_with_it() {
     let client = gateway.cli().env("TIDEGATE_API_KEY", &gateway.founded.api_key);
     let printed = client.run(&["agent", "run", "helper", "hello there"]).ok();
     assert_eq!(printed.trim(), "You said: hello there");
-    gateway.cli().run(&["agent", "remove", &id]).ok();
+    gateway.cli().run(&["agent", "remove", &id, "--yes"]).ok();
 }

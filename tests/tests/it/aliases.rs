@@ -479,7 +479,7 @@ async fn it_is_applied_and_exported_as_a_document() {
     let canary =
         ["alias", "canary", "fast", "--release", added["release_id"].as_str().unwrap(), "--percent", "5"];
     assert!(gateway.cli().run(&canary).ok().contains("canary"));
-    gateway.cli().run(&["alias", "remove", "fast"]).ok();
+    gateway.cli().run(&["alias", "remove", "fast", "--yes"]).ok();
     until("the alias to be gone", async || gateway.get(ALIASES).await["data"].as_array().unwrap().len() == 2)
         .await;
 }

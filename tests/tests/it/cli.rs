@@ -132,14 +132,14 @@ async fn commands_for_people_and_programs() {
     session.run(&["credential", "kinds"], "").ok();
     let account = session.id(&["account", "add", "openai", "--markup-bps", "500", base[0], base[1]], POOL);
     session.run(&["account", "list"], "").ok();
-    session.run(&["account", "remove", &account], "").ok();
+    session.run(&["account", "remove", &account, "--yes"], "").ok();
     let node = session.id(
         &["nodes", "add", "rack", "--model", "tide-1", "--label", "gpu,eu", "--with-key", base[0], base[1]],
         NODE,
     );
     session.run(&["nodes", "drain", &node, "--json"], "").ok();
     session.run(&["nodes", "list"], "").ok();
-    session.run(&["nodes", "remove", &node, "--json"], "").ok();
+    session.run(&["nodes", "remove", &node, "--json", "--yes"], "").ok();
     let route = session.id(
         &[
             "route",
@@ -159,7 +159,7 @@ async fn commands_for_people_and_programs() {
     session.run(&["route", "show", &route], "").ok();
     session.run(&["plan", MINI], "").ok();
     session.run(&["plan", "nothing", "--json"], "").ok();
-    session.run(&["route", "remove", &route], "").ok();
+    session.run(&["route", "remove", &route, "--yes"], "").ok();
     let made = session.run(&["workspace", "list"], "");
     made.ok();
     golden("cli-manage.txt", &session.transcript);
@@ -234,7 +234,7 @@ async fn exit_codes_tell_what_failed() {
     gateway.credential("openai", OWN).await;
     let budget = cli.run(&["budget", "add", "--limit", "0.000001", "--json"]).json();
     cli.run(&["chat", MINI, "hello"]).failed(8);
-    cli.run(&["budget", "remove", budget["id"].as_str().unwrap()]).ok();
+    cli.run(&["budget", "remove", budget["id"].as_str().unwrap(), "--yes"]).ok();
     gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
     cli.run(&["chat", MINI, "hello"]).failed(9);
     // An argument that the server rejects exits like one that the command line rejects itself.
@@ -345,7 +345,7 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 200);
     let list = gateway.cli().run(&["key", "list"]).ok();
     assert!(list.contains("ci") && !list.contains(key), "{list}");
-    gateway.cli().run(&["key", "revoke", made["id"].as_str().unwrap()]).ok();
+    gateway.cli().run(&["key", "revoke", made["id"].as_str().unwrap(), "--yes"]).ok();
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 401);
     let workspace = gateway.cli().run(&["workspace", "create", "others", "--json"]).json();
     let names: Vec<&str> = workspace.as_object().unwrap().keys().map(String::as_str).collect();
@@ -500,7 +500,7 @@ async fn commands_that_declare() {
     session.run(&["project", "set", "api", "--environment", "staging", "--json"], "").ok();
     session.run(&["project", "list"], "").ok();
     session.run(&["project", "list", "--output", "csv"], "").ok();
-    session.run(&["project", "remove", "api"], "").ok();
+    session.run(&["project", "remove", "api", "--yes"], "").ok();
     session.run(&["project", "show", "nothing"], "").failed(3);
     session.run(&["apply", "-f", &wanted, "--dry-run"], "").ok();
     session.run(&["apply", "-f", &wanted], "").ok();
@@ -553,7 +553,7 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     output += &cli.run(&["context", "show"]).ok();
     output += &cli.run(&["context", "show", "gone", "--json"]).ok();
     cli.run(&["whoami"]).ok();
-    output += &cli.run(&["context", "remove", "gone"]).ok();
+    output += &cli.run(&["context", "remove", "gone", "--yes"]).ok();
     cli.run(&["context", "use", "gone"]).failed(3);
     assert_eq!(cli.run(&["context", "list", "--json"]).lines().len(), 1);
     assert!(!output.contains("tg_"), "{output}");

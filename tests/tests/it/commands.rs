@@ -57,7 +57,7 @@ fn credentials_and_accounts(session: &mut Session<'_>) {
     let credential = session.id(&["credential", "add", "acme", base[0], base[1]], OWN);
     session.run(&["credential", "set", &credential, "--name", "theirs", "--environment", "staging"], "").ok();
     session.run(&["credential", "probe", &credential, "--model", "gpt-4o-mini", "--json"], "").ok();
-    session.run(&["credential", "remove", &credential], "").ok();
+    session.run(&["credential", "remove", &credential, "--yes"], "").ok();
     session.run(&["credential", "show", &credential], "").failed(3);
     let account = session.id(&["account", "add", "openai", base[0], base[1]], POOL);
     session.run(&["account", "show", &account], "").ok();
@@ -76,12 +76,12 @@ fn rules(session: &mut Session<'_>) {
     session.run(&["policy", "list"], "").ok();
     session.run(&["policy", "show", &policy, "--json"], "").ok();
     session.run(&["policy", "set", &policy, "--model", "openai/", "--retention", "30", "--json"], "").ok();
-    session.run(&["policy", "remove", &policy], "").ok();
+    session.run(&["policy", "remove", &policy, "--yes"], "").ok();
     session.run(&["policy", "show", &policy], "").failed(3);
     let budget = session.id(&["budget", "add", "--limit", "25", "--name", "all"], "");
     session.run(&["budget", "list"], "").ok();
     session.run(&["budget", "show", &budget], "").ok();
-    session.run(&["budget", "remove", &budget], "").ok();
+    session.run(&["budget", "remove", &budget, "--yes"], "").ok();
     session.run(&["budget", "show", &budget], "").failed(3);
 }
 
@@ -96,7 +96,7 @@ fn nodes_and_workspaces(session: &mut Session<'_>) {
     let id = made["workspace_id"].as_str().unwrap().to_owned();
     session.run(&["workspace", "show", &id], "").ok();
     session.run(&["workspace", "rename", &id, "elsewhere", "--json"], "").ok();
-    session.run(&["workspace", "remove", &id], "").failed(6);
+    session.run(&["workspace", "remove", &id, "--yes"], "").failed(6);
 }
 
 #[tokio::test]

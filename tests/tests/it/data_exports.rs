@@ -269,7 +269,7 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
     let gone = admin.get(&format!("{EXPORTS}/{}", id_of(&export))).await.unwrap();
     problem(&gone, 404, "not_found");
     let again = exported(&gateway, json!({})).await;
-    gateway.cli().run(&["data-export", "remove", &id_of(&again)]).ok();
+    gateway.cli().run(&["data-export", "remove", &id_of(&again), "--yes"]).ok();
     assert_eq!(gateway.get(EXPORTS).await["data"], json!([]));
 }
 

@@ -620,7 +620,7 @@ async fn who_is_revoked_serves_nothing_and_forgets_its_credentials() {
     let (_, token) = invite(&control, &control.founded.admin_key, "unused");
     let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
     plane.served(&key).await;
-    let revoked = control.cli().run(&["data-planes", "revoke", &plane.id]);
+    let revoked = control.cli().run(&["data-planes", "revoke", &plane.id, "--yes"]);
     assert_eq!(revoked.code, 0, "{revoked:?}");
     plane.until_chat(&key, "the revocation to arrive", |answer| answer.status == 503).await;
     refused(&plane.chat(&key, &question(MINI)).await, 503, "data_plane_revoked");

@@ -377,7 +377,7 @@ async fn the_command_line_stores_hints() {
         (&json!("t"), &json!({"execution_profiles": ["byok"]})),
         "{set}"
     );
-    cli.run(&["hints", "remove", &id]);
+    cli.run(&["hints", "remove", &id, "--yes"]);
     assert_eq!(gateway.get(STORED).await["data"], json!([]));
 }
 

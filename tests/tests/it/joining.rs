@@ -376,7 +376,7 @@ async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
     until_unreachable(&gateway, &id, "--address").await;
     is_sent_nothing(&gateway).await;
     node.kill9().unwrap();
-    gateway.cli().run(&["nodes", "revoke", &id]).ok();
+    gateway.cli().run(&["nodes", "revoke", &id, "--yes"]).ok();
     assert_eq!(join(machine.address).ok().trim(), id);
     let _node = machine.start().await;
     until(&gateway, &id, "ready").await;
@@ -445,14 +445,14 @@ async fn a_token_is_listed_and_withdrawn() {
     problem(&gateway.admin().delete(&path(&listed[0])).await.unwrap(), 404, "not_found");
     let unknown = machine.join(&gateway.origin, &first).failed(4);
     assert!(unknown.contains("This join token is unknown here"), "{unknown}");
-    cli.run(&["nodes", "uninvite", "attic"]).ok();
+    cli.run(&["nodes", "uninvite", "attic", "--yes"]).ok();
     let unknown = machine.join(&gateway.origin, &second).failed(4);
     assert!(unknown.contains("This join token is unknown here"), "{unknown}");
-    let none = cli.run(&["nodes", "uninvite", "attic"]).failed(3);
+    let none = cli.run(&["nodes", "uninvite", "attic", "--yes"]).failed(3);
     assert!(none.contains("No token waits for attic"), "{none}");
     // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
-    cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap()]).failed(6);
+    cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap(), "--yes"]).failed(6);
     assert_eq!(node_view_of(&gateway, &cellar).await["name"], "cellar");
     let audit = gateway.get("/v2/audit?limit=100").await;
     let withdrawn = audit["data"].as_array().unwrap().iter().filter(|row| row["action"] == "node.uninvite");
@@ -465,7 +465,7 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
     let mut node = machine.start().await;
     until(&gateway, &id, "ready").await;
-    let revoked = gateway.cli().run(&["nodes", "revoke", &id, "--json"]).json();
+    let revoked = gateway.cli().run(&["nodes", "revoke", &id, "--json", "--yes"]).json();
     assert_eq!(revoked["status"], "revoked", "{revoked}");
     let credential = machine.joined_state()["credential"].as_str().unwrap().to_owned();
     let reporting = gateway.with_key(&credential);
@@ -494,7 +494,7 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     until(&gateway, &id, "ready").await;
     until_answered(&gateway).await;
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
-    gateway.cli().run(&["nodes", "remove", &id]).ok();
+    gateway.cli().run(&["nodes", "remove", &id, "--yes"]).ok();
     let removed = other.joined_state()["credential"].as_str().unwrap().to_owned();
     let answer = gateway.with_key(&removed).post(HEARTBEAT, &json!({})).await.unwrap();
     problem(&answer, 401, "unknown_node_credential");
@@ -587,7 +587,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
         problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
     }
     // What the node reported outlives the node, in its list and in the totals.
-    gateway.cli().run(&["nodes", "remove", &id]).ok();
+    gateway.cli().run(&["nodes", "remove", &id, "--yes"]).ok();
     problem(&gateway.admin().get(&format!("/v2/byoc/nodes/{id}")).await.unwrap(), 404, "not_found");
     assert_eq!(usage(&gateway, &id).await.len(), 52);
     assert_eq!(byoc(&gateway).await["requests"], json!(52));

@@ -687,9 +687,9 @@ async fn the_command_line_declares_apps_and_keeps_secrets() {
     assert!(cli.run(&["app", "list"]).ok().contains("acme/count"));
     assert!(cli.run(&["secret", "list"]).ok().contains("SHOP_KEY"));
     assert_eq!(cli.run(&["app", "show", id, "--json"]).json()["url"], json!(url));
-    cli.run(&["secret", "remove", "SHOP_KEY"]).ok();
+    cli.run(&["secret", "remove", "SHOP_KEY", "--yes"]).ok();
     assert_eq!(run(&gateway.client(), "acme/count", json!({})).await.status, 412);
-    cli.run(&["app", "remove", id]).ok();
+    cli.run(&["app", "remove", id, "--yes"]).ok();
     assert_eq!(gateway.get("/v2/apps").await["data"], json!([]));
 }
 

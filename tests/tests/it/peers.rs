@@ -372,7 +372,7 @@ async fn the_gateways_list_makes_peers_and_who_is_revoked_is_one_no_more() {
     let mesh = &shown["joined"]["said"]["mesh"];
     assert!(mesh["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:"), "{shown}");
 
-    gateway.cli().run(&["nodes", "revoke", node(far.name)["id"].as_str().unwrap()]).ok();
+    gateway.cli().run(&["nodes", "revoke", node(far.name)["id"].as_str().unwrap(), "--yes"]).ok();
     until("the revoked node is gone", async || peer(&client, far.name).await.is_null()).await;
     let answer = client.post(CHAT, &chat(MODEL)).await.unwrap();
     assert_eq!(answer.status, 404, "nobody has the model any more: {}", answer.text());

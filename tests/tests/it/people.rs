@@ -300,13 +300,13 @@ async fn the_command_line_manages_members() {
     let link = cli.run(&["login", "--link", "--email", "ops@example.com"]).ok();
     Person::of(&gateway.origin, &gateway.open_link(link.trim()).await);
     cli.run(&["member", "set-role", "ops@example.com", "root"]).failed(2);
-    cli.run(&["member", "remove", "nobody@example.com"]).failed(3);
+    cli.run(&["member", "remove", "nobody@example.com", "--yes"]).failed(3);
     let developer = gateway.member(&gateway.admin(), "dev@example.com", "developer").await;
     assert_eq!(developer.post("/v2/api-keys", json!({"name": "ci"})).await.status, 201);
-    let output = cli.run(&["member", "remove", "dev@example.com"]);
+    let output = cli.run(&["member", "remove", "dev@example.com", "--yes"]);
     assert!(output.failed(6).contains("ci (key_"), "the keys are named");
-    cli.run(&["member", "remove", "dev@example.com", "--keys", "revoke"]).ok();
-    cli.run(&["member", "remove", "ops@example.com"]).ok();
+    cli.run(&["member", "remove", "dev@example.com", "--keys", "revoke", "--yes"]).ok();
+    cli.run(&["member", "remove", "ops@example.com", "--yes"]).ok();
     problem(&person.get("/v2/me").await, 401, "session_over");
     let output = cli.run(&["whoami"]).ok();
     assert!(output.contains(&gateway.founded.workspace_id) && output.contains("operator"), "{output}");

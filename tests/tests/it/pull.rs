@@ -153,9 +153,9 @@ fn a_model_is_pulled_once_and_then_shown_and_removed() {
     let table = fixture.cli.run(&["models", "show", MODEL]).ok();
     assert!(table.contains("256.0 kB more for each 1,000 tokens") && table.contains(WEIGHTS), "{table}");
 
-    fixture.cli.run(&["models", "rm", MODEL]).ok();
+    fixture.cli.run(&["models", "rm", MODEL, "--yes"]).ok();
     assert!(!directory.exists() && fixture.local().is_empty());
-    for again in [["models", "rm", MODEL], ["models", "show", MODEL]] {
+    for again in [["models", "rm", MODEL, "--yes"], ["models", "show", MODEL, "--yes"]] {
         let done = fixture.cli.run(&again);
         assert_eq!(done.code, 3, "{}", done.stderr);
     }
@@ -386,7 +386,7 @@ fn a_terse_mirror_is_asked_for_each_file() {
     let heads = fixture.hub.requests().iter().filter(|request| request.method == "HEAD").count();
     assert_eq!(heads, 4);
     fixture.hub.fail(WEIGHTS, &[Fault::Corrupt]);
-    fixture.cli.run(&["models", "rm", MODEL]).ok();
+    fixture.cli.run(&["models", "rm", MODEL, "--yes"]).ok();
     assert_eq!(fixture.pull().code, 9, "its word for a large file is held against the bytes");
     fixture.is_proper();
 }

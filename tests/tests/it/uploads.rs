@@ -437,7 +437,7 @@ async fn the_command_line_puts_and_gets_files() {
     let audit = gateway.get("/v2/audit?limit=50").await;
     let has = |action: &str| audit["data"].as_array().unwrap().iter().any(|row| row["action"] == action);
     assert!(has("file.read"), "{audit}");
-    cli.run(&["file", "delete", &id]).ok();
+    cli.run(&["file", "delete", &id, "--yes"]).ok();
     assert_eq!(gateway.get("/v2/files").await["data"], json!([]));
     assert_eq!(objects(&gateway), Vec::<Vec<u8>>::new());
 }

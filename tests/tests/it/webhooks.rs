@@ -461,7 +461,7 @@ async fn the_command_line_does_all_of_it() {
     }
     assert_eq!(seen["type"], "key.created", "{seen}");
     drop(tail);
-    cli.run(&["webhook", "remove", &id]).ok();
+    cli.run(&["webhook", "remove", &id, "--yes"]).ok();
     cli.run(&["webhook", "deliveries", &id]).failed(3);
     let jobs = gateway.get("/v2/jobs").await;
     assert_eq!((&jobs["dead"], &jobs["ready"]), (&json!(0), &json!(0)), "{jobs}");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::agreement::Agreement;
-use super::credential::secret_for;
+use super::credential::{check_provider, secret_for};
 use super::hosting::Hosting;
 use super::servers;
 use crate::api::{self, at};
@@ -101,6 +101,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             agreement,
             verifying,
         } => {
+            if base_url.is_none() {
+                check_provider(api, &provider)?;
+            }
             let auth = hosting.auth.clone();
             let secret = secret_for(shared, api, &provider, auth.as_deref())?;
             let body = Body::new()

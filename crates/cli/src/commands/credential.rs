@@ -93,6 +93,8 @@ pub struct Adding {
 }
 
 const PATH: &str = "/v2/provider-credentials";
+/// Letters by which a name may differ and still be meant.
+const NEAR_MAX: usize = 2;
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -152,6 +154,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
     let Adding { provider, name, base_url, region, hosting, agreement, .. } = adding;
     let Adding { project, environment, from_env, verifying, .. } = adding;
+    if base_url.is_none() {
+        check_provider(api, &provider)?;
+    }
     let auth = hosting.auth.clone();
     let stated = agreement.write(Body::new().with_some("config", hosting.config()?))?;
     let secret = if from_env {
@@ -180,6 +185,30 @@ fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Valu
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
     servers::brief(shared, &api.patch(&at(PATH, id), &json!({"status": status}))?);
     Ok(())
+}
+
+/// Refuses a provider that the gateway does not know, before anybody is asked for a secret.
+///
+/// # Errors
+/// It is unknown.
+pub fn check_provider(api: &Api, provider: &str) -> Result<(), Failure> {
+    let kinds = api.get("/v2/provider-credentials/kinds")?;
+    let kinds = kinds.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let names = |kind: &Value| -> Vec<String> {
+        let synonyms = kind.get("synonyms").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let all = kind.get("provider").into_iter().chain(synonyms);
+        all.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    };
+    let known: Vec<String> = kinds.iter().flat_map(names).collect();
+    if known.is_empty() || known.iter().any(|name| name == provider) {
+        return Ok(());
+    }
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(name, provider), name)).min();
+    let advice = match near {
+        Some((distance, name)) if distance <= NEAR_MAX => format!("Did you mean {name}?"),
+        _ => "`tidegate credential kinds` lists them; a server of your own needs --base-url.".to_owned(),
+    };
+    Err(Failure::new(output::NOT_FOUND, format!("There is no provider {provider}. {advice}")))
 }
 
 /// Asks for the secret of a kind of credential; a managed identity has none. An unknown kind is left to the

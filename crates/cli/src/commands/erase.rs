@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::{self, Failure};
+use crate::output::Failure;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -13,9 +13,6 @@ pub enum Command {
     Add {
         #[command(flatten)]
         scope: Scope,
-        /// Counts what there is, and erases nothing.
-        #[arg(long)]
-        dry_run: bool,
     },
     /// Shows an erasure: what is erased, and what is retained.
     Show { id: String },
@@ -48,11 +45,7 @@ impl Scope {
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let erasures = Collection::connect(shared, "/v2/deletion-requests")?;
     match command {
-        Command::Add { scope, dry_run: true } => {
-            output::object(shared, &erasures.api.post("/v2/deletion-requests?dry_run=true", &scope.body())?);
-            Ok(())
-        }
-        Command::Add { scope, dry_run: false } => erasures.create(&scope.body()),
+        Command::Add { scope } => erasures.create(&scope.body()),
         Command::Show { id } => erasures.show(&id),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::{self, Failure};
+use crate::output::Failure;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -13,9 +13,6 @@ pub enum Command {
     Add {
         #[command(flatten)]
         scope: Box<Scope>,
-        /// Counts what there is, and purges nothing.
-        #[arg(long)]
-        dry_run: bool,
     },
     /// Lists the purges of the workspace.
     List,
@@ -72,11 +69,7 @@ impl Scope {
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let purges = Collection::connect(shared, "/v2/purge-jobs")?;
     match command {
-        Command::Add { scope, dry_run: true } => {
-            output::object(shared, &purges.api.post("/v2/purge-jobs?dry_run=true", &scope.body())?);
-            Ok(())
-        }
-        Command::Add { scope, dry_run: false } => purges.create(&scope.body()),
+        Command::Add { scope } => purges.create(&scope.body()),
         Command::List => purges.list(
             &["id", "status", "scope", "created_at", "completed_at"],
             "Nothing was purged. `tidegate purge add --project ID --dry-run` counts what there is.",

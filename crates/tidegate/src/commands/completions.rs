@@ -1,6 +1,5 @@
 //! `tidegate completions`: a shell's completion script, made from the same definitions as the help.
 
-use clap::CommandFactory;
 use cli::output::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -10,7 +9,7 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut super::Arguments::command(), "tidegate", &mut script);
+    clap_complete::generate(options.shell, &mut super::tree(), "tidegate", &mut script);
     print!("{}", String::from_utf8_lossy(&script));
     Ok(())
 }

@@ -10,6 +10,7 @@ mod diagnostics;
 mod doctor;
 mod endpoint_picker;
 mod gateway;
+mod help;
 mod init;
 mod invoice_check;
 mod ledger;
@@ -20,35 +21,58 @@ mod node_fetch;
 mod node_join;
 mod node_joined;
 mod node_workers;
+mod other_names;
 mod owner_link;
 mod pull;
 mod receipt;
 mod reconcile;
 #[cfg(test)]
 mod reference;
+mod removal;
 mod replay;
 mod serve;
 mod trusted_key;
 mod vault;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::commands::{
-    account, adapters, agent, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, content, context, credential, data_export, data_path, erase, export, file, flow, health,
-    hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge,
-    request, route, secret, session, subscription, tariff, task, tool, train, usage, webhook, workspace,
+    account, adapters, agent, alias, artifact, batch, billing, budget, cache, call, capability, chat,
+    commitments, content, context, credential, data_export, data_path, erase, file, flow, health, hints,
+    hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge, request,
+    route, secret, session, status, subscription, tariff, task, tool, train, usage, webhook, workspace,
 };
-use cli::output::{Failure, Form};
+use cli::output::{self, Failure, Form};
 use cli::shared::Shared;
+use declared::{apply, export};
 
 /// Tokens three ways behind one API: your provider keys, the operator's accounts, your own hardware.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "tidegate", version, about, propagate_version = true, disable_help_flag = true)]
 pub struct Arguments {
     #[command(flatten)]
     shared: Shared,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    /// What the command removes, if it does.
+    #[arg(skip)]
+    removal: Option<removal::Removal>,
+}
+
+impl Arguments {
+    /// The command line of this process; what is wrong with it, or help that it asks for, ends the process.
+    pub fn of_process() -> Self {
+        let matches = tree().get_matches();
+        let removal = removal::of(&matches);
+        match Self::from_arg_matches(&matches) {
+            Ok(arguments) => Self { removal, ..arguments },
+            Err(error) => error.exit(),
+        }
+    }
+}
+
+/// All commands with their help.
+fn tree() -> clap::Command {
+    help::dress(Arguments::command())
 }
 
 #[derive(Debug, Subcommand)]
@@ -207,6 +231,37 @@ enum Command {
     Api(call::Options),
     /// Prints a shell's completion script.
     Completions(completions::Options),
+    /// Prints the version.
+    Version,
+}
+
+impl Command {
+    /// # Errors
+    /// `--dry-run` was given to what works on this machine: nothing there could only be tried.
+    fn check_dry_run(&self, shared: &Shared) -> Result<(), Failure> {
+        let is_here = matches!(
+            self,
+            Self::Init(_)
+                | Self::Serve(_)
+                | Self::Gateway(_)
+                | Self::Node(_)
+                | Self::Login(_)
+                | Self::Logout
+                | Self::Context(_)
+                | Self::Vault(_)
+                | Self::Pull(_)
+                | Self::Models(_)
+                | Self::Backup(_)
+                | Self::Restore(_)
+                | Self::Export(_)
+                | Self::Hardware(Hardware::EndpointPicker(_) | Hardware::Train(_))
+                | Self::Stored(Stored::File(_))
+        );
+        if shared.dry_run && is_here {
+            return Err(Failure::new(output::USAGE, "This command has no dry run: leave --dry-run out."));
+        }
+        Ok(())
+    }
 }
 
 /// What is about the hardware that serves.
@@ -301,71 +356,93 @@ impl Stored {
 /// # Errors
 /// What failed, with the exit code for it.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { mut shared, command } = arguments;
+    let Arguments { mut shared, command, removal } = arguments;
     shared.json |= shared.output == Some(Form::Json);
-    let result = match command {
-        Command::Init(options) => init::run(&shared, &options),
+    let allowed = removal.map_or(Ok(()), |removal| removal.allowed(&shared));
+    let result = allowed.and_then(|()| match command {
+        Some(command) => carry_out(&shared, command),
+        None => show_start(&shared),
+    });
+    result.map_err(|failure| Failure { json: shared.json, ..failure })
+}
+
+/// What a person sees who names no command: where they are, or how to begin.
+fn show_start(shared: &Shared) -> Result<(), Failure> {
+    if shared.names_a_gateway() {
+        return status::run(shared);
+    }
+    tree().print_help()?;
+    Ok(())
+}
+
+fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
+    command.check_dry_run(shared)?;
+    match command {
+        Command::Init(options) => init::run(shared, &options),
         Command::Serve(options) => serve::run(&options),
         Command::Gateway(options) => gateway::run(&options),
-        Command::DataPlanes(command) => data_planes::run(&shared, command),
+        Command::DataPlanes(command) => data_planes::run(shared, command),
         Command::Node(options) => node::run(&options),
-        Command::Hardware(command) => command.run(&shared),
-        Command::Key(command) => key::run(&shared, command),
-        Command::Credential(command) => credential::run(&shared, command),
-        Command::Subscription(command) => subscription::run(&shared, command),
-        Command::Account(command) => account::run(&shared, command),
-        Command::Route(command) => route::run(&shared, command),
-        Command::Policy(command) => policy::run(&shared, command),
-        Command::Hints(command) => hints::run(&shared, command),
-        Command::Stored(command) => command.run(&shared),
-        Command::Alias(command) => alias::run(&shared, command),
-        Command::Project(command) => project::run(&shared, command),
-        Command::Cache(command) => cache::run(&shared, command),
-        Command::Apply(options) => apply::run(&shared, &options),
-        Command::Export(options) => export::run(&shared, &options),
-        Command::Context(command) => context::run(&shared, command),
-        Command::Audit(options) => audit::run(&shared, options),
-        Command::Purge(command) => purge::run(&shared, command),
-        Command::DataExport(command) => data_export::run(&shared, command),
-        Command::Erase(command) => erase::run(&shared, command),
-        Command::Hold(command) => hold::run(&shared, command),
-        Command::Content(command) => content::run(&shared, command),
-        Command::Receipt(command) => receipt::run(&shared, command),
-        Command::Open(options) => open::run(&shared, &options),
-        Command::Api(options) => call::run(&shared, &options),
-        Command::Login(options) => log_in(&shared, &options),
-        Command::Logout => login::out(&shared),
-        Command::Whoami => login::whoami(&shared),
-        Command::Member(command) => member::run(&shared, command),
-        Command::Workspace(command) => workspace::run(&shared, command),
-        Command::Vault(command) => vault::run(&shared, command),
-        Command::Plan(options) => plan::run(&shared, &options),
-        Command::Usage(options) => usage::run(&shared, &options),
-        Command::Billing(options) => billing::run(&shared, &options),
-        Command::Tariff(command) => tariff::run(&shared, command),
-        Command::Webhook(command) => webhook::run(&shared, command),
-        Command::Budget(command) => budget::run(&shared, command),
-        Command::Commitments => commitments::run(&shared),
-        Command::Health => health::run(&shared),
-        Command::Request(options) => request::run(&shared, &options),
-        Command::DataPath(options) => data_path::run(&shared, &options),
-        Command::Diagnostics(command) => diagnostics::run(&shared, command),
-        Command::Ledger(command) => ledger::run(&shared, &command),
-        Command::Jobs => jobs::run(&shared),
-        Command::Replay(command) => replay::run(&shared, command),
-        Command::Reconcile(options) => reconcile::run(&shared, &options),
-        Command::Pull(options) => pull::run(&shared, &options),
-        Command::Models(options) => models::models(&shared, options),
-        Command::Capabilities(options) => models::capabilities(&shared, &options),
-        Command::Capability(command) => capability::run(&shared, command),
-        Command::Backup(options) => backup::backup(&shared, &options),
-        Command::Restore(options) => backup::restore(&shared, &options),
-        Command::Config(command) => config::run(&shared, &command),
-        Command::Doctor(options) => doctor::run(&shared, &options),
-        Command::Chat(options) => chat::run(&shared, &options),
+        Command::Hardware(command) => command.run(shared),
+        Command::Key(command) => key::run(shared, command),
+        Command::Credential(command) => credential::run(shared, command),
+        Command::Subscription(command) => subscription::run(shared, command),
+        Command::Account(command) => account::run(shared, command),
+        Command::Route(command) => route::run(shared, command),
+        Command::Policy(command) => policy::run(shared, command),
+        Command::Hints(command) => hints::run(shared, command),
+        Command::Stored(command) => command.run(shared),
+        Command::Alias(command) => alias::run(shared, command),
+        Command::Project(command) => project::run(shared, command),
+        Command::Cache(command) => cache::run(shared, command),
+        Command::Apply(options) => apply::run(shared, &options),
+        Command::Export(options) => export::run(shared, &options),
+        Command::Context(command) => context::run(shared, command),
+        Command::Audit(options) => audit::run(shared, options),
+        Command::Purge(command) => purge::run(shared, command),
+        Command::DataExport(command) => data_export::run(shared, command),
+        Command::Erase(command) => erase::run(shared, command),
+        Command::Hold(command) => hold::run(shared, command),
+        Command::Content(command) => content::run(shared, command),
+        Command::Receipt(command) => receipt::run(shared, command),
+        Command::Open(options) => open::run(shared, &options),
+        Command::Api(options) => call::run(shared, &options),
+        Command::Login(options) => log_in(shared, &options),
+        Command::Logout => login::out(shared),
+        Command::Whoami => login::whoami(shared),
+        Command::Member(command) => member::run(shared, command),
+        Command::Workspace(command) => workspace::run(shared, command),
+        Command::Vault(command) => vault::run(shared, command),
+        Command::Plan(options) => plan::run(shared, &options),
+        Command::Usage(options) => usage::run(shared, &options),
+        Command::Billing(options) => billing::run(shared, &options),
+        Command::Tariff(command) => tariff::run(shared, command),
+        Command::Webhook(command) => webhook::run(shared, command),
+        Command::Budget(command) => budget::run(shared, command),
+        Command::Commitments => commitments::run(shared),
+        Command::Health => health::run(shared),
+        Command::Request(options) => request::run(shared, &options),
+        Command::DataPath(options) => data_path::run(shared, &options),
+        Command::Diagnostics(command) => diagnostics::run(shared, command),
+        Command::Ledger(command) => ledger::run(shared, &command),
+        Command::Jobs => jobs::run(shared),
+        Command::Replay(command) => replay::run(shared, command),
+        Command::Reconcile(options) => reconcile::run(shared, &options),
+        Command::Pull(options) => pull::run(shared, &options),
+        Command::Models(options) => models::models(shared, options),
+        Command::Capabilities(options) => models::capabilities(shared, &options),
+        Command::Capability(command) => capability::run(shared, command),
+        Command::Backup(options) => backup::backup(shared, &options),
+        Command::Restore(options) => backup::restore(shared, &options),
+        Command::Config(command) => config::run(shared, &command),
+        Command::Doctor(options) => doctor::run(shared, &options),
+        Command::Chat(options) => chat::run(shared, &options),
         Command::Completions(options) => completions::run(&options),
-    };
-    result.map_err(|failure| Failure { json: shared.json, ..failure })
+        Command::Version => {
+            print!("{}", tree().render_version());
+            Ok(())
+        }
+    }
 }
 
 /// Signs in at a gateway, or makes a link for the owner of a data directory.

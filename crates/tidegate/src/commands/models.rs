@@ -59,6 +59,20 @@ struct ModelOptions {
     place: ModelsDir,
 }
 
+impl ModelOptions {
+    /// # Errors
+    /// No model can have that name, so that none of this machine has it.
+    fn reference(&self) -> Result<Reference, Failure> {
+        Reference::read(&self.name).map_err(|_| {
+            let text = format!(
+                "There is no model {} on this machine. `tidegate models local` lists them.",
+                self.name
+            );
+            Failure::new(output::NOT_FOUND, text)
+        })
+    }
+}
+
 /// Prices are in dollars per million tokens.
 pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
     let failure = |error: HubError| shelf::failure(&error);
@@ -72,7 +86,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
             Ok(())
         }
         Some(LocalCommand::Show(named)) => {
-            let model = Reference::read(&named.name).map_err(failure)?;
+            let model = named.reference()?;
             let entry = named.place.shelf()?.find(&model).ok_or_else(|| {
                 let text = format!("{model} is not here. `tidegate pull {model}` brings it.");
                 Failure::new(output::NOT_FOUND, text)
@@ -81,7 +95,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
             Ok(())
         }
         Some(LocalCommand::Rm(named)) => {
-            let model = Reference::read(&named.name).map_err(failure)?;
+            let model = named.reference()?;
             let bytes = named.place.shelf()?.remove(&model).map_err(failure)?;
             shared.report(&format!("{model} is removed: {} are free again.", output::bytes(bytes)));
             Ok(())

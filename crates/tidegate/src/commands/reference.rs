@@ -3,11 +3,9 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
-use cli::declared::kinds::{Change, Form, KINDS, SecretNeed};
+use clap::{Arg, ArgAction, Command};
+use declared::kinds::{Change, Form, KINDS, SecretNeed};
 use filter::{Field, Measure};
-
-use super::Arguments;
 
 const HEAD: &str = "# The command line
 
@@ -56,7 +54,7 @@ fn reference() -> String {
     filters(&mut page);
     documents(&mut page);
     page.push_str(BACKUPS);
-    let mut command = Arguments::command();
+    let mut command = super::tree();
     command.build();
     page.push_str("\n## Every command\n\nEach also takes:\n\n");
     for argument in command.get_arguments().filter(|argument| argument.is_global_set()) {
@@ -148,6 +146,11 @@ fn describe(page: &mut String, name: &str, command: &Command) {
     }
     for argument in arguments {
         let _ = writeln!(page, "- {argument}");
+    }
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let examples = examples.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect::<Vec<_>>();
+    if !command.has_subcommands() && !examples.is_empty() {
+        let _ = write!(page, "\n```console\n$ {}\n```\n", examples.join("\n$ "));
     }
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         describe(page, &format!("{name} {}", sub.get_name()), sub);
@@ -461,6 +464,11 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /v2/webhooks/{id}/rotate", "webhook rotate"),
     ("POST /v2/webhooks/{id}/resend", "webhook resend"),
     ("GET /v2/webhooks/{id}/deliveries", "webhook deliveries"),
+    ("POST /v2/alert-rules", "alert add"),
+    ("GET /v2/alert-rules", "alert list"),
+    ("GET /v2/alert-rules/{id}", "alert show"),
+    ("PATCH /v2/alert-rules/{id}", "alert set"),
+    ("DELETE /v2/alert-rules/{id}", "alert remove"),
     ("GET /v2/jobs", "jobs"),
     ("GET /v2/vault", "vault status"),
     ("POST /v2/vault/master-key/rotate", "vault rotate-master"),
@@ -501,6 +509,7 @@ const ROUTES: &[(&str, &str)] = &[
 
 /// Routes that no person calls, each with its caller. `tidegate api` reaches them like every other.
 const OF_PROGRAMS: &[(&str, &str)] = &[
+    ("GET /v2/attention", "programs list by it what needs somebody's attention"),
     ("GET /v2/file-storage", "the console shows how much storage each project uses"),
     ("GET /v2/flows/schema", "an editor checks documents of flows by it"),
     ("GET /v2/flows/{id}/versions", "the console compares versions, and programs list them"),
@@ -557,7 +566,7 @@ const OF_PROGRAMS: &[(&str, &str)] = &[
 
 #[test]
 fn every_route_has_its_command() {
-    let command = Arguments::command();
+    let command = super::tree();
     for (route, words) in ROUTES {
         let found = words.split(' ').try_fold(&command, |at, word| at.find_subcommand(word));
         assert!(found.is_some(), "{route} names tidegate {words}, which is no command");

@@ -9,8 +9,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::document::WORKSPACE;
 use super::kinds::{Field, Form, KINDS, Kind};
-use crate::api::{Api, field as text_of};
-use crate::output::{self, Failure};
+use cli::api::{Api, field as text_of};
+use cli::output::{self, Failure};
 
 /// The member of `metadata` that says what manages an object.
 pub const MANAGED_BY: &str = "managed_by";

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::apply;
-use crate::api::{Api, escape, field};
-use crate::declared::kinds::{KINDS, SecretNeed};
-use crate::declared::live;
-use crate::output::{self, Failure};
+use crate::apply;
+use crate::kinds::{KINDS, SecretNeed};
+use crate::live;
 use crate::parts::{Part, Parts};
-use crate::shared::Shared;
+use cli::api::{Api, escape, field};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -1,7 +1,7 @@
 //! The kinds of objects that a document may declare, one row each. Adding a kind takes a row here and nothing
 //! else.
 
-use crate::commands::subscription;
+use cli::commands::subscription;
 
 /// One kind of object.
 #[derive(Debug)]

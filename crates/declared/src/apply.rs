@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
-use crate::declared::changes::{self, Action, ApplyOptions, Changed, Plan, Step};
-use crate::declared::document::MANAGED;
-use crate::declared::kinds::SecretNeed;
-use crate::declared::{document, live};
-use crate::output::{self, Failure};
-use crate::shared::Shared;
+use crate::changes::{self, Action, ApplyOptions, Changed, Plan, Step};
+use crate::document::MANAGED;
+use crate::kinds::SecretNeed;
+use crate::{document, live};
+use cli::api::Api;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use terminal::paint::{Style, paint};
 
 #[derive(Debug, clap::Args)]
@@ -22,15 +22,9 @@ pub struct Options {
     /// A .toml or .json document, or a directory of them.
     #[arg(short, long, value_name = "FILE|DIR")]
     file: PathBuf,
-    /// Shows what would change, and changes nothing.
-    #[arg(long)]
-    dry_run: bool,
     /// Also removes what `apply` manages and the document no longer declares.
     #[arg(long)]
     prune: bool,
-    /// Removes without confirmation.
-    #[arg(long, short)]
-    yes: bool,
     /// Also sends the secrets of objects that already exist.
     #[arg(long)]
     with_secrets: bool,
@@ -45,11 +39,11 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let mut workspace = live::read(&api)?;
     let wishes = ApplyOptions { prune: options.prune, with_secrets: options.with_secrets };
     let plan = changes::plan(&api, document, &workspace, wishes)?;
-    if !shared.json || options.dry_run {
+    if !shared.json || shared.dry_run {
         plan.steps.iter().for_each(|step| show(shared, step, false, &Value::Null));
     }
-    if !options.dry_run {
-        allow_removals(shared, options, &plan)?;
+    if !shared.dry_run {
+        allow_removals(shared, &plan)?;
         let secrets = changes::read_secrets(&plan.steps)?;
         let mut kept = options.keys_to.as_deref().map(open_private).transpose()?;
         for (number, step) in plan.steps.iter().enumerate() {
@@ -65,7 +59,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
             }
         }
     }
-    sum_up(shared, options, &plan);
+    sum_up(shared, &plan);
     Ok(())
 }
 
@@ -136,9 +130,9 @@ fn keep(file: &mut std::fs::File, step: &Step, answer: &mut Value) -> Result<(),
     Ok(())
 }
 
-fn allow_removals(shared: &Shared, options: &Options, plan: &Plan) -> Result<(), Failure> {
+fn allow_removals(shared: &Shared, plan: &Plan) -> Result<(), Failure> {
     let gone = plan.steps.iter().filter(|step| step.action == Action::Delete).count();
-    if gone == 0 || options.yes {
+    if gone == 0 || shared.yes {
         return Ok(());
     }
     if shared.no_input || !std::io::stdin().is_terminal() {
@@ -155,7 +149,7 @@ fn allow_removals(shared: &Shared, options: &Options, plan: &Plan) -> Result<(),
     Err(Failure::new(output::FAILED, "Nothing was changed."))
 }
 
-fn sum_up(shared: &Shared, options: &Options, plan: &Plan) {
+fn sum_up(shared: &Shared, plan: &Plan) {
     let counts = changes::counts(&plan.steps);
     let of =
         |action: Action| counts.iter().find(|(known, _)| *known == action).map_or(0, |(_, count)| *count);
@@ -165,21 +159,21 @@ fn sum_up(shared: &Shared, options: &Options, plan: &Plan) {
         println!(
             "{}",
             json!({"object": "apply", "created": made, "updated": changed, "deleted": gone, "unchanged": kept,
-                "left": plan.left, "dry_run": options.dry_run})
+                "left": plan.left, "dry_run": shared.dry_run})
         );
         return;
     }
     if made + changed + gone == 0 {
         println!("No change: {kept} objects are as declared.");
     } else {
-        let done = if options.dry_run { "Would make" } else { "Made" };
+        let done = if shared.dry_run { "Would make" } else { "Made" };
         println!("{done} {made}, changed {changed}, removed {gone}; {kept} were as declared.");
     }
     if !plan.left.is_empty() {
         println!("No longer declared, and removed with --prune: {}.", plan.left.join(", "));
     }
     let once = changes::kinds_with_one_time_values(&plan.steps);
-    if options.dry_run && !once.is_empty() {
+    if shared.dry_run && !once.is_empty() {
         println!(
             "{}",
             paint(
@@ -288,7 +282,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::declared::kinds::Kind;
+    use crate::kinds::Kind;
 
     #[test]
     fn each_secret_has_a_variable_of_its_own() {

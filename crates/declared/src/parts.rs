@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::output::{self, Failure};
+use cli::output::{self, Failure};
 
 /// One file to write.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 use super::kinds::{Form, KINDS, Kind, SecretNeed};
-use crate::output::{self, Failure};
+use cli::output::{self, Failure};
 
 /// Where something was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]

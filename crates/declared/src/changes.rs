@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::document::{Declared, Document, SecretSource, SourceLocation};
 use super::kinds::{Change, Field, Form, KINDS, Kind, SecretNeed};
 use super::live::{self, APPLY, Live, MANAGED_BY, Names, Workspace};
-use crate::api::{Api, field as text_of};
-use crate::output::{self, Failure};
+use cli::api::{Api, field as text_of};
+use cli::output::{self, Failure};
 
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]

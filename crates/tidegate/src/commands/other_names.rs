@@ -1,0 +1,148 @@
+//! The other names that commands take: nouns in singular and plural, and the verbs that other programs use.
+
+use std::collections::HashSet;
+
+use clap::Command;
+
+/// Verbs and what else they may be called, unless the noun has a command of that name. Where two verbs of a noun
+/// share another name, the first one here has it.
+const VERBS: [(&str, &[&str]); 19] = [
+    ("list", &["ls"]),
+    ("show", &["get", "view"]),
+    ("get", &["show", "view"]),
+    ("create", &["add", "new"]),
+    ("add", &["create", "new"]),
+    ("register", &["add", "create"]),
+    ("open", &["create", "add"]),
+    ("put", &["add", "create", "upload"]),
+    ("start", &["create", "add"]),
+    ("invite", &["add", "create"]),
+    ("set", &["update", "edit"]),
+    ("update", &["set", "edit"]),
+    ("set-role", &["set", "update"]),
+    ("rename", &["update"]),
+    ("remove", &["delete", "rm"]),
+    ("delete", &["remove", "rm"]),
+    ("rm", &["remove", "delete"]),
+    ("revoke", &["remove", "delete", "rm"]),
+    ("release", &["remove", "delete", "rm"]),
+];
+
+/// Nouns whose singular and plural are two commands.
+const TWO_COMMANDS: [&str; 4] = ["node", "nodes", "capability", "capabilities"];
+/// What is no noun, or has one number only.
+const NO_NOUNS: [&str; 29] = [
+    "up",
+    "init",
+    "serve",
+    "gateway",
+    "login",
+    "logout",
+    "whoami",
+    "open",
+    "chat",
+    "plan",
+    "usage",
+    "billing",
+    "pull",
+    "apply",
+    "export",
+    "backup",
+    "restore",
+    "config",
+    "doctor",
+    "api",
+    "completions",
+    "version",
+    "health",
+    "train",
+    "purge",
+    "erase",
+    "audit",
+    "diagnostics",
+    "content",
+];
+
+pub(super) fn with_other_names(tree: Command) -> Command {
+    tree.mut_subcommands(|noun| with_verbs(with_number(noun)))
+}
+
+fn with_number(noun: Command) -> Command {
+    let name = noun.get_name().to_owned();
+    if NO_NOUNS.contains(&name.as_str()) || TWO_COMMANDS.contains(&name.as_str()) {
+        return noun;
+    }
+    let other = other_number(&name);
+    if noun.get_all_aliases().any(|alias| alias == other) { noun } else { noun.alias(other) }
+}
+
+fn other_number(name: &str) -> String {
+    match name {
+        "alias" | "batch" => format!("{name}es"),
+        _ => match (name.strip_suffix('s'), name.strip_suffix('y')) {
+            (Some(singular), _) => singular.to_owned(),
+            (None, Some(stem)) if !name.ends_with("ey") => format!("{stem}ies"),
+            (None, _) => format!("{name}s"),
+        },
+    }
+}
+
+fn with_verbs(mut noun: Command) -> Command {
+    let mut taken: HashSet<String> = noun
+        .get_subcommands()
+        .flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()))
+        .map(str::to_owned)
+        .collect();
+    for (verb, others) in VERBS {
+        if noun.find_subcommand(verb).is_none_or(|found| found.get_name() != verb) {
+            continue;
+        }
+        let free: Vec<&str> =
+            others.iter().copied().filter(|other| taken.insert((*other).to_owned())).collect();
+        noun = noun.mut_subcommand(verb, |command| command.aliases(free));
+    }
+    noun
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    /// The command that these words call, by its own name.
+    fn called(words: &str) -> String {
+        let mut tree = super::super::tree();
+        tree.build();
+        let mut path = Vec::new();
+        let mut command: &Command = &tree;
+        for word in words.split(' ') {
+            command = command.find_subcommand(word).unwrap_or_else(|| panic!("{words}: no {word}"));
+            path.push(command.get_name());
+        }
+        path.join(" ")
+    }
+
+    #[test]
+    fn a_noun_has_both_numbers_and_a_verb_its_usual_names() {
+        for (words, expected) in [
+            ("keys add", "key create"),
+            ("key rm", "key revoke"),
+            ("policies ls", "policy list"),
+            ("aliases delete", "alias remove"),
+            ("batches get", "batch show"),
+            ("model remove", "models rm"),
+            ("job", "jobs"),
+            ("nodes create", "nodes add"),
+            ("nodes revoke", "nodes revoke"),
+            ("files upload", "file put"),
+            ("files get", "file get"),
+            ("agents show", "agent get"),
+            ("agents set", "agent update"),
+            ("members update", "member set-role"),
+            ("requests", "request"),
+            ("capabilities", "capabilities"),
+            ("run", "chat"),
+        ] {
+            assert_eq!(called(words), expected, "{words}");
+        }
+    }
+}

@@ -305,17 +305,11 @@ impl StoredConditions {
         if when.is_empty() {
             return None;
         }
-        let window = |window: TimeWindow| StoredWindow {
-            weekdays: window.weekdays.names().into_iter().map(str::to_owned).collect(),
-            from_minute: window.from_minute(),
-            to_minute: window.to_minute(),
-            offset_minutes: window.offset_minutes(),
-        };
         Some(Self {
             prompt_tokens_min: when.prompt_tokens_min,
             prompt_tokens_max: when.prompt_tokens_max,
             has_tools: when.has_tools,
-            time: when.time.map(window),
+            time: when.time.map(StoredWindow::of),
             metadata: when.metadata.clone(),
             end_user: when.end_user.clone(),
         })
@@ -323,13 +317,9 @@ impl StoredConditions {
 
     /// `None` if its time is none.
     fn read(self) -> Option<RouteConditions> {
-        let window = |stored: StoredWindow| {
-            let weekdays = Weekdays::named(stored.weekdays.iter().map(String::as_str))?;
-            TimeWindow::new(weekdays, stored.from_minute, stored.to_minute, stored.offset_minutes)
-        };
         let time = match self.time {
             None => None,
-            Some(stored) => Some(window(stored)?),
+            Some(stored) => Some(stored.read()?),
         };
         Some(RouteConditions {
             prompt_tokens_min: self.prompt_tokens_min,
@@ -340,6 +330,35 @@ impl StoredConditions {
             end_user: self.end_user,
         })
     }
+}
+
+impl StoredWindow {
+    fn of(window: TimeWindow) -> Self {
+        Self {
+            weekdays: window.weekdays.names().into_iter().map(str::to_owned).collect(),
+            from_minute: window.from_minute(),
+            to_minute: window.to_minute(),
+            offset_minutes: window.offset_minutes(),
+        }
+    }
+
+    /// `None` if it is none.
+    fn read(self) -> Option<TimeWindow> {
+        let weekdays = Weekdays::named(self.weekdays.iter().map(String::as_str))?;
+        TimeWindow::new(weekdays, self.from_minute, self.to_minute, self.offset_minutes)
+    }
+}
+
+/// A part of the week; empty for none.
+#[must_use]
+pub fn window_to_text(window: Option<TimeWindow>) -> String {
+    window.map_or_else(String::new, |window| json!(StoredWindow::of(window)).to_string())
+}
+
+/// A part of the week, if the text holds one.
+#[must_use]
+pub fn window_from_text(text: &str) -> Option<TimeWindow> {
+    serde_json::from_str::<StoredWindow>(text).ok()?.read()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

@@ -48,6 +48,11 @@ pub(crate) const POLICY_NAMES_MAX: usize = 100;
 pub(crate) const POLICY_NAME_BYTES_MAX: usize = 256;
 /// Lifetime of an API key, in days: ten years; a key that should live longer has no expiry.
 pub(crate) const KEY_EXPIRES_IN_DAYS_MAX: u32 = 3_650;
+/// The window of an alert rule: a day.
+pub(crate) const ALERT_WINDOW_MINUTES_MAX: u32 = 1_440;
+pub(crate) const ALERT_WINDOW_MINUTES_DEFAULT: u32 = 15;
+/// Requests without which percents and percentiles of an alert rule say nothing.
+pub(crate) const ALERT_REQUESTS_MIN_DEFAULT: u64 = 10;
 /// Length of a webhook's description, which is one line of a table.
 pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 

@@ -1,12 +1,12 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
-    CacheMode, CachePolicy, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId,
-    FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId,
-    ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseCacheMode, RouteId, ScoreId,
-    Sealed, SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId,
-    WebhookId, WorkspaceId,
+    AccountId, AgentId, AlertRuleId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId,
+    BundleId, CacheMode, CachePolicy, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId,
+    FileId, FlowId, FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId,
+    NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseCacheMode,
+    RouteId, ScoreId, Sealed, SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId,
+    ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -97,6 +97,7 @@ column_ids!(
     ReplayRunId,
     ToolId,
     AgentId,
+    AlertRuleId,
     TraceId,
     WebhookId,
     WorkspaceId

@@ -41,6 +41,9 @@ fn query(prefix: &str) -> Option<Statement> {
             "SELECT id, workspace, project, requested_by, created_unix_ms FROM data_exports WHERE id = $1",
         ),
         "hld" => sql("SELECT * FROM legal_holds WHERE id = $1"),
+        "alt" => sql(
+            "SELECT id, workspace, name, metric, project, api_key, model, provider, window_minutes, threshold, requests_min, is_enabled FROM alert_rules WHERE id = $1",
+        ),
         "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),
         "fil" => {
             sql("SELECT id, workspace, project, created_unix_ms FROM files WHERE id = $1 AND state <> 'gone'")

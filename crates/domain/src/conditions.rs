@@ -246,6 +246,16 @@ impl TimeWindow {
         self.is_on((day + FIRST_WEEKDAY) % 7, minute)
     }
 
+    /// When it is over, if it is that part of the week now; `None` where it is not, or never ends.
+    #[must_use]
+    pub fn end_after(self, unix_ms: u64) -> Option<u64> {
+        let week = 7 * u64::from(MINUTES_A_DAY);
+        let first = unix_ms / MINUTE_MS;
+        let is_over = |minute: &u64| !self.contains(minute.saturating_mul(MINUTE_MS));
+        let end = (first..=first.saturating_add(week)).find(is_over)?;
+        (end > first).then(|| end.saturating_mul(MINUTE_MS))
+    }
+
     /// Whether it contains this minute of this weekday, both local.
     fn is_on(self, weekday: u64, minute: u64) -> bool {
         let (from, to) = (u64::from(self.from_minute), u64::from(self.to_minute));

@@ -174,6 +174,7 @@ define_id!(/** One answer of `/v2/responses`. */ ResponseId, "rsp");
 define_id!(/** One audit entry. */ AuditId, "aud");
 define_id!(/** A person who may sign in. */ MemberId, "mem");
 define_id!(/** Where a workspace is told of events. */ WebhookId, "whk");
+define_id!(/** A measure of a workspace's requests that people hear of where it is too high. */ AlertRuleId, "alt");
 define_id!(/** One thing that happened: what a receiver knows a repeated delivery by. */ EventId, "evt");
 define_id!(/** What a workspace owes for one month. */ InvoiceId, "inv");
 define_id!(/** A purge of stored content. */ PurgeJobId, "pjb");

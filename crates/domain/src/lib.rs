@@ -94,10 +94,10 @@ pub use hash::{IdHasher, IdMap};
 pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
-    CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId,
-    IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
-    PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseId, RouteId, ScoreId, SecretId,
+    AccountId, AgentId, AlertRuleId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId,
+    BundleId, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId,
+    HintsId, IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId,
+    ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseId, RouteId, ScoreId, SecretId,
     SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;

@@ -482,6 +482,8 @@ pub const POLICY_HOOK_CONTENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const POLICY_HOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Webhooks of one workspace.
 pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
+/// Alert rules of one workspace: each is measured once a minute.
+pub const ALERT_RULES_OF_WORKSPACE_MAX: u32 = 50;
 /// How long before a credential's expiry its workspace is notified.
 pub const CREDENTIAL_EXPIRY_NOTICES: [Duration; 3] =
     [Duration::from_secs(14 * 86_400), Duration::from_secs(3 * 86_400), Duration::from_secs(86_400)];

@@ -48,6 +48,7 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     ),
     list("budgets", "/v2/budgets"),
     list("webhooks", "/v2/webhooks"),
+    list("alert_rules", "/v2/alert-rules"),
     list("records", "/v2/records"),
     list("scores", "/v2/scores"),
     list("invoices", "/v2/billing/invoices"),

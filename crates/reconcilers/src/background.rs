@@ -11,6 +11,7 @@ use evidence::exports::DataExports;
 use jobs::{Handler, Handlers, Outcome, Policy};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
+use store::alerts::{MEASURE, MEASURE_EVERY_MS};
 use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
@@ -20,7 +21,7 @@ use crate::canaries::{self, JUDGE_EVERY_MS};
 use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
 use crate::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Deps, invoicing, polling, subscriptions};
+use crate::{Deps, alerts, invoicing, polling, subscriptions};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
@@ -29,6 +30,7 @@ const FORGET: &str = "events.forget";
 const EXPIRE_EXPORTS: &str = "data_exports.expire";
 const COUNT_OPENINGS: &str = "audit.count_openings";
 const CLAIM_ALERTS: &str = "budgets.tell_alerts";
+const SEND_DIGESTS: &str = "alerts.digest";
 const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -60,6 +62,8 @@ pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
         ours(CLAIM_ALERTS, |ours, job| Box::pin(claim_alerts(ours, job))),
         ours(JUDGE_CANARIES, |ours, _| Box::pin(canaries::judge_all(&ours.deps))),
+        ours(MEASURE, |ours, _| Box::pin(alerts::measure_all(&ours.deps))),
+        ours(SEND_DIGESTS, |ours, _| Box::pin(alerts::digest_all(&ours.deps))),
         ours(RENEW_SUBSCRIPTIONS, |ours, _| Box::pin(subscriptions::renew_due(&ours.deps))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
         ours(EXPIRE_EXPORTS, |ours, _| Box::pin(expire_exports(ours))),
@@ -71,8 +75,8 @@ pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
     all
 }
 
-/// Schedules the recurring jobs. Each has a fixed name, so a second call changes nothing. Months are closed and canaries judged
-/// where the books of all requests are, which is not on a data plane.
+/// Schedules the recurring jobs. Each has a fixed name, so a second call changes nothing. Months are closed, canaries judged and alert
+/// rules measured where the books of all requests are, which is not on a data plane.
 ///
 /// # Errors
 /// Store errors.
@@ -88,6 +92,8 @@ pub async fn schedule(deps: &Deps, audit: &AuditCopies, keeps_books: bool) -> Re
     let more = [
         keeps_books.then_some((CLOSE_MONTHS, HOUR_MS)),
         keeps_books.then_some((JUDGE_CANARIES, JUDGE_EVERY_MS)),
+        keeps_books.then_some((MEASURE, MEASURE_EVERY_MS)),
+        keeps_books.then_some((SEND_DIGESTS, alerts::DIGEST_EVERY_MS)),
         audit.heads.is_some().then_some((KEEP, CHECK_EVERY_MS)),
         audit.entries.is_some().then_some((SEND, audit_sink::CHECK_EVERY_MS)),
         takes_subscriptions.then_some((RENEW_SUBSCRIPTIONS, RENEW_EVERY_MS)),

@@ -1,6 +1,7 @@
 //! The pollers and sweeps of an installation. Each compares what is with what should be and acts in small steps,
 //! which a kill may interrupt anywhere.
 
+mod alerts;
 mod async_billing;
 mod audit_sink;
 mod background;
@@ -18,6 +19,7 @@ pub mod moment;
 pub mod node_books;
 mod node_loads;
 mod nodes;
+pub mod notices;
 mod outbound;
 mod own_batches;
 mod poll_queue;

@@ -12,10 +12,11 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use store::webhooks::{DELIVER, sealed_object};
-use store::{Act, DeliveryAttempt, DeliveryState, EventRow, JobRow, WebhookRow};
+use store::{Act, DeliveryAttempt, DeliveryState, EventRow, JobRow, WebhookFormat, WebhookRow};
 use world::Random;
 
 use crate::limits::WEBHOOK_RETRY_AFTER_S_MAX;
+use crate::notices::Notice;
 use crate::{Deps, moment};
 
 /// An outgoing webhook request, or one that hands over a part of the audit.
@@ -100,6 +101,39 @@ pub fn readable(payload: &Value) -> Value {
     Value::Object(converted.collect::<Map<_, _>>())
 }
 
+/// A document of Standard Webhooks, signed with every key.
+fn signed(
+    webhook: &WebhookRow,
+    event: &EventRow,
+    keys: &[Secret],
+    unix_s: u64,
+) -> Result<Posting, PostError> {
+    let (id, body) = (event.id.to_string(), body(event));
+    let headers = vec![
+        ("webhook-id", id.clone()),
+        ("webhook-timestamp", unix_s.to_string()),
+        ("webhook-signature", vault::webhook_signatures(keys, &id, unix_s, &body)),
+    ];
+    Posting::json(webhook.url.clone(), headers, body)
+}
+
+/// A message for a chat, whose address is the secret.
+fn message(event: &EventRow, keys: &[Secret]) -> Result<Posting, PostError> {
+    let url = keys.first().and_then(Secret::expose_text).ok_or(PostError::Refused)?;
+    let Notice { headline, details } = Notice::of(event);
+    let text = if details.is_empty() {
+        format!("*{}*", escaped(&headline))
+    } else {
+        format!("*{}*\n{}", escaped(&headline), escaped(&details))
+    };
+    Posting::json(url.to_owned(), Vec::new(), Bytes::from(json!({"text": text}).to_string()))
+}
+
+/// Text as Slack's markup takes it: names that people chose can't mention anybody or make links.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 impl Deps {
     /// One attempt: signs with every key in force and sends. Also returns the wait that the receiver
     /// requested.
@@ -110,13 +144,11 @@ impl Deps {
             let error = Some("its signing secret can't be opened here right now".to_owned());
             return attempt(DeliveryState::Pending, None, error);
         };
-        let (id, unix_s, body) = (event.id.to_string(), now / 1_000, body(event));
-        let headers = vec![
-            ("webhook-id", id.clone()),
-            ("webhook-timestamp", unix_s.to_string()),
-            ("webhook-signature", vault::webhook_signatures(&keys, &id, unix_s, &body)),
-        ];
-        let posted = match Posting::json(webhook.url.clone(), headers, body) {
+        let posting = match webhook.format {
+            WebhookFormat::Standard => signed(webhook, event, &keys, now / 1_000),
+            WebhookFormat::Slack => message(event, &keys),
+        };
+        let posted = match posting {
             Ok(posting) => self.outbound.post(posting).await,
             Err(error) => Err(error),
         };
@@ -183,6 +215,14 @@ impl Deps {
                 unix_ms: self.world.clock.unix_ms(),
             };
             return self.keep_attempt(webhook_id, event_id, attempt, Outcome::Done).await;
+        }
+        let now = self.world.clock.unix_ms();
+        // However long it is quiet, an event is sent once before it is given up.
+        if let Some(end) = webhook.quiet.and_then(|quiet| quiet.end_after(now))
+            && !self.is_last_try(job)
+        {
+            let error = "it waits for the end of the webhook's quiet hours".to_owned();
+            return Outcome::Failed { error, wait_ms: Some(end.saturating_sub(now)) };
         }
         let (mut attempt, wait_ms) = self.send_event(&webhook, &delivery.event).await;
         let outcome = match (attempt.state, attempt.status) {

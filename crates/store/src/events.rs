@@ -8,6 +8,10 @@ use crate::resource::Json;
 /// The event's type. A new kind is a line here and one in `docs/webhooks.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
+    /// An alert rule measures more than its threshold.
+    AlertFiring,
+    /// It measures no more than that again.
+    AlertResolved,
     CredentialActive,
     CredentialExpiring,
     CredentialInvalid,
@@ -26,12 +30,16 @@ pub enum EventKind {
     McpToolsChanged,
     NodeReachable,
     NodeUnreachable,
+    /// What the week before was like.
+    WeeklyDigest,
     /// Sent on request, to the one webhook under test.
     WebhookTest,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
+        Self::AlertFiring,
+        Self::AlertResolved,
         Self::CredentialActive,
         Self::CredentialExpiring,
         Self::CredentialInvalid,
@@ -46,12 +54,15 @@ impl EventKind {
         Self::McpToolsChanged,
         Self::NodeReachable,
         Self::NodeUnreachable,
+        Self::WeeklyDigest,
         Self::WebhookTest,
     ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AlertFiring => "alert.firing",
+            Self::AlertResolved => "alert.resolved",
             Self::CredentialActive => "credential.active",
             Self::CredentialExpiring => "credential.expiring",
             Self::CredentialInvalid => "credential.invalid",
@@ -66,6 +77,7 @@ impl EventKind {
             Self::McpToolsChanged => "mcp_server.tools_changed",
             Self::NodeReachable => "node.reachable",
             Self::NodeUnreachable => "node.unreachable",
+            Self::WeeklyDigest => "digest.weekly",
             Self::WebhookTest => "webhook.test",
         }
     }

@@ -19,6 +19,7 @@ use transcripts::{Artifacts, Bundles, Sessions, StatePurges, StoredTurns};
 
 use crate::accounts::Accounts;
 use crate::agent_hints::AgentHintsRow;
+use crate::alerts::AlertRules;
 use crate::aliases::Aliases;
 use crate::api_keys::ApiKeys;
 use crate::budgets::Budgets;
@@ -202,6 +203,11 @@ impl Store {
 
     #[must_use]
     pub fn events(&self) -> &dyn Events {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn alert_rules(&self) -> &dyn AlertRules {
         &self.database
     }
 

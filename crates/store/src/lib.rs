@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod agent_hints;
+pub mod alerts;
 pub mod aliases;
 pub mod api_keys;
 mod audit_queue;
@@ -47,6 +48,7 @@ use std::path::Path;
 
 pub use accounts::{AccountRow, Accounts};
 pub use agent_hints::AgentHintsRow;
+pub use alerts::{AlertMetric, AlertRuleRow, AlertRules, AlertState};
 pub use aliases::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, Aliases, NewAlias, WithdrawnCanary};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit_queue::AuditQueue;
@@ -79,7 +81,9 @@ pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use transcripts::{KeptTurnRow, StoredTurns, TurnLookup};
-pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
+pub use webhooks::{
+    DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookFormat, WebhookRow, Webhooks,
+};
 pub use workspaces::{WorkspaceRow, Workspaces};
 
 // What the interface of the store is written in.

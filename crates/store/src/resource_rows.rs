@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 
 use domain::{
-    AccountId, AliasId, BudgetId, CredentialId, HintsId, JoinTokenId, KeyId, MemberId, Nanos, NodeId,
-    PolicyId, ProjectId, RouteId, Sealed, SubscriptionId, WebhookId, WorkspaceId,
+    AccountId, AlertRuleId, AliasId, BudgetId, CredentialId, HintsId, JoinTokenId, KeyId, MemberId, Nanos,
+    NodeId, PolicyId, ProjectId, RouteId, Sealed, SubscriptionId, WebhookId, WorkspaceId,
 };
 
 use crate::accounts::AccountRow;
 use crate::agent_hints::AgentHintsRow;
+use crate::alerts::AlertRuleRow;
 use crate::aliases::{AliasChange, AliasRow, NewAlias};
 use crate::api_keys::ApiKeyRow;
 use crate::budgets::BudgetRow;
@@ -56,6 +57,7 @@ macro_rules! resource_rows {
 resource_rows! {
     WorkspaceRow { id: WorkspaceId, owner: () = |_| (), new: Founding, change: Self }
     ProjectRow { id: ProjectId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
+    AlertRuleRow { id: AlertRuleId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     AliasRow { id: AliasId, owner: WorkspaceId = |row| row.workspace, new: NewAlias, change: AliasChange }
     AgentHintsRow { id: HintsId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     PolicyRow { id: PolicyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }

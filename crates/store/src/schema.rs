@@ -70,6 +70,8 @@ macro_rules! migration_files {
             60 "data plane history" "0060_data_plane_history",
             61 "data plane deliveries" "0061_data_plane_deliveries",
             62 "long node records" "0062_long_node_records",
+            63 "alert rules" "0063_alert_rules",
+            64 "names" "0064_names",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -4,7 +4,7 @@
 use database::act::{Act, Written};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
-use domain::{EventId, WebhookId, WorkspaceId};
+use domain::{EventId, TimeWindow, WebhookId, WorkspaceId};
 
 use crate::credentials::SealedSecret;
 use crate::events::{EventKind, EventRow};
@@ -19,8 +19,12 @@ pub const ANNOUNCE_EXPIRY: &str = "credential.announce_expiry";
 pub struct WebhookRow {
     pub id: WebhookId,
     pub workspace: WorkspaceId,
+    pub format: WebhookFormat,
+    /// For `Slack`, the address without its path: all of it is the secret.
     pub url: String,
     pub description: String,
+    /// When events wait until it is over.
+    pub quiet: Option<TimeWindow>,
     /// Subscribes to these kinds; to every kind if empty.
     pub events: Vec<EventKind>,
     /// Why nothing is sent.
@@ -32,6 +36,36 @@ pub struct WebhookRow {
     pub version: u64,
 }
 
+/// What an event looks like to its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebhookFormat {
+    /// A signed document of Standard Webhooks.
+    #[default]
+    Standard,
+    /// A message for an incoming webhook of Slack, or of a chat that takes the same form.
+    Slack,
+}
+
+impl WebhookFormat {
+    pub const ALL: [Self; 2] = [Self::Standard, Self::Slack];
+    pub const WORDS: [&str; 2] = ["standard", "slack"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        let [standard, slack] = Self::WORDS;
+        match self {
+            Self::Standard => standard,
+            Self::Slack => slack,
+        }
+    }
+
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == word)
+    }
+}
+
+/// What signs a webhook's events or, for `Slack`, the address that they are sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningSecret {
     pub generation: u32,

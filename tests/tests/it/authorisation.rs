@@ -148,6 +148,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/mcp-servers", json!({"name": "a-server", "url": format!("{base_url}/mcp")})).await,
         make(&admin, "/v2/purge-jobs", json!({"to": "2020-01-01"})).await,
         make(&admin, "/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI}]})).await,
+        make(&admin, "/v2/alert-rules", json!({"metric": "requests", "threshold": 5})).await,
         make(&admin, "/v2/webhooks", json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}))
             .await,
         id_of(&admin.get("/v2/billing/invoices").await.unwrap().json()["data"][0]),

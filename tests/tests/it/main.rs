@@ -13,6 +13,7 @@
 mod a2a;
 mod agents;
 mod agreements;
+mod alerts;
 mod alias_parameters;
 mod aliases;
 mod apps;
@@ -120,6 +121,7 @@ mod mistral;
 mod model_fallbacks;
 mod models;
 mod moving;
+mod named;
 mod named_files;
 mod names;
 mod native_responses;
@@ -204,6 +206,7 @@ mod websocket;
 mod whole_fleet;
 mod workers;
 mod writes;
+mod wrong_inputs;
 
 use std::time::Duration;
 

@@ -115,6 +115,7 @@ impl Preparing<'_> {
             }
             "/v2/replay-gates" => json!({"byoc_activation": "open"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
+            "/v2/alert-rules" => json!({"metric": "requests", "threshold": 5}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),
@@ -222,7 +223,7 @@ impl Preparing<'_> {
                 json!({"provider": "openai", "display_name": name, "base_url": base_url})
             }
             ("PUT", "/v2/routes") => json!({"scope": {"tag": name}}),
-            ("PUT", "/v2/webhooks") => self.body(collection),
+            ("PUT", "/v2/webhooks" | "/v2/alert-rules") => self.body(collection),
             ("PUT", "/v2/budgets") => json!({"name": name, "workspace": true, "limit_micros": 7_000_000}),
             ("PUT", _) => json!({"name": name}),
             _ => Value::Null,

@@ -38,7 +38,7 @@ pub struct ConditionsWire {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RouteTimeWindow")]
-struct WindowWire {
+pub struct WindowWire {
     /// `mon` to `sun`; by default every day.
     #[serde(default = "every_day")]
     weekdays: Vec<String>,
@@ -94,7 +94,7 @@ impl ConditionsWire {
             prompt_tokens_min: self.prompt_tokens_min.filter(|min| *min > 0),
             prompt_tokens_max: self.prompt_tokens_max,
             has_tools: self.has_tools,
-            time: self.time.as_ref().map(WindowWire::read).transpose()?,
+            time: self.time.as_ref().map(|window| window.read("when.time")).transpose()?,
             metadata: self.metadata.into_iter().collect(),
             end_user: self.end_user,
         };
@@ -106,7 +106,7 @@ impl ConditionsWire {
 }
 
 impl WindowWire {
-    fn of(window: TimeWindow) -> Self {
+    pub fn of(window: TimeWindow) -> Self {
         let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
         let offset = window.offset_minutes();
         let sign = if offset < 0 { '-' } else { '+' };
@@ -118,29 +118,30 @@ impl WindowWire {
         }
     }
 
-    fn read(&self) -> Result<TimeWindow, Box<Fault>> {
+    /// The window, if it is one; `at` is the field that holds it.
+    pub fn read(&self, at: &str) -> Result<TimeWindow, Box<Fault>> {
         let Some(weekdays) = Weekdays::named(self.weekdays.iter().map(String::as_str)) else {
             let message = "A weekday of the window can't be read.";
             return Err(invalid(
-                "when.time.weekdays",
+                format!("{at}.weekdays"),
                 message,
                 format!("Use {}.", Weekdays::NAMES.join(", ")),
             ));
         };
-        let time = |text: &str, field: &'static str| {
+        let time = |text: &str, field: &str| {
             minutes(text).ok_or_else(|| {
                 let message = format!("\"{}\" is no time of day.", printable(text));
-                invalid(field, message, "Write hours and minutes, as in 22:00.")
+                invalid(format!("{at}.{field}"), message, "Write hours and minutes, as in 22:00.")
             })
         };
-        let (from, to) = (time(&self.from, "when.time.from")?, time(&self.to, "when.time.to")?);
+        let (from, to) = (time(&self.from, "from")?, time(&self.to, "to")?);
         let offset = self.offset().ok_or_else(|| {
             let message = format!("\"{}\" is no offset from UTC.", printable(&self.utc_offset));
-            invalid("when.time.utc_offset", message, "Write it as +02:00, between -12:00 and +14:00.")
+            invalid(format!("{at}.utc_offset"), message, "Write it as +02:00, between -12:00 and +14:00.")
         })?;
         TimeWindow::new(weekdays, from, to, offset).ok_or_else(|| {
             let message = "The window is never: it names no weekday, a time past 24:00, or an offset that no place has.";
-            invalid("when.time", message, "Name weekdays, times up to 24:00, and an offset between -12:00 and +14:00.")
+            invalid(at, message, "Name weekdays, times up to 24:00, and an offset between -12:00 and +14:00.")
         })
     }
 

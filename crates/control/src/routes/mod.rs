@@ -2,6 +2,7 @@
 
 mod accounts;
 mod agent_hints;
+mod alert_rules;
 mod alias_releases;
 mod aliases;
 mod api_keys;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Route> {
         capabilities::routes(),
         capability_revisions::routes(),
         webhooks::routes(),
+        alert_rules::routes(),
         jobs::routes(),
         budgets::routes(),
         contract::routes(),

@@ -11,7 +11,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::limits::WEBHOOK_OVERLAP;
-use domain::{EventId, Fault, WebhookId};
+use domain::{EventId, Fault, Secret, WebhookId};
 use http::Method;
 use reconcilers::webhooks::{mint_secret, readable, secret_text};
 use reconcilers::{milliseconds, of_store};
@@ -19,8 +19,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::webhooks::sealed_object;
-use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError, WebhookRow};
+use store::{
+    DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError, WebhookFormat, WebhookRow,
+};
 
+use super::conditions::{WindowWire, printable};
 use super::secrets;
 use crate::limits::WEBHOOK_DESCRIPTION_CHARS_MAX;
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
@@ -64,11 +67,18 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Webhook")]
 pub struct Input {
+    /// `standard`, which is also the default: signed documents of Standard Webhooks. `slack`: messages for an incoming webhook of
+    /// Slack, or of a chat that takes the same. It can't be changed.
+    #[schemars(extend("enum" = [WebhookFormat::WORDS[0], WebhookFormat::WORDS[1], null]))]
+    format: Option<String>,
+    /// For `slack` it is a secret: it is sealed, shown without its path, and can't be changed.
     #[schemars(required)]
     #[schemars(url)]
     url: Option<String>,
     #[serde(default)]
     description: String,
+    /// The part of the week in which events wait; by default they never do.
+    quiet_hours: Option<WindowWire>,
     /// Empty means every kind.
     #[serde(default)]
     #[schemars(schema_with = "event_names")]
@@ -83,8 +93,12 @@ pub struct WebhookView {
     id: String,
     object: &'static str,
     workspace_id: String,
+    #[schemars(extend("enum" = WebhookFormat::WORDS))]
+    format: &'static str,
+    /// For `slack`, without its path.
     url: String,
     description: String,
+    quiet_hours: Option<WindowWire>,
     /// Empty means every kind.
     events: Vec<&'static str>,
     #[schemars(extend("enum" = ["active", "disabled"]))]
@@ -107,7 +121,15 @@ struct SecretView {
 struct WithSecret {
     #[serde(flatten)]
     webhook: WebhookView,
-    secret: String,
+    /// `null` for `slack`, whose secret is the address.
+    secret: Option<String>,
+}
+
+/// What a write did, beside its row.
+pub enum Wrote {
+    /// With the secret's text, where the webhook has one.
+    New(Option<String>),
+    Change,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -162,8 +184,10 @@ fn show(row: &WebhookRow) -> WebhookView {
         id: row.id.to_string(),
         object: "webhook",
         workspace_id: row.workspace.to_string(),
+        format: row.format.as_str(),
         url: row.url.clone(),
         description: row.description.clone(),
+        quiet_hours: row.quiet.map(WindowWire::of),
         events: kinds(row),
         status: status_of(row),
         disabled_reason: row.disabled_reason.clone(),
@@ -196,10 +220,44 @@ fn checked_events(names: &[String]) -> Result<Vec<EventKind>, Box<Fault>> {
     Ok(events)
 }
 
+/// The format that a new webhook has, or one that is there keeps.
+fn checked_format(word: Option<&str>, base: &WebhookRow) -> Result<WebhookFormat, Box<Fault>> {
+    let fix = format!("Use {}.", WebhookFormat::WORDS.join(" or "));
+    let format = match word {
+        None => base.format,
+        Some(word) => WebhookFormat::from_word(word)
+            .ok_or_else(|| invalid("format", format!("Unknown format \"{}\".", printable(word)), fix))?,
+    };
+    if base.version > 0 && format != base.format {
+        let message = "The format of a webhook can't be changed.";
+        return Err(invalid("format", message, "Add another webhook, and remove this one."));
+    }
+    Ok(format)
+}
+
+/// The address of a Slack webhook without what makes it one: whoever knows all of it may write to the chat.
+fn without_path(url: &str) -> String {
+    let host = domain::host_of(url);
+    format!("https://{host}/…")
+}
+
 fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRow, Box<Fault>> {
     let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
     let url = url.trim().to_owned();
-    egress::check_webhook_url(&url, &control.web.egress)?;
+    let format = checked_format(input.format.as_deref(), &base)?;
+    if format == WebhookFormat::Slack && base.version > 0 {
+        if url != base.url {
+            let message = "The address of a Slack webhook is its secret, and can't be changed.";
+            return Err(invalid("url", message, "Add another webhook, and remove this one."));
+        }
+    } else {
+        egress::check_webhook_url(&url, &control.web.egress)?;
+    }
+    let quiet = input.quiet_hours.map(|window| window.read("quiet_hours")).transpose()?;
+    if quiet.is_some_and(|quiet| quiet.contains(0) && quiet.end_after(0).is_none()) {
+        let fix = "Shorten the window, or disable the webhook: PATCH it with status disabled.";
+        return Err(invalid("quiet_hours", "These quiet hours never end.", fix));
+    }
     if input.description.chars().count() > WEBHOOK_DESCRIPTION_CHARS_MAX {
         let message = format!("description is longer than {WEBHOOK_DESCRIPTION_CHARS_MAX} characters.");
         return Err(invalid("description", message, "Shorten it."));
@@ -214,7 +272,7 @@ fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRo
         }
     };
     let events = checked_events(&input.events)?;
-    Ok(WebhookRow { url, description: input.description, events, disabled_reason, ..base })
+    Ok(WebhookRow { format, url, description: input.description, quiet, events, disabled_reason, ..base })
 }
 
 /// A fresh secret: as it is stored, and as it is shown to its owner.
@@ -225,9 +283,19 @@ fn new_secret(
     generation: u32,
 ) -> Result<(SigningSecret, String), Box<Fault>> {
     let secret = mint_secret(&*control.deps.world.random);
+    Ok((sealed(control, request, id, generation, &secret)?, secret_text(&secret)))
+}
+
+fn sealed(
+    control: &Control,
+    request: &ApiRequest,
+    id: WebhookId,
+    generation: u32,
+    secret: &Secret,
+) -> Result<SigningSecret, Box<Fault>> {
     let object = sealed_object(id, generation);
-    let sealed = secrets::seal(control, request.workspace(), &object, FIRST_VERSION, &secret)?;
-    Ok((SigningSecret { generation, secret: sealed, expires_unix_ms: None }, secret_text(&secret)))
+    let sealed = secrets::seal(control, request.workspace(), &object, FIRST_VERSION, secret)?;
+    Ok(SigningSecret { generation, secret: sealed, expires_unix_ms: None })
 }
 
 impl Resource for WebhookRow {
@@ -248,13 +316,14 @@ impl Resource for WebhookRow {
 impl WritableResource for WebhookRow {
     type Input = Input;
     type Update = Input;
-    /// The text of a new webhook's secret.
-    type Rest = Option<String>;
+    type Rest = Wrote;
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         Ok(json!({
+            "format": self.format.as_str(),
             "url": self.url,
             "description": self.description,
+            "quiet_hours": self.quiet.map(WindowWire::of),
             "events": kinds(self),
             "status": status_of(self),
         }))
@@ -270,8 +339,10 @@ impl WritableResource for WebhookRow {
         let blank = Self {
             id,
             workspace: request.workspace(),
+            format: WebhookFormat::Standard,
             url: String::new(),
             description: String::new(),
+            quiet: None,
             events: Vec::new(),
             disabled_reason: None,
             secrets: Vec::new(),
@@ -279,9 +350,15 @@ impl WritableResource for WebhookRow {
             version: 0,
         };
         let mut row = row_of(control, input, blank)?;
+        if row.format == WebhookFormat::Slack {
+            let address = Secret::from_text(std::mem::take(&mut row.url));
+            row.url = without_path(std::str::from_utf8(address.expose()).unwrap_or_default());
+            row.secrets.push(sealed(control, request, id, 1, &address)?);
+            return Ok((row, Wrote::New(None)));
+        }
         let (secret, text) = new_secret(control, request, id, 1)?;
         row.secrets.push(secret);
-        Ok((row, Some(text)))
+        Ok((row, Wrote::New(Some(text))))
     }
 
     async fn change(
@@ -290,23 +367,23 @@ impl WritableResource for WebhookRow {
         _: &ApiRequest,
         input: Input,
     ) -> Result<(Self, Self::Rest), Box<Fault>> {
-        Ok((row_of(control, input, self)?, None))
+        Ok((row_of(control, input, self)?, Wrote::Change))
     }
 
     async fn finish(
         self,
         control: &Arc<Control>,
         _: &ApiRequest,
-        secret: Self::Rest,
+        wrote: Self::Rest,
     ) -> Result<Reply, Box<Fault>> {
-        match secret {
-            Some(secret) => show_with(&self, secret),
-            None => reply(control, self).await,
+        match wrote {
+            Wrote::New(secret) => show_with(&self, secret),
+            Wrote::Change => reply(control, self).await,
         }
     }
 }
 
-fn show_with(row: &WebhookRow, secret: String) -> Result<Reply, Box<Fault>> {
+fn show_with(row: &WebhookRow, secret: Option<String>) -> Result<Reply, Box<Fault>> {
     Ok(Reply::json(&WithSecret { webhook: show(row), secret })?.version(row.version))
 }
 
@@ -339,6 +416,11 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
         let row: WebhookRow = load(control, &request).await?;
+        if row.format == WebhookFormat::Slack {
+            let message = "The secret of a Slack webhook is its address, which only Slack can replace.";
+            let fix = "Create another webhook in Slack, add it here, and remove this one.";
+            return Err(invalid("id", message, fix));
+        }
         let newest = row.secrets.first().map_or(0, |secret| secret.generation);
         let (secret, text) = new_secret(control, &request, row.id, newest.saturating_add(1))?;
         let act = request.act(&control.deps.world);
@@ -346,7 +428,7 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let rotated = control.deps.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
         control.deps.await_published(written.version).await?;
-        show_with(&written.row, text)
+        show_with(&written.row, Some(text))
     })
 }
 

@@ -26,6 +26,7 @@ pub const TABLES: &[(&str, Holds)] = &[
     // Names, and numbers of versions. What a version says is sealed in `tool_secrets`.
     ("agent_versions", Holds::Configuration),
     ("agents", Holds::Configuration),
+    ("alert_rules", Holds::Configuration),
     ("alias_releases", Holds::Configuration),
     ("aliases", Holds::Configuration),
     ("api_keys", Holds::Identity),

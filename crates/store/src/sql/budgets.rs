@@ -338,7 +338,7 @@ async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Ve
         let query = sql("SELECT * FROM budgets WHERE id = $1").bind(alert.budget.bytes());
         let row = query.row(writing.connection()).await?;
         let event = match row.as_ref().map(read_commitment).transpose()?.flatten() {
-            None => Some(event_of(alert, EventKind::BudgetAlert, budget_payload(alert))),
+            None => Some(event_of(alert, EventKind::BudgetAlert, budget_payload(alert, row.as_ref())?)),
             Some(commitment) => commitment_payload(alert, &commitment)
                 .map(|payload| event_of(alert, EventKind::CommitmentAlert, payload)),
         };
@@ -365,13 +365,15 @@ fn event_of(alert: &BudgetAlert, kind: EventKind, payload: serde_json::Value) ->
     }
 }
 
-fn budget_payload(alert: &BudgetAlert) -> serde_json::Value {
-    json!({
+fn budget_payload(alert: &BudgetAlert, row: Option<&Row>) -> Result<serde_json::Value, StoreError> {
+    let name = row.map(|row| Fields::new(TABLE, row).text("name")).transpose()?;
+    Ok(json!({
         "budget_id": alert.budget.to_string(),
         "percent": alert.percent,
         "spent_micros": alert.spent.micros(),
         "limit_micros": alert.limit.micros(),
-    })
+        "name": name,
+    }))
 }
 
 /// `None` for what went beyond the commitment: that it is used up was told already.

@@ -3,6 +3,7 @@
 mod accounts;
 mod agent_hints;
 mod agreements;
+mod alerts;
 mod aliases;
 pub(crate) mod api_keys;
 mod budgets;

@@ -17,7 +17,8 @@ use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{events, jobs, seals};
 use crate::webhooks::{
-    DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks, sealed_object,
+    DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookFormat, WebhookRow, Webhooks,
+    sealed_object,
 };
 
 const TABLE: &str = "webhooks";
@@ -99,11 +100,15 @@ impl Table for WebhookRow {
     /// Everything but the secrets, which are in another table.
     fn read(row: &Row) -> Result<Self, StoreError> {
         let fields = Fields::new(TABLE, row);
+        let word: &str = fields.get("format")?;
+        let format = WebhookFormat::from_word(word);
         Ok(Self {
             id: fields.id("id")?,
             workspace: fields.id("workspace")?,
+            format: format.ok_or_else(|| StoreError::corrupt(TABLE, format!("{word} is no format")))?,
             url: fields.text("url")?,
             description: fields.text("description")?,
+            quiet: columns::window_from_text(fields.get("quiet_hours")?),
             events: kinds(fields.get("events")?),
             disabled_reason: fields.maybe_text("disabled_reason")?,
             secrets: Vec::new(),
@@ -116,8 +121,10 @@ impl Table for WebhookRow {
         Ok(columns
             .fix("id", self.id.bytes())
             .fix("workspace", self.workspace.bytes())
+            .fix("format", self.format.as_str())
             .set("url", &self.url)
             .set("description", &self.description)
+            .set("quiet_hours", columns::window_to_text(self.quiet))
             .set("events", kinds_text(&self.events))
             .set("disabled_reason", &self.disabled_reason)
             .fix("created_unix_ms", signed(self.created_unix_ms))
@@ -149,7 +156,12 @@ impl Table for WebhookRow {
     }
 
     async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
-        Ok(Self { secrets: old.secrets.clone(), created_unix_ms: old.created_unix_ms, ..row })
+        Ok(Self {
+            format: old.format,
+            secrets: old.secrets.clone(),
+            created_unix_ms: old.created_unix_ms,
+            ..row
+        })
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {

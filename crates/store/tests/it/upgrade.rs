@@ -116,7 +116,8 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP TABLE capability_statements, capability_revisions; DROP TABLE purge_jobs, purge_receipts; DROP TABLE legal_hold_objects, legal_holds, data_export_parts, data_exports; \
                  ALTER TABLE budgets DROP COLUMN commitment; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server, DROP COLUMN cordoned, DROP COLUMN cost; DROP TABLE node_hours, node_work; \
-                 DROP TABLE data_plane_evidence, data_plane_outbox, data_planes; DROP TABLE replay_traces, replay_runs, replay_gates; \
+                 DROP TABLE data_plane_evidence, data_plane_outbox, data_planes; DROP TABLE replay_traces, replay_runs, replay_gates, alert_rules; \
+                 ALTER TABLE webhooks DROP COLUMN format, DROP COLUMN quiet_hours; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
                  DROP COLUMN access_secret_sealed, DROP COLUMN created_by, DROP COLUMN priority; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
@@ -214,6 +215,7 @@ const UNDONE: &[&str] = &[
     "DROP TABLE node_hours; DROP TABLE node_work",
     "DROP TABLE data_plane_evidence; DROP TABLE data_plane_outbox; DROP TABLE data_planes",
     "DROP TABLE replay_traces; DROP TABLE replay_runs; DROP TABLE replay_gates",
+    "DROP TABLE alert_rules; ALTER TABLE webhooks DROP COLUMN format; ALTER TABLE webhooks DROP COLUMN quiet_hours",
     "DROP TRIGGER hour_made",
     "DROP TRIGGER hour_changed",
     "ALTER TABLE workspaces DROP COLUMN caching_managed",

@@ -8,7 +8,7 @@ use store::jobs::{INSTALLATION, JobClaim, JobLease, JobResult};
 use store::webhooks::DELIVER;
 use store::{
     CredentialRow, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page, SigningSecret,
-    StoreError, Verification, WebhookRow,
+    StoreError, Verification, WebhookFormat, WebhookRow,
 };
 
 use crate::Fresh;
@@ -24,8 +24,10 @@ pub(super) fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> Webho
     WebhookRow {
         id: WebhookId::new(NOW, bytes(number)),
         workspace: fresh.founding.workspace.id,
+        format: WebhookFormat::Standard,
         url: "https://example.com/hook".into(),
         description: "ours".into(),
+        quiet: None,
         events: events.to_vec(),
         disabled_reason: None,
         secrets: vec![signing(1)],

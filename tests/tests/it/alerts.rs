@@ -1,0 +1,157 @@
+//! Alert rules and messages for chats: a rule that is above its threshold sends a message to an incoming webhook of Slack, once, and
+//! nobody reads the address of that again.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{problem, question, trace_of, with};
+use crate::gateway::{Gateway, OWN, id_of};
+use crate::wait::a_moment;
+use crate::webhooks::Taker;
+
+async fn slack(gateway: &Gateway, taker: &Taker, more: Value) -> Value {
+    let body = json!({"format": "slack", "url": taker.url, "events": ["alert.firing", "alert.resolved"]});
+    gateway.make("/v2/webhooks", with(body, more)).await
+}
+
+/// The rule, once it was measured.
+async fn measured(gateway: &Gateway, id: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let rule = gateway.get(&format!("/v2/alert-rules/{id}")).await;
+        if rule["measured_at"].is_string() {
+            return rule;
+        }
+        assert!(Instant::now() < deadline, "never measured: {rule}");
+        a_moment().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_above_its_threshold_sends_one_message_to_a_chat() {
+    let gateway = Gateway::start().await;
+    let mut taker = Taker::start().await;
+    let webhook = slack(&gateway, &taker, json!({})).await;
+    assert_eq!(webhook["secret"], Value::Null, "its address is the secret");
+    gateway.credential("openai", OWN).await;
+    let answer = gateway.chat_ok(&question("gpt-4o-mini")).await;
+    gateway.settled(&trace_of(&answer)).await;
+    let made = gateway
+        .make("/v2/alert-rules", json!({"name": "<any> traffic", "metric": "requests", "threshold": 0}))
+        .await;
+    let message: Value = serde_json::from_str(&taker.taken().await).unwrap();
+    let text = message["text"].as_str().unwrap();
+    assert_eq!(
+        text,
+        "*Alert: &lt;any&gt; traffic*\nThe number of requests is 1 over the last 15 minutes, above 0."
+    );
+    let rule = measured(&gateway, &id_of(&made)).await;
+    assert_eq!((&rule["value"], &rule["threshold"]), (&json!(1), &json!(0)));
+    assert!(rule["firing_since"].is_string(), "{rule}");
+
+    // Written again with another threshold it is measured afresh, and is below it.
+    gateway.patch(&format!("/v2/alert-rules/{}", id_of(&made)), json!({"threshold": 5})).await;
+    let rule = measured(&gateway, &id_of(&made)).await;
+    assert_eq!((&rule["value"], &rule["firing_since"]), (&json!(1), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_chat_is_sealed_and_can_not_be_changed() {
+    let gateway = Gateway::start().await;
+    let mut taker = Taker::start().await;
+    let webhook = slack(&gateway, &taker, json!({"description": "ops"})).await;
+    let path = format!("/v2/webhooks/{}", id_of(&webhook));
+    let shown = gateway.get(&path).await;
+    let host = taker.url.trim_start_matches("http://").trim_end_matches("/hook");
+    assert_eq!(shown["url"], format!("https://{host}/…"));
+    assert!(!gateway.get("/v2/webhooks").await.to_string().contains("/hook"));
+    assert!(!gateway.get("/v2/audit").await.to_string().contains("/hook"));
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains(&taker.url),
+            "{} holds the address",
+            path.display()
+        );
+    }
+    // A document that was read can be written back; another address can't.
+    gateway.patch(&path, json!({"url": shown["url"], "description": "on call"})).await;
+    for change in [json!({"url": "https://example.com/other"}), json!({"format": "standard"})] {
+        let problem = problem(&gateway.patched(&path, change).await, 400, "invalid_value");
+        assert!(problem["fix"].as_str().unwrap().contains("Add another webhook"), "{problem}");
+    }
+    let admin = gateway.admin();
+    let refused = admin.post(&format!("{path}/rotate"), &json!({})).await.unwrap();
+    problem(&refused, 400, "invalid_value");
+    let tested = admin.post(&format!("{path}/test"), &json!({})).await.unwrap().json();
+    assert_eq!(tested["delivered"], true, "{tested}");
+    let message: Value = serde_json::from_str(&taker.taken().await).unwrap();
+    assert_eq!(message, json!({"text": "*This is a test: Tidegate's events arrive here*"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_and_quiet_hours_that_can_not_be_are_refused_by_name() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    for (body, field) in [
+        (json!({"threshold": 1}), "metric"),
+        (json!({"metric": "mood", "threshold": 1}), "metric"),
+        (json!({"metric": "requests"}), "threshold"),
+        (json!({"metric": "requests", "threshold": 1, "window_minutes": 0}), "window_minutes"),
+        (json!({"metric": "requests", "threshold": 1, "window_minutes": 1441}), "window_minutes"),
+        (json!({"metric": "requests", "threshold": 1, "status": "on"}), "status"),
+        (json!({"metric": "requests", "threshold": 1, "model": ""}), "model"),
+    ] {
+        let refused = admin.post("/v2/alert-rules", &body).await.unwrap();
+        let code = refused.json()["code"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(problem(&refused, 400, &code)["param"], field, "{body}");
+    }
+    for (quiet, field) in [
+        (json!({"from": "22"}), "quiet_hours.from"),
+        (json!({"weekdays": ["someday"]}), "quiet_hours.weekdays"),
+        (json!({}), "quiet_hours"),
+    ] {
+        let body = json!({"url": "http://127.0.0.1:9/hook", "quiet_hours": quiet});
+        let refused = admin.post("/v2/webhooks", &body).await.unwrap();
+        assert_eq!(problem(&refused, 400, "invalid_value")["param"], field);
+    }
+}
+
+/// Of two webhooks for the same event, the one with quiet hours is sent nothing, though its turn came.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_wait_for_the_end_of_quiet_hours() {
+    let gateway = Gateway::start().await;
+    let (mut loud, silent) = (Taker::start().await, Taker::start().await);
+    // All of the day but one minute, twelve hours from now.
+    let awake = (unix_minutes() + 720) % 1_440;
+    let clock = |minute: u64| format!("{:02}:{:02}", minute / 60, minute % 60);
+    let quiet = json!({"from": clock((awake + 1) % 1_440), "to": clock(awake)});
+    let body = json!({"url": silent.url, "events": ["key.created"], "quiet_hours": quiet});
+    let webhook = gateway.make("/v2/webhooks", body).await;
+    assert_eq!(webhook["quiet_hours"]["to"], clock(awake));
+    gateway.make("/v2/webhooks", json!({"url": loud.url, "events": ["key.created"]})).await;
+    gateway.key(json!({"name": "night", "scopes": ["read"]})).await;
+    loud.taken().await;
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let jobs = gateway.get("/v2/jobs").await;
+        if jobs["ready"] == 0 && jobs["running"] == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "some jobs never end: {jobs}");
+        a_moment().await;
+    }
+    let listed = gateway.get(&format!("/v2/webhooks/{}/deliveries", id_of(&webhook))).await;
+    assert_eq!(
+        (&listed["data"][0]["status"], &listed["data"][0]["attempts"]),
+        (&json!("pending"), &json!(0)),
+        "{listed}"
+    );
+}
+
+fn unix_minutes() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 60
+}

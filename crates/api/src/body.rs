@@ -403,7 +403,12 @@ mod tests {
                 Some("more.x"),
                 "expected an object, not an array.",
             ),
-            (r#"{"name":"a","kinds":["small","big"]}"#, "invalid_value", Some("kinds[1]"), "`small`"),
+            (
+                r#"{"name":"a","kinds":["small","big"]}"#,
+                "invalid_value",
+                Some("kinds[1]"),
+                "use one of small, sized.",
+            ),
             (
                 r#"{"name":"a","kinds":[3]}"#,
                 "invalid_value",

@@ -10,7 +10,7 @@ use crate::request::ApiRequest;
 use crate::state::Control;
 
 /// What people write of a name in messages; a longer text is no name here.
-const NAME_CHARS_SHOWN: usize = 200;
+const NAME_CHARS_PRINTED: usize = 200;
 
 /// The paths whose `key_id` is another kind of key.
 const OTHER_KEYS: &str = "/v2/vault/";
@@ -52,7 +52,7 @@ pub async fn resolve(
         }
         if !named.is_empty() {
             for reference in named {
-                let param = shown_path(&reference.pointer);
+                let param = readable_path(&reference.pointer);
                 let id = resolver.id(reference.kind, reference.text, Some(&param)).await?;
                 if let Some(value) = document.pointer_mut(&reference.pointer) {
                     *value = Value::String(id);
@@ -92,7 +92,7 @@ fn collect(value: &Value, segments: &[&str], pointer: String, kind: Kind, found:
 }
 
 /// A pointer as faults name fields: `credential_ids[1]`.
-fn shown_path(pointer: &str) -> String {
+fn readable_path(pointer: &str) -> String {
     pointer.trim_start_matches('/').split('/').fold(String::new(), |path, segment| {
         match (segment.parse::<usize>(), path.is_empty()) {
             (Ok(index), _) => format!("{path}[{index}]"),
@@ -109,7 +109,8 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     async fn id(&self, kind: Kind, text: String, field: Option<&str>) -> Result<String, Box<Fault>> {
-        if kind.is_id(&text) || text.chars().count() > NAME_CHARS_SHOWN {
+        // An id of another kind is no name either: none may have that form.
+        if naming::has_the_form_of_an_id(&text) || text.chars().count() > NAME_CHARS_PRINTED {
             return Ok(text);
         }
         let database = self.control.deps.store.database();
@@ -184,7 +185,7 @@ mod tests {
             collect(&body, &field.split('.').collect::<Vec<_>>(), String::new(), kind, &mut found);
         }
         let found: Vec<_> =
-            found.iter().map(|found| (shown_path(&found.pointer), found.text.as_str())).collect();
+            found.iter().map(|found| (readable_path(&found.pointer), found.text.as_str())).collect();
         let expected = [("scope.project_id".to_owned(), "default"), ("credential_ids[1]".to_owned(), "work")];
         assert_eq!(found, expected);
     }

@@ -19,7 +19,7 @@ pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String,
             format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
         ));
     }
-    if naming::looks_like_an_id(trimmed) {
+    if naming::has_the_form_of_an_id(trimmed) {
         return Err(invalid(
             field,
             format!("{field} \"{trimmed}\" looks like an id, and ids win over names."),

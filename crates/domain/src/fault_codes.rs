@@ -768,10 +768,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("upstream_bad_request", "The provider refuses the request as wrong. Its message says why."),
     ("upstream_connection_broken", "The connection to the provider broke. Send the request again."),
     ("upstream_error", "The provider failed. Send the request again."),
-    (
-        "upstream_permission_denied",
-        "The provider does not let this credential use the model. Ask it for access.",
-    ),
+    ("upstream_permission_denied", "This credential may not use the model. Ask the provider for access."),
     ("upstream_timeout", "The provider took too long. Send it again, or raise the route's timeout."),
     ("upstream_tls_failed", "No secure connection to the provider could be made. Check the base URL."),
     ("upstream_unreachable", "The provider or node can't be reached. Check its base URL."),

@@ -352,7 +352,7 @@ pub fn kind_at(pattern: &str) -> Option<Kind> {
 
 /// Whether a text has the form of any id, so that it can't be a name.
 #[must_use]
-pub fn looks_like_an_id(text: &str) -> bool {
+pub fn has_the_form_of_an_id(text: &str) -> bool {
     KINDS.into_iter().any(|kind| kind.is_id(text))
 }
 
@@ -377,10 +377,10 @@ mod tests {
     fn an_id_is_never_a_name() {
         let digits = "0123456789abcdef0123456789abcdef";
         assert!(Kind::Key.is_id(&format!("key_{digits}")));
-        assert!(looks_like_an_id(&format!("prj_{digits}")));
+        assert!(has_the_form_of_an_id(&format!("prj_{digits}")));
         assert!(!Kind::Key.is_id(&format!("prj_{digits}")));
         for name in ["ci", "key_1", "key", ""] {
-            assert!(!looks_like_an_id(name), "{name}");
+            assert!(!has_the_form_of_an_id(name), "{name}");
         }
     }
 }

@@ -9,10 +9,10 @@ use database::handle::Database;
 use database::statement::compose;
 use domain::{KeyId, ProjectId, WorkspaceId};
 
-pub use kinds::{Kind, NamedBy, REFERENCES, how_to_list, kind_at, looks_like_an_id};
+pub use kinds::{Kind, NamedBy, REFERENCES, has_the_form_of_an_id, how_to_list, kind_at};
 
 /// Ids that one answer names; more than one is refused in any case.
-const CANDIDATES_MAX: usize = 3;
+const CANDIDATES_LISTED: usize = 3;
 
 /// Whose objects are looked at.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ pub async fn ids_called(
     };
     let (id, from, column, live) = (facts.id, facts.from, facts.column, facts.live);
     let mut query = compose(format!(
-        "SELECT {id} AS id FROM {from} WHERE {column} = $1 AND {owner}{project}{live} ORDER BY {id} LIMIT {CANDIDATES_MAX}"
+        "SELECT {id} AS id FROM {from} WHERE {column} = $1 AND {owner}{project}{live} ORDER BY {id} LIMIT {CANDIDATES_LISTED}"
     ))
     .bind(in_its_form(kind, name))
     .bind(within.workspace.bytes());

@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// 1 January 1970 was a Thursday: the first Monday is four days later.
 const FIRST_MONDAY: Duration = Duration::from_secs(4 * 86_400);
-const DIGEST_MODELS_MAX: usize = 5;
+const MODELS_OF_A_DIGEST: usize = 5;
 
 /// What a rule measures of its window; `None` where too few requests say nothing.
 fn value_of(rule: &AlertRuleRow, row: Option<&UsageRow>) -> Option<u64> {
@@ -161,7 +161,7 @@ async fn digest(deps: &Deps, workspace: WorkspaceId, end: u64) -> Result<EventRo
         let name = row.groups.first().and_then(|(_, name)| name.clone())?;
         Some(json!({"model": name, "spend_micros": row.spend.micros(), "requests": row.sums.requests}))
     };
-    let models: Vec<Value> = models.iter().filter_map(model).take(DIGEST_MODELS_MAX).collect();
+    let models: Vec<Value> = models.iter().filter_map(model).take(MODELS_OF_A_DIGEST).collect();
     let random = workspace.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
     Ok(EventRow {
         id: EventId::new(end, random),

@@ -114,7 +114,7 @@ impl Facts<'_> {
 
     fn alert(self, kind: EventKind) -> Notice {
         let metric = AlertMetric::from_word(&self.text("metric"));
-        let shown =
+        let rendered =
             |name: &str| metric.map_or_else(String::new, |metric| measured(metric, self.number(name)));
         let (name, what) = (self.text("name"), metric.map_or("", what));
         let window = self.number("window_minutes");
@@ -122,15 +122,15 @@ impl Facts<'_> {
             let headline = format!("Resolved: {name}");
             return Notice::new(
                 headline,
-                format!("{what} is {} again, at most {}.", shown("value"), shown("threshold")),
+                format!("{what} is {} again, at most {}.", rendered("value"), rendered("threshold")),
             );
         }
         Notice::new(
             format!("Alert: {name}"),
             format!(
                 "{what} is {} over the last {window} minutes, above {}.",
-                shown("value"),
-                shown("threshold")
+                rendered("value"),
+                rendered("threshold")
             ),
         )
     }

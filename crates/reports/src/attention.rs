@@ -20,7 +20,7 @@ use store::{
     UsageFilter, UsageQuery, UsageRow, WebhookRow, Window,
 };
 
-use crate::limits::{ATTENTION_ROWS_MAX, ATTENTION_SHOWN_MAX};
+use crate::limits::{ATTENTION_LISTED_MAX, ATTENTION_ROWS_MAX};
 
 const DAY_MS: u64 = 86_400_000;
 /// Before an expiry that somebody has to act on.
@@ -134,7 +134,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         }
         // A stable sort: within a severity, money first, as found.
         found.sort_by_key(|concern| concern.severity != "error");
-        found.truncate(ATTENTION_SHOWN_MAX);
+        found.truncate(ATTENTION_LISTED_MAX);
         Reply::json(&Attention { object: "list", as_of: Moment(now), data: found })
     })
 }

@@ -11,7 +11,7 @@ pub(crate) const DATA_PATH_RECORDS_MAX: u64 = 50_000;
 /// Objects of each kind that are looked at for what needs attention.
 pub(crate) const ATTENTION_ROWS_MAX: usize = 10_000;
 /// What needs attention, shown at once: more is no list that people read.
-pub(crate) const ATTENTION_SHOWN_MAX: usize = 100;
+pub(crate) const ATTENTION_LISTED_MAX: usize = 100;
 /// Pages of them: where few match, a page may have few.
 pub(crate) const DATA_PATH_PAGES_MAX: usize = 200;
 /// Rows of what is held of the requests of one data path.

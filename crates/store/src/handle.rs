@@ -15,7 +15,7 @@ use records::reconciliations::Reconciliations;
 use records::requests::Records;
 use records::sql::leases::Leases;
 use records::upkeep::Maintenance;
-use transcripts::{Artifacts, Bundles, Sessions, StatePurges, StoredTurns};
+use transcripts::{Artifacts, Bundles, IdempotentAnswers, Sessions, StatePurges, StoredTurns};
 
 use crate::accounts::Accounts;
 use crate::agent_hints::AgentHintsRow;
@@ -31,7 +31,6 @@ use crate::founding::Foundation;
 use crate::invoices::Invoices;
 use crate::jobs::Jobs;
 use crate::joins::{JoinToken, Joins};
-use crate::kept_answers::IdempotentAnswers;
 use crate::kept_objects::ProviderObjects;
 use crate::nodes::Nodes;
 use crate::opened::{Opened, RecordDatabase};

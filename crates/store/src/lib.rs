@@ -20,7 +20,6 @@ pub mod inspect;
 pub mod invoices;
 pub mod jobs;
 pub mod joins;
-pub mod kept_answers;
 pub mod kept_objects;
 mod limits;
 pub mod nodes;
@@ -62,7 +61,6 @@ pub use handle::Store;
 pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{JobRow, Jobs, NewJob};
 pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
-pub use kept_answers::{AnswerClaim, Claiming, IdempotentAnswers};
 pub use kept_objects::{KeptObjectRow, ProviderObjects};
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
@@ -80,7 +78,7 @@ pub use sql::source::{credential_entry, node_entry};
 pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
-pub use transcripts::{KeptTurnRow, StoredTurns, TurnLookup};
+pub use transcripts::{AnswerClaim, Claiming, IdempotentAnswers, KeptTurnRow, StoredTurns, TurnLookup};
 pub use webhooks::{
     DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookFormat, WebhookRow, Webhooks,
 };

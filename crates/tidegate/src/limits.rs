@@ -50,3 +50,6 @@ pub(crate) const DATA_PLANE_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 6
 pub(crate) const TUNNEL_URLS_MAX: usize = 16;
 /// How long a node may be given a certificate or serve alone: a year.
 pub const NODE_LIFE_MS_MAX: u64 = 31_536_000_000;
+/// How long the demo node of `tidegate up` may take until it listens, and until it ended.
+pub(crate) const DEMO_START_TIME_MAX: Duration = Duration::from_secs(30);
+pub(crate) const DEMO_STOP_TIME_MAX: Duration = Duration::from_secs(10);

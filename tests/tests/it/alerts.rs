@@ -120,6 +120,17 @@ async fn rules_and_quiet_hours_that_can_not_be_are_refused_by_name() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_has_a_bounded_number_of_rules() {
+    let gateway = Gateway::start().await;
+    let rule = json!({"metric": "spend_micros", "threshold": 1});
+    for _ in 0..domain::limits::ALERT_RULES_OF_WORKSPACE_MAX {
+        gateway.make("/v2/alert-rules", rule.clone()).await;
+    }
+    let refused = gateway.admin().post("/v2/alert-rules", &rule).await.unwrap();
+    problem(&refused, 409, "too_many_alert_rules");
+}
+
 /// Of two webhooks for the same event, the one with quiet hours is sent nothing, though its turn came.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_wait_for_the_end_of_quiet_hours() {

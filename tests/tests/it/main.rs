@@ -193,6 +193,7 @@ mod tunnel_attacks;
 mod tunnel_figures;
 mod tunnel_gateways;
 mod tunnels;
+mod up;
 mod upgrade;
 mod uploads;
 mod vault;

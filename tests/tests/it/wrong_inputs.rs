@@ -157,6 +157,12 @@ fn wrong_fields() -> Vec<Case> {
         ),
         post("/v2/byoc/nodes", json!({"name": "attic"}), "base_url", "base_url"),
         post("/v2/byoc/nodes", json!({"name": "attic", "base_url": "ftp://x"}), "ftp", "base_url"),
+    ]
+}
+
+/// Fields of budgets, routes and webhooks that are wrong.
+fn wrong_rules() -> Vec<Case> {
+    vec![
         post("/v2/budgets", json!({"workspace": true}), "limit_micros", "limit_micros"),
         post("/v2/budgets", json!({"limit_micros": 1_000}), "budget", "workspace"),
         post("/v2/budgets", json!({"workspace": true, "limit_micros": 0}), "0", "limit_micros"),
@@ -187,6 +193,12 @@ fn wrong_fields() -> Vec<Case> {
             "budget.x",
             "events",
         ),
+    ]
+}
+
+/// Fields of members, and queries, that are wrong.
+fn wrong_queries() -> Vec<Case> {
+    vec![
         post("/v2/members", json!({"email": "nobody", "role": "admin"}), "email", "email"),
         post("/v2/members", json!({"email": "a@example.com", "role": "king"}), "king", "role"),
         post("/v2/plan", json!({}), "model", "model"),
@@ -391,7 +403,10 @@ async fn wrong_inputs_are_answered_with_what_is_wrong_where_and_what_to_do() {
     gateway.credential("openai", OWN).await;
     gateway.node("rack", &["tide-1"]).await;
     let cases: Vec<Case> =
-        [nothing_there(), wrong_fields(), wrong_requests(), wrong_commands()].into_iter().flatten().collect();
+        [nothing_there(), wrong_fields(), wrong_rules(), wrong_queries(), wrong_requests(), wrong_commands()]
+            .into_iter()
+            .flatten()
+            .collect();
     let mut page = String::from(
         "# Wrong inputs\n\nWhat Tidegate answers to wrong inputs. An answer is clear if it names the wrong thing, its place, and what to do. Written and\nchecked by `tests/tests/it/wrong_inputs.rs` (`UPDATE_DOCS=1`).\n\n| input | answer | fix | missing |\n|---|---|---|---|\n",
     );

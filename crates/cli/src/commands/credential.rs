@@ -94,7 +94,7 @@ pub struct Adding {
 
 const PATH: &str = "/v2/provider-credentials";
 /// Letters by which a name may differ and still be meant.
-const NEAR_MAX: usize = 2;
+const EDITS_FORGIVEN: usize = 2;
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -205,7 +205,7 @@ pub fn check_provider(api: &Api, provider: &str) -> Result<(), Failure> {
     }
     let near = known.iter().map(|name| (strsim::damerau_levenshtein(name, provider), name)).min();
     let advice = match near {
-        Some((distance, name)) if distance <= NEAR_MAX => format!("Did you mean {name}?"),
+        Some((distance, name)) if distance <= EDITS_FORGIVEN => format!("Did you mean {name}?"),
         _ => "`tidegate credential kinds` lists them; a server of your own needs --base-url.".to_owned(),
     };
     Err(Failure::new(output::NOT_FOUND, format!("There is no provider {provider}. {advice}")))

@@ -4,6 +4,7 @@ pub mod account;
 pub mod adapters;
 pub mod agent;
 mod agreement;
+pub mod alert;
 pub mod alias;
 mod app;
 pub mod artifact;

@@ -20,7 +20,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let address = format!("{base}{}", path(options.page.as_deref().unwrap_or(""))?);
     // A script has no use for a browser.
     let opens = !options.print && !shared.json && std::io::stdout().is_terminal();
-    let is_opened = opens && ["xdg-open", "open"].into_iter().any(|program| start(program, &address));
+    let is_opened = opens && browse(&address);
     if shared.json {
         println!("{}", serde_json::json!({"url": address}));
     } else {
@@ -30,6 +30,12 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         eprintln!("No browser could be started here: open the address yourself.");
     }
     Ok(())
+}
+
+/// Whether a browser was started with this address.
+#[must_use]
+pub fn browse(address: &str) -> bool {
+    ["xdg-open", "open"].into_iter().any(|program| start(program, address))
 }
 
 fn start(program: &str, address: &str) -> bool {

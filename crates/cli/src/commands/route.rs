@@ -55,6 +55,7 @@ pub enum Command {
     /// Makes a rule what it was in an earlier version.
     Rollback {
         id: String,
+        /// The version to go back to, as `versions` lists them.
         #[arg(value_name = "VERSION")]
         number: u64,
     },

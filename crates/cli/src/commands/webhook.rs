@@ -17,6 +17,11 @@ pub enum Command {
         // Not `url`: that is the gateway's, which every command takes.
         #[arg(value_name = "URL")]
         receiver: String,
+        /// standard (default): signed documents; slack: messages for a chat's incoming webhook.
+        #[arg(long)]
+        format: Option<String>,
+        #[command(flatten)]
+        quiet: Quiet,
         /// The events to deliver, such as credential.invalid; by default all.
         #[arg(long = "event", value_delimiter = ',')]
         events: Vec<String>,
@@ -33,6 +38,8 @@ pub enum Command {
         /// Another address for the events.
         #[arg(long, value_name = "URL")]
         to: Option<String>,
+        #[command(flatten)]
+        quiet: Quiet,
         /// The events to deliver, instead of those before.
         #[arg(long = "event", value_delimiter = ',')]
         events: Vec<String>,
@@ -66,6 +73,34 @@ pub enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+pub struct Quiet {
+    /// The time of day in which events wait, such as 22:00-07:00.
+    #[arg(long = "quiet", value_name = "FROM-TO")]
+    quiet_hours: Option<String>,
+    /// Local time less UTC for --quiet, such as +02:00; by default UTC.
+    #[arg(
+        long = "quiet-offset",
+        value_name = "OFFSET",
+        requires = "quiet_hours",
+        allow_hyphen_values = true
+    )]
+    offset: Option<String>,
+}
+
+impl Quiet {
+    fn read(self) -> Result<Option<Value>, Failure> {
+        let Some(hours) = self.quiet_hours else { return Ok(None) };
+        let Some((from, to)) = hours.split_once('-') else {
+            let message =
+                format!("\"{}\" is not a span of hours; write 22:00-07:00", output::printable(&hours));
+            return Err(Failure::new(output::USAGE, message));
+        };
+        let window = Body::new().with("from", from).with("to", to).with_some("utc_offset", self.offset);
+        Ok(Some(window.build()))
+    }
+}
+
 const PATH: &str = "/v2/webhooks";
 const COLUMNS: [&str; 7] =
     ["event_id", "type", "status", "attempts", "last_status", "last_error", "created_at"];
@@ -74,9 +109,11 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let webhooks = Collection::connect(shared, PATH)?;
     let (api, at) = (&webhooks.api, |id: &str| webhooks.at(id));
     match command {
-        Command::Add { receiver, events, description } => {
+        Command::Add { receiver, format, quiet, events, description } => {
             let body = Body::new()
                 .with("url", receiver)
+                .with_some("format", format)
+                .with_some("quiet_hours", quiet.read()?)
                 .with_list("events", &events)
                 .with_some("description", description)
                 .build();
@@ -89,9 +126,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No webhooks. `tidegate webhook add URL` adds one.",
         ),
         Command::Show { id } => webhooks.show(&id)?,
-        Command::Set { id, to, events, description } => {
+        Command::Set { id, to, quiet, events, description } => {
             let body = Body::new()
                 .with_some("url", to)
+                .with_some("quiet_hours", quiet.read()?)
                 .with_list("events", &events)
                 .with_some("description", description);
             webhooks.change(&id, &body.build())?;

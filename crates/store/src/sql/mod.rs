@@ -16,7 +16,6 @@ pub(crate) mod founding;
 mod invoices;
 pub(crate) mod jobs;
 mod joins;
-mod kept_answers;
 mod kept_objects;
 mod names;
 mod nodes;

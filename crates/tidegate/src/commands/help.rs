@@ -8,18 +8,18 @@ use super::other_names::with_other_names;
 
 /// Commands with examples of each, one a line. An example belongs to the command that it calls.
 const EXAMPLES: &str = include_str!("examples.txt");
-const EXAMPLES_SHOWN: usize = 2;
+const EXAMPLES_PRINTED: usize = 2;
 
 /// The top help's groups. A test holds each command to be in one.
 const GROUPS: [(&str, &[&str]); 9] = [
-    ("Start", &["init", "serve", "login", "logout", "whoami", "context", "open", "chat"]),
+    ("Start", &["up", "init", "serve", "login", "logout", "whoami", "context", "open", "chat"]),
     ("Keys and people", &["key", "project", "member", "workspace"]),
     (
         "Providers and models",
         &["credential", "account", "subscription", "models", "pull", "capabilities", "capability"],
     ),
     ("Routing", &["route", "policy", "alias", "hints", "plan", "cache", "health"]),
-    ("Money", &["usage", "budget", "billing", "commitments", "tariff", "ledger", "reconcile"]),
+    ("Money", &["usage", "budget", "alert", "billing", "commitments", "tariff", "ledger", "reconcile"]),
     (
         "Requests and data",
         &[
@@ -192,7 +192,8 @@ fn is_at_or_below(called: &str, path: &str) -> bool {
 fn listed(examples: &[&str]) -> String {
     let header = Styles::styled();
     let header = header.get_header();
-    let lines: Vec<String> = examples.iter().take(EXAMPLES_SHOWN).map(|line| format!("  $ {line}")).collect();
+    let lines: Vec<String> =
+        examples.iter().take(EXAMPLES_PRINTED).map(|line| format!("  $ {line}")).collect();
     format!("{header}Examples:{header:#}\n{}", lines.join("\n"))
 }
 
@@ -335,7 +336,7 @@ mod tests {
             .filter(|(path, command)| {
                 let takes_some =
                     command.get_arguments().any(|arg| !arg.is_global_set() && arg.get_id() != "help");
-                let least = if takes_some { EXAMPLES_SHOWN } else { 1 };
+                let least = if takes_some { EXAMPLES_PRINTED } else { 1 };
                 called.iter().filter(|one| *one == path).count() < least
             })
             .map(|(path, _)| path)

@@ -32,11 +32,12 @@ mod removal;
 mod replay;
 mod serve;
 mod trusted_key;
+mod up;
 mod vault;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::commands::{
-    account, adapters, agent, alias, artifact, batch, billing, budget, cache, call, capability, chat,
+    account, adapters, agent, alert, alias, artifact, batch, billing, budget, cache, call, capability, chat,
     commitments, content, context, credential, data_export, data_path, erase, file, flow, health, hints,
     hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge, request,
     route, secret, session, status, subscription, tariff, task, tool, train, usage, webhook, workspace,
@@ -77,15 +78,14 @@ fn tree() -> clap::Command {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts everything on this machine: the gateway, its console and a demo node with a small model.
+    Up(up::Options),
     /// Creates a data directory: master key, database, first workspace, project and keys.
     Init(init::Options),
     /// Runs the gateway with its control plane. The first start creates `./data`; use `tidegate init` for any other directory.
     Serve(serve::Options),
     /// Runs a data plane: the gateway alone, on the configuration of a control plane elsewhere, which it joins at its first start.
     Gateway(gateway::Options),
-    /// Manages the data planes that serve this workspace elsewhere.
-    #[command(subcommand)]
-    DataPlanes(data_planes::Command),
     /// Runs a model on this machine behind the OpenAI API.
     Node(Box<node::Options>),
     #[command(flatten)]
@@ -153,6 +153,9 @@ enum Command {
     /// Shows or sets what the operator charges in addition to tokens.
     #[command(subcommand)]
     Tariff(tariff::Command),
+    /// Manages alert rules: what is measured of requests, and above which value an event is sent.
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// Manages the webhooks that receive this workspace's events.
     #[command(subcommand)]
     Webhook(webhook::Command),
@@ -241,7 +244,8 @@ impl Command {
     fn check_dry_run(&self, shared: &Shared) -> Result<(), Failure> {
         let is_here = matches!(
             self,
-            Self::Init(_)
+            Self::Up(_)
+                | Self::Init(_)
                 | Self::Serve(_)
                 | Self::Gateway(_)
                 | Self::Node(_)
@@ -267,6 +271,9 @@ impl Command {
 /// What is about the hardware that serves.
 #[derive(Debug, Subcommand)]
 enum Hardware {
+    /// Manages the data planes that serve this workspace elsewhere.
+    #[command(subcommand)]
+    DataPlanes(data_planes::Command),
     /// Manages the nodes that serve this workspace.
     #[command(subcommand)]
     Nodes(nodes::Command),
@@ -283,6 +290,7 @@ enum Hardware {
 impl Hardware {
     fn run(self, shared: &Shared) -> Result<(), Failure> {
         match self {
+            Self::DataPlanes(command) => data_planes::run(shared, command),
             Self::Nodes(command) => nodes::run(shared, command),
             Self::EndpointPicker(options) => endpoint_picker::run(&options),
             Self::Adapters(command) => adapters::run(shared, command),
@@ -378,10 +386,10 @@ fn show_start(shared: &Shared) -> Result<(), Failure> {
 fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
     command.check_dry_run(shared)?;
     match command {
+        Command::Up(options) => up::run(&options),
         Command::Init(options) => init::run(shared, &options),
         Command::Serve(options) => serve::run(&options),
         Command::Gateway(options) => gateway::run(&options),
-        Command::DataPlanes(command) => data_planes::run(shared, command),
         Command::Node(options) => node::run(&options),
         Command::Hardware(command) => command.run(shared),
         Command::Key(command) => key::run(shared, command),
@@ -417,6 +425,7 @@ fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Usage(options) => usage::run(shared, &options),
         Command::Billing(options) => billing::run(shared, &options),
         Command::Tariff(command) => tariff::run(shared, command),
+        Command::Alert(command) => alert::run(shared, command),
         Command::Webhook(command) => webhook::run(shared, command),
         Command::Budget(command) => budget::run(shared, command),
         Command::Commitments => commitments::run(shared),

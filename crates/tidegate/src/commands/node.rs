@@ -1,6 +1,7 @@
 //! `tidegate node`: a model runtime on this machine, served in the API dialects that clients already use.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use domain::Secret;
 use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Proxies, Times};
 use node::{Echo, Membership, NodeSettings, Service, Topology, TopologySources};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::task::LocalSet;
 use world::World;
 
@@ -148,6 +151,10 @@ pub struct Serving {
     /// The directory of the node's keys and journal; by default ./node-data if it serves a model.
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Ends when standard input ends: `tidegate up` holds the other end of that pipe, so that its node ends with it, however it
+    /// ends.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
     #[command(flatten)]
     place: ModelsDir,
     #[cfg(feature = "peers")]
@@ -320,6 +327,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     let settings = listening(serving.listen);
     LocalSet::new().block_on(&runtime, async {
         let mut stop = Stop::listen()?;
+        let parent = Parent::of(serving.until_stdin_ends)?;
         for (adapter, why) in service.register_adapters().await {
             eprintln!("the adapter {adapter} is left out: {why}");
         }
@@ -331,7 +339,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         eprintln!("{placement}");
         let _workers = fleet.map(node_workers::start).transpose()?;
         let reporting = joined.map(|joined| joined.start(&service, settings.times)).transpose()?;
-        stop.received().await;
+        let is_orphan = parent.ends_before(&mut stop).await;
         running.drain();
         service.close();
         let whole = async {
@@ -347,9 +355,35 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         tokio::select! {
             () = whole => {}
             () = stop.received() => running.stop(),
+            () = std::future::ready(()), if is_orphan => running.stop(),
         }
         Ok(())
     })
+}
+
+/// The process that started this node and holds the other end of its standard input, if there is one.
+struct Parent(Option<pipe::Receiver>);
+
+impl Parent {
+    fn of(is_there: bool) -> std::io::Result<Self> {
+        let pipe = |input: std::io::Stdin| pipe::Receiver::from_owned_fd(input.as_fd().try_clone_to_owned()?);
+        is_there.then(|| pipe(std::io::stdin())).transpose().map(Self)
+    }
+
+    /// Waits for whichever is first: the parent's end or a signal.
+    async fn ends_before(self, stop: &mut Stop) -> bool {
+        tokio::select! {
+            () = stop.received() => false,
+            () = self.ended() => true,
+        }
+    }
+
+    /// Returns once the pipe is closed, which the kernel does for a parent that was killed.
+    async fn ended(mut self) {
+        let Some(pipe) = &mut self.0 else { return std::future::pending().await };
+        let mut ignored = [0; 64];
+        while !matches!(pipe.read(&mut ignored).await, Ok(0) | Err(_)) {}
+    }
 }
 
 /// Joins the mesh of peers, if the options name one.

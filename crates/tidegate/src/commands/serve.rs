@@ -1,6 +1,7 @@
 //! `tidegate serve`: the gateway, its control plane and its ledger in one process.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use anyhow::Context;
 use api::planner::Planner;
 use api::server::Server;
 use api::site::Site;
-use api::state::{Planes, Web};
+use api::state::{Control, Planes, Web};
 use cli::output::{self, Failure};
 use control::{DataExportHandler, Founded, ReplayRunHandler};
 use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
@@ -36,7 +37,7 @@ pub struct Options {
 }
 
 /// The settings that may be flags; each is also a line of the file and a name in the environment.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingFlags {
     /// A settings file (TOML); by default `tidegate.toml` in the data directory.
     #[arg(long, env = "TIDEGATE_CONFIG")]
@@ -84,6 +85,43 @@ impl SettingFlags {
     }
 }
 
+/// A gateway that listens, as whoever started it needs it.
+pub struct Opened<'a> {
+    pub settings: &'a Settings,
+    pub address: SocketAddr,
+    pub console: ConsoleAddress,
+    /// The keys of a new installation.
+    pub founded: Option<Founded>,
+    pub started: Instant,
+    pub control: &'a Control,
+}
+
+/// Where the console is.
+pub struct ConsoleAddress {
+    pub url: String,
+    pub remark: String,
+}
+
+/// What a command does beside the gateway that it runs.
+pub trait Companion {
+    /// Runs from when the gateway listens until it is stopped. If it returns, the gateway ends too, with this error.
+    async fn run(&mut self, opened: Opened<'_>) -> anyhow::Error;
+    /// Ends what it started, once the gateway has drained.
+    async fn end(&mut self);
+}
+
+/// `serve` only greets.
+struct Alone;
+
+impl Companion for Alone {
+    async fn run(&mut self, opened: Opened<'_>) -> anyhow::Error {
+        greet(&opened);
+        std::future::pending().await
+    }
+
+    async fn end(&mut self) {}
+}
+
 pub fn run(options: &Options) -> Result<(), Failure> {
     let started = Instant::now();
     let settings = Settings::check(&options.settings.layers()?)
@@ -92,7 +130,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if store::datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
         check_is_meant(&settings)?;
     }
-    run_until_stopped(&settings, started)
+    run_until_stopped(&settings, started, &mut Alone)
 }
 
 /// Serves with settings that are checked already.
@@ -100,9 +138,17 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 /// # Errors
 /// The gateway can't start.
 pub fn start(settings: &Settings) -> Result<(), Failure> {
+    start_with(settings, &mut Alone)
+}
+
+/// The same, beside what the caller runs.
+///
+/// # Errors
+/// The gateway can't start, or its companion failed.
+pub fn start_with(settings: &Settings, companion: &mut impl Companion) -> Result<(), Failure> {
     let started = Instant::now();
     prepare(settings)?;
-    run_until_stopped(settings, started)
+    run_until_stopped(settings, started, companion)
 }
 
 fn prepare(settings: &Settings) -> Result<(), Failure> {
@@ -114,13 +160,17 @@ fn prepare(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run_until_stopped(settings: &Settings, started: Instant) -> Result<(), Failure> {
+fn run_until_stopped(
+    settings: &Settings,
+    started: Instant,
+    companion: &mut impl Companion,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(settings, started)).map_err(Failure::from)
+    runtime.block_on(serve(settings, started, companion)).map_err(Failure::from)
 }
 
 /// A first start creates an installation in the default directory, and wherever it joins others on a shared
@@ -136,7 +186,7 @@ fn check_is_meant(settings: &Settings) -> Result<(), Failure> {
     ))
 }
 
-async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, started: Instant, companion: &mut impl Companion) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let world = World::system();
     let founded = match store::datadir::inspect(&settings.data_dir)? {
@@ -150,14 +200,22 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let (system, system_thread) = SystemCore::start(Arc::clone(&state), system_number)?;
     tasks.add("system-core", || join(system_thread));
     let control = start_control(settings, &state, system, &mut tasks).await?;
+    let api = Arc::clone(control.control());
     let running = open_door(settings, &state, control, &mut tasks).await?;
-    let site = settings.site()?.at(running.address());
+    let address = running.address();
     let console = match &state.plane {
-        None => console(&state, &world, &site, settings).await?,
-        Some(plane) => format!("that of {}, which this data plane joined", plane.control()),
+        None => console(&state, &world, &settings.site()?.at(address), settings).await?,
+        Some(plane) => ConsoleAddress {
+            url: plane.control().to_owned(),
+            remark: "of the control plane that this data plane joined".to_owned(),
+        },
     };
-    greet(settings, running.address(), &console, founded.as_ref(), started);
-    stop.received().await;
+    let opened = Opened { settings, address, console, founded, started, control: &api };
+    let failed = tokio::select! {
+        () = stop.received() => None,
+        error = companion.run(opened) => Some(error),
+    };
+    drop(api);
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
     state.books.allowances.drain();
@@ -166,8 +224,9 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         () = stop.received() => running.stop(),
     }
     tasks::blocking(move || running.join()).await?;
+    companion.end().await;
     tasks.drain(CLOSING_TIME_MAX).await;
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Waits for the system core. It ends when the last handle to it is dropped, so the tasks that hold handles
@@ -379,43 +438,43 @@ async fn console(
     world: &World,
     site: &Site,
     settings: &Settings,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<ConsoleAddress> {
     let base = site.base_url(&http::HeaderMap::new());
     let owner = control::first_owner(&state.store, world, control::OWNER_EMAIL).await?;
     let known = state.store.sign_ins().traces(owner).await?;
     if known.signed_in || (known.has_link && !std::io::stdout().is_terminal()) {
         let data_dir = settings.data_dir.display();
-        return Ok(format!(
-            "{base}   (`tidegate login --link --data-dir {data_dir}` makes a link that signs in)"
-        ));
+        let remark = format!("`tidegate login --link --data-dir {data_dir}` makes a link that signs in");
+        return Ok(ConsoleAddress { url: base, remark });
     }
     let link = control::owners_link(&state.store, &state.secrets.vault, world, control::OWNER_EMAIL).await?;
-    Ok(format!("{base}{link}   (signs the owner in; once, within ten minutes)"))
+    let remark = "signs the owner in; once, within ten minutes".to_owned();
+    Ok(ConsoleAddress { url: format!("{base}{link}"), remark })
 }
 
 /// Tells the person who starts it where it listens, what to send, and the keys, which are shown once.
-fn greet(
-    settings: &Settings,
-    address: std::net::SocketAddr,
-    console: &str,
-    founded: Option<&Founded>,
-    started: Instant,
-) {
-    println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), started.elapsed().as_millis());
+fn greet(opened: &Opened<'_>) {
+    let Opened { settings, address, console, .. } = opened;
+    println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), opened.started.elapsed().as_millis());
     println!("  API      http://{address}/v1");
-    println!("  Console  {console}");
+    println!("  Console  {}   ({})", console.url, console.remark);
     println!("  Data     {}", settings.data_dir.display());
     if let Some(database) = &settings.database {
         println!("  Database {database}");
     }
-    if let Some(founded) = founded {
+    if let Some(founded) = &opened.founded {
         println!("  Admin    {}   (shown once; manages this installation)", founded.admin_key);
         println!("  API key  {}   (shown once)", founded.api_key);
-        println!("Connect a model first, with any of these, and the admin key in TIDEGATE_API_KEY:");
-        println!("  tidegate credential add openai   takes a provider key of yours");
-        println!("  tidegate node --model echo       starts a demo node; `tidegate nodes add` registers it");
-        println!("  tidegate nodes invite NAME       makes a token that a node of yours joins with");
+        explain_models();
         println!("Then ask for one of the models that are there:");
         println!("  curl http://{address}/v1/models -H 'Authorization: Bearer {}'", founded.api_key);
     }
+}
+
+/// How a gateway without models gets some.
+pub fn explain_models() {
+    println!("Connect a model first, with any of these, and the admin key in TIDEGATE_API_KEY:");
+    println!("  tidegate credential add openai   takes a provider key of yours");
+    println!("  tidegate node --model echo       starts a demo node; `tidegate nodes add` registers it");
+    println!("  tidegate nodes invite NAME       makes a token that a node of yours joins with");
 }

@@ -60,7 +60,7 @@ fn escaped(name: &str) -> String {
 
 #[tokio::test]
 async fn an_object_is_addressed_by_its_name() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let objects = objects(&gateway).await;
     for (kind, name, id) in &objects {
         let shown = gateway.get(&format!("/v2/{kind}/{}", escaped(name))).await;
@@ -86,7 +86,7 @@ async fn an_object_is_addressed_by_its_name() {
 
 #[tokio::test]
 async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let (_, first) = gateway.key(json!({"name": "twin"})).await;
     let (_, second) = gateway.key(json!({"name": "twin"})).await;
     let answer = gateway.admin().get("/v2/api-keys/twin").await.unwrap();
@@ -113,7 +113,7 @@ async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
 
 #[tokio::test]
 async fn names_of_another_workspace_are_answered_like_names_of_none() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let objects = objects(&gateway).await;
     let other = second_workspace(&gateway).await;
     let stranger = gateway.with_key(&other.admin_key);
@@ -147,7 +147,7 @@ async fn names_of_another_workspace_are_answered_like_names_of_none() {
 
 #[tokio::test]
 async fn a_mistyped_field_of_a_request_is_named_with_the_one_that_was_meant() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     gateway.node("attic", &["tide-1"]).await;
     let body = crate::ask::with(question("tide-1"), json!({"tempreature": 0.5}));
     let answer = gateway.chat(&body).await;

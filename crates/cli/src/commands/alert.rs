@@ -12,6 +12,7 @@ use crate::shared::Shared;
 pub enum Command {
     /// Adds a rule.
     Add {
+        /// What it measures.
         metric: Metric,
         /// The value above which it alerts: USD, requests, percent or milliseconds.
         #[arg(long)]

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use api::state::Control;
 use domain::{NodeId, ServerFacts, WorkspaceId};
 use store::{Act, NodeRow};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::limits::{DEMO_START_TIME_MAX, DEMO_STOP_TIME_MAX};
 
@@ -28,11 +28,13 @@ pub struct DemoNode {
     address: SocketAddr,
     directory: PathBuf,
     child: Option<Child>,
+    /// The pipe: waiting for a child would close that which it holds.
+    pipe: Option<ChildStdin>,
 }
 
 impl DemoNode {
     pub const fn new(address: SocketAddr, directory: PathBuf) -> Self {
-        Self { address, directory, child: None }
+        Self { address, directory, child: None, pipe: None }
     }
 
     pub const fn address(&self) -> SocketAddr {
@@ -89,7 +91,9 @@ impl DemoNode {
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         // A group of its own: Ctrl-C reaches the gateway alone, which drains before the node ends.
         command.process_group(0).kill_on_drop(true);
-        self.child = Some(command.spawn()?);
+        let mut child = command.spawn()?;
+        self.pipe = child.stdin.take();
+        self.child = Some(child);
         Ok(())
     }
 
@@ -116,7 +120,7 @@ impl DemoNode {
     /// Closes its pipe and waits for its end.
     pub async fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        drop(child.stdin.take());
+        drop(self.pipe.take());
         if tokio::time::timeout(DEMO_STOP_TIME_MAX, child.wait()).await.is_err() {
             // It is killed as it is dropped.
             tracing::warn!("the demo node did not end by itself");

@@ -238,7 +238,6 @@ impl CheckForm {
 #[schemars(rename = "Policy")]
 pub struct PolicyForm {
     /// The project whose policy it is.
-    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     pub project_id: Option<String>,
     /// In place of `project_id`: the policy holds for all projects of the workspace, whose own policies may
     /// only tighten it.

@@ -92,11 +92,9 @@ struct SetInput {
     /// Of the last days: 30 by default.
     #[schemars(range(min = 1, max = REPLAY_DAYS_MAX))]
     days: Option<u32>,
-    #[schemars(regex(pattern = ProjectId::pattern()))]
     project_id: Option<String>,
     /// The requested or the resolved name.
     model: Option<String>,
-    #[schemars(regex(pattern = KeyId::pattern()))]
     key_id: Option<String>,
     /// The id of the route that applied.
     route_id: Option<String>,
@@ -115,7 +113,6 @@ struct SetInput {
 #[schemars(rename = "ReplayCandidate")]
 struct CandidateInput {
     /// A node of the workspace, which is tried whatever the routes say; without one, what serves the model.
-    #[schemars(regex(pattern = NodeId::pattern()))]
     node_id: Option<String>,
     /// A model, an alias, or the id of one of its releases.
     #[schemars(required)]

@@ -89,7 +89,7 @@ fn script(blocks: &[Block]) -> String {
             }
             Block::Terminal(text) => {
                 let log = format!("terminal-{index}");
-                writeln!(script, "( exec >{log} 2>&1\n{text}) &").unwrap();
+                writeln!(script, ": > {log}; ( exec >{log} 2>&1\n{text}) &").unwrap();
                 if let Some(Block::Printed(printed)) = blocks.get(index + 1) {
                     let parts = printed.lines().next().unwrap().split('…');
                     let first = parts.max_by_key(|part| part.len()).unwrap().trim();

@@ -1,6 +1,7 @@
 //! `tidegate policy`: what the requests of a project, or of all projects, may reach and contain, whatever a route
 //! says.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::agreement::retention;
@@ -291,7 +292,11 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 "No request was refused by a policy.",
             );
         }
-        Command::Effective { project } => policies.show(&format!("effective?project_id={project}"))?,
+        Command::Effective { project } => {
+            let project = utf8_percent_encode(&project, NON_ALPHANUMERIC);
+            let effective = policies.api.get(&format!("{PATH}/effective?project_id={project}"))?;
+            output::object(shared, &effective);
+        }
     }
     Ok(())
 }

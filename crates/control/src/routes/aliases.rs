@@ -87,7 +87,6 @@ pub struct Input {
     #[schemars(length(min = 1, max = ALIAS_NAME_BYTES_MAX))]
     name: Option<String>,
     /// If set, only this project's requests may use it; for them it wins over the workspace's of the same name.
-    #[schemars(regex(pattern = ProjectId::pattern()))]
     project_id: Option<String>,
     #[serde(default)]
     description: String,

@@ -90,7 +90,6 @@ pub struct Input {
     /// Another name of `provider`, as a subscription is shown.
     product: Option<String>,
     /// The project that it serves; by default that of the calling key.
-    #[schemars(regex(pattern = ProjectId::pattern()))]
     project_id: Option<String>,
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     display_name: Option<String>,

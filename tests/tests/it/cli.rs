@@ -242,7 +242,7 @@ async fn exit_codes_tell_what_failed() {
         ["budget", "add", "--limit", "1", "--period", "quarter"].as_slice(),
         &["usage", "--by", "modle"],
         &["usage", "--window", "x"],
-        &["route", "add", "--profile", "managed"],
+        &["route", "add", "--profile", "manged"],
     ];
     for arguments in wrong {
         cli.run(arguments).failed(2);
@@ -596,7 +596,7 @@ async fn rows_come_live_and_in_each_form() {
     assert!(painted.contains('\u{1b}') && !plain.contains('\u{1b}') && !refused.contains('\u{1b}'));
     // The output states what went wrong, how to fix it, and the id to give the operator.
     let error = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
-    assert!(error.contains("\n  fix: ") && error.contains("\n  request: trc_"), "{error}");
+    assert!(error.contains("\n  fix: ") && error.contains("\n  Tidegate request id: trc_"), "{error}");
 }
 
 #[tokio::test]

@@ -115,7 +115,8 @@ impl Preparing<'_> {
             }
             "/v2/replay-gates" => json!({"byoc_activation": "open"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
-            "/v2/alert-rules" => json!({"metric": "requests", "threshold": 5}),
+            // A rule that is measured changes by itself.
+            "/v2/alert-rules" => json!({"metric": "requests", "threshold": 5, "status": "disabled"}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),

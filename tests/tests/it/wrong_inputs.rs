@@ -276,7 +276,6 @@ fn wrong_commands() -> Vec<Case> {
         command(&["usage", "--window", "x"], "x", "window"),
         command(&["usage", "--filter", "modle:x"], "modle", "filter"),
         command(&["request", "nope"], "nope", "request"),
-        command(&["plan", "no-such-model"], "no-such-model", "model"),
         command(&["plan", "tide-1", "--project", "nope"], "nope", "project"),
         command(&["chat", "no-such-model", "hi"], "no-such-model", "model"),
         command(&["apply", "-f", "/nonexistent/tide.toml"], "/nonexistent/tide.toml", "/nonexistent"),

@@ -21,6 +21,8 @@ const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 pub(crate) const MINUTE_MS: u64 = 60_000;
 const MINUTES_OF_HOUR: u64 = 60;
+/// Stands in an encoded group before a principal, where no model was found.
+const NOTHING: &str = "";
 /// Stands in an encoded group before what later versions added, where nobody was tried.
 const NOBODY: Principal = Principal::Account(AccountId::from_uuid(uuid::Uuid::nil()));
 
@@ -170,13 +172,14 @@ impl<'a> Group<'a> {
     }
 
     fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let encoded = postcard::to_extend(self, vec![FORMAT]).and_then(|bytes| match self.requested {
+        let later = self.later();
+        // Each is read wherever more follows.
+        let principal = self.principal.or_else(|| (!later.is_empty()).then_some(NOBODY));
+        let requested = self.requested.or_else(|| principal.map(|_| NOTHING));
+        let encoded = postcard::to_extend(self, vec![FORMAT]).and_then(|bytes| match requested {
             Some(requested) => postcard::to_extend(requested, bytes),
             None => Ok(bytes),
         });
-        let later = self.later();
-        // Older versions read a principal wherever more follows.
-        let principal = self.principal.or_else(|| (!later.is_empty()).then_some(NOBODY));
         let encoded = encoded.and_then(|bytes| match principal {
             Some(principal) => postcard::to_extend(&principal, bytes),
             None => Ok(bytes),
@@ -196,6 +199,7 @@ impl<'a> Group<'a> {
         let text = |wanted| later.iter().find(|(number, _)| *number == wanted).map(|(_, text)| *text);
         let cache_tier = text(CACHE_TIER).and_then(CacheTier::from_name);
         let qos_class = text(QOS_CLASS).and_then(QosClass::from_word);
+        let requested = requested.filter(|requested| *requested != NOTHING);
         let principal = principal.filter(|principal| *principal != NOBODY);
         let error_code = text(ERROR_CODE);
         Ok(Self { requested, principal, cache_tier, qos_class, error_code, ..group })
@@ -660,8 +664,10 @@ mod tests {
 
     #[test]
     fn an_error_code_is_read_back_beside_the_others() {
-        for qos_class in [None, Some(QosClass::Batch)] {
-            let with = Group { error_code: Some("quota_exceeded"), qos_class, ..group() };
+        // What is refused before its model is found has neither a model nor a principal.
+        let refused = Group { requested: None, principal: None, ..group() };
+        for (qos_class, of) in [(None, group()), (Some(QosClass::Batch), group()), (None, refused)] {
+            let with = Group { error_code: Some("quota_exceeded"), qos_class, ..of };
             let bytes = with.encode().unwrap();
             assert_eq!(Group::decode(&bytes).unwrap(), with);
             assert_eq!(with.value(Dimension::ErrorCode).as_deref(), Some("quota_exceeded"));

@@ -12,7 +12,6 @@ use jobs::{Handler, Handlers, Outcome, Policy};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
 use store::alerts::{MEASURE, MEASURE_EVERY_MS};
-use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
@@ -99,15 +98,7 @@ pub async fn schedule(deps: &Deps, audit: &AuditCopies, keeps_books: bool) -> Re
         takes_subscriptions.then_some((RENEW_SUBSCRIPTIONS, RENEW_EVERY_MS)),
     ];
     for (kind, every_ms) in always.into_iter().chain(more.into_iter().flatten()) {
-        let job = NewJob {
-            kind,
-            workspace: INSTALLATION,
-            name: Some(format!("schedule:{kind}")),
-            payload: Value::Null,
-            run_unix_ms: now,
-            every_ms: Some(every_ms),
-            unix_ms: now,
-        };
+        let job = NewJob::recurring(kind, every_ms, now);
         deps.store.jobs().enqueue(job).await?;
     }
     Ok(())

@@ -99,8 +99,8 @@ impl Concern {
         Self { subject_id: Some(id.to_string()), subject_name: Some(name.to_owned()), ..self }
     }
 
-    fn since(self, unix_ms: u64) -> Self {
-        Self { since: Some(Moment(unix_ms)), ..self }
+    fn since(self, unix_ms: impl Into<Option<u64>>) -> Self {
+        Self { since: unix_ms.into().map(Moment), ..self }
     }
 }
 
@@ -174,11 +174,7 @@ async fn budgets(control: &Control, workspace: WorkspaceId, now: u64) -> Result<
         let standing = store.standing(row.id, start).await.map_err(of_store)?;
         let crossed = store.alerts(row.id, start).await.map_err(of_store)?;
         let since = crossed.last().map(|alert| alert.crossed_unix_ms);
-        let concern = of_budget(&row, standing);
-        found.extend(concern.map(|concern| match since {
-            Some(since) => concern.since(since),
-            None => concern,
-        }));
+        found.extend(of_budget(&row, standing).map(|concern| concern.since(since)));
     }
     Ok(found)
 }
@@ -233,11 +229,8 @@ fn of_credential(row: &CredentialRow, now: u64) -> Option<Concern> {
         (CredentialState::Invalid, _) => {
             let why = row.last_error.clone().unwrap_or_default();
             let message = format!("{} refuses the credential \"{name}\". {why}", row.provider);
-            let concern = Concern::error("credential_refused", message.trim_end().to_owned(), link);
-            match row.last_verified_unix_ms {
-                Some(at) => concern.since(at),
-                None => concern,
-            }
+            Concern::error("credential_refused", message.trim_end().to_owned(), link)
+                .since(row.last_verified_unix_ms)
         }
         (_, Some(at)) if at <= now => {
             let message = format!("The credential \"{name}\" has expired. Rotate it.");
@@ -276,11 +269,7 @@ fn of_node(row: &NodeRow) -> Option<Concern> {
     let message = format!("The node \"{}\" can't be reached. {why}", row.name);
     let concern =
         Concern::error("node_unreachable", message.trim_end().to_owned(), format!("/nodes/{}", row.id));
-    let concern = concern.of(&row.id, &row.name);
-    Some(match row.last_seen_unix_ms {
-        Some(at) => concern.since(at),
-        None => concern,
-    })
+    Some(concern.of(&row.id, &row.name).since(row.last_seen_unix_ms))
 }
 
 /// `failed`: the error and the time of the last delivery, if that was given up.
@@ -295,11 +284,7 @@ fn of_webhook(row: &WebhookRow, failed: Option<(Option<String>, Option<u64>)>) -
         (None, Some((error, at))) => {
             let why = error.unwrap_or_default();
             let message = format!("The last event for the webhook \"{name}\" was not delivered. {why}");
-            let concern = Concern::error("webhook_failing", message.trim_end().to_owned(), link);
-            match at {
-                Some(at) => concern.since(at),
-                None => concern,
-            }
+            Concern::error("webhook_failing", message.trim_end().to_owned(), link).since(at)
         }
         (None, None) => return None,
     };

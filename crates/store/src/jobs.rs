@@ -25,6 +25,22 @@ pub struct NewJob {
     pub unix_ms: u64,
 }
 
+impl NewJob {
+    /// The installation's recurring job of a kind. Its name is fixed: enqueueing it again moves it to now.
+    #[must_use]
+    pub fn recurring(kind: &'static str, every_ms: u64, unix_ms: u64) -> Self {
+        Self {
+            kind,
+            workspace: INSTALLATION,
+            name: Some(format!("schedule:{kind}")),
+            payload: Json::Null,
+            run_unix_ms: unix_ms,
+            every_ms: Some(every_ms),
+            unix_ms,
+        }
+    }
+}
+
 /// A job that a worker has leased.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {

@@ -12,8 +12,7 @@ use domain::limits::ALERT_RULES_OF_WORKSPACE_MAX;
 
 use crate::alerts::{AlertMetric, AlertRuleRow, AlertRules, AlertState, MEASURE, MEASURE_EVERY_MS};
 use crate::events::EventRow;
-use crate::jobs::{INSTALLATION, NewJob};
-use crate::resource::Json;
+use crate::jobs::NewJob;
 use crate::sql::resource::{ColumnValues, Table};
 use crate::sql::{events, jobs};
 
@@ -110,15 +109,7 @@ impl Table for AlertRuleRow {
 
 /// Whoever wrote a rule sees what it measures, and need not wait for the next minute.
 async fn measure_now(writing: &mut Writing, act: &Act) -> Result<(), StoreError> {
-    let job = NewJob {
-        kind: MEASURE,
-        workspace: INSTALLATION,
-        name: Some(format!("schedule:{MEASURE}")),
-        payload: Json::Null,
-        run_unix_ms: act.unix_ms,
-        every_ms: Some(MEASURE_EVERY_MS),
-        unix_ms: act.unix_ms,
-    };
+    let job = NewJob::recurring(MEASURE, MEASURE_EVERY_MS, act.unix_ms);
     jobs::enqueue(writing, job).await.map(drop)
 }
 

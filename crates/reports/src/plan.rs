@@ -64,11 +64,9 @@ struct Input {
     /// The dialect of the request: `chat` (the default), `responses`, `anthropic`, `gemini`, `converse` or `run`. It decides
     /// where an unknown model name goes.
     dialect: Option<String>,
-    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
     #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,
-    #[schemars(regex(pattern = domain::KeyId::pattern()))]
     key_id: Option<String>,
     tag: Option<String>,
     /// The end user of the request, by whom an alias assigns it to a target. Without one it is drawn.

@@ -48,7 +48,6 @@ pub struct Input {
     #[schemars(required)]
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
-    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
     #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,

@@ -46,9 +46,7 @@ pub fn routes() -> Vec<Route> {
 pub struct Input {
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
-    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
-    #[schemars(regex(pattern = domain::KeyId::pattern()))]
     key_id: Option<String>,
     #[serde(default)]
     workspace: bool,

@@ -53,7 +53,7 @@ async fn one_command_answers_and_ends_whole() {
     assert!(begun.elapsed() < WITHIN, "{:?} to the first answer", begun.elapsed());
 
     let (api_key, admin_key) = (key(&printed, "API key"), key(&printed, "Admin key"));
-    let admin = Client::new(&format!("http://{}", first.gateway)).bearer(&admin_key).within(WITHIN);
+    let admin = Client::new(format!("http://{}", first.gateway)).bearer(&admin_key).within(WITHIN);
     until("the answer is metered", async || {
         let listed = admin.get("/v2/requests").await.unwrap().json();
         listed.pointer("/data/0/profile").is_some_and(|profile| profile == "byoc")
@@ -69,7 +69,7 @@ async fn one_command_answers_and_ends_whole() {
     let again = started(&data).await;
     let output = String::from_utf8(again.process.output()).unwrap();
     assert!(!output.contains("tg_live_"), "a second start shows a key: {output}");
-    let client = Client::new(&format!("http://{}", again.gateway)).bearer(&api_key).within(WITHIN);
+    let client = Client::new(format!("http://{}", again.gateway)).bearer(&api_key).within(WITHIN);
     let models = client.get("/v1/models").await.unwrap().json();
     let model = answer["model"].as_str().unwrap();
     assert!(models["data"].as_array().unwrap().iter().any(|row| row["id"] == model), "{models}");

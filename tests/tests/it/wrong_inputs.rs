@@ -309,7 +309,7 @@ async fn told(gateway: &Gateway, input: &Input) -> Told {
         Input::Command(arguments, stdin) => {
             let done = gateway.cli().run_with(arguments, stdin);
             assert_ne!(done.code, 0, "{arguments:?} succeeded: {}", done.stdout);
-            let text = done.stderr.clone();
+            let text = done.stderr;
             let fix = text.lines().filter_map(|line| {
                 let line = line.trim();
                 ["fix:", "tip:", "Usage:"].iter().find_map(|word| line.strip_prefix(word))
@@ -414,7 +414,7 @@ async fn wrong_inputs_are_answered_with_what_is_wrong_where_and_what_to_do() {
         let told = told(&gateway, &case.input).await;
         let missing = missing(case, &told);
         let input = shown(&case.input);
-        let text = if matches!(case.input, Input::Command(..)) { &told.text } else { &told.text };
+        let text = &told.text;
         let row = format!(
             "| `{}` | {} | {} | {} |",
             input.replace('|', "\\|"),

@@ -90,7 +90,7 @@ async function rolesAreGivenAndTaken(page, open) {
   await guest.goto(link);
   await guest.getByRole("heading", { level: 1, name: "Home" }).waitFor();
   await visit(guest, `${origin}/billing`);
-  await guest.getByText("this workspace pays afterwards").waitFor();
+  await guest.getByText("Postpaid: invoiced monthly").waitFor();
   await visit(guest, `${origin}/audit`);
   await guest.getByText("You may not see the audit.").waitFor();
   const again = await open();

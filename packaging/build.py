@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Packs a built tidegate: archive, Debian package, OCI image, SBOM and checksums, the same bytes for the same input."""
+"""Packs a built tidegate: archive, Debian package, OCI image, Helm chart and SBOM, the same bytes for the same input."""
 
 import argparse
 import gzip
@@ -149,6 +149,16 @@ def image(binary, version, machine, seconds):
     return layout.bytes()
 
 
+def chart(seconds):
+    """The Helm chart, as `helm package` lays it out."""
+    tar = Archive(seconds)
+    folder = HERE / "helm"
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != ".helmignore":
+            tar.file(str(file.relative_to(folder)), file.read_bytes())
+    return zipped(tar.bytes())
+
+
 def sbom(version):
     """CycloneDX, of the packages that the binary is linked from."""
     command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"]
@@ -199,6 +209,7 @@ def main():
         f"{name}.tar.gz": archive(binary, name, seconds),
         f"tidegate_{version}_{DEBIAN_NAMES[machine]}.deb": deb(binary, version, machine, seconds, depends),
         f"{name}.oci.tar": image(binary, version, machine, seconds),
+        f"tidegate-{version}.tgz": chart(seconds),
         f"tidegate-{version}.cdx.json": sbom(version),
     }
     for file, data in written.items():

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Checks what `make dist` packs, on this machine: TIDEGATE_DIST_BINARY=path packs that binary instead of building one.
-# Needs root for dpkg, and skopeo, umoci, lintian and systemd-analyze from Debian; PyPI has kubernetes-validate.
+# Needs root for dpkg, and skopeo, umoci, lintian and systemd-analyze from Debian.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=.cache/dist-test-tools
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 step() { printf '== %s\n' "$*"; }
@@ -81,10 +80,10 @@ for image in dist/*.oci.tar; do
     [ -x "$work/bundle/rootfs/usr/bin/tidegate" ] || fail "the image has no binary"
 done
 
-step "the compose file and the Kubernetes manifests"
-[ -x "$tools/bin/kubernetes-validate" ] || { python3 -m venv "$tools" && "$tools/bin/pip" install -q kubernetes-validate pyyaml; }
-"$tools/bin/kubernetes-validate" --strict packaging/kubernetes.yaml
-"$tools/bin/python" -c 'import yaml; s=yaml.safe_load(open("packaging/compose.yaml"))["services"]["tidegate"]; assert s["read_only"] and s["cap_drop"] == ["ALL"]'
+step "the compose file, the Helm chart and the Kubernetes manifests"
+scripts/check-helm.sh
+cmp <(tar -xOzf dist/tidegate-*.tgz tidegate/values.yaml) packaging/helm/tidegate/values.yaml || fail "the packed chart differs"
+.venv/bin/python -c 'import yaml; s=yaml.safe_load(open("packaging/compose.yaml"))["services"]["tidegate"]; assert s["read_only"] and s["cap_drop"] == ["ALL"]'
 
 step "the SBOM"
 python3 -c 'import json,glob; b=json.load(open(glob.glob("dist/*.cdx.json")[0])); assert b["bomFormat"]=="CycloneDX" and len(b["components"])>100; print(len(b["components"]), "components")'

@@ -32,6 +32,7 @@ step "duplicates" cargo xtask duplicates
 step "features" cargo xtask features
 step "accelerators" scripts/check-accelerators.sh
 step "proofs" cargo xtask proofs
+step "Helm chart" scripts/check-helm.sh
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 # What `make run` starts first, and what work on the gateway builds.
 step "clippy without the engine" cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings

@@ -27,6 +27,7 @@ export const PAGES: PageEntry[] = [
   { path: '/runs/:id', title: 'Task', icon: 'table', load: () => import('../pages/Task.svelte') },
   { path: '/flows', title: 'Flows', icon: 'table', group: 'Observe', load: () => import('../pages/Flows.svelte') },
   { path: '/batches', title: 'Batches', icon: 'table', group: 'Observe', load: () => import('../pages/Batches.svelte') },
+  { path: '/alerts', title: 'Alerts', icon: 'bell', group: 'Observe', load: () => import('../pages/Alerts.svelte') },
   { path: '/webhooks', title: 'Webhooks', icon: 'bell', group: 'Observe', letter: 'w', load: () => import('../pages/Webhooks.svelte') },
   { path: '/webhooks/:id', title: 'Webhook', icon: 'bell', load: () => import('../pages/Webhook.svelte') },
   { path: '/models', title: 'Models', icon: 'models', group: 'Build', letter: 'l', load: () => import('../pages/Models.svelte') },

@@ -1,7 +1,7 @@
 // A route in words, and its form.
 
 import { profileLabel } from './series';
-import type { RouteConditions, RouteRule } from './wire';
+import type { RouteConditions, RouteRule, TimeWindow } from './wire';
 
 export const SCOPES = ['model', 'alias', 'tag', 'key_id', 'project_id', 'environment', 'provider', 'modality'] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -38,6 +38,12 @@ export function scopeWords(rule: RouteRule, name: (id: string) => string | undef
   return [parts.length === 0 ? 'everything' : parts.join(' and '), ...conditions].join(', ');
 }
 
+export function windowWords({ weekdays, from, to, utc_offset: offset }: TimeWindow): string {
+  const days = weekdays.length === WEEKDAYS.length ? 'every day' : weekdays.join(' ');
+  const hours = from === to ? '' : ` ${from} to ${to}`;
+  return `${days}${hours} (UTC${offset === '+00:00' ? '' : offset})`;
+}
+
 export function conditionWords(when: RouteConditions): string[] {
   const said: string[] = [];
   const { prompt_tokens_min: min, prompt_tokens_max: max, time } = when;
@@ -45,11 +51,7 @@ export function conditionWords(when: RouteConditions): string[] {
   else if (min !== undefined) said.push(`prompts of at least ${min} tokens`);
   else if (max !== undefined) said.push(`prompts of at most ${max} tokens`);
   if (when.has_tools !== undefined) said.push(when.has_tools ? 'with tools' : 'without tools');
-  if (time) {
-    const days = time.weekdays.length === WEEKDAYS.length ? 'every day' : time.weekdays.join(' ');
-    const hours = time.from === time.to ? '' : ` ${time.from} to ${time.to}`;
-    said.push(`${days}${hours} (UTC${time.utc_offset === '+00:00' ? '' : time.utc_offset})`);
-  }
+  if (time) said.push(windowWords(time));
   for (const [key, value] of Object.entries(when.metadata ?? {})) said.push(`metadata ${key}=${value}`);
   if (when.end_user !== undefined) said.push(`the end user ${when.end_user}`);
   return said;

@@ -1,6 +1,7 @@
 // What `/v2` answers, one file for each resource.
 
 export type * from './agents';
+export type * from './alerts';
 export type * from './aliases';
 export type * from './apps';
 export type * from './batches';

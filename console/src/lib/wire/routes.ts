@@ -1,10 +1,18 @@
 // What `/v2` answers of routes, as far as the console reads it.
 
+/** A part of the week. */
+export interface TimeWindow {
+  weekdays: string[];
+  from: string;
+  to: string;
+  utc_offset: string;
+}
+
 export interface RouteConditions {
   prompt_tokens_min?: number;
   prompt_tokens_max?: number;
   has_tools?: boolean;
-  time?: { weekdays: string[]; from: string; to: string; utc_offset: string };
+  time?: TimeWindow;
   metadata?: Record<string, string>;
   end_user?: string;
 }

@@ -1,16 +1,22 @@
 // What `/v2` answers of webhooks, as far as the console reads it.
 
+import type { TimeWindow } from './routes';
+
 export interface Webhook {
   id: string;
+  format: 'standard' | 'slack';
+  /** For Slack, without its path. */
   url: string;
   description: string;
+  /** The part of the week in which events wait. */
+  quiet_hours: TimeWindow | null;
   events: string[];
   status: string;
   disabled_reason: string | null;
   secrets: { fingerprint: string; expires_at: string | null }[];
   created_at: string;
-  /** Shown once. */
-  secret?: string;
+  /** Shown once; Slack has none. */
+  secret?: string | null;
 }
 
 export interface Delivery {

@@ -1,43 +1,44 @@
 import { expect, test } from 'vitest';
 import { concernsOf, type Watched } from './overview';
+import type { AlertRule, Attention } from './wire';
 
 const NOW = Date.parse('2026-11-20T12:00:00Z');
-const titles = (watched: Watched) => concernsOf(watched, NOW).map((one) => one.title);
-const budget = (status: string, name: string | null = 'team') => ({ id: 'bud_1', name, limit_micros: 10_000_000, spent_micros: 10_000_000, on_reached: 'pause', period_end: '2026-12-01T00:00:00Z', status });
-const credential = (change: object) => ({ id: 'pcr_1', display_name: 'Team', provider: 'openai', status: 'active', last_error: null, expires_at: null, ...change });
-const key = (change: object) => ({ id: 'key_1', name: 'ci', status: 'active', expires_at: null, ...change });
+const texts = (watched: Watched) => concernsOf(watched, NOW).map((one) => one.text);
+const attention = (change: Partial<Attention>): Attention => ({ kind: 'node_unreachable', severity: 'error', subject_id: 'node_1', subject_name: 'rack', message: 'The node "rack" can\'t be reached.', link: '/nodes/node_1', ...change });
+const rule = (change: Partial<AlertRule>): AlertRule => ({ id: 'alt_1', name: 'Spend', metric: 'spend_micros', threshold: 20_000_000, window_minutes: 60, requests_min: 10, project_id: null, key_id: null, model: null, provider: null, status: 'active', firing_since: '2026-11-20T11:00:00Z', value: 25_000_000, measured_at: '2026-11-20T12:00:00Z', ...change });
 
-test('nothing is told of what is well, or may not be read', () => {
-  expect(titles({})).toEqual([]);
-  expect(titles({ budgets: [budget('ok')], credentials: [credential({})], keys: [key({})], credit: { credit_micros: 5_000_000, credited_micros: 10_000_000 } })).toEqual([]);
+test('nothing is shown of what is well, or may not be read', () => {
+  expect(texts({})).toEqual([]);
+  expect(texts({ attention: [], rules: [rule({ firing_since: null })] })).toEqual([]);
 });
 
-test('a budget is told of by its name, with what it does', () => {
-  expect(concernsOf({ budgets: [budget('reached')] }, NOW)).toMatchObject([{ tone: 'bad', title: 'The budget “team” is reached', href: '/budgets?id=bud_1' }]);
-  expect(concernsOf({ budgets: [budget('reached')] }, NOW)[0]?.detail).toContain('Requests are refused until then.');
-  expect(titles({ budgets: [budget('warning', null)] })).toEqual(['A budget is nearly reached']);
+test('what the server finds is shown with what is done about it', () => {
+  expect(concernsOf({ attention: [attention({})] }, NOW)).toEqual([{ id: 'node_unreachable node_1', tone: 'bad', text: 'The node "rack" can\'t be reached.', action: 'Look at it', href: '/nodes/node_1' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'credential_expiring', severity: 'warning', link: '/credentials/pcr_1' })] }, NOW)).toMatchObject([{ tone: 'warn', action: 'Rotate it', href: '/credentials/pcr_1' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'spend_risen', subject_id: null, link: '/usage?range=24h' })] }, NOW)).toMatchObject([{ action: 'See usage', href: '/usage?range=24h' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'requests_failing', subject_id: null, link: '/requests' })] }, NOW)).toMatchObject([{ href: '/requests?range=24h&filter=outcome:failed' }]);
 });
 
-test('what ends within a week is told of, and what has ended', () => {
-  expect(titles({ credentials: [credential({ expires_at: '2026-11-19T00:00:00Z' })] })).toEqual(['The credential “Team” has expired']);
-  expect(titles({ credentials: [credential({ expires_at: '2026-11-25T00:00:00Z' })] })[0]).toMatch(/^The credential “Team” expires /);
-  expect(titles({ credentials: [credential({ expires_at: '2026-12-25T00:00:00Z' })] })).toEqual([]);
-  expect(titles({ keys: [key({ expires_at: '2026-11-21T00:00:00Z' })] })[0]).toMatch(/^The API key “ci” expires /);
-  // The playground’s own end within a day, always.
-  expect(titles({ keys: [key({ name: 'playground', expires_at: '2026-11-21T00:00:00Z' }), key({ status: 'revoked', expires_at: '2026-11-21T00:00:00Z' })] })).toEqual([]);
+test('a budget that is used up leads to it, with what happens until it starts over', () => {
+  const reached = attention({ kind: 'budget_reached', subject_id: 'bud_1', message: 'The budget "team" is used up.', link: '/budgets' });
+  const budget = { id: 'bud_1', on_reached: 'pause', period_end: '2026-11-23T12:00:00Z' };
+  expect(concernsOf({ attention: [reached], budgets: [budget] }, NOW)).toMatchObject([{ text: 'The budget "team" is used up. Requests are refused until it starts over in 3 d.', href: '/budgets?id=bud_1' }]);
+  expect(texts({ attention: [reached], budgets: [{ ...budget, on_reached: 'allow' }] })).toEqual(['The budget "team" is used up. It starts over in 3 d.']);
+  expect(texts({ attention: [reached] })).toEqual(['The budget "team" is used up.']);
 });
 
-test('credit, webhooks and nodes', () => {
-  expect(titles({ credit: { credit_micros: 0, credited_micros: 10 } })).toEqual(['The prepaid credit is used up']);
-  expect(titles({ credit: { credit_micros: 1, credited_micros: 10 } })).toEqual(['The prepaid credit runs out']);
-  expect(titles({ credit: { credit_micros: null, credited_micros: 0 } })).toEqual([]);
-  const hook = (disabled_reason: string | null) => ({ id: 'whk_1', url: 'https://a.example', status: disabled_reason ? 'disabled' : 'active', disabled_reason });
-  expect(titles({ webhooks: [hook('its receiver answered 410 Gone'), hook(null), hook('somebody disabled it')] })).toEqual(['A webhook is disabled']);
+test('what somebody did themselves needs nobody', () => {
+  const disabled = (reason: string) => attention({ kind: 'webhook_disabled', severity: 'warning', message: `The webhook "ops" is disabled: ${reason}.` });
+  expect(texts({ attention: [disabled('somebody disabled it'), disabled('its receiver answered 410 Gone')] })).toEqual(['The webhook "ops" is disabled: its receiver answered 410 Gone.']);
+  expect(texts({ attention: [attention({ kind: 'key_expired', subject_name: 'playground' })] })).toEqual([]);
+  expect(texts({ attention: [attention({ kind: 'key_expired', subject_name: 'ci', message: 'It has expired.' })] })).toEqual(['It has expired.']);
 });
 
-test('the worst comes first, and no more than five', () => {
-  const nodes = Array.from({ length: 4 }, (_, at) => ({ id: `node_${at}`, name: `n${at}`, status: 'unreachable', last_error: null }));
-  const found = concernsOf({ keys: [key({ expires_at: '2026-11-21T00:00:00Z' })], billing: { unpriced_event_count: 1, unmetered_event_count: 1 }, nodes }, NOW);
-  expect(found).toHaveLength(5);
-  expect(found.map((one) => one.tone)).toEqual(['bad', 'bad', 'bad', 'bad', 'warn']);
+test('alert rules that fire come first, and no more than five are shown, the worst first', () => {
+  expect(texts({ rules: [rule({}), rule({ status: 'disabled' })] })).toEqual(['The alert rule “Spend” fires: $25.00 in 1 h, above $20.00.']);
+  expect(texts({ rules: [rule({ value: null, metric: 'error_percent', threshold: 5 })] })).toEqual(['The alert rule “Spend” fires: above 5%.']);
+  const nodes = Array.from({ length: 4 }, (_, at) => attention({ subject_id: `node_${at}` }));
+  const found = concernsOf({ attention: [attention({ kind: 'credit_low', severity: 'warning' }), ...nodes], rules: [rule({})] }, NOW);
+  expect(found.map((one) => one.tone)).toEqual(['bad', 'bad', 'bad', 'bad', 'bad']);
+  expect(found[0]?.href).toBe('/alerts');
 });

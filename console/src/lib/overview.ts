@@ -1,11 +1,12 @@
 // What Home shows, read as one picture of one moment.
 
-import { get } from './api';
+import { spanWords, stateOf, valueWords } from './alert';
+import { ApiError, get } from './api';
+import type { Budget } from './budget';
 import { PLAYGROUND } from './checklist';
-import { ahead, many, money } from './format';
+import { ahead } from './format';
 import { before, bucketMs, buckets, intervalOf, rangeQuery, type Range } from './range';
-import type { AnalyticsRow, ApiKey, BillingSnapshot, Credential, Usage, UsageRow, Webhook } from './wire';
-import type { Page } from './api';
+import type { AlertRule, AnalyticsRow, Attention, Usage, UsageRow } from './wire';
 
 export interface Overview {
   range: Range;
@@ -66,123 +67,81 @@ export async function loadOverview(range: Range, signal: AbortSignal): Promise<O
   };
 }
 
+/** What somebody should look at, and where. */
 export interface Concern {
+  id: string;
   tone: 'bad' | 'warn';
-  title: string;
-  detail: string;
+  text: string;
   action: string;
   href: string;
 }
 
-interface Listed {
-  id: string;
-  name: string;
-  status: string;
-  last_error: string | null;
-}
+/** A budget that is used up: what happens until it starts over. */
+type UsedUp = Pick<Budget, 'id' | 'on_reached' | 'period_end'>;
 
-/** A budget, as far as somebody should look at it. */
-interface Bounded {
-  id: string;
-  name?: string | null;
-  limit_micros: number;
-  spent_micros: number;
-  on_reached: string;
-  period_end: string;
-  status: string;
-}
-
-interface Prepaid {
-  credit_micros: number | null;
-  credited_micros: number;
-}
-
-/** What is looked through; a list that may not be read, or that an older server has not, is left out. */
+/** What is looked through; what may not be read, or what an older server has not, is left out. */
 export interface Watched {
-  credentials?: Pick<Credential, 'id' | 'display_name' | 'provider' | 'status' | 'last_error' | 'expires_at'>[];
-  nodes?: Listed[];
-  budgets?: Bounded[];
-  keys?: Pick<ApiKey, 'id' | 'name' | 'status' | 'expires_at'>[];
-  webhooks?: Pick<Webhook, 'id' | 'url' | 'status' | 'disabled_reason'>[];
-  billing?: Pick<BillingSnapshot, 'unpriced_event_count' | 'unmetered_event_count'>;
-  credit?: Prepaid;
+  attention?: Attention[];
+  rules?: AlertRule[];
+  budgets?: UsedUp[];
 }
 
 const CONCERNS_MAX = 5;
-const SOON_MS = 7 * 86_400_000;
-/** Credit below this part of what was paid ahead is about to run out. */
-const CREDIT_LEFT = 0.1;
 
-/** Whether it ends within a week; what has ended already is another matter. */
-function endsSoon(at: string | null, nowMs: number): boolean {
-  const left = at === null ? Infinity : Date.parse(at) - nowMs;
-  return left > 0 && left < SOON_MS;
+/** What is done about each kind, and where, if not at the server's own link. */
+const DONE: Record<string, [action: string, href?: string]> = {
+  budget: ['See the budget', '/budgets'],
+  credit: ['See billing'],
+  credential: ['Rotate it'],
+  key: ['See keys'],
+  node: ['Look at it'],
+  webhook: ['See deliveries'],
+  requests_failing: ['See the requests', '/requests?range=24h&filter=outcome:failed'],
+  requests_unpriced: ['See models'],
+};
+
+/** Somebody's own doing: a webhook that a person disabled, and the playground's keys, which end within a day, always. */
+function isMeant({ kind, message, subject_name }: Attention): boolean {
+  return (kind === 'webhook_disabled' && message.endsWith(': somebody disabled it.')) || (kind.startsWith('key_') && subject_name === PLAYGROUND);
 }
 
-function ofBudgets(budgets: readonly Bounded[], nowMs: number): Concern[] {
-  return budgets.flatMap((one) => {
-    if (one.status === 'ok') return [];
-    const whose = one.name ? `The budget “${one.name}”` : 'A budget';
-    const spent = `${money(one.spent_micros)} of ${money(one.limit_micros)} spent; it starts over ${ahead(new Date(one.period_end), nowMs)}`;
-    const isReached = one.status === 'reached';
-    const title = isReached ? `${whose} is reached` : `${whose} is nearly reached`;
-    const detail = isReached && one.on_reached === 'pause' ? `${spent}. Requests are refused until then.` : `${spent}.`;
-    return [{ tone: isReached ? ('bad' as const) : ('warn' as const), title, detail, action: 'See the budget', href: `/budgets?id=${one.id}` }];
-  });
+function ofAttention(one: Attention, budgets: readonly UsedUp[], nowMs: number): Concern {
+  const { kind, severity, subject_id: subject, message } = one;
+  const [action, href = one.link] = DONE[kind] ?? DONE[kind.slice(0, kind.indexOf('_'))] ?? ['See usage'];
+  const budget = kind === 'budget_reached' ? budgets.find(({ id }) => id === subject) : undefined;
+  const then = budget ? ` ${budget.on_reached === 'pause' ? 'Requests are refused until it' : 'It'} starts over ${ahead(new Date(budget.period_end), nowMs)}.` : '';
+  return {
+    id: `${kind} ${subject ?? ''}`,
+    tone: severity === 'error' ? 'bad' : 'warn',
+    text: `${message}${then}`,
+    action,
+    href: href === '/budgets' && subject ? `/budgets?id=${subject}` : href,
+  };
 }
 
-function ofCredentials(credentials: NonNullable<Watched['credentials']>, nowMs: number): Concern[] {
-  return credentials.flatMap((one): Concern[] => {
-    const at = { action: 'Rotate it', href: `/credentials/${one.id}` };
-    if (one.status === 'invalid') return [{ tone: 'bad', title: `The credential “${one.display_name}” is refused`, detail: one.last_error ?? `${one.provider} does not accept it any more.`, ...at }];
-    if (one.expires_at && Date.parse(one.expires_at) <= nowMs) return [{ tone: 'bad', title: `The credential “${one.display_name}” has expired`, detail: `Nothing is sent to ${one.provider} with it.`, ...at }];
-    if (endsSoon(one.expires_at, nowMs)) return [{ tone: 'warn', title: `The credential “${one.display_name}” expires ${ahead(new Date(one.expires_at ?? 0), nowMs)}`, detail: `Requests to ${one.provider} need another one by then.`, ...at }];
-    return [];
-  });
+function ofRule(rule: AlertRule): Concern {
+  const measured = rule.value === null ? '' : `${valueWords(rule.metric, rule.value)} in ${spanWords(rule.window_minutes)}, `;
+  return { id: rule.id, tone: 'bad', text: `The alert rule “${rule.name}” fires: ${measured}above ${valueWords(rule.metric, rule.threshold)}.`, action: 'See the alert rules', href: '/alerts' };
 }
 
 /** What somebody should look at, the worst first. */
-export function concernsOf(watched: Watched, nowMs: number): Concern[] {
-  const { billing, credit } = watched;
-  const found: Concern[] = [...ofCredentials(watched.credentials ?? [], nowMs), ...ofBudgets(watched.budgets ?? [], nowMs)];
-  for (const one of watched.nodes ?? []) {
-    if (one.status === 'unreachable') found.push({ tone: 'bad', title: `The node “${one.name}” can’t be reached`, detail: one.last_error ?? 'It does not answer.', action: 'Look at it', href: `/nodes/${one.id}` });
-  }
-  if (credit && credit.credit_micros !== null && credit.credit_micros <= credit.credited_micros * CREDIT_LEFT) {
-    const isOut = credit.credit_micros <= 0;
-    found.push({ tone: isOut ? 'bad' : 'warn', title: isOut ? 'The prepaid credit is used up' : 'The prepaid credit runs out', detail: isOut ? 'Requests that cost something are refused.' : `${money(credit.credit_micros)} of ${money(credit.credited_micros)} left.`, action: 'See billing', href: '/billing' });
-  }
-  for (const one of watched.webhooks ?? []) {
-    // A person who disables one leaves a reason too.
-    if (one.status === 'disabled' && one.disabled_reason && one.disabled_reason !== 'somebody disabled it') found.push({ tone: 'bad', title: 'A webhook is disabled', detail: `${one.url}: ${one.disabled_reason}`, action: 'See deliveries', href: `/webhooks/${one.id}` });
-  }
-  for (const one of watched.keys ?? []) {
-    if (one.status === 'active' && one.name !== PLAYGROUND && endsSoon(one.expires_at, nowMs)) found.push({ tone: 'warn', title: `The API key “${one.name}” expires ${ahead(new Date(one.expires_at ?? 0), nowMs)}`, detail: 'Requests with it are refused then.', action: 'See keys', href: '/keys' });
-  }
-  if (billing && billing.unpriced_event_count > 0) {
-    found.push({ tone: 'warn', title: `${many(billing.unpriced_event_count, 'request')} of this month without a price`, detail: 'Their tokens are counted, their cost is not known.', action: 'See models', href: '/usage?range=month&group=model' });
-  }
-  if (billing && billing.unmetered_event_count > 0) {
-    found.push({ tone: 'warn', title: `${many(billing.unmetered_event_count, 'request')} of this month without a token count`, detail: 'Their provider did not say, and it could not be estimated.', action: 'See usage', href: '/usage?range=month&group=provider' });
-  }
+export function concernsOf({ attention = [], rules = [], budgets = [] }: Watched, nowMs: number): Concern[] {
+  const found = [...rules.filter((rule) => stateOf(rule) === 'firing').map(ofRule), ...attention.filter((one) => !isMeant(one)).map((one) => ofAttention(one, budgets, nowMs))];
   return [...found.filter((one) => one.tone === 'bad'), ...found.filter((one) => one.tone === 'warn')].slice(0, CONCERNS_MAX);
 }
 
 export async function loadConcerns(signal: AbortSignal): Promise<Concern[]> {
-  const none = (error: unknown) => {
-    if (signal.aborted) throw error;
-    return undefined;
-  };
-  const one = <T>(path: string, query: Record<string, number> = {}) => get<T>(path, query, signal).catch(none);
-  const list = async <Row>(path: string) => (await one<Page<Row>>(path, { limit: 200 }))?.data;
-  const [credentials, nodes, budgets, keys, webhooks, billing, credit] = await Promise.all([
-    list<Credential>('/v2/provider-credentials'),
-    list<Listed>('/v2/byoc/nodes'),
-    list<Bounded>('/v2/budgets'),
-    list<ApiKey>('/v2/api-keys'),
-    list<Webhook>('/v2/webhooks'),
-    one<BillingSnapshot>('/v2/billing/snapshot'),
-    one<Prepaid>('/v2/billing/account'),
-  ]);
-  return concernsOf({ credentials, nodes, budgets, keys, webhooks, billing, credit }, Date.now());
+  const list = <Row>(path: string, query = {}) =>
+    get<{ data: Row[] }>(path, query, signal).then(
+      ({ data }) => data,
+      (error: unknown) => {
+        // While the server is away, what was found stays.
+        if (!(error instanceof ApiError && (error.status === 403 || error.status === 404))) throw error;
+        return undefined;
+      },
+    );
+  const [attention, rules] = await Promise.all([list<Attention>('/v2/attention'), list<AlertRule>('/v2/alert-rules', { limit: 1000 })]);
+  const isUsedUp = attention?.some(({ kind }) => kind === 'budget_reached');
+  const budgets = isUsedUp ? await list<UsedUp>('/v2/budgets', { limit: 1000 }) : undefined;
+  return concernsOf({ attention, rules, budgets }, Date.now());
 }

@@ -92,7 +92,7 @@ async function credentialIsSwitchedAndDeleted(page) {
   await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
   await page.getByText("invalid", { exact: true }).waitFor();
   await visit(page, `${origin}/`);
-  await page.getByText("The credential “Team account” is refused.").waitFor();
+  await page.getByText('refuses the credential "Team account".').waitFor();
   await picture(page, "needs-attention");
   await page.getByRole("link", { name: "Rotate it" }).click();
   await page.getByRole("heading", { level: 1, name: "Team account" }).waitFor();

@@ -75,7 +75,45 @@ async function budgetIsSetChangedAndRemoved(page) {
   await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
   await page.getByText("No budget yet").waitFor();
   assert.equal((await v2(origin, adminKey, "budgets")).data.length, 0);
+  await alertRuleIsAddedChangedAndRemoved(page);
   ok("budget_is_set_changed_and_removed");
+}
+
+/** From the budgets' page; the rule fires by the requests that there are, and Home shows it. */
+async function alertRuleIsAddedChangedAndRemoved(page) {
+  await page.getByRole("link", { name: "Alert rules" }).click();
+  await page.getByText("No alert rule yet").waitFor();
+  await page.getByRole("link", { name: "Add an alert rule" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Name").fill(HOSTILE[0]);
+  await form.getByLabel("Above, in dollars").fill("twenty");
+  assert.ok(await form.getByRole("button", { name: "Add", exact: true }).isDisabled());
+  await form.getByLabel("Metric").selectOption("requests");
+  await form.getByLabel("Above, in requests").fill("1000000");
+  await form.getByLabel("Window, in minutes").fill("120");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  const row = page.getByRole("row").filter({ hasText: HOSTILE[0] });
+  await row.getByText("1,000,000 requests").waitFor();
+  const rules = async () => (await v2(origin, adminKey, "alert-rules")).data;
+  const [made] = await rules();
+  assert.deepEqual([made.metric, made.threshold, made.window_minutes, made.status], ["requests", 1_000_000, 120, "active"]);
+  await row.getByRole("link", { name: "Edit" }).click();
+  await form.getByLabel("Above, in requests").fill("0");
+  await form.getByRole("button", { name: "Save", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  assert.deepEqual((await rules()).map(({ id, threshold }) => [id, threshold]), [[made.id, 0]]);
+  // A rule is measured as soon as it is changed.
+  await eventually(async () => assert.ok((await rules())[0].firing_since));
+  await visit(page, `${origin}/alerts`);
+  await row.getByText("firing").waitFor();
+  await visit(page, `${origin}/`);
+  await page.getByRole("region", { name: "Needs attention" }).getByRole("link", { name: "See the alert rules" }).click();
+  await row.getByRole("button", { name: "Remove" }).click();
+  await form.getByRole("textbox").fill(HOSTILE[0]);
+  await form.getByRole("button", { name: "Remove", exact: true }).click();
+  await page.getByText("No alert rule yet").waitFor();
+  assert.deepEqual(await rules(), []);
 }
 
 async function routeIsMadeAndExplained(page) {

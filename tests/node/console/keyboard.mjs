@@ -10,8 +10,8 @@ import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/projects", "/policies", "/commitments", "/webhooks", "/models?find=claude", "/models/openai%2Fgpt-5.6-sol", "/capabilities", "/capabilities?provider=xai", "/playground", "/playground?model=echo&model=tide", "/connect", "/keys", "/credentials", "/accounts", "/nodes", "/training", "/routes?model=echo", "/aliases", "/budgets", "/limits", "/settings", "/billing", "/reconciliation", "/replays", "/workers", "/hardware", "/data-planes", "/members", "/audit", "/erasures", "/legal-holds", "/data-exports", "/account", "/device"];
-const DIALOGS = ["/keys?new=1", "/credentials?new=openai", "/credentials?subscribe=1", "/nodes?new=1", "/nodes?invite=1", "/training?new=1", "/routes?edit=new", "/aliases?new=1", "/policies?edit=new", "/projects?new=1", "/budgets?new=1", "/limits?edit=workspace", "/members?new=1", "/webhooks?new=1", "/erasures?new=1", "/legal-holds?new=1", "/data-exports?new=1", "/data-planes?new=1"];
+const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/projects", "/policies", "/commitments", "/alerts", "/webhooks", "/models?find=claude", "/models/openai%2Fgpt-5.6-sol", "/capabilities", "/capabilities?provider=xai", "/playground", "/playground?model=echo&model=tide", "/connect", "/keys", "/credentials", "/accounts", "/nodes", "/training", "/routes?model=echo", "/aliases", "/budgets", "/limits", "/settings", "/billing", "/reconciliation", "/replays", "/workers", "/hardware", "/data-planes", "/members", "/audit", "/erasures", "/legal-holds", "/data-exports", "/account", "/device"];
+const DIALOGS = ["/keys?new=1", "/credentials?new=openai", "/credentials?subscribe=1", "/nodes?new=1", "/nodes?invite=1", "/training?new=1", "/routes?edit=new", "/aliases?new=1", "/policies?edit=new", "/projects?new=1", "/budgets?new=1", "/limits?edit=workspace", "/members?new=1", "/alerts?edit=new", "/webhooks?new=1", "/erasures?new=1", "/legal-holds?new=1", "/data-exports?new=1", "/data-planes?new=1"];
 const STOPS_MAX = 250;
 
 /** What has the keyboard now, and what is wrong with how that looks. */
@@ -154,6 +154,7 @@ async function lettersLead(page) {
 
 await populate();
 await send("POST", "budgets", { workspace: true, limit_micros: 5_000_000 });
+await send("POST", "alert-rules", { metric: "requests", threshold: 1_000 });
 await send("POST", "routes", { scope: { environment: "staging" }, profiles: ["byoc"] });
 await inBrowser(origin, async (open) => {
   const page = await open();

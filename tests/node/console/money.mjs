@@ -66,8 +66,43 @@ async function webhookIsAddedTestedRotatedResent(page, receiver) {
   // Delivered again, at its second try.
   await row.getByText("2", { exact: true }).waitFor();
   await row.getByText("delivered").waitFor();
+  await quietHoursAreSetAndTakenAway(page);
   assert.equal(await page.evaluate(() => window.harmed), undefined);
   ok("webhook_is_added_tested_rotated_resent");
+}
+
+async function quietHoursAreSetAndTakenAway(page) {
+  const hook = async () => (await v2(origin, adminKey, "webhooks")).data[0];
+  await page.getByRole("button", { name: "Change" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByText("Quiet hours", { exact: true }).click();
+  await form.getByLabel("Quiet from").fill("22:00");
+  await form.getByLabel("Quiet until").fill("07:00");
+  await form.getByLabel("Offset from UTC").fill("+02:00");
+  await form.getByRole("button", { name: "Change", exact: true }).click();
+  await page.getByText("Quiet hours: every day 22:00 to 07:00 (UTC+02:00).").waitFor();
+  assert.deepEqual((await hook()).quiet_hours, { weekdays: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], from: "22:00", to: "07:00", utc_offset: "+02:00" });
+  await page.getByRole("button", { name: "Change" }).click();
+  for (const label of ["Quiet from", "Quiet until"]) await form.getByLabel(label).fill("");
+  for (const day of await form.getByRole("checkbox").all()) await day.uncheck();
+  await form.getByRole("button", { name: "Change", exact: true }).click();
+  await page.getByText("No quiet hours.").waitFor();
+  assert.equal((await hook()).quiet_hours, null);
+  assert.deepEqual((await hook()).events, ["key.revoked"], "what is not changed stays");
+}
+
+async function slackIsSealed(page) {
+  await visit(page, `${origin}/webhooks`);
+  await page.getByRole("link", { name: "Add a webhook" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Format").selectOption("slack");
+  await form.getByLabel("Address").fill("http://127.0.0.1:9/services/T0/B0/secret");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.getByText("Its address is sealed").waitFor();
+  await form.getByRole("link", { name: "Done" }).click();
+  await page.getByText("the address is the secret").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Rotate the secret" }).count(), 0);
+  assert.ok(!(await page.content()).includes("services/T0"), "only its host is shown");
 }
 
 await populate();
@@ -78,5 +113,6 @@ await inBrowser(origin, async (open) => {
   await signIn(page, origin, adminKey);
   await invoiceIsTheServers(page);
   await webhookIsAddedTestedRotatedResent(page, `http://127.0.0.1:${server.address().port}/hook`);
+  await slackIsSealed(page);
 });
 server.close();

@@ -37,6 +37,7 @@ const NEW = {
   "/hardware": ["No node yet: own hardware costs nothing", "tidegate nodes set "],
   "/data-planes": ["No data plane yet", "tidegate data-planes invite "],
   "/data-path": ["No request in this span", "tidegate data-path "],
+  "/alerts": ["No alert rule yet", "tidegate alert add "],
   "/webhooks": ["No webhooks yet", "tidegate webhook add "],
   "/erasures": ["Nobody was erased", "tidegate erase add "],
   "/legal-holds": ["Nothing is held", "tidegate hold add "],
@@ -53,6 +54,7 @@ const READS = {
   "/aliases": "aliases",
   "/policies": "policies",
   "/commitments": "commitments",
+  "/alerts": "alert rules",
   "/webhooks": "webhooks",
   "/models": "models",
   "/models/echo": "models",
@@ -212,6 +214,7 @@ async function isRefused(page) {
   for (const [path, fill, press] of [
     ["/keys?new=1", { Name: "mine" }, "Create"],
     ["/budgets?new=1", { "Limit in dollars": "5" }, "Set"],
+    ["/alerts?edit=new", { "Above, in dollars": "5" }, "Add"],
     ["/nodes?new=1", { Name: "rack", Address: "http://127.0.0.1:9/v1" }, "Add"],
     ["/nodes?invite=1", { Name: "rack" }, "Invite"],
   ]) {

@@ -187,7 +187,7 @@ try {
     assert.deepEqual(missing, [], "each name is shown as it was typed");
     ok("names_of_keys");
 
-    for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/upstreams", "/projects", "/caches", "/billing", "/account", "/budgets", "/connect", "/models", "/capabilities", "/playground", "/legal-holds"]) await look(on, path);
+    for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/upstreams", "/projects", "/caches", "/billing", "/account", "/budgets", "/alerts", "/connect", "/models", "/capabilities", "/playground", "/legal-holds"]) await look(on, path);
     for (const id of [credentials[0], credentials.at(-1)]) await look(on, `/credentials/${id}`);
     for (const id of [nodes[0], nodes[5], nodes.at(-1)]) await look(on, `/nodes/${id}`);
     for (const id of [routes[0], routes.at(-1)]) await look(on, `/routes/${id}`);

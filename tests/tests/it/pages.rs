@@ -31,9 +31,13 @@ enum Block {
 const MARK: char = '\u{1e}';
 /// A page that takes longer hangs. The shell is ended, and what it printed is shown.
 const WITHIN_S: &str = "60";
-/// Where pages say that the gateway and a node listen.
+/// Where pages say that the gateway, a node, other gateways and PostgreSQL listen.
 const GATEWAY: &str = "127.0.0.1:8787";
 const NODE: &str = "127.0.0.1:8080";
+const SECOND_GATEWAY: &str = "127.0.0.1:8788";
+const THIRD_GATEWAY: &str = "127.0.0.1:8789";
+/// With what follows it in an address, since ports of five digits begin with the same ones.
+const DATABASE: &str = "127.0.0.1:5432/";
 
 /// Adds the emulators' addresses to the commands that name a provider without one.
 const WRAPPER: &str = r#"#!/bin/sh
@@ -135,9 +139,13 @@ pub async fn run(page: &Path) {
     let text = fs::read_to_string(page).unwrap();
     let blocks = blocks(&text);
     assert!(blocks.iter().any(|block| matches!(block, Block::Shell(_))), "{} runs nothing", page.display());
+    let free = || format!("127.0.0.1:{}", free_port().unwrap());
     let here = [
         (GATEWAY, gateway.origin.trim_start_matches("http://").to_owned()),
-        (NODE, format!("127.0.0.1:{}", free_port().unwrap())),
+        (NODE, free()),
+        (SECOND_GATEWAY, free()),
+        (THIRD_GATEWAY, free()),
+        (DATABASE, free() + "/"),
         ("https://my-resource.openai.azure.com", gateway.emulator.base_url_of(Flavour::Azure)),
         ("https://api.openai.com/v1", gateway.emulator.base_url()),
     ];

@@ -1,6 +1,6 @@
 // What a new workspace does first, each step filled in from the lists that are there.
 
-import { get, type Page } from './api';
+import { ApiError, get, type Page } from './api';
 import type { ApiKey, Usage, UsageRow } from './wire';
 
 export interface Step {
@@ -40,8 +40,9 @@ export function steps(known: Known): Step[] {
 }
 
 export async function loadSteps(signal: AbortSignal): Promise<Step[]> {
+  // A list that may not be read is left out; while the server is away, the steps stay as they were.
   const none = (error: unknown) => {
-    if (signal.aborted) throw error;
+    if (!(error instanceof ApiError && (error.status === 403 || error.status === 404))) throw error;
     return undefined;
   };
   const list = <Row>(path: string) => get<Page<Row>>(path, { limit: 200 }, signal).catch(none);

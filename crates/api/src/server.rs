@@ -18,12 +18,12 @@ use crate::caller::{Caller, UnauthenticatedCaller};
 use crate::cursor::CursorSeal;
 use crate::downloads::Download;
 use crate::incoming::Incoming;
-use crate::openapi::describe;
+use crate::openapi::{OpenApi, describe};
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::router::{DataPlaneHandler, Handled, Handler, Matched, Route, RouteAuth};
 use crate::state::{Control, SignIn, Web};
-use crate::{caller, idempotency, incoming, managed, named, openapi, router, table};
+use crate::{caller, idempotency, incoming, managed, named, router, table};
 
 /// The routes of `/v2`, and what their handlers work with.
 pub struct Server {
@@ -53,13 +53,14 @@ impl Server {
         nodes: Arc<Nodes>,
         web: Web,
         operator: WorkspaceId,
-        table: Vec<Route>,
+        routes: fn() -> Vec<Route>,
     ) -> Result<Self, String> {
+        let table = routes();
         table::check(&table)?;
         describe::check(&table)?;
-        let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
         let sign_in = SignIn::new(&deps.vault);
-        let control = Control { deps, nodes, web, operator, sign_in, document: document.into() };
+        let document = OpenApi::new(routes);
+        let control = Control { deps, nodes, web, operator, sign_in, document };
         Ok(Self { control: Arc::new(control), table })
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dataplane::SentRows;
 use domain::ports::{AnswerStore, KeyHash};
 use domain::{FileStore, WorkspaceId};
@@ -12,6 +11,7 @@ use reconcilers::{Deps, Nodes};
 use tasks::Writes;
 
 use crate::attempts::AttemptLimiter;
+use crate::openapi::OpenApi;
 use crate::passwords::Passwords;
 use crate::planner::Planner;
 use crate::pounds::PoundRate;
@@ -25,8 +25,7 @@ pub struct Control {
     /// The workspace whose owners run this installation.
     pub operator: WorkspaceId,
     pub sign_in: SignIn,
-    /// The body of `/v2/openapi.json`.
-    pub document: Bytes,
+    pub document: OpenApi,
 }
 
 /// What the API alone needs.

@@ -461,7 +461,8 @@ fn refused(status: u16, body: &[u8]) -> Failure {
         .map_or_else(|| String::from_utf8_lossy(body.get(..200).unwrap_or(body)).into_owned(), str::to_owned);
     let message = if detail.is_empty() { format!("The gateway answered {status}.") } else { detail };
     let problem = ["/code", "/error/code"].iter().find_map(|pointer| document.pointer(pointer)?.as_str());
-    Failure { code: output::code_of(status, problem), message, document: Some(document), json: false }
+    let failure = Failure::new(output::code_of(status, problem), message);
+    Failure { document: Some(document), ..failure }
 }
 
 fn event_of(line: &[u8]) -> Result<Option<Value>, Failure> {
@@ -496,10 +497,8 @@ pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
     };
     let secret = text.trim();
     if secret.is_empty() {
-        return Err(Failure::new(
-            output::USAGE,
-            format!("No secret was given for {what}: type it, or pipe it in."),
-        ));
+        return Err(Failure::new(output::USAGE, format!("No secret was given for the credential {what}."))
+            .fix("Pipe it in, or run the command in a terminal and type it."));
     }
     Ok(secret.to_owned())
 }

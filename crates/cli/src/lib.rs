@@ -1,7 +1,6 @@
 //! The command line client: the commands that need nothing but a gateway's address and a key, and what all commands
 //! print with.
 
-mod limits;
 #[macro_use]
 pub mod printing;
 
@@ -10,6 +9,8 @@ pub mod body;
 pub mod collection;
 pub mod commands;
 mod contexts;
+pub mod jq;
+mod limits;
 mod named_file;
 pub mod output;
 pub mod shared;

@@ -27,6 +27,8 @@ pub struct Failure {
     pub message: String,
     /// The server's problem document, for `--json`.
     pub document: Option<Value>,
+    /// What to do about it, where the server has no part in it.
+    pub fix: Option<String>,
     pub json: bool,
 }
 
@@ -48,7 +50,20 @@ pub const INTERRUPTED: u8 = 130;
 impl Failure {
     #[must_use]
     pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), document: None, json: false }
+        Self { code, message: message.into(), document: None, fix: None, json: false }
+    }
+
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// What to do about it: the gateway's advice, or this program's.
+    #[must_use]
+    pub fn fix_text(&self) -> Option<&str> {
+        let sent = self.document.as_ref().and_then(|document| document.get("fix")?.as_str());
+        self.fix.as_deref().or(sent)
     }
 
     /// The code of the gateway's problem document, if it sent one.
@@ -61,7 +76,7 @@ impl Failure {
     fn print_error(&self) {
         eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
         let text = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
-        if let Some(fix) = text("fix").filter(|fix| !self.message.contains(fix)) {
+        if let Some(fix) = self.fix_text().filter(|fix| !self.message.contains(fix)) {
             eprintln!("  fix: {}", printable(fix));
         }
         if let Some(id) = text("request_id").filter(|id| !self.message.contains(id)) {
@@ -74,7 +89,13 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         match &self.document {
             Some(document) if self.json => println!("{document}"),
-            _ if self.json => println!("{}", serde_json::json!({"error": {"message": self.message}})),
+            _ if self.json => {
+                let mut error = serde_json::json!({"message": self.message});
+                if let Some(fix) = &self.fix {
+                    error["fix"] = fix.as_str().into();
+                }
+                println!("{}", serde_json::json!({"error": error}));
+            }
             _ => self.print_error(),
         }
         ExitCode::from(self.code)

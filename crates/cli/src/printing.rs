@@ -31,14 +31,27 @@ macro_rules! eprintln {
 
 /// Writes to standard output. If that fails, the process exits.
 pub fn out(args: fmt::Arguments<'_>, end: &str) {
-    let mut out = io::stdout().lock();
-    let Err(error) = out.write_fmt(args).and_then(|()| out.write_all(end.as_bytes())) else { return };
+    let written = match crate::jq::filtered(args) {
+        None => write(args, end),
+        Some(Ok(lines)) => write(format_args!("{lines}"), ""),
+        Some(Err(error)) => {
+            eprintln!("error: --jq: {error}");
+            std::process::exit(i32::from(crate::output::USAGE));
+        }
+    };
+    let Err(error) = written else { return };
     if error.kind() != ErrorKind::BrokenPipe {
         eprintln!("error: the answer can't be written: {error}");
     }
     let code =
         if error.kind() == ErrorKind::BrokenPipe { READER_LEFT } else { i32::from(crate::output::FAILED) };
     std::process::exit(code)
+}
+
+fn write(args: fmt::Arguments<'_>, end: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_fmt(args)?;
+    out.write_all(end.as_bytes())
 }
 
 /// Writes to standard error. A failure is ignored: the process may be a server, which goes on.

@@ -12,6 +12,9 @@ pub struct Shared {
     /// Prints JSON: one object, or one object a line for lists and streams.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Prints JSON through a filter of jq's language, such as '.id'; of a list, each row is filtered.
+    #[arg(long, global = true, value_name = "FILTER", conflicts_with = "output")]
+    pub jq: Option<String>,
     /// The format of rows.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     pub output: Option<Form>,

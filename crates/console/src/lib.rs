@@ -73,6 +73,7 @@ pub const PAGES: &[&str] = &[
     "/billing/{rest}",
     "/reconciliation",
     "/replays",
+    "/alerts",
     "/webhooks",
     "/webhooks/{rest}",
     "/members",

@@ -31,7 +31,7 @@ pub use replayruns::ReplayRunHandler;
 pub async fn start(deps: Deps, nodes: Arc<Nodes>, web: Web) -> Result<Server, String> {
     let operator = people::operators_workspace(&deps.store).await.map_err(|error| error.to_string())?;
     routes::keep_served(&deps).await.map_err(|error| error.to_string())?;
-    Server::new(deps, nodes, web, operator, routes::all())
+    Server::new(deps, nodes, web, operator, routes::all)
 }
 
 /// Every route with its access rule, for tests and documentation; `None` for a route that needs neither a key

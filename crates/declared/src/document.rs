@@ -80,6 +80,7 @@ struct Table {
 pub fn read(path: &Path) -> Result<Document, Failure> {
     let unreadable = |path: &Path, error: std::io::Error| {
         Failure::new(output::USAGE, format!("{} can't be read: {error}.", path.display()))
+            .fix("Check the path, and that this account may read it.")
     };
     let mut files = vec![path.to_owned()];
     if path.is_dir() {

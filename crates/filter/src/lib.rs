@@ -358,7 +358,7 @@ impl<'t> Reader<'t> {
         }
         let Some(field) = Field::named(name) else {
             let known: Vec<_> = Field::ALL.iter().map(|(_, name, _, _)| *name).collect();
-            let message = format!("{name} is nothing to filter by.");
+            let message = format!("\"{name}\" is not a field to filter by.");
             return Err(self.wrong(named, message, format!("Use {}.", known.join(", "))));
         };
         let value_start = self.rest;
@@ -642,7 +642,7 @@ mod tests {
             ("gpt", 0, "is no filter"),
             ("model:a gpt", 8, "is no filter"),
             ("é:x", 0, "is no filter"),
-            ("tag:é modle:x", 6, "modle is nothing to filter by"),
+            ("tag:é modle:x", 6, "\"modle\" is not a field to filter by"),
             ("model:", 6, "needs a value"),
             ("model:a model:b", 8, "twice"),
             ("model>a", 6, "neither more nor less"),

@@ -22,8 +22,8 @@ pub const WELCOME: &str = concat!(
 /// The methods that some path accepts.
 pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The hint in the 404 for an unknown path.
-pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
-    /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
+pub const SERVED: &str = "Use POST /v1/chat/completions, /v1/responses, /v1/messages, \
+    /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, or /v2.";
 
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 

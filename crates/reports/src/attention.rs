@@ -304,7 +304,7 @@ fn changes(today: &UsageRow, week: &UsageRow) -> Vec<Concern> {
             "{} of {} requests failed in the last 24 hours ({failing} %); in the week before, {before} % did.",
             today.sums.failed, today.sums.requests
         );
-        found.push(Concern::error("requests_failing", message, "/requests?range=24h&outcome=failed"));
+        found.push(Concern::error("requests_failing", message, "/requests?range=24h&filter=outcome:failed"));
     }
     let usual = Nanos(week.spend.0 / i64::try_from(WEEK_DAYS).unwrap_or(1));
     let rise = today.spend.0.saturating_sub(usual.0);

@@ -385,7 +385,7 @@ fn groups(request: &ApiRequest) -> Result<(Vec<Dimension>, Option<Interval>), Bo
                         Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour", "minute"]).collect();
                     return Err(invalid(
                         "group_by",
-                        format!("Unknown group \"{name}\"."),
+                        format!("group_by has an unknown group \"{name}\"."),
                         format!("Use {}.", known.join(", ")),
                     ));
                 }

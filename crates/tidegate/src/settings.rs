@@ -462,7 +462,7 @@ impl Layers {
     ) -> Result<T, SettingsError> {
         let text = self.text(key);
         parse(text).ok_or_else(|| {
-            SettingsError(format!("{key} is \"{text}\" (from {}); it must be {want}.", self.origin(key)))
+            SettingsError(format!("{key} is \"{text}\" (from {}). Set it to {want}.", self.origin(key)))
         })
     }
 

@@ -22,8 +22,17 @@ async function pagesOfObjects() {
   return [`/projects/${project.id}`, `/aliases/${alias.id}`, `/aliases/${alias.id}?edit=release`, `/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`, `/nodes/${node.id}?edit=labels`, `/nodes/${node.id}?edit=cost`];
 }
 
-/** From a screen of 1,280 px at 400 % to 4K; what a picture is wanted of is shown in the dark, too. */
-const SIZES = [[320, 640], [360, 780], [768, 1024], [1280, 860], [1920, 1080], [3840, 2160]];
+/** From a screen of 1,280 px at 400 % to a desk; what a picture is wanted of is shown in the dark, too. */
+const SIZES = [[320, 640], [768, 1024], [1280, 860]];
+/** Sizes that differ little from another: each page is seen in one of them, or in all for pictures. */
+const MORE_SIZES = [[360, 780], [1920, 1080], [3840, 2160]];
+let seen = 0;
+
+function sizes() {
+  if (process.env.TIDEGATE_SCREENSHOTS) return [...SIZES, ...MORE_SIZES];
+  seen += 1;
+  return [...SIZES, MORE_SIZES[seen % MORE_SIZES.length]];
+}
 
 /** What is wider than its place: the page, words that spill out of it, words that are cut without an ellipsis. */
 function misfits() {
@@ -51,7 +60,7 @@ async function look(page, place) {
 /** What doesn't fit on a page that is open, from the smallest screen to the largest. */
 async function fits(page, path, wrong) {
   const name = path.replaceAll(/(trc|inv|whk|node|prj|ali)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
-  for (const [width, height] of SIZES) {
+  for (const [width, height] of sizes()) {
     await page.setViewportSize({ width, height });
     await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
     for (const one of await page.evaluate(misfits)) wrong.push(`${path} at ${width}: ${one}`);

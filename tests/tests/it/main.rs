@@ -43,6 +43,7 @@ mod command;
 mod commands;
 mod commitments;
 mod compatible;
+mod connect;
 mod console;
 mod content_batches;
 mod contents;

@@ -238,10 +238,15 @@ fn wrong_requests() -> Vec<Case> {
         chat(json!({"model": "tide-1", "tempreature": 0.5}), "tempreature", "tempreature"),
         chat(json!({"model": "tide-1", "max_tokns": 5}), "max_tokns", "max_tokns"),
         raw(CHAT, "{\"model\":\"x\",}", "byte", "byte"),
-        raw(CHAT, "", "empty", "body"),
+        raw(CHAT, "", "no body", "body"),
         raw("/v1/chat/completion", "{}", "/v1/chat/completion", "/v1/chat/completion"),
         raw("/v1/embeddings", "{\"model\":\"text-embedding-3-small\"}", "input", "input"),
-        raw("/v1/messages", "{\"model\":\"claude-haiku-4-5\",\"messages\":[]}", "max_tokens", "max_tokens"),
+        raw(
+            "/v1/messages",
+            "{\"model\":\"claude-haiku-4-5\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
+            "max_tokens",
+            "max_tokens",
+        ),
         raw("/v1/responses", "{\"model\":\"gpt-4o-mini\"}", "input", "input"),
     ]
 }
@@ -314,7 +319,13 @@ async fn told(gateway: &Gateway, input: &Input) -> Told {
                 let line = line.trim();
                 ["fix:", "tip:", "Usage:"].iter().find_map(|word| line.strip_prefix(word))
             });
-            let fix = fix.map(str::trim).next().unwrap_or_default().to_owned();
+            // The fix of a short message is its second sentence; clap lists what an option takes.
+            let fix = fix
+                .map(str::trim)
+                .next()
+                .or_else(|| text.split_inclusive(['.', '?', '\n']).find(|sentence| is_imperative(sentence)));
+            let values = text.split_once("[possible values").map(|_| "Use one of the possible values.");
+            let fix = fix.or(values).unwrap_or_default().trim().to_owned();
             Told { text, fix, field: String::new() }
         }
     }

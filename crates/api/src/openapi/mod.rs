@@ -6,7 +6,11 @@ pub mod describe;
 pub mod description;
 mod schema;
 
+use std::sync::OnceLock;
+
+use bytes::Bytes;
 use domain::limits::PAGE_ROWS_MAX;
+use domain::{Fault, FaultClass};
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
@@ -57,6 +61,31 @@ struct ProblemLocation {
     pointer: String,
     detail: String,
     code: String,
+}
+
+/// The document as it is served. It is made at the first request for it: that takes as long as half of a start.
+pub struct OpenApi {
+    routes: fn() -> Vec<Route>,
+    made: OnceLock<Result<Bytes, String>>,
+}
+
+impl OpenApi {
+    pub(crate) const fn new(routes: fn() -> Vec<Route>) -> Self {
+        Self { routes, made: OnceLock::new() }
+    }
+
+    /// # Errors
+    /// 500 for two types that have one name, which a test rules out.
+    pub fn bytes(&self) -> Result<Bytes, Box<Fault>> {
+        let made = self.made.get_or_init(|| {
+            let text = serde_json::to_vec(&document(&(self.routes)())?).map_err(|error| error.to_string())?;
+            Ok(text.into())
+        });
+        made.clone().map_err(|error| {
+            let fault = Fault::new(FaultClass::Internal, "internal_error", error);
+            Box::new(fault.fix("Report this to the maintainers of Tidegate."))
+        })
+    }
 }
 
 /// The whole document.

@@ -208,7 +208,7 @@ pub fn check_provider(api: &Api, provider: &str) -> Result<(), Failure> {
         Some((distance, name)) if distance <= EDITS_FORGIVEN => format!("Did you mean {name}?"),
         _ => "`tidegate credential kinds` lists them; a server of your own needs --base-url.".to_owned(),
     };
-    Err(Failure::new(output::NOT_FOUND, format!("There is no provider {provider}. {advice}")))
+    Err(Failure::new(output::NOT_FOUND, format!("There is no provider {provider}.")).fix(advice))
 }
 
 /// Asks for the secret of a kind of credential; a managed identity has none. An unknown kind is left to the

@@ -103,5 +103,6 @@ pub fn find(api: &Api, named: &str) -> Result<String, Failure> {
     let found = members.iter().find(|row| field(row, "email") == wanted);
     found.map(|row| field(row, "id")).ok_or_else(|| {
         Failure::new(output::NOT_FOUND, format!("There is no member {named} in this workspace."))
+            .fix("`tidegate member list` lists them.")
     })
 }

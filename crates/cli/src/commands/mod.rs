@@ -16,6 +16,7 @@ pub mod call;
 pub mod capability;
 pub mod chat;
 pub mod commitments;
+pub mod connect;
 pub mod content;
 pub mod context;
 pub mod credential;

@@ -264,8 +264,8 @@ fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
         .find(|row| api::field(row, "name") == node)
         .map(|row| api::field(row, "id"));
     found.ok_or_else(|| {
-        let text = format!("There is no node {node}; `tidegate nodes list` shows those there are.");
-        Failure::new(output::NOT_FOUND, text)
+        Failure::new(output::NOT_FOUND, format!("There is no node {node} in this workspace."))
+            .fix("`tidegate nodes list` lists them.")
     })
 }
 

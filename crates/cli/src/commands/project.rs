@@ -92,5 +92,6 @@ fn one(api: &Api, named: &str) -> Result<String, Failure> {
     let found = projects.iter().find(|row: &&Value| field(row, "name") == named);
     found.map(|row| format!("{PATH}/{}", field(row, "id"))).ok_or_else(|| {
         Failure::new(output::NOT_FOUND, format!("There is no project {named} in this workspace."))
+            .fix("`tidegate project list` lists them.")
     })
 }

@@ -12,7 +12,7 @@ const EXAMPLES_PRINTED: usize = 2;
 
 /// The top help's groups. A test holds each command to be in one.
 const GROUPS: [(&str, &[&str]); 9] = [
-    ("Start", &["up", "init", "serve", "login", "logout", "whoami", "context", "open", "chat"]),
+    ("Start", &["up", "init", "serve", "login", "logout", "whoami", "context", "open", "chat", "connect"]),
     ("Keys and people", &["key", "project", "member", "workspace"]),
     (
         "Providers and models",

@@ -38,9 +38,10 @@ mod vault;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::commands::{
     account, adapters, agent, alert, alias, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, content, context, credential, data_export, data_path, erase, file, flow, health, hints,
-    hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge, request,
-    route, secret, session, status, subscription, tariff, task, tool, train, usage, webhook, workspace,
+    commitments, connect, content, context, credential, data_export, data_path, erase, file, flow, health,
+    hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge,
+    request, route, secret, session, status, subscription, tariff, task, tool, train, usage, webhook,
+    workspace,
 };
 use cli::output::{self, Failure, Form};
 use cli::shared::Shared;
@@ -228,6 +229,8 @@ enum Command {
         override_usage = "tidegate chat [OPTIONS] <MODEL> [PROMPT]...\n       tidegate run [OPTIONS] <APP> --input <INPUT>..."
     )]
     Chat(chat::Options),
+    /// Sets up a tool, such as Claude Code or Codex, to use the gateway, and verifies one call.
+    Connect(connect::Options),
     /// Opens a page of the console.
     Open(open::Options),
     /// Calls any path of the API.
@@ -365,7 +368,10 @@ impl Stored {
 /// What failed, with the exit code for it.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { mut shared, command, removal } = arguments;
-    shared.json |= shared.output == Some(Form::Json);
+    shared.json |= shared.output == Some(Form::Json) || shared.jq.is_some();
+    if let Some(filter) = &shared.jq {
+        cli::jq::set(filter)?;
+    }
     let allowed = removal.map_or(Ok(()), |removal| removal.allowed(&shared));
     let result = allowed.and_then(|()| match command {
         Some(command) => carry_out(&shared, command),
@@ -446,6 +452,7 @@ fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Config(command) => config::run(shared, &command),
         Command::Doctor(options) => doctor::run(shared, &options),
         Command::Chat(options) => chat::run(shared, &options),
+        Command::Connect(options) => connect::run(shared, &options),
         Command::Completions(options) => completions::run(&options),
         Command::Version => {
             print!("{}", tree().render_version());

@@ -31,7 +31,7 @@ const VERBS: [(&str, &[&str]); 19] = [
 /// Nouns whose singular and plural are two commands.
 const TWO_COMMANDS: [&str; 4] = ["node", "nodes", "capability", "capabilities"];
 /// What is no noun, or has one number only.
-const NO_NOUNS: [&str; 29] = [
+const NO_NOUNS: [&str; 30] = [
     "up",
     "init",
     "serve",
@@ -41,6 +41,7 @@ const NO_NOUNS: [&str; 29] = [
     "whoami",
     "open",
     "chat",
+    "connect",
     "plan",
     "usage",
     "billing",

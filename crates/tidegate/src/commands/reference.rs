@@ -12,7 +12,7 @@ const HEAD: &str = "# The command line
 Made from the program's own definitions; `tidegate COMMAND --help` says the same.
 
 What a command prints for programs goes to standard output: with `--json` one object, or one object a line for lists. Messages go to standard error.
-`--jq FILTER` filters each of those objects in jq's language: `tidegate key list --jq 'select(.status == "active") | .id'`.
+`--jq FILTER` filters each of those objects in jq's language: `tidegate key list --jq '[.name, .id]'`.
 Colour is for terminals; `NO_COLOR` takes it away, `FORCE_COLOR` brings it. A secret is never an argument: it is asked for, or read from
 standard input.
 

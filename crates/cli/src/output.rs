@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use crate::body::Body;
 use crate::shared::Shared;
 use terminal::paint::{Style, paint, paint_error};
 
@@ -28,7 +29,7 @@ pub struct Failure {
     /// The server's problem document, for `--json`.
     pub document: Option<Value>,
     /// What to do about it, where the server has no part in it.
-    pub fix: Option<String>,
+    pub fix: Option<Box<str>>,
     pub json: bool,
 }
 
@@ -54,7 +55,7 @@ impl Failure {
     }
 
     #[must_use]
-    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+    pub fn fix(mut self, fix: impl Into<Box<str>>) -> Self {
         self.fix = Some(fix.into());
         self
     }
@@ -90,11 +91,8 @@ impl Failure {
         match &self.document {
             Some(document) if self.json => println!("{document}"),
             _ if self.json => {
-                let mut error = serde_json::json!({"message": self.message});
-                if let Some(fix) = &self.fix {
-                    error["fix"] = fix.as_str().into();
-                }
-                println!("{}", serde_json::json!({"error": error}));
+                let error = Body::new().with("message", &self.message).with_some("fix", self.fix.as_deref());
+                println!("{}", serde_json::json!({"error": error.build()}));
             }
             _ => self.print_error(),
         }

@@ -124,15 +124,15 @@ fn only_model(api: &Api, tool: &str) -> Result<String, Failure> {
         [] => Err(Failure::new(output::NOT_FOUND, "The gateway serves no model yet.")
             .fix("`tidegate credential add PROVIDER` connects one, or `tidegate nodes invite NAME` a node.")),
         [only] => Ok(only.clone()),
-        several => {
+        several @ [first, ..] => {
+            let example = output::printable(first);
             let first = several.iter().take(MODELS_NAMED).map(|name| output::printable(name));
             let message = format!(
                 "The gateway serves {} models, such as {}.",
                 several.len(),
                 first.collect::<Vec<_>>().join(", ")
             );
-            let fix =
-                format!("Choose one: tidegate connect {tool} --model {}", output::printable(&several[0]));
+            let fix = format!("Choose one: tidegate connect {tool} --model {example}");
             Err(Failure::new(output::USAGE, message).fix(fix))
         }
     }

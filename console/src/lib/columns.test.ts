@@ -8,6 +8,9 @@ test('a wider table shows more', () => {
   expect(ids(usual(1000, false))).toEqual(['time', 'status', 'model', 'served', 'key', 'in', 'out', 'cost', 'ttft', 'latency']);
   expect(ids(usual(800, false))).toEqual(['time', 'status', 'model', 'key', 'in', 'out', 'cost', 'latency']);
   expect(ids(usual(1400, true))).not.toContain('ttft');
+  // Between two widths nothing is wider than the table.
+  expect(ids(usual(744, false, 66))).toEqual(['time', 'status', 'model', 'key', 'out', 'cost', 'latency']);
+  expect(ids(usual(641, false, 120))).toEqual(['time', 'status', 'model', 'out', 'latency']);
 });
 
 test('chosen columns keep their order, and the last ones give way where there is no room', () => {

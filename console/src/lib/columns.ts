@@ -47,9 +47,18 @@ export const COLUMNS: Column[] = [
 
 const BRIEF = ['time', 'status', 'model', 'served', 'key', 'in', 'out', 'cost', 'latency'];
 
-/** What who didn't choose sees in a table of this width; less of it in the corner of another page. */
-export function usual(width: number, brief: boolean): Column[] {
-  return COLUMNS.filter(({ id, from }) => from !== undefined && width > from && (!brief || BRIEF.includes(id)));
+/** Beside the columns: the edges of the table, and the button at the end of each row. */
+export const EDGES = 32;
+export const ACTS = 26;
+/** Which columns give way first between two widths. */
+const GIVE_WAY = ['in', 'key', 'cost'];
+
+/** What who didn't choose sees in a table of this width, beside a time so wide; less of it in the corner of another page. */
+export function usual(width: number, brief: boolean, time = 0): Column[] {
+  let columns = COLUMNS.filter(({ id, from }) => from !== undefined && width > from && (!brief || BRIEF.includes(id)));
+  const taken = () => columns.reduce((sum, { least }) => sum + least + GAP, time + EDGES + (brief ? -GAP : ACTS));
+  for (const id of GIVE_WAY) if (taken() > width) columns = columns.filter((column) => column.id !== id);
+  return columns;
 }
 
 /** Those of the chosen columns that fit beside a time so wide; the last ones give way. */

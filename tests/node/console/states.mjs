@@ -1,11 +1,11 @@
-// Each page in each state that it can be in, in both themes, without a violation: new, while it loads, when the server fails (also
+// Each page in each state that it can be in, in both themes by turns, without a violation: new, while it loads, when the server fails (also
 // before it has said who is signed in), when the server is away, when a filter leaves nothing, and for somebody who may not see it.
 //
 // usage: node states.mjs ORIGIN ADMIN_KEY API_KEY
 // Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
 
 import assert from "node:assert/strict";
-import { chat, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+import { chat, inBrowser, ok, pictures, signIn, v2, violations, violationsInBothThemes, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -90,10 +90,17 @@ const found = new Map();
 /** States that change more than what a page shows in its middle; the frame is looked at on every page in pages.mjs. */
 const OF_THE_WHOLE_PAGE = ["unstarted", "refused"];
 
+let looks = 0;
+
+/** What a state is made of is the same on every page, so every other page is looked at in the dark, too. */
 async function look(page, state, path) {
+  looks += 1;
   const name = path.replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
   await pictures(page, `${state}-${name}`);
-  for (const { theme, violation } of await violationsInBothThemes(page, OF_THE_WHOLE_PAGE.includes(state) ? "html" : "main")) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
+  const place = OF_THE_WHOLE_PAGE.includes(state) ? "html" : "main";
+  const inLight = async () => (await violations(page, "light", place)).map((violation) => ({ theme: "light", violation }));
+  const seen = looks % 2 === 0 ? await inLight() : await violationsInBothThemes(page, place);
+  for (const { theme, violation } of seen) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
 }
 
 /** Everything that a page asks for, but for who is signed in. */

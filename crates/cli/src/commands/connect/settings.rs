@@ -135,13 +135,24 @@ fn changed_toml(settings: &SettingsFile, old: &str, place: &Place<'_>) -> Result
             });
             at = entry.as_table_mut().ok_or_else(|| format!("\"{name}\" is to be a table"))?;
         }
-        let value = match &setting.value {
+        let mut value = match &setting.value {
             toml::Value::String(text) => toml_edit::value(place.fill(text)),
             toml::Value::Boolean(flag) => toml_edit::value(*flag),
             toml::Value::Integer(number) => toml_edit::value(*number),
             _ => return Err(format!("\"{last}\" has a value of another kind")),
         };
-        at.insert(&place.fill(last), value);
+        // Comments belong to what stands there.
+        match at.get_mut(&place.fill(last)) {
+            Some(item) => {
+                if let (Some(old), Some(new)) = (item.as_value(), value.as_value_mut()) {
+                    *new.decor_mut() = old.decor().clone();
+                }
+                *item = value;
+            }
+            None => {
+                at.insert(&place.fill(last), value);
+            }
+        }
     }
     Ok(document.to_string())
 }

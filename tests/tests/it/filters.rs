@@ -78,7 +78,7 @@ async fn a_mistake_is_told_by_its_place() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
     for (path, filter, position) in [
-        ("requests", "model:a stauts:error", "At character 9: stauts"),
+        ("requests", "model:a stauts:error", "At character 9: \"stauts\""),
         ("requests", "key:nobody", "At character 1: No key"),
         ("requests", "since:yesterday", "At character 1: \"yesterday\""),
         ("usage", "model:a cost:>0.01", "At character 9: Sums don't know"),

@@ -18,12 +18,12 @@ use crate::caller::{Caller, UnauthenticatedCaller};
 use crate::cursor::CursorSeal;
 use crate::downloads::Download;
 use crate::incoming::Incoming;
-use crate::openapi::{OpenApi, describe};
+use crate::openapi::describe;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::router::{DataPlaneHandler, Handled, Handler, Matched, Route, RouteAuth};
 use crate::state::{Control, SignIn, Web};
-use crate::{caller, idempotency, incoming, managed, named, router, table};
+use crate::{caller, idempotency, incoming, managed, named, openapi, router, table};
 
 /// The routes of `/v2`, and what their handlers work with.
 pub struct Server {
@@ -59,7 +59,7 @@ impl Server {
         table::check(&table)?;
         describe::check(&table)?;
         let sign_in = SignIn::new(&deps.vault);
-        let document = OpenApi::new(routes);
+        let document = Box::new(openapi::served(routes));
         let control = Control { deps, nodes, web, operator, sign_in, document };
         Ok(Self { control: Arc::new(control), table })
     }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dataplane::SentRows;
 use domain::ports::{AnswerStore, KeyHash};
-use domain::{FileStore, WorkspaceId};
+use domain::{Fault, FileStore, WorkspaceId};
 use reconcilers::purging::Purger;
 use reconcilers::{Deps, Nodes};
 use tasks::Writes;
 
 use crate::attempts::AttemptLimiter;
-use crate::openapi::OpenApi;
 use crate::passwords::Passwords;
 use crate::planner::Planner;
 use crate::pounds::PoundRate;
@@ -25,7 +25,8 @@ pub struct Control {
     /// The workspace whose owners run this installation.
     pub operator: WorkspaceId,
     pub sign_in: SignIn,
-    pub document: OpenApi,
+    /// Gives the body of `/v2/openapi.json`.
+    pub document: Box<dyn Fn() -> Result<Bytes, Box<Fault>> + Send + Sync>,
 }
 
 /// What the API alone needs.

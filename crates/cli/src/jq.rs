@@ -37,7 +37,7 @@ pub fn set(program: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a printed line becomes: one line for each value of the filter. `None` where there is no filter, or no JSON.
+/// What a printed line becomes: one line for each value of the filter. `None` without a filter, or where it isn't JSON.
 ///
 /// # Errors
 /// The filter can't be applied to the value.

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::body::Body;
 use crate::shared::Shared;
 use terminal::paint::{Style, paint, paint_error};
 
@@ -91,8 +90,9 @@ impl Failure {
         match &self.document {
             Some(document) if self.json => println!("{document}"),
             _ if self.json => {
-                let error = Body::new().with("message", &self.message).with_some("fix", self.fix.as_deref());
-                println!("{}", serde_json::json!({"error": error.build()}));
+                let mut error = Map::from_iter([("message".to_owned(), self.message.clone().into())]);
+                error.extend(self.fix.as_deref().map(|fix| ("fix".to_owned(), fix.into())));
+                println!("{}", serde_json::json!({"error": error}));
             }
             _ => self.print_error(),
         }

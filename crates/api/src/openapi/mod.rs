@@ -64,24 +64,15 @@ struct ProblemLocation {
 }
 
 /// The document as it is served. It is made at the first request for it: that takes as long as half of a start.
-pub struct OpenApi {
-    routes: fn() -> Vec<Route>,
-    made: OnceLock<Result<Bytes, String>>,
-}
-
-impl OpenApi {
-    pub(crate) const fn new(routes: fn() -> Vec<Route>) -> Self {
-        Self { routes, made: OnceLock::new() }
-    }
-
-    /// # Errors
-    /// 500 for two types that have one name, which a test rules out.
-    pub fn bytes(&self) -> Result<Bytes, Box<Fault>> {
-        let made = self.made.get_or_init(|| {
-            let text = serde_json::to_vec(&document(&(self.routes)())?).map_err(|error| error.to_string())?;
+pub(crate) fn served(routes: fn() -> Vec<Route>) -> impl Fn() -> Result<Bytes, Box<Fault>> + Send + Sync {
+    let made: OnceLock<Result<Bytes, String>> = OnceLock::new();
+    move || {
+        let made = made.get_or_init(|| {
+            let text = serde_json::to_vec(&document(&routes())?).map_err(|error| error.to_string())?;
             Ok(text.into())
         });
         made.clone().map_err(|error| {
+            // Two types that have one name, which a test rules out.
             let fault = Fault::new(FaultClass::Internal, "internal_error", error);
             Box::new(fault.fix("Report this to the maintainers of Tidegate."))
         })

@@ -12,7 +12,7 @@ use crate::api::{Api, field};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
-/// In place of a key in what is printed: terminals are recorded and shared.
+/// Printed for the key: terminals are recorded and shared.
 const KEY_PRINTED: &str = "YOUR_API_KEY";
 /// The models that a message names.
 const MODELS_NAMED: usize = 3;

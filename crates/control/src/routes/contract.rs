@@ -19,5 +19,5 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn document(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Ok(Reply::verbatim(control.document.bytes()?)) })
+    Box::pin(async move { Ok(Reply::verbatim((control.document)()?)) })
 }

@@ -374,7 +374,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let allowed = removal.map_or(Ok(()), |removal| removal.allowed(&shared));
     let result = allowed.and_then(|()| match command {
-        Some(command) => carry_out(&shared, command),
+        Some(command) => command.check_dry_run(&shared).and_then(|()| carry_out(&shared, command)),
         None => show_start(&shared),
     });
     result.map_err(|failure| Failure { json: shared.json, ..failure })
@@ -390,7 +390,6 @@ fn show_start(shared: &Shared) -> Result<(), Failure> {
 }
 
 fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
-    command.check_dry_run(shared)?;
     match command {
         Command::Up(options) => up::run(&options),
         Command::Init(options) => init::run(shared, &options),

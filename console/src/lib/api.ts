@@ -135,6 +135,16 @@ export async function get<T>(path: string, query?: Query, signal?: AbortSignal):
   return (await read<T>('GET', path, { query, signal })).data;
 }
 
+/** Nothing where it may not be read, or where an older server has no such path. */
+export async function getIfAllowed<T>(path: string, query?: Query, signal?: AbortSignal): Promise<T | undefined> {
+  try {
+    return await get<T>(path, query, signal);
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 403 || error.status === 404)) return undefined;
+    throw error;
+  }
+}
+
 export async function getTagged<T>(path: string, signal?: AbortSignal): Promise<Answer<T>> {
   return read<T>('GET', path, { signal });
 }

@@ -1,6 +1,6 @@
 // What a new workspace does first, each step filled in from the lists that are there.
 
-import { ApiError, get, type Page } from './api';
+import { getIfAllowed, type Page } from './api';
 import type { ApiKey, Usage, UsageRow } from './wire';
 
 export interface Step {
@@ -40,15 +40,11 @@ export function steps(known: Known): Step[] {
 }
 
 export async function loadSteps(signal: AbortSignal): Promise<Step[]> {
-  // A list that may not be read is left out; while the server is away, the steps stay as they were.
-  const none = (error: unknown) => {
-    if (!(error instanceof ApiError && (error.status === 403 || error.status === 404))) throw error;
-    return undefined;
-  };
-  const list = <Row>(path: string) => get<Page<Row>>(path, { limit: 200 }, signal).catch(none);
+  // While the server is away, the steps stay as they were.
+  const list = <Row>(path: string) => getIfAllowed<Page<Row>>(path, { limit: 200 }, signal);
   const [models, usage, keys, budgets, members] = await Promise.all([
-    get<Page<unknown>>('/v2/models', {}, signal).catch(none),
-    get<Usage<UsageRow>>('/v2/usage', { group_by: 'key', window: '30d' }, signal).catch(none),
+    getIfAllowed<Page<unknown>>('/v2/models', {}, signal),
+    getIfAllowed<Usage<UsageRow>>('/v2/usage', { group_by: 'key', window: '30d' }, signal),
     list<ApiKey>('/v2/api-keys'),
     list<unknown>('/v2/budgets'),
     list<unknown>('/v2/members'),

@@ -16,7 +16,7 @@ test('what the server finds is shown with what is done about it', () => {
   expect(concernsOf({ attention: [attention({})] }, NOW)).toEqual([{ id: 'node_unreachable node_1', tone: 'bad', text: 'The node "rack" can\'t be reached.', action: 'Look at it', href: '/nodes/node_1' }]);
   expect(concernsOf({ attention: [attention({ kind: 'credential_expiring', severity: 'warning', link: '/credentials/pcr_1' })] }, NOW)).toMatchObject([{ tone: 'warn', action: 'Rotate it', href: '/credentials/pcr_1' }]);
   expect(concernsOf({ attention: [attention({ kind: 'spend_risen', subject_id: null, link: '/usage?range=24h' })] }, NOW)).toMatchObject([{ action: 'See usage', href: '/usage?range=24h' }]);
-  expect(concernsOf({ attention: [attention({ kind: 'requests_failing', subject_id: null, link: '/requests' })] }, NOW)).toMatchObject([{ href: '/requests?range=24h&filter=outcome:failed' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'requests_failing', subject_id: null, link: '/requests?range=24h&filter=outcome:failed' })] }, NOW)).toMatchObject([{ href: '/requests?range=24h&filter=outcome:failed' }]);
 });
 
 test('a budget that is used up leads to it, with what happens until it starts over', () => {

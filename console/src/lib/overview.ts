@@ -1,7 +1,7 @@
 // What Home shows, read as one picture of one moment.
 
 import { spanWords, stateOf, valueWords } from './alert';
-import { ApiError, get } from './api';
+import { get, getIfAllowed } from './api';
 import type { Budget } from './budget';
 import { PLAYGROUND } from './checklist';
 import { ahead } from './format';
@@ -96,7 +96,7 @@ const DONE: Record<string, [action: string, href?: string]> = {
   key: ['See keys'],
   node: ['Look at it'],
   webhook: ['See deliveries'],
-  requests_failing: ['See the requests', '/requests?range=24h&filter=outcome:failed'],
+  requests_failing: ['See the requests'],
   requests_unpriced: ['See models'],
 };
 
@@ -131,15 +131,8 @@ export function concernsOf({ attention = [], rules = [], budgets = [] }: Watched
 }
 
 export async function loadConcerns(signal: AbortSignal): Promise<Concern[]> {
-  const list = <Row>(path: string, query = {}) =>
-    get<{ data: Row[] }>(path, query, signal).then(
-      ({ data }) => data,
-      (error: unknown) => {
-        // While the server is away, what was found stays.
-        if (!(error instanceof ApiError && (error.status === 403 || error.status === 404))) throw error;
-        return undefined;
-      },
-    );
+  // While the server is away, what was found stays.
+  const list = async <Row>(path: string, query = {}) => (await getIfAllowed<{ data: Row[] }>(path, query, signal))?.data;
   const [attention, rules] = await Promise.all([list<Attention>('/v2/attention'), list<AlertRule>('/v2/alert-rules', { limit: 1000 })]);
   const isUsedUp = attention?.some(({ kind }) => kind === 'budget_reached');
   const budgets = isUsedUp ? await list<UsedUp>('/v2/budgets', { limit: 1000 }) : undefined;

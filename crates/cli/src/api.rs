@@ -497,7 +497,7 @@ pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
     };
     let secret = text.trim();
     if secret.is_empty() {
-        return Err(Failure::new(output::USAGE, format!("No secret was given for the credential {what}."))
+        return Err(Failure::new(output::USAGE, format!("No secret was given for {what}."))
             .fix("Pipe it in, or run the command in a terminal and type it."));
     }
     Ok(secret.to_owned())

@@ -2,14 +2,14 @@
 //! may read.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::output::{self, Failure};
+use crate::private_file;
 
 pub const DEFAULT: &str = "default";
 
@@ -117,12 +117,7 @@ fn write_to(contexts: &Contexts, path: &Path) -> Result<(), Failure> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let fresh = path.with_extension(format!("toml.{}", std::process::id()));
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    Ok(())
+    Ok(private_file::replace(path, &text)?)
 }
 
 #[cfg(test)]

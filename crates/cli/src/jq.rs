@@ -26,13 +26,14 @@ thread_local! {
 /// # Errors
 /// The filter isn't one of jq's language.
 pub fn set(program: &str) -> Result<(), Failure> {
-    if compile(program).is_none() {
+    let Some(filter) = compile(program) else {
         let message = format!("--jq: \"{}\" is not a jq filter.", output::printable(program));
         return Err(Failure::new(output::USAGE, message).fix(
             "Write a filter such as '.name' or 'select(.status == \"ready\") | .id', in single quotes.",
         ));
-    }
-    // Arguments are read once.
+    };
+    // Arguments are read once, by the thread that prints nearly everything.
+    COMPILED.with(|compiled| drop(compiled.set(Some(filter))));
     let _ = PROGRAM.set(program.to_owned());
     Ok(())
 }

@@ -13,4 +13,5 @@ pub mod jq;
 mod limits;
 mod named_file;
 pub mod output;
+mod private_file;
 pub mod shared;

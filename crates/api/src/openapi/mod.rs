@@ -63,7 +63,7 @@ struct ProblemLocation {
     code: String,
 }
 
-/// The document as it is served. It is made at the first request for it: that takes as long as half of a start.
+/// The document as it is served. It is made at the first request for it: that takes a third as long as a start did.
 pub(crate) fn served(routes: fn() -> Vec<Route>) -> impl Fn() -> Result<Bytes, Box<Fault>> + Send + Sync {
     let made: OnceLock<Result<Bytes, String>> = OnceLock::new();
     move || {

@@ -141,7 +141,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &servers::verify(api, &at(PATH, &id))?);
         }
         Command::Rotate { id, verifying } => {
-            let secret = api::ask_secret(shared, &id)?;
+            let secret = api::ask_secret(shared, &format!("the account {id}"))?;
             let rotated = api.post(&format!("{}/rotate", at(PATH, &id)), &json!({"secret": secret}))?;
             output::object(shared, &verifying.verify(api, PATH, rotated)?);
         }

@@ -131,7 +131,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Rotate { id, verifying } => {
-            let secret = api::ask_secret(shared, &id)?;
+            let secret = api::ask_secret(shared, &format!("the credential {id}"))?;
             let rotated = api.post(&format!("{}/rotate", at(PATH, &id)), &json!({"secret": secret}))?;
             servers::brief(shared, &verifying.verify(&api, PATH, rotated)?);
         }

@@ -1,8 +1,7 @@
 //! The settings files of tools: one value after another is set, and the rest stays as it is.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clients::{Client, Format, Place, SettingsFile};
@@ -10,6 +9,7 @@ use serde_json::Value;
 use toml_edit::{DocumentMut, Item};
 
 use crate::output::{self, Failure};
+use crate::private_file;
 
 /// A tool's settings file on this machine.
 pub struct File<'a> {
@@ -70,13 +70,7 @@ impl<'a> File<'a> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // It holds a key: nobody else on this machine may read it.
-        let fresh = path.with_extension(format!("tidegate-{}", std::process::id()));
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        Ok(())
+        Ok(private_file::replace(&path, &text)?)
     }
 
     fn unusable(&self, client: &Client, why: &str) -> Failure {
@@ -108,7 +102,7 @@ fn changed_json(settings: &SettingsFile, old: &str, place: &Place<'_>) -> Result
         for name in &setting.path {
             let name = place.fill(name);
             let Some(members) = at.as_object_mut() else {
-                return Err(format!("\"{name}\" is to be set inside what is no object"));
+                return Err(format!("\"{name}\" is to be set inside a value that is not an object"));
             };
             at = members.entry(name).or_insert_with(|| Value::Object(serde_json::Map::new()));
         }
@@ -125,6 +119,7 @@ fn changed_toml(settings: &SettingsFile, old: &str, place: &Place<'_>) -> Result
     let mut document: DocumentMut = old.parse().map_err(|_| "it is not TOML".to_owned())?;
     for setting in &settings.set {
         let Some((last, tables)) = setting.path.split_last() else { continue };
+        let last = place.fill(last);
         let mut at = document.as_table_mut();
         for name in tables {
             let entry = at.entry(&place.fill(name)).or_insert_with(|| {
@@ -142,7 +137,7 @@ fn changed_toml(settings: &SettingsFile, old: &str, place: &Place<'_>) -> Result
             _ => return Err(format!("\"{last}\" has a value of another kind")),
         };
         // Comments belong to what stands there.
-        match at.get_mut(&place.fill(last)) {
+        match at.get_mut(&last) {
             Some(item) => {
                 if let (Some(old), Some(new)) = (item.as_value(), value.as_value_mut()) {
                     *new.decor_mut() = old.decor().clone();
@@ -150,7 +145,7 @@ fn changed_toml(settings: &SettingsFile, old: &str, place: &Place<'_>) -> Result
                 *item = value;
             }
             None => {
-                at.insert(&place.fill(last), value);
+                at.insert(&last, value);
             }
         }
     }

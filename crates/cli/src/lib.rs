@@ -13,5 +13,6 @@ pub mod jq;
 mod limits;
 mod named_file;
 pub mod output;
+mod people;
 mod private_file;
 pub mod shared;

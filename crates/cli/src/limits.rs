@@ -19,6 +19,8 @@ pub(crate) const UPLOAD_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const TAIL_PAGES_MAX: usize = 10;
 /// Rows that `tail` remembers, so that it prints none twice; up to twice as many at times.
 pub(crate) const TAIL_SEEN_MAX: usize = 100_000;
+/// Rows that `top` shows: what fits on a terminal.
+pub(crate) const TOP_ROWS_MAX: usize = 20;
 /// Models of a pattern that are named.
 pub(crate) const COVERED_LISTED_MAX: usize = 8;
 /// A file that is sent in an app's input, and how long an app may run: videos take their time.

@@ -5,7 +5,10 @@ use std::fmt;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
+use crate::people;
+pub use crate::people::{dollars, spend};
 use crate::shared::Shared;
 use terminal::paint::{Style, paint, paint_error};
 
@@ -216,26 +219,6 @@ fn field(object: &Value, name: &str) -> Option<String> {
     }
 }
 
-/// Micro-USD as dollars.
-#[must_use]
-pub fn dollars(micros: i64) -> String {
-    let sign = if micros < 0 { "-" } else { "" };
-    let size = micros.unsigned_abs();
-    format!("{sign}${}.{:06}", size / 1_000_000, size % 1_000_000)
-}
-
-/// Micro-USD for people: cents, and what is less than a dollar as exactly as it is known.
-#[must_use]
-pub fn spend(micros: i64) -> String {
-    let size = micros.unsigned_abs();
-    let rounded = if size >= 1_000_000 { size.saturating_add(5_000) / 10_000 * 10_000 } else { size };
-    let text = dollars(i64::try_from(rounded).unwrap_or(i64::MAX) * micros.signum());
-    let kept = text.trim_end_matches('0');
-    // Two digits after the point at least.
-    let digits = kept.rsplit('.').next().map_or(0, str::len);
-    format!("{kept}{}", "0".repeat(2_usize.saturating_sub(digits)))
-}
-
 /// A human-readable size.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
@@ -264,8 +247,12 @@ pub fn rows(shared: &Shared, rows: &[Value], columns: &[&str], empty: &str) {
         }
         Form::Table if rows.is_empty() => println!("{empty}"),
         Form::Table => {
-            let cells = |row| columns.iter().map(|column| cell(row, column)).collect();
-            table(columns, &rows.iter().map(cells).collect::<Vec<_>>());
+            let now = OffsetDateTime::now_utc();
+            let text = |row, column| people::cell(row, column, now).unwrap_or_else(|| cell(row, column));
+            let cells = |row| columns.iter().map(|column| text(row, column)).collect();
+            let heads: Vec<_> = columns.iter().map(|column| people::head(column)).collect();
+            let heads: Vec<_> = heads.iter().map(String::as_str).collect();
+            table(&heads, &rows.iter().map(cells).collect::<Vec<_>>());
         }
     }
 }

@@ -431,7 +431,7 @@ async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
     let summed = by_model.fold(([0; 5], [0; 4]), |sum, row| (plus(sum.0, row.0), plus(sum.1, row.1)));
     assert_eq!(summed, (tokens, nanos));
     let table = gateway.cli().run(&["usage", "--reuse", "--window", "24h"]).ok();
-    assert!(table.contains("candidate_reuse_tokens") && table.contains(&tokens[2].to_string()), "{table}");
+    assert!(table.contains("candidate reuse tokens") && table.contains(&tokens[2].to_string()), "{table}");
     let shown = gateway.cli().run(&["request", records[2]["id"].as_str().unwrap()]).ok();
     assert!(shown.contains("reuse     input"), "{shown}");
 }

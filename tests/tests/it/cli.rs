@@ -20,6 +20,7 @@ fn normalize(text: &str, gateway: &Gateway) -> String {
             !(character.is_ascii_alphanumeric() || "_-:.".contains(character))
         });
         let line: String = words.map(normalize_word).collect();
+        let line = without_distances(&line);
         // The count is updated a moment after the call that it counts.
         let line = if line.starts_with("openings ") { "openings  COUNT".to_owned() } else { line };
         // Column widths depend on the content.
@@ -28,6 +29,21 @@ fn normalize(text: &str, gateway: &Gateway) -> String {
         let _ = writeln!(out, "{line}");
     }
     out
+}
+
+/// Replaces how long ago something was, and how far ahead it is.
+fn without_distances(line: &str) -> String {
+    let mut words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+    for at in 0..words.len() {
+        let is_ago = words.get(at + 1).is_some_and(|next| next.starts_with("ago"));
+        let is_ahead = at > 0 && words[at - 1].ends_with("in");
+        let digits = words[at].trim_end_matches(['s', 'm', 'h', 'd']);
+        let is_distance = digits.len() + 1 == words[at].len() && digits.parse::<u64>().is_ok();
+        if is_distance && (is_ago || is_ahead) {
+            words[at] = "AWHILE".to_owned();
+        }
+    }
+    words.join(" ")
 }
 
 fn normalize_word(word: &str) -> String {
@@ -413,6 +429,30 @@ async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
     theirs.run(&["billing", "add-credit", "5"]).failed(5);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_sums_up_what_was_served_a_moment_ago() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let cli = gateway.cli();
+    assert_eq!(cli.run(&["top"]).ok(), "0 requests in the last 5 minutes, 0.0 a minute\n");
+    for _ in 0..2 {
+        let answer = gateway.chat_ok(&question(MINI)).await;
+        gateway.settled(&trace_of(&answer)).await;
+    }
+    let top = cli.run(&["top", "--minutes", "2", "--once"]).ok();
+    let lines: Vec<_> = top.lines().collect();
+    assert_eq!(lines[0], "2 requests in the last 2 minutes, 1.0 a minute");
+    assert!(
+        lines[1].starts_with("model") && lines[2].starts_with(MINI) && lines[2].contains(" 1.0 "),
+        "{top}"
+    );
+    let rows = cli.run(&["top", "--by", "mode", "--json"]).json();
+    assert_eq!((&rows["mode"], &rows["requests"]), (&json!("byok"), &json!(2)));
+    assert_eq!(cli.run(&["top", "--filter", "model:nothing"]).ok().lines().count(), 1);
+    cli.run(&["top", "--by", "weather"]).failed(2);
+    cli.run(&["top", "--minutes", "0"]).failed(2);
+}
+
 const COMMANDS: &str = "init serve node nodes adapters train key credential account route plan usage billing request ledger config doctor \
     chat completions login logout whoami member project apply export context audit jobs open api backup restore";
 
@@ -432,6 +472,11 @@ fn help_completions_and_settings() {
     }
     assert!(cli.run(&["--version"]).ok().starts_with("tidegate "));
     let root = tempfile::tempdir().unwrap();
+    let pages = root.path().join("man");
+    assert!(cli.run(&["man"]).ok().contains(".TH tidegate 1"));
+    cli.run(&["man", &pages.display().to_string()]).ok();
+    let page = std::fs::read_to_string(pages.join("tidegate-key-create.1")).unwrap();
+    assert!(page.contains("What it may do"), "{page}");
     let file = root.path().join("tidegate.toml");
     std::fs::write(&file, "workers = 3\n[journal]\ndurability = \"synced\"\n").unwrap();
     let cli = cli
@@ -587,7 +632,7 @@ async fn rows_come_live_and_in_each_form() {
     );
     gateway.cli().run(&["usage", "--plot", "nothing"]).failed(2);
     let latency = gateway.cli().run(&["usage", "--by", "model", "--latency"]).ok();
-    assert!(latency.contains("success_rate") && latency.contains("p95"), "{latency}");
+    assert!(latency.contains("success rate") && latency.contains("p95 "), "{latency}");
     let audit = gateway.cli().run(&["audit", "--limit", "5"]).ok();
     assert!(audit.contains("credential.create"), "{audit}");
     let plain = gateway.cli().run(&["audit"]).ok();

@@ -24,6 +24,14 @@ pub struct Options {
     follow: bool,
 }
 
+impl Options {
+    /// The latest requests, then each as it settles.
+    #[must_use]
+    pub const fn followed(filter: Option<String>, limit: u32) -> Self {
+        Self { id: None, filter, limit, follow: true }
+    }
+}
+
 const COLUMNS: [&str; 10] = [
     "id",
     "started_at",

@@ -27,6 +27,7 @@ pub fn run(shared: &Shared) -> Result<(), Failure> {
         "models": models.as_ref().map(Vec::len),
         "requests_today": requests,
         "cost_micros_today": requests.map(|_| sum("cost_micros").unwrap_or(0)),
+        "spend_micros_today": requests.map(|_| sum("spend_micros").unwrap_or(0)),
     });
     if shared.json {
         println!("{status}");
@@ -40,7 +41,7 @@ pub fn run(shared: &Shared) -> Result<(), Failure> {
         line("Models", &models.len().to_string());
     }
     if let Some(requests) = requests {
-        let spent = output::spend(sum("cost_micros").unwrap_or(0));
+        let spent = output::spend(sum("spend_micros").unwrap_or(0));
         line("Today", &format!("{requests} requests, {spent} (since midnight UTC)"));
     }
     println!();

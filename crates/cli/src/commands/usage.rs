@@ -30,8 +30,15 @@ pub struct Options {
     plot: Option<String>,
 }
 
-const SUMS: [&str; 6] =
-    ["requests", "input_tokens", "cached_tokens", "output_tokens", "cost_micros", "provider_cost_micros"];
+const SUMS: [&str; 7] = [
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "spend_micros",
+    "cost_micros",
+    "provider_cost_micros",
+];
 
 /// The columns of the waterfall, from `reuse`.
 const REUSE: [&str; 11] = [

@@ -19,11 +19,15 @@ const GROUPS: [(&str, &[&str]); 9] = [
         &["credential", "account", "subscription", "models", "pull", "capabilities", "capability"],
     ),
     ("Routing", &["route", "policy", "alias", "hints", "plan", "cache", "health"]),
-    ("Money", &["usage", "budget", "alert", "billing", "commitments", "tariff", "ledger", "reconcile"]),
+    (
+        "Money",
+        &["usage", "top", "budget", "alert", "billing", "commitments", "tariff", "ledger", "reconcile"],
+    ),
     (
         "Requests and data",
         &[
             "request",
+            "logs",
             "content",
             "replay",
             "diagnostics",
@@ -70,6 +74,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
             "data-planes",
             "api",
             "completions",
+            "man",
             "version",
         ],
     ),

@@ -14,6 +14,7 @@ mod help;
 mod init;
 mod invoice_check;
 mod ledger;
+mod man;
 mod models;
 pub(crate) mod node;
 #[cfg(feature = "peers")]
@@ -39,9 +40,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::commands::{
     account, adapters, agent, alert, alias, artifact, batch, billing, budget, cache, call, capability, chat,
     commitments, connect, content, context, credential, data_export, data_path, erase, file, flow, health,
-    hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge,
-    request, route, secret, session, status, subscription, tariff, task, tool, train, usage, webhook,
-    workspace,
+    hints, hold, jobs, key, login, logs, mcp_server, member, nodes, open, own_app, plan, policy, project,
+    purge, request, route, secret, session, status, subscription, tariff, task, tool, top, train, usage,
+    webhook, workspace,
 };
 use cli::output::{self, Failure, Form};
 use cli::shared::Shared;
@@ -149,6 +150,8 @@ enum Command {
     Plan(plan::Options),
     /// Shows usage.
     Usage(usage::Options),
+    /// Shows what is being served, refreshed every two seconds.
+    Top(top::Options),
     /// Shows costs by mode, prepaid credit and invoices.
     Billing(billing::Options),
     /// Shows or sets what the operator charges in addition to tokens.
@@ -170,6 +173,9 @@ enum Command {
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
+    /// Follows requests.
+    #[command(subcommand)]
+    Logs(logs::Command),
     /// Shows who saw metadata or content of requests, where, under whose key, and how long it is retained there.
     DataPath(data_path::Options),
     /// Shows the audit log, and exports and verifies proofs of it.
@@ -235,10 +241,8 @@ enum Command {
     Open(open::Options),
     /// Calls any path of the API.
     Api(call::Options),
-    /// Prints a shell's completion script.
-    Completions(completions::Options),
-    /// Prints the version.
-    Version,
+    #[command(flatten)]
+    Program(Program),
 }
 
 impl Command {
@@ -268,6 +272,30 @@ impl Command {
             return Err(Failure::new(output::USAGE, "This command has no dry run: leave --dry-run out."));
         }
         Ok(())
+    }
+}
+
+/// What is about the program itself.
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// Prints a shell's completion script.
+    Completions(completions::Options),
+    /// Writes the manual: a man page of each command.
+    Man(man::Options),
+    /// Prints the version.
+    Version,
+}
+
+impl Program {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Completions(options) => completions::run(&options),
+            Self::Man(options) => man::run(&options),
+            Self::Version => {
+                print!("{}", tree().render_version());
+                Ok(())
+            }
+        }
     }
 }
 
@@ -428,6 +456,7 @@ fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Vault(command) => vault::run(shared, command),
         Command::Plan(options) => plan::run(shared, &options),
         Command::Usage(options) => usage::run(shared, &options),
+        Command::Top(options) => top::run(shared, &options),
         Command::Billing(options) => billing::run(shared, &options),
         Command::Tariff(command) => tariff::run(shared, command),
         Command::Alert(command) => alert::run(shared, command),
@@ -436,6 +465,7 @@ fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Commitments => commitments::run(shared),
         Command::Health => health::run(shared),
         Command::Request(options) => request::run(shared, &options),
+        Command::Logs(command) => logs::run(shared, command),
         Command::DataPath(options) => data_path::run(shared, &options),
         Command::Diagnostics(command) => diagnostics::run(shared, command),
         Command::Ledger(command) => ledger::run(shared, &command),
@@ -452,11 +482,7 @@ fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Doctor(options) => doctor::run(shared, &options),
         Command::Chat(options) => chat::run(shared, &options),
         Command::Connect(options) => connect::run(shared, &options),
-        Command::Completions(options) => completions::run(&options),
-        Command::Version => {
-            print!("{}", tree().render_version());
-            Ok(())
-        }
+        Command::Program(command) => command.run(),
     }
 }
 

@@ -31,7 +31,7 @@ const VERBS: [(&str, &[&str]); 19] = [
 /// Nouns whose singular and plural are two commands.
 const TWO_COMMANDS: [&str; 4] = ["node", "nodes", "capability", "capabilities"];
 /// What is no noun, or has one number only.
-const NO_NOUNS: [&str; 30] = [
+const NO_NOUNS: [&str; 33] = [
     "up",
     "init",
     "serve",
@@ -44,6 +44,8 @@ const NO_NOUNS: [&str; 30] = [
     "connect",
     "plan",
     "usage",
+    "logs",
+    "top",
     "billing",
     "pull",
     "apply",
@@ -54,6 +56,7 @@ const NO_NOUNS: [&str; 30] = [
     "doctor",
     "api",
     "completions",
+    "man",
     "version",
     "health",
     "train",

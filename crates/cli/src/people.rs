@@ -1,0 +1,146 @@
+//! Columns as people read them: money in dollars, times as how long ago they were, durations in a fitting unit. CSV and
+//! JSON have the fields as the API sends them.
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+/// What is further away than this is a date.
+const COUNTED: u64 = 90 * DAY;
+
+/// The end of a field's name is its unit.
+#[derive(Clone, Copy)]
+enum Unit {
+    MicroDollars,
+    NanoDollars,
+    Moment,
+    Microseconds,
+    Milliseconds,
+}
+
+const UNITS: [(&str, Unit); 5] = [
+    ("_micros", Unit::MicroDollars),
+    ("_nanos", Unit::NanoDollars),
+    ("_at", Unit::Moment),
+    ("_us", Unit::Microseconds),
+    ("_ms", Unit::Milliseconds),
+];
+
+fn unit_of(column: &str) -> Option<(&str, Unit)> {
+    UNITS.iter().find_map(|(end, unit)| column.strip_suffix(end).map(|name| (name, *unit)))
+}
+
+/// A column's head: the field's name without its unit.
+#[must_use]
+pub fn head(column: &str) -> String {
+    unit_of(column).map_or(column, |(name, _)| name).replace('_', " ")
+}
+
+/// A field's value in words of its unit; `None` where it has another form than its name promises.
+#[must_use]
+pub fn cell(row: &Value, column: &str, now: OffsetDateTime) -> Option<String> {
+    let (_, unit) = unit_of(column)?;
+    let value = row.get(column)?;
+    match unit {
+        Unit::MicroDollars => value.as_i64().map(spend),
+        Unit::NanoDollars => value.as_i64().map(|nanos| spend(nanos / 1_000)),
+        Unit::Moment => ago(value.as_str()?, now),
+        Unit::Microseconds => value.as_u64().map(duration).or_else(|| percentiles(value)),
+        Unit::Milliseconds => value.as_u64().map(|millis| duration(millis.saturating_mul(1_000))),
+    }
+}
+
+fn percentiles(value: &Value) -> Option<String> {
+    let text = |(name, micros): (&String, &Value)| Some(format!("{name} {}", duration(micros.as_u64()?)));
+    Some(value.as_object()?.iter().filter_map(text).collect::<Vec<_>>().join(", "))
+}
+
+/// "3m ago", "in 2d", or the date where that is far away.
+fn ago(moment: &str, now: OffsetDateTime) -> Option<String> {
+    let at = OffsetDateTime::parse(moment, &Rfc3339).ok()?;
+    let away = (now - at).whole_seconds();
+    let text = match away.unsigned_abs() {
+        seconds @ ..MINUTE => format!("{seconds}s"),
+        seconds @ ..HOUR => format!("{}m", seconds / MINUTE),
+        seconds @ ..DAY => format!("{}h", seconds / HOUR),
+        seconds @ ..COUNTED => format!("{}d", seconds / DAY),
+        _ => return Some(at.date().to_string()),
+    };
+    Some(if away < 0 { format!("in {text}") } else { format!("{text} ago") })
+}
+
+/// Microseconds as milliseconds, or as seconds where these are many.
+#[must_use]
+pub fn duration(micros: u64) -> String {
+    match micros / 1_000 {
+        0 if micros > 0 => format!("0.{} ms", micros / 100),
+        millis @ ..10_000 => format!("{millis} ms"),
+        millis => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+    }
+}
+
+/// Micro-USD as dollars.
+#[must_use]
+pub fn dollars(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let size = micros.unsigned_abs();
+    format!("{sign}${}.{:06}", size / 1_000_000, size % 1_000_000)
+}
+
+/// Micro-USD for people: cents, and what is less than a dollar as exactly as it is known.
+#[must_use]
+pub fn spend(micros: i64) -> String {
+    let size = micros.unsigned_abs();
+    let rounded = if size >= 1_000_000 { size.saturating_add(5_000) / 10_000 * 10_000 } else { size };
+    let text = dollars(i64::try_from(rounded).unwrap_or(i64::MAX) * micros.signum());
+    let kept = text.trim_end_matches('0');
+    // Two digits after the point at least.
+    let digits = kept.rsplit('.').next().map_or(0, str::len);
+    format!("{kept}{}", "0".repeat(2_usize.saturating_sub(digits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn heads_are_names_without_units() {
+        for (column, expected) in [
+            ("cost_micros", "cost"),
+            ("created_at", "created"),
+            ("input_tokens", "input tokens"),
+            ("id", "id"),
+        ] {
+            assert_eq!(head(column), expected);
+        }
+    }
+
+    #[test]
+    fn cells_are_in_words_of_their_unit() {
+        let now = OffsetDateTime::parse("2026-11-28T12:00:00Z", &Rfc3339).unwrap();
+        let row = json!({"cost_micros": 1_250_000, "reuse_nanos": 12_345_000, "latency_us": 412_900, "wait_ms": 61_500, "round_trip_us": 340,
+            "created_at": "2026-11-28T11:57:10.123Z", "expires_at": "2026-12-07T12:00:00Z", "began_at": "2025-01-02T03:04:05Z", "ended_at": null,
+            "seen_at": "soon", "first_us": {"p50": 2_100, "p95": 12_000_000}, "name": "x"});
+        for (column, expected) in [
+            ("cost_micros", "$1.25"),
+            ("reuse_nanos", "$0.012345"),
+            ("latency_us", "412 ms"),
+            ("wait_ms", "61.5 s"),
+            ("round_trip_us", "0.3 ms"),
+            ("created_at", "2m ago"),
+            ("expires_at", "in 9d"),
+            ("began_at", "2025-01-02"),
+            ("first_us", "p50 2 ms, p95 12.0 s"),
+        ] {
+            assert_eq!(cell(&row, column, now).as_deref(), Some(expected), "{column}");
+        }
+        for column in ["ended_at", "seen_at", "name", "absent_at"] {
+            assert_eq!(cell(&row, column, now), None, "{column}");
+        }
+    }
+}

@@ -39,8 +39,8 @@ fi
 [ -x /usr/sbin/ip ] || command -v ip >/dev/null || packages iproute2
 command -v strace >/dev/null || packages strace
 command -v curl >/dev/null || packages curl
-# The browser that walks through the console.
-command -v chromium >/dev/null || packages chromium
+# The browser that walks through the console; without windows it takes a fifth less time.
+command -v chromium-headless-shell >/dev/null || packages chromium-headless-shell || command -v chromium >/dev/null || packages chromium
 # What counts the instructions of a request.
 command -v valgrind >/dev/null || packages valgrind
 for component in rustfmt clippy; do

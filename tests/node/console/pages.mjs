@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held; TIDEGATE_SCREENSHOTS names a folder for a picture of each page at each size.
 
 import assert from "node:assert/strict";
-import { inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, inBrowser, ok, pictures, signIn, v2, violations, violationsInBothThemes, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -23,13 +23,13 @@ async function pagesOfObjects() {
 }
 
 /** From a screen of 1,280 px at 400 % to a desk; what a picture is wanted of is shown in the dark, too. */
-const SIZES = [[320, 640], [768, 1024], [1280, 860]];
-/** Sizes that differ little from another: each page is seen in one of them, or in all for pictures. */
-const MORE_SIZES = [[360, 780], [1920, 1080], [3840, 2160]];
+const SIZES = [[320, 640], [1280, 860]];
+/** Sizes that differ little from another: each page is seen in one of them by turns. */
+const MORE_SIZES = [[768, 1024], [360, 780], [1920, 1080], [3840, 2160]];
 let seen = 0;
 
 function sizes() {
-  if (process.env.TIDEGATE_SCREENSHOTS) return [...SIZES, ...MORE_SIZES];
+  if (IS_WHOLE) return [...SIZES, ...MORE_SIZES];
   seen += 1;
   return [...SIZES, MORE_SIZES[seen % MORE_SIZES.length]];
 }
@@ -53,8 +53,11 @@ function misfits() {
 /** Each violation with the first place where it is seen: the frame is on every page. */
 const violated = new Map();
 
+/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. */
 async function look(page, place) {
-  for (const { theme, violation } of await violationsInBothThemes(page)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
+  const inLight = async () => (await violations(page)).map((violation) => ({ theme: "light", violation }));
+  const inDark = IS_WHOLE || seen % 2 === 0;
+  for (const { theme, violation } of inDark ? await violationsInBothThemes(page) : await inLight()) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
 }
 
 /** What doesn't fit on a page that is open, from the smallest screen to the largest. */

@@ -7,6 +7,7 @@ use harness::mcp::{McpAnswer, McpServer, McpTool};
 use harness::postgres::Server;
 use harness::{Behaviour, ToolMode};
 use http::Method;
+use memchr::memmem;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -127,7 +128,7 @@ async fn a_definition_has_versions_and_is_sealed() {
     assert_eq!(gateway.get("/v2/agents").await["data"][0]["id"], json!(id));
     for entry in walk(&gateway.data()) {
         let bytes = std::fs::read(&entry).unwrap();
-        let holds = bytes.windows(19).any(|window| window == b"canary-instructions");
+        let holds = memmem::find(&bytes, b"canary-instructions").is_some();
         assert!(!holds, "{} holds the instructions", entry.display());
     }
     gateway.remove(&path).await;

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use harness::Model;
 use harness::client::Answer;
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::ask::{LLAMA, MINI, shape, trace_of};
@@ -235,7 +236,7 @@ async fn pictures_are_edited() {
         output(&gateway, PAINTER, &json!({"prompt": "more", "image": uri, "mask": uri})).await;
     let edited = bytes_of(&task["output"]["images"][0]["uri"]);
     let told = format!("image: {} bytes of {:08x}", picture.len(), crc32fast::hash(&picture));
-    assert!(edited.windows(told.len()).any(|window| window == told.as_bytes()), "{task}");
+    assert!(memmem::find(&edited, told.as_bytes()).is_some(), "{task}");
     assert_eq!(gateway.settled(&trace_of(&answer)).await["operation"], "image_edits");
     assert_eq!(gateway.emulator.violations(), []);
 }

@@ -9,6 +9,7 @@ use harness::canary::{Canary, Hit};
 use harness::directory::{CLIENT, ENTRA, TENANT};
 use harness::process::tidegate;
 use harness::{Behaviour, Flavour, KeyState};
+use memchr::memmem;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -245,7 +246,7 @@ async fn planted_secrets_are_nowhere() {
     let mut unsealing = Canary::new().plant("master key", &master);
     if let Ok(raw) = &raw {
         // The key is not text, so its raw bytes are searched for.
-        let holds_key = |bytes: &[u8]| bytes.windows(raw.len()).any(|window| window == raw.as_slice());
+        let holds_key = |bytes: &[u8]| memmem::find(bytes, raw).is_some();
         for entry in ["tidegate.db", "tidegate.db-wal"] {
             assert!(
                 !holds_key(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()),
@@ -356,7 +357,7 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     let remembered = gateway.data().display().to_string();
     let (mut is_remembered, mut leaks) = (false, Vec::new());
     let visit = |region: &str, bytes: &[u8]| {
-        is_remembered |= bytes.windows(remembered.len()).any(|window| window == remembered.as_bytes());
+        is_remembered |= memmem::find(bytes, remembered.as_bytes()).is_some();
         for hit in [&canary, &identities].into_iter().flat_map(|canary| canary.scan(region, bytes)) {
             let at = usize::try_from(hit.offset).unwrap();
             let before = &bytes[at.saturating_sub(120)..at];

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
+use crate::founding;
 use crate::wait::{a_moment, found};
 
 /// The workspace's own provider keys.
@@ -174,8 +175,7 @@ impl Gateway {
         let data = directory.path().join("data");
         let cli =
             environment.iter().fold(Cli::of(program.clone()), |cli, (name, value)| cli.env(name, value));
-        let founded = cli.run(&["init", "--data-dir", &data.display().to_string(), "--json"]).json();
-        let founded = serde_json::from_value(founded).unwrap();
+        let founded = founding::found(&cli, &program, &environment, &data);
         let (process, origin) = serve_with(&program, &data, &environment, machine.as_ref()).await;
         Self { emulator, founded, origin, process, program, environment, directory, machine }
     }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use domain::limits::{JOINED_POLLED_AT_ONCE, VERIFY_TIME_MAX};
 use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
+use memchr::memmem;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -253,7 +254,7 @@ pub fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
 }
 
 pub fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    memmem::find(bytes, text.as_bytes()).is_some()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

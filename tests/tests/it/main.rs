@@ -84,6 +84,7 @@ mod flow_engines;
 mod flows;
 mod followed;
 mod forms;
+mod founding;
 mod full_disk;
 mod gated_moves;
 mod gateway;

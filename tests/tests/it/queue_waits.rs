@@ -58,10 +58,10 @@ async fn a_request_leaves_by_the_estimate_alone_before_it_has_waited() {
     let config = one_backend(&emulator, "hybrid", "model_map = {\"demo\" = \"tide-1\"}")
         .replace("[[hybrid", &format!("queue_wait_ms = {}\n[[hybrid", BOUND.as_millis()));
     let site = files.start(&config, &["--model", &builtin(), "--name", "demo", "--kv-memory", "4"]).await;
-    let endless = with(question("demo"), json!({"n": 8, "ignore_eos": true, "max_tokens": 1_500}));
-    selected(&site.client.post(CHAT, &endless).await.unwrap(), "hybrid", "local", None);
+    let long = with(question("demo"), json!({"ignore_eos": true, "max_tokens": 1_500}));
+    selected(&site.client.post(CHAT, &long).await.unwrap(), "hybrid", "local", None);
     // 64 sequences run at a time: three times as many wait.
-    let crowd = Crowd::of(&site.client, 36, CHAT, &endless);
+    let crowd = Crowd::of(&site.client, 36, CHAT, &with(long, json!({"n": 8})));
     until("a long queue", async || load(&site.client).await.1 > 180).await;
     let began = Instant::now();
     let answer = site.client.post(CHAT, &question("demo")).await.unwrap();

@@ -4,7 +4,7 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
 /** More than are answered before the page is seen. */
@@ -38,7 +38,7 @@ await inBrowser(origin, async (open) => {
   await pictures(page, "batches");
   await page.setViewportSize({ width: 390, height: 844 });
   await pictures(page, "batches-390");
-  assert.deepEqual(await violationsInBothThemes(page), []);
+  assert.deepEqual(await violationsInThemes(page), []);
   await page.setViewportSize({ width: 1280, height: 860 });
   ok("progress_is_live");
   await page.getByRole("button", { name: /^Cancel / }).click();

@@ -145,9 +145,9 @@ export async function pictures(page, name) {
 }
 
 /** Every violation in the light theme, and those that its colours add in the dark one, each with its theme. */
-export async function violationsInBothThemes(page, place) {
+export async function violationsInThemes(page, place, themes = ["light", "dark"]) {
   const found = [];
-  for (const theme of ["light", "dark"]) {
+  for (const theme of themes) {
     await setTheme(page, theme);
     for (const violation of await violations(page, theme, place)) found.push({ theme, violation });
   }

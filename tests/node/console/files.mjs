@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 const MIB = 1024 * 1024;
@@ -16,7 +16,7 @@ const files = async () => (await v2(origin, adminKey, "files")).data;
 
 async function look(page, name) {
   await pictures(page, name);
-  assert.deepEqual(await violationsInBothThemes(page), []);
+  assert.deepEqual(await violationsInThemes(page), []);
   await page.setViewportSize({ width: 390, height: 844 });
   await pictures(page, `${name}-390`);
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
@@ -63,7 +63,7 @@ async function refuse(page) {
   await pick(page, [{ name: "tide.png", mimeType: "image/png", buffer: Buffer.from("no picture") }]);
   await page.getByRole("alert").getByText("file_type_mismatch").waitFor();
   await pictures(page, "files-refused");
-  assert.deepEqual(await violationsInBothThemes(page), []);
+  assert.deepEqual(await violationsInThemes(page), []);
   await page.getByRole("button", { name: "Leave out tide.png" }).click();
   assert.equal(await page.getByRole("region", { name: "Uploads" }).count(), 0);
   ok("what_is_refused_is_told_beside_it");

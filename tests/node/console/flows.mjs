@@ -4,7 +4,7 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
@@ -48,7 +48,7 @@ await inBrowser(origin, async (open) => {
   await page.keyboard.press("Enter");
   const caret = await text.evaluate((area) => area.value.slice(0, area.selectionStart).split("\n").length);
   assert.deepEqual([caret, await text.evaluate((area) => document.activeElement === area)], [line, true]);
-  assert.deepEqual(await violationsInBothThemes(page), []);
+  assert.deepEqual(await violationsInThemes(page), []);
   ok("each_problem_is_at_its_line");
 
   // The graph follows the text, and what changes is shown before it is saved.
@@ -69,7 +69,7 @@ await inBrowser(origin, async (open) => {
   await pictures(page, "flow-changes-390");
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= 390, `the page is ${width} px wide`);
-  assert.deepEqual(await violationsInBothThemes(page), []);
+  assert.deepEqual(await violationsInThemes(page), []);
   await page.setViewportSize({ width: 1280, height: 860 });
   assert.equal((await v2(origin, adminKey, `flows/${flow.id}`)).version, 1);
   await page.getByRole("button", { name: "Save as version 2" }).click();

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held; TIDEGATE_SCREENSHOTS names a folder for a picture of each page at each size.
 
 import assert from "node:assert/strict";
-import { IS_WHOLE, inBrowser, ok, pictures, signIn, v2, violations, violationsInBothThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -55,9 +55,8 @@ const violated = new Map();
 
 /** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. */
 async function look(page, place) {
-  const inLight = async () => (await violations(page)).map((violation) => ({ theme: "light", violation }));
-  const inDark = IS_WHOLE || seen % 2 === 0;
-  for (const { theme, violation } of inDark ? await violationsInBothThemes(page) : await inLight()) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
+  const themes = IS_WHOLE || seen % 2 === 0 ? ["light", "dark"] : ["light"];
+  for (const { theme, violation } of await violationsInThemes(page, "html", themes)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
 }
 
 /** What doesn't fit on a page that is open, from the smallest screen to the largest. */

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -33,7 +33,7 @@ const heard = (page, text) => page.getByRole("status").filter({ hasText: text })
 /** In both themes, on a desk and on a phone: no violation, and nothing wider than the screen. */
 async function looksRight(page, name) {
   await pictures(page, name);
-  assert.deepEqual(await violationsInBothThemes(page), [], name);
+  assert.deepEqual(await violationsInThemes(page), [], name);
   await page.setViewportSize({ width: 390, height: 844 });
   await pictures(page, `${name}-390`);
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, `${name} is wider than a phone`);
@@ -256,7 +256,7 @@ async function whoMayNotIsOfferedNothing(page) {
     await visit(page, origin + path);
     await page.getByText(`You may not see ${what}.`).waitFor();
     assert.equal(await page.locator('dialog, main a[href*="new="]').count(), 0, path);
-    assert.deepEqual(await violationsInBothThemes(page), [], path);
+    assert.deepEqual(await violationsInThemes(page), [], path);
   }
   await visit(page, `${origin}/erasures?new=1`);
   await page.getByRole("button", { name: /^Receipt of 2 sessions/ }).click();

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
 
 import assert from "node:assert/strict";
-import { IS_WHOLE, chat, inBrowser, ok, pictures, signIn, v2, violations, violationsInBothThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, chat, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -98,10 +98,9 @@ async function look(page, state, path) {
   const name = path.replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
   await pictures(page, `${state}-${name}`);
   const place = OF_THE_WHOLE_PAGE.includes(state) ? "html" : "main";
-  const inLight = async () => (await violations(page, "light", place)).map((violation) => ({ theme: "light", violation }));
   if (!IS_WHOLE && looks % 2 === 0 && place === "main") return;
-  const seen = IS_WHOLE || looks % 4 === 1 ? await violationsInBothThemes(page, place) : await inLight();
-  for (const { theme, violation } of seen) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
+  const themes = IS_WHOLE || looks % 4 === 1 ? ["light", "dark"] : ["light"];
+  for (const { theme, violation } of await violationsInThemes(page, place, themes)) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
 }
 
 /** Everything that a page asks for, but for who is signed in. */

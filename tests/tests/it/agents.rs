@@ -7,13 +7,13 @@ use harness::mcp::{McpAnswer, McpServer, McpTool};
 use harness::postgres::Server;
 use harness::{Behaviour, ToolMode};
 use http::Method;
-use memchr::memmem;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::WITHIN;
 use crate::ask::{MINI, problem, with};
+use crate::canary::holds;
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, POOL, config, id_of};
 use crate::sdk::drive;
@@ -128,8 +128,7 @@ async fn a_definition_has_versions_and_is_sealed() {
     assert_eq!(gateway.get("/v2/agents").await["data"][0]["id"], json!(id));
     for entry in walk(&gateway.data()) {
         let bytes = std::fs::read(&entry).unwrap();
-        let holds = memmem::find(&bytes, b"canary-instructions").is_some();
-        assert!(!holds, "{} holds the instructions", entry.display());
+        assert!(!holds(&bytes, "canary-instructions"), "{} holds the instructions", entry.display());
     }
     gateway.remove(&path).await;
     assert_eq!(gateway.admin().get(&path).await.unwrap().status, 404);

@@ -21,6 +21,11 @@ use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
 const KEYED: &str = "idem-5c0e9f7b31d84a62bb1f";
 const ANSWERED: &str = "kept-answer-e7d20a94c5f8";
 
+/// Whether a text, or a secret's raw bytes, is somewhere in these.
+pub fn holds(bytes: &[u8], text: impl AsRef<[u8]>) -> bool {
+    memmem::find(bytes, text.as_ref()).is_some()
+}
+
 /// The secrets of providers, accounts and nodes.
 fn upstream_secrets() -> Canary {
     [("own", OWN), ("second own", OWN_SECOND), ("pooled", POOL), ("node's", NODE), ("custom", CUSTOM)]
@@ -246,10 +251,9 @@ async fn planted_secrets_are_nowhere() {
     let mut unsealing = Canary::new().plant("master key", &master);
     if let Ok(raw) = &raw {
         // The key is not text, so its raw bytes are searched for.
-        let holds_key = |bytes: &[u8]| memmem::find(bytes, raw).is_some();
         for entry in ["tidegate.db", "tidegate.db-wal"] {
             assert!(
-                !holds_key(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()),
+                !holds(&std::fs::read(gateway.data().join(entry)).unwrap_or_default(), raw),
                 "{entry} holds the master key"
             );
         }
@@ -357,7 +361,7 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     let remembered = gateway.data().display().to_string();
     let (mut is_remembered, mut leaks) = (false, Vec::new());
     let visit = |region: &str, bytes: &[u8]| {
-        is_remembered |= memmem::find(bytes, remembered.as_bytes()).is_some();
+        is_remembered |= holds(bytes, &remembered);
         for hit in [&canary, &identities].into_iter().flat_map(|canary| canary.scan(region, bytes)) {
             let at = usize::try_from(hit.offset).unwrap();
             let before = &bytes[at.saturating_sub(120)..at];

@@ -8,11 +8,11 @@ use harness::postgres::Server as Postgres;
 use harness::process::{free_address, free_port};
 use harness::restate::{Balancer, Server};
 use harness::{Behaviour, Config};
-use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::MINI;
+use crate::canary::holds;
 use crate::flows::{RUNS, act, ended, flow, output, read, start, until_step};
 use crate::gateway::{Gateway, OWN, config};
 use crate::kill::setting;
@@ -196,7 +196,6 @@ async fn restate_drives_runs_and_stores_nothing_that_they_say() {
     assert!(known.text().contains(&id), "{}", known.text());
     restate.kill9().unwrap();
     let (mut names_run, mut open) = (false, vec![restate.data().to_owned()]);
-    let within = |bytes: &[u8], word: &str| memmem::find(bytes, word.as_bytes()).is_some();
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -205,8 +204,8 @@ async fn restate_drives_runs_and_stores_nothing_that_they_say() {
                 continue;
             }
             let bytes = std::fs::read(&path).unwrap();
-            names_run |= within(&bytes, &id);
-            assert!(!within(&bytes, "xylophone"), "{} has a run's input", path.display());
+            names_run |= holds(&bytes, &id);
+            assert!(!holds(&bytes, "xylophone"), "{} has a run's input", path.display());
         }
     }
     assert!(names_run, "the server's files name the run");

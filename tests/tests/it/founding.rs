@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use harness::process::tidegate;
 use serde_json::Value;
@@ -15,6 +16,9 @@ const PRINTED: &str = "printed.json";
 const DATA: &str = "data";
 /// Settings with these beginnings change what `init` makes.
 const CHANGES_INIT: [&str; 3] = ["TIDEGATE_DATABASE", "TIDEGATE_MASTER_KEY", "TIDEGATE_VAULT"];
+
+/// What is older than this belongs to no run that is still going on.
+const RUN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A second copy in the same test would have the first one's keys and ids, which no other installation has.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
@@ -46,6 +50,7 @@ fn template(run: &str) -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let template = all.join(format!("founded-{run}"));
     if !template.exists() {
+        remove_old(all);
         let made = tempfile::tempdir_in(all).unwrap();
         let printed = init(&Cli::new(), &made.path().join(DATA));
         std::fs::write(made.path().join(PRINTED), printed.to_string()).unwrap();
@@ -54,6 +59,18 @@ fn template(run: &str) -> PathBuf {
         }
     }
     template
+}
+
+/// Removes the installations of earlier runs.
+fn remove_old(all: &Path) {
+    for entry in std::fs::read_dir(all).unwrap().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with("founded-");
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|made| made.elapsed());
+        if is_ours && age.is_ok_and(|age| age.is_ok_and(|age| age > RUN_MAX)) {
+            // Another test may have removed it already.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -11,12 +11,12 @@ use std::time::Instant;
 use domain::limits::{JOINED_POLLED_AT_ONCE, VERIFY_TIME_MAX};
 use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
-use memchr::memmem;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
 use crate::ask::{CHAT, problem, trace_of};
+use crate::canary::holds;
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config};
 use crate::local_node::records;
@@ -251,10 +251,6 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
 pub fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
     let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-pub fn holds(bytes: &[u8], text: &str) -> bool {
-    memmem::find(bytes, text.as_bytes()).is_some()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{refused, trace_of};
+use crate::canary::holds;
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
-use crate::joining::{holds, stored_bytes};
+use crate::joining::stored_bytes;
 use crate::own_batches::{HAIKU, pooled_on};
 use crate::sdk::drive_at;
 use crate::wait::{found, until};

@@ -11,11 +11,11 @@ use harness::canary::Canary;
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
 use http::Method;
-use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, scripted, trace_of};
+use crate::canary::holds;
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
 use crate::rotation;
@@ -160,7 +160,7 @@ pub fn found_in(directory: &Path, slices: &[Vec<u8>]) -> usize {
     for entry in walk(directory) {
         let bytes = std::fs::read(&entry).unwrap_or_default();
         for (number, slice) in slices.iter().enumerate() {
-            if memmem::find(&bytes, slice).is_some() {
+            if holds(&bytes, slice) {
                 found.insert(number);
             }
         }

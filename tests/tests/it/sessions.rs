@@ -7,11 +7,11 @@ use std::sync::Arc;
 use harness::Behaviour;
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
-use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, trace_of};
+use crate::canary::holds;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, POOL_SECOND, config, id_of};
 use crate::vault::edit;
 use crate::wait::until;
@@ -200,7 +200,7 @@ async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
         let file = file.unwrap().path();
         if file.is_file() {
             let bytes = std::fs::read(&file).unwrap();
-            assert!(memmem::find(&bytes, CANARY.as_bytes()).is_none(), "{}", file.display());
+            assert!(!holds(&bytes, CANARY), "{}", file.display());
         }
     }
     let one = format!("/v2/artifacts/{}", id_of(&artifact));
@@ -573,7 +573,7 @@ async fn a_session_is_purged_with_its_requests() {
     for file in std::fs::read_dir(gateway.data()).unwrap() {
         let file = file.unwrap().path();
         let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
-        assert!(memmem::find(&bytes, CANARY.as_bytes()).is_none(), "{}", file.display());
+        assert!(!holds(&bytes, CANARY), "{}", file.display());
     }
 }
 
@@ -638,6 +638,6 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     for file in std::fs::read_dir(gateway.data()).unwrap() {
         let file = file.unwrap().path();
         let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
-        assert!(memmem::find(&bytes, person.as_bytes()).is_none(), "{}", file.display());
+        assert!(!holds(&bytes, person), "{}", file.display());
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use harness::client::{Answer, Client};
 use http::Method;
-use memchr::memmem;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
 use crate::ask::MINI;
+use crate::canary::holds;
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::sdk::drive;
@@ -116,7 +116,7 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
     assert!(read.header("content-disposition").unwrap().starts_with("attachment;"));
     let stored = objects(&gateway);
     assert_eq!(stored.len(), text.len().div_ceil(PIECE), "a piece is an object");
-    let has = |bytes: &[u8]| memmem::find(bytes, CANARY.as_bytes()).is_some();
+    let has = |bytes: &[u8]| holds(bytes, CANARY);
     assert!(!stored.iter().any(|object| has(object)));
     for name in ["tidegate.db", "tidegate.db-wal"] {
         let bytes = std::fs::read(gateway.data().join(name)).unwrap_or_default();
@@ -155,7 +155,7 @@ async fn an_address_takes_content_once() {
     assert_eq!(shown["data"]["upload_url"], "", "it is told once");
     let token = file["upload_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     let database = std::fs::read(gateway.data().join("tidegate.db-wal")).unwrap();
-    assert!(memmem::find(&database, token.as_bytes()).is_none());
+    assert!(!holds(&database, token));
 }
 
 #[tokio::test]

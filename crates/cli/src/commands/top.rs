@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::adapters::rows_of;
 use super::request;
 use crate::api::{Api, escape};
 use crate::limits::TOP_ROWS_MAX;
@@ -59,7 +60,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 
 fn show(page: &Value, options: &Options) {
     let minutes = options.minutes;
-    let mut rows: Vec<&Value> = page.get("data").and_then(Value::as_array).into_iter().flatten().collect();
+    let mut rows: Vec<&Value> = rows_of(page, "data").iter().collect();
     rows.sort_by_key(|row| Reverse(number(row, "requests")));
     let all: u64 = rows.iter().map(|row| number(row, "requests")).sum();
     let unit = if minutes == 1 { "minute" } else { "minutes" };
@@ -103,7 +104,7 @@ fn number(row: &Value, name: &str) -> u64 {
 
 /// To one decimal, as most models serve fewer than ten requests a minute.
 fn a_minute(requests: u64, minutes: u64) -> String {
-    let tenths = requests * 10 / minutes.max(1);
+    let tenths = requests * 10 / minutes;
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 

@@ -425,7 +425,8 @@ mod tests {
                 let of = Published { name: "small", shape: shape.clone(), layers: 2, is_whole: true };
                 let found = measure(&of, kind, name, 1).unwrap();
                 let whole = found.whole.unwrap();
-                assert!(whole.one > 0.0 && whole.eight > whole.one && whole.prompt > whole.one, "{whole:?}");
+                // How they compare is a measurement's, not a test's: a busy neighbour may take the one and not the others.
+                assert!(whole.one > 0.0 && whole.eight > 0.0 && whole.prompt > 0.0, "{whole:?}");
                 let text = text(&Options { rounds: 1, only: None, save: None }, &[found]);
                 assert!(text.contains(&format!("| small | {name} | 3 |")), "{text}");
             }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::command::workspace;
 use crate::gateway::Gateway;
-use crate::writes::{Preparing, Try, look, writing};
+use crate::tables::Tables;
+use crate::writes::{Preparing, Try, writing};
 
 /// One of each family that scanners try: quotes, comments, unions, stacked statements, blind and timed ones,
 /// both SQL dialects, wildcards, encodings.
@@ -65,10 +66,11 @@ async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
 async fn parameters_and_ids_are_texts() {
     let gateway = Gateway::start().await;
     // What is read as a file, or opened, has an entry of the audit.
+    let tables = Tables::of(&gateway);
     let unaudited = || {
-        let mut tables = look(&gateway).0;
-        tables.retain(|name, _| !name.starts_with("audit"));
-        tables
+        let mut hashes = tables.look().tables;
+        hashes.retain(|name, _| !name.starts_with("audit"));
+        hashes
     };
     let (admin, before) = (gateway.admin(), unaudited());
     let mut tried = 0;
@@ -134,10 +136,11 @@ fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_are_texts() {
     let gateway = Gateway::with_everything().await;
+    let tables = Tables::of(&gateway);
     let mut tried = 0;
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let prepared = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
-        let before = look(&gateway).0;
+        let before = tables.look();
         let mut pointers = Vec::new();
         texts(&prepared.body, "", &mut pointers);
         for (place, pointer) in pointers.into_iter().enumerate() {
@@ -151,7 +154,7 @@ async fn bodies_are_texts() {
                 tried += 1;
             }
         }
-        assert_eq!(look(&gateway).0, before, "{method} {pattern}");
+        assert_eq!(tables.look(), before, "{method} {pattern}");
     }
     assert!(tried > 500, "{tried}");
 }

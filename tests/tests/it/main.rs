@@ -184,6 +184,7 @@ mod stored_batches;
 mod strategies;
 mod streams;
 mod subscriptions;
+mod tables;
 mod task_figures;
 mod tasks;
 mod three_modes;

@@ -1,8 +1,6 @@
 //! Every writing route: a dry run leaves the database unchanged, and the real call leaves one audit entry. A
 //! new route is covered as soon as it is declared; `prepare` builds what it takes.
 
-use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use control::declared;
@@ -12,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{MINI, problem, question, trace_of};
-use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of};
 use crate::played_runtime::PlayedRuntime;
+use crate::tables::Tables;
 use crate::wait::{a_moment, in_an_hour, until};
 use crate::webhooks::Taker;
 
@@ -40,19 +38,6 @@ impl Try {
         let path = format!("{}{query}", self.path);
         self.client.call(self.method.clone(), &path, headers, body).await.unwrap()
     }
-}
-
-/// The database as its owner can read it: a hash of every table, and the audit log.
-pub fn look(gateway: &Gateway) -> (BTreeMap<String, String>, Vec<Value>) {
-    let database = gateway.data().join("tidegate.db");
-    let script = workspace().join("tests/tools/look.py");
-    let python = workspace().join(".venv/bin/python");
-    let output = Command::new(python).arg(script).arg(database).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut lines = text.lines();
-    let tables = serde_json::from_str(lines.next().unwrap()).unwrap();
-    (tables, lines.map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 /// Creates what a write needs.
@@ -637,14 +622,14 @@ const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
     let gateway = Gateway::with_everything().await;
+    let tables = Tables::of(&gateway);
     let upstream = || gateway.emulator.journal().len();
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let endpoint = format!("{method} {pattern}");
         let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
-        let (before, audited) = look(&gateway);
+        let before = tables.look();
         let (calls, rehearsed) = (upstream(), tried.call("?dry_run=true").await);
-        let (after, _) = look(&gateway);
-        assert_eq!(before, after, "{endpoint} kept something: {}", rehearsed.text());
+        assert_eq!(before, tables.look(), "{endpoint} kept something: {}", rehearsed.text());
         let rehearsed =
             if upstream() == calls { rehearsed } else { rehearsed_alone(&gateway, &tried, &endpoint).await };
         if TAKES_MORE.contains(&(method.as_str(), pattern)) {
@@ -662,17 +647,16 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
             until("the job to end", async || gateway.get(&path).await["status"] == "completed").await;
         }
         assert_eq!(done.header("tidegate-dry-run"), None);
-        let (_, now) = look(&gateway);
         // Entries of background work, which have no trace id, don't count.
-        let entries = now[audited.len()..].iter().filter(|entry| !entry["trace"].is_null());
-        let entries: Vec<_> = entries.collect();
+        let mut entries = tables.audit_after(before.audited);
+        entries.retain(|entry| !entry["trace"].is_null());
         let expected = usize::from(!ASKS.contains(&pattern));
         assert_eq!(entries.len(), expected, "{endpoint}: {entries:?}");
-        for entry in entries {
+        for entry in &entries {
             is_whole(entry, &done, &endpoint);
         }
     }
-    for row in &look(&gateway).1 {
+    for row in tables.audit_after(0) {
         for secret in [OWN, OWN_SECOND, POOL, POOL_SECOND, NODE] {
             assert!(!row.to_string().contains(secret), "{row}");
         }

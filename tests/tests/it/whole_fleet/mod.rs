@@ -481,13 +481,14 @@ impl Fleet {
         first.kill9().unwrap();
         rot(&liar.models().join("publisher--big").join(FILLING));
         let began = Instant::now();
-        let mut second = fetch();
-        second.wait_text("barn is ejected: chunk ", WITHIN).await.unwrap();
         let sent = self.nodes[DYING].sees_sent_bytes(fetcher.name).await;
+        let mut second = fetch();
+        second.wait_text(" are here already, from ", WITHIN).await.unwrap();
         until("it is in the middle", async || self.nodes[DYING].sees_sent_bytes(fetcher.name).await > sent)
             .await;
         self.nodes[DYING].kill();
         let (fetcher, name) = (&self.nodes[FETCHER], self.nodes[DYING].name);
+        second.wait_text("barn is ejected: chunk ", WITHIN).await.unwrap();
         second.wait_text(&format!("{name} is left out"), WITHIN).await.unwrap();
         let ended = second.wait(6 * WITHIN).await.unwrap();
         assert!(ended.success(), "{}", second.stderr());

@@ -1,10 +1,13 @@
 //! The texts in which rows hold values that have no column of their own. Each has a separate type, so that the domain types may
 //! change freely, and is read also as older versions wrote it.
 
+pub mod agreement;
+mod alias_release;
 mod policy;
 
 use std::net::IpAddr;
 
+pub use alias_release::{alias_release_from_text, alias_release_to_text};
 use database::error::StoreError;
 use database::fields::{from_text, to_text};
 use domain::{

@@ -36,7 +36,7 @@ impl Table for AccountRow {
             region: fields.maybe_text("region")?,
             config: fields.json("config")?,
             pricing: columns::pricing_from_text(TABLE, fields.get("pricing")?)?,
-            agreement: agreements::read(&fields)?,
+            agreement: columns::agreement::read(&fields)?,
             metadata: fields.json("metadata")?,
             models: fields.json("models")?,
             weight: fields.small("weight")?,
@@ -51,7 +51,7 @@ impl Table for AccountRow {
     }
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
-        let agreed = agreements::texts(TABLE, &self.agreement)?;
+        let agreed = columns::agreement::texts(TABLE, &self.agreement)?;
         Ok(columns
             .set("id", self.id.bytes())
             .set("provider", &self.provider)

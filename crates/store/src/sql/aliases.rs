@@ -8,10 +8,7 @@ use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::limits::{ALIASES_OF_WORKSPACE_MAX, RELEASES_OF_ALIAS_MAX};
-use domain::{
-    AliasId, AliasReleaseId, AliasReleaseSpec, AliasSplit, AliasTarget, Canary, CanaryGates, ParameterRule,
-    ProjectId, WorkspaceId,
-};
+use domain::{AliasId, AliasReleaseId, AliasReleaseSpec, Canary, CanaryGates, ProjectId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -51,25 +48,6 @@ struct StoredWithdrawal {
     reason: String,
     is_automatic: bool,
     unix_ms: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredSpec {
-    split: String,
-    targets: Vec<StoredTarget>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    parameters: Vec<ParameterRule>,
-    #[serde(default)]
-    note: String,
-    /// Of the capability manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    manifest_revision: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredTarget {
-    model: String,
-    weight: u32,
 }
 
 fn release_id(text: &str) -> Result<AliasReleaseId, StoreError> {
@@ -123,38 +101,9 @@ fn withdrawal(stored: StoredWithdrawal) -> Result<WithdrawnCanary, StoreError> {
     })
 }
 
-fn spec_text(spec: &AliasReleaseSpec, manifest_revision: Option<&str>) -> Result<String, StoreError> {
-    let target = |target: &AliasTarget| StoredTarget { model: target.model.clone(), weight: target.weight };
-    let stored = StoredSpec {
-        split: spec.split.as_str().to_owned(),
-        targets: spec.targets.iter().map(target).collect(),
-        parameters: spec.parameters.clone(),
-        note: spec.note.clone(),
-        manifest_revision: manifest_revision.map(str::to_owned),
-    };
-    fields::to_text(RELEASES, &stored)
-}
-
-/// What a release says, and the revision of the capability manifest.
-fn spec_from(text: &str) -> Result<(AliasReleaseSpec, Option<String>), StoreError> {
-    let stored: StoredSpec = fields::from_text(RELEASES, text)?;
-    let wrong = || StoreError::corrupt(RELEASES, format!("{} is no split", stored.split));
-    let spec = AliasReleaseSpec {
-        split: AliasSplit::from_word(&stored.split).ok_or_else(wrong)?,
-        targets: stored
-            .targets
-            .into_iter()
-            .map(|target| AliasTarget { model: target.model, weight: target.weight })
-            .collect(),
-        parameters: stored.parameters,
-        note: stored.note,
-    };
-    Ok((spec, stored.manifest_revision))
-}
-
 pub(super) fn read_release(row: &Row) -> Result<AliasReleaseRow, StoreError> {
     let fields = Fields::new(RELEASES, row);
-    let (spec, manifest_revision) = spec_from(fields.get("spec")?)?;
+    let (spec, manifest_revision) = columns::alias_release_from_text(fields.get("spec")?)?;
     Ok(AliasReleaseRow {
         id: fields.id("id")?,
         workspace: fields.id("workspace")?,
@@ -205,7 +154,7 @@ async fn insert_release(writing: &mut Writing, release: &AliasReleaseRow) -> Res
     .bind(release.workspace.bytes())
     .bind(release.alias.bytes())
     .bind(signed(counted.number("last")? + 1))
-    .bind(spec_text(&release.spec, release.manifest_revision.as_deref())?)
+    .bind(columns::alias_release_to_text(&release.spec, release.manifest_revision.as_deref())?)
     .bind(signed(release.created_unix_ms))
     .run(writing.connection())
     .await
@@ -368,34 +317,5 @@ impl Aliases for Database {
             .bind(alias.bytes());
             query.rows(&mut reader).await?.iter().map(read_release).collect()
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::Thousandths;
-
-    use super::*;
-
-    #[test]
-    fn what_can_not_be_read_is_no_release() {
-        let spec = AliasReleaseSpec {
-            split: AliasSplit::Ordered,
-            targets: vec![AliasTarget { model: "openai/gpt-4o".into(), weight: 3 }],
-            parameters: vec![ParameterRule {
-                name: "temperature".into(),
-                default: None,
-                least: None,
-                most: Thousandths::of(1.0),
-                clamps: true,
-            }],
-            note: "first".into(),
-        };
-        for revision in [None, Some("cap_1")] {
-            let read = spec_from(&spec_text(&spec, revision).unwrap()).unwrap();
-            assert_eq!(read, (spec.clone(), revision.map(str::to_owned)));
-        }
-        assert!(spec_from(r#"{"split": "by luck", "targets": []}"#).is_err());
-        assert!(spec_from("{}").is_err());
     }
 }

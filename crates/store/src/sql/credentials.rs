@@ -39,7 +39,7 @@ impl Table for CredentialRow {
             region: fields.maybe_text("region")?,
             config: fields.json("config")?,
             pricing: columns::pricing_from_text(TABLE, fields.get("pricing")?)?,
-            agreement: agreements::read(&fields)?,
+            agreement: columns::agreement::read(&fields)?,
             metadata: fields.json("metadata")?,
             project: fields.maybe_id("project")?,
             environment: fields.maybe_text("environment")?,
@@ -55,7 +55,7 @@ impl Table for CredentialRow {
     }
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
-        let agreed = agreements::texts(TABLE, &self.agreement)?;
+        let agreed = columns::agreement::texts(TABLE, &self.agreement)?;
         Ok(columns
             .set("id", self.id.bytes())
             .set("workspace", self.workspace.bytes())

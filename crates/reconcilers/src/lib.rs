@@ -15,6 +15,7 @@ pub mod invoicing;
 pub mod judgement;
 mod keys;
 mod limits;
+mod mailing;
 pub mod moment;
 pub mod node_books;
 mod node_loads;
@@ -53,6 +54,7 @@ pub use flow_runner::{
     FlowTarget, LeftCosts, Next, Round, on_its_own,
 };
 pub use heads::{HeadStore, Heads};
+pub use mailing::Mailing;
 pub use keys::{Holder, candidates};
 pub use limits::{FLOW_RUN_KEPT, FLOW_RUNS_SENT_MAX, FLOW_SENT_TIME_MAX};
 pub use node_loads::BeatLoad;
@@ -78,6 +80,8 @@ pub struct Deps {
     pub auditor: Arc<Auditor>,
     pub board: Arc<board::Shared>,
     pub outbound: Arc<dyn Outbound>,
+    /// Where the operator has set a mail server.
+    pub mail: Option<Arc<Mailing>>,
     /// Whoever reads tasks from the store waits for those that are on their way there.
     pub tasks: Arc<dyn domain::TaskStore>,
     /// Tells the worker of flows what happens to runs.

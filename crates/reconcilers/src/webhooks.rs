@@ -10,12 +10,14 @@ use domain::{EventId, Secret, WebhookId};
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use jobs::{Handler, Outcome, Policy};
+use mail::MailError;
 use serde_json::{Map, Value, json};
 use store::webhooks::{DELIVER, sealed_object};
 use store::{Act, DeliveryAttempt, DeliveryState, EventRow, JobRow, WebhookFormat, WebhookRow};
 use world::Random;
 
 use crate::limits::WEBHOOK_RETRY_AFTER_S_MAX;
+use crate::mailing::Mailed;
 use crate::notices::Notice;
 use crate::{Deps, moment};
 
@@ -63,6 +65,8 @@ impl PostError {
     }
 }
 
+/// Why nothing is mailed to somebody who left.
+const NO_MEMBER: &str = "its receiver is no longer a member of the workspace";
 const SECRET_PREFIX: &str = "whsec_";
 const SECRET_BYTES: usize = 32;
 
@@ -135,18 +139,31 @@ fn escaped(text: &str) -> String {
 }
 
 impl Deps {
-    /// One attempt: signs with every key in force and sends. Also returns the wait that the receiver
-    /// requested.
+    /// One attempt. Also returns the wait that the receiver requested.
     async fn send_event(&self, webhook: &WebhookRow, event: &EventRow) -> (DeliveryAttempt, Option<u64>) {
+        if webhook.format != WebhookFormat::Email {
+            return self.post_event(webhook, event).await;
+        }
+        let (state, status, error) = match self.mail_event(webhook, event).await {
+            Mailed::Taken => (DeliveryState::Delivered, None, None),
+            Mailed::Refused(MailError { status, message }) => (DeliveryState::Pending, status, Some(message)),
+            Mailed::NoMember => (DeliveryState::Failed, None, Some(NO_MEMBER.to_owned())),
+        };
+        (DeliveryAttempt { state, status, error, unix_ms: self.world.clock.unix_ms() }, None)
+    }
+
+    /// Signs with every key in force and sends.
+    async fn post_event(&self, webhook: &WebhookRow, event: &EventRow) -> (DeliveryAttempt, Option<u64>) {
         let now = self.world.clock.unix_ms();
         let attempt = |state, status, error| (DeliveryAttempt { state, status, error, unix_ms: now }, None);
         let Some(keys) = self.keys_of(webhook, now) else {
             let error = Some("its signing secret can't be opened here right now".to_owned());
             return attempt(DeliveryState::Pending, None, error);
         };
-        let posting = match webhook.format {
-            WebhookFormat::Standard => signed(webhook, event, &keys, now / 1_000),
-            WebhookFormat::Slack => message(event, &keys),
+        let posting = if webhook.format == WebhookFormat::Slack {
+            message(event, &keys)
+        } else {
+            signed(webhook, event, &keys, now / 1_000)
         };
         let posted = match posting {
             Ok(posting) => self.outbound.post(posting).await,
@@ -229,7 +246,11 @@ impl Deps {
             (DeliveryState::Delivered, _) => Outcome::Done,
             (_, Some(410)) => {
                 attempt.state = DeliveryState::Failed;
-                self.disable(webhook).await;
+                self.disable(webhook, "its receiver answered 410 Gone").await;
+                Outcome::Done
+            }
+            (DeliveryState::Failed, _) => {
+                self.disable(webhook, NO_MEMBER).await;
                 Outcome::Done
             }
             _ => {
@@ -261,11 +282,10 @@ impl Deps {
         }
     }
 
-    /// A receiver that answers 410 wants no more events.
-    async fn disable(&self, webhook: WebhookRow) {
+    /// What wants no more events, or has nobody to take them.
+    async fn disable(&self, webhook: WebhookRow, reason: &str) {
         let id = webhook.id;
-        let row =
-            WebhookRow { disabled_reason: Some("its receiver answered 410 Gone".to_owned()), ..webhook };
+        let row = WebhookRow { disabled_reason: Some(reason.to_owned()), ..webhook };
         let written = self.store.webhooks().replace(row, None, Act::system(&self.world)).await;
         if let Err(error) = written {
             tracing::warn!(webhook = %id, %error, "a webhook that is gone could not be disabled");

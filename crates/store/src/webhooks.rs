@@ -20,7 +20,8 @@ pub struct WebhookRow {
     pub id: WebhookId,
     pub workspace: WorkspaceId,
     pub format: WebhookFormat,
-    /// For `Slack`, the address without its path: all of it is the secret.
+    /// For `Slack`, the address without its path: all of it is the secret. For `Email`, the id of the member who receives the mail:
+    /// their address is the person's, and goes with them.
     pub url: String,
     pub description: String,
     /// When events wait until it is over.
@@ -29,7 +30,7 @@ pub struct WebhookRow {
     pub events: Vec<EventKind>,
     /// Why nothing is sent.
     pub disabled_reason: Option<String>,
-    /// Newest first; two during a rotation.
+    /// Newest first; two during a rotation, and none for `Email`.
     pub secrets: Vec<SigningSecret>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
@@ -44,18 +45,21 @@ pub enum WebhookFormat {
     Standard,
     /// A message for an incoming webhook of Slack, or of a chat that takes the same form.
     Slack,
+    /// A mail to a member of the workspace.
+    Email,
 }
 
 impl WebhookFormat {
-    pub const ALL: [Self; 2] = [Self::Standard, Self::Slack];
-    pub const WORDS: [&str; 2] = ["standard", "slack"];
+    pub const ALL: [Self; 3] = [Self::Standard, Self::Slack, Self::Email];
+    pub const WORDS: [&str; 3] = ["standard", "slack", "email"];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        let [standard, slack] = Self::WORDS;
+        let [standard, slack, email] = Self::WORDS;
         match self {
             Self::Standard => standard,
             Self::Slack => slack,
+            Self::Email => email,
         }
     }
 

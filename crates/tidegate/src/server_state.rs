@@ -209,6 +209,7 @@ impl ServerState {
             auditor: Arc::new(auditor?),
             board: Arc::clone(&self.upstreams.board),
             outbound,
+            mail: None,
             tasks: Arc::clone(&self.sessions.tasks) as Arc<dyn TaskStore>,
             flows: Arc::default(),
             world: self.world.clone(),

@@ -112,6 +112,7 @@ mod local_bad_models;
 mod local_node;
 mod local_training;
 mod local_vectors;
+mod mailing;
 mod managed;
 mod mantle;
 mod matrix;

@@ -4,8 +4,8 @@ import type { TimeWindow } from './routes';
 
 export interface Webhook {
   id: string;
-  format: 'standard' | 'slack';
-  /** For Slack, without its path. */
+  format: 'standard' | 'slack' | 'email';
+  /** For Slack, without its path; for mail, `mailto:` with the member's address. */
   url: string;
   description: string;
   /** The part of the week in which events wait. */
@@ -15,7 +15,7 @@ export interface Webhook {
   disabled_reason: string | null;
   secrets: { fingerprint: string; expires_at: string | null }[];
   created_at: string;
-  /** Shown once; Slack has none. */
+  /** Shown once, by `standard` alone. */
   secret?: string | null;
 }
 

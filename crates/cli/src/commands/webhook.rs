@@ -13,11 +13,11 @@ use crate::shared::Shared;
 pub enum Command {
     /// Adds a webhook and prints the secret for checking its signatures, which is not shown again.
     Add {
-        /// An https address on port 443 or 8443.
+        /// An https address on port 443 or 8443; with --format email, the address of a member.
         // Not `url`: that is the gateway's, which every command takes.
         #[arg(value_name = "URL")]
         receiver: String,
-        /// standard (default): signed documents; slack: messages for a chat's incoming webhook.
+        /// standard (default): signed documents; slack: messages for a chat's incoming webhook; email: mails to a member.
         #[arg(long)]
         format: Option<String>,
         #[command(flatten)]

@@ -11,7 +11,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::limits::WEBHOOK_OVERLAP;
-use domain::{EventId, Fault, Secret, WebhookId};
+use domain::{EventId, Fault, MemberId, Secret, WebhookId, WorkspaceId};
 use http::Method;
 use reconcilers::webhooks::{mint_secret, readable, secret_text};
 use reconcilers::{milliseconds, of_store};
@@ -28,6 +28,8 @@ use super::secrets;
 use crate::limits::WEBHOOK_DESCRIPTION_CHARS_MAX;
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
 
+/// What an address of mail begins with, as a URL.
+const MAILTO: &str = "mailto:";
 /// Every version of a webhook's secret is an object of its own, sealed once.
 const FIRST_VERSION: u32 = 1;
 
@@ -68,12 +70,12 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Webhook")]
 pub struct Input {
     /// `standard`, which is also the default: signed documents of Standard Webhooks. `slack`: messages for an incoming webhook of
-    /// Slack, or of a chat that takes the same. It can't be changed.
-    #[schemars(extend("enum" = [WebhookFormat::WORDS[0], WebhookFormat::WORDS[1], null]))]
+    /// Slack, or of a chat that takes the same. `email`: mails to a member of the workspace. It can't be changed.
+    #[schemars(extend("enum" = [WebhookFormat::WORDS[0], WebhookFormat::WORDS[1], WebhookFormat::WORDS[2], null]))]
     format: Option<String>,
-    /// For `slack` it is a secret: it is sealed, shown without its path, and can't be changed.
+    /// For `slack` it is a secret: it is sealed, shown without its path, and can't be changed. For `email`, a member's address
+    /// (`mailto:ann@acme.example`) or id.
     #[schemars(required)]
-    #[schemars(url)]
     url: Option<String>,
     #[serde(default)]
     description: String,
@@ -95,7 +97,7 @@ pub struct WebhookView {
     workspace_id: String,
     #[schemars(extend("enum" = WebhookFormat::WORDS))]
     format: &'static str,
-    /// For `slack`, without its path.
+    /// For `slack`, without its path; for `email`, `mailto:` with the member's address, or the id of one who left.
     url: String,
     description: String,
     quiet_hours: Option<WindowWire>,
@@ -121,7 +123,7 @@ struct SecretView {
 struct WithSecret {
     #[serde(flatten)]
     webhook: WebhookView,
-    /// `null` for `slack`, whose secret is the address.
+    /// `null` for `slack`, whose secret is the address, and for `email`.
     secret: Option<String>,
 }
 
@@ -175,7 +177,19 @@ fn kinds(row: &WebhookRow) -> Vec<&'static str> {
     row.events.iter().map(|kind| kind.as_str()).collect()
 }
 
-fn show(row: &WebhookRow) -> WebhookView {
+/// A webhook with the address of its receiver as it is now.
+async fn show(control: &Control, row: &WebhookRow) -> Result<WebhookView, Box<Fault>> {
+    let url = match row.url.parse() {
+        Ok(member) if row.format == WebhookFormat::Email => {
+            let found = control.deps.mail_receiver(row.workspace, member).await.map_err(of_store)?;
+            found.map(|member| format!("{MAILTO}{}", member.person.email))
+        }
+        _ => None,
+    };
+    Ok(view_of(row, url.unwrap_or_else(|| row.url.clone())))
+}
+
+fn view_of(row: &WebhookRow, url: String) -> WebhookView {
     let secrets = row.secrets.iter().map(|secret| SecretView {
         fingerprint: secret.secret.fingerprint.clone(),
         expires_at: secret.expires_unix_ms.map(Moment),
@@ -185,7 +199,7 @@ fn show(row: &WebhookRow) -> WebhookView {
         object: "webhook",
         workspace_id: row.workspace.to_string(),
         format: row.format.as_str(),
-        url: row.url.clone(),
+        url,
         description: row.description.clone(),
         quiet_hours: row.quiet.map(WindowWire::of),
         events: kinds(row),
@@ -241,18 +255,61 @@ fn without_path(url: &str) -> String {
     format!("https://{host}/…")
 }
 
-fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRow, Box<Fault>> {
-    let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
-    let url = url.trim().to_owned();
-    let format = checked_format(input.format.as_deref(), &base)?;
-    if format == WebhookFormat::Slack && base.version > 0 {
-        if url != base.url {
-            let message = "The address of a Slack webhook is its secret, and can't be changed.";
-            return Err(invalid("url", message, "Add another webhook, and remove this one."));
+/// Where events go, as it is stored.
+async fn checked_url(
+    control: &Control,
+    url: &str,
+    format: WebhookFormat,
+    base: &WebhookRow,
+) -> Result<String, Box<Fault>> {
+    match format {
+        WebhookFormat::Slack if base.version > 0 => {
+            if url != base.url {
+                let message = "The address of a Slack webhook is its secret, and can't be changed.";
+                return Err(invalid("url", message, "Add another webhook, and remove this one."));
+            }
         }
-    } else {
-        egress::check_webhook_url(&url, &control.web.egress)?;
+        WebhookFormat::Email => {
+            // A member who left stays written down, so that everything else can be changed.
+            if base.version > 0 && url == base.url {
+                return Ok(base.url.clone());
+            }
+            return member_at(control, base.workspace, url).await.map(|member| member.to_string());
+        }
+        WebhookFormat::Standard | WebhookFormat::Slack => egress::check_webhook_url(url, &control.web.egress)?,
     }
+    Ok(url.to_owned())
+}
+
+/// The member with this address or id. Nobody else is written to, so that no workspace sends mail to strangers in the operator's
+/// name.
+async fn member_at(control: &Control, workspace: WorkspaceId, text: &str) -> Result<MemberId, Box<Fault>> {
+    if control.deps.mail.is_none() {
+        let message = "This gateway sends no mail: its operator has set no mail server.";
+        return Err(invalid("format", message, "Set mail.server and mail.from, or use slack or standard."));
+    }
+    let nobody = || {
+        let message = format!("No member of this workspace has the address \"{}\".", printable(text));
+        invalid("url", message, "Use the address of a member who has accepted their invitation.")
+    };
+    let address = text.strip_prefix(MAILTO).unwrap_or(text);
+    if let Ok(id) = address.parse::<MemberId>() {
+        let member = control.deps.mail_receiver(workspace, id).await.map_err(of_store)?;
+        return member.map(|_| id).ok_or_else(nobody);
+    }
+    let people = control.deps.store.people().by_email(address.to_lowercase()).await.map_err(of_store)?;
+    for person in people {
+        if control.deps.mail_receiver(workspace, person.id).await.map_err(of_store)?.is_some() {
+            return Ok(person.id);
+        }
+    }
+    Err(nobody())
+}
+
+async fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRow, Box<Fault>> {
+    let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
+    let format = checked_format(input.format.as_deref(), &base)?;
+    let url = checked_url(control, url.trim(), format, &base).await?;
     let quiet = input.quiet_hours.map(|window| window.read("quiet_hours")).transpose()?;
     if quiet.is_some_and(|quiet| quiet.contains(0) && quiet.end_after(0).is_none()) {
         let fix = "Shorten the window, or disable the webhook: PATCH it with status disabled.";
@@ -308,8 +365,8 @@ impl Resource for WebhookRow {
         control.deps.store.webhooks()
     }
 
-    async fn view(&self, _: &Control) -> Result<WebhookView, Box<Fault>> {
-        Ok(show(self))
+    async fn view(&self, control: &Control) -> Result<WebhookView, Box<Fault>> {
+        show(control, self).await
     }
 }
 
@@ -349,7 +406,10 @@ impl WritableResource for WebhookRow {
             created_unix_ms: now,
             version: 0,
         };
-        let mut row = row_of(control, input, blank)?;
+        let mut row = row_of(control, input, blank).await?;
+        if row.format == WebhookFormat::Email {
+            return Ok((row, Wrote::New(None)));
+        }
         if row.format == WebhookFormat::Slack {
             let address = Secret::from_text(std::mem::take(&mut row.url));
             row.url = without_path(std::str::from_utf8(address.expose()).unwrap_or_default());
@@ -367,7 +427,7 @@ impl WritableResource for WebhookRow {
         _: &ApiRequest,
         input: Input,
     ) -> Result<(Self, Self::Rest), Box<Fault>> {
-        Ok((row_of(control, input, self)?, Wrote::Change))
+        Ok((row_of(control, input, self).await?, Wrote::Change))
     }
 
     async fn finish(
@@ -377,14 +437,18 @@ impl WritableResource for WebhookRow {
         wrote: Self::Rest,
     ) -> Result<Reply, Box<Fault>> {
         match wrote {
-            Wrote::New(secret) => show_with(&self, secret),
+            Wrote::New(secret) => show_with(control, &self, secret).await,
             Wrote::Change => reply(control, self).await,
         }
     }
 }
 
-fn show_with(row: &WebhookRow, secret: Option<String>) -> Result<Reply, Box<Fault>> {
-    Ok(Reply::json(&WithSecret { webhook: show(row), secret })?.version(row.version))
+async fn show_with(
+    control: &Control,
+    row: &WebhookRow,
+    secret: Option<String>,
+) -> Result<Reply, Box<Fault>> {
+    Ok(Reply::json(&WithSecret { webhook: show(control, row).await?, secret })?.version(row.version))
 }
 
 /// Sends a test event at once and returns the result; the event is neither stored nor retried.
@@ -416,6 +480,10 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
         let row: WebhookRow = load(control, &request).await?;
+        if row.format == WebhookFormat::Email {
+            let message = "Mails are not signed, so that there is no secret to rotate.";
+            return Err(invalid("id", message, "Rotate a webhook of the format standard."));
+        }
         if row.format == WebhookFormat::Slack {
             let message = "The secret of a Slack webhook is its address, which only Slack can replace.";
             let fix = "Create another webhook in Slack, add it here, and remove this one.";
@@ -428,7 +496,7 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let rotated = control.deps.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
         control.deps.await_published(written.version).await?;
-        show_with(&written.row, Some(text))
+        show_with(control, &written.row, Some(text)).await
     })
 }
 

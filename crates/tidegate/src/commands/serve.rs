@@ -16,9 +16,11 @@ use control::{DataExportHandler, Founded, ReplayRunHandler};
 use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
+use http::HeaderMap;
 use jobs::Handlers;
+use mail::MailSettings;
 use reconcilers::purging::{HeldStep, PurgeHandler, Purger, follow_generations};
-use reconcilers::{AuditCopies, BatchRunner, Deps, FlowRunner, Heads, Nodes, TaskRunner, TellOfTask};
+use reconcilers::{AuditCopies, BatchRunner, Deps, FlowRunner, Heads, Mailing, Nodes, TaskRunner, TellOfTask};
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
@@ -255,6 +257,14 @@ fn audit_copies(
     Ok(copies)
 }
 
+/// How mail is sent, where a server is set.
+fn mailing(settings: &Settings, state: &ServerState) -> anyhow::Result<Option<Mailing>> {
+    let Some(mail) = settings.mail.clone() else { return Ok(None) };
+    let extra_roots_pem = state.upstreams.egress.extra_roots_pem.clone();
+    let console = settings.site()?.base_url(&HeaderMap::new());
+    Ok(Some(Mailing { settings: MailSettings { extra_roots_pem, ..mail }, console }))
+}
+
 /// The file that names the step at which a purge waits to be killed; no release has one.
 fn held_purge() -> HeldStep {
     let file = || std::env::var_os("TIDEGATE_HELD_PURGE_STEP").filter(|file| !file.is_empty());
@@ -272,6 +282,7 @@ async fn start_control(
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let mut deps = state.deps(system)?;
     choose_flow_engine(settings, &mut deps);
+    deps.mail = mailing(settings, state)?.map(Arc::new);
     let nodes = Nodes::new(deps.clone(), settings.beat_every, settings.node_terms.clone());
     let purger = Purger::new(deps.clone(), state.places(), held_purge());
     let web = Web {

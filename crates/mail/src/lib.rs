@@ -1,0 +1,226 @@
+//! Mail by SMTP: plain text to one receiver, handed to the operator's mail server.
+
+mod limits;
+mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use domain::Secret;
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, SinglePart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+pub use server::{Encryption, Server};
+
+use crate::limits::MAIL_TIME_MAX;
+
+/// What mail is sent with.
+#[derive(Debug, Clone)]
+pub struct MailSettings {
+    pub server: Server,
+    pub sender: Sender,
+    /// Without one, nobody signs in.
+    pub username: Option<String>,
+    pub password: Password,
+    /// Trusted beside the web's root certificates.
+    pub extra_roots_pem: Option<Vec<u8>>,
+}
+
+/// Whose name mail is sent in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender(Mailbox);
+
+#[derive(Debug, Clone)]
+pub enum Password {
+    Missing,
+    Given(Arc<Secret>),
+    /// Read for each letter, so that it can be changed without a restart.
+    File(PathBuf),
+}
+
+/// One letter.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// The same for each attempt, so that the receiver's program recognises a repetition.
+    pub id: String,
+    pub to: String,
+    pub subject: String,
+    pub text: String,
+}
+
+/// Why a letter was not taken, without what the operator alone may know of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailError {
+    /// The server's last answer.
+    pub status: Option<u16>,
+    pub message: String,
+}
+
+impl Sender {
+    /// An address, also with a name before it: `Tidegate <alerts@acme.example>`.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+}
+
+impl MailError {
+    fn before_sending(message: &str) -> Self {
+        Self { status: None, message: message.to_owned() }
+    }
+
+    fn of(error: &lettre::transport::smtp::Error) -> Self {
+        let status = error.status().map(u16::from);
+        let message = match status {
+            Some(530..=539) => "the mail server refuses the gateway's sign-in".to_owned(),
+            Some(status) => format!("the mail server answered {status}"),
+            None if error.is_timeout() => format!("no answer within {} seconds", MAIL_TIME_MAX.as_secs()),
+            None if error.is_tls() => "the TLS handshake with the mail server failed".to_owned(),
+            None => "the mail server could not be reached".to_owned(),
+        };
+        Self { status, message }
+    }
+}
+
+impl MailSettings {
+    /// Hands a letter to the server.
+    ///
+    /// # Errors
+    /// It was not taken. What the server said is logged, for the operator.
+    pub async fn send(&self, letter: Letter) -> Result<(), MailError> {
+        let message = self.message(letter)?;
+        let transport = self.transport().await?;
+        let sent = tokio::time::timeout(MAIL_TIME_MAX, transport.send(message)).await;
+        match sent {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::warn!(server = %self.server, %error, "a mail was not taken");
+                Err(MailError::of(&error))
+            }
+            Err(_) => {
+                let message = format!("no answer within {} seconds", MAIL_TIME_MAX.as_secs());
+                tracing::warn!(server = %self.server, "a mail was not taken: {message}");
+                Err(MailError { status: None, message })
+            }
+        }
+    }
+
+    fn message(&self, letter: Letter) -> Result<Message, MailError> {
+        let Letter { id, to, subject, text } = letter;
+        let to = to.parse().map_err(|_| MailError::before_sending("the address can't be written to"))?;
+        // A line break in a name that somebody chose would begin another header.
+        let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let by_itself = HeaderName::new_from_ascii_str("Auto-Submitted");
+        let body = SinglePart::builder()
+            .header(ContentType::TEXT_PLAIN)
+            .header(ContentTransferEncoding::QuotedPrintable)
+            .body(text);
+        Message::builder()
+            .from(self.sender.0.clone())
+            .to(Mailbox::new(None, to))
+            .subject(subject)
+            .message_id(Some(format!("<{id}@{}>", self.sender.0.email.domain())))
+            .raw_header(HeaderValue::new(by_itself, "auto-generated".to_owned()))
+            .singlepart(body)
+            .map_err(|_| MailError::before_sending("the mail could not be written"))
+    }
+
+    async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
+        let Server { host, port, encryption } = &self.server;
+        let unusable = || MailError::before_sending("the certificates for the mail server can't be read");
+        let tls = match encryption {
+            Encryption::Nothing => Tls::None,
+            Encryption::FromTheStart => Tls::Wrapper(self.trusted(host).ok_or_else(unusable)?),
+            Encryption::StartTls => Tls::Required(self.trusted(host).ok_or_else(unusable)?),
+        };
+        let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+            .port(*port)
+            .tls(tls)
+            .timeout(Some(MAIL_TIME_MAX));
+        let Some(username) = &self.username else { return Ok(builder.build()) };
+        let password = self.password.read().await?;
+        Ok(builder.credentials(Credentials::new(username.clone(), password)).build())
+    }
+
+    fn trusted(&self, host: &str) -> Option<TlsParameters> {
+        let mut builder =
+            TlsParameters::builder(host.to_owned()).certificate_store(CertificateStore::WebpkiRoots);
+        if let Some(pem) = &self.extra_roots_pem {
+            builder = builder.add_root_certificate(Certificate::from_pem(pem).ok()?);
+        }
+        builder.build_rustls().ok()
+    }
+}
+
+impl Password {
+    async fn read(&self) -> Result<String, MailError> {
+        let unreadable = || MailError::before_sending("the mail server's password can't be read");
+        match self {
+            Self::Missing => Ok(String::new()),
+            Self::Given(secret) => secret.expose_text().map(str::to_owned).ok_or_else(unreadable),
+            Self::File(path) => {
+                let read = tokio::fs::read_to_string(path).await;
+                read.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).map_err(|_| unreadable())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn settings() -> MailSettings {
+        MailSettings {
+            server: Server::read("smtp://127.0.0.1").unwrap(),
+            sender: Sender::read("Tidegate <alerts@acme.example>").unwrap(),
+            username: None,
+            password: Password::Missing,
+            extra_roots_pem: None,
+        }
+    }
+
+    fn written(to: &str, subject: &str, text: &str) -> Result<String, MailError> {
+        let [to, subject, text] = [to, subject, text].map(str::to_owned);
+        let message = settings().message(Letter { id: "evt_1".to_owned(), to, subject, text })?;
+        Ok(String::from_utf8(message.formatted()).unwrap())
+    }
+
+    #[test]
+    fn a_letter_says_who_sent_it_and_that_nobody_wrote_it() {
+        let letter = written("ann@acme.example", "Spend is above $20", "It is $21.50.").unwrap();
+        for line in [
+            "From: Tidegate <alerts@acme.example>\r\n",
+            "To: ann@acme.example\r\n",
+            "Subject: Spend is above $20\r\n",
+            "Message-ID: <evt_1@acme.example>\r\n",
+            "Auto-Submitted: auto-generated\r\n",
+            "\r\n\r\nIt is $21.50.",
+        ] {
+            assert!(letter.contains(line), "{line} in {letter}");
+        }
+    }
+
+    #[test]
+    fn what_people_chose_makes_no_headers() {
+        let letter = written("ann@acme.example", "a\r\nBcc: eve@evil.example\r\n\r\nhi", ".\r\n.").unwrap();
+        let head = letter.split("\r\n\r\n").next().unwrap();
+        assert!(!head.contains("\nBcc:"), "{letter}");
+        for address in ["ann@acme.example\r\nBcc: eve@evil.example", "ann@acme.example, eve@evil.example", "ann", ""] {
+            assert!(written(address, "s", "t").is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_sender_is_an_address() {
+        assert!(Sender::read("alerts@acme.example").is_some());
+        for wrong in ["", "Tidegate", "Tidegate <alerts>", "a@b.example, c@d.example", "a@b.example\nBcc: c@d.example"] {
+            assert!(Sender::read(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Bounds of what is sent by mail.
+
+use std::time::Duration;
+
+/// From the connection to the server's last answer.
+pub(crate) const MAIL_TIME_MAX: Duration = Duration::from_secs(15);

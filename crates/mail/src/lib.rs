@@ -211,7 +211,9 @@ mod tests {
         let letter = written("ann@acme.example", "a\r\nBcc: eve@evil.example\r\n\r\nhi", ".\r\n.").unwrap();
         let head = letter.split("\r\n\r\n").next().unwrap();
         assert!(!head.contains("\nBcc:"), "{letter}");
-        for address in ["ann@acme.example\r\nBcc: eve@evil.example", "ann@acme.example, eve@evil.example", "ann", ""] {
+        for address in
+            ["ann@acme.example\r\nBcc: eve@evil.example", "ann@acme.example, eve@evil.example", "ann", ""]
+        {
             assert!(written(address, "s", "t").is_err(), "{address}");
         }
     }
@@ -219,7 +221,9 @@ mod tests {
     #[test]
     fn a_sender_is_an_address() {
         assert!(Sender::read("alerts@acme.example").is_some());
-        for wrong in ["", "Tidegate", "Tidegate <alerts>", "a@b.example, c@d.example", "a@b.example\nBcc: c@d.example"] {
+        for wrong in
+            ["", "Tidegate", "Tidegate <alerts>", "a@b.example, c@d.example", "a@b.example\nBcc: c@d.example"]
+        {
             assert!(Sender::read(wrong).is_none(), "{wrong}");
         }
     }

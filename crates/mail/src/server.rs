@@ -78,9 +78,14 @@ mod tests {
             let read = Server { host: host.to_owned(), port, encryption };
             assert_eq!(Server::read(text), Some(read), "{text}");
         }
-        for wrong in
-            ["", "mail.example", "http://mail.example", "smtp://", "smtps://ann:pw@mail.example", "smtp://a/b"]
-        {
+        for wrong in [
+            "",
+            "mail.example",
+            "http://mail.example",
+            "smtp://",
+            "smtps://ann:pw@mail.example",
+            "smtp://a/b",
+        ] {
             assert_eq!(Server::read(wrong), None, "{wrong}");
         }
     }

@@ -56,7 +56,8 @@ impl Deps {
     }
 
     pub(crate) async fn mail_event(&self, webhook: &WebhookRow, event: &EventRow) -> Mailed {
-        let refused = |message: &str| Mailed::Refused(MailError { status: None, message: message.to_owned() });
+        let refused =
+            |message: &str| Mailed::Refused(MailError { status: None, message: message.to_owned() });
         let Some(mail) = &self.mail else { return refused("the operator has set no mail server") };
         let Ok(id) = webhook.url.parse() else { return Mailed::NoMember };
         match self.mail_receiver(webhook.workspace, id).await {

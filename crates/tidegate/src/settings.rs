@@ -13,10 +13,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::mail::MailSettings;
 use api::pounds::PoundRate;
 use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
-use ::mail::MailSettings;
 use files::FileSettings;
 
 use crate::audit_sink::SinkSetting;
@@ -338,7 +338,12 @@ pub const DEFINITIONS: &[Definition] = &[
         "",
         "Who mail is from, such as Tidegate <alerts@acme.example>; needed with a server.",
     ),
-    plain("mail.username", "TIDEGATE_MAIL_USERNAME", "", "Signs in at the mail server; nobody does where empty."),
+    plain(
+        "mail.username",
+        "TIDEGATE_MAIL_USERNAME",
+        "",
+        "Signs in at the mail server; nobody does where empty.",
+    ),
     plain(
         "mail.password_file",
         "TIDEGATE_MAIL_PASSWORD_FILE",

@@ -129,7 +129,9 @@ async fn nobody_but_members_gets_mail() {
         let body = json!({"format": "email", "url": url});
         admin.post("/v2/webhooks", &body).await.unwrap()
     };
-    for stranger in ["eve@evil.example", "mailto:eve@evil.example", "mem_01a222fbc9d77f50a51cd079f09843a4", "ann"] {
+    for stranger in
+        ["eve@evil.example", "mailto:eve@evil.example", "mem_01a222fbc9d77f50a51cd079f09843a4", "ann"]
+    {
         let refused = ask(stranger).await;
         assert_eq!(problem(&refused, 400, "invalid_value")["param"], "url", "{stranger}");
     }
@@ -152,7 +154,10 @@ async fn nobody_but_members_gets_mail() {
         answer.json()
     };
     let described = patch(json!({"description": "on call"})).await;
-    assert_eq!((&described["url"], &described["description"]), (&json!("mailto:ann@acme.example"), &json!("on call")));
+    assert_eq!(
+        (&described["url"], &described["description"]),
+        (&json!("mailto:ann@acme.example"), &json!("on call"))
+    );
     let led = patch(json!({"url": "full.ann@acme.example"})).await;
     assert_eq!(led["url"], "mailto:full.ann@acme.example");
     let tested = test(&gateway, &id).await;

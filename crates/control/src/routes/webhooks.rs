@@ -276,7 +276,9 @@ async fn checked_url(
             }
             return member_at(control, base.workspace, url).await.map(|member| member.to_string());
         }
-        WebhookFormat::Standard | WebhookFormat::Slack => egress::check_webhook_url(url, &control.web.egress)?,
+        WebhookFormat::Standard | WebhookFormat::Slack => {
+            egress::check_webhook_url(url, &control.web.egress)?
+        }
     }
     Ok(url.to_owned())
 }
@@ -443,11 +445,7 @@ impl WritableResource for WebhookRow {
     }
 }
 
-async fn show_with(
-    control: &Control,
-    row: &WebhookRow,
-    secret: Option<String>,
-) -> Result<Reply, Box<Fault>> {
+async fn show_with(control: &Control, row: &WebhookRow, secret: Option<String>) -> Result<Reply, Box<Fault>> {
     Ok(Reply::json(&WithSecret { webhook: show(control, row).await?, secret })?.version(row.version))
 }
 

@@ -20,7 +20,9 @@ use http::HeaderMap;
 use jobs::Handlers;
 use mail::MailSettings;
 use reconcilers::purging::{HeldStep, PurgeHandler, Purger, follow_generations};
-use reconcilers::{AuditCopies, BatchRunner, Deps, FlowRunner, Heads, Mailing, Nodes, TaskRunner, TellOfTask};
+use reconcilers::{
+    AuditCopies, BatchRunner, Deps, FlowRunner, Heads, Mailing, Nodes, TaskRunner, TellOfTask,
+};
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;

@@ -42,10 +42,8 @@ if [ "${1:-}" = gates ]; then
     step "clippy without the engine" cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
     exit 0
 fi
-# Clippy compiles, instead of checking everything a second time: it is the compiler with more lints. What either warns of fails.
-# The text between the flags is how `cargo clippy` separates its own.
-RUSTC_WORKSPACE_WRAPPER="$(rustc --print sysroot)/bin/clippy-driver"
-export RUSTC_WORKSPACE_WRAPPER CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+# Clippy compiles, and what either it or rustc warns of fails. The text between the flags is how `cargo clippy` separates its own.
+export RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-for-tests.sh CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 # What `make run` starts first, and what work on the gateway builds. Only the program itself differs.
 step "build without the engine" cargo build --locked --workspace --all-targets --no-default-features
 # One build for all tests: the journeys run target/debug/tidegate, and building everything at once resolves features once, so that nothing is compiled a second time.

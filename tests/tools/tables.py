@@ -8,8 +8,9 @@ import hashlib, json, sqlite3, sys, time
 
 db = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True, isolation_level=None)
 db.row_factory = sqlite3.Row
-# What an earlier write set going is let come to its end, such as a delivery.
-going = "SELECT COUNT(*) FROM jobs WHERE every_ms IS NULL AND state IN ('waiting', 'ready', 'running') AND run_unix_ms <= ?"
+# What an earlier write set going is let come to its end, such as a delivery or a step of a flow.
+going = """SELECT (SELECT COUNT(*) FROM jobs WHERE every_ms IS NULL AND state IN ('waiting', 'ready', 'running') AND run_unix_ms <= ?)
+             + (SELECT COUNT(*) FROM flow_runs WHERE state IN ('queued', 'running'))"""
 own_pace = {'last_seen_unix_ms', 'used_unix_ms', 'reachable', 'learned_models', 'last_error'}
 books = {'credential_openings', 'journal_positions', 'journal_epochs', 'record_batches', 'usage_groups', 'usage_minutes',
          'rolled_days', 'replica_lives', 'sign_in_tries', 'node_hours'}

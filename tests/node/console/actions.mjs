@@ -122,6 +122,8 @@ async function routeIsMadeAndExplained(page) {
   await form.getByLabel("Model (exact, or ending in * or /)").fill("openai/gpt-4o*");
   await form.getByLabel("Your keys (BYOK)").check();
   await form.getByRole("button", { name: "Add" }).click();
+  // The form shows the same words before the rule is kept.
+  await form.waitFor({ state: "detached" });
   await page.getByText("models under openai/gpt-4o*").waitFor();
   await page.locator("#explain-model").fill("openai/gpt-4o-mini");
   await page.getByText("first choice").waitFor();

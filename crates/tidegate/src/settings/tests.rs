@@ -1,3 +1,5 @@
+//! The table, the layers, and what each refuses.
+
 use super::*;
 
 #[test]

@@ -43,7 +43,9 @@ if [ "${1:-}" = gates ]; then
     exit 0
 fi
 # Clippy compiles, and what either it or rustc warns of fails. The text between the flags is how `cargo clippy` separates its own.
-export RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-for-tests.sh CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+# By its name alone: a path would be part of the names of symbols, and so of what is inlined.
+export PATH="$PWD/scripts:$PATH"
+export RUSTC_WORKSPACE_WRAPPER=rustc-for-tests.sh CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 # What `make run` starts first, and what work on the gateway builds. Only the program itself differs.
 step "build without the engine" cargo build --locked --workspace --all-targets --no-default-features
 # One build for all tests: the journeys run target/debug/tidegate, and building everything at once resolves features once, so that nothing is compiled a second time.

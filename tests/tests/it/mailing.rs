@@ -100,7 +100,7 @@ async fn events_are_mailed_to_a_member() {
     assert_eq!((&mail["from"], &mail["to"]), (&json!("alerts@acme.example"), &json!([ANN])));
     assert_eq!(mail["headers"]["Auto-Submitted"], "auto-generated");
 
-    gateway.make("/v2/keys", json!({"name": "checkout\u{fc}"})).await;
+    gateway.make("/v2/api-keys", json!({"name": "checkout\u{fc}"})).await;
     let mail = server.taken().await;
     assert_eq!(mail["headers"]["Subject"], "API key checkout\u{fc} was created");
     let text = mail["text"].as_str().unwrap();
@@ -171,7 +171,7 @@ async fn nobody_but_members_gets_mail() {
     let gone = format!("/v2/members/{}?keys=keep", id_of(member));
     let removed = admin.call(Method::DELETE, &gone, &[], "").await.unwrap();
     assert_eq!(removed.status, 204, "{}", removed.text());
-    gateway.make("/v2/keys", json!({"name": "later"})).await;
+    gateway.make("/v2/api-keys", json!({"name": "later"})).await;
     until("nobody is written to", async || gateway.get(&path).await["status"] == "disabled").await;
     let webhook = gateway.get(&path).await;
     assert_eq!(webhook["disabled_reason"], "its receiver is no longer a member of the workspace");

@@ -104,7 +104,7 @@ async fn events_are_mailed_to_a_member() {
     let mail = server.taken().await;
     assert_eq!(mail["headers"]["Subject"], "API key checkout\u{fc} was created");
     let text = mail["text"].as_str().unwrap();
-    assert!(text.contains("API key checkout\u{fc} was created.\n"), "{text}");
+    assert!(text.contains("API key checkout\u{fc} was created."), "{text}");
     assert!(text.contains("Alerts: http://") && text.contains("/webhooks"), "{text}");
     let path = format!("/v2/webhooks/{id}/deliveries");
     until("it is delivered", async || gateway.get(&path).await["data"][0]["status"] == "delivered").await;

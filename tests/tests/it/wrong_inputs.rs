@@ -398,7 +398,9 @@ fn one_line(text: &str, gateway: &Gateway) -> String {
     let words = joined.split(' ').map(|word| {
         let bare = word.trim_matches(|one: char| !one.is_ascii_alphanumeric() && one != '_');
         let is_id = bare.split_once('_').is_some_and(|(prefix, id)| {
-            (2..=4).contains(&prefix.len()) && id.len() == 32 && id.chars().all(|one| one.is_ascii_hexdigit())
+            let is_ours = id.len() == 32 && id.chars().all(|one| one.is_ascii_hexdigit());
+            // The emulator counts all requests, also those of the background.
+            (2..=4).contains(&prefix.len()) && (is_ours || id.starts_with("emulator"))
         });
         if is_id {
             word.replace(bare, &format!("{}_…", bare.split('_').next().unwrap_or_default()))

@@ -139,7 +139,7 @@ async fn by_cache_tier(gateway: &Gateway) {
         assert_eq!(crate::gateway::sums(&sums)["requests"], count, "{filter}: {sums}");
     }
     let table = gateway.cli().run(&["usage", "--by", "cache_tier", "--window", "24h"]).ok();
-    assert!(table.contains("cache_tier") && table.contains("response"), "{table}");
+    assert!(table.contains("cache tier") && table.contains("response"), "{table}");
 }
 
 /// Case 21: an exact cache has a tenant in its key.

@@ -52,7 +52,7 @@ step "build without the engine" cargo build --locked --workspace --all-targets -
 step "build" cargo build --locked --workspace --all-targets
 # As it was built with all others: `cargo xtask` compiles its dependencies again, with the features that it alone needs.
 own_gates target/debug/xtask
-# Programs that must not compile, of the crates without `doctest = false`; nextest runs none of them.
+# Programs that must not compile; nextest runs none of them. Of the whole workspace, as it was built: some crates alone have other features.
 step "doc tests" cargo test --locked --quiet --doc --workspace
 step "tests" cargo nextest run --locked --workspace --profile ci
 # The example of CONTRIBUTING.md: no other crate needs to know of a new operation.

@@ -1,5 +1,5 @@
-"""Shows a database as its owner can read it. Each line that is sent is answered by one: "tables" by a hash of every table and the
-number of entries of the audit log, "audit N" by all entries after the first N.
+"""Shows a database as its owner can read it. Each line of JSON that is sent is answered by one: "tables" by a hash of every table and
+the number of entries of the audit log, {"audit_after": N} by all entries after the first N.
 
 What changes by itself is left out: when something was seen, the books, and who tried to get in, for guesses count in a rehearsal too.
 """
@@ -40,5 +40,5 @@ def audit(after):
 
 
 for line in sys.stdin:
-    question, *after = line.split()
-    print(json.dumps(tables() if question == 'tables' else audit(int(after[0]))), flush=True)
+    question = json.loads(line)
+    print(json.dumps(tables() if question == 'tables' else audit(question['audit_after'])), flush=True)

@@ -425,8 +425,8 @@ mod tests {
                 let of = Published { name: "small", shape: shape.clone(), layers: 2, is_whole: true };
                 let found = measure(&of, kind, name, 1).unwrap();
                 let whole = found.whole.unwrap();
-                // How they compare is a measurement's, not a test's: a busy neighbour may take the one and not the others.
-                assert!(whole.one > 0.0 && whole.eight > 0.0 && whole.prompt > 0.0, "{whole:?}");
+                // One and eight tokens take about as long each, so that a busy neighbour decides which takes longer.
+                assert!(whole.one > 0.0 && whole.eight > 0.0 && whole.prompt > whole.one, "{whole:?}");
                 let text = text(&Options { rounds: 1, only: None, save: None }, &[found]);
                 assert!(text.contains(&format!("| small | {name} | 3 |")), "{text}");
             }

@@ -1,4 +1,4 @@
-//! Mail by SMTP: plain text to one receiver, handed to the operator's mail server.
+//! Email by SMTP: plain text to one recipient, handed to the operator's mail server.
 
 mod limits;
 mod server;
@@ -37,21 +37,20 @@ pub struct Sender(Mailbox);
 pub enum Password {
     Missing,
     Given(Arc<Secret>),
-    /// Read for each letter, so that it can be changed without a restart.
+    /// Read for each email, so that it can be changed without a restart.
     File(PathBuf),
 }
 
-/// One letter.
 #[derive(Debug, Clone)]
-pub struct Letter {
-    /// The same for each attempt, so that the receiver's program recognises a repetition.
+pub struct Email {
+    /// The same for each attempt, so that the recipient's program recognises a repetition.
     pub id: String,
     pub to: String,
     pub subject: String,
     pub text: String,
 }
 
-/// Why a letter was not taken, without what the operator alone may know of the server.
+/// Why an email was not accepted, without what the operator alone may know of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailError {
     /// The server's last answer.
@@ -68,7 +67,9 @@ impl Sender {
 }
 
 impl MailError {
-    fn before_sending(message: &str) -> Self {
+    /// Of an email that the server has not seen.
+    #[must_use]
+    pub fn unsent(message: &str) -> Self {
         Self { status: None, message: message.to_owned() }
     }
 
@@ -77,7 +78,6 @@ impl MailError {
         let message = match status {
             Some(530..=539) => "the mail server refuses the gateway's sign-in".to_owned(),
             Some(status) => format!("the mail server answered {status}"),
-            None if error.is_timeout() => format!("no answer within {} seconds", MAIL_TIME_MAX.as_secs()),
             None if error.is_tls() => "the TLS handshake with the mail server failed".to_owned(),
             None => "the mail server could not be reached".to_owned(),
         };
@@ -86,31 +86,29 @@ impl MailError {
 }
 
 impl MailSettings {
-    /// Hands a letter to the server.
+    /// Hands an email to the server.
     ///
     /// # Errors
-    /// It was not taken. What the server said is logged, for the operator.
-    pub async fn send(&self, letter: Letter) -> Result<(), MailError> {
-        let message = self.message(letter)?;
+    /// It was not accepted. What the server said is logged, for the operator.
+    pub async fn send(&self, email: Email) -> Result<(), MailError> {
+        let message = self.message(email)?;
         let transport = self.transport().await?;
-        let sent = tokio::time::timeout(MAIL_TIME_MAX, transport.send(message)).await;
-        match sent {
+        match tokio::time::timeout(MAIL_TIME_MAX, transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
-                tracing::warn!(server = %self.server, %error, "a mail was not taken");
+                tracing::warn!(server = %self.server, %error, "an email was not accepted");
                 Err(MailError::of(&error))
             }
-            Err(_) => {
-                let message = format!("no answer within {} seconds", MAIL_TIME_MAX.as_secs());
-                tracing::warn!(server = %self.server, "a mail was not taken: {message}");
-                Err(MailError { status: None, message })
+            Err(error) => {
+                tracing::warn!(server = %self.server, %error, "an email was not accepted");
+                Err(MailError::unsent(&format!("no answer within {} seconds", MAIL_TIME_MAX.as_secs())))
             }
         }
     }
 
-    fn message(&self, letter: Letter) -> Result<Message, MailError> {
-        let Letter { id, to, subject, text } = letter;
-        let to = to.parse().map_err(|_| MailError::before_sending("the address can't be written to"))?;
+    fn message(&self, email: Email) -> Result<Message, MailError> {
+        let Email { id, to, subject, text } = email;
+        let to = to.parse().map_err(|_| MailError::unsent("the address can't be written to"))?;
         // A line break in a name that somebody chose would begin another header.
         let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let by_itself = HeaderName::new_from_ascii_str("Auto-Submitted");
@@ -125,12 +123,12 @@ impl MailSettings {
             .message_id(Some(format!("<{id}@{}>", self.sender.0.email.domain())))
             .raw_header(HeaderValue::new(by_itself, "auto-generated".to_owned()))
             .singlepart(body)
-            .map_err(|_| MailError::before_sending("the mail could not be written"))
+            .map_err(|_| MailError::unsent("the email could not be composed"))
     }
 
     async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
         let Server { host, port, encryption } = &self.server;
-        let unusable = || MailError::before_sending("the certificates for the mail server can't be read");
+        let unusable = || MailError::unsent("the certificates for the mail server can't be read");
         let tls = match encryption {
             Encryption::Nothing => Tls::None,
             Encryption::FromTheStart => Tls::Wrapper(self.trusted(host).ok_or_else(unusable)?),
@@ -139,7 +137,8 @@ impl MailSettings {
         let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(*port)
             .tls(tls)
-            .timeout(Some(MAIL_TIME_MAX));
+            // All of it has one bound.
+            .timeout(None);
         let Some(username) = &self.username else { return Ok(builder.build()) };
         let password = self.password.read().await?;
         Ok(builder.credentials(Credentials::new(username.clone(), password)).build())
@@ -157,7 +156,7 @@ impl MailSettings {
 
 impl Password {
     async fn read(&self) -> Result<String, MailError> {
-        let unreadable = || MailError::before_sending("the mail server's password can't be read");
+        let unreadable = || MailError::unsent("the mail server's password can't be read");
         match self {
             Self::Missing => Ok(String::new()),
             Self::Given(secret) => secret.expose_text().map(str::to_owned).ok_or_else(unreadable),
@@ -171,8 +170,6 @@ impl Password {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn settings() -> MailSettings {
@@ -187,13 +184,13 @@ mod tests {
 
     fn written(to: &str, subject: &str, text: &str) -> Result<String, MailError> {
         let [to, subject, text] = [to, subject, text].map(str::to_owned);
-        let message = settings().message(Letter { id: "evt_1".to_owned(), to, subject, text })?;
+        let message = settings().message(Email { id: "evt_1".to_owned(), to, subject, text })?;
         Ok(String::from_utf8(message.formatted()).unwrap())
     }
 
     #[test]
-    fn a_letter_says_who_sent_it_and_that_nobody_wrote_it() {
-        let letter = written("ann@acme.example", "Spend is above $20", "It is $21.50.").unwrap();
+    fn an_email_says_who_sent_it_and_that_nobody_wrote_it() {
+        let email = written("ann@acme.example", "Spend is above $20", "It is $21.50.").unwrap();
         for line in [
             "From: Tidegate <alerts@acme.example>\r\n",
             "To: ann@acme.example\r\n",
@@ -202,15 +199,15 @@ mod tests {
             "Auto-Submitted: auto-generated\r\n",
             "\r\n\r\nIt is $21.50.",
         ] {
-            assert!(letter.contains(line), "{line} in {letter}");
+            assert!(email.contains(line), "{line} in {email}");
         }
     }
 
     #[test]
     fn what_people_chose_makes_no_headers() {
-        let letter = written("ann@acme.example", "a\r\nBcc: eve@evil.example\r\n\r\nhi", ".\r\n.").unwrap();
-        let head = letter.split("\r\n\r\n").next().unwrap();
-        assert!(!head.contains("\nBcc:"), "{letter}");
+        let email = written("ann@acme.example", "a\r\nBcc: eve@evil.example\r\n\r\nhi", ".\r\n.").unwrap();
+        let head = email.split("\r\n\r\n").next().unwrap();
+        assert!(!head.contains("\nBcc:"), "{email}");
         for address in
             ["ann@acme.example\r\nBcc: eve@evil.example", "ann@acme.example, eve@evil.example", "ann", ""]
         {

@@ -1,4 +1,4 @@
-//! Bounds of what is sent by mail.
+//! Bounds of sending email.
 
 use std::time::Duration;
 

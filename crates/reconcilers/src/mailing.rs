@@ -1,7 +1,7 @@
-//! Events as mail to members of a workspace.
+//! Events as emails to members of a workspace.
 
 use domain::{MemberId, WorkspaceId};
-use mail::{Letter, MailError, MailSettings};
+use mail::{Email, MailError, MailSettings};
 use store::{EventRow, MemberRow, StoreError, WebhookRow};
 
 use crate::Deps;
@@ -16,22 +16,22 @@ pub struct Mailing {
 }
 
 impl Mailing {
-    fn letter(&self, event: &EventRow, to: String) -> Letter {
+    fn email(&self, event: &EventRow, to: String) -> Email {
         let Notice { headline, details } = Notice::of(event);
         let details = if details.is_empty() { details } else { format!("{details}\n\n") };
         let console = &self.console;
         let text = format!(
             "{headline}.\n\n{details}Alerts: {console}/alerts\n\n\
-             --\nThis mail was sent because a webhook of your workspace sends events to you. \
-             {console}/webhooks changes or removes it.\n"
+             --\nYou receive this email because a webhook of your workspace sends events to you. \
+             Change or remove it at {console}/webhooks\n"
         );
-        Letter { id: event.id.to_string(), to, subject: headline, text }
+        Email { id: event.id.to_string(), to, subject: headline, text }
     }
 }
 
-/// Whether a mail was taken.
+/// Whether the mail server accepted an email.
 pub enum Mailed {
-    Taken,
+    Accepted,
     /// It is tried again.
     Refused(MailError),
     /// The receiver is no longer a member, or never accepted.
@@ -39,7 +39,7 @@ pub enum Mailed {
 }
 
 impl Deps {
-    /// The member who receives a webhook's mail; `None` if they left.
+    /// The member who receives a webhook's email; `None` if they left.
     ///
     /// # Errors
     /// The database is away.
@@ -56,13 +56,12 @@ impl Deps {
     }
 
     pub(crate) async fn mail_event(&self, webhook: &WebhookRow, event: &EventRow) -> Mailed {
-        let refused =
-            |message: &str| Mailed::Refused(MailError { status: None, message: message.to_owned() });
+        let refused = |message| Mailed::Refused(MailError::unsent(message));
         let Some(mail) = &self.mail else { return refused("the operator has set no mail server") };
         let Ok(id) = webhook.url.parse() else { return Mailed::NoMember };
         match self.mail_receiver(webhook.workspace, id).await {
-            Ok(Some(member)) => match mail.settings.send(mail.letter(event, member.person.email)).await {
-                Ok(()) => Mailed::Taken,
+            Ok(Some(member)) => match mail.settings.send(mail.email(event, member.person.email)).await {
+                Ok(()) => Mailed::Accepted,
                 Err(error) => Mailed::Refused(error),
             },
             Ok(None) => Mailed::NoMember,

@@ -145,7 +145,7 @@ impl Deps {
             return self.post_event(webhook, event).await;
         }
         let (state, status, error) = match self.mail_event(webhook, event).await {
-            Mailed::Taken => (DeliveryState::Delivered, None, None),
+            Mailed::Accepted => (DeliveryState::Delivered, None, None),
             Mailed::Refused(MailError { status, message }) => (DeliveryState::Pending, status, Some(message)),
             Mailed::NoMember => (DeliveryState::Failed, None, Some(NO_MEMBER.to_owned())),
         };

@@ -20,7 +20,7 @@ pub struct WebhookRow {
     pub id: WebhookId,
     pub workspace: WorkspaceId,
     pub format: WebhookFormat,
-    /// For `Slack`, the address without its path: all of it is the secret. For `Email`, the id of the member who receives the mail:
+    /// For `Slack`, the address without its path: all of it is the secret. For `Email`, the id of the member who receives the email:
     /// their address is the person's, and goes with them.
     pub url: String,
     pub description: String,
@@ -45,7 +45,7 @@ pub enum WebhookFormat {
     Standard,
     /// A message for an incoming webhook of Slack, or of a chat that takes the same form.
     Slack,
-    /// A mail to a member of the workspace.
+    /// An email to a member of the workspace.
     Email,
 }
 

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::mail::MailSettings;
 use api::pounds::PoundRate;
-use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
+use domain::{Secret, WorkspaceId};
 use files::FileSettings;
 
 use crate::audit_sink::SinkSetting;
@@ -496,8 +497,7 @@ impl Layers {
 
     /// The error does not repeat the text, which may contain a password.
     fn database(&self) -> Result<Option<store::Address>, SettingsError> {
-        let text = Some(self.text("database")).filter(|text| !text.is_empty());
-        text.map(str::parse).transpose().map_err(|error: store::StoreError| {
+        self.given("database").map(str::parse).transpose().map_err(|error: store::StoreError| {
             SettingsError(format!("database (from {}) can't be used: {error}.", self.origin("database")))
         })
     }
@@ -525,7 +525,16 @@ impl Layers {
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {
-        Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
+        self.given(key).map(PathBuf::from)
+    }
+
+    /// `None` for what is empty.
+    fn given(&self, key: &str) -> Option<&str> {
+        Some(self.text(key)).filter(|text| !text.is_empty())
+    }
+
+    fn given_secret(&self, key: &str) -> Option<Arc<Secret>> {
+        self.given(key).map(|text| Arc::new(Secret::from_text(text.to_owned())))
     }
 }
 
@@ -711,7 +720,7 @@ impl Settings {
             price_file: layers.path("price_file"),
             stdio_file: layers.path("tools.stdio"),
             master_key_file: layers.path("master_key_file"),
-            master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),
+            master_key_command: layers.given("master_key_command").map(str::to_owned),
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Converse with an unmodified boto3, against models of every wire format, signed with access keys that
 //! Tidegate issued.
 
-use std::process::Stdio;
 use std::time::Instant;
 
 use framing::event_stream::FrameDecoder;
@@ -9,13 +8,13 @@ use harness::bedrock::{REGION, access_keys};
 use harness::{At, Behaviour, Entry, Model};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 
 use crate::WITHIN;
 use crate::ask::with;
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, config, id_of};
+use crate::program::Program;
 use crate::wait::a_moment;
 
 const OPENAI: &str = "openai/gpt-4o-mini";
@@ -54,10 +53,7 @@ struct Boto {
     origin: String,
     keys: Value,
     key_id: String,
-    commands: ChildStdin,
-    results: Lines<BufReader<ChildStdout>>,
-    /// Held because the process is killed on drop.
-    _process: Child,
+    program: Program,
 }
 
 impl Boto {
@@ -66,20 +62,16 @@ impl Boto {
         let interpreter = workspace().join(".venv/bin/python");
         assert!(interpreter.exists(), "run scripts/python-env.sh first");
         let mut command = Command::new(interpreter);
-        command.arg(workspace().join("tests/sdk/converse.py")).env("NO_PROXY", "*").kill_on_drop(true);
+        command.arg(workspace().join("tests/sdk/converse.py")).env("NO_PROXY", "*");
         // The machine's own AWS settings must have no effect.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
             command.env_remove(name);
         }
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (commands, results) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         Self {
             origin: gateway.origin.clone(),
             keys: made["aws"].clone(),
             key_id: id_of(&made),
-            commands,
-            results: BufReader::new(results).lines(),
-            _process: process,
+            program: Program::start(&mut command),
         }
     }
 
@@ -87,9 +79,7 @@ impl Boto {
     async fn ask_with(&mut self, call: &str, args: Value, more: Value) -> Value {
         let command = json!({"origin": self.origin, "call": call, "args": args});
         let command = with(with(command, self.keys.clone()), more);
-        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
-        let line = tokio::time::timeout(WITHIN * 3, self.results.next_line()).await.unwrap().unwrap();
-        serde_json::from_str(&line.unwrap_or_else(|| panic!("the driver ended at {command}"))).unwrap()
+        self.program.ask(&command, WITHIN * 3).await
     }
 
     async fn ask(&mut self, call: &str, args: Value) -> Value {

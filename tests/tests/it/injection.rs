@@ -66,13 +66,13 @@ async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
 async fn parameters_and_ids_are_texts() {
     let gateway = Gateway::start().await;
     // What is read as a file, or opened, has an entry of the audit.
-    let tables = Tables::of(&gateway);
-    let unaudited = || {
-        let mut hashes = tables.look().tables;
+    let mut tables = Tables::of(&gateway);
+    let mut unaudited = async || {
+        let mut hashes = tables.look().await.tables;
         hashes.retain(|name, _| !name.starts_with("audit"));
         hashes
     };
-    let (admin, before) = (gateway.admin(), unaudited());
+    let (admin, before) = (gateway.admin(), unaudited().await);
     let mut tried = 0;
     for (path, query) in reading() {
         if path.contains("{id}") {
@@ -94,7 +94,7 @@ async fn parameters_and_ids_are_texts() {
         }
     }
     assert!(tried > 500, "{tried}");
-    assert_eq!(unaudited(), before);
+    assert_eq!(unaudited().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,11 +136,11 @@ fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_are_texts() {
     let gateway = Gateway::with_everything().await;
-    let tables = Tables::of(&gateway);
+    let mut tables = Tables::of(&gateway);
     let mut tried = 0;
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let prepared = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
-        let before = tables.look();
+        let before = tables.look().await;
         let mut pointers = Vec::new();
         texts(&prepared.body, "", &mut pointers);
         for (place, pointer) in pointers.into_iter().enumerate() {
@@ -154,7 +154,7 @@ async fn bodies_are_texts() {
                 tried += 1;
             }
         }
-        assert_eq!(tables.look(), before, "{method} {pattern}");
+        assert_eq!(tables.look().await, before, "{method} {pattern}");
     }
     assert!(tried > 500, "{tried}");
 }

@@ -1,19 +1,18 @@
-//! Events as mail: to members alone, by the operator's server, which is a real one here.
+//! Events as email: to members alone, by the operator's server, which is a real one here.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use harness::tls_front::TlsFront;
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Command;
 
 use crate::WITHIN;
 use crate::ask::problem;
 use crate::command::workspace;
 use crate::gateway::{Gateway, config, id_of};
+use crate::program::Program;
 use crate::wait::until;
 
 const USERNAME: &str = "tidegate@acme.example";
@@ -22,8 +21,7 @@ const ANN: &str = "ann@acme.example";
 
 /// A mail server in Python, behind TLS.
 struct MailServer {
-    _child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    program: Program,
     front: TlsFront,
     directory: TempDir,
 }
@@ -32,20 +30,19 @@ impl MailServer {
     async fn start() -> Self {
         let mut command = Command::new(workspace().join(".venv/bin/python"));
         command.arg(workspace().join("tests/tools/mail_server.py")).args([USERNAME, PASSWORD]);
-        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = line(&mut lines).await["port"].as_u64().unwrap();
+        let mut program = Program::start(&mut command);
+        let port = program.next(WITHIN).await["port"].as_u64().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
         let front = TlsFront::before(address).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.pem"), &front.ca_pem).unwrap();
         std::fs::write(directory.path().join("password"), format!("{PASSWORD}\n")).unwrap();
-        Self { _child: child, lines, front, directory }
+        Self { program, front, directory }
     }
 
-    /// The next mail that it took.
+    /// The next email that it accepted.
     async fn taken(&mut self) -> Value {
-        line(&mut self.lines).await
+        self.program.next(WITHIN).await
     }
 
     fn file(&self, name: &str) -> String {
@@ -65,11 +62,6 @@ impl MailServer {
         ];
         Gateway::with(config(), &settings).await
     }
-}
-
-async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
-    let line = tokio::time::timeout(WITHIN, lines.next_line()).await.expect("the mail server is silent");
-    serde_json::from_str(&line.unwrap().expect("the mail server ended")).unwrap()
 }
 
 async fn add(gateway: &Gateway, url: &str) -> Value {

@@ -149,6 +149,7 @@ mod policies;
 mod pooled;
 mod pooled_batches;
 mod prefix_cache;
+mod program;
 mod pull;
 mod purge;
 mod purge_kills;

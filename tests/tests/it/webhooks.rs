@@ -2,27 +2,25 @@
 //! receiver.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::client::Client;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use crate::WITHIN;
 use crate::ask::problem;
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, id_of};
+use crate::program::Program;
 use crate::wait::a_moment;
 
 /// A customer's server, in Node, which verifies signatures.
 pub struct Receiver {
-    _child: Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    program: Program,
     origin: String,
 }
 
@@ -31,38 +29,25 @@ impl Receiver {
         let script = workspace().join("tests/node/receiver.mjs");
         let installed = workspace().join("tests/node/node_modules/standardwebhooks");
         assert!(installed.exists(), "run scripts/node-env.sh first");
-        let mut command = Command::new("node");
-        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let stdin = child.stdin.take().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut receiver = Self { _child: child, stdin, lines, origin: String::new() };
-        let port = receiver.line().await["port"].clone();
-        receiver.origin = format!("http://127.0.0.1:{port}");
-        receiver
-    }
-
-    async fn line(&mut self) -> Value {
-        let line =
-            tokio::time::timeout(WITHIN, self.lines.next_line()).await.expect("the receiver is silent");
-        serde_json::from_str(&line.unwrap().expect("the receiver ended")).unwrap()
+        let mut program = Program::start(Command::new("node").arg(script));
+        let port = program.next(WITHIN).await["port"].clone();
+        Self { program, origin: format!("http://127.0.0.1:{port}") }
     }
 
     pub async fn tell(&mut self, what: Value) {
-        self.stdin.write_all(format!("{what}\n").as_bytes()).await.unwrap();
-        let answer = self.line().await;
+        let answer = self.program.ask(&what, WITHIN).await;
         assert!(answer["told"].is_string(), "{answer}");
     }
 
     /// The next delivery that it received.
     pub async fn received(&mut self) -> Value {
-        let received = self.line().await;
+        let received = self.program.next(WITHIN).await;
         assert!(received["path"].is_string(), "{received}");
         received
     }
 
     pub async fn is_quiet(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.lines.next_line()).await.is_err()
+        self.program.is_quiet(time).await
     }
 
     pub fn url(&self) -> String {

@@ -624,14 +624,14 @@ const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
     let gateway = Gateway::with_everything().await;
-    let tables = Tables::of(&gateway);
+    let mut tables = Tables::of(&gateway);
     let upstream = || gateway.emulator.journal().len();
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let endpoint = format!("{method} {pattern}");
         let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
-        let before = tables.look();
+        let before = tables.look().await;
         let (calls, rehearsed) = (upstream(), tried.call("?dry_run=true").await);
-        assert_eq!(before, tables.look(), "{endpoint} kept something: {}", rehearsed.text());
+        assert_eq!(before, tables.look().await, "{endpoint} kept something: {}", rehearsed.text());
         let rehearsed =
             if upstream() == calls { rehearsed } else { rehearsed_alone(&gateway, &tried, &endpoint).await };
         if TAKES_MORE.contains(&(method.as_str(), pattern)) {
@@ -654,7 +654,7 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
         }
         assert_eq!(done.header("tidegate-dry-run"), None);
         // Entries of background work, which have no trace id, don't count.
-        let mut entries = tables.audit_after(before.audited);
+        let mut entries = tables.audit_after(before.audited).await;
         entries.retain(|entry| !entry["trace"].is_null());
         let expected = usize::from(!ASKS.contains(&pattern));
         assert_eq!(entries.len(), expected, "{endpoint}: {entries:?}");
@@ -662,7 +662,7 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
             is_whole(entry, &done, &endpoint);
         }
     }
-    for row in tables.audit_after(0) {
+    for row in tables.audit_after(0).await {
         for secret in [OWN, OWN_SECOND, POOL, POOL_SECOND, NODE] {
             assert!(!row.to_string().contains(secret), "{row}");
         }

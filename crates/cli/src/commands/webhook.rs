@@ -17,7 +17,7 @@ pub enum Command {
         // Not `url`: that is the gateway's, which every command takes.
         #[arg(value_name = "URL")]
         receiver: String,
-        /// standard (default): signed documents; slack: messages for a chat's incoming webhook; email: mails to a member.
+        /// standard (default): signed documents; slack: messages for a chat's incoming webhook; email: emails to a member.
         #[arg(long)]
         format: Option<String>,
         #[command(flatten)]

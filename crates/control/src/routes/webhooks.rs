@@ -13,6 +13,7 @@ use api::state::Control;
 use domain::limits::WEBHOOK_OVERLAP;
 use domain::{EventId, Fault, MemberId, Secret, WebhookId, WorkspaceId};
 use http::Method;
+use naming::{Kind, Within};
 use reconcilers::webhooks::{mint_secret, readable, secret_text};
 use reconcilers::{milliseconds, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -28,7 +29,7 @@ use super::secrets;
 use crate::limits::WEBHOOK_DESCRIPTION_CHARS_MAX;
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
 
-/// What an address of mail begins with, as a URL.
+/// What an email address begins with, as a URL.
 const MAILTO: &str = "mailto:";
 /// Every version of a webhook's secret is an object of its own, sealed once.
 const FIRST_VERSION: u32 = 1;
@@ -70,7 +71,7 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Webhook")]
 pub struct Input {
     /// `standard`, which is also the default: signed documents of Standard Webhooks. `slack`: messages for an incoming webhook of
-    /// Slack, or of a chat that takes the same. `email`: mails to a member of the workspace. It can't be changed.
+    /// Slack, or of a chat that takes the same. `email`: emails to a member of the workspace. It can't be changed.
     #[schemars(extend("enum" = [WebhookFormat::WORDS[0], WebhookFormat::WORDS[1], WebhookFormat::WORDS[2], null]))]
     format: Option<String>,
     /// For `slack` it is a secret: it is sealed, shown without its path, and can't be changed. For `email`, a member's address
@@ -295,14 +296,15 @@ async fn member_at(control: &Control, workspace: WorkspaceId, text: &str) -> Res
         invalid("url", message, "Use the address of a member who has accepted their invitation.")
     };
     let address = text.strip_prefix(MAILTO).unwrap_or(text);
-    if let Ok(id) = address.parse::<MemberId>() {
-        let member = control.deps.mail_receiver(workspace, id).await.map_err(of_store)?;
-        return member.map(|_| id).ok_or_else(nobody);
+    let mut named = vec![address.to_owned()];
+    if !naming::has_the_form_of_an_id(address) {
+        let (database, within) =
+            (control.deps.store.database(), Within { workspace, project: None, is_operator: false });
+        named = naming::ids_called(database, Kind::Member, within, address).await.map_err(of_store)?;
     }
-    let people = control.deps.store.people().by_email(address.to_lowercase()).await.map_err(of_store)?;
-    for person in people {
-        if control.deps.mail_receiver(workspace, person.id).await.map_err(of_store)?.is_some() {
-            return Ok(person.id);
+    for id in named.iter().filter_map(|id| id.parse().ok()) {
+        if control.deps.mail_receiver(workspace, id).await.map_err(of_store)?.is_some() {
+            return Ok(id);
         }
     }
     Err(nobody())
@@ -479,7 +481,7 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let Nothing {} = request.json()?;
         let row: WebhookRow = load(control, &request).await?;
         if row.format == WebhookFormat::Email {
-            let message = "Mails are not signed, so that there is no secret to rotate.";
+            let message = "Emails are not signed: there is no secret to rotate.";
             return Err(invalid("id", message, "Rotate a webhook of the format standard."));
         }
         if row.format == WebhookFormat::Slack {

@@ -40,8 +40,7 @@ impl Layers {
                 text.parse().ok()
             })?;
         let advertised = self.parsed("flows.restate.advertise_url", URL, address)?;
-        let identity_key =
-            Some(self.text("flows.restate.identity_key").to_owned()).filter(|key| !key.is_empty());
+        let identity_key = self.given("flows.restate.identity_key").map(str::to_owned);
         if server.is_some() && identity_key.is_none() && !listen.ip().is_loopback() {
             let message = "flows.restate.listen can be reached from other machines, so flows.restate.identity_key must say whose \
                            calls are taken.";

@@ -1,8 +1,5 @@
 //! The mail server.
 
-use std::sync::Arc;
-
-use domain::Secret;
 use mail::{MailSettings, Password, Sender, Server};
 
 use super::{Layers, SettingsError};
@@ -19,13 +16,12 @@ impl Layers {
         })?;
         let Some(server) = server else { return Ok(None) };
         let sender = self.parsed("mail.from", SENDERS, Sender::read)?;
-        let given = Some(self.text("mail.password")).filter(|password| !password.is_empty());
-        let password = match (given, self.path("mail.password_file")) {
-            (Some(password), _) => Password::Given(Arc::new(Secret::from_text(password.to_owned()))),
+        let password = match (self.given_secret("mail.password"), self.path("mail.password_file")) {
+            (Some(password), _) => Password::Given(password),
             (None, Some(file)) => Password::File(file),
             (None, None) => Password::Missing,
         };
-        let username = Some(self.text("mail.username").to_owned()).filter(|name| !name.is_empty());
+        let username = self.given("mail.username").map(str::to_owned);
         Ok(Some(MailSettings { server, sender, username, password, extra_roots_pem: None }))
     }
 }

@@ -1,9 +1,7 @@
 //! Where content is stored outside the database: files of projects, and copies of the audit.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use domain::Secret;
 use files::{BucketKeys, BucketPlace, BucketSettings, FileLimits, FileSettings};
 
 use super::{Layers, SettingsError, address};
@@ -21,9 +19,8 @@ impl Layers {
         })?;
         let endpoint =
             self.parsed("audit.sink_endpoint", "an address such as https://minio.example", address)?;
-        let given = Some(self.text("audit.sink_keys")).filter(|keys| !keys.is_empty());
-        let keys = match (given, self.path("audit.sink_keys_file")) {
-            (Some(keys), _) => AccessKeys::Given(Arc::new(Secret::from_text(keys.to_owned()))),
+        let keys = match (self.given_secret("audit.sink_keys"), self.path("audit.sink_keys_file")) {
+            (Some(keys), _) => AccessKeys::Given(keys),
             (None, Some(file)) => AccessKeys::File(file),
             (None, None) => AccessKeys::Missing,
         };
@@ -35,9 +32,8 @@ impl Layers {
             "" => Some(BucketPlace::Directory(PathBuf::from(self.text("data_dir")).join("files"))),
             text => BucketPlace::read(text),
         })?;
-        let given = Some(self.text("files.keys")).filter(|keys| !keys.is_empty());
-        let keys = match (given, self.path("files.keys_file")) {
-            (Some(keys), _) => BucketKeys::Given(Arc::new(Secret::from_text(keys.to_owned()))),
+        let keys = match (self.given_secret("files.keys"), self.path("files.keys_file")) {
+            (Some(keys), _) => BucketKeys::Given(keys),
             (None, Some(file)) => BucketKeys::File(file),
             (None, None) => BucketKeys::Machine,
         };
@@ -55,7 +51,7 @@ impl Layers {
             endpoint: self.parsed("files.endpoint", "an address such as https://minio.example", address)?,
             keys,
         };
-        let public_url = Some(self.text("public_url").to_owned()).filter(|url| !url.is_empty());
+        let public_url = self.given("public_url").map(str::to_owned);
         Ok(FileSettings { bucket, limits, public_url })
     }
 }

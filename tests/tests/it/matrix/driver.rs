@@ -2,14 +2,13 @@
 //! line.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 
 use crate::WITHIN;
 use crate::command::workspace;
+use crate::program::Program;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
@@ -83,10 +82,7 @@ pub struct Thrown {
 
 pub struct Driver {
     pub language: Language,
-    commands: ChildStdin,
-    results: Lines<BufReader<ChildStdout>>,
-    /// Held because the process is killed on drop.
-    _process: Child,
+    program: Program,
 }
 
 impl Driver {
@@ -99,20 +95,14 @@ impl Driver {
         let made = if language == Language::Python { program.exists() } else { packages.exists() };
         assert!(made, "run scripts/python-env.sh and scripts/node-env.sh first");
         let mut command = Command::new(program);
-        command.arg(workspace().join(script)).env("NO_PROXY", "*").kill_on_drop(true);
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (commands, results) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { language, commands, results: BufReader::new(results).lines(), _process: process }
+        command.arg(workspace().join(script)).env("NO_PROXY", "*");
+        Self { language, program: Program::start(&mut command) }
     }
 
     pub async fn ask(&mut self, request: &Request<'_>) -> Seen {
-        let line = format!("{}\n", serde_json::to_string(request).unwrap());
-        self.commands.write_all(line.as_bytes()).await.unwrap();
-        self.commands.flush().await.unwrap();
-        let answered = tokio::time::timeout(WITHIN * 3, self.results.next_line()).await;
-        let line = answered.unwrap_or_else(|_| panic!("no result for {request:?}")).unwrap();
-        let line = line.unwrap_or_else(|| panic!("the driver ended at {request:?}"));
-        let seen: Seen = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let answer = self.program.ask(request, WITHIN * 3).await;
+        let seen: Seen =
+            serde_json::from_value(answer).unwrap_or_else(|error| panic!("{error} at {request:?}"));
         assert_eq!(seen.id, request.id);
         seen
     }

@@ -93,10 +93,32 @@ export async function signIn(page, origin, key) {
   await page.getByRole("heading", { level: 1, name: "Home" }).waitFor();
 }
 
-/** Goes to a page, and waits until it shows its heading, is busy nowhere and has an answer to whatever it asked. */
+/** Loads a page, and waits until it shows its heading, is busy nowhere and has an answer to whatever it asked. */
 export async function visit(page, href) {
   underWay.get(page)?.clear(); // what the page before asked is answered to nobody
   await page.goto(href);
+  await isSettled(page, href);
+}
+
+/** Goes to a page as a link in the console does, which loads nothing twice and takes a fraction of the time, and waits like `visit`. */
+export async function follow(page, href) {
+  await turnTo(page, href);
+  await isSettled(page, href);
+}
+
+/** Goes to a page as a link in the console does. */
+export async function turnTo(page, href) {
+  underWay.get(page)?.clear();
+  await page.evaluate((to) => {
+    const link = document.body.appendChild(document.createElement("a"));
+    link.setAttribute("href", to);
+    link.click();
+    link.remove();
+    return new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume)));
+  }, href);
+}
+
+async function isSettled(page, href) {
   await page.locator("h1[data-page-start]").waitFor();
   await eventually(async () => {
     // Two frames: what an answer changes is drawn, and what it leads the page to ask is asked.

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held; TIDEGATE_SCREENSHOTS names a folder for a picture of each page at each size.
 
 import assert from "node:assert/strict";
-import { IS_WHOLE, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, follow, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -80,7 +80,7 @@ async function everyPage(open) {
   await look(page, "/sign-in");
   await signIn(page, origin, adminKey);
   for (const path of [...PAGES, `/requests/${served}`, `/requests/${failed}`, ...(await pagesOfObjects())]) {
-    await visit(page, origin + path);
+    await follow(page, path);
     await look(page, path);
     await fits(page, path, wrong);
   }

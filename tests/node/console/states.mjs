@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
 
 import assert from "node:assert/strict";
-import { IS_WHOLE, chat, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, chat, follow, inBrowser, ok, pictures, signIn, turnTo, v2, violationsInThemes, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -114,7 +114,7 @@ const ASKS = ["/", "/requests", "/usage"];
 
 async function isNew(page) {
   for (const path of ASKS) {
-    await visit(page, origin + path);
+    await follow(page, path);
     await page.getByText("Connect a model first").waitFor();
     for (const way of [/^Your own key/, /^Managed/, /^Your own node/]) assert.ok(await page.getByRole("link", { name: way }).isVisible(), path);
     await page.getByRole("button", { name: "Start the demo node" }).click();
@@ -126,7 +126,7 @@ async function isNew(page) {
   // As where a model is served.
   await page.route(/\/v2\/models(\?|$)/, (route) => route.fulfill({ json: MODELS }));
   for (const [path, [words, command]] of Object.entries(NEW)) {
-    await visit(page, origin + path);
+    await follow(page, path);
     await page.getByText(words).waitFor();
     assert.ok((await page.getByLabel("command", { exact: true }).first().innerText()).includes(command), path);
     await look(page, "new", path);
@@ -134,12 +134,17 @@ async function isNew(page) {
   await page.unrouteAll({ behavior: "ignoreErrors" });
 }
 
-async function loads(page) {
-  await page.goto(`${origin}/`);
+/** Loads the console without what it remembers of answers, while every request gets the given one. */
+async function begin(page, answer) {
+  await every(page, answer);
+  await page.goto(`${origin}/account`);
   await page.getByRole("heading", { level: 1 }).waitFor();
-  await every(page, () => undefined);
+}
+
+async function loads(page) {
+  await begin(page, () => undefined);
   for (const [path, what] of Object.entries(READS)) {
-    await page.goto(origin + path);
+    await turnTo(page, path);
     await page.getByRole("status").getByText(`Loading ${what}`).waitFor({ state: "attached" });
     assert.ok((await page.locator(".bone").first().boundingBox()).height >= 24, "what loads has the room of what comes");
     await look(page, "loading", path);
@@ -150,9 +155,9 @@ async function loads(page) {
 const PROBLEM = { type: "about:blank", title: "Service Unavailable", status: 503, code: "store_unavailable", detail: "The database did not answer.", fix: "Look at the database; this is tried again by itself.", request_id: "trc_0190000000007000800000000000beef", retryable: true };
 
 async function fails(page) {
-  await every(page, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) }));
+  await begin(page, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) }));
   for (const path of Object.keys(READS)) {
-    await page.goto(origin + path);
+    await turnTo(page, path);
     const alert = page.getByRole("alert").first();
     await alert.waitFor();
     const text = await alert.innerText();
@@ -187,7 +192,7 @@ async function cannotStart(page) {
 
 async function isAway(page) {
   for (const path of Object.keys(READS)) {
-    await visit(page, origin + path);
+    await follow(page, path);
     const before = (await page.locator("main").innerText()).length;
     await every(page, (route) => route.abort());
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));

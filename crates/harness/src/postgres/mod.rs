@@ -157,12 +157,51 @@ impl Server {
     /// Creates an empty database and returns its URL.
     pub async fn database(&self, name: &str) -> io::Result<String> {
         self.run("postgres", &format!("CREATE DATABASE \"{name}\"")).await?;
-        Ok(format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port))
+        Ok(self.url(name))
     }
 
-    /// Runs a statement and returns its output, with columns separated by `|`.
+    /// Creates a copy of what the first test to ask for it `fill`s, and returns its URL: a schema is copied in a fraction of the time that
+    /// its migrations take.
+    pub async fn copy(
+        &self,
+        template: &str,
+        name: &str,
+        fill: impl AsyncFnOnce(String),
+    ) -> io::Result<String> {
+        self.fill_once(template, fill).await?;
+        self.run("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\"")).await?;
+        Ok(self.url(name))
+    }
+
+    async fn fill_once(&self, template: &str, fill: impl AsyncFnOnce(String)) -> io::Result<()> {
+        let root = self.data.parent().unwrap_or(&self.data).to_owned();
+        let filled = root.join(template);
+        if filled.exists() {
+            return Ok(());
+        }
+        let lock = File::create(root.join("template.lock"))?;
+        let waited = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
+        let _locked = waited.map_err(io::Error::other)??;
+        if filled.exists() {
+            return Ok(());
+        }
+        fill(self.database(template).await?).await;
+        // A database is copied while nobody is connected to it.
+        let ends = format!(
+            "ALTER DATABASE \"{template}\" ALLOW_CONNECTIONS false; \
+             SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{template}'"
+        );
+        self.run("postgres", &ends).await?;
+        File::create(filled).map(drop)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Runs statements and returns their output, with columns separated by `|`.
     pub async fn run(&self, database: &str, statement: &str) -> io::Result<String> {
-        let mut psql = program("psql")?;
+        let mut psql = Command::new(installed("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER]);
         psql.args(["-p", &self.port.to_string(), "-d", database, "-c", statement]).current_dir("/");
         let done = tokio::task::spawn_blocking(move || psql.output()).await.map_err(io::Error::other)??;
@@ -182,18 +221,22 @@ impl Server {
     }
 }
 
-/// A binary of the newest PostgreSQL version on this machine, run as a user other than root.
-fn program(name: &str) -> io::Result<Command> {
+/// A binary of the newest PostgreSQL version on this machine.
+fn installed(name: &str) -> PathBuf {
     let versions = fs::read_dir(BINARIES).into_iter().flatten().flatten();
     let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     let newest = versions.map(|entry| entry.path()).max_by_key(number);
-    let installed = newest.map(|version| version.join("bin").join(name)).filter(|path| path.is_file());
-    let path = installed.unwrap_or_else(|| PathBuf::from(name));
+    let path = newest.map(|version| version.join("bin").join(name)).filter(|path| path.is_file());
+    path.unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// A server's binary, run as a user other than root.
+fn program(name: &str) -> io::Result<Command> {
     if system_user()?.is_none() {
-        return Ok(Command::new(path));
+        return Ok(Command::new(installed(name)));
     }
     let mut command = Command::new("runuser");
-    command.args(["-u", SYSTEM_USER, "--"]).arg(path);
+    command.args(["-u", SYSTEM_USER, "--"]).arg(installed(name));
     Ok(command)
 }
 

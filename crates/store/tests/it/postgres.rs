@@ -16,9 +16,12 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// The address of an empty database for this test alone.
 async fn empty() -> (Server, String) {
     let server = Server::shared().await.unwrap();
-    let name = format!("t_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let url = server.database(&name).await.unwrap();
+    let url = server.database(&next_name()).await.unwrap();
     (server, url)
+}
+
+fn next_name() -> String {
+    format!("t_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn replica(number: u8) -> ReplicaId {
@@ -30,10 +33,12 @@ fn address(url: &str) -> Address {
 }
 
 pub async fn fresh() -> Fresh {
-    let (_, url) = empty().await;
+    let server = Server::shared().await.unwrap();
     let foundation = foundation();
     let founding = foundation.founding.clone();
-    let store = Store::found(&address(&url), replica(1), foundation).await.unwrap();
+    let found = async |url: String| drop(Store::found(&address(&url), replica(1), foundation).await.unwrap());
+    let url = server.copy("founded", &next_name(), found).await.unwrap();
+    let store = Store::connect(&address(&url), replica(1)).await.unwrap();
     Fresh { store, founding, dir: tempfile::tempdir().unwrap(), url: Some(url) }
 }
 

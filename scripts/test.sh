@@ -55,7 +55,7 @@ step "build" cargo build --locked --workspace --all-targets
 own_gates target/debug/xtask
 # Programs that must not compile; nextest runs none of them. Of the whole workspace, as it was built: some crates alone have other features.
 step "doc tests" env RUSTDOC=rustdoc-for-tests.sh cargo test --locked --quiet --doc --workspace
-step "tests" cargo nextest run --locked --workspace --profile ci
+step "tests" scripts/in-memory.sh cargo nextest run --locked --workspace --profile ci
 # The example of CONTRIBUTING.md: no other crate needs to know of a new operation.
 step "a new operation" cargo nextest run --locked -p operations --features morse
 step "a new operation everywhere" env --unset=RUSTC_WORKSPACE_WRAPPER cargo check --locked -p operations -p gateway --features operations/morse

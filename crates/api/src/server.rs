@@ -187,7 +187,7 @@ impl Server {
         let download =
             route.gives_files().then(|| Download::of(&control.deps, &method, &path, &request)).flatten();
         // If it fails, the claim on the idempotency key is released.
-        let reply = run_named(control, route, *handler, request).await.map_err(plain)?;
+        let reply = Box::pin(run_named(control, route, *handler, request)).await.map_err(plain)?;
         if let Some(download) = download {
             download.audit(&control.deps, &reply).await.map_err(plain)?;
         }

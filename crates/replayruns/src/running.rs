@@ -59,7 +59,7 @@ impl Handler for ReplayRunHandler {
             let Some(id) = id else {
                 return Outcome::Permanent { error: "it does not say which run".into() };
             };
-            match self.go_on(id).await {
+            match Box::pin(self.go_on(id)).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     tracing::warn!(run = %id, %error, "a replay run could not go on");

@@ -85,7 +85,7 @@ impl Store {
         replica: ReplicaId,
         foundation: Foundation,
     ) -> Result<Self, StoreError> {
-        postgres::found(address, replica, foundation).await.map(Self::of)
+        Box::pin(postgres::found(address, replica, foundation)).await.map(Self::of)
     }
 
     /// Opens a PostgreSQL database that was founded, and migrates its schema.

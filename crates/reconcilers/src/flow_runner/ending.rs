@@ -191,8 +191,8 @@ impl Drive {
                         return false;
                     }
                     let call = self.call_of(prepared, (path.to_owned(), tries, started_unix_ms), true);
-                    leaf::make_within(&call, FLOW_STEP_TIME_MAX, "The compensation took longer than it may.")
-                        .await
+                    let late = "The compensation took longer than it may.";
+                    Box::pin(leaf::make_within(&call, FLOW_STEP_TIME_MAX, late)).await
                 }
                 Err(message) => Err(failed(message)),
             }

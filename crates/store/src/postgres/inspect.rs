@@ -32,7 +32,7 @@ pub(crate) async fn inspect(address: &Address) -> Result<Inspection, StoreError>
         .connect_with(address.for_statements())
         .await
         .map_err(unavailable)?;
-    let inspection = within(facts(&pool)).await;
+    let inspection = Box::pin(within(facts(&pool))).await;
     // A server that went silent never completes the close.
     let _ = timeout(POSTGRES_CONNECTION_WAIT_MAX, pool.close()).await;
     inspection

@@ -38,7 +38,7 @@ pub async fn fresh() -> Fresh {
     let founding = foundation.founding.clone();
     let found = async |url: String| drop(Store::found(&address(&url), replica(1), foundation).await.unwrap());
     let url = server.copy("founded", &next_name(), found).await.unwrap();
-    let store = Store::connect(&address(&url), replica(1)).await.unwrap();
+    let store = Box::pin(Store::connect(&address(&url), replica(1))).await.unwrap();
     Fresh { store, founding, dir: tempfile::tempdir().unwrap(), url: Some(url) }
 }
 

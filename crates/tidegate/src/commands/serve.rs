@@ -203,7 +203,7 @@ async fn serve(settings: &Settings, started: Instant, companion: &mut impl Compa
     let system_number = u32::try_from(state.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&state), system_number)?;
     tasks.add("system-core", || join(system_thread));
-    let control = start_control(settings, &state, system, &mut tasks).await?;
+    let control = Box::pin(start_control(settings, &state, system, &mut tasks)).await?;
     let api = Arc::clone(control.control());
     let running = open_door(settings, &state, control, &mut tasks).await?;
     let address = running.address();

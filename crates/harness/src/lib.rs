@@ -22,6 +22,7 @@ pub mod network;
 pub mod oauth;
 mod openai;
 pub mod pace;
+mod ports;
 pub mod postgres;
 pub mod process;
 pub mod raw;

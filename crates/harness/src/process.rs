@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::client::Client;
+pub use crate::ports::{free_address, free_port};
 
 /// A program to start.
 #[derive(Debug, Clone)]
@@ -65,17 +65,6 @@ pub fn built(name: &str, variable: &str) -> io::Result<PathBuf> {
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
-}
-
-/// A loopback port that was free a moment ago. Prefer port 0 where a program can report the port that it
-/// bound.
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// A loopback address whose port was free a moment ago.
-pub fn free_address() -> io::Result<SocketAddr> {
-    Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
 }
 
 impl Launch {

@@ -53,10 +53,10 @@ function misfits() {
 /** Each violation with the first place where it is seen: the frame is on every page. */
 const violated = new Map();
 
-/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. */
-async function look(page, place) {
+/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. The frame's are seen on Home. */
+async function look(page, place, coloursIn = "html") {
   const themes = IS_WHOLE || seen % 2 === 0 ? ["light", "dark"] : ["light"];
-  for (const { theme, violation } of await violationsInThemes(page, "html", themes)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
+  for (const { theme, violation } of await violationsInThemes(page, "html", themes, coloursIn)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
 }
 
 /** What doesn't fit on a page that is open, from the smallest screen to the largest. */
@@ -81,7 +81,7 @@ async function everyPage(open) {
   await signIn(page, origin, adminKey);
   for (const path of [...PAGES, `/requests/${served}`, `/requests/${failed}`, ...(await pagesOfObjects())]) {
     await follow(page, path);
-    await look(page, path);
+    await look(page, path, path === "/" ? "html" : "main");
     await fits(page, path, wrong);
   }
   await visit(page, `${origin}/`);

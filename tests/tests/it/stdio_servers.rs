@@ -17,12 +17,13 @@ use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, LOCAL_MODEL, OWN, config, id_of};
 use crate::{WITHIN, wait};
 
-/// A directory that every user can reach, as those of installed programs are.
+/// A directory that every user can reach, as those of installed programs are, and outside `/dev`, where temporary files of tests may be: a
+/// sandbox has one of its own.
 struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::copy(built("stdio_probe", "STDIO_PROBE_BIN").unwrap(), directory.path().join("probe")).unwrap();
         Self(directory)

@@ -77,8 +77,8 @@ pub async fn a_refused_commit_leaves_nothing(fresh: &Fresh) {
 
 pub async fn a_caller_who_hangs_up_does_not_lose_the_news(fresh: &Fresh) {
     let (store, workspace) = (fresh.store.clone(), fresh.founding.workspace.id);
+    let before = store.feed().version().await.unwrap();
     let mut watch = store.feed().watch();
-    watch.mark_unchanged();
     let caller = async {
         let projects = store.projects();
         let mut write = projects.create(project(workspace, 7), act());
@@ -90,7 +90,9 @@ pub async fn a_caller_who_hangs_up_does_not_lose_the_news(fresh: &Fresh) {
         .await;
     };
     caller.await;
-    tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.unwrap().unwrap();
+    // A store that has just connected is told of the version that it found, too.
+    let news = watch.wait_for(|version| *version > before);
+    tokio::time::timeout(Duration::from_secs(10), news).await.unwrap().unwrap();
     fresh.store.projects().get(workspace, project(workspace, 7).id).await.unwrap();
 }
 

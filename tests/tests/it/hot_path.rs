@@ -28,8 +28,9 @@ const KEPT: &str = "bench/hot-path.json";
 const IS_OF_MAKE_TEST: bool = option_env!("CLIPPY_ARGS").is_some();
 /// In percent: a larger increase is a change of the hot path that must be intended.
 const MARGIN: u64 = 2;
-/// What a hit of the response cache may cost, in percent of a request that is passed on.
-const HIT_PERCENT: u64 = 62;
+/// What a hit of the response cache may cost, in percent of a request that is passed on. It goes through less of other people's code, which this
+/// build compiles without debug assertions, and ours with them.
+const HIT_PERCENT: u64 = 67;
 const WARM_UP: u64 = 40;
 /// What is counted together: some of what a request allocates serves several.
 const REQUESTS: u64 = 10;

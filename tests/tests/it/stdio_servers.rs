@@ -23,7 +23,7 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::copy(built("stdio_probe", "STDIO_PROBE_BIN").unwrap(), directory.path().join("probe")).unwrap();
         Self(directory)

@@ -341,7 +341,8 @@ async fn two_gateways_behind_one_address_take_over_from_each_other() {
     let given: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut gateway = Gateway::with(config(), &given).await;
     gateway.credential("openai", OWN).await;
-    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(300)).always()]);
+    // Longer than a slow machine takes to start four runs and to see one of them at work.
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(2)).always()]);
     gateway.set("TIDEGATE_FLOWS_RESTATE_LISTEN", &there);
     let (mut other, origin) = gateway.replica().await;
     let client = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
@@ -349,7 +350,7 @@ async fn two_gateways_behind_one_address_take_over_from_each_other() {
     for number in 0..4 {
         ids.push(start(&client, &of_three_steps(), json!({"word": format!("{number}")})).await);
     }
-    until_step(&client, &ids[0], "first", "running").await;
+    until_step(&client, &ids[3], "first", "running").await;
     gateway.process().kill9().unwrap();
     for (number, id) in ids.iter().enumerate() {
         until_step(&client, id, "paid", "waiting").await;

@@ -50,10 +50,12 @@ fn its_use_is_bounded_and_booked_by_the_character() {
 #[test]
 fn its_answer_is_read() {
     let path = AnswerPath { operation: Operation::Morse, ..AnswerPath::chat(Grammar::Chat, Grammar::Chat) };
-    let read = |body| operations::of(Operation::Morse).buffered_answer(&path, Bytes::from_static(body));
+    let read = |body| {
+        operations::of(Operation::Morse).buffered_answer(&path, Bytes::from_static(body)).map_err(Box::new)
+    };
     assert_eq!(read(br#"{"morse":"... --- ..."}"#).unwrap().body, r#"{"morse":"... --- ..."}"#);
-    assert_eq!(read(br#"{"morse":"sos"}"#).unwrap_err(), StreamFault::Broken("not_morse"));
-    assert_eq!(read(b"{}").unwrap_err(), StreamFault::Broken("not_an_answer"));
+    assert_eq!(*read(br#"{"morse":"sos"}"#).unwrap_err(), StreamFault::Broken("not_morse"));
+    assert_eq!(*read(b"{}").unwrap_err(), StreamFault::Broken("not_an_answer"));
 }
 
 #[test]

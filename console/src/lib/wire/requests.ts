@@ -115,6 +115,8 @@ export interface Exchange extends Told, Metered {
   /** Why it failed or was cut; older servers have none. */
   error?: Reason | null;
   mode: string | null;
+  /** The session that it named; older servers have none. */
+  session_id?: string | null;
   /** Why it went on with another model; older servers have none. */
   model_fallback?: { on: string; detail: string } | null;
   /** Why it left the nodes of its route; older servers have none. */

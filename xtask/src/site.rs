@@ -1,20 +1,35 @@
 //! `cargo xtask site`: renders the pages that docs/SUMMARY.md lists into console/dist/docs, from where they are embedded. The pages
-//! have no script and load nothing from elsewhere, as the console's content security policy wants it.
+//! have no inline script or style and load nothing from elsewhere, as the console's content security policy wants it.
 
+mod index;
+
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
+use self::index::Index;
 use crate::tree;
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 const OUT: &str = "console/dist/docs";
 /// The build script of `console` embeds a folder that has this file: it is written last.
 const STAMP: &str = ".stamp";
-const STYLE: &str = include_str!("site.css");
+const STYLE: &str = include_str!("site/site.css");
+/// The search field of the pages; what finds is shared with the console's palette.
+const SEARCH: &str = include_str!("site/search.js");
+const FIND: &str = "console/src/lib/find-docs.js";
+
+/// Shown by the script, since it does nothing without.
+const SEARCH_FIELD: &str = "<div class=\"search\" role=\"search\" hidden><label for=\"docs-search\">Search</label>\
+    <input id=\"docs-search\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" aria-controls=\"docs-found\" aria-keyshortcuts=\"/\">\
+    <p role=\"status\"></p><ul id=\"docs-found\" aria-label=\"Results\"></ul></div>";
 
 /// A page in the order of the summary.
 struct Page {
@@ -31,33 +46,65 @@ enum Entry {
     Page(Page),
 }
 
+/// The rendered documentation.
+#[derive(Default)]
+struct Site {
+    /// The name and the document of each page.
+    pages: Vec<(String, String)>,
+    /// Below the repository's root.
+    images: Vec<String>,
+    index: Index,
+}
+
 pub fn build(root: &Path) -> Result<()> {
-    let entries = entries(&tree::read(root, SUMMARY)?);
+    let site = render(root)?;
     let out = root.join(OUT);
     if out.exists() {
         fs::remove_dir_all(&out).context("emptying the site's folder")?;
     }
+    for (name, document) in &site.pages {
+        let file = out.join(format!("{name}.html"));
+        fs::create_dir_all(file.parent().unwrap_or(&out))?;
+        fs::write(&file, document).with_context(|| format!("writing {name}"))?;
+    }
+    for image in &site.images {
+        let target = out.join(image.strip_prefix("docs/").unwrap_or(image));
+        fs::create_dir_all(target.parent().unwrap_or(&out))?;
+        fs::copy(root.join(image), target).with_context(|| format!("a page shows {image}"))?;
+    }
+    let (_, first) = site.pages.first().context("the summary lists no page")?;
+    fs::write(out.join("index.html"), first)?;
+    fs::write(out.join("site.css"), STYLE)?;
+    fs::write(out.join("search.js"), SEARCH)?;
+    fs::copy(root.join(FIND), out.join("find-docs.js")).context("copying what finds")?;
+    let index = serde_json::to_vec(&site.index)?;
+    fs::write(out.join("search.json"), &index)?;
+    fs::write(out.join("search.json.gz"), packed(&index)?)?;
+    fs::write(out.join(STAMP), "")?;
+    println!("site: {} pages in {OUT}", site.pages.len());
+    Ok(())
+}
+
+fn render(root: &Path) -> Result<Site> {
+    let entries = entries(&tree::read(root, SUMMARY)?);
     let pages: Vec<&Page> = entries.iter().filter_map(page).collect();
+    let mut site = Site::default();
     for page in &pages {
         let text = tree::read(root, &page.source)?;
-        let mut images = Vec::new();
-        let body = body(&text, page, &pages, &mut images);
-        let file = out.join(format!("{}.html", page.name));
-        fs::create_dir_all(file.parent().unwrap_or(&out))?;
-        fs::write(&file, document(page, &entries, &body))
-            .with_context(|| format!("writing {}", page.name))?;
-        for image in images {
-            let target = out.join(image.strip_prefix("docs/").unwrap_or(&image));
-            fs::create_dir_all(target.parent().unwrap_or(&out))?;
-            fs::copy(root.join(&image), target).with_context(|| format!("{} shows {image}", page.source))?;
-        }
+        let events = events(&text, page, &pages, &mut site.images);
+        site.index.add(&page.name, &page.title, &events);
+        let mut body = String::new();
+        html::push_html(&mut body, events.into_iter());
+        site.pages.push((page.name.clone(), document(page, &entries, &body)));
     }
-    let first = pages.first().context("the summary lists no page")?;
-    fs::copy(out.join(format!("{}.html", first.name)), out.join("index.html"))?;
-    fs::write(out.join("site.css"), STYLE)?;
-    fs::write(out.join(STAMP), "")?;
-    println!("site: {} pages in {OUT}", pages.len());
-    Ok(())
+    Ok(site)
+}
+
+/// Compressed as the gateway serves it.
+fn packed(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?)
 }
 
 fn page(entry: &Entry) -> Option<&Page> {
@@ -102,12 +149,18 @@ fn resolve(folder: &str, link: &str) -> String {
     parts.join("/")
 }
 
-fn body(text: &str, page: &Page, pages: &[&Page], images: &mut Vec<String>) -> String {
+/// What a page consists of, with its links as the site has them.
+fn events<'text>(
+    text: &'text str,
+    page: &Page,
+    pages: &[&Page],
+    images: &mut Vec<String>,
+) -> Vec<Event<'text>> {
     let folder = page.source.rsplit_once('/').map_or("", |(folder, _)| folder);
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     // Links to the sources keep their text alone: the site doesn't have them.
     let mut is_cut = Vec::new();
-    let mut events: Vec<Event<'_>> = Vec::new();
+    let mut events: Vec<Event<'text>> = Vec::new();
     for event in Parser::new_ext(text, options) {
         match event {
             Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
@@ -148,9 +201,7 @@ fn body(text: &str, page: &Page, pages: &[&Page], images: &mut Vec<String>) -> S
             other => events.push(other),
         }
     }
-    let mut written = String::new();
-    html::push_html(&mut written, with_anchors(events).into_iter());
-    written
+    with_anchors(events)
 }
 
 /// Where a link leads on the site; `None` for what is not on it.
@@ -169,12 +220,18 @@ fn target(link: &str, folder: &str, pages: &[&Page]) -> Option<String> {
 fn with_anchors(events: Vec<Event<'_>>) -> Vec<Event<'_>> {
     let mut done: Vec<Event<'_>> = Vec::with_capacity(events.len());
     let mut heading: Option<(usize, String)> = None;
+    let mut seen: HashMap<String, usize> = HashMap::new();
     for event in events {
         match (&event, &mut heading) {
             (Event::Start(Tag::Heading { .. }), _) => heading = Some((done.len(), String::new())),
             (Event::Text(text) | Event::Code(text), Some((_, title))) => title.push_str(text),
             (Event::End(TagEnd::Heading(_)), Some((at, title))) => {
-                let anchor = slug(title);
+                let mut anchor = slug(title);
+                let before = seen.entry(anchor.clone()).or_default();
+                if *before > 0 {
+                    let _ = write!(anchor, "-{before}");
+                }
+                *before += 1;
                 if let Some(Event::Start(Tag::Heading { id, .. })) = done.get_mut(*at) {
                     *id = Some(CowStr::from(anchor));
                 }
@@ -207,8 +264,9 @@ fn document(page: &Page, entries: &[Entry], body: &str) -> String {
     }
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-        <title>{} · Tidegate</title><link rel=\"stylesheet\" href=\"/docs/site.css\"></head>\n<body><nav aria-label=\"Pages\">\
-        <a href=\"/\">Console</a>\n{nav}</nav>\n<main>{body}</main></body></html>\n",
+        <title>{} · Tidegate</title><link rel=\"stylesheet\" href=\"/docs/site.css\">\
+        <script type=\"module\" src=\"/docs/search.js\"></script></head>\n<body><div class=\"side\">{SEARCH_FIELD}\n\
+        <nav aria-label=\"Pages\"><a href=\"/\">Console</a>\n{nav}</nav></div>\n<main>{body}</main></body></html>\n",
         escape(&page.title)
     )
 }
@@ -234,8 +292,17 @@ pub fn unlisted(root: &Path) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Page, body, document, entries, page, resolve, slug, unlisted};
+    use super::{Page, document, entries, events, html, packed, page, render, resolve, slug, unlisted};
     use crate::tree::root;
+
+    /// Fetched by whoever searches, once.
+    const INDEX_BYTES_MAX: usize = 150_000;
+
+    fn body(text: &str, page: &Page, pages: &[&Page], images: &mut Vec<String>) -> String {
+        let mut body = String::new();
+        html::push_html(&mut body, events(text, page, pages, images).into_iter());
+        body
+    }
 
     #[test]
     fn links_lead_to_pages_of_the_site_or_nowhere() {
@@ -248,8 +315,12 @@ mod tests {
         assert!(html.contains("<h1 id=\"a-b\">") && html.contains("href=\"/docs/how-to/two#x-y\""), "{html}");
         assert!(html.contains("href=\"/docs/GLOSSARY\"") && html.contains("href=\"https://a.b\""), "{html}");
         assert!(!html.contains("a.rs") && images == ["docs/console/a.png"], "{html}");
-        assert!(document(pages[0], &entries, &html).contains("aria-current=\"page\">One<"));
-        assert!(!html.contains("<script") && !html.contains("style="));
+        let document = document(pages[0], &entries, &html);
+        assert!(document.contains("aria-current=\"page\">One<"));
+        let scripts =
+            ["<script", "<script type=\"module\" src="].map(|start| document.matches(start).count());
+        assert_eq!(scripts, [1, 1], "{document}");
+        assert!(!document.contains("style="));
     }
 
     #[test]
@@ -270,5 +341,17 @@ mod tests {
     #[test]
     fn every_page_of_the_summary_is_known() {
         assert!(!unlisted(&root()).unwrap().contains(&"docs/quickstart.md".to_owned()));
+    }
+
+    #[test]
+    fn what_the_search_finds_is_there_and_soon_fetched() {
+        let site = render(&root()).unwrap();
+        for (name, anchor) in site.index.places() {
+            let (_, document) = site.pages.iter().find(|(page, _)| page == name).unwrap();
+            let ids = document.matches(&format!(" id=\"{anchor}\"")).count();
+            assert_eq!(ids, usize::from(!anchor.is_empty()), "{name}#{anchor}");
+        }
+        let packed = packed(&serde_json::to_vec(&site.index).unwrap()).unwrap();
+        assert!(packed.len() <= INDEX_BYTES_MAX, "{} bytes", packed.len());
     }
 }

@@ -249,6 +249,9 @@ mod tests {
         assert_eq!(answer.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
         assert!(asset("docs/no-such-page", &HeaderMap::new()).is_none());
         assert_eq!(asset("docs/quickstart", &HeaderMap::new()).is_some(), built);
+        // The index of the search, the one large file of the documentation.
+        let index = asset("docs/search.json", &headers_of(header::ACCEPT_ENCODING, "gzip"));
+        assert_eq!(index.is_some_and(|index| index.headers()[header::CONTENT_ENCODING] == "gzip"), built);
     }
 
     #[test]

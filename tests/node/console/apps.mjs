@@ -33,7 +33,7 @@ const DOCUMENT = {
 const apps = async () => (await v2(origin, adminKey, "apps")).data;
 const secrets = async () => (await v2(origin, adminKey, "secrets")).data;
 /** What has the keyboard. */
-const focused = (page) => page.evaluate(() => document.activeElement.labels?.[0]?.textContent.replace("optional", ""));
+const focused = (page) => page.evaluate(() => document.activeElement.labels?.[0]?.textContent.replace(" optional", ""));
 
 async function look(page, name) {
   await pictures(page, name);

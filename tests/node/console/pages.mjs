@@ -1,16 +1,20 @@
 // How every page of the console looks to everyone: axe finds no violation in either theme, and from a phone to 4K nothing is wider
-// than the screen, spills out of its place, or is cut without saying so.
+// than the screen, spills out of its place, or is cut without saying so; a screen reader is told of the telling ones what was kept.
 //
 // usage: node pages.mjs ORIGIN ADMIN_KEY API_KEY
 // Prints `ok CASE` for each case that held; TIDEGATE_SCREENSHOTS names a folder for a picture of each page at each size.
 
 import assert from "node:assert/strict";
+import { readsOtherwise } from "./aria.mjs";
 import { IS_WHOLE, follow, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/gallery", "/gallery?show=own", "/gallery?show=own&edit=new", "/gallery?show=own&import=1", "/gallery?show=secrets", "/gallery?show=secrets&secret=new", "/uploads", "/uploads?new=1", "/connect", "/projects", "/projects?new=1", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/policies", "/policies?edit=new", "/hints", "/hints?edit=new", "/sessions", "/sessions/ses_01900000000070008000000000000000", "/runs", "/runs/tsk_01900000000070008000000000000000", "/agents", "/agents?new=1", "/agents?chat=helper", "/tools", "/tools?new=1", "/batches", "/budgets", "/limits", "/limits?edit=workspace", "/settings", "/commitments", "/billing", "/alerts", "/alerts?edit=new", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/data-path", "/data-path?range=30d", "/purges", "/purges?new=1", "/erasures", "/erasures?new=1", "/legal-holds", "/legal-holds?new=1", "/data-exports", "/data-exports?new=1", "/diagnostics", "/reconciliation", "/replays", "/workers", "/hardware", "/data-planes", "/data-planes?new=1", "/reconciliation?new=1", "/account", "/device", "/requests/no/such/page", "/nope", "/authorize", "/mcp-servers/authorized", "/flows"];
+const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/gallery", "/gallery?show=own", "/gallery?show=own&edit=new", "/gallery?show=own&import=1", "/gallery?show=secrets", "/gallery?show=secrets&secret=new", "/uploads", "/uploads?new=1", "/connect", "/projects", "/projects?new=1", "/keys?sort=Name", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/policies", "/policies?edit=new", "/hints", "/hints?edit=new", "/sessions", "/sessions/ses_01900000000070008000000000000000", "/runs", "/runs/tsk_01900000000070008000000000000000", "/agents", "/agents?new=1", "/agents?chat=helper", "/tools", "/tools?new=1", "/batches", "/budgets", "/limits", "/limits?edit=workspace", "/settings", "/commitments", "/billing", "/alerts", "/alerts?edit=new", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/data-path", "/data-path?range=30d", "/purges", "/purges?new=1", "/erasures", "/erasures?new=1", "/legal-holds", "/legal-holds?new=1", "/data-exports", "/data-exports?new=1", "/diagnostics", "/reconciliation", "/replays", "/workers", "/hardware", "/data-planes", "/data-planes?new=1", "/reconciliation?new=1", "/account", "/device", "/requests/no/such/page", "/nope", "/authorize", "/mcp-servers/authorized", "/flows"];
+
+/** Pages whose words for a screen reader are kept, by the file that keeps them. */
+const READ_OUT = { "/": "home", "/requests": "requests", "/usage": "usage", "/keys?sort=Name": "keys", "/budgets": "budgets", "/playground": "playground", "/connect": "connect" };
 
 /** Pages that are of one thing each. */
 async function pagesOfObjects() {
@@ -53,10 +57,10 @@ function misfits() {
 /** Each violation with the first place where it is seen: the frame is on every page. */
 const violated = new Map();
 
-/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. The frame's are seen on Home. */
-async function look(page, place, coloursIn = "html") {
+/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. */
+async function look(page, place) {
   const themes = IS_WHOLE || seen % 2 === 0 ? ["light", "dark"] : ["light"];
-  for (const { theme, violation } of await violationsInThemes(page, "html", themes, coloursIn)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
+  for (const { theme, violation } of await violationsInThemes(page, "html", themes)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
 }
 
 /** What doesn't fit on a page that is open, from the smallest screen to the largest. */
@@ -74,14 +78,16 @@ async function fits(page, path, wrong) {
 async function everyPage(open) {
   const { data } = await v2(origin, adminKey, "requests?limit=50");
   const [served, failed] = ["completed", "failed"].map((outcome) => data.find((row) => row.outcome === outcome).id);
-  const wrong = [];
+  const readings = { ...READ_OUT, [`/requests/${served}`]: "request" };
+  const [wrong, changed] = [[], []];
   const page = await open({ colorScheme: "light" });
   await visit(page, `${origin}/sign-in`);
   await look(page, "/sign-in");
   await signIn(page, origin, adminKey);
   for (const path of [...PAGES, `/requests/${served}`, `/requests/${failed}`, ...(await pagesOfObjects())]) {
     await follow(page, path);
-    await look(page, path, path === "/" ? "html" : "main");
+    if (path in readings) changed.push(...(await readsOtherwise(page, readings[path])));
+    await look(page, path);
     await fits(page, path, wrong);
   }
   await visit(page, `${origin}/`);
@@ -98,6 +104,8 @@ async function everyPage(open) {
   ok("every_page_is_accessible");
   assert.deepEqual(wrong, []);
   ok("every_page_fits");
+  assert.deepEqual(changed, []);
+  ok("telling_pages_read_the_same");
 }
 
 await populate();
@@ -105,6 +113,7 @@ await send("POST", "model-aliases", { name: "auto", description: "what agents as
 await send("POST", "alert-rules", { name: "failing", metric: "error_percent", threshold: 1, window_minutes: 60, model: "no-such-model", requests_min: 1 });
 await send("POST", "webhooks", { url: "http://127.0.0.1:9/alerts", events: ["alert.firing"], quiet_hours: { from: "22:00", to: "07:00" } });
 await send("POST", "webhooks", { url: "http://127.0.0.1:9/hook", events: ["key.revoked"], description: "ops" });
+await send("POST", "budgets", { workspace: true, limit_micros: 50_000_000, period: "month", alerts: [80] });
 await send("POST", "diagnostics", { window: "24h" });
 await send("POST", "diagnostics", { traces: [0, 1, 2].map((number) => ({ trace_id: `t${number}`, prefix_family_id: "f", schedule: { arrival_offset_ms: number * 60_000 }, observed: { resolved_target: "anthropic/claude-sonnet-4-6", ttft_ms: 500, latency_ms: 20_000, input_tokens: 9_000, candidate_reuse_tokens: number > 0 ? 8_000 : 0, output_tokens: 1 } })) });
 await inBrowser(origin, everyPage);

@@ -275,7 +275,7 @@ async fn subscriptions_are_managed() {
 async fn each_page_is_for_everyone() {
     let (gateway, _node) = with_echo().await;
     let held = walk("pages.mjs", &gateway, &[]).await;
-    assert_eq!(held, ["every_page_is_accessible", "every_page_fits"]);
+    assert_eq!(held, ["every_page_is_accessible", "every_page_fits", "telling_pages_read_the_same"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

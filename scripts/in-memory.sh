@@ -9,8 +9,5 @@ trap 'rm -rf "$files"' EXIT
 trap 'exit 130' INT TERM
 chmod 755 "$files" # PostgreSQL's server is another user
 cp /bin/true "$files/true"
-if "$files/true" 2>/dev/null; then
-    TMPDIR=$files "$@"
-else
-    "$@"
-fi
+if "$files/true" 2>/dev/null; then export TMPDIR="$files"; fi
+"$@"

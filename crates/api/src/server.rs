@@ -83,7 +83,7 @@ impl Server {
         let answering = ResponseBuilder::of(&request, trace);
         let (mut head, body) = request.into_parts();
         incoming::name_host(&mut head);
-        match self.answer(Incoming { head, body, peer, trace }).await {
+        match Box::pin(self.answer(Incoming { head, body, peer, trace })).await {
             Ok(KeyedOutcome::Unkeyed(reply)) => answering.succeed(reply),
             Ok(KeyedOutcome::Claimed(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
             Ok(KeyedOutcome::Replayed(answer)) => idempotency::again(answer),

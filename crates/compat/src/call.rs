@@ -165,7 +165,7 @@ impl<'s> Call<'s> {
         if body.is_some() {
             request.headers_mut().insert(CONTENT_TYPE, JSON);
         }
-        let (head, body) = Box::pin(self.server.handle(request, self.peer, self.trace)).await.into_parts();
+        let (head, body) = self.server.handle(request, self.peer, self.trace).await.into_parts();
         let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
         Ok(Response::from_parts(head, body))
     }

@@ -198,7 +198,7 @@ pub async fn create_row<R: WritableResource>(
         let act = R::act_of_creation(control, request).on(premise);
         R::table(control).create(new.clone(), act)
     };
-    write_checked(|| R::check_creation(control, request, &new), write).await
+    Box::pin(write_checked(|| R::check_creation(control, request, &new), write)).await
 }
 
 /// Checks a changed row, and writes it.
@@ -212,7 +212,7 @@ pub async fn replace_row<R: WritableResource>(
         let act = request.act(&control.deps.world).on(premise);
         R::table(control).replace(change.clone(), expected, act)
     };
-    write_checked(|| R::check_change(control, request, &change), write).await
+    Box::pin(write_checked(|| R::check_change(control, request, &change), write)).await
 }
 
 /// Deletes the row that the path names, once that is checked; returns the version without it.

@@ -53,7 +53,7 @@ impl ControlService for api::server::Server {
             } else if stimulir::is_below(request.uri().path()) {
                 stimulir::handle(&self, request, peer, trace).await
             } else {
-                Box::pin(self.handle(as_named_here(request), peer, trace)).await
+                self.handle(as_named_here(request), peer, trace).await
             };
             let (head, body) = answered.into_parts();
             let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();

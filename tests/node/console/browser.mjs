@@ -138,22 +138,13 @@ export async function picture(page, name) {
 const ALL = { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] };
 /** What another theme can change. */
 const COLOURS = { type: "rule", values: ["color-contrast", "link-in-text-block"] };
-const NO_COLOURS = Object.fromEntries(COLOURS.values.map((rule) => [rule, { enabled: false }]));
 
-/** Every violation that axe finds in a place of the page, as a readable list; in the dark theme, those that colours can make. Colours, which take
- * most of the time, may be looked at in a smaller place. */
-export async function violations(page, theme = "light", place = "html", coloursIn = place) {
+/** Every violation that axe finds in a place of the page, as a readable list; in the dark theme, those that colours can make. */
+export async function violations(page, theme = "light", place = "html") {
   // Evaluated by the debugger: the content policy does not let a page load scripts from elsewhere, and need not.
   if (await page.evaluate(() => !("axe" in window))) await page.evaluate(`${axe}\n;0`);
-  const found = [];
-  if (theme !== "dark") found.push(...(await run(page, place, { runOnly: ALL, rules: NO_COLOURS })));
-  found.push(...(await run(page, coloursIn, { runOnly: COLOURS })));
-  return found;
-}
-
-async function run(page, place, options) {
-  const { violations } = await page.evaluate(([place, options]) => axe.run(place, { ...options, resultTypes: ["violations"], preload: false }), [place, options]);
-  return violations.flatMap(({ id, help, nodes }) =>
+  const found = await page.evaluate(([place, runOnly]) => axe.run(place, { runOnly, resultTypes: ["violations"], preload: false }), [place, theme === "dark" ? COLOURS : ALL]);
+  return found.violations.flatMap(({ id, help, nodes }) =>
     nodes.map((node) => `${id}: ${help}: ${node.html.slice(0, 160)} ${node.failureSummary?.split("\n")[1]?.trim() ?? ""}`),
   );
 }
@@ -177,11 +168,11 @@ export async function pictures(page, name) {
 }
 
 /** Every violation in the light theme, and those that its colours add in the dark one, each with its theme. */
-export async function violationsInThemes(page, place, themes = ["light", "dark"], coloursIn = place) {
+export async function violationsInThemes(page, place, themes = ["light", "dark"]) {
   const found = [];
   for (const theme of themes) {
     await setTheme(page, theme);
-    for (const violation of await violations(page, theme, place, coloursIn)) found.push({ theme, violation });
+    for (const violation of await violations(page, theme, place)) found.push({ theme, violation });
   }
   await setTheme(page, "light");
   return found;

@@ -17,8 +17,8 @@ use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, LOCAL_MODEL, OWN, config, id_of};
 use crate::{WITHIN, wait};
 
-/// A directory that every user can reach, as those of installed programs are, and outside `/dev`, where temporary files of tests may be: a
-/// sandbox has one of its own.
+/// A directory that every user can reach, as those of installed programs are. Not in `/dev/shm`, where temporary files of tests may be: a
+/// sandbox mounts a new `/dev`.
 struct Place(TempDir);
 
 impl Place {

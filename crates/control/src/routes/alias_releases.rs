@@ -315,7 +315,7 @@ async fn replace(
     change: AliasChange,
 ) -> Result<store::Written<AliasRow>, Box<Fault>> {
     let expected = request.if_match()?.or(Some(change.row.version));
-    Box::pin(replace_row::<AliasRow>(control, request, change, expected)).await
+    replace_row::<AliasRow>(control, request, change, expected).await
 }
 
 fn promote(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

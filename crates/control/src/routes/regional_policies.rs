@@ -149,7 +149,7 @@ fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Hand
         let written = match find(control, &request, project).await? {
             Some(row) => {
                 let row = PolicyRow { spec: of(row.spec.clone()), ..row };
-                Box::pin(replace_row::<PolicyRow>(control, &request, row, request.if_match()?)).await?
+                replace_row::<PolicyRow>(control, &request, row, request.if_match()?).await?
             }
             None => {
                 let now = control.deps.world.clock.unix_ms();
@@ -164,7 +164,7 @@ fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Hand
                     created_unix_ms: now,
                     version: 0,
                 };
-                Box::pin(create_row::<PolicyRow>(control, &request, row)).await?
+                create_row::<PolicyRow>(control, &request, row).await?
             }
         };
         control.deps.await_published(written.version).await?;

@@ -151,8 +151,7 @@ fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             return Err(unknown(number));
         };
         let changed = RouteRow { spec: versions.swap_remove(at).spec, ..row };
-        let written =
-            Box::pin(replace_row::<RouteRow>(control, &request, changed, request.if_match()?)).await?;
+        let written = replace_row::<RouteRow>(control, &request, changed, request.if_match()?).await?;
         reply_written(control, written).await
     })
 }

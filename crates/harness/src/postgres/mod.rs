@@ -63,9 +63,7 @@ impl Server {
         let runner = std::os::unix::process::parent_id();
         let root = std::env::temp_dir().join(format!("tidegate-postgres-{runner}"));
         fs::create_dir_all(&root)?;
-        let lock = File::create(root.join("lock"))?;
-        let waited = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
-        let _locked = waited.map_err(io::Error::other)??;
+        let _locked = locked(root.join("lock")).await?;
         let server = Self { data: root.join("data"), port: 0, watched: runner };
         if let Some(port) = fs::read_to_string(root.join("port")).ok().and_then(|text| text.parse().ok())
             && TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok()
@@ -179,9 +177,7 @@ impl Server {
         if filled.exists() {
             return Ok(());
         }
-        let lock = File::create(root.join("template.lock"))?;
-        let waited = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
-        let _locked = waited.map_err(io::Error::other)??;
+        let _locked = locked(root.join("template.lock")).await?;
         if filled.exists() {
             return Ok(());
         }
@@ -219,6 +215,12 @@ impl Server {
     async fn answers(&self) -> bool {
         self.run("postgres", "SELECT 1").await.is_ok()
     }
+}
+
+/// Takes the lock of a file that test processes share; dropping it gives the lock back.
+async fn locked(path: PathBuf) -> io::Result<File> {
+    let file = File::create(path)?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.map_err(io::Error::other)?
 }
 
 /// A binary of the newest PostgreSQL version on this machine.

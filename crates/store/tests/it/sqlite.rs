@@ -37,16 +37,14 @@ pub async fn fresh() -> Fresh {
 }
 
 /// The database that all tests of a run begin with a copy of, which takes a fraction of the time of the migrations. Tests that begin together
-/// all make one, and the last to rename its own wins.
+/// all make one, and the last to move its own there wins.
 async fn template(run: &str) -> PathBuf {
     let template = std::env::temp_dir().join(format!("tidegate-store-{run}.db"));
     if !template.exists() {
         let made = tempfile::tempdir().unwrap();
         let path = made.path().join("t.db");
         Store::create(&path, foundation()).await.unwrap().close().await;
-        let beside = template.with_extension(std::process::id().to_string());
-        fs::copy(&path, &beside).unwrap();
-        fs::rename(&beside, &template).unwrap();
+        fs::rename(&path, &template).unwrap();
     }
     template
 }

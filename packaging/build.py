@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Packs a built tidegate: archive, Debian package, OCI image, Helm chart and SBOM, the same bytes for the same input."""
+"""Packs a built tidegate: archive, Debian package, OCI image, Helm chart and SBOM, the same bytes for the same input.
+
+The texts are what the program writes of itself: man/*.1, and a completion for each shell."""
 
 import argparse
 import gzip
@@ -13,6 +15,12 @@ import tarfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HERE = ROOT / "packaging"
 DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+# Where Debian's shells look for completions, by the file's name among the texts.
+COMPLETIONS = {
+    "tidegate.bash": "usr/share/bash-completion/completions/tidegate",
+    "_tidegate": "usr/share/zsh/vendor-completions/_tidegate",
+    "tidegate.fish": "usr/share/fish/vendor_completions.d/tidegate.fish",
+}
 USER = 65532  # the user of the image, who owns nothing in it
 
 
@@ -48,13 +56,17 @@ def zipped(data):
     return gzip.compress(data, 9, mtime=0)
 
 
-def archive(binary, name, seconds):
+def archive(binary, texts, name, seconds):
     tar = Archive(seconds)
     tar.file(f"{name}/tidegate", binary, 0o755)
     for page in ("LICENSE", "README.md", "CHANGELOG.md"):
         tar.file(f"{name}/{page}", (ROOT / page).read_bytes())
     for unit in sorted((HERE / "systemd").glob("*.service")):
         tar.file(f"{name}/systemd/{unit.name}", unit.read_bytes())
+    for page in sorted((texts / "man").glob("*.1")):
+        tar.file(f"{name}/man/man1/{page.name}", page.read_bytes())
+    for completion in COMPLETIONS:
+        tar.file(f"{name}/completions/{completion}", (texts / completion).read_bytes())
     return zipped(tar.bytes())
 
 
@@ -66,11 +78,15 @@ def ar(members, seconds):
     return out
 
 
-def deb(binary, version, machine, seconds, depends):
+def deb(binary, texts, version, machine, seconds, depends):
     data = Archive(seconds)
     data.file("usr/bin/tidegate", binary, 0o755)
     for unit in sorted((HERE / "systemd").glob("*.service")):
         data.file(f"lib/systemd/system/{unit.name}", unit.read_bytes())
+    for page in sorted((texts / "man").glob("*.1")):
+        data.file(f"usr/share/man/man1/{page.name}.gz", zipped(page.read_bytes()))
+    for completion, target in COMPLETIONS.items():
+        data.file(target, (texts / completion).read_bytes())
     data.file("usr/share/doc/tidegate/copyright", (HERE / "debian/copyright").read_bytes())
     date = subprocess.run(["date", "-u", "-R", "-d", f"@{seconds}"], check=True, capture_output=True, text=True).stdout
     changes = f"tidegate ({version}) unstable; urgency=medium\n\n  * Version {version}; CHANGELOG.md lists the changes.\n\n -- Tidegate <noreply@invalid>  {date.strip()}\n"
@@ -195,6 +211,7 @@ def sbom(version):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", required=True, type=pathlib.Path)
+    parser.add_argument("--texts", required=True, type=pathlib.Path, help="the directory of man pages and completions")
     parser.add_argument("--machine", required=True, choices=sorted(DEBIAN_NAMES))
     parser.add_argument("--version", required=True)
     parser.add_argument("--seconds", required=True, type=int, help="the time of every file")
@@ -202,12 +219,13 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     given = parser.parse_args()
     binary, version, machine, seconds = given.binary.read_bytes(), given.version, given.machine, given.seconds
+    texts = given.texts
     given.out.mkdir(parents=True, exist_ok=True)
     name = f"tidegate-{version}-{machine}-linux"
     depends = f"Depends: {given.depends}\n" if given.depends else ""
     written = {
-        f"{name}.tar.gz": archive(binary, name, seconds),
-        f"tidegate_{version}_{DEBIAN_NAMES[machine]}.deb": deb(binary, version, machine, seconds, depends),
+        f"{name}.tar.gz": archive(binary, texts, name, seconds),
+        f"tidegate_{version}_{DEBIAN_NAMES[machine]}.deb": deb(binary, texts, version, machine, seconds, depends),
         f"{name}.oci.tar": image(binary, version, machine, seconds),
         f"tidegate-{version}.tgz": chart(seconds),
         f"tidegate-{version}.cdx.json": sbom(version),

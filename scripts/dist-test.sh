@@ -46,11 +46,13 @@ refused "another key's signature" dist/install.sh --from "$PWD/dist" --key "$wor
 
 step "the Debian package"
 package=$(ls dist/*_"$(dpkg --print-architecture)".deb)
-# A static binary with its symbols, no manual page, and no mailbox that a package could name.
+# A static binary with its symbols, and no mailbox that a package could name.
 lintian --fail-on error --suppress-tags \
-    statically-linked-binary,no-manual-page,unstripped-binary-or-object,bogus-mail-host,bogus-mail-host-in-debian-changelog "$package"
+    statically-linked-binary,unstripped-binary-or-object,bogus-mail-host,bogus-mail-host-in-debian-changelog "$package"
 dpkg -i "$package"
 /usr/bin/tidegate --version
+[ "$(dpkg -L tidegate | grep -c '/man1/tidegate')" -gt 300 ] || fail "man pages are missing"
+grep -q tidegate /usr/share/bash-completion/completions/tidegate || fail "the completion of bash is missing"
 systemd-analyze verify /lib/systemd/system/tidegate.service /lib/systemd/system/tidegate-node.service
 for unit in tidegate tidegate-node; do
     systemd-analyze security --offline=true --threshold=20 "/lib/systemd/system/$unit.service" | tail -1

@@ -25,11 +25,22 @@ build_static() { # build_static MACHINE: prints the binary's path
     printf '%s' "${CARGO_TARGET_DIR:-target}/$target/$profile/tidegate"
 }
 
+# Every package has the man pages and completions that a binary of this machine writes.
+write_texts() { # write_texts BINARY
+    "$1" man "$texts/man" >&2
+    "$1" completions bash >"$texts/tidegate.bash"
+    "$1" completions zsh >"$texts/_tidegate"
+    "$1" completions fish >"$texts/tidegate.fish"
+}
+
 pack() { # pack MACHINE BINARY [DEPENDS]
-    python3 packaging/build.py --binary "$2" --machine "$1" --version "$version" --seconds "$SOURCE_DATE_EPOCH" \
+    [ -d "$texts/man" ] || write_texts "$2"
+    python3 packaging/build.py --binary "$2" --texts "$texts" --machine "$1" --version "$version" --seconds "$SOURCE_DATE_EPOCH" \
         --out "$out" --depends "${3:-}"
 }
 
+texts=$(mktemp -d)
+trap 'rm -rf "$texts"' EXIT
 rm -rf "$out"
 mkdir -p "$out"
 echo "*" >"$out/.gitignore"
@@ -39,6 +50,9 @@ if [ -n "${TIDEGATE_DIST_BINARY:-}" ]; then
     readelf -l "$TIDEGATE_DIST_BINARY" 2>/dev/null | grep -q INTERP && depends="libc6, libgcc-s1"
     pack "$(uname -m)" "$TIDEGATE_DIST_BINARY" "$depends"
 else
+    # Both are embedded.
+    scripts/console.sh
+    scripts/docs.sh
     for machine in ${TIDEGATE_DIST_MACHINES:-x86_64 aarch64}; do
         pack "$machine" "$(build_static "$machine")"
     done

@@ -8,6 +8,10 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 profile=$PWD/target/profile # the instrumented build, and what it counted
 release=target/release-profiled
 
+# Both are embedded.
+scripts/console.sh
+scripts/docs.sh
+
 find_profdata() {
     local tools
     tools=$(rustc --print sysroot)/lib/rustlib/$host/bin

@@ -15,4 +15,5 @@ mod named_file;
 pub mod output;
 mod people;
 mod private_file;
+pub mod progress;
 pub mod shared;

@@ -19,6 +19,10 @@ enum Unit {
     Moment,
     Microseconds,
     Milliseconds,
+    /// 0 to 1.
+    Share,
+    /// A number of which one digit after the point is enough.
+    Rate,
 }
 
 const UNITS: [(&str, Unit); 5] = [
@@ -29,8 +33,17 @@ const UNITS: [(&str, Unit); 5] = [
     ("_ms", Unit::Milliseconds),
 ];
 
+/// Columns whose whole name says their unit.
+const NAMED: [(&str, Unit); 4] = [
+    ("success_rate", Unit::Share),
+    ("uptime", Unit::Share),
+    ("reuse_capture_rate", Unit::Share),
+    ("tokens_per_second", Unit::Rate),
+];
+
 fn unit_of(column: &str) -> Option<(&str, Unit)> {
-    UNITS.iter().find_map(|(end, unit)| column.strip_suffix(end).map(|name| (name, *unit)))
+    let named = NAMED.iter().find(|(name, _)| *name == column).map(|(_, unit)| (column, *unit));
+    named.or_else(|| UNITS.iter().find_map(|(end, unit)| column.strip_suffix(end).map(|name| (name, *unit))))
 }
 
 /// A column's head: the field's name without its unit.
@@ -50,12 +63,26 @@ pub fn cell(row: &Value, column: &str, now: OffsetDateTime) -> Option<String> {
         Unit::Moment => ago(value.as_str()?, now),
         Unit::Microseconds => value.as_u64().map(duration).or_else(|| percentiles(value)),
         Unit::Milliseconds => value.as_u64().map(|millis| duration(millis.saturating_mul(1_000))),
+        Unit::Share => value.as_f64().map(percent),
+        Unit::Rate => value.as_f64().map(|rate| format!("{rate:.1}")),
     }
 }
 
 fn percentiles(value: &Value) -> Option<String> {
     let text = |(name, micros): (&String, &Value)| Some(format!("{name} {}", duration(micros.as_u64()?)));
     Some(value.as_object()?.iter().filter_map(text).collect::<Vec<_>>().join(", "))
+}
+
+/// Two digits after the point where there is something to tell: 99.95 % is not all.
+fn percent(share: f64) -> String {
+    let text = format!("{:.2}", share * 100.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// The date and time of a moment, to the minute.
+#[must_use]
+pub fn minute(moment: &str) -> String {
+    moment.get(..16).unwrap_or(moment).replace('T', " ")
 }
 
 /// "3m ago", "in 2d", or the date where that is far away.
@@ -114,6 +141,7 @@ mod tests {
             ("cost_micros", "cost"),
             ("created_at", "created"),
             ("input_tokens", "input tokens"),
+            ("tokens_per_second", "tokens per second"),
             ("id", "id"),
         ] {
             assert_eq!(head(column), expected);
@@ -125,7 +153,7 @@ mod tests {
         let now = OffsetDateTime::parse("2026-11-28T12:00:00Z", &Rfc3339).unwrap();
         let row = json!({"cost_micros": 1_250_000, "reuse_nanos": 12_345_000, "latency_us": 412_900, "wait_ms": 61_500, "round_trip_us": 340,
             "created_at": "2026-11-28T11:57:10.123Z", "expires_at": "2026-12-07T12:00:00Z", "began_at": "2025-01-02T03:04:05Z", "ended_at": null,
-            "seen_at": "soon", "first_us": {"p50": 2_100, "p95": 12_000_000}, "name": "x"});
+            "seen_at": "soon", "first_us": {"p50": 2_100, "p95": 12_000_000}, "name": "x", "success_rate": 1.0, "uptime": 0.99951, "tokens_per_second": 71.25});
         for (column, expected) in [
             ("cost_micros", "$1.25"),
             ("reuse_nanos", "$0.012345"),
@@ -136,6 +164,9 @@ mod tests {
             ("expires_at", "in 9d"),
             ("began_at", "2025-01-02"),
             ("first_us", "p50 2 ms, p95 12.0 s"),
+            ("success_rate", "100 %"),
+            ("uptime", "99.95 %"),
+            ("tokens_per_second", "71.2"),
         ] {
             assert_eq!(cell(&row, column, now).as_deref(), Some(expected), "{column}");
         }

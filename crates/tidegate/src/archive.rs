@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const BUFFER_BYTES: usize = 256 * 1024;
+/// What is copied between two reports of how far it is.
+const PIECE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The content of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +95,7 @@ impl PendingBackup {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error).with_context(|| format!("can't read {}", from.display())),
         };
-        put(&mut source, &self.path(name))?;
+        put(&mut source, &self.path(name), &|_| ())?;
         Ok(true)
     }
 
@@ -175,19 +177,25 @@ pub fn check(from: &Path) -> anyhow::Result<Manifest> {
 ///
 /// # Errors
 /// The disk fails.
-pub fn copy_out(from: &Path, name: &str, to: &Path) -> anyhow::Result<()> {
+pub fn copy_out(from: &Path, name: &str, to: &Path, on_bytes: &dyn Fn(u64)) -> anyhow::Result<()> {
     let path = from.join(name);
     let mut source = File::open(&path).with_context(|| format!("can't read {}", path.display()))?;
-    put(&mut source, to)
+    put(&mut source, to, on_bytes)
 }
 
-fn put(source: &mut File, to: &Path) -> anyhow::Result<()> {
+/// Copies a file, and says of each piece how long it is.
+fn put(source: &mut File, to: &Path, on_bytes: &dyn Fn(u64)) -> anyhow::Result<()> {
     if let Some(parent) = to.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
     let mut file = private(to)?;
-    std::io::copy(source, &mut file).with_context(|| format!("can't write {}", to.display()))?;
-    Ok(file.sync_all()?)
+    loop {
+        let piece = std::io::copy(&mut source.take(PIECE_BYTES), &mut file);
+        match piece.with_context(|| format!("can't write {}", to.display()))? {
+            0 => return Ok(file.sync_all()?),
+            bytes => on_bytes(bytes),
+        }
+    }
 }
 
 fn private(path: &Path) -> anyhow::Result<File> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::Failure;
+use crate::progress::Progress;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,11 +53,17 @@ fn save(shared: &Shared, exports: &Collection<'_>, id: &str, path: &str) -> Resu
     let part = |number| exports.api.bytes(&format!("{}/content?part={number}", exports.at(id)));
     let unwritten = |error| Failure::new(1, format!("{path} can't be written: {error}."));
     let first = part(1)?;
-    let parts = exports.api.get(&exports.at(id))?.get("parts").and_then(Value::as_u64).unwrap_or_default();
+    let export = exports.api.get(&exports.at(id))?;
+    let [parts, bytes] =
+        ["parts", "bytes"].map(|name| export.get(name).and_then(Value::as_u64).unwrap_or_default());
     let mut file = File::create_new(path).map_err(unwritten)?;
     file.write_all(&first).map_err(unwritten)?;
+    let (progress, mut written) = (Progress::new(false), first.len() as u64);
     for number in 2..=parts {
-        file.write_all(&part(number)?).map_err(unwritten)?;
+        progress.moved(written, bytes);
+        let next = part(number)?;
+        file.write_all(&next).map_err(unwritten)?;
+        written = written.saturating_add(next.len() as u64);
     }
     shared.report(&format!("{id} is in {path}."));
     Ok(())

@@ -1,7 +1,7 @@
 //! `tidegate file`: uploads files in parts, lists, reads and deletes them.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::collection::Collection;
 use crate::limits::{UPLOAD_PART_BYTES, UPLOAD_TRIES_MAX, UPLOAD_WAIT};
 use crate::output::{self, Failure};
+use crate::progress::Progress;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -118,8 +119,9 @@ impl Upload {
     /// Sends it part by part. After a failure it goes on from what has arrived.
     fn send(mut self, api: &Api, url: &str) -> Result<(), Failure> {
         let (mut sent, mut tries) = (0, 0);
+        let progress = Progress::new(false);
         loop {
-            self.tell(sent);
+            progress.moved(sent, self.size);
             let answered =
                 self.part(sent).and_then(|(range, bytes)| api.put_part(url, range.as_deref(), bytes));
             match answered {
@@ -133,10 +135,6 @@ impl Upload {
                 }
                 Err(failure) => return Err(failure),
             }
-        }
-        self.tell(self.size);
-        if is_watched() {
-            eprint!("\n");
         }
         Ok(())
     }
@@ -157,18 +155,6 @@ impl Upload {
         let range = format!("bytes {from}-{}/{}", from + length - 1, self.size);
         Ok((Some(range), Bytes::from(part)))
     }
-
-    /// How far it is, on a terminal.
-    fn tell(&self, sent: u64) {
-        if is_watched() && self.size > UPLOAD_PART_BYTES {
-            let percent = sent.saturating_mul(100) / self.size.max(1);
-            eprint!("\r{} of {} ({percent} %) ", output::bytes(sent), output::bytes(self.size));
-        }
-    }
-}
-
-fn is_watched() -> bool {
-    std::io::stderr().is_terminal()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::adapters::{OnNode, print_unreachable, query, rows_of};
 use crate::api::{self, Api, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
+use crate::progress;
 use crate::shared::Shared;
 use terminal::plot;
 
@@ -265,7 +266,7 @@ fn more(
 
 /// Prints events until the job is over; of progress events that come faster, one for each poll.
 fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failure> {
-    let (mut curve, mut after, mut ended) = (Curve::default(), 0, None);
+    let (mut curve, mut pace, mut after, mut ended) = (Curve::default(), Pace::default(), 0, None);
     while ended.is_none() {
         let mut last = None;
         let polled = more(api, id, on, after, |event| {
@@ -277,7 +278,7 @@ fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failur
             match shared.form() {
                 Form::Json => println!("{event}"),
                 _ if kind != "progress" => println!("{}", line(event)),
-                _ => last = Some(line(event)),
+                _ => last = Some(format!("{}{}", line(event), pace.left(event, Instant::now()))),
             }
         });
         match polled {
@@ -339,6 +340,25 @@ fn rounded(value: &Value) -> Value {
     value.as_f64().map_or(Value::Null, |number| json!((number * 10_000.0).round() / 10_000.0))
 }
 
+/// How fast a job goes since it is watched.
+#[derive(Debug, Default)]
+struct Pace(Option<(Instant, u64)>);
+
+impl Pace {
+    /// The time left, once two steps were seen.
+    fn left(&mut self, event: &Value, now: Instant) -> String {
+        let number = |name: &str| event.get(name).and_then(Value::as_u64);
+        let (Some(step), Some(of)) = (number("step"), number("of")) else { return String::new() };
+        let (began, first) = *self.0.get_or_insert((now, step));
+        let done = step.saturating_sub(first);
+        let passed_ms = u64::try_from(now.duration_since(began).as_millis()).unwrap_or(u64::MAX);
+        match of.saturating_sub(step).saturating_mul(passed_ms).checked_div(done) {
+            Some(left_ms) => format!("  {} left", progress::clock(left_ms / 1_000)),
+            None => String::new(),
+        }
+    }
+}
+
 /// How the losses of a job went.
 #[derive(Debug, Default)]
 struct Curve {
@@ -360,5 +380,20 @@ impl Curve {
                 println!("{name:<8}  {}  {first:.4} to {last:.4}", plot::curve(losses));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_steps_to_go() {
+        let (mut pace, began) = (Pace::default(), Instant::now());
+        let at = |step: u64| json!({"step": step, "of": 1_000});
+        assert_eq!(pace.left(&at(100), began), "", "one step has no rate");
+        let later = began + Duration::from_secs(50);
+        assert_eq!(pace.left(&at(200), later), "  6 min 40 s left");
+        assert_eq!(pace.left(&json!({"kind": "resumed"}), later), "");
     }
 }

@@ -1,10 +1,11 @@
 //! `tidegate usage`: tokens and money over a window, grouped, filtered, and as a plot in the terminal.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::request;
 use crate::api::{self, Api};
 use crate::output::{self, Failure, Form};
+use crate::people;
 use crate::shared::Shared;
 use terminal::plot;
 
@@ -78,7 +79,13 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let mut columns: Vec<&str> = options.group_by.iter().map(|name| column_of(name)).collect();
     columns.extend(if options.reuse { &REUSE[..] } else { &SUMS[..] });
     if options.latency {
-        columns.extend(["success_rate", "latency_us", "time_to_first_byte_us"]);
+        columns.extend([
+            "success_rate",
+            "uptime",
+            "tokens_per_second",
+            "latency_us",
+            "time_to_first_byte_us",
+        ]);
     }
     if shared.json {
         println!("{usage}");
@@ -123,9 +130,18 @@ fn draw(usage: &Value, dimensions: &[String], column: &str, interval: &str) -> R
         value: row.get(column).and_then(Value::as_i64).unwrap_or(0),
     });
     let span = [text(usage, "start"), text(usage, "end")];
-    for line in plot::lines(points.collect(), &span, interval) {
+    let write = |value: i64| {
+        let cell = people::cell(&json!({column: value}), column, time::OffsetDateTime::UNIX_EPOCH);
+        cell.unwrap_or_else(|| value.to_string())
+    };
+    for line in plot::lines(points.collect(), &span, interval, write) {
         println!("{}", output::printable(&line));
     }
-    println!("{column} by {interval}, {} to {}", span[0], span[1]);
+    println!(
+        "{} by {interval}, {} to {}, UTC",
+        people::head(column),
+        people::minute(&span[0]),
+        people::minute(&span[1])
+    );
     Ok(())
 }

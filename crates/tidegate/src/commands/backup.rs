@@ -1,10 +1,12 @@
 //! `tidegate backup` and `tidegate restore`: copies a running installation to a directory, and back.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cli::output::{self, Failure};
+use cli::progress::Progress;
 use cli::shared::Shared;
 use serde_json::json;
 use store::datadir::{self, DATABASE_FILE, DataDir, JOURNAL_DIR, MASTER_KEY_FILE};
@@ -191,16 +193,25 @@ fn bring_back(
         _ => bail!("this backup is of PostgreSQL: set TIDEGATE_DATABASE_URL to an empty database"),
     }
     fs::create_dir_all(data_dir::journal(directory))?;
-    for entry in manifest.files.iter().filter(|entry| ![DUMP, ROWS].contains(&entry.name.as_str())) {
-        archive::copy_out(&options.from, &entry.name, &directory.join(&entry.name))?;
+    let kept: Vec<_> =
+        manifest.files.iter().filter(|entry| ![DUMP, ROWS].contains(&entry.name.as_str())).collect();
+    let (progress, all) = (Progress::new(false), kept.iter().map(|entry| entry.bytes).sum());
+    let here = Cell::new(0);
+    let on_bytes = |bytes: u64| {
+        here.set(here.get() + bytes);
+        progress.moved(here.get(), all);
+    };
+    for entry in kept {
+        archive::copy_out(&options.from, &entry.name, &directory.join(&entry.name), &on_bytes)?;
     }
+    progress.end_line();
     if let Some(file) = &options.master_key {
         if manifest.has(MASTER_KEY_FILE) {
             bail!("the backup has its master key: leave --master-key out");
         }
         let name = file.file_name().and_then(|name| name.to_str()).context("--master-key names no file")?;
         let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        archive::copy_out(beside, name, &directory.join(MASTER_KEY_FILE))?;
+        archive::copy_out(beside, name, &directory.join(MASTER_KEY_FILE), &|_| ())?;
     }
     // A master key that does not open the secrets is found before the directory is complete, not by the first
     // request.

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use cli::output::{self, Failure};
+use cli::progress::Progress;
 use hub::{Checksum, Reference, StoredFile};
 use node::NodeKey;
 use peers::{Bandwidth, FetchEvent, FetchOrder, Fetched, Fetcher, Relay, Relays, Roster};
 use proof::Digest;
+use serde_json::Value;
 use world::World;
 
 use crate::node_keys::{self, DATA_DIR};
@@ -16,8 +18,6 @@ use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
 
 const INTERRUPTED: u8 = 130;
-/// A line for each part of so many of the whole.
-const STEPS: u64 = 20;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -106,8 +106,8 @@ async fn fetch(options: &Options, share: &str, directory: &Path) -> Result<Fetch
         members: members(options.peers.as_deref())?,
         bandwidth_mib: options.peer_bandwidth,
     };
-    let steps = Mutex::new(0);
-    let on_event = |event: &FetchEvent| say(event, &steps);
+    let progress = Mutex::new(Progress::new(false));
+    let on_event = |event: &FetchEvent| say(event, &progress);
     tokio::select! {
         fetched = fetch_by_whoever_may(options, &relays, order, &on_event) => fetched,
         () = stop.received() => Err(Failure::new(
@@ -152,23 +152,19 @@ fn source(fetched: &Fetched) -> String {
     format!("peers:{}", peers.join(","))
 }
 
-fn say(event: &FetchEvent, steps: &Mutex<u64>) {
-    match event {
+fn say(event: &FetchEvent, progress: &Mutex<Progress>) {
+    let progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let text = match event {
         FetchEvent::Started { root, peers, bytes, bytes_here } => {
+            progress.begin(*bytes_here);
             let (size, here) = (output::bytes(*bytes), output::bytes(*bytes_here));
-            eprintln!("{size}, of which {here} are here already, from {}; digest {root}", peers.join(", "));
+            format!("{size}, of which {here} are here already, from {}; digest {root}", peers.join(", "))
         }
-        FetchEvent::Moved { bytes_here, bytes } => {
-            let step = bytes_here.saturating_mul(STEPS).checked_div(*bytes).unwrap_or(STEPS);
-            let mut printed = steps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if step > *printed {
-                *printed = step;
-                eprintln!("{} of {}", output::bytes(*bytes_here), output::bytes(*bytes));
-            }
-        }
-        FetchEvent::Lost { peer, why } => eprintln!("{peer} is left out: {why}"),
-        FetchEvent::Ejected { peer, why } => eprintln!("{peer} is ejected: {why}"),
-    }
+        FetchEvent::Moved { bytes_here, bytes } => return progress.moved(*bytes_here, *bytes),
+        FetchEvent::Lost { peer, why } => format!("{peer} is left out: {why}"),
+        FetchEvent::Ejected { peer, why } => format!("{peer} is ejected: {why}"),
+    };
+    progress.say(&text, &Value::Null);
 }
 
 fn say_done(fetched: &Fetched, directory: &Path) {

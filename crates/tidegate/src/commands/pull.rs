@@ -1,16 +1,14 @@
 //! `tidegate pull`: downloads a model from a hub to this machine's disk, resuming where the last pull
 //! stopped.
 
-use std::cell::Cell;
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cli::output::{self, Failure};
+use cli::progress::Progress;
 use cli::shared::Shared;
 use egress::{Client, EgressSettings};
 use hub::{Endpoint, Event, HubError, Order, Reference, Token};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::LocalSet;
 use world::World;
 
@@ -19,10 +17,6 @@ use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
 
 const INTERRUPTED: u8 = 130;
-/// A terminal is written to at most so often, a pipe far less.
-const REDRAW_EVERY: Duration = Duration::from_millis(100);
-const LINE_EVERY: Duration = Duration::from_secs(10);
-const DOCUMENT_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -41,24 +35,6 @@ pub struct Options {
     place: ModelsDir,
 }
 
-/// Shows how far a pull is.
-struct ProgressPrinter {
-    world: World,
-    how: ProgressStyle,
-    every: Duration,
-    last_printed_us: Cell<Option<u64>>,
-    started_us: Cell<u64>,
-    bytes_at_start: Cell<u64>,
-    is_line_open: Cell<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ProgressStyle {
-    Terminal,
-    Lines,
-    Documents,
-}
-
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let failure = |error: HubError| shelf::failure(&error);
     let mut model = Reference::read(&options.model).map_err(failure)?;
@@ -68,7 +44,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let (endpoint, token) = source(options.from.as_deref()).map_err(failure)?;
     let shelf = options.place.shelf()?;
     let world = World::system();
-    let printer = ProgressPrinter::new(&world, shared.json);
+    let progress = Progress::new(shared.json);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = client()?;
     let entry = LocalSet::new().block_on(&runtime, async {
@@ -81,7 +57,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
             client: &client,
             world: &world,
         };
-        let on_event = |event: &Event| printer.print_event(event);
+        let on_event = |event: &Event| print_event(&progress, event);
         let mut stop = Stop::listen()?;
         tokio::select! {
             pulled = hub::pull(&order, &on_event) => pulled.map_err(failure),
@@ -91,7 +67,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
             )),
         }
     });
-    printer.end_line();
+    progress.end_line();
     let entry = entry?;
     let memory = hub::memory_of(&entry);
     if shared.json {
@@ -135,120 +111,24 @@ fn client() -> Result<Client, Failure> {
     Ok(Client::new(Arc::new(settings))?)
 }
 
-impl ProgressPrinter {
-    fn new(world: &World, json: bool) -> Self {
-        let (how, every) = match (json, std::io::stderr().is_terminal()) {
-            (true, _) => (ProgressStyle::Documents, DOCUMENT_EVERY),
-            (false, true) => (ProgressStyle::Terminal, REDRAW_EVERY),
-            (false, false) => (ProgressStyle::Lines, LINE_EVERY),
-        };
-        Self {
-            world: world.clone(),
-            how,
-            every,
-            last_printed_us: Cell::new(None),
-            started_us: Cell::new(0),
-            bytes_at_start: Cell::new(0),
-            is_line_open: Cell::new(false),
+fn print_event(progress: &Progress, event: &Event) {
+    match event {
+        Event::Started { revision, files, bytes, bytes_here } => {
+            progress.begin(*bytes_here);
+            let (size, here) = (output::bytes(*bytes), output::bytes(*bytes_here));
+            progress.say(
+                &format!("{files} files, {size}, of which {here} are here already"),
+                &json!({"event": "begun", "revision": revision, "files": files, "bytes": bytes, "bytes_here": bytes_here}),
+            );
         }
-    }
-
-    fn print_event(&self, event: &Event) {
-        match event {
-            Event::Started { revision, files, bytes, bytes_here } => {
-                self.started_us.set(self.world.clock.monotonic_us());
-                self.bytes_at_start.set(*bytes_here);
-                let (size, here) = (output::bytes(*bytes), output::bytes(*bytes_here));
-                self.say(
-                    &format!("{files} files, {size}, of which {here} are here already"),
-                    &json!({"event": "begun", "revision": revision, "files": files, "bytes": bytes, "bytes_here": bytes_here}),
-                );
-            }
-            Event::Moved { bytes_here, bytes } => self.moved(*bytes_here, *bytes),
-            Event::Checked { file, bytes } => self.say(
-                &format!("{file} is whole ({})", output::bytes(*bytes)),
-                &json!({"event": "checked", "file": file, "bytes": bytes}),
-            ),
-            Event::Waiting { why, wait } => self.say(
-                &format!("{why} Trying again in {}.{} s.", wait.as_secs(), wait.subsec_millis() / 100),
-                &json!({"event": "waiting", "why": why, "wait_ms": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)}),
-            ),
-        }
-    }
-
-    fn moved(&self, here: u64, all: u64) {
-        let now_us = self.world.clock.monotonic_us();
-        let since_us =
-            now_us.saturating_sub(self.last_printed_us.get().unwrap_or_else(|| self.started_us.get()));
-        if u128::from(since_us) < self.every.as_micros() {
-            return;
-        }
-        self.last_printed_us.set(Some(now_us));
-        let passed_us = now_us.saturating_sub(self.started_us.get()).max(1);
-        let fetched = u128::from(here.saturating_sub(self.bytes_at_start.get()));
-        let rate = u64::try_from(fetched * 1_000_000 / u128::from(passed_us)).unwrap_or(u64::MAX);
-        let left_s = all.saturating_sub(here).checked_div(rate);
-        let text = line(here, all, rate, left_s);
-        match self.how {
-            ProgressStyle::Terminal => {
-                // A closed terminal is reported by the next print.
-                let _ = write!(std::io::stderr(), "\r\u{1b}[2K{text}");
-                let _ = std::io::stderr().flush();
-                self.is_line_open.set(true);
-            }
-            ProgressStyle::Lines => eprintln!("{text}"),
-            ProgressStyle::Documents => println!(
-                "{}",
-                json!({"event": "moved", "bytes_here": here, "bytes": all, "bytes_per_second": rate, "seconds_left": left_s})
-            ),
-        }
-    }
-
-    fn say(&self, text: &str, document: &Value) {
-        self.end_line();
-        match self.how {
-            ProgressStyle::Documents => println!("{document}"),
-            ProgressStyle::Terminal | ProgressStyle::Lines => eprintln!("{}", output::printable(text)),
-        }
-    }
-
-    fn end_line(&self) {
-        if self.is_line_open.replace(false) {
-            eprintln!();
-        }
-    }
-}
-
-fn line(here: u64, all: u64, rate: u64, left_s: Option<u64>) -> String {
-    let percent = here.saturating_mul(100).checked_div(all).unwrap_or(100);
-    let left = left_s.map_or_else(String::new, |seconds| format!(", {} left", clock(seconds)));
-    format!(
-        "{percent:>3} %  {} of {}  {}/s{left}",
-        output::bytes(here),
-        output::bytes(all),
-        output::bytes(rate)
-    )
-}
-
-fn clock(seconds: u64) -> String {
-    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_says_bytes_rate_and_time_left() {
-        assert_eq!(
-            line(500_000_000, 1_500_000_000, 10_000_000, Some(100)),
-            " 33 %  500.0 MB of 1.5 GB  10.0 MB/s, 1 min 40 s left"
-        );
-        assert_eq!(line(0, 0, 0, None), "100 %  0 B of 0 B  0 B/s");
-        assert_eq!((clock(59), clock(7_260)), ("59 s".to_owned(), "2 h 1 min".to_owned()));
+        Event::Moved { bytes_here, bytes } => progress.moved(*bytes_here, *bytes),
+        Event::Checked { file, bytes } => progress.say(
+            &format!("{file} is whole ({})", output::bytes(*bytes)),
+            &json!({"event": "checked", "file": file, "bytes": bytes}),
+        ),
+        Event::Waiting { why, wait } => progress.say(
+            &format!("{why} Trying again in {}.{} s.", wait.as_secs(), wait.subsec_millis() / 100),
+            &json!({"event": "waiting", "why": why, "wait_ms": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)}),
+        ),
     }
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { measured, readThreshold, scopeWords, spanWords, stateOf, takesAlerts, valueWords, writeThreshold } from './alert';
 import type { AlertRule } from './wire';
 
-const RULE: AlertRule = { id: 'alt_1', name: 'Spend', metric: 'spend_micros', threshold: 20_000_000, window_minutes: 15, requests_min: 10, project_id: null, key_id: null, model: null, provider: null, status: 'active', firing_since: null, value: null, measured_at: null };
+const RULE: AlertRule = { id: 'alt_1', name: 'Spend', metric: 'spend_micros', threshold: 20_000_000, window_minutes: 15, requests_min: 10, project_id: null, key_id: null, model: null, provider: null, status: 'active', firing_since: null, last_fired_at: null, value: null, measured_at: null };
 const rule = (change: Partial<AlertRule>) => ({ ...RULE, ...change });
 
 test('a threshold is typed in the unit of its metric and shown as it was typed', () => {

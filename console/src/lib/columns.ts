@@ -35,6 +35,7 @@ export const COLUMNS: Column[] = [
   flexible('error', 'Error', 110, 1),
   flexible('region', 'Region', 80, 0.8),
   flexible('tag', 'Tag', 80, 0.8),
+  flexible('session', 'Session', 90, 0.8),
   fixed('in', 'In', 62, NARROW),
   fixed('cached', 'Cached', 58, WIDE),
   fixed('out', 'Out', 62, NARROW),

@@ -5,7 +5,7 @@ import type { AlertRule, Attention } from './wire';
 const NOW = Date.parse('2026-11-20T12:00:00Z');
 const texts = (watched: Watched) => concernsOf(watched, NOW).map((one) => one.text);
 const attention = (change: Partial<Attention>): Attention => ({ kind: 'node_unreachable', severity: 'error', subject_id: 'node_1', subject_name: 'rack', message: 'The node "rack" can\'t be reached.', link: '/nodes/node_1', ...change });
-const rule = (change: Partial<AlertRule>): AlertRule => ({ id: 'alt_1', name: 'Spend', metric: 'spend_micros', threshold: 20_000_000, window_minutes: 60, requests_min: 10, project_id: null, key_id: null, model: null, provider: null, status: 'active', firing_since: '2026-11-20T11:00:00Z', value: 25_000_000, measured_at: '2026-11-20T12:00:00Z', ...change });
+const rule = (change: Partial<AlertRule>): AlertRule => ({ id: 'alt_1', name: 'Spend', metric: 'spend_micros', threshold: 20_000_000, window_minutes: 60, requests_min: 10, project_id: null, key_id: null, model: null, provider: null, status: 'active', firing_since: '2026-11-20T11:00:00Z', last_fired_at: '2026-11-20T11:00:00Z', value: 25_000_000, measured_at: '2026-11-20T12:00:00Z', ...change });
 
 test('nothing is shown of what is well, or may not be read', () => {
   expect(texts({})).toEqual([]);
@@ -27,9 +27,7 @@ test('a budget that is used up leads to it, with what happens until it starts ov
   expect(texts({ attention: [reached] })).toEqual(['The budget "team" is used up.']);
 });
 
-test('what somebody did themselves needs nobody', () => {
-  const disabled = (reason: string) => attention({ kind: 'webhook_disabled', severity: 'warning', message: `The webhook "ops" is disabled: ${reason}.` });
-  expect(texts({ attention: [disabled('somebody disabled it'), disabled('its receiver answered 410 Gone')] })).toEqual(['The webhook "ops" is disabled: its receiver answered 410 Gone.']);
+test('the end of a key of the playground needs nobody', () => {
   expect(texts({ attention: [attention({ kind: 'key_expired', subject_name: 'playground' })] })).toEqual([]);
   expect(texts({ attention: [attention({ kind: 'key_expired', subject_name: 'ci', message: 'It has expired.' })] })).toEqual(['It has expired.']);
 });

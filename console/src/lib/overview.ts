@@ -100,9 +100,9 @@ const DONE: Record<string, [action: string, href?: string]> = {
   requests_unpriced: ['See models'],
 };
 
-/** Somebody's own doing: a webhook that a person disabled, and the playground's keys, which end within a day, always. */
-function isMeant({ kind, message, subject_name }: Attention): boolean {
-  return (kind === 'webhook_disabled' && message.endsWith(': somebody disabled it.')) || (kind.startsWith('key_') && subject_name === PLAYGROUND);
+/** The playground's keys end within a day, always. */
+function isMeant({ kind, subject_name }: Attention): boolean {
+  return kind.startsWith('key_') && subject_name === PLAYGROUND;
 }
 
 function ofAttention(one: Attention, budgets: readonly UsedUp[], nowMs: number): Concern {

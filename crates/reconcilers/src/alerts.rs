@@ -48,7 +48,13 @@ fn next_state(rule: &AlertRuleRow, value: Option<u64>, now: u64) -> (AlertState,
         (Some(value), Some(_)) if value <= rule.threshold => (None, Some(EventKind::AlertResolved)),
         _ => (before, None),
     };
-    (AlertState { firing_since_unix_ms: firing, value, measured_unix_ms: Some(now) }, kind)
+    let state = AlertState {
+        firing_since_unix_ms: firing,
+        fired_unix_ms: firing.or(rule.state.fired_unix_ms),
+        value,
+        measured_unix_ms: Some(now),
+    };
+    (state, kind)
 }
 
 /// Measures all rules of all workspaces.

@@ -13,6 +13,7 @@ pub mod reconciliations;
 pub mod requests;
 pub mod reuse;
 pub mod scores;
+pub mod service;
 pub mod sql;
 pub mod sqlite;
 mod tally;

@@ -1,6 +1,7 @@
 //! Meter records as requests: filtered lists with a stable cursor, and one full record.
 
-use crate::tally::{first_byte_us, latency_us, region, sums_of};
+use crate::service::{first_byte_us, latency_us};
+use crate::tally::{region, sums_of};
 use crate::usage::{UsageQuery, UsageRow, UsageSums, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
@@ -76,6 +77,7 @@ pub struct RequestRow {
     pub fallback_used: bool,
     pub tag: Option<String>,
     pub qos_class: Option<QosClass>,
+    pub session: Option<SessionId>,
     pub sums: UsageSums,
     pub latency_us: u64,
     pub first_byte_us: Option<u64>,
@@ -222,5 +224,6 @@ pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
         provider: record.provider,
         tag: record.tag,
         qos_class: record.extras.qos_class,
+        session: record.extras.session,
     }
 }

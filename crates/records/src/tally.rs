@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::RequestFilter;
 use crate::reuse::ReuseSums;
+use crate::service::{ServiceSums, first_byte_us, latency_us};
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
 
 /// Raised with every change of the encodings below; a test ties the two together.
@@ -137,15 +138,6 @@ impl<'a> Tallying<'a> {
 pub(crate) fn region<Text>(record: &MeterRecord<Text>) -> Option<&Text> {
     let answered = record.attempts.iter().rev().find(|attempt| Some(attempt.principal) == record.principal);
     answered.and_then(|attempt| attempt.region.as_ref())
-}
-
-pub(crate) fn latency_us<Text>(record: &MeterRecord<Text>) -> u64 {
-    let by_wall = record.finished_unix_ms.saturating_sub(record.started_unix_ms).saturating_mul(1_000);
-    if record.timeline.settled_us > 0 { record.timeline.settled_us } else { by_wall }
-}
-
-pub(crate) fn first_byte_us<Text>(record: &MeterRecord<Text>) -> Option<u64> {
-    Some(record.timeline.first_byte_us).filter(|us| *us > 0)
 }
 
 impl<'a> Group<'a> {
@@ -444,6 +436,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
         attempts: record.attempts.len() as u64,
         realized_reused_tokens: if usage.source == UsageSource::Provider { usage.cached_read } else { 0 },
         reuse: ReuseSums::of(record),
+        service: ServiceSums::of(record),
         units: usage.units,
     }
 }
@@ -485,7 +478,7 @@ impl Tally {
     /// Appends minutes (here `ANY`) and units after the fields that older versions read. Those see no units,
     /// and drop them when they add to the row.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let is_plain = self.sums.units.is_none() && self.sums.reuse == ReuseSums::default();
+        let is_plain = self.sums.units.is_none() && self.sums.numbered().is_empty();
         if is_plain { self.form() } else { self.encode_behind(Minutes::ANY) }
     }
 
@@ -503,7 +496,7 @@ impl Tally {
         let units = &self.sums.units;
         // Later units follow those that every version with units reads.
         let (first, mut later) = units.apart();
-        later.extend(self.sums.reuse.numbered());
+        later.extend(self.sums.numbered());
         let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| {
             if units.is_none() && later.is_empty() {
                 Ok(bytes)
@@ -540,7 +533,7 @@ impl Tally {
         let mut tally = TallyForm::into_tally(form, minutes)
             .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))?;
         tally.sums.units = units;
-        tally.sums.reuse = ReuseSums::of_numbered(&later);
+        tally.sums.read_numbered(&later);
         Ok(tally)
     }
 }
@@ -614,8 +607,7 @@ impl TallyForm {
             unattempted: self.unattempted,
             attempts: self.attempts,
             realized_reused_tokens: self.realized_reused_tokens,
-            reuse: ReuseSums::default(),
-            units: Units::default(),
+            ..UsageSums::default()
         };
         let (latency, first_byte) = (Histogram::of_counted(&self.latency_steps), self.first_byte_steps);
         Some(Tally { sums, latency: latency?, first_byte: Histogram::of_counted(&first_byte)?, minutes })

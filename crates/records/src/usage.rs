@@ -1,9 +1,10 @@
 //! Usage sums over meter records, for `/v2/usage`, `/v2/analytics` and the billing snapshot.
 
-use domain::{KeyId, Mode, Nanos, ProjectId, QosClass, Units, WorkspaceId};
+use domain::{KeyId, Later, Mode, Nanos, ProjectId, QosClass, Units, WorkspaceId};
 use filter::Term;
 
 use crate::reuse::ReuseSums;
+use crate::service::ServiceSums;
 
 /// A span of time by the exchanges' start; the end is exclusive. Sums are stored per minute, so a window
 /// covers every minute that it touches: its start is rounded down to a whole minute, its end up. Where
@@ -171,6 +172,7 @@ pub struct UsageSums {
     /// Cached tokens that the provider or node itself reported.
     pub realized_reused_tokens: u64,
     pub reuse: ReuseSums,
+    pub service: ServiceSums,
     /// Billing units other than text tokens.
     pub units: Units,
 }
@@ -195,7 +197,21 @@ impl UsageSums {
         add(&mut self.attempts, other.attempts);
         add(&mut self.realized_reused_tokens, other.realized_reused_tokens);
         self.reuse.plus(&other.reuse);
+        self.service.plus(&other.service);
         self.units = self.units.plus(other.units);
+    }
+
+    /// What later versions sum, by number, where it is not zero.
+    pub(crate) fn numbered(&self) -> Later {
+        let mut numbered = self.reuse.numbered();
+        numbered.extend(self.service.numbered());
+        numbered
+    }
+
+    /// The inverse of `numbered`.
+    pub(crate) fn read_numbered(&mut self, later: &Later) {
+        self.reuse = ReuseSums::of_numbered(later);
+        self.service = ServiceSums::of_numbered(later);
     }
 }
 

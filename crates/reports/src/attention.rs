@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use snapshot::{CredentialState, NodeState};
 use store::{
-    ApiKeyRow, BudgetRow, BudgetStanding, CredentialRow, DeliveryState, NodeRow, Page, Resource, ResourceRow,
-    UsageFilter, UsageQuery, UsageRow, WebhookRow, Window,
+    ApiKeyRow, BudgetRow, BudgetStanding, CredentialRow, DISABLED_BY_SOMEBODY, DeliveryState, NodeRow, Page,
+    Resource, ResourceRow, UsageFilter, UsageQuery, UsageRow, WebhookRow, Window,
 };
 
 use crate::limits::{ATTENTION_LISTED_MAX, ATTENTION_ROWS_MAX};
@@ -277,6 +277,8 @@ fn of_webhook(row: &WebhookRow, failed: Option<(Option<String>, Option<u64>)>) -
     let name = if row.description.is_empty() { &row.url } else { &row.description };
     let link = format!("/webhooks/{}", row.id);
     let concern = match (&row.disabled_reason, failed) {
+        // Whoever disabled it knows.
+        (Some(reason), _) if reason == DISABLED_BY_SOMEBODY => return None,
         (Some(reason), _) => {
             let message = format!("The webhook \"{name}\" is disabled: {reason}.");
             Concern::warning("webhook_disabled", message, link)

@@ -58,6 +58,8 @@ struct Snapshot {
     acts_micros: i64,
     /// The total: charges for use, the base and acts.
     owed_micros: i64,
+    /// What is owed, and what the workspace's own providers bill it.
+    spend_micros: i64,
     unmetered_event_count: u64,
     unpriced_event_count: u64,
 }
@@ -227,6 +229,8 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let tariff = control.deps.store.tariffs().in_force(period.workspace, period.start_unix_ms);
         let tariff = tariff.await.map_err(of_store)?;
         let acts = control.deps.store.invoices().acts(period).await.map_err(of_store)?;
+        let own_providers: Nanos =
+            rows.iter().map(|row| Nanos(row.spend.0.saturating_sub(row.sums.cost.0))).sum();
         let mut by_mode = Mode::ALL.map(|mode| (mode, UsageSums::default()));
         let mut by_profile = Profile::ALL.map(|profile| (profile, UsageSums::default()));
         for row in &rows {
@@ -245,6 +249,7 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         }
         let total = by_mode.iter().fold(UsageSums::default(), |sum, (_, sums)| add(sum, sums));
         let (base, acts) = (Nanos::from(tariff.monthly_base), tariff.acts.of(acts));
+        let owed = total.cost.plus(base).plus(acts);
         let costs = hardware_costs::by_node(control, period.workspace, window).await?;
         let hardware: Option<Nanos> = (!costs.is_empty()).then(|| costs.values().copied().sum());
         let by_mode = by_mode.iter().map(|(mode, sums)| ModeSums {
@@ -266,7 +271,8 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             },
             monthly_base_micros: base.micros(),
             acts_micros: acts.micros(),
-            owed_micros: total.cost.plus(base).plus(acts).micros(),
+            owed_micros: owed.micros(),
+            spend_micros: owed.plus(own_providers).micros(),
             unmetered_event_count: total.unmetered,
             unpriced_event_count: total.unpriced,
         })

@@ -158,6 +158,8 @@ struct RequestView {
     tag: Option<String>,
     /// The class that its hints stated.
     qos_class: Option<&'static str>,
+    /// The agent's session that it named.
+    session_id: Option<String>,
     latency_us: u64,
     time_to_first_byte_us: Option<u64>,
     bytes_out: u64,
@@ -197,6 +199,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         fallback_used: row.fallback_used,
         tag: row.tag.clone(),
         qos_class: row.qos_class.map(QosClass::as_str),
+        session_id: row.session.map(|session| session.to_string()),
         latency_us: row.latency_us,
         time_to_first_byte_us: row.first_byte_us,
         bytes_out: row.bytes_out,

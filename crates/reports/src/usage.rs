@@ -180,6 +180,11 @@ struct Analysis {
     sums: Sums,
     /// The completed share of all requests, including those refused before an attempt.
     success_rate: Option<f64>,
+    /// The answered share of the requests that a provider or node answered, or failed because it was down, overloaded, too slow or
+    /// broke off. A request that another one took over counts for that one.
+    uptime: Option<f64>,
+    /// The output tokens of streams per second, from the first byte on.
+    tokens_per_second: Option<f64>,
     latency_us: Option<PercentilesView>,
     time_to_first_byte_us: Option<PercentilesView>,
 }
@@ -288,6 +293,8 @@ fn analysis_of((row, sums): (&UsageRow, Sums)) -> Analysis {
     Analysis {
         sums,
         success_rate: (requests > 0).then(|| completed as f64 / requests as f64),
+        uptime: row.sums.service.uptime(),
+        tokens_per_second: row.sums.service.tokens_per_second(),
         latency_us: row.latency.map(percentiles),
         time_to_first_byte_us: row.first_byte.map(percentiles),
     }

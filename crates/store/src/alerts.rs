@@ -94,6 +94,8 @@ pub struct AlertRuleRow {
 pub struct AlertState {
     /// Since when the value is above the threshold.
     pub firing_since_unix_ms: Option<u64>,
+    /// When it last began to fire, also after it was resolved or changed.
+    pub fired_unix_ms: Option<u64>,
     /// `None` where too few requests were measured.
     pub value: Option<u64>,
     pub measured_unix_ms: Option<u64>,

@@ -80,7 +80,8 @@ pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use transcripts::{AnswerClaim, Claiming, IdempotentAnswers, KeptTurnRow, StoredTurns, TurnLookup};
 pub use webhooks::{
-    DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookFormat, WebhookRow, Webhooks,
+    DISABLED_BY_SOMEBODY, DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookFormat,
+    WebhookRow, Webhooks,
 };
 pub use workspaces::{WorkspaceRow, Workspaces};
 

@@ -72,6 +72,7 @@ macro_rules! migration_files {
             62 "long node records" "0062_long_node_records",
             63 "alert rules" "0063_alert_rules",
             64 "names" "0064_names",
+            65 "fired alerts" "0065_fired_alerts",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -12,6 +12,8 @@ use crate::resource::Resource;
 
 /// The job that delivers one event to one webhook.
 pub const DELIVER: &str = "webhook.deliver";
+/// The reason where a person disabled it.
+pub const DISABLED_BY_SOMEBODY: &str = "somebody disabled it";
 /// The job that announces a credential's expiry in advance.
 pub const ANNOUNCE_EXPIRY: &str = "credential.announce_expiry";
 

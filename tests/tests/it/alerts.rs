@@ -50,11 +50,14 @@ async fn a_rule_above_its_threshold_sends_one_message_to_a_chat() {
     let rule = measured(&gateway, &id_of(&made)).await;
     assert_eq!((&rule["value"], &rule["threshold"]), (&json!(1), &json!(0)));
     assert!(rule["firing_since"].is_string(), "{rule}");
+    assert_eq!(rule["last_fired_at"], rule["firing_since"]);
+    let fired = rule["last_fired_at"].clone();
 
     // Written again with another threshold it is measured afresh, and is below it.
     gateway.patch(&format!("/v2/alert-rules/{}", id_of(&made)), json!({"threshold": 5})).await;
     let rule = measured(&gateway, &id_of(&made)).await;
     assert_eq!((&rule["value"], &rule["firing_since"]), (&json!(1), &Value::Null));
+    assert_eq!(rule["last_fired_at"], fired, "it is not forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,7 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
     assert_eq!(row(&usage["data"], "credential", &credential)["requests"], 1, "{usage}");
     let analytics = gateway.get("/v2/analytics").await;
     assert_eq!(analytics["data"][0]["success_rate"], 0.25, "one of four: {analytics}");
+    assert_eq!(analytics["data"][0]["uptime"], 1.0, "who was asked answered: {analytics}");
 }
 
 #[tokio::test]
@@ -91,6 +92,7 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     let record = gateway.settled(&trace_of(&answer)).await;
     assert!(record["error"]["message"].as_str().unwrap().ends_with(": The tide is out."), "{record}");
     gateway.emulator.clear_scripts();
+    gateway.chat_ok(&question(MINI)).await;
 
     // A provider may echo part of the credential: none of its message is stored.
     gateway.emulator.set_key(OWN, KeyState::Revoked);
@@ -99,6 +101,10 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     assert_eq!(record["error"]["message"], "openai refused the credential.", "{record}");
     assert!(!record.to_string().contains(OWN), "{record}");
     assert_eq!(record["error"]["refused_by"], Value::Null, "{record}");
+
+    // Neither a wrong request nor a wrong key is an outage.
+    let analytics = gateway.get("/v2/analytics?group_by=provider").await;
+    assert_eq!(row(&analytics["data"], "provider", "openai")["uptime"], 0.5, "one of two: {analytics}");
 }
 
 #[tokio::test]
@@ -115,7 +121,7 @@ async fn sums_and_rows_are_each_credentials_own() {
     let second = credential("team two", OWN_SECOND, &project).await;
     let (key, _) = gateway.key(json!({"name": "two", "project_id": project})).await;
     let node = gateway.node("rack", &["tide-1"]).await;
-    gateway.chat_ok(&scripted(MINI, "chunks=5")).await;
+    gateway.chat_ok(&with(scripted(MINI, "chunks=5,interval=20"), json!({"stream": true}))).await;
     let client = gateway.with_key(&key);
     for _ in 0..3 {
         assert_eq!(client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().status, 200);
@@ -135,6 +141,12 @@ async fn sums_and_rows_are_each_credentials_own() {
     );
     assert!((own - totals["provider_cost_micros"].as_i64().unwrap()).abs() <= 2, "{usage} {totals}");
     assert_eq!(gateway.get("/v2/usage").await["data"][0]["spend_micros"], totals["provider_cost_micros"]);
+    // Four intervals of 20 ms at least; the other requests were not streamed.
+    let measured = gateway.get("/v2/analytics?group_by=credential").await;
+    let rate = |id: &str| row(&measured["data"], "credential", id)["tokens_per_second"].as_f64();
+    let tokens = of(&first)["output_tokens"].as_f64().unwrap();
+    assert!(rate(&first).is_some_and(|rate| rate > 0.0 && rate <= tokens / 0.08), "{measured}");
+    assert_eq!(rate(&second), None);
     let nodes = gateway.get("/v2/usage?group_by=node").await;
     assert_eq!(row(&nodes["data"], "node", &node)["requests"], 1, "{nodes}");
     let named = gateway.get("/v2/requests?filter=credential:%22team%20two%22").await;

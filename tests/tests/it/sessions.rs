@@ -427,7 +427,9 @@ async fn requests_name_their_session_and_are_booked_to_it() {
         assert_eq!(usage["requests"], requests, "{usage}");
         assert!(usage["cost_micros"].as_i64().unwrap() > 0, "{usage}");
         let listed = gateway.get(&format!("/v2/requests?filter=session:{}", id_of(session))).await;
-        assert_eq!(listed["data"].as_array().unwrap().len(), requests, "{listed}");
+        let rows = listed["data"].as_array().unwrap();
+        assert_eq!(rows.len(), requests, "{listed}");
+        assert!(rows.iter().all(|row| row["session_id"] == id_of(session)), "{listed}");
     }
     let calls = gateway.emulator.journal().len();
     let (key, _) = gateway.key(json!({"name": "theirs", "project_id": gateway.make("/v2/projects", json!({"name": "p"})).await["id"]})).await;

@@ -15,6 +15,7 @@ export interface AlertRule {
   provider: string | null;
   status: 'active' | 'disabled';
   firing_since: string | null;
+  last_fired_at: string | null;
   /** Nothing where there were too few requests, or none was made yet. */
   value: number | null;
   measured_at: string | null;

@@ -10,6 +10,8 @@ export interface BillingSnapshot {
   monthly_base_micros?: number;
   acts_micros?: number;
   owed_micros?: number;
+  /** What is owed, and what the workspace's own providers bill it. */
+  spend_micros: number;
   unmetered_event_count: number;
   unpriced_event_count: number;
 }

@@ -26,6 +26,8 @@ interface Told {
   provider: string | null;
   fallback_used: boolean;
   tag: string | null;
+  /** The agent's session that it named; older servers have none. */
+  session_id?: string | null;
   /** Older servers have none. */
   qos_class?: string | null;
   bytes_out: number;
@@ -115,8 +117,6 @@ export interface Exchange extends Told, Metered {
   /** Why it failed or was cut; older servers have none. */
   error?: Reason | null;
   mode: string | null;
-  /** The session that it named; older servers have none. */
-  session_id?: string | null;
   /** Why it went on with another model; older servers have none. */
   model_fallback?: { on: string; detail: string } | null;
   /** Why it left the nodes of its route; older servers have none. */

@@ -43,6 +43,7 @@ export interface UsageRow extends Sums {
   credential?: string | null;
   node?: string | null;
   cache_tier?: string | null;
+  error_code?: string | null;
 }
 
 export interface Percentiles {
@@ -53,6 +54,9 @@ export interface Percentiles {
 
 export interface AnalyticsRow extends UsageRow {
   success_rate: number | null;
+  /** 0 to 1; older servers have none. */
+  uptime?: number | null;
+  tokens_per_second?: number | null;
   latency_us: Percentiles | null;
   time_to_first_byte_us: Percentiles | null;
 }

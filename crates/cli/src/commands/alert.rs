@@ -152,7 +152,17 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             rules.create(&body.with("threshold", metric.threshold(&above)?).build())?;
         }
         Command::List => rules.list(
-            &["id", "name", "metric", "value", "threshold", "window_minutes", "firing_since", "status"],
+            &[
+                "id",
+                "name",
+                "metric",
+                "value",
+                "threshold",
+                "window_minutes",
+                "firing_since",
+                "last_fired_at",
+                "status",
+            ],
             "No alert rules. `tidegate alert add spend --above 20 --window 1h` makes one.",
         )?,
         Command::Show { id } => rules.show(&id)?,

@@ -161,6 +161,7 @@ fn snapshot(shared: &Shared) -> Result<(), Failure> {
         money(&snapshot, "acts_micros"),
         money(&snapshot, "owed_micros")
     );
+    println!("spend {}: what is owed, and what your own providers bill", money(&snapshot, "spend_micros"));
     println!(
         "unmetered events: {}   unpriced events: {}",
         output::cell(&snapshot, "unmetered_event_count"),

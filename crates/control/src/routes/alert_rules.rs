@@ -85,6 +85,8 @@ pub struct AlertRuleView {
     status: &'static str,
     /// Since when it is above its threshold; `null` where it isn't.
     firing_since: Option<Moment>,
+    /// When it last began to fire; `null` where it never did.
+    last_fired_at: Option<Moment>,
     /// The last measurement; `null` where there were too few requests, or none was made yet.
     value: Option<u64>,
     measured_at: Option<Moment>,
@@ -111,6 +113,7 @@ fn show(row: &AlertRuleRow) -> AlertRuleView {
         provider: row.provider.clone(),
         status: status_of(row),
         firing_since: row.state.firing_since_unix_ms.map(Moment),
+        last_fired_at: row.state.fired_unix_ms.map(Moment),
         value: row.state.value,
         measured_at: row.state.measured_unix_ms.map(Moment),
         created_at: Moment(row.created_unix_ms),

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::webhooks::sealed_object;
 use store::{
-    DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError, WebhookFormat, WebhookRow,
+    DISABLED_BY_SOMEBODY, DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError,
+    WebhookFormat, WebhookRow,
 };
 
 use super::conditions::{WindowWire, printable};
@@ -326,7 +327,7 @@ async fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<Web
     let disabled_reason = match input.status.as_deref() {
         None => base.disabled_reason,
         Some("active") => None,
-        Some("disabled") => base.disabled_reason.or_else(|| Some("somebody disabled it".to_owned())),
+        Some("disabled") => base.disabled_reason.or_else(|| Some(DISABLED_BY_SOMEBODY.to_owned())),
         Some(other) => {
             let message = format!("\"{other}\" is no status.");
             return Err(invalid("status", message, "Use active or disabled."));

@@ -44,6 +44,7 @@ impl Table for AlertRuleRow {
             is_enabled: fields.flag("is_enabled")?,
             state: AlertState {
                 firing_since_unix_ms: fields.maybe_number("firing_since_unix_ms")?,
+                fired_unix_ms: fields.maybe_number("fired_unix_ms")?,
                 value: fields.maybe_number("value")?,
                 measured_unix_ms: fields.maybe_number("measured_unix_ms")?,
             },
@@ -67,6 +68,7 @@ impl Table for AlertRuleRow {
             .set("requests_min", signed(self.requests_min))
             .set("is_enabled", i64::from(self.is_enabled))
             .set("firing_since_unix_ms", self.state.firing_since_unix_ms.map(signed))
+            .set("fired_unix_ms", self.state.fired_unix_ms.map(signed))
             .set("value", self.state.value.map(signed))
             .set("measured_unix_ms", self.state.measured_unix_ms.map(signed))
             .fix("created_unix_ms", signed(self.created_unix_ms))
@@ -85,7 +87,8 @@ impl Table for AlertRuleRow {
 
     /// A changed rule is measured afresh: what was found is about the rule as it was.
     async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
-        Ok(Self { created_unix_ms: old.created_unix_ms, state: AlertState::default(), ..row })
+        let state = AlertState { fired_unix_ms: old.state.fired_unix_ms, ..AlertState::default() };
+        Ok(Self { created_unix_ms: old.created_unix_ms, state, ..row })
     }
 
     async fn follow_creation(writing: &mut Writing, _: &Self, act: &Act) -> Result<(), StoreError> {
@@ -119,11 +122,12 @@ async fn record(
     state: AlertState,
     event: Option<EventRow>,
 ) -> Result<(), StoreError> {
-    let query = sql("UPDATE alert_rules SET firing_since_unix_ms = $3, value = $4, measured_unix_ms = $5
+    let query = sql("UPDATE alert_rules SET firing_since_unix_ms = $3, value = $4, measured_unix_ms = $5, fired_unix_ms = $6
          WHERE id = $1 AND version = $2");
     let query = query.bind(rule.id.bytes()).bind(signed(rule.version));
     let query = query.bind(state.firing_since_unix_ms.map(signed)).bind(state.value.map(signed));
-    let is_same = query.bind(state.measured_unix_ms.map(signed)).run(writing.connection()).await? == 1;
+    let query = query.bind(state.measured_unix_ms.map(signed)).bind(state.fired_unix_ms.map(signed));
+    let is_same = query.run(writing.connection()).await? == 1;
     match event.filter(|_| is_same) {
         Some(event) => events::emit(writing, event).await,
         None => Ok(()),

@@ -124,7 +124,7 @@ async function routeIsMadeAndExplained(page) {
   await form.getByRole("button", { name: "Add" }).click();
   // The form shows the same words before the rule is kept.
   await form.waitFor({ state: "detached" });
-  await page.getByText("models under openai/gpt-4o*").waitFor();
+  await page.getByRole("strong").filter({ hasText: "models under openai/gpt-4o*" }).waitFor();
   await page.locator("#explain-model").fill("openai/gpt-4o-mini");
   await page.getByText("first choice").waitFor();
   const plan = await send("POST", "plan", { model: "openai/gpt-4o-mini" });

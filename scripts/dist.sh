@@ -27,7 +27,7 @@ build_static() { # build_static MACHINE: prints the binary's path
 
 # Every package has the man pages and completions that a binary of this machine writes.
 write_texts() { # write_texts BINARY
-    "$1" man "$texts/man" >&2
+    "$1" man "$texts/man" >/dev/null
     "$1" completions bash >"$texts/tidegate.bash"
     "$1" completions zsh >"$texts/_tidegate"
     "$1" completions fish >"$texts/tidegate.fish"

@@ -95,6 +95,8 @@ fn render(root: &Path) -> Result<Site> {
         site.index.add(&page.name, &page.title, &events);
         let mut body = String::new();
         html::push_html(&mut body, events.into_iter());
+        // Long lines scroll, by the keyboard as well.
+        let body = body.replace("<pre>", "<pre tabindex=\"0\">");
         site.pages.push((page.name.clone(), document(page, &entries, &body)));
     }
     Ok(site)

@@ -19,7 +19,8 @@ pub struct Progress {
     form: Form,
     /// When the rate is counted from, and what was there already.
     began: Cell<(Instant, u64)>,
-    printed: Cell<Instant>,
+    /// `None` before the first report.
+    printed: Cell<Option<Instant>>,
     is_line_open: Cell<bool>,
 }
 
@@ -39,24 +40,28 @@ impl Progress {
             (false, false) => Form::Lines,
         };
         let now = Instant::now();
-        Self { form, began: Cell::new((now, 0)), printed: Cell::new(now), is_line_open: Cell::new(false) }
+        Self { form, began: Cell::new((now, 0)), printed: Cell::new(None), is_line_open: Cell::new(false) }
     }
 
     /// Counts the rate from now on; `here` bytes need no work.
     pub fn begin(&self, here: u64) {
         self.began.set((Instant::now(), here));
-        self.printed.set(Instant::now());
     }
 
-    /// Prints how far it is, unless it just did.
+    /// Prints how far it is, unless it just did. A pipe gets its first line at the first bytes, which show that it goes on.
     pub fn moved(&self, here: u64, all: u64) {
         let every = match self.form {
             Form::Terminal => REDRAW_EVERY,
             Form::Lines => LINE_EVERY,
             Form::Documents => DOCUMENT_EVERY,
         };
-        if self.printed.get().elapsed() >= every {
-            self.printed.set(Instant::now());
+        let (start, before) = self.began.get();
+        let is_due = match self.printed.get() {
+            None if self.form == Form::Lines => before < here && here < all,
+            last => last.unwrap_or(start).elapsed() >= every,
+        };
+        if is_due {
+            self.printed.set(Some(Instant::now()));
             self.print(here, all);
         }
     }

@@ -254,8 +254,13 @@ impl Counted {
         let keep = json!({"caching": {"responses": {"mode": "exact"}}}).to_string();
         let json = [("content-type", "application/merge-patch+json")];
         let admin = self.gateway.admin().within(3 * WITHIN);
-        let kept = admin.call(http::Method::PATCH, &project, &json, keep).await.unwrap();
-        assert_eq!(kept.status, 200, "{}", kept.text());
+        // Under callgrind and beside other tests the change can take longer than a write waits for it; written again, it is the same.
+        found("the cache is in force", async || {
+            let kept = admin.call(http::Method::PATCH, &project, &json, keep.clone()).await.unwrap();
+            assert!(kept.status == 200 || kept.text().contains("not_in_force_yet"), "{}", kept.text());
+            (kept.status == 200).then_some(())
+        })
+        .await;
         for _ in 0..WARM_UP {
             self.ask(body);
         }

@@ -95,6 +95,9 @@ pub fn admit(
     if let Some(session) = call.session() {
         tab.in_session(session);
     }
+    if let Some(name) = call.request().end_user(call.body()).filter(|name| !name.is_empty()) {
+        tab.on_behalf_of(caller.snapshot().end_user(caller.workspace().id, &name));
+    }
     if let Some(side_call) = caller.side_call() {
         tab.made_for(side_call);
     }

@@ -31,7 +31,7 @@ pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
             .fix(naming::how_to_list(what).unwrap_or_else(|| {
-                "Check the id; the list at the collection's path shows what there is.".to_owned()
+                "Check the id. A GET on the path without it lists what there is.".to_owned()
             })),
     )
 }

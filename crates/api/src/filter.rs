@@ -44,6 +44,7 @@ pub async fn read(
                 parsed_filter.since_unix_ms = Some(moment_of(control, &term, text)?)
             }
             (Test::Moment(text), _) => parsed_filter.until_unix_ms = Some(moment_of(control, &term, text)?),
+            (_, Field::EndUser) => parsed_filter.terms.push(resolve_end_user(control, request, term)?),
             (_, Field::Key | Field::Project | Field::Credential | Field::Node) => {
                 parsed_filter.terms.push(resolve_names(control, request, term).await?)
             }
@@ -86,6 +87,22 @@ async fn resolve_names(control: &Control, request: &ApiRequest, term: Term) -> R
         return Err(invalid_filter(&FilterError { at: term.at, message, fix }));
     }
     Ok(Term { test: Test::OneOf(ids), ..term })
+}
+
+/// Records hold a keyed hash of an end user's name, so only a whole name finds them.
+fn resolve_end_user(control: &Control, request: &ApiRequest, term: Term) -> Result<Term, Box<Fault>> {
+    let id_of = |name: &str| control.end_user(request.workspace(), name).to_string();
+    let test = match term.test {
+        Test::Is(name) => Test::Is(id_of(&name)),
+        Test::OneOf(names) => Test::OneOf(names.iter().map(|name| id_of(name)).collect()),
+        _ => {
+            let message = "Records don't hold the names of end users, so the beginning of one finds nothing."
+                .to_owned();
+            let fix = "Write the whole name, or the id from a request's end_user_id.".to_owned();
+            return Err(invalid_filter(&FilterError { at: term.at, message, fix }));
+        }
+    };
+    Ok(Term { test, ..term })
 }
 
 fn texts<Id: ToString>(ids: &[Id]) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dataplane::SentRows;
 use domain::ports::{AnswerStore, KeyHash};
-use domain::{Fault, FileStore, WorkspaceId};
+use domain::{EndUserId, Fault, FileStore, WorkspaceId};
 use reconcilers::purging::Purger;
 use reconcilers::{Deps, Nodes};
 use tasks::Writes;
@@ -27,6 +27,14 @@ pub struct Control {
     pub sign_in: SignIn,
     /// Gives the body of `/v2/openapi.json`.
     pub document: Box<dyn Fn() -> Result<Bytes, Box<Fault>> + Send + Sync>,
+}
+
+impl Control {
+    /// The id of an end user, which may also be named.
+    #[must_use]
+    pub fn end_user(&self, workspace: WorkspaceId, name: &str) -> EndUserId {
+        name.parse().unwrap_or_else(|_| self.deps.keeper.current().end_user(workspace, name))
+    }
 }
 
 /// What the API alone needs.

@@ -194,7 +194,7 @@ fn commitment(form: &CommitmentForm) -> Result<Commitment, Box<Fault>> {
         let known = CommitmentPeriod::ALL.map(CommitmentPeriod::as_str).join(", ");
         invalid(
             "commitment.period",
-            format!("\"{period}\" is no period of a commitment."),
+            format!("\"{period}\" isn't a period of a commitment."),
             format!("Use one of {known}."),
         )
     })?;

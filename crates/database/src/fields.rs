@@ -2,11 +2,11 @@
 
 use domain::{
     AccountId, AgentId, AlertRuleId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId,
-    BundleId, CacheMode, CachePolicy, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId,
-    FileId, FlowId, FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId,
-    NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseCacheMode,
-    RouteId, ScoreId, Sealed, SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId,
-    ToolId, TraceId, WebhookId, WorkspaceId,
+    BundleId, CacheMode, CachePolicy, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EndUserId,
+    EventId, FileId, FlowId, FlowRunId, HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId,
+    MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId,
+    ResponseCacheMode, RouteId, ScoreId, Sealed, SecretId, SessionEventId, SessionId, SnapshotId,
+    SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -69,6 +69,7 @@ column_ids!(
     DataExportId,
     DataPlaneId,
     DiagnosticsId,
+    EndUserId,
     FileId,
     FlowId,
     FlowRunId,

@@ -22,10 +22,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "agent_not_found",
         "The project has no such agent, or the agent no such version. `GET /v2/agents` lists them.",
     ),
-    ("agent_output_invalid", "The answer of an agent does not fit its schema, also when asked again."),
+    ("agent_output_invalid", "The agent's answer doesn't match its schema, even after a retry."),
     (
         "agent_steps_used_up",
-        "An agent used up its steps without an answer. Raise its limit, or ask for less at once.",
+        "An agent used up its steps without an answer. Raise its step limit, or split the task.",
     ),
     (
         "agent_waited_too_long",
@@ -43,28 +43,22 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "app_failed",
         "The app's server answered with an error, or the tool failed. The message has what it said.",
     ),
-    (
-        "app_input_refused",
-        "The input of the app makes no request: a field that stands in the path is missing, or leads elsewhere.",
-    ),
+    ("app_input_refused", "The input can't be turned into a request: a path field is missing or invalid."),
     ("app_not_found", "There is no app of this name that the key may run. `GET /v1/apps` lists them."),
-    (
-        "app_output_invalid",
-        "What the app's server answered does not fit the output schema. Correct one of them.",
-    ),
+    ("app_output_invalid", "The app's response doesn't match its output schema. Fix one of them."),
     ("app_refused", "The app's address is private, or its server redirects. Change the url of the app."),
     ("app_timeout", "The app's server did not answer within a minute."),
-    ("app_unreachable", "The app's server can't be reached, broke off, or sent more than is read."),
+    ("app_unreachable", "The app's server can't be reached, closed the connection, or sent too much data."),
     ("artifact_revoked", "The content of the artifact was deleted, or its time is over. Store it again."),
     (
         "authority_form",
         "The request line names a host instead of a path. The gateway is not a forward proxy.",
     ),
     ("authorization_pending", "Nobody has approved the device yet. Ask again after `interval_s`."),
-    ("backend_refused", "A backend of the node refuses the request. The message has the backend's own."),
+    ("backend_refused", "One of the node's backends refused the request. The message contains its error."),
     (
         "backends_failed",
-        "None of the node's backends answered. The message says what each did, and why the node did not.",
+        "No backend answered. The message has each backend's error, and why the node couldn't answer itself.",
     ),
     (
         "background_needs_own_credential",
@@ -84,7 +78,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("batch_item_unreadable", "In records: the result of this request of a batch can't be read."),
     (
         "batch_items_waiting",
-        "So many requests of the project's batches wait already. Send the batch when others have ended.",
+        "Too many batch requests are waiting in this project. Send the batch when others have ended.",
     ),
     (
         "batch_needs_own_credential",
@@ -134,7 +128,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     (
         "capability_not_supported",
-        "By the capability manifest, the provider can't do what the request asks for. Leave it out, or use another.",
+        "The provider doesn't support a feature of this request. Remove it, or use another provider.",
     ),
     (
         "capability_revision_not_found",
@@ -184,7 +178,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "credential_incomplete",
         "The credential's `config` lacks a field that its kind of secret needs. Add it.",
     ),
-    ("credential_revoked", "The credential is revoked and stays so. Add a new one."),
+    ("credential_revoked", "The credential is revoked, and can't be restored. Add a new one."),
     ("credential_unreadable", "The stored secret can't be opened. Rotate the credential with a new secret."),
     (
         "credential_unusable",
@@ -193,10 +187,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("credits_required", "The workspace's credit does not cover the request. Ask the operator to add some."),
     ("cross_origin", "The request comes from a web page of another origin. Send it with a key."),
     ("csrf_refused", "The request lacks its session's `X-Tidegate-CSRF` token. `GET /v2/me` has it."),
-    (
-        "data_export_not_over",
-        "The export is not over, so it has no archive. Get it until its status is `completed`.",
-    ),
+    ("data_export_not_over", "The export isn't finished. Poll it until its status is `completed`."),
     (
         "data_plane_revoked",
         "The data plane was revoked and serves nothing. Join it again with a token of `tidegate data-planes invite`.",
@@ -214,10 +205,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The data plane claims a version that no installation can have lost. Revoke it, and join another.",
     ),
     ("database_unavailable", "The database does not respond. Send the request again in a moment."),
-    (
-        "deadline_exceeded",
-        "The request is not finished by its deadline. Ask for less, or raise `deadline_ms`.",
-    ),
+    ("deadline_exceeded", "The request exceeded its deadline. Request fewer tokens, or raise `deadline_ms`."),
     ("delivery_running", "The webhook delivery is being sent right now, so it can't be sent again."),
     (
         "document_refused",
@@ -249,7 +237,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     (
         "file_damaged",
-        "The content of the file does not open: it was changed where it is stored, or its key is gone. Upload it again.",
+        "The file can't be decrypted: it was modified in storage, or its key was deleted. Upload it again.",
     ),
     (
         "file_incomplete",
@@ -260,10 +248,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The credential that stores the file can't serve this model. Upload it for this model.",
     ),
     ("file_not_found", "There is no file of this id. Upload it with `POST /v1/files`."),
-    (
-        "file_store_unavailable",
-        "The store of files does not answer or takes nothing. Try again; what has arrived is kept.",
-    ),
+    ("file_store_unavailable", "File storage is unavailable. Retry; the uploaded part is kept."),
     ("file_too_large", "The file is larger than was declared, or than files may be here."),
     ("file_type_mismatch", "The file is not what its content_type says. Send its own type, or none."),
     (
@@ -278,7 +263,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     (
         "flow_invalid",
-        "The flow's document does not hold: `errors` say where and why. `POST /v2/flows/validate` checks one.",
+        "The flow is invalid. `errors` lists each problem; `POST /v2/flows/validate` checks a flow.",
     ),
     (
         "flow_run_ended",
@@ -295,10 +280,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("generation_broken", "The node's runtime broke off its answer. Send the request again."),
     ("headers_too_large", "The request's headers are too large. Send fewer or shorter ones."),
     ("headers_too_slow", "The request's headers arrive too slowly. Send them at once."),
-    (
-        "hints_forbid",
-        "The request's own hints allow nothing that could serve it. Allow more under `routing`.",
-    ),
+    ("hints_forbid", "The request's hints exclude every target. Relax `routing`."),
     (
         "history_not_carried",
         "The session's history can't be sent in this dialect. Continue it with `POST /v2/responses`.",
@@ -329,10 +311,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("insufficient_quota", "The provider's account has no credit or quota left. Top it up."),
     ("insufficient_role", "Your role in the workspace does not allow this. Ask an owner or admin."),
     ("insufficient_scope", "The API key lacks the scope that this needs. Use a key that has it."),
-    ("integer_below_min_value", "A whole number is too small. The message has the least that is allowed."),
+    ("integer_below_min_value", "A number is too small. The message has the minimum."),
     ("internal_error", "Tidegate itself failed. Send it again; if it fails again, report the request id."),
     ("interrupted", "In records: the gateway stopped before the request ended."),
-    ("invalid_adapter", "The files are no adapter for this model. Use a LoRA as PEFT writes it."),
+    ("invalid_adapter", "The files aren't a LoRA adapter for this model. Use PEFT's format."),
     ("invalid_api_key", "The API key is malformed, mistyped or unknown. Copy it again, or make another."),
     ("invalid_body", "The body is not the JSON object that this path takes."),
     ("invalid_content_encoding", "The body is not encoded as `Content-Encoding` says."),
@@ -387,7 +369,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("link_over", "The sign-in link is used or too old. Get another: `tidegate login --link`."),
     (
         "local_only",
-        "The node is strictly local, or a gateway sent the request. Leave out what asks for the cloud.",
+        "The node is strictly local, or the request came from a gateway. Remove the cloud option.",
     ),
     (
         "loop_detected",
@@ -420,7 +402,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "member_has_keys",
         "API keys that the member made still work. Say with `keys` whether to keep or revoke them.",
     ),
-    ("message_not_queued", "The message does not wait for its turn any more. Stop the chat to end its turn."),
+    ("message_not_queued", "The message is already being processed. Stop the chat to end the turn."),
     ("method_not_allowed", "The path exists, but does not take this method."),
     ("missing_api_key", "The request carries no API key. Send `Authorization: Bearer tg_...`."),
     ("missing_field", "A required field is missing. The message names it."),
@@ -430,7 +412,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("model_modality", "The model is of another kind than this path is for. Name a model of that kind."),
     (
         "model_not_declared",
-        "The owner of the node declared its models at the gateway, and this is none of them. Declare it, or declare none.",
+        "This model isn't among those declared for the node. Add it to the node's models, or declare none.",
     ),
     ("model_not_found", "There is no model of this name. `GET /v1/models` lists the models."),
     (
@@ -442,10 +424,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("no_adapters", "The node's runtime takes no adapters. Start a node with a model of the engine."),
     ("no_address", "The provider's address is not known. Set its `base_url`."),
     ("no_chat_template", "The model has no template for conversations. Send text to `/v1/completions`."),
-    (
-        "no_counterpart",
-        "Nothing here does what this call of another product's client asks for. The message says what does.",
-    ),
+    ("no_counterpart", "Tidegate has no equivalent of this client call. The message says what to use."),
     ("no_mesh", "The node is in no mesh of peers. Start it with `--peer-listen`."),
     (
         "no_next_master_key",
@@ -493,13 +472,13 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("packed_body_too_costly", "Unpacking the body takes too much work. Send it plain."),
     (
         "peers_failed",
-        "The node can't serve the request, and none of the peers that could did. The message says what each did.",
+        "Neither the node nor its peers could serve the request. The message has each peer's error.",
     ),
     ("person_needed", "Only a signed-in person may do this, not a key. Sign in at the console."),
     ("policy_exists", "The project or workspace has a policy already. Change that one."),
     (
         "policy_expired",
-        "The data plane or node has not heard from its control plane for longer than it may. Restore their connection.",
+        "The data plane or node has been disconnected from its control plane for too long. Restore the connection.",
     ),
     (
         "policy_forbids",
@@ -519,12 +498,8 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("project_not_empty", "Live keys, credentials or routes belong to the project. End them first."),
     ("provider_unclear", "Several providers could store this file. Name one as `provider`."),
-    ("purge_by_end_user", "Records do not hold end users. Purge by request, project, key or time."),
-    ("purge_not_counted", "A place could not be asked what it holds. Try again in a moment."),
-    (
-        "purge_not_over",
-        "The purge is not over, so it has no receipt. Get it until its status is `completed`.",
-    ),
+    ("purge_not_counted", "A storage location didn't respond. Retry in a moment."),
+    ("purge_not_over", "The purge isn't finished. Poll it until its status is `completed`."),
     ("queue_full", "Too many requests wait for the node's model. Send it again in a moment."),
     ("quota_exceeded", "A budget that is set in Tidegate is used up. Raise it, or wait for its next period."),
     (
@@ -604,7 +579,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The link is for somebody who signs in here already. Sign in first, then open it again.",
     ),
     ("signature_expired", "The time of the signature is too far off. Set the clock, and sign again."),
-    ("slow_down", "The device asks too often. Wait `interval_s` between two requests."),
+    ("slow_down", "The device is polling too often. Wait `interval_s` between requests."),
     ("snapshot_too_long", "The branch has more events than a snapshot lists. Append a checkpoint."),
     ("storage_full", "The gateway can't write: its disk is full or fails. Free space, then send it again."),
     ("store_unavailable", "Stored objects can't be looked up or changed now. Send it again in a moment."),
@@ -636,38 +611,35 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "Tokens may not be read from this file. The operator sets `TIDEGATE_TOKEN_FILES`.",
     ),
     ("token_unreadable", "The service that exchanges the secret for a token gives no readable answer."),
-    ("too_many_agents", "The project has as many agents as it may have, or the agent as many versions."),
-    ("too_many_alert_rules", "The workspace has as many alert rules as it may have."),
-    ("too_many_aliases", "The workspace has as many aliases as it may have."),
+    ("too_many_agents", "The project has reached its limit of agents, or the agent its limit of versions."),
+    ("too_many_alert_rules", "The request, or the project, has reached its limit of alert rules."),
+    ("too_many_aliases", "The request, or the project, has reached its limit of aliases."),
     ("too_many_at_once", "The node reads as many data sets as it can at once. Send it again in a moment."),
     ("too_many_attempts", "There were too many attempts. Wait, then try again."),
-    ("too_many_branches", "The session has as many branches as it may have. Open another session."),
+    ("too_many_branches", "The session has reached its limit of branches. Open another session."),
     ("too_many_devices", "Too many devices wait for approval. Clients get `too_many_attempts` instead."),
     (
         "too_many_files",
         "The request names too many files, or the project or the node stores no more of them.",
     ),
-    ("too_many_hints", "The workspace has as many stored hints as it may have."),
+    ("too_many_hints", "The request, or the project, has reached its limit of stored hints."),
     ("too_many_jobs", "The node keeps no more training jobs. Delete one that has ended."),
     ("too_many_models", "The batch names too many models. Send several batches."),
-    ("too_many_releases", "The alias has as many releases as it may have. Create another alias."),
+    ("too_many_releases", "The alias has reached its limit of releases. Create another alias."),
     ("too_many_requests_in_batch", "The batch has too many requests. Send several batches."),
     (
         "too_many_scores",
         "The request has as many scores as one may have. Score it under a name that it has already.",
     ),
     ("too_many_stop_sequences", "The model takes fewer stop sequences. The message says how many."),
-    ("too_many_tools", "The request, or the project, has as many tools as it may have."),
+    ("too_many_tools", "The request, or the project, has reached its limit of tools."),
     (
         "too_many_tunnels",
         "The workspace has too many nodes with tunnels to this gateway. Give some of them an address.",
     ),
-    ("too_many_webhooks", "The workspace has as many webhooks as it may have."),
+    ("too_many_webhooks", "The request, or the project, has reached its limit of webhooks."),
     ("too_much_data", "The data is larger than one training job takes. Train in several jobs."),
-    (
-        "tool_call_not_waiting",
-        "The call waits for nothing that can be sent here. The chat lists those that wait.",
-    ),
+    ("tool_call_not_waiting", "This call isn't waiting for a result. The chat lists pending calls."),
     ("tool_call_without_result", "A tool call has no result in the next turn. Send one for each call."),
     (
         "tool_digest_changed",
@@ -774,7 +746,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("upstream_unreachable", "The provider or node can't be reached. Check its base URL."),
     ("validation_error", "The input does not fit the app's schema. `errors` names the fields."),
     ("version_mismatch", "The object was changed meanwhile. Read it again, and send its ETag in `If-Match`."),
-    ("video_failed", "The provider could not make the video. Change what is to be seen, or try again."),
+    ("video_failed", "The provider couldn't create the video. Change the prompt, or retry."),
     ("video_length_missing", "A managed account makes videos of a stated length. Send `seconds`."),
     ("video_needs_own_credential", "Videos are made on a credential of your own. Add one."),
     ("video_not_ended", "The video is still being made. Delete it once it has ended."),

@@ -197,6 +197,16 @@ define_id!(
     TraceId, "trc"
 );
 
+define_id!(/** A client's own user: a keyed hash of the name that requests give, so that records name nobody. */ EndUserId, "eu");
+
+impl EndUserId {
+    /// From the keyed hash. Unlike other ids it doesn't begin with a time.
+    #[must_use]
+    pub const fn of_hash(hash: u128) -> Self {
+        Self(Uuid::from_u128(hash))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,10 +95,11 @@ pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, 
 pub use hosting::Hosting;
 pub use ids::{
     AccountId, AgentId, AlertRuleId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId,
-    BundleId, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId,
-    HintsId, IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId,
-    ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseId, RouteId, ScoreId, SecretId,
-    SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    BundleId, CredentialId, DataExportId, DataPlaneId, DiagnosticsId, EndUserId, EventId, FileId, FlowId,
+    FlowRunId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId,
+    PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ReplayRunId, ResponseId, RouteId, ScoreId,
+    SecretId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId,
+    WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;

@@ -12,7 +12,7 @@ use crate::caching::CacheRecord;
 use crate::dialect::Dialect;
 use crate::fault::{Fault, FaultClass, Refuser};
 use crate::hints::{Qos, QosClass};
-use crate::ids::{KeyId, ProjectId, SessionId, TraceId, WorkspaceId};
+use crate::ids::{EndUserId, KeyId, ProjectId, SessionId, TraceId, WorkspaceId};
 use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
@@ -256,11 +256,15 @@ pub struct Extras {
     /// The servers of `hooks`, in their order; none in records of earlier versions.
     #[serde(deserialize_with = "value_or_end")]
     pub hook_servers: Vec<HookServer>,
+    /// The client's own user whom the request named.
+    #[serde(deserialize_with = "value_or_end")]
+    pub end_user: Option<EndUserId>,
 }
 
 impl Serialize for Extras {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let has_servers = !self.hook_servers.is_empty();
+        let has_end_user = self.end_user.is_some();
+        let has_servers = has_end_user || !self.hook_servers.is_empty();
         let has_session = has_servers || self.session.is_some();
         let has_side_call = has_session || self.side_call.is_some();
         let has_semantic = has_side_call || self.semantic.is_some();
@@ -270,7 +274,7 @@ impl Serialize for Extras {
         let has_revision = has_hooks || self.manifest_revision.is_some();
         let has_class = has_revision || self.qos_class.is_some();
         let has_checks = has_class || !self.checks.is_empty();
-        let mut fields = serializer.serialize_struct("Extras", 10)?;
+        let mut fields = serializer.serialize_struct("Extras", 11)?;
         if has_checks {
             fields.serialize_field("checks", &self.checks)?;
         }
@@ -300,6 +304,9 @@ impl Serialize for Extras {
         }
         if has_servers {
             fields.serialize_field("hook_servers", &self.hook_servers)?;
+        }
+        if has_end_user {
+            fields.serialize_field("end_user", &self.end_user)?;
         }
         fields.end()
     }

@@ -7,7 +7,7 @@ mod sql;
 pub mod tables;
 
 use domain::purge::{Guarantee, Place, PurgeScope, Purged, first_request_at};
-use domain::{KeyId, ProjectId, PurgeJobId, ReceiptId, TraceId, WorkspaceId};
+use domain::{EndUserId, KeyId, ProjectId, PurgeJobId, ReceiptId, TraceId, WorkspaceId};
 use proof::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -45,13 +45,17 @@ pub struct PurgeTarget {
     /// Those of a person, by the time of the request. Who that is, is not kept.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub session_ids: Vec<String>,
+    /// Whose requests are meant, by the keyed hash of the name; with a person's sessions, those outside of them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end_user: Option<EndUserId>,
 }
 
 impl PurgeTarget {
     /// How many kinds of scope are named; one is right.
     #[must_use]
     pub fn named(&self) -> usize {
-        let has_time = self.key_id.is_none() && (self.from_unix_ms.is_some() || self.to_unix_ms.is_some());
+        let is_filtered = self.key_id.is_some() || self.end_user.is_some();
+        let has_time = !is_filtered && (self.from_unix_ms.is_some() || self.to_unix_ms.is_some());
         let named = [
             self.workspace,
             self.project_id.is_some(),
@@ -61,6 +65,7 @@ impl PurgeTarget {
             self.session_id.is_some(),
             !self.artifact_ids.is_empty(),
             !self.session_ids.is_empty(),
+            self.end_user.is_some(),
         ];
         named.into_iter().filter(|is_named| *is_named).count()
     }
@@ -70,11 +75,11 @@ impl PurgeTarget {
         self.session_id.iter().chain(&self.session_ids)
     }
 
-    /// What it says without looking anything up; `None` for a key, whose requests the meter records know, and for several
-    /// sessions.
+    /// What it says without looking anything up; `None` for a key or an end user, whose requests the meter records know, and
+    /// for several sessions.
     #[must_use]
     pub fn scope(&self, workspace: WorkspaceId, requested_unix_ms: u64) -> Option<PurgeScope> {
-        let what = if self.key_id.is_some() || !self.session_ids.is_empty() {
+        let what = if self.key_id.is_some() || self.end_user.is_some() || !self.session_ids.is_empty() {
             return None;
         } else if let Some(project) = self.project_id {
             Purged::Project(project)

@@ -23,7 +23,7 @@ use crate::open_attempt::OpenAttempt;
 use crate::poll_stored::{self, StoredPoll};
 use crate::verify::VerifyTarget;
 
-const LOST: &str = "It was made, but could not be remembered: it can't be reached by a name of ours.";
+const LOST: &str = "It was created at the provider, but its name couldn't be stored, so it can't be reached through Tidegate.";
 
 impl Exchange {
     pub(crate) fn owner(&self) -> ObjectOwner {

@@ -22,9 +22,11 @@ pub enum Field {
     Operation,
     Outcome,
     Error,
+    RefusedBy,
     Tag,
     QosClass,
     Session,
+    EndUser,
     Credential,
     Node,
     CacheTier,
@@ -126,7 +128,7 @@ const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
 
 impl Field {
     /// Each field with its name, its measure, and whether aggregated usage has it too.
-    pub const ALL: [(Self, &'static str, Measure, bool); 28] = [
+    pub const ALL: [(Self, &'static str, Measure, bool); 30] = [
         (Self::Model, "model", Measure::Text, true),
         (Self::Provider, "provider", Measure::Text, true),
         (Self::Profile, "profile", Measure::Word(PROFILES), true),
@@ -138,9 +140,11 @@ impl Field {
         (Self::Operation, "operation", Measure::Text, true),
         (Self::Outcome, "outcome", Measure::Word(OUTCOMES), true),
         (Self::Error, "error", Measure::Text, false),
+        (Self::RefusedBy, "refused_by", Measure::Text, false),
         (Self::Tag, "tag", Measure::Text, true),
         (Self::QosClass, "qos_class", Measure::Word(&QosClass::WORDS), true),
         (Self::Session, "session", Measure::Text, false),
+        (Self::EndUser, "end_user", Measure::Text, false),
         (Self::Credential, "credential", Measure::Text, true),
         (Self::Node, "node", Measure::Text, true),
         (Self::CacheTier, "cache_tier", Measure::Word(CACHE_TIERS), true),

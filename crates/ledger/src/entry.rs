@@ -575,6 +575,7 @@ pub(crate) mod tests {
             Extras { side_call: Some(side_call()), ..Extras::default() },
             Extras { session: Some(domain::SessionId::new(7, [5; 10])), ..Extras::default() },
             Extras { hook_servers: vec![hook_server()], ..Extras::default() },
+            Extras { end_user: Some(domain::EndUserId::new(6, [4; 10])), ..Extras::default() },
             Extras {
                 checks,
                 qos_class,
@@ -586,6 +587,7 @@ pub(crate) mod tests {
                 side_call: Some(side_call()),
                 session: Some(domain::SessionId::new(7, [5; 10])),
                 hook_servers: vec![hook_server()],
+                end_user: Some(domain::EndUserId::new(6, [4; 10])),
             },
         ];
         let plain = postcard::to_allocvec(&state()).unwrap();

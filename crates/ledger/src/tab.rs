@@ -9,8 +9,8 @@ use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
 use domain::semantic::SemanticSearch;
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
-    Dialect, Fault, FaultClass, HookCall, HookServer, KeyId, Operation, Outcome, Principal, ProjectId,
-    QosClass, RateLimitStates, Rates, SessionId, SideCall, Timeline, TraceId, Usage, WorkspaceId,
+    Dialect, EndUserId, Fault, FaultClass, HookCall, HookServer, KeyId, Operation, Outcome, Principal,
+    ProjectId, QosClass, RateLimitStates, Rates, SessionId, SideCall, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
@@ -314,6 +314,12 @@ impl Tab {
     pub fn in_session(&mut self, session: SessionId) {
         self.grow(RESERVE_SEMANTIC_BYTES);
         self.state.extras.session = Some(session);
+    }
+
+    /// Stores the client's own user whom the request named.
+    pub fn on_behalf_of(&mut self, end_user: EndUserId) {
+        self.grow(RESERVE_SEMANTIC_BYTES);
+        self.state.extras.end_user = Some(end_user);
     }
 
     /// Stores whether the answer's head went out within the target of the hints; `None` without one.

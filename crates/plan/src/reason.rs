@@ -267,7 +267,7 @@ impl Refusal {
             }
             Self::SubscriptionsOff => "is a subscription, which the operator has not switched on",
             Self::ByokStrict => {
-                "would leave the workspace's own credentials, which no route allows (byok_fallback: never)"
+                "needs a fallback beyond the workspace's own credentials, which no route allows (byok_fallback: never)"
             }
             Self::FallbackNotForThis => {
                 "is a fallback, and the route's fallback_on does not name what keeps the own credentials from serving"

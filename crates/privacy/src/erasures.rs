@@ -29,7 +29,7 @@ const PREFIX: &str = "del";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Erases a person, by what their sessions hold, or all content of the workspace, with a signed receipt. A dry run counts what there is.")
+            .says("Erases a person, by their sessions and the requests that named them, or all content of the workspace, with a signed receipt. A dry run counts what there is.")
             .takes::<Input>()
             .makes::<DeletionRequestView>()
             .refuses(409, "legal_hold"),
@@ -47,7 +47,7 @@ struct Input {
     /// All content of the workspace.
     #[serde(default)]
     workspace: bool,
-    /// A person, by the name that their sessions have. It is not kept.
+    /// A person, by the name that their sessions and requests have. It is not kept.
     end_user: Option<String>,
     /// A person, by their sessions.
     #[serde(default)]
@@ -104,20 +104,43 @@ impl Input {
             (true, None, named) if named.is_empty() => {
                 return Ok(PurgeTarget { workspace: true, ..PurgeTarget::default() });
             }
-            (false, Some(person), named) if named.is_empty() => sessions_of(control, request, person).await?,
+            (false, Some(person), named) if named.is_empty() => {
+                return of_person(control, request, person).await;
+            }
             (false, None, named) if !named.is_empty() => checked(control, request, named).await?,
             (false, None, _) => return Err(missing("workspace", SCOPES)),
             _ => return Err(invalid("workspace", "Several scopes are named.", SCOPES)),
         };
-        if session_ids.len() > PURGE_REQUESTS_MAX {
-            let message = format!("It is about more than {PURGE_REQUESTS_MAX} sessions.");
-            return Err(invalid("session_ids", message, "Name some of them at a time in session_ids."));
-        }
-        Ok(PurgeTarget { session_ids, ..PurgeTarget::default() })
+        Ok(PurgeTarget { session_ids: bounded(session_ids)?, ..PurgeTarget::default() })
     }
 }
 
-/// The sessions of a person.
+fn bounded(session_ids: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
+    if session_ids.len() > PURGE_REQUESTS_MAX {
+        let message = format!("It is about more than {PURGE_REQUESTS_MAX} sessions.");
+        return Err(invalid("session_ids", message, "Name some of them at a time in session_ids."));
+    }
+    Ok(session_ids)
+}
+
+/// The sessions of a person, and the requests that named the person outside of them.
+async fn of_person(
+    control: &Control,
+    request: &ApiRequest,
+    person: String,
+) -> Result<PurgeTarget, Box<Fault>> {
+    let workspace = request.workspace();
+    let end_user = control.end_user(workspace, &person);
+    let is_known =
+        control.deps.store.records().knows_end_user(workspace, end_user).await.map_err(of_store)?;
+    let session_ids = bounded(sessions_of(control, request, person).await?)?;
+    if session_ids.is_empty() && !is_known {
+        return Err(not_found("end user", &end_user.to_string()));
+    }
+    Ok(PurgeTarget { session_ids, end_user: is_known.then_some(end_user), ..PurgeTarget::default() })
+}
+
+/// The sessions that have the name of a person.
 async fn sessions_of(
     control: &Control,
     request: &ApiRequest,
@@ -135,7 +158,7 @@ async fn sessions_of(
             break;
         }
     }
-    if found.is_empty() { Err(not_found("session of this end user", "")) } else { Ok(found) }
+    Ok(found)
 }
 
 /// Sessions that are named must be of the workspace.
@@ -198,7 +221,7 @@ fn show(row: &PurgeJobRow) -> DeletionRequestView {
         status: row.state.as_str(),
         places: places(row),
         erased: ErasedView {
-            sessions: (sessions > 0).then_some(sessions),
+            sessions: (!row.target.workspace).then_some(sessions),
             items: row.progress.steps.iter().map(|step| step.removed).sum(),
             usage_events: 0,
             namespace_generation: row.progress.generation,

@@ -27,7 +27,6 @@ pub fn routes() -> Vec<Route> {
             .says("Purges what is stored of requests, in every place. A dry run counts what there is.")
             .takes::<Input>()
             .makes::<PurgeJobView>()
-            .refuses(400, "purge_by_end_user")
             .refuses(409, "legal_hold"),
         Route::new(Method::GET, "/v2/purge-jobs", Access::LOOK, list)
             .says("Lists the purges of the workspace, newest first.")
@@ -64,7 +63,7 @@ struct Input {
     #[serde(default)]
     #[schemars(length(max = PURGE_REQUESTS_MAX))]
     artifact_ids: Vec<String>,
-    /// Not supported yet: records do not hold it.
+    /// The name of an end user, as requests give it, or the id in their records.
     end_user: Option<String>,
 }
 
@@ -103,6 +102,7 @@ struct ScopeView {
     artifact_ids: Vec<String>,
     /// Those of a deletion request.
     session_ids: Vec<String>,
+    end_user_id: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -169,7 +169,7 @@ struct ReceiptView {
 }
 
 impl Input {
-    fn target(&self) -> Result<PurgeTarget, Box<Fault>> {
+    fn target(&self, control: &Control, workspace: WorkspaceId) -> Result<PurgeTarget, Box<Fault>> {
         let times =
             |text: &Option<String>, field| text.as_deref().map(|text| moment::read(text, field)).transpose();
         let target = PurgeTarget {
@@ -182,6 +182,7 @@ impl Input {
             session_id: self.session_id.clone(),
             artifact_ids: self.artifact_ids.clone(),
             session_ids: Vec::new(),
+            end_user: self.end_user.as_ref().map(|name| control.end_user(workspace, name)),
         };
         self.check(&target)?;
         Ok(target)
@@ -189,14 +190,7 @@ impl Input {
 
     fn check(&self, target: &PurgeTarget) -> Result<(), Box<Fault>> {
         const SCOPES: &str =
-            "workspace, project_id, key_id, request_ids, from and to, session_id or artifact_ids";
-        if self.end_user.is_some() {
-            let message =
-                "What was stored for an end user can't be purged by their name: records do not hold it.";
-            let fix = "Erase a person with POST /v2/deletion-requests, or name the requests in request_ids.";
-            let fault = Fault::new(FaultClass::BadRequest, "purge_by_end_user", message);
-            return Err(Box::new(fault.param("end_user").fix(fix)));
-        }
+            "workspace, project_id, key_id, end_user, request_ids, from and to, session_id or artifact_ids";
         match target.named() {
             0 => return Err(missing("workspace", format!("Name what to purge: {SCOPES}."))),
             1 => {}
@@ -210,9 +204,10 @@ impl Input {
             return Err(invalid("request_ids", message, "Make several purges."));
         }
         let has_time = target.from_unix_ms.is_some() || target.to_unix_ms.is_some();
-        let takes_time = target.key_id.is_some() || target.named() == 1 && !self.names_no_time();
+        let is_filtered = target.key_id.is_some() || target.end_user.is_some();
+        let takes_time = is_filtered || target.named() == 1 && !self.names_no_time();
         if has_time && !takes_time {
-            let fix = "Leave from and to out, or give them alone or with key_id.";
+            let fix = "Leave from and to out, or give them alone, with key_id or with end_user.";
             return Err(invalid("from", "This scope has no time.", fix));
         }
         if let (Some(from), Some(to)) = (target.from_unix_ms, target.to_unix_ms)
@@ -250,6 +245,11 @@ async fn check_owned(
     if let Some(key) = target.key_id {
         store.api_keys().get(workspace, key).await.map_err(of_store)?;
     }
+    if let Some(end_user) = target.end_user
+        && !store.records().knows_end_user(workspace, end_user).await.map_err(of_store)?
+    {
+        return Err(not_found("end user", &end_user.to_string()));
+    }
     for request in &target.request_ids {
         match store.records().request(workspace, *request).await {
             Ok(_) => {}
@@ -263,7 +263,7 @@ async fn check_owned(
 fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Input = request.json()?;
-        let target = input.target()?;
+        let target = input.target(control, request.workspace())?;
         check_owned(control, request.workspace(), &target).await?;
         let by = request.caller.actor();
         let mut row = purging::requested(&control.deps, request.workspace(), target, by);
@@ -347,6 +347,7 @@ fn scope(target: &PurgeTarget) -> ScopeView {
         session_id: target.session_id.clone(),
         artifact_ids: target.artifact_ids.clone(),
         session_ids: target.session_ids.clone(),
+        end_user_id: target.end_user.map(|id| id.to_string()),
     }
 }
 

@@ -12,7 +12,7 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
             "not_found",
             format!("There is no such {what} in this workspace."),
         )
-        .fix("Check the id; the list at the collection's path shows what there is."),
+        .fix("Check the id. A GET on the path without it lists what there is."),
         StoreError::Conflict { what: "legal_hold", detail, .. } => {
             Fault::new(FaultClass::Conflict, "legal_hold", format!("{detail}."))
                 .fix("An admin releases it with DELETE /v2/legal-holds/{id}; then send the request again.")

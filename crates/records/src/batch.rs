@@ -7,6 +7,7 @@ use domain::TraceId;
 use ledger::SettledRecords;
 
 use crate::audit_notes::AuditNote;
+use crate::end_users::EndUserDays;
 use crate::packed::{Named, tail_of};
 use crate::sql::batch_costs::BatchCosts;
 use crate::sql::leases::Draws;
@@ -34,6 +35,8 @@ pub(crate) struct Prepared {
     batch_costs: BatchCosts,
     /// And to the sums of sessions.
     session_sums: SessionSums,
+    /// And to those of end users.
+    pub end_user_days: EndUserDays,
     /// Audit remarks for those records that need one.
     pub remarks: Vec<AuditNote>,
     /// Some record may be in the store from an earlier life of a process: the requests of batches are made again under their
@@ -49,7 +52,7 @@ impl Prepared {
     ) -> Result<Self, StoreError> {
         let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
         let (mut batch_costs, mut session_sums) = (BatchCosts::default(), SessionSums::default());
-        let mut may_repeat = false;
+        let (mut end_user_days, mut may_repeat) = (EndUserDays::default(), false);
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -60,6 +63,7 @@ impl Prepared {
             draws.add(&record.drawn);
             batch_costs.add(&record);
             session_sums.add(&record);
+            end_user_days.add(&record);
             may_repeat |= record.extras.side_call.is_some_and(|call| call.is_batch_item());
             remarks.extend(AuditNote::of(&record));
             tails.extend_from_slice(tail);
@@ -74,7 +78,17 @@ impl Prepared {
             });
         }
         let tallies = tallying.into_tallies()?;
-        Ok(Self { rows, tails, tallies, draws, batch_costs, session_sums, remarks, may_repeat })
+        Ok(Self {
+            rows,
+            tails,
+            tallies,
+            draws,
+            batch_costs,
+            session_sums,
+            end_user_days,
+            remarks,
+            may_repeat,
+        })
     }
 
     pub(crate) const fn len(&self) -> usize {

@@ -4,6 +4,7 @@
 mod audit_notes;
 mod batch;
 pub mod diagnostics;
+mod end_users;
 mod groups;
 pub mod limits;
 pub mod node_hours;

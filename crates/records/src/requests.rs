@@ -6,8 +6,8 @@ use crate::usage::{UsageQuery, UsageRow, UsageSums, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::{
-    AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, QosClass, Refuser,
-    SessionId, TraceId, WorkspaceId,
+    AliasPick, EndUserId, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, QosClass,
+    Refuser, SessionId, TraceId, WorkspaceId,
 };
 use filter::{Field, Filterable, Term, Test};
 
@@ -39,8 +39,17 @@ impl RequestFilter {
     /// The requests that named a session.
     #[must_use]
     pub fn of_session(session: &str) -> Self {
-        let test = Test::Is(session.to_owned());
-        let is_its = Term { field: Field::Session, negated: false, test, at: 0 };
+        Self::of_one(Field::Session, session.to_owned())
+    }
+
+    /// The requests that named an end user.
+    #[must_use]
+    pub fn of_end_user(end_user: EndUserId) -> Self {
+        Self::of_one(Field::EndUser, end_user.to_string())
+    }
+
+    fn of_one(field: Field, value: String) -> Self {
+        let is_its = Term { field, negated: false, test: Test::Is(value), at: 0 };
         Self { terms: vec![is_its], ..Self::default() }
     }
 }
@@ -78,6 +87,7 @@ pub struct RequestRow {
     pub tag: Option<String>,
     pub qos_class: Option<QosClass>,
     pub session: Option<SessionId>,
+    pub end_user: Option<EndUserId>,
     pub sums: UsageSums,
     pub latency_us: u64,
     pub first_byte_us: Option<u64>,
@@ -105,6 +115,8 @@ pub trait Records: Send + Sync {
     fn coverage(&self, window: Window) -> StoreFuture<'_, Window>;
     /// What the requests that named a session used and cost, however many they are.
     fn session_sums(&self, workspace: WorkspaceId, session: SessionId) -> StoreFuture<'_, UsageSums>;
+    /// Whether any request ever named this end user.
+    fn knows_end_user(&self, workspace: WorkspaceId, end_user: EndUserId) -> StoreFuture<'_, bool>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
     /// Full records, oldest first: for `ledger verify`, exports and reconciliation.
     fn every_record(
@@ -162,8 +174,13 @@ impl Filterable for Recorded<'_> {
             Field::Operation => is(record.operation.as_str()),
             Field::Outcome => is(record.outcome.as_str()),
             Field::Error => record.fault_code.as_deref().is_some_and(is),
+            Field::RefusedBy => {
+                let refuser = record.reason.as_ref().and_then(|reason| reason.refused_by);
+                refuser.is_some_and(|by| is(by.kind()) || is(&by.id()))
+            }
             Field::Tag => record.tag.as_deref().is_some_and(is),
             Field::Session => record.extras.session.is_some_and(|session| is(&session.to_string())),
+            Field::EndUser => record.extras.end_user.is_some_and(|user| is(&user.to_string())),
             Field::QosClass => record.extras.qos_class.is_some_and(|class| is(class.as_str())),
             Field::Credential => {
                 let own = record.principal.filter(|principal| principal.own_credential().is_some());
@@ -225,5 +242,6 @@ pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
         tag: record.tag,
         qos_class: record.extras.qos_class,
         session: record.extras.session,
+        end_user: record.extras.end_user,
     }
 }

@@ -291,6 +291,8 @@ impl<'a> Group<'a> {
             Dimension::ErrorCode => self.error_code.map(str::to_owned),
             Dimension::CacheTier => self.cache_tier.map(|tier| tier.as_str().to_owned()),
             Dimension::QosClass => self.qos_class.map(|class| class.as_str().to_owned()),
+            // Summed by the day alone.
+            Dimension::EndUser => None,
         }
     }
 }
@@ -442,7 +444,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
 }
 
 impl Tally {
-    fn count<Text>(&mut self, record: &MeterRecord<Text>) {
+    pub(crate) fn count<Text>(&mut self, record: &MeterRecord<Text>) {
         self.sums.plus(&sums_of(record));
         let is_hit = record.caching.is_some_and(|caching| caching.served.is_some());
         if (record.attempts.is_empty() && !is_hit) || record.outcome != Outcome::Completed {

@@ -43,10 +43,12 @@ pub enum Dimension {
     Account,
     /// The code of the fault that the client was told.
     ErrorCode,
+    /// The client's own user, by whole days and nothing else beside it.
+    EndUser,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Provider,
         Self::Model,
         Self::Modality,
@@ -66,6 +68,7 @@ impl Dimension {
         Self::CacheTier,
         Self::Account,
         Self::ErrorCode,
+        Self::EndUser,
     ];
 
     #[must_use]
@@ -90,6 +93,7 @@ impl Dimension {
             Self::CacheTier => "cache_tier",
             Self::Account => "account",
             Self::ErrorCode => "error_code",
+            Self::EndUser => "end_user",
         }
     }
 

@@ -149,6 +149,8 @@ struct RequestView {
     outcome: String,
     status: u16,
     error_code: Option<String>,
+    /// The id of the budget, policy or route that refused it.
+    refused_by: Option<String>,
     profile: Option<String>,
     principal: Option<String>,
     provider: Option<String>,
@@ -160,6 +162,8 @@ struct RequestView {
     qos_class: Option<&'static str>,
     /// The agent's session that it named.
     session_id: Option<String>,
+    /// The end user that it named, as a keyed hash of the name.
+    end_user_id: Option<String>,
     latency_us: u64,
     time_to_first_byte_us: Option<u64>,
     bytes_out: u64,
@@ -191,6 +195,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         outcome: row.outcome.clone(),
         status: row.status,
         error_code: row.fault_code.clone(),
+        refused_by: row.refused_by.map(|by| by.id()),
         profile: non_empty(&row.profile),
         principal: row.principal.map(|principal| learned_limits::principal(principal, is_operator)),
         provider: non_empty(&row.provider),
@@ -200,6 +205,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         tag: row.tag.clone(),
         qos_class: row.qos_class.map(QosClass::as_str),
         session_id: row.session.map(|session| session.to_string()),
+        end_user_id: row.end_user.map(|end_user| end_user.to_string()),
         latency_us: row.latency_us,
         time_to_first_byte_us: row.first_byte_us,
         bytes_out: row.bytes_out,
@@ -281,6 +287,8 @@ struct Exchange {
     tag: Option<String>,
     /// The agent's session that it named.
     session_id: Option<String>,
+    /// The end user that it named, as a keyed hash of the name.
+    end_user_id: Option<String>,
     /// The class that its hints stated.
     qos_class: Option<&'static str>,
     /// How well it was served; `null` where it stated no class, target or deadline and is none of `/v2/responses`.
@@ -536,6 +544,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         left_nodes: left_nodes(record),
         tag: record.tag.clone(),
         session_id: record.extras.session.map(|session| session.to_string()),
+        end_user_id: record.extras.end_user.map(|end_user| end_user.to_string()),
         qos_class: record.extras.qos_class.map(QosClass::as_str),
         qos_outcome: qos::outcome(record),
         bytes_out: record.bytes_out,

@@ -359,15 +359,43 @@ async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Ve
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
     let window = records.coverage(window).await.map_err(of_store)?;
-    let query = UsageQuery {
-        workspace: request.workspace(),
-        window,
-        group_by,
-        interval,
-        filter: filter(request, parsed_filter)?,
-    };
+    let filter = filter(request, parsed_filter)?;
+    let mut query = UsageQuery { workspace: request.workspace(), window, group_by, interval, filter };
+    if query.group_by.contains(&Dimension::EndUser) {
+        check_by_end_user(&query)?;
+        query.window = whole_days(query.window);
+    }
     let rows = records.usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
+}
+
+/// End users are summed by the day, and by nothing else.
+fn check_by_end_user(query: &UsageQuery) -> Result<(), Box<Fault>> {
+    let wrong = |param, message: &str, fix: &str| Err(invalid(param, message, fix));
+    if query.group_by.len() > 1 {
+        let fix = "Group by end_user alone, or by end_user,day.";
+        return wrong("group_by", "Sums of end users can't be divided by another dimension.", fix);
+    }
+    if !matches!(query.interval, None | Some(Interval::Day)) {
+        return wrong("interval", "Sums of end users are of whole days.", "Use day, or no interval.");
+    }
+    if query.filter != UsageFilter::default() {
+        let fix = "Leave the filter out, or list requests with filter=end_user:NAME and the other terms.";
+        return wrong(
+            "filter",
+            "Sums of end users can't be filtered: they are of all requests of the workspace.",
+            fix,
+        );
+    }
+    Ok(())
+}
+
+const fn whole_days(window: Window) -> Window {
+    let day = Interval::Day.ms();
+    Window {
+        start_unix_ms: window.start_unix_ms / day * day,
+        end_unix_ms: window.end_unix_ms.next_multiple_of(day),
+    }
 }
 
 /// Parses `group_by=model,day`: dimensions, and the interval that `day`, `hour` or `minute` stands for.

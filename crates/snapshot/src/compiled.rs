@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use catalogue::{Catalogue, StatedCapabilities, StatedFacts};
 use domain::ports::KeyHash;
-use domain::{KeyId, SessionId, WorkspaceId, api_key};
+use domain::{EndUserId, KeyId, SessionId, WorkspaceId, api_key};
 use subtle::ConstantTimeEq;
 
 use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
@@ -131,6 +131,12 @@ impl Snapshot {
     #[must_use]
     pub fn context_digest(&self, text: &str) -> [u8; 32] {
         self.key_hash.digest(text)
+    }
+
+    /// The id of a client's own user, whose name can't be read from it; in another workspace the same name has another id.
+    #[must_use]
+    pub fn end_user(&self, workspace: WorkspaceId, name: &str) -> EndUserId {
+        EndUserId::of_hash(self.half_digest(&format!("end user {workspace} {name}")))
     }
 
     fn half_digest(&self, text: &str) -> u128 {

@@ -69,7 +69,7 @@ async fn by(
         "task" | "agent" | "tag" => "tag",
         other => {
             let fix = "Use provider, model, modality, day or tag.";
-            return Err(invalid("group_by", format!("\"{other}\" is nothing to group by."), fix).into());
+            return Err(invalid("group_by", format!("\"{other}\" isn't a group."), fix).into());
         }
     };
     let query = [&[("window", window), ("group_by", ours)], project].concat();

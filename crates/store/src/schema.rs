@@ -73,6 +73,7 @@ macro_rules! migration_files {
             63 "alert rules" "0063_alert_rules",
             64 "names" "0064_names",
             65 "fired alerts" "0065_fired_alerts",
+            66 "end user days" "0066_end_user_days",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -42,6 +42,7 @@ how_tos! {
     rotate_a_credential,
     run_a_flow,
     scrape_metrics,
+    see_what_each_end_user_costs,
     see_why_a_request_failed,
     send_a_batch,
     serve_adapters,

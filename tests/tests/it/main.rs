@@ -65,6 +65,7 @@ mod diagnostics;
 mod dry_runs;
 mod edges;
 mod embeddings;
+mod end_users;
 mod endless_schemas;
 mod endpoint_picker;
 mod environments;

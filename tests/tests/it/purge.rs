@@ -359,6 +359,7 @@ async fn nobody_purges_what_others_own() {
         (json!({"project_id": gateway.founded.project_id}), "project"),
         (json!({"key_id": key}), "key"),
         (json!({"request_ids": [planted.requests[0]]}), "request"),
+        (json!({"end_user": "jo"}), "end user"),
         (json!({"session_id": "ses_1"}), "session"),
         (json!({"artifact_ids": ["art_1"]}), "artifact"),
     ] {
@@ -378,7 +379,7 @@ async fn nobody_purges_what_others_own() {
         (json!({"workspace": true, "key_id": key}), "invalid_value"),
         (json!({"workspace": true, "from": "2026-01-01"}), "invalid_value"),
         (json!({"from": "2026-01-02", "to": "2026-01-01"}), "invalid_value"),
-        (json!({"end_user": "jo"}), "purge_by_end_user"),
+        (json!({"end_user": "jo", "key_id": key}), "invalid_value"),
     ] {
         refused_purge(&gateway.admin().post(JOBS, &scope).await.unwrap(), 400, code);
     }

@@ -41,12 +41,12 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
         (&refused_by_policy, "policy", policy),
         (&refused_by_route, "route", route),
     ];
-    for (record, object, id) in cases {
+    for (record, object, id) in &cases {
         let error = &record["error"];
-        let rule = if object == "policy" { json!({"policy_rule": "allowed_models"}) } else { json!({}) };
+        let rule = if *object == "policy" { json!({"policy_rule": "allowed_models"}) } else { json!({}) };
         assert_eq!(error["refused_by"], with(json!({"object": object, "id": id}), rule), "{record}");
         let (message, fix) = (error["message"].as_str().unwrap(), error["fix"].as_str().unwrap());
-        assert!(message.contains(&id) && !fix.is_empty(), "{error}");
+        assert!(message.contains(id.as_str()) && !fix.is_empty(), "{error}");
     }
     // An engineer with the request id reads the same message as the client, by every route to the record.
     let message = refused_by_budget["error"]["message"].as_str().unwrap();
@@ -58,6 +58,17 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
     let whole = row(&records["data"], "id", refused_by_budget["id"].as_str().unwrap());
     assert_eq!(whole["error"], refused_by_budget["error"]);
     assert_eq!(refused_by_route["error"]["param"], "model");
+    for (record, object, id) in &cases {
+        for by in [*object, id.as_str()] {
+            let found = gateway.get(&format!("/v2/requests?filter=refused_by:{by}")).await;
+            let found = found["data"].as_array().unwrap();
+            assert_eq!(
+                (found.len(), &found[0]["id"], &found[0]["refused_by"]),
+                (1, &record["id"], &json!(id)),
+                "{by}"
+            );
+        }
+    }
 
     // A successful request has no error, and it is counted under its credential.
     let good = gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;

@@ -10,7 +10,7 @@ use harness::postgres::Server;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, refused, trace_of};
+use crate::ask::{CHAT, MINI, problem, question, refused, trace_of, with};
 use crate::canary::holds;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, POOL_SECOND, config, id_of};
 use crate::vault::edit;
@@ -598,6 +598,10 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
         gateway.client().header("agent-session-ref", id_of(&theirs[1])).header("idempotency-key", "once");
     let answered = keyed.post(CHAT, &question(MINI)).await.unwrap();
     gateway.settled(&trace_of(&answered)).await;
+    // Outside of sessions the requests themselves name the person.
+    let outside = with(question(MINI), json!({"user": person}));
+    let apart = || gateway.client().header("idempotency-key", "apart");
+    gateway.settled(&trace_of(&apart().post(CHAT, &outside).await.unwrap())).await;
     let path = "/v2/deletion-requests";
     for (body, status, code) in [
         (json!({}), 400, "missing_field"),
@@ -635,6 +639,8 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     }
     let again = gateway.client().header("idempotency-key", "once").post(CHAT, &question(MINI)).await.unwrap();
     assert_ne!(again.header("agent-idempotent-replay"), Some("true"), "its answer is erased");
+    let again = apart().post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(again.status, 200, "its answer is erased: {}", again.text());
     let kept = got(&client, &format!("{}?include=content", events_of(&other))).await;
     assert_eq!(contents(&kept), [CANARY], "another person's stays");
     for file in std::fs::read_dir(gateway.data()).unwrap() {

@@ -1,4 +1,4 @@
-//! What a target means in a database: for a key or a session, the requests that its records name, too.
+//! What a target means in a database: for a key, a session or an end user, the requests that its records name, too.
 
 use domain::WorkspaceId;
 use domain::limits::{PAGE_ROWS_MAX, PURGE_REQUESTS_READ_MAX};
@@ -21,7 +21,10 @@ pub async fn scopes(
     let several = target.session_ids.iter().map(|id| Purged::Session(id.clone()));
     let several = several.map(|what| PurgeScope { workspace, what, before });
     let mut scopes: Vec<_> = target.scope(workspace, requested_unix_ms).into_iter().chain(several).collect();
-    if scopes.is_empty() {
+    if let Some(end_user) = target.end_user {
+        let of_end_user = RequestFilter::of_end_user(end_user);
+        add_requests(store, target, (workspace, requested_unix_ms), of_end_user, &mut scopes).await?;
+    } else if scopes.is_empty() {
         let of_key = RequestFilter { key: target.key_id, ..RequestFilter::default() };
         add_requests(store, target, (workspace, requested_unix_ms), of_key, &mut scopes).await?;
     }

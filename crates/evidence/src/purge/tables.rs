@@ -64,6 +64,8 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("devices", Holds::Identity),
     // Scores, counts and ids of requests: a report has no content, and its uploads are refused with any.
     ("diagnostics", Holds::Books),
+    // Keyed hashes and counts.
+    ("end_user_days", Holds::Books),
     // What happened to configuration and budgets: events name objects and hold no content of requests.
     ("events", Holds::Machinery),
     // Sizes, and random names of objects.
@@ -160,7 +162,7 @@ pub const TABLES: &[(&str, Holds)] = &[
 pub const STATED: &[(&str, &str)] = &[
     (
         "records",
-        "Meter records, usage and invoices stay: they are the books, and hold ids, model names, counts, money and times, no content.",
+        "Meter records, usage and invoices stay: they are the books, and hold ids, model names, keyed hashes of end users' names, counts, money and times, no content.",
     ),
     ("journal", "The journal of a gateway holds what meter records hold, and no content."),
     ("audit", "The audit stays: it names acts and objects, and holds no content."),

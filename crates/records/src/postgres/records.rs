@@ -8,8 +8,9 @@ use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed};
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
-use domain::{MeterRecord, SessionId, TraceId, WorkspaceId};
+use domain::{EndUserId, MeterRecord, SessionId, TraceId, WorkspaceId};
 
+use crate::end_users;
 use crate::limits::{GROUPS_NAMED_MAX, SCANNED_MAX};
 use crate::packed::{Piece, pieces};
 use crate::postgres::PostgresRecords;
@@ -269,6 +270,10 @@ impl Records for PostgresRecords {
 
     fn session_sums(&self, workspace: WorkspaceId, session: SessionId) -> StoreFuture<'_, UsageSums> {
         Box::pin(session_sums::of_session(&self.database, workspace, session))
+    }
+
+    fn knows_end_user(&self, workspace: WorkspaceId, end_user: EndUserId) -> StoreFuture<'_, bool> {
+        Box::pin(end_users::is_known(&self.database, workspace, end_user))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

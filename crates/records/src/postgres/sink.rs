@@ -211,6 +211,7 @@ async fn apply(
     for statement in prepared.sums() {
         statement.run_on_postgres(connection).await?;
     }
+    prepared.end_user_days.write_to_postgres(connection, replica).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
 }

@@ -12,6 +12,7 @@ use database::meta;
 use database::statement::sql;
 use domain::{Nanos, Profile, WorkspaceId};
 
+use crate::end_users;
 use crate::limits::{USAGE_DIMENSIONS_MAX, USAGE_ROWS_MAX};
 use crate::tally::{Group, MINUTE_MS, Tally, spend};
 use crate::upkeep::DAY;
@@ -113,6 +114,9 @@ struct SelectedGroup {
 }
 
 pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+    if end_users::is_by_end_user(&query) {
+        return end_users::usage(database, &query).await;
+    }
     let grouped_by: Vec<Dimension> = query.group_by.iter().copied().take(USAGE_DIMENSIONS_MAX).collect();
     let mut found: BTreeMap<RowName, (Tally, Nanos)> = BTreeMap::new();
     let select = |group: Group<'_>| {

@@ -3,9 +3,10 @@
 use database::error::{StoreError, StoreFuture, database};
 use database::fields::unsigned;
 use database::page::{Listed, Page};
-use domain::{MeterRecord, SessionId, TraceId, WorkspaceId};
+use domain::{EndUserId, MeterRecord, SessionId, TraceId, WorkspaceId};
 use sqlx::Row;
 
+use crate::end_users;
 use crate::limits::SCANNED_MAX;
 use crate::requests::{Records, RequestFilter, RequestRow, passes, request_row};
 use crate::sql::hours::{self, Search, TraceRange};
@@ -111,6 +112,10 @@ impl Records for SqliteRecords {
 
     fn session_sums(&self, workspace: WorkspaceId, session: SessionId) -> StoreFuture<'_, UsageSums> {
         Box::pin(session_sums::of_session(&self.database, workspace, session))
+    }
+
+    fn knows_end_user(&self, workspace: WorkspaceId, end_user: EndUserId) -> StoreFuture<'_, bool> {
+        Box::pin(end_users::is_known(&self.database, workspace, end_user))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

@@ -121,6 +121,7 @@ async fn apply(
     for statement in prepared.sums() {
         statement.run_on_sqlite(connection).await?;
     }
+    prepared.end_user_days.write_to_sqlite(connection, replica).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, core, upto).await?;
     Ok((upto, new_groups))

@@ -83,6 +83,7 @@ on_each!(
         sessions::a_session_is_read_changed_archived_and_foreign_to_others,
         sessions::sessions_are_listed_and_their_snapshots_read_back,
         sessions::a_session_s_usage_is_the_sum_of_all_its_requests,
+        end_users::what_end_users_used_is_summed_once_by_the_day,
         projects::a_project_is_made_read_changed_and_deleted,
         projects::a_name_is_taken_once_in_a_workspace_and_free_in_another,
         projects::a_project_with_a_live_key_is_not_deleted,

@@ -115,7 +115,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions, diagnostics; \
                  DROP TABLE capability_statements, capability_revisions; DROP TABLE purge_jobs, purge_receipts; DROP TABLE legal_hold_objects, legal_holds, data_export_parts, data_exports; \
                  ALTER TABLE budgets DROP COLUMN commitment; \
-                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server, DROP COLUMN cordoned, DROP COLUMN cost; DROP TABLE node_hours, node_work; \
+                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server, DROP COLUMN cordoned, DROP COLUMN cost; DROP TABLE node_hours, node_work; DROP TABLE end_user_days; \
                  DROP TABLE data_plane_evidence, data_plane_outbox, data_planes; DROP TABLE replay_traces, replay_runs, replay_gates, alert_rules; \
                  ALTER TABLE webhooks DROP COLUMN format, DROP COLUMN quiet_hours; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
@@ -212,7 +212,7 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE accounts DROP COLUMN compliance",
     "ALTER TABLE credentials DROP COLUMN server",
     "ALTER TABLE nodes DROP COLUMN server; ALTER TABLE nodes DROP COLUMN cordoned; ALTER TABLE nodes DROP COLUMN cost",
-    "DROP TABLE node_hours; DROP TABLE node_work",
+    "DROP TABLE node_hours; DROP TABLE node_work; DROP TABLE end_user_days",
     "DROP TABLE data_plane_evidence; DROP TABLE data_plane_outbox; DROP TABLE data_planes",
     "DROP TABLE replay_traces; DROP TABLE replay_runs; DROP TABLE replay_gates",
     "DROP TABLE alert_rules; ALTER TABLE webhooks DROP COLUMN format; ALTER TABLE webhooks DROP COLUMN quiet_hours",

@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod credentials;
 pub mod devices;
 pub mod diagnostics;
+pub mod end_users;
 pub mod feed;
 pub mod invoices;
 pub mod jobs;

@@ -1,0 +1,118 @@
+//! End users: requests name the client's own users, records hold a keyed hash of the name, and each is found, summed and
+//! purged by it.
+
+use std::collections::BTreeSet;
+
+use harness::client::Client;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, problem, question, trace_of, with};
+use crate::canary::holds;
+use crate::gateway::{Founded, Gateway, OWN, id_of, row};
+use crate::wait::until;
+
+const ADA: &str = "ada.tern@example.org";
+
+fn of(name: &str) -> Value {
+    with(question(MINI), json!({"user": name}))
+}
+
+/// The end user of each listed request that a filter finds.
+async fn found(gateway: &Gateway, filter: &str) -> Vec<Value> {
+    let listed = gateway.get(&format!("/v2/requests?filter={filter}")).await;
+    listed["data"].as_array().unwrap().iter().map(|one| one["end_user_id"].clone()).collect()
+}
+
+async fn days(client: &Client, query: &str) -> Value {
+    let answer = client.get(&format!("/v2/usage?group_by=end_user{query}")).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn each_is_found_and_summed_by_a_hash_of_the_name_in_every_dialect() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let messages = json!({"model": MINI, "max_tokens": 9, "metadata": {"user_id": ADA},
+        "messages": [{"role": "user", "content": "hello"}]});
+    let response = json!({"model": MINI, "input": "hello", "safety_identifier": ADA});
+    let bodies =
+        [(CHAT, of(ADA)), ("/v1/messages", messages), ("/v1/responses", response), (CHAT, of("crane"))];
+    for (path, body) in bodies.iter().chain([&(CHAT, question(MINI))]) {
+        let answer = gateway.client().post(path, body).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        gateway.settled(&trace_of(&answer)).await;
+    }
+
+    let ada = found(&gateway, &format!("end_user:{ADA}")).await;
+    assert_eq!(
+        (ada.len(), ada.iter().map(Value::to_string).collect::<BTreeSet<_>>().len()),
+        (3, 1),
+        "{ada:?}"
+    );
+    let id = ada[0].as_str().unwrap();
+    assert!(id.starts_with("eu_"), "{id}");
+    assert_eq!(found(&gateway, &format!("end_user:{id}")).await, ada, "the id finds the same");
+    assert_eq!(found(&gateway, &format!("-end_user:{ADA}")).await.len(), 2);
+    assert_eq!(found(&gateway, "end_user:nobody").await.len(), 0);
+    let begins = gateway.admin().get("/v2/requests?filter=end_user:ada*").await.unwrap();
+    assert_eq!(problem(&begins, 400, "invalid_filter")["param"], "filter");
+
+    let usage = days(&gateway.admin(), "&window=24h").await;
+    let (sum, crane) = (row(&usage["data"], "end_user", id), usage["data"].as_array().unwrap().len());
+    assert_eq!((&sum["requests"], crane), (&json!(3), 2), "requests that name nobody are nobody's: {usage}");
+    assert!(sum["spend_micros"].as_i64() > Some(0) && sum["output_tokens"].as_u64() > Some(0), "{sum}");
+    let midnight = |name: &str| usage[name].as_str().unwrap().contains("T00:00:00");
+    assert!(midnight("start") && midnight("end"), "whole days: {usage}");
+    let by_day = days(&gateway.admin(), ",day&window=24h").await;
+    assert!(
+        row(&by_day["data"], "end_user", id)["start"].as_str().unwrap().contains("T00:00:00"),
+        "{by_day}"
+    );
+    let speed = gateway.get("/v2/analytics?group_by=end_user").await;
+    assert_eq!(row(&speed["data"], "end_user", id)["success_rate"], 1.0, "{speed}");
+    for query in ["group_by=end_user,model", "group_by=end_user&interval=hour", "group_by=end_user&model=x"] {
+        let answer = gateway.admin().get(&format!("/v2/usage?{query}")).await.unwrap();
+        problem(&answer, 400, "invalid_value");
+    }
+    let listed = gateway.cli().run(&["usage", "--by", "end_user"]).ok();
+    assert!(listed.contains(id), "{listed}");
+
+    // Another workspace's user of the same name is another, and the name is stored nowhere.
+    let others = gateway.make("/v2/workspaces", json!({"name": "others"})).await;
+    let others: Founded = serde_json::from_value(others).unwrap();
+    assert_eq!(days(&gateway.with_key(&others.admin_key), "").await["data"], json!([]));
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let file = file.unwrap().path();
+        let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
+        assert!(!holds(&bytes, ADA), "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_for_one_is_purged_by_name() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let keyed = |name: &str| gateway.client().header("idempotency-key", format!("once for {name}"));
+    for name in [ADA, "crane"] {
+        let answer = keyed(name).post(CHAT, &of(name)).await.unwrap();
+        gateway.settled(&trace_of(&answer)).await;
+    }
+    let purge = gateway.make("/v2/purge-jobs", json!({"end_user": ADA})).await;
+    assert!(purge["scope"]["end_user_id"].as_str().unwrap().starts_with("eu_"), "{purge}");
+    let path = format!("/v2/purge-jobs/{}", id_of(&purge));
+    until("the purge to end", async || gateway.get(&path).await["status"] == "completed").await;
+    let receipt = gateway.get(&format!("{path}/receipt")).await;
+    assert_eq!(
+        (&receipt["complete"], &receipt["scope"]["end_user"]),
+        (&json!(true), &purge["scope"]["end_user_id"])
+    );
+    let replayed = async |name: &str| {
+        let again = keyed(name).post(CHAT, &of(name)).await.unwrap();
+        again.header("agent-idempotent-replay") == Some("true")
+    };
+    assert!(
+        !replayed(ADA).await && replayed("crane").await,
+        "the answer to the one is gone, the other's stays"
+    );
+}

@@ -48,7 +48,7 @@ impl Progress {
         self.began.set((Instant::now(), here));
     }
 
-    /// Prints how far it is, unless it just did. A pipe gets its first line at the first bytes, which show that it goes on.
+    /// Prints how far it is, unless it just did. A pipe gets its first line at the first percent, which has a rate that means something.
     pub fn moved(&self, here: u64, all: u64) {
         let every = match self.form {
             Form::Terminal => REDRAW_EVERY,
@@ -57,7 +57,9 @@ impl Progress {
         };
         let (start, before) = self.began.get();
         let is_due = match self.printed.get() {
-            None if self.form == Form::Lines => before < here && here < all,
+            None if self.form == Form::Lines => {
+                here.saturating_sub(before) >= all / 100 && before < here && here < all
+            }
             last => last.unwrap_or(start).elapsed() >= every,
         };
         if is_due {

@@ -34,8 +34,8 @@ const HIT_PERCENT: u64 = 67;
 const WARM_UP: u64 = 40;
 /// What is counted together: some of what a request allocates serves several.
 const REQUESTS: u64 = 10;
-/// How often so many are counted.
-const BURSTS: usize = 15;
+/// So many bursts in a row have to cost no less than one before them.
+const BURSTS: usize = 12;
 /// Chunks in the shorter and in the longer stream: the two differ by chunks alone.
 const CHUNKS: [usize; 2] = [4, 28];
 /// Pairs of a shorter and a longer stream that are compared, at least.
@@ -236,12 +236,14 @@ impl Counted {
     }
 
     /// What [`REQUESTS`] of these cost. The thread also does things by the clock, of which more fall among requests on a slow
-    /// machine; they only add to what the requests cost, so the least of several bursts counts.
+    /// machine; they only add to what the requests cost, so the least of the bursts counts, once it stays the least.
     async fn requests(&mut self, body: &Value) -> Count {
         let mut least = Count { instructions: u64::MAX, allocations: u64::MAX };
-        for _ in 0..BURSTS {
+        let mut since = 0;
+        while since < BURSTS {
             let Count { instructions, allocations } =
                 self.count(|counted| (0..REQUESTS).for_each(|_| counted.ask(body))).await.count;
+            since = if instructions < least.instructions { 0 } else { since + 1 };
             least.instructions = least.instructions.min(instructions);
             least.allocations = least.allocations.min(allocations);
         }

@@ -276,7 +276,7 @@ async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
 
     // The first fetch is killed, too.
     let mut first = fetch();
-    first.wait_text(" MB of ", WITHIN).await.unwrap();
+    first.wait_text(" % ", WITHIN).await.unwrap();
     first.kill9().unwrap();
     rot(&rotten);
     let mut second = fetch();

@@ -59,6 +59,7 @@ REFUSED = [
     ({"persistence": {"enabled": False}}, "without a volume"),
     ({"settings": {"TIDEGATE_DATABASE_URL": "postgres://u:p@h/d"}}, "a secret"),
     ({"settings": {"TIDEGATE_MASTER_KEY": "a"}}, "a secret"),
+    ({"settings": {"TIDEGATE_MASTER_KEY_FILE": "a"}}, "masterKey"),
     ({"settings": {"listen": "a"}}, "listen"),
     ({"replica": 2}, "replica"),
     ({"image": {"digest": "latest"}}, "digest"),
@@ -84,9 +85,12 @@ def hardened(name, pod):
     paths = {probe: container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")}
     check(paths == {"readinessProbe": "/health/ready", "livenessProbe": "/health/live"}, f"{name}: {paths}")
     mounted = {mount["name"] for mount in container["volumeMounts"]}
-    check(mounted == {"data", "tmp"}, f"{name}: mounts {mounted}")
+    secrets = {volume["name"]: volume["secret"]["defaultMode"] for volume in pod["volumes"] if "secret" in volume}
+    check(mounted == {"data", "tmp"} | set(secrets), f"{name}: mounts {mounted}")
+    check(set(secrets.values()) <= {0o400}, f"{name}: secrets that others can read: {secrets}")
+    check(inner["fsGroupChangePolicy"] == "OnRootMismatch", f"{name}: each restart changes the modes of the files")
     for variable in container["env"]:
-        is_secret = variable["name"] in ("TIDEGATE_DATABASE_URL", "TIDEGATE_MASTER_KEY", "TIDEGATE_FILES_KEYS")
+        is_secret = variable["name"] in ("TIDEGATE_DATABASE_URL", "TIDEGATE_FILES_KEYS")
         check(is_secret == ("valueFrom" in variable), f"{name}: {variable}")
     return {variable["name"] for variable in container["env"]}
 
@@ -102,7 +106,7 @@ def rendered(loaded, name, values, kinds, folder):
     [workload] = [one for one in objects if one["kind"] == "StatefulSet"]
     pod = workload["spec"]["template"]
     settings = hardened(name, pod["spec"])
-    shared = {"TIDEGATE_DATABASE_URL", "TIDEGATE_MASTER_KEY"}
+    shared = {"TIDEGATE_DATABASE_URL", "TIDEGATE_MASTER_KEY_FILE"}
     check(settings & shared == (shared if "database" in values else set()), f"{name}: {settings}")
     selector = workload["spec"]["selector"]["matchLabels"]
     check(selector.items() <= pod["metadata"]["labels"].items(), f"{name}: selects other pods")

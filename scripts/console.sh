@@ -18,7 +18,7 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$packages" ]; then
     printf '%s\n' "$packages" > "$stamp"
 fi
 
-sources=$({ printf '%s\n' "$packages"; find src public index.html package.json ./*.ts ./*.js tsconfig.json -type f | LC_ALL=C sort | xargs cksum; } | cksum)
+sources=$({ printf '%s\n' "$packages" "${TIDEGATE_LANGUAGE:-}"; find src public texts index.html package.json ./*.ts ./*.js tsconfig.json -type f | LC_ALL=C sort | xargs cksum; } | cksum)
 is_done() { [ -f "$1" ] && [ "$(cat "$1")" = "$sources" ]; }
 
 # The build empties its folder first: a stamp there says that it ended well.

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 binary=target/make-run/tidegate
 build_log=target/make-run.log
+docs_log=target/docs.log
 building=
 
 say() { printf '%s\n' "$*"; }
@@ -39,7 +40,6 @@ progress() { # progress SECONDS CRATES WEIGHT
 
 build() { # builds the binary, and says every quarter of a minute how far it is
     local began=$SECONDS reported=$SECONDS crates weight
-    mkdir -p target
     read -r crates weight < <(weights_of_all)
     cargo build -v --locked --profile make-run -p tidegate 2>"$build_log" &
     building=$!
@@ -54,12 +54,18 @@ build() { # builds the binary, and says every quarter of a minute how far it is
     building=
 }
 
+mkdir -p target
 say "Building Tidegate: the first time about nine minutes on two cores, later a second."
+# Beside the console, whose build keeps one core busy. What it compiles is mostly the gateway's, too.
+scripts/docs.sh make-run >"$docs_log" 2>&1 &
+building=$!
 if command -v npm >/dev/null; then
     scripts/console.sh || say "The console could not be built: the gateway serves without it."
 else
     say "There is no npm here: the gateway is built without its console (Node.js 20 builds it)."
 fi
+wait "$building" || say "The documentation could not be rendered: the gateway serves without it. The log is $docs_log"
+building=
 build
 trap - EXIT INT TERM
 exec "$binary" up --data-dir "${TIDEGATE_DATA_DIR:-./data}"

@@ -26,18 +26,8 @@ pub async fn operators_workspace(store: &Store) -> Result<WorkspaceId, StoreErro
 /// Store errors.
 pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<MemberId, StoreError> {
     let workspace = operators_workspace(store).await?;
-    let mut page = Page::default();
-    loop {
-        let listed = store.people().list(workspace, page).await?;
-        let owners =
-            listed.rows.iter().filter(|row| row.role == Role::Owner && row.accepted_unix_ms.is_some());
-        if let Some(owner) = owners.map(|row| row.person.id).next() {
-            return Ok(owner);
-        }
-        match listed.next {
-            Some(after) => page = Page { after: Some(after), ..Page::default() },
-            None => break,
-        }
+    if let Some(owner) = oldest_owner(store, workspace).await? {
+        return Ok(owner);
     }
     let now = world.clock.unix_ms();
     let person = PersonRow {
@@ -57,7 +47,24 @@ pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<Me
         version: 0,
     };
     let invitation = Invitation { member, link: None };
-    store.people().create(invitation, Act::system(world)).await.map(|made| made.row.person.id)
+    match store.people().create(invitation, Act::system(world)).await {
+        Ok(made) => Ok(made.row.person.id),
+        // Another gateway that starts on the same database may have created them meanwhile.
+        Err(error) => oldest_owner(store, workspace).await?.ok_or(error),
+    }
+}
+
+async fn oldest_owner(store: &Store, workspace: WorkspaceId) -> Result<Option<MemberId>, StoreError> {
+    let mut page = Page::default();
+    loop {
+        let listed = store.people().list(workspace, page).await?;
+        let owner = listed.rows.iter().find(|row| row.role == Role::Owner && row.accepted_unix_ms.is_some());
+        match (owner, listed.next) {
+            (Some(owner), _) => return Ok(Some(owner.person.id)),
+            (None, Some(after)) => page = Page { after: Some(after), ..Page::default() },
+            (None, None) => return Ok(None),
+        }
+    }
 }
 
 /// A single-use, short-lived link that signs in the first owner, as a path to append to the gateway's

@@ -1,6 +1,7 @@
 //! Creates a data directory: master key, database, first workspace, project and keys. An incomplete one is
 //! refused from then on.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -27,47 +28,56 @@ pub async fn create_or_join(
     world: &World,
     owner_email: &str,
 ) -> anyhow::Result<Option<Founded>> {
-    let Some(address) = &settings.database else {
-        return create_installation(settings, world, owner_email).await.map(Some);
-    };
     let replica = new_replica(world);
-    match Store::connect(address, replica).await {
+    let Some(address) = &settings.database else {
+        return create_installation(settings, world, owner_email, replica).await;
+    };
+    let store = match Store::connect(address, replica).await {
         Err(StoreError::NotFounded { .. }) => {
-            create_installation(settings, world, owner_email).await.map(Some)
-        }
-        Err(error) => Err(error.into()),
-        Ok(store) => {
-            let owner = crate::data_plane::owner(&store).await;
-            store.close().await;
-            if let Some(id) = owner? {
-                anyhow::bail!(
-                    "{address} is the database of the data plane {id}, which shares it with no other gateway"
-                );
+            let founded = create_installation(settings, world, owner_email, replica).await?;
+            if founded.is_some() {
+                return Ok(founded);
             }
-            master_keys(settings, world).with_context(|| {
-                format!("{address} is in use already; this gateway needs the same master key as the others")
-            })?;
-            let making = Making::begin(&settings.data_dir)?;
-            making.keep_replica(replica)?;
-            finish(settings, making)?;
-            Ok(None)
+            Store::connect(address, replica).await?
         }
+        connected => connected?,
+    };
+    let owner = crate::data_plane::owner(&store).await;
+    store.close().await;
+    if let Some(id) = owner? {
+        anyhow::bail!(
+            "{address} is the database of the data plane {id}, which shares it with no other gateway"
+        );
     }
+    master_keys(settings, world).with_context(|| {
+        format!("{address} is in use already; this gateway needs the same master key as the others")
+    })?;
+    let making = Making::begin(&settings.data_dir)?;
+    making.keep_replica(replica)?;
+    finish(settings, making)?;
+    Ok(None)
 }
 
-/// Creates everything, and returns the keys, which are shown once. The owner has no password: a link signs
-/// them in.
+/// Creates everything, and returns the keys, which are shown once; or nothing, if another gateway founded the shared
+/// database meanwhile. The owner has no password: a link signs them in.
 ///
 /// # Errors
-/// The directory is not empty, the database is in use already, or the disk fails; nothing usable is left
+/// The directory is not empty, the master key can't be used, or the database or the disk fails; nothing usable is left
 /// behind.
 async fn create_installation(
     settings: &Settings,
     world: &World,
     owner_email: &str,
-) -> anyhow::Result<Founded> {
+    replica: ReplicaId,
+) -> anyhow::Result<Option<Founded>> {
     let making = Making::begin(&settings.data_dir)?;
-    let wrap = new_master_key(settings, world)?;
+    let wrap = match new_master_key(settings, world) {
+        Ok(wrap) => wrap,
+        Err(error) => {
+            give_up(making)?;
+            return Err(error);
+        }
+    };
     let records = Vault::create(&*wrap, &*world.random).await?;
     let vault = Vault::open(Arc::<MasterKeyring>::clone(&wrap), &records, world, Arc::new(NoAudit)).await?;
     let (key_id, wrapped) = vault.sealer.new_workspace_key(vault::OPERATOR).await?;
@@ -82,16 +92,29 @@ async fn create_installation(
     };
     let store = match &settings.database {
         None => Store::create(&making.database(), foundation).await?,
-        Some(address) => {
-            let replica = new_replica(world);
-            making.keep_replica(replica)?;
-            Store::found(address, replica, foundation).await?
-        }
+        Some(address) => match Store::found(address, replica, foundation).await {
+            Err(StoreError::AlreadyFounded { .. }) => {
+                give_up(making)?;
+                return Ok(None);
+            }
+            founded => founded?,
+        },
     };
+    if settings.database.is_some() {
+        making.keep_replica(replica)?;
+    }
     control::first_owner(&store, world, owner_email).await?;
     store.close().await;
     finish(settings, making)?;
-    Ok(first.view)
+    Ok(Some(first.view))
+}
+
+/// Empties the directory again. It was empty before, so that a master key in it was made for what is not stored now.
+fn give_up(making: Making) -> anyhow::Result<()> {
+    match std::fs::remove_file(making.master_key()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(making.abandon()?),
+    }
 }
 
 pub fn new_replica(world: &World) -> ReplicaId {

@@ -82,7 +82,7 @@ async fn look_after(store: &Store, from: u64, now: u64, keep: KeepDays) -> Resul
     if let Some(days) = keep.minutes {
         let sums = upkeep.forget_minutes(before(days)).await?;
         if sums > 0 {
-            tracing::info!(sums, days, "sums by the minute that were older than these days are deleted");
+            tracing::info!(sums, days, "deleted sums by the minute that were older than these days");
         }
     }
     let is_held = keep.records.is_some() && Holds::of(store).any().await?;
@@ -94,7 +94,7 @@ async fn look_after(store: &Store, from: u64, now: u64, keep: KeepDays) -> Resul
                 records = forgotten.records,
                 weeks = forgotten.weeks,
                 days,
-                "records that were older than these days are deleted"
+                "deleted records that were older than these days"
             );
         }
     }

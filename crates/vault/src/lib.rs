@@ -37,7 +37,7 @@ pub use file_key::{FileKey, PieceRef};
 pub use fingerprint::Fingerprinter;
 pub use hasher::{KeyHasher, MintedKey, mint_access_secret, mint_api_key};
 pub use kept::{ContentRef, RequestHasher};
-pub use master::{MasterKey, MasterKeyError};
+pub use master::{MasterKey, MasterKeyError, is_private};
 pub use masters::{MasterKeyring, MasterState, ReadMasterKeys};
 pub use message::{sign_message, webhook_signatures};
 pub use opener::{KeyUpdate, Opener, UpdateFailures};

@@ -20,8 +20,8 @@ pub struct MasterKey(Zeroizing<[u8; KEY_LEN]>);
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     #[error(
-        "the master key file {path} can be read by others (mode {mode:03o}); run `chmod 600 {path}`, and think about \
-         who may have read it"
+        "the master key file {path} can be read by others (mode {mode:03o}); run `chmod 600 {path}`, or mount its Secret \
+         with `defaultMode: 0400`, and think about who may have read it"
     )]
     Readable { path: PathBuf, mode: u32 },
     #[error("the master key file {path} could not be used")]
@@ -62,15 +62,15 @@ impl MasterKey {
     }
 
     /// Reads a file of 32 raw bytes, or of one base64 key per line: during a rotation, the old and the new
-    /// one. A file that others can read is refused.
+    /// one. A file that others can read is refused; see `is_private`.
     ///
     /// # Errors
     /// If the file has another form or is readable by others, or any error of the disk.
     pub fn all_from_file(path: &Path) -> Result<Vec<Self>, MasterKeyError> {
         let failed = |source| MasterKeyError::File { path: path.into(), source };
-        let mode = mode_of(&fs::metadata(path).map_err(failed)?);
-        if mode & 0o077 != 0 {
-            return Err(MasterKeyError::Readable { path: path.into(), mode });
+        let metadata = fs::metadata(path).map_err(failed)?;
+        if !is_private(&metadata) {
+            return Err(MasterKeyError::Readable { path: path.into(), mode: mode_of(&metadata) });
         }
         let bytes = Zeroizing::new(fs::read(path).map_err(failed)?);
         Self::decode(&bytes, "the master key file")
@@ -167,6 +167,28 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
+/// Whether a file of master keys is safe from others. One that belongs to root may be read by its group, too: that is how
+/// Kubernetes gives a Secret to a pod with an `fsGroup` (mode 0440), and systemd a credential to a service.
+#[must_use]
+pub fn is_private(metadata: &fs::Metadata) -> bool {
+    is_private_mode(mode_of(metadata), owner_of(metadata))
+}
+
+const fn is_private_mode(mode: u32, owner: u32) -> bool {
+    let refused = if owner == 0 { 0o037 } else { 0o077 };
+    mode & refused == 0
+}
+
+#[cfg(unix)]
+fn owner_of(metadata: &fs::Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(metadata)
+}
+
+#[cfg(not(unix))]
+fn owner_of(_metadata: &fs::Metadata) -> u32 {
+    0
+}
+
 #[cfg(unix)]
 fn mode_of(metadata: &fs::Metadata) -> u32 {
     use std::os::unix::fs::PermissionsExt;
@@ -193,5 +215,28 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => fs::File::open(parent)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private_mode;
+
+    #[test]
+    fn a_group_reads_what_root_gave_it_alone() {
+        for (mode, is_roots, is_ours) in [
+            (0o400, true, true),
+            (0o600, true, true),
+            (0o440, true, false),
+            (0o640, true, false),
+            (0o660, false, false),
+            (0o450, false, false),
+            (0o444, false, false),
+            (0o644, false, false),
+            (0o604, false, false),
+        ] {
+            let found = (is_private_mode(mode, 0), is_private_mode(mode, 65_532));
+            assert_eq!(found, (is_roots, is_ours), "{mode:o}");
+        }
     }
 }

@@ -410,7 +410,7 @@ async fn secrets_are_never_arguments() {
 async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
     let gateway = Gateway::start().await;
     let cli = gateway.cli();
-    assert!(cli.run(&["billing", "credit"]).ok().contains("nothing was paid ahead"));
+    assert!(cli.run(&["billing", "credit"]).ok().contains("has no prepaid credit"));
     let made = cli.run(&["billing", "add-credit", "25.50", "--note", "number 7", "--json"]).json();
     assert_eq!(made["credited_micros"], 25_500_000, "{made}");
     let credit = cli.run(&["billing", "add-credit", "-0.50", "--of", &gateway.founded.workspace_id]).ok();

@@ -44,9 +44,10 @@ async fn two_commands_and_an_answer() {
     let data = root.path().join("data");
     let (mut process, origin) = first_start(root.path(), &private()).await;
     let first = process.stdout();
-    let admin = after(&first, "Admin").unwrap().split_whitespace().next().unwrap().to_owned();
+    let admin = after(&first, "Admin key").unwrap().split_whitespace().next().unwrap().to_owned();
     let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
     assert!(admin.starts_with("tg_live_") && key.starts_with("tg_live_"), "{first}");
+    assert!(first.contains("Connect a model first") && first.contains("tidegate up --data-dir"), "{first}");
 
     let (_node, base_url) = echo().await;
     let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &admin);
@@ -94,7 +95,7 @@ async fn the_demo_node_needs_no_option() {
     let root = tempfile::tempdir().unwrap();
     let (process, origin) = first_start(root.path(), &[]).await;
     let first = process.stdout();
-    let admin = after(&first, "Admin").unwrap().split_whitespace().next().unwrap().to_owned();
+    let admin = after(&first, "Admin key").unwrap().split_whitespace().next().unwrap().to_owned();
     let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
     let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &admin);
     let (_echo, base_url) = echo().await;
@@ -189,6 +190,26 @@ fn a_half_made_directory_is_refused() {
     assert!(!foreign.path().join("tidegate.db").exists());
 }
 
+/// Nothing was stored yet, so that the next start with the right key is the first one.
+#[test]
+fn a_first_start_with_a_wrong_master_key_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let init = ["init", "--data-dir", &data.display().to_string()];
+    let stderr = Cli::new().env("TIDEGATE_MASTER_KEY", "short").run(&init).failed(1);
+    assert!(stderr.contains("TIDEGATE_MASTER_KEY"), "{stderr}");
+    let key_file = root.path().join("master.key");
+    std::fs::write(&key_file, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let named = Cli::new().env("TIDEGATE_MASTER_KEY_FILE", &key_file.display().to_string());
+    let with_mode =
+        |mode| std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(mode)).unwrap();
+    with_mode(0o644);
+    let stderr = named.run(&init).failed(1);
+    assert!(stderr.contains("mode 644") && stderr.contains("defaultMode: 0400"), "{stderr}");
+    with_mode(0o400);
+    named.run(&init).ok();
+}
+
 /// A mistyped directory is reported, and not created; in the default place a first start creates everything.
 #[tokio::test]
 async fn a_directory_that_was_mistyped_is_not_made() {
@@ -203,7 +224,7 @@ async fn a_directory_that_was_mistyped_is_not_made() {
     assert!(!typo.exists());
     let launch = Launch::new(tidegate().unwrap()).args(serve).env("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
     let mut usual = launch.current_dir(root.path()).start().unwrap();
-    usual.wait_line("  Admin    ", WITHIN).await.unwrap();
+    usual.wait_line("  Admin key  ", WITHIN).await.unwrap();
     assert!(root.path().join("data/tidegate.db").exists());
 }
 

@@ -216,14 +216,14 @@ async fn the_gateway_serves_and_meters_what_the_node_answers() {
         let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
         line.split_whitespace().next().unwrap().to_owned()
     };
-    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin key"));
     let added = cli.run(&["nodes", "add", "demo", "--base-url", &base_url, "--json"]).json();
     assert_eq!(added["models"], json!([MODEL]), "{added}");
     let client = Client::new(&origin).bearer(&after("API key")).within(WITHIN);
     let answer = client.post(CHAT, &chat_body("What is Tidegate?")).await.unwrap();
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
     assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
-    let admin = Client::new(&origin).bearer(&after("Admin")).within(WITHIN);
+    let admin = Client::new(&origin).bearer(&after("Admin key")).within(WITHIN);
     let deadline = Instant::now() + WITHIN;
     let request = loop {
         let list = admin.get("/v2/requests").await.unwrap().json();

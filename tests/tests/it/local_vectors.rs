@@ -321,7 +321,7 @@ async fn the_gateway_passes_on_what_such_a_node_makes() {
         let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
         line.split_whitespace().next().unwrap().to_owned()
     };
-    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin key"));
     cli.run(&["nodes", "add", "mine", "--base-url", &base_url]).ok();
     let client = Client::new(&origin).bearer(&after("API key")).within(WITHIN);
     let request = json!({"model": "tiny", "input": ["high tide", "low tide"], "encoding_format": "float"});
@@ -353,7 +353,7 @@ async fn the_semantic_cache_is_measured_with_such_a_node() {
         line.split_whitespace().next().unwrap().to_owned()
     };
     let cli = Cli::new().env("TIDEGATE_URL", &origin);
-    let admin = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
+    let admin = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin key"));
     admin.run(&["nodes", "add", "mine", "--base-url", &base_url]).ok();
     let cli = cli.env("TIDEGATE_API_KEY", &after("API key"));
     let table = cli.run(&["cache", "evaluate", "--model", "tiny"]).ok();

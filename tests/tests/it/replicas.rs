@@ -14,7 +14,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, streaming, trace_of};
 use crate::batches;
 use crate::command::Cli;
-use crate::gateway::{Gateway, OWN, POOL, config, sums};
+use crate::gateway::{Gateway, OWN, POOL, config, serve, sums};
 use crate::own_batches;
 use crate::placement;
 use crate::wait::{a_moment, found};
@@ -107,7 +107,36 @@ async fn two_gateways_are_one() {
     assert_eq!(totals[0]["requests"], before + 20);
     other.stop(WITHIN).await.unwrap();
     let output = format!("{}{}", other.stdout(), other.stderr());
-    assert!(output.contains("Database postgres://tidegate@") && !output.contains(PASSWORD), "{output}");
+    assert!(output.contains("Database   postgres://tidegate@") && !output.contains(PASSWORD), "{output}");
+}
+
+/// On an empty database, whoever is first founds the installation, and the other one joins it.
+#[tokio::test]
+async fn two_gateways_that_start_at_once_become_one() {
+    let url = Server::shared().await.unwrap().database(&format!("o_{}", std::process::id())).await.unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY", key)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let places = ["left", "right"].map(|name| root.path().join(name));
+    let start = |place: usize| serve(&places[place], &environment);
+    let (mut left, mut right) = tokio::join!(start(0), start(1));
+    let outputs = [left.0.stdout(), right.0.stdout()];
+    let admin_key = |output: &String| {
+        let line = output.lines().find_map(|line| line.trim_start().strip_prefix("Admin key"));
+        line.and_then(|rest| rest.split_whitespace().next()).map(str::to_owned)
+    };
+    let keys: Vec<String> = outputs.iter().filter_map(admin_key).collect();
+    assert_eq!(keys.len(), 1, "{outputs:?}");
+    for origin in [&left.1, &right.1] {
+        let owners =
+            Client::new(origin).bearer(&keys[0]).within(WITHIN).get("/v2/members").await.unwrap().json();
+        assert_eq!(owners["data"].as_array().map(Vec::len), Some(1), "{owners}");
+    }
+    for (process, _) in [&mut left, &mut right] {
+        assert!(process.stop(WITHIN).await.unwrap().success(), "{}", process.stderr());
+    }
+    let (_left, _right) = tokio::join!(start(0), start(1));
 }
 
 /// A heartbeat comes to one gateway, and the load that it says counts at the other as well.

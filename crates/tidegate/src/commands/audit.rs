@@ -40,22 +40,22 @@ struct Listing {
 /// Which entries are listed.
 #[derive(Debug, clap::Args)]
 struct Search {
-    /// A text in the actor, the action, the target or the detail.
+    /// Only entries with this text in the actor, action, target or detail.
     #[arg(long, short, value_name = "TEXT")]
     query: Option<String>,
-    /// Only the acts of this key, person or `system`.
+    /// Only actions by this key, person or `system`.
     #[arg(long)]
     actor: Option<String>,
-    /// An action such as credential.create, or the first word of some.
+    /// Only this action, such as credential.create, or all actions that start with a word, such as credential.
     #[arg(long)]
     action: Option<String>,
-    /// Only what was done to this object.
+    /// Only actions on this object.
     #[arg(long)]
     target: Option<String>,
-    /// Only entries of this moment or later.
+    /// Only entries from this time on.
     #[arg(long)]
     start: Option<String>,
-    /// Only entries before this moment.
+    /// Only entries before this time.
     #[arg(long)]
     end: Option<String>,
 }
@@ -77,16 +77,16 @@ impl Search {
 
 #[derive(Debug, clap::Args)]
 struct Chain {
-    /// `installation`, for the operator: acts that concern no workspace. By default the workspace's own chain.
+    /// `installation`, for the operator: actions that concern no workspace. By default the workspace's own chain.
     #[arg(long)]
     chain: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Continues with new entries, until interrupted.
+    /// Shows new entries as they are written, until interrupted.
     Tail {
-        /// The number of requests to start with.
+        /// The number of entries to start with.
         #[arg(long, default_value_t = 20)]
         limit: u32,
         #[command(flatten)]
@@ -97,7 +97,7 @@ enum Command {
         /// The number of the first entry.
         #[arg(long, default_value_t = 1)]
         from: u64,
-        /// The number of the last entry; by default as far as one proof reaches.
+        /// The number of the last entry; by default as many as fit in one proof.
         #[arg(long)]
         to: Option<u64>,
         #[command(flatten)]

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cli::output::{self, Failure};
@@ -42,11 +44,11 @@ pub struct Restore {
     /// The master key's file, if the backup was made without it.
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
-    /// A folder with the receipts of purges, by which the restored database is purged again before it can serve.
+    /// A folder with purge receipts; the restored database is purged again according to them before it can serve.
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
-    /// The key that has to have signed the receipts, as `tidegate audit key` prints it; by default this installation's own, which
-    /// the master key tells.
+    /// The public key that must have signed the receipts, as `tidegate audit key` prints it; by default this installation's own,
+    /// which the master key determines.
     #[arg(long, value_name = "KEY", requires = "receipts")]
     receipt_key: Option<String>,
     #[command(flatten)]
@@ -59,6 +61,8 @@ const DUMP: &str = "database.dump";
 const ROWS: &str = "database.rows";
 const REPLICA: &str = "replica";
 const SETTINGS: &str = "tidegate.toml";
+/// SQLite doesn't say how far it is: its copy can only be looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub fn backup(shared: &Shared, options: &Backup) -> Result<(), Failure> {
     let (settings, url) = settings_of(&options.settings)?;
@@ -109,9 +113,8 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
     }
     let database = match url {
         None => {
-            let runtime = current_thread()?;
             let copy = making.path(DATABASE_FILE);
-            runtime.block_on(store::copy_database(&data_dir::database(&settings.data_dir), &copy))?;
+            current_thread()?.block_on(copy_database(&data_dir::database(&settings.data_dir), &copy))?;
             restrict(&copy)?;
             "sqlite"
         }
@@ -137,6 +140,19 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
         }
     }
     making.finish(database, World::system().clock.unix_ms())
+}
+
+/// Copies a SQLite database, and says how much of it is there. The copy has no free pages, so it may be smaller.
+async fn copy_database(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let (progress, all) = (Progress::new(false), size(from));
+    let mut copying = pin!(store::copy_database(from, to));
+    loop {
+        tokio::select! {
+            copied = &mut copying => return Ok(copied?),
+            () = tokio::time::sleep(LOOK_EVERY) => progress.moved(size(to).min(all), all),
+        }
+    }
 }
 
 pub fn restore(shared: &Shared, options: &Restore) -> Result<(), Failure> {

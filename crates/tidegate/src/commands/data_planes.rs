@@ -12,21 +12,22 @@ use cli::shared::Shared;
 pub enum Command {
     /// Creates a token for a data plane, and shows it once.
     Invite {
+        /// The data plane's name.
         name: String,
-        /// How long the token is valid: an hour by default, a week at most.
+        /// Minutes until the token expires: an hour by default, a week at most.
         #[arg(long)]
         expires_in_minutes: Option<u64>,
     },
-    /// Lists data planes, with the version of the configuration that each serves.
+    /// Lists data planes with the configuration version that each serves.
     List,
     /// Shows a data plane.
     Show { id: String },
-    /// Revokes a data plane, or its token: within seconds it serves nothing any more.
+    /// Revokes a data plane or its token; it stops serving within seconds.
     Revoke { id: String },
-    /// Makes what is configured here newer than what a data plane has, so that it takes it. For one that is `ahead`: it has
-    /// changes that this installation lost when it was restored from a backup.
+    /// Has a data plane take this installation's configuration although its own is newer. For a data plane that is `ahead`: it
+    /// has changes that this installation lost when it was restored from a backup.
     Supersede { id: String },
-    /// Lists what a data plane signed: receipts of purges, and heads of its audit.
+    /// Lists what a data plane signed: purge receipts, and heads of its audit log.
     Evidence { id: String },
 }
 

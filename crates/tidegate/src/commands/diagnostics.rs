@@ -16,7 +16,7 @@ const BAR_WIDTH: u64 = 20;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Makes a report of the workspace's own requests, or of traces without content in a file.
+    /// Creates a report on the workspace's requests, or on traces without content from a file.
     Run(RunOptions),
     /// Shows a report; by default the newest.
     Show {
@@ -40,13 +40,13 @@ pub struct RunOptions {
     /// The end of the window; by default now.
     #[arg(long)]
     end: Option<String>,
-    /// Only this project's requests, by its id.
+    /// Only this project's requests, by name or id.
     #[arg(long)]
     project: Option<String>,
     /// Only this model's requests.
     #[arg(long)]
     model: Option<String>,
-    /// A JSON file with traces, as `{"traces": […]}` or as the list alone; instead of own requests.
+    /// A JSON file with traces, as `{"traces": […]}` or as the list alone, instead of the workspace's requests.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["window", "start", "end", "project", "model"])]
     traces: Option<PathBuf>,
 }

@@ -90,7 +90,7 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
     if let Ok(metadata) = std::fs::metadata(&key_file) {
         let mode = metadata.permissions().mode() & 0o777;
         let name = key_file.display();
-        checks.push(if mode & 0o077 == 0 {
+        checks.push(if vault::is_private(&metadata) {
             Check::fine("master key", format!("{name} has mode {mode:o}"))
         } else {
             Check::error(

@@ -22,39 +22,39 @@ pub struct Options {
     /// The address to listen on for the gateway's proxy (gRPC). It has no authentication: let only the gateway reach it.
     #[arg(long, default_value = "127.0.0.1:9002")]
     listen: SocketAddr,
-    /// An address that answers health checks (gRPC) without TLS, for probes of Kubernetes.
+    /// An address that answers gRPC health checks without TLS, for Kubernetes probes.
     #[arg(long, value_name = "ADDRESS")]
     health_listen: Option<SocketAddr>,
-    /// A model server of the pool, such as http://10.0.0.7:8000. A name stands for all its addresses and is resolved again and
-    /// again, such as that of a headless service. Repeat it for more.
+    /// A model server of the pool, such as http://10.0.0.7:8000; may be repeated. A host name, such as a headless service's,
+    /// stands for all its addresses and is resolved again regularly.
     #[arg(long = "endpoint", value_name = "URL", value_parser = EndpointSource::read, required_unless_present = "endpoints_file")]
     endpoints: Vec<EndpointSource>,
-    /// A file with model servers, one a line, which is read again when it changes.
+    /// A file with one model server per line, which is read again when it changes.
     #[arg(long, value_name = "FILE")]
     endpoints_file: Option<PathBuf>,
-    /// Where model servers publish their metrics.
+    /// The path of the model servers' metrics.
     #[arg(long, value_name = "PATH", default_value = "/metrics", value_parser = read_path)]
     metrics_path: String,
-    /// The port of the metrics, if it is not the one that serves requests.
+    /// The metrics port, if it isn't the port that serves requests.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     metrics_port: Option<u16>,
-    /// How often metrics are read, in milliseconds.
+    /// The interval between two reads of the metrics, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     poll_every_ms: u64,
-    /// An objective (the header `x-gateway-inference-objective`) whose requests are refused with 429 where all endpoints are
-    /// full. Repeat it for more.
+    /// An objective (the header `x-gateway-inference-objective`) whose requests are refused with 429 when all endpoints are full;
+    /// may be repeated.
     #[arg(long = "sheddable", value_name = "OBJECTIVE")]
     sheddable: Vec<String>,
-    /// From how many waiting requests on an endpoint is full.
+    /// The number of waiting requests at which an endpoint counts as full.
     #[arg(long, value_name = "REQUESTS", default_value_t = 5)]
     full_waiting: u32,
-    /// From which use of its KV cache on an endpoint is full, in per cent.
+    /// The use of its KV cache at which an endpoint counts as full, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=100))]
     full_kv: u16,
-    /// How many more endpoints the proxy is named, in order, to retry at.
+    /// How many more endpoints the proxy gets, in order, for retries.
     #[arg(long, default_value_t = 0)]
     fallbacks: usize,
-    /// The certificate chain for TLS (PEM); without it, one is made at each start.
+    /// The certificate chain for TLS (PEM); without it, one is generated at each start.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// The private key of the certificate (PEM).

@@ -10,14 +10,14 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The control plane's address, such as https://gateway.example. Needed at the first start only.
+    /// The control plane's address, such as https://gateway.example. Only needed at the first start.
     #[arg(long, value_name = "URL")]
     control: Option<String>,
-    /// The token from `tidegate data-planes invite`. Needed at the first start only. Other users of this machine can read a
+    /// The token from `tidegate data-planes invite`. Only needed at the first start. Other users of this machine can read a
     /// command line, so prefer `TIDEGATE_DATA_PLANE_TOKEN`.
     #[arg(long, env = "TIDEGATE_DATA_PLANE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Adds the workspace of the token to a data plane that has joined for another, at the same control plane.
+    /// Adds the token's workspace to a data plane that already serves another workspace of the same control plane.
     #[arg(long, requires = "token")]
     add_workspace: bool,
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod diagnostics;
 mod doctor;
 mod endpoint_picker;
 mod gateway;
+mod greeting;
 mod help;
 mod init;
 mod invoice_check;
@@ -86,7 +87,7 @@ enum Command {
     Init(init::Options),
     /// Runs the gateway with its control plane. The first start creates `./data`; use `tidegate init` for any other directory.
     Serve(serve::Options),
-    /// Runs a data plane: the gateway alone, on the configuration of a control plane elsewhere, which it joins at its first start.
+    /// Runs a data plane: the gateway alone, configured by a control plane elsewhere, which it joins at its first start.
     Gateway(gateway::Options),
     /// Runs a model on this machine behind the OpenAI API.
     Node(Box<node::Options>),
@@ -98,7 +99,7 @@ enum Command {
     /// Manages provider credentials of your own (BYOK).
     #[command(subcommand)]
     Credential(credential::Command),
-    /// Manages tokens of vendors' subscriptions, which the operator must have switched on.
+    /// Manages tokens of vendors' subscriptions, which the operator has to enable first.
     #[command(subcommand)]
     Subscription(subscription::Command),
     /// Manages the operator's pooled provider accounts.
@@ -107,15 +108,15 @@ enum Command {
     /// Manages routes: which profiles and credentials serve which requests.
     #[command(subcommand)]
     Route(route::Command),
-    /// Manages policies: which targets a project's requests may reach, whatever a route says.
+    /// Manages policies: which targets a project's requests may reach, regardless of routes.
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Manages stored hints: what clients wish of how requests are served, under an id that requests refer to.
+    /// Manages stored hints: how clients want requests to be served, under an id that requests refer to.
     #[command(subcommand)]
     Hints(hints::Command),
     #[command(flatten)]
     Stored(Stored),
-    /// Manages aliases: model names of your own, with releases, canaries and a way back.
+    /// Manages aliases: model names of your own, with releases, canaries and rollbacks.
     #[command(subcommand)]
     Alias(alias::Command),
     /// Manages projects.
@@ -128,11 +129,11 @@ enum Command {
     Apply(apply::Options),
     /// Writes the workspace's configuration and data to files.
     Export(export::Options),
-    /// Signs this machine in: a person confirms a code in their browser.
+    /// Signs in on this machine: you confirm a code in your browser.
     Login(login::Options),
-    /// Signs this machine out.
+    /// Signs out on this machine.
     Logout,
-    /// Shows whose key is used, and for which gateway.
+    /// Shows whose key you use, and for which gateway.
     Whoami,
     /// Manages the gateways that this machine is signed in to.
     #[command(subcommand)]
@@ -157,7 +158,7 @@ enum Command {
     /// Shows or sets what the operator charges in addition to tokens.
     #[command(subcommand)]
     Tariff(tariff::Command),
-    /// Manages alert rules: what is measured of requests, and above which value an event is sent.
+    /// Manages alert rules: a metric of your requests, and the value above which an event is sent.
     #[command(subcommand)]
     Alert(alert::Command),
     /// Manages the webhooks that receive this workspace's events.
@@ -166,48 +167,48 @@ enum Command {
     /// Manages budgets.
     #[command(subcommand)]
     Budget(budget::Command),
-    /// Shows what is used of the commitments of credentials, with a forecast.
+    /// Shows how much of each credential's committed spend is used, with a forecast.
     Commitments,
-    /// Shows the health of what serves: breakers, pauses, load and speed.
+    /// Shows the health of credentials, accounts and nodes: circuit breakers, pauses, load and speed.
     Health,
-    /// Shows one request by the id that SDKs and headers show, or lists the latest.
+    /// Shows one request by its request id, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
     /// Follows requests.
     #[command(subcommand)]
     Logs(logs::Command),
-    /// Shows who saw metadata or content of requests, where, under whose key, and how long it is retained there.
+    /// Shows who saw the metadata or content of requests, where, under whose key, and how long they retain it.
     DataPath(data_path::Options),
     /// Shows the audit log, and exports and verifies proofs of it.
     Audit(audit::Options),
-    /// Removes what is stored of requests, and gets the signed receipt of it.
+    /// Purges stored data of requests, with a signed receipt.
     #[command(subcommand)]
     Purge(purge::Command),
-    /// Exports what the workspace owns, without secrets.
+    /// Exports the workspace's data, without secrets.
     #[command(subcommand)]
     DataExport(data_export::Command),
     /// Erases a person or a workspace, with a signed receipt.
     #[command(subcommand)]
     Erase(erase::Command),
-    /// Holds stored content, so that nobody deletes or purges it.
+    /// Places legal holds on stored content, so that nobody deletes or purges it.
     #[command(subcommand)]
     Hold(hold::Command),
-    /// Sets what projects keep of their requests, opens it, and sends kept requests again to other models.
+    /// Sets which content projects keep of their requests, shows it, and replays it on other models.
     #[command(subcommand)]
     Content(content::Command),
     /// Verifies signed receipts, offline.
     #[command(subcommand)]
     Receipt(receipt::Command),
-    /// Reports how well a workload is reused and what it costs that it is not, and verifies such reports.
+    /// Reports how well a workload reuses prompts and what missed reuse costs, and verifies such reports.
     #[command(subcommand)]
     Diagnostics(diagnostics::Command),
-    /// Sends stored requests to a candidate, and reports how it did: what a node needs before traffic moves onto it.
+    /// Sends stored requests to a candidate and reports how it did: the evidence that a node needs before traffic moves to it.
     #[command(subcommand)]
     Replay(replay::Command),
-    /// Checks the books.
+    /// Verifies the ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Compares what a provider exported of usage and costs with the requests that went there.
+    /// Compares a provider's exports of usage and costs with the requests that it served.
     Reconcile(reconcile::Reconcile),
     /// Downloads a model from a hub, and resumes an interrupted download.
     Pull(pull::Options),
@@ -215,10 +216,10 @@ enum Command {
     Models(models::Models),
     /// Shows what providers and their models support, with the sources.
     Capabilities(models::Options),
-    /// Shows one provider's facts and their revisions, and states others in place of the built-in ones.
+    /// Shows one provider's facts and their revisions, and overrides the built-in ones.
     #[command(subcommand)]
     Capability(capability::Command),
-    /// Shows the gateway's job queue, and the jobs that it gave up.
+    /// Shows the gateway's job queue, and the jobs that it gave up on.
     Jobs,
     /// Copies an installation into a directory, while it serves.
     Backup(backup::Backup),
@@ -308,12 +309,12 @@ enum Hardware {
     /// Manages the nodes that serve this workspace.
     #[command(subcommand)]
     Nodes(nodes::Command),
-    /// Chooses the model server of a pool for each request of an inference gateway of Kubernetes.
+    /// Picks a model server of a pool for each request of a Kubernetes inference gateway.
     EndpointPicker(Box<endpoint_picker::Options>),
-    /// Manages the adapters of nodes that run our runtime.
+    /// Manages the adapters of nodes that run `tidegate node`.
     #[command(subcommand)]
     Adapters(adapters::Command),
-    /// Manages training on nodes that run our runtime.
+    /// Manages training on nodes that run `tidegate node`.
     #[command(subcommand)]
     Train(train::Command),
 }
@@ -333,10 +334,10 @@ impl Hardware {
 /// What is about things that clients store.
 #[derive(Debug, Subcommand)]
 enum Stored {
-    /// Manages sessions of agents: branches of events, forks and snapshots.
+    /// Manages agent sessions: branches of events, forks and snapshots.
     #[command(subcommand)]
     Session(session::Command),
-    /// Manages agents, and talks with them.
+    /// Manages agents and chats with them.
     #[command(subcommand)]
     Agent(agent::Command),
     /// Manages tools: functions and HTTP calls that a project offers its models.
@@ -348,13 +349,13 @@ enum Stored {
     /// Manages apps: HTTP servers that a project runs by one call.
     #[command(subcommand)]
     App(own_app::Command),
-    /// Manages secrets by name, which the apps of a project are sent.
+    /// Manages named secrets, which are sent to a project's apps.
     #[command(subcommand)]
     Secret(secret::Command),
     /// Manages artifacts: content that never changes, which sessions refer to.
     #[command(subcommand)]
     Artifact(artifact::ArtifactCommand),
-    /// Manages bundles: artifacts in an order.
+    /// Manages bundles: ordered lists of artifacts.
     #[command(subcommand)]
     Bundle(artifact::BundleCommand),
     /// Shows and cancels tasks: runs of apps.

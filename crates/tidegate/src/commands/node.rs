@@ -64,7 +64,7 @@ pub enum Command {
         #[arg(long, default_value = DATA_DIR)]
         data_dir: PathBuf,
     },
-    /// Fetches a model or an adapter from peers: several at once, verified, and resumed where the last try stopped.
+    /// Fetches a model or an adapter from several peers in parallel, verifies it, and resumes an interrupted fetch.
     #[cfg(feature = "peers")]
     Fetch(node_fetch::Options),
 }
@@ -75,37 +75,38 @@ pub struct Serving {
     /// model and repeats its input.
     #[arg(long, required = true)]
     model: Option<String>,
-    /// The model's name for requests; by default the name that it was pulled by, or that of its directory or file.
+    /// The model name that requests use; by default the name that it was pulled by, or the name of its directory or file.
     #[arg(long)]
     name: Option<String>,
-    /// The address to listen on; one other than loopback needs a key from `tidegate node key`.
+    /// The address to listen on; any address other than loopback needs a key from `tidegate node key`.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Memory for the KV cache, in MiB.
     #[arg(long, default_value_t = 1024)]
     kv_memory: usize,
-    /// The number format of the KV cache: `f16`, or `q8`, 8 bits with a scale per 32 numbers, which holds nearly twice as many
-    /// tokens, changes the output slightly, and needs the `cpu` device.
+    /// The number format of the KV cache: `f16`, or `q8` (8 bits, with one scale per 32 numbers), which holds nearly twice as
+    /// many tokens, changes the output slightly, and needs the `cpu` device.
     #[arg(long, value_enum, default_value_t = KvNumbers::F16)]
     kv_numbers: KvNumbers,
     /// The directory of the prefix cache on disk; by default `prefix-cache` in the data directory.
     #[arg(long, value_name = "DIR", requires = "prefix_cache_disk")]
     prefix_cache: Option<PathBuf>,
-    /// What the prefix cache may take on disk, in MiB: prefixes that leave the KV cache are read from there instead of computed
-    /// again, also after a restart. Without it, nothing of a request is written to the disk. It needs the `cpu` device.
+    /// The most disk space for the prefix cache, in MiB. Prefixes that leave the KV cache are read back from disk instead of
+    /// computed again, even after a restart. Without this option, nothing from requests is written to disk. Needs the `cpu`
+    /// device.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     prefix_cache_disk: Option<u64>,
     /// Loads the model even if less memory is free than it needs.
     #[arg(long)]
     ignore_memory: bool,
-    /// The device that computes the model: `cpu`, `cuda`, `cuda:N` or `metal`, if the build supports it; `cpu-tensors` runs the
-    /// accelerators' code on the CPU, for testing.
+    /// The device to run on: `cpu`, `cuda`, `cuda:N` or `metal`, if the build supports it; `cpu-tensors` runs the accelerators'
+    /// code on the CPU, for testing.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// The most requests that may wait while others are answered.
+    /// The most requests that can wait in the queue.
     #[arg(long, default_value_t = 256)]
     waiting: usize,
-    /// A smaller model with the same vocabulary, which drafts tokens for speculative decoding; the output is the same as without it.
+    /// A draft model for speculative decoding: a smaller model with the same vocabulary; the output doesn't change.
     #[arg(long)]
     draft: Option<String>,
     /// Memory for the draft model's KV cache, in MiB.
@@ -120,17 +121,17 @@ pub struct Serving {
     /// Memory for adapters, in MiB; unused adapters are evicted when another is needed.
     #[arg(long, default_value_t = 8192)]
     adapter_memory: u64,
-    /// The most adapters that may be in memory at once.
+    /// The most adapters that may be in memory at the same time.
     #[arg(long, default_value_t = 16)]
     adapters_loaded: usize,
-    /// The most adapters that may be registered at once.
+    /// The most adapters that may be registered at the same time.
     #[arg(long, default_value_t = 64)]
     adapters_known: usize,
-    /// A TOML file with a section [hybrid]: the backends that requests may leave to (docs/node.md).
+    /// A TOML file whose [hybrid] section lists the backends that requests may be sent to (docs/node.md).
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Nothing leaves this machine, whatever a request or the configuration says; `=false` lets requests leave to the backends
-    /// of --config.
+    /// Keeps every request on this machine, even if the request or the configuration says otherwise; `=false` lets requests go to
+    /// the backends of --config.
     #[arg(
         long,
         value_name = "BOOL",
@@ -141,10 +142,10 @@ pub struct Serving {
         require_equals = true
     )]
     runtime_local_only_strict: bool,
-    /// Where the kernel shows the energy counters of processors, which a joined node reports.
+    /// Where the kernel publishes the processors' energy counters, which a joined node reports.
     #[arg(long, value_name = "DIR", default_value = "/sys/class/powercap")]
     powercap: PathBuf,
-    /// Opens a tunnel to the gateway that the node has joined, and gets its requests through that: nothing has to reach the
+    /// Opens a tunnel to the gateway that the node has joined and gets its requests through it, so that nothing has to reach the
     /// node from outside.
     #[arg(long)]
     tunnel: bool,
@@ -173,7 +174,7 @@ pub enum KvNumbers {
 pub struct OpenedRuntime {
     pub runtime: Arc<dyn Runtime>,
     pub kind: &'static str,
-    /// What a person is told of it.
+    /// A remark about it, for people.
     pub remark: String,
 }
 
@@ -233,7 +234,7 @@ impl Serving {
     /// The path of the draft model, and the bytes of its KV cache.
     ///
     /// # Errors
-    /// There is no model of that name.
+    /// No model has that name.
     pub fn draft(&self) -> Result<Option<(PathBuf, usize)>, Failure> {
         let found = self.draft.as_deref().map(|name| self.find_model(name)).transpose()?;
         Ok(found.map(|(path, _)| (path, self.draft_memory.saturating_mul(1024 * 1024))))
@@ -252,7 +253,7 @@ impl Serving {
     /// The path of the model, and the name that requests use for it.
     ///
     /// # Errors
-    /// There is no model of that name.
+    /// No model has that name.
     pub fn model(&self, requested: &str) -> Result<(PathBuf, String), Failure> {
         let (found, usual) = self.find_model(requested)?;
         Ok((found, self.name.clone().unwrap_or(usual)))

@@ -21,24 +21,24 @@ const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A model by the name that peers pulled it by, or an adapter with --adapter.
+    /// The model, by the name that peers pulled it by, or with --adapter, the adapter.
     name: String,
-    /// NAME is an adapter: it goes to the node's folder of adapters.
+    /// NAME is an adapter; it is stored in the node's adapter folder.
     #[arg(long)]
     adapter: bool,
     /// The names of the peers to fetch from; by default all that have it.
     #[arg(long, value_name = "PEERS", value_delimiter = ',')]
     from_peers: Vec<String>,
-    /// A TOML or JSON file of peers, beside those that the node has been given and that its gateway lists.
+    /// A TOML or JSON file of peers, in addition to the peers that the node and its gateway list.
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
-    /// The digest of the whole, if peers have different ones.
+    /// The digest of the whole model or adapter, if peers have different versions.
     #[arg(long, value_parser = digest)]
     digest: Option<Digest>,
     /// The most MiB per second.
     #[arg(long, value_name = "MIB")]
     peer_bandwidth: Option<u64>,
-    /// A relay that the operator runs, for peers that can't be reached directly. A running node uses its own ones.
+    /// A relay that the operator runs, for peers that can't be reached directly. A running node uses its own relays.
     #[arg(long, value_name = "URL")]
     peer_relay: Vec<Relay>,
     /// The node's data directory, with its key.

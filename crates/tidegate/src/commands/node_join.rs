@@ -23,7 +23,8 @@ pub struct Options {
     /// The address where the gateway reaches this node.
     #[arg(long, default_value = "http://127.0.0.1:8080", conflicts_with = "tunnel")]
     address: String,
-    /// Has the node open a tunnel to the gateway, which then needs no address: for nodes that nothing outside can reach.
+    /// Has the node open a tunnel to the gateway, which then needs no address for it; for nodes that can't be reached from
+    /// outside.
     #[arg(long)]
     tunnel: bool,
 }

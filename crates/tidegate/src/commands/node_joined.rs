@@ -94,7 +94,7 @@ impl JoinedNode {
 }
 
 impl Reporting {
-    /// Stops reporting, which goes on after the next start, and returns once what came through the tunnel is answered.
+    /// Stops reporting, which continues after the next start, and returns once what came through the tunnel is answered.
     pub async fn end(self) {
         if let Some(tunnel) = self.tunnel {
             tunnel.end().await;

@@ -18,7 +18,7 @@ pub enum Command {
         /// The trusted public key, as printed by `tidegate audit key`; without it, the key inside the document is printed.
         #[arg(long)]
         key: Option<String>,
-        /// The receipt before this one, which this one must name by its hash.
+        /// The previous receipt, whose hash this one must contain.
         #[arg(long, value_name = "FILE")]
         after: Option<PathBuf>,
     },

@@ -44,33 +44,33 @@ pub struct Options {
     /// The provider that exported the files: openai, anthropic, bedrock and others.
     #[arg(long)]
     provider: String,
-    /// The exports: usage, costs or both. What they count is sent, not their content.
+    /// The exports: usage, costs or both. Only their counts are sent, not the files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The format of the files; found by their columns or fields unless given.
+    /// The format of the files; by default detected from their columns or fields.
     #[arg(long)]
     format: Option<String>,
-    /// The first moment that the exports cover, if not that of their first row.
+    /// The start of the period that the exports cover; by default the time of their first row.
     #[arg(long)]
     from: Option<String>,
-    /// The end of what they cover, if not that of their last row.
+    /// The end of the period that the exports cover; by default that of their last row.
     #[arg(long)]
     until: Option<String>,
     /// Only rows of this project, key or account of the provider's.
     #[arg(long)]
     account: Option<String>,
-    /// Only what this credential, or account of the operator, was used for.
+    /// Only requests that used this credential, or account of the operator.
     #[arg(long)]
     principal: Option<String>,
     /// Compares the operator's accounts over all workspaces, not the workspace's own credentials.
     #[arg(long)]
     accounts: bool,
-    /// How much may stay unexplained, in per cent.
+    /// The difference that may stay unexplained, in percent.
     #[arg(long, default_value = "0.1", value_parser = ppm)]
     tolerance: u32,
 }
 
-/// Per cent as millionths.
+/// Percent as millionths.
 fn ppm(text: &str) -> Result<u32, String> {
     let wrong = || format!("\"{text}\" is no percentage from 0 to 100 with at most four decimals");
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
@@ -193,7 +193,7 @@ fn read(path: &Path, provider: &str, options: &Options) -> Result<ReadFile, Fail
     Ok(ReadFile { text: write_plain(&lines), covered: read.covered })
 }
 
-/// Millionths as per cent.
+/// Millionths as percent.
 fn share(report: &Value, field: &str) -> String {
     let ppm = report.get(field).and_then(Value::as_u64).unwrap_or(0);
     format!("{}.{:04} %", ppm / 10_000, ppm % 10_000)

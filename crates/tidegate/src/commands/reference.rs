@@ -9,45 +9,46 @@ use filter::{Field, Measure};
 
 const HEAD: &str = "# The command line
 
-Made from the program's own definitions; `tidegate COMMAND --help` says the same.
+This page is generated from the program itself; `tidegate COMMAND --help` prints the same text.
 
-What a command prints for programs goes to standard output: with `--json` one object, or one object a line for lists. Messages go to standard error.
-`--jq FILTER` filters each of those objects in jq's language: `tidegate key list --jq '[.name, .id]'`.
-Colour is for terminals; `NO_COLOR` takes it away, `FORCE_COLOR` brings it. A secret is never an argument: it is asked for, or read from
-standard input.
+Results go to standard output, messages to standard error. With `--json`, a result is one JSON object, and a list is one object per line.
+`--jq FILTER` applies a jq filter to each of these objects: `tidegate key list --jq '[.name, .id]'`.
+Output is coloured on terminals only: `NO_COLOR` turns colour off, `FORCE_COLOR` turns it on everywhere. A secret is never an argument: commands prompt for it, or
+read it from standard input.
 
-Where a gateway is, and the key for it, come from, in falling order: `--url` and `--context`; `TIDEGATE_URL` with `TIDEGATE_API_KEY`; the context that
-`tidegate login` made or `tidegate context use` chose. A key is sent to the gateway that it is from and to no other.
+A command finds the gateway and its key in this order: `--url` and `--context`; `TIDEGATE_URL` with `TIDEGATE_API_KEY`; the context that
+`tidegate login` created or `tidegate context use` selected. A key is only ever sent to the gateway that it belongs to.
 
-| exit code | what |
+| exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | failed |
 | 2 | the command, a file or a setting is wrong |
 | 3 | not found |
-| 4 | nobody is signed in, or the key is not known |
+| 4 | not signed in, or the key is unknown |
 | 5 | not allowed |
-| 6 | a conflict: it is there already, or somebody changed it meanwhile |
-| 7 | a rate limit |
+| 6 | a conflict: it already exists, or somebody else has changed it in the meantime |
+| 7 | a rate limit was reached |
 | 8 | a budget is used up |
 | 9 | the provider failed |
-| 10 | the gateway can't be reached, or has no room |
+| 10 | the gateway can't be reached, or is overloaded |
 | 11 | `doctor`, `ledger verify` or `reconcile` found something |
+| 12 | the followed task was cancelled |
 | 130 | interrupted |
-| 141 | whoever read the answer left before its end |
+| 141 | the program that read the output closed the pipe |
 ";
 
 const BACKUPS: &str = "
 ## Backups
 
-`tidegate backup --to DIR` copies the journal, then one moment of the database (SQLite itself; `pg_dump`, or where that is
-missing every table by a copy of our own), and the settings file; every request that was
-answered before it began is in it. DIR has its name once every file is written, synced and listed with its SHA-256: whatever ends it before leaves
-`DIR.part-…`, which `restore` takes for no backup, whatever is in it. `tidegate restore` checks every file first, and writes into an empty data directory (and an empty database)
-only. What was open at that moment is closed as interrupted by the first `serve`.
+`tidegate backup --to DIR` copies the journal, then a consistent snapshot of the database (with SQLite's own backup or, for PostgreSQL, with `pg_dump`, or table by
+table if `pg_dump` is missing), and the settings file. It contains every request that was answered before it began. DIR only gets its name once every file is
+written, synced and listed with its SHA-256. A backup that is interrupted leaves `DIR.part-…`, which `restore` never accepts. `tidegate restore` checks every file
+first, and only writes into an empty data directory (and an empty database). Requests that were open at the moment of the backup are closed as interrupted by the
+first `serve`.
 
-The master key is left out unless `--with-master-key` is given: a backup without it is of no use to whoever finds it, nor to you without the key. Of several
-gateways on one PostgreSQL each has a journal of its own: back up the directory of each, or drain it first.
+The master key isn't in the backup unless you pass `--with-master-key`: a backup without it is useless to anybody who finds it, but also to you if you lose the key.
+If several gateways share a PostgreSQL database, each has its own journal: back up the directory of each, or drain it first.
 ";
 
 fn reference() -> String {
@@ -69,11 +70,11 @@ fn reference() -> String {
 
 fn filters(page: &mut String) {
     page.push_str(
-        "\n## Filters\n\nOne grammar for `--filter`, the console's search box and `filter=` of `/v2/requests`, `/v2/usage` and `/v2/analytics`:\n\
-         terms with spaces between them, all of which must hold, such as `status:error model:gpt-4o* cost:>0.01 since:24h`. A `-` before a term turns it\n\
-         round. A value with spaces stands in quotes (`key:\"my laptop\"`), in which `\\\"` and `\\\\` are a quote and a backslash. `*` at the end of a text stands for\n\
-         whatever follows. Numbers compare with `>`, `>=`, `<`, `<=`; the colon before them may be left out. Keys and projects are named or given by id.\n\n\
-         | field | value | of sums |\n|---|---|---|\n",
+        "\n## Filters\n\n`--filter`, the console's search box and the `filter` parameter of `/v2/requests`, `/v2/usage` and `/v2/analytics` share one syntax:\n\
+         terms with spaces between them, all of which must match, such as `status:error model:gpt-4o* cost:>0.01 since:24h`. A `-` before a term negates\n\
+         it. Put a value with spaces in quotes (`key:\"my laptop\"`); inside them, write `\\\"` for a quote and `\\\\` for a backslash. A `*` at the end of a text matches\n\
+         any ending. Numbers compare with `>`, `>=`, `<` and `<=`; the colon before them is optional. Give keys and projects by name or id.\n\n\
+         | field | value | for totals |\n|---|---|---|\n",
     );
     for (_, name, measure, of_sums) in Field::ALL {
         let value = match measure {
@@ -85,7 +86,7 @@ fn filters(page: &mut String) {
             Measure::Count => "a number, also as `10k` or `2M`".to_owned(),
             Measure::Money => "dollars".to_owned(),
             Measure::Time => "`250ms`, `1.5s`, `2m`".to_owned(),
-            Measure::Moment => "`30m`, `24h`, `7d`, `2w` ago, or a moment".to_owned(),
+            Measure::Moment => "`30m`, `24h`, `7d`, `2w` ago, or a timestamp".to_owned(),
         };
         let _ = writeln!(page, "| `{name}` | {value} | {} |", if of_sums { "yes" } else { "" });
     }
@@ -94,12 +95,12 @@ fn filters(page: &mut String) {
 fn documents(page: &mut String) {
     page.push_str(
         "\n## Documents\n\n`tidegate apply -f` takes TOML or JSON, or a directory of both; `tidegate export` writes one. Each object is a table under its kind\n\
-         (`[[project]]`; in JSON, a list under `\"project\"`), told from others by the fields in bold, and names others by their names: a key is `PROJECT/NAME`.\n\
-         What a document doesn't mention stays as it is. A secret is never in it: `secret = { env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ stdin = true }` says where\n\
-         it is, and it is sent when the object is made, when its `base_url` changes, and with `--with-secrets`.\n\n\
+         (`[[project]]`; in JSON, a list under `\"project\"`). The fields in bold identify it, and objects refer to each other by name: a key is `PROJECT/NAME`.\n\
+         What a document doesn't mention doesn't change. A document never contains a secret: `secret = { env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ stdin = true }` says where\n\
+         to read it. It is sent when the object is created, when its `base_url` changes, and with `--with-secrets`.\n\n\
          `--prune` removes what `apply` manages and the document no longer declares: objects with `metadata.managed_by` = `tidegate apply`, and every object of\n\
-         the kinds that the document lists in `owns = [\"route\"]`. The key that applies it is never among them. `apply` marks\n\
-         what it makes or finds declared, but for objects that say `managed = false`, as `export` writes of those without the mark.\n\n\
+         the kinds that the document lists in `owns = [\"route\"]`. It never removes the key that applies the document. `apply` marks the objects that it creates\n\
+         or finds declared as managed, except those with `managed = false`, which `export` writes for objects without the mark.\n\n\
          | kind | fields | secret |\n|---|---|---|\n",
     );
     for kind in KINDS {
@@ -110,7 +111,7 @@ fn documents(page: &mut String) {
                 field.name.to_owned()
             };
             let note = match (field.change, field.form) {
-                (Change::AtFirst, _) => " (when it is made)",
+                (Change::AtFirst, _) => " (set when created)",
                 (Change::Fixed, _) if !kind.identity.contains(&field.name) => " (fixed)",
                 (_, Form::Scope) => {
                     " (`tag`, `key`, `project`, `alias`, `model`, `modality`, `provider`, `environment`)"
@@ -122,7 +123,7 @@ fn documents(page: &mut String) {
         let fields = fields.collect::<Vec<_>>().join(", ");
         let secret = match kind.secret {
             SecretNeed::None => "",
-            SecretNeed::Optional => "may have one",
+            SecretNeed::Optional => "optional",
             SecretNeed::Needed => "yes",
         };
         let _ = writeln!(page, "| `{}` | {fields} | {secret} |", kind.noun);
@@ -173,12 +174,14 @@ fn describe_argument(argument: &Arg) -> String {
     let short = argument.get_short().map(|short| format!(" (`-{short}`)")).unwrap_or_default();
     let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let help = if help.is_empty() { help } else { format!(": {help}") };
-    let variable =
-        argument.get_env().map(|name| format!(" `{}`.", name.to_string_lossy())).unwrap_or_default();
+    let variable = argument
+        .get_env()
+        .map(|name| format!(". Environment variable: `{}`", name.to_string_lossy()))
+        .unwrap_or_default();
     let usual: Vec<_> =
         argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
     let usual =
-        if usual.is_empty() || !takes { String::new() } else { format!(" Default: {}.", usual.join(", ")) };
+        if usual.is_empty() || !takes { String::new() } else { format!(". Default: {}", usual.join(", ")) };
     format!("{form}{short}{help}{variable}{usual}")
 }
 

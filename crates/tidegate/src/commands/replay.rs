@@ -17,27 +17,27 @@ pub enum Command {
     Run(Box<Run>),
     /// Lists the runs.
     List,
-    /// Shows a run: how far it is, and what came of it.
+    /// Shows a run's progress and result.
     Show { id: String },
-    /// Prints the report of a run as it was signed, for `tidegate receipt verify`.
+    /// Prints a run's signed report, for `tidegate receipt verify`.
     Report { id: String },
-    /// Cancels a run that is not over.
+    /// Cancels a run that hasn't ended.
     Cancel { id: String },
-    /// Shows what a candidate must keep to before traffic moves onto it, or sets it.
+    /// Shows or sets the gates that a candidate must pass before traffic moves to it.
     Gates {
-        /// A JSON file with the gates; those that it leaves out have their defaults.
+        /// A JSON file with the gates; omitted gates have their defaults.
         #[arg(long)]
         set: Option<PathBuf>,
-        /// gated: traffic moves onto nodes on evidence alone. open: it needs none.
+        /// gated: traffic moves to nodes only with evidence; open: it needs none.
         #[arg(long)]
         activation: Option<String>,
     },
-    /// Shows for which models that others serve own hardware would pay.
+    /// Shows for which models your own hardware would be cheaper than their providers.
     Escalation {
-        /// What a machine that serves the model would cost by the hour, in millionths of a dollar.
+        /// What a machine that serves the model would cost per hour, in millionths of a dollar.
         #[arg(long)]
         cost_per_hour_micros: u64,
-        /// The tokens of prompts and answers that it handles in a second.
+        /// The tokens of prompts and answers that it handles per second.
         #[arg(long)]
         tokens_per_second: Option<u64>,
     },
@@ -48,10 +48,10 @@ pub struct Run {
     /// The candidate's model: one of the node's, or any model, alias or release of an alias.
     #[arg(long)]
     model: String,
-    /// The node that is tried, whatever the routes say.
+    /// The node to try, regardless of routes.
     #[arg(long)]
     node: Option<String>,
-    /// What its hardware costs by the hour, in millionths of a dollar.
+    /// What its hardware costs per hour, in millionths of a dollar.
     #[arg(long)]
     cost_per_hour_micros: Option<u64>,
     /// Only requests of this model.
@@ -72,25 +72,25 @@ pub struct Run {
     /// chat, complete or embed.
     #[arg(long)]
     from_operation: Option<String>,
-    /// Requests of so many days.
+    /// The number of past days that requests are taken from.
     #[arg(long)]
     days: Option<u32>,
-    /// So many of them at most.
+    /// The most requests to send.
     #[arg(long)]
     requests: Option<u32>,
-    /// synthetic, or kept.
+    /// The content to send: synthetic, or kept.
     #[arg(long)]
     content: Option<String>,
     /// A model that embeds kept and replayed answers, to compare them; it needs `--content kept`.
     #[arg(long)]
     embedding_model: Option<String>,
-    /// A model that says which of both answers is better; it needs `--content kept`.
+    /// A model that judges which of the two answers is better; it needs `--content kept`.
     #[arg(long)]
     judge_model: Option<String>,
-    /// max, or a factor of the speed at which the requests came in.
+    /// max, or a multiple of the speed at which the requests came in.
     #[arg(long)]
     speed: Option<String>,
-    /// Requests at once.
+    /// The number of concurrent requests.
     #[arg(long)]
     concurrency: Option<u32>,
     /// A JSON file with gates, instead of the workspace's.
@@ -99,7 +99,7 @@ pub struct Run {
     /// When it starts; by default now.
     #[arg(long)]
     at: Option<String>,
-    /// How many days its report holds.
+    /// The number of days that its report is valid.
     #[arg(long)]
     valid_days: Option<u32>,
 }

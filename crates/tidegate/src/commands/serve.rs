@@ -27,6 +27,7 @@ use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
 
+use super::greeting;
 use crate::audit_sink::Reach;
 use crate::server_state::ServerState;
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
@@ -114,12 +115,21 @@ pub trait Companion {
     async fn end(&mut self);
 }
 
-/// `serve` only greets.
-struct Alone;
+/// `serve` and `gateway` only greet.
+struct Alone {
+    /// Whether models are connected here, and not at a control plane.
+    has_models: bool,
+}
 
 impl Companion for Alone {
     async fn run(&mut self, opened: Opened<'_>) -> anyhow::Error {
-        greet(&opened);
+        // Not into the log of each start.
+        let suggests = self.has_models && (opened.founded.is_some() || std::io::stdout().is_terminal());
+        let model = if suggests { greeting::first_model(opened.control) } else { None };
+        greeting::welcome(&opened);
+        if suggests {
+            greeting::suggest(&opened, model.as_deref());
+        }
         std::future::pending().await
     }
 
@@ -134,18 +144,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if store::datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
         check_is_meant(&settings)?;
     }
-    run_until_stopped(&settings, started, &mut Alone)
+    run_until_stopped(&settings, started, &mut Alone { has_models: true })
 }
 
-/// Serves with settings that are checked already.
+/// Serves as a data plane, with settings that are checked already.
 ///
 /// # Errors
 /// The gateway can't start.
 pub fn start(settings: &Settings) -> Result<(), Failure> {
-    start_with(settings, &mut Alone)
+    start_with(settings, &mut Alone { has_models: false })
 }
 
-/// The same, beside what the caller runs.
+/// Serves with settings that are checked already, beside what the caller runs.
 ///
 /// # Errors
 /// The gateway can't start, or its companion failed.
@@ -463,31 +473,4 @@ async fn console(
     let link = control::owners_link(&state.store, &state.secrets.vault, world, control::OWNER_EMAIL).await?;
     let remark = "signs the owner in; once, within ten minutes".to_owned();
     Ok(ConsoleAddress { url: format!("{base}{link}"), remark })
-}
-
-/// Tells the person who starts it where it listens, what to send, and the keys, which are shown once.
-fn greet(opened: &Opened<'_>) {
-    let Opened { settings, address, console, .. } = opened;
-    println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), opened.started.elapsed().as_millis());
-    println!("  API      http://{address}/v1");
-    println!("  Console  {}   ({})", console.url, console.remark);
-    println!("  Data     {}", settings.data_dir.display());
-    if let Some(database) = &settings.database {
-        println!("  Database {database}");
-    }
-    if let Some(founded) = &opened.founded {
-        println!("  Admin    {}   (shown once; manages this installation)", founded.admin_key);
-        println!("  API key  {}   (shown once)", founded.api_key);
-        explain_models();
-        println!("Then ask for one of the models that are there:");
-        println!("  curl http://{address}/v1/models -H 'Authorization: Bearer {}'", founded.api_key);
-    }
-}
-
-/// How a gateway without models gets some.
-pub fn explain_models() {
-    println!("Connect a model first, with any of these, and the admin key in TIDEGATE_API_KEY:");
-    println!("  tidegate credential add openai   takes a provider key of yours");
-    println!("  tidegate node --model echo       starts a demo node; `tidegate nodes add` registers it");
-    println!("  tidegate nodes invite NAME       makes a token that a node of yours joins with");
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use cli::commands::open::browse;
 use cli::output::{self, Failure};
 
+use super::greeting;
 use super::serve::{self, Companion, Opened, SettingFlags};
 use crate::settings::{Layers, Origin, Settings};
 use demo::DemoNode;
@@ -18,13 +19,13 @@ use demo::DemoNode;
 pub struct Options {
     #[command(flatten)]
     settings: SettingFlags,
-    /// Starts no demo node: models come from your provider keys and nodes alone.
+    /// Doesn't start the demo node; models come only from your provider keys and nodes.
     #[arg(long)]
     no_demo: bool,
     /// Address of the demo node; by default 127.0.0.1:8080, or another port if that is in use.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "no_demo")]
     node_listen: Option<SocketAddr>,
-    /// Opens no browser.
+    /// Doesn't open a browser.
     #[arg(long)]
     no_open: bool,
 }
@@ -111,11 +112,11 @@ struct Everything {
 
 impl Companion for Everything {
     async fn run(&mut self, opened: Opened<'_>) -> anyhow::Error {
-        welcome(&opened);
+        greeting::welcome(&opened);
         let Some(demo) = &mut self.demo else {
             if opened.founded.is_some() {
                 println!();
-                serve::explain_models();
+                greeting::suggest_models(&opened);
             }
             return self.stay(&opened).await;
         };
@@ -148,36 +149,13 @@ impl Everything {
     }
 }
 
-/// Where everything is, and the keys. Printed before anything else can fail, since they are shown once.
-fn welcome(opened: &Opened<'_>) {
-    let Opened { settings, address, console, .. } = opened;
-    println!("Tidegate {} is ready", env!("CARGO_PKG_VERSION"));
-    println!("  Console    {}   ({})", console.url, console.remark);
-    println!("  API        http://{address}/v1");
-    println!("  Data       {}", settings.data_dir.display());
-    if let Some(founded) = &opened.founded {
-        println!();
-        println!("  API key    {}   (for applications: it calls models)", founded.api_key);
-        println!("  Admin key  {}   (for you: it manages this installation)", founded.admin_key);
-        println!("  Both are shown this once, and stored only as hashes.");
-    }
-}
-
 /// A request that works, and what to do next.
 fn suggest(opened: &Opened<'_>, demo: &DemoNode) {
-    let (address, model) = (opened.address, DemoNode::model());
+    let model = DemoNode::model();
     println!();
     println!("  Model      {model} on the demo node {}: {}", demo.address(), DemoNode::remark());
     println!();
-    let key = match &opened.founded {
-        Some(founded) => founded.api_key.clone(),
-        None => "$TIDEGATE_API_KEY".to_owned(),
-    };
-    println!("Send a request:");
-    println!(
-        "  curl http://{address}/v1/chat/completions -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' -d \
-         '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is Tidegate?\"}}]}}'"
-    );
+    greeting::suggest_request(opened, model);
     println!("Add a provider, with the admin key in TIDEGATE_API_KEY:");
     println!("  tidegate credential add openai");
 }

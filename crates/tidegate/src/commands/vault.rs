@@ -30,7 +30,7 @@ pub enum Command {
         #[arg(long)]
         key_id: Option<String>,
     },
-    /// Finalizes a rotation of the master key: the old key decrypts nothing any more.
+    /// Finalizes a rotation of the master key: the old key can't decrypt anything any more.
     Finalize,
     /// Removes the master keys that are no longer in force from a gateway's master key file.
     ForgetOld {

@@ -32,28 +32,30 @@ pub use shares::{Folders, adapter_directory};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Peers")]
 pub struct PeerOptions {
-    /// The UDP address on which other nodes of the workspace reach this one; it joins the node to the mesh of its peers.
+    /// The UDP address where other nodes of the workspace reach this one; setting it makes the node join the mesh of its peers.
     #[arg(long, value_name = "ADDRESS")]
     peer_listen: Option<SocketAddr>,
-    /// A TOML or JSON file of peers, each with public_key, name and addresses, beside those that the gateway lists.
+    /// A TOML or JSON file of peers, each with public_key, name and addresses, in addition to the peers that the gateway lists.
     #[arg(long, value_name = "FILE", requires = "peer_listen")]
     peers: Option<PathBuf>,
-    /// Requests that this node could serve may go to a peer with a shorter wait; otherwise only those that it can't serve do.
+    /// Also sends requests that this node could serve to a peer with a shorter wait; by default only requests that it can't serve
+    /// go to peers.
     #[arg(long, requires = "peer_listen")]
     peer_balance: bool,
-    /// No request goes to a peer; this node serves theirs.
+    /// Sends no requests to peers, but still serves theirs.
     #[arg(long, requires = "peer_listen", conflicts_with = "peer_balance")]
     peer_keep: bool,
-    /// The most MiB per second that peers may fetch from this node, all together.
+    /// The most MiB per second that all peers together may fetch from this node.
     #[arg(long, value_name = "MIB", requires = "peer_listen")]
     peer_bandwidth: Option<u64>,
-    /// Announces this node's key and addresses on the local network by multicast DNS, and finds where the other members of its lists are.
+    /// Announces this node's key and addresses on the local network by multicast DNS, and finds the addresses of its listed
+    /// peers.
     #[arg(long, requires = "peer_listen")]
     peers_mdns: bool,
     /// A relay that the operator runs, for peers that can't reach each other directly: https://HOST, the same for all nodes.
     #[arg(long, value_name = "URL", requires = "peer_listen")]
     peer_relay: Vec<Relay>,
-    /// Fetches an adapter that a request names and only peers have, if its files have at most so many MiB.
+    /// Fetches an adapter that a request names and only peers have, if its files take at most this many MiB.
     #[arg(long, value_name = "MIB", requires = "peer_listen", value_parser = clap::value_parser!(u64).range(1..))]
     peer_fetch_adapters: Option<u64>,
 }

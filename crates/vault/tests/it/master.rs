@@ -1,7 +1,7 @@
 //! Master keys: where they come from, and that a process with a wrong one refuses to start.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 
 use domain::Secret;
@@ -33,11 +33,23 @@ fn a_file_that_others_can_read_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("master.key");
     MasterKey::create_file(&path, &SystemRandom).unwrap();
-    for mode in [0o640, 0o604, 0o660, 0o777] {
+    for mode in [0o604, 0o660, 0o644, 0o777] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let error = MasterKey::all_from_file(&path).unwrap_err();
-        assert!(error.to_string().contains("chmod 600"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("chmod 600") && text.contains("defaultMode: 0400"), "{text}");
     }
+}
+
+/// A Secret in a pod with an `fsGroup` looks so; nobody but root can make such a file.
+#[test]
+fn a_file_that_root_gave_to_a_group_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("master.key");
+    MasterKey::create_file(&path, &SystemRandom).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+    let is_roots = fs::metadata(&path).unwrap().uid() == 0;
+    assert_eq!(MasterKey::all_from_file(&path).is_ok(), is_roots);
 }
 
 #[test]

@@ -35,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* Values that would start, and then fail or lose data. */ -}}
 {{- define "tidegate.check" -}}
-{{- range $name := list "TIDEGATE_AUDIT_SINK_KEYS" "TIDEGATE_DATABASE_URL" "TIDEGATE_FILES_KEYS" "TIDEGATE_MASTER_KEY" -}}
+{{- range $name := list "TIDEGATE_AUDIT_SINK_KEYS" "TIDEGATE_DATABASE_URL" "TIDEGATE_FILES_KEYS" "TIDEGATE_MASTER_KEY" "TIDEGATE_MASTER_KEY_FILE" -}}
 {{- if hasKey $.Values.settings $name -}}
 {{- fail (printf "settings.%s: a secret; name a Secret in database, masterKey or secretSettings" $name) -}}
 {{- end -}}

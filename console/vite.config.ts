@@ -1,12 +1,13 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 import { compress } from './compress.ts';
+import { texts } from './texts/translate.ts';
 
 const target = process.env.TIDEGATE_URL ?? 'http://127.0.0.1:8787';
 const proxy = Object.fromEntries(['/v1', '/v2', '/health'].map((path) => [path, { target }]));
 
 export default defineConfig({
-  plugins: [svelte(), compress()],
+  plugins: [...texts(), svelte(), compress()],
   build: {
     outDir: 'dist/app',
     emptyOutDir: true,
@@ -25,5 +26,5 @@ export default defineConfig({
   },
   server: { proxy },
   preview: { proxy },
-  test: { include: ['src/**/*.test.ts'], environment: 'node' },
+  test: { include: ['src/**/*.test.ts', 'texts/**/*.test.ts'], environment: 'node' },
 });

@@ -33,6 +33,6 @@ test('what can’t be read goes along for the server to say what is wrong', () =
 test('what is known is told in words', () => {
   expect(facts(NOTHING)).toEqual([]);
   const told = Object.fromEntries(facts(ALL).map(({ name, value }) => [name, value]));
-  expect(told).toEqual({ 'Requests a minute': '1,500', 'Reserved units': '50', Keeps: 'what it is sent for 30 days', Committed: '$50,000.50 a quarter', Compliance: 'gdpr, hipaa' });
-  expect(facts({ ...NOTHING, retention: 'zero' })).toEqual([{ name: 'Keeps', value: 'nothing of what it is sent' }]);
+  expect(told).toEqual({ 'Requests per minute': '1,500', 'Reserved units': '50', Retention: '30 days', Committed: '$50,000.50 a quarter', Compliance: 'gdpr, hipaa' });
+  expect(facts({ ...NOTHING, retention: 'zero' })).toEqual([{ name: 'Retention', value: 'no retention' }]);
 });

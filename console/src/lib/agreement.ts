@@ -1,17 +1,17 @@
 // What the owner of a credential or an account states of its contract with the provider: as it is typed, as it is read, and as it is sent.
 
-import { dollars } from './dollars';
+import { dollars, typedDollars } from './dollars';
 import { count, exactMoney } from './format';
 import { words } from './forms';
 import type { Agreement, OwnRates } from './wire';
 
 export const LIMITS = [
-  ['requests_per_minute', 'Requests a minute'],
-  ['tokens_per_minute', 'Tokens a minute'],
-  ['requests_per_day', 'Requests a day'],
-  ['concurrent_requests', 'Requests at once'],
+  ['requests_per_minute', 'Requests per minute'],
+  ['tokens_per_minute', 'Tokens per minute'],
+  ['requests_per_day', 'Requests per day'],
+  ['concurrent_requests', 'Concurrent requests'],
   ['reserved_units', 'Reserved units'],
-  ['tokens_per_minute_per_unit', 'Tokens a minute of a unit'],
+  ['tokens_per_minute_per_unit', 'Tokens per minute per unit'],
 ] as const;
 
 export const PERIODS = ['month', 'quarter', 'year'] as const;
@@ -29,7 +29,7 @@ export interface Typed {
 }
 
 /** Dollars without their sign, as they are typed. */
-const bare = (micros: number) => exactMoney(micros, 6, 0).replace(/[$,]/g, '');
+const bare = (micros: number) => typedDollars(micros, 6, 0);
 
 function line(model: string, rates: OwnRates): string {
   const prices = [rates.input, rates.output, ...(rates.cached_input === undefined ? [] : [rates.cached_input])];
@@ -53,7 +53,7 @@ export function typed(of: Agreement): Typed {
 
 /** A number, or the text itself: then the server says what is wrong with it, and where. */
 function number(text: string): number | string | null {
-  const given = text.trim().replaceAll(',', '');
+  const given = text.trim().replace(/(?<=\d)[.,\s’'](?=\d{3}(?!\d))/g, '');
   return given === '' ? null : /^\d{1,15}$/.test(given) ? Number(given) : text.trim();
 }
 
@@ -87,7 +87,7 @@ export function patchOf(before: Agreement, after: Typed): Record<string, unknown
 export function facts(of: Agreement): { name: string; value: string }[] {
   const said: [string, string | undefined][] = [
     ...LIMITS.map(([name, label]): [string, string | undefined] => [label, of.limits[name] === undefined ? undefined : count(of.limits[name])]),
-    ['Keeps', of.retention === null ? undefined : of.retention === 'zero' ? 'nothing of what it is sent' : `what it is sent for ${count(of.retention.days)} days`],
+    ['Retention', of.retention === null ? undefined : of.retention === 'zero' ? 'no retention' : `${count(of.retention.days)} days`],
     ['Committed', of.commitment ? `${exactMoney(of.commitment.amount_micros)} a ${of.commitment.period}` : undefined],
     ['Compliance', of.compliance.join(', ') || undefined],
   ];

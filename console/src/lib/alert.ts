@@ -1,8 +1,8 @@
 // An alert rule in words: what it measures, above which value it fires, and of which requests.
 
-import { dollars } from './dollars';
+import { dollars, typedDollars } from './dollars';
 import { term } from './filter';
-import { count, exactMoney, many } from './format';
+import { count, exactMoney, many, percents } from './format';
 import type { AlertMetric, AlertRule, Webhook } from './wire';
 
 interface Metric {
@@ -42,12 +42,12 @@ export function readThreshold(metric: string, text: string): number | undefined 
 
 /** A threshold as its field has it. */
 export function writeThreshold(metric: string, threshold: number): string {
-  return metric === 'spend_micros' ? exactMoney(threshold).slice(1).replaceAll(',', '') : String(threshold);
+  return metric === 'spend_micros' ? typedDollars(threshold) : String(threshold);
 }
 
 export function valueWords(metric: string, value: number): string {
   if (metric === 'spend_micros') return exactMoney(value);
-  if (metric === 'error_percent') return `${count(value)}%`;
+  if (metric === 'error_percent') return percents(value);
   return metric.endsWith('_ms') ? `${count(value)} ms` : many(value, 'request');
 }
 

@@ -53,8 +53,8 @@ export class Answer {
       this.dropped = droppedIn(response.headers);
       await this.#read(response);
     } catch (error) {
-      if (this.#abort.signal.aborted) this.finish = 'stopped by you';
-      else this.error = error instanceof ApiError ? error : new ApiError(0, 'stream_broken', 'The stream broke off.', undefined, this.requestId, true);
+      if (this.#abort.signal.aborted) this.finish = 'stopped';
+      else this.error = error instanceof ApiError ? error : new ApiError(0, 'stream_broken', 'The stream was interrupted.', undefined, this.requestId, true);
     }
     this.requestId ??= this.error?.requestId;
     this.totalMs = this.#elapsed();

@@ -93,7 +93,7 @@ export async function send(method: string, path: string, options: Options = {}):
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
-    throw new ApiError(0, 'unreachable', 'The server did not answer.', 'Check that `tidegate serve` runs and that this machine reaches it.', undefined, true);
+    throw new ApiError(0, 'unreachable', 'The server didn’t respond.', 'Check that `tidegate serve` is running and reachable from this machine.', undefined, true);
   }
   if (!response.ok) {
     const error = await refusal(response);
@@ -115,7 +115,7 @@ export async function refusal(response: Response): Promise<ApiError> {
     // An answer that is no JSON comes from something in between; its status says enough.
   }
   const text = (name: string) => (typeof said[name] === 'string' ? (said[name] as string) : undefined);
-  const message = text('detail') ?? text('message') ?? text('title') ?? `The server answered ${response.status}.`;
+  const message = text('detail') ?? text('message') ?? text('title') ?? `The server returned ${response.status}.`;
   const code = text('code') ?? `http_${response.status}`;
   return new ApiError(response.status, code, message, text('fix'), text('request_id') ?? id, said.retryable === true || retryable, text('param'));
 }

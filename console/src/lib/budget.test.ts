@@ -15,10 +15,9 @@ test('only a name that somebody gave is shown', () => {
   expect(givenName({ ...budget, name: 'spring campaign' })).toBe('spring campaign');
 });
 
-test('refused requests are counted where the budget covers them, from the start of its period', () => {
-  const row = (started_at: string, key_id: string | null, project_id: string) => ({ started_at, key_id, project_id });
-  const rows = [row('2026-11-02T00:00:00Z', 'key_a', 'prj_a'), row('2026-11-03T00:00:00Z', 'key_b', 'prj_a'), row('2026-10-31T23:59:59Z', 'key_a', 'prj_a')];
-  const of = (more: Partial<Budget>) => refusedOf({ ...budget, ...more }, rows);
-  expect([of({}), of({ key_id: 'key_a' }), of({ project_id: 'prj_b' }), of({ end_user: 'anna' })]).toEqual([2, 1, 0, 0]);
-  expect([filterOf(budget), filterOf({ ...budget, key_id: 'key_a' }), filterOf({ ...budget, end_user: 'anna' })]).toEqual(['', 'key:key_a', undefined]);
+test('refused requests are counted for the budget that refused them, from the start of its period', () => {
+  const row = (started_at: string, refused_by: string | null) => ({ started_at, refused_by });
+  const rows = [row('2026-11-02T00:00:00Z', 'bud_1'), row('2026-11-03T00:00:00Z', 'bud_1'), row('2026-11-03T00:00:00Z', null), row('2026-10-31T23:59:59Z', 'bud_1')];
+  expect([refusedOf(budget, rows), refusedOf({ ...budget, id: 'bud_2' }, rows)]).toEqual([2, 0]);
+  expect([filterOf(budget), filterOf({ ...budget, key_id: 'key_a' }), filterOf({ ...budget, end_user: 'an na' })]).toEqual(['', 'key:key_a', 'end_user:"an na"']);
 });

@@ -1,5 +1,8 @@
 // A budget in words: what it applies to, and how it stands by its money.
 
+import { term } from './filter';
+import { percents } from './format';
+
 export interface Budget {
   id: string;
   name?: string;
@@ -26,7 +29,7 @@ const NEAR_PERCENT = 80;
 export function standing({ limit_micros: limit, spent_micros: spent, reserved_micros: reserved }: Budget): readonly [tone: string, words: string] | undefined {
   if (spent >= limit) return ['bad', 'used up'];
   const percent = Math.floor(((spent + reserved) * 100) / limit);
-  return percent >= NEAR_PERCENT ? ['warn', `${percent}% used`] : undefined;
+  return percent >= NEAR_PERCENT ? ['warn', `${percents(percent)} used`] : undefined;
 }
 
 /** A name that a person gave; who gives none gets one made of what the budget applies to and its period. */
@@ -34,21 +37,18 @@ export function givenName({ name, period }: Budget): string | undefined {
   return name && !new RegExp(`^(workspace|project|key|end.user) by the ${period}$`).test(name) ? name : undefined;
 }
 
-/** Nothing where its requests can't be found by a filter: those of an end user. */
-export function filterOf({ key_id: key, project_id: project, end_user: user }: Budget): string | undefined {
-  if (user) return undefined;
-  return key ? `key:${key}` : project ? `project:${project}` : '';
+/** What finds the requests that a budget covers. */
+export function filterOf({ key_id: key, project_id: project, end_user: user }: Budget): string {
+  return user ? term('end_user', user) : key ? `key:${key}` : project ? `project:${project}` : '';
 }
 
 interface Refused {
   started_at: string;
-  key_id: string | null;
-  project_id: string;
+  refused_by?: string | null;
 }
 
-/** The refused requests that a budget covers, in its period. */
+/** The requests that a budget refused in its period. */
 export function refusedOf(budget: Budget, refused: readonly Refused[]): number {
-  if (budget.end_user) return 0;
   const start = Date.parse(budget.period_start);
-  return refused.filter((row) => Date.parse(row.started_at) >= start && (budget.key_id ? row.key_id === budget.key_id : budget.project_id ? row.project_id === budget.project_id : true)).length;
+  return refused.filter((row) => row.refused_by === budget.id && Date.parse(row.started_at) >= start).length;
 }

@@ -35,9 +35,9 @@ export function burndown(of: Commitment): { starts: number[]; series: Series[] }
   return {
     starts,
     series: [
-      { name: 'Left', color: '--series-1', values: left },
-      { name: 'Expected', color: '--series-2', values: expected },
-      { name: 'Even use', color: '--series-6', values: even },
+      { name: 'Remaining', color: '--series-1', values: left },
+      { name: 'Forecast', color: '--series-2', values: expected },
+      { name: 'Even pace', color: '--series-6', values: even },
     ],
   };
 }

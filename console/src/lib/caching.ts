@@ -1,6 +1,6 @@
 // Prompt caches of providers: what the gateway may do for them, and what it did.
 
-import { count } from './format';
+import { count, percents } from './format';
 import type { CachingOfRequest, SemanticSearch } from './wire';
 
 /** Whose prompt cache. */
@@ -20,12 +20,12 @@ export function cachingWords(caching: CachingOfRequest): string {
   const marks = caching.breakpoints > 0 ? `${caching.breakpoints} ${caching.breakpoints === 1 ? 'breakpoint' : 'breakpoints'}` : '';
   const what = [marks, caching.key ? 'a cache key' : '', caching.context_cache ? 'a context cache' : ''].filter(Boolean).join(' and ');
   if (caching.state === 'suggested') {
-    const saved = caching.saved_tokens ? `some ${count(caching.saved_tokens)} tokens could come from the cache` : 'the next request could read from the cache';
+    const saved = caching.saved_tokens ? `about ${count(caching.saved_tokens)} tokens could come from the cache` : 'the next request could read from the cache';
     return `Suggested: with ${what}, ${saved}.`;
   }
-  const kept = caching.refreshes ? ` It was kept alive by ${caching.refreshes === 1 ? 'a refresh' : `${caching.refreshes} refreshes`} before.` : '';
-  if (caching.saved_tokens === null) return `Applied: ${what}. The provider did not say what came from its cache.${kept}`;
-  return `Applied: ${what}. ${count(caching.saved_tokens)} tokens came from the cache, as the provider counts.${kept}`;
+  const kept = caching.refreshes ? ` The cache was kept alive by ${caching.refreshes === 1 ? 'a refresh' : `${caching.refreshes} refreshes`} before.` : '';
+  if (caching.saved_tokens === null) return `Applied: ${what}. The provider didn’t report cached tokens.${kept}`;
+  return `Applied: ${what}. ${count(caching.saved_tokens)} tokens were read from the cache, according to the provider.${kept}`;
 }
 
 /** Whether marked prefixes are read again before they expire. */
@@ -38,27 +38,27 @@ export const KEEP_ALIVE_STATES = [
 export const keepAliveState = (isKept: boolean | undefined): string => (isKept === undefined ? '' : isKept ? 'on' : 'off');
 
 export const RESPONSE_MODES = [
-  ['exact', 'Give answers again to the same request'],
-  ['semantic', 'Also to one that means the same'],
+  ['exact', 'Identical requests'],
+  ['semantic', 'Similar requests, too'],
   ['off', 'Off'],
 ] as const;
 
 /** Basis points in per cent, all digits. */
-export const percentOf = (bps: number): string => `${bps / 100} %`;
+export const percentOf = (bps: number): string => percents(bps / 100);
 
 const SEARCHES: Record<string, string> = {
-  hit: 'A request that means the same had the answer',
-  none_alike: 'Nothing alike enough was kept',
-  guarded: 'What is alike differs in a number, a negation or a literal',
-  not_allowed: 'Who made the answer may not be asked any more',
-  renewed: 'The answer was to be made anew',
-  embedding_failed: 'The text was not embedded',
+  hit: 'A similar request had the answer',
+  none_alike: 'No stored answer was similar enough',
+  guarded: 'The similar request differs in a number, a negation or a literal',
+  not_allowed: 'The provider of the stored answer is no longer allowed',
+  renewed: 'The request asked for a new answer',
+  embedding_failed: 'The text couldn’t be embedded',
   embedding_late: 'The embedding took too long',
 };
 
 /** How the search for an answer by meaning ended, in a sentence. */
 export function searchWords(search: SemanticSearch): string {
-  const similarity = search.similarity_bps === null ? '' : ` (${percentOf(search.similarity_bps)} alike at most)`;
+  const similarity = search.similarity_bps === null ? '' : ` (${percentOf(search.similarity_bps)} at most)`;
   return `${SEARCHES[search.outcome] ?? search.outcome}${similarity}.`;
 }
 

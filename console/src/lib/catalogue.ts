@@ -1,5 +1,6 @@
 // The models that can be asked for: those that somebody sells, and those that own nodes serve, in one list.
 
+import { locale } from './locale';
 import type { ComputeNode, PriceBook, PricedOffer } from './wire';
 
 /** What the seller is called where the model runs on nodes of one's own. */
@@ -116,7 +117,7 @@ export function sorted(list: readonly ModelRow[], order: Order | undefined): Mod
     const [one, other] = [cell(a), cell(b)];
     if (one === null || one === undefined) return other === null || other === undefined ? 0 : 1;
     if (other === null || other === undefined) return -1;
-    const found = typeof one === 'number' && typeof other === 'number' ? one - other : String(one).localeCompare(String(other), 'en', { numeric: true });
+    const found = typeof one === 'number' && typeof other === 'number' ? one - other : String(one).localeCompare(String(other), locale().tag, { numeric: true });
     return order.isDown ? -found : found;
   });
 }

@@ -30,11 +30,11 @@ export function steps(known: Known): Step[] {
   const asked = (used ?? []).filter((row) => row.requests + row.unattempted_requests > 0);
   const tools = new Set((keys ?? []).filter((key) => key.name !== PLAYGROUND).map((key) => key.id));
   const all: (Omit<Step, 'isDone'> & { isDone: boolean | undefined })[] = [
-    { id: 'model', name: 'Connect a model', note: 'With your own key, managed, or on your own node.', action: 'Connect', href: '/credentials?new=1', isDone: models === undefined ? undefined : models > 0 },
+    { id: 'model', name: 'Connect a model', note: 'Use your own key, a managed account or your own node.', action: 'Connect', href: '/credentials?new=1', isDone: models === undefined ? undefined : models > 0 },
     { id: 'tool', name: 'Connect a tool', note: 'Point an SDK or a coding tool at this server.', action: 'Choose a tool', href: '/connect', isDone: used && keys && asked.some((row) => tools.has(row.key ?? '')) },
-    { id: 'request', name: 'See a request', note: 'Its time, its cost, and why it was served as it was.', action: 'Open the playground', href: '/playground', isDone: used && asked.length > 0 },
-    { id: 'budget', name: 'Set a budget', note: 'Requests beyond it are refused, or somebody hears of it.', action: 'Set a budget', href: '/budgets?new=1', isDone: budgets === undefined ? undefined : budgets > 0 },
-    { id: 'people', name: 'Invite somebody', note: 'People sign in; programs have API keys.', action: 'Invite', href: '/members?new=1', isDone: members === undefined ? undefined : members > 1 },
+    { id: 'request', name: 'See a request', note: 'Its timing, its cost, and why it was routed that way.', action: 'Open the playground', href: '/playground', isDone: used && asked.length > 0 },
+    { id: 'budget', name: 'Set a budget', note: 'Refuse requests over the limit, or get an alert.', action: 'Set a budget', href: '/budgets?new=1', isDone: budgets === undefined ? undefined : budgets > 0 },
+    { id: 'people', name: 'Invite a teammate', note: 'People sign in; programs use API keys.', action: 'Invite', href: '/members?new=1', isDone: members === undefined ? undefined : members > 1 },
   ];
   return all.filter((step): step is Step => step.isDone !== undefined);
 }

@@ -36,6 +36,7 @@ export const COLUMNS: Column[] = [
   flexible('region', 'Region', 80, 0.8),
   flexible('tag', 'Tag', 80, 0.8),
   flexible('session', 'Session', 90, 0.8),
+  flexible('user', 'End user', 90, 0.8),
   fixed('in', 'In', 62, NARROW),
   fixed('cached', 'Cached', 58, WIDE),
   fixed('out', 'Out', 62, NARROW),

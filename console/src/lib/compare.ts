@@ -2,6 +2,7 @@
 
 import { count, duration, exactMoney } from './format';
 import { outcomeLabel, profileLabel } from './series';
+import { t } from './text';
 import type { Exchange } from './wire';
 
 export interface Fact {
@@ -22,17 +23,17 @@ const FACTS: [string, (one: Exchange) => string | null | undefined][] = [
   ['Error', (one) => one.error_code],
   ['Why', (one) => one.error?.message],
   ['Model', (one) => one.requested_model],
-  ['Served as', (one) => one.attempts.at(-1)?.upstream_model],
+  ['Resolved model', (one) => one.attempts.at(-1)?.upstream_model],
   ['Profile', (one) => one.profile && profileLabel(one.profile)],
   ['Provider', (one) => one.provider],
-  ['Through', (one) => one.principal],
+  ['Credential or node', (one) => one.principal],
   ['Region', (one) => one.attempts.at(-1)?.region],
   ['Attempts', (one) => count(one.attempts.length)],
-  ['Fallback', (one) => (one.fallback_used ? 'yes' : 'no')],
+  ['Fallback', (one) => (one.fallback_used ? t('yes') : t('no'))],
   ['Route', (one) => one.plan.route_id],
   ['Refused candidates', (one) => one.plan.rejected.map((row) => `${row.principal}: ${row.reason}`).join(', ')],
   ['Operation', (one) => `${one.operation}, ${one.dialect}`],
-  ['Streamed', (one) => (one.stream ? 'yes' : 'no')],
+  ['Streamed', (one) => (one.stream ? t('yes') : t('no'))],
   ['Key', (one) => one.key_id],
   ['Project', (one) => one.project_id],
   ['Environment', (one) => one.environment],

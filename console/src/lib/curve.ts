@@ -1,5 +1,6 @@
 // What happened in a training job as lines over its steps.
 
+import { fixed } from './format';
 import type { TrainEvent } from './wire';
 
 export interface Curve {
@@ -36,7 +37,7 @@ function mean(values: (number | null | undefined)[]): number {
 }
 
 /** A loss in four places; a rate in as few digits as tell it. */
-export const loss = (value: number) => value.toFixed(4);
+export const loss = (value: number) => fixed(value, 4);
 export const rate = (value: number) => (value === 0 ? '0' : value >= 0.01 ? String(Number(value.toPrecision(3))) : value.toExponential(2));
 
 /** What a node says of lines that can't be used, one by one. */

@@ -19,22 +19,22 @@ export function retentionWords(retention: DataPathRetention, day: (at: string) =
 
 const PURPOSES: Record<string, string> = {
   serving: 'serves the request',
-  answer: 'made the answer, or was asked to',
-  embedding: 'embedded the text, to find an answer of the same meaning',
-  semantic_cache: 'embedded the text, to find an answer of the same meaning',
-  context_cache: 'caches the beginning of prompts',
-  cache_keep_alive: 'was sent the beginning again, to keep it cached',
+  answer: 'generated the answer, or tried to',
+  embedding: 'embedded the text, to find a similar answer',
+  semantic_cache: 'embedded the text, to find a similar answer',
+  context_cache: 'caches prompt prefixes',
+  cache_keep_alive: 'got the prefix again, to keep it cached',
   hook_before: 'decided about the request',
   hook_after: 'decided about the answer',
   records: 'the record, without content',
-  response_cache: 'answers that are given again',
-  batches: 'what a batch asks, or its results',
-  idempotent_answers: 'the answer under its idempotency key',
-  kept_turns: 'turns, tasks and answers to go on from',
-  request_contents: 'the request with its answer, as the project keeps them',
-  files: 'a file that the request made',
-  held_prompts: 'prompts that keep a cache alive',
-  session: 'the agent’s session that it names',
+  response_cache: 'cached answers',
+  batches: 'batch requests or results',
+  idempotent_answers: 'the answer, under its idempotency key',
+  kept_turns: 'turns, tasks and answers to continue from',
+  request_contents: 'the request and its answer, as the project’s settings say',
+  files: 'a file the request created',
+  held_prompts: 'prompts for cache keep-alive',
+  session: 'the agent session it names',
 };
 
 /** Why a party was shown a request, or what it stores of it. */
@@ -44,7 +44,7 @@ export const purposeWords = (purpose: string): string => PURPOSES[purpose] ?? `s
 export function keyWords(key: string | null, nameOf: (id: string) => string | undefined): string {
   if (key === null) return 'no key';
   if (key === 'managed') return 'the operator’s account';
-  if (key === 'workspace_key') return 'sealed with the workspace’s key';
+  if (key === 'workspace_key') return 'encrypted with the workspace’s key';
   return nameOf(key) ?? key;
 }
 

@@ -38,7 +38,7 @@ const timeline: Timeline = { decoded_us: 28, admitted_us: 38, planned_us: 65, in
 
 test('the steps of a request follow each other and leave no time out', () => {
   const found = steps({ timeline, attempts: [attempt({})], stream: true });
-  expect(found.map((step) => step.name)).toEqual(['Read', 'Admit', 'Plan', 'Write down', 'Wait', 'Stream', 'Settle']);
+  expect(found.map((step) => step.name)).toEqual(['Read', 'Admit', 'Plan', 'Record', 'Wait', 'Stream', 'Settle']);
   for (const [at, step] of found.entries()) expect(step.from).toBe(at === 0 ? 0 : found[at - 1]?.to);
   expect(found.at(-1)?.to).toBe(93_600);
   expect(ownTime(found)).toBe(143 + (93_600 - 93_535));

@@ -2,13 +2,13 @@
 // put together again. What they mean, and what is wrong with one, is the server's to say.
 
 export const FIELDS = [
-  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'tag', 'qos_class', 'session', 'credential', 'node', 'cache_tier', 'status',
+  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'refused_by', 'tag', 'qos_class', 'session', 'end_user', 'credential', 'node', 'cache_tier', 'status',
   'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft', 'since', 'until',
 ] as const;
 export type Field = (typeof FIELDS)[number];
 
 /** What only single requests have, and sums over them don't. */
-const OF_REQUESTS: readonly Field[] = ['error', 'session', 'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft'];
+const OF_REQUESTS: readonly Field[] = ['error', 'refused_by', 'session', 'end_user', 'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft'];
 
 export const VALUES: Partial<Record<Field, string[]>> = {
   profile: ['byok', 'subscription', 'managed_provider', 'byoc'],
@@ -44,8 +44,8 @@ export function readFilter(text: string): Filter {
   const terms: Term[] = [];
   for (const word of text.match(WORD) ?? []) {
     const [, not, field = '', sign = '', value = ''] = TERM.exec(word) ?? [];
-    if (field === '') return { terms, problem: `“${word}” is no filter. Write field:value, such as model:echo or status:error.` };
-    if (!isField(field)) return { terms, problem: `${field} can't be filtered by. These can: ${FIELDS.join(', ')}.` };
+    if (field === '') return { terms, problem: `“${word}” isn’t a filter. Write field:value, such as model:echo or status:error.` };
+    if (!isField(field)) return { terms, problem: `${field} isn’t a filter field. Use one of: ${FIELDS.join(', ')}.` };
     if (value === '') return { terms, problem: `${field} needs a value.` };
     terms.push({ field, value: `${not ? 'not ' : ''}${sign.replace(/^:=?|^=$/, '')}${unquoted(value)}`, text: word });
   }

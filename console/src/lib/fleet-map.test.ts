@@ -46,7 +46,7 @@ test('connected nodes have one line between them, and others none', () => {
   const peers = (name: string, ...others: string[]) => ({ node_id: `node_${name}`, node: name, peers: others.map((other) => ({ name: other, connected: other !== 'gone' })) }) as PeersOfNode;
   const map = fleetMap([node('a'), node('b', { labels: ['site:x'] }), node('gone')], [peers('a', 'b', 'gone', 'unknown'), peers('b', 'a')]);
   expect(map.meshes.map((mesh) => mesh.key)).toEqual(['a b']);
-  expect(inWords(map)).toContain('1 pair of peers is connected.');
+  expect(inWords(map)).toContain('Connected peers: 1 pair.');
 });
 
 test('of a large site some are drawn, and of no nodes the gateway alone', () => {
@@ -57,6 +57,6 @@ test('of a large site some are drawn, and of no nodes the gateway alone', () => 
 
 test('the map has words', () => {
   const map = fleetMap([node('a', { labels: ['site:attic'], tunnel: { since: '', round_trip_us: 300 } }), node('b', { labels: ['site:attic'], status: 'unreachable' }), node('c')]);
-  expect(inWords(map)).toBe('attic: 2 nodes, 1 through a tunnel, 1 unreachable; No site: 1 node. The table below has each node.');
+  expect(inWords(map)).toBe('attic: 2 nodes, 1 connected by a tunnel, 1 unreachable; No site: 1 node. The table below lists every node.');
   expect(map.lines.map((line) => line.key)).toEqual(['attic tunnel', 'attic direct', 'No site direct']);
 });

@@ -1,5 +1,6 @@
 // Where the nodes of a workspace are drawn: by site, beside the gateway, with the way that requests take to each.
 
+import { many } from './format';
 import type { ComputeNode, PeersOfNode } from './wire';
 
 /** How the gateway reaches a node: it dials its address, or uses the tunnel that the node opened. */
@@ -193,13 +194,13 @@ export function inWords(map: FleetMap): string {
     const count = site.nodes.length + site.more;
     const of = (is: (node: MapNode) => boolean) => site.nodes.filter(({ node }) => is(node)).length;
     const said: [number, string][] = [
-      [of((node) => node.way === 'tunnel'), 'through a tunnel'],
+      [of((node) => node.way === 'tunnel'), 'connected by a tunnel'],
       [of((node) => node.status === 'unreachable'), 'unreachable'],
-      [of((node) => node.status === 'cordoned' || node.status === 'draining'), 'without new requests'],
+      [of((node) => node.status === 'cordoned' || node.status === 'draining'), 'takes no new requests'],
     ];
     const parts = said.filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`);
-    return `${site.name}: ${count} ${count === 1 ? 'node' : 'nodes'}${parts.length > 0 ? `, ${parts.join(', ')}` : ''}`;
+    return `${site.name}: ${many(count, 'node')}${parts.length > 0 ? `, ${parts.join(', ')}` : ''}`;
   });
-  const pairs = map.meshes.length === 0 ? '' : ` ${map.meshes.length} ${map.meshes.length === 1 ? 'pair' : 'pairs'} of peers ${map.meshes.length === 1 ? 'is' : 'are'} connected.`;
-  return `${sites.join('; ')}.${pairs} The table below has each node.`;
+  const pairs = map.meshes.length === 0 ? '' : ` Connected peers: ${many(map.meshes.length, 'pair')}.`;
+  return `${sites.join('; ')}.${pairs} The table below lists every node.`;
 }

@@ -12,15 +12,15 @@ test('each place of a document has its line', () => {
 });
 
 test.each([
-  ['{"a": 1,\n "b" 2}', 2, 'A colon is expected here.'],
-  ['{"a": 1\n\n "b": 2}', 3, 'A comma or a closing brace is expected here.'],
-  ['[1,\n]', 2, 'A value is expected here.'],
-  ['{"a": "b\n}', 1, 'A text ends with a quotation mark on its line.'],
-  ['{a: 1}', 1, 'A name in quotation marks is expected here.'],
-  ['{}\n{}', 2, 'Nothing may follow the document.'],
-  ['"\\x"', 1, 'This text has an escape that JSON does not know, or a control character.'],
-  ['', 1, 'A value is expected here.'],
-  ['['.repeat(300), 1, 'Values are at most 200 deep.'],
+  ['{"a": 1,\n "b" 2}', 2, 'Expected a colon.'],
+  ['{"a": 1\n\n "b": 2}', 3, 'Expected a comma or a closing brace.'],
+  ['[1,\n]', 2, 'Expected a value.'],
+  ['{"a": "b\n}', 1, 'This string isn’t closed on its line.'],
+  ['{a: 1}', 1, 'Expected a property name in double quotes.'],
+  ['{}\n{}', 2, 'Unexpected text after the end of the document.'],
+  ['"\\x"', 1, 'This string has an invalid escape or a control character.'],
+  ['', 1, 'Expected a value.'],
+  ['['.repeat(300), 1, 'Values can be nested at most 200 levels deep.'],
 ])('%j is wrong on line %i', (text, line, message) => {
   expect(readDocument(text).problem).toEqual({ line, message });
 });

@@ -33,7 +33,7 @@ class Reader {
   document(): unknown {
     const value = this.value('', 0);
     this.blank();
-    if (this.at < this.text.length) throw new Mistake(this.at, 'Nothing may follow the document.');
+    if (this.at < this.text.length) throw new Mistake(this.at, 'Unexpected text after the end of the document.');
     return value;
   }
 
@@ -68,18 +68,18 @@ class Reader {
     try {
       return JSON.parse(this.literal(TEXT, what)) as string;
     } catch (error) {
-      throw error instanceof Mistake ? error : new Mistake(from, 'This text has an escape that JSON does not know, or a control character.');
+      throw error instanceof Mistake ? error : new Mistake(from, 'This string has an invalid escape or a control character.');
     }
   }
 
   private value(pointer: string, depth: number): unknown {
-    if (depth > DEPTH_MAX) throw new Mistake(this.at, `Values are at most ${DEPTH_MAX} deep.`);
+    if (depth > DEPTH_MAX) throw new Mistake(this.at, `Values can be nested at most ${DEPTH_MAX} levels deep.`);
     this.blank();
     if (!this.lines.has(pointer)) this.lines.set(pointer, this.lineAt(this.at));
     if (this.takes('{')) return this.object(pointer, depth);
     if (this.takes('[')) return this.array(pointer, depth);
-    if (this.text[this.at] === '"') return this.string('A text ends with a quotation mark on its line.');
-    return JSON.parse(this.literal(WORD, 'A value is expected here.'));
+    if (this.text[this.at] === '"') return this.string('This string isn’t closed on its line.');
+    return JSON.parse(this.literal(WORD, 'Expected a value.'));
   }
 
   private object(pointer: string, depth: number): unknown {
@@ -88,13 +88,13 @@ class Reader {
     do {
       this.blank();
       const from = this.at;
-      const name = this.string('A name in quotation marks is expected here.');
+      const name = this.string('Expected a property name in double quotes.');
       const place = `${pointer}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
       this.lines.set(place, this.lineAt(from));
-      if (!this.takes(':')) throw new Mistake(this.at, 'A colon is expected here.');
+      if (!this.takes(':')) throw new Mistake(this.at, 'Expected a colon.');
       fields.push([name, this.value(place, depth + 1)]);
     } while (this.takes(','));
-    if (!this.takes('}')) throw new Mistake(this.at, 'A comma or a closing brace is expected here.');
+    if (!this.takes('}')) throw new Mistake(this.at, 'Expected a comma or a closing brace.');
     return Object.fromEntries(fields);
   }
 
@@ -103,7 +103,7 @@ class Reader {
     if (this.takes(']')) return items;
     do items.push(this.value(`${pointer}/${items.length}`, depth + 1));
     while (this.takes(','));
-    if (!this.takes(']')) throw new Mistake(this.at, 'A comma or a closing bracket is expected here.');
+    if (!this.takes(']')) throw new Mistake(this.at, 'Expected a comma or a closing bracket.');
     return items;
   }
 }

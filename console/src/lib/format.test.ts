@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest';
-import { ago, ahead, change, clock, columnMoney, count, dayOf, duration, exactMoney, money, percent, seconds, short, shortId } from './format';
+import { afterEach, describe, expect, test } from 'vitest';
+import { ago, ahead, bytes, change, clock, columnMoney, count, dateOf, dayOf, duration, exactMoney, many, money, monthOf, percent, seconds, short, shortId } from './format';
+import { readAs } from './locale';
+
+afterEach(() => readAs('en-US'));
 
 test('a film is as long as its milliseconds', () => {
   expect([seconds(8_000), seconds(5_063), seconds(1_200_000)]).toEqual(['8 s', '5.063 s', '1,200 s']);
@@ -70,7 +73,8 @@ describe('parts and changes', () => {
 test('times are told in the zone that is chosen', () => {
   const at = new Date('2026-11-20T23:05:09.007Z');
   expect(clock(at, { utc: true }, 'ms')).toBe('23:05:09.007');
-  expect(dayOf(at, { utc: true })).toBe('20 Nov');
+  expect(dayOf(at, { utc: true })).toBe('Nov 20');
+  expect(dateOf(new Date('2019-11-20T12:00:00Z'), { utc: true })).toBe('Nov 20, 2019');
   expect(ago(at, at.getTime() + 7_300_000)).toBe('2 h ago');
   const cases: [number, string][] = [
     [-5_000, 'now'],
@@ -85,4 +89,40 @@ test('times are told in the zone that is chosen', () => {
 test('an id is shortened to what tells it apart', () => {
   expect(shortId('trc_01a1f84b860678ad8c1f590fca9d3b11')).toBe('trc_…9d3b11');
   expect(shortId('short')).toBe('short');
+});
+
+test('numbers, money and dates follow the reader', () => {
+  const at = new Date('2026-11-20T12:00:00Z');
+  const plain = (text: string) => text.replace(/[\u00a0\u202f]/g, ' ');
+  const all = () => [count(1_234_567), exactMoney(1_234_567_891), exactMoney(-5_000_000), money(72), percent(999, 1_000), short(12_345), bytes(1_500), duration(1_234), dayOf(at, { utc: true })].map(plain);
+  const cases: [string, string[]][] = [
+    ['en-US', ['1,234,567', '$1,234.567891', '−$5.00', '$0.000072', '99.9%', '12.3k', '1.5 kB', '1.23 ms', 'Nov 20']],
+    ['de-DE', ['1.234.567', '1.234,567891 $', '−5,00 $', '0,000072 $', '99,9 %', '12,3k', '1,5 kB', '1,23 ms', '20 Nov']],
+    ['fr-FR', ['1 234 567', '1 234,567891 $US', '−5,00 $US', '0,000072 $US', '99,9 %', '12,3k', '1,5 kB', '1,23 ms', '20 Nov']],
+    ['en-IN', ['12,34,567', '$1,234.567891', '−$5.00', '$0.000072', '99.9%', '12.3k', '1.5 kB', '1.23 ms', '20 Nov']],
+  ];
+  for (const [tag, expected] of cases) {
+    readAs(tag);
+    expect(all(), tag).toEqual(expected);
+  }
+});
+
+test('money keeps every digit in any locale', () => {
+  readAs('de-DE');
+  expect(exactMoney(9_007_199_254_740_991, 9)).toBe('9.007.199,254740991\u00a0$');
+});
+
+test('digits are Latin, months speak the language of the texts, and an unknown language is as none', () => {
+  readAs('fa-IR');
+  expect(count(1_234)).toMatch(/^1\D234$/);
+  readAs('de-DE');
+  expect(monthOf(new Date('2026-12-01T00:00:00Z'))).toBe('December 2026');
+  readAs('xx_not a tag', 'de-AT');
+  expect(exactMoney(1_500_000)).toContain('1,50');
+});
+
+test('a count has the forms of its language', () => {
+  expect([many(1, 'request'), many(2, 'request')]).toEqual(['1 request', '2 requests']);
+  const forms = { one: '{count} Anfrage', other: '{count} Anfragen' };
+  expect([many(1, forms), many(1_200, forms)]).toEqual(['1 Anfrage', '1,200 Anfragen']);
 });

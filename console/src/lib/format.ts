@@ -1,14 +1,29 @@
-// Numbers as people read them. Money and tokens are integers from the wire to the screen: only digits are moved.
+// Numbers, dates and money as the reader writes them. Money and tokens are integers from the wire to the screen: only digits are moved.
 
-const grouped = new Intl.NumberFormat('en-US');
+import { locale, plural } from './locale';
+import { t } from './text';
 
 export function count(value: number): string {
-  return grouped.format(value);
+  return locale().whole.format(value);
 }
 
+/** A number with up to four decimals. */
+export function decimals(value: number): string {
+  return locale().decimals.format(value);
+}
+
+/** A number with so many decimals. */
+export function fixed(value: number, digits: number): string {
+  return value.toFixed(digits).replace('.', locale().decimal);
+}
+
+/** The forms of a noun with its count in another language, which a build for it puts where English has the noun. */
+export type Forms = Partial<Record<Intl.LDMLPluralRule, string>>;
+
 /** How many of what: `1 request`, `2 requests`. */
-export function many(value: number, one: string): string {
-  return `${count(value)} ${one}${value === 1 ? '' : 's'}`;
+export function many(value: number, one: string | Forms): string {
+  if (typeof one === 'string') return `${count(value)} ${one}${value === 1 ? '' : 's'}`;
+  return (one[plural.select(value)] ?? one.other ?? '').replace('{count}', count(value));
 }
 
 /** A count in at most five characters, for tiles and axes; the exact one goes into a title beside it. */
@@ -24,7 +39,7 @@ export function short(value: number): string {
       const divisor = unit === 'k' ? 1e3 : size;
       const scaled = Math.floor((value / divisor) * 100) / 100;
       const digits = scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2;
-      return `${(Math.floor(scaled * 10 ** digits) / 10 ** digits).toFixed(digits)}${unit}`;
+      return `${fixed(Math.floor(scaled * 10 ** digits) / 10 ** digits, digits)}${unit}`;
     }
   }
   return count(value);
@@ -38,7 +53,7 @@ export function bytes(value: number): string {
     [1e6, 'MB'],
     [1e3, 'kB'],
   ];
-  for (const [size, unit] of units) if (value >= size) return `${(Math.floor((value / size) * 10) / 10).toFixed(1)} ${unit}`;
+  for (const [size, unit] of units) if (value >= size) return `${fixed(Math.floor((value / size) * 10) / 10, 1)} ${unit}`;
   return `${count(value)} B`;
 }
 
@@ -49,7 +64,8 @@ export function exactMoney(amount: number, scale: 6 | 9 = 6, decimalsMin = 2): s
   const whole = digits.slice(0, -scale);
   let fraction = digits.slice(-scale);
   while (fraction.length > decimalsMin && fraction.endsWith('0')) fraction = fraction.slice(0, -1);
-  return `${negative ? '−' : ''}$${grouped.format(BigInt(whole))}${fraction === '' ? '' : `.${fraction}`}`;
+  const { whole: grouped, decimal, dollars } = locale();
+  return `${negative ? '−' : ''}${dollars[0]}${grouped.format(BigInt(whole))}${fraction === '' ? '' : `${decimal}${fraction}`}${dollars[1]}`;
 }
 
 /** Dollars for a tile or an axis: cents from one dollar up, four telling digits below it. */
@@ -68,7 +84,7 @@ export function columnMoney(micros: number): string {
 
 /** How long a film is, out of milliseconds. */
 export function seconds(ms: number): string {
-  return `${grouped.format(ms / 1_000)} s`;
+  return `${decimals(ms / 1_000)} s`;
 }
 
 /** A price of a million tokens. */
@@ -88,7 +104,7 @@ export function duration(us: number | null | undefined): string {
 }
 
 function trimmed(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+  return fixed(value, value >= 100 ? 0 : value >= 10 ? 1 : 2);
 }
 
 function pad(value: number): string {
@@ -98,10 +114,21 @@ function pad(value: number): string {
 /** Part of a whole in percent. 100 % is said only of everything, 0 % only of nothing. */
 export function percent(part: number, whole: number): string {
   if (whole === 0) return '–';
-  if (part === whole) return '100%';
-  if (part === 0) return '0%';
+  if (part === whole) return percentage('100');
+  if (part === 0) return percentage('0');
   const tenths = Math.min(999, Math.max(1, Math.round((part / whole) * 1000)));
-  return `${Math.floor(tenths / 10)}.${tenths % 10}%`;
+  return percentage(`${Math.floor(tenths / 10)}${locale().decimal}${tenths % 10}`);
+}
+
+/** A number of percent, with so many decimals, or up to four. */
+export function percents(value: number, digits?: number): string {
+  return percentage(digits === undefined ? decimals(value) : fixed(value, digits));
+}
+
+/** Digits with the percent sign where the reader puts it. */
+function percentage(digits: string): string {
+  const [before, after] = locale().percent;
+  return `${before}${digits}${after}`;
 }
 
 /** The change from one period to the next, or nothing where there is nothing to compare with. */
@@ -109,8 +136,8 @@ export function change(now: number, before: number): string | undefined {
   if (before === 0) return undefined;
   const ratio = now / before;
   if (ratio >= 10) return `×${ratio >= 1000 ? short(Math.floor(ratio)) : Math.round(ratio)}`;
-  const percentage = Math.round((ratio - 1) * 100);
-  return percentage === 0 ? '±0%' : `${percentage > 0 ? '+' : '−'}${Math.abs(percentage)}%`;
+  const change = Math.round((ratio - 1) * 100);
+  return `${change === 0 ? '±' : change > 0 ? '+' : '−'}${percentage(String(Math.abs(change)))}`;
 }
 
 export interface ClockStyle {
@@ -119,17 +146,26 @@ export interface ClockStyle {
 
 function parts(at: Date, { utc }: ClockStyle) {
   return utc
-    ? { y: at.getUTCFullYear(), mo: at.getUTCMonth(), d: at.getUTCDate(), h: at.getUTCHours(), mi: at.getUTCMinutes(), s: at.getUTCSeconds(), ms: at.getUTCMilliseconds() }
-    : { y: at.getFullYear(), mo: at.getMonth(), d: at.getDate(), h: at.getHours(), mi: at.getMinutes(), s: at.getSeconds(), ms: at.getMilliseconds() };
+    ? { y: at.getUTCFullYear(), h: at.getUTCHours(), mi: at.getUTCMinutes(), s: at.getUTCSeconds(), ms: at.getUTCMilliseconds() }
+    : { y: at.getFullYear(), h: at.getHours(), mi: at.getMinutes(), s: at.getSeconds(), ms: at.getMilliseconds() };
 }
 
-const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-
-export function dayOf(at: Date, style: ClockStyle): string {
-  const { d, mo } = parts(at, style);
-  return `${d} ${MONTHS[mo]}`;
+export function dayOf(at: Date, { utc }: ClockStyle): string {
+  return (utc ? locale().dayUtc : locale().dayLocal).format(at);
 }
 
+/** A month in UTC, as invoices are cut. */
+export function monthOf(at: Date): string {
+  return locale().monthUtc.format(at);
+}
+
+/** The day, with its year only where it is another one. */
+export function dateOf(at: Date, style: ClockStyle): string {
+  const [day, { y }] = [dayOf(at, style), parts(at, style)];
+  return y === parts(new Date(), style).y ? day : `${day}${/^\d/.test(day) ? '' : ','} ${y}`;
+}
+
+/** The time of day, of 24 hours everywhere: it lines up, sorts and reads the same beside a log. */
 export function clock(at: Date, style: ClockStyle, precision: 'minute' | 'second' | 'ms' = 'second'): string {
   const { h, mi, s, ms } = parts(at, style);
   const minute = `${pad(h)}:${pad(mi)}`;
@@ -138,11 +174,9 @@ export function clock(at: Date, style: ClockStyle, precision: 'minute' | 'second
   return precision === 'second' ? second : `${second}.${String(ms).padStart(3, '0')}`;
 }
 
-/** Day and time, the year only where it is another one. */
+/** Day and time. */
 export function moment(at: Date, style: ClockStyle, precision: 'minute' | 'second' | 'ms' = 'second'): string {
-  const year = parts(at, style).y;
-  const shown = year === parts(new Date(), style).y ? '' : ` ${year}`;
-  return `${dayOf(at, style)}${shown} ${clock(at, style, precision)}`;
+  return `${dateOf(at, style)} ${clock(at, style, precision)}`;
 }
 
 /** How long ago, coarsely. */
@@ -164,7 +198,7 @@ export function ago(at: Date, now: number = Date.now()): string {
 /** How long it is until then, coarsely. */
 export function ahead(at: Date, now: number = Date.now()): string {
   const seconds = Math.round((at.getTime() - now) / 1000);
-  if (seconds <= 0) return 'now';
+  if (seconds <= 0) return t('now');
   const steps: [number, string][] = [
     [86_400, 'd'],
     [3_600, 'h'],

@@ -1,7 +1,7 @@
 // What a node's machine costs: as its owner types it, as the server takes it, and in words.
 
-import { dollars } from './dollars';
-import { count, exactMoney } from './format';
+import { dollars, typedDollars } from './dollars';
+import { count, exactMoney, fixed, percents } from './format';
 import type { HardwareCost } from './wire';
 
 /** What is typed; empty fields are not stated. */
@@ -18,7 +18,7 @@ export interface CostFields {
 const NANOS_PER_MICRO = 1_000;
 
 function typed(nanos: number | undefined): string {
-  return nanos === undefined ? '' : exactMoney(nanos, 9).replace('$', '').replaceAll(',', '');
+  return nanos === undefined ? '' : typedDollars(nanos, 9);
 }
 const number = (value: number | undefined) => (value === undefined ? '' : String(value));
 
@@ -57,28 +57,28 @@ export function costPatch(fields: CostFields): Record<string, unknown> | null {
 }
 
 export function costWords(cost: HardwareCost | null | undefined): string {
-  if (!cost) return 'not stated';
-  if (cost.kind === 'cloud') return `${exactMoney(cost.nano_usd_per_hour, 9)} an hour while it is up`;
+  if (!cost) return 'not set';
+  if (cost.kind === 'cloud') return `${exactMoney(cost.nano_usd_per_hour, 9)} per hour while it’s up`;
   const watts = [cost.watts_busy !== undefined && `${count(cost.watts_busy)} W busy`, cost.watts_idle !== undefined && `${count(cost.watts_idle)} W idle`].filter(Boolean).join(', ');
-  const power = cost.nano_usd_per_kwh === undefined ? '' : `, ${exactMoney(cost.nano_usd_per_kwh, 9)} a kWh`;
+  const power = cost.nano_usd_per_kwh === undefined ? '' : `, ${exactMoney(cost.nano_usd_per_kwh, 9)} per kWh`;
   return `${exactMoney(cost.price_nano_usd, 9)} over ${count(cost.months)} months${watts ? `, ${watts}` : ''}${power}`;
 }
 
 /** By which the power was counted. */
 export const POWER_BY = {
-  stated: 'by the stated watts',
-  measured: 'by the node’s own counters',
-  unknown: 'not known: state watts, or let the node read its counters',
-  not_counted: 'not counted: no price of a kWh is stated',
+  stated: 'from the wattage you entered',
+  measured: 'measured by the node',
+  unknown: 'unknown: enter the wattage, or let the node read its power counters',
+  not_counted: 'not counted: no price per kWh is set',
 } as const;
 
 export function share(part: number | null): string {
   if (part === null) return '–';
-  return `${(part * 100).toFixed(1)}%`;
+  return percents(part * 100, 1);
 }
 
 /** Watt-hours, or kilowatt-hours where there are many. */
 export function energy(wattHours: number | null): string {
   if (wattHours === null) return '–';
-  return wattHours >= 1_000 ? `${(wattHours / 1_000).toFixed(2)} kWh` : `${wattHours.toFixed(1)} Wh`;
+  return wattHours >= 1_000 ? `${fixed(wattHours / 1_000, 2)} kWh` : `${fixed(wattHours, 1)} Wh`;
 }

@@ -7,8 +7,8 @@ const upstream = (more: Partial<Upstream>): Upstream => ({ id: 'pcr_1', profile:
 
 test('what serves is counted without what is switched off', () => {
   const both = [upstream({}), upstream({ status: 'off' })];
-  expect(summary(both, 0)).toBe('All 1 serve; no breaker is open.');
-  expect(summary([...both, upstream({ status: 'broken' }), upstream({ status: 'paced' })], 2)).toBe('2 of 3 serve; 2 breakers are open.');
+  expect(summary(both, 0)).toBe('All 1 serve; no open breakers.');
+  expect(summary([...both, upstream({ status: 'broken' }), upstream({ status: 'paced' })], 2)).toBe('2 of 3 serve; 2 open breakers.');
 });
 
 test('each kind has its page', () => {
@@ -21,7 +21,7 @@ test('limits that were agreed come before those that were told', () => {
     learned_limits: [{ model: 'm', requests: null, tokens: { limit: 100, remaining: 7, resets_at: 'then' }, told_at: 'now' }],
   });
   expect(limits([one]).map(({ name, limit, left, isAgreed }) => [name, limit, left, isAgreed])).toEqual([
-    ['requests a minute', 10, 3, true],
+    ['requests per minute', 10, 3, true],
     ['tokens', 100, 7, false],
   ]);
 });

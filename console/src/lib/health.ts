@@ -9,7 +9,7 @@ export function summary(upstreams: Upstream[], breakers: number): string {
   const inUse = upstreams.filter((one) => one.status !== 'off');
   const serving = inUse.filter((one) => SERVES.includes(one.status)).length;
   const served = serving === inUse.length ? `All ${serving} serve` : `${serving} of ${inUse.length} serve`;
-  return `${served}; ${breakers === 0 ? 'no breaker is open' : breakers === 1 ? 'one breaker is open' : `${breakers} breakers are open`}.`;
+  return `${served}; ${breakers === 0 ? 'no open breakers' : breakers === 1 ? 'one open breaker' : `${breakers} open breakers`}.`;
 }
 
 export interface LimitRow {
@@ -25,10 +25,10 @@ export interface LimitRow {
 }
 
 const AGREED: [keyof Omit<Pacing, 'ready_at'>, string][] = [
-  ['requests_per_minute', 'requests a minute'],
-  ['requests_per_day', 'requests a day'],
-  ['tokens_per_minute', 'tokens a minute'],
-  ['concurrent_requests', 'requests at once'],
+  ['requests_per_minute', 'requests per minute'],
+  ['requests_per_day', 'requests per day'],
+  ['tokens_per_minute', 'tokens per minute'],
+  ['concurrent_requests', 'concurrent requests'],
 ];
 
 /** What was agreed and what providers told, an upstream after the other. */

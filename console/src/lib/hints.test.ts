@@ -5,7 +5,7 @@ import type { StoredHints } from './wire';
 const NONE: StoredHints = { id: 'ah_1', not_honoured: [], created_at: '' };
 
 test('what is stated is told, and what is not is left out', () => {
-  expect(wishes(NONE)).toEqual(['nothing is stated']);
+  expect(wishes(NONE)).toEqual(['no hints']);
   const hints: StoredHints = {
     ...NONE,
     tag: 'nightly',
@@ -14,5 +14,5 @@ test('what is stated is told, and what is not is left out', () => {
     routing: { region_policy: 'eu_only', execution_profiles: [], data_boundary: 'project' },
     not_honoured: ['reuse.scope'],
   };
-  expect(wishes(hints)).toEqual(['tagged nightly', 'class batch', 'priority 0', 'ended after 30000 ms', 'no fallback after a failure', 'earlier answers: bypass', 'in the European Union alone', 'without effect: reuse.scope']);
+  expect(wishes(hints)).toEqual(['tagged nightly', 'class batch', 'priority 0', 'stopped after 30000 ms', 'no fallback', 'response cache: bypass', 'European Union only', 'without effect: reuse.scope']);
 });

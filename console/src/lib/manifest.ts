@@ -1,5 +1,7 @@
 // What providers and their models can do, in words: which facts belong together, and which of them hold for one model.
 
+import { count, many, percents } from './format';
+import { t } from './text';
 import type { Fact, Facts, FactValue, ProviderManifest } from './wire';
 
 export interface FactGroup {
@@ -11,25 +13,25 @@ export const GROUPS: FactGroup[] = [
   {
     name: 'Requests',
     facts: [
-      ['grammars', 'Grammars, the preferred one first'],
-      ['context_window_max_tokens', 'Longest context'],
+      ['grammars', 'API formats, preferred first'],
+      ['context_window_max_tokens', 'Context window'],
       ['structured_output', 'Structured output'],
-      ['parallel_tools', 'Several tool calls at once'],
-      ['forced_tools', 'A tool call can be demanded'],
+      ['parallel_tools', 'Parallel tool calls'],
+      ['forced_tools', 'Forced tool calls'],
       ['thinking', 'Reasoning control'],
       ['efforts', 'Effort levels'],
-      ['thinking_off', 'Thinking can be turned off'],
-      ['refuses_sampling', 'Refuses temperature and its like'],
+      ['thinking_off', 'Reasoning can be turned off'],
+      ['refuses_sampling', 'Rejects sampling parameters'],
       ['developer_role', 'Developer role'],
-      ['old_length_name', 'Length is asked for as max_tokens'],
+      ['old_length_name', 'Uses max_tokens'],
       ['service_tiers', 'Service tiers'],
-      ['live_search_supported', 'Searches the web'],
+      ['live_search_supported', 'Web search'],
     ],
   },
   {
     name: 'Input',
     facts: [
-      ['multimodal_input_supported', 'More than text'],
+      ['multimodal_input_supported', 'Multimodal input'],
       ['vision', 'Images'],
       ['audio_input', 'Audio'],
       ['video_input', 'Video'],
@@ -39,33 +41,33 @@ export const GROUPS: FactGroup[] = [
   {
     name: 'Prompt cache',
     facts: [
-      ['prompt_cache_supported', 'There is one'],
-      ['prompt_cache_type', 'How a prompt comes into it'],
-      ['cache_marks', 'Takes cache marks'],
-      ['prompt_cache_marks_max', 'Most marks'],
-      ['prompt_cache_min_tokens', 'Shortest cached prefix'],
-      ['prompt_cache_step_tokens', 'Cached in steps of'],
-      ['prompt_cache_discount_pct', 'A cached read costs less by'],
-      ['prompt_cache_write_pct', 'A write costs, of the input price'],
-      ['prompt_cache_extended_write_pct', 'A long-lived write costs, of the input price'],
-      ['prompt_cache_default_ttl_seconds', 'Kept for'],
-      ['prompt_cache_extended_ttl_seconds', 'Long-lived, kept for'],
-      ['prompt_cache_isolation', 'Shared within'],
-      ['prompt_cache_affinity', 'Fields that lead to it'],
-      ['cached_token_reporting', 'Cached tokens are told'],
-      ['manual_cache_clear_supported', 'Can be cleared'],
-      ['purge', 'What can be done before it expires'],
+      ['prompt_cache_supported', 'Supported'],
+      ['prompt_cache_type', 'How prompts get cached'],
+      ['cache_marks', 'Cache breakpoints'],
+      ['prompt_cache_marks_max', 'Most breakpoints'],
+      ['prompt_cache_min_tokens', 'Minimum prefix length'],
+      ['prompt_cache_step_tokens', 'Cache increment'],
+      ['prompt_cache_discount_pct', 'Cached read discount'],
+      ['prompt_cache_write_pct', 'Cache write, % of the input price'],
+      ['prompt_cache_extended_write_pct', 'Long-lived cache write, % of the input price'],
+      ['prompt_cache_default_ttl_seconds', 'Lifetime'],
+      ['prompt_cache_extended_ttl_seconds', 'Long-lived lifetime'],
+      ['prompt_cache_isolation', 'Cache scope'],
+      ['prompt_cache_affinity', 'Cache routing fields'],
+      ['cached_token_reporting', 'Reports cached tokens'],
+      ['manual_cache_clear_supported', 'Can be purged'],
+      ['purge', 'Purge guarantee'],
     ],
   },
   {
-    name: 'Jobs and state',
+    name: 'Jobs and stored state',
     facts: [
       ['batch_api_supported', 'Batches'],
-      ['batch_api_discount_pct', 'A batch costs less by'],
-      ['batch_api_max_latency_seconds', 'A batch takes at most'],
-      ['response_retrieval_supported', 'Answers can be fetched again'],
-      ['conversation_state_supported', 'Keeps conversations'],
-      ['background_mode_supported', 'Answers in the background'],
+      ['batch_api_discount_pct', 'Batch discount'],
+      ['batch_api_max_latency_seconds', 'Batch completion window'],
+      ['response_retrieval_supported', 'Stored responses'],
+      ['conversation_state_supported', 'Stored conversations'],
+      ['background_mode_supported', 'Background responses'],
       ['dedicated_deployment_available', 'Dedicated deployments'],
       ['speculative_decoding_supported', 'Predicted output'],
     ],
@@ -73,9 +75,9 @@ export const GROUPS: FactGroup[] = [
   {
     name: 'Data',
     facts: [
-      ['data_retention_class', 'What it keeps'],
-      ['data_retention_days_max', 'Kept at most'],
-      ['zero_retention_available', 'Keeping nothing can be agreed'],
+      ['data_retention_class', 'Data retention'],
+      ['data_retention_days_max', 'Longest retention'],
+      ['zero_retention_available', 'Zero retention available'],
       ['region_support', 'Regions'],
     ],
   },
@@ -109,34 +111,28 @@ function stated(facts: Facts, name: string): Stated[] {
   return fact ? [{ name, ...fact }] : [];
 }
 
-const grouping = new Intl.NumberFormat('en-US');
 const UNITS: [ending: string, words: (value: number) => string][] = [
-  ['_tokens', (value) => `${grouping.format(value)} tokens`],
-  ['_pct', (value) => `${value}%`],
+  ['_tokens', (value) => many(value, 'token')],
+  ['_pct', (value) => percents(value)],
   ['_seconds', span],
-  ['_days_max', (value) => `${value} day${value === 1 ? '' : 's'}`],
+  ['_days_max', (value) => many(value, 'day')],
 ];
 
 /** A value as a person reads it, or nothing where nobody read one. */
 export function words(name: string, value: FactValue | undefined): string | undefined {
   if (value === undefined || value === null) return undefined;
-  if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
+  if (typeof value === 'boolean') return value ? t('yes') : t('no');
+  if (Array.isArray(value)) return value.length === 0 ? t('none') : value.join(', ');
   if (typeof value === 'string') return value.replaceAll('_', ' ');
   const unit = UNITS.find(([ending]) => name.endsWith(ending));
-  return unit ? unit[1](value) : grouping.format(value);
+  return unit ? unit[1](value) : count(value);
 }
 
 /** The largest unit that says it exactly. */
 function span(seconds: number): string {
-  const units: [number, string][] = [
-    [86_400, 'day'],
-    [3_600, 'hour'],
-    [60, 'minute'],
-  ];
-  const [size, unit] = units.find(([size]) => seconds >= size && seconds % size === 0) ?? [1, 'second'];
-  const value = seconds / size;
-  return `${grouping.format(value)} ${unit}${value === 1 ? '' : 's'}`;
+  if (seconds >= 86_400 && seconds % 86_400 === 0) return many(seconds / 86_400, 'day');
+  if (seconds >= 3_600 && seconds % 3_600 === 0) return many(seconds / 3_600, 'hour');
+  return seconds >= 60 && seconds % 60 === 0 ? many(seconds / 60, 'minute') : many(seconds, 'second');
 }
 
 /**
@@ -154,7 +150,7 @@ export function factsOf(manifest: ProviderManifest, upstream: string): Facts {
 export function factsOfModel(manifest: ProviderManifest, upstream: string, contextTokens: number | null): Facts {
   const { context_window_max_tokens: longest, ...facts } = factsOf(manifest, upstream);
   if (contextTokens === null) return longest === manifest.facts.context_window_max_tokens ? facts : { ...facts, context_window_max_tokens: longest! };
-  return { ...facts, context_window_max_tokens: { value: contextTokens, source: 'the catalogue’s row of this model' } };
+  return { ...facts, context_window_max_tokens: { value: contextTokens, source: 'this model’s catalogue entry' } };
 }
 
 function holds(pattern: string, name: string): boolean {

@@ -13,17 +13,17 @@ test('nothing is shown of what is well, or may not be read', () => {
 });
 
 test('what the server finds is shown with what is done about it', () => {
-  expect(concernsOf({ attention: [attention({})] }, NOW)).toEqual([{ id: 'node_unreachable node_1', tone: 'bad', text: 'The node "rack" can\'t be reached.', action: 'Look at it', href: '/nodes/node_1' }]);
-  expect(concernsOf({ attention: [attention({ kind: 'credential_expiring', severity: 'warning', link: '/credentials/pcr_1' })] }, NOW)).toMatchObject([{ tone: 'warn', action: 'Rotate it', href: '/credentials/pcr_1' }]);
-  expect(concernsOf({ attention: [attention({ kind: 'spend_risen', subject_id: null, link: '/usage?range=24h' })] }, NOW)).toMatchObject([{ action: 'See usage', href: '/usage?range=24h' }]);
+  expect(concernsOf({ attention: [attention({})] }, NOW)).toEqual([{ id: 'node_unreachable node_1', tone: 'bad', text: 'The node "rack" can\'t be reached.', action: 'View', href: '/nodes/node_1' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'credential_expiring', severity: 'warning', link: '/credentials/pcr_1' })] }, NOW)).toMatchObject([{ tone: 'warn', action: 'Rotate', href: '/credentials/pcr_1' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'spend_risen', subject_id: null, link: '/usage?range=24h' })] }, NOW)).toMatchObject([{ action: 'View usage', href: '/usage?range=24h' }]);
   expect(concernsOf({ attention: [attention({ kind: 'requests_failing', subject_id: null, link: '/requests?range=24h&filter=outcome:failed' })] }, NOW)).toMatchObject([{ href: '/requests?range=24h&filter=outcome:failed' }]);
 });
 
 test('a budget that is used up leads to it, with what happens until it starts over', () => {
   const reached = attention({ kind: 'budget_reached', subject_id: 'bud_1', message: 'The budget "team" is used up.', link: '/budgets' });
   const budget = { id: 'bud_1', on_reached: 'pause', period_end: '2026-11-23T12:00:00Z' };
-  expect(concernsOf({ attention: [reached], budgets: [budget] }, NOW)).toMatchObject([{ text: 'The budget "team" is used up. Requests are refused until it starts over in 3 d.', href: '/budgets?id=bud_1' }]);
-  expect(texts({ attention: [reached], budgets: [{ ...budget, on_reached: 'allow' }] })).toEqual(['The budget "team" is used up. It starts over in 3 d.']);
+  expect(concernsOf({ attention: [reached], budgets: [budget] }, NOW)).toMatchObject([{ text: 'The budget "team" is used up. Requests are refused until it resets in 3 d.', href: '/budgets?id=bud_1' }]);
+  expect(texts({ attention: [reached], budgets: [{ ...budget, on_reached: 'allow' }] })).toEqual(['The budget "team" is used up. It resets in 3 d.']);
   expect(texts({ attention: [reached] })).toEqual(['The budget "team" is used up.']);
 });
 

@@ -90,14 +90,14 @@ const CONCERNS_MAX = 5;
 
 /** What is done about each kind, and where, if not at the server's own link. */
 const DONE: Record<string, [action: string, href?: string]> = {
-  budget: ['See the budget', '/budgets'],
-  credit: ['See billing'],
-  credential: ['Rotate it'],
-  key: ['See keys'],
-  node: ['Look at it'],
-  webhook: ['See deliveries'],
-  requests_failing: ['See the requests'],
-  requests_unpriced: ['See models'],
+  budget: ['View budget', '/budgets'],
+  credit: ['View billing'],
+  credential: ['Rotate'],
+  key: ['View keys'],
+  node: ['View'],
+  webhook: ['View deliveries'],
+  requests_failing: ['View requests'],
+  requests_unpriced: ['View models'],
 };
 
 /** The playground's keys end within a day, always. */
@@ -107,9 +107,10 @@ function isMeant({ kind, subject_name }: Attention): boolean {
 
 function ofAttention(one: Attention, budgets: readonly UsedUp[], nowMs: number): Concern {
   const { kind, severity, subject_id: subject, message } = one;
-  const [action, href = one.link] = DONE[kind] ?? DONE[kind.slice(0, kind.indexOf('_'))] ?? ['See usage'];
+  const [action, href = one.link] = DONE[kind] ?? DONE[kind.slice(0, kind.indexOf('_'))] ?? ['View usage'];
   const budget = kind === 'budget_reached' ? budgets.find(({ id }) => id === subject) : undefined;
-  const then = budget ? ` ${budget.on_reached === 'pause' ? 'Requests are refused until it' : 'It'} starts over ${ahead(new Date(budget.period_end), nowMs)}.` : '';
+  const reset = budget && ahead(new Date(budget.period_end), nowMs);
+  const then = !budget ? '' : budget.on_reached === 'pause' ? ` Requests are refused until it resets ${reset}.` : ` It resets ${reset}.`;
   return {
     id: `${kind} ${subject ?? ''}`,
     tone: severity === 'error' ? 'bad' : 'warn',
@@ -121,7 +122,7 @@ function ofAttention(one: Attention, budgets: readonly UsedUp[], nowMs: number):
 
 function ofRule(rule: AlertRule): Concern {
   const measured = rule.value === null ? '' : `${valueWords(rule.metric, rule.value)} in ${spanWords(rule.window_minutes)}, `;
-  return { id: rule.id, tone: 'bad', text: `The alert rule “${rule.name}” fires: ${measured}above ${valueWords(rule.metric, rule.threshold)}.`, action: 'See the alert rules', href: '/alerts' };
+  return { id: rule.id, tone: 'bad', text: `The alert rule “${rule.name}” fires: ${measured}above ${valueWords(rule.metric, rule.threshold)}.`, action: 'View alert rules', href: '/alerts' };
 }
 
 /** What somebody should look at, the worst first. */

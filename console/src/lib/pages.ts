@@ -75,7 +75,7 @@ export const PAGES: PageEntry[] = [
   { path: '/data-exports', title: 'Data exports', icon: 'save', group: 'Team', load: () => import('../pages/DataExports.svelte') },
   { path: '/settings', title: 'Settings', icon: 'table', group: 'Team', load: () => import('../pages/Settings.svelte') },
   { path: '/account', title: 'Your account', icon: 'person', load: () => import('../pages/Account.svelte') },
-  { path: '/authorize', title: 'Let a program in', icon: 'person', load: () => import('../pages/Authorize.svelte') },
+  { path: '/authorize', title: 'Authorize an application', icon: 'person', load: () => import('../pages/Authorize.svelte') },
   { path: '/mcp-servers/authorized', title: 'MCP server', icon: 'person', load: () => import('../pages/Authorized.svelte') },
   { path: '/device', title: 'Sign in a device', icon: 'person', load: () => import('../pages/Device.svelte') },
 ];

@@ -11,7 +11,7 @@ test('what is empty is not sent', () => {
 test('a schema is what the answer has to fit', () => {
   expect(fields(set({ schema: '{"type": "object"}' }))).toEqual({ response_format: { type: 'json_schema', json_schema: { name: 'answer', schema: { type: 'object' } } } });
   expect(schemaProblem('')).toBeUndefined();
-  expect(schemaProblem('{')).toMatch(/^This is not JSON/);
+  expect(schemaProblem('{')).toMatch(/^Invalid JSON/);
   expect(schemaProblem('[]')).toMatch(/^Write a JSON Schema/);
   expect(fields(set({ schema: '{' }))).toEqual({});
 });

@@ -39,7 +39,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> => typeof va
 export function schemaProblem(text: string): string | undefined {
   if (text.trim() === '') return undefined;
   const { value, problem } = parsed(text);
-  if (problem) return `This is not JSON: ${problem}.`;
+  if (problem) return `Invalid JSON: ${problem}.`;
   return isRecord(value) ? undefined : 'Write a JSON Schema, such as {"type": "object", "properties": {…}}.';
 }
 
@@ -47,7 +47,7 @@ export function schemaProblem(text: string): string | undefined {
 export function toolsProblem(text: string): string | undefined {
   if (text.trim() === '') return undefined;
   const { value, problem } = parsed(text);
-  if (problem) return `This is not JSON: ${problem}.`;
+  if (problem) return `Invalid JSON: ${problem}.`;
   const isTool = (one: unknown) => isRecord(one) && (typeof one.type === 'string' || typeof one.name === 'string');
   return Array.isArray(value) && value.every(isTool) ? undefined : 'Write a list of tools, such as [{"name": "find", "parameters": {…}}].';
 }

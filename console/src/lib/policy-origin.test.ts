@@ -9,7 +9,7 @@ test('what the workspace says is inherited, in whichever order, and the rest is 
   const policies = [policy({ allowed_providers: ['openai', 'anthropic'], limits: { max_output_tokens: 900 } }), policy({ id: 'pol_p', workspace: false, project_id: 'prj_1', limits: { max_output_tokens: 100 } })];
   expect(origins(together({ allowed_providers: ['anthropic', 'openai'], limits: { max_output_tokens: 100 } }), policies)).toEqual([
     { rule: 'providers: anthropic, openai', isInherited: true },
-    { rule: 'at most 100 tokens out', isInherited: false },
+    { rule: 'at most 100 output tokens', isInherited: false },
   ]);
 });
 

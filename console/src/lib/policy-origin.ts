@@ -1,6 +1,6 @@
 // Where the rules of a project's policy come from: the workspace's, or what the project tightens.
 
-import { rules } from './policy';
+import { allows, rules } from './policy';
 import type { EffectivePolicy, Policy } from './wire';
 
 export interface RuleOrigin {
@@ -14,7 +14,6 @@ const sorted = (rule: string) => rule.split(/[\s,]+/).sort().join(' ');
 /** Each rule that holds, and whether the workspace's policies say exactly it. */
 export function origins(together: EffectivePolicy, policies: Policy[]): RuleOrigin[] {
   const inherited = new Set(policies.filter((one) => one.workspace && together.policy_ids.includes(one.id)).flatMap((one) => rules(one, true).map(sorted)));
-  return rules(together, false)
-    .map((rule) => ({ rule, isInherited: inherited.has(sorted(rule)) }))
-    .filter(({ rule }) => rule !== 'allows everything');
+  const held = rules(together, false);
+  return allows(held) ? [] : held.map((rule) => ({ rule, isInherited: inherited.has(sorted(rule)) }));
 }

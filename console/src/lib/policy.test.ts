@@ -22,13 +22,13 @@ const OPEN: Policy = {
   created_at: '',
 };
 
-test('a policy without rules allows everything', () => {
-  expect(rules(OPEN, true)).toEqual(['allows everything']);
+test('a policy without rules no restrictions', () => {
+  expect(rules(OPEN, true)).toEqual(['no restrictions']);
 });
 
 test('each rule is told', () => {
   const policy: Policy = { ...OPEN, region_policy: 'eu_only', data_boundary: 'no_openrouter', retention: { days: 7 }, limits: { max_cost_micros: 20_000 }, allowed_tools: [], checks: [{ detect: 'national_id', action: 'mask', direction: 'both', restore: false }], hooks: [{ at: 'pre', url: 'https://hooks.example/decide', timeout_ms: 500, on_silence: 'refuse', content: false }] };
-  expect(rules(policy, true)).toEqual(['in the European Union alone', 'never to the emergency provider', 'retained for at most 7 days', 'at most $0.02 a request', 'functions: none', 'masks national id in requests and answers', 'requests are shown to hooks.example']);
+  expect(rules(policy, true)).toEqual(['European Union only', 'no emergency provider', 'retained for up to 7 days', 'at most $0.02 per request', 'functions: none', 'masks national id in requests and answers', 'requests are shown to hooks.example']);
 });
 
 test('an empty list of what is in force allows nothing', () => {

@@ -1,9 +1,10 @@
 // A policy in words.
 
+import { exactMoney } from './format';
 import type { EffectivePolicy, Policy } from './wire';
 
-const BOUNDARIES: Record<string, string> = { strict: 'never to the emergency provider (strict)', no_openrouter: 'never to the emergency provider' };
-const REGIONS: Record<string, string> = { us_only: 'in the United States alone', eu_only: 'in the European Union alone' };
+const BOUNDARIES: Record<string, string> = { strict: 'no emergency provider (strict)', no_openrouter: 'no emergency provider' };
+const REGIONS: Record<string, string> = { us_only: 'United States only', eu_only: 'European Union only' };
 
 type Rules = Policy | EffectivePolicy;
 
@@ -12,6 +13,11 @@ function list(said: string[], words: string, names: string[] | null | undefined,
   if (!names || (emptyIsAll && names.length === 0)) return;
   said.push(names.length === 0 ? `${words} none` : `${words} ${names.join(', ')}`);
 }
+
+const ALL = 'no restrictions';
+
+/** Whether a policy has any rule: one without says so in words. */
+export const allows = (said: readonly string[]): boolean => said[0] === ALL;
 
 /** Each rule as half a sentence; `emptyIsAll` says how its lists of places are meant. */
 export function rules(policy: Rules, emptyIsAll: boolean): string[] {
@@ -24,22 +30,22 @@ export function rules(policy: Rules, emptyIsAll: boolean): string[] {
   list(said, 'providers:', policy.allowed_providers, emptyIsAll);
   list(said, 'models:', policy.allowed_models, emptyIsAll);
   list(said, 'profiles:', policy.profiles, emptyIsAll);
-  if (policy.retention === 'zero') said.push('nothing is retained');
-  else if (policy.retention) said.push(`retained for at most ${policy.retention.days} days`);
+  if (policy.retention === 'zero') said.push('zero retention');
+  else if (policy.retention) said.push(`retained for up to ${policy.retention.days} days`);
   list(said, 'agreed:', policy.compliance, true);
   const { max_output_tokens: output, max_input_tokens: input, max_cost_micros: cost, max_duration_ms: duration } = policy.limits;
-  if (output) said.push(`at most ${output} tokens out`);
-  if (input) said.push(`at most ${input} tokens in`);
-  if (cost !== undefined) said.push(`at most $${(cost / 1e6).toString()} a request`);
+  if (output) said.push(`at most ${output} output tokens`);
+  if (input) said.push(`at most ${input} input tokens`);
+  if (cost !== undefined) said.push(`at most ${exactMoney(cost)} per request`);
   if (duration) said.push(`at most ${duration} ms`);
-  list(said, 'metadata must have', policy.required_metadata, true);
+  list(said, 'required metadata:', policy.required_metadata, true);
   list(said, 'functions:', policy.allowed_tools, false);
   list(said, 'hosted tools:', policy.allowed_hosted_tools, false);
   list(said, 'files:', policy.allowed_file_kinds, false);
   if ('parameters' in policy) {
-    for (const [name, range] of Object.entries(policy.parameters)) said.push(`${name} from ${range.min ?? 'any'} to ${range.max ?? 'any'}${range.clamp ? ', moved into it' : ''}`);
+    for (const [name, range] of Object.entries(policy.parameters)) said.push(`${name} from ${range.min ?? 'any'} to ${range.max ?? 'any'}${range.clamp ? ', clamped' : ''}`);
     for (const check of policy.checks) said.push(`${check.action}s ${check.detect.replace('_', ' ')} in ${check.direction === 'both' ? 'requests and answers' : check.direction === 'output' ? 'answers' : 'requests'}`);
   }
   for (const hook of policy.hooks) said.push(`${hook.at === 'pre' ? 'requests' : 'answers'} are shown to ${new URL(hook.url).host}`);
-  return said.length === 0 ? ['allows everything'] : said;
+  return said.length === 0 ? [ALL] : said;
 }

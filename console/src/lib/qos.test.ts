@@ -25,5 +25,5 @@ test('a promise is met, missed, or not known', () => {
   const late = { ...outcome, completion: 'expired_during_execution', target_ttft_ms: 50, target_met: true, deadline_ms: 400, deadline_met: false };
   expect(qosWords(late)).toEqual({ served: 'expired during execution', target: '50 ms: met', deadline: '400 ms: missed' });
   const unknown = { ...outcome, completion: null, admission: 'rejected', deadline_ms: 400, degraded: true };
-  expect(qosWords(unknown)).toEqual({ served: 'rejected, degraded to a fallback', target: null, deadline: '400 ms: not known' });
+  expect(qosWords(unknown)).toEqual({ served: 'rejected, degraded to a fallback', target: null, deadline: '400 ms: unknown' });
 });

@@ -4,7 +4,7 @@ import type { QosOutcome } from './wire';
 
 function promise(stated: number | null, met: boolean | null): string {
   if (stated === null) return '';
-  const became = met === null ? 'not known' : met ? 'met' : 'missed';
+  const became = met === null ? 'unknown' : met ? 'met' : 'missed';
   return `${stated} ms: ${became}`;
 }
 

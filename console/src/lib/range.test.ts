@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { before, bucketMs, buckets, intervalOf, readRange } from './range';
+import { before, bucketMs, buckets, intervalOf, readRange, wholeDays } from './range';
 
 const NOW = Date.UTC(2026, 10, 20, 12, 34, 56);
 const query = (text: string) => new URLSearchParams(text);
@@ -34,6 +34,13 @@ test('bars are as wide as their number allows', () => {
     expect(starts.length).toBeLessThanOrEqual(atLeast + 1);
     expect((starts[0] ?? 0) % bucketMs(range)).toBe(0);
   }
+});
+
+test('what is summed by the day is asked for in whole days', () => {
+  const range = wholeDays(readRange(query('range=1h'), NOW));
+  expect([range.from % 86_400_000, range.to % 86_400_000]).toEqual([0, 0]);
+  expect(range.from <= NOW && range.to >= NOW).toBe(true);
+  expect([intervalOf(range), buckets(range).length]).toEqual(['day', 1]);
 });
 
 test('the span before ends where the span begins', () => {

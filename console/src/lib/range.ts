@@ -35,6 +35,8 @@ export interface Range {
   preset?: Preset;
   from: number;
   to: number;
+  /** Bars are days, however short it is. */
+  isByDay?: boolean;
 }
 
 export function isPreset(text: string | null): text is Preset {
@@ -56,6 +58,11 @@ export function readRange(query: URLSearchParams, now: number): Range {
     return { preset, from: Date.UTC(today.getUTCFullYear(), today.getUTCMonth(), 1), to: end };
   }
   return { preset, from: end - LENGTHS[preset], to: end };
+}
+
+/** The whole days that a range touches, in UTC: what end users used is summed by the day. */
+export function wholeDays(range: Range): Range {
+  return { ...range, from: floor(range.from, DAY), to: ceil(range.to, DAY), isByDay: true };
 }
 
 function instant(text: string | null): number | undefined {
@@ -84,6 +91,7 @@ export const INTERVAL_MS: Record<Interval, number> = { minute: MINUTE, hour: HOU
 /** The interval to ask the server for, so that a plot has enough bars and not too many. */
 export function intervalOf(range: Range): Interval {
   const length = range.to - range.from;
+  if (range.isByDay) return 'day';
   if (length <= 6 * HOUR) return 'minute';
   return length <= 8 * DAY ? 'hour' : 'day';
 }

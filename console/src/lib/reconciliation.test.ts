@@ -3,7 +3,7 @@ import { behind, percent } from './reconciliation';
 import type { ReconciledDifference } from './wire';
 
 test('a share is told as per cent and nothing is hidden by rounding', () => {
-  expect([0, 1, 1_000, 123_456, 1_000_000].map(percent)).toEqual(['0 %', '0.0001 %', '0.1 %', '12.3456 %', '100 %']);
+  expect([0, 1, 1_000, 123_456, 1_000_000].map(percent)).toEqual(['0%', '0.0001%', '0.1%', '12.3456%', '100%']);
 });
 
 test('a difference leads to the requests that ended in its bucket', () => {

@@ -17,13 +17,13 @@ const OF_CREDENTIALS = ['upstream_auth', 'upstream_permission', 'upstream_quota'
 function ofObject(object: string, id: string): Way | undefined {
   switch (object) {
     case 'budget':
-      return { name: 'See the budget', href: `/budgets?id=${id}` };
+      return { name: 'View budget', href: `/budgets?id=${id}` };
     case 'credit':
-      return { name: 'See the credit', href: '/billing' };
+      return { name: 'View credit', href: '/billing' };
     case 'route':
-      return { name: 'See the route', href: `/routes/${id}` };
+      return { name: 'View route', href: `/routes/${id}` };
     case 'policy':
-      return { name: 'See the policy', href: '/policies' };
+      return { name: 'View policy', href: '/policies' };
     default:
       return undefined;
   }
@@ -31,8 +31,8 @@ function ofObject(object: string, id: string): Way | undefined {
 
 /** The credential or the node that the last attempt went through. */
 function ofPrincipal(id: string | undefined): Way | undefined {
-  if (id?.startsWith('pcr_')) return { name: 'See the credential', href: `/credentials/${id}` };
-  if (id?.startsWith('node_')) return { name: 'See the node', href: `/nodes/${id}` };
+  if (id?.startsWith('pcr_')) return { name: 'View credential', href: `/credentials/${id}` };
+  if (id?.startsWith('node_')) return { name: 'View node', href: `/nodes/${id}` };
   return undefined;
 }
 
@@ -43,12 +43,12 @@ export function ways(one: Failed): Way[] {
   const by = one.error?.refused_by;
   if (by) found.push(ofObject(by.object, by.id));
   const isOurs = one.attempts.length === 0;
-  if (by?.object === 'policy' && one.project_id) found.push({ name: 'See the project', href: `/projects/${one.project_id}` });
+  if (by?.object === 'policy' && one.project_id) found.push({ name: 'View project', href: `/projects/${one.project_id}` });
   if (isOurs && (OF_KEYS.includes(code) || one.error_class === 'limited') && one.key_id?.startsWith('key_')) {
-    found.push({ name: 'See the key', href: '/keys?show=all' }, { name: 'See the project', href: `/projects/${one.project_id}` });
+    found.push({ name: 'View key', href: '/keys?show=all' }, { name: 'View project', href: `/projects/${one.project_id}` });
   }
   if (OF_MODELS.includes(code)) {
-    if (one.alias) found.push({ name: 'See the alias', href: `/aliases/${encodeURIComponent(one.alias.name)}` });
+    if (one.alias) found.push({ name: 'View alias', href: `/aliases/${encodeURIComponent(one.alias.name)}` });
     found.push({ name: 'Find a model', href: `/models?find=${encodeURIComponent(one.requested_model)}` });
   }
   if (!isOurs && (OF_CREDENTIALS.includes(one.error_class ?? '') || one.attempts.at(-1)?.principal.startsWith('node_'))) found.push(ofPrincipal(one.attempts.at(-1)?.principal));

@@ -43,11 +43,11 @@ test('notes say what the counts rest on', () => {
   expect(notes(one)).toEqual(['Realized: as the provider reported.']);
   const sums = { ...one, evidence: 'unknown', evidence_requests: { unknown: 1 }, unseen_requests: 3, raised_requests: 1, write_premium_nanos: 500, response_cache: { hits: 2, input_tokens: 1, output_tokens: 1, saved_nanos: 1_000_000 } };
   const said = notes(sums);
-  expect(said[0]).toBe('Realized: at worst nobody counted.');
-  expect(said).toContain('3 prompts not compared with earlier ones.');
+  expect(said[0]).toBe('Realized: at worst not counted.');
+  expect(said).toContain('3 prompts not compared with earlier prompts.');
   expect(said).toContain('2 answers came from the response cache, which saved $0.001.');
   expect(said.some((line) => line.startsWith('Writing to the cache cost $0.0000005'))).toBe(true);
   expect(notes({ ...one, input_tokens: 0, response_cache: { input_tokens: 5, output_tokens: 6, saved_nanos: 7 } })).toEqual(['The answer came from the response cache, which saved $0.000000007.']);
   const alike = { input_tokens: 5, output_tokens: 6, saved_nanos: 7, similarity_bps: 9731 };
-  expect(notes({ ...one, input_tokens: 0, response_cache: alike })).toEqual(['The answer came from the response cache, of a request that means the same (97.31 % alike), which saved $0.000000007.']);
+  expect(notes({ ...one, input_tokens: 0, response_cache: alike })).toEqual(['The answer came from the response cache, for a similar request (97.31%), which saved $0.000000007.']);
 });

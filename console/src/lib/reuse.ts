@@ -49,11 +49,11 @@ export interface Bar {
 
 export function bars(reuse: Reuse): Bar[] {
   return [
-    { name: 'Input', what: 'The prompts as the provider counts them', tokens: reuse.input_tokens, kind: 'input' },
-    { name: 'Eligible', what: 'What the provider caches of prompts of this length', tokens: reuse.eligible_reuse_tokens, kind: 'eligible' },
-    { name: 'Candidate', what: 'What was sent before, within the lifetime of the cache', tokens: reuse.candidate_reuse_tokens, kind: 'candidate' },
-    { name: 'Realized', what: 'What the provider or node said came from its cache', tokens: reuse.realized_reused_tokens, kind: 'realized' },
-    { name: 'Missed', what: 'Candidate less realized', tokens: reuse.missed_opportunity_tokens, kind: 'missed' },
+    { name: 'Input', what: 'Prompt tokens, as counted by the provider', tokens: reuse.input_tokens, kind: 'input' },
+    { name: 'Eligible', what: 'What the provider can cache at this prompt length', tokens: reuse.eligible_reuse_tokens, kind: 'eligible' },
+    { name: 'Candidate', what: 'Tokens sent before, within the cache lifetime', tokens: reuse.candidate_reuse_tokens, kind: 'candidate' },
+    { name: 'Realized', what: 'Tokens the provider or node read from its cache', tokens: reuse.realized_reused_tokens, kind: 'realized' },
+    { name: 'Missed', what: 'Candidate minus realized', tokens: reuse.missed_opportunity_tokens, kind: 'missed' },
   ];
 }
 
@@ -75,18 +75,18 @@ const EVIDENCE: Record<string, string> = {
   runtime_confirmed: 'as the node confirmed',
   router_inferred: 'as Tidegate estimates',
   trace_estimated: 'as estimated from traces',
-  unknown: 'nobody counted',
+  unknown: 'not counted',
 };
 
 /** What the counts rest on, and what they leave out. */
 export function notes(reuse: Reuse): string[] {
   const said: string[] = [];
   if (reuse.evidence !== null && reuse.input_tokens > 0) said.push(`Realized: ${reuse.evidence_requests ? 'at worst ' : ''}${EVIDENCE[reuse.evidence] ?? reuse.evidence}.`);
-  if (reuse.candidate_evidence === 'unknown' && reuse.input_tokens > 0) said.push('The prompt was not compared with earlier ones: it is short, or the workspace wants it so.');
-  if (reuse.unseen_requests) said.push(`${many(reuse.unseen_requests, 'prompt')} not compared with earlier ones.`);
+  if (reuse.candidate_evidence === 'unknown' && reuse.input_tokens > 0) said.push('The prompt wasn’t compared with earlier ones: it’s too short, or the workspace turned this off.');
+  if (reuse.unseen_requests) said.push(`${many(reuse.unseen_requests, 'prompt')} not compared with earlier prompts.`);
   if (reuse.raised_to_report || reuse.raised_requests) said.push(`${reuse.raised_requests ? `In ${many(reuse.raised_requests, 'request')} the` : 'The'} provider reused more than Tidegate expected; its report counts.`);
   if (reuse.write_premium_nanos > 0) said.push(`Writing to the cache cost ${exactMoney(reuse.write_premium_nanos, 9)} more than fresh input.`);
   const hits = reuse.response_cache;
-  if (hits && hits.hits !== 0) said.push(`${hits.hits === undefined ? 'The answer came' : `${many(hits.hits, 'answer')} came`} from the response cache${hits.similarity_bps ? `, of a request that means the same (${percentOf(hits.similarity_bps)} alike)` : ''}, which saved ${exactMoney(hits.saved_nanos, 9)}.`);
+  if (hits && hits.hits !== 0) said.push(`${hits.hits === undefined ? 'The answer came' : `${many(hits.hits, 'answer')} came`} from the response cache${hits.similarity_bps ? `, for a similar request (${percentOf(hits.similarity_bps)})` : ''}, which saved ${exactMoney(hits.saved_nanos, 9)}.`);
   return said;
 }

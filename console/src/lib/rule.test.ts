@@ -7,14 +7,14 @@ const unnamed = () => undefined;
 
 test('a route is one sentence', () => {
   expect(sentence(EMPTY, unnamed)).toBe('All requests: the default order.');
-  expect(sentence({ ...EMPTY, scope: { key_id: 'key_1', model: 'openai/' }, credential_ids: ['pcr_1'] }, (id) => ({ key_1: 'ci', pcr_1: 'openai prod' })[id])).toBe('Requests for the key ci and models under openai/: with openai prod.');
+  expect(sentence({ ...EMPTY, scope: { key_id: 'key_1', model: 'openai/' }, credential_ids: ['pcr_1'] }, (id) => ({ key_1: 'ci', pcr_1: 'openai prod' })[id])).toBe('Requests for the key ci and models matching openai/: with openai prod.');
 });
 
 test('each template is a sentence that says what it is called', () => {
   const said = templates('+02:00').map(({ name, set }) => [name, sentence({ ...EMPTY, ...set }, unnamed)]);
   expect(said).toEqual([
     ['Own key first, then managed', 'All requests: served by Your keys (BYOK), then Managed; falls back to managed accounts if they fail.'],
-    ['Only your own nodes', 'All requests: served by Your nodes (BYOC).'],
+    ['Own nodes only', 'All requests: served by Your nodes (BYOC).'],
     ['Nodes first, then own keys, then managed', 'All requests: nodes first, then your own keys, then managed accounts.'],
     ['Cheap at night', 'All requests (every day 22:00 to 06:00 (UTC+02:00)): the cheapest first.'],
   ]);

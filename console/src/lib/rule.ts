@@ -1,6 +1,7 @@
 // A route in words, and its form.
 
 import { profileLabel } from './series';
+import { t } from './text';
 import type { RouteConditions, RouteRule, TimeWindow } from './wire';
 
 export const SCOPES = ['model', 'alias', 'tag', 'key_id', 'project_id', 'environment', 'provider', 'modality'] as const;
@@ -8,13 +9,13 @@ export type Scope = (typeof SCOPES)[number];
 
 /** What a strategy does, for a form and for a sentence. */
 export const STRATEGIES: [name: string, label: string, effect: string][] = [
-  ['none', 'As listed, else the oldest', ''],
+  ['none', 'As listed, then oldest first', ''],
   ['committed_first', 'Committed capacity first', 'committed capacity first'],
   ['cheapest', 'Cheapest first', 'the cheapest first'],
   ['fastest', 'Fastest first', 'the fastest first'],
   ['balanced', 'Balanced by load', 'balanced by load'],
   ['local_first', 'Nodes, own keys, managed', 'nodes first, then your own keys, then managed accounts'],
-  ['byok_strict', 'Own keys only', 'your own keys only, whatever fails'],
+  ['byok_strict', 'Own keys only', 'your own keys only, even if they fail'],
 ];
 
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
@@ -32,10 +33,10 @@ export function ordered(rules: RouteRule[]): RouteRule[] {
 
 export function scopeWords(rule: RouteRule, name: (id: string) => string | undefined): string {
   const isPattern = /[*/]$/.test(rule.scope.model ?? '');
-  const words: Record<Scope, string> = { model: isPattern ? 'models under' : 'the model', alias: 'the alias', tag: 'the tag', key_id: 'the key', project_id: 'the project', environment: 'the environment', provider: 'the provider', modality: 'the modality' };
+  const words: Record<Scope, string> = { model: isPattern ? 'models matching' : 'the model', alias: 'the alias', tag: 'the tag', key_id: 'the key', project_id: 'the project', environment: 'the environment', provider: 'the provider', modality: 'the modality' };
   const parts = ORDER.filter((scope) => rule.scope[scope] !== undefined).map((scope) => `${words[scope]} ${name(rule.scope[scope] ?? '') ?? rule.scope[scope]}`);
   const conditions = conditionWords(rule.when ?? {});
-  return [parts.length === 0 ? 'everything' : parts.join(' and '), ...conditions].join(', ');
+  return [parts.length === 0 ? t('everything') : parts.join(' and '), ...conditions].join(', ');
 }
 
 export function windowWords({ weekdays, from, to, utc_offset: offset }: TimeWindow): string {
@@ -74,7 +75,7 @@ export interface Template {
 export function templates(offset: string): Template[] {
   return [
     { name: 'Own key first, then managed', set: { profiles: ['byok', 'managed_provider'], byok_fallback: 'managed' } },
-    { name: 'Only your own nodes', set: { profiles: ['byoc'] } },
+    { name: 'Own nodes only', set: { profiles: ['byoc'] } },
     { name: 'Nodes first, then own keys, then managed', set: { strategy: 'local_first' } },
     { name: 'Cheap at night', set: { strategy: 'cheapest', when: { time: { weekdays: WEEKDAYS, from: '22:00', to: '06:00', utc_offset: offset } } } },
   ];
@@ -98,17 +99,17 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   if (rule.regions.length > 0) said.push(`in ${rule.regions.join(', ')}`);
   if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts if they fail`);
   if (rule.fallback_on.length > 0) said.push(`on ${rule.fallback_on.join(', ').replaceAll('_', ' ')}`);
-  for (const { on, model } of rule.model_fallbacks ?? []) said.push(`goes on with ${model} on ${on.join(', ').replaceAll('_', ' ')}`);
+  for (const { on, model } of rule.model_fallbacks ?? []) said.push(`falls back to ${model} on ${on.join(', ').replaceAll('_', ' ')}`);
   if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
-  if (rule.emergency) said.push('takes emergency accounts when all others have failed');
+  if (rule.emergency) said.push('uses emergency accounts when all others fail');
   const times: [string, number | undefined][] = [
-    ['waits for a head', rule.head_wait_ms],
+    ['waits for headers', rule.head_wait_ms],
     ['for a first byte', rule.first_byte_timeout_ms],
     ['between bytes', rule.idle_timeout_ms],
-    ['in all', rule.deadline_ms],
+    ['in total', rule.deadline_ms],
   ];
   for (const [what, ms] of times) if (ms) said.push(`${what} at most ${ms} ms`);
-  if (rule.hedge_after_ms) said.push(`asks a second one after ${rule.hedge_after_ms} ms of silence`);
-  if (rule.priority !== undefined) said.push(`has a priority of at most ${rule.priority}`);
+  if (rule.hedge_after_ms) said.push(`hedges after ${rule.hedge_after_ms} ms of silence`);
+  if (rule.priority !== undefined) said.push(`caps the priority at ${rule.priority}`);
   return said.length === 0 ? ['the default order'] : said;
 }

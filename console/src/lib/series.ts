@@ -1,5 +1,7 @@
 // Rows of `/v2/usage` turned into the lines and bars of a plot.
 
+import { t } from './text';
+
 export interface Series {
   name: string;
   /** A CSS custom property: `--series-1` … `--series-8`, or a meaning such as `--bad`. */
@@ -89,7 +91,7 @@ export const PROFILES = [
 export const SUBSCRIPTION = { profile: 'subscription', label: 'Subscriptions' } as const;
 
 export function profileLabel(profile: string | null | undefined): string {
-  return [...PROFILES, SUBSCRIPTION].find((one) => one.profile === profile)?.label ?? profile ?? 'none';
+  return [...PROFILES, SUBSCRIPTION].find((one) => one.profile === profile)?.label ?? profile ?? t('none');
 }
 
 export function outcomeLabel(outcome: string): string {

@@ -98,7 +98,7 @@ class Session {
   }
 
   #take(me: Me): void {
-    if (!me.member) throw new ApiError(401, 'unauthenticated', 'Nobody is signed in.');
+    if (!me.member) throw new ApiError(401, 'unauthenticated', 'You’re not signed in.');
     this.member = me.member;
     this.key = undefined;
     this.role = me.role;

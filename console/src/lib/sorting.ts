@@ -1,5 +1,7 @@
 // Lists put in order by one of their columns; which one is in the address: `name`, or `-name` for the last first.
 
+import { locale } from './locale';
+
 export type Sortable = string | number | null | undefined;
 
 export interface Order {
@@ -19,7 +21,7 @@ export function nextOrder(name: string, isNumber: boolean, order: Order | undefi
   return now === undefined ? steps[0] : steps[steps.indexOf(now) + 1];
 }
 
-const words = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
+const words = new Intl.Collator(locale().tag, { numeric: true, sensitivity: 'base' });
 
 /** Rows by a value of each; those without one come last either way. */
 export function sorted<Row>(rows: readonly Row[], of: (row: Row) => Sortable, isDown: boolean): Row[] {

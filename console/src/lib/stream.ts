@@ -44,10 +44,10 @@ function read(data: string): Delta {
   try {
     parsed = JSON.parse(data);
   } catch {
-    return { error: 'The stream holds an event that is no JSON.' };
+    return { error: 'The stream sent an event that isn’t JSON.' };
   }
   const event = parsed as { error?: { message?: string }; usage?: Delta['usage'] | null; choices?: { delta?: { content?: string | null; reasoning_content?: string | null; reasoning?: string | null; tool_calls?: CallPiece[] }; finish_reason?: string | null }[] };
-  if (event.error) return { error: event.error.message ?? 'The stream broke off.' };
+  if (event.error) return { error: event.error.message ?? 'The stream was interrupted.' };
   const choice = event.choices?.[0];
   const delta: Delta = {};
   if (choice?.delta?.content) delta.text = choice.delta.content;

@@ -49,7 +49,7 @@ export class Upload {
     try {
       await this.#parts();
       this.state = 'done';
-      announcer.say(`${this.file.name} is stored.`);
+      announcer.say(`${this.file.name} uploaded.`);
     } catch (error) {
       this.state = this.#stop.signal.aborted ? 'stopped' : 'failed';
       if (this.state === 'failed') this.error = toApiError(error);
@@ -102,11 +102,11 @@ export class Upload {
         const headers = { 'x-request-id': request.getResponseHeader('x-request-id') ?? '' };
         void refusal(new Response(request.responseText, { status: request.status, headers })).then(reject);
       };
-      request.onerror = () => reject(new ApiError(0, 'unreachable', 'The server did not answer.', 'Go on once it does: what has arrived is not sent again.', undefined, true));
-      request.onabort = () => reject(new DOMException('The upload is stopped.', 'AbortError'));
+      request.onerror = () => reject(new ApiError(0, 'unreachable', 'The server didn’t respond.', 'Continue once it does. Uploaded parts aren’t sent again.', undefined, true));
+      request.onabort = () => reject(new DOMException('The upload was stopped.', 'AbortError'));
       request.onloadend = () => signal.removeEventListener('abort', stop);
       signal.addEventListener('abort', stop);
-      if (signal.aborted) return reject(new DOMException('The upload is stopped.', 'AbortError'));
+      if (signal.aborted) return reject(new DOMException('The upload was stopped.', 'AbortError'));
       request.send(body ?? null);
     });
   }

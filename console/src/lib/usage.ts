@@ -29,7 +29,7 @@ export const METRICS: Metric[] = [
 ];
 
 /** Rows can be filtered by each of them. */
-export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'cache_tier'] as const satisfies readonly Field[];
+export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'end_user', 'cache_tier'] as const satisfies readonly Field[];
 export type Group = (typeof GROUPS)[number];
 
 /** What a million tokens of a row cost, rounded half up, out of whole micros. */

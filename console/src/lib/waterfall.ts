@@ -21,21 +21,21 @@ export function steps(exchange: Pick<Exchange, 'timeline' | 'attempts' | 'stream
     found.push({ name, what, from: at, to: mark, kind: 'own' });
     at = mark;
   };
-  own('Read', 'The request is read and understood', timeline.decoded_us);
-  own('Admit', 'The key and its limits are checked', timeline.admitted_us);
-  own('Plan', 'What may serve it is found and put in order', timeline.planned_us);
+  own('Read', 'Reads and parses the request', timeline.decoded_us);
+  own('Admit', 'Checks the key and its limits', timeline.admitted_us);
+  own('Plan', 'Finds and ranks what can serve it', timeline.planned_us);
   // A first attempt starts before its intent is on disk; the intent is on disk before the attempt is sent.
-  own('Write down', 'The intent is on disk before anything is sent', timeline.intent_us);
+  own('Record', 'Writes the intent to disk before sending', timeline.intent_us);
   for (const [place, attempt] of attempts.entries()) {
     const before = attempts[place - 1];
     const ended = before ? before.started_us + before.duration_us : attempt.started_us;
-    if (attempt.started_us > ended) found.push({ name: `Pause before ${attempt.number}`, what: 'Between attempts: what is overloaded gets time, or another one is turned to', from: ended, to: attempt.started_us, kind: 'pause' });
+    if (attempt.started_us > ended) found.push({ name: `Pause before ${attempt.number}`, what: 'Backs off before the next attempt', from: ended, to: attempt.started_us, kind: 'pause' });
     found.push(...upstream(attempt, attempts.length, exchange));
   }
   const last = attempts.at(-1);
   const end = last ? last.started_us + last.duration_us : at;
   const settled = timeline.settled_us ?? end;
-  if (settled > end) found.push({ name: 'Settle', what: 'Counted, priced, written to the books', from: end, to: settled, kind: 'own' });
+  if (settled > end) found.push({ name: 'Settle', what: 'Counts tokens, prices them and records the charge', from: end, to: settled, kind: 'own' });
   return found;
 }
 
@@ -48,11 +48,11 @@ function upstream(attempt: Attempt, count: number, { timeline, stream }: Pick<Ex
   const isLast = attempt.number === count;
   if (!isLast || head <= from || head > end) {
     const kind = attempt.fault ? 'failed' : 'upstream';
-    return [{ name: named(attempt.fault ? 'failed' : 'upstream'), what: attempt.fault ? `${attempt.provider} failed: ${attempt.fault}` : `${attempt.provider} answers`, from, to: end, kind, attempt: number }];
+    return [{ name: named(attempt.fault ? 'failed' : 'upstream'), what: attempt.fault ? `${attempt.provider} failed: ${attempt.fault}` : `${attempt.provider} responds`, from, to: end, kind, attempt: number }];
   }
   const first = Math.min(end, Math.max(head, timeline.first_byte_us ?? head));
-  const waited: Step = { name: named('wait'), what: `${attempt.provider} thinks until its head`, from, to: first, kind: 'upstream', attempt: number };
-  const came: Step = { name: named(stream ? 'stream' : 'answer'), what: stream ? 'The stream, passed on as it comes' : 'The answer’s body', from: first, to: end, kind: attempt.fault ? 'failed' : 'stream', attempt: number };
+  const waited: Step = { name: named('wait'), what: `${attempt.provider} works until it sends headers`, from, to: first, kind: 'upstream', attempt: number };
+  const came: Step = { name: named(stream ? 'stream' : 'answer'), what: stream ? 'Streams the answer' : 'Sends the response body', from: first, to: end, kind: attempt.fault ? 'failed' : 'stream', attempt: number };
   return came.to > came.from ? [waited, came] : [waited];
 }
 

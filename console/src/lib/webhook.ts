@@ -14,9 +14,9 @@ interface Format {
 }
 
 export const FORMATS: Record<Webhook['format'], Format> = {
-  standard: { option: 'Signed documents (Standard Webhooks)', sent: 'signed documents', example: 'https://example.com/tidegate', hint: 'https on port 443 or 8443' },
-  slack: { option: 'Slack messages', badge: 'Slack', sent: 'Slack messages', example: 'https://hooks.slack.com/services/…', hint: 'An incoming webhook. Anybody who knows its address may write to the channel, so it is sealed.' },
-  email: { option: 'E-mail to a member', badge: 'E-mail', sent: 'emails', example: 'ann@acme.example', hint: 'The address of a member of this workspace' },
+  standard: { option: 'Signed documents (Standard Webhooks)', sent: 'signed documents', example: 'https://example.com/tidegate', hint: 'HTTPS on port 443 or 8443' },
+  slack: { option: 'Slack messages', badge: 'Slack', sent: 'Slack messages', example: 'https://hooks.slack.com/services/…', hint: 'An incoming webhook URL. Anyone who has it can post to the channel, so it’s encrypted.' },
+  email: { option: 'Email to a member', badge: 'Email', sent: 'emails', example: 'ann@acme.example', hint: 'The email address of a member of this workspace' },
 };
 
 /** Where its events go: an email address without the scheme that makes it a link. */

@@ -38,8 +38,8 @@ async function credentialIsSealedVerifiedRotated(page) {
   await form.getByLabel("Provider").selectOption("openai");
   await form.getByLabel("API key").fill(ownSecret);
   await form.getByLabel("Name").fill("Team account");
-  await form.getByLabel("Address").fill(`${emulator}/v1`);
-  await form.getByRole("button", { name: "Seal and verify" }).click();
+  await form.getByLabel("Base URL").fill(`${emulator}/v1`);
+  await form.getByRole("button", { name: "Save and verify" }).click();
   await page.getByRole("heading", { level: 1, name: "Team account" }).waitFor();
   await page.getByText("active", { exact: true }).waitFor();
   const before = (await v2(origin, adminKey, "provider-credentials")).data[0];
@@ -73,7 +73,7 @@ async function budgetIsSetChangedAndRemoved(page) {
   await page.getByRole("button", { name: "Remove" }).click();
   await page.getByRole("dialog").getByRole("textbox").fill("The workspace");
   await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
-  await page.getByText("No budget yet").waitFor();
+  await page.getByText("No budgets yet").waitFor();
   assert.equal((await v2(origin, adminKey, "budgets")).data.length, 0);
   await alertRuleIsAddedChangedAndRemoved(page);
   ok("budget_is_set_changed_and_removed");
@@ -82,7 +82,7 @@ async function budgetIsSetChangedAndRemoved(page) {
 /** From the budgets' page; the rule fires by the requests that there are, and Home shows it. */
 async function alertRuleIsAddedChangedAndRemoved(page) {
   await page.getByRole("link", { name: "Alert rules" }).click();
-  await page.getByText("No alert rule yet").waitFor();
+  await page.getByText("No alert rules yet").waitFor();
   await page.getByRole("link", { name: "Add an alert rule" }).click();
   const form = page.getByRole("dialog");
   await form.getByLabel("Name").fill(HOSTILE[0]);
@@ -108,23 +108,23 @@ async function alertRuleIsAddedChangedAndRemoved(page) {
   await visit(page, `${origin}/alerts`);
   await row.getByText("firing").waitFor();
   await visit(page, `${origin}/`);
-  await page.getByRole("region", { name: "Needs attention" }).getByRole("link", { name: "See the alert rules" }).click();
+  await page.getByRole("region", { name: "Needs attention" }).getByRole("link", { name: "View alert rules" }).click();
   await row.getByRole("button", { name: "Remove" }).click();
   await form.getByRole("textbox").fill(HOSTILE[0]);
   await form.getByRole("button", { name: "Remove", exact: true }).click();
-  await page.getByText("No alert rule yet").waitFor();
+  await page.getByText("No alert rules yet").waitFor();
   assert.deepEqual(await rules(), []);
 }
 
 async function routeIsMadeAndExplained(page) {
   await visit(page, `${origin}/routes?edit=new`);
   const form = page.getByRole("dialog");
-  await form.getByLabel("Model (exact, or ending in * or /)").fill("openai/gpt-4o*");
+  await form.getByLabel("Model (exact, or prefix ending in * or /)").fill("openai/gpt-4o*");
   await form.getByLabel("Your keys (BYOK)").check();
   await form.getByRole("button", { name: "Add" }).click();
   // The form shows the same words before the rule is kept.
   await form.waitFor({ state: "detached" });
-  await page.getByRole("strong").filter({ hasText: "models under openai/gpt-4o*" }).waitFor();
+  await page.getByRole("strong").filter({ hasText: "models matching openai/gpt-4o*" }).waitFor();
   await page.locator("#explain-model").fill("openai/gpt-4o-mini");
   await page.getByText("first choice").waitFor();
   const plan = await send("POST", "plan", { model: "openai/gpt-4o-mini" });
@@ -138,8 +138,8 @@ async function routeIsMadeAndExplained(page) {
 
 async function connectSeesTheFirstRequest(page) {
   await visit(page, `${origin}/connect?model=echo`);
-  await page.getByRole("button", { name: "Make a key for it" }).click();
-  await page.getByText(/is in the snippet. It is shown only now/).waitFor();
+  await page.getByRole("button", { name: "Create a key for this tool" }).click();
+  await page.getByText(/is in the snippet. It’s shown only once/).waitFor();
   const snippet = await page.getByLabel("the snippet for curl", { exact: true }).textContent();
   const [, key] = /Bearer (tg_live_\w+)/.exec(snippet ?? "") ?? [];
   assert.ok(snippet?.includes(`${origin}/v1/chat/completions`) && key);
@@ -154,7 +154,7 @@ async function playgroundStreamsText(page) {
   await page.getByLabel("Message").fill(HOSTILE[0]);
   await page.keyboard.press("Enter");
   const answer = page.getByRole("article", { name: "echo" });
-  await answer.getByText("why and how").waitFor();
+  await answer.getByText("Request details").waitFor();
   assert.ok((await answer.innerText()).includes(HOSTILE[0]), "what a model says is shown as it says it");
   assert.equal(await answer.locator("img").count(), 0);
   await answer.getByText(/\d+ in, \d+ out/).waitFor();
@@ -179,18 +179,18 @@ async function statesAreTold(open) {
   const page = await open();
   await signIn(page, origin, key);
   await visit(page, `${origin}/audit`);
-  await page.getByText("You may not see the audit.").waitFor();
+  await page.getByText("You don’t have permission to view the audit.").waitFor();
   await visit(page, `${origin}/requests/trc_00000000000000000000000000000000`);
   await page.getByRole("alert").getByText("not_found").waitFor();
   await visit(page, `${origin}/requests?filter=model:nothing-like-it`);
-  await page.getByText(/^0 of \d+ requests? in this span match/).waitFor();
+  await page.getByText(/^0 of \d+ requests? in this time range match/).waitFor();
   await visit(page, `${origin}/keys`);
   // The server goes away: what is shown stays, and its age is told.
   await page.route("**/v2/**", (route) => route.abort());
-  await page.getByText(/Shown as of .*did not answer/).waitFor({ timeout: 30_000 });
+  await page.getByText(/Showing data from .*(did not answer|didn’t respond)/).waitFor({ timeout: 30_000 });
   await page.unroute("**/v2/**");
   // It is tried again by itself.
-  await page.getByText(/Shown as of/).waitFor({ state: "detached", timeout: 40_000 });
+  await page.getByText(/Showing data from/).waitFor({ state: "detached", timeout: 40_000 });
   await page.context().close();
   ok("states_are_told");
 }

@@ -37,7 +37,7 @@ async function usageIsInTheAddress(page) {
   await page.getByRole("combobox", { name: "Filter" }).fill("model:echo");
   await page.keyboard.press("Enter");
   await wanted(page, "filter", "model:echo");
-  await page.getByRole("button", { name: /Span of time/ }).click();
+  await page.getByRole("button", { name: /Time range/ }).click();
   await page.getByRole("link", { name: "Last 7 days" }).click();
   await wanted(page, "range", "7d");
   await page.getByRole("heading", { name: "Requests by outcome" }).waitFor();
@@ -73,20 +73,20 @@ async function requestsAreInTheAddress(page) {
   await page.keyboard.press("Enter");
   await page.waitForURL((url) => url.searchParams.has("from") && url.searchParams.has("to"));
   const served = (await v2(origin, adminKey, "requests?limit=100")).data.filter((row) => row.started_at >= query(page).get("from")).length;
-  await page.getByText(/shown, all of this span/).waitFor();
+  await page.getByText(/shown, the whole time range/).waitFor();
   assert.ok(served > 0);
   await sameElsewhere(page, (one) => one.locator('[role="row"][data-at]').count());
   await page.goBack();
   await eventually(() => assert.ok(!query(page).has("from")));
   // Two moments by hand, the wrong way round first.
-  await page.getByRole("button", { name: /Span of time/ }).click();
+  await page.getByRole("button", { name: /Time range/ }).click();
   await page.getByLabel("From").fill("2026-01-02T00:00");
   await page.getByLabel("To", { exact: true }).fill("2026-01-01T00:00");
-  await page.getByRole("button", { name: "Show this span" }).click();
+  await page.getByRole("button", { name: "Apply" }).click();
   await page.getByText("The start must come before the end.").waitFor();
   await page.getByLabel("To", { exact: true }).fill("2026-01-03T00:00");
-  await page.getByRole("button", { name: "Show this span" }).click();
-  await page.getByText("Nothing in this span matches.").waitFor();
+  await page.getByRole("button", { name: "Apply" }).click();
+  await page.getByText("No requests match in this time range.").waitFor();
   assert.ok(await page.getByRole("button", { name: "Past", exact: true }).isDisabled(), "nothing new comes into what is past");
   ok("requests_are_in_the_address");
 }
@@ -110,7 +110,7 @@ async function questionsAreInTheAddress(page) {
   await wanted(page, "find", "key.create");
   await sameElsewhere(page, (one) => one.locator("tbody tr").count());
   // The server searches all of the audit, so that what is found is the same on the wire.
-  await page.getByLabel("What", { exact: true }).fill("api_key.create");
+  await page.getByLabel("Action", { exact: true }).fill("api_key.create");
   await page.keyboard.press("Enter");
   await wanted(page, "action", "api_key.create");
   await page.getByLabel("From", { exact: true }).fill("2020-01-01");
@@ -118,7 +118,7 @@ async function questionsAreInTheAddress(page) {
   const created = (await v2(origin, adminKey, "audit?limit=100&q=key.create&action=api_key.create")).data;
   await page.getByRole("status").getByText(created.length === 1 ? "1 entry matches." : `${created.length} entries match.`).waitFor();
   assert.equal(await page.locator("tbody tr").count(), created.length);
-  await page.getByLabel("Who", { exact: true }).selectOption("system");
+  await page.getByLabel("Actor", { exact: true }).selectOption("system");
   await wanted(page, "actor", "system");
   await page.getByRole("link", { name: "Clear the search" }).click();
   await page.waitForURL((url) => !["find", "action", "start", "actor"].some((name) => url.searchParams.has(name)));
@@ -139,7 +139,7 @@ async function placesAreKept(page) {
   await page.setViewportSize({ width: 1280, height: 500 });
   await visit(page, `${origin}/requests?range=1h`);
   // All of them: those that settle late would push the others down, and a short list can't be scrolled so far.
-  await page.getByText(`${data.length + 40} shown, all of this span`).waitFor();
+  await page.getByText(`${data.length + 40} shown, the whole time range`).waitFor();
   await page.evaluate(() => scrollTo(0, 700));
   await page.waitForFunction(() => scrollY > 600);
   const left = await page.evaluate(() => scrollY);

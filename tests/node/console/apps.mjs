@@ -47,21 +47,21 @@ async function look(page, name) {
 
 async function declare(page) {
   await page.getByRole("link", { name: "Your apps" }).click();
-  await page.getByText("No project declares an app.").waitFor();
+  await page.getByText("No apps of your own yet.").waitFor();
   await look(page, "own-apps-new");
-  await page.getByRole("link", { name: "Declare an app" }).click();
+  await page.getByRole("link", { name: "Add an app" }).click();
   const form = page.getByRole("dialog");
   await form.getByLabel("Name", { exact: true }).fill("openai/invoices");
-  await form.getByLabel("What it does").fill("Fetches an invoice");
+  await form.getByLabel("Description").fill("Fetches an invoice");
   await form.getByLabel("Method").selectOption("GET");
   await form.getByLabel("Address").fill(`http://${host}/invoices/{number}`);
   await form.getByLabel("Input schema").fill('{\n"type" "object"}');
-  await form.getByRole("button", { name: "Name a secret" }).click();
+  await form.getByRole("button", { name: "Add a secret" }).click();
   await form.getByLabel("Secret", { exact: true }).fill("SHOP_KEY");
-  await form.getByRole("button", { name: "Declare" }).click();
+  await form.getByRole("button", { name: "Add", exact: true }).click();
   await form.getByText(/^Line 2: /).waitFor();
   await form.getByLabel("Input schema").fill(JSON.stringify(SCHEMA));
-  await form.getByRole("button", { name: "Declare" }).click();
+  await form.getByRole("button", { name: "Add", exact: true }).click();
   // What the server refuses is told at its field, where the keyboard is.
   await form.getByText(/is the namespace of models/).waitFor();
   await eventually(async () => assert.equal(await focused(page), "Name"));
@@ -78,16 +78,16 @@ async function declare(page) {
 
 async function seal(page) {
   await page.getByRole("link", { name: "Secrets" }).click();
-  await page.getByText("No project keeps a secret.").waitFor();
+  await page.getByText("No secrets yet.").waitFor();
   await page.getByRole("link", { name: "Add a secret" }).click();
   const form = page.getByRole("dialog");
   await form.getByLabel("Name", { exact: true }).fill("SHOP_KEY");
   await form.getByLabel("Value").fill(FIRST);
   await form.getByLabel("Hosts").fill("https://no.host/at-all");
-  await form.getByRole("button", { name: "Seal it" }).click();
+  await form.getByRole("button", { name: "Save" }).click();
   await form.getByText(/^This is no host/).waitFor();
   await form.getByLabel("Hosts").fill(host);
-  await form.getByRole("button", { name: "Seal it" }).click();
+  await form.getByRole("button", { name: "Save" }).click();
   await page.getByRole("rowheader", { name: "SHOP_KEY" }).waitFor();
   await page.getByText("acme/invoices").waitFor();
   await look(page, "secrets");
@@ -99,7 +99,7 @@ async function seal(page) {
 
 async function run(page, token) {
   await page.getByRole("link", { name: "Your apps" }).click();
-  await page.getByText("there", { exact: true }).waitFor();
+  await page.getByText("set", { exact: true }).waitFor();
   await page.getByRole("link", { name: "Run acme/invoices" }).click();
   await page.getByRole("textbox", { name: "Number" }).fill("202617");
   const before = sent.length;
@@ -171,9 +171,9 @@ async function drop(page) {
   assert.equal((await apps()).length, 2);
   await page.getByRole("link", { name: "Secrets" }).click();
   await page.getByRole("button", { name: "Delete SHOP_KEY" }).click();
-  await page.getByText(/^Its sealed value is destroyed. Runs of acme\/invoices are refused/).waitFor();
+  await page.getByText(/^Its encrypted value is destroyed. Runs of acme\/invoices are refused/).waitFor();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
-  await page.getByText("No project keeps a secret.").waitFor();
+  await page.getByText("No secrets yet.").waitFor();
   assert.deepEqual(await secrets(), []);
   ok("both_are_deleted_after_a_question");
 }

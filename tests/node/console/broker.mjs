@@ -15,9 +15,9 @@ const MINI = "openai/gpt-4o-mini";
 async function requestIsPastedAndPlanned(page) {
   const before = (await v2(origin, adminKey, "requests?limit=100")).data.length;
   await visit(page, `${origin}/routes`);
-  await page.getByText("A whole request").focus();
+  await page.getByText("Full request").focus();
   await page.keyboard.press("Enter");
-  const field = page.getByLabel("Request (JSON, as a client sends it)");
+  const field = page.getByLabel("Request body (JSON)");
   await field.fill('{"model": "openai');
   await page.locator('#explain-request[aria-invalid="true"]').waitFor();
   const request = { model: MINI, max_tokens: 50, messages: [{ role: "user", content: "What does the tide do?" }] };
@@ -40,7 +40,7 @@ async function requestIsPlannedAgain(page) {
   assert.equal(status, 200);
   await eventually(async () => assert.ok((await v2(origin, adminKey, "requests?limit=20")).data.some((row) => row.id === id)));
   await visit(page, `${origin}/requests/${id}`);
-  await page.getByRole("link", { name: "Plan it again" }).focus();
+  await page.getByRole("link", { name: "Plan again" }).focus();
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { level: 1, name: "Routes" }).waitFor();
   assert.equal(await page.getByLabel("Model", { exact: true }).inputValue(), MINI);
@@ -51,9 +51,9 @@ async function requestIsPlannedAgain(page) {
 async function routeIsTriedAndItsVersionsCompared(page) {
   await visit(page, `${origin}/routes?edit=new`);
   const form = page.getByRole("dialog");
-  await form.getByLabel("Model (exact, or ending in * or /)").fill(MINI);
+  await form.getByLabel("Model (exact, or prefix ending in * or /)").fill(MINI);
   await form.getByLabel("Providers").fill("anthropic");
-  await form.getByRole("button", { name: "Try" }).focus();
+  await form.getByRole("button", { name: "Run" }).focus();
   await page.keyboard.press("Enter");
   await form.getByText(/would change/).waitFor();
   const tried = await send("POST", "routes/dry-run", { route: { scope: { model: MINI }, providers: ["anthropic"] } });
@@ -71,7 +71,7 @@ async function routeIsTriedAndItsVersionsCompared(page) {
   await page.keyboard.press("Enter");
   await eventually(async () => assert.equal(await form.getByText("strategy: none → cheapest").count(), 2));
   await form.getByLabel("From").selectOption("2");
-  await form.getByText("Nothing differs.").waitFor();
+  await form.getByText("No differences.").waitFor();
   await isForEveryone(page, "route-compared");
   await send("DELETE", `routes/${id}`);
   ok("route_is_tried_and_its_versions_compared");
@@ -79,7 +79,7 @@ async function routeIsTriedAndItsVersionsCompared(page) {
 
 async function policyIsMadeTightenedAndDeleted(page) {
   await visit(page, `${origin}/policies`);
-  await page.getByText("No policy yet").waitFor();
+  await page.getByText("No policies yet").waitFor();
   await page.getByRole("link", { name: "Add a policy" }).focus();
   await page.keyboard.press("Enter");
   const form = page.getByRole("dialog");
@@ -100,7 +100,7 @@ async function policyIsMadeTightenedAndDeleted(page) {
   await page.getByLabel("Project").selectOption(project.id);
   await page.getByText("providers: anthropic", { exact: true }).waitFor();
   await isForEveryone(page, "policies");
-  // The other way round: what was too narrow is widened.
+  // Reverse order: what was too narrow is widened.
   await page.getByRole("link", { name: "Edit" }).click();
   await form.getByLabel("Providers").first().fill("anthropic, openai");
   await form.getByRole("button", { name: "Save" }).click();
@@ -111,7 +111,7 @@ async function policyIsMadeTightenedAndDeleted(page) {
   await page.getByRole("button", { name: "Delete" }).click();
   await form.getByRole("textbox").fill(policy.id);
   await form.getByRole("button", { name: "Delete" }).click();
-  await page.getByText("No policy yet").waitFor();
+  await page.getByText("No policies yet").waitFor();
   ok("policy_is_made_changed_and_deleted");
 }
 
@@ -130,17 +130,17 @@ async function aliasIsSplitPromotedAndRolledBack(page) {
   await row.getByRole("link", { name: "code.best" }).click();
   await page.getByRole("link", { name: "Install a release" }).click();
   await form.getByLabel("Targets").fill("echo");
-  await form.getByRole("button", { name: "Try" }).click();
+  await form.getByRole("button", { name: "Run" }).click();
   await form.getByText(/would change/).waitFor();
   await form.getByLabel("Parameters").fill("temperature 0..1 0.7 clamp");
   await form.getByLabel("Note").fill("the small one");
   await form.getByRole("button", { name: "Install" }).click();
   await form.waitFor({ state: "detached" });
   await page.getByRole("link", { name: "Start a canary" }).click();
-  await form.getByLabel("Share of the callers, %").fill("20");
+  await form.getByLabel("Share of callers, %").fill("20");
   await isForEveryone(page, "alias-canary");
   await form.getByRole("button", { name: "Start" }).click();
-  await page.getByText("20 %", { exact: true }).waitFor();
+  await page.getByText("20%", { exact: true }).waitFor();
   await isForEveryone(page, "alias");
   await page.getByRole("region", { name: "Canary" }).getByRole("button", { name: "Promote" }).click();
   await page.getByText(/number 2/).waitFor();
@@ -158,7 +158,7 @@ async function aliasIsSplitPromotedAndRolledBack(page) {
 
 async function commitmentIsForecast(page, credential) {
   await visit(page, `${origin}/commitments`);
-  await page.getByText("No credential states a commitment.").waitFor();
+  await page.getByText("No commitments yet.").waitFor();
   await send("PATCH", `provider-credentials/${credential}`, { commitment: { amount_micros: 50_000_000_000, period: "month" } });
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   const told = async () => (await v2(origin, adminKey, "commitments")).data[0];
@@ -166,10 +166,10 @@ async function commitmentIsForecast(page, credential) {
   await visit(page, `${origin}/commitments`);
   const meter = page.getByRole("meter", { name: "Used of Team account" });
   await eventually(async () => assert.equal(await meter.getAttribute("aria-valuenow"), String((await told()).used_micros)));
-  await page.getByText(/would be paid for and not used/).waitFor();
-  await page.getByRole("button", { name: "What is left of Team account as a table" }).click();
-  assert.ok((await page.getByRole("region", { name: "What is left of Team account, table" }).getByRole("row").count()) > 1);
-  await page.getByRole("button", { name: "What is left of Team account as a table" }).click();
+  await page.getByText(/would be paid for but not used/).waitFor();
+  await page.getByRole("button", { name: "Remaining of Team account as a table" }).click();
+  assert.ok((await page.getByRole("region", { name: "Remaining of Team account, table" }).getByRole("row").count()) > 1);
+  await page.getByRole("button", { name: "Remaining of Team account as a table" }).click();
   await isForEveryone(page, "commitments");
   ok("commitment_is_forecast");
 }

@@ -49,8 +49,9 @@ export async function inBrowser(origin, journey) {
   const complaints = [];
   /** `withoutFont` is a browser that doesn't get the console's own font and takes one of the machine's. */
   async function open({ withoutFont = false, ...options } = {}) {
+    // Numbers and dates follow the browser's languages, and journeys read American ones.
     // Without motion, a page that waits is not drawn sixty times a second by a processor that the gateway could use.
-    const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", ...options });
+    const context = await browser.newContext({ locale: "en-US", viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", ...options });
     context.setDefaultTimeout(WITHIN_MS);
     if (withoutFont) await context.route("**/*.woff2", (route) => route.abort());
     // Also the tabs that a journey opens later.

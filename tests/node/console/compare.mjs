@@ -73,13 +73,13 @@ async function keyIsMadeByTheFirstMessage(page) {
   await picture(page, "playground-no-key");
   assert.deepEqual(await playgroundKeys(), []);
   await asks(page, "Hello.");
-  await card(page, "echo").getByText("why and how").waitFor();
-  await page.getByText("Called with a key for this visit.").waitFor();
+  await card(page, "echo").getByText("Request details").waitFor();
+  await page.getByText("Using a temporary key.").waitFor();
   const [made, ...others] = await playgroundKeys();
   assert.deepEqual([made.scopes, others], [["inference"], []]);
   const days = (Date.parse(made.expires_at) - Date.now()) / 86_400_000;
   assert.ok(days > 0 && days <= 1, "it ends by itself within a day");
-  await page.getByRole("button", { name: "Start over" }).click();
+  await page.getByRole("button", { name: "New conversation" }).click();
   ok("key_is_made_by_the_first_message");
 }
 
@@ -89,7 +89,7 @@ async function whatIsSetIsSent(page) {
   await page.getByLabel("System").fill("be short");
   await page.getByLabel("Seed").fill("7");
   await page.getByLabel("JSON schema").fill("{");
-  await page.getByText(/^This is not JSON/).waitFor();
+  await page.getByText(/^Invalid JSON/).waitFor();
   await page.getByLabel("JSON schema").fill('{"type": "object"}');
   await page.getByLabel("Tools").fill('[{"name": "find"}]');
   await page.locator('input[type="file"]').setInputFiles({ name: "dot.png", mimeType: "image/png", buffer: Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==", "base64") });
@@ -100,9 +100,9 @@ async function whatIsSetIsSent(page) {
   assert.deepEqual([body.seed, body.response_format.json_schema.schema, body.tools[0].function.name], [7, { type: "object" }, "find"]);
   assert.equal(body.messages[0].content, "be short");
   assert.deepEqual(body.messages[1].content.map((part) => part.type), ["image_url", "text"]);
-  await card(page, MINI).getByText("why and how").waitFor();
-  await page.getByRole("button", { name: "Start over" }).click();
-  await page.getByRole("button", { name: "Earlier in this tab" }).click();
+  await card(page, MINI).getByText("Request details").waitFor();
+  await page.getByRole("button", { name: "New conversation" }).click();
+  await page.getByRole("button", { name: "Earlier conversations in this tab" }).click();
   await page.getByRole("button", { name: "look", exact: true }).click();
   await page.getByRole("article", { name: "You" }).getByText("look").waitFor();
   await page.getByRole("button", { name: "Copy as code" }).click();
@@ -114,7 +114,7 @@ async function whatIsSetIsSent(page) {
 /** Each model by the keyboard: a field, its name, Enter. */
 async function modelsAnswerSideBySide(page) {
   for (const [at, name] of [MINI, LARGE].entries()) {
-    await page.getByRole("button", { name: "Compare with another" }).focus();
+    await page.getByRole("button", { name: "Compare with another model" }).focus();
     await page.keyboard.press("Enter");
     await page.keyboard.type(name);
     await page.keyboard.press("Enter");
@@ -122,7 +122,7 @@ async function modelsAnswerSideBySide(page) {
   }
   assert.deepEqual(new URL(page.url()).searchParams.getAll("model"), ["echo", MINI, LARGE], "the address asks the same of the next person");
   await asks(page, "Hello, tide.");
-  for (const name of ["echo", MINI, LARGE]) await card(page, name).getByText("why and how").waitFor();
+  for (const name of ["echo", MINI, LARGE]) await card(page, name).getByText("Request details").waitFor();
   const boxes = await Promise.all(["echo", MINI, LARGE].map((name) => card(page, name).boundingBox()));
   assert.ok(boxes.every((box) => box.y === boxes[0].y) && boxes[0].x < boxes[1].x && boxes[1].x < boxes[2].x, "they stand beside each other");
   assert.ok((await card(page, MINI).innerText()).includes("gpt-4o-mini heard: Hello, tide."));
@@ -133,17 +133,17 @@ async function eachAnswerTellsWhatServedIt(page) {
   const grouped = new Intl.NumberFormat("en-US");
   for (const [name, profile] of [["echo", "Your nodes (BYOC)"], [MINI, "Your keys (BYOK)"], [LARGE, "Your keys (BYOK)"]]) {
     await card(page, name).getByText(/\d+ in, \d+ out/).waitFor();
-    const id = (await card(page, name).getByRole("link", { name: "why and how" }).getAttribute("href")).split("/").at(-1).split("?")[0];
+    const id = (await card(page, name).getByRole("link", { name: "Request details" }).getAttribute("href")).split("/").at(-1).split("?")[0];
     const booked = await v2(origin, adminKey, `requests/${id}`);
     const text = (await card(page, name).innerText()).replaceAll(/\s+/g, " ");
     const nanos = booked.cost_nanos > 0 ? booked.cost_nanos : booked.provider_cost_nanos;
-    const cost = name === "echo" ? "no token bill" : `$0.${String(nanos).padStart(9, "0").replace(/0+$/, "")} from the provider`;
+    const cost = name === "echo" ? "no token charge" : `$0.${String(nanos).padStart(9, "0").replace(/0+$/, "")} provider cost`;
     for (const said of [name, profile, booked.attempts[0].upstream_model, `${grouped.format(booked.input_tokens)} in, ${grouped.format(booked.output_tokens)} out`, cost]) assert.ok(text.includes(said), `${said} is not in ${text}`);
     assert.match(text, /first byte [\d.]+ (µs|ms|s) /);
     const through = await card(page, name).locator('a[href^="/nodes/"], a[href^="/credentials/"]').getAttribute("href");
     assert.ok(through.endsWith(booked.principal));
   }
-  assert.equal(await page.getByText("first byte first").count(), 1);
+  assert.equal(await page.getByText("fastest first byte").count(), 1);
   // What costs nothing is the cheapest of them.
   assert.ok((await card(page, "echo").innerText()).includes("cheapest"));
   assert.deepEqual(await violations(page), []);
@@ -158,7 +158,7 @@ async function whatIsLeftOutIsNamed(page) {
   });
   await visit(page, `${origin}/playground?model=${encodeURIComponent(MINI)}`);
   await asks(page, "Hello.");
-  await card(page, MINI).getByText("Left out, as its provider has no words for it: temperature, messages[0].cache_control").waitFor();
+  await card(page, MINI).getByText("Parameters dropped because the provider doesn’t support them: temperature, messages[0].cache_control").waitFor();
   await page.unrouteAll({ behavior: "ignoreErrors" });
   ok("what_is_left_out_is_named");
 }
@@ -167,17 +167,17 @@ async function whatIsLeftOutIsNamed(page) {
 async function conversationGoesOn(page) {
   await visit(page, `${origin}/playground?model=${encodeURIComponent(MINI)}&model=${encodeURIComponent(LARGE)}`);
   await asks(page, "one");
-  await card(page, LARGE).getByText("why and how").click();
+  await card(page, LARGE).getByText("Request details").click();
   await page.getByRole("heading", { level: 1, name: LARGE }).waitFor();
   await page.goBack();
   await card(page, MINI).getByText("gpt-4o-mini heard: one").waitFor();
   heard.length = 0;
   await asks(page, "refuse");
   await card(page, MINI).nth(1).getByRole("alert").getByText("not this one").waitFor();
-  await card(page, LARGE).nth(1).getByText("why and how").waitFor();
+  await card(page, LARGE).nth(1).getByText("Request details").waitFor();
   heard.length = 0;
   await asks(page, "three");
-  for (const name of [MINI, LARGE]) await card(page, name).nth(2).getByText("why and how").waitFor();
+  for (const name of [MINI, LARGE]) await card(page, name).nth(2).getByText("Request details").waitFor();
   const told = (model) => heard.find((one) => model.endsWith(`/${one.model}`)).messages.map((message) => message.content);
   assert.deepEqual(told(MINI), ["one", "gpt-4o-mini heard: one", "three"], "what failed is not told again");
   assert.deepEqual(told(LARGE), ["one", "gpt-4o heard: one", "refuse", "gpt-4o heard: refuse", "three"]);
@@ -188,9 +188,9 @@ async function conversationGoesOn(page) {
 async function answersAreStopped(page) {
   await asks(page, "hold");
   for (const name of [MINI, LARGE]) await card(page, name).last().getByText(/heard:/).waitFor();
-  assert.equal(await card(page, LARGE).last().getByText("why and how").count(), 0, "it streams, and is not over");
+  assert.equal(await card(page, LARGE).last().getByText("Request details").count(), 0, "it streams, and is not over");
   await page.getByRole("button", { name: "Stop" }).click();
-  for (const name of [MINI, LARGE]) await card(page, name).last().getByText("stopped by you").waitFor();
+  for (const name of [MINI, LARGE]) await card(page, name).last().getByText("stopped").waitFor();
   for (const finish of held.splice(0)) finish();
   ok("answers_are_stopped");
 }
@@ -231,13 +231,13 @@ async function keyEndsWithTheVisit(page, calls) {
   // By hand.
   await visit(page, `${origin}/playground?model=echo`);
   await asks(page, "Hello.");
-  await card(page, "echo").getByText("why and how").waitFor();
-  await page.getByRole("button", { name: "Revoke it now" }).click();
-  await page.getByText("Your first message makes an API key").waitFor();
+  await card(page, "echo").getByText("Request details").waitFor();
+  await page.getByRole("button", { name: "Revoke now" }).click();
+  await page.getByText("Your first message creates a temporary API key").waitFor();
   await refused(calls.at(-1).key);
   // By signing out.
   await asks(page, "Hello again.");
-  await card(page, "echo").nth(1).getByText("why and how").waitFor();
+  await card(page, "echo").nth(1).getByText("Request details").waitFor();
   await page.getByRole("button", { name: /you and this device/ }).click();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL(/\/sign-in/);

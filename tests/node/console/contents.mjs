@@ -30,30 +30,30 @@ await inBrowser(origin, async (open) => {
   await signIn(page, origin, adminKey);
   const before = await asked("before", false);
   await visit(page, `${origin}/requests/${before}`);
-  await page.getByRole("button", { name: "Open", exact: true }).click();
-  await page.getByText("Nothing of it is kept").waitFor();
+  await page.getByRole("button", { name: "Show content", exact: true }).click();
+  await page.getByText("No content is stored for this request").waitFor();
   const [project] = (await v2(origin, adminKey, "projects")).data;
   await visit(page, `${origin}/projects/${project.id}`);
   await page.getByRole("link", { name: "Change", exact: true }).click();
-  await page.getByLabel("Keep", { exact: false }).selectOption("encrypted_full_fidelity");
+  await page.getByLabel("Store", { exact: true }).selectOption("encrypted_full_fidelity");
   await page.getByLabel("Days").fill("7");
   await pictures(page, "retention-form");
   assert.deepEqual(await violationsInThemes(page), []);
   await page.getByRole("button", { name: "Save", exact: true }).click();
-  await page.getByText("also requests with their answers, sealed").waitFor();
+  await page.getByText("metadata, requests and answers, encrypted").waitFor();
   assert.equal((await v2(origin, adminKey, "retention-profile")).default_retention_days, 7);
   ok("a_project_says_what_it_keeps");
 
   const id = await asked("Where is my parcel?", true);
   await visit(page, `${origin}/requests/${id}`);
-  await page.getByRole("button", { name: "Open", exact: true }).click();
+  await page.getByRole("button", { name: "Show content", exact: true }).click();
   const conversation = page.getByRole("list", { name: "The conversation" });
   await conversation.getByText("Where is my parcel?").first().waitFor();
-  const calls = conversation.getByRole("list", { name: "Calls of tools" });
+  const calls = conversation.getByRole("list", { name: "Tool calls" });
   assert.match(await calls.innerText(), /find_parcel[^]*parcel[^]*returned[^]*on its way/);
   await page.getByLabel("Another model").fill("echo");
   await page.getByRole("button", { name: "Compare" }).click();
-  await page.getByText("Both said the same.").waitFor();
+  await page.getByText("Both answers are identical.").waitFor();
   await pictures(page, "content");
   await page.setViewportSize({ width: 390, height: 844 });
   await pictures(page, "content-390");
@@ -62,7 +62,7 @@ await inBrowser(origin, async (open) => {
   await page.setViewportSize({ width: 1280, height: 860 });
   await page.getByLabel("Another model").fill("no-such-model");
   await page.getByRole("button", { name: "Compare" }).click();
-  await page.getByText(/^It was answered with 4\d\d/).waitFor();
+  await page.getByText(/^The response status was 4\d\d/).waitFor();
   ok("content_is_opened_and_compared");
 
   const session = await (await post("/v2/sessions", { name: "parcels" })).json();
@@ -72,7 +72,7 @@ await inBrowser(origin, async (open) => {
   await post(path, { expected_version: 2, event: { event_type: "tool_result", content: { type: "function_call_output", call_id: "c", output: "at the door" } } });
   await visit(page, `${origin}/sessions/${session.id}`);
   await page.getByRole("link", { name: "Show content" }).click();
-  await page.getByRole("list", { name: "Calls of tools" }).getByText("at the door").waitFor();
+  await page.getByRole("list", { name: "Tool calls" }).getByText("at the door").waitFor();
   await pictures(page, "session-conversation");
   assert.deepEqual(await violationsInThemes(page), []);
   ok("a_session_is_a_conversation");

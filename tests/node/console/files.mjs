@@ -32,7 +32,7 @@ async function pick(page, picked) {
 }
 
 async function upload(page) {
-  await page.getByText("No project keeps a file.").waitFor();
+  await page.getByText("No files yet.").waitFor();
   await look(page, "files-new");
   // The second part breaks off once, and the server is asked how far it is.
   const parts = [];
@@ -64,7 +64,7 @@ async function refuse(page) {
   await page.getByRole("alert").getByText("file_type_mismatch").waitFor();
   await pictures(page, "files-refused");
   assert.deepEqual(await violationsInThemes(page), []);
-  await page.getByRole("button", { name: "Leave out tide.png" }).click();
+  await page.getByRole("button", { name: "Remove tide.png" }).click();
   assert.equal(await page.getByRole("region", { name: "Uploads" }).count(), 0);
   ok("what_is_refused_is_told_beside_it");
 }
@@ -76,7 +76,7 @@ async function find(page) {
   assert.equal(await page.getByRole("row").count(), 2);
   assert.equal(new URL(page.url()).searchParams.get("find"), "LONG");
   await box.fill("nothing like it");
-  await page.getByText("None of these files matches.").waitFor();
+  await page.getByText("No files match.").waitFor();
   await page.getByRole("link", { name: "Clear the filter" }).click();
   await page.getByRole("rowheader", { name: /^empty\.txt/ }).waitFor();
   ok("files_are_found");
@@ -97,7 +97,7 @@ async function drop(page) {
     await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
     await page.getByRole("rowheader", { name: new RegExp(`^${name}`) }).waitFor({ state: "detached" });
   }
-  await page.getByText("No project keeps a file.").waitFor();
+  await page.getByText("No files yet.").waitFor();
   assert.deepEqual(await files(), []);
   ok("files_are_deleted_after_a_question");
 }

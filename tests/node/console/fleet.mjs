@@ -38,11 +38,11 @@ async function mapIsTheNodes(page) {
   await visit(page, `${origin}/nodes`);
   for (const name of ["near", "far"]) await page.getByRole("row").filter({ hasText: name }).getByText("ready", { exact: true }).waitFor();
   const map = page.getByRole("region", { name: "Map of the nodes" });
-  await map.getByText("No site: 2 nodes. 1 pair of peers is connected. The table below has each node.").waitFor();
+  await map.getByText("No site: 2 nodes. Connected peers: 1 pair. The table below lists every node.").waitFor();
   for (const [name, site] of [["near", "attic"], ["far", "cellar"]]) {
     await page.getByRole("row").filter({ hasText: name }).getByRole("link", { name, exact: true }).click();
     await page.getByRole("heading", { level: 1, name }).waitFor();
-    await page.getByRole("link", { name: "Change its labels" }).click();
+    await page.getByRole("link", { name: "Edit labels" }).click();
     const form = page.getByRole("dialog");
     await form.getByLabel("Labels").fill(`gpu, site:${site}`);
     await form.getByRole("button", { name: "Save" }).click();
@@ -50,7 +50,7 @@ async function mapIsTheNodes(page) {
     assert.deepEqual((await node(name)).labels, ["gpu", `site:${site}`]);
     await page.getByRole("link", { name: "Nodes", exact: true }).first().click();
   }
-  await map.getByText("attic: 1 node; cellar: 1 node. 1 pair of peers is connected. The table below has each node.").waitFor();
+  await map.getByText("attic: 1 node; cellar: 1 node. Connected peers: 1 pair. The table below lists every node.").waitFor();
   for (const words of ["Gateway", "near", "far", "attic", "cellar"]) assert.equal(await map.locator("svg text", { hasText: new RegExp(`^${words}$`) }).count(), 1, words);
   assert.equal(await map.locator("svg path.mesh").count(), 1);
   await isForEveryone(page, "fleet-map");
@@ -60,16 +60,16 @@ async function mapIsTheNodes(page) {
 async function nodeIsHeldAndLetGo(page) {
   const { id } = await node("near");
   await visit(page, `${origin}/nodes/${id}`);
-  const state = page.getByRole("region", { name: "State" });
+  const state = page.getByRole("region", { name: "Status" });
   for (const [press, word] of [["Cordon", "cordoned"], ["Uncordon", "ready"], ["Drain", "draining"]]) {
     await page.getByRole("button", { name: press, exact: true }).click();
     await state.getByText(word, { exact: true }).waitFor();
     assert.equal((await node("near")).status, word);
   }
-  await state.getByText(/nothing is left there: it can be stopped/).waitFor();
+  await state.getByText(/drained: safe to stop/).waitFor();
   await visit(page, `${origin}/nodes`);
   const map = page.getByRole("region", { name: "Map of the nodes" });
-  await map.getByText(/attic: 1 node, 1 without new requests/).waitFor();
+  await map.getByText(/attic: 1 node, 1 takes no new requests/).waitFor();
   await isForEveryone(page, "fleet-drained");
   await page.getByRole("row").filter({ hasText: "near" }).getByRole("button", { name: "Uncordon" }).click();
   await page.getByRole("row").filter({ hasText: "near" }).getByText("ready", { exact: true }).waitFor();
@@ -123,24 +123,24 @@ async function costIsStated(page) {
   const { id } = await node("near");
   await visit(page, `${origin}/nodes/${id}`);
   const form = page.getByRole("dialog");
-  await page.getByRole("link", { name: "State its cost" }).click();
-  await form.getByLabel("Its machine is").selectOption("owned");
-  await form.getByLabel("Price in dollars").fill("2400");
-  await form.getByLabel("Spread over months").fill("36");
-  await form.getByLabel("Watts while it serves").fill("350");
-  await form.getByLabel("Dollars a kWh").fill("0.30");
+  await page.getByRole("link", { name: "Set cost" }).click();
+  await form.getByLabel("Machine").selectOption("owned");
+  await form.getByLabel("Purchase price, in dollars").fill("2400");
+  await form.getByLabel("Depreciation, in months").fill("36");
+  await form.getByLabel("Watts while serving").fill("350");
+  await form.getByLabel("Dollars per kWh").fill("0.30");
   await isForEveryone(page, "fleet-cost");
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
   assert.deepEqual((await node("near")).cost, { kind: "owned", price_nano_usd: 2_400_000_000_000, months: 36, watts_busy: 350, nano_usd_per_kwh: 300_000_000 });
   // Another kind takes the fields of the last one away.
-  await page.getByRole("link", { name: "State its cost" }).click();
-  await form.getByLabel("Its machine is").selectOption("cloud");
-  await form.getByLabel("Dollars an hour").fill("1.20");
+  await page.getByRole("link", { name: "Set cost" }).click();
+  await form.getByLabel("Machine").selectOption("cloud");
+  await form.getByLabel("Dollars per hour").fill("1.20");
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
   assert.deepEqual((await node("near")).cost, { kind: "cloud", nano_usd_per_hour: 1_200_000_000 });
-  await eventually(async () => assert.equal(await fact(page.getByRole("region", { name: "What it costs" }), "Stated"), "$1.20 an hour while it is up"));
+  await eventually(async () => assert.equal(await fact(page.getByRole("region", { name: "Cost", exact: true }), "Set as"), "$1.20 per hour while it’s up"));
   ok("cost_is_stated");
 }
 
@@ -152,7 +152,7 @@ async function hardwareIsTheServers(page) {
     assert.ok(one.utilisation !== null, "the node has reported its hours");
     const row = page.getByRole("table", { name: "Costs by node" }).getByRole("row").filter({ hasText: "near" });
     const text = await row.innerText();
-    for (const said of ["$1.20 an hour while it is up", `${(one.utilisation * 100).toFixed(1)}%`]) assert.ok(text.includes(said), `${said}: ${text}`);
+    for (const said of ["$1.20 per hour while it’s up", `${(one.utilisation * 100).toFixed(1)}%`]) assert.ok(text.includes(said), `${said}: ${text}`);
     const models = await page.getByRole("table", { name: "Costs by model and adapter" }).getByRole("rowheader").allInnerTexts();
     assert.deepEqual(models, costs.models.map(({ model }) => model));
   });
@@ -176,13 +176,13 @@ async function placementIsExplained(page) {
   const placed = [...request.plan.placement.matchAll(/(near|far): (\d+) ms/g)].map(([, name, ms]) => [name, `${Number(ms).toLocaleString("en-US")} ms`]);
   assert.equal(placed.length, 2, request.plan.placement);
   await visit(page, `${origin}/requests/${id}`);
-  const table = page.getByRole("table", { name: "Expected time to the first token" });
+  const table = page.getByRole("table", { name: "Expected time to first token" });
   const rows = await table.locator("tbody tr").evaluateAll((all) => all.map((row) => [row.querySelector("th").textContent, row.querySelectorAll("td")[1].textContent]));
   assert.deepEqual(rows, placed);
   assert.equal(await table.getByRole("link", { name: placed[0][0] }).getAttribute("href"), `/nodes/${(await node(placed[0][0])).id}`);
   await isForEveryone(page, "placement");
   await visit(page, `${origin}/routes?model=echo`);
-  await eventually(async () => assert.equal(await page.getByRole("table", { name: "Expected time to the first token" }).locator("tbody tr").count(), 2));
+  await eventually(async () => assert.equal(await page.getByRole("table", { name: "Expected time to first token" }).locator("tbody tr").count(), 2));
   ok("placement_is_explained");
 }
 
@@ -203,7 +203,7 @@ async function workersAreFollowedAndDestroyed(page) {
   const shown = (await v2(origin, adminKey, "workers")).data.find((one) => one.id === shell);
   const panel = page.getByRole("region", { name: `Worker …${shell.slice(-8)}` });
   for (const step of shown.steps) await panel.getByRole("listitem").filter({ hasText: step.name }).waitFor();
-  assert.ok((await fact(panel, "Cost")).endsWith("at $3,600.00 an hour, as its owner states it"), await fact(panel, "Cost"));
+  assert.ok((await fact(panel, "Cost")).endsWith("at $3,600.00 per hour, according to its owner"), await fact(panel, "Cost"));
   await isForEveryone(page, "workers");
   for (const id of [shell, failed]) {
     await row(id).getByRole("button", { name: "Destroy" }).click();
@@ -230,13 +230,13 @@ async function moveNeedsAReason(page) {
   const rack = await trafficOfAProvider();
   await visit(page, `${origin}/routes?edit=new`);
   const form = page.getByRole("dialog");
-  await form.getByLabel("Model (exact, or ending in * or /)").fill(MODEL);
+  await form.getByLabel("Model (exact, or prefix ending in * or /)").fill(MODEL);
   await form.getByLabel("Your nodes (BYOC)").check();
   await form.getByRole("button", { name: "Add", exact: true }).click();
   await form.getByText("replay_required").first().waitFor();
   await form.getByText(rack).first().waitFor();
   await isForEveryone(page, "replay-required");
-  await form.getByLabel("Why it is made without one").fill("the lease of the old one ends");
+  await form.getByLabel("Reason for skipping the replay").fill("the lease of the old one ends");
   await form.getByRole("button", { name: "Add", exact: true }).click();
   await form.waitFor({ state: "detached" });
   const [route] = (await v2(origin, adminKey, "routes")).data;
@@ -248,11 +248,11 @@ async function moveNeedsAReason(page) {
   await page.evaluate(() => sessionStorage.clear());
   await signIn(page, origin, key);
   await visit(page, `${origin}/routes?edit=new`);
-  await form.getByLabel("Model (exact, or ending in * or /)").fill(MODEL);
+  await form.getByLabel("Model (exact, or prefix ending in * or /)").fill(MODEL);
   await form.getByLabel("Your nodes (BYOC)").check();
   await form.getByRole("button", { name: "Add", exact: true }).click();
-  await form.getByText("An owner of the workspace can make it all the same.").waitFor();
-  assert.equal(await form.getByLabel("Why it is made without one").count(), 0);
+  await form.getByText("A workspace owner can save it without a replay.").waitFor();
+  assert.equal(await form.getByLabel("Reason for skipping the replay").count(), 0);
   await page.evaluate(() => sessionStorage.clear());
   await signIn(page, origin, adminKey);
   ok("move_needs_a_reason");
@@ -277,31 +277,31 @@ async function aliasMovesNeedAReason(page) {
     await press.click();
     await page.getByText("replay_required").first().waitFor();
     await isForEveryone(page, "alias-replay-required");
-    await page.getByLabel("Why it is made without one").fill(why);
-    await page.getByRole("button", { name: "Move it all the same" }).click();
+    await page.getByLabel("Reason for skipping the replay").fill(why);
+    await page.getByRole("button", { name: "Save without a replay" }).click();
     await numbered(1);
     assert.equal((await overrides())[0], why);
     await back();
   }
   // A canary, and a release that is active at once, each by its form.
   await page.getByRole("link", { name: "Start a canary" }).click();
-  await form.getByLabel("Share of the callers, %").fill("10");
+  await form.getByLabel("Share of callers, %").fill("10");
   await form.getByRole("button", { name: "Start" }).click();
   await form.getByText("replay_required").first().waitFor();
   await isForEveryone(page, "canary-replay-required");
-  await form.getByLabel("Why it is made without one").fill("a few of them");
+  await form.getByLabel("Reason for skipping the replay").fill("a few of them");
   await form.getByRole("button", { name: "Start" }).click();
   await form.waitFor({ state: "detached" });
-  await page.getByText("10 %", { exact: true }).waitFor();
+  await page.getByText("10%", { exact: true }).waitFor();
   assert.equal((await overrides())[0], "a few of them");
   await page.getByRole("button", { name: "Withdraw" }).click();
   await page.getByRole("link", { name: "Start a canary" }).waitFor();
   await page.getByRole("link", { name: "Install a release" }).click();
   await form.getByLabel("Targets").fill("echo");
-  await form.getByLabel("Make it the active release at once").check();
+  await form.getByLabel("Activate the release immediately").check();
   await form.getByRole("button", { name: "Install" }).click();
   await form.getByText("replay_required").first().waitFor();
-  await form.getByLabel("Why it is made without one").fill("all of them");
+  await form.getByLabel("Reason for skipping the replay").fill("all of them");
   await form.getByRole("button", { name: "Install" }).click();
   await form.waitFor({ state: "detached" });
   await numbered(3);
@@ -314,16 +314,16 @@ async function aliasMovesNeedAReason(page) {
 async function switchingOffNeedsAReason(page) {
   const [credential] = (await v2(origin, adminKey, "provider-credentials")).data;
   await visit(page, `${origin}/credentials/${credential.id}`);
-  await page.getByRole("button", { name: "Switch off" }).click();
+  await page.getByRole("button", { name: "Disable" }).click();
   const form = page.getByRole("dialog");
-  await form.getByRole("button", { name: "Switch off" }).click();
-  await form.getByLabel("Why it is made without one").fill("the contract ends");
-  await form.getByRole("button", { name: "Switch off" }).click();
+  await form.getByRole("button", { name: "Disable" }).click();
+  await form.getByLabel("Reason for skipping the replay").fill("the contract ends");
+  await form.getByRole("button", { name: "Disable" }).click();
   await form.waitFor({ state: "detached" });
   await page.getByText("disabled", { exact: true }).waitFor();
   const [entry] = (await v2(origin, adminKey, "audit?limit=50")).data.filter((one) => one.action === "replay.override");
   assert.ok(entry.detail.startsWith("the contract ends ("), entry.detail);
-  await page.getByRole("button", { name: "Switch on" }).click();
+  await page.getByRole("button", { name: "Enable" }).click();
   await page.getByText("active", { exact: true }).waitFor();
   ok("switching_off_needs_a_reason");
 }
@@ -338,7 +338,7 @@ async function replayIsTheServers(page, rack) {
   await eventually(async () => assert.equal(await gates.count(), report.results.length));
   const told = await gates.evaluateAll((all) => all.map((row) => [...row.querySelectorAll("td")].map((cell) => cell.textContent.trim())));
   assert.deepEqual(told, report.results.map((one) => [one.verdict, one.reason]));
-  for (const [label, times] of [["Time to the first token", report.first_token], ["Whole time", report.total]]) {
+  for (const [label, times] of [["Time to first token", report.first_token], ["Total time", report.total]]) {
     const rows = page.getByRole("table", { name: label }).locator("tbody tr");
     assert.equal(await rows.count(), times.baseline.length + times.candidate.length);
   }
@@ -358,7 +358,7 @@ async function dataPlaneIsAhead(page) {
   const row = page.getByRole("row").filter({ hasText: "ams-1" });
   await row.getByText("version 7, ahead", { exact: true }).waitFor();
   await isForEveryone(page, "data-plane-ahead");
-  await page.getByRole("button", { name: "Replace its configuration" }).click();
+  await page.getByRole("button", { name: "Replace configuration" }).click();
   await row.getByText("version 7, behind", { exact: true }).waitFor();
   assert.deepEqual(superseded, ["POST"]);
   await page.unrouteAll({ behavior: "wait" });
@@ -367,7 +367,7 @@ async function dataPlaneIsAhead(page) {
 
 async function dataPlaneIsInvitedAndRevoked(page) {
   await visit(page, `${origin}/data-planes`);
-  await page.getByText("No data plane yet.").waitFor();
+  await page.getByText("No data planes yet.").waitFor();
   await page.getByRole("link", { name: "Invite a data plane" }).click();
   const form = page.getByRole("dialog");
   await form.getByLabel("Name").fill("fra-1");
@@ -381,7 +381,7 @@ async function dataPlaneIsInvitedAndRevoked(page) {
   const row = page.getByRole("row").filter({ hasText: "fra-1" });
   await row.getByText("invited", { exact: true }).waitFor();
   await row.getByRole("link", { name: "fra-1" }).click();
-  await page.getByRole("region", { name: "What fra-1 signed" }).getByText("It has signed nothing yet.").waitFor();
+  await page.getByRole("region", { name: "Signed by fra-1" }).getByText("No signed documents yet.").waitFor();
   await isForEveryone(page, "data-planes");
   await row.getByRole("button", { name: "Revoke" }).click();
   await form.getByRole("textbox").fill("fra-1");

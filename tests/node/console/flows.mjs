@@ -33,7 +33,7 @@ await inBrowser(origin, async (open) => {
 
   // A text that is no JSON, and one that is no flow: each says where.
   await text.fill(written(FIRST).replace('"greet",', '"greet"'));
-  await page.getByText("A comma or a closing brace is expected here.").waitFor();
+  await page.getByText("Expected a comma or a closing brace.").waitFor();
   await page.getByRole("button", { name: "Line 3", exact: true }).waitFor();
   const wrong = structuredClone(FIRST);
   wrong.steps.loud.expression = "nobody.output +";
@@ -42,7 +42,7 @@ await inBrowser(origin, async (open) => {
   const turn = page.getByRole("button", { name: `Line ${line}`, exact: true });
   await turn.waitFor();
   assert.equal(await text.getAttribute("aria-invalid"), "true");
-  assert.equal(await page.getByRole("button", { name: "Compare and save" }).isDisabled(), true);
+  assert.equal(await page.getByRole("button", { name: "Review and save" }).isDisabled(), true);
   await pictures(page, "flow-problem");
   await turn.focus();
   await page.keyboard.press("Enter");
@@ -57,8 +57,8 @@ await inBrowser(origin, async (open) => {
   next.steps.hello.expression = "'hello ' + input.name";
   await text.fill(written(next));
   await page.getByRole("img", { name: /^3 steps/ }).waitFor();
-  await state.getByText("No problem; 2 changes").waitFor();
-  await page.getByRole("button", { name: "Compare and save" }).focus();
+  await state.getByText("No problems; 2 changes").waitFor();
+  await page.getByRole("button", { name: "Review and save" }).focus();
   await page.keyboard.press("Enter");
   const changes = page.getByRole("region", { name: "Changes to version 1" });
   await changes.getByText("/steps/hello/expression").waitFor();
@@ -82,8 +82,8 @@ await inBrowser(origin, async (open) => {
   theirs.steps.hello.expression = "'hey ' + input.name";
   await post(`flows/${flow.id}/versions`, { document: theirs });
   await text.fill(written(FIRST));
-  await state.getByText(/^No problem; /).waitFor();
-  await page.getByRole("button", { name: "Compare and save" }).click();
+  await state.getByText(/^No problems; /).waitFor();
+  await page.getByRole("button", { name: "Review and save" }).click();
   await page.getByRole("button", { name: "Save as version 3" }).click();
   await page.getByRole("alert").waitFor();
   assert.deepEqual((await v2(origin, adminKey, `flows/${flow.id}`)).document, theirs);

@@ -54,14 +54,14 @@ async function eachProviderIsAdded(page, { server, seen }) {
     const kind = (await v2(origin, adminKey, "provider-credentials/kinds")).data.find((one) => one.provider === provider);
     await visit(page, `${origin}/credentials?new=${provider}`);
     const form = page.getByRole("dialog");
-    await form.getByText(`What ${kind.environment_variable} holds.`).waitFor();
-    assert.equal(await form.getByLabel("Address").getAttribute("placeholder"), kind.base_url);
+    await form.getByText(`The value of ${kind.environment_variable}.`).waitFor();
+    assert.equal(await form.getByLabel("Base URL").getAttribute("placeholder"), kind.base_url);
     assert.deepEqual(await violations(page), []);
     if (provider === "anthropic") await picture(page, "credential-form-anthropic");
     // By the keyboard from the key on, as somebody who pastes does.
     await form.getByLabel("API key").fill(secret);
     await form.getByLabel("Name").fill(`${name}, ours`);
-    await form.getByLabel("Address").fill(base_url);
+    await form.getByLabel("Base URL").fill(base_url);
     seen.length = 0;
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { level: 1, name: `${name}, ours` }).waitFor();
@@ -102,7 +102,7 @@ async function formsFollowTheirSchema(page) {
   await form.getByLabel("Secret access key").fill("a-secret");
   await form.getByLabel("Region").selectOption("us-east");
   assert.deepEqual(await violations(page), []);
-  await form.getByRole("button", { name: "Seal and verify" }).click();
+  await form.getByRole("button", { name: "Save and verify" }).click();
   const sent = (await posted).postDataJSON();
   assert.deepEqual([sent.provider, sent.secret, sent.config], ["later", { access_key_id: "an-id", secret_access_key: "a-secret" }, { region: "us-east" }]);
   // This server is not that late: it says so in the form, and what was typed is still there.

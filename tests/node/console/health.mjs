@@ -17,8 +17,8 @@ const table = (page, name) => page.getByRole("table", { name, exact: true });
 
 async function nothingServesYet(page) {
   await visit(page, `${origin}/upstreams`);
-  await page.getByText("Every breaker is closed").waitFor();
-  await page.getByText("Nothing was asked lately.").waitFor();
+  await page.getByText("All circuit breakers are closed").waitFor();
+  await page.getByText("No recent requests.").waitFor();
   await isForEveryone(page, "health-calm");
   ok("calm_is_told");
 }
@@ -33,26 +33,26 @@ async function breakersAreTold(page) {
   });
   const told = await health();
   await visit(page, `${origin}/upstreams`);
-  const breakers = table(page, "Open breakers");
+  const breakers = table(page, "Open circuit breakers");
   const [host] = told.breakers;
   const row = breakers.getByRole("row").filter({ hasText: host.name });
   await row.getByText(host.detail).waitFor();
   assert.match(host.detail, /^No connection could be opened/);
   assert.match(await row.innerText(), /Away/, "who met it");
-  const serves = table(page, "What serves");
+  const serves = table(page, "Serving");
   await serves.getByRole("row").filter({ hasText: "Away" }).getByText("broken").waitFor();
   await serves.getByRole("row").filter({ hasText: "Well" }).getByText("ok", { exact: true }).waitFor();
   const { pacing, models } = told.data.find(({ id }) => id === well.id);
   assert.ok(models[0].first_byte_p50_ms >= 0 && pacing.requests_per_minute.limit === 1000);
   const speed = table(page, "Load and speed").getByRole("row").filter({ hasText: "Well" });
   assert.match(await speed.innerText(), /eu[\s\S]*\d+ ms/);
-  assert.match(await table(page, "Limits").getByRole("row").filter({ hasText: "requests a minute" }).innerText(), /\d+ of 1,000/);
-  await page.getByText(/1 breaker|one breaker is open|breakers are open/).waitFor();
+  assert.match(await table(page, "Limits").getByRole("row").filter({ hasText: "requests per minute" }).innerText(), /\d+ of 1,000/);
+  await page.getByText(/1 breaker|one open breaker|open breakers/).waitFor();
   await isForEveryone(page, "health-broken");
   // Its own page says the same, and the way there is a link.
   await breakers.getByRole("link", { name: "Away" }).first().click();
   await page.getByRole("heading", { level: 1, name: "Away" }).waitFor();
-  await table(page, "Open breakers").getByText(host.detail).waitFor();
+  await table(page, "Open circuit breakers").getByText(host.detail).waitFor();
   await send("DELETE", `provider-credentials/${away.id}`);
   ok("breakers_are_told");
 }
@@ -63,7 +63,7 @@ async function othersSeeTheirOwn(open) {
   const page = await open();
   await signIn(page, origin, made.admin_key);
   await visit(page, `${origin}/upstreams`);
-  await page.getByText("Nothing serves yet.").waitFor();
+  await page.getByText("Nothing is serving yet.").waitFor();
   const text = await page.locator("main").innerText();
   for (const name of ["Well", "Away", "echo", "127.0.0.1"]) assert.ok(!text.includes(name), name);
   await page.context().close();
@@ -79,19 +79,19 @@ async function savingsAreTheServers(page) {
   await visit(page, `${origin}/caches`);
   const told = await usage();
   await eventually(async () => {
-    const tile = page.locator(".tile").filter({ hasText: "Answers given again" });
+    const tile = page.locator(".tile").filter({ hasText: "Response cache hits" });
     assert.match(await tile.innerText(), new RegExp(`\\b${told.response_cache.hits}\\b`));
   });
   for (const [kind, tokens] of [["input", told.input_tokens], ["realized", told.realized_reused_tokens]]) assert.equal(await page.locator(`[data-tokens=${kind}]`).innerText(), new Intl.NumberFormat("en-US").format(tokens));
   // The plots are tables, too.
-  const plot = "Input tokens by what became of them";
+  const plot = "Input tokens by cache outcome";
   await page.getByRole("button", { name: `${plot} as a table` }).click();
   assert.ok((await page.getByRole("region", { name: `${plot}, table` }).getByRole("row").count()) > 1);
   await page.getByRole("button", { name: `${plot} as a table` }).click();
   await isForEveryone(page, "caches");
   ok("savings_are_the_servers");
   // By the keyboard alone: the name is typed before anything is deleted.
-  await page.getByRole("button", { name: `Purge the answers of ${project.name}` }).focus();
+  await page.getByRole("button", { name: `Purge the cached responses of ${project.name}` }).focus();
   await page.keyboard.press("Enter");
   const form = page.getByRole("dialog");
   const purge = form.getByRole("button", { name: "Purge", exact: true });

@@ -1,4 +1,4 @@
-// A node that is invited from the console, joins by the command that is shown once, says how it is, reports what it answered, and is
+// A node that is invited from the console, joins by the command that is shown once, says how it is, reports served requests, and is
 // revoked: a real one, started as a person would.
 //
 // usage: node joining.mjs ORIGIN ADMIN_KEY API_KEY PROGRAM MODEL FOLDER ADDRESS
@@ -26,7 +26,7 @@ async function invite(page, name) {
 /** Shown once, and neither in the address nor in what the browser keeps. */
 async function commandIsShownOnce(page) {
   const form = await invite(page, "attic");
-  await form.getByLabel("Good for").selectOption({ label: "15 minutes" });
+  await form.getByLabel("Expires in").selectOption({ label: "15 minutes" });
   await isForEveryone(page, "invite");
   const before = Date.now();
   const answer = page.waitForResponse(/\/join-tokens$/);
@@ -70,22 +70,22 @@ const fact = (panel, name) => panel.locator("dl > div").filter({ has: panel.page
 async function nodeSaysHowItIs(page, running) {
   await visit(page, `${origin}/nodes`);
   await page.getByRole("link", { name: "attic", exact: true }).click();
-  const panel = page.getByRole("region", { name: "What it says of itself" });
-  await panel.getByText("not heard yet").waitFor();
-  await page.getByText("It has reported nothing yet.").waitFor();
+  const panel = page.getByRole("region", { name: "Reported by the node" });
+  await panel.getByText("no heartbeat yet").waitFor();
+  await page.getByText("No reports yet.").waitFor();
   await isForEveryone(page, "node-joined");
   running.push(start());
-  await panel.getByText(/^heard /).waitFor();
-  await page.getByRole("region", { name: "State" }).getByText("ready", { exact: true }).waitFor();
+  await panel.getByText(/^last heartbeat /).waitFor();
+  await page.getByRole("region", { name: "Status" }).getByText("ready", { exact: true }).waitFor();
   const { joined } = await node();
   assert.equal(joined.said.device, "cpu");
   assert.deepEqual([await fact(panel, "Device"), await fact(panel, "Version"), await fact(panel, "Running"), await fact(panel, "Waiting")], ["cpu", joined.said.version, "0", "0"]);
-  assert.match(await fact(panel, "Computed by"), new RegExp(`^${joined.said.runtime}$`));
+  assert.match(await fact(panel, "Backend"), new RegExp(`^${joined.said.runtime}$`));
   const size = joined.said.model_bytes["tidegate-demo"];
   assert.ok(size > 1_000_000, `${size}`);
-  assert.equal(await fact(panel, "Holds"), `tidegate-demo: ${(Math.floor(size / 100_000) / 10).toFixed(1)} MB`);
-  assert.match(await fact(panel, "Remembers"), /^\d+(\.\d)?% of [\d.]+ MB for conversations$/);
-  assert.ok((await fact(panel, "Joined")) !== "" && (await fact(panel, "Heard last")) !== "");
+  assert.equal(await fact(panel, "Models"), `tidegate-demo: ${(Math.floor(size / 100_000) / 10).toFixed(1)} MB`);
+  assert.match(await fact(panel, "KV cache"), /^\d+(\.\d)?% of [\d.]+ MB$/);
+  assert.ok((await fact(panel, "Joined")) !== "" && (await fact(panel, "Last heartbeat")) !== "");
   ok("node_says_how_it_is");
 }
 
@@ -108,12 +108,12 @@ async function answersAreTheReported(page) {
     assert.equal(data.length, PAGE + 1);
     return data;
   });
-  const panel = page.getByRole("region", { name: "What it answered" });
+  const panel = page.getByRole("region", { name: "Served requests" });
   const rows = panel.locator("tbody tr");
   await eventually(async () => assert.equal(await rows.count(), PAGE));
-  await panel.getByRole("button", { name: "Later ones" }).click();
+  await panel.getByRole("button", { name: "Next page" }).click();
   await eventually(async () => assert.equal(await rows.count(), PAGE + 1));
-  assert.equal(await panel.getByRole("button", { name: "Later ones" }).count(), 0);
+  assert.equal(await panel.getByRole("button", { name: "Next page" }).count(), 0);
   // It grows where it ends.
   await ask(`http://${address}`, "And once more?");
   await eventually(async () => assert.equal(await rows.count(), PAGE + 2));
@@ -126,8 +126,8 @@ async function answersAreTheReported(page) {
   assert.deepEqual(await panel.getByRole("link").evaluateAll((all) => all.map((one) => one.getAttribute("href"))), [`/requests/${request}`]);
   const { joined } = await node();
   assert.ok(joined.said.load.cache_bytes > 0, "what it was asked is remembered");
-  const says = page.getByRole("region", { name: "What it says of itself" });
-  await eventually(async () => assert.match(await fact(says, "Remembers"), /^(0\.[1-9]|[1-9]\d?\.\d)%/));
+  const says = page.getByRole("region", { name: "Reported by the node" });
+  await eventually(async () => assert.match(await fact(says, "KV cache"), /^(0\.[1-9]|[1-9]\d?\.\d)%/));
   await page.getByRole("heading", { level: 1 }).scrollIntoViewIfNeeded();
   await isForEveryone(page, "node-reported");
   await panel.scrollIntoViewIfNeeded();
@@ -144,14 +144,14 @@ async function credentialEnds(page) {
   await form.getByRole("textbox").fill("attic");
   await sure.click();
   await form.waitFor({ state: "detached" });
-  await page.getByRole("region", { name: "State" }).getByText("revoked", { exact: true }).waitFor();
+  await page.getByRole("region", { name: "Status" }).getByText("revoked", { exact: true }).waitFor();
   const { id, status, joined } = await node();
   assert.ok(status === "revoked" && joined.revoked_at !== null);
-  assert.notEqual(await fact(page.getByRole("region", { name: "What it says of itself" }), "Revoked"), "");
+  assert.notEqual(await fact(page.getByRole("region", { name: "Reported by the node" }), "Revoked"), "");
   for (const name of ["Revoke", "Cordon", "Drain", "Uncordon"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 0, name);
   await isForEveryone(page, "node-revoked");
   // A name that is free again is asked for as it was.
-  await page.getByRole("link", { name: "Invite another in its place" }).click();
+  await page.getByRole("link", { name: "Invite a replacement" }).click();
   await eventually(async () => assert.equal(await form.getByLabel("Name").inputValue(), "attic"));
   await form.getByRole("button", { name: "Invite", exact: true }).click();
   const command = await form.getByLabel("the command", { exact: true }).innerText();

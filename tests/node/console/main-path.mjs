@@ -87,7 +87,7 @@ async function go(page, letter, heading) {
 
 async function firstRequestArrives(page) {
   await go(page, "o", "Home");
-  await page.getByText("Nothing has been served yet").waitFor();
+  await page.getByText("No requests yet").waitFor();
   const command = await page.getByLabel("command", { exact: true }).textContent();
   assert.ok(command?.includes(`${origin}/v1/chat/completions`), command);
   await firstPageIsSmall(page);

@@ -21,7 +21,7 @@ async function keyIsBounded(page) {
   await page.getByRole("link", { name: "Create a key" }).click();
   const form = page.getByRole("dialog");
   await form.getByLabel("Name").fill("bounded");
-  await form.getByLabel("Requests a minute").fill("2");
+  await form.getByLabel("Requests per minute").fill("2");
   await form.getByRole("button", { name: "Create", exact: true }).click();
   const key = await form.getByLabel("the key", { exact: true }).textContent();
   await accessible(page);
@@ -32,9 +32,9 @@ async function keyIsBounded(page) {
   for (let sent = 0; sent < 3; sent += 1) statuses.push((await chat(origin, key, { model: "echo" })).status);
   assert.deepEqual(statuses, [200, 200, 429]);
   await row.getByRole("button", { name: "Edit" }).click();
-  assert.equal(await form.getByLabel("Requests a minute").inputValue(), "2");
+  assert.equal(await form.getByLabel("Requests per minute").inputValue(), "2");
   await form.getByLabel("Name").fill("unbounded");
-  await form.getByLabel("Requests a minute").fill("");
+  await form.getByLabel("Requests per minute").fill("");
   await accessible(page);
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
@@ -77,12 +77,12 @@ async function credentialIsSwitchedAndDeleted(page) {
   const made = await send("POST", "provider-credentials", { provider: "openai", display_name: "Team account", secret: ownSecret, base_url: `${emulator}/v1` });
   await visit(page, `${origin}/credentials/${made.id}`);
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
-  await page.getByRole("button", { name: "Switch off" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Switch off" }).click();
+  await page.getByRole("button", { name: "Disable" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Disable" }).click();
   await page.getByText("disabled", { exact: true }).waitFor();
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 404, "a credential that is off counts as absent");
   await accessible(page);
-  await page.getByRole("button", { name: "Switch on" }).click();
+  await page.getByRole("button", { name: "Enable" }).click();
   await page.getByText("active", { exact: true }).waitFor();
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   // A secret that the provider refuses is told where it is needed: here, and on Home.
@@ -94,7 +94,7 @@ async function credentialIsSwitchedAndDeleted(page) {
   await visit(page, `${origin}/`);
   await page.getByText('refuses the credential "Team account".').waitFor();
   await picture(page, "needs-attention");
-  await page.getByRole("link", { name: "Rotate it" }).click();
+  await page.getByRole("link", { name: "Rotate" }).click();
   await page.getByRole("heading", { level: 1, name: "Team account" }).waitFor();
   await page.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("dialog").getByRole("textbox").fill("Team account");
@@ -108,20 +108,20 @@ async function credentialIsSwitchedAndDeleted(page) {
 async function credentialStatesItsAgreement(page) {
   const made = await send("POST", "provider-credentials", { provider: "openai", display_name: "Agreed account", secret: ownSecret, base_url: `${emulator}/v1`, compliance: ["gdpr"] });
   await visit(page, `${origin}/credentials/${made.id}`);
-  const panel = page.getByRole("region", { name: "Agreed with the provider" });
+  const panel = page.getByRole("region", { name: "Contract terms" });
   await panel.getByText("gdpr", { exact: true }).waitFor();
-  await panel.getByRole("button", { name: "State" }).focus();
+  await panel.getByRole("button", { name: "Edit" }).focus();
   await page.keyboard.press("Enter");
   const form = page.getByRole("dialog");
   // The first field has the keyboard; from there everything is reached in order.
   await page.keyboard.type("1,500");
-  assert.equal(await form.getByLabel("Requests a minute").inputValue(), "1,500");
-  await form.getByLabel("Keeps what it is sent").selectOption("for some days");
+  assert.equal(await form.getByLabel("Requests per minute").inputValue(), "1,500");
+  await form.getByLabel("Data retention").selectOption("limited, in days");
   await form.getByLabel("Days").fill("4000");
-  await form.getByLabel("Committed, in dollars").fill("50000");
-  await form.getByLabel("In each").selectOption("quarter");
+  await form.getByLabel("Committed spend, in dollars").fill("50000");
+  await form.getByLabel("Per", { exact: true }).selectOption("quarter");
   await form.getByLabel("Compliance").fill("HIPAA, soc2");
-  await form.getByLabel("Prices of your own").fill(`${MINI} = 0.1 / 0.4`);
+  await form.getByLabel("Custom prices").fill(`${MINI} = 0.1 / 0.4`);
   await form.getByLabel("Compliance").focus();
   await page.keyboard.press("Enter");
   await eventually(async () => assert.equal(await form.getByLabel("Days").getAttribute("aria-invalid"), "true"));
@@ -137,16 +137,16 @@ async function credentialStatesItsAgreement(page) {
   await page.keyboard.type("hipaa, soc2");
   await page.keyboard.press("Enter");
   await form.waitFor({ state: "detached" });
-  for (const said of ["1,500", "what it is sent for 30 days", "$50,000.00 a quarter", "hipaa, soc2"]) await panel.getByText(said, { exact: true }).waitFor();
+  for (const said of ["1,500", "30 days", "$50,000.00 a quarter", "hipaa, soc2"]) await panel.getByText(said, { exact: true }).waitFor();
   await panel.getByRole("row").filter({ hasText: MINI }).getByText("$0.40").waitFor();
   const kept = await v2(origin, adminKey, `provider-credentials/${made.id}`);
   assert.deepEqual([kept.limits, kept.retention, kept.commitment, kept.compliance, kept.pricing], [{ requests_per_minute: 1500 }, { days: 30 }, { amount_micros: 50_000_000_000, period: "quarter" }, ["hipaa", "soc2"], { [MINI]: { input: 100_000, output: 400_000 } }]);
   await accessible(page);
   await picture(page, "credential-agreement");
   // What is not typed any more is taken back.
-  await panel.getByRole("button", { name: "State" }).click();
-  await form.getByLabel("Prices of your own").fill("");
-  await form.getByLabel("Committed, in dollars").fill("");
+  await panel.getByRole("button", { name: "Edit" }).click();
+  await form.getByLabel("Custom prices").fill("");
+  await form.getByLabel("Committed spend, in dollars").fill("");
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
   const less = await v2(origin, adminKey, `provider-credentials/${made.id}`);
@@ -159,32 +159,32 @@ async function credentialStatesItsAgreement(page) {
 async function accountStatesItsPrices(page) {
   const made = await send("POST", "accounts", { provider: "openai", display_name: "Pooled account", secret: ownSecret, base_url: `${emulator}/v1`, markup_bps: 250 });
   await visit(page, `${origin}/accounts`);
-  await page.getByRole("row").filter({ hasText: "Pooled account" }).getByText("all that it sells").waitFor();
+  await page.getByRole("row").filter({ hasText: "Pooled account" }).getByText("all models").waitFor();
   await accessible(page);
   await picture(page, "accounts");
   await page.getByRole("link", { name: "Pooled account" }).click();
-  await page.getByText("2.50 %", { exact: true }).waitFor();
-  await page.getByRole("button", { name: "State" }).click();
+  await page.getByText("2.50%", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Edit" }).click();
   const form = page.getByRole("dialog");
-  await form.getByLabel("Prices of your own").fill(`${MINI} = 0.125 / 0.5 / 0.0625`);
-  await form.getByLabel("Keeps what it is sent").selectOption("not at all");
+  await form.getByLabel("Custom prices").fill(`${MINI} = 0.125 / 0.5 / 0.0625`);
+  await form.getByLabel("Data retention").selectOption("zero retention");
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
-  await page.getByText("nothing of what it is sent", { exact: true }).waitFor();
-  await page.getByRole("table", { name: "Prices of your own" }).getByText("$0.0625").waitFor();
+  await page.getByText("no retention", { exact: true }).waitFor();
+  await page.getByRole("table", { name: "Custom prices" }).getByText("$0.0625").waitFor();
   const plan = await send("POST", "plan", { model: MINI });
   assert.deepEqual([plan.attempts[0].pricing.input_micros_per_million, plan.attempts[0].pricing.cached_input_micros_per_million], [125_000, 62_500]);
   await accessible(page);
   await picture(page, "account");
   await page.getByRole("button", { name: "Verify" }).click();
   await page.getByText(/^verified /).waitFor();
-  await page.getByRole("button", { name: "Switch off" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Switch off" }).click();
+  await page.getByRole("button", { name: "Disable" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Disable" }).click();
   await page.getByText("disabled", { exact: true }).waitFor();
   await page.getByRole("button", { name: "Delete" }).click();
   await form.getByRole("textbox").fill("Pooled account");
   await form.getByRole("button", { name: "Delete" }).click();
-  await page.getByText("No account yet").waitFor();
+  await page.getByText("No accounts yet").waitFor();
   ok("account_states_its_prices");
 }
 
@@ -192,12 +192,12 @@ async function accountStatesItsPrices(page) {
 async function credentialSignsInByItsDirectory(page) {
   await visit(page, `${origin}/credentials?new=azure_openai`);
   const form = page.getByRole("dialog");
-  await form.getByLabel("Signs in with").selectOption("Managed identity");
-  await form.getByText("its operator lists the workspaces").waitFor();
+  await form.getByLabel("Authentication").selectOption("Managed identity");
+  await form.getByText("The operator lists the workspaces").waitFor();
   assert.equal(await form.getByLabel("Tenant id").count(), 0);
-  await form.getByLabel("Signs in with").selectOption("Entra client secret");
+  await form.getByLabel("Authentication").selectOption("Entra client secret");
   await form.getByLabel("Entra client secret").fill(ownSecret);
-  await form.getByLabel("Address").fill(`${emulator}/azure`);
+  await form.getByLabel("Base URL").fill(`${emulator}/azure`);
   await form.getByLabel("Tenant id").fill("72f988bf-86f1-41af-91ab-2d7cd011db47");
   await form.getByLabel("Client id").fill("11111111-2222-3333-4444-555555555555");
   await form.getByLabel("Deployments").fill("openai/gpt-4o-mini = my-gpt-4o-mini");
@@ -206,13 +206,13 @@ async function credentialSignsInByItsDirectory(page) {
   await form.getByText("Cognitive Services OpenAI User").waitFor();
   await accessible(page);
   await picture(page, "credential-by-directory");
-  await form.getByRole("button", { name: "Seal and verify" }).click();
+  await form.getByRole("button", { name: "Save and verify" }).click();
   await page.getByText("oauth client", { exact: true }).waitFor();
   await page.getByText("active", { exact: true }).waitFor();
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   // What the provider told of its limits beside that answer stands here.
   await visit(page, page.url());
-  const limits = page.getByRole("table", { name: "Limits that its provider told" });
+  const limits = page.getByRole("table", { name: "Limits reported by the provider" });
   await limits.getByRole("row").filter({ hasText: "my-gpt-4o-mini" }).getByText("of 10,000").waitFor();
   await accessible(page);
   await picture(page, "credential-limits");
@@ -224,7 +224,7 @@ async function routeIsChangedAndDeleted(page) {
   await send("POST", "routes", { scope: { model: "echo" }, profiles: ["byok"] });
   await visit(page, `${origin}/routes?model=echo`);
   const explain = page.getByRole("region", { name: "What would serve it?" });
-  await explain.getByText("Nothing could serve it.").waitFor();
+  await explain.getByText("Nothing can serve it.").waitFor();
   await explain.getByText("profile not in route").waitFor();
   assert.equal((await chat(origin, apiKey, { model: "echo" })).status, 404, "as it was explained");
   await page.getByRole("link", { name: "Edit" }).click();
@@ -240,7 +240,7 @@ async function routeIsChangedAndDeleted(page) {
   await page.getByRole("button", { name: "Delete" }).click();
   await form.getByRole("textbox").fill("the model echo");
   await form.getByRole("button", { name: "Delete" }).click();
-  await page.getByText("No route yet").waitFor();
+  await page.getByText("No routes yet").waitFor();
   ok("route_is_changed_and_deleted");
 }
 
@@ -257,7 +257,7 @@ async function auditTellsAllOfIt(page) {
   });
   await accessible(page);
   await picture(page, "audit");
-  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Signed proof" }).click()]);
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download signed proof" }).click()]);
   const proof = JSON.parse(readFileSync(await file.path(), "utf8"));
   const head = data.find((entry) => entry.sequence);
   assert.deepEqual([proof.head.length, proof.head.hash, proof.entries.at(-1).hash], [head.sequence, head.hash, head.hash]);

@@ -44,7 +44,7 @@ async function catalogueIsTheServers(page) {
     if (offer.until && offer.price) said.push(`until ${offer.until}`);
     for (const one of said) assert.ok(rows[at].includes(one), `${one} is not in ${rows[at]}`);
   });
-  assert.match(rows.at(-1), /^echo Your nodes .*no token bill/);
+  assert.match(rows.at(-1), /^echo Your nodes .*no token charge/);
   assert.ok((await page.locator("main").innerText()).includes(book.revision));
   // A day leads to where its price was read; what is asked of elsewhere is only what somebody follows.
   const led = book.data.findIndex((model) => lowest(model).price && /^https:/.test(lowest(model).source));
@@ -145,7 +145,7 @@ async function modelTellsItsOffersAndFacts(page) {
   for (const [name, fact] of Object.entries(held)) {
     const cell = (await table.locator(`[data-fact="${name}"] td`).innerText()).replaceAll(/\s+/g, " ");
     if (fact.value === undefined) assert.equal(cell, "unverified", name);
-    else if (name === "context_window_max_tokens") assert.equal(cell, `${new Intl.NumberFormat("en-US").format(fact.value)} tokens the catalogue’s row of this model`);
+    else if (name === "context_window_max_tokens") assert.equal(cell, `${new Intl.NumberFormat("en-US").format(fact.value)} tokens this model’s catalogue entry`);
     else assert.ok(cell.includes(`${fact.checked}: ${fact.source}`), `${name}: ${cell}`);
   }
   assert.ok(main.includes(manifest.revision));
@@ -168,19 +168,19 @@ async function modelLeadsToItsTrial(page) {
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { level: 1, name: "echo", exact: true }).waitFor();
   await page.getByText("first choice").waitFor();
-  await page.getByText("a node tells only which models it has").waitFor();
+  await page.getByText("nodes report only model names").waitFor();
   await page.getByRole("link", { name: "Try it" }).click();
   await page.getByRole("heading", { level: 1, name: "Playground" }).waitFor();
   await wanted(page, "model", "echo");
-  await page.getByRole("link", { name: "price and abilities" }).click();
+  await page.getByRole("link", { name: "price and capabilities" }).click();
   await page.getByRole("heading", { level: 1, name: "echo", exact: true }).waitFor();
   // What is not for talking is not tried by talking; what nobody knows is said to be unknown.
   const embedding = (await get("price-books")).data.find((model) => model.modality === "embedding");
   await visit(page, `${origin}/models/${encodeURIComponent(embedding.model)}`);
-  await page.getByText("Plans are told of chat only.").waitFor();
+  await page.getByText("Plans are available for chat models only.").waitFor();
   assert.equal(await page.getByRole("link", { name: "Try it" }).count(), 0);
   await visit(page, `${origin}/models/nobody%2Fknows-it`);
-  await page.getByText("Nobody is known to sell or serve this model.").waitFor();
+  await page.getByText("No known provider or node offers this model.").waitFor();
   assert.deepEqual(await violations(page), []);
   ok("model_leads_to_its_trial");
 }
@@ -204,7 +204,7 @@ async function manifestIsTheServers(page) {
   await picture(page, "capabilities");
   for (const one of manifest.data) {
     await visit(page, `${origin}/capabilities?provider=${one.provider}`);
-    const own = page.getByRole("region", { name: "Of all its models" });
+    const own = page.getByRole("region", { name: "All models" });
     for (const [name, fact] of Object.entries(one.facts)) {
       const cell = (await own.locator(`[data-fact="${name}"] td`).innerText()).replaceAll(/\s+/g, " ");
       if (isSaid(fact)) assert.ok(cell.endsWith(`${fact.checked}: ${fact.source}`), `${one.provider} ${name}: ${cell}`);
@@ -223,7 +223,7 @@ async function manifestIsTheServers(page) {
   await page.getByRole("link", { name: "Side by side" }).click();
   await wanted(page, "provider", null);
   await visit(page, `${origin}/capabilities?provider=nobody`);
-  await page.getByText("Nothing was read of nobody.").waitFor();
+  await page.getByText("Nothing is known about nobody.").waitFor();
   ok("manifest_is_the_servers");
 }
 
@@ -234,11 +234,11 @@ async function nothingIsKnown(page) {
   await page.route("**/v2/byoc/nodes?*", empty());
   await page.route("**/v2/capabilities", empty({ revision: "none" }));
   await visit(page, `${origin}/models`);
-  await page.getByText("No model is known.").waitFor();
+  await page.getByText("No models.").waitFor();
   assert.ok(await page.getByRole("button", { name: "Start the demo node" }).isVisible());
   assert.deepEqual(await violations(page), []);
   await visit(page, `${origin}/capabilities`);
-  await page.getByText("Nothing was read of any provider.").waitFor();
+  await page.getByText("No provider capabilities are known.").waitFor();
   assert.deepEqual(await violations(page), []);
   await page.unrouteAll({ behavior: "ignoreErrors" });
   ok("nothing_is_known");

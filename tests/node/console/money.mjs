@@ -52,12 +52,12 @@ async function webhookIsAddedTestedRotatedResent(page, receiver) {
   assert.match(secret ?? "", /^whsec_/);
   await form.getByRole("link", { name: "Done" }).click();
   await page.getByRole("button", { name: "Send a test" }).click();
-  await page.getByText("The receiver took the test (204).").waitFor();
+  await page.getByText("The test was delivered (204).").waitFor();
   assert.ok(!(await page.content()).includes(secret), "a secret is not kept on the page");
   await page.getByRole("button", { name: "Rotate the secret" }).click();
   assert.notEqual(await page.getByRole("dialog").getByLabel("the signing secret", { exact: true }).textContent(), secret);
   await page.getByRole("button", { name: "Done" }).click();
-  await page.getByText(/Two secrets sign until/).waitFor();
+  await page.getByText(/Both secrets sign until/).waitFor();
   const { id } = await send("POST", "api-keys", { name: "short-lived" });
   await fetch(`${origin}/v2/api-keys/${id}`, { method: "DELETE", headers: { authorization: `Bearer ${adminKey}` } });
   const row = page.getByRole("row").filter({ hasText: "key.revoked" });
@@ -98,9 +98,9 @@ async function slackIsSealed(page) {
   await form.getByLabel("Format").selectOption("slack");
   await form.getByLabel("Address").fill("http://127.0.0.1:9/services/T0/B0/secret");
   await form.getByRole("button", { name: "Add", exact: true }).click();
-  await form.getByText("Its address is sealed").waitFor();
+  await form.getByText("Its URL is stored encrypted").waitFor();
   await form.getByRole("link", { name: "Done" }).click();
-  await page.getByText("the address is the secret").waitFor();
+  await page.getByText("The URL is the secret").waitFor();
   assert.equal(await page.getByRole("button", { name: "Rotate the secret" }).count(), 0);
   assert.ok(!(await page.content()).includes("services/T0"), "only its host is shown");
 }

@@ -43,7 +43,7 @@ async function homeIsTheServers(page) {
     assert.equal(await tile(label).locator(".value").getAttribute("title"), number, label);
     if (note) assert.equal(await tile(label).locator(".note").innerText(), note, label);
   }
-  for (const [label, times] of [["First byte, p50", total.time_to_first_byte_us], ["Whole answer, p50", total.latency_us]]) {
+  for (const [label, times] of [["First byte, p50", total.time_to_first_byte_us], ["Total latency, p50", total.latency_us]]) {
     assert.equal(await tile(label).locator(".value").innerText(), duration(times.p50), label);
     assert.equal(await tile(label).locator(".note").innerText(), `p95 ${duration(times.p95)} · p99 ${duration(times.p99)}`, label);
   }
@@ -71,7 +71,7 @@ async function homeIsTheServers(page) {
 /** How many rows a link shows. */
 async function rowsBehind(page, href) {
   await visit(page, origin + href);
-  const foot = await page.getByText(/shown, all of this span|requests? in this span match|Nothing in this span/).innerText();
+  const foot = await page.getByText(/shown, the whole time range|requests? in this time range match|No requests match/).innerText();
   return Number(/^([\d,]+) shown/.exec(foot)?.[1].replaceAll(",", "") ?? 0);
 }
 
@@ -110,7 +110,7 @@ async function requestsAreTheServers(page) {
     for (const [place, text] of Object.entries(wanted)) assert.equal(cells[place], text, `${row.id}, column ${place}: ${cells.join(" | ")}`);
     assert.ok(cells[1].startsWith(String(row.status)) && cells[2].startsWith(row.requested_model), cells.join(" | "));
   }
-  await page.getByText(`${data.length} in this span`).first().waitFor();
+  await page.getByText(`${data.length} in this time range`).first().waitFor();
   await picture(page, "requests");
   await page.setViewportSize({ width: 1280, height: 860 });
   ok("requests_are_the_servers");

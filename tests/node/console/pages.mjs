@@ -91,7 +91,7 @@ async function everyPage(open) {
     await fits(page, path, wrong);
   }
   await visit(page, `${origin}/`);
-  for (const name of [/Span of time/, /you and this device/]) {
+  for (const name of [/Time range/, /you and this device/]) {
     await page.getByRole("button", { name }).click();
     await look(page, String(name));
     await page.keyboard.press("Escape");

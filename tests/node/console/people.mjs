@@ -66,7 +66,7 @@ async function invites(page, open) {
   await visit(guest, `${origin}/keys?new=1`);
   await guest.getByRole("dialog").getByLabel("Name").fill("not theirs to make");
   await guest.getByRole("button", { name: "Create", exact: true }).click();
-  await guest.getByText(/You may not/).waitFor();
+  await guest.getByText(/You don’t have permission/).waitFor();
   await guest.context().close();
   ok("invites");
 }
@@ -92,7 +92,7 @@ async function rolesAreGivenAndTaken(page, open) {
   await visit(guest, `${origin}/billing`);
   await guest.getByText("Postpaid: invoiced monthly").waitFor();
   await visit(guest, `${origin}/audit`);
-  await guest.getByText("You may not see the audit.").waitFor();
+  await guest.getByText("You don’t have permission to view the audit.").waitFor();
   const again = await open();
   await again.goto(link);
   await again.getByRole("alert").waitFor();
@@ -116,7 +116,7 @@ async function letsACommandLineIn(page) {
   await page.getByText("laptop").waitFor();
   assert.deepEqual(await violations(page), []);
   await page.getByRole("button", { name: "Approve" }).click();
-  await page.getByText("Done: the command line is signed in.").waitFor();
+  await page.getByText("Approved. The command line is signed in.").waitFor();
   const answer = await fetch(`${origin}/v2/device/token`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ device_code: asked.device_code }) });
   assert.match((await answer.json()).api_key, /^tg_live_/);
   ok("lets_a_command_line_in");

@@ -54,14 +54,14 @@ async function hold(page, scope, reason) {
 
 async function holdsAreAddedAndReleased(page, project, sessions) {
   await visit(page, `${origin}/legal-holds`);
-  await page.getByText("Nothing is held.").waitFor();
+  await page.getByText("No legal holds.").waitFor();
   const form = await hold(page, { What: "project", Project: project.id }, "Heron v. Crane");
   await looksRight(page, "legal-holds-new");
-  await form.getByRole("button", { name: "Hold it" }).press("Enter");
-  await heard(page, "It is held from now on.");
+  await form.getByRole("button", { name: "Create hold" }).press("Enter");
+  await heard(page, "The hold is in force.");
   await page.getByRole("link", { name: "Project heron" }).waitFor();
-  await (await hold(page, { What: "sessions", "Session ids": sessions.join("\n") }, "A long reason that tells in which matter, before which court and by whose word these sessions are kept, so that it has to wrap")).getByRole("button", { name: "Hold it" }).click();
-  await (await hold(page, { What: "workspace" }, "Everything, for the auditors")).getByRole("button", { name: "Hold it" }).click();
+  await (await hold(page, { What: "sessions", "Session ids": sessions.join("\n") }, "A long reason that tells in which matter, before which court and by whose word these sessions are kept, so that it has to wrap")).getByRole("button", { name: "Create hold" }).click();
+  await (await hold(page, { What: "workspace" }, "Everything, for the auditors")).getByRole("button", { name: "Create hold" }).click();
   const rows = page.locator("tbody tr");
   await eventually(async () => assert.equal(await rows.count(), 3));
   const [whole, some, one] = (await v2(origin, adminKey, "legal-holds")).data;
@@ -71,19 +71,19 @@ async function holdsAreAddedAndReleased(page, project, sessions) {
   // What is held is not erased: the refusal leads to the holds, and tells its request.
   await visit(page, `${origin}/erasures?new=1`);
   await page.getByLabel("Who").selectOption("workspace");
-  await page.getByRole("button", { name: "Count what there is" }).click();
+  await page.getByRole("button", { name: "Count first" }).click();
   const refusal = page.getByRole("dialog").getByRole("alert");
   await refusal.waitFor();
   assert.match(await refusal.innerText(), /legal_hold[^]*trc_/);
   await looksRight(page, "erasures-held");
-  await refusal.getByRole("link", { name: "See the legal holds" }).click();
+  await refusal.getByRole("link", { name: "View legal holds" }).click();
   await page.getByRole("heading", { level: 1, name: "Legal holds" }).waitFor();
 
   const { name } = (await v2(origin, adminKey, "workspaces")).data[0];
   for (const [held, typed] of [["The whole workspace", name], ["Project heron", "heron"], ["2 sessions", undefined]]) {
     const opener = page.getByRole("button", { name: new RegExp(`^Release ${held}`) });
     await opener.click();
-    const confirm = page.getByRole("dialog", { name: "Release this hold" });
+    const confirm = page.getByRole("dialog", { name: "Release hold" });
     const release = confirm.getByRole("button", { name: "Release", exact: true });
     if (typed === undefined) {
       await looksRight(page, "legal-holds-release");
@@ -114,10 +114,10 @@ async function archiveOf({ id, parts }) {
 async function exportsAreMadeSavedAndDeleted(page, project) {
   await send("POST", "artifacts", { type: "document", content: "heron ".repeat(LARGE / 6), project_id: project.id });
   await visit(page, `${origin}/data-exports`);
-  await page.getByText("Nothing was exported.").waitFor();
+  await page.getByText("No exports yet.").waitFor();
   await page.getByRole("link", { name: "New export" }).click();
   await looksRight(page, "data-exports-new");
-  await page.getByRole("button", { name: "Export it" }).click();
+  await page.getByRole("button", { name: "Export", exact: true }).click();
   await page.getByRole("button", { name: /^Download The whole workspace/ }).waitFor();
   const made = await newest();
   assert.ok(made.parts > 1 && made.format === "jsonl" && made.project_id === null, JSON.stringify(made));
@@ -136,7 +136,7 @@ async function exportsAreMadeSavedAndDeleted(page, project) {
   assert.equal(await bar.getAttribute("aria-valuemax"), String(made.parts));
   await looksRight(page, "data-exports-download");
   await page.getByRole("button", { name: /^Stop/ }).click();
-  await heard(page, "The download is stopped.");
+  await heard(page, "The download was stopped.");
   giveSecond();
   await page.unrouteAll({ behavior: "ignoreErrors" });
   assert.equal(await page.getByRole("alert").count(), 0, "what was stopped did not fail");
@@ -157,13 +157,13 @@ async function exportsAreMadeSavedAndDeleted(page, project) {
   await page.getByRole("link", { name: "New export" }).click();
   await page.getByLabel("What").selectOption({ label: "Project heron" });
   await page.getByLabel("Format").selectOption("parquet");
-  await page.getByRole("button", { name: "Export it" }).click();
+  await page.getByRole("button", { name: "Export", exact: true }).click();
   await page.getByRole("button", { name: /^Download Project heron/ }).waitFor();
   const ofProject = await newest();
   assert.deepEqual([ofProject.format, ofProject.project_id], ["parquet", project.id]);
   await looksRight(page, "data-exports");
   await page.getByRole("button", { name: /^Delete The whole workspace/ }).click();
-  await page.getByRole("dialog").getByText("can’t be downloaded any more").waitFor();
+  await page.getByRole("dialog").getByText("can no longer be downloaded").waitFor();
   await looksRight(page, "data-exports-delete");
   await page.getByRole("dialog").getByRole("button", { name: "Delete", exact: true }).click();
   await page.getByRole("button", { name: /^Delete The whole workspace/ }).waitFor({ state: "detached" });
@@ -178,10 +178,10 @@ async function exportsAreMadeSavedAndDeleted(page, project) {
 async function erase(page, typed, name) {
   const form = page.getByRole("dialog", { name: "New erasure" });
   await form.getByLabel(/./).last().press("Enter");
-  await form.getByText(/^It would erase, for good/).waitFor();
+  await form.getByText(/^This will permanently erase/).waitFor();
   const confirm = form.getByLabel(/^Type/);
   assert.ok(await confirm.evaluate((one) => one === document.activeElement), "the keyboard goes on where something is to be typed");
-  assert.ok(await form.getByRole("button", { name: "Erase it" }).isDisabled());
+  assert.ok(await form.getByRole("button", { name: "Erase", exact: true }).isDisabled());
   await looksRight(page, name);
   await confirm.fill(typed);
   await confirm.press("Enter");
@@ -190,10 +190,10 @@ async function erase(page, typed, name) {
 
 async function peopleAreErased(page, theirs, other) {
   await visit(page, `${origin}/erasures`);
-  await page.getByText("Nobody was erased.").waitFor();
+  await page.getByText("No erasures yet.").waitFor();
   await page.getByRole("link", { name: "New erasure" }).click();
   await page.getByLabel("End user").fill("nobody@example.org");
-  await page.getByRole("button", { name: "Count what there is" }).click();
+  await page.getByRole("button", { name: "Count first" }).click();
   await page.getByRole("dialog").getByRole("alert").getByText("not_found").waitFor();
   await page.getByLabel("End user").fill(PERSON);
   const before = await v2(origin, adminKey, "purge-jobs");
@@ -213,7 +213,7 @@ async function peopleAreErased(page, theirs, other) {
   const [purge] = (await v2(origin, adminKey, "purge-jobs")).data;
   await view.getByRole("button", { name: "Receipt" }).click();
   const receipt = page.getByRole("dialog", { name: "Receipt" });
-  await receipt.getByText(/Verified: this installation signed it/).waitFor();
+  await receipt.getByText(/Verified: signed by this installation/).waitFor();
   await looksRight(page, "erasures-receipt");
   const coming = page.waitForEvent("download");
   await receipt.getByRole("button", { name: "Save the receipt" }).click();
@@ -228,15 +228,15 @@ async function peopleAreErased(page, theirs, other) {
   await page.getByRole("link", { name: "New erasure" }).click();
   await page.getByLabel("Who").selectOption("sessions");
   await page.getByLabel("Session ids").fill(other);
-  await page.getByRole("button", { name: "Count what there is" }).focus();
+  await page.getByRole("button", { name: "Count first" }).focus();
   await page.keyboard.press("Enter");
   await page.getByRole("dialog").getByText(/of 1 session:/).waitFor();
   // What is counted is what is erased: another scope is counted anew.
   await page.getByLabel("Who").selectOption("workspace");
-  await page.getByRole("button", { name: "Count what there is" }).click();
+  await page.getByRole("button", { name: "Count first" }).click();
   const { name } = (await v2(origin, adminKey, "workspaces")).data[0];
   const typed = page.getByLabel(`Type “${name}” to confirm`);
-  const button = page.getByRole("button", { name: "Erase it" });
+  const button = page.getByRole("button", { name: "Erase", exact: true });
   await typed.fill("erase");
   assert.ok(await button.isDisabled(), "a workspace is erased by its name alone");
   await typed.fill(name);
@@ -254,7 +254,7 @@ async function whoMayNotIsOfferedNothing(page) {
   await signIn(page, origin, key);
   for (const [path, what] of [["/legal-holds?new=1", "legal holds"], ["/data-exports?new=1", "data exports"]]) {
     await visit(page, origin + path);
-    await page.getByText(`You may not see ${what}.`).waitFor();
+    await page.getByText(`You don’t have permission to view ${what}.`).waitFor();
     assert.equal(await page.locator('dialog, main a[href*="new="]').count(), 0, path);
     assert.deepEqual(await violationsInThemes(page), [], path);
   }

@@ -40,9 +40,9 @@ async function whatBelongsToItIsShown(page, id) {
   const key = await send("POST", "api-keys", { name: "till-app", project_id: id });
   await send("POST", "budgets", { project_id: id, limit_micros: 5_000_000, period: "month" });
   await visit(page, `${origin}/projects/${id}`);
-  const rules = page.getByRole("table", { name: "Rules that hold for it" });
+  const rules = page.getByRole("table", { name: "Effective rules" });
   await rules.getByRole("row").filter({ hasText: "anthropic" }).getByText("inherited").waitFor();
-  await rules.getByRole("row").filter({ hasText: "100 tokens out" }).getByText("tightened").waitFor();
+  await rules.getByRole("row").filter({ hasText: "100 output tokens" }).getByText("tightened").waitFor();
   await page.getByRole("table", { name: "Keys of the project" }).getByText("till-app").waitFor();
   await page.getByRole("table", { name: "Budgets of the project" }).getByText("$5.00 a month").waitFor();
   await isForEveryone(page, "project");

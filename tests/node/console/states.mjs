@@ -12,43 +12,43 @@ const [origin, adminKey, apiKey] = process.argv.slice(2);
 
 /** What each page says while it has nothing, and the command that would fill it. */
 const NEW = {
-  "/": ["Nothing has been served yet", "curl "],
+  "/": ["No requests yet", "curl "],
   "/requests": ["No request in the last 24 hours", "curl "],
-  "/usage": ["Nothing was used in this span", "tidegate chat "],
-  "/caches": ["Nothing was asked in this span that a cache could have served", "tidegate project set "],
-  "/upstreams": ["Nothing serves yet", "tidegate credential add "],
-  "/aliases": ["No alias yet", "tidegate alias add "],
-  "/policies": ["No policy yet", "tidegate policy add "],
-  "/commitments": ["No credential states a commitment", "tidegate credential set "],
-  "/credentials": ["No credential yet", "tidegate credential add "],
-  "/accounts": ["No account yet", "tidegate account add "],
-  "/nodes": ["No node yet", "tidegate nodes add "],
-  "/training": ["No training job yet", "tidegate train start "],
-  "/routes": ["No route yet", "tidegate route add "],
-  "/runs": ["No task yet", "tidegate task list"],
-  "/uploads": ["No project keeps a file.", "tidegate file put "],
-  "/gallery?show=own": ["No project declares an app.", "tidegate app add "],
-  "/gallery?show=secrets": ["No project keeps a secret.", "tidegate secret set "],
-  "/batches": ["No batch yet", "tidegate batch list"],
-  "/budgets": ["No budget yet", "tidegate budget add "],
-  "/reconciliation": ["Nothing was reconciled yet", "tidegate reconcile "],
-  "/replays": ["Nothing was replayed yet", "tidegate replay run "],
-  "/workers": ["No worker yet", "curl "],
-  "/hardware": ["No node yet: own hardware costs nothing", "tidegate nodes set "],
-  "/data-planes": ["No data plane yet", "tidegate data-planes invite "],
-  "/data-path": ["No request in this span", "tidegate data-path "],
-  "/alerts": ["No alert rule yet", "tidegate alert add "],
+  "/usage": ["No usage in this time range", "tidegate chat "],
+  "/caches": ["No cacheable requests in this time range", "tidegate project set "],
+  "/upstreams": ["Nothing is serving yet", "tidegate credential add "],
+  "/aliases": ["No aliases yet", "tidegate alias add "],
+  "/policies": ["No policies yet", "tidegate policy add "],
+  "/commitments": ["No commitments yet", "tidegate credential set "],
+  "/credentials": ["No credentials yet", "tidegate credential add "],
+  "/accounts": ["No accounts yet", "tidegate account add "],
+  "/nodes": ["No nodes yet", "tidegate nodes add "],
+  "/training": ["No training jobs yet", "tidegate train start "],
+  "/routes": ["No routes yet", "tidegate route add "],
+  "/runs": ["No tasks yet", "tidegate task list"],
+  "/uploads": ["No files yet.", "tidegate file put "],
+  "/gallery?show=own": ["No apps of your own yet.", "tidegate app add "],
+  "/gallery?show=secrets": ["No secrets yet.", "tidegate secret set "],
+  "/batches": ["No batches yet", "tidegate batch list"],
+  "/budgets": ["No budgets yet", "tidegate budget add "],
+  "/reconciliation": ["No reconciliations yet", "tidegate reconcile "],
+  "/replays": ["No replays yet", "tidegate replay run "],
+  "/workers": ["No workers yet", "curl "],
+  "/hardware": ["No nodes yet", "tidegate nodes set "],
+  "/data-planes": ["No data planes yet", "tidegate data-planes invite "],
+  "/data-path": ["No requests in this time range", "tidegate data-path "],
+  "/alerts": ["No alert rules yet", "tidegate alert add "],
   "/webhooks": ["No webhooks yet", "tidegate webhook add "],
-  "/erasures": ["Nobody was erased", "tidegate erase add "],
-  "/legal-holds": ["Nothing is held", "tidegate hold add "],
-  "/data-exports": ["Nothing was exported", "tidegate data-export add "],
+  "/erasures": ["No erasures yet", "tidegate erase add "],
+  "/legal-holds": ["No legal holds", "tidegate hold add "],
+  "/data-exports": ["No exports yet", "tidegate data-export add "],
 };
 /** What a page asks of the server, by the name that the person reads. */
 const READS = {
   "/": "the overview",
   "/requests": "the histogram",
   "/usage": "usage",
-  "/caches": "what caches saved",
+  "/caches": "savings",
   "/upstreams": "the health of what serves",
   "/projects": "projects",
   "/aliases": "aliases",
@@ -176,7 +176,7 @@ async function cannotStart(page) {
   for (const answer of [(route) => route.abort(), (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) })]) {
     await page.route(atFirst, answer);
     await page.goto(`${origin}/requests`);
-    await page.getByRole("heading", { level: 1, name: "The console could not start" }).waitFor();
+    await page.getByRole("heading", { level: 1, name: "The console couldn’t start" }).waitFor();
     await look(page, "unstarted", "/requests");
     await page.unrouteAll({ behavior: "ignoreErrors" });
     await page.getByRole("heading", { level: 1, name: "Requests" }).waitFor();
@@ -196,7 +196,7 @@ async function isAway(page) {
     const before = (await page.locator("main").innerText()).length;
     await every(page, (route) => route.abort());
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-    await page.getByText(/Shown as of .*did not answer|Shown is what was there before/).first().waitFor();
+    await page.getByText(/Showing data from .*(did not answer|didn’t respond)|Showing earlier results/).first().waitFor();
     assert.ok((await page.locator("main").innerText()).length >= before, `${path}: what was there stays`);
     await look(page, "stale", path);
     await page.unrouteAll({ behavior: "ignoreErrors" });
@@ -205,9 +205,9 @@ async function isAway(page) {
 
 async function isFiltered(page) {
   for (const [path, words] of [
-    ["/requests?filter=model:nothing-like-it", /0 of \d+ requests? in this span match/],
-    ["/usage?filter=model:nothing-like-it", "Nothing in this span matches"],
-    ["/audit?find=nothing-like-it", "No entry matches."],
+    ["/requests?filter=model:nothing-like-it", /0 of \d+ requests? in this time range match/],
+    ["/usage?filter=model:nothing-like-it", "No usage matches in this time range"],
+    ["/audit?find=nothing-like-it", "No matches."],
     ["/models?find=nothing-like-it", /0 of \d+ models match/],
   ]) {
     await visit(page, origin + path);
@@ -220,8 +220,8 @@ async function isFiltered(page) {
 
 async function isRefused(page) {
   await visit(page, `${origin}/audit`);
-  await page.getByText("You may not see the audit.").waitFor();
-  assert.ok(await page.getByRole("link", { name: "See who that is" }).isVisible(), "who can grant it is said");
+  await page.getByText("You don’t have permission to view the audit.").waitFor();
+  assert.ok(await page.getByRole("link", { name: "View members" }).isVisible(), "who can grant it is said");
   await look(page, "refused", "/audit");
   for (const [path, fill, press] of [
     ["/keys?new=1", { Name: "mine" }, "Create"],
@@ -234,7 +234,7 @@ async function isRefused(page) {
     const form = page.getByRole("dialog");
     for (const [label, value] of Object.entries(fill)) await form.getByLabel(label, { exact: true }).fill(value);
     await form.getByRole("button", { name: press, exact: true }).click();
-    await form.getByText("You may not do this.").waitFor();
+    await form.getByText("You don’t have permission to do this.").waitFor();
     await look(page, "refused", path);
   }
 }

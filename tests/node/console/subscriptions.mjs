@@ -29,9 +29,9 @@ async function wrongWindowIsTold(page) {
   const form = page.getByRole("dialog");
   await form.getByLabel("Product").fill("codex");
   await form.getByLabel("Token", { exact: true }).fill(token);
-  await form.getByLabel("Address").fill(baseUrl);
+  await form.getByLabel("Base URL").fill(baseUrl);
   await form.getByLabel("Windows").fill("five hours");
-  await form.getByRole("button", { name: "Seal" }).click();
+  await form.getByRole("button", { name: "Save" }).click();
   await form.getByText("“five hours” isn’t a window.", { exact: false }).waitFor();
   assert.deepEqual(await listed(), []);
   await isForEveryone(page, "subscription-form");
@@ -42,7 +42,7 @@ async function subscriptionIsSealed(page) {
   const form = page.getByRole("dialog");
   await form.getByLabel("Windows").fill("5h:requests=100");
   await form.getByLabel("Name").fill("Team plan");
-  await form.getByRole("button", { name: "Seal" }).click();
+  await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
   await page.getByText("0 of 100 requests in 5 h").waitFor();
   const [one] = await listed();
@@ -69,11 +69,11 @@ async function tokenIsRotated(page) {
 }
 
 async function subscriptionIsSwitchedAndDeleted(page) {
-  await page.getByRole("button", { name: "Switch off Team plan" }).click();
-  await page.getByRole("button", { name: "Switch on Team plan" }).waitFor();
+  await page.getByRole("button", { name: "Disable Team plan" }).click();
+  await page.getByRole("button", { name: "Enable Team plan" }).waitFor();
   assert.equal((await chat(origin, apiKey, MINI)).status, 404, "one that is off counts as absent");
-  await page.getByRole("button", { name: "Switch on Team plan" }).click();
-  await page.getByRole("button", { name: "Switch off Team plan" }).waitFor();
+  await page.getByRole("button", { name: "Enable Team plan" }).click();
+  await page.getByRole("button", { name: "Disable Team plan" }).waitFor();
   assert.equal(await profile(), "subscription");
   await page.getByRole("button", { name: "Delete Team plan" }).click();
   const form = page.getByRole("dialog");

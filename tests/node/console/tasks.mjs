@@ -91,7 +91,7 @@ async function readLog(page) {
   const second = lines.find((line) => line.text.startsWith("try 2"));
   await eventually(async () => assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${second.at} ${second.text}`));
   await page.getByRole("searchbox", { name: "Find in the log" }).fill("nothing like it");
-  await page.getByText("No line has these words.").waitFor();
+  await page.getByText("No matching lines.").waitFor();
   await page.getByRole("searchbox", { name: "Find in the log" }).fill("");
   await pictures(page, "task");
   assert.deepEqual(await violationsInThemes(page), []);
@@ -110,7 +110,7 @@ async function walk(open) {
   await visit(page, `${origin}/sign-in`);
   await signIn(page, origin, adminKey);
   await visit(page, `${origin}/runs`);
-  await page.getByText("No task yet").waitFor();
+  await page.getByText("No tasks yet").waitFor();
   const done = await make({});
   await page.getByRole("cell", { name: "completed", exact: true }).waitFor();
   assert.equal((await shown(done)).status, "completed");

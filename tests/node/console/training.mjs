@@ -17,8 +17,8 @@ async function nodeTellsWhatItRuns(page) {
   await visit(page, `${origin}/nodes`);
   await page.getByRole("link", { name: "attic", exact: true }).click();
   await page.getByRole("heading", { level: 1, name: "attic" }).waitFor();
-  const runs = page.getByRole("region", { name: "What it runs" });
-  await runs.getByText("no answer under way").waitFor();
+  const runs = page.getByRole("region", { name: "Runtime" });
+  await runs.getByText("idle").waitFor();
   const [node] = (await v2(origin, adminKey, "byoc/nodes")).data;
   const runtime = await v2(origin, adminKey, `byoc/nodes/${node.id}/runtime`);
   const row = runs.getByRole("row").filter({ hasText: runtime.models[0].id });
@@ -36,11 +36,11 @@ async function adaptersComeAndGo(page, node) {
   await row.getByText("pinned").waitFor();
   await row.getByText("loaded").waitFor();
   assert.deepEqual(await state(), [["law", "loaded", true]]);
-  await panel.getByText("1 of 16 in memory, 1 of 64 known").waitFor();
+  await panel.getByText("1 of 16 in memory, 1 of 64 registered").waitFor();
   await row.getByRole("button", { name: "Unpin law" }).click();
   await row.getByText("pinned").waitFor({ state: "detached" });
   await row.getByRole("button", { name: "Unload law" }).click();
-  await panel.getByText("No adapter yet").waitFor();
+  await panel.getByText("No adapters yet").waitFor();
   assert.deepEqual(await state(), []);
   await panel.getByRole("link", { name: "Register" }).click();
   const form = page.getByRole("dialog");
@@ -60,7 +60,7 @@ async function adaptersComeAndGo(page, node) {
 
 async function badLinesAreNamed(page) {
   await visit(page, `${origin}/training`);
-  await page.getByText("No training job yet").waitFor();
+  await page.getByText("No training jobs yet").waitFor();
   await isForEveryone(page, "training-empty");
   await page.getByRole("link", { name: "Start a job" }).click();
   const form = page.getByRole("dialog");
@@ -87,26 +87,26 @@ async function checked(page, form) {
 async function inDetail(page, form) {
   const named = { model: "tidegate-demo", adapter: "tides", epochs: 3, lora_rank: 4 };
   assert.deepEqual(await checked(page, form), named);
-  await form.getByText(/ to learn and 0 held back/).waitFor();
-  await form.getByLabel("Goes on from").fill("../node");
-  await form.getByText("How it is trained, in detail").click();
-  assert.ok(!(await form.getByLabel("Goes on from").isVisible()));
+  await form.getByText(/ for training and 0 for validation/).waitFor();
+  await form.getByLabel("Start from adapter").fill("../node");
+  await form.getByText("Training settings, in detail").click();
+  assert.ok(!(await form.getByLabel("Start from adapter").isVisible()));
   assert.deepEqual(await checked(page, form), { ...named, init_adapter_dir: "../node" });
-  await form.locator(".field").filter({ has: page.getByLabel("Goes on from") }).getByText(/^The node attic says: /).waitFor();
+  await form.locator(".field").filter({ has: page.getByLabel("Start from adapter") }).getByText(/^The node attic says: /).waitFor();
   await isForEveryone(page, "training-detail-refused");
-  await form.getByLabel("Goes on from").fill("law");
+  await form.getByLabel("Start from adapter").fill("law");
   await form.getByLabel("Rank").fill("");
   const { lora_rank, ...others } = named;
   assert.deepEqual(await checked(page, form), { ...others, init_adapter_dir: "law" });
-  await form.getByText(/ to learn and 0 held back/).waitFor();
-  await form.getByLabel("Goes on from").fill("");
+  await form.getByText(/ for training and 0 for validation/).waitFor();
+  await form.getByLabel("Start from adapter").fill("");
   await form.getByLabel("Rank").fill(String(lora_rank));
-  await form.getByLabel("Rate goes").selectOption({ label: "evenly down" });
-  for (const [name, value] of [["Warmup steps", 1], ["Tokens of a batch", 512], ["Batches of a step", 2], ["Held back, in percent", 25], ["Seed", 7]]) await form.getByLabel(name).fill(String(value));
-  await form.getByLabel("Saves memory").check();
+  await form.getByLabel("Learning rate schedule").selectOption({ label: "linear decay" });
+  for (const [name, value] of [["Warmup steps", 1], ["Tokens per batch", 512], ["Batches per step", 2], ["Validation split, in percent", 25], ["Seed", 7]]) await form.getByLabel(name).fill(String(value));
+  await form.getByLabel("Save memory").check();
   const fine = { lr_schedule: "linear", warmup_steps: 1, batch_tokens: 512, gradient_accumulation_steps: 2, split_ratio: 0.75, seed: 7, saves_memory: true };
   assert.deepEqual(await checked(page, form), { ...named, ...fine });
-  await form.getByText(/ to learn and 2 held back/).waitFor();
+  await form.getByText(/ for training and 2 for validation/).waitFor();
   return fine;
 }
 
@@ -116,13 +116,13 @@ async function jobIsBegunByTheForm(page) {
   await form.getByRole("textbox", { name: "Name" }).fill("tides");
   await form.getByLabel("Epochs").fill("3");
   await form.getByLabel("Rank").fill("4");
-  await form.getByText("How it is trained, in detail").click();
+  await form.getByText("Training settings, in detail").click();
   const sent = await inDetail(page, form);
-  const counted = await form.getByText(/ to learn and /).innerText();
+  const counted = await form.getByText(/ for training and /).innerText();
   await isForEveryone(page, "training-checked");
   await form.getByRole("button", { name: "Start" }).click();
   await page.getByRole("heading", { level: 1, name: "tides" }).waitFor();
-  const state = page.getByRole("region", { name: "State" });
+  const state = page.getByRole("region", { name: "Status" });
   await state.getByText("completed", { exact: true }).waitFor();
   await state.getByText("tidegate-demo:tides", { exact: true }).waitFor();
   const [job] = (await v2(origin, adminKey, "train/jobs")).data;
@@ -142,7 +142,7 @@ async function lossesAreTheServers(page, job) {
   await plot.focus();
   for (const event of events) {
     await page.keyboard.press("ArrowRight");
-    const expected = `step ${event.step}: Learned ${event.loss.toFixed(4)}`;
+    const expected = `step ${event.step}: Training ${event.loss.toFixed(4)}`;
     await eventually(async () => {
       const told = await plot.getAttribute("aria-valuetext");
       assert.ok(told.startsWith(expected), `${told} is not ${expected}`);
@@ -155,7 +155,7 @@ async function lossesAreTheServers(page, job) {
   assert.deepEqual(rows.map((row) => row.split(/\s+/).slice(0, 2)), events.map((event) => [String(event.step), event.loss.toFixed(4)]));
   const [saved] = await Promise.all([page.waitForEvent("download"), panel.getByRole("button", { name: "Loss as CSV" }).click()]);
   assert.equal(readFileSync(await saved.path(), "utf8").trim().split("\r\n").length, events.length + 1);
-  const happened = page.getByRole("table", { name: "What happened" });
+  const happened = page.getByRole("table", { name: "Events" });
   assert.ok((await happened.innerText()).includes("completed: tidegate-demo:tides"));
   ok("losses_are_the_servers");
 }
@@ -168,7 +168,7 @@ async function jobWaitsAndGoesOn(page, node) {
   await visit(page, `${origin}/training`);
   await page.getByRole("row").filter({ hasText: "long" }).getByText(/running|queued/).waitFor();
   await page.getByRole("link", { name: "long" }).click();
-  const state = page.getByRole("region", { name: "State" });
+  const state = page.getByRole("region", { name: "Status" });
   const [pause, resume] = ["Pause", "Resume"].map((name) => page.getByRole("button", { name, exact: true }));
   const panel = page.getByRole("region", { name: "Checkpoints" });
   // The end of its first epoch comes onto the page by itself.
@@ -204,9 +204,9 @@ async function jobWaitsAndGoesOn(page, node) {
 }
 
 async function jobIsCalledOff(page, long) {
-  await page.getByRole("button", { name: "Cancel the job" }).click();
-  await page.getByRole("region", { name: "State" }).getByText("cancelled", { exact: true }).waitFor();
-  for (const name of ["Cancel the job", "Pause", "Resume"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 0, name);
+  await page.getByRole("button", { name: "Cancel job" }).click();
+  await page.getByRole("region", { name: "Status" }).getByText("cancelled", { exact: true }).waitFor();
+  for (const name of ["Cancel job", "Pause", "Resume"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 0, name);
   assert.equal((await v2(origin, adminKey, `train/jobs/${long.id}`)).status, "cancelled");
   await page.getByRole("link", { name: "Training", exact: true }).first().click();
   await page.getByRole("row").filter({ hasText: "long" }).getByText("cancelled").waitFor();
@@ -216,15 +216,15 @@ async function jobIsCalledOff(page, long) {
 
 /** A node that does not answer: its page tells so, and what else is known of it stays. */
 async function nodeIsAway(page, node) {
-  const away = { type: "about:blank", title: "Bad Gateway", status: 502, code: "upstream_unreachable", detail: "The node attic could not be asked: connection refused.", fix: "Check that it runs.", request_id: "trc_0190000000007000800000000000beef", retryable: true };
+  const away = { type: "about:blank", title: "Bad Gateway", status: 502, code: "upstream_unreachable", detail: "The node attic couldn’t be reached: connection refused.", fix: "Check that it runs.", request_id: "trc_0190000000007000800000000000beef", retryable: true };
   await page.route(/\/runtime$/, (route) => route.fulfill({ status: 502, contentType: "application/problem+json", body: JSON.stringify(away) }));
   await page.route(/\/v2\/train\/jobs$/, (route) => route.fulfill({ json: { object: "list", data: [], away: [{ node_id: node, node: "attic", code: away.code, message: away.detail }] } }));
   await page.goto(`${origin}/nodes/${node}`);
   await page.getByRole("alert").getByText(away.detail).waitFor();
-  await page.getByRole("region", { name: "What its server takes" }).waitFor();
+  await page.getByRole("region", { name: "Server capabilities" }).waitFor();
   await isForEveryone(page, "node-away");
   await page.goto(`${origin}/training`);
-  await page.getByText(`Without the jobs of attic: ${away.detail}`).waitFor();
+  await page.getByText(`Jobs of attic couldn’t be loaded: ${away.detail}`).waitFor();
   await isForEveryone(page, "training-away");
   await page.unrouteAll({ behavior: "ignoreErrors" });
   ok("node_is_away");

@@ -219,7 +219,7 @@ try {
     await on.page.getByLabel("Message").fill("all");
     await on.page.keyboard.press("Enter");
     const article = on.page.getByRole("article", { name: "model-0" });
-    await article.getByText("why and how").waitFor();
+    await article.getByText("Request details").waitFor();
     const said = await article.innerText();
     for (const payload of PAYLOADS.filter(isShownAsTyped)) assert.ok(said.includes(payload), `an answer is shown as it is: ${payload}`);
     assert.equal(await article.locator("img, script, iframe, form, input").count(), 0);

@@ -21,6 +21,8 @@ interface Told {
   outcome: string;
   status: number;
   error_code: string | null;
+  /** The id of the budget, policy or route that refused it; older servers have none. */
+  refused_by?: string | null;
   profile: string | null;
   principal: string | null;
   provider: string | null;
@@ -28,6 +30,8 @@ interface Told {
   tag: string | null;
   /** The agent's session that it named; older servers have none. */
   session_id?: string | null;
+  /** A keyed hash of the end user's name; older servers have none. */
+  end_user_id?: string | null;
   /** Older servers have none. */
   qos_class?: string | null;
   bytes_out: number;

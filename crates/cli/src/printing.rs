@@ -54,7 +54,7 @@ fn write(args: fmt::Arguments<'_>, end: &str) -> io::Result<()> {
     out.write_all(end.as_bytes())
 }
 
-/// Writes to standard error. A failure is ignored: the process may be a server, which goes on.
+/// Writes to standard error. A failure is ignored: the process may be a server, which continues.
 pub fn beside(args: fmt::Arguments<'_>, end: &str) {
     let mut out = io::stderr().lock();
     let _ = out.write_fmt(args).and_then(|()| out.write_all(end.as_bytes()));

@@ -9,10 +9,10 @@ use crate::output::{Failure, Form};
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Shared {
-    /// Prints JSON: one object, or one object a line for lists and streams.
+    /// Prints JSON: one object, or one object per line for lists and streams.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Prints JSON through a filter of jq's language, such as '.id'; of a list, each row is filtered.
+    /// Filters the JSON output with a jq expression, such as '.id'; a list is filtered row by row.
     #[arg(long, global = true, value_name = "FILTER", conflicts_with = "output")]
     pub jq: Option<String>,
     /// The format of rows.
@@ -21,13 +21,13 @@ pub struct Shared {
     /// The gateway's address; by default http://127.0.0.1:8787.
     #[arg(long, global = true, env = "TIDEGATE_URL")]
     pub url: Option<String>,
-    /// The gateway to use, of those that `tidegate login` knows.
+    /// The gateway to use, by the name that `tidegate context list` shows.
     #[arg(long, global = true, env = "TIDEGATE_CONTEXT")]
     pub context: Option<String>,
-    /// Never prompts: a missing input is an error. The variable is 1 or 0.
+    /// Never prompts; a missing input is an error. The variable takes 1 or 0.
     #[arg(long, global = true, env = "TIDEGATE_NO_INPUT", value_parser = FalseyValueParser::new())]
     pub no_input: bool,
-    /// Removes without asking.
+    /// Skips confirmation prompts.
     #[arg(long, short, global = true)]
     pub yes: bool,
     /// Checks a change and shows its result, but changes nothing.

@@ -40,6 +40,12 @@ pub fn models(
     whole(StatusCode::OK, headers, body)
 }
 
+/// The chat models that the caller may use, without a core: sorted by name.
+#[must_use]
+pub fn chat_models(caller: &Caller, now_unix_ms: u64) -> Vec<ServedModel> {
+    served_models(&question(caller, "", Modality::Chat, Dialect::Chat), caller.snapshot(), now_unix_ms)
+}
+
 /// The models of a modality that the caller may use, sorted by name. Those that only their node or server knows may be of any.
 #[must_use]
 pub fn served_of(core: &Core, caller: &Caller, modality: Modality) -> Vec<ServedModel> {

@@ -14,7 +14,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds an account. Its secret is prompted for, or read from standard input.
+    /// Adds an account. Prompts for its secret, or reads it from standard input.
     Add {
         /// openai, nebius, `together_ai`, …
         provider: String,
@@ -47,9 +47,10 @@ pub enum Command {
     List,
     /// Shows one account; secrets are never shown.
     Show { id: String },
-    /// Changes an account; omitted fields stay.
+    /// Changes an account; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[arg(long)]
@@ -66,19 +67,19 @@ pub enum Command {
         #[command(flatten)]
         agreement: Box<Agreement>,
     },
-    /// Verifies it with the provider's cheapest call.
+    /// Verifies an account with the provider's cheapest call.
     Verify { id: String },
-    /// Replaces its secret.
+    /// Replaces an account's secret.
     Rotate {
         id: String,
         #[command(flatten)]
         verifying: servers::Verifying,
     },
-    /// Disables it.
+    /// Disables an account.
     Disable { id: String },
-    /// Enables it.
+    /// Enables an account.
     Enable { id: String },
-    /// Deletes it and its secret.
+    /// Deletes an account and its secret.
     Remove { id: String },
 }
 

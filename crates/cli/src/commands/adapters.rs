@@ -10,22 +10,22 @@ use crate::shared::Shared;
 /// Which node is meant.
 #[derive(Debug, clap::Args)]
 pub struct OnNode {
-    /// The node, by its id or name; optional if the workspace has one runtime.
+    /// The node, by name or id; optional if only one node runs `tidegate node`.
     #[arg(long)]
     pub node: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Lists the adapters of every node that runs our runtime.
+    /// Lists the adapters of every node that runs `tidegate node`.
     List(OnNode),
     /// Registers a directory in a node's adapter folder under a name.
     Register {
-        /// The adapter's name, which requests append to the model's name.
+        /// The adapter's name; requests name it as MODEL:ADAPTER.
         name: String,
         #[command(flatten)]
         on: OnNode,
-        /// Its directory in the folder; by default the one with its name.
+        /// Its directory in the adapter folder; by default the one with its name.
         #[arg(long)]
         path: Option<String>,
         /// Keeps it in memory when others are loaded.
@@ -37,21 +37,23 @@ pub enum Command {
     },
     /// Loads an adapter into its node's memory.
     Load {
+        /// The adapter's name.
         name: String,
         #[command(flatten)]
         on: OnNode,
-        /// Responds once the adapter is loaded.
+        /// Waits until the adapter is loaded.
         #[arg(long)]
         wait: bool,
         /// Keeps it in memory when others are loaded.
         #[arg(long, conflicts_with = "unpin")]
         pin: bool,
-        /// Allows its eviction again.
+        /// Lets it be evicted again.
         #[arg(long)]
         unpin: bool,
     },
-    /// Unregisters an adapter at a node. Its files stay.
+    /// Unregisters an adapter on a node. Its files stay.
     Unload {
+        /// The adapter's name.
         name: String,
         #[command(flatten)]
         on: OnNode,

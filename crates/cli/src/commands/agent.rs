@@ -15,13 +15,13 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Defines an agent from a file with its definition, as JSON.
+    /// Creates an agent from a JSON file with its definition.
     Create {
-        /// By which messages name it.
+        /// The name that messages address it by.
         name: String,
         /// {"model": …, "instructions": …, "tools": […]}
         file: PathBuf,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -31,24 +31,24 @@ pub enum Command {
     Get { id: String },
     /// Lists the versions of an agent.
     Versions { id: String },
-    /// Makes a new version of an agent from a file with fields of its definition, as JSON; omitted ones stay.
+    /// Creates a new version of an agent from a JSON file with fields of its definition; omitted fields don't change.
     Update { id: String, file: PathBuf },
     /// Deletes an agent with all its versions.
     Remove { id: String },
-    /// Sends one message to an agent, and prints its answer as it comes.
+    /// Sends one message to an agent and prints its answer as it arrives.
     Run {
         /// NAME, or NAME@VERSION.
         agent: String,
         message: Vec<String>,
-        /// Goes on with this chat.
+        /// Continues this chat.
         #[arg(long)]
         chat: Option<String>,
     },
-    /// Talks with an agent: message after message, with approvals of its calls.
+    /// Starts a conversation with an agent, in which you approve its tool calls.
     Chat {
         /// NAME, or NAME@VERSION.
         agent: String,
-        /// Goes on with this chat.
+        /// Continues this chat.
         #[arg(long)]
         chat: Option<String>,
     },
@@ -258,7 +258,7 @@ fn described(call: &Value) -> String {
     output::printable(&format!("{} {arguments}", field(meta, "tool_name")))
 }
 
-/// A line of the user's; `None` where there is no more.
+/// A line of the user's; `None` at the end.
 fn ask(input: &mut impl BufRead, prompt: &str) -> Result<Option<String>, Failure> {
     eprint!("{prompt}");
     let mut line = String::new();

@@ -9,19 +9,20 @@ use crate::output::{self, Failure};
 /// What a provider agreed to; what is not said stays as it is.
 #[derive(Debug, Default, clap::Args)]
 pub struct Agreement {
-    /// A limit that the provider set, such as `requests_per_minute=500`; NAME= alone removes it.
+    /// A limit set by the provider, such as `requests_per_minute=500`; NAME= alone removes it.
     #[arg(long = "limit", value_name = "NAME=NUMBER")]
     limits: Vec<String>,
-    /// How long the provider retains requests: zero, or a number of days; an empty text removes it.
+    /// How long the provider retains requests: zero, or a number of days; an empty value removes it.
     #[arg(long, value_name = "zero|DAYS")]
     retention: Option<String>,
-    /// A minimum payment to the provider, such as 50000/month, quarter or year; an empty text removes it.
+    /// Committed spend, such as 50000/month (or quarter, or year); an empty value removes it.
     #[arg(long, value_name = "USD/PERIOD")]
     commitment: Option<String>,
-    /// Compliance regimes that it may be used under, such as hipaa,soc2; an empty text removes all.
+    /// Compliance regimes that it may be used under, such as hipaa,soc2; an empty value removes all.
     #[arg(long, value_name = "TAG,…")]
     compliance: Option<String>,
-    /// Your own price in USD per million tokens, such as openai/gpt-4o=2.25/9, with /1.1 after it for cached input; MODEL= alone removes it.
+    /// Your own price in USD per million tokens, such as openai/gpt-4o=2.25/9, or 2.25/9/1.1 with a price for cached input;
+    /// MODEL= alone removes it.
     #[arg(long = "price", value_name = "MODEL=IN/OUT")]
     prices: Vec<String>,
 }

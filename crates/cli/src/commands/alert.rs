@@ -20,11 +20,11 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Lists rules with what was measured last.
+    /// Lists rules with their latest values.
     List,
     /// Shows one rule.
     Show { id: String },
-    /// Changes a rule; what was measured before is forgotten.
+    /// Changes a rule and forgets its earlier measurements.
     Set {
         id: String,
         /// The value above which it alerts, in the unit of the rule's metric.
@@ -35,7 +35,7 @@ pub enum Command {
     },
     /// Enables a disabled rule again.
     Enable { id: String },
-    /// Keeps a rule without measuring it.
+    /// Disables a rule without deleting it.
     Disable { id: String },
     /// Removes a rule.
     Remove { id: String },
@@ -60,13 +60,13 @@ pub enum Metric {
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// What people call it.
+    /// A name for people to recognise it by.
     #[arg(long)]
     name: Option<String>,
     /// How far back it measures, such as 15m (default) or 6h.
     #[arg(long, value_name = "TIME")]
     window: Option<String>,
-    /// Fewer requests in the window say nothing about percents and percentiles; by default 10.
+    /// The fewest requests in the window for which percentages and percentiles count; by default 10.
     #[arg(long, value_name = "COUNT")]
     min_requests: Option<u64>,
     /// Only this project's requests.

@@ -15,10 +15,11 @@ use crate::shared::Shared;
 pub enum Command {
     /// Adds an alias. Its targets are its first release.
     Add {
+        /// The alias, which clients send as the model's name.
         name: String,
         #[command(flatten)]
         release: ReleaseArgs,
-        /// The only project whose requests may use it; for them it wins over the workspace's of the same name.
+        /// The only project whose requests may use it; there it overrides a workspace alias of the same name.
         #[arg(long)]
         project: Option<String>,
         #[arg(long)]
@@ -26,14 +27,14 @@ pub enum Command {
     },
     /// Lists aliases.
     List,
-    /// Shows one alias, with its releases and what was measured of them.
+    /// Shows one alias, with its releases and their measurements.
     Show { alias: String },
     /// Installs a release, which never changes. It takes effect when it is promoted or becomes the canary.
     Release {
         alias: String,
         #[command(flatten)]
         release: ReleaseArgs,
-        /// Makes it the active release at once.
+        /// Makes it the active release immediately.
         #[arg(long)]
         activate: bool,
     },
@@ -49,7 +50,7 @@ pub enum Command {
     },
     /// Shows what a release would have changed for stored requests that named the alias, without sending anything.
     Try(Box<Try>),
-    /// Gives a release a part of the callers. Once it leaves its gates it is withdrawn.
+    /// Sends a share of the callers to a release, which is withdrawn automatically if it fails its gates.
     Canary(Canary),
     /// Makes a release the active one: the named one, else the canary's, else the newest.
     Promote {
@@ -57,7 +58,7 @@ pub enum Command {
         /// The release (`alr_…`).
         release: Option<String>,
     },
-    /// Withdraws the canary or, without one, makes the release before the active one active again.
+    /// Withdraws the canary or, if there is none, goes back to the previous active release.
     Rollback { alias: String },
     /// Removes an alias and its releases.
     Remove { alias: String },
@@ -66,16 +67,16 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Try {
     alias: String,
-    /// A release that is installed (`alr_…`), in place of targets.
+    /// An installed release (`alr_…`), instead of targets.
     #[arg(long, conflicts_with = "targets")]
     release: Option<String>,
-    /// A model, with its weight behind an equals sign: `openai/gpt-5=90`.
+    /// A model with its weight, such as `openai/gpt-5=90`.
     #[arg(long = "target", required_unless_present = "release")]
     targets: Vec<String>,
-    /// Takes the first target that something serves, instead of splitting by weight.
+    /// Uses the first target that can be served, instead of splitting by weight.
     #[arg(long, conflicts_with = "release")]
     ordered: bool,
-    /// As a canary for this share of the callers; without it, for all of them.
+    /// Tries it as a canary for this percentage of the callers; by default for all.
     #[arg(long)]
     percent: Option<u8>,
     #[command(flatten)]
@@ -84,13 +85,14 @@ pub struct Try {
 
 #[derive(Debug, clap::Args)]
 pub struct ReleaseArgs {
-    /// A model, with its weight behind an equals sign: `openai/gpt-5=90`. Without one the weight is 1.
+    /// A model with its weight, such as `openai/gpt-5=90`; the default weight is 1.
     #[arg(long = "target", required = true)]
     targets: Vec<String>,
-    /// Takes the first target that something serves, instead of splitting by weight.
+    /// Uses the first target that can be served, instead of splitting by weight.
     #[arg(long)]
     ordered: bool,
-    /// A numeric parameter as NAME=MIN..MAX, also with :DEFAULT, or :DEFAULT:clamp to move what is outside.
+    /// Bounds for a numeric parameter. DEFAULT is sent if a request sets none; with clamp, a value outside is moved to the
+    /// nearest bound instead of refused.
     #[arg(long = "parameter", value_name = "NAME=MIN..MAX[:DEFAULT][:clamp]")]
     parameters: Vec<String>,
     /// What the release is for.
@@ -101,23 +103,23 @@ pub struct ReleaseArgs {
 #[derive(Debug, clap::Args)]
 pub struct Canary {
     alias: String,
-    /// The release (`alr_…`); may be left out to change a canary that is under way.
+    /// The release (`alr_…`); optional when you change a running canary.
     #[arg(long)]
     release: Option<String>,
-    /// The share of the callers.
+    /// The percentage of the callers.
     #[arg(long)]
     percent: Option<u8>,
-    /// The highest share of requests that may fail, in hundredths of a per cent; 10000 checks nothing.
+    /// The highest share of requests that may fail, in hundredths of a percent; 10000 disables the check.
     #[arg(long)]
     error_bps_max: Option<u32>,
     #[arg(long)]
     latency_p95_ms_max: Option<u64>,
     #[arg(long)]
     first_byte_p95_ms_max: Option<u64>,
-    /// It is not judged before this many requests.
+    /// The number of requests before the gates are checked.
     #[arg(long)]
     requests_min: Option<u32>,
-    /// How far back requests count, in seconds.
+    /// How far back the gates look, in seconds.
     #[arg(long)]
     window_s: Option<u32>,
 }

@@ -14,14 +14,14 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum ArtifactCommand {
-    /// Stores a file as an artifact; `-` reads the standard input.
+    /// Stores a file as an artifact; `-` reads standard input.
     Add {
         file: String,
         /// `text_context`, `tool_bundle_source`, `response_schema`, document, `retrieval_chunk`, policy, checkpoint,
         /// `compaction_summary` or `binary_attachment`.
         #[arg(long = "type", default_value = "document")]
         kind: String,
-        /// What people call it; by default the file's name.
+        /// A name for people to recognise it by; by default the file's name.
         #[arg(long)]
         name: Option<String>,
         #[arg(long)]
@@ -29,7 +29,7 @@ pub enum ArtifactCommand {
         /// ephemeral: a day; standard: 30 days; extended: until it is deleted.
         #[arg(long)]
         retention: Option<String>,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -37,7 +37,7 @@ pub enum ArtifactCommand {
     List,
     /// Shows an artifact, without its content.
     Show { id: String },
-    /// Writes the content of an artifact to the standard output.
+    /// Writes the content of an artifact to standard output.
     Read { id: String },
     /// Deletes the content of an artifact.
     Remove { id: String },
@@ -45,14 +45,14 @@ pub enum ArtifactCommand {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum BundleCommand {
-    /// Makes a bundle of artifacts, in this order.
+    /// Creates a bundle of artifacts, in the order given.
     Add {
         #[arg(required = true)]
         artifacts: Vec<String>,
-        /// What people call it.
+        /// A name for people to recognise it by.
         #[arg(long)]
         name: Option<String>,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },

@@ -8,9 +8,9 @@ use crate::shared::Shared;
 pub enum Command {
     /// Lists the batches of the workspace, newest first.
     List,
-    /// Shows a batch: how far it is, and what it cost so far.
+    /// Shows a batch's progress, and its cost so far.
     Show { id: String },
-    /// Cancels a batch that the gateway works through: what has not begun does not begin.
+    /// Cancels a batch that the gateway is processing; requests that haven't started never will.
     Cancel { id: String },
 }
 

@@ -16,7 +16,7 @@ pub struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Lists the invoices, newest first; that of an unfinished month is a draft.
+    /// Lists invoices, newest first; the invoice of an unfinished month is a draft.
     Invoices,
     /// Shows one invoice with its lines.
     Invoice {
@@ -25,11 +25,11 @@ enum Command {
         #[arg(long)]
         csv: bool,
     },
-    /// Shows the prepaid credit, and what is left of it.
+    /// Shows the prepaid credit, and how much is left.
     Credit,
     /// Adds to a workspace's prepaid credit; for the operator.
     AddCredit {
-        /// In USD, such as 25 or 0.50; -5 deducts.
+        /// The amount in USD, such as 25 or 0.50; -5 deducts.
         #[arg(value_name = "USD", allow_hyphen_values = true)]
         amount: String,
         /// The workspace (`ws_…`); by default your own.
@@ -77,7 +77,7 @@ fn account(shared: &Shared, account: &Value) -> Result<(), Failure> {
     }
     let id = output::cell(account, "workspace_id");
     if output::cell(account, "mode") == "postpaid" {
-        println!("{id} pays by invoice: nothing was paid ahead.");
+        println!("{id} pays by invoice and has no prepaid credit.");
         return Ok(());
     }
     let [left, paid, spent] =

@@ -16,7 +16,7 @@ pub enum Command {
     /// Changes a budget.
     Set {
         id: String,
-        /// In USD, such as 25 or 0.50.
+        /// The limit in USD, such as 25 or 0.50.
         #[arg(long, value_name = "USD")]
         limit: Option<String>,
         #[arg(long)]
@@ -34,7 +34,7 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Budget {
-    /// In USD, such as 25 or 0.50.
+    /// The limit in USD, such as 25 or 0.50.
     #[arg(long, value_name = "USD")]
     limit: String,
     /// day, week or month (default).
@@ -44,7 +44,7 @@ pub struct Budget {
     project: Option<String>,
     #[arg(long, group = "whose")]
     key: Option<String>,
-    /// Your application's name for its own user.
+    /// The end user, by the name that your application gives them.
     #[arg(long, group = "whose")]
     end_user: Option<String>,
     #[arg(long)]
@@ -52,7 +52,8 @@ pub struct Budget {
     /// What happens when it is used up: pause (default) refuses requests, allow only counts and warns.
     #[arg(long)]
     on_reached: Option<String>,
-    /// What counts: all (default), which includes what providers bill to your own credentials, or owed, which is what you owe the operator.
+    /// What counts towards it: all (default), including what providers bill to your own credentials, or owed, only what you owe
+    /// the operator.
     #[arg(long)]
     counts: Option<String>,
     /// Percentages of the limit that trigger an alert; by default 50, 80, 100.

@@ -15,13 +15,13 @@ const TEXTS_AT_ONCE: usize = 16;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Measures hits and false hits of an embedding model on a kept set of sentence pairs: which paraphrases would be given
-    /// the same answer at which similarity, and which questions wrongly.
+    /// Measures hits and false hits of an embedding model on a built-in set of sentence pairs: at each similarity, how many
+    /// paraphrases would get the same answer, and how many different questions would, too.
     Evaluate {
-        /// The embedding model, as in `semantic.model` of a project. Its requests are billed as any.
+        /// The embedding model, as in `semantic.model` of a project. Its requests are billed as usual.
         #[arg(long)]
         model: String,
-        /// The least similarity of a hit, in basis points; may be repeated.
+        /// The lowest similarity of a hit, in basis points; may be repeated.
         #[arg(long, value_name = "BPS", default_values_t = [9_900, 9_700, 9_500, 9_300, 9_000, 8_500, 8_000, 7_000])]
         bound: Vec<u16>,
     },
@@ -73,7 +73,7 @@ fn row(of: &Figures) -> Value {
     })
 }
 
-/// A count with its share of the whole in tenths of a per cent.
+/// A count with its share of the whole in tenths of a percent.
 fn share(part: usize, whole: usize) -> String {
     let tenths = (part * 1_000 + whole / 2).checked_div(whole).unwrap_or(0);
     format!("{part} ({}.{} %)", tenths / 10, tenths % 10)

@@ -17,37 +17,37 @@ pub enum Command {
         #[arg(long)]
         revision: Option<String>,
     },
-    /// States facts in place of the built-in ones, at once for all requests.
+    /// States facts that override the built-in ones, immediately and for all requests.
     Set(Set),
-    /// Takes back stated facts: the built-in ones hold again.
+    /// Removes stated facts; the built-in ones apply again.
     Unset {
         provider: String,
         #[arg(required = true)]
         facts: Vec<String>,
-        /// Those of the models of this name, or of names that begin so: `gpt-4o*`.
+        /// Only facts of this model, or of all models whose names begin so: `gpt-4o*`.
         #[arg(long)]
         model: Option<String>,
     },
     /// Lists the revisions that were served, newest first, with what each changed.
     Revisions { provider: String },
-    /// States what was stated in an earlier revision, and nothing else.
+    /// Restores the stated facts of an earlier revision, and nothing else.
     Rollback { provider: String, revision: String },
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Set {
     provider: String,
-    /// Facts with their values: `batch_api_supported=false`, `service_tiers=["default","flex"]`; a value of `unverified` says that
-    /// nobody knows it.
+    /// Facts with their values: `batch_api_supported=false`, `service_tiers=["default","flex"]`; the value `unverified` means
+    /// that it isn't known.
     #[arg(required = true, value_name = "FACT=VALUE")]
     facts: Vec<String>,
-    /// Only of the models of this name at the provider, or of names that begin so: `gpt-4o*`.
+    /// Only for this model of the provider, or for all models whose names begin so: `gpt-4o*`.
     #[arg(long)]
     model: Option<String>,
-    /// Where it was read; by default it is the operator's own word.
+    /// The source of the fact; by default the operator.
     #[arg(long)]
     source: Option<String>,
-    /// The day it was read there, such as 2026-11-24; by default today.
+    /// The day when the source was checked, such as 2026-11-24; by default today.
     #[arg(long)]
     checked: Option<String>,
 }
@@ -96,7 +96,7 @@ fn statement(facts: &Map<String, Value>, model: Option<&str>) -> Value {
     }
 }
 
-/// A fact from its argument. A word that is no JSON is a text.
+/// A fact from its argument. A word that isn't JSON is a text.
 fn read_fact(argument: &str, set: &Set) -> Result<(String, Value), Failure> {
     let (name, value) = argument.split_once('=').ok_or_else(|| {
         Failure::new(output::USAGE, format!("\"{argument}\" is no fact: write it as FACT=VALUE."))

@@ -21,13 +21,13 @@ pub struct Options {
     system: Option<String>,
     #[arg(long)]
     max_tokens: Option<u64>,
-    /// Runs it as an app, of any kind: its input as JSON, or one FIELD=VALUE at a time; @FILE is a file.
+    /// Runs it as an app with this input: JSON, or FIELD=VALUE, which may be repeated; @FILE sends a file.
     #[arg(long, value_name = "INPUT", conflicts_with_all = ["prompt", "system", "max_tokens"])]
     input: Vec<String>,
-    /// Where the files go that the app makes.
+    /// The directory for the files that the app produces.
     #[arg(long, value_name = "DIR", requires = "input")]
     save: Option<std::path::PathBuf>,
-    /// Follows it as a task, which goes on if this ends.
+    /// Runs it as a task, which continues if you interrupt the command.
     #[arg(long, requires = "input")]
     follow: bool,
 }

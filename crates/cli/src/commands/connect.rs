@@ -24,13 +24,13 @@ pub struct Options {
     /// The model that the tool uses; may be omitted if the gateway serves only one.
     #[arg(long)]
     model: Option<String>,
-    /// Makes an API key for the tool, which may only call models, instead of using yours.
+    /// Creates an API key for the tool, which can only call models, instead of using yours.
     #[arg(long)]
     new_key: bool,
-    /// Writes the tool's settings file, where it has one, and keeps its other settings.
+    /// Writes the tool's settings file, if it has one, and keeps its other settings.
     #[arg(long)]
     write: bool,
-    /// Makes no call.
+    /// Skips the verification call.
     #[arg(long)]
     no_verify: bool,
 }

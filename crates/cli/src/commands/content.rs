@@ -10,41 +10,41 @@ use terminal::paint::{Style, paint};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Shows what a project keeps of its requests.
+    /// Shows which content a project keeps of its requests.
     Profile {
-        /// The project, by its id; by default the key's own.
+        /// The project, by name or id; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
-    /// Sets what a project keeps of its requests; omitted fields stay.
+    /// Sets which content a project keeps of its requests; omitted fields don't change.
     Keep {
-        /// The project, by its id; by default the key's own.
+        /// The project, by name or id; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
-        /// metadata, tokenized (the shape of requests), or `encrypted_full_fidelity` (requests with their answers, sealed).
+        /// metadata, tokenized (the shape of requests), or `encrypted_full_fidelity` (requests and answers, encrypted).
         #[arg(long)]
         mode: Option<String>,
-        /// For how many days.
+        /// The number of days to keep it.
         #[arg(long)]
         days: Option<u32>,
-        /// Of how many requests in a hundred.
+        /// The percentage of requests to keep.
         #[arg(long)]
         sample: Option<u32>,
     },
-    /// Opens what a request said and what it was answered. The audit says so.
+    /// Shows a request's prompt and its answer. The audit log records it.
     Show { id: String },
-    /// Sends a kept request again, to another model, and compares the answers. It costs what a request costs.
+    /// Sends a kept request again, to another model, and compares the answers. It is billed like any request.
     Replay {
         id: String,
         #[arg(long)]
         model: String,
     },
-    /// Prints kept conversations as lines of JSON, as trainers take them. The audit says so.
+    /// Prints kept conversations as JSON lines, the format for training. The audit log records it.
     Dataset {
-        /// Only this project's, by its id.
+        /// Only this project's requests, by name or id.
         #[arg(long)]
         project: Option<String>,
-        /// Only those that this model answered.
+        /// Only conversations that this model answered.
         #[arg(long)]
         model: Option<String>,
         /// Only requests that began at this time or later.
@@ -53,10 +53,10 @@ pub enum Command {
         /// Only requests that began before this time.
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
-        /// Only those with a score of this name.
+        /// Only conversations with a score of this name.
         #[arg(long)]
         score: Option<String>,
-        /// Only those whose score is at least this.
+        /// Only conversations whose score is at least this.
         #[arg(long, requires = "score", allow_negative_numbers = true)]
         score_min: Option<f64>,
     },

@@ -12,15 +12,16 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds a credential. Its secret is prompted for, or read from standard input, never taken from the command line.
+    /// Adds a credential. Prompts for its secret, or reads it from standard input; never takes it from the command line.
     Add(Adding),
     /// Lists credentials; secrets are never shown.
     List,
     /// Shows one credential.
     Show { id: String },
-    /// Changes a credential; omitted fields stay.
+    /// Changes a credential; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[arg(long)]
@@ -38,26 +39,26 @@ pub enum Command {
         #[command(flatten)]
         stating: servers::FactOptions,
     },
-    /// Verifies it with the provider's cheapest call, and stores the result.
+    /// Verifies a credential with the provider's cheapest call, and stores the result.
     Verify { id: String },
-    /// Probes what the compatible server behind it supports, with a few small calls, and stores the result.
+    /// Probes what the compatible server behind a credential supports, with a few small calls, and stores the result.
     Probe {
         id: String,
         /// The model to probe; by default the first that it lists.
         #[arg(long)]
         model: Option<String>,
     },
-    /// Replaces its secret; running requests finish with the old one.
+    /// Replaces a credential's secret; running requests finish with the old one.
     Rotate {
         id: String,
         #[command(flatten)]
         verifying: servers::Verifying,
     },
-    /// Disables it.
+    /// Disables a credential.
     Disable { id: String },
-    /// Enables it.
+    /// Enables a credential.
     Enable { id: String },
-    /// Deletes it and its secret.
+    /// Deletes a credential and its secret.
     Remove { id: String },
     /// Lists the kinds of credentials and what each needs.
     Kinds,
@@ -66,7 +67,7 @@ pub enum Command {
 /// What `credential add` takes.
 #[derive(Debug, clap::Args)]
 pub struct Adding {
-    /// A provider such as openai, or a name of your own together with --base-url.
+    /// A provider such as openai, or any name that you choose together with --base-url.
     provider: String,
     #[arg(long)]
     name: Option<String>,

@@ -13,9 +13,9 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Exports what the workspace owns: JSON lines or Parquet in a tar archive, without secrets.
+    /// Exports the workspace's data: JSON lines or Parquet in a tar archive, without secrets.
     Add {
-        /// Only what names this project, by its id.
+        /// Only this project's data, by name or id.
         #[arg(long)]
         project: Option<String>,
         /// jsonl, or parquet.
@@ -24,7 +24,7 @@ pub enum Command {
     },
     /// Lists exports.
     List,
-    /// Shows an export: how far it is, and its files.
+    /// Shows an export's progress and its files.
     Show { id: String },
     /// Writes the archive of an export to a file.
     Save { id: String, file: String },

@@ -15,22 +15,22 @@ pub struct Options {
     /// Only requests that began before this time.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only this project's, by its id.
+    /// Only this project's requests, by name or id.
     #[arg(long)]
     project: Option<String>,
-    /// Only this key's, by its id.
+    /// Only this key's requests, by name or id.
     #[arg(long)]
     key: Option<String>,
     /// Only requests that this provider answered.
     #[arg(long)]
     provider: Option<String>,
-    /// Only this model's.
+    /// Only requests for this model.
     #[arg(long)]
     model: Option<String>,
     /// A filter, as in the console: 'project:web provider:openai since:7d'.
     #[arg(long, allow_hyphen_values = true)]
     filter: Option<String>,
-    /// Prints a file for a vendor review, as the gateway writes it.
+    /// Prints a file for a vendor review in this format.
     #[arg(long, value_enum, conflicts_with_all = ["json", "output"])]
     format: Option<Format>,
 }

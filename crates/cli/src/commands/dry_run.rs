@@ -10,13 +10,13 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Sample {
-    /// The oldest requests that are compared: a moment, or a time such as 24h or 7d.
+    /// Compares requests since this time: a timestamp, or a duration such as 24h or 7d.
     #[arg(long, help_heading = "Requests")]
     since: Option<String>,
-    /// Which requests, as in the console: 'model:gpt-4o* project:web'.
+    /// A filter for the requests, as in the console: 'model:gpt-4o* project:web'.
     #[arg(long, help_heading = "Requests", allow_hyphen_values = true)]
     filter: Option<String>,
-    /// How many are compared, at most 10000. Of the newest 10000 that match, they are taken evenly.
+    /// The number of requests to compare, at most 10000, taken evenly from the newest 10000 that match.
     #[arg(long, help_heading = "Requests", default_value_t = 1000)]
     last: u32,
 }

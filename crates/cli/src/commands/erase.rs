@@ -9,7 +9,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Erases a person, by what their sessions hold, or all content of the workspace.
+    /// Erases a person, by their sessions and the requests that named them, or all content of the workspace.
     Add {
         #[command(flatten)]
         scope: Scope,
@@ -21,13 +21,13 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub struct Scope {
-    /// A person, by the name that their sessions have.
+    /// A person, by the name that their sessions and requests have.
     #[arg(long)]
     end_user: Option<String>,
     /// A person, by the ids of their sessions.
     #[arg(long = "session", value_delimiter = ',')]
     sessions: Vec<String>,
-    /// The whole workspace of the key.
+    /// Everything in your key's workspace.
     #[arg(long)]
     whole_workspace: bool,
 }

@@ -22,13 +22,13 @@ pub enum Command {
     /// Uploads a file. A run reads it by its id: `"document": "fil_…"`.
     Put {
         path: PathBuf,
-        /// Its type, such as text/csv; by default what its beginning shows.
+        /// Its type, such as text/csv; by default detected from its content.
         #[arg(long = "type")]
         kind: Option<String>,
-        /// What it is called; by default the file's name.
+        /// Its name; by default the file's name.
         #[arg(long)]
         name: Option<String>,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -36,10 +36,10 @@ pub enum Command {
     List,
     /// Shows a file, without its content.
     Show { id: String },
-    /// Writes the content of a file to the standard output, or to another file.
+    /// Writes the content of a file to standard output, or to another file.
     Get {
         id: String,
-        /// Where it is written.
+        /// The file to write to.
         #[arg(long)]
         to: Option<PathBuf>,
     },
@@ -116,7 +116,7 @@ impl Upload {
         Ok(Self { path: path.to_owned(), file, size: about.len() })
     }
 
-    /// Sends it part by part. After a failure it goes on from what has arrived.
+    /// Sends it part by part. After a failure it continues from what has arrived.
     fn send(mut self, api: &Api, url: &str) -> Result<(), Failure> {
         let (mut sent, mut tries) = (0, 0);
         let progress = Progress::new(false);

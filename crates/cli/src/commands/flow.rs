@@ -15,33 +15,33 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Checks a flow in JSON or YAML, and stores nothing.
+    /// Checks a flow in JSON or YAML without storing it.
     Validate {
         /// The document; `-` reads it from standard input.
         file: String,
     },
-    /// Declares a flow, or a further version of it where the project has one of its name.
+    /// Declares a flow, or a new version of it if the project already has a flow of that name.
     Add {
         /// The document, in JSON or YAML; `-` reads it from standard input.
         file: String,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
-    /// Starts a run, and shows its steps until it has ended.
+    /// Starts a run, and shows its steps until it ends.
     Run {
         /// The flow's name or id.
         flow: String,
-        /// What it is given, as JSON.
+        /// The run's input, as JSON.
         #[arg(long, short, default_value = "{}")]
         input: String,
         /// The number of a version; by default the newest.
         #[arg(long, value_name = "NUMBER")]
         flow_version: Option<u64>,
-        /// No step starts once the steps cost this much, in nano-USD.
+        /// Starts no further step once the steps have cost this much, in billionths of a dollar.
         #[arg(long)]
         budget: Option<i64>,
-        /// Does not wait for the end.
+        /// Doesn't wait for the run to end.
         #[arg(long)]
         detach: bool,
     },
@@ -57,16 +57,16 @@ pub enum Command {
     Cancel { run: String },
     /// Pauses a run.
     Pause { run: String },
-    /// Lets a paused run go on.
+    /// Resumes a paused run.
     Resume { run: String },
-    /// Has a run that ended run again, from a step or from those that failed.
+    /// Reruns a run that has ended, from a step or from the failed steps.
     Retry {
         run: String,
-        /// The step to begin with.
+        /// The step to start from.
         #[arg(long)]
         from: Option<String>,
     },
-    /// Approves a step of a run that waits for it, or refuses it.
+    /// Approves or refuses a step that is waiting for approval.
     Approve {
         run: String,
         step: String,

@@ -20,11 +20,11 @@ pub(crate) struct Followed {
     pub is_printed: bool,
 }
 
-/// Follows a task. What it says for people goes to the standard error, and its words to the standard output; with `--json`, each
+/// Follows a task. What it says for people goes to standard error, and its text to standard output; with `--json`, each
 /// message of the stream is a line.
 ///
 /// # Errors
-/// The task failed or was cancelled, it can't be followed, or the user interrupts: then it goes on.
+/// The task failed or was cancelled, it can't be followed, or the user interrupts: then it continues.
 pub(crate) fn follow(shared: &Shared, api: &Api, id: &str) -> Result<Followed, Failure> {
     let path = at("/tasks", id);
     let mut view = View { is_json: shared.json, ..View::default() };
@@ -61,7 +61,7 @@ struct View {
     is_json: bool,
     messages: u64,
     task: Value,
-    /// The status that was told last.
+    /// The status that was printed last.
     status: Option<String>,
     log_lines: usize,
     printed: String,

@@ -9,7 +9,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Stores hints. An omitted field wishes nothing.
+    /// Stores hints. An omitted field states no preference.
     Add {
         #[command(flatten)]
         hints: Box<Hints>,
@@ -18,7 +18,7 @@ pub enum Command {
     List,
     /// Shows stored hints, and which of their fields have no effect.
     Show { id: String },
-    /// Changes stored hints; omitted fields stay.
+    /// Changes stored hints; omitted fields don't change.
     Set {
         id: String,
         #[command(flatten)]
@@ -30,31 +30,31 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Hints {
-    /// What people call them.
+    /// A name for people to recognise them by.
     #[arg(long)]
     name: Option<String>,
     /// The tag that routes may match.
     #[arg(long)]
     tag: Option<String>,
-    /// How much the client minds waiting: interactive, standard, background or batch.
+    /// The service class: interactive, standard, background or batch.
     #[arg(long)]
     class: Option<String>,
-    /// The time within which an answer should start.
+    /// The target time to the first token, in milliseconds.
     #[arg(long)]
     target_ttft_ms: Option<u64>,
-    /// The time after which a request is ended.
+    /// The deadline after which a request is ended, in milliseconds.
     #[arg(long)]
     deadline_ms: Option<u64>,
-    /// From 0, which is refused first under overload, to 255; at most what the key allows.
+    /// The priority under overload, from 0 (refused first) to 255; at most what the key allows.
     #[arg(long)]
     priority: Option<u8>,
-    /// forbid, or `allow_compatible_fallback`: what may serve after a failure.
+    /// What may serve after a failure: forbid or `allow_compatible_fallback`.
     #[arg(long)]
     degrade_policy: Option<String>,
-    /// bypass, allow or prefer: whether an earlier answer may be given again.
+    /// Whether an earlier answer may be reused: bypass, allow or prefer.
     #[arg(long)]
     reuse: Option<String>,
-    /// The part of the world: `us_only`, `eu_only`, global or any.
+    /// Where in the world requests may be served: `us_only`, `eu_only`, global or any.
     #[arg(long)]
     region_policy: Option<String>,
     /// The only profiles that may serve: byok, byoc, `managed_provider`, subscription.

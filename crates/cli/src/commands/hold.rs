@@ -7,15 +7,15 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Holds stored content: it is neither purged nor deleted, and does not expire.
+    /// Places a hold on stored content: it isn't purged or deleted, and doesn't expire.
     Add {
         #[command(flatten)]
         scope: Scope,
-        /// Why, for those who meet it.
+        /// The reason, for people who run into the hold.
         #[arg(long)]
         reason: String,
     },
-    /// Lists holds, with those that were released.
+    /// Lists holds, including released ones.
     List,
     /// Shows a hold.
     Show { id: String },
@@ -26,13 +26,13 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub struct Scope {
-    /// A project, by its id.
+    /// A project, by name or id.
     #[arg(long)]
     project: Option<String>,
     /// Sessions, by their ids.
     #[arg(long = "session", value_delimiter = ',')]
     sessions: Vec<String>,
-    /// The whole workspace of the key.
+    /// Everything in your key's workspace.
     #[arg(long)]
     whole_workspace: bool,
 }

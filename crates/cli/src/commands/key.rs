@@ -10,10 +10,11 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Creates a key and prints it; it is not shown again.
+    /// Creates a key and prints it; it isn't shown again.
     Create {
+        /// The key's name.
         name: String,
-        /// The project that it belongs to; by default the key's own.
+        /// The project that it belongs to; by default the project of your own key.
         #[arg(long)]
         project: Option<String>,
         /// The environment whose routes it uses; by default the project's.
@@ -27,21 +28,21 @@ pub enum Command {
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
-        /// The priority of its requests under overload, from 0 (refused first) to 255, and the most that their hints can
-        /// state.
+        /// The priority of its requests under overload, from 0 (refused first) to 255, and the highest that hints can ask for.
         #[arg(long)]
         priority: Option<u8>,
-        /// Also creates a pair of access keys, for AWS SDKs.
+        /// Also creates an access key pair for AWS SDKs.
         #[arg(long)]
         aws: bool,
     },
     /// Lists keys.
     List,
-    /// Shows one key; its text is not stored.
+    /// Shows one key; the secret part isn't stored.
     Show { id: String },
-    /// Changes a key; omitted fields stay.
+    /// Changes a key; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         /// What it may do: inference, read, admin.
@@ -52,8 +53,7 @@ pub enum Command {
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
-        /// The priority of its requests under overload, from 0 (refused first) to 255, and the most that their hints can
-        /// state.
+        /// The priority of its requests under overload, from 0 (refused first) to 255, and the highest that hints can ask for.
         #[arg(long)]
         priority: Option<u8>,
     },
@@ -63,7 +63,7 @@ pub enum Command {
         #[command(flatten)]
         rates: Rates,
     },
-    /// Revokes a key: it is refused within a second.
+    /// Revokes a key; it is refused within a second.
     Revoke { id: String },
 }
 

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Prints a link that signs a person in to the console, once and within ten minutes.
+    /// Prints a link that signs a person in to the console; it works once, within ten minutes.
     #[arg(long)]
     link: bool,
     /// The member to sign in; by default the first owner.

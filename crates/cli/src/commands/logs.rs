@@ -6,12 +6,12 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Shows the latest requests, then each as it settles: what `request --follow` does.
+    /// Shows the latest requests, then each new one as it settles, like `request --follow`.
     Tail {
         /// A filter, as in the console: 'status:error model:gpt-4o* cost:>0.01'.
         #[arg(long, allow_hyphen_values = true)]
         filter: Option<String>,
-        /// The number to begin with.
+        /// The number of requests to start with.
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: u32,
     },

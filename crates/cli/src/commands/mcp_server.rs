@@ -15,14 +15,14 @@ use crate::shared::Shared;
 pub enum Command {
     /// Declares an MCP server, and reads its tools.
     Add {
-        /// By which requests name it; the names of its tools begin with it.
+        /// The name that requests use for it; the names of its tools begin with it.
         name: String,
-        /// Its endpoint of streamable HTTP, or `stdio:NAME` for a program that the operator declared.
+        /// Its streamable HTTP endpoint, or `stdio:NAME` for a program that the operator declared.
         #[arg(value_name = "URL")]
         to: String,
         #[command(flatten)]
         fields: Fields,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -30,9 +30,10 @@ pub enum Command {
     List,
     /// Shows an MCP server with its tools.
     Show { id: String },
-    /// Changes fields of an MCP server; omitted ones stay.
+    /// Changes an MCP server; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[arg(long, value_name = "URL")]
@@ -40,21 +41,21 @@ pub enum Command {
         #[command(flatten)]
         fields: Fields,
     },
-    /// Reads its tools now. What changed is held back until it is accepted.
+    /// Reads an MCP server's tools again. Changed tools are held back until you accept them.
     Refresh { id: String },
-    /// Prints the address where a person signs in for it, and waits until that is done.
+    /// Prints the address where a person authorizes an MCP server, and waits until they have.
     Authorize {
         /// Its id or its name.
         server: String,
-        /// Prints the address, and does not wait.
+        /// Prints the address without waiting.
         #[arg(long)]
         no_wait: bool,
     },
-    /// Accepts tools as the server lists them now; by default all that wait.
+    /// Accepts tools as the server lists them now; by default all that are waiting.
     Accept { id: String, tools: Vec<String> },
-    /// Offers its tools again.
+    /// Enables a disabled MCP server.
     Enable { id: String },
-    /// Offers its tools no more.
+    /// Disables an MCP server: its tools are hidden from models.
     Disable { id: String },
     /// Deletes an MCP server.
     Remove { id: String },
@@ -66,22 +67,22 @@ pub struct Fields {
     description: Option<String>,
     #[command(flatten)]
     auth: Auth,
-    /// A person signs in for it at its authorization server.
+    /// Uses OAuth: a person signs in at its authorization server.
     #[arg(long, conflicts_with_all = ["bearer", "key_header"])]
     oauth: bool,
-    /// The scopes to ask for; by default those that the server names.
+    /// The OAuth scopes to request; by default the server's own.
     #[arg(long = "scope", requires = "oauth", value_delimiter = ',')]
     scopes: Vec<String>,
-    /// The client that you registered at its authorization server; its secret is read from standard input where there is one.
+    /// The client ID that you registered at its authorization server; the client's secret, if any, is read from standard input.
     #[arg(long, requires = "oauth")]
     client_id: Option<String>,
-    /// That client has a secret.
+    /// The client has a secret.
     #[arg(long, requires = "client_id")]
     client_secret: bool,
-    /// The tools that may be used; by default all that are accepted.
+    /// The tools that may be used; by default all accepted tools.
     #[arg(long = "allow", value_delimiter = ',')]
     allowed: Vec<String>,
-    /// `always` or `never`: whether calls wait for the client's approval.
+    /// Whether calls wait for the client's approval: `always` or `never`.
     #[arg(long)]
     approval: Option<String>,
 }

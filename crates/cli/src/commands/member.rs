@@ -18,36 +18,37 @@ pub enum Keys {
 pub enum Command {
     /// Lists members and open invitations.
     List,
-    /// Invites a person and prints the invitation link, which is not shown again.
+    /// Invites a person and prints the invitation link, which isn't shown again.
     Invite {
         email: String,
         /// owner, admin, developer, billing or viewer.
         #[arg(long, default_value = "developer")]
         role: String,
+        /// The person's name.
         #[arg(long)]
         name: Option<String>,
     },
     /// Shows one member.
     Show {
-        /// An id or an email.
+        /// Email or id.
         member: String,
     },
-    /// Creates a link that signs a member in, once and within ten minutes.
+    /// Creates a link that signs a member in; it works once, within ten minutes.
     Link {
-        /// An id or an email.
+        /// Email or id.
         member: String,
     },
-    /// Changes a member's role; their device keys end.
+    /// Changes a member's role and revokes their device keys.
     SetRole {
-        /// An id or an email.
+        /// Email or id.
         member: String,
         role: String,
     },
-    /// Removes a member; their sessions and device keys end at once.
+    /// Removes a member; their sessions and device keys end immediately.
     Remove {
-        /// An id or an email.
+        /// Email or id.
         member: String,
-        /// What happens to the API keys that they created: keep or revoke. Required if any of them is active.
+        /// What happens to the API keys that they created: keep or revoke. Required if any is active.
         #[arg(long)]
         keys: Option<Keys>,
     },

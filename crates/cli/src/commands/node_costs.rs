@@ -10,25 +10,25 @@ use crate::shared::Shared;
 /// What its machine costs its owner; charged to nobody.
 #[derive(Debug, Default, clap::Args)]
 pub struct CostOptions {
-    /// Its price for an hour that it is up, in USD, if it is rented.
+    /// The price per hour of a rented node, in USD.
     #[arg(long, value_name = "USD", conflicts_with_all = ["price", "months", "watts", "watts_idle", "kwh_price"])]
     cost_per_hour: Option<String>,
-    /// What it cost to buy, in USD, spread over --months.
+    /// The purchase price in USD, spread over --months.
     #[arg(long, value_name = "USD")]
     price: Option<String>,
-    /// The months that it serves.
+    /// The months over which --price is spread.
     #[arg(long)]
     months: Option<u32>,
-    /// What it draws while it serves; without it, the energy that the node measures counts.
+    /// The watts that it draws while it serves; without it, the energy that the node measures counts.
     #[arg(long)]
     watts: Option<u32>,
-    /// What it draws while it is up and serves nothing; by default as much.
+    /// The watts that it draws while idle; by default the same as --watts.
     #[arg(long)]
     watts_idle: Option<u32>,
     /// The price of a kilowatt-hour, in USD.
     #[arg(long, value_name = "USD")]
     kwh_price: Option<String>,
-    /// States no cost any more.
+    /// Removes the node's costs.
     #[arg(long, conflicts_with_all = ["cost_per_hour", "price", "months", "watts", "watts_idle", "kwh_price"])]
     no_cost: bool,
 }
@@ -36,12 +36,12 @@ pub struct CostOptions {
 /// Which costs to show.
 #[derive(Debug, clap::Args)]
 pub struct ReportOptions {
-    /// The id or name of one node; by default all.
+    /// One node, by name or id; by default all.
     node: Option<String>,
     /// `24h`, `7d`, `30d` or `month`.
     #[arg(long, default_value = "30d")]
     window: String,
-    /// A model of the catalogue, whose prices are shown beside models that the catalogue does not know.
+    /// A catalogue model whose prices are shown next to models that the catalogue doesn't know.
     #[arg(long, value_name = "MODEL")]
     compare: Option<String>,
 }

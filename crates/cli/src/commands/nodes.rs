@@ -12,8 +12,9 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Registers a node: our own runtime, or any server that speaks the OpenAI dialect.
+    /// Registers a node: `tidegate node`, or any server that speaks the OpenAI API.
     Add {
+        /// The node's name.
         name: String,
         /// Its address, ending in /v1.
         #[arg(long)]
@@ -21,7 +22,7 @@ pub enum Command {
         /// A model that it serves; by default the node reports its models.
         #[arg(long = "model", value_delimiter = ',')]
         models: Vec<String>,
-        /// Labels, which routes can match.
+        /// Labels that routes can match.
         #[arg(long = "label", value_delimiter = ',')]
         labels: Vec<String>,
         /// Prompts for the node's key, or reads it from standard input.
@@ -32,12 +33,13 @@ pub enum Command {
     },
     /// Creates a join token for a new node, or for one whose credential was revoked, and shows it once.
     Invite {
+        /// The node's name.
         name: String,
-        /// How long the token is valid: an hour by default, a week at most.
+        /// Minutes until the token expires: an hour by default, a week at most.
         #[arg(long)]
         expires_in_minutes: Option<u64>,
     },
-    /// Lists join tokens, and which were used; never the tokens themselves.
+    /// Lists join tokens and whether they were used; the tokens themselves are never shown.
     Invites,
     /// Revokes an unused join token.
     Uninvite {
@@ -48,15 +50,16 @@ pub enum Command {
     List,
     /// Shows one node.
     Show { id: String },
-    /// Changes a node; omitted fields stay.
+    /// Changes a node; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         /// A model that it serves.
         #[arg(long = "model", value_delimiter = ',')]
         models: Vec<String>,
-        /// Labels, which routes can match.
+        /// Labels that routes can match.
         #[arg(long = "label", value_delimiter = ',')]
         labels: Vec<String>,
         #[command(flatten)]
@@ -64,46 +67,46 @@ pub enum Command {
         #[command(flatten)]
         cost: node_costs::CostOptions,
     },
-    /// Shows what own hardware costs for a million tokens by node, model and adapter, beside providers' prices.
+    /// Shows what a million tokens cost on your own hardware, by node, model and adapter, next to providers' prices.
     Costs(node_costs::ReportOptions),
-    /// Probes what it supports of the OpenAI API, with a few small calls, and stores the result.
+    /// Probes which parts of the OpenAI API a node supports, with a few small calls, and stores the result.
     Probe {
         id: String,
-        /// The model to probe; by default its first.
+        /// The model to probe; by default the node's first.
         #[arg(long)]
         model: Option<String>,
     },
-    /// Shows the state of a node that runs our runtime, and what it runs.
+    /// Shows the state and the models of a node that runs `tidegate node`.
     Runtime {
-        /// Its id or name.
+        /// Name or id.
         node: String,
     },
-    /// Sets the key that it requires, typed or from standard input.
+    /// Sets the key that a node requires; prompts for it, or reads it from standard input.
     Rotate { id: String },
-    /// Sends it no new requests; running requests finish.
+    /// Stops sending new requests to a node; running requests finish.
     Cordon {
-        /// Its id or name.
+        /// Name or id.
         node: String,
     },
-    /// Sends requests to a cordoned or drained node again.
+    /// Resumes sending requests to a cordoned or drained node.
     #[command(alias = "resume")]
     Uncordon {
-        /// Its id or name.
+        /// Name or id.
         node: String,
     },
-    /// Cordons it to be emptied, and shows how many requests are left there.
+    /// Cordons a node so that it empties, and shows how many requests are still running there.
     Drain {
-        /// Its id or name.
+        /// Name or id.
         node: String,
-        /// Waits until nothing is in flight at it.
+        /// Waits until no requests are left.
         #[arg(long)]
         wait: bool,
     },
-    /// Revokes a joined node's credential: it reports no more and gets no new requests; running requests finish.
+    /// Revokes a joined node's credential: it can't report any more and gets no new requests; running requests finish.
     Revoke { id: String },
-    /// Lists the answers that a joined node has reported.
+    /// Lists the requests that a joined node has reported serving.
     Usage { id: String },
-    /// Removes it and its reports.
+    /// Removes a node and its reports.
     Remove { id: String },
 }
 

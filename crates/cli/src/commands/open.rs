@@ -10,7 +10,7 @@ use crate::shared::Shared;
 pub struct Options {
     /// A page such as usage, keys or credentials, a request's id, or nothing for the first page.
     page: Option<String>,
-    /// Prints the address and starts nothing.
+    /// Prints the address without opening a browser.
     #[arg(long)]
     print: bool,
 }

@@ -13,11 +13,11 @@ use crate::shared::Shared;
 pub enum Command {
     /// Declares an HTTP server as an app.
     Add {
-        /// By which runs name it: NAMESPACE/NAME.
+        /// The name that runs use for it: NAMESPACE/NAME.
         name: String,
         #[command(flatten)]
         fields: Fields,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -30,13 +30,13 @@ pub enum Command {
         /// The operations, by their ids; by default all.
         #[arg(long = "operation", value_delimiter = ',')]
         operations: Vec<String>,
-        /// In place of the document's first server.
+        /// The server to call, instead of the document's first.
         #[arg(long, value_name = "URL")]
         to: Option<String>,
-        /// A secret that the server is sent, by its name: NAME, or NAME=HEADER.
+        /// A secret to send to the server, by its name: NAME, or NAME=HEADER.
         #[arg(long = "secret", value_name = "NAME[=HEADER]")]
         secrets: Vec<String>,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -46,17 +46,18 @@ pub enum Command {
     Show { id: String },
     /// Lists the versions of an app.
     Versions { id: String },
-    /// Changes fields of an app; omitted ones stay.
+    /// Changes an app; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
         fields: Fields,
     },
-    /// Lets an app run again.
+    /// Enables a disabled app.
     Enable { id: String },
-    /// Lets an app run no more.
+    /// Disables an app.
     Disable { id: String },
     /// Deletes an app.
     Remove { id: String },
@@ -67,7 +68,7 @@ pub struct Fields {
     /// What it does.
     #[arg(long)]
     description: Option<String>,
-    /// The address that is called, with `{field}` in its path.
+    /// The URL to call, which may have `{field}` in its path.
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// GET, POST, PUT, PATCH or DELETE.
@@ -79,7 +80,7 @@ pub struct Fields {
     /// A file with the JSON Schema of its output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A secret that the server is sent, by its name: NAME, or NAME=HEADER.
+    /// A secret to send to the server, by its name: NAME, or NAME=HEADER.
     #[arg(long = "secret", value_name = "NAME[=HEADER]")]
     secrets: Vec<String>,
     /// A provider for which the workspace must have a credential.

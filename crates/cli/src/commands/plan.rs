@@ -15,7 +15,7 @@ const NANOS_PER_USD: i64 = 1_000_000_000;
 pub struct Options {
     /// The model; not needed with a request or a path.
     model: Option<String>,
-    /// The request itself, as a file of JSON, or `-` for standard input. Of a form its fields.
+    /// The request body, as a JSON file, or `-` for standard input. For a form, its fields as JSON.
     #[arg(long, value_name = "FILE|-")]
     request: Option<String>,
     /// The path that the request would be sent to; by default the dialect's own, such as /v1/chat/completions.
@@ -24,7 +24,7 @@ pub struct Options {
     /// The method; by default the path's own.
     #[arg(long)]
     method: Option<String>,
-    /// A header of the request that a plan may depend on. May be repeated.
+    /// A request header that the plan may depend on; may be repeated.
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     headers: Vec<String>,
     #[arg(long)]
@@ -146,7 +146,7 @@ fn explain(plan: &Value) {
     }
 }
 
-/// Who would work through a batch, and at what part of the usual price.
+/// Who would process a batch, and at what share of the usual price.
 fn print_batch(batch: &Value) {
     if output::cell(batch, "execution") == "gateway" {
         let why = output::printable(&output::cell(batch, "why"));

@@ -16,7 +16,7 @@ pub enum Command {
     Add {
         #[arg(long, required_unless_present = "workspace")]
         project: Option<String>,
-        /// The policy holds for all projects of the workspace, whose own may only tighten it.
+        /// Applies the policy to all projects of the workspace; a project's own policy can only tighten it.
         #[arg(long, conflicts_with = "project")]
         workspace: bool,
         #[command(flatten)]
@@ -26,15 +26,15 @@ pub enum Command {
     List,
     /// Shows one policy.
     Show { id: String },
-    /// Changes a policy; omitted fields stay.
+    /// Changes a policy; omitted fields don't change.
     Set {
         id: String,
         #[command(flatten)]
         rules: Box<Rules>,
     },
-    /// Makes a new secret for the hooks of a policy and prints it; the old one also signs for another day.
+    /// Creates a new signing secret for a policy's hooks and prints it; the old one also signs for another day.
     Rotate { id: String },
-    /// Removes a policy. Only what is left of policies, and routes, then decide.
+    /// Removes a policy. The remaining policies and routes still apply.
     Remove { id: String },
     /// Counts the requests that policies refused, by project, policy and rule.
     Refusals {
@@ -45,7 +45,7 @@ pub enum Command {
         #[arg(long)]
         interval: Option<String>,
     },
-    /// Shows what the policies of the workspace and of a project allow together.
+    /// Shows what a project may do under both its own policy and the workspace's.
     Effective {
         #[arg(long)]
         project: String,
@@ -54,63 +54,65 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Rules {
-    /// The only sellers that may serve; byoc stands for your own nodes.
+    /// The only providers that may serve; byoc stands for your own nodes.
     #[arg(long = "provider", value_delimiter = ',')]
     providers: Vec<String>,
-    /// The only models, by their full names: each exact unless it ends in `*` or `/`.
+    /// The only models that may serve, by full name: exact unless it ends in `*` or `/`.
     #[arg(long = "model", value_delimiter = ',')]
     models: Vec<String>,
-    /// The only regions. A target of unknown region is not allowed.
+    /// The only regions that may serve; a target whose region is unknown isn't allowed.
     #[arg(long = "region", value_delimiter = ',')]
     regions: Vec<String>,
-    /// The part of the world: `us_only`, `eu_only`, global or any.
+    /// Where in the world requests may be served: `us_only`, `eu_only`, global or any.
     #[arg(long)]
     region_policy: Option<String>,
     /// project, or strict or `no_openrouter` to forbid the provider that serves in emergencies.
     #[arg(long)]
     data_boundary: Option<String>,
-    /// byok, byoc, `managed_provider`.
+    /// The only profiles that may serve: byok, byoc, `managed_provider`.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
-    /// The longest time that a provider may retain requests: zero, or days.
+    /// The longest time that a provider may retain requests: zero, or a number of days.
     #[arg(long)]
     retention: Option<String>,
-    /// Compliance regimes that a credential or account must be agreed for, such as hipaa.
+    /// Compliance regimes that a credential's or account's agreement must cover, such as hipaa.
     #[arg(long = "compliance", value_delimiter = ',')]
     compliance: Vec<String>,
-    /// The most tokens that an answer may have.
+    /// The most output tokens per request.
     #[arg(long)]
     max_output_tokens: Option<u64>,
-    /// The most tokens that a prompt may have, by an estimate.
+    /// The most input tokens per request, estimated.
     #[arg(long)]
     max_input_tokens: Option<u64>,
-    /// The most that a request may cost, in millionths of a dollar.
+    /// The highest cost per request, in millionths of a dollar.
     #[arg(long)]
     max_cost_micros: Option<u64>,
-    /// The longest that a request may take.
+    /// The longest duration of a request, in milliseconds.
     #[arg(long)]
     max_duration_ms: Option<u64>,
-    /// Keys that the request's metadata must have; tag and `end_user` are the request's own.
+    /// Keys that the request's metadata must have; tag and `end_user` stand for the request's tag and end user.
     #[arg(long = "require-metadata", value_delimiter = ',')]
     required_metadata: Vec<String>,
-    /// The only functions that requests may offer the model, by name or prefix; none forbids all.
+    /// The only functions that requests may offer the model, by name or prefix; `none` forbids all.
     #[arg(long = "tool", value_delimiter = ',')]
     tools: Vec<String>,
-    /// The only tools of providers that requests may use, by kind or prefix; none forbids all.
+    /// The only provider-hosted tools that requests may use, by kind or prefix; `none` forbids all.
     #[arg(long = "hosted-tool", value_delimiter = ',')]
     hosted_tools: Vec<String>,
-    /// The only files that requests may carry: image, audio, video, pdf, document; none forbids all.
+    /// The only files that requests may contain: image, audio, video, pdf, document; `none` forbids all.
     #[arg(long = "file-kind", value_delimiter = ',')]
     file_kinds: Vec<String>,
-    /// A numeric parameter as NAME=MIN..MAX, also with :DEFAULT, or :DEFAULT:clamp to move what is outside.
+    /// Bounds for a numeric parameter. DEFAULT is sent if a request sets none; with clamp, a value outside is moved to the
+    /// nearest bound instead of refused.
     #[arg(long = "parameter", value_name = "NAME=MIN..MAX[:DEFAULT][:clamp]")]
     parameters: Vec<String>,
-    /// A check as DETECTOR:ACTION, also with :DIRECTION and :restore: email:mask:both:restore. The detectors are secrets,
-    /// email, phone, iban, card and `national_id`; the actions flag, mask and block; the directions input, output and both.
+    /// A content check, such as email:mask:both:restore. The detectors are secrets, email, phone, iban, card and `national_id`;
+    /// the actions flag, mask and block; the directions input, output and both.
     #[arg(long = "check", value_name = "DETECTOR:ACTION[:DIRECTION][:restore]")]
     checks: Vec<String>,
-    /// A hook as POINT=URL, also with :allow or :refuse where it is silent (refuse), :TIMEOUT in milliseconds and :content:
-    /// `pre=https://hooks.example/decide:allow:500:content`. The points are pre and post; none removes all.
+    /// A hook, such as `pre=https://hooks.example/decide:allow:500:content`. The points are pre and post; allow or refuse
+    /// (default) says what happens if the hook doesn't answer; MS is its timeout; content sends it the content; `none` removes
+    /// all hooks.
     #[arg(long = "hook", value_name = "POINT=URL[:allow|:refuse][:MS][:content]")]
     hooks: Vec<String>,
 }

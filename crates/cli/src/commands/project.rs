@@ -12,6 +12,7 @@ use crate::shared::Shared;
 pub enum Command {
     /// Creates a project.
     Create {
+        /// The project's name.
         name: String,
         /// production (default), staging, development, or a name of your own.
         #[arg(long)]
@@ -21,13 +22,14 @@ pub enum Command {
     List,
     /// Shows one project.
     Show {
-        /// An id or a name.
+        /// Name or id.
         project: String,
     },
-    /// Renames it, or changes the environment of its new keys or its use of prompt caches.
+    /// Changes a project's name, its caching, or the environment of its new keys.
     Set {
-        /// An id or a name.
+        /// Name or id.
         project: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[arg(long)]
@@ -35,14 +37,14 @@ pub enum Command {
         #[command(flatten)]
         caching: Caching,
     },
-    /// Deletes its answers in the response cache.
+    /// Deletes a project's answers from the response cache.
     PurgeCache {
-        /// An id or a name.
+        /// Name or id.
         project: String,
     },
-    /// Removes it. Remove its keys, credentials and routes first.
+    /// Removes a project. Remove its keys, credentials and routes first.
     Remove {
-        /// An id or a name.
+        /// Name or id.
         project: String,
     },
 }

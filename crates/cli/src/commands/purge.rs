@@ -9,14 +9,14 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Purges what is stored of requests, in every place. Name one scope.
+    /// Purges the stored data of requests everywhere. Give one scope.
     Add {
         #[command(flatten)]
         scope: Box<Scope>,
     },
     /// Lists the purges of the workspace.
     List,
-    /// Shows a purge: how far it is, place by place.
+    /// Shows a purge's progress, place by place.
     Show { id: String },
     /// Prints the signed receipt of a finished purge, for `tidegate receipt verify`.
     Receipt { id: String },
@@ -28,25 +28,28 @@ pub struct Scope {
     /// Requests, by their ids.
     #[arg(long = "request", value_delimiter = ',')]
     requests: Vec<String>,
-    /// A project, by its id.
+    /// A project, by name or id.
     #[arg(long)]
     project: Option<String>,
-    /// The requests of an API key, by its id.
+    /// The requests of an API key, by name or id.
     #[arg(long)]
     key: Option<String>,
-    /// Requests from this time on, alone or with --key.
+    /// Requests from this time on, alone, with --key or with --end-user.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Requests before this time, alone or with --key.
+    /// Requests before this time, alone, with --key or with --end-user.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
+    /// The requests of an end user, by the name that the requests gave.
+    #[arg(long)]
+    end_user: Option<String>,
     /// A session, by its id.
     #[arg(long)]
     session: Option<String>,
     /// Artifacts, by their ids.
     #[arg(long = "artifact", value_delimiter = ',')]
     artifacts: Vec<String>,
-    /// The whole workspace of the key.
+    /// Everything in your key's workspace.
     #[arg(long)]
     whole_workspace: bool,
 }
@@ -59,6 +62,7 @@ impl Scope {
             .with_some("key_id", self.key)
             .with_some("from", self.from)
             .with_some("to", self.to)
+            .with_some("end_user", self.end_user)
             .with_some("session_id", self.session)
             .with_list("artifact_ids", &self.artifacts)
             .with_some("workspace", self.whole_workspace.then_some(true))

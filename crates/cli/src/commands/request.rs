@@ -19,7 +19,7 @@ pub struct Options {
     /// The number to list.
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Continues with requests that settle from now on, until interrupted.
+    /// Shows new requests as they settle, until interrupted.
     #[arg(long, short, conflicts_with = "id")]
     follow: bool,
 }

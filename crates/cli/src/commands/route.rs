@@ -13,38 +13,38 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds a rule. Without any scope it is the workspace's default.
+    /// Adds a route. Without any scope it is the workspace's default.
     Add(Box<Rule>),
-    /// Lists rules.
+    /// Lists routes.
     List,
-    /// Shows one rule.
+    /// Shows one route.
     Show { id: String },
-    /// Changes a rule; omitted fields stay.
+    /// Changes a route; omitted fields don't change.
     Set {
         id: String,
         #[command(flatten)]
         rule: Box<Rule>,
     },
-    /// Removes a rule.
+    /// Removes a route.
     Remove { id: String },
-    /// Lists what a rule has been, newest first, and what each save changed.
+    /// Lists the versions of a route, newest first, and what each one changed.
     Versions { id: String },
-    /// Shows what differs between two versions of a rule.
+    /// Shows what differs between two versions of a route.
     Diff {
         id: String,
-        /// The number of a version; by default the one before the other.
+        /// The older version's number; by default the one before --to.
         #[arg(long)]
         from: Option<u64>,
-        /// The number of another version; by default the newest.
+        /// The newer version's number; by default the newest.
         #[arg(long)]
         to: Option<u64>,
     },
-    /// Shows what a new, changed or removed rule would have changed for stored requests, without sending anything.
+    /// Shows what a new, changed or removed route would have changed for stored requests, without sending anything.
     Try {
-        /// The rule that would be changed, by the options that are given.
+        /// The route to change, with the other options as its new fields.
         #[arg(long)]
         id: Option<String>,
-        /// The rule would be removed.
+        /// Tries removing the route.
         #[arg(long, requires = "id")]
         remove: bool,
         #[command(flatten)]
@@ -52,10 +52,10 @@ pub enum Command {
         #[command(flatten)]
         sample: Sample,
     },
-    /// Makes a rule what it was in an earlier version.
+    /// Restores an earlier version of a route.
     Rollback {
         id: String,
-        /// The version to go back to, as `versions` lists them.
+        /// The number of the version to restore, as listed by `versions`.
         #[arg(value_name = "VERSION")]
         number: u64,
     },
@@ -66,7 +66,7 @@ pub struct Rule {
     /// A model's name: exact unless it ends in `*` or `/`, as in `openai/gpt-4o*` or `openai/`. The longest match wins.
     #[arg(long, help_heading = "Scope")]
     model: Option<String>,
-    /// The name of an alias; stronger than a model.
+    /// The name of an alias; takes precedence over a model.
     #[arg(long, help_heading = "Scope")]
     alias: Option<String>,
     #[arg(long, help_heading = "Scope")]
@@ -77,18 +77,19 @@ pub struct Rule {
     project: Option<String>,
     #[arg(long, help_heading = "Scope")]
     key: Option<String>,
-    /// The tag that a request carries in `Agent-Hints`.
+    /// The tag that a request sends in `Agent-Hints`.
     #[arg(long, help_heading = "Scope")]
     tag: Option<String>,
     #[command(flatten)]
     when: When,
-    /// How what the rule allows is ordered: none (default), committed-first, cheapest, fastest, balanced, local-first or byok-strict.
+    /// How the allowed targets are ordered: none (default), committed-first, cheapest, fastest, balanced, local-first or
+    /// byok-strict.
     #[arg(long)]
     strategy: Option<String>,
     /// byok, byoc, `managed_provider`, in order of preference.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
-    /// Sellers, in order of preference.
+    /// Providers that sell the model, in order of preference.
     #[arg(long = "seller", value_delimiter = ',')]
     providers: Vec<String>,
     #[arg(long = "credential", value_delimiter = ',')]
@@ -103,17 +104,17 @@ pub struct Rule {
     /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
     #[arg(long = "fallback-on", value_delimiter = ',')]
     fallback_on: Vec<String>,
-    /// Another model that a request goes on with after a failure, as `context_length=openai/gpt-4.1` or
-    /// `content_policy,outage=MODEL`; may be repeated, in order.
+    /// Another model to try after a failure, such as `context_length=openai/gpt-4.1` or `content_policy,outage=MODEL`; may be
+    /// repeated, in order.
     #[arg(long = "model-fallback", value_parser = model_fallback, value_name = "WHEN=MODEL")]
     model_fallbacks: Vec<Value>,
-    /// Where requests go that exceed the capacity of your own credentials: managed, or own:ID of a credential.
+    /// Where requests go when your own credentials have no capacity left: managed, or own:ID for a credential.
     #[arg(long, value_name = "WHERE")]
     overflow: Option<String>,
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[arg(long)]
     emergency: Option<String>,
-    /// The most that the priority of its requests can be under overload, from 0 (refused first) to 255.
+    /// The highest priority that its requests can have under overload, from 0 (refused first) to 255.
     #[arg(long)]
     priority: Option<u8>,
 }
@@ -121,27 +122,27 @@ pub struct Rule {
 /// Facts of a request that must hold, too.
 #[derive(Debug, clap::Args)]
 struct When {
-    /// Prompts of at least so many tokens, estimated as a quarter of their bytes.
+    /// Prompts of at least this many tokens, estimated as a quarter of their bytes.
     #[arg(long, help_heading = "Conditions")]
     prompt_tokens_min: Option<u64>,
     #[arg(long, help_heading = "Conditions")]
     prompt_tokens_max: Option<u64>,
-    /// Requests that offer the model tools (true), or none (false).
+    /// Requests with tools (true) or without (false).
     #[arg(long, help_heading = "Conditions")]
     has_tools: Option<bool>,
-    /// mon to sun, of the time window; by default every day.
+    /// The weekdays of the time window, mon to sun; by default every day.
     #[arg(long, value_delimiter = ',', help_heading = "Conditions")]
     weekdays: Vec<String>,
-    /// The time of day from which the rule applies, as 22:00. A window may pass midnight.
+    /// The time of day when the route starts to apply, such as 22:00. A window may span midnight.
     #[arg(long, help_heading = "Conditions")]
     from: Option<String>,
-    /// The time of day until which it applies.
+    /// The time of day when the route stops applying.
     #[arg(long, help_heading = "Conditions")]
     to: Option<String>,
-    /// The time window's offset from UTC, as +02:00; by default UTC.
+    /// The time window's offset from UTC, such as +02:00; by default UTC.
     #[arg(long, help_heading = "Conditions", allow_hyphen_values = true)]
     utc_offset: Option<String>,
-    /// An entry that the request's metadata has, as name=value; may be repeated.
+    /// An entry in the request's metadata, as name=value; may be repeated.
     #[arg(long = "metadata", value_parser = entry, help_heading = "Conditions")]
     metadata: Vec<(String, String)>,
     #[arg(long, help_heading = "Conditions")]

@@ -10,16 +10,17 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Keeps a secret under a name, or replaces its value. It is prompted for, or read from standard input.
+    /// Stores a secret under a name, or replaces its value. Prompts for the value, or reads it from standard input.
     Set {
+        /// The secret's name.
         name: String,
-        /// A host that it may be sent to, such as api.example.com; by default those that it has.
+        /// A host that it may be sent to, such as api.example.com; by default its hosts don't change.
         #[arg(long = "host", value_delimiter = ',')]
         hosts: Vec<String>,
         /// What it is for.
         #[arg(long)]
         description: Option<String>,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },

@@ -32,10 +32,10 @@ impl FactOptions {
     }
 }
 
-/// Whether a new secret is tried at once.
+/// Whether a new secret is tried immediately.
 #[derive(Debug, clap::Args)]
 pub struct Verifying {
-    /// Doesn't call the provider to check the secret.
+    /// Skips the call that checks the secret.
     #[arg(long)]
     no_verify: bool,
 }

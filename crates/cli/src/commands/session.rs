@@ -19,7 +19,7 @@ pub enum Command {
         /// A bundle whose artifacts come before the events; may be repeated.
         #[arg(long = "bundle")]
         bundles: Vec<String>,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -27,27 +27,27 @@ pub enum Command {
     List,
     /// Shows a session.
     Show { id: String },
-    /// Changes fields of a session; omitted ones stay.
+    /// Changes a session; omitted fields don't change.
     Set {
         id: String,
         #[command(flatten)]
         fields: Fields,
-        /// active, or archived: it takes no more events.
+        /// The status: active, or archived, which accepts no more events.
         #[arg(long)]
         status: Option<String>,
         /// The branch that requests use unless they name another.
         #[arg(long)]
         default_branch: Option<String>,
     },
-    /// Deletes a session with everything in it but artifacts.
+    /// Deletes a session with everything in it except artifacts.
     Remove { id: String },
-    /// Has a warm session last for its idle time from now on, as a run in it does.
+    /// Restarts a warm session's idle time, as a run in it does.
     KeepAlive { id: String },
-    /// Ends a warm session: it takes no more runs.
+    /// Ends a warm session; it accepts no more runs.
     End { id: String },
-    /// Sums what the requests that named a session used and cost.
+    /// Shows the total usage and cost of a session's requests.
     Usage { id: String },
-    /// Sends its kept requests again, to another model, and compares each answer: the newest 20.
+    /// Sends a session's newest 20 stored requests again, to another model, and compares the answers.
     Replay {
         id: String,
         #[arg(long)]
@@ -61,16 +61,17 @@ pub enum Command {
         /// The branch; by default the session's default branch.
         #[arg(long)]
         from: Option<String>,
-        /// How many events both share; by default all.
+        /// The number of events that both share; by default all.
         #[arg(long)]
         at: Option<u64>,
+        /// The name of the new branch.
         #[arg(long)]
         name: Option<String>,
     },
     /// Appends an event to a branch, unless another writer was first.
     Append {
         id: String,
-        /// Its content; `-` reads it from the standard input.
+        /// Its content; `-` reads it from standard input.
         content: String,
         /// `user_message`, `assistant_message`, `tool_result`, `retrieval_result`, checkpoint or note.
         #[arg(long = "type", default_value = "user_message")]
@@ -91,11 +92,11 @@ pub enum Command {
         /// The branch; by default the session's default branch.
         #[arg(long)]
         branch: Option<String>,
-        /// Their content, too.
+        /// Includes the content of the events.
         #[arg(long)]
         content: bool,
     },
-    /// Records a branch as it is at a version.
+    /// Takes a snapshot of a branch at a version.
     Snapshot {
         id: String,
         /// The branch; by default the session's default branch.
@@ -111,13 +112,13 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Fields {
-    /// What people call it.
+    /// A name for people to recognise it by.
     #[arg(long)]
     name: Option<String>,
-    /// Whom the session serves; a purge may name it.
+    /// The end user that the session serves; a purge can select by it.
     #[arg(long)]
     end_user: Option<String>,
-    /// How many seconds it is kept after its last event.
+    /// Seconds to keep it after its last event.
     #[arg(long)]
     ttl: Option<u64>,
 }

@@ -9,16 +9,17 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds a subscription. Its token is prompted for, or read from standard input: the token itself, or the JSON of an
-    /// access token with what renews it.
+    /// Adds a subscription. Prompts for its token, or reads it from standard input: the token itself, or JSON with an access
+    /// token and a refresh token.
     Add(Adding),
     /// Lists subscriptions; tokens are never shown.
     List,
-    /// Shows one subscription, and what is used of its windows.
+    /// Shows one subscription, and how much of its windows is used.
     Show { id: String },
-    /// Changes a subscription; omitted options stay.
+    /// Changes a subscription; omitted options don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
@@ -27,13 +28,13 @@ pub enum Command {
         #[arg(long, conflicts_with = "windows")]
         no_windows: bool,
     },
-    /// Replaces its token; running requests finish with the old one.
+    /// Replaces a subscription's token; running requests finish with the old one.
     Rotate { id: String },
-    /// Disables it.
+    /// Disables a subscription.
     Disable { id: String },
-    /// Enables it.
+    /// Enables a subscription.
     Enable { id: String },
-    /// Deletes it and its token.
+    /// Deletes a subscription and its token.
     Remove { id: String },
 }
 
@@ -44,7 +45,7 @@ pub struct Adding {
     provider: String,
     #[arg(long)]
     name: Option<String>,
-    /// The project that it serves; by default that of the key.
+    /// The project that it serves; by default the project of your key.
     #[arg(long)]
     project: Option<String>,
     /// The provider's address, if it isn't the usual one.
@@ -60,11 +61,10 @@ pub struct Stated {
     /// The vendor's plan.
     #[arg(long)]
     plan: Option<String>,
-    /// What a request costs less than by the provider's list, in per cent.
+    /// The discount on the provider's list price, in percent.
     #[arg(long)]
     discount_pct: Option<u8>,
-    /// Caps its use in each span of so many hours, such as `5h:requests=100` or `168h:tokens=2000000`; may be given several
-    /// times.
+    /// Caps its use in each window of this many hours, such as `5h:requests=100` or `168h:tokens=2000000`; may be repeated.
     #[arg(long = "window", value_name = "HOURS:CAPS")]
     windows: Vec<String>,
 }

@@ -14,20 +14,20 @@ use crate::shared::Shared;
 pub enum Command {
     /// Lists the tasks of the workspace, newest first.
     List {
-        /// Only those in this status, such as queued or failed
+        /// Only tasks with this status, such as queued or failed.
         #[arg(long)]
         status: Option<String>,
     },
-    /// Shows a task: where it is, and its log.
+    /// Shows a task's status and log.
     Show { id: String },
-    /// Follows a task to its end: where it is, its log and its words as they come. Ctrl-C leaves it running.
+    /// Follows a task until it ends: its status, its log and its text as they arrive. Ctrl-C leaves it running.
     Follow {
         id: String,
-        /// Where the files go that it makes
+        /// The directory for the files that it produces.
         #[arg(long, value_name = "DIR")]
         save: Option<PathBuf>,
     },
-    /// Cancels a task. One that has ended is a conflict.
+    /// Cancels a task; if it has already ended, that is a conflict.
     Cancel { id: String },
 }
 

@@ -12,13 +12,13 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Declares a tool: an HTTP call with --to, an app with --app, else a function, which clients execute.
+    /// Declares a tool: an HTTP call with --to, an app with --app, or otherwise a function that the client runs.
     Add {
-        /// By which requests name it, and models call it.
+        /// The name that requests and models use for it.
         name: String,
         #[command(flatten)]
         fields: Fields,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
@@ -29,33 +29,34 @@ pub enum Command {
         /// The operations, by their ids; by default all.
         #[arg(long = "operation", value_delimiter = ',')]
         operations: Vec<String>,
-        /// What the names of the tools begin with.
+        /// A prefix for the names of the tools.
         #[arg(long)]
         prefix: Option<String>,
-        /// In place of the document's first server.
+        /// The server to call, instead of the document's first.
         #[arg(long, value_name = "URL")]
         to: Option<String>,
         #[command(flatten)]
         auth: Auth,
-        /// The project; by default the key's own.
+        /// The project; by default the project of your key.
         #[arg(long)]
         project: Option<String>,
     },
     /// Lists tools.
     List,
-    /// Shows a tool; what is sealed is never shown.
+    /// Shows a tool; its secrets are never shown.
     Show { id: String },
-    /// Changes fields of a tool; omitted ones stay.
+    /// Changes a tool; omitted fields don't change.
     Set {
         id: String,
+        /// A new name.
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
         fields: Fields,
     },
-    /// Offers a tool again.
+    /// Enables a disabled tool.
     Enable { id: String },
-    /// Offers a tool no more.
+    /// Disables a tool: it is hidden from models.
     Disable { id: String },
     /// Deletes a tool.
     Remove { id: String },
@@ -63,13 +64,13 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Fields {
-    /// What models read of it.
+    /// The description that models read.
     #[arg(long)]
     description: Option<String>,
     /// A file with the JSON Schema of its arguments.
     #[arg(long, value_name = "FILE")]
     parameters: Option<PathBuf>,
-    /// The address that is called, with `{argument}` in its path.
+    /// The URL to call, which may have `{argument}` in its path.
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// GET, POST, PUT, PATCH or DELETE.
@@ -80,7 +81,7 @@ pub struct Fields {
     app: Option<String>,
     #[command(flatten)]
     auth: Auth,
-    /// Each call waits for the client's approval.
+    /// Whether each call waits for the client's approval: true or false.
     #[arg(long)]
     approval: Option<bool>,
 }
@@ -88,10 +89,10 @@ pub struct Fields {
 /// What a server is shown of its caller. The secret is prompted for, or read from standard input.
 #[derive(Debug, clap::Args)]
 pub struct Auth {
-    /// It is called with a bearer token.
+    /// Sends a bearer token with each call; prompts for it, or reads it from standard input.
     #[arg(long)]
     bearer: bool,
-    /// It is called with a key in this header.
+    /// Sends a key in this header with each call; prompts for it, or reads it from standard input.
     #[arg(long, value_name = "NAME", conflicts_with = "bearer")]
     key_header: Option<String>,
 }

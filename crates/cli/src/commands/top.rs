@@ -16,10 +16,10 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// What each row is of: model, provider, credential, node, key, project, profile, mode, …
+    /// What to group rows by: model, provider, credential, node, key, project, profile, mode, …
     #[arg(long, default_value = "model")]
     by: String,
-    /// The last minutes that are added up.
+    /// The number of minutes to sum up.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_440))]
     minutes: u64,
     /// A filter, as in the console: 'model:gpt-4o* -status:ok key:ci'.

@@ -19,9 +19,9 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Starts a job on a node: sends the conversations of a file, from which the node trains an adapter.
+    /// Starts a training job: sends a file of conversations to a node, which trains an adapter on them.
     Start(Box<Start>),
-    /// Lists the jobs of every node that runs our runtime.
+    /// Lists the jobs of every node that runs `tidegate node`.
     List(OnNode),
     /// Shows a job, its settings and its loss over time.
     Show {
@@ -63,14 +63,14 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Start {
-    /// Conversations, a line of JSON each: {"messages": […]}; - reads them from standard input.
+    /// A file with one conversation per line, as JSON: {"messages": […]}; - reads standard input.
     file: PathBuf,
     #[command(flatten)]
     on: OnNode,
-    /// The model that it is for; optional if the node has one.
+    /// The base model; optional if the node has only one.
     #[arg(long)]
     model: Option<String>,
-    /// The adapter's name, which requests append to the model's name; by default the job's id.
+    /// The adapter's name; requests name it as MODEL:ADAPTER. By default the job's id.
     #[arg(long)]
     adapter: Option<String>,
     /// Replaces another adapter of that name.
@@ -97,7 +97,7 @@ pub struct Start {
     /// Validation examples, which are not trained on.
     #[arg(long)]
     held_out: Option<u64>,
-    /// The number of steps between two evaluations of the validation set.
+    /// The number of steps between evaluations on the validation set.
     #[arg(long)]
     held_out_every: Option<u64>,
     /// The seed for shuffling the examples and initializing the adapter.

@@ -14,7 +14,7 @@ pub struct Options {
     /// 24h, 7d, 30d, month.
     #[arg(long, default_value = "30d")]
     window: String,
-    /// provider, model, mode, profile, key, project, environment, `cache_tier`, day, hour, …
+    /// What to group by: provider, model, mode, profile, key, project, environment, `end_user`, `cache_tier`, day, hour, …
     #[arg(long = "by", value_delimiter = ',')]
     group_by: Vec<String>,
     /// A filter, as in the console: 'model:gpt-4o* -status:ok key:ci'.
@@ -98,7 +98,9 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     };
     let dimensions: Vec<String> =
         options.group_by.iter().filter(|name| column_of(name) == name.as_str()).cloned().collect();
-    let interval = if is_short(&options.window) { "hour" } else { "day" };
+    // End users are summed by the day.
+    let by_end_user = dimensions.iter().any(|name| name == "end_user");
+    let interval = if is_short(&options.window) && !by_end_user { "hour" } else { "day" };
     let over_time = api.get(&format!("{path}{}&interval={interval}", groups(&dimensions)))?;
     draw(&over_time, &dimensions, column, interval)
 }

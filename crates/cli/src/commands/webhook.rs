@@ -11,9 +11,9 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds a webhook and prints the secret for checking its signatures, which is not shown again.
+    /// Adds a webhook and prints the secret for checking its signatures, which isn't shown again.
     Add {
-        /// An https address on port 443 or 8443; with --format email, the address of a member.
+        /// An https URL on port 443 or 8443; with --format email, a member's email address.
         // Not `url`: that is the gateway's, which every command takes.
         #[arg(value_name = "URL")]
         receiver: String,
@@ -40,23 +40,23 @@ pub enum Command {
         to: Option<String>,
         #[command(flatten)]
         quiet: Quiet,
-        /// The events to deliver, instead of those before.
+        /// The events to deliver, which replace the current ones.
         #[arg(long = "event", value_delimiter = ',')]
         events: Vec<String>,
         #[arg(long)]
         description: Option<String>,
     },
-    /// Sends a test event at once, and returns the result.
+    /// Sends a test event immediately, and shows the result.
     Test { id: String },
     /// Creates a new signing secret; the old one also signs for another day.
     Rotate { id: String },
     /// Enables a disabled webhook again.
     Enable { id: String },
-    /// Stops deliveries to it.
+    /// Disables a webhook: nothing is delivered to it.
     Disable { id: String },
-    /// Removes it; pending deliveries are not sent.
+    /// Removes a webhook; pending deliveries aren't sent.
     Remove { id: String },
-    /// Lists its deliveries and their results, newest first.
+    /// Lists a webhook's deliveries and their results, newest first.
     Deliveries { id: String },
     /// Sends an event again, with the same id, so that the receiver can recognise it, and a new signature.
     Resend {
@@ -64,10 +64,10 @@ pub enum Command {
         /// The event (`evt_…`), as `deliveries` lists it.
         event: String,
     },
-    /// Continues with new deliveries, until interrupted.
+    /// Shows new deliveries as they happen, until interrupted.
     Tail {
         id: String,
-        /// The number of requests to start with.
+        /// The number of entries to start with.
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
@@ -75,10 +75,10 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Quiet {
-    /// The time of day in which events wait, such as 22:00-07:00.
+    /// Quiet hours, during which events wait, such as 22:00-07:00.
     #[arg(long = "quiet", value_name = "FROM-TO")]
     quiet_hours: Option<String>,
-    /// Local time less UTC for --quiet, such as +02:00; by default UTC.
+    /// The offset from UTC for --quiet, such as +02:00; by default UTC.
     #[arg(
         long = "quiet-offset",
         value_name = "OFFSET",

@@ -15,41 +15,42 @@ pub enum Command {
     List,
     /// Shows one workspace.
     Show { id: String },
-    /// Renames it.
+    /// Renames a workspace.
     Rename { id: String, name: String },
-    /// Changes what the gateway may do to use providers' prompt caches.
+    /// Changes how the gateway uses providers' prompt caches and its response cache.
     Set {
         id: String,
         #[command(flatten)]
         caching: Caching,
     },
-    /// Removes it. Remove its projects, credentials and nodes first.
+    /// Removes a workspace. Remove its projects, credentials and nodes first.
     Remove { id: String },
 }
 
 /// What the gateway may do to use providers' prompt caches.
 #[derive(Debug, clap::Args)]
 pub struct Caching {
-    /// What may be done to use prompt caches on the operator's accounts: apply, suggest, off, or inherit.
+    /// How prompt caches are used on the operator's accounts: apply, suggest, off, or inherit.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_managed: Option<String>,
     /// The same for your own credentials.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_byok: Option<String>,
-    /// Whether prefixes that the gateway has marked are read again before they expire, where that pays: on, off, or inherit.
+    /// Whether prefixes that the gateway has marked for caching are read again before they expire, if that saves money: on, off,
+    /// or inherit.
     #[arg(long, value_name = "STATE", value_parser = ["on", "off", "inherit"])]
     cache_keep_alive: Option<String>,
-    /// Whether answers are kept and given again to the same request (exact), also to one that means the same (semantic),
-    /// or not: off, or inherit.
+    /// The response cache: exact reuses answers for identical requests, semantic also for requests with the same meaning; off, or
+    /// inherit.
     #[arg(long, value_name = "MODE", value_parser = ["exact", "semantic", "off", "inherit"])]
     cache_responses: Option<String>,
-    /// How many seconds an answer is kept.
+    /// Seconds to keep an answer.
     #[arg(long, value_name = "SECONDS")]
     cache_ttl: Option<u32>,
-    /// The embedding model by which semantic compares texts.
+    /// The embedding model for the semantic cache.
     #[arg(long, value_name = "MODEL")]
     cache_semantic_model: Option<String>,
-    /// How alike two texts must be, in basis points, such as 9500.
+    /// How similar two texts must be, in basis points, such as 9500.
     #[arg(long, value_name = "BPS")]
     cache_min_similarity: Option<u16>,
 }

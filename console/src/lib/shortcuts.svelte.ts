@@ -20,7 +20,7 @@ export function keydown(event: KeyboardEvent): void {
     return;
   }
   if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || !preferences.letters || overlay.open || isTyping(event.target)) return;
-  const go = performance.now() - wentAt < 1_200;
+  const go = event.timeStamp - wentAt < 1_200;
   wentAt = -Infinity;
   if (go) {
     const page = PAGES.find((one) => one.letter === event.key);
@@ -30,7 +30,7 @@ export function keydown(event: KeyboardEvent): void {
     }
     return;
   }
-  if (event.key === 'g') wentAt = performance.now();
+  if (event.key === 'g') wentAt = event.timeStamp;
   else if (event.key === '?') overlay.open = 'help';
   else if (event.key === '/') focus(event, '#filter');
   else if (event.key === 't') press(event, '#range');

@@ -140,9 +140,12 @@ async function everyDialogGivesTheKeyboardBack(page) {
 async function lettersLead(page) {
   await visit(page, `${origin}/`);
   for (const [letter, heading] of Object.entries({ r: "Requests", u: "Usage", w: "Webhooks", l: "Models", x: "Capabilities", p: "Playground", c: "Connect", k: "Keys", e: "Credentials", s: "Accounts", n: "Nodes", j: "Training", t: "Routes", f: "Aliases", b: "Budgets", i: "Billing", m: "Members", a: "Audit", o: "Home" })) {
-    await page.locator("body").press("g");
-    await page.locator("body").press(letter);
-    await page.getByRole("heading", { level: 1, name: heading, exact: true }).waitFor();
+    // The letter has to follow within a second, which a busy browser may not manage at once.
+    await eventually(async () => {
+      await page.locator("body").press("g");
+      await page.locator("body").press(letter);
+      await page.getByRole("heading", { level: 1, name: heading, exact: true }).waitFor({ timeout: 5_000 });
+    });
   }
   // Who doesn't want letters to act turns them off, and they are off after the next visit too.
   await page.getByRole("button", { name: /you and this device/ }).click();

@@ -89,7 +89,7 @@ async function inDetail(page, form) {
   assert.deepEqual(await checked(page, form), named);
   await form.getByText(/ for training and 0 for validation/).waitFor();
   await form.getByLabel("Start from adapter").fill("../node");
-  await form.getByText("Training settings, in detail").click();
+  await form.getByText("Advanced settings").click();
   assert.ok(!(await form.getByLabel("Start from adapter").isVisible()));
   assert.deepEqual(await checked(page, form), { ...named, init_adapter_dir: "../node" });
   await form.locator(".field").filter({ has: page.getByLabel("Start from adapter") }).getByText(/^The node attic says: /).waitFor();
@@ -116,7 +116,7 @@ async function jobIsBegunByTheForm(page) {
   await form.getByRole("textbox", { name: "Name" }).fill("tides");
   await form.getByLabel("Epochs").fill("3");
   await form.getByLabel("Rank").fill("4");
-  await form.getByText("Training settings, in detail").click();
+  await form.getByText("Advanced settings").click();
   const sent = await inDetail(page, form);
   const counted = await form.getByText(/ for training and /).innerText();
   await isForEveryone(page, "training-checked");

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use store::Page;
 use transcripts::SessionFilter;
 
-use crate::purges::{KeyShreddingView, PlaceView, places, unknown};
+use crate::purges::{KeyShreddingView, PlaceView, places, unknown, unknown_end_user};
 
 const PATH: &str = "/v2/deletion-requests";
 /// Of the id of an erasure.
@@ -135,7 +135,7 @@ async fn of_person(
         control.deps.store.records().knows_end_user(workspace, end_user).await.map_err(of_store)?;
     let session_ids = bounded(sessions_of(control, request, person).await?)?;
     if session_ids.is_empty() && !is_known {
-        return Err(not_found("end user", &end_user.to_string()));
+        return Err(unknown_end_user());
     }
     Ok(PurgeTarget { session_ids, end_user: is_known.then_some(end_user), ..PurgeTarget::default() })
 }

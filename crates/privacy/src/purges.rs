@@ -248,7 +248,7 @@ async fn check_owned(
     if let Some(end_user) = target.end_user
         && !store.records().knows_end_user(workspace, end_user).await.map_err(of_store)?
     {
-        return Err(not_found("end user", &end_user.to_string()));
+        return Err(unknown_end_user());
     }
     for request in &target.request_ids {
         match store.records().request(workspace, *request).await {
@@ -282,6 +282,12 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let location = format!("/v2/purge-jobs/{}", row.id);
         Ok(Reply::json(&show(&row))?.as_created(location))
     })
+}
+
+pub(crate) fn unknown_end_user() -> Box<Fault> {
+    let message = "Nothing that is stored names this end user.";
+    let fix = "Check the spelling: only the whole name is found. A request that just ended is found a moment later.";
+    Box::new(Fault::new(FaultClass::NotFound, "not_found", message).param("end_user").fix(fix))
 }
 
 /// A place could not be asked.

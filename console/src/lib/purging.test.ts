@@ -9,6 +9,7 @@ test('a purge is told by what it is about, and by whether it erases a person', (
     [{ workspace: true }, 'The whole workspace', true],
     [{ session_ids: ['ses_1'] }, '1 session', true],
     [{ session_ids: ['ses_1', 'ses_2'] }, '2 sessions', true],
+    [{ end_user_id: 'eu_1' }, 'End user eu_1', true],
     [{ project_id: 'prj_1' }, 'Project heron', false],
     [{ key_id: 'key_1' }, 'Key key_1', false],
     [{ session_id: 'ses_1' }, 'Session ses_1', false],

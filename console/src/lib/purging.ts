@@ -15,13 +15,14 @@ export function scopeWords(scope: PurgeScope, nameOf: (id: string) => string | u
   if (scope.key_id) return `Key ${nameOf(scope.key_id) ?? shortId(scope.key_id)}`;
   if (scope.session_id) return `Session ${scope.session_id}`;
   if (scope.session_ids.length > 0) return many(scope.session_ids.length, 'session');
+  if (scope.end_user_id) return `End user ${shortId(scope.end_user_id)}`;
   if (scope.artifact_ids.length > 0) return many(scope.artifact_ids.length, 'artifact');
   if (scope.request_ids.length > 0) return `${count(scope.request_ids.length)} requests`;
   return `${at(scope.from)} to ${at(scope.to)}`;
 }
 
 /** Whether a purge erases a person, or the workspace. */
-export const isErasure = (scope: PurgeScope): boolean => scope.workspace || scope.session_ids.length > 0;
+export const isErasure = (scope: PurgeScope): boolean => scope.workspace || scope.session_ids.length > 0 || Boolean(scope.end_user_id);
 
 /** An erasure has the number of its purge. */
 export const erasureId = (purgeId: string): string => purgeId.replace(/^pjb_/, 'del_');

@@ -11,6 +11,8 @@ export interface PurgeScope {
   artifact_ids: string[];
   /** Those of an erasure. */
   session_ids: string[];
+  /** Older servers have none. */
+  end_user_id?: string | null;
 }
 
 export interface PurgePlace {

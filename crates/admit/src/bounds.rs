@@ -15,18 +15,19 @@ const ANSWER_TOKENS: u64 = 256;
 pub(crate) fn reserve(
     call: &Call,
     caller: &Caller,
+    end_user: Option<&str>,
     allowances: &CoreAllowances,
     now_us: u64,
 ) -> Result<Option<Box<Reservation>>, Box<Refused>> {
-    let Some(bounds) = of(call, caller) else { return Ok(None) };
+    let Some(bounds) = of(call, caller, end_user) else { return Ok(None) };
     Reservation::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
 }
 
 /// The limits and budgets that apply to a request; `None` where the workspace has none.
-pub(crate) fn of(call: &Call, caller: &Caller) -> Option<Bounds> {
+pub(crate) fn of(call: &Call, caller: &Caller, end_user: Option<&str>) -> Option<Bounds> {
     let terms = caller.workspace().terms.as_ref()?;
     let mut bounds = Bounds { tokens: expected_tokens(call), ..Bounds::default() };
-    for subject in subjects(call, caller, terms).into_iter().flatten() {
+    for subject in subjects(caller, end_user, terms).into_iter().flatten() {
         bounds.budgets.extend(terms.budgets.get(&subject).into_iter().flatten().cloned());
         let limits = match subject {
             Subject::EndUser(_) => Some(&terms.end_user_limits).filter(|limits| !limits.is_empty()),
@@ -42,13 +43,13 @@ pub(crate) fn of(call: &Call, caller: &Caller) -> Option<Bounds> {
     Some(bounds)
 }
 
-fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4] {
-    let user = if terms.depends_on_end_user() { call.request().end_user(call.body()) } else { None };
+fn subjects(caller: &Caller, end_user: Option<&str>, terms: &Terms) -> [Option<Subject>; 4] {
+    let end_user = end_user.filter(|_| terms.depends_on_end_user());
     [
         caller.key().map(|key| Subject::Key(key.id)),
         Some(Subject::Project(caller.project().id)),
         Some(Subject::Workspace),
-        user.map(|name| Subject::EndUser(name.into())),
+        end_user.map(|name| Subject::EndUser(name.into())),
     ]
 }
 

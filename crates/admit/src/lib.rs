@@ -75,7 +75,8 @@ pub fn admit(
         let standings = RateLimitStates::default();
         return Err(Box::new(AdmitFailed { fault: fault::closed(closed), standings, call, caller }));
     }
-    let hold = match bounds::reserve(&call, &caller, allowances, now_us) {
+    let end_user = call.request().end_user(call.body());
+    let hold = match bounds::reserve(&call, &caller, end_user.as_deref(), allowances, now_us) {
         Ok(hold) => hold,
         Err(refused) => {
             let Refused { fault, standings } = *refused;
@@ -95,7 +96,7 @@ pub fn admit(
     if let Some(session) = call.session() {
         tab.in_session(session);
     }
-    if let Some(name) = call.request().end_user(call.body()).filter(|name| !name.is_empty()) {
+    if let Some(name) = end_user.filter(|name| !name.is_empty()) {
         tab.on_behalf_of(caller.snapshot().end_user(caller.workspace().id, &name));
     }
     if let Some(side_call) = caller.side_call() {
@@ -111,7 +112,7 @@ pub fn admit(
 /// of them. `None` where the workspace has none.
 #[must_use]
 pub fn bounds_of(call: &Call, caller: &Caller) -> Option<Bounds> {
-    bounds::of(call, caller)
+    bounds::of(call, caller, call.request().end_user(call.body()).as_deref())
 }
 
 fn opening(call: &Call, caller: &Caller) -> Opening {

@@ -16,7 +16,7 @@ use crate::tally::{Tally, spend, sums_of};
 use crate::usage::{Dimension, Interval, UsageQuery, UsageRow};
 
 const TABLE: &str = "end_user_days";
-const DAY_MS: u64 = 86_400_000;
+const DAY_MS: u64 = Interval::Day.ms();
 const ROWS_AT_ONCE: usize = 1_000;
 
 const FIND: &str = "SELECT tally, spend_nanos FROM end_user_days \

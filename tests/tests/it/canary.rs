@@ -26,6 +26,15 @@ pub fn holds(bytes: &[u8], text: impl AsRef<[u8]>) -> bool {
     memmem::find(bytes, text.as_ref()).is_some()
 }
 
+/// Fails if a text is in a file of the gateway's data directory.
+pub fn is_stored_nowhere(gateway: &Gateway, text: &str) {
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let file = file.unwrap().path();
+        let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
+        assert!(!holds(&bytes, text), "{}", file.display());
+    }
+}
+
 /// The secrets of providers, accounts and nodes.
 fn upstream_secrets() -> Canary {
     [("own", OWN), ("second own", OWN_SECOND), ("pooled", POOL), ("node's", NODE), ("custom", CUSTOM)]

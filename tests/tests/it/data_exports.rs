@@ -8,7 +8,7 @@ use harness::client::Client;
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, problem, scripted, trace_of};
-use crate::canary::holds;
+use crate::canary::is_stored_nowhere;
 use crate::command::workspace;
 use crate::gateway::{Founded, Gateway, NODE, OWN, OWN_SECOND, POOL, id_of};
 use crate::own_batches::{asks, create, until_ended};
@@ -186,11 +186,7 @@ fn leaks_nothing(gateway: &Gateway, owned: &Owned, archive: &BTreeMap<String, St
             archive.iter().filter(|(_, text)| text.contains(secret)).map(|(name, _)| name).collect();
         assert!(leaking.is_empty(), "{leaking:?} have a secret");
     }
-    for file in std::fs::read_dir(gateway.data()).unwrap() {
-        let file = file.unwrap().path();
-        let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
-        assert!(!holds(&bytes, CANARY), "{}", file.display());
-    }
+    is_stored_nowhere(gateway, CANARY);
 }
 
 /// The same in columns: each file but the manifest begins and ends as Parquet does.

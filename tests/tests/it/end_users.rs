@@ -7,7 +7,7 @@ use harness::client::Client;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, problem, question, trace_of, with};
-use crate::canary::holds;
+use crate::canary::is_stored_nowhere;
 use crate::gateway::{Founded, Gateway, OWN, id_of, row};
 use crate::wait::until;
 
@@ -82,11 +82,7 @@ async fn each_is_found_and_summed_by_a_hash_of_the_name_in_every_dialect() {
     let others = gateway.make("/v2/workspaces", json!({"name": "others"})).await;
     let others: Founded = serde_json::from_value(others).unwrap();
     assert_eq!(days(&gateway.with_key(&others.admin_key), "").await["data"], json!([]));
-    for file in std::fs::read_dir(gateway.data()).unwrap() {
-        let file = file.unwrap().path();
-        let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
-        assert!(!holds(&bytes, ADA), "{}", file.display());
-    }
+    is_stored_nowhere(&gateway, ADA);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     assert_eq!((sums.input_tokens, sums.output_tokens, sums.cached_tokens), (840, 245, 140));
     assert_eq!((sums.cost, sums.provider_cost), (Nanos(6_000), Nanos(6_000)));
     assert_eq!((sums.unpriced, sums.estimated, sums.unmetered), (1, 1, 0));
-    assert_eq!(sums.realized_reused_tokens, 120, "an estimate is no evidence");
+    assert_eq!(sums.realized_reused_tokens, 120, "an estimate isn't evidence");
     let by = async |dimension| usage(query(fresh, &[dimension])).await;
     assert_eq!(
         named(&by(Dimension::Mode).await),
@@ -80,7 +80,7 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     );
     let key = mixed(fresh)[0].key.unwrap().to_string();
     assert_eq!(named(&by(Dimension::Key).await), [(None, 0), (Some(key.as_str()), 7)]);
-    // Those of end users are rows of their own: `cases::end_users`.
+    // End users have separate sums: `cases::end_users`.
     for dimension in Dimension::ALL.into_iter().filter(|one| *one != Dimension::EndUser) {
         let rows = by(dimension).await;
         assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), 7, "{dimension:?}");

@@ -61,8 +61,9 @@ macro_rules! for_each_operation {
 macro_rules! operations {
     ($($(#[$doc:meta])* $variant:ident, $name:literal, $modality:ident, $place:tt $folder:ident
         $(, if $condition:meta)?;)*) => {
-        /// The operation that one request performs.
+        /// The operation that one request performs. No other crate can match all of them, so that none has to know of a new one.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum Operation {
             $($(#[$doc])* $(#[cfg($condition)])? $variant,)*
         }

@@ -44,6 +44,8 @@ macro_rules! registry {
         pub const fn of(operation: Operation) -> &'static dyn OperationSpec {
             match operation {
                 $($(#[cfg($condition)])? Operation::$variant => &$folder::$variant,)*
+                // The registry has no other.
+                _ => of(Operation::Chat),
             }
         }
     };

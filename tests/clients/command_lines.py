@@ -1,8 +1,10 @@
-"""Claude Code and Codex, as they are installed: told where the gateway is, and given a file to read."""
+"""Claude Code, Codex and opencode, as they are installed: set up by `tidegate connect`, and given a file to read."""
 
 import json
 import subprocess
 from dataclasses import dataclass
+
+from stage import BUILT
 
 INSTALLED = "tests/clients/node/node_modules/.bin"
 SAID = "High water is at noon, né 漢字 🙂"
@@ -10,14 +12,10 @@ TIDE = "the tide stands at 4.27 metres"
 ASKED = "How high is the tide? It is written in tide.txt."
 NONE_SUCH = "none-such-7"
 WITHIN_SECONDS = 120
+# What was set before: `tidegate connect` leaves it as it is.
 CODEX = """
 check_for_update_on_startup = false
-model_provider = "tidegate"
 [model_providers.tidegate]
-name = "Tidegate"
-base_url = "{origin}/v1"
-env_key = "TIDEGATE_API_KEY"
-wire_api = "responses"
 request_max_retries = 1
 stream_max_retries = 1
 [analytics]
@@ -39,16 +37,28 @@ class Told:
 
 
 class CommandLine:
+    # What it looks for elsewhere, and goes on without.
+    looks_for = ()
+
     def __init__(self, root, home, environment):
-        self.root, self.home, self.environment = root, home, environment
+        self.root, self.home = root, home
+        self.environment = environment | {"HOME": str(home)}
         self.scratch = home / "scratch"
         self.scratch.mkdir(parents=True)
         (self.scratch / "tide.txt").write_text(TIDE + "\n")
 
+    def connect(self, gateway, model, verify=False):
+        """Has `tidegate connect` write the tool's settings."""
+        command = [BUILT / "tidegate", "connect", self.tool, "--model", model, "--write"]
+        subprocess.run(
+            command + ([] if verify else ["--no-verify"]), check=True, capture_output=True, timeout=WITHIN_SECONDS,
+            env=self.environment | {"TIDEGATE_URL": gateway.origin, "TIDEGATE_API_KEY": gateway.key},
+        )
+
     def run(self, command, **environment):
         ended = subprocess.run(
             [self.root / INSTALLED / command[0], *command[1:]], cwd=self.scratch, stdin=subprocess.DEVNULL,
-            env=self.environment | {"HOME": str(self.home)} | environment, capture_output=True, text=True,
+            env=self.environment | environment, capture_output=True, text=True,
             timeout=WITHIN_SECONDS,
         )
         lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
@@ -58,7 +68,7 @@ class CommandLine:
 
 
 class ClaudeCode(CommandLine):
-    name = "Claude Code"
+    name, tool, grammar = "Claude Code", "claude-code", "messages"
     cases = ("chat", "stream", "tool loop", "404", "429")
     # It heeds the gateway, which says that it has tried already.
     tries = 1
@@ -66,12 +76,11 @@ class ClaudeCode(CommandLine):
     def call(self):
         return {"call": "Read", "arguments": {"file_path": str(self.scratch / "tide.txt")}}
 
-    def ask(self, gateway, model, stream):
+    def ask(self, gateway, stream):
         shown = ["stream-json", "--verbose", "--include-partial-messages"] if stream else ["json"]
         lines = self.run(
             ["claude", "-p", ASKED, "--allowedTools", "Read", "--output-format", *shown],
-            ANTHROPIC_BASE_URL=gateway.origin, ANTHROPIC_AUTH_TOKEN=gateway.key, ANTHROPIC_MODEL=model,
-            ANTHROPIC_DEFAULT_HAIKU_MODEL=model, CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
         )
         deltas = [line["event"].get("delta", {}) for line in lines if line["type"] == "stream_event"]
         pieces = [delta["text"] for delta in deltas if delta.get("type") == "text_delta"]
@@ -79,7 +88,7 @@ class ClaudeCode(CommandLine):
 
 
 class Codex(CommandLine):
-    name = "Codex"
+    name, tool, grammar = "Codex", "codex", "responses"
     # It shows whole messages only, though what it reads is always a stream.
     cases = ("chat", "tool loop", "404", "429")
     # As its settings say.
@@ -88,13 +97,15 @@ class Codex(CommandLine):
     def call(self):
         return {"call": "exec_command", "arguments": {"cmd": "cat tide.txt"}}
 
-    def ask(self, gateway, model, stream):
-        settings = self.home / "codex"
-        settings.mkdir(exist_ok=True)
-        (settings / "config.toml").write_text(CODEX.format(origin=gateway.origin))
+    def __init__(self, root, home, environment):
+        super().__init__(root, home, environment)
+        (home / ".codex").mkdir()
+        (home / ".codex/config.toml").write_text(CODEX)
+
+    def ask(self, gateway, stream):
         lines = self.run(
-            ["codex", "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "--json", "-m", model, ASKED],
-            CODEX_HOME=str(settings), TIDEGATE_API_KEY=gateway.key,
+            ["codex", "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "--json", ASKED],
+            TIDEGATE_API_KEY=gateway.key,
         )
         items = [line["item"] for line in lines if line["type"] == "item.completed"]
         said = [item["text"] for item in items if item["type"] == "agent_message"]
@@ -102,11 +113,32 @@ class Codex(CommandLine):
         return Told("".join(wrong or said[-1:]), [], bool(wrong))
 
 
+class OpenCode(CommandLine):
+    name, tool, grammar = "opencode", "opencode", "responses"
+    # It shows whole messages only, though what it reads is always a stream.
+    cases = ("chat", "tool loop", "404")
+    # Its plugin package.
+    looks_for = ("CONNECT registry.npmjs.org:443",)
+
+    def call(self):
+        return {"call": "read", "arguments": {"filePath": str(self.scratch / "tide.txt")}}
+
+    def ask(self, gateway, stream):
+        lines = self.run(
+            ["opencode", "run", "--format", "json", "--title", "Tide", ASKED],
+            OPENCODE_DISABLE_MODELS_FETCH="1", OPENCODE_DISABLE_AUTOUPDATE="1",
+        )
+        said = [line["part"]["text"] for line in lines if line["type"] == "text"]
+        wrong = [json.dumps(line["error"]) for line in lines if line["type"] == "error"]
+        return Told("".join(wrong or said[-1:]), [], bool(wrong))
+
+
 def play(client, case, stage, counter, model):
     """Plays one case; returns a note, or raises what was wrong."""
     stage.emulator.script({"text": SAID, "tools": "none", "times": 0})
     if case in ("chat", "stream"):
-        told = client.ask(stage.sound, model, case == "stream")
+        client.connect(stage.sound, model, verify=case == "chat")
+        told = client.ask(stage.sound, case == "stream")
         same(told.words, SAID)
         if case == "stream":
             same("".join(told.pieces), SAID)
@@ -114,18 +146,21 @@ def play(client, case, stage, counter, model):
         return ""
     if case == "tool loop":
         stage.emulator.script(client.call() | {"text": SAID, "times": 0})
+        client.connect(stage.sound, model)
         before = len(stage.emulator.calls())
-        same(client.ask(stage.sound, model, False).words, SAID)
+        same(client.ask(stage.sound, False).words, SAID)
         entries = stage.emulator.calls()[before:]
         same([(TIDE in entry["body"], entry["status"]) for entry in entries], [(False, 200), (True, 200)])
         return ""
     if case == "404":
-        told = client.ask(stage.sound, f"openai/{NONE_SUCH}", False)
+        client.connect(stage.sound, f"openai/{NONE_SUCH}")
+        told = client.ask(stage.sound, False)
         assert told.failed and NONE_SUCH in told.words, told.words
         return ""
     counter.statuses.clear()
     limited = type(stage.limited)(counter.origin, stage.limited.key, stage.limited.admin_key)
-    told = client.ask(limited, model, False)
+    client.connect(limited, model)
+    told = client.ask(limited, False)
     assert told.failed and "429" in told.words, told.words
     same(counter.statuses, [429] * client.tries)
     return f"asked {client.tries}×"

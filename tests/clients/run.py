@@ -99,11 +99,11 @@ def framework(name, file, grammar, models, given, log):
 
 
 def command_line(client, model, stage, counter, log):
-    row = Row(client.name, client.grammar, model, {})
+    row = Row(client.name, GRAMMARS[client.grammar], model, {})
     for case in client.cases:
         try:
             row.seen[case] = (True, command_lines.play(client, case, stage, counter, model))
-        except (AssertionError, KeyError, OSError, subprocess.TimeoutExpired) as error:
+        except (AssertionError, KeyError, OSError, subprocess.SubprocessError) as error:
             print(f"{client.name} {model} {case}: {error}", file=log)
             row.seen[case] = (False, f"{type(error).__name__}: {error}")
     return row
@@ -114,9 +114,9 @@ def play(only, directory):
     with stage(directory) as built, open(directory / "clients.log", "w") as log:
         counter = Counter(built.limited.origin)
 
-        def watched(name, made):
+        def watched(name, made, looks_for=()):
             rows.extend(made)
-            elsewhere.extend(f"{name} asked for {line}" for line in built.trap.wanted)
+            elsewhere.extend(f"{name} asked for {line}" for line in built.trap.wanted if line not in looks_for)
             built.trap.wanted.clear()
             for row in made:
                 marks = " ".join(f"{case} {mark(row, case)}" for case in CASES)
@@ -130,12 +130,11 @@ def play(only, directory):
         for name, file, grammars in FRAMEWORKS:
             for grammar, models in grammars.items() if only in name.lower() else ():
                 watched(name, framework(name, file, grammar, models, given, log))
-        for kind, grammar in ((command_lines.ClaudeCode, "messages"), (command_lines.Codex, "responses")):
+        for kind in (command_lines.ClaudeCode, command_lines.Codex, command_lines.OpenCode):
             if only in kind.name.lower():
                 client = kind(ROOT, directory / kind.__name__, environment(directory, built.trap))
-                client.grammar = GRAMMARS[grammar]
                 for model in EACH:
-                    watched(kind.name, [command_line(client, model, built, counter, log)])
+                    watched(kind.name, [command_line(client, model, built, counter, log)], kind.looks_for)
         if only in behind.NAME.lower():
             with ExitStack() as stack:
                 given = environment(directory, built.trap)
@@ -167,7 +166,7 @@ def page(rows, through, wrong, seconds):
         "Written by `make test-clients`. Each client is unmodified and talks to the gateway on the loopback, behind which "
         "the strict emulators answer for the providers: no real provider is asked. Beside base URL, key and model it is "
         "told what its file in tests/clients shows: what keeps it from other hosts, and of the command lines which tool "
-        "they may use and how often Codex tries.", "",
+        "they may use and how often Codex tries. Command lines are set up by `tidegate connect TOOL --write`.", "",
         "The models were chosen so that the client's own request is one that they take; docs/clients.md says which are "
         "not. The emulator lets LiteLLM's `provider_specific_fields` pass. The 404 is always that of a model that "
         "OpenAI does not have, or that the gateway does not know.", "",

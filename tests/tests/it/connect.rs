@@ -56,6 +56,9 @@ async fn what_can_not_be_set_up_is_said_before_anything_is_written() {
 
     let several = cli().run(&["connect", "claude-code", "--write"]).failed(2);
     assert!(several.contains("tidegate connect claude-code --model "), "{several}");
+    // A model that refuses `max_tokens`.
+    let reasons = cli().run(&["connect", "codex", "--model", "openai/gpt-5-mini"]).ok();
+    assert!(reasons.contains("Verified: openai/gpt-5-mini answered in"), "{reasons}");
     let unknown = cli().run(&["connect", "claude"]).failed(3);
     assert!(unknown.contains("no tool \"claude\""), "{unknown}");
     let by_hand = cli().run(&["connect", "cursor", "--write", "--model", "tide-1"]).failed(2);

@@ -173,7 +173,8 @@ fn print(client: &Client, place: &Place<'_>, written: Option<&str>, is_dry: bool
 /// One short call with what the tool will use; the milliseconds that it took.
 fn verify(url: &str, key: &str, model: &str) -> Result<u64, Failure> {
     let start = Instant::now();
-    let body = json!({"model": model, "messages": [{"role": "user", "content": "Answer with OK."}], "max_tokens": 16});
+    // Without a limit of tokens: models of OpenAI that reason refuse `max_tokens`, and others don't know its successor.
+    let body = json!({"model": model, "messages": [{"role": "user", "content": "Answer with OK."}]});
     Api::with_key(url, key)?.post("/v1/chat/completions", &body).map_err(|mut failure| {
         failure.message = format!("The first call failed. {}", failure.message);
         match failure.code {

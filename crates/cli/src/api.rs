@@ -358,7 +358,7 @@ impl Api {
 
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failure> {
         let wrong = |error: http::Error| {
-            Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
+            Failure::new(output::USAGE, format!("{}{path} isn't an address: {error}.", self.base))
         };
         let tried = self.dry_run && method != Method::GET;
         if tried && !path.starts_with("/v2/") {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::people;
-pub use crate::people::{dollars, spend};
+pub use crate::people::{dollars, nano_dollars, spend};
 use crate::shared::Shared;
 use terminal::paint::{Style, paint, paint_error};
 
@@ -272,15 +272,21 @@ pub fn object(shared: &Shared, value: &Value) {
         print!("{}{}", csv_line(&names), csv_row(value, &names));
         return;
     }
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
-    for (name, field) in fields {
-        let text = match field {
-            Value::String(text) => printable(text),
-            Value::Null => "-".into(),
-            other => printable(&other.to_string()),
-        };
+    let lines: Vec<_> = fields.iter().map(|(name, field)| line(name, field)).collect();
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, text) in lines {
         println!("{name:<width$}  {text}");
     }
+}
+
+/// A field's name and value; an amount is in dollars.
+fn line<'a>(name: &'a str, field: &Value) -> (&'a str, String) {
+    let text = match field {
+        Value::String(text) => printable(text),
+        Value::Null => "-".into(),
+        other => printable(&other.to_string()),
+    };
+    people::amount(name, field).unwrap_or((name, text))
 }
 
 #[cfg(test)]
@@ -306,6 +312,20 @@ mod tests {
         let columns = ["tag", "models", "name", "count", "missing"];
         assert_eq!(csv_row(&row, &columns), ",,'-x,0,\r\n");
         assert_eq!(columns.map(|column| cell(&row, column)), ["-", "-", "-x", "0", "-"]);
+    }
+
+    #[test]
+    fn amounts_of_an_object_are_in_dollars() {
+        let object = serde_json::json!({"limit_micros": 25_000_000, "cost_nano_usd": 1_500, "forecast_micros": null, "beyond_micros": [], "requests": 3});
+        for (name, expected) in [
+            ("limit_micros", ("limit", "$25.00")),
+            ("cost_nano_usd", ("cost", "$0.0000015")),
+            ("forecast_micros", ("forecast", "-")),
+            ("beyond_micros", ("beyond_micros", "[]")),
+            ("requests", ("requests", "3")),
+        ] {
+            assert_eq!(line(name, &object[name]), (expected.0, expected.1.to_owned()), "{name}");
+        }
     }
 
     #[test]

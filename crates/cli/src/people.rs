@@ -25,9 +25,10 @@ enum Unit {
     Rate,
 }
 
-const UNITS: [(&str, Unit); 5] = [
+const UNITS: [(&str, Unit); 6] = [
     ("_micros", Unit::MicroDollars),
     ("_nanos", Unit::NanoDollars),
+    ("_nano_usd", Unit::NanoDollars),
     ("_at", Unit::Moment),
     ("_us", Unit::Microseconds),
     ("_ms", Unit::Milliseconds),
@@ -59,13 +60,25 @@ pub fn cell(row: &Value, column: &str, now: OffsetDateTime) -> Option<String> {
     let value = row.get(column)?;
     match unit {
         Unit::MicroDollars => value.as_i64().map(spend),
-        Unit::NanoDollars => value.as_i64().map(|nanos| spend(nanos / 1_000)),
+        Unit::NanoDollars => value.as_i64().map(spend_nanos),
         Unit::Moment => ago(value.as_str()?, now),
         Unit::Microseconds => value.as_u64().map(duration).or_else(|| percentiles(value)),
         Unit::Milliseconds => value.as_u64().map(|millis| duration(millis.saturating_mul(1_000))),
         Unit::Share => value.as_f64().map(percent),
         Unit::Rate => value.as_f64().map(|rate| format!("{rate:.1}")),
     }
+}
+
+/// A field that is an amount: its name without the unit, and dollars.
+pub fn amount<'a>(name: &'a str, value: &Value) -> Option<(&'a str, String)> {
+    let (bare, unit) = unit_of(name)?;
+    let write = match unit {
+        Unit::MicroDollars => spend,
+        Unit::NanoDollars => spend_nanos,
+        _ => return None,
+    };
+    let text = if value.is_null() { "-".to_owned() } else { write(value.as_i64()?) };
+    Some((bare, text))
 }
 
 fn percentiles(value: &Value) -> Option<String> {
@@ -122,9 +135,25 @@ pub fn dollars(micros: i64) -> String {
 pub fn spend(micros: i64) -> String {
     let size = micros.unsigned_abs();
     let rounded = if size >= 1_000_000 { size.saturating_add(5_000) / 10_000 * 10_000 } else { size };
-    let text = dollars(i64::try_from(rounded).unwrap_or(i64::MAX) * micros.signum());
+    with_cents(&dollars(i64::try_from(rounded).unwrap_or(i64::MAX) * micros.signum()))
+}
+
+/// Like `spend`, for nano-USD.
+fn spend_nanos(nanos: i64) -> String {
+    if nanos.unsigned_abs() < 1_000_000_000 { nano_dollars(nanos) } else { spend(nanos / 1_000) }
+}
+
+/// Nano-USD as dollars, exactly.
+#[must_use]
+pub fn nano_dollars(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let size = nanos.unsigned_abs();
+    with_cents(&format!("{sign}${}.{:09}", size / 1_000_000_000, size % 1_000_000_000))
+}
+
+/// Without zeros at the end, but with two digits after the point.
+fn with_cents(text: &str) -> String {
     let kept = text.trim_end_matches('0');
-    // Two digits after the point at least.
     let digits = kept.rsplit('.').next().map_or(0, str::len);
     format!("{kept}{}", "0".repeat(2_usize.saturating_sub(digits)))
 }
@@ -134,6 +163,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nano_dollars_keep_every_billionth() {
+        for (nanos, text) in
+            [(0, "$0.00"), (1, "$0.000000001"), (12_345_678_901, "$12.345678901"), (-500_000_000, "-$0.50")]
+        {
+            assert_eq!(nano_dollars(nanos), text, "{nanos}");
+        }
+    }
 
     #[test]
     fn heads_are_names_without_units() {
@@ -151,12 +189,14 @@ mod tests {
     #[test]
     fn cells_are_in_words_of_their_unit() {
         let now = OffsetDateTime::parse("2026-11-28T12:00:00Z", &Rfc3339).unwrap();
-        let row = json!({"cost_micros": 1_250_000, "reuse_nanos": 12_345_000, "latency_us": 412_900, "wait_ms": 61_500, "round_trip_us": 340,
+        let row = json!({"cost_micros": 1_250_000, "reuse_nanos": 12_345_000, "small_nanos": -1_500, "large_nano_usd": 12_345_678_901_i64, "latency_us": 412_900, "wait_ms": 61_500, "round_trip_us": 340,
             "created_at": "2026-11-28T11:57:10.123Z", "expires_at": "2026-12-07T12:00:00Z", "began_at": "2025-01-02T03:04:05Z", "ended_at": null,
             "seen_at": "soon", "first_us": {"p50": 2_100, "p95": 12_000_000}, "name": "x", "success_rate": 1.0, "uptime": 0.99951, "tokens_per_second": 71.25});
         for (column, expected) in [
             ("cost_micros", "$1.25"),
             ("reuse_nanos", "$0.012345"),
+            ("small_nanos", "-$0.0000015"),
+            ("large_nano_usd", "$12.35"),
             ("latency_us", "412 ms"),
             ("wait_ms", "61.5 s"),
             ("round_trip_us", "0.3 ms"),

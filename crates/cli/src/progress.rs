@@ -50,28 +50,40 @@ impl Progress {
 
     /// Prints how far it is, unless it just did. A pipe gets its first line at the first percent, which has a rate that means something.
     pub fn moved(&self, here: u64, all: u64) {
+        let (_, before) = self.began.get();
+        let is_due = match self.printed.get() {
+            None if self.form == Form::Lines => {
+                here.saturating_sub(before) >= all / 100 && before < here && here < all
+            }
+            _ => self.is_time(),
+        };
+        if is_due {
+            self.print(here, Some(all));
+        }
+    }
+
+    /// Prints how much there is of something whose size nobody knows before its end, unless it just did.
+    pub fn grew(&self, here: u64) {
+        if self.is_time() {
+            self.print(here, None);
+        }
+    }
+
+    fn is_time(&self) -> bool {
         let every = match self.form {
             Form::Terminal => REDRAW_EVERY,
             Form::Lines => LINE_EVERY,
             Form::Documents => DOCUMENT_EVERY,
         };
-        let (start, before) = self.began.get();
-        let is_due = match self.printed.get() {
-            None if self.form == Form::Lines => {
-                here.saturating_sub(before) >= all / 100 && before < here && here < all
-            }
-            last => last.unwrap_or(start).elapsed() >= every,
-        };
-        if is_due {
-            self.printed.set(Some(Instant::now()));
-            self.print(here, all);
-        }
+        let (start, _) = self.began.get();
+        self.printed.get().unwrap_or(start).elapsed() >= every
     }
 
-    fn print(&self, here: u64, all: u64) {
+    fn print(&self, here: u64, all: Option<u64>) {
+        self.printed.set(Some(Instant::now()));
         let (start, before) = self.began.get();
         let rate = per_second(here.saturating_sub(before), start.elapsed());
-        let left_s = all.saturating_sub(here).checked_div(rate);
+        let left_s = all.and_then(|all| all.saturating_sub(here).checked_div(rate));
         let text = line(here, all, rate, left_s);
         match self.form {
             Form::Terminal => {
@@ -116,7 +128,8 @@ fn per_second(bytes: u64, passed: Duration) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-fn line(here: u64, all: u64, rate: u64, left_s: Option<u64>) -> String {
+fn line(here: u64, all: Option<u64>, rate: u64, left_s: Option<u64>) -> String {
+    let Some(all) = all else { return format!("{}  {}/s", output::bytes(here), output::bytes(rate)) };
     let percent = here.saturating_mul(100).checked_div(all).unwrap_or(100);
     let left = left_s.map_or_else(String::new, |seconds| format!(", {} left", clock(seconds)));
     format!(
@@ -144,10 +157,11 @@ mod tests {
     #[test]
     fn a_line_says_bytes_rate_and_time_left() {
         assert_eq!(
-            line(500_000_000, 1_500_000_000, 10_000_000, Some(100)),
+            line(500_000_000, Some(1_500_000_000), 10_000_000, Some(100)),
             " 33 %  500.0 MB of 1.5 GB  10.0 MB/s, 1 min 40 s left"
         );
-        assert_eq!(line(0, 0, 0, None), "100 %  0 B of 0 B  0 B/s");
+        assert_eq!(line(0, Some(0), 0, None), "100 %  0 B of 0 B  0 B/s");
+        assert_eq!(line(500_000_000, None, 10_000_000, None), "500.0 MB  10.0 MB/s");
         assert_eq!((clock(59), clock(7_260)), ("59 s".to_owned(), "2 h 1 min".to_owned()));
         assert_eq!(per_second(3_000, Duration::from_millis(1_500)), 2_000);
         assert_eq!(per_second(3, Duration::ZERO), 3_000_000);

@@ -160,7 +160,7 @@ fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declare
     };
     let mut identity = kind.identity.iter().filter(|name| !is_workspaces && is_needed(name));
     if let Some(missing) = identity.find(|name| !fields.contains_key(**name)) {
-        return Err(place.wrong(format!("this {noun} has no {missing}, and is told from others by it.")));
+        return Err(place.wrong(format!("this {noun} has no {missing}, which identifies it.")));
     }
     Ok(Declared { kind, fields, secret, is_managed, place })
 }
@@ -215,7 +215,10 @@ fn read_toml(text: &str) -> Result<Tables, LineError> {
                     tables.push(Table { noun: noun.clone(), fields: fields.collect(), line });
                 }
                 _ => {
-                    return Err((line, format!("this is no {noun}: write [[{noun}]] and its fields below.")));
+                    return Err((
+                        line,
+                        format!("this isn't a table: write [[{noun}]] and its fields below."),
+                    ));
                 }
             }
         }

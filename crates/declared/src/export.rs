@@ -68,7 +68,7 @@ impl Format {
     }
 }
 
-const REQUEST_COLUMNS: [&str; 27] = [
+const REQUEST_COLUMNS: [&str; 29] = [
     "id",
     "started_at",
     "finished_at",
@@ -96,6 +96,8 @@ const REQUEST_COLUMNS: [&str; 27] = [
     "unpriced",
     "cost_nanos",
     "provider_cost_nanos",
+    "end_user_id",
+    "refused_by",
 ];
 const LEDGER_COLUMNS: [&str; 18] = [
     "request_id",

@@ -53,17 +53,17 @@ impl Tools {
     ///
     /// # Errors
     /// The tool is missing, or fails.
-    pub fn dump(&self, to: &Path) -> anyhow::Result<()> {
+    pub async fn dump(&self, to: &Path) -> anyhow::Result<()> {
         let mut command = self.command("pg_dump");
         command.args(["--format=custom", "--no-owner", "--no-acl", "--file"]).arg(to);
-        run(command, "pg_dump")
+        run(command, "pg_dump").await
     }
 
     /// Restores into an empty database, in one transaction.
     ///
     /// # Errors
     /// The tool is missing, the database is not empty, or the tool fails.
-    pub fn restore(&self, from: &Path) -> anyhow::Result<()> {
+    pub async fn restore(&self, from: &Path) -> anyhow::Result<()> {
         self.refuse_full()?;
         let mut command = self.command("pg_restore");
         let database =
@@ -71,7 +71,7 @@ impl Tools {
         command.args(["--no-owner", "--no-acl", "--single-transaction", "--exit-on-error", "--dbname"]);
         // Only the name; everything else is in the environment.
         command.arg(database.context("the database's address names no database")?).arg(from);
-        run(command, "pg_restore")
+        run(command, "pg_restore").await
     }
 
     fn refuse_full(&self) -> anyhow::Result<()> {
@@ -119,8 +119,8 @@ fn on_path(tool: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
 }
 
-fn run(mut command: Command, tool: &str) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| {
+async fn run(command: Command, tool: &str) -> anyhow::Result<()> {
+    let output = tokio::process::Command::from(command).output().await.with_context(|| {
         format!("{tool} can't be run: install PostgreSQL's client tools (Debian: apt-get install postgresql-client)")
     })?;
     if output.status.success() {

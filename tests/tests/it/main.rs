@@ -91,6 +91,7 @@ mod gated_moves;
 mod gateway;
 mod hardware_costs;
 mod heartbeats;
+mod help_examples;
 mod hints;
 mod hooks;
 mod hot_path;

@@ -10,20 +10,20 @@ use crate::output::{self, Failure};
 #[derive(Debug, Default, clap::Args)]
 pub struct Agreement {
     /// A limit set by the provider, such as `requests_per_minute=500`; NAME= alone removes it.
-    #[arg(long = "limit", value_name = "NAME=NUMBER")]
+    #[arg(long = "limit", value_name = "NAME=NUMBER", help_heading = "Agreement")]
     limits: Vec<String>,
     /// How long the provider retains requests: zero, or a number of days; an empty value removes it.
-    #[arg(long, value_name = "zero|DAYS")]
+    #[arg(long, value_name = "zero|DAYS", help_heading = "Agreement")]
     retention: Option<String>,
     /// Committed spend, such as 50000/month (or quarter, or year); an empty value removes it.
-    #[arg(long, value_name = "USD/PERIOD")]
+    #[arg(long, value_name = "USD/PERIOD", help_heading = "Agreement")]
     commitment: Option<String>,
     /// Compliance regimes that it may be used under, such as hipaa,soc2; an empty value removes all.
-    #[arg(long, value_name = "TAG,…")]
+    #[arg(long, value_name = "TAG,…", help_heading = "Agreement")]
     compliance: Option<String>,
     /// Your own price in USD per million tokens, such as openai/gpt-4o=2.25/9, or 2.25/9/1.1 with a price for cached input;
     /// MODEL= alone removes it.
-    #[arg(long = "price", value_name = "MODEL=IN/OUT")]
+    #[arg(long = "price", value_name = "MODEL=IN/OUT", help_heading = "Agreement")]
     prices: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ fn each(pairs: &[String], read: fn(&str) -> Result<Value, Failure>) -> Result<Op
 
 fn limit(text: &str) -> Result<Value, Failure> {
     let wrong =
-        |_| Failure::new(output::USAGE, format!("\"{text}\" is no limit; write a number, such as 500."));
+        |_| Failure::new(output::USAGE, format!("\"{text}\" isn't a limit; write a number, such as 500."));
     text.parse::<u64>().map(Value::from).map_err(wrong)
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn retention(text: &str) -> Result<Value, Failure> {
     if matches!(text, "" | "zero") {
         return Ok(if text.is_empty() { Value::Null } else { text.into() });
     }
-    let message = format!("\"{text}\" is no retention; write zero, or days such as 30.");
+    let message = format!("\"{text}\" isn't a retention; write zero, or days such as 30.");
     let days: u32 = text.parse().map_err(|_| Failure::new(output::USAGE, message))?;
     Ok(json!({"days": days}))
 }
@@ -77,7 +77,7 @@ fn commitment(text: &str) -> Result<Value, Failure> {
         return Ok(Value::Null);
     }
     let Some((amount, period)) = text.split_once('/') else {
-        let message = format!("\"{text}\" is no commitment; write USD and a period, such as 50000/month.");
+        let message = format!("\"{text}\" isn't a commitment; write USD and a period, such as 50000/month.");
         return Err(Failure::new(output::USAGE, message));
     };
     Ok(json!({"amount_micros": micros(amount)?, "period": period}))
@@ -89,7 +89,8 @@ fn price(text: &str) -> Result<Value, Failure> {
         [input, output] => Ok(json!({"input": input, "output": output, "cached_input": null})),
         [input, output, cached] => Ok(json!({"input": input, "output": output, "cached_input": cached})),
         _ => {
-            let message = format!("\"{text}\" is no price; write USD for input and output, such as 2.25/9.");
+            let message =
+                format!("\"{text}\" isn't a price; write USD for input and output, such as 2.25/9.");
             Err(Failure::new(output::USAGE, message))
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::budget::micros;
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -84,6 +84,17 @@ pub struct Options {
 }
 
 const PATH: &str = "/v2/alert-rules";
+const COLUMNS: [&str; 9] = [
+    "id",
+    "name",
+    "metric",
+    "value",
+    "threshold",
+    "window_minutes",
+    "firing_since",
+    "last_fired_at",
+    "status",
+];
 
 impl Metric {
     const fn field(self) -> &'static str {
@@ -146,39 +157,55 @@ impl Options {
 /// Of the gateway, or of what was typed.
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let rules = Collection::connect(shared, PATH)?;
+    let print = |rule: Value| output::object(shared, &for_form(shared.form(), rule));
+    let change = |id: &str, body: &Value| -> Result<(), Failure> {
+        print(rules.api.patch(&rules.at(id), body)?);
+        Ok(())
+    };
     match command {
         Command::Add { metric, above, options } => {
             let body = options.body()?.with("metric", metric.field());
-            rules.create(&body.with("threshold", metric.threshold(&above)?).build())?;
+            let body = body.with("threshold", metric.threshold(&above)?).build();
+            print(rules.api.post(PATH, &body)?);
         }
-        Command::List => rules.list(
-            &[
-                "id",
-                "name",
-                "metric",
-                "value",
-                "threshold",
-                "window_minutes",
-                "firing_since",
-                "last_fired_at",
-                "status",
-            ],
-            "No alert rules. `tidegate alert add spend --above 20 --window 1h` makes one.",
-        )?,
-        Command::Show { id } => rules.show(&id)?,
+        Command::List => {
+            let page = rules.api.get(PATH)?;
+            let listed = page.get("data").and_then(Value::as_array).into_iter().flatten();
+            let rows: Vec<Value> = listed.map(|rule| for_form(shared.form(), rule.clone())).collect();
+            let empty = "No alert rules. `tidegate alert add spend --above 20 --window 1h` makes one.";
+            output::rows(shared, &rows, &COLUMNS, empty);
+        }
+        Command::Show { id } => print(rules.api.get(&rules.at(&id))?),
         Command::Set { id, above, options } => {
             let body = options.body()?;
             let threshold = match above {
                 None => None,
                 Some(above) => Some(metric_of(&rules, &id)?.threshold(&above)?),
             };
-            rules.change(&id, &body.with_some("threshold", threshold).build())?;
+            change(&id, &body.with_some("threshold", threshold).build())?;
         }
-        Command::Enable { id } => rules.change(&id, &serde_json::json!({"status": "active"}))?,
-        Command::Disable { id } => rules.change(&id, &serde_json::json!({"status": "disabled"}))?,
+        Command::Enable { id } => change(&id, &serde_json::json!({"status": "active"}))?,
+        Command::Disable { id } => change(&id, &serde_json::json!({"status": "disabled"}))?,
         Command::Remove { id } => rules.remove(&id)?,
     }
     Ok(())
+}
+
+/// A rule as it is printed: people read what is spent in dollars.
+fn for_form(form: Form, mut rule: Value) -> Value {
+    let metric = rule.get("metric").and_then(Value::as_str);
+    if form != Form::Table || metric != Some(Metric::Spend.field()) {
+        return rule;
+    }
+    if let Some(fields) = rule.as_object_mut() {
+        fields.insert("metric".to_owned(), "spend".into());
+        for name in ["value", "threshold"] {
+            if let Some(micros) = fields.get(name).and_then(Value::as_i64) {
+                fields.insert(name.to_owned(), output::spend(micros).into());
+            }
+        }
+    }
+    rule
 }
 
 /// A value is in the unit of what the rule measures.
@@ -190,7 +217,19 @@ fn metric_of(rules: &Collection<'_>, id: &str) -> Result<Metric, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn people_read_what_is_spent_in_dollars() {
+        let rule = json!({"metric": "spend_micros", "value": null, "threshold": 20_000_000});
+        let expected = json!({"metric": "spend", "value": null, "threshold": "$20.00"});
+        assert_eq!(for_form(Form::Table, rule.clone()), expected);
+        assert_eq!(for_form(Form::Json, rule.clone()), rule);
+        let other = json!({"metric": "requests", "value": 3, "threshold": 20});
+        assert_eq!(for_form(Form::Table, other.clone()), other);
+    }
 
     #[test]
     fn values_are_read_in_the_unit_of_their_metric() {

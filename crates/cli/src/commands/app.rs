@@ -193,7 +193,7 @@ fn input_of(inputs: &[String]) -> Result<Value, Failure> {
     for text in inputs {
         if text.trim_start().starts_with('{') {
             let whole: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
-                Failure::new(output::USAGE, format!("--input is no JSON object: {error}."))
+                Failure::new(output::USAGE, format!("--input isn't a JSON object: {error}."))
             })?;
             input.extend(whole);
             continue;

@@ -68,7 +68,8 @@ const PATH: &str = "/v2/budgets";
 /// # Errors
 /// The text is not an amount.
 pub fn micros(text: &str) -> Result<u64, Failure> {
-    let wrong = || Failure::new(output::USAGE, format!("\"{text}\" is no amount; write USD as 25 or 0.50"));
+    let wrong =
+        || Failure::new(output::USAGE, format!("\"{text}\" isn't an amount; write USD as 25 or 0.50"));
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || part.len() > 6 || !is_digits(whole) || !is_digits(part) {

@@ -23,9 +23,9 @@ pub struct Options {
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let wrong = |message: String| Failure::new(output::USAGE, message);
     let method = Method::from_bytes(options.method.to_uppercase().as_bytes())
-        .map_err(|_| wrong(format!("{} is no method.", options.method)))?;
+        .map_err(|_| wrong(format!("{} isn't a method.", options.method)))?;
     if !options.path.starts_with('/') {
-        return Err(wrong(format!("{} is no path: it begins with /v2/ or /v1/.", options.path)));
+        return Err(wrong(format!("{} isn't a path: it begins with /v2/ or /v1/.", options.path)));
     }
     let body = options.body.as_deref().map(read_body).transpose()?;
     let answer = Api::connect(shared)?.call(method, &options.path, body.as_ref())?;

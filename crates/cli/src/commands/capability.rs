@@ -99,7 +99,7 @@ fn statement(facts: &Map<String, Value>, model: Option<&str>) -> Value {
 /// A fact from its argument. A word that isn't JSON is a text.
 fn read_fact(argument: &str, set: &Set) -> Result<(String, Value), Failure> {
     let (name, value) = argument.split_once('=').ok_or_else(|| {
-        Failure::new(output::USAGE, format!("\"{argument}\" is no fact: write it as FACT=VALUE."))
+        Failure::new(output::USAGE, format!("\"{argument}\" isn't a fact: write it as FACT=VALUE."))
     })?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
     // Null takes away what was stated of this fact before: a value where nobody knows it, or its source.

@@ -152,13 +152,14 @@ fn show(shared: &Shared, replay: &Value) {
     for name in ["baseline", "candidate"] {
         let side = replay.get(name).unwrap_or(&Value::Null);
         let part = |field: &str| output::printable(&output::cell(side, field));
+        let cost =
+            side.get("cost_nanos").and_then(Value::as_i64).map_or_else(|| "-".into(), output::nano_dollars);
         println!(
-            "{name:9}  {} {} in {} out {} {} nano-USD {} us {}",
+            "{name:9}  {} {} in {} out {} {cost} {} us {}",
             part("model"),
             part("status"),
             part("input_tokens"),
             part("output_tokens"),
-            part("cost_nanos"),
             part("latency_us"),
             part("request_id"),
         );

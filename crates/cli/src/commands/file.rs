@@ -111,7 +111,7 @@ impl Upload {
         let file = File::open(path).map_err(|error| unusable(path, &error))?;
         let about = file.metadata().map_err(|error| unusable(path, &error))?;
         if !about.is_file() {
-            return Err(Failure::new(output::USAGE, format!("{} is no file.", path.display())));
+            return Err(Failure::new(output::USAGE, format!("{} isn't a file.", path.display())));
         }
         Ok(Self { path: path.to_owned(), file, size: about.len() })
     }

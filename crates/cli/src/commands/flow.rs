@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::node_costs::nanos;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::named_file::instead_of_file;
@@ -38,8 +39,11 @@ pub enum Command {
         /// The number of a version; by default the newest.
         #[arg(long, value_name = "NUMBER")]
         flow_version: Option<u64>,
-        /// Starts no further step once the steps have cost this much, in billionths of a dollar.
-        #[arg(long)]
+        /// Starts no further step once the steps have cost this much, in USD, such as 0.50.
+        #[arg(long, value_name = "USD")]
+        max_cost: Option<String>,
+        /// The same in billionths of a dollar.
+        #[arg(long, hide = true, conflicts_with = "max_cost")]
         budget: Option<i64>,
         /// Doesn't wait for the run to end.
         #[arg(long)]
@@ -105,10 +109,11 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate { file } => validate(shared, &flows, &file),
         Command::Add { file, project } => add(shared, &flows, &file, project),
-        Command::Run { flow, input, flow_version, budget, detach } => {
+        Command::Run { flow, input, flow_version, max_cost, budget, detach } => {
             let input: Value = serde_json::from_str(&input)
-                .map_err(|error| Failure::new(output::USAGE, format!("The input is no JSON: {error}.")))?;
+                .map_err(|error| Failure::new(output::USAGE, format!("The input isn't JSON: {error}.")))?;
             let named = flow.clone();
+            let budget = max_cost.as_deref().map(nanos).transpose()?.or(budget.map(Value::from));
             let body = Body::new()
                 .with("flow", flow)
                 .with("input", input)

@@ -57,7 +57,7 @@ pub struct Hints {
     /// Where in the world requests may be served: `us_only`, `eu_only`, global or any.
     #[arg(long)]
     region_policy: Option<String>,
-    /// The only profiles that may serve: byok, byoc, `managed_provider`, subscription.
+    /// The only profiles that may serve: byok, byoc, managed, subscription.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
     /// project, or strict or `no_openrouter` to forbid the provider that serves in emergencies.

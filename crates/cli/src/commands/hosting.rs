@@ -8,16 +8,16 @@ use crate::output::{self, Failure};
 #[derive(Debug, clap::Args)]
 pub struct Hosting {
     /// Your deployment of a model, such as openai/gpt-4o=my-gpt-4o; MODEL= alone removes it.
-    #[arg(long = "deployment", value_name = "MODEL=NAME")]
+    #[arg(long = "deployment", value_name = "MODEL=NAME", help_heading = "Hosting")]
     deployments: Vec<String>,
     /// The API version for a cloud's older, per-deployment paths, such as 2024-10-21.
-    #[arg(long)]
+    #[arg(long, help_heading = "Hosting")]
     api_version: Option<String>,
     /// The kind of its secret, such as oauth_client, if the provider accepts several.
-    #[arg(long)]
+    #[arg(long, help_heading = "Hosting")]
     pub auth: Option<String>,
     /// Another field of its config, such as tenant_id=…; NAME= alone removes it.
-    #[arg(long = "config", value_name = "NAME=TEXT")]
+    #[arg(long = "config", value_name = "NAME=TEXT", help_heading = "Hosting")]
     fields: Vec<String>,
 }
 
@@ -27,8 +27,9 @@ impl Hosting {
         let mut deployments = Map::new();
         for pair in &self.deployments {
             let Some((model, name)) = pair.split_once('=').filter(|(model, _)| !model.is_empty()) else {
-                let message =
-                    format!("\"{pair}\" is no deployment. Give MODEL=NAME, such as openai/gpt-4o=my-gpt-4o.");
+                let message = format!(
+                    "\"{pair}\" isn't a deployment. Give MODEL=NAME, such as openai/gpt-4o=my-gpt-4o."
+                );
                 return Err(Failure::new(output::USAGE, message));
             };
             let name = if name.is_empty() { Value::Null } else { name.into() };
@@ -43,7 +44,8 @@ impl Hosting {
         }
         for pair in &self.fields {
             let Some((name, text)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-                let message = format!("\"{pair}\" is no field. Give NAME=TEXT, such as tenant_id=my-tenant.");
+                let message =
+                    format!("\"{pair}\" isn't a field. Give NAME=TEXT, such as tenant_id=my-tenant.");
                 return Err(Failure::new(output::USAGE, message));
             };
             let text = if text.is_empty() { Value::Null } else { text.into() };

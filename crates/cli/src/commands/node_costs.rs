@@ -85,7 +85,7 @@ fn blank(names: &[&str]) -> Map<String, Value> {
     names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect()
 }
 
-fn nanos(usd: &str) -> Result<Value, Failure> {
+pub(super) fn nanos(usd: &str) -> Result<Value, Failure> {
     Ok(budget::micros(usd)?.saturating_mul(1_000).into())
 }
 

@@ -9,8 +9,6 @@ use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
-const NANOS_PER_USD: i64 = 1_000_000_000;
-
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The model; not needed with a request or a path.
@@ -195,14 +193,9 @@ fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
 /// One candidate: who it is, what it would cost and how fast it was, as far as that is known, and the reason.
 fn print_row(title: &str, row: &Value, reason: &str) {
     let nanos = row.pointer("/price/total_nanos").and_then(Value::as_i64);
-    let price = nanos.map(|nanos| format!("  at most {}", usd(nanos))).unwrap_or_default();
+    let price = nanos.map(|nanos| format!("  at most {}", output::nano_dollars(nanos))).unwrap_or_default();
     let first_byte = row.get("first_byte_ms").and_then(Value::as_u64);
     let first_byte = first_byte.map(|ms| format!("  first byte {ms} ms")).unwrap_or_default();
     let (who, provider) = (output::cell(row, "principal"), output::cell(row, "provider"));
     println!("{title:<11} {who}  {provider}  {}{price}{first_byte}", output::printable(reason));
-}
-
-/// Billionths of a USD, exactly.
-fn usd(nanos: i64) -> String {
-    format!("{}.{:09} USD", nanos / NANOS_PER_USD, nanos % NANOS_PER_USD)
 }

@@ -5,6 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::agreement::retention;
+use super::budget::micros;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -55,65 +56,68 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Rules {
     /// The only providers that may serve; byoc stands for your own nodes.
-    #[arg(long = "provider", value_delimiter = ',')]
+    #[arg(long = "provider", alias = "seller", value_delimiter = ',', help_heading = "Targets")]
     providers: Vec<String>,
     /// The only models that may serve, by full name: exact unless it ends in `*` or `/`.
-    #[arg(long = "model", value_delimiter = ',')]
+    #[arg(long = "model", value_delimiter = ',', help_heading = "Targets")]
     models: Vec<String>,
     /// The only regions that may serve; a target whose region is unknown isn't allowed.
-    #[arg(long = "region", value_delimiter = ',')]
+    #[arg(long = "region", value_delimiter = ',', help_heading = "Targets")]
     regions: Vec<String>,
     /// Where in the world requests may be served: `us_only`, `eu_only`, global or any.
-    #[arg(long)]
+    #[arg(long, help_heading = "Targets")]
     region_policy: Option<String>,
     /// project, or strict or `no_openrouter` to forbid the provider that serves in emergencies.
-    #[arg(long)]
+    #[arg(long, help_heading = "Targets")]
     data_boundary: Option<String>,
-    /// The only profiles that may serve: byok, byoc, `managed_provider`.
-    #[arg(long = "profile", value_delimiter = ',')]
+    /// The only profiles that may serve: byok, byoc, managed.
+    #[arg(long = "profile", value_delimiter = ',', help_heading = "Targets")]
     profiles: Vec<String>,
     /// The longest time that a provider may retain requests: zero, or a number of days.
-    #[arg(long)]
+    #[arg(long, help_heading = "Targets")]
     retention: Option<String>,
     /// Compliance regimes that a credential's or account's agreement must cover, such as hipaa.
-    #[arg(long = "compliance", value_delimiter = ',')]
+    #[arg(long = "compliance", value_delimiter = ',', help_heading = "Targets")]
     compliance: Vec<String>,
     /// The most output tokens per request.
-    #[arg(long)]
+    #[arg(long, help_heading = "Limits")]
     max_output_tokens: Option<u64>,
     /// The most input tokens per request, estimated.
-    #[arg(long)]
+    #[arg(long, help_heading = "Limits")]
     max_input_tokens: Option<u64>,
-    /// The highest cost per request, in millionths of a dollar.
-    #[arg(long)]
+    /// The highest cost per request in USD, such as 0.50.
+    #[arg(long, value_name = "USD", help_heading = "Limits")]
+    max_cost: Option<String>,
+    /// The same in millionths of a dollar.
+    #[arg(long, hide = true, conflicts_with = "max_cost")]
     max_cost_micros: Option<u64>,
     /// The longest duration of a request, in milliseconds.
-    #[arg(long)]
+    #[arg(long, help_heading = "Limits")]
     max_duration_ms: Option<u64>,
     /// Keys that the request's metadata must have; tag and `end_user` stand for the request's tag and end user.
-    #[arg(long = "require-metadata", value_delimiter = ',')]
+    #[arg(long = "require-metadata", value_delimiter = ',', help_heading = "Content")]
     required_metadata: Vec<String>,
     /// The only functions that requests may offer the model, by name or prefix; `none` forbids all.
-    #[arg(long = "tool", value_delimiter = ',')]
+    #[arg(long = "tool", value_delimiter = ',', help_heading = "Content")]
     tools: Vec<String>,
     /// The only provider-hosted tools that requests may use, by kind or prefix; `none` forbids all.
-    #[arg(long = "hosted-tool", value_delimiter = ',')]
+    #[arg(long = "hosted-tool", value_delimiter = ',', help_heading = "Content")]
     hosted_tools: Vec<String>,
     /// The only files that requests may contain: image, audio, video, pdf, document; `none` forbids all.
-    #[arg(long = "file-kind", value_delimiter = ',')]
+    #[arg(long = "file-kind", value_delimiter = ',', help_heading = "Content")]
     file_kinds: Vec<String>,
     /// Bounds for a numeric parameter. DEFAULT is sent if a request sets none; with clamp, a value outside is moved to the
     /// nearest bound instead of refused.
-    #[arg(long = "parameter", value_name = "NAME=MIN..MAX[:DEFAULT][:clamp]")]
+    #[arg(long = "parameter", value_name = "NAME=MIN..MAX[:DEFAULT][:clamp]", help_heading = "Content")]
     parameters: Vec<String>,
     /// A content check, such as email:mask:both:restore. The detectors are secrets, email, phone, iban, card and `national_id`;
     /// the actions flag, mask and block; the directions input, output and both.
-    #[arg(long = "check", value_name = "DETECTOR:ACTION[:DIRECTION][:restore]")]
+    #[arg(long = "check", value_name = "DETECTOR:ACTION[:DIRECTION][:restore]", help_heading = "Content")]
     checks: Vec<String>,
     /// A hook, such as `pre=https://hooks.example/decide:allow:500:content`. The points are pre and post; allow or refuse
     /// (default) says what happens if the hook doesn't answer; MS is its timeout; content sends it the content; `none` removes
     /// all hooks.
-    #[arg(long = "hook", value_name = "POINT=URL[:allow|:refuse][:MS][:content]")]
+    #[arg(long = "hook", value_name = "POINT=URL[:allow|:refuse][:MS][:content]", help_heading = "Content")]
     hooks: Vec<String>,
 }
 
@@ -130,7 +134,7 @@ impl Rules {
             .with_list("compliance", &self.compliance)
             .with_some("region_policy", self.region_policy.as_ref())
             .with_some("data_boundary", self.data_boundary.as_ref())
-            .with_some("limits", self.limits())
+            .with_some("limits", self.limits()?)
             .with_list("required_metadata", &self.required_metadata)
             .with_some("allowed_tools", listed(&self.tools))
             .with_some("allowed_hosted_tools", listed(&self.hosted_tools))
@@ -141,14 +145,15 @@ impl Rules {
             .build())
     }
 
-    fn limits(&self) -> Option<Value> {
+    fn limits(&self) -> Result<Option<Value>, Failure> {
+        let max_cost = self.max_cost.as_deref().map(micros).transpose()?;
         let limits = Body::new()
             .with_some("max_output_tokens", self.max_output_tokens)
             .with_some("max_input_tokens", self.max_input_tokens)
-            .with_some("max_cost_micros", self.max_cost_micros)
+            .with_some("max_cost_micros", max_cost.or(self.max_cost_micros))
             .with_some("max_duration_ms", self.max_duration_ms)
             .build();
-        limits.as_object().is_some_and(|limits| !limits.is_empty()).then_some(limits)
+        Ok(limits.as_object().is_some_and(|limits| !limits.is_empty()).then_some(limits))
     }
 }
 
@@ -158,7 +163,7 @@ pub(super) fn parameters(given: &[String]) -> Result<Option<Value>, Failure> {
         let wrong = || {
             Failure::new(
                 output::USAGE,
-                format!("{text} is no parameter: write temperature=0..1 or temperature=0..1:0.7:clamp."),
+                format!("{text} isn't a parameter: write temperature=0..1 or temperature=0..1:0.7:clamp."),
             )
         };
         let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
@@ -187,7 +192,7 @@ fn checks(given: &[String]) -> Result<Option<Vec<Value>>, Failure> {
         let (Some(detect), Some(action)) = (parts.next(), parts.next()) else {
             return Err(Failure::new(
                 output::USAGE,
-                format!("{text} is no check: write email:mask or email:mask:both:restore."),
+                format!("{text} isn't a check: write email:mask or email:mask:both:restore."),
             ));
         };
         let body = Body::new().with("detect", detect).with("action", action);
@@ -215,7 +220,7 @@ fn hooks(given: &[String]) -> Result<Option<Vec<Value>>, Failure> {
 /// The address has colons of its own, so that the parts after it are read from the end.
 fn hook(text: &str) -> Result<Value, Failure> {
     let Some((at, mut url)) = text.split_once('=') else {
-        let message = format!("{text} is no hook: write pre=https://hooks.example/decide:refuse:500.");
+        let message = format!("{text} isn't a hook: write pre=https://hooks.example/decide:refuse:500.");
         return Err(Failure::new(output::USAGE, message));
     };
     let (mut on_silence, mut timeout_ms, mut reads_content) = ("refuse", None, false);
@@ -305,7 +310,32 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        rules: Rules,
+    }
+
+    fn body(arguments: &[&str]) -> Option<Value> {
+        let line = Line::try_parse_from(["set"].iter().chain(arguments)).ok()?;
+        line.rules.body(None, false).ok()
+    }
+
+    #[test]
+    fn a_provider_is_also_a_seller_and_a_cost_is_in_dollars_or_millionths() {
+        let sellers = Some(json!({"allowed_providers": ["openai", "byoc"]}));
+        assert_eq!(body(&["--provider", "openai,byoc"]), sellers);
+        assert_eq!(body(&["--seller", "openai,byoc"]), sellers);
+        let cost = Some(json!({"limits": {"max_cost_micros": 20_000}}));
+        assert_eq!(body(&["--max-cost", "0.02"]), cost);
+        assert_eq!(body(&["--max-cost-micros", "20000"]), cost);
+        assert_eq!(body(&["--max-cost", "a lot"]), None);
+        assert_eq!(body(&["--max-cost", "1", "--max-cost-micros", "1"]), None);
+    }
 
     #[test]
     fn a_hook_is_read_with_what_stands_behind_its_address() {

@@ -142,11 +142,13 @@ fn reuse(reuse: &Value) {
         part("missed_opportunity_tokens"),
         part("evidence"),
     );
+    let money =
+        |name: &str| reuse.get(name).and_then(Value::as_i64).map_or_else(|| "-".into(), output::nano_dollars);
     println!(
-        "          gross {} - credit {} = processed {} nano-USD",
-        part("gross_input_nanos"),
-        part("reuse_credit_nanos"),
-        part("processed_input_nanos"),
+        "          gross {} - credit {} = processed {}",
+        money("gross_input_nanos"),
+        money("reuse_credit_nanos"),
+        money("processed_input_nanos"),
     );
 }
 

@@ -69,6 +69,7 @@ pub struct Rule {
     /// The name of an alias; takes precedence over a model.
     #[arg(long, help_heading = "Scope")]
     alias: Option<String>,
+    /// The provider that a request pins, or else the model's own publisher; --seller says who may serve it.
     #[arg(long, help_heading = "Scope")]
     provider: Option<String>,
     #[arg(long, help_heading = "Scope")]
@@ -84,38 +85,38 @@ pub struct Rule {
     when: When,
     /// How the allowed targets are ordered: none (default), committed-first, cheapest, fastest, balanced, local-first or
     /// byok-strict.
-    #[arg(long)]
+    #[arg(long, help_heading = "Targets and order")]
     strategy: Option<String>,
-    /// byok, byoc, `managed_provider`, in order of preference.
-    #[arg(long = "profile", value_delimiter = ',')]
+    /// byok, byoc, managed, in order of preference.
+    #[arg(long = "profile", value_delimiter = ',', help_heading = "Targets and order")]
     profiles: Vec<String>,
     /// Providers that sell the model, in order of preference.
-    #[arg(long = "seller", value_delimiter = ',')]
+    #[arg(long = "seller", value_delimiter = ',', help_heading = "Targets and order")]
     providers: Vec<String>,
-    #[arg(long = "credential", value_delimiter = ',')]
+    #[arg(long = "credential", value_delimiter = ',', help_heading = "Targets and order")]
     credential_ids: Vec<String>,
-    #[arg(long = "region", value_delimiter = ',')]
+    #[arg(long = "region", value_delimiter = ',', help_heading = "Targets and order")]
     regions: Vec<String>,
-    #[arg(long = "node-label", value_delimiter = ',')]
+    #[arg(long = "node-label", value_delimiter = ',', help_heading = "Targets and order")]
     node_labels: Vec<String>,
     /// What serves when your own credentials have failed: never (default) or managed.
-    #[arg(long)]
+    #[arg(long, help_heading = "Fallback and overload")]
     byok_fallback: Option<String>,
     /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
-    #[arg(long = "fallback-on", value_delimiter = ',')]
+    #[arg(long = "fallback-on", value_delimiter = ',', help_heading = "Fallback and overload")]
     fallback_on: Vec<String>,
     /// Another model to try after a failure, such as `context_length=openai/gpt-4.1` or `content_policy,outage=MODEL`; may be
     /// repeated, in order.
-    #[arg(long = "model-fallback", value_parser = model_fallback, value_name = "WHEN=MODEL")]
+    #[arg(long = "model-fallback", value_parser = model_fallback, value_name = "WHEN=MODEL", help_heading = "Fallback and overload")]
     model_fallbacks: Vec<Value>,
     /// Where requests go when your own credentials have no capacity left: managed, or own:ID for a credential.
-    #[arg(long, value_name = "WHERE")]
+    #[arg(long, value_name = "WHERE", help_heading = "Fallback and overload")]
     overflow: Option<String>,
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
-    #[arg(long)]
+    #[arg(long, help_heading = "Fallback and overload")]
     emergency: Option<String>,
     /// The highest priority that its requests can have under overload, from 0 (refused first) to 255.
-    #[arg(long)]
+    #[arg(long, help_heading = "Fallback and overload")]
     priority: Option<u8>,
 }
 

@@ -22,7 +22,8 @@ impl FactOptions {
         let mut stated = Map::new();
         for fact in &self.facts {
             let Some((name, value)) = fact.split_once('=') else {
-                let message = format!("\"{fact}\" is no fact: write NAME=VALUE, such as stream_options=no.");
+                let message =
+                    format!("\"{fact}\" isn't a fact: write NAME=VALUE, such as stream_options=no.");
                 return Err(Failure::new(output::USAGE, message));
             };
             let value = if value.is_empty() { Value::Null } else { value.into() };

@@ -149,7 +149,7 @@ pub fn token(text: &str) -> (&'static str, Value) {
 fn window(text: &str) -> Result<Value, Failure> {
     let wrong = || {
         let message =
-            format!("\"{text}\" is no window: write 5h:requests=100, 168h:tokens=2000000 or both caps.");
+            format!("\"{text}\" isn't a window: write 5h:requests=100, 168h:tokens=2000000 or both caps.");
         Failure::new(output::USAGE, message)
     };
     let (hours, caps) = text.split_once("h:").ok_or_else(wrong)?;

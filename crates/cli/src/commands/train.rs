@@ -80,28 +80,28 @@ pub struct Start {
     #[arg(long, value_name = "DIR")]
     from: Option<String>,
     /// The number of epochs.
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     epochs: Option<u64>,
     /// The adapter's rank.
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     rank: Option<u64>,
     /// The LoRA scaling factor alpha; by default the usual one for the rank.
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     alpha: Option<f64>,
     /// The learning rate, such as 0.0002.
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     rate: Option<f64>,
     /// The number of examples per step.
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     batch_size: Option<u64>,
     /// Validation examples, which are not trained on.
-    #[arg(long)]
+    #[arg(long, help_heading = "Validation")]
     held_out: Option<u64>,
     /// The number of steps between evaluations on the validation set.
-    #[arg(long)]
+    #[arg(long, help_heading = "Validation")]
     held_out_every: Option<u64>,
     /// The seed for shuffling the examples and initializing the adapter.
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     seed: Option<u64>,
     /// Estimates the job without starting it.
     #[arg(long)]

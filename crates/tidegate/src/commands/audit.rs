@@ -119,7 +119,7 @@ enum Command {
         /// The directory where a gateway stored signed heads (`audit.heads`): reveals entries that were removed or rewritten before a head.
         #[arg(long, value_name = "DIR")]
         heads: Option<PathBuf>,
-        /// The trusted public key, as printed by `tidegate audit key`; without it, the key inside the proof is printed.
+        /// The trusted public key, as printed by `tidegate audit key`, or a file with it; without it, the key inside the proof is printed.
         #[arg(long)]
         key: Option<String>,
         #[command(flatten)]
@@ -264,7 +264,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn read(file: &Path) -> Result<Proof, Failure> {
     let text = std::fs::read(file).map_err(|error| usage(format!("{}: {error}", file.display())))?;
     serde_json::from_slice(&text)
-        .map_err(|error| usage(format!("{} is no proof of an audit: {error}", file.display())))
+        .map_err(|error| usage(format!("{} isn't a proof of an audit: {error}", file.display())))
 }
 
 /// What was found to hold so far.

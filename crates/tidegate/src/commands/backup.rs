@@ -61,7 +61,7 @@ const DUMP: &str = "database.dump";
 const ROWS: &str = "database.rows";
 const REPLICA: &str = "replica";
 const SETTINGS: &str = "tidegate.toml";
-/// SQLite doesn't say how far it is: its copy can only be looked at.
+/// No database says how far its copy is: the file can only be looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub fn backup(shared: &Shared, options: &Backup) -> Result<(), Failure> {
@@ -113,19 +113,22 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
     }
     let database = match url {
         None => {
-            let copy = making.path(DATABASE_FILE);
-            current_thread()?.block_on(copy_database(&data_dir::database(&settings.data_dir), &copy))?;
+            let (copy, original) = (making.path(DATABASE_FILE), data_dir::database(&settings.data_dir));
+            let copying = async { Ok(store::copy_database(&original, &copy).await?) };
+            // The copy has no free pages, so it may end smaller.
+            current_thread()?.block_on(watched(&copy, Some(size(&original)), copying))?;
             restrict(&copy)?;
             "sqlite"
         }
         Some(url) => {
             making.copy(&settings.data_dir.join(REPLICA), REPLICA)?;
             if options.without_pg_dump || !Tools::can_dump() {
-                let runtime = current_thread()?;
-                runtime.block_on(store::dump(&url.parse()?, &making.path(ROWS)))?;
+                let (address, rows) = (url.parse()?, making.path(ROWS));
+                let dumping = async { Ok(store::dump(&address, &rows).await?) };
+                current_thread()?.block_on(watched(&rows, None, dumping))?;
             } else {
-                let dump = making.path(DUMP);
-                Tools::of(url)?.dump(&dump)?;
+                let (tools, dump) = (Tools::of(url)?, making.path(DUMP));
+                current_thread()?.block_on(watched(&dump, None, tools.dump(&dump)))?;
                 restrict(&dump)?;
             }
             "postgres"
@@ -142,17 +145,27 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
     making.finish(database, World::system().clock.unix_ms())
 }
 
-/// Copies a SQLite database, and says how much of it is there. The copy has no free pages, so it may be smaller.
-async fn copy_database(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let (progress, all) = (Progress::new(false), size(from));
-    let mut copying = pin!(store::copy_database(from, to));
+/// Says how much of a file is there until it is whole. How large a dump becomes nobody knows before.
+async fn watched(
+    file: &Path,
+    all: Option<u64>,
+    writing: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let progress = Progress::new(false);
+    let mut writing = pin!(writing);
     loop {
         tokio::select! {
-            copied = &mut copying => return Ok(copied?),
-            () = tokio::time::sleep(LOOK_EVERY) => progress.moved(size(to).min(all), all),
+            written = &mut writing => return written,
+            () = tokio::time::sleep(LOOK_EVERY) => match all {
+                Some(all) => progress.moved(size(file).min(all), all),
+                None => progress.grew(size(file)),
+            },
         }
     }
+}
+
+fn size(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 pub fn restore(shared: &Shared, options: &Restore) -> Result<(), Failure> {
@@ -204,7 +217,9 @@ fn bring_back(
         ("postgres", Some(url)) if manifest.has(ROWS) => {
             current_thread()?.block_on(store::restore(&url.parse()?, &options.from.join(ROWS)))?;
         }
-        ("postgres", Some(url)) => Tools::of(url)?.restore(&options.from.join(DUMP))?,
+        ("postgres", Some(url)) => {
+            current_thread()?.block_on(Tools::of(url)?.restore(&options.from.join(DUMP)))?;
+        }
         ("sqlite", Some(_)) => bail!("this backup is of SQLite: leave TIDEGATE_DATABASE_URL out"),
         _ => bail!("this backup is of PostgreSQL: set TIDEGATE_DATABASE_URL to an empty database"),
     }

@@ -56,7 +56,7 @@ pub struct VerifyOptions {
     /// The report, as `show --json` or the console's download gives it.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The trusted public key, as printed by `tidegate audit key`; without it, the key inside the report is printed.
+    /// The trusted public key, as printed by `tidegate audit key`, or a file with it; without it, the key inside the report is printed.
     #[arg(long)]
     key: Option<String>,
     /// The traces that were uploaded: their digest and score must be the report's.
@@ -131,7 +131,7 @@ fn verify(shared: &Shared, options: &VerifyOptions) -> Result<(), Failure> {
     let trusted = trusted_key(options.key.as_deref())?;
     // As a receipt is read: a name that is there twice would be verified as one value and shown as another.
     let report = proof::document::read(&read(&options.file)?)
-        .map_err(|error| wrong(format!("{} is no report: {error}.", options.file.display())))?;
+        .map_err(|error| wrong(format!("{} isn't a report: {error}.", options.file.display())))?;
     let broken = |why: String| Failure::new(output::FINDINGS, format!("The report does not hold: {why}."));
     let key = proof::document::verify(&report, trusted).map_err(|error| broken(error.to_string()))?;
     let found = diagnostics::recompute(&report)

@@ -27,41 +27,41 @@ pub struct Options {
     health_listen: Option<SocketAddr>,
     /// A model server of the pool, such as http://10.0.0.7:8000; may be repeated. A host name, such as a headless service's,
     /// stands for all its addresses and is resolved again regularly.
-    #[arg(long = "endpoint", value_name = "URL", value_parser = EndpointSource::read, required_unless_present = "endpoints_file")]
+    #[arg(long = "endpoint", value_name = "URL", value_parser = EndpointSource::read, required_unless_present = "endpoints_file", help_heading = "Endpoints")]
     endpoints: Vec<EndpointSource>,
     /// A file with one model server per line, which is read again when it changes.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Endpoints")]
     endpoints_file: Option<PathBuf>,
     /// The path of the model servers' metrics.
-    #[arg(long, value_name = "PATH", default_value = "/metrics", value_parser = read_path)]
+    #[arg(long, value_name = "PATH", default_value = "/metrics", value_parser = read_path, help_heading = "Endpoints")]
     metrics_path: String,
     /// The metrics port, if it isn't the port that serves requests.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Endpoints")]
     metrics_port: Option<u16>,
     /// The interval between two reads of the metrics, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000), help_heading = "Endpoints")]
     poll_every_ms: u64,
     /// An objective (the header `x-gateway-inference-objective`) whose requests are refused with 429 when all endpoints are full;
     /// may be repeated.
-    #[arg(long = "sheddable", value_name = "OBJECTIVE")]
+    #[arg(long = "sheddable", value_name = "OBJECTIVE", help_heading = "Overload")]
     sheddable: Vec<String>,
     /// The number of waiting requests at which an endpoint counts as full.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 5)]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 5, help_heading = "Overload")]
     full_waiting: u32,
     /// The use of its KV cache at which an endpoint counts as full, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Overload")]
     full_kv: u16,
     /// How many more endpoints the proxy gets, in order, for retries.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Endpoints")]
     fallbacks: usize,
     /// The certificate chain for TLS (PEM); without it, one is generated at each start.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "TLS")]
     tls_certificate: Option<PathBuf>,
     /// The private key of the certificate (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", help_heading = "TLS")]
     tls_key: Option<PathBuf>,
     /// Listens without TLS.
-    #[arg(long, conflicts_with_all = ["tls_certificate", "tls_key"])]
+    #[arg(long, conflicts_with_all = ["tls_certificate", "tls_key"], help_heading = "TLS")]
     plaintext: bool,
     /// The log level: error, warn, info, debug, trace, or a filter.
     #[arg(long, default_value = "info")]
@@ -70,7 +70,7 @@ pub struct Options {
 
 fn read_path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && http::uri::PathAndQuery::try_from(text).is_ok();
-    if is_path { Ok(text.to_owned()) } else { Err(format!("{text} is no path: it begins with a slash.")) }
+    if is_path { Ok(text.to_owned()) } else { Err(format!("{text} isn't a path: it begins with a slash.")) }
 }
 
 impl Options {

@@ -140,7 +140,7 @@ const WORDS: [(&str, &str); 47] = [
 ];
 
 /// Placeholders whose last word says too little.
-const PLACEHOLDERS: [(&str, &str); 50] = [
+const PLACEHOLDERS: [(&str, &str); 49] = [
     ("activation", "MODE"),
     ("adapter_memory", "MIB"),
     ("adapters", "DIR"),
@@ -163,7 +163,6 @@ const PLACEHOLDERS: [(&str, &str); 50] = [
     ("fallbacks", "COUNT"),
     ("gates", "FILE"),
     ("group_by", "COLUMN"),
-    ("guesses", "COUNT"),
     ("has_tools", "BOOL"),
     ("held_out", "COUNT"),
     ("held_out_every", "STEPS"),
@@ -375,6 +374,45 @@ mod tests {
             .map(|(path, _)| path)
             .collect();
         assert!(few.is_empty(), "too few examples of: {few:#?}");
+    }
+
+    #[test]
+    fn ids_in_examples_have_a_prefix_that_ids_have() {
+        let prefixes = [
+            domain::AlertRuleId::PREFIX,
+            domain::AliasReleaseId::PREFIX,
+            domain::ArtifactId::PREFIX,
+            domain::BundleId::PREFIX,
+            domain::DataExportId::PREFIX,
+            domain::DiagnosticsId::PREFIX,
+            domain::EventId::PREFIX,
+            domain::FileId::PREFIX,
+            domain::FlowRunId::PREFIX,
+            domain::InvoiceId::PREFIX,
+            domain::LegalHoldId::PREFIX,
+            domain::PolicyId::PREFIX,
+            domain::PurgeJobId::PREFIX,
+            domain::ReconciliationId::PREFIX,
+            domain::ReplayRunId::PREFIX,
+            domain::RouteId::PREFIX,
+            domain::SessionId::PREFIX,
+            domain::SnapshotId::PREFIX,
+            domain::TaskId::PREFIX,
+            domain::TraceId::PREFIX,
+            domain::WebhookId::PREFIX,
+            domain::WorkspaceId::PREFIX,
+            // A batch of OpenAI's API, a revision of a manifest, an erasure and a token to join with have no type of their own.
+            "batch",
+            "cap",
+            "del",
+            "tgj",
+        ];
+        let wrong: Vec<_> = EXAMPLES
+            .split_whitespace()
+            .filter_map(|word| word.strip_suffix("_…"))
+            .filter(|prefix| !prefixes.contains(prefix))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]

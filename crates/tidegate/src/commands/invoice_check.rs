@@ -11,9 +11,12 @@ use tokio::runtime::Runtime;
 use crate::data_dir;
 use crate::settings::Settings;
 
+/// The end of the name of an amount.
+const NANOS: &str = "_nanos";
+
 pub fn run(shared: &Shared, runtime: &Runtime, settings: &Settings, id: &str) -> Result<(), Failure> {
     let wanted: InvoiceId = id.parse().map_err(|error: domain::ids::IdError| {
-        Failure::new(output::USAGE, format!("\"{id}\" is no invoice: {error}."))
+        Failure::new(output::USAGE, format!("\"{id}\" isn't an invoice: {error}."))
     })?;
     let checked = runtime.block_on(check(settings, wanted))?.ok_or_else(|| {
         let message =
@@ -63,6 +66,14 @@ fn difference(found: &Difference) -> Value {
     })
 }
 
+/// A difference's figure: an amount in dollars, or a count.
+fn figure(what: &str, value: i128) -> String {
+    match i64::try_from(value) {
+        Ok(nanos) if what == "price" || what.ends_with(NANOS) => output::nano_dollars(nanos),
+        _ => value.to_string(),
+    }
+}
+
 fn print_report(id: &str, checked: &Checked) {
     println!(
         "{id}: {} lines, total {}, {} records recomputed",
@@ -79,20 +90,43 @@ fn print_report(id: &str, checked: &Checked) {
     for (what, found) in [("NOT FOLLOWING", &checked.unsound), ("DIFFERS", &checked.differing)] {
         for found in found {
             let Difference { line, what: field, recorded, recomputed } = found;
-            println!("  {what}  {line}: {field} is {recorded}, the books come to {recomputed}");
+            let figure = |value: &i128| figure(field, *value);
+            let field = field.strip_suffix(NANOS).unwrap_or(field);
+            println!(
+                "  {what}  {line}: {field} is {}, the books come to {}",
+                figure(recorded),
+                figure(recomputed)
+            );
         }
     }
     if checked.records.mismatch_count > 0 {
         println!("  {} charges don't agree with their records", checked.records.mismatch_count);
     }
     if checked.adjusted.0 != 0 {
-        println!("  later invoices added {} nano-USD for this month", checked.adjusted.0);
+        println!("  later invoices added {} for this month", output::nano_dollars(checked.adjusted.0));
     }
     if checked.unexplained.0 != 0 {
         println!(
-            "  {} nano-USD are not invoiced: records that came late, which the next invoice takes, or a changed row",
-            checked.unexplained.0
+            "  {} is not invoiced: records that came late, which the next invoice takes, or a changed row",
+            output::nano_dollars(checked.unexplained.0)
         );
     }
     println!("  {}", if checked.is_sound() { "it follows from the books" } else { "it does not follow" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_in_dollars_and_a_count_as_it_is() {
+        for (what, expected) in [
+            ("amount_nanos", "$0.0012"),
+            ("price", "$0.0012"),
+            ("quantity", "1200000"),
+            ("included", "1200000"),
+        ] {
+            assert_eq!(figure(what, 1_200_000), expected, "{what}");
+        }
+    }
 }

@@ -98,7 +98,18 @@ fn print_report(report: &VerifyReport) {
         );
     }
     for found in &report.mismatches {
-        println!("  MISMATCH {}", mismatch(found));
+        let attempt = found.attempt.map(|number| format!(" attempt {number}")).unwrap_or_default();
+        let [owed, again, bills, bills_again] = [
+            found.recorded.cost,
+            found.recomputed.cost,
+            found.recorded.provider_cost,
+            found.recomputed.provider_cost,
+        ]
+        .map(|amount| output::nano_dollars(amount.0));
+        println!(
+            "  MISMATCH {}{attempt}: owed {owed}, recomputed {again}; provider bills {bills}, recomputed {bills_again}",
+            found.trace
+        );
     }
     println!(
         "  {} estimated, {} unpriced, {} mismatches",

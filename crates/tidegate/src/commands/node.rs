@@ -82,22 +82,22 @@ pub struct Serving {
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Memory for the KV cache, in MiB.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, help_heading = "Memory")]
     kv_memory: usize,
     /// The number format of the KV cache: `f16`, or `q8` (8 bits, with one scale per 32 numbers), which holds nearly twice as
     /// many tokens, changes the output slightly, and needs the `cpu` device.
-    #[arg(long, value_enum, default_value_t = KvNumbers::F16)]
+    #[arg(long, value_enum, default_value_t = KvNumbers::F16, help_heading = "Memory")]
     kv_numbers: KvNumbers,
     /// The directory of the prefix cache on disk; by default `prefix-cache` in the data directory.
-    #[arg(long, value_name = "DIR", requires = "prefix_cache_disk")]
+    #[arg(long, value_name = "DIR", requires = "prefix_cache_disk", help_heading = "Memory")]
     prefix_cache: Option<PathBuf>,
     /// The most disk space for the prefix cache, in MiB. Prefixes that leave the KV cache are read back from disk instead of
     /// computed again, even after a restart. Without this option, nothing from requests is written to disk. Needs the `cpu`
     /// device.
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Memory")]
     prefix_cache_disk: Option<u64>,
     /// Loads the model even if less memory is free than it needs.
-    #[arg(long)]
+    #[arg(long, help_heading = "Memory")]
     ignore_memory: bool,
     /// The device to run on: `cpu`, `cuda`, `cuda:N` or `metal`, if the build supports it; `cpu-tensors` runs the accelerators'
     /// code on the CPU, for testing.
@@ -107,25 +107,31 @@ pub struct Serving {
     #[arg(long, default_value_t = 256)]
     waiting: usize,
     /// A draft model for speculative decoding: a smaller model with the same vocabulary; the output doesn't change.
-    #[arg(long)]
+    #[arg(long, help_heading = "Speculative decoding")]
     draft: Option<String>,
     /// Memory for the draft model's KV cache, in MiB.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, help_heading = "Speculative decoding")]
     draft_memory: usize,
     /// The most draft tokens per step of speculative decoding, proposed by prompt lookup or by --draft; 0 disables it.
-    #[arg(long = "guesses", value_name = "GUESSES", default_value_t = 8)]
+    #[arg(
+        long,
+        alias = "guesses",
+        value_name = "COUNT",
+        default_value_t = 8,
+        help_heading = "Speculative decoding"
+    )]
     draft_tokens: usize,
     /// The folder of adapters, each in its own directory; by default `adapters` in the data directory.
-    #[arg(long)]
+    #[arg(long, help_heading = "Adapters")]
     adapters: Option<PathBuf>,
     /// Memory for adapters, in MiB; unused adapters are evicted when another is needed.
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = 8192, help_heading = "Adapters")]
     adapter_memory: u64,
     /// The most adapters that may be in memory at the same time.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, help_heading = "Adapters")]
     adapters_loaded: usize,
     /// The most adapters that may be registered at the same time.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, help_heading = "Adapters")]
     adapters_known: usize,
     /// A TOML file whose [hybrid] section lists the backends that requests may be sent to (docs/node.md).
     #[arg(long)]
@@ -143,11 +149,11 @@ pub struct Serving {
     )]
     runtime_local_only_strict: bool,
     /// Where the kernel publishes the processors' energy counters, which a joined node reports.
-    #[arg(long, value_name = "DIR", default_value = "/sys/class/powercap")]
+    #[arg(long, value_name = "DIR", default_value = "/sys/class/powercap", help_heading = "Control plane")]
     powercap: PathBuf,
     /// Opens a tunnel to the gateway that the node has joined and gets its requests through it, so that nothing has to reach the
     /// node from outside.
-    #[arg(long)]
+    #[arg(long, help_heading = "Control plane")]
     tunnel: bool,
     /// The directory of the node's keys and journal; by default ./node-data if it serves a model.
     #[arg(long)]
@@ -412,7 +418,7 @@ fn open(serving: &Serving) -> Result<OpenedRuntime, Failure> {
         ECHO => Ok(OpenedRuntime {
             runtime: Arc::new(Echo),
             kind: ECHO,
-            remark: "echo is no model: it repeats what it is told".to_owned(),
+            remark: "echo isn't a model: it repeats what it is told".to_owned(),
         }),
         model => crate::local_models::open(model, serving),
     }

@@ -126,6 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn options_have_their_older_names_too() {
+        for line in [
+            "node --model echo --draft-tokens 4",
+            "node --model echo --guesses 4",
+            "policy add --workspace --seller openai",
+            "flow run triage --max-cost 0.50",
+            "flow run triage --budget 500000000",
+            "replay escalation --cost-per-hour 1.90",
+            "replay escalation --cost-per-hour-micros 1900000",
+        ] {
+            let words = std::iter::once("tidegate").chain(line.split(' '));
+            let taken = super::super::tree().try_get_matches_from(words);
+            assert!(taken.is_ok(), "{line}: {taken:?}");
+        }
+    }
+
+    #[test]
     fn a_noun_has_both_numbers_and_a_verb_its_usual_names() {
         for (words, expected) in [
             ("keys add", "key create"),

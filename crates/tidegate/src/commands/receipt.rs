@@ -15,7 +15,7 @@ pub enum Command {
     Verify {
         /// The document, as `tidegate purge receipt` prints it.
         file: PathBuf,
-        /// The trusted public key, as printed by `tidegate audit key`; without it, the key inside the document is printed.
+        /// The trusted public key, as printed by `tidegate audit key`, or a file with it; without it, the key inside the document is printed.
         #[arg(long)]
         key: Option<String>,
         /// The previous receipt, whose hash this one must contain.

@@ -72,7 +72,7 @@ pub struct Options {
 
 /// Percent as millionths.
 fn ppm(text: &str) -> Result<u32, String> {
-    let wrong = || format!("\"{text}\" is no percentage from 0 to 100 with at most four decimals");
+    let wrong = || format!("\"{text}\" isn't a percentage from 0 to 100 with at most four decimals");
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || part.len() > 4 || !is_number(whole) || !is_number(part) {

@@ -573,7 +573,7 @@ fn every_route_has_its_command() {
     let command = super::tree();
     for (route, words) in ROUTES {
         let found = words.split(' ').try_fold(&command, |at, word| at.find_subcommand(word));
-        assert!(found.is_some(), "{route} names tidegate {words}, which is no command");
+        assert!(found.is_some(), "{route} names tidegate {words}, which isn't a command");
         assert_ne!(*words, "api", "{route} has no words of its own");
     }
     for (method, pattern, _) in control::declared() {

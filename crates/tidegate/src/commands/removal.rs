@@ -40,7 +40,7 @@ impl Removal {
             return Ok(());
         }
         if shared.no_input || !std::io::stdin().is_terminal() {
-            let message = format!("{}? Add --yes to do so where nobody can be asked.", self.0);
+            let message = format!("{}? Add --yes to confirm where there is no terminal.", self.0);
             return Err(Failure::new(output::USAGE, message));
         }
         eprint!("{}? [y/N] ", output::printable(&self.0));

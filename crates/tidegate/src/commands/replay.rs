@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cli::api::{Api, at, field};
 use cli::body::{Body, json_of_file};
+use cli::commands::budget::micros;
 use cli::output::{self, Failure};
 use cli::shared::Shared;
 use serde_json::{Value, json};
@@ -34,9 +35,12 @@ pub enum Command {
     },
     /// Shows for which models your own hardware would be cheaper than their providers.
     Escalation {
-        /// What a machine that serves the model would cost per hour, in millionths of a dollar.
-        #[arg(long)]
-        cost_per_hour_micros: u64,
+        /// What a machine that serves the model would cost per hour, in USD, such as 1.90.
+        #[arg(long, value_name = "USD", required_unless_present = "cost_per_hour_micros")]
+        cost_per_hour: Option<String>,
+        /// The same in millionths of a dollar.
+        #[arg(long, hide = true, conflicts_with = "cost_per_hour")]
+        cost_per_hour_micros: Option<u64>,
         /// The tokens of prompts and answers that it handles per second.
         #[arg(long)]
         tokens_per_second: Option<u64>,
@@ -51,41 +55,44 @@ pub struct Run {
     /// The node to try, regardless of routes.
     #[arg(long)]
     node: Option<String>,
-    /// What its hardware costs per hour, in millionths of a dollar.
-    #[arg(long)]
+    /// What its hardware costs per hour, in USD, such as 1.20.
+    #[arg(long, value_name = "USD")]
+    cost_per_hour: Option<String>,
+    /// The same in millionths of a dollar.
+    #[arg(long, hide = true, conflicts_with = "cost_per_hour")]
     cost_per_hour_micros: Option<u64>,
     /// Only requests of this model.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     from_model: Option<String>,
     /// Only requests that named this alias.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     from_alias: Option<String>,
     /// Only requests of this project.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     from_project: Option<String>,
     /// Only requests of this key.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     from_key: Option<String>,
     /// Only requests that this route applied to.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     from_route: Option<String>,
     /// chat, complete or embed.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     from_operation: Option<String>,
     /// The number of past days that requests are taken from.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     days: Option<u32>,
     /// The most requests to send.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     requests: Option<u32>,
     /// The content to send: synthetic, or kept.
-    #[arg(long)]
+    #[arg(long, help_heading = "Requests")]
     content: Option<String>,
     /// A model that embeds kept and replayed answers, to compare them; it needs `--content kept`.
-    #[arg(long)]
+    #[arg(long, help_heading = "Comparison")]
     embedding_model: Option<String>,
     /// A model that judges which of the two answers is better; it needs `--content kept`.
-    #[arg(long)]
+    #[arg(long, help_heading = "Comparison")]
     judge_model: Option<String>,
     /// max, or a multiple of the speed at which the requests came in.
     #[arg(long)]
@@ -123,16 +130,21 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             shared.report(&format!("{} is {}.", field(&run, "id"), field(&run, "status")));
         }
         Command::Gates { set, activation } => gates(shared, &api, set, activation)?,
-        Command::Escalation { cost_per_hour_micros, tokens_per_second } => {
+        Command::Escalation { cost_per_hour, cost_per_hour_micros, tokens_per_second } => {
+            let cost = micros_of(cost_per_hour.as_deref(), cost_per_hour_micros)?.unwrap_or_default();
             let speed =
                 tokens_per_second.map_or_else(String::new, |speed| format!("&tokens_per_second={speed}"));
-            let path =
-                format!("/v2/diagnostics/escalation?cost_per_hour_micros={cost_per_hour_micros}{speed}");
+            let path = format!("/v2/diagnostics/escalation?cost_per_hour_micros={cost}{speed}");
             let columns = ["model", "requests", "break_even_bps", "next_step", "sentence"];
             output::list(shared, &api.get(&path)?, &columns, "Nothing was served by others than nodes.");
         }
     }
     Ok(())
+}
+
+/// Micro-USD, stated in dollars or as such.
+fn micros_of(dollars: Option<&str>, exact: Option<u64>) -> Result<Option<u64>, Failure> {
+    Ok(dollars.map(micros).transpose()?.or(exact))
 }
 
 /// What is not named stays as it is.
@@ -165,10 +177,11 @@ fn body(options: Run) -> Result<Value, Failure> {
         .with_some("operation", options.from_operation)
         .with_some("days", options.days)
         .with_some("requests_max", options.requests);
+    let cost_per_hour = micros_of(options.cost_per_hour.as_deref(), options.cost_per_hour_micros)?;
     let candidate = Body::new()
         .with("model", options.model)
         .with_some("node_id", options.node)
-        .with_some("cost_per_hour_micros", options.cost_per_hour_micros);
+        .with_some("cost_per_hour_micros", cost_per_hour);
     let comparison = Body::new()
         .with_some("embedding_model", options.embedding_model)
         .with_some("judge_model", options.judge_model)
@@ -187,4 +200,28 @@ fn body(options: Run) -> Result<Value, Failure> {
         .with_some("scheduled_for", options.at)
         .with_some("valid_days", options.valid_days);
     Ok(body.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    #[test]
+    fn an_hour_costs_dollars_or_as_many_millionths() {
+        for cost in [["--cost-per-hour", "1.20"], ["--cost-per-hour-micros", "1200000"]] {
+            let line = Line::try_parse_from(["run", "--model", "qwen/qwen3-8b", cost[0], cost[1]]).unwrap();
+            let body = body(line.run).unwrap();
+            assert_eq!(body["candidate"]["cost_per_hour_micros"], 1_200_000, "{cost:?}");
+        }
+        let both = ["run", "--model", "m", "--cost-per-hour", "1", "--cost-per-hour-micros", "1"];
+        assert!(Line::try_parse_from(both).is_err());
+    }
 }

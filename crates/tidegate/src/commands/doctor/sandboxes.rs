@@ -136,7 +136,10 @@ mod tests {
     #[test]
     fn each_trouble_has_its_fix() {
         for (why, fix) in [
-            ("this system lets the gateway make no user namespace: EPERM", "user.max_user_namespaces"),
+            (
+                "this system doesn't let the gateway create a user namespace: EPERM",
+                "user.max_user_namespaces",
+            ),
             ("its file system can't be built: EACCES", "apparmor"),
             ("a path of \"read\" can't be passed on: ENOENT", "each path must be there"),
             ("it did not end within 10 seconds", "again"),

@@ -34,7 +34,7 @@ for (const [place, baseUrl] of [["v1", baseURL], ["root", baseURL.replace(/\/v1$
   const { uri } = task.output.audio;
   assert.match(uri, /\/files\/fil_[0-9a-f]+\/content$/);
   const sound = await fetch(uri, { headers: { authorization: `Bearer ${apiKey}` } });
-  // What the emulator makes is no sound, and the store says what a file is.
+  // What the emulator makes isn't a sound, and the store says what a file is.
   assert.deepEqual([sound.status, sound.headers.get("content-type")], [200, "application/octet-stream"]);
   assert.ok((await sound.arrayBuffer()).byteLength > 0);
   console.log("ok", `run_${place}`);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { rules } from './policy';
+import { restriction, rules } from './policy';
 import type { EffectivePolicy, Policy } from './wire';
 
 const OPEN: Policy = {
@@ -35,4 +35,9 @@ test('an empty list of what is in force allows nothing', () => {
   const { parameters: _parameters, checks: _checks, ...open } = OPEN;
   const both: EffectivePolicy = { ...open, policy_ids: [], project_id: 'prj_1', allowed_providers: null, allowed_models: [], allowed_regions: null, profiles: null, allowed_tools: null, allowed_hosted_tools: null, allowed_file_kinds: null };
   expect(rules(both, false)).toContain('models: none');
+});
+
+test('an address begins a policy with a restriction that there is', () => {
+  expect([restriction('eu_only'), restriction('us_only')]).toEqual(['eu_only', 'us_only']);
+  for (const word of [null, '', 'moon_only', 'toString']) expect(restriction(word), String(word)).toBe('any');
 });

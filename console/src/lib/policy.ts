@@ -6,6 +6,9 @@ import type { EffectivePolicy, Policy } from './wire';
 const BOUNDARIES: Record<string, string> = { strict: 'no emergency provider (strict)', no_openrouter: 'no emergency provider' };
 const REGIONS: Record<string, string> = { us_only: 'United States only', eu_only: 'European Union only' };
 
+/** The region restriction that an address begins a policy with; nothing else is one. */
+export const restriction = (word: string | null): string => (word !== null && Object.hasOwn(REGIONS, word) ? word : 'any');
+
 type Rules = Policy | EffectivePolicy;
 
 /** What a list allows: nothing is said of one that allows everything. */

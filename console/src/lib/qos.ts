@@ -1,5 +1,6 @@
 // How well a request was served, beside what its hints stated, in words.
 
+import { statusWords } from './status';
 import type { QosOutcome } from './wire';
 
 function promise(stated: number | null, met: boolean | null): string {
@@ -16,7 +17,7 @@ export interface QosWords {
 
 /** Times are told by the page itself. */
 export function qosWords(outcome: QosOutcome): QosWords {
-  const how = (outcome.completion ?? outcome.admission).replaceAll('_', ' ');
+  const how = statusWords(outcome.completion ?? outcome.admission);
   return {
     served: outcome.degraded ? `${how}, degraded to a fallback` : how,
     target: promise(outcome.target_ttft_ms, outcome.target_met) || null,

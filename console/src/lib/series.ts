@@ -94,6 +94,9 @@ export function profileLabel(profile: string | null | undefined): string {
   return [...PROFILES, SUBSCRIPTION].find((one) => one.profile === profile)?.label ?? profile ?? t('none');
 }
 
+/** The modes are the profiles, but for their name of the managed one. */
+export const modeLabel = (mode: string): string => profileLabel(mode === 'mi' ? 'managed_provider' : mode);
+
 export function outcomeLabel(outcome: string): string {
   return OUTCOMES.find((one) => one.outcome === outcome)?.label ?? outcome;
 }

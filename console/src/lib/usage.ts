@@ -2,6 +2,7 @@
 
 import { exactMoney, count, money, short } from './format';
 import type { Field } from './filter';
+import { t } from './text';
 import type { Sums, UsageRow } from './wire';
 
 export interface Metric {
@@ -32,6 +33,32 @@ export const METRICS: Metric[] = [
 export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'end_user', 'cache_tier'] as const satisfies readonly Field[];
 export type Group = (typeof GROUPS)[number];
 
+/** What people call each group within a sentence: as the columns of Requests and the facts of a request do. */
+const GROUP_NAMES: Record<Group, string> = {
+  model: t('model'),
+  key: t('key'),
+  project: t('project'),
+  provider: t('provider'),
+  profile: t('profile'),
+  mode: t('mode'),
+  environment: t('environment'),
+  outcome: t('outcome'),
+  status: t('status'),
+  operation: t('operation'),
+  region: t('region'),
+  tag: t('tag'),
+  qos_class: t('class'),
+  credential: t('credential'),
+  node: t('node'),
+  end_user: t('end user'),
+  cache_tier: t('cache tier'),
+};
+
+export const groupName = (group: Group): string => GROUP_NAMES[group];
+
+/** The name of a group where it stands alone: in a heading, or as an option. */
+export const groupTitle = (group: Group): string => `${groupName(group).charAt(0).toUpperCase()}${groupName(group).slice(1)}`;
+
 /** What a million tokens of a row cost, rounded half up, out of whole micros. */
 export function unitPrice(row: Sums, micros: number): string {
   const tokens = row.input_tokens + row.output_tokens;
@@ -39,5 +66,3 @@ export function unitPrice(row: Sums, micros: number): string {
   const scaled = (BigInt(micros) * 1_000_000n * 2n + BigInt(tokens)) / (2n * BigInt(tokens));
   return money(Number(scaled));
 }
-
-

@@ -63,7 +63,7 @@ async function declare(page) {
   await form.getByLabel("Input schema").fill(JSON.stringify(SCHEMA));
   await form.getByRole("button", { name: "Add", exact: true }).click();
   // What the server refuses is told at its field, where the keyboard is.
-  await form.getByText(/is the namespace of models/).waitFor();
+  await form.getByText(/is reserved for models/).waitFor();
   await eventually(async () => assert.equal(await focused(page), "Name"));
   assert.equal(await form.getByLabel("Name", { exact: true }).getAttribute("aria-invalid"), "true");
   await look(page, "own-apps-form");
@@ -85,7 +85,7 @@ async function seal(page) {
   await form.getByLabel("Value").fill(FIRST);
   await form.getByLabel("Hosts").fill("https://no.host/at-all");
   await form.getByRole("button", { name: "Save" }).click();
-  await form.getByText(/^This is no host/).waitFor();
+  await form.getByText(/^This isn't a host/).waitFor();
   await form.getByLabel("Hosts").fill(host);
   await form.getByRole("button", { name: "Save" }).click();
   await page.getByRole("rowheader", { name: "SHOP_KEY" }).waitFor();
@@ -136,7 +136,7 @@ async function change(page) {
   assert.equal(await form.getByLabel("New value").inputValue(), "");
   await form.getByLabel("Hosts").fill(`${host}, api.acme.example`);
   await form.getByRole("button", { name: "Save" }).click();
-  await form.getByText(/^Another host would be shown the secret/).waitFor();
+  await form.getByText(/^The secret would be sent to another host/).waitFor();
   await form.getByLabel("New value").fill(SECOND);
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });

@@ -10,7 +10,7 @@ const VOLATILE = [
   [/^ *- \/url: .*\n/gm, ""],
   // What needs attention comes when it is found out, and which axis is usual depends on how fast the machine was.
   [/^( *)- region "Needs attention":\n(\1 .*\n)*/gm, ""],
-  // A step that took less than a microsecond is no step.
+  // A step that took less than a microsecond isn't a step.
   [/^( *)- row "(Stream|Settle) .*\n(\1 .*\n)*/gm, ""],
   [/(button "Log axis[^"]*") \[pressed\]/g, "$1"],
   [/\b[a-z]{3,4}_[0-9a-z]{20,}\b/g, "ID"],

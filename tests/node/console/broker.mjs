@@ -103,16 +103,45 @@ async function policyIsMadeTightenedAndDeleted(page) {
   // Reverse order: what was too narrow is widened.
   await page.getByRole("link", { name: "Edit" }).click();
   await form.getByLabel("Providers").first().fill("anthropic, openai");
+  await form.getByLabel("Cost in dollars").fill("a quarter");
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.getByText("Enter a dollar amount").waitFor();
+  await form.getByLabel("Cost in dollars").fill("0.25");
   await form.getByRole("button", { name: "Save" }).click();
   await form.waitFor({ state: "detached" });
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   const [policy] = (await v2(origin, adminKey, "policies")).data;
-  assert.deepEqual([policy.allowed_providers, policy.checks[0].detect], [["anthropic", "openai"], "email"]);
+  const { allowed_providers, checks, limits } = policy;
+  assert.deepEqual([allowed_providers, checks[0].detect, limits.max_cost_micros], [["anthropic", "openai"], "email", 250_000]);
   await page.getByRole("button", { name: "Delete" }).click();
   await form.getByRole("textbox").fill(policy.id);
   await form.getByRole("button", { name: "Delete" }).click();
   await page.getByText("No policies yet").waitFor();
   ok("policy_is_made_changed_and_deleted");
+}
+
+/** The link in the form of a route fills in the region of a new policy, and leaves the rest of that form as it is. */
+async function policyForTheEuIsFilledIn(page) {
+  await visit(page, `${origin}/routes?edit=new`);
+  const form = page.getByRole("dialog");
+  await form.getByRole("link", { name: "EU only (a policy)" }).click();
+  await page.getByRole("heading", { level: 1, name: "Policies" }).waitFor();
+  const region = form.getByLabel("Region restriction");
+  await eventually(async () => assert.equal(await region.inputValue(), "eu_only"));
+  assert.equal(await form.getByLabel("Applies to").inputValue(), "", "it is for all projects");
+  assert.equal((await v2(origin, adminKey, "policies")).data.length, 0, "nothing is saved before a person does it");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("European Union only", { exact: true }).waitFor();
+  const [policy] = (await v2(origin, adminKey, "policies")).data;
+  assert.deepEqual([policy.workspace, policy.region_policy, policy.allowed_regions], [true, "eu_only", []]);
+  await send("DELETE", `policies/${policy.id}`);
+  // The next policy begins with none, and so does one for a region that there isn't.
+  for (const query of ["edit=new", "edit=new&region=moon_only"]) {
+    await visit(page, `${origin}/policies?${query}`);
+    await eventually(async () => assert.equal(await region.inputValue(), "any", query));
+  }
+  ok("policy_for_the_eu_is_filled_in");
 }
 
 async function aliasIsSplitPromotedAndRolledBack(page) {
@@ -181,6 +210,7 @@ await inBrowser(origin, async (open) => {
   await requestIsPastedAndPlanned(page);
   await requestIsPlannedAgain(page);
   await routeIsTriedAndItsVersionsCompared(page);
+  await policyForTheEuIsFilledIn(page);
   await policyIsMadeTightenedAndDeleted(page);
   await aliasIsSplitPromotedAndRolledBack(page);
   await commitmentIsForecast(page, made.id);

@@ -242,7 +242,7 @@ async function moveNeedsAReason(page) {
   const [route] = (await v2(origin, adminKey, "routes")).data;
   const override = (await v2(origin, adminKey, "audit?limit=50")).data.find((entry) => entry.action === "replay.override");
   assert.ok(override.detail.startsWith(`the lease of the old one ends (100 % of ${MODEL}`), override.detail);
-  // Who is no owner is offered no way around.
+  // Who isn't an owner is offered no way around.
   const { key } = await send("POST", "api-keys", { name: "an admin", scopes: ["admin", "read"] });
   await send("DELETE", `routes/${route.id}`);
   await page.evaluate(() => sessionStorage.clear());

@@ -31,7 +31,7 @@ await inBrowser(origin, async (open) => {
   assert.equal(await text.inputValue(), written(FIRST));
   assert.equal(await page.getByRole("img", { name: /^2 steps/ }).count(), 1);
 
-  // A text that is no JSON, and one that is no flow: each says where.
+  // A text that isn't JSON, and one that is no flow: each says where.
   await text.fill(written(FIRST).replace('"greet",', '"greet"'));
   await page.getByText("Expected a comma or a closing brace.").waitFor();
   await page.getByRole("button", { name: "Line 3", exact: true }).waitFor();

@@ -72,7 +72,7 @@ async function plant(provider) {
   await each(PAYLOADS.slice(0, 120), (name, at) => send("POST", "projects", { name: `${at} ${name}`.slice(0, 200), metadata: { [name]: name } }));
   await each(PAYLOADS.slice(0, 120), (name, at) => send("POST", "members", { name, email: `m${at}@example.com`, role: "viewer" }));
   const credentials = [];
-  // What is no region's name is not taken: it may stand in an address.
+  // What isn't a region's name is not taken: it may stand in an address.
   await each(PAYLOADS.slice(0, 120), async (region) => {
     const answered = await fetch(`${origin}/v2/provider-credentials`, {
       method: "POST",

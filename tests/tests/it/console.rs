@@ -33,7 +33,10 @@ async fn walk(journey: &str, gateway: &Gateway, more: &[&str]) -> Vec<String> {
     command.env("NO_PROXY", "*").kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * JOURNEYS, command.output()).await.unwrap().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    // What the journey measured: `--no-capture` shows it.
+    eprint!("{stderr}");
     stdout.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned).collect()
 }
 
@@ -56,6 +59,7 @@ async fn the_main_path_is_walked_by_keyboard() {
         "why_by_keyboard",
         "tail_is_live",
         "sums_are_the_servers",
+        "main_pages_paint_soon",
         "palette_finds",
         "plot_by_keyboard",
         "sign_out",
@@ -251,6 +255,7 @@ async fn what_the_broker_decides_is_planned_and_ruled_by_hand() {
         "request_is_pasted_and_planned",
         "request_is_planned_again",
         "route_is_tried_and_its_versions_compared",
+        "policy_for_the_eu_is_filled_in",
         "policy_is_made_changed_and_deleted",
         "alias_is_split_promoted_and_rolled_back",
         "commitment_is_forecast",

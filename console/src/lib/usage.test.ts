@@ -1,0 +1,11 @@
+import { expect, test } from 'vitest';
+import { groupName, GROUPS, groupTitle } from './usage';
+
+test('no group is shown by the name that the API has for it', () => {
+  for (const group of GROUPS) expect([groupName(group), groupTitle(group)].join(' '), group).not.toContain('_');
+});
+
+test('the name of a group begins with a capital letter where it stands alone', () => {
+  expect(groupName('end_user')).toBe('end user');
+  expect(groupTitle('end_user')).toBe('End user');
+});

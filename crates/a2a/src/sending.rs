@@ -137,7 +137,7 @@ impl Sending {
             decisions.push(decision);
         }
         if message.texts.len() > message.data.len() {
-            let detail = format!("a text beside decisions reaches nobody: {FORM}");
+            let detail = format!("a text beside decisions is never delivered: {FORM}");
             return Err(RpcError::params("message.parts", detail));
         }
         Ok(decisions)

@@ -142,7 +142,7 @@ pub fn unknown_access_key() -> Box<Fault> {
 pub fn shut() -> Box<Fault> {
     unauthenticated(
         "invalid_api_key",
-        "The secret of the access key can't be read any more.",
+        "The secret of the access key can no longer be read.",
         "Make another key with `tidegate key create --aws`.",
     )
 }

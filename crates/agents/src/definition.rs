@@ -21,7 +21,7 @@ pub struct Definition {
     /// A model, or an alias.
     #[serde(default)]
     pub model: String,
-    /// What its model is told before the conversation.
+    /// The instructions that its model gets before the conversation.
     #[serde(default)]
     pub instructions: String,
     #[serde(default)]
@@ -45,7 +45,7 @@ pub enum AgentTool {
     /// A tool or an MCP server of the project, by its name.
     Project {
         name: String,
-        /// Each call waits for a person, whatever the tool itself says.
+        /// Whether each call waits for a person's approval, whatever the tool's own setting.
         #[serde(default)]
         require_approval: bool,
     },
@@ -68,11 +68,11 @@ pub enum AgentTool {
     },
 }
 
-/// How far a turn may go.
+/// The limits of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentLimits {
-    /// How often the model may be asked; 16 by default and at most 64.
+    /// The most calls of the model; 16 by default and at most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u32>,
     /// How long it may take; 600 by default and at most 3,600.
@@ -156,7 +156,7 @@ impl AgentTool {
             Self::Agent { name, .. } => {
                 let (name, version) = name.split_once('@').unwrap_or((name, "1"));
                 if version.parse::<u32>().is_err() {
-                    say("name", "what follows the @ is no version".to_owned());
+                    say("name", "what follows the @ isn't a version".to_owned());
                 }
                 name
             }
@@ -184,10 +184,10 @@ fn check_schema(schema: &Value, pointer: &str, wrong: &mut Vec<Wrong>) {
         return say(format!("the schema is longer than {SCHEMA_BYTES_MAX} bytes"));
     }
     if !schema.is_object() {
-        return say("it is no JSON Schema".to_owned());
+        return say("it isn't a JSON Schema".to_owned());
     }
     if let Err(error) = schemas::Schema::compile(schema) {
-        say(format!("it is no JSON Schema: {error}"));
+        say(format!("it isn't a JSON Schema: {error}"));
     }
 }
 
@@ -216,7 +216,7 @@ impl Definition {
             ("/limits/seconds", self.limits.seconds, seconds_max),
         ] {
             if number.is_some_and(|number| number == 0 || number > max) {
-                say(pointer, format!("it is no number from 1 to {max}"));
+                say(pointer, format!("it isn't a number from 1 to {max}"));
             }
         }
         for (pointer, limit) in

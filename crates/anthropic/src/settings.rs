@@ -38,7 +38,7 @@ pub(super) fn read_tools(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => {
-            let name = choice.needed_text("name", "Send the name of the tool that is to be called.")?;
+            let name = choice.needed_text("name", "Send the name of the tool to call.")?;
             ToolChoice::Named { name, is_custom: false }
         }
         _ => return Err(kind.unknown("auto, any, tool and none")),

@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for Node {
             }
 
             fn visit_f64<E: Error>(self, number: f64) -> Result<Node, E> {
-                Number::from_f64(number).map(Node::Number).ok_or_else(|| E::custom("is no finite number"))
+                Number::from_f64(number).map(Node::Number).ok_or_else(|| E::custom("isn't a finite number"))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Node, E> {

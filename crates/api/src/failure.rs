@@ -53,6 +53,6 @@ pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
     } else {
         format!("It takes: {}.", known.join(", "))
     };
-    let message = format!("{truncated} is no parameter of this path.");
+    let message = format!("{truncated} isn't a parameter of this path.");
     Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(truncated).fix(fix))
 }

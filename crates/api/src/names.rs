@@ -41,7 +41,7 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
     }
     Err(invalid(
         field,
-        format!("\"{environment}\" is no environment."),
+        format!("\"{environment}\" isn't an environment."),
         "Use development, staging, production, or a word of your own in lower case.",
     ))
 }

@@ -69,7 +69,7 @@ impl Reply {
             Some(other) => {
                 return Err(invalid(
                     "format",
-                    format!("\"{other}\" is no format."),
+                    format!("\"{other}\" isn't a format."),
                     "Use json, jsonl or csv.",
                 ));
             }

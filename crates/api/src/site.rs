@@ -215,7 +215,7 @@ mod tests {
             all.extend(&more);
             assert_eq!(site.check(&headers(&all), true).is_ok(), fine, "{more:?}");
         }
-        assert!(site.check(&headers(&[host]), false).is_ok(), "a program is no page");
+        assert!(site.check(&headers(&[host]), false).is_ok(), "a program isn't a page");
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
             let sent = headers(&[("host", "evil.example:8787"), ("origin", origin)]);
             assert_eq!(site.lets_page_in(&sent), is_let_in, "{origin}");
         }
-        assert!(site.lets_page_in(&headers(&[("host", "evil.example")])), "a program is no page");
+        assert!(site.lets_page_in(&headers(&[("host", "evil.example")])), "a program isn't a page");
     }
 
     #[test]

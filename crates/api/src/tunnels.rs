@@ -248,7 +248,7 @@ impl std::fmt::Debug for TunnelEntrance {
 pub fn read_key(text: Option<String>) -> Result<Option<[u8; 32]>, Box<Fault>> {
     let read = |text: String| {
         proof::from_hex::<32>(&text).ok_or_else(|| {
-            invalid("public_key", "public_key is no Ed25519 key.", "Send its 64 hexadecimal digits.")
+            invalid("public_key", "public_key isn't an Ed25519 key.", "Send its 64 hexadecimal digits.")
         })
     };
     text.map(read).transpose()

@@ -17,7 +17,7 @@ pub fn check(headers: &HeaderMap) -> Result<(), Box<Fault>> {
         return Ok(());
     };
     let truncated: String = String::from_utf8_lossy(other.as_bytes()).chars().take(40).collect();
-    let message = format!("\"{truncated}\" is no version of this API.");
+    let message = format!("\"{truncated}\" isn't a version of this API.");
     let fault = Fault::new(FaultClass::BadRequest, "unknown_version", message).param("Tidegate-Version");
     Err(Box::new(fault.fix(format!("Send Tidegate-Version: {VERSION}, or leave it out."))))
 }

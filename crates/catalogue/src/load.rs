@@ -150,7 +150,7 @@ fn wrong_address(catalogue: &Catalogue, row: &ProviderRow) -> Option<String> {
         return Some(message.to_owned());
     }
     let other = row.models_of.as_deref().filter(|other| catalogue.provider(other).is_none())?;
-    Some(format!("models_of \"{other}\" is no provider that stands before it"))
+    Some(format!("models_of \"{other}\" isn't a provider that stands before it"))
 }
 
 /// The dialects that a row claims as its provider's own, if no family or dialect of it is another's.
@@ -192,7 +192,7 @@ fn batch_dialects(names: &[String]) -> Result<Vec<Dialect>, String> {
     };
     let read = |name: &String| {
         let known = Dialect::ALL.into_iter().filter(has_own).find(|known| known.as_str() == name);
-        known.ok_or_else(|| format!("\"{name}\" is no dialect with batches of its own"))
+        known.ok_or_else(|| format!("\"{name}\" isn't a dialect with batches of its own"))
     };
     names.iter().map(read).collect()
 }
@@ -218,7 +218,7 @@ fn read_auths(rows: Vec<AuthRow>, config: &[ConfigField]) -> Result<Vec<AuthFact
         let named = auth.required_fields.iter().chain(&auth.optional_fields);
         if let Some(name) = named.clone().find(|name| config.iter().all(|field| field.name != **name)) {
             return Err(format!(
-                "auth \"{}\" names \"{name}\", which is no config of it",
+                "auth \"{}\" names \"{name}\", which isn't a config of it",
                 auth.kind.as_str()
             ));
         }
@@ -615,7 +615,7 @@ upstream_model = "two"
             ),
             (format!("{ONE}as_of = \"2026-11-21\"\n"), "is of a later day"),
             (format!("{ONE}as_of = \"soon\"\n"), "as_of, which is a day"),
-            (format!("{ONE}[[model.offer.tier]]\nname = \"gold\"\npercent = 50\n"), "is no tier"),
+            (format!("{ONE}[[model.offer.tier]]\nname = \"gold\"\npercent = 50\n"), "isn't a tier"),
             (format!("{ONE}[[model.offer.tier]]\nname = \"flex\"\npercent = 50\n"), "needs the source"),
             (
                 format!(

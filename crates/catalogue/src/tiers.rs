@@ -142,7 +142,7 @@ impl TierRow {
     ) -> Result<TierPrice, String> {
         let known = Tier::ALL.into_iter().find(|tier| tier.as_str() == self.name);
         let Some(tier) = known.filter(|tier| !matches!(tier, Tier::Standard | Tier::Other)) else {
-            return Err(format!("\"{}\" is no tier that has a price beside the standard one", self.name));
+            return Err(format!("\"{}\" isn't a tier that has a price beside the standard one", self.name));
         };
         let price = match (self.percent, self.rates) {
             (Some(percent), None) if percent <= TIER_PERCENT_MAX => TierRates::Percent(percent),

@@ -121,7 +121,7 @@ fn check_line(line: &[u8], endpoint: &str) -> Result<String, LineError> {
     }
     let Some(body) = read.body else { return wrong(required, "This line has no body.", "body") };
     let Ok(Body { model, stream }) = serde_json::from_str::<Body>(body.get()) else {
-        return wrong("invalid_request", "The body of this line is no JSON object.", "body");
+        return wrong("invalid_request", "The body of this line isn't a JSON object.", "body");
     };
     if model.as_str().is_none_or(str::is_empty) {
         return wrong(required, "The body of this line names no model.", "body.model");
@@ -335,7 +335,7 @@ impl OwnFiles for OwnFileBatches {
             Value::String(endpoint) if is_endpoint(endpoint) => endpoint.clone(),
             _ => {
                 let fix = "Send the path of an endpoint, as in /v1/chat/completions.".to_owned();
-                return Err(wrong_value("endpoint".to_owned(), "is no endpoint that batches have", fix));
+                return Err(wrong_value("endpoint".to_owned(), "isn't an endpoint that batches have", fix));
             }
         };
         if read.completion_window != WINDOW {

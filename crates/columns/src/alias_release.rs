@@ -51,7 +51,7 @@ pub fn alias_release_to_text(
 /// The text is not such a release.
 pub fn alias_release_from_text(text: &str) -> Result<(AliasReleaseSpec, Option<String>), StoreError> {
     let stored: StoredSpec = fields::from_text(TABLE, text)?;
-    let wrong = || StoreError::corrupt(TABLE, format!("{} is no split", stored.split));
+    let wrong = || StoreError::corrupt(TABLE, format!("{} isn't a split", stored.split));
     let spec = AliasReleaseSpec {
         split: AliasSplit::from_word(&stored.split).ok_or_else(wrong)?,
         targets: stored

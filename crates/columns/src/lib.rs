@@ -56,7 +56,7 @@ pub fn networks_from_text(text: &str) -> Result<Vec<IpNet>, StoreError> {
 
 fn network(text: &str) -> Result<IpNet, StoreError> {
     // An unreadable network must not turn into "every address is allowed".
-    let wrong = || StoreError::corrupt("api_keys", format!("{text} is no network"));
+    let wrong = || StoreError::corrupt("api_keys", format!("{text} isn't a network"));
     let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
     Ok(IpNet { address, prefix_bits: bits.parse().map_err(|_| wrong())? })
@@ -83,7 +83,7 @@ pub fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
         "invalid" => Ok(CredentialState::Invalid),
         "disabled" => Ok(CredentialState::Disabled),
         "revoked" => Ok(CredentialState::Revoked),
-        _ => Err(StoreError::corrupt("credentials", format!("{text} is no state"))),
+        _ => Err(StoreError::corrupt("credentials", format!("{text} isn't a state"))),
     }
 }
 

@@ -232,7 +232,7 @@ impl<'s> Call<'s> {
         match self.body.get(field) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(invalid(field, format!("{field} is no text."), "Send a text.").into()),
+            Some(_) => Err(invalid(field, format!("{field} isn't text."), "Send a text.").into()),
         }
     }
 
@@ -322,6 +322,6 @@ fn no_json(error: &serde_json::Error) -> Refusal {
 }
 
 fn no_object() -> Refusal {
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_json", "The body is no JSON object.");
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_json", "The body isn't a JSON object.");
     Refusal::from(Box::new(fault.fix("Send one JSON object.")))
 }

@@ -146,7 +146,7 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
     for (name, value) in limits.named() {
         if let Some(value) = value.filter(|value| *value == 0 || *value > AGREED_LIMIT_MAX) {
             let message = format!("limits.{name} can't be {value}.");
-            let fix = format!("Give 1 to {AGREED_LIMIT_MAX}, or leave it out where it is not known.");
+            let fix = format!("Give 1 to {AGREED_LIMIT_MAX}, or leave it out if you don't know it.");
             return Err(invalid(format!("limits.{name}"), message, fix));
         }
     }
@@ -176,7 +176,7 @@ pub fn retention(sent: &Value) -> Result<Option<Retention>, Box<Fault>> {
     };
     let wrong = || {
         let fix = format!(
-            "Give \"zero\" where the provider agreed to keep nothing, {{\"days\": 1 to {RETENTION_DAYS_MAX}}} alone, or nothing where it is not known."
+            "Give \"zero\" where the provider agreed to keep nothing, {{\"days\": 1 to {RETENTION_DAYS_MAX}}} alone, or leave it out if you don't know it."
         );
         invalid(field, format!("retention can't be {sent}."), fix)
     };
@@ -215,8 +215,10 @@ pub fn compliance(tags: &[String]) -> Result<Vec<String>, Box<Fault>> {
             || tag.len() > COMPLIANCE_TAG_BYTES_MAX
             || !tag.bytes().all(|b| is_letter(b) || b"-_.".contains(&b))
         {
-            let message =
-                format!("\"{}\" is no tag.", tag.chars().take(COMPLIANCE_TAG_BYTES_MAX).collect::<String>());
+            let message = format!(
+                "\"{}\" isn't a tag.",
+                tag.chars().take(COMPLIANCE_TAG_BYTES_MAX).collect::<String>()
+            );
             let fix = format!(
                 "Use lower-case letters, digits, -, _ and ., a letter or digit first, {COMPLIANCE_TAG_BYTES_MAX} at most: hipaa, iso27001."
             );
@@ -245,7 +247,7 @@ pub fn read_pricing(sent: &PricingForm) -> Result<Vec<(String, Rates)>, Box<Faul
         if let Some((name, price)) =
             rates.named_prices().into_iter().find(|(_, price)| *price > AGREED_PRICE_MICROS_MAX)
         {
-            let message = format!("{price} micro-USD for a million tokens is no price.");
+            let message = format!("{price} micro-USD for a million tokens isn't a price.");
             let fix = format!("Give 0 to {AGREED_PRICE_MICROS_MAX}.");
             return Err(invalid(format!("pricing.{model}.{name}"), message, fix));
         }

@@ -21,7 +21,7 @@ pub struct HookForm {
     #[serde(default = "timeout_ms")]
     #[schemars(range(min = 1, max = 10_000))]
     timeout_ms: u64,
-    /// What happens where it gives no decision in time.
+    /// What happens if it gives no decision in time.
     on_silence: SilenceName,
     /// It is sent the text of the request or of the answer, and not only the facts.
     #[serde(default)]

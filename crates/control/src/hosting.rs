@@ -43,7 +43,7 @@ pub fn check(control: &Control, requested: &RequestedHosting<'_>) -> Result<Auth
     if let Some(path) = requested.config.get("token_file").and_then(Value::as_str)
         && !control.web.egress.may_read(path)
     {
-        let message = format!("No token may be read out of {path}.");
+        let message = format!("Tidegate can't read a token from {path}.");
         let fix = "The operator lists the file in TIDEGATE_TOKEN_FILES.";
         let fault = Fault::new(FaultClass::Forbidden, "token_file_not_allowed", message);
         return Err(Box::new(fault.param("config.token_file").fix(fix)));
@@ -51,8 +51,8 @@ pub fn check(control: &Control, requested: &RequestedHosting<'_>) -> Result<Auth
     if let Some(uri) = requested.config.get("batch_storage").and_then(Value::as_str)
         && StoragePlace::read(uri).is_none()
     {
-        let fix = "Give a bucket and what names in it begin with, as in s3://my-bucket/batches.";
-        return Err(invalid("config.batch_storage", "config.batch_storage is no place in a storage.", fix));
+        let fix = "Give a bucket and a prefix, as in s3://my-bucket/batches.";
+        return Err(invalid("config.batch_storage", "config.batch_storage isn't a place in a storage.", fix));
     }
     check_address(requested)?;
     Ok(auth)
@@ -67,7 +67,8 @@ fn check_auth(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Result<AuthK
     kind_of(facts, auth).filter(|kind| takes.contains(kind)).ok_or_else(|| {
         let names: Vec<&str> = takes.iter().map(|kind| kind.as_str()).collect();
         let provider = facts.map_or("a server of your own", |facts| &facts.display_name);
-        let message = format!("auth \"{}\" is nothing that {provider} takes here.", auth.unwrap_or_default());
+        let message =
+            format!("auth \"{}\" isn't a kind that {provider} accepts here.", auth.unwrap_or_default());
         invalid("auth", message, format!("Use {}.", names.join(" or ")))
     })
 }
@@ -130,10 +131,10 @@ fn check_config(
     let given = match config {
         Value::Null => &none,
         Value::Object(given) => given,
-        _ => return Err(wrong("config", facts, "config is no object")),
+        _ => return Err(wrong("config", facts, "config isn't an object")),
     };
     if let Some(name) = given.keys().find(|name| facts.config.iter().all(|field| field.name != **name)) {
-        return Err(wrong(&format!("config.{name}"), facts, &format!("{name} is nothing that is read")));
+        return Err(wrong(&format!("config.{name}"), facts, &format!("{name} isn't a known field")));
     }
     for field in &facts.config {
         let path = format!("config.{}", field.name);

@@ -144,7 +144,7 @@ impl ParameterForm {
         let is_name =
             rule.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         match (is_name && !rule.name.is_empty(), is_range, is_inside) {
-            (false, ..) => Err(wrong("is no name in snake case")),
+            (false, ..) => Err(wrong("isn't a name in snake case")),
             (_, false, _) => Err(wrong("has a min above its max")),
             (.., false) => Err(wrong("has a default outside its range")),
             _ => Ok(rule),
@@ -232,7 +232,7 @@ impl CheckForm {
     }
 }
 
-/// What a policy allows. What is left out is not restricted, or as the workspace's policy says.
+/// What a policy allows. Omitted fields are unrestricted, or as in the workspace's policy.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Policy")]
@@ -281,7 +281,7 @@ pub struct PolicyForm {
     pub parameters: BTreeMap<String, ParameterForm>,
     /// What is looked for in the text of requests and answers. Those of the workspace hold beside the project's.
     pub checks: Vec<CheckForm>,
-    /// Servers that decide about each request or answer. Those of the workspace are called beside the project's.
+    /// Servers that decide on each request or answer. The workspace's are called in addition to the project's.
     pub hooks: Vec<HookForm>,
 }
 

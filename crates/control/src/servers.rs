@@ -91,7 +91,7 @@ fn read_fact(name: &str, value: &Value, unix_ms: u64) -> Result<Finding, Box<Fau
         let names: Vec<&str> = ServerFeature::all().map(ServerFeature::name).collect();
         return Err(invalid(
             param,
-            format!("\"{name}\" is no fact of a server."),
+            format!("\"{name}\" isn't a fact of a server."),
             format!("Use one of {}.", names.join(", ")),
         ));
     };

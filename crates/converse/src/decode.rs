@@ -122,10 +122,7 @@ impl Draft {
 
     fn check(&self, has_input: bool) -> Result<(), Box<Fault>> {
         if !has_input {
-            return Err(missing(
-                "input.converse".to_owned(),
-                "Send what is to be counted as input.converse.",
-            ));
+            return Err(missing("input.converse".to_owned(), "Send the request to count as input.converse."));
         }
         if !self.seen.has(Field::Messages as u16) {
             let fix = "Send an array of messages, such as [{\"role\": \"user\", \"content\": [{\"text\": \"Hello\"}]}].";

@@ -79,7 +79,9 @@ pub async fn read_feed(
         let part = fields.text("part")?;
         Ok(FeedRow {
             version: fields.number("version")?,
-            part: part.parse().map_err(|()| StoreError::corrupt("changes", format!("{part} is no part")))?,
+            part: part
+                .parse()
+                .map_err(|()| StoreError::corrupt("changes", format!("{part} isn't a part")))?,
             workspace: fields.maybe_id("workspace")?,
             object: fields.text("object")?,
         })

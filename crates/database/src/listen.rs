@@ -39,7 +39,7 @@ async fn listen_on(pool: Pool<Postgres>, notifier: Notifier) {
         if !was_lost {
             tracing::warn!(
                 error = &lost as &dyn std::error::Error,
-                "changes of other replicas are not heard of at once; they are asked for instead"
+                "this gateway isn't notified of other replicas' changes; it polls for them instead"
             );
         }
         was_lost = true;
@@ -61,7 +61,7 @@ async fn listen(pool: &Pool<Postgres>, notifier: &Notifier, was_lost: bool) -> S
         Err(_) => return unavailable(sqlx::Error::PoolTimedOut),
     };
     if was_lost {
-        tracing::info!("changes of other replicas are heard of again");
+        tracing::info!("this gateway is notified of other replicas' changes again");
     }
     loop {
         // This version covers changes missed while disconnected; on later rounds the query only tests the

@@ -183,7 +183,7 @@ impl Follower {
         let FollowerParts { store, vault, world, .. } = &self.parts;
         if document.is_revoked {
             if !before.is_revoked {
-                tracing::error!("this data plane is revoked: it serves nothing any more");
+                tracing::error!("this data plane is revoked: it has stopped serving");
                 let local = apply::local_rows(store, self.workspace).await?;
                 let rows = NewRows::without_seats(local, self.workspace);
                 rows.write(store, (applied.clone(), &self.fact), world).await?;

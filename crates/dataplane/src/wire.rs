@@ -199,7 +199,7 @@ pub enum LeaseQuestion {
     Release,
     /// Asks what others wait for.
     Recalls,
-    /// Tells that a budget refused a request.
+    /// Reports that a budget refused a request.
     Exhausted { budget_id: String, period_unix_ms: u64 },
 }
 

@@ -37,7 +37,7 @@ pub async fn form_of_json(operation: Operation, body: &[u8], trace: TraceId) -> 
 
 fn written(fields: &FormFields, body: &[u8], boundary: &str) -> Result<Bytes, Box<Fault>> {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
-        let message = "This path takes a form, and the request is no JSON object with its fields.";
+        let message = "This path takes a form, and the request isn't a JSON object with its fields.";
         let fault = Fault::new(FaultClass::BadRequest, "invalid_type", message).param("request");
         return Err(Box::new(fault.fix("Send the fields as members, and a file's name for a file.")));
     };

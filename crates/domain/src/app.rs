@@ -14,7 +14,7 @@ pub struct AppSecret {
     pub prefix: String,
 }
 
-/// What a run needs beside secrets.
+/// What a run needs besides secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AppRequirement {

@@ -129,7 +129,7 @@ pub struct OwnBatch {
     pub details: String,
     pub counts: BatchCounts,
     pub created_unix_ms: u64,
-    /// What has not begun then is not begun.
+    /// Requests that have not started by then never start.
     pub expires_unix_ms: u64,
     /// When its client cancelled it.
     pub cancelled_unix_ms: Option<u64>,

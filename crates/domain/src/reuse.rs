@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(counts(Waterfall::of(&usage, reuse.as_ref())), expected, "{usage:?} {reuse:?}");
         }
         let ours = Usage { source: UsageSource::Estimate, ..usage(100, 40) };
-        assert_eq!(Waterfall::of(&ours, None).realized, 0, "an estimate is no evidence");
+        assert_eq!(Waterfall::of(&ours, None).realized, 0, "an estimate isn't evidence");
         assert!(Waterfall::of(&usage(52, 2_048), Some(&LONG)).is_raised);
     }
 

@@ -149,7 +149,7 @@ pub struct RunTask {
     pub app: String,
     pub status: TaskStatus,
     pub priority: TaskPriority,
-    /// How often a worker took it.
+    /// How many times a worker took it.
     pub tries: u32,
     pub created_unix_ms: u64,
     pub updated_unix_ms: u64,
@@ -158,7 +158,7 @@ pub struct RunTask {
     pub ended_unix_ms: Option<u64>,
     /// When it is deleted.
     pub until_unix_ms: u64,
-    /// How long it is stored after its end, where its client said so.
+    /// How long it is stored after it ends, if its client set that.
     pub ttl_ms: Option<u64>,
     pub cancelled_unix_ms: Option<u64>,
     pub events: Vec<TaskEvent>,

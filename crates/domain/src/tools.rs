@@ -65,7 +65,7 @@ pub struct ToolDefinition {
     pub app: Option<String>,
     /// The names of the headers that are sealed.
     pub secret_headers: Vec<String>,
-    /// Each call waits for the client's approval.
+    /// Whether each call waits for the client's approval.
     pub needs_approval: bool,
 }
 

@@ -145,7 +145,7 @@ fn read_host(text: &str) -> Result<(String, Option<IpAddr>), Refusal> {
         "Write the host as a DNS name, without a dot at its end, or as an address in its usual form.";
     let refuse = |why: &str| Err(Refusal::new(format!("The host \"{text}\" {why}."), name_fix));
     if text.is_empty() || text.len() > 253 {
-        return refuse("is no DNS name");
+        return refuse("isn't a DNS name");
     }
     if text.ends_with('.') {
         return refuse("ends with a dot");
@@ -156,7 +156,7 @@ fn read_host(text: &str) -> Result<(String, Option<IpAddr>), Refusal> {
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     if !text.split('.').all(proper) {
-        return refuse("is no DNS name");
+        return refuse("isn't a DNS name");
     }
     // Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses. No top-level domain begins with a digit.
     let last = text.rsplit('.').next().unwrap_or_default();

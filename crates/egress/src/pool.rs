@@ -171,7 +171,7 @@ impl Pool {
             return Err(EgressError::new(EgressErrorKind::Guard, "The URL names no host."));
         };
         let header = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| EgressError::new(EgressErrorKind::Guard, "The URL's host is no header value."))?;
+            .map_err(|_| EgressError::new(EgressErrorKind::Guard, "The URL's host isn't a header value."))?;
         let host = Rc::new(Host {
             protocol: Cell::new((!target.https).then_some(Protocol::Http1)),
             target,
@@ -382,7 +382,7 @@ pub(crate) async fn open_socket(
 ) -> Result<Upgrade, EgressError> {
     let mut handshake = request.clone();
     let key_value = HeaderValue::from_str(key)
-        .map_err(|_| EgressError::new(EgressErrorKind::Protocol, "The key is no header value."))?;
+        .map_err(|_| EgressError::new(EgressErrorKind::Protocol, "The key isn't a header value."))?;
     handshake
         .headers
         .extend([(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")), (SEC_WEBSOCKET_KEY, key_value)]);

@@ -97,7 +97,10 @@ pub(crate) fn start(
 }
 
 fn busy(most: usize) -> EgressError {
-    EgressError::new(EgressErrorKind::Timeout, format!("{most} programs run, and no more may at once."))
+    EgressError::new(
+        EgressErrorKind::Timeout,
+        format!("{most} programs are running, and no more may run at the same time."),
+    )
 }
 
 fn open_proxy(settings: &Arc<EgressSettings>, program: &Arc<Program>) -> io::Result<Proxy> {

@@ -30,7 +30,7 @@ fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> io::Result<()> {
         let certificate =
             certificate.map_err(|error| wrong(format!("TIDEGATE_CA_FILE is not PEM: {error}")))?;
         roots.add(certificate).map_err(|error| {
-            wrong(format!("TIDEGATE_CA_FILE holds a certificate that is no root: {error}"))
+            wrong(format!("TIDEGATE_CA_FILE holds a certificate that isn't a root: {error}"))
         })?;
         added += 1;
     }

@@ -110,7 +110,7 @@ async fn counts_before(store: &Store) -> Result<HashMap<String, u64>, StoreError
         let count = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
         count
             .map(|count| (name, count))
-            .ok_or_else(|| StoreError::corrupt("meta", "a count of openings is no number"))
+            .ok_or_else(|| StoreError::corrupt("meta", "a count of openings isn't a number"))
     };
     facts.into_iter().map(read).collect()
 }

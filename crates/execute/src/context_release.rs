@@ -27,7 +27,7 @@ pub(crate) fn release(exchange: &Exchange, attempt: &Attempt) {
             let operation = Operation::CachedContent;
             let poll = StoredPoll { operation, id: id.to_string(), is_content: false };
             if let Err(failure) = poll_stored::delete(&target, poll, &deps).await {
-                tracing::debug!(error = %failure.fault, "a context cache was not deleted, and ends by itself");
+                tracing::debug!(error = %failure.fault, "a context cache wasn't deleted; it will expire");
             }
         }
     });

@@ -19,7 +19,7 @@ use crate::failure::AttemptFailure;
 use crate::{Deps, schedule};
 
 /// Appended to an error message to explain why there was no failover.
-const GONE: &str = " A part of the body had gone on by then, so nobody else could be asked.";
+const GONE: &str = " A part of the body had already been sent, so the request couldn't be sent elsewhere.";
 
 /// What all attempts of one exchange share. It never changes: what does is passed from attempt to attempt.
 pub struct Exchange {

@@ -268,6 +268,6 @@ pub(crate) async fn begin(
 
 /// The fault for a session whose seat may no longer be used.
 pub(crate) fn seat_gone() -> Fault {
-    let message = "The credential or account of this session may not be used any more.";
+    let message = "The credential or account of this session may no longer be used.";
     Fault::new(FaultClass::Conflict, "realtime_seat_gone", message).fix("Open the session again.")
 }

@@ -270,7 +270,7 @@ fn read_file(deps: &Deps, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> 
         return Err(not_the_machine());
     }
     if !deps.egress.settings().may_read(path) {
-        let message = format!("No token may be read out of {path}.");
+        let message = format!("Tidegate can't read a token from {path}.");
         let fault = Fault::new(FaultClass::UpstreamAuth, "token_file_not_allowed", message);
         return Err(Box::new(fault.fix("The operator lists the file in TIDEGATE_TOKEN_FILES.")));
     }

@@ -77,7 +77,7 @@ pub(crate) fn open_secret(deps: &Deps, seat: &Seat) -> Result<Option<Secret>, Bo
 pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<Request, Box<Fault>> {
     let Outgoing { method, url, headers, body, .. } = outgoing;
     let url = client.read_url(url).map_err(|_| {
-        let message = "The base URL of what was to be asked is not a URL.";
+        let message = "The base URL of the provider isn't a URL.";
         Box::new(
             Fault::new(FaultClass::Upstream, "upstream_unreachable", message).fix("Correct its base URL."),
         )

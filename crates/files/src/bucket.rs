@@ -306,7 +306,7 @@ fn remote(settings: &BucketSettings, outbound: Outbound) -> Result<Arc<dyn Objec
             }
             Ok(Arc::new(builder.build().map_err(unusable)?))
         }
-        BucketPlace::Directory(_) => Err(BucketError("A directory is no bucket.".to_owned())),
+        BucketPlace::Directory(_) => Err(BucketError("A directory isn't a bucket.".to_owned())),
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn too_much(limits: &FileLimits) -> Box<Fault> {
         limits.project_bytes_max
     );
     let fault = Fault::new(FaultClass::Limited, "too_many_files", message);
-    Box::new(fault.fix("Delete files that are not needed any more.").should_retry(false))
+    Box::new(fault.fix("Delete files that you no longer need.").should_retry(false))
 }
 
 pub(crate) fn too_short(file: &KeptFile, declared: u64) -> Box<Fault> {
@@ -85,7 +85,7 @@ pub(crate) fn held(id: FileId) -> Box<Fault> {
 
 pub(crate) fn unknown(id: FileId) -> Box<Fault> {
     let fault = Fault::new(FaultClass::NotFound, "file_not_found", format!("There is no file {id} here."));
-    Box::new(fault.fix("Use the id of a file of this project that was neither deleted nor has expired."))
+    Box::new(fault.fix("Use the id of a file of this project that hasn't been deleted and hasn't expired."))
 }
 
 pub(crate) fn damaged(id: FileId) -> Box<Fault> {

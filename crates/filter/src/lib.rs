@@ -6,7 +6,7 @@ mod limits;
 use std::fmt;
 
 use crate::limits::{FILTER_BYTES_MAX, FILTER_TERMS_MAX};
-use domain::QosClass;
+use domain::{Mode, Profile, QosClass};
 
 /// The fields that a term can test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +122,8 @@ pub trait Filterable {
 
 const PROFILES: &[&str] = &["byok", "byoc", "managed_provider", "subscription"];
 const MODES: &[&str] = &["mi", "byok", "byoc"];
+/// The word of people for the managed profile and its mode.
+const MANAGED: &str = "managed";
 const OUTCOMES: &[&str] = &["completed", "cut", "failed", "client_cancelled", "interrupted", "deadline"];
 const CACHE_TIERS: &[&str] = &["provider", "response", "unknown"];
 const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
@@ -357,7 +359,7 @@ impl<'t> Reader<'t> {
         let operator = OPERATORS.into_iter().find(|operator| self.eat(operator));
         if name.is_empty() || (!has_colon && operator.is_none()) {
             let word = start.split_whitespace().next().unwrap_or_default();
-            let message = format!("\"{word}\" is no filter.");
+            let message = format!("\"{word}\" isn't a filter.");
             return Err(self.wrong(start, message, "Write field:value, such as model:echo or status:error."));
         }
         let Some(field) = Field::named(name) else {
@@ -441,12 +443,17 @@ fn test_of(field: Field, operator: Option<&str>, value: &Value) -> Result<Test, 
     match field.measure() {
         Measure::Text => text_test(name, operator, value),
         Measure::Word(words) => {
-            let is_known = words.contains(&value.text.as_str()) && is_equal(operator) && !value.begins;
+            let word = match (field, value.text.as_str()) {
+                (Field::Profile, MANAGED) => Profile::ManagedProvider.as_str(),
+                (Field::Mode, MANAGED) => Mode::Mi.as_str(),
+                (_, text) => text,
+            };
+            let is_known = words.contains(&word) && is_equal(operator) && !value.begins;
             let fix = || format!("Use {}.", words.join(", "));
             if is_known {
-                Ok(Test::Is(value.text.clone()))
+                Ok(Test::Is(word.to_owned()))
             } else {
-                Err((format!("\"{}\" is no {name}.", value.text), fix()))
+                Err((format!("Unknown {name} \"{}\".", value.text), fix()))
             }
         }
         Measure::Moment if is_equal(operator) && !value.begins => Ok(Test::Moment(value.text.clone())),
@@ -643,9 +650,9 @@ mod tests {
     #[test]
     fn what_can_not_be_read_is_told_by_its_place() {
         for (text, at, part) in [
-            ("gpt", 0, "is no filter"),
-            ("model:a gpt", 8, "is no filter"),
-            ("é:x", 0, "is no filter"),
+            ("gpt", 0, "isn't a filter"),
+            ("model:a gpt", 8, "isn't a filter"),
+            ("é:x", 0, "isn't a filter"),
             ("tag:é modle:x", 6, "\"modle\" is not a field to filter by"),
             ("model:", 6, "needs a value"),
             ("model:a model:b", 8, "twice"),
@@ -657,7 +664,7 @@ mod tests {
             ("cost:0.0000000001", 5, "can't be compared"),
             ("cost:1.", 5, "can't be compared"),
             ("input<0", 6, "less than 0"),
-            ("outcome:faild", 8, "is no outcome"),
+            ("outcome:faild", 8, "Unknown outcome"),
             ("tag:\"x", 4, "does not end"),
             ("tag:\"x\"y", 7, "follows the quote"),
             ("tag:x\"y", 5, "inside a value"),

@@ -190,7 +190,10 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 fn register(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Registration = request.json()?;
-        let id = input.id.as_deref().ok_or_else(|| missing("id", "Say what it is to be asked for by."))?;
+        let id = input
+            .id
+            .as_deref()
+            .ok_or_else(|| missing("id", "Send the id by which requests name the adapter."))?;
         let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
         let mut body = json!({"id": id, "pinned": input.pinned, "replace": input.replace});
         if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {

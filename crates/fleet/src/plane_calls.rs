@@ -34,7 +34,7 @@ pub fn routes() -> Vec<Route> {
             .returns_value::<SignedDocument>()
             .refuses(401, "unknown_data_plane_credential"),
         Route::of_data_plane(wire::RECORDS, records)
-            .says("Stores records of a data plane's journal, each once, however often it is sent.")
+            .says("Stores records of a data plane's journal. A record that is sent repeatedly is stored once.")
             .takes::<RecordBatch>()
             .takes_content()
             .no_rehearsal(OF_A_DATA_PLANE)
@@ -238,7 +238,7 @@ async fn granted(
     calls: &[WireLease],
 ) -> Result<LeaseReply, Box<Fault>> {
     if calls.len() > LEASES_AT_ONCE_MAX {
-        let message = format!("{} calls at once are too many.", calls.len());
+        let message = format!("{} calls in one request are too many.", calls.len());
         return Err(invalid("calls", message, format!("Send at most {LEASES_AT_ONCE_MAX}.")));
     }
     let calls = calls.iter().map(WireLease::call).collect::<Result<Vec<_>, _>>();
@@ -254,7 +254,7 @@ fn evidence(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Han
         let plane = request.caller.live()?;
         let Delivery { documents } = request.json()?;
         if documents.len() > EVIDENCE_AT_ONCE_MAX + 1 {
-            let message = format!("{} documents at once are too many.", documents.len());
+            let message = format!("{} documents in one request are too many.", documents.len());
             return Err(invalid("documents", message, format!("Send at most {EVIDENCE_AT_ONCE_MAX}.")));
         }
         for document in &documents {

@@ -45,14 +45,14 @@ pub fn routes() -> Vec<Route> {
             .says("Lists data planes, with the version of the configuration that each serves.")
             .lists::<PlaneView>(),
         Route::new(Method::GET, ONE, Access::LOOK, show)
-            .says("Shows a data plane: when it was heard, and how far it is behind.")
+            .says("Shows a data plane, when it was last heard from, and how far behind it is.")
             .returns::<PlaneView>(),
         Route::new(Method::POST, "/v2/data-planes/{id}/revoke", Access::MANAGE, revoke)
-            .says("Revokes a data plane, or its token. Within seconds it serves nothing any more, and forgets its credentials.")
+            .says("Revokes a data plane, or its token. Within seconds it stops serving, and forgets its credentials.")
             .takes::<Nothing>()
             .returns::<PlaneView>(),
         Route::new(Method::POST, "/v2/data-planes/{id}/supersede", Access::MANAGE, supersede)
-            .says("Makes what is configured newer than what a data plane has, so that it takes it: for one that is ahead.")
+            .says("Makes the configuration newer than the one that a data plane has, so that a data plane that is ahead applies it.")
             .takes::<Nothing>()
             .returns::<PlaneView>()
             .refuses(409, "data_plane_too_far_ahead"),
@@ -170,7 +170,7 @@ struct PlaneView {
     #[schemars(extend("enum" = ["current", "behind", "ahead", null]))]
     configuration: Option<&'static str>,
     is_current: bool,
-    /// When it was heard last.
+    /// When it was last heard from.
     last_seen_at: Option<Moment>,
     /// Of Tidegate.
     program_version: Option<String>,
@@ -366,7 +366,7 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
         let row = written.row;
         let key_hash = seal_key_hash(&row, &control.deps.vault, &control.deps.world);
         let key_hash =
-            key_hash.map_err(|_| invalid("sealed_for", "It is no X25519 key.", "Send the key."))?;
+            key_hash.map_err(|_| invalid("sealed_for", "It isn't an X25519 key.", "Send the key."))?;
         Reply::json(&Joined {
             object: "data_plane_join",
             data_plane_id: row.id.to_string(),

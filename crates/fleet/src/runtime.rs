@@ -21,7 +21,7 @@ use crate::runtimes::{self, is_ours, runtime_route};
 pub fn routes() -> Vec<Route> {
     vec![runtime_route(
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
-            .says("Queries the state of a node that runs our runtime, and what it runs.")
+            .says("Queries the state of a node that runs `tidegate node`, and what it runs.")
             .returns_value::<RuntimeView>()
             .refuses(400, "no_runtime"),
     )]

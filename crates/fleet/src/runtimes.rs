@@ -135,7 +135,7 @@ pub async fn pick(
             Fault::new(
                 FaultClass::NotFound,
                 "no_runtime",
-                "This workspace has no node that is a runtime of ours.",
+                "This workspace has no node that runs `tidegate node`.",
             )
             .fix("Start one with `tidegate node`, and add it with `tidegate nodes add`."),
         )),
@@ -270,7 +270,7 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         return Ok(row);
     }
     let message = format!(
-        "As far as is known, the node {} is no runtime of ours: it can be asked for answers, and for nothing else.",
+        "As far as Tidegate knows, the node {} doesn't run `tidegate node`: it only answers requests.",
         row.name
     );
     let fix = format!(

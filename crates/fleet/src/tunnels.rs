@@ -32,7 +32,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(403, "node_key_unproven")
             .refuses(409, "other_node_key"),
         Route::of_node(Method::POST, "/v2/byoc/nodes/tunnel", enter)
-            .says("Takes the tunnel of a node over HTTP/1.1 with `Upgrade: tidegate-tunnel`: the gateway's requests go over that connection.")
+            .says("Accepts a node's tunnel over HTTP/1.1 with `Upgrade: tidegate-tunnel`. The gateway's requests go over that connection.")
             .takes::<Nothing>()
             .no_rehearsal("A connection is not a change.")
             .becomes_tunnel()

@@ -139,7 +139,7 @@ struct WorkerView {
     created_at: Moment,
     running_at: Option<Moment>,
     ended_at: Option<Moment>,
-    /// After as many minutes without a request it is destroyed.
+    /// How many minutes without a request pass before it is destroyed.
     idle_minutes: Option<u64>,
     cost: Option<WorkerCost>,
 }

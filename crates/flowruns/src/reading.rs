@@ -37,7 +37,7 @@ pub(crate) fn read(row: &Row) -> Result<RunRow, StoreError> {
         depth: fields.small("depth")?,
         replay_of: fields.maybe_id("replay_of")?,
         state: word(TABLE, &fields.text("state")?, RunState::by_name)?,
-        status: status.ok_or_else(|| StoreError::corrupt(TABLE, "status is no status"))?,
+        status: status.ok_or_else(|| StoreError::corrupt(TABLE, "status isn't a status"))?,
         budget_nanos: fields.get("budget_nanos")?,
         cost_nanos: fields.get("cost_nanos")?,
         created_unix_ms: fields.number("created_unix_ms")?,

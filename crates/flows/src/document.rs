@@ -198,11 +198,11 @@ pub fn read(text: &str) -> Result<Value, Unreadable> {
         return Err(Unreadable(format!("A document has at most {DOCUMENT_BYTES_MAX} bytes.")));
     }
     if text.trim_start().starts_with('{') {
-        return serde_json::from_str(text).map_err(|error| Unreadable(format!("This is no JSON: {error}.")));
+        return serde_json::from_str(text).map_err(|error| Unreadable(format!("This isn't JSON: {error}.")));
     }
     serde_saphyr::from_str(text).map_err(|error| {
         let text = error.to_string();
-        Unreadable(format!("This is no YAML: {}", text.lines().next().unwrap_or_default()))
+        Unreadable(format!("This isn't YAML: {}", text.lines().next().unwrap_or_default()))
     })
 }
 

@@ -167,7 +167,7 @@ impl<'n> Evaluator<'n> {
         match operand {
             Cow::Borrowed(Value::Object(fields)) => fields.get(field).map(Cow::Borrowed).ok_or_else(missing),
             Cow::Owned(Value::Object(mut fields)) => fields.remove(field).map(Cow::Owned).ok_or_else(missing),
-            _ => Err(wrong(format!("\"{field}\" is read of something that is no object."))),
+            _ => Err(wrong(format!("\"{field}\" is read of something that isn't an object."))),
         }
     }
 

@@ -34,7 +34,7 @@ impl Expression {
         let root = parser.parse(source).map_err(|errors| {
             let text = errors.to_string();
             let line = text.lines().next().unwrap_or_default().trim().to_owned();
-            format!("This is no expression: {line}")
+            format!("This isn't an expression: {line}")
         })?;
         check_depth(&root.expr)?;
         let mut names = BTreeSet::new();
@@ -162,12 +162,12 @@ mod tests {
     #[test]
     fn what_is_no_expression_is_refused_with_a_reason() {
         for (source, part) in [
-            ("1 +".to_owned(), "This is no expression"),
+            ("1 +".to_owned(), "This isn't an expression"),
             ("steps[input.x]".to_owned(), "Name the step"),
             ("steps".to_owned(), "Name the step"),
             ("a.b.C{x: 1}".to_owned(), "messages"),
             (format!("\"{}\"", "x".repeat(EXPRESSION_BYTES_MAX)), "bytes"),
-            ("(".repeat(500), "This is no expression"),
+            ("(".repeat(500), "This isn't an expression"),
             (vec!["1"; 400].join("+"), "after each other"),
             (vec!["1"; 1_900].join("+"), "after each other"),
         ] {

@@ -196,7 +196,7 @@ fn joined(evaluator: &mut Evaluator<'_>, items: &[Value], rest: &[&Value]) -> Ma
 }
 
 fn converted(evaluator: &mut Evaluator<'_>, name: &str, value: &Value) -> Made {
-    let refused = || wrong(format!("This {} is no {name}.", type_of(value)));
+    let refused = || wrong(format!("{name}() can't convert this {}.", type_of(value)));
     match (name, value) {
         ("string", Value::String(_)) | ("bool", Value::Bool(_)) => {
             evaluator.make(size_of_value(value))?;
@@ -211,7 +211,7 @@ fn converted(evaluator: &mut Evaluator<'_>, name: &str, value: &Value) -> Made {
         ("parseJson", Value::String(text)) => {
             // A value of JSON takes up to eight bytes for each of its text.
             evaluator.make(text.len().saturating_mul(8))?;
-            serde_json::from_str(text).map_err(|_| wrong("The text is no JSON."))
+            serde_json::from_str(text).map_err(|_| wrong("The text isn't JSON."))
         }
         ("bool", Value::String(text)) => text.parse().map(Value::Bool).map_err(|_| refused()),
         ("int", Value::Number(number)) => {
@@ -308,7 +308,7 @@ mod tests {
     fn what_has_no_value_says_why() {
         for (source, part) in [
             ("input.other", "no field"),
-            ("input.n.x", "no object"),
+            ("input.n.x", "isn't an object"),
             ("input.n + 'x'", "(int, string)"),
             ("1 / 0", "zero"),
             ("9223372036854775807 + 1", "too large"),
@@ -316,7 +316,7 @@ mod tests {
             ("input.list[9]", "nothing at this place"),
             ("input.n.map(x, x)", "gone through"),
             ("nobody", "has no value"),
-            ("parseJson('{')", "no JSON"),
+            ("parseJson('{')", "isn't JSON"),
             ("unheard(1)", "unheard"),
         ] {
             match check(source) {

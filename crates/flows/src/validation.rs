@@ -276,7 +276,7 @@ impl Compiler {
 
     fn schema(&mut self, schema: &Value, pointer: &str) -> Option<Schema> {
         let made = Schema::compile(schema);
-        made.map_err(|error| self.wrong(pointer, format!("This is no JSON Schema: {error}"))).ok()
+        made.map_err(|error| self.wrong(pointer, format!("This isn't a JSON Schema: {error}"))).ok()
     }
 
     /// The steps that some names stand for.
@@ -287,7 +287,7 @@ impl Compiler {
                 Some(place) => needs.push(*place),
                 None if *name == INPUT || known.contains(name) => {}
                 None => self
-                    .wrong(pointer, format!("There is no step \"{name}\", and nothing else of this name.")),
+                    .wrong(pointer, format!("There is no step \"{name}\", and nothing else has this name.")),
             }
         }
         needs
@@ -515,7 +515,7 @@ mod tests {
             (
                 flow(json!({"a": {"kind": "expression", "expression": "1 +"}})),
                 "/steps/a/expression",
-                "no expression",
+                "isn't an expression",
             ),
             (flow(json!({"a": {"kind": "expression", "expression": "a.output"}})), "/steps/a", "itself"),
             (flow(json!({"input": ok})), "/steps/input", "another meaning"),

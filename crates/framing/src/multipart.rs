@@ -215,7 +215,7 @@ fn read_head(head: &[u8]) -> Result<Part, Malformed> {
 fn read_disposition(value: &str) -> Result<Part, Malformed> {
     let (kind, mut rest) = value.split_once(';').unwrap_or((value, ""));
     if !kind.trim().eq_ignore_ascii_case("form-data") {
-        return Err(Malformed("a part is no form data"));
+        return Err(Malformed("a part isn't form data"));
     }
     let (mut name, mut filename, mut is_file_again) = (None, None, false);
     while !rest.trim().is_empty() {

@@ -321,7 +321,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
             let code = u16::from_be_bytes([*high, *low]);
             let may_be_sent = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
             if !may_be_sent || std::str::from_utf8(reason).is_err() {
-                return Err(wrong("its close has a code that may not be sent, or a reason that is no text"));
+                return Err(wrong("its close has a code that may not be sent, or a reason that isn't text"));
             }
             Ok(Some(code))
         }

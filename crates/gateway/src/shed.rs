@@ -130,9 +130,8 @@ impl Shedder {
 /// What a client reads whose workspace has its share in flight.
 fn over_share() -> Box<Fault> {
     let message = "The gateway is busy, and this workspace has its share of what it serves at the same time in progress.";
-    let fault = Fault::new(FaultClass::Limited, "rate_limit_exceeded", message).fix(
-        "Wait for one to end, and send fewer at once; whoever runs this gateway can add cores or gateways.",
-    );
+    let fault = Fault::new(FaultClass::Limited, "rate_limit_exceeded", message)
+        .fix("Wait for one to end, and send fewer at the same time; the operator can add cores or gateways.");
     Box::new(fault.retry_after_ms(SHARE_RETRY_MS).should_retry(true))
 }
 

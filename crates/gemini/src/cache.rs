@@ -53,7 +53,7 @@ pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
     if !new.has_model {
         return Err(missing(
             "model".to_owned(),
-            "Name the model that is to use it, as in models/gemini-2.5-flash.",
+            "Name the model that will use it, as in models/gemini-2.5-flash.",
         ));
     }
     let part = RequestPart::CacheLife(new.life.unwrap_or(USUAL_LIFE));

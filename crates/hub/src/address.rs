@@ -33,7 +33,7 @@ impl Endpoint {
             HubError::new(
                 HubErrorKind::Usage,
                 format!(
-                    "{text} is no address of a hub. Write it as https://host, with nothing after the path."
+                    "{text} isn't an address of a hub. Write it as https://host, with nothing after the path."
                 ),
             )
         };

@@ -102,11 +102,13 @@ impl Hub<'_> {
         }
         match (file.size, file.checksum.clone()) {
             (Some(size), Some(checksum)) if size <= file.bytes_max() => Ok((file, size, checksum)),
-            (Some(size), Some(_)) => {
-                Err(self.wrong(&format!("its {} has {size} bytes, and {} is the most", file.path, file.bytes_max())))
-            }
+            (Some(size), Some(_)) => Err(self.wrong(&format!(
+                "its {} has {size} bytes, and {} is the most",
+                file.path,
+                file.bytes_max()
+            ))),
             _ => Err(self.wrong(&format!(
-                "it does not say how long {} is and what it adds up to, so nobody could tell whether it came whole",
+                "it does not say how long {} is and what it adds up to, so the download can't be verified",
                 file.path
             ))),
         }
@@ -204,7 +206,7 @@ impl Hub<'_> {
             (401, _, false) => (
                 HubErrorKind::Authentication,
                 format!(
-                    "{hub} shows {model} to nobody unknown: it is not there, or it is private and HF_TOKEN must be set."
+                    "{hub} doesn't show {model} without a token: it is not there, or it is private and HF_TOKEN must be set."
                 ),
             ),
             (401, _, true) => (

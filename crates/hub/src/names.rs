@@ -58,7 +58,7 @@ impl Reference {
         let known = short_names().collect::<Vec<_>>().join(", ");
         Err(HubError::new(
             HubErrorKind::NotFound,
-            format!("{text} is no short name of a model. Name it as OWNER/NAME, or take one of {known}."),
+            format!("{text} isn't a short name of a model. Name it as OWNER/NAME, or take one of {known}."),
         ))
     }
 
@@ -67,7 +67,7 @@ impl Reference {
             HubError::new(
                 HubErrorKind::Usage,
                 format!(
-                    "{text} is no model's name. Write OWNER/NAME, or OWNER/NAME:TAG for one of several GGUF files."
+                    "{text} isn't a model's name. Write OWNER/NAME, or OWNER/NAME:TAG for one of several GGUF files."
                 ),
             )
         };
@@ -96,7 +96,7 @@ impl Reference {
             }
             None => Err(HubError::new(
                 HubErrorKind::Usage,
-                format!("{file} is no GGUF file. Without --file, all that a runtime needs is fetched."),
+                format!("{file} isn't a GGUF file. Without --file, all that a runtime needs is fetched."),
             )),
         }
     }

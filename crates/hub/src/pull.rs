@@ -137,7 +137,7 @@ fn check_revision(revision: &str) -> Result<(), HubError> {
     if revision.len() <= NAME_BYTES_MAX && revision.split('/').all(is_plain) {
         return Ok(());
     }
-    let text = format!("{revision} is no revision. Name a branch, a tag or a commit.");
+    let text = format!("{revision} isn't a revision. Name a branch, a tag or a commit.");
     Err(HubError::new(HubErrorKind::Usage, text))
 }
 
@@ -149,7 +149,7 @@ fn check_disk_space(directory: &Path, bytes: u64) -> Result<(), HubError> {
         return Ok(());
     }
     let text = format!(
-        "{bytes} bytes are to come, and the disk of {} has room for {free}. Make room, or name another place with --models-dir.",
+        "{bytes} bytes remain to be downloaded, and the disk of {} has room for {free}. Make room, or name another place with --models-dir.",
         directory.display()
     );
     Err(HubError::new(HubErrorKind::Disk, text))

@@ -5,20 +5,21 @@ use http::Method;
 
 use crate::{agents, chats, engines, flows, keys, projects, secrets, servers, sessions, teams};
 
-const OF_APPS: &str = "Declare a server as an app with POST /v2/apps; models, tools, agents and flows are apps by themselves (docs/apps.md).";
+const OF_APPS: &str = "Declare a server as an app with POST /v2/apps; models, tools, agents and flows are already apps (docs/apps.md).";
 const PRIVATE: &str = "Everything belongs to its project, and its workspace's roles say who may read it: PATCH /v2/members/{id}.";
-const VERSIONS: &str = "Models have no versions here: an alias names one and moves, POST /v2/model-aliases.";
-const COPY: &str = "Read it, and make another one of it with POST.";
+const VERSIONS: &str =
+    "Models have no versions here: point an alias at one and move it, POST /v2/model-aliases.";
+const COPY: &str = "Read it, and make a new one from it with POST.";
 const TELEMETRY: &str =
     "GET /tasks/{id}/timings says how long each step took, and GET /v2/requests what each cost.";
 const FLOWS: &str =
     "Flows have documents of another form here: POST /v2/flows, or `tidegate flow` (docs/flows.md).";
-const RUN_TASKS: &str = "GET /flowruns/{id}/stream has each step with its task.";
+const RUN_TASKS: &str = "GET /flowruns/{id}/stream shows each step with its task.";
 const RUNS: &str =
     "A run does not change: POST /flowruns starts another one, POST /flowruns/{id}/cancel ends this one.";
-const CHATS: &str = "GET /chats/{id} has the chat's agent, its messages, and the calls that wait.";
-const MESSAGES: &str = "POST /agents/run sends a message, and begins a chat where there is none yet.";
-const CARD: &str = "GET /agents/{id} has what an agent does.";
+const CHATS: &str = "GET /chats/{id} shows the chat's agent, its messages, and the calls that wait.";
+const MESSAGES: &str = "POST /agents/run sends a message, and begins a chat if there is none yet.";
+const CARD: &str = "GET /agents/{id} shows what an agent does.";
 const SECRETS: &str = "A secret is sealed on arrival and never shown. PUT /secrets/{name} replaces it.";
 const CREDENTIALS: &str =
     "POST /v2/provider-credentials stores a provider's credential, and POST /v2/tools a tool's.";
@@ -26,7 +27,7 @@ const STORE: &str =
     "Declare the server for the project: POST /v2/mcp-servers. Models call its tools with `Agent-Tools`.";
 const MACHINES: &str =
     "Start `tidegate node` on the machine, and join it: `tidegate nodes invite` (docs/node.md).";
-const SKILLS: &str = "Write what an agent has to know in its instructions: POST /v2/agents. POST /v2/artifacts stores documents.";
+const SKILLS: &str = "Write what an agent must know into its instructions: POST /v2/agents. POST /v2/artifacts stores documents.";
 const ARTIFACTS: &str = "POST /v2/artifacts stores what agents make; nothing shows it as a page.";
 const SEARCH: &str = "POST /apps/list with a search term lists apps.";
 const SOCKETS: &str = "Open a realtime session at /v1/realtime?model=….";

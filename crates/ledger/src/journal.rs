@@ -545,7 +545,7 @@ fn encoded<T: serde::Serialize>(
 fn storage_full() -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::Unavailable, "storage_full", "The gateway can't write its journal: the disk is full or fails.")
-            .fix("Send the request again in a second; whoever runs this gateway must free space in its data directory.")
+            .fix("Send the request again in a second; the operator of this gateway must free space in its data directory.")
             .retry_after_ms(STORAGE_RETRY_AFTER_MS),
     )
 }

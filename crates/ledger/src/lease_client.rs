@@ -126,7 +126,7 @@ impl LeaseClient {
             if pool.take_refusal()
                 && let Err(error) = self.centre.report_exhausted(pool.budget, pool.period_unix_ms).await
             {
-                tracing::debug!(%error, budget = %pool.budget, "that a budget is reached could not be kept yet");
+                tracing::debug!(%error, budget = %pool.budget, "the state of a reached budget couldn't be stored yet");
                 pool.clear_refusal_reported();
             }
         }
@@ -175,7 +175,7 @@ impl LeaseClient {
         for _ in 0..GOODBYE_ROUNDS {
             match self.centre.release().await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(%error, "leases could not be given back"),
+                Err(error) => tracing::warn!(%error, "leases couldn't be returned"),
             }
         }
     }

@@ -33,7 +33,7 @@ fn raise(subject: &Subject) -> String {
 
 pub(crate) fn limited(subject: &Subject, unit: &str, limit: u64, wait_ms: u64) -> Box<Fault> {
     let message = format!(
-        "This gateway's limit for {} is {limit} {unit} a minute, and it is used up; there is room again in {} s.",
+        "This gateway's limit for {} is {limit} {unit} a minute, and it is used up; try again in {} s.",
         whose(subject),
         wait_ms.div_ceil(1_000)
     );
@@ -83,7 +83,7 @@ pub fn over_budget(
 
 fn exhausted(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Box<Fault> {
     if budget.is_credit() {
-        let message = "The workspace's credit is used up: what is left does not cover this request.";
+        let message = "The workspace's credit is used up: the rest doesn't cover this request.";
         return Box::new(
             Fault::new(FaultClass::CreditsRequired, "credits_required", message)
                 .fix("Ask the operator to add some: POST /v2/billing/account/credits. GET /v2/billing/account shows it.")

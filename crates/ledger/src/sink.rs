@@ -141,7 +141,7 @@ pub struct SinkError(pub String);
 
 impl std::fmt::Display for SinkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the store did not take a batch of meter records: {}", self.0)
+        write!(f, "the store didn't accept a batch of meter records: {}", self.0)
     }
 }
 

@@ -163,8 +163,9 @@ fn failed(fault: &Fault, dialect: Dialect, trace: TraceId, may_retry: bool) -> I
 
 fn too_slow() -> Fault {
     let seconds = BATCH_ITEM_TIME_MAX.as_secs();
-    let message =
-        format!("The request was not answered within {seconds} s, the longest that one of a batch may take.");
+    let message = format!(
+        "The request was not answered within {seconds} s, the longest time that a request of a batch may take."
+    );
     Fault::new(FaultClass::Deadline, "deadline_exceeded", message).fix("Ask for less output.")
 }
 

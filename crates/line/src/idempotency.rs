@@ -139,7 +139,7 @@ fn in_flight() -> Fault {
         "idempotency_in_flight",
         "A request with this idempotency key is being answered.",
     )
-    .fix("Send it again in a moment: you are given that answer then.")
+    .fix("Send it again in a moment to receive that answer.")
     .retry_after_ms(1_000)
     .should_retry(true)
 }
@@ -159,7 +159,7 @@ fn unreadable() -> Fault {
     Fault::new(
         FaultClass::Internal,
         "idempotent_answer_unreadable",
-        "The answer that was kept under this idempotency key does not open.",
+        "The answer stored under this idempotency key can't be opened.",
     )
     .fix("The request was answered before. Use a new key to have it answered again.")
     .should_retry(false)
@@ -220,7 +220,7 @@ pub fn mark_not_stored(headers: &mut HeaderMap) {
 }
 
 fn warn_too_long(trace: TraceId, body_bytes_max: usize) {
-    tracing::warn!(request = %trace, body_bytes_max, "an answer under an idempotency key is too long to be kept");
+    tracing::warn!(request = %trace, body_bytes_max, "an answer under an idempotency key is too long to store");
 }
 
 /// A claim that is released unless its answer is stored.

@@ -64,7 +64,7 @@ impl Overload {
 pub fn overloaded() -> Box<Fault> {
     let message = "The gateway gets more requests than it can serve.";
     let fault = Fault::new(FaultClass::Unavailable, "gateway_overloaded", message)
-        .fix("Send the request again in a second, and fewer at once; whoever runs this gateway can add cores or gateways.");
+        .fix("Send the request again in a second, and fewer simultaneously; the operator of this gateway can add cores or gateways.");
     Box::new(fault.retry_after_ms(RETRY_AFTER_MS))
 }
 
@@ -186,7 +186,7 @@ mod tests {
         let now = measure(&mut queue, now + MEASURE_EVERY_US, 40_000);
         assert!(!queue.sheds(STANDARD, now), "it has caught up");
         let now = measure(&mut queue, now + MEASURE_EVERY_US, 60_000);
-        assert!(queue.sheds(STANDARD, now), "a relapse is no burst");
+        assert!(queue.sheds(STANDARD, now), "a relapse isn't a burst");
     }
 
     #[test]

@@ -437,7 +437,7 @@ fn gone(id: StoredObjectId) -> Box<Fault> {
 
 pub(crate) fn store_away() -> Box<Fault> {
     let fault =
-        Fault::new(FaultClass::Unavailable, "store_unavailable", "Batches can't be read or kept now.");
+        Fault::new(FaultClass::Unavailable, "store_unavailable", "Batches can't be read or stored now.");
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }
 

@@ -180,9 +180,9 @@ fn no_file(id: StoredObjectId) -> Box<Fault> {
 }
 
 pub(crate) fn too_many() -> Box<Fault> {
-    let message = "The gateway keeps as much of this project's files of requests as it may.";
+    let message = "The gateway already stores as much of this project's request files as it may.";
     let fault = Fault::new(FaultClass::Limited, "too_many_files", message);
-    Box::new(fault.fix("Delete files whose batches are made.").should_retry(false))
+    Box::new(fault.fix("Delete files whose batches have been created.").should_retry(false))
 }
 
 #[cfg(test)]

@@ -139,12 +139,12 @@ impl Fields {
             PURPOSE if PURPOSES.contains(&text) => self.purpose = Some(text.to_owned()),
             PURPOSE => {
                 let fix = format!("Send one of {}, or batch.", PURPOSES.join(", "));
-                return Err(wrong(PURPOSE, "is no purpose that files have here", fix));
+                return Err(wrong(PURPOSE, "isn't a purpose that files can have here", fix));
             }
             EXPIRES_AFTER => {
                 let seconds = text.parse().ok().filter(|seconds| EXPIRES_S.contains(seconds));
                 let fix = "Send a number of seconds from 3600 to 2592000.".to_owned();
-                let wrong = || wrong(EXPIRES_AFTER, "is no time that files are kept for", fix);
+                let wrong = || wrong(EXPIRES_AFTER, "isn't a time for which files can be kept", fix);
                 self.expires_after_s = Some(seconds.ok_or_else(wrong)?);
             }
             _ => {}
@@ -176,7 +176,7 @@ impl Receiver<'_> {
         let purpose = purpose.ok_or_else(|| {
             let fault =
                 Fault::new(FaultClass::BadRequest, "missing_required_parameter", "\"purpose\" is missing.");
-            Box::new(fault.fix("Say what the file is for, as user_data or vision.").param(PURPOSE))
+            Box::new(fault.fix("State the file's purpose, such as user_data or vision.").param(PURPOSE))
         })?;
         let end = FileEnd { purpose: Some(purpose), expires_after_s: self.reader.fields.expires_after_s };
         self.store(Some(end)).await?;

@@ -90,7 +90,7 @@ fn check(inbound: &mut Inbound, policies: &Arc<Policies>, screening: &mut Screen
     };
     if let Some(what) = unreadable(inbound, &checks) {
         let enforced = policies.checks().find(|(_, check)| check.is_enforced());
-        let fix = "Send what can be checked, or have an admin change the policy.";
+        let fix = "Send content that can be checked, or have an admin change the policy.";
         screening.fault = enforced.map(|(policy, _)| refusal(policy, PolicyRule::Checks, "model", what, fix));
         return;
     }
@@ -102,8 +102,8 @@ fn check(inbound: &mut Inbound, policies: &Arc<Policies>, screening: &mut Screen
             inbound.body = body;
         }
         if let Some(name) = masked.blocked {
-            let what = format!("it contains what the check \"{name}\" blocks");
-            let fix = "Take it out of the request.";
+            let what = format!("it contains content that the check \"{name}\" blocks");
+            let fix = "Remove that content from the request.";
             let policy = blocker(policies, name);
             screening.fault =
                 policy.map(|policy| refusal(policy, PolicyRule::Checks, "messages", &what, fix));

@@ -57,7 +57,7 @@ pub(crate) async fn check_session(sessions: &dyn SessionStore, admitted: Admitte
         FoundSession::Known { seat: Some(seat), .. } => admitted.at_seat(seat),
         FoundSession::Known { seat: None, .. } | FoundSession::StoreUnavailable => admitted,
         FoundSession::Unknown => {
-            let message = format!("This project has no session {id}, or its time is over.");
+            let message = format!("This project has no session {id}, or it has expired.");
             let fault =
                 Fault::new(FaultClass::NotFound, "session_not_found", message).param("Agent-Session-Ref");
             admitted.with_refusal(Box::new(

@@ -120,7 +120,7 @@ fn page_of(sent: Value) -> Result<PaginatedRequestParams, ErrorData> {
 fn no_more(page: &PaginatedRequestParams, list: Value) -> Result<Value, ErrorData> {
     match page.cursor {
         None => Ok(list),
-        Some(_) => Err(bad_params("The cursor is none of this list's.")),
+        Some(_) => Err(bad_params("The cursor doesn't belong to this list.")),
     }
 }
 
@@ -143,7 +143,7 @@ async fn list_tools(context: &CallerContext<'_>, page: &PaginatedRequestParams) 
         None => 0,
         Some(cursor) => {
             let from = cursor.parse::<usize>().ok().filter(|from| *from <= all.len());
-            from.ok_or_else(|| bad_params("The cursor is none of this list's."))?
+            from.ok_or_else(|| bad_params("The cursor doesn't belong to this list."))?
         }
     };
     let items: Vec<Value> = all.iter().skip(from).take(PAGE_ITEMS).cloned().collect();

@@ -77,7 +77,7 @@ pub(crate) async fn page(context: &CallerContext<'_>, cursor: Option<&str>) -> R
     let tasks = match context.tasks(&Method::GET, "", &query).await {
         Ok(tasks) => tasks,
         Err(problem) if cursor.is_some() && problem.status.is_client_error() => {
-            return Err(bad_params("The cursor is none of this list's."));
+            return Err(bad_params("The cursor doesn't belong to this list."));
         }
         Err(problem) => return Err(ErrorData::new(ErrorCode::INTERNAL_ERROR, problem.sentence(), None)),
     };

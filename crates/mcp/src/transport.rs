@@ -90,7 +90,7 @@ async fn post(sessions: &Sessions, context: &CallerContext<'_>, body: &Bytes) ->
         return Err(refused(StatusCode::NOT_ACCEPTABLE, "Accept application/json and text/event-stream."));
     }
     let sent: Value = serde_json::from_slice(body).map_err(|error| {
-        let error = ErrorData::new(ErrorCode::PARSE_ERROR, format!("The body is no JSON: {error}."), None);
+        let error = ErrorData::new(ErrorCode::PARSE_ERROR, format!("The body isn't JSON: {error}."), None);
         Refused(StatusCode::BAD_REQUEST, error)
     })?;
     if let Value::Array(batch) = sent {
@@ -121,7 +121,7 @@ fn session_of(sessions: &Sessions, context: &CallerContext<'_>) -> Result<Arc<Se
     let headers = context.headers;
     let revision = headers.get(&REVISION).map(|value| value.to_str().ok().and_then(Revision::read));
     if revision == Some(None) {
-        let message = "MCP-Protocol-Version is none of 2025-11-25, 2025-06-18 and 2025-03-26.";
+        let message = "MCP-Protocol-Version must be 2025-11-25, 2025-06-18 or 2025-03-26.";
         return Err(refused(StatusCode::BAD_REQUEST, message));
     }
     let Some(id) = headers.get(&SESSION) else {
@@ -133,7 +133,7 @@ fn session_of(sessions: &Sessions, context: &CallerContext<'_>) -> Result<Arc<Se
     let now_unix_ms = context.core.deps.world.clock.unix_ms();
     let session = id.to_str().ok().and_then(|id| sessions.find(context.caller, id, now_unix_ms));
     session.ok_or_else(|| {
-        refused(StatusCode::NOT_FOUND, "There is no such session: begin a new one with initialize.")
+        refused(StatusCode::NOT_FOUND, "This session doesn't exist: start a new one with initialize.")
     })
 }
 
@@ -145,10 +145,7 @@ fn begin(sessions: &Sessions, context: &CallerContext<'_>, request: Request) -> 
     };
     let revision = Revision::negotiated(wanted.protocol_version.as_str());
     let session = sessions.begin(&context.core.deps.world, context.caller, revision).map_err(|_| {
-        refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "There are too many sessions: end some, or come again later.",
-        )
+        refused(StatusCode::SERVICE_UNAVAILABLE, "There are too many sessions: end some, or try again later.")
     })?;
     let mut response = written(StatusCode::OK, &answer(&id, Ok(methods::initialized(revision))));
     if let Ok(id) = HeaderValue::try_from(session.id.as_str()) {
@@ -225,7 +222,7 @@ async fn batch_answered(context: &CallerContext<'_>, session: &Arc<Session>, bat
 async fn resume(sessions: &Sessions, context: &CallerContext<'_>) -> Served {
     let session = session_of(sessions, context)?;
     let Some(last) = context.headers.get(&LAST_EVENT) else {
-        let message = "This server sends nothing by itself: GET resumes a stream by its Last-Event-ID.";
+        let message = "This server sends no unsolicited messages: GET resumes a stream by its Last-Event-ID.";
         return Err(refused(StatusCode::METHOD_NOT_ALLOWED, message));
     };
     if !accepts(context.headers, EVENTS) {
@@ -237,7 +234,10 @@ async fn resume(sessions: &Sessions, context: &CallerContext<'_>) -> Served {
         .and_then(read_event_id)
         .and_then(|(number, place)| session.stream(number).map(|stream| (stream, place)));
     let Some((stream, place)) = found else {
-        return Err(refused(StatusCode::BAD_REQUEST, "Last-Event-ID is none of this session's streams."));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "Last-Event-ID doesn't belong to a stream of this session.",
+        ));
     };
     match context.follow(stream.task).await {
         Ok(body) => Ok(streamed(&session, stream, body, Some(place))),

@@ -117,7 +117,7 @@ pub(crate) async fn model(runtime: &dyn Runtime, topology: &Topology, id: &str) 
     match rows(runtime, topology).await?.into_iter().find(|model| model.id == id) {
         Some(model) => json_response(StatusCode::OK, &model),
         None => Err(Box::new(
-            Fault::new(FaultClass::NotFound, "model_not_found", "This node has no such model.")
+            Fault::new(FaultClass::NotFound, "model_not_found", "This node doesn't have this model.")
                 .param("model")
                 .fix("List its models at /v1/models."),
         )),

@@ -24,7 +24,7 @@ pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), B
     }
     if !peer.is_loopback() {
         return Err(Box::new(
-            Fault::new(FaultClass::Unauthenticated, "invalid_api_key", "This node needs a key of its own.")
+            Fault::new(FaultClass::Unauthenticated, "invalid_api_key", "This node needs its own key.")
                 .fix("Send a key from `tidegate node key` as Authorization: Bearer."),
         ));
     }
@@ -35,7 +35,7 @@ pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), B
             Fault::new(
                 FaultClass::Forbidden,
                 "host_not_local",
-                "Without a key this node answers to local names only.",
+                "Without a key, this node answers only to local names.",
             )
             .fix("Ask it at localhost or 127.0.0.1, or send a key from `tidegate node key`."),
         ));

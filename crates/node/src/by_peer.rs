@@ -72,11 +72,8 @@ impl Service {
         if is_for_peers {
             return self.call(request, trace).await;
         }
-        let fault = Fault::new(
-            FaultClass::NotFound,
-            "unknown_path",
-            "A node serves nothing to its peers at this path.",
-        );
+        let fault =
+            Fault::new(FaultClass::NotFound, "unknown_path", "A node doesn't serve this path to its peers.");
         refuse(&fault, endpoint.dialect(), trace)
     }
 

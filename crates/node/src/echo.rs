@@ -15,7 +15,7 @@ use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, Usage};
 
 const NAME: &str = "echo";
 const PREAMBLE: &str =
-    "This is the echo runtime of Tidegate. It is no model: it repeats what it was sent. You said: ";
+    "This is the echo runtime of Tidegate. It isn't a model: it repeats what it was sent. You said: ";
 /// Words that one poll may return before other tasks on the core get a turn.
 const BURST: u32 = 32;
 
@@ -59,7 +59,7 @@ fn check(request: &GenerateRequest) -> Result<(), Fault> {
         let fault = Fault::new(
             FaultClass::Unsupported,
             "unsupported_parameter",
-            "This runtime makes one choice a request.",
+            "This runtime returns one choice per request.",
         );
         return Err(fault.fix("Leave \"n\" out, or send 1.").param("n"));
     }
@@ -176,7 +176,7 @@ mod tests {
     fn it_says_that_it_is_no_model_and_repeats_the_last_message() {
         let (text, end) = run(request("hello  there\nünïcode"));
         assert_eq!(text, format!("{PREAMBLE}hello  there\nünïcode"));
-        assert!(text.contains("no model"));
+        assert!(text.contains("isn't a model"));
         assert_eq!(end, Reason::Stop);
         assert_eq!(run(request("same")), run(request("same")));
         let long = "word ".repeat(5_000);

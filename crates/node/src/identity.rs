@@ -63,7 +63,7 @@ impl NodeKey {
         if file.metadata()?.permissions().mode() & OTHERS != 0 {
             let path = path.display();
             let why = format!(
-                "{path} is readable by others than its owner. Run `chmod 600 {path}`, and if others may have read it, remove it and join again"
+                "{path} is readable by users other than its owner. Run `chmod 600 {path}`, and if others may have read it, remove it and join again"
             );
             return Err(io::Error::new(ErrorKind::PermissionDenied, why));
         }

@@ -274,7 +274,7 @@ impl Service {
             Endpoint::Peers(operation) => self.peers(operation, &head, &body).await,
             Endpoint::Unsupported(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
-                    .fix("GET /v1/capabilities says what this node serves."),
+                    .fix("GET /v1/capabilities lists what this node serves."),
             )),
             Endpoint::Usage => self.usage(Query::of(head.uri.query())),
             Endpoint::Metrics => {
@@ -286,8 +286,8 @@ impl Service {
             }
             Endpoint::Other(allowed) => Err(other_method(&path, allowed)),
             Endpoint::Nothing => Err(Box::new(
-                Fault::new(FaultClass::NotFound, "unknown_path", "A node has nothing at this path.")
-                    .fix("GET /v1/capabilities says what it serves."),
+                Fault::new(FaultClass::NotFound, "unknown_path", "A node doesn't serve this path.")
+                    .fix("GET /v1/capabilities lists what it serves."),
             )),
         };
         let mut answer = answer.unwrap_or_else(|fault| {
@@ -388,7 +388,7 @@ impl Service {
 }
 
 fn other_method(path: &str, allowed: &'static str) -> Box<Fault> {
-    let message = format!("{path} does not take this method.");
+    let message = format!("{path} doesn't accept this method.");
     let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message);
     Box::new(fault.fix(format!("It takes {allowed}.")))
 }

@@ -193,7 +193,7 @@ pub(crate) fn not_taken(target: &Target) -> Box<Fault> {
         return Box::new(fault.fix("Leave the adapter out, or send the request without mode cloud."));
     }
     let name: String = target.model.chars().take(128).collect();
-    let message = format!("No backend of this node takes the model \"{name}\".");
+    let message = format!("No backend of this node serves the model \"{name}\".");
     let fault = Fault::new(FaultClass::NotFound, "model_not_found", message).param("model");
     Box::new(fault.fix("Name a model of a backend, or add it to one in the node's configuration."))
 }

@@ -26,7 +26,7 @@ struct Registration {
 pub(crate) fn register(control: &Control, body: &[u8]) -> Result<Value, Refusal> {
     let invalid = |why: &str| Refusal::bad("invalid_client_metadata", why);
     let sent: Registration =
-        serde_json::from_slice(body).map_err(|_| invalid("The body is no registration."))?;
+        serde_json::from_slice(body).map_err(|_| invalid("The body isn't a registration."))?;
     let count = sent.redirect_uris.len();
     if count == 0 || count > REDIRECTS_MAX {
         return Err(Refusal::bad("invalid_redirect_uri", "Give from 1 to 5 redirect_uris."));
@@ -39,7 +39,8 @@ pub(crate) fn register(control: &Control, body: &[u8]) -> Result<Value, Refusal>
     }
     let name =
         sent.client_name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "MCP client".to_owned());
-    let name = checked_name(Some(name), "client_name").map_err(|_| invalid("\"client_name\" is no name."))?;
+    let name =
+        checked_name(Some(name), "client_name").map_err(|_| invalid("\"client_name\" isn't a name."))?;
     let now_unix_ms = control.deps.world.clock.unix_ms();
     let expires_unix_ms = now_unix_ms.saturating_add(milliseconds(CLIENT_TIME_MAX));
     let claims = ClientClaims { name, redirects: sent.redirect_uris, expires_unix_ms };

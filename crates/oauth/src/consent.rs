@@ -27,7 +27,7 @@ const AGAIN: &str = "Begin the sign-in again in the program that you came from."
 
 pub(crate) fn route() -> Route {
     Route::new(Method::POST, "/v2/oauth/consent", Access::PERSON, consent)
-        .says("Shows which program asks for a key of a project and, with `approve`, lets it have one or not.")
+        .says("Shows which program requests a key of a project and, with `approve`, grants or denies it.")
         .takes::<Input>()
         .returns_value::<Consent>()
 }
@@ -69,7 +69,7 @@ struct Consent {
     scope: &'static str,
     #[schemars(extend("enum" = ["pending", "denied", "approved"]))]
     status: &'static str,
-    /// The address to go on at, once it is decided.
+    /// The address to continue at, once it is decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_to: Option<String>,
 }
@@ -129,22 +129,22 @@ fn read(control: &Control, request: &ApiRequest, input: Input) -> Result<Wanted,
         invalid("client_id", "The program is not registered here with this address, or no longer.", AGAIN)
     })?;
     let redirect =
-        Url::parse(&redirect_text).map_err(|_| invalid("redirect_uri", "It is no address.", AGAIN))?;
+        Url::parse(&redirect_text).map_err(|_| invalid("redirect_uri", "It isn't an address.", AGAIN))?;
     let is_challenge = challenge.len() == 43
         && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !is_challenge || input.code_challenge_method.as_deref() != Some("S256") {
         return Err(invalid("code_challenge", "It must be an S256 challenge.", AGAIN));
     }
     if input.response_type.is_some_and(|kind| kind != "code") {
-        return Err(invalid("response_type", "Only \"code\" is known.", AGAIN));
+        return Err(invalid("response_type", "Only \"code\" is supported.", AGAIN));
     }
     let is_known = |scope: &str| scope == SCOPE || scope == "offline_access";
     if input.scope.is_some_and(|scopes| !scopes.split(' ').filter(|scope| !scope.is_empty()).all(is_known)) {
-        return Err(invalid("scope", "Only \"inference\" is given to programs.", AGAIN));
+        return Err(invalid("scope", "Programs can only get the scope \"inference\".", AGAIN));
     }
     let own = resource(&control.web.site.base_url(&request.headers));
     if input.resource.as_deref().is_some_and(|wanted| wanted.trim_end_matches('/') != own) {
-        return Err(invalid("resource", format!("Keys are given for {own} alone."), AGAIN));
+        return Err(invalid("resource", format!("Keys are issued only for {own}."), AGAIN));
     }
     if input.state.as_ref().is_some_and(|state| state.len() > STATE_BYTES_MAX) {
         return Err(invalid("state", "It is too long.", AGAIN));

@@ -66,7 +66,7 @@ async fn redeem(
         return Err(Refusal::grant());
     }
     if fields.get("resource").is_some_and(|wanted| wanted.trim_end_matches('/') != code.resource) {
-        return Err(Refusal::bad("invalid_target", "The code was given for another resource."));
+        return Err(Refusal::bad("invalid_target", "The code was issued for another resource."));
     }
     let store = &control.deps.store;
     let memberships = store.people().memberships(code.person).await.map_err(of_store)?;

@@ -99,6 +99,6 @@ where
 }
 
 fn nowhere() -> Refusal {
-    let description = "There is nothing here: /.well-known/oauth-authorization-server says what there is.";
+    let description = "This path doesn't exist: /.well-known/oauth-authorization-server lists the endpoints.";
     Refusal { status: StatusCode::NOT_FOUND, error: "invalid_request", description: description.to_owned() }
 }

@@ -52,7 +52,7 @@ async fn insert(writing: &mut Writing, consent: ConsentRow, act: Act) -> Result<
     over.run(writing.connection()).await?;
     let row = sql("SELECT COUNT(*) AS held FROM devices").one(writing.connection()).await?;
     if Fields::new("devices", &row).number("held")? >= u64::from(WAITING_MAX) {
-        let detail = "as many programs as may wait for their keys";
+        let detail = "too many programs already wait for their keys";
         return Err(StoreError::conflict("too_many_devices", detail, None));
     }
     sql(

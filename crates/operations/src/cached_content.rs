@@ -17,7 +17,7 @@ use crate::spec::{
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
         "does not cache prompts by name",
-        "Send the prompt with each request: providers cache what comes again by themselves.",
+        "Send the prompt with each request: providers cache repeated prompts automatically.",
     ),
     ..Facts::of_object(&OBJECT)
 };

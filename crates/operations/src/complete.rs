@@ -8,7 +8,7 @@ use crate::spec::{Facts, OperationSpec, RequestSource, Unsupported};
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
-        "has no way to go on with a text that is no conversation",
+        "has no way to go on with a text that isn't a conversation",
         "Send the text as the message of a user to /v1/chat/completions.",
     ),
     teaches_ratios: true,

@@ -10,7 +10,7 @@ use crate::spec::{CallSize, Facts, ModelLimits, OperationSpec, Unsupported};
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
         "has no way to count tokens",
-        "Send the request itself: its answer tells what it used.",
+        "Send the request itself: its answer states the tokens that it used.",
     ),
     is_conversation: true,
     only_counts: true,

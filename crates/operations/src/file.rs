@@ -28,7 +28,7 @@ static FORM: FormFields = FormFields {
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
         "has no way to keep files",
-        "Send what is in the file with the request that needs it.",
+        "Send the file's content with the request that needs it.",
     ),
     body: Body::Form(&FORM),
     form_bytes_max: FILE_BYTES_MAX,

@@ -288,7 +288,7 @@ impl FormReader {
             return Err(missing(self.fields.file.to_owned(), "Send the file as a part of the form."));
         }
         if self.fields.prompt == PromptPart::Required && !self.has_prompt {
-            return Err(missing("prompt".to_owned(), "Say what is to be seen."));
+            return Err(missing("prompt".to_owned(), "Describe what the picture or video should show."));
         }
         Ok(())
     }
@@ -427,7 +427,7 @@ fn index_range(range: &Range<u64>) -> Option<Range<usize>> {
 fn malformed(why: Malformed) -> Box<Fault> {
     let message = format!("The body is not a form as multipart/form-data has it: {why}.");
     let fault = Fault::new(FaultClass::BadRequest, "invalid_form", message);
-    Box::new(fault.fix("Have a library write the form, such as an SDK, curl -F or FormData.").param("body"))
+    Box::new(fault.fix("Let a library write the form, such as an SDK, curl -F or FormData.").param("body"))
 }
 
 #[cfg(test)]

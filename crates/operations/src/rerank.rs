@@ -19,7 +19,7 @@ use crate::spec::{CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Un
 const TEXTS_OF_A_SEARCH: u64 = 100;
 const BYTES_OF_A_TEXT: u64 = 500;
 
-const DOCUMENTS: &str = "Send the texts that are to be put in order.";
+const DOCUMENTS: &str = "Send the texts to rank.";
 const QUERY: &str = "Send the question as a text.";
 const TEXTS: &str = "Send documents as texts: this model ranks nothing else.";
 
@@ -161,7 +161,7 @@ fn text_of(path: String, document: &[u8]) -> Result<String, Box<Fault>> {
             let text = members.needed_text("text", DOCUMENTS)?;
             match members.rest().next() {
                 None => Ok(text),
-                Some(name) => Err(unsayable(name, "is no part of a document that is a text", TEXTS)),
+                Some(name) => Err(unsayable(name, "isn't a text part of a document", TEXTS)),
             }
         }
         other => Err(wrong_type(path, "a string", kind_of(&other))),

@@ -13,7 +13,7 @@ use crate::spec::{CallSize, ContentType, Facts, ModelLimits, OperationSpec, Requ
 /// 150 words of six characters are a minute, which takes some 1,250 audio tokens.
 const AUDIO_TOKENS_OF_TEN_CHARACTERS: u64 = 14;
 
-const TEXT_FIX: &str = "Send the text that is to be read.";
+const TEXT_FIX: &str = "Send the text to read aloud.";
 const VOICE_FIX: &str = "Send the name of one of the model's voices.";
 
 static FACTS: Facts = Facts {

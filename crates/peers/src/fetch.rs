@@ -479,7 +479,7 @@ async fn request(
     bytes_max: usize,
     bandwidth: &Bandwidth,
 ) -> io::Result<Vec<u8>> {
-    let late = |_| broken("it sent next to nothing for too long");
+    let late = |_| broken("it sent almost no data for too long");
     let (mut send, mut receive) = connection.open_bi().await.map_err(broken)?;
     write_head(&mut send, wanted).await?;
     send.finish().map_err(broken)?;

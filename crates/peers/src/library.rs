@@ -90,7 +90,7 @@ impl Library {
         mut receive: RecvStream,
         traffic: &Traffic,
     ) -> io::Result<()> {
-        let late = |_| broken("it sent or took nothing for too long");
+        let late = |_| broken("it sent and received nothing for too long");
         let wanted = timeout(REQUEST_TIMEOUT, read_head(&mut receive)).await.map_err(late)??;
         let _served = self.served_left.acquire().await.map_err(broken)?;
         let found = match wanted {
@@ -124,7 +124,7 @@ impl Library {
     async fn chunk(&self, share: &str, root: Digest, place: ChunkPlace) -> io::Result<Vec<u8>> {
         let Indexed { folder, manifest, root: here, .. } = self.index(share).await?;
         let file = manifest.file(place).filter(|file| here == root && place.chunk < file.chunks.len());
-        let file = file.ok_or_else(|| invalid(format!("{share} has no such chunk here any more")))?;
+        let file = file.ok_or_else(|| invalid(format!("{share} no longer has such a chunk here")))?;
         let path = folder.directory.join(&file.name);
         let mut bytes = vec![0; file.length(place.chunk)];
         let offset = place.chunk as u64 * CHUNK_BYTES as u64;

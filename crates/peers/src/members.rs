@@ -89,9 +89,7 @@ impl Member {
             return Err(format!("addresses has more than {ADDRESSES_MAX} entries"));
         }
         if let Some(address) = self.addresses.iter().find(|address| !is_reachable(address)) {
-            return Err(format!(
-                "{address} is not an address that can be dialled: give an IP address and a port"
-            ));
+            return Err(format!("{address} isn't an address to connect to: give an IP address and a port"));
         }
         if self.models.len() > MODELS_MAX {
             return Err(format!("models has more than {MODELS_MAX} entries"));

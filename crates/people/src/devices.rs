@@ -162,7 +162,7 @@ fn expired() -> Box<Fault> {
 }
 
 fn denied() -> Box<Fault> {
-    not_yet("access_denied", "The person in front of it said no.", "Begin again, if that was a mistake.")
+    not_yet("access_denied", "The person at the device declined.", "Begin again, if that was a mistake.")
 }
 
 fn ask_for_key(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
@@ -185,7 +185,7 @@ fn ask_for_key(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller
             }
             None => Err(not_yet(
                 "authorization_pending",
-                "Nobody has said yes to this device so far.",
+                "This device hasn't been approved yet.",
                 "Ask again after interval_s.",
             )),
         }
@@ -238,8 +238,8 @@ async fn key_of(
     let Some(project) = projects.rows.first() else {
         return Err(not_yet(
             "no_project",
-            "The workspace has no project that the key could belong to.",
-            "Make one, then begin again.",
+            "The workspace has no project for the key.",
+            "Create one, then start again.",
         ));
     };
     let role = membership.role;

@@ -219,7 +219,7 @@ fn current_password(message: &'static str) -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::Forbidden, "wrong_password", message)
             .param("current_password")
-            .fix("Give the present password, or sign in by a link, which stands in for it for ten minutes."),
+            .fix("Give the current password, or sign in by a link, which replaces it for ten minutes."),
     )
 }
 
@@ -236,7 +236,7 @@ pub fn checked_email(email: &str) -> Result<String, Box<Fault>> {
     if fine && email.len() <= EMAIL_BYTES_MAX {
         return Ok(email);
     }
-    Err(invalid("email", "This is no email address.", "Write it as name@example.com."))
+    Err(invalid("email", "This isn't an email address.", "Write it as name@example.com."))
 }
 
 /// Scopes by the names that callers use.

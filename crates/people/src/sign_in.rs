@@ -49,7 +49,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 /// Why signing in can't be rehearsed.
-pub const NO_REHEARSAL: &str = "Whoever becomes known does so for good: that can't be tried.";
+pub const NO_REHEARSAL: &str = "A person who signs in stays known for good, so this has no dry run.";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,7 +165,7 @@ fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -
                 Fault::new(
                     FaultClass::Unauthenticated,
                     "sign_in_first",
-                    "This link is for somebody who signs in here already.",
+                    "This link is for a person who already has a sign-in here.",
                 )
                 .fix("Sign in first, then open the link again. If that is not you, send it with \"new_person\": true."),
             )),
@@ -175,7 +175,7 @@ fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -
                     "link_over",
                     "This link was used already, or is too old.",
                 )
-                .fix("Get another one: `tidegate login --link`, or ask whoever sent it."),
+                .fix("Get another one: `tidegate login --link`, or ask the person who sent it."),
             )),
         }
     })

@@ -133,9 +133,7 @@ impl Exchange {
         }
         self.is_observing |= observability_mode;
         let Some(request) = request else {
-            return Err(GrpcStatus::unsupported(
-                "the message is of a kind that this endpoint picker does not know",
-            ));
+            return Err(GrpcStatus::unsupported("this endpoint picker doesn't know this kind of message"));
         };
         if self.is_observing {
             self.phase = Phase::Decided;

@@ -180,7 +180,7 @@ async fn serve(server: Rc<Server>, offer: Offer, request: Request<Incoming>) -> 
             tasks::spawn_on_core(process(server, request.into_body(), sender));
             grpc(Replies::Stream(receiver))
         }
-        _ => ended(GrpcStatus::unsupported("there is no such method here")),
+        _ => ended(GrpcStatus::unsupported("this method doesn't exist here")),
     }
 }
 
@@ -198,7 +198,7 @@ fn ended(status: GrpcStatus) -> Response<Replies> {
 }
 
 async fn check(server: &Server, body: Incoming) -> Result<Bytes, GrpcStatus> {
-    let invalid = GrpcStatus::invalid("this is no health check");
+    let invalid = GrpcStatus::invalid("this isn't a health check");
     let read = timeout(CHECK_TIME_MAX, Limited::new(body, CHECK_BYTES_MAX).collect()).await;
     let body = read.ok().and_then(Result::ok).ok_or(invalid)?.to_bytes();
     let mut messages = Messages::default();
@@ -210,7 +210,7 @@ async fn check(server: &Server, body: Incoming) -> Result<Bytes, GrpcStatus> {
         "" | "readiness" | "envoy.service.ext_proc.v3.ExternalProcessor" | "inference-extension" => {
             server.is_ready()
         }
-        _ => return Err(GrpcStatus::not_found("there is no such service here")),
+        _ => return Err(GrpcStatus::not_found("this service doesn't exist here")),
     };
     Ok(frame(&HealthCheckResponse { status: if is_serving { 1 } else { 2 } }))
 }
@@ -236,7 +236,7 @@ async fn run(server: &Server, mut body: Incoming, sender: &Sender) -> Result<Grp
     loop {
         while let Some(message) = messages.next()? {
             let request = ProcessingRequest::decode(message)
-                .map_err(|_| GrpcStatus::invalid("this is no ProcessingRequest"))?;
+                .map_err(|_| GrpcStatus::invalid("this isn't a ProcessingRequest"))?;
             match exchange.take(request)? {
                 Next::Answers(answers) => {
                     for answer in &answers {
@@ -253,7 +253,7 @@ async fn run(server: &Server, mut body: Incoming, sender: &Sender) -> Result<Grp
             return Err(GrpcStatus::exhausted("too much is held of requests at the moment"));
         }
         let arrived = if exchange.is_waiting() {
-            let late = GrpcStatus::too_late("nothing of the request came for a minute");
+            let late = GrpcStatus::too_late("no part of the request arrived for a minute");
             timeout(REQUEST_IDLE_TIME_MAX, body.frame()).await.map_err(|_| late)?
         } else {
             body.frame().await

@@ -68,8 +68,9 @@ impl EndpointSource {
     /// # Errors
     /// It is neither.
     pub fn read(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text} is no endpoint: write http://HOST:PORT, where HOST is an address or a name.");
+        let wrong = || {
+            format!("{text} isn't an endpoint: write http://HOST:PORT, where HOST is an address or a name.")
+        };
         let rest = text.strip_prefix("http://").unwrap_or(text);
         let authority: http::uri::Authority =
             rest.strip_suffix('/').unwrap_or(rest).parse().map_err(|_| wrong())?;

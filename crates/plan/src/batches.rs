@@ -216,7 +216,7 @@ fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
             BatchPlaces::INPUT
         );
         let fault = Fault::new(FaultClass::Unsupported, "batch_of_folder", message);
-        return Err(fault.fix("Make a job for each file.").param(BatchPlaces::INPUT));
+        return Err(fault.fix("Create a job for each file.").param(BatchPlaces::INPUT));
     }
     match hosting.batch_role.as_deref() {
         Some(role) if role != storage.role => Err(other_role()),
@@ -225,7 +225,7 @@ fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
 }
 
 fn no_storage() -> Fault {
-    let message = "No credential that serves this model says where batches may lie.";
+    let message = "No credential that serves this model states where batches can be stored.";
     let fault = Fault::new(FaultClass::Unsupported, "batch_storage_not_set", message);
     fault.fix("Set config.batch_storage of a credential with access keys or a role of your own, as in s3://bucket/prefix.")
 }

@@ -219,7 +219,7 @@ pub fn keeper_cannot(
     let pooled = input.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
     let provider = own.chain(pooled.map(|one| &*one.provider)).next();
     let message = format!(
-        "What {path} names is kept by {}, and nobody else can read it for {}: {}.",
+        "What {path} names is kept by {}, and no other credential or account can read it for {}: {}.",
         provider.unwrap_or("a credential or account that is gone"),
         printable(&resolved.name),
         why_not(rejected.iter().find(|rejection| rejection.seat.principal() == keeper)),
@@ -262,7 +262,7 @@ pub fn fallback_leaves_own(model: &str, rejected: &[Rejection]) -> Box<Fault> {
 
 fn why_not(rejection: Option<&Rejection>) -> String {
     rejection.map_or_else(
-        || "the credential or account that did is no longer there".to_owned(),
+        || "that credential or account no longer exists".to_owned(),
         |rejection| rejection.sentence(),
     )
 }
@@ -341,7 +341,9 @@ pub fn batch_on_account() -> Box<Fault> {
 pub fn batch_not_booked() -> Box<Fault> {
     let message = "The batch goes on, or what its requests used is not in the books yet.";
     let fault = Fault::new(FaultClass::Conflict, "batch_not_booked", message);
-    Box::new(fault.fix("Delete it in a moment; cancel it first where it goes on.").retry_after_ms(1_000))
+    Box::new(
+        fault.fix("Delete it in a moment; if it is still running, cancel it first.").retry_after_ms(1_000),
+    )
 }
 
 /// The seat that stores a file, batch or video can't be used now.

@@ -147,7 +147,7 @@ fn no_keeper(word: &str, catalogue: &Catalogue) -> Box<Fault> {
     let known: Vec<String> =
         names(catalogue).iter().map(|name| name.trim_end_matches(":files").to_owned()).collect();
     let message =
-        format!("\"{printable}\" is no provider that keeps files. Those that do: {}.", known.join(", "));
+        format!("\"{printable}\" isn't a provider that keeps files. Those that do: {}.", known.join(", "));
     Box::new(Fault::new(FaultClass::BadRequest, "files_not_kept", message).param("provider").fix(HOW))
 }
 

@@ -29,7 +29,7 @@ const PREFIX: &str = "del";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Erases a person, by their sessions and the requests that named them, or all content of the workspace, with a signed receipt. A dry run counts what there is.")
+            .says("Erases a person, by their sessions and the requests that named them, or all content of the workspace, with a signed receipt. A dry run only counts what would be erased.")
             .takes::<Input>()
             .makes::<DeletionRequestView>()
             .refuses(409, "legal_hold"),
@@ -62,7 +62,7 @@ struct DeletionRequestView {
     object: &'static str,
     #[schemars(extend("enum" = ["pending", "running", "completed", "failed"]))]
     status: &'static str,
-    /// What each place had, and what became of it.
+    /// What each place held, and what happened to it.
     places: Vec<PlaceView>,
     erased: ErasedView,
     /// What is retained, and why.

@@ -32,11 +32,11 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the data exports of the workspace, newest first.")
             .lists::<DataExportView>(),
         Route::new(Method::GET, ONE, Access::MANAGE, get)
-            .says("Shows a data export: how far it is, and its files.")
+            .says("Shows a data export, its progress and its files.")
             .returns::<DataExportView>(),
         Route::new(Method::GET, CONTENT, Access::MANAGE, content)
-            .says("Returns a part of the archive. Its parts, one after the other, are the archive.")
-            .query("part", "Which part, from 1 on.")
+            .says("Returns one part of the archive. The parts, concatenated in order, are the archive.")
+            .query("part", "The number of the part, from 1.")
             .returns_archive()
             .refuses(409, "data_export_not_over"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)

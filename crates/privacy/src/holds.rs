@@ -28,13 +28,13 @@ pub fn routes() -> Vec<Route> {
             .takes::<Input>()
             .makes::<LegalHoldView>(),
         Route::new(Method::GET, PATH, Access::MANAGE, list)
-            .says("Lists the legal holds of the workspace, newest first, with those that were released.")
+            .says("Lists the legal holds of the workspace, newest first, including released ones.")
             .lists::<LegalHoldView>(),
         Route::new(Method::GET, ONE, Access::MANAGE, get)
             .says("Shows a legal hold.")
             .returns::<LegalHoldView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, release)
-            .says("Releases a legal hold. It stays, with by whom and when it was released.")
+            .says("Releases a legal hold. It stays listed, with who released it and when.")
             .returns_no_content(),
     ]
 }

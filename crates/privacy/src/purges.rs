@@ -32,7 +32,7 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the purges of the workspace, newest first.")
             .lists::<PurgeJobView>(),
         Route::new(Method::GET, "/v2/purge-jobs/{id}", Access::LOOK, get)
-            .says("Shows a purge: how far it is, place by place.")
+            .says("Shows a purge and its progress, place by place.")
             .returns_value::<PurgeJobView>(),
         Route::new(Method::GET, "/v2/purge-jobs/{id}/receipt", Access::LOOK, receipt_of)
             .says(receipt)
@@ -75,7 +75,7 @@ struct PurgeJobView {
     #[schemars(extend("enum" = ["pending", "running", "completed", "failed"]))]
     status: &'static str,
     scope: ScopeView,
-    /// What each place had, and what became of it.
+    /// What each place held, and what happened to it.
     places: Vec<PlaceView>,
     /// Of a whole workspace, once every place is purged.
     key_shredding: Option<KeyShreddingView>,
@@ -122,7 +122,7 @@ pub(crate) struct PlaceView {
     error: Option<String>,
 }
 
-/// What becomes of the keys that sealed what was purged.
+/// What happens to the keys that sealed the purged content.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeyShredding")]
 pub(crate) struct KeyShreddingView {
@@ -131,7 +131,7 @@ pub(crate) struct KeyShreddingView {
     status: &'static str,
     keys: Vec<ShreddedKeyView>,
     shredded_at: Option<Moment>,
-    /// Why the keys are there still.
+    /// Why the keys still exist.
     reason: Option<String>,
 }
 
@@ -207,13 +207,13 @@ impl Input {
         let is_filtered = target.key_id.is_some() || target.end_user.is_some();
         let takes_time = is_filtered || target.named() == 1 && !self.names_no_time();
         if has_time && !takes_time {
-            let fix = "Leave from and to out, or give them alone, with key_id or with end_user.";
+            let fix = "Leave from and to out, or send them alone, with key_id or with end_user.";
             return Err(invalid("from", "This scope has no time.", fix));
         }
         if let (Some(from), Some(to)) = (target.from_unix_ms, target.to_unix_ms)
             && to <= from
         {
-            return Err(invalid("to", "It ends before it begins.", "Give `to` a moment after `from`."));
+            return Err(invalid("to", "It ends before it begins.", "Set `to` to a time after `from`."));
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 pub(crate) fn unknown_end_user() -> Box<Fault> {
-    let message = "Nothing that is stored names this end user.";
+    let message = "No stored content names this end user.";
     let fix = "Check the spelling: only the whole name is found. A request that just ended is found a moment later.";
     Box::new(Fault::new(FaultClass::NotFound, "not_found", message).param("end_user").fix(fix))
 }
@@ -293,7 +293,7 @@ pub(crate) fn unknown_end_user() -> Box<Fault> {
 /// A place could not be asked.
 pub(crate) fn unknown(error: &PurgeError) -> Box<Fault> {
     let fault = Fault::new(FaultClass::Unavailable, "purge_not_counted", error.to_string());
-    Box::new(fault.fix("Try again in a moment; the log says more.").retry_after_ms(1_000))
+    Box::new(fault.fix("Try again in a moment; the log has details.").retry_after_ms(1_000))
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -24,7 +24,7 @@ const PATH: &str = "/v2/retention-profile";
 pub fn routes() -> Vec<Route> {
     let set = |method| {
         Route::new(method, PATH, Access::MANAGE, set)
-            .says("Sets what a project keeps of its requests. What is left out is as it was.")
+            .says("Sets what a project keeps of its requests. Omitted fields stay unchanged.")
             .takes::<ProfileInput>()
             .returns::<ProfileView>()
             .refuses(403, "policy_forbids")
@@ -129,7 +129,7 @@ impl ProfileInput {
             None => kept.mode,
             Some(word) => TraceMode::from_name(word).ok_or_else(|| {
                 let fix = format!("Use {}.", TraceMode::WORDS.join(", "));
-                invalid("trace_mode", format!("\"{word}\" is no trace mode."), fix)
+                invalid("trace_mode", format!("\"{word}\" isn't a trace mode."), fix)
             })?,
         };
         let days = self.default_retention_days.unwrap_or(kept.days);

@@ -20,7 +20,7 @@ use store::StoreError;
 use store::rotations::REKEYED_PREFIX;
 use vault::MasterState;
 
-const NO_REHEARSAL: &str = "A change of keys is work that goes on behind the requests; it can't be tried.";
+const NO_REHEARSAL: &str = "Keys are changed in the background, so this has no dry run.";
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -37,7 +37,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "rotation_not_finalized")
             .refuses(409, "rotation_under_way"),
         Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master)
-            .says("Finalizes the rotation: the old master key decrypts nothing any more.")
+            .says("Finalizes the rotation: the old master key no longer decrypts anything.")
             .takes_nothing()
             .returns_value::<VaultView>()
             .no_rehearsal(NO_REHEARSAL)
@@ -182,7 +182,7 @@ fn no_next_key(found: &[String]) -> Box<Fault> {
              ask again.",
         )
     } else {
-        (format!("It is not said which key is meant: {}.", found.join(", ")), "Name one as key_id.")
+        (format!("The request doesn't say which key it means: {}.", found.join(", ")), "Name one as key_id.")
     };
     let fault = Fault::new(FaultClass::Conflict, "no_next_master_key", message);
     Box::new(fault.param("key_id").fix(fix))
@@ -196,7 +196,7 @@ fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
             let message = format!("The gateway {} does not hold the master key {current}.", lacking.replica);
             let fault = Fault::new(FaultClass::Conflict, "gateway_lacks_master_key", message);
-            return Err(Box::new(fault.fix("Give it the key, or stop it, and ask again.")));
+            return Err(Box::new(fault.fix("Give it the key, or stop it, then send the request again.")));
         }
         loop {
             // A slow gateway may have wrapped something under the old key in the meantime.

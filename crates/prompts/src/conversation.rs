@@ -170,7 +170,7 @@ fn tools(prompt: &Prompt) -> Result<Vec<Value>, Box<Fault>> {
         let ToolKind::Function { name, description, schema, strict } = &tool.kind else {
             let what = match &tool.kind {
                 ToolKind::Hosted { kind, .. } => {
-                    format!("is a tool of the kind \"{kind}\", which nobody runs here")
+                    format!("is a tool of the kind \"{kind}\", which isn't supported here")
                 }
                 _ => "is a tool that takes free text".to_owned(),
             };

@@ -79,7 +79,7 @@ impl Vocabulary {
         let broken = |what: String| PromptError::Broken { path: path.to_owned(), what };
         // The library expects files that it wrote itself, and panics on some others.
         let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)));
-        let tokenizer = read.map_err(|_| broken("it is no tokenizer that can be read".to_owned()))?;
+        let tokenizer = read.map_err(|_| broken("it isn't a tokenizer that can be read".to_owned()))?;
         Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
     }
 

@@ -108,7 +108,7 @@ pub const OBJECT: &str = "audit_proof";
 /// Why a proof does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    #[error("it is no proof of an audit, but \"{0}\"")]
+    #[error("it isn't a proof of an audit, but \"{0}\"")]
     Object(String),
     #[error("entry {0} was changed: its hash is another one")]
     Changed(u64),

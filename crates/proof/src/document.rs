@@ -36,7 +36,7 @@ pub enum Forged {
 
 /// Why a text is no document that could be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("it is no JSON object of whole numbers, each of whose members is there once: {0}")]
+#[error("it isn't a JSON object of whole numbers, each of whose members is there once: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
 
 /// Reads a document. A member that is there twice is refused: readers would differ in which of the two they believe.
@@ -49,7 +49,7 @@ pub fn read(text: &[u8]) -> Result<Map<String, Value>, Unreadable> {
     from.end()?;
     match read {
         Value::Object(object) => Ok(object),
-        _ => Err(Unreadable(de::Error::custom("it is no object"))),
+        _ => Err(Unreadable(de::Error::custom("it isn't an object"))),
     }
 }
 
@@ -88,7 +88,7 @@ impl<'de> Visitor<'de> for Once {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Err(E::custom(format!("{value} is no whole number")))
+        Err(E::custom(format!("{value} isn't a whole number")))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {

@@ -327,7 +327,7 @@ pub(crate) fn require_plain_video(video: &Stored) -> Result<(), Box<Fault>> {
         return Err(Box::new(fault.fix("Send the whole prompt to /v1/videos.")));
     }
     if !["", WHOLE_VIDEO].contains(&video.query.as_str()) {
-        let message = "Of this video there is nothing but the video itself.";
+        let message = "This video has no content but the video itself.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
         return Err(Box::new(fault.param("variant").fix("Leave \"variant\" out.")));
     }
@@ -335,7 +335,7 @@ pub(crate) fn require_plain_video(video: &Stored) -> Result<(), Box<Fault>> {
 }
 
 pub(crate) fn video_not_found() -> Box<Fault> {
-    Box::new(Fault::new(FaultClass::NotFound, "video_not_found", "There is no such video here."))
+    Box::new(Fault::new(FaultClass::NotFound, "video_not_found", "This video doesn't exist here."))
 }
 
 pub(crate) fn list_models(base_url: &str) -> Outgoing {
@@ -562,7 +562,7 @@ mod tests {
             (Operation::ImageVariations, "has no way to vary pictures."),
             (Operation::Speech, "has no way to read texts aloud."),
             (Operation::Rerank, "has no way to put texts in the order of a question."),
-            (Operation::Complete, "has no way to go on with a text that is no conversation."),
+            (Operation::Complete, "has no way to go on with a text that isn't a conversation."),
         ] {
             let ask = ModelRequest {
                 operation,

@@ -24,7 +24,7 @@ const AMAZON: &[Row] = &[
     ),
     (
         &["AccessDeniedException", "Bearer Token", "expired"],
-        "Make another Bedrock API key and rotate the credential with it: this one is over.",
+        "Make another Bedrock API key and rotate the credential with it: this one has expired.",
     ),
     (
         &["AccessDeniedException", "API Key"],
@@ -37,7 +37,7 @@ const AMAZON: &[Row] = &[
     (&["AccessDenied", "sts:AssumeRoleWithWebIdentity"], BY_TOKEN),
     (
         &["AccessDenied", "sts:AssumeRole"],
-        "Allow sts:AssumeRole on the role to whoever has the access keys, and name them, and config.external_id where it is asked for, \
+        "Allow sts:AssumeRole on the role to the principal of the access keys, and name it, and config.external_id where it is asked for, \
          in the role's trust policy.",
     ),
     (
@@ -71,8 +71,7 @@ const GOOGLE: &[Row] = &[
     (&["SERVICE_DISABLED"], "Enable the Vertex AI API, aiplatform.googleapis.com, in the project."),
     (
         &["aiplatform.endpoints.predict"],
-        "Grant the account aiplatform.endpoints.predict on the project, such as by roles/aiplatform.user, and check that \
-         config.location is a location that there is.",
+        "Grant the account aiplatform.endpoints.predict on the project, such as by roles/aiplatform.user, and check that config.location is an existing location.",
     ),
     (
         &["Publisher Model"],
@@ -86,14 +85,14 @@ const GOOGLE: &[Row] = &[
         &["Invalid JWT Signature"],
         "Rotate the credential with a new key file: this key was deleted, or its account switched off.",
     ),
-    (&["account not found"], "Rotate the credential with the key file of a service account that there is."),
+    (&["account not found"], "Rotate the credential with the key file of an existing service account."),
     (
         &["iam.serviceAccounts.getAccessToken"],
         "Grant the pool's principal roles/iam.workloadIdentityUser on the service account that the configuration names.",
     ),
     (
         &["invalid_target"],
-        "Correct the audience of the configuration: it names no provider of a pool that there is.",
+        "Correct the audience of the configuration: it doesn't name a provider of an existing pool.",
     ),
     (&["audience in ID Token"], "Have the token issued for the audience that the pool's provider allows."),
     (
@@ -102,7 +101,7 @@ const GOOGLE: &[Row] = &[
     ),
     (
         &["attribute condition"],
-        "Let the pool's provider take the token's subject, or use a token of a subject that it takes.",
+        "Let the pool's provider accept the token's subject, or use a token with a subject that it accepts.",
     ),
 ];
 
@@ -115,13 +114,13 @@ const AZURE: &[Row] = &[
         &["invalid subscription key"],
         "Rotate the credential with one of the resource's own keys, and check that base_url is that resource's address.",
     ),
-    (&["Virtual Network"], "Let the resource's firewall take requests of this machine's network."),
-    (&["private endpoint"], "Let the resource's firewall take requests of this machine's network."),
+    (&["Virtual Network"], "Let the resource's firewall accept requests from this machine's network."),
+    (&["private endpoint"], "Let the resource's firewall accept requests from this machine's network."),
     (&["DeploymentNotFound"], "Deploy the model under this name, or correct config.deployments."),
     (&["Resource not found"], "Correct base_url or config.api_version: the resource has no such path."),
     (
         &["AADSTS7000222"],
-        "Make another client secret in Entra and rotate the credential with its value: this one is over.",
+        "Make another client secret in Entra and rotate the credential with its value: this one has expired.",
     ),
     (
         &["AADSTS7000215"],

@@ -11,8 +11,8 @@ pub(crate) fn only<'a>(texts: &'a EmbeddingInputs<'_>) -> Result<&'a str, Box<Fa
     match &*texts.texts {
         [one] => Ok(one),
         _ => {
-            let what = "holds more than the one text that the model takes at once";
-            Err(unsayable(texts.param.to_owned(), what, "Send each text in a request of its own."))
+            let what = "holds more than the one text that the model accepts per request";
+            Err(unsayable(texts.param.to_owned(), what, "Send each text in a separate request."))
         }
     }
 }

@@ -128,7 +128,7 @@ impl Handler for MaintenanceHandler {
             match (self.work)(self, job).await {
                 Ok(()) => Outcome::Done,
                 Err(error) => {
-                    tracing::warn!(kind = self.kind, %error, "a job of ours failed");
+                    tracing::warn!(kind = self.kind, %error, "a background job failed");
                     Outcome::failure(error)
                 }
             }

@@ -30,9 +30,9 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) ->
     let Some(object) = found else { return Ok(Outcome::Done) };
     let snapshot = deps.keeper.current();
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
-        return Err("the credential, the account or the project of the batch is no longer there".to_owned());
+        return Err("the credential, the account or the project of the batch no longer exists".to_owned());
     };
-    let format = dialects::stored_objects(id.kind).ok_or("its dialect has no batches")?;
+    let format = dialects::stored_objects(id.kind).ok_or("its dialect doesn't support batches")?;
     books.poll(format, &object.provider_id).await
 }
 

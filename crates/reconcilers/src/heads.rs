@@ -118,7 +118,7 @@ impl Handler for StoreHeadsHandler {
             match self.keep(heads).await {
                 Ok(()) => Outcome::Done,
                 Err(error) => {
-                    tracing::warn!(error, "the audit's heads could not be kept; it is tried again");
+                    tracing::warn!(error, "the audit's heads couldn't be stored; this is retried");
                     Outcome::failure(error)
                 }
             }

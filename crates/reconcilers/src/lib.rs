@@ -112,7 +112,7 @@ impl Deps {
     pub fn target(&self, seat: Seat) -> Result<VerifyTarget, Box<Fault>> {
         VerifyTarget::of(seat, &self.keeper.current()).ok_or_else(|| {
             Box::new(
-                Fault::new(FaultClass::BadRequest, "no_address", "Nobody knows where this provider listens.")
+                Fault::new(FaultClass::BadRequest, "no_address", "This provider's address isn't known.")
                     .param("base_url")
                     .fix("Give it a base_url."),
             )
@@ -135,7 +135,7 @@ async fn await_published(keeper: &snapshot::Keeper, version: u64) -> Result<(), 
             Fault::new(
                 FaultClass::Unavailable,
                 "not_in_force_yet",
-                "The change is kept, but this process has not taken it up yet.",
+                "The change is stored, but this process hasn't applied it yet.",
             )
             .fix("Read it back in a moment; don't send it again.")
             .retry_after_ms(1_000),

@@ -115,7 +115,7 @@ impl Nodes {
             let listed = match self.deps().store.nodes().list_all(page).await {
                 Ok(listed) => listed,
                 Err(error) => {
-                    tracing::warn!(%error, "what nodes said to other gateways could not be read");
+                    tracing::warn!(%error, "nodes' reports to other gateways couldn't be read");
                     return;
                 }
             };

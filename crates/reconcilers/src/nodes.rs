@@ -148,7 +148,7 @@ impl Nodes {
                         Ok(row) if row.reachable => self.read_load_of(workspace, id),
                         Ok(_) => {}
                         Err(fault) => {
-                            tracing::warn!(node = %id, %fault, "what a node said could not be kept")
+                            tracing::warn!(node = %id, %fault, "a node's report couldn't be stored")
                         }
                     }
                 }
@@ -173,7 +173,7 @@ impl Nodes {
             polls.spawn(async move {
                 if let Ok(permit) = permits.acquire().await {
                     if let Err(fault) = nodes.poll_joined(workspace, node).await {
-                        tracing::warn!(%node, %fault, "what a node said could not be kept");
+                        tracing::warn!(%node, %fault, "a node's report couldn't be stored");
                     }
                     drop(permit);
                 }
@@ -200,7 +200,7 @@ impl Nodes {
         // one has.
         tokio::time::sleep(self.beat_every * NODE_BEATS_MISSED_MAX).await;
         loop {
-            let why = format!("It has left out {NODE_BEATS_MISSED_MAX} heartbeats.");
+            let why = format!("It has missed {NODE_BEATS_MISSED_MAX} heartbeats.");
             match self.deps.store.joins().mark_overdue(self.deps.world.clock.unix_ms(), why).await {
                 Ok(missed) if missed.row > 0 => tracing::warn!(nodes = missed.row, "nodes are away"),
                 Ok(_) => {}

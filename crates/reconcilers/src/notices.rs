@@ -53,7 +53,7 @@ impl Notice {
             EventKind::KeyRevoked => Self::new(format!("API key {} was revoked", facts.text("name")), ""),
             EventKind::McpToolsChanged => Self::new(
                 format!("MCP server {} changed its tools", facts.text("name")),
-                "The changed tools are held back until somebody accepts them.",
+                "The changed tools are held back until a person accepts them.",
             ),
             EventKind::NodeReachable => Self::new(format!("Node {} answers again", facts.text("name")), ""),
             EventKind::NodeUnreachable => {

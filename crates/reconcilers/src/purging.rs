@@ -186,7 +186,7 @@ impl Purger {
             is_left |= !self.step(&mut job, place, &scopes).await?;
         }
         if is_left {
-            return Ok(Outcome::failure("something is left, and is tried again"));
+            return Ok(Outcome::failure("content is left, and the purge is retried"));
         }
         if job.target.workspace && !self.shred(&mut job).await? {
             return Ok(Outcome::failure("the workspace's key is being replaced"));
@@ -451,7 +451,7 @@ fn unknown(place: Place, before: Vec<Holding>, error: &str) -> Vec<ProcessorRepo
         before: items,
         after: None,
         guarantee: Guarantee::BestEffortExpiry,
-        evidence: "Nobody could look whether something is left.".to_owned(),
+        evidence: "It couldn't be checked whether any content is left.".to_owned(),
         retention_days: None,
         error: Some(error.to_owned()),
     };

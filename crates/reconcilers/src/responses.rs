@@ -30,7 +30,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
     }
     let snapshot = deps.keeper.current();
     let Some(whose) = BillingContext::of(deps, &snapshot, owner, response.created_by) else {
-        return Ok(hopeless("its credential or project is no longer there"));
+        return Ok(hopeless("its credential or project no longer exists"));
     };
     let Some(credential) = whose.made_with.credential() else {
         return Ok(hopeless("a managed account makes no answers in the background"));
@@ -44,7 +44,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
         Err(error) if error.starts_with(GONE) => return done_if_repeated(job, UNKNOWN),
         body => body?,
     };
-    let polled = responses::read_response(&body).ok_or("its provider says nothing that can be read")?;
+    let polled = responses::read_response(&body).ok_or("its provider's answer can't be read")?;
     if !polled.is_over {
         return Err("it is not over".to_owned());
     }

@@ -22,7 +22,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) ->
     let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
     let snapshot = deps.keeper.current();
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
-        return Err("the credential or the project of the video is no longer there".to_owned());
+        return Err("the credential or the project of the video no longer exists".to_owned());
     };
     let seen = see(&books, id, &object).await?;
     if seen.video.state == VideoState::InProgress && !seen.is_last {
@@ -63,7 +63,7 @@ async fn see(books: &ObjectBilling<'_>, id: StoredObjectId, object: &StoredObjec
         Ok(body) => {
             books.update_listing(id, &object.provider_id, &body).await?;
             let video =
-                conversation::video::read_video(&body).ok_or("its provider says nothing that can be read")?;
+                conversation::video::read_video(&body).ok_or("its provider's answer can't be read")?;
             Ok(Seen { video, is_last: false })
         }
         Err(error) if error.starts_with(GONE) => Ok(last()),

@@ -533,7 +533,7 @@ impl Tally {
             }
         };
         let mut tally = TallyForm::into_tally(form, minutes)
-            .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))?;
+            .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has invalid steps"))?;
         tally.sums.units = units;
         tally.sums.read_numbered(&later);
         Ok(tally)

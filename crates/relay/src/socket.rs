@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 const READ_BYTES: usize = 8 * 1024;
 /// No part of a guarded client's message may be forwarded before all of it was read, so it must fit the
 /// buffer.
-const TOO_LONG: Violation = Violation { code: 1009, what: "a message is longer than what is read of one" };
+const TOO_LONG: Violation = Violation { code: 1009, what: "a message exceeds the size limit" };
 /// How often the driver of a session gets a `Look` for its periodic checks.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 

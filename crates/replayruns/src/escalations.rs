@@ -30,8 +30,8 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/diagnostics/escalation", Access::LOOK, get)
             .says("Shows for which models that others serve own hardware would pay, and what to do next.")
-            .query(COST, "What a machine that serves the model would cost by the hour, in millionths of a dollar.")
-            .query(SPEED, "The tokens of prompts and answers that it handles in a second; without it, one machine is taken to carry everything.")
+            .query(COST, "The hourly cost of a machine that serves the model, in millionths of a dollar.")
+            .query(SPEED, "The prompt and answer tokens that it handles per second. Without it, one machine is assumed to carry everything.")
             .returns_value::<EscalationsView>(),
     ]
 }
@@ -44,7 +44,7 @@ struct EscalationsView {
     until: Moment,
     cost_per_hour_micros: u64,
     tokens_per_second: Option<u64>,
-    /// Those that cost the most first.
+    /// Most expensive first.
     data: Vec<EscalationView>,
     assumptions: Vec<&'static str>,
 }

@@ -40,7 +40,7 @@ pub fn gated(route: Route) -> Route {
     route
         .query(
             OVERRIDE,
-            "Why the change is made without a report on the node that it moves requests to; of an owner.",
+            "Owners only: the reason for making the change without a report on the node that requests move to.",
         )
         .refuses(409, "replay_required")
         .refuses(409, "rules_changed")

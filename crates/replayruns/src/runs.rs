@@ -43,13 +43,13 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the replay runs of the workspace, newest first; the newest 100 are kept.")
             .lists::<RunView>(),
         Route::new(Method::GET, ONE, Access::LOOK, get)
-            .says("Shows a replay run: how far it is, and what came of it.")
+            .says("Shows a replay run, its progress and its result.")
             .returns::<RunView>(),
         Route::new(Method::GET, "/v2/replay-runs/{id}/report", Access::LOOK, report)
             .says("Shows the report of a replay run as it was signed, for `tidegate receipt verify`.")
             .returns_value::<SignedReport>(),
         Route::new(Method::POST, "/v2/replay-runs/{id}/cancel", Access::DEVELOP, cancel)
-            .says("Cancels a replay run that is not over. What was sent stays in the records.")
+            .says("Cancels a replay run that has not ended. Requests already sent stay in the records.")
             .takes_nothing()
             .returns::<RunView>()
             .refuses(409, "replay_run_over"),
@@ -295,7 +295,7 @@ fn content_of(word: Option<&str>) -> Result<ReplayContent, Box<Fault>> {
         Some(word) if word == ReplayContent::Kept.as_str() => Ok(ReplayContent::Kept),
         Some(word) if word == ReplayContent::Synthetic.as_str() => Ok(ReplayContent::Synthetic),
         Some(word) => {
-            let message = format!("\"{word}\" is no content.");
+            let message = format!("\"{word}\" isn't a content.");
             Err(invalid("content", message, "Send kept or synthetic, or leave it out."))
         }
     }
@@ -330,7 +330,7 @@ fn speed_of(input: Option<SpeedInput>, reach_ms: u64) -> Result<Option<u32>, Box
         Some(SpeedInput::Word(word)) => {
             return Err(invalid(
                 "speed",
-                format!("\"{word}\" is no speed."),
+                format!("\"{word}\" isn't a speed."),
                 "Send max, or a factor such as 1.",
             ));
         }
@@ -355,7 +355,7 @@ fn scheduled(text: Option<&str>, now_unix_ms: u64) -> Result<u64, Box<Fault>> {
     let at = moment::read(text, "scheduled_for")?;
     if at > now_unix_ms.saturating_add(REPLAY_AHEAD_MS_MAX) {
         let days = REPLAY_AHEAD_MS_MAX / DAY_MS;
-        let fix = format!("Give a moment within {days} days.");
+        let fix = format!("Give a time within {days} days.");
         return Err(invalid("scheduled_for", "scheduled_for is too far ahead.", fix));
     }
     Ok(at.max(now_unix_ms))

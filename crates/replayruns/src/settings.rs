@@ -80,7 +80,7 @@ fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             Some(word) if word == gated => true,
             Some(word) if word == open => false,
             Some(word) => {
-                let message = format!("\"{word}\" is no activation.");
+                let message = format!("\"{word}\" isn't an activation.");
                 return Err(invalid("byoc_activation", message, "Send gated or open, or leave it out."));
             }
         };

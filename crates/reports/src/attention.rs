@@ -47,7 +47,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/attention", Access::LOOK, list)
             .says(
-                "Lists what needs somebody's attention, the worst first: budgets and credit near their end, credentials, keys, nodes \
+                "Lists what needs attention, most severe first: budgets and credit near their end, credentials, keys, nodes \
                  and webhooks that fail or expire, and a day that differs from the week before it.",
             )
             .returns::<Attention>(),
@@ -59,7 +59,7 @@ pub fn routes() -> Vec<Route> {
 struct Attention {
     object: &'static str,
     as_of: Moment,
-    /// The worst first; at most 100.
+    /// Most severe first; at most 100.
     data: Vec<Concern>,
 }
 

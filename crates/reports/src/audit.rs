@@ -21,17 +21,17 @@ use store::{AuditFilter, AuditRow};
 use crate::usage::FORMAT;
 
 pub fn routes() -> Vec<Route> {
-    let chain = "`installation`, for the operator: acts that concern no workspace.";
+    let chain = "`installation`, for the operator: actions that concern no workspace.";
     vec![
         Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)
             .says("Lists the audit entries that match, newest first; a page may have few, though others follow.")
             .lists::<AuditEntryView>()
             .query("q", "A text in the actor, the action, the target or the detail.")
-            .query("actor", "Only the acts of this key, person or `system`.")
+            .query("actor", "Only actions by this key, person or `system`.")
             .query("action", "An action such as `credential.create`, or the first word of some.")
             .query("target", "Only what was done to this object.")
-            .query("start", "Only entries of this moment or later.")
-            .query("end", "Only entries before this moment.")
+            .query("start", "Only entries at or after this time.")
+            .query("end", "Only entries before this time.")
             .query(FORMAT.0, FORMAT.1)
             .query("chain", chain)
             .one_of("chain", &["installation"]),
@@ -60,9 +60,9 @@ struct AuditEntryView {
     target: String,
     detail: String,
     request_id: Option<String>,
-    /// A hash of the object as the last act left it.
+    /// A hash of the object as the previous action left it.
     before: Option<String>,
-    /// A hash of the object as this act left it.
+    /// A hash of the object as this action left it.
     after: Option<String>,
     /// Its number in the chain.
     sequence: Option<u64>,
@@ -101,7 +101,7 @@ fn chain(request: &ApiRequest) -> Result<Option<WorkspaceId>, Box<Fault>> {
             .fix("Leave `chain` out for the audit of your workspace."),
         )),
         Some(other) => {
-            Err(invalid("chain", format!("\"{other}\" is no chain."), "Use installation, or leave it out."))
+            Err(invalid("chain", format!("\"{other}\" isn't a chain."), "Use installation, or leave it out."))
         }
     }
 }

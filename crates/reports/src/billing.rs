@@ -38,7 +38,7 @@ pub fn routes() -> Vec<Route> {
             .returns_value::<WholeInvoice>()
             .or_csv(),
         Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account)
-            .says("Shows the prepaid credit, and what is left of it.")
+            .says("Shows the prepaid credit, and how much of it is left.")
             .returns_value::<Account>(),
         Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
             .says("Adds credit to a workspace, or deducts some.")
@@ -106,7 +106,7 @@ struct CreditInput {
     workspace_id: Option<String>,
 }
 
-/// A workspace that never prepaid pays afterwards, and is not stopped.
+/// A workspace that never prepaid is postpaid, and is not stopped.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BillingAccount")]
 struct Account {

@@ -21,8 +21,8 @@ pub struct CachingForm {
     /// On the workspace's own credentials; by default `suggest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     byok: Option<String>,
-    /// Whether a prefix that the gateway has marked is read again shortly before its provider forgets it, where what
-    /// prefixes did before says that this pays; by default false. Only where the mode is `apply`.
+    /// Whether a prefix that the gateway has marked is read again shortly before its provider's cache drops it, if
+    /// earlier prefixes show that this pays; by default false. Only where the mode is `apply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keep_alive: Option<bool>,
     /// Our own cache of whole answers; by default off.
@@ -137,7 +137,7 @@ impl SemanticForm {
         if self.model.as_deref().is_some_and(|model| !is_name(model)) {
             let field = "caching.responses.semantic.model";
             let fix = format!("Use a name of 1 to {RECORD_TEXT_BYTES_MAX} bytes.");
-            return Err(invalid(field, format!("{field} is no name of a model."), fix));
+            return Err(invalid(field, format!("{field} isn't a name of a model."), fix));
         }
         let is_bound =
             |bps: &u16| (SEMANTIC_CACHE_SIMILARITY_BPS_MIN..=SEMANTIC_CACHE_SIMILARITY_BPS_MAX).contains(bps);

@@ -79,7 +79,7 @@ struct ForecastView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CommitmentCrossing")]
 struct Crossing {
-    /// 80 or 100; 0 says that the commitment will not be used up.
+    /// 80 or 100; 0 means that the commitment will not be used up.
     percent: u32,
     at: Moment,
     used_micros: i64,

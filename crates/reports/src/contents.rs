@@ -26,7 +26,7 @@ use transcripts::{RequestContentRow, RequestContents};
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/requests/{id}/content", Access::DEVELOP, get)
-            .says("Opens what a request said and what it was answered, where its project kept that. The audit says who opened it.")
+            .says("Shows the content of a request and its answer, if its project kept it. The audit log records who opened it.")
             .returns_value::<ContentView>()
             .refuses(404, "content_not_kept"),
     ]
@@ -197,7 +197,9 @@ pub fn open(
 }
 
 fn not_kept(request: TraceId) -> Box<Fault> {
-    let message = format!("No content of the request {request} is kept: it was not, or its time is over.");
+    let message = format!(
+        "No content of the request {request} is stored: it was never stored, or its retention has ended."
+    );
     let fault = Fault::new(FaultClass::NotFound, "content_not_kept", message);
     Box::new(fault.fix("What a project keeps of its requests is set at /v2/retention-profile."))
 }

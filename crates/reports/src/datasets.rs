@@ -26,13 +26,13 @@ use crate::usage::{FORMAT, parse_param};
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/datasets", Access::DEVELOP, list)
-            .says("Lists kept conversations as examples, newest first: in `jsonl`, lines with `messages` and `tools`, as trainers take them. The audit says who read them.")
+            .says("Lists kept conversations as examples, newest first. In `jsonl`, each line has `messages` and `tools`, as trainers expect. The audit log records who read them.")
             .lists::<ExampleView>()
             .query(FORMAT.0, FORMAT.1)
             .query("project_id", "Only those of this project.")
             .query("model", "Only those that this model answered.")
-            .query("since", "Only those that began at this moment or later.")
-            .query("until", "Only those that began before this moment.")
+            .query("since", "Only those that started at or after this time.")
+            .query("until", "Only those that started before this time.")
             .query("score", "Only those with a score of this name.")
             .query("score_min", "Only those whose score is at least this."),
     ]
@@ -74,7 +74,7 @@ fn wanted(control: &Control, request: &ApiRequest) -> Result<Wanted, Box<Fault>>
         (None, Some(_)) => return Err(missing("score", "Name the score that score_min is about.")),
     };
     if score.as_ref().is_some_and(|(_, least)| least.is_nan()) {
-        return Err(invalid("score_min", "score_min is no number.", "Send a number."));
+        return Err(invalid("score_min", "score_min isn't a number.", "Send a number."));
     }
     Ok(Wanted { content, model: request.query.get("model").cloned(), score })
 }

@@ -50,7 +50,7 @@ pub struct Rules<'a> {
 #[must_use]
 pub fn with_sample(route: Route) -> Route {
     with_filters(route)
-        .query("sample", "How many requests are compared: 1000 unless you say otherwise, 10000 at most. Of the newest 10000 that match, they are taken evenly.")
+        .query("sample", "How many requests to compare: 1000 by default, 10000 at most. They are sampled evenly from the newest 10000 that match.")
         .returns_value::<DryRun>()
 }
 
@@ -64,9 +64,9 @@ struct DryRun {
     unchanged: u64,
     /// Requests of which the record does not tell.
     unknown: u64,
-    /// From where to where requests would go, the most frequent first.
+    /// Where requests would move from and to, most frequent first.
     moves: Vec<Move>,
-    /// There are more moves than are listed.
+    /// Whether there are more moves than are listed.
     more_moves: bool,
     refusals: Refusals,
     cost: CostChange,

@@ -37,7 +37,7 @@ pub fn routes() -> Vec<Route> {
     };
     vec![
         about(Route::new(Method::GET, "/v2/byoc/costs", Access::LOOK, fleet))
-            .says("Shows what own hardware costs by node, model and adapter, beside providers' prices for the same tokens.")
+            .says("Compares the cost of your own hardware, by node, model and adapter, with providers' prices for the same tokens.")
             .returns_value::<FleetCosts>(),
         about(Route::new(Method::GET, "/v2/byoc/nodes/{id}/costs", Access::LOOK, one))
             .says("Shows the same of one node.")
@@ -91,13 +91,13 @@ struct NodeCosts {
     #[schemars(extend("enum" = ["stated", "measured", "unknown", "not_counted", null]))]
     power_by: Option<&'static str>,
     hours_up: f64,
-    /// The share of its time up in which it was answering. Null for a node that does not count it.
+    /// The share of its uptime in which it was answering; null for a node that doesn't count it.
     utilisation: Option<f64>,
     /// Of its processors and their memory, if it was measured all the time.
     energy_wh: Option<f64>,
     wh_per_million_tokens: Option<f64>,
     tokens_per_day: Option<u64>,
-    /// What it would serve a day if it was always as busy as it was while it was busy.
+    /// What it would serve per day if it were always as busy as it was while it was busy.
     tokens_per_busy_day: Option<u64>,
     models: Vec<ModelCosts>,
 }

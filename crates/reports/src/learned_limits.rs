@@ -61,7 +61,7 @@ pub struct BreakerView {
     name: String,
     /// `open`, or `half_open` if the next request tests whether it works again.
     state: &'static str,
-    /// Since when no request passes but tests.
+    /// Since when only test requests pass.
     since: Moment,
     /// When the next request may test it.
     until: Moment,

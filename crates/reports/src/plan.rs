@@ -257,7 +257,7 @@ fn assumed(control: &Control, request: &ApiRequest, input: &Input) -> Result<Ass
     let project = match &input.project_id {
         None => {
             let home = request.caller.project().ok_or_else(|| {
-                missing("project_id", "This workspace has no project yet: make one, and name it here.")
+                missing("project_id", "This workspace has no project yet: create one, and name it here.")
             })?;
             Arc::clone(home)
         }
@@ -350,7 +350,7 @@ fn checked_headers(input: &Input) -> Result<HeaderMap, Box<Fault>> {
         let field = || format!("headers.{name}");
         let name = HeaderName::try_from(name.as_str()).ok();
         let (Some(name), Ok(value)) = (name, HeaderValue::try_from(value.as_str())) else {
-            return Err(invalid(field(), "This is no header.", "Correct its name or its value."));
+            return Err(invalid(field(), "This isn't a header.", "Correct its name or its value."));
         };
         if name == AUTHORIZATION || name == COOKIE || SECRET.contains(&name.as_str()) {
             let fix = "Leave it out: key_id names the key that the request is planned for.";
@@ -383,5 +383,5 @@ fn dialect(word: &str) -> Result<Dialect, Box<Fault>> {
 
 fn one_of(field: &'static str, word: &str, known: &[&str]) -> Box<Fault> {
     let truncated: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    invalid(field, format!("\"{truncated}\" is no {field}."), format!("Use one of {}.", known.join(", ")))
+    invalid(field, format!("Unknown {field} \"{truncated}\"."), format!("Use one of {}.", known.join(", ")))
 }

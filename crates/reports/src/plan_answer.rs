@@ -39,11 +39,11 @@ pub struct Plan {
     rejected: Vec<RejectedCandidate>,
     /// The other models that the request goes on with after a stated failure (`model_fallbacks` of the route), in order.
     model_fallbacks: Vec<PlannedModelFallback>,
-    /// Why the request goes on with another model at once: its prompt is longer than the context of this one.
+    /// Why the request continues with another model immediately: its prompt is longer than this one's context.
     too_long: Option<String>,
-    /// Who would work through a new batch, and at what part of the usual price; `null` for everything else.
+    /// Who would process a new batch, and at what share of the usual price; `null` for everything else.
     batch: Option<PlannedBatch>,
-    /// What a run of an app that is no model would do; of an agent, the rest of the plan is of its model. `null` of a model.
+    /// What a run of an app that isn't a model would do. For an agent, the rest of the plan is for its model. `null` for a model.
     app: Option<PlannedApp>,
     /// The hooks of policies that the request and its answer would be shown to. A plan calls none.
     hooks: Vec<PlannedHook>,
@@ -138,7 +138,7 @@ struct PlannedPlacement {
     expected_ms: u64,
     /// Waiting for the requests that are ahead, and beside those that are answered.
     queue_ms: u64,
-    /// Computing what of the prompt isn't cached.
+    /// Computing the uncached part of the prompt.
     prefill_ms: u64,
     /// What a full KV cache costs.
     pressure_ms: u64,
@@ -146,7 +146,7 @@ struct PlannedPlacement {
     adapter_ms: u64,
     /// How much of the prompt it was sent before, in thousandths.
     cached_permille: u64,
-    /// How much of its KV cache it said is in use, in thousandths; `null` if it didn't.
+    /// The use of its KV cache that it reported, in thousandths; `null` if it didn't.
     kv_permille: Option<u16>,
 }
 
@@ -445,7 +445,7 @@ type Others<'a> = [(&'a OtherCandidate, Option<Quote>)];
 fn cheaper(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherCandidates {
     let Some((_, price)) = chosen else { return none("Nothing serves this request.") };
     let Some(price) = price else {
-        return none("What the chosen candidate would cost is not known beforehand.");
+        return none("The cost of the chosen candidate isn't known in advance.");
     };
     let mut found: Vec<_> =
         others.iter().filter(|(_, other)| other.is_some_and(|other| other.total < price.total)).collect();

@@ -10,9 +10,9 @@ pub(crate) struct PlannedApp {
     name: String,
     #[schemars(extend("enum" = ["app", "tool", "agent", "flow"]))]
     category: &'static str,
-    /// Which of its versions would run; `null` of a tool, which has none.
+    /// Which of its versions would run; `null` for a tool, which has none.
     version: Option<u64>,
-    /// Whom it calls, or may call.
+    /// What it calls, or may call.
     calls: Vec<PlannedAppCall>,
     /// The most that a run may cost, in nano-USD: 0 where it calls servers alone, a flow's budget, `null` where models decide.
     price_max_nanos: Option<i64>,
@@ -28,7 +28,7 @@ struct PlannedAppCall {
     /// The step of a flow that makes it.
     step: Option<String>,
     method: Option<String>,
-    /// `null` of what has a plan of its own, and where an expression makes the address.
+    /// `null` for what has a plan of its own, and where an expression builds the address.
     host: Option<String>,
     /// What the host is sent. Values are never shown.
     secrets: Vec<PlannedAppSecret>,
@@ -39,7 +39,7 @@ struct PlannedAppCall {
 
 #[derive(Serialize, JsonSchema)]
 struct PlannedAppSecret {
-    /// `null` of a header that is sealed with a tool.
+    /// `null` for a header that is sealed with a tool.
     name: Option<String>,
     header: String,
     #[schemars(extend("enum" = ["there", "missing", "other_host"]))]

@@ -18,11 +18,11 @@ pub struct QosOutcomeView {
     admission: &'static str,
     /// `completed`, `failed`, `cancelled`, `expired_during_execution`; `null` if nothing was sent.
     completion: Option<&'static str>,
-    /// `null` without a target, or if nobody knows since the gateway ended.
+    /// `null` without a target, or if unknown because the gateway ended.
     target_met: Option<bool>,
     ttft_ms: Option<u64>,
     latency_ms: u64,
-    /// `null` without a deadline, or if nobody knows since the gateway ended.
+    /// `null` without a deadline, or if unknown because the gateway ended.
     deadline_met: Option<bool>,
     /// Whether a fallback served.
     degraded: bool,

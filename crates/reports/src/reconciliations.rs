@@ -56,7 +56,7 @@ struct NewReconciliation {
     /// knows what all workspaces used.
     #[schemars(extend("enum" = ["workspace", "accounts"]))]
     scope: Option<String>,
-    /// How much may stay unexplained, in millionths: 1000 unless stated.
+    /// How much may stay unexplained, in millionths; 1000 by default.
     tolerance_ppm: Option<u32>,
 }
 
@@ -72,7 +72,7 @@ struct ExportFile {
 /// A tenth of a per cent.
 const TOLERANCE_PPM: u32 = 1_000;
 
-/// What came of a reconciliation.
+/// The result of a reconciliation.
 #[derive(Serialize, JsonSchema)]
 struct Reconciliation {
     id: String,
@@ -163,7 +163,7 @@ struct DifferenceView {
     price_source: Option<String>,
     upstream_request_id: Option<String>,
     attempts: u64,
-    /// Attempts there of which no usage is known.
+    /// Attempts there whose usage is not known.
     unmetered_attempts: u64,
     /// Some of the requests there.
     request_ids: Vec<String>,
@@ -187,13 +187,13 @@ impl Scope {
                 Fault::new(
                     FaultClass::Forbidden,
                     "insufficient_scope",
-                    "Only the operator may compare what its accounts were used for.",
+                    "Only the operator can compare the use of its accounts.",
                 )
                 .param("scope")
                 .fix("Leave scope out, to compare the workspace's own credentials."),
             )),
             Some(other) => {
-                Err(invalid("scope", format!("\"{other}\" is no scope."), "Use workspace or accounts."))
+                Err(invalid("scope", format!("\"{other}\" isn't a scope."), "Use workspace or accounts."))
             }
         }
     }

@@ -71,7 +71,7 @@ fn refusals(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             Some("hour") => Some(Interval::Hour),
             Some("day") => Some(Interval::Day),
             Some(other) => {
-                let message = format!("\"{other}\" is no interval.");
+                let message = format!("\"{other}\" isn't an interval.");
                 return Err(invalid("interval", message, "Use hour or day."));
             }
         };

@@ -41,7 +41,7 @@ pub fn routes() -> Vec<Route> {
             .no_rehearsal(MADE)
             .refuses(404, "content_not_kept"),
         Route::new(Method::POST, "/v2/sessions/{id}/replay", Access::DEVELOP, replay_session)
-            .says("Sends the kept requests of a session again, to another model, and compares each answer: the newest 20.")
+            .says("Sends the newest 20 kept requests of a session to another model, and compares each answer.")
             .takes::<ReplayInput>()
             .returns_value::<SessionReplayView>()
             .no_rehearsal(MADE),
@@ -60,11 +60,11 @@ struct ReplayInput {
 impl ReplayInput {
     fn model(self) -> Result<String, Box<Fault>> {
         let model = self.model.filter(|model| !model.trim().is_empty());
-        model.ok_or_else(|| missing("model", "Name the model that is to answer this time."))
+        model.ok_or_else(|| missing("model", "Name the model that should answer this time."))
     }
 }
 
-/// A request and what another model made of it.
+/// A request and another model's answer to it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Replay")]
 struct ReplayView {
@@ -113,10 +113,10 @@ struct SessionReplayView {
     object: &'static str,
     session_id: String,
     model: String,
-    /// In the order in which they were made.
+    /// In order of creation.
     data: Vec<ReplayView>,
     same: u64,
-    /// Requests of the session, among the newest that were read, of which no content is kept.
+    /// Requests of the session, among the newest that were read, whose content isn't kept.
     not_kept: u64,
     baseline_cost_nanos: i64,
     candidate_cost_nanos: i64,
@@ -306,7 +306,7 @@ fn diff(before: &str, after: &str) -> Vec<ChangeView> {
 fn not_replayable() -> Box<Fault> {
     invalid(
         "id",
-        "This request can't be sent again: it is no conversation, or not all of it is kept.",
+        "This request can't be sent again: it isn't a conversation, or not all of it is kept.",
         "Replay a conversation that was kept with encrypted_full_fidelity, whose body has at most 1 MiB, and that no provider keeps.",
     )
 }
@@ -315,7 +315,7 @@ fn busy() -> Box<Fault> {
     let fault = Fault::new(
         FaultClass::Unavailable,
         "gateway_overloaded",
-        "The gateway is behind, and makes no replays now.",
+        "The gateway is overloaded, and runs no replays now.",
     );
     Box::new(fault.fix("Send it again in a moment.").retry_after_ms(1_000))
 }

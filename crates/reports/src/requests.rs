@@ -67,8 +67,8 @@ pub fn with_filters(route: Route) -> Route {
         ("tag", "Only those with this tag."),
         ("qos_class", "Only those whose hints stated this class."),
         ("alias", "Only those that named this alias, or got this release of one."),
-        ("since", "Only those that began at this moment or later."),
-        ("until", "Only those that began before this moment."),
+        ("since", "Only those that started at or after this time."),
+        ("until", "Only those that started before this time."),
         FILTER,
     ];
     let route =
@@ -106,7 +106,11 @@ pub async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFi
         Some(name) => {
             Some(Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
                 let known: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
-                invalid("outcome", format!("\"{name}\" is no outcome."), format!("Use {}.", known.join(", ")))
+                invalid(
+                    "outcome",
+                    format!("\"{name}\" isn't an outcome."),
+                    format!("Use {}.", known.join(", ")),
+                )
             })?)
         }
     };
@@ -280,9 +284,9 @@ struct Exchange {
     principal: Option<String>,
     provider: Option<String>,
     fallback_used: bool,
-    /// After which failure the request went on with another model of its route, and why; `null` if it did not.
+    /// The failure after which the request continued with another model of its route, and why; `null` if it didn't.
     model_fallback: Option<ModelFallbackView>,
-    /// After which failure the request left the nodes of its route for another profile, and why; `null` if it did not.
+    /// The failure after which the request left the nodes of its route for another profile, and why; `null` if it didn't.
     left_nodes: Option<LeftNodesView>,
     tag: Option<String>,
     /// The agent's session that it named.
@@ -310,13 +314,13 @@ struct Exchange {
     /// What it was made for; absent if a client asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     made_for: Option<SideCallView>,
-    /// Who saw it, in the order in which they did; absent in lists.
+    /// Who saw it, in order; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_path: Option<Vec<PartyView>>,
-    /// How good its answer was found; absent in lists.
+    /// The scores of its answer; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     scores: Option<Vec<ScoreView>>,
-    /// The tools that the gateway called for it, in their order; absent in lists.
+    /// The tools that the gateway called for it, in order; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<Vec<ToolCallView>>,
     #[serde(flatten)]

@@ -17,7 +17,7 @@ struct FallView {
     candidate_reuse_tokens: u64,
     /// What the provider or node said came from its cache; never inferred.
     realized_reused_tokens: u64,
-    /// Candidate less realized.
+    /// Candidate minus realized.
     missed_opportunity_tokens: u64,
     /// Candidate by input.
     opportunity_ratio: Option<f64>,

@@ -30,15 +30,15 @@ pub fn routes() -> Vec<Route> {
         .query("request_id", "Only those of this request.");
     let compared = Route::new(Method::GET, "/v2/scores/summary", Access::READ_STATE, compare)
         .says("Compares models, providers or routes by the scores of their answers.")
-        .query("by", "What is compared: `model` unless stated.")
+        .query("by", "What to compare: `model` by default.")
         .one_of("by", &ScoreGroup::WORDS);
     let of_route = Route::new(Method::GET, "/v2/routes/{id}/scores", Access::READ_STATE, compare_targets)
         .says("Compares the models or providers that a route chose, by the scores of their answers.")
-        .query("by", "What is compared: `model` unless stated.")
+        .query("by", "What to compare: `model` by default.")
         .one_of("by", &["model", "provider"]);
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
-            .says("Scores the answer of a request. Another score of the same name takes its place.")
+            .says("Scores the answer to a request. Another score with the same name replaces it.")
             .takes::<NewScore>()
             .makes::<ScoreView>()
             .refuses(409, "too_many_scores"),
@@ -58,8 +58,8 @@ fn with_filters(route: Route) -> Route {
     route
         .query("name", "Only those of this name.")
         .query("project_id", "Only those of this project.")
-        .query("since", "Only those of requests that began at this moment or later.")
-        .query("until", "Only those of requests that began before this moment.")
+        .query("since", "Only those of requests that started at or after this time.")
+        .query("until", "Only those of requests that started before this time.")
 }
 
 /// How good the answer of a request was.
@@ -104,7 +104,7 @@ struct ScoreComparison {
     #[schemars(extend("enum" = ["model", "provider", "route"]))]
     by: &'static str,
     data: Vec<ScoreLine>,
-    /// There are more lines than are shown.
+    /// Whether there are more lines than are shown.
     truncated: bool,
 }
 
@@ -163,7 +163,7 @@ fn checked_name(name: String) -> Result<String, Box<Fault>> {
         return Ok(name);
     }
     let fix = format!("Use 1 to {SCORE_NAME_BYTES_MAX} lower-case letters, digits, \"_\", \"-\" and \".\".");
-    Err(invalid("name", "What is judged needs another name.", fix))
+    Err(invalid("name", "This isn't a valid name for a score.", fix))
 }
 
 /// The value in millionths.
@@ -185,7 +185,7 @@ async fn record_of(control: &Control, request: &ApiRequest, text: &str) -> Resul
     let trace: TraceId = text.parse().map_err(|_| {
         invalid(
             "request_id",
-            format!("\"{text}\" is no request's id."),
+            format!("\"{text}\" isn't a request's id."),
             "Send the x-request-id of the answer.",
         )
     })?;

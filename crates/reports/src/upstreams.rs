@@ -82,7 +82,7 @@ struct UpstreamView {
     pacing: Option<PacingView>,
     /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
-    /// The models that it was lately asked for.
+    /// The models that were recently requested from it.
     models: Vec<ModelView>,
 }
 

@@ -345,7 +345,7 @@ async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Ve
         Some("hour") => Some(Interval::Hour),
         Some("day") => Some(Interval::Day),
         Some(other) => {
-            let message = format!("\"{other}\" is no interval.");
+            let message = format!("\"{other}\" isn't an interval.");
             return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
@@ -429,7 +429,7 @@ fn groups(request: &ApiRequest) -> Result<(Vec<Dimension>, Option<Interval>), Bo
     }
     if dimensions.len() > store::USAGE_DIMENSIONS_MAX {
         let fix =
-            format!("Group by at most {} of them at once, beside an interval.", store::USAGE_DIMENSIONS_MAX);
+            format!("Group by at most {} of them, in addition to an interval.", store::USAGE_DIMENSIONS_MAX);
         return Err(invalid("group_by", "That is too many dimensions.", fix));
     }
     Ok((dimensions, interval))
@@ -452,7 +452,7 @@ pub fn window_of([named, start, end]: [Option<&str>; 3], now_unix_ms: u64) -> Re
     };
     let start_unix_ms = match (start, named) {
         (Some(_), Some(_)) => {
-            return Err(invalid("window", "window and start are both given.", "Give one of them."));
+            return Err(invalid("window", "window and start are both given.", "Send only one of them."));
         }
         (Some(text), None) => moment::read(text, "start")?,
         (None, Some("month")) => moment::month_start(now_unix_ms),
@@ -485,19 +485,20 @@ fn length(window: &str) -> Result<u64, Box<Fault>> {
         .and_then(|(number, unit)| {
             number.parse::<u64>().ok().filter(|n| (1..=10_000).contains(n)).map(|n| n * unit)
         })
-        .ok_or_else(|| invalid("window", format!("\"{window}\" is no window."), "Use 24h, 7d, 30d or month."))
+        .ok_or_else(|| {
+            invalid("window", format!("\"{window}\" isn't a window."), "Use 24h, 7d, 30d or month.")
+        })
 }
 
 fn filter(request: &ApiRequest, parsed_filter: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
     let text = |name: &str| request.query.get(name).cloned();
     let mode = match request.query.get("mode") {
         None => None,
-        Some(name) => Some(
-            Mode::ALL
-                .into_iter()
-                .find(|mode| mode.as_str() == name)
-                .ok_or_else(|| invalid("mode", format!("\"{name}\" is no mode."), "Use mi, byok or byoc."))?,
-        ),
+        Some(name) => {
+            Some(Mode::ALL.into_iter().find(|mode| mode.as_str() == name).ok_or_else(|| {
+                invalid("mode", format!("\"{name}\" isn't a mode."), "Use mi, byok or byoc.")
+            })?)
+        }
     };
     Ok(UsageFilter {
         project: parse_param(request, "project_id")?,
@@ -518,7 +519,7 @@ pub fn parse_class(request: &ApiRequest) -> Result<Option<QosClass>, Box<Fault>>
     let Some(word) = request.query.get("qos_class") else { return Ok(None) };
     let known = QosClass::from_word(word).ok_or_else(|| {
         let words = QosClass::WORDS.join(", ");
-        invalid("qos_class", format!("\"{word}\" is no class."), format!("Use one of {words}."))
+        invalid("qos_class", format!("\"{word}\" isn't a class."), format!("Use one of {words}."))
     });
     known.map(Some)
 }
@@ -531,7 +532,7 @@ pub fn parse_param<T: std::str::FromStr>(
     match request.query.get(name) {
         None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
-            invalid(name, format!("\"{text}\" is no id of this kind."), "Copy it from the list.")
+            invalid(name, format!("\"{text}\" isn't an id of this kind."), "Copy it from the list.")
         }),
     }
 }

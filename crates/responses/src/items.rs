@@ -131,7 +131,7 @@ fn read_message(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
         "assistant" => conversation.add(Role::Assistant, parts),
         "system" => conversation.instruct(false, parts),
         "developer" => conversation.instruct(true, parts),
-        _ => return Err(wrong_value(item.path_of("role"), "is no role of this API", fix.to_owned())),
+        _ => return Err(wrong_value(item.path_of("role"), "isn't a role of this API", fix.to_owned())),
     }
     conversation.leave(item);
     Ok(())
@@ -280,7 +280,7 @@ fn read_result(
 ) -> Result<(), Box<Fault>> {
     let id = item.needed_text("call_id", "Send the call_id of the call that this answers.")?;
     let Some(parts) = read_content(&mut item, "output", conversation)? else {
-        return Err(missing(item.path_of("output"), "Send what the tool gave, as a text or as parts."));
+        return Err(missing(item.path_of("output"), "Send the tool's output, as text or as parts."));
     };
     let result = ToolResult { id, name: None, parts, is_error: false, is_custom };
     conversation.add(Role::Tool, vec![Part::of(Content::ToolResult(result))]);

@@ -170,7 +170,7 @@ fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<Outpu
             },
             strict: format.boolean("strict")?,
         },
-        _ => return Err(wrong_value(format.path_of("type"), "is no format of this API", fix.to_owned())),
+        _ => return Err(wrong_value(format.path_of("type"), "isn't a format of this API", fix.to_owned())),
     };
     leave(format, extras);
     Ok(read)

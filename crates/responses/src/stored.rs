@@ -95,7 +95,7 @@ mod tests {
     fn a_stream_is_read_from_anywhere_and_only_its_end_tells() {
         let delta = r#"{"type":"response.function_call_arguments.delta","output_index":3,"delta":"{"}"#;
         let open = r#"{"type":"response.in_progress","response":{"status":"in_progress","usage":{"input_tokens":1,"output_tokens":1}}}"#;
-        assert_eq!(read(&[delta, open, "what is no JSON"]), (0, None));
+        assert_eq!(read(&[delta, open, "what isn't JSON"]), (0, None));
         for status in ["completed", "incomplete", "failed", "cancelled"] {
             let end = format!(
                 r#"{{"type":"response.{status}","response":{{"status":"{status}","usage":{{"input_tokens":3,"output_tokens":5}}}}}}"#

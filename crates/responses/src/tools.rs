@@ -101,7 +101,7 @@ fn read_namespace(mut tool: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<
 
 pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let path = members.path_of("tool_choice");
-    let fix = "Say auto, none or required, or name a tool.";
+    let fix = "Send auto, none or required, or name a tool.";
     match members.take("tool_choice")? {
         None => return Ok(()),
         Some(Value::String(word)) => {
@@ -109,7 +109,7 @@ pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Res
                 "auto" => ToolChoice::Auto,
                 "none" => ToolChoice::None,
                 "required" => ToolChoice::Required,
-                _ => return Err(wrong_value(path, "is no choice of tools", fix.to_owned())),
+                _ => return Err(wrong_value(path, "isn't a choice of tools", fix.to_owned())),
             });
         }
         Some(Value::Object(span)) => {

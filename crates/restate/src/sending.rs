@@ -77,7 +77,10 @@ impl Sender {
                 tracing::warn!("flows.restate.admin_url is not the address of Restate's admin API")
             }
             Answered::Refused(status) => {
-                tracing::warn!(status, "Restate does not take flows.restate.advertise_url; it must reach it");
+                tracing::warn!(
+                    status,
+                    "Restate doesn't accept flows.restate.advertise_url; it must be able to reach that address"
+                );
             }
         }
     }
@@ -106,7 +109,7 @@ impl Sender {
         let answered: Vec<_> = answered.collect().await;
         let back: Vec<_> = answered.iter().filter(|(_, answered)| *answered != Answered::Accepted).collect();
         let Some((_, why)) = back.first() else { return Duration::ZERO };
-        tracing::warn!(runs = back.len(), ?why, "Restate did not take runs of flows; they wait");
+        tracing::warn!(runs = back.len(), ?why, "Restate didn't accept runs of flows; they wait");
         // Where the server is another now, it does not know us.
         known.is_registered &= back.iter().all(|(_, answered)| *answered != Answered::Unknown);
         if let Err(error) = self.runs.unsend(back.iter().map(|(id, _)| *id).collect(), self.name()).await {

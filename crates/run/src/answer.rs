@@ -194,9 +194,11 @@ pub(crate) async fn collect(body: &mut ReplyBody) -> Result<Bytes, Box<Fault>> {
         }
         if whole.len() + piece.len() > APP_ANSWER_BYTES_MAX {
             let message =
-                format!("The answer is longer than the {APP_ANSWER_BYTES_MAX} bytes that a task holds.");
+                format!("The answer is longer than the {APP_ANSWER_BYTES_MAX} bytes that a task can store.");
             let fault = Fault::new(FaultClass::Upstream, "answer_too_large", message).should_retry(false);
-            return Err(Box::new(fault.fix("Ask for less at once, or use the path of its dialect.")));
+            return Err(Box::new(
+                fault.fix("Request less in one run, or use the endpoint of the app's dialect."),
+            ));
         }
         whole.extend_from_slice(&piece);
     }
@@ -204,7 +206,7 @@ pub(crate) async fn collect(body: &mut ReplyBody) -> Result<Bytes, Box<Fault>> {
 }
 
 pub(crate) fn broken() -> Box<Fault> {
-    let message = "The answer of the app's provider breaks off, or is none.";
+    let message = "The answer from the app's provider broke off, or isn't a valid answer.";
     Box::new(Fault::new(FaultClass::Upstream, "upstream_answer_broken", message).fix("Run the app again."))
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn is_foreign(item: &str) -> bool {
 }
 
 pub(crate) fn unreadable() -> Box<Fault> {
-    let message = "The compaction item can't be opened here: it was changed, is another project's or provider's, or its key is \
+    let message = "The compaction item can't be opened here: it was changed, it belongs to another project or provider, or its key is \
         gone.";
     let fix = "Send the items as they were before, or compact them again.";
     refusal("compaction_unreadable", message, fix, "input")

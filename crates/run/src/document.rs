@@ -173,7 +173,7 @@ pub(crate) async fn load_raw(input: &DocumentInput, client: &Client) -> Result<R
             }
         }
         _ => {
-            let problem = "is no address of a document: an https URL, a data: URI or an uploaded file is";
+            let problem = "isn't an address of a document: an https URL, a data: URI or an uploaded file is";
             return Err(Problem::Unfit(problem.to_owned()).at(input));
         }
     };
@@ -259,7 +259,7 @@ fn named(raw: Raw, input: &DocumentInput) -> Result<Raw, Problem> {
     if (has_known_start && found != Some(mime.as_str())) || (is_text(&mime) && found.is_some()) {
         let found = found.unwrap_or("something else");
         let sanitized = sanitize(&mime);
-        return Err(Problem::Unfit(format!("is said to be {sanitized}, and its bytes are {found}")));
+        return Err(Problem::Unfit(format!("is declared as {sanitized}, but its bytes are {found}")));
     }
     Ok(Raw { name, mime, ..raw })
 }
@@ -307,13 +307,13 @@ fn read_text(raw: Raw) -> Result<Text, Problem> {
         charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
     {
         let sanitized = sanitize(&charset);
-        return Err(Problem::Unfit(format!("is a document in {sanitized}, and only UTF-8 is read")));
+        return Err(Problem::Unfit(format!("is a document in {sanitized}, but only UTF-8 is supported")));
     }
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Problem::Unfit("is a document that is not UTF-8".to_owned()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains('\0') {
-        return Err(Problem::Unfit("is a document with NUL characters in it, so it is no text".to_owned()));
+        return Err(Problem::Unfit("is a document with NUL characters in it, so it isn't text".to_owned()));
     }
     Ok(Text { name: name.unwrap_or_else(|| "document".to_owned()), mime: clean(mime), text: text.to_owned() })
 }
@@ -431,7 +431,7 @@ mod tests {
             ("data:text/plain;charset=iso-8859-1,x", "iso-8859-1"),
             ("data:text/plain,%FF", "not UTF-8"),
             ("data:text/plain,a%00b", "NUL"),
-            ("data:image/png;base64,JVBERg==", "said to be image/png, and its bytes are application/pdf"),
+            ("data:image/png;base64,JVBERg==", "declared as image/png, but its bytes are application/pdf"),
             ("data:application/pdf,<html>", "bytes are something else"),
             ("data:text/plain,PK%03%04", "bytes are application/zip"),
             ("data:application/octet-stream,PK%03%04", "application/zip, which is not supported"),

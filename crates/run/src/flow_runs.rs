@@ -57,7 +57,7 @@ pub(crate) async fn make(
             Ok(()) => {}
             Err(FlowNotStarted::Invalid(why)) => return tasks::failed_by(&invalid(&why), call),
             Err(FlowNotStarted::TooManyRuns) => {
-                let why = "too many runs of flows wait in its project".to_owned();
+                let why = "too many flow runs are waiting in its project".to_owned();
                 return Tried::Again { wait_ms: FLOW_REST_MS_MAX, is_postponed: true, why };
             }
             Err(FlowNotStarted::StoreUnavailable) => return away(call),
@@ -86,12 +86,12 @@ fn away(call: &TaskCall) -> Tried {
 }
 
 fn invalid(why: &str) -> Fault {
-    let message = format!("The flow or its input does not hold: {why}");
+    let message = format!("The flow or its input is invalid: {why}");
     Fault::new(FaultClass::BadRequest, "flow_invalid", message).param("input").fix("Correct the flow.")
 }
 
 fn failed(id: FlowRunId, code: &str) -> Fault {
     let message = format!("The flow's run {id} failed: {code}.");
     let fault = Fault::new(FaultClass::Upstream, "app_failed", message).param("app").should_retry(false);
-    fault.fix("GET /v2/flow-runs/ID shows each step, and /retry makes some of them again.")
+    fault.fix("GET /v2/flow-runs/ID shows each step, and /retry runs some of them again.")
 }

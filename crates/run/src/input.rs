@@ -93,7 +93,7 @@ fn input_errors(schema: &Value, error: &jsonschema::ValidationError<'_>) -> Vec<
             let unexpected = unexpected.iter().take(INPUT_ERRORS_MAX).map(|name| {
                 let name = sanitize(name);
                 let pointer = format!("{base}/{}", name.replace('~', "~0").replace('/', "~1"));
-                InputError::new(pointer, format!("\"{name}\" is no field here; these are: {known}"))
+                InputError::new(pointer, format!("\"{name}\" isn't a field here; these are: {known}"))
             });
             unexpected.collect()
         }

@@ -20,10 +20,10 @@ pub(crate) async fn keep_as(
     content: Option<Vec<u8>>,
 ) -> Result<(), &'static str> {
     if caller.retains_nothing() {
-        return Err("The project's policy lets nothing be kept.");
+        return Err("The project's policy doesn't allow storing content.");
     }
     let content = content.filter(|content| content.len() <= KEPT_TURN_BYTES_MAX);
-    let content = content.ok_or("It is too long to be kept.")?;
+    let content = content.ok_or("It is too long to store.")?;
     let turn = StoredTurn {
         workspace: caller.workspace().id,
         project: caller.project().id,
@@ -54,13 +54,13 @@ pub(crate) async fn find_all_kept(core: &Core, caller: &Caller, names: Vec<Strin
 }
 
 pub(crate) fn not_deleted(what: &str) -> Box<Fault> {
-    let message = format!("The {what} can't be deleted now.");
+    let message = format!("The {what} can't be deleted right now.");
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }
 
 pub(crate) fn store_away() -> Box<Fault> {
-    let message = "The store of tasks can't be reached now.";
+    let message = "The task store can't be reached right now.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }

@@ -27,8 +27,9 @@ pub(crate) async fn store(core: &Core, by: MadeBy, output: &mut Value, origin: &
     let mut pointers = runs::pointers_of(output, &|object| decoded(object).is_some());
     let mut messages = Vec::new();
     if pointers.len() > MADE_FILES_MAX {
-        let message =
-            format!("The first {MADE_FILES_MAX} files of the output are stored; the others are in it.");
+        let message = format!(
+            "Only the first {MADE_FILES_MAX} files are stored; the output itself contains the others."
+        );
         messages.push(Message::warning("output_not_stored", message));
         pointers.truncate(MADE_FILES_MAX);
     }
@@ -39,8 +40,10 @@ pub(crate) async fn store(core: &Core, by: MadeBy, output: &mut Value, origin: &
         {
             Ok(file) => name_in(object, &file, origin),
             Err(fault) => {
-                let message =
-                    format!("A file of the output could not be stored, and is in it: {}", fault.message);
+                let message = format!(
+                    "A file could not be stored, so the output itself contains it: {}",
+                    fault.message
+                );
                 messages.push(Message::warning("output_not_stored", message));
             }
         }

@@ -120,7 +120,7 @@ async fn make(
             let tools = ProjectTools::behind(core, caller, headers, tool).await?;
             let result = tools.call(core, caller, trace, tool, input).await;
             tools.close();
-            let gone = || "The project has no such tool any more.".to_owned();
+            let gone = || "The project no longer has this tool.".to_owned();
             let result = result.ok_or_else(|| failed("app_failed", FaultClass::Upstream, gone()))?;
             if result.is_error {
                 let message = format!("The tool failed: {}", sanitize(&result.text));
@@ -193,7 +193,7 @@ async fn call_server(
 
 fn failed(code: &'static str, class: FaultClass, message: String) -> Box<Fault> {
     let fault = Fault::new(class, code, message).param("app").should_retry(false);
-    Box::new(fault.fix("Look at the app's server, and at GET /v2/apps for how it is called."))
+    Box::new(fault.fix("Check the app's server, and GET /v2/apps for how the gateway calls it."))
 }
 
 /// The code and the class of a call that failed.

@@ -19,8 +19,11 @@ pub(crate) fn fault(errors: &[InputError]) -> Fault {
     let first =
         errors.first().map(|error| format!(" {}: {}.", error.pointer, error.message)).unwrap_or_default();
     let is_input = errors.first().is_none_or(|error| error.pointer.starts_with("/input"));
-    let what =
-        if is_input { "The input does not fit the app's schema." } else { "The run can't be made so." };
+    let what = if is_input {
+        "The input does not fit the app's schema."
+    } else {
+        "The run can't be started as requested."
+    };
     let message = format!("{what}{first}");
     let mut fault = Fault::new(FaultClass::BadRequest, "validation_error", message)
         .fix("Correct the fields that \"errors\" points at.");

@@ -52,8 +52,8 @@ pub(crate) async fn continued(
     named: Named,
 ) -> Result<(SessionBranch, Vec<String>), Box<Fault>> {
     let policies = caller.project().policy.as_ref();
-    let kept = "what is said in a session is kept in it";
-    let how = "Send the whole conversation with the request, and no session.";
+    let kept = "a session stores its messages";
+    let how = "Send the whole conversation with the request, without a session.";
     if let Some(fault) = policies.and_then(|policies| policies.refuse_to_keep(kept, how)) {
         return Err(Box::new(fault.param(named.param)));
     }
@@ -149,36 +149,36 @@ pub(crate) fn fault_of(failure: SessionFailure, param: &'static str) -> Box<Faul
                 .param(param)
         }
         SessionFailure::Unknown => {
-            let message = "This project has no such session or branch, or its time is over.";
+            let message = "This project has no such session or branch, or it has expired.";
             Fault::new(FaultClass::NotFound, "session_not_found", message)
                 .fix("Open one with POST /v2/sessions.")
                 .param(param)
         }
         SessionFailure::TooLong => {
-            let message = "What was said before is longer than a request may be.";
+            let message = "The conversation so far is longer than a request may be.";
             Fault::new(FaultClass::TooLarge, "content_too_large", message)
-                .fix("Go on in another one, with a summary.")
+                .fix("Start a new one with a summary.")
                 .param(param)
         }
         SessionFailure::Archived => {
-            let message = "The session is archived: nothing is added to it.";
+            let message = "The session is archived and accepts no new events.";
             Fault::new(FaultClass::Conflict, "session_archived", message)
                 .fix("Set its status to active with PATCH /v2/sessions/ID, or open another session.")
                 .param(param)
         }
         SessionFailure::OfArtifact => {
-            let message = "An artifact holds the item, which is not deleted with it.";
+            let message = "The item is stored in an artifact, which isn't deleted with it.";
             Fault::new(FaultClass::Unsupported, "unsupported_operation", message)
                 .fix("Delete the artifact: DELETE /v2/artifacts/ID. GET /v2/sessions/ID/branches/ID/events names it.")
         }
         SessionFailure::Held => {
-            let message = "A legal hold keeps it from being deleted.";
+            let message = "A legal hold prevents it from being deleted.";
             Fault::new(FaultClass::Conflict, "legal_hold", message)
-                .fix("An admin releases it with DELETE /v2/legal-holds/ID; then send the request again.")
+                .fix("Have an admin release it with DELETE /v2/legal-holds/ID, then send the request again.")
                 .param(param)
         }
         SessionFailure::StoreUnavailable => {
-            let message = "What was said before can't be read or kept now.";
+            let message = "The conversation can't be read or stored right now.";
             Fault::new(FaultClass::Unavailable, "store_unavailable", message)
                 .fix("Send the request again in a moment.")
                 .retry_after_ms(1_000)
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(event("note", r#""hi""#), None);
         let item = r#"{"role":"user","content":[{"type":"input_text","text":"hi"}]}"#;
         assert_eq!(event("user_message", item).as_deref(), Some(item));
-        assert_eq!(event("assistant_message", r#"{"steps":[1]}"#).as_deref(), None, "it is no item");
+        assert_eq!(event("assistant_message", r#"{"steps":[1]}"#).as_deref(), None, "it isn't an item");
         for (item, kind) in [
             (r#"{"role":"user","content":"x"}"#, "user_message"),
             (r#"{"type":"message","role":"developer","content":"x"}"#, "user_message"),

@@ -33,7 +33,7 @@ pub(crate) async fn begin(
     let id = match &request.options.session {
         WantedSession::None => return Ok(None),
         WantedSession::New { seconds } => {
-            let kept = "where the runs of a warm session stay is kept";
+            let kept = "a warm session stores where its runs stay";
             let policies = caller.project().policy.as_ref();
             let fault = policies.and_then(|policies| policies.refuse_to_keep(kept, "Leave \"session\" out."));
             if let Some(fault) = fault {
@@ -89,7 +89,7 @@ pub(crate) async fn stay(core: &Core, owner: ObjectOwner, session: Option<Sessio
     if core.sessions.find(owner, id).await == (FoundSession::Known { is_warm: true, seat: None })
         && core.sessions.warm(owner, id, WarmEvent::Seat(seat)).await.is_err()
     {
-        tracing::warn!(session = %id, "where a warm session began could not be stored");
+        tracing::warn!(session = %id, "the seat of a warm session could not be stored");
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn stay(core: &Core, owner: ObjectOwner, session: Option<Sessio
 pub(crate) fn of_agents() -> Box<Fault> {
     let message = "\"session\" can't be honoured: the chats of an agent are its sessions.";
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
-    Box::new(fault.fix("Go on in a chat with \"chat_id\" at POST /agents/run.").param("session"))
+    Box::new(fault.fix("Continue a chat with \"chat_id\" at POST /agents/run.").param("session"))
 }
 
 fn unknown(id: &str) -> Box<Fault> {
@@ -107,7 +107,7 @@ fn unknown(id: &str) -> Box<Fault> {
 }
 
 fn other_app(id: SessionId, app: &str) -> Box<Fault> {
-    let message = format!("The warm session {id} runs \"{}\" alone.", sanitize(app));
+    let message = format!("The warm session {id} runs only \"{}\".", sanitize(app));
     let fault = Fault::new(FaultClass::Conflict, "session_app_mismatch", message).param("session");
     Box::new(fault.fix("Begin another session for this app with \"session\": \"new\".").should_retry(false))
 }

@@ -70,7 +70,7 @@ impl RunOptions {
         match (self.wait, later) {
             (Some(true), Some((name, _))) => {
                 let message =
-                    format!("\"wait\" is true, and \"{name}\" is for a task that nobody waits for.");
+                    format!("\"wait\" is true, but \"{name}\" is only for a task that isn't waited for.");
                 Err(refusal("invalid_value", message, format!("Leave \"wait\" or \"{name}\" out."), name))
             }
             (Some(waits), _) => Ok(waits),
@@ -84,8 +84,8 @@ impl RunOptions {
 const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
     ("version_id", "a model has no versions to pin; name the one you want in \"app\""),
     ("setup", "a model has no setup"),
-    ("workers", "which node serves is decided by the workspace's routes"),
-    ("infra", "where a model runs is decided by the workspace's routes"),
+    ("workers", "the workspace's routes decide which node serves"),
+    ("infra", "the workspace's routes decide where a model runs"),
     ("variant", "a model has no variants"),
     ("function", "a model has one function"),
 ];
@@ -129,7 +129,7 @@ pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<Fault>> 
     options.session = with_timeout(options.session, timeout)?;
     match (app, app_id) {
         (Some(app), Some(id)) if app != id => {
-            let message = "\"app\" and \"app_id\" name two apps.";
+            let message = "\"app\" and \"app_id\" name different apps.";
             Err(refusal("invalid_value", message, "Send one of them.", "app_id"))
         }
         (Some(app), _) | (None, Some(app)) => Ok(RunRequest { app, input, options }),
@@ -150,8 +150,8 @@ fn with_timeout(session: WantedSession, seconds: Option<u64>) -> Result<WantedSe
         (session, None) => Ok(session),
         (_, Some(_)) => Err(refusal(
             "invalid_value",
-            "\"session_timeout\" is of a session that begins.",
-            "Send it with \"session\": \"new\" alone.",
+            "\"session_timeout\" is only for a new session.",
+            "Send it only with \"session\": \"new\".",
             "session_timeout",
         )),
     }
@@ -177,7 +177,7 @@ pub fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Faul
         let name = member.key.decode().into_owned();
         if !seen.insert(name.clone()) {
             let param = format!("{path}{}", sanitize(&name));
-            let message = format!("\"{param}\" is there twice, and readers differ in which one counts.");
+            let message = format!("\"{param}\" appears twice, and parsers differ in which one counts.");
             return Err(refusal("duplicate_field", message, "Send it once.", param));
         }
         found.push((name, cursor.skip()?));
@@ -375,11 +375,11 @@ fn session_timeout(value: &Value) -> Result<Option<u64>, Box<Fault>> {
 
 fn unknown(name: &str) -> Box<Fault> {
     let sanitized = sanitize(name);
-    let message = format!("\"{sanitized}\" is no field of a run.");
+    let message = format!("\"{sanitized}\" isn't a field of a run.");
     let fix = if INPUT_FIELDS.contains(&name) {
         format!("Put \"{sanitized}\" into \"input\".")
     } else {
-        "Send app and input; what the app reads belongs into \"input\".".to_owned()
+        "Send \"app\" and \"input\"; fields for the app belong in \"input\".".to_owned()
     };
     refusal("unknown_field", message, fix, sanitized)
 }

@@ -65,8 +65,8 @@ pub(crate) fn read(row: &Row) -> Result<RunTask, StoreError> {
         owner: ObjectOwner { workspace: fields.id("workspace")?, project: fields.id("project")? },
         key: fields.id("api_key")?,
         app: fields.text("app")?,
-        status: status.ok_or_else(|| StoreError::corrupt(TABLE, "status is no status"))?,
-        priority: priority.ok_or_else(|| StoreError::corrupt(TABLE, "priority is no priority"))?,
+        status: status.ok_or_else(|| StoreError::corrupt(TABLE, "status isn't a status"))?,
+        priority: priority.ok_or_else(|| StoreError::corrupt(TABLE, "priority isn't a priority"))?,
         tries: fields.small("tries")?,
         created_unix_ms: fields.number("created_unix_ms")?,
         updated_unix_ms: fields.number("updated_unix_ms")?,
@@ -87,7 +87,7 @@ pub(crate) fn content_of(row: &Row) -> Result<TaskContent, StoreError> {
     let fields = Fields::new(CONTENTS, row);
     let part = TaskPart::by_name(&fields.text("part")?);
     Ok(TaskContent {
-        part: part.ok_or_else(|| StoreError::corrupt(CONTENTS, "part is no part"))?,
+        part: part.ok_or_else(|| StoreError::corrupt(CONTENTS, "part isn't a part"))?,
         digest: fields.digest("digest")?,
         project: fields.id("project")?,
         request: fields.id("request")?,

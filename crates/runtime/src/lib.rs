@@ -38,7 +38,7 @@ pub fn read_runtime(
     let (words, known) = chat::read_words(body)?;
     let unknown = prompt.extras.iter().find(|extra| extra.affects_answer && !known.contains(&extra.name));
     if let Some(extra) = unknown.filter(|_| !is_lenient) {
-        let message = format!("\"{}\" is not taken by this runtime.", extra.name);
+        let message = format!("This runtime doesn't accept \"{}\".", extra.name);
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
         let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
         return Err(Box::new(fault.param(extra.name.clone()).fix(fix)));

@@ -144,16 +144,16 @@ pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RuntimeRank
         }
         Read::Ok(())
     })?;
-    request.query = query.ok_or_else(|| missing("query".to_owned(), "Send the question."))?;
-    request.documents = documents
-        .ok_or_else(|| missing("documents".to_owned(), "Send an array of the texts to put in order."))?;
+    request.query = query.ok_or_else(|| missing("query".to_owned(), "Send the query text."))?;
+    request.documents =
+        documents.ok_or_else(|| missing("documents".to_owned(), "Send an array of the texts to rank."))?;
     let count = request.documents.len();
     if count == 0 || count > DOCUMENTS_MAX {
         let fix = format!("Send from 1 to {DOCUMENTS_MAX} documents.");
         return Err(wrong_value("documents".to_owned(), &format!("holds {count} documents"), fix));
     }
     if top_n == Some(0) {
-        let fix = "Send how many are wanted, or leave it out for all.".to_owned();
+        let fix = "Send how many documents to return, or leave it out for all.".to_owned();
         return Err(wrong_value("top_n".to_owned(), "is 0", fix));
     }
     Ok(RuntimeRankRequest { request, top_n, has_documents: has_documents.unwrap_or(false) })
@@ -177,7 +177,7 @@ fn unknown(cursor: &mut Cursor<'_>, body: &[u8], name: &str, is_lenient: bool) -
     if !cursor.value()?.is_something(body) || is_lenient {
         return Ok(());
     }
-    let message = format!("\"{name}\" is not taken by this runtime.");
+    let message = format!("This runtime doesn't accept \"{name}\".");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
     let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
     Err(Box::new(fault.param(name.to_owned()).fix(fix)))
@@ -195,7 +195,7 @@ fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<RawPrompt>> {
         match cursor.kind()? {
             Kind::Number if texts.is_empty() => tokens.push(read_token(cursor, &path)?),
             kind if !tokens.is_empty() => {
-                return Err(wrong_type(path, "a token's number, as those before it", kind));
+                return Err(wrong_type(path, "a token id, like those before it", kind));
             }
             _ => texts.push(read_one(cursor, &path)?),
         }
@@ -226,9 +226,9 @@ fn read_one(cursor: &mut Cursor<'_>, path: &str) -> Read<RawPrompt> {
 fn read_token(cursor: &mut Cursor<'_>, path: &str) -> Read<u32> {
     let kind = cursor.kind()?;
     let value = cursor.value()?;
-    let Value::Number(_) = value else { return Err(wrong_type(path.to_owned(), "a token's number", kind)) };
+    let Value::Number(_) = value else { return Err(wrong_type(path.to_owned(), "a token id", kind)) };
     value.as_count().and_then(|token| u32::try_from(token).ok()).ok_or_else(|| {
-        wrong_value(path.to_owned(), "is no token's number", "Send whole numbers from 0.".to_owned())
+        wrong_value(path.to_owned(), "isn't a token id", "Send whole numbers from 0.".to_owned())
     })
 }
 
@@ -238,7 +238,7 @@ fn read_format(cursor: &mut Cursor<'_>) -> Read<bool> {
         Some(BASE64) => Ok(true),
         Some(_) => {
             let fix = format!("Send \"{FLOAT}\" or \"{BASE64}\", or leave it out.");
-            Err(wrong_value("encoding_format".to_owned(), "is no format that vectors come in", fix))
+            Err(wrong_value("encoding_format".to_owned(), "isn't a format for vectors", fix))
         }
     }
 }

@@ -55,7 +55,7 @@ fn enter() -> Result<ExitCode, Failed> {
     #[expect(unsafe_code, reason = "the function is unsafe for file descriptor tables alone")]
     // SAFETY: the table of file descriptors stays shared.
     let unshared = unsafe { rustix::thread::unshare_unsafe(namespaces) };
-    unshared.map_err(failed("this system lets the gateway make no user namespace"))?;
+    unshared.map_err(failed("this system doesn't let the gateway create a user namespace"))?;
     let mapping = "the user can't be mapped";
     fs::write("/proc/self/setgroups", "deny").map_err(failed(mapping))?;
     fs::write("/proc/self/uid_map", format!("{USER} {user} 1")).map_err(failed(mapping))?;
@@ -70,7 +70,8 @@ fn enter() -> Result<ExitCode, Failed> {
 
 /// Ends this process when the one that started it ends.
 pub(crate) fn die_with_parent() -> Result<(), Failed> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("it can't be tied to its parent"))
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(failed("it can't be set to end with its parent"))
 }
 
 /// A user other than root loses its capabilities with `exec`, but for ambient ones.

@@ -45,7 +45,7 @@ fn init() -> Result<ExitCode, Failed> {
         std::process::exit(TIME_IS_UP);
     });
     let proxy = start.proxy.is_some().then(forward::start).transpose();
-    let proxy = proxy.map_err(failed("the way to the proxy can't be opened"))?;
+    let proxy = proxy.map_err(failed("the connection to the proxy can't be opened"))?;
     let pid = start_program(&start, proxy)?;
     let status = reap(pid).map_err(failed("the program can't be waited for"))?;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
@@ -54,7 +54,7 @@ fn init() -> Result<ExitCode, Failed> {
 }
 
 fn broken() -> Failed {
-    ("it was not said what to start", std::io::ErrorKind::InvalidInput.into())
+    ("the order doesn't say what to start", std::io::ErrorKind::InvalidInput.into())
 }
 
 fn start_program(start: &Start, proxy: Option<String>) -> Result<Pid, Failed> {

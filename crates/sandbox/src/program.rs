@@ -112,7 +112,7 @@ impl Programs {
     /// It is no such file, or this system has no sandboxes.
     pub fn read(text: &str) -> Result<Self, String> {
         if !cfg!(target_os = "linux") {
-            return Err("sandboxes are made of Linux namespaces, and this system has none".to_owned());
+            return Err("sandboxes need Linux namespaces, which this system doesn't have".to_owned());
         }
         let programs: BTreeMap<String, Program> = toml::from_str(text).map_err(|error| error.to_string())?;
         if programs.len() > PROGRAMS_MAX {
@@ -171,19 +171,19 @@ impl Program {
         }
         match self.command.first() {
             Some(executable) if Path::new(executable).is_absolute() => {}
-            _ => return Err("command must begin with the path of an executable, from the root".to_owned()),
+            _ => return Err("command must begin with the absolute path of an executable".to_owned()),
         }
         let lists = [&self.command, &self.read, &self.secrets, &self.workspaces];
         let items = lists.into_iter().flatten().chain(self.env.iter().flat_map(|(key, value)| [key, value]));
         if items.clone().any(|item| item.len() > ITEM_BYTES_MAX || item.contains('\0')) {
-            return Err(format!("a text has at most {ITEM_BYTES_MAX} bytes, and none of them is zero"));
+            return Err(format!("a text has at most {ITEM_BYTES_MAX} bytes and no zero byte"));
         }
         if lists.iter().any(|list| list.len() > ITEMS_MAX) || self.hosts.len() > ITEMS_MAX {
             return Err(format!("a list has at most {ITEMS_MAX} items"));
         }
         if let Some(path) = self.read.iter().find(|path| !is_readable_path(Path::new(path))) {
             let places = "/, /proc, /sys, /dev, /run and /tmp can't be passed on";
-            return Err(format!("read: {path:?} must be a path from the root without \"..\"; {places}"));
+            return Err(format!("read: {path:?} must be an absolute path without \"..\"; {places}"));
         }
         let mut variables = self.env.keys().chain(&self.secrets);
         if let Some(variable) = variables.find(|variable| !is_variable(variable)) {

@@ -36,7 +36,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy => f.write_str("as many programs run as may at once"),
+            Self::Busy => f.write_str("the maximum number of programs is already running"),
             Self::Failed(error) => write!(f, "the sandbox could not be started: {error}"),
         }
     }

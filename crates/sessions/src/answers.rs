@@ -171,7 +171,7 @@ async fn attend(inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         if let Err(error) = inner.attend(round.is_multiple_of(EXPIRE_EVERY_ROUNDS)).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "claims of keyed requests could not be looked after");
+            tracing::warn!(error, "claims of keyed requests could not be maintained");
         }
     }
 }
@@ -338,14 +338,14 @@ impl Inner {
             match self.store.kept_answers().keep(digest, request, sealed.clone(), until).await {
                 Ok(kept) => {
                     if !kept {
-                        tracing::warn!(%request, "an answer came after its claim had ended; it is not kept");
+                        tracing::warn!(%request, "an answer came after its claim had ended; it isn't stored");
                     }
                     return self.forget(digest, request);
                 }
                 Err(error) if error.is_transient() => tokio::time::sleep(KEEP_PAUSE).await,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::error!(%request, error, "an answer under an idempotency key was not kept");
+                    tracing::error!(%request, error, "an answer under an idempotency key was not stored");
                     break;
                 }
             }

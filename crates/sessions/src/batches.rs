@@ -92,7 +92,7 @@ impl Batches {
                 Ok(Ok(Ok(value))) => Some(value),
                 Ok(Ok(Err(error))) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "a batch could not be kept, read or changed");
+                    tracing::warn!(error, "a batch could not be stored, read or changed");
                     None
                 }
                 _ => None,

@@ -155,7 +155,10 @@ impl Inner {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                tracing::warn!(lost, "the store is too slow for the contents of requests: some are not kept");
+                tracing::warn!(
+                    lost,
+                    "the store is too slow for the contents of requests: some aren't stored"
+                );
             }
             if is_over {
                 return;

@@ -70,7 +70,7 @@ impl Objects {
                 Ok(Ok(Ok(value))) => Some(value),
                 Ok(Ok(Err(error))) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "who made something could not be written or read");
+                    tracing::warn!(error, "the owner of a stored object could not be written or read");
                     None
                 }
                 _ => None,

@@ -81,7 +81,7 @@ impl Responses {
         if timeout(STORE_CLOSING_TIME_MAX, stopping).await.is_err() {
             self.writer.abort();
             let responses = self.inner.waiting().len();
-            tracing::warn!(responses, "who made them was not written before the stop");
+            tracing::warn!(responses, "the owners of some responses were not written before the stop");
         }
         self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
     }
@@ -152,7 +152,7 @@ impl Inner {
         if let Err(error) = retrying(RETRIES, || self.store.stored_responses().keep(rows.clone())).await {
             if rows.len() == 1 || error.is_transient() {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, responses = rows.len(), "who made them could not be written");
+                tracing::warn!(error, responses = rows.len(), "the owners of responses could not be written");
             } else {
                 for row in rows.iter().cloned() {
                     Box::pin(self.keep(vec![row])).await;
@@ -182,7 +182,7 @@ impl Inner {
         };
         if let Err(error) = done {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "what became of a stored response could not be written");
+            tracing::warn!(error, "the state of a stored response could not be written");
         }
     }
 
@@ -194,7 +194,7 @@ impl Inner {
                 Ok(_) => return,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "responses that are over could not be removed");
+                    tracing::warn!(error, "expired responses could not be removed");
                     return;
                 }
             }
@@ -211,7 +211,7 @@ impl Inner {
             Ok(None) => FoundResponse::Unknown,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "who made a response could not be looked for");
+                tracing::warn!(error, "the owner of a response could not be looked up");
                 FoundResponse::StoreUnavailable
             }
         }

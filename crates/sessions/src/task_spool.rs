@@ -248,7 +248,7 @@ impl TaskSpool {
         let away = written.as_ref().err().filter(|error| error.is_transient());
         if let Some(error) = away {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(error, tasks = count, "tasks could not be stored; it is tried again");
+            tracing::warn!(error, tasks = count, "tasks could not be stored; trying again");
         }
         self.is_stuck.store(away.is_some(), Ordering::Release);
         written

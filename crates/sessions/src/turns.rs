@@ -94,7 +94,7 @@ async fn attend(inner: Weak<Inner>) {
         tokio::time::sleep(EXPIRE_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
         if let Err(error) = inner.expire().await {
-            inner.tell(Some(&error), "turns that are over could not be removed");
+            inner.tell(Some(&error), "expired turns could not be removed");
         }
     }
 }
@@ -118,7 +118,7 @@ impl Inner {
         let mut warned_us = locked(&self.last_warned_us);
         if warned_us.is_none_or(|warned_us| now_us.saturating_sub(warned_us) >= WARN_EVERY_US) {
             *warned_us = Some(now_us);
-            tracing::warn!(error, "{what}; it is told once a minute at most");
+            tracing::warn!(error, "{what}; this is logged at most once a minute");
         }
     }
 
@@ -157,7 +157,7 @@ impl Inner {
                     tokio::time::sleep(pause).await;
                     pause = WRITE_PAUSE_MAX.min(pause * 2);
                 }
-                Err(error) => self.tell(Some(&error), "a turn is known to this process alone"),
+                Err(error) => self.tell(Some(&error), "a turn is known only to this process"),
             }
         }
         self.here().waiting.remove(&turn.content_ref.digest);
@@ -258,7 +258,7 @@ impl Inner {
 
     /// The turns in the store; `None` where it failed or did not answer in time.
     async fn query_store(self: &Arc<Self>, lookup: TurnLookup) -> Option<Vec<Arc<CachedTurn>>> {
-        const WHAT: &str = "turns could not be looked for";
+        const WHAT: &str = "turns could not be looked up";
         let inner = Arc::clone(self);
         let looking = self.tasks.run(async move { inner.read_from_store(lookup).await });
         match tokio::time::timeout(TURN_FIND_TIME_MAX, looking).await {
@@ -341,7 +341,7 @@ impl TurnStore for Turns {
             }
         }
         let Some(permit) = permit else {
-            self.inner.tell(None, "too many turns wait for the store; some are known to this process alone");
+            self.inner.tell(None, "too many turns wait for the store; some are known only to this process");
             return Box::pin(async {});
         };
         let inner = Arc::clone(&self.inner);
@@ -381,7 +381,7 @@ impl TurnStore for Turns {
             match purging.await {
                 Ok(Ok(gone)) => gone > 0,
                 Ok(Err(error)) => {
-                    inner.tell(Some(&error), "what is kept of a request could not be forgotten");
+                    inner.tell(Some(&error), "the stored content of a request could not be deleted");
                     false
                 }
                 Err(_) => false,

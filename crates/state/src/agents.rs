@@ -56,7 +56,7 @@ pub(crate) fn routes() -> Vec<Route> {
 struct AgentInput {
     /// By default the key's project.
     project_id: Option<String>,
-    /// By which messages name it: letters, digits, "_" and "-".
+    /// The name that messages use: letters, digits, "_" and "-".
     #[schemars(required)]
     name: Option<String>,
     /// What it is.

@@ -28,7 +28,7 @@ pub(crate) struct SecretUse {
     /// The header that it is sent in; by default `authorization`.
     #[serde(default)]
     header: Option<String>,
-    /// What stands before it in the header; by default `Bearer ` in `authorization`, else nothing.
+    /// The prefix before it in the header; by default `Bearer ` in `authorization`, else none.
     #[serde(default)]
     prefix: Option<String>,
 }
@@ -68,7 +68,7 @@ pub(crate) fn checked_app_name(control: &Control, name: Option<&str>) -> Result<
         || catalogue.is_publisher(&namespace)
         || catalogue.provider(&namespace).is_some()
     {
-        let message = format!("\"{namespace}\" is the namespace of models, tools, agents or flows.");
+        let message = format!("\"{namespace}\" is reserved for models, tools, agents or flows.");
         return Err(invalid("name", message, "Use a namespace of your organisation."));
     }
     Ok(name.to_owned())
@@ -91,13 +91,13 @@ pub(crate) fn checked_holds(field: &str, schema: &Value) -> Result<(), Box<Fault
     if ::tools::is_schema(schema) {
         return Ok(());
     }
-    let message = format!("\"{field}\" is no JSON Schema that can be used.");
-    Err(invalid(field, message, "Correct it; references must lead to a place within it."))
+    let message = format!("\"{field}\" isn't a usable JSON Schema.");
+    Err(invalid(field, message, "Correct it; references must point to a place within it."))
 }
 
 pub(crate) fn checked_secrets(fields: Vec<SecretUse>) -> Result<Vec<AppSecret>, Box<Fault>> {
     if fields.len() > SECRET_HEADERS_MAX {
-        let message = format!("An app is sent at most {SECRET_HEADERS_MAX} secrets.");
+        let message = format!("An app receives at most {SECRET_HEADERS_MAX} secrets.");
         return Err(invalid("secrets", message, "Name fewer of them."));
     }
     let mut secrets: Vec<AppSecret> = Vec::with_capacity(fields.len());
@@ -108,8 +108,12 @@ pub(crate) fn checked_secrets(fields: Vec<SecretUse>) -> Result<Vec<AppSecret>, 
         let is_plain = prefix.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         let is_twice = secrets.iter().any(|other| other.header == header);
         if !is_header(&header) || is_twice || !is_plain || prefix.len() > SECRET_PREFIX_BYTES_MAX {
-            let fix = "Name a header once, in visible ASCII, and none of those of the connection.";
-            return Err(invalid(format!("secrets[{place}]"), "The secret can't be sent so.", fix));
+            let fix = "Name each header once, in visible ASCII, and no connection header.";
+            return Err(invalid(
+                format!("secrets[{place}]"),
+                "The secret can't be sent in this header.",
+                fix,
+            ));
         }
         secrets.push(AppSecret {
             name: checked_secret_name(&format!("secrets[{place}].name"), &name)?,
@@ -148,7 +152,7 @@ pub(crate) fn checked_requirements(
             None => Err(invalid(
                 format!("requirements[{place}].provider"),
                 "No provider of the catalogue has this name.",
-                "`tidegate capability list` names those that there are.",
+                "`tidegate capability list` lists the providers.",
             )),
         },
         RequirementField::Scope { scope } if SCOPES.contains(&scope.as_str()) => {

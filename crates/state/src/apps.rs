@@ -69,7 +69,7 @@ pub(crate) fn routes() -> Vec<Route> {
 struct AppInput {
     /// By default the key's project.
     project_id: Option<String>,
-    /// By which runs name it: `NAMESPACE/NAME`.
+    /// The name that runs use: `NAMESPACE/NAME`.
     #[schemars(required)]
     name: Option<String>,
     /// What it does.
@@ -185,7 +185,7 @@ struct AppVersionView {
     /// The fields of the app at this version.
     #[serde(flatten)]
     fields: AppFields,
-    /// When the next version took its place; `null` of the newest.
+    /// When the next version replaced it; `null` for the newest.
     replaced_at: Option<Moment>,
 }
 
@@ -306,7 +306,7 @@ async fn refuse_taken(
     name: &str,
 ) -> Result<(), Box<Fault>> {
     if rows.iter().any(|row| row.name == name) {
-        let message = format!("Two operations make the app \"{name}\".");
+        let message = format!("Two operations would make the app \"{name}\".");
         return Err(invalid("document", message, "Give the operations other ids, or import one of them."));
     }
     let taken = declared.named::<AppKind>(owner, name.to_owned()).await.map_err(of_store)?;

@@ -46,7 +46,7 @@ pub(crate) const VERSION: u64 = 1;
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
-            .says("Stores an artifact: content that never changes, sealed, under an id that says nothing of it.")
+            .says("Stores an artifact: immutable content, sealed, under an id that reveals nothing about it.")
             .takes::<ArtifactInput>()
             .takes_content()
             .makes::<ArtifactView>()
@@ -59,11 +59,11 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Shows an artifact, without its content.")
             .returns::<ArtifactView>(),
         Route::new(Method::GET, "/v2/artifacts/{id}/content", Access::READ_STATE, read)
-            .says("Shows the content of an artifact. If a person opens it, the audit says so.")
+            .says("Shows the content of an artifact. If a person opens it, the audit log records that.")
             .returns_value::<ContentView>()
             .refuses(404, "artifact_revoked"),
         Route::new(Method::DELETE, ONE, Access::WRITE_STATE, delete)
-            .says("Deletes the content of an artifact. Its description stays, so that what refers to it says what is missing.")
+            .says("Deletes the content of an artifact. Its description stays, so that objects that refer to it can show what is missing.")
             .returns_no_content(),
     ]
 }
@@ -181,7 +181,7 @@ fn checked_kind(kind: &str) -> Result<String, Box<Fault>> {
     let excerpt: String = kind.chars().take(64).collect();
     Err(invalid(
         "type",
-        format!("\"{excerpt}\" is no type of artifact."),
+        format!("\"{excerpt}\" isn't a type of artifact."),
         format!("Send one of {}.", KINDS.join(", ")),
     ))
 }
@@ -193,7 +193,7 @@ fn checked_retention(name: Option<&str>) -> Result<(&'static str, Option<Duratio
         let excerpt: String = name.chars().take(64).collect();
         invalid(
             "retention",
-            format!("\"{excerpt}\" is no retention."),
+            format!("\"{excerpt}\" isn't a valid retention."),
             "Send ephemeral, standard or extended.",
         )
     })
@@ -214,7 +214,7 @@ fn checked_media_type(stated: Option<String>, content: Option<&Value>) -> Result
     if is_fine {
         return Ok(stated);
     }
-    Err(invalid("media_type", "\"media_type\" is no media type.", "Send one such as text/markdown."))
+    Err(invalid("media_type", "\"media_type\" isn't a valid media type.", "Send one such as text/markdown."))
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -258,7 +258,7 @@ fn read(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 fn gone(id: &str) -> Box<Fault> {
-    let message = format!("The content of the artifact {id} was deleted, or its time is over.");
+    let message = format!("The content of the artifact {id} was deleted or has expired.");
     Box::new(
         Fault::new(FaultClass::NotFound, "artifact_revoked", message)
             .fix("Store it again, as a new artifact."),

@@ -21,14 +21,14 @@ const WHAT: &str = "batch";
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/batches", Access::LOOK, list)
-            .says("Lists batches, newest first: those that the gateway works through, and those at providers.")
+            .says("Lists batches, newest first: those that the gateway processes itself, and those at providers.")
             .query("project_id", "Only those of this project.")
             .lists::<BatchView>(),
         Route::new(Method::GET, "/v2/batches/{id}", Access::LOOK, get)
-            .says("Shows a batch: how far it is, and what it cost so far.")
+            .says("Shows a batch, its progress and its cost so far.")
             .returns_value::<BatchView>(),
         Route::new(Method::POST, "/v2/batches/{id}/cancel", Access::DEVELOP, cancel)
-            .says("Cancels a batch that the gateway works through: what has not begun does not begin. One that has ended stays as it is.")
+            .says("Cancels a batch that the gateway processes itself: requests not yet started never start. An ended batch stays as it is.")
             .takes_nothing()
             .returns_value::<BatchView>()
             .refuses(409, "conflict"),

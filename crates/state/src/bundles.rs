@@ -104,7 +104,7 @@ fn checked_items(items: Vec<ItemInput>) -> Result<Vec<BundleItem>, Box<Fault>> {
     if items.is_empty() || items.len() > BUNDLE_ITEMS_MAX {
         let message =
             format!("A bundle has 1 to {BUNDLE_ITEMS_MAX} items, and this one has {}.", items.len());
-        return Err(invalid("items", message, "Send artifacts that the bundle is to have."));
+        return Err(invalid("items", message, "Send the artifacts for the bundle."));
     }
     let checked = |(at, item)| {
         let (id, role) = match item {

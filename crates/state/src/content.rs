@@ -48,7 +48,7 @@ pub(crate) fn read(
 ) -> Result<Option<Vec<u8>>, Box<Fault>> {
     let content = match (text, base64) {
         (Some(_), Some(_)) => {
-            let message = "\"content\" and \"content_base64\" are both there.";
+            let message = "\"content\" and \"content_base64\" are both set.";
             return Err(invalid("content_base64", message, "Send one of them."));
         }
         (None, None) => return Ok(None),
@@ -63,9 +63,9 @@ pub(crate) fn read(
         })?,
     };
     if content.len() > bytes_max {
-        let message = format!("The content has {} bytes; at most {bytes_max} are kept.", content.len());
+        let message = format!("The content has {} bytes; at most {bytes_max} can be stored.", content.len());
         let fault = Fault::new(FaultClass::TooLarge, "content_too_large", message).param("content");
-        return Err(Box::new(fault.fix("Split it, or keep it elsewhere and refer to it.")));
+        return Err(Box::new(fault.fix("Split it, or store it elsewhere and refer to it.")));
     }
     Ok(Some(content))
 }

@@ -30,7 +30,7 @@ const KINDS: [&str; 6] =
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, append)
-            .says("Appends events to a branch, all or none, if it is at the version that the writer expects.")
+            .says("Appends events to a branch, all or none, if the branch is at the expected version.")
             .takes::<AppendInput>()
             .takes_content()
             .makes_once::<AppendView>()
@@ -38,7 +38,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .refuses(409, "session_archived")
             .refuses(413, "content_too_large"),
         Route::new(Method::GET, PATH, Access::READ_STATE, list)
-            .says("Lists the events of a branch with its history, oldest first. If a person reads their content, the audit says so.")
+            .says("Lists the events of a branch with its history, oldest first. If a person reads their content, the audit log records that.")
             .query("include", "`content`: the content of events, too.")
             .one_of("include", &["content"])
             .lists::<EventView>(),
@@ -126,13 +126,13 @@ fn inputs(
     let found: Vec<_> = match (event, events) {
         (Some(event), None) => vec![("event".to_owned(), event)],
         (None, Some(events)) => events.into_iter().enumerate().map(numbered).collect(),
-        (None, None) => return Err(missing("event", "Send the event that is to be appended.")),
+        (None, None) => return Err(missing("event", "Send the event to append.")),
         (Some(_), Some(_)) => {
-            return Err(invalid("events", "\"event\" and \"events\" are both there.", "Send one of them."));
+            return Err(invalid("events", "\"event\" and \"events\" are both set.", "Send one of them."));
         }
     };
     if found.is_empty() || found.len() > APPENDED_EVENTS_MAX {
-        let message = format!("{} events can't be appended at once.", found.len());
+        let message = format!("{} events can't be appended in one request.", found.len());
         return Err(invalid("events", message, format!("Send 1 to {APPENDED_EVENTS_MAX}.")));
     }
     Ok(found)
@@ -147,7 +147,7 @@ fn new_event(
 ) -> Result<NewEvent, Box<Fault>> {
     if !KINDS.contains(&input.event_type.as_str()) {
         let excerpt: String = input.event_type.chars().take(64).collect();
-        let message = format!("\"{excerpt}\" is no type of event.");
+        let message = format!("\"{excerpt}\" isn't a type of event.");
         return Err(invalid(
             format!("{at}.event_type"),
             message,
@@ -157,7 +157,7 @@ fn new_event(
     let artifact = input.payload_ref.map(|id| scope::read(&format!("{at}.payload_ref"), &id)).transpose()?;
     let written = input.content.as_ref().map(Value::to_string);
     if artifact.is_some() == written.is_some() {
-        let message = format!("{at} has neither content nor a payload_ref, or both.");
+        let message = format!("{at} must have either content or a payload_ref.");
         return Err(invalid(format!("{at}.content"), message, "Send its content, or the id of an artifact."));
     }
     let now_unix_ms = control.deps.world.clock.unix_ms();
@@ -242,7 +242,7 @@ fn conflict(branch: &BranchRow) -> Box<Fault> {
         Fault::new(FaultClass::Conflict, "branch_version_conflict", message).param("expected_version");
     Box::new(
         fault
-            .fix("Read the new events, then append with that version, or fork the branch where you left it."),
+            .fix("Read the new events, then append with that version, or fork the branch at the version that you read."),
     )
 }
 

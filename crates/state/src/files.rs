@@ -30,7 +30,7 @@ const WHAT: &str = "file";
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
-            .says("Makes a file whose content is to be sent to its upload_url, whole or in parts with Content-Range.")
+            .says("Creates a file. Send its content to its upload_url, whole or in parts with Content-Range.")
             .takes::<FileInput>()
             .makes_once::<NewFileView>(),
         Route::new(Method::GET, PATH, Access::READ_STATE, list)
@@ -38,14 +38,14 @@ pub(crate) fn routes() -> Vec<Route> {
             .query("project_id", "Only those of this project.")
             .lists::<FileView>(),
         Route::new(Method::GET, "/v2/file-storage", Access::READ_STATE, storage)
-            .says("Lists how much each project keeps in files, and how much it may.")
-            .query("project_id", "Only that of this project.")
+            .says("Lists how much each project stores in files, and its limit.")
+            .query("project_id", "Only this project's.")
             .returns_value::<Page<StorageView>>(),
         Route::new(Method::GET, ONE, Access::READ_STATE, get)
             .says("Shows a file, without its content.")
             .returns::<FileView>(),
         Route::new(Method::GET, "/v2/files/{id}/content", Access::READ_STATE, read)
-            .says("Lists the pieces of a file's content, in their order and one a page. That somebody reads them is in the audit.")
+            .says("Lists the pieces of a file's content, in their order and one a page. The audit records each read.")
             .lists::<PieceView>(),
         Route::new(Method::DELETE, ONE, Access::WRITE_STATE, delete)
             .says("Deletes a file with its content.")
@@ -62,7 +62,7 @@ struct FileInput {
     filename: String,
     /// By default what the file's beginning shows.
     content_type: Option<String>,
-    /// In bytes. No more than these are taken.
+    /// In bytes. No more are accepted.
     size: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ struct FileView {
     #[schemars(extend("enum" = ["uploading", "uploaded"]))]
     status: &'static str,
     bytes: u64,
-    /// In how many pieces its content is read.
+    /// The number of pieces in which its content is read.
     pieces: u64,
     created_at: Moment,
     expires_at: Moment,

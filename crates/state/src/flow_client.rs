@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes_content()
             .returns_value::<Envelope>()
             .refuses(400, "validation_error")
-            .no_rehearsal("Steps of a run begin and end by themselves."),
+            .no_rehearsal("Steps of a run begin and end on their own."),
         Route::new(Method::GET, ONE, Access::READ_STATE, get)
             .says("Shows a run of a flow; also at /flowruns, for inference.sh's clients.")
             .returns_value::<Envelope>(),
@@ -42,7 +42,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes_nothing()
             .returns_value::<Envelope>()
             .refuses(409, "flow_run_ended")
-            .no_rehearsal("Steps of a run begin and end by themselves."),
+            .no_rehearsal("Steps of a run begin and end on their own."),
         Route::new(Method::GET, "/v2/flowruns/{id}/stream", Access::READ_STATE, follow)
             .says("Follows a run as server-sent events; also at /flowruns, for inference.sh's clients.")
             .query("after", "The number of the last event, in place of Last-Event-ID.")

@@ -52,7 +52,7 @@ pub(crate) fn compiled(document: &Value) -> Result<Flow, Box<Fault>> {
             errors.iter().take(5).map(|error| format!("{}: {}", error.pointer, error.message)).collect();
         let more = errors.len().saturating_sub(listed.len());
         let more = if more > 0 { format!(" And {more} more.") } else { String::new() };
-        let message = format!("The flow does not hold. {}{more}", listed.join(" "));
+        let message = format!("The flow is invalid. {}{more}", listed.join(" "));
         let first = errors.first().map(|error| error.pointer.replace('/', ".")).unwrap_or_default();
         let fault = Fault::new(FaultClass::BadRequest, "flow_invalid", message);
         let fix = "POST /v2/flows/validate lists all errors, and GET /v2/flows/schema has the schema.";
@@ -67,7 +67,7 @@ pub(crate) fn check_depth(field: &'static str, value: &Value) -> Result<(), Box<
     }
     let message = format!("The {field} is nested more than {} levels deep.", flows::STORED_DEPTH_MAX);
     let fault = Fault::new(FaultClass::BadRequest, "validation_error", message).param(field);
-    Err(Box::new(fault.fix("Nest it less deep, or send the deep part as a text.")))
+    Err(Box::new(fault.fix("Nest it less deeply, or send the deep part as a string.")))
 }
 
 /// Checks what a run is given.
@@ -80,9 +80,7 @@ pub(crate) fn check_input(flow: &Flow, input: &Value) -> Result<(), Box<Fault>> 
         let message = format!("The input does not fit the flow's schema: {message}");
         let fault = Fault::new(FaultClass::BadRequest, "validation_error", message);
         Box::new(
-            fault
-                .param(format!("input{pointer}"))
-                .fix("Correct the input; the flow's `input` says what it takes."),
+            fault.param(format!("input{pointer}")).fix("Correct the input; the flow's `input` describes it."),
         )
     })
 }

@@ -32,7 +32,7 @@ pub(crate) struct StartInput {
     input: Value,
     /// In place of the document's, where it is less.
     budget_nano_usd: Option<i64>,
-    /// Of people: the key that the steps are made with, and that pays for them.
+    /// For people: the key that the steps run with, and that pays for them.
     key_id: Option<String>,
 }
 
@@ -61,14 +61,17 @@ async fn payer(
     if let Some(key) = request.caller.key() {
         return Ok(key.id);
     }
-    let text =
-        named.ok_or_else(|| missing("key_id", "Name the API key that the run's steps are made with."))?;
+    let text = named.ok_or_else(|| missing("key_id", "Name the API key for the run's steps."))?;
     let id: KeyId = text.parse().map_err(|_| not_found("API key", text))?;
     let row = control.deps.store.api_keys().get(owner.workspace, id).await.map_err(of_store)?;
     if row.project == owner.project && row.revoked_unix_ms.is_none() {
         return Ok(id);
     }
-    Err(invalid("key_id", "This key is revoked, or of another project.", "Name a key of the run's project."))
+    Err(invalid(
+        "key_id",
+        "This key is revoked or belongs to another project.",
+        "Name a key of the run's project.",
+    ))
 }
 
 pub(crate) async fn begin(
@@ -103,7 +106,7 @@ pub(crate) async fn begin(
     if input.budget_nano_usd.is_some_and(|budget| budget < 0) {
         return Err(invalid(
             "budget_nano_usd",
-            "A budget is not negative.",
+            "A budget can't be negative.",
             "Send a whole number of nano-USD.",
         ));
     }
@@ -120,7 +123,7 @@ pub(crate) async fn replayed(
 ) -> Result<RunRow, Box<Fault>> {
     let flows = StoredFlows::of(&control.deps.store);
     let (id, _) = run.flow.ok_or_else(|| {
-        invalid("id", "The run is of no declared flow.", "Start a run with the changed document.")
+        invalid("id", "The run doesn't belong to a declared flow.", "Start a run with the changed document.")
     })?;
     let row = flows.get(request.workspace(), id).await.map_err(of_store)?;
     let number = version.unwrap_or(row.latest);

@@ -33,7 +33,7 @@ pub(crate) struct RunView {
     pub status: &'static str,
     /// What it does now: queued, running, waiting, paused or ended.
     state: &'static str,
-    /// Somebody wants it to be paused or cancelled, and it isn't yet.
+    /// A requested pause or cancellation that hasn't taken effect yet.
     wish: Option<&'static str>,
     /// Why it failed.
     error_code: Option<String>,

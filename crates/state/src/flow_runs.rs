@@ -32,7 +32,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::POST, pattern, Access::WRITE_STATE, handler)
             .says(says)
             .returns_value::<RunView>()
-            .no_rehearsal("Steps of a run begin and end by themselves.")
+            .no_rehearsal("Steps of a run begin and end on their own.")
     };
     vec![
         acting(PATH, start, "Starts a run of a flow, or of a document that is stored nowhere else.")
@@ -52,37 +52,37 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Shows a run with its steps, what each cost and how long it took.")
             .returns_value::<RunDetail>(),
         Route::new(Method::GET, "/v2/flow-runs/{id}/step", Access::READ_STATE, step)
-            .says("Shows a step of a run with what it made.")
-            .query("path", "The step's name; of an iteration its number follows in brackets.")
+            .says("Shows a step of a run with its output.")
+            .query("path", "The step's name; for an iteration, its number follows in brackets.")
             .returns_value::<StepDetail>(),
         Route::new(Method::GET, "/v2/flow-runs/{id}/stream", Access::READ_STATE, crate::flow_run_stream::follow)
-            .says("Follows a run as server-sent events: what it is like now, or once that changed. Ask again with Last-Event-ID.")
+            .says("Follows a run as server-sent events: its state now, or once it changes. Reconnect with Last-Event-ID.")
             .query("after", "The number of the last event, in place of Last-Event-ID.")
             .returns_events(),
-        acting("/v2/flow-runs/{id}/cancel", cancel, "Cancels a run with all that its steps began.")
+        acting("/v2/flow-runs/{id}/cancel", cancel, "Cancels a run with everything that its steps began.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/pause", pause, "Pauses a run: what runs goes on to its end, and nothing starts.")
+        acting("/v2/flow-runs/{id}/pause", pause, "Pauses a run: running steps finish, and no others start.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/resume", resume, "Lets a paused run go on.")
+        acting("/v2/flow-runs/{id}/resume", resume, "Resumes a paused run.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/retry", retry, "Has a run that ended run again from a step, or from those that failed.")
+        acting("/v2/flow-runs/{id}/retry", retry, "Runs an ended run again from a step, or from the steps that failed.")
             .takes::<RetryInput>()
             .refuses(409, "flow_run_not_ended"),
-        acting("/v2/flow-runs/{id}/events", send_event, "Sends an event to a run, which a step takes that waits for it.")
+        acting("/v2/flow-runs/{id}/events", send_event, "Sends an event to a run, for a step that waits for it.")
             .takes::<EventInput>()
             .refuses(400, "validation_error")
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/approvals", decide, "Approves a step of a run that waits for it, or refuses it.")
+        acting("/v2/flow-runs/{id}/approvals", decide, "Approves or refuses a step of a run that waits for approval.")
             .takes::<DecisionInput>()
             .refuses(409, "flow_step_not_waiting"),
-        acting("/v2/flow-runs/{id}/replay", replay, "Runs the input of a run again, under another version of its flow.")
+        acting("/v2/flow-runs/{id}/replay", replay, "Replays the input of a run with another version of its flow.")
             .takes::<ReplayInput>()
             .refuses(503, "flow_engine_unavailable"),
         Route::new(Method::GET, "/v2/flow-runs/{id}/diff", Access::READ_STATE, differences)
-            .says("Shows what differs between the output of a replay and that of the run that it repeats.")
+            .says("Shows the differences between the output of a replay and that of the run that it repeats.")
             .returns_value::<OutputDiff>(),
     ]
 }
@@ -91,7 +91,7 @@ pub(crate) fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "FlowRunRetry")]
 struct RetryInput {
-    /// The step to begin with; what needs it runs again as well. By default all that did not complete.
+    /// The step to start from; steps that need it run again as well. By default all that did not complete.
     from: Option<String>,
 }
 
@@ -149,7 +149,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             let wrong = || {
                 invalid(
                     "status",
-                    "This is no status of runs.",
+                    "This isn't a run status.",
                     "Send pending, running, completed, failed or cancelled.",
                 )
             };
@@ -310,7 +310,7 @@ fn send_event(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
             return Err(invalid(
                 "name",
-                "This is no name of an event.",
+                "This isn't a valid event name.",
                 "Use up to 64 letters, digits, dots, dashes and underscores.",
             ));
         }
@@ -328,8 +328,10 @@ fn decide(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row = runs_of(control).step(run.id, step.clone()).await.map_err(of_store)?;
         let waits = row.is_some_and(|row| row.kind == "approval" && row.status == StepStatus::Waiting);
         if !waits {
-            let message =
-                format!("The step \"{}\" waits for no approval.", step.chars().take(64).collect::<String>());
+            let message = format!(
+                "The step \"{}\" isn't waiting for an approval.",
+                step.chars().take(64).collect::<String>()
+            );
             let fault = Fault::new(FaultClass::Conflict, "flow_step_not_waiting", message).param("step");
             return Err(Box::new(fault.fix("GET /v2/flow-runs/{id} shows the steps that wait.")));
         }

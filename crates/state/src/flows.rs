@@ -44,7 +44,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Shows the JSON Schema of a flow's document.")
             .returns_value::<SchemaView>(),
         Route::new(Method::POST, "/v2/flows/validate", Access::WRITE_STATE, validate)
-            .says("Checks a flow, and stores nothing.")
+            .says("Validates a flow without storing it.")
             .takes::<FlowInput>()
             .takes_content()
             .returns_value::<ValidationView>()
@@ -53,7 +53,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Shows a flow with its newest document.")
             .returns::<FlowView>(),
         Route::new(Method::POST, VERSIONS, Access::MANAGE, add_version)
-            .says("Stores a further version of a flow. Runs go on with the version that they began with.")
+            .says("Stores a new version of a flow. Runs continue with the version that they started with.")
             .takes::<FlowInput>()
             .takes_content()
             .makes::<FlowView>()
@@ -282,7 +282,7 @@ fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn number(text: Option<&String>, field: &'static str, default: u64) -> Result<u64, Box<Fault>> {
     let Some(text) = text else { return Ok(default) };
-    text.parse().map_err(|_| invalid(field, "This is no number of a version.", "Send a whole number."))
+    text.parse().map_err(|_| invalid(field, "This isn't a version number.", "Send a whole number."))
 }
 
 fn version(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

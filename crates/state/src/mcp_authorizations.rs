@@ -38,14 +38,14 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Begins the sign-in at the server's authorization server: a person opens the address.")
             .takes_nothing()
             .returns::<SignInView>()
-            .no_rehearsal("An authorization server that isn't called says nothing.")
+            .no_rehearsal("Only a call shows how the authorization server answers.")
             .refuses(409, "mcp_server_without_oauth")
             .refuses(502, "mcp_authorization_failed"),
         Route::new(Method::POST, "/v2/mcp-servers/authorized", PERSON, end)
-            .says("Ends a sign-in with what the authorization server had the browser bring back.")
+            .says("Completes a sign-in with the parameters that the authorization server sent back through the browser.")
             .takes::<Returned>()
             .returns::<ServerView>()
-            .no_rehearsal("A code is good for one use.")
+            .no_rehearsal("A code can be used only once.")
             .refuses(409, "mcp_sign_in_over")
             .refuses(502, "mcp_authorization_failed"),
     ]
@@ -77,7 +77,7 @@ struct Returned {
 }
 
 fn failed(failure: &CallFailure) -> Box<Fault> {
-    let fix = "Nothing was changed. Begin the sign-in again once the authorization server is right.";
+    let fix = "Nothing was changed. Begin the sign-in again once the authorization server works.";
     let fault = Fault::new(FaultClass::Upstream, "mcp_authorization_failed", failure.text.clone());
     Box::new(fault.fix(fix))
 }
@@ -88,7 +88,7 @@ fn refused(message: impl Into<String>) -> Box<Fault> {
 }
 
 fn over() -> Box<Fault> {
-    let message = "This sign-in has ended, took too long, or was begun by somebody else.";
+    let message = "This sign-in has ended, took too long, or was begun by another person.";
     let fault = Fault::new(FaultClass::Conflict, "mcp_sign_in_over", message);
     Box::new(fault.fix("Begin it again: POST /v2/mcp-servers/ID/authorize."))
 }
@@ -196,7 +196,11 @@ fn check_lengths(returned: &Returned) -> Result<(), Box<Fault>> {
         ("error_description", error_description),
     ] {
         if text.as_ref().is_some_and(|text| text.len() > OAUTH_ANSWER_BYTES_MAX) {
-            return Err(invalid(name, "It is too long.", "Send the query as the browser has it."));
+            return Err(invalid(
+                name,
+                "It is too long.",
+                "Send the query exactly as the browser received it.",
+            ));
         }
     }
     Ok(())
@@ -209,7 +213,8 @@ async fn taken(
     state: Option<&str>,
 ) -> Result<(SignInRow, SignInSecret), Box<Fault>> {
     let deps = &control.deps;
-    let state = state.ok_or_else(|| missing("state", "Send the query as the browser has it."))?;
+    let state =
+        state.ok_or_else(|| missing("state", "Send the query exactly as the browser received it."))?;
     let digest = tokens::digest(&*deps.vault.hasher, Kind::SignInState, state);
     let now_unix_ms = deps.world.clock.unix_ms();
     let grants = Grants::of(&deps.store);
@@ -232,7 +237,7 @@ fn check_issuer(returned: &Returned, secret: &SignInSecret) -> Result<(), Box<Fa
     let party = &secret.party;
     match &returned.iss {
         Some(issuer) if *issuer != party.issuer => {
-            Err(refused("The answer is of another authorization server than the one that was asked."))
+            Err(refused("The answer comes from another authorization server than the sign-in."))
         }
         None if party.names_issuer => Err(refused("The answer does not name its authorization server.")),
         _ => Ok(()),
@@ -246,6 +251,6 @@ fn code_of(returned: Returned) -> Result<Arc<Secret>, Box<Fault>> {
         return Err(refused(format!("The authorization server refuses: {}", words.trim_end())));
     }
     let code = returned.code.filter(|code| !code.is_empty());
-    let code = code.ok_or_else(|| missing("code", "Send the query as the browser has it."))?;
+    let code = code.ok_or_else(|| missing("code", "Send the query exactly as the browser received it."))?;
     Ok(Arc::new(Secret::from_text(code)))
 }

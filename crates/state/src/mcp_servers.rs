@@ -43,22 +43,22 @@ pub(crate) fn routes() -> Vec<Route> {
             .query("project_id", "Only those of this project.")
             .lists::<ServerView>(),
         Route::new(Method::GET, ONE, Access::LOOK, get)
-            .says("Shows an MCP server with its tools as they are pinned.")
+            .says("Shows an MCP server with its pinned tools.")
             .returns::<ServerView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of an MCP server. What is sealed stays, unless `auth` is sent.")
+            .says("Changes fields of an MCP server. Sealed values stay, unless `auth` is sent.")
             .patches::<ServerUpdate>()
             .returns::<ServerView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes an MCP server.")
             .returns_no_content(),
         Route::new(Method::POST, "/v2/mcp-servers/{id}/refresh", Access::MANAGE, refresh)
-            .says("Reads the server's tools now. What changed is held back until it is accepted.")
+            .says("Reads the server's tools now. Changes are held back until they are accepted.")
             .takes_nothing()
             .returns::<ServerView>()
-            .no_rehearsal("A server that isn't read says nothing."),
+            .no_rehearsal("Only reading the server shows what changed."),
         Route::new(Method::POST, "/v2/mcp-servers/{id}/accept", Access::MANAGE, accept_tools)
-            .says("Accepts tools as the server lists them now, each named with the digest of what was read.")
+            .says("Accepts tools as the server lists them now, each named with its digest.")
             .takes::<AcceptInput>()
             .returns::<ServerView>()
             .refuses(409, "tool_digest_changed"),
@@ -70,7 +70,7 @@ pub(crate) fn routes() -> Vec<Route> {
 struct ServerInput {
     /// By default the key's project.
     project_id: Option<String>,
-    /// By which requests name it; the names of its tools begin with it.
+    /// The name that requests use; the names of its tools begin with it.
     #[schemars(required)]
     name: Option<String>,
     #[serde(default)]
@@ -84,7 +84,7 @@ struct ServerInput {
     /// Whether calls wait for the client's approval.
     #[schemars(extend("enum" = ["never", "always", null]))]
     require_approval: Option<String>,
-    /// Where calls wait: the tools whose calls don't.
+    /// If calls wait: the tools whose calls don't.
     approval_exempt: Option<Vec<String>>,
     enabled: Option<bool>,
 }
@@ -93,7 +93,7 @@ struct ServerInput {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ServerUpdate {
-    /// By which requests name it; the names of its tools begin with it.
+    /// The name that requests use; the names of its tools begin with it.
     name: Option<String>,
     #[serde(default)]
     description: String,
@@ -105,7 +105,7 @@ struct ServerUpdate {
     /// Whether calls wait for the client's approval.
     #[schemars(extend("enum" = ["never", "always", null]))]
     require_approval: Option<String>,
-    /// Where calls wait: the tools whose calls don't.
+    /// If calls wait: the tools whose calls don't.
     approval_exempt: Option<Vec<String>>,
     enabled: Option<bool>,
 }
@@ -270,10 +270,10 @@ fn approval(word: Option<&str>, exempt: Option<Vec<String>>) -> Result<Approval,
         Some("always") if exempt.is_empty() => Ok(Approval::Always),
         Some("always") => Ok(Approval::Except(exempt)),
         None | Some("never") => {
-            let message = "No call waits for approval, so none is exempt from it.";
+            let message = "Calls don't need approval, so no tool can be exempt from it.";
             Err(invalid("approval_exempt", message, "Leave it out, or set \"require_approval\" to always."))
         }
-        Some(_) => Err(invalid("require_approval", "This is no such word.", "Send never or always.")),
+        Some(_) => Err(invalid("require_approval", "This isn't a valid value.", "Send never or always.")),
     }
 }
 
@@ -431,7 +431,7 @@ pub(crate) async fn read_tools(control: &Control, row: McpServerRow) -> Result<M
     let grant = Grants::of(&deps.store).find(row.id).await.map_err(of_store)?;
     let listing = match row.clone().declared(&deps.vault, grant.as_ref()) {
         Some(server) => deps.outbound.list_tools(row.owner, server).await,
-        None => Err("Its sealed headers don't open any more: send them again.".to_owned()),
+        None => Err("Its sealed headers can no longer be opened: send them again.".to_owned()),
     };
     let noted = note_listing(&deps.store, &deps.world, (row.owner, row.id), listing).await;
     Ok(McpServerRow { state: noted.map_err(of_store)?.unwrap_or_default(), ..row })

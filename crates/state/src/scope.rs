@@ -55,7 +55,7 @@ pub(crate) fn check_retention(
     let entry = workspace.and_then(|entry| entry.projects.iter().find(|other| other.id == project));
     let policies = entry.and_then(|entry| entry.policy.as_ref());
     if policies.is_some_and(|policies| policies.retains_nothing()) {
-        let message = "The project's policy lets nothing be retained, and this keeps content.";
+        let message = "The project's policy doesn't allow retention, but this stores content.";
         let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).param("retention");
         return Err(Box::new(fault.fix("Use a project whose policy allows retention.")));
     }
@@ -69,7 +69,7 @@ pub(crate) fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
 ) -> Result<T, Box<Fault>> {
     text.parse().map_err(|error: T::Err| {
         let excerpt: String = text.chars().take(64).collect();
-        invalid(field, format!("\"{excerpt}\" is no id of this kind."), format!("Send the id: {error}."))
+        invalid(field, format!("\"{excerpt}\" isn't an id of this kind."), format!("Send the id: {error}."))
     })
 }
 

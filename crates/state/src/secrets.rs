@@ -29,7 +29,7 @@ const ONE: &str = "/v2/secrets/{id}";
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Keeps a secret under a name, which the project's apps may be sent at its hosts.")
+            .says("Stores a secret under a name, for the project's apps at its hosts.")
             .takes::<SecretInput>()
             .makes::<SecretView>()
             .refuses(409, "name_taken")
@@ -42,7 +42,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Shows a secret without its value.")
             .returns::<SecretView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Replaces the value of a secret, or changes its hosts or its description. Another host needs the value again.")
+            .says("Replaces the value of a secret, or changes its hosts or its description. Another host requires the value again.")
             .patches::<SecretUpdate>()
             .returns::<SecretView>()
             .refuses(400, "base_url_needs_secret"),
@@ -56,7 +56,7 @@ pub(crate) fn routes() -> Vec<Route> {
 struct SecretInput {
     /// By default the key's project.
     project_id: Option<String>,
-    /// By which apps name it.
+    /// The name that apps use.
     #[schemars(required)]
     name: Option<String>,
     /// It is sealed on arrival and never shown.
@@ -108,7 +108,7 @@ fn show(row: &SecretRow) -> SecretView {
 }
 
 fn checked_hosts(hosts: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
-    let fix = "Send hosts such as [\"api.example.com\"], as they stand in the url of the app.";
+    let fix = "Send hosts such as [\"api.example.com\"], as in the app's url.";
     if hosts.is_empty() || hosts.len() > SECRET_HOSTS_MAX {
         let message = format!("A secret may be sent to 1 to {SECRET_HOSTS_MAX} hosts.");
         return Err(invalid("hosts", message, fix));
@@ -117,7 +117,7 @@ fn checked_hosts(hosts: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
         // As if it stood in an https address, where the usual port is left out.
         let read = host_of(&format!("https://{}", host.trim()));
         let is_alone = !host.contains(['/', '@', '?', '#', ' ']);
-        read.filter(|_| is_alone).ok_or_else(|| invalid("hosts", "This is no host.", fix))
+        read.filter(|_| is_alone).ok_or_else(|| invalid("hosts", "This isn't a host.", fix))
     };
     hosts.into_iter().map(one).collect()
 }
@@ -130,7 +130,7 @@ fn sealed(
 ) -> Result<SealedHeaders, Box<Fault>> {
     if !is_secret(&value) {
         let message = format!(
-            "The value is empty, longer than {TOOL_SECRET_BYTES_MAX} bytes, or can't stand in a header."
+            "The value is empty, longer than {TOOL_SECRET_BYTES_MAX} bytes, or can't be sent in a header."
         );
         return Err(invalid("value", message, "Send it in visible ASCII, without line breaks."));
     }
@@ -212,7 +212,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 /// Whoever may change an app or a secret must not learn its value by a host that they control.
 fn host_needs_value() -> Box<Fault> {
-    let message = "Another host would be shown the secret.";
+    let message = "The secret would be sent to another host.";
     let fault = Fault::new(FaultClass::BadRequest, "base_url_needs_secret", message).param("hosts");
     Box::new(fault.fix("Send \"value\" together with the hosts."))
 }

@@ -33,7 +33,7 @@ pub(crate) const WHAT: &str = "session";
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
-            .says("Opens a session, with one branch that has no events.")
+            .says("Opens a session with one empty branch.")
             .takes::<SessionInput>()
             .makes::<SessionView>(),
         Route::new(Method::GET, PATH, Access::READ_STATE, list)
@@ -56,12 +56,12 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Deletes a session with its branches, events and snapshots. Artifacts stay.")
             .returns_no_content(),
         Route::new(Method::POST, "/v2/sessions/{id}/keep-alive", Access::WRITE_STATE, keep_alive)
-            .says("Has a warm session last for its idle time from now on, as a run in it does.")
+            .says("Extends a warm session by its idle time from now, as a run in it does.")
             .refuses(410, "session_expired")
             .takes_nothing()
             .returns_value::<SessionView>(),
         Route::new(Method::POST, "/v2/sessions/{id}/end", Access::WRITE_STATE, end)
-            .says("Ends a warm session, which takes no more runs. It can be read for a day.")
+            .says("Ends a warm session: it accepts no more runs, and can be read for a day.")
             .takes_nothing()
             .returns_value::<SessionView>(),
     ]
@@ -126,7 +126,7 @@ struct WarmView {
     /// `active`, `ended`, or `expired`: it was idle for too long.
     status: &'static str,
     idle_timeout_seconds: u64,
-    /// When it ends unless a run comes.
+    /// When it ends if no run arrives.
     expires_at: Moment,
     ended_at: Option<Moment>,
     /// How many runs it had.
@@ -298,7 +298,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             end_user: checked_end_user(update.end_user)?,
             metadata: checked_metadata(update.metadata)?,
             status: status.ok_or_else(|| {
-                invalid("status", "\"status\" is no status of a session.", "Send active or archived.")
+                invalid("status", "\"status\" isn't a valid session status.", "Send active or archived.")
             })?,
             default_branch: match &update.default_branch_id {
                 Some(id) => scope::read("default_branch_id", id)?,

@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Shows a task: where it is, and its log.")
             .returns_value::<TaskView>(),
         Route::new(Method::POST, "/v2/tasks/{id}/cancel", Access::DEVELOP, cancel)
-            .says("Cancels a task. One that has ended stays as it is; one that runs ends in a moment.")
+            .says("Cancels a task. One that has ended stays as it is; a running one ends shortly.")
             .takes_nothing()
             .returns_value::<TaskView>(),
     ]
@@ -55,7 +55,7 @@ struct TaskView {
     logs: Vec<LogView>,
     created_at: Moment,
     updated_at: Moment,
-    /// It does not start before.
+    /// The earliest time at which it starts.
     due_at: Moment,
     cancelled_at: Option<Moment>,
     ended_at: Option<Moment>,
@@ -113,7 +113,7 @@ fn status_of(request: &ApiRequest) -> Result<Option<TaskStatus>, Box<Fault>> {
     let known: Vec<_> = TaskStatus::ALL.iter().map(|status| status.as_str()).collect();
     let fix = format!("Send one of {}.", known.join(", "));
     let found = TaskStatus::by_name(text).map(Some);
-    found.ok_or_else(|| invalid("status", "\"status\" is no status of tasks.", fix))
+    found.ok_or_else(|| invalid("status", "\"status\" isn't a valid task status.", fix))
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

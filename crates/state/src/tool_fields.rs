@@ -87,7 +87,7 @@ impl AuthInput {
     }
 }
 
-/// What is told of sealed headers.
+/// What is shown of sealed headers.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ToolAuthView")]
 pub(crate) struct AuthView {
@@ -174,7 +174,7 @@ fn check_oauth(
     };
     if scopes.len() > SECRET_HEADERS_MAX || !scopes.iter().all(is_scope) {
         let fix = format!("Send at most {SECRET_HEADERS_MAX} scopes, without spaces.");
-        return Err(invalid("auth.scopes", "The scopes can't be requested so.", fix));
+        return Err(invalid("auth.scopes", "These scopes can't be requested.", fix));
     }
     let is_text = |text: &str| {
         !text.is_empty()
@@ -185,7 +185,7 @@ fn check_oauth(
         if text.is_some_and(|text| !is_text(text)) {
             return Err(invalid(
                 field,
-                "It can't be sent so.",
+                "It can't be sent in this form.",
                 "Send it as the authorization server shows it.",
             ));
         }
@@ -201,7 +201,7 @@ fn checked(input: AuthInput) -> Result<Vec<(String, String)>, Box<Fault>> {
         AuthInput::None => return Ok(Vec::new()),
         AuthInput::Oauth { .. } => {
             let fix = "Send a bearer token, an API key or headers.";
-            return Err(invalid("auth.type", "Only MCP servers have people sign in.", fix));
+            return Err(invalid("auth.type", "Only MCP servers support a person's sign-in.", fix));
         }
         AuthInput::Bearer { token } => {
             ("auth.token", vec![("authorization".to_owned(), format!("Bearer {token}"))])
@@ -209,7 +209,7 @@ fn checked(input: AuthInput) -> Result<Vec<(String, String)>, Box<Fault>> {
         AuthInput::ApiKey { header, value } => ("auth.value", vec![(header, value)]),
         AuthInput::Headers { headers } => ("auth.headers", headers.into_iter().collect()),
     };
-    let fix = "Send names and values of HTTP headers in visible ASCII, without those of the connection.";
+    let fix = "Send names and values of HTTP headers in visible ASCII, without connection headers.";
     if headers.is_empty() || headers.len() > SECRET_HEADERS_MAX {
         let message = format!("There must be 1 to {SECRET_HEADERS_MAX} headers.");
         return Err(invalid(field, message, fix));
@@ -218,7 +218,7 @@ fn checked(input: AuthInput) -> Result<Vec<(String, String)>, Box<Fault>> {
     for (name, value) in headers {
         let name = name.to_ascii_lowercase();
         if !is_header(&name) || !is_secret(&value) || lower.iter().any(|(other, _)| *other == name) {
-            return Err(invalid(field, "A header can't be sent so.", fix));
+            return Err(invalid(field, "A header can't be sent in this form.", fix));
         }
         lower.push((name, value));
     }
@@ -247,7 +247,7 @@ pub(crate) fn check_moved<K: Kind>(
     if old == new || row.secret.is_none() || auth.is_some() {
         return Ok(());
     }
-    let message = "A new url would be shown the secret of the old one.";
+    let message = "The secret of the old url would be sent to the new one.";
     let fault = Fault::new(FaultClass::BadRequest, "base_url_needs_secret", message).param("url");
     Err(Box::new(fault.fix("Send \"auth\" together with the url.")))
 }
@@ -323,11 +323,11 @@ pub(crate) fn checked_server_url(
         } else {
             format!("Those that it allows: {}.", names.join(", "))
         };
-        return Err(invalid("url", "The operator allows this workspace no such program.", fix));
+        return Err(invalid("url", "The operator doesn't allow this workspace to use this program.", fix));
     }
     if matches!(auth, Some(AuthInput::Oauth { .. })) {
         let fix = "Send {\"type\": \"headers\"} with the variables that the program reads.";
-        return Err(invalid("auth.type", "Nobody signs in for a program.", fix));
+        return Err(invalid("auth.type", "A program has no sign-in.", fix));
     }
     Ok(format!("{STDIO_SCHEME}{program}"))
 }
@@ -335,7 +335,7 @@ pub(crate) fn checked_server_url(
 /// A template with a word in each place, all of which must be in the path.
 fn without_places(url: &str) -> Result<String, Box<Fault>> {
     let fix = "Write it as https://host/path/{argument}.";
-    let wrong = || invalid("url", "The places of arguments are not closed, or outside of the path.", fix);
+    let wrong = || invalid("url", "A placeholder for an argument isn't closed, or is outside the path.", fix);
     let path = url.split_once("://").and_then(|(scheme, rest)| Some(scheme.len() + 3 + rest.find('/')?));
     let path = path.ok_or_else(wrong)?;
     let mut plain = String::with_capacity(url.len());

@@ -51,7 +51,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .lists::<ToolView>(),
         Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a tool.").returns::<ToolView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a tool. What is sealed stays, unless `auth` is sent.")
+            .says("Changes fields of a tool. Sealed values stay, unless `auth` is sent.")
             .patches::<ToolUpdate>()
             .returns::<ToolView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Deletes a tool.").returns_no_content(),
@@ -63,7 +63,7 @@ pub(crate) fn routes() -> Vec<Route> {
 struct ToolInput {
     /// By default the key's project.
     project_id: Option<String>,
-    /// By which requests name it, and the model calls it.
+    /// The name that requests and the model use.
     #[schemars(required)]
     name: Option<String>,
     /// `function`: the client executes it. `http`: the gateway does. `app`: the gateway runs an app.
@@ -147,7 +147,7 @@ struct ImportInput {
     base_url: Option<String>,
     /// The operations to import, by their ids; by default all.
     operation_ids: Option<Vec<String>>,
-    /// What the names of the tools begin with.
+    /// The prefix of the tools' names.
     #[serde(default)]
     prefix: String,
     auth: Option<AuthInput>,
@@ -242,10 +242,10 @@ fn checked_app(shape: ToolShape, app: Option<String>) -> Result<Option<String>, 
             let is_name =
                 !app.is_empty() && app.len() <= MODEL_NAME_BYTES_MAX && !app.contains(char::is_control);
             if is_own {
-                let message = "A tool runs no tool, agent or flow.";
+                let message = "A tool can't run a tool, an agent or a flow.";
                 return Err(invalid("app", message, fix));
             }
-            if is_name { Ok(Some(app)) } else { Err(invalid("app", "This is no name of an app.", fix)) }
+            if is_name { Ok(Some(app)) } else { Err(invalid("app", "This isn't the name of an app.", fix)) }
         }
         (_, None) => Ok(None),
         (_, Some(_)) => {
@@ -265,7 +265,7 @@ pub(crate) fn action(
     if !METHODS.contains(&method.as_str()) {
         return Err(invalid(
             "method",
-            "This is no method that can be called.",
+            "This method isn't supported.",
             format!("Send one of {}.", METHODS.join(", ")),
         ));
     }
@@ -274,14 +274,14 @@ pub(crate) fn action(
     for (name, word) in arguments.into_iter().flatten() {
         let place = ArgumentPlace::by_name(word).ok_or_else(|| {
             let fix = format!("Send one of {}.", ArgumentPlace::WORDS.join(", "));
-            invalid(format!("arguments.{name}"), "This is no place of an argument.", fix)
+            invalid(format!("arguments.{name}"), "This isn't a place for an argument.", fix)
         })?;
         if place == ArgumentPlace::Path && !url.contains(&format!("{{{name}}}")) {
-            let message = format!("The url has no place \"{{{name}}}\".");
+            let message = format!("The url has no placeholder \"{{{name}}}\".");
             return Err(invalid(
                 format!("arguments.{name}"),
                 message,
-                "Write the place into the path of the url.",
+                "Write the placeholder into the path of the url.",
             ));
         }
         places.insert(name.clone(), place);
@@ -350,7 +350,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let input: ToolInput = request.json()?;
         let project = scope::of_new(control, &request, input.project_id.as_deref())?;
         let shape = ToolShape::by_name(&input.kind)
-            .ok_or_else(|| invalid("kind", "This is no kind of tool.", "Send function, http or app."))?;
+            .ok_or_else(|| invalid("kind", "This isn't a kind of tool.", "Send function, http or app."))?;
         let name = checked_name(input.name.as_deref(), NAME_BYTES_MAX)?;
         let owner = ObjectOwner { workspace: request.workspace(), project };
         let row = with_fields(control, &request, blank(control, owner, name), input.into(), shape)?;
@@ -388,7 +388,7 @@ fn import_all(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             let definition = ToolDefinition { needs_approval, ..row.definition };
             let row = ToolRow { definition, ..row };
             if rows.iter().any(|other| other.name == row.name) {
-                let message = format!("Two operations make the tool \"{}\".", row.name);
+                let message = format!("Two operations would make the tool \"{}\".", row.name);
                 return Err(invalid(
                     "document",
                     message,

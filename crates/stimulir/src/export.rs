@@ -81,7 +81,7 @@ async fn traces(call: &Call<'_>, rows_max: usize) -> Result<(Vec<Value>, bool), 
     };
     if let Some(other) = status.filter(|word| !["completed", "failed", "running"].contains(word)) {
         let fix = "Use completed, failed or running.";
-        return Err(invalid("status", format!("\"{other}\" is no status."), fix).into());
+        return Err(invalid("status", format!("\"{other}\" isn't a status."), fix).into());
     }
     let filters = filters(call)?;
     let query: Vec<_> = filters.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -101,7 +101,7 @@ pub(crate) fn export<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let limit = limit(call, USUAL_ROWS, EXPORT_ROWS_MAX)?;
         let format = call.option("format").unwrap_or("jsonl");
         if !["jsonl", "json", "csv"].contains(&format) {
-            let message = format!("\"{format}\" is no format.");
+            let message = format!("\"{format}\" isn't a format.");
             return Err(invalid("format", message, "Use jsonl, json or csv.").into());
         }
         let (traces, is_cut) = traces(call, limit).await?;

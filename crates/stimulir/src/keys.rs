@@ -113,7 +113,7 @@ pub(crate) fn make_session_key<'a>(call: &'a Call<'a>) -> Handled<'a> {
                 .filter(|seconds| (1..=SESSION_KEY_SECONDS_MAX).contains(seconds))
                 .ok_or_else(|| {
                 let fix = format!("Give a number from 1 to {SESSION_KEY_SECONDS_MAX}.");
-                invalid("ttl_seconds", "A session key can't live that long.", fix)
+                invalid("ttl_seconds", "A session key can't be valid for that long.", fix)
             })?,
         };
         let expires_at = moment::write(call.unix_ms().saturating_add(seconds.saturating_mul(1000)));

@@ -4,7 +4,7 @@ use crate::{accounts, credentials, devices, export, keys, nodes, runtimes, usage
 use compat::table::{Instead, Row, delete, get, open, patch, post};
 
 const PROMPTS: &str = "Keep prompts beside your code, and send them in the request; artifacts (POST /v2/artifacts) store them with versions.";
-const ASSETS: &str = "Store the data with POST /v2/artifacts, and read what contents are kept with GET /v2/datasets; docs/training.md says how to train on it.";
+const ASSETS: &str = "Store the data with POST /v2/artifacts, and read the stored contents with GET /v2/datasets; docs/training.md says how to train on it.";
 const EVALS: &str = "Score answers with POST /v2/scores, and have another model answer the same with POST /v2/requests/{id}/replay.";
 const TRAIN: &str =
     "Send the conversations themselves: POST /v2/train/jobs, or `tidegate train start` (docs/training.md).";

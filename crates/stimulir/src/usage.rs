@@ -166,7 +166,7 @@ pub(crate) fn events<'a>(call: &'a Call<'a>) -> Handled<'a> {
             Some(mode @ ("mi" | "byok" | "byoc")) => Some(format!("mode:{mode}")),
             Some(other) => {
                 return Err(
-                    invalid("mode", format!("\"{other}\" is no mode."), "Use mi, byok or byoc.").into()
+                    invalid("mode", format!("\"{other}\" isn't a mode."), "Use mi, byok or byoc.").into()
                 );
             }
         };

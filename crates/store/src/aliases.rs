@@ -35,7 +35,7 @@ pub struct WithdrawnCanary {
     pub percent: u8,
     /// What it did not keep to, in words.
     pub reason: String,
-    /// By the gateway itself, since it left its gates.
+    /// By the gateway itself, because it left its gates.
     pub is_automatic: bool,
     pub unix_ms: u64,
 }

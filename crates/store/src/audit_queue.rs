@@ -58,7 +58,7 @@ impl AuditQueue {
     /// Writes what is queued and ends the task.
     pub async fn stop(&self) {
         if let Err(error) = self.task.end().await {
-            tracing::error!(%error, "the audit's writer did not end well");
+            tracing::error!(%error, "the audit's writer ended with an error");
         }
     }
 }

@@ -34,7 +34,7 @@ impl TaskSet {
         let name = task.name();
         self.add(name, move || async move {
             if let Err(error) = task.end().await {
-                tracing::error!(task = name, %error, "a task ended by a panic");
+                tracing::error!(task = name, %error, "a task ended in a panic");
             }
         });
     }
@@ -51,7 +51,10 @@ impl TaskSet {
     pub async fn drain(mut self, time_max: Duration) {
         while let Some(part) = self.parts.pop() {
             if tokio::time::timeout(time_max, (part.close)()).await.is_err() {
-                tracing::error!(task = part.name, "it did not end in time; the shutdown goes on without it");
+                tracing::error!(
+                    task = part.name,
+                    "it did not end in time; the shutdown continues without it"
+                );
             }
         }
     }

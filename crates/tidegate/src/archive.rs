@@ -152,7 +152,7 @@ pub fn check(from: &Path) -> anyhow::Result<Manifest> {
         bail!("{path} is a backup that was never finished, as its name says");
     }
     let text = fs::read(from.join(MANIFEST)).with_context(|| {
-        format!("{path} holds no {MANIFEST}, so it is no backup, or one that was never finished")
+        format!("{path} holds no {MANIFEST}, so it isn't a backup, or one that was never finished")
     })?;
     let manifest: Manifest =
         serde_json::from_slice(&text).with_context(|| format!("the {MANIFEST} of {path} can't be read"))?;
@@ -210,7 +210,7 @@ fn list(root: &Path, below: &Path, names: &mut Vec<String>) -> anyhow::Result<()
         if entry.file_type()?.is_dir() {
             list(root, &name, names)?;
         } else {
-            names.push(name.to_str().context("a file's name is no text")?.to_owned());
+            names.push(name.to_str().context("a file's name isn't text")?.to_owned());
         }
     }
     Ok(())

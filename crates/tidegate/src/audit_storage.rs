@@ -93,7 +93,7 @@ impl IntoStorage {
         content: Bytes,
         keys: &Secret,
     ) -> anyhow::Result<Posting> {
-        let place = StoragePlace::read(&self.uri).context("the sink is no bucket")?;
+        let place = StoragePlace::read(&self.uri).context("the sink isn't a bucket")?;
         let key = object_key(place.key, chain, first, last);
         let object = StoragePlace { bucket: place.bucket, key: &key };
         let unix_s = self.world.clock.unix_ms() / 1_000;

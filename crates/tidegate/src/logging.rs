@@ -11,7 +11,7 @@ const SILENT: &str = "lopdf=off";
 /// The filter is invalid.
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::new(output::USAGE, format!("log is \"{filter}\", which is no filter: {error}."))
+        Failure::new(output::USAGE, format!("log is \"{filter}\", which isn't a filter: {error}."))
     })?;
     // It logs what it can't read of documents, which are their owners' and belong into no log.
     let filter = match SILENT.parse() {

@@ -56,7 +56,7 @@ pub fn prefix_cache(data_dir: &Path) -> Result<Secret, Failure> {
     };
     match std::fs::read(&path) {
         Ok(key) if key.len() == PREFIX_CACHE_KEY_BYTES => return Ok(Secret::new(key)),
-        Ok(_) => return Err(wrong("it is no key of a prefix cache".to_owned())),
+        Ok(_) => return Err(wrong("it isn't a key of a prefix cache".to_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(wrong(error.to_string())),
     }
@@ -83,7 +83,7 @@ pub fn read(data_dir: &Path) -> Result<Vec<Digest>, Failure> {
         Err(error) => return Err(Failure::new(output::FAILED, format!("{}: {error}", path.display()))),
     };
     let read = |line: &str| {
-        let wrong = || format!("{}: \"{line}\" is no digest of a key. Remove that line.", path.display());
+        let wrong = || format!("{}: \"{line}\" isn't a digest of a key. Remove that line.", path.display());
         line.parse().map_err(|()| Failure::new(output::FAILED, wrong()))
     };
     text.lines().filter(|line| !line.trim().is_empty()).map(read).collect()

@@ -69,7 +69,7 @@ fn read_all(folder: &Path, trusted: PublicKey) -> anyhow::Result<Vec<Receipt>> {
         if path.extension().is_some_and(|end| end == "json") {
             let text = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
             let read = read(&text, trusted)
-                .with_context(|| format!("{} is no receipt that holds", path.display()))?;
+                .with_context(|| format!("{} isn't a receipt that holds", path.display()))?;
             receipts.push(read);
         }
     }
@@ -84,9 +84,9 @@ fn read(text: &[u8], trusted: PublicKey) -> anyhow::Result<Receipt> {
     document::verify(&document, Some(trusted))?;
     let of = |name: &str| field(&document, name);
     if of("object")? != OBJECT {
-        bail!("it is no receipt of a purge");
+        bail!("it isn't a receipt of a purge");
     }
-    let at = of("requested_at_unix_ms")?.as_u64().context("requested_at_unix_ms is no time")?;
+    let at = of("requested_at_unix_ms")?.as_u64().context("requested_at_unix_ms isn't a time")?;
     let text = |name| of(name).map(|value| value.as_str().unwrap_or_default().to_owned());
     Ok(Receipt {
         workspace: text("workspace_id")?.parse()?,

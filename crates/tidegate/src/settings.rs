@@ -556,7 +556,7 @@ fn read_file(path: &Path) -> Result<Vec<(&'static str, String)>, SettingsError> 
             ))),
             Some(definition) => Ok((definition.key, value)),
             None => Err(SettingsError(format!(
-                "{display} sets {key}, which is no setting. `tidegate config explain` lists them all."
+                "{display} sets {key}, which isn't a setting. `tidegate config explain` lists them all."
             ))),
         })
         .collect()

@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn a_refusal_says_what_is_wrong_with_the_arguments() {
         let problem =
-            json!({"detail": "No.", "errors": [{"pointer": "/input/size", "message": "is no size"}]});
-        assert_eq!(refusal(&problem), "No. /input/size is no size");
+            json!({"detail": "No.", "errors": [{"pointer": "/input/size", "message": "isn't a size"}]});
+        assert_eq!(refusal(&problem), "No. /input/size isn't a size");
         assert_eq!(refusal(&Value::Null), "The app was not run.");
     }
 }

@@ -60,7 +60,7 @@ pub async fn call_tool(
         tools.map_err(|fault| CallFailure::new(CallOutcome::Unreachable, fault.message.into_owned()))?;
     if !tools.executes(name) {
         let text = if tools.offered.contains_key(name) {
-            "The tool is executed by clients, or runs an app: a step of the kind \"app\" does that."
+            "Clients execute this tool, or it runs an app: use a step of the kind \"app\" for that."
         } else {
             "The project has no tool of this name that is switched on."
         };

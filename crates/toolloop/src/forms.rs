@@ -107,7 +107,7 @@ fn server_of_responses(at: usize, tool: &Value) -> Result<NamedServer, Box<Fault
     let (label, url) = (text(tool, "server_label"), text(tool, "server_url"));
     if label.is_empty() || url.is_empty() {
         let message = "An MCP server needs \"server_label\" and \"server_url\".";
-        let fix = "Connectors are run by their vendor alone: name the server by its URL.";
+        let fix = "Only their vendor can run connectors: name the server by its URL.";
         return Err(invalid(format!("tools[{at}]"), message, fix));
     }
     let mut headers: Vec<(String, String)> = Vec::new();

@@ -12,7 +12,7 @@ use crate::limits::KEPT_BYTES_MAX;
 
 /// The tool that reads on.
 pub(crate) const READ_RESULT: &str = "read_tool_result";
-pub(crate) const DESCRIPTION: &str = "Reads on in a tool's result that was too long to be shown whole. The note at its end names the handle and the offset.";
+pub(crate) const DESCRIPTION: &str = "Reads further in a tool's result that was too long to show in full. The note at its end names the handle and the offset.";
 
 pub(crate) fn parameters() -> Value {
     json!({"type": "object", "required": ["handle", "offset"], "properties": {
@@ -73,7 +73,7 @@ impl KeptResults {
         let offset = arguments.get("offset").and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
         let rest = offset.and_then(|offset| text.get(offset..));
         let (Some(offset), Some(rest)) = (offset, rest) else {
-            return Err(wrong("The offset is beyond the result's end, or within a character."));
+            return Err(wrong("The offset is beyond the result's end, or in the middle of a character."));
         };
         let given = cut(rest, RESULT_BYTES_MAX.saturating_sub(NOTE_BYTES));
         let end = offset + given.len();

@@ -104,7 +104,7 @@ async fn begin(
     let wish = Wish::take(&mut inbound.headers)?;
     decode::check_content_type(&inbound.headers)?;
     let Some(native) = Native::of(inbound.dialect) else {
-        let message = "The gateway executes no tools for requests in this format.";
+        let message = "The gateway doesn't execute tools for requests in this format.";
         let fix = "Send it to /v1/chat/completions, /v1/responses, /v1/messages or generateContent.";
         return Err(unsupported(message, fix, "Agent-Tools"));
     };
@@ -140,21 +140,21 @@ fn check(inbound: &Inbound, body: &Map<String, Value>) -> Result<(), Box<Fault>>
     for name in ["previous_response_id", "conversation", "background"] {
         if body.get(name).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false))) {
             let message =
-                "The gateway executes no tools for a response that is stored or made in the background.";
+                "The gateway doesn't execute tools for a response that is stored or made in the background.";
             return Err(unsupported(message, fix, name));
         }
     }
     if SessionHistory::is_named(&inbound.headers) {
-        let message = "The gateway executes no tools for a request that continues a session.";
+        let message = "The gateway doesn't execute tools for a request that continues a session.";
         return Err(unsupported(message, fix, SessionHistory::PARAM));
     }
     let several = body.get("n").and_then(Value::as_u64).is_some_and(|choices| choices > 1);
     if several {
-        let message = "The gateway executes tools for one answer, and the request asks for several.";
+        let message = "The gateway executes tools for only one answer, but the request asks for several.";
         return Err(unsupported(message, "Ask for one answer.", "n"));
     }
     if inbound.addressed.as_ref().is_some_and(|addressed| addressed.as_array) {
-        let message = "The gateway executes no tools for a stream that is one JSON array.";
+        let message = "The gateway doesn't execute tools for a stream that is one JSON array.";
         return Err(unsupported(message, "Ask for events, with alt=sse.", "alt"));
     }
     Ok(())
@@ -238,7 +238,7 @@ pub(crate) async fn refused_step(step: u32, response: Response<ReplyBody>) -> Fa
     let status = response.status().as_u16();
     let bytes = response.into_body().collect().await.map(|read| read.to_bytes()).unwrap_or_default();
     let read: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let why = read.pointer("/error/message").and_then(Value::as_str).unwrap_or("It has no reason.");
+    let why = read.pointer("/error/message").and_then(Value::as_str).unwrap_or("It gave no reason.");
     let message = format!("Step {step} of the loop was refused ({status}): {why}");
     Fault::new(FaultClass::Upstream, "tool_step_refused", message)
         .fix("GET /v2/requests lists the steps, as requests that were made for this one.")

@@ -172,7 +172,7 @@ impl Toolset {
     ) -> Result<Self, Box<Fault>> {
         let Some(declared) = core.tools.declared(owner).await else {
             let fix = "Send the request again in a moment.";
-            let message = "The project's tools can't be read now.".to_owned();
+            let message = "The project's tools can't be read right now.".to_owned();
             let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
             return Err(Box::new(fault.fix(fix).retry_after_ms(1_000)));
         };
@@ -357,7 +357,7 @@ impl Toolset {
             return Err(fault(FaultClass::BadRequest, "too_many_tools", message, "Name fewer of them."));
         }
         if self.offered.contains_key(&name) {
-            let message = format!("Two tools of the project are \"{name}\" for the model.");
+            let message = format!("Two tools of the project have the name \"{name}\" for the model.");
             let fix = "Rename one of them, or its MCP server.";
             return Err(fault(FaultClass::BadRequest, "tool_name_taken", message, fix));
         }
@@ -368,7 +368,7 @@ impl Toolset {
     /// Refuses a name that a tool of the request itself has.
     pub(crate) fn check_names(&self, own: &[String]) -> Result<(), Box<Fault>> {
         let Some(name) = own.iter().find(|name| self.offered.contains_key(*name)) else { return Ok(()) };
-        let message = format!("The request has a tool \"{name}\" of its own, and so has the project.");
+        let message = format!("The request defines a tool \"{name}\", and so does the project.");
         let fix = "Leave the tool out of the request, or don't name it in Agent-Tools.";
         Err(fault(FaultClass::BadRequest, "tool_name_taken", message, fix))
     }
@@ -406,7 +406,7 @@ impl Toolset {
             let place = occasion.place.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
             let occasion = Occasion { place, ..occasion };
             if at >= CALLS_OF_STEP_MAX {
-                let text = "Too many calls at once: this one was not made.";
+                let text = "Too many calls in one step: this one was not made.";
                 return self.ended(
                     core,
                     call,
@@ -439,7 +439,7 @@ impl Toolset {
         occasion: Occasion,
     ) -> Result<ToolAnswer, CallFailure> {
         let Some(arguments) = call.arguments.clone() else {
-            let text = "The arguments are no JSON object. Call the tool again with one.";
+            let text = "The arguments aren't a JSON object. Call the tool again with one.";
             return Err(CallFailure::new(CallOutcome::BadArguments, text));
         };
         let is_app = matches!(self.offered.get(&call.name), Some(Offered { target: Target::App(..), .. }));

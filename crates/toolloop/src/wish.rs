@@ -66,7 +66,7 @@ impl Wish {
     pub(crate) fn take(headers: &mut HeaderMap) -> Result<Self, Box<Fault>> {
         let tools = text(headers, &TOOLS)?.map(|text| Named::read(&text));
         if tools.as_ref().is_some_and(|tools| *tools == Named::These(Vec::new())) {
-            let message = "The header Agent-Tools names nothing.";
+            let message = "The header Agent-Tools doesn't name a tool.";
             return Err(invalid(
                 "Agent-Tools",
                 message,
@@ -107,7 +107,7 @@ fn number<Number: Copy + FromStr + PartialOrd + From<u8> + Display>(
     let Some(text) = text(headers, header)? else { return Ok(None) };
     let number = text.parse::<Number>().ok().filter(|number| (Number::from(1)..=max).contains(number));
     if number.is_none() {
-        let message = format!("{name} is no number from 1 to {max}.");
+        let message = format!("{name} isn't a number from 1 to {max}.");
         return Err(invalid(name, message, "Send one, or leave it out."));
     }
     Ok(number)

@@ -51,7 +51,7 @@ impl CallFailure {
             EgressErrorKind::Timeout => {
                 Self::new(CallOutcome::Timeout, "The tool's server did not answer in time.")
             }
-            _ => Self::unreachable("The tool's server could not be reached, or broke off."),
+            _ => Self::unreachable("The tool's server could not be reached, or its answer broke off."),
         }
     }
 }

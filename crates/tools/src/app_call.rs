@@ -58,7 +58,7 @@ pub fn misfits(schema: &Value, value: &Value) -> Vec<(String, String)> {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let names: Vec<String> =
                     unexpected.iter().take(SCHEMA_ERRORS_MAX).map(|name| quoted(name)).collect();
-                (place, format!("these are no fields here: {}", names.join(", ")))
+                (place, format!("these fields aren't known here: {}", names.join(", ")))
             }
             _ => (place, error.masked_with("the value").to_string()),
         }
@@ -119,7 +119,7 @@ fn failed(failure: CallFailure) -> AppFailure {
 }
 
 fn unfit(why: &str) -> AppFailure {
-    let text = format!("What the app's server answered does not fit its output schema: {why}.");
+    let text = format!("The answer of the app's server does not fit its output schema: {why}.");
     AppFailure { failure: CallFailure::new(CallOutcome::Failed, text), is_output: true, may_retry: false }
 }
 

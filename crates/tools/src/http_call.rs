@@ -61,7 +61,7 @@ fn composed(action: &HttpAction, arguments: &Map<String, Value>) -> Result<Compo
                 let text = plain(value);
                 // An empty segment, or one that leads up, would be another path.
                 if text.is_empty() || text == "." || text == ".." {
-                    return Err(bad(format!("\"{name}\" can't stand in the path.")));
+                    return Err(bad(format!("\"{name}\" can't be used in the path.")));
                 }
                 url = url.replace(&format!("{{{name}}}"), &encoded(&text));
             }
@@ -74,7 +74,7 @@ fn composed(action: &HttpAction, arguments: &Map<String, Value>) -> Result<Compo
     }
     if let Some((_, rest)) = url.split_once('{') {
         let name = rest.split('}').next().unwrap_or_default();
-        return Err(bad(format!("\"{name}\" is missing, which is a part of the path.")));
+        return Err(bad(format!("\"{name}\" is missing; it is a part of the path.")));
     }
     if !query.is_empty() {
         url = format!("{url}?{}", query.join("&"));
@@ -95,7 +95,7 @@ impl HttpAnswer {
     fn into_text(self) -> String {
         match String::from_utf8(self.body.to_vec()) {
             Ok(text) => text,
-            Err(_) => format!("[{} bytes that are no text were left out.]", self.body.len()),
+            Err(_) => format!("[{} bytes that aren't text were left out.]", self.body.len()),
         }
     }
 }
@@ -136,19 +136,20 @@ pub(crate) async fn exchange(
     let answer = client.send(&request, destination).await.map_err(|error| CallFailure::of(&error))?;
     let status = answer.status;
     if status.is_redirection() {
-        let text = "The tool's server redirects, which is not followed.";
+        let text = "The tool's server redirects, and redirects aren't followed.";
         return Err(CallFailure::new(CallOutcome::Refused, text));
     }
     let content_type = answer.headers.text("content-type").unwrap_or_default().to_owned();
     let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await;
     let body = body
-        .map_err(|_| CallFailure::unreachable("The tool's server sent more than is read, or broke off."))?;
+        .map_err(|_| CallFailure::unreachable("The tool's server sent too much, or its answer broke off."))?;
     Ok(HttpAnswer { status, content_type, body })
 }
 
 fn request(action: &HttpAction, secrets: &SecretHeaders, composed: Composed) -> Result<Request, CallFailure> {
-    let method = Method::try_from(action.method.as_str()).map_err(|_| bad("The tool's method is none."))?;
-    let url = Uri::try_from(composed.url).map_err(|_| bad("The arguments make no address."))?;
+    let method = Method::try_from(action.method.as_str())
+        .map_err(|_| bad("The tool's method isn't an HTTP method."))?;
+    let url = Uri::try_from(composed.url).map_err(|_| bad("The arguments don't make a valid address."))?;
     let mut request = Request::new(method, url);
     request.headers = vec![
         (ACCEPT, HeaderValue::from_static("application/json, text/*;q=0.9, */*;q=0.1")),
@@ -164,14 +165,16 @@ fn request(action: &HttpAction, secrets: &SecretHeaders, composed: Composed) -> 
         let is_secret = secrets.iter().any(|(sealed, _)| sealed.eq_ignore_ascii_case(&name));
         let name = HeaderName::try_from(name.as_str()).ok().filter(|_| !is_secret);
         let value = HeaderValue::try_from(value).ok();
-        let (Some(name), Some(value)) = (name, value) else { return Err(bad("An argument is no header.")) };
+        let (Some(name), Some(value)) = (name, value) else {
+            return Err(bad("An argument isn't a valid header."));
+        };
         request.headers.push((name, value));
     }
     for (name, value) in secrets {
         let name = HeaderName::try_from(name.as_str()).ok();
         let value = HeaderValue::from_bytes(value.expose()).ok();
         let (Some(name), Some(mut value)) = (name, value) else {
-            return Err(bad("The tool's secret is no header."));
+            return Err(bad("The tool's secret isn't a valid header."));
         };
         value.set_sensitive(true);
         request.headers.push((name, value));

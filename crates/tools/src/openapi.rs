@@ -44,10 +44,10 @@ pub fn import(
 ) -> Result<Vec<ImportedTool>, ImportError> {
     let version = document.get("openapi").and_then(Value::as_str).unwrap_or_default();
     if !version.starts_with("3.") {
-        return Err(wrong("/openapi", "It is no document of OpenAPI 3."));
+        return Err(wrong("/openapi", "It isn't an OpenAPI 3 document."));
     }
     let server = document.pointer("/servers/0/url").and_then(Value::as_str);
-    let base = base_url.or(server).ok_or_else(|| wrong("/servers", "It names no server."))?;
+    let base = base_url.or(server).ok_or_else(|| wrong("/servers", "It doesn't name a server."))?;
     if !base.starts_with("https://") && !base.starts_with("http://") {
         return Err(wrong("/servers/0/url", "The server's address is not absolute."));
     }
@@ -66,7 +66,7 @@ pub fn import(
             if tools.len() >= IMPORTED_MAX {
                 return Err(wrong(
                     "/paths",
-                    format!("More than {IMPORTED_MAX} operations are to be imported."),
+                    format!("More than {IMPORTED_MAX} operations would be imported."),
                 ));
             }
             let read = Reading { document, pointer };
@@ -167,7 +167,7 @@ impl Reading<'_> {
         let Some(members) = schema.get("properties").and_then(Value::as_object) else {
             return Err(wrong(
                 format!("{}/requestBody", self.pointer),
-                "Its body is no object with properties.",
+                "Its body isn't an object with properties.",
             ));
         };
         for (name, member) in members {
@@ -186,7 +186,7 @@ impl Reading<'_> {
     /// A part of the document with what it refers to in its place.
     fn resolved(&self, value: &Value, depth: u32) -> Result<Value, ImportError> {
         if depth > REFERENCES_DEPTH_MAX {
-            return Err(wrong(&self.pointer, "Its schemas are nested too deep, or refer to themselves."));
+            return Err(wrong(&self.pointer, "Its schemas are nested too deeply, or refer to themselves."));
         }
         match value {
             Value::Object(members) => {

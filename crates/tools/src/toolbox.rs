@@ -54,10 +54,7 @@ impl ToolBox {
                 sleep(FORGET_EVERY).await;
                 let kept_ms = u64::try_from(CALLS_KEPT.as_millis()).unwrap_or(u64::MAX);
                 let before = forgets.world.clock.unix_ms().saturating_sub(kept_ms);
-                report(
-                    "old calls of tools could not be forgotten",
-                    forgets.declared.forget_calls(before).await,
-                );
+                report("old tool calls could not be deleted", forgets.declared.forget_calls(before).await);
             }
         });
         Arc::new(Self { inner, tasks: RuntimeTasks::on_this_runtime("tools"), forgetting })
@@ -147,7 +144,7 @@ impl Inner {
     }
 
     async fn keep(&self, owner: ObjectOwner, server: McpServerId, version: u64, renewal: Renewal) {
-        let what = "a renewed grant could not be kept";
+        let what = "a renewed grant could not be stored";
         let is_refused = match renewal {
             Renewal::Renewed(grant) => {
                 let trace = TraceId::new(self.world.clock.unix_ms(), self.world.id_bytes());
@@ -261,7 +258,7 @@ impl ToolStore for ToolBox {
         let inner = Arc::clone(&self.inner);
         let noting = self.tasks.run(async move {
             let noted = note_listing(&inner.store, &inner.world, (owner, server), listing).await;
-            report("what an MCP server lists could not be kept", noted)?
+            report("the tools that an MCP server lists could not be stored", noted)?
         });
         Box::pin(async move { timeout(READ_TIME_MAX, noting).await.ok()?.ok()? })
     }
@@ -275,7 +272,7 @@ impl ToolStore for ToolBox {
         let inner = Arc::clone(&self.inner);
         let noting = self.tasks.run(async move {
             let noted = note_wanted_scopes(&inner.store, (owner, server), scopes).await;
-            report("which scopes a call of an MCP server lacked could not be kept", noted);
+            report("the scopes that a call of an MCP server lacked could not be stored", noted);
         });
         Box::pin(async move { drop(timeout(READ_TIME_MAX, noting).await) })
     }

@@ -88,23 +88,23 @@ impl Conversation {
     fn read(line: &[u8]) -> Result<Self, Wrong> {
         let value: Value = match serde_json::from_slice(line) {
             Ok(value) => value,
-            Err(error) => return wrong("", format!("is no JSON: {error}")),
+            Err(error) => return wrong("", format!("isn't JSON: {error}")),
         };
-        let Value::Object(mut fields) = value else { return wrong("", "is no JSON object") };
+        let Value::Object(mut fields) = value else { return wrong("", "isn't a JSON object") };
         if let Some(field) = fields.keys().find(|field| !FIELDS.contains(&field.as_str())) {
-            return wrong(field, "is not known here");
+            return wrong(field, "isn't a known field");
         }
         let tools = fields.remove("tools").filter(|tools| !tools.is_null());
         if tools.as_ref().is_some_and(|tools| !tools.is_array()) {
-            return wrong("tools", "is no list");
+            return wrong("tools", "isn't a list");
         }
         let Some(Value::Array(mut messages)) = fields.remove("messages") else {
-            return wrong("messages", "is missing, or no list");
+            return wrong("messages", "is missing or isn't a list");
         };
         let mut answers = Vec::new();
         for (index, message) in messages.iter_mut().enumerate() {
             let at = |field: &str| format!("messages[{index}]{field}");
-            let Value::Object(message) = message else { return wrong(at(""), "is no JSON object") };
+            let Value::Object(message) = message else { return wrong(at(""), "isn't a JSON object") };
             let weight = message.remove("weight").filter(|weight| !weight.is_null());
             let is_learned = match weight.as_ref().map(Value::as_f64) {
                 None => true,
@@ -117,7 +117,7 @@ impl Conversation {
         }
         match answers.last() {
             Some(last) => messages.truncate(last + 1),
-            None => return wrong("messages", "hold nothing that the assistant says and that is learned"),
+            None => return wrong("messages", "have no assistant message to learn from"),
         }
         Ok(Self { messages, tools, answers })
     }
@@ -142,17 +142,17 @@ impl Conversation {
 fn check_message(message: &Map<String, Value>, at: impl Fn(&str) -> String) -> Result<bool, Wrong> {
     let role = message.get("role").and_then(Value::as_str);
     let Some(role) = role.filter(|role| ROLES.contains(role)) else {
-        return wrong(at(".role"), format!("is none of {}", ROLES.join(", ")));
+        return wrong(at(".role"), format!("isn't one of {}", ROLES.join(", ")));
     };
     let calls = match message.get("tool_calls") {
         None | Some(Value::Null) => false,
         Some(Value::Array(calls)) if !calls.is_empty() && role == "assistant" => true,
-        Some(_) => return wrong(at(".tool_calls"), "is no list of an assistant's calls"),
+        Some(_) => return wrong(at(".tool_calls"), "isn't a list of an assistant's calls"),
     };
     match message.get("content") {
         Some(Value::String(_)) => {}
         None | Some(Value::Null) if calls => {}
-        _ => return wrong(at(".content"), "is no text"),
+        _ => return wrong(at(".content"), "isn't text"),
     }
     Ok(role == "assistant")
 }
@@ -209,7 +209,7 @@ impl DatasetReader<'_> {
             let before = conversation.render(self.template, *index, true)?;
             let through = conversation.render(self.template, index + 1, false)?;
             if through.len() <= before.len() || !through.starts_with(&before) {
-                let why = "is not written by the template behind what asks for it";
+                let why = "isn't placed after its prompt by the template";
                 return wrong(format!("messages[{index}]"), why);
             }
             answers.push((before.len(), through));
@@ -231,7 +231,7 @@ impl DatasetReader<'_> {
         };
         match texts.iter().map(|text| text.tokens.len()).find(|length| *length > self.longest) {
             Some(length) => {
-                wrong("messages", format!("make {length} tokens, and {} are the most", self.longest))
+                wrong("messages", format!("make {length} tokens, and at most {} are allowed", self.longest))
             }
             None => Ok(texts),
         }

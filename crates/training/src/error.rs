@@ -13,12 +13,12 @@ pub enum TrainerError {
     #[error("{path}: {what}")]
     Broken { path: PathBuf, what: String },
     /// The settings of a training run are invalid.
-    #[error("the training can't be done so: \"{field}\" {what}")]
+    #[error("a training setting is invalid: \"{field}\" {what}")]
     Setting { field: &'static str, what: String },
     /// A training run is resumed, but the base model's files differ from those it started with.
-    #[error("the model's files are not those that the run began with")]
+    #[error("the model's files differ from those that the run began with")]
     OtherBase,
-    #[error("what is trained is no number any more at step {step}; the rate may be too high")]
+    #[error("training diverged at step {step}: a value is no longer a number; the rate may be too high")]
     Diverged { step: usize },
     #[error(transparent)]
     Weights(#[from] WeightsError),

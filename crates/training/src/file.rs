@@ -151,7 +151,7 @@ fn head(path: &Path) -> Result<(File, Notes, serde_json::Map<String, Value>), Tr
     file.read_exact(&mut length).map_err(at_file)?;
     let length = u64::from_le_bytes(length);
     if length > SAFETENSORS_HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
-        return Err(broken(format!("its head is said to have {length} bytes")));
+        return Err(broken(format!("its header claims to have {length} bytes")));
     }
     let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
     file.read_exact(&mut head).map_err(at_file)?;
@@ -173,10 +173,10 @@ pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), TrainerError> {
         let wrong = |what: &dyn fmt::Display| broken(format!("\"{name}\": {what}"));
         let TensorHeader { dtype, shape, data_offsets: (start, end) } =
             serde_json::from_value(value).map_err(|error| wrong(&error))?;
-        let bytes = rest.get(start..end).ok_or_else(|| wrong(&"the file ends before it does"))?;
+        let bytes = rest.get(start..end).ok_or_else(|| wrong(&"the file ends before the tensor does"))?;
         let count = shape.iter().try_fold(4usize, |count, size| count.checked_mul(*size));
         if dtype != Precision::Single.name() || count != Some(bytes.len()) {
-            return Err(wrong(&"its numbers are not as many as its shape, of four bytes each"));
+            return Err(wrong(&"its data isn't four bytes for each number of its shape"));
         }
         let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         tensors.insert(name, (shape, numbers));

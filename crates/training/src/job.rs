@@ -144,7 +144,7 @@ impl Job {
         if texts.iter().chain(&held_back).any(|text| text.tokens.len() > settings.batch_tokens.min(context)) {
             return Err(TrainerError::Setting {
                 field: "batch_tokens",
-                what: "is less than a text has".into(),
+                what: "is less than the tokens of a text".into(),
             });
         }
         let mut steps = Vec::new();
@@ -164,7 +164,7 @@ impl Job {
         if network.parameters().is_empty() {
             return Err(TrainerError::Setting {
                 field: "targets",
-                what: "name nothing that this model has".into(),
+                what: "name nothing in this model".into(),
             });
         }
         if let Some(started) = &adapter {
@@ -393,13 +393,13 @@ impl Job {
         let (notes, mut tensors) = file::read(&self.checkpoint)?;
         let note = Note::read(&notes, &self.checkpoint)?;
         if note.settings != self.settings {
-            return Err(self.broken("it is of a run with other settings"));
+            return Err(self.broken("it belongs to a run with other settings"));
         }
         if note.texts != self.digest {
-            return Err(self.broken("it is of a run with other texts"));
+            return Err(self.broken("it belongs to a run with other texts"));
         }
         if note.done > self.of() {
-            return Err(self.broken("it is of a run with more steps"));
+            return Err(self.broken("it belongs to a run with more steps"));
         }
         for (part, name) in PARTS.into_iter().enumerate() {
             self.take_part(part, name, &mut tensors)?;
@@ -435,7 +435,7 @@ impl Job {
 impl Note {
     fn read(notes: &Notes, path: &Path) -> Result<Self, TrainerError> {
         let broken = |what: String| TrainerError::Broken { path: path.to_owned(), what };
-        let note = notes.get(NOTE).ok_or_else(|| broken("it says nothing of its run".to_owned()))?;
+        let note = notes.get(NOTE).ok_or_else(|| broken("it doesn't describe its run".to_owned()))?;
         serde_json::from_str(note).map_err(|error| broken(error.to_string()))
     }
 }

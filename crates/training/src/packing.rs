@@ -58,7 +58,7 @@ pub(super) fn split(
     settings: &Settings,
 ) -> Result<(Vec<Example>, Vec<Example>), TrainerError> {
     if settings.held_back >= texts.len() {
-        let what = format!("leaves nothing of {} texts to learn", texts.len());
+        let what = format!("leaves none of {} texts to learn", texts.len());
         return Err(TrainerError::Setting { field: "held_back", what });
     }
     let seed = settings.held_back_seed.unwrap_or(settings.seed);

@@ -147,29 +147,29 @@ impl Settings {
         }
         let is_share = |number: f64| (0.0..1.0).contains(&number);
         if !(self.rate.is_finite() && self.rate > 0.0) {
-            return wrong("rate", "is no number above 0");
+            return wrong("rate", "isn't a number above 0");
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return wrong("weight_decay", "is no number from 0 on");
+            return wrong("weight_decay", "isn't a number of at least 0");
         }
         if !is_share(self.betas.0) || !is_share(self.betas.1) {
-            return wrong("betas", "are not both from 0 on and below 1");
+            return wrong("betas", "aren't both at least 0 and below 1");
         }
         if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
-            return wrong("epsilon", "is no number above 0");
+            return wrong("epsilon", "isn't a number above 0");
         }
         if self.slope_length_max.is_some_and(|length| !(length.is_finite() && length > 0.0)) {
-            return wrong("slope_length_max", "is no number above 0");
+            return wrong("slope_length_max", "isn't a number above 0");
         }
         if let Trains::Adapter(low) = &self.trains {
             if low.rank == 0 || low.rank > LORA_RANK_MAX {
-                return wrong("rank", &format!("is {}, and may be from 1 to {LORA_RANK_MAX}", low.rank));
+                return wrong("rank", &format!("is {}, and must be from 1 to {LORA_RANK_MAX}", low.rank));
             }
             if !low.alpha.is_finite() {
-                return wrong("alpha", "is no number");
+                return wrong("alpha", "isn't a number");
             }
             if low.targets.is_empty() {
-                return wrong("targets", "name nothing that could be trained");
+                return wrong("targets", "name nothing to train");
             }
         }
         Ok(self)
@@ -211,7 +211,7 @@ mod tests {
         let refused = |settings: Settings| settings.checked().unwrap_err().to_string();
         let low = LoraConfig { rank: 1_000, ..LoraConfig::default() };
         let refusal = refused(Settings { trains: Trains::Adapter(low), ..Settings::default() });
-        assert_eq!(refusal, "the training can't be done so: \"rank\" is 1000, and may be from 1 to 256");
+        assert_eq!(refusal, "a training setting is invalid: \"rank\" is 1000, and must be from 1 to 256");
         assert!(refused(Settings { rate: f64::NAN, ..Settings::default() }).contains("\"rate\""));
         assert!(refused(Settings { epochs: 0, ..Settings::default() }).contains("\"epochs\""));
         for length in [0.0, -1.0, f64::NAN, f64::INFINITY] {

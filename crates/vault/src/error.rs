@@ -9,10 +9,10 @@ pub enum OpenError {
     #[error("the key that sealed this secret is not known to this process")]
     KeyUnknown,
     /// The bytes are not what was sealed for this workspace, object, version and key.
-    #[error("the sealed secret does not open: it was changed, or it belongs to something else")]
+    #[error("the sealed secret can't be opened: it was changed, or it belongs to something else")]
     Refused,
     /// The secret is older than its anti-rollback record allows.
-    #[error("the sealed secret is older than the one in force: an old row was put back")]
+    #[error("the sealed secret is older than the one in force: an old row was restored")]
     RolledBack,
     /// Without its anti-rollback record a secret's age can't be determined.
     #[error("the record of the lowest acceptable version is missing")]
@@ -41,7 +41,7 @@ pub enum VaultError {
     WrongMasterKey { given: String, wanted: String },
     #[error("the vault's record {0} is missing from the store; restore a backup")]
     RecordMissing(&'static str),
-    #[error("the vault's pepper does not open, though the master key is right; restore a backup")]
+    #[error("the vault's pepper can't be opened, though the master key is right; restore a backup")]
     PepperBroken,
     #[error("the workspace has no sealing key in this process")]
     NoWorkspaceKey,

@@ -21,7 +21,7 @@ pub struct MasterKey(Zeroizing<[u8; KEY_LEN]>);
 pub enum MasterKeyError {
     #[error(
         "the master key file {path} can be read by others (mode {mode:03o}); run `chmod 600 {path}`, or mount its Secret \
-         with `defaultMode: 0400`, and think about who may have read it"
+         with `defaultMode: 0400`, and consider who may have read it"
     )]
     Readable { path: PathBuf, mode: u32 },
     #[error("the master key file {path} could not be used")]

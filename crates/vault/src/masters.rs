@@ -131,7 +131,8 @@ impl MasterKeyring {
     /// If it does not open, or that key is not held here.
     pub fn rewrap(&self, wrapped: &[u8], context: &[u8], under: &str) -> Result<Vec<u8>, KeyWrapError> {
         let held = self.held.load();
-        let key = held.named(under).ok_or_else(|| KeyWrapError("the new key is not held here".into()))?;
+        let key =
+            held.named(under).ok_or_else(|| KeyWrapError("this process doesn't have the new key".into()))?;
         key.wrapped(&open(&held, wrapped, context)?, context)
     }
 
@@ -156,7 +157,7 @@ impl MasterKeyring {
 /// Tries every key: except for an instant there are at most two, and a wrong one fails at once.
 fn open(held: &MasterKeys, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
     let mut opened = held.keys.iter().filter_map(|key| key.unwrapped(wrapped, context).ok());
-    opened.next().ok_or_else(|| KeyWrapError("the wrapped key does not open".into()))
+    opened.next().ok_or_else(|| KeyWrapError("the wrapped key can't be opened".into()))
 }
 
 impl KeyWrap for MasterKeyring {
@@ -171,7 +172,8 @@ impl KeyWrap for MasterKeyring {
     ) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>> {
         let held = self.held.load();
         let current = held.named(&held.state.current);
-        let wrapped = current.ok_or_else(|| KeyWrapError("the master key in force is not held here".into()));
+        let wrapped =
+            current.ok_or_else(|| KeyWrapError("this process doesn't have the master key in force".into()));
         let wrapped = wrapped.and_then(|current| current.wrapped(key, context));
         Box::pin(async move { wrapped })
     }

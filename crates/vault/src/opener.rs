@@ -233,7 +233,7 @@ impl Opener {
             }
             let opened = self.wrap.unwrap(&wrapped, &workspace_key_context(workspace, &key_id)).await;
             match opened.map_err(|error| error.0).and_then(|key| {
-                WorkspaceKey::new(key.expose()).map_err(|_| "it is no key of 32 bytes".to_owned())
+                WorkspaceKey::new(key.expose()).map_err(|_| "it isn't a key of 32 bytes".to_owned())
             }) {
                 Ok(key) => ready.push((workspace, (key_id, key))),
                 Err(why) => {
@@ -270,7 +270,7 @@ impl Opener {
         }
         for (workspace, object, what) in &news {
             let trouble = match what {
-                FloorNews::Broken => "the floor record does not open",
+                FloorNews::Broken => "the floor record can't be opened",
                 FloorNews::PutBack => "the secret is older than its floor allows",
                 FloorNews::Learned(lowest) if self.is_lower(*workspace, object, *lowest) => {
                     "the floor record is older than the one that was read before"

@@ -45,7 +45,7 @@ impl LocalKeyWrap {
     pub(crate) fn unwrapped(&self, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
         let sealed = wrapped.strip_prefix(self.prefix.as_slice()).unwrap_or(wrapped);
         seal::open(&self.key, context, sealed)
-            .map_err(|_| KeyWrapError("the wrapped key does not open".into()))
+            .map_err(|_| KeyWrapError("the wrapped key can't be opened".into()))
     }
 }
 

@@ -201,7 +201,7 @@ fn packed(file: &File) -> Result<ModelAssets, WeightsError> {
 
 /// A metadata list with values of one type; empty if it is missing.
 fn list<T>(file: &File, name: &str, read: impl Fn(&Packed) -> Option<T>) -> Result<Vec<T>, WeightsError> {
-    let wrong = || file.broken(format!("\"{name}\" is no list of what it should be"));
+    let wrong = || file.broken(format!("\"{name}\" isn't a list of values of the right type"));
     match file.value(name) {
         None => Ok(Vec::new()),
         Some(Packed::List(values)) => values.iter().map(read).collect::<Option<_>>().ok_or_else(wrong),

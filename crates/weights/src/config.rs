@@ -79,10 +79,13 @@ fn shape(config: Config) -> Result<Architecture, WeightsError> {
     let wrong =
         |field, what: &str| Err(WeightsError::Kernel(KernelError::Shape { field, what: what.to_owned() }));
     if config.attention_bias {
-        return wrong("attention_bias", "is true, and no family here has such weights");
+        return wrong("attention_bias", "is true, and no supported family has such weights");
     }
     if config.use_sliding_window {
-        return wrong("use_sliding_window", "is true, and every layer here sees the whole text");
+        return wrong(
+            "use_sliding_window",
+            "is true, but every layer of a supported family sees the whole text",
+        );
     }
     if config.hidden_act.is_some_and(|act| act != "silu") {
         return wrong("hidden_act", "is not silu");
@@ -135,9 +138,9 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<RopeScaling, Weigh
     // For YaRN, the ratio of the two context lengths implies the factor.
     let implied = (kind == "yarn").then_some(context / original);
     let factor = scaling.factor.or(implied).filter(|factor| factor.is_finite() && *factor >= 1.0);
-    let factor = factor.ok_or_else(|| wrong("factor", "is not a number from 1 on"))?;
+    let factor = factor.ok_or_else(|| wrong("factor", "isn't a number of at least 1"))?;
     if !(original.is_finite() && original >= 1.0) {
-        return Err(wrong("original_max_position_embeddings", "is not a number from 1 on"));
+        return Err(wrong("original_max_position_embeddings", "isn't a number of at least 1"));
     }
     // A value of 0 means that it is not set.
     let nonzero = |number: Option<f64>| number.filter(|number| *number != 0.0);
@@ -161,6 +164,6 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<RopeScaling, Weigh
             }),
             truncates: scaling.truncate.unwrap_or(true),
         }),
-        other => Err(wrong("rope_type", &format!("is \"{other}\", which is not known here"))),
+        other => Err(wrong("rope_type", &format!("is \"{other}\", which isn't supported"))),
     }
 }

@@ -15,20 +15,20 @@ pub enum WeightsError {
     #[error("{path}: {what}")]
     Broken { path: PathBuf, what: String },
     /// The model's architecture is not supported.
-    #[error("no model of the kind \"{0}\" is known here; those that are: {known}", known = families::NAMES.join(", "))]
+    #[error("models of the kind \"{0}\" aren't supported; the supported kinds are: {known}", known = families::NAMES.join(", "))]
     Family(String),
     #[error("the weights lack the tensor \"{0}\"")]
     NoTensor(String),
-    #[error("the tensor \"{name}\" is {found:?}, and the model's description makes it {wanted:?}")]
+    #[error("the tensor \"{name}\" is {found:?}, but the model's description requires {wanted:?}")]
     TensorShape { name: String, found: Vec<usize>, wanted: Vec<usize> },
     /// An adapter that can't be loaded: the file, and the field or tensor at fault.
     #[error("{path}: \"{field}\" {what}")]
     Adapter { path: PathBuf, field: String, what: String },
     /// A limit on adapters is exceeded.
-    #[error("{what}: {wanted}, where {most} may be")]
+    #[error("{what}: {wanted}, but at most {most} are allowed")]
     AdapterLimit { what: &'static str, wanted: u64, most: u64 },
     /// Loading this would take more memory than the machine or its limits have left.
-    #[error("{what} takes {} MiB of memory, and {} are left", .wanted.div_ceil(1 << 20), .left >> 20)]
+    #[error("{what} needs {} MiB of memory, but only {} MiB are left", .wanted.div_ceil(1 << 20), .left >> 20)]
     Memory { what: &'static str, wanted: u64, left: u64 },
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -87,11 +87,14 @@ impl Files {
         for name in names {
             // An index must not lead out of its directory.
             if Path::new(name).file_name() != Some(name.as_ref()) {
-                return Err(broken(&index, format!("\"{name}\" is no name of a file")));
+                return Err(broken(&index, format!("\"{name}\" isn't a file name")));
             }
             let path = directory.join(name);
             if !path.exists() {
-                return Err(broken(&index, format!("it names the shard {name}, which is not beside it")));
+                return Err(broken(
+                    &index,
+                    format!("it names the shard {name}, which isn't in the same directory"),
+                ));
             }
             files.add(path)?;
         }
@@ -103,7 +106,7 @@ impl Files {
     fn unindexed(directory: &Path) -> Result<Self, WeightsError> {
         let path = directory.join(ONE);
         if !path.exists() && has_shards(directory) {
-            let what = "it is not there, and says which shard has which tensor: copy it beside the shards";
+            let what = "it is missing: it says which shard has which tensor; copy it beside the shards";
             return Err(broken(&directory.join(INDEX), what));
         }
         Self::one(path)
@@ -155,7 +158,7 @@ impl Files {
         file.read_exact(&mut length).map_err(at_file)?;
         let length = u64::from_le_bytes(length);
         if length > SAFETENSORS_HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
-            return Err(broken(&path, format!("its head is said to have {length} bytes")));
+            return Err(broken(&path, format!("its header claims to have {length} bytes")));
         }
         let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
         file.read_exact(&mut head).map_err(at_file)?;
@@ -168,16 +171,16 @@ impl Files {
             let (start, end) = tensor.data_offsets;
             let count = tensor.shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size as u64));
             if count.and_then(|count| count.checked_mul(tensor.dtype.bytes())) != end.checked_sub(start) {
-                return Err(wrong(&"its place is not of its size"));
+                return Err(wrong(&"its offsets don't match its size"));
             }
             let first = 8 + length;
             if first.checked_add(end).is_none_or(|end| end > bytes) {
-                return Err(wrong(&"the file ends before it does"));
+                return Err(wrong(&"the file ends before the tensor does"));
             }
             let (start, end) = (first + start, first + end);
             let TensorHeader { dtype: kind, shape, .. } = tensor;
             if let Some((other, _)) = self.tensors.get(&name).and_then(|other| self.files.get(other.file)) {
-                return Err(wrong(&format!("it is in {}, too", other.display())));
+                return Err(wrong(&format!("it is also in {}", other.display())));
             }
             self.tensors.insert(name, TensorEntry { file: self.files.len(), kind, shape, start, end });
         }
@@ -270,7 +273,7 @@ mod tests {
             "{unreadable}"
         );
         let outside = refusal(|index| std::fs::write(index, r#"{"weight_map":{"a":"../a"}}"#).unwrap());
-        assert!(outside.to_string().contains("\"../a\" is no name of a file"), "{outside}");
+        assert!(outside.to_string().contains("\"../a\" isn't a file name"), "{outside}");
         let absent = refusal(|_| ());
         assert!(matches!(&absent, WeightsError::File { path, .. } if path.ends_with(ONE)), "{absent}");
     }

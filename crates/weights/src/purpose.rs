@@ -125,12 +125,12 @@ fn plain(
     for kind in kinds {
         let short = kind.rsplit('.').next().unwrap_or(kind);
         if !["Transformer", "Pooling", "Normalize"].contains(&short) {
-            let what = format!("has a module \"{kind}\", which is not known here");
+            let what = format!("has a module \"{kind}\", which isn't supported");
             return Err(wrong(&directory.join(MODULES), what));
         }
     }
     if let Some(other) = pooling.filter(|pooling| pooling != LAST) {
-        let what = format!("pools by \"{other}\", and only \"{LAST}\" is known here");
+        let what = format!("pools by \"{other}\", and only \"{LAST}\" is supported");
         return Err(wrong(&directory.join(POOLINGS[0]), what));
     }
     Ok(Purpose::Vectors(vectors(&habits)))
@@ -178,7 +178,7 @@ fn classifier(directory: &Path, files: &Files, hidden: usize) -> Result<Purpose,
         && shape.first() != Some(&1)
     {
         let what =
-            format!("its head tells {:?} labels apart, and one of one row is known here", shape.first());
+            format!("its head has {:?} labels, and only a head of one row is supported", shape.first());
         return Err(wrong(&directory.join("config.json"), what));
     }
     let judge = RerankHead::One(files.row(HEAD, hidden)?);
@@ -211,7 +211,7 @@ fn packed(
     }
     if pooling != POOLS_NONE {
         return Err(file.broken(format!(
-            "it pools its states by the kind {pooling}, and {POOLS_LAST} (the last token) and {POOLS_RANKS} (ranks) are known here"
+            "it pools its states by the kind {pooling}, and {POOLS_LAST} (the last token) and {POOLS_RANKS} (ranks) are supported"
         )));
     }
     Ok(if is_named(text("general.name")) { by_words() } else { Purpose::Answers })

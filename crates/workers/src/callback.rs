@@ -69,7 +69,7 @@ struct StatedStep {
 pub(crate) fn unsigned() -> Box<Fault> {
     let message = "The call is not signed with the secret of this worker.";
     let fault = Fault::new(FaultClass::Unauthenticated, "invalid_signature", message);
-    Box::new(fault.fix("Sign it by Standard Webhooks with callback.secret of the order."))
+    Box::new(fault.fix("Sign it according to Standard Webhooks, with callback.secret of the order."))
 }
 
 impl CallbackTaken {
@@ -101,8 +101,7 @@ impl<'h> Signed<'h> {
         // The caller is not authenticated yet: only a short body is read.
         let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
         if length.is_none_or(|length| length > CALLBACK_BYTES_MAX) {
-            let message =
-                format!("A callback states its length, which is at most {CALLBACK_BYTES_MAX} bytes.");
+            let message = format!("A callback must state its length, at most {CALLBACK_BYTES_MAX} bytes.");
             let fault = Fault::new(FaultClass::TooLarge, "body_too_large", message);
             return Err(Box::new(fault.fix("Send Content-Length, and long logs in several calls.")));
         }
@@ -144,7 +143,7 @@ impl Stated {
             return Ok(true);
         }
         if worker.heard.len() >= CALLBACKS_MAX {
-            let message = format!("{CALLBACKS_MAX} callbacks of this worker have come within minutes.");
+            let message = format!("This worker sent {CALLBACKS_MAX} callbacks within minutes.");
             let fault = Fault::new(FaultClass::Limited, "too_many_attempts", message);
             return Err(Box::new(fault.fix("Send fewer, each with more lines of the log.")));
         }

@@ -127,7 +127,7 @@ impl WorkersConfig {
     /// The field that can't be used, and why.
     pub fn checked(self) -> Result<Self, String> {
         if self.max() == 0 || self.max() > WORKERS_MAX {
-            return Err(format!("workers.max is 1 to {WORKERS_MAX}"));
+            return Err(format!("workers.max must be 1 to {WORKERS_MAX}"));
         }
         for (name, command) in self.exec.iter().flat_map(|exec| &exec.commands) {
             command.check(&format!("workers.exec.commands.{name}"))?;
@@ -169,7 +169,7 @@ impl WorkersConfig {
 impl CommandConfig {
     fn check(&self, at: &str) -> Result<(), String> {
         if !self.program.is_absolute() {
-            return Err(format!("{at}.program is no absolute path"));
+            return Err(format!("{at}.program isn't an absolute path"));
         }
         check_names(at, &self.environment)
     }
@@ -182,7 +182,7 @@ fn check_names(at: &str, names: &[String]) -> Result<(), String> {
         bytes.next().is_some_and(is_letter) && bytes.all(|byte| is_letter(byte) || byte.is_ascii_digit())
     };
     match names.iter().find(|name| !is_name(name)) {
-        Some(name) => Err(format!("{at}.environment: \"{name}\" is no name of a variable")),
+        Some(name) => Err(format!("{at}.environment: \"{name}\" isn't the name of a variable")),
         None => Ok(()),
     }
 }

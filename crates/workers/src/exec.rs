@@ -53,7 +53,7 @@ pub(crate) fn start(
     let CommandConfig { program, arguments: first, .. } = exec
         .commands
         .get(command)
-        .ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
+        .ok_or_else(|| format!("The configuration no longer allows \"{command}\"."))?;
     let log = log(folder).map_err(|error| format!("The log can't be written: {error}."))?;
     let errors = log.try_clone().map_err(|error| format!("The log can't be written: {error}."))?;
     let mut command = process::command(program);
@@ -64,7 +64,7 @@ pub(crate) fn start(
     }
     let child =
         command.spawn().map_err(|error| format!("{} can't be started: {error}.", program.display()))?;
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or("The process has no number.")?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or("The process has no id.")?;
     let started_ticks = ticks(pid).unwrap_or_default();
     children.all().insert(pid, child);
     Ok(Handle::Process { pid, started_ticks, boot: boot() })
@@ -171,7 +171,7 @@ pub(crate) fn append_log(folder: &Folder, lines: &str) -> io::Result<()> {
 pub(crate) fn replace_log(folder: &Folder, text: &str) {
     let path = folder.log();
     if let Err(error) = world::replace_private(&path, text.as_bytes()) {
-        tracing::warn!(%error, log = %path.display(), "the log of a worker that was destroyed can't be kept");
+        tracing::warn!(%error, log = %path.display(), "the log of a destroyed worker can't be saved");
         let _ = fs::remove_file(path);
     }
 }

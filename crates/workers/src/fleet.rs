@@ -56,7 +56,7 @@ fn unknown(id: &str) -> Box<Fault> {
     let id: String = id.chars().take(64).collect();
     let message = format!("This node has no worker {id}.");
     let fault = Fault::new(FaultClass::NotFound, "worker_not_found", message);
-    Box::new(fault.fix("GET /v1/compute/workers lists those that there are."))
+    Box::new(fault.fix("GET /v1/compute/workers lists its workers."))
 }
 
 impl Entry {
@@ -116,10 +116,10 @@ impl Fleet {
         let mut workers = self.workers();
         let max = self.providers.config.max();
         if workers.values().filter(|entry| entry.worker.state != State::Destroyed).count() >= max {
-            let message = format!("This node has {max} workers, and keeps no more.");
+            let message = format!("This node already has its maximum of {max} workers.");
             let fault = Fault::new(FaultClass::Conflict, "worker_limit", message);
             return Err(Box::new(
-                fault.fix("Destroy one, also one that failed, or raise `max` of [workers]."),
+                fault.fix("Destroy one (failed ones count too), or raise `max` of [workers]."),
             ));
         }
         let folder = self.providers.folder(&worker.id);
@@ -132,7 +132,7 @@ impl Fleet {
             })
             .and_then(|()| folder.write(&worker));
         written.map_err(|error| {
-            tracing::error!(%error, "a worker can't be written down");
+            tracing::error!(%error, "a worker can't be recorded");
             // Nobody would ever remove its secrets.
             folder.remove();
             Box::new(Fault::internal())
@@ -277,7 +277,7 @@ impl Fleet {
             return;
         }
         if let Err(error) = self.providers.folder(id).write(&entry.worker) {
-            tracing::error!(%error, worker = id, "a worker's state can't be written down");
+            tracing::error!(%error, worker = id, "a worker's state can't be recorded");
         }
         entry.wake.notify_one();
     }
@@ -367,7 +367,7 @@ impl Drive {
             return;
         }
         if let Err(left) = self.fleet.providers.end_rest(worker).await {
-            tracing::warn!(worker = %self.id, left, "something of a worker that ended still runs");
+            tracing::warn!(worker = %self.id, left, "a part of a worker that ended still runs");
         }
         self.fail(why);
     }

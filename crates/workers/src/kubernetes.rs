@@ -50,7 +50,7 @@ pub(crate) async fn look(kubernetes: &KubernetesConfig, id: &str) -> Life {
         return Life::Ended("Its deployment is gone.".to_owned());
     }
     let Ok(deployment) = serde_json::from_str::<Value>(&found) else {
-        return Life::Unknown("kubectl wrote something that is no JSON.".to_owned());
+        return Life::Unknown("kubectl wrote something that isn't JSON.".to_owned());
     };
     let number = |path: &str| deployment.pointer(path).and_then(Value::as_u64);
     let wanted = number("/spec/replicas").unwrap_or(1);

@@ -14,7 +14,7 @@ use crate::spec::Plan;
 use crate::{kubernetes, ssh, webhook};
 
 /// Why a worker failed whose start nobody heard the end of.
-const STOPPED: &str = "The node stopped while it was starting it.";
+const STOPPED: &str = "The node stopped while it was starting the worker.";
 
 #[derive(Debug)]
 pub(crate) struct Providers {
@@ -24,7 +24,7 @@ pub(crate) struct Providers {
 }
 
 fn off() -> String {
-    "The configuration has no such provider any more.".to_owned()
+    "The configuration no longer has this provider.".to_owned()
 }
 
 impl Providers {

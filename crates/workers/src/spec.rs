@@ -144,7 +144,11 @@ impl Order {
         body: &[u8],
     ) -> Result<Self, Box<Fault>> {
         let provider = provider.ok_or_else(|| {
-            invalid("provider", "The query names no provider.", format!("Add ?provider= with {PROVIDERS}."))
+            invalid(
+                "provider",
+                "The query doesn't name a provider.",
+                format!("Add ?provider= with {PROVIDERS}."),
+            )
         })?;
         if body.len() > SPEC_BYTES_MAX {
             let fix = format!("Send at most {SPEC_BYTES_MAX} bytes.");
@@ -158,7 +162,7 @@ impl Order {
             )
         })?;
         let Value::Object(mut spec) = spec else {
-            return Err(invalid("spec", "spec is no object.", "Send {\"spec\": {…}, \"env\": {…}}."));
+            return Err(invalid("spec", "spec isn't an object.", "Send {\"spec\": {…}, \"env\": {…}}."));
         };
         let idle_minutes = take_number(&mut spec, "idle_minutes", IDLE_MINUTES_MAX)?;
         let stated = take_number(&mut spec, "nano_usd_per_hour", hardware::limits::NANO_USD_PER_HOUR_MAX)?;
@@ -179,7 +183,7 @@ fn plan<'c>(
     spec: Map<String, Value>,
 ) -> Result<Planned<'c>, Box<Fault>> {
     let off = || {
-        let what = format!("This node starts no workers by {provider}.");
+        let what = format!("This node doesn't start workers with {provider}.");
         missing_provider(what, "Configure [workers.…] for it, or use another provider.")
     };
     match provider {
@@ -209,9 +213,11 @@ fn plan<'c>(
             let webhook = config.webhook.as_ref().ok_or_else(off)?;
             Ok((Plan::Webhook { spec }, &webhook.environment, None, None))
         }
-        other => {
-            Err(invalid("provider", format!("\"{other}\" is no provider."), format!("Use {PROVIDERS}.")))
-        }
+        other => Err(invalid(
+            "provider",
+            format!("\"{other}\" isn't a provider of workers."),
+            format!("Use {PROVIDERS}."),
+        )),
     }
 }
 
@@ -231,7 +237,7 @@ fn pods(images: &[String], spec: KubernetesSpec) -> Result<Pods, Box<Fault>> {
     if !(1..=64).contains(&replicas) || gpus > 16 {
         return Err(invalid(
             "spec.replicas",
-            "That is out of range.",
+            "This is out of range.",
             "Use 1 to 64 replicas, with up to 16 GPUs each.",
         ));
     }
@@ -251,7 +257,7 @@ fn known<'c, T>(all: &'c BTreeMap<String, T>, field: &'static str, name: &str) -
         let names: Vec<&str> = all.keys().map(String::as_str).collect();
         invalid(
             field,
-            format!("The configuration allows no \"{name}\"."),
+            format!("The configuration doesn't allow \"{name}\"."),
             format!("Use one of: {}.", names.join(", ")),
         )
     })
@@ -261,7 +267,7 @@ fn added(command: &CommandConfig, arguments: Vec<String>) -> Result<Vec<String>,
     if !arguments.is_empty() && !command.takes_arguments {
         return Err(invalid(
             "spec.arguments",
-            "The configuration allows no arguments for this command.",
+            "The configuration doesn't allow arguments for this command.",
             "Leave them out.",
         ));
     }
@@ -273,7 +279,11 @@ fn check_words(field: &'static str, words: &[String]) -> Result<(), Box<Fault>> 
     let is_wrong = |word: &String| word.len() > WORD_BYTES_MAX || word.contains('\0');
     if words.len() > ARGUMENTS_MAX || words.iter().any(is_wrong) {
         let fix = format!("Send at most {ARGUMENTS_MAX}, each of at most {WORD_BYTES_MAX} bytes.");
-        return Err(invalid(field, "That is too much, or has a zero byte.", fix));
+        return Err(invalid(
+            field,
+            "There are too many arguments, or one is too long or has a zero byte.",
+            fix,
+        ));
     }
     Ok(())
 }
@@ -286,7 +296,7 @@ fn variables(
     if env.len() > VARIABLES_MAX {
         return Err(invalid(
             "env",
-            "These are too many variables.",
+            "There are too many variables.",
             format!("Send at most {VARIABLES_MAX}."),
         ));
     }
@@ -294,7 +304,7 @@ fn variables(
     for (name, value) in env {
         if !allowed.contains(&name) {
             let name: String = name.chars().take(100).collect();
-            let message = format!("The configuration allows no variable {name}.");
+            let message = format!("The configuration doesn't allow the variable {name}.");
             return Err(invalid("env", message, format!("It allows: {}.", allowed.join(", "))));
         }
         if value.len() > WORD_BYTES_MAX || value.contains(['\0', '\n']) {
@@ -314,6 +324,6 @@ fn take_number(
     let Some(value) = spec.remove(field).filter(|value| !value.is_null()) else { return Ok(None) };
     let number = value.as_u64().filter(|number| (1..=max).contains(number));
     let wrong =
-        || invalid(&format!("spec.{field}"), "This is no number in range.", format!("Use 1 to {max}."));
+        || invalid(&format!("spec.{field}"), "This isn't a number in range.", format!("Use 1 to {max}."));
     number.map(Some).ok_or_else(wrong)
 }

@@ -19,7 +19,7 @@ fn directory(id: &str) -> String {
 }
 
 fn host<'c>(ssh: &'c SshConfig, name: &str) -> Result<&'c HostConfig, String> {
-    ssh.hosts.get(name).ok_or_else(|| format!("The configuration has no host \"{name}\" any more."))
+    ssh.hosts.get(name).ok_or_else(|| format!("The configuration no longer has the host \"{name}\"."))
 }
 
 /// Runs a script on a host.
@@ -69,7 +69,7 @@ pub(crate) async fn start(
     let CommandConfig { program, arguments: first, .. } = host
         .commands
         .get(command)
-        .ok_or_else(|| format!("The configuration allows no \"{command}\" any more."))?;
+        .ok_or_else(|| format!("The configuration no longer allows \"{command}\"."))?;
     let words: Vec<String> = first.iter().chain(arguments).cloned().collect();
     let script = command::start(&directory(id), &program.display().to_string(), &words);
     let mut lines = String::new();

@@ -68,7 +68,9 @@ fn secret(webhook: &WebhookConfig) -> Result<Secret, String> {
         .map_err(|error| format!("The secret of the webhook can't be read from {path}: {error}."))?;
     let text = text.trim();
     if text.is_empty() {
-        return Err(format!("{path} is empty: put the secret there that both sides know."));
+        return Err(format!(
+            "{path} is empty: write the secret that the node and the webhook share into it."
+        ));
     }
     Ok(Secret::from_text(text.to_owned()))
 }
@@ -134,7 +136,7 @@ pub(crate) async fn start(
         || instance.len() > 128
     {
         return Err(
-            "The webhook named an instance that has other characters than letters, digits, - _ and dots."
+            "The webhook named an instance with characters other than letters, digits, - _ and dots."
                 .to_owned(),
         );
     }
@@ -154,7 +156,7 @@ pub(crate) async fn look(
         Err(why) => return Life::Unknown(why),
     };
     match heard.status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => Life::Ended("The webhook knows it no more.".to_owned()),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Life::Ended("The webhook no longer knows it.".to_owned()),
         status if !status.is_success() => Life::Unknown(format!("The webhook answered {status}.")),
         _ => {
             let stated: Stated = serde_json::from_slice(&heard.body).unwrap_or_default();

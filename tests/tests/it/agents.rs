@@ -365,7 +365,7 @@ async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
     assert_eq!((&idle["active_run"]["state"], &idle["output"]), (&json!("failed"), &Value::Null), "{idle}");
     let failed = answer_of(&idle, &answer);
     assert_eq!(failed["status"], "failed");
-    assert!(failed["error"].as_str().unwrap().contains("does not fit its schema"), "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains("doesn't fit its schema"), "{failed}");
     let path = format!("/tasks/{}", failed["task_id"].as_str().unwrap());
     let task = found("the task to end", async || {
         let task = client.get(&path).await.unwrap().json()["data"].clone();

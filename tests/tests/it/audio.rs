@@ -260,7 +260,7 @@ async fn what_is_gone_can_not_be_sent_again_and_that_is_said() {
     let sound = sound(3 * MIB);
     let answer = post(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", &sound)])).await;
     assert_eq!((answer.status, answer.header("agent-attempts")), (502, Some("1")), "{}", answer.text());
-    assert!(answer.text().contains("had gone on"), "{}", answer.text());
+    assert!(answer.text().contains("had already been sent"), "{}", answer.text());
     assert_eq!(gateway.calls(OWN).len(), 1);
 }
 

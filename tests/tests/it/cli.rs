@@ -289,7 +289,7 @@ async fn commands_about_tasks_files_and_apps_say_what_is_wrong() {
         cli.clone().env("TIDEGATE_NO_INPUT", value).run(&["task", "list"]).ok();
     }
     let wrong = cli.run(&["task", "follow", "tsk_x"]).failed(3);
-    assert!(wrong.contains("\"tsk_x\" is no id of a task"), "{wrong}");
+    assert!(wrong.contains("\"tsk_x\" isn't an id of a task"), "{wrong}");
     for id in ["../../v2/api-keys", ".."] {
         cli.run(&["task", "show", id]).failed(3);
     }

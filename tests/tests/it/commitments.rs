@@ -138,7 +138,7 @@ async fn raised_and_lowered(gateway: &Gateway, credential: &str, route: &str) {
     assert_eq!(view["beyond_micros"], request["provider_cost_micros"], "{view}");
     gateway.patch(&one, json!({"commitment": null})).await;
     assert_eq!(gateway.get("/v2/commitments").await["data"], json!([]));
-    assert_eq!(gateway.get("/v2/budgets").await["data"], json!([]), "a commitment is no budget of theirs");
+    assert_eq!(gateway.get("/v2/budgets").await["data"], json!([]), "a commitment isn't a budget of theirs");
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn lack_of_capacity_overflows_in_the_same_request_and_failure_never() {
     gateway.emulator.script(OWN, [Behaviour::status(500).always()]);
     let pooled = gateway.calls(POOL).len();
     refused(&gateway.chat(&priced()).await, 502, "upstream_error");
-    assert_eq!(gateway.calls(POOL).len(), pooled, "a failure is no lack of capacity");
+    assert_eq!(gateway.calls(POOL).len(), pooled, "a failure isn't a lack of capacity");
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ async fn who_deletes_a_film_that_is_not_made_calls_it_off() {
 async fn a_file_leads_nobody_elsewhere() {
     let fixture = &fixture().await;
     for (prompt, words) in [
-        ("laid elsewhere", "none of its own"),
+        ("laid elsewhere", "belong to the provider"),
         ("moved elsewhere", "never followed"),
         ("long gone", "status 403"),
     ] {

@@ -128,7 +128,7 @@ async fn units_of_speech_that_nobody_told_are_unpriced() {
 async fn a_file_of_sound_leads_nobody_elsewhere() {
     let fixture = &fixture(false).await;
     for (text, words) in [
-        ("laid elsewhere", "none of its own"),
+        ("laid elsewhere", "belong to the provider"),
         ("moved elsewhere", "never followed"),
         ("long gone", "status 403"),
     ] {

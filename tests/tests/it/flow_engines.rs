@@ -316,7 +316,7 @@ async fn only_the_server_of_the_identity_key_is_answered() {
     completes(&gateway.client(), &id, "x").await;
     let another = Server::start().await.unwrap();
     let mut gateway = with_identity(&another).await;
-    let refused = "Restate does not take flows.restate.advertise_url";
+    let refused = "Restate doesn't accept flows.restate.advertise_url";
     gateway.process().wait_text(refused, WITHIN).await.unwrap();
 }
 

@@ -108,7 +108,7 @@ fn troubleshooting_knows_its_codes() {
     assert!(codes.len() > 10, "{codes:?}");
     for code in codes {
         let is_known = domain::fault_codes::FAULT_CODES.iter().any(|(known, _)| *known == code);
-        assert!(is_known, "{code} is no fault code");
+        assert!(is_known, "{code} isn't a fault code");
     }
 }
 

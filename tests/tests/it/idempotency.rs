@@ -61,7 +61,7 @@ async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
     assert_eq!(sums["requests"], 3);
     let record: Vec<_> =
         gateway.requests(50).await.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(record, ids, "a replay is no record");
+    assert_eq!(record, ids, "a replay isn't a record");
     let metrics = gateway.client().get("/metrics").await.unwrap().text();
     assert!(metrics.contains("tidegate_idempotent_replays_total 6"), "{metrics}");
 }

@@ -318,7 +318,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let mut node = machine.start().await;
     until(&gateway, &id, "ready").await;
     node.kill9().unwrap();
-    until_unreachable(&gateway, &id, "It has left out 3 heartbeats.").await;
+    until_unreachable(&gateway, &id, "It has missed 3 heartbeats.").await;
     is_sent_nothing(&gateway).await;
     // Another server answers at the address, but it does not prove that the node is back: that takes the
     // node's own heartbeat.

@@ -53,7 +53,7 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();
     type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
     let cases: [Case<'_>; 6] = [
-        ("model.safetensors", &cut, &["model.safetensors", "the file ends before it does"]),
+        ("model.safetensors", &cut, &["model.safetensors", "the file ends before the tensor does"]),
         ("model.safetensors", &remove, &["model.safetensors"]),
         ("config.json", &cut, &["config.json"]),
         ("config.json", &family, &["\"mamba\"", "qwen3"]),

@@ -416,9 +416,11 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
     let (status, error) = refused(&|request| request["data"] = json!(lines)).await;
     let message = error["message"].as_str().unwrap();
     assert_eq!((status, &error["code"]), (400, &json!("invalid_training_data")), "{error}");
-    for named in
-        ["line 1: messages hold nothing", "line 3: is no JSON", "line 4: messages[0].role is none of"]
-    {
+    for named in [
+        "line 1: messages have no assistant message",
+        "line 3: isn't JSON",
+        "line 4: messages[0].role isn't one of",
+    ] {
         assert!(message.contains(named), "{message}");
     }
     for (name, value, status) in [

@@ -274,8 +274,8 @@ async fn an_authorization_server_that_is_wrong_is_not_used() {
     for (what, behaviour) in [
         ("another issuer", OauthBehaviour { wrong_issuer: true, ..Default::default() }),
         ("PKCE", OauthBehaviour { no_pkce: true, ..Default::default() }),
-        ("may not be reached", OauthBehaviour { redirect: Some(elsewhere), ..Default::default() }),
-        ("registers no clients", OauthBehaviour { no_registration: true, ..Default::default() }),
+        ("may not reach", OauthBehaviour { redirect: Some(elsewhere), ..Default::default() }),
+        ("register clients automatically", OauthBehaviour { no_registration: true, ..Default::default() }),
     ] {
         scene.issuer.behave(OauthBehaviour { resource: scene.mcp.url(), ..behaviour });
         let begun = scene.begin().await;

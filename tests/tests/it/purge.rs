@@ -502,7 +502,7 @@ async fn a_restored_backup_is_purged_again_before_it_serves() {
     let restore = |to: &str, receipts: &str| {
         Cli::new().run(&["restore", &backup, "--data-dir", &path(to), "--receipts", &path(receipts)])
     };
-    assert!(restore("refused", "forged").failed(1).contains("no receipt that holds"));
+    assert!(restore("refused", "forged").failed(1).contains("isn't a receipt that holds"));
     let other_key = "ab".repeat(32);
     let by_another = Cli::new().run(&[
         "restore",
@@ -514,7 +514,7 @@ async fn a_restored_backup_is_purged_again_before_it_serves() {
         "--receipt-key",
         &other_key,
     ]);
-    assert!(by_another.failed(1).contains("no receipt that holds"));
+    assert!(by_another.failed(1).contains("isn't a receipt that holds"));
     assert!(
         !gateway.directory().join("refused").join("tidegate.db").exists()
             || Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &path("refused")]).code

@@ -27,7 +27,7 @@ async fn credential_at(gateway: &Gateway, secret: &str, base_url: String, more: 
 
 /// A figure that a longer edition of a test sets by the environment.
 pub fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} isn't a number")))
 }
 
 /// How a paced run of requests ended.

@@ -224,7 +224,7 @@ async fn a_plan_sends_nothing() {
     let account = gateway.account("openai", POOL).await;
     let plan = gateway.plan(json!({"model": MINI, "environment": "production"})).await;
     assert_eq!(plan["chosen"]["principal"], credential, "{plan}");
-    assert_eq!(plan["attempts"].as_array().unwrap().len(), 1, "strict: the pool is no attempt: {plan}");
+    assert_eq!(plan["attempts"].as_array().unwrap().len(), 1, "strict: the pool isn't an attempt: {plan}");
     let rejected = plan["rejected"].as_array().unwrap();
     assert!(
         rejected.iter().any(|row| row["principal"] == account && row["reason"] == "byok_strict"),

@@ -222,7 +222,7 @@ async fn a_program_that_misbehaves_does_no_harm() {
     assert!(given.contains("program ended: bad token ***"), "{given}");
     let (outcome, given) = ask("long", json!({"bytes": 6 * 1_024 * 1_024})).await;
     assert_eq!(outcome, "unreachable", "{given}");
-    assert!(given.contains("more than is read"), "{given}");
+    assert!(given.contains("more than the gateway reads"), "{given}");
     let (outcome, given) = ask("hang", json!({})).await;
     assert_eq!(outcome, "timeout", "{given}");
     // What still runs when the gateway is killed is killed with it.

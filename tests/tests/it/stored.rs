@@ -272,7 +272,7 @@ async fn a_maker_that_may_not_be_asked_is_named() {
     }
     gateway.remove(&format!("/v2/provider-credentials/{first}")).await;
     let error = refused(&get(&gateway.client(), &id).await, 404, "response_unavailable");
-    assert!(error["message"].as_str().unwrap().contains("no longer there"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("no longer exists"), "{error}");
     assert_eq!(gateway.emulator.journal().len(), calls, "nobody was asked");
 }
 

@@ -201,7 +201,7 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
     let bare = json!({"batch_storage": null, "storage_url": null});
     let made = gateway.make("/v2/provider-credentials", credential(&gateway, OWN, bare)).await;
     let answer = client.post(JOB, &job("a", &uri)).await.unwrap();
-    refused(&answer, 400, invalid, "No credential that serves this model says where batches may lie");
+    refused(&answer, 400, invalid, "No credential that serves this model states where batches can be stored");
     assert_eq!(gateway.recorded_code(&answer).await, "batch_storage_not_set");
     let config = json!({"batch_storage": FOLDER, "batch_role": BATCH_ROLE});
     let id = made["id"].as_str().unwrap();
@@ -244,7 +244,7 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
     let key = json!({"auth": "api_key", "secret": OWN_SECOND});
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
     gateway.make("/v2/provider-credentials", with(credential(&gateway, OWN, json!({})), key)).await;
-    refused(&client.post(JOB, &job("a", &uri)).await.unwrap(), 400, invalid, "where batches may lie");
+    refused(&client.post(JOB, &job("a", &uri)).await.unwrap(), 400, invalid, "where batches can be stored");
     let wrong = credential(&gateway, OWN, json!({"batch_storage": "https://own-bucket/x"}));
     let answer = gateway.admin().post("/v2/provider-credentials", &wrong).await.unwrap();
     assert_eq!(problem(&answer, 400, "invalid_value")["param"], "config.batch_storage");

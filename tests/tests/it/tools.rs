@@ -249,7 +249,7 @@ async fn a_limit_of_money_that_is_none_is_refused() {
             let answer = client.post(path, &body).await.unwrap();
             assert_eq!(answer.status, 400, "{path}: {}", answer.text());
             let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-            assert!(message.contains("Agent-Tool-Nano-Usd is no number from 1 to"), "{path}: {message}");
+            assert!(message.contains("Agent-Tool-Nano-Usd isn't a number from 1 to"), "{path}: {message}");
         }
     }
 }
@@ -338,7 +338,7 @@ async fn servers_that_misbehave_do_no_harm() {
     assert_eq!(shown["tools"].as_array().unwrap().len(), 5, "all pages are read: {shown}");
     for (tool, outcome, result) in [
         ("bad__huge", "answered", r#"Call read_tool_result with {"handle": "result_1", "offset": 65536}"#),
-        ("bad__boundless", "unreachable", "more than is read"),
+        ("bad__boundless", "unreachable", "more than the gateway reads"),
         ("bad__fails", "failed", "no such file"),
         ("bad__refuses", "failed", "not today"),
         ("bad__stalls", "timeout", "did not answer in time"),

@@ -322,7 +322,7 @@ async fn the_mode_is_of_the_header_then_of_the_prefix_then_the_default() {
     selected(&here, "local", "local", None);
     let here = site.client.post(CHAT, &question("hybrid/echo")).await.unwrap();
     selected(&here, "hybrid", "local", None);
-    assert!(said(&here).contains("no model"), "{}", here.text());
+    assert!(said(&here).contains("isn't a model"), "{}", here.text());
     let here = site.in_mode("local").post(CHAT, &question("cloud/echo")).await.unwrap();
     selected(&here, "local", "local", None);
     assert!(calls(&emulator).is_empty());
@@ -330,7 +330,7 @@ async fn the_mode_is_of_the_header_then_of_the_prefix_then_the_default() {
     for (client, model) in [(site.client.clone(), "cloud/echo"), (site.in_mode("cloud"), "local/echo")] {
         let there = client.bearer("sk-of-the-client").post(CHAT, &question(model)).await.unwrap();
         selected(&there, "cloud", "cloud", None);
-        assert!(!said(&there).contains("no model"), "{}", there.text());
+        assert!(!said(&there).contains("isn't a model"), "{}", there.text());
         assert_eq!(there.header(ADAPTER), Some("none"));
     }
     let sent = calls(&emulator);
@@ -342,7 +342,7 @@ async fn the_mode_is_of_the_header_then_of_the_prefix_then_the_default() {
     }
     let unknown = site.in_mode("cloud").post(CHAT, &question("unheard-of")).await.unwrap();
     assert_eq!(code(&unknown), (404, "model_not_found".to_owned()));
-    assert!(unknown.text().contains("No backend of this node takes the model"), "{}", unknown.text());
+    assert!(unknown.text().contains("No backend of this node serves the model"), "{}", unknown.text());
 }
 
 #[tokio::test]

@@ -433,7 +433,7 @@ async fn a_verification_says_what_is_missing() {
             json!({"project": "another"}),
             "Correct config.project: there is no such project, or the account may not see it.",
         ),
-        (json!({"location": "atlantis1"}), "check that config.location is a location that there is."),
+        (json!({"location": "atlantis1"}), "check that config.location is an existing location."),
         (json!({"quota_project": "another"}), "or leave config.quota_project out."),
     ] {
         let message = last_error(body(&gateway, OWN, more)).await;
@@ -470,7 +470,7 @@ async fn a_key_file_leads_nobody_elsewhere() {
     // The token address in the file is not enough: it is not Google's.
     let id = credential(&gateway, json!({"token_url": null})).await;
     let error = refused(&gateway.chat(&question(GEMINI)).await, 502, "credential_unusable");
-    assert!(error["message"].as_str().unwrap().contains("not Google's"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("isn't Google's"), "{error}");
     assert_eq!(exchanges(&gateway), 0);
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
     let inside = body(&gateway, OWN, json!({"token_url": "http://metadata.google.internal/token"}));
@@ -653,8 +653,8 @@ async fn what_a_pool_does_not_let_in_is_told_in_its_words() {
         (pooled(&gateway, "no-token", None), "credential's issuer"),
         (another("audience", "//iam.googleapis.com/projects/1"), "target service"),
         (pooled(&gateway, &denied, Some(OWN)), "iam.serviceAccounts.getAccessToken"),
-        (another("type", "authorized_user"), "no configuration of a workload identity pool"),
-        (another("token_url", "https://elsewhere.example/token"), "not Google's"),
+        (another("type", "authorized_user"), "isn't a configuration of a workload identity pool"),
+        (another("token_url", "https://elsewhere.example/token"), "isn't Google's"),
     ] {
         let made = gateway.make("/v2/provider-credentials", body).await;
         assert_eq!(gateway.chat(&question(GEMINI)).await.status, 502);

@@ -207,7 +207,7 @@ impl Assigned {
             assert_eq!(pick, None, "a model was taken for an alias");
             return aliases.name(workspace, named);
         }
-        let pick = pick.unwrap_or_else(|| panic!("{named:?} is no alias: {resolution}"));
+        let pick = pick.unwrap_or_else(|| panic!("{named:?} isn't an alias: {resolution}"));
         assert_eq!(pick.alias, ALIAS);
         let is_active = pick.release == aliases.release_id(workspace, true);
         assert!(

@@ -389,14 +389,14 @@ fn may_use_the_pool(observed: &Observed, is_fallback: bool, overflow: Option<Ove
         }
         // Overflow is for lack of capacity: no other failure of an own credential leads to the pool.
         Rule::Overflows => {
-            assert!(!is_fallback, "what exceeds the own capacity is no fallback");
+            assert!(!is_fallback, "what exceeds the own capacity isn't a fallback");
             let left_for = observed.own_left_for.unwrap_or(FaultClass::RateLimit);
             assert_eq!(left_for, FaultClass::RateLimit, "the pool was asked after a failure");
         }
         // The same, and for a commitment that is used up. Its owner stated what it has, so that an exceeded
         // quota is lack of capacity, too.
         Rule::Committed => {
-            assert!(!is_fallback, "what exceeds a commitment is no fallback");
+            assert!(!is_fallback, "what exceeds a commitment isn't a fallback");
             if overflow == Some(OverflowReason::CommittedExhausted) {
                 assert!(observed.has_spilled || observed.knew_used_up, "no commitment was found used up");
             }

@@ -116,7 +116,7 @@ fn tiers_and_fees_have_a_price_where_one_was_read() {
     );
     assert_eq!(of("openai/gpt-4o-mini", "openai", Tier::Scale), None);
     assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Flex), Some(TierRates::Percent(50)));
-    assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Priority), None, "a range is no price");
+    assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Priority), None, "a range isn't a price");
     for offer in catalogue.models().iter().flat_map(|model| &model.offers) {
         for price in &*offer.tiers {
             let is_dearer = match price.price {

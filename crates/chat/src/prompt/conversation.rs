@@ -74,7 +74,7 @@ impl Conversation {
                 let fix = "Use developer, system, user, assistant or tool.".to_owned();
                 return Err(wrong_value(
                     format!("{path}.role"),
-                    &format!("is \"{}\", which is no role", brief(role)),
+                    &format!("is \"{}\", which isn't a role", brief(role)),
                     fix,
                 ));
             }

@@ -50,8 +50,7 @@ const DERIVED: [&str; 9] = [
 pub fn routes() -> Vec<Route> {
     let access = Access::OPERATE;
     vec![
-        post::<AccountRow>("Adds an account of the operator's, which serves managed requests.")
-            .makes::<AccountView>(),
+        post::<AccountRow>("Adds an operator account, which serves managed requests.").makes::<AccountView>(),
         list::<AccountRow>("Lists the operator's accounts."),
         get::<AccountRow>("Shows an account."),
         patch::<AccountRow>("Changes fields of an account.").refuses(409, "base_url_needs_secret"),
@@ -195,7 +194,7 @@ fn checked_provider(control: &Control, provider: Option<String>) -> Result<Strin
             let why = if found.is_some() {
                 "can't serve as a managed account in this version"
             } else {
-                "is no provider that the catalogue knows"
+                "isn't a provider that the catalogue knows"
             };
             let usable: Vec<_> = catalogue
                 .providers()
@@ -223,7 +222,7 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         Some("active") => false,
         Some("disabled") => true,
         Some(other) => {
-            return Err(invalid("status", format!("\"{other}\" is no status."), "Use active or disabled."));
+            return Err(invalid("status", format!("\"{other}\" isn't a status."), "Use active or disabled."));
         }
     };
     let snapshot = control.deps.keeper.current();

@@ -47,13 +47,13 @@ pub struct HintsForm {
     reuse: Option<ReuseForm>,
     #[serde(skip_serializing_if = "Option::is_none")]
     routing: Option<RoutingForm>,
-    /// Kept as it is, and not honoured.
+    /// Stored, but not honoured.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Map<String, Value>>,
-    /// Kept as it is, and not honoured.
+    /// Stored, but not honoured.
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Map<String, Value>>,
-    /// Kept as it is, and not honoured.
+    /// Stored, but not honoured.
     #[serde(skip_serializing_if = "Option::is_none")]
     safety: Option<Map<String, Value>>,
 }

@@ -22,13 +22,13 @@ const ALERT_WINDOW_MINUTES_MIN: u32 = 1;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<AlertRuleRow>("Adds an alert rule. It is measured once a minute; webhooks that want `alert.firing` and `alert.resolved` are sent an event when it begins to be above its threshold, and when it no longer is.")
+        post::<AlertRuleRow>("Adds an alert rule, which is measured once a minute. Webhooks for `alert.firing` and `alert.resolved` get an event when it rises above its threshold, and when it no longer exceeds it.")
             .makes::<AlertRuleView>()
             .refuses(409, "too_many_alert_rules"),
-        list::<AlertRuleRow>("Lists the workspace's alert rules with what was measured last."),
-        get::<AlertRuleRow>("Shows an alert rule with what was measured last."),
-        patch::<AlertRuleRow>("Changes fields of an alert rule. What was measured before is forgotten."),
-        put::<AlertRuleRow>("Replaces an alert rule. What was measured before is forgotten."),
+        list::<AlertRuleRow>("Lists the workspace's alert rules, each with its last measurement."),
+        get::<AlertRuleRow>("Shows an alert rule with its last measurement."),
+        patch::<AlertRuleRow>("Changes fields of an alert rule. Earlier measurements are discarded."),
+        put::<AlertRuleRow>("Replaces an alert rule. Earlier measurements are discarded."),
         delete::<AlertRuleRow>("Removes an alert rule."),
     ]
 }
@@ -83,9 +83,9 @@ pub struct AlertRuleView {
     provider: Option<String>,
     #[schemars(extend("enum" = ["active", "disabled"]))]
     status: &'static str,
-    /// Since when it is above its threshold; `null` where it isn't.
+    /// When it rose above its threshold; `null` if it isn't above it.
     firing_since: Option<Moment>,
-    /// When it last began to fire; `null` where it never did.
+    /// When it last started to fire; `null` if it never did.
     last_fired_at: Option<Moment>,
     /// The last measurement; `null` where there were too few requests, or none was made yet.
     value: Option<u64>,

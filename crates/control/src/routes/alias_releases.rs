@@ -34,7 +34,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         gated(
             Route::new(Method::POST, RELEASES, Access::MANAGE, install)
-            .says("Installs a release of an alias. It takes effect when it is promoted or becomes the canary, or at once with `activate`.")
+            .says("Installs a release of an alias. It takes effect when it is promoted or becomes the canary, or immediately with `activate`.")
             .takes::<ReleaseInput>()
             .makes::<ReleaseView>()
             .refuses(409, "too_many_releases")
@@ -62,7 +62,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "release_immutable"),
         gated(
             Route::new(Method::POST, "/v2/model-aliases/{id}/promote", Access::MANAGE, promote)
-            .says("Makes a release the active one: the one that is named, else the canary's, else the newest.")
+            .says("Makes a release active: the named one, else the canary's, else the newest.")
             .takes::<PromoteInput>()
             .returns::<AliasView>()
             .refuses(409, "nothing_to_promote")
@@ -75,7 +75,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "nothing_to_roll_back")
         ),
         Route::new(Method::GET, "/v2/model-aliases/{id}/measurements", Access::LOOK, measurements)
-            .says("Shows what was measured of the alias's releases within the canary's window, or the last ten minutes.")
+            .says("Shows the measurements of the alias's releases within the canary's window, or the last ten minutes.")
             .lists::<MeasuredView>(),
     ]
 }
@@ -93,10 +93,10 @@ struct ReleaseInput {
     parameters: BTreeMap<String, ParameterForm>,
     #[serde(default)]
     note: String,
-    /// Makes it the active release at once.
+    /// Makes it the active release immediately.
     #[serde(default)]
     activate: bool,
-    /// Makes it the canary at once, for this share of the callers and with the usual gates.
+    /// Makes it the canary immediately, for this share of the callers and with the usual gates.
     #[schemars(range(max = 100))]
     canary_percent: Option<u8>,
 }
@@ -198,7 +198,7 @@ struct TargetChange {
     model: String,
     /// `added`, `removed`, `reweighted`, or `moved`: the same at another place of an ordered release.
     change: &'static str,
-    /// The weight; `null` where it is no target.
+    /// The weight; `null` where it isn't a target.
     before: Option<u32>,
     after: Option<u32>,
 }
@@ -326,7 +326,7 @@ fn promote(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             Some(text) => {
                 let id = text
                     .parse()
-                    .map_err(|_| invalid("release_id", "This is no release.", "Give an alr_ id."))?;
+                    .map_err(|_| invalid("release_id", "This isn't a release.", "Give an alr_ id."))?;
                 release(control, &row, id).await?.id
             }
             None => next_release(control, &row).await?,

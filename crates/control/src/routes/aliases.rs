@@ -41,7 +41,7 @@ pub fn routes() -> Vec<Route> {
     let mut routes = vec![
         gated(
             post::<AliasRow>(
-                "Creates an alias: a model name of the workspace's or of one project's own. Its targets are its first release.",
+                "Creates an alias: a model name that a workspace or a project defines. Its targets are its first release.",
             )
             .makes::<AliasView>()
             .refuses(409, "name_taken")
@@ -50,8 +50,8 @@ pub fn routes() -> Vec<Route> {
         list::<AliasRow>("Lists the workspace's aliases."),
         get::<AliasRow>("Shows an alias, by its id or its name."),
         gated(patch::<AliasRow>(
-            "Changes an alias. New targets are installed as a release and take effect at once; a `canary` starts, changes or, as \
-             null, is withdrawn.",
+            "Changes an alias. New targets are installed as a release and take effect immediately. `canary` starts or changes a \
+             canary; null withdraws it.",
         )),
         gated(delete::<AliasRow>(
             "Removes an alias and its releases. Requests that name it are refused from then on.",
@@ -66,7 +66,7 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AliasTarget")]
 pub struct TargetWire {
-    /// Any name of a model, with or without a pinned seller; no alias.
+    /// Any model name, with or without a pinned seller, but not an alias.
     #[schemars(length(min = 1, max = MODEL_NAME_BYTES_MAX))]
     model: String,
     /// Its share of the callers where the split is `weighted`; 0 gets none.
@@ -142,7 +142,7 @@ struct Withdrawal {
     release_id: String,
     percent: u8,
     reason: String,
-    /// By the gateway itself, since it left its gates.
+    /// By the gateway itself, because it left its gates.
     automatic: bool,
     withdrawn_at: Moment,
 }
@@ -261,7 +261,7 @@ pub fn spec_of(
     let split = match split {
         None => AliasSplit::default(),
         Some(word) => AliasSplit::from_word(word).ok_or_else(|| {
-            invalid("split", format!("\"{word}\" is no split."), "Use weighted or ordered.")
+            invalid("split", format!("\"{word}\" isn't a split."), "Use weighted or ordered.")
         })?,
     };
     if targets.is_empty() || targets.len() > ALIAS_TARGETS_MAX {
@@ -346,7 +346,7 @@ pub(super) fn checked_target(
     let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
     let plan = plan::explain(&question, None, &snapshot, &*control.deps.board, 0, now_us, now_unix_ms);
     if AliasPick::read(&plan.resolution).is_some() {
-        let message = format!("\"{model}\" is an alias, and only a model can stand here.");
+        let message = format!("\"{model}\" is an alias, and only a model can be used here.");
         return Err(invalid(field(), message, "Name a model, as publisher/model."));
     }
     match plan.fault.filter(|_| plan.resolved_model.is_none()) {
@@ -577,7 +577,7 @@ impl WritableResource for AliasRow {
         let own = self.project.map(|id| id.to_string());
         if input.name.as_ref() != Some(&self.name) || input.project_id != own {
             let field = if input.project_id == own { "name" } else { "project_id" };
-            let fix = "Create another alias, and remove this one once nobody uses it.";
+            let fix = "Create another alias, and remove this one once it is no longer used.";
             return Err(invalid(field, format!("An alias keeps its {field}."), fix));
         }
         checked_note(&input.description, "description")?;

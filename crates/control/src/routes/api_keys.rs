@@ -153,16 +153,16 @@ fn checked_scopes(names: Option<&[String]>, request: &ApiRequest) -> Result<Scop
                     Fault::new(
                         FaultClass::Forbidden,
                         "insufficient_scope",
-                        "Only the operator makes keys for the operator.",
+                        "Only the operator can create operator keys.",
                     )
                     .param("scopes")
-                    .fix("Use a key with the operator scope to make another one."),
+                    .fix("Create it with a key that has the operator scope."),
                 ));
             }
             other => {
                 return Err(invalid(
                     "scopes",
-                    format!("\"{other}\" is no scope."),
+                    format!("\"{other}\" isn't a scope."),
                     "Use inference, read or admin.",
                 ));
             }
@@ -175,7 +175,7 @@ fn checked_scopes(names: Option<&[String]>, request: &ApiRequest) -> Result<Scop
 fn home_project(request: &ApiRequest) -> Result<ProjectId, Box<Fault>> {
     let home = request.caller.project().map(|project| project.id);
     home.ok_or_else(|| {
-        missing("project_id", "This workspace has no project yet: make one, and name it here.")
+        missing("project_id", "This workspace has no project yet: create one, and name it here.")
     })
 }
 
@@ -193,8 +193,12 @@ fn within_rank(scopes: Scopes, request: &ApiRequest) -> Result<(), Box<Fault>> {
     Err(match request.caller.key() {
         None => insufficient_role(rank_of(scopes).as_str(), rank),
         Some(_) => Box::new(
-            Fault::new(FaultClass::Forbidden, "insufficient_scope", "The key may do more than yours.")
-                .fix("Use a key with the operator scope for keys that have it."),
+            Fault::new(
+                FaultClass::Forbidden,
+                "insufficient_scope",
+                "The new key would have more permissions than yours.",
+            )
+            .fix("Use a key with the operator scope for keys that have it."),
         ),
     })
 }
@@ -204,7 +208,7 @@ fn checked_allowlist(blocks: &[String]) -> Result<Vec<IpNet>, Box<Fault>> {
         .iter()
         .map(|block| {
             read_block(block).ok_or_else(|| {
-                let message = format!("\"{block}\" is no address or block.");
+                let message = format!("\"{block}\" isn't an address or block.");
                 invalid("ip_allowlist", message, "Write 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32.")
             })
         })
@@ -287,7 +291,7 @@ impl Resource for ApiKeyRow {
             match request.query.get("project_id") {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| {
-                    invalid("project_id", "This is no project's id.", "See GET /v2/projects.")
+                    invalid("project_id", "This isn't a project's id.", "See GET /v2/projects.")
                 })?),
             };
         let page = request.page()?;
@@ -355,7 +359,7 @@ impl WritableResource for ApiKeyRow {
         let now = control.deps.world.clock.unix_ms();
         if input.aws.is_some_and(|wanted| wanted != self.access_secret.is_some()) {
             let message = "Access keys are made with their key, and end with it.";
-            return Err(invalid("aws", message, "Make another key and revoke this one."));
+            return Err(invalid("aws", message, "Create another key and revoke this one."));
         }
         let fixed = [
             ("project_id", &input.project_id, self.project.to_string()),
@@ -366,7 +370,7 @@ impl WritableResource for ApiKeyRow {
                 return Err(invalid(
                     field,
                     format!("{field} of a key can't be changed."),
-                    "Make another key and revoke this one.",
+                    "Create another key and revoke this one.",
                 ));
             }
         }

@@ -30,8 +30,8 @@ pub fn routes() -> Vec<Route> {
     vec![
         post::<BudgetRow>("Creates a budget for the workspace, a project, a key or an end user.")
             .makes::<BudgetView>(),
-        list::<BudgetRow>("Lists the workspace's budgets and what is spent of them."),
-        get::<BudgetRow>("Shows a budget and what is spent of it."),
+        list::<BudgetRow>("Lists the workspace's budgets and how much of each is spent."),
+        get::<BudgetRow>("Shows a budget and how much of it is spent."),
         patch::<BudgetRow>(
             "Changes fields of a budget. Its subject, its period and what it counts can't change.",
         ),
@@ -85,7 +85,7 @@ pub struct BudgetView {
     spent_micros: i64,
     reserved_micros: i64,
     free_micros: i64,
-    /// What will be spent by the end of the period at its average rate so far.
+    /// The forecast of spending by the end of the period, at its average rate so far.
     forecast_micros: Option<i64>,
     period: &'static str,
     period_start: Moment,
@@ -349,8 +349,8 @@ impl WritableResource for BudgetRow {
             ("counts", changed.counts == self.counts),
         ];
         if let Some((field, _)) = fixed.into_iter().find(|(_, stays)| !stays) {
-            let message = "Whose a budget is, its period and what it counts can't be changed.";
-            return Err(invalid(field, message, "Make another budget and delete this one."));
+            let message = "The subject of a budget, its period and what it counts can't be changed.";
+            return Err(invalid(field, message, "Create another budget and delete this one."));
         }
         Ok((Self { id: self.id, created_unix_ms: self.created_unix_ms, ..changed }, None))
     }

@@ -39,11 +39,11 @@ pub fn routes() -> Vec<Route> {
             .returns::<ManifestView>()
             .query("revision", REVISION),
         Route::new(Method::PUT, ONE, Access::OPERATE, put)
-            .says("States facts of a provider in place of the built-in ones, and takes back all that was stated before.")
+            .says("States facts about a provider that replace the built-in ones, and removes all facts stated before.")
             .takes::<Statement>()
             .returns::<ManifestView>(),
         Route::new(Method::PATCH, ONE, Access::OPERATE, patch)
-            .says("States single facts of a provider; `null` takes one back.")
+            .says("States single facts about a provider; `null` removes one.")
             .patches::<Statement>()
             .returns::<ManifestView>(),
     ]
@@ -68,7 +68,7 @@ pub(super) struct ManifestView {
     /// Identifies exactly this content: `?revision=` returns it again.
     manifest_revision: String,
     facts: Map<String, Value>,
-    /// In what some models differ.
+    /// How some models differ.
     models: Vec<Map<String, Value>>,
     /// What the operator states, which is part of the above; absent if nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ pub(super) fn provider_of(control: &Control, request: &ApiRequest) -> Result<Str
     let facts = snapshot.catalogue().provider(name);
     facts.map(|facts| facts.slug.clone()).ok_or_else(|| {
         let printable: String = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
-        let message = format!("There is no provider \"{printable}\" in the catalogue.");
+        let message = format!("The catalogue has no provider \"{printable}\".");
         let fault = Fault::new(FaultClass::NotFound, "not_found", message);
         Box::new(fault.fix("GET /v2/capabilities lists the providers that something is known of."))
     })

@@ -26,10 +26,10 @@ use crate::limits::CAPABILITY_REVISIONS_MAX;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/capabilities/{id}/revisions", Access::LOOK, list)
-            .says("Lists the revisions of a provider's manifest that were served, newest first, with what each changed.")
+            .says("Lists the revisions of a provider's manifest that were served, newest first, each with its changes.")
             .lists::<RevisionView>(),
         Route::new(Method::POST, "/v2/capabilities/{id}/rollback", Access::OPERATE, rollback)
-            .says("States of a provider what was stated in an earlier revision, and nothing else.")
+            .says("Restores the facts stated about a provider in an earlier revision, and removes all other stated facts.")
             .takes::<Rollback>()
             .returns::<ManifestView>(),
     ]
@@ -40,7 +40,7 @@ pub fn routes() -> Vec<Route> {
 struct RevisionView {
     object: &'static str,
     revision: String,
-    /// When it was served first.
+    /// When it was first served.
     served_at: Moment,
     /// Who stated what it has: a key or a person; `system` for what a version of the program brought.
     served_by: String,
@@ -146,7 +146,7 @@ fn unknown(revision: &str) -> Box<Fault> {
     let printable: String = revision.chars().filter(|letter| !letter.is_control()).take(64).collect();
     let message = format!("No manifest of the revision \"{printable}\" was served here.");
     let fault = Fault::new(FaultClass::NotFound, "capability_revision_not_found", message).param("revision");
-    Box::new(fault.fix("Take one that GET /v2/capabilities/{id}/revisions lists."))
+    Box::new(fault.fix("Use a revision that GET /v2/capabilities/{id}/revisions lists."))
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

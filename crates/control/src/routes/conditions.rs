@@ -15,10 +15,10 @@ const WORD_CHARS_PRINTED: usize = 64;
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "RouteConditions")]
 pub struct ConditionsWire {
-    /// The prompt has at least so many tokens, estimated as a quarter of its bytes.
+    /// The fewest tokens that the prompt has, estimated as a quarter of its bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_tokens_min: Option<u64>,
-    /// The prompt has at most so many tokens.
+    /// The most tokens that the prompt has.
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_tokens_max: Option<u64>,
     /// Whether the request offers the model tools.
@@ -130,13 +130,13 @@ impl WindowWire {
         };
         let time = |text: &str, field: &str| {
             minutes(text).ok_or_else(|| {
-                let message = format!("\"{}\" is no time of day.", printable(text));
+                let message = format!("\"{}\" isn't a time of day.", printable(text));
                 invalid(format!("{at}.{field}"), message, "Write hours and minutes, as in 22:00.")
             })
         };
         let (from, to) = (time(&self.from, "from")?, time(&self.to, "to")?);
         let offset = self.offset().ok_or_else(|| {
-            let message = format!("\"{}\" is no offset from UTC.", printable(&self.utc_offset));
+            let message = format!("\"{}\" isn't an offset from UTC.", printable(&self.utc_offset));
             invalid(format!("{at}.utc_offset"), message, "Write it as +02:00, between -12:00 and +14:00.")
         })?;
         TimeWindow::new(weekdays, from, to, offset).ok_or_else(|| {

@@ -305,7 +305,7 @@ fn checked_provider(
         (true, true) => Ok(name),
         (true, false) => Err(invalid(
             "provider",
-            format!("{name} is no provider that the catalogue knows."),
+            format!("{name} isn't a provider that the catalogue knows."),
             "Give base_url too, and it becomes an OpenAI-compatible provider of this workspace.",
         )),
         (false, _) => Err(invalid(
@@ -371,7 +371,7 @@ fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Resu
         return Err(invalid(
             "stated_facts",
             format!("What {} takes is known and can't be stated.", base.provider),
-            "State facts of servers at an address of your own, under a name of your own.",
+            "State facts only for a server at your own address, under a name that you choose.",
         ));
     }
     let now = control.deps.world.clock.unix_ms();
@@ -573,7 +573,7 @@ fn wanted_state(
         Some(other) => {
             return Err(invalid(
                 "status",
-                format!("\"{other}\" is no status to set."),
+                format!("\"{other}\" isn't a status to set."),
                 "Use active, disabled or revoked.",
             ));
         }

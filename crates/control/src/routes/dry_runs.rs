@@ -47,7 +47,7 @@ struct RouteInput {
     /// A new route as in `POST /v2/routes`; of a route that is named, the fields that would change, as in a `PATCH`.
     #[schemars(with = "Option<Wire>")]
     route: Option<Value>,
-    /// The named route would be removed.
+    /// Whether the named route would be removed.
     #[serde(default)]
     remove: bool,
 }

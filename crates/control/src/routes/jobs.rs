@@ -32,7 +32,7 @@ struct Jobs {
     ready: u64,
     running: u64,
     dead: u64,
-    /// The jobs that were given up last.
+    /// The jobs that were given up most recently.
     dead_jobs: Vec<Job>,
 }
 

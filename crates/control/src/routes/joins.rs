@@ -42,7 +42,7 @@ use crate::joined_nodes::{Load, NodeReport};
 use crate::limits::{NODE_TEXT_BYTES_MAX, RECORD_TOOK_MS_MAX};
 use crate::resource::{Resource, delete, delete_row, get, list, reply_written};
 
-const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
+const OF_A_NODE: &str = "A node reports facts, so this has no dry run.";
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -51,7 +51,7 @@ pub fn routes() -> Vec<Route> {
             .takes::<Invitation>()
             .makes_once::<Invited<'_>>()
             .refuses(409, "name_taken"),
-        list::<JoinToken>("Lists join tokens, and for a week those that were used or have expired; never the tokens themselves."),
+        list::<JoinToken>("Lists join tokens, without their text. Used and expired ones are listed for a week."),
         get::<JoinToken>("Shows whether a join token is still valid, or which node used it; never the token itself."),
         delete::<JoinToken>("Revokes an unused join token. A node that tries to join with it is refused.")
             .refuses(409, "join_token_used"),
@@ -72,14 +72,14 @@ pub fn routes() -> Vec<Route> {
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::of_node(Method::POST, "/v2/byoc/nodes/records", report)
-            .says("Stores the records of a node's journal, each once, however often it is sent.")
+            .says("Stores the records of a node's journal. A record that is sent repeatedly is stored once.")
             .takes::<Report>()
             .no_rehearsal(OF_A_NODE)
             .returns_value::<ReportReceipt>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/revoke", Access::MANAGE, revoke)
-            .says("Revokes the credential of a joined node. The node can't report any more, and gets no requests.")
+            .says("Revokes the credential of a joined node. The node can no longer report, and gets no requests.")
             .takes::<Nothing>()
             .returns::<NodeView>()
             .refuses(409, "not_joined"),
@@ -208,7 +208,7 @@ fn name_taken(error: StoreError) -> Box<Fault> {
         StoreError::Conflict { what: "name_taken", detail, .. } => Box::new(
             Fault::new(FaultClass::Conflict, "name_taken", format!("{detail}."))
                 .param("name")
-                .fix("Choose another name; or remove that node, or revoke its credential, which lets another take it over."),
+                .fix("Choose another name; or remove that node, or revoke its credential, which lets another node take the name over."),
         ),
         other => of_store(other),
     }
@@ -288,13 +288,12 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
 
 fn unknown_token() -> Box<Fault> {
     let message = "This join token is unknown here.";
-    let fix =
-        "Copy it whole, and name the control plane that made it; `tidegate nodes invite` makes another.";
+    let fix = "Copy the whole token, and name the control plane that created it; `tidegate nodes invite` creates another.";
     Box::new(Fault::new(FaultClass::Unauthenticated, "unknown_join_token", message).param("token").fix(fix))
 }
 
 fn token_spent(code: &'static str, message: &'static str) -> Box<Fault> {
-    let fix = "Make another with `tidegate nodes invite`; each lets one node in.";
+    let fix = "Create another with `tidegate nodes invite`; each admits one node.";
     Box::new(Fault::new(FaultClass::Conflict, code, message).param("token").fix(fix))
 }
 
@@ -345,7 +344,7 @@ async fn row_of(
     let secret = nodes::seal(control, token.workspace, id, version, input.secret)?;
     let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
     let server = ServerFacts { probed: Some(ours(now_unix_ms)), stated };
-    let last_error = Some("It has joined, and has not said yet that it is there.".to_owned());
+    let last_error = Some("It has joined, and hasn't sent a heartbeat yet.".to_owned());
     let base = old.unwrap_or_else(|| NodeRow {
         name: token.name.clone(),
         ..nodes::blank(token.workspace, id, now_unix_ms)
@@ -392,7 +391,7 @@ struct Beat {
     /// How far its clock is ahead of ours, by the answer to its last heartbeat.
     #[serde(default)]
     clock_skew_ms: Option<i64>,
-    /// Our requests are to go through a tunnel that it opens, from now on.
+    /// Whether the gateway's requests go through a tunnel that it opens, from now on.
     #[serde(default)]
     tunnel: bool,
     /// The node has peers, and gets the signed list of them.
@@ -496,7 +495,8 @@ fn check_models(models: &[String]) -> Result<(), Box<Fault>> {
 fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
     let words = [Some(&report.version), Some(&report.runtime), report.device.as_ref()];
     if words.into_iter().flatten().any(|word| word.len() > NODE_TEXT_BYTES_MAX) {
-        let message = format!("What a node says of itself is at most {NODE_TEXT_BYTES_MAX} bytes a word.");
+        let message =
+            format!("Each text that a node reports about itself has at most {NODE_TEXT_BYTES_MAX} bytes.");
         return Err(invalid("runtime", message, "Send less."));
     }
     // The database's integers are signed.
@@ -569,7 +569,7 @@ struct Reported {
 #[schemars(rename = "NodeReportKept")]
 struct ReportReceipt {
     object: &'static str,
-    /// How many were not known before.
+    /// How many were new.
     kept: u64,
 }
 
@@ -610,7 +610,7 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
         Err(invalid(
             field,
             message,
-            "Nothing of this report was booked: correct the record and send it again.",
+            "No record of this report was booked: correct the record and send it again.",
         ))
     };
     let input_tokens = tokens("input_tokens", reported.input_tokens)?;

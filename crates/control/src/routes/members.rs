@@ -36,7 +36,7 @@ pub fn routes() -> Vec<Route> {
         list::<MemberRow>("Lists the workspace's people."),
         get::<MemberRow>("Shows a member."),
         patch::<MemberRow>("Changes a member's role.").refuses(409, "last_owner"),
-        delete::<MemberRow>("Removes a member. Their sessions and device keys end at once. The API keys that they created are kept or revoked.")
+        delete::<MemberRow>("Removes a member. Their sessions and device keys end immediately. The API keys that they created are kept or revoked.")
             .query(KEYS, "What happens to the API keys that they created, directly or with a key of theirs. Without it, the response is 409 if any of them is active.")
             .one_of(KEYS, &["keep", "revoke"])
             .refuses(409, "last_owner")
@@ -111,7 +111,11 @@ fn show(row: &MemberRow) -> MemberView {
 fn checked_role(role: Option<&str>) -> Result<Role, Box<Fault>> {
     let name = role.ok_or_else(|| missing("role", "Give owner, admin, developer, billing or viewer."))?;
     name.parse().map_err(|()| {
-        invalid("role", format!("\"{name}\" is no role."), "Use owner, admin, developer, billing or viewer.")
+        invalid(
+            "role",
+            format!("\"{name}\" isn't a role."),
+            "Use owner, admin, developer, billing or viewer.",
+        )
     })
 }
 
@@ -250,9 +254,7 @@ fn made_keys(request: &ApiRequest) -> Result<KeysOnLeave, Box<Fault>> {
         None => Ok(KeysOnLeave::Ask),
         Some("keep") => Ok(KeysOnLeave::Keep),
         Some("revoke") => Ok(KeysOnLeave::Revoke),
-        Some(other) => {
-            Err(invalid(KEYS, format!("\"{other}\" is nothing that can be done with keys."), KEYS_FIX))
-        }
+        Some(other) => Err(invalid(KEYS, format!("\"{other}\" isn't an action on keys."), KEYS_FIX)),
     }
 }
 

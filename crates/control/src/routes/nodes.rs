@@ -35,7 +35,7 @@ use crate::servers::{self, ProbeInput, ServerView};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        gated(post::<NodeRow>("Adds a node, and queries its models at once.").makes::<NodeView>()),
+        gated(post::<NodeRow>("Adds a node, and queries its models immediately.").makes::<NodeView>()),
         list::<NodeRow>("Lists the workspace's nodes."),
         get::<NodeRow>("Shows a node."),
         gated(patch::<NodeRow>(
@@ -45,7 +45,7 @@ pub fn routes() -> Vec<Route> {
         gated(put::<NodeRow>("Replaces a node.")).refuses(409, "base_url_needs_secret"),
         delete::<NodeRow>("Removes a node."),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
-            .says("Probes what a node supports of the common API, and stores the result.")
+            .says("Probes which parts of the common API a node supports, and stores the result.")
             .takes::<ProbeInput>()
             .returns::<NodeView>(),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/cordon", Access::MANAGE, cordon)
@@ -102,7 +102,7 @@ pub struct NodeView {
     status: &'static str,
     /// Requests of this gateway, and of a joined node all that it reported last.
     in_flight: u64,
-    /// It is draining, and nothing is in flight at it: it can be stopped.
+    /// Whether it is draining with nothing in flight, so that it can be stopped.
     drained: bool,
     models: Vec<String>,
     /// Whether the models were given by hand; otherwise the node reports them.
@@ -176,7 +176,7 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
         Some(other) => {
             return Err(invalid(
                 "status",
-                format!("\"{other}\" is no status to set."),
+                format!("\"{other}\" isn't a status to set."),
                 "Use ready, cordoned or draining.",
             ));
         }

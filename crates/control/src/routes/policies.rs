@@ -44,11 +44,11 @@ pub fn routes() -> Vec<Route> {
         gated(patch::<PolicyRow>("Changes fields of a policy. Its project can't change.")),
         gated(put::<PolicyRow>("Replaces a policy. Its project can't change.")),
         Route::new(Method::POST, "/v2/policies/{id}/rotate", Access::MANAGE, rotate)
-            .says("Makes a new secret for the policy's hooks. The previous one also signs for another day.")
+            .says("Creates a new secret for the policy's hooks. The previous one also signs for another day.")
             .takes_nothing()
             .returns::<PolicyWithSecret>()
             .refuses(409, "secret_version"),
-        gated(delete::<PolicyRow>("Deletes a policy. Only what is left of policies, and routes, then decide.")),
+        gated(delete::<PolicyRow>("Deletes a policy. The remaining policies, and routes, still apply.")),
     ]
 }
 
@@ -216,7 +216,7 @@ impl WritableResource for PolicyRow {
                 None => ("workspace", "true".to_owned()),
             };
             let message = "A policy stays with its project or workspace.";
-            return Err(invalid(field, message, format!("Give {value}, or make another policy.")));
+            return Err(invalid(field, message, format!("Give {value}, or create another policy.")));
         }
         Self { spec: spec_of(control, request, self.project, input)?, ..self }.with_secret(control)
     }

@@ -76,13 +76,13 @@ pub struct ProjectView {
 struct PurgedCache {
     object: &'static str,
     project_id: String,
-    /// Stored answers. Replicas hold some of these in memory, and find none of them any more.
+    /// Stored answers. Replicas hold some of these in memory, and no longer find them.
     deleted: u64,
     /// The prompt caches of providers, which no purge of ours reaches.
     providers: Vec<ProviderCache>,
 }
 
-/// What becomes of the prompts that a provider of the workspace has cached, by the capability manifest.
+/// What happens to prompts that a provider of the workspace has cached, by the capability manifest.
 #[derive(Serialize, JsonSchema)]
 struct ProviderCache {
     provider: String,
@@ -90,7 +90,7 @@ struct ProviderCache {
     /// that is not known.
     #[schemars(with = "Option<String>", extend("enum" = ["expiry", "delete_resource", "rotate_isolation_key", null]))]
     purge: Option<PurgeControl>,
-    /// A prompt that nobody sends again is gone after this time at the latest; `null` if that is not known.
+    /// A prompt that isn't sent again is gone after this time at the latest; `null` if that is not known.
     kept_seconds_max: Option<u64>,
     /// Never more than what was achieved: they end by themselves.
     #[schemars(extend("enum" = ["best_effort_expiry"]))]

@@ -34,7 +34,7 @@ pub fn routes() -> Vec<Route> {
             .query("to", "The number of another version; by default the newest."),
         gated(
             Route::new(Method::POST, "/v2/routes/{id}/rollback", Access::MANAGE, rollback)
-                .says("Makes a route what it was in an earlier version, as a new version.")
+                .says("Restores an earlier version of a route, as a new version.")
                 .takes::<Rollback>()
                 .returns::<RouteView>(),
         ),
@@ -157,7 +157,7 @@ fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 fn unknown(number: u64) -> Box<Fault> {
-    let message = format!("The route has no version {number}, or it is no longer kept.");
+    let message = format!("The route has no version {number}, or that version is no longer stored.");
     let fault = Fault::new(FaultClass::NotFound, "route_version_not_found", message).param("version");
-    Box::new(fault.fix("Take one that GET /v2/routes/{id}/versions lists."))
+    Box::new(fault.fix("Use a version that GET /v2/routes/{id}/versions lists."))
 }

@@ -112,7 +112,7 @@ pub struct Wire {
     idle_timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_ms: Option<u64>,
-    /// After which silence a second attempt is made beside the first.
+    /// How long the first attempt may be silent before a second one starts alongside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hedge_after_ms: Option<u64>,
     /// The most that the priority of its requests can be under overload, from 0 (refused first) to 255.
@@ -128,7 +128,7 @@ struct ModelFallbackWire {
     /// content) and `outage` (all that could serve the model failed in a way that may pass).
     #[schemars(with = "Vec<String>")]
     on: Vec<ModelFallbackClass>,
-    /// The other model's name, none of an alias.
+    /// The other model's name, not an alias.
     model: String,
 }
 
@@ -211,7 +211,7 @@ pub async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Res
         other => {
             return Err(invalid(
                 "byok_fallback",
-                format!("\"{other}\" is no fallback."),
+                format!("\"{other}\" isn't a fallback."),
                 "Use never or managed.",
             ));
         }
@@ -259,7 +259,7 @@ fn model_fallbacks(
     for (at, ModelFallbackWire { mut on, model }) in wires.into_iter().enumerate() {
         if on.is_empty() {
             let words = ModelFallbackClass::ALL.map(ModelFallbackClass::as_str).join(", ");
-            let message = "A model fallback states after which failures it is due.";
+            let message = "A model fallback must state which failures lead to it.";
             return Err(invalid(
                 format!("model_fallbacks[{at}].on"),
                 message,
@@ -277,7 +277,7 @@ fn model_fallbacks(
 /// The strategy, which must not contradict the rest of the rule.
 fn strategy_of(wire: &Wire) -> Result<Strategy, Box<Fault>> {
     let Some(strategy) = Strategy::named(&wire.strategy) else {
-        let message = format!("\"{}\" is no strategy.", printable(&wire.strategy));
+        let message = format!("\"{}\" isn't a strategy.", printable(&wire.strategy));
         let words = Strategy::ALL.map(Strategy::as_str).join(", ");
         return Err(invalid("strategy", message, format!("Use one of {words}.")));
     };
@@ -315,7 +315,7 @@ async fn overflow_of(
         return Ok((true, None));
     }
     let Some(named) = word.strip_prefix(OWN_PREFIX) else {
-        let message = format!("\"{word}\" is no overflow.");
+        let message = format!("\"{word}\" isn't an overflow.");
         return Err(invalid("overflow", message, "Use managed or own:<credential id>, or leave it out."));
     };
     let found = own_credentials(control, request, &[named.to_owned()]).await;
@@ -329,7 +329,7 @@ fn only_word(value: Option<&str>, field: &'static str, word: &str) -> Result<boo
         None => Ok(false),
         Some(value) if value == word => Ok(true),
         Some(other) => {
-            let message = format!("\"{other}\" is no {field}.");
+            let message = format!("Unknown {field} \"{other}\".");
             Err(invalid(field, message, format!("Use {word}, or leave it out.")))
         }
     }

@@ -40,7 +40,7 @@ pub fn read(value: Option<Value>, form: SecretForm) -> Result<Secret, Box<Fault>
         // A kind without a secret seals an empty one, so that its row looks like any other.
         (SecretForm::None, None | Some(Value::Null)) => Ok(Secret::new(Vec::new())),
         (SecretForm::None, Some(_)) => {
-            let message = "This kind has no secret: the machine's own identity speaks.";
+            let message = "This kind has no secret: the machine's own identity authenticates.";
             Err(invalid("secret", message, "Leave the secret out."))
         }
     }
@@ -55,8 +55,8 @@ fn read_json(value: Value) -> Result<Secret, Box<Fault>> {
     };
     let secret = object.and_then(|object| serde_json::to_vec(&object).ok()).map(Secret::new);
     secret.filter(|secret| secret.expose().len() <= SECRET_BYTES_MAX).ok_or_else(|| {
-        let message = format!("The secret is no JSON object of at most {SECRET_BYTES_MAX} bytes.");
-        invalid("secret", message, "Send the JSON as the cloud handed it out, whole.")
+        let message = format!("The secret isn't a JSON object of at most {SECRET_BYTES_MAX} bytes.");
+        invalid("secret", message, "Send the whole JSON exactly as the cloud issued it.")
     })
 }
 

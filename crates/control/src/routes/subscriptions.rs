@@ -100,7 +100,7 @@ pub struct Input {
     base_url: Option<String>,
     #[schemars(length(max = NAME_CHARS_MAX))]
     plan: Option<String>,
-    /// What a request costs less than by the provider's list, in per cent; by default what is usual for the product.
+    /// The discount on the provider's list price, in per cent; by default the one that is usual for the product.
     #[schemars(range(min = 0, max = 100))]
     cached_price_discount_pct: Option<u8>,
     #[serde(default)]
@@ -169,13 +169,13 @@ pub struct SubscriptionView {
     status: &'static str,
     token_fingerprint: String,
     token_version: u32,
-    /// Whether its access token is renewed by itself.
+    /// Whether its access token is renewed automatically.
     renews: bool,
     token_url: Option<String>,
     base_url: Option<String>,
     cached_price_discount_pct: u8,
     windows: Vec<WindowView>,
-    /// What is used of each window.
+    /// The use of each window.
     window_use: Vec<WindowUseView>,
     expires_at: Option<Moment>,
     last_renewed_at: Option<Moment>,
@@ -322,7 +322,7 @@ fn read_oauth(control: &Control, oauth: OauthInput) -> Result<ReadToken, Box<Fau
         Ok::<_, Box<Fault>>(secret.expose_text().unwrap_or_default().to_owned())
     };
     let expires_at = oauth.expires_at.ok_or_else(|| {
-        missing("oauth.expires_at", "Say when the access token expires, as the vendor told you.")
+        missing("oauth.expires_at", "Give the access token's expiry, as the vendor stated it.")
     })?;
     let expires_unix_ms = moment::read(&expires_at, "oauth.expires_at")?;
     let token_url = oauth
@@ -379,7 +379,7 @@ fn read_discount(given: Option<u8>, usual: u8) -> Result<u8, Box<Fault>> {
     if discount <= 100 {
         return Ok(discount);
     }
-    let message = format!("{discount} is no discount in per cent.");
+    let message = format!("{discount} isn't a discount in per cent.");
     Err(invalid("cached_price_discount_pct", message, "Give 0 to 100."))
 }
 
@@ -390,7 +390,7 @@ fn read_status(wanted: Option<&str>, now: CredentialState) -> Result<CredentialS
         Some("disabled") => Ok(CredentialState::Disabled),
         Some("revoked") => Ok(CredentialState::Revoked),
         Some(other) => {
-            let message = format!("\"{other}\" is no status to set.");
+            let message = format!("\"{other}\" isn't a status to set.");
             Err(invalid("status", message, "Use active, disabled or revoked."))
         }
     }

@@ -46,10 +46,10 @@ pub fn routes() -> Vec<Route> {
         put::<WebhookRow>("Replaces a webhook. Its secrets stay."),
         delete::<WebhookRow>("Removes a webhook."),
         Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test)
-            .says("Sends a test event at once, and returns the result.")
+            .says("Sends a test event immediately, and returns the result.")
             .takes_nothing()
             .returns_value::<TestResult>()
-            .no_rehearsal("A test that isn't sent says nothing."),
+            .no_rehearsal("A test event that isn't sent tests nothing."),
         Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate)
             .says("Creates a new signing secret, which is only in this response. The old secret also signs for another day.")
             .takes_nothing()
@@ -227,7 +227,7 @@ fn checked_events(names: &[String]) -> Result<Vec<EventKind>, Box<Fault>> {
     for name in names {
         let kind = subscribable().find(|kind| kind.as_str() == name).ok_or_else(|| {
             let known: Vec<_> = subscribable().map(EventKind::as_str).collect();
-            invalid("events", format!("\"{name}\" is no event."), format!("Use {}.", known.join(", ")))
+            invalid("events", format!("\"{name}\" isn't an event."), format!("Use {}.", known.join(", ")))
         })?;
         if !events.contains(&kind) {
             events.push(kind);
@@ -312,7 +312,7 @@ async fn member_at(control: &Control, workspace: WorkspaceId, text: &str) -> Res
 }
 
 async fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRow, Box<Fault>> {
-    let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
+    let url = input.url.ok_or_else(|| missing("url", "Give the https address that receives the events."))?;
     let format = checked_format(input.format.as_deref(), &base)?;
     let url = checked_url(control, url.trim(), format, &base).await?;
     let quiet = input.quiet_hours.map(|window| window.read("quiet_hours")).transpose()?;
@@ -329,7 +329,7 @@ async fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<Web
         Some("active") => None,
         Some("disabled") => base.disabled_reason.or_else(|| Some(DISABLED_BY_SOMEBODY.to_owned())),
         Some(other) => {
-            let message = format!("\"{other}\" is no status.");
+            let message = format!("\"{other}\" isn't a status.");
             return Err(invalid("status", message, "Use active or disabled."));
         }
     };
@@ -507,8 +507,8 @@ fn resend(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let id = request.id("webhook")?;
         let ResendInput { event_id } = request.json()?;
         let event = event_id.parse().map_err(|_| {
-            let message = format!("\"{event_id}\" is no event.");
-            invalid("event_id", message, "Take event_id of one of the webhook's deliveries.")
+            let message = format!("\"{event_id}\" isn't an event.");
+            invalid("event_id", message, "Use the event_id of one of the webhook's deliveries.")
         })?;
         let act = request.act(&control.deps.world);
         let pending = control.deps.store.webhooks().resend(request.workspace(), id, event, act).await;

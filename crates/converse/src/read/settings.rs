@@ -76,8 +76,7 @@ fn read_choice(choice: &mut Object<'_>) -> Result<Option<ToolChoice>, Box<Fault>
         Some(("auto", _)) => Some(ToolChoice::Auto),
         Some(("any", _)) => Some(ToolChoice::Required),
         Some((_, tool)) => {
-            let name =
-                tool.object()?.needed_text("name", "Send the name of the tool that is to be called.")?;
+            let name = tool.object()?.needed_text("name", "Send the name of the tool to call.")?;
             Some(ToolChoice::Named { name, is_custom: false })
         }
         None => None,
@@ -117,7 +116,7 @@ fn read_one_call(mut choice: Object<'_>, prompt: &mut Prompt) -> Result<(), Box<
             "any" => Some(ToolChoice::Required),
             "none" => Some(ToolChoice::None),
             "tool" => {
-                let name = choice.needed_text("name", "Send the name of the tool that is to be called.")?;
+                let name = choice.needed_text("name", "Send the name of the tool to call.")?;
                 Some(ToolChoice::Named { name, is_custom: false })
             }
             _ => return Err(kind.unknown("auto, any, tool and none")),

@@ -11,7 +11,7 @@ pub struct ContentCheck {
     pub action: CheckAction,
     #[serde(default)]
     pub side: CheckedSide,
-    /// What was masked in the request stands in the answer again.
+    /// Whether text that was masked in the request is restored in the answer.
     #[serde(default)]
     pub restores: bool,
 }

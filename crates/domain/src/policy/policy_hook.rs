@@ -12,7 +12,7 @@ pub struct PolicyHook {
     pub url: String,
     pub timeout_ms: u64,
     pub on_silence: OnSilence,
-    /// It is sent the text of the request or of the answer, and not only the facts.
+    /// Whether it is sent the text of the request or of the answer, and not only the facts.
     #[serde(default)]
     pub reads_content: bool,
 }
@@ -68,7 +68,7 @@ pub struct HookCall {
 pub struct HookServer {
     /// With its port, where the address states one.
     pub host: String,
-    /// It is sent the text, and not only the facts.
+    /// Whether it is sent the text, and not only the facts.
     pub reads_content: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct ParameterRule {
     pub default: Option<Thousandths>,
     pub least: Option<Thousandths>,
     pub most: Option<Thousandths>,
-    /// A value outside is moved to the nearest one inside; otherwise the request is refused.
+    /// Whether a value outside is moved to the nearest one inside; otherwise the request is refused.
     pub clamps: bool,
 }
 

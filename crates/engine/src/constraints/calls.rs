@@ -50,7 +50,7 @@ impl Calls {
         let named = |name: &String| {
             let found = tools.iter().find(|tool| tool.name == *name).cloned();
             found.ok_or_else(|| {
-                ConstraintError::new("/tool_choice", format!("names \"{name}\", which is no tool here"))
+                ConstraintError::new("/tool_choice", format!("names \"{name}\", which isn't a tool here"))
             })
         };
         let calls = |tools, several, or_text| Some(Self { form, tools, several, or_text });

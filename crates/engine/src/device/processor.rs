@@ -165,7 +165,7 @@ impl FromStr for Processor {
                 Ok(Self::Cuda(number(digits).unwrap_or_default()))
             }
             _ => {
-                let what = format!("is no device: those are {NAMES}");
+                let what = format!("isn't a device: those are {NAMES}");
                 Err(EngineError::Processor { named: named.to_owned(), what })
             }
         }

@@ -278,8 +278,7 @@ pub(super) fn refusal(refused: Refused) -> Fault {
             fault.param("model").fix("List the adapters at /v1/adapters, or ask for the model alone.")
         }
         Refused::AdapterNotResident => {
-            let message =
-                "One of the adapters that the answer is to have one after the other is not in memory.";
+            let message = "One of the adapters of the answer's adapter timeline isn't in memory.";
             let fault = Fault::new(FaultClass::Conflict, "adapter_not_loaded", message);
             fault
                 .param("metadata.hybrie.adapter_timeline")

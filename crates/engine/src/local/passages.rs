@@ -265,7 +265,7 @@ impl Readers {
             return Err(self.too_long(index, what));
         }
         if let Some(wrong) = tokens.iter().position(|token| *token as usize >= self.known) {
-            let message = format!("\"{at}[{wrong}]\" is no token of this model.");
+            let message = format!("\"{at}[{wrong}]\" isn't a token of this model.");
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             let fix = format!("Send numbers below {}, or the text itself.", self.known);
             return Err(fault.param(format!("{at}[{wrong}]")).fix(fix));

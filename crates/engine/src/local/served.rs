@@ -108,7 +108,7 @@ impl Served {
             Some(RawPrompt::Tokens(tokens)) => {
                 let known = self.known;
                 if let Some(at) = tokens.iter().position(|token| *token as usize >= known) {
-                    let message = format!("\"prompt[{at}]\" is no token of this model.");
+                    let message = format!("\"prompt[{at}]\" isn't a token of this model.");
                     let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
                     let fix = format!("Send numbers below {known}, or the text itself.");
                     return Err(fault.param(format!("prompt[{at}]")).fix(fix));

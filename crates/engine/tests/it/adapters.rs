@@ -362,7 +362,7 @@ fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
     }
     std::fs::remove_file(at("adapter_model.safetensors")).unwrap();
     std::fs::create_dir(at("adapter_model.safetensors")).unwrap();
-    names("it is no file");
+    names("it isn't a file");
     std::fs::remove_dir(at("adapter_model.safetensors")).unwrap();
     names("adapter_model.safetensors");
     std::fs::write(at("adapter_model.bin"), b"\x80\x02.").unwrap();

@@ -254,16 +254,16 @@ fn a_run_goes_on_only_as_itself() {
         Job::open(&source, texts, settings, &run).unwrap_err().to_string()
     };
     let other = refused(many(), Settings { rate: 1e-3, ..long() });
-    assert!(other.ends_with("checkpoint.safetensors: it is of a run with other settings"), "{other}");
+    assert!(other.ends_with("checkpoint.safetensors: it belongs to a run with other settings"), "{other}");
     let other = refused(many()[1..].to_vec(), long());
-    assert!(other.ends_with("it is of a run with other texts"), "{other}");
+    assert!(other.ends_with("it belongs to a run with other texts"), "{other}");
     assert_eq!(Job::open(&source, many(), long(), &run).unwrap().done(), 4);
     let path = run.join("checkpoint.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
-    assert!(refused(many(), long()).contains("the file ends before it does"));
+    assert!(refused(many(), long()).contains("the file ends before the tensor does"));
     let none = refused(many(), Settings { held_back: 30, ..long() });
-    assert_eq!(none, "the training can't be done so: \"held_back\" leaves nothing of 30 texts to learn");
+    assert_eq!(none, "a training setting is invalid: \"held_back\" leaves none of 30 texts to learn");
     assert!(refused(many(), Settings { batch_tokens: 12, ..long() }).contains("\"batch_tokens\""));
 }
 
@@ -318,7 +318,7 @@ fn a_rate_that_is_too_high_is_told() {
     };
     let mut job = Job::open(&source, many(), settings, &directory.path().join("run")).unwrap();
     let error = (0..10).find_map(|_| job.step(&mut || true).err()).unwrap().to_string();
-    assert!(error.starts_with("what is trained is no number any more at step"), "{error}");
+    assert!(error.starts_with("training diverged at step"), "{error}");
     let low = LoraConfig { targets: vec![Target::Gate], ..LoraConfig::default() };
     let settings = Settings { trains: Trains::Adapter(low), ..long() };
     let job = Job::open(&source, many(), settings, &directory.path().join("gates")).unwrap();
@@ -424,33 +424,33 @@ fn every_line_that_can_not_be_used_is_named() {
     let answer = r#"{"role": "assistant", "content": "y"}"#;
     let long = "z".repeat(60);
     let cases = [
-        ("{", "", "is no JSON"),
-        ("[]", "", "is no JSON object"),
-        (r#"{"message": []}"#, "message", "is not known here"),
-        ("{}", "messages", "is missing, or no list"),
-        (r#"{"messages": [], "tools": 3}"#, "tools", "is no list"),
-        (&format!(r#"{{"messages": [{user}, 4]}}"#), "messages[1]", "is no JSON object"),
+        ("{", "", "isn't JSON"),
+        ("[]", "", "isn't a JSON object"),
+        (r#"{"message": []}"#, "message", "isn't a known field"),
+        ("{}", "messages", "is missing or isn't a list"),
+        (r#"{"messages": [], "tools": 3}"#, "tools", "isn't a list"),
+        (&format!(r#"{{"messages": [{user}, 4]}}"#), "messages[1]", "isn't a JSON object"),
         (
             r#"{"messages": [{"role": "judge", "content": ""}]}"#,
             "messages[0].role",
-            "is none of system, user",
+            "isn't one of system, user",
         ),
         (
             &format!(r#"{{"messages": [{user}, {{"role": "assistant"}}]}}"#),
             "messages[1].content",
-            "is no text",
+            "isn't text",
         ),
         (
             r#"{"messages": [{"role": "user", "content": "", "tool_calls": [{}]}]}"#,
             "messages[0].tool_calls",
-            "is no list of",
+            "isn't a list of",
         ),
         (
             &format!(r#"{{"messages": [{user}, {{"role": "assistant", "content": "", "weight": 2}}]}}"#),
             "messages[1].weight",
             "is neither",
         ),
-        (&format!(r#"{{"messages": [{user}]}}"#), "messages", "hold nothing"),
+        (&format!(r#"{{"messages": [{user}]}}"#), "messages", "have no assistant message"),
         (
             &format!(r#"{{"messages": [{{"role": "user", "content": "refuse"}}, {answer}]}}"#),
             "messages",
@@ -459,7 +459,7 @@ fn every_line_that_can_not_be_used_is_named() {
         (
             &format!(r#"{{"messages": [{{"role": "user", "content": "{long}"}}, {answer}]}}"#),
             "messages",
-            "make 82 tokens, and 60 are the most",
+            "make 82 tokens, and at most 60 are allowed",
         ),
     ];
     let good = format!(r#"{{"messages": [{user}, {answer}]}}"#);
@@ -473,7 +473,7 @@ fn every_line_that_can_not_be_used_is_named() {
         assert_eq!((*line, field.as_str()), (2 * index + 2, at), "{why}");
         assert!(why.starts_with(wanted), "{why}");
     }
-    assert!(bad.to_string().contains("; line 6: message is not known here; "), "{bad}");
+    assert!(bad.to_string().contains("; line 6: message isn't a known field; "), "{bad}");
     let many = reading.read("{\n".repeat(130).as_bytes()).unwrap_err();
     assert_eq!((many.lines.len(), many.more), (100, 30));
     assert!(many.to_string().ends_with("; and 30 more"));

@@ -136,12 +136,12 @@ fn safetensors_that_do_not_fit_together_are_refused() {
     check_refusals(
         write,
         &[
-            (&missing, &[INDEX, PLAIN[1], "is not beside it"]),
-            (&unindexed, &[INDEX, "it is not there"]),
+            (&missing, &[INDEX, PLAIN[1], "isn't in the same directory"]),
+            (&unindexed, &[INDEX, "it is missing"]),
             (&swapped, &[INDEX, "which does not have it"]),
             (&absent, &[INDEX, "\"model.extra.weight\"", PLAIN[2], "which does not have it"]),
-            (&twice, &["the tensor", "too"]),
-            (&cut, &[PLAIN[2], "the file ends before it does"]),
+            (&twice, &["the tensor", "also in"]),
+            (&cut, &[PLAIN[2], "the file ends before the tensor does"]),
         ],
     );
 }
@@ -181,7 +181,7 @@ fn gguf_files_that_do_not_fit_together_are_refused() {
     check_refusals(
         write,
         &[
-            (&missing, &[SHARDS[0], SHARDS[1], "is not beside it"]),
+            (&missing, &[SHARDS[0], SHARDS[1], "isn't in the same directory"]),
             (&later, &[SHARDS[0], "it is shard 2 of 3", "-00001-of-00003.gguf"]),
             (&out_of_order, &[SHARDS[1], "by its name it is shard 2 of 3, and by its header shard 3 of 3"]),
             (&whole, &[SHARDS[1], "by its header no shard"]),

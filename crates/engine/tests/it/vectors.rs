@@ -451,7 +451,7 @@ fn a_head_of_its_own_is_what_judges() {
     let plain_two = tempfile::tempdir().unwrap();
     two.write_plain(plain_two.path(), false).unwrap();
     let error = open_as(plain_two.path(), "tiny").unwrap_err().to_string();
-    assert!(error.contains("one of one row"), "{error}");
+    assert!(error.contains("a head of one row"), "{error}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl ShreddingEnd {
         }
     }
 
-    /// Why the keys are there still.
+    /// Why the keys still exist.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {

@@ -55,7 +55,7 @@ impl Refusal {
             Self::BareLineFeed => "A line of the request's head ends with a bare line feed.",
             Self::RequestLine => "The request line is malformed.",
             Self::AuthorityForm => {
-                "The request line names a host instead of a path: this is no forward proxy."
+                "The request line names a host instead of a path: this isn't a forward proxy."
             }
             Self::HeaderLine => "A header line is malformed.",
             Self::Folded => "A header is folded over several lines.",
@@ -79,7 +79,7 @@ impl Refusal {
             Self::AuthorityForm => "Send the path alone, and the host in Host.",
             Self::Host => "Send one Host header that holds a name or address and a port.",
             Self::TooLarge => "Send fewer or shorter headers.",
-            Self::Slow => "Send the whole head at once.",
+            Self::Slow => "Send the whole head without pausing.",
             Self::Version => "Use HTTP/1.1, or HTTP/2.",
             _ => "Send a request as RFC 9112 writes it; every line ends with CRLF.",
         }

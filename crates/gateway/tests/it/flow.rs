@@ -19,7 +19,7 @@ fn a_chat_is_answered_whole_and_streamed_over_one_connection() {
         let answer = wire.answer();
         assert_eq!(answer.status, 200, "{answer:?}");
         let text = answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
-        assert!(text.contains("no model") && text.ends_with("hello tide"), "{text}");
+        assert!(text.contains("isn't a model") && text.ends_with("hello tide"), "{text}");
         assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
         assert_eq!(answer.header("agent-trace-id"), answer.header("x-request-id"));
         wire.send(&fixture.chat(STREAM));

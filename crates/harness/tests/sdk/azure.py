@@ -54,7 +54,7 @@ def not_deployed(client):
     except openai.NotFoundError as error:
         assert error.code == "DeploymentNotFound", error.body
     else:
-        raise AssertionError("a model's own name is no deployment")
+        raise AssertionError("a model's own name isn't a deployment")
 
 
 def filtered(client):

@@ -357,7 +357,7 @@ fn a_segment_may_be_cut_at_every_byte() {
             torn.truncate(length);
             let mut books = SimulatedBooks::new(7, Durability::Written);
             books.disk.put(&path, torn);
-            let report = books.start().expect("torn is no error");
+            let report = books.start().expect("torn isn't an error");
             let found = books.sink.len() as u64;
             assert_eq!(report.applied + report.interrupted, found);
             assert!((most..=most + 1).contains(&found), "{found} records at {cut}, {most} before");

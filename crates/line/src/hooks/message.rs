@@ -61,7 +61,7 @@ pub(super) fn why(hook: &PolicyHook, decision: &Decision) -> String {
             "is not called now, since it failed or has too many open calls".to_owned()
         }
         Decision::Silent(HookOutcome::Unreadable) => {
-            "reads the text, and there is none that it could be sent".to_owned()
+            "reads the text, and the message has no text to send".to_owned()
         }
         Decision::Silent(_) => "did not answer with a decision".to_owned(),
     };

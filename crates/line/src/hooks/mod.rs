@@ -197,7 +197,7 @@ impl HookQuery<'_> {
             let fix = if outcome.is_silence() {
                 "Send it again in a moment, or have an admin see to the hook."
             } else {
-                "Change what the hook refuses, or have an admin change the policy."
+                "Change the content that the hook refuses, or have an admin change the policy."
             };
             refusal(policy, PolicyRule::Hooks, "model", &message::why(hook, &decision), fix)
         });

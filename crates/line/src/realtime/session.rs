@@ -159,7 +159,7 @@ impl Session {
 
     async fn admit_response(&mut self) -> Result<RealtimeResponse, Box<Fault>> {
         if self.responses.count() >= REALTIME_RESPONSES_MAX {
-            let message = "The session has as many responses under way as it may have.";
+            let message = "The session already has as many open responses as it may have.";
             let fault = Fault::new(FaultClass::Limited, "realtime_responses", message);
             return Err(Box::new(fault.fix("Wait until one of them is done.")));
         }
@@ -233,11 +233,11 @@ impl Session {
         if let Some(since) = draining_since
             && (self.responses.is_idle() || since.elapsed() >= REALTIME_DRAIN_MAX)
         {
-            let fault = ours(FaultClass::Unavailable, "draining", "The gateway goes away.");
+            let fault = ours(FaultClass::Unavailable, "draining", "The gateway is shutting down.");
             return Err(End::Ours(fault, websocket::GOING_AWAY));
         }
         if silence >= REALTIME_IDLE_MAX {
-            let fault = ours(FaultClass::Timeout, "realtime_idle", "Nothing was sent for too long.");
+            let fault = ours(FaultClass::Timeout, "realtime_idle", "No message was sent for too long.");
             return Err(End::Ours(fault, websocket::GOING_AWAY));
         }
         let version = self.request.core.snapshot.current().version();

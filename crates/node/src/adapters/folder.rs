@@ -120,7 +120,7 @@ pub(crate) fn find(root: Option<&Path>, path: &Path) -> Result<PathBuf, Box<Faul
     let outside = || {
         let message = "An adapter's path must stay within the node's own folder of adapters.";
         let fault = Fault::new(FaultClass::Forbidden, "adapter_outside", message);
-        Box::new(fault.param("path").fix("Name a directory of the folder that --adapters says."))
+        Box::new(fault.param("path").fix("Name a directory in the folder that --adapters names."))
     };
     let is_plain = |part| matches!(part, Component::Normal(_));
     if path.as_os_str().is_empty() || !path.components().all(is_plain) {
@@ -129,7 +129,7 @@ pub(crate) fn find(root: Option<&Path>, path: &Path) -> Result<PathBuf, Box<Faul
     let (Ok(inside), Ok(found)) = (root.canonicalize(), root.join(path).canonicalize()) else {
         let message = format!("There is no directory \"{}\" among the node's adapters.", path.display());
         let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
-        return Err(Box::new(fault.param("path").fix("Put it into the folder that --adapters says.")));
+        return Err(Box::new(fault.param("path").fix("Put it into the folder that --adapters names.")));
     };
     // A symbolic link may point anywhere.
     if found.starts_with(&inside) { Ok(found) } else { Err(outside()) }

@@ -154,7 +154,7 @@ impl AdapterRegistry {
     /// # Errors
     /// It is not there, or the runtime does not take it.
     pub(crate) async fn register_one(&self, runtime: &dyn Runtime, name: &str) -> Result<(), String> {
-        let adapters = runtime.adapters().ok_or("This runtime takes no adapters.")?;
+        let adapters = runtime.adapters().ok_or("This runtime doesn't support adapters.")?;
         let directory = self.folder.find(Path::new(name)).map_err(|fault| fault.message.into_owned())?;
         let new = NewAdapter { id: name.to_owned(), directory, replaces: false, is_pinned: false };
         adapters.register(new).await.map(|_| ()).map_err(|fault| fault.message.into_owned())
@@ -173,7 +173,7 @@ impl AdapterRegistry {
         body: &Bytes,
     ) -> Answer {
         let adapters = runtime.adapters().ok_or_else(|| {
-            let message = "This runtime takes no adapters.";
+            let message = "This runtime doesn't support adapters.";
             let fault = Fault::new(FaultClass::Unsupported, "no_adapters", message);
             Box::new(fault.fix("Start a node with --model and a model of the engine."))
         })?;
@@ -262,7 +262,7 @@ impl AdapterRegistry {
         if request.adapter_ids.len() > limits.registered_max {
             let message = format!("\"adapter_ids\" names more than {} adapters.", limits.registered_max);
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
-            return Err(Box::new(fault.param("adapter_ids").fix("Warm up fewer at once.")));
+            return Err(Box::new(fault.param("adapter_ids").fix("Warm up fewer simultaneously.")));
         }
         let mut warmed = Warmed {
             requested: request.adapter_ids,

@@ -94,7 +94,7 @@ impl Backend {
         if let Some(key) = &self.key {
             request
                 .headers
-                .push(key_header(call.dialect(), key).ok_or("its key is none that a header can hold")?);
+                .push(key_header(call.dialect(), key).ok_or("its key has bytes that a header can't carry")?);
         }
         request.body = OutBody::from(body(call, model));
         Ok(request)

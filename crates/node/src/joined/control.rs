@@ -90,7 +90,7 @@ impl ControlPlane {
         let url = format!("{}{path}", self.membership.control);
         let url = Uri::try_from(url).map_err(|error| error.to_string())?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.membership.credential))
-            .map_err(|_| "the credential in joined.json is none".to_owned())?;
+            .map_err(|_| "the credential in joined.json isn't valid".to_owned())?;
         bearer.set_sensitive(true);
         let mut request = Request::new(method, url);
         let agent = HeaderValue::from_static(concat!("tidegate-node/", env!("CARGO_PKG_VERSION")));

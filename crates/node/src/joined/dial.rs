@@ -217,7 +217,7 @@ impl Reporter {
             match done {
                 Ok(()) => {}
                 Err(CallError::Away(why)) => self.record_failure(&why),
-                Err(CallError::Unknown) => self.record_failure("it does not know this call"),
+                Err(CallError::Unknown) => self.record_failure("it doesn't know this call"),
                 Err(CallError::Over(why)) => {
                     let control = &self.control.membership.control;
                     tracing::warn!(
@@ -287,7 +287,7 @@ impl Reporter {
         let sent_us = self.now_us();
         let body = self.control.post(HEARTBEAT, &beat).await?;
         let heard: HeartbeatReply = serde_json::from_slice(&body)
-            .map_err(|error| CallError::Away(format!("it said something that can't be read: {error}")))?;
+            .map_err(|error| CallError::Away(format!("it sent a message that can't be read: {error}")))?;
         if self.pace.is_away() {
             tracing::info!(control = %self.control.membership.control, "the control plane is back");
         }
@@ -364,7 +364,7 @@ impl Reporter {
         self.position = position;
         if let Err(error) = self.control.membership.keep_reported(&self.data_dir, position) {
             // If a record is reported again after a restart, it still counts once.
-            tracing::warn!(%error, "how far the journal was reported can't be kept");
+            tracing::warn!(%error, "the position up to which the journal was reported can't be stored");
         }
         self.pace.reported(self.now_us(), is_more);
         Ok(())

@@ -201,7 +201,7 @@ impl Policy {
 
     fn keep(&self, state: &State) {
         if let Err(error) = disk::write_json(&self.path, &state.kept) {
-            tracing::warn!(%error, path = %self.path.display(), "what the control plane said can't be kept");
+            tracing::warn!(%error, path = %self.path.display(), "the control plane's message can't be stored");
         }
     }
 
@@ -247,10 +247,10 @@ impl Policy {
     pub(crate) fn check(&self) -> Result<(), Box<Fault>> {
         if self.is_expired() {
             let message =
-                "This node has not heard from its control plane for longer than it may serve on alone.";
+                "This node has not heard from its control plane for longer than it may serve without it.";
             return Err(Box::new(
                 Fault::new(FaultClass::Unavailable, "policy_expired", message)
-                    .fix("Restore the connection to the control plane; `GET /v1/health` says since when it is missing."),
+                    .fix("Restore the connection to the control plane; `GET /v1/health` shows since when it is missing."),
             ));
         }
         Ok(())

@@ -30,7 +30,7 @@ impl BlockingTasks {
         if self.0.fetch_add(1, Ordering::SeqCst) < BLOCKING_TASKS_MAX {
             return Ok(slot);
         }
-        let message = "The node is reading as many data sets as it reads at once.";
+        let message = "This node already reads as many data sets as it can simultaneously.";
         let fault = Fault::new(FaultClass::Limited, "too_many_at_once", message);
         Err(Box::new(fault.fix("Send it again in a moment.").retry_after_ms(FULL_WAIT_MS)))
     }

@@ -32,8 +32,8 @@ impl Fields {
         };
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(Self { members, at: String::new() }),
-            Ok(_) => Err(broken("The body is no JSON object.".to_owned())),
-            Err(error) => Err(broken(format!("The body is no JSON: {error}."))),
+            Ok(_) => Err(broken("The body isn't a JSON object.".to_owned())),
+            Err(error) => Err(broken(format!("The body isn't JSON: {error}."))),
         }
     }
 
@@ -57,7 +57,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(self.name(name), "is no text", "Send a string.")),
+            Some(_) => Err(wrong(self.name(name), "isn't text", "Send a string.")),
         }
     }
 
@@ -73,7 +73,7 @@ impl Fields {
         let Some(value) = self.take(name) else { return Ok(None) };
         let fix = format!("Send a whole number from {} to {}.", range.start(), range.end());
         let found = value.as_u64().filter(|number| range.contains(number));
-        found.map(Some).ok_or_else(|| wrong(self.name(name), "is no whole number that can be taken", fix))
+        found.map(Some).ok_or_else(|| wrong(self.name(name), "isn't a whole number that can be taken", fix))
     }
 
     /// The same as a `usize`.
@@ -85,14 +85,14 @@ impl Fields {
         let Some(value) = self.take(name) else { return Ok(None) };
         let fix = format!("Send a number from {} to {}.", range.start(), range.end());
         let found = value.as_f64().filter(|number| range.contains(number));
-        found.map(Some).ok_or_else(|| wrong(self.name(name), "is no number that can be taken", fix))
+        found.map(Some).ok_or_else(|| wrong(self.name(name), "isn't a number that can be taken", fix))
     }
 
     pub(super) fn string_list(&mut self, name: &str) -> FieldResult<Option<Vec<String>>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         serde_json::from_value(value)
             .map(Some)
-            .map_err(|_| wrong(self.name(name), "is no list of texts", "Send a list of strings."))
+            .map_err(|_| wrong(self.name(name), "isn't a list of texts", "Send a list of strings."))
     }
 
     /// The client's own metadata, by name.
@@ -104,7 +104,7 @@ impl Fields {
                 && notes.iter().all(|(name, note)| name.len().max(note.len()) <= NOTE_BYTES_MAX)
         };
         notes.filter(is_short).ok_or_else(|| {
-            wrong(self.name(name), "is no object of short texts", "Send at most 16 strings of 512 bytes.")
+            wrong(self.name(name), "isn't an object of short texts", "Send at most 16 strings of 512 bytes.")
         })
     }
 
@@ -112,7 +112,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Object(members)) => Ok(Some(Self { members, at: format!("{}.", self.name(name)) })),
-            Some(_) => Err(wrong(self.name(name), "is no object", "Send a JSON object.")),
+            Some(_) => Err(wrong(self.name(name), "isn't an object", "Send a JSON object.")),
         }
     }
 
@@ -125,6 +125,8 @@ impl Fields {
         let name = self.name(&truncated);
         let message = format!("\"{name}\" is not taken by this runtime.");
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
-        Err(Box::new(fault.param(name).fix("Leave it out; docs/training.md lists what is taken.")))
+        Err(Box::new(
+            fault.param(name).fix("Leave it out; docs/training.md lists the fields that are accepted."),
+        ))
     }
 }

@@ -69,7 +69,7 @@ impl From<File> for Object {
 }
 
 fn write_failed(error: &io::Error) -> Box<Fault> {
-    tracing::error!(%error, "files that were brought can't be kept");
+    tracing::error!(%error, "uploaded files can't be stored");
     let message = "The node can't keep its files.";
     let fault = Fault::new(FaultClass::Unavailable, "files_not_written", message);
     Box::new(fault.fix("Look at the disk of its data directory."))
@@ -210,7 +210,11 @@ pub(super) fn read_form(content_type: &str, body: &[u8]) -> Result<Brought, Box<
         }
     }
     if purpose != Some(PURPOSE.as_bytes()) {
-        return Err(wrong("purpose", "is none that this node keeps files for", "Send \"fine-tune\"."));
+        return Err(wrong(
+            "purpose",
+            "isn't a purpose that this node keeps files for",
+            "Send \"fine-tune\".",
+        ));
     }
     let Some((filename, bytes)) = file else {
         return Err(wrong("file", "is missing", "Send the lines to be learned as the form's file."));

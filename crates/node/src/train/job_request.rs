@@ -80,10 +80,14 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fau
     let adapter = fields.text("adapter")?;
     if adapter.as_deref().is_some_and(|name| !crate::adapters::is_name(name)) {
         let fix = "Send 1 to 128 letters, digits, dots, dashes and underscores.";
-        return Err(wrong("adapter", "is no plain name", fix));
+        return Err(wrong("adapter", "isn't a plain name", fix));
     }
     if fields.text("device")?.is_some_and(|device| device != "cpu") {
-        return Err(wrong("device", "is none that this node trains on", "Send \"cpu\", or leave it out."));
+        return Err(wrong(
+            "device",
+            "isn't a device that this node trains on",
+            "Send \"cpu\", or leave it out.",
+        ));
     }
     // Training on this machine costs nothing, so it stays below any limit.
     fields.number("max_cost_gbp", 0.0..=f64::MAX)?;

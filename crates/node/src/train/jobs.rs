@@ -354,7 +354,7 @@ impl JobStore {
             let message = format!("\"adapter\" is the name of what {} makes.", job.record.id);
             let fault = Fault::new(FaultClass::Conflict, "adapter_exists", message);
             return Err(Box::new(
-                fault.param("adapter").fix("Take another name, or send \"replace\": true."),
+                fault.param("adapter").fix("Choose another name, or send \"replace\": true."),
             ));
         }
         Ok(())
@@ -372,7 +372,8 @@ impl JobStore {
             let message =
                 format!("This node keeps {JOBS_MAX} training jobs, and none of them can be forgotten.");
             let fault = Fault::new(FaultClass::Conflict, "too_many_jobs", message);
-            let fix = "Have one forgotten that is over: DELETE /v1/train/jobs/{id}?forget=true takes its adapter, too.";
+            let fix =
+                "Remove one that has ended: DELETE /v1/train/jobs/{id}?forget=true also deletes its adapter.";
             return Err(Box::new(fault.fix(fix)));
         };
         let (number, folder) = (job.record.number, self.folder(&job.record.id));
@@ -606,7 +607,7 @@ impl JobStore {
     fn clear(&self, id: &str, names: &[&str]) {
         for path in names.iter().map(|name| self.folder(id).join(name)) {
             if let Err(error) = disk::remove(&path) {
-                tracing::warn!(%error, path = %path.display(), "what is left of a job can't be taken away");
+                tracing::warn!(%error, path = %path.display(), "the remaining files of a job can't be removed");
             }
         }
     }

@@ -159,7 +159,7 @@ impl Training {
         body: &Bytes,
     ) -> Answer {
         let Some(active) = &self.active else {
-            let message = "This node trains nothing.";
+            let message = "This node can't train models.";
             let fault = Fault::new(FaultClass::Unsupported, "training_not_served", message);
             return Err(Box::new(fault.fix("Start a node with a model of its own and a --data-dir.")));
         };
@@ -371,7 +371,7 @@ impl ActiveTraining {
                 .ok_or_else(|| {
                     fields::wrong(
                         "after",
-                        "is no event of this job",
+                        "isn't an event of this job",
                         "Send the id of the last one of a page.",
                     )
                 })?,

@@ -66,9 +66,9 @@ fn check_steps(outlook: &TrainingEstimate) -> Result<(), Box<Fault>> {
     if outlook.steps <= STEPS_MAX {
         return Ok(());
     }
-    let message = format!("It would take {} steps, and {STEPS_MAX} are the most.", outlook.steps);
+    let message = format!("It would take {} steps, and at most {STEPS_MAX} are allowed.", outlook.steps);
     let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
-    Err(Box::new(fault.param("epochs").fix("Go over it less often, or take larger steps.")))
+    Err(Box::new(fault.param("epochs").fix("Use fewer epochs, or larger batches.")))
 }
 
 /// Checks that the memory for a run is available: running out of it would kill the node.
@@ -82,7 +82,7 @@ pub(super) fn check_memory(trainer: &dyn Trainer, bytes: u64) -> Result<(), Box<
     );
     let fault = Fault::new(FaultClass::Unsupported, "not_enough_memory", message);
     Err(Box::new(fault.fix(
-        "Learn from shorter texts or fewer at once, with \"saves_memory\": true, or with a lower rank.",
+        "Train on shorter texts or smaller batches, with \"saves_memory\": true, or with a lower rank.",
     )))
 }
 
@@ -95,5 +95,5 @@ fn check_adapters(runtime: &dyn Runtime, name: &str) -> Result<(), Box<Fault>> {
     }
     let message = format!("There is an adapter \"{name}\" already.");
     let fault = Fault::new(FaultClass::Conflict, "adapter_exists", message);
-    Err(Box::new(fault.param("adapter").fix("Take another name, or send \"replace\": true.")))
+    Err(Box::new(fault.param("adapter").fix("Choose another name, or send \"replace\": true.")))
 }

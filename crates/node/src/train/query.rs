@@ -20,7 +20,7 @@ impl<'q> Query<'q> {
 
     pub(crate) fn number(&mut self, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| wrong(name, "is no whole number", "Send one, or leave it out."))
+        text.parse().map(Some).map_err(|_| wrong(name, "isn't a whole number", "Send one, or leave it out."))
     }
 
     /// The page size.

@@ -104,7 +104,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fau
         let fault = Fault::new(
             FaultClass::Unsupported,
             "unsupported_parameter",
-            "This node tells nobody else of jobs.",
+            "This node doesn't send notifications about jobs.",
         );
         return Err(Box::new(fault.param("integrations").fix("Leave \"integrations\" out.")));
     }
@@ -137,7 +137,7 @@ fn adapter_name(suffix: Option<String>) -> Result<String, Box<Fault>> {
     let Some(suffix) = suffix else { return Ok(SUFFIXED.to_owned()) };
     if suffix.len() > SUFFIX_BYTES_MAX || !crate::adapters::is_name(&suffix) {
         let fix = "Send 1 to 64 letters, digits, dots, dashes and underscores.";
-        return Err(wrong("suffix", "is no plain name", fix));
+        return Err(wrong("suffix", "isn't a plain name", fix));
     }
     Ok(format!("{suffix}-{SUFFIXED}"))
 }

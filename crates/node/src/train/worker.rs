@@ -188,7 +188,7 @@ fn late(turn: &JobRun) -> Box<Fault> {
     let hours = turn.order.seconds_max.unwrap_or_default() / 3_600.0;
     let message = format!("It was not done within {hours} hours.");
     let fault = Fault::new(FaultClass::Deadline, "duration_reached", message);
-    Box::new(fault.param("max_duration_hours").fix("Give it more time, or less to learn."))
+    Box::new(fault.param("max_duration_hours").fix("Allow more time, or send less training data."))
 }
 
 impl JobObserver<'_> {
@@ -238,7 +238,7 @@ impl JobObserver<'_> {
 
 fn discard(directory: &Path) {
     if let Err(error) = disk::remove(directory) {
-        tracing::warn!(%error, path = %directory.display(), "what was left of an epoch can't be taken away");
+        tracing::warn!(%error, path = %directory.display(), "the remaining files of an epoch can't be removed");
     }
 }
 

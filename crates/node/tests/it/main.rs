@@ -174,7 +174,7 @@ fn echo_answers_whole_and_marks_its_counts() {
     assert!(head.headers()["x-request-id"].to_str().unwrap().starts_with("trc_"));
     let answer = json(&bytes);
     let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
-    assert!(text.contains("no model") && text.ends_with("high tide"));
+    assert!(text.contains("isn't a model") && text.ends_with("high tide"));
     assert_eq!(answer["object"], "chat.completion");
     assert_eq!(answer["model"], "echo");
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0);

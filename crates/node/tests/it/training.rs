@@ -238,7 +238,7 @@ impl Trainer for SimulatedTrainer {
             drop(let_go);
             if self.0.fails.load(Ordering::SeqCst) {
                 let fault =
-                    Fault::new(FaultClass::Unsupported, "training_diverged", "It is no number any more.");
+                    Fault::new(FaultClass::Unsupported, "training_diverged", "It is no longer a number.");
                 return Err(TrainingError::Fault(Box::new(fault)));
             }
             done += 1;
@@ -725,7 +725,7 @@ fn a_job_that_fails_says_why_and_one_that_takes_too_long_is_ended() {
     let failed = until(&service, &one, "failed");
     assert_eq!(failed["error"]["code"], "training_diverged", "{failed}");
     let (kind, event) = followed(&service, &one, 0).pop().unwrap();
-    assert_eq!((kind.as_str(), &event["message"]), ("failed", &json!("It is no number any more.")));
+    assert_eq!((kind.as_str(), &event["message"]), ("failed", &json!("It is no longer a number.")));
     fixture.school.fails.store(false, Ordering::SeqCst);
     let body = json!({"data": [{"messages": []}], "max_duration_hours": 1e-12});
     let (_, late) = ask(&service, "POST", "/v1/train/sft", &body);

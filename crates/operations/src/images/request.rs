@@ -76,7 +76,7 @@ fn delivery(format: &str) -> Result<ImageDelivery, Box<Fault>> {
         "b64_json" => Ok(ImageDelivery::Bytes),
         _ => {
             let fix = "Send \"url\" or \"b64_json\", or leave it out.".to_owned();
-            Err(wrong_value("response_format".to_owned(), "is no form of a picture", fix))
+            Err(wrong_value("response_format".to_owned(), "isn't a form of a picture", fix))
         }
     }
 }

@@ -77,6 +77,6 @@ impl<'a> TranscriptionRequest<'a> {
 }
 
 fn not_whole() -> Box<Fault> {
-    let message = "The recording did not come whole, and this model takes none in pieces.";
+    let message = "The recording arrived incomplete, and this model doesn't accept recordings in pieces.";
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_form", message).fix("Send the whole form again."))
 }

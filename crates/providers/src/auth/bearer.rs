@@ -29,7 +29,7 @@ pub(crate) fn sign_as(scheme: &str, outgoing: &mut Outgoing, secret: &Secret) ->
 }
 
 pub(crate) fn unusable() -> Box<Fault> {
-    let message = "The credential's secret holds bytes that no HTTP header may carry.";
+    let message = "The credential's secret contains bytes that an HTTP header can't carry.";
     Box::new(
         Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message)
             .fix("Rotate the credential with the key exactly as the provider shows it.")

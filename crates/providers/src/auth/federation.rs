@@ -64,7 +64,7 @@ pub(super) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep,
 fn read(secret: &Secret) -> Result<Account, Box<Fault>> {
     let account: Option<Account> = serde_json::from_slice(secret.expose()).ok();
     account.filter(|account| account.kind == "external_account").ok_or_else(|| {
-        let message = "The secret is no configuration of a workload identity pool.";
+        let message = "The secret isn't a configuration of a workload identity pool.";
         unusable(message, "Rotate the credential with the JSON that gcloud made for the pool, whole.")
     })
 }

@@ -123,7 +123,7 @@ fn ask(signer: &Signer<'_>) -> Result<GrantStep, Box<Fault>> {
 fn read_file(secret: &Secret) -> Result<KeyFile, Box<Fault>> {
     let file: Option<KeyFile> = serde_json::from_slice(secret.expose()).ok();
     file.filter(|file| file.kind == "service_account").ok_or_else(|| {
-        let message = "The secret is no key file of a service account.";
+        let message = "The secret isn't a key file of a service account.";
         unusable(message, "Rotate the credential with the JSON file of a service account's key, whole.")
     })
 }
@@ -135,8 +135,9 @@ pub(super) fn endpoint<'a>(token_uri: &'a str, own: Option<&'a str>) -> Result<&
         Some(own) if own == token_uri || is_google(token_uri) => Ok(own),
         None if is_google(token_uri) => Ok(token_uri),
         _ => {
-            let message = "The key file wants to be exchanged at an address that is not Google's.";
-            let fix = "Use the file as Google hands it out, or give its token_uri as config.token_url, too.";
+            let message = "The key file names a token address that isn't Google's.";
+            let fix =
+                "Use the file exactly as Google issued it, or give its token_uri as config.token_url, too.";
             Err(unusable(message, fix))
         }
     }
@@ -167,7 +168,7 @@ fn assertion(file: &KeyFile, audience: &str, unix_s: u64) -> Result<String, Box<
     let signed = format!("{}.{}", text(serde_json::to_vec(&header))?, text(serde_json::to_vec(&claims))?);
     let signature = rs256(&file.private_key, signed.as_bytes()).ok_or_else(|| {
         let message = "The private key in the file can't be read.";
-        unusable(message, "Rotate the credential with the JSON file as Google hands it out.")
+        unusable(message, "Rotate the credential with the JSON file exactly as Google issued it.")
     })?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }

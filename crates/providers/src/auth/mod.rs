@@ -48,5 +48,5 @@ pub(crate) fn file(signer: &Signer<'_>, named: Option<&String>) -> Result<GrantS
 pub(crate) fn no_such_kind(kind: AuthKind) -> Box<Fault> {
     let message = format!("A secret of the kind {} can't be used with this provider.", kind.as_str());
     let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
-    Box::new(fault.fix("Make another credential, of a kind that the provider takes.").should_retry(false))
+    Box::new(fault.fix("Create another credential, of a kind that the provider accepts.").should_retry(false))
 }

@@ -163,7 +163,7 @@ fn stamp(unix_s: u64) -> String {
 }
 
 fn no_keys() -> Box<Fault> {
-    let message = "The credential's secret is no pair of access keys.";
+    let message = "The credential's secret isn't a pair of access keys.";
     let fix = "Rotate the credential with {\"access_key_id\", \"secret_access_key\"}, and \"session_token\" where the keys \
                are for a while.";
     Box::new(

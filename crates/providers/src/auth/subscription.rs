@@ -25,7 +25,7 @@ impl SubscriptionTokens {
             let message = "The subscription's secret holds no tokens.";
             let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
             Box::new(
-                fault.fix("Rotate it with the tokens as the vendor handed them out.").should_retry(false),
+                fault.fix("Rotate it with the tokens exactly as the vendor issued them.").should_retry(false),
             )
         })
     }
@@ -82,7 +82,8 @@ impl Granting for SealedAccess {
         if lives_s == 0 {
             let message = "The subscription's access token has expired.";
             let fault = Fault::new(FaultClass::UpstreamAuth, "subscription_expired", message);
-            let fix = "It is renewed by itself; if it stays so, rotate the subscription with new tokens.";
+            let fix =
+                "It is renewed automatically; if this persists, rotate the subscription with new tokens.";
             return Err(Box::new(fault.fix(fix).should_retry(false)));
         }
         Ok(GrantStep::Granted(Granted { secret: Secret::from_text(tokens.access_token), lives_s }))

@@ -44,7 +44,7 @@ pub(super) fn write(texts: &EmbeddingInputs<'_>, form: EmbeddingForm) -> Result<
         }
         EmbeddingForm::Texts { is_sized } => {
             if let (false, Some(_)) = (is_sized, texts.dimensions) {
-                let what = "asks for a length that vectors of this model do not come in";
+                let what = "asks for a vector length that this model doesn't produce";
                 return Err(unsayable("dimensions".to_owned(), what, "Leave it out."));
             }
             serde_json::to_vec(&ManyTexts {

@@ -68,7 +68,7 @@ fn tasks(request: &mut ImageRequest<'_>) -> Result<String, Box<Fault>> {
         Some("hd") => config.push(("quality", json_string("premium"))),
         Some(_) => {
             let fix = "Send \"standard\" or \"premium\", or leave it out.";
-            let what = "asks for what pictures of this model do not come in";
+            let what = "asks for pictures that this model doesn't produce";
             request.extra.unsupported("quality", what, fix)?;
         }
     }
@@ -77,11 +77,11 @@ fn tasks(request: &mut ImageRequest<'_>) -> Result<String, Box<Fault>> {
         Some(Some((width, height))) => {
             config.extend([("width", width.to_string()), ("height", height.to_string())]);
         }
-        Some(None) => request.extra.unsupported("size", "is no size of a picture", SIDES_FIX)?,
+        Some(None) => request.extra.unsupported("size", "isn't a size of a picture", SIDES_FIX)?,
     }
     if request.output_format.as_deref().is_some_and(|format| format != PNG) {
         let fix = "Send \"png\", or leave it out.";
-        let what = "asks for a form that pictures of this model do not come in";
+        let what = "asks for a format that this model doesn't produce";
         request.extra.unsupported("output_format", what, fix)?;
     }
     request.extra.pass_through(&["cfgScale", "seed"], &mut config)?;
@@ -95,7 +95,7 @@ fn prompt(request: &mut ImageRequest<'_>) -> Result<String, Box<Fault>> {
     let ImageRequest { prompt, count, size, output_format, extra, .. } = request;
     let mut fields = vec![("prompt", json_string(prompt))];
     if count.is_some_and(|count| count != 1) {
-        let what = "asks for other than the one picture that this model makes at once";
+        let what = "asks for other than the one picture that this model makes per request";
         extra.unsupported("n", what, ONE_FIX)?;
     }
     match size {
@@ -112,7 +112,7 @@ fn prompt(request: &mut ImageRequest<'_>) -> Result<String, Box<Fault>> {
         let Some(value) = extra.json(name)? else { continue };
         if fields.iter().any(|(known, _)| *known == name) {
             let fix = format!("Leave \"size\" or \"{name}\" out.");
-            return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
+            return Err(wrong_value(name.to_owned(), "duplicates \"size\"", fix));
         }
         fields.push((name, value));
     }

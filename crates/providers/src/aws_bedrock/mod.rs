@@ -213,7 +213,7 @@ fn countable_model(named: &str) -> Option<&str> {
 fn model(named: &str, hosting: &Hosting) -> Result<String, Box<Fault>> {
     // The id becomes a path segment; dots alone would change the path, escaped or not.
     if named.bytes().all(|byte| byte == b'.') {
-        let message = format!("\"{named}\" is no model of this provider.");
+        let message = format!("\"{named}\" isn't a model of this provider.");
         let fault = Fault::new(FaultClass::UpstreamNotFound, "model_not_found", message);
         return Err(Box::new(
             fault.fix("Name the model by its id, its inference profile or its ARN.").param("model"),

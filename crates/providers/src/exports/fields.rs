@@ -44,7 +44,7 @@ impl<'r> Fields<'r> {
     pub fn moment(&self, column: &str) -> Result<u64, ExportError> {
         let text = self.text(column).unwrap_or_default();
         moments::read(text)
-            .ok_or_else(|| self.wrong(column, format!("\"{}\" is no date or time.", quoted(text))))
+            .ok_or_else(|| self.wrong(column, format!("\"{}\" isn't a date or time.", quoted(text))))
     }
 
     /// A number of units, stated by ten to the `thousands` of them; none is zero.
@@ -52,7 +52,7 @@ impl<'r> Fields<'r> {
         let Some(text) = self.text(column) else { return Ok(0) };
         let number = Decimal::read(text).and_then(|number| number.units(thousands));
         number.ok_or_else(|| {
-            self.wrong(column, format!("\"{}\" is no number of at most 18 digits.", quoted(text)))
+            self.wrong(column, format!("\"{}\" isn't a number of at most 18 digits.", quoted(text)))
         })
     }
 
@@ -62,7 +62,7 @@ impl<'r> Fields<'r> {
         let number = Decimal::read(text);
         let picos = number.and_then(|number| number.picos(cents));
         let wrong =
-            || self.wrong(column, format!("\"{}\" is no amount below a billion dollars.", quoted(text)));
+            || self.wrong(column, format!("\"{}\" isn't an amount below a billion dollars.", quoted(text)));
         line.cost_picos = Some(picos.ok_or_else(wrong)?);
         line.decimals = number.map_or(0, Decimal::decimals).saturating_add(u8::try_from(cents).unwrap_or(0));
         Ok(())
@@ -130,7 +130,7 @@ impl<'d> Node<'d> {
 
     /// The items of a list.
     pub fn items(&self) -> Result<Vec<Self>, ExportError> {
-        let items = self.value.as_array().ok_or_else(|| self.wrong("This is no list."))?;
+        let items = self.value.as_array().ok_or_else(|| self.wrong("This isn't a list."))?;
         let of = |(at, value)| Self { value, path: format!("{}[{at}]", self.path) };
         Ok(items.iter().enumerate().map(of).collect())
     }
@@ -161,7 +161,7 @@ impl<'d> Node<'d> {
 
     pub fn moment(&self) -> Result<u64, ExportError> {
         let text = self.written();
-        moments::read(&text).ok_or_else(|| self.wrong(format!("\"{}\" is no date or time.", quoted(&text))))
+        moments::read(&text).ok_or_else(|| self.wrong(format!("\"{}\" isn't a date or time.", quoted(&text))))
     }
 
     /// A number of units; `null` is zero.
@@ -171,7 +171,8 @@ impl<'d> Node<'d> {
         }
         let text = self.written();
         let number = Decimal::read(&text).and_then(|number| number.units(0));
-        number.ok_or_else(|| self.wrong(format!("\"{}\" is no number of at most 18 digits.", quoted(&text))))
+        number
+            .ok_or_else(|| self.wrong(format!("\"{}\" isn't a number of at most 18 digits.", quoted(&text))))
     }
 
     /// Adds an amount in ten to the minus `cents` USD to a line.
@@ -179,7 +180,7 @@ impl<'d> Node<'d> {
         let text = self.written();
         let number = Decimal::read(&text);
         let picos = number.and_then(|number| number.picos(cents));
-        let wrong = || self.wrong(format!("\"{}\" is no amount below a billion dollars.", quoted(&text)));
+        let wrong = || self.wrong(format!("\"{}\" isn't an amount below a billion dollars.", quoted(&text)));
         line.cost_picos = Some(picos.ok_or_else(wrong)?);
         line.decimals = number.map_or(0, Decimal::decimals).saturating_add(u8::try_from(cents).unwrap_or(0));
         Ok(())

@@ -277,7 +277,7 @@ pub fn read(
         read_table(&candidates, start_is_tabbed(&start), &mut input, &mut lines)?
     };
     let export = export.ok_or_else(|| {
-        ExportError::new("line 1", format!("This is none of the formats that are known here: {}.", known()))
+        ExportError::new("line 1", format!("This isn't a known format. Known formats: {}.", known()))
     })?;
     let Lines { skipped, taken, covered, .. } = lines;
     Ok(ReadExport { format: export.name, source: export.source, lines: taken, skipped, covered })

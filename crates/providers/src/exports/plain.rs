@@ -20,7 +20,7 @@ fn read(row: &Fields<'_>, lines: &mut Lines<'_>) -> Result<(), ExportError> {
     let word = row.text("measure").unwrap_or_default();
     let measure = Measure::from_word(word).ok_or_else(|| {
         let known: Vec<_> = Measure::ALL.iter().map(|measure| measure.as_str()).collect();
-        row.wrong("measure", format!("\"{word}\" is no measure. Known: {}.", known.join(", ")))
+        row.wrong("measure", format!("\"{word}\" isn't a measure. Known: {}.", known.join(", ")))
     })?;
     let owned = |column: &str| row.text(column).map(str::to_owned);
     let mut line = Line {

@@ -98,19 +98,19 @@ fn a_broken_file_is_refused_with_the_line_and_the_column() {
     let plain = |rows: &str| format!("from,until,model,measure,quantity,cost_usd\n{rows}");
     let day = "1793491200,1793577600,gpt-4o-mini";
     for (text, expected) in [
-        (plain(&format!("{day},input,999999999999999999999999,\n")), "line 2, column \"quantity\": \"999999999999999999999999\" is no number"),
-        (plain(&format!("{day},input,1,1e15\n")), "line 2, column \"cost_usd\": \"1e15\" is no amount below a billion dollars"),
+        (plain(&format!("{day},input,999999999999999999999999,\n")), "line 2, column \"quantity\": \"999999999999999999999999\" isn't a number"),
+        (plain(&format!("{day},input,1,1e15\n")), "line 2, column \"cost_usd\": \"1e15\" isn't an amount below a billion dollars"),
         (plain(&format!("{day},input,12.x,\n")), "line 2, column \"quantity\""),
-        (plain(&format!("{day},input,1,\n{day},inputs,1,\n")), "line 3, column \"measure\": \"inputs\" is no measure. Known: input,"),
-        (plain("noon,1793577600,gpt-4o-mini,input,1,\n"), "line 2, column \"from\": \"noon\" is no date or time"),
+        (plain(&format!("{day},input,1,\n{day},inputs,1,\n")), "line 3, column \"measure\": \"inputs\" isn't a measure. Known: input,"),
+        (plain("noon,1793577600,gpt-4o-mini,input,1,\n"), "line 2, column \"from\": \"noon\" isn't a date or time"),
         (plain("1793577600,1793491200,gpt-4o-mini,input,1,\n"), "line 2, column \"until\": It is before"),
         (plain(&format!("{day},input\n")), "line 2: The row has 4 cells, and the header 6"),
         ("from,until,measure,from\n".to_owned(), "line 1: The column \"from\" is there twice"),
-        ("date,tokens\n2026-11-01,5\n".to_owned(), "line 1: This is none of the formats that are known here: openai-usage, "),
+        ("date,tokens\n2026-11-01,5\n".to_owned(), "line 1: This isn't a known format. Known formats: openai-usage, "),
         (String::new(), "The file is empty"),
         (" \r\n ".to_owned(), "The file is empty"),
         ("{\"object\": \"page\", \"data\": [".to_owned(), "line 1 column 28: This is not JSON in UTF-8"),
-        ("[1, 2]".to_owned(), "line 1: This is none of the formats"),
+        ("[1, 2]".to_owned(), "line 1: This isn't a known format"),
         (
             "{\"object\": \"page\", \"data\": [{\"start_time\": 1793491200, \"end_time\": 1793577600, \"results\": \
              [{\"object\": \"organization.costs.result\", \"amount\": {\"value\": 1, \"currency\": \"eur\"}}]}]}"
@@ -121,7 +121,7 @@ fn a_broken_file_is_refused_with_the_line_and_the_column() {
             "{\"object\": \"page\", \"data\": [{\"start_time\": 1793491200, \"end_time\": 1793577600, \"results\": \
              [{\"object\": \"x\", \"input_tokens\": \"many\"}]}]}"
                 .to_owned(),
-            "document 1, data[0], results[0], input_tokens: \"many\" is no number",
+            "document 1, data[0], results[0], input_tokens: \"many\" isn't a number",
         ),
     ] {
         let refused = refusal("openai", text.as_bytes());

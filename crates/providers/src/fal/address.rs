@@ -11,7 +11,7 @@ pub(super) fn app_path(named: &str) -> Result<String, Box<Fault>> {
     let parts: Vec<&str> = named.split('/').collect();
     let is_bare = |part: &&str| part.is_empty() || part.bytes().all(|byte| byte == b'.');
     if parts.len() < 2 || parts.iter().any(is_bare) {
-        let message = format!("\"{named}\" is no app of this provider.");
+        let message = format!("\"{named}\" isn't an app of this provider.");
         let fault = Fault::new(FaultClass::UpstreamNotFound, "model_not_found", message);
         let fix = "Name the app by its owner and its own name, such as fal-ai/flux-1/schnell.";
         return Err(Box::new(fault.fix(fix).param("model")));

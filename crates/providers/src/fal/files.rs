@@ -19,7 +19,7 @@ pub(super) fn fetch(base_url: &str, file: &File) -> Result<FollowUp, &'static st
     if is_file_url(base_url, &file.url) {
         Ok(FollowUp::Fetch { url: file.url.clone() })
     } else {
-        Err("its file lies at an address that is none of its own")
+        Err("its file is at an address that doesn't belong to the provider")
     }
 }
 

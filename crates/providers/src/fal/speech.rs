@@ -100,10 +100,10 @@ fn write(request: SpeechRequest<'_>, params: &SpeechParams) -> Result<Translated
         None => fields.extend(manner),
     }
     if format.is_some_and(|format| Some(&*format) != params.format) {
-        extra.unsupported("response_format", "asks for files that this app does not make", FORMAT_FIX)?;
+        extra.unsupported("response_format", "asks for files that this app doesn't produce", FORMAT_FIX)?;
     }
     if wants_events {
-        extra.unsupported("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
+        extra.unsupported("stream_format", "asks for events, and this app sends none", EVENTS_FIX)?;
     }
     fields.extend(params.always.iter().map(|(name, value)| (*name, json_string(value))));
     extra.pass_through(params.passthrough, &mut fields)?;

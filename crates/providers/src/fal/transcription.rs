@@ -73,11 +73,11 @@ fn write(
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     if request.format.as_deref().is_some_and(|format| !["json", "text", "verbose_json"].contains(&format)) {
-        let message = "asks for a form that what this app hears is not told in";
+        let message = "asks for a format that this app doesn't produce";
         return Err(unsayable(FORMAT.to_owned(), message, FORMAT_FIX));
     }
     if request.stream {
-        let message = "asks for events, and this app tells of none";
+        let message = "asks for events, and this app sends none";
         return Err(unsayable(STREAM.to_owned(), message, "Leave \"stream\" out."));
     }
     let mut losses = DroppedFields::of_vendor(client, feature_names);

@@ -112,7 +112,7 @@ impl Probe {
             (Step::Runtime, _) => return Some(read_at(&self.base_url, "capabilities")),
             (_, Some(model)) => model.clone(),
             (_, None) => {
-                self.end("It lists no models, so that none can be asked: name one.");
+                self.end("It lists no models, so none can be tested: name one.");
                 return None;
             }
         };
@@ -237,7 +237,7 @@ impl Probe {
                 let is_answer = answer.get("choices").is_some_and(Value::is_array);
                 self.find(ServerFeature::Chat, is_answer);
                 if !is_answer {
-                    return self.end("What it answers is no completion.");
+                    return self.end("What it answers isn't a completion.");
                 }
                 if self.length == NEWER_LENGTH {
                     self.find(ServerFeature::MaxCompletionTokens, true);

@@ -58,7 +58,7 @@ pub(super) fn write(mut request: ImageRequest<'_>) -> Result<TranslatedRequest, 
     let count = request.count.unwrap_or(COUNT);
     if !COUNTS.contains(&count) {
         let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
-        let what = "is no number of pictures that this model makes at once";
+        let what = "isn't a number of pictures that this model makes per request";
         return Err(wrong_value("n".to_owned(), what, fix));
     }
     let mut fields: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
@@ -72,7 +72,7 @@ pub(super) fn write(mut request: ImageRequest<'_>) -> Result<TranslatedRequest, 
         let Some(value) = extra.json(name)? else { continue };
         if is_sized && [RATIO, SIZE].contains(&name) {
             let fix = format!("Leave \"size\" or \"{name}\" out.");
-            return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
+            return Err(wrong_value(name.to_owned(), "duplicates \"size\"", fix));
         }
         fields.push((name, value));
     }
@@ -118,7 +118,7 @@ fn output_options(request: &mut ImageRequest<'_>) -> Result<Option<String>, Box<
         None => {}
         Some(format @ ("png" | "jpeg")) => options.push(("mimeType", format!(r#""image/{format}""#))),
         Some(_) => {
-            let what = "asks for a form that pictures of this model do not come in";
+            let what = "asks for a format that this model doesn't produce";
             extra.unsupported("output_format", what, FORMAT_FIX)?;
         }
     }

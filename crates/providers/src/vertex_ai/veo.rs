@@ -177,7 +177,7 @@ fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
     let base64 = match End::of(&operation) {
         End::Made(Some(base64)) => base64,
         End::Made(None) => {
-            return Err(no_content("It was put into a bucket, and not kept where it can be taken."));
+            return Err(no_content("It was written to a bucket, and can't be fetched from there."));
         }
         End::Failed { message, .. } => return Err(no_content(&format!("There is no video: {message}"))),
         End::Queued | End::InProgress => {

@@ -191,7 +191,7 @@ impl Drive {
                         return false;
                     }
                     let call = self.call_of(prepared, (path.to_owned(), tries, started_unix_ms), true);
-                    let late = "The compensation took longer than it may.";
+                    let late = "The compensation exceeded its time limit.";
                     Box::pin(leaf::make_within(&call, FLOW_STEP_TIME_MAX, late)).await
                 }
                 Err(message) => Err(failed(message)),

@@ -119,7 +119,7 @@ pub(crate) fn prepare(values: &Values, leaf: &Leaf, beside: &Beside) -> Result<P
     let fields = |value: Value| match value {
         Value::Object(fields) => Ok(fields),
         Value::Null => Ok(Map::new()),
-        _ => Err("What a step is given must be an object.".to_owned()),
+        _ => Err("The input of a step must be an object.".to_owned()),
     };
     Ok(match leaf {
         Leaf::App { app, input } => {
@@ -271,7 +271,7 @@ async fn run_app(call: &Call, app: &str, input: &Value) -> Result<LeafMade, Fail
             let code = result.problem.get("code").and_then(Value::as_str).unwrap_or("flow_task_failed");
             Err(Failure::new(code, result.error.unwrap_or_default()))
         }
-        (_, None) => Err(Failure::new("flow_content_gone", "What the step made was purged.")),
+        (_, None) => Err(Failure::new("flow_content_gone", "The step's output was purged.")),
     }
 }
 
@@ -293,7 +293,7 @@ async fn queue(call: &Call, id: TaskId, app: &str, input: &Value) -> Result<(), 
             Some(Ok(())) => break,
             Some(Err(TaskNotKept::TooManyWaiting(_))) => sleep(WAIT_FOR_ROOM).await,
             Some(Err(TaskNotKept::StoreUnavailable)) | None => {
-                return Err(Failure::new("store_unavailable", "The store did not take the step's task."));
+                return Err(Failure::new("store_unavailable", "The store didn't accept the step's task."));
             }
         }
     }

@@ -142,7 +142,7 @@ impl FlowRunner {
     async fn expire(&self) {
         let now = self.shared.deps.world.clock.unix_ms();
         if let Err(error) = self.shared.runs.expire(now, FLOW_RUNS_EXPIRED_MAX).await {
-            tracing::warn!(%error, "runs of flows whose time is over could not be deleted");
+            tracing::warn!(%error, "expired runs of flows couldn't be deleted");
         }
     }
 

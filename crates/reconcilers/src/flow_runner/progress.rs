@@ -97,7 +97,7 @@ impl Drive {
             Ok(()) => Ok(output),
             Err(error) => {
                 let message = format!(
-                    "What the step made does not fit its schema at \"{}\": {}",
+                    "The step's output doesn't fit its schema at \"{}\": {}",
                     error.pointer, error.message
                 );
                 Err(Failure::new("flow_output_invalid", message))
@@ -213,7 +213,7 @@ impl Drive {
 /// What a step made, if it is not too large to be kept, nor nested too deep to be read again.
 fn fitting(output: Value) -> InPlace {
     if is_too_deep(&output) {
-        let message = format!("The step made what is nested more than {STORED_DEPTH_MAX} levels deep.");
+        let message = format!("The step's output is nested more than {STORED_DEPTH_MAX} levels deep.");
         return Err(Failure::new("flow_value_too_large", message));
     }
     let size = serde_json::to_vec(&output).map_or(0, |text| text.len());

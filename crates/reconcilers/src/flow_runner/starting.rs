@@ -132,7 +132,7 @@ impl Drive {
                 return self.end(work, Err(Failure::new("flow_map_too_large", message)), None);
             }
             Ok(_) => {
-                let message = "A map goes over a list, and this is none.";
+                let message = "A map needs a list, and this isn't one.";
                 return self.end(work, Err(Failure::new("flow_expression_failed", message)), None);
             }
             Err(failure) => return self.end(work, Err(failure), None),
@@ -204,7 +204,7 @@ impl Drive {
         let making = on_its_own(
             "step of a flow",
             Box::pin(
-                async move { leaf::make_within(&call, limit, "The step took longer than it may.").await },
+                async move { leaf::make_within(&call, limit, "The step exceeded its time limit.").await },
             ),
         );
         self.making.push(Box::pin(async move {

@@ -86,7 +86,7 @@ impl Drive {
                 let failure = |message: String| Failure::new("flow_expression_failed", message);
                 let value = self.values.evaluate(expression, &Beside::default()).map_err(failure)?;
                 let until =
-                    value.as_u64().ok_or_else(|| failure("This is no time in milliseconds.".to_owned()))?;
+                    value.as_u64().ok_or_else(|| failure("This isn't a time in milliseconds.".to_owned()))?;
                 What::Time(until)
             }
             Wait::Event(name) => What::Event(name.clone()),
@@ -124,8 +124,10 @@ impl Drive {
             match waiting.what {
                 What::Time(until) if until <= now => self.end(waiting.work, Ok(Value::from(until)), None),
                 _ => {
-                    let failure =
-                        Failure::new("flow_step_timeout", "What the step waits for did not come in time.");
+                    let failure = Failure::new(
+                        "flow_step_timeout",
+                        "The event that the step waits for didn't arrive in time.",
+                    );
                     self.end(waiting.work, Err(failure), None);
                 }
             }

@@ -67,7 +67,7 @@ impl NamedObjects {
             Some(Err(fault)) if fault.class == FaultClass::UpstreamNotFound => Ok(()),
             Some(Err(fault)) => Err(PurgeError(fault_message(&fault))),
             Some(Ok(_)) => Err(PurgeError("Its provider still has it after its deletion.".to_owned())),
-            None => Err(PurgeError("Nobody could look for it again.".to_owned())),
+            None => Err(PurgeError("It couldn't be checked whether it is gone.".to_owned())),
         }
     }
 
@@ -156,7 +156,7 @@ impl Purgeable for NamedObjects {
 
     fn claim(&self, processor: &str, kind: &str) -> Claim {
         if processor == NOBODY {
-            let how = "The credential that made it is gone, so that nobody can delete it; its name is forgotten here.";
+            let how = "The credential that made it is gone, so it can't be deleted there; its name is forgotten here.";
             return Claim::expiry(how, None);
         }
         if kind == StoredObjectKind::BATCH.as_str() {

@@ -42,7 +42,7 @@ const WINDOW_MS: u64 = 30 * DAY_MS;
 pub fn routes() -> Vec<Route> {
     vec![
         with_filters(Route::new(Method::GET, "/v2/data-path", Access::LOOK, list))
-            .says("Who saw metadata or content of requests: one line for each party, of the last 30 days unless `since` is given.")
+            .says("Lists who saw metadata or content of requests, one row per party: over the last 30 days unless `since` is given.")
             .query(FORMAT.0, FORMAT.1)
             .returns_value::<DataPathView>(),
     ]
@@ -112,7 +112,7 @@ fn refuse_part(read: &Read) -> Result<(), Box<Fault>> {
     Err(invalid(
         "since",
         message,
-        "Ask for a shorter time, or filter by project: a file has no place to say that it is not all.",
+        "Ask for a shorter period, or filter by project: a file can't state that it is incomplete.",
     ))
 }
 

@@ -37,7 +37,7 @@ const PATH: &str = "/v2/diagnostics";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::DEVELOP, create)
-            .says("Makes a signed report on a workload: of own records, or of traces without content.")
+            .says("Creates a signed report on a workload, from the workspace's own records or from traces without content.")
             .takes::<Input>()
             .refuses(400, "content_not_accepted")
             .makes::<SignedReport>(),
@@ -116,7 +116,7 @@ async fn workload(control: &Control, request: &ApiRequest, input: Input) -> Resu
             Some(text) => Some(text.parse().map_err(|_| {
                 invalid(
                     "project_id",
-                    format!("\"{text}\" is no project's id."),
+                    format!("\"{text}\" isn't a project's id."),
                     "Copy it from GET /v2/projects.",
                 )
             })?),
@@ -185,7 +185,7 @@ pub fn recompute_upload(body: &[u8]) -> Result<(String, u64), Box<Fault>> {
         Box::new(Fault::new(
             FaultClass::BadRequest,
             "invalid_json",
-            format!("The file is no upload: {error}."),
+            format!("The file isn't an upload: {error}."),
         ))
     };
     let value: Value = serde_json::from_slice(body).map_err(wrong)?;

@@ -42,7 +42,7 @@ pub(super) struct Report {
     reuse: ReuseCounts,
     score: ScoreView,
     recommendation: RecommendationView,
-    /// Those of the most money first.
+    /// Largest amounts of money first.
     findings: Vec<FindingView>,
 }
 
@@ -62,9 +62,9 @@ struct SampleView {
     traces: u64,
     /// There were more than a report looks at: of each twentieth of the window, these are the newest.
     is_sampled: bool,
-    /// So few that some more may change the score much.
+    /// Whether there are so few that some more may change the score considerably.
     is_small: bool,
-    /// How many traces were recorded in which way.
+    /// How many traces were recorded in each way.
     privacy_modes: BTreeMap<&'static str, u64>,
 }
 
@@ -128,7 +128,7 @@ struct FindingView {
     money_meaning: &'static str,
     waited_ms: u64,
     requests: u64,
-    /// The ids of some of them, the dearest first.
+    /// The ids of some of them, most expensive first.
     request_ids: Vec<String>,
     /// The filter of `/v2/requests` that lists them within the report's window.
     filter: Option<String>,

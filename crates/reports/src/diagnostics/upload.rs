@@ -48,10 +48,10 @@ struct ObservedForm {
     ttft_ms: Option<u64>,
     latency_ms: u64,
     input_tokens: u64,
-    /// Of the input, what was sent before.
+    /// The part of the input that was sent before.
     #[serde(default)]
     candidate_reuse_tokens: u64,
-    /// Of the candidate, what came from a cache.
+    /// The part of the candidate that came from a cache.
     #[serde(default)]
     realized_reused_tokens: u64,
     #[serde(default)]
@@ -98,7 +98,7 @@ fn read_one(at: usize, form: TraceForm, catalogue: &Catalogue) -> Result<Trace, 
         None => Privacy::default(),
         Some(word) => Privacy::from_name(&word).ok_or_else(|| {
             let known: Vec<_> = Privacy::ALL.iter().map(|privacy| privacy.as_str()).collect();
-            invalid(field("privacy_mode"), "It is no privacy mode.", format!("Use {}.", known.join(", ")))
+            invalid(field("privacy_mode"), "It isn't a privacy mode.", format!("Use {}.", known.join(", ")))
         })?,
     };
     let target = checked(&field("observed.resolved_target"), observed.resolved_target)?.unwrap_or_default();
@@ -176,7 +176,7 @@ fn checked(field: &str, name: Option<String>) -> Result<Option<String>, Box<Faul
     match name {
         Some(name) if !is_name(&name) => Err(invalid(
             field,
-            "It is no id.",
+            "It isn't an id.",
             format!("Give 1 to {TRACE_NAME_BYTES_MAX} letters, digits and signs without spaces."),
         )),
         name => Ok(name),

@@ -109,7 +109,7 @@ impl ListWish {
             return Ok(Self::default());
         }
         let body: Option<ListBody> = serde_json::from_slice(body).map_err(|error| {
-            let message = format!("The body is no request for a list: {error}.");
+            let message = format!("The body isn't a request for a list: {error}.");
             refusal("invalid_json", message, "Send {\"cursor\": …, \"limit\": …}, or nothing.", "cursor")
         })?;
         let ListBody { cursor, limit, search, filters } = body.unwrap_or_default();
@@ -209,14 +209,14 @@ impl Listed {
 
 fn wrong_limit() -> Box<Fault> {
     let fix = format!("Send a number from 1 to {LIST_PAGE_ITEMS_MAX}, or leave it out.");
-    refusal("invalid_value", "\"limit\" is no number of apps for a page.", fix, "limit")
+    refusal("invalid_value", "\"limit\" isn't a valid page size.", fix, "limit")
 }
 
 fn read_cursor(cursor: &str) -> Result<String, Box<Fault>> {
     let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     name.filter(|name| name.len() <= MODEL_NAME_BYTES_MAX).ok_or_else(|| {
         let fix = "Send the \"next_cursor\" of the page before, or leave it out.";
-        refusal("invalid_value", "\"cursor\" is none of this list's.", fix, "cursor")
+        refusal("invalid_value", "\"cursor\" isn't a cursor of this list.", fix, "cursor")
     })
 }
 
@@ -327,7 +327,7 @@ fn description(app: &App, facts: &ModelFacts) -> String {
     let mut text = match does.as_slice() {
         [one] => format!("Its model {one}."),
         _ => {
-            "What its model does, only its node or provider knows: the fields of an input tell what is asked."
+            "Only its node or provider knows what its model does; the fields of the input define the request."
                 .to_owned()
         }
     };
@@ -346,7 +346,7 @@ pub(super) fn refine(schema: &mut Value, facts: &ModelFacts) {
     }
     let most = facts.output_tokens_max;
     if let (Some(most), Some(length)) = (most, fields.get_mut("max_tokens").and_then(Value::as_object_mut)) {
-        let text = format!("The most tokens of the answer; this model writes {most} at most.");
+        let text = format!("The maximum number of tokens in the answer; this model writes at most {most}.");
         length.insert("description".to_owned(), json!(text));
     }
 }

@@ -72,7 +72,7 @@ impl App {
     /// Its model does nothing that an input asks for.
     pub(crate) fn kind_for(&self, input: &Value) -> Result<Kind, Box<Fault>> {
         Kind::of_input(self.kinds, input).ok_or_else(|| {
-            let message = "This model speaks in sessions, which no single input begins.";
+            let message = "This model works only in realtime sessions, which a single input can't start.";
             let fault = Fault::new(FaultClass::Unsupported, "model_modality", message);
             Box::new(fault.fix("Open a session at /v1/realtime, or name another model.").param("app"))
         })

@@ -124,9 +124,8 @@ fn text(answered: &Answered<'_>, answer: &Value) -> (Value, Vec<Message>) {
     }
     let reason = choice.and_then(|choice| choice.get("finish_reason")).and_then(Value::as_str);
     output.insert("usage".to_owned(), usage_of(answered.usage, reason));
-    let cut = (reason == Some("length")).then(|| {
-        Message::warning("output_truncated", "The answer reached its most tokens and was cut there.")
-    });
+    let cut = (reason == Some("length"))
+        .then(|| Message::warning("output_truncated", "The answer reached its token limit and was cut off."));
     (Value::Object(output), cut.into_iter().collect())
 }
 
@@ -164,8 +163,7 @@ async fn images(answer: &Value, client: &Client) -> Option<(Vec<Value>, Vec<Mess
             (None, Some(url)) => match fetched(url, client).await {
                 Some(image) => image,
                 None => {
-                    let message =
-                        "A picture could not be fetched from its provider, whose address is told instead.";
+                    let message = "A picture could not be fetched from its provider; the output has its address instead.";
                     messages.push(Message::warning("output_not_fetched", message));
                     json!({"uri": url, "content_type": "application/octet-stream"})
                 }

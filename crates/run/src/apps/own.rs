@@ -271,7 +271,7 @@ fn unmet(caller: &Caller, ready: &ReadyApp, now_unix_ms: u64) -> Vec<UnmetNeed> 
 
 fn secret(missing: &MissingSecret, host: &str) -> UnmetNeed {
     let name = &missing.name;
-    let what = if missing.is_of_other_host { "Let the secret be sent to" } else { "Add the secret for" };
+    let what = if missing.is_of_other_host { "Allow the secret to be sent to" } else { "Add the secret for" };
     let message = format!("{what} {host}: POST /v2/secrets, or `tidegate secret set {name} --host {host}`.");
     UnmetNeed { kind: NeedKind::Secret, key: name.clone(), message }
 }

@@ -51,9 +51,9 @@ fn check_length(bytes: usize, last: &DocumentInput) -> Result<(), Refusal> {
     if bytes <= INPUT_FILES_BYTES_MAX {
         return Ok(());
     }
-    let message = format!("The files are larger than {INPUT_FILES_BYTES_MAX} bytes together.");
+    let message = format!("The files are larger than {INPUT_FILES_BYTES_MAX} bytes in total.");
     let fault = Fault::new(FaultClass::TooLarge, "document_too_large", message)
-        .fix("Send fewer of them, or shorter ones.")
+        .fix("Send fewer or smaller files.")
         .param(last.pointer.trim_start_matches('/').replace('/', "."));
     Err(Refusal::Fault(Box::new(fault)))
 }
@@ -95,7 +95,7 @@ async fn text(
 ) -> Result<AppCall, Refusal> {
     let read = TextInput::of(input);
     if read.turns.is_empty() {
-        return Err(Refusal::Input(vec![InputError::new("/input/prompt", "\"prompt\" says nothing")]));
+        return Err(Refusal::Input(vec![InputError::new("/input/prompt", "\"prompt\" is missing or empty")]));
     }
     let (mut documents, mut messages) = (Vec::new(), Vec::new());
     if let Files::Fetched(core, owner) = files {
@@ -132,9 +132,9 @@ async fn extracted(
 ) -> Result<(Text, Message), Refusal> {
     let unread = |why: &str| Refusal::Input(vec![InputError::new(input.pointer.clone(), why)]);
     let pdf::PdfText { text, pages, is_partial } = pdf::text_of(bytes).await.map_err(unread)?;
-    let what = if is_partial { "a part of the text" } else { "the text" };
+    let what = if is_partial { "part of the text" } else { "the text" };
     let message = format!(
-        "{} takes no PDF, so it was given {what} of the {pages} pages of {name}, without pictures and layout.",
+        "{} doesn't accept PDFs, so it received {what} of the {pages} pages of {name}, without pictures and layout.",
         app.name
     );
     let meta = json!({
@@ -150,7 +150,8 @@ async fn extracted(
 fn check_taken(app: &App, document: &Document, input: &DocumentInput) -> Result<(), Refusal> {
     let is_picture = matches!(document, Document::Picture { .. });
     if is_picture && app.facts.is_some_and(|facts| !facts.takes_pictures) {
-        let message = format!("is a picture, and {} takes none; GET /v1/apps tells which apps do", app.name);
+        let message =
+            format!("is a picture, which {} doesn't accept; GET /v1/apps says which apps do", app.name);
         return Err(Refusal::Input(vec![InputError::new(input.pointer.clone(), message)]));
     }
     Ok(())

@@ -105,11 +105,11 @@ fn output(id: &str, video: &Value, video_ms: Option<u64>) -> Output {
 
 fn failed(id: &str, video: &Value) -> Box<Fault> {
     let why =
-        video.pointer("/error/message").and_then(Value::as_str).unwrap_or("its provider does not say why");
+        video.pointer("/error/message").and_then(Value::as_str).unwrap_or("its provider gave no reason");
     let why: String = why.chars().filter(|letter| !letter.is_control()).take(300).collect();
     let message = format!("The video {id} could not be made: {}.", why.trim_end_matches('.'));
     let fault = Fault::new(FaultClass::Upstream, "video_failed", message);
-    Box::new(fault.fix("Change what is to be seen, or run the app again.").should_retry(false))
+    Box::new(fault.fix("Change the prompt, or run the app again.").should_retry(false))
 }
 
 /// It goes on being made, and is billed once it is: nothing that was paid for is lost.
@@ -117,7 +117,7 @@ fn not_made(id: &str) -> Box<Fault> {
     let message = format!("The video {id} is still being made.");
     let fault = Fault::new(FaultClass::Timeout, "video_not_made", message).should_retry(false);
     let fix = format!(
-        "Read it at {VIDEOS}/{id} until it is completed, or run the app as a task that nobody waits for."
+        "Read it at {VIDEOS}/{id} until it is completed, or run the app as a task with \"wait\": false."
     );
     Box::new(fault.fix(fix))
 }

@@ -83,10 +83,10 @@ async fn answer(
         ("POST", ["tools", call, "invoke"]) => at.decide(call, true).await,
         ("POST", ["tools", call, "reject"]) => at.decide(call, false).await,
         ("POST", ["interrupts", id, "resolve"]) => at.resolve(id).await,
-        _ => {
-            Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", "There is nothing here.").fix(HOW))
-                .into())
-        }
+        _ => Err(Box::new(
+            Fault::new(FaultClass::NotFound, "unknown_path", "This path doesn't exist.").fix(HOW),
+        )
+        .into()),
     }
 }
 
@@ -176,7 +176,7 @@ impl At<'_> {
         let wrong = || {
             refusal(
                 "invalid_json",
-                "The body is no JSON object.",
+                "The body isn't a JSON object.",
                 "Send one, as a JSON encoder writes it.",
                 "body",
             )
@@ -303,7 +303,7 @@ impl At<'_> {
         }
     }
 
-    /// Takes back a message that waits for its turn.
+    /// Withdraws a message that is still waiting for its turn.
     async fn cancel(&self, id: &str) -> Result<Response<ReplyBody>, Refusal> {
         let Some((task, Part::User | Part::Assistant)) = Part::read(id) else {
             return Err(not_queued(id).into());
@@ -451,7 +451,7 @@ fn no_agent() -> Refusal {
 }
 
 fn no_chat(id: &str) -> Box<Fault> {
-    let message = format!("There is no chat {} here.", sanitize(id));
+    let message = format!("This project has no chat {}.", sanitize(id));
     let fault = Fault::new(FaultClass::NotFound, "chat_not_found", message).param("chat_id");
     Box::new(
         fault
@@ -460,15 +460,15 @@ fn no_chat(id: &str) -> Box<Fault> {
 }
 
 fn not_waiting(id: &str) -> Box<Fault> {
-    let message = format!("The call {} waits for nothing that can be sent here.", sanitize(id));
+    let message = format!("The call {} isn't waiting for anything that this path accepts.", sanitize(id));
     let fault = Fault::new(FaultClass::Conflict, "tool_call_not_waiting", message);
     Box::new(fault.fix("GET /chats/ID lists the calls that wait in pending_interrupts, with their ids."))
 }
 
 fn not_queued(id: &str) -> Box<Fault> {
-    let message = format!("The message {} waits for no turn.", sanitize(id));
+    let message = format!("The message {} isn't waiting for a turn.", sanitize(id));
     let fault = Fault::new(FaultClass::Conflict, "message_not_queued", message);
-    Box::new(fault.fix("A message that is answered now is stopped with POST /chats/ID/stop."))
+    Box::new(fault.fix("Stop a message that is being answered with POST /chats/ID/stop."))
 }
 
 #[cfg(test)]

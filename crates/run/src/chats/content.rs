@@ -19,7 +19,7 @@ pub(super) fn check(input: &Value) -> Result<(), Refusal> {
         return refuse("/input", "it must be an object with \"text\"");
     }
     if input.get("text").is_some_and(|text| !text.is_string() && !text.is_null()) {
-        return refuse("/input/text", "it must be a text");
+        return refuse("/input/text", "it must be a string");
     }
     let files = files(input).len();
     if files > INPUT_FILES_MAX {
@@ -38,7 +38,7 @@ pub(crate) fn input_schema() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "text": {"type": ["string", "null"], "description": "What the agent is asked."},
+            "text": {"type": ["string", "null"], "description": "The message to the agent."},
             "images": files, "files": files, "attachments": files,
         },
         "additionalProperties": false,
@@ -78,7 +78,7 @@ pub(super) async fn item(core: &Core, caller: &Caller, input: &Value) -> Result<
         let document = document::load(file, core, caller.owner()).await?;
         bytes += document.len();
         if bytes > INPUT_FILES_BYTES_MAX {
-            let message = format!("the files have more than {INPUT_FILES_BYTES_MAX} bytes together");
+            let message = format!("the files have more than {INPUT_FILES_BYTES_MAX} bytes in total");
             return Err(Refusal::Input(vec![InputError::new(&file.pointer, message)]));
         }
         parts.push(match document {

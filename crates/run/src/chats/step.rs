@@ -39,7 +39,7 @@ pub(super) struct Asker<'a> {
 /// Why a step has no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// There is no room under a limit now.
+    /// There is no room under a limit right now.
     Postponed {
         wait_ms: u64,
     },
@@ -104,7 +104,7 @@ impl Asker<'_> {
         let (inbound, caller) = self.inbound(body);
         match timeout(time_left, self.serve(inbound, caller)).await {
             Ok(answered) => answered,
-            Err(_) => Err(NoAnswer::failed("timeout", "The time of the turn is over.", false)),
+            Err(_) => Err(NoAnswer::failed("timeout", "The turn ran out of time.", false)),
         }
     }
 
@@ -151,7 +151,7 @@ impl Asker<'_> {
             if length > TASK_CONTENT_BYTES_MAX {
                 return Err(NoAnswer::failed(
                     "task_too_large",
-                    "The answer is longer than a chat keeps.",
+                    "The answer is longer than a chat can store.",
                     false,
                 ));
             }

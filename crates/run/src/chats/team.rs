@@ -113,7 +113,7 @@ impl Ready {
             .collect();
         for (name, (_, other)) in &self.others {
             let task = json!({"type": "object", "required": ["task"], "properties": {
-                "task": {"type": "string", "description": "What it is to do, with all that it must know."},
+                "task": {"type": "string", "description": "The task, with everything that the agent needs to know."},
             }});
             declared.push(function(name, &other.description, &task));
         }
@@ -272,7 +272,9 @@ async fn work(
         let body = ready.body(&input, is_last);
         let answer = match asker.ask(&body, left.max(Duration::from_secs(1))).await {
             Ok(answer) => answer,
-            Err(NoAnswer::Postponed { .. }) => break Err("There is no room under a limit now.".to_owned()),
+            Err(NoAnswer::Postponed { .. }) => {
+                break Err("There is no room under a limit right now.".to_owned());
+            }
             Err(NoAnswer::Failed { problem, .. }) => {
                 let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("It did not answer.");
                 break Err(detail.to_owned());

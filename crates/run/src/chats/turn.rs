@@ -329,7 +329,7 @@ fn checked(definition: &Definition, text: &str) -> Result<Value, String> {
     let Some(schema) = &definition.output_schema else { return Ok(Value::Null) };
     // Models like to put it into a block of code.
     let plain = text.trim().trim_start_matches("```json").trim_matches('`').trim();
-    let value: Value = serde_json::from_str(plain).map_err(|_| "it is no JSON.".to_owned())?;
+    let value: Value = serde_json::from_str(plain).map_err(|_| "it isn't JSON.".to_owned())?;
     let schema = Schema::compile(schema).map_err(|_| "the schema itself can't be used.".to_owned())?;
     let errors = schema.errors(&value, crate::limits::INPUT_ERRORS_MAX);
     let wrong: Vec<String> = errors
@@ -349,7 +349,7 @@ fn refused(reason: &str) -> String {
 
 fn unfit(wrong: &str) -> Box<Fault> {
     let wrong: String = wrong.chars().take(500).collect();
-    let message = format!("The agent's answer does not fit its schema, also when asked again: {wrong}");
+    let message = format!("The agent's answer doesn't fit its schema, even on a second try: {wrong}");
     let fault = Fault::new(domain::FaultClass::Upstream, "agent_output_invalid", message);
     Box::new(fault.fix("Say in the instructions what the answer must be, or choose another model."))
 }
@@ -357,11 +357,11 @@ fn unfit(wrong: &str) -> Box<Fault> {
 fn used_up() -> Box<Fault> {
     let message = "The agent used up its steps without an answer.";
     let fault = Fault::new(domain::FaultClass::Conflict, "agent_steps_used_up", message);
-    Box::new(fault.fix("Raise limits.steps of the agent, or ask for less at once."))
+    Box::new(fault.fix("Raise limits.steps of the agent, or give it a smaller task."))
 }
 
 fn waited_too_long() -> Box<Fault> {
-    let message = "Nobody answered a call of the agent before its turn expired.";
+    let message = "A call of the agent wasn't answered before its turn expired.";
     let fault = Fault::new(domain::FaultClass::Conflict, "agent_waited_too_long", message);
     Box::new(fault.fix("Send the message again, and answer its calls within a day."))
 }
@@ -384,7 +384,7 @@ mod tests {
             checked(&definition, "```json\n{\"city\": \"Rome\"}\n```").unwrap(),
             json!({"city": "Rome"})
         );
-        assert_eq!(checked(&definition, "Rome").unwrap_err(), "it is no JSON.");
+        assert_eq!(checked(&definition, "Rome").unwrap_err(), "it isn't JSON.");
         assert!(checked(&definition, "{\"city\": 3}").unwrap_err().contains("/city"));
     }
 

@@ -143,7 +143,9 @@ async fn answer(
 const NOT_PUBLIC: Message = Message {
     level: "warning",
     code: "file_not_public",
-    message: std::borrow::Cow::Borrowed("Files are read with a key of their project alone: none is public."),
+    message: std::borrow::Cow::Borrowed(
+        "Files can be read only with a key of their project; none is public.",
+    ),
     meta: None,
 };
 
@@ -182,7 +184,7 @@ pub(crate) fn origin(store: &dyn FileStore, came_by: &str) -> String {
 
 pub(crate) fn may_keep(caller: &Caller) -> Result<(), Box<Fault>> {
     let Some(policies) = caller.project().policy.as_ref() else { return Ok(()) };
-    let kept = "the gateway keeps the files that are uploaded";
+    let kept = "the gateway stores uploaded files";
     match policies.refuse_to_keep(kept, "Send documents in the run itself, as data: URIs.") {
         Some(fault) => Err(Box::new(fault)),
         None => Ok(()),
@@ -190,30 +192,27 @@ pub(crate) fn may_keep(caller: &Caller) -> Result<(), Box<Fault>> {
 }
 
 fn unknown(id: FileId) -> Box<Fault> {
-    let fault = Fault::new(FaultClass::NotFound, "file_not_found", format!("There is no file {id} here."));
-    Box::new(fault.fix("Use the id of a file of this project that was neither deleted nor has expired."))
+    let fault = Fault::new(FaultClass::NotFound, "file_not_found", format!("This project has no file {id}."));
+    Box::new(fault.fix("Use the id of a file of this project that hasn't been deleted and hasn't expired."))
 }
 
 fn incomplete(file: &KeptFile) -> Box<Fault> {
     let message =
-        format!("{} is not there yet: {} bytes of its content have arrived.", file.id, file.received);
+        format!("{} isn't complete yet: {} bytes of its content have arrived.", file.id, file.received);
     let fault = Fault::new(FaultClass::Conflict, "file_incomplete", message);
     Box::new(fault.fix("Send the rest of its content to its upload_url.").should_retry(false))
 }
 
 fn nothing_here() -> Box<Fault> {
-    let fault = Fault::new(
-        FaultClass::NotFound,
-        "unknown_path",
-        "That is no file, and nothing that is done with one.",
-    );
+    let fault =
+        Fault::new(FaultClass::NotFound, "unknown_path", "This path is neither a file nor an action on one.");
     Box::new(fault.fix(HOW))
 }
 
 fn too_many_at_once() -> Box<Fault> {
-    let message = format!("One request makes at most {FILES_MADE_AT_ONCE_MAX} files, and at least one.");
+    let message = format!("One request makes from 1 to {FILES_MADE_AT_ONCE_MAX} files.");
     let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message).param("files");
-    Box::new(fault.fix("Make the others by further requests."))
+    Box::new(fault.fix("Make the others with further requests."))
 }
 
 /// Options of a page that its client sent, as far as they are used.

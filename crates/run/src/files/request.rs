@@ -55,7 +55,7 @@ fn describe(at: usize, file: &Map<String, Value>) -> Result<Described, Box<Fault
         }
         Some(_) => {
             let field = format!("files.{at}.{name}");
-            Err(wrong(&field, &format!("must be a text of at most {bytes_max} bytes"), "invalid_value"))
+            Err(wrong(&field, &format!("must be a string of at most {bytes_max} bytes"), "invalid_value"))
         }
     };
     if text("uri", FILE_PATH_BYTES_MAX)?.is_some() {
@@ -126,7 +126,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Box<Fault>> {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(wrong("body", "must be a JSON object", "invalid_type")),
         Err(error) => {
-            let message = format!("The body is not JSON: it breaks at line {}.", error.line());
+            let message = format!("The body isn't valid JSON: it breaks at line {}.", error.line());
             let fault = Fault::new(FaultClass::BadRequest, "invalid_json", message);
             Err(Box::new(fault.fix("Send a JSON object with \"files\".")))
         }

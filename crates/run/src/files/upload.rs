@@ -101,7 +101,7 @@ fn check_range(file: &KeptFile, first: u64, total: Option<u64>) -> Result<(), Bo
     }
     let message = format!("The part begins at byte {first}, and {} bytes have arrived.", file.received);
     let fault = Fault::new(FaultClass::Conflict, "upload_offset", message).param("Content-Range");
-    Err(Box::new(fault.fix("Go on from the byte that follows those that have arrived.").should_retry(false)))
+    Err(Box::new(fault.fix("Continue at the byte after the last one that arrived.").should_retry(false)))
 }
 
 /// What has arrived, as `308` with the range of it, or without one if that is nothing.
@@ -210,13 +210,13 @@ impl Receiver {
 }
 
 fn no_upload() -> Box<Fault> {
-    let fault = Fault::new(FaultClass::NotFound, "upload_not_found", "This address takes no content.");
+    let fault = Fault::new(FaultClass::NotFound, "upload_not_found", "This address doesn't accept content.");
     Box::new(fault.fix("Send it to the upload_url of a file that POST /files made."))
 }
 
 fn wrong(message: String) -> Box<Fault> {
     let fault = Fault::new(FaultClass::BadRequest, "invalid_range", message).param("Content-Range");
-    Box::new(fault.fix("Send each part with the range of bytes that it has.").should_retry(false))
+    Box::new(fault.fix("Send each part with the byte range that it covers.").should_retry(false))
 }
 
 #[cfg(test)]

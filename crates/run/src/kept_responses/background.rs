@@ -228,14 +228,14 @@ pub(super) async fn cancel(core: &Core, caller: &Caller, request: TraceId) {
 
 fn streamed() -> Box<Fault> {
     let message =
-        "An answer that the gateway makes in the background is asked for by its id, and not streamed.";
+        "An answer that the gateway makes in the background is read by its id and can't be streamed.";
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
     Box::new(fault.param("stream").fix("Leave \"stream\" or \"background\" out."))
 }
 
 /// Where nothing is kept, a client that leaves gets no answer.
 fn nothing_kept() -> Box<Fault> {
-    let message = "An answer in the background is kept for its client, and \"store\" is false.";
+    let message = "A background answer must be stored for its client, but \"store\" is false.";
     refusal("invalid_value", message, "Leave \"store\" or \"background\" out.", "store")
 }
 

@@ -113,8 +113,7 @@ fn not_in_background(id: &str) -> Box<Fault> {
 }
 
 fn not_streamed(id: &str) -> Box<Fault> {
-    let message =
-        format!("The gateway keeps the response {id} whole: there is no stream of it to read again.");
+    let message = format!("The gateway stores the response {id} as a whole, so it can't be streamed again.");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
     Box::new(fault.param("stream").fix("Read it without \"stream\"."))
 }

@@ -76,19 +76,19 @@ async fn compacted(
 }
 
 fn stored_elsewhere() -> Box<Fault> {
-    let message = "The response is not one that the gateway keeps, so that it can't be compacted.";
+    let message = "The gateway doesn't keep this response, so it can't compact it.";
     let fix = "Send the items of the conversation in \"input\".";
     refusal("previous_response_unavailable", message, fix, "previous_response_id")
 }
 
 fn no_summary() -> Box<Fault> {
-    let message = "The model's answer has no text that could be the summary.";
+    let message = "The model's answer has no text to use as the summary.";
     let fault = Fault::new(FaultClass::Upstream, "compaction_failed", message);
     Box::new(fault.fix("Send the request again, or name another model."))
 }
 
 fn not_sealed() -> Box<Fault> {
-    let message = "The summary can't be sealed: it is too long, or the workspace's key is not here.";
+    let message = "The summary can't be sealed: it is too long, or the workspace's key isn't available.";
     let fault = Fault::new(FaultClass::Upstream, "compaction_failed", message);
     Box::new(fault.fix("Send the request again in a moment, with fewer items."))
 }

@@ -25,7 +25,7 @@ use runbody::{members, refusal};
 /// What sessions are called that clients opened as conversations.
 const NAME: &str = "conversation";
 const HOW: &str =
-    "POST /v1/conversations makes one; GET, POST and DELETE take it by its id, and /items below that.";
+    "POST /v1/conversations makes one; use GET, POST and DELETE with its id, and /items below it.";
 
 /// A request about conversations.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ async fn answer(core: &Core, caller: &Caller, request: ConversationRequest<'_>) 
             Ok(view_of(&head(core, caller, named).await?))
         }
         _ => {
-            let message = "That is nothing that is done with conversations.";
+            let message = "This action on conversations doesn't exist.";
             Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW)))
         }
     }
@@ -157,7 +157,7 @@ async fn create(
     request: &ConversationRequest<'_>,
 ) -> Result<Value, Box<Fault>> {
     let policies = caller.project().policy.as_ref();
-    let kept = "a conversation is kept";
+    let kept = "a conversation is stored";
     let how = "Send the whole conversation with each request.";
     if let Some(fault) = policies.and_then(|policies| policies.refuse_to_keep(kept, how)) {
         return Err(Box::new(fault.param("items")));
@@ -209,7 +209,8 @@ fn members_of(body: &Bytes) -> Result<Map<String, Value>, Box<Fault>> {
         return Ok(Map::new());
     }
     members(body, "")?;
-    serde_json::from_slice(body).map_err(|_| wrong("", "The body is no JSON object.", "Send a JSON object."))
+    serde_json::from_slice(body)
+        .map_err(|_| wrong("", "The body isn't a JSON object.", "Send a JSON object."))
 }
 
 fn items_of(fields: &Map<String, Value>, name: &'static str) -> Result<Vec<String>, Box<Fault>> {
@@ -219,7 +220,7 @@ fn items_of(fields: &Map<String, Value>, name: &'static str) -> Result<Vec<Strin
         Some(_) => return Err(wrong(name, "\"items\" must be an array.", "Send an array of items.")),
     };
     if items.len() > CONVERSATION_ITEMS_ADDED_MAX {
-        let message = format!("At most {CONVERSATION_ITEMS_ADDED_MAX} items are added at once.");
+        let message = format!("One request adds at most {CONVERSATION_ITEMS_ADDED_MAX} items.");
         return Err(wrong(name, message, "Add them in several requests."));
     }
     let is_item = |item: &&Value| item.get("type").or_else(|| item.get("role")).is_some_and(Value::is_string);
@@ -243,7 +244,11 @@ fn metadata_of(fields: &Map<String, Value>) -> Result<Option<BTreeMap<String, St
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(pairs)) => pairs,
         Some(_) => {
-            return Err(wrong("metadata", "\"metadata\" must be an object.", "Send names with texts."));
+            return Err(wrong(
+                "metadata",
+                "\"metadata\" must be an object.",
+                "Send an object whose values are strings.",
+            ));
         }
     };
     let read = |(name, value): (&String, &Value)| {
@@ -255,10 +260,10 @@ fn metadata_of(fields: &Map<String, Value>) -> Result<Option<BTreeMap<String, St
     let read: Option<BTreeMap<_, _>> = pairs.iter().map(read).collect();
     read.filter(|read| read.len() <= METADATA_PAIRS_MAX).map(Some).ok_or_else(|| {
         let fix = format!(
-            "Send at most {METADATA_PAIRS_MAX} texts of {METADATA_VALUE_CHARS_MAX} characters, under names of at most \
+            "Send at most {METADATA_PAIRS_MAX} strings of up to {METADATA_VALUE_CHARS_MAX} characters, with names of up to \
              {METADATA_NAME_CHARS_MAX}."
         );
-        wrong("metadata", "\"metadata\" holds what is not kept.", fix)
+        wrong("metadata", "\"metadata\" has entries that can't be stored.", fix)
     })
 }
 

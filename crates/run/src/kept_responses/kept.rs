@@ -185,10 +185,10 @@ fn joined(parts: Vec<Bytes>) -> Option<Bytes> {
 fn gone(previous: TraceId, ancestor: TraceId) -> Box<Fault> {
     let (previous, ancestor) = (id_of(previous), id_of(ancestor));
     let message = if previous == ancestor {
-        format!("The content of the response {previous} is not kept any more.")
+        format!("The content of the response {previous} is no longer stored.")
     } else {
         format!(
-            "The response {previous} continues {ancestor}, which is not kept any more: it was deleted, purged or is older \
+            "The response {previous} continues {ancestor}, which is no longer stored: it was deleted, purged or is older \
              than a month."
         )
     };

@@ -34,7 +34,7 @@ pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<Value, Box<Fault>
     }
     if let Some(after) = after {
         let at = all.iter().position(|item| item.get("id").is_some_and(|id| id == after));
-        let at = at.ok_or_else(|| wrong("after", "\"after\" names no item of the list."))?;
+        let at = at.ok_or_else(|| wrong("after", "\"after\" isn't the id of an item in this list."))?;
         all.drain(..=at);
     }
     let has_more = all.len() > limit;

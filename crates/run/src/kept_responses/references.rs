@@ -122,19 +122,16 @@ fn item_in(content: &[u8], id: &str, place: ItemPlace) -> Option<String> {
 }
 
 fn not_found(id: &str) -> Box<Fault> {
-    let message = format!("This project keeps no item of the id \"{}\".", sanitize(id));
+    let message = format!("This project has no stored item with the id \"{}\".", sanitize(id));
     let fault = Fault::new(FaultClass::NotFound, "item_not_found", message).param(PARAM);
-    Box::new(
-        fault.fix(
-            "Send the item itself: one is kept for a month with its answer, unless \"store\" was false.",
-        ),
-    )
+    Box::new(fault.fix(
+        "Send the item itself: items are stored for a month with their answer, unless \"store\" was false.",
+    ))
 }
 
 fn too_many(count: usize) -> Box<Fault> {
-    let message = format!(
-        "\"input\" names {count} items by their id, and at most {ITEM_REFERENCES_MAX} are looked up."
-    );
+    let message =
+        format!("\"input\" names {count} items by id, and at most {ITEM_REFERENCES_MAX} are allowed.");
     refusal(
         "invalid_value",
         message,

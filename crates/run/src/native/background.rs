@@ -151,7 +151,7 @@ pub(super) fn still_running(id: ResponseId) -> Box<Fault> {
 /// Where nothing may be kept, a client that leaves gets no answer.
 fn nothing_kept(caller: &Caller) -> Box<Fault> {
     let policies = caller.project().policy.as_ref();
-    let kept = "an answer in the background is kept for its client";
+    let kept = "a background answer is stored for its client";
     let refused = policies.and_then(|policies| policies.refuse_to_keep(kept, "Leave \"background\" out."));
     Box::new(refused.map_or_else(Fault::internal, |fault| fault.param("background")))
 }

@@ -15,7 +15,7 @@ use crate::kept_content::not_deleted;
 
 const GONE: &str =
     "Use the id of an answer of this project that was made within a day, stored, and not deleted.";
-const HOW: &str = "An answer is read at /v2/responses/ID; DELETE /v2/responses/ID forgets it.";
+const HOW: &str = "An answer is read at /v2/responses/ID; DELETE /v2/responses/ID deletes it.";
 
 /// Answers a request about a stored answer: `rest` is its id and the path below it.
 pub async fn response(
@@ -100,11 +100,11 @@ async fn forget(core: &Core, caller: &Caller, id: ResponseId) -> Result<(StatusC
 }
 
 fn nothing_done() -> Box<Fault> {
-    let message = "That is nothing that is done with an answer here.";
+    let message = "This action on an answer doesn't exist.";
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW))
 }
 
 fn unknown(id: &str) -> Box<Fault> {
-    let message = format!("There is no answer \"{}\" here.", runbody::sanitize(id));
+    let message = format!("This project has no answer \"{}\".", runbody::sanitize(id));
     Box::new(Fault::new(FaultClass::NotFound, "response_not_found", message).fix(GONE))
 }

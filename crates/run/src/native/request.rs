@@ -59,8 +59,8 @@ pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
     }
     body.push(b'}');
     if streams && is_background {
-        let message = "An answer in the background is asked for by its id, and not streamed.";
-        return Err(refusal("invalid_value", message, "Leave one of both out.", "stream"));
+        let message = "A background answer is read by its id and can't be streamed.";
+        return Err(refusal("invalid_value", message, "Leave one of them out.", "stream"));
     }
     let requested = match qos.map(read_qos).transpose()?.flatten() {
         Some((qos, stated)) => state(qos, &stated, &mut inbound.headers)?,
@@ -69,7 +69,7 @@ pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
     inbound.body = body.into();
     let named = session.map(|session| Named { session, branch, param: "session_id" });
     if named.is_none() && branch.is_some() {
-        let message = "\"branch_id\" is there without the session that has the branch.";
+        let message = "\"branch_id\" needs the session that the branch belongs to.";
         return Err(refusal("invalid_value", message, "Send its \"session_id\" as well.", "branch_id"));
     }
     Ok(Requested { is_background, named, ..requested })
@@ -78,7 +78,7 @@ pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
 /// An id in a field; `None` where it is null.
 fn read_id<T: FromStr>(name: &'static str, value: &[u8]) -> Result<Option<T>, Box<Fault>> {
     let wrong = || {
-        let message = format!("\"{name}\" is no id of this kind.");
+        let message = format!("\"{name}\" isn't an id of this kind.");
         refusal("invalid_value", message, "Send an id as /v2/sessions shows it, or leave it out.", name)
     };
     let text: Option<String> = serde_json::from_slice(value).map_err(|_| wrong())?;
@@ -120,7 +120,7 @@ fn read_qos(value: &[u8]) -> Result<Option<(Qos, Value)>, Box<Fault>> {
         match one.why {
             Why::NotHonoured => {}
             Why::Unknown => {
-                let message = format!("\"{param}\" is no field of qos.");
+                let message = format!("\"{param}\" isn't a field of qos.");
                 return Err(refusal("unknown_field", message, "Correct its name, or leave it out.", param));
             }
             Why::Invalid(must_be) => {
@@ -136,7 +136,7 @@ fn state(qos: Qos, stated: &Value, headers: &mut HeaderMap) -> Result<Requested,
         StatedInHints::Alone => false,
         StatedInHints::InPlaceOfUnread => true,
         StatedInHints::Twice => {
-            let message = "The quality of service is in the body and in the request's hints.";
+            let message = "The quality of service is set in both the body and the request's hints.";
             return Err(refusal("invalid_value", message, "Send it once.", "qos"));
         }
     };

@@ -11,7 +11,7 @@ use crate::kept_content::{find_kept, keep_as};
 /// What is stored of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It is made in the background.
+    /// It is being generated in the background.
     Started,
     /// It is to be cancelled.
     Cancelled,

@@ -27,7 +27,7 @@ use crate::task::Envelope;
 use runbody::{refusal, sanitize};
 
 const HOW: &str = "A task is read at /tasks/ID, its state at /status, its log at /logs, its files at /files and its changes at /stream; \
-    POST /cancel, /retry and /rating act on it, and DELETE /tasks/ID forgets it.";
+    POST /cancel, /retry and /rating act on it, and DELETE /tasks/ID deletes it.";
 const GONE: &str = "Use the id of a task of this project that is not deleted; `expires_at` of a task says how long it is kept.";
 
 /// A request about tasks.
@@ -250,7 +250,7 @@ fn read_rating(body: &[u8]) -> Result<Option<u8>, Box<Fault>> {
 fn finished(id: TaskId) -> Box<Fault> {
     let message = format!("The task {id} has ended: there is nothing to cancel.");
     let fault = Fault::new(FaultClass::Conflict, "task_finished", message);
-    Box::new(fault.fix("Read it at /tasks/ID, make it again, or delete it."))
+    Box::new(fault.fix("Read it at /tasks/ID, run it again, or delete it."))
 }
 
 fn not_finished(id: TaskId, what: &str) -> Box<Fault> {
@@ -260,21 +260,21 @@ fn not_finished(id: TaskId, what: &str) -> Box<Fault> {
 }
 
 fn content_gone() -> Box<Fault> {
-    let message = "The input of this task is not stored any more, so it can't be made again.";
+    let message = "The input of this task is no longer stored, so the task can't run again.";
     Box::new(Fault::new(FaultClass::Conflict, "task_content_gone", message).fix("Send it again."))
 }
 
 fn unknown(id: TaskId) -> Box<Fault> {
-    let message = format!("There is no task {id} here.");
+    let message = format!("This project has no task {id}.");
     Box::new(Fault::new(FaultClass::NotFound, "task_not_found", message).fix(GONE))
 }
 
 fn nothing_here(id: &str, below: Option<&str>) -> Box<Fault> {
     let message = match below {
         Some(below) if id.parse::<TaskId>().is_ok() => {
-            format!("\"{}\" is nothing that is done with a task by this method.", sanitize(below))
+            format!("\"{}\" isn't an action on a task with this method.", sanitize(below))
         }
-        _ => format!("\"{}\" is no id of a task.", sanitize(id)),
+        _ => format!("\"{}\" isn't an id of a task.", sanitize(id)),
     };
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW))
 }
@@ -310,9 +310,9 @@ mod tests {
     fn a_wrong_address_names_what_is_wrong_of_it() {
         let id = TaskId::from_uuid(*TraceId::new(1, [1; 10]).as_uuid()).to_string();
         for (id, below, named) in [
-            ("tsk_x", None, "\"tsk_x\" is no id of a task."),
-            ("tsk_x", Some("stream"), "\"tsk_x\" is no id of a task."),
-            (&*id, Some("streams"), "\"streams\" is nothing that is done with a task by this method."),
+            ("tsk_x", None, "\"tsk_x\" isn't an id of a task."),
+            ("tsk_x", Some("stream"), "\"tsk_x\" isn't an id of a task."),
+            (&*id, Some("streams"), "\"streams\" isn't an action on a task with this method."),
         ] {
             assert_eq!(nothing_here(id, below).message, named);
         }

@@ -121,11 +121,11 @@ async fn keep(
     mut contents: TaskContents,
 ) -> Result<(), &'static str> {
     if caller.retains_nothing() {
-        return Err("The project's policy lets nothing be kept.");
+        return Err("The project's policy doesn't allow storing content.");
     }
     let length = |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len);
     if length(&contents.result) > TASK_CONTENT_BYTES_MAX {
-        return Err("It is too long to be kept.");
+        return Err("It is too long to store.");
     }
     // The client has its input.
     contents.request = contents.request.filter(|request| request.len() <= TASK_CONTENT_BYTES_MAX);

@@ -29,7 +29,7 @@ pub(super) fn query_of(
         Some(cursor) => Some(cursor.parse::<TaskId>().map_err(|_| {
             refusal(
                 "invalid_cursor",
-                "\"cursor\" is no cursor of this list.",
+                "\"cursor\" isn't a cursor of this list.",
                 "Send \"next_cursor\" of the page before.",
                 "cursor",
             )
@@ -59,7 +59,7 @@ fn text_of<'a>(wanted: &'a Value, name: &'static str) -> Result<Option<&'a str>,
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
         Some(_) => {
-            let message = format!("\"{name}\" must be a text.");
+            let message = format!("\"{name}\" must be a string.");
             Err(refusal("invalid_value", message, "Correct it, or leave it out.", name))
         }
     }
@@ -114,7 +114,7 @@ fn of_body(body: &[u8]) -> Result<Value, Box<Fault>> {
         if let Some(fields) = wanted.as_object_mut() {
             let before = fields.insert(field.to_owned(), value);
             if before.is_some_and(|before| !before.is_null()) {
-                return Err(wrong_filter(format!("\"{field}\" is filtered by twice.")));
+                return Err(wrong_filter(format!("\"filters\" name \"{field}\" twice.")));
             }
         }
     }
@@ -131,7 +131,7 @@ fn read_filter(filter: &Value) -> Result<(&str, Value), Box<Fault>> {
     let field = filter.get("field").and_then(Value::as_str).unwrap_or_default();
     if !matches!(field, "status" | "app") {
         let field = runbody::sanitize(field);
-        return Err(wrong_filter(format!("\"filters\" name \"{field}\", by which tasks are not listed.")));
+        return Err(wrong_filter(format!("\"filters\" name \"{field}\", which tasks can't be filtered by.")));
     }
     let value = filter.get("value").cloned().unwrap_or_default();
     match filter.get("operator") {
@@ -139,9 +139,9 @@ fn read_filter(filter: &Value) -> Result<(&str, Value), Box<Fault>> {
         Some(Value::String(operator)) if operator == "eq" => {}
         Some(Value::String(operator)) if operator == "in" && field == "status" && value.is_array() => {}
         Some(operator) => {
-            let operator = runbody::sanitize(operator.as_str().unwrap_or("what is no text"));
+            let operator = runbody::sanitize(operator.as_str().unwrap_or("a value that isn't text"));
             let message =
-                format!("\"filters\" compare \"{field}\" by \"{operator}\", which lists of tasks do not.");
+                format!("\"filters\" compare \"{field}\" by \"{operator}\", which isn't supported.");
             return Err(wrong_filter(message));
         }
     }
@@ -149,7 +149,7 @@ fn read_filter(filter: &Value) -> Result<(&str, Value), Box<Fault>> {
         "app" => value.is_string(),
         _ => !value.is_null(),
     };
-    let why = if field == "app" { "must be a text" } else { "is missing" };
+    let why = if field == "app" { "must be a string" } else { "is missing" };
     if fits { Ok((field, value)) } else { Err(wrong_filter(format!("The value for \"{field}\" {why}."))) }
 }
 

@@ -196,7 +196,7 @@ const fn is_for_good(fault: &Fault) -> bool {
 
 pub(crate) fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
     let policies = caller.project().policy.as_ref()?;
-    let kept = "a task that its client does not wait for is kept until a worker makes it";
+    let kept = "a task that its client doesn't wait for is stored until a worker runs it";
     policies
         .refuse_to_keep(kept, "Send \"wait\": true, so that the answer comes with the response.")
         .map(Box::new)

@@ -140,7 +140,7 @@ async fn stored(lease: &TaskLease, write: impl Fn() -> domain::ports::PortFuture
         }
         pause *= 2;
     }
-    tracing::warn!(task = %lease.id, "how a task ended could not be stored; it is made again once its lease is over");
+    tracing::warn!(task = %lease.id, "the result of a task could not be stored; the task runs again once its lease expires");
 }
 
 /// The code of a problem document.
@@ -404,9 +404,9 @@ pub(crate) fn document_of(fault: &Fault, call: &TaskCall) -> Value {
 
 fn interrupted(tries: u32) -> Fault {
     let message =
-        format!("The task was begun {tries} times, and each time its gateway ended before it was done.");
+        format!("The task was started {tries} times, and each time its gateway ended before it was done.");
     Fault::new(FaultClass::Internal, "task_interrupted", message)
-        .fix("Make it again with POST /tasks/ID/retry.")
+        .fix("Run it again with POST /tasks/ID/retry.")
 }
 
 fn purged() -> Fault {
@@ -423,12 +423,15 @@ fn parts_of(output: &Value) -> impl Iterator<Item = &Value> {
 
 fn too_deep() -> Fault {
     let message = format!("The answer is nested more than {} levels deep.", schemas::STORED_DEPTH_MAX);
-    Fault::new(FaultClass::TooLarge, "task_too_large", message).fix("Have the deep part written as a text.")
+    Fault::new(FaultClass::TooLarge, "task_too_large", message)
+        .fix("Have the deeply nested part written as a string.")
 }
 
 fn too_long() -> Fault {
-    let message = format!("The answer has more than the {TASK_CONTENT_BYTES_MAX} bytes that a task keeps.");
-    Fault::new(FaultClass::TooLarge, "task_too_large", message).fix("Ask for less, or call the model itself.")
+    let message =
+        format!("The answer has more than the {TASK_CONTENT_BYTES_MAX} bytes that a task can store.");
+    Fault::new(FaultClass::TooLarge, "task_too_large", message)
+        .fix("Request less, or call the model directly.")
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ async fn in_order(connection: &mut PgConnection) -> Result<Vec<String>, StoreErr
         let lacks = |table: &String| needs.iter().any(|(of, key)| of == table && !ordered.contains(key));
         let (later, next): (Vec<_>, Vec<_>) = left.into_iter().partition(lacks);
         if next.is_empty() {
-            return Err(StoreError::corrupt("pg_constraint", "tables need each other in a circle"));
+            return Err(StoreError::corrupt("pg_constraint", "tables depend on each other in a circle"));
         }
         ordered.extend(next);
         left = later;
@@ -193,7 +193,7 @@ async fn read_tables(
             Title::End { tables: written, counters } if written == read.len() && written == tables.len() => {
                 return Ok(counters);
             }
-            Title::End { .. } => return Err(StoreError::corrupt("dump", "it has not every table")),
+            Title::End { .. } => return Err(StoreError::corrupt("dump", "it lacks a table")),
         };
         if !tables.contains(&name) || read.contains(&name) {
             return Err(StoreError::corrupt("dump", format!("it has the table {name}")));

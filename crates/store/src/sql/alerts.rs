@@ -28,7 +28,7 @@ impl Table for AlertRuleRow {
         let fields = Fields::new(TABLE, row);
         let word: &str = fields.get("metric")?;
         let metric = AlertMetric::from_word(word)
-            .ok_or_else(|| StoreError::corrupt(TABLE, format!("{word} is no metric")))?;
+            .ok_or_else(|| StoreError::corrupt(TABLE, format!("{word} isn't a metric")))?;
         Ok(Self {
             id: fields.id("id")?,
             workspace: fields.id("workspace")?,

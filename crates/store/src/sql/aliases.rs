@@ -51,7 +51,7 @@ struct StoredWithdrawal {
 }
 
 fn release_id(text: &str) -> Result<AliasReleaseId, StoreError> {
-    text.parse().map_err(|_| StoreError::corrupt(TABLE, format!("{text} is no release")))
+    text.parse().map_err(|_| StoreError::corrupt(TABLE, format!("{text} isn't a release")))
 }
 
 fn state_text(row: &AliasRow) -> Result<String, StoreError> {

@@ -46,7 +46,7 @@ fn subject_of(table: &'static str, fields: &Fields<'_>) -> Result<Subject, Store
             let name = String::from_utf8(name).map_err(|error| StoreError::corrupt(table, error))?;
             Subject::EndUser(name.into())
         }
-        other => return Err(StoreError::corrupt(table, format!("\"{other}\" is no kind of subject"))),
+        other => return Err(StoreError::corrupt(table, format!("\"{other}\" isn't a kind of subject"))),
     })
 }
 
@@ -269,7 +269,7 @@ pub(super) fn read_commitment(row: &Row) -> Result<Option<Budget>, StoreError> {
     let fields = Fields::new(TABLE, row);
     let Some(period) = fields.maybe_text("commitment")? else { return Ok(None) };
     let period = CommitmentPeriod::named(&period)
-        .ok_or_else(|| StoreError::corrupt(TABLE, format!("\"{period}\" is no period of a commitment")))?;
+        .ok_or_else(|| StoreError::corrupt(TABLE, format!("\"{period}\" isn't a period of a commitment")))?;
     Ok(Some(Budget {
         id: fields.id("id")?,
         workspace: fields.id("workspace")?,

@@ -201,7 +201,7 @@ pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) 
 
 pub(super) fn refuse_revoked(row: &CredentialRow) -> Result<(), StoreError> {
     if row.state == CredentialState::Revoked {
-        let detail = "the credential is revoked and stays so; add a new one";
+        let detail = "a revoked credential can't be restored; add a new one";
         return Err(StoreError::conflict("credential_revoked", detail, None));
     }
     Ok(())

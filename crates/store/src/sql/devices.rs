@@ -68,7 +68,7 @@ async fn ask(writing: &mut Writing, device: DeviceRow, waiting_max: u32) -> Resu
     let row = query.one(writing.connection()).await?;
     let count = Fields::new("devices", &row).number("held")?;
     if count >= u64::from(waiting_max) {
-        let detail = "as many devices as may wait for their person";
+        let detail = "too many devices are waiting to be approved";
         return Err(StoreError::conflict("too_many_devices", detail, None));
     }
     let query = sql(
@@ -108,7 +108,7 @@ async fn answer(
         .bind(approved.map(|id| id.bytes()))
         .run(writing.connection())
         .await?;
-    let detail = format!("asked for from {}", device.address);
+    let detail = format!("requested from {}", device.address);
     writing.audit(&act, Some(workspace), action, &device.client_name, detail).await?;
     Ok(DeviceRow { answer: Some(answer), ..device })
 }

@@ -27,7 +27,7 @@ pub(super) fn read(row: &Row) -> Result<EventRow, StoreError> {
     Ok(EventRow {
         id: fields.id("id")?,
         workspace: fields.id("workspace")?,
-        kind: kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("{name} is no kind")))?,
+        kind: kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("{name} isn't a kind")))?,
         payload: fields.json("payload")?,
         created_unix_ms: fields.number("created_unix_ms")?,
     })

@@ -67,7 +67,11 @@ impl Table for JoinToken {
     /// The audit names the node that the token was for; the snapshot knows of no tokens.
     async fn end(writing: &mut Writing, old: Self, act: &Act) -> Result<Self, StoreError> {
         if old.used_unix_ms.is_some() {
-            return Err(StoreError::conflict("join_token_used", "a node has joined with this token", None));
+            return Err(StoreError::conflict(
+                "join_token_used",
+                "a node has already joined with this token",
+                None,
+            ));
         }
         resource::remove::<Self>(writing, old.workspace, old.id).await?;
         writing.audit(act, Some(old.workspace), "node.uninvite", &old.name, String::new()).await?;
@@ -131,7 +135,7 @@ async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeR
     let old = free_or_revoked(writing, held.workspace, &held.name).await?;
     let is_same = old.as_ref().is_none_or(|old| old.id == row.id);
     if !is_same || row.workspace != held.workspace || row.name != held.name {
-        return Err(StoreError::conflict("name_taken", "another node took this name meanwhile", None));
+        return Err(StoreError::conflict("name_taken", "another node has taken this name meanwhile", None));
     }
     let row = put(writing, row, old.is_some()).await?;
     let query = sql("DELETE FROM node_credentials WHERE node = $1").bind(row.id.bytes());
@@ -275,7 +279,7 @@ async fn revoke(
     let row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
     expect_version(WHAT, expected, row.version)?;
     let Some(joined) = &row.joined else {
-        let detail = format!("the node {} did not join by itself: it has no credential", row.name);
+        let detail = format!("the node {} did not join with a token: it has no credential", row.name);
         return Err(StoreError::conflict("not_joined", detail, None));
     };
     if joined.revoked_unix_ms.is_some() {

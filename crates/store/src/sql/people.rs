@@ -35,7 +35,7 @@ pub(super) fn read(row: &Row) -> Result<PersonRow, StoreError> {
 
 fn role(fields: &Fields<'_>) -> Result<Role, StoreError> {
     let text: &str = fields.get("role")?;
-    text.parse().map_err(|()| StoreError::corrupt("memberships", format!("{text} is no role")))
+    text.parse().map_err(|()| StoreError::corrupt("memberships", format!("{text} isn't a role")))
 }
 
 pub(super) async fn person(
@@ -284,7 +284,7 @@ async fn set_email(writing: &mut Writing, person: MemberId, wanted: &str) -> Res
     let workspaces = rows.iter().map(|row| Fields::new("memberships", row).id("workspace"));
     let workspaces: Vec<_> = workspaces.collect::<Result<_, _>>()?;
     if fellow(writing, wanted, person, &workspaces).await?.is_some() {
-        let detail = "another member of a workspace of yours has this email";
+        let detail = "another member of one of your workspaces has this email";
         return Err(StoreError::conflict("email_taken", detail, None));
     }
     let (email, address) = kept_email(writing, wanted, person).await?;

@@ -84,8 +84,9 @@ impl Table for ProjectRow {
         let row = held.bind(old.id.bytes()).one(writing.connection()).await?;
         let held = Fields::new(Self::NAME, &row).number("held")?;
         if held > 0 {
-            let detail =
-                format!("{held} live keys, credentials or routes belong to the project; end them first");
+            let detail = format!(
+                "{held} live keys, credentials or routes belong to the project; revoke or delete them first"
+            );
             return Err(StoreError::conflict("project_not_empty", detail, None));
         }
         holding::refuse_owner(writing.connection(), old.workspace, Some(old.id)).await?;

@@ -40,18 +40,19 @@ async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(
         return conflict("rotation_under_way", format!("the master key is being replaced by {pending}"));
     }
     if let Some(previous) = fact(writing, master_key::PREVIOUS).await? {
-        let detail = format!("the last change is not finalized: {previous} still opens; finalize it first");
+        let detail =
+            format!("the last change is not finalized: {previous} can still open keys; finalize it first");
         return conflict("rotation_not_finalized", detail);
     }
     let current = fact(writing, master_key::CURRENT).await?.unwrap_or_default();
     let retired = fact(writing, master_key::RETIRED).await?.unwrap_or_default();
     if current == next || retired.lines().any(|id| id == next) {
-        return conflict("master_key_used", format!("the master key {next} is or was in force"));
+        return conflict("master_key_used", format!("the master key {next} is or was already in force"));
     }
     meta::put(writing, vec![set(master_key::NEXT, next.clone())]).await?;
     writing.announce(Part::Other, None, MASTER);
     let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
-    writing.audit(&act, audited_in, "master_key.rotate", next, format!("in the place of {current}")).await
+    writing.audit(&act, audited_in, "master_key.rotate", next, format!("in place of {current}")).await
 }
 
 fn read_keys(rows: &[Row]) -> Result<Vec<WrappedKey>, StoreError> {
@@ -130,7 +131,7 @@ async fn switch_master(
     meta::put(writing, records).await?;
     meta::remove(writing, master_key::NEXT).await?;
     writing.announce(Part::Other, None, MASTER);
-    let detail = format!("{current} still opens; {} keys do not open at all", broken.len());
+    let detail = format!("{current} can still open keys; {} keys can't be opened at all", broken.len());
     let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, audited_in, "master_key.switch", next, detail).await?;
     Ok(true)
@@ -138,7 +139,7 @@ async fn switch_master(
 
 async fn retire_master(writing: &mut Writing, broken: Vec<KeyCursor>, act: Act) -> Result<bool, StoreError> {
     let Some(previous) = fact(writing, master_key::PREVIOUS).await? else {
-        return conflict("nothing_to_finalize", "no master key waits for being retired");
+        return conflict("nothing_to_finalize", "no master key is waiting to be retired");
     };
     let current = fact(writing, master_key::CURRENT).await?.unwrap_or_default();
     if !is_wrapped(writing, &current, &broken).await? {
@@ -150,7 +151,7 @@ async fn retire_master(writing: &mut Writing, broken: Vec<KeyCursor>, act: Act) 
     meta::put(writing, vec![set(master_key::RETIRED, retired)]).await?;
     meta::remove(writing, master_key::PREVIOUS).await?;
     writing.announce(Part::Other, None, MASTER);
-    let detail = format!("{current} is in force alone");
+    let detail = format!("only {current} is in force");
     let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, audited_in, "master_key.finalize", previous, detail).await?;
     Ok(true)

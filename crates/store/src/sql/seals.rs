@@ -89,7 +89,7 @@ pub(super) fn require_secret_for(
         return Ok(());
     }
     let detail = format!(
-        "another base_url for the {what} needs its secret again: a secret goes only where it was meant to"
+        "another base_url for the {what} needs its secret again: a secret is sent only where it was meant to go"
     );
     Err(StoreError::conflict("base_url_needs_secret", detail, None))
 }

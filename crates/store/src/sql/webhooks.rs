@@ -105,7 +105,7 @@ impl Table for WebhookRow {
         Ok(Self {
             id: fields.id("id")?,
             workspace: fields.id("workspace")?,
-            format: format.ok_or_else(|| StoreError::corrupt(TABLE, format!("{word} is no format")))?,
+            format: format.ok_or_else(|| StoreError::corrupt(TABLE, format!("{word} isn't a format")))?,
             url: fields.text("url")?,
             description: fields.text("description")?,
             quiet: columns::window_from_text(fields.get("quiet_hours")?),
@@ -297,7 +297,7 @@ async fn resend(
         .await?;
     // Refused while a worker is sending: the outcome of its attempt would be taken for that of this one.
     if !jobs::enqueue_fresh(writing, events::delivery_of(id, &found.event, act.unix_ms)).await? {
-        return Err(StoreError::conflict("delivery_running", "it is being sent at this moment", None));
+        return Err(StoreError::conflict("delivery_running", "it is being sent right now", None));
     }
     writing.audit(&act, Some(workspace), "webhook.resend", id, format!("event {event}")).await?;
     Ok(DeliveryRow { state: DeliveryState::Pending, ..found })

@@ -86,7 +86,7 @@ pub(crate) async fn resource_of(asker: &Asker, server: &Url) -> Result<Resource,
             return Err(broken("the server's metadata is about another resource"));
         }
         let issuer = found.authorization_servers.into_iter().next();
-        let issuer = issuer.ok_or_else(|| broken("the server's metadata names none"))?;
+        let issuer = issuer.ok_or_else(|| broken("the MCP server's metadata doesn't name it"))?;
         let scopes = if challenge.scopes.is_empty() { found.scopes_supported } else { challenge.scopes };
         return Ok(Resource { name: found.resource, issuer, scopes, is_its_own: false });
     }
@@ -104,7 +104,7 @@ pub(crate) async fn resource_of(asker: &Asker, server: &Url) -> Result<Resource,
 pub(crate) async fn metadata_of(asker: &Asker, resource: &Resource) -> Result<ServerMetadata, CallFailure> {
     let issuer = resource.issuer.as_str();
     asker.check(issuer)?;
-    let url = Url::parse(issuer).map_err(|_| broken("its issuer is no URL"))?;
+    let url = Url::parse(issuer).map_err(|_| broken("its issuer isn't a URL"))?;
     let mut places = vec![one_well_known(&url, "oauth-authorization-server")];
     places.push(one_well_known(&url, "openid-configuration"));
     if url.path() != "/" {
@@ -143,7 +143,7 @@ async fn challenge_of(asker: &Asker, server: &Url) -> Result<Challenge, CallFail
     let ping = bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
     let answer = asker.send(Method::POST, server, headers, Some(ping)).await?;
     if answer.status.is_redirection() {
-        let text = "The MCP server redirects, which is not followed.";
+        let text = "The MCP server redirects, and redirects aren't followed.";
         return Err(CallFailure::new(CallOutcome::Refused, text));
     }
     if answer.status != StatusCode::UNAUTHORIZED {

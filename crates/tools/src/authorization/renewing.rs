@@ -79,7 +79,7 @@ impl Reach {
             sleep(RENEWAL_POLL).await;
             held = self.tools.held_grant(self.owner, server.id).await;
         }
-        let text = "The token for the MCP server is being renewed, and was not in time.";
+        let text = "The token for the MCP server was not renewed in time.";
         Err(CallFailure::new(CallOutcome::Timeout, text))
     }
 

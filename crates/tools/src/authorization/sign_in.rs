@@ -86,7 +86,7 @@ struct Tokens {
 /// The MCP server or its authorization server can't be reached, or offers less than is needed.
 pub async fn plan_sign_in(client: &Client, order: SignInOrder) -> Result<SignInPlan, CallFailure> {
     let asker = Asker { client: client.clone(), owner: order.owner };
-    let server = Url::parse(&order.url).map_err(|_| broken("the server's address is no URL"))?;
+    let server = Url::parse(&order.url).map_err(|_| broken("the server's address isn't a URL"))?;
     let resource = resource_of(&asker, &server).await?;
     let metadata = metadata_of(&asker, &resource).await?;
     let scopes = requested(&order, resource.scopes, metadata.has_offline_access());
@@ -130,7 +130,7 @@ impl SignInPlan {
     /// The endpoint is no URL.
     pub fn address(&self, state: &Secret, verifier: &Secret) -> Result<String, CallFailure> {
         let endpoint = Url::parse(&self.authorization_endpoint);
-        let mut url = endpoint.map_err(|_| broken("its authorization endpoint is no URL"))?;
+        let mut url = endpoint.map_err(|_| broken("its authorization endpoint isn't a URL"))?;
         let challenge = URL_SAFE_NO_PAD.encode(proof::Digest::of(&[verifier.expose()]).0);
         let party = &self.party;
         let mut query = url.query_pairs_mut();
@@ -176,7 +176,7 @@ async fn client_of(
     }
     let Some(endpoint) = &metadata.registration_endpoint else {
         return Err(broken(
-            "it registers no clients by itself: send the client_id of one that you registered",
+            "it doesn't register clients automatically: send the client_id of one that you registered",
         ));
     };
     let proof = if methods.is_empty() || takes("none") { "none" } else { "client_secret_basic" };
@@ -203,7 +203,11 @@ impl Registered {
             (None, _) | (_, Some("none")) => ClientProof::None,
             (Some(_), None | Some("client_secret_basic")) => ClientProof::Basic,
             (Some(_), Some("client_secret_post")) => ClientProof::Post,
-            _ => return Err(broken("it registers clients that prove themselves in another way")),
+            _ => {
+                return Err(broken(
+                    "it registers clients with an authentication method that isn't supported",
+                ));
+            }
         };
         let secret = secret.map(|secret| Arc::new(Secret::from_text(secret)));
         Ok(OauthClient { id: self.client_id, secret, proof })
@@ -290,12 +294,12 @@ impl Tokens {
                 && token.bytes().all(|byte| byte.is_ascii_graphic())
         };
         if !self.token_type.eq_ignore_ascii_case("bearer") {
-            return Err(broken("it gives tokens of another type than Bearer"));
+            return Err(broken("it issues tokens of a type other than Bearer"));
         }
         let refresh =
             self.refresh_token.as_deref().is_none_or(|token| token.is_empty() || is_sendable(token));
         if !is_sendable(&self.access_token) || !refresh {
-            return Err(broken("it gives tokens that can't be sent"));
+            return Err(broken("it issues tokens that can't be sent"));
         }
         Ok(self)
     }

@@ -55,7 +55,7 @@ pub(crate) fn broken(what: &str) -> CallFailure {
 }
 
 fn parsed(url: &str) -> Result<Url, CallFailure> {
-    Url::parse(url).map_err(|_| broken("it names an address that is no URL"))
+    Url::parse(url).map_err(|_| broken("it names an address that isn't a URL"))
 }
 
 impl Asker {
@@ -63,7 +63,7 @@ impl Asker {
     pub fn check(&self, url: &str) -> Result<(), CallFailure> {
         let plain = url.split('?').next().unwrap_or_default();
         egress::check_base_url(plain, self.client.settings(), TargetKind::Provider)
-            .map_err(|_| broken("it names an address that may not be reached"))
+            .map_err(|_| broken("it names an address that the gateway may not reach"))
     }
 
     /// Sends one request, without following redirects.
@@ -74,7 +74,7 @@ impl Asker {
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Option<Bytes>,
     ) -> Result<Answer, CallFailure> {
-        let uri = Uri::try_from(url.as_str()).map_err(|_| broken("it names an address that is no URL"))?;
+        let uri = Uri::try_from(url.as_str()).map_err(|_| broken("it names an address that isn't a URL"))?;
         let mut request = Request::new(method, uri);
         request.headers =
             vec![(USER_AGENT, HeaderValue::from_static(concat!("Tidegate/", env!("CARGO_PKG_VERSION"))))];
@@ -112,7 +112,7 @@ impl Asker {
             }
             let bytes = read(answer).await?;
             let document = serde_json::from_slice(&bytes);
-            return document.map(Some).map_err(|_| broken("a document is not what its standard says"));
+            return document.map(Some).map_err(|_| broken("a document doesn't follow its standard"));
         }
         Err(broken("it redirects too often"))
     }
@@ -160,11 +160,11 @@ impl Asker {
         let answer = self.send(Method::POST, &url, headers, Some(body)).await.map_err(Denial::Away)?;
         let status = answer.status;
         if status.is_redirection() {
-            return Err(Denial::Away(broken("it redirects what is sent to it")));
+            return Err(Denial::Away(broken("it redirects POST requests")));
         }
         let bytes = read(answer).await.map_err(Denial::Away)?;
         if status.is_success() {
-            let unreadable = |_| Denial::Away(broken("its answer is not what its standard says"));
+            let unreadable = |_| Denial::Away(broken("its answer doesn't follow its standard"));
             return serde_json::from_slice(&bytes).map_err(unreadable);
         }
         let written: Value = serde_json::from_slice(&bytes).unwrap_or_default();

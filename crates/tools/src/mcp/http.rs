@@ -37,7 +37,7 @@ pub(super) struct HttpTransport {
 
 impl HttpTransport {
     pub(super) fn new(client: &Client, address: &ServerAddress) -> Result<Self, CallFailure> {
-        let url = Uri::try_from(&address.url).map_err(|_| broken("an address that is no URL"))?;
+        let url = Uri::try_from(&address.url).map_err(|_| broken("an address that isn't a URL"))?;
         let mut headers = Vec::with_capacity(address.headers.len());
         for (name, value) in &address.headers {
             let name =
@@ -95,7 +95,7 @@ impl HttpTransport {
         let answer = self.client.send(request, self.destination()).await;
         let answer = answer.map_err(|error| CallFailure::of(&error))?;
         if answer.status.is_redirection() {
-            let text = "The MCP server redirects, which is not followed.";
+            let text = "The MCP server redirects, and redirects aren't followed.";
             return Err(CallFailure::new(CallOutcome::Refused, text));
         }
         Ok(answer)
@@ -121,8 +121,8 @@ impl HttpTransport {
             self.message_in_stream(answer, id).await
         } else if kind.starts_with("application/json") {
             let bytes = answer.body.read_to_end(ANSWER_BYTES_MAX).await;
-            let bytes = bytes.map_err(|_| broken("more than is read, or it broke off"))?;
-            message_with(&bytes, id).ok_or_else(|| broken("what is no answer to the request"))
+            let bytes = bytes.map_err(|_| broken("more than the gateway reads, or it broke off"))?;
+            message_with(&bytes, id).ok_or_else(|| broken("something that isn't an answer to the request"))
         } else {
             Err(broken("neither JSON nor an event stream"))
         }
@@ -163,7 +163,7 @@ impl HttpTransport {
             // What broke off may be resumed.
             let Ok(frame) = frame else { return Ok(None) };
             let Ok(piece) = frame.into_data() else { continue };
-            *left = left.checked_sub(piece.len()).ok_or_else(|| broken("more than is read"))?;
+            *left = left.checked_sub(piece.len()).ok_or_else(|| broken("more than the gateway reads"))?;
             let mut rest = piece.as_ref();
             while let Some(whole) = events.next_in(&mut rest) {
                 place.note(&whole);
@@ -174,7 +174,8 @@ impl HttpTransport {
                 if let Some(reply) = reply_to(&data) {
                     let requests =
                         place.requests.checked_add(1).filter(|count| *count <= SERVER_REQUESTS_MAX);
-                    place.requests = requests.ok_or_else(|| broken("more requests than are answered"))?;
+                    place.requests =
+                        requests.ok_or_else(|| broken("more requests than the gateway answers"))?;
                     // A server that does not take the reply says so in its result.
                     let _ = self.notify(reply).await;
                 }

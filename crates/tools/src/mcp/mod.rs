@@ -150,7 +150,7 @@ impl McpSession {
         let result: InitializeResult = self.ask("initialize", &params).await?;
         let version = result.protocol_version.to_string();
         if !ProtocolVersion::KNOWN_VERSIONS.iter().any(|known| known.to_string() == version) {
-            return Err(broken("a version of the protocol that is not known here"));
+            return Err(broken("a version of the protocol that isn't supported"));
         }
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
         match &self.transport {
@@ -186,7 +186,7 @@ impl McpSession {
                     return Err(broken("a description or schema of a tool that is too long"));
                 }
                 if tools.iter().any(|other| other.name == tool.name) {
-                    return Err(broken("two tools of one name"));
+                    return Err(broken("two tools with the same name"));
                 }
                 tools.push(pins::listed(tool.name.to_string(), description.to_owned(), parameters));
             }
@@ -234,7 +234,7 @@ impl McpSession {
             return Err(CallFailure::new(CallOutcome::Failed, text));
         }
         let result = message.result.unwrap_or(Value::Null);
-        serde_json::from_value(result).map_err(|_| broken("a result that is not of the protocol"))
+        serde_json::from_value(result).map_err(|_| broken("a result that doesn't follow the protocol"))
     }
 }
 

@@ -158,7 +158,7 @@ fn variable_of(header: &str) -> String {
 }
 
 fn too_long() -> CallFailure {
-    broken("more than is read")
+    broken("more than the gateway reads")
 }
 
 impl Lines {

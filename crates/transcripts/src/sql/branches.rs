@@ -93,7 +93,7 @@ pub(super) async fn parts(
         end = end.min(from.version);
         at = find(connection, workspace, at.session, from.branch).await?;
     }
-    Err(StoreError::corrupt(TABLE, format!("{} is forked too often", branch.id)))
+    Err(StoreError::corrupt(TABLE, format!("{} has too many levels of forks", branch.id)))
 }
 
 /// Makes a branch that shares another one's history up to a version.
@@ -110,7 +110,7 @@ pub(super) async fn fork(
         return Err(StoreError::conflict("too_many_branches", detail, None));
     }
     let Some(ForkPoint { branch, version }) = new.forked_from else {
-        return Err(StoreError::corrupt(TABLE, "a fork without an origin"));
+        return Err(StoreError::corrupt(TABLE, "a fork has no origin"));
     };
     let origin = find(writing.connection(), workspace, new.session, branch).await?;
     if version > origin.version {

@@ -25,7 +25,7 @@ const SNAPSHOTS: &str = "session_snapshots";
 pub(super) fn read(row: &Row) -> Result<SessionRow, StoreError> {
     let fields = Fields::new(SESSIONS, row);
     let status: &str = fields.get("status")?;
-    let wrong = || StoreError::corrupt(SESSIONS, format!("{status} is no status"));
+    let wrong = || StoreError::corrupt(SESSIONS, format!("{status} isn't a status"));
     Ok(SessionRow {
         id: fields.id("id")?,
         workspace: fields.id("workspace")?,

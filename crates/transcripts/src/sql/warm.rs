@@ -25,7 +25,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Option<WarmSession>, StoreErro
         ended_unix_ms: fields.maybe_number("warm_ended_unix_ms")?,
         calls: fields.number("warm_calls")?,
         called_unix_ms: fields.number("used_unix_ms")?,
-        seat: seat.transpose().map_err(|_| StoreError::corrupt("sessions", "warm_seat is no seat"))?,
+        seat: seat.transpose().map_err(|_| StoreError::corrupt("sessions", "warm_seat isn't a seat"))?,
     }))
 }
 

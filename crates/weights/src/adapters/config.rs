@@ -94,10 +94,8 @@ impl Fields<'_> {
         match self.take(field) {
             None if !is_needed => Ok(()),
             Some(Value::String(text)) if text == wanted => Ok(()),
-            None => Err(self.refusal(field, format!("is missing, and {wanted} is what is known here"))),
-            Some(other) => {
-                Err(self.refusal(field, format!("is {other}, and {wanted} is what is known here")))
-            }
+            None => Err(self.refusal(field, format!("is missing, and only {wanted} is supported"))),
+            Some(other) => Err(self.refusal(field, format!("is {other}, and only {wanted} is supported"))),
         }
     }
 
@@ -111,7 +109,7 @@ impl Fields<'_> {
     fn number(&mut self, field: &str, usual: f64) -> Result<f64, WeightsError> {
         match self.take(field) {
             None => Ok(usual),
-            Some(value) => value.as_f64().ok_or_else(|| self.refusal(field, "is no number")),
+            Some(value) => value.as_f64().ok_or_else(|| self.refusal(field, "isn't a number")),
         }
     }
 
@@ -128,13 +126,14 @@ impl Fields<'_> {
             Some(_) => return Err(self.refusal(field, "is neither a list nor an expression")),
         };
         if list.len() > ADAPTER_ENTRIES_MAX {
-            return Err(
-                self.refusal(field, format!("has {} entries, and {ADAPTER_ENTRIES_MAX} may be", list.len()))
-            );
+            return Err(self.refusal(
+                field,
+                format!("has {} entries, and at most {ADAPTER_ENTRIES_MAX} are allowed", list.len()),
+            ));
         }
         let name = |value: Value| match value {
             Value::String(name) => Ok(name),
-            _ => Err(self.refusal(field, "has an entry that is no name")),
+            _ => Err(self.refusal(field, "has an entry that isn't a name")),
         };
         let names: Vec<String> = list.into_iter().map(name).collect::<Result<_, _>>()?;
         Ok(Some(Names::Ends(names)))
@@ -145,12 +144,13 @@ impl Fields<'_> {
         let map = match self.take(field) {
             None => return Ok(Vec::new()),
             Some(Value::Object(map)) => map,
-            Some(_) => return Err(self.refusal(field, "is no map")),
+            Some(_) => return Err(self.refusal(field, "isn't a map")),
         };
         if map.len() > ADAPTER_ENTRIES_MAX {
-            return Err(
-                self.refusal(field, format!("has {} entries, and {ADAPTER_ENTRIES_MAX} may be", map.len()))
-            );
+            return Err(self.refusal(
+                field,
+                format!("has {} entries, and at most {ADAPTER_ENTRIES_MAX} are allowed", map.len()),
+            ));
         }
         if map.keys().filter(|key| !Key::is_plain(key)).count() > EXPRESSIONS_MAX {
             return Err(self.refusal(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
@@ -172,7 +172,7 @@ impl Fields<'_> {
             Some(Value::Array(list)) => list.iter().map(index).collect(),
             Some(value) => index(&value).map(|index| vec![index]),
         };
-        layers.map(Some).ok_or_else(|| self.refusal(field, "is no list of layers"))
+        layers.map(Some).ok_or_else(|| self.refusal(field, "isn't a list of layers"))
     }
 
     fn init_method(&mut self, field: &str) -> Result<(), WeightsError> {
@@ -188,9 +188,9 @@ impl Fields<'_> {
         self.only("peft_type", "LORA", true)?;
         self.only("task_type", "CAUSAL_LM", false)?;
         self.only("bias", "none", false)?;
-        self.off("fan_in_fan_out", "is set, and the matrices of the families here lie the other way")?;
-        self.off("modules_to_save", "names parts of the model that it replaces, and none is replaced here")?;
-        self.off("use_dora", "is set, and magnitudes are not known here")?;
+        self.off("fan_in_fan_out", "is set, but the matrices of supported families aren't transposed")?;
+        self.off("modules_to_save", "names parts of the model to replace, which isn't supported")?;
+        self.off("use_dora", "is set, and magnitudes aren't supported")?;
         // Only the usual "layers" is accepted; the families here have no other.
         match self.take("layers_pattern") {
             Some(value) if is_silent(&value) => {}
@@ -204,7 +204,7 @@ impl Fields<'_> {
         let silent =
             |(field, value): &(&String, &Value)| SILENT.contains(&field.as_str()) || is_silent(value);
         match self.left.iter().find(|field| !silent(field)) {
-            Some((field, _)) => Err(self.refusal(field, "says something that is not known here")),
+            Some((field, _)) => Err(self.refusal(field, "has a value that isn't supported")),
             None => Ok(()),
         }
     }
@@ -245,7 +245,7 @@ impl Config {
             rank_max,
         };
         if config.layers.is_some() && !matches!(config.targets, Names::Ends(_)) {
-            return Err(fields.refusal("layers_to_transform", "goes with a list of targets alone"));
+            return Err(fields.refusal("layers_to_transform", "works only with a list of targets"));
         }
         fields.nothing_else()?;
         Ok(config)
@@ -255,7 +255,7 @@ impl Config {
     pub(super) fn alike(&self) -> Result<(usize, f64, bool), WeightsError> {
         for (field, pattern) in [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)] {
             if !pattern.is_empty() {
-                let what = "says more than one thing, and what training goes on from has one for all";
+                let what = "has several values, but training continues only from an adapter with one for all";
                 return Err(refusal(&self.path, field, what));
             }
         }
@@ -293,7 +293,7 @@ impl Config {
         let scale = single(alpha / by);
         if !scale.is_finite() {
             let field = if own.is_some() { "alpha_pattern" } else { "lora_alpha" };
-            return Err(refusal(field, format!("is {alpha}, which is beyond all numbers here")));
+            return Err(refusal(field, format!("is {alpha}, which is out of range")));
         }
         Ok(Some(Part { rank, scale }))
     }
@@ -308,9 +308,7 @@ impl Config {
             for end in ends {
                 let one = Names::Ends(vec![end.clone()]);
                 if !parts.clone().any(|name| one.mean(name) == Ok(true)) {
-                    return refusal(format!(
-                        "names \"{end}\", of which this model has none that takes adapters"
-                    ));
+                    return refusal(format!("names \"{end}\", but this model has none that takes adapters"));
                 }
             }
         }

@@ -45,7 +45,7 @@ impl InitialAdapter {
             for (is_second, (name, wanted)) in [(false, first), (true, second)] {
                 let (kind, bytes) = files.read(&name, &wanted)?;
                 if !are_numbers(kind, &bytes) {
-                    return Err(refusal(&path, &name, "has what is no number"));
+                    return Err(refusal(&path, &name, "has a value that isn't a number"));
                 }
                 let numbers = Matrix::of([(kind, bytes)]).singles().into_owned();
                 let [rows, width] = wanted;
@@ -65,7 +65,7 @@ impl InitialAdapter {
         }
         let Some((first, others)) = of_layers.split_first() else { return Ok(started) };
         if others.iter().any(|other| other != first) {
-            let what = "means other matrices of one layer than of another, and training goes on with the same of each";
+            let what = "selects different matrices in different layers, but training continues only with the same ones in each";
             return Err(refusal(&directory.join(CONFIG), "target_modules", what));
         }
         started.targets = first.iter().cloned().collect();

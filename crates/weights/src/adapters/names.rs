@@ -27,7 +27,10 @@ fn ends(name: &str, end: &str) -> bool {
 
 fn expression(text: &str, wrapped: &str) -> Result<Regex, String> {
     if text.len() > EXPRESSION_BYTES_MAX {
-        return Err(format!("has an expression of {} bytes, and {EXPRESSION_BYTES_MAX} may be", text.len()));
+        return Err(format!(
+            "has an expression of {} bytes, and at most {EXPRESSION_BYTES_MAX} are allowed",
+            text.len()
+        ));
     }
     RegexBuilder::new(wrapped)
         .backtrack_limit(BACKTRACKS_MAX)
@@ -37,7 +40,7 @@ fn expression(text: &str, wrapped: &str) -> Result<Regex, String> {
 }
 
 fn matches(expression: &Regex, name: &str) -> Result<bool, String> {
-    expression.is_match(name).map_err(|error| format!("has an expression that leads nowhere: {error}"))
+    expression.is_match(name).map_err(|error| format!("has an expression that can't be evaluated: {error}"))
 }
 
 impl Names {

@@ -126,9 +126,9 @@ fn are_files(directory: &Path) -> Result<(), WeightsError> {
         let path = directory.join(name);
         match std::fs::metadata(&path) {
             Ok(found) if found.is_file() => {}
-            Ok(_) => return Err(WeightsError::Broken { path, what: "it is no file".to_owned() }),
+            Ok(_) => return Err(WeightsError::Broken { path, what: "it isn't a file".to_owned() }),
             Err(_) if name == WEIGHTS && directory.join(PICKLE).exists() => {
-                let what = "is a program that makes tensors, and is not run here: safetensors are read";
+                let what = "is a program that makes tensors, and isn't run: only safetensors are supported";
                 return Err(refusal(&directory.join(PICKLE), PICKLE, what));
             }
             Err(source) => return Err(WeightsError::File { path, source }),
@@ -148,17 +148,17 @@ fn check(
     let mut all = 0;
     for (name, shape) in changed.iter().flat_map(|(module, part)| module.tensors(*part)) {
         let Some((found, bytes)) = files.shape_and_size(&name) else {
-            return Err(refusal(path, &name, "is missing, and target_modules means it"));
+            return Err(refusal(path, &name, "is missing, but target_modules selects it"));
         };
         if found != shape {
-            let what = format!("is {found:?}, and the model and the adapter's rank make it {shape:?}");
+            let what = format!("is {found:?}, but the model and the adapter's rank require {shape:?}");
             return Err(refusal(path, &name, what));
         }
         all += bytes;
         wanted.insert(name);
     }
     if let Some(name) = files.names().find(|name| !wanted.contains(*name)) {
-        return Err(refusal(path, name, "belongs to nothing that is changed here"));
+        return Err(refusal(path, name, "belongs to nothing that the adapter changes"));
     }
     if all > limits.resident_bytes {
         return Err(WeightsError::AdapterLimit {
@@ -196,7 +196,7 @@ pub(super) fn find(directory: &Path, shape: &Architecture, limits: &Limits) -> R
         }
     }
     if changed.is_empty() {
-        let what = "means nothing of this model that takes adapters";
+        let what = "selects nothing in this model that takes adapters";
         return Err(refusal(&directory.join(CONFIG), "target_modules", what));
     }
     let files = Files::one(path.clone())?;
@@ -255,7 +255,7 @@ fn add(
             if are_numbers(kind, &bytes) {
                 Ok((kind, bytes))
             } else {
-                Err(refusal(path, name, "has what is no number"))
+                Err(refusal(path, name, "has a value that isn't a number"))
             }
         };
         downs.push(read(&down)?);

@@ -52,7 +52,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn take(&mut self, count: u64) -> Result<Vec<u8>, String> {
         if self.at.checked_add(count).is_none_or(|end| end > self.bytes) {
-            return Err(format!("it ends at byte {}, within its head", self.bytes));
+            return Err(format!("it ends at byte {}, within its header", self.bytes));
         }
         let count = usize::try_from(count).map_err(|error| error.to_string())?;
         let at = usize::try_from(self.at - self.window_at).unwrap_or(usize::MAX);
@@ -71,7 +71,7 @@ impl Reader<'_> {
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let bytes = self.take(N as u64)?;
-        bytes.first_chunk().copied().ok_or_else(|| "it ends within its head".to_owned())
+        bytes.first_chunk().copied().ok_or_else(|| "it ends within its header".to_owned())
     }
 
     fn u32(&mut self) -> Result<u32, String> {
@@ -102,7 +102,7 @@ impl Reader<'_> {
                 let (kind, count) = (self.u32()?, self.u64()?);
                 // Each value takes at least a byte.
                 if count > self.bytes {
-                    return Err(format!("a list of its head is said to have {count} values"));
+                    return Err(format!("a list in its header claims to have {count} values"));
                 }
                 let mut list = Vec::new();
                 for _ in 0..count {
@@ -113,7 +113,7 @@ impl Reader<'_> {
             10 => Value::Number(self.u64()? as f64),
             11 => Value::Number(i64::from_le_bytes(self.fixed()?) as f64),
             12 => Value::Number(f64::from_le_bytes(self.fixed()?)),
-            other => return Err(format!("its head has a value of the kind {other}")),
+            other => return Err(format!("its header has a value of the unknown kind {other}")),
         })
     }
 }
@@ -141,15 +141,15 @@ fn kind_of(number: u32) -> Option<GgmlDType> {
 pub(super) fn read(file: &File, bytes: u64, shard: usize) -> Result<Head, String> {
     let mut reader = Reader { file, bytes, at: 0, window: Vec::new(), window_at: 0 };
     if &reader.fixed::<4>()? != b"GGUF" {
-        return Err("it is no GGUF file".to_owned());
+        return Err("it isn't a GGUF file".to_owned());
     }
     let version = reader.u32()?;
     if !(2..=3).contains(&version) {
-        return Err(format!("it is of version {version} of GGUF, and 2 and 3 are known here"));
+        return Err(format!("it has version {version} of GGUF, and only 2 and 3 are supported"));
     }
     let (tensors, values) = (reader.u64()?, reader.u64()?);
     if tensors > GGUF_ENTRIES_MAX || values > GGUF_ENTRIES_MAX {
-        return Err(format!("its head is said to list {tensors} tensors and {values} values"));
+        return Err(format!("its header claims to list {tensors} tensors and {values} values"));
     }
     let mut head = Head { values: HashMap::new(), tensors: HashMap::new() };
     for _ in 0..values {
@@ -165,7 +165,7 @@ pub(super) fn read(file: &File, bytes: u64, shard: usize) -> Result<Head, String
     let alignment = match head.values.get("general.alignment") {
         None => ALIGNMENT,
         Some(Value::Number(number)) if *number >= 1.0 && *number <= 65_536.0 => *number as u64,
-        Some(_) => return Err("its alignment is no number of bytes".to_owned()),
+        Some(_) => return Err("its alignment isn't a number of bytes".to_owned()),
     };
     let data = reader.at.next_multiple_of(alignment);
     for (name, mut info, size) in infos {
@@ -193,13 +193,12 @@ fn info(reader: &mut Reader<'_>, shard: usize) -> Result<(String, Info, u64), St
         shape.push(reader.u64()?);
     }
     let (kind, start) = (reader.u32()?, reader.u64()?);
-    let kind = kind_of(kind).ok_or_else(|| {
-        format!("the tensor \"{name}\" is of the kind {kind} of GGUF, which is not known here")
-    })?;
+    let kind = kind_of(kind)
+        .ok_or_else(|| format!("the tensor \"{name}\" has the GGUF kind {kind}, which isn't supported"))?;
     let count = shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size));
     let blocks = count.map(|count| count / kind.block_size() as u64);
     let size = blocks.and_then(|blocks| blocks.checked_mul(kind.type_size() as u64));
-    let size = size.ok_or_else(|| format!("the tensor \"{name}\" is larger than any"))?;
+    let size = size.ok_or_else(|| format!("the tensor \"{name}\" is too large"))?;
     // GGUF lists the innermost dimension first.
     let shape = shape.into_iter().rev().map(|size| usize::try_from(size).unwrap_or(usize::MAX)).collect();
     Ok((name, Info { shard, kind, shape, start }, size))

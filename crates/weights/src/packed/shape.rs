@@ -56,7 +56,7 @@ pub(crate) fn shape(file: &File) -> Result<Architecture, WeightsError> {
             truncates: true,
         },
         Some(other) => {
-            let what = format!("is \"{other}\", which is not known here");
+            let what = format!("is \"{other}\", which isn't supported");
             return Err(WeightsError::Kernel(KernelError::Shape { field: "rope.scaling.type", what }));
         }
     };
@@ -100,7 +100,7 @@ fn each(file: &File, head_dim: usize) -> Result<RopeScaling, WeightsError> {
     let factors = file.vector(FACTORS, head_dim / 2)?;
     if factors.iter().any(|factor| !factor.is_finite() || *factor <= 0.0) {
         return Err(
-            file.broken(format!("the tensor \"{FACTORS}\" holds what no frequency can be divided by"))
+            file.broken(format!("the tensor \"{FACTORS}\" has a value that no frequency can be divided by"))
         );
     }
     Ok(RopeScaling::Each(factors.into_iter().map(f64::from).collect()))

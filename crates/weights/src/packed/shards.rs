@@ -19,7 +19,9 @@ pub(super) fn add_others(file: &mut File) -> Result<(), WeightsError> {
     let first = file.path.clone();
     let broken = |what: String| WeightsError::Broken { path: first.clone(), what };
     if count > GGUF_SHARDS_MAX {
-        return Err(broken(format!("it is said to be one of {count} shards; {GGUF_SHARDS_MAX} is the most")));
+        return Err(broken(format!(
+            "it claims to be one of {count} shards; at most {GGUF_SHARDS_MAX} are supported"
+        )));
     }
     if index != 0 {
         return Err(broken(format!(
@@ -39,7 +41,7 @@ pub(super) fn add_others(file: &mut File) -> Result<(), WeightsError> {
     let found = file.head.tensors.len();
     match number(&file.head, TENSORS) {
         Some(all) if all != found => {
-            Err(broken(format!("the {count} shards have {found} tensors, where the first says {all}")))
+            Err(broken(format!("the {count} shards have {found} tensors, but the first says {all}")))
         }
         _ => Ok(()),
     }
@@ -55,7 +57,10 @@ fn add(
     let broken = |path: &Path, what: String| Err(WeightsError::Broken { path: path.to_owned(), what });
     if !path.exists() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        return broken(first, format!("it is the first of {count} shards, and {name} is not beside it"));
+        return broken(
+            first,
+            format!("it is the first of {count} shards, but {name} isn't in the same directory"),
+        );
     }
     let (handle, head) = open_one(&path, index)?;
     match place(&head) {
@@ -77,7 +82,7 @@ fn add(
     for (name, info) in head.tensors {
         if let Some(other) = file.head.tensors.get(&name) {
             let other = file.shards.get(other.shard).map(|(path, _)| path.display().to_string());
-            let what = format!("the tensor \"{name}\" is in {}, too", other.unwrap_or_default());
+            let what = format!("the tensor \"{name}\" is also in {}", other.unwrap_or_default());
             return broken(&path, what);
         }
         file.head.tensors.insert(name, info);

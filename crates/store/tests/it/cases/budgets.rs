@@ -340,7 +340,7 @@ pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fre
     let beyond = domain::allowance::beyond_period(period);
     apply(0, 3, draw(3, 7_000, beyond)).await;
     let leases = fresh.store.lease_centre().renew().await.unwrap().leases;
-    assert_eq!(leases, [(id, period)], "what goes beyond is no debt");
+    assert_eq!(leases, [(id, period)], "what goes beyond isn't a debt");
     assert_eq!(budgets.standing(id, period).await.unwrap().spent, Nanos(4_100_000_000));
     // Told of once: at 80 percent, and near the end that it will not be used up.
     let webhook = super::webhooks::webhook(fresh, 9, &[EventKind::CommitmentAlert]);

@@ -350,7 +350,7 @@ fn refusals_are_told_with_what_to_do() {
     tell(&fixture.cli, &["pull", "nothing-short"], 3, "qwen3:0.6b");
     // What the settings don't allow is not requested, and the error names the setting.
     tell(&fixture.cli.clone().env(ALLOW, "0"), &["pull", MODEL], 2, ALLOW);
-    tell(&fixture.cli, &["pull", MODEL, "--from", "nowhere"], 2, "no address of a hub");
+    tell(&fixture.cli, &["pull", MODEL, "--from", "nowhere"], 2, "isn't an address of a hub");
     assert!(fixture.local().is_empty());
 }
 

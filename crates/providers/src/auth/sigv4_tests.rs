@@ -230,17 +230,17 @@ fn what_the_clouds_tools_write_is_taken_as_it_is() {
 #[test]
 fn a_malformed_key_pair_is_refused_without_its_text() {
     for wrong in [
-        "AKIDEXAMPLE:canary",
-        r#"{"access_key_id":"canary"}"#,
-        r#"{"access_key_id":"","secret_access_key":"canary"}"#,
-        r#"{"access_key_id":"a\nb","secret_access_key":"canary"}"#,
-        r#"{"access_key_id":"a","secret_access_key":"b","session_token":"can\u0000ary"}"#,
+        "AKIDEXAMPLE:xyzzy",
+        r#"{"access_key_id":"xyzzy"}"#,
+        r#"{"access_key_id":"","secret_access_key":"xyzzy"}"#,
+        r#"{"access_key_id":"a\nb","secret_access_key":"xyzzy"}"#,
+        r#"{"access_key_id":"a","secret_access_key":"b","session_token":"xy\u0000zzy"}"#,
     ] {
         let mut outgoing = outgoing(&VECTORS[0]);
         let secret = Secret::from_text(wrong.to_owned());
         let fault = sign(&mut outgoing, &secret, VECTORS[0].scope, 0).expect_err(wrong);
         assert_eq!((fault.class, fault.code), (FaultClass::UpstreamAuth, "credential_unusable"), "{wrong}");
-        assert!(!format!("{fault:?}").contains("can"), "{fault:?}");
+        assert!(!format!("{fault:?}").contains("zzy"), "{fault:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 // Reports on how well a workload is reused: what the server answers, and where their links lead.
 
 import type { Range } from './range';
+import { capital, plain } from './words';
 
 export interface DiagnosticsPart {
   part: string;
@@ -56,12 +57,9 @@ const KINDS: Record<string, string> = {
 };
 const MEANINGS: Record<string, string> = { spent: 'spent', at_most: 'at most', at_risk: 'at risk' };
 
-/** A name of the API as words. */
-const words = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1).replaceAll('_', ' ');
-
-export const kindName = (kind: string): string => KINDS[kind] ?? words(kind);
+export const kindName = (kind: string): string => KINDS[kind] ?? capital(plain(kind));
 export const meaning = (of: DiagnosticsFinding): string => MEANINGS[of.money_meaning] ?? '';
-export const partName = (part: string): string => words(part).replace('Ttft', 'TTFT');
+export const partName = (part: string): string => capital(plain(part)).replace('Ttft', 'TTFT');
 export const tone = (band: string): string => (band === 'strong' || band === 'good' ? 'ok' : band === 'limited' ? 'warn' : '');
 
 /** The span that the rows of a finding are in; none of an upload. */

@@ -1,6 +1,10 @@
 // Typed dollars as integer micros: digits are moved, nothing is multiplied.
 
 import { locale } from './locale';
+import { t } from './text';
+
+/** What is said beside a field with anything else. */
+export const NOT_DOLLARS = t('Enter a dollar amount with up to six decimals.');
 
 const GROUP = /(?<=\d)[.,](?=\d{2,3}(?!\d))/g;
 

@@ -3,6 +3,7 @@
 import { count, many, percents } from './format';
 import { t } from './text';
 import type { Fact, Facts, FactValue, ProviderManifest } from './wire';
+import { capital, plain } from './words';
 
 export interface FactGroup {
   name: string;
@@ -87,12 +88,7 @@ const LABELS = new Map(GROUPS.flatMap((group) => group.facts));
 
 /** A fact's name in words; one of a newer server by its own name. */
 export function label(name: string): string {
-  return LABELS.get(name) ?? sentence(name);
-}
-
-function sentence(name: string): string {
-  const words = name.replaceAll('_', ' ');
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  return LABELS.get(name) ?? capital(plain(name));
 }
 
 export interface Stated extends Fact {
@@ -123,7 +119,7 @@ export function words(name: string, value: FactValue | undefined): string | unde
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'boolean') return value ? t('yes') : t('no');
   if (Array.isArray(value)) return value.length === 0 ? t('none') : value.join(', ');
-  if (typeof value === 'string') return value.replaceAll('_', ' ');
+  if (typeof value === 'string') return plain(value);
   const unit = UNITS.find(([ending]) => name.endsWith(ending));
   return unit ? unit[1](value) : count(value);
 }

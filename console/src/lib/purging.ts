@@ -5,9 +5,6 @@ import { count, many, shortId } from './format';
 import { check, type Holding } from './signed';
 import type { PurgeReceipt, PurgeScope } from './wire';
 
-/** A word of the API as people write it. */
-export const plain = (word: string): string => word.replaceAll('_', ' ');
-
 /** What a purge is about. */
 export function scopeWords(scope: PurgeScope, nameOf: (id: string) => string | undefined, at: (time: string | null) => string): string {
   if (scope.workspace) return 'The whole workspace';

@@ -1,6 +1,7 @@
 // A form out of the JSON schema of a credential's kind, and what is typed into it as the server wants it.
 
 import type { CredentialKind } from './wire';
+import { capital, plain } from './words';
 
 export interface SchemaField {
   name: string;
@@ -27,7 +28,7 @@ export function fields(kind: CredentialKind): SchemaField[] {
   const required = new Set(kind.schema.required ?? []);
   const found = Object.entries(kind.schema.properties ?? {}).map(([name, property]) => ({
     name,
-    label: property.title ?? words(name),
+    label: property.title ?? capital(plain(name)),
     hint: property.description,
     isSecret: property.writeOnly === true,
     isRequired: required.has(name),
@@ -39,10 +40,6 @@ export function fields(kind: CredentialKind): SchemaField[] {
   return found.sort((a, b) => Number(b.isSecret) - Number(a.isSecret) || Number(b.isRequired) - Number(a.isRequired));
 }
 
-function words(name: string): string {
-  const text = name.replaceAll('_', ' ');
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
 
 /** Where one secret is wanted it travels as it is; several travel together. Other fields are the credential's configuration. */
 export function payload(kind: CredentialKind, typed: Record<string, string>): { auth: string; secret: unknown; config?: Record<string, unknown> } {

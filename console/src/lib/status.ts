@@ -1,6 +1,7 @@
 // Where things are, in words: what the API calls each status, and what people read.
 
 import { t } from './text';
+import { plain } from './words';
 
 const WORDS = new Map(Object.entries({
   accepted: t('accepted'),
@@ -88,4 +89,4 @@ const WORDS = new Map(Object.entries({
 }));
 
 /** A status as people read it; one that this console doesn't know is shown by its own words. */
-export const statusWords = (status: string): string => WORDS.get(status) ?? status.replaceAll('_', ' ');
+export const statusWords = (status: string): string => WORDS.get(status) ?? plain(status);

@@ -4,6 +4,7 @@ import { exactMoney, count, money, short } from './format';
 import type { Field } from './filter';
 import { t } from './text';
 import type { Sums, UsageRow } from './wire';
+import { capital } from './words';
 
 export interface Metric {
   id: string;
@@ -57,7 +58,7 @@ const GROUP_NAMES: Record<Group, string> = {
 export const groupName = (group: Group): string => GROUP_NAMES[group];
 
 /** The name of a group where it stands alone: in a heading, or as an option. */
-export const groupTitle = (group: Group): string => `${groupName(group).charAt(0).toUpperCase()}${groupName(group).slice(1)}`;
+export const groupTitle = (group: Group): string => capital(groupName(group));
 
 /** What a million tokens of a row cost, rounded half up, out of whole micros. */
 export function unitPrice(row: Sums, micros: number): string {

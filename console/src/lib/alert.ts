@@ -4,6 +4,7 @@ import { dollars, typedDollars } from './dollars';
 import { term } from './filter';
 import { count, exactMoney, many, percents } from './format';
 import type { AlertMetric, AlertRule, Webhook } from './wire';
+import { plain } from './words';
 
 interface Metric {
   metric: AlertMetric;
@@ -27,7 +28,7 @@ export const METRICS: readonly Metric[] = [
 export const WINDOW_MINUTES_MAX = 1_440;
 
 export function metricOf(name: string): Metric {
-  return METRICS.find(({ metric }) => metric === name) ?? { metric: name as AlertMetric, label: name.replaceAll('_', ' '), unit: '' };
+  return METRICS.find(({ metric }) => metric === name) ?? { metric: name as AlertMetric, label: plain(name), unit: '' };
 }
 
 /** A whole number as somebody types it. */

@@ -2,6 +2,7 @@
 
 import { many } from './format';
 import type { DataPathLine, DataPathParty, DataPathRetention } from './wire';
+import { plain } from './words';
 
 /** What is not known is said, and never left out. */
 export const seenWords = (saw: DataPathParty['saw']): string => saw ?? 'unknown';
@@ -38,7 +39,7 @@ const PURPOSES: Record<string, string> = {
 };
 
 /** Why a party was shown a request, or what it stores of it. */
-export const purposeWords = (purpose: string): string => PURPOSES[purpose] ?? `stores a ${purpose.replaceAll('_', ' ')}`;
+export const purposeWords = (purpose: string): string => PURPOSES[purpose] ?? `stores a ${plain(purpose)}`;
 
 /** Whose key it is: the name of a credential or node, or what stands for the operator's accounts and for what is sealed here. */
 export function keyWords(key: string | null, nameOf: (id: string) => string | undefined): string {

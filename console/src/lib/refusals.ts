@@ -4,6 +4,7 @@ import type { Series } from './series';
 import { bySize } from './series';
 import { bucketMs, INTERVAL_MS, type Range } from './range';
 import type { PolicyRefusals } from './wire';
+import { plain } from './words';
 
 export interface RefusalShare {
   name: string;
@@ -11,7 +12,7 @@ export interface RefusalShare {
 }
 
 /** The rule in words, as a policy writes it; records of an earlier version don't know it. */
-export const ruleName = (row: PolicyRefusals): string => (row.rule ? row.rule.replaceAll('_', ' ') : 'rule not recorded');
+export const ruleName = (row: PolicyRefusals): string => (row.rule ? plain(row.rule) : 'rule not recorded');
 
 /** They are counted by the hour or the day. */
 export const refusalInterval = (range: Range): 'hour' | 'day' => (bucketMs(range) < INTERVAL_MS.day ? 'hour' : 'day');

@@ -3,6 +3,7 @@
 import { profileLabel } from './series';
 import { t } from './text';
 import type { RouteConditions, RouteRule, TimeWindow } from './wire';
+import { plain } from './words';
 
 export const SCOPES = ['model', 'alias', 'tag', 'key_id', 'project_id', 'environment', 'provider', 'modality'] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -98,8 +99,8 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   if (rule.node_labels.length > 0) said.push(`on nodes labelled ${rule.node_labels.join(', ')}`);
   if (rule.regions.length > 0) said.push(`in ${rule.regions.join(', ')}`);
   if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts if they fail`);
-  if (rule.fallback_on.length > 0) said.push(`on ${rule.fallback_on.join(', ').replaceAll('_', ' ')}`);
-  for (const { on, model } of rule.model_fallbacks ?? []) said.push(`falls back to ${model} on ${on.join(', ').replaceAll('_', ' ')}`);
+  if (rule.fallback_on.length > 0) said.push(`on ${plain(rule.fallback_on.join(', '))}`);
+  for (const { on, model } of rule.model_fallbacks ?? []) said.push(`falls back to ${model} on ${plain(on.join(', '))}`);
   if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
   if (rule.emergency) said.push('uses emergency accounts when all others fail');
   const times: [string, number | undefined][] = [

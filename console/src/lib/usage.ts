@@ -30,9 +30,11 @@ export const METRICS: Metric[] = [
   { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
 ];
 
-/** Rows can be filtered by each of them. */
-export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'end_user', 'cache_tier'] as const satisfies readonly Field[];
+export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'end_user', 'cache_tier', 'error_code', 'account'] as const;
 export type Group = (typeof GROUPS)[number];
+
+/** What requests are filtered by to find those of a group; they have no field for the operator's accounts. */
+export const fieldOf = (group: Group): Field | undefined => (group === 'error_code' ? 'error' : group === 'account' ? undefined : group);
 
 /** What people call each group within a sentence: as the columns of Requests and the facts of a request do. */
 const GROUP_NAMES: Record<Group, string> = {
@@ -53,6 +55,8 @@ const GROUP_NAMES: Record<Group, string> = {
   node: t('node'),
   end_user: t('end user'),
   cache_tier: t('cache tier'),
+  error_code: t('error code'),
+  account: t('account'),
 };
 
 export const groupName = (group: Group): string => GROUP_NAMES[group];

@@ -26,3 +26,5 @@ pub(crate) const COVERED_LISTED_MAX: usize = 8;
 /// A file that is sent in an app's input, and how long an app may run: videos take their time.
 pub(crate) const APP_FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 pub(crate) const APP_TIME_MAX: Duration = Duration::from_secs(600);
+/// Levels of objects in an object whose fields have a line each; what is deeper stays JSON.
+pub(crate) const LEVELS_MAX: usize = 2;

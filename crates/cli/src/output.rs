@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::limits::LEVELS_MAX;
 use crate::people;
 pub use crate::people::{dollars, nano_dollars, spend};
 use crate::shared::Shared;
@@ -272,25 +273,39 @@ pub fn object(shared: &Shared, value: &Value) {
         print!("{}{}", csv_line(&names), csv_row(value, &names));
         return;
     }
-    let lines: Vec<_> = fields.iter().map(|(name, field)| line(name, field)).collect();
+    let mut lines = Vec::new();
+    fields.iter().for_each(|(name, field)| add_lines("", name, field, &mut lines));
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, text) in lines {
         println!("{name:<width$}  {text}");
     }
 }
 
-/// A field's name and value; an amount is in dollars.
-fn line<'a>(name: &'a str, field: &Value) -> (&'a str, String) {
+/// A field's name and value; an amount is in dollars. What an object has is one line each, as `limits.max_cost`; what is
+/// deeper than [`LEVELS_MAX`], such as a schema, stays JSON.
+fn add_lines(of: &str, name: &str, field: &Value, lines: &mut Vec<(String, String)>) {
+    let is_shallow = of.matches('.').count() < LEVELS_MAX;
+    if let Some(fields) = field.as_object().filter(|fields| is_shallow && !fields.is_empty()) {
+        let below = format!("{of}{name}.");
+        return fields.iter().for_each(|(name, field)| add_lines(&below, name, field, lines));
+    }
     let text = match field {
         Value::String(text) => printable(text),
         Value::Null => "-".into(),
+        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => {
+            let texts: Vec<_> = items.iter().filter_map(Value::as_str).map(printable).collect();
+            texts.join(", ")
+        }
         other => printable(&other.to_string()),
     };
-    people::amount(name, field).unwrap_or((name, text))
+    let (name, text) = people::amount(name, field).unwrap_or((name, text));
+    lines.push((format!("{of}{}", printable(name)), text));
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -308,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_an_empty_cell_for_programs_and_a_dash_for_people() {
-        let row = serde_json::json!({"tag": null, "models": [], "name": "-x", "count": 0});
+        let row = json!({"tag": null, "models": [], "name": "-x", "count": 0});
         let columns = ["tag", "models", "name", "count", "missing"];
         assert_eq!(csv_row(&row, &columns), ",,'-x,0,\r\n");
         assert_eq!(columns.map(|column| cell(&row, column)), ["-", "-", "-x", "0", "-"]);
@@ -316,15 +331,32 @@ mod tests {
 
     #[test]
     fn amounts_of_an_object_are_in_dollars() {
-        let object = serde_json::json!({"limit_micros": 25_000_000, "cost_nano_usd": 1_500, "forecast_micros": null, "beyond_micros": [], "requests": 3});
-        for (name, expected) in [
-            ("limit_micros", ("limit", "$25.00")),
-            ("cost_nano_usd", ("cost", "$0.0000015")),
-            ("forecast_micros", ("forecast", "-")),
-            ("beyond_micros", ("beyond_micros", "[]")),
-            ("requests", ("requests", "3")),
+        for (name, field, expected) in [
+            ("limit_micros", json!(25_000_000), vec![("limit", "$25.00")]),
+            ("cost_nano_usd", json!(1_500), vec![("cost", "$0.0000015")]),
+            ("forecast_micros", json!(null), vec![("forecast", "-")]),
+            ("beyond_micros", json!([]), vec![("beyond_micros", "[]")]),
+            ("requests", json!(3), vec![("requests", "3")]),
+            ("models", json!(["a", "b\u{1b}[31m"]), vec![("models", "a, b␛[31m")]),
+            ("limits", json!({}), vec![("limits", "{}")]),
+            (
+                "limits",
+                json!({"max_cost_micros": 20_000, "in": {"regions": ["eu"], "days": [1], "at": {"hour": 1}}}),
+                vec![
+                    ("limits.max_cost", "$0.02"),
+                    ("limits.in.regions", "eu"),
+                    ("limits.in.days", "[1]"),
+                    ("limits.in.at", "{\"hour\":1}"),
+                ],
+            ),
         ] {
-            assert_eq!(line(name, &object[name]), (expected.0, expected.1.to_owned()), "{name}");
+            let mut lines = Vec::new();
+            add_lines("", name, &field, &mut lines);
+            lines.sort_unstable();
+            let mut expected: Vec<_> =
+                expected.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+            expected.sort_unstable();
+            assert_eq!(lines, expected, "{name}");
         }
     }
 

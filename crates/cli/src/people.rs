@@ -1,6 +1,7 @@
 //! Columns as people read them: money in dollars, times as how long ago they were, durations in a fitting unit. CSV and
 //! JSON have the fields as the API sends them.
 
+use domain::Nanos;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -133,9 +134,7 @@ pub fn dollars(micros: i64) -> String {
 /// Micro-USD for people: cents, and what is less than a dollar as exactly as it is known.
 #[must_use]
 pub fn spend(micros: i64) -> String {
-    let size = micros.unsigned_abs();
-    let rounded = if size >= 1_000_000 { size.saturating_add(5_000) / 10_000 * 10_000 } else { size };
-    with_cents(&dollars(i64::try_from(rounded).unwrap_or(i64::MAX) * micros.signum()))
+    Nanos(micros.saturating_mul(1_000)).to_string()
 }
 
 /// Like `spend`, for nano-USD.

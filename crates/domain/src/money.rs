@@ -1,6 +1,8 @@
 //! Money as integers: a price is micro-USD per million units, so that one unit times one price is exact in
 //! pico-USD.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::reuse::InputCost;
@@ -27,6 +29,22 @@ impl Nanos {
     }
 }
 
+impl fmt::Display for Nanos {
+    /// US dollars for people: cents, and what is less than a dollar to the millionth.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.micros();
+        let sign = if micros < 0 { "-" } else { "" };
+        let size = micros.unsigned_abs();
+        if size >= PER_ONE {
+            let cents = size.saturating_add(MICROS_PER_CENT / 2) / MICROS_PER_CENT;
+            return write!(f, "{sign}${}.{:02}", cents / 100, cents % 100);
+        }
+        let digits = format!("{size:06}");
+        let known = digits.trim_end_matches('0');
+        write!(f, "{sign}$0.{known:0<2}")
+    }
+}
+
 impl From<Price> for Nanos {
     /// For a price of the thing itself (a month, for example), not of a million units.
     fn from(price: Price) -> Self {
@@ -50,6 +68,7 @@ impl std::iter::Sum for Nanos {
 
 const MS_PER_MINUTE: u64 = 60_000;
 const PER_ONE: u64 = 1_000_000;
+const MICROS_PER_CENT: u64 = PER_ONE / 100;
 const PER_THOUSAND: u64 = 1_000;
 
 /// Micro-USD per million units.
@@ -475,6 +494,24 @@ mod tests {
         for (value, rounded) in [(2_500, 2), (3_500, 4), (2_501, 3), (2_499, 2), (-2_500, -2), (-3_500, -4)] {
             assert_eq!(round_half_even(value, 1_000), rounded, "{value}");
         }
+    }
+
+    #[test]
+    fn amounts_are_read_as_dollars() {
+        for (micros, text) in [
+            (0, "$0.00"),
+            (72, "$0.000072"),
+            (400_000, "$0.40"),
+            (999_999, "$0.999999"),
+            (1_234_500, "$1.23"),
+            (1_235_000, "$1.24"),
+            (25_000_000, "$25.00"),
+            (-500_000, "-$0.50"),
+        ] {
+            assert_eq!(Nanos(micros * 1_000).to_string(), text, "{micros}");
+        }
+        assert_eq!(Nanos(1).to_string(), "$0.00");
+        assert_eq!(Nanos(i64::MIN).to_string(), "-$9223372036.85");
     }
 
     #[test]

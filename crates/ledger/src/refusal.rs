@@ -111,21 +111,12 @@ fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Faul
         budget.name,
         budget.id,
         whose(&budget.subject),
-        dollars(budget.limit),
+        budget.limit,
     );
     Fault::new(FaultClass::BudgetReached, "quota_exceeded", message)
         .fix(raise_budget(budget))
         .refused_by(refuser(budget))
         .should_retry(false)
-}
-
-/// An amount as people write it: at least cents, and no more digits than it has.
-fn dollars(amount: Nanos) -> String {
-    let micros = amount.micros();
-    let digits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    let spare = digits.len() - digits.trim_end_matches('0').len();
-    let cents = digits.len() - spare.min(4);
-    format!("${}", digits.get(..cents).unwrap_or(&digits))
 }
 
 fn day_and_time(unix_ms: u64) -> String {
@@ -184,12 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_and_times_are_in_words() {
-        for (micros, shown) in
-            [(400_000, "$0.40"), (25_000_000, "$25.00"), (72, "$0.000072"), (1_234_500, "$1.2345")]
-        {
-            assert_eq!(dollars(Nanos(micros * 1_000)), shown);
-        }
+    fn times_are_in_words() {
         assert_eq!(day_and_time(1_764_547_200_000), "1 Dec 00:00 UTC");
         for (ms, shown) in
             [(500, "1 second"), (90_000, "2 minutes"), (3_600_000, "1 hour"), (259_200_000, "3 days")]

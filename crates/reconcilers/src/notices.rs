@@ -1,5 +1,6 @@
 //! Events in words, for people: what a chat shows of one.
 
+use domain::Nanos;
 use serde_json::Value;
 use store::{AlertMetric, EventKind, EventRow};
 
@@ -82,7 +83,7 @@ impl Facts<'_> {
     }
 
     fn money(self, name: &str) -> String {
-        dollars(self.0.get(name).and_then(Value::as_i64).unwrap_or_default())
+        of_micros(self.0.get(name).and_then(Value::as_i64).unwrap_or_default())
     }
 
     fn credential(self) -> String {
@@ -193,21 +194,15 @@ const fn what(metric: AlertMetric) -> &'static str {
 /// A value of a metric with its unit.
 fn measured(metric: AlertMetric, value: u64) -> String {
     match metric {
-        AlertMetric::Spend => dollars(i64::try_from(value).unwrap_or(i64::MAX)),
+        AlertMetric::Spend => of_micros(i64::try_from(value).unwrap_or(i64::MAX)),
         AlertMetric::Requests | AlertMetric::Refused => value.to_string(),
         AlertMetric::ErrorPercent => format!("{value} %"),
         AlertMetric::Latency | AlertMetric::FirstByte => format!("{value} ms"),
     }
 }
 
-/// US dollars, to the cent, or to the millionth below one.
-fn dollars(micros: i64) -> String {
-    let (sign, micros) = if micros < 0 { ("-", micros.unsigned_abs()) } else { ("", micros.unsigned_abs()) };
-    if micros != 0 && micros < 10_000 {
-        return format!("{sign}$0.{micros:06}");
-    }
-    let cents = micros.saturating_add(5_000) / 10_000;
-    format!("{sign}${}.{:02}", cents / 100, cents % 100)
+fn of_micros(micros: i64) -> String {
+    Nanos(micros.saturating_mul(1_000)).to_string()
 }
 
 #[cfg(test)]

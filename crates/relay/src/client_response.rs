@@ -192,7 +192,7 @@ fn deliver(
 ) -> ClientResponse {
     let mut headers = served_headers(trace, served);
     if served.is_none() {
-        headers.insert(ATTEMPTS, HeaderValue::from(0));
+        headers.insert(ATTEMPTS, HeaderValue::from_static("0"));
     }
     if let Some(rule) = fault.policy_rule() {
         headers.insert(POLICY_RULE, HeaderValue::from_static(rule.as_str()));
@@ -221,7 +221,7 @@ fn deliver(
 #[must_use]
 pub fn deliver_again(tab: Tab, earlier: HeaderMap, body: Bytes, dialect: Dialect) -> ClientResponse {
     let mut headers = fill(earlier, tab.trace(), None);
-    headers.insert(ATTEMPTS, HeaderValue::from(0));
+    headers.insert(ATTEMPTS, HeaderValue::from_static("0"));
     let id_name = dialects::request_id_header(dialect);
     if let Some(id) = headers.get(REQUEST_ID).filter(|_| id_name != REQUEST_ID).cloned() {
         headers.insert(id_name, id);

@@ -182,7 +182,7 @@ async fn budgets(control: &Control, workspace: WorkspaceId, now: u64) -> Result<
 fn of_budget(row: &BudgetRow, standing: BudgetStanding) -> Option<Concern> {
     let (spent, limit) = (i128::from(standing.spent.0), i128::from(row.limit.0.max(1)));
     let percent = spent * 100 / limit;
-    let amounts = format!("{} of {}", dollars(standing.spent), dollars(row.limit));
+    let amounts = format!("{} of {}", standing.spent, row.limit);
     let link = "/budgets";
     if percent >= 100 {
         let message =
@@ -212,12 +212,12 @@ async fn credit(control: &Control, workspace: WorkspaceId) -> Result<Option<Conc
 fn of_credit(paid: Nanos, spent: Nanos) -> Option<Concern> {
     let left = Nanos(paid.0.saturating_sub(spent.0));
     if left.0 <= 0 {
-        let message = format!("The credit is used up: {} of {} are spent.", dollars(spent), dollars(paid));
+        let message = format!("The credit is used up: {spent} of {paid} are spent.");
         return Some(Concern::error("credit_used_up", message, "/billing"));
     }
     let is_low = i128::from(left.0) * 100 < i128::from(paid.0) * i128::from(CREDIT_LOW_PERCENT);
     is_low.then(|| {
-        let message = format!("{} of {} credit are left.", dollars(left), dollars(paid));
+        let message = format!("{left} of {paid} credit are left.");
         Concern::warning("credit_low", message, "/billing")
     })
 }
@@ -311,11 +311,8 @@ fn changes(today: &UsageRow, week: &UsageRow) -> Vec<Concern> {
     let usual = Nanos(week.spend.0 / i64::try_from(WEEK_DAYS).unwrap_or(1));
     let rise = today.spend.0.saturating_sub(usual.0);
     if usual.0 > 0 && rise >= SPEND_RISE_MIN.0 && today.spend.0 >= usual.0.saturating_mul(SPEND_FACTOR) {
-        let message = format!(
-            "{} spent in the last 24 hours; in the week before, {} a day.",
-            dollars(today.spend),
-            dollars(usual)
-        );
+        let message =
+            format!("{} spent in the last 24 hours; in the week before, {usual} a day.", today.spend);
         found.push(Concern::warning("spend_risen", message, "/usage?range=24h"));
     }
     let enough = |row: &UsageRow| row.sums.requests >= REQUESTS_COMPARED_MIN;
@@ -365,13 +362,6 @@ fn in_days(at: u64, now: u64) -> String {
     }
 }
 
-fn dollars(amount: Nanos) -> String {
-    let micros = amount.micros();
-    let sign = if micros < 0 { "-" } else { "" };
-    let cents = micros.unsigned_abs().div_ceil(10_000);
-    format!("{sign}${}.{:02}", cents / 100, cents % 100)
-}
-
 #[cfg(test)]
 mod tests {
     use store::{Percentiles, UsageSums};
@@ -416,10 +406,8 @@ mod tests {
     }
 
     #[test]
-    fn words_of_time_and_money() {
+    fn words_of_time() {
         assert_eq!(in_days(NOW + 1, NOW), "within a day");
         assert_eq!(in_days(NOW + 3 * DAY_MS, NOW), "in 3 days");
-        assert_eq!(dollars(Nanos(400_000_000)), "$0.40");
-        assert_eq!(dollars(Nanos(1)), "$0.00");
     }
 }

@@ -44,6 +44,7 @@ export interface UsageRow extends Sums {
   node?: string | null;
   cache_tier?: string | null;
   error_code?: string | null;
+  account?: string | null;
   end_user?: string | null;
 }
 

@@ -80,6 +80,14 @@ pub fn micros(text: &str) -> Result<u64, Failure> {
     whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(part)).ok_or_else(wrong)
 }
 
+/// Micro-USD, stated in dollars or, as older scripts do, as such.
+///
+/// # Errors
+/// The text is not an amount.
+pub fn micros_or(dollars: Option<&str>, exact: Option<u64>) -> Result<Option<u64>, Failure> {
+    Ok(dollars.map(micros).transpose()?.or(exact))
+}
+
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let budgets = Collection::connect(shared, PATH)?;
     match command {

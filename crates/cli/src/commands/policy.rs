@@ -5,7 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::agreement::retention;
-use super::budget::micros;
+use super::budget::micros_or;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -146,11 +146,11 @@ impl Rules {
     }
 
     fn limits(&self) -> Result<Option<Value>, Failure> {
-        let max_cost = self.max_cost.as_deref().map(micros).transpose()?;
+        let max_cost = micros_or(self.max_cost.as_deref(), self.max_cost_micros)?;
         let limits = Body::new()
             .with_some("max_output_tokens", self.max_output_tokens)
             .with_some("max_input_tokens", self.max_input_tokens)
-            .with_some("max_cost_micros", max_cost.or(self.max_cost_micros))
+            .with_some("max_cost_micros", max_cost)
             .with_some("max_duration_ms", self.max_duration_ms)
             .build();
         Ok(limits.as_object().is_some_and(|limits| !limits.is_empty()).then_some(limits))

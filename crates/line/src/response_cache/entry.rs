@@ -23,6 +23,9 @@ const OF_THE_EXCHANGE: [&str; 8] = [
     "agent-qos-target-met",
 ];
 
+/// Room for the headers of each exchange that is given the answer, so that no copy of the map has to grow.
+const OWN_HEADERS: usize = 8;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub(crate) made_unix_ms: u64,
@@ -85,7 +88,7 @@ impl Entry {
 
     /// The inverse; `None` for what another version wrote.
     pub(crate) fn of_stored(answer: StoredAnswer) -> Option<Self> {
-        let mut headers = HeaderMap::with_capacity(answer.headers.len());
+        let mut headers = HeaderMap::with_capacity(answer.headers.len() + OWN_HEADERS);
         let mut facts = None;
         for (name, value) in answer.headers {
             if name == FACTS {
@@ -129,8 +132,11 @@ pub(crate) fn kept_headers(headers: &HeaderMap) -> HeaderMap {
         let of_answer = name.as_str().starts_with("agent-") && !OF_THE_EXCHANGE.contains(&name.as_str());
         of_answer || *name == CONTENT_TYPE || *name == BUFFERING
     };
-    let kept = headers.iter().filter(|(name, _)| is_kept(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let mut kept = HeaderMap::with_capacity(headers.len() + OWN_HEADERS);
+    for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+        kept.append(name, value.clone());
+    }
+    kept
 }
 
 #[cfg(test)]

@@ -47,8 +47,8 @@ pub struct Restore {
     /// A folder with purge receipts; the restored database is purged again according to them before it can serve.
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
-    /// The public key that must have signed the receipts, as `tidegate audit key` prints it; by default this installation's own,
-    /// which the master key determines.
+    /// The public key that must have signed the receipts, as `tidegate audit key` prints it, or a file with it; by default this
+    /// installation's own, which the master key determines.
     #[arg(long, value_name = "KEY", requires = "receipts")]
     receipt_key: Option<String>,
     #[command(flatten)]

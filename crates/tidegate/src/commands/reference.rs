@@ -142,12 +142,15 @@ fn describe(page: &mut String, name: &str, command: &Command) {
             && !argument.is_hide_set()
             && !matches!(argument.get_id().as_str(), "help" | "version")
     };
-    let arguments: Vec<_> = command.get_arguments().filter(own).map(describe_argument).collect();
-    if !arguments.is_empty() {
+    let arguments: Vec<_> = command.get_arguments().filter(own).collect();
+    for heading in headings(&arguments) {
         page.push('\n');
-    }
-    for argument in arguments {
-        let _ = writeln!(page, "- {argument}");
+        if let Some(heading) = heading {
+            let _ = writeln!(page, "**{heading}**\n");
+        }
+        for argument in arguments.iter().filter(|argument| argument.get_help_heading() == heading) {
+            let _ = writeln!(page, "- {}", describe_argument(argument));
+        }
     }
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let examples = examples.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect::<Vec<_>>();
@@ -157,6 +160,19 @@ fn describe(page: &mut String, name: &str, command: &Command) {
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         describe(page, &format!("{name} {}", sub.get_name()), sub);
     }
+}
+
+/// The sections of a command's arguments in the order of its help: those without one come first.
+fn headings<'a>(arguments: &[&'a Arg]) -> Vec<Option<&'a str>> {
+    let mut found: Vec<_> = arguments.iter().map(|argument| argument.get_help_heading()).collect();
+    found.sort_by_key(Option::is_some);
+    let mut seen = Vec::new();
+    found.retain(|heading| {
+        let is_new = !seen.contains(heading);
+        seen.push(*heading);
+        is_new
+    });
+    found
 }
 
 fn describe_argument(argument: &Arg) -> String {

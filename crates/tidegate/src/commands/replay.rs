@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cli::api::{Api, at, field};
 use cli::body::{Body, json_of_file};
-use cli::commands::budget::micros;
+use cli::commands::budget::micros_or;
 use cli::output::{self, Failure};
 use cli::shared::Shared;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Gates { set, activation } => gates(shared, &api, set, activation)?,
         Command::Escalation { cost_per_hour, cost_per_hour_micros, tokens_per_second } => {
-            let cost = micros_of(cost_per_hour.as_deref(), cost_per_hour_micros)?.unwrap_or_default();
+            let cost = micros_or(cost_per_hour.as_deref(), cost_per_hour_micros)?.unwrap_or_default();
             let speed =
                 tokens_per_second.map_or_else(String::new, |speed| format!("&tokens_per_second={speed}"));
             let path = format!("/v2/diagnostics/escalation?cost_per_hour_micros={cost}{speed}");
@@ -140,11 +140,6 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Micro-USD, stated in dollars or as such.
-fn micros_of(dollars: Option<&str>, exact: Option<u64>) -> Result<Option<u64>, Failure> {
-    Ok(dollars.map(micros).transpose()?.or(exact))
 }
 
 /// What is not named stays as it is.
@@ -177,7 +172,7 @@ fn body(options: Run) -> Result<Value, Failure> {
         .with_some("operation", options.from_operation)
         .with_some("days", options.days)
         .with_some("requests_max", options.requests);
-    let cost_per_hour = micros_of(options.cost_per_hour.as_deref(), options.cost_per_hour_micros)?;
+    let cost_per_hour = micros_or(options.cost_per_hour.as_deref(), options.cost_per_hour_micros)?;
     let candidate = Body::new()
         .with("model", options.model)
         .with_some("node_id", options.node)

@@ -28,3 +28,5 @@ pub(crate) const APP_FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 pub(crate) const APP_TIME_MAX: Duration = Duration::from_secs(600);
 /// Levels of objects in an object whose fields have a line each; what is deeper stays JSON.
 pub(crate) const LEVELS_MAX: usize = 2;
+/// Letters by which a name may differ from the one that was meant.
+pub(crate) const EDITS_FORGIVEN: usize = 2;

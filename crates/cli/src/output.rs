@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::limits::LEVELS_MAX;
+use crate::limits::{EDITS_FORGIVEN, LEVELS_MAX};
 use crate::people;
-pub use crate::people::{dollars, nano_dollars, spend};
+pub use crate::people::{dollars, money, nano_dollars, spend};
 use crate::shared::Shared;
 use terminal::paint::{Style, paint, paint_error};
 
@@ -220,6 +220,14 @@ fn field(object: &Value, name: &str) -> Option<String> {
     }
 }
 
+/// The name that a mistyped one stands for, as advice.
+#[must_use]
+pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let near = names.map(|name| (strsim::damerau_levenshtein(name, typed), name)).min();
+    let (_, name) = near.filter(|(edits, name)| *edits <= EDITS_FORGIVEN && edits * 2 < name.len())?;
+    Some(format!("Did you mean {name}?"))
+}
+
 /// A human-readable size.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
@@ -292,14 +300,16 @@ fn add_lines(of: &str, name: &str, field: &Value, lines: &mut Vec<(String, Strin
     let text = match field {
         Value::String(text) => printable(text),
         Value::Null => "-".into(),
-        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => {
-            let texts: Vec<_> = items.iter().filter_map(Value::as_str).map(printable).collect();
-            texts.join(", ")
+        Value::Array(items)
+            if !items.is_empty() && !items.iter().any(|item| item.is_array() || item.is_object()) =>
+        {
+            let text = |item: &Value| item.as_str().map_or_else(|| item.to_string(), printable);
+            items.iter().map(text).collect::<Vec<_>>().join(", ")
         }
         other => printable(&other.to_string()),
     };
-    let (name, text) = people::amount(name, field).unwrap_or((name, text));
-    lines.push((format!("{of}{}", printable(name)), text));
+    let (name, text) = people::amount(name, field).unwrap_or((name.into(), text));
+    lines.push((format!("{of}{}", printable(&name)), text));
 }
 
 #[cfg(test)]
@@ -336,16 +346,18 @@ mod tests {
             ("cost_nano_usd", json!(1_500), vec![("cost", "$0.0000015")]),
             ("forecast_micros", json!(null), vec![("forecast", "-")]),
             ("beyond_micros", json!([]), vec![("beyond_micros", "[]")]),
+            ("nano_usd_per_hour", json!(1_200_000_000), vec![("per_hour", "$1.20")]),
+            ("input_micros_per_million", json!(150_000), vec![("input_per_million", "$0.15")]),
             ("requests", json!(3), vec![("requests", "3")]),
             ("models", json!(["a", "b\u{1b}[31m"]), vec![("models", "a, b␛[31m")]),
             ("limits", json!({}), vec![("limits", "{}")]),
             (
                 "limits",
-                json!({"max_cost_micros": 20_000, "in": {"regions": ["eu"], "days": [1], "at": {"hour": 1}}}),
+                json!({"max_cost_micros": 20_000, "in": {"regions": ["eu"], "days": [1, 2], "at": {"hour": 1}}}),
                 vec![
                     ("limits.max_cost", "$0.02"),
                     ("limits.in.regions", "eu"),
-                    ("limits.in.days", "[1]"),
+                    ("limits.in.days", "1, 2"),
                     ("limits.in.at", "{\"hour\":1}"),
                 ],
             ),
@@ -358,6 +370,16 @@ mod tests {
             expected.sort_unstable();
             assert_eq!(lines, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_name_is_near_and_not_just_as_short() {
+        let known = || ["openai", "xai", "claude-code"].into_iter();
+        let meant = |typed| did_you_mean(typed, known());
+        assert_eq!(meant("opneai").as_deref(), Some("Did you mean openai?"));
+        assert_eq!(meant("xia").as_deref(), Some("Did you mean xai?"));
+        assert_eq!(meant("claudecod").as_deref(), Some("Did you mean claude-code?"));
+        assert_eq!((meant("abc"), meant("gemini")), (None, None));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Columns as people read them: money in dollars, times as how long ago they were, durations in a fitting unit. CSV and
 //! JSON have the fields as the API sends them.
 
+use std::borrow::Cow;
+
 use domain::Nanos;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -43,15 +45,29 @@ const NAMED: [(&str, Unit); 4] = [
     ("tokens_per_second", Unit::Rate),
 ];
 
-fn unit_of(column: &str) -> Option<(&str, Unit)> {
-    let named = NAMED.iter().find(|(name, _)| *name == column).map(|(_, unit)| (column, *unit));
-    named.or_else(|| UNITS.iter().find_map(|(end, unit)| column.strip_suffix(end).map(|name| (name, *unit))))
+/// Amounts for something else, as `input_micros_per_million` has it.
+const RATES: [(&str, Unit); 2] = [("micros_per_", Unit::MicroDollars), ("nano_usd_per_", Unit::NanoDollars)];
+
+/// A column's name without its unit, and the unit.
+fn unit_of(column: &str) -> Option<(Cow<'_, str>, Unit)> {
+    if let Some((_, unit)) = NAMED.iter().find(|(name, _)| *name == column) {
+        return Some((column.into(), *unit));
+    }
+    for (end, unit) in UNITS {
+        if let Some(name) = column.strip_suffix(end) {
+            return Some((name.into(), unit));
+        }
+    }
+    RATES.iter().find_map(|(rate, unit)| {
+        let (before, per) = column.split_once(rate)?;
+        Some((format!("{before}per_{per}").into(), *unit))
+    })
 }
 
 /// A column's head: the field's name without its unit.
 #[must_use]
 pub fn head(column: &str) -> String {
-    unit_of(column).map_or(column, |(name, _)| name).replace('_', " ")
+    unit_of(column).map_or(column.into(), |(name, _)| name).replace('_', " ")
 }
 
 /// A field's value in words of its unit; `None` where it has another form than its name promises.
@@ -71,7 +87,7 @@ pub fn cell(row: &Value, column: &str, now: OffsetDateTime) -> Option<String> {
 }
 
 /// A field that is an amount: its name without the unit, and dollars.
-pub fn amount<'a>(name: &'a str, value: &Value) -> Option<(&'a str, String)> {
+pub fn amount<'a>(name: &'a str, value: &Value) -> Option<(Cow<'a, str>, String)> {
     let (bare, unit) = unit_of(name)?;
     let write = match unit {
         Unit::MicroDollars => spend,
@@ -140,6 +156,13 @@ pub fn spend(micros: i64) -> String {
 /// Like `spend`, for nano-USD.
 fn spend_nanos(nanos: i64) -> String {
     if nanos.unsigned_abs() < 1_000_000_000 { nano_dollars(nanos) } else { spend(nanos / 1_000) }
+}
+
+/// An amount of an object, exactly, in the unit that its name ends with; a dash where there is none.
+#[must_use]
+pub fn money(of: &Value, field: &str) -> String {
+    let write = if field.ends_with("_nanos") { nano_dollars } else { dollars };
+    of.get(field).and_then(Value::as_i64).map_or_else(|| "-".to_owned(), write)
 }
 
 /// Nano-USD as dollars, exactly.

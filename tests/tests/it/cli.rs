@@ -212,7 +212,7 @@ async fn commands_that_use_and_look() {
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.wait_for_usage(4).await;
     let request = gateway.cli().run(&["request", &trace]).ok();
-    for part in ["openai/gpt-4o-mini -> openai/gpt-4o-mini", "served by byok openai", "timeline", "attempt 1"]
+    for part in ["model     openai/gpt-4o-mini\n", "served by byok openai", "timeline  decoded ", "attempt 1"]
     {
         assert!(request.contains(part), "{part} is missing: {request}");
     }

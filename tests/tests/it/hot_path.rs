@@ -37,7 +37,7 @@ const REQUESTS: u64 = 10;
 /// So many bursts in a row have to cost no less than one before them.
 const BURSTS: usize = 12;
 /// As many are counted, at most, while the least of them costs more than the kept count allows.
-const BURSTS_MAX: usize = 20 * BURSTS;
+const BURSTS_MAX: usize = 5 * BURSTS;
 /// Chunks in the shorter and in the longer stream: the two differ by chunks alone.
 const CHUNKS: [usize; 2] = [4, 28];
 /// Pairs of a shorter and a longer stream that are compared, at least.

@@ -107,7 +107,7 @@ async fn a_request_that_means_the_same_is_given_the_answer_and_a_near_miss_is_no
     assert!((7_000..9_500).contains(&similarity.parse::<u32>().unwrap()), "{similarity}");
     assert_eq!(gateway.calls(OWN).len(), 2);
     let shown = gateway.cli().run(&["request", &trace_of(&again)]).ok();
-    assert!(shown.contains("a text of the same meaning (10000 bps)"), "{shown}");
+    assert!(shown.contains("a text of the same meaning (100.00 %)"), "{shown}");
     // Every token is in the books: two answers and three embeddings, each once.
     gateway.wait_for_usage(7).await;
     let usage = gateway.get("/v2/usage?window=24h&group_by=model").await["data"].clone();

@@ -115,7 +115,7 @@ impl Metric {
         }
         let number = text.strip_suffix(if self == Self::Errors { "%" } else { "ms" }).unwrap_or(text);
         number.trim().parse().map_err(|_| {
-            let message = format!("\"{}\" is not a whole number", output::printable(text));
+            let message = format!("\"{}\" isn't a whole number.", output::printable(text));
             Failure::new(output::USAGE, message)
         })
     }
@@ -135,7 +135,7 @@ fn minutes(text: &str) -> Result<u32, Failure> {
     };
     let parsed = number.parse::<u32>().ok().and_then(|number| number.checked_mul(each));
     parsed.ok_or_else(|| {
-        let message = format!("\"{}\" is not a time; write 15m or 6h", output::printable(text));
+        let message = format!("\"{}\" isn't a time. Write 15m or 6h.", output::printable(text));
         Failure::new(output::USAGE, message)
     })
 }
@@ -156,36 +156,30 @@ impl Options {
 /// # Errors
 /// Of the gateway, or of what was typed.
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let rules = Collection::connect(shared, PATH)?;
-    let print = |rule: Value| output::object(shared, &for_form(shared.form(), rule));
-    let change = |id: &str, body: &Value| -> Result<(), Failure> {
-        print(rules.api.patch(&rules.at(id), body)?);
-        Ok(())
-    };
+    let rules = Collection::connect(shared, PATH)?.printed(for_form);
     match command {
         Command::Add { metric, above, options } => {
             let body = options.body()?.with("metric", metric.field());
             let body = body.with("threshold", metric.threshold(&above)?).build();
-            print(rules.api.post(PATH, &body)?);
+            rules.create(&body)?;
         }
         Command::List => {
-            let page = rules.api.get(PATH)?;
-            let listed = page.get("data").and_then(Value::as_array).into_iter().flatten();
-            let rows: Vec<Value> = listed.map(|rule| for_form(shared.form(), rule.clone())).collect();
-            let empty = "No alert rules. `tidegate alert add spend --above 20 --window 1h` makes one.";
-            output::rows(shared, &rows, &COLUMNS, empty);
+            rules.list(
+                &COLUMNS,
+                "No alert rules. `tidegate alert add spend --above 20 --window 1h` makes one.",
+            )?;
         }
-        Command::Show { id } => print(rules.api.get(&rules.at(&id))?),
+        Command::Show { id } => rules.show(&id)?,
         Command::Set { id, above, options } => {
             let body = options.body()?;
             let threshold = match above {
                 None => None,
                 Some(above) => Some(metric_of(&rules, &id)?.threshold(&above)?),
             };
-            change(&id, &body.with_some("threshold", threshold).build())?;
+            rules.change(&id, &body.with_some("threshold", threshold).build())?;
         }
-        Command::Enable { id } => change(&id, &serde_json::json!({"status": "active"}))?,
-        Command::Disable { id } => change(&id, &serde_json::json!({"status": "disabled"}))?,
+        Command::Enable { id } => rules.change(&id, &serde_json::json!({"status": "active"}))?,
+        Command::Disable { id } => rules.change(&id, &serde_json::json!({"status": "disabled"}))?,
         Command::Remove { id } => rules.remove(&id)?,
     }
     Ok(())

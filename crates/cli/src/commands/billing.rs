@@ -81,27 +81,27 @@ fn account(shared: &Shared, account: &Value) -> Result<(), Failure> {
         return Ok(());
     }
     let [left, paid, spent] =
-        ["credit_micros", "credited_micros", "spent_micros"].map(|name| money(account, name));
+        ["credit_micros", "credited_micros", "spent_micros"].map(|name| output::money(account, name));
     println!("{id} has {left} left of {paid} paid ahead; {spent} is spent.");
     let credits = account.get("credits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let cells: Vec<_> = credits
         .iter()
         .map(|row| {
-            vec![output::cell(row, "created_at"), money(row, "amount_micros"), output::cell(row, "note")]
+            vec![
+                output::cell(row, "created_at"),
+                output::money(row, "amount_micros"),
+                output::cell(row, "note"),
+            ]
         })
         .collect();
     output::table(&["when", "added", "note"], &cells);
     Ok(())
 }
 
-fn money(row: &Value, field: &str) -> String {
-    output::dollars(row.get(field).and_then(Value::as_i64).unwrap_or(0))
-}
-
 fn invoices(shared: &Shared) -> Result<(), Failure> {
     let mut rows = Api::connect(shared)?.get_all(INVOICES)?;
     for row in rows.iter_mut().filter(|_| !shared.json) {
-        let (credit, total) = (money(row, "credit_micros"), money(row, "total_micros"));
+        let (credit, total) = (output::money(row, "credit_micros"), output::money(row, "total_micros"));
         if let Some(fields) = row.as_object_mut() {
             fields.insert("credit".into(), credit.into());
             fields.insert("total".into(), total.into());
@@ -126,12 +126,12 @@ fn invoice(shared: &Shared, id: &str) -> Result<(), Failure> {
         .iter()
         .map(|line| {
             let counted = ["description", "quantity", "included"].map(|field| output::cell(line, field));
-            let amounts = [money(line, "amount_micros"), money(line, "provider_cost_micros")];
+            let amounts = [output::money(line, "amount_micros"), output::money(line, "provider_cost_micros")];
             counted.into_iter().chain(amounts).collect()
         })
         .collect();
     output::table(&["line", "quantity", "included", "amount", "provider bills"], &cells);
-    println!("total {}", money(&invoice, "total_micros"));
+    println!("total {}", output::money(&invoice, "total_micros"));
     Ok(())
 }
 
@@ -150,18 +150,21 @@ fn snapshot(shared: &Shared) -> Result<(), Failure> {
                 .map(|f| output::cell(row, f));
             counts
                 .into_iter()
-                .chain([money(row, "cost_micros"), money(row, "provider_cost_micros")])
+                .chain([output::money(row, "cost_micros"), output::money(row, "provider_cost_micros")])
                 .collect()
         })
         .collect();
     output::table(&["mode", "requests", "input", "output", "cached", "owed", "provider bills"], &cells);
     println!(
         "base {}   acts {}   owed so far {}",
-        money(&snapshot, "monthly_base_micros"),
-        money(&snapshot, "acts_micros"),
-        money(&snapshot, "owed_micros")
+        output::money(&snapshot, "monthly_base_micros"),
+        output::money(&snapshot, "acts_micros"),
+        output::money(&snapshot, "owed_micros")
     );
-    println!("spend {}: what is owed, and what your own providers bill", money(&snapshot, "spend_micros"));
+    println!(
+        "spend {}: what is owed, and what your own providers bill",
+        output::money(&snapshot, "spend_micros")
+    );
     println!(
         "unmetered events: {}   unpriced events: {}",
         output::cell(&snapshot, "unmetered_event_count"),

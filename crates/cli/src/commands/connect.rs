@@ -98,19 +98,11 @@ fn list(shared: &Shared, table: &Clients) {
 
 fn find<'a>(table: &'a Clients, tool: &str) -> Result<&'a Client, Failure> {
     table.find(tool).ok_or_else(|| {
-        let near = table
-            .clients
-            .iter()
-            .map(|client| (strsim::damerau_levenshtein(&client.id, tool), client.id.as_str()))
-            .min()
-            .filter(|(distance, id)| distance * 2 < id.len());
-        let fix = near.map_or_else(
-            || {
-                "`tidegate connect` lists them. Use env for any other tool that speaks OpenAI's format."
-                    .to_owned()
-            },
-            |(_, id)| format!("Did you mean {id}?"),
-        );
+        let known = table.clients.iter().map(|client| client.id.as_str());
+        let fix = output::did_you_mean(tool, known).unwrap_or_else(|| {
+            "`tidegate connect` lists them. Use env for any other tool that speaks OpenAI's format."
+                .to_owned()
+        });
         Failure::new(output::NOT_FOUND, format!("There is no tool \"{}\".", output::printable(tool))).fix(fix)
     })
 }

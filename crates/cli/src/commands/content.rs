@@ -152,8 +152,7 @@ fn show(shared: &Shared, replay: &Value) {
     for name in ["baseline", "candidate"] {
         let side = replay.get(name).unwrap_or(&Value::Null);
         let part = |field: &str| output::printable(&output::cell(side, field));
-        let cost =
-            side.get("cost_nanos").and_then(Value::as_i64).map_or_else(|| "-".into(), output::nano_dollars);
+        let cost = output::money(side, "cost_nanos");
         println!(
             "{name:9}  {} {} in {} out {} {cost} {} us {}",
             part("model"),

@@ -94,8 +94,6 @@ pub struct Adding {
 }
 
 const PATH: &str = "/v2/provider-credentials";
-/// Letters by which a name may differ and still be meant.
-const EDITS_FORGIVEN: usize = 2;
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -204,11 +202,9 @@ pub fn check_provider(api: &Api, provider: &str) -> Result<(), Failure> {
     if known.is_empty() || known.iter().any(|name| name == provider) {
         return Ok(());
     }
-    let near = known.iter().map(|name| (strsim::damerau_levenshtein(name, provider), name)).min();
-    let advice = match near {
-        Some((distance, name)) if distance <= EDITS_FORGIVEN => format!("Did you mean {name}?"),
-        _ => "`tidegate credential kinds` lists them; a server of your own needs --base-url.".to_owned(),
-    };
+    let advice = output::did_you_mean(provider, known.iter().map(String::as_str)).unwrap_or_else(|| {
+        "`tidegate credential kinds` lists them; a server of your own needs --base-url.".to_owned()
+    });
     Err(Failure::new(output::NOT_FOUND, format!("There is no provider {provider}.")).fix(advice))
 }
 

@@ -107,7 +107,7 @@ fn explain(plan: &Value) {
     let route = plan.get("route").filter(|route| !route.is_null());
     println!(
         "route     {}",
-        route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id"))
+        route.map_or("none: the default order".into(), |route| output::cell(route, "id"))
     );
     if let Some(order) = route.and_then(|route| route.get("order")).and_then(Value::as_str) {
         println!("order     {}", output::printable(order));
@@ -155,7 +155,7 @@ fn print_batch(batch: &Value) {
     for model in list(batch, "models") {
         let price = match model.get("price_percent").and_then(Value::as_u64) {
             Some(percent) => format!("{percent}% of the usual price"),
-            None => "a price that is not known".to_owned(),
+            None => "an unknown price".to_owned(),
         };
         println!("            {} at {price}", output::printable(&output::cell(model, "upstream_model")));
     }

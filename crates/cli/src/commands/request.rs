@@ -1,11 +1,12 @@
 //! `tidegate request`: one request's timeline, plan, attempts and cost, or the latest, filtered and live.
 
 use filter::Filter;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::tail::Tail;
 use crate::api::{Api, at, escape};
 use crate::output::{self, Failure, Form};
+use crate::people::duration;
 use crate::shared::Shared;
 use terminal::paint::{Style, paint};
 
@@ -115,18 +116,17 @@ fn with_since(query: &str, filter: Option<&str>) -> Result<String, Failure> {
 fn line(row: &Value) -> String {
     let part = |name: &str| output::printable(&output::cell(row, name));
     let status = row.get("status").and_then(Value::as_u64).unwrap_or(0);
-    let micros = |name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let cost = output::spend(row.get("cost_micros").and_then(Value::as_i64).unwrap_or(0));
     let status_text = if status >= 400 { paint(Style::Bad, &part("status")) } else { part("status") };
-    let took_ms = row.get("latency_us").and_then(Value::as_u64).unwrap_or(0) / 1_000;
+    let took = duration(row.get("latency_us").and_then(Value::as_u64).unwrap_or(0));
     format!(
-        "{} {status_text} {} {} {} in {} out {} {} {took_ms} ms {}",
+        "{} {status_text} {} {} {} in {} out {} {cost} {took} {}",
         part("started_at"),
         part("resolved_model"),
         part("profile"),
         part("provider"),
         part("input_tokens"),
         part("output_tokens"),
-        output::dollars(micros("cost_micros")),
         part("id"),
     )
 }
@@ -142,8 +142,7 @@ fn reuse(reuse: &Value) {
         part("missed_opportunity_tokens"),
         part("evidence"),
     );
-    let money =
-        |name: &str| reuse.get(name).and_then(Value::as_i64).map_or_else(|| "-".into(), output::nano_dollars);
+    let money = |name: &str| output::money(reuse, name);
     println!(
         "          gross {} - credit {} = processed {}",
         money("gross_input_nanos"),
@@ -160,7 +159,9 @@ fn served(request: &Value) {
     } else if request.pointer("/reuse/response_cache").is_some_and(Value::is_object) {
         let hit = request.pointer("/reuse/response_cache");
         match hit.and_then(|hit| hit.get("similarity_bps")).and_then(Value::as_u64) {
-            Some(bps) => println!("served by the response cache: a text of the same meaning ({bps} bps)"),
+            Some(bps) => {
+                println!("served by the response cache: a text of the same meaning ({})", share(bps))
+            }
             None => println!("served by the response cache"),
         }
     } else {
@@ -176,12 +177,9 @@ fn side_calls(request: &Value) {
     }
     if let Some(search) = request.get("semantic_cache").filter(|search| search.is_object()) {
         let part = |name: &str| output::printable(&output::cell(search, name));
-        println!(
-            "meaning   {} at {} bps, embedded by {}",
-            part("outcome"),
-            part("similarity_bps"),
-            part("embedding_request_id")
-        );
+        let similarity = search.get("similarity_bps").and_then(Value::as_u64);
+        let at = similarity.map(|bps| format!(" at {}", share(bps))).unwrap_or_default();
+        println!("meaning   {}{at}, embedded by {}", part("outcome"), part("embedding_request_id"));
     }
 }
 
@@ -191,7 +189,12 @@ fn explain(request: &Value) {
     if let Some(error) = request.get("error").filter(|error| error.is_object()) {
         failure(error);
     }
-    println!("model     {} -> {}", field("requested_model"), field("resolved_model"));
+    let (requested, resolved) = (field("requested_model"), field("resolved_model"));
+    match resolved.as_str() {
+        "-" => println!("model     {requested}"),
+        _ if resolved == requested => println!("model     {resolved}"),
+        _ => println!("model     {requested} -> {resolved}"),
+    }
     if let Some(alias) = request.get("alias").filter(|alias| alias.is_object()) {
         let part = |name: &str| output::printable(&output::cell(alias, name));
         println!("alias     {} at {} ({})", part("name"), part("release_id"), part("chosen"));
@@ -199,14 +202,18 @@ fn explain(request: &Value) {
     served(request);
     side_calls(request);
     println!(
-        "tokens    in {} cached {} out {}{}",
+        "tokens    {} in ({} cached), {} out{}",
         field("input_tokens"),
         field("cached_tokens"),
         field("output_tokens"),
         if request.get("estimated").and_then(Value::as_bool) == Some(true) { " (estimated)" } else { "" }
     );
-    let money = |name: &str| output::dollars(request.get(name).and_then(Value::as_i64).unwrap_or(0));
-    println!("cost      owed {}  provider bills {}", money("cost_micros"), money("provider_cost_micros"));
+    let amount = |name: &str| output::spend(request.get(name).and_then(Value::as_i64).unwrap_or(0));
+    println!(
+        "cost      {} owed, {} billed by the provider",
+        amount("cost_micros"),
+        amount("provider_cost_micros")
+    );
     if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
         let part = |name: &str| output::printable(&output::cell(caching, name));
         println!(
@@ -224,19 +231,17 @@ fn explain(request: &Value) {
         self::reuse(reuse);
     }
     if let Some(timeline) = request.get("timeline").and_then(Value::as_object) {
-        let steps: Vec<_> = timeline.iter().map(|(step, us)| format!("{step} {us}")).collect();
-        println!("timeline  {}", steps.join("  "));
+        println!("timeline  {}", steps(timeline));
     }
     for attempt in request.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
         let part = |name: &str| output::printable(&output::cell(attempt, name));
+        let took = duration(attempt.get("duration_us").and_then(Value::as_u64).unwrap_or(0));
         println!(
-            "attempt {} {} {} status {} fault {} {} us",
+            "attempt {} {} {} {} after {took}",
             part("number"),
             part("principal"),
             part("provider"),
-            part("status"),
-            part("fault"),
-            part("duration_us")
+            ending(attempt)
         );
     }
     for rejected in request.pointer("/plan/rejected").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
@@ -244,6 +249,33 @@ fn explain(request: &Value) {
         let part = |name: &str| output::printable(&output::cell(rejected, name));
         println!("rejected  {} {}: {}", part("principal"), part("provider"), part("detail"));
     }
+}
+
+/// The steps that it came to, each with the time since it arrived.
+fn steps(timeline: &Map<String, Value>) -> String {
+    let step = |(name, us): (&String, &Value)| {
+        let name = name.strip_suffix("_us").unwrap_or(name).replace('_', " ");
+        let at = us.as_u64().filter(|us| *us > 0)?;
+        Some(format!("{name} {}", duration(at)))
+    };
+    timeline.iter().filter_map(step).collect::<Vec<_>>().join(", ")
+}
+
+/// How an attempt ended.
+fn ending(attempt: &Value) -> String {
+    let status = attempt.get("status").and_then(Value::as_u64);
+    let fault = attempt.get("fault").and_then(Value::as_str).map(|fault| fault.replace('_', " "));
+    match (fault, status) {
+        (None, None) => "ended".to_owned(),
+        (None, Some(status)) => format!("answered {status}"),
+        (Some(fault), None) => format!("failed ({})", output::printable(&fault)),
+        (Some(fault), Some(status)) => format!("failed ({}, {status})", output::printable(&fault)),
+    }
+}
+
+/// A share in basis points as a percentage.
+fn share(bps: u64) -> String {
+    format!("{}.{:02} %", bps / 100, bps % 100)
 }
 
 /// Prints why it failed or was cut off, the fix, and what in the configuration refused it.
@@ -259,5 +291,32 @@ fn failure(error: &Value) {
     if let Some(by) = error.get("refused_by").filter(|by| by.is_object()) {
         let part = |name: &str| output::printable(&output::cell(by, name));
         println!("refused   by the {} {}", part("object"), part("id"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn steps_are_told_as_far_as_it_came() {
+        let timeline =
+            json!({"decoded_us": 178, "admitted_us": 1_024, "first_byte_us": 0, "settled_us": 12_345_678});
+        assert_eq!(steps(timeline.as_object().unwrap()), "decoded 0.1 ms, admitted 1 ms, settled 12.3 s");
+    }
+
+    #[test]
+    fn an_attempt_answered_or_failed() {
+        for (attempt, expected) in [
+            (json!({"status": 200, "fault": null}), "answered 200"),
+            (json!({"status": 429, "fault": "rate_limited"}), "failed (rate limited, 429)"),
+            (json!({"status": null, "fault": "timeout"}), "failed (timeout)"),
+            (json!({"status": null, "fault": null}), "ended"),
+        ] {
+            assert_eq!(ending(&attempt), expected);
+        }
+        assert_eq!((share(10_000), share(9_705)), ("100.00 %".to_owned(), "97.05 %".to_owned()));
     }
 }

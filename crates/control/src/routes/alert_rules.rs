@@ -196,7 +196,7 @@ async fn row_of(
         id,
         workspace: request.workspace(),
         name: match input.name {
-            None => metric.as_str().replace('_', " "),
+            None => usual_name(metric).to_owned(),
             name => checked_name(name, "name")?,
         },
         metric,
@@ -214,6 +214,18 @@ async fn row_of(
         created_unix_ms,
         version: 0,
     })
+}
+
+/// What a rule is called that nobody named.
+const fn usual_name(metric: AlertMetric) -> &'static str {
+    match metric {
+        AlertMetric::Spend => "spend",
+        AlertMetric::Requests => "requests",
+        AlertMetric::Refused => "refused requests",
+        AlertMetric::ErrorPercent => "failed requests",
+        AlertMetric::Latency => "latency",
+        AlertMetric::FirstByte => "time to first byte",
+    }
 }
 
 impl Resource for AlertRuleRow {

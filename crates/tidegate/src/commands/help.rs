@@ -81,7 +81,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
 ];
 
 const SINGULAR_OR_PLURAL: &str = "\
-Nouns work in the singular and the plural (key, keys), except `node`, which runs one, and `nodes`, which manages them. \
+Nouns work in the singular and the plural (key, keys); `node` without a verb runs one. \
 Verbs have the usual other names: list or ls, show or get, create or add, set or update, remove or delete or rm.
 
 `tidegate COMMAND --help` has options and examples. `tidegate` alone shows where you are.";

@@ -65,7 +65,9 @@ pub struct Arguments {
 impl Arguments {
     /// The command line of this process; what is wrong with it, or help that it asks for, ends the process.
     pub fn of_process() -> Self {
-        let matches = tree().get_matches();
+        let tree = tree();
+        let words = other_names::as_defined(&tree, std::env::args_os().collect());
+        let matches = tree.get_matches_from(words);
         let removal = removal::of(&matches);
         match Self::from_arg_matches(&matches) {
             Ok(arguments) => Self { removal, ..arguments },

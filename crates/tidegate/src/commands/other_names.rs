@@ -1,6 +1,7 @@
 //! The other names that commands take: nouns in singular and plural, and the verbs that other programs use.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 
 use clap::Command;
 
@@ -67,6 +68,42 @@ const NO_NOUNS: [&str; 33] = [
     "content",
 ];
 
+/// Nouns that list by themselves, and take `list` as the others do.
+const LISTS: [&str; 5] = ["request", "models", "capabilities", "commitments", "jobs"];
+/// The noun that shows what is named behind it, and takes `show` as the others do.
+const SHOWS: &str = "request";
+
+/// The words of a command line as its commands are defined: `node`, which runs one, and `nodes`, which
+/// manages them, have no verb in common, so that each takes those of the other; and what a noun does by itself has no verb.
+pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
+    let found = words.iter().skip(1).position(|word| tree.find_subcommand(word).is_some());
+    let at = found.map_or(words.len(), |before| before + 1);
+    let noun = words.get(at).and_then(|word| tree.find_subcommand(word)).map(Command::get_name);
+    let (Some(noun), Some(verb)) = (noun, words.get(at + 1)) else { return words };
+    let has =
+        |noun: &str| tree.find_subcommand(noun).is_some_and(|noun| noun.find_subcommand(verb).is_some());
+    let is = |name: &str| {
+        let mut names = VERBS
+            .iter()
+            .filter(|(usual, _)| *usual == name)
+            .flat_map(|(usual, others)| std::iter::once(usual).chain(others.iter()));
+        names.any(|name| verb == name)
+    };
+    let other = match noun {
+        "node" => Some("nodes"),
+        "nodes" => Some("node"),
+        _ => None,
+    };
+    if let Some(other) = other.filter(|other| !has(noun) && has(other)) {
+        if let Some(noun) = words.get_mut(at) {
+            *noun = other.into();
+        }
+    } else if (LISTS.contains(&noun) && is("list")) || (noun == SHOWS && is("show") && words.len() > at + 2) {
+        words.remove(at + 1);
+    }
+    words
+}
+
 pub(super) fn with_other_names(tree: Command) -> Command {
     tree.mut_subcommands(|noun| with_verbs(with_number(noun)))
 }
@@ -110,7 +147,7 @@ fn with_verbs(mut noun: Command) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::Command;
+    use super::*;
 
     /// The command that these words call, by its own name.
     fn called(words: &str) -> String {
@@ -139,6 +176,39 @@ mod tests {
             let words = std::iter::once("tidegate").chain(line.split(' '));
             let taken = super::super::tree().try_get_matches_from(words);
             assert!(taken.is_ok(), "{line}: {taken:?}");
+        }
+    }
+
+    #[test]
+    fn nouns_take_verbs_that_their_definition_has_elsewhere() {
+        for (line, expected) in [
+            ("node list", "nodes list"),
+            ("--json node ls --limit 3", "--json nodes ls --limit 3"),
+            ("node add a --base-url b", "nodes add a --base-url b"),
+            ("nodes join --token -", "node join --token -"),
+            ("nodes key", "node key"),
+            ("node --model echo", "node --model echo"),
+            ("node key", "node key"),
+            ("nodes list", "nodes list"),
+            ("nodes", "nodes"),
+            ("node nothing", "node nothing"),
+            ("request list --limit 3", "request --limit 3"),
+            ("requests ls", "requests"),
+            ("request show trc_1", "request trc_1"),
+            ("request get trc_1", "request trc_1"),
+            ("request show", "request show"),
+            ("request trc_1", "request trc_1"),
+            ("model list openai", "model openai"),
+            ("models show a", "models show a"),
+            ("jobs list", "jobs"),
+            ("key list", "key list"),
+            ("alias show node list", "alias show node list"),
+            ("--json", "--json"),
+        ] {
+            let words = std::iter::once("tidegate").chain(line.split(' ')).map(OsString::from).collect();
+            let taken = as_defined(&super::super::tree(), words);
+            let taken: Vec<_> = taken.iter().skip(1).map(|word| word.to_string_lossy()).collect();
+            assert_eq!(taken.join(" "), expected, "{line}");
         }
     }
 

@@ -213,7 +213,7 @@ fn print(shared: &Shared, report: &Value) {
             "{} lines, {} units, {}",
             output::cell(&side, "lines"),
             output::cell(&side, "quantity"),
-            money(&side, "cost_micros")
+            output::money(&side, "cost_micros")
         )
     };
     println!("{}  {}, {} to {}", text("id"), text("provider"), text("from"), text("until"));
@@ -248,16 +248,12 @@ fn list_of<'r>(report: &'r Value, field: &str) -> &'r [Value] {
     report.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
 }
 
-fn money(object: &Value, field: &str) -> String {
-    object.get(field).and_then(Value::as_i64).map_or_else(|| "-".to_owned(), output::dollars)
-}
-
 fn kind_row(kind: &Value) -> Value {
     json!({
         "kind": kind.get("kind"),
         "lines": kind.get("lines"),
         "quantity": kind.get("quantity"),
-        "cost": money(kind, "cost_micros"),
+        "cost": output::money(kind, "cost_micros"),
     })
 }
 
@@ -269,7 +265,7 @@ fn difference_row(difference: &Value) -> Value {
     };
     let of_money = |quantity: &str, cost: &str| match difference.get(quantity).and_then(Value::as_i64) {
         Some(quantity) => quantity.to_string(),
-        None => money(difference, cost),
+        None => output::money(difference, cost),
     };
     json!({
         "kind": difference.get("kind"),
@@ -278,7 +274,7 @@ fn difference_row(difference: &Value) -> Value {
         "measure": difference.get("measure"),
         "theirs": of_money("their_quantity", "their_cost_micros"),
         "ours": of_money("our_quantity", "our_cost_micros"),
-        "worth": money(difference, "cost_micros"),
+        "worth": output::money(difference, "cost_micros"),
         "prices": prices,
     })
 }

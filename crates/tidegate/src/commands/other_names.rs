@@ -68,13 +68,13 @@ const NO_NOUNS: [&str; 33] = [
     "content",
 ];
 
-/// Nouns that list by themselves, and take `list` as the others do.
+/// Nouns that list without a verb, and take `list` as the others do.
 const LISTS: [&str; 5] = ["request", "models", "capabilities", "commitments", "jobs"];
 /// The noun that shows what is named behind it, and takes `show` as the others do.
 const SHOWS: &str = "request";
 
-/// The words of a command line as its commands are defined: `node`, which runs one, and `nodes`, which
-/// manages them, have no verb in common, so that each takes those of the other; and what a noun does by itself has no verb.
+/// The words of a command line as its commands are defined. `node`, which runs one, and `nodes`, which manages them, have no
+/// verb in common, so that each takes those of the other; what a noun does without a verb, it also does with its usual one.
 pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     let found = words.iter().skip(1).position(|word| tree.find_subcommand(word).is_some());
     let at = found.map_or(words.len(), |before| before + 1);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { completions, counted, failed, ofSums, readFilter, term, withTerm, withoutTerm } from './filter';
+import { completions, counted, failed, ofSums, readFilter, term, unattempted, withoutTerm, withTerm } from './filter';
 
 test('a filter is taken apart and put together the same', () => {
   const text = 'model:openai/gpt-4o* -key:"my \\"new\\" laptop" status>=400 cost:>0.01 tag:"a*"*';
@@ -37,6 +37,7 @@ test('a sum leads to the rows that it counts', () => {
   expect(counted('model:a', { requests: 3, unattempted_requests: 0 })).toBe('model:a');
   expect(counted('', { requests: 3, unattempted_requests: 1 })).toBe('attempts:>0');
   expect(failed('key:ci')).toBe('key:ci attempts:>0 -outcome:completed');
+  expect([unattempted('key:ci'), unattempted('')]).toEqual(['key:ci attempts:0', 'attempts:0']);
 });
 
 test('a half-typed filter is completed', () => {

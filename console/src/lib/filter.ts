@@ -102,6 +102,11 @@ export function failed(text: string): string {
   return `${text} attempts:>0 -outcome:completed`.trim();
 }
 
+/** The rows that were refused before an attempt. */
+export function unattempted(text: string): string {
+  return `${text} attempts:0`.trim();
+}
+
 /** What a half-typed filter could go on as. */
 export function completions(text: string, known: (field: Field) => string[]): string[] {
   const start = text.search(/\S*$/);

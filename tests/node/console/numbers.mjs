@@ -160,22 +160,24 @@ function cents(text) {
   return Number(whole.replaceAll(",", "")) * 1e9 + Number(fraction.padEnd(9, "0"));
 }
 
-const GROUPS = ["model", "key", "project", "provider", "profile", "mode", "environment", "outcome", "status", "operation", "credential", "node"];
+const GROUPS = ["model", "key", "project", "provider", "profile", "mode", "environment", "outcome", "status", "operation", "credential", "node", "error_code"];
 
 async function usageIsTheServers(page) {
   let followed = 0;
   for (const group of GROUPS) {
     const wanted = (await get(`usage?window=24h&group_by=${group}`)).data;
     await visit(page, `${origin}/usage?group=${group}&metric=requests`);
-    const region = page.getByRole("region", { name: `Usage by ${group}, table` });
+    const region = page.getByRole("region", { name: `Usage by ${group.replaceAll("_", " ")}, table` });
     await eventually(async () => assert.equal(await region.locator("tbody tr").count(), wanted.length, group));
     const rows = await region.locator("tbody tr").all();
     const shown = await Promise.all(rows.map((row) => texts(row.locator("td"))));
-    const tell = (row) => [count(row.requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.spend_micros), dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.provider_cost_micros)}`].join(" | ");
-    assert.deepEqual(shown.map((cells) => cells.slice(0, 8).join(" | ")).sort(), wanted.map(tell).sort(), group);
+    // A column of its own where something was refused.
+    const refusals = wanted.some((row) => row.unattempted_requests > 0) ? [(row) => (row.unattempted_requests > 0 ? count(row.unattempted_requests) : "–")] : [];
+    const tell = (row) => [count(row.requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", ...refusals.map((of) => of(row)), count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.spend_micros), dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.provider_cost_micros)}`].join(" | ");
+    assert.deepEqual(shown.map((cells) => cells.slice(0, 8 + refusals.length).join(" | ")).sort(), wanted.map(tell).sort(), group);
     const links = [];
     for (const [at, row] of rows.entries()) {
-      for (const [cell, number] of [[0, shown[at][0]], [1, shown[at][1]]]) {
+      for (const [cell, number] of shown[at].slice(0, 2 + refusals.length).entries()) {
         const link = row.locator("td").nth(cell).getByRole("link");
         if (await link.count()) links.push([await link.getAttribute("href"), Number(number.replaceAll(",", ""))]);
       }

@@ -206,9 +206,14 @@ async function paletteFinds(page, id) {
 async function plotByKeyboard(page) {
   await visit(page, `${origin}/`);
   const plot = page.getByRole("slider", { name: /Requests by outcome/ });
+  const said = async () => (await plot.getAttribute("aria-valuetext")) ?? "";
   await plot.focus();
-  await page.keyboard.press("End");
-  await eventually(async () => assert.match((await plot.getAttribute("aria-valuetext")) ?? "", /Completed \d+/));
+  await eventually(async () => {
+    await page.keyboard.press("End");
+    // Where the hour turned since the request, it is one slot before the newest.
+    if ((await said()).endsWith(": nothing")) await page.keyboard.press("ArrowLeft");
+    assert.match(await said(), /Completed \d+/);
+  });
   await page.getByRole("button", { name: "Requests by outcome as a table" }).click();
   await page.getByRole("region", { name: "Requests by outcome, table" }).waitFor();
   ok("plot_by_keyboard");

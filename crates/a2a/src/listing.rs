@@ -95,14 +95,14 @@ fn read(params: &Value) -> Result<Query, RpcError> {
         Some(token) => Some(read_token(token).ok_or_else(|| {
             fields.wrong(
                 "pageToken",
-                "it is not a token of this list. Send the nextPageToken of the page before.",
+                "it is not a token of this list. Send the nextPageToken of the previous page.",
             )
         })?),
     };
     let changed_from_unix_ms = match fields.text("statusTimestampAfter")? {
         None => None,
         Some(text) => {
-            let how = "it must be a moment such as 2025-10-28T10:30:00.000Z.";
+            let how = "it must be a time such as 2025-10-28T10:30:00.000Z.";
             Some(unix_ms(text).ok_or_else(|| fields.wrong("statusTimestampAfter", how))?)
         }
     };

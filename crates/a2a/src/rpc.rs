@@ -50,11 +50,11 @@ impl Request {
             return Err(wrong("\"jsonrpc\" must be \"2.0\"."));
         }
         let Some(Value::String(method)) = fields.remove("method") else {
-            return Err(wrong("\"method\" must be there, and a string."));
+            return Err(wrong("\"method\" is required, and must be a string."));
         };
         if !is_id {
             return Err(wrong(
-                "\"id\" must be there, and a string of at most 256 bytes or a whole number: each request is answered.",
+                "\"id\" is required, and must be a string of at most 256 bytes or a whole number: each request is answered.",
             ));
         }
         let params = fields.remove("params").unwrap_or_else(|| json!({}));

@@ -102,13 +102,13 @@ impl Sending {
         let state = State::of(&record);
         if state.has_ended() {
             let detail = format!(
-                "the task has ended with {}. Send the message without taskId, and with its contextId, to go on in the same context.",
+                "the task has ended with {}. Send the message without taskId, and with its contextId, to continue in the same context.",
                 state.as_str()
             );
             return Err(RpcError::unsupported(&detail));
         }
         if state != State::InputRequired {
-            let detail = "the task waits for no input. Send the message without taskId, and with its contextId: it is answered after this task.";
+            let detail = "the task isn't waiting for input. Send the message without taskId, and with its contextId: it is answered after this task.";
             return Err(RpcError::unsupported(detail));
         }
         for Decision { path, body } in self.decisions(&record)? {
@@ -122,7 +122,7 @@ impl Sending {
         let waiting = record.turn.as_ref().map(pending).unwrap_or_default();
         let message = &self.message;
         if !message.files.is_empty() {
-            return Err(RpcError::params("message.parts", format!("a file answers no call: {FORM}")));
+            return Err(RpcError::params("message.parts", format!("a file can't answer a call: {FORM}")));
         }
         if message.data.is_empty() {
             return self.text_result(&waiting).map(|decision| vec![decision]);
@@ -163,9 +163,8 @@ fn decision(data: &Value, waiting: &[PendingCall]) -> Result<Decision, RpcError>
     let id = fields.needed("call_id")?;
     let Some(call) = waiting.iter().find(|call| call.id == id) else {
         let ids: Vec<_> = waiting.iter().map(|call| call.id.as_str()).collect();
-        return Err(
-            fields.wrong("call_id", format!("the task waits for no such call, but for {}.", ids.join(", ")))
-        );
+        return Err(fields
+            .wrong("call_id", format!("the task isn't waiting for this call, but for {}.", ids.join(", "))));
     };
     let reason = || Ok::<_, RpcError>(json!({"reason": fields.text("reason")?.unwrap_or_default()}));
     let (path, body) = match (fields.needed("decision")?, call.is_clients) {
@@ -173,8 +172,8 @@ fn decision(data: &Value, waiting: &[PendingCall]) -> Result<Decision, RpcError>
         ("reject", _) => (format!("/tools/{id}/reject"), reason()?),
         ("result", true) => {
             let result = fields.get("result");
-            let result =
-                result.ok_or_else(|| fields.wrong("result", "it is missing: send what the call brought."))?;
+            let result = result
+                .ok_or_else(|| fields.wrong("result", "it is missing: send what the call returned."))?;
             (format!("/tools/{id}"), json!({"result": result}))
         }
         ("approve", true) => {

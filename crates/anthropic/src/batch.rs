@@ -19,7 +19,7 @@ use crate::limits::{BATCH_REQUESTS_MAX, CUSTOM_ID_CHARS_MAX};
 pub const MESSAGES: &str = "/v1/messages";
 
 const REQUESTS: &str = "requests";
-const ID_HOW: &str = "Give each request an id of its own in its batch.";
+const ID_HOW: &str = "Give each request of the batch a unique id.";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 
 fn model_of(request: usize) -> String {
@@ -168,7 +168,7 @@ impl<'b> BatchItem<'b> {
         }
         // Accounting tells the requests apart by this id.
         if !ids.insert(custom_id) {
-            let what = "is that of another request, too";
+            let what = "is also the id of another request";
             return Err(wrong_value(request_path(at, ".custom_id"), what, ID_HOW.to_owned()));
         }
         let (model, span) = self

@@ -57,12 +57,9 @@ fn read_block(
             return Ok(Some(Part::of(Content::Foreign { kind, json: raw })));
         }
         ("tool_use" | "tool_result" | "image" | "document", _) => {
-            let fix = "Send calls in turns of the assistant, and all else of this kind in turns of the user.";
-            return Err(wrong_value(
-                object.path_of("type"),
-                "is a kind that can't stand here",
-                fix.to_owned(),
-            ));
+            let fix =
+                "Send tool calls in assistant turns, and tool results, images and documents in user turns.";
+            return Err(wrong_value(object.path_of("type"), "isn't allowed in this turn", fix.to_owned()));
         }
         // Names a tool whose loading was deferred. All tools are sent at once here, so the reference adds
         // nothing.

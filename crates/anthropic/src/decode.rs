@@ -153,7 +153,7 @@ impl Draft {
         let mut request = self.request;
         // A token-counting request has no output, so it needs no limit.
         if request.max_output_tokens.is_none() && operation != Operation::Count {
-            let fix = "Send how many tokens the answer may have at most, such as 4096.";
+            let fix = "Send the maximum number of tokens in the answer, such as 4096.";
             return Err(missing("max_tokens".to_owned(), fix));
         }
         request.choices = 1;

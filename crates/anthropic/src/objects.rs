@@ -54,7 +54,7 @@ impl StoredObjects for MessageBatches {
             match name {
                 "limit" => page.limit = read_limit(name, value, most)?,
                 "after_id" | "before_id" => {
-                    let fix = "Send the id of one that a page before showed.";
+                    let fix = "Send an id from a previous page.";
                     page.after = read_cursor(page.kind, name, value, fix)?;
                     // Reads upwards from the cursor, so that the page is the one next to it.
                     page.oldest_first = name == "before_id";
@@ -79,7 +79,7 @@ impl StoredObjects for MessageBatches {
     }
 
     fn read_batch(&self, body: &[u8]) -> Result<BatchState, String> {
-        let status: Status = serde_json::from_slice(body).map_err(|_| "no batch")?;
+        let status: Status = serde_json::from_slice(body).map_err(|_| "the answer isn't a batch")?;
         let Some(ended) = status.ended_at else {
             return Ok(BatchState::Running(format!("it is {}", status.processing_status)));
         };
@@ -136,6 +136,6 @@ mod tests {
         let ended = br#"{"id":"b","processing_status":"ended","ended_at":"2026-11-21T10:00:00Z"}"#;
         let Ok(BatchState::Ended(ended)) = MessageBatches.read_batch(ended) else { panic!("it has ended") };
         assert_eq!(ended.ended, BatchEnd::Written("2026-11-21T10:00:00Z".to_owned(), "ended_at"));
-        assert_eq!(MessageBatches.read_batch(b"{}"), Err("no batch".to_owned()));
+        assert_eq!(MessageBatches.read_batch(b"{}"), Err("the answer isn't a batch".to_owned()));
     }
 }

@@ -79,13 +79,17 @@ impl OwnBatches for OwnMessageBatches {
             let item = part_of(body, item);
             let read = self.read_item(&item).ok_or_else(|| Box::new(Fault::internal()))?;
             if !read.custom_id.bytes().all(is_plain) {
-                let fix = "Send letters, digits, - and _ alone.".to_owned();
-                return Err(wrong_value(format!("requests[{at}].custom_id"), "has other characters", fix));
+                let fix = "Use only letters, digits, - and _.".to_owned();
+                return Err(wrong_value(
+                    format!("requests[{at}].custom_id"),
+                    "has characters that aren't allowed",
+                    fix,
+                ));
             }
             let params = serde_json::from_slice::<Params>(&read.body);
             if params.is_ok_and(|params| params.stream == Value::Bool(true)) {
                 let path = format!("requests[{at}].params.stream");
-                let fix = "Leave it out: the answers of a batch are read whole.".to_owned();
+                let fix = "Leave it out: batch requests can't stream.".to_owned();
                 return Err(wrong_value(path, "asks for a stream", fix));
             }
             items.push(item);

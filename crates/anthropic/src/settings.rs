@@ -58,7 +58,7 @@ fn read_tool(tool: Field<'_>, extras: &mut Vec<Extra>) -> Result<Tool, Box<Fault
     }
     let name = object.needed_text("name", "Give the tool a name.")?;
     let description = object.text("description")?;
-    let schema = object.need("input_schema", "Describe the tool's input by a JSON Schema.")?;
+    let schema = object.need("input_schema", "Describe the tool's input with a JSON Schema.")?;
     let schema = Some(schema.object_json()?);
     let strict = object.boolean("strict")?;
     let cache = read_mark(&mut object, extras)?;

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use crate::cursor::CursorSeal;
 use crate::reply::{ARCHIVE, allow_list};
 use crate::request::{self, ApiRequest};
-use crate::router::Route;
+use crate::router::{self, Route};
 use crate::state::Control;
 use crate::version;
 
@@ -143,16 +143,23 @@ fn not_json() -> Box<Fault> {
     )
 }
 
-pub fn unknown_path(path: &str) -> Box<Fault> {
-    let truncated: String = path.chars().take(200).collect();
-    Box::new(
-        Fault::new(
-            FaultClass::NotFound,
-            "not_found",
-            format!("There is nothing at {truncated} in this version of Tidegate."),
-        )
-        .fix("docs/api.md lists what this version serves under /v2."),
-    )
+pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
+    let truncated = |text: &str| text.chars().take(200).collect::<String>();
+    let (message, fix) = match router::collection(routes, path) {
+        Some((collection, end)) => (
+            format!(
+                "\"{}\" is neither an id at {} nor a path below it.",
+                truncated(end),
+                truncated(collection)
+            ),
+            format!("GET {} lists what is there.", truncated(collection)),
+        ),
+        None => (
+            format!("There is nothing at {} in this version of Tidegate.", truncated(path)),
+            "docs/api.md lists what this version serves under /v2.".to_owned(),
+        ),
+    };
+    Box::new(Fault::new(FaultClass::NotFound, "not_found", message).fix(fix))
 }
 
 pub fn wrong_method(method: &Method, allowed: Vec<Method>) -> (Box<Fault>, Option<String>) {

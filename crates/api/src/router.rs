@@ -111,6 +111,18 @@ pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a>
     }
 }
 
+/// The collection that a path would name a member of, if it ended in an id, and what it ends in.
+#[must_use]
+pub fn collection<'a>(routes: &[Route], path: &'a str) -> Option<(&'a str, &'a str)> {
+    let (collection, end) = path.rsplit_once('/').filter(|(_, end)| !end.is_empty())?;
+    let Matched::Found(list, _) = find(routes, &Method::GET, collection) else { return None };
+    let has_members = |route: &Route| {
+        let member = route.pattern.strip_prefix(list.pattern).and_then(|rest| rest.strip_prefix("/{"));
+        member.is_some_and(|parameter| parameter.find('}') == Some(parameter.len() - 1))
+    };
+    routes.iter().any(has_members).then_some((collection, end))
+}
+
 fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();
     let mut wanted = pattern.split('/').peekable();

@@ -103,9 +103,11 @@ impl Server {
         query: BTreeMap<String, String>,
     ) -> Result<Reply, Box<Fault>> {
         let Matched::Found(route, parameters) = router::find(&self.table, &Method::GET, path) else {
-            return Err(incoming::unknown_path(path));
+            return Err(incoming::unknown_path(&self.table, path));
         };
-        let RouteAuth::Known(_, handler) = route.auth else { return Err(incoming::unknown_path(path)) };
+        let RouteAuth::Known(_, handler) = route.auth else {
+            return Err(incoming::unknown_path(&self.table, path));
+        };
         let control = &self.control;
         let hasher = Arc::clone(&control.deps.vault.hasher) as Arc<dyn KeyHash>;
         let world = &control.deps.world;
@@ -172,7 +174,7 @@ impl Server {
                     Ok(KeyedOutcome::Unkeyed(Reply::allows(allowed)))
                 }
                 Some(allowed) => Err(incoming::wrong_method(&head.method, allowed)),
-                None => Err(plain(incoming::unknown_path(head.uri.path()))),
+                None => Err(plain(incoming::unknown_path(&self.table, head.uri.path()))),
             };
         };
         managed::check(&control.web.planes, route).map_err(plain)?;

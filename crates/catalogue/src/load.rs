@@ -192,7 +192,7 @@ fn batch_dialects(names: &[String]) -> Result<Vec<Dialect>, String> {
     };
     let read = |name: &String| {
         let known = Dialect::ALL.into_iter().filter(has_own).find(|known| known.as_str() == name);
-        known.ok_or_else(|| format!("\"{name}\" isn't a dialect with batches of its own"))
+        known.ok_or_else(|| format!("\"{name}\" isn't a dialect that defines its own batch API"))
     };
     names.iter().map(read).collect()
 }

@@ -498,7 +498,10 @@ mod tests {
             assert_eq!(sent, r#"{"n":1}"#);
             let fault = losses.clone().finish(false).unwrap_err();
             assert_eq!((fault.param.as_deref(), fault.code), (Some(name), "unsupported_parameter"));
-            assert!(fault.to_string().contains("The server that was to answer does not take"), "{fault}");
+            assert!(
+                fault.to_string().contains("The server chosen for this request doesn't support"),
+                "{fault}"
+            );
             assert_eq!(losses.finish(true).unwrap(), [name]);
         }
         for kept in [r#"{"tool_choice":"auto"}"#, r#"{"response_format":{"type":"json_object"}}"#] {

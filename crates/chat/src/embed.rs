@@ -61,7 +61,7 @@ pub fn read_texts<'a>(body: &'a [u8], losses: &mut DroppedFields) -> Result<Embe
         Ok::<(), Box<Fault>>(())
     })?;
     cursor.end()?;
-    let texts = texts.ok_or_else(|| missing("input".to_owned(), "Send a text, or an array of texts."))?;
+    let texts = texts.ok_or_else(|| missing("input".to_owned(), "Send a string, or an array of strings."))?;
     Ok(EmbeddingInputs { texts, dimensions, tasks: Vec::new(), param: "input" })
 }
 
@@ -84,8 +84,8 @@ fn read_text<'a>(cursor: &mut Cursor<'a>, path: &str) -> Result<Cow<'a, str>, Bo
         Value::String(text) => Ok(text.decode()),
         Value::Number(_) | Value::Array(_) => Err(unsayable(
             "input".to_owned(),
-            "holds the numbers of tokens, and the model's provider reads texts",
-            "Send the texts themselves.",
+            "holds token ids, but the model's provider accepts only text",
+            "Send the text itself: a string, or an array of strings.",
         )),
         _ => Err(wrong_type(path.to_owned(), "a string", kind)),
     }
@@ -99,7 +99,7 @@ fn check_format(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         Value::String(text) if text.is(FLOAT) || text.is(BASE64) => Ok(()),
         Value::String(_) => {
             let fix = format!("Send \"{FLOAT}\" or \"{BASE64}\", or leave it out.");
-            Err(wrong_value(name(), "is no format that vectors of this model come in", fix))
+            Err(wrong_value(name(), "isn't an embedding format", fix))
         }
         _ => Err(wrong_type(name(), "a string", kind)),
     }

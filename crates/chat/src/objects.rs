@@ -111,7 +111,7 @@ impl StoredObjects for Objects {
             match (name, value) {
                 ("limit", _) => page.limit = read_limit(name, value, most)?,
                 ("after", _) => {
-                    let fix = "Send the id of one that a page before showed.";
+                    let fix = "Send an id from a previous page.";
                     page.after = read_cursor(page.kind, name, value, fix)?;
                 }
                 ("order", "asc") => page.oldest_first = true,
@@ -134,7 +134,7 @@ impl StoredObjects for Objects {
 
     fn read_batch(&self, body: &[u8]) -> Result<BatchState, String> {
         let batch: ProviderBatch =
-            serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
+            serde_json::from_slice(body).map_err(|error| format!("the answer isn't a batch: {error}"))?;
         if batch.status == "failed" {
             return Ok(BatchState::NoResults);
         }
@@ -260,6 +260,6 @@ mod tests {
         let ended_at = BatchEnd::UnixMs(3_000);
         let expected = EndedBatch { ended: ended_at, endpoint: "/v1/embeddings".to_owned(), results };
         assert_eq!(read(ended), Ok(BatchState::Ended(expected)));
-        assert!(read("{}").unwrap_err().starts_with("no batch: "));
+        assert!(read("{}").unwrap_err().starts_with("the answer isn't a batch: "));
     }
 }

@@ -103,19 +103,23 @@ fn check_line(line: &[u8], endpoint: &str) -> Result<String, LineError> {
     let object = line.trim_ascii_start().starts_with(b"{");
     let read = serde_json::from_slice::<Line<'_>>(line).ok().filter(|_| object);
     let Some(read) = read else {
-        return Err(LineError::new("invalid_json_line", "This line is not a request in JSON.", None));
+        return Err(LineError::new(
+            "invalid_json_line",
+            "This line isn't a JSON object with the fields of a request.",
+            None,
+        ));
     };
     let required = "missing_required_parameter";
     let Some(custom_id) = read.custom_id.filter(|id| !id.is_empty()) else {
         return wrong(required, "This line has no custom_id.", "custom_id");
     };
     if read.method.as_deref() != Some(METHOD) {
-        return wrong("invalid_method", "The method of a request of a batch is POST.", "method");
+        return wrong("invalid_method", "The method of a batch request must be POST.", "method");
     }
     match read.url.as_deref() {
         None => return wrong(required, "This line has no url.", "url"),
         Some(url) if url != endpoint => {
-            return wrong("invalid_url", "The url of this line is another than the batch's endpoint.", "url");
+            return wrong("invalid_url", "The url of this line differs from the batch's endpoint.", "url");
         }
         Some(_) => {}
     }
@@ -127,7 +131,7 @@ fn check_line(line: &[u8], endpoint: &str) -> Result<String, LineError> {
         return wrong(required, "The body of this line names no model.", "body.model");
     }
     if stream == Value::Bool(true) {
-        let message = "The answers of a batch are read whole: leave stream out.";
+        let message = "Batch requests can't stream: leave stream out.";
         return wrong("invalid_request", message, "body.stream");
     }
     Ok(custom_id)
@@ -217,7 +221,7 @@ impl OwnBatches for OwnFileBatches {
                 error("batch_cancelled", "The batch was cancelled before this request began.")
             }
             (ItemOutcome::Expired, _) => {
-                error("batch_expired", "The time of the batch was over before this request began.")
+                error("batch_expired", "The batch expired before this request began.")
             }
             (ItemOutcome::Succeeded | ItemOutcome::Errored, Some((trace, status))) => {
                 let body = result.body_on_one_line().unwrap_or_else(|| "null".to_owned());
@@ -330,17 +334,24 @@ impl OwnFiles for OwnFileBatches {
         let read = serde_json::from_slice::<Create>(request).map_err(|_| Box::new(Fault::internal()))?;
         let endpoint = match &read.endpoint {
             Value::Null => {
-                return Err(missing("endpoint".to_owned(), "Say for what endpoint the requests are."));
+                return Err(missing(
+                    "endpoint".to_owned(),
+                    "Send the path that the requests are for, such as /v1/chat/completions.",
+                ));
             }
             Value::String(endpoint) if is_endpoint(endpoint) => endpoint.clone(),
             _ => {
-                let fix = "Send the path of an endpoint, as in /v1/chat/completions.".to_owned();
-                return Err(wrong_value("endpoint".to_owned(), "isn't an endpoint that batches have", fix));
+                let fix = "Send the path of an endpoint, such as /v1/chat/completions.".to_owned();
+                return Err(wrong_value(
+                    "endpoint".to_owned(),
+                    "isn't an endpoint that batches support",
+                    fix,
+                ));
             }
         };
         if read.completion_window != WINDOW {
             let fix = format!("Send \"{WINDOW}\".");
-            return Err(wrong_value("completion_window".to_owned(), "is none that there is", fix));
+            return Err(wrong_value("completion_window".to_owned(), "isn't a supported window", fix));
         }
         let metadata = own_metadata(read.metadata)?;
         let (items, errors) = match requests(content, &endpoint) {
@@ -367,9 +378,10 @@ fn own_metadata(sent: Value) -> Result<Value, Box<Fault>> {
         Value::Object(members) if is_own(&members) => Ok(Value::Object(members)),
         _ => {
             let fix = format!(
-                "Send at most {METADATA_MEMBERS_MAX} names of {METADATA_NAME_CHARS_MAX} characters, with texts of {METADATA_TEXT_CHARS_MAX}."
+                "Send at most {METADATA_MEMBERS_MAX} names of up to {METADATA_NAME_CHARS_MAX} characters, each with a string \
+                 of up to {METADATA_TEXT_CHARS_MAX}."
             );
-            Err(wrong_value("metadata".to_owned(), "is not as it can be", fix))
+            Err(wrong_value("metadata".to_owned(), "isn't an object of strings within the limits", fix))
         }
     }
 }

@@ -281,8 +281,8 @@ impl Draft<'_> {
         if !has(Field::MainInput) {
             let fix = match self.fields.input {
                 Input::Messages => "Send an array of messages, each with a role.",
-                Input::Texts => "Send a text, or an array of texts.",
-                Input::OneText => "Send a text.",
+                Input::Texts => "Send a string, or an array of strings.",
+                Input::OneText => "Send a string.",
             };
             return Err(missing(self.fields.main_input.to_owned(), fix));
         }

@@ -55,7 +55,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault
         Ok::<(), Box<Fault>>(())
     })?;
     if count == 0 {
-        return Err(wrong_value(name.to_owned(), "is empty", "Send at least one text.".to_owned()));
+        return Err(wrong_value(name.to_owned(), "is empty", "Send at least one string.".to_owned()));
     }
     Ok(bytes)
 }

@@ -232,7 +232,7 @@ impl<'s> Call<'s> {
         match self.body.get(field) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(invalid(field, format!("{field} isn't text."), "Send a text.").into()),
+            Some(_) => Err(invalid(field, format!("{field} isn't a string."), "Send a string.").into()),
         }
     }
 

@@ -54,14 +54,14 @@ fn call_id(part: &Part) -> Option<&str> {
 
 fn check_answered(calling: Option<usize>, open: &HashSet<&str>) -> Result<(), Box<Fault>> {
     let Some(turn) = calling.filter(|_| !open.is_empty()) else { return Ok(()) };
-    let message = format!("\"messages[{turn}]\" calls a tool and has no result of it.");
-    let fix = "Send the result of each call before the next turn of the assistant.";
+    let message = format!("\"messages[{turn}]\" calls a tool, but the result is missing.");
+    let fix = "Send the result of each call before the next assistant turn.";
     Err(turn_fault("tool_call_without_result", message, fix, turn))
 }
 
 fn unexpected_result(turn: usize) -> Box<Fault> {
-    let message = format!("\"messages[{turn}]\" has a result that no call before it asks for.");
-    let fix = "Send each result once, behind the turn of the assistant that has the call with its id.";
+    let message = format!("\"messages[{turn}]\" has a tool result that answers no earlier call.");
+    let fix = "Send each result once, after the assistant turn that has the call with its id.";
     turn_fault("tool_result_without_call", message, fix, turn)
 }
 
@@ -77,7 +77,7 @@ pub fn check_name(name: &str, bytes_max: usize, path: impl Fn() -> String) -> Re
     if !name.is_empty() && name.len() <= bytes_max && name.bytes().all(is_plain) {
         return Ok(());
     }
-    let message = format!("\"{}\" is a name that the model's provider doesn't take for a tool.", path());
+    let message = format!("\"{}\" isn't a tool name that the model's provider accepts.", path());
     let fix = format!("Name the tool with 1 to {bytes_max} letters, digits, \"_\" and \"-\".");
     Err(Box::new(
         Fault::new(FaultClass::Unsupported, "unsupported_tool_name", message).fix(fix).param(path()),
@@ -220,7 +220,7 @@ pub fn raw_input(text: &str) -> String {
 }
 
 pub fn no_arguments(path: String) -> Box<Fault> {
-    let message = format!("\"{path}\" calls a tool with arguments that are no JSON object.");
+    let message = format!("\"{path}\" calls a tool with arguments that aren't a JSON object.");
     let fix = "Send the arguments as the model wrote them, or leave the call and its result out.";
     let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);
     Box::new(fault.fix(fix).param(Cow::from(path)))

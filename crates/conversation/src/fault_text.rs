@@ -55,7 +55,7 @@ fn upstream_id(report: &UpstreamReport) -> Option<(&str, &str)> {
 /// The actual wait, in the message where it is longer than the header may say.
 pub fn wait_sentence(fault: &Fault) -> String {
     match fault.retry_after_ms {
-        Some(wait) if wait > sent_ms_max() => format!(" It may be tried again in {} s.", wait.div_ceil(1000)),
+        Some(wait) if wait > sent_ms_max() => format!(" Try again in {} s.", wait.div_ceil(1000)),
         _ => String::new(),
     }
 }

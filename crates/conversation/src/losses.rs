@@ -188,12 +188,10 @@ impl DroppedFields {
             }
             return Err(match self.by {
                 By::Grammar(upstream) => {
-                    let format = format!("in the {} grammar", upstream.as_str());
+                    let format = format!("in the {} format", upstream.as_str());
                     unsupported_by_format(name, *feature, &format, self.names_of)
                 }
-                By::Vendor => {
-                    unsupported_by_format(name, *feature, "in its vendor's own format", self.names_of)
-                }
+                By::Vendor => unsupported_by_format(name, *feature, "in its vendor's format", self.names_of),
                 By::Server => unsupported_by_server(name),
             });
         }
@@ -236,7 +234,7 @@ fn unsupported_by_format(
     names_of: NamesOf,
 ) -> Box<Fault> {
     let message =
-        format!("The model that was to answer is spoken to {format}, which has no words for \"{name}\".");
+        format!("The model chosen for this request takes requests {format}, which can't express \"{name}\".");
     let able: Vec<&str> = Grammar::ALL
         .into_iter()
         .filter(|grammar| feature.is_some_and(|feature| feature.name(names_of(*grammar)).is_some()))
@@ -268,8 +266,8 @@ fn mistyped(name: &str, meant: &str) -> Box<Fault> {
 }
 
 fn unsupported_by_server(name: &str) -> Box<Fault> {
-    let message = format!("The server that was to answer does not take \"{name}\".");
-    let fix = "Leave it out, use another model, or send \"Agent-Lenient: true\" to have it dropped. If the server does take it, \
+    let message = format!("The server chosen for this request doesn't support \"{name}\".");
+    let fix = "Leave it out, use another model, or send \"Agent-Lenient: true\" to have it dropped. If the server does support it, \
                probe it again or state so on its credential or node.";
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
     Box::new(fault.fix(fix).param(name.to_owned()))

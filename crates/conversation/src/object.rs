@@ -128,7 +128,7 @@ impl<'a> Field<'a> {
     /// The fault for an enum value that this dialect doesn't have.
     pub fn unknown(self, known: &str) -> Box<Fault> {
         let fix = format!("Send one of {known}.");
-        wrong_value(self.path, "is none of the words that this field takes", fix)
+        wrong_value(self.path, "isn't a value that this field takes", fix)
     }
 
     fn value(&self) -> Result<Value<'a>, JsonError> {

@@ -71,7 +71,7 @@ pub trait StoredObjects: Debug + Sync {
     /// # Errors
     /// The body is not a batch.
     fn read_batch(&self, _body: &[u8]) -> Result<BatchState, String> {
-        Err("no batch".to_owned())
+        Err("the answer isn't a batch".to_owned())
     }
 
     /// How many requests of a batch are in which state; `None` where the object does not say.
@@ -178,7 +178,7 @@ pub fn read_object_address(
 /// There is no such address of an object.
 #[must_use]
 pub fn no_such_address(method: &Method, how: &'static str) -> Box<Fault> {
-    let message = format!("There is nothing at {method} of this path.");
+    let message = format!("This path doesn't take {method}, or doesn't exist.");
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how))
 }
 
@@ -235,7 +235,7 @@ pub fn read_cursor(
 /// A parameter of a list has a wrong value.
 #[must_use]
 pub fn wrong_parameter(name: &str, fix: String) -> Box<Fault> {
-    let message = format!("\"{name}\" is not what a list takes.");
+    let message = format!("\"{name}\" isn't valid for this list.");
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).param(name.to_owned()).fix(fix))
 }
 

@@ -172,7 +172,7 @@ pub fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), 
     let kind_text = kind.text()?;
     match &*kind_text {
         "enabled" => {
-            let budget = thinking.need("budget_tokens", "Send how many tokens it may think.")?;
+            let budget = thinking.need("budget_tokens", "Send the maximum number of thinking tokens.")?;
             prompt.reasoning.budget_tokens = Some(budget.count()?);
         }
         "disabled" => prompt.reasoning.effort = Some(Effort::None),

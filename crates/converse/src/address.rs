@@ -24,14 +24,14 @@ pub fn read_model_path(rest: &str) -> Result<(Addressed, Operation), Box<Fault>>
     let (_, operation, stream) = known.ok_or_else(|| unknown(rest))?;
     let name = unescape(name).ok_or_else(|| bad_path("is not UTF-8 when its escapes are resolved"))?;
     if name.split(['/', '\\']).any(|segment| matches!(segment, ".." | ".")) {
-        return Err(bad_path("holds a segment of dots"));
+        return Err(bad_path("has a path segment of dots alone"));
     }
     let model = checked_model(&name)?;
     Ok((Addressed { model, stream, ..Addressed::default() }, operation))
 }
 
 fn bad_path(what: &str) -> Box<Fault> {
-    let fix = "Send the id of a model as GET /v1/models lists it, behind /model/.".to_owned();
+    let fix = "Send the id of a model as GET /v1/models lists it, after /model/.".to_owned();
     wrong_value("modelId".to_owned(), what, fix)
 }
 

@@ -53,7 +53,7 @@ pub fn decode_request(
 ) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let Some(addressed) = addressed else {
-        return Err(missing("modelId".to_owned(), "Send the model's id in the address, behind /model/."));
+        return Err(missing("modelId".to_owned(), "Send the model's id in the address, after /model/."));
     };
     let mut cursor = open_object(body)?;
     let mut draft = Draft::default();

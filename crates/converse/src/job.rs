@@ -89,8 +89,12 @@ pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
             BatchPlaces::INPUT,
             "Name the file of requests, as in s3://bucket/in/asks.jsonl.",
         )?,
-        output: text(&listed, BatchPlaces::OUTPUT, "Say where results are to lie, as in s3://bucket/out/.")?,
-        role: text(&listed, BatchPlaces::ROLE, "Name the role in which the storage is reached.")?,
+        output: text(
+            &listed,
+            BatchPlaces::OUTPUT,
+            "Name the location for the results, as in s3://bucket/out/.",
+        )?,
+        role: text(&listed, BatchPlaces::ROLE, "Name the role that has access to the storage.")?,
     };
     let storage = JobStorage { places, listed };
     let request = Request::of_model(&model);

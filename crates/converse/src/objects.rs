@@ -49,7 +49,7 @@ impl StoredObjects for InvocationJobs {
             match (name, value) {
                 ("maxResults", _) => page.limit = read_limit(name, value, most)?,
                 ("nextToken", _) => {
-                    let fix = "Send the nextToken of the page before.";
+                    let fix = "Send the nextToken of the previous page.";
                     page.after = read_cursor(page.kind, name, value, fix)?;
                 }
                 ("sortBy", "CreationTime") => {}
@@ -91,7 +91,7 @@ impl StoredObjects for InvocationJobs {
     }
 
     fn read_batch(&self, body: &[u8]) -> Result<BatchState, String> {
-        let job = read_job(body).ok_or("no batch")?;
+        let job = read_job(body).ok_or("the answer isn't a batch")?;
         Ok(match job.outcome() {
             JobOutcome::Running => BatchState::Running(job.why().into_owned()),
             JobOutcome::NoResults => BatchState::NoResults,

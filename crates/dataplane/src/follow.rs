@@ -58,7 +58,7 @@ pub struct Follower {
 enum TurnError {
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("what the control plane sent is not applied")]
+    #[error("what the control plane sent can't be applied")]
     Document(#[from] DocumentError),
     #[error("what the control plane sent can't be stored")]
     Store(#[from] StoreError),
@@ -125,7 +125,7 @@ impl Follower {
                         tracing::warn!(
                             error = why,
                             left_s,
-                            "the configuration is not confirmed; what is there is served with"
+                            "the configuration can't be confirmed; this data plane keeps serving with the last one"
                         );
                     }
                     why_away = Some(why);

@@ -97,7 +97,8 @@ impl Link {
 
 fn bearer(credential: &str) -> std::io::Result<HeaderValue> {
     let bearer = HeaderValue::try_from(format!("Bearer {credential}"));
-    let mut bearer = bearer.map_err(|_| std::io::Error::other("the credential of the data plane is none"))?;
+    let mut bearer =
+        bearer.map_err(|_| std::io::Error::other("the credential of the data plane is invalid"))?;
     bearer.set_sensitive(true);
     Ok(bearer)
 }

@@ -27,7 +27,7 @@ pub(crate) fn trace_mode(headers: &HeaderMap) -> Result<Option<TraceMode>, Box<F
     let word = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     match TraceMode::from_name(&word) {
         Some(mode) => Ok(Some(mode)),
-        None => Err(unkept("Agent-Trace-Mode is none of metadata, tokenized and encrypted_full_fidelity.")),
+        None => Err(unkept("Agent-Trace-Mode must be metadata, tokenized or encrypted_full_fidelity.")),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn trace_mode(headers: &HeaderMap) -> Result<Option<TraceMode>, Box<F
 pub fn too_much_kept(wish: TraceMode) -> (&'static str, Box<Fault>) {
     let mode = wish.as_str();
     let message =
-        format!("Agent-Trace-Mode asks for {mode} traces, and this project keeps less of its requests.");
+        format!("Agent-Trace-Mode asks for {mode} traces, but this project stores less of its requests.");
     (TRACE_MODE.1, unkept(message))
 }
 
@@ -68,13 +68,11 @@ impl SessionHistory {
         let is_known = words.next() == Some("append");
         let branch = words.next().map(|word| word.strip_prefix("branch=").and_then(|id| id.parse().ok()));
         if !is_known || branch == Some(None) || words.next().is_some() {
-            let message =
-                "The header Agent-Session-History is none of \"append\" and \"append; branch=br_…\".";
+            let message = "The header Agent-Session-History must be \"append\" or \"append; branch=br_…\".";
             return Err(Box::new(of_history(message).fix("Send one of them, or leave the header out.")));
         }
         let Some((session, own)) = session_and_branch(headers)? else {
-            let message =
-                "The header Agent-Session-History is there without the session that has the history.";
+            let message = "The header Agent-Session-History needs a session, and the request names none.";
             return Err(Box::new(of_history(message).fix("Send its id in Agent-Session-Ref as well.")));
         };
         Ok(Some(Self { session, branch: branch.flatten().or(own) }))
@@ -86,7 +84,7 @@ pub(crate) fn check_no_history(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     if !SessionHistory::is_named(headers) {
         return Ok(());
     }
-    let message = "Nothing at this address sends a session's history for its client.";
+    let message = "This address doesn't support Agent-Session-History.";
     let fix = "Send it to /v1/chat/completions, /v1/responses, /v1/messages or generateContent. /v2/responses has \"session_id\" in its body.";
     Err(Box::new(of_history(message).fix(fix)))
 }

@@ -54,13 +54,13 @@ pub fn continue_request(
     let decode = |body: &Bytes| decode_request(grammar, Operation::Chat, body, addressed);
     let request = decode(body)?;
     if request.choices > 1 {
-        let message = "A session takes one answer, and the request asks for several.";
-        return Err(Box::new(not_carried(message).fix("Ask for one answer.")));
+        let message = "A session supports only one answer per request, but the request asks for several.";
+        return Err(Box::new(not_carried(message).fix("Request a single answer.")));
     }
     // A request without a list of turns is refused as it would be without a history.
     let Some(turns) = find_turns(grammar, body) else {
         read_prompt(grammar, body, &request)?;
-        return Err(Box::new(not_carried("The request has no list of turns that could be continued.")));
+        return Err(Box::new(not_carried("The request has no list of messages to continue.")));
     };
     let (before, earlier) = written_history(grammar, &request, history)?;
     let with = |others: &[Span]| {
@@ -154,7 +154,10 @@ fn written_history(grammar: Grammar, request: &Request, history: &[String]) -> R
         .and_then(|request| read_prompt(Grammar::Responses, &body, &request));
     let mut prompt = read.map_err(|fault| not_readable(&fault))?;
     if let Some(extra) = prompt.extras.iter().find(|extra| extra.affects_answer) {
-        return Err(Box::new(not_carried(format!("The session's history has \"{}\".", extra.name))));
+        return Err(Box::new(not_carried(format!(
+            "The session's history contains \"{}\", which this format can't carry.",
+            extra.name
+        ))));
     }
     // Instructions are in another member where a format has one, and the request's own go there.
     let instructions = std::mem::take(&mut prompt.instructions).into_iter().map(|one| Turn {

@@ -50,7 +50,7 @@ fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
 
 /// Renders a conversation with the model's chat template.
 fn render(messages: Vec<Value>, beside: &ModelAssets) -> Result<String, Box<dyn Error>> {
-    let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
+    let template = beside.template.as_ref().ok_or("the model has no chat template")?;
     let mut conversation = Conversation::new(messages, None, Last::Answer);
     for (name, token) in [
         ("bos_token", &beside.generation_defaults.bos_token),

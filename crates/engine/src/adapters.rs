@@ -258,7 +258,7 @@ impl AdapterRegistry {
         self.check(&id, registering)?;
         let residency = self.make_room(&id, adapter.bytes());
         if registering.is_pinned && residency != Residency::Here {
-            let what = "bytes of adapters that are in use or stay in memory";
+            let what = "bytes of adapters that are in use or pinned";
             let wanted = self.bytes(Some(&id)) + adapter.bytes();
             return Err(WeightsError::AdapterLimit { what, wanted, most: self.limits.resident_bytes }.into());
         }
@@ -293,7 +293,7 @@ impl AdapterRegistry {
         let Some(entry) = self.entries.get_mut(id).filter(is_it) else {
             return Err(EngineError::NoAdapter(id.to_string()));
         };
-        let what = "its files are not what they were when it was registered".to_owned();
+        let what = "its files have changed since it was registered".to_owned();
         let same = adapter.and_then(|adapter| {
             if adapter.digest == entry.digest {
                 Ok(adapter)
@@ -398,7 +398,7 @@ impl AdapterRegistry {
     pub(crate) fn limit_error(&self, id: &AdapterId) -> WeightsError {
         let own = self.entries.get(id).map_or(0, |entry| entry.bytes);
         WeightsError::AdapterLimit {
-            what: "bytes of adapters that are in use or stay in memory",
+            what: "bytes of adapters that are in use or pinned",
             wanted: self.bytes(Some(id)) + own,
             most: self.limits.resident_bytes,
         }

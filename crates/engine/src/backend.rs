@@ -86,7 +86,7 @@ impl Backend {
             (Self::Device(model), BackendCache::Device(pool)) => {
                 model.step_with_outputs(batch, outputs, pool)
             }
-            _ => Err(KernelError::Step("what another machine remembers").into()),
+            _ => Err(KernelError::Step("the KV cache belongs to another backend").into()),
         }
     }
 

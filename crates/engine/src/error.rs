@@ -12,21 +12,21 @@ pub enum EngineError {
     /// The requested device does not exist on this machine.
     #[error("the device \"{named}\" {what}")]
     Processor { named: String, what: String },
-    #[error("no adapter \"{0}\" is known here")]
+    #[error("no adapter \"{0}\" is registered")]
     NoAdapter(String),
-    #[error("there is an adapter \"{0}\" already")]
+    #[error("an adapter \"{0}\" is already registered")]
     AdapterKnown(String),
     /// A registered adapter was needed in memory but could not be read.
     #[error("the adapter \"{id}\" can't be read: {why}")]
     AdapterUnread { id: String, why: String },
     /// The KV cache has too few free blocks.
-    #[error("no room is left in the pool: {wanted} blocks are wanted and {free} are free")]
+    #[error("the KV cache is full: {wanted} blocks are needed, but only {free} are free")]
     NoRoom { wanted: usize, free: usize },
     /// A thread can't be started.
-    #[error("a thread: {0}")]
+    #[error("a thread can't be started: {0}")]
     Thread(std::io::Error),
     /// The prefix cache on disk can't be opened.
-    #[error("the prefix cache on disk: {0}")]
+    #[error("the prefix cache on disk can't be used: {0}")]
     DiskCache(#[from] DiskCacheError),
     /// Files of the prefix cache can't be removed.
     #[error("the prefix cache on disk can't be cleared: {0}")]

@@ -354,9 +354,10 @@ impl AttemptStream {
                 Poll::Ready(frame) => (self.arrived(frame), Duration::ZERO),
                 Poll::Pending => (Poll::Pending, self.idle_limit()),
             },
-            Source::Over => {
-                (self.fail(AttemptFailure::broken(self.attempt.provider(), "it is over")), Duration::ZERO)
-            }
+            Source::Over => (
+                self.fail(AttemptFailure::broken(self.attempt.provider(), "the response has already ended")),
+                Duration::ZERO,
+            ),
         };
         let uploaded = self.exchange.call.upload().map_or(0, Upload::taken);
         if arrival.is_ready() || uploaded > self.uploaded {
@@ -397,7 +398,7 @@ impl AttemptStream {
         if is_encoded {
             let failure = AttemptFailure::broken(
                 self.attempt.provider(),
-                "its stream is compressed, which was not asked for",
+                "its stream is compressed, which wasn't requested",
             );
             return self.fail(failure.not_retryable());
         }

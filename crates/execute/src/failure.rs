@@ -113,15 +113,15 @@ impl AttemptFailure {
         }
         let fix = match seat {
             Seat::Byok(_) => return self,
-            Seat::Managed(_) => "The operator rotates the account's secret, then verifies it.".to_owned(),
+            Seat::Managed(_) => "Ask the operator to rotate the account's secret and verify it.".to_owned(),
             Seat::Byoc(node) if node.sealed.is_none() => {
                 format!(
-                    "The node asks for a key and none is stored: `tidegate nodes rotate {}` gives it one.",
+                    "The node requires a key, but none is stored: set one with `tidegate nodes rotate {}`.",
                     node.id
                 )
             }
             Seat::Byoc(node) => {
-                format!("Give it a key that the node accepts: `tidegate nodes rotate {}`.", node.id)
+                format!("Set a key that the node accepts: `tidegate nodes rotate {}`.", node.id)
             }
         };
         self.fault = Box::new(self.fault.fix(fix));
@@ -228,7 +228,7 @@ impl AttemptFailure {
 
     /// The connection failed.
     pub(crate) fn egress(error: &EgressError, provider: &str) -> Self {
-        let message = format!("{provider} could not be asked: {}", error.message);
+        let message = format!("{provider} could not be reached: {}", error.message);
         let (class, code) = match error.kind {
             EgressErrorKind::Guard => (FaultClass::Upstream, ADDRESS_REFUSED),
             EgressErrorKind::Dns | EgressErrorKind::Connect => (FaultClass::Upstream, "upstream_unreachable"),
@@ -263,7 +263,7 @@ impl AttemptFailure {
 
     /// An answer that can't be what was requested.
     pub(crate) fn broken(provider: &str, what: &str) -> Self {
-        let message = format!("{provider} sent an answer that can't be used: {what}.");
+        let message = format!("{provider} sent an unusable response: {what}.");
         let fault = Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", message)
             .fix("Send the request again; if it keeps failing, report it to the provider.");
         Self::new(fault.upstream(report_of(provider)))
@@ -363,15 +363,15 @@ const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) 
         ),
         FaultClass::RateLimit => (
             "rate_limit_exceeded",
-            "limits the rate of requests",
-            "Send fewer requests, wait as Retry-After says, or add another credential.",
+            "reports that its rate limit is reached",
+            "Send fewer requests, wait for the time in Retry-After, or add another credential.",
         ),
         FaultClass::Overloaded => ("server_is_overloaded", "is overloaded", "Send the request again later."),
         FaultClass::Timeout => ("upstream_timeout", "took too long", "Send the request again."),
         FaultClass::ContextLength => (
             "context_length_exceeded",
-            "says that the prompt is longer than the model's context",
-            "Shorten the messages, or use a model with a larger context.",
+            "says that the prompt is longer than the model's context window",
+            "Shorten the messages, or use a model with a larger context window.",
         ),
         FaultClass::ContentPolicy => (
             "content_filter",
@@ -383,18 +383,18 @@ const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) 
         }
         FaultClass::Unsupported => (
             "unsupported_parameter",
-            "does not support what was asked",
+            "does not support this request",
             "Leave the parameter out, or use a model that supports it.",
         ),
         FaultClass::BadRequest => (
             "upstream_bad_request",
-            "refused the request as wrong",
+            "rejected the request as invalid",
             "Correct the request as the provider's message says.",
         ),
         FaultClass::Conflict => ("conflict", "reports a conflict", "Send the request again."),
         FaultClass::StreamBroken => (
             "upstream_answer_broken",
-            "broke its answer off",
+            "ended its response early",
             "Send the request again; if it keeps failing, report it to the provider.",
         ),
         _ => (

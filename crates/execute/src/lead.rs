@@ -64,7 +64,7 @@ pub(crate) async fn follow(
             }
         };
     }
-    Err(AttemptFailure::broken(slug, "its answers lead on and on").not_retryable())
+    Err(AttemptFailure::broken(slug, "it takes too many follow-up requests").not_retryable())
 }
 
 /// Calls the same provider, under the same signature.
@@ -123,8 +123,6 @@ fn request(
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<Request, AttemptFailure> {
     let url = deps.egress.read_url(url);
-    let url = url.map_err(|_| {
-        AttemptFailure::broken(slug, "its answer leads to a place that is none").not_retryable()
-    })?;
+    let url = url.map_err(|_| AttemptFailure::broken(slug, "it points to an invalid URL").not_retryable())?;
     Ok(Request { method, url, headers, body: OutBody::from(Vec::new()) })
 }

@@ -41,7 +41,9 @@ impl TooLong {
     #[must_use]
     pub fn sentence(self) -> String {
         let Self { prompt_tokens, context_tokens } = self;
-        format!("the prompt has about {prompt_tokens} tokens, and the model's context has {context_tokens}")
+        format!(
+            "the prompt has about {prompt_tokens} tokens, but the model's context window has {context_tokens}"
+        )
     }
 }
 

@@ -34,7 +34,7 @@ impl Drop for CancelOnDrop {
             // Whether the cancel succeeds can't be acted on any more: otherwise the provider bills the
             // result, and it is not booked.
             if let Err(error) = deps.egress.send(&request, destination(attempt.seat())).await {
-                tracing::warn!(%error, "a request in a queue could not be called off");
+                tracing::warn!(%error, "a request in the provider's queue could not be cancelled");
             }
         });
     }
@@ -56,17 +56,14 @@ pub(crate) async fn wait(
         .queueing
         .read_taken(&bytes)
         .filter(|taken| taken.places().iter().all(|url| is_below(queue.address, url)))
-        .ok_or_else(|| {
-            AttemptFailure::broken(slug, "its queue names no place of its own to look at").not_retryable()
-        })?;
+        .ok_or_else(|| AttemptFailure::broken(slug, "its queue gave no valid status URL").not_retryable())?;
     let Taken { look: status, fetch, cancel } = taken;
     let signed: Vec<(HeaderName, HeaderValue)> =
         sent.headers.iter().filter(|(name, _)| [AUTHORIZATION, USER_AGENT].contains(name)).cloned().collect();
     let to = |method: Method, location: String| {
         let url = exchange.deps.egress.read_url(location);
-        let url = url.map_err(|_| {
-            AttemptFailure::broken(slug, "its queue names a place that is none").not_retryable()
-        })?;
+        let url =
+            url.map_err(|_| AttemptFailure::broken(slug, "its queue gave an invalid URL").not_retryable())?;
         Ok(Request { method, url, headers: signed.clone(), body: OutBody::from(Vec::new()) })
     };
     let mut call_off = CancelOnDrop {
@@ -111,7 +108,7 @@ async fn poll_until_done(
         match queue.queueing.is_done(&bytes) {
             Some(true) => return Ok(()),
             Some(false) => {}
-            None => return Err(AttemptFailure::broken(slug, "its queue does not say how far it is")),
+            None => return Err(AttemptFailure::broken(slug, "its queue reported no valid status")),
         }
     }
 }

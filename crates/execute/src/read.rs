@@ -52,9 +52,7 @@ pub(crate) async fn whole(
             }
         }
         if gathered.len > ANSWER_BYTES_MAX {
-            return Err(
-                AttemptFailure::broken(provider, "it is longer than an answer may be").not_retryable()
-            );
+            return Err(AttemptFailure::broken(provider, "it exceeds the size limit").not_retryable());
         }
         if body.is_end_stream() {
             return Ok(gathered.finish());
@@ -115,12 +113,12 @@ pub(crate) async fn decoded(headers: &Headers, bytes: Bytes) -> Result<Bytes, &'
         // Boxed: inline, a decoder's buffers would be a part of every request's future.
         b"gzip" | b"x-gzip" => {
             Box::pin(unpack(bytes, Encoding::Gzip, ANSWER_BYTES_MAX)).await.map_err(|trouble| match trouble {
-                DecompressError::Corrupt => "its gzip is broken",
-                DecompressError::TooLarge => "it grows too much when it is decompressed",
+                DecompressError::Corrupt => "its gzip data is corrupt",
+                DecompressError::TooLarge => "it is too large when decompressed",
                 DecompressError::TooCostly => "it takes too much work to decompress",
             })
         }
-        _ => Err("it is compressed in a way that was not asked for"),
+        _ => Err("it has a content encoding that wasn't requested"),
     }
 }
 

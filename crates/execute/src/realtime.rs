@@ -230,10 +230,8 @@ pub(crate) async fn handshake(
                 forwarded_headers(headers, seat, exchange.dialect().grammar()).into()
             });
             match judged.await {
-                Ok(_) => {
-                    Err(AttemptFailure::broken(slug, "it was asked for a session, and answered a request")
-                        .not_retryable())
-                }
+                Ok(_) => Err(AttemptFailure::broken(slug, "it didn't open the requested realtime session")
+                    .not_retryable()),
                 Err(failure) => Err(exchange.rewrite_not_found(failure)),
             }
         }

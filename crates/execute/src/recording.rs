@@ -25,8 +25,8 @@ pub(crate) async fn gather(exchange: &Exchange, body: &mut Bytes, most: Most) ->
 
 fn too_long() -> Box<Fault> {
     let message = format!(
-        "This app is sent a recording whole, and takes none in a form of more than {RECORDING_BYTES_MAX} bytes."
+        "This app needs the whole recording at once: the form can have at most {RECORDING_BYTES_MAX} bytes."
     );
     let fault = Fault::new(FaultClass::TooLarge, "request_too_large", message);
-    Box::new(fault.fix("Send a shorter one, or one that is compressed more.").param("file"))
+    Box::new(fault.fix("Send a shorter recording, or compress it more.").param("file"))
 }

@@ -579,7 +579,7 @@ impl RetryLoop {
             Seat::Managed(_) => "it".to_owned(),
             Seat::Byok(_) | Seat::Byoc(_) => attempt.principal().to_string(),
         };
-        report.message = Some(format!("so it said before, and {target} is asked again in {seconds} s"));
+        report.message = Some(format!("it said so earlier, and {target} will be tried again in {seconds} s"));
         let mut fault = refusal(class, &report);
         if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
             fault.retry_after_ms = Some(wait_ms);

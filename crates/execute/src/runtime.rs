@@ -81,14 +81,15 @@ async fn send_request(
     let mut answer = answer.map_err(|error| AttemptFailure::egress(&error, name))?;
     if answer.status.is_redirection() {
         // Following it would send the node's key to an address that was never checked.
-        return Err(AttemptFailure::broken(name, "it redirects, which is never followed").not_retryable());
+        return Err(AttemptFailure::broken(name, "it is a redirect, and Tidegate never follows redirects")
+            .not_retryable());
     }
     let mut timer = Timer::new(&deps.timers);
     let bytes = read::whole(&mut answer.body, &mut timer, time_max, until, name).await?;
     let bytes =
         read::decoded(&answer.headers, bytes).await.map_err(|what| AttemptFailure::broken(name, what))?;
     if bytes.len() > RUNTIME_ANSWER_BYTES_MAX {
-        return Err(AttemptFailure::broken(name, "it is longer than such an answer may be").not_retryable());
+        return Err(AttemptFailure::broken(name, "it exceeds the size limit").not_retryable());
     }
     Ok(RuntimeReply { status: answer.status.as_u16(), body: bytes })
 }

@@ -79,28 +79,29 @@ fn refused(objection: Objection) -> Box<Fault> {
     let (code, what, fix) = match reason {
         Reason::Reference => (
             "kept_elsewhere",
-            "names something that is kept at the provider, which a managed account shared by several workspaces does not give out.",
-            "Send what it stands for, name a file that this project uploaded here, go on from a response by previous_response_id, or use a credential of your own.",
+            "refers to an object stored at the provider, which isn't available through a managed account shared by several workspaces.",
+            "Send the content itself, use a file that this project uploaded here, continue a response with \
+             previous_response_id, or use your own credential.",
         ),
         Reason::Address => (
             "kept_elsewhere",
-            "names something at an address that a managed account shared by several workspaces does not fetch from.",
-            "Name a public https:// address outside of the provider's own stores, send the bytes themselves, or use a credential of your own.",
+            "refers to an address that can't be fetched through a managed account shared by several workspaces.",
+            "Use a public https:// address outside the provider's own storage, send the content itself, or use your own credential.",
         ),
         Reason::Deferred => (
             "background_needs_own_credential",
-            "asks for an answer that is fetched later, which a managed account is not asked for: what it will use could not be held.",
-            "Leave it out, or use a credential of your own.",
+            "asks for an answer to be fetched later, which a managed account doesn't support: its cost can't be reserved.",
+            "Leave it out, or use your own credential.",
         ),
         Reason::Unknown => (
             "unknown_field",
-            "is a field that is not known here, and a managed account shared by several workspaces is asked only with known ones.",
-            "Correct its name or leave it out, or use a credential of your own.",
+            "is an unknown field, and a managed account shared by several workspaces accepts only known fields.",
+            "Correct its name, leave it out, or use your own credential.",
         ),
         Reason::Unread => (
             "unreadable",
-            "can't be read whole, and a managed account shared by several workspaces is sent only what can be.",
-            "Send it with fewer levels and members, or use a credential of your own.",
+            "can't be fully parsed, which a managed account shared by several workspaces requires.",
+            "Send it with fewer levels and members, or use your own credential.",
         ),
     };
     let subject = if path.is_empty() { "The request" } else { &path };

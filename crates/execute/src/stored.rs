@@ -107,7 +107,7 @@ impl Exchange {
         };
         let message = format!("Response with id '{id}' not found.");
         let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
-            .fix("Its provider no longer has it: it was deleted, or kept long enough.");
+            .fix("The provider no longer has it: it was deleted or has expired.");
         let gone = match &failure.fault.upstream {
             Some(report) => gone.upstream((**report).clone()),
             None => gone,
@@ -173,8 +173,7 @@ pub(crate) fn check_previous(call: &Call) -> Result<(), Box<Fault>> {
     let printable: String = stored.id.chars().filter(|letter| !letter.is_control()).take(128).collect();
     let message = format!("Previous response with id '{printable}' not found.");
     let fault = Fault::new(FaultClass::BadRequest, "previous_response_not_found", message);
-    let fix =
-        "Name a response that this project made here and kept, or send the whole conversation in \"input\".";
+    let fix = "Use the ID of a stored response that this project created here, or send the whole conversation in \"input\".";
     Err(Box::new(fault.param("previous_response_id").fix(fix)))
 }
 

@@ -49,7 +49,7 @@ impl Exchange {
         let is_gone = is_denied && failure.class() == FaultClass::UpstreamNotFound;
         let file = self.call.request().files.iter().find(|file| file.is_our_cached_content());
         let Some(file) = file.filter(|_| is_gone) else { return failure };
-        let message = format!("Its provider no longer has the cached prompt '{}'.", file.id);
+        let message = format!("The provider no longer has the cached prompt '{}'.", file.id);
         let gone = Fault::new(FaultClass::NotFound, "cached_content_not_found", message)
             .param(file.path.clone())
             .fix("Create it again, or send the whole prompt.");
@@ -66,9 +66,9 @@ impl Exchange {
         }
         let or_no_content = if stored.act == StoredAct::Content { object.or_no_content } else { "" };
         let named = self.call.operation().noun();
-        let message = format!("Its provider has no {named} '{}'{or_no_content}.", stored.id);
+        let message = format!("The provider has no {named} '{}'{or_no_content}.", stored.id);
         let gone = Fault::new(FaultClass::NotFound, object.not_found, message)
-            .fix("It was deleted, or is of a kind that can't be asked for this.");
+            .fix("It was deleted, or its kind doesn't support this.");
         let gone = match &failure.fault.upstream {
             Some(report) => gone.upstream((**report).clone()),
             None => gone,
@@ -100,7 +100,7 @@ pub(crate) async fn record_objects(
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((body, made)) = objects.rewrite_ids(&whole.body, &mut ours) else {
         return Err(
-            AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_retryable()
+            AttemptFailure::broken(attempt.provider(), "it doesn't identify the object").not_retryable()
         );
     };
     if exchange.caller.side_call().is_some_and(|call| !call.is_wanted()) {
@@ -183,7 +183,7 @@ async fn delete_polled_video(
 ) -> Result<BufferedAnswer, AttemptFailure> {
     let video = read_video(&whole.body).unwrap_or_default();
     if video.state == VideoState::InProgress {
-        let message = "The video can't be deleted, its status is 'in_progress'.";
+        let message = "The video can't be deleted: its status is 'in_progress'.";
         let fault = Fault::new(FaultClass::BadRequest, "video_not_ended", message);
         return Err(AttemptFailure::new(fault.fix("Delete it once it has ended.")).not_retryable());
     }
@@ -220,7 +220,7 @@ pub(crate) async fn poll_before_delete(
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let objects = stored_objects(kind);
     let Some((_, made)) = objects.and_then(|objects| objects.rewrite_ids(&body, &mut ours)) else {
-        return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_retryable());
+        return Err(AttemptFailure::broken(provider, "it doesn't identify the object").not_retryable());
     };
     let id = keeper.id(owner, kind, maker, &made.id);
     if keep(exchange, attempt, id, made, None).await { Ok(()) } else { Err(unseen()) }
@@ -262,7 +262,7 @@ async fn keep(
 }
 
 fn unseen() -> AttemptFailure {
-    let message = "What is known of it can't be kept now, so that it is not deleted.";
+    let message = "Its record can't be stored right now, so it was not deleted.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     AttemptFailure::new(fault.fix("Send it again in a moment.")).not_retryable().unsent()
 }

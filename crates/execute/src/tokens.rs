@@ -227,7 +227,11 @@ fn hold(granted: Granted, now_us: u64) -> CachedToken {
 async fn exchange(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
     let granted = match timeout(GRANT_TIME_MAX, walk(deps, seat, slug, base_url)).await {
         Ok(granted) => granted,
-        Err(_) => Err(AttemptFailure::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
+        Err(_) => Err(AttemptFailure::timeout(
+            slug,
+            "did not exchange the secret for a token",
+            GRANT_TIME_MAX.as_secs(),
+        )),
     };
     // The request itself was never sent: an exchange that failed bills none of its tokens.
     granted.map_err(
@@ -260,7 +264,7 @@ async fn walk(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Gr
             }
         }
     }
-    Err(AttemptFailure::broken(slug, "the exchange of its secret does not end"))
+    Err(AttemptFailure::broken(slug, "the token exchange takes too many steps"))
 }
 
 /// Reads a token file of the machine, if the operator allows it. It is small, and in
@@ -272,20 +276,20 @@ fn read_file(deps: &Deps, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> 
     if !deps.egress.settings().may_read(path) {
         let message = format!("Tidegate can't read a token from {path}.");
         let fault = Fault::new(FaultClass::UpstreamAuth, "token_file_not_allowed", message);
-        return Err(Box::new(fault.fix("The operator lists the file in TIDEGATE_TOKEN_FILES.")));
+        return Err(Box::new(fault.fix("Ask the operator to list the file in TIDEGATE_TOKEN_FILES.")));
     }
     deps.world.disk.read(Path::new(path), GRANT_BYTES_MAX).map(Bytes::from).map_err(|error| {
-        tracing::warn!(path, %error, "a token could not be read");
+        tracing::warn!(path, %error, "a token file could not be read");
         let message = format!("The token in {path} can't be read.");
         let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
-        Box::new(fault.fix("The operator sees to it that Tidegate may read the file.").should_retry(false))
+        Box::new(fault.fix("Ask the operator to give Tidegate read access to the file.").should_retry(false))
     })
 }
 
 fn not_the_machine() -> Box<Fault> {
     let message = "This workspace's credentials may not use the identity of the machine.";
     let fault = Fault::new(FaultClass::UpstreamAuth, "host_identity_not_allowed", message);
-    Box::new(fault.fix("The operator lists the workspace in TIDEGATE_HOST_IDENTITY."))
+    Box::new(fault.fix("Ask the operator to list the workspace in TIDEGATE_HOST_IDENTITY."))
 }
 
 pub(crate) async fn request_grant(

@@ -120,7 +120,7 @@ pub(crate) async fn check_status(
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {
         // Following it would send the credential to an address that was never checked.
-        let what = format!("it redirects (status {status}), which is never followed");
+        let what = format!("it is a redirect (status {status}), and Tidegate never follows redirects");
         return Err(AttemptFailure {
             status: Some(status),
             ..AttemptFailure::broken(slug, &what).not_retryable()

@@ -208,7 +208,7 @@ impl Filter {
             let is_exact = |term: &Term| !term.negated && !matches!(term.test, Test::Within { .. });
             if is_exact(&term) && terms.iter().any(|other| other.field == term.field && is_exact(other)) {
                 let name = term.field.as_str();
-                let message = format!("{name} is given twice, and nothing is both.");
+                let message = format!("{name} is given twice, and nothing can match both.");
                 return Err(reader.wrong(start, message, format!("Keep one {name}.")));
             }
             if terms.len() == FILTER_TERMS_MAX {
@@ -372,7 +372,7 @@ impl<'t> Reader<'t> {
         let test = test_of(field, operator, &value)
             .map_err(|(message, fix)| self.wrong(value_start, message, fix))?;
         if negated && matches!(test, Test::Moment(_)) {
-            let message = format!("{name} can't be turned round.");
+            let message = format!("{name} can't be negated.");
             return Err(self.wrong(
                 start,
                 message,
@@ -668,7 +668,7 @@ mod tests {
             ("tag:\"x", 4, "does not end"),
             ("tag:\"x\"y", 7, "follows the quote"),
             ("tag:x\"y", 5, "inside a value"),
-            ("-since:24h", 0, "turned round"),
+            ("-since:24h", 0, "negated"),
             ("since:>24h", 7, "one moment"),
         ] {
             let error = Filter::parse(text).unwrap_err();

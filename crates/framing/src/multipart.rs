@@ -67,7 +67,7 @@ impl Scanner {
     pub fn new(boundary: &str) -> Result<Self, Malformed> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
         if boundary.is_empty() || boundary.len() > BOUNDARY_BYTES_MAX || !boundary.bytes().all(is_allowed) {
-            return Err(Malformed("its boundary is none"));
+            return Err(Malformed("its boundary is invalid"));
         }
         let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
         Ok(Self { delimiter, state: State::Start(2), at: 0, parts: 0 })
@@ -136,7 +136,7 @@ impl Scanner {
             (State::Over(0), b'\r') => State::Over(1),
             (State::Over(1), b'\n') => State::Over(2),
             (State::Over(_), _) => return Err(Malformed("something follows its last boundary")),
-            _ => return Err(Malformed("its boundary stands where none can be")),
+            _ => return Err(Malformed("its boundary is followed by something else than a line end")),
         };
         Ok(())
     }
@@ -188,13 +188,13 @@ fn read_head(head: &[u8]) -> Result<Part, Malformed> {
     let mut part = None;
     for line in text.split("\r\n").filter(|line| !line.is_empty()) {
         if line.contains(|c: char| c.is_control() && c != '\t') {
-            return Err(Malformed("the headers of a part hold what no header can"));
+            return Err(Malformed("the headers of a part have control characters"));
         }
         let is_name = |name: &str| {
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         let Some((name, value)) = line.split_once(':').filter(|(name, _)| is_name(name)) else {
-            return Err(Malformed("a line of a part's headers is none"));
+            return Err(Malformed("a line of a part's headers isn't a header"));
         };
         let value = value.trim_matches([' ', '\t']);
         if name.eq_ignore_ascii_case("content-disposition") {
@@ -240,7 +240,7 @@ fn read_disposition(value: &str) -> Result<Part, Malformed> {
             let is_file = filename.is_some() || is_file_again;
             Ok(Part { name: name.to_owned(), is_file, filename: filename.map(str::to_owned) })
         }
-        None => Err(Malformed("a part has no name, or one that no field has")),
+        None => Err(Malformed("a part has no name, or an invalid one")),
     }
 }
 
@@ -283,18 +283,18 @@ fn read_value(text: &str) -> Result<(&str, &str), Malformed> {
 pub fn boundary(content_type: &str) -> Result<&str, Malformed> {
     let (kind, mut rest) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
-        return Err(Malformed("its type is another"));
+        return Err(Malformed("its Content-Type isn't multipart/form-data"));
     }
     let mut boundary = None;
     while !rest.trim().is_empty() {
-        let (key, after) = rest.split_once('=').ok_or(Malformed("its type breaks off"))?;
+        let (key, after) = rest.split_once('=').ok_or(Malformed("its Content-Type breaks off"))?;
         let (value, after) = read_value(after)?;
         rest = after;
         if key.trim().eq_ignore_ascii_case("boundary") && boundary.replace(value).is_some() {
-            return Err(Malformed("its type names two boundaries"));
+            return Err(Malformed("its Content-Type names two boundaries"));
         }
     }
-    boundary.ok_or(Malformed("its type names no boundary"))
+    boundary.ok_or(Malformed("its Content-Type names no boundary"))
 }
 
 impl fmt::Display for Malformed {

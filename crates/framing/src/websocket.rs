@@ -130,7 +130,7 @@ impl Scanner {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             if self.is_over {
-                return Err(wrong("there is more behind its close"));
+                return Err(wrong("it sends more after its close frame"));
             }
             if self.frame.is_none() {
                 used += self.read_head(rest)?;
@@ -242,7 +242,7 @@ impl Scanner {
 
     fn begin_piece(&mut self, opcode: Opcode, length: u64) -> Result<(), Violation> {
         match (opcode, self.message) {
-            (Opcode::Continue, None) => return Err(wrong("it goes on with a message that has not begun")),
+            (Opcode::Continue, None) => return Err(wrong("it continues a message that has not begun")),
             (Opcode::Continue, Some(_)) => {}
             (_, Some(_)) => return Err(wrong("a message begins within another")),
             (_, None) => {

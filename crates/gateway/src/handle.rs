@@ -735,8 +735,12 @@ fn tunnelled(
     let (mut head, _) = answer.into_parts();
     let entrance = head.extensions.remove::<Arc<TunnelEntrance>>();
     let Some(entrance) = entrance.filter(|_| version == Version::HTTP_11) else {
-        let fault = Fault::new(FaultClass::BadRequest, "tunnel_required", "This protocol has no upgrades.")
-            .fix("Open the tunnel over HTTP/1.1.");
+        let fault = Fault::new(
+            FaultClass::BadRequest,
+            "tunnel_required",
+            "A tunnel can't be opened over this HTTP version.",
+        )
+        .fix("Open the tunnel over HTTP/1.1.");
         return refuse(handler, Dialect::Native, &fault, arrival.trace);
     };
     let senders = Rc::clone(&handler.senders);

@@ -70,7 +70,7 @@ fn render(sums: &BTreeMap<(&'static str, &'static str), u64>, silent: u64) -> St
 /// Name, label, type and help of a family.
 fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static str) {
     match family {
-        "answers" => ("tidegate_answers_total", "class", "counter", "Answers by class of status."),
+        "answers" => ("tidegate_answers_total", "class", "counter", "Answers by status class."),
         "refusals" => ("tidegate_refusals_total", "code", "counter", "Refused or failed requests by code."),
         "policy_refusals" => (
             "tidegate_policy_refusals_total",
@@ -78,25 +78,16 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
             "counter",
             "Requests that a policy refused, by its rule.",
         ),
-        "policy_hooks" => (
-            "tidegate_policy_hooks_total",
-            "outcome",
-            "counter",
-            "Calls of the hooks of policies, by how each ended.",
-        ),
-        "idempotent_replays" => (
-            "tidegate_idempotent_replays_total",
-            "",
-            "counter",
-            "Answers given again under their idempotency key.",
-        ),
-        "response_cache_hits" => (
-            "tidegate_response_cache_hits_total",
-            "",
-            "counter",
-            "Answers of the response cache given again.",
-        ),
-        "connections" => ("tidegate_connections", "", "gauge", "Open connections of clients."),
+        "policy_hooks" => {
+            ("tidegate_policy_hooks_total", "outcome", "counter", "Calls of policy hooks, by outcome.")
+        }
+        "idempotent_replays" => {
+            ("tidegate_idempotent_replays_total", "", "counter", "Answers repeated for an idempotency key.")
+        }
+        "response_cache_hits" => {
+            ("tidegate_response_cache_hits_total", "", "counter", "Answers served from the response cache.")
+        }
+        "connections" => ("tidegate_connections", "", "gauge", "Open connections from clients."),
         "upstream_connections" => {
             ("tidegate_upstream_connections", "", "gauge", "Open connections to providers and nodes.")
         }
@@ -110,9 +101,9 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
             "tidegate_share_refusals_total",
             "",
             "counter",
-            "Requests refused since their workspace had its share in flight on a busy thread.",
+            "Requests refused because their workspace had its full share in flight on a busy thread.",
         ),
-        _ => ("tidegate_other_total", "label", "counter", "Counters without a name of their own."),
+        _ => ("tidegate_other_total", "label", "counter", "Counters that have no metric name."),
     }
 }
 

@@ -32,9 +32,7 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
         PlanAddress::Usual(dialect, modality, model) => {
             let usual = routes::usual_address(&table, *dialect, *modality, model);
             let (dialect, modality) = (dialect.as_str(), modality.as_str());
-            usual.ok_or_else(|| {
-                bad_path(format!("The dialect {dialect} has no path of its own for {modality}."))
-            })?
+            usual.ok_or_else(|| bad_path(format!("The dialect {dialect} has no path for {modality}.")))?
         }
     };
     let uri: Uri = address.parse().map_err(|_| nothing_at(&address))?;
@@ -45,7 +43,7 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
     if !reaches_provider(route) {
         let path = printable(path);
         return Err(bad_path(format!(
-            "{method} {path} is answered without a provider: there is nothing to plan."
+            "The gateway answers {method} {path} without a provider: there is nothing to plan."
         )));
     }
     let (caller, environment) = (request.caller.clone(), Arc::clone(&request.environment));
@@ -137,7 +135,7 @@ fn bad_path(message: String) -> Box<Fault> {
 }
 
 fn nothing_at(path: &str) -> Box<Fault> {
-    bad_path(format!("There is nothing at {}, or not by this method.", printable(path)))
+    bad_path(format!("There is nothing at {}, or it doesn't take this method.", printable(path)))
 }
 
 fn printable(path: &str) -> String {

@@ -84,17 +84,16 @@ pub(crate) async fn open(
 
 fn read(head: &Parts) -> Result<Handshake, Box<Fault>> {
     if head.version != Version::HTTP_11 || head.method != Method::GET {
-        return Err(no_handshake("Over this protocol, or by this method, no WebSocket can be opened here."));
+        return Err(no_handshake("A WebSocket can't be opened here with this HTTP version or method."));
     }
     if !has_token(&head.headers, &UPGRADE, "websocket") || !has_token(&head.headers, &CONNECTION, "upgrade") {
-        return Err(no_handshake("This path takes WebSockets, and the request asks for none."));
+        return Err(no_handshake("This path takes WebSockets, but the request doesn't ask for one."));
     }
     if text(&head.headers, &SEC_WEBSOCKET_VERSION) != Some(VERSION) {
         return Err(no_handshake("The WebSocket's version is not 13."));
     }
     let key = text(&head.headers, &SEC_WEBSOCKET_KEY).filter(|key| websocket::is_key(key));
-    let key =
-        key.ok_or_else(|| no_handshake("The WebSocket's key is missing, or is not of sixteen bytes."))?;
+    let key = key.ok_or_else(|| no_handshake("The WebSocket's key is missing, or isn't 16 bytes long."))?;
     let protocol = protocols(&head.headers).any(|name| name == PROTOCOL).then_some(PROTOCOL);
     Ok(Handshake { accept: websocket::accept(key), protocol, model: model(&head.uri)? })
 }

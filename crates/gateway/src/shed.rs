@@ -73,7 +73,7 @@ impl Shedder {
         let behind_us = if self.overload.is_on() { self.measured(now_us) } else { None };
         let permit = self.in_flight.enter(caller.workspace().id, behind_us.is_some(), now_us);
         let Some(permit) = permit else {
-            self.log_refusal("a workspace has its share in flight", now_us);
+            self.log_refusal("a workspace has its full share of requests in flight", now_us);
             return Err(over_share());
         };
         if behind_us.is_some_and(|behind_us| self.is_refused(caller, headers, behind_us, now_us)) {
@@ -129,9 +129,10 @@ impl Shedder {
 
 /// What a client reads whose workspace has its share in flight.
 fn over_share() -> Box<Fault> {
-    let message = "The gateway is busy, and this workspace has its share of what it serves at the same time in progress.";
-    let fault = Fault::new(FaultClass::Limited, "rate_limit_exceeded", message)
-        .fix("Wait for one to end, and send fewer at the same time; the operator can add cores or gateways.");
+    let message = "The gateway is busy, and this workspace already has its share of requests in progress.";
+    let fault = Fault::new(FaultClass::Limited, "rate_limit_exceeded", message).fix(
+        "Wait for a request to end, and send fewer at the same time; the operator can add cores or gateways.",
+    );
     Box::new(fault.retry_after_ms(SHARE_RETRY_MS).should_retry(true))
 }
 

@@ -18,7 +18,7 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Box<Fault>> {
         Err(Box::new(
             Fault::new(FaultClass::MediaType, "unsupported_content_encoding", message)
                 .param("Content-Encoding")
-                .fix("Send the body plain, or with exactly one of gzip, deflate, br, zstd."),
+                .fix("Send the body uncompressed, or with exactly one of gzip, deflate, br, zstd."),
         ))
     };
     let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
@@ -31,7 +31,7 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Box<Fault>> {
         "deflate" => Ok(Some(Encoding::Deflate)),
         "br" => Ok(Some(Encoding::Brotli)),
         "zstd" => Ok(Some(Encoding::Zstd)),
-        _ => refuse(format!("The content encoding \"{name}\" is not known.")),
+        _ => refuse(format!("The content encoding \"{name}\" isn't supported.")),
     }
 }
 
@@ -49,9 +49,13 @@ pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Resu
 }
 
 fn too_costly() -> Box<Fault> {
-    let message = "Unpacking the body takes more work than a body of its size needs.";
+    let message = "Decompressing the body takes more work than its size justifies.";
     let fault = Fault::new(FaultClass::TooLarge, "packed_body_too_costly", message);
-    Box::new(fault.param("Content-Encoding").fix("Send the body plain, or pack it with a usual encoder."))
+    Box::new(
+        fault
+            .param("Content-Encoding")
+            .fix("Send the body uncompressed, or compress it with a common encoder."),
+    )
 }
 
 fn corrupt() -> Box<Fault> {
@@ -59,9 +63,9 @@ fn corrupt() -> Box<Fault> {
         Fault::new(
             FaultClass::BadRequest,
             "invalid_content_encoding",
-            "The body is not what its Content-Encoding says.",
+            "The body doesn't match its Content-Encoding.",
         )
         .param("Content-Encoding")
-        .fix("Send the body plain, or encode it as the header says."),
+        .fix("Send the body uncompressed, or encode it as the header says."),
     )
 }

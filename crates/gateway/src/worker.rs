@@ -209,7 +209,7 @@ pub(crate) async fn serve<H, F>(
     let stopped = async { drop(news.wait_for(|phase| *phase == Phase::Stopped).await) };
     let closed = close(listener, stopped, |socket, peer| take(&mut running, socket, peer)).await;
     if let Err(error) = closed {
-        tracing::warn!(%error, "a listener closed beside those whom the kernel had let in");
+        tracing::warn!(%error, "a listener closed before all queued connections were accepted");
     }
     let drained = async { while running.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_STREAMS_MAX, drained).await.is_err() {

@@ -58,7 +58,7 @@ pub fn read_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<Fa
     let path = unescape(rest).ok_or_else(|| bad_path("is not UTF-8 when its escapes are resolved"))?;
     let (name, verb) = path.rsplit_once(':').ok_or_else(|| unknown(&path))?;
     if name.split(['/', '\\']).any(|segment| matches!(segment, ".." | ".")) {
-        return Err(bad_path("holds a segment of dots"));
+        return Err(bad_path("has a path segment of dots alone"));
     }
     let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb).ok_or_else(|| unknown(&path))?;
     let model = checked_model(model_of(name))?;
@@ -101,7 +101,7 @@ fn requests_events(query: &str) -> bool {
 }
 
 fn bad_path(what: &str) -> Box<Fault> {
-    let fix = "Send the id of a model as GET /v1/models lists it, behind models/.".to_owned();
+    let fix = "Send the id of a model as GET /v1/models lists it, after models/.".to_owned();
     wrong_value("model".to_owned(), what, fix)
 }
 

@@ -54,7 +54,7 @@ struct New<'m> {
 pub fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let Some(addressed) = addressed else {
-        return Err(missing("model".to_owned(), "Send the model's id in the address, behind models/."));
+        return Err(missing("model".to_owned(), "Send the model's id in the address, after models/."));
     };
     let model = checked_model(&addressed.model)?;
     let mut new = New { model: &addressed.model, ..New::default() };
@@ -181,7 +181,7 @@ impl New<'_> {
 }
 
 fn of_file() -> Box<Fault> {
-    let message = "A batch whose requests are in a file is not taken here.";
+    let message = "Batches whose requests are in a file aren't supported here.";
     let fault = Fault::new(FaultClass::Unsupported, "batch_of_file", message).param(FILE.to_owned());
     Box::new(fault.fix(format!("Send the requests inline, in {REQUESTS}.")))
 }

@@ -85,12 +85,14 @@ impl New {
                 let life =
                     if name == "ttl" { read_ttl(&value) } else { read_time(&value).map(CacheLife::Until) };
                 let life = life.ok_or_else(|| {
-                    wrong_value(written.to_owned(), "is not a time that can be read", LIFE_FIX.to_owned())
+                    wrong_value(written.to_owned(), "isn't a valid time", LIFE_FIX.to_owned())
                 })?;
                 match self.life.replace(life) {
-                    Some(_) => {
-                        Err(wrong_value(written.to_owned(), "comes beside another end", LIFE_FIX.to_owned()))
-                    }
+                    Some(_) => Err(wrong_value(
+                        written.to_owned(),
+                        "sets the expiry a second time",
+                        LIFE_FIX.to_owned(),
+                    )),
                     None => Ok(()),
                 }
             }

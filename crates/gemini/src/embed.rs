@@ -47,7 +47,7 @@ pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
     let is_batch = addressed.is_some_and(|addressed| addressed.is_batch);
     let entries = read(body, is_batch)?.entries;
     let Some(addressed) = addressed else {
-        return Err(missing("model".to_owned(), "Send the model's id in the address, behind models/."));
+        return Err(missing("model".to_owned(), "Send the model's id in the address, after models/."));
     };
     let mut request = Request {
         model: checked_model(&addressed.model)?,
@@ -77,7 +77,7 @@ pub(super) fn check_model(
         return Ok(());
     }
     let fix = format!("Send \"models/{addressed}\", or leave it out.");
-    Err(wrong_value(path(), "is another model than the one in the address", fix))
+    Err(wrong_value(path(), "differs from the model in the address", fix))
 }
 
 fn read(body: &[u8], is_batch: bool) -> Result<Entries<'_>, Box<Fault>> {
@@ -218,8 +218,8 @@ pub fn read_texts<'a>(
     if let Some(odd) = entries.iter().position(|entry| entry.dimensions != dimensions) {
         return Err(unsayable(
             format!("requests[{odd}].outputDimensionality"),
-            "differs from the first, and the model's provider makes vectors of one length at a time",
-            "Send requests for vectors of different lengths apart.",
+            "differs from the first, but the model's provider returns vectors of one length per request",
+            "Send a separate request for each length.",
         ));
     }
     let text = |mut entry: Entry<'a>| match entry.texts.len() {
@@ -247,8 +247,9 @@ struct One<'a> {
 /// Writes a batch, even for a single input, so that the response has the same form for any number.
 pub fn write_texts(texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
     if texts.texts.len() > EMBED_INPUTS_MAX {
-        let what =
-            format!("holds more than the {EMBED_INPUTS_MAX} texts that the model's provider takes at once");
+        let what = format!(
+            "holds more than the {EMBED_INPUTS_MAX} texts that the model's provider takes in one request"
+        );
         return Err(unsayable("input".to_owned(), &what, "Send the texts in several requests."));
     }
     let resource = resource_text(model);

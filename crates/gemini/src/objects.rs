@@ -71,7 +71,7 @@ impl StoredObjects for ContentBatches {
     }
 
     fn read_batch(&self, body: &[u8]) -> Result<BatchState, String> {
-        let status = read_gemini_batch_status(body).ok_or("no batch")?;
+        let status = read_gemini_batch_status(body).ok_or("the answer isn't a batch")?;
         let Some(ended) = status.ended_at else {
             return Ok(BatchState::Running(format!("it is {}", status.state)));
         };
@@ -104,7 +104,7 @@ fn read_page_query(
                 page.limit = if size == 0 { usual } else { size.min(most).min(KEPT_ROWS_MAX) };
             }
             "pageToken" | "page_token" if !value.is_empty() => {
-                let fix = "Send the nextPageToken of the page before.";
+                let fix = "Send the nextPageToken of the previous page.";
                 page.after = read_cursor(page.kind, name, value, fix)?;
             }
             _ => {}

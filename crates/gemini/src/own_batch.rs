@@ -154,7 +154,7 @@ impl OwnBatches for OwnContentBatches {
                 Some(status(CANCELLED, "The batch was cancelled before this request began."))
             }
             ItemOutcome::Expired => {
-                Some(status(DEADLINE_EXCEEDED, "The batch's time was over before this request began."))
+                Some(status(DEADLINE_EXCEEDED, "The batch expired before this request began."))
             }
         };
         let mut line = outcome.unwrap_or_else(|| status(code_of("INTERNAL"), "The request has no answer."));

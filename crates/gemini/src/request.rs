@@ -60,7 +60,7 @@ pub fn decode_request(
     cursor.object(|cursor, member| draft.read(cursor, &member.key.decode()))?;
     cursor.end()?;
     let Some(addressed) = addressed else {
-        return Err(missing("model".to_owned(), "Send the model's id in the address, behind models/."));
+        return Err(missing("model".to_owned(), "Send the model's id in the address, after models/."));
     };
     draft.check()?;
     if let Some(named) = &draft.named {
@@ -163,7 +163,7 @@ impl Draft {
             }
             (true, true) => {
                 let fix = "Send either contents or generateContentRequest.".to_owned();
-                Err(wrong_value("contents".to_owned(), "stands beside a whole request", fix))
+                Err(wrong_value("contents".to_owned(), "is set along with generateContentRequest", fix))
             }
             _ => Ok(()),
         }

@@ -73,7 +73,7 @@ impl Hub<'_> {
         }
         let revision = info.sha.unwrap_or_else(|| revision.to_owned());
         if !is_plain(&revision) {
-            return Err(self.wrong("its commit has no name that can be asked for"));
+            return Err(self.wrong("its commit has an invalid name"));
         }
         Ok(Listing { revision, files: info.siblings.into_iter().map(Sibling::into_listed).collect() })
     }
@@ -167,7 +167,7 @@ impl Hub<'_> {
         let mut target = url.clone();
         target.set_fragment(None);
         let target =
-            Uri::try_from(target.as_str()).map_err(|_| self.wrong("it names an address that is none"))?;
+            Uri::try_from(target.as_str()).map_err(|_| self.wrong("it redirects to an invalid address"))?;
         let mut request = Request::new(method.clone(), target);
         let fixed = |name: HeaderName, value| (name, HeaderValue::from_static(value));
         request.headers.push(fixed(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
@@ -216,11 +216,12 @@ impl Hub<'_> {
             (403, ..) => {
                 (HubErrorKind::Forbidden, format!("{hub} does not let this token or address read {model}."))
             }
-            (404 | 410, ..) => (
-                HubErrorKind::NotFound,
-                format!("{hub} has no {model}, or not the file of it that is asked for."),
-            ),
-            (429, ..) => (HubErrorKind::RateLimited, format!("{hub} is asked too often.")),
+            (404 | 410, ..) => {
+                (HubErrorKind::NotFound, format!("{hub} has no {model}, or lacks the requested file of it."))
+            }
+            (429, ..) => {
+                (HubErrorKind::RateLimited, format!("{hub} has rate limited this machine. Try again later."))
+            }
             (status, ..) => (HubErrorKind::Unavailable, format!("{hub} answered {status} for {model}.")),
         };
         let error = HubError::new(kind, text);
@@ -273,7 +274,7 @@ pub(crate) async fn within<T>(work: impl Future<Output = Result<T, EgressError>>
 fn from_egress(error: &EgressError) -> HubError {
     match error.kind {
         EgressErrorKind::Guard => {
-            HubError::new(HubErrorKind::Usage, format!("The hub is not asked: {error}"))
+            HubError::new(HubErrorKind::Usage, format!("The hub can't be called: {error}"))
         }
         EgressErrorKind::Protocol | EgressErrorKind::Tls => {
             HubError::new(HubErrorKind::Unavailable, error.message.clone())

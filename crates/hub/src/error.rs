@@ -60,7 +60,7 @@ impl HubError {
         let displayed = path.display();
         let text = if error.kind() == std::io::ErrorKind::StorageFull {
             format!(
-                "The disk of {displayed} is full. What was fetched is kept: make room, and the same command goes on."
+                "The disk of {displayed} is full. What was downloaded is kept: make room, and run the same command to continue."
             )
         } else {
             format!("{displayed} can't be written or read: {error}.")

@@ -127,7 +127,7 @@ async fn pour(plan: &DownloadPlan<'_>, expected: &Expected, part: &mut Part) -> 
         let length = piece.len() as u64;
         if part.bytes_written + length > expected.size {
             part.remove();
-            return Err(plan.hub.wrong(&format!("{} is longer than it was said to be", expected.file.path)));
+            return Err(plan.hub.wrong(&format!("{} is longer than the hub said", expected.file.path)));
         }
         part.add(&piece)?;
         plan.meter.add_bytes(length);
@@ -155,7 +155,7 @@ fn starts_at(hub: &Hub<'_>, answer: &Answer, expected: &Expected) -> Result<u64,
     });
     match read {
         Some((from, all)) if all.is_none_or(|all| all == expected.size) => Ok(from),
-        _ => Err(hub.wrong(&format!("the part of {} is of another file", expected.file.path))),
+        _ => Err(hub.wrong(&format!("the part of {} belongs to another file", expected.file.path))),
     }
 }
 

@@ -137,7 +137,7 @@ impl ModelStore {
         if !directory.exists() && !coming.exists() {
             return Err(HubError::new(
                 HubErrorKind::NotFound,
-                format!("{model} is not here. `tidegate models local` lists what is."),
+                format!("{model} is not on this machine. `tidegate models local` lists what is."),
             ));
         }
         self.put_away(model, &directory)?;

@@ -70,7 +70,7 @@ pub fn too_small(param: String, least: u64) -> Box<Fault> {
 }
 
 pub fn duplicate(param: String) -> Box<Fault> {
-    let message = format!("\"{param}\" is there twice, and readers differ in which one counts.");
+    let message = format!("\"{param}\" appears twice, and parsers differ in which one counts.");
     let fix = format!("Send \"{param}\" once.");
     Box::new(Fault::new(FaultClass::BadRequest, "duplicate_field", message).fix(fix).param(param))
 }

@@ -82,7 +82,7 @@ pub(crate) fn bad_params(message: impl Into<String>) -> ErrorData {
 /// # Errors
 /// They are others.
 pub(crate) fn params<T: serde::de::DeserializeOwned>(params: Value) -> Result<T, ErrorData> {
-    serde_json::from_value(params).map_err(|error| bad_params(format!("The params don't fit: {error}.")))
+    serde_json::from_value(params).map_err(|error| bad_params(format!("The params are invalid: {error}.")))
 }
 
 /// What is sent for a request.

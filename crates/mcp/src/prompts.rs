@@ -36,10 +36,10 @@ static PROMPTS: [Prompt; 4] = [
     Prompt {
         name: "explain_task",
         title: "Explain a task",
-        description: "Explains what became of a task, from its log.",
+        description: "Explains from its log how a task ended.",
         needs: Needs::Inference,
         argument: ("task_id", "The task's id.", true),
-        question: "Explain what became of this task, how long each part took, and what to do if it failed.",
+        question: "Explain how this task ended, how long each part took, and what to do if it failed.",
     },
     Prompt {
         name: "explain_request",

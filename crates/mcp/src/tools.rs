@@ -38,7 +38,7 @@ static OWN: [Own; 13] = [
             json!({
                 "search": {"type": "string", "description": "A part of the name."},
                 "category": {"type": "string", "description": "What it makes, such as chat, image or audio."},
-                "cursor": {"type": "string", "description": "next_cursor of the page before."},
+                "cursor": {"type": "string", "description": "next_cursor of the previous page."},
                 "limit": {"type": "integer", "minimum": 1, "maximum": 100},
             })
         },
@@ -57,7 +57,7 @@ static OWN: [Own; 13] = [
         name: RUN,
         title: "Run an app",
         description: "Runs an app on an input and answers with its output. It costs what the same request at the gateway's API costs. \
-            With a progress token its progress is reported; with \"wait\": false the answer is a task that goes on by itself.",
+            With a progress token its progress is reported; with \"wait\": false the answer is a task that continues in the background.",
         needs: Needs::Inference,
         is_reading: false,
         properties: || {
@@ -89,7 +89,7 @@ static OWN: [Own; 13] = [
             json!({
                 "status": {"type": "string", "description": "Such as queued, running, completed, failed or cancelled."},
                 "app": {"type": "string", "description": APP},
-                "cursor": {"type": "string", "description": "next_cursor of the page before."},
+                "cursor": {"type": "string", "description": "next_cursor of the previous page."},
                 "limit": {"type": "integer", "minimum": 1, "maximum": 100},
             })
         },
@@ -121,7 +121,7 @@ static OWN: [Own; 13] = [
         is_reading: true,
         properties: || {
             json!({
-                "cursor": {"type": "string", "description": "next_cursor of the page before."},
+                "cursor": {"type": "string", "description": "next_cursor of the previous page."},
                 "limit": {"type": "integer", "minimum": 1, "maximum": 100},
             })
         },
@@ -130,7 +130,7 @@ static OWN: [Own; 13] = [
     Own {
         name: "file_get",
         title: "Show a file",
-        description: "Shows what is known of a file: name, type, size and address.",
+        description: "Shows a file's name, type, size and address.",
         needs: Needs::Inference,
         is_reading: true,
         properties: || json!({"file_id": {"type": "string"}}),

@@ -185,10 +185,7 @@ fn streamed(
 /// Several messages at once. Later revisions of the protocol have none.
 async fn batch_answered(context: &CallerContext<'_>, session: &Arc<Session>, batch: Vec<Value>) -> Served {
     if !session.revision.has_batches() {
-        return Err(refused(
-            StatusCode::BAD_REQUEST,
-            "The session's revision of the protocol has no batches.",
-        ));
+        return Err(refused(StatusCode::BAD_REQUEST, "The session's protocol version has no batches."));
     }
     if batch.is_empty() || batch.len() > BATCH_MESSAGES_MAX {
         return Err(refused(StatusCode::BAD_REQUEST, "A batch has from 1 to 32 messages."));
@@ -197,7 +194,7 @@ async fn batch_answered(context: &CallerContext<'_>, session: &Arc<Session>, bat
     for message in batch {
         match Message::read(message) {
             Ok(Message::Request(request)) if request.method == "initialize" => {
-                let error = invalid("A session does not begin in a batch.");
+                let error = invalid("A batch can't hold initialize: send it alone.");
                 answers.push(answer(&request.id, Err(error)));
             }
             Ok(Message::Request(request)) => {

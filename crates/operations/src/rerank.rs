@@ -20,7 +20,7 @@ const TEXTS_OF_A_SEARCH: u64 = 100;
 const BYTES_OF_A_TEXT: u64 = 500;
 
 const DOCUMENTS: &str = "Send the texts to rank.";
-const QUERY: &str = "Send the question as a text.";
+const QUERY: &str = "Send the question as a string.";
 const TEXTS: &str = "Send documents as texts: this model ranks nothing else.";
 
 static FACTS: Facts = Facts {
@@ -113,7 +113,7 @@ fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Documents, Box<
         Ok::<(), Box<Fault>>(())
     })?;
     if documents.count == 0 {
-        return Err(wrong_value(name.to_owned(), "is empty", "Send at least one text.".to_owned()));
+        return Err(wrong_value(name.to_owned(), "is empty", "Send at least one string.".to_owned()));
     }
     Ok(documents)
 }

@@ -13,7 +13,7 @@ use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage};
 use crate::ceiling;
 use crate::form::FormFields;
 
-pub(crate) const PROMPT_FIX: &str = "Send a text.";
+pub(crate) const PROMPT_FIX: &str = "Send a string.";
 
 /// What never changes about an operation.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ struct PlannedAppCall {
     /// The step of a flow that makes it.
     step: Option<String>,
     method: Option<String>,
-    /// `null` for what has a plan of its own, and where an expression builds the address.
+    /// `null` for a call that is planned separately, and where an expression builds the address.
     host: Option<String>,
     /// What the host is sent. Values are never shown.
     secrets: Vec<PlannedAppSecret>,

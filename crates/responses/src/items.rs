@@ -124,7 +124,7 @@ fn read_message(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
     let role = item.needed_text("role", fix)?;
     let parts = read_content(&mut item, "content", conversation)?;
     let Some(parts) = parts else {
-        return Err(missing(item.path_of("content"), "Send a text, or an array of parts."));
+        return Err(missing(item.path_of("content"), "Send a string, or an array of parts."));
     };
     match &*role {
         "user" => conversation.turn(Role::User, parts),

@@ -154,7 +154,7 @@ fn read_text(
 }
 
 fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<OutputFormat, Box<Fault>> {
-    let fix = "Say text, json_object or json_schema.";
+    let fix = "Send text, json_object or json_schema.";
     let read = match &*format.needed_text("type", fix)? {
         "text" => OutputFormat::Text,
         "json_object" => OutputFormat::JsonObject,
@@ -164,7 +164,7 @@ fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<Outpu
             schema: match format.object("schema")? {
                 Some(schema) => json::members::json_of(schema),
                 None => {
-                    let fix = "Send the schema that the answer shall keep to.";
+                    let fix = "Send the schema that the answer must match.";
                     return Err(json::refusal::missing(format.path_of("schema"), fix));
                 }
             },
@@ -185,8 +185,8 @@ fn read_reasoning(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<
             let words = Effort::ALL.map(Effort::as_str).join(", ");
             return Err(wrong_value(
                 fields.path_of("effort"),
-                "is no effort",
-                format!("Say one of {words}."),
+                "isn't a reasoning effort",
+                format!("Send one of {words}."),
             ));
         }
     }

@@ -132,7 +132,7 @@ impl Draft {
         }
         let others = [Field::Input, Field::PreviousResponse, Field::Conversation, Field::PromptTemplate];
         if !others.into_iter().any(|field| self.has(field)) {
-            return Err(missing("input".to_owned(), "Send a text, or an array of input items."));
+            return Err(missing("input".to_owned(), "Send a string, or an array of input items."));
         }
         let mut request = self.request;
         request.choices = 1;

@@ -109,7 +109,7 @@ pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Res
                 "auto" => ToolChoice::Auto,
                 "none" => ToolChoice::None,
                 "required" => ToolChoice::Required,
-                _ => return Err(wrong_value(path, "isn't a choice of tools", fix.to_owned())),
+                _ => return Err(wrong_value(path, "isn't a tool choice", fix.to_owned())),
             });
         }
         Some(Value::Object(span)) => {
@@ -129,7 +129,7 @@ pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Res
 }
 
 fn read_named_choice(mut choice: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    let kind = choice.needed_text("type", "Say of which type the tool is.")?;
+    let kind = choice.needed_text("type", "Send the type of the tool.")?;
     match &*kind {
         "function" | "custom" => {
             let name = choice.needed_text("name", "Name the tool.")?;

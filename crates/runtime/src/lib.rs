@@ -40,7 +40,7 @@ pub fn read_runtime(
     if let Some(extra) = unknown.filter(|_| !is_lenient) {
         let message = format!("This runtime doesn't accept \"{}\".", extra.name);
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
-        let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
+        let fix = "Leave it out, or send Agent-Lenient: true to have it dropped.";
         return Err(Box::new(fault.param(extra.name.clone()).fix(fix)));
     }
     Ok(GenerateRequest { model: request.model.clone(), prompt, raw_prompt: continues, parameters: words })

@@ -114,7 +114,8 @@ pub fn read_runtime_embeddings(body: &[u8], is_lenient: bool) -> Result<RuntimeE
         }
         Read::Ok(())
     })?;
-    request.texts = texts.ok_or_else(|| missing("input".to_owned(), "Send a text, or an array of texts."))?;
+    request.texts =
+        texts.ok_or_else(|| missing("input".to_owned(), "Send a string, or an array of strings."))?;
     let count = request.texts.len();
     if count == 0 || count > TEXTS_MAX {
         let fix = format!("Send from 1 to {TEXTS_MAX} texts.");
@@ -179,7 +180,7 @@ fn unknown(cursor: &mut Cursor<'_>, body: &[u8], name: &str, is_lenient: bool) -
     }
     let message = format!("This runtime doesn't accept \"{name}\".");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
-    let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
+    let fix = "Leave it out, or send Agent-Lenient: true to have it dropped.";
     Err(Box::new(fault.param(name.to_owned()).fix(fix)))
 }
 

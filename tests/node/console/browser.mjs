@@ -36,6 +36,24 @@ export async function eventually(check) {
   }
 }
 
+/** Weeks and months begin with a day in UTC, and sums of them anew: where one began during a look, all of it is looked at again. */
+export async function withinADay(look) {
+  const day = () => Math.floor(Date.now() / 86_400_000);
+  const began = day();
+  try {
+    return await look();
+  } catch (failure) {
+    if (day() === began) throw failure;
+    return look();
+  }
+}
+
+/** Where it is noon now. Rows of another day say their day, in room that they take from columns: no journey meets a midnight. */
+const AT_NOON = (() => {
+  const past = new Date().getUTCHours() - 12;
+  return `Etc/GMT${past < 0 ? "" : "+"}${past}`;
+})();
+
 /** What each page has asked the server and not been answered yet. */
 const underWay = new WeakMap();
 
@@ -51,7 +69,7 @@ export async function inBrowser(origin, journey) {
   async function open({ withoutFont = false, ...options } = {}) {
     // Numbers and dates follow the browser's languages, and journeys read American ones.
     // Without motion, a page that waits is not drawn sixty times a second by a processor that the gateway could use.
-    const context = await browser.newContext({ locale: "en-US", viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", ...options });
+    const context = await browser.newContext({ locale: "en-US", timezoneId: AT_NOON, viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", ...options });
     context.setDefaultTimeout(WITHIN_MS);
     if (withoutFont) await context.route("**/*.woff2", (route) => route.abort());
     // Also the tabs that a journey opens later.

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { eventually, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, signIn, v2, visit, withinADay } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -111,7 +111,7 @@ await new Promise((done) => server.listen(0, "127.0.0.1", done));
 await inBrowser(origin, async (open) => {
   const page = await open();
   await signIn(page, origin, adminKey);
-  await invoiceIsTheServers(page);
+  await withinADay(() => invoiceIsTheServers(page));
   await webhookIsAddedTestedRotatedResent(page, `http://127.0.0.1:${server.address().port}/hook`);
   await slackIsSealed(page);
 });

@@ -14,7 +14,7 @@ use crate::WITHIN;
 use crate::ask::{MINI, problem, question};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, OWN, POOL, id_of};
-use crate::wait::{a_moment, found, until};
+use crate::wait::{a_moment, an_hour_with_room, found, until};
 use crate::webhooks::Taker;
 
 /// Edits the database while the gateway is down.
@@ -541,6 +541,8 @@ async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
     let account = gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "byok_fallback": "managed", "fallback_on": ["auth"]})).await;
     gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
+    // The first of the hour has an entry, and the two after it must be of the same hour.
+    an_hour_with_room().await;
     gateway.chat_ok(&question(MINI)).await;
     let first = audited(&gateway, "request.fall_back").await;
     assert!(first["detail"].as_str().unwrap().ends_with("; the first of this hour."), "{first}");

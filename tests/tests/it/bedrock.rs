@@ -611,7 +611,7 @@ async fn what_the_pools_account_keeps_or_guards_is_not_named() {
         let before = gateway.emulator.journal().len();
         let answer = gateway.client().post(&path, &body).await.unwrap();
         assert_eq!(answer.status, 400, "{}", answer.text());
-        assert!(answer.text().contains(&format!("{field} names something")), "{}", answer.text());
+        assert!(answer.text().contains(&format!("{field} refers to")), "{}", answer.text());
         assert_eq!(gateway.emulator.journal().len(), before, "nothing was sent");
     }
     let answer = gateway.client().post(&path, &request_with(json!({}))).await.unwrap();

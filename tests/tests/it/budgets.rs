@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, POOL, config, id_of, sums};
-use crate::wait::{a_moment, until};
+use crate::wait::{a_day_with_room, a_moment, until};
 
 /// An answer of twenty tokens: with its prompt some 14 micro-USD, of at most 50 that are reserved.
 fn priced() -> Value {
@@ -61,6 +61,8 @@ async fn at_rest(admin: &Client, id: &str) -> Value {
 }
 
 async fn budget(gateway: &Gateway, more: Value) -> String {
+    // With the month, what is spent would begin again from nothing.
+    a_day_with_room().await;
     id_of(&gateway.make("/v2/budgets", with(json!({"period": "month"}), more)).await)
 }
 
@@ -282,6 +284,8 @@ async fn so_many_at_the_same_time_and_each_end_user_by_itself() {
 async fn a_budget_that_allows_overage_counts_and_warns() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
+    // What is spent before the budget is of the same month.
+    a_day_with_room().await;
     let before = gateway.chat_ok(&priced()).await;
     gateway.settled(&trace_of(&before)).await;
     gateway.wait_for_usage(1).await;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::ask::{MINI, question, refused, said, streaming, trace_of, with};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, row};
+use crate::wait::an_hour_with_room;
 
 /// One way in which a provider fails, and what the client receives.
 struct Failure {
@@ -127,6 +128,8 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
     for failure in failures() {
         let fallback = json!({"byok_fallback": "managed", "fallback_on": [failure.class]});
         let (gateway, credential) = failing(&failure, fallback).await;
+        // The audit has one entry of an hour.
+        an_hour_with_room().await;
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat_ok(&body).await;
             assert_eq!(said(&answer), "You said: hello there", "{}", failure.code);

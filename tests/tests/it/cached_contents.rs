@@ -287,7 +287,7 @@ async fn a_cache_ends_with_its_time_its_provider_and_its_credential() {
     let there = name_there(&gateway, OWN).await;
     assert_eq!(delete(&provider(&gateway, OWN), &there).await.status, 200);
     refused(&generate(&client, &ask(&lost)).await, 404, "no longer has the cached prompt");
-    refused(&get(&client, &lost).await, 404, "Its provider has no cached content");
+    refused(&get(&client, &lost).await, 404, "The provider has no cached content");
     let plain = with(ask(""), json!({"cachedContent": null}));
     assert_eq!(generate(&client, &plain).await.status, 200);
     let (kept, _) = create(&client, &prompt()).await;

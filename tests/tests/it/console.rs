@@ -182,6 +182,21 @@ async fn models_are_compared_side_by_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_understood_and_tried_again() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("why.mjs", &gateway, &[]).await;
+    let expected = [
+        "reason_comes_first",
+        "providers_words_are_told",
+        "similar_failures_are_found",
+        "request_is_tried_again",
+        "copied_call_runs",
+        "requests_are_compared",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_provider_has_its_form() {
     let gateway = Gateway::start().await;
     let held = walk("forms.mjs", &gateway, &[]).await;

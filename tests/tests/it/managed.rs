@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::ask::{LLAMA, MINI, question, refused, streaming, trace_of};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config, row};
+use crate::wait::an_hour_with_room;
 
 #[tokio::test]
 async fn the_next_account_serves() {
@@ -79,6 +80,8 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
         let allowed: Vec<_> =
             allowed["data"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
         assert_eq!(allowed, if operator { vec!["emergency.allow"] } else { vec![] }, "{row}");
+        // The audit has one entry of an hour.
+        an_hour_with_room().await;
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat(&body).await;
             assert_eq!(answer.status == 200, !failed || rescued, "{row}: {}", answer.text());

@@ -212,7 +212,7 @@ async fn an_id_of_nobody_here_reaches_no_shared_account_in_any_grammar() {
     ] {
         let answer = gateway.client().post(path, &body).await.unwrap();
         assert_eq!(answer.status, 400, "{}", answer.text());
-        assert!(answer.text().contains(&format!("{param} names something")), "{}", answer.text());
+        assert!(answer.text().contains(&format!("{param} refers to")), "{}", answer.text());
     }
     assert_eq!(all(&gateway).len(), 0, "nothing was sent");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::ask::{MINI, problem, question, refused, streaming, with};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
+use crate::wait::a_minute_with_room;
 
 const POLICIES: &str = "/v2/policies";
 const CREDENTIALS: &str = "/v2/provider-credentials";
@@ -106,6 +107,8 @@ async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
     let made = policy(&gateway, json!({"profiles": ["byok"]})).await;
     let probed = gateway.admin().post(&format!("/v2/byoc/nodes/{node}/probe"), &json!({})).await.unwrap();
     assert_eq!(probed.json()["status"], "unreachable", "{}", probed.text());
+    // Both within one minute.
+    a_minute_with_room().await;
     for _ in 0..2 {
         let error = refused(&gateway.chat(&question(LOCAL_MODEL)).await, 403, "policy_forbids");
         assert!(error["message"].as_str().unwrap().contains(made["id"].as_str().unwrap()), "{error}");

@@ -166,8 +166,8 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
         let answer = gateway.client().post(path, body).await.unwrap();
         assert_eq!(answer.status, 400, "{body}: {}", answer.text());
         let text = answer.text();
-        assert!(text.contains(&format!("{param} names something")), "{param}: {text}");
-        assert!(text.contains("credential of your own"), "{text}");
+        assert!(text.contains(&format!("{param} refers to")), "{param}: {text}");
+        assert!(text.contains("your own credential"), "{text}");
     }
     let new = chat_with(json!({"stored_thing": "payroll"}));
     let answer = gateway.client().post(CHAT, &new).await.unwrap();

@@ -281,7 +281,7 @@ async fn a_disk_cache_that_can_not_be_is_refused_with_the_reason() {
         Cli::new().run(&all.chain(beside.iter().copied()).collect::<Vec<_>>()).failed(code)
     };
     let stderr = refused(&root, &["--prefix-cache-disk", "64", "--device", "cpu-tensors"], 2);
-    assert!(stderr.contains("--prefix-cache-disk") && stderr.contains("on cpu alone"), "{stderr}");
+    assert!(stderr.contains("--prefix-cache-disk") && stderr.contains("only cpu does"), "{stderr}");
     let stderr = refused(&root, &["--prefix-cache", "somewhere"], 2);
     assert!(stderr.contains("--prefix-cache-disk"), "{stderr}");
     refused(&root, &["--prefix-cache-disk", "0"], 2);

@@ -92,7 +92,7 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     let message = record["error"]["message"].as_str().unwrap();
     assert!(reported.contains("77.5"), "{reported}");
     assert!(
-        message.starts_with("openai refused the request as wrong: ") && !message.contains("77.5"),
+        message.starts_with("openai rejected the request as invalid: ") && !message.contains("77.5"),
         "{message}"
     );
     assert!(message.contains("not kept") && record["error"]["param"] == "temperature", "{record}");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, streaming, streaming_usage, text_of, with};
 use crate::gateway::{Founded, Gateway, OWN, POOL, row};
+use crate::wait::a_day_with_room;
 
 const EMBEDDING: &str = "openai/text-embedding-3-small";
 const DAY_S: u64 = 86_400;
@@ -133,6 +134,8 @@ async fn traffic(gateway: &Gateway) -> u64 {
 
 #[tokio::test]
 async fn an_export_of_what_was_billed_leaves_nothing_unexplained_and_each_change_is_found_and_named() {
+    // The bill has one bucket, of the day on which it is read: all calls must fall into it.
+    a_day_with_room().await;
     let gateway = Gateway::start().await;
     let requests = traffic(&gateway).await;
     gateway.wait_for_usage(requests).await;
@@ -353,6 +356,7 @@ fn log_of(lines: &[Value]) -> String {
 /// Requests, a stream and a retry at Bedrock, found one by one in its logs by the id that it answered with; and what is not.
 #[tokio::test]
 async fn invocations_in_bedrocks_logs_are_found_by_their_ids() {
+    let began = reconcilers::moment::write(now() * 1_000);
     let gateway = Gateway::start().await;
     let body = json!({
         "provider": "bedrock", "auth": "iam_static", "secret": access_keys(OWN), "region": REGION,
@@ -372,7 +376,9 @@ async fn invocations_in_bedrocks_logs_are_found_by_their_ids() {
     let lines: Vec<_> = entries.iter().map(invocation).collect();
     let reconcile = |name: &str, lines: &[Value]| {
         let file = write(&gateway, name, &log_of(lines));
-        let done = gateway.cli().run(&["reconcile", "--provider", "bedrock", &file, "--json"]);
+        // The log's lines are of the seconds in which they are written here, and what it hasn't may be of earlier ones.
+        let arguments = ["reconcile", "--provider", "bedrock", &file, "--from", &began, "--json"];
+        let done = gateway.cli().run(&arguments);
         let report: Value =
             serde_json::from_str(done.stdout.lines().next().unwrap_or_else(|| panic!("{done:?}"))).unwrap();
         (report, done.code)

@@ -217,7 +217,7 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     );
     let output = cli.run(&["adapters", "list"]);
     assert!(
-        output.stdout.contains("law") && output.stderr.contains("The node cellar could not be asked"),
+        output.stdout.contains("law") && output.stderr.contains("The node cellar could not be reached"),
         "{output:?}"
     );
     let away = cli.run(&["nodes", "runtime", "cellar"]).failed(9);

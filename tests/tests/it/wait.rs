@@ -34,10 +34,23 @@ pub async fn found<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 /// Waits until enough of the day (UTC) is left that neither it nor the month ends during a test. This is
 /// nearly always immediate.
 pub async fn a_day_with_room() {
-    const DAY_S: u64 = 24 * 60 * 60;
-    const ROOM_S: u64 = 60;
-    let second = || UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() % DAY_S);
-    while second() + ROOM_S > DAY_S {
+    room(24 * 60 * 60, 60).await;
+}
+
+/// The same of the hour, for a few requests that must fall into one.
+pub async fn an_hour_with_room() {
+    room(60 * 60, 30).await;
+}
+
+/// The same of the minute, for requests that are answered at once.
+pub async fn a_minute_with_room() {
+    room(60, 5).await;
+}
+
+/// Waits until so many seconds of a period of so many are left.
+async fn room(period_s: u64, room_s: u64) {
+    let second = || UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() % period_s);
+    while second() + room_s > period_s {
         a_moment().await;
     }
 }

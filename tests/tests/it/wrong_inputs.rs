@@ -116,6 +116,7 @@ fn nothing_there() -> Vec<Case> {
         get("/v2/projects/prj_01900000000070008000000000000000", "prj_0190", "project"),
         get("/v2/requests/trc_01900000000070008000000000000000", "trc_0190", "request"),
         get("/v2/api-key", "/v2/api-key", "/v2"),
+        get("/v2/requests/list", "\"list\"", "/v2/requests"),
         get("/v2/api-keys?project_id=nope", "\"nope\"", "project_id"),
         get("/v2/usage?key_id=nope", "\"nope\"", "key_id"),
     ]

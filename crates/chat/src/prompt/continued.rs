@@ -43,12 +43,12 @@ pub fn read_continued(body: &[u8]) -> Result<(Prompt, RawPrompt), Box<Fault>> {
     cursor.end()?;
     let mut prompt = draft.settle();
     prompt.output.tokens_max = prompt.output.tokens_max.or(Some(TOKENS_DEFAULT));
-    let continues = continues.ok_or_else(|| missing("prompt".to_owned(), "Send a text."))?;
+    let continues = continues.ok_or_else(|| missing("prompt".to_owned(), "Send a string."))?;
     Ok((prompt, continues))
 }
 
 fn unsupported(name: &'static str) -> Box<Fault> {
-    let message = format!("\"{name}\" is not taken by this runtime.");
+    let message = format!("\"{name}\" isn't supported by this runtime.");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
     Box::new(fault.param(name).fix("Leave it out."))
 }
@@ -86,8 +86,8 @@ fn read_array(cursor: &mut Cursor<'_>) -> Read<RawPrompt> {
         Some(text) if count == 1 => Ok(RawPrompt::Text(text)),
         None if count == tokens.len() && count > 0 => Ok(RawPrompt::Tokens(tokens)),
         _ => {
-            let fix = "Send one text, or the tokens of one, and the others in requests of their own.";
-            Err(wrong_value("prompt".to_owned(), "holds more or less than one text", fix.to_owned()))
+            let fix = "Send one string, or the tokens of one text, and any others in separate requests.";
+            Err(wrong_value("prompt".to_owned(), "must hold exactly one text", fix.to_owned()))
         }
     }
 }

@@ -148,7 +148,7 @@ fn read_audio(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<
         })?;
     }
     let base64 = base64.ok_or_else(|| missing(format!("{path}.data"), "Send the audio in base64."))?;
-    let format = format.ok_or_else(|| missing(format!("{path}.format"), "Say wav or mp3."))?;
+    let format = format.ok_or_else(|| missing(format!("{path}.format"), "Send wav or mp3."))?;
     Ok(Content::Audio { source: Source::Inline { media_type: format!("audio/{format}"), base64 } })
 }
 

@@ -75,7 +75,7 @@ fn part(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<f64>> {
 }
 
 fn positive(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<f64>> {
-    bounded(cursor, name, |value| value > 0.0 && value <= 10.0, "a number above 0, 10 at most")
+    bounded(cursor, name, |value| value > 0.0 && value <= 10.0, "a number above 0 and at most 10")
 }
 
 fn choice(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<OutputConstraint>> {
@@ -96,7 +96,7 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Rea
             "choice" => choice(cursor, &name)?,
             _ => {
                 let fix = "Send regex, grammar or choice, or a schema in \"response_format\".".to_owned();
-                return Err(wrong_value(name, "is no rule of this runtime", fix));
+                return Err(wrong_value(name, "isn't a constraint that this runtime supports", fix));
             }
         };
         words.constraint = rule.or(words.constraint.take());
@@ -128,7 +128,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Read
             name => {
                 let name = format!("metadata.hybrie.{name}");
                 let fix = "Send \"adapter_id\", or \"adapter_timeline\".".to_owned();
-                Err(wrong_value(name, "is not taken by this runtime", fix))
+                Err(wrong_value(name, "isn't supported by this runtime", fix))
             }
         })?;
         Read::Ok(())
@@ -144,7 +144,7 @@ fn begin_with(mut timeline: Timeline, words: &mut RuntimeParameters) -> Read<()>
             let fix = "Leave \"adapter_id\" out, or begin the timeline with a later step.".to_owned();
             return Err(wrong_value(
                 TIMELINE.to_owned(),
-                "begins with another adapter than \"adapter_id\"",
+                "begins at step 0, although \"adapter_id\" is set",
                 fix,
             ));
         }
@@ -169,10 +169,7 @@ fn read_timeline(cursor: &mut Cursor<'_>) -> Read<Timeline> {
                     "start_step" => step = integer(cursor, &format!("{name}.start_step"))?,
                     "adapter_id" => adapter = text(cursor, &format!("{name}.adapter_id"))?,
                     _ => {
-                        return wrong(
-                            "has a field that is not known",
-                            "Send \"start_step\" and \"adapter_id\".",
-                        );
+                        return wrong("has an unknown field", "Send \"start_step\" and \"adapter_id\".");
                     }
                 }
                 Read::Ok(())
@@ -181,17 +178,17 @@ fn read_timeline(cursor: &mut Cursor<'_>) -> Read<Timeline> {
         let Some(step) = step.and_then(|step| u64::try_from(step).ok()) else {
             return wrong(
                 "has no \"start_step\"",
-                "Say the token of the answer that it begins with, from 0 on.",
+                "Send the number of the answer's token at which the adapter starts, counted from 0.",
             );
         };
         if timeline.last().is_some_and(|(before, _)| *before >= step) {
             return wrong(
-                "begins before the one before it",
-                "Send them in the order of their steps, one for each.",
+                "doesn't begin after the entry before it",
+                "Send the entries in the order of their steps, one for each step.",
             );
         }
         if timeline.len() == ADAPTER_SWITCHES_MAX {
-            return wrong("is one too many", "Send 32 at most.");
+            return wrong("is over the limit of 32 entries", "Send at most 32 entries.");
         }
         timeline.push((step, adapter.filter(|adapter| adapter != NONE)));
         Read::Ok(())

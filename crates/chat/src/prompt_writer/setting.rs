@@ -24,9 +24,9 @@ pub(super) fn length(
     }
     let length = target.tokens_max(prompt);
     if length == Some(0) {
-        let message = "An answer of 0 tokens, which warms a cache, is nothing that the model that was to answer can give.";
+        let message = "The model chosen for this request doesn't support a limit of 0 tokens, which only warms a cache.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
-        return Err(Box::new(fault.fix("Ask for at least 1 token.").param("max_tokens")));
+        return Err(Box::new(fault.fix("Request at least 1 token.").param("max_tokens")));
     }
     Ok(if target.abilities.uses_max_tokens { (None, length) } else { (length, None) })
 }
@@ -57,7 +57,7 @@ pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &DroppedFields) -> Result<&'a
     }
     let name = losses.own_name(Feature::Stop).unwrap_or("stop");
     let message = format!(
-        "\"{name}\" has {} texts, and the model that was to answer ends its answer at no more than {STOP_SEQUENCES_MAX}.",
+        "\"{name}\" has {} stop sequences, but the model chosen for this request takes at most {STOP_SEQUENCES_MAX}.",
         stop.len()
     );
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);

@@ -19,5 +19,5 @@ pub enum Command {
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let Command::Tail { filter, limit } = command;
-    request::run(shared, &request::Options::followed(filter, limit))
+    request::list(shared, &request::Latest::followed(filter, limit))
 }

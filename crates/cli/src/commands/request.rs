@@ -11,25 +11,46 @@ use crate::shared::Shared;
 use terminal::paint::{Style, paint};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The request id (`trc_…`); without it, lists the latest requests.
+    #[arg(conflicts_with_all = ["filter", "follow"])]
     id: Option<String>,
+    #[command(flatten)]
+    latest: Latest,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Lists the latest requests, as the command does without an id.
+    List(Latest),
+    /// Shows one request, as the command does with its id.
+    Show {
+        /// The request id (`trc_…`).
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Latest {
     /// A filter, as in the console: 'status:error model:gpt-4o* cost:>0.01 since:24h'.
-    #[arg(long, conflicts_with = "id", allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true)]
     filter: Option<String>,
     /// The number to list.
     #[arg(long, default_value_t = 20)]
     limit: u32,
     /// Shows new requests as they settle, until interrupted.
-    #[arg(long, short, conflicts_with = "id")]
+    #[arg(long, short)]
     follow: bool,
 }
 
-impl Options {
+impl Latest {
     /// The latest requests, then each as it settles.
     #[must_use]
     pub const fn followed(filter: Option<String>, limit: u32) -> Self {
-        Self { id: None, filter, limit, follow: true }
+        Self { filter, limit, follow: true }
     }
 }
 
@@ -49,20 +70,33 @@ const COLUMNS: [&str; 10] = [
 const LOOK_BACK: &str = "15m";
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
-    let query = options.filter.as_deref().map(checked).transpose()?.unwrap_or_default();
+    match (&options.verb, &options.id) {
+        (Some(Verb::Show { id }), _) | (None, Some(id)) => show(shared, id),
+        (Some(Verb::List(latest)), _) => list(shared, latest),
+        (None, None) => list(shared, &options.latest),
+    }
+}
+
+fn show(shared: &Shared, id: &str) -> Result<(), Failure> {
+    let request = Api::connect(shared)?.get(&at("/v2/requests", id))?;
+    match shared.form() {
+        Form::Table => explain(&request),
+        _ => output::object(shared, &request),
+    }
+    Ok(())
+}
+
+/// Prints the latest requests, and with `--follow` each new one as it settles.
+///
+/// # Errors
+/// The filter can't be read, or the gateway refuses or can't be reached.
+pub fn list(shared: &Shared, latest: &Latest) -> Result<(), Failure> {
+    let query = latest.filter.as_deref().map(checked).transpose()?.unwrap_or_default();
     let api = Api::connect(shared)?;
-    if let Some(id) = &options.id {
-        let request = api.get(&at("/v2/requests", id))?;
-        match shared.form() {
-            Form::Table => explain(&request),
-            _ => output::object(shared, &request),
-        }
-        return Ok(());
+    if latest.follow {
+        return follow(shared, &api, latest, &query);
     }
-    if options.follow {
-        return follow(shared, &api, options, &query);
-    }
-    let page = api.get(&format!("/v2/requests?limit={}{query}", options.limit))?;
+    let page = api.get(&format!("/v2/requests?limit={}{query}", latest.limit))?;
     let empty = if query.is_empty() { "No requests yet." } else { "No request matches." };
     output::list(shared, &page, &COLUMNS, empty);
     Ok(())
@@ -88,15 +122,15 @@ fn indented(text: &str) -> String {
 }
 
 /// Prints the latest requests, then each as it settles, oldest first.
-fn follow(shared: &Shared, api: &Api, options: &Options, query: &str) -> Result<(), Failure> {
+fn follow(shared: &Shared, api: &Api, latest: &Latest, query: &str) -> Result<(), Failure> {
     // A long request settles after others that started later, so polling looks further back.
     let since = if query.contains("since%3A") {
         query.to_owned()
     } else {
-        with_since(query, options.filter.as_deref())?
+        with_since(query, latest.filter.as_deref())?
     };
     let tail = Tail {
-        first: format!("/v2/requests?limit={}{query}", options.limit),
+        first: format!("/v2/requests?limit={}{query}", latest.limit),
         then: format!("/v2/requests?limit=200{since}"),
         columns: &COLUMNS,
         identity_fields: &["id"],

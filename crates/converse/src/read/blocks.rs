@@ -59,7 +59,7 @@ pub(super) fn read_piece(
         if extras.len() == before {
             return Err(missing(
                 format!("{path}.text"),
-                "Give each block what it is, such as text or image.",
+                "Give each block its content, such as text or image.",
             ));
         }
         return Ok(Piece::Nothing);
@@ -67,8 +67,8 @@ pub(super) fn read_piece(
     // No fields are known beside the block's kind.
     object.leave(&[], extras);
     if !may_stand(kind, context) {
-        let fix = "Send calls and thoughts in turns of the assistant, and all else of this kind in turns of the user.";
-        return Err(wrong_value(field.path, "is a kind that can't stand here", fix.to_owned()));
+        let fix = "Send tool calls, reasoning and citations in assistant turns, tool results in user turns, and json in tool results.";
+        return Err(wrong_value(field.path, "isn't allowed here", fix.to_owned()));
     }
     let content = match kind {
         "cachePoint" => return Ok(Piece::Mark(read_mark(field, extras)?)),

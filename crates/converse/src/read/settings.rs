@@ -52,7 +52,12 @@ fn read_tool(tool: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
             }
             return Ok(());
         }
-        None => return Err(missing(format!("{path}.toolSpec"), "Say what the tool is.")),
+        None => {
+            return Err(missing(
+                format!("{path}.toolSpec"),
+                "Describe the tool: its name and its inputSchema.",
+            ));
+        }
     };
     tool.leave(&[], &mut prompt.extras);
     prompt.tools.push(Tool { kind, cache: None });
@@ -63,7 +68,7 @@ fn read_spec(spec: Field<'_>, extras: &mut Vec<Extra>) -> Result<ToolKind, Box<F
     let mut spec = spec.object()?;
     let name = spec.needed_text("name", "Give the tool a name.")?;
     let description = spec.text("description")?;
-    let mut input = spec.need("inputSchema", "Describe the tool's input by a JSON Schema.")?.object()?;
+    let mut input = spec.need("inputSchema", "Describe the tool's input with a JSON Schema.")?.object()?;
     let schema = Some(input.need("json", "Send the JSON Schema as json.")?.object_json()?);
     input.leave(&[], extras);
     let strict = spec.boolean("strict")?;
@@ -161,7 +166,7 @@ fn read_format(mut format: Object<'_>, extras: &mut Vec<Extra>) -> Result<Output
     }
     let mut structure = format.need("structure", "Send the structure of the answer.")?.object()?;
     let mut json_schema = structure.need("jsonSchema", "Send the JSON Schema of the answer.")?.object()?;
-    let schema = json_schema.need("schema", "Send the JSON Schema, as a text.")?;
+    let schema = json_schema.need("schema", "Send the JSON Schema as a string.")?;
     let text = schema.text()?;
     // The schema is a string that must contain a JSON object.
     Field { path: schema.path, ..Field::of(&text)? }.object_json()?;

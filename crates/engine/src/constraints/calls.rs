@@ -50,7 +50,10 @@ impl Calls {
         let named = |name: &String| {
             let found = tools.iter().find(|tool| tool.name == *name).cloned();
             found.ok_or_else(|| {
-                ConstraintError::new("/tool_choice", format!("names \"{name}\", which isn't a tool here"))
+                ConstraintError::new(
+                    "/tool_choice",
+                    format!("names \"{name}\", which isn't one of the tools"),
+                )
             })
         };
         let calls = |tools, several, or_text| Some(Self { form, tools, several, or_text });
@@ -67,7 +70,7 @@ impl Calls {
     /// The Lark grammar of these calls; `tag` writes a tag.
     pub(super) fn grammar(&self, tag: &dyn Fn(&str) -> String) -> Result<String, ConstraintError> {
         if self.tools.is_empty() || self.tools.len() > TOOLS {
-            return Err(ConstraintError::new("/tools", format!("has to have from 1 to {TOOLS} of them")));
+            return Err(ConstraintError::new("/tools", format!("must contain from 1 to {TOOLS} tools")));
         }
         let open = tag("<tool_call>");
         let mut rules = String::new();
@@ -111,7 +114,7 @@ impl Tool {
 
     fn as_tags(&self, index: usize, rules: &mut String) -> Result<(), ConstraintError> {
         if self.name.is_empty() || self.name.contains(['<', '>', '\n']) {
-            return Err(ConstraintError::new("", "belongs to a name that can't stand in a tag"));
+            return Err(ConstraintError::new("", "belongs to a tool whose name can't be used in a tag"));
         }
         let parameters = match &self.schema {
             Some(schema) => schema::Checked::of(schema)?.parameters(PARAMETERS)?,
@@ -160,5 +163,5 @@ fn nest(schema: Json) -> String {
 }
 
 fn write_error(_: std::fmt::Error) -> ConstraintError {
-    ConstraintError::new("", "can't be written as a grammar")
+    ConstraintError::new("", "can't be converted to a grammar")
 }

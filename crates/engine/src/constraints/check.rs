@@ -60,19 +60,19 @@ impl Kind {
 }
 
 fn require(is_it: bool, what: impl FnOnce() -> String) -> Result<(), String> {
-    if is_it { Ok(()) } else { Err(format!("is wrong: {} is wanted", what())) }
+    if is_it { Ok(()) } else { Err(format!("is invalid: expected {}", what())) }
 }
 
 fn types(value: &Json) -> Result<(), String> {
     const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
     let is_type = |value: &Json| value.as_str().is_some_and(|name| TYPES.contains(&name));
     let are_types = value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(is_type));
-    require(is_type(value) || are_types, || format!("one or several of {}", TYPES.join(", ")))
+    require(is_type(value) || are_types, || format!("one or more of {}", TYPES.join(", ")))
 }
 
 fn values(list: &Json) -> Result<(), String> {
     let list = list.as_array().filter(|list| !list.is_empty());
-    require(list.is_some(), || "an array that is not empty".to_owned())?;
+    require(list.is_some(), || "a non-empty array".to_owned())?;
     list.into_iter().flatten().try_for_each(value)
 }
 
@@ -87,11 +87,11 @@ fn value(value: &Json) -> Result<(), String> {
 
 fn names(list: &Json) -> Result<(), String> {
     let are_names = list.as_array().is_some_and(|list| list.iter().all(Json::is_string));
-    require(are_names, || "an array of names".to_owned())
+    require(are_names, || "an array of strings".to_owned())
 }
 
 fn name(value: &Json) -> Result<(), String> {
-    require(value.is_string(), || "a name".to_owned())
+    require(value.is_string(), || "a string".to_owned())
 }
 
 fn count(value: &Json) -> Result<(), String> {
@@ -106,13 +106,13 @@ fn number(value: &Json) -> Result<(), String> {
 
 fn step(value: &Json) -> Result<(), String> {
     require(value.as_f64().is_some_and(|step| (1e-6..=LARGEST).contains(&step)), || {
-        "a number above zero, and not below a millionth".to_owned()
+        "a positive number, at least one millionth".to_owned()
     })
 }
 
 fn pattern(value: &Json) -> Result<(), String> {
     require(value.as_str().is_some_and(|pattern| pattern.len() <= PATTERN_BYTES), || {
-        format!("an expression of {PATTERN_BYTES} bytes at most")
+        format!("a regular expression of at most {PATTERN_BYTES} bytes")
     })
 }
 
@@ -121,14 +121,14 @@ pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), Con
     let wrong = |keyword: &str, what: &str| Err(ConstraintError::new(format!("{at}/{keyword}"), what));
     let has = |keyword: &str| keywords.contains_key(keyword);
     if has("additionalItems") && (has("prefixItems") || !keywords.get("items").is_some_and(Json::is_array)) {
-        return wrong("additionalItems", "can't be kept but beside \"items\" that are an array");
+        return wrong("additionalItems", "is supported only when \"items\" is an array");
     }
     if has("prefixItems") && keywords.get("items").is_some_and(Json::is_array) {
-        return wrong("items", "can't be an array beside \"prefixItems\"");
+        return wrong("items", "can't be an array when \"prefixItems\" is present");
     }
     let patterns = keywords.get("patternProperties").and_then(Json::as_object).map_or(0, Map::len);
     if patterns > PATTERNS {
-        return wrong("patternProperties", "has more patterns than can be kept");
+        return wrong("patternProperties", &format!("has more than {PATTERNS} patterns"));
     }
     let required = keywords.get("required").and_then(Json::as_array).map_or(0, Vec::len) as u64;
     let least = keywords.get("minProperties").and_then(Json::as_u64).unwrap_or_default();
@@ -137,11 +137,11 @@ pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), Con
     if !is_closed && least > required + 1 {
         return wrong(
             "minProperties",
-            "can't be kept where names are free, but for one beyond those required",
+            "can exceed the number of required properties by at most 1 unless \"additionalProperties\" is false",
         );
     }
     if keywords.get("uniqueItems").is_some_and(|is_so| *is_so != Json::Bool(false)) {
-        return wrong("uniqueItems", "is a keyword that can't be kept here");
+        return wrong("uniqueItems", "isn't a supported keyword");
     }
     Ok(())
 }

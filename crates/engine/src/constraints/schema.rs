@@ -54,15 +54,15 @@ impl Walk<'_> {
     fn schema(&mut self, schema: &Json, at: &str, depth: usize) -> Result<Json, ConstraintError> {
         self.schemas += 1;
         if depth > DEPTH {
-            return Err(ConstraintError::new(at, format!("is more than {DEPTH} schemas deep")));
+            return Err(ConstraintError::new(at, format!("is nested more than {DEPTH} schemas deep")));
         }
         if self.schemas > SCHEMAS {
-            return Err(ConstraintError::new(at, format!("is one of more than {SCHEMAS} schemas")));
+            return Err(ConstraintError::new(at, format!("exceeds the limit of {SCHEMAS} schemas")));
         }
         let keywords = match schema {
             Json::Bool(_) => return Ok(schema.clone()),
             Json::Object(keywords) => keywords,
-            _ => return Err(ConstraintError::new(at, "is no schema: an object or a boolean is wanted")),
+            _ => return Err(ConstraintError::new(at, "isn't a schema: expected an object or a boolean")),
         };
         check::together(keywords, at)?;
         let mut kept = Map::new();
@@ -84,8 +84,8 @@ impl Walk<'_> {
         depth: usize,
     ) -> Result<Option<Json>, ConstraintError> {
         let kind = Kind::of(keyword, depth == 0)
-            .ok_or_else(|| ConstraintError::new(at, "is a keyword that can't be kept here"))?;
-        let wrong = |what: &str| ConstraintError::new(at, format!("is wrong: {what} is wanted"));
+            .ok_or_else(|| ConstraintError::new(at, "isn't a supported keyword"))?;
+        let wrong = |what: &str| ConstraintError::new(at, format!("is invalid: expected {what}"));
         Ok(match (kind, value) {
             (Kind::Says | Kind::Off, _) => None,
             (Kind::Is(check), value) => {
@@ -94,7 +94,7 @@ impl Walk<'_> {
                 Some(value.clone())
             }
             (Kind::Refers, Json::String(reference)) => Some(Json::String(self.refer(reference, at)?)),
-            (Kind::Refers, _) => return Err(wrong("a text")),
+            (Kind::Refers, _) => return Err(wrong("a string")),
             (Kind::One, Json::Array(_)) if keyword == "items" => Some(self.list(value, at, depth)?),
             (Kind::One, value) => Some(self.schema(value, at, depth + 1)?),
             (Kind::List, value) => Some(self.list(value, at, depth)?),
@@ -111,7 +111,7 @@ impl Walk<'_> {
     }
 
     fn list(&mut self, list: &Json, at: &str, depth: usize) -> Result<Json, ConstraintError> {
-        let wrong = || ConstraintError::new(at, "is wrong: an array that is not empty is wanted");
+        let wrong = || ConstraintError::new(at, "is invalid: expected a non-empty array");
         let list = list.as_array().filter(|list| !list.is_empty()).ok_or_else(wrong)?;
         let each = list.iter().enumerate();
         each.map(|(index, schema)| self.schema(schema, &format!("{at}/{index}"), depth + 1)).collect()
@@ -119,19 +119,20 @@ impl Walk<'_> {
 
     /// Rewrites a reference to point to one of the collected definitions.
     fn refer(&mut self, reference: &str, at: &str) -> Result<String, ConstraintError> {
-        let outside =
-            || ConstraintError::new(at, "refers to another document, or to a name instead of a place");
+        let outside = || {
+            ConstraintError::new(at, "must be a JSON pointer within this schema, such as \"#/$defs/name\"")
+        };
         let pointer = reference.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let pointer = pointer.filter(|rest| !rest.contains('%')).ok_or_else(outside)?;
         if self.document.pointer(pointer).is_none() {
-            return Err(ConstraintError::new(at, "refers to what is not there"));
+            return Err(ConstraintError::new(at, "refers to a definition that doesn't exist"));
         }
         let count = self.names.len();
         if !self.names.contains_key(pointer) {
             if count >= DEFINITIONS {
                 return Err(ConstraintError::new(
                     at,
-                    format!("refers to one of more than {DEFINITIONS} places"),
+                    format!("exceeds the limit of {DEFINITIONS} referenced definitions"),
                 ));
             }
             self.names.insert(pointer.to_owned(), format!("d{count}"));
@@ -194,7 +195,7 @@ impl Checked {
         }
         let endless = self.pointers.iter().find(|(name, _)| !ending.contains(*name));
         let at = endless.map(|(_, pointer)| pointer.clone()).unwrap_or_default();
-        Err(ConstraintError::new(at, "allows nothing that has an end"))
+        Err(ConstraintError::new(at, "allows nothing finite: its recursion never ends"))
     }
 
     /// Finds the innermost part that fails to compile by itself.
@@ -239,15 +240,12 @@ impl Checked {
         let Some(keywords) = root.as_object() else { return Ok(Vec::new()) };
         const KNOWN: [&str; 4] = ["type", "properties", "required", "additionalProperties"];
         if let Some(keyword) = keywords.keys().find(|keyword| !KNOWN.contains(&keyword.as_str())) {
-            let what = "can't be kept where each parameter is written for itself";
+            let what = "isn't supported for tool parameters of this model";
             return Err(ConstraintError::new(format!("/{}", escape_pointer(keyword)), what));
         }
         let of_type = keywords.get("type").is_none_or(|kind| kind == "object" || *kind == json!(["object"]));
         if !of_type {
-            return Err(ConstraintError::new(
-                "/type",
-                "has to be \"object\", for it is of what a tool takes",
-            ));
+            return Err(ConstraintError::new("/type", "must be \"object\" for the parameters of a tool"));
         }
         let required: Vec<&str> = keywords
             .get("required")
@@ -262,13 +260,13 @@ impl Checked {
             return Err(ConstraintError::new("/properties", format!("has more than {most} parameters")));
         }
         if let Some(missing) = required.iter().find(|name| !properties.contains_key(**name)) {
-            let what = format!("has \"{missing}\", which is not one of the properties");
+            let what = format!("contains \"{missing}\", which isn't one of the properties");
             return Err(ConstraintError::new("/required", what));
         }
         let parameter = |(name, schema): (&String, &Json)| {
             if name.is_empty() || name.contains(['<', '>', '\n']) {
                 let at = format!("/properties/{}", escape_pointer(name));
-                return Err(ConstraintError::new(at, "has a name that can't stand in a tag"));
+                return Err(ConstraintError::new(at, "has a name that can't be used in a tag"));
             }
             let is_required = required.contains(&name.as_str());
             let of_parameter =
@@ -305,7 +303,7 @@ impl Checked {
         match plain::text(inner).filter(|_| is_string) {
             Some(body) => Ok(Value::Text(body)),
             None if is_string && inner.get("format").is_some() => {
-                let what = "is a format that can't be kept where each parameter is written for itself";
+                let what = "isn't supported for tool parameters of this model";
                 Err(ConstraintError::new("/format", what))
             }
             None => Ok(Value::Json(self.with_definitions(schema))),
@@ -320,15 +318,18 @@ fn narrow_error(error: &ConstraintError, part: &Json) -> ConstraintError {
     if what.contains("nsatisfiable") {
         ConstraintError::new(at, "allows nothing")
     } else if is_at_fault("oneOf", "oneOf") {
-        ConstraintError::new(format!("{at}/oneOf"), "can't be kept where several of it may be valid at once")
+        ConstraintError::new(
+            format!("{at}/oneOf"),
+            "isn't supported where several of its schemas may match the same value",
+        )
     } else if is_at_fault("format", "format") {
-        ConstraintError::new(format!("{at}/format"), "is a format that is not known here")
+        ConstraintError::new(format!("{at}/format"), "isn't a supported format")
     } else if is_at_fault("minProperties", "maxProperties") || is_at_fault("maxProperties", "maxProperties") {
-        ConstraintError::new(at, "can't have its properties counted, for some of them may be left out")
+        ConstraintError::new(at, "can't limit the number of properties when some of them are optional")
     } else if part.get("pattern").is_some() {
-        ConstraintError::new(format!("{at}/pattern"), format!("can't be kept: {what}"))
+        ConstraintError::new(format!("{at}/pattern"), format!("can't be enforced: {what}"))
     } else {
-        ConstraintError::new(at, format!("can't be kept: {what}"))
+        ConstraintError::new(at, format!("can't be enforced: {what}"))
     }
 }
 

@@ -30,7 +30,10 @@ impl Table {
     pub(super) fn of(vocabulary: &Vocabulary) -> Result<Self, EngineError> {
         let size = u32::try_from(vocabulary.size()).ok().filter(|size| (1..=TOKENS).contains(size));
         let size = size.ok_or_else(|| {
-            PromptError::Text(format!("a vocabulary of {} tokens can't be ruled", vocabulary.size()))
+            PromptError::Text(format!(
+                "constrained decoding doesn't support a vocabulary of {} tokens",
+                vocabulary.size()
+            ))
         })?;
         let mut known = HashSet::new();
         let words = (0..size).map(|token| word(vocabulary, token));

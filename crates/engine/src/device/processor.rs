@@ -51,10 +51,10 @@ impl Processor {
     pub fn check(self) -> Result<(), EngineError> {
         let missing = match self {
             Self::Cuda(_) if !cfg!(feature = "cuda") => {
-                "is not in this build: build it with `--features cuda`, or `--features cuda,flash-attn`, where nvcc is installed"
+                "is not in this build: build with `--features cuda` or `--features cuda,flash-attn` where nvcc is installed"
             }
             Self::Metal if !cfg!(feature = "metal") => {
-                "is not in this build: build it with `--features metal`, on a Mac"
+                "is not in this build: build with `--features metal` on a Mac"
             }
             _ => return Ok(()),
         };
@@ -79,12 +79,12 @@ impl Processor {
     pub fn check_disk_cache(self) -> Result<(), EngineError> {
         match self {
             Self::Own => Ok(()),
-            _ => Err(self.refusal("has no prefix cache on disk: that is there on cpu alone")),
+            _ => Err(self.refusal("doesn't support a prefix cache on disk: only cpu does")),
         }
     }
 
     pub(super) fn keeps_none(self) -> EngineError {
-        self.refusal("remembers conversations in 16 bits alone: 8 bits (q8) are there on cpu")
+        self.refusal("supports only a 16-bit KV cache: an 8-bit one (q8) needs cpu")
     }
 
     /// The backend that a device belongs to.
@@ -126,8 +126,8 @@ impl Processor {
             return Ok(());
         }
         Err(self.refusal(format!(
-            "has {} MiB free, and {} MiB of weights and {} MiB for conversations are wanted: give conversations less, or take \
-             a model that is rounded",
+            "has {} MiB free, but the weights need {} MiB and the KV cache needs {} MiB: reduce the KV cache, or use a quantized \
+             model",
             mib(free),
             mib(weights),
             mib(memory)
@@ -165,7 +165,7 @@ impl FromStr for Processor {
                 Ok(Self::Cuda(number(digits).unwrap_or_default()))
             }
             _ => {
-                let what = format!("isn't a device: those are {NAMES}");
+                let what = format!("isn't a device: use one of {NAMES}");
                 Err(EngineError::Processor { named: named.to_owned(), what })
             }
         }

@@ -83,7 +83,7 @@ impl EngineLoop {
 
 fn too_many_reads(most: usize) -> EngineError {
     let most = most as u64;
-    WeightsError::AdapterLimit { what: "adapters that wait to be read", wanted: most + 1, most }.into()
+    WeightsError::AdapterLimit { what: "adapters that wait to be loaded", wanted: most + 1, most }.into()
 }
 
 impl Host {

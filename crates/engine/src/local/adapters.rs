@@ -81,7 +81,7 @@ pub(super) fn fault(error: EngineError) -> Fault {
     match error {
         EngineError::NoAdapter(_) => Fault::new(FaultClass::NotFound, "adapter_not_found", message)
             .param("id")
-            .fix("GET /v1/adapters lists those that are registered."),
+            .fix("GET /v1/adapters lists the registered adapters."),
         EngineError::AdapterKnown(_) => Fault::new(FaultClass::Conflict, "adapter_exists", message)
             .param("id")
             .fix("Register it under another name, or send \"replace\": true."),
@@ -96,15 +96,16 @@ pub(super) fn fault(error: EngineError) -> Fault {
         }
         EngineError::Weights(WeightsError::Adapter { field, .. }) => {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", message);
-            fault.param(field).fix("Bring a LoRA that PEFT wrote for this very model.")
+            fault.param(field).fix("Use a LoRA that PEFT saved for exactly this model.")
         }
-        EngineError::Disk(_) => Fault::new(FaultClass::Unavailable, "storage_full", message)
-            .fix("See to the disk, and send the request again; or stop the node and delete the directory."),
+        EngineError::Disk(_) => Fault::new(FaultClass::Unavailable, "storage_full", message).fix(
+            "Check the disk, and send the request again; or stop the node and delete the cache's directory.",
+        ),
         EngineError::Lost
         | EngineError::Kernel(KernelError::Step(_))
         | EngineError::Weights(WeightsError::Kernel(KernelError::Step(_))) => Fault::internal(),
         _ => Fault::new(FaultClass::BadRequest, "invalid_adapter", message)
-            .fix("Bring adapter_config.json and adapter_model.safetensors as PEFT writes them."),
+            .fix("Provide adapter_config.json and adapter_model.safetensors as PEFT writes them."),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::sampler::SampledToken;
 
 /// Why a request's adapter became unavailable.
 pub(super) const ADAPTER_LEFT: &str =
-    "The adapter went away before the request had its turn, or could not be read.";
+    "The adapter was unloaded before the request started, or could not be read.";
 /// The retry delay suggested when the queue is full.
 const FULL_WAIT_MS: u64 = 1_000;
 
@@ -148,7 +148,7 @@ impl Answer {
             SequenceEvent::State(_) => {}
             SequenceEvent::End(FinishReason::Broken) => {
                 return Err(lost(
-                    "The model said nothing that is a number, or its rule grew beyond its bounds.",
+                    "The model's output had values that aren't numbers (NaN), or the constraint exceeded its limits.",
                 ));
             }
             SequenceEvent::End(FinishReason::NoAdapter) => {
@@ -261,36 +261,39 @@ fn token_logprob(vocabulary: &Vocabulary, drawn: &SampledToken) -> TokenLogprob 
 pub(super) fn refusal(refused: Refused) -> Fault {
     match refused {
         Refused::Full => {
-            let message = "As many requests wait for this model as may.";
+            let message = "The request queue of this model is full.";
             let fault = Fault::new(FaultClass::Limited, "queue_full", message);
-            fault.retry_after_ms(FULL_WAIT_MS).fix("Ask again in a moment.")
+            fault.retry_after_ms(FULL_WAIT_MS).fix("Send the request again in a moment.")
         }
         Refused::TooLong { tokens, most } => {
             let message = format!(
-                "The prompt has {tokens} tokens, and a text can have {most} here, its answer included."
+                "The prompt has {tokens} tokens, but the context window has {most}, including the answer."
             );
             let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
-            fault.param("messages").fix("Send less.")
+            fault.param("messages").fix("Shorten the prompt.")
         }
         Refused::NoAdapter => {
-            let message = "Nobody registered the adapter that the request names.";
+            let message = "The adapter that the request names isn't registered.";
             let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
-            fault.param("model").fix("List the adapters at /v1/adapters, or ask for the model alone.")
+            fault
+                .param("model")
+                .fix("List the adapters at /v1/adapters, or use the model without an adapter.")
         }
         Refused::AdapterNotResident => {
-            let message = "One of the adapters of the answer's adapter timeline isn't in memory.";
+            let message = "An adapter in the answer's adapter timeline isn't loaded.";
             let fault = Fault::new(FaultClass::Conflict, "adapter_not_loaded", message);
             fault
                 .param("metadata.hybrie.adapter_timeline")
-                .fix("Bring them first: POST /v1/adapters/warmup with their names and \"wait\": true.")
+                .fix("Load them first: POST /v1/adapters/warmup with their names and \"wait\": true.")
         }
         Refused::Empty => {
-            let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", "The prompt has no token.");
+            let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", "The prompt has no tokens.");
             fault.fix("Send a text.")
         }
     }
 }
 
 pub(super) fn lost(message: &'static str) -> Fault {
-    Fault::new(FaultClass::Upstream, "engine_failed", message).fix("Look at the node's log, and ask again.")
+    Fault::new(FaultClass::Upstream, "engine_failed", message)
+        .fix("Check the node's log, and send the request again.")
 }

@@ -59,9 +59,9 @@ impl ChatConfig {
         now_unix_s: u64,
     ) -> Result<(RenderedPrompt, ParseOptions), Fault> {
         let Some(template) = &self.template else {
-            let message = "This model comes without a template for conversations.";
+            let message = "This model has no chat template.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
-            return Err(fault.fix("Send a text to /v1/completions."));
+            return Err(fault.fix("Send a prompt to /v1/completions."));
         };
         let prompt = &request.prompt;
         let mut conversation = Conversation::of(prompt, template.manner()).map_err(|fault| *fault)?;
@@ -74,7 +74,7 @@ impl ChatConfig {
         }
         let opened = conversation.open(template, special_tokens, &**chance, now_unix_s).map_err(|error| {
             let fault = Fault::new(FaultClass::BadRequest, "template_refused", error.to_string());
-            fault.param("messages").fix("Send the conversation as this model's template takes it.")
+            fault.param("messages").fix("Send a conversation that this model's chat template accepts.")
         })?;
         let voice = ParseOptions {
             manner: template.manner(),

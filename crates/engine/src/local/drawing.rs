@@ -66,8 +66,9 @@ fn number(json: Option<&Json>, name: &str, least: f32, most: f32) -> Result<Opti
 
 /// `{"token": bias}`, where the key is a token id.
 fn biases(json: &Json) -> Result<Vec<(u32, f32)>, Fault> {
-    let wrong =
-        || out_of_range("logit_bias", "Send numbers from -100 to 100 by the numbers of tokens.".to_owned());
+    let wrong = || {
+        out_of_range("logit_bias", "Send an object of token IDs with numbers from -100 to 100.".to_owned())
+    };
     let all: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(json.as_str()).map_err(|_| wrong())?;
     let each = |(token, bias): (&String, &serde_json::Value)| {

@@ -106,7 +106,7 @@ fn open_draft(
     vocabulary: &Vocabulary,
 ) -> Result<DraftModel, EngineError> {
     if !drafting.source.assets()?.vocabulary.is_same(vocabulary) {
-        let what = "of the model that drafts is another than that of the model".to_owned();
+        let what = "of the draft model differs from that of the main model".to_owned();
         return Err(KernelError::Shape { field: "vocabulary", what }.into());
     }
     DraftModel::new(Arc::new(load_model(&drafting.source)?), keeps, drafting.bytes)

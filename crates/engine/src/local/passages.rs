@@ -113,7 +113,7 @@ impl<T> EncodeBatch<T> {
         let mut waiting = VecDeque::new();
         for (index, text) in texts.enumerate() {
             if !is_wanted() {
-                return Err(lost("Nobody waits for the answer."));
+                return Err(lost("The request was cancelled."));
             }
             waiting.push_back((index, readers.tokens(index, text)?));
         }
@@ -179,7 +179,7 @@ impl<T> EncodeBatch<T> {
             Some(SequenceEvent::Token(_)) => Ok(Next::More),
             Some(SequenceEvent::End(FinishReason::Stop | FinishReason::Length)) => Ok(Next::Over),
             Some(SequenceEvent::End(FinishReason::Broken)) => {
-                Err(lost("The model made nothing of a text that is a number."))
+                Err(lost("The model's output had values that aren't numbers (NaN)."))
             }
             Some(SequenceEvent::End(FinishReason::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
             // Other passages of this request are queued or running: this one is submitted again when one of
@@ -240,7 +240,7 @@ impl Readers {
 
     fn unreadable(&self, index: usize, error: &PromptError) -> Fault {
         if let PromptError::TooLong { most } = error {
-            return self.too_long(index, format!("more tokens than the {most} that a text can have here"));
+            return self.too_long(index, format!("more tokens than the {most} of the context window"));
         }
         let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
         fault.param(self.at(index)).fix("Send text in UTF-8.")
@@ -250,18 +250,18 @@ impl Readers {
         let at = self.at(index);
         let message = format!("\"{at}\" has {what}.");
         let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
-        fault.param(at).fix("Send it in pieces.")
+        fault.param(at).fix("Split it into shorter texts.")
     }
 
     fn check(&self, index: usize, tokens: &[u32]) -> Result<(), Fault> {
         let at = self.at(index);
         if tokens.is_empty() {
-            let message = format!("\"{at}\" has no token.");
+            let message = format!("\"{at}\" has no tokens.");
             let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", message);
             return Err(fault.param(at).fix("Send a text, or leave it out."));
         }
         if tokens.len() > self.longest {
-            let what = format!("{} tokens, and a text can have {} here", tokens.len(), self.longest);
+            let what = format!("{} tokens, but the context window has {}", tokens.len(), self.longest);
             return Err(self.too_long(index, what));
         }
         if let Some(wrong) = tokens.iter().position(|token| *token as usize >= self.known) {

@@ -85,7 +85,7 @@ impl<W> Future for Coming<W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let made = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(made.unwrap_or_else(|_| Err(lost("The request could not be made ready."))))
+        Poll::Ready(made.unwrap_or_else(|_| Err(lost("The request could not be prepared."))))
     }
 }
 

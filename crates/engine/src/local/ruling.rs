@@ -47,7 +47,10 @@ pub(super) fn read<'a>(
         Some(OutputFormat::JsonObject) => make(ConstraintSpec::Object, "response_format"),
         Some(OutputFormat::JsonSchema { schema, .. }) => {
             let schema: Value = serde_json::from_str(schema.as_str()).map_err(|error| {
-                wrong(&ConstraintError { at: String::new(), what: format!("is no JSON: {error}") }, SCHEMA)
+                wrong(
+                    &ConstraintError { at: String::new(), what: format!("isn't valid JSON: {error}") },
+                    SCHEMA,
+                )
             })?;
             make(ConstraintSpec::Schema(&schema), SCHEMA)
         }
@@ -61,7 +64,7 @@ fn calls(prompt: &Prompt, form: Option<Form>) -> Result<Option<Calls>, Fault> {
         return Ok(None);
     }
     let Some(form) = form else {
-        let message = "This model's template shows no form in which it calls tools.";
+        let message = "This model's chat template defines no format for tool calls.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
         return Err(fault.param("tool_choice").fix("Leave \"tool_choice\" out."));
     };
@@ -97,7 +100,9 @@ fn wrong(error: &ConstraintError, param: &str) -> Fault {
     let path = format!("{param}{}", error.at);
     let message = format!("\"{path}\" {}.", error.what.trim_end_matches('.'));
     let fault = Fault::new(FaultClass::BadRequest, "unsupported_rule", message);
-    fault.param(path).fix("Send a rule that this runtime can keep to; docs/node.md lists what it knows.")
+    fault
+        .param(path)
+        .fix("Send a constraint that this runtime can enforce; docs/node.md lists what it supports.")
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Served {
         let displayed: String = model.chars().take(128).collect();
         let message = format!("This node has no model \"{displayed}\"; it runs \"{}\".", self.id);
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
-        fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
+        fault.param("model").fix(format!("Use \"{}\", or list the models at /v1/models.", self.id))
     }
 
     /// Renders and tokenizes the prompt, to at most `most` tokens.
@@ -137,9 +137,9 @@ impl Served {
     fn rules(&self) -> Result<&ConstraintCompiler, Fault> {
         let made = self.rules.get_or_init(|| ConstraintCompiler::new(Arc::clone(&self.vocabulary)).ok());
         made.as_ref().ok_or_else(|| {
-            let message = "No rules can be made for the tokens of this model.";
+            let message = "Constrained decoding doesn't support this model's vocabulary.";
             let fault = Fault::new(FaultClass::Unsupported, "unsupported_rule", message);
-            fault.fix("Leave \"response_format\", \"tool_choice\" and guided answers out.")
+            fault.fix("Leave out \"response_format\", \"tool_choice\" and the guided_* parameters.")
         })
     }
 
@@ -194,9 +194,11 @@ impl Served {
 #[expect(clippy::needless_pass_by_value, reason = "errors are given so")]
 fn unreadable(error: PromptError) -> Fault {
     if let PromptError::TooLong { most } = error {
-        let message = format!("The prompt has more than {most} tokens, which leaves no place for an answer.");
+        let message = format!(
+            "The prompt has more than {most} tokens, which leaves no room for an answer in the context window."
+        );
         let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
-        return fault.param("messages").fix("Send less.");
+        return fault.param("messages").fix("Shorten the prompt.");
     }
     let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
     fault.fix("Send text in UTF-8.")

@@ -42,11 +42,9 @@ impl Local {
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Texts, TrainingError> {
         let Some(template) = self.chat_config.template() else {
-            let message = "This model comes without a template for conversations.";
+            let message = "This model has no chat template.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
-            return Err(TrainingError::Fault(Box::new(
-                fault.fix("Train a model that is made for conversations."),
-            )));
+            return Err(TrainingError::Fault(Box::new(fault.fix("Train a model that has a chat template."))));
         };
         let longest = lesson.settings.batch_tokens.min(source.shape().context);
         let reading = DatasetReader { template, vocabulary: &self.vocabulary, longest };
@@ -66,7 +64,7 @@ impl Local {
         let low = low_rank(lesson.settings)?;
         if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
             // The engine can't serve adapters of experts, so they are not trained either.
-            let what = "stand beside experts, which have no adapters here".to_owned();
+            let what = "contains MLP matrices of a mixture of experts, which can't have adapters".to_owned();
             return Err(unfit(TrainerError::Setting { field: "targets", what }));
         }
         let from = lesson.from.map(|from| self.open_initial_adapter(from, source)).transpose()?;
@@ -82,7 +80,7 @@ impl Local {
         InitialAdapter::open(from, source.shape(), &self.host.limits()).map_err(|error| {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", client_message(&error, error.file_and_cause()));
             TrainingError::Fault(Box::new(fault.param("from").fix(
-                "Go on from a LoRA for this very model, of one rank and one strength, beside the same matrices of each layer.",
+                "Continue from a LoRA for exactly this model that has one rank, one alpha and the same target matrices in each layer.",
             )))
         })
     }
@@ -221,7 +219,7 @@ fn check_same(started: &InitialAdapter, course: &TrainingSettings) -> Result<(),
     };
     let (requested, had) = (sorted(&course.targets), sorted(&started.targets));
     let other = |field, requested: String, had: String| {
-        let what = format!("is {requested}, and that of the adapter that it goes on from is {had}");
+        let what = format!("is {requested}, but the adapter that training continues from has {had}");
         Err(unfit(TrainerError::Setting { field, what }))
     };
     if course.rank != started.rank {
@@ -254,7 +252,7 @@ fn low_rank(course: &TrainingSettings) -> Result<LoraConfig, TrainingError> {
         let found = Target::ALL.into_iter().find(|target| target.name() == name);
         found.ok_or_else(|| {
             let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
-            let what = format!("name \"{name}\", which is none of {}", known.join(", "));
+            let what = format!("contains \"{name}\", which isn't one of {}", known.join(", "));
             unfit(TrainerError::Setting { field: "targets", what })
         })
     };
@@ -327,9 +325,9 @@ fn unfit(error: impl Into<TrainerError>) -> TrainingError {
             Fault::new(FaultClass::Unsupported, "training_diverged", message).fix("Train with a lower rate.")
         }
         TrainerError::OtherBase => {
-            let message = "The files of the model are not those that the job began with.";
+            let message = "The model's files have changed since the job began.";
             Fault::new(FaultClass::Conflict, "base_changed", message)
-                .fix("Begin the job again: it is trained beside the model as it is now.")
+                .fix("Start a new job: it trains an adapter for the model as it is now.")
         }
         TrainerError::File { .. }
         | TrainerError::Broken { .. }
@@ -338,9 +336,9 @@ fn unfit(error: impl Into<TrainerError>) -> TrainingError {
             | WeightsError::Broken { .. }
             | WeightsError::Prompt(PromptError::File { .. } | PromptError::Broken { .. }),
         ) => Fault::new(FaultClass::Internal, "training_files", message)
-            .fix("Look at the node's disk, and start the job again."),
+            .fix("Check the node's disk, and start the job again."),
         _ => Fault::new(FaultClass::Internal, "training_failed", message)
-            .fix("Start the job again; if it fails again, report what it said."),
+            .fix("Start the job again; if it fails again, report the error message."),
     };
     TrainingError::Fault(Box::new(fault))
 }

@@ -53,7 +53,7 @@ impl Uses {
                 let row = |word: &str| {
                     let token = vocabulary.special_token_id(word).ok_or_else(|| {
                         PromptError::Text(format!(
-                            "it is to say \"{word}\" of documents, and has no such token"
+                            "reranking needs the token \"{word}\", and there is no such token"
                         ))
                     })?;
                     head_row(token)

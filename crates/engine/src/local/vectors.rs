@@ -17,17 +17,17 @@ impl Local {
     /// # Errors
     /// The model is made for something else.
     pub(super) fn must_answer(&self) -> Result<(), Fault> {
-        if self.uses.makes().answers { Ok(()) } else { Err(self.is_not_for("answers no conversation")) }
+        if self.uses.makes().answers { Ok(()) } else { Err(self.is_not_for("doesn't generate text")) }
     }
 
     /// The fault for an unsupported operation.
     fn is_not_for(&self, what: &str) -> Fault {
         let words = self.uses.makes().operation_names().join(" and ");
-        let message = format!("The model \"{}\" {what}: by its files it is for {words}.", self.id);
+        let message = format!("The model \"{}\" {what}: according to its files, it is for {words}.", self.id);
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
         fault
             .param("model")
-            .fix("GET /v1/models says what each model is for; start a node with one that is for this.")
+            .fix("GET /v1/models says what each model is for; start a node with a suitable model.")
     }
 
     pub(super) fn vectors_of(
@@ -37,7 +37,9 @@ impl Local {
         let EmbedRequest { model, mut texts, dimensions, prompt_name, adapter, scheduling_group: share } =
             request;
         let adapter = self.named(&model, adapter.as_deref())?;
-        let Uses::Vectors(vectors) = &self.uses else { return Err(self.is_not_for("makes no vectors")) };
+        let Uses::Vectors(vectors) = &self.uses else {
+            return Err(self.is_not_for("doesn't make embeddings"));
+        };
         let dimensions = self.dimensions(dimensions)?;
         if let Some(prompt) = prompt(vectors, prompt_name.as_deref())? {
             for text in &mut texts {
@@ -60,7 +62,7 @@ impl Local {
         let width = self.width;
         let Some(requested) = requested else { return Ok(width) };
         usize::try_from(requested).ok().filter(|count| (1..=width).contains(count)).ok_or_else(|| {
-            let message = format!("\"dimensions\" is {requested}, and this model's vectors have {width}.");
+            let message = format!("\"dimensions\" is {requested}, but this model's vectors have {width}.");
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             fault.param("dimensions").fix(format!("Send a whole number from 1 to {width}, or leave it out."))
         })
@@ -69,7 +71,9 @@ impl Local {
     pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Prepared<EncodeBatch<Vec<f64>>>, Fault> {
         let RankRequest { model, query, documents, instruction, adapter, scheduling_group: share } = request;
         let adapter = self.named(&model, adapter.as_deref())?;
-        let Uses::Ranks(ranking) = &self.uses else { return Err(self.is_not_for("puts nothing in order")) };
+        let Uses::Ranks(ranking) = &self.uses else {
+            return Err(self.is_not_for("doesn't rerank documents"));
+        };
         if instruction.is_some() && !ranking.template.contains("{instruction}") {
             let message = "This model's own template defines relevance, so an instruction has no effect.";
             let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
@@ -115,9 +119,9 @@ fn prompt<'a>(vectors: &'a Vectors, requested: Option<&str>) -> Result<Option<&'
         None if requested.is_none() => Ok(None),
         None => {
             let known = vectors.prompts.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
-            let message = format!("This model's files have no prompt of the name \"{}\".", shorten(name));
+            let message = format!("This model's files have no prompt named \"{}\".", shorten(name));
             let fix = if known.is_empty() {
-                "Leave \"prompt_name\" out: they have none at all.".to_owned()
+                "Leave \"prompt_name\" out: this model has no named prompts.".to_owned()
             } else {
                 format!("Send {}, or leave it out.", known.join(" or "))
             };
@@ -132,7 +136,7 @@ fn shorten(name: &str) -> String {
 }
 
 fn no_prompt_before_tokens() -> Fault {
-    let message = "A prompt of the model's makers can't stand before tokens.";
+    let message = "A named prompt can't be combined with tokens as input.";
     let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
     fault.param("input").fix("Send texts, or leave \"prompt_name\" out.")
 }

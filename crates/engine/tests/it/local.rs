@@ -316,7 +316,7 @@ fn a_model_without_a_template_takes_texts_alone() {
     let local = Local::open(&source, settings(&source, 8)).unwrap();
     let fault = run(&local, chat_request("tide", 2)).unwrap_err();
     assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "no_chat_template"));
-    assert!(fault.message.contains("without a template for conversations"), "{fault}");
+    assert!(fault.message.contains("has no chat template"), "{fault}");
     let settings = local.default_settings(None).unwrap();
     let input = TrainingInput { settings: &settings, training_set: b"{}", validation_set: b"", from: None };
     let Err(TrainingError::Fault(fault)) = local.estimate(&input, &|| true) else { panic!("it is trained") };
@@ -382,5 +382,5 @@ fn a_draft_of_other_tokens_is_refused() {
     };
     assert!(opened(same).is_ok());
     let refused = opened(other).unwrap_err().to_string();
-    assert!(refused.contains("\"vocabulary\" of the model that drafts"), "{refused}");
+    assert!(refused.contains("\"vocabulary\" of the draft model"), "{refused}");
 }

@@ -374,7 +374,7 @@ fn files_that_changed_or_went_end_who_waits_for_them() {
     once(&mut runner, with(1, one.clone()));
     write(&files.of(0), 77);
     assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(FinishReason::NoAdapter));
-    assert!(status(&runner, 0).failed.unwrap().contains("not what they were"));
+    assert!(status(&runner, 0).failed.unwrap().contains("have changed since"));
     std::fs::remove_dir_all(files.of(0)).unwrap();
     assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(FinishReason::NoAdapter));
     assert!(status(&runner, 0).failed.unwrap().contains("adapter_config.json"));
@@ -521,7 +521,7 @@ fn a_host_refuses_an_adapter_if_too_many_wait_to_be_read() {
     let Err(EngineError::Weights(WeightsError::AdapterLimit { what, wanted: 2, most: 1 })) = refused else {
         panic!("{refused:?}")
     };
-    assert_eq!(what, "adapters that wait to be read");
+    assert_eq!(what, "adapters that wait to be loaded");
     drop(closed);
     assert_eq!(runtime.block_on(first).unwrap(), 1);
 }

@@ -66,7 +66,7 @@ impl Refusal {
             Self::Host => "The request does not name exactly one plain host.",
             Self::TooLarge => "The request's headers are larger than this server takes.",
             Self::Slow => "The request's headers came too slowly.",
-            Self::Version => "The HTTP version is none that is spoken here.",
+            Self::Version => "The server doesn't support this HTTP version.",
         }
     }
 

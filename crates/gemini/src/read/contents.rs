@@ -55,7 +55,7 @@ impl Reading {
                 let id = Some(std::mem::take(&mut result.id)).filter(|id| !id.is_empty());
                 let name = result.name.as_deref().unwrap_or_default();
                 result.id = self.calls.answer(id, name).ok_or_else(|| {
-                    let fix = "Send each result behind the call that it answers, with its name.".to_owned();
+                    let fix = "Send each result after the call that it answers, with its name.".to_owned();
                     wrong_value(path.clone(), "answers no call of this conversation", fix)
                 })?;
                 Some(Content::ToolResult(result))
@@ -91,7 +91,7 @@ fn read_role(role: Option<&str>, path: &str) -> Result<Role, Box<Fault>> {
         "model" => Ok(Role::Assistant),
         _ => {
             let fix = "Send \"user\" or \"model\"; instructions go into systemInstruction.".to_owned();
-            Err(wrong_value(format!("{path}.role"), "is no role of this grammar", fix))
+            Err(wrong_value(format!("{path}.role"), "isn't a role of this API", fix))
         }
     }
 }

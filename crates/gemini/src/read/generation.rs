@@ -169,7 +169,7 @@ impl Reading {
 
 fn positive(budget: i64, path: &str) -> Result<u64, Box<Fault>> {
     u64::try_from(budget).map_err(|_| {
-        let fix = "Send -1 for what the model thinks right, 0 for none, or a number of tokens.".to_owned();
-        wrong_value(path.to_owned(), "is no budget of tokens", fix)
+        let fix = "Send -1 to let the model decide, 0 for no thinking, or a number of tokens.".to_owned();
+        wrong_value(path.to_owned(), "isn't a token budget", fix)
     })
 }

@@ -110,7 +110,7 @@ impl Reading {
             _ if unspecified => None,
             _ => {
                 let fix = "Send AUTO, ANY, NONE or VALIDATED.".to_owned();
-                return Err(wrong_value(mode_path, "is no mode of calling functions", fix));
+                return Err(wrong_value(mode_path, "isn't a function calling mode", fix));
             }
         };
         Ok(())

@@ -142,7 +142,7 @@ fn stops(prompt: &Prompt) -> Result<&[String], Box<Fault>> {
         return Ok(stops);
     }
     let message = format!(
-        "The model that was to answer takes at most {STOP_SEQUENCES_MAX} stop sequences, not {}.",
+        "The model chosen for this request takes at most {STOP_SEQUENCES_MAX} stop sequences, not {}.",
         stops.len()
     );
     let fix = format!("Send at most {STOP_SEQUENCES_MAX} stop sequences.");

@@ -304,7 +304,7 @@ async fn state(adapters: &dyn Adapters, id: &str) -> Result<AdapterState, Box<Fa
     found.ok_or_else(|| {
         let message = "This node has no adapter of that name.";
         let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
-        Box::new(fault.param("id").fix("GET /v1/adapters lists those that are registered."))
+        Box::new(fault.param("id").fix("GET /v1/adapters lists the registered adapters."))
     })
 }
 

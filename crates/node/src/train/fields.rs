@@ -123,7 +123,7 @@ impl Fields {
         };
         let truncated: String = name.chars().take(128).collect();
         let name = self.name(&truncated);
-        let message = format!("\"{name}\" is not taken by this runtime.");
+        let message = format!("\"{name}\" isn't supported by this runtime.");
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
         Err(Box::new(
             fault.param(name).fix("Leave it out; docs/training.md lists the fields that are accepted."),

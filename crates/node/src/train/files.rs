@@ -200,7 +200,7 @@ pub(super) fn read_form(content_type: &str, body: &[u8]) -> Result<Brought, Box<
                 let is_again = match part.name.as_str() {
                     "file" => file.replace((part.filename.unwrap_or_default(), value)).is_some(),
                     "purpose" => purpose.replace(value).is_some(),
-                    other => return Err(wrong(other, "is not taken by this runtime", "Leave it out.")),
+                    other => return Err(wrong(other, "isn't supported by this runtime", "Leave it out.")),
                 };
                 if is_again {
                     return Err(wrong(part.name, "stands twice in the form", "Send it once."));

@@ -215,7 +215,7 @@ fn wrong_limit() -> Box<Fault> {
 fn read_cursor(cursor: &str) -> Result<String, Box<Fault>> {
     let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     name.filter(|name| name.len() <= MODEL_NAME_BYTES_MAX).ok_or_else(|| {
-        let fix = "Send the \"next_cursor\" of the page before, or leave it out.";
+        let fix = "Send the \"next_cursor\" of the previous page, or leave it out.";
         refusal("invalid_value", "\"cursor\" isn't a cursor of this list.", fix, "cursor")
     })
 }

@@ -30,7 +30,7 @@ pub(super) fn query_of(
             refusal(
                 "invalid_cursor",
                 "\"cursor\" isn't a cursor of this list.",
-                "Send \"next_cursor\" of the page before.",
+                "Send \"next_cursor\" of the previous page.",
                 "cursor",
             )
         })?),

@@ -31,18 +31,20 @@ impl Options {
     }
 }
 
-/// Without a command of its own it asks the gateway, with one it looks at the disk.
+/// `list`, which needs no verb, asks the gateway; the others look at the disk.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Models {
     #[command(subcommand)]
-    here: Option<LocalCommand>,
+    verb: Option<Verb>,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum LocalCommand {
+enum Verb {
+    /// Lists the known models, their sellers and their prices, as the command does without a verb.
+    List(Options),
     /// Lists the models on this machine's disk, and the memory that each needs.
     Local(ModelsDir),
     /// Shows a model on this machine's disk: its files, their origin, and the memory that it needs.
@@ -76,16 +78,17 @@ impl ModelOptions {
 /// Prices are in dollars per million tokens.
 pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
     let failure = |error: HubError| shelf::failure(&error);
-    match models.here {
+    match models.verb {
         None => list_known(shared, &models.options),
-        Some(LocalCommand::Local(place)) => {
+        Some(Verb::List(options)) => list_known(shared, &options),
+        Some(Verb::Local(place)) => {
             let rows: Vec<Value> =
                 place.shelf()?.entries().map_err(failure)?.iter().map(|e| row(shared, e)).collect();
             let empty = "No model is here. `tidegate pull qwen3:0.6b` brings one.";
             output::rows(shared, &rows, &HERE_COLUMNS, empty);
             Ok(())
         }
-        Some(LocalCommand::Show(named)) => {
+        Some(Verb::Show(named)) => {
             let model = named.reference()?;
             let entry = named.place.shelf()?.find(&model).ok_or_else(|| {
                 let text = format!("{model} is not here. `tidegate pull {model}` brings it.");
@@ -94,7 +97,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
             show(shared, &entry);
             Ok(())
         }
-        Some(LocalCommand::Rm(named)) => {
+        Some(Verb::Rm(named)) => {
             let model = named.reference()?;
             let bytes = named.place.shelf()?.remove(&model).map_err(failure)?;
             shared.report(&format!("{model} is removed: {} are free again.", output::bytes(bytes)));

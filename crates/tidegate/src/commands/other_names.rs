@@ -68,13 +68,11 @@ const NO_NOUNS: [&str; 33] = [
     "content",
 ];
 
-/// Nouns that list without a verb, and take `list` as the others do.
-const LISTS: [&str; 5] = ["request", "models", "capabilities", "commitments", "jobs"];
-/// The noun that shows what is named behind it, and takes `show` as the others do.
-const SHOWS: &str = "request";
+/// Nouns that only list, and take `list` as the others do.
+const LISTS: [&str; 3] = ["capabilities", "commitments", "jobs"];
 
 /// The words of a command line as its commands are defined. `node`, which runs one, and `nodes`, which manages them, have no
-/// verb in common, so that each takes those of the other; what a noun does without a verb, it also does with its usual one.
+/// verb in common, so that each takes those of the other; a noun that only lists may be asked to.
 pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     let found = words.iter().skip(1).position(|word| tree.find_subcommand(word).is_some());
     let at = found.map_or(words.len(), |before| before + 1);
@@ -82,13 +80,7 @@ pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsStri
     let (Some(noun), Some(verb)) = (noun, words.get(at + 1)) else { return words };
     let has =
         |noun: &str| tree.find_subcommand(noun).is_some_and(|noun| noun.find_subcommand(verb).is_some());
-    let is = |name: &str| {
-        let mut names = VERBS
-            .iter()
-            .filter(|(usual, _)| *usual == name)
-            .flat_map(|(usual, others)| std::iter::once(usual).chain(others.iter()));
-        names.any(|name| verb == name)
-    };
+    let lists = verb == "list" || verb == "ls";
     let other = match noun {
         "node" => Some("nodes"),
         "nodes" => Some("node"),
@@ -98,7 +90,7 @@ pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsStri
         if let Some(noun) = words.get_mut(at) {
             *noun = other.into();
         }
-    } else if (LISTS.contains(&noun) && is("list")) || (noun == SHOWS && is("show") && words.len() > at + 2) {
+    } else if LISTS.contains(&noun) && lists {
         words.remove(at + 1);
     }
     words
@@ -192,15 +184,10 @@ mod tests {
             ("nodes list", "nodes list"),
             ("nodes", "nodes"),
             ("node nothing", "node nothing"),
-            ("request list --limit 3", "request --limit 3"),
-            ("requests ls", "requests"),
-            ("request show trc_1", "request trc_1"),
-            ("request get trc_1", "request trc_1"),
-            ("request show", "request show"),
-            ("request trc_1", "request trc_1"),
-            ("model list openai", "model openai"),
-            ("models show a", "models show a"),
+            ("capabilities list openai", "capabilities openai"),
+            ("job ls", "job"),
             ("jobs list", "jobs"),
+            ("request list", "request list"),
             ("key list", "key list"),
             ("alias show node list", "alias show node list"),
             ("--json", "--json"),
@@ -230,6 +217,10 @@ mod tests {
             ("agents set", "agent update"),
             ("members update", "member set-role"),
             ("requests", "request"),
+            ("requests ls", "request list"),
+            ("request get", "request show"),
+            ("model list", "models list"),
+            ("models show", "models show"),
             ("capabilities", "capabilities"),
             ("run", "chat"),
         ] {

@@ -211,7 +211,7 @@ fn raw_wrap(name: &str, json: &str) -> Result<Box<RawValue>, Box<Fault>> {
 
 fn bad_arguments(call: &ToolCall, position: usize) -> Box<Fault> {
     let message =
-        format!("The arguments of the call \"{}\" of \"{}\" are no JSON object.", call.id, call.name);
+        format!("The arguments of the call \"{}\" of \"{}\" aren't a JSON object.", call.id, call.name);
     let fix =
         "Send the arguments of each call as the JSON object that the model wrote, or leave the call out.";
     let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);
@@ -220,7 +220,7 @@ fn bad_arguments(call: &ToolCall, position: usize) -> Box<Fault> {
 
 fn unknown_call(result: &ToolResult, position: usize) -> Box<Fault> {
     let message = format!("The result for \"{}\" answers no call of this conversation.", result.id);
-    let fix = "Send each result behind the call that it answers.";
+    let fix = "Send each result after the call that it answers.";
     let fault = Fault::new(FaultClass::BadRequest, "tool_result_without_call", message);
     Box::new(fault.fix(fix).param(format!("messages[{position}]")))
 }

@@ -27,9 +27,9 @@ test('losses and rates are told in few digits', () => {
 });
 
 test('bad lines are told apart', () => {
-  const told = badLines('The node attic says: What is to be learned can’t be used: line 2: messages is missing; line 6: messages[1].role is none of system, user; and 3 more. Mend these lines; docs/training.md says what a line holds.');
+  const told = badLines('The node attic says: What is to be learned can’t be used: line 2: messages is missing; line 6: messages[1].role is none of system, user; and 3 more. Correct these lines; docs/training.md says what a line contains.');
   expect(told.before).toBe('The node attic says: What is to be learned can’t be used:');
   expect(told.lines).toEqual(['line 2: messages is missing', 'line 6: messages[1].role is none of system, user; and 3 more']);
-  expect(told.after).toBe('Mend these lines; docs/training.md says what a line holds.');
+  expect(told.after).toBe('Correct these lines; docs/training.md says what a line contains.');
   expect(badLines('No.')).toEqual({ before: 'No.', lines: [], after: '' });
 });

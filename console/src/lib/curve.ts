@@ -43,7 +43,7 @@ export const rate = (value: number) => (value === 0 ? '0' : value >= 0.01 ? Stri
 /** What a node says of lines that can't be used, one by one. */
 export function badLines(message: string): { before: string; lines: string[]; after: string } {
   // What mends them stands behind the last.
-  const at = message.lastIndexOf(' Mend these lines');
+  const at = message.lastIndexOf(' Correct these lines');
   const [before, ...rest] = (at < 0 ? message : message.slice(0, at)).split(/(?=line \d+: )/);
   const lines = rest.map((line) => line.trim().replace(/[;.]$/, ''));
   return { before: (before ?? '').trim(), lines, after: at < 0 ? '' : message.slice(at).trim() };

@@ -48,6 +48,15 @@ const NAMED: [(&str, Unit); 4] = [
 /// Amounts for something else, as `input_micros_per_million` has it.
 const RATES: [(&str, Unit); 2] = [("micros_per_", Unit::MicroDollars), ("nano_usd_per_", Unit::NanoDollars)];
 
+/// Who serves, as people say it: the API's words for the operator's accounts are older.
+#[must_use]
+pub fn mode(word: &str) -> &str {
+    match word {
+        "managed_provider" | "mi" => "managed",
+        other => other,
+    }
+}
+
 /// A column's name without its unit, and the unit.
 fn unit_of(column: &str) -> Option<(Cow<'_, str>, Unit)> {
     if let Some((_, unit)) = NAMED.iter().find(|(name, _)| *name == column) {
@@ -73,8 +82,16 @@ pub fn head(column: &str) -> String {
 /// A field's value in words of its unit; `None` where it has another form than its name promises.
 #[must_use]
 pub fn cell(row: &Value, column: &str, now: OffsetDateTime) -> Option<String> {
-    let (_, unit) = unit_of(column)?;
     let value = row.get(column)?;
+    match column {
+        "profile" | "mode" => return value.as_str().map(|word| mode(word).to_owned()),
+        "profiles" => {
+            let words = value.as_array()?.iter().filter_map(Value::as_str).map(mode).collect::<Vec<_>>();
+            return (!words.is_empty()).then(|| words.join(","));
+        }
+        _ => {}
+    }
+    let (_, unit) = unit_of(column)?;
     match unit {
         Unit::MicroDollars => value.as_i64().map(spend),
         Unit::NanoDollars => value.as_i64().map(spend_nanos),
@@ -213,7 +230,8 @@ mod tests {
         let now = OffsetDateTime::parse("2026-11-28T12:00:00Z", &Rfc3339).unwrap();
         let row = json!({"cost_micros": 1_250_000, "reuse_nanos": 12_345_000, "small_nanos": -1_500, "large_nano_usd": 12_345_678_901_i64, "latency_us": 412_900, "wait_ms": 61_500, "round_trip_us": 340,
             "created_at": "2026-11-28T11:57:10.123Z", "expires_at": "2026-12-07T12:00:00Z", "began_at": "2025-01-02T03:04:05Z", "ended_at": null,
-            "seen_at": "soon", "first_us": {"p50": 2_100, "p95": 12_000_000}, "name": "x", "success_rate": 1.0, "uptime": 0.99951, "tokens_per_second": 71.25});
+            "seen_at": "soon", "first_us": {"p50": 2_100, "p95": 12_000_000}, "name": "x", "success_rate": 1.0, "uptime": 0.99951, "tokens_per_second": 71.25,
+            "profile": "managed_provider", "mode": "mi", "profiles": ["byok", "managed_provider"]});
         for (column, expected) in [
             ("cost_micros", "$1.25"),
             ("reuse_nanos", "$0.012345"),
@@ -229,6 +247,9 @@ mod tests {
             ("success_rate", "100 %"),
             ("uptime", "99.95 %"),
             ("tokens_per_second", "71.2"),
+            ("profile", "managed"),
+            ("mode", "managed"),
+            ("profiles", "byok,managed"),
         ] {
             assert_eq!(cell(&row, column, now).as_deref(), Some(expected), "{column}");
         }

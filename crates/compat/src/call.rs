@@ -306,7 +306,7 @@ pub fn encoded(text: &str) -> String {
 fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
     let fault = if error.is::<http_body_util::LengthLimitError>() {
         let message = format!("The body is longer than {CONTROL_BODY_BYTES_MAX} bytes.");
-        Fault::new(FaultClass::TooLarge, "body_too_large", message).fix("Send less.")
+        Fault::new(FaultClass::TooLarge, "body_too_large", message).fix("Send a smaller body.")
     } else {
         Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.")
             .fix("Send it again.")

@@ -313,7 +313,7 @@ fn refused(node: (NodeId, &str), response: &RuntimeReply) -> Box<Fault> {
     let class = match response.status {
         401 => {
             let message = format!("The node {name} refused its key.");
-            let fix = format!("Give it one that it accepts: `tidegate nodes rotate {id}`.");
+            let fix = format!("Set a key that the node accepts: `tidegate nodes rotate {id}`.");
             return Box::new(Fault::new(FaultClass::UpstreamAuth, "upstream_auth_failed", message).fix(fix));
         }
         404 => FaultClass::NotFound,
@@ -327,7 +327,7 @@ fn refused(node: (NodeId, &str), response: &RuntimeReply) -> Box<Fault> {
     let code = text("code").and_then(|code| CODES.iter().copied().find(|known| *known == code));
     let message = format!("The node {name} says: {what}");
     let fault = Fault::new(class, code.unwrap_or("node_refused"), message);
-    let fault = fault.fix("Mend what it names, and send the request again.");
+    let fault = fault.fix("Correct what it names, and send the request again.");
     Box::new(match text("param") {
         Some(param) => fault.param(param.chars().take(200).collect::<String>()),
         None => fault,

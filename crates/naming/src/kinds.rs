@@ -1,8 +1,9 @@
 //! The one table of kinds with names: where their names are stored, and where requests refer to them.
 
 use domain::{
-    AccountId, AgentId, AppId, BudgetId, CredentialId, DataPlaneId, FlowId, HintsId, KeyId, McpServerId,
-    MemberId, NodeId, PolicyId, ProjectId, SecretId, SubscriptionId, ToolId, WebhookId, WorkspaceId,
+    AccountId, AgentId, AlertRuleId, AppId, ArtifactId, BudgetId, BundleId, CredentialId, DataPlaneId,
+    FlowId, HintsId, KeyId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, SecretId, SubscriptionId,
+    ToolId, WebhookId, WorkspaceId,
 };
 
 /// A kind of object with names.
@@ -14,6 +15,7 @@ pub enum Kind {
     Subscription,
     Account,
     Budget,
+    AlertRule,
     Node,
     Policy,
     Webhook,
@@ -25,6 +27,8 @@ pub enum Kind {
     McpServer,
     App,
     Flow,
+    Artifact,
+    Bundle,
     DataPlane,
     Workspace,
 }
@@ -127,6 +131,14 @@ const BUDGET: Facts = Facts {
     live: " AND period <> 'ever' AND commitment IS NULL",
     ..PLAIN
 };
+const ALERT_RULE: Facts = Facts {
+    what: "alert rule",
+    prefix: AlertRuleId::PREFIX,
+    path: "/v2/alert-rules",
+    command: Some("tidegate alert list"),
+    from: "alert_rules",
+    ..OF_PROJECT
+};
 const NODE: Facts = Facts {
     what: "node",
     prefix: NodeId::PREFIX,
@@ -227,6 +239,22 @@ const FLOW: Facts = Facts {
     from: "flows",
     ..OF_PROJECT
 };
+const ARTIFACT: Facts = Facts {
+    what: "artifact",
+    prefix: ArtifactId::PREFIX,
+    path: "/v2/artifacts",
+    command: Some("tidegate artifact list"),
+    from: "artifacts",
+    ..OF_PROJECT
+};
+const BUNDLE: Facts = Facts {
+    what: "bundle",
+    prefix: BundleId::PREFIX,
+    path: "/v2/bundles",
+    command: Some("tidegate bundle list"),
+    from: "bundles",
+    ..OF_PROJECT
+};
 const DATA_PLANE: Facts = Facts {
     what: "data plane",
     prefix: DataPlaneId::PREFIX,
@@ -246,13 +274,14 @@ const WORKSPACE: Facts = Facts {
 };
 
 /// Every kind.
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 22] = [
     Kind::Key,
     Kind::Project,
     Kind::Credential,
     Kind::Subscription,
     Kind::Account,
     Kind::Budget,
+    Kind::AlertRule,
     Kind::Node,
     Kind::Policy,
     Kind::Webhook,
@@ -264,12 +293,14 @@ const KINDS: [Kind; 19] = [
     Kind::McpServer,
     Kind::App,
     Kind::Flow,
+    Kind::Artifact,
+    Kind::Bundle,
     Kind::DataPlane,
     Kind::Workspace,
 ];
 
 /// Where bodies and queries refer to objects: the path of a field, with `[]` for the entries of a list.
-pub const REFERENCES: [(&str, Kind); 11] = [
+pub const REFERENCES: [(&str, Kind); 12] = [
     ("project_id", Kind::Project),
     ("scope.project_id", Kind::Project),
     ("route.scope.project_id", Kind::Project),
@@ -281,6 +312,7 @@ pub const REFERENCES: [(&str, Kind); 11] = [
     ("credential_ids.[]", Kind::Credential),
     ("route.credential_ids.[]", Kind::Credential),
     ("candidate.node_id", Kind::Node),
+    ("base_bundle_ids.[]", Kind::Bundle),
 ];
 
 impl Kind {
@@ -292,6 +324,7 @@ impl Kind {
             Self::Subscription => &SUBSCRIPTION,
             Self::Account => &ACCOUNT,
             Self::Budget => &BUDGET,
+            Self::AlertRule => &ALERT_RULE,
             Self::Node => &NODE,
             Self::Policy => &POLICY,
             Self::Webhook => &WEBHOOK,
@@ -303,6 +336,8 @@ impl Kind {
             Self::McpServer => &MCP_SERVER,
             Self::App => &APP,
             Self::Flow => &FLOW,
+            Self::Artifact => &ARTIFACT,
+            Self::Bundle => &BUNDLE,
             Self::DataPlane => &DATA_PLANE,
             Self::Workspace => &WORKSPACE,
         }

@@ -128,7 +128,8 @@ pub(crate) async fn digest_all(deps: &Deps) -> Result<(), StoreError> {
     let mut page = Page::first(PAGE_ROWS_MAX);
     loop {
         let listed = deps.store.workspaces().list((), page).await?;
-        for workspace in &listed.rows {
+        // A workspace has nothing to report of a week before it was made.
+        for workspace in listed.rows.iter().filter(|workspace| workspace.created_unix_ms < end) {
             let event = digest(deps, workspace.id, end).await?;
             deps.store.events().emit(event).await?;
         }

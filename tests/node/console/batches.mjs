@@ -4,15 +4,39 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
-/** More than are answered before the page is seen. */
-const MANY = 4_000;
+/** More than are sent at the same time. */
+const MANY = 2_000;
 
-async function make(number) {
+/** What a server of one's own has been asked and not answered: a batch is as far as the journey lets it. */
+const asked = [];
+let isOpen = false;
+const ANSWER = { id: "c", object: "chat.completion", created: 1, model: "held", choices: [{ index: 0, message: { role: "assistant", content: "Here." }, finish_reason: "stop" }], usage: { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4 } };
+
+function holding() {
+  const server = createServer((request, response) => {
+    request.resume();
+    request.on("end", () => {
+      const answer = (said) => response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(said));
+      if (request.method === "GET") answer({ object: "list", data: [{ id: "held", object: "model" }] });
+      else if (isOpen) answer(ANSWER);
+      else asked.push(() => answer(ANSWER));
+    });
+  });
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+}
+
+function letGo() {
+  for (const answer of asked.splice(0)) answer();
+}
+
+async function make(number, model) {
   const message = (at) => ({ role: "user", content: `ask ${at}` });
-  const requests = Array.from({ length: number }, (_, at) => ({ custom_id: `a${at}`, params: { model: "echo", max_tokens: 16, messages: [message(at)] } }));
+  const requests = Array.from({ length: number }, (_, at) => ({ custom_id: `a${at}`, params: { model, max_tokens: 16, messages: [message(at)] } }));
   const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
   const made = await fetch(`${origin}/v1/messages/batches`, { method: "POST", headers, body: JSON.stringify({ requests }) });
   assert.equal(made.status, 200, await made.clone().text());
@@ -21,19 +45,23 @@ async function make(number) {
 
 const shown = async (id) => v2(origin, adminKey, `batches/${id}`);
 
+const server = await holding();
+await send("POST", "byoc/nodes", { name: "held", base_url: `http://127.0.0.1:${server.address().port}/v1`, models: ["held"] });
 await inBrowser(origin, async (open) => {
   const page = await open();
   await visit(page, `${origin}/sign-in`);
   await signIn(page, origin, adminKey);
-  const small = await make(3);
+  const small = await make(3, "echo");
   await eventually(async () => assert.equal((await shown(small)).status, "completed"));
-  const large = await make(MANY);
+  const large = await make(MANY, "held");
   await visit(page, `${origin}/batches`);
   const bars = page.getByRole("progressbar");
   await eventually(async () => assert.equal(await bars.count(), 2));
   assert.match(await bars.nth(1).getAttribute("aria-valuetext"), /^3 of 3: 3 succeeded$/);
   const done = async () => Number(await bars.first().getAttribute("aria-valuenow"));
   const first = await done();
+  await eventually(async () => assert.ok(asked.length > 1));
+  letGo();
   await eventually(async () => assert.ok((await done()) > first, "the page is read again while it is seen"));
   await pictures(page, "batches");
   await page.setViewportSize({ width: 390, height: 844 });
@@ -42,6 +70,10 @@ await inBrowser(origin, async (open) => {
   await page.setViewportSize({ width: 1280, height: 860 });
   ok("progress_is_live");
   await page.getByRole("button", { name: /^Cancel / }).click();
+  await page.getByRole("cell", { name: "cancelling", exact: true }).waitFor();
+  // What is under way is finished, and nothing more is begun.
+  isOpen = true;
+  letGo();
   await page.getByRole("cell", { name: "cancelled", exact: true }).waitFor();
   const { requests, status } = await shown(large);
   assert.equal(status, "cancelled");
@@ -51,3 +83,4 @@ await inBrowser(origin, async (open) => {
   await pictures(page, "batches-cancelled");
   ok("what_has_not_begun_is_cancelled");
 });
+server.close();

@@ -212,8 +212,12 @@ async fn commands_that_use_and_look() {
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.wait_for_usage(4).await;
     let request = gateway.cli().run(&["request", &trace]).ok();
-    for part in ["model     openai/gpt-4o-mini\n", "served by byok openai", "timeline  decoded ", "attempt 1"]
-    {
+    for part in [
+        "model     openai/gpt-4o-mini\n",
+        "served by openai with your own credential",
+        "timeline  decoded ",
+        "attempt 1",
+    ] {
         assert!(request.contains(part), "{part} is missing: {request}");
     }
     assert_eq!(gateway.cli().run(&["request", "--limit", "2", "--json"]).lines().len(), 2);

@@ -262,7 +262,7 @@ async fn a_file_leads_nobody_elsewhere() {
     let fixture = &fixture().await;
     for (prompt, words) in [
         ("laid elsewhere", "belong to the provider"),
-        ("moved elsewhere", "never followed"),
+        ("moved elsewhere", "never follows"),
         ("long gone", "status 403"),
     ] {
         let id = fixture.create_video(json!({"prompt": prompt})).await;

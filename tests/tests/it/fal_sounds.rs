@@ -129,7 +129,7 @@ async fn a_file_of_sound_leads_nobody_elsewhere() {
     let fixture = &fixture(false).await;
     for (text, words) in [
         ("laid elsewhere", "belong to the provider"),
-        ("moved elsewhere", "never followed"),
+        ("moved elsewhere", "never follows"),
         ("long gone", "status 403"),
     ] {
         let answer = fixture.speak(json!({"input": text})).await;

@@ -7,7 +7,7 @@ use crate::ask::{MINI, problem, question, refused};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
 use crate::isolation::second_workspace;
 
-const COMMANDS: [(&str, &str, &str); 9] = [
+const COMMANDS: [(&str, &str, &str); 12] = [
     ("api-keys", "key", "tidegate key list"),
     ("projects", "project", "tidegate project list"),
     ("provider-credentials", "credential", "tidegate credential list"),
@@ -17,6 +17,9 @@ const COMMANDS: [(&str, &str, &str); 9] = [
     ("byoc/nodes", "node", "tidegate nodes list"),
     ("agent-hints", "stored hints", "tidegate hints list"),
     ("data-planes", "data plane", "tidegate data-planes list"),
+    ("alert-rules", "alert rule", "tidegate alert list"),
+    ("artifacts", "artifact", "tidegate artifact list"),
+    ("bundles", "bundle", "tidegate bundle list"),
 ];
 
 /// One object of each kind: the collection, the object's name and its id.
@@ -46,11 +49,16 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, &'static str, String)>
         ),
         ("members", "ada@example.com", json!({"email": "ada@example.com", "role": "viewer"})),
         ("policies", "default", json!({"project_id": "default"})),
+        ("alert-rules", "traffic", json!({"name": "traffic", "metric": "requests", "threshold": 1_000})),
+        ("artifacts", "tides", json!({"type": "document", "name": "tides", "content": "The tide comes."})),
     ] {
         let made = gateway.make(&format!("/v2/{kind}"), body).await;
         let id = made.get("id").or_else(|| made.pointer("/member/id")).unwrap().as_str().unwrap().to_owned();
         found.push((kind, name, id));
     }
+    let artifact = found.last().map(|(_, _, id)| id.clone());
+    let bundle = gateway.make("/v2/bundles", json!({"name": "all of it", "items": [artifact]})).await;
+    found.push(("bundles", "all of it", id_of(&bundle)));
     found
 }
 
@@ -75,6 +83,8 @@ async fn an_object_is_addressed_by_its_name() {
     assert_eq!(made["scope"]["key_id"], key.as_str(), "{made}");
     assert_eq!(made["credential_ids"], json!([objects[0].2]), "{made}");
     assert_eq!(made["profiles"], json!(["byok", "managed_provider"]), "{made}");
+    let session = gateway.make("/v2/sessions", json!({"base_bundle_ids": ["all of it"]})).await;
+    assert!(session["id"].is_string(), "{session}");
     let plan = gateway.plan(json!({"model": MINI, "project_id": "default"})).await;
     assert!(plan["attempts"].is_array() || plan["candidates"].is_array(), "{plan}");
     // A change and a removal by name.
@@ -119,7 +129,10 @@ async fn names_of_another_workspace_are_answered_like_names_of_none() {
     let stranger = gateway.with_key(&other.admin_key);
     for (kind, name, id) in objects.iter().filter(|(kind, name, _)| *kind != "accounts" && *name != "default")
     {
-        for method in [Method::GET, Method::DELETE, Method::PATCH] {
+        // What is immutable takes no change, whoever asks.
+        let is_immutable = ["artifacts", "bundles"].contains(kind);
+        let methods = [Method::GET, Method::DELETE, Method::PATCH];
+        for method in methods.into_iter().filter(|method| !is_immutable || method != Method::PATCH) {
             let ask = async |name: &str| {
                 let path = format!("/v2/{kind}/{}", escaped(name));
                 let body = if method == Method::PATCH { "{}" } else { "" };

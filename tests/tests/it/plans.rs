@@ -434,7 +434,7 @@ async fn the_command_plans_a_file_and_standard_input() {
         "{plan}"
     );
     let table = gateway.cli().run(&["plan", "--request", &file]).ok();
-    assert!(table.contains("openai  managed_provider  at most"), "{table}");
+    assert!(table.contains("openai  managed  at most"), "{table}");
     let vectors = json!({"model": VECTORS, "input": "hello"}).to_string();
     let arguments =
         ["plan", "--request", "-", "--path", "/v1/embeddings", "--header", "Agent-Hints: e30", "--json"];

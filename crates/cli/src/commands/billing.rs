@@ -6,6 +6,7 @@ use super::budget::micros;
 use crate::api::{Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
+use crate::people::mode;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
@@ -146,10 +147,10 @@ fn snapshot(shared: &Shared) -> Result<(), Failure> {
     let cells: Vec<_> = rows
         .iter()
         .map(|row| {
-            let counts = ["mode", "requests", "input_tokens", "output_tokens", "cached_tokens"]
-                .map(|f| output::cell(row, f));
-            counts
-                .into_iter()
+            let counts =
+                ["requests", "input_tokens", "output_tokens", "cached_tokens"].map(|f| output::cell(row, f));
+            std::iter::once(mode(&output::cell(row, "mode")).to_owned())
+                .chain(counts)
                 .chain([output::money(row, "cost_micros"), output::money(row, "provider_cost_micros")])
                 .collect()
         })

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::api::Api;
 use crate::body::Body;
 use crate::output::{self, Failure};
+use crate::people::mode;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
@@ -113,7 +114,7 @@ fn explain(plan: &Value) {
         println!("order     {}", output::printable(order));
     }
     for row in list(plan, "attempts") {
-        print_row("would serve", row, &output::cell(row, "profile"));
+        print_row("would serve", row, mode(&output::cell(row, "profile")));
         print_sent(row);
     }
     for fallback in list(plan, "model_fallbacks") {
@@ -167,7 +168,7 @@ fn print_fallback(fallback: &Value) {
     let title = format!("{} on {}", output::cell(fallback, "model"), on.join(", "));
     println!("or else     {}", output::printable(&title));
     for row in list(fallback, "attempts") {
-        print_row("  served", row, &output::cell(row, "profile"));
+        print_row("  served", row, mode(&output::cell(row, "profile")));
         print_sent(row);
     }
     if let Some(error) = fallback.get("error").filter(|error| !error.is_null()) {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::tail::Tail;
 use crate::api::{Api, at, escape};
 use crate::output::{self, Failure, Form};
-use crate::people::duration;
+use crate::people::{duration, mode};
 use crate::shared::Shared;
 use terminal::paint::{Style, paint};
 
@@ -157,7 +157,7 @@ fn line(row: &Value) -> String {
         "{} {status_text} {} {} {} in {} out {} {cost} {took} {}",
         part("started_at"),
         part("resolved_model"),
-        part("profile"),
+        mode(&part("profile")),
         part("provider"),
         part("input_tokens"),
         part("output_tokens"),
@@ -188,8 +188,16 @@ fn reuse(reuse: &Value) {
 /// Who answered.
 fn served(request: &Value) {
     let field = |name: &str| output::printable(&output::cell(request, name));
-    if request.get("profile").is_some_and(Value::is_string) {
-        println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
+    if let Some(profile) = request.get("profile").and_then(Value::as_str) {
+        let by = match profile {
+            "byoc" => "your own node".to_owned(),
+            "byok" => format!("{} with your own credential", field("provider")),
+            "subscription" => format!("{} with your own subscription", field("provider")),
+            "managed_provider" => format!("{} with the operator's account", field("provider")),
+            other => format!("{} {}", output::printable(other), field("provider")),
+        };
+        let label = if field("outcome") == "failed" { "last at  " } else { "served by" };
+        println!("{label} {by} {}", field("principal"))
     } else if request.pointer("/reuse/response_cache").is_some_and(Value::is_object) {
         let hit = request.pointer("/reuse/response_cache");
         match hit.and_then(|hit| hit.get("similarity_bps")).and_then(Value::as_u64) {

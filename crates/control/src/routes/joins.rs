@@ -497,7 +497,7 @@ fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
     if words.into_iter().flatten().any(|word| word.len() > NODE_TEXT_BYTES_MAX) {
         let message =
             format!("Each text that a node reports about itself has at most {NODE_TEXT_BYTES_MAX} bytes.");
-        return Err(invalid("runtime", message, "Send less."));
+        return Err(invalid("runtime", message, "Shorten it."));
     }
     // The database's integers are signed.
     let fits = |count: u64| count.min(i64::MAX.unsigned_abs());

@@ -334,8 +334,8 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
         assert_eq!(fault.param.as_deref(), Some(field), "{fault}");
         assert!(fault.message.contains(why), "{fault}");
     };
-    refused(TrainingSettings { rank: 8, ..course.clone() }, &first, "rank", "is 8, and that of the adapter");
-    refused(TrainingSettings { alpha: 1.0, ..course.clone() }, &first, "alpha", "is 12");
+    refused(TrainingSettings { rank: 8, ..course.clone() }, &first, "rank", "is 8, but the adapter");
+    refused(TrainingSettings { alpha: 1.0, ..course.clone() }, &first, "alpha", "has 12");
     refused(TrainingSettings { is_rank_stable: true, ..course.clone() }, &first, "is_rank_stable", "is true");
     refused(
         TrainingSettings { targets: vec!["q_proj".into()], ..course.clone() },

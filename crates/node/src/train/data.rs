@@ -72,7 +72,7 @@ pub(super) fn unusable(unfit: TrainingError) -> Box<Fault> {
     let message = format!("{whose} can't be used: {}{more}.", named.join("; "));
     let param = if of_held_out { "validation_file" } else { "training_file" };
     let fault = Fault::new(FaultClass::BadRequest, "invalid_training_data", message);
-    Box::new(fault.param(param).fix("Mend these lines; docs/training.md says what a line holds."))
+    Box::new(fault.param(param).fix("Correct these lines; docs/training.md says what a line contains."))
 }
 
 #[cfg(test)]

@@ -86,6 +86,26 @@ Verbs have the usual other names: list or ls, show or get, create or add, set or
 
 `tidegate COMMAND --help` has options and examples. `tidegate` alone shows where you are.";
 
+/// Nouns whose objects have no name, so that their commands take ids alone.
+const WITHOUT_NAME: [&str; 16] = [
+    "batch",
+    "billing",
+    "content",
+    "data-export",
+    "diagnostics",
+    "erase",
+    "file",
+    "hold",
+    "purge",
+    "reconcile",
+    "replay",
+    "request",
+    "route",
+    "session",
+    "task",
+    "train",
+];
+
 const GLOBAL: &str = "Global options";
 
 /// What an option or argument is, by its id, for those that the command leaves without a comment.
@@ -205,7 +225,8 @@ pub(super) fn dress(tree: Command) -> Command {
 }
 
 fn described(command: Command, path: &str, examples: &[(String, &str)]) -> Command {
-    let command = command.mut_args(worded);
+    let has_name = !path.split(' ').next().is_some_and(|noun| WITHOUT_NAME.contains(&noun));
+    let command = command.mut_args(|arg| worded(arg, has_name));
     let of_this: Vec<&str> =
         examples.iter().filter(|(called, _)| is_at_or_below(called, path)).map(|(_, line)| *line).collect();
     let command =
@@ -229,8 +250,11 @@ fn listed(examples: &[&str]) -> String {
 }
 
 /// Fills in what the command's own comments leave out.
-fn worded(arg: Arg) -> Arg {
+fn worded(arg: Arg, has_name: bool) -> Arg {
     let id = arg.get_id().as_str().to_owned();
+    if id == "id" && !has_name {
+        return if arg.get_help().is_none() { arg.help("Its id") } else { arg };
+    }
     let known = |table: &'static [(&str, &'static str)]| {
         table.iter().find(|(name, _)| *name == id).map(|(_, text)| *text)
     };

@@ -154,7 +154,7 @@ fn describe(page: &mut String, name: &str, command: &Command) {
     }
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let examples = examples.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect::<Vec<_>>();
-    if !command.has_subcommands() && !examples.is_empty() {
+    if !command.is_subcommand_required_set() && !examples.is_empty() {
         let _ = write!(page, "\n```console\n$ {}\n```\n", examples.join("\n$ "));
     }
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {

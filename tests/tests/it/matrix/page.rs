@@ -36,16 +36,16 @@ const NOTES: &[(Note, &str)] = &[
     ),
     (
         Note::ThoughtsUntold,
-        "The client's grammar counts thoughts among the answer's tokens, and does not say how many they were.",
+        "The client's format counts thoughts among the answer's tokens, and has no count of them.",
     ),
-    (Note::ThoughtsUnsaid, "The client's grammar has no words for thoughts: they are counted only."),
+    (Note::ThoughtsUnsaid, "The client's format can't express thoughts: they are only counted."),
     (
         Note::ThoughtsLost,
-        "The client's grammar has no words for thoughts, and the seller counts them among the answer's tokens.",
+        "The client's format can't express thoughts, and the seller counts them among the answer's tokens.",
     ),
     (
         Note::StopUntold,
-        "The seller does not tell an end at a stop word from one of its own: the client reads `end_turn`.",
+        "The seller doesn't tell a stop sequence from the end of a turn: the client reads `end_turn`.",
     ),
 ];
 
@@ -97,7 +97,7 @@ Made by `UPDATE_DOCS=1 cargo nextest run -p journeys matrix::page`.
 ";
 
 const UNSAID: &str = "\
-## What a target has no words for
+## What a target can't express
 
 What would change the answer is refused with 400 `unsupported_parameter` and named; what would not is left out and named
 in `Agent-Dropped-Params`. `Agent-Lenient: true` leaves out the former as well.
@@ -117,7 +117,7 @@ fn page() -> String {
             page.push_str(&format!("| {} | {} |\n", case.name(), cells.join(" | ")));
         }
         let grammars = Seller::ALL.map(|seller| seller.grammar(client).as_str());
-        page.push_str(&format!("| *spoken to in* | {} |\n", grammars.join(" | ")));
+        page.push_str(&format!("| *format sent* | {} |\n", grammars.join(" | ")));
     }
     page.push('\n');
     for (note, text) in NOTES {

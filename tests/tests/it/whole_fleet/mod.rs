@@ -292,8 +292,7 @@ impl Fleet {
     async fn part(&mut self, node: usize) {
         let there = &self.nodes[node];
         there.machine.pull_cable().unwrap();
-        let own = there.client().post(CHAT, &short("Is anybody there?")).await.unwrap();
-        assert_eq!(own.status, 200, "{}", own.text());
+        there.serves_its_own(&short("Is anybody there?")).await;
         self.until_node(node, "unreachable", |seen| seen["status"] == "unreachable").await;
         // The cores of the gateway have read it, too.
         until("requests go elsewhere", async || {
@@ -302,8 +301,7 @@ impl Fleet {
         })
         .await;
         self.serves_nothing_since(node, Instant::now()).await;
-        let own = there.client().post(CHAT, &short("Still alone?")).await.unwrap();
-        assert_eq!(own.status, 200, "{}", own.text());
+        there.serves_its_own(&short("Still alone?")).await;
         there.machine.plug_cable().unwrap();
         self.until_serving(node).await;
         let journal = there.journal().await;
@@ -404,8 +402,7 @@ impl Fleet {
         let name = self.nodes[node].name;
         let other = &self.nodes[(node + 1) % self.nodes.len()];
         until("its peers forget it", async || other.sees(name).await.is_null()).await;
-        let own = self.nodes[node].client().post(CHAT, &short("Revoked?")).await.unwrap();
-        assert_eq!(own.status, 200, "{}", own.text());
+        self.nodes[node].serves_its_own(&short("Revoked?")).await;
         self.nodes[node].kill();
         let before = self.nodes[node].id.clone();
         self.nodes[node].join(&self.gateway).await;

@@ -9,7 +9,9 @@ use harness::process::{Launch, Process, tidegate};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
+use crate::ask::CHAT;
 use crate::gateway::Gateway;
+use crate::wait::found;
 
 /// A node on its machine.
 pub struct Node {
@@ -97,6 +99,17 @@ impl Node {
     /// A client on the machine itself.
     pub fn client(&self) -> Client {
         Client::new(format!("http://{}:8080", self.own)).bearer(&self.key).within(WITHIN)
+    }
+
+    /// It answers a client of its own, once its queue has room: requests that moved there from another node may fill it.
+    pub async fn serves_its_own(&self, body: &Value) {
+        let client = self.client();
+        let answer = found("room in the node's queue", async || {
+            let answer = client.post(CHAT, body).await.unwrap();
+            (answer.status != 429).then_some(answer)
+        });
+        let answer = answer.await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
     /// Its journal, as it lists it itself.

@@ -259,7 +259,7 @@ async fn wrong_descriptions_name_their_place() {
         (SESSIONS, json!({"ttl_seconds": 0}), 400, "invalid_value", "ttl_seconds"),
         (SESSIONS, json!({"end_user": ""}), 400, "invalid_value", "end_user"),
         (SESSIONS, json!({"metadata": {"k": "v".repeat(600)}}), 400, "invalid_value", "metadata"),
-        (SESSIONS, json!({"base_bundle_ids": ["bnd_1"]}), 400, "invalid_value", "base_bundle_ids[0]"),
+        (SESSIONS, json!({"base_bundle_ids": ["bnd_1"]}), 404, "not_found", "base_bundle_ids[0]"),
         ("/v2/artifacts", json!({"type": "song", "content": "x"}), 400, "invalid_value", "type"),
         ("/v2/artifacts", json!({"type": "policy"}), 400, "missing_field", "content"),
         (

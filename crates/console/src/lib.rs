@@ -85,7 +85,8 @@ pub const PAGES: &[&str] = &[
 ];
 
 /// The paths of static files, among them the pages of the documentation.
-pub const ASSETS: &[&str] = &["/assets/{rest}", "/favicon.svg", "/theme.js", "/docs", "/docs/{rest}"];
+pub const ASSETS: &[&str] =
+    &["/assets/{rest}", "/favicon.svg", "/theme.js", "/docs", "/docs/", "/docs/{rest}"];
 
 const PAGE: &str = "index.html";
 /// Files with a content hash in their name.

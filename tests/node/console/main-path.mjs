@@ -39,6 +39,7 @@ async function served() {
   assert.match(plain.headers.get("content-type") ?? "", /text\/plain/);
   assert.equal((await fetch(`${origin}/usage`)).status, 404, "pages are for browsers");
   assert.equal((await fetch(`${origin}/assets/none.js`)).status, 404);
+  for (const path of ["/docs", "/docs/"]) assert.equal((await fetch(origin + path)).status, 200, path);
   ok("served");
 }
 

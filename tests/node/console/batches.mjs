@@ -12,7 +12,7 @@ const [origin, adminKey, apiKey] = process.argv.slice(2);
 /** More than are sent at the same time. */
 const MANY = 2_000;
 
-/** What a server of one's own has been asked and not answered: a batch is as far as the journey lets it. */
+/** Requests that the server holds without an answer, so that the batch advances only as the journey lets it. */
 const asked = [];
 let isOpen = false;
 const ANSWER = { id: "c", object: "chat.completion", created: 1, model: "held", choices: [{ index: 0, message: { role: "assistant", content: "Here." }, finish_reason: "stop" }], usage: { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4 } };

@@ -36,7 +36,7 @@ export async function eventually(check) {
   }
 }
 
-/** Weeks and months begin with a day in UTC, and sums of them anew: where one began during a look, all of it is looked at again. */
+/** Weeks and months begin at midnight UTC, and their sums start again: a look that fails because of that is repeated. */
 export async function withinADay(look) {
   const day = () => Math.floor(Date.now() / 86_400_000);
   const began = day();
@@ -48,7 +48,7 @@ export async function withinADay(look) {
   }
 }
 
-/** Where it is noon now. Rows of another day say their day, in room that they take from columns: no journey meets a midnight. */
+/** A time zone in which it is noon now, so that no journey meets a midnight: rows of an earlier day also show the date, which takes room from other columns. */
 const AT_NOON = (() => {
   const past = new Date().getUTCHours() - 12;
   return `Etc/GMT${past < 0 ? "" : "+"}${past}`;

@@ -541,7 +541,7 @@ async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
     let account = gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "byok_fallback": "managed", "fallback_on": ["auth"]})).await;
     gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
-    // The first of the hour has an entry, and the two after it must be of the same hour.
+    // Only the first in an hour has an entry, so all three must fall into the same hour.
     an_hour_with_room().await;
     gateway.chat_ok(&question(MINI)).await;
     let first = audited(&gateway, "request.fall_back").await;

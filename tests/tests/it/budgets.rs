@@ -61,7 +61,7 @@ async fn at_rest(admin: &Client, id: &str) -> Value {
 }
 
 async fn budget(gateway: &Gateway, more: Value) -> String {
-    // With the month, what is spent would begin again from nothing.
+    // A new month would reset what is spent.
     a_day_with_room().await;
     id_of(&gateway.make("/v2/budgets", with(json!({"period": "month"}), more)).await)
 }
@@ -284,7 +284,7 @@ async fn so_many_at_the_same_time_and_each_end_user_by_itself() {
 async fn a_budget_that_allows_overage_counts_and_warns() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    // What is spent before the budget is of the same month.
+    // The spend before the budget must be in the same month.
     a_day_with_room().await;
     let before = gateway.chat_ok(&priced()).await;
     gateway.settled(&trace_of(&before)).await;

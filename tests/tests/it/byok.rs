@@ -128,7 +128,7 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
     for failure in failures() {
         let fallback = json!({"byok_fallback": "managed", "fallback_on": [failure.class]});
         let (gateway, credential) = failing(&failure, fallback).await;
-        // The audit has one entry of an hour.
+        // The audit has one entry per hour.
         an_hour_with_room().await;
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat_ok(&body).await;

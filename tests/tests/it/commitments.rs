@@ -21,7 +21,7 @@ fn priced() -> Value {
 }
 
 async fn committed(gateway: &Gateway, secret: &str, amount_micros: u64) -> String {
-    // It is of the month, and what is spent is told by the day: both must last for the test.
+    // The commitment is monthly and its spend is reported by day, so neither may end during the test.
     a_day_with_room().await;
     let body = json!({
         "provider": "openai", "display_name": "committed", "secret": secret, "base_url": gateway.emulator.base_url(),
@@ -98,7 +98,7 @@ async fn the_request_that_meets_the_end_of_a_commitment_goes_on_to_the_overflow(
         (micros(today, "spent_micros"), micros(today, "left_micros")),
         (micros(&view, "used_micros"), 0)
     );
-    // In the month's last days, zero percent may be there too: it was told that the commitment would not be used up.
+    // In the last days of a month there may also be an alert at 0 %: that the commitment won't be used up.
     let crossed = view["alerts_crossed"].as_array().unwrap().iter().map(|one| &one["percent"]);
     let percents: Vec<_> = crossed.filter(|percent| **percent != 0).collect();
     assert_eq!(percents, [80, 100], "{view}");

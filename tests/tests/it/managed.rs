@@ -80,7 +80,7 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
         let allowed: Vec<_> =
             allowed["data"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
         assert_eq!(allowed, if operator { vec!["emergency.allow"] } else { vec![] }, "{row}");
-        // The audit has one entry of an hour.
+        // The audit has one entry per hour.
         an_hour_with_room().await;
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat(&body).await;

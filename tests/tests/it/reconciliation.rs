@@ -134,7 +134,7 @@ async fn traffic(gateway: &Gateway) -> u64 {
 
 #[tokio::test]
 async fn an_export_of_what_was_billed_leaves_nothing_unexplained_and_each_change_is_found_and_named() {
-    // The bill has one bucket, of the day on which it is read: all calls must fall into it.
+    // The bill has one bucket, for the day on which it is read, and all calls must fall into it.
     a_day_with_room().await;
     let gateway = Gateway::start().await;
     let requests = traffic(&gateway).await;
@@ -376,7 +376,7 @@ async fn invocations_in_bedrocks_logs_are_found_by_their_ids() {
     let lines: Vec<_> = entries.iter().map(invocation).collect();
     let reconcile = |name: &str, lines: &[Value]| {
         let file = write(&gateway, name, &log_of(lines));
-        // The log's lines are of the seconds in which they are written here, and what it hasn't may be of earlier ones.
+        // The log's timestamps are those of writing it here; a request that it lacks may be a second older.
         let arguments = ["reconcile", "--provider", "bedrock", &file, "--from", &began, "--json"];
         let done = gateway.cli().run(&arguments);
         let report: Value =

@@ -37,17 +37,17 @@ pub async fn a_day_with_room() {
     room(24 * 60 * 60, 60).await;
 }
 
-/// The same of the hour, for a few requests that must fall into one.
+/// Waits until enough of the hour is left for a few requests.
 pub async fn an_hour_with_room() {
     room(60 * 60, 30).await;
 }
 
-/// The same of the minute, for requests that are answered at once.
+/// Waits until enough of the minute is left for requests that are answered immediately.
 pub async fn a_minute_with_room() {
     room(60, 5).await;
 }
 
-/// Waits until so many seconds of a period of so many are left.
+/// Waits until at least `room_s` seconds of the current period are left.
 async fn room(period_s: u64, room_s: u64) {
     let second = || UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() % period_s);
     while second() + room_s > period_s {

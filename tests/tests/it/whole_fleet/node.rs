@@ -101,7 +101,7 @@ impl Node {
         Client::new(format!("http://{}:8080", self.own)).bearer(&self.key).within(WITHIN)
     }
 
-    /// It answers a client of its own, once its queue has room: requests that moved there from another node may fill it.
+    /// Waits while its queue is full, as it may be when another node has just failed, and checks that it then answers a local client.
     pub async fn serves_its_own(&self, body: &Value) {
         let client = self.client();
         let answer = found("room in the node's queue", async || {

@@ -186,8 +186,9 @@ async fn finish(writing: &mut Writing, lease: RunLease, end: RunEnd) -> Result<b
         return Ok(false);
     }
     put(writing, (lease.owner, lease.id), end.output.into_iter().collect()).await?;
-    let query = sql("UPDATE flow_runs SET due_unix_ms = $2 WHERE state = 'waiting'
-         AND id = (SELECT parent FROM flow_runs WHERE id = $1)");
+    // Also of a run that isn't put aside yet: whoever is about to do that waits for the end of this, and sees it.
+    let query = sql("UPDATE flow_runs SET due_unix_ms = CASE WHEN state = 'waiting' THEN $2 ELSE due_unix_ms END
+         WHERE id = (SELECT parent FROM flow_runs WHERE id = $1)");
     query.bind(lease.id.bytes()).bind(signed(end.unix_ms)).run(writing.connection()).await?;
     Ok(true)
 }
@@ -201,6 +202,12 @@ async fn park(
     unix_ms: u64,
 ) -> Result<bool, StoreError> {
     if state == RunState::Waiting {
+        // The row is locked before anything is counted: who sends an event at the same time has committed, and the event is counted, or
+        // will find the run put aside, and make it due.
+        let query = of_lease("UPDATE flow_runs SET changes = changes", &lease);
+        if query.run(writing.connection()).await? == 0 {
+            return Ok(false);
+        }
         let query = sql("SELECT CAST(COUNT(*) AS BIGINT) AS found FROM flow_events WHERE run = $1");
         let found = query.bind(lease.id.bytes()).one(writing.connection()).await?;
         let query = sql("SELECT id FROM flow_runs WHERE parent = $1 AND state = 'ended'");

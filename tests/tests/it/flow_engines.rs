@@ -359,3 +359,23 @@ async fn two_gateways_behind_one_address_take_over_from_each_other() {
     }
     other.stop(WITHIN).await.unwrap();
 }
+
+/// An event that is sent between the moment at which a run that is put aside has looked for events and its end.
+#[tokio::test]
+async fn an_event_that_comes_while_a_run_is_put_aside_is_not_missed() {
+    let server = Postgres::shared().await.unwrap();
+    let name = format!("aside_{}", std::process::id());
+    let url = server.database(&name).await.unwrap();
+    let gateway = Gateway::with(config(), &[("TIDEGATE_DATABASE_URL", &url)]).await;
+    gateway.credential("openai", OWN).await;
+    // A statement that changes the state of a run takes a second before it locks the row; that of an event changes none.
+    let slow = "CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
+         CREATE TRIGGER slow BEFORE UPDATE OF state ON flow_runs FOR EACH STATEMENT EXECUTE FUNCTION rest()";
+    server.run(&name, slow).await.unwrap();
+    let client = gateway.client();
+    let id = start(&client, &of_three_steps(), json!({"word": "a"})).await;
+    until_step(&client, &id, "paid", "waiting").await;
+    pay(&client, &id).await;
+    completes(&client, &id, "You said: first a7").await;
+}

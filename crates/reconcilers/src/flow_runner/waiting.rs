@@ -158,7 +158,9 @@ impl Drive {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an event of a run could not be read");
-                    continue;
+                    // As if none were known, so that the run is not put aside: it reads them again.
+                    self.events.clear();
+                    return;
                 }
             };
             let Some(waiting) = self.waiting.remove(&path) else { continue };

@@ -35,18 +35,25 @@ pub struct RemoteCentre {
     /// Whether anything is leased that others may wait for.
     is_holding: AtomicBool,
     recall_at_us: AtomicU64,
+    /// The last place of the outbox that may hold what was spent from a lease. Until this process has leased something, that is the last
+    /// which an earlier one left: its own records since then come without end, and would be waited for as long.
+    spent_upto: AtomicU64,
     /// Whose the budgets are that calls were about.
     owners: Mutex<HashMap<BudgetId, WorkspaceId>>,
 }
 
 impl RemoteCentre {
-    #[must_use]
-    pub fn new(
+    /// After the journal of the last run is recovered: what the outbox holds is of earlier processes.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn open(
         links: Vec<(WorkspaceId, Link)>,
         (outbox, store): (Arc<Outbox>, Store),
         world: &World,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, StoreError> {
+        let spent_upto = AtomicU64::new(outbox.last_place().await?);
+        Ok(Arc::new(Self {
             links,
             outbox,
             store,
@@ -54,8 +61,9 @@ impl RemoteCentre {
             clock: Arc::clone(&world.clock),
             is_holding: AtomicBool::new(false),
             recall_at_us: AtomicU64::new(0),
+            spent_upto,
             owners: Mutex::default(),
-        })
+        }))
     }
 
     /// How many gateways shared the limits when an earlier process last heard of it: its share is kept over a restart without
@@ -149,8 +157,9 @@ impl RemoteCentre {
     /// the control plane refuses has nothing to give back, and its records are not taken.
     async fn release_each(&self) -> Result<(), SinkError> {
         let (mut is_released, mut refused) = (false, None);
+        let upto = self.spent_upto.load(Ordering::Acquire);
         for (workspace, link) in &self.links {
-            let waiting = self.outbox.waiting(*workspace).await;
+            let waiting = self.outbox.waiting(*workspace, upto).await;
             let waiting = waiting.map_err(|error| SinkError(error.with_causes()))?;
             let question = if waiting > 0 { LeaseQuestion::Recalls } else { LeaseQuestion::Release };
             match link.call::<LeaseReply>(LEASES, &question).await {
@@ -189,6 +198,7 @@ fn unexpected() -> SinkError {
 impl LeaseCentre for RemoteCentre {
     fn apply_calls(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>> {
         Box::pin(async move {
+            self.spent_upto.store(u64::MAX, Ordering::Release);
             self.is_holding.store(true, Ordering::Release);
             self.calls(calls).await
         })

@@ -242,17 +242,27 @@ impl Outbox {
         }
     }
 
-    /// How many batches of a workspace wait.
+    /// The place of the last batch, whatever its workspace.
     ///
     /// # Errors
     /// Of the database.
-    pub(crate) async fn waiting(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
+    pub async fn last_place(&self) -> Result<u64, StoreError> {
+        let query = sql("SELECT COALESCE(MAX(place), 0) AS place FROM data_plane_outbox");
+        let row = query.one(&mut self.database.read().await?).await?;
+        Fields::new(TABLE, &row).number("place")
+    }
+
+    /// How many batches of a workspace wait, up to a place.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) async fn waiting(&self, workspace: WorkspaceId, upto: u64) -> Result<u64, StoreError> {
         let query = self.of(
             workspace,
             "SELECT COUNT(*) AS waiting FROM data_plane_outbox WHERE delivered_unix_ms IS NULL
-             AND (workspace = $1 OR workspace IS NULL AND $2 = 1)",
+             AND (workspace = $1 OR workspace IS NULL AND $2 = 1) AND place <= $3",
         );
-        let row = query.one(&mut self.database.read().await?).await?;
+        let row = query.bind(signed(upto)).one(&mut self.database.read().await?).await?;
         Fields::new(TABLE, &row).number("waiting")
     }
 

@@ -367,11 +367,15 @@ impl DataPlane {
         Arc::clone(&self.outbox) as _
     }
 
-    #[must_use]
-    pub fn centre(&self, store: &Store, world: &World) -> Arc<dyn LeaseCentre> {
+    /// Call it once the journal of the last run is recovered.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn centre(&self, store: &Store, world: &World) -> Result<Arc<dyn LeaseCentre>, StoreError> {
         let workspaces =
             self.workspaces.iter().map(|joined| (joined.workspace, joined.link.clone())).collect();
-        RemoteCentre::new(workspaces, (Arc::clone(&self.outbox), store.clone()), world)
+        let centre = RemoteCentre::open(workspaces, (Arc::clone(&self.outbox), store.clone()), world).await?;
+        Ok(centre)
     }
 
     /// Among how many gateways rate limits are shared, as it was heard last.

@@ -314,7 +314,10 @@ impl RecoveredBooks {
         let sink = plane.map_or_else(|| store.record_sink(), DataPlane::sink);
         let report = ledger::recover(&dir, world, &*sink).await?;
         let allowances: Arc<LimitState> = Arc::default();
-        let centre = plane.map_or_else(|| store.lease_centre(), |plane| plane.centre(store, world));
+        let centre = match plane {
+            Some(plane) => plane.centre(store, world).await?,
+            None => store.lease_centre(),
+        };
         if let Some(plane) = plane {
             allowances.set_replicas(plane.sharers(store).await?);
         }
@@ -345,7 +348,8 @@ impl Books {
         let (drains, renews) = (Arc::clone(&drainer), Arc::clone(&leases));
         let draining = Task::spawn("drain", async move { drains.run().await });
         let leasing = Task::spawn("leases", async move {
-            while must_begin && renews.begin().await.is_err() {
+            while must_begin && let Err(error) = renews.begin().await {
+                tracing::debug!(%error, "what an earlier process leased can't be given back yet");
                 tokio::time::sleep(LEASES_AGAIN).await;
             }
             renews.run().await;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use harness::Model;
 use harness::canary::Canary;
@@ -21,7 +22,7 @@ use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, wit
 use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config, id_of, sums};
-use crate::wait::{found, until};
+use crate::wait::{a_pause, found, until};
 
 const PLANES: &str = "/v2/data-planes";
 /// Nothing of this may cross.
@@ -36,6 +37,8 @@ pub struct Wire {
     leads_to: Arc<Mutex<SocketAddr>>,
     is_cut: Arc<AtomicBool>,
     crossed: Arc<Mutex<Vec<u8>>>,
+    /// How long what crosses is on the way.
+    delay: Arc<Mutex<Duration>>,
     /// What is answered in place of the control plane.
     answer: Arc<Mutex<Option<Vec<u8>>>>,
 }
@@ -48,6 +51,7 @@ impl Wire {
             leads_to: Arc::new(Mutex::new(there)),
             is_cut: Arc::default(),
             crossed: Arc::default(),
+            delay: Arc::default(),
             answer: Arc::default(),
         };
         let accepting = wire.clone();
@@ -86,6 +90,10 @@ impl Wire {
                 return;
             }
             self.crossed.lock().unwrap().extend_from_slice(&bytes[..count]);
+            let delay = *self.delay.lock().unwrap();
+            if !delay.is_zero() {
+                a_pause(delay).await;
+            }
             if to.write_all(&bytes[..count]).await.is_err() {
                 return;
             }
@@ -111,6 +119,10 @@ impl Wire {
     /// From the next connection on, answers in place of the control plane.
     pub fn answer(&self, answer: Option<Vec<u8>>) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    pub fn delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     pub fn crossed(&self) -> Vec<u8> {

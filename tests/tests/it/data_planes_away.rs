@@ -2,6 +2,7 @@
 //! and what becomes of both. And the way between the two, by TLS.
 
 use std::path::Path;
+use std::time::Duration;
 
 use harness::client::Answer;
 use harness::tls_front::TlsFront;
@@ -276,6 +277,24 @@ async fn a_day_without_its_control_plane() {
     let of_budget = async || sums(&control.get(&format!("/v2/usage?project_id={project}")).await);
     until("the budget's records", async || of_budget().await["requests"].as_u64() >= Some(spent)).await;
     once_each(&control).await;
+}
+
+/// What a restarted data plane refuses is recorded too, and a distant control plane takes these records more slowly than they come. Only
+/// those of before the restart are waited for.
+#[tokio::test]
+async fn leases_are_given_after_a_restart_while_requests_go_on() {
+    let control = Gateway::start().await;
+    control.credential("openai", OWN).await;
+    let project = id_of(&control.make("/v2/projects", json!({"name": "limited"})).await);
+    let (key, _) =
+        control.key(json!({"name": "limited", "project_id": project, "scopes": ["inference"]})).await;
+    let budget = json!({"project_id": project, "limit_micros": 1_000_000, "period": "month"});
+    control.make("/v2/budgets", budget).await;
+    let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    plane.until_chat(&key, "a lease", |answer| answer.status == 200).await;
+    plane.wire.delay(Duration::from_millis(300));
+    plane.crash().await;
+    plane.until_chat(&key, "a lease after a restart", |answer| answer.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

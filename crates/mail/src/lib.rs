@@ -3,6 +3,8 @@
 mod limits;
 mod server;
 
+use std::error::Error as _;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 pub use server::{Encryption, Server};
 
-use crate::limits::MAIL_TIME_MAX;
+use crate::limits::{MAIL_TIME_MAX, SAID_CHARS_MAX};
 
 /// What mail is sent with.
 #[derive(Debug, Clone)]
@@ -50,12 +52,15 @@ pub struct Email {
     pub text: String,
 }
 
-/// Why an email was not accepted, without what the operator alone may know of the server.
+/// Why an email was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailError {
     /// The server's last answer.
     pub status: Option<u16>,
+    /// Without what the operator alone may know of the server.
     pub message: String,
+    /// What the server or the connection said, for the operator.
+    pub said: String,
 }
 
 impl Sender {
@@ -66,11 +71,17 @@ impl Sender {
     }
 }
 
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl MailError {
     /// Of an email that the server has not seen.
     #[must_use]
     pub fn unsent(message: &str) -> Self {
-        Self { status: None, message: message.to_owned() }
+        Self { status: None, message: message.to_owned(), said: message.to_owned() }
     }
 
     fn of(error: &lettre::transport::smtp::Error) -> Self {
@@ -81,15 +92,30 @@ impl MailError {
             None if error.is_tls() => "the TLS handshake with the mail server failed".to_owned(),
             None => "the mail server could not be reached".to_owned(),
         };
-        Self { status, message }
+        Self { status, message, said: said(error) }
     }
+}
+
+/// The error and what caused it, on one line.
+fn said(error: &lettre::transport::smtp::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors quote their cause.
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = error.source();
+    }
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_CHARS_MAX).collect()
 }
 
 impl MailSettings {
     /// Hands an email to the server.
     ///
     /// # Errors
-    /// It was not accepted. What the server said is logged, for the operator.
+    /// It was not accepted.
     pub async fn send(&self, email: Email) -> Result<(), MailError> {
         let message = self.message(email)?;
         let transport = self.transport().await?;

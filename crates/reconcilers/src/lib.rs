@@ -56,7 +56,7 @@ pub use flow_runner::{
 pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};
 pub use limits::{FLOW_RUN_KEPT, FLOW_RUNS_SENT_MAX, FLOW_SENT_TIME_MAX};
-pub use mailing::Mailing;
+pub use mailing::{LastEmail, Mailing};
 pub use node_loads::BeatLoad;
 pub use nodes::{NodeTerms, Nodes, not_polled_yet};
 pub use outbound::Outbound;

@@ -1,5 +1,7 @@
 //! Events as emails to members of a workspace.
 
+use std::sync::{Mutex, PoisonError};
+
 use domain::{MemberId, WorkspaceId};
 use mail::{Email, MailError, MailSettings};
 use store::{EventRow, MemberRow, StoreError, WebhookRow};
@@ -10,12 +12,51 @@ use crate::notices::Notice;
 /// How mail is sent, and where its readers find the rest.
 #[derive(Debug)]
 pub struct Mailing {
-    pub settings: MailSettings,
+    settings: MailSettings,
     /// The origin of the console.
-    pub console: String,
+    console: String,
+    last: Mutex<Option<LastEmail>>,
+}
+
+/// What became of the email that this gateway sent last.
+#[derive(Debug, Clone)]
+pub struct LastEmail {
+    pub unix_ms: u64,
+    /// What the server said; `None` if it accepted the email.
+    pub refusal: Option<String>,
 }
 
 impl Mailing {
+    #[must_use]
+    pub const fn new(settings: MailSettings, console: String) -> Self {
+        Self { settings, console, last: Mutex::new(None) }
+    }
+
+    /// Whose name mail is sent in.
+    #[must_use]
+    pub fn sender(&self) -> String {
+        self.settings.sender.to_string()
+    }
+
+    /// Host and port, for the operator.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.settings.server.to_string()
+    }
+
+    /// For the operator.
+    #[must_use]
+    pub fn last(&self) -> Option<LastEmail> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn send(&self, email: Email, unix_ms: u64) -> Result<(), MailError> {
+        let sent = self.settings.send(email).await;
+        let refusal = sent.as_ref().err().map(|error| error.said.clone());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastEmail { unix_ms, refusal });
+        sent
+    }
+
     fn email(&self, event: &EventRow, to: String) -> Email {
         let Notice { headline, details } = Notice::of(event);
         let details = if details.is_empty() { details } else { format!("{details}\n\n") };
@@ -60,10 +101,13 @@ impl Deps {
         let Some(mail) = &self.mail else { return refused("the operator has set no mail server") };
         let Ok(id) = webhook.url.parse() else { return Mailed::NoMember };
         match self.mail_receiver(webhook.workspace, id).await {
-            Ok(Some(member)) => match mail.settings.send(mail.email(event, member.person.email)).await {
-                Ok(()) => Mailed::Accepted,
-                Err(error) => Mailed::Refused(error),
-            },
+            Ok(Some(member)) => {
+                let email = mail.email(event, member.person.email);
+                match mail.send(email, self.world.clock.unix_ms()).await {
+                    Ok(()) => Mailed::Accepted,
+                    Err(error) => Mailed::Refused(error),
+                }
+            }
             Ok(None) => Mailed::NoMember,
             Err(_) => refused("the database is away"),
         }

@@ -146,7 +146,9 @@ impl Deps {
         }
         let (state, status, error) = match self.mail_event(webhook, event).await {
             Mailed::Accepted => (DeliveryState::Delivered, None, None),
-            Mailed::Refused(MailError { status, message }) => (DeliveryState::Pending, status, Some(message)),
+            Mailed::Refused(MailError { status, message, .. }) => {
+                (DeliveryState::Pending, status, Some(message))
+            }
             Mailed::NoMember => (DeliveryState::Failed, None, Some(NO_MEMBER.to_owned())),
         };
         (DeliveryAttempt { state, status, error, unix_ms: self.world.clock.unix_ms() }, None)

@@ -12,6 +12,7 @@ use crate::WITHIN;
 use crate::ask::problem;
 use crate::command::workspace;
 use crate::gateway::{Gateway, config, id_of};
+use crate::isolation::second_workspace;
 use crate::program::Program;
 use crate::wait::until;
 
@@ -110,6 +111,22 @@ async fn events_are_mailed_to_a_member() {
     assert_eq!(tested["error"], "the mail server refuses the gateway's sign-in");
     let said = gateway.process().stderr();
     assert!(!said.contains(PASSWORD) && !said.contains("wrong-horse"), "{said}");
+    only_the_operator_reads_the_servers_words(&gateway, &server).await;
+}
+
+async fn only_the_operator_reads_the_servers_words(gateway: &Gateway, server: &MailServer) {
+    let mail = gateway.get("/v2/mail").await;
+    assert_eq!(mail["from"], "Tidegate <alerts@acme.example>");
+    assert_eq!(mail["server"], server.front.address.to_string());
+    let (accepted, error) = (&mail["last_email"]["accepted"], mail["last_email"]["error"].as_str().unwrap());
+    assert_eq!(accepted, false, "{mail}");
+    assert!(error.contains("535") && error.contains("Authentication credentials invalid"), "{error}");
+    assert!(!error.contains("wrong-horse") && !error.contains(PASSWORD), "{error}");
+
+    let other = second_workspace(gateway).await;
+    let mail = gateway.with_key(&other.admin_key).get("/v2/mail").await.unwrap().json();
+    assert_eq!((&mail["configured"], &mail["server"]), (&json!(true), &Value::Null), "{mail}");
+    assert_eq!(mail["last_email"], Value::Null, "{mail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

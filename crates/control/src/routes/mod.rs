@@ -17,6 +17,7 @@ mod field_changes;
 mod jobs;
 mod joins;
 mod limits;
+mod mail;
 mod members;
 mod nodes;
 mod policies;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Route> {
         capabilities::routes(),
         capability_revisions::routes(),
         webhooks::routes(),
+        mail::routes(),
         alert_rules::routes(),
         jobs::routes(),
         budgets::routes(),

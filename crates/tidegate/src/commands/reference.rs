@@ -531,6 +531,7 @@ const ROUTES: &[(&str, &str)] = &[
 const OF_PROGRAMS: &[(&str, &str)] = &[
     ("GET /v2/attention", "programs list by it what needs somebody's attention"),
     ("GET /v2/file-storage", "the console shows how much storage each project uses"),
+    ("GET /v2/mail", "the console shows whether email is sent, and what the mail server says"),
     ("GET /v2/flows/schema", "an editor checks documents of flows by it"),
     ("GET /v2/flows/{id}/versions", "the console compares versions, and programs list them"),
     ("GET /v2/flows/{id}/versions/{number}", "the console shows what an older version said"),

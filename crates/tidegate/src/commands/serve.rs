@@ -274,7 +274,7 @@ fn mailing(settings: &Settings, state: &ServerState) -> anyhow::Result<Option<Ma
     let Some(mail) = settings.mail.clone() else { return Ok(None) };
     let extra_roots_pem = state.upstreams.egress.extra_roots_pem.clone();
     let console = settings.site()?.base_url(&HeaderMap::new());
-    Ok(Some(Mailing { settings: MailSettings { extra_roots_pem, ..mail }, console }))
+    Ok(Some(Mailing::new(MailSettings { extra_roots_pem, ..mail }, console)))
 }
 
 /// The file that names the step at which a purge waits to be killed; no release has one.

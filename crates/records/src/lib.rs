@@ -6,6 +6,7 @@ mod batch;
 pub mod diagnostics;
 mod end_users;
 mod groups;
+mod histogram;
 pub mod limits;
 pub mod node_hours;
 mod packed;

@@ -1,6 +1,6 @@
 //! How well providers and nodes served: how often they answered, and how fast their streams were.
 
-use domain::{FaultClass, Later, MeterRecord, Outcome};
+use domain::{AttemptRecord, FaultClass, Later, MeterRecord, Outcome};
 
 /// Sums of the requests that showed whether what was asked was up. Rows of earlier versions have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -9,6 +9,8 @@ pub struct ServiceSums {
     pub answered: u64,
     /// Requests that failed because it was down, overloaded, too slow, or broke off.
     pub unavailable: u64,
+    /// Attempts that failed so, and whose requests another attempt took over. Each is summed where it was made.
+    pub taken_over: u64,
     /// Of streams: the tokens after the first byte, and the time they took.
     pub streamed_tokens: u64,
     pub streamed_us: u64,
@@ -19,6 +21,7 @@ const ANSWERED: u8 = 96;
 const UNAVAILABLE: u8 = 97;
 const STREAMED_TOKENS: u8 = 98;
 const STREAMED_US: u8 = 99;
+const TAKEN_OVER: u8 = 100;
 
 /// A stream that takes less was sent in one piece, and its rate says nothing.
 const STREAMED_US_MIN: u64 = 1_000;
@@ -33,21 +36,32 @@ impl ServiceSums {
             return Self { unavailable: u64::from(record.fault.is_some_and(is_outage)), ..Self::default() };
         }
         let (tokens, us) = streamed(record).unwrap_or_default();
-        Self { answered: 1, unavailable: 0, streamed_tokens: tokens, streamed_us: us }
+        Self { answered: 1, streamed_tokens: tokens, streamed_us: us, ..Self::default() }
     }
 
     pub(crate) fn plus(&mut self, other: &Self) {
         let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
         add(&mut self.answered, other.answered);
         add(&mut self.unavailable, other.unavailable);
+        add(&mut self.taken_over, other.taken_over);
         add(&mut self.streamed_tokens, other.streamed_tokens);
         add(&mut self.streamed_us, other.streamed_us);
     }
 
-    /// The answered share of the requests that showed whether it was up: 0 to 1.
+    /// The answered share of the requests that showed whether what was asked was up: 0 to 1.
     #[must_use]
     pub fn uptime(&self) -> Option<f64> {
-        let counted = self.answered.saturating_add(self.unavailable);
+        self.answered_of(self.unavailable)
+    }
+
+    /// The same of one provider, node or account, whose failures count although others took the requests over.
+    #[must_use]
+    pub fn uptime_by_attempt(&self) -> Option<f64> {
+        self.answered_of(self.unavailable.saturating_add(self.taken_over))
+    }
+
+    fn answered_of(&self, failed: u64) -> Option<f64> {
+        let counted = self.answered.saturating_add(failed);
         (counted > 0).then(|| self.answered as f64 / counted as f64)
     }
 
@@ -62,6 +76,7 @@ impl ServiceSums {
         let sums = [
             (ANSWERED, self.answered),
             (UNAVAILABLE, self.unavailable),
+            (TAKEN_OVER, self.taken_over),
             (STREAMED_TOKENS, self.streamed_tokens),
             (STREAMED_US, self.streamed_us),
         ];
@@ -74,10 +89,18 @@ impl ServiceSums {
         Self {
             answered: find(ANSWERED),
             unavailable: find(UNAVAILABLE),
+            taken_over: find(TAKEN_OVER),
             streamed_tokens: find(STREAMED_TOKENS),
             streamed_us: find(STREAMED_US),
         }
     }
+}
+
+/// The attempts that found their provider or node down, and whose request another one took over.
+pub(crate) fn taken_over<Text>(record: &MeterRecord<Text>) -> impl Iterator<Item = &AttemptRecord<Text>> {
+    // The last one of a request that failed is what the request failed of.
+    let end = record.attempts.len().saturating_sub(usize::from(record.outcome != Outcome::Completed));
+    record.attempts.iter().take(end).filter(|attempt| attempt.fault.is_some_and(is_outage))
 }
 
 pub(crate) fn latency_us<Text>(record: &MeterRecord<Text>) -> u64 {
@@ -110,17 +133,34 @@ mod tests {
 
     #[test]
     fn sums_read_back() {
-        let sums = ServiceSums { answered: 9, unavailable: 1, streamed_tokens: 300, streamed_us: 4_000_000 };
+        let sums = ServiceSums {
+            answered: 9,
+            unavailable: 1,
+            taken_over: 2,
+            streamed_tokens: 300,
+            streamed_us: 4_000_000,
+        };
         assert_eq!(ServiceSums::of_numbered(&sums.numbered().collect()), sums);
         assert_eq!(ServiceSums::default().numbered().count(), 0);
     }
 
     #[test]
     fn rates_are_of_what_was_counted() {
-        let mut sums =
-            ServiceSums { answered: 3, unavailable: 0, streamed_tokens: 50, streamed_us: 1_000_000 };
-        sums.plus(&ServiceSums { answered: 0, unavailable: 1, streamed_tokens: 250, streamed_us: 2_000_000 });
+        let mut sums = ServiceSums {
+            answered: 3,
+            streamed_tokens: 50,
+            streamed_us: 1_000_000,
+            ..ServiceSums::default()
+        };
+        sums.plus(&ServiceSums {
+            unavailable: 1,
+            taken_over: 2,
+            streamed_tokens: 250,
+            streamed_us: 2_000_000,
+            ..ServiceSums::default()
+        });
         assert_eq!((sums.uptime(), sums.tokens_per_second()), (Some(0.75), Some(100.0)));
+        assert_eq!(sums.uptime_by_attempt(), Some(0.5));
         assert_eq!(
             (ServiceSums::default().uptime(), ServiceSums::default().tokens_per_second()),
             (None, None)

@@ -11,10 +11,11 @@ use domain::{
 use filter::{Field, Filterable, Term};
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
 use crate::requests::RequestFilter;
 use crate::reuse::ReuseSums;
-use crate::service::{ServiceSums, first_byte_us, latency_us};
-use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
+use crate::service::{ServiceSums, first_byte_us, latency_us, taken_over};
+use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums};
 
 /// Raised with every change of the encodings below; a test ties the two together.
 const FORMAT: u8 = 1;
@@ -62,10 +63,6 @@ pub(crate) struct Group<'a> {
     error_code: Option<&'a str>,
 }
 
-/// The counts of a histogram's steps, dense: long windows add thousands of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Histogram(Vec<u64>);
-
 /// Which minutes of an hour have exchanges, as a bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Minutes(u64);
@@ -111,6 +108,27 @@ impl<'a> Tallying<'a> {
     /// Adds a record; returns the index of the tally that counts it. `tail` is the record's encoding.
     pub(crate) fn add(&mut self, record: &MeterRecord<&'a str>, tail: &[u8]) -> usize {
         let name = (record.workspace, record.started_unix_ms / MINUTE_MS, Group::of(record));
+        for attempt in taken_over(record) {
+            let of_attempt = Group {
+                provider: attempt.provider,
+                profile: attempt.profile().as_str(),
+                region: attempt.region,
+                principal: name.2.principal.map(|_| attempt.principal),
+                ..name.2
+            };
+            let index = self.index((name.0, name.1, of_attempt), tail);
+            if let Some((_, _, tally)) = self.found.get_mut(index) {
+                tally.sums.service.taken_over += 1;
+            }
+        }
+        let index = self.index(name, tail);
+        if let Some((_, _, tally)) = self.found.get_mut(index) {
+            tally.count(record);
+        }
+        index
+    }
+
+    fn index(&mut self, name: Name<'a>, tail: &[u8]) -> usize {
         let index = match self.before {
             Some((earlier, index)) if earlier == name => index,
             _ => *self.indices.entry(name).or_insert_with(|| {
@@ -119,9 +137,6 @@ impl<'a> Tallying<'a> {
             }),
         };
         self.before = Some((name, index));
-        if let Some((_, _, tally)) = self.found.get_mut(index) {
-            tally.count(record);
-        }
         index
     }
 
@@ -334,51 +349,6 @@ impl Filterable for Alike<'_> {
 pub(crate) fn spend(profile: Option<Profile>, sums: &UsageSums) -> Nanos {
     let charge = Charge { cost: sums.cost, provider_cost: sums.provider_cost, priced: Priced::default() };
     profile.map_or(sums.cost, |profile| Counts::All.of(profile, &charge))
-}
-
-impl Histogram {
-    fn count(&mut self, value: u64) {
-        self.add(step_of(value), 1);
-    }
-
-    fn add(&mut self, step: u32, count: u64) {
-        let index = step as usize;
-        if self.0.len() <= index {
-            self.0.resize(index + 1, 0);
-        }
-        if let Some(counted) = self.0.get_mut(index) {
-            *counted += count;
-        }
-    }
-
-    fn plus(&mut self, other: &Self) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        for (counted, count) in self.0.iter_mut().zip(&other.0) {
-            *counted += count;
-        }
-    }
-
-    fn counts(&self) -> Vec<(u32, u64)> {
-        (0..).zip(&self.0).filter(|(_, count)| **count > 0).map(|(step, count)| (step, *count)).collect()
-    }
-
-    /// `None` for a step that no value has.
-    fn of_counted(counted: &[(u32, u64)]) -> Option<Self> {
-        let mut steps = Self::default();
-        for (step, count) in counted {
-            if *step > step_of(u64::MAX) {
-                return None;
-            }
-            steps.add(*step, *count);
-        }
-        Some(steps)
-    }
-
-    fn percentiles(&self) -> Option<Percentiles> {
-        percentiles(&self.counts())
-    }
 }
 
 impl Minutes {

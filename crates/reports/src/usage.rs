@@ -181,7 +181,7 @@ struct Analysis {
     /// The completed share of all requests, including those refused before an attempt.
     success_rate: Option<f64>,
     /// The answered share of the requests that a provider or node answered, or failed because it was down, overloaded, too slow or
-    /// broke off. A request that another one took over counts for that one.
+    /// broke off. By provider, credential, node, account, region, profile or mode, attempts that another one took over count as failed, too.
     uptime: Option<f64>,
     /// The output tokens of streams per second, from the first byte on.
     tokens_per_second: Option<f64>,
@@ -293,11 +293,28 @@ fn analysis_of((row, sums): (&UsageRow, Sums)) -> Analysis {
     Analysis {
         sums,
         success_rate: (requests > 0).then(|| completed as f64 / requests as f64),
-        uptime: row.sums.service.uptime(),
+        uptime: match row.groups.iter().any(|(dimension, _)| is_of_upstream(*dimension)) {
+            true => row.sums.service.uptime_by_attempt(),
+            false => row.sums.service.uptime(),
+        },
         tokens_per_second: row.sums.service.tokens_per_second(),
         latency_us: row.latency.map(percentiles),
         time_to_first_byte_us: row.first_byte.map(percentiles),
     }
+}
+
+/// Whether a dimension tells apart what was asked.
+const fn is_of_upstream(dimension: Dimension) -> bool {
+    matches!(
+        dimension,
+        Dimension::Provider
+            | Dimension::Credential
+            | Dimension::Node
+            | Dimension::Account
+            | Dimension::Region
+            | Dimension::Profile
+            | Dimension::Mode
+    )
 }
 
 const fn percentiles(found: Percentiles) -> PercentilesView {
@@ -306,7 +323,9 @@ const fn percentiles(found: Percentiles) -> PercentilesView {
 
 fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (query, rows) = read(control, &request).await?;
+        let (query, mut rows) = read(control, &request).await?;
+        // What was tried, and served nothing, has no usage.
+        rows.retain(|row| row.groups.is_empty() || row.sums.requests > 0 || row.sums.unattempted > 0);
         let sums = with_scores(control, &query, &rows).await?;
         let sums = with_hardware(control, &query, &rows, sums).await?;
         answer(&request, &query, sums)

@@ -5,7 +5,7 @@ use harness::{Behaviour, KeyState};
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, question, refused, scripted, trace_of, with};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of, row};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of, row};
 
 /// The record of a refused request, and the message that its client received.
 async fn record_of(gateway: &Gateway, body: &Value, status: u16, code: &str) -> (Value, String) {
@@ -114,8 +114,35 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     assert_eq!(record["error"]["refused_by"], Value::Null, "{record}");
 
     // Neither a wrong request nor a wrong key is an outage.
-    let analytics = gateway.get("/v2/analytics?group_by=provider").await;
-    assert_eq!(row(&analytics["data"], "provider", "openai")["uptime"], 0.5, "one of two: {analytics}");
+    let analytics = gateway.get("/v2/analytics?group_by=model").await;
+    assert_eq!(row(&analytics["data"], "model", MINI)["uptime"], 0.5, "one of two: {analytics}");
+}
+
+#[tokio::test]
+async fn an_outage_counts_where_it_was_though_others_took_the_request_over() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let account = gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "byok_fallback": "managed", "fallback_on": ["upstream"]})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(500).always()]);
+    let answer = gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    gateway.settled(&trace_of(&answer)).await;
+    let uptimes = async |dimension: &str| {
+        let found = gateway.get(&format!("/v2/analytics?group_by={dimension}")).await;
+        let rows = found["data"].as_array().unwrap();
+        let of = |row: &Value| (row[dimension].as_str().map(str::to_owned), row["uptime"].as_f64());
+        rows.iter().map(of).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    // Whoever called got every answer.
+    assert_eq!(uptimes("model").await, [(Some(MINI.to_owned()), Some(1.0))].into());
+    let by_profile = [(Some("byok".to_owned()), Some(0.0)), (Some("managed_provider".to_owned()), Some(1.0))];
+    assert_eq!(uptimes("profile").await, by_profile.into());
+    assert_eq!(uptimes("credential").await.get(&Some(credential)), Some(&Some(0.0)));
+    assert_eq!(uptimes("account").await.get(&Some(account)), Some(&Some(1.0)));
+    // It has no usage, and none of the request's costs.
+    let usage = gateway.get("/v2/usage?group_by=profile").await;
+    assert_eq!(usage["data"].as_array().unwrap().len(), 1, "{usage}");
 }
 
 #[tokio::test]

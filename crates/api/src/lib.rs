@@ -17,7 +17,7 @@ mod incoming;
 pub mod limits;
 mod managed;
 pub mod moment;
-mod named;
+pub mod named;
 pub mod names;
 pub mod openapi;
 mod passwords;

@@ -1,11 +1,13 @@
 //! Names in place of ids, in paths, queries and bodies: each is replaced by its object's id before the handler sees the request.
 
 use domain::{Fault, FaultClass};
-use naming::{Kind, NamedBy, REFERENCES, Within};
+pub use naming::Kind;
+use naming::{NamedBy, REFERENCES, Within};
 use percent_encoding::percent_decode_str;
 use reconcilers::of_store;
 use serde_json::Value;
 
+use crate::failure::invalid;
 use crate::request::ApiRequest;
 use crate::state::Control;
 
@@ -24,12 +26,7 @@ pub async fn resolve(
     pattern: &str,
     mut request: ApiRequest,
 ) -> Result<ApiRequest, Box<Fault>> {
-    let within = Within {
-        workspace: request.workspace(),
-        project: request.confined_to(),
-        is_operator: request.is_operator(),
-    };
-    let resolver = Resolver { control, within };
+    let resolver = Resolver::of(control, &request);
     if let (Some(kind), Some(named)) = (naming::kind_at(pattern), request.parameters.first_mut()) {
         let text = percent_decode_str(named).decode_utf8_lossy().into_owned();
         *named = resolver.id(kind, text, None).await?;
@@ -62,6 +59,26 @@ pub async fn resolve(
         }
     }
     Ok(request)
+}
+
+/// The id of what a field names, where only its handler knows of which kind that is.
+///
+/// # Errors
+/// 404 for a name that nothing has, 409 for one that several have, 400 for an id of another kind.
+pub async fn id(
+    control: &Control,
+    request: &ApiRequest,
+    kind: Kind,
+    text: String,
+    field: &str,
+) -> Result<String, Box<Fault>> {
+    let id = Resolver::of(control, request).id(kind, text, Some(field)).await?;
+    if kind.is_id(&id) {
+        return Ok(id);
+    }
+    let excerpt: String = id.chars().take(NAME_CHARS_PRINTED).collect();
+    let message = format!("\"{excerpt}\" is neither the name nor the id of a known {}.", kind.what());
+    Err(invalid(field, message, kind.how_to_list()))
 }
 
 /// A place of a body that refers to an object by its name.
@@ -107,7 +124,16 @@ struct Resolver<'a> {
     within: Within,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    fn of(control: &'a Control, request: &ApiRequest) -> Self {
+        let within = Within {
+            workspace: request.workspace(),
+            project: request.confined_to(),
+            is_operator: request.is_operator(),
+        };
+        Self { control, within }
+    }
+
     async fn id(&self, kind: Kind, text: String, field: Option<&str>) -> Result<String, Box<Fault>> {
         // An id of another kind is no name either: none may have that form.
         if naming::has_the_form_of_an_id(&text) || text.chars().count() > NAME_CHARS_PRINTED {

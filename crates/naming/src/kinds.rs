@@ -2,8 +2,8 @@
 
 use domain::{
     AccountId, AgentId, AlertRuleId, AppId, ArtifactId, BudgetId, BundleId, CredentialId, DataPlaneId,
-    FlowId, HintsId, KeyId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, SecretId, SubscriptionId,
-    ToolId, WebhookId, WorkspaceId,
+    FlowId, HintsId, KeyId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, SecretId, SessionId,
+    SubscriptionId, ToolId, WebhookId, WorkspaceId,
 };
 
 /// A kind of object with names.
@@ -29,6 +29,7 @@ pub enum Kind {
     Flow,
     Artifact,
     Bundle,
+    Session,
     DataPlane,
     Workspace,
 }
@@ -255,6 +256,14 @@ const BUNDLE: Facts = Facts {
     from: "bundles",
     ..OF_PROJECT
 };
+const SESSION: Facts = Facts {
+    what: "session",
+    prefix: SessionId::PREFIX,
+    path: "/v2/sessions",
+    command: Some("tidegate session list"),
+    from: "sessions",
+    ..OF_PROJECT
+};
 const DATA_PLANE: Facts = Facts {
     what: "data plane",
     prefix: DataPlaneId::PREFIX,
@@ -274,7 +283,7 @@ const WORKSPACE: Facts = Facts {
 };
 
 /// Every kind.
-const KINDS: [Kind; 22] = [
+const KINDS: [Kind; 23] = [
     Kind::Key,
     Kind::Project,
     Kind::Credential,
@@ -295,6 +304,7 @@ const KINDS: [Kind; 22] = [
     Kind::Flow,
     Kind::Artifact,
     Kind::Bundle,
+    Kind::Session,
     Kind::DataPlane,
     Kind::Workspace,
 ];
@@ -338,6 +348,7 @@ impl Kind {
             Self::Flow => &FLOW,
             Self::Artifact => &ARTIFACT,
             Self::Bundle => &BUNDLE,
+            Self::Session => &SESSION,
             Self::DataPlane => &DATA_PLANE,
             Self::Workspace => &WORKSPACE,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::named;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -50,7 +51,7 @@ struct NewReconciliation {
     until: Option<String>,
     /// Only rows of this project, key or account of the provider's.
     account: Option<String>,
-    /// Only what this credential of the workspace, or account of the operator, was used for.
+    /// Only what this credential of the workspace, or account of the operator, by id or name, was used for.
     principal_id: Option<String>,
     /// `workspace` for the workspace's own credentials, or `accounts` for the operator's accounts, of which only the operator
     /// knows what all workspaces used.
@@ -205,6 +206,14 @@ impl Scope {
         }
     }
 
+    /// What it is that is used.
+    const fn kind(self) -> named::Kind {
+        match self {
+            Self::Workspace(_) => named::Kind::Credential,
+            Self::Accounts => named::Kind::Account,
+        }
+    }
+
     const fn holds(self, principal: Principal) -> bool {
         match self {
             Self::Workspace(_) => matches!(principal, Principal::Credential(_)),
@@ -221,7 +230,10 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let provider = canonical(&snapshot, &body.provider);
         let names = Names::new(snapshot.catalogue(), &provider);
         let tolerance = body.tolerance_ppm.unwrap_or(TOLERANCE_PPM);
-        let wanted = body.principal_id.clone();
+        let wanted = match body.principal_id.clone() {
+            Some(named) => Some(named::id(control, &request, scope.kind(), named, "principal_id").await?),
+            None => None,
+        };
         let (matching, files) = read_files(names, body).await?;
         let outcome = compare(control, matching, scope, wanted).await?;
         let id = ReconciliationId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());

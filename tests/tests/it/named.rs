@@ -7,7 +7,7 @@ use crate::ask::{MINI, problem, question, refused};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
 use crate::isolation::second_workspace;
 
-const COMMANDS: [(&str, &str, &str); 12] = [
+const COMMANDS: [(&str, &str, &str); 13] = [
     ("api-keys", "key", "tidegate key list"),
     ("projects", "project", "tidegate project list"),
     ("provider-credentials", "credential", "tidegate credential list"),
@@ -20,6 +20,7 @@ const COMMANDS: [(&str, &str, &str); 12] = [
     ("alert-rules", "alert rule", "tidegate alert list"),
     ("artifacts", "artifact", "tidegate artifact list"),
     ("bundles", "bundle", "tidegate bundle list"),
+    ("sessions", "session", "tidegate session list"),
 ];
 
 /// One object of each kind: the collection, the object's name and its id.
@@ -59,6 +60,8 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, &'static str, String)>
     let artifact = found.last().map(|(_, _, id)| id.clone());
     let bundle = gateway.make("/v2/bundles", json!({"name": "all of it", "items": [artifact]})).await;
     found.push(("bundles", "all of it", id_of(&bundle)));
+    let session = gateway.make("/v2/sessions", json!({"name": "the voyage"})).await;
+    found.push(("sessions", "the voyage", id_of(&session)));
     found
 }
 

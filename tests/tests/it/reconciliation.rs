@@ -245,7 +245,7 @@ async fn bypassed(gateway: &Gateway) {
 #[tokio::test]
 async fn requests_are_compared_by_their_id_and_the_operator_compares_its_accounts_over_all_workspaces() {
     let gateway = Gateway::start().await;
-    gateway.account("openai", POOL).await;
+    let account = gateway.account("openai", POOL).await;
     let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
     let other: Founded = serde_json::from_value(other).unwrap();
     gateway.chat_ok(&question(MINI)).await;
@@ -286,6 +286,8 @@ async fn requests_are_compared_by_their_id_and_the_operator_compares_its_account
     let named = ["kind", "upstream_request_id", "quantity"].map(|field| found[field].clone());
     assert_eq!(named, [json!("missing"), json!("req_unseen"), json!(1_000)], "{report:#}");
 
+    only_what_one_account_was_used_for(&gateway, &account, &lines).await;
+
     // A customer neither sees the accounts' use nor may ask for it.
     let body = json!({"provider": "openai", "files": [{"text": table}], "scope": "accounts"});
     let refused = second.post("/v2/reconciliations", &body).await.unwrap();
@@ -293,6 +295,24 @@ async fn requests_are_compared_by_their_id_and_the_operator_compares_its_account
     let body = json!({"provider": "openai", "files": [{"text": table}]});
     let own = second.post("/v2/reconciliations", &body).await.unwrap().json();
     assert_eq!((&own["ours"]["lines"], &own["reconciled"]), (&json!(0), &json!(false)), "{own:#}");
+}
+
+/// An account is given by its name or id. What is neither is refused, rather than compared with nothing.
+async fn only_what_one_account_was_used_for(gateway: &Gateway, account: &str, lines: &str) {
+    let account = gateway.get(&format!("/v2/accounts/{account}")).await;
+    let arguments = ["reconcile", "--provider", "openai", "--accounts", lines, "--json", "--principal"];
+    for named in ["id", "display_name"].map(|field| account[field].as_str().unwrap()) {
+        let done = gateway.cli().run(&[&arguments[..], &[named]].concat());
+        let report: Value = serde_json::from_str(done.stdout.lines().next().unwrap()).unwrap();
+        assert_eq!(report["requests_by_id"], 2, "{named}: {report:#}");
+    }
+    let text = std::fs::read_to_string(lines).unwrap();
+    let body = |named: &str| json!({"provider": "openai", "files": [{"text": text}], "scope": "accounts", "principal_id": named});
+    let unknown = gateway.admin().post("/v2/reconciliations", &body("nope")).await.unwrap();
+    assert_eq!(problem(&unknown, 404, "not_found")["param"], "principal_id");
+    let of_another_kind = body(&gateway.founded.project_id);
+    let refused = gateway.admin().post("/v2/reconciliations", &of_another_kind).await.unwrap();
+    assert_eq!(problem(&refused, 400, "invalid_value")["param"], "principal_id");
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::member::find;
 use crate::api::{Api, at, field};
 use crate::contexts::{Context, Contexts, DEFAULT};
 use crate::output::{self, Failure};
@@ -99,7 +98,7 @@ fn machine() -> String {
 fn link_by_key(shared: &Shared, email: Option<&str>) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     let member = match email {
-        Some(email) => find(&api, email)?,
+        Some(email) => email.to_owned(),
         None => first_owner(&api)?,
     };
     let made = api.post(&format!("{}/link", at("/v2/members", &member)), &json!({}))?;

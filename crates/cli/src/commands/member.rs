@@ -2,10 +2,12 @@
 
 use serde_json::json;
 
-use crate::api::{Api, field};
+use crate::api::{Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
+
+const PATH: &str = "/v2/members";
 
 /// What becomes of the API keys that a removed member made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -59,23 +61,23 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => output::list(
             shared,
-            &json!({"data": api.get_all("/v2/members")?}),
+            &json!({"data": api.get_all(PATH)?}),
             &["id", "email", "name", "role", "status", "joined_at"],
             "No members. `tidegate member invite EMAIL` asks somebody in.",
         ),
         Command::Invite { email, role, name } => {
             let body = Body::new().with("email", email).with("role", role).with_some("name", name).build();
-            output::object(shared, &api.post("/v2/members", &body)?);
+            output::object(shared, &api.post(PATH, &body)?);
         }
         Command::Show { member } => {
-            output::object(shared, &api.get(&format!("/v2/members/{}", find(&api, &member)?))?);
+            output::object(shared, &api.get(&at(PATH, &member))?);
         }
         Command::Link { member } => {
-            let path = format!("/v2/members/{}/link", find(&api, &member)?);
+            let path = format!("{}/link", at(PATH, &member));
             output::object(shared, &api.post(&path, &json!({}))?);
         }
         Command::SetRole { member, role } => {
-            let path = format!("/v2/members/{}", find(&api, &member)?);
+            let path = at(PATH, &member);
             output::object(shared, &api.patch(&path, &json!({"role": role}))?);
         }
         Command::Remove { member, keys } => {
@@ -84,26 +86,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 Some(Keys::Keep) => "?keys=keep",
                 Some(Keys::Revoke) => "?keys=revoke",
             };
-            api.delete(&format!("/v2/members/{}{query}", find(&api, &member)?))?;
+            api.delete(&format!("{}{query}", at(PATH, &member)))?;
             shared.report(&format!("{member} is removed."));
         }
     }
     Ok(())
-}
-
-/// The id of a member who is named by id or email.
-///
-/// # Errors
-/// No member has this email.
-pub fn find(api: &Api, named: &str) -> Result<String, Failure> {
-    if !named.contains('@') {
-        return Ok(named.to_owned());
-    }
-    let wanted = named.trim().to_lowercase();
-    let members = api.get_all("/v2/members")?;
-    let found = members.iter().find(|row| field(row, "email") == wanted);
-    found.map(|row| field(row, "id")).ok_or_else(|| {
-        Failure::new(output::NOT_FOUND, format!("There is no member {named} in this workspace."))
-            .fix("`tidegate member list` lists them.")
-    })
 }

@@ -161,8 +161,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Costs(options) => costs(shared, &api, &options)?,
         Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Runtime { node } => {
-            let id = id_of(&api, &node)?;
-            runtime(shared, &api.get(&format!("{}/runtime", at(PATH, &id)))?);
+            runtime(shared, &api.get(&format!("{}/runtime", at(PATH, &node)))?);
         }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
@@ -186,7 +185,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 fn costs(shared: &Shared, api: &Api, options: &node_costs::ReportOptions) -> Result<(), Failure> {
     let path = match options.node() {
         None => "/v2/byoc/costs".to_owned(),
-        Some(node) => format!("{}/costs", at(PATH, &id_of(api, node)?)),
+        Some(node) => format!("{}/costs", at(PATH, node)),
     };
     node_costs::show(shared, api, &path, options)
 }
@@ -252,24 +251,7 @@ fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {
 
 /// Cordons, uncordons or drains a node.
 fn turn(api: &Api, node: &str, action: &str) -> Result<Value, Failure> {
-    let id = id_of(api, node)?;
-    api.post(&format!("{}/{action}", at(PATH, &id)), &json!({}))
-}
-
-/// The id of a node that is named by id or name.
-fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
-    if node.starts_with("node_") {
-        return Ok(node.to_owned());
-    }
-    let found = api
-        .get_all(PATH)?
-        .iter()
-        .find(|row| api::field(row, "name") == node)
-        .map(|row| api::field(row, "id"));
-    found.ok_or_else(|| {
-        Failure::new(output::NOT_FOUND, format!("There is no node {node} in this workspace."))
-            .fix("`tidegate nodes list` lists them.")
-    })
+    api.post(&format!("{}/{action}", at(PATH, node)), &json!({}))
 }
 
 /// The node's state as lines, and its models as a table below.

@@ -1,9 +1,7 @@
 //! `tidegate project`: parts of a workspace, each with an environment and keys of its own.
 
-use serde_json::Value;
-
 use super::workspace::Caching;
-use crate::api::{Api, at, field};
+use crate::api::{Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -67,33 +65,20 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 "No projects. `tidegate project create NAME` makes one.",
             );
         }
-        Command::Show { project } => output::object(shared, &api.get(&one(&api, &project)?)?),
+        Command::Show { project } => output::object(shared, &api.get(&at(PATH, &project))?),
         Command::Set { project, name, environment, caching } => {
             let body = Body::new().with_some("name", name).with_some("environment", environment);
             let body = body.with_some("caching", caching.patch()).build();
-            output::object(shared, &api.patch(&one(&api, &project)?, &body)?);
+            output::object(shared, &api.patch(&at(PATH, &project), &body)?);
         }
         Command::PurgeCache { project } => {
-            let path = format!("{}/purge-cache", one(&api, &project)?);
+            let path = format!("{}/purge-cache", at(PATH, &project));
             output::object(shared, &api.post(&path, &serde_json::json!({}))?);
         }
         Command::Remove { project } => {
-            api.delete(&one(&api, &project)?)?;
+            api.delete(&at(PATH, &project))?;
             shared.report(&format!("{project} is removed."));
         }
     }
     Ok(())
-}
-
-/// The path of a project that is named by id or name.
-fn one(api: &Api, named: &str) -> Result<String, Failure> {
-    if named.starts_with("prj_") {
-        return Ok(at(PATH, named));
-    }
-    let projects = api.get_all(PATH)?;
-    let found = projects.iter().find(|row: &&Value| field(row, "name") == named);
-    found.map(|row| format!("{PATH}/{}", field(row, "id"))).ok_or_else(|| {
-        Failure::new(output::NOT_FOUND, format!("There is no project {named} in this workspace."))
-            .fix("`tidegate project list` lists them.")
-    })
 }

@@ -87,7 +87,7 @@ Verbs have the usual other names: list or ls, show or get, create or add, set or
 `tidegate COMMAND --help` has options and examples. `tidegate` alone shows where you are.";
 
 /// Nouns whose objects have no name, so that their commands take ids alone.
-const WITHOUT_NAME: [&str; 16] = [
+const WITHOUT_NAME: [&str; 15] = [
     "batch",
     "billing",
     "content",
@@ -101,7 +101,6 @@ const WITHOUT_NAME: [&str; 16] = [
     "replay",
     "request",
     "route",
-    "session",
     "task",
     "train",
 ];

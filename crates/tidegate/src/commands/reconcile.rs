@@ -59,7 +59,7 @@ pub struct Options {
     /// Only rows of this project, key or account of the provider's.
     #[arg(long)]
     account: Option<String>,
-    /// Only requests that used this credential, or account of the operator.
+    /// Only requests that used this credential, or account of the operator, by name or id.
     #[arg(long)]
     principal: Option<String>,
     /// Compares the operator's accounts over all workspaces, not the workspace's own credentials.

@@ -743,7 +743,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("upstream_answer_broken", "The provider's answer breaks off or can't be used. Send the request again."),
     ("upstream_auth_failed", "The provider or node refuses the credential. Rotate it."),
-    ("upstream_bad_request", "The provider refuses the request as wrong. Its message says why."),
+    ("upstream_bad_request", "The provider found the request invalid. Its message says why."),
     ("upstream_connection_broken", "The connection to the provider broke. Send the request again."),
     ("upstream_error", "The provider failed. Send the request again."),
     ("upstream_permission_denied", "This credential may not use the model. Ask the provider for access."),

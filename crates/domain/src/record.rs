@@ -437,7 +437,7 @@ mod tests {
             message: Some(message.to_owned()),
             ..UpstreamReport::default()
         };
-        Fault::new(class, "upstream_bad_request", format!("openai refused the request as wrong: {message}."))
+        Fault::new(class, "upstream_bad_request", format!("openai found the request invalid: {message}."))
             .upstream(report)
     }
 
@@ -448,11 +448,11 @@ mod tests {
             (Fault::new(FaultClass::BudgetReached, "quota_exceeded", "It is used up."), "It is used up."),
             (
                 refused(FaultClass::UpstreamAuth, "Incorrect API key provided"),
-                "openai refused the request as wrong: Incorrect API key provided.",
+                "openai found the request invalid: Incorrect API key provided.",
             ),
             (
                 refused(FaultClass::BadRequest, "\"my secret text\" is too long"),
-                "openai refused the request as wrong: invalid_value (its words are not kept, since they may quote the request).",
+                "openai found the request invalid: invalid_value (its words are not kept, since they may quote the request).",
             ),
             (
                 Fault::new(FaultClass::Internal, "internal_error", long.clone()),

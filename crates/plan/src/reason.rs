@@ -302,10 +302,10 @@ impl Refusal {
     fn rule_detail(self) -> String {
         match self {
             Self::PolicyForbids { rule, owner, .. } => {
-                format!("is not what the {owner}'s policy allows ({})", rule.as_str())
+                format!("is ruled out by the {owner}'s policy ({})", rule.as_str())
             }
             Self::HintsForbid { rule } => {
-                format!("is not what the request's hints allow ({})", hint_of(rule))
+                format!("is ruled out by the request's hints ({})", hint_of(rule))
             }
             other => other.as_str().to_owned(),
         }

@@ -4,8 +4,8 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { sendJson, serve } from "./servers.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 const FIRST = "sk-first-4711";
@@ -14,17 +14,16 @@ const SCHEMA = { type: "object", required: ["number"], properties: { number: { t
 
 /** A customer's server, which keeps what it was sent. */
 const sent = [];
-const shop = createServer((request, response) => {
+const shop = await serve((request, response) => {
   sent.push({ path: request.url, token: request.headers.authorization });
-  response.setHeader("content-type", "application/json").end(JSON.stringify({ text: `the invoice at ${request.url}` }));
+  sendJson(response, 200, { text: `the invoice at ${request.url}` });
 });
-await new Promise((listening) => shop.listen(0, "127.0.0.1", listening));
-const host = `127.0.0.1:${shop.address().port}`;
+const { host } = new URL(shop.base);
 
 const DOCUMENT = {
   openapi: "3.1.0",
   info: { title: "Shop", version: "1" },
-  servers: [{ url: `http://${host}` }],
+  servers: [{ url: shop.base }],
   paths: {
     "/orders": { get: { operationId: "listOrders", summary: "Lists orders", responses: { 200: { description: "Orders" } } }, post: { operationId: "makeOrder", responses: { 200: { description: "Order" } } } },
   },
@@ -54,7 +53,7 @@ async function declare(page) {
   await form.getByLabel("Name", { exact: true }).fill("openai/invoices");
   await form.getByLabel("Description").fill("Fetches an invoice");
   await form.getByLabel("Method").selectOption("GET");
-  await form.getByLabel("Address").fill(`http://${host}/invoices/{number}`);
+  await form.getByLabel("Address").fill(`${shop.base}/invoices/{number}`);
   await form.getByLabel("Input schema").fill('{\n"type" "object"}');
   await form.getByRole("button", { name: "Add a secret" }).click();
   await form.getByLabel("Secret", { exact: true }).fill("SHOP_KEY");
@@ -188,5 +187,4 @@ try {
   });
 } finally {
   shop.close();
-  shop.closeAllConnections();
 }

@@ -4,8 +4,8 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { sendJson, serve } from "./servers.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -17,17 +17,10 @@ const asked = [];
 let isOpen = false;
 const ANSWER = { id: "c", object: "chat.completion", created: 1, model: "held", choices: [{ index: 0, message: { role: "assistant", content: "Here." }, finish_reason: "stop" }], usage: { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4 } };
 
-function holding() {
-  const server = createServer((request, response) => {
-    request.resume();
-    request.on("end", () => {
-      const answer = (said) => response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(said));
-      if (request.method === "GET") answer({ object: "list", data: [{ id: "held", object: "model" }] });
-      else if (isOpen) answer(ANSWER);
-      else asked.push(() => answer(ANSWER));
-    });
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+function holding(request, response) {
+  if (request.method === "GET") sendJson(response, 200, { object: "list", data: [{ id: "held", object: "model" }] });
+  else if (isOpen) sendJson(response, 200, ANSWER);
+  else asked.push(() => sendJson(response, 200, ANSWER));
 }
 
 function letGo() {
@@ -45,8 +38,8 @@ async function make(number, model) {
 
 const shown = async (id) => v2(origin, adminKey, `batches/${id}`);
 
-const server = await holding();
-await send("POST", "byoc/nodes", { name: "held", base_url: `http://127.0.0.1:${server.address().port}/v1`, models: ["held"] });
+const server = await serve(holding);
+await send("POST", "byoc/nodes", { name: "held", base_url: `${server.base}/v1`, models: ["held"] });
 await inBrowser(origin, async (open) => {
   const page = await open();
   await visit(page, `${origin}/sign-in`);

@@ -5,8 +5,8 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { inBrowser, ok, picture, v2, violations, visit } from "./browser.mjs";
+import { sendJson, serve } from "./servers.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, , link] = process.argv.slice(2);
@@ -19,26 +19,16 @@ const heard = [];
 const held = [];
 
 /** A provider that says what it was asked, word by word; "refuse" is refused, "hold" begins and then waits. */
-function provider() {
-  const server = createServer((request, response) => {
-    let body = "";
-    request.on("data", (chunk) => (body += chunk));
-    request.on("end", () => {
-      if (request.method === "GET") return void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ object: "list", data: [{ id: "gpt-4o-mini", object: "model" }] }));
-      const { model, messages } = JSON.parse(body);
-      heard.push({ model, messages });
-      const said = messages.at(-1).content;
-      answer(response, model, typeof said === "string" ? said : said.at(-1).text);
-    });
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+function provider(request, response, body) {
+  if (request.method === "GET") return sendJson(response, 200, { object: "list", data: [{ id: "gpt-4o-mini", object: "model" }] });
+  const { model, messages } = JSON.parse(body);
+  heard.push({ model, messages });
+  const said = messages.at(-1).content;
+  answer(response, model, typeof said === "string" ? said : said.at(-1).text);
 }
 
 function answer(response, model, said) {
-  if (said === "refuse" && model.endsWith("mini")) {
-    response.writeHead(400, { "content-type": "application/json" });
-    return void response.end(JSON.stringify({ error: { message: "not this one", type: "invalid_request_error", param: null, code: "no" } }));
-  }
+  if (said === "refuse" && model.endsWith("mini")) return sendJson(response, 400, { error: { message: "not this one", type: "invalid_request_error", param: null, code: "no" } });
   const chunk = (more) => `data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model, choices: [], ...more })}\n\n`;
   const word = (content) => chunk({ choices: [{ index: 0, delta: { role: "assistant", content }, finish_reason: null }] });
   response.writeHead(200, { "content-type": "text/event-stream" });
@@ -248,9 +238,9 @@ async function keyEndsWithTheVisit(page, calls) {
   ok("key_ends_with_the_visit");
 }
 
-const server = await provider();
+const server = await serve(provider);
 try {
-  await send("POST", "provider-credentials", { provider: "openai", display_name: "Team account", secret: "sk-x", base_url: `http://127.0.0.1:${server.address().port}/v1` });
+  await send("POST", "provider-credentials", { provider: "openai", display_name: "Team account", secret: "sk-x", base_url: `${server.base}/v1` });
   await inBrowser(origin, async (open) => {
     const page = await open();
     const calls = listened(page);
@@ -268,5 +258,4 @@ try {
   });
 } finally {
   server.close();
-  server.closeAllConnections();
 }

@@ -5,8 +5,8 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { sendJson, serve } from "./servers.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
@@ -20,15 +20,11 @@ const PROVIDERS = {
 };
 
 /** Every provider's list of models in one answer, and what was sent to ask for it. */
-function everyProvider() {
-  const seen = [];
-  const server = createServer((request, response) => {
-    seen.push(request.headers);
-    response.writeHead(200, { "content-type": "application/json" });
-    response.end(JSON.stringify({ object: "list", data: [{ id: "a-model", object: "model", type: "model", display_name: "A", created_at: "2026-01-01T00:00:00Z" }], models: [{ name: "models/a-model" }], has_more: false }));
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve({ server, seen })));
-}
+const seen = [];
+const server = await serve((request, response) => {
+  seen.push(request.headers);
+  sendJson(response, 200, { object: "list", data: [{ id: "a-model", object: "model", type: "model", display_name: "A", created_at: "2026-01-01T00:00:00Z" }], models: [{ name: "models/a-model" }], has_more: false });
+});
 
 async function everyKindIsOffered(page) {
   const { data: kinds } = await v2(origin, adminKey, "provider-credentials/kinds");
@@ -47,8 +43,8 @@ async function everyKindIsOffered(page) {
   ok("every_kind_is_offered");
 }
 
-async function eachProviderIsAdded(page, { server, seen }) {
-  const base_url = `http://127.0.0.1:${server.address().port}`;
+async function eachProviderIsAdded(page) {
+  const base_url = server.base;
   for (const [provider, [name, keyIn]] of Object.entries(PROVIDERS)) {
     const secret = `secret-of-${provider}-0123456789`;
     const kind = (await v2(origin, adminKey, "provider-credentials/kinds")).data.find((one) => one.provider === provider);
@@ -112,16 +108,14 @@ async function formsFollowTheirSchema(page) {
   ok("forms_follow_their_schema");
 }
 
-const stub = await everyProvider();
 try {
   await inBrowser(origin, async (open) => {
     const page = await open();
     await signIn(page, origin, adminKey);
     await everyKindIsOffered(page);
-    await eachProviderIsAdded(page, stub);
+    await eachProviderIsAdded(page);
     await formsFollowTheirSchema(page);
   });
 } finally {
-  stub.server.close();
-  stub.server.closeAllConnections();
+  server.close();
 }

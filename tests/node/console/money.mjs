@@ -5,8 +5,8 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { eventually, inBrowser, ok, signIn, v2, visit, withinADay } from "./browser.mjs";
+import { serve } from "./servers.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -106,13 +106,12 @@ async function slackIsSealed(page) {
 }
 
 await populate();
-const server = createServer((request, response) => request.resume().on("end", () => response.writeHead(204).end()));
-await new Promise((done) => server.listen(0, "127.0.0.1", done));
+const server = await serve((_, response) => response.writeHead(204).end());
 await inBrowser(origin, async (open) => {
   const page = await open();
   await signIn(page, origin, adminKey);
   await withinADay(() => invoiceIsTheServers(page));
-  await webhookIsAddedTestedRotatedResent(page, `http://127.0.0.1:${server.address().port}/hook`);
+  await webhookIsAddedTestedRotatedResent(page, `${server.base}/hook`);
   await slackIsSealed(page);
 });
 server.close();

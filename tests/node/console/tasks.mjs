@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
 import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { sendJson, serve } from "./servers.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
 
@@ -22,16 +22,12 @@ async function make(more) {
 let release;
 const released = new Promise((resume) => (release = resume));
 let tries = 0;
-const server = createServer(async (request, response) => {
+const server = await serve(async (request, response) => {
   if (request.url === "/ledger") {
     tries += 1;
-    response.writeHead(tries < 3 ? 503 : 200, { "content-type": "application/json" }).end(JSON.stringify({ total: 42 }));
-    return;
+    return sendJson(response, tries < 3 ? 503 : 200, { total: 42 });
   }
-  if (!request.url.endsWith("/chat/completions")) {
-    response.setHeader("content-type", "application/json").end(JSON.stringify({ object: "list", data: [{ id: "slow", object: "model" }] }));
-    return;
-  }
+  if (!request.url.endsWith("/chat/completions")) return sendJson(response, 200, { object: "list", data: [{ id: "slow", object: "model" }] });
   response.setHeader("content-type", "text/event-stream");
   const say = (delta, finish_reason = null) => response.write(`data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", created: 1, model: "slow", choices: [{ index: 0, delta, finish_reason }] })}\n\n`);
   say({ role: "assistant", content: "The tide " });
@@ -40,8 +36,6 @@ const server = createServer(async (request, response) => {
   say({}, "stop");
   response.end(`data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", created: 1, model: "slow", choices: [], usage: { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7 } })}\n\ndata: [DONE]\n\n`);
 });
-await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-const base = `http://127.0.0.1:${server.address().port}`;
 
 async function declare(path, body) {
   const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/json" };
@@ -50,7 +44,7 @@ async function declare(path, body) {
 }
 
 async function followWhole(page) {
-  await declare("byoc/nodes", { name: "slow", base_url: `${base}/v1`, models: ["slow"] });
+  await declare("byoc/nodes", { name: "slow", base_url: `${server.base}/v1`, models: ["slow"] });
   const id = await make({ app: "slow" });
   await visit(page, `${origin}/runs`);
   await page.locator(`a[href="/runs/${id}"]`).first().click();
@@ -74,7 +68,7 @@ async function followWhole(page) {
 }
 
 async function readLog(page) {
-  await declare("apps", { name: "acme/ledger", url: `${base}/ledger` });
+  await declare("apps", { name: "acme/ledger", url: `${server.base}/ledger` });
   const id = await make({ app: "acme/ledger", input: {} });
   await visit(page, `${origin}/runs/${id}`);
   const log = page.getByRole("log", { name: "Log" });
@@ -135,5 +129,4 @@ try {
   await inBrowser(origin, walk);
 } finally {
   server.close();
-  server.closeAllConnections();
 }

@@ -6,10 +6,10 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { createServer } from "node:http";
 import { promisify } from "node:util";
 import { chat, eventually, inBrowser, ok, picture, signIn, v2, visit } from "./browser.mjs";
 import { isForEveryone } from "./everyone.mjs";
+import { sendJson, serve } from "./servers.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -17,15 +17,9 @@ const MINI = "openai/gpt-4o-mini";
 const REFUSAL = "The account has no access to this deployment.";
 
 /** A provider that refuses every chat in its own words. */
-function provider() {
-  const server = createServer((request, response) => {
-    request.resume();
-    request.on("end", () => {
-      const [status, said] = request.method === "GET" ? [200, { object: "list", data: [{ id: "gpt-4o-mini", object: "model" }] }] : [403, { error: { message: REFUSAL, type: "invalid_request_error", param: null, code: "no_access" } }];
-      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(said));
-    });
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+function provider(request, response) {
+  if (request.method === "GET") sendJson(response, 200, { object: "list", data: [{ id: "gpt-4o-mini", object: "model" }] });
+  else sendJson(response, 403, { error: { message: REFUSAL, type: "invalid_request_error", param: null, code: "no_access" } });
 }
 
 const whole = (id) => eventually(() => v2(origin, adminKey, `requests/${id}`));
@@ -147,12 +141,12 @@ async function requestsAreCompared(page, refused, answered) {
   ok("requests_are_compared");
 }
 
-const refusing = await provider();
+const refusing = await serve(provider);
 await inBrowser(origin, async (open) => {
   const page = await open();
   await signIn(page, origin, adminKey);
   const refused = await reasonComesFirst(page);
-  await providersWordsAreTold(page, `http://127.0.0.1:${refusing.address().port}`);
+  await providersWordsAreTold(page, refusing.base);
   await similarFailuresAreFound(page, refused);
   const answered = await requestIsTriedAgain(page, refused);
   await copiedCallRuns(page, refused);

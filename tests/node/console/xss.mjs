@@ -5,25 +5,16 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
 import { PAYLOADS } from "./payloads.mjs";
+import { serve } from "./servers.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
 const AT_ONCE = 16;
 
 /** A provider that answers with payloads: as names of models, as answers, as refusals, in headers. */
-function hostileProvider() {
-  const server = createServer((request, response) => {
-    let body = "";
-    request.on("data", (chunk) => (body += chunk));
-    request.on("end", () => answer(request, response, body));
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
-
-function answer(request, response, body) {
+function hostileProvider(request, response, body) {
   const head = (payload) => ({ "content-type": "application/json", "x-request-id": payload.replaceAll(/[^\x20-\x7e]/g, "?") });
   if (request.method === "GET") {
     response.writeHead(200, head(PAYLOADS[0]));
@@ -66,7 +57,7 @@ async function call(model, content, tag) {
 
 /** Puts a payload wherever the API takes one; returns a request of each kind. */
 async function plant(provider) {
-  const base_url = `http://127.0.0.1:${provider.address().port}/v1`;
+  const base_url = `${provider.base}/v1`;
   const project = (await send("POST", "projects", { name: PAYLOADS[1] })).id;
   await each(PAYLOADS, (name) => send("POST", "api-keys", { name }));
   await each(PAYLOADS.slice(0, 120), (name, at) => send("POST", "projects", { name: `${at} ${name}`.slice(0, 200), metadata: { [name]: name } }));
@@ -171,7 +162,7 @@ async function look({ page, seen }, path) {
   return page.locator("body").innerText();
 }
 
-const provider = await hostileProvider();
+const provider = await serve(hostileProvider);
 try {
   assert.ok(PAYLOADS.length >= 300 && new Set(PAYLOADS).size === PAYLOADS.length, `${PAYLOADS.length} payloads`);
   const { project, credentials, nodes, routes, requests } = await plant(provider);
@@ -238,6 +229,5 @@ try {
   });
 } finally {
   provider.close();
-  provider.closeAllConnections();
 }
 console.error(`${PAYLOADS.length} payloads`);

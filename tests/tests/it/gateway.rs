@@ -15,7 +15,7 @@ use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
 use crate::founding;
-use crate::wait::{a_moment, found};
+use crate::wait::{a_day_with_room, a_moment, found};
 
 /// The workspace's own provider keys.
 pub const OWN: &str = "sk-own-7c1f0d4e8a9b2635417f60d2e5c8b9a3";
@@ -160,6 +160,8 @@ impl Gateway {
         more: &[(&str, &str)],
         machine: Option<Machine>,
     ) -> Self {
+        // Budgets are of a month, and sums of a day.
+        a_day_with_room().await;
         let emulator = Emulator::start(config).await.unwrap();
         let mut environment = vec![
             ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),

@@ -17,7 +17,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 pub use server::{Encryption, Server};
 
-use crate::limits::{MAIL_TIME_MAX, SAID_CHARS_MAX};
+use crate::limits::{MAIL_TIME_MAX, REPLY_CHARS_MAX};
 
 /// What mail is sent with.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub struct MailError {
     /// Without what the operator alone may know of the server.
     pub message: String,
     /// What the server or the connection said, for the operator.
-    pub said: String,
+    pub reply: String,
 }
 
 impl Sender {
@@ -81,7 +81,7 @@ impl MailError {
     /// Of an email that the server has not seen.
     #[must_use]
     pub fn unsent(message: &str) -> Self {
-        Self { status: None, message: message.to_owned(), said: message.to_owned() }
+        Self { status: None, message: message.to_owned(), reply: message.to_owned() }
     }
 
     fn of(error: &lettre::transport::smtp::Error) -> Self {
@@ -92,23 +92,23 @@ impl MailError {
             None if error.is_tls() => "the TLS handshake with the mail server failed".to_owned(),
             None => "the mail server could not be reached".to_owned(),
         };
-        Self { status, message, said: said(error) }
+        Self { status, message, reply: reply_of(error) }
     }
 }
 
 /// The error and what caused it, on one line.
-fn said(error: &lettre::transport::smtp::Error) -> String {
-    let mut said = error.to_string();
+fn reply_of(error: &lettre::transport::smtp::Error) -> String {
+    let mut reply = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
         // Some errors quote their cause.
-        if !said.contains(&text) {
-            said = format!("{said}: {text}");
+        if !reply.contains(&text) {
+            reply = format!("{reply}: {text}");
         }
         cause = error.source();
     }
-    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_CHARS_MAX).collect()
+    reply.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REPLY_CHARS_MAX).collect()
 }
 
 impl MailSettings {

@@ -52,7 +52,7 @@ impl Mailing {
 
     async fn send(&self, email: Email, unix_ms: u64) -> Result<(), MailError> {
         let sent = self.settings.send(email).await;
-        let refusal = sent.as_ref().err().map(|error| error.said.clone());
+        let refusal = sent.as_ref().err().map(|error| error.reply.clone());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastEmail { unix_ms, refusal });
         sent
     }

@@ -187,7 +187,8 @@ async fn finish(writing: &mut Writing, lease: RunLease, end: RunEnd) -> Result<b
     }
     put(writing, (lease.owner, lease.id), end.output.into_iter().collect()).await?;
     // Also of a run that isn't put aside yet: whoever is about to do that waits for the end of this, and sees it.
-    let query = sql("UPDATE flow_runs SET due_unix_ms = CASE WHEN state = 'waiting' THEN $2 ELSE due_unix_ms END
+    let query =
+        sql("UPDATE flow_runs SET due_unix_ms = CASE WHEN state = 'waiting' THEN $2 ELSE due_unix_ms END
          WHERE id = (SELECT parent FROM flow_runs WHERE id = $1)");
     query.bind(lease.id.bytes()).bind(signed(end.unix_ms)).run(writing.connection()).await?;
     Ok(true)

@@ -71,6 +71,12 @@ impl Task {
         self.name
     }
 
+    /// Whether it has ended, also by a panic.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.abort.is_finished()
+    }
+
     /// Stops it, without waiting for its end.
     pub fn stop(&self) {
         match &self.stop {

@@ -292,7 +292,8 @@ impl Fleet {
                 let open = workers.values().filter(|entry| entry.worker.is_open());
                 open.map(|entry| (entry.worker.id.clone(), Arc::clone(&entry.wake))).collect()
             };
-            running.retain(|id, _| open.iter().any(|(open, _)| open == id));
+            // A worker that failed is open again once it is to be destroyed, perhaps before this saw it closed: its task has ended by then.
+            running.retain(|id, task| !task.is_finished() && open.iter().any(|(open, _)| open == id));
             for (id, wake) in open {
                 running.entry(id.clone()).or_insert_with(|| {
                     let drive = Drive { fleet: Arc::clone(&self), client: Rc::clone(&client), id, wake };

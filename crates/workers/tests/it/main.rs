@@ -230,3 +230,40 @@ async fn what_was_started_and_never_noted_ends_when_the_node_comes_back() {
         })
         .await;
 }
+
+/// Comes back after the tasks of this `LocalSet` that are ready now, and before those that they wake.
+async fn a_turn() {
+    let mut has_passed = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_passed, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// Between the end of a failed worker's task and the moment at which the fleet sees that it has ended.
+#[tokio::test]
+async fn a_worker_can_be_destroyed_in_the_moment_in_which_it_failed() {
+    LocalSet::new()
+        .run_until(async {
+            let boss = Boss::new(
+                "[exec.commands.once]\nprogram = '/bin/sh'\narguments = ['-c', 'sleep 1; exit 7']\n",
+            );
+            let working = boss.work();
+            let id = working.order(&json!({"spec": {"command": "once"}}));
+            let (fleet, failing) = (Arc::clone(&working.fleet), id.clone());
+            let destroys = tokio::task::spawn_local(async move {
+                while serde_json::to_value(fleet.show(&failing).unwrap()).unwrap()["status"] != "failed" {
+                    a_turn().await;
+                }
+                fleet.destroy(&failing).unwrap();
+            });
+            destroys.await.unwrap();
+            working.until(&id, "destroyed").await;
+            working.kill().await;
+        })
+        .await;
+}

@@ -42,13 +42,17 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     if !shared.json || shared.dry_run {
         plan.steps.iter().for_each(|step| show(shared, step, false, &Value::Null));
     }
-    if !shared.dry_run {
+    if shared.dry_run {
+        // The API answers these as dry runs, too.
+        changes::check(&api, &plan.steps, &workspace.names)?;
+    } else {
         allow_removals(shared, &plan)?;
         let secrets = changes::read_secrets(&plan.steps)?;
         let mut kept = options.keys_to.as_deref().map(open_private).transpose()?;
         for (number, step) in plan.steps.iter().enumerate() {
             let secret = secrets.get(&number).map(String::as_str);
-            let mut answer = changes::carry_out(&api, step, secret, &mut workspace.names)?;
+            let mut answer = changes::carry_out(&api, step, secret, &mut workspace.names)
+                .map_err(|refused| after_others(refused, plan.steps.get(..number).unwrap_or_default()))?;
             if let Some(file) = &mut kept {
                 keep(file, step, &mut answer)?;
             }
@@ -98,6 +102,20 @@ fn show(shared: &Shared, step: &Step, is_done: bool, answer: &Value) {
     println!("{}", paint(style, title.trim_end()));
     step.changes.iter().for_each(|changed| println!("    {}", describe(step.action, changed)));
     step.notes().iter().for_each(|note| println!("    {}", paint(Style::Faint, note)));
+}
+
+/// Says which steps were carried out before the one that was refused.
+fn after_others(refused: Failure, before: &[Step]) -> Failure {
+    let done: Vec<String> = before
+        .iter()
+        .filter(|step| step.action != Action::Keep)
+        .map(|step| format!("{} {}", step.kind.noun, output::printable(&step.label)))
+        .collect();
+    if done.is_empty() {
+        return refused;
+    }
+    let what = done.join(", ");
+    Failure { message: format!("{} Carried out before it: {what}.", refused.message), ..refused }
 }
 
 fn describe(action: Action, changed: &Changed) -> String {
@@ -166,8 +184,11 @@ fn sum_up(shared: &Shared, plan: &Plan) {
     if made + changed + gone == 0 {
         println!("No change: {kept} objects are as declared.");
     } else {
-        let done = if shared.dry_run { "Would make" } else { "Made" };
-        println!("{done} {made}, changed {changed}, removed {gone}; {kept} were as declared.");
+        let summary = match shared.dry_run {
+            true => format!("Would make {made}, change {changed}, remove {gone}; {kept} are as declared."),
+            false => format!("Made {made}, changed {changed}, removed {gone}; {kept} were as declared."),
+        };
+        println!("{summary}");
     }
     if !plan.left.is_empty() {
         println!("No longer declared, and removed with --prune: {}.", plan.left.join(", "));

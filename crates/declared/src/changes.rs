@@ -364,13 +364,42 @@ pub fn carry_out(api: &Api, step: &Step, secret: Option<&str>, names: &mut Names
         }
         _ => Ok(Value::Null),
     };
-    done.map_err(|refused| {
-        let prefix = step.place().map(|place| format!("{place}: ")).unwrap_or_default();
-        Failure {
-            message: format!("{prefix}{} {}: {}", step.kind.noun, step.label, refused.message),
-            ..refused
+    done.map_err(|refused| at_its_place(step, refused))
+}
+
+fn at_its_place(step: &Step, refused: Failure) -> Failure {
+    let prefix = step.place().map(|place| format!("{place}: ")).unwrap_or_default();
+    Failure { message: format!("{prefix}{} {}: {}", step.kind.noun, step.label, refused.message), ..refused }
+}
+
+/// Has the gateway check steps without carrying them out, up to the first that sends a secret: it is not read for this, and later steps may
+/// need what it makes. What refers to objects that aren't there yet can't be checked either. Conflicts are passed over, since an earlier step may end them, and so is a lack of
+/// permission: whoever may only read can see what would change.
+///
+/// # Errors
+/// The gateway would refuse a step as invalid.
+pub fn check(api: &Api, steps: &[Step], names: &Names) -> Result<(), Failure> {
+    steps.iter().take_while(|step| !step.sends_secret).try_for_each(|step| check_one(api, step, names))
+}
+
+fn check_one(api: &Api, step: &Step, names: &Names) -> Result<(), Failure> {
+    let tried = match (step.action, &step.declared, &step.id) {
+        (Action::Create, Some(declared), _) => match body_of(step.kind, declared, names) {
+            Ok(body) => api.post(step.kind.path, &Value::Object(body)).map(drop),
+            Err(_) => Ok(()),
+        },
+        (Action::Update, Some(declared), Some(id)) => {
+            match patch_of(&step.changes, step.kind, names, &declared.place) {
+                Ok(body) => api.patch(&format!("{}/{id}", step.kind.path), &Value::Object(body)).map(drop),
+                Err(_) => Ok(()),
+            }
         }
-    })
+        _ => Ok(()),
+    };
+    match tried {
+        Err(refused) if refused.code == output::USAGE => Err(at_its_place(step, refused)),
+        _ => Ok(()),
+    }
 }
 
 fn create(
@@ -380,13 +409,7 @@ fn create(
     secret: Option<&str>,
     names: &mut Names,
 ) -> Result<Value, Failure> {
-    let mut body = Map::new();
-    for (name, value) in &declared.fields {
-        let Some(field) = kind.field(name) else { continue };
-        let value = with_ids(field.form, value, names, &declared.place)?;
-        put(&mut body, field.path, value);
-    }
-    mark(declared, &mut body);
+    let mut body = body_of(kind, declared, names)?;
     add_secret(kind, &mut body, secret);
     let made = api.post(kind.path, &Value::Object(body))?;
     let now = live::live(kind, &made, names);
@@ -401,6 +424,17 @@ fn create(
         api.patch(&format!("{}/{}", kind.path, text_of(&made, "id")), &Value::Object(body))?;
     }
     Ok(made)
+}
+
+fn body_of(kind: &Kind, declared: &Declared, names: &Names) -> Result<Map<String, Value>, Failure> {
+    let mut body = Map::new();
+    for (name, value) in &declared.fields {
+        let Some(field) = kind.field(name) else { continue };
+        let value = with_ids(field.form, value, names, &declared.place)?;
+        put(&mut body, field.path, value);
+    }
+    mark(declared, &mut body);
+    Ok(body)
 }
 
 fn mark(declared: &Declared, body: &mut Map<String, Value>) {

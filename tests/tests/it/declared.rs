@@ -463,3 +463,18 @@ async fn what_is_no_longer_declared_goes(desk: &Desk) {
     );
     assert!(desk.all("/v2/budgets").await.is_empty() && desk.all("/v2/webhooks").await.is_empty());
 }
+
+/// The gateway would refuse the second object: a dry run says so before anything is made, and what is made before a refusal is named.
+#[tokio::test]
+async fn what_the_gateway_would_refuse_is_found_by_a_dry_run() {
+    let desk = Desk::new().await;
+    let document = "[[project]]\nname = \"halfway\"\n\n[[budget]]\nname = \"wrong\"\nworkspace = true\nlimit_micros = 5\nalerts = [400]\n";
+    desk.write("all.toml", document);
+    let why = desk.apply(&["--dry-run"]).failed(2);
+    assert!(why.contains("all.toml:4: budget wrong: ") && why.contains("alerts"), "{why}");
+    assert!(!why.contains("Carried out"), "{why}");
+    let projects = desk.all("/v2/projects").await.len();
+    let why = desk.apply(&[]).failed(2);
+    assert!(why.contains("Carried out before it: project halfway."), "{why}");
+    assert_eq!(desk.all("/v2/projects").await.len(), projects + 1);
+}

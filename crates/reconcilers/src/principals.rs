@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::{CredentialId, Principal, Retention, RetentionBasis, WorkspaceId};
+use domain::{CredentialId, Hosting, Principal, Retention, RetentionBasis, WorkspaceId};
 use plan::Seat;
 use snapshot::{CredentialEntry, CredentialState, Snapshot};
+
+/// How the catalogue names the source of what the operator states without naming another.
+const OPERATOR: &str = "operator";
 
 /// How long something is retained, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +58,15 @@ pub fn retained(
     (provider, model): (&str, Option<&str>),
 ) -> Retained {
     let days = match agreed(snapshot, workspace, principal) {
-        None => return published(snapshot, provider, model),
+        None => {
+            let Some((retained, is_stated)) = manifested(snapshot, provider, model) else {
+                return Retained::UNKNOWN;
+            };
+            // What a provider publishes says nothing of a server at another address. The operator, who states it
+            // for this installation, knows where its requests go.
+            let holds = is_stated || is_at_provider(snapshot, workspace, principal);
+            return if holds { retained } else { Retained::UNKNOWN };
+        }
         Some(Retention::Zero) => 0,
         Some(Retention::Days(days)) => days.into(),
     };
@@ -76,14 +87,79 @@ fn agreed(snapshot: &Snapshot, workspace: WorkspaceId, principal: Principal) -> 
 /// What a provider publishes.
 #[must_use]
 pub fn published(snapshot: &Snapshot, provider: &str, model: Option<&str>) -> Retained {
-    let Some(manifest) = snapshot.catalogue().capabilities().provider(provider) else {
-        return Retained::UNKNOWN;
-    };
+    manifested(snapshot, provider, model).map_or(Retained::UNKNOWN, |(retained, _)| retained)
+}
+
+/// What the manifest has of a provider, and whether it is the operator who states it.
+fn manifested(snapshot: &Snapshot, provider: &str, model: Option<&str>) -> Option<(Retained, bool)> {
+    let manifest = snapshot.catalogue().capabilities().provider(provider)?;
     let of_model = model.map(|model| manifest.facts_of(model));
     let facts = of_model.as_ref().unwrap_or_else(|| manifest.facts());
-    let Some(fact) = &facts.data_retention_days_max else { return Retained::UNKNOWN };
-    let Some(days) = fact.value() else { return Retained::UNKNOWN };
+    let fact = facts.data_retention_days_max.as_ref()?;
+    let days = *fact.value()?;
     let read = if fact.checked().is_empty() { String::new() } else { format!(", read {}", fact.checked()) };
     let source = format!("{}{read}", fact.source());
-    Retained { days: Some(*days), basis: RetentionBasis::Published, source: Some(source) }
+    let retained = Retained { days: Some(days), basis: RetentionBasis::Published, source: Some(source) };
+    Some((retained, fact.source() == OPERATOR))
+}
+
+/// Whether a principal is called at its provider's own host; not known, and so `false`, if it is gone.
+fn is_at_provider(snapshot: &Snapshot, workspace: WorkspaceId, principal: Principal) -> bool {
+    match principal {
+        Principal::Account(id) => {
+            let account = snapshot.accounts().iter().find(|account| account.id == id);
+            account.is_some_and(|one| {
+                is_providers(snapshot, &one.provider, one.base_url.as_deref(), &one.hosting)
+            })
+        }
+        Principal::Node(_) => false,
+        own => {
+            let found = own.own_credential().and_then(|id| credential(snapshot, workspace, id));
+            found.is_some_and(|one| {
+                is_providers(snapshot, &one.provider, one.base_url.as_deref(), &one.hosting)
+            })
+        }
+    }
+}
+
+/// Whether an address is the provider's, which it is if none is named.
+fn is_providers(snapshot: &Snapshot, provider: &str, base_url: Option<&str>, hosting: &Hosting) -> bool {
+    let Some(base_url) = base_url else { return true };
+    let own = snapshot.catalogue().provider(provider).and_then(|facts| facts.address(hosting).ok());
+    own.is_some_and(|own| is_host_of(&own, base_url))
+}
+
+/// Whether an address is at the host of the provider's own, or at one below it: `eu.api.openai.com`.
+fn is_host_of(own: &str, address: &str) -> bool {
+    let host = |address: &str| {
+        let host = domain::host_of(address).to_ascii_lowercase();
+        host.strip_suffix(":443").map(str::to_owned).unwrap_or(host)
+    };
+    let (own, host) = (host(own), host(address));
+    let above = host.strip_suffix(own.as_str());
+    !own.is_empty() && above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host_of;
+
+    #[test]
+    fn a_providers_host_is_told_from_another() {
+        let own = "https://api.openai.com/v1";
+        for address in [own, "https://API.openai.com:443/v1", "https://eu.api.openai.com/v1"] {
+            assert!(is_host_of(own, address), "{address}");
+        }
+        for address in [
+            "http://127.0.0.1:4000/v1",
+            "https://nosuch.example.invalid/v1",
+            "https://evilapi.openai.com/v1",
+            "https://api.openai.com.example/v1",
+            "https://api.openai.com:8443/v1",
+            "",
+        ] {
+            assert!(!is_host_of(own, address), "{address}");
+        }
+        assert!(!is_host_of("", ""));
+    }
 }

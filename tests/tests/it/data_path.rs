@@ -30,6 +30,11 @@ async fn own_path(gateway: &Gateway, answer: &Answer) -> Vec<Value> {
     path_of(&gateway.admin(), answer).await
 }
 
+/// What an operator states of the retention of a provider.
+fn thirty_days() -> Value {
+    json!({"facts": {"data_retention_days_max": {"value": 30}}})
+}
+
 /// Role, party and what was seen.
 fn outline(path: &[Value]) -> Vec<[&str; 3]> {
     path.iter()
@@ -73,9 +78,15 @@ async fn a_provider_retains_as_agreed_else_as_it_publishes_else_nobody_knows() {
     );
     let host = gateway.emulator.origin().replace("http://", "");
     assert_eq!(provider["host"], json!(host), "{provider}");
-    let retention = &provider["retention"];
+    // What OpenAI publishes says nothing of a server at another address.
+    let nothing = json!({"until": null, "days": null, "basis": "unknown", "source": null});
+    assert_eq!(provider["retention"], nothing, "{provider}");
+    // The operator knows where requests go, and what is stated of the provider counts there, too.
+    gateway.patch("/v2/capabilities/openai", thirty_days()).await;
+    let path = own_path(&gateway, &answer).await;
+    let retention = &at(&path, "provider")["retention"];
     assert_eq!((&retention["basis"], &retention["days"]), (&json!("published"), &json!(30)), "{retention}");
-    assert!(retention["source"].as_str().unwrap().contains(", read 2026-"), "it names where: {retention}");
+    assert!(retention["source"].as_str().unwrap().starts_with("operator"), "it names who: {retention}");
     assert!(retention["until"].is_string(), "{retention}");
     // What is agreed is said in its place, by whoever agreed.
     let one = format!("/v2/provider-credentials/{credential}");
@@ -93,7 +104,6 @@ async fn a_provider_retains_as_agreed_else_as_it_publishes_else_nobody_knows() {
         json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
     gateway.make("/v2/provider-credentials", anthropic).await;
     let path = own_path(&gateway, &gateway.chat_ok(&question(CLAUDE)).await).await;
-    let nothing = json!({"until": null, "days": null, "basis": "unknown", "source": null});
     assert_eq!(at(&path, "provider")["retention"], nothing, "{path:?}");
     // The record holds no content; here it is kept for ever.
     let records = storage(&path, "records");
@@ -338,6 +348,7 @@ async fn on_postgresql_the_same_is_told() {
 async fn a_vendor_review_gets_a_file_and_the_command_line_writes_it() {
     let gateway = Gateway::start().await;
     let credential = gateway.credential("openai", OWN).await;
+    gateway.patch("/v2/capabilities/openai", thirty_days()).await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.listed(1).await;
     let file = gateway.admin().get(&format!("{PATH}?format=csv")).await.unwrap();

@@ -279,6 +279,7 @@ async fn verifying_keeps_state_and_error() {
     let error = bad["last_error"].as_str().unwrap();
     assert!(error.contains("refused"), "{bad}");
     assert!(!error.contains(OWN), "{bad}");
+    assert_eq!(bad["last_verified_at"], good["last_verified_at"], "a refused key is not verified");
     let kept = gateway.get(&path).await;
     assert_eq!((&kept["status"], &kept["last_error"]), (&bad["status"], &bad["last_error"]), "{kept}");
     // An invalid credential counts as absent, before any call.
@@ -294,4 +295,8 @@ async fn verifying_keeps_state_and_error() {
     let away = verify().await;
     assert_eq!(away["status"], "active", "{away}");
     assert!(away["last_error"].is_string(), "{away}");
+    let rotated = gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": OWN})).await.unwrap();
+    assert_eq!(rotated.json()["last_verified_at"], Value::Null, "{}", rotated.text());
+    let unverified = verify().await;
+    assert_eq!(unverified["last_verified_at"], Value::Null, "nobody accepted it: {unverified}");
 }

@@ -148,7 +148,10 @@ async fn record_verification(
     if row.secret.sealed.version != found.secret_version {
         return Ok(row);
     }
-    row.last_verified_unix_ms = Some(found.unix_ms);
+    // A call that was refused, or that never reached the provider, verified nothing.
+    if found.accepted == Some(true) {
+        row.last_verified_unix_ms = Some(found.unix_ms);
+    }
     row.last_error = found.error;
     row.version = writing.version();
     resource::put(writing, &row).await?;

@@ -247,7 +247,10 @@ async fn record_verification(
         (CredentialState::Active | CredentialState::Invalid, Some(false)) => CredentialState::Invalid,
         (state, _) => state,
     };
-    row.last_verified_unix_ms = Some(found.unix_ms);
+    // A call that was refused, or that never reached the provider, verified nothing.
+    if found.accepted == Some(true) {
+        row.last_verified_unix_ms = Some(found.unix_ms);
+    }
     row.last_error = found.error;
     row.version = writing.version();
     resource::put(writing, &row).await?;

@@ -44,8 +44,8 @@ impl Api {
         let key = key.ok_or_else(|| {
             Failure::new(
                 output::AUTHENTICATION,
-                "No API key: run `tidegate login`, or set TIDEGATE_API_KEY. `tidegate init` and the first `tidegate serve` \
-                 print one; managing needs the admin key.",
+                "No API key: run `tidegate login`, or set TIDEGATE_API_KEY. `tidegate init`, and the first `tidegate up` or \
+                 `tidegate serve`, print one; managing needs the admin key.",
             )
         })?;
         Ok(Self { dry_run: shared.dry_run, ..Self::with_key(&base, &key)? })
@@ -138,7 +138,7 @@ impl Api {
     /// The gateway can't be reached, refuses, or takes longer.
     pub fn post_within(&self, path: &str, body: &Value, time_max: Duration) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path, Some(body))?;
-        self.answer_within(&request, time_max).map(|answer| read(&answer.body))
+        self.answer_within(&request, time_max).map(|answer| self.read_for(&request, &answer.body))
     }
 
     /// # Errors
@@ -176,7 +176,7 @@ impl Api {
     /// The gateway can't be reached, or refuses.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let request = self.request(method, path, body)?;
-        self.answer(&request).map(|answer| read(&answer.body))
+        self.answer(&request).map(|answer| self.read_for(&request, &answer.body))
     }
 
     /// An object with its ETag, for a write that must not overwrite another client's change.
@@ -203,7 +203,16 @@ impl Api {
         if let Some(tag) = etag.and_then(|tag| HeaderValue::from_str(tag).ok()) {
             request.headers.push((header::IF_MATCH, tag));
         }
-        self.answer(&request).map(|answer| read(&answer.body))
+        self.answer(&request).map(|answer| self.read_for(&request, &answer.body))
+    }
+
+    /// An answer's document. After a dry run it has no secrets: nothing was made that they would open.
+    fn read_for(&self, request: &Request, body: &[u8]) -> Value {
+        let mut document = read(body);
+        if self.dry_run && request.method != Method::GET {
+            leave_out_secrets(&mut document);
+        }
+        document
     }
 
     fn answer(&self, request: &Request) -> Result<SuccessResponse, Failure> {
@@ -358,7 +367,13 @@ impl Api {
 
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failure> {
         let wrong = |error: http::Error| {
-            Failure::new(output::USAGE, format!("{}{path} isn't an address: {error}.", self.base))
+            if self.base.contains("://") {
+                let message = format!("{}{path} isn't an address: {error}.", self.base);
+                return Failure::new(output::USAGE, message);
+            }
+            let message =
+                format!("{} isn't an address: it doesn't begin with http:// or https://.", self.base);
+            Failure::new(output::USAGE, message).fix(format!("Write it as http://{}.", self.base))
         };
         let tried = self.dry_run && method != Method::GET;
         if tried && !path.starts_with("/v2/") {
@@ -450,6 +465,18 @@ pub fn egress_settings() -> Result<EgressSettings, Failure> {
 
 fn read(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap_or(Value::Null)
+}
+
+/// The fields that an answer has only once, when something is made.
+const ONE_TIME_FIELDS: [&str; 8] =
+    ["key", "admin_key", "api_key", "secret", "secret_access_key", "token", "invite_link", "sign_in_link"];
+
+fn leave_out_secrets(made: &mut Value) {
+    let Some(fields) = made.as_object_mut() else { return };
+    fields.retain(|name, value| !(value.is_string() && ONE_TIME_FIELDS.contains(&name.as_str())));
+    if let Some(pair) = fields.get_mut("aws") {
+        leave_out_secrets(pair);
+    }
 }
 
 fn refused(status: u16, body: &[u8]) -> Failure {
@@ -547,7 +574,22 @@ pub fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_dry_run_shows_no_secrets() {
+        let mut made = json!({"id": "key_1", "key": "tg_live_x", "secret": null, "aws": {"access_key_id": "A", "secret_access_key": "s"}});
+        leave_out_secrets(&mut made);
+        assert_eq!(made, json!({"id": "key_1", "secret": null, "aws": {"access_key_id": "A"}}));
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_with_one_that_is() {
+        let failure = Api::without_key("localhost:8787").unwrap().get("/v2/me").unwrap_err();
+        assert_eq!(failure.fix_text(), Some("Write it as http://localhost:8787."));
+    }
 
     #[test]
     fn an_id_stays_one_segment_of_a_path() {

@@ -1,6 +1,7 @@
 //! What a command prints: a table, CSV or a sentence for people, JSON for programs, and failures with an exit
 //! code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -81,7 +82,7 @@ impl Failure {
         eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
         let text = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
         if let Some(fix) = self.fix_text().filter(|fix| !self.message.contains(fix)) {
-            eprintln!("  fix: {}", printable(fix));
+            eprintln!("  fix: {}", printable(&in_commands(fix)));
         }
         if let Some(id) = text("request_id").filter(|id| !self.message.contains(id)) {
             eprintln!("  Tidegate request id: {}", printable(id));
@@ -119,6 +120,41 @@ impl From<anyhow::Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(FAILED, error.to_string())
+    }
+}
+
+/// The nouns whose `list` shows what is at a path.
+static LISTS: [(&str, &str); 22] = [
+    ("/v2/accounts", "account"),
+    ("/v2/agents", "agent"),
+    ("/v2/alert-rules", "alert"),
+    ("/v2/api-keys", "key"),
+    ("/v2/batches", "batch"),
+    ("/v2/budgets", "budget"),
+    ("/v2/byoc/nodes", "nodes"),
+    ("/v2/data-planes", "data-planes"),
+    ("/v2/files", "file"),
+    ("/v2/flows", "flow"),
+    ("/v2/mcp-servers", "mcp-server"),
+    ("/v2/members", "member"),
+    ("/v2/model-aliases", "alias"),
+    ("/v2/policies", "policy"),
+    ("/v2/projects", "project"),
+    ("/v2/provider-credentials", "credential"),
+    ("/v2/requests", "request"),
+    ("/v2/routes", "route"),
+    ("/v2/sessions", "session"),
+    ("/v2/tasks", "task"),
+    ("/v2/tools", "tool"),
+    ("/v2/webhooks", "webhook"),
+];
+
+/// The gateway's advice as people at a terminal follow it: they type commands, not calls.
+fn in_commands(fix: &str) -> Cow<'_, str> {
+    let path = fix.strip_prefix("GET ").and_then(|call| call.strip_suffix(" lists what is there."));
+    match path.and_then(|path| LISTS.iter().find(|(listed, _)| *listed == path)) {
+        Some((_, noun)) => format!("`tidegate {noun} list` lists what is there.").into(),
+        None => fix.into(),
     }
 }
 
@@ -369,6 +405,17 @@ mod tests {
                 expected.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
             expected.sort_unstable();
             assert_eq!(lines, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn advice_names_the_command_that_lists() {
+        for (fix, expected) in [
+            ("GET /v2/requests lists what is there.", "`tidegate request list` lists what is there."),
+            ("GET /v2/nowhere lists what is there.", "GET /v2/nowhere lists what is there."),
+            ("Send a name.", "Send a name."),
+        ] {
+            assert_eq!(in_commands(fix), expected);
         }
     }
 

@@ -35,7 +35,8 @@ pub struct Shared {
     pub dry_run: bool,
 }
 
-const USUAL_URL: &str = "http://127.0.0.1:8787";
+/// Where the command line looks for a gateway unless it is told otherwise.
+pub const USUAL_URL: &str = "http://127.0.0.1:8787";
 
 impl Shared {
     /// How rows are printed.
@@ -96,7 +97,7 @@ impl Shared {
         if self.json {
             println!("{}", serde_json::json!({"ok": true}));
         } else if self.dry_run {
-            println!("Dry run, nothing is changed: {sentence}");
+            println!("Dry run, nothing was changed. Without --dry-run: {sentence}");
         } else {
             println!("{sentence}");
         }

@@ -69,7 +69,7 @@ pub enum StoreError {
     Address,
     #[error("{path} is not empty and holds no Tidegate data; choose an empty directory")]
     Foreign { path: PathBuf },
-    #[error("{path}: the disk refused")]
+    #[error("{path}: {}", refusal(.source))]
     Disk {
         path: PathBuf,
         #[source]
@@ -77,6 +77,15 @@ pub enum StoreError {
     },
     #[error("the schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+/// Why a directory or file can't be used: not every refusal is the disk's.
+fn refusal(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "permission denied",
+        std::io::ErrorKind::NotADirectory => "isn't a directory",
+        _ => "the disk refused",
+    }
 }
 
 impl From<StoreError> for PurgeError {

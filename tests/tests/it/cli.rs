@@ -281,6 +281,48 @@ async fn exit_codes_tell_what_failed() {
 }
 
 #[tokio::test]
+async fn what_was_typed_is_refused_in_its_own_terms() {
+    let gateway = Gateway::start().await;
+    let cli = gateway.cli();
+    for (line, code, what) in [
+        ("budget add --limit -5", 2, "Give 0.000001 to 10000000 USD"),
+        ("budget add --limit 0", 2, "Give 0.000001 to 10000000 USD"),
+        ("alert add spend --above -5", 2, "isn't an amount"),
+        ("request list --limit -1", 2, "invalid value '-1'"),
+        ("key create x --expires-in-days -1", 2, "invalid value '-1'"),
+        ("reconcile --provider openai --tolerance -3 a.csv", 2, "isn't a percentage"),
+        ("whoami --url localhost:8787", 2, "Write it as http://localhost:8787."),
+        ("request show nope", 3, "`tidegate request list`"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let refused = cli.run(&words).failed(code);
+        assert!(refused.contains(what), "{line}: {refused}");
+    }
+    assert!(cli.run_with(&["chat", MINI, ""], " \n").failed(2).contains("The prompt is empty"));
+    let session = cli.run(&["session", "open", "support", "--json"]).json();
+    assert_eq!(session["name"], "support", "{session}");
+    let version = cli.run(&["version", "--json"]).json();
+    assert_eq!(version, json!({"version": env!("CARGO_PKG_VERSION")}));
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_no_secret_and_a_revoked_own_key_is_announced() {
+    let gateway = Gateway::start().await;
+    let cli = gateway.cli();
+    let tried = cli.run(&["key", "create", "x", "--dry-run", "--json"]).json();
+    assert_eq!((&tried["name"], tried.get("key")), (&json!("x"), None), "{tried}");
+    let budget = cli.run(&["budget", "add", "--limit", "5", "--json"]).json();
+    let kept = cli.run(&["budget", "remove", budget["id"].as_str().unwrap(), "--dry-run"]).ok();
+    assert!(kept.contains("nothing was changed. Without --dry-run: "), "{kept}");
+    let (key, _) = gateway.key(json!({"name": "mine", "scopes": ["admin"]})).await;
+    let own = cli.clone().env("TIDEGATE_API_KEY", &key);
+    let tried = own.run(&["key", "revoke", "mine", "--dry-run"]);
+    assert!(tried.code == 0 && tried.stderr.contains("This is the key that you use"), "{tried:?}");
+    let revoked = own.run(&["key", "revoke", "mine", "--yes"]);
+    assert!(revoked.code == 0 && revoked.stderr.contains("`tidegate login`"), "{revoked:?}");
+}
+
+#[tokio::test]
 async fn commands_about_tasks_files_and_apps_say_what_is_wrong() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;

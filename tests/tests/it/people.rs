@@ -297,6 +297,8 @@ async fn the_command_line_manages_members() {
     assert!(table.contains("ops@example.com") && table.contains("owner@localhost"), "{table}");
     let changed = cli.run(&["member", "set-role", "ops@example.com", "viewer", "--json"]).json();
     assert_eq!(changed["role"], "viewer");
+    let changed = cli.run(&["member", "set-role", "ops@example.com", "--role", "billing", "--json"]).json();
+    assert_eq!(changed["role"], "billing");
     let link = cli.run(&["login", "--link", "--email", "ops@example.com"]).ok();
     Person::of(&gateway.origin, &gateway.open_link(link.trim()).await);
     cli.run(&["member", "set-role", "ops@example.com", "root"]).failed(2);

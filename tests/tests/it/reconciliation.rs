@@ -333,6 +333,8 @@ async fn a_file_that_cannot_be_read_is_refused_with_the_line_and_the_column() {
     let done = gateway.cli().run(&["reconcile", "--provider", "openai", &path]);
     assert_eq!(done.code, 2, "{done:?}");
     assert!(done.stderr.contains("bad.csv: line 3, column \"quantity\""), "{done:?}");
+    let misspelt = gateway.cli().run(&["reconcile", "--provider", "opneai", &path]).failed(2);
+    assert!(misspelt.contains("Did you mean openai?"), "{misspelt}");
     for (body, code, param) in [
         (json!({"provider": "openai", "files": []}), "missing_field", "files"),
         (json!({"provider": "openai", "files": [{"text": bad}], "scope": "all"}), "invalid_value", "scope"),

@@ -15,7 +15,7 @@ pub enum Command {
         /// What it measures.
         metric: Metric,
         /// The value above which it alerts: USD, requests, percent or milliseconds.
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         above: String,
         #[command(flatten)]
         options: Options,
@@ -28,7 +28,7 @@ pub enum Command {
     Set {
         id: String,
         /// The value above which it alerts, in the unit of the rule's metric.
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         above: Option<String>,
         #[command(flatten)]
         options: Options,

@@ -1,5 +1,7 @@
 //! `tidegate budget`: spending limits, and what is left of them.
 
+use domain::limits::BUDGET_MICROS_MAX;
+
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -17,7 +19,7 @@ pub enum Command {
     Set {
         id: String,
         /// The limit in USD, such as 25 or 0.50.
-        #[arg(long, value_name = "USD")]
+        #[arg(long, value_name = "USD", allow_negative_numbers = true)]
         limit: Option<String>,
         #[arg(long)]
         name: Option<String>,
@@ -35,7 +37,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Budget {
     /// The limit in USD, such as 25 or 0.50.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     limit: String,
     /// day, week or month (default).
     #[arg(long)]
@@ -80,6 +82,16 @@ pub fn micros(text: &str) -> Result<u64, Failure> {
     whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(part)).ok_or_else(wrong)
 }
 
+/// A budget's limit in micro-USD. The gateway would refuse it in its own unit, which nobody typed.
+fn checked_limit(text: &str) -> Result<u64, Failure> {
+    let limit = micros(text).ok().filter(|limit| (1..=BUDGET_MICROS_MAX).contains(limit));
+    limit.ok_or_else(|| {
+        let message = format!("\"{}\" can't be the limit of a budget.", output::printable(text));
+        let max = BUDGET_MICROS_MAX / 1_000_000;
+        Failure::new(output::USAGE, message).fix(format!("Give 0.000001 to {max} USD, such as 25 or 0.50."))
+    })
+}
+
 /// Micro-USD, stated in dollars or, as older scripts do, as such.
 ///
 /// # Errors
@@ -95,7 +107,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let is_of_workspace =
                 budget.project.is_none() && budget.key.is_none() && budget.end_user.is_none();
             let body = Body::new()
-                .with("limit_micros", micros(&budget.limit)?)
+                .with("limit_micros", checked_limit(&budget.limit)?)
                 .with_some("workspace", is_of_workspace.then_some(true))
                 .with_some("project_id", budget.project)
                 .with_some("key_id", budget.key)
@@ -114,7 +126,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => budgets.show(&id)?,
         Command::Set { id, limit, name, on_reached, alerts } => {
             let body = Body::new()
-                .with_some("limit_micros", limit.as_deref().map(micros).transpose()?)
+                .with_some("limit_micros", limit.as_deref().map(checked_limit).transpose()?)
                 .with_some("name", name)
                 .with_some("on_reached", on_reached)
                 .with_some("alerts", Some(alerts).filter(|alerts| !alerts.is_empty()));
@@ -136,6 +148,17 @@ mod tests {
         }
         for wrong in ["", ".5", "-1", "1e3", "1.0000001", "99999999999999999999", "$5"] {
             assert!(micros(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_in_the_range_of_budgets() {
+        assert_eq!(checked_limit("0.000001").ok(), Some(1));
+        assert_eq!(checked_limit("10000000").ok(), Some(BUDGET_MICROS_MAX));
+        for wrong in ["0", "-5", "0.0000001", "10000000.000001", "1e30", "99999999999999999999"] {
+            let failure = checked_limit(wrong).unwrap_err();
+            let fix = failure.fix_text().unwrap_or_default();
+            assert!(fix.contains("0.000001 to 10000000 USD"), "{wrong}: {fix}");
         }
     }
 }

@@ -175,6 +175,11 @@ fn prompt_of(options: &Options) -> Result<String, Failure> {
     }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
+    // It would be sent, answered and paid for.
+    if text.trim().is_empty() {
+        let fix = "Write it: tidegate chat MODEL \"a question\", or pipe it in.";
+        return Err(Failure::new(output::USAGE, "The prompt is empty.").fix(fix));
+    }
     Ok(text)
 }
 

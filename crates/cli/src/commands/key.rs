@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::at;
+use crate::api::{Api, at, field};
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -23,7 +23,7 @@ pub enum Command {
         /// What it may do: inference (default), read, admin.
         #[arg(long = "scope", value_delimiter = ',')]
         scopes: Vec<String>,
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         expires_in_days: Option<u32>,
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
@@ -48,7 +48,7 @@ pub enum Command {
         /// What it may do: inference, read, admin.
         #[arg(long = "scope", value_delimiter = ',')]
         scopes: Vec<String>,
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         expires_in_days: Option<u32>,
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
@@ -108,6 +108,17 @@ impl Rates {
     }
 }
 
+const OWN_WOULD_GO: &str = "This is the key that you use: make or sign in with another one first.";
+const OWN_IS_GONE: &str = "This was the key that you used. Sign in again with `tidegate login`, or on the gateway's machine with \
+                           `tidegate login --link --data-dir DIR`.";
+
+/// Whether this is the key in use, by its id or name.
+fn is_own(api: &Api, id: &str) -> bool {
+    let me = api.get("/v2/me").unwrap_or_default();
+    let key = me.get("key").unwrap_or(&Value::Null);
+    ["id", "name"].iter().any(|name| field(key, name) == id)
+}
+
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let keys = Collection::connect(shared, PATH)?;
     let api = &keys.api;
@@ -161,8 +172,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &key);
         }
         Command::Revoke { id } => {
+            // Asked before: a revoked key can't ask any more.
+            let is_own = is_own(api, &id);
             api.delete(&at(PATH, &id))?;
             shared.report(&format!("{id} is revoked."));
+            if is_own && !shared.json {
+                eprintln!("{}", if shared.dry_run { OWN_WOULD_GO } else { OWN_IS_GONE });
+            }
         }
     }
     Ok(())

@@ -44,7 +44,12 @@ pub enum Command {
     SetRole {
         /// Email or id.
         member: String,
-        role: String,
+        /// owner, admin, developer, billing or viewer.
+        #[arg(required_unless_present = "new_role", conflicts_with = "new_role")]
+        role: Option<String>,
+        /// The same as the argument, as `invite` takes it.
+        #[arg(long = "role", value_name = "ROLE")]
+        new_role: Option<String>,
     },
     /// Removes a member; their sessions and device keys end immediately.
     Remove {
@@ -76,8 +81,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let path = format!("{}/link", at(PATH, &member));
             output::object(shared, &api.post(&path, &json!({}))?);
         }
-        Command::SetRole { member, role } => {
+        Command::SetRole { member, role, new_role } => {
             let path = at(PATH, &member);
+            let role = role.or(new_role);
             output::object(shared, &api.patch(&path, &json!({"role": role}))?);
         }
         Command::Remove { member, keys } => {

@@ -203,7 +203,7 @@ fn drain(api: &Api, node: &str, wait: bool) -> Result<Value, Failure> {
 /// Shows the token, and how to use it on the other machine.
 fn invited(shared: &Shared, api: &Api, invited: &Value) {
     output::object(shared, invited);
-    if shared.form() == Form::Table {
+    if shared.form() == Form::Table && !shared.dry_run {
         let (control, token) = (api.address(), api::field(invited, "token"));
         eprintln!(
             "It is shown this once. On the node's machine, with the address that the gateway reaches it at:"

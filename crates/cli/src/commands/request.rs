@@ -39,7 +39,7 @@ pub struct Latest {
     #[arg(long, allow_hyphen_values = true)]
     filter: Option<String>,
     /// The number to list.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, allow_negative_numbers = true)]
     limit: u32,
     /// Shows new requests as they settle, until interrupted.
     #[arg(long, short)]

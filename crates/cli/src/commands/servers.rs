@@ -84,8 +84,14 @@ pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
     } else {
         "This key could not be verified".to_owned()
     };
-    let message = format!("{what}: {error} It is kept as {}.", text("id"));
-    Err(Failure { document: Some(verified), ..Failure::new(output::UPSTREAM, message) })
+    let id = text("id");
+    let message = format!("{what}: {error} It is kept as {id}.");
+    let noun = if path.starts_with("/v2/accounts/") { "account" } else { "credential" };
+    let fix = format!(
+        "`tidegate {noun} rotate {id}` replaces the key, `tidegate {noun} verify {id}` tries again; where the base URL is wrong, \
+         `tidegate {noun} rm {id}` and add it again."
+    );
+    Err(Failure { document: Some(verified), ..Failure::new(output::UPSTREAM, message).fix(fix) })
 }
 
 /// Probes a server's capabilities, and shows them.

@@ -14,6 +14,9 @@ use crate::shared::Shared;
 pub enum Command {
     /// Opens a session, with one branch.
     Open {
+        /// Its name, the same as --name.
+        #[arg(value_name = "NAME", conflicts_with = "name")]
+        named: Option<String>,
         #[command(flatten)]
         fields: Fields,
         /// A bundle whose artifacts come before the events; may be repeated.
@@ -166,7 +169,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let sessions = Collection::connect(shared, "/v2/sessions")?;
     let show = |answer: Value| output::object(shared, &answer);
     match command {
-        Command::Open { fields, bundles, project } => {
+        Command::Open { named, fields, bundles, project } => {
+            let fields = Fields { name: fields.name.or(named), ..fields };
             let body = fields.body().with_list("base_bundle_ids", &bundles).with_some("project_id", project);
             return sessions.create(&body.build());
         }

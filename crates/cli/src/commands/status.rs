@@ -42,7 +42,8 @@ pub fn run(shared: &Shared) -> Result<(), Failure> {
     }
     if let Some(requests) = requests {
         let spent = output::spend(sum("spend_micros").unwrap_or(0));
-        line("Today", &format!("{requests} requests, {spent} (since midnight UTC)"));
+        let noun = if requests == 1 { "request" } else { "requests" };
+        line("Today", &format!("{requests} {noun}, {spent} (since midnight UTC)"));
     }
     println!();
     for (command, why) in next(models.as_deref(), requests) {

@@ -40,7 +40,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);
             let invited = planes.api.post(PATH, &body.build())?;
             output::object(shared, &invited);
-            if shared.form() == Form::Table {
+            if shared.form() == Form::Table && !shared.dry_run {
                 let (control, token) = (planes.api.address(), api::field(&invited, "token"));
                 eprintln!("It is shown this once. Where the data plane runs, which must reach this address:");
                 eprintln!("  tidegate gateway --control {control} --token {token} --data-dir ./data-plane");

@@ -4,12 +4,15 @@
 mod database;
 mod sandboxes;
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use cli::api::Api;
 use cli::output::{self, Failure};
 use cli::shared::Shared;
 use serde_json::{Value, json};
+use store::StoreError;
 
 use super::serve::SettingFlags;
 use crate::settings::Settings;
@@ -66,9 +69,15 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     report(shared, &checks)
 }
 
-fn local(settings: &Settings, checks: &mut Vec<Check>) {
+fn data_directory(settings: &Settings, checks: &mut Vec<Check>) {
     let data_dir = settings.data_dir.display();
+    let access = rustix::fs::access(&settings.data_dir, rustix::fs::Access::WRITE_OK);
     match store::datadir::inspect(&settings.data_dir) {
+        Ok(_) if access == Err(rustix::io::Errno::ACCESS) => checks.push(Check::error(
+            "data directory",
+            format!("{data_dir} can't be written"),
+            fix_of_permission(&settings.data_dir),
+        )),
         Ok(store::datadir::DataDir::Ready) => {
             checks.push(Check::fine("data directory", format!("{data_dir} is initialised")))
         }
@@ -77,12 +86,18 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
             format!("{data_dir} is empty"),
             "`tidegate serve` initialises it at its first start.",
         )),
-        Err(error) => checks.push(Check::error(
-            "data directory",
-            error.to_string(),
-            "Choose or make another directory.",
-        )),
+        Err(error) => {
+            checks.push(Check::error(
+                "data directory",
+                error.to_string(),
+                fix_of(&error, &settings.data_dir),
+            ));
+        }
     }
+}
+
+fn local(settings: &Settings, checks: &mut Vec<Check>) {
+    data_directory(settings, checks);
     let key_file = settings
         .master_key_file
         .clone()
@@ -118,6 +133,24 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
             "Raise the limit: ulimit -n 65536.",
         )
     });
+}
+
+/// What to do about a data directory that can't be used.
+fn fix_of(error: &StoreError, data_dir: &Path) -> String {
+    match error {
+        StoreError::Disk { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            fix_of_permission(data_dir)
+        }
+        _ => "Choose or make another directory, and name it with --data-dir.".to_owned(),
+    }
+}
+
+fn fix_of_permission(data_dir: &Path) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    let data_dir = data_dir.display();
+    format!(
+        "You are user {user} here: `chown -R {user} {data_dir}` gives you the directory, --data-dir names another one."
+    )
 }
 
 fn disk(settings: &Settings, checks: &mut Vec<Check>) {
@@ -182,13 +215,24 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
 
 fn states(name: &'static str, page: &Value, fine: &[&str], fix: &str, checks: &mut Vec<Check>) {
     for row in page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
-        let (id, status) = (output::cell(row, "id"), output::cell(row, "status"));
-        checks.push(if fine.contains(&status.as_str()) {
-            Check::fine(name, format!("{id} is {status}"))
-        } else {
-            Check::error(name, format!("{id} is {status}: {}", output::cell(row, "last_error")), fix)
+        let (id, status) = (called(row), output::cell(row, "status"));
+        let error = row.get("last_error").and_then(Value::as_str).filter(|error| !error.is_empty());
+        checks.push(match error {
+            // A key that its provider never took serves nothing, whatever its status.
+            Some(error) if name == "credential" && matches!(status.as_str(), "active" | "expiring") => {
+                Check::warning(name, format!("{id} is {status}, but its last check failed: {error}"), fix)
+            }
+            _ if fine.contains(&status.as_str()) => Check::fine(name, format!("{id} is {status}")),
+            _ => Check::error(name, format!("{id} is {status}: {}", output::cell(row, "last_error")), fix),
         });
     }
+}
+
+/// A row's name with its id, which commands take even where the name is not unique.
+fn called(row: &Value) -> String {
+    let id = output::cell(row, "id");
+    let name = ["display_name", "name"].iter().find_map(|field| row.get(*field)?.as_str());
+    name.map_or_else(|| id.clone(), |name| format!("{name} ({id})"))
 }
 
 fn report(shared: &Shared, checks: &[Check]) -> Result<(), Failure> {

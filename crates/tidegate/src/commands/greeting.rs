@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::planner::assumed_caller;
 use api::state::Control;
+use cli::shared::USUAL_URL;
 
 use super::serve::Opened;
 
@@ -51,7 +52,7 @@ pub fn suggest_request(opened: &Opened<'_>, model: &str) {
 
 /// How a gateway without models gets some.
 pub fn suggest_models(opened: &Opened<'_>) {
-    println!("Connect a model first, with any of these, and the admin key in TIDEGATE_API_KEY:");
+    println!("Connect a model first, with any of these, and {}:", variables(opened));
     println!("  tidegate credential add openai           takes a provider key of yours");
     println!(
         "  tidegate nodes add NAME --base-url URL   takes a server of yours with an OpenAI-compatible API"
@@ -63,6 +64,16 @@ pub fn suggest_models(opened: &Opened<'_>) {
         opened.address,
         key_to_send(opened)
     );
+}
+
+/// What the command line needs in its environment to manage this installation.
+pub fn variables(opened: &Opened<'_>) -> String {
+    let key = "the admin key in TIDEGATE_API_KEY";
+    let address = opened.address;
+    if format!("http://{address}") == USUAL_URL {
+        return key.to_owned();
+    }
+    format!("{key} and TIDEGATE_URL=http://{address}")
 }
 
 /// A chat model that the operator's workspace can call now.

@@ -290,10 +290,14 @@ enum Program {
 }
 
 impl Program {
-    fn run(self) -> Result<(), Failure> {
+    fn run(self, shared: &Shared) -> Result<(), Failure> {
         match self {
             Self::Completions(options) => completions::run(&options),
             Self::Man(options) => man::run(&options),
+            Self::Version if shared.json => {
+                println!("{}", serde_json::json!({"version": env!("CARGO_PKG_VERSION")}));
+                Ok(())
+            }
             Self::Version => {
                 print!("{}", tree().render_version());
                 Ok(())
@@ -399,6 +403,9 @@ impl Stored {
 /// What failed, with the exit code for it.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { mut shared, command, removal } = arguments;
+    // A variable that is set to nothing is as good as unset.
+    shared.url = shared.url.filter(|url| !url.is_empty());
+    shared.context = shared.context.filter(|context| !context.is_empty());
     shared.json |= shared.output == Some(Form::Json) || shared.jq.is_some();
     if let Some(filter) = &shared.jq {
         cli::jq::set(filter)?;
@@ -485,7 +492,7 @@ fn carry_out(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Doctor(options) => doctor::run(shared, &options),
         Command::Chat(options) => chat::run(shared, &options),
         Command::Connect(options) => connect::run(shared, &options),
-        Command::Program(command) => command.run(),
+        Command::Program(command) => command.run(shared),
     }
 }
 

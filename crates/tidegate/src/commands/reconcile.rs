@@ -66,7 +66,7 @@ pub struct Options {
     #[arg(long)]
     accounts: bool,
     /// The difference that may stay unexplained, in percent.
-    #[arg(long, default_value = "0.1", value_parser = ppm)]
+    #[arg(long, default_value = "0.1", value_parser = ppm, allow_negative_numbers = true)]
     tolerance: u32,
 }
 
@@ -166,6 +166,25 @@ fn compare(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Err(Failure::new(output::FINDINGS, format!("{share} of what the exports count is not explained.")))
 }
 
+/// Whether anything is known of this provider's exports, besides Tidegate's own format, which fits every provider.
+fn has_formats(provider: &str) -> bool {
+    reconciliation::formats(provider).len() > 1
+}
+
+/// Says which providers' exports can be read, where this one's are unknown.
+fn known_exporters(provider: &str) -> String {
+    let catalogue = Catalogue::embedded().ok();
+    let slugs = catalogue.iter().flat_map(Catalogue::providers).map(|facts| facts.slug.as_str());
+    let known: Vec<&str> = slugs.filter(|slug| has_formats(slug)).collect();
+    let meant = output::did_you_mean(provider, known.iter().copied());
+    format!(
+        "No format of {}'s exports is known, so it was read in Tidegate's own. Known are those of {}.{}",
+        output::printable(provider),
+        known.join(", "),
+        meant.map(|meant| format!(" {meant}")).unwrap_or_default(),
+    )
+}
+
 /// What a file counts, in Tidegate's own format.
 struct ReadFile {
     text: String,
@@ -180,7 +199,10 @@ fn read(path: &Path, provider: &str, options: &Options) -> Result<ReadFile, Fail
     let mut condensed = Condensed::default();
     let mut sink = |line: Line| condensed.take(line);
     let read = reconciliation::read_export(provider, options.format.as_deref(), &mut file, &mut sink)
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| {
+            let failure = failed(&error);
+            if has_formats(provider) { failure } else { failure.fix(known_exporters(provider)) }
+        })?;
     let (lines, without_ids) = condensed.finish();
     if without_ids {
         eprintln!(
@@ -236,11 +258,14 @@ fn print(shared: &Shared, report: &Value) {
     let rows: Vec<Value> = differences.iter().take(DIFFERENCES_PRINTED_MAX).map(difference_row).collect();
     output::rows(shared, &rows, &DIFFERENCES, "");
     println!("\nThe requests of the largest:");
+    let mut printed = Vec::new();
     for difference in differences.iter().take(3) {
-        println!(
-            "  tidegate requests --filter '{}'",
-            output::printable(&output::cell(difference, "requests_filter"))
-        );
+        let filter = output::printable(&output::cell(difference, "requests_filter"));
+        // Measures of one model have their requests in common.
+        if !printed.contains(&filter) {
+            println!("  tidegate requests --filter '{filter}'");
+            printed.push(filter);
+        }
     }
 }
 

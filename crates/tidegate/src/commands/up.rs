@@ -156,7 +156,7 @@ fn suggest(opened: &Opened<'_>, demo: &DemoNode) {
     println!("  Model      {model} on the demo node {}: {}", demo.address(), DemoNode::remark());
     println!();
     greeting::suggest_request(opened, model);
-    println!("Add a provider, with the admin key in TIDEGATE_API_KEY:");
+    println!("Add a provider, with {}:", greeting::variables(opened));
     println!("  tidegate credential add openai");
 }
 

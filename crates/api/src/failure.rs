@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use domain::{Fault, FaultClass};
+use reconcilers::of_store;
+use store::StoreError;
 
 /// A 400 for one field.
 #[must_use]
@@ -30,10 +32,34 @@ pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, 
 pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
-            .fix(naming::how_to_list(what).unwrap_or_else(|| {
-                "Check the id. A GET on the path without it lists what there is.".to_owned()
-            })),
+            .fix(how_to_find(what)),
     )
+}
+
+/// The 404 of `not_found` for an object that the store doesn't have, and every other failure of the store as it is.
+#[must_use]
+pub fn not_there(error: StoreError, what: &str, id: &impl ToString) -> Box<Fault> {
+    match error {
+        StoreError::NotFound { what: missing } if missing == what => not_found(what, &id.to_string()),
+        other => of_store(other),
+    }
+}
+
+/// A 400 for a field that takes the id of one kind, and has something else.
+#[must_use]
+pub fn not_an_id(field: &'static str, what: &str, text: &str) -> Box<Fault> {
+    let excerpt: String = text.chars().take(64).collect();
+    invalid(field, format!("\"{excerpt}\" isn't the id of {}.", with_article(what)), how_to_find(what))
+}
+
+fn with_article(what: &str) -> String {
+    let begins_with_vowel = what.starts_with(['a', 'e', 'i', 'o', 'A', 'E', 'I', 'O']);
+    format!("{} {what}", if begins_with_vowel { "an" } else { "a" })
+}
+
+fn how_to_find(what: &str) -> String {
+    naming::how_to_list(what)
+        .unwrap_or_else(|| "Check the id. A GET on the path without it lists what there is.".to_owned())
 }
 
 /// The 500 for stored content that its key does not open.

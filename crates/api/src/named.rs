@@ -168,7 +168,7 @@ fn ambiguous(kind: Kind, text: &str, ids: &[String]) -> Fault {
     Fault::new(
         FaultClass::Conflict,
         "ambiguous_name",
-        format!("{count} {} are called {text}: {listed}.", plural(what)),
+        format!("{count} {} are called \"{text}\": {listed}.", plural(what)),
     )
     .fix("Give the id of the one that you mean.")
 }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_name_of_several_lists_their_ids() {
         let fault = ambiguous(Kind::Key, "ci", &["key_1".to_owned(), "key_2".to_owned()]);
-        assert_eq!(fault.message, "2 keys are called ci: key_1, key_2.");
+        assert_eq!(fault.message, "2 keys are called \"ci\": key_1, key_2.");
         assert_eq!(plural("policy"), "policies");
         let fault = nothing_called(Kind::Key, "ci");
         assert_eq!(fault.message, "There is no key called \"ci\" in this workspace.");

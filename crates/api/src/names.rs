@@ -19,6 +19,14 @@ pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String,
             format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
         ));
     }
+    // Paths have names in place of ids, and clients resolve these two before they send the path.
+    if trimmed == "." || trimmed == ".." {
+        return Err(invalid(
+            field,
+            format!("{field} can't be \"{trimmed}\": nothing of that name can be addressed in a path."),
+            "Choose a name with a letter or a digit.",
+        ));
+    }
     if naming::has_the_form_of_an_id(trimmed) {
         return Err(invalid(
             field,

@@ -115,6 +115,13 @@ impl<C> ApiRequest<C> {
         text.parse().map_err(|_| not_found(what, text))
     }
 
+    /// The nth parameter of the path with its escapes resolved: names have letters that a path can't have.
+    #[must_use]
+    pub fn named(&self, at: usize) -> String {
+        let text = self.parameters.get(at).map_or("", String::as_str);
+        percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+    }
+
     /// The body deserialised from JSON. Errors name the place of unknown fields and wrong types.
     ///
     /// # Errors

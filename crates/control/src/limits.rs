@@ -51,6 +51,8 @@ pub(crate) const KEY_EXPIRES_IN_DAYS_MAX: u32 = 3_650;
 /// The window of an alert rule: a day.
 pub(crate) const ALERT_WINDOW_MINUTES_MAX: u32 = 1_440;
 pub(crate) const ALERT_WINDOW_MINUTES_DEFAULT: u32 = 15;
+/// The threshold of a share of requests, in percent. No share rises above 100.
+pub(crate) const ERROR_PERCENT_MAX: u64 = 99;
 /// Requests without which percents and percentiles of an alert rule say nothing.
 pub(crate) const ALERT_REQUESTS_MIN_DEFAULT: u64 = 10;
 /// Length of a webhook's description, which is one line of a table.

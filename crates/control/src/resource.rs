@@ -5,6 +5,7 @@ use std::future::{Future, ready};
 use std::sync::Arc;
 
 use api::access::Access;
+use api::failure::not_there;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -165,7 +166,7 @@ pub fn delete<R: Resource>(summary: &'static str) -> Route {
 /// The row that the path names.
 pub async fn load<R: Resource>(control: &Control, request: &ApiRequest) -> Result<R, Box<Fault>> {
     let (owner, id) = R::address(control, request)?;
-    R::table(control).get(owner, id).await.map_err(of_store)
+    R::table(control).get(owner, id).await.map_err(|error| not_there(error, R::WHAT, &id))
 }
 
 /// Checks a change, and writes it on top of what was checked; both again where the rules changed in between.

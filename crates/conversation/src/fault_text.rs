@@ -1,7 +1,7 @@
 //! The words of a fault for a client, whichever dialect it speaks, and whether it may try again.
 
 use domain::limits::RETRY_AFTER_SENT_MAX;
-use domain::{Fault, FaultClass, TraceId, UpstreamReport};
+use domain::{Fault, FaultClass, Profile, TraceId, UpstreamReport};
 
 /// The value of `x-should-retry`. SDKs retry 408, 409, 429 and 5xx on their own, so this stops them where a
 /// retry can't help; that includes waits longer than `retry-after` may say.
@@ -49,7 +49,12 @@ pub fn message(fault: &Fault, trace: TraceId) -> String {
 /// The provider, and its own request id for its support desk.
 fn upstream_id(report: &UpstreamReport) -> Option<(&str, &str)> {
     let id = report.request_id.as_deref()?;
-    Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
+    let provider = match report.provider.as_str() {
+        "" => "the provider",
+        provider if provider == Profile::Byoc.as_str() => "the node",
+        provider => provider,
+    };
+    Some((provider, id))
 }
 
 /// The actual wait, in the message where it is longer than the header may say.

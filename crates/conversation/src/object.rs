@@ -103,7 +103,7 @@ impl<'a> Field<'a> {
     pub fn count(&self) -> Result<u64, Box<Fault>> {
         self.value()?
             .as_count()
-            .ok_or_else(|| wrong_type(self.path.clone(), "a whole number from 0", self.kind))
+            .ok_or_else(|| wrong_type(self.path.clone(), "a whole number that is 0 or more", self.kind))
     }
 
     pub fn number(&self) -> Result<Json, Box<Fault>> {

@@ -128,10 +128,11 @@ impl AttemptFailure {
         self
     }
 
-    /// Redacts what an upstream says about an account that several workspaces share, since it names the
-    /// operator's organisation, projects and limits: nothing is passed on about the account itself, and such
-    /// names are masked in the rest.
+    /// The failure as its client may read it. A node is called by its name. What an upstream says about an
+    /// account that several workspaces share names the operator's organisation, projects and limits: nothing
+    /// is passed on about the account itself, and such names are masked in the rest.
     pub(crate) fn redacted(mut self, seat: &Seat) -> Self {
+        self = self.named(seat);
         let (Seat::Managed(_), Some(report)) = (seat, self.fault.upstream.as_deref()) else { return self };
         let Some(text) = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
             return self;
@@ -158,6 +159,23 @@ impl AttemptFailure {
             self.fault.fix = Some(words(class).2.into());
         }
         self.fault = Box::new(self.fault.upstream(report));
+        self
+    }
+
+    /// Calls a node by its name; `byoc` tells its owner nothing.
+    pub(crate) fn named(self, seat: &Seat) -> Self {
+        match seat {
+            Seat::Byoc(node) => self.naming(seat.provider(), &node.name),
+            Seat::Byok(_) | Seat::Managed(_) => self,
+        }
+    }
+
+    /// Puts the name of a node in place of the word that stands for all of them, at the beginning of the message.
+    fn naming(mut self, word: &str, name: &str) -> Self {
+        let rest = self.fault.message.strip_prefix(word).filter(|rest| rest.starts_with(' '));
+        if let Some(message) = rest.map(|rest| format!("The node {name}{rest}")) {
+            self.fault.message = message.into();
+        }
         self
     }
 
@@ -207,7 +225,8 @@ impl AttemptFailure {
 
     /// The upstream answered with an error.
     pub(crate) fn classified(classified: Classified, status: u16) -> Self {
-        let Classified { class, report, retry_after_ms, should_retry, fix, is_of_account } = classified;
+        let Classified { class, mut report, retry_after_ms, should_retry, fix, is_of_account } = classified;
+        drop_own_id(&mut report);
         let mut fault = refusal(class, &report);
         fault.fix = fix.map(std::borrow::Cow::Owned).or(fault.fix);
         fault.retry_after_ms = retry_after_ms;
@@ -319,6 +338,15 @@ fn mask_names(text: &str) -> String {
 
 fn report_of(provider: &str) -> UpstreamReport {
     UpstreamReport { provider: provider.to_owned(), ..UpstreamReport::default() }
+}
+
+/// Drops the request id from the end of a message, where the report has it already: another gateway or a node
+/// writes it there, and the client is told of it once.
+fn drop_own_id(report: &mut UpstreamReport) {
+    let (Some(text), Some(id)) = (&report.message, &report.request_id) else { return };
+    if let Some(rest) = text.trim_end().strip_suffix(&format!(" (request id: {id})")) {
+        report.message = Some(rest.to_owned());
+    }
 }
 
 /// The message of a refusal: what the provider said, whose fault it is, what fixes it.
@@ -470,6 +498,31 @@ mod tests {
             let message = refusal(FaultClass::UpstreamAuth, &report).message;
             assert!(message.ends_with(ends), "{message}");
         }
+    }
+
+    #[test]
+    fn a_node_has_its_name_and_its_id_is_said_once() {
+        let said = |id: &str| UpstreamReport {
+            message: Some("Too hot. Send 0 to 2. (request id: trc_1)".into()),
+            request_id: Some(id.into()),
+            ..report_of("byoc")
+        };
+        let classified = |report| Classified {
+            class: FaultClass::BadRequest,
+            report,
+            retry_after_ms: None,
+            should_retry: None,
+            fix: None,
+            is_of_account: false,
+        };
+        let failure = AttemptFailure::classified(classified(said("trc_1")), 400).naming("byoc", "attic");
+        let message = "The node attic rejected the request as invalid: Too hot. Send 0 to 2.";
+        assert_eq!(failure.fault.message, message);
+        let kept = failure.fault.message_without_content();
+        assert!(!kept.contains("Too hot"), "{kept}");
+        let other = AttemptFailure::classified(classified(said("trc_2")), 400).naming("byo", "attic");
+        assert!(other.fault.message.starts_with("byoc rejected"), "{}", other.fault.message);
+        assert!(other.fault.message.contains("trc_1"), "another id is kept: {}", other.fault.message);
     }
 
     #[test]

@@ -584,7 +584,7 @@ impl RetryLoop {
         if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
             fault.retry_after_ms = Some(wait_ms);
         }
-        AttemptFailure::new(fault).with_seat_fix(attempt.seat()).unsent()
+        AttemptFailure::new(fault).with_seat_fix(attempt.seat()).named(attempt.seat()).unsent()
     }
 
     /// Why the attempt takes what exceeds the customer's own capacity, if it does.

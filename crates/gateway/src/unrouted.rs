@@ -42,8 +42,13 @@ fn other_method(
     trace: TraceId,
 ) -> Response<Reply> {
     let message = format!("{} does not take {}.", head.uri.path(), head.method);
-    let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message)
-        .fix(format!("It takes {allowed}."));
+    // Below some roots the gateway knows what any path takes, and only the control plane what this one does.
+    let fix = if allowed.contains("OPTIONS") {
+        "Send OPTIONS to this path: `Allow` in the answer lists what it takes.".to_owned()
+    } else {
+        format!("It takes {allowed}.")
+    };
+    let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message).fix(fix);
     let mut answer = refuse(core, dialect, &fault, trace);
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         answer.headers_mut().insert(ALLOW, allowed);

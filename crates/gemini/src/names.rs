@@ -109,10 +109,10 @@ pub(super) fn whole(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<i64>, 
 /// A non-negative integer.
 pub(super) fn count(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<u64>, Box<Fault>> {
     let Some(number) = whole(cursor, path)? else { return Ok(None) };
-    let fix = || format!("Send a whole number from 0 in \"{path}\".");
+    let fix = || format!("Send a whole number, 0 or more, in \"{path}\".");
     u64::try_from(number)
         .map(Some)
-        .map_err(|_| wrong_value(path.to_owned(), "is not a whole number from 0", fix()))
+        .map_err(|_| wrong_value(path.to_owned(), "is not a whole number that is 0 or more", fix()))
 }
 
 fn parse_whole(written: &str) -> Option<i64> {

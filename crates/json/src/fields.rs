@@ -75,8 +75,8 @@ pub fn optional_count(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<u64>
         (_, Some(count)) => Ok(Some(count)),
         (Value::Number(number), None) if is_negative(number) => Err(too_small(name.to_owned(), 0)),
         (Value::Number(_), None) => {
-            let fix = format!("Send a whole number from 0 in \"{name}\".");
-            Err(wrong_value(name.to_owned(), "is not a whole number from 0", fix))
+            let fix = format!("Send a whole number, 0 or more, in \"{name}\".");
+            Err(wrong_value(name.to_owned(), "is not a whole number that is 0 or more", fix))
         }
         _ => Err(wrong_type(name.to_owned(), "a whole number", kind)),
     }

@@ -87,8 +87,8 @@ impl<'a> Members<'a> {
         match (value.as_count(), value) {
             (Some(count), _) => Ok(Some(count)),
             (None, Value::Number(_)) => {
-                let fix = format!("Send a whole number from 0 in \"{}\".", self.path_of(name));
-                Err(wrong_value(self.path_of(name), "is not a whole number from 0", fix))
+                let fix = format!("Send a whole number, 0 or more, in \"{}\".", self.path_of(name));
+                Err(wrong_value(self.path_of(name), "is not a whole number that is 0 or more", fix))
             }
             (None, other) => Err(wrong_type(self.path_of(name), "a whole number", kind_of(&other))),
         }

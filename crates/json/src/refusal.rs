@@ -65,7 +65,7 @@ pub fn empty_array(param: String, fix: &str) -> Box<Fault> {
 /// A number that is too small, with OpenAI's error code for it.
 pub fn too_small(param: String, least: u64) -> Box<Fault> {
     let message = format!("\"{param}\" is less than {least}.");
-    let fix = format!("Send a whole number from {least} in \"{param}\", or leave it out.");
+    let fix = format!("Send a whole number, {least} or more, in \"{param}\", or leave it out.");
     Box::new(Fault::new(FaultClass::BadRequest, "integer_below_min_value", message).fix(fix).param(param))
 }
 

@@ -384,6 +384,14 @@ impl Kind {
 /// The fix for an object of this kind, in people's words, that isn't there.
 #[must_use]
 pub fn how_to_list(what: &str) -> Option<String> {
+    // Some messages call a kind by a longer name, and two kinds are only found by their own handlers.
+    let what = match what {
+        "API key" => KEY.what,
+        "agent hints" => HINTS.what,
+        "alias" => return Some("`tidegate alias list` shows what there is.".to_owned()),
+        "route" => return Some("`tidegate route list` shows what there is.".to_owned()),
+        other => other,
+    };
     KINDS.iter().find(|kind| kind.what() == what).map(|kind| kind.how_to_list())
 }
 
@@ -417,6 +425,15 @@ mod tests {
         assert_eq!(kind_at("/v2/byoc/nodes/join-tokens/{id}"), None);
         assert_eq!(kind_at("/v2/api-keys"), None);
         assert_eq!(kind_at("/v2/requests/{id}"), None);
+    }
+
+    #[test]
+    fn a_kind_is_listed_by_whichever_word_a_message_has() {
+        let of_keys = how_to_list("key");
+        assert!(of_keys.as_ref().is_some_and(|fix| fix.contains("tidegate key list")));
+        assert_eq!(how_to_list("API key"), of_keys);
+        assert!(how_to_list("alias").is_some_and(|fix| fix.contains("tidegate alias list")));
+        assert_eq!(how_to_list("report"), None);
     }
 
     #[test]

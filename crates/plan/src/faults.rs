@@ -101,7 +101,7 @@ pub fn nothing_serves(
     if input.data_plane.is_some() {
         message.push_str(" This gateway is a data plane: the operator's accounts and subscriptions stay at its control plane.");
     }
-    let mut fix = commands(input, resolved);
+    let mut fix = commands(input, resolved, &near);
     if matches!(resolved.rule, Rule::Family | Rule::Dialect)
         && let near @ [_, ..] = nearest(input).as_slice()
     {
@@ -402,22 +402,39 @@ fn sellers<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
     }
 }
 
+/// The nodes that serve it and were told to take no new requests.
+fn held_nodes<'a>(near: &[&'a Rejection]) -> Vec<&'a str> {
+    near.iter()
+        .copied()
+        .filter(|rejection| matches!(rejection.refusal, Refusal::Cordoned | Refusal::Draining))
+        .filter_map(|rejection| match &rejection.seat {
+            Seat::Byoc(node) => Some(&*node.name),
+            Seat::Byok(_) | Seat::Managed(_) => None,
+        })
+        .take(NAMES_LISTED_MAX)
+        .collect()
+}
+
 /// The commands that would make it served, those for this model first.
-fn commands(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
+fn commands(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> String {
     let usable: Vec<&str> = sellers(input, resolved)
         .into_iter()
         .filter(|slug| {
             input.catalogue.facts(slug).is_some_and(|facts| facts.available && !facts.emergency_only)
         })
         .collect();
+    let held = held_nodes(near);
+    let mut options: Vec<String> =
+        held.iter().map(|name| format!("`tidegate nodes uncordon {name}`")).collect();
     let own = usable.iter().map(|slug| format!("`tidegate credential add {slug}`"));
-    let mut options: Vec<String> = own.take(NAMES_LISTED_MAX).collect();
+    options.extend(own.take(NAMES_LISTED_MAX));
     let pinned = matches!(
         resolved.target,
         ResolvedTarget::AtSeller { .. } | ResolvedTarget::Model { seller: Some(_), .. }
     );
     if !pinned {
-        options.push("`tidegate nodes add` with a node that serves it".to_owned());
+        let which = if held.is_empty() { "a node" } else { "another node" };
+        options.push(format!("`tidegate nodes add` with {which} that serves it"));
     }
     if let Some(plane) = input.data_plane {
         let control = &plane.control;

@@ -29,10 +29,10 @@ pub fn read(text: &str, field: &'static str) -> Result<u64, Box<Fault>> {
                 Fault::new(
                     FaultClass::BadRequest,
                     "invalid_value",
-                    format!("{field} is not a moment: \"{text}\"."),
+                    format!("{field} isn't a date or time: \"{text}\"."),
                 )
                 .param(field)
-                .fix("Write it as 2026-11-20T08:00:00Z."),
+                .fix("Write it as 2026-11-20T08:00:00Z, or as 2026-11-20 for the start of that day in UTC."),
             )
         })
 }

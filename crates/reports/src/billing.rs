@@ -179,6 +179,23 @@ fn account(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move { Reply::json(&show_account(control, request.workspace()).await?) })
 }
 
+fn check_credit(amount: i64, note: &str) -> Result<(), Box<Fault>> {
+    if amount == 0 || amount.unsigned_abs() > BUDGET_MICROS_MAX {
+        let message = if amount == 0 {
+            "The amount can't be 0.".to_owned()
+        } else {
+            format!("{amount} millionths of a USD are too much for one credit.")
+        };
+        let fix = format!("Give 1 to {BUDGET_MICROS_MAX} millionths of a USD; a negative amount takes away.");
+        return Err(invalid("amount_micros", message, fix));
+    }
+    if note.len() > CREDIT_NOTE_BYTES_MAX {
+        let message = format!("The note is {} bytes long.", note.len());
+        return Err(invalid("note", message, format!("Give at most {CREDIT_NOTE_BYTES_MAX} bytes.")));
+    }
+    Ok(())
+}
+
 fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: CreditInput = request.json()?;
@@ -193,13 +210,7 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 "Give what is added in millionths of a USD; a negative amount takes away.",
             )
         })?;
-        if amount == 0
-            || amount.unsigned_abs() > BUDGET_MICROS_MAX
-            || input.note.len() > CREDIT_NOTE_BYTES_MAX
-        {
-            let message = format!("{amount} micro-USD with this note can't be added.");
-            return Err(invalid("amount_micros", message, "Give an amount other than 0, and a short note."));
-        }
+        check_credit(amount, &input.note)?;
         let budget = BudgetId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
         let (amount, act) = (Nanos(amount * 1_000), request.act(&control.deps.world));
         let added = control.deps.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;

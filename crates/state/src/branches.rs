@@ -9,17 +9,18 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{BranchId, Fault};
+use domain::{BranchId, Fault, FaultClass, SessionId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transcripts::{BranchRow, ForkPoint};
+use store::{Page, StoreError};
+use transcripts::{BranchRow, ForkPoint, SESSION_BRANCHES_MAX};
 
-use crate::scope;
+use crate::limits::BRANCHES_NAMED_MAX;
 use crate::sessions::load;
 
-pub(crate) const WHAT: &str = "branch";
+const WHAT: &str = "branch";
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -43,7 +44,7 @@ pub(crate) fn routes() -> Vec<Route> {
 struct ForkInput {
     /// By default "fork".
     name: Option<String>,
-    /// The branch to fork; by default the session's default branch.
+    /// The id or the name of the branch to fork; by default the session's default branch.
     from_branch_id: Option<String>,
     /// How many of its events both share; by default all that it has now.
     at_version: Option<u64>,
@@ -82,34 +83,87 @@ pub(crate) fn show(row: &BranchRow) -> BranchView {
 /// The branch that the path names, of a session that the caller may see.
 pub(crate) async fn load_branch(control: &Control, request: &ApiRequest) -> Result<BranchRow, Box<Fault>> {
     let session = load(control, request).await?;
-    let id: BranchId = scope::in_path(request, 1, WHAT)?;
-    let found = control.deps.store.sessions().branch(request.workspace(), session.id, id).await;
-    found.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))
+    find(control, request, session.id, &request.named(1), None).await
+}
+
+/// A branch of a session by its id, or by a name that no other branch of it has. The text is a field's, or the path's.
+pub(crate) async fn find(
+    control: &Control,
+    request: &ApiRequest,
+    session: SessionId,
+    text: &str,
+    field: Option<&'static str>,
+) -> Result<BranchRow, Box<Fault>> {
+    let sessions = control.deps.store.sessions();
+    if let Ok(id) = text.parse::<BranchId>() {
+        let found = sessions.branch(request.workspace(), session, id).await;
+        return found.map_err(|error| missing(error, session, text, field));
+    }
+    // One page has all branches that a session may have.
+    let page = Page::first(SESSION_BRANCHES_MAX);
+    let listed = sessions.branches(request.workspace(), session, page).await.map_err(of_store)?;
+    let called: Vec<BranchRow> = listed.rows.into_iter().filter(|row| row.name == text).collect();
+    match called.as_slice() {
+        [] => Err(not_there(session, text, field)),
+        [only] => Ok(only.clone()),
+        several => Err(ambiguous(text, field, several)),
+    }
+}
+
+/// An error of the store about a branch that a text names.
+pub(crate) fn missing(
+    error: StoreError,
+    session: SessionId,
+    text: &str,
+    field: Option<&'static str>,
+) -> Box<Fault> {
+    match error {
+        StoreError::NotFound { what } if what == WHAT => not_there(session, text, field),
+        other => of_store(other),
+    }
+}
+
+fn ambiguous(text: &str, field: Option<&'static str>, called: &[BranchRow]) -> Box<Fault> {
+    let ids: Vec<String> = called.iter().take(BRANCHES_NAMED_MAX).map(|row| row.id.to_string()).collect();
+    let more = if called.len() > ids.len() { ", …" } else { "" };
+    let message = format!("{} branches are called \"{text}\": {}{more}.", called.len(), ids.join(", "));
+    let fault = Fault::new(FaultClass::Conflict, "ambiguous_name", message);
+    of_field(fault.fix("Give the id of the one that you mean."), field)
+}
+
+fn not_there(session: SessionId, text: &str, field: Option<&'static str>) -> Box<Fault> {
+    let excerpt: String = text.chars().take(200).collect();
+    let message = format!("There is no branch \"{excerpt}\" in the session {session}.");
+    let fault = Fault::new(FaultClass::NotFound, "not_found", message);
+    of_field(fault.fix(format!("`tidegate session branches {session}` shows what there is.")), field)
+}
+
+fn of_field(fault: Fault, field: Option<&'static str>) -> Box<Fault> {
+    Box::new(match field {
+        Some(field) => fault.param(field),
+        None => fault,
+    })
 }
 
 fn fork(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let session = load(control, &request).await?;
         let input: ForkInput = request.json()?;
-        let from = match &input.from_branch_id {
-            Some(id) => scope::read("from_branch_id", id)?,
-            None => session.default_branch,
-        };
-        let sessions = control.deps.store.sessions();
-        let origin = sessions.branch(request.workspace(), session.id, from).await;
-        let origin = origin.map_err(|error| scope::not_there(error, WHAT, &from.to_string()))?;
+        let wanted = input.from_branch_id.unwrap_or_else(|| session.default_branch.to_string());
+        let origin = find(control, &request, session.id, &wanted, Some("from_branch_id")).await?;
         let now_unix_ms = control.deps.world.clock.unix_ms();
         let version = input.at_version.unwrap_or(origin.version);
         let new = BranchRow {
             id: BranchId::new(now_unix_ms, control.deps.world.id_bytes()),
             session: session.id,
             name: checked_name(Some(input.name.unwrap_or_else(|| "fork".to_owned())), "name")?,
-            forked_from: Some(ForkPoint { branch: from, version }),
+            forked_from: Some(ForkPoint { branch: origin.id, version }),
             version,
             head: None,
             created_unix_ms: now_unix_ms,
         };
         let act = request.act(&control.deps.world);
+        let sessions = control.deps.store.sessions();
         let made = sessions.fork(request.workspace(), new, act).await.map_err(of_store)?;
         let location = format!("/v2/sessions/{}/branches/{}", session.id, made.id);
         Ok(Reply::json(&show(&made))?.as_created(location))

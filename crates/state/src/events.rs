@@ -9,7 +9,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{Fault, FaultClass, SessionEventId};
+use domain::{BranchId, Fault, FaultClass, SessionEventId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -179,7 +179,11 @@ fn new_event(
 fn append(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let session = load(control, &request).await?;
-        let branch = scope::in_path(&request, 1, branches::WHAT)?;
+        let named = request.named(1);
+        let branch = match named.parse::<BranchId>() {
+            Ok(id) => id,
+            Err(_) => branches::find(control, &request, session.id, &named, None).await?.id,
+        };
         scope::check_retention(control, &request, session.project)?;
         let input: AppendInput = request.json()?;
         let read_head = |id: &String| scope::read("expected_head_event_id", id).map(Some);
@@ -192,7 +196,7 @@ fn append(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let sessions = control.deps.store.sessions();
         let appended =
             sessions.append(request.workspace(), session.id, branch, expected, events.clone()).await;
-        match appended.map_err(|error| scope::not_there(error, branches::WHAT, &branch.to_string()))? {
+        match appended.map_err(|error| branches::missing(error, session.id, &named, None))? {
             Appended::Done(branch, parent) => {
                 let first = branch.version.saturating_sub(wanted) + 1;
                 let views = views_of(&branch, first, parent, &events);

@@ -46,3 +46,5 @@ pub(crate) const FLOW_EVENT_TRIES_MAX: u32 = 5;
 /// How long an answer waits for a change of a run, and how often it looks.
 pub(crate) const FLOW_STREAM_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const FLOW_STREAM_PAUSE: Duration = Duration::from_millis(100);
+/// Branches of one name whose ids a refusal lists.
+pub(crate) const BRANCHES_NAMED_MAX: usize = 3;

@@ -12,7 +12,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::ports::WarmEvent;
-use domain::{BundleId, Fault, ObjectOwner, SessionId};
+use domain::{BundleId, Fault, FaultClass, ObjectOwner, SessionId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -24,7 +24,7 @@ use crate::limits::{
     END_USER_CHARS_MAX, METADATA_FIELDS_MAX, METADATA_KEY_CHARS_MAX, METADATA_VALUE_CHARS_MAX,
     SESSION_BUNDLES_MAX, SESSION_TTL_MAX,
 };
-use crate::scope;
+use crate::{branches, scope};
 
 const PATH: &str = "/v2/sessions";
 const ONE: &str = "/v2/sessions/{id}";
@@ -92,6 +92,7 @@ struct SessionUpdate {
     /// `active`, or `archived`.
     #[schemars(extend("enum" = ["active", "archived", null]))]
     status: Option<String>,
+    /// The id or the name of one of its branches.
     default_branch_id: Option<String>,
     #[schemars(range(min = 1))]
     ttl_seconds: Option<u64>,
@@ -298,10 +299,15 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             end_user: checked_end_user(update.end_user)?,
             metadata: checked_metadata(update.metadata)?,
             status: status.ok_or_else(|| {
-                invalid("status", "\"status\" isn't a valid session status.", "Send active or archived.")
+                let word = update.status.as_deref().unwrap_or_default();
+                let excerpt: String = word.chars().take(64).collect();
+                let message = format!("\"{excerpt}\" isn't a session status.");
+                invalid("status", message, "Send active or archived.")
             })?,
             default_branch: match &update.default_branch_id {
-                Some(id) => scope::read("default_branch_id", id)?,
+                Some(text) => {
+                    branches::find(control, &request, row.id, text, Some("default_branch_id")).await?.id
+                }
                 None => row.default_branch,
             },
             ttl_ms: checked_ttl(update.ttl_seconds)?,
@@ -337,6 +343,9 @@ async fn warm(
     is_audited: bool,
 ) -> Result<(SessionRow, u64), Box<Fault>> {
     let row = load(control, request).await?;
+    if row.warm.is_none() {
+        return Err(not_warm(&row));
+    }
     let world = &control.deps.world;
     let act = is_audited.then(|| request.act(world));
     let owner = ObjectOwner { workspace: row.workspace, project: row.project };
@@ -344,6 +353,12 @@ async fn warm(
     let noted = control.deps.store.sessions().warm(owner, row.id, event, now_unix_ms, act).await;
     let row = noted.map_err(|error| scope::not_there(error, WHAT, &row.id.to_string()))?;
     Ok((row, now_unix_ms))
+}
+
+fn not_warm(row: &SessionRow) -> Box<Fault> {
+    let message = format!("The session {} isn't warm: it has no worker to keep or to end.", row.id);
+    let fix = "GET /v2/sessions?warm=true lists warm sessions; a run with \"session\": \"new\" begins one.";
+    Box::new(Fault::new(FaultClass::NotFound, "not_found", message).fix(fix))
 }
 
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -47,7 +47,7 @@ pub(crate) fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SnapshotInput {
-    /// By default the session's default branch.
+    /// The id or the name of a branch; by default the session's default branch.
     branch_id: Option<String>,
     /// By default the branch's last version.
     version: Option<u64>,
@@ -164,13 +164,10 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let session = load(control, &request).await?;
         let input: SnapshotInput = request.json()?;
-        let branch = match &input.branch_id {
-            Some(id) => scope::read("branch_id", id)?,
-            None => session.default_branch,
-        };
+        let wanted = input.branch_id.unwrap_or_else(|| session.default_branch.to_string());
+        let found = branches::find(control, &request, session.id, &wanted, Some("branch_id")).await?;
+        let branch = found.id;
         let sessions = control.deps.store.sessions();
-        let found = sessions.branch(request.workspace(), session.id, branch).await;
-        let found = found.map_err(|error| scope::not_there(error, branches::WHAT, &branch.to_string()))?;
         let version = input.version.unwrap_or(found.version);
         if version > found.version {
             let message = format!("The branch is at version {}.", found.version);

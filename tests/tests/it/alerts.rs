@@ -103,6 +103,7 @@ async fn rules_and_quiet_hours_that_can_not_be_are_refused_by_name() {
         (json!({"threshold": 1}), "metric"),
         (json!({"metric": "mood", "threshold": 1}), "metric"),
         (json!({"metric": "requests"}), "threshold"),
+        (json!({"metric": "error_percent", "threshold": 100}), "threshold"),
         (json!({"metric": "requests", "threshold": 1, "window_minutes": 0}), "window_minutes"),
         (json!({"metric": "requests", "threshold": 1, "window_minutes": 1441}), "window_minutes"),
         (json!({"metric": "requests", "threshold": 1, "status": "on"}), "status"),

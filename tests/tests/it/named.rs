@@ -105,7 +105,7 @@ async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
     let answer = gateway.admin().get("/v2/api-keys/twin").await.unwrap();
     let fault = problem(&answer, 409, "ambiguous_name");
     let detail = fault["detail"].as_str().unwrap();
-    assert_eq!(detail, format!("2 keys are called twin: {first}, {second}."));
+    assert_eq!(detail, format!("2 keys are called \"twin\": {first}, {second}."));
     for (kind, what, command) in COMMANDS {
         let answer = gateway.admin().get(&format!("/v2/{kind}/nope")).await.unwrap();
         let fault = problem(&answer, 404, "not_found");
@@ -119,9 +119,11 @@ async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
     let route = json!({"scope": {}, "credential_ids": ["nope"]});
     let answer = gateway.admin().post("/v2/routes", &route).await.unwrap();
     assert_eq!(problem(&answer, 404, "not_found")["param"], "credential_ids[0]");
-    // What has the form of an id is no name.
-    let answer = gateway.admin().post("/v2/api-keys", &json!({"name": first})).await.unwrap();
-    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "name");
+    // What has the form of an id is no name, nor is what no path can have in it.
+    for name in [first.as_str(), ".", ".."] {
+        let answer = gateway.admin().post("/v2/api-keys", &json!({"name": name})).await.unwrap();
+        assert_eq!(problem(&answer, 400, "invalid_value")["param"], "name", "{name}");
+    }
 }
 
 #[tokio::test]

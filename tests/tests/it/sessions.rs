@@ -178,6 +178,33 @@ async fn forks_share_history_and_snapshots_are_reproducible() {
 }
 
 #[tokio::test]
+async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let session = made(&client, SESSIONS, json!({})).await;
+    append(&client, &branch_events(&session, "main"), 0, "one").await;
+    let branches = format!("{SESSIONS}/{}/branches", text(&session["id"]));
+    let fork = made(&client, &branches, json!({"name": "a try", "from_branch_id": "main"})).await;
+    let named = branch_events(&session, "a%20try");
+    append(&client, &named, 1, "two").await;
+    let page = got(&client, &format!("{named}?include=content")).await;
+    assert_eq!(contents(&page), ["one", "two"]);
+    let snapshots = format!("{SESSIONS}/{}/snapshots", text(&session["id"]));
+    let snapshot = made(&client, &snapshots, json!({"branch_id": "a try"})).await;
+    assert_eq!(snapshot["branch_id"], fork["id"]);
+    let path = format!("{SESSIONS}/{}", text(&session["id"]));
+    gateway.patch(&path, json!({"default_branch_id": "a try"})).await;
+    assert_eq!(got(&client, &path).await["default_branch_id"], fork["id"]);
+
+    let nothing = client.post(&branches, &json!({"from_branch_id": "nope"})).await.unwrap();
+    let fault = problem(&nothing, 404, "not_found");
+    assert_eq!(fault["param"], "from_branch_id", "{fault}");
+    assert!(text(&fault["fix"]).contains("tidegate session branches"), "{fault}");
+    made(&client, &branches, json!({"name": "a try"})).await;
+    problem(&client.get(&format!("{branches}/a%20try")).await.unwrap(), 409, "ambiguous_name");
+}
+
+#[tokio::test]
 async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
     let gateway = Gateway::start().await;
     let client = gateway.client();

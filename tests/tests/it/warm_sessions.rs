@@ -125,6 +125,11 @@ async fn wrong_sessions_are_refused(gateway: &Gateway, client: &Client, session:
     // Sessions of conversations are no warm ones.
     let plain = id_of(&gateway.make("/v2/sessions", json!({})).await);
     problem(&ran(client, json!({"session": plain})).await, 404, "session_not_found");
+    for verb in ["end", "keep-alive"] {
+        let answer = client.post(&format!("/v2/sessions/{plain}/{verb}"), &json!({})).await.unwrap();
+        let fault = problem(&answer, 404, "not_found");
+        assert!(fault["detail"].as_str().unwrap().contains("isn't warm"), "{fault}");
+    }
     for path in [format!("/sessions/{plain}"), "/sessions/ses_1".to_owned()] {
         let answer = client.get(&path).await.unwrap();
         assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("session_not_found")), "{path}");

@@ -163,7 +163,7 @@ fn optional_top_k(cursor: &mut Cursor<'_>) -> Read<Option<u64>> {
         Some(Ok(top_k)) => Ok(Some(top_k)),
         Some(Err(_)) if top_k == Some(-1) => Ok(None),
         Some(Err(_)) => {
-            let fix = "Send a whole number from 0, or leave it out.".to_owned();
+            let fix = "Send a whole number, 0 or more, or leave it out.".to_owned();
             Err(wrong_value("top_k".to_owned(), "is negative", fix))
         }
     }

@@ -1,6 +1,6 @@
 //! `/v2/alert-rules`: measures of the workspace's requests, and the threshold above which an event is sent.
 
-use api::failure::{invalid, missing};
+use api::failure::{invalid, missing, not_there};
 use api::moment::Moment;
 use api::names::checked_name;
 use api::request::ApiRequest;
@@ -8,14 +8,15 @@ use api::router::Route;
 use api::state::Control;
 use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{AlertRuleId, Fault, KeyId, ProjectId};
-use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AlertMetric, AlertRuleRow, AlertState};
 
 use super::conditions::printable;
-use crate::limits::{ALERT_REQUESTS_MIN_DEFAULT, ALERT_WINDOW_MINUTES_DEFAULT, ALERT_WINDOW_MINUTES_MAX};
+use crate::limits::{
+    ALERT_REQUESTS_MIN_DEFAULT, ALERT_WINDOW_MINUTES_DEFAULT, ALERT_WINDOW_MINUTES_MAX, ERROR_PERCENT_MAX,
+};
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 const ALERT_WINDOW_MINUTES_MIN: u32 = 1;
@@ -44,7 +45,7 @@ pub struct Input {
     #[schemars(required)]
     #[schemars(extend("enum" = AlertMetric::WORDS))]
     metric: Option<String>,
-    /// It alerts above this, in the metric's unit: micro-USD, requests, percent or milliseconds.
+    /// It alerts above this, in the metric's unit: micro-USD, requests, percent (0 to 99) or milliseconds.
     #[schemars(required)]
     threshold: Option<u64>,
     /// 15 by default.
@@ -157,11 +158,13 @@ async fn checked_scope(
     let (store, workspace) = (&control.deps.store, request.workspace());
     let project = checked_id::<ProjectId>(input.project_id.as_deref(), "project_id")?;
     if let Some(project) = project {
-        store.projects().get(workspace, project).await.map_err(of_store)?;
+        let found = store.projects().get(workspace, project).await;
+        found.map_err(|error| not_there(error, "project", &project))?;
     }
     let key = checked_id::<KeyId>(input.key_id.as_deref(), "key_id")?;
     if let Some(key) = key {
-        store.api_keys().get(workspace, key).await.map_err(of_store)?;
+        let found = store.api_keys().get(workspace, key).await;
+        found.map_err(|error| not_there(error, "API key", &key))?;
     }
     Ok((project, key))
 }
@@ -174,7 +177,7 @@ async fn row_of(
 ) -> Result<AlertRuleRow, Box<Fault>> {
     let (project, key) = checked_scope(control, request, &input).await?;
     let metric = checked_metric(input.metric)?;
-    let threshold = input.threshold.filter(|threshold| i64::try_from(*threshold).is_ok());
+    let threshold = checked_threshold(metric, input.threshold)?;
     let window_minutes = input.window_minutes.unwrap_or(ALERT_WINDOW_MINUTES_DEFAULT);
     if !(ALERT_WINDOW_MINUTES_MIN..=ALERT_WINDOW_MINUTES_MAX).contains(&window_minutes) {
         let fix = format!("Use {ALERT_WINDOW_MINUTES_MIN} to {ALERT_WINDOW_MINUTES_MAX} minutes.");
@@ -205,15 +208,25 @@ async fn row_of(
         model: checked_word(input.model, "model")?,
         provider: checked_word(input.provider, "provider")?,
         window_minutes,
-        threshold: threshold.ok_or_else(|| {
-            missing("threshold", "Give the value above which it alerts, in the metric's unit.")
-        })?,
+        threshold,
         requests_min: input.requests_min.unwrap_or(ALERT_REQUESTS_MIN_DEFAULT).clamp(1, u64::from(u32::MAX)),
         is_enabled,
         state: AlertState::default(),
         created_unix_ms,
         version: 0,
     })
+}
+
+/// A threshold that measurements can rise above.
+fn checked_threshold(metric: AlertMetric, threshold: Option<u64>) -> Result<u64, Box<Fault>> {
+    let threshold = threshold
+        .filter(|threshold| i64::try_from(*threshold).is_ok())
+        .ok_or_else(|| missing("threshold", "Give the value above which it alerts, in the metric's unit."))?;
+    if metric == AlertMetric::ErrorPercent && threshold > ERROR_PERCENT_MAX {
+        let message = format!("The share of failed requests never rises above {threshold} percent.");
+        return Err(invalid("threshold", message, format!("Give 0 to {ERROR_PERCENT_MAX} percent.")));
+    }
+    Ok(threshold)
 }
 
 /// What a rule is called that nobody named.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::access::{Access, insufficient_role};
 use api::caller::rank_of;
-use api::failure::{invalid, missing};
+use api::failure::{invalid, missing, not_an_id, not_there};
 use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
 use api::names::{checked_environment, checked_name};
@@ -326,11 +326,10 @@ impl WritableResource for ApiKeyRow {
         let now = control.deps.world.clock.unix_ms();
         let project = match &input.project_id {
             None => home_project(request)?,
-            Some(text) => text
-                .parse::<ProjectId>()
-                .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
+            Some(text) => text.parse::<ProjectId>().map_err(|_| not_an_id("project_id", "project", text))?,
         };
-        let home = control.deps.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
+        let home = control.deps.store.projects().get(request.workspace(), project).await;
+        let home = home.map_err(|error| not_there(error, "project", &project))?;
         let environment =
             checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
         let scopes = checked_scopes(input.scopes.as_deref(), request)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::failure::{invalid, missing};
+use api::failure::{invalid, missing, not_an_id, not_there};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
 use api::names::checked_name;
@@ -173,12 +173,11 @@ fn subject_of(input: &Input) -> Result<Subject, Box<Fault>> {
     if given.iter().filter(|given| **given).count() != 1 {
         return Err(invalid("workspace", "A budget is of exactly one thing.", fix));
     }
-    let id = |field: &'static str, error: &dyn std::fmt::Display| invalid(field, error.to_string(), fix);
     if let Some(text) = &input.project_id {
-        return text.parse().map(Subject::Project).map_err(|error| id("project_id", &error));
+        return text.parse().map(Subject::Project).map_err(|_| not_an_id("project_id", "project", text));
     }
     if let Some(text) = &input.key_id {
-        return text.parse().map(Subject::Key).map_err(|error| id("key_id", &error));
+        return text.parse().map(Subject::Key).map_err(|_| not_an_id("key_id", "key", text));
     }
     match input.end_user.as_deref() {
         None => Ok(Subject::Workspace),
@@ -189,6 +188,24 @@ fn subject_of(input: &Input) -> Result<Subject, Box<Fault>> {
             let message = "This can't be the name of an end user.";
             Err(invalid("end_user", message, format!("Give 1 to {END_USER_BYTES_MAX} bytes.")))
         }
+    }
+}
+
+/// Names the field of a project or key that the workspace doesn't have.
+async fn check_subject(control: &Control, row: &BudgetRow) -> Result<(), Box<Fault>> {
+    let store = &control.deps.store;
+    match &row.subject {
+        Subject::Project(id) => {
+            let found = store.projects().get(row.workspace, *id).await;
+            let refusal = |error| Box::new(not_there(error, "project", id).param("project_id"));
+            found.map(drop).map_err(refusal)
+        }
+        Subject::Key(id) => {
+            let found = store.api_keys().get(row.workspace, *id).await;
+            let refusal = |error| Box::new(not_there(error, "API key", id).param("key_id"));
+            found.map(drop).map_err(refusal)
+        }
+        Subject::Workspace | Subject::EndUser(_) => Ok(()),
     }
 }
 
@@ -332,6 +349,7 @@ impl WritableResource for BudgetRow {
         input: Input,
     ) -> Result<(Self::New, Self::Rest), Box<Fault>> {
         let row = row_of(control, request, input)?;
+        check_subject(control, &row).await?;
         let spent = spent_before(control, &row).await?;
         Ok(((row, spent), Some(spent)))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::failure::{invalid, not_found};
+use api::failure::{invalid, not_found, not_there};
 use api::moment::Moment;
 use api::names::checked_environment;
 use api::request::ApiRequest;
@@ -13,7 +13,6 @@ use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, ModelFallback, ModelFallbackClass, ModelPattern,
     Profile, RouteId, RouteScope, RouteSpec, Strategy,
 };
-use reconcilers::of_store;
 use replayruns::{Checked, check_route, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -345,14 +344,16 @@ async fn scope_of(
         None => None,
         Some(text) => {
             let id = text.parse().map_err(|_| not_found("API key", text))?;
-            Some(control.deps.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?.id)
+            let found = control.deps.store.api_keys().get(request.workspace(), id).await;
+            Some(found.map_err(|error| not_there(error, "API key", text))?.id)
         }
     };
     let project_id = match &wire.project_id {
         None => None,
         Some(text) => {
             let id = text.parse().map_err(|_| not_found("project", text))?;
-            Some(control.deps.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
+            let found = control.deps.store.projects().get(request.workspace(), id).await;
+            Some(found.map_err(|error| not_there(error, "project", text))?.id)
         }
     };
     if let Some(name) = &wire.alias {
@@ -394,7 +395,8 @@ async fn own_credentials(
     let mut found = Vec::with_capacity(ids.len());
     for text in ids {
         let id = text.parse().map_err(|_| not_found("credential", text))?;
-        found.push(control.deps.store.credentials().get(request.workspace(), id).await.map_err(of_store)?.id);
+        let row = control.deps.store.credentials().get(request.workspace(), id).await;
+        found.push(row.map_err(|error| not_there(error, "credential", text))?.id);
     }
     Ok(found)
 }

@@ -108,3 +108,15 @@ fn a_model_of_another_kind_is_told_apart() {
     assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "model_modality"));
     assert!(answer.attempts.is_empty());
 }
+
+#[test]
+fn a_node_that_takes_nothing_new_is_let_serve_again() {
+    for state in [NodeState::Cordoned, NodeState::Draining] {
+        let fixture = Fixture::new().node_with(1, &["llama"], |node| node.state = state);
+        let fault = fixture.ask("llama").fault.unwrap();
+        assert_eq!(fault.code, "model_not_served");
+        let command =
+            "Run `tidegate nodes uncordon n1` or `tidegate nodes add` with another node that serves it";
+        check_mentions(&fault, &["node \"n1\"", command]);
+    }
+}

@@ -35,7 +35,7 @@ pub struct Shared {
     pub dry_run: bool,
 }
 
-/// Where the command line looks for a gateway unless it is told otherwise.
+/// Where the command line looks for a gateway unless an option or variable names another.
 pub const USUAL_URL: &str = "http://127.0.0.1:8787";
 
 impl Shared {

@@ -372,9 +372,10 @@ fn at_its_place(step: &Step, refused: Failure) -> Failure {
     Failure { message: format!("{prefix}{} {}: {}", step.kind.noun, step.label, refused.message), ..refused }
 }
 
-/// Has the gateway check steps without carrying them out, up to the first that sends a secret: it is not read for this, and later steps may
-/// need what it makes. What refers to objects that aren't there yet can't be checked either. Conflicts are passed over, since an earlier step may end them, and so is a lack of
-/// permission: whoever may only read can see what would change.
+/// Has the gateway check steps without carrying them out, up to the first that sends a secret: it is not read for this, and
+/// later steps may need what it makes. What refers to objects that aren't there yet can't be checked either. Conflicts are
+/// passed over, since an earlier step may end them, and so is a lack of permission: a key that may only read shows what would
+/// change.
 ///
 /// # Errors
 /// The gateway would refuse a step as invalid.

@@ -84,6 +84,12 @@ export async function inBrowser(origin, journey) {
       if (request.resourceType() === "fetch") asked.add(request);
       if (url.origin !== origin && !["blob:", "data:"].includes(url.protocol)) foreign.push(request.url());
     });
+    page.on("response", async (response) => {
+      if (response.status() !== 400) return;
+      // The page may be gone before it is read.
+      const text = await response.text().catch(() => "");
+      if (text.includes("isn't a parameter of this path")) complaints.push(`${response.url()}: ${text}`);
+    });
     page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.message}`));
     page.on("console", (message) => {
       if (/Content Security Policy|Trusted Type/i.test(message.text())) complaints.push(message.text());

@@ -3,11 +3,10 @@
 use domain::{Fault, FaultClass};
 pub use naming::Kind;
 use naming::{NamedBy, REFERENCES, Within};
-use percent_encoding::percent_decode_str;
 use reconcilers::of_store;
 use serde_json::Value;
 
-use crate::failure::invalid;
+use crate::failure::not_an_id;
 use crate::request::ApiRequest;
 use crate::state::Control;
 
@@ -27,9 +26,11 @@ pub async fn resolve(
     mut request: ApiRequest,
 ) -> Result<ApiRequest, Box<Fault>> {
     let resolver = Resolver::of(control, &request);
-    if let (Some(kind), Some(named)) = (naming::kind_at(pattern), request.parameters.first_mut()) {
-        let text = percent_decode_str(named).decode_utf8_lossy().into_owned();
-        *named = resolver.id(kind, text, None).await?;
+    if let Some(kind) = naming::kind_at(pattern) {
+        let id = resolver.id(kind, request.named(0), None).await?;
+        if let Some(named) = request.parameters.first_mut() {
+            *named = id;
+        }
     }
     if pattern.starts_with(OTHER_KEYS) {
         return Ok(request);
@@ -70,15 +71,10 @@ pub async fn id(
     request: &ApiRequest,
     kind: Kind,
     text: String,
-    field: &str,
+    field: &'static str,
 ) -> Result<String, Box<Fault>> {
     let id = Resolver::of(control, request).id(kind, text, Some(field)).await?;
-    if kind.is_id(&id) {
-        return Ok(id);
-    }
-    let excerpt: String = id.chars().take(NAME_CHARS_PRINTED).collect();
-    let message = format!("\"{excerpt}\" is neither the name nor the id of a known {}.", kind.what());
-    Err(invalid(field, message, kind.how_to_list()))
+    if kind.is_id(&id) { Ok(id) } else { Err(not_an_id(field, kind.what(), &id)) }
 }
 
 /// A place of a body that refers to an object by its name.

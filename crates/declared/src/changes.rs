@@ -384,20 +384,18 @@ pub fn check(api: &Api, steps: &[Step], names: &Names) -> Result<(), Failure> {
 }
 
 fn check_one(api: &Api, step: &Step, names: &Names) -> Result<(), Failure> {
-    let tried = match (step.action, &step.declared, &step.id) {
-        (Action::Create, Some(declared), _) => match body_of(step.kind, declared, names) {
-            Ok(body) => api.post(step.kind.path, &Value::Object(body)).map(drop),
-            Err(_) => Ok(()),
-        },
-        (Action::Update, Some(declared), Some(id)) => {
-            match patch_of(&step.changes, step.kind, names, &declared.place) {
-                Ok(body) => api.patch(&format!("{}/{id}", step.kind.path), &Value::Object(body)).map(drop),
-                Err(_) => Ok(()),
-            }
+    let (method, path, body) = match (step.action, &step.declared, &step.id) {
+        (Action::Create, Some(declared), _) => {
+            (Method::POST, step.kind.path.to_owned(), body_of(step.kind, declared, names))
         }
-        _ => Ok(()),
+        (Action::Update, Some(declared), Some(id)) => {
+            let patch = patch_of(&step.changes, step.kind, names, &declared.place);
+            (Method::PATCH, format!("{}/{id}", step.kind.path), patch)
+        }
+        _ => return Ok(()),
     };
-    match tried {
+    let Ok(body) = body else { return Ok(()) };
+    match api.call(method, &path, Some(&Value::Object(body))) {
         Err(refused) if refused.code == output::USAGE => Err(at_its_place(step, refused)),
         _ => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::agents::{AgentRow, Definition, Stored, VersionRow, is_name, seal, unsealed};
 use api::access::Access;
-use api::failure::{content_unreadable, invalid, missing};
+use api::failure::{content_unreadable, invalid, missing, not_there};
 use api::moment::Moment;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
@@ -169,7 +169,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 async fn load(control: &Control, request: &ApiRequest) -> Result<AgentRow, Box<Fault>> {
     let id: AgentId = scope::in_path(request, 0, WHAT)?;
     let found = Stored::of(&control.deps.store).get(request.workspace(), id).await;
-    let row = found.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))?;
+    let row = found.map_err(|error| not_there(error, WHAT, &id))?;
     scope::check(request, row.owner.project, WHAT, &id)?;
     Ok(row)
 }

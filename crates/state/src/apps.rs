@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::tools::{AppKind, AppRow, Declared, ImportedTool, Kind as _, import};
 use api::access::Access;
-use api::failure::{invalid, missing};
+use api::failure::{invalid, missing, not_there};
 use api::moment::Moment;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
@@ -377,7 +377,7 @@ fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let id: AppId = scope::in_path(&request, 0, AppKind::WHAT)?;
         let declared = Declared::of(&control.deps.store);
         let found = declared.get::<AppKind>(request.workspace(), id).await;
-        let row = found.map_err(|error| scope::not_there(error, AppKind::WHAT, &id.to_string()))?;
+        let row = found.map_err(|error| not_there(error, AppKind::WHAT, &id))?;
         scope::check(&request, row.owner.project, AppKind::WHAT, &id)?;
         let older = declared.app_versions(request.workspace(), id).await.map_err(of_store)?;
         let view = |version, definition, replaced_at| AppVersionView {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::access::Access;
-use api::failure::{invalid, missing};
+use api::failure::{invalid, missing, not_there};
 use api::moment::Moment;
 use api::names::checked_name;
 use api::reply::Reply;
@@ -230,7 +230,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 async fn load(control: &Control, request: &ApiRequest) -> Result<ArtifactRow, Box<Fault>> {
     let id: ArtifactId = request.id(WHAT)?;
     let row = control.deps.store.artifacts().get(request.workspace(), id).await;
-    let row = row.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))?;
+    let row = row.map_err(|error| not_there(error, WHAT, &id))?;
     scope::check(request, row.project, WHAT, &id)?;
     Ok(row)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::invalid;
+use api::failure::{invalid, not_there};
 use api::moment::Moment;
 use api::names::checked_name;
 use api::reply::Reply;
@@ -151,7 +151,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 async fn load(control: &Control, request: &ApiRequest) -> Result<BundleRow, Box<Fault>> {
     let id: BundleId = request.id(WHAT)?;
     let found = control.deps.store.bundles().get(request.workspace(), id).await;
-    let row = found.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))?;
+    let row = found.map_err(|error| not_there(error, WHAT, &id))?;
     scope::check(request, row.project, WHAT, &id)?;
     Ok(row)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::tools::{Declared, DeclaredRow, Kind};
+use api::failure::not_there;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::state::Control;
@@ -19,7 +20,7 @@ pub(crate) async fn load<K: Kind>(
 ) -> Result<DeclaredRow<K>, Box<Fault>> {
     let id: K::Id = request.id(K::WHAT)?;
     let found = Declared::of(&control.deps.store).get::<K>(request.workspace(), id).await;
-    let row = found.map_err(|error| scope::not_there(error, K::WHAT, &id.to_string()))?;
+    let row = found.map_err(|error| not_there(error, K::WHAT, &id))?;
     scope::check(request, row.owner.project, K::WHAT, &id)?;
     Ok(row)
 }

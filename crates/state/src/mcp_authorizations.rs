@@ -8,7 +8,7 @@ use ::tools::{
     ServerKind, SignInOrder, SignInRow, SignInSecret, note_wanted_scopes,
 };
 use api::access::{Access, People};
-use api::failure::{invalid, missing};
+use api::failure::{invalid, missing, not_there};
 use api::moment::Moment;
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -164,8 +164,7 @@ fn end(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let deps = &control.deps;
         let (sign_in, secret) = taken(control, &request, returned.state.as_deref()).await?;
         let server = Declared::of(&deps.store).get::<ServerKind>(request.workspace(), sign_in.server).await;
-        let server =
-            server.map_err(|error| scope::not_there(error, ServerKind::WHAT, &sign_in.server.to_string()))?;
+        let server = server.map_err(|error| not_there(error, ServerKind::WHAT, &sign_in.server))?;
         if server.definition.url != secret.url || server.definition.oauth.is_none() {
             return Err(over());
         }

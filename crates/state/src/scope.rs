@@ -4,8 +4,6 @@ use api::failure::{invalid, missing, not_found};
 use api::request::ApiRequest;
 use api::state::Control;
 use domain::{Fault, FaultClass, ProjectId};
-use reconcilers::of_store;
-use store::StoreError;
 
 /// Refuses what is in a project that the caller may not see, as if it weren't there.
 pub(crate) fn check(
@@ -81,12 +79,4 @@ pub(crate) fn in_path<T: std::str::FromStr>(
 ) -> Result<T, Box<Fault>> {
     let text = request.parameters.get(at).map_or("", String::as_str);
     text.parse().map_err(|_| not_found(what, text))
-}
-
-/// The same answer for what isn't there as for what is another project's.
-pub(crate) fn not_there(error: StoreError, what: &'static str, id: &str) -> Box<Fault> {
-    match error {
-        StoreError::NotFound { what: missing } if missing == what => not_found(what, id),
-        other => of_store(other),
-    }
 }

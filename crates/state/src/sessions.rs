@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::invalid;
+use api::failure::{invalid, not_there};
 use api::moment::Moment;
 use api::names::checked_name;
 use api::reply::Reply;
@@ -259,7 +259,7 @@ pub(crate) async fn load(control: &Control, request: &ApiRequest) -> Result<Sess
     let id: SessionId = request.id(WHAT)?;
     let now_unix_ms = control.deps.world.clock.unix_ms();
     let found = control.deps.store.sessions().get(request.workspace(), id, now_unix_ms).await;
-    let row = found.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))?;
+    let row = found.map_err(|error| not_there(error, WHAT, &id))?;
     scope::check(request, row.project, WHAT, &id)?;
     Ok(row)
 }
@@ -351,7 +351,7 @@ async fn warm(
     let owner = ObjectOwner { workspace: row.workspace, project: row.project };
     let now_unix_ms = world.clock.unix_ms();
     let noted = control.deps.store.sessions().warm(owner, row.id, event, now_unix_ms, act).await;
-    let row = noted.map_err(|error| scope::not_there(error, WHAT, &row.id.to_string()))?;
+    let row = noted.map_err(|error| not_there(error, WHAT, &row.id))?;
     Ok((row, now_unix_ms))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::invalid;
+use api::failure::{invalid, not_there};
 use api::moment::Moment;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -207,6 +207,6 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let session = load(control, &request).await?;
         let id: SnapshotId = scope::in_path(&request, 1, WHAT)?;
         let found = control.deps.store.sessions().snapshot(request.workspace(), session.id, id).await;
-        Reply::json(&show(&found.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))?))
+        Reply::json(&show(&found.map_err(|error| not_there(error, WHAT, &id))?))
     })
 }

@@ -30,29 +30,3 @@ fn same_prefix(a: u128, b: u128, prefix_bits: u8, width: u8) -> bool {
     // `None` is a shift by the full width: a prefix of zero bits, which matches everything.
     (a ^ b).checked_shr(shift).is_none_or(|rest| rest == 0)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_hold_what_they_say() {
-        for (peer, network, prefix_bits, within) in [
-            ("10.1.2.3", "10.0.0.0", 8, true),
-            ("11.1.2.3", "10.0.0.0", 8, false),
-            ("10.1.2.3", "10.1.2.3", 32, true),
-            ("10.1.2.4", "10.1.2.3", 32, false),
-            ("203.0.113.9", "0.0.0.0", 0, true),
-            ("::ffff:10.1.2.3", "10.0.0.0", 8, true),
-            ("10.1.2.3", "::ffff:10.1.2.0", 120, true),
-            ("2001:db8::1", "2001:db8::", 32, true),
-            ("2001:db9::1", "2001:db8::", 32, false),
-            ("2001:db9::1", "::", 0, true),
-            ("2001:db8::1", "0.0.0.0", 0, false),
-            ("10.1.2.3", "::", 0, false),
-        ] {
-            let block = IpNet { address: network.parse().unwrap(), prefix_bits };
-            assert_eq!(is_within(peer.parse().unwrap(), &block), within, "{peer} in {network}/{prefix_bits}");
-        }
-    }
-}

@@ -276,7 +276,3 @@ fn bytes_of(hex: &str) -> Option<[u8; HASH_BYTES]> {
     }
     Some(bytes)
 }
-
-#[cfg(test)]
-#[path = "signature_tests.rs"]
-mod tests;

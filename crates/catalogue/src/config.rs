@@ -149,21 +149,3 @@ pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<Cow<'a, str>, &'a
     filled.push_str(rest);
     Ok(filled.into())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_filled_with_what_is_said() {
-        let hosting = Hosting { region: Some("eu-1".to_owned()), ..Hosting::default() };
-        assert_eq!(fill("https://api.example/v1", &hosting).as_deref(), Ok("https://api.example/v1"));
-        assert_eq!(fill("https://x-{region}.example", &hosting).as_deref(), Ok("https://x-eu-1.example"));
-        assert_eq!(fill("https://{location}-x.example", &hosting).as_deref(), Ok("https://eu-1-x.example"));
-        assert_eq!(fill("https://{resource}.example", &hosting), Err("resource"));
-        for elsewhere in ["evil.example/", "a.b", "a@b", "a:1", "a?b", "a#b"] {
-            let hosting = Hosting { resource: Some(elsewhere.to_owned()), ..Hosting::default() };
-            assert_eq!(fill("https://{resource}.example", &hosting), Err("resource"), "{elsewhere}");
-        }
-    }
-}

@@ -224,6 +224,22 @@ impl Catalogue {
         load::from_texts(providers, models)
     }
 
+    /// With another capability manifest than ours.
+    ///
+    /// # Errors
+    /// The text is wrong; the error names its line and field.
+    pub fn with_capabilities(self, toml: &str) -> Result<Self, CatalogueError> {
+        load::with_capabilities(self, toml)
+    }
+
+    /// With another list of public tokenizers than ours.
+    ///
+    /// # Errors
+    /// The text is wrong; the error names its line and field.
+    pub fn with_tokenizers(self, toml: &str) -> Result<Self, CatalogueError> {
+        load::with_tokenizers(self, toml)
+    }
+
     /// Adds an operator's models, offers and prices, or replaces ours.
     ///
     /// # Errors

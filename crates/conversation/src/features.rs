@@ -160,15 +160,3 @@ impl Feature {
         names.iter().find(|(feature, _)| *feature == self).map(|(_, name)| *name)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_feature_is_in_the_table_once() {
-        for (at, feature) in Feature::all().enumerate() {
-            assert!(Feature::all().take(at).all(|other| other != feature), "{feature:?}");
-        }
-    }
-}

@@ -272,37 +272,3 @@ fn unsupported_by_server(name: &str) -> Box<Fault> {
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
     Box::new(fault.fix(fix).param(name.to_owned()))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mistyped_field_is_told_from_an_unknown_one() {
-        let known: FeatureNames = &[(Feature::Temperature, "temperature"), (Feature::Seed, "seed")];
-        assert_eq!(meant_by("tempreature", known), Some("temperature"));
-        assert_eq!(meant_by("sede", known), None, "a short name is near to too many");
-        assert_eq!(meant_by("sampling_profile", known), None);
-    }
-
-    fn names(grammar: Grammar) -> FeatureNames {
-        match grammar {
-            Grammar::Chat => &[(Feature::Seed, "seed"), (Feature::Logprobs, "logprobs")],
-            Grammar::Responses | Grammar::Gemini => &[(Feature::Logprobs, "other")],
-            Grammar::Anthropic | Grammar::Converse => &[],
-        }
-    }
-
-    #[test]
-    fn meaning_is_refused_by_name_and_a_hint_is_told() {
-        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, names);
-        losses.drop_feature(Feature::Seed);
-        losses.drop_feature(Feature::Seed);
-        assert_eq!(losses.clone().finish(false).unwrap(), ["seed"]);
-        losses.drop_feature(Feature::Logprobs);
-        let fault = losses.clone().finish(false).unwrap_err();
-        assert_eq!(fault.param.as_deref(), Some("logprobs"));
-        assert!(fault.to_string().contains("chat or responses or gemini"), "{fault}");
-        assert_eq!(losses.finish(true).unwrap(), ["seed", "logprobs"]);
-    }
-}

@@ -107,19 +107,3 @@ fn part_texts(part: &Part, take: &mut dyn FnMut(&str)) {
         Content::Image { .. } | Content::Audio { .. } | Content::Video { .. } => {}
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_kept_up_to_its_bound_and_where_it_is_wanted() {
-        let mut kept = CountedText::new(true);
-        kept.push(&"é".repeat(COUNTED_BYTES_MAX));
-        kept.push("more");
-        assert_eq!(kept.as_str().len(), COUNTED_BYTES_MAX);
-        let mut none = CountedText::new(false);
-        none.push("text");
-        assert!(none.as_str().is_empty());
-    }
-}

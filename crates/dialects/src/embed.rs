@@ -114,6 +114,3 @@ fn embeddings(grammar: Grammar) -> Result<&'static dyn Embeddings, Box<Fault>> {
 fn answered(grammar: Grammar) -> Result<&'static dyn Embeddings, StreamFault> {
     face(grammar).embeddings().ok_or(StreamFault::Broken("no_vectors"))
 }
-
-#[cfg(test)]
-mod tests;

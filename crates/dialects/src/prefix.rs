@@ -342,7 +342,3 @@ impl Rolling {
         self.state = product as u64 ^ (product >> 64) as u64;
     }
 }
-
-#[cfg(test)]
-#[path = "prefix_tests.rs"]
-mod tests;

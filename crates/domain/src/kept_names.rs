@@ -53,18 +53,3 @@ pub fn parted(first: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = first.iter().position(|byte| *byte == HEAD_END)?;
     Some((first.get(..end)?, first.get(end + 1..)?))
 }
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn each_name_is_its_own() {
-        let request = TraceId::new(1_700_000_000_000, [7; 10]);
-        let names: BTreeSet<_> = KeptName::all().map(|name| name.of(request)).collect();
-        assert_eq!(names.len(), KeptName::all().count());
-        assert!(names.contains(&format!("kept-response:{request}")), "{names:?}");
-    }
-}

@@ -22,15 +22,3 @@ pub fn wrapped_prefix(master_key_id: &str) -> Vec<u8> {
     prefix.extend_from_slice(name.get(..usize::from(length)).unwrap_or_default());
     prefix
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_begins_as_another_does() {
-        assert_eq!(wrapped_prefix("local:a"), b"\x02\x07local:a");
-        assert!(!wrapped_prefix("local:ab").starts_with(&wrapped_prefix("local:a")));
-        assert_eq!(wrapped_prefix(&"n".repeat(300)).len(), 257);
-    }
-}

@@ -263,37 +263,3 @@ pub struct ObjectListQuery {
     pub oldest_first: bool,
     pub limit: u32,
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_reads_back_and_nothing_else_is_one() {
-        for kind in StoredObjectKind::all() {
-            let id = StoredObjectId::of(kind, [0xa7; 16]);
-            assert_eq!(id.to_string().parse(), Ok(id));
-        }
-        let digits = "a7".repeat(16);
-        assert_eq!(
-            StoredObjectId { kind: StoredObjectKind::FILE, digest: [0xa7; 16] }.to_string(),
-            format!("file-tg_{digits}")
-        );
-        let job = StoredObjectKind::of(Dialect::Converse, StoredKind::Batch);
-        let short = StoredObjectId::of(job, [0xa7; 16]).to_string();
-        assert_eq!(short, "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/f9x7myktf9x7");
-        for wrong in [
-            short[..short.len() - 1].to_owned(),
-            short.to_uppercase(),
-            short.replace('9', "o"),
-            "file-abc".to_owned(),
-            format!("file_tg_{digits}"),
-            format!("file-tg_{digits}0"),
-            format!("batch_tg_+{}", &digits[1..]),
-            format!("batch_tg_{}", digits.to_uppercase()),
-            String::new(),
-        ] {
-            assert_eq!(wrong.parse::<StoredObjectId>(), Err(NoKeptId), "{wrong}");
-        }
-    }
-}

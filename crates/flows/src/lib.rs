@@ -18,7 +18,9 @@ pub use document::{
 };
 pub use evaluation::{EvaluationError, Names, evaluate};
 pub use expression::Expression;
-pub use limits::{DOCUMENT_BYTES_MAX, MAP_ITEMS_MAX, PARALLEL_MAX, STEPS_MAX, VALUE_BYTES_MAX};
+pub use limits::{
+    DOCUMENT_BYTES_MAX, EXPRESSION_BYTES_MAX, MAP_ITEMS_MAX, PARALLEL_MAX, STEPS_MAX, VALUE_BYTES_MAX,
+};
 pub use schedule::{Outcome, Schedule, Work};
 pub use schemas::{STORED_DEPTH_MAX, is_too_deep, value_or_text};
 pub use template::Template;

@@ -6,7 +6,7 @@ pub const STEPS_MAX: usize = 10_000;
 /// Errors that are listed of one document.
 pub(crate) const ERRORS_MAX: usize = 100;
 /// The source of one expression.
-pub(crate) const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
+pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const EXPRESSION_NODES_MAX: usize = 1_000;
 /// Parts of an expression within each other, also those that a chain of operators makes.
 pub(crate) const EXPRESSION_DEPTH_MAX: usize = 100;

@@ -268,6 +268,3 @@ impl Schedule {
         outcomes().any(|(_, outcome)| outcome == Outcome::Skipped).then_some(Outcome::Skipped)
     }
 }
-
-#[cfg(test)]
-mod tests;

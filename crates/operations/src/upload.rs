@@ -39,30 +39,3 @@ pub(crate) fn models_of(content: &[u8]) -> Vec<String> {
     }
     models
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn form(purpose: &str, content: &str, end: &str) -> String {
-        format!(
-            "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--b\r\n\
-             Content-Disposition: form-data; name=\"file\"; filename=\"asks.jsonl\"\r\n\r\n{content}{end}"
-        )
-    }
-
-    #[test]
-    fn the_models_of_a_file_are_those_that_were_read_of_it() {
-        let line = |model: &str| format!(r#"{{"custom_id":"a","body":{{"model":"{model}"}}}}"#);
-        let content = format!("{}\n{}\nno json\n{}\n{{\"custom_id\":", line("m"), line("a/n"), line("m"));
-        for end in ["", "\r\n--b--\r\n"] {
-            let body = form("batch", &content, end);
-            let file = requests_file("b", body.as_bytes()).unwrap();
-            assert_eq!((&*file.name, file.content), ("asks.jsonl", content.as_bytes()));
-            assert_eq!(models_of(file.content), ["m", "a/n"]);
-        }
-        assert_eq!(requests_file("b", form("user_data", &content, "").as_bytes()), None);
-        let many: String = (0..200).map(|at| line(&format!("m{at}")) + "\n").collect();
-        assert_eq!(models_of(many.as_bytes()).len(), BATCH_MODELS_MAX + 1);
-    }
-}

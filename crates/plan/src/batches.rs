@@ -275,16 +275,3 @@ fn at(mut fault: Fault, position: String) -> Box<Fault> {
     fault.message = format!("{position}: {}", fault.message).into();
     Box::new(fault.param(position))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_no_own_credential_takes_is_left_to_the_gateway() {
-        assert_eq!(on_account().code, "batch_needs_own_credential");
-        assert!(is_left_to_us(&on_account()) && is_left_to_us(&several()));
-        assert!(!is_left_to_us(&no_storage()));
-        assert!(has_no_credential(&on_account()) && !has_no_credential(&several()));
-    }
-}

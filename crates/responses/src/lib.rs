@@ -9,6 +9,7 @@ mod address;
 mod annotations;
 mod ending;
 mod face;
+mod features;
 mod frames;
 mod hosted;
 mod items;
@@ -34,9 +35,3 @@ pub use stored::{ReportedResponse, read_response};
 pub use stored::{StoredReader, read_final_usage};
 pub use write::write_prompt;
 pub use writer::Writer;
-
-#[cfg(test)]
-mod cases;
-mod features;
-#[cfg(test)]
-mod round_trips;

@@ -7,7 +7,9 @@
     reason = "the lint knows test functions, not the helpers of an integration test"
 )]
 
+mod address;
 mod admission;
 mod fixture;
 mod identity;
+mod signature;
 mod signed;

@@ -8,7 +8,14 @@
 )]
 
 mod capabilities;
+mod config;
+mod distance;
+mod load;
 mod models;
+mod releases;
+mod rows;
+mod stated;
+mod tokenizers;
 
 /// The providers whose native features are all in the manifest.
 const FIRST_CLASS: [&str; 5] = ["openai", "anthropic", "xai", "gemini", "fireworks_ai"];

@@ -7,8 +7,6 @@
 
 mod address;
 mod realtime;
-#[cfg(test)]
-mod tests;
 
 use conversation::face::FieldName;
 use conversation::shared_fields::{FieldRule, Fields, Text};

@@ -1,23 +1,39 @@
 //! The dialects from outside: requests, streams and errors as clients and upstreams see them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a helper that fails should fail its test"
+)]
 #![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
 
-#[cfg(test)]
 mod anthropic;
-#[cfg(test)]
+mod as_chat;
+mod batch;
 mod compatible;
-#[cfg(test)]
+mod count;
+mod divide;
+mod embed;
 mod encode;
-#[cfg(test)]
 mod errors;
-#[cfg(test)]
+mod files;
 mod golden;
-#[cfg(test)]
 #[path = "../shared/golden_exchanges.rs"]
 mod golden_exchanges;
-#[cfg(test)]
+mod history;
+mod last_text;
+mod media;
+mod prefix;
+mod rate_limit_headers;
+mod realtime;
+mod registry;
+mod repeatable;
 mod request;
-#[cfg(test)]
+mod salt;
+mod shared_account;
+mod stored_objects;
 mod stream;
-#[cfg(test)]
+mod transcript;
 mod translated;

@@ -172,28 +172,3 @@ impl DataBoundary {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lists_are_in_lower_case_and_apart() {
-        for region in US.iter().chain(EU) {
-            assert_eq!(*region, region.to_ascii_lowercase());
-        }
-        assert!(US.iter().all(|region| !EU.contains(region)));
-    }
-
-    #[test]
-    fn every_name_reads_back() {
-        for one in RegionPolicy::ALL {
-            assert_eq!(RegionPolicy::from_name(one.as_str()), Some(one));
-        }
-        for one in DataBoundary::ALL {
-            assert_eq!(DataBoundary::from_name(one.as_str()), Some(one));
-            assert_eq!(one.or_stricter(DataBoundary::Strict), DataBoundary::Strict);
-            assert_eq!(one.or_stricter(DataBoundary::Project), one);
-        }
-    }
-}

@@ -8,5 +8,6 @@
 )]
 
 mod fixture;
+mod machine;
 mod runner;
 mod simulation;

@@ -60,6 +60,8 @@ pub struct Fixture {
     /// Whose commitment is used up.
     pub spent: Vec<Principal>,
     pub random: u64,
+    /// What the caller is assigned to an alias's target by.
+    pub split_key: u64,
     /// The session that the request belongs to.
     pub session_key: Option<u64>,
     pub session_seat: Option<Principal>,
@@ -238,6 +240,7 @@ impl Fixture {
             traits: None,
             spent: Vec::new(),
             random: 0,
+            split_key: 0,
             session_key: None,
             session_seat: None,
             tag: None,
@@ -348,6 +351,19 @@ impl Fixture {
         self.ask_for(model, Some(self.modality))
     }
 
+    /// What each caller with one of these keys gets.
+    pub fn ask_each<'a>(
+        &'a self,
+        model: &'a str,
+        keys: impl IntoIterator<Item = u64> + 'a,
+    ) -> impl Iterator<Item = Explanation> + 'a {
+        let (question, snapshot) = (self.question(model), self.snapshot());
+        keys.into_iter().map(move |split_key| {
+            let question = PlanQuery { split_key, ..question };
+            explain(&question, Some(self.modality), &snapshot, self, self.random, NOW_US, NOW_UNIX_MS)
+        })
+    }
+
     /// Without a modality, the model's own is used.
     pub fn ask_for(&self, model: &str, modality: Option<Modality>) -> Explanation {
         explain(&self.question(model), modality, &self.snapshot(), self, self.random, NOW_US, NOW_UNIX_MS)
@@ -365,7 +381,7 @@ impl Fixture {
             environment: self.environment,
             key: self.key,
             tag: self.tag,
-            split_key: 0,
+            split_key: self.split_key,
             session_key: self.session_key,
             session_seat: self.session_seat,
             modality: self.modality,

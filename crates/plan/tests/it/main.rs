@@ -8,6 +8,7 @@
 )]
 
 mod aliases;
+mod batches;
 mod broker;
 mod fallbacks;
 mod faults;
@@ -18,4 +19,6 @@ mod precedence;
 mod properties;
 mod resolution;
 mod served;
+mod shares;
 mod strategies;
+mod uploads;

@@ -1,7 +1,7 @@
 //! No plan has an attempt that a policy forbids, and none refuses one for a policy that allows it: compared with an
 //! oracle of its own, over generated workspaces, routes, aliases, policies and stored objects. `POLICY_CASES` sets how many.
 
-mod files;
+pub mod files;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -327,7 +327,9 @@ fn any_workspace() -> impl Strategy<Value = (Fixture, Vec<PolicySpec>)> {
 }
 
 fn run<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    TestRunner::new(ProptestConfig::with_cases(cases())).run(strategy, test).unwrap();
+    // By the file, failed cases are kept, and tried first.
+    let config = ProptestConfig { source_file: Some(file!()), ..ProptestConfig::with_cases(cases()) };
+    TestRunner::new(config).run(strategy, test).unwrap();
 }
 
 #[test]
@@ -358,7 +360,7 @@ fn no_attempt_goes_where_a_policy_forbids_it() {
 
 /// What a call is about that a provider stores.
 #[derive(Debug, Clone, Copy)]
-enum Stored {
+pub enum Stored {
     /// A response that another one continues.
     Continued,
     /// Nothing yet: a batch that names its models.
@@ -368,7 +370,7 @@ enum Stored {
 /// The models of a batch, which one seller takes batches of.
 const BATCHED: [&str; 2] = ["anthropic/claude-sonnet-5", "anthropic/claude-haiku-4-5"];
 
-fn stored_call(stored: Stored, made_by: Principal, [model, other]: [&str; 2]) -> Call {
+pub fn stored_call(stored: Stored, made_by: Principal, [model, other]: [&str; 2]) -> Call {
     let trace = TraceId::new(1, [9; 10]);
     let (dialect, operation, body) = match stored {
         Stored::Continued => {

@@ -12,4 +12,5 @@ mod fixture;
 #[path = "../shared/month.rs"]
 mod generated;
 mod month;
+mod names;
 mod properties;

@@ -2,3 +2,5 @@
 
 #[cfg(test)]
 mod runtime;
+#[cfg(test)]
+mod vectors;

@@ -7,6 +7,7 @@
     reason = "the helpers of tests may fail as loudly as the tests"
 )]
 
+mod address;
 mod cases;
 mod full_disk;
 mod postgres;
@@ -182,6 +183,7 @@ on_each!(
         usage::each_mode_has_its_own_money,
         usage::percentiles_are_of_completed_requests,
         audit::entries_are_appended_once_and_listed_newest_first,
+        audit::entries_of_one_moment_stand_as_they_were_written,
         audit::entries_are_searched_by_any_of_their_fields,
         audit::the_queue_writes_what_it_was_told,
         audit::a_sink_is_known_by_how_far_it_was_sent_a_chain,

@@ -25,7 +25,7 @@ const READ_BY: [&str; 4] = ["files", "openai/gpt-4o", "openai/regional", "acme/t
 
 /// The request that is planned.
 #[derive(Debug, Clone, Copy)]
-enum Asked {
+pub enum Asked {
     /// A file for a model, for a provider, or for whoever stores files.
     Upload { model: Option<&'static str>, provider: Option<&'static str> },
     /// A batch of the requests in a file that is stored already.
@@ -49,7 +49,12 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn call_of(asked: Asked, made_by: Principal) -> Call {
+pub fn call_of(asked: Asked, made_by: Principal) -> Call {
+    call_for(asked, "batch", made_by)
+}
+
+/// With the purpose that an upload states.
+pub fn call_for(asked: Asked, purpose: &str, made_by: Principal) -> Call {
     let trace = TraceId::new(1, [9; 10]);
     let (operation, body) = match asked {
         Asked::Upload { model, provider } => {
@@ -57,7 +62,7 @@ fn call_of(asked: Asked, made_by: Principal) -> Call {
                 value.map_or_else(String::new, |value| format!(r#""{name}": "{value}", "#))
             };
             let (model, provider) = (field("model", model), field("provider", provider));
-            (Operation::File, format!(r#"{{{model}{provider}"purpose": "batch", "file": "a.jsonl"}}"#))
+            (Operation::File, format!(r#"{{{model}{provider}"purpose": "{purpose}", "file": "a.jsonl"}}"#))
         }
         Asked::BatchOfFile { .. } => {
             let body = r#"{"input_file_id": "file-tg_1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}"#;
@@ -82,7 +87,7 @@ fn call_of(asked: Asked, made_by: Principal) -> Call {
     about_stored(call, made_by, read_by)
 }
 
-fn explained(fixture: &Fixture, call: &Call) -> Explanation {
+pub fn explained(fixture: &Fixture, call: &Call) -> Explanation {
     let snapshot = Arc::new(fixture.snapshot());
     let workspace = Arc::clone(snapshot.workspace(fixture.workspace.id).unwrap());
     let project = Arc::clone(&workspace.projects[0]);

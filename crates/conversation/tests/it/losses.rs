@@ -1,0 +1,44 @@
+//! What a request loses, and what it is refused for.
+
+use conversation::features::{Feature, FeatureNames};
+use conversation::losses::DroppedFields;
+use domain::Grammar;
+
+#[test]
+fn a_mistyped_field_is_told_from_an_unknown_one() {
+    let refused = |name: &str| {
+        let known = |_| -> FeatureNames { &[(Feature::Temperature, "temperature"), (Feature::Seed, "seed")] };
+        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, known);
+        losses.drop_unknown(name, true);
+        losses.finish(false).unwrap_err().to_string()
+    };
+    let fault = refused("tempreature");
+    assert!(fault.contains("did you mean \"temperature\"?"), "{fault}");
+    for (unknown, why) in
+        [("sede", "a short name is near to too many"), ("sampling_profile", "it is another")]
+    {
+        let fault = refused(unknown);
+        assert!(!fault.contains("did you mean") && fault.contains("can't express"), "{why}: {fault}");
+    }
+}
+
+fn names(grammar: Grammar) -> FeatureNames {
+    match grammar {
+        Grammar::Chat => &[(Feature::Seed, "seed"), (Feature::Logprobs, "logprobs")],
+        Grammar::Responses | Grammar::Gemini => &[(Feature::Logprobs, "other")],
+        Grammar::Anthropic | Grammar::Converse => &[],
+    }
+}
+
+#[test]
+fn meaning_is_refused_by_name_and_a_hint_is_told() {
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, names);
+    losses.drop_feature(Feature::Seed);
+    losses.drop_feature(Feature::Seed);
+    assert_eq!(losses.clone().finish(false).unwrap(), ["seed"]);
+    losses.drop_feature(Feature::Logprobs);
+    let fault = losses.clone().finish(false).unwrap_err();
+    assert_eq!(fault.param.as_deref(), Some("logprobs"));
+    assert!(fault.to_string().contains("chat or responses or gemini"), "{fault}");
+    assert_eq!(losses.finish(true).unwrap(), ["seed", "logprobs"]);
+}

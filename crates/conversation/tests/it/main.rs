@@ -1,0 +1,14 @@
+//! The form between dialects from outside.
+
+mod batch_counts;
+mod calls;
+mod constraints;
+mod embed;
+mod features;
+mod losses;
+mod models;
+mod one_text;
+mod prompt_text;
+mod traits;
+mod turns;
+mod video;

@@ -1,0 +1,49 @@
+//! Templates, filled and refused.
+
+use std::borrow::Cow;
+
+use flows::{Names, Template};
+use serde_json::{Value, json};
+
+struct Of(Value);
+
+impl Names for Of {
+    fn named(&self, name: &str) -> Option<Cow<'_, Value>> {
+        self.0.get(name).map(Cow::Borrowed)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
+fn check(value: Value) -> Result<Value, String> {
+    let names = Of(json!({"input": {"n": 7, "text": "hi", "list": [1, 2], "none": null}}));
+    let template = Template::parse(&value, "/value").map_err(|errors| format!("{errors:?}"))?;
+    template.fill(&names).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_whole_expression_keeps_its_type_and_one_in_a_text_becomes_text() {
+    for (value, expected) in [
+        (json!("{{input.n}}"), json!(7)),
+        (json!("{{ input.list }}"), json!([1, 2])),
+        (json!("n is {{input.n}}, {{input.text}}{{input.none}}!"), json!("n is 7, hi!")),
+        (json!("{{ {'a': {'b': input.n}} }}"), json!({"a": {"b": 7}})),
+        (json!("{{ '}}' + input.text }}"), json!("}}hi")),
+        (json!({"a": ["{{input.n}}", 2], "b": null}), json!({"a": [7, 2], "b": null})),
+        (json!("no { braces }"), json!("no { braces }")),
+    ] {
+        assert_eq!(check(value.clone()), Ok(expected), "{value}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let errors = Template::parse(&json!({"a/b": ["{{1 +}}", "{{x"]}), "/steps/s").unwrap_err();
+    let places: Vec<_> = errors.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(places, ["/steps/s/a~1b/0", "/steps/s/a~1b/1"]);
+    let mut deep = json!(1);
+    for _ in 0..40 {
+        deep = json!([deep]);
+    }
+    assert!(check(deep).unwrap_err().contains("nested"));
+    assert!(check(json!("{{input.gone}}")).unwrap_err().contains("no field"));
+}

@@ -138,7 +138,7 @@ pub struct ChainBehind {
 pub trait Audit: Send + Sync {
     /// Idempotent by id.
     fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()>;
-    /// Newest first. Without a workspace: the operator's own entries.
+    /// Newest first, by their places in the chain. Without a workspace: the operator's own entries.
     fn list(
         &self,
         workspace: Option<WorkspaceId>,

@@ -9,9 +9,9 @@ use proof::Digest;
 use crate::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
 use crate::connection::Connection;
 use crate::error::{StoreError, StoreFuture};
-use crate::fields::{self, ColumnId, Fields, signed};
+use crate::fields::{ColumnId, Fields, signed};
 use crate::handle::Database;
-use crate::limits::{LINKED_AT_ONCE_MAX, SEARCHED_AT_ONCE, SEARCHED_MAX};
+use crate::limits::{ACTS_AT_ONCE_MAX, LINKED_AT_ONCE_MAX, SEARCHED_AT_ONCE, SEARCHED_MAX};
 use crate::objects;
 use crate::page::{Listed, Page};
 use crate::statement::{Row, sql};
@@ -35,20 +35,28 @@ fn read(row: &Row) -> Result<AuditRow, StoreError> {
     })
 }
 
-/// Writes an entry and links it into its chain.
+/// Writes an entry at the end of its chain.
 pub async fn add(writing: &mut Writing, row: AuditRow) -> Result<(), StoreError> {
     let workspace = row.workspace;
-    insert(writing, row).await?;
-    link_up(writing, workspace).await
+    extend(writing, workspace, vec![row]).await
 }
 
-/// The only place that writes to the audit. An existing entry stays as it is.
-async fn insert(writing: &mut Writing, mut row: AuditRow) -> Result<(), StoreError> {
+/// Writes an entry behind the end of its chain, and returns the new end. The only place that writes to the audit: an existing
+/// entry stays as it is.
+async fn insert(
+    writing: &mut Writing,
+    mut row: AuditRow,
+    (chain, name): (&[u8], &str),
+    end: Link,
+) -> Result<Link, StoreError> {
     row.after = objects::digest(writing.connection(), row.workspace, &row.object).await?;
     row.before = last_left(writing, &row).await?;
-    let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace, before_digest, after_digest)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING");
-    query
+    let entry = row.entry(end.sequence + 1);
+    let link = Link { sequence: entry.sequence, hash: entry.link(name, end.hash) };
+    let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace, before_digest, after_digest,
+             chain, sequence, hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING");
+    let written = query
         .bind(row.id.bytes())
         .bind(signed(row.unix_ms))
         .bind(row.workspace.map(|id| id.bytes()))
@@ -59,16 +67,22 @@ async fn insert(writing: &mut Writing, mut row: AuditRow) -> Result<(), StoreErr
         .bind(row.trace.map(|id| id.bytes()))
         .bind(row.before.map(|digest| digest.0.to_vec()))
         .bind(row.after.map(|digest| digest.0.to_vec()))
+        .bind(chain)
+        .bind(signed(link.sequence))
+        .bind(link.hash.0.as_slice())
         .run(writing.connection())
         .await?;
-    Ok(())
+    Ok(if written == 0 { end } else { link })
 }
 
-/// The object's hash after the last act on it.
+/// The object's hash after the last act on it. The ids of acts of one moment are in no order: the last of those is the one
+/// furthest in its chain.
 async fn last_left(writing: &mut Writing, row: &AuditRow) -> Result<Option<Digest>, StoreError> {
-    let query = sql("SELECT after_digest FROM audit WHERE object = $1 AND COALESCE(workspace, $2) = $2
-         ORDER BY id DESC LIMIT 1");
-    let query = query.bind(&row.object).bind(chain_bytes(row.workspace));
+    let query = sql("SELECT after_digest FROM (
+             SELECT after_digest, unix_ms, sequence FROM audit WHERE object = $1 AND COALESCE(workspace, $2) = $2
+             ORDER BY id DESC LIMIT $3) AS lately
+         ORDER BY unix_ms DESC, sequence DESC LIMIT 1");
+    let query = query.bind(&row.object).bind(chain_bytes(row.workspace)).bind(i64::from(ACTS_AT_ONCE_MAX));
     let row = query.row(writing.connection()).await?;
     row.map_or(Ok(None), |row| Fields::new("audit", &row).maybe_hash("after_digest"))
 }
@@ -164,15 +178,39 @@ async fn unlinked(
     query.rows(connection).await?.iter().map(read).collect()
 }
 
-/// Links unlinked entries into their workspace's chain, oldest first.
-async fn link_up(writing: &mut Writing, workspace: Option<WorkspaceId>) -> Result<(), StoreError> {
+/// Writes entries in this order at the end of a chain, behind those that were in none.
+async fn extend(
+    writing: &mut Writing,
+    workspace: Option<WorkspaceId>,
+    rows: Vec<AuditRow>,
+) -> Result<(), StoreError> {
     let (chain, name) = (chain_bytes(workspace), chain_name(workspace));
     sql("INSERT INTO audit_chains (chain, length, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING")
         .bind(&chain)
         .bind(Digest::ZERO.0.as_slice())
         .run(writing.connection())
         .await?;
-    let mut end = end_of(writing.connection(), &chain, true).await?;
+    let end = end_of(writing.connection(), &chain, true).await?;
+    let mut end = link_up(writing, workspace, end).await?;
+    for row in rows {
+        end = insert(writing, row, (&chain, &name), end).await?;
+    }
+    sql("UPDATE audit_chains SET length = $2, hash = $3 WHERE chain = $1")
+        .bind(&chain)
+        .bind(signed(end.sequence))
+        .bind(end.hash.0.as_slice())
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+/// Links unlinked entries behind the end of their workspace's chain, oldest first, and returns the new end.
+async fn link_up(
+    writing: &mut Writing,
+    workspace: Option<WorkspaceId>,
+    mut end: Link,
+) -> Result<Link, StoreError> {
+    let (chain, name) = (chain_bytes(workspace), chain_name(workspace));
     loop {
         let rows = unlinked(writing.connection(), workspace).await?;
         let is_last = rows.len() < LINKED_AT_ONCE_MAX;
@@ -188,16 +226,9 @@ async fn link_up(writing: &mut Writing, workspace: Option<WorkspaceId>) -> Resul
                 .await?;
         }
         if is_last {
-            break;
+            return Ok(end);
         }
     }
-    sql("UPDATE audit_chains SET length = $2, hash = $3 WHERE chain = $1")
-        .bind(&chain)
-        .bind(signed(end.sequence))
-        .bind(end.hash.0.as_slice())
-        .run(writing.connection())
-        .await?;
-    Ok(())
 }
 
 /// One chain per transaction, so that the holder of one lock never waits for a second.
@@ -207,7 +238,7 @@ async fn link_all(database: &Database) -> Result<(), StoreError> {
         .await?;
     for row in rows {
         let workspace = Fields::new("audit", &row).maybe_id("workspace")?;
-        database.note(move |writing| Box::pin(link_up(writing, workspace))).await?;
+        database.note(move |writing| Box::pin(extend(writing, workspace, Vec::new()))).await?;
     }
     Ok(())
 }
@@ -218,40 +249,43 @@ pub async fn append(database: &Database, rows: Vec<AuditRow>) -> Result<(), Stor
         chains.entry(row.workspace).or_default().push(row);
     }
     for (workspace, rows) in chains {
-        let work = database.note(move |writing| {
-            Box::pin(async move {
-                for row in rows {
-                    insert(writing, row).await?;
-                }
-                link_up(writing, workspace).await
-            })
-        });
-        work.await?;
+        database.note(move |writing| Box::pin(extend(writing, workspace, rows))).await?;
     }
     Ok(())
 }
 
-/// So many of the newest entries before one.
-async fn newest(
+/// The place of an entry in a chain; without one, what is behind every entry.
+async fn place_of(
     connection: &mut Connection,
-    workspace: Option<WorkspaceId>,
-    before: Option<AuditId>,
-    rows_max: usize,
-) -> Result<Vec<AuditRow>, StoreError> {
-    let before = fields::before(before);
-    let query = match workspace {
-        Some(id) => sql("SELECT * FROM audit WHERE workspace = $3 AND id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(before)
-            .bind(signed(rows_max as u64))
-            .bind(id.bytes()),
-        None => sql("SELECT * FROM audit WHERE workspace IS NULL AND id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(before)
-            .bind(signed(rows_max as u64)),
-    };
-    query.rows(connection).await?.iter().map(read).collect()
+    chain: &[u8],
+    entry: Option<AuditId>,
+) -> Result<u64, StoreError> {
+    let Some(id) = entry else { return Ok(i64::MAX.unsigned_abs()) };
+    let query = sql("SELECT sequence FROM audit WHERE chain = $1 AND id = $2").bind(chain).bind(id.bytes());
+    let row = query.row(connection).await?;
+    row.map_or(Ok(0), |row| Fields::new("audit", &row).number("sequence"))
 }
 
-/// The newest entries that match, which are looked for among a bounded number.
+/// So many of the newest entries of a chain before one.
+async fn newest(
+    connection: &mut Connection,
+    chain: &[u8],
+    before: u64,
+    rows_max: usize,
+) -> Result<Vec<AuditRow>, StoreError> {
+    sql("SELECT * FROM audit WHERE chain = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3")
+        .bind(chain)
+        .bind(signed(before))
+        .bind(signed(rows_max as u64))
+        .rows(connection)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+/// The newest entries that match, which are looked for among a bounded number. They stand by their places in the chain, since
+/// the ids of one moment are in no order.
 async fn search(
     database: &Database,
     workspace: Option<WorkspaceId>,
@@ -260,19 +294,22 @@ async fn search(
 ) -> Result<Listed<AuditRow, AuditId>, StoreError> {
     let wanted = page.rows_wanted();
     let at_once = if filter.is_empty() { wanted + 1 } else { SEARCHED_AT_ONCE };
-    let mut connection = database.read().await?;
-    let (mut found, mut scanned, mut before) = (Vec::new(), 0, page.after);
+    let (chain, mut connection) = (chain_bytes(workspace), database.read().await?);
+    let mut before = place_of(&mut connection, &chain, page.after).await?;
+    let (mut found, mut scanned, mut end) = (Vec::new(), 0, page.after);
     loop {
-        let rows = newest(&mut connection, workspace, before, at_once).await?;
+        let rows = newest(&mut connection, &chain, before, at_once).await?;
         let is_last = rows.len() < at_once;
         scanned += rows.len();
-        before = rows.last().map(|row| row.id).or(before);
+        if let Some((row, link)) = rows.last().and_then(|row| row.link.map(|link| (row, link))) {
+            (end, before) = (Some(row.id), link.sequence);
+        }
         found.extend(rows.into_iter().filter(|row| filter.matches(row)));
         if is_last || found.len() > wanted {
             return Ok(Listed::cut(found, wanted, |row: &AuditRow| row.id));
         }
         if scanned >= SEARCHED_MAX {
-            return Ok(Listed::cut(found, wanted, |row: &AuditRow| row.id).or_end_at(before));
+            return Ok(Listed::cut(found, wanted, |row: &AuditRow| row.id).or_end_at(end));
         }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) const LISTEN_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a stopping process waits for its connections to close: a server that went silent never completes
 /// it.
 pub(crate) const GOODBYE_MAX: Duration = Duration::from_secs(3);
+/// Acts on one object in one moment among which the last one is found.
+pub(crate) const ACTS_AT_ONCE_MAX: u32 = 16;
 /// Audit entries that are held in memory while they are linked.
 pub(crate) const LINKED_AT_ONCE_MAX: usize = 1_000;
 /// Audit entries that are read at once where only some of them are wanted.

@@ -4,7 +4,7 @@ use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, CredentialId, Principal};
 use proof::audit::{Head, Linked, OBJECT, Proof, VerifyError};
 use proof::{Digest, SigningKey};
-use store::{AuditFilter, AuditQueue, AuditRow, Page, chain_name};
+use store::{Act, AuditFilter, AuditQueue, AuditRow, Page, chain_name};
 use world::World;
 
 use crate::Fresh;
@@ -224,4 +224,34 @@ pub async fn an_entry_tells_the_object_before_and_after(fresh: &Fresh) {
     assert_eq!(renamed.before, created.after);
     assert_ne!(renamed.after, created.after);
     assert_eq!((deleted.before, deleted.after), (renamed.after, None));
+}
+
+/// Their ids are random within a millisecond, and here the later ones are the lower ones.
+pub async fn entries_of_one_moment_stand_as_they_were_written(fresh: &Fresh) {
+    let (audit, projects) = (fresh.store.audit(), fresh.store.projects());
+    let workspace = fresh.founding.workspace.id;
+    let moment = NOW + 1_000_000_000_000;
+    let at_once = |number| Act { id: AuditId::new(moment, bytes(number)), unix_ms: moment, ..act() };
+    let made = projects.create(project(workspace, 9), at_once(90)).await.unwrap().row;
+    for (number, name) in [(80, "second"), (70, "third")] {
+        let renamed = store::ProjectRow { name: name.into(), ..made.clone() };
+        projects.replace(renamed, None, at_once(number)).await.unwrap();
+    }
+    let row = |number| AuditRow::new(at_once(number).id, moment, entry(fresh, &number.to_string()));
+    audit.append(vec![row(60), row(50), row(40)]).await.unwrap();
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = audit.list(Some(workspace), Page { limit: 2, after }).await.unwrap();
+        pages.extend(page.rows);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let ids: Vec<_> = pages.iter().take(6).map(|row| row.id).collect();
+    assert_eq!(ids, [40, 50, 60, 70, 80, 90].map(|number| at_once(number).id));
+    let [third, second, first] = &pages[3..6] else { panic!("{pages:?}") };
+    assert_eq!((first.before, second.before, third.before), (None, first.after, second.after));
+    let places: Vec<_> = pages.iter().map(|row| row.link.unwrap().sequence).collect();
+    assert!(places.is_sorted_by(|later, earlier| later > earlier), "{places:?}");
 }

@@ -8,6 +8,7 @@ pub mod canary;
 pub mod client;
 mod contract;
 pub mod datagrams;
+pub mod day;
 pub mod directory;
 pub mod emulator;
 pub mod fal;

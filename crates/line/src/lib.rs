@@ -66,6 +66,8 @@ pub use explain::{BatchExecution, CallExplanation, PricedPlan, context_use, expl
 pub use file_content::file_content;
 pub use guardrails::ParameterChange;
 pub use history::{AppendItems, Appending, append_answer, continue_in, continues, name_stored};
+#[cfg(feature = "fixtures")]
+pub use hooks::read_decision;
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,

@@ -1,8 +1,13 @@
 //! Builds requests, and reads answers.
 
-use harness::client::{Answer, Streaming};
+use std::time::Instant;
+
+use harness::client::{Answer, Client, Streaming};
 use harness::sse;
 use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::wait::a_moment;
 
 pub const CHAT: &str = "/v1/chat/completions";
 /// Priced in the catalogue, served by `openai`.
@@ -110,5 +115,32 @@ pub fn shape(value: &Value) -> Value {
         Value::String(_) => json!("text"),
         Value::Number(_) => json!("number"),
         Value::Bool(_) | Value::Null => value.clone(),
+    }
+}
+
+/// The records of a node's journal, once there are this many.
+pub async fn records(client: &Client, wanted: usize) -> Vec<Value> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let page = client.get("/v1/usage").await.unwrap().json();
+        let records = page["data"].as_array().unwrap().clone();
+        if records.len() >= wanted {
+            return records;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        a_moment().await;
+    }
+}
+
+/// What an object is once it has this status.
+pub async fn until_status(admin: &Client, path: &str, status: &str) -> Value {
+    let deadline = Instant::now() + WITHIN * 3;
+    loop {
+        let answer = admin.get(path).await.unwrap();
+        if answer.status == 200 && answer.json()["status"] == status {
+            return answer.json();
+        }
+        assert!(Instant::now() < deadline, "{path} is not {status}: {}", answer.text());
+        a_moment().await;
     }
 }

@@ -243,7 +243,7 @@ async fn the_books_are_settled_within_a_second_and_after_a_restart() {
     gateway.credential("openai", OWN).await;
     let answer = gateway.chat_ok(&question(MINI)).await;
     let trace = crate::ask::trace_of(&answer);
-    let pace = Pace::start(&[gateway.pid()]);
+    let pace = Pace::start(&[gateway.serving(), gateway.control()]);
     let before = gateway.settled(&trace).await;
     let took = pace.elapsed();
     assert!(took < std::time::Duration::from_secs(1), "visible after {took:?}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use harness::client::{Answer, Client};
 use harness::network::Machine;
+use harness::pace::Threads;
 use harness::process::{Launch, Process, tidegate};
 use harness::{Config, Emulator, Entry, Model};
 use serde_json::{Value, json};
@@ -202,6 +203,16 @@ impl Gateway {
 
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The threads that serve requests, for the path of a timed one.
+    pub fn serving(&self) -> Threads<'static> {
+        Threads::of(self.pid(), "serve-")
+    }
+
+    /// The thread that changes what is configured, and keeps the books.
+    pub fn control(&self) -> Threads<'static> {
+        Threads::of(self.pid(), "control")
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -458,4 +469,10 @@ pub fn sums(usage: &Value) -> Value {
 pub fn row<'a>(rows: &'a Value, field: &str, value: &str) -> &'a Value {
     let found = rows.as_array().unwrap().iter().find(|row| row[field] == value);
     found.unwrap_or_else(|| panic!("no row with {field} {value}: {rows}"))
+}
+
+/// The bytes of every file in the data directory, the database included.
+pub fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
+    let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
 }

@@ -276,6 +276,7 @@ async fn where_it_is_silent_the_policy_says_what_happens() {
     assert!(messages.iter().all(|message| message["path"].as_str().unwrap().starts_with("/decide/")));
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_hook_that_keeps_failing_is_not_called_for_a_while() {
     let server = Server::start(Reply::Now(500, String::new())).await;
@@ -295,6 +296,7 @@ async fn a_hook_that_keeps_failing_is_not_called_for_a_while() {
     assert!(skipped >= 8, "{skipped}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn it_reads_texts_only_if_it_says_so_and_never_what_a_check_masks() {
     let server = Server::start(Reply::allow()).await;
@@ -325,6 +327,7 @@ async fn it_reads_texts_only_if_it_says_so_and_never_what_a_check_masks() {
     assert!(data["usage"]["prompt_tokens"].as_u64().unwrap() > 0, "{data}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_answer_that_it_refuses_is_not_passed_on_and_is_booked() {
     let server = Server::start(Reply::allow()).await;
@@ -350,6 +353,7 @@ async fn an_answer_that_it_refuses_is_not_passed_on_and_is_booked() {
     assert!(message["data"]["usage"]["completion_tokens"].as_u64().unwrap() > 0, "{message}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_workspace_has_its_own_hooks_and_no_other_hears_of_its_requests() {
     let (wide, narrow) = (Server::start(Reply::allow()).await, Server::start(Reply::allow()).await);
@@ -382,6 +386,7 @@ async fn a_workspace_has_its_own_hooks_and_no_other_hears_of_its_requests() {
     assert_ne!(policy["hook_secret"], workspace["hook_secret"]);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_answer_of_the_response_cache_is_shown_to_it_as_well() {
     let server = Server::start(Reply::allow()).await;
@@ -414,6 +419,7 @@ async fn an_answer_of_the_response_cache_is_shown_to_it_as_well() {
     assert_eq!(cached(&gateway.chat_ok(&other).await), "miss");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_fallback_is_one_request_to_it_and_a_deadline_ends_its_wait() {
     let server = Server::start(Reply::allow()).await;
@@ -434,12 +440,14 @@ async fn a_fallback_is_one_request_to_it_and_a_deadline_ends_its_wait() {
     let path = format!("/v2/policies/{}", id_of(&policy));
     let hook = server.hook("pre", json!({"on_silence": "refuse"}));
     gateway.patch(&path, json!({"hooks": [hook], "limits": {"max_duration_ms": 100}})).await;
-    let pace = Pace::start(&[gateway.pid()]);
+    let pace = Pace::start(&[gateway.serving()]);
     let answer = gateway.chat(&question(MINI)).await;
-    assert!(pace.elapsed() < Duration::from_secs(5));
+    let took = pace.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
     forbidden(&answer, &policy, "did not answer");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn plans_and_commands_name_the_hooks_and_call_none() {
     let server = Server::start(Reply::refuse()).await;
@@ -471,6 +479,7 @@ async fn plans_and_commands_name_the_hooks_and_call_none() {
     assert!(server.messages().is_empty(), "a plan calls no hook");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_hook_that_may_not_be_called_is_refused_when_it_is_saved() {
     let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;

@@ -2,24 +2,24 @@
 //! revoked credential, and usage reports that are counted once. Runs a real gateway and real nodes on the
 //! echo model.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use domain::limits::{JOINED_POLLED_AT_ONCE, VERIFY_TIME_MAX};
+use domain::limits::JOINED_POLLED_AT_ONCE;
 use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, problem, trace_of};
+use crate::ask::{CHAT, problem, records, trace_of};
 use crate::canary::holds;
 use crate::command::{Cli, Done};
-use crate::gateway::{Gateway, config};
-use crate::local_node::records;
+use crate::gateway::{Gateway, config, stored_bytes};
 use crate::wait::a_moment;
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
@@ -81,7 +81,14 @@ fn client_of(address: SocketAddr) -> Client {
 /// A server that accepts connections and never answers.
 struct Mute {
     address: SocketAddr,
-    held: Arc<Mutex<Vec<TcpStream>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// Connections that nobody answers, and the most that were open at once.
+#[derive(Default)]
+struct Held {
+    open: Vec<std::net::TcpStream>,
+    most: usize,
 }
 
 impl Mute {
@@ -91,14 +98,28 @@ impl Mute {
         let held = Arc::clone(&mute.held);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                held.lock().unwrap().push(stream);
+                let mut held = held.lock().unwrap();
+                held.open.retain_mut(is_open);
+                held.open.push(stream.into_std().unwrap());
+                held.most = held.most.max(held.open.len());
             }
         });
         mute
     }
 
-    fn held(&self) -> usize {
-        self.held.lock().unwrap().len()
+    fn most_at_once(&self) -> usize {
+        self.held.lock().unwrap().most
+    }
+}
+
+/// Whether the other side has left it open. It does not block, as it was accepted.
+fn is_open(stream: &mut std::net::TcpStream) -> bool {
+    loop {
+        match stream.read(&mut [0; 4_096]) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+        }
     }
 }
 
@@ -247,12 +268,6 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
     }
 }
 
-/// The bytes of every file in the data directory, the database included.
-pub fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
-    let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_with_a_token_that_is_good_once() {
     let gateway = gateway().await;
@@ -391,16 +406,12 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
         let id = joined["node_id"].as_str().unwrap().to_owned();
         nodes.push((id, gateway.with_key(joined["credential"].as_str().unwrap())));
     }
-    let began = Instant::now();
     for _ in 0..2 {
         for (_, reporting) in &nodes {
             let heard = reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap();
             assert_eq!(heard.status, 200, "{}", heard.text());
         }
-        while mute.held() < JOINED_POLLED_AT_ONCE {
-            assert!(began.elapsed() < VERIFY_TIME_MAX, "{} are asked", mute.held());
-            a_moment().await;
-        }
+        crate::wait::until("so many are asked", async || mute.most_at_once() == JOINED_POLLED_AT_ONCE).await;
     }
     is_sent_nothing(&gateway).await;
     for (id, reporting) in &nodes {
@@ -409,12 +420,13 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
             assert_eq!(reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap().status, 200);
             let node = node_view_of(&gateway, id).await;
             let why = node["last_error"].as_str().unwrap_or_default();
-            node["status"] == "unreachable" && why.contains("has not been asked at its address yet")
+            // Those that were asked first are given up where the machine is so busy that all of this takes longer.
+            let is_said = ["has not been asked at its address yet", "did not answer"];
+            node["status"] == "unreachable" && is_said.iter().any(|said| why.contains(said))
         })
         .await;
     }
-    assert_eq!(mute.held(), JOINED_POLLED_AT_ONCE, "so many at once, and no more");
-    assert!(began.elapsed() < VERIFY_TIME_MAX, "all of it while they were being asked");
+    assert_eq!(mute.most_at_once(), JOINED_POLLED_AT_ONCE, "so many at once, and no more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,6 +57,7 @@ async fn the_link_of_a_start_signs_the_owner_in_once() {
 }
 
 /// A container's output is retained, so the link appears in it once; and restarts don't fill the audit log.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_link_that_nobody_used_is_not_printed_again() {
     let mut gateway = Gateway::start().await;
@@ -71,6 +72,7 @@ async fn a_link_that_nobody_used_is_not_printed_again() {
     assert_eq!(links.count(), 1, "{audit}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_password_is_set_used_and_changed() {
     let gateway = Gateway::start().await;
@@ -146,6 +148,7 @@ async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
 }
 
 /// Sign-in attempts are limited across all gateways together.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn tries_count_at_every_gateway() {
     let server = Server::shared().await.unwrap();
@@ -246,6 +249,7 @@ async fn members_are_invited_changed_and_removed() {
 
 /// API keys belong to the workspace, so a member's departure does not stop a program unasked; and nobody who
 /// left keeps calling unnoticed.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
     let gateway = Gateway::start().await;
@@ -285,6 +289,7 @@ async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn the_command_line_manages_members() {
     let gateway = Gateway::start().await;
@@ -315,6 +320,7 @@ async fn the_command_line_manages_members() {
 }
 
 /// One person in two workspaces; and nobody can take over an identity that another workspace knows.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn one_person_in_two_workspaces() {
     let gateway = Gateway::start().await;
@@ -369,6 +375,7 @@ async fn one_person_in_two_workspaces() {
 }
 
 /// Claiming another person's email blocks nothing: neither their invitation nor their sign-in.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_email_that_another_took_blocks_nobody() {
     let gateway = Gateway::start().await;
@@ -401,6 +408,7 @@ async fn an_email_that_another_took_blocks_nobody() {
     );
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_developer_makes_keys_that_may_no_more_than_call_and_look() {
     let gateway = Gateway::start().await;

@@ -1,18 +1,16 @@
 //! How long a request waits in a node's queue: who else answers it then, by the node's own decision or by that of the gateway
 //! that sent it; and what leaves a node beside answers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::client::{Answer, Client};
 use harness::process::free_address;
 use harness::{Emulator, Flavour, Model, Server};
 use serde_json::{Value, json};
 
-use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, said, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, question, records, said, streaming, trace_of, with};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, POOL, config};
-use crate::local_node::records;
 use crate::local_vectors::for_vectors;
 use crate::topologies::{Files, MODE, Site, builtin, calls, code, one_backend, selected};
 use crate::wait::{found, until};
@@ -51,22 +49,24 @@ impl Drop for Crowd {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_leaves_by_the_estimate_alone_before_it_has_waited() {
-    const BOUND: Duration = Duration::from_secs(2);
     let emulator = Emulator::start(config()).await.unwrap();
     let files = Files::new();
     files.write("key", OWN);
     let config = one_backend(&emulator, "hybrid", "model_map = {\"demo\" = \"tide-1\"}")
-        .replace("[[hybrid", &format!("queue_wait_ms = {}\n[[hybrid", BOUND.as_millis()));
+        .replace("[[hybrid", "queue_wait_ms = 2000\n[[hybrid");
     let site = files.start(&config, &["--model", &builtin(), "--name", "demo", "--kv-memory", "4"]).await;
     let long = with(question("demo"), json!({"ignore_eos": true, "max_tokens": 1_500}));
     selected(&site.client.post(CHAT, &long).await.unwrap(), "hybrid", "local", None);
+    // What the model can't take tells whether it was asked at all before the request left.
+    let words = json!([{"role": "user", "content": "tide ".repeat(4_000)}]);
+    let too_long = with(question("demo"), json!({"messages": words}));
+    let asked = site.client.post(CHAT, &too_long).await.unwrap();
+    selected(&asked, "hybrid", "cloud", Some("context_too_long"));
     // 64 sequences run at a time: three times as many wait.
     let crowd = Crowd::of(&site.client, 36, CHAT, &with(long, json!({"n": 8})));
     until("a long queue", async || load(&site.client).await.1 > 180).await;
-    let began = Instant::now();
-    let answer = site.client.post(CHAT, &question("demo")).await.unwrap();
+    let answer = site.client.post(CHAT, &too_long).await.unwrap();
     selected(&answer, "hybrid", "cloud", Some("queue_wait"));
-    assert!(began.elapsed() < BOUND, "it has waited: {:?}", began.elapsed());
     drop(crowd);
 }
 
@@ -188,7 +188,6 @@ async fn a_gateway_decides_who_else_serves_what_a_nodes_queue_is_too_long_for() 
     let endless = with(question(MINI), json!({"n": 8, "ignore_eos": true}));
     let crowd = Crowd::of(&site.client, 16, CHAT, &endless);
     until("a queue", async || load(&site.client).await.1 > 32).await;
-    let began = Instant::now();
     for body in [short.clone(), with(streaming(MINI), json!({"max_tokens": 8}))] {
         let answer = gateway.chat_ok(&body).await;
         assert_eq!(said(&answer), "You said: hello there", "{}", answer.text());
@@ -201,7 +200,6 @@ async fn a_gateway_decides_who_else_serves_what_a_nodes_queue_is_too_long_for() 
             "{request}"
         );
     }
-    assert!(began.elapsed() < WITHIN, "the node says so at once");
     let kept = found("the refusal in the node's journal", async || {
         let kept = records(&site.client, 2).await;
         kept.into_iter().find(|record| record["end"] == "failed" && record["request"].is_string())

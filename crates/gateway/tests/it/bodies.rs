@@ -1,10 +1,11 @@
 //! Bodies: too large, too deep, decompression bombs, broken off, and those that are fine.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_compression::tokio::write::{BrotliEncoder, DeflateEncoder, GzipEncoder, ZstdEncoder};
 use domain::limits::BODY_BYTES_MAX;
+use harness::pace::{Threads, Work};
 use tokio::io::AsyncWriteExt;
 
 use crate::fixture::{Fixture, Plan};
@@ -200,12 +201,12 @@ fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
         let senders: Vec<_> =
             bombs.iter().cycle().take(12).map(|bomb| scope.spawn(move || ask(bomb))).collect();
         while senders.iter().any(|sender| !sender.is_finished()) {
-            let started = Instant::now();
+            let work = Work::start(Threads::of(std::process::id(), "serve-"));
             assert_eq!(fixture.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
-            worst = worst.max(started.elapsed());
+            worst = worst.max(work.done());
         }
     });
-    println!("a neighbour waited {} ms at worst", worst.as_millis());
-    // The goal is 50 ms, as measured on an otherwise idle machine; before, it was half a minute.
-    assert!(worst < Duration::from_secs(2), "{worst:?}");
+    println!("a neighbour waited while a thread computed for {} ms at worst", worst.as_millis());
+    // The goal is 50 ms of an optimised build; before, it was half a minute.
+    assert!(worst < Duration::from_millis(500), "{worst:?}");
 }

@@ -13,6 +13,7 @@ mod faults;
 mod gemini;
 mod journal;
 mod model_servers;
+mod pace;
 mod program;
 mod responses;
 mod sdk;

@@ -1,15 +1,16 @@
 //! The emulator as a program, controlled through its own HTTP interface.
 
 use harness::client::Client;
-use harness::process::{Launch, Process};
+use harness::process::{Launch, Process, built};
 use harness::{Config, Emulator};
 use serde_json::json;
 
 use crate::{CHAT, WITHIN, question};
 
 async fn program(arguments: &[&str]) -> (Process, String) {
-    let launch =
-        Launch::new(env!("CARGO_BIN_EXE_emulator")).args(["--keys", "k1,k2"]).args(arguments.iter().copied());
+    let launch = Launch::new(built("emulator", "EMULATOR_BIN").unwrap())
+        .args(["--keys", "k1,k2"])
+        .args(arguments.iter().copied());
     let mut process = launch.start().unwrap();
     let address = process.wait_line("listening on ", WITHIN).await.unwrap();
     (process, address)
@@ -56,7 +57,8 @@ async fn it_serves_tls_and_refuses_bad_flags() {
     let client = Client::new(format!("https://{address}")).bearer("k2").trust(&pem).unwrap().http2();
     assert_eq!(client.get("/v1/models").await.unwrap().status, 200);
     process.kill9().unwrap();
-    let mut bad = Launch::new(env!("CARGO_BIN_EXE_emulator")).arg("--surprise").arg("1").start().unwrap();
+    let mut bad =
+        Launch::new(built("emulator", "EMULATOR_BIN").unwrap()).arg("--surprise").arg("1").start().unwrap();
     assert_eq!(bad.wait(WITHIN).await.unwrap().code(), Some(2));
     assert!(bad.stderr().contains("unknown flag --surprise"));
 }

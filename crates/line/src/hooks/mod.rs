@@ -41,6 +41,17 @@ thread_local! {
     static GAUGE: Rc<Gauge> = Rc::default();
 }
 
+/// Whether the answer of a hook allows, and the reason with which it refuses; `None` where it decides nothing. For the fuzz targets.
+#[cfg(feature = "fixtures")]
+#[must_use]
+pub fn read_decision(answer: &[u8]) -> Option<Result<(), String>> {
+    match Decision::read(answer) {
+        Decision::Allowed => Some(Ok(())),
+        Decision::Refused(reason) => Some(Err(reason)),
+        Decision::Silent(_) => None,
+    }
+}
+
 /// Whether a policy of the caller's project has a hook.
 pub(crate) fn has_any(caller: &Caller) -> bool {
     caller.project().policy.as_ref().is_some_and(|policies| policies.hooks().next().is_some())

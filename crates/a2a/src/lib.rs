@@ -4,6 +4,8 @@
 mod calls;
 mod card;
 mod errors;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod following;
 mod limits;
 mod listing;

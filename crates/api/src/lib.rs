@@ -12,6 +12,8 @@ mod downloads;
 mod export;
 pub mod failure;
 pub mod filter;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod idempotency;
 mod incoming;
 pub mod limits;

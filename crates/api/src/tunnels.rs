@@ -235,6 +235,14 @@ impl TunnelEntrance {
     }
 }
 
+/// Whether the certificate of a hello holds, whoever signed it; `None` where there is no hello.
+#[cfg(feature = "fixtures")]
+pub fn read_hello(line: &[u8]) -> Option<bool> {
+    let Hello { certificate, .. } = serde_json::from_slice(line).ok()?;
+    let holds = proof::document::verify(&certificate, None).is_ok();
+    Some(holds && serde_json::from_value::<Certificate>(Value::Object(certificate)).is_ok())
+}
+
 impl std::fmt::Debug for TunnelEntrance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TunnelEntrance({})", self.reporter.known.node)

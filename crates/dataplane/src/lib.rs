@@ -6,6 +6,8 @@ mod builder;
 mod centre;
 mod document;
 mod evidence;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod follow;
 mod history;
 mod limits;

@@ -2,6 +2,8 @@
 //! API that its key could make itself.
 
 mod calls;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod following;
 mod level;
 mod limits;

@@ -24,6 +24,23 @@ struct Registration {
 
 /// Answers a registration (RFC 7591). Clients are public: none is given a secret.
 pub(crate) fn register(control: &Control, body: &[u8]) -> Result<Value, Refusal> {
+    let (name, redirects) = read_registration(body)?;
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let expires_unix_ms = now_unix_ms.saturating_add(milliseconds(CLIENT_TIME_MAX));
+    let claims = ClientClaims { name, redirects, expires_unix_ms };
+    Ok(json!({
+        "client_id": claims.seal(&*control.deps.vault.hasher),
+        "client_id_issued_at": now_unix_ms / 1_000,
+        "client_name": claims.name,
+        "redirect_uris": claims.redirects,
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    }))
+}
+
+/// The name of a client, and where it has browsers sent.
+pub(crate) fn read_registration(body: &[u8]) -> Result<(String, Vec<String>), Refusal> {
     let invalid = |why: &str| Refusal::bad("invalid_client_metadata", why);
     let sent: Registration =
         serde_json::from_slice(body).map_err(|_| invalid("The body isn't a registration."))?;
@@ -41,18 +58,7 @@ pub(crate) fn register(control: &Control, body: &[u8]) -> Result<Value, Refusal>
         sent.client_name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "MCP client".to_owned());
     let name =
         checked_name(Some(name), "client_name").map_err(|_| invalid("\"client_name\" isn't a name."))?;
-    let now_unix_ms = control.deps.world.clock.unix_ms();
-    let expires_unix_ms = now_unix_ms.saturating_add(milliseconds(CLIENT_TIME_MAX));
-    let claims = ClientClaims { name, redirects: sent.redirect_uris, expires_unix_ms };
-    Ok(json!({
-        "client_id": claims.seal(&*control.deps.vault.hasher),
-        "client_id_issued_at": now_unix_ms / 1_000,
-        "client_name": claims.name,
-        "redirect_uris": claims.redirects,
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-    }))
+    Ok((name, sent.redirect_uris))
 }
 
 /// The client of an id, if it may have a browser sent to this address.

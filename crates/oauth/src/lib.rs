@@ -5,6 +5,8 @@ mod answer;
 mod claims;
 mod clients;
 mod consent;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod granting;
 mod limits;
 mod metadata;

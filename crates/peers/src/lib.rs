@@ -5,6 +5,8 @@ mod choose;
 mod ejected;
 mod fetch;
 mod files;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod forward;
 mod frames;
 mod library;

@@ -270,6 +270,14 @@ fn read(packet: &Packet<'_>) -> Option<Announcement> {
     (is_farewell || !addresses.is_empty()).then_some(Announcement { key, addresses, is_farewell })
 }
 
+/// The addresses that an announcement names; `None` where a packet is none.
+#[cfg(feature = "fixtures")]
+pub fn addresses_of(bytes: &[u8]) -> Option<Vec<SocketAddr>> {
+    let packet = Packet::parse(bytes).ok()?;
+    let _ = asks(&packet);
+    read(&packet).map(|announcement| announcement.addresses)
+}
+
 #[cfg(test)]
 mod tests {
     use proof::SigningKey;

@@ -87,7 +87,7 @@ impl SignedList {
         if list.is_valid(now_unix_ms) { Ok(list) } else { Err(ListError::Expired) }
     }
 
-    fn parse(text: &[u8], node_id: &str, trusted: Option<PublicKey>) -> Result<Self, ListError> {
+    pub(crate) fn parse(text: &[u8], node_id: &str, trusted: Option<PublicKey>) -> Result<Self, ListError> {
         let unreadable = |why: String| ListError::Unreadable(why);
         let signed = document::read(text).map_err(|error| unreadable(error.to_string()))?;
         let signer = document::verify(&signed, trusted)?;

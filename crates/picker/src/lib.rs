@@ -5,6 +5,8 @@
 mod adapters;
 mod endpoint;
 mod exchange;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod framing;
 mod limits;
 mod lookup;

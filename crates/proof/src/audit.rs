@@ -160,8 +160,8 @@ impl Proof {
             last = first;
         }
         for linked in &self.entries {
-            let (wanted, found) = (last + 1, linked.entry.sequence);
-            if found != wanted {
+            let (wanted, found) = (last.saturating_add(1), linked.entry.sequence);
+            if found != wanted || found == last {
                 return Err(VerifyError::Order { wanted, found });
             }
             hash = linked.entry.link(&self.chain, hash);

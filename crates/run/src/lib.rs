@@ -11,6 +11,8 @@ mod context_care;
 mod conversation_order;
 mod document;
 mod files;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod flow_runs;
 mod history;
 mod input;

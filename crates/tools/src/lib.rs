@@ -28,6 +28,8 @@ pub use limits::{
     CALL_TIME_MAX, IMPORTED_MAX, LIST_TIME_MAX, NAME_BYTES_MAX, RESULT_BYTES_MAX, SERVER_TOOLS_MAX,
     SIGN_IN_TIME_MAX, TOOLS_OF_PROJECT_MAX,
 };
+#[cfg(feature = "fixtures")]
+pub use mcp::fixtures;
 pub use mcp::{McpSession, STDIO_SCHEME, ServerAddress, list, open};
 pub use openapi::{ImportError, ImportedTool, import};
 pub use pins::{accept, reconciled, suspicion};

@@ -5,6 +5,8 @@ mod callback;
 mod command;
 mod config;
 mod exec;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod fleet;
 mod kubernetes;
 mod life;

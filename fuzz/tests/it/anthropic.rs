@@ -8,7 +8,7 @@ use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_p
 use domain::{Abilities, Grammar, Operation};
 use json::validate;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::seeded;
 
 const REQUESTS: &[&str] = &[
     r#"{"model":"a/b","max_tokens":9,"stream":true,"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral","ttl":"1h"}}],"messages":[{"role":"user","content":"q"},{"role":"system","content":"s"},{"role":"assistant","content":[{"type":"thinking","thinking":"h","signature":""},{"type":"tool_use","id":"t","name":"f","input":{"n":9007199254740993}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"x"}],"is_error":true},{"type":"text","text":"r"}]}],"tools":[{"name":"f","input_schema":{}}],"tool_choice":{"type":"any"}}"#,
@@ -25,8 +25,8 @@ const STREAMS: &[&str] = &[
 
 #[test]
 fn fuzz_anthropic_request() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(REQUESTS, *which, bends));
+    seeded(REQUESTS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         let request = match decode_request(Grammar::Anthropic, Operation::Chat, &body, None) {
             Ok(request) => request,
             Err(fault) => return assert!(fault.fix.is_some(), "{fault}"),
@@ -76,20 +76,18 @@ fn translate(bytes: &[u8], chunk: usize, client: Grammar) -> (Vec<u8>, bool, Str
 
 #[test]
 fn fuzz_anthropic_stream() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8, bool)>().for_each(
-        |(which, bends, chunk, is_own)| {
-            let bytes = bent(STREAMS, *which, bends);
-            let client = if *is_own { Grammar::Anthropic } else { Grammar::Chat };
-            let whole = translate(&bytes, bytes.len(), client);
-            assert_eq!(translate(&bytes, usize::from(*chunk) % 9 + 1, client), whole);
-        },
-    );
+    seeded(STREAMS, check!(), |input, (chunk, is_own): &(u8, bool)| {
+        let bytes = input.to_vec();
+        let client = if *is_own { Grammar::Anthropic } else { Grammar::Chat };
+        let whole = translate(&bytes, bytes.len(), client);
+        assert_eq!(translate(&bytes, usize::from(*chunk) % 9 + 1, client), whole);
+    });
 }
 
 #[test]
 fn fuzz_anthropic_answer() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(STREAMS, *which, bends));
+    seeded(STREAMS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         if let Ok(whole) = buffered_answer(&answer_path(Grammar::Anthropic), body) {
             assert_eq!(validate(&whole.body), Ok(()));
         }

@@ -12,7 +12,7 @@ use domain::{Abilities, Grammar, Operation, TraceId};
 use json::validate;
 use runtime::read_runtime;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::seeded;
 
 const REQUESTS: &[&str] = &[
     r#"{"model":"a/b","messages":[{"role":"user","content":"Hello"}],"stream":true,"n":1,"max_tokens":5}"#,
@@ -38,8 +38,8 @@ const ERRORS: &[&str] = &[
 
 #[test]
 fn fuzz_chat_request() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(REQUESTS, *which, bends));
+    seeded(REQUESTS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         match decode_request(&body) {
             Ok(request) => {
                 assert_eq!(validate(&body), Ok(()));
@@ -67,8 +67,8 @@ const PROMPTS: &[&str] = &[
 
 #[test]
 fn fuzz_chat_prompt() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = bent(PROMPTS, *which, bends);
+    seeded(PROMPTS, check!(), |input, ()| {
+        let body = input.to_vec();
         let request = conversation::request::Request::default();
         match dialects::read_prompt(Grammar::Chat, &body, &request) {
             Ok(prompt) => {
@@ -104,8 +104,8 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
 
 #[test]
 fn fuzz_chat_translation() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8)>().for_each(|(which, bends, chunk)| {
-        let bytes = bent(STREAMS, *which, bends);
+    seeded(STREAMS, check!(), |input, chunk: &u8| {
+        let bytes = input.to_vec();
         let whole = translate(&bytes, bytes.len());
         assert_eq!(translate(&bytes, usize::from(*chunk) % 9 + 1), whole);
     });
@@ -126,19 +126,17 @@ fn scan(bytes: &[u8], chunk: usize, hide: bool) -> (Vec<u8>, bool, String) {
 
 #[test]
 fn fuzz_chat_stream() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8, bool)>().for_each(
-        |(which, bends, chunk, hide)| {
-            let bytes = bent(STREAMS, *which, bends);
-            let whole = scan(&bytes, bytes.len(), *hide);
-            assert_eq!(scan(&bytes, usize::from(*chunk) % 9 + 1, *hide), whole);
-        },
-    );
+    seeded(STREAMS, check!(), |input, (chunk, hide): &(u8, bool)| {
+        let bytes = input.to_vec();
+        let whole = scan(&bytes, bytes.len(), *hide);
+        assert_eq!(scan(&bytes, usize::from(*chunk) % 9 + 1, *hide), whole);
+    });
 }
 
 #[test]
 fn fuzz_chat_answer() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(STREAMS, *which, bends));
+    seeded(STREAMS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         let _ = answer_text(&body);
         if read_answer(&body).is_ok() {
             assert_eq!(validate(&body), Ok(()));
@@ -151,11 +149,9 @@ fn fuzz_chat_answer() {
 
 #[test]
 fn fuzz_chat_error() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, Option<u16>)>().for_each(
-        |(which, bends, status)| {
-            let report = read_error(&bent(ERRORS, *which, bends));
-            let _ = class_of(*status, &report);
-            assert!(report.message.is_none_or(|message| message.len() <= 1024 && !message.contains('\n')));
-        },
-    );
+    seeded(ERRORS, check!(), |input, status: &Option<u16>| {
+        let report = read_error(input);
+        let _ = class_of(*status, &report);
+        assert!(report.message.is_none_or(|message| message.len() <= 1024 && !message.contains('\n')));
+    });
 }

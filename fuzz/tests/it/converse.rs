@@ -11,7 +11,7 @@ use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
 use json::validate;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::{Bends, ITERATIONS, bent, seeded};
 
 const REQUESTS: &[&str] = &[
     r#"{"messages":[{"role":"user","content":[{"text":"Hi"},{"image":{"format":"png","source":{"bytes":"AAAA"}}},{"cachePoint":{"type":"default","ttl":"1h"}}]}],"system":[{"text":"x"}],"inferenceConfig":{"maxTokens":9,"temperature":0.5,"stopSequences":["a"]},"additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024},"top_k":5}}"#,
@@ -62,8 +62,8 @@ fn pass(client: Grammar, bytes: &[u8], size: usize) -> (Vec<u8>, bool, String) {
 
 #[test]
 fn fuzz_converse_address() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let path = String::from_utf8_lossy(&bent(ADDRESSES, *which, bends)).into_owned();
+    seeded(ADDRESSES, check!(), |input, ()| {
+        let path = String::from_utf8_lossy(input).into_owned();
         match read_model_path(&path) {
             Ok((addressed, _)) => {
                 assert!(!addressed.model.is_empty());
@@ -77,8 +77,8 @@ fn fuzz_converse_address() {
 #[test]
 fn fuzz_converse_request() {
     let addressed = Addressed { model: "m".to_owned(), stream: true, ..Addressed::default() };
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(REQUESTS, *which, bends));
+    seeded(REQUESTS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         for operation in [Operation::Chat, Operation::Count] {
             let request = match decode_request(Grammar::Converse, operation, &body, Some(&addressed)) {
                 Ok(request) => request,
@@ -135,8 +135,8 @@ fn fuzz_converse_stream() {
 
 #[test]
 fn fuzz_converse_answer() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(ANSWERS, *which, bends));
+    seeded(ANSWERS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         let (report, _) = read_error(Some(400), None, &body);
         assert_ne!(report.message.as_deref(), Some(""));
         let outcomes: Vec<bool> =

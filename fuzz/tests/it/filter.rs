@@ -3,7 +3,7 @@
 use bolero::check;
 use filter::Filter;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::seeded;
 
 const FILTERS: &[&str] = &[
     "status:error model:gpt-4o* cost>0.01 since:24h",
@@ -14,8 +14,8 @@ const FILTERS: &[&str] = &[
 
 #[test]
 fn fuzz_filter() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let text = String::from_utf8_lossy(&bent(FILTERS, *which, bends)).into_owned();
+    seeded(FILTERS, check!(), |input, ()| {
+        let text = String::from_utf8_lossy(input).into_owned();
         match Filter::parse(&text) {
             Ok(filter) => {
                 assert_eq!(Filter::parse(&filter.to_string()).expect("what we write is read"), filter)

@@ -13,7 +13,7 @@ use domain::{Abilities, Dialect, Grammar, Operation, StoredKind, StoredObjectKin
 use gemini::{CONTENTS, GeminiBatchResults, read_address, read_gemini_batch_status};
 use json::validate;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::{Bends, ITERATIONS, bent, seeded};
 
 const REQUESTS: &[&str] = &[
     r#"{"contents":[{"role":"user","parts":[{"text":"Hi"},{"inline_data":{"mime_type":"image/png","data":"-_8"}}]}],"generationConfig":{"topK":40.0,"stopSequences":["a"],"thinkingConfig":{"thinking_level":"LOW"}}}"#,
@@ -54,8 +54,8 @@ fn answer_path(as_array: bool) -> AnswerPath {
 
 #[test]
 fn fuzz_gemini_address() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let path = String::from_utf8_lossy(&bent(ADDRESSES, *which, bends)).into_owned();
+    seeded(ADDRESSES, check!(), |input, ()| {
+        let path = String::from_utf8_lossy(input).into_owned();
         match read_address(&path, &path) {
             Ok((addressed, _)) => {
                 assert!(!addressed.model.is_empty());
@@ -69,8 +69,8 @@ fn fuzz_gemini_address() {
 #[test]
 fn fuzz_gemini_batch() {
     let addressed = Addressed { model: "m".to_owned(), ..Addressed::default() };
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(BATCHES, *which, bends));
+    seeded(BATCHES, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         match decode_request(Grammar::Gemini, Operation::Batch, &body, Some(&addressed)) {
             Ok(request) => {
                 assert_eq!(validate(&body), Ok(()));
@@ -114,8 +114,8 @@ fn fuzz_gemini_results() {
 #[test]
 fn fuzz_gemini_request() {
     let addressed = Addressed { model: "m".to_owned(), stream: true, ..Addressed::default() };
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(REQUESTS, *which, bends));
+    seeded(REQUESTS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         let request = match decode_request(Grammar::Gemini, Operation::Chat, &body, Some(&addressed)) {
             Ok(request) => request,
             Err(fault) => return assert!(fault.fix.is_some(), "{fault}"),
@@ -145,24 +145,22 @@ fn pass(bytes: &[u8], size: usize, as_array: bool) -> (Vec<u8>, bool, String) {
 
 #[test]
 fn fuzz_gemini_stream() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8, bool)>().for_each(
-        |(which, bends, size, as_array)| {
-            let bytes = bent(STREAMS, *which, bends);
-            let (sent, failed, facts) = pass(&bytes, bytes.len(), *as_array);
-            let pieces = pass(&bytes, usize::from(*size) % 9 + 1, *as_array);
-            assert_eq!((&pieces.1, &pieces.2), (&failed, &facts));
-            if !failed {
-                assert_eq!(pieces.0, sent);
-                assert!(!as_array || validate(&sent) == Ok(()), "{}", String::from_utf8_lossy(&sent));
-            }
-        },
-    );
+    seeded(STREAMS, check!(), |input, (size, as_array): &(u8, bool)| {
+        let bytes = input.to_vec();
+        let (sent, failed, facts) = pass(&bytes, bytes.len(), *as_array);
+        let pieces = pass(&bytes, usize::from(*size) % 9 + 1, *as_array);
+        assert_eq!((&pieces.1, &pieces.2), (&failed, &facts));
+        if !failed {
+            assert_eq!(pieces.0, sent);
+            assert!(!as_array || validate(&sent) == Ok(()), "{}", String::from_utf8_lossy(&sent));
+        }
+    });
 }
 
 #[test]
 fn fuzz_gemini_answer() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(STREAMS, *which, bends));
+    seeded(STREAMS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&answer_path(false), body) {
             assert_eq!(validate(answer.trim_ascii()), Ok(()));
             let again =

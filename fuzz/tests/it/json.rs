@@ -3,7 +3,7 @@
 use bolero::check;
 use json::validate;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::{ITERATIONS, seeded};
 
 const SEEDS: &[&str] = &[
     r#"{"a":[1,-2.5e+3,true,null,"\u00e9\ud83d\ude00\n"],"b":{"c":{}}}"#,
@@ -28,8 +28,5 @@ fn fuzz_json_bytes() {
 
 #[test]
 fn fuzz_json_bent() {
-    check!()
-        .with_iterations(ITERATIONS)
-        .with_type::<(u8, Bends)>()
-        .for_each(|(which, bends)| agrees(&bent(SEEDS, *which, bends)));
+    seeded(SEEDS, check!(), |input, ()| agrees(input));
 }

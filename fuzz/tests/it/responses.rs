@@ -7,7 +7,7 @@ use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode
 use domain::{Grammar, Operation, TraceId};
 use json::validate;
 
-use crate::material::{Bends, ITERATIONS, bent};
+use crate::material::seeded;
 
 const REQUESTS: &[&str] = &[
     r#"{"model":"a/b","input":"Hello","instructions":"x","stream":true,"max_output_tokens":5,"user":"u","tool_choice":"auto"}"#,
@@ -28,8 +28,8 @@ fn answer_path() -> AnswerPath {
 
 #[test]
 fn fuzz_responses_request() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(REQUESTS, *which, bends));
+    seeded(REQUESTS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         match decode_request(Grammar::Responses, Operation::Chat, &body, None) {
             Ok(request) => {
                 assert_eq!(validate(&body), Ok(()));
@@ -56,16 +56,16 @@ fn scan(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
 
 #[test]
 fn fuzz_responses_stream() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8)>().for_each(|(which, bends, chunk)| {
-        let bytes = bent(ANSWERS, *which, bends);
+    seeded(ANSWERS, check!(), |input, chunk: &u8| {
+        let bytes = input.to_vec();
         assert_eq!(scan(&bytes, usize::from(*chunk) % 9 + 1), scan(&bytes, bytes.len()));
     });
 }
 
 #[test]
 fn fuzz_responses_answer() {
-    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let body = Bytes::from(bent(ANSWERS, *which, bends));
+    seeded(ANSWERS, check!(), |input, ()| {
+        let body = Bytes::copy_from_slice(input);
         if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&answer_path(), body) {
             assert_eq!(validate(&answer), Ok(()));
             match buffered_answer(&answer_path(), answer.clone()) {

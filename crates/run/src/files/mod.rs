@@ -31,6 +31,16 @@ const HOW: &str = "POST /files makes files, POST /files/list lists them, GET /fi
      it, DELETE /files/ID deletes it.";
 const JSON: &str = "application/json";
 
+/// How many files a body makes, and how many a page that it asks for has. For the fuzz targets.
+#[cfg(feature = "fixtures")]
+pub(crate) fn read_body(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> (Result<usize, Box<Fault>>, Result<u32, Box<Fault>>) {
+    let page = request::read_page(headers, body).map(|page| page.limit);
+    (request::read(headers, body).map(|new| new.files.len()), page)
+}
+
 /// A request about files.
 pub struct FileRequest<'a> {
     pub method: &'a Method,

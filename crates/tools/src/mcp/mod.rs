@@ -1,6 +1,8 @@
 //! The client of MCP servers, over streamable HTTP or on standard input and output of a program in a sandbox. The messages are those
 //! of the protocol's own SDK.
 
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod http;
 mod message;
 mod stdio;

@@ -8,7 +8,7 @@ if ! command -v nginx >/dev/null; then
     root=(); [ "$(id -u)" = 0 ] || root=(sudo)
     "${root[@]}" apt-get update -qq &&
         DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -qq -y --no-install-recommends nginx-light >/dev/null ||
-        echo "nginx could not be installed: there will be no ratios" >&2
+        echo "nginx could not be installed: there will be no ratios, and the run will end with an error" >&2
     # The package starts a server of its own where there is an init system; the benchmark starts its own.
 fi
 

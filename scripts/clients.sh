@@ -32,7 +32,7 @@ if [ "$(cat "$node/node_modules/.stamp" 2>/dev/null)" != "$wanted" ]; then
     printf '%s\n' "$wanted" >"$node/node_modules/.stamp"
 fi
 
-cargo build --locked -p tidegate -p harness --bins
+cargo build --locked -p tidegate -p journeys --bins
 
 play=("$venv/bin/python" tests/clients/run.py "$@")
 # Where the system lets anyone have a network of their own, the clients have one with nothing but its loopback.

@@ -11,7 +11,7 @@ pub const USAGE: &str = "usage: bench [flags]        (through `make bench`, flag
 
   --rounds N        interleaved rounds (5)
   --secs S          seconds a phase takes (5)
-  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres, us-everything, us-cached, us-session, us-content, or by another build: us-plain (all)
+  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres, us-everything, us-cached, us-session, us-content, or by another build: us-plain (all); nothing is saved, unless --save says so
   --streams N       streams held open for the memory figure (1000)
   --seed N          chooses the order of the parties in each round (1)
   --binary PATH     the gateway to measure (target/tidegate, as `make release` builds it)
@@ -34,6 +34,9 @@ pub struct Options {
     pub plain: PathBuf,
     #[serde(skip)]
     pub training: bool,
+    /// Whether a missed limit is a failure: not where the run is too short to tell.
+    #[serde(skip)]
+    pub is_judged: bool,
     #[serde(skip)]
     pub save: Option<PathBuf>,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             binary: PathBuf::from("target/tidegate"),
             plain: PathBuf::from("target/release/tidegate"),
             training: false,
+            is_judged: true,
             save: Some(PathBuf::from("docs/proofs")),
         }
     }
@@ -70,15 +74,21 @@ impl Options {
             }
             if *flag == "--quick" {
                 (options.rounds, options.seconds, options.streams, options.save) = (1, 1.0, 100, None);
+                options.is_judged = false;
                 continue;
             }
             if *flag == "--training" {
                 (options.training, options.rounds, options.save) = (true, 1, None);
                 options.only = vec![Party::Us, Party::Us4kTranslated];
+                options.is_judged = false;
                 continue;
             }
             let value = words.next().with_context(|| format!("{flag} needs a value"))?;
             options.set(flag, value).with_context(|| format!("reading {flag} {value}"))?;
+        }
+        // The table keeps what a whole run found.
+        if flags.contains(&"--only") && !flags.contains(&"--save") {
+            options.save = None;
         }
         if options.rounds == 0 || options.seconds < 0.5 || options.streams == 0 {
             bail!("at least one round, half a second and one stream");
@@ -112,8 +122,11 @@ mod tests {
         let options = Options::parse(&["--rounds", "2", "--only", "nginx,thin-hyper", "--no-save"]).unwrap();
         assert_eq!((options.rounds, options.only), (2, vec![Party::Nginx, Party::ThinHyper]));
         assert!(options.save.is_none());
+        let some = Options::parse(&["--only", "us"]).unwrap();
+        assert!(some.save.is_none() && some.is_judged);
+        assert!(Options::parse(&["--only", "us", "--save", "x"]).unwrap().save.is_some());
         let quick = Options::parse(&["--quick", "--secs", "2"]).unwrap();
-        assert_eq!((quick.rounds, quick.seconds, quick.save), (1, 2.0, None));
+        assert_eq!((quick.rounds, quick.seconds, quick.save, quick.is_judged), (1, 2.0, None, false));
     }
 
     #[test]

@@ -266,6 +266,12 @@ impl Ready {
         Ok(ready)
     }
 
+    /// The same, started by another program.
+    pub fn started_by(mut self, program: PathBuf) -> Self {
+        self.binary = program;
+        self
+    }
+
     pub fn headers(&self) -> &str {
         &self.headers
     }

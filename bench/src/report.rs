@@ -33,14 +33,16 @@ pub struct Row {
 struct Verdict {
     #[serde(flatten)]
     target: Target,
-    found: f64,
-    met: bool,
+    /// `None` where a party was missing.
+    found: Option<f64>,
+    /// `None` where there is no limit.
+    met: Option<bool>,
 }
 
 impl Report {
     pub fn new(facts: Facts, options: &Options, samples: Vec<Sample>) -> Self {
         let rows = Metric::ALL.into_iter().map(|metric| Row::new(metric, &samples)).collect();
-        let targets = TARGETS.iter().filter_map(|target| Verdict::new(*target, &samples)).collect();
+        let targets = TARGETS.iter().map(|target| Verdict::new(*target, &samples)).collect();
         Self { facts, options: options.clone(), rows, targets, samples }
     }
 
@@ -49,32 +51,49 @@ impl Report {
         format!("{}, {} cores", self.facts.processor, self.facts.core_count)
     }
 
+    /// How many limits are not met of those that were asked for; what couldn't be measured is none that was met.
+    pub fn missed(&self) -> usize {
+        self.asked().filter(|verdict| verdict.met == Some(false)).count()
+    }
+
+    fn asked(&self) -> impl Iterator<Item = &Verdict> {
+        self.targets.iter().filter(|verdict| verdict.is_asked(&self.options.only))
+    }
+
+    /// In one line, whether the limits are met, and which are not.
+    fn outcome(&self) -> String {
+        let bounds = self.asked().filter(|verdict| verdict.met.is_some()).count();
+        let missed: Vec<String> = self
+            .asked()
+            .filter(|verdict| verdict.met == Some(false))
+            .map(|verdict| format!("{} ({})", verdict.name(), verdict.words().1))
+            .collect();
+        if missed.is_empty() {
+            format!("All {bounds} bounds are met.")
+        } else {
+            format!("MISSED: {} of {bounds} bounds: {}.", missed.len(), missed.join("; "))
+        }
+    }
+
     /// The section for docs/benchmarks.md: each figure next to its target.
     pub fn published(&self) -> String {
         let Facts { date, compiler, nginx, commit, .. } = &self.facts;
         let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
         let mut text = format!(
-            "{date}, commit {commit}, {compiler}, {nginx}; {} rounds, {noisy} of {} samples noisy.\n\n\
-             | figure | asked | found | |\n|---|---|---|---|\n",
+            "{}\n\n{date}, commit {commit}, {compiler}, {nginx}; {} rounds, {noisy} of {} samples noisy.\n\n\
+             | figure | asked | found | met |\n|---|---|---|---|\n",
+            self.outcome(),
             self.options.rounds,
             self.samples.len()
         );
         for verdict in &self.targets {
-            let Target { metric, party, .. } = verdict.target;
             let (asked, found) = verdict.words();
-            let word = if verdict.met { "met" } else { "**not met**" };
-            text.push_str(&format!(
-                "| {}: {} | {asked} | {found} | {word} |\n",
-                party.name(),
-                metric.label()
-            ));
-        }
-        let of = |metric| self.rows.iter().find(|row| row.metric == metric);
-        for metric in [Metric::CpuUsPerRequest, Metric::CpuUsPerChunk] {
-            if let Some(ratio) = of(metric).and_then(|row| row.to_nginx.get(&Party::UsPlain)) {
-                let name = Party::UsPlain.name();
-                text.push_str(&format!("| {name}: {} | | {ratio:.3} times nginx's | |\n", metric.label()));
-            }
+            let met = match verdict.met {
+                Some(true) => "yes",
+                Some(false) => "**no**",
+                None => "",
+            };
+            text.push_str(&format!("| {} | {asked} | {found} | {met} |\n", verdict.name()));
         }
         text
     }
@@ -102,28 +121,44 @@ impl Row {
 }
 
 impl Verdict {
-    fn new(target: Target, samples: &[Sample]) -> Option<Self> {
+    fn new(target: Target, samples: &[Sample]) -> Self {
         let Target { metric, party, other, limit } = target;
         let compared =
             |compare: fn(f64, f64) -> f64| median(paired(metric, (party, other), samples, compare));
         let (found, max) = match limit {
-            Limit::RatioMax(max) => (compared(|a, b| a / b)?, max),
-            Limit::DifferenceMax(max) => (compared(|a, b| a - b)?, max),
-            Limit::Max(max) => (median(by_round(metric, party, samples).into_values().collect())?, max),
+            Limit::RatioMax(max) => (compared(|a, b| a / b), Some(max)),
+            Limit::DifferenceMax(max) => (compared(|a, b| a - b), Some(max)),
+            Limit::Max(max) => (median(by_round(metric, party, samples).into_values().collect()), Some(max)),
+            Limit::Ratio => (compared(|a, b| a / b), None),
         };
-        Some(Self { target, found: rounded(found), met: found <= max })
+        let met = max.map(|max| found.is_some_and(|found| found <= max));
+        Self { target, found: found.map(rounded), met }
+    }
+
+    /// Whether a run of these parties has what this compares.
+    fn is_asked(&self, parties: &[Party]) -> bool {
+        let Target { party, other, limit, .. } = self.target;
+        parties.contains(&party) && (matches!(limit, Limit::Max(_)) || parties.contains(&other))
+    }
+
+    fn name(&self) -> String {
+        format!("{}: {}", self.target.party.name(), self.target.metric.label())
     }
 
     /// The target and the figure, in words.
     fn words(&self) -> (String, String) {
-        let (found, other) = (self.found, self.target.other.name());
-        match self.target.limit {
-            Limit::RatioMax(max) => (format!("{max} times {other}'s at most"), format!("{found:.3} times")),
-            Limit::DifferenceMax(max) => {
-                (format!("{max} above {other}'s at most"), format!("{found:.0} above"))
-            }
-            Limit::Max(max) => (format!("{max} at most"), format!("{found:.1}")),
-        }
+        let other = self.target.other.name();
+        let (asked, unit, decimals) = match self.target.limit {
+            Limit::RatioMax(max) => (format!("{max} times {other}'s at most"), " times", 3),
+            Limit::DifferenceMax(max) => (format!("{max} above {other}'s at most"), " above", 0),
+            Limit::Max(max) => (format!("{max} at most"), "", 1),
+            Limit::Ratio => (String::new(), " times", 3),
+        };
+        let found = self.found.map_or("not measured".to_owned(), |found| match self.target.limit {
+            Limit::Ratio => format!("{found:.decimals$}{unit} {other}'s"),
+            _ => format!("{found:.decimals$}{unit}"),
+        });
+        (asked, found)
     }
 }
 
@@ -146,6 +181,7 @@ fn paired(
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}\n", self.outcome())?;
         write!(formatter, "{:34}", "median (times nginx's)")?;
         let has = |party: &Party| self.rows.iter().any(|row| row.medians.contains_key(party));
         let parties: Vec<Party> = Party::ALL.into_iter().filter(has).collect();
@@ -165,11 +201,14 @@ impl fmt::Display for Report {
             }
             writeln!(formatter)?;
         }
-        for verdict in &self.targets {
-            let Target { metric, party, .. } = verdict.target;
-            let word = if verdict.met { "met" } else { "NOT MET" };
+        for verdict in self.asked() {
+            let word = match verdict.met {
+                Some(true) => "met",
+                Some(false) => "NOT MET",
+                None => "",
+            };
             let (asked, found) = verdict.words();
-            writeln!(formatter, "{word:8} {}: {}: {found}; {asked}", party.name(), metric.label())?;
+            writeln!(formatter, "{word:8} {}: {found}; {asked}", verdict.name())?;
         }
         let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
         if noisy > 0 {
@@ -208,14 +247,16 @@ mod tests {
     #[test]
     fn verdicts_can_be_either() {
         let target = |metric, limit| Target { metric, party: Party::Us, other: Party::Nginx, limit };
-        let met = |limit| {
-            Verdict::new(target(Metric::CpuUsPerRequest, limit), &samples()).map(|verdict| verdict.met)
-        };
+        let met = |limit| Verdict::new(target(Metric::CpuUsPerRequest, limit), &samples()).met;
         assert_eq!(met(Limit::RatioMax(1.6)), Some(true));
         assert_eq!(met(Limit::RatioMax(1.4)), Some(false));
         assert_eq!(met(Limit::DifferenceMax(4.0)), Some(false));
         assert_eq!(met(Limit::Max(24.0)), Some(true));
-        assert!(Verdict::new(target(Metric::IdleMib, Limit::Max(1.0)), &samples()).is_none());
+        assert_eq!(met(Limit::Ratio), None);
+        // What wasn't measured isn't met, and isn't left out.
+        let unknown = Verdict::new(target(Metric::IdleMib, Limit::Max(1.0)), &samples());
+        assert_eq!((unknown.met, unknown.words().1.as_str()), (Some(false), "not measured"));
+        assert!(unknown.is_asked(&[Party::Us]) && !unknown.is_asked(&[Party::Nginx]));
     }
 
     #[test]
@@ -234,7 +275,8 @@ mod tests {
             other: Party::Us,
             limit: Limit::RatioMax(1.05),
         };
-        let verdict = Verdict::new(target, &samples).unwrap();
-        assert_eq!((verdict.found, verdict.met), (1.02, true));
+        let verdict = Verdict::new(target, &samples);
+        assert_eq!((verdict.found, verdict.met), (Some(1.02), Some(true)));
+        assert!(!verdict.is_asked(&[Party::UsManyKeys]));
     }
 }

@@ -78,7 +78,13 @@ const TRAINING: [Phase; 2] = [
 const TRAINING_PROMPT_BYTES: usize = 1_500;
 
 /// A directory for this run, removed at its end.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(what: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("tidegate-{what}-{}", std::process::id())))
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -98,7 +104,7 @@ pub fn run(options: &Options) -> Result<Vec<Sample>> {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         bail!("two cores are needed: one for the proxy, one for emulator and client");
     }
-    let folder = Folder(std::env::temp_dir().join(format!("tidegate-bench-{}", std::process::id())));
+    let folder = Folder::new("bench");
     let (emulator, address) = start_emulator().context("starting the emulator")?;
     let mut bench = Bench { options, emulator, samples: Vec::new() };
     let (mut long, mut fresh) = (Vec::new(), Vec::new());
@@ -138,7 +144,7 @@ fn present(options: &Options) -> Result<Vec<Party>> {
     Ok(present)
 }
 
-fn start_emulator() -> Result<(Running, String)> {
+pub fn start_emulator() -> Result<(Running, String)> {
     let address = free_address()?;
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
     command.args(["emulate", &address]);
@@ -336,7 +342,7 @@ fn start_load(load: &Load) -> Result<Running> {
     Running::start(LOAD_CORE, &command, channels).context("starting the client")
 }
 
-fn drive(load: &Load) -> Result<Summary> {
+pub fn drive(load: &Load) -> Result<Summary> {
     let mut client = start_load(load)?;
     let stdout = client.child().stdout.take().context("reading from the client")?;
     let line = BufReader::new(stdout).lines().next().transpose().context("reading from the client")?;

@@ -98,5 +98,8 @@ fn measure(options: &Options) -> Result<()> {
     if options.saves && options.only.is_none() {
         std::fs::write(PROOF, table).with_context(|| PROOF.to_owned())?;
     }
+    if !report::holds(&rows) {
+        bail!("a gate is missed");
+    }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Checks that each sentence of docs/guarantees.md links to a test, and that the test is there.
+//! Checks that each sentence of docs/guarantees.md links to a test, that the test is there, and that the sentence's figures are in its file.
 
 use std::path::Path;
 
@@ -7,6 +7,8 @@ use crate::finding::Finding;
 pub const PATH: &str = "docs/guarantees.md";
 /// The links are relative to the page's directory.
 const UP: &str = "../";
+/// What follows a number that a test has to hold to.
+const UNITS: [&str; 5] = ["ms", "s", "%", "KiB", "MiB"];
 
 pub fn check(root: &Path, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -19,12 +21,20 @@ pub fn check(root: &Path, text: &str) -> Vec<Finding> {
                 "link to the test that shows it, or leave it out",
             );
         }
+        let mut sources = String::new();
         for (name, path) in links {
             let file = path.strip_prefix(UP).unwrap_or(path);
             let source = std::fs::read_to_string(root.join(file)).unwrap_or_default();
             if !has_test(&source, name) {
                 report(format!("`{file}` has no test `{name}`"), "link to a test that is there");
             }
+            sources.push_str(&source.replace('_', ""));
+        }
+        for figure in figures(line).filter(|figure| !has_number(&sources, &digits(figure))) {
+            report(
+                format!("{figure} is in no file of its tests"),
+                "link to the test that asserts the figure, or leave the figure out",
+            );
         }
     }
     findings
@@ -39,6 +49,32 @@ fn links(line: &str) -> Vec<(&str, &str)> {
             Some((name, rest.split_once(')')?.0))
         })
         .collect()
+}
+
+/// The numbers of a sentence that have a unit.
+fn figures(line: &str) -> impl Iterator<Item = &str> {
+    let is_unit = |word: &str| UNITS.contains(&word.trim_end_matches([',', '.', ';', ':', ')']));
+    let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let words = line.split_whitespace().map(|word| word.trim_start_matches('('));
+    words
+        .clone()
+        .zip(words.skip(1))
+        .filter(move |(word, next)| is_number(word) && is_unit(next))
+        .map(|(word, _)| word)
+}
+
+/// 99.9 % is 999 of a thousand to whoever counts in whole numbers.
+fn digits(figure: &str) -> String {
+    figure.chars().filter(char::is_ascii_digit).collect()
+}
+
+fn has_number(source: &str, digits: &str) -> bool {
+    let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    source.match_indices(digits).any(|(at, _)| {
+        let (before, rest) = (source.get(..at), source.get(at + digits.len()..));
+        !is_digit(before.and_then(|before| before.chars().next_back()))
+            && !is_digit(rest.and_then(|rest| rest.chars().next()))
+    })
 }
 
 /// Whether a source has a function of this name behind a test attribute, or in a macro of tests.
@@ -60,7 +96,7 @@ fn is_attribute(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, has_test, links};
+    use super::{check, digits, figures, has_number, has_test, links};
     use crate::tree::root;
 
     #[test]
@@ -75,6 +111,23 @@ mod tests {
         for (name, is_there) in [("a", true), ("b", true), ("c", false), ("d", false), ("e", true)] {
             assert_eq!(has_test(source, name), is_there, "{name}");
         }
+    }
+
+    #[test]
+    fn a_figure_is_a_number_with_a_unit() {
+        let line =
+            "- Within 100 ms, or (20 s), 99.9 % of three are 503 after 64 tries ([`a`](../b.rs): 8 s).";
+        assert_eq!(figures(line).map(digits).collect::<Vec<_>>(), ["100", "20", "999", "8"]);
+        assert!(has_number("from_millis(100)", "100") && has_number("20", "20"));
+        assert!(!has_number("from_millis(1000)", "100") && !has_number("7100", "100"));
+        let sentence = |figure: &str| {
+            format!(
+                "- Within {figure} ms ([`a_figure_is_a_number_with_a_unit`](../xtask/src/tidy/guarantees.rs))."
+            )
+        };
+        assert!(check(&root(), &sentence("1000")).is_empty());
+        // Written so that this file doesn't have it.
+        assert_eq!(check(&root(), &sentence(&(7 * 11 * 13 * 17).to_string())).len(), 1);
     }
 
     #[test]

@@ -14,6 +14,10 @@ const BROWSERS = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
 /** Whether each page is seen in every size, state and theme, which takes a quarter of an hour, and not in some by turns: by `TIDEGATE_WHOLE=1`, and for pictures. */
 export const IS_WHOLE = Boolean(process.env.TIDEGATE_WHOLE ?? process.env.TIDEGATE_SCREENSHOTS);
 
+/** Whose turn it is where not everything is seen in each run: by the day (UTC), so that in a month everything is, or by `TIDEGATE_TURN`. */
+export const TURN = Number(process.env.TIDEGATE_TURN ?? Math.floor(Date.now() / 86_400_000));
+console.error(`TIDEGATE_TURN=${TURN}`);
+
 export function ok(name) {
   console.log("ok", name);
 }

@@ -12,10 +12,11 @@ const [origin, adminKey, apiKey] = process.argv.slice(2);
 const FIRST_PAGE_BYTES_MAX = 150 * 1024;
 /** The pages that people open first and most. */
 const MAIN_PAGES = ["/", "/requests", "/usage", "/models", "/playground", "/keys", "/nodes"];
-/** How long the largest paint of a page may take, and how often each page is loaded to measure it: by `TIDEGATE_LARGEST_PAINT_MS=500`, with a
- *  release on a quiet machine. Without it the times are only printed, since `make test` shares the machine and its build isn't optimised. */
-const LARGEST_PAINT_MS_MAX = Number(process.env.TIDEGATE_LARGEST_PAINT_MS ?? Infinity);
-const LOADS = Number.isFinite(LARGEST_PAINT_MS_MAX) ? 20 : 1;
+/** How long the largest paint of a page may take: `TIDEGATE_LARGEST_PAINT_MS=500`, with a release on a quiet machine. Without it nothing is
+ *  measured, since `make test` shares the machine and its build isn't optimised. */
+const { TIDEGATE_LARGEST_PAINT_MS } = process.env;
+/** How often each page is loaded to measure it. */
+const LOADS = 20;
 
 async function served() {
   const page = await fetch(`${origin}/`, { headers: { accept: "text/html", "accept-encoding": "gzip" } });
@@ -171,6 +172,8 @@ function largestPaint() {
 
 /** Each main page as at a first visit, with nothing of it in the browser's cache. */
 async function mainPagesPaintSoon(page) {
+  const latest = Number(TIDEGATE_LARGEST_PAINT_MS);
+  assert.ok(latest > 0, "TIDEGATE_LARGEST_PAINT_MS isn't a number");
   const devtools = await page.context().newCDPSession(page);
   await devtools.send("Network.setCacheDisabled", { cacheDisabled: true });
   const late = [];
@@ -183,11 +186,10 @@ async function mainPagesPaintSoon(page) {
     times.sort((a, b) => a - b);
     const [median, p95] = [0.5, 0.95].map((part) => Math.round(times[Math.ceil(part * times.length) - 1]));
     console.error(`largest paint of ${path}: ${median} ms, p95 ${p95} ms of ${LOADS}`);
-    if (p95 > LARGEST_PAINT_MS_MAX) late.push(`${path} ${p95} ms`);
+    if (p95 > latest) late.push(`${path} ${p95} ms`);
   }
   await devtools.detach();
-  assert.deepEqual(late, [], `later than ${LARGEST_PAINT_MS_MAX} ms`);
-  ok("main_pages_paint_soon");
+  assert.deepEqual(late, [], `later than ${latest} ms`);
 }
 
 async function paletteFinds(page, id) {
@@ -236,7 +238,7 @@ await inBrowser(origin, async (open) => {
   await whyByKeyboard(page, id);
   await tailIsLive(page);
   await sumsAreTheServers(page);
-  await mainPagesPaintSoon(page);
+  if (TIDEGATE_LARGEST_PAINT_MS) await mainPagesPaintSoon(page);
   await paletteFinds(page, id);
   await plotByKeyboard(page);
   await signOut(page);

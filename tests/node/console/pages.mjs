@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { readsOtherwise } from "./aria.mjs";
-import { IS_WHOLE, follow, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, TURN, follow, inBrowser, ok, pictures, signIn, v2, violationsInThemes, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -28,14 +28,14 @@ async function pagesOfObjects() {
 
 /** From a screen of 1,280 px at 400 % to a desk; what a picture is wanted of is shown in the dark, too. */
 const SIZES = [[320, 640], [1280, 860]];
-/** Sizes that differ little from another: each page is seen in one of them by turns. */
+/** Sizes that differ little from another: each page is seen in another of them each day. */
 const MORE_SIZES = [[768, 1024], [360, 780], [1920, 1080], [3840, 2160]];
 let seen = 0;
 
 function sizes() {
   if (IS_WHOLE) return [...SIZES, ...MORE_SIZES];
   seen += 1;
-  return [...SIZES, MORE_SIZES[seen % MORE_SIZES.length]];
+  return [...SIZES, MORE_SIZES[(seen + TURN) % MORE_SIZES.length]];
 }
 
 /** What is wider than its place: the page, words that spill out of it, words that are cut without an ellipsis. */
@@ -57,9 +57,9 @@ function misfits() {
 /** Each violation with the first place where it is seen: the frame is on every page. */
 const violated = new Map();
 
-/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too. */
+/** Themes differ in colours alone, of which all pages have the same: every other page is looked at in the dark, too, and the others the next day. */
 async function look(page, place) {
-  const themes = IS_WHOLE || seen % 2 === 0 ? ["light", "dark"] : ["light"];
+  const themes = IS_WHOLE || (seen + TURN) % 2 === 0 ? ["light", "dark"] : ["light"];
   for (const { theme, violation } of await violationsInThemes(page, "html", themes)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
 }
 

@@ -1,11 +1,11 @@
-// Each page in each state that it can be in, in both themes by turns, without a violation: new, while it loads, when the server fails (also
+// Each page in each state that it can be in, in both themes by the day, without a violation: new, while it loads, when the server fails (also
 // before it has said who is signed in), when the server is away, when a filter leaves nothing, and for somebody who may not see it.
 //
 // usage: node states.mjs ORIGIN ADMIN_KEY API_KEY
 // Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
 
 import assert from "node:assert/strict";
-import { IS_WHOLE, chat, follow, inBrowser, ok, pictures, signIn, turnTo, v2, violationsInThemes, visit } from "./browser.mjs";
+import { IS_WHOLE, TURN, chat, follow, inBrowser, ok, pictures, signIn, turnTo, v2, violationsInThemes, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -90,9 +90,9 @@ const found = new Map();
 /** States that change more than what a page shows in its middle; the frame is looked at on every page in pages.mjs. */
 const OF_THE_WHOLE_PAGE = ["unstarted", "refused"];
 
-let looks = 0;
+let looks = TURN;
 
-/** What a state is made of is the same on every page, so every other page is looked at, and every fourth in the dark, too. */
+/** What a state is made of is the same on every page, so every other page is looked at, and every fourth in the dark, too: the next day the others. */
 async function look(page, state, path) {
   looks += 1;
   const name = path.replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { TURN, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
 import { PAYLOADS } from "./payloads.mjs";
 import { serve } from "./servers.mjs";
 import { send } from "./traffic.mjs";
@@ -89,7 +89,7 @@ async function plant(provider) {
     routes[at] = made.id;
   });
   await send("PATCH", `workspaces/${(await v2(origin, adminKey, "me")).workspace_id}`, { name: PAYLOADS[121] });
-  // In the order of the payloads, not in that of the answers: each run looks at the same ones.
+  // In the order of the payloads, not in that of the answers: a run of the same day looks at the same ones.
   const requests = [];
   await each(PAYLOADS, async (payload, at) => {
     requests[2 * at] = await call(payload, `answer ${at}`, payload.slice(0, 120));
@@ -187,7 +187,8 @@ try {
     const listed = await look(on, "/requests");
     assert.ok(listed.includes("harm("), "what was asked for is shown");
     for (const by of ["model", "key", "project", "provider", "tag", "region"]) await look(on, `/usage?group=${by}`);
-    const sample = requests.filter((_, at) => at % 41 === 0);
+    // Within a month each request is looked at.
+    const sample = requests.filter((_, at) => (at + TURN) % 30 === 0);
     for (const id of sample) {
       await look(on, `/requests/${id}`);
       const whole = await v2(origin, adminKey, `requests/${id}`);
@@ -201,9 +202,9 @@ try {
     // What an address says: filters, models, groups, where to go next.
     const quoted = (payload) => encodeURIComponent(`model:"${payload.replaceAll(/["\\]/g, "\\$&")}"`);
     const places = [(text) => `/requests?filter=${text}`, (_, payload) => `/requests?filter=${quoted(payload)}`, (text) => `/connect?model=${text}`, (text) => `/playground?model=${text}`, (text) => `/playground?model=echo&model=${text}`, (text) => `/models/${text}`, (text) => `/models?find=${text}&seller=${text}&modality=${text}&sort=${text}`, (text) => `/capabilities?provider=${text}`, (text) => `/routes?model=${text}`, (text) => `/usage?group=${text}`, (text) => `/audit?find=${text}`, (text) => `/requests/${text}`];
-    for (const [at, place] of places.entries()) {
-      for (const payload of [PAYLOADS[at * 13 + 1], PAYLOADS.at(-1 - at * 9)]) await look(on, place(encodeURIComponent(payload), payload));
-    }
+    // Two in each place, and others the next day: within a fortnight each payload is in some place, and in another one in the next.
+    const turns = Array.from({ length: 2 * places.length }, (_, nth) => PAYLOADS[(TURN * 2 * places.length + nth) % PAYLOADS.length]);
+    for (const [at, payload] of turns.entries()) await look(on, places[(at + TURN) % places.length](encodeURIComponent(payload), payload));
     ok("what_an_address_says");
 
     await visit(on.page, `${origin}/playground?model=model-0`);

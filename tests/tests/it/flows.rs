@@ -5,6 +5,8 @@ use std::time::Instant;
 use harness::Behaviour;
 use harness::client::{Answer, Client};
 use harness::mcp::{McpAnswer, McpServer, McpTool};
+#[cfg(feature = "figures")]
+use harness::pace::cpu_time;
 use harness::postgres::Server;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +24,6 @@ under_each_engine! {
     a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled,
     a_run_that_fails_is_compensated_and_goes_on_from_its_step,
     no_step_starts_once_the_budget_is_reached,
-    ten_thousand_steps_are_run_and_the_time_of_ours_is_printed,
     a_kill_loses_no_step_and_settles_none_twice,
     published_clients_run_flows_and_follow_them,
     a_purge_leaves_nothing_of_a_run,
@@ -505,7 +506,24 @@ async fn expressions_end_and_inputs_are_checked() {
     );
 }
 
-async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed(engine: Engine) {
+#[cfg(feature = "figures")]
+#[tokio::test]
+async fn ten_thousand_steps_cost_little_each_on_the_queue() {
+    ten_thousand_steps(Engine::Queue).await;
+}
+
+#[cfg(feature = "figures")]
+#[tokio::test]
+async fn ten_thousand_steps_cost_little_each_on_restate() {
+    ten_thousand_steps(Engine::Restate).await;
+}
+
+/// What a step may cost the gateway, in the build that all tests use.
+#[cfg(feature = "figures")]
+const STEP_CPU_MAX: std::time::Duration = std::time::Duration::from_millis(3);
+
+#[cfg(feature = "figures")]
+async fn ten_thousand_steps(engine: Engine) {
     let gateway = engine.gateway().await;
     let client = gateway.client();
     let steps: Map<String, Value> = (0..10_000)
@@ -518,7 +536,7 @@ async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed(engine: Engi
         })
         .collect();
     let document = flow(Value::Object(steps), json!({"output": "{{s9999.output}}"}));
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), cpu_time(gateway.pid()));
     let id = start(&client, &document, json!({})).await;
     let deadline = Instant::now() + 6 * WITHIN;
     let run = loop {
@@ -529,10 +547,11 @@ async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed(engine: Engi
         assert!(Instant::now() < deadline, "{listed}");
         a_moment().await;
     };
-    let took = started.elapsed();
+    let (took, cpu) = (started.elapsed(), (cpu_time(gateway.pid()) - before) / 10_000);
     assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!(9_999)));
     assert_eq!(run["steps"].as_array().unwrap().len(), 10_000);
-    println!("10,000 steps in {took:?}: {:?} a step", took / 10_000);
+    println!("10,000 steps in {took:?}: {:?} a step, {cpu:?} of the gateway's CPU", took / 10_000);
+    assert!(cpu <= STEP_CPU_MAX, "a step costs {cpu:?}");
 }
 
 /// The process is killed again and again while flows run: every step has one result, and no exchange is booked twice.

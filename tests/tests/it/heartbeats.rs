@@ -1,5 +1,5 @@
-//! What the heartbeats of many nodes cost the gateway. The test checks that each is taken and that every node stays ready;
-//! `make prove-heartbeats` does the same with ten thousand nodes at the usual interval, and prints CPU time and memory.
+//! What the heartbeats of many nodes cost the gateway. Each is taken, every node stays ready, and CPU time and memory stay below their bounds;
+//! `make prove-heartbeats` does the same with ten thousand nodes at the usual interval and an optimised build.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ const ROUNDS: usize = 3;
 /// The cores and the memory that ten thousand nodes may take.
 const CORES_MAX: f64 = 1.0;
 const MIB_MAX: u64 = 1024;
+/// What a heartbeat may cost: a core's share of ten thousand nodes, and in the build that all tests use.
+const BEAT_CPU_MAX: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(15)];
 
 /// Lets one node join, and returns its credential.
 async fn join(gateway: &Gateway, base_url: &str, name: String) -> String {
@@ -126,12 +128,9 @@ async fn many_nodes_beat_and_stay_ready() {
     let (cores, mib) = (cpu.as_secs_f64() / wall.as_secs_f64(), resident / (1024 * 1024));
     println!("{nodes} nodes joined in {joined:?}, and beat every {every_ms} ms");
     println!("{} heartbeats in {wall:?}: p50 {:?}, p99 {:?}", took.len(), at(50), at(99));
-    println!(
-        "the gateway used {cores:.2} cores ({:?} a heartbeat) and {mib} MiB",
-        cpu / u32::try_from(took.len()).unwrap()
-    );
-    if is_proof {
-        assert!(cores <= CORES_MAX, "{cores:.2} cores");
-        assert!(mib <= MIB_MAX, "{mib} MiB");
-    }
+    let each = cpu / u32::try_from(took.len()).unwrap();
+    println!("the gateway used {cores:.2} cores ({each:?} a heartbeat) and {mib} MiB");
+    assert!(each <= BEAT_CPU_MAX[usize::from(!is_proof)], "{each:?} a heartbeat");
+    assert!(cores <= CORES_MAX, "{cores:.2} cores");
+    assert!(mib <= MIB_MAX, "{mib} MiB");
 }

@@ -10,6 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, STREAM_PIECE_BYTES};
 use harness::client::Client;
+use harness::day;
+use harness::pace::cpu_time;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,8 +23,9 @@ use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
 use crate::wait::{a_moment, until_a_random_moment};
 
 pub const CLIENTS: usize = 8;
-/// How long a start may take until it is ready.
-const READY: Duration = Duration::from_secs(2);
+/// What half of the starts may take of the processors until they are ready, in the build that all tests use: the time beside the clients of this
+/// test would be theirs, too.
+const READY_CPU_MAX: Duration = Duration::from_millis(600);
 /// How long after the gateway sent something a client may see it.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -153,8 +156,8 @@ async fn kill_once(gateway: &mut Gateway, chance: &mut Chance, credential: &str)
 
 #[tokio::test]
 async fn kill_at_random_and_every_upstream_call_is_booked_once() {
-    let (kills, seed) = (setting("TIDEGATE_KILLS", 20), setting("TIDEGATE_SEED", 20_261_120));
-    println!("{kills} kills, seed {seed}");
+    let (kills, seed) = (setting("TIDEGATE_KILLS", 20), day::seed());
+    println!("{kills} kills");
     let mut chance = Chance(seed);
     let mut emulator = config();
     emulator.entries_max = 10_000_000;
@@ -162,23 +165,26 @@ async fn kill_at_random_and_every_upstream_call_is_booked_once() {
     let credential = gateway.credential("openai", OWN).await;
     let (published, origin) = watch::channel(gateway.origin.clone());
     let (traffic, clients) = Traffic::start(origin, &gateway.founded.api_key);
-    let mut starts = Vec::new();
+    let (mut starts, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..kills {
         kill_once(&mut gateway, &mut chance, &credential).await;
         starts.push(gateway.start_again().await);
+        cpu.push(cpu_time(gateway.pid()));
         published.send(gateway.origin.clone()).unwrap();
     }
     let reached = gateway.emulator.journal().len();
     gateway.emulator.wait_for(WITHIN, |journal| journal.len() > reached + CLIENTS).await.unwrap();
     traffic.end(clients).await;
     starts.sort();
+    cpu.sort();
     println!(
-        "{} calls, {reached} upstream; ready after {:?} (median), {:?} (worst)",
+        "{} calls, {reached} upstream; ready after {:?} (median), {:?} (worst), and {:?} of CPU (median)",
         traffic.next.load(Ordering::Relaxed),
         starts[starts.len() / 2],
-        starts.last()
+        starts.last(),
+        cpu[cpu.len() / 2]
     );
-    assert!(starts[starts.len() / 2] <= READY, "{starts:?}");
+    assert!(cpu[cpu.len() / 2] <= READY_CPU_MAX, "{cpu:?}");
     let rows = all_settled(&gateway).await;
     booked_once(&gateway, &rows);
     counts_are_the_providers(&gateway, &rows);

@@ -1,5 +1,5 @@
-//! One workspace sends a hundred times its neighbour's load to one bounded core. Small here; `make prove-overload` runs it
-//! longer and with more clients, and bounds how much later the neighbour is answered.
+//! One workspace sends a hundred times its neighbour's load to one bounded core: who is refused, and who never is. `make prove-overload` runs it
+//! longer, with more clients and a machine that has room for them, and also bounds how much later the neighbour is answered.
 
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,7 @@ pub async fn gauge(gateway: &Gateway, name: &str) -> u64 {
 }
 
 /// Case 35. The bound of the queue's delay is off: what is refused is refused for what is in flight.
+#[cfg(feature = "figures")]
 #[tokio::test]
 async fn a_workspace_at_a_hundred_times_its_neighbours_load_is_refused_and_the_neighbour_is_not() {
     let clients = number("TIDEGATE_OVERLOAD_CLIENTS", 1);
@@ -131,7 +132,12 @@ async fn a_workspace_at_a_hundred_times_its_neighbours_load_is_refused_and_the_n
     assert_eq!(gateway.calls(OWN).len(), before + beside);
     until("nothing is in flight", async || gauge(&gateway, "tidegate_requests_in_flight").await == 0).await;
     assert_eq!(gauge(&gateway, "tidegate_share_refusals_total").await, shed);
-    // In percent; without it, times are printed only: here the gateway shares its cores with all clients.
-    let later_max = number("TIDEGATE_OVERLOAD_LATER_PERCENT", u64::MAX) as f64 / 100.0;
-    assert!(p99.as_secs_f64() <= before_p99.as_secs_f64() * (1.0 + later_max), "{before_p99:?} to {p99:?}");
+    // Of the proof alone: in the small edition the gateway shares its cores with all these clients.
+    if std::env::var_os("TIDEGATE_OVERLOAD_LATER_PERCENT").is_some() {
+        let later_max = number("TIDEGATE_OVERLOAD_LATER_PERCENT", 0) as f64 / 100.0;
+        assert!(
+            p99.as_secs_f64() <= before_p99.as_secs_f64() * (1.0 + later_max),
+            "{before_p99:?} to {p99:?}"
+        );
+    }
 }

@@ -19,9 +19,9 @@ use filling::{DAYS, Filled, TAG};
 /// `TIDEGATE_SCALE_RECORDS` sets more: `make prove-scale` takes a million.
 const RECORDS: u64 = 4_000;
 /// How often each query runs, in the test and in the proof.
-const ASKED: [usize; 2] = [1, 20];
-/// The p95 limit for a page's data: enforced by the proof, which has the machine to itself and an optimised
-/// build; the test only prints it.
+const ASKED: [usize; 2] = [3, 20];
+/// How long a page's data may take. In the proof, which has the machine to itself and an optimised build, this is of the p95; in the test, of the
+/// quickest answer, since the others also tell of its neighbours.
 const WITHIN_MS: u128 = 300;
 
 fn records() -> (u64, bool) {
@@ -127,7 +127,7 @@ const PLAIN: &[&str] = &[
     "/v2/me",
 ];
 
-/// The median and the 95th percentile.
+/// The median, and what is held to the limit.
 async fn timed(admin: &Client, path: &str) -> (Duration, Duration) {
     let (is_proof, mut took) = (records().1, Vec::new());
     // The proof does not count the first answer.
@@ -140,23 +140,24 @@ async fn timed(admin: &Client, path: &str) -> (Duration, Duration) {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
     took.sort();
-    (took[took.len() / 2], took[took.len() * 95 / 100])
+    (took[took.len() / 2], took[if is_proof { took.len() * 95 / 100 } else { 0 }])
 }
 
 /// Runs every query, prints how long each took, and returns those that were too slow.
 async fn all_timed(gateway: &Gateway, database: &str, filled: &Filled) -> Vec<String> {
     let admin = gateway.admin();
+    let what = if records().1 { "p95" } else { "quickest" };
     let mut slow = Vec::new();
     let mut slowest = Duration::ZERO;
     for (name, path) in queries(gateway, filled).await {
         let (half, most) = timed(&admin, &path).await;
-        println!("{database:>10}  p50 {:>7.1} ms  p95 {:>7.1} ms  {name}", ms(half), ms(most));
+        println!("{database:>10}  p50 {:>7.1} ms  {what} {:>7.1} ms  {name}", ms(half), ms(most));
         if most.as_millis() >= WITHIN_MS {
-            slow.push(format!("{database}: {name}: p95 {:.1} ms", ms(most)));
+            slow.push(format!("{database}: {name}: {what} {:.1} ms", ms(most)));
         }
         slowest = slowest.max(most);
     }
-    println!("{database:>10}  the slowest p95 is {:.1} ms\n", ms(slowest));
+    println!("{database:>10}  the slowest {what} is {:.1} ms\n", ms(slowest));
     slow
 }
 
@@ -207,7 +208,7 @@ async fn await_maintenance(gateway: &mut Gateway) {
 }
 
 async fn journey(gateway: &mut Gateway, store: Store, database: &str) -> (Filled, Vec<String>) {
-    let (records, is_proof) = records();
+    let (records, _) = records();
     let founded = &gateway.founded;
     let ids = (founded.workspace_id.parse().unwrap(), founded.project_id.parse().unwrap());
     let filled = filling::fill(&store, ids, records).await;
@@ -217,7 +218,7 @@ async fn journey(gateway: &mut Gateway, store: Store, database: &str) -> (Filled
     gateway.start_again().await;
     await_maintenance(gateway).await;
     let slow = all_timed(gateway, database, &filled).await;
-    (filled, if is_proof { slow } else { Vec::new() })
+    (filled, slow)
 }
 
 #[tokio::test]

@@ -177,6 +177,7 @@ async fn forks_share_history_and_snapshots_are_reproducible() {
     problem(&beyond, 409, "fork_beyond_branch");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
     let gateway = Gateway::start().await;
@@ -204,6 +205,7 @@ async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
     problem(&client.get(&format!("{branches}/a%20try")).await.unwrap(), 409, "ambiguous_name");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
     let gateway = Gateway::start().await;
@@ -236,6 +238,7 @@ async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_key_sees_the_sessions_of_its_own_project_alone() {
     let gateway = Gateway::start().await;
@@ -278,6 +281,7 @@ async fn refused_at(client: &Client, path: &str, body: Value, (status, code, par
     assert_eq!(text(&error["param"]), param, "{error}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn wrong_descriptions_name_their_place() {
     let gateway = Gateway::start().await;
@@ -310,6 +314,7 @@ async fn wrong_descriptions_name_their_place() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn wrong_inputs_name_their_place() {
     let gateway = Gateway::start().await;
@@ -360,6 +365,7 @@ async fn wrong_inputs_name_their_place() {
     problem(&client.post(&path, &message(0, "late")).await.unwrap(), 409, "session_archived");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn nothing_is_kept_where_the_policy_lets_nothing_be_retained() {
     let gateway = Gateway::start().await;
@@ -375,6 +381,7 @@ async fn nothing_is_kept_where_the_policy_lets_nothing_be_retained() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_person_who_reads_content_is_in_the_audit() {
     let gateway = Gateway::start().await;
@@ -405,6 +412,7 @@ async fn a_person_who_reads_content_is_in_the_audit() {
 }
 
 /// A request that names a session, in any dialect, is booked to it; its account is the session's.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn requests_name_their_session_and_are_booked_to_it() {
     let gateway = Gateway::start().await;
@@ -466,6 +474,7 @@ async fn requests_name_their_session_and_are_booked_to_it() {
 }
 
 /// Where a route spreads load, a session stays at one own credential or node, and goes on when that one fails.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_stays_at_one_credential_and_node() {
     let gateway = Gateway::start().await;
@@ -482,8 +491,10 @@ async fn a_session_stays_at_one_credential_and_node() {
         text(&gateway.settled(&trace_of(&answer)).await["principal"]).to_owned()
     };
     for model in [MINI, LOCAL_MODEL] {
-        let mut first = BTreeSet::new();
-        for _ in 0..12 {
+        let (mut first, mut sessions) = (BTreeSet::new(), 0);
+        // That so many sessions are all at one of two by chance doesn't happen: once in 2^41 times.
+        while sessions < 6 || (first.len() < 2 && sessions < 42) {
+            sessions += 1;
             let session = made(&gateway.client(), SESSIONS, json!({})).await;
             let client = gateway.client().header("agent-session-ref", id_of(&session));
             let served = principal_of(client.clone(), model).await;
@@ -492,7 +503,6 @@ async fn a_session_stays_at_one_credential_and_node() {
             }
             first.insert(served);
         }
-        // Of twelve sessions, all are at one of two once in two thousand times.
         assert_eq!(first.len(), 2, "{model}: other sessions are elsewhere");
     }
     let session = made(&gateway.client(), SESSIONS, json!({})).await;
@@ -511,6 +521,7 @@ async fn a_session_stays_at_one_credential_and_node() {
     assert_eq!(gateway.calls(other).len(), before + 1);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn bounds_and_changed_content_are_told() {
     let gateway = Gateway::start().await;
@@ -551,6 +562,7 @@ async fn bounds_and_changed_content_are_told() {
 }
 
 /// A purge of a session removes it and what its requests left elsewhere, and nothing of others.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_is_purged_with_its_requests() {
     let gateway = Gateway::start().await;
@@ -597,6 +609,7 @@ async fn a_session_is_purged_with_its_requests() {
 }
 
 /// A person is erased by their name: all of their sessions and what those requests left, in one purge that does not keep the name.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     let gateway = Gateway::start().await;

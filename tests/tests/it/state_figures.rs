@@ -1,5 +1,5 @@
-//! What state costs: an append to a session, a purge of a session of many events, and an export of what a workspace keeps. The
-//! test checks what happens to them all; `make prove-state` also holds their times to the figures that are promised.
+//! What state costs: an append to a session, a purge of a session of many events, and an export of what a workspace keeps. `make prove-state` does
+//! it with more events and an optimised build, and holds their times to what is promised; the test holds those of few to looser bounds.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ const AT_ONCE: u64 = 100;
 const ALONE: u64 = 100;
 const EVENT_BYTES: usize = 4_096;
 const WITHIN: Duration = Duration::from_secs(120);
-const APPEND_P50_MAX: Duration = Duration::from_millis(2);
-const PURGE_MAX: Duration = Duration::from_secs(2);
-const EXPORT_BYTES_PER_S_MIN: f64 = 20e6;
+/// In the proof, and of few events with the build that all tests use.
+const APPEND_P50_MAX: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
+const PURGE_MAX: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+const EXPORT_BYTES_PER_S_MIN: [f64; 2] = [20e6, 0.2e6];
 
 fn events() -> (u64, bool) {
     let wanted = std::env::var("TIDEGATE_STATE_EVENTS").ok().and_then(|text| text.parse().ok());
@@ -110,9 +111,8 @@ async fn a_session_of_many_events_is_appended_to_exported_and_purged() {
     let before: u64 = of_state.iter().filter_map(|line| line["before"].as_u64()).sum();
     assert!(before >= number && of_state.iter().all(|line| line["after"] == 0), "{receipt}");
     assert_eq!(client.get(&format!("/v2/sessions/{session}")).await.unwrap().status, 404);
-    if is_proof {
-        assert!(append <= APPEND_P50_MAX, "an append took {append:?}");
-        assert!(purge <= PURGE_MAX, "the purge took {purge:?}");
-        assert!(rate >= EXPORT_BYTES_PER_S_MIN, "the export made {rate} bytes a second");
-    }
+    let edition = usize::from(!is_proof);
+    assert!(append <= APPEND_P50_MAX[edition], "an append took {append:?}");
+    assert!(purge <= PURGE_MAX[edition], "the purge took {purge:?}");
+    assert!(rate >= EXPORT_BYTES_PER_S_MIN[edition], "the export made {rate} bytes a second");
 }

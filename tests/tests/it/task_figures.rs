@@ -1,6 +1,6 @@
 //! What tasks cost: how many are made a second, how long those of a long queue wait, and what a run that its client waits for
-//! costs beside a chat request. The tests check that all are answered; `make prove-tasks` and `make prove-runs` also hold their
-//! figures to what is promised.
+//! costs beside a chat request. `make prove-tasks` and `make prove-runs` make more of them in an optimised build, and hold them to what is
+//! promised; the tests hold the CPU of few of them to looser bounds.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -23,8 +23,12 @@ const QUEUED: usize = 100;
 const CONNECTIONS: usize = 8;
 /// Of each kind, where a run is compared with a chat request.
 const COMPARED: usize = 200;
+/// In the proof: how many tasks are made in a second, at least.
 const PER_SECOND_MIN: f64 = 1_000.0;
-const RUN_PERCENT_MAX: u128 = 130;
+/// What a task may cost the gateway: in the proof, and in the build that all tests use.
+const TASK_CPU_MAX: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// Of the CPU of a chat request: in the proof, and of few requests to the build that all tests use.
+const RUN_PERCENT_MAX: [u128; 2] = [130, 200];
 /// Rows of the plot of latencies.
 const ROWS: usize = 20;
 
@@ -151,9 +155,8 @@ async fn a_long_queue_is_drained() {
     let latencies = latencies(&gateway).await;
     assert_eq!(latencies.len(), number);
     plot(&latencies);
-    if is_proof {
-        assert!(rate >= PER_SECOND_MIN, "{rate:.0} tasks a second");
-    }
+    assert!(cpu <= TASK_CPU_MAX[usize::from(!is_proof)], "a task costs {cpu:?}");
+    assert!(!is_proof || rate >= PER_SECOND_MIN, "{rate:.0} tasks a second");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +183,6 @@ async fn a_run_that_is_waited_for_costs_little_more_than_a_chat_request() {
             "CPU of the gateway on {connections} connections: {chat:?} for a chat request, {waited:?} for a run: {percent} %"
         );
     }
-    if is_proof {
-        assert!(percent <= RUN_PERCENT_MAX, "a run costs {percent} % of a chat request");
-    }
+    let percent_max = RUN_PERCENT_MAX[usize::from(!is_proof)];
+    assert!(percent <= percent_max, "a run costs {percent} % of a chat request");
 }

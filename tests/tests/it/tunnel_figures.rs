@@ -1,5 +1,6 @@
-//! What a request through a tunnel costs beside one to the node's address, in time and in CPU of both processes. The test
-//! checks that all are answered; `make prove-tunnels` also holds the figures to what is promised.
+//! What a request through a tunnel costs beside one to the node's address, in CPU of both processes, and in time. `make prove-tunnels` sends more
+//! through an optimised build, and holds both to what is promised; the test holds the CPU of few requests to a looser bound, and no time,
+//! which the rest of the machine decides.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -21,7 +22,8 @@ const COMPARED: usize = 200;
 /// They are sent in turns of so many, so that what else the machine does meets both.
 const TURN: usize = 50;
 const EXTRA_MAX: Duration = Duration::from_micros(300);
-const PERCENT_MAX: u128 = 115;
+/// Of the CPU of a direct one: in the proof, and of few requests through a build with our own checks.
+const PERCENT_MAX: [u128; 2] = [115, 150];
 
 /// A gateway, its one node with the built-in echo, and what has been measured of them.
 struct Way {
@@ -132,8 +134,6 @@ async fn a_request_through_a_tunnel_costs_little_more_than_a_direct_one() {
         direct.cpu / each,
         tunnel.cpu / each
     );
-    if is_proof {
-        assert!(far <= near + EXTRA_MAX, "{far:?} after {near:?}");
-        assert!(percent <= PERCENT_MAX, "{percent} %");
-    }
+    assert!(percent <= PERCENT_MAX[usize::from(!is_proof)], "{percent} %");
+    assert!(!is_proof || far <= near + EXTRA_MAX, "{far:?} after {near:?}");
 }

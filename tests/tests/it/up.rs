@@ -49,7 +49,8 @@ async fn one_command_answers_and_ends_whole() {
     let curl = printed.lines().find(|line| line.trim_start().starts_with("curl ")).unwrap();
     let output = Command::new("sh").args(["-c", &format!("{curl} -sS")]).output().unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    assert!(answer.pointer("/choices/0/message/content").is_some(), "{answer}");
+    let content = answer.pointer("/choices/0/message/content").and_then(Value::as_str);
+    assert!(content.is_some_and(|text| !text.trim().is_empty()), "the first answer is empty: {answer}");
     assert!(begun.elapsed() < WITHIN, "{:?} to the first answer", begun.elapsed());
 
     let (api_key, admin_key) = (key(&printed, "API key"), key(&printed, "Admin key"));

@@ -173,11 +173,11 @@ impl Share {
         self.stated_bps += stated_bps;
     }
 
-    /// Four standard deviations are more than chance explains.
+    /// Six standard deviations are more than chance explains on any day.
     pub fn check(&self, what: &str) {
         let off_bps = (self.got * 10_000).abs_diff(self.stated_bps);
         let deviation_bps = 5_000 * self.asked.isqrt();
-        assert!(off_bps <= 4 * deviation_bps, "{what}: {self:?}");
+        assert!(off_bps <= 6 * deviation_bps, "{what}: {self:?}");
     }
 }
 

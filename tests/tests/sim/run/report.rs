@@ -107,8 +107,10 @@ impl Report {
         self.to_first.check("users of the first target");
     }
 
-    /// A scenario that never meets what it is meant to exercise proves nothing.
-    pub fn check_that_it_met_everything(&self) {
+    /// A scenario that hardly meets what it is meant to exercise proves nothing. What is rarest comes a hundred times in a thousand runs, and then
+    /// several times in one.
+    pub fn check_that_it_met_everything(&self, runs: u64) {
+        let least = runs / 200;
         let met = [
             self.exchanges,
             self.calls,
@@ -117,7 +119,6 @@ impl Report {
             self.new_tokens,
             self.fallbacks,
             self.model_fallbacks,
-            self.planned_without_first,
             self.hedges,
             self.hedges_uncovered,
             self.hedged,
@@ -144,6 +145,7 @@ impl Report {
             self.cache_passes,
             self.cache_refreshes,
         ];
-        assert!(met.iter().all(|count| *count > 20), "{self:#?}");
+        assert!(met.iter().all(|count| *count >= least), "{self:#?}");
+        assert!(runs < 1_000 || self.planned_without_first >= least, "{self:#?}");
     }
 }

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
+.PHONY: help setup run check test test-whole lint fmt release bench count bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -16,8 +16,11 @@ run: ## build the gateway and start it, then a node with the small model that co
 check: ## format, tidy, clippy and tests of the crates that you changed: a minute, without PostgreSQL or a browser
 	@cargo xtask check $(ARGS)
 
-test: ## every gate and every test
-	@scripts/test.sh
+test: ## the gates, what any change can break, and the tiers that this change names (ARGS="engine sdk" names them)
+	@scripts/test.sh $(ARGS)
+
+test-whole: ## every gate and every test; kept in docs/proofs/whole.txt
+	@scripts/test.sh whole
 
 test-clients: ## real frameworks and command lines through the gateway (minutes; installs them, apart from `make test`)
 	@scripts/clients.sh
@@ -52,6 +55,9 @@ dist-test: ## install what `make dist` packs on this machine, check and remove i
 
 bench: ## measure the release beside nginx and a thin pass-through (ARGS="--rounds 5 --secs 5 --only us,nginx")
 	@scripts/bench.sh $(ARGS)
+
+count: ## count the instructions of what ships, for the whole process, beside the least so far (ARGS=--no-save)
+	@scripts/count.sh $(ARGS)
 
 bench-engine: ## measure the engine beside llama.cpp, on one file and the same threads (ARGS="--rounds 5 --only G1,G3 --no-save")
 	@scripts/bench-engine.sh $(ARGS)
@@ -128,7 +134,7 @@ prove-peers: ## 200 MB from three peers of which one dies and one lies, and back
 prove-nodes: ## a gateway and five nodes in namespaces: 200 MB from peers (TIDEGATE_FLEET_MB), kills, partitions, drains, floods, revocations (TIDEGATE_FLEET_ROUNDS)
 	@scripts/prove.sh nodes
 
-prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
+prove-upgrade: ## three gateways from the version before the newest migration to this one, under load (TIDEGATE_BEFORE=0042: from the last of that schema)
 	@scripts/prove.sh upgrade
 
 prove-flakes: ## every test twenty times beside two busy processes (TIDEGATE_FLAKE_RUNS, TIDEGATE_FLAKES="test(/name/)"; hours)

@@ -24,5 +24,5 @@ if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$wanted" ]; then
     printf '%s\n' "$wanted" >"$venv/.stamp"
 fi
 
-cargo build --locked -p tidegate -p harness --bins
+cargo build --locked -p tidegate -p journeys --bins
 "$venv/bin/python" tests/a2a/run.py "$kit" "$PWD/$venv/bin/python" "$@"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the locked Node packages of tests/node; does nothing when they are up to date.
+# node-env.sh [core]: installs the locked Node packages of tests/node, or those that every run of the tests needs (the others are development packages);
+# does nothing when they are up to date.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/node.sh
@@ -7,8 +8,14 @@ cd tests/node
 
 wanted=$({ cat package-lock.json; node --version; } | cksum)
 stamp=node_modules/.stamp
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+is_there() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $1" ]; }
+if is_there whole || { [ "${1:-}" = core ] && is_there core; }; then
     exit 0
 fi
-npm ci --silent --no-audit --no-fund
-printf '%s\n' "$wanted" > "$stamp"
+if [ "${1:-}" = core ]; then
+    npm ci --silent --no-audit --no-fund --omit=dev
+    printf '%s\n' "$wanted core" > "$stamp"
+else
+    npm ci --silent --no-audit --no-fund
+    printf '%s\n' "$wanted whole" > "$stamp"
+fi

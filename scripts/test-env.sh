@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make test` needs and this machine lacks. A second run finds its stamps and installs nothing.
+# test-env.sh [TIER...]: installs what every run of the tests needs and this machine lacks, or what these tiers need beside it. A second run finds its
+# stamps and installs nothing. What can't be had is said with what to do about it, and the rest is installed all the same; it ends with 1 then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,27 +23,53 @@ packages() { # packages NAME...: installs those Debian packages
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
+missing=0
+need() { # need WHAT COMMAND...: goes on without it, and says so
+    local what=$1
+    shift
+    if "$@"; then return; fi
+    missing=1
+    say "MISSING: $what could not be installed ($*). Tests that need it fail, the others run. Install it by hand, or look at the network and the free disk: $(df -h --output=avail . | tail -n 1) left." >&2
+}
+has() { [ -x "/usr/sbin/$1" ] || command -v "$1" >/dev/null; }
+
+# With `tiers`, what only they need.
+if [ $# -gt 0 ]; then
+    for tier; do
+        case $tier in
+            # Servers that workers are started on over SSH, and nodes in network namespaces of their own.
+            fleet)
+                has sshd || need "an SSH server" packages openssh-server openssh-client
+                has ip || need ip packages iproute2
+                ;;
+            # What a local node connects to is traced.
+            engine) has strace || need strace packages strace ;;
+            # What counts the instructions of a request.
+            figures) has valgrind || need valgrind packages valgrind ;;
+        esac
+    done
+    need "the Python packages" sh scripts/python-env.sh
+    case " $* " in *" fleet "*) need "the packages of Envoy's tests" sh scripts/envoy-env.sh ;; esac
+    need "the Node packages" sh scripts/node-env.sh
+    exit $missing
+fi
+
 command -v cargo >/dev/null || { say "cargo is missing: install the Rust toolchain with rustup (https://rustup.rs)" >&2; exit 1; }
 command -v cc >/dev/null || packages build-essential
-command -v python3 >/dev/null || packages python3 python3-venv
-command -v npm >/dev/null || packages nodejs npm
+command -v python3 >/dev/null || need Python packages python3 python3-venv
+command -v npm >/dev/null || need Node.js packages nodejs npm
 . scripts/node.sh
-if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
+postgres() {
     # The tests make servers of their own; the package's would only take memory.
-    packages postgresql-common
+    packages postgresql-common || return
     echo 'create_main_cluster = false' | as_root tee -a /etc/postgresql-common/createcluster.conf >/dev/null
     packages postgresql
-fi
-# The server that workers are started on over SSH.
-[ -x /usr/sbin/sshd ] || packages openssh-server openssh-client
-# Nodes run in network namespaces of their own, and what a local one connects to is traced.
-[ -x /usr/sbin/ip ] || command -v ip >/dev/null || packages iproute2
-command -v strace >/dev/null || packages strace
-command -v curl >/dev/null || packages curl
+}
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || need PostgreSQL postgres
+has curl || need curl packages curl
 # The browser that walks through the console; without windows it takes a fifth less time.
-command -v chromium-headless-shell >/dev/null || packages chromium-headless-shell || command -v chromium >/dev/null || packages chromium
-# What counts the instructions of a request.
-command -v valgrind >/dev/null || packages valgrind
+browser() { packages chromium-headless-shell || packages chromium; }
+has chromium-headless-shell || has chromium || need Chromium browser
 for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done
@@ -55,16 +82,15 @@ case "$(cargo nextest --version 2>/dev/null || true)" in
         ;;
 esac
 
-python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv
+python3 -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv" packages python3-venv
 
-# The SDKs that drive the journeys; the first makes .venv, and makes it anew when its list changes.
-sh scripts/python-env.sh
-sh scripts/envoy-env.sh
-sh scripts/node-env.sh
-
+# The SDKs that drive the journeys of every run; the first makes .venv, and makes it anew when its list changes.
+need "the Python packages" sh scripts/python-env.sh core
+need "the Node packages" sh scripts/node-env.sh core
 stamp=.venv/.stamp-typos-$typos_version
 if [ ! -f "$stamp" ]; then
     say "installing typos $typos_version"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "typos==$typos_version"
-    touch "$stamp"
+    need typos .venv/bin/python -m pip install --quiet --disable-pip-version-check "typos==$typos_version"
+    [ ! -x .venv/bin/typos ] || touch "$stamp"
 fi
+exit $missing

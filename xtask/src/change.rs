@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::graph::Graph;
-use crate::{finding, tidy};
+use crate::{finding, tidy, tiers};
 
 /// Directories outside of a crate that its build or tests read.
 const ELSEWHERE: [(&str, &str); 4] = [
@@ -38,10 +38,13 @@ pub fn check(root: &Path, since: Option<&str>) -> Result<()> {
     })?;
     if !crates.is_empty() {
         let packages: Vec<&str> = crates.iter().flat_map(|name| ["-p", name.as_str()]).collect();
-        let with = |before: &[&'static str], after: &[&'static str]| [before, &packages, after].concat();
-        cargo(root, "clippy", &with(&["clippy", "--locked", "--all-targets"], &["--", "-D", "warnings"]))?;
+        // Each journey stands behind a tier's feature.
+        let tiers =
+            if crates.contains("journeys") { tiers::features_of_journeys(root)? } else { String::new() };
+        let clippy = ["clippy", "--locked", "--all-targets", "--features", &tiers];
+        cargo(root, "clippy", &[&clippy[..], &packages, &["--", "-D", "warnings"]].concat())?;
         let tests = ["nextest", "run", "--locked", "--no-tests", "pass", "-E", LEFT_OUT];
-        cargo(root, "tests", &with(&tests, &[]))?;
+        cargo(root, "tests", &[&tests[..], &packages].concat())?;
     }
     println!("checked in {} s; `make test` runs the rest", started.elapsed().as_secs());
     Ok(())
@@ -71,7 +74,8 @@ fn list(names: &BTreeSet<String>) -> String {
     }
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Result<String> {
+/// What git prints for these arguments.
+pub fn git(root: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new("git").args(arguments).current_dir(root).output().context("starting git")?;
     if !output.status.success() {
         bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());

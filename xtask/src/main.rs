@@ -1,6 +1,7 @@
 //! The repository's own checks: `cargo xtask check`, `tidy`, `licences`, `duplicates`, `features`,
-//! `proofs`, `site` and `times`.
+//! `proofs`, `affected`, `budget` and `site`.
 
+mod budget;
 mod change;
 mod duplicates;
 mod features;
@@ -12,7 +13,7 @@ mod site;
 mod source;
 mod spdx;
 mod tidy;
-mod times;
+mod tiers;
 mod tree;
 
 use std::process::ExitCode;
@@ -26,9 +27,10 @@ const USAGE: &str = "usage: cargo xtask <check>
   licences    licence of every package against the allow-list, and banned packages
   duplicates  packages that the binary holds in more than one version
   features    packages that are compiled in two ways, with the engine and without it
-  proofs      kept proofs that are older than the newest migration, or of a run that failed
+  proofs      kept proofs of a run that failed, or of a commit that is gone; `--current`: also those that are older than what they prove
   site        the documentation as pages, into console/dist/docs
-  times       what each test took in the last run of `make test`, the slowest first";
+  affected    the tiers of tests that a change names since the last run of everything ([whole | TIER...])
+  budget      what tests may cost against their sources; `show`: what the last run cost; `write`: take that over";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,8 +44,21 @@ fn main() -> ExitCode {
         ["duplicates"] => duplicates::check(&tree::root()),
         ["features"] => features::check(&tree::root()),
         ["proofs"] => proofs::check(&tree::root()),
+        ["proofs", "--current"] => proofs::check_as(&tree::root(), true),
         ["site"] => return exit(site::build(&tree::root()).map(|()| true)),
-        ["times"] => return exit(times::show(&tree::root()).map(|()| true)),
+        ["affected", names @ ..] => {
+            let names = names.join(" ");
+            let mode = match names.as_str() {
+                "" => tiers::Mode::Changed,
+                "whole" => tiers::Mode::Whole,
+                names => tiers::Mode::Named(names),
+            };
+            return exit(tiers::affected(&tree::root(), &mode).map(|()| true));
+        }
+        ["budget"] => budget::check(&tree::root()),
+        ["budget", "show"] => return exit(budget::show(&tree::root()).map(|()| true)),
+        ["budget", "tiers"] => return exit(budget::by_tier(&tree::root()).map(|()| true)),
+        ["budget", "write", measured] => return exit(budget::write(&tree::root(), measured).map(|()| true)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

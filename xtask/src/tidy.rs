@@ -13,6 +13,7 @@ mod layout;
 mod manifests;
 mod modules;
 mod names;
+mod parsers;
 mod prose;
 mod shape;
 mod sizes;
@@ -26,6 +27,7 @@ use anyhow::Result;
 use crate::finding::Finding;
 use crate::graph::Graph;
 use crate::source::{self, SourceFile};
+use crate::tiers::gates;
 use crate::tree;
 
 /// All violations, sorted by location, and a sentence on what was checked.
@@ -52,12 +54,14 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     let plain: glossary::Table = tree::read_table(root, glossary::PATH)?;
     findings.extend(glossary::check(&tree::read(root, glossary::GLOSSARY)?, &plain, &sources));
     findings.extend(fault_codes::check(&sources));
+    findings.extend(parsers::check(&sources, &tree::read_table(root, parsers::PATH)?));
     findings.extend(formats::check(&sources, &tree::read_table(root, formats::PATH)?));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
     findings.extend(guarantees::check(root, &tree::read(root, guarantees::PATH)?));
     findings.extend(prose::check(root, &tree::read_table(root, prose::PATH)?)?);
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);
+    findings.extend(gates::check(root)?);
     findings.sort();
     findings.dedup();
     let summary = format!("tidy: {} files, {} crates", sources.len(), graph.members().count());

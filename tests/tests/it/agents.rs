@@ -213,6 +213,7 @@ async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
     );
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn calls_are_made_approved_refused_and_allowed_for_good() {
     let gateway = gateway().await;
@@ -284,6 +285,7 @@ async fn calls_are_made_approved_refused_and_allowed_for_good() {
     assert_eq!(mcp.violations(), Vec::<String>::new());
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
     let mut gateway = gateway().await;
@@ -313,6 +315,7 @@ async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
     assert!(requests[1].to_string().contains("beeped twice"), "{}", requests[1]);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
     let mut gateway = gateway().await;
@@ -346,6 +349,7 @@ async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
     assert_eq!(booked.len(), 3, "{booked:?}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
     let gateway = gateway().await;
@@ -375,6 +379,7 @@ async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
     assert_eq!(task["problem"]["code"], "agent_output_invalid", "{task}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_agent_calls_another_one() {
     let gateway = gateway().await;
@@ -427,6 +432,7 @@ async fn limited(gateway: &Gateway, agent: Value, script: &[Behaviour]) -> (Vec<
     (choices, costs)
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_limit_of_money_makes_the_next_step_the_last_one() {
     let gateway = Gateway::start().await;
@@ -465,6 +471,7 @@ fn counted(behaviour: Behaviour) -> Behaviour {
     behaviour.counted(8, 0, 2)
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
     let gateway = Gateway::start().await;
@@ -512,6 +519,7 @@ async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_called_agent_used_outlives_a_wait_and_a_kill() {
     let mut gateway = gateway().await;
@@ -535,6 +543,7 @@ async fn what_a_called_agent_used_outlives_a_wait_and_a_kill() {
     assert_eq!(choices, [Value::Null, Value::Null, Value::Null, json!("none")]);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_limit_of_money_that_is_none_is_refused() {
     let gateway = gateway().await;
@@ -581,6 +590,7 @@ async fn denying() -> (String, tokio::sync::mpsc::Receiver<String>) {
     (url, told)
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_hook_denies_a_call_before_it_is_made() {
     let gateway = gateway().await;
@@ -603,6 +613,7 @@ async fn a_hook_denies_a_call_before_it_is_made() {
     assert!(told.contains(r#""name":"maths__add""#) && told.contains(r#""arguments":{"a":"1"}"#), "{told}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn who_follows_a_chat_gets_its_words_and_its_end() {
     let gateway = gateway().await;
@@ -630,6 +641,7 @@ async fn who_follows_a_chat_gets_its_words_and_its_end() {
     assert_eq!(words, "You said: one two three four");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn nothing_of_a_chat_reaches_another_tenant() {
     let gateway = gateway().await;
@@ -666,6 +678,7 @@ async fn nothing_of_a_chat_reaches_another_tenant() {
 }
 
 /// The vendor's own clients, unmodified.
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_clients_talk_with_agents() {
     let gateway = gateway().await;
@@ -686,6 +699,7 @@ async fn the_vendors_clients_talk_with_agents() {
 }
 
 /// Two gateways of one database: whichever makes a turn, those of a chat come one after the other.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
     let server = Server::shared().await.unwrap();
@@ -720,6 +734,7 @@ async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
     gateway.stop().await;
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_defines_an_agent_and_talks_with_it() {
     let gateway = gateway().await;

@@ -144,6 +144,7 @@ async fn what_no_contract_can_say_is_refused_at_its_field() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_account_is_paid_at_its_own_prices() {
     let gateway = Gateway::start().await;
@@ -160,6 +161,7 @@ async fn an_account_is_paid_at_its_own_prices() {
     assert_eq!(request["cost_nanos"], paid + paid / 10, "the markup is on what the operator pays: {request}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn they_are_taken_along_and_said_on_the_command_line() {
     let gateway = Gateway::start().await;

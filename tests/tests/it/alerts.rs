@@ -95,6 +95,7 @@ async fn the_address_of_a_chat_is_sealed_and_can_not_be_changed() {
     assert_eq!(message, json!({"text": "*This is a test: Tidegate's events arrive here*"}));
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_and_quiet_hours_that_can_not_be_are_refused_by_name() {
     let gateway = Gateway::start().await;
@@ -124,6 +125,7 @@ async fn rules_and_quiet_hours_that_can_not_be_are_refused_by_name() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_has_a_bounded_number_of_rules() {
     let gateway = Gateway::start().await;
@@ -136,6 +138,7 @@ async fn a_workspace_has_a_bounded_number_of_rules() {
 }
 
 /// Of two webhooks for the same event, the one with quiet hours is sent nothing, though its turn came.
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread")]
 async fn events_wait_for_the_end_of_quiet_hours() {
     let gateway = Gateway::start().await;

@@ -106,6 +106,7 @@ async fn the_policy_clamps_after_the_release() {
     assert_eq!(sent(&gateway).pop().unwrap()["temperature"], 0.4);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_change_of_the_parameters_is_a_release_and_wrong_ones_are_refused() {
     let gateway = gateway(clamped()).await;
@@ -129,6 +130,7 @@ async fn a_change_of_the_parameters_is_a_release_and_wrong_ones_are_refused() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn aliases_work_for_runs_and_embeddings() {
     let gateway = Gateway::start().await;
@@ -153,6 +155,7 @@ async fn aliases_work_for_runs_and_embeddings() {
 }
 
 /// The cached answer may have been made under an earlier release that means the same.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_answer_given_again_names_the_release_of_now() {
     let gateway = gateway(json!({})).await;

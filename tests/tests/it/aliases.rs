@@ -170,6 +170,7 @@ async fn a_release_never_changes_and_can_be_pinned_while_its_alias_exists() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
     let gateway = gateway().await;
@@ -219,6 +220,7 @@ async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
     );
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn names_that_could_mean_something_else_are_refused() {
     let gateway = gateway().await;
@@ -266,6 +268,7 @@ async fn names_that_could_mean_something_else_are_refused() {
     assert_ne!(header(&gateway.chat_ok(&question(MINI)).await, "agent-byok-credential-id"), other);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_next_target_serves_where_nothing_offers_the_one_before() {
     let gateway = gateway().await;
@@ -288,6 +291,7 @@ async fn the_next_target_serves_where_nothing_offers_the_one_before() {
     assert_eq!(failed.status, 400, "{}", failed.text());
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_failing_canary_is_withdrawn_by_itself() {
     let gateway = gateway().await;
@@ -348,6 +352,7 @@ async fn a_failing_canary_is_withdrawn_by_itself() {
     assert_eq!(of_bad["error_bps"], 10_000, "{measured}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
     let mut gateway = gateway().await;
@@ -403,6 +408,7 @@ async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
 }
 
 /// All dialects and operations resolve the name alike.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn every_dialect_takes_an_alias() {
     let gateway = Gateway::with(config().model(Model::embedding("text-embedding-3-small")), &[]).await;
@@ -436,6 +442,7 @@ async fn every_dialect_takes_an_alias() {
     assert_eq!(answer.status, 400, "{}", answer.text());
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn it_is_applied_and_exported_as_a_document() {
     let gateway = gateway().await;

@@ -241,6 +241,7 @@ async fn pictures_are_edited() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_video_is_waited_for() {
     let gateway = gateway().await;
@@ -254,6 +255,7 @@ async fn a_video_is_waited_for() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn wrong_inputs_of_each_modality_are_told_by_their_place() {
     let gateway = gateway().await;
@@ -296,6 +298,7 @@ async fn wrong_inputs_of_each_modality_are_told_by_their_place() {
 }
 
 /// No file of any kind of app is fetched from where it must not be, and none is read that is too long.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn files_come_from_public_addresses_and_are_bounded() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
@@ -321,6 +324,7 @@ async fn files_come_from_public_addresses_and_are_bounded() {
     assert!(touched.is_err(), "the address was connected to");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn fields_of_the_vendors_language_models_are_taken() {
     let gateway = gateway().await;
@@ -371,6 +375,7 @@ fn pdf(text: &str) -> Vec<u8> {
 }
 
 /// A model that takes no PDF is given its text, which its client is told.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_text_of_a_pdf_goes_to_models_that_take_none() {
     let gateway = gateway().await;
@@ -411,6 +416,7 @@ async fn the_text_of_a_pdf_goes_to_models_that_take_none() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_is_missing_is_told_before_anything_runs() {
     let gateway = Gateway::start().await;
@@ -424,6 +430,7 @@ async fn what_is_missing_is_told_before_anything_runs() {
     assert_eq!(gateway.emulator.journal().len(), 0);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn apps_are_listed_with_their_schemas_in_each_envelope() {
     let gateway = gateway().await;
@@ -479,6 +486,7 @@ async fn apps_are_listed_with_their_schemas_in_each_envelope() {
 }
 
 /// What a policy keeps from a key is not in its list either.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn only_what_a_key_may_run_is_listed() {
     let gateway = gateway().await;
@@ -493,6 +501,7 @@ async fn only_what_a_key_may_run_is_listed() {
     assert_eq!(gateway.client().get("/v1/apps/acme/vectors").await.unwrap().status, 404);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_runs_an_app_and_saves_what_it_makes() {
     let gateway = gateway().await;
@@ -513,6 +522,7 @@ async fn the_command_line_runs_an_app_and_saves_what_it_makes() {
 }
 
 /// The vendor's own client, unmodified, lists and reads apps.
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_client_lists_and_gets_apps() {
     let gateway = gateway().await;

@@ -170,6 +170,7 @@ async fn kept(folder: &Path, chain: &str, length: u64) {
 
 /// With the database and the key an attacker can write a consistent history; only a head stored elsewhere
 /// exposes it.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_history_written_anew_is_found_by_a_kept_head() {
     let folder = tempfile::tempdir().unwrap();
@@ -225,6 +226,7 @@ fn length_of(gateway: &Gateway) -> u64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn heads_are_sent_to_an_address_and_kept_from_there() {
     let mut taker = Taker::start().await;
@@ -248,6 +250,7 @@ async fn heads_are_sent_to_an_address_and_kept_from_there() {
     assert!(refused.run(&["serve"]).failed(1).contains("audit.heads"));
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn the_command_line_shows_follows_and_exports_it() {
     let gateway = busy().await;
@@ -273,6 +276,7 @@ async fn the_command_line_shows_follows_and_exports_it() {
 }
 
 /// What was done is found by who did it, what, to what, when and by its words, and leaves as JSON lines.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn entries_are_searched_and_exported() {
     let gateway = Gateway::start().await;
@@ -367,6 +371,7 @@ async fn last_sent(gateway: &Gateway, folder: &Path, length: u64) -> Vec<Value> 
     .await
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
     let folder = tempfile::tempdir().unwrap();
@@ -395,6 +400,7 @@ async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
 
 /// An entry is in one object of its chain, which has the same name and content however often it is written: where a
 /// write failed, and where the gateway was killed under one.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
     let folder = tempfile::tempdir().unwrap();
@@ -455,6 +461,7 @@ async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
     assert!(unsigned.run(&["serve"]).failed(1).contains("TIDEGATE_AUDIT_SINK_KEYS"));
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn entries_wait_for_an_address_that_does_not_take_them() {
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -494,6 +501,7 @@ fn syslog(listener: &std::net::TcpListener) -> Vec<String> {
     messages
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_are_sent_to_a_syslog_server() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -534,6 +542,7 @@ async fn signed_delivery(gateway: &Gateway) -> String {
 
 /// What is taken along as a file has an entry each; how often secrets were opened and how many requests fell back is
 /// counted, and the counts are in the chains as acts are.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
     let mut gateway = Gateway::start().await;

@@ -80,6 +80,7 @@ async fn what_nobody_looks_at_is_booked() {
 }
 
 /// The gateway's own poll books the same price as a client's.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn whoever_looks_first_books_and_nobody_else_does() {
     let gateway = Gateway::start().await;
@@ -134,6 +135,7 @@ async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
     agree(&gateway, 2).await;
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
     let gateway = Gateway::start().await;
@@ -152,6 +154,7 @@ async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
     assert_eq!(gateway.get("/v2/jobs").await["dead"], 0);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
     let gateway = Gateway::start().await;
@@ -175,6 +178,7 @@ async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
     record(&gateway, 0).await;
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_stream_that_is_left_in_the_background_is_booked() {
     let gateway = Gateway::start().await;

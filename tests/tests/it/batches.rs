@@ -156,6 +156,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_has_batches_done_at_the_provider_and_through_the_gateway() {
     let python = workspace().join(".venv/bin/python");
@@ -222,6 +223,7 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_alone() {
     let gateway = Gateway::start().await;
@@ -257,6 +259,7 @@ async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_a
     assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     let mut gateway = gateway().await;

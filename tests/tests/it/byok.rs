@@ -159,6 +159,7 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_fallback_follows_only_the_failures_it_names() {
     let failure = &failures()[0];
@@ -205,6 +206,7 @@ async fn the_next_own_credential_serves() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_credential_that_is_switched_off_is_absent() {
     let gateway = Gateway::start().await;
@@ -230,6 +232,7 @@ async fn a_credential_that_is_switched_off_is_absent() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_provider_that_is_away_is_told_as_such() {
     let gateway = Gateway::with(config(), &[]).await;
@@ -242,6 +245,7 @@ async fn a_provider_that_is_away_is_told_as_such() {
 
 /// The remaining rate limits of an own account are passed on in the headers of the client's own SDK, with
 /// answers and with the refusal when nothing is left. Those of a pooled account are hidden.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not() {
     const CLAUDE: &str = "anthropic/claude-haiku-4-5";
@@ -275,6 +279,7 @@ async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not
 
 /// An exhausted quota is a status of its own, with the time at which the provider is tried again, and a
 /// successful verification clears it.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     let gateway = Gateway::start().await;
@@ -296,6 +301,7 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
 
 /// A provider's reported rate limits are shown, and if no request remains the next credential is used at
 /// once.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_a_provider_tells_of_its_limits_is_learned() {
     let gateway = Gateway::start().await;

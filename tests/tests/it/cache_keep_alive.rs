@@ -220,6 +220,7 @@ async fn another_dialect_and_an_own_credential_keep_their_prefixes_too() {
 }
 
 /// One conversation after the other that is not to be refreshed, and at last one that is: it began after all of them.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn nothing_is_refreshed_that_may_not_be_or_that_nobody_asked_for() {
     let gateway = gateway().await;
@@ -269,6 +270,7 @@ async fn nothing_is_refreshed_that_may_not_be_or_that_nobody_asked_for() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_provider_that_forgets_sooner_is_not_paid_for_writes() {
     let gateway = Gateway::with(config().claude_cache_lifetime(PERIOD / 3), &[]).await;
@@ -287,6 +289,7 @@ async fn a_provider_that_forgets_sooner_is_not_paid_for_writes() {
     );
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_refresh_that_is_refused_or_cut_by_a_kill_is_in_the_books_once() {
     let mut gateway = gateway().await;

@@ -173,6 +173,7 @@ async fn on_own_credentials_it_is_suggested_until_it_is_switched_on() {
     assert_eq!(output.json()["caching"], json!({}));
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn workspaces_have_keys_and_memories_of_their_own() {
     let gateway = Gateway::start().await;
@@ -221,6 +222,7 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
 }
 
 /// Case 21: a tenant can't learn from the cost of a prompt whether another tenant sent it before.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_one_workspace_sent_is_in_no_cache_of_another() {
     let gateway = Gateway::start().await;
@@ -265,6 +267,7 @@ async fn what_one_workspace_sent_is_in_no_cache_of_another() {
 
 /// Case 21: no cache on the way may store answers, and a pool tenant can't choose the tenants with which a
 /// server shares its cache.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn nobody_keeps_answers_or_names_whose_memory_is_shared() {
     let gateway = Gateway::start().await;
@@ -291,6 +294,7 @@ async fn nobody_keeps_answers_or_names_whose_memory_is_shared() {
     assert_eq!(sent(&gateway).len(), 2);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn conversations_are_named_where_a_header_does() {
     let grok = "grok-4.20-0309-non-reasoning";
@@ -322,6 +326,7 @@ async fn conversations_are_named_where_a_header_does() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn prompts_of_one_beginning_go_to_one_account_while_it_may_be_asked() {
     let gateway = Gateway::start().await;
@@ -373,6 +378,7 @@ fn plus<const N: usize>(sum: [i64; N], more: [i64; N]) -> [i64; N] {
     std::array::from_fn(|index| sum[index] + more[index])
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
     let gateway = Gateway::start().await;
@@ -436,6 +442,7 @@ async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
     assert!(shown.contains("reuse     input"), "{shown}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_switched_off_workspace_is_not_looked_at() {
     let gateway = Gateway::start().await;

@@ -119,6 +119,7 @@ async fn an_answer_is_masked_across_the_pieces_of_a_stream() {
     assert_eq!(record["checks"], found, "{record}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_blocked_answer_ends_as_filtered_content_does() {
     let (gateway, _) = gateway(json!({"checks": [check("email", "block", "output", false)]})).await;
@@ -136,6 +137,7 @@ async fn a_blocked_answer_ends_as_filtered_content_does() {
     );
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn parameters_are_moved_into_their_range_and_defaults_are_sent() {
     let rules = json!({
@@ -163,6 +165,7 @@ async fn parameters_are_moved_into_their_range_and_defaults_are_sent() {
     assert!(refused["message"].as_str().unwrap().contains("(parameters)"), "{refused}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_check_that_can_not_be_used_is_refused_when_it_is_saved() {
     let gateway = Gateway::start().await;

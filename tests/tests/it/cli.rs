@@ -280,6 +280,7 @@ async fn exit_codes_tell_what_failed() {
     assert!(refused.stderr.is_empty(), "{}", refused.stderr);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_was_typed_is_refused_in_its_own_terms() {
     let gateway = Gateway::start().await;
@@ -305,6 +306,7 @@ async fn what_was_typed_is_refused_in_its_own_terms() {
     assert_eq!(version, json!({"version": env!("CARGO_PKG_VERSION")}));
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_dry_run_shows_no_secret_and_a_revoked_own_key_is_announced() {
     let gateway = Gateway::start().await;
@@ -322,6 +324,7 @@ async fn a_dry_run_shows_no_secret_and_a_revoked_own_key_is_announced() {
     assert!(revoked.code == 0 && revoked.stderr.contains("`tidegate login`"), "{revoked:?}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn commands_about_tasks_files_and_apps_say_what_is_wrong() {
     let gateway = Gateway::start().await;
@@ -350,6 +353,7 @@ async fn commands_about_tasks_files_and_apps_say_what_is_wrong() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_secret_that_is_refused_is_a_failure() {
     let gateway = Gateway::start().await;
@@ -381,6 +385,7 @@ async fn a_secret_that_is_refused_is_a_failure() {
     cli.run(&["nodes", "add", "later", "--no-verify", node[3], node[4]]).ok();
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn keys_and_workspaces_are_made_and_shown_once() {
     let gateway = Gateway::start().await;
@@ -414,6 +419,7 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
     assert_eq!(names, ["workspace_id", "project_id", "admin_key", "api_key"]);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn secrets_are_never_arguments() {
     let gateway = Gateway::start().await;
@@ -452,6 +458,7 @@ async fn secrets_are_never_arguments() {
     gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
     let gateway = Gateway::start().await;
@@ -475,6 +482,7 @@ async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
     theirs.run(&["billing", "add-credit", "5"]).failed(5);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn top_sums_up_what_was_served_a_moment_ago() {
     let gateway = Gateway::start().await;
@@ -502,6 +510,7 @@ async fn top_sums_up_what_was_served_a_moment_ago() {
 const COMMANDS: &str = "init serve node nodes adapters train key credential account route plan usage billing request ledger config doctor \
     chat completions login logout whoami member project apply export context audit jobs open api backup restore";
 
+#[cfg(feature = "control")]
 #[test]
 fn help_completions_and_settings() {
     let cli = Cli::new();
@@ -551,6 +560,7 @@ fn help_completions_and_settings() {
     );
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn doctor_finds_what_is_wrong() {
     let gateway = Gateway::start().await;
@@ -578,6 +588,7 @@ async fn doctor_finds_what_is_wrong() {
     assert!(away.stdout.contains("chmod 600"), "{away:?}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn commands_that_declare() {
     let gateway = Gateway::start().await;
@@ -611,6 +622,7 @@ async fn commands_that_declare() {
     golden("cli-declare.txt", &session.transcript);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn contexts_are_chosen_and_never_tell_their_keys() {
     let gateway = Gateway::start().await;
@@ -655,6 +667,7 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     assert!(cli.run(&["whoami"]).failed(1).contains("chmod 600"));
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn rows_come_live_and_in_each_form() {
     let gateway = Gateway::start().await;
@@ -690,6 +703,7 @@ async fn rows_come_live_and_in_each_form() {
     assert!(error.contains("\n  fix: ") && error.contains("\n  Tidegate request id: trc_"), "{error}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_reader_that_leaves_ends_a_command_without_a_word() {
     let gateway = Gateway::start().await;

@@ -212,6 +212,7 @@ async fn a_second_credential_takes_what_exceeds_the_first() {
 }
 
 /// What the provider bills draws on the commitment: cached tokens, a service tier and a batch at their own prices.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn cached_tokens_service_tiers_and_batches_draw_at_their_own_prices() {
     const BATCHED: usize = 4;
@@ -250,6 +251,7 @@ async fn cached_tokens_service_tiers_and_batches_draw_at_their_own_prices() {
 }
 
 /// What a reserved unit is worth is stated: it is filled at that pace, and what exceeds it goes on to the pool at once.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn reserved_units_are_filled_at_what_they_are_worth_and_the_rest_overflows() {
     let gateway = Gateway::start().await;
@@ -274,6 +276,7 @@ async fn reserved_units_are_filled_at_what_they_are_worth_and_the_rest_overflows
 }
 
 /// Two gateways on one PostgreSQL and 64 clients; one gateway is killed on the way.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn two_gateways_fill_a_commitment_before_anything_overflows() {
     let server = Server::shared().await.unwrap();

@@ -8,6 +8,7 @@ use crate::WITHIN;
 use crate::command::workspace;
 use crate::first_request::echo;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config};
+#[cfg(feature = "engine")]
 use crate::runtimes::Attic;
 
 /// The factor on `WITHIN` for a browser on a busy machine: far longer than it takes.
@@ -59,7 +60,6 @@ async fn the_main_path_is_walked_by_keyboard() {
         "why_by_keyboard",
         "tail_is_live",
         "sums_are_the_servers",
-        "main_pages_paint_soon",
         "palette_finds",
         "plot_by_keyboard",
         "sign_out",
@@ -86,6 +86,7 @@ async fn what_can_be_done_is_done() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_managed_holds_on_the_wire() {
     let (gateway, _node) = with_echo().await;
@@ -105,6 +106,7 @@ async fn what_is_managed_holds_on_the_wire() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_number_is_the_servers() {
     let (gateway, _node) = with_echo().await;
@@ -121,6 +123,7 @@ async fn every_number_is_the_servers() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_looked_at_is_in_the_address() {
     let (gateway, _node) = with_echo().await;
@@ -134,6 +137,7 @@ async fn what_is_looked_at_is_in_the_address() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_reaches_everything() {
     let (gateway, _node) = with_echo().await;
@@ -147,6 +151,7 @@ async fn the_keyboard_reaches_everything() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn models_are_told_with_prices_and_facts() {
     let (gateway, _node) = with_echo().await;
@@ -162,6 +167,7 @@ async fn models_are_told_with_prices_and_facts() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn models_are_compared_side_by_side() {
     let (mut gateway, _node) = with_echo().await;
@@ -181,6 +187,7 @@ async fn models_are_compared_side_by_side() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_understood_and_tried_again() {
     let (gateway, _node) = with_echo().await;
@@ -196,6 +203,7 @@ async fn a_failure_is_understood_and_tried_again() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_provider_has_its_form() {
     let gateway = Gateway::start().await;
@@ -207,6 +215,7 @@ async fn every_provider_has_its_form() {
 }
 
 /// Runs without a node: a page is empty only while there is no data.
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_told_in_each_state() {
     let gateway = Gateway::start().await;
@@ -214,6 +223,7 @@ async fn each_page_is_told_in_each_state() {
     assert_eq!(held, ["new", "loading", "error", "unstarted", "stale", "filtered", "refused"]);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_write_is_text_wherever_it_is_shown() {
     let gateway = Gateway::start().await;
@@ -229,6 +239,7 @@ async fn what_others_write_is_text_wherever_it_is_shown() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_owed_and_who_is_told_is_shown() {
     let (gateway, _node) = with_echo().await;
@@ -236,6 +247,7 @@ async fn what_is_owed_and_who_is_told_is_shown() {
     assert_eq!(held, ["invoice_is_the_servers", "webhook_is_added_tested_rotated_resent"]);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_and_what_caches_save_is_told() {
     let (gateway, _node) = with_echo().await;
@@ -250,6 +262,7 @@ async fn what_serves_and_what_caches_save_is_told() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn projects_are_managed_with_what_belongs_to_them() {
     let (gateway, _node) = with_echo().await;
@@ -259,6 +272,7 @@ async fn projects_are_managed_with_what_belongs_to_them() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_decides_is_planned_and_ruled_by_hand() {
     let (gateway, _node) = with_echo().await;
@@ -278,6 +292,7 @@ async fn what_the_broker_decides_is_planned_and_ruled_by_hand() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions_are_managed() {
     let gateway = Gateway::with_everything().await;
@@ -291,6 +306,7 @@ async fn subscriptions_are_managed() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_for_everyone() {
     let (gateway, _node) = with_echo().await;
@@ -298,6 +314,7 @@ async fn each_page_is_for_everyone() {
     assert_eq!(held, ["every_page_is_accessible", "every_page_fits", "telling_pages_read_the_same"]);
 }
 
+#[cfg(feature = "engine")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_runs_and_learns_is_shown_and_managed() {
     let gateway = Gateway::start().await;
@@ -321,6 +338,7 @@ async fn what_a_node_runs_and_learns_is_shown_and_managed() {
 }
 
 /// The test starts the node itself, with the command that the console shows.
+#[cfg(feature = "engine")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_invited_joins_and_is_revoked() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
@@ -340,6 +358,7 @@ async fn a_node_is_invited_joins_and_is_revoked() {
 }
 
 /// The test starts its nodes itself: two that are each other's peers.
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn own_hardware_is_seen_and_managed() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
@@ -369,6 +388,7 @@ async fn own_hardware_is_seen_and_managed() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_signs_in_and_lets_others_in() {
     let mut gateway = Gateway::start().await;
@@ -385,6 +405,7 @@ async fn a_person_signs_in_and_lets_others_in() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_followed_and_cancelled() {
     let (gateway, _node) = with_echo().await;
@@ -392,6 +413,7 @@ async fn batches_are_followed_and_cancelled() {
     assert_eq!(held, ["progress_is_live", "what_has_not_begun_is_cancelled"]);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_own_app_is_declared_with_its_secret() {
     let gateway = Gateway::start().await;
@@ -406,6 +428,7 @@ async fn an_own_app_is_declared_with_its_secret() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn files_come_and_go() {
     let gateway = Gateway::start().await;
@@ -420,6 +443,7 @@ async fn files_come_and_go() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_followed_and_cancelled() {
     let (gateway, _node) = with_echo().await;
@@ -433,6 +457,7 @@ async fn tasks_are_followed_and_cancelled() {
     assert_eq!(held, expected);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_is_edited() {
     let gateway = Gateway::start().await;
@@ -447,6 +472,7 @@ async fn a_flow_is_edited() {
     );
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_is_defined_and_answers() {
     let (gateway, _node) = with_echo().await;
@@ -454,6 +480,7 @@ async fn an_agent_is_defined_and_answers() {
     assert_eq!(held, ["an_agent_is_defined", "it_answers_in_a_chat"]);
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn content_is_kept_opened_and_compared() {
     let (gateway, _node) = with_echo().await;
@@ -464,6 +491,7 @@ async fn content_is_kept_opened_and_compared() {
     );
 }
 
+#[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn content_is_held_exported_and_erased() {
     let (gateway, _node) = with_echo().await;

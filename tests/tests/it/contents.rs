@@ -207,6 +207,7 @@ async fn replayed(client: &Client, path: &str, model: &str) -> Value {
     replay.json()
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn kept_requests_are_replayed_against_another_model_and_become_examples() {
     let gateway = gateway().await;

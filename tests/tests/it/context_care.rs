@@ -157,6 +157,7 @@ async fn one_item_of_a_conversation_is_deleted_and_kept_items_are_named_by_their
     assert_eq!(gateway.calls(POOL).len(), before, "nothing was sent");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_summary_stands_for_a_conversation_over_every_model_of_its_project_alone() {
     let gateway = pooled_on(&[]).await;
@@ -210,6 +211,7 @@ async fn a_summary_stands_for_a_conversation_over_every_model_of_its_project_alo
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_conversation_is_compacted_once_it_is_longer_than_its_client_wants() {
     let gateway = pooled_on(&[]).await;

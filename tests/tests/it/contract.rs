@@ -46,6 +46,7 @@ fn the_document_is_valid_by_another_program() {
 }
 
 /// Every answer carries a request id, whoever called which route.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn every_answer_has_a_request_id() {
     let gateway = Gateway::start().await;
@@ -66,6 +67,7 @@ async fn every_answer_has_a_request_id() {
 }
 
 /// A JSON array is not accepted in place of an object, at any depth, and errors name no Rust type.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_list_is_no_object() {
     let gateway = Gateway::start().await;
@@ -91,6 +93,7 @@ async fn a_list_is_no_object() {
 
 /// A route of an alias that nobody made is refused like any wrong field, a token that nobody made by a code of
 /// its own.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_unknown_alias_and_an_unknown_join_token_are_refused() {
     let gateway = Gateway::start().await;
@@ -104,6 +107,7 @@ async fn an_unknown_alias_and_an_unknown_join_token_are_refused() {
     assert_eq!(refused["param"], "token", "{refused}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn methods_and_forms_are_negotiated() {
     let gateway = Gateway::start().await;
@@ -152,6 +156,7 @@ async fn methods_and_forms_are_negotiated() {
     );
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_cursor_is_good_for_one_list() {
     let gateway = Gateway::start().await;
@@ -182,6 +187,7 @@ async fn a_cursor_is_good_for_one_list() {
 }
 
 /// A supported dated version is echoed, and an unsupported one is refused before anything is done.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_version_is_answered_and_an_unknown_one_refused() {
     let gateway = Gateway::start().await;

@@ -191,6 +191,7 @@ async fn a_node_is_where_its_owner_says() {
     assert_eq!(at(&path, "node")["host"], Value::Null, "it is gone, and was there: {path:?}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_hook_saw_what_it_was_sent_whatever_its_policy_says_now() {
     let (facts, text) = (Server::start(Reply::allow()).await, Server::start(Reply::allow()).await);
@@ -219,6 +220,7 @@ async fn a_hook_saw_what_it_was_sent_whatever_its_policy_says_now() {
     );
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_is_kept_here_is_told_with_its_end_and_a_cached_answer_has_no_provider() {
     let gateway = Gateway::start().await;
@@ -265,6 +267,7 @@ async fn what_is_kept_here_is_told_with_its_end_and_a_cached_answer_has_no_provi
     assert_eq!(roles, [json!("serving"), json!("answer"), json!("records")]);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn many_requests_are_summed_by_party_and_region_and_filtered() {
     let gateway = Gateway::start().await;
@@ -315,6 +318,7 @@ async fn many_requests_are_summed_by_party_and_region_and_filtered() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn on_postgresql_the_same_is_told() {
     let server = postgres::Server::shared().await.unwrap();
@@ -344,6 +348,7 @@ async fn on_postgresql_the_same_is_told() {
     assert!(expected.iter().all(|purpose| purposes.contains(&json!(purpose))), "{all}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_vendor_review_gets_a_file_and_the_command_line_writes_it() {
     let gateway = Gateway::start().await;

@@ -338,6 +338,7 @@ async fn it_serves_while_its_control_plane_is_gone_and_is_booked_once() {
     serves_without_its_control_plane(&[]).await;
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn so_it_does_for_a_control_plane_on_postgresql() {
     let server = Server::shared().await.unwrap();
@@ -452,6 +453,7 @@ async fn content_and_secrets_never_cross() {
     assert!(control.calls(OWN).len() >= 8);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn one_workspace_knows_nothing_of_another() {
     let control = Gateway::start().await;
@@ -485,6 +487,7 @@ async fn one_workspace_knows_nothing_of_another() {
     problem(&seen, 404, "not_found");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_configuration_is_changed_at_its_control_plane_alone() {
     let control = Gateway::start().await;
@@ -605,6 +608,7 @@ async fn without_its_control_plane_it_spends_what_it_has_leased_and_no_more() {
     assert!(spent <= 20_000 && spent > 18_000, "{view}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn it_serves_for_the_life_of_its_configuration_and_then_no_more() {
     let control = Gateway::with(config(), &[("TIDEGATE_DATA_PLANE_LIFE_S", "3")]).await;
@@ -624,6 +628,7 @@ async fn it_serves_for_the_life_of_its_configuration_and_then_no_more() {
     plane.until_chat(&key, "the connection to be restored", |answer| answer.status == 200).await;
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn who_is_revoked_serves_nothing_and_forgets_its_credentials() {
     let control = Gateway::start().await;
@@ -674,6 +679,7 @@ async fn who_is_revoked_serves_nothing_and_forgets_its_credentials() {
     problem(&join(&unknown).await.unwrap(), 401, "unknown_data_plane_token");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_data_plane_speaks_for_its_own_workspace_alone() {
     let control = Gateway::start().await;
@@ -702,6 +708,7 @@ async fn a_data_plane_speaks_for_its_own_workspace_alone() {
     problem(&there.post(&format!("{PLANES}/configuration"), &nameless).await.unwrap(), 400, "invalid_value");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_purge_there_is_proven_here() {
     let control = Gateway::start().await;

@@ -241,6 +241,7 @@ fn refusal_text(desk: &Desk, text: &str) -> String {
     done.stderr
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
     let desk = Desk::new().await;
@@ -289,6 +290,7 @@ async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
     desk.cli().run(&["apply", "-f", &other]).failed(2);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn whoever_was_faster_is_not_overwritten() {
     use std::io::{BufRead, BufReader, Write};
@@ -373,6 +375,7 @@ url = "https://example.com/later"
 status = "disabled"
 "#;
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn budgets_and_webhooks_are_declared_too() {
     let desk = Desk::new().await;
@@ -465,6 +468,7 @@ async fn what_is_no_longer_declared_goes(desk: &Desk) {
 }
 
 /// The gateway would refuse the second object: a dry run says so before anything is made, and what is made before a refusal is named.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_the_gateway_would_refuse_is_found_by_a_dry_run() {
     let desk = Desk::new().await;

@@ -105,6 +105,7 @@ async fn a_no_a_removal_and_a_lower_role_count() {
 }
 
 /// A key belongs to a project.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_workspace_without_a_project_gives_a_device_no_key() {
     let gateway = Gateway::start().await;
@@ -128,6 +129,7 @@ async fn a_workspace_without_a_project_gives_a_device_no_key() {
     assert_eq!(owner.get("/v2/api-keys").await.json()["data"], json!([]), "none was given");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn codes_are_asked_for_in_order() {
     let gateway = Gateway::start().await;

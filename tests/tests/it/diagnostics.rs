@@ -181,6 +181,7 @@ async fn uploaded_traces_are_scored_and_content_is_refused() {
     problem(&refused, 403, "insufficient_scope");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn tenants_never_meet_in_reports() {
     let gateway = with_claude(&[]).await;
@@ -205,6 +206,7 @@ fn saved(folder: &Path, name: &str, text: &str) -> String {
     file.display().to_string()
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_report_is_verified_without_a_gateway_and_fails_by_one_byte() {
     let mut gateway = with_claude(&[]).await;
@@ -244,6 +246,7 @@ async fn a_report_is_verified_without_a_gateway_and_fails_by_one_byte() {
 }
 
 /// A budget that will not last.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn budgets_at_risk_are_found() {
     let gateway = Gateway::start().await;
@@ -267,6 +270,7 @@ async fn budgets_at_risk_are_found() {
 }
 
 /// What the audit keeps of a report: who made it.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_report_is_an_act() {
     let gateway = Gateway::start().await;

@@ -182,6 +182,7 @@ async fn a_route_for_requests_with_tools_moves_those_that_had_some() {
     assert_eq!(found["moves"][0]["examples"], json!(with_tools), "{found}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly() {
     let (gateway, records) = gateway().await;
@@ -205,6 +206,7 @@ async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_wrong_dry_run_is_refused_as_its_save_would_be_and_another_tenant_sees_nothing() {
     let (gateway, _) = gateway().await;
@@ -246,6 +248,7 @@ async fn a_wrong_dry_run_is_refused_as_its_save_would_be_and_another_tenant_sees
     problem(&tried(&stranger, OF_ROUTES, body).await, 404, "not_found");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_release_is_tried_for_all_or_for_a_part_of_the_callers() {
     let (gateway, _) = gateway().await;
@@ -283,6 +286,7 @@ async fn a_release_is_tried_for_all_or_for_a_part_of_the_callers() {
     assert_eq!(gateway.get(&format!("{ALIASES}/auto")).await["release_id"], made["release_id"]);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn any_two_versions_and_any_two_releases_are_compared() {
     let gateway = Gateway::start().await;
@@ -356,6 +360,7 @@ async fn manifests_are_compared(gateway: &Gateway, changes: &Value) {
     assert!([before, after].iter().all(|one| shown.contains(one.as_str().unwrap())), "{shown}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_command_line_tries_routes_and_releases() {
     let (gateway, _) = gateway().await;

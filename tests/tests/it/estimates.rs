@@ -168,6 +168,7 @@ async fn clients_that_expect_usage_are_told_the_estimate() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_chat_client_is_told_what_the_upstream_counted_and_no_guess() {
     let gateway = gateway().await;
@@ -184,6 +185,7 @@ async fn a_chat_client_is_told_what_the_upstream_counted_and_no_guess() {
     );
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_count_that_nobody_offers_is_the_tokenizers_where_there_is_one() {
     let gateway = gateway().await;
@@ -191,6 +193,7 @@ async fn a_count_that_nobody_offers_is_the_tokenizers_where_there_is_one() {
     assert_eq!(count(&gateway, LOCAL).await, "Be brief.お誕生日おめでとう".len().div_ceil(4) as u64);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_response_that_broke_tells_no_provisional_usage() {
     let gateway = gateway().await;
@@ -207,6 +210,7 @@ async fn a_response_that_broke_tells_no_provisional_usage() {
     assert_eq!(failed["response"]["usage"], Value::Null, "{failed}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_chat_stream_that_is_left_is_counted_up_to_there() {
     let gateway = gateway().await;

@@ -89,6 +89,7 @@ async fn an_interrupted_one_goes_on() {
     assert_eq!(whole, wanted);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn records_are_of_ones_own_workspace() {
     let gateway = Gateway::start().await;

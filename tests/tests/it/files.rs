@@ -62,6 +62,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_keeps_files_at_the_provider_and_through_the_gateway() {
     let python = workspace().join(".venv/bin/python");
@@ -134,6 +135,7 @@ async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
     let gateway = Gateway::start().await;
@@ -178,6 +180,7 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_account_that_several_share_keeps_their_files_apart() {
     let gateway = Gateway::start().await;
@@ -201,6 +204,7 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
 }
 
 /// The first part of a long file is forwarded before the rest arrives.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_long_file_is_sent_on_while_it_comes() {
     const MIB: usize = 1024 * 1024;

@@ -123,6 +123,7 @@ async fn a_broken_connection_loses_and_repeats_no_word() {
     assert!(took > 1 && followed.stderr.contains("Following again"), "{took}: {followed:?}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_interrupt_leaves_the_task_running_and_says_how_to_cancel_it() {
     let gateway = gateway().await;

@@ -10,9 +10,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question};
+use crate::ask::{CHAT, MINI, problem, question, records};
 use crate::gateway::{Gateway, OWN};
-use crate::local_node::records;
 use crate::wait::a_moment;
 
 /// Smaller than a page, so that each page of the write-ahead log is once the first that does not fit.

@@ -213,6 +213,7 @@ async fn owed_nothing(gateway: &Gateway, id: &str) {
     assert_eq!(snapshot["owed_micros"], 0);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() {
     let gateway = Gateway::start().await;
@@ -257,6 +258,7 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
     assert!(other.contains("--price"), "{other}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_reports_nothing_itself_is_known_by_the_gateways_records() {
     let gateway = Gateway::start().await;
@@ -298,6 +300,7 @@ fn powercap(root: &Path, energy_uj: u64) {
     fs::write(zone.join("energy_uj"), format!("{energy_uj}\n")).unwrap();
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;

@@ -107,6 +107,7 @@ async fn a_target_is_told_to_be_met_or_missed() {
 }
 
 /// What became of the hints stands in the record, whatever the dialect.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_record_says_how_well_a_request_was_served() {
     let gateway = own().await;
@@ -157,6 +158,7 @@ async fn the_record_says_how_well_a_request_was_served() {
 }
 
 /// Hints narrow where a request may go, in every dialect, and widen nothing.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn hints_only_tighten_where_a_request_may_go() {
     let gateway = own().await;
@@ -190,6 +192,7 @@ async fn hints_only_tighten_where_a_request_may_go() {
     assert!(reasons.contains(&&json!("hints_forbid")), "{plan}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_fallback_that_the_route_allows_can_be_forbidden() {
     let gateway = own().await;
@@ -211,6 +214,7 @@ async fn a_fallback_that_the_route_allows_can_be_forbidden() {
     assert!(rejected.contains("degrade_forbidden"), "{record}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
     let gateway = own().await;
@@ -229,6 +233,7 @@ async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
 }
 
 /// Policies hold for requests that may be answered from the cache, too.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_check_holds_where_answers_are_kept() {
     let gateway = own().await;
@@ -244,6 +249,7 @@ async fn a_check_holds_where_answers_are_kept() {
     gateway.chat_ok(&question(MINI)).await;
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn stored_hints_win_and_every_field_without_effect_is_named() {
     let gateway = own().await;
@@ -287,6 +293,7 @@ async fn stored_hints_win_and_every_field_without_effect_is_named() {
     refused(&ask(&referring()).await, 400, "unknown_hints");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn nobody_uses_or_sees_the_hints_of_another_workspace() {
     let gateway = own().await;
@@ -311,6 +318,7 @@ async fn nobody_uses_or_sees_the_hints_of_another_workspace() {
 }
 
 /// Whatever a header holds, the request is served and the part without effect is named.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn hostile_hints_are_named_and_do_nothing() {
     let gateway = own().await;
@@ -351,6 +359,7 @@ async fn hostile_hints_are_named_and_do_nothing() {
     assert_eq!(unknown.status, 400, "{}", unknown.text());
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_command_line_stores_hints() {
     let gateway = own().await;
@@ -382,6 +391,7 @@ async fn the_command_line_stores_hints() {
 }
 
 /// The class that hints state, whichever way they come, is in the record, in sums of usage and in filters of both.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_class_is_recorded_summed_and_filtered_by() {
     let gateway = own().await;

@@ -110,6 +110,7 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
     refused(&nobody.post(CHAT, &question(MINI)).await.unwrap(), 401, "missing_api_key");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_failed_or_was_cut_is_asked_again() {
     let gateway = gateway().await;
@@ -223,6 +224,7 @@ async fn a_thousand_at_once_are_one_call() {
     assert_eq!(gateway.wait_for_usage(1).await["requests"], 1);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gateways_answer_it_once() {
     let server = Server::shared().await.unwrap();
@@ -297,6 +299,7 @@ async fn a_kill_frees_what_was_under_way_and_keeps_what_was_answered() {
     asking.abort();
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn without_the_store_a_keyed_request_is_not_sent() {
     let directory = tempfile::tempdir().unwrap();
@@ -325,6 +328,7 @@ async fn without_the_store_a_keyed_request_is_not_sent() {
     assert_eq!(gateway.calls(OWN).len(), calls + 1, "what has no key went on");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_long_answer_is_not_kept_and_says_so() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_IDEMPOTENCY_ANSWER_BYTES_MAX", "2000")]).await;
@@ -342,6 +346,7 @@ async fn a_long_answer_is_not_kept_and_says_so() {
 }
 
 /// Write access to the database allows neither forging a stored answer nor moving one.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kept_answer_that_was_touched_is_refused() {
     let mut gateway = gateway().await;
@@ -376,6 +381,7 @@ async fn a_kept_answer_that_was_touched_is_refused() {
 }
 
 /// `/v2` creates an object once per key; an answer that shows a secret is never stored.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_write_of_v2_is_made_once() {
     let gateway = gateway().await;

@@ -9,8 +9,7 @@ use crate::WITHIN;
 use crate::ask::{refused, trace_of};
 use crate::canary::holds;
 use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
-use crate::joining::stored_bytes;
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, stored_bytes};
 use crate::own_batches::{HAIKU, pooled_on};
 use crate::sdk::drive_at;
 use crate::wait::{found, until};
@@ -37,6 +36,7 @@ async fn made(client: &Client, body: &Value) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_has_state_over_any_model_through_the_gateway() {
     let gateway = pooled().await;
@@ -129,6 +129,7 @@ async fn what_is_kept_is_purged_held_and_forbidden_as_its_project_says() {
     refused(&client.post(PATH, &background).await.unwrap(), 403, "policy_forbids");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_answer_in_the_background_is_cancelled_booked_once_and_seen_by_every_replica() {
     let server = Server::shared().await.unwrap();
@@ -180,6 +181,7 @@ async fn an_answer_in_the_background_is_cancelled_booked_once_and_seen_by_every_
 }
 
 /// Over `/v2`, a conversation is a session with its branches, which other dialects' agents append to as well.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() {
     let gateway = pooled().await;
@@ -231,6 +233,7 @@ async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() 
     );
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_that_can_t_be_continued_is_refused_before_anything_is_spent() {
     let gateway = pooled().await;

@@ -260,11 +260,13 @@ async fn inputs_are_deleted_by_their_role(gateway: &Gateway, client: &Client) {
     problem(&client.post("/v1/run", &body).await.unwrap(), 403, "policy_forbids");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_an_app_makes_is_a_file_until_it_is_deleted() {
     what_tasks_make_are_files(&Gateway::with(painted(), &[]).await).await;
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn it_is_a_file_over_postgresql() {
     let (gateway, _keys) = over_postgres("task_files").await;

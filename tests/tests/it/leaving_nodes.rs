@@ -143,6 +143,7 @@ async fn a_node_that_is_known_to_be_full_is_not_asked() {
     assert_eq!(nodes[0].served(), 1);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn the_next_node_comes_before_the_next_profile() {
     let (gateway, nodes) = hybrid(2, json!({})).await;
@@ -172,6 +173,7 @@ async fn the_next_node_comes_before_the_next_profile() {
 }
 
 /// However many nodes fail, attempts are left for the next profile.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn many_failing_nodes_do_not_use_up_the_attempts() {
     let (gateway, nodes) = hybrid(7, json!({})).await;
@@ -185,6 +187,7 @@ async fn many_failing_nodes_do_not_use_up_the_attempts() {
     );
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn own_credentials_behind_nodes_stay_strict() {
     let gateway = Gateway::start().await;
@@ -206,6 +209,7 @@ async fn own_credentials_behind_nodes_stay_strict() {
     assert_eq!(gateway.calls(POOL).len(), 0);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_forbids_leaving_keeps_a_request_on_the_nodes() {
     // The broker's own order names no profile behind nodes.
@@ -236,6 +240,7 @@ async fn what_forbids_leaving_keeps_a_request_on_the_nodes() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_node_is_not_left_once_its_answer_has_begun() {
     let (gateway, nodes) = hybrid(2, json!({})).await;
@@ -254,6 +259,7 @@ async fn a_node_is_not_left_once_its_answer_has_begun() {
 }
 
 /// A request that is wrong itself fails at the node as anywhere.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_wrong_request_leaves_no_node() {
     let (gateway, _nodes) = hybrid(1, json!({})).await;
@@ -263,6 +269,7 @@ async fn a_wrong_request_leaves_no_node() {
 }
 
 /// One that the last poll found unreachable is no candidate; the request still says that it left it.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_unreachable_node_is_left_in_the_plan_or_keeps_its_503() {
     for (more, status) in [(json!({}), 200), (json!({"profiles": null}), 503)] {

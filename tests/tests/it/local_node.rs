@@ -9,7 +9,7 @@ use harness::sse;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said, text_of};
+use crate::ask::{CHAT, records, said, text_of};
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::gateway::first_start;
@@ -28,20 +28,6 @@ async fn demo(data_dir: &str) -> (Process, String) {
 
 fn chat_body(text: &str) -> Value {
     json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": text}]})
-}
-
-/// The records of a node's journal, once there are this many.
-pub async fn records(client: &Client, wanted: usize) -> Vec<Value> {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let page = client.get("/v1/usage").await.unwrap().json();
-        let records = page["data"].as_array().unwrap().clone();
-        if records.len() >= wanted {
-            return records;
-        }
-        assert!(Instant::now() < deadline, "{page}");
-        a_moment().await;
-    }
 }
 
 #[tokio::test]

@@ -9,11 +9,10 @@ use harness::process::{Process, workspace};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::CHAT;
+use crate::ask::{CHAT, records};
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::gateway::first_start;
-use crate::local_node::records;
 use crate::wait::a_moment;
 
 const EMBEDDINGS: &str = "/v1/embeddings";

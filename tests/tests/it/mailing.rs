@@ -187,6 +187,7 @@ async fn nobody_but_members_gets_mail() {
     assert!(webhook["url"].as_str().unwrap().starts_with("mem_"), "{webhook}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_server_no_mail_is_promised() {
     let gateway = Gateway::start().await;

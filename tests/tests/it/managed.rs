@@ -107,6 +107,7 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_limit_a_bill_and_a_bad_request_are_no_emergency() {
     for (behaviour, status) in [
@@ -123,6 +124,7 @@ async fn a_limit_a_bill_and_a_bad_request_are_no_emergency() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn the_emergency_provider_serves_nobody_who_has_a_credential_of_their_own() {
     let gateway = pool_with_a_rescue(true, true).await;
@@ -138,6 +140,7 @@ async fn the_emergency_provider_serves_nobody_who_has_a_credential_of_their_own(
     assert_eq!(gateway.calls(POOL_SECOND).len(), 0);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn the_emergency_provider_is_no_ordinary_one() {
     let gateway = Gateway::start().await;
@@ -155,6 +158,7 @@ async fn the_emergency_provider_is_no_ordinary_one() {
     assert_eq!(gateway.emulator.journal().len(), 0);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_unpriced_model_is_refused_until_the_operator_allows_it() {
     let gateway = Gateway::start().await;

@@ -1,21 +1,25 @@
 //! The gateway as an MCP server: the protocol's own clients and suite, sessions, streams that are resumed, cancelled calls, and what is
 //! refused.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::Behaviour;
 use harness::client::{Answer, Client, Streaming};
 use harness::mcp::{McpAnswer, McpServer, McpTool};
+use harness::{Behaviour, ToolMode};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem};
+use crate::ask::{CHAT, MINI, problem, question, trace_of};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::{Gateway, OWN, id_of};
 use crate::isolation::second_workspace;
 use crate::sdk::{drive, drive_at};
+use crate::tools::{ask, last_result, refreshed, states};
 use crate::wait::found;
 
 const MCP: &str = "/mcp";
@@ -432,4 +436,38 @@ async fn sessions_and_bodies_are_bounded() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{{\"x\":{deep}}}}}");
     assert_eq!(send(&last.client, &[("mcp-session-id", &last.id)], body).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_server_of_the_protocols_own_sdk_is_called() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for form in ["json", "sse"] {
+        let mut command = Command::new(workspace().join(".venv/bin/python"));
+        command.arg(workspace().join("tests/sdk/mcp_server.py")).arg(form);
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let url = lines.next_line().await.unwrap().unwrap();
+        let made = gateway.make("/v2/mcp-servers", json!({"name": form, "url": url})).await;
+        let listed = found("the server to listen", async || {
+            let read = refreshed(&gateway, &id_of(&made)).await;
+            (read["health"] == "ready").then_some(read)
+        })
+        .await;
+        let state = |name: &str| (name.to_owned(), "accepted".to_owned());
+        assert_eq!(states(&listed), [state("add"), state("fail")], "{listed}");
+        for (tool, arguments, outcome, told) in [
+            ("add", r#"{"a":40,"b":2}"#, "answered", "the sum is 42"),
+            ("add", r#"{"a":"x"}"#, "failed", "validation error"),
+            ("fail", "{}", "failed", "no such file"),
+        ] {
+            gateway.emulator.clear_scripts();
+            let call = Behaviour::ok().call(format!("{form}__{tool}"), arguments);
+            gateway.emulator.script(OWN, [call, Behaviour::ok().tools(ToolMode::None)]);
+            let answer = ask(&gateway, form, CHAT, &question(MINI)).await;
+            let request = gateway.settled_with_calls(&trace_of(&answer)).await;
+            assert_eq!(request["tool_calls"][0]["outcome"], outcome, "{form} {tool}: {request}");
+            assert!(last_result(&gateway).contains(told), "{form} {tool}: {}", last_result(&gateway));
+        }
+    }
 }

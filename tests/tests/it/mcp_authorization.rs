@@ -125,6 +125,7 @@ pub async fn returned(gateway: &Gateway, person: &Person) -> Value {
     query(&browse(sign_in.json()["authorization_url"].as_str().unwrap()).await)
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_person_signs_in_and_models_call_the_servers_tools() {
     let scene = Scene::start().await;
@@ -180,6 +181,7 @@ async fn a_person_signs_in_and_models_call_the_servers_tools() {
     assert_eq!(scene.shown().await["authorization"]["state"], "needed");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_token_that_is_refused_is_renewed_and_one_that_is_revoked_is_said_to_be() {
     let scene = Scene::start().await;
@@ -211,6 +213,7 @@ async fn a_token_that_is_refused_is_renewed_and_one_that_is_revoked_is_said_to_b
     assert_eq!(scene.issuer.violations(), Vec::<String>::new());
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_call_that_lacks_scopes_says_which_and_the_next_sign_in_requests_them() {
     let scene = Scene::start().await;
@@ -238,6 +241,7 @@ async fn a_call_that_lacks_scopes_says_which_and_the_next_sign_in_requests_them(
     assert_eq!((scene.mcp.calls().len(), scene.issuer.violations()), (1, vec![]));
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn two_gateways_renew_a_token_once_at_a_time() {
     let postgres = Server::shared().await.unwrap();
@@ -267,6 +271,7 @@ async fn two_gateways_renew_a_token_once_at_a_time() {
     other.stop(crate::WITHIN).await.unwrap();
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn an_authorization_server_that_is_wrong_is_not_used() {
     let scene = Scene::start().await;
@@ -301,6 +306,7 @@ async fn an_authorization_server_that_is_wrong_is_not_used() {
     problem(&begun, 409, "mcp_server_without_oauth");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_sign_in_is_ended_once_by_who_began_it() {
     let scene = Scene::start().await;
@@ -323,6 +329,7 @@ async fn a_sign_in_is_ended_once_by_who_began_it() {
     assert_eq!(scene.shown().await["authorization"]["state"], "authorized", "what there was stays");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_command_begins_what_an_admin_ends() {
     let scene = Scene::start().await;
@@ -335,6 +342,7 @@ async fn a_command_begins_what_an_admin_ends() {
     assert_eq!((ended.status, &ended.json()["health"]), (200, &json!("ready")), "{}", ended.text());
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_gateway_is_the_authorization_server_of_another() {
     let scene = Scene::start().await;

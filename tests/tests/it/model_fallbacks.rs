@@ -132,6 +132,7 @@ async fn a_prompt_that_is_known_to_be_too_long_goes_to_the_larger_model_at_once(
     assert_eq!(asked(&gateway, OWN), ["gpt-5-mini", "gpt-5-mini", "gpt-4o-mini"]);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_model_that_the_policy_forbids_is_not_asked() {
     let gateway = gateway_with(json!([{"on": ["content_policy"], "model": LARGE}])).await;
@@ -152,6 +153,7 @@ async fn a_model_that_the_policy_forbids_is_not_asked() {
 }
 
 /// What is served by own credentials stays there, unless the route lets it leave; the other model is asked in its own dialect.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn another_model_of_managed_accounts_needs_the_routes_consent() {
     let gateway = Gateway::start().await;
@@ -181,6 +183,7 @@ async fn another_model_of_managed_accounts_needs_the_routes_consent() {
     assert_eq!(gateway.calls(POOL).len(), 2);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_budget_has_room_for_the_other_models_ceiling_or_it_is_not_asked() {
     let gateway = gateway_with(json!([{"on": ["content_policy"], "model": LARGE}])).await;
@@ -197,6 +200,7 @@ async fn a_budget_has_room_for_the_other_models_ceiling_or_it_is_not_asked() {
 }
 
 /// What the head said stays true.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_model_does_not_change_once_the_head_is_out() {
     let gateway = Gateway::start().await;
@@ -212,6 +216,7 @@ async fn the_model_does_not_change_once_the_head_is_out() {
     assert!(asked(&gateway, OWN).iter().all(|model| model == "gpt-4o-mini"), "{:?}", asked(&gateway, OWN));
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
     let gateway = Gateway::start().await;
@@ -237,6 +242,7 @@ async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
     assert_eq!(gateway.get(&format!("/v2/routes/{id}")).await["model_fallbacks"], good);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_alias_keeps_its_release_where_its_model_is_left() {
     let gateway = gateway_with(json!([{"on": ["outage"], "model": LARGE}])).await;
@@ -257,6 +263,7 @@ async fn an_alias_keeps_its_release_where_its_model_is_left() {
     assert_eq!(gateway.chat_ok(&question("auto")).await.header("agent-resolved-model"), Some(MINI));
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_hedged_model_is_left_as_a_whole() {
     let gateway = Gateway::start().await;
@@ -281,6 +288,7 @@ async fn a_hedged_model_is_left_as_a_whole() {
     assert_eq!(record["model_fallback"]["on"], "context_length", "{record}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_another_model_answered_is_not_given_again_for_the_one_that_was_left() {
     let gateway = gateway_with(json!([{"on": ["outage"], "model": LARGE}])).await;
@@ -297,6 +305,7 @@ async fn what_another_model_answered_is_not_given_again_for_the_one_that_was_lef
 }
 
 /// The next one of the list takes what the first one's dialect has no word for.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_model_that_the_request_cannot_be_translated_for_is_passed_over() {
     let on = |model: &str| json!({"on": ["content_policy"], "model": model});

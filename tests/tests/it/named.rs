@@ -126,6 +126,7 @@ async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn names_of_another_workspace_are_answered_like_names_of_none() {
     let gateway = Gateway::with_everything().await;
@@ -163,6 +164,7 @@ async fn names_of_another_workspace_are_answered_like_names_of_none() {
     assert_ne!(answer.status, 200, "{}", answer.text());
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_mistyped_field_of_a_request_is_named_with_the_one_that_was_meant() {
     let gateway = Gateway::with_everything().await;

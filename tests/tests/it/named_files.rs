@@ -65,6 +65,7 @@ async fn other_project(gateway: &Gateway, name: &str) -> Client {
     gateway.with_key(&key)
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_names_files_at_the_provider_and_through_the_gateway() {
     let python = workspace().join(".venv/bin/python");
@@ -112,6 +113,7 @@ async fn a_name_that_the_project_does_not_have_goes_nowhere() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn nobody_but_its_keeper_is_asked() {
     let gateway = Gateway::start().await;
@@ -166,6 +168,7 @@ async fn nobody_but_its_keeper_is_asked() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
     let gateway = Gateway::start().await;
@@ -197,6 +200,7 @@ async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_id_of_nobody_here_reaches_no_shared_account_in_any_grammar() {
     let gateway = Gateway::start().await;

@@ -99,6 +99,7 @@ async fn a_name_of_nobody_is_refused_where_its_vendor_is_not() {
 
 /// A route's model matches exactly; a trailing `*` or `/` makes it a pattern, in the API, the command line
 /// and the document.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     let gateway = Gateway::start().await;
@@ -131,6 +132,7 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     gateway.route(json!({"scope": {"model": "gpt-4o"}})).await;
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_read() {
     let gateway = Gateway::start().await;
@@ -184,6 +186,7 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
 
 /// Tidegate headers without an effect here are reported as dropped; one that the answer depends on is
 /// refused.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn headers_that_are_not_honoured_are_refused_or_named() {
     let gateway = Gateway::start().await;

@@ -87,6 +87,7 @@ async fn works(gateway: &Gateway, access: &str) -> bool {
     gateway.with_key(access).get("/v1/models").await.unwrap().status == 200
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_protocols_own_client_signs_in_calls_and_renews() {
     let gateway = Gateway::start().await;
@@ -123,6 +124,7 @@ async fn the_protocols_own_client_signs_in_calls_and_renews() {
     assert_eq!(key["scopes"], json!(["inference"]), "{key}");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_client_without_a_key_is_told_where_it_gets_one() {
     let gateway = Gateway::start().await;
@@ -147,6 +149,7 @@ async fn a_client_without_a_key_is_told_where_it_gets_one() {
     assert_eq!(client.get("/oauth/token").await.unwrap().status, 404);
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_person_is_asked_for_what_is_registered_and_may_say_no() {
     let gateway = Gateway::start().await;
@@ -183,6 +186,7 @@ async fn a_person_is_asked_for_what_is_registered_and_may_say_no() {
     problem(&owner.post(consent, yes).await, 404, "not_found");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_code_is_redeemed_once_by_its_client_with_its_verifier() {
     let gateway = Gateway::start().await;
@@ -218,6 +222,7 @@ async fn a_code_is_redeemed_once_by_its_client_with_its_verifier() {
     assert!(!works(&gateway, access).await);
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_refresh_token_that_comes_twice_ends_the_key() {
     let gateway = Gateway::start().await;
@@ -238,6 +243,7 @@ async fn a_refresh_token_that_comes_twice_ends_the_key() {
     refused(&refresh(&gateway, text(&second, "refresh_token"), &client).await, "invalid_grant");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_key_ends_by_its_client_and_with_its_person() {
     let gateway = Gateway::start().await;

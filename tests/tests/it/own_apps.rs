@@ -245,6 +245,7 @@ async fn apps_are_declared_changed_and_listed_with_their_schemas() {
     assert_eq!(shop.seen(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn apps_are_imported_from_a_document() {
     let gateway = Gateway::start().await;
@@ -275,6 +276,7 @@ async fn apps_are_imported_from_a_document() {
     assert_eq!((again.status, &again.json()["code"]), (409, &json!("name_taken")), "{}", again.text());
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_input_that_does_not_fit_is_told_by_pointers() {
     let gateway = Gateway::start().await;
@@ -299,6 +301,7 @@ async fn an_input_that_does_not_fit_is_told_by_pointers() {
     assert_eq!(tasks["data"]["items"], json!([]), "{tasks}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_is_missing_is_told_before_anything_runs() {
     let gateway = Gateway::start().await;
@@ -365,6 +368,7 @@ async fn what_is_missing_is_told_before_anything_runs() {
     assert_eq!(shop.seen().len(), 1);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_server_that_misbehaves_fails_the_run_with_its_reason() {
     let gateway = Gateway::start().await;
@@ -398,6 +402,7 @@ async fn a_server_that_misbehaves_fails_the_run_with_its_reason() {
     );
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_cancelled_run_hangs_up() {
     let gateway = Gateway::start().await;
@@ -412,6 +417,7 @@ async fn a_cancelled_run_hangs_up() {
     wait::until("the gateway to hang up", async || *shop.hung_up.lock().unwrap() == 1).await;
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn tenants_and_projects_have_apps_and_secrets_of_their_own() {
     let gateway = Gateway::start().await;
@@ -484,11 +490,13 @@ async fn older_versions_run(gateway: &Gateway) {
     assert_eq!(task["output"]["path"], "/third", "{task}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_older_version_is_run_by_its_number() {
     older_versions_run(&Gateway::start().await).await;
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn versions_are_the_same_over_postgresql() {
     let server = Server::shared().await.unwrap();
@@ -499,6 +507,7 @@ async fn versions_are_the_same_over_postgresql() {
     older_versions_run(&Gateway::with(config(), &environment).await).await;
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_run_is_planned_without_calling_anybody() {
     let gateway = Gateway::start().await;
@@ -536,6 +545,7 @@ async fn a_run_is_planned_without_calling_anybody() {
     assert_eq!(shop.seen(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn tools_agents_and_flows_are_planned() {
     let gateway = Gateway::start().await;
@@ -589,6 +599,7 @@ async fn tools_agents_and_flows_are_planned() {
     assert_eq!(gateway.plan(json!({"app": MINI})).await["app"], Value::Null);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn tools_are_apps() {
     let gateway = Gateway::start().await;
@@ -631,6 +642,7 @@ async fn listed_as(gateway: &Gateway, category: &str) -> Vec<String> {
     all.as_array().unwrap().iter().map(|app| app["id"].as_str().unwrap().to_owned()).collect()
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn agents_are_apps() {
     let gateway = Gateway::start().await;
@@ -656,6 +668,7 @@ async fn agents_are_apps() {
     );
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_published_client_runs_them() {
     let interpreter = workspace().join(".venv/bin/python");
@@ -668,6 +681,7 @@ async fn the_published_client_runs_them() {
     assert_eq!(driven.held, 5);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_declares_apps_and_keeps_secrets() {
     let gateway = Gateway::start().await;
@@ -698,6 +712,7 @@ fn greeting(steps: Value) -> Value {
     json!({"document": {"name": "greet", "input": input, "steps": steps}})
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn flows_are_apps() {
     let gateway = Gateway::start().await;
@@ -724,6 +739,7 @@ async fn flows_are_apps() {
     assert_eq!(task["output"]["hello"]["response"], "You said: Bob", "{task}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_cancelled_task_cancels_its_flow_and_a_failed_flow_fails_it() {
     let gateway = Gateway::start().await;

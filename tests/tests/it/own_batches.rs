@@ -137,6 +137,7 @@ pub fn answer_all(gateway: &Gateway) {
     gateway.emulator.release();
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_has_batches_of_any_model_through_the_gateway() {
     let gateway = pooled().await;
@@ -151,6 +152,7 @@ async fn the_official_sdk_has_batches_of_any_model_through_the_gateway() {
 }
 
 /// Google's batches have their results inside, and name their requests by metadata.
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn google_s_sdk_has_batches_of_any_model_through_the_gateway() {
     let gateway = pooled().await;
@@ -243,6 +245,7 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
     let gateway = pooled().await;
@@ -278,6 +281,7 @@ async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_has_not_begun_is_cancelled_and_what_has_is_finished() {
     let gateway = pooled().await;
@@ -303,6 +307,7 @@ async fn what_has_not_begun_is_cancelled_and_what_has_is_finished() {
     booked(&gateway, succeeded).await;
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
     let mut gateway = pooled().await;
@@ -345,6 +350,7 @@ async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
 }
 
 /// Two gateways share a batch. One is killed in the middle, and comes back when the other has done the rest.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_on_two_gateways_of_which_one_is_killed_books_each_request_once() {
     let items = usize::try_from(setting("TIDEGATE_BATCH_ITEMS", 400)).unwrap();
@@ -399,6 +405,7 @@ async fn a_batch_on_two_gateways_of_which_one_is_killed_books_each_request_once(
     assert_eq!(gateway.get("/v2/usage").await["data"][0]["requests"], items);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_revoked_key_fails_what_is_left_with_that_reason() {
     let gateway = pooled().await;
@@ -419,6 +426,7 @@ async fn a_revoked_key_fails_what_is_left_with_that_reason() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
     let gateway = pooled().await;
@@ -445,6 +453,7 @@ async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
     assert!(sums["cost_micros"].as_u64() <= Some(limit / 1_000), "{sums}");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
     let gateway = pooled().await;
@@ -483,6 +492,7 @@ async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
 }
 
 /// Whoever asks where a request's content is, is told of the batch that holds it, until that is deleted.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_is_in_the_data_path_of_its_requests() {
     let gateway = pooled().await;

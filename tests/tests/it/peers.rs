@@ -12,11 +12,10 @@ use harness::sse;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said, text_of};
+use crate::ask::{CHAT, records, said, text_of};
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::gateway::{Gateway, config};
-use crate::local_node::records;
 use crate::wait::{found, until};
 
 pub const MODEL: &str = "tidegate-demo";

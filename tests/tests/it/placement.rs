@@ -203,6 +203,7 @@ async fn pass(mut near: TcpStream, behind: SocketAddr, page: &'static str) -> Op
     near.write_all(&answer).await.ok()
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_server_that_publishes_a_queue_gets_less() {
     let gateway = Gateway::start().await;
@@ -250,6 +251,7 @@ pub async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> Stri
 }
 
 /// What running answers hold of a node's KV cache, and how long their tokens take, come with its heartbeats.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_joined_node_says_how_full_its_cache_is() {
     let gateway = Gateway::start().await;
@@ -274,6 +276,7 @@ async fn a_joined_node_says_how_full_its_cache_is() {
     );
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn of_nodes_that_are_about_as_soon_the_one_whose_hour_costs_less_serves() {
     let (gateway, nodes) = fleet(2).await;
@@ -294,6 +297,7 @@ async fn of_nodes_that_are_about_as_soon_the_one_whose_hour_costs_less_serves() 
 }
 
 /// What a heartbeat says of a queue counts at once, and a full node is left for what its route lists behind it.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_node_that_says_that_it_is_full_is_left() {
     let gateway = Gateway::start().await;

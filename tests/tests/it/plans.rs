@@ -210,6 +210,7 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
 }
 
 /// Each provider is planned with what it would not be sent, or with the refusal that the client would get.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_a_translation_drops_or_refuses_is_in_the_plan() {
     let gateway = pooled().await;
@@ -243,6 +244,7 @@ async fn what_a_translation_drops_or_refuses_is_in_the_plan() {
     assert!(gateway.calls(POOL).is_empty());
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_batch_a_session_and_a_background_response_are_planned() {
     let gateway = Gateway::with(config().model(Model::chat("gpt-realtime-1.5")), &[]).await;
@@ -281,6 +283,7 @@ async fn a_batch_a_session_and_a_background_response_are_planned() {
     assert_eq!((served.status, &served.json()["status"]), (200, &json!("queued")), "{}", served.text());
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_price_is_the_ceiling_and_what_would_cost_less_is_named() {
     let gateway = Gateway::priced(config(), PRICES).await;
@@ -332,6 +335,7 @@ async fn the_price_is_the_ceiling_and_what_would_cost_less_is_named() {
     assert_eq!(plan["faster"]["data"], json!([]), "{plan}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn limits_and_budgets_refuse_in_the_plan_and_are_not_touched_by_it() {
     let gateway = Gateway::priced(config(), PRICES).await;
@@ -378,6 +382,7 @@ async fn limits_and_budgets_refuse_in_the_plan_and_are_not_touched_by_it() {
     assert!(spent(&after) - spent(&before) < 700, "{after}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_plan_is_of_its_own_workspace() {
     let gateway = pooled().await;
@@ -402,6 +407,7 @@ async fn a_plan_is_of_its_own_workspace() {
     assert_eq!((&own["resolution"], &own["error"]), (&json!("stored_response"), &Value::Null), "{own}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_policy_is_named_before_the_state() {
     let gateway = pooled().await;
@@ -421,6 +427,7 @@ async fn a_policy_is_named_before_the_state() {
     refused(&gateway.chat(&question(MINI)).await, 403, "policy_forbids");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_command_plans_a_file_and_standard_input() {
     let gateway = pooled().await;
@@ -499,6 +506,7 @@ async fn who(gateway: &Gateway, key: &(String, String)) -> Vec<String> {
     served
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn three_rules_send_pictures_to_fal_language_to_azure_and_the_rest_to_the_pool() {
     let [always, in_production] = &documents()[..] else { panic!("the page has two documents") };

@@ -99,6 +99,7 @@ async fn what_a_policy_allows_is_asked_in_the_place_of_what_it_does_not() {
 
 /// A forbidden target is refused as forbidden whether it is available or not; and the refusal is audited,
 /// once per minute.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
     let gateway = Gateway::start().await;
@@ -121,6 +122,7 @@ async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
     assert_eq!(entries(&gateway, "request.refuse").await.len(), 1);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_node_says_its_region_by_a_label() {
     let gateway = Gateway::start().await;
@@ -132,6 +134,7 @@ async fn a_node_says_its_region_by_a_label() {
     gateway.chat_ok(&question(LOCAL_MODEL)).await;
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_is_no_policy_is_told() {
     let gateway = Gateway::start().await;
@@ -164,6 +167,7 @@ async fn what_is_no_policy_is_told() {
 
 /// The workspace's policy holds for every project, a project's may only tighten it, and a refusal says whose rule it
 /// was.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_project_inherits_its_workspaces_policy_and_may_only_tighten_it() {
     let gateway = Gateway::start().await;
@@ -209,6 +213,7 @@ fn limited(model: &str, tokens: u64) -> Value {
 }
 
 /// Both paths, and both verbs on each, write the same policy.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_region_policy_is_set_by_either_path_and_verb() {
     let gateway = Gateway::start().await;
@@ -251,6 +256,7 @@ async fn a_region_policy_is_set_by_either_path_and_verb() {
 }
 
 /// What a request asks for is held to the policy before anything is sent; the record and the metrics name the rule.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_request_that_asks_for_more_is_refused_by_the_rule() {
     let tool = |name: &str| json!({"tools": [{"type": "function", "function": {"name": name}}]});
@@ -304,6 +310,7 @@ async fn a_request_that_asks_for_more_is_refused_by_the_rule() {
 }
 
 /// Where nothing may be retained, what would stay at the provider is refused, each by the field that asks for it.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn zero_retention_refuses_what_would_stay() {
     let gateway = Gateway::start().await;
@@ -329,6 +336,7 @@ async fn zero_retention_refuses_what_would_stay() {
     assert_eq!(client.post("/v1/responses", &kept).await.unwrap().status, 200);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn refusals_are_counted_by_policy_rule_and_project() {
     let gateway = Gateway::start().await;

@@ -258,6 +258,7 @@ fn restricted() -> Behaviour {
 }
 
 /// A key that lacks one permission still serves everything else, for every tenant.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn one_tenants_refusal_takes_an_account_from_nobody() {
     let gateway = Gateway::start().await;
@@ -288,6 +289,7 @@ async fn one_tenants_refusal_takes_an_account_from_nobody() {
 }
 
 /// A revoked key is not used again, by any tenant.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_account_whose_key_is_revoked_is_left_alone_by_all() {
     let gateway = Gateway::start().await;
@@ -301,6 +303,7 @@ async fn an_account_whose_key_is_revoked_is_left_alone_by_all() {
     assert_eq!(gateway.calls(POOL).len(), 1, "it was not asked again");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn whose_account_it_is_is_not_told() {
     let gateway = Gateway::start().await;

@@ -30,11 +30,6 @@ impl Program {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// Whether it writes nothing for so long.
-    pub async fn is_quiet(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.answers.next_line()).await.is_err()
-    }
-
     /// Its answer to one line.
     pub async fn ask(&mut self, question: &impl Serialize, within: Duration) -> Value {
         let line = format!("{}\n", serde_json::to_string(question).unwrap());

@@ -14,11 +14,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, scripted, trace_of};
+use crate::ask::{CHAT, MINI, scripted, trace_of, until_status};
 use crate::canary::holds;
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
-use crate::rotation;
 use crate::wait::{a_moment, found, until};
 
 pub const JOBS: &str = "/v2/purge-jobs";
@@ -270,6 +269,7 @@ pub async fn audited(gateway: &Gateway, id: &str) {
     assert_eq!(acts, ["purge.complete", "purge.request"]);
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn requests_keys_times_and_the_workspace_are_scopes_of_their_own() {
     let gateway = gateway().await;
@@ -368,7 +368,7 @@ async fn nobody_purges_what_others_own() {
         assert_eq!(answer.status, 404, "{named}: {}", answer.text());
     }
     let id = id_of(&admin().post(JOBS, &json!({"workspace": true})).await.unwrap().json());
-    rotation::until(&admin(), &format!("{JOBS}/{id}"), "completed").await;
+    until_status(&admin(), &format!("{JOBS}/{id}"), "completed").await;
     assert_eq!(readable(&gateway, &planted).await.len(), 4);
     assert!(is_replayed(&gateway, &planted).await);
     for path in [format!("{JOBS}/{id}"), format!("{JOBS}/{id}/receipt")] {
@@ -390,6 +390,7 @@ fn refused_purge(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{}", answer.text());
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn what_a_provider_refuses_to_delete_is_tried_again_and_stated() {
     let gateway = gateway().await;
@@ -420,6 +421,7 @@ async fn what_a_provider_refuses_to_delete_is_tried_again_and_stated() {
 }
 
 /// A batch whose provider does not say what it used stays, and the receipt says so, although batches expire by themselves.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_batch_that_is_not_booked_stays_and_is_stated() {
     let gateway = gateway().await;
@@ -437,6 +439,7 @@ async fn a_batch_that_is_not_booked_stays_and_is_stated() {
     assert_eq!(receipt["complete"], false, "{receipt}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn another_gateway_gives_nothing_that_was_purged() {
     let server = Server::shared().await.unwrap();
@@ -477,6 +480,7 @@ async fn another_gateway_gives_nothing_that_was_purged() {
     }
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_restored_backup_is_purged_again_before_it_serves() {
     let gateway = gateway().await;

@@ -118,6 +118,7 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     assert_eq!(row(&analytics["data"], "model", MINI)["uptime"], 0.5, "one of two: {analytics}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn an_outage_counts_where_it_was_though_others_took_the_request_over() {
     let gateway = Gateway::start().await;
@@ -145,6 +146,7 @@ async fn an_outage_counts_where_it_was_though_others_took_the_request_over() {
     assert_eq!(usage["data"].as_array().unwrap().len(), 1, "{usage}");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn sums_and_rows_are_each_credentials_own() {
     let gateway = Gateway::start().await;

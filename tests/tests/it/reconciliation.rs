@@ -315,6 +315,7 @@ async fn only_what_one_account_was_used_for(gateway: &Gateway, account: &str, li
     assert_eq!(problem(&refused, 400, "invalid_value")["param"], "principal_id");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_file_that_cannot_be_read_is_refused_with_the_line_and_the_column() {
     let gateway = Gateway::start().await;
@@ -376,6 +377,7 @@ fn log_of(lines: &[Value]) -> String {
 }
 
 /// Requests, a stream and a retry at Bedrock, found one by one in its logs by the id that it answered with; and what is not.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn invocations_in_bedrocks_logs_are_found_by_their_ids() {
     let began = reconcilers::moment::write(now() * 1_000);

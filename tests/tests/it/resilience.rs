@@ -189,6 +189,7 @@ fn wait_of(answer: &Answer) -> u64 {
 
 /// What was agreed with the provider isn't exceeded: the next own credential serves, and when all are used up
 /// the client is given the time of the first that has a turn again.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn agreed_requests_go_to_the_next_own_credential_and_then_are_refused_with_the_true_time() {
     let gateway = Gateway::start().await;
@@ -215,6 +216,7 @@ async fn agreed_requests_go_to_the_next_own_credential_and_then_are_refused_with
 }
 
 /// Requests wait a moment for one of the agreed places instead of being refused.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn no_more_run_at_once_than_was_agreed_and_the_others_wait_for_their_turn() {
     const LATENCY: Duration = Duration::from_millis(120);
@@ -253,6 +255,7 @@ async fn attempts(gateway: &Gateway, answer: &Answer) -> Vec<Value> {
 }
 
 /// The slow one of two credentials is the first, then the second; buffered and streamed.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_silent_attempt_is_hedged_and_the_first_answer_serves() {
     const LATENCY: Duration = Duration::from_secs(15);
@@ -287,6 +290,7 @@ async fn a_silent_attempt_is_hedged_and_the_first_answer_serves() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_hedge_stays_with_its_profile_and_what_is_stored_is_not_hedged() {
     let slow = Behaviour::ok().latency(Duration::from_millis(600)).always();
@@ -331,11 +335,13 @@ async fn storm(program: std::path::PathBuf, script: &str) {
     assert!(calls > 0 && calls <= 3 * CALLS, "{calls} calls for {CALLS}");
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn retries_of_the_python_sdk_and_ours_are_three_calls_at_most() {
     storm(workspace().join(".venv/bin/python"), "sdk/storm.py").await;
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn retries_of_the_node_sdk_and_ours_are_three_calls_at_most() {
     storm("node".into(), "node/storm.mjs").await;

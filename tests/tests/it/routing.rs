@@ -120,6 +120,7 @@ async fn a_keys_environment_chooses() {
     assert_eq!(usage["data"].as_array().unwrap().len(), 2, "{usage}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn names_that_lead_nowhere_say_what_would_help() {
     let overlay = "[[model]]\nname = \"acme/gpt-4o-mini\"\n\n[[model.offer]]\nprovider = \"together_ai\"\nupstream_model = \"acme-large\"\n";
@@ -153,6 +154,7 @@ async fn names_that_lead_nowhere_say_what_would_help() {
     assert_eq!(gateway.get("/v2/billing/snapshot").await["mtd"]["requests"], 0);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn names_find_their_seller() {
     let gateway = Gateway::start().await;
@@ -197,6 +199,7 @@ async fn names_find_their_seller() {
     assert_eq!(gateway.get("/v2/billing/snapshot").await["unpriced_event_count"], 3);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn own_prices_of_a_credential_count() {
     let gateway = Gateway::start().await;
@@ -217,6 +220,7 @@ async fn own_prices_of_a_credential_count() {
     assert_eq!((&request["cost_nanos"], &request["unpriced"]), (&json!(0), &json!(false)), "{request}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_plan_sends_nothing() {
     let gateway = Gateway::start().await;

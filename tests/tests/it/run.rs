@@ -59,6 +59,7 @@ async fn serve_document(content_type: &'static str, body: &'static str) -> Strin
     url
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_seeds_snippet_answers() {
     let gateway = Gateway::start().await;
@@ -145,6 +146,7 @@ async fn one_shape_whatever_served() {
     assert_eq!(usage["output_tokens"], gateway.emulator.totals().all.completion_tokens);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn documents_go_along() {
     let gateway = Gateway::start().await;
@@ -169,6 +171,7 @@ async fn documents_go_along() {
     assert!(accepted.is_err(), "the address was connected to");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn wrong_inputs_are_told_by_their_place() {
     let gateway = Gateway::start().await;
@@ -208,6 +211,7 @@ async fn wrong_inputs_are_told_by_their_place() {
 }
 
 /// The vendor's own clients, unmodified: the first call in their documentation, and the ones that follow it.
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_clients_run_wait_stream_and_poll() {
     let gateway = Gateway::start().await;
@@ -223,6 +227,7 @@ async fn the_vendors_clients_run_wait_stream_and_poll() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
     let gateway = Gateway::start().await;
@@ -273,6 +278,7 @@ async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
     assert_eq!(client.get(&format!("/tasks/{id}")).await.unwrap().status, 404);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
     let mut gateway = Gateway::start().await;
@@ -296,6 +302,7 @@ async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
 }
 
 /// What was answered a moment before a kill is there after the next start, once.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_right_after_the_answer_loses_no_task() {
     let mut gateway = Gateway::start().await;
@@ -317,6 +324,7 @@ async fn a_kill_right_after_the_answer_loses_no_task() {
 
 /// A fetched PDF or image is passed to a model that supports it; a model that doesn't is refused with an
 /// error about the document.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_models_look_at_themselves_goes_to_them_as_it_is() {
     let gateway = Gateway::start().await;

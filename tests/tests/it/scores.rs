@@ -120,6 +120,7 @@ async fn a_route_s_targets_compare(gateway: &Gateway) {
     problem(&gateway.admin().get("/v2/routes/rte_none/scores").await.unwrap(), 404, "not_found");
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_score_is_a_number_for_a_request_of_ones_own() {
     let gateway = Gateway::start().await;

@@ -223,6 +223,7 @@ async fn a_session_goes_from_one_dialect_to_the_next_and_along_its_branches() {
     assert_eq!(events(&client, (&session, &branch)).await.len(), 2 * steps.len() + 2);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_fails_appends_nothing() {
     let gateway = gateway().await;
@@ -246,6 +247,7 @@ async fn what_fails_appends_nothing() {
     assert_eq!(events(&client, at).await, [] as [Value; 0]);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_can_t_be_continued_is_refused_before_anything_is_spent() {
     let gateway = gateway().await;

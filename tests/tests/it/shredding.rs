@@ -10,11 +10,10 @@ use harness::postgres::Server;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, trace_of};
+use crate::ask::{CHAT, MINI, question, trace_of, until_status};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, OWN, config, id_of};
 use crate::purge::{receipt_of, run_python, write_receipt};
-use crate::rotation::until as until_status;
 use crate::wait::{a_moment, found};
 
 const ERASURES: &str = "/v2/deletion-requests";

@@ -9,10 +9,9 @@ use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, question};
+use crate::ask::{CHAT, question, records};
 use crate::command::Cli;
 use crate::gateway::{Gateway, config};
-use crate::local_node::records;
 use crate::wait::found;
 
 const HOURS_MS: i64 = 5 * 3_600_000;

@@ -191,6 +191,7 @@ async fn nobody_else_sees_it() {
 
 /// The creator of a response is looked up only after admission: unknown ids count against the limits like any
 /// request.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn limits_bound_what_ids_of_nobody_cost() {
     let gateway = Gateway::start().await;
@@ -208,6 +209,7 @@ async fn limits_bound_what_ids_of_nobody_cost() {
 }
 
 /// In a pooled account an id may belong to another workspace; in the customer's own account it can't.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_shared_account_keeps_is_not_named_there() {
     let gateway = Gateway::start().await;
@@ -238,6 +240,7 @@ async fn what_a_shared_account_keeps_is_not_named_there() {
     }
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_maker_that_may_not_be_asked_is_named() {
     let gateway = Gateway::start().await;
@@ -276,6 +279,7 @@ async fn a_maker_that_may_not_be_asked_is_named() {
     assert_eq!(gateway.emulator.journal().len(), calls, "nobody was asked");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_background_answer_used_is_booked_once() {
     let mut gateway = Gateway::start().await;
@@ -327,6 +331,7 @@ async fn what_a_background_answer_used_is_booked_once() {
     assert_eq!(gateway.get("/v2/billing/snapshot").await["unmetered_event_count"], 3);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_background_stream_is_resumed_and_booked_once() {
     let gateway = Gateway::start().await;
@@ -370,6 +375,7 @@ async fn a_background_stream_is_resumed_and_booked_once() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn official_clients_keep_their_answers() {
     let interpreter = workspace().join(".venv/bin/python");

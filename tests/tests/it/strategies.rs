@@ -125,6 +125,7 @@ async fn the_cheapest_is_so_for_this_request() {
     assert!(order.contains("cheapest") && order.contains('$') && order.contains(&talker), "{order}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_prompt_that_a_seat_has_cached_is_cheaper_there() {
     let gateway = Gateway::start().await;
@@ -147,6 +148,7 @@ async fn a_prompt_that_a_seat_has_cached_is_cheaper_there() {
     assert_eq!(served_by(&gateway.chat_ok(&other).await), plain);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_strategy_never_leaves_own_credentials_unless_the_route_does() {
     let gateway = Gateway::start().await;
@@ -172,6 +174,7 @@ async fn a_strategy_never_leaves_own_credentials_unless_the_route_does() {
     assert_eq!(gateway.calls(POOL).len(), 1);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn conditions_choose_in_every_dialect() {
     let gateway = Gateway::start().await;
@@ -207,6 +210,7 @@ async fn conditions_choose_in_every_dialect() {
     }
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_contradicts_itself_is_refused() {
     let gateway = Gateway::start().await;
@@ -231,6 +235,7 @@ async fn what_contradicts_itself_is_refused() {
     gateway.route(json!({"when": {"has_tools": true}})).await;
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_route_goes_back_to_what_it_was() {
     let gateway = Gateway::start().await;
@@ -268,6 +273,7 @@ async fn a_route_goes_back_to_what_it_was() {
     assert!(listed.starts_with("4 ") && listed.contains("strategy: \"none\" -> \"balanced\""), "{listed}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_command_line_sets_them_and_a_document_keeps_them() {
     let gateway = Gateway::start().await;

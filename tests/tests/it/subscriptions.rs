@@ -126,6 +126,7 @@ async fn a_subscription_is_booked_as_its_own_profile_at_the_list_less_its_discou
 }
 
 /// A used-up window is absence, with the reset as the reason; a failure is an error, and nobody else is asked.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_window_that_is_used_up_is_absence_and_a_failure_is_an_error() {
     let mut gateway = Gateway::with(config(), &ON).await;
@@ -169,6 +170,7 @@ async fn a_window_that_is_used_up_is_absence_and_a_failure_is_an_error() {
 }
 
 /// Under load each access token is renewed before it expires, once, and no request fails.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_access_token_is_renewed_under_load_without_a_failed_request() {
     let gateway = Gateway::with(config(), &ON).await;
@@ -221,6 +223,7 @@ async fn an_access_token_is_renewed_under_load_without_a_failed_request() {
 }
 
 /// Two workspaces: a subscription serves one project of one of them, and what is sealed is never told.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_subscription_serves_its_project_and_nobody_else() {
     let gateway = Gateway::with(config(), &ON).await;
@@ -266,6 +269,7 @@ async fn a_subscription_serves_its_project_and_nobody_else() {
 }
 
 /// A token of a Claude plan is a bearer token, whatever it looks like, and what is no conversation is not for a plan.
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_token_is_sent_as_a_bearer_token() {
     let gateway = Gateway::with(config(), &ON).await;

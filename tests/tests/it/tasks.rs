@@ -187,6 +187,7 @@ async fn a_stream_breaks_off_where_a_further_try_says_something_else() {
     assert_eq!((last, is_whole), (json!(same), true));
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins() {
     let gateway = gateway().await;
@@ -229,6 +230,7 @@ async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins(
     assert_eq!(last["status"], 12);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_that_fails_is_tried_again_and_tells_why() {
     let gateway = gateway().await;
@@ -269,6 +271,7 @@ async fn a_task_that_fails_is_tried_again_and_tells_why() {
     assert_eq!((&done["status"], &done["output"]["response"]), (&json!(10), &json!("You said: hello there")));
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn tasks_are_listed_rated_timed_and_deleted_in_their_project() {
     let gateway = gateway().await;
@@ -341,6 +344,7 @@ async fn tasks_are_listed_rated_timed_and_deleted_in_their_project() {
     assert_eq!(client.get("/tasks").await.unwrap().json()["data"]["items"].as_array().unwrap().len(), 4);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_that_nothing_can_serve_is_refused_before_it_waits() {
     let gateway = gateway().await;
@@ -369,6 +373,7 @@ async fn a_task_that_nothing_can_serve_is_refused_before_it_waits() {
     assert_eq!((waited.status, &waited.json()["data"]["status"]), (200, &json!(10)), "{}", waited.text());
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_end_of_a_task_is_told_to_the_address_that_it_names() {
     let gateway = gateway().await;
@@ -379,6 +384,7 @@ async fn the_end_of_a_task_is_told_to_the_address_that_it_names() {
     assert_eq!(told["output"]["response"], "You said: hello there");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_first_of_a_queue_says_when_it_starts_and_a_higher_priority_goes_first() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_TASKS_AT_ONCE_OF_WORKSPACE", "1")]).await;
@@ -411,6 +417,7 @@ async fn the_first_of_a_queue_says_when_it_starts_and_a_higher_priority_goes_fir
 }
 
 /// The process is killed again and again while tasks run: each ends once with its own answer, and each exchange is booked once.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_loses_no_task_and_ends_none_twice() {
     let (tasks, kills) = (setting("TIDEGATE_TASKS", 40), setting("TIDEGATE_KILLS", 3));
@@ -460,6 +467,7 @@ async fn a_kill_loses_no_task_and_ends_none_twice() {
 }
 
 /// Two gateways share a queue. One is killed in the middle; the other does the rest.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn two_gateways_share_a_queue_and_one_that_dies_leaves_nothing_behind() {
     let tasks = usize::try_from(setting("TIDEGATE_TASKS", 40)).unwrap();
@@ -503,6 +511,7 @@ fn nested(levels: usize) -> Value {
     json!({"a": (1..levels).fold(json!("deep"), |inner, _| json!([inner]))})
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_is_nested_too_deep_to_be_read_again_is_refused_at_the_door() {
     let gateway = gateway().await;

@@ -136,6 +136,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_budget_holds_the_tier_that_is_asked_for() {
     let gateway = Gateway::start().await;
@@ -150,6 +151,7 @@ async fn a_budget_holds_the_tier_that_is_asked_for() {
     ask(&gateway.client(), CHAT, &with(body, json!({"max_tokens": 1_000}))).await;
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn searches_of_messages_are_counted_and_priced() {
     let gateway = Gateway::start().await;
@@ -172,6 +174,7 @@ async fn searches_of_messages_are_counted_and_priced() {
     assert_eq!(cost(&record), (Some("priority"), 0, true), "{record}");
 }
 
+#[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_downgrade_that_a_header_tells_is_priced_as_one() {
     let gateway = Gateway::start().await;

@@ -14,10 +14,9 @@ use serde_json::{Value, json};
 use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, said, scripted, streaming, streaming_usage, text_of, with};
+use crate::ask::{CHAT, MINI, question, records, said, scripted, streaming, streaming_usage, text_of, with};
 use crate::command::Cli;
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, config};
-use crate::local_node::records;
 use crate::wait::{found, until};
 
 pub const MODE: &str = "x-hybrie-execution-mode";

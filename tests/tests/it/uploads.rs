@@ -75,6 +75,7 @@ fn objects(gateway: &Gateway) -> Vec<Vec<u8>> {
     found
 }
 
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_published_clients_upload_and_run() {
     let gateway = gateway().await;
@@ -133,6 +134,7 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
     assert_eq!(answer.json()["param"], "input.document", "{}", answer.text());
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_address_takes_content_once() {
     let gateway = gateway().await;
@@ -159,6 +161,7 @@ async fn an_address_takes_content_once() {
     assert!(!holds(&database, token));
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_file_is_what_it_says_it_is() {
     let gateway = gateway().await;
@@ -184,6 +187,7 @@ async fn a_file_is_what_it_says_it_is() {
     assert!(gateway.calls(OWN).is_empty());
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn parts_go_on_where_the_last_one_ended_also_past_a_kill() {
     let mut gateway = gateway().await;
@@ -234,6 +238,7 @@ async fn received(gateway: &Gateway, file: &Value, range: Option<&str>) {
 }
 
 /// The first has sent as many bytes as the second when it goes on.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn two_uploads_of_one_file_are_never_mixed() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -276,6 +281,7 @@ async fn two_uploads_of_one_file_are_never_mixed() {
     );
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn no_more_is_taken_than_was_declared_or_may_be() {
     let mut gateway = gateway().await;
@@ -305,6 +311,7 @@ async fn no_more_is_taken_than_was_declared_or_may_be() {
     assert_eq!(put(&gateway, &second, None, &[b'a'; 90_000]).await.status, 200);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn tenants_never_meet() {
     let gateway = gateway().await;
@@ -334,6 +341,7 @@ async fn tenants_never_meet() {
     assert_eq!(nobody.status, 401);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived() {
     let mut gateway = gateway().await;
@@ -353,6 +361,7 @@ async fn a_full_disk_is_told_and_survived() {
     assert_eq!(objects(&gateway).len(), 1, "what did not fit is gone");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_purge_removes_files_and_a_hold_keeps_them() {
     let gateway = gateway().await;
@@ -375,6 +384,7 @@ async fn a_purge_removes_files_and_a_hold_keeps_them() {
 }
 
 /// A file of OpenAI's API, where the project has no credential that keeps files.
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn openais_client_keeps_files_here() {
     let gateway = Gateway::start().await;
@@ -417,6 +427,7 @@ async fn openais_client_keeps_files_here() {
     assert_eq!(page(&after).await["data"][0]["id"], at_provider.json()["id"]);
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_puts_and_gets_files() {
     let gateway = gateway().await;
@@ -445,6 +456,7 @@ async fn the_command_line_puts_and_gets_files() {
 }
 
 /// A bucket that fails: what it did not take is told, and what it did not delete goes later.
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_bucket_that_fails_is_told_and_nothing_is_lost() {
     let mut gateway = gateway().await;

@@ -726,6 +726,7 @@ fn is_whole(entry: &Value, done: &Answer, endpoint: &str) {
 }
 
 /// A dry run is available for authenticated writes only, and its header takes yes or no.
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_rehearsal_is_asked_for_in_one_way() {
     let gateway = Gateway::start().await;
@@ -748,6 +749,7 @@ async fn a_rehearsal_is_asked_for_in_one_way() {
     assert_eq!(answer.status, 403, "{}", answer.text());
 }
 
+#[cfg(feature = "control")]
 #[tokio::test]
 async fn a_made_object_says_where_and_which_version_it_is() {
     let gateway = Gateway::start().await;
@@ -763,6 +765,7 @@ async fn a_made_object_says_where_and_which_version_it_is() {
 }
 
 /// Each object has a version, and a write that names another version is refused.
+#[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_is_guarded_by_its_version() {
     let gateway = Gateway::with_everything().await;

@@ -27,6 +27,7 @@ struct Declared {
     /// The name in source code.
     ident: String,
     kind: DependencyKind,
+    is_optional: bool,
 }
 
 pub fn check(graph: &Graph, sources: &[SourceFile], table: &Table) -> Vec<Finding> {
@@ -42,7 +43,11 @@ pub fn check(graph: &Graph, sources: &[SourceFile], table: &Table) -> Vec<Findin
         let excused = table.unnamed.iter().find(|row| row.package == *package.name);
         for dependency in &package.dependencies {
             let name = dependency.rename.as_ref().unwrap_or(&dependency.name);
-            let declared = Declared { ident: name.replace('-', "_"), kind: dependency.kind };
+            let declared = Declared {
+                ident: name.replace('-', "_"),
+                kind: dependency.kind,
+                is_optional: dependency.optional,
+            };
             let is_excused = excused.is_some_and(|row| row.dependencies.contains(name));
             let is_named = own.iter().any(|source| names(source, &folder, &declared));
             findings.extend(finding(&manifest, name, is_named, is_excused));
@@ -71,7 +76,12 @@ fn names(source: &SourceFile, folder: &str, declared: &Declared) -> bool {
     let within = source.path.strip_prefix(folder).unwrap_or(&source.path);
     let counts = |line: usize| match declared.kind {
         DependencyKind::Build => within == "build.rs" || within.starts_with("build/"),
-        DependencyKind::Normal => within.starts_with("src/") && !source.is_test_line(line),
+        // Dev-dependencies can't be optional, so what only some tests need is an optional one.
+        DependencyKind::Normal if declared.is_optional => true,
+        // In the package of the tests, all code is of tests.
+        DependencyKind::Normal => {
+            within.starts_with("src/") && (folder == "tests/" || !source.is_test_line(line))
+        }
         // Dev-dependencies: for tests, examples and benchmarks.
         _ => true,
     };
@@ -92,7 +102,7 @@ mod tests {
     use crate::source::SourceFile;
 
     fn is_named(path: &str, raw: &str, ident: &str, kind: DependencyKind) -> bool {
-        let declared = Declared { ident: ident.to_owned(), kind };
+        let declared = Declared { ident: ident.to_owned(), kind, is_optional: false };
         names(&SourceFile::new(path, raw), "crates/a/", &declared)
     }
 

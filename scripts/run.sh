@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Builds Tidegate and starts all of it on this machine with `tidegate up`. TIDEGATE_DATA_DIR chooses the data directory (./data).
+# Builds Tidegate and starts all of it on this machine with `tidegate up`: the gateway with its console as soon as it is built, and the demo node when the
+# engine is. TIDEGATE_DATA_DIR chooses the data directory (./data).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 binary=target/make-run/tidegate
+gateway=target/make-run/gateway
+node=target/make-run/node
 build_log=target/make-run.log
 docs_log=target/docs.log
-building=
+building= serving=
 
 say() { printf '%s\n' "$*"; }
-fail() { printf 'make run: %s\n' "$*" >&2; exit 1; }
 
 end() {
     trap - EXIT
-    [ -z "$building" ] || kill -TERM "$building" 2>/dev/null || true
+    [ -z "$building$serving" ] || kill -TERM $building $serving 2>/dev/null || true
     wait || true
 }
 trap end EXIT
@@ -26,8 +28,8 @@ duration() { # duration SECONDS
 
 # A crate of ours takes about as long as four of others; cargo -v names each once, as fresh or compiling.
 weights() { awk '/^ *(Fresh|Compiling) / { of += / \(\// ? 4 : 1; n++ } END { print n + 0, of + 0 }' "$1"; }
-weights_of_all() { # crates, and their weight, of the whole build
-    cargo tree --locked -p tidegate -e normal,build --prefix none 2>/dev/null | awk '!/\(\*\)$/ && !seen[$1 $2]++ { of += / \(\// ? 4 : 1; n++ } END { print n + 0, of + 0 }'
+weights_of_all() { # weights_of_all FLAG...: crates, and their weight, of that build
+    cargo tree --locked -p tidegate "$@" -e normal,build --prefix none 2>/dev/null | awk '!/\(\*\)$/ && !seen[$1 $2]++ { of += / \(\// ? 4 : 1; n++ } END { print n + 0, of + 0 }'
 }
 
 progress() { # progress SECONDS CRATES WEIGHT
@@ -38,10 +40,11 @@ progress() { # progress SECONDS CRATES WEIGHT
     say "  $crates of $2 crates after $(duration "$1"), about $(duration "$left") left"
 }
 
-build() { # builds the binary, and says every quarter of a minute how far it is
-    local began=$SECONDS reported=$SECONDS crates weight
-    read -r crates weight < <(weights_of_all)
-    cargo build -v --locked --profile make-run -p tidegate 2>"$build_log" &
+build() { # build WHAT FLAG...: builds the binary, and says every quarter of a minute how far it is
+    local what=$1 began=$SECONDS reported=$SECONDS crates weight
+    shift
+    read -r crates weight < <(weights_of_all "$@")
+    cargo build -v --locked --profile make-run -p tidegate "$@" 2>"$build_log" &
     building=$!
     while kill -0 "$building" 2>/dev/null; do
         read -r -t 1 _ <> <(:) || true
@@ -49,7 +52,9 @@ build() { # builds the binary, and says every quarter of a minute how far it is
     done
     if ! wait "$building"; then
         grep -v '^ *\(Fresh\|Compiling\|Running\|Dirty\) ' "$build_log" | tail -n 30 >&2
-        fail "Tidegate could not be built; the whole log is $build_log"
+        printf 'make run: %s could not be built; the whole log is %s\n' "$what" "$build_log" >&2
+        building=
+        return 1
     fi
     building=
 }
@@ -66,6 +71,21 @@ else
 fi
 wait "$building" || say "The documentation could not be rendered: the gateway serves without it. The log is $docs_log"
 building=
-build
-trap - EXIT INT TERM
-exec "$binary" up --data-dir "${TIDEGATE_DATA_DIR:-./data}"
+up() { exec "$1" up --data-dir "${TIDEGATE_DATA_DIR:-./data}" "${@:2}"; }
+# A second time, all of it is there in a second.
+if [ -x "$node" ]; then
+    build Tidegate || exit 1
+    trap - EXIT INT TERM
+    up "$binary"
+fi
+build "The gateway" --no-default-features || exit 1
+cp "$binary" "$gateway"
+up "$gateway" --node-program "$node" &
+serving=$!
+if build "The demo node"; then
+    cp "$binary" "$node.new"
+    mv "$node.new" "$node"
+else
+    say "The gateway serves on without it."
+fi
+wait "$serving"

@@ -25,6 +25,9 @@ pub struct Options {
     /// Address of the demo node; by default 127.0.0.1:8080, or another port if that is in use.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "no_demo")]
     node_listen: Option<SocketAddr>,
+    /// What the demo node runs, as soon as the file is there: `make run` builds the engine while the gateway serves.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "no_demo", hide = true)]
+    node_program: Option<PathBuf>,
     /// Doesn't open a browser.
     #[arg(long)]
     no_open: bool,
@@ -47,7 +50,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         let network: egress::IpNet = address.ip().to_string().parse().map_err(anyhow::Error::msg)?;
         settings.node_networks.push(network);
     }
-    let demo = node.map(|address| DemoNode::new(address, settings.data_dir.join("demo-node")));
+    let program = options.node_program.clone();
+    let demo = node.map(|address| DemoNode::new(address, settings.data_dir.join("demo-node"), program));
     let opens = !options.no_open && std::io::stdout().is_terminal();
     serve::start_with(&settings, &mut Everything { demo, opens })
 }
@@ -113,6 +117,13 @@ struct Everything {
 impl Companion for Everything {
     async fn run(&mut self, opened: Opened<'_>) -> anyhow::Error {
         greeting::welcome(&opened);
+        if self.demo.as_ref().is_some_and(DemoNode::is_awaited) {
+            println!();
+            println!(
+                "The gateway and its console serve. The demo node, with a small model, starts when it is built."
+            );
+            self.open(&opened);
+        }
         let Some(demo) = &mut self.demo else {
             if opened.founded.is_some() {
                 println!();
@@ -135,13 +146,18 @@ impl Companion for Everything {
 }
 
 impl Everything {
+    /// Opens the console in a browser, once.
+    fn open(&mut self, opened: &Opened<'_>) {
+        if std::mem::take(&mut self.opens) && !browse(&opened.console.url) {
+            eprintln!("No browser could be started here: open the console's address yourself.");
+        }
+    }
+
     /// Runs until the demo node ends, which it should not.
     async fn stay(&mut self, opened: &Opened<'_>) -> anyhow::Error {
         println!();
         println!("Ctrl-C stops everything.");
-        if self.opens && !browse(&opened.console.url) {
-            eprintln!("No browser could be started here: open the console's address yourself.");
-        }
+        self.open(opened);
         match &mut self.demo {
             Some(demo) => demo.ended().await,
             None => std::future::pending().await,
@@ -151,9 +167,9 @@ impl Everything {
 
 /// A request that works, and what to do next.
 fn suggest(opened: &Opened<'_>, demo: &DemoNode) {
-    let model = DemoNode::model();
+    let model = demo.model();
     println!();
-    println!("  Model      {model} on the demo node {}: {}", demo.address(), DemoNode::remark());
+    println!("  Model      {model} on the demo node {}: {}", demo.address(), demo.remark());
     println!();
     greeting::suggest_request(opened, model);
     println!("Add a provider, with {}:", greeting::variables(opened));

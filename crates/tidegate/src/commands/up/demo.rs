@@ -16,7 +16,7 @@ use crate::limits::{DEMO_START_TIME_MAX, DEMO_STOP_TIME_MAX};
 
 /// Its name in the workspace.
 const NAME: &str = "demo";
-/// Another process's port can only be polled.
+/// Another process's port, and a file that is being built, can only be polled.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 /// Enough for the demo model's whole context, and little on a small machine.
 const KV_MEMORY_MIB: &str = "64";
@@ -27,37 +27,51 @@ const LOG_LINES_PRINTED: usize = 10;
 pub struct DemoNode {
     address: SocketAddr,
     directory: PathBuf,
+    /// What it runs where that isn't this program: a build with the engine, which may not be there yet.
+    program: Option<PathBuf>,
     child: Option<Child>,
     /// The pipe: waiting for a child would close that which it holds.
     pipe: Option<ChildStdin>,
 }
 
 impl DemoNode {
-    pub const fn new(address: SocketAddr, directory: PathBuf) -> Self {
-        Self { address, directory, child: None, pipe: None }
+    pub const fn new(address: SocketAddr, directory: PathBuf, program: Option<PathBuf>) -> Self {
+        Self { address, directory, program, child: None, pipe: None }
     }
 
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub const fn model() -> &'static str {
-        if cfg!(feature = "engine") { "tidegate-demo" } else { "echo" }
+    /// Whether what it runs is still being built.
+    pub fn is_awaited(&self) -> bool {
+        self.program.as_ref().is_some_and(|program| !program.exists())
     }
 
-    pub const fn remark() -> &'static str {
-        if cfg!(feature = "engine") {
+    const fn has_engine(&self) -> bool {
+        cfg!(feature = "engine") || self.program.is_some()
+    }
+
+    pub const fn model(&self) -> &'static str {
+        if self.has_engine() { "tidegate-demo" } else { "echo" }
+    }
+
+    pub const fn remark(&self) -> &'static str {
+        if self.has_engine() {
             "very small, and knows only Tidegate"
         } else {
             "this build has no engine, so it repeats its input"
         }
     }
 
-    /// Starts it, and returns once requests can name its model.
+    /// Starts it once its program is there, and returns once requests can name its model.
     ///
     /// # Errors
     /// It ends, isn't ready in time, or can't be registered.
     pub async fn start(&mut self, control: &Control) -> anyhow::Result<()> {
+        while self.is_awaited() {
+            tokio::time::sleep(POLL_EVERY).await;
+        }
         self.spawn().context("the demo node can't be started")?;
         let ready = tokio::time::timeout(DEMO_START_TIME_MAX, self.wait_until_it_listens());
         ready.await.map_err(|_| anyhow!("the demo node was not ready in time; {}", self.log_end()))??;
@@ -68,19 +82,20 @@ impl DemoNode {
         fs::create_dir_all(&self.directory)?;
         let mut arguments =
             vec!["node".to_owned(), "--until-stdin-ends".into(), "--listen".into(), self.address.to_string()];
-        if cfg!(feature = "engine") {
+        if self.has_engine() {
             let model = self.directory.join("model");
             super::model::write_to(&model)?;
             let model = model.display().to_string();
             let data = self.directory.display().to_string();
-            let more = ["--model", &model, "--name", Self::model(), "--data-dir", &data];
+            let more = ["--model", &model, "--name", self.model(), "--data-dir", &data];
             arguments.extend(more.map(str::to_owned));
             arguments.extend(["--kv-memory", KV_MEMORY_MIB].map(str::to_owned));
         } else {
-            arguments.extend(["--model", Self::model()].map(str::to_owned));
+            arguments.extend(["--model", self.model()].map(str::to_owned));
         }
         let log = File::create(self.log())?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let program = self.program.clone().map_or_else(std::env::current_exe, Ok)?;
+        let mut command = Command::new(program);
         // The environment may hold the master key, the database's password and keys of providers: none is the node's business.
         command.args(arguments).env_clear();
         for name in ["HOME", "TMPDIR", "LD_LIBRARY_PATH"] {

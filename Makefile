@@ -16,7 +16,7 @@ run: ## build the gateway and start it, then a node with the small model that co
 check: ## format, tidy, clippy and tests of the crates that you changed: a minute, without PostgreSQL or a browser
 	@cargo xtask check $(ARGS)
 
-test: ## the gates, what any change can break, and the tiers that this change names (ARGS="engine sdk" names them)
+test: ## the gates, what any change can break, and the tiers that this change names (ARGS="engine sdk" names them, ARGS=core none)
 	@scripts/test.sh $(ARGS)
 
 test-whole: ## every gate and every test; kept in docs/proofs/whole.txt

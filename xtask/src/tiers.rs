@@ -22,6 +22,8 @@ pub use gates::Gates;
 pub const PATH: &str = "tests/tiers.toml";
 /// What the last run of everything wrote.
 pub const WHOLE: &str = "docs/proofs/whole.txt";
+/// Names no tier, where others would be named.
+const NONE: &str = "core";
 /// Of what all tests cost, the most that `make test` may.
 const SHARE_PERCENT_MAX: f64 = 80.0;
 
@@ -101,7 +103,7 @@ pub enum Mode<'a> {
 
 fn named<'a>(table: &'a Table, names: &str) -> Result<Choice<'a>> {
     let mut choice = Choice::default();
-    for name in names.split([' ', ',']).filter(|name| !name.is_empty()) {
+    for name in names.split([' ', ',']).filter(|name| !["", NONE].contains(name)) {
         let tier = table.tiers.iter().find(|tier| tier.name == name);
         choice.chosen.push(tier.with_context(|| format!("{PATH} has no tier {name}"))?);
     }

@@ -345,16 +345,18 @@ fn no_attempt_goes_where_a_policy_forbids_it() {
     });
     let seen = figures.get();
     seen.print("attempts, aliases, other models, overflow, emergencies and subscriptions", cases());
-    for (what, count) in [
-        ("attempts", seen.attempts),
-        ("of another model", seen.other_model_attempts),
-        ("of a fallback", seen.fallback_attempts),
-        ("of an overflow", seen.overflow_attempts),
-        ("in an emergency", seen.emergency_attempts),
-        ("of a subscription", seen.subscription_attempts),
-        ("refusals", seen.refused),
+    // Among a thousand workspaces those of some days have none of the rare ones; the proof has ten times as many.
+    let is_proof = cases() > CASES;
+    for (what, count, is_rare) in [
+        ("attempts", seen.attempts, false),
+        ("of another model", seen.other_model_attempts, false),
+        ("of a fallback", seen.fallback_attempts, true),
+        ("of an overflow", seen.overflow_attempts, true),
+        ("in an emergency", seen.emergency_attempts, true),
+        ("of a subscription", seen.subscription_attempts, false),
+        ("refusals", seen.refused, false),
     ] {
-        assert!(count > 0, "none {what}: {seen:?}");
+        assert!(count > 0 || (is_rare && !is_proof), "none {what}: {seen:?}");
     }
 }
 

@@ -114,6 +114,7 @@ mod fal;
 mod fal_films;
 #[cfg(feature = "vendors")]
 mod fal_sounds;
+#[cfg(feature = "broker")]
 mod fault_matrix;
 #[cfg(feature = "sdk")]
 mod faults;

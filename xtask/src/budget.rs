@@ -98,7 +98,11 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
 fn grown(budget: &Budget, lines: &BTreeMap<String, usize>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, now) in lines.iter().filter(|(key, _)| !budget.reasons.contains_key(*key)) {
-        let before = budget.rows.get(key).map_or(0, |row| row.lines);
+        // Whatever tier it was of.
+        let is_same = |row: &&str| row.split('@').next() == key.split('@').next();
+        let before =
+            budget.rows.keys().map(String::as_str).find(is_same).and_then(|key| budget.rows.get(key));
+        let before = before.map_or(0, |row| row.lines);
         if *now > before + GROWTH_LINES_MIN.max(before * GROWTH_PERCENT_MAX / 100) {
             let what = format!("`{key}` has {now} lines, and was measured with {before}");
             let fix = "measure it (`make test-whole`, then `cargo xtask budget write`), or say under `reasons` why it may cost more";

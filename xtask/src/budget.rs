@@ -99,10 +99,8 @@ fn grown(budget: &Budget, lines: &BTreeMap<String, usize>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, now) in lines.iter().filter(|(key, _)| !budget.reasons.contains_key(*key)) {
         // Whatever tier it was of.
-        let is_same = |row: &&str| row.split('@').next() == key.split('@').next();
-        let before =
-            budget.rows.keys().map(String::as_str).find(is_same).and_then(|key| budget.rows.get(key));
-        let before = before.map_or(0, |row| row.lines);
+        let same = budget.rows.iter().filter(|(row, _)| row.split('@').next() == key.split('@').next());
+        let before = same.map(|(_, row)| row.lines).max().unwrap_or(0);
         if *now > before + GROWTH_LINES_MIN.max(before * GROWTH_PERCENT_MAX / 100) {
             let what = format!("`{key}` has {now} lines, and was measured with {before}");
             let fix = "measure it (`make test-whole`, then `cargo xtask budget write`), or say under `reasons` why it may cost more";

@@ -23,6 +23,7 @@ struct Gate {
 }
 
 /// The tiers of modules, tests and packages; what has none is in every run.
+#[derive(Default)]
 pub struct Gates {
     modules: BTreeMap<String, String>,
     tests: BTreeMap<(String, String), String>,
@@ -45,14 +46,9 @@ impl Gates {
             .iter()
             .flat_map(|tier| tier.packages.iter().map(|name| (name.clone(), tier.name.clone())));
         let mut gates = Self {
-            modules: BTreeMap::new(),
-            tests: BTreeMap::new(),
             packages: packages.collect(),
             members: graph.members().map(|package| package.name.to_string()).collect(),
-            others: BTreeMap::new(),
-            all: Vec::new(),
-            helpers: BTreeSet::new(),
-            lines: BTreeMap::new(),
+            ..Self::default()
         };
         // First the root, whose conditions are of whole modules.
         gates.read_file(ROOT, &tree::read(root, ROOT)?);
@@ -225,21 +221,15 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::Gates;
     use crate::tree;
 
     #[test]
     fn a_condition_is_of_the_module_or_the_test_below_it() {
-        let mut gates = Gates {
-            modules: BTreeMap::new(),
-            tests: BTreeMap::new(),
-            packages: BTreeMap::from([("bench-engine".to_owned(), "engine".to_owned())]),
-            members: BTreeSet::new(),
-            others: BTreeMap::new(),
-            all: Vec::new(),
-        };
+        let packages = BTreeMap::from([("bench-engine".to_owned(), "engine".to_owned())]);
+        let mut gates = Gates { packages, ..Gates::default() };
         gates.read_file(
             "tests/tests/it/main.rs",
             "mod keys;\n#[cfg(feature = \"engine\")]\nmod pull;\nmod tasks;\n",

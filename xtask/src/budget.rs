@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::finding::Finding;
+use crate::graph::Graph;
 use crate::tiers::{self, Gates};
 use crate::tree;
 
@@ -22,6 +23,8 @@ const TIMES: &str = "target/times";
 const GROWTH_PERCENT_MAX: usize = 25;
 const GROWTH_LINES_MIN: usize = 120;
 const SHOWN: usize = 12;
+/// In the place of a tier, for the parts of every run.
+const EVERY_RUN: &str = "every run";
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Budget {
@@ -53,12 +56,12 @@ impl Budget {
 
     /// What every run costs, whatever changed.
     pub fn of_every_run(&self) -> f64 {
-        self.sum(|key| !key.contains('@'))
+        self.sum(|key| tiers::of_key(key).is_none())
     }
 
     /// What a tier costs beside that.
     pub fn of_tier(&self, tier: &str) -> f64 {
-        self.sum(|key| key.rsplit_once('@').is_some_and(|(_, of)| of == tier))
+        self.sum(|key| tiers::of_key(key) == Some(tier))
     }
 
     fn sum(&self, wanted: impl Fn(&str) -> bool) -> f64 {
@@ -77,7 +80,7 @@ impl Budget {
 /// What the sources would cost, by what was measured of them: what grew or is new without a row, and whether all of it fits.
 pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     let budget: Budget = tree::read_table(root, PATH)?;
-    let lines = lines(root)?;
+    let lines = lines(root, &Gates::read(root, &Graph::load(root)?)?)?;
     let mut findings = grown(&budget, &lines);
     let (costs, most) = (budget.of_every_run(), budget.every_run_max);
     if costs > most {
@@ -111,8 +114,7 @@ fn grown(budget: &Budget, lines: &BTreeMap<String, usize>) -> Vec<Finding> {
 }
 
 /// The lines of sources behind each row of a crate's build and each module of journeys.
-fn lines(root: &Path) -> Result<BTreeMap<String, usize>> {
-    let gates = Gates::read(root)?;
+fn lines(root: &Path, gates: &Gates) -> Result<BTreeMap<String, usize>> {
     let mut lines = BTreeMap::new();
     for path in tree::files(root, |name| name.ends_with(".rs"))? {
         let key = match path.split('/').collect::<Vec<_>>().as_slice() {
@@ -128,9 +130,14 @@ fn lines(root: &Path) -> Result<BTreeMap<String, usize>> {
     Ok(lines)
 }
 
-/// What the last run of `make test` or `make test-whole` counted, by the keys of the budget.
-fn counted(root: &Path) -> Result<BTreeMap<String, Row>> {
-    let (gates, lines) = (Gates::read(root)?.with_others(root)?, lines(root)?);
+/// The gates, with which of other people's crates only a tier compiles.
+fn gates(root: &Path) -> Result<Gates> {
+    Gates::read(root, &Graph::load(root)?)?.with_others(root)
+}
+
+/// The costs of the last run of `make test` or `make test-whole`, by the keys of the budget.
+fn counted(root: &Path, gates: &Gates) -> Result<BTreeMap<String, Row>> {
+    let lines = lines(root, gates)?;
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut add = |key: String, seconds: f64| {
         let lines = lines.get(&key).copied().unwrap_or(0);
@@ -193,7 +200,7 @@ fn read(root: &Path, name: &str) -> Result<Vec<Vec<String>>> {
 /// # Errors
 /// There was no run, or the budget can't be read.
 pub fn show(root: &Path) -> Result<()> {
-    let (budget, counted): (Budget, _) = (tree::read_table(root, PATH)?, counted(root)?);
+    let (budget, counted): (Budget, _) = (tree::read_table(root, PATH)?, counted(root, &gates(root)?)?);
     let mut rows: Vec<(&String, &Row)> = counted.iter().collect();
     rows.sort_by(|a, b| b.1.core_seconds.total_cmp(&a.1.core_seconds));
     let all: f64 = rows.iter().map(|(_, row)| row.core_seconds).sum();
@@ -230,11 +237,10 @@ fn tests(root: &Path) -> Result<Vec<(String, f64)>> {
 /// # Errors
 /// There was no run.
 pub fn by_tier(root: &Path) -> Result<()> {
-    let gates = Gates::read(root)?;
+    let gates = gates(root)?;
     let mut tiers: BTreeMap<String, (usize, f64)> = BTreeMap::new();
-    for (key, row) in counted(root)? {
-        let tier = key.rsplit_once('@').map_or("every run", |(_, tier)| tier);
-        tiers.entry(tier.to_owned()).or_default().1 += row.core_seconds;
+    for (key, row) in counted(root, &gates)? {
+        tiers.entry(tiers::of_key(&key).unwrap_or(EVERY_RUN).to_owned()).or_default().1 += row.core_seconds;
     }
     for (tier, tests) in tested(root, &gates)? {
         tiers.entry(tier).or_default().0 += tests;
@@ -254,8 +260,7 @@ fn tested(root: &Path, gates: &Gates) -> Result<BTreeMap<String, usize>> {
     for line in read(root, "tests")? {
         let [package, binary, test, ..] = line.as_slice() else { continue };
         let key = if binary == "journeys::it" { gates.test(test) } else { gates.package(package) };
-        let tier = key.rsplit_once('@').map_or("every run", |(_, tier)| tier);
-        *tested.entry(tier.to_owned()).or_default() += 1;
+        *tested.entry(tiers::of_key(&key).unwrap_or(EVERY_RUN).to_owned()).or_default() += 1;
     }
     Ok(tested)
 }
@@ -265,9 +270,10 @@ fn tested(root: &Path, gates: &Gates) -> Result<BTreeMap<String, usize>> {
 /// # Errors
 /// There was no such run, or the file can't be written.
 pub fn write(root: &Path, measured: &str) -> Result<()> {
-    let (old, counted): (Budget, _) = (tree::read_table(root, PATH)?, counted(root)?);
+    let gates = gates(root)?;
+    let (old, counted): (Budget, _) = (tree::read_table(root, PATH)?, counted(root, &gates)?);
     let table: tiers::Table = tree::read_table(root, tiers::PATH)?;
-    let tested = tested(root, &Gates::read(root)?)?;
+    let tested = tested(root, &gates)?;
     for tier in &table.tiers {
         let name = &tier.name;
         ensure!(tested.contains_key(name), "no test of {name} ran: only a run of everything is taken over");

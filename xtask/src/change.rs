@@ -50,7 +50,8 @@ pub fn check(root: &Path, since: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn changed_files(root: &Path, since: &str) -> Result<BTreeSet<String>> {
+/// The files that differ from a commit, new ones included.
+pub fn changed_files(root: &Path, since: &str) -> Result<BTreeSet<String>> {
     let known = git(root, &["diff", "--name-only", since, "--"])?;
     let new = git(root, &["ls-files", "--others", "--exclude-standard"])?;
     Ok(known.lines().chain(new.lines()).map(ToOwned::to_owned).collect())
@@ -74,13 +75,13 @@ fn list(names: &BTreeSet<String>) -> String {
     }
 }
 
-/// What git prints for these arguments.
+/// Git's output for these arguments, without space around it.
 pub fn git(root: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new("git").args(arguments).current_dir(root).output().context("starting git")?;
     if !output.status.success() {
         bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn cargo(root: &Path, title: &str, arguments: &[&str]) -> Result<()> {

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::change::git;
 use crate::finding::Finding;
 use crate::tree;
 
@@ -177,14 +178,6 @@ fn is_ancestor(root: &Path, commit: &str) -> Result<bool> {
     // 1 says no, and 128 that the object isn't known.
     let output = Command::new("git").args(arguments).current_dir(root).output().context("starting git")?;
     Ok(output.status.success())
-}
-
-fn git(root: &Path, arguments: &[&str]) -> Result<String> {
-    let output = Command::new("git").args(arguments).current_dir(root).output().context("starting git")?;
-    if !output.status.success() {
-        bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn names(root: &Path, folder: &str) -> Result<Vec<String>> {

@@ -61,7 +61,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     findings.extend(prose::check(root, &tree::read_table(root, prose::PATH)?)?);
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);
-    findings.extend(gates::check(root)?);
+    findings.extend(gates::check(root, &graph)?);
     findings.sort();
     findings.dedup();
     let summary = format!("tidy: {} files, {} crates", sources.len(), graph.members().count());

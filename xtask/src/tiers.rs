@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::budget::Budget;
-use crate::change::git;
+use crate::change::{changed_files, git};
 use crate::graph::Graph;
 use crate::tree;
 
@@ -56,6 +56,11 @@ pub struct Tier {
     pub packages: Vec<String>,
 }
 
+/// The tier of a key such as `journeys keys@sdk`; none where every run has that part.
+pub fn of_key(key: &str) -> Option<&str> {
+    key.rsplit_once('@').map(|(_, tier)| tier)
+}
+
 /// How near a change is to a tier: how many imports are between them (none where its own files changed), and how many files changed
 /// there.
 type Nearness = (usize, Reverse<usize>);
@@ -80,7 +85,7 @@ pub fn affected(root: &Path, mode: &Mode<'_>) -> Result<()> {
         Mode::Changed => {
             let (since, changed) = changed(root)?;
             eprintln!("  {} files differ from {since}", changed.len());
-            fitting(&table, &budget, &nearness(&table, &graph, &Gates::read(root)?, &changed))
+            fitting(&table, &budget, &nearness(&table, &graph, &Gates::read(root, &graph)?, &changed))
         }
     };
     for tier in &choice.chosen {
@@ -117,9 +122,7 @@ fn changed(root: &Path) -> Result<(String, BTreeSet<String>)> {
     let whole = tree::read(root, WHOLE).unwrap_or_default();
     let commit = whole.lines().find_map(|line| line.strip_prefix("commit:")).map(str::trim);
     if let Some(commit) = commit.filter(|commit| git(root, &["cat-file", "-e", commit]).is_ok()) {
-        let differs = git(root, &["diff", "--name-only", commit, "--"])?;
-        let new = git(root, &["ls-files", "--others", "--exclude-standard"])?;
-        return Ok((commit.to_owned(), differs.lines().chain(new.lines()).map(ToOwned::to_owned).collect()));
+        return Ok((commit.to_owned(), changed_files(root, commit)?));
     }
     let all = git(root, &["ls-files"])?;
     Ok(("nothing (no run of everything is kept)".to_owned(), all.lines().map(ToOwned::to_owned).collect()))
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn a_change_names_the_tiers_of_what_it_can_break() {
         let (table, graph) = (table(), Graph::load(&tree::root()).unwrap());
-        let gates = super::Gates::read(&tree::root()).unwrap();
+        let gates = super::Gates::read(&tree::root(), &graph).unwrap();
         let near = |path: &str| nearness(&table, &graph, &gates, &[path.to_owned()].into());
         assert_eq!(near("console/src/pages/Home.svelte").get("console"), Some(&(0, Reverse(1))));
         assert_eq!(near("crates/engine/src/lib.rs").get("engine"), Some(&(0, Reverse(1))));

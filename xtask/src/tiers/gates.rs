@@ -38,9 +38,8 @@ pub struct Gates {
 }
 
 impl Gates {
-    pub fn read(root: &Path) -> Result<Self> {
+    pub fn read(root: &Path, graph: &Graph) -> Result<Self> {
         let table: Table = tree::read_table(root, PATH)?;
-        let graph = Graph::load(root)?;
         let packages = table
             .tiers
             .iter()
@@ -182,8 +181,8 @@ fn function(line: &str) -> Option<&str> {
 }
 
 /// What of the tiers doesn't fit together: a condition that is no tier, a tier without a feature or package, an unknown package.
-pub fn check(root: &Path) -> Result<Vec<Finding>> {
-    let (table, gates): (Table, _) = (tree::read_table(root, PATH)?, Gates::read(root)?);
+pub fn check(root: &Path, graph: &Graph) -> Result<Vec<Finding>> {
+    let (table, gates): (Table, _) = (tree::read_table(root, PATH)?, Gates::read(root, graph)?);
     let manifest: toml::Table = tree::read_table(root, MANIFEST)?;
     let declared = manifest
         .get("features")
@@ -224,6 +223,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::Gates;
+    use crate::graph::Graph;
     use crate::tree;
 
     #[test]
@@ -247,6 +247,7 @@ mod tests {
 
     #[test]
     fn the_tiers_of_this_tree_fit_together() {
-        assert_eq!(super::check(&tree::root()).unwrap(), []);
+        let graph = Graph::load(&tree::root()).unwrap();
+        assert_eq!(super::check(&tree::root(), &graph).unwrap(), []);
     }
 }

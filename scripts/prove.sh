@@ -39,16 +39,7 @@ promise() { # what the row of this proof promises
     sed -n "/^\[\"$kept_as\"\]/,/^\$/s/^promise = \"\(.*\)\"\$/\1/p" xtask/proofs.toml
 }
 
-head_lines() {
-    printf 'what:     %s\n' "$1"
-    printf 'seed:     %s\n' "$seed"
-    printf 'date:     %s\n' "$(date -u +%Y-%m-%dT%H:%MZ)"
-    printf 'commit:   %s\n' "$(git rev-parse --short HEAD)"
-    printf 'schema:   %s\n' "$(ls crates/store/migrations/sqlite | tail -n 1 | cut -d _ -f 1)"
-    printf 'machine:  %s, %s cores, Linux %s\n' \
-        "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)"
-    printf 'compiler: %s\n\n' "$(rustc --version)"
-}
+. scripts/proof-head.sh
 
 prove() { # prove TITLE COMMAND...
     local title=$1 start=$SECONDS status=0 run=target/$kept_as bound word missed
@@ -56,7 +47,7 @@ prove() { # prove TITLE COMMAND...
     bound=$(promise)
     [ -n "$bound" ] || { echo "xtask/proofs.toml has no row for $kept_as" >&2; exit 1; }
     bound="met: $bound"
-    head_lines "$title" >"$run"
+    proof_head "$title" "$seed" >"$run"
     # The tests print where they ran; what is kept says it relative to the repository.
     "$@" 2>&1 | sed -u "s|$PWD/||g" | tee -a "$run" || status=$?
     if scripts/failures.sh "$run" >"$run.failures"; then

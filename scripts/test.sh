@@ -87,10 +87,9 @@ if [ "$asked" = whole ]; then
     step "clippy without the engine" cargo clippy --locked -p tidegate --no-default-features -- -D warnings
     step "Helm chart" scripts/check-helm.sh
     step "accelerators" scripts/check-accelerators.sh
+    . scripts/proof-head.sh
     {
-        printf 'what:     every gate and every test\nseed:     %s\ndate:     %s\n' "$PROPTEST_RNG_SEED" "$(date -u +%Y-%m-%dT%H:%MZ)"
-        printf 'commit:   %s\nmachine:  %s, %s cores, Linux %s\ncompiler: %s\n\n' "$(git rev-parse HEAD)" \
-            "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$(rustc --version)"
+        proof_head "every gate and every test" "$PROPTEST_RNG_SEED"
         "$xtask" budget tiers
         printf '\npassed after %d s\n' $((SECONDS - began))
     } | tee target/whole.txt

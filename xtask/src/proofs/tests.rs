@@ -21,7 +21,7 @@ impl Repository {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
         let repository = Self(folder);
-        for script in ["prove.sh", "failures.sh", "in-memory.sh"] {
+        for script in ["prove.sh", "proof-head.sh", "failures.sh", "in-memory.sh"] {
             let path = format!("scripts/{script}");
             repository.write(&path, "");
             fs::copy(root().join(&path), repository.0.join(&path)).unwrap();

@@ -3,16 +3,11 @@
 use catalogue::Catalogue;
 use domain::Hosting;
 
-const PROVIDERS: &str = r#"
-[[provider]]
-slug = "alpha"
-display_name = "Alpha"
-byok = true
-"#;
+use crate::ONE_PROVIDER;
 
 /// The provider's address with what its credential says, or what that lacks.
 fn fill(address: &str, hosting: &Hosting) -> Result<String, String> {
-    let catalogue = Catalogue::of_texts(PROVIDERS, "revision = \"r1\"").unwrap();
+    let catalogue = Catalogue::of_texts(ONE_PROVIDER, "revision = \"r1\"").unwrap();
     let mut facts = catalogue.provider("alpha").unwrap().clone();
     facts.base_url = Some(address.to_owned());
     facts.address(hosting).map(Into::into).map_err(|lacking| lacking.unwrap().to_owned())

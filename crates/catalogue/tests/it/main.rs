@@ -20,6 +20,14 @@ mod tokenizers;
 /// The providers whose native features are all in the manifest.
 const FIRST_CLASS: [&str; 5] = ["openai", "anthropic", "xai", "gemini", "fireworks_ai"];
 
+/// A catalogue of one provider without models.
+const ONE_PROVIDER: &str = r#"
+[[provider]]
+slug = "alpha"
+display_name = "Alpha"
+byok = true
+"#;
+
 fn shipped() -> catalogue::Catalogue {
     catalogue::Catalogue::embedded().unwrap()
 }

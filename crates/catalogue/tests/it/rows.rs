@@ -2,12 +2,7 @@
 
 use catalogue::{Catalogue, CatalogueError, Fact, Facts, Manifest};
 
-const PROVIDERS: &str = r#"
-[[provider]]
-slug = "alpha"
-display_name = "Alpha"
-byok = true
-"#;
+use crate::ONE_PROVIDER;
 
 /// Every fact of a provider, all unverified but its dialects.
 fn complete() -> String {
@@ -25,7 +20,7 @@ fn complete() -> String {
 }
 
 fn catalogue_of(text: &str) -> Result<Catalogue, CatalogueError> {
-    Catalogue::of_texts(PROVIDERS, "revision = \"r1\"").unwrap().with_capabilities(text)
+    Catalogue::of_texts(ONE_PROVIDER, "revision = \"r1\"").unwrap().with_capabilities(text)
 }
 
 fn manifest_of(text: &str) -> Result<Manifest, CatalogueError> {

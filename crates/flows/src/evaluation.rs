@@ -14,7 +14,7 @@ use crate::limits::{EVALUATION_UNITS_MAX, VALUE_BYTES_MAX};
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvaluationError {
-    /// It does more than an expression may.
+    /// It does more than an expression, or all of a template, may.
     TooLong,
     /// Its values don't fit what it does with them.
     Wrong(String),
@@ -23,7 +23,9 @@ pub enum EvaluationError {
 impl std::fmt::Display for EvaluationError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooLong => f.write_str("The expression does more than an expression may."),
+            Self::TooLong => {
+                f.write_str("The expression does more than an expression, or all of a step together, may.")
+            }
             Self::Wrong(text) => f.write_str(text),
         }
     }
@@ -45,7 +47,16 @@ pub trait Names {
 /// # Errors
 /// It has none.
 pub fn evaluate(expression: &Expression, names: &dyn Names) -> Result<Value, EvaluationError> {
-    let mut evaluator = Evaluator { units: EVALUATION_UNITS_MAX, bytes: VALUE_BYTES_MAX as u64, names };
+    evaluate_within(expression, names, &mut { EVALUATION_UNITS_MAX })
+}
+
+/// The same, within units that several expressions share.
+pub(crate) fn evaluate_within(
+    expression: &Expression,
+    names: &dyn Names,
+    units: &mut u64,
+) -> Result<Value, EvaluationError> {
+    let mut evaluator = Evaluator { units, bytes: VALUE_BYTES_MAX as u64, names };
     let value = evaluator.value(&expression.root.expr, None)?.into_owned();
     Ok(value)
 }
@@ -61,7 +72,7 @@ struct Local<'a> {
 type Found<'a> = Result<Cow<'a, Value>, EvaluationError>;
 
 pub(crate) struct Evaluator<'n> {
-    units: u64,
+    units: &'n mut u64,
     /// What may be made altogether.
     bytes: u64,
     names: &'n dyn Names,
@@ -69,7 +80,7 @@ pub(crate) struct Evaluator<'n> {
 
 impl<'n> Evaluator<'n> {
     fn spend(&mut self, units: u64) -> Result<(), EvaluationError> {
-        self.units = self.units.checked_sub(units).ok_or(EvaluationError::TooLong)?;
+        *self.units = self.units.checked_sub(units).ok_or(EvaluationError::TooLong)?;
         Ok(())
     }
 

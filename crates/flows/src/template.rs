@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::evaluation::{EvaluationError, Names, evaluate, size_of_value, wrong};
+use crate::evaluation::{EvaluationError, Names, evaluate_within, size_of_value, wrong};
 use crate::expression::Expression;
-use crate::limits::{TEMPLATE_DEPTH_MAX, VALUE_BYTES_MAX};
+use crate::limits::{EVALUATION_UNITS_MAX, TEMPLATE_DEPTH_MAX, VALUE_BYTES_MAX};
 
 const OPEN: &str = "{{";
 const CLOSE: &str = "}}";
@@ -79,22 +79,29 @@ impl Template {
         }
     }
 
+    /// All its expressions together may do what one may: they are evaluated beside everything else that the control plane does.
+    ///
     /// # Errors
     /// One of its expressions has no value, or the whole is too large.
     pub fn fill(&self, names: &dyn Names) -> Result<Value, EvaluationError> {
-        self.fill_within(names, &mut { VALUE_BYTES_MAX })
+        self.fill_within(names, &mut { EVALUATION_UNITS_MAX }, &mut { VALUE_BYTES_MAX })
     }
 
-    fn fill_within(&self, names: &dyn Names, bytes_left: &mut usize) -> Result<Value, EvaluationError> {
+    fn fill_within(
+        &self,
+        names: &dyn Names,
+        units: &mut u64,
+        bytes_left: &mut usize,
+    ) -> Result<Value, EvaluationError> {
         let value = match self {
             Self::Literal(value) => value.clone(),
-            Self::Whole(expression) => evaluate(expression, names)?,
+            Self::Whole(expression) => evaluate_within(expression, names, units)?,
             Self::Text(pieces) => {
                 let mut text = String::new();
                 for piece in pieces {
                     match piece {
                         Piece::Text(part) => text.push_str(part),
-                        Piece::Value(expression) => match evaluate(expression, names)? {
+                        Piece::Value(expression) => match evaluate_within(expression, names, units)? {
                             Value::String(part) => text.push_str(&part),
                             Value::Null => {}
                             other => text.push_str(&other.to_string()),
@@ -107,13 +114,13 @@ impl Template {
                 Value::String(text)
             }
             Self::List(parts) => {
-                let parts = parts.iter().map(|part| part.fill_within(names, bytes_left));
+                let parts = parts.iter().map(|part| part.fill_within(names, units, bytes_left));
                 return parts.collect::<Result<Vec<_>, _>>().map(Value::Array);
             }
             Self::Object(parts) => {
                 let mut fields = Map::new();
                 for (key, part) in parts {
-                    fields.insert(key.clone(), part.fill_within(names, bytes_left)?);
+                    fields.insert(key.clone(), part.fill_within(names, units, bytes_left)?);
                 }
                 return Ok(Value::Object(fields));
             }

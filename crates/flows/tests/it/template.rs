@@ -47,3 +47,20 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(check(deep).unwrap_err().contains("nested"));
     assert!(check(json!("{{input.gone}}")).unwrap_err().contains("no field"));
 }
+
+/// Each may do as much as an expression may; however many there are, and in whatever form, all of them together may do no more.
+#[test]
+fn many_expressions_together_do_no_more_than_one_may() {
+    let within = "size([1, 2, 3, 4, 5, 6, 7, 8, 9].map(a, [1, 2, 3, 4, 5, 6, 7, 8, 9].map(b, a + b)))";
+    let one = format!("{{{{ {within} }}}}");
+    assert_eq!(check(json!(one)), Ok(json!(9)));
+    let many = 6_000;
+    for all in [
+        json!(vec![&one; many]),
+        json!(one.repeat(many)),
+        Value::Object((0..many).map(|index| (format!("m{index}"), json!(one))).collect()),
+        json!(vec![json!({"a": [&one]}); many]),
+    ] {
+        assert!(check(all).unwrap_err().contains("all of a step together"));
+    }
+}

@@ -1,11 +1,15 @@
 //! Imports HTTP tools from an OpenAPI document: one tool for each operation that is wanted.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use domain::tools::{ArgumentPlace, HttpAction};
 use serde_json::{Map, Value, json};
 
-use crate::limits::{IMPORTED_MAX, IMPORTED_SCHEMA_BYTES_MAX, NAME_BYTES_MAX, REFERENCES_DEPTH_MAX};
+use crate::limits::{
+    IMPORTED_MAX, IMPORTED_SCHEMA_BYTES_MAX, NAME_BYTES_MAX, REFERENCES_DEPTH_MAX, UNFOLDED_BYTES_MAX,
+    UNFOLDED_NODE_BYTES,
+};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -54,6 +58,7 @@ pub fn import(
     let paths = document.get("paths").and_then(Value::as_object);
     let paths = paths.ok_or_else(|| wrong("/paths", "It has no paths."))?;
     let mut tools = Vec::new();
+    let left = Cell::new(UNFOLDED_BYTES_MAX);
     for (path, item) in paths {
         for method in METHODS {
             let Some(operation) = item.get(method).and_then(Value::as_object) else { continue };
@@ -69,7 +74,7 @@ pub fn import(
                     format!("More than {IMPORTED_MAX} operations would be imported."),
                 ));
             }
-            let read = Reading { document, pointer };
+            let read = Reading { document, pointer, left: &left };
             tools.push(read.tool(base, path, method, (item, operation), id)?);
         }
     }
@@ -91,6 +96,8 @@ fn name_of(operation: &str) -> String {
 struct Reading<'a> {
     document: &'a Value,
     pointer: String,
+    /// How much more may be put in the place of references: a few hundred bytes can refer to gigabytes.
+    left: &'a Cell<usize>,
 }
 
 impl Reading<'_> {
@@ -183,11 +190,25 @@ impl Reading<'_> {
         Ok(())
     }
 
+    fn draw(&self, bytes: usize) -> Result<(), ImportError> {
+        let left = self.left.get().checked_sub(bytes).ok_or_else(|| {
+            let mib = UNFOLDED_BYTES_MAX / (1024 * 1024);
+            let message = format!(
+                "The document is more than {mib} MiB when what it refers to is put in place; import fewer operations at \
+                 a time, or let them refer to less."
+            );
+            wrong(&self.pointer, message)
+        })?;
+        self.left.set(left);
+        Ok(())
+    }
+
     /// A part of the document with what it refers to in its place.
     fn resolved(&self, value: &Value, depth: u32) -> Result<Value, ImportError> {
         if depth > REFERENCES_DEPTH_MAX {
             return Err(wrong(&self.pointer, "Its schemas are nested too deeply, or refer to themselves."));
         }
+        self.draw(UNFOLDED_NODE_BYTES + value.as_str().map_or(0, str::len))?;
         match value {
             Value::Object(members) => {
                 if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
@@ -199,9 +220,10 @@ impl Reading<'_> {
                     };
                     return self.resolved(target, depth + 1);
                 }
-                let resolved = members
-                    .iter()
-                    .map(|(name, member)| Ok((name.clone(), self.resolved(member, depth + 1)?)));
+                let resolved = members.iter().map(|(name, member)| {
+                    self.draw(name.len())?;
+                    Ok((name.clone(), self.resolved(member, depth + 1)?))
+                });
                 Ok(Value::Object(resolved.collect::<Result<_, _>>()?))
             }
             Value::Array(values) => Ok(Value::Array(
@@ -272,5 +294,29 @@ mod tests {
         looped["paths"] = json!({"/a": {"post": {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Loop"}}}}}}});
         assert!(import(&looped, None, None).unwrap_err().message.contains("refer to themselves"));
         assert_eq!(import(&json!({"swagger": "2.0"}), None, None).unwrap_err().pointer, "/openapi");
+    }
+
+    /// Levels that each refer to the next so many times, from 1.5 KB on.
+    fn unfolding(levels: usize, references: usize) -> Value {
+        let level = |number: usize| {
+            let next = format!("#/x/L{}", number + 1);
+            let members = (0..references).map(|index| (format!("p{index}"), json!({"$ref": next})));
+            (format!("L{number}"), Value::Object(members.collect()))
+        };
+        let mut all: Map<String, Value> = (0..levels).map(level).collect();
+        all.insert(format!("L{levels}"), Value::Bool(true));
+        let asked = json!([{"name": "a", "in": "query", "schema": {"$ref": "#/x/L0"}}]);
+        let operation = json!({"parameters": asked, "responses": {"200": {"$ref": "#/x/L0"}}});
+        json!({"openapi": "3.1.0", "servers": [{"url": "https://a.example"}], "x": all, "paths": {"/a": {"get": operation}}})
+    }
+
+    #[test]
+    fn what_unfolds_without_end_is_refused_before_it_is_unfolded() {
+        for (levels, references) in [(7, 9), (7, 24), (3, 120)] {
+            let error = import(&unfolding(levels, references), None, None).unwrap_err();
+            assert!(error.message.contains("import fewer operations"), "{levels} × {references}: {error:?}");
+            assert_eq!(error.pointer, "/paths/~1a/get");
+        }
+        assert_eq!(import(&unfolding(2, 30), None, None).unwrap().len(), 1);
     }
 }

@@ -1,6 +1,8 @@
-//! The text of a PDF, for models that read none: extracted page by page beside the core, bounded in time, memory and length.
+//! The text of a PDF, for models that read none: extracted page by page, bounded in time, memory and length. What a document makes its reader do
+//! is known only when it is done, so that the reader is a process of its own, which is killed.
 
 mod limits;
+mod reader;
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -13,6 +15,7 @@ use tokio::time::timeout;
 use crate::limits::{
     FONTS_OF_PAGE_MAX, OBJECTS_MAX, PAGES_MAX, READ_AT_ONCE_MAX, STREAM_BYTES_MAX, TEXT_BYTES_MAX, TIME_MAX,
 };
+pub use crate::reader::entered;
 
 /// What a PDF says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,7 @@ const SLOW: Unread =
 const NO_TEXT: Unread =
     "is a PDF without text, such as a scan, and this model takes none; name one that takes PDFs";
 
-/// All cores share them: each may take a thread and some memory.
+/// All cores share them: each may take a processor and some memory.
 static READS: Semaphore = Semaphore::const_new(READ_AT_ONCE_MAX);
 
 thread_local! {
@@ -47,19 +50,18 @@ thread_local! {
 /// It is encrypted, damaged, too large or too slow to read, or has no text.
 pub async fn text_of(pdf: Bytes) -> Result<PdfText, Unread> {
     let reading = async {
-        let permit = READS.acquire().await.map_err(|_| SLOW)?;
-        // A thread can't be ended from outside: the work is bounded by what it unpacks, and it keeps its permit to its end.
-        let read = tasks::blocking(move || {
-            let _permit = permit;
-            read(&pdf)
-        });
-        // Whoever builds a document that makes the reader panic is told so, and nobody else is hit.
-        read.await.unwrap_or(Err(BROKEN))
+        let _permit = READS.acquire().await.map_err(|_| SLOW)?;
+        reader::read_apart(&pdf).await
     };
+    // The reader ends with the future that waits for it.
     timeout(TIME_MAX, reading).await.unwrap_or(Err(SLOW))
 }
 
-fn read(pdf: &[u8]) -> Result<PdfText, Unread> {
+/// Extracts it here: in the process that is there for it, and under random input.
+///
+/// # Errors
+/// As `text_of`.
+pub fn read(pdf: &[u8]) -> Result<PdfText, Unread> {
     let until = Instant::now() + TIME_MAX;
     // Its trailer is never packed.
     if has(pdf, b"/Encrypt") {

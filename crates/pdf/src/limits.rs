@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-/// How long the text of a PDF may take to be extracted, and how many are read at once by all cores.
+/// How long the text of a PDF may take to be extracted, with the wait for its turn.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10);
+/// Memory of the process that reads one.
+pub(crate) const MEMORY_MAX: u64 = 256 * 1024 * 1024;
+/// How many are read at once by all cores.
 pub(crate) const READ_AT_ONCE_MAX: usize = 2;
 /// Pages that are read, bytes that one packed stream of it is unpacked to, values in all its objects, fonts of a page, and bytes
 /// of its text.

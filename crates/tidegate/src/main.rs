@@ -40,7 +40,7 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
-    if let Some(code) = sandbox::entered() {
+    if let Some(code) = sandbox::entered().or_else(pdf::entered) {
         return code;
     }
     let arguments = commands::Arguments::of_process();

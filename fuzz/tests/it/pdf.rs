@@ -15,7 +15,7 @@ pub static RUNTIME: LazyLock<Runtime> =
 
 #[test]
 fn fuzz_pdf() {
-    fuzz("pdf", check!(), |bytes| match RUNTIME.block_on(pdf::text_of(bytes.to_vec().into())) {
+    fuzz("pdf", check!(), |bytes| match pdf::read(bytes) {
         Ok(read) => {
             assert!(read.pages > 0 && !read.text.trim().is_empty() && read.text.len() <= TEXT_BYTES_MAX);
             assert!(!read.text.contains('\0'));

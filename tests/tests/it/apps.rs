@@ -354,13 +354,19 @@ async fn fields_of_the_vendors_language_models_are_taken() {
 
 /// A PDF with one page that says this.
 fn pdf(text: &str) -> Vec<u8> {
+    pdf_with(text, "/WinAnsiEncoding", "")
+}
+
+/// The same, whose font has this encoding, and with a further object, the sixth.
+fn pdf_with(text: &str, encoding: &str, more: &str) -> Vec<u8> {
     let content = format!("BT /F1 12 Tf ({text}) Tj ET");
     let objects = [
         "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
         "<</Type/Pages/Kids[3 0 R]/Count 1>>".to_owned(),
         "<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>".to_owned(),
         format!("<</Length {}>>\nstream\n{content}\nendstream", content.len()),
-        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_owned(),
+        format!("<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding{encoding}>>"),
+        more.to_owned(),
     ];
     let (mut file, mut places) = ("%PDF-1.4\n".to_owned(), String::new());
     for (number, object) in objects.iter().enumerate() {
@@ -369,7 +375,7 @@ fn pdf(text: &str) -> Vec<u8> {
     }
     let start = file.len();
     file.push_str(&format!(
-        "xref\n0 6\n0000000000 65535 f \n{places}trailer\n<</Size 6/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n"
+        "xref\n0 7\n0000000000 65535 f \n{places}trailer\n<</Size 7/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n"
     ));
     file.into_bytes()
 }
@@ -414,6 +420,39 @@ async fn the_text_of_a_pdf_goes_to_models_that_take_none() {
         );
         assert!(error["message"].as_str().unwrap().contains(why), "{error}");
     }
+}
+
+/// A few bytes that make their reader fill all memory end its process and nothing else.
+#[tokio::test]
+async fn a_pdf_that_unfolds_without_end_takes_nothing_from_others() {
+    let mut gateway = gateway().await;
+    // Each of its codes stands for a text of half a kilobyte.
+    let range = |number: usize| {
+        let text = format!("{:04X}", 0x41 + number).repeat(256);
+        format!("<{number:04X}0000> <{number:04X}FFFF> <{text}>\n")
+    };
+    let ranges: String = (0..20).map(range).collect();
+    let map = format!(
+        "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CMapType 2 def\n1 begincodespacerange\n\
+         <00000000> <FFFFFFFF>\nendcodespacerange\n20 beginbfrange\n{ranges}endbfrange\nendcmap\n\
+         CMapName currentdict /CMap defineresource pop\nend\nend"
+    );
+    let map = format!("<</Length {}>>\nstream\n{map}\nendstream", map.len());
+    let bomb = data_uri("application/pdf", &pdf_with("a", "/Identity-H/ToUnicode 6 0 R", &map));
+    let input = |document: &str| json!({"prompt": "Summarize", "document": document});
+    let (before, _) = harness::process::resources(gateway.pid()).unwrap();
+    for answer in
+        [run(&gateway, LOCAL_MODEL, &input(&bomb)).await, run(&gateway, LOCAL_MODEL, &input(&bomb)).await]
+    {
+        assert_eq!(answer.status, 422, "{}", answer.text());
+    }
+    let good = data_uri("application/pdf", &pdf("Revenue rose by 4 %."));
+    let (answer, _) = output(&gateway, LOCAL_MODEL, &input(&good)).await;
+    assert_eq!(answer.json()["messages"][0]["code"], "document_text_extracted");
+    let (after, _) = harness::process::resources(gateway.pid()).unwrap();
+    assert!(after < before + 32 * 1024 * 1024, "{before} bytes grew to {after}");
+    // Nothing is left that the end would wait for.
+    gateway.stop().await;
 }
 
 #[cfg(feature = "flows")]

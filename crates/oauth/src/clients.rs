@@ -13,7 +13,24 @@ use crate::claims::{Claims as _, ClientClaims};
 use crate::limits::{CLIENT_TIME_MAX, REDIRECT_BYTES_MAX, REDIRECTS_MAX};
 
 /// Schemes that a browser runs or reads itself.
-const UNSAFE_SCHEMES: [&str; 8] = ["javascript", "data", "file", "blob", "vbscript", "about", "ws", "wss"];
+const UNSAFE_SCHEMES: [&str; 16] = [
+    "javascript",
+    "data",
+    "file",
+    "blob",
+    "vbscript",
+    "about",
+    "ws",
+    "wss",
+    "view-source",
+    "chrome",
+    "resource",
+    "filesystem",
+    "jar",
+    "smb",
+    "ftp",
+    "intent",
+];
 
 #[derive(Deserialize)]
 struct Registration {
@@ -120,6 +137,9 @@ mod tests {
             ("javascript://a/%0aalert(1)", false),
             ("javascript:alert(1)", false),
             ("data:text/html,x", false),
+            ("view-source://a.example/", false),
+            ("jar://a.example/", false),
+            ("smb://a.example/share", false),
             ("https://a.example/#x", false),
             ("https://me@a.example/", false),
             ("nonsense", false),

@@ -105,7 +105,7 @@ fn consent(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             to.query_pairs_mut().append_pair("iss", &control.web.site.base_url(&request.headers));
             to.to_string()
         });
-        let redirect_host = wanted.redirect.host_str().unwrap_or_else(|| wanted.redirect.scheme()).to_owned();
+        let redirect_host = shown(&wanted.redirect);
         let client_name = wanted.client.name;
         Reply::json(&Consent {
             object: "oauth_consent",
@@ -116,6 +116,15 @@ fn consent(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             redirect_to,
         })
     })
+}
+
+/// Where a person is returned to, as they are told. An app's own scheme may name any host, and it is the scheme that says who is meant.
+fn shown(redirect: &Url) -> String {
+    let host = redirect.host_str().unwrap_or_default();
+    match redirect.scheme() {
+        "https" | "http" => host.to_owned(),
+        own => format!("{own}://{host}"),
+    }
 }
 
 /// Reads what the program asks for. Until its address is known to be its own, the browser is sent nowhere.
@@ -207,9 +216,26 @@ fn busy(error: StoreError) -> Box<Fault> {
     match error {
         StoreError::Conflict { what: "too_many_devices", .. } => Box::new(
             Fault::new(FaultClass::RateLimit, "too_many_attempts", "Too many programs wait for their keys.")
-                .fix("Try again in some minutes.")
+                .fix("Try again in a minute: until then, what you approved waits for its programs.")
                 .retry_after_ms(60_000),
         ),
         other => of_store(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_told_the_scheme_of_an_apps_own_address() {
+        for (address, told) in [
+            ("https://accounts.example.com/cb?x=1", "accounts.example.com"),
+            ("http://127.0.0.1:33418/cb", "127.0.0.1"),
+            ("evilapp://accounts.example.com/cb", "evilapp://accounts.example.com"),
+            ("editor:///cb", "editor://"),
+        ] {
+            assert_eq!(shown(&Url::parse(address).unwrap()), told);
+        }
     }
 }

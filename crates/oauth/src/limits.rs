@@ -17,5 +17,6 @@ pub(crate) const CODE_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) const ACCESS_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// How long a person's consent counts: then they are asked again.
 pub(crate) const GRANT_TIME_MAX: Duration = Duration::from_secs(90 * 86_400);
-/// Consents that wait to be redeemed, together with the devices that wait to be approved.
+/// Consents that wait to be redeemed, of all people and of one.
 pub(crate) const WAITING_MAX: u32 = 10_000;
+pub(crate) const WAITING_OF_PERSON_MAX: u32 = 10;

@@ -10,7 +10,7 @@ use database::writing::Writing;
 use domain::{KeyId, MemberId, WorkspaceId};
 use store::{Store, TokenDigest};
 
-use crate::limits::WAITING_MAX;
+use crate::limits::{WAITING_MAX, WAITING_OF_PERSON_MAX};
 
 /// A person's consent, until its client redeems it.
 pub(crate) struct ConsentRow {
@@ -50,10 +50,15 @@ pub(crate) async fn renew(store: &Store, renewal: Renewal, act: Act) -> Result<W
 async fn insert(writing: &mut Writing, consent: ConsentRow, act: Act) -> Result<(), StoreError> {
     let over = sql("DELETE FROM devices WHERE expires_unix_ms <= $1").bind(signed(consent.created_unix_ms));
     over.run(writing.connection()).await?;
-    let row = sql("SELECT COUNT(*) AS held FROM devices").one(writing.connection()).await?;
-    if Fields::new("devices", &row).number("held")? >= u64::from(WAITING_MAX) {
-        let detail = "too many programs already wait for their keys";
-        return Err(StoreError::conflict("too_many_devices", detail, None));
+    let all = sql("SELECT COUNT(*) AS held FROM devices WHERE person IS NOT NULL");
+    let of_person = sql("SELECT COUNT(*) AS held FROM devices WHERE person = $1");
+    let of_person = of_person.bind(consent.person.bytes());
+    for (held, most) in [(of_person, WAITING_OF_PERSON_MAX), (all, WAITING_MAX)] {
+        let row = held.one(writing.connection()).await?;
+        if Fields::new("devices", &row).number("held")? >= u64::from(most) {
+            let detail = "too many programs already wait for their keys";
+            return Err(StoreError::conflict("too_many_devices", detail, None));
+        }
     }
     sql(
         "INSERT INTO devices

@@ -186,6 +186,25 @@ async fn a_person_is_asked_for_what_is_registered_and_may_say_no() {
     problem(&owner.post(consent, yes).await, 404, "not_found");
 }
 
+/// Who approves programs again and again is told to wait, and keeps nobody else from a program or a device.
+#[tokio::test]
+async fn what_one_person_approves_without_end_closes_nothing_for_others() {
+    let gateway = Gateway::start().await;
+    let (owner, consent) = (gateway.owner().await, "/v2/oauth/consent");
+    let another = gateway.member(&owner.client(), "another@example.com", "developer").await;
+    let mut yes = wanted(&gateway).await;
+    yes["approve"] = json!(true);
+    for _ in 0..10 {
+        assert_eq!(owner.post(consent, yes.clone()).await.status, 200);
+    }
+    let refused = owner.post(consent, yes.clone()).await;
+    problem(&refused, 429, "too_many_attempts");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(another.post(consent, yes).await.status, 200);
+    let device = gateway.browser().post("/v2/device", &json!({"client_name": "laptop"})).await.unwrap();
+    assert!(device.status < 300, "{}", device.text());
+}
+
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_code_is_redeemed_once_by_its_client_with_its_verifier() {

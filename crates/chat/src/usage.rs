@@ -94,12 +94,14 @@ impl UsageCounters {
         // Some count reasoning in addition to the completion instead of within it; the total tells which.
         let beside = reasoning > 0
             && self.total == prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning));
+        // What is within can't be more than the whole, whatever a server says.
+        let reasoning = if beside { reasoning } else { reasoning.min(completion) };
         Some(Usage {
             input: prompt.saturating_sub(cached).saturating_sub(written),
             cached_read: cached,
             cache_write: written,
             cache_write_long: 0,
-            output: if beside { completion } else { completion.saturating_sub(reasoning) },
+            output: if beside { completion } else { completion - reasoning },
             reasoning,
             units: Units::default(),
             tier: self.tier,

@@ -347,6 +347,11 @@ fn usage_may_come_anywhere_and_the_latest_counts() {
     let data = [usage("[]", early), usage(text, "null"), usage(end, "null")];
     let lines = read(&data.each_ref().map(String::as_str)).unwrap();
     assert_eq!(lines[lines.len() - 2..], ["usage 10120+4308", "done"]);
+    // More reasoning than the completion that it is within.
+    let absurd = r#"{"prompt_tokens":5,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":999999999}}"#;
+    let data = [usage("[]", absurd), usage(text, "null"), usage(end, "null")];
+    let lines = read(&data.each_ref().map(String::as_str)).unwrap();
+    assert_eq!(lines[lines.len() - 2..], ["usage 5+5", "done"]);
 }
 
 #[test]

@@ -39,6 +39,15 @@ impl Needs {
         }
     }
 
+    /// Whether a key with these scopes is let in to all projects, or to its own alone. Who may see all may not change all.
+    #[must_use]
+    pub const fn reaches_all(self, scopes: Scopes) -> bool {
+        match self {
+            Self::WriteState => Self::Admin.is_met_by(scopes),
+            _ => Self::Read.is_met_by(scopes),
+        }
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Known => "none",

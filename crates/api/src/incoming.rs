@@ -60,7 +60,19 @@ where
         let hasher = Arc::clone(&control.deps.vault.hasher) as Arc<dyn KeyHash>;
         let cursor_seal = CursorSeal::new(hasher, workspace, head.uri.path(), &query);
         let headers = head.headers;
-        Ok(ApiRequest { caller, trace, peer, parameters, query, is_rehearsal, cursor_seal, headers, body })
+        let needs = route.auth.needs();
+        Ok(ApiRequest {
+            caller,
+            trace,
+            peer,
+            parameters,
+            query,
+            is_rehearsal,
+            needs,
+            cursor_seal,
+            headers,
+            body,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use admit::Needs;
 use bytes::Bytes;
 use domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use domain::{Fault, FaultClass, ProjectId, TraceId, WorkspaceId};
@@ -26,6 +27,8 @@ pub struct ApiRequest<C = Caller> {
     pub query: BTreeMap<String, String>,
     /// A dry run: nothing that the request writes is stored, and no side effect happens.
     pub is_rehearsal: bool,
+    /// What its route requires of a key.
+    pub needs: Needs,
     /// Seals the cursors of the requested list.
     pub cursor_seal: CursorSeal,
     pub headers: HeaderMap,
@@ -45,12 +48,16 @@ impl ApiRequest {
         self.caller.is_operator()
     }
 
-    /// The only project that the caller may see; `None` where it may see all. A key that only calls models sees its own.
+    /// The only project that the caller may see, or change where this request changes something; `None` where it may do so in all. A key
+    /// that only calls models is confined to its own, and one that also reads changes nothing outside of it.
     #[must_use]
     pub fn confined_to(&self) -> Option<ProjectId> {
         let key = self.caller.key()?;
-        let sees_all = key.scopes.read || key.scopes.admin || key.scopes.operator;
-        if sees_all { None } else { self.caller.project().map(|project| project.id) }
+        if self.needs.reaches_all(key.scopes) {
+            None
+        } else {
+            self.caller.project().map(|project| project.id)
+        }
     }
 
     /// The project of a list: the one that is wanted, within what the caller may see.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use admit::Needs;
 use domain::Fault;
 use http::Method;
 
@@ -80,6 +81,11 @@ impl RouteAuth {
             Self::Open(_) | Self::Node(_) | Self::DataPlane(_) => None,
             Self::Known(access, _) => Some(access),
         }
+    }
+
+    /// What a key needs that is let in.
+    pub(crate) fn needs(self) -> Needs {
+        self.access().and_then(|access| access.key).unwrap_or(Needs::Known)
     }
 }
 

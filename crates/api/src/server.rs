@@ -119,6 +119,7 @@ impl Server {
             cursor_seal: CursorSeal::new(hasher, Some(workspace), path, &query),
             query,
             is_rehearsal: false,
+            needs: route.auth.needs(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
         };

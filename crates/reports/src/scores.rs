@@ -32,7 +32,7 @@ pub fn routes() -> Vec<Route> {
         .says("Compares models, providers or routes by the scores of their answers.")
         .query("by", "What to compare: `model` by default.")
         .one_of("by", &ScoreGroup::WORDS);
-    let of_route = Route::new(Method::GET, "/v2/routes/{id}/scores", Access::READ_STATE, compare_targets)
+    let of_route = Route::new(Method::GET, "/v2/routes/{id}/scores", Access::LOOK, compare_targets)
         .says("Compares the models or providers that a route chose, by the scores of their answers.")
         .query("by", "What to compare: `model` by default.")
         .one_of("by", &["model", "provider"]);

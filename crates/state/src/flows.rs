@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::flows::{Difference, diff, schema};
 use api::access::Access;
-use api::failure::invalid;
+use api::failure::{invalid, not_there};
 use api::moment::Moment;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
@@ -191,7 +191,8 @@ fn show_version(id: FlowId, version: &FlowVersion) -> VersionView {
 /// The flow of the path, where the caller may see it.
 pub(crate) async fn found(control: &Control, request: &ApiRequest) -> Result<FlowRow, Box<Fault>> {
     let id: FlowId = request.id(WHAT)?;
-    let row = StoredFlows::of(&control.deps.store).get(request.workspace(), id).await.map_err(of_store)?;
+    let row = StoredFlows::of(&control.deps.store).get(request.workspace(), id).await;
+    let row = row.map_err(|error| not_there(error, WHAT, &id))?;
     scope::check(request, row.owner.project, WHAT, &id)?;
     Ok(row)
 }

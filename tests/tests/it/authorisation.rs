@@ -358,18 +358,32 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
     }
 }
 
-/// Keys of the workspace with insufficient scopes.
+/// A key of the workspace with these scopes, in its first project or this one.
+async fn key_with(gateway: &Gateway, mine: &Tenant, scopes: &[&str], project: Option<&str>) -> Client {
+    let mut wanted = json!({"name": "s", "scopes": scopes});
+    if let Some(project) = project {
+        wanted["project_id"] = project.into();
+    }
+    let made = gateway.with_key(&mine.founded.admin_key).post("/v2/api-keys", &wanted).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.text());
+    gateway.with_key(made.json()["key"].as_str().unwrap())
+}
+
+/// Keys of the workspace with insufficient scopes, alone and together.
 async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
-    let admin = gateway.with_key(&mine.founded.admin_key);
-    for scopes in [json!(["inference"]), json!(["read"]), json!(["admin"]), json!([])] {
-        let made = admin.post("/v2/api-keys", &json!({"name": "s", "scopes": scopes})).await.unwrap().json();
-        let client = gateway.with_key(made["key"].as_str().unwrap());
-        let (reads, manages) =
-            (scopes != json!(["inference"]) && scopes != json!([]), scopes == json!(["admin"]));
-        let infers = scopes == json!(["inference"]);
+    for chosen in 0..8_usize {
+        let scopes: Vec<_> = ["inference", "read", "admin"].into_iter().enumerate().collect();
+        let scopes: Vec<_> = scopes
+            .into_iter()
+            .filter(|(index, _)| chosen >> index & 1 == 1)
+            .map(|(_, scope)| scope)
+            .collect();
+        let client = key_with(gateway, mine, &scopes, None).await;
+        let has = |scope| scopes.contains(&scope);
         for row in rows() {
             let asks = row.pattern == "/v2/plan" || row.pattern.ends_with("/dry-run");
             let reading = row.method == Method::GET || asks;
+            let (infers, reads, manages) = (has("inference"), has("read") || has("admin"), has("admin"));
             let code = match (row.access.people, row.access.key) {
                 (_, None) => "person_needed",
                 (Some(People::Operator), _) => "insufficient_scope",
@@ -384,6 +398,35 @@ async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
             }
         }
     }
+}
+
+/// Keys of another project of the workspace: those that read see what agents keep in it and change nothing of it, and the others are told that
+/// it isn't there.
+async fn try_another_project(gateway: &Gateway, mine: &Tenant, count: &Count) {
+    let admin = gateway.with_key(&mine.founded.admin_key);
+    let other = make(&admin, "/v2/projects", json!({"name": "another"})).await;
+    let mut told = Vec::new();
+    for scopes in [&["inference"][..], &["inference", "read"]] {
+        let client = key_with(gateway, mine, scopes, Some(&other)).await;
+        let is_seen = scopes.contains(&"read");
+        let state = [Some(Needs::ReadState), Some(Needs::WriteState)];
+        for row in rows().into_iter().filter(|row| row.takes_id() && state.contains(&row.access.key)) {
+            let writes = row.access.key == Some(Needs::WriteState);
+            for id in mine.objects.values() {
+                let answer = count.call(&client, &row, id).await;
+                if !writes && is_seen {
+                    assert_ne!(answer.status, 403, "{row:?} {id}");
+                    continue;
+                }
+                let nothing = count.call(&client, &row, &missing(id)).await;
+                assert_eq!(answer.status, 404, "{row:?} {id} by {scopes:?}: {}", answer.text());
+                if class_of(&answer, id) != class_of(&nothing, &missing(id)) {
+                    told.push(format!("{} {} {id}: {}", row.method, row.pattern, nothing.text()));
+                }
+            }
+        }
+    }
+    assert!(told.is_empty(), "who may not see these is told that they are there: {told:#?}");
 }
 
 /// For each kind of object, the route that shows it.
@@ -497,6 +540,15 @@ async fn every_route_by_keys_of_other_scopes_and_by_what_has_ended() {
     let (before, count) = (seen(&mine).await, Count::default());
     try_scopes(&gateway, &mine, &count).await;
     try_the_dead(&gateway, &mine, &count).await;
+    untouched(&mine, &before, &count, 1_000).await;
+}
+
+#[tokio::test]
+async fn what_agents_keep_by_keys_of_another_project() {
+    let gateway = Gateway::with_everything().await;
+    let mine = tried(&gateway).await;
+    let (before, count) = (seen(&mine).await, Count::default());
+    try_another_project(&gateway, &mine, &count).await;
     untouched(&mine, &before, &count, 1_000).await;
 }
 

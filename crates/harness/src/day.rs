@@ -3,14 +3,12 @@
 
 use time::OffsetDateTime;
 
-fn named(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok())
-}
+use crate::setting::number;
 
 /// What chance is drawn from: `TIDEGATE_SEED`, or the date as a number, such as 20261130. Printed, so that a failure says how it is met again.
 #[must_use]
 pub fn seed() -> u64 {
-    let seed = named("TIDEGATE_SEED").unwrap_or_else(|| {
+    let seed = number("TIDEGATE_SEED").unwrap_or_else(|| {
         let (year, month, day) = OffsetDateTime::now_utc().to_calendar_date();
         (u64::try_from(year).unwrap_or(0) * 100 + u64::from(u8::from(month))) * 100 + u64::from(day)
     });
@@ -22,8 +20,7 @@ pub fn seed() -> u64 {
 /// so that a failure says how it is met again.
 #[must_use]
 pub fn turn() -> usize {
-    let turn = named("TIDEGATE_TURN").and_then(|turn| usize::try_from(turn).ok());
-    let turn = turn
+    let turn = number("TIDEGATE_TURN")
         .unwrap_or_else(|| usize::try_from(OffsetDateTime::now_utc().unix_timestamp() / 86_400).unwrap_or(0));
     println!("TIDEGATE_TURN={turn}");
     turn

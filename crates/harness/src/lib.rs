@@ -29,6 +29,7 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod restate;
+pub mod setting;
 pub mod sse;
 pub mod tls_front;
 mod together;

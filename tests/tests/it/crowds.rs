@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
+use harness::setting::number;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, question};
 use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND};
-use crate::resilience::number;
 use crate::wait::a_pause;
 
 /// Sends requests from this many concurrent clients, each of them one after the other.
@@ -185,7 +185,7 @@ async fn three_times_what_a_project_may_do_at_once_is_shed_at_the_door() {
     let project = format!("/v2/projects/{}", gateway.founded.project_id);
     gateway.patch(&project, json!({"limits": {"concurrent_streams": AT_ONCE}})).await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(LATENCY).always()]);
-    let arrivals = number("TIDEGATE_OVERLOAD_ARRIVALS", 240);
+    let arrivals = number("TIDEGATE_OVERLOAD_ARRIVALS").unwrap_or(240);
     let every = LATENCY / u32::try_from(3 * AT_ONCE).unwrap();
     let (started, mut coming) = (Instant::now(), Vec::new());
     for _ in 0..arrivals {

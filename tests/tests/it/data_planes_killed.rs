@@ -2,7 +2,9 @@
 //! plane's books exactly once.
 
 use harness::client::Client;
+use harness::day;
 use harness::postgres::Server;
+use harness::setting::number;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -10,7 +12,7 @@ use crate::WITHIN;
 use crate::data_planes::{Plane, Wire};
 use crate::gateway::{Gateway, OWN, config, sums};
 use crate::kill::{
-    CLIENTS, Chance, Traffic, all_settled, booked_once, counts_are_the_providers, outcomes_are_true, setting,
+    CLIENTS, Chance, Traffic, all_settled, booked_once, counts_are_the_providers, outcomes_are_true,
 };
 use crate::wait::{until, until_a_random_moment};
 
@@ -22,7 +24,7 @@ async fn requests_in(client: &Client) -> Value {
 }
 
 async fn killed_again_and_again(kills: u64, environment: Vec<(String, String)>) {
-    let seed = setting("TIDEGATE_SEED", 20_261_127);
+    let seed = day::seed();
     println!("{kills} kills, seed {seed}");
     let mut chance = Chance(seed);
     let mut emulator = config();
@@ -62,7 +64,7 @@ async fn killed_again_and_again(kills: u64, environment: Vec<(String, String)>) 
 
 #[tokio::test]
 async fn every_call_of_a_data_plane_that_is_killed_is_booked_once_at_its_control_plane() {
-    killed_again_and_again(setting("TIDEGATE_KILLS", 8), Vec::new()).await;
+    killed_again_and_again(number("TIDEGATE_KILLS").unwrap_or(8), Vec::new()).await;
 }
 
 #[tokio::test]
@@ -70,5 +72,5 @@ async fn so_it_is_where_the_data_plane_is_on_postgresql() {
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("killed_plane_{}", std::process::id())).await.unwrap();
     let environment = vec![("TIDEGATE_DATABASE_URL".to_owned(), url)];
-    killed_again_and_again(setting("TIDEGATE_KILLS", 5), environment).await;
+    killed_again_and_again(number("TIDEGATE_KILLS").unwrap_or(5), environment).await;
 }

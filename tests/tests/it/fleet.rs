@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use harness::client::{Answer, Client};
 use harness::postgres::{Relay, Server};
 use harness::process::{Process, tidegate};
+use harness::setting::number;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -24,11 +25,6 @@ const LIVE_WITHIN: Duration = Duration::from_secs(1);
 /// How often a client asks in that time that pauses for ten milliseconds after each answer.
 const ASKED_MAX: u32 = 100;
 pub const GATEWAYS: usize = 3;
-
-/// The usual number, or the larger one that a long run sets.
-fn times(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 pub struct Fleet {
     pub gateway: Gateway,
@@ -234,7 +230,7 @@ async fn a_change_is_live_everywhere_within_a_second_under_load() {
     seen(&fleet, &main, &question(MINI), on_route(&credentials[0])).await;
     let load = Load::start(&fleet, &[question(MINI)]);
     let (mut took, mut newest) = (Vec::new(), (String::new(), String::new()));
-    for number in 0..times("TIDEGATE_CHANGES", 24) {
+    for number in 0..number("TIDEGATE_CHANGES").unwrap_or(24) {
         let admin = fleet.admin(number % GATEWAYS);
         match number % 6 {
             0 | 3 => {
@@ -328,7 +324,7 @@ async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
     // Some streams are still in flight when their gateway is told to stop.
     let slow = with(scripted(MINI, "chunks=20,interval=15"), json!({"stream": true}));
     let mut load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
-    let restarts = times("TIDEGATE_RESTARTS", 3);
+    let restarts = number("TIDEGATE_RESTARTS").unwrap_or(3);
     for number in 0..restarts {
         load.more(30).await;
         fleet.restart(number % GATEWAYS, None).await;

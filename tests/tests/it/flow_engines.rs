@@ -7,6 +7,7 @@ use harness::client::Client;
 use harness::postgres::Server as Postgres;
 use harness::process::{free_address, free_port};
 use harness::restate::{Balancer, Server};
+use harness::setting::number;
 use harness::{Behaviour, Config};
 use serde_json::{Value, json};
 
@@ -15,7 +16,6 @@ use crate::ask::MINI;
 use crate::canary::holds;
 use crate::flows::{RUNS, act, ended, flow, output, read, start, until_step};
 use crate::gateway::{Gateway, OWN, config};
-use crate::kill::setting;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -238,7 +238,7 @@ async fn a_run_starts_only_where_restate_answers_and_goes_on_once_it_is_back() {
 /// The server is killed again and again while flows run: every step has one result, and no task is made twice.
 #[tokio::test]
 async fn a_kill_of_restate_loses_no_step_and_makes_none_twice() {
-    let (flows, kills) = (setting("TIDEGATE_FLOWS", 6), setting("TIDEGATE_KILLS", 2));
+    let (flows, kills) = (number("TIDEGATE_FLOWS").unwrap_or(6), number("TIDEGATE_KILLS").unwrap_or(2));
     let mut gateway = Engine::Restate.with_models().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(60)).always()]);
     let document = flow(

@@ -8,13 +8,13 @@ use harness::mcp::{McpAnswer, McpServer, McpTool};
 #[cfg(feature = "figures")]
 use harness::pace::cpu_time;
 use harness::postgres::Server;
+use harness::setting::number;
 use serde_json::{Map, Value, json};
 
 use crate::WITHIN;
 use crate::ask::MINI;
 use crate::flow_engines::{Engine, under_each_engine};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
-use crate::kill::setting;
 use crate::wait::{a_moment, found, until};
 
 pub const RUNS: &str = "/v2/flow-runs";
@@ -556,7 +556,7 @@ async fn ten_thousand_steps(engine: Engine) {
 
 /// The process is killed again and again while flows run: every step has one result, and no exchange is booked twice.
 async fn a_kill_loses_no_step_and_settles_none_twice(engine: Engine) {
-    let (flows, kills) = (setting("TIDEGATE_FLOWS", 6), setting("TIDEGATE_KILLS", 3));
+    let (flows, kills) = (number("TIDEGATE_FLOWS").unwrap_or(6), number("TIDEGATE_KILLS").unwrap_or(3));
     let mut gateway = engine.with_models().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(std::time::Duration::from_millis(30)).always()]);
     let document = flow(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use harness::client::Client;
 use harness::pace::cpu_time;
 use harness::process::resources;
+use harness::setting::number;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -89,7 +90,7 @@ async fn rounds(gateway: &Gateway, lanes: &[Vec<String>], every: Duration, round
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_nodes_beat_and_stay_ready() {
-    let wanted = std::env::var("TIDEGATE_NODES").ok().and_then(|text| text.parse::<usize>().ok());
+    let wanted = number::<usize>("TIDEGATE_NODES");
     let (nodes, is_proof) = (wanted.unwrap_or(NODES).max(LANES), wanted.is_some());
     let every_ms = BEAT_MS[usize::from(is_proof)];
     let beat_ms = every_ms.to_string();

@@ -12,6 +12,7 @@ use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, STREAM_PIECE_BYTES};
 use harness::client::Client;
 use harness::day;
 use harness::pace::cpu_time;
+use harness::setting::number;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -43,10 +44,6 @@ impl Chance {
     pub fn millis(&mut self, bound: u64) -> Duration {
         Duration::from_micros(self.below(bound * 1_000))
     }
-}
-
-pub fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// State shared by the clients.
@@ -156,7 +153,7 @@ async fn kill_once(gateway: &mut Gateway, chance: &mut Chance, credential: &str)
 
 #[tokio::test]
 async fn kill_at_random_and_every_upstream_call_is_booked_once() {
-    let (kills, seed) = (setting("TIDEGATE_KILLS", 20), day::seed());
+    let (kills, seed) = (number("TIDEGATE_KILLS").unwrap_or(20), day::seed());
     println!("{kills} kills");
     let mut chance = Chance(seed);
     let mut emulator = config();

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
+use harness::setting::number;
 use serde_json::json;
 
 use crate::ask::{CHAT, MINI, question, refused, with};
 use crate::crowds::{of_status, tenant, wait_of};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
-use crate::resilience::number;
 use crate::wait::{a_pause, until};
 
 const MESSAGES: &str = "/v1/messages";
@@ -85,9 +85,9 @@ pub async fn gauge(gateway: &Gateway, name: &str) -> u64 {
 #[cfg(feature = "figures")]
 #[tokio::test]
 async fn a_workspace_at_a_hundred_times_its_neighbours_load_is_refused_and_the_neighbour_is_not() {
-    let clients = number("TIDEGATE_OVERLOAD_CLIENTS", 1);
-    let in_flight = number("TIDEGATE_OVERLOAD_IN_FLIGHT", 16);
-    let rounds = u32::try_from(number("TIDEGATE_OVERLOAD_SECS", 4)).unwrap() * 2;
+    let clients = number("TIDEGATE_OVERLOAD_CLIENTS").unwrap_or(1);
+    let in_flight = number("TIDEGATE_OVERLOAD_IN_FLIGHT").unwrap_or(16);
+    let rounds = u32::try_from(number("TIDEGATE_OVERLOAD_SECS").unwrap_or(4)).unwrap() * 2;
     let bound = in_flight.to_string();
     let settings = [
         ("TIDEGATE_WORKERS", "1"),
@@ -134,7 +134,7 @@ async fn a_workspace_at_a_hundred_times_its_neighbours_load_is_refused_and_the_n
     assert_eq!(gauge(&gateway, "tidegate_share_refusals_total").await, shed);
     // Of the proof alone: in the small edition the gateway shares its cores with all these clients.
     if std::env::var_os("TIDEGATE_OVERLOAD_LATER_PERCENT").is_some() {
-        let later_max = number("TIDEGATE_OVERLOAD_LATER_PERCENT", 0) as f64 / 100.0;
+        let later_max = number("TIDEGATE_OVERLOAD_LATER_PERCENT").unwrap_or(0) as f64 / 100.0;
         assert!(
             p99.as_secs_f64() <= before_p99.as_secs_f64() * (1.0 + later_max),
             "{before_p99:?} to {p99:?}"

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use harness::Behaviour;
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
+use harness::setting::number;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ use crate::WITHIN;
 use crate::batches::spent;
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, config, id_of};
-use crate::kill::setting;
 use crate::sdk::drive_at;
 use crate::wait::{a_moment, until as until_so};
 
@@ -353,7 +353,7 @@ async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_on_two_gateways_of_which_one_is_killed_books_each_request_once() {
-    let items = usize::try_from(setting("TIDEGATE_BATCH_ITEMS", 400)).unwrap();
+    let items = usize::try_from(number("TIDEGATE_BATCH_ITEMS").unwrap_or(400)).unwrap();
     let within = 4 * WITHIN + Duration::from_millis(20) * u32::try_from(items).unwrap();
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("b_{}", std::process::id())).await.unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use domain::Principal;
 use harness::postgres::Server;
+use harness::setting::number;
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
 use serde_json::{Value, json};
 use store::{Address, ReplicaId, Store};
@@ -23,16 +24,12 @@ const BATCH: usize = 2_000;
 /// What a comparison may take of a gateway's memory: one page of records at a time, and sums.
 const MEMORY_MIB_MAX: u64 = 200;
 
-fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().unwrap())
-}
-
 /// The thirty days that ended yesterday.
 fn month_of(gateway: &Gateway, credential: &str) -> Month {
     let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / DAY_S * DAY_S;
     Month {
-        records: number("TIDEGATE_RECONCILED_RECORDS", RECORDS),
-        seed: number("TIDEGATE_SEED", 22),
+        records: number("TIDEGATE_RECONCILED_RECORDS").unwrap_or(RECORDS),
+        seed: number("TIDEGATE_SEED").unwrap_or(22),
         start_unix_s: today - (DAYS + 1) * DAY_S,
         owner: Owner {
             workspace: gateway.founded.workspace_id.parse().unwrap(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use harness::client::Client;
 use harness::pace::{Pace, Threads};
 use harness::postgres::Server;
+use harness::setting::number;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -261,7 +262,7 @@ async fn the_database_goes_away_and_nothing_is_lost() {
     gateway.chat_ok(&question(MINI)).await;
     wait_for_usage(&gateway.admin(), 1, WITHIN).await;
     server.stop().await.unwrap();
-    let away = std::env::var("TIDEGATE_OUTAGE_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    let away = number("TIDEGATE_OUTAGE_SECS").unwrap_or(3);
     let started = Instant::now();
     let mut served = 1_u64;
     while started.elapsed() < Duration::from_secs(away) || served < 50 {

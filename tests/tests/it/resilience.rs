@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use harness::client::Answer;
+use harness::setting::number;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
@@ -23,11 +24,6 @@ async fn credential_at(gateway: &Gateway, secret: &str, base_url: String, more: 
     });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     id_of(&gateway.make("/v2/provider-credentials", body).await)
-}
-
-/// A figure that a longer edition of a test sets by the environment.
-pub fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} isn't a number")))
 }
 
 /// How a paced run of requests ended.
@@ -63,7 +59,8 @@ async fn send_for(gateway: &Gateway, length: Duration, rate: u64) -> Run {
 /// limits every one. Small here; `make prove-regions` runs it for 60 s each at 200 requests a second.
 #[tokio::test]
 async fn two_own_regions_of_which_one_falls_silent_and_then_limits() {
-    let (seconds, rate) = (number("TIDEGATE_REGION_SECS", 8), number("TIDEGATE_REGION_RATE", 25));
+    let (seconds, rate) =
+        (number("TIDEGATE_REGION_SECS").unwrap_or(8), number("TIDEGATE_REGION_RATE").unwrap_or(25));
     let gateway = Gateway::start().await;
     let second = Emulator::start(config()).await.unwrap();
     credential_at(&gateway, OWN, gateway.emulator.base_url(), json!({"region": "eu"})).await;

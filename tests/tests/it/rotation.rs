@@ -11,6 +11,7 @@ use domain::WorkspaceId;
 use domain::ports::NoAudit;
 use harness::client::Client;
 use harness::postgres::Server;
+use harness::setting::number;
 use serde_json::{Value, json};
 use store::Store;
 use tempfile::TempDir;
@@ -19,7 +20,6 @@ use world::World;
 use crate::ask::{CHAT, MINI, problem, question, refused, streaming, until_status};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
-use crate::kill::setting;
 use crate::wait::{a_moment, a_pause, until, until_a_random_moment};
 
 /// A key is dropped ten seconds after its successor takes effect; much longer is a failure.
@@ -77,8 +77,8 @@ struct Load {
 impl Load {
     fn start(clients: Vec<Client>) -> Self {
         let (over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let rate = setting("TIDEGATE_ROTATION_RATE", 60);
-        let tasks = setting("TIDEGATE_ROTATION_CLIENTS", 6);
+        let rate = number("TIDEGATE_ROTATION_RATE").unwrap_or(60);
+        let tasks = number("TIDEGATE_ROTATION_CLIENTS").unwrap_or(6);
         let pause = Duration::from_micros(1_000_000 * tasks / rate.max(1));
         let tasks = (0..tasks).map(|number| {
             let client = clients[usize::try_from(number).unwrap() % clients.len()].clone();
@@ -268,7 +268,7 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
 
 /// `TIDEGATE_ROTATION_KILLS` sets the number of kills.
 async fn killed_at_random(mut fixture: Fixture) {
-    let kills = setting("TIDEGATE_ROTATION_KILLS", 8);
+    let kills = number("TIDEGATE_ROTATION_KILLS").unwrap_or(8);
     // Several objects of each kind, so that a kill interrupts the work halfway.
     for number in 0..12 {
         fixture.gateway.make("/v2/workspaces", json!({"name": format!("w{number}")})).await;
@@ -411,7 +411,7 @@ async fn many_keys(
     insert: impl AsyncFn(&Fixture, Vec<(WorkspaceId, String, Vec<u8>)>),
     store: Store,
 ) {
-    let count = setting("TIDEGATE_WRAPPED_KEYS", 2_000);
+    let count = number("TIDEGATE_WRAPPED_KEYS").unwrap_or(2_000);
     fixture.gateway.stop().await;
     let world = World::system();
     let path = fixture.key_file.clone();

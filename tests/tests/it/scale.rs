@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness::pace::cpu_time;
 use harness::postgres::Server;
+use harness::setting::number;
 use serde_json::Value;
 use store::{Address, ReplicaId, Store};
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ const ASKED: [usize; 2] = [3, 20];
 const WITHIN_MS: [u128; 2] = [1_000, 300];
 
 fn records() -> (u64, bool) {
-    let wanted = std::env::var("TIDEGATE_SCALE_RECORDS").ok().and_then(|text| text.parse().ok());
+    let wanted = number("TIDEGATE_SCALE_RECORDS");
     (wanted.unwrap_or(RECORDS), wanted.is_some())
 }
 

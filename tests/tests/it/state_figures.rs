@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use harness::client::Client;
+use harness::setting::number;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, id_of};
@@ -23,7 +24,7 @@ const PURGE_MAX: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)
 const EXPORT_BYTES_PER_S_MIN: [f64; 2] = [20e6, 0.2e6];
 
 fn events() -> (u64, bool) {
-    let wanted = std::env::var("TIDEGATE_STATE_EVENTS").ok().and_then(|text| text.parse().ok());
+    let wanted = number("TIDEGATE_STATE_EVENTS");
     (wanted.unwrap_or(EVENTS), wanted.is_some())
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use harness::Behaviour;
 use harness::pace::cpu_time;
 use harness::postgres::Server;
+use harness::setting::number;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
@@ -33,7 +34,7 @@ const RUN_PERCENT_MAX: [u128; 2] = [130, 400];
 const ROWS: usize = 20;
 
 fn queued() -> (usize, bool) {
-    let wanted = std::env::var("TIDEGATE_QUEUED").ok().and_then(|text| text.parse().ok());
+    let wanted = number("TIDEGATE_QUEUED");
     (wanted.unwrap_or(QUEUED), wanted.is_some())
 }
 

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use harness::Behaviour;
 use harness::client::{Client, Streaming};
 use harness::postgres::Server;
+use harness::setting::number;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{LLAMA, MINI, problem, with};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, config, id_of};
-use crate::kill::setting;
 use crate::wait::{a_moment, found, until};
 use crate::webhooks::Taker;
 
@@ -420,7 +420,7 @@ async fn the_first_of_a_queue_says_when_it_starts_and_a_higher_priority_goes_fir
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_loses_no_task_and_ends_none_twice() {
-    let (tasks, kills) = (setting("TIDEGATE_TASKS", 40), setting("TIDEGATE_KILLS", 3));
+    let (tasks, kills) = (number("TIDEGATE_TASKS").unwrap_or(40), number("TIDEGATE_KILLS").unwrap_or(3));
     let mut gateway = gateway().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(20)).always()]);
     let mut ids = HashSet::new();
@@ -470,7 +470,7 @@ async fn a_kill_loses_no_task_and_ends_none_twice() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn two_gateways_share_a_queue_and_one_that_dies_leaves_nothing_behind() {
-    let tasks = usize::try_from(setting("TIDEGATE_TASKS", 40)).unwrap();
+    let tasks = usize::try_from(number("TIDEGATE_TASKS").unwrap_or(40)).unwrap();
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("t_{}", std::process::id())).await.unwrap();
     let keys = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use harness::pace::cpu_time;
 use harness::process::{Launch, Process, free_address, tidegate};
+use harness::setting::number;
 use serde_json::json;
 
 use crate::WITHIN;
@@ -114,7 +115,7 @@ fn send(address: SocketAddr, key: &str, times: usize) -> Vec<Duration> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_through_a_tunnel_costs_little_more_than_a_direct_one() {
-    let wanted = std::env::var("TIDEGATE_TUNNELLED").ok().and_then(|text| text.parse().ok());
+    let wanted = number("TIDEGATE_TUNNELLED");
     let (number, is_proof) = (wanted.unwrap_or(COMPARED), wanted.is_some());
     let (mut direct, mut tunnel) = (Way::open(false).await, Way::open(true).await);
     tokio::task::block_in_place(|| {

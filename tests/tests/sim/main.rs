@@ -29,9 +29,10 @@ mod run;
 mod seeds;
 mod upstream;
 
+use harness::setting::number;
 use ledger::simulation::{LeaseReport, LeaseRun};
 use run::{Report, Run};
-use seeds::{Seeds, number};
+use seeds::Seeds;
 
 /// The number of seeds in an ordinary `make test`.
 const SEEDS: u64 = 200;

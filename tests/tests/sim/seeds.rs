@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use harness::day;
+use harness::setting::number;
 
 /// One seed in a line, `SCENARIO SEED # WHY`.
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/seeds.txt");
@@ -15,10 +16,6 @@ const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/seeds.txt");
 const OF_A_DAY: u64 = 1_000;
 /// The number of failed seeds that end a run.
 const FAILED_MAX: usize = 20;
-
-pub fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
 
 /// What one scenario runs with.
 pub struct Seeds {

@@ -12,8 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use harness::day;
 use harness::network::Network;
 use harness::process::workspace;
+use harness::setting::number;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -21,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, said};
 use crate::gateway::{Gateway, OWN, config};
-use crate::kill::{Chance, setting};
+use crate::kill::Chance;
 use crate::wait::{a_moment, found, until};
 
 use clients::{Begun, Clients, Outcome, long, short};
@@ -609,8 +611,9 @@ impl Fleet {
 /// `TIDEGATE_FLEET_MB`, `TIDEGATE_FLEET_ROUNDS` and `TIDEGATE_SEED` set a longer run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_serves_through_all_that_happens_to_it_and_counts_each_request_once() {
-    let (mib, rounds) = (setting("TIDEGATE_FLEET_MB", 16), setting("TIDEGATE_FLEET_ROUNDS", 1));
-    let seed = setting("TIDEGATE_SEED", 20_261_127);
+    let (mib, rounds) =
+        (number("TIDEGATE_FLEET_MB").unwrap_or(16), number("TIDEGATE_FLEET_ROUNDS").unwrap_or(1));
+    let seed = day::seed();
     println!("{mib} MiB, {rounds} rounds of {} disturbances, seed {seed}", DISTURBANCES.len());
     let mut chance = Chance(seed);
     let mut below = |bound: usize| usize::try_from(chance.below(bound as u64)).unwrap();

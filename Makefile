@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test test-whole lint fmt release bench count bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
+.PHONY: help setup run check test test-whole lint fmt release bench count bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes dump fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -136,6 +136,9 @@ prove-nodes: ## a gateway and five nodes in namespaces: 200 MB from peers (TIDEG
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load (TIDEGATE_BEFORE=0042: from the last of that schema)
 	@scripts/prove.sh upgrade
+
+dump: ## keep an installation of an older version, which `make test` opens from then on (SCHEMA=0062)
+	@scripts/dump.sh $(SCHEMA)
 
 prove-flakes: ## every test twenty times beside two busy processes (TIDEGATE_FLAKE_RUNS, TIDEGATE_FLAKES="test(/name/)"; hours)
 	@scripts/prove.sh flakes

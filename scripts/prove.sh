@@ -236,21 +236,10 @@ case $which in
         newest=$(ls crates/store/migrations/postgres | tail -n 1)
         number=${TIDEGATE_BEFORE:-$(printf '%04d' $((10#${newest%%_*} - 1)))}
         [ -z "${TIDEGATE_BEFORE:-}" ] || kept_as=prove-upgrade-$number.txt
-        before=$(scripts/version-of-schema.sh "$number")
-        echo "the last version of schema $number is $(git show --no-patch --format='%h of %cs' "$before")"
-        older=$PWD/target/older/$before
-        if [ ! -x "$older/tidegate" ]; then
-            mkdir -p "$older"
-            # Of a build that was broken off.
-            git worktree remove --force "$older/source" 2>/dev/null || true
-            git worktree add --detach "$older/source" "$before"
-            (cd "$older/source" && cargo build --locked -p tidegate --target-dir "$older/target")
-            cp "$older/target/debug/tidegate" "$older/tidegate"
-            git worktree remove --force "$older/source"
-        fi
-        export TIDEGATE_BIN_BEFORE=$older/tidegate
+        TIDEGATE_BIN_BEFORE=$(scripts/older.sh "$number")
+        export TIDEGATE_BIN_BEFORE
         build_all
-        prove "an upgrade from schema $number to $newest, three gateways under load" journeys 'test(/^upgrade::/)'
+        prove "an upgrade from schema $number to $newest, three gateways under load" journeys 'test(/^upgrade::gateways/)'
         ;;
     flakes)
         size TIDEGATE_FLAKE_RUNS 20

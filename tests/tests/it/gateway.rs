@@ -32,7 +32,7 @@ pub const CUSTOM: &str = "sk-acme-38f6b1d97e0c4a52f8b6d3e17c9a0524";
 pub const LOCAL_MODEL: &str = "tide-1";
 
 /// What `init` prints, once only.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Founded {
     pub workspace_id: String,
@@ -141,17 +141,28 @@ impl Gateway {
         let file = directory.path().join("prices.toml");
         std::fs::write(&file, prices).unwrap();
         let more = [("TIDEGATE_PRICE_FILE", &*file.display().to_string())];
-        Self::begin(directory, tidegate().unwrap(), config, &more, None).await
+        Self::begin(directory, tidegate().unwrap(), config, &more, None, None).await
     }
 
     /// As `with`, but with another build of the program.
     pub async fn of(program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
-        Self::begin(tempfile::tempdir().unwrap(), program, config, more, None).await
+        Self::begin(tempfile::tempdir().unwrap(), program, config, more, None, None).await
+    }
+
+    /// As `with`, on the installation in `data` of this directory, of which `init` printed this.
+    pub async fn on_kept(
+        directory: TempDir,
+        founded: Founded,
+        config: Config,
+        more: &[(&str, &str)],
+    ) -> Self {
+        Self::begin(directory, tidegate().unwrap(), config, more, None, Some(founded)).await
     }
 
     /// As `with`, on another machine. It does not reach the emulator unless something there leads to it.
     pub async fn on(machine: Machine, config: Config, more: &[(&str, &str)]) -> Self {
-        Self::begin(tempfile::tempdir().unwrap(), tidegate().unwrap(), config, more, Some(machine)).await
+        Self::begin(tempfile::tempdir().unwrap(), tidegate().unwrap(), config, more, Some(machine), None)
+            .await
     }
 
     async fn begin(
@@ -160,6 +171,7 @@ impl Gateway {
         config: Config,
         more: &[(&str, &str)],
         machine: Option<Machine>,
+        founded: Option<Founded>,
     ) -> Self {
         // Budgets are of a month, and sums of a day.
         a_day_with_room().await;
@@ -176,9 +188,11 @@ impl Gateway {
         }
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let data = directory.path().join("data");
-        let cli =
-            environment.iter().fold(Cli::of(program.clone()), |cli, (name, value)| cli.env(name, value));
-        let founded = founding::found(&cli, &program, &environment, &data);
+        let founded = founded.unwrap_or_else(|| {
+            let cli = Cli::of(program.clone());
+            let cli = environment.iter().fold(cli, |cli, (name, value)| cli.env(name, value));
+            founding::found(&cli, &program, &environment, &data)
+        });
         let (process, origin) = serve_with(&program, &data, &environment, machine.as_ref()).await;
         Self { emulator, founded, origin, process, program, environment, directory, machine }
     }
@@ -268,6 +282,11 @@ impl Gateway {
     /// Changes an environment setting from the next start on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// An environment setting, if it has it.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     }
 
     /// Stops the process gracefully, as an operator does.

@@ -64,6 +64,7 @@ mod capabilities;
 mod capability_inputs;
 mod checks;
 mod cli;
+mod clock;
 mod command;
 mod commands;
 mod commitments;
@@ -195,6 +196,7 @@ mod names;
 mod native_responses;
 mod neighbours;
 mod oauth;
+mod older;
 mod own_apps;
 mod own_batches;
 #[cfg(feature = "vendors")]

@@ -2,7 +2,6 @@
 //! alone for as long as it may by the gateway's time.
 
 use std::path::Path;
-use std::process::Command;
 
 use harness::client::Client;
 use harness::process::{Launch, Process, free_address, tidegate};
@@ -10,67 +9,44 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{CHAT, question, records};
+use crate::clock::Clock;
 use crate::command::Cli;
 use crate::gateway::{Gateway, config};
 use crate::wait::found;
 
 const HOURS_MS: i64 = 5 * 3_600_000;
-/// Puts the seconds of a file between the kernel's clock and the program.
-const SHIM: &str = r#"
-    #define _GNU_SOURCE
-    #include <fcntl.h>
-    #include <stdlib.h>
-    #include <sys/syscall.h>
-    #include <time.h>
-    #include <unistd.h>
-
-    int clock_gettime(clockid_t clock, struct timespec *now) {
-        int failed = syscall(SYS_clock_gettime, clock, now);
-        const char *path = getenv("CLOCK_AHEAD_FILE");
-        if (failed || clock != CLOCK_REALTIME || !path) return failed;
-        int file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file < 0) return 0;
-        char text[32] = {0};
-        if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
-        close(file);
-        return 0;
-    }
-"#;
-
 /// A machine whose clock can be set.
 struct Machine {
     root: tempfile::TempDir,
+    clock: Clock,
     address: String,
 }
 
 impl Machine {
     fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let source = root.path().join("clock.c");
-        std::fs::write(&source, SHIM).unwrap();
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o"]).arg(root.path().join("clock.so")).arg(&source);
-        assert!(compiler.status().unwrap().success());
-        let machine = Self { root, address: free_address().unwrap().to_string() };
-        machine.set_ahead(0);
-        machine
+        let address = free_address().unwrap().to_string();
+        Self { root: tempfile::tempdir().unwrap(), clock: Clock::new(), address }
     }
 
     fn path(&self, name: &str) -> String {
         self.root.path().join(name).display().to_string()
     }
 
-    /// In one step, as a node reads it at any time.
-    fn set_ahead(&self, ahead_ms: i64) {
-        std::fs::write(self.path("next"), (ahead_ms / 1_000).to_string()).unwrap();
-        std::fs::rename(self.path("next"), self.path("ahead")).unwrap();
-    }
-
     async fn start(&self) -> Process {
-        let launch = Launch::new(tidegate().unwrap())
-            .args(["node", "--model", "echo", "--data-dir", &self.path("node"), "--listen", &self.address])
-            .env("LD_PRELOAD", self.path("clock.so"))
-            .env("CLOCK_AHEAD_FILE", self.path("ahead"));
+        let launch = Launch::new(tidegate().unwrap()).args([
+            "node",
+            "--model",
+            "echo",
+            "--data-dir",
+            &self.path("node"),
+            "--listen",
+            &self.address,
+        ]);
+        let launch = self
+            .clock
+            .environment()
+            .into_iter()
+            .fold(launch, |launch, (name, value)| launch.env(name, value));
         let mut node = launch.start().unwrap();
         node.wait_text("listens on", WITHIN).await.unwrap();
         node
@@ -109,12 +85,12 @@ async fn a_node_whose_clock_is_hours_off_serves_and_is_bounded_by_the_gateways_t
     let mut gateway = Gateway::with(config(), &environment).await;
     let machine = Machine::new();
     let id = join(&gateway, &machine);
-    machine.set_ahead(HOURS_MS);
+    machine.clock.set_ahead(HOURS_MS);
     let mut node = machine.start().await;
     let mut served = 0;
     // Its clock is set while it runs, too.
     for ahead_ms in [HOURS_MS, -HOURS_MS] {
-        machine.set_ahead(ahead_ms);
+        machine.clock.set_ahead(ahead_ms);
         until_skewed(&gateway, &id, ahead_ms).await;
         let policy = machine.health().await;
         assert_eq!(

@@ -1,16 +1,22 @@
-//! An upgrade from the version before the newest migration to this one, under traffic: `make prove-upgrade`
-//! builds that version.
+//! An upgrade from the version before the newest migration to this one, under traffic, and what that version leaves: `make prove-upgrade`
+//! and `make dump` build it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt;
 use harness::postgres::Server;
+use http::Method;
 use serde_json::json;
 
 use crate::WITHIN;
-use crate::ask::{MINI, question, scripted, with};
+use crate::ask::{MINI, question, scripted, streaming_usage, with};
 use crate::fleet::{Fleet, GATEWAYS, Load, seen};
-use crate::gateway::OWN;
+use crate::gateway::{Gateway, OWN, POOL, config, sums};
+use crate::older::{Kept, collections, dumps, now_ms, rows, tar};
 use crate::wait::found;
+use crate::writes::{JOBS, Preparing, writing};
 
 /// The previous version's program. Without it there is nothing to upgrade from, so `make test` does not list
 /// this test (`default-filter` in `.config/nextest.toml`); how the store reads older rows, and an older
@@ -72,4 +78,75 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     .await;
     assert!(listed.is_sorted_by_key(|row| row["id"].as_str().unwrap().to_owned()), "one list of both");
     fleet.gateway.process().stop(WITHIN).await.unwrap();
+}
+
+/// An installation of that version with something of everything that it can make, on each database, for each later version to open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_is_kept() {
+    let server = Server::shared().await.unwrap();
+    let name = format!("kept_{}", std::process::id());
+    let url = server.database(&name).await.unwrap();
+    let gateway = filled(&[("TIDEGATE_DATABASE_URL", &url)]).await;
+    let schema = server.run(&name, "SELECT MAX(version) FROM _sqlx_migrations").await.unwrap();
+    let archive = |database: &str| dumps().join(format!("{schema:0>4}-{database}.tar.gz"));
+    std::fs::create_dir_all(dumps()).unwrap();
+    server.dump(&name, &gateway.directory().join("database.sql")).await.unwrap();
+    tar("-cz", &archive("postgres"), gateway.directory(), &["."]);
+    tar("-cz", &archive("sqlite"), filled(&[]).await.directory(), &["."]);
+}
+
+/// A stopped gateway of that version, with what it had written beside its data.
+async fn filled(environment: &[(&str, &str)]) -> Gateway {
+    let environment = [environment, &[("TIDEGATE_SUBSCRIPTIONS", "1")]].concat();
+    let mut gateway = Gateway::of(before(), config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    gateway.account("openai", POOL).await;
+    let (revoked, id) = gateway.key(json!({"name": "revoked"})).await;
+    gateway.remove(&format!("/v2/api-keys/{id}")).await;
+    serve_some(&gateway).await;
+    for (number, (_, path)) in writing().into_iter().filter(|(method, _)| method == Method::POST).enumerate()
+    {
+        // A job would still be running.
+        if JOBS.contains(&path)
+            || collections().all(|listed| listed != path)
+            || rows(&gateway.admin(), path).await.is_none()
+        {
+            continue;
+        }
+        let preparing = Preparing { gateway: &gateway, number };
+        let made = async { preparing.prepare(&Method::POST, path).await.call("").await };
+        match AssertUnwindSafe(made).catch_unwind().await {
+            Ok(answer) => println!("{path}: {}", answer.status),
+            Err(_) => println!("{path}: what it takes can't be made in that version"),
+        }
+    }
+    let usage = sums(&gateway.get("/v2/usage").await);
+    let mut listed = BTreeMap::new();
+    for collection in collections() {
+        if let Some(rows) = rows(&gateway.admin(), collection).await.filter(|rows| !rows.is_empty()) {
+            listed.insert(collection.to_owned(), rows);
+        }
+    }
+    gateway.stop().await;
+    let kept = Kept {
+        founded: gateway.founded.clone(),
+        unix_ms: now_ms(),
+        upstream: gateway.emulator.origin(),
+        revoked,
+        usage,
+        rows: listed,
+    };
+    std::fs::write(gateway.directory().join("kept.json"), serde_json::to_vec(&kept).unwrap()).unwrap();
+    gateway
+}
+
+/// Requests of each outcome.
+async fn serve_some(gateway: &Gateway) {
+    for number in 0..20 {
+        gateway.chat_ok(&with(question(MINI), json!({"user": format!("one {}", number % 3)}))).await;
+    }
+    for asked in [scripted(MINI, "status=400"), question("nobody/serves-this"), streaming_usage(MINI)] {
+        gateway.chat(&asked).await;
+    }
+    gateway.wait_for_usage(22).await;
 }

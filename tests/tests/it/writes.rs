@@ -617,7 +617,7 @@ const UNTRIED: [&str; 32] = [
     "/v2/vault/workspace-key/rotate",
 ];
 /// Routes that a job follows, which writes too.
-const JOBS: [&str; 3] = ["/v2/purge-jobs", "/v2/deletion-requests", "/v2/data-exports"];
+pub const JOBS: [&str; 3] = ["/v2/purge-jobs", "/v2/deletion-requests", "/v2/data-exports"];
 /// Routes that succeed only on an object that was emptied first.
 const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
 

@@ -3,6 +3,7 @@
 
 mod relay;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -197,10 +198,32 @@ impl Server {
 
     /// Runs statements and returns their output, with columns separated by `|`.
     pub async fn run(&self, database: &str, statement: &str) -> io::Result<String> {
-        let mut psql = Command::new(installed("psql"));
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER]);
-        psql.args(["-p", &self.port.to_string(), "-d", database, "-c", statement]).current_dir("/");
-        let done = tokio::task::spawn_blocking(move || psql.output()).await.map_err(io::Error::other)??;
+        let psql = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement];
+        self.client("psql", database, &psql).await
+    }
+
+    /// Writes a database into a file of statements.
+    pub async fn dump(&self, database: &str, file: &Path) -> io::Result<()> {
+        let options = ["--no-owner", "--no-privileges", "-f"].map(OsStr::new);
+        self.client("pg_dump", database, &[&options[..], &[file.as_os_str()]].concat()).await.map(drop)
+    }
+
+    /// Runs the statements of a file that `dump` wrote.
+    pub async fn restore(&self, database: &str, file: &Path) -> io::Result<()> {
+        let options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"].map(OsStr::new);
+        self.client("psql", database, &[&options[..], &[file.as_os_str()]].concat()).await.map(drop)
+    }
+
+    async fn client(
+        &self,
+        name: &str,
+        database: &str,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> io::Result<String> {
+        let mut client = Command::new(installed(name));
+        client.args(["-h", "127.0.0.1", "-U", USER, "-p", &self.port.to_string(), "-d", database]);
+        client.args(arguments).current_dir("/");
+        let done = tokio::task::spawn_blocking(move || client.output()).await.map_err(io::Error::other)??;
         if !done.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()));
         }

@@ -10,7 +10,7 @@ use harness::client::Client;
 use harness::postgres::Server;
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::ask::{MINI, question, refused, trace_of};
 use crate::clock::Clock;

@@ -275,7 +275,8 @@ const OF_WHOLE: [&str; 4] = ["a new operation", "clippy without the engine", "He
 
 /// What a machine pays once: a run that finds it made already says nothing of what it costs.
 fn is_made_once(key: &str) -> bool {
-    let made = ["build others", "step cargo and C libraries", "step checks", "step console", "step environment"];
+    let made =
+        ["build others", "step cargo and C libraries", "step checks", "step console", "step environment"];
     made.iter().any(|one| key.starts_with(one))
 }
 

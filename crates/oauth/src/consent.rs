@@ -105,7 +105,7 @@ fn consent(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             to.query_pairs_mut().append_pair("iss", &control.web.site.base_url(&request.headers));
             to.to_string()
         });
-        let redirect_host = shown(&wanted.redirect);
+        let redirect_host = place_of(&wanted.redirect);
         let client_name = wanted.client.name;
         Reply::json(&Consent {
             object: "oauth_consent",
@@ -119,7 +119,7 @@ fn consent(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 /// Where a person is returned to, as they are told. An app's own scheme may name any host, and it is the scheme that says who is meant.
-fn shown(redirect: &Url) -> String {
+fn place_of(redirect: &Url) -> String {
     let host = redirect.host_str().unwrap_or_default();
     match redirect.scheme() {
         "https" | "http" => host.to_owned(),
@@ -235,7 +235,7 @@ mod tests {
             ("evilapp://accounts.example.com/cb", "evilapp://accounts.example.com"),
             ("editor:///cb", "editor://"),
         ] {
-            assert_eq!(shown(&Url::parse(address).unwrap()), told);
+            assert_eq!(place_of(&Url::parse(address).unwrap()), told);
         }
     }
 }

@@ -65,7 +65,7 @@ fn understood(answer: &[u8]) -> Option<Result<PdfText, Unread>> {
 
 /// Reads a PDF in a process of its own, which ends at the latest when this is dropped.
 pub(crate) async fn read_apart(pdf: &[u8]) -> Result<PdfText, Unread> {
-    let answer = match asked(pdf).await {
+    let answer = match answer_of(pdf).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::warn!(%error, "a PDF could not be read: no process could be started for it");
@@ -76,7 +76,7 @@ pub(crate) async fn read_apart(pdf: &[u8]) -> Result<PdfText, Unread> {
     understood(&answer).unwrap_or(Err(BROKEN))
 }
 
-async fn asked(pdf: &[u8]) -> io::Result<Vec<u8>> {
+async fn answer_of(pdf: &[u8]) -> io::Result<Vec<u8>> {
     // The file may have been replaced by a newer version since this one was started.
     let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
     let mut command = Command::new(own);

@@ -115,6 +115,8 @@ fn changes(path: &str, now: Option<&Value>, before: &Value, found: &mut Vec<Stri
             now.iter().zip(before).for_each(|(now, before)| changes(path, Some(now), before, found));
         }
         (Some(now), before) if now == before => {}
+        // Nothing, however it is written.
+        (Some(Value::Object(now)), Value::Null) if now.is_empty() => {}
         (Some(now), before) => found.push(format!("{path} was {before} and is {now}")),
         (None, before) => found.push(format!("{path} was {before} and is gone")),
     }

@@ -13,7 +13,6 @@ mod full_disk;
 mod postgres;
 mod samples;
 mod sqlite;
-mod upgrade;
 
 use std::future::Future;
 

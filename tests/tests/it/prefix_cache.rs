@@ -233,7 +233,13 @@ async fn the_bound_holds_and_what_was_used_last_stays() {
     let disk = ["--prefix-cache-disk", "1"];
     let node = DiskNode::start(&root, &disk).await;
     for number in 0..12 {
-        node.answer(&question(number, "a")).await;
+        let before = files(&root);
+        let (_, answer) = node.answer(&question(number, "a")).await;
+        // Blocks are written behind the answer, and the node is killed below.
+        let is_new =
+            |path: &&PathBuf| !before.contains(path) && path.extension().is_some_and(|end| end != "part");
+        let written = || files(&root).iter().filter(is_new).count() as u64;
+        until("its blocks on disk", async || written() == filled(&answer)).await;
         let bytes: u64 = files(&root).iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
         assert!(bytes <= MOST, "{bytes}");
     }

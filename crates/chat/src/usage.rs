@@ -165,7 +165,7 @@ mod tests {
         check(
             &[r#"{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":9},
                 "completion_tokens_details":{"reasoning_tokens":3}}"#],
-            [0, 9, 0, 0, 3],
+            [0, 9, 0, 0, 1],
         );
     }
 

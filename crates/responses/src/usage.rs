@@ -57,13 +57,15 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
     let long =
         lifetimes.and_then(|lifetimes| lifetimes.find_count("ttl_12h_tokens")).unwrap_or(0).min(written);
     let thought = usage.find_members("output_tokens_details");
-    let reasoning = thought.and_then(|details| details.find_count("reasoning_tokens")).unwrap_or(0);
+    // What is within can't be more than the whole, whatever a server says.
+    let reasoning =
+        thought.and_then(|details| details.find_count("reasoning_tokens")).unwrap_or(0).min(completion);
     Some(Usage {
         input: prompt.saturating_sub(cached).saturating_sub(written),
         cached_read: cached,
         cache_write: written - long,
         cache_write_long: long,
-        output: completion.saturating_sub(reasoning),
+        output: completion - reasoning,
         reasoning,
         units: hosted_calls(response),
         tier: response.find_text("service_tier").and_then(|word| Tier::from_word(&word)),

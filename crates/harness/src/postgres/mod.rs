@@ -202,10 +202,13 @@ impl Server {
         self.client("psql", database, &psql).await
     }
 
-    /// Writes a database into a file of statements.
+    /// Writes a database into a file of statements, which the `psql` of other versions reads, too: older ones don't know `\restrict`.
     pub async fn dump(&self, database: &str, file: &Path) -> io::Result<()> {
         let options = ["--no-owner", "--no-privileges", "-f"].map(OsStr::new);
-        self.client("pg_dump", database, &[&options[..], &[file.as_os_str()]].concat()).await.map(drop)
+        self.client("pg_dump", database, &[&options[..], &[file.as_os_str()]].concat()).await?;
+        let text = fs::read_to_string(file)?;
+        let is_known = |line: &&str| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ");
+        fs::write(file, text.split_inclusive('\n').filter(is_known).collect::<String>())
     }
 
     /// Runs the statements of a file that `dump` wrote.

@@ -11,7 +11,8 @@ older=$PWD/target/older/$version
 if [ ! -x "$older/tidegate" ]; then
     mkdir -p "$older"
     # Of a build that was broken off.
-    git worktree remove --force "$older/source" 2>/dev/null || true
+    rm -rf "$older/source"
+    git worktree prune
     git worktree add --detach "$older/source" "$version" >&2
     if ! (cd "$older/source" && cargo build --locked -p tidegate --no-default-features --target-dir "$older/target") >&2; then
         echo "that version doesn't build; name a commit before it: git log --oneline $(git rev-parse --short "$version")" >&2

@@ -180,7 +180,7 @@ fn counted(root: &Path, gates: &Gates) -> Result<BTreeMap<String, Row>> {
         }
     }
     add("step cargo and C libraries".to_owned(), (-inside).max(0.0));
-    // What costs nothing by itself, such as helpers of tests, may grow into something that does.
+    // Helpers of tests cost nothing by themselves, and are listed because they may grow.
     for (key, lines) in lines {
         rows.entry(key).or_insert(Row { core_seconds: 0.0, lines });
     }
@@ -270,10 +270,10 @@ fn tested(root: &Path, gates: &Gates) -> Result<BTreeMap<String, usize>> {
     Ok(tested)
 }
 
-/// What a run of everything does beside the tests.
+/// Steps that only `make test-whole` has.
 const OF_WHOLE: [&str; 4] = ["a new operation", "clippy without the engine", "Helm chart", "accelerators"];
 
-/// What a machine pays once: a run that finds it made already says nothing of what it costs.
+/// Whether a row is of work that a machine does once. A run that finds it done measures too little.
 fn is_made_once(key: &str) -> bool {
     let made =
         ["build others", "step cargo and C libraries", "step checks", "step console", "step environment"];

@@ -39,7 +39,7 @@ impl Needs {
         }
     }
 
-    /// Whether a key with these scopes is let in to all projects, or to its own alone. Who may see all may not change all.
+    /// Whether a key with these scopes may act in all projects, or in its own alone. Reading all of them does not allow changing them.
     #[must_use]
     pub const fn reaches_all(self, scopes: Scopes) -> bool {
         match self {

@@ -27,7 +27,7 @@ pub struct ApiRequest<C = Caller> {
     pub query: BTreeMap<String, String>,
     /// A dry run: nothing that the request writes is stored, and no side effect happens.
     pub is_rehearsal: bool,
-    /// What its route requires of a key.
+    /// The scope that its route requires of a key.
     pub needs: Needs,
     /// Seals the cursors of the requested list.
     pub cursor_seal: CursorSeal,
@@ -48,8 +48,8 @@ impl ApiRequest {
         self.caller.is_operator()
     }
 
-    /// The only project that the caller may see, or change where this request changes something; `None` where it may do so in all. A key
-    /// that only calls models is confined to its own, and one that also reads changes nothing outside of it.
+    /// The only project that this request may read or change; `None` if it may do so in all projects. A key that only calls models is confined to
+    /// its own project. A key that also reads may read all projects, and still changes its own alone.
     #[must_use]
     pub fn confined_to(&self) -> Option<ProjectId> {
         let key = self.caller.key()?;

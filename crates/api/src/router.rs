@@ -83,7 +83,7 @@ impl RouteAuth {
         }
     }
 
-    /// What a key needs that is let in.
+    /// The scope that a key needs here.
     pub(crate) fn needs(self) -> Needs {
         self.access().and_then(|access| access.key).unwrap_or(Needs::Known)
     }

@@ -94,7 +94,7 @@ impl UsageCounters {
         // Some count reasoning in addition to the completion instead of within it; the total tells which.
         let beside = reasoning > 0
             && self.total == prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning));
-        // What is within can't be more than the whole, whatever a server says.
+        // Reasoning tokens are part of the completion, so a larger count is wrong.
         let reasoning = if beside { reasoning } else { reasoning.min(completion) };
         Some(Usage {
             input: prompt.saturating_sub(cached).saturating_sub(written),

@@ -12,7 +12,7 @@ pub(crate) const EXPRESSION_NODES_MAX: usize = 1_000;
 pub(crate) const EXPRESSION_DEPTH_MAX: usize = 100;
 /// Parentheses and the like within each other.
 pub(crate) const EXPRESSION_NESTED_MAX: u16 = 32;
-/// What one expression, or all of one template, may do: a unit for each part that is visited, and for each 64 bytes that are made or compared.
+/// The work of one expression, or of all expressions of a template together: a unit for each part that is visited, and for each 64 bytes that are made or compared.
 pub(crate) const EVALUATION_UNITS_MAX: u64 = 500_000;
 /// A value that an expression or a step makes, as JSON.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;

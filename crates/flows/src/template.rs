@@ -79,7 +79,7 @@ impl Template {
         }
     }
 
-    /// All its expressions together may do what one may: they are evaluated beside everything else that the control plane does.
+    /// All its expressions share the budget of one, because they run on the thread of the control plane.
     ///
     /// # Errors
     /// One of its expressions has no value, or the whole is too large.

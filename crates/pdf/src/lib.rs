@@ -1,5 +1,5 @@
-//! The text of a PDF, for models that read none: extracted page by page, bounded in time, memory and length. What a document makes its reader do
-//! is known only when it is done, so that the reader is a process of its own, which is killed.
+//! The text of a PDF, for models that read none: extracted page by page, bounded in time, memory and length. The reader is a separate process,
+//! because a document may take any amount of time and memory, and only a process can be killed.
 
 mod limits;
 mod reader;

@@ -12,7 +12,7 @@ use crate::{BROKEN, ENCRYPTED, NO_TEXT, PdfText, SLOW, Unread, read};
 
 /// The only argument of a process that is to become a reader.
 const ARGUMENT: &str = "pdf-reader";
-/// What may be wrong, by its number in an answer.
+/// The reasons for reading nothing, by their number in an answer.
 const UNREAD: [Unread; 4] = [ENCRYPTED, BROKEN, SLOW, NO_TEXT];
 /// The answer's first byte where there is a text, before whether it is a part, the number of pages, and the text.
 const READ: u8 = 0xff;
@@ -63,7 +63,7 @@ fn understood(answer: &[u8]) -> Option<Result<PdfText, Unread>> {
     Some(Ok(PdfText { text, pages, is_partial: is_partial != 0 }))
 }
 
-/// Reads a PDF in a process of its own, which ends at the latest when this is dropped.
+/// Reads a PDF in a separate process, which is killed when this is dropped.
 pub(crate) async fn read_apart(pdf: &[u8]) -> Result<PdfText, Unread> {
     let answer = match answer_of(pdf).await {
         Ok(answer) => answer,

@@ -57,7 +57,7 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
     let long =
         lifetimes.and_then(|lifetimes| lifetimes.find_count("ttl_12h_tokens")).unwrap_or(0).min(written);
     let thought = usage.find_members("output_tokens_details");
-    // What is within can't be more than the whole, whatever a server says.
+    // Reasoning tokens are part of the completion, so a larger count is wrong.
     let reasoning =
         thought.and_then(|details| details.find_count("reasoning_tokens")).unwrap_or(0).min(completion);
     Some(Usage {

@@ -55,9 +55,9 @@ pub(crate) const SCHEMA_ERRORS_MAX: usize = 16;
 pub(crate) const REFERENCES_DEPTH_MAX: u32 = 16;
 /// The longest schema of an imported operation.
 pub(crate) const IMPORTED_SCHEMA_BYTES_MAX: usize = 256 * 1024;
-/// How large a document may become when what its operations refer to is put in place.
+/// The largest size of a document after its references are resolved.
 pub(crate) const UNFOLDED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What a value takes beside its text.
+/// The size of a value without its text.
 pub(crate) const UNFOLDED_NODE_BYTES: usize = 64;
 /// Tools, and servers, of one project.
 pub const TOOLS_OF_PROJECT_MAX: u64 = 500;

@@ -400,8 +400,8 @@ async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
     }
 }
 
-/// Keys of another project of the workspace: those that read see what agents keep in it and change nothing of it, and the others are told that
-/// it isn't there.
+/// Keys of another project of the workspace. With `read` they see the state of agents in this one and change none of it; without, each object
+/// looks like a missing one.
 async fn try_another_project(gateway: &Gateway, mine: &Tenant, count: &Count) {
     let admin = gateway.with_key(&mine.founded.admin_key);
     let other = make(&admin, "/v2/projects", json!({"name": "another"})).await;

@@ -1,4 +1,4 @@
-//! What stands between the system and a program that a test starts: a clock that the test sets, and another place of what listened elsewhere.
+//! Libraries that are preloaded into a program under test: a clock that the test sets, and a redirect of connections to an earlier port.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,7 +81,7 @@ impl Clock {
         std::fs::rename(self.path("next"), self.path("ahead")).unwrap();
     }
 
-    /// What a program is started with, so that it reads this clock.
+    /// The variables that make a program read this clock.
     pub fn environment(&self) -> [(String, String); 2] {
         [("LD_PRELOAD", "clock.so"), ("CLOCK_AHEAD_FILE", "ahead")]
             .map(|(name, file)| (name.to_owned(), self.path(file).display().to_string()))

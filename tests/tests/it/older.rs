@@ -19,10 +19,10 @@ use crate::gateway::{Founded, Gateway, OWN, config, sums};
 
 /// Before anything that was made then ends or begins by itself.
 const LATER_MS: i64 = 60_000;
-/// What is of the process that runs: what it has set aside of budgets, and what it measured.
+/// Fields that describe the running process: its share of budgets, and its measurements.
 const MOVES: [&str; 3] = ["reserved_micros", "free_micros", "learned_limits"];
 
-/// What an installation had when it was kept.
+/// The contents of an installation when it was kept.
 #[derive(Serialize, Deserialize)]
 pub struct Kept {
     pub founded: Founded,
@@ -103,7 +103,7 @@ async fn opened(archive: &Path, server: Option<&Server>) -> (Gateway, Kept, Cloc
     (Gateway::on_kept(directory, kept.founded.clone(), config(), &environment).await, kept, clock)
 }
 
-/// What of this is no longer as it was: fields that are gone, or have other values.
+/// Finds fields that are missing now, or have other values.
 fn changes(path: &str, now: Option<&Value>, before: &Value, found: &mut Vec<String>) {
     match (now, before) {
         (Some(Value::Object(now)), Value::Object(before)) => {

@@ -1,4 +1,4 @@
-//! An upgrade from the version before the newest migration to this one, under traffic, and what that version leaves: `make prove-upgrade`
+//! An upgrade from the version before the newest migration to this one, under traffic, and an installation of that version to keep: `make prove-upgrade`
 //! and `make dump` build it.
 
 use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ async fn an_installation_is_kept() {
     tar("-cz", &archive("sqlite"), filled(&[]).await.directory(), &["."]);
 }
 
-/// A stopped gateway of that version, with what it had written beside its data.
+/// A stopped gateway of that version, with a list of its contents beside its data.
 async fn filled(environment: &[(&str, &str)]) -> Gateway {
     let environment = [environment, &[("TIDEGATE_SUBSCRIPTIONS", "1")]].concat();
     let mut gateway = Gateway::of(before(), config(), &environment).await;

@@ -64,7 +64,7 @@ async fn ask(writing: &mut Writing, device: DeviceRow, waiting_max: u32) -> Resu
     let query = sql("DELETE FROM devices WHERE expires_unix_ms <= $1");
     let query = query.bind(signed(device.created_unix_ms));
     query.run(writing.connection()).await?;
-    // What somebody has approved waits for nobody, and so does a consent of a person to a program.
+    // Approved devices and consents have a person, and wait for no approval.
     let query = sql("SELECT COUNT(*) AS held FROM devices WHERE person IS NULL");
     let row = query.one(writing.connection()).await?;
     let count = Fields::new("devices", &row).number("held")?;

@@ -8,6 +8,7 @@ use super::parties::{self, Cell, Client, Seller};
 use super::verdict;
 use crate::ask::question;
 use crate::gateway::Gateway;
+use crate::wait::until;
 
 pub struct Bench {
     gateway: Gateway,
@@ -29,6 +30,11 @@ impl Bench {
         self.gateway.emulator.reset();
         let retries = cell.failure().map_or(0, |failure| failure.tries - 1);
         let earning = retries * (100 / RETRY_BUDGET_PERCENT as usize);
+        // The pause that the provider named may be longer than the client took to read of it.
+        until("the provider to take requests again", async || {
+            self.gateway.chat(&question(cell.model().0)).await.status != 429
+        })
+        .await;
         for _ in 0..earning.max(1) {
             self.gateway.chat_ok(&question(cell.model().0)).await;
         }

@@ -211,9 +211,16 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             )
         })?;
         check_credit(amount, &input.note)?;
+        let budgets = control.deps.store.budgets();
+        // The first credit makes a workspace prepaid.
+        if amount < 0 && budgets.credit(workspace).await.map_err(of_store)?.is_none() {
+            let message = "The workspace has no credit of which some could be deducted.";
+            let fix = "Add credit first: it makes the workspace prepaid.";
+            return Err(invalid("amount_micros", message, fix));
+        }
         let budget = BudgetId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
         let (amount, act) = (Nanos(amount * 1_000), request.act(&control.deps.world));
-        let added = control.deps.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
+        let added = budgets.add_credit(workspace, budget, amount, input.note, act).await;
         let added = added.map_err(of_store)?;
         control.deps.await_published(added.version).await?;
         let mut account = show_account(control, workspace).await?;

@@ -13,6 +13,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
+use domain::limits::BUDGET_MICROS_MAX;
 use domain::{Fault, Price, WorkspaceId};
 use http::Method;
 use ledger::tariff::ProfileFees;
@@ -86,6 +87,38 @@ struct Input {
     profiles: ProfilesInput,
     #[serde(default)]
     acts: ActsInput,
+}
+
+impl Input {
+    /// An amount is at most the largest budget, so that no sum of a month exceeds the arithmetic of money.
+    fn check_amounts(&self) -> Result<(), Box<Fault>> {
+        let Self { monthly_base_micros, profiles, acts, .. } = self;
+        let ProfilesInput { managed_provider, byok, subscription, byoc } = profiles;
+        let fees = [
+            ("managed_provider", managed_provider),
+            ("byok", byok),
+            ("subscription", subscription),
+            ("byoc", byoc),
+        ];
+        let of_profiles = fees.into_iter().flat_map(|(profile, fees)| {
+            let field = move |name| format!("profiles.{profile}.{name}");
+            [
+                (field("per_million_requests_micros"), fees.per_million_requests_micros),
+                (field("per_million_tokens_micros"), fees.per_million_tokens_micros),
+            ]
+        });
+        let mut amounts = of_profiles.chain([
+            ("monthly_base_micros".to_owned(), *monthly_base_micros),
+            ("acts.per_million_acts_micros".to_owned(), acts.per_million_acts_micros),
+        ]);
+        match amounts.find(|(_, micros)| *micros > BUDGET_MICROS_MAX) {
+            None => Ok(()),
+            Some((field, micros)) => {
+                let message = format!("{micros} millionths of a USD are too much for \"{field}\".");
+                Err(invalid(field, message, format!("Give at most {BUDGET_MICROS_MAX}.")))
+            }
+        }
+    }
 }
 
 impl FeesInput {
@@ -221,6 +254,7 @@ fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
 fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Input = request.json()?;
+        input.check_amounts()?;
         let name = checked_name(Some(input.name.unwrap_or_else(|| USUAL.to_owned())), "name")?;
         let tariff = Tariff {
             name,

@@ -159,9 +159,25 @@ async fn refusals(gateway: &Gateway, invoice: &Value) {
     }
     problem(&stranger.get("/v2/tariff").await.unwrap(), 403, "insufficient_scope");
     let json = [("content-type", "application/json")];
-    let wrong = json!({"effective_from": "2026-12-02"}).to_string();
-    let answer = gateway.admin().call(http::Method::PUT, "/v2/tariff", &json, wrong).await.unwrap();
-    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "effective_from");
+    let too_much = 10_000_000_000_001_u64;
+    for (param, wrong) in [
+        ("effective_from", json!({"effective_from": "2026-12-02"})),
+        ("monthly_base_micros", json!({"monthly_base_micros": i64::MAX})),
+        ("acts.per_million_acts_micros", json!({"acts": {"per_million_acts_micros": too_much}})),
+        (
+            "profiles.byoc.per_million_tokens_micros",
+            json!({"profiles": {"byoc": {"per_million_tokens_micros": too_much}}}),
+        ),
+    ] {
+        let call = gateway.admin().call(http::Method::PUT, "/v2/tariff", &json, wrong.to_string()).await;
+        assert_eq!(problem(&call.unwrap(), 400, "invalid_value")["param"], param);
+    }
+    // A deduction makes nobody prepaid.
+    let workspace = theirs["workspace_id"].clone();
+    let deduction = json!({"workspace_id": workspace, "amount_micros": -5});
+    let answer = gateway.admin().post("/v2/billing/account/credits", &deduction).await.unwrap();
+    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "amount_micros");
+    assert_eq!(stranger.get("/v2/billing/account").await.unwrap().json()["mode"], "postpaid");
     let assign = format!("/v2/tariff/assignments/{}", theirs["workspace_id"].as_str().unwrap());
     let body = json!({"tariff": "none such"}).to_string();
     let answer = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();

@@ -40,7 +40,8 @@ const server = createServer(async (request, response) => {
   const shown = Object.fromEntries(
     Object.entries(request.headers).filter(([name]) => name.startsWith("webhook-") || name === "content-type"),
   );
-  console.log(JSON.stringify({ path: request.url, headers: shown, body, error, duplicate, status }));
+  const from = request.socket.remotePort;
+  console.log(JSON.stringify({ path: request.url, from, headers: shown, body, error, duplicate, status }));
   response.writeHead(status, status === 302 ? { location: "/elsewhere" } : {});
   response.end(status === 204 ? "" : "what stands behind this address");
 });

@@ -74,7 +74,7 @@ impl TellOfTask {
             ("webhook-timestamp", unix_s.to_string()),
             ("webhook-signature", format!("v1a,{}", STANDARD.encode(signature))),
         ];
-        let posted = match Posting::json(url, headers, body) {
+        let posted = match Posting::json(Some(task.owner.workspace), url, headers, body) {
             Ok(posting) => self.0.outbound.post(posting).await,
             Err(error) => Err(error),
         };

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::limits::WEBHOOK_OFFERED_MAX;
 use domain::ports::PortFuture;
-use domain::{EventId, Secret, WebhookId};
+use domain::{EventId, Secret, WebhookId, WorkspaceId};
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use jobs::{Handler, Outcome, Policy};
@@ -28,6 +28,8 @@ pub struct Posting {
     pub url: String,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
+    /// Whose address it is, where a workspace gave it.
+    pub owner: Option<WorkspaceId>,
     /// The operator's settings name the address, and nobody else can: it may be a private one.
     pub is_of_settings: bool,
 }
@@ -118,7 +120,7 @@ fn signed(
         ("webhook-timestamp", unix_s.to_string()),
         ("webhook-signature", vault::webhook_signatures(keys, &id, unix_s, &body)),
     ];
-    Posting::json(webhook.url.clone(), headers, body)
+    Posting::json(Some(webhook.workspace), webhook.url.clone(), headers, body)
 }
 
 /// A message for a chat, whose address is the secret.
@@ -130,7 +132,8 @@ fn message(event: &EventRow, keys: &[Secret]) -> Result<Posting, PostError> {
     } else {
         format!("*{}*\n{}", escaped(&headline), escaped(&details))
     };
-    Posting::json(url.to_owned(), Vec::new(), Bytes::from(json!({"text": text}).to_string()))
+    let body = Bytes::from(json!({"text": text}).to_string());
+    Posting::json(Some(event.workspace), url.to_owned(), Vec::new(), body)
 }
 
 /// Text as Slack's markup takes it: names that people chose can't mention anybody or make links.
@@ -324,13 +327,18 @@ impl Posting {
     ///
     /// # Errors
     /// A text that no header may have.
-    pub fn json(url: String, more: Vec<(&'static str, String)>, body: Bytes) -> Result<Self, PostError> {
+    pub fn json(
+        owner: Option<WorkspaceId>,
+        url: String,
+        more: Vec<(&'static str, String)>,
+        body: Bytes,
+    ) -> Result<Self, PostError> {
         let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json")), Self::sender()];
         for (name, text) in more {
             let value = HeaderValue::try_from(text).map_err(|_| PostError::Refused)?;
             headers.push((HeaderName::from_static(name), value));
         }
-        Ok(Self { method: Method::POST, url, headers, body, is_of_settings: false })
+        Ok(Self { method: Method::POST, url, headers, body, owner, is_of_settings: false })
     }
 
     /// The header that names this program.

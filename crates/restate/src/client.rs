@@ -56,7 +56,7 @@ impl Client {
     }
 
     async fn post(&self, url: String, more: Vec<(&'static str, String)>, body: Bytes) -> Answered {
-        match Posting::json(url, more, body) {
+        match Posting::json(None, url, more, body) {
             Ok(posting) => self.ask(Posting { is_of_settings: true, ..posting }).await,
             Err(_) => Answered::Refused(0),
         }
@@ -74,7 +74,7 @@ impl Client {
         let url = format!("{}/{SERVICE}/{id}/{HANDLER}/send", self.ingress_url);
         let more = key.into_iter().map(|key| ("idempotency-key", key)).collect();
         // The handler takes nothing, and the server refuses a body then.
-        match Posting::json(url, more, Bytes::new()) {
+        match Posting::json(None, url, more, Bytes::new()) {
             Ok(posting) => {
                 let headers = posting.headers.into_iter();
                 let headers = headers.filter(|(name, _)| name != http::header::CONTENT_TYPE).collect();
@@ -97,6 +97,7 @@ impl EngineDoor for Client {
                 url: format!("{}/restate/health", self.ingress_url),
                 headers: vec![Posting::sender()],
                 body: Bytes::new(),
+                owner: None,
                 is_of_settings: true,
             };
             timeout(READY_TIME_MAX, self.ask(posting)).await == Ok(Answered::Accepted)

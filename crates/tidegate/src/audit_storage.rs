@@ -107,7 +107,7 @@ impl IntoStorage {
         let mut headers = request.headers;
         headers.push(Posting::sender());
         let (method, url) = (request.method, request.url);
-        Ok(Posting { method, url, headers, body: content, is_of_settings: false })
+        Ok(Posting { method, url, headers, body: content, owner: None, is_of_settings: false })
     }
 
     async fn write(&self, entries: &[SentEntry]) -> anyhow::Result<Posting> {

@@ -69,7 +69,7 @@ pub async fn blocking(work: impl FnOnce() -> anyhow::Result<()> + Send + 'static
 /// It was not taken.
 pub async fn post(outbound: &dyn Outbound, url: &str, document: &impl Serialize) -> Result<(), String> {
     let body = serde_json::to_vec(document).map_err(|error| error.to_string())?;
-    let posting = Posting::json(url.to_owned(), Vec::new(), Bytes::from(body));
+    let posting = Posting::json(None, url.to_owned(), Vec::new(), Bytes::from(body));
     send(outbound, posting.map_err(|error| format!("{url}: {error:?}"))?).await
 }
 

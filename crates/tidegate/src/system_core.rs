@@ -11,7 +11,7 @@ use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::tools::McpListing;
 use domain::{CallOutcome, DeclaredServer, Fault, FaultClass, ObjectOwner, ProbeResult, Secret};
-use egress::{Client, EgressErrorKind, EgressSettings, OutBody, Request, TargetKind};
+use egress::{Client, Destination, EgressErrorKind, EgressSettings, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use line::{
     AppPlan, CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall,
@@ -174,7 +174,7 @@ async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
     }
     request.body = OutBody::from(posting.body);
     let kind = if posting.is_of_settings { TargetKind::Machine } else { TargetKind::Webhook };
-    match client.send(&request, kind).await {
+    match client.send(&request, Destination { kind, owner: posting.owner }).await {
         Ok(answer) => Ok(Posted::new(answer.status.as_u16(), answer.headers.text("retry-after"))),
         Err(error) => Err(match error.kind {
             EgressErrorKind::Guard => PostError::Refused,

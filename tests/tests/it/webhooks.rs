@@ -222,6 +222,29 @@ async fn a_receiver_that_fails_is_offered_the_same_event_again() {
     assert_eq!(done["attempts"], 2);
 }
 
+/// Requests of one workspace share a connection, and those of another have their own: what a server says unasked on one reaches
+/// nobody else.
+#[tokio::test]
+async fn no_connection_is_shared_by_two_workspaces() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
+    let stranger = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    let mut ports = Vec::new();
+    for owner in [gateway.admin(), stranger] {
+        let made = owner.post("/v2/webhooks", &json!({"url": receiver.url()})).await.unwrap().json();
+        receiver.tell(json!({"secret": made["secret"]})).await;
+        for _ in 0..2 {
+            let path = format!("/v2/webhooks/{}/test", id_of(&made));
+            assert_eq!(owner.post(&path, &json!({})).await.unwrap().json()["delivered"], true);
+            let received = receiver.received().await;
+            assert_eq!(event(&received)["type"], "webhook.test");
+            ports.push(received["from"].as_u64().unwrap());
+        }
+    }
+    assert_eq!((ports[0], ports[2]), (ports[1], ports[3]), "{ports:?}");
+    assert_ne!(ports[0], ports[2]);
+}
+
 /// A manual resend, long after delivery: the message is the same, and its signature has a new timestamp.
 #[tokio::test]
 async fn an_event_is_sent_once_more_by_hand() {

@@ -82,7 +82,8 @@ pub(crate) fn beside(
     let mut body = TimedBody::new(body, handler.times);
     let (dialect, bytes_max) = reading(does);
     Dispatched::Detached(Box::pin(async move {
-        let body = match body::read(&mut body, &mut head.headers, bytes_max).await {
+        let holder = handler.holder(&caller);
+        let body = match body::read(&mut body, &mut head.headers, bytes_max, holder).await {
             Ok(body) => body,
             Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
         };

@@ -14,8 +14,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::held_bodies::{HeldBody, Holder};
+use crate::http1::FIRST_READ_BYTES;
 use crate::incoming::Incoming;
-use crate::limits::PREALLOCATED_BYTES_MAX;
 use crate::{Times, unpack};
 
 /// Why a body ended early.
@@ -108,14 +109,16 @@ impl std::error::Error for BodyError {}
 /// Reads the whole body and decodes its content encoding; the headers then describe the plain body.
 ///
 /// # Errors
-/// 413 over `bytes_max`, 408 if it arrives too slowly, 415 or 400 for its encoding, 400 if it breaks off.
+/// 413 over `bytes_max`, 408 if it arrives too slowly, 415 or 400 for its encoding, 400 if it breaks off, 429 or 503 where too
+/// many bytes are held.
 pub async fn read(
     body: &mut TimedBody,
     headers: &mut HeaderMap,
     bytes_max: usize,
+    holder: Holder<'_>,
 ) -> Result<Bytes, Box<Fault>> {
-    let sent = read_sent(body, headers, bytes_max).await?;
-    sent.unpack(headers, bytes_max).await
+    let sent = read_sent(body, headers, bytes_max, holder).await?;
+    sent.unpack(headers, bytes_max, holder).await
 }
 
 /// A body as it was sent, still encoded.
@@ -132,55 +135,70 @@ pub async fn read_sent(
     body: &mut TimedBody,
     headers: &HeaderMap,
     bytes_max: usize,
+    holder: Holder<'_>,
 ) -> Result<Sent, Box<Fault>> {
     let encoding = unpack::encoding(headers)?;
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
-    Ok(Sent { bytes: collect(body, announced, bytes_max).await?, encoding })
+    Ok(Sent { bytes: collect(body, announced, bytes_max, holder.open()).await?, encoding })
 }
 
 impl Sent {
     /// Decodes the content encoding; the headers then describe the plain body.
     ///
     /// # Errors
-    /// 413 if it grows past the bounds or costs too much, 400 if it isn't what its header says.
-    pub async fn unpack(self, headers: &mut HeaderMap, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+    /// 413 if it grows past the bounds or costs too much, 400 if it isn't what its header says, 429 or 503 as for `read`.
+    pub async fn unpack(
+        self,
+        headers: &mut HeaderMap,
+        bytes_max: usize,
+        holder: Holder<'_>,
+    ) -> Result<Bytes, Box<Fault>> {
         let Self { bytes, encoding } = self;
         let Some(encoding) = encoding.filter(|_| !bytes.is_empty()) else { return Ok(bytes) };
         // Boxed: inline, the decoders' buffers would be a part of every request's future.
         let unpacked = Box::pin(unpack::unpack(bytes, encoding, bytes_max)).await?;
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        Ok(unpacked)
+        holder.hold(unpacked)
     }
 }
 
-async fn collect(body: &mut TimedBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+async fn collect(
+    body: &mut TimedBody,
+    announced: u64,
+    bytes_max: usize,
+    mut held: HeldBody,
+) -> Result<Bytes, Box<Fault>> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
         let Ok(bytes) = frame.map_err(failed)?.into_data() else { continue };
         let received = first.len() + rest.len();
-        if received + bytes.len() > bytes_max {
+        let length = received + bytes.len();
+        if length > bytes_max {
             return Err(too_large(bytes_max));
         }
+        held.grow(length)?;
         if received == 0 {
             // The usual body arrives in one piece and is not copied.
             first = bytes;
             continue;
         }
-        if rest.is_empty() {
-            let trusted = usize::try_from(announced.min(PREALLOCATED_BYTES_MAX)).unwrap_or(0);
-            rest.reserve(trusted.max(first.len() + bytes.len()));
+        if rest.capacity() < length {
+            // What is announced is believed the more, the more has arrived: memory costs, also if it was never used, once it is wiped.
+            let trusted = length.saturating_mul(1 + length / FIRST_READ_BYTES);
+            let expected = usize::try_from(announced).unwrap_or(0).min(trusted);
+            rest.reserve(expected.max(length) - rest.len());
             rest.extend_from_slice(&first);
             first = Bytes::new();
         }
         rest.extend_from_slice(&bytes);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(held.of(if rest.is_empty() { first } else { rest.freeze() }))
 }
 
 pub(crate) fn failed(error: BodyError) -> Box<Fault> {

@@ -14,6 +14,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
 
 use crate::body::{self, TimedBody, failed};
+use crate::held_bodies::Holder;
 use crate::unpack;
 
 /// Reads a form. With `is_held`, all of it is read before this returns.
@@ -25,13 +26,14 @@ pub(crate) async fn open(
     headers: &mut HeaderMap,
     operation: Operation,
     is_held: bool,
+    holder: Holder<'_>,
 ) -> Result<FormIn, Box<Fault>> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     if unpack::encoding(headers)?.is_some() {
         // A compressed form is complete before it is sent: it is decompressed like
         // any other body, and not streamed.
-        let whole = body::read(&mut body, headers, BODY_BYTES_MAX).await?;
+        let whole = body::read(&mut body, headers, BODY_BYTES_MAX, holder).await?;
         let coming = FormArrival { operation, content_type: &content_type, announced: None, is_held: true };
         return open_form(Box::new(BufferedBody(Some(whole))), coming).await;
     }

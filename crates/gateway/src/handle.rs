@@ -29,6 +29,7 @@ use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
 use crate::form;
+use crate::held_bodies::{HeldBodies, Holder};
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
 use crate::incoming::Incoming;
@@ -55,6 +56,7 @@ pub(crate) struct CoreHandler {
     pub shedder: Rc<Shedder>,
     /// The sessions of MCP clients; shared by all cores.
     pub mcp: mcp::SharedSessions,
+    pub bodies: Arc<HeldBodies>,
 }
 
 /// When a request arrived, and from where.
@@ -70,6 +72,11 @@ pub(crate) struct Arrival {
 }
 
 impl CoreHandler {
+    /// For whom a body of this caller's arrives.
+    pub(crate) fn holder(&self, caller: &Caller) -> Holder<'_> {
+        Holder { bodies: &self.bodies, workspace: Some(caller.workspace().id) }
+    }
+
     fn arrival(&self, peer: SocketAddr, arrived: &Arrived) -> Arrival {
         let world = &self.core.deps.world;
         let unix_ms = world.clock.unix_ms();
@@ -187,7 +194,7 @@ fn serve_call(
             return Box::pin(serve_form(handler, headers, body, trip, arrival)).await;
         }
         let Trip { caller, path, dialect, operation, addressed, is_translated } = trip;
-        let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
+        let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX, handler.holder(&caller)).await;
         drop(body);
         let body = match read {
             Ok(body) if is_translated => vendor_paths::translate(&mut headers, body),
@@ -298,9 +305,11 @@ async fn signed_body(
     headers: &mut HeaderMap,
     signed: Signed,
 ) -> Result<(Caller, Bytes), Box<Fault>> {
-    let sent = body::read_sent(body, headers, BODY_BYTES_MAX).await?;
+    let holder = Holder { bodies: &handler.bodies, workspace: None };
+    let sent = body::read_sent(body, headers, BODY_BYTES_MAX, holder).await?;
     let caller = line::verify_signed_body(&handler.core, signed, &sent.bytes)?;
-    Ok((caller, sent.unpack(headers, BODY_BYTES_MAX).await?))
+    let body = sent.unpack(headers, BODY_BYTES_MAX, handler.holder(&caller)).await?;
+    Ok((caller, body))
 }
 
 fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
@@ -328,7 +337,7 @@ async fn serve_form(
         Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
     // A body under an idempotency key is compared with the one that came before under it.
-    let form = match form::open(body, &mut headers, operation, key.is_some()).await {
+    let form = match form::open(body, &mut headers, operation, key.is_some(), handler.holder(&caller)).await {
         Ok(form) => form,
         Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };

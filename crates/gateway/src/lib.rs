@@ -7,6 +7,7 @@ mod client;
 mod control;
 mod form;
 mod handle;
+mod held_bodies;
 mod http1;
 mod http2;
 mod in_flight;
@@ -52,6 +53,7 @@ use tasks::{Task, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::handle::CoreHandler;
+use crate::held_bodies::{HeldBodies, Holder};
 use crate::http1::Arrived;
 use crate::limits::{COUNTER_QUERIES_MAX, MOVED_WAITING_MAX};
 use crate::metrics::{Cores, Question};
@@ -66,6 +68,7 @@ pub use client::Proxies;
 pub use control::{ControlHandle, ControlService};
 pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
+pub use limits::NODE_BODY_BYTES_MAX;
 pub use readiness::{AskReadiness, Readiness};
 pub use times::Times;
 pub use tunnel::ServedTunnel;
@@ -86,6 +89,8 @@ pub struct GatewaySettings {
     /// Requests in flight on a serving thread from which on a workspace with its share of them is refused more; zero: only
     /// while the thread's queue is too long.
     pub in_flight_max: u32,
+    /// The most bytes of large request bodies that are held at once, of which a workspace may have half.
+    pub body_bytes_max: usize,
 }
 
 /// Makes a core on its own thread; called once for each worker with its number.
@@ -161,6 +166,7 @@ pub async fn start(
     let (senders, receivers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(MOVED_WAITING_MAX)).unzip();
     let sessions = Arc::<::mcp::Sessions>::default();
+    let bodies = HeldBodies::new(settings.body_bytes_max);
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();
     let of_cores = listeners.into_iter().zip(answerers).zip(receivers);
@@ -169,7 +175,7 @@ pub async fn start(
         let (result_sender, outcome) = oneshot::channel();
         made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
-        let mcp = Arc::clone(&sessions);
+        let (mcp, bodies) = (Arc::clone(&sessions), Arc::clone(&bodies));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, connection_limit) = (settings.proxies.clone(), connection_limit.clone());
         let (queue_delay_max, in_flight_max) = (settings.queue_delay_max, settings.in_flight_max);
@@ -184,8 +190,19 @@ pub async fn start(
                 let shedder = Rc::new(shedder);
                 let table = routes::table();
                 let senders = Rc::new(senders);
-                let handler =
-                    CoreHandler { core, table, times, control, ready, cores, senders, proxies, shedder, mcp };
+                let handler = CoreHandler {
+                    core,
+                    table,
+                    times,
+                    control,
+                    ready,
+                    cores,
+                    senders,
+                    proxies,
+                    shedder,
+                    mcp,
+                    bodies,
+                };
                 let serving_moved = serve_moved(arriving, watched.clone());
                 let serving = serve_core(Rc::new(handler), listener, watched, questions, connection_limit);
                 tokio::join!(serving, serving_moved);
@@ -236,8 +253,10 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
     let mut running = Running { address, phase, threads: Vec::new() };
     let connection_limit = ConnectionLimit::new(settings.connections_max);
     let services = std::iter::repeat(service);
+    let bodies = HeldBodies::new(settings.body_bytes_max);
     for ((number, listener), service) in (0_u32..).zip(listeners).zip(services) {
         let (watched, times, connection_limit) = (watched.clone(), settings.times, connection_limit.clone());
+        let bodies = Arc::clone(&bodies);
         running.threads.push(worker::spawn(format!("serve-{number}"), move || -> CoreFuture {
             Box::pin(async move {
                 // Made here: its connections are tasks of this thread.
@@ -246,7 +265,13 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
                     Err(error) => return tracing::error!(%error, "a serving thread can't reach backends"),
                 };
                 let handler = Rc::new(move |arrived, peer| {
-                    answer_node(Arc::clone(&service), exit.clone(), times, arrived, peer)
+                    answer_node(
+                        Arc::clone(&service),
+                        exit.clone(),
+                        (times, Arc::clone(&bodies)),
+                        arrived,
+                        peer,
+                    )
                 });
                 worker::serve(listener, times, watched, Open::default(), connection_limit, handler).await;
             })
@@ -258,7 +283,7 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
 async fn answer_node(
     service: Arc<node::Service>,
     exit: node::Exit,
-    times: Times,
+    (times, bodies): (Times, Arc<HeldBodies>),
     arrived: Arrived,
     peer: SocketAddr,
 ) -> Response<Reply> {
@@ -272,7 +297,8 @@ async fn answer_node(
     let read = match allowed {
         Ok(()) => {
             let mut body = body::TimedBody::new(body, times);
-            body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await
+            let holder = Holder { bodies: &bodies, workspace: None };
+            body::read(&mut body, &mut head.headers, BODY_BYTES_MAX, holder).await
         }
         Err(fault) => Err(fault),
     };

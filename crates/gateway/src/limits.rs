@@ -8,8 +8,13 @@ pub(crate) const HEADERS_MAX: usize = 100;
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 /// The most that is buffered of requests that a client sends before the answer to its last one.
 pub(crate) const PIPELINED_BYTES_MAX: usize = 64 * 1024;
-/// The most that is allocated because of a `Content-Length`; the rest grows as bytes arrive.
-pub(crate) const PREALLOCATED_BYTES_MAX: u64 = 1024 * 1024;
+/// A body of more is counted among those that the process holds, and again for each of these bytes.
+pub(crate) const SMALL_BODY_BYTES: usize = 512 * 1024;
+pub(crate) const BODY_COUNTED_EVERY_BYTES: usize = 1024 * 1024;
+/// How much of them a node holds.
+pub const NODE_BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// When a client whose body found no room may try again.
+pub(crate) const BODIES_RETRY_MS: u64 = 1_000;
 
 /// How much of a planned request's path is repeated in an error.
 pub(crate) const PLANNED_PATH_CHARS_MAX: usize = 200;

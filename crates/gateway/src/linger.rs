@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::limits::LINGER_TIME_MAX;
 
-pub(crate) const LINGER_READ_BYTES: usize = 16 * 1024;
+pub(crate) const LINGER_READ_BYTES: usize = 8 * 1024;
 
 pub(crate) async fn linger(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     if socket.shutdown().await.is_err() {

@@ -14,9 +14,10 @@ use node::{Dialled, Exit, Service, TunnelDialer, TunnelSignals};
 use tasks::Thread;
 use tokio::sync::{oneshot, watch};
 
+use crate::held_bodies::HeldBodies;
 use crate::http1::{self, Arrived};
 use crate::http2::{self, Pings};
-use crate::limits::{TUNNEL_PING_EVERY, TUNNEL_PING_WAIT};
+use crate::limits::{NODE_BODY_BYTES_MAX, TUNNEL_PING_EVERY, TUNNEL_PING_WAIT};
 use crate::reply::Reply;
 use crate::worker::{self, CoreFuture};
 use crate::{Times, answer_node};
@@ -50,15 +51,17 @@ impl ServedTunnel {
                     Ok(exit) => exit,
                     Err(error) => return tracing::error!(%error, "the tunnel's thread can't reach backends"),
                 };
+                let bodies = HeldBodies::new(NODE_BODY_BYTES_MAX);
                 let serve = move |dialled| {
                     let (service, exit) = (Arc::clone(&service), exit.clone());
+                    let door = (times, Arc::clone(&bodies));
                     async move {
                         match dialled {
                             Dialled::Tunnel(socket, signals) => {
-                                serve_tunnel((service, exit), times, socket, signals).await
+                                serve_tunnel((service, exit), door, socket, signals).await
                             }
                             Dialled::Spare(socket, wind_down) => {
-                                serve_spare((service, exit), times, socket, wind_down).await
+                                serve_spare((service, exit), door, socket, wind_down).await
                             }
                         }
                     }
@@ -95,12 +98,13 @@ impl Drop for ServedTunnel {
 /// inside a `LocalSet`.
 async fn serve_tunnel(
     (service, exit): (Arc<Service>, Exit),
-    times: Times,
+    (times, bodies): (Times, Arc<HeldBodies>),
     socket: Socket,
     signals: TunnelSignals,
 ) {
     let TunnelSignals { leaving, spare_wanted, mut wind_down } = signals;
     let handler = Rc::new(move |mut arrived: Arrived, peer| {
+        let door = (times, Arc::clone(&bodies));
         let (service, exit, leaving) = (Arc::clone(&service), exit.clone(), Rc::clone(&leaving));
         if let Arrived::Request(request) = &mut arrived
             && request.headers_mut().remove(TUNNEL_SPARE_HEADER).is_some()
@@ -117,7 +121,7 @@ async fn serve_tunnel(
                     *answer.status_mut() = StatusCode::NO_CONTENT;
                     answer
                 }
-                None => answer_node(service, exit, times, arrived, peer).await,
+                None => answer_node(service, exit, door, arrived, peer).await,
             }
         }
     });
@@ -140,12 +144,14 @@ async fn serve_tunnel(
 /// answered, once `wind_down` is true.
 async fn serve_spare(
     (service, exit): (Arc<Service>, Exit),
-    times: Times,
+    (times, bodies): (Times, Arc<HeldBodies>),
     socket: Socket,
     mut wind_down: watch::Receiver<bool>,
 ) {
-    let handler =
-        |arrived: Arrived, peer| answer_node(Arc::clone(&service), exit.clone(), times, arrived, peer);
+    let handler = |arrived: Arrived, peer| {
+        let door = (times, Arc::clone(&bodies));
+        answer_node(Arc::clone(&service), exit.clone(), door, arrived, peer)
+    };
     // The gateway closes it before that.
     let times = Times { head: times.idle, ..times };
     let closing = Cell::new(false);

@@ -148,6 +148,13 @@ pub const DEFINITIONS: &[Definition] = &[
          too long for their turn.",
     ),
     plain(
+        "body_mib_max",
+        "TIDEGATE_BODY_MIB_MAX",
+        "1024",
+        "MiB of request bodies of more than 512 KiB that the gateway holds at once: where they are held, more are refused (503 \
+         gateway_overloaded). A workspace may have half of them (429 rate_limit_exceeded).",
+    ),
+    plain(
         "tasks_at_once_of_workspace",
         "TIDEGATE_TASKS_AT_ONCE_OF_WORKSPACE",
         "64",
@@ -514,6 +521,12 @@ impl Layers {
         })
     }
 
+    fn body_mib_max(&self) -> Result<usize, SettingsError> {
+        self.parsed("body_mib_max", "a number from 1 to 1000000", |text| {
+            text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
+        })
+    }
+
     fn tasks_at_once_of_workspace(&self) -> Result<u64, SettingsError> {
         self.parsed("tasks_at_once_of_workspace", "a number from 1 to 10000", |text| {
             text.parse().ok().filter(|count| (1..=10_000).contains(count))
@@ -603,6 +616,7 @@ pub struct Settings {
     pub queue_delay_max: Duration,
     /// Zero for no bound but that of the queue.
     pub in_flight_max: u32,
+    pub body_mib_max: usize,
     pub tasks_at_once_of_workspace: u64,
     pub flows: FlowEngineSettings,
     pub beat_every: Duration,
@@ -698,6 +712,7 @@ impl Settings {
             trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,
             queue_delay_max: layers.queue_delay_max()?,
             in_flight_max: layers.in_flight_max()?,
+            body_mib_max: layers.body_mib_max()?,
             tasks_at_once_of_workspace: layers.tasks_at_once_of_workspace()?,
             flows: layers.flows()?,
             beat_every: layers.beat_every()?,

@@ -65,6 +65,8 @@ pub(super) struct Wire<S> {
     input: Vec<u8>,
     /// How much of the input is consumed.
     used: usize,
+    /// The last read filled the buffer.
+    is_fast: bool,
     output: Vec<u8>,
     sent: usize,
     /// Follows the output, and is followed by a line end if it is a chunk.
@@ -81,6 +83,7 @@ impl<S: ClientSocket> Wire<S> {
             socket,
             input,
             used: 0,
+            is_fast: false,
             output: Vec::new(),
             sent: 0,
             large: Bytes::new(),
@@ -132,16 +135,21 @@ impl<S: ClientSocket> Wire<S> {
         }
     }
 
-    /// Reads more, with capacity for what is known to follow. `Gone` at the end.
+    /// Reads more, with capacity for what is known to follow where it comes fast: who is waited for gets no
+    /// large buffer. `Gone` at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<Result<(), Gone>> {
         if self.input.capacity() - self.input.len() < ROOM_BYTES_MIN {
             self.input.drain(..self.used);
             self.used = 0;
             let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(READ_BYTES_MAX);
-            self.input.reserve(expected.max(READ_BYTES));
+            self.input.reserve(if self.is_fast { expected.max(READ_BYTES) } else { READ_BYTES });
         }
-        let read = pin!(self.socket.read_buf(&mut self.input));
-        Poll::Ready(match ready!(read.poll(cx)) {
+        let read = pin!(self.socket.read_buf(&mut self.input)).poll(cx);
+        self.is_fast = read.is_ready() && self.input.len() == self.input.capacity();
+        if read.is_pending() && self.input.is_empty() && self.input.capacity() > READ_BYTES {
+            self.input = Vec::new();
+        }
+        Poll::Ready(match ready!(read) {
             Ok(0) | Err(_) => Err(Gone),
             Ok(_) => Ok(()),
         })

@@ -111,6 +111,7 @@ impl Fixture {
             connections_max,
             queue_delay_max,
             in_flight_max: 0,
+            body_bytes_max: 1024 * 1024 * 1024,
         };
         let node = gateway::serve_node(
             Service::new(Arc::new(Echo), settings).unwrap(),

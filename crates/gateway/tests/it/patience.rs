@@ -287,6 +287,7 @@ fn an_address_is_served_by_one_process_at_a_time() {
         connections_max: usize::MAX,
         queue_delay_max: Duration::ZERO,
         in_flight_max: 0,
+        body_bytes_max: 64 * 1024 * 1024,
     };
     let refused = gateway::serve_node(service(), &settings).err().unwrap();
     assert_eq!(refused.to_string(), format!("{} is in use by another process", fixture.address));

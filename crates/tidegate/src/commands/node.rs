@@ -443,6 +443,7 @@ fn listening(listen: SocketAddr) -> GatewaySettings {
         connections_max: hardening::connections_max(),
         queue_delay_max: Duration::ZERO,
         in_flight_max: 0,
+        body_bytes_max: gateway::NODE_BODY_BYTES_MAX,
     }
 }
 

@@ -448,6 +448,7 @@ async fn open_door(
         connections_max: hardening::connections_max(),
         queue_delay_max: settings.queue_delay_max,
         in_flight_max: settings.in_flight_max,
+        body_bytes_max: settings.body_mib_max * 1024 * 1024,
     };
     gateway::start(door, make_core, Some(control), readiness)
         .await

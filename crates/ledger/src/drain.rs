@@ -11,8 +11,11 @@ use domain::TraceId;
 use domain::limits::{DRAIN_EVERY, JOURNAL_RECORD_BYTES_MAX};
 use tokio::sync::Mutex;
 
+use crate::damage::{self, Damage};
 use crate::entry::{KIND_SETTLED, KIND_STATE};
-use crate::frame::{FRAME_HEAD_BYTES, HEADER_BYTES, parse_records, seed};
+use crate::frame::{
+    FRAME_HEAD_BYTES, HEADER_BYTES, PAYLOAD_HEAD_BYTES, parse_records, salvage_records, seed,
+};
 use crate::limits::DRAIN_RETRY_MAX;
 use crate::shared::{CoreShared, JournalShared, LiveSegment};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
@@ -192,6 +195,9 @@ impl Drainer {
             while cursor.offset < written {
                 let piece = read_piece(&segment, cursor.offset, written, &mut cursor.window);
                 let piece = piece.map_err(DrainError::Disk)?;
+                if piece.damaged_bytes > 0 {
+                    self.note_damage(core, &segment, cursor.offset).map_err(DrainError::Disk)?;
+                }
                 self.apply(core, cursor, &segment, piece, step).await?;
             }
             if !sealed && !core.closed.load(Ordering::Acquire) {
@@ -217,6 +223,9 @@ impl Drainer {
             self.sink.apply(batch).await.map_err(DrainError::Sink)?;
         }
         cursor.offset = offset;
+        if count > 0 {
+            core.drained_to(segment.number, offset, count);
+        }
         for (trace, open) in piece.tabs {
             if open {
                 cursor.open.insert(trace, segment.number);
@@ -227,6 +236,30 @@ impl Drainer {
         step.records += count;
         step.damaged_bytes += piece.damaged_bytes;
         Ok(())
+    }
+
+    /// Notes, once a segment, that it can't be read back; it is kept aside when it would be recycled.
+    fn note_damage(&self, core: &CoreShared, segment: &LiveSegment, offset: u64) -> io::Result<()> {
+        if segment.is_damaged.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        tracing::error!(
+            core = core.number,
+            segment = segment.number,
+            offset,
+            "the journal reads back damaged; what is behind the damage is read on"
+        );
+        let damage = Damage {
+            core: core.number,
+            epoch: segment.epoch,
+            found_unix_ms: self.shared.unix_ms(),
+            damaged: vec![segment.number],
+            entries_missing: 1,
+            ..Damage::default()
+        };
+        self.shared.count_damage(&damage);
+        let journal = core.dir.parent().unwrap_or(&core.dir);
+        damage::note(self.shared.disk(), journal, &damage, Some(segment.number))
     }
 
     /// Frees segments that are read to their end and that no open tab needs, oldest first, so that no tab's
@@ -284,14 +317,13 @@ fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec
     piece.records = SettledRecords::of_entries(&settled);
     piece.bytes = frames.position() as u64;
     if piece.bytes == 0 {
-        tracing::error!(
-            segment = segment.number,
-            offset,
-            available,
-            "the journal reads back damaged; the rest of the segment is given up"
-        );
-        piece.bytes = written - offset;
-        piece.damaged_bytes = piece.bytes;
+        // The next frame behind the damage is in this window, or begins too close to its end to be whole in it.
+        let mut behind = salvage_records(bytes, seed(segment.epoch, segment.number));
+        let next =
+            behind.next().map(|first| first.end - FRAME_HEAD_BYTES - PAYLOAD_HEAD_BYTES - first.body.len());
+        let whole = if length == available { length } else { length - longest + 1 };
+        piece.damaged_bytes = next.unwrap_or(whole) as u64;
+        piece.bytes = piece.damaged_bytes;
     }
     Ok(piece)
 }

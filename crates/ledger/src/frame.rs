@@ -4,12 +4,15 @@
 use domain::TraceId;
 use domain::limits::JOURNAL_RECORD_BYTES_MAX;
 
+use crate::entry::{KIND_SETTLED, KIND_STATE};
+use crate::limits::SALVAGE_CHECKED_BYTES_MAX;
+
 /// The size of a segment's header, whatever follows.
 pub const HEADER_BYTES: usize = 64;
 /// Length and checksum, before each payload.
 pub const FRAME_HEAD_BYTES: usize = 8;
 /// Kind and trace, before the body.
-const PAYLOAD_HEAD_BYTES: usize = 17;
+pub(crate) const PAYLOAD_HEAD_BYTES: usize = 17;
 /// Raised with every change of the encoding inside a frame; a golden test ties the two together.
 pub const FORMAT_VERSION: u32 = 3;
 
@@ -141,6 +144,69 @@ impl<'a> Iterator for Frames<'a> {
         let (trace, body) = payload.split_first_chunk::<16>()?;
         self.position += FRAME_HEAD_BYTES + length;
         Some(RawEntry { kind: *kind, trace: trace_from(*trace), body, end: self.position })
+    }
+}
+
+/// The frames of some bytes, also those behind a break: after a kill nothing is behind the torn end, but after damage there may be.
+#[derive(Debug, Clone)]
+pub struct Salvage<'a> {
+    frames: Frames<'a>,
+    gaps: u64,
+    /// How many more bytes may be checked for frames: hostile bytes look like a frame at every offset.
+    unchecked: usize,
+}
+
+/// Parses what was written with `seed`, and goes on behind what is damaged.
+#[must_use]
+pub const fn salvage_records(bytes: &[u8], seed: u32) -> Salvage<'_> {
+    Salvage { frames: parse_records(bytes, seed), gaps: 0, unchecked: SALVAGE_CHECKED_BYTES_MAX }
+}
+
+impl Salvage<'_> {
+    /// How often frames followed on something that was none.
+    #[must_use]
+    pub const fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// The end of the last frame returned.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.frames.position
+    }
+
+    /// Where the next frame behind the break begins.
+    fn next_whole(&mut self) -> Option<usize> {
+        let Frames { bytes, seed, position } = self.frames;
+        let behind = position + 1;
+        for (offset, head) in bytes.get(behind..)?.windows(FRAME_HEAD_BYTES + 1).enumerate() {
+            let (Some((length, _)), Some(kind)) = (head.split_first_chunk::<4>(), head.last()) else { break };
+            let length = u32::from_le_bytes(*length) as usize;
+            let position = behind + offset;
+            let is_plausible = (PAYLOAD_HEAD_BYTES..=JOURNAL_RECORD_BYTES_MAX).contains(&length)
+                && (KIND_STATE..=KIND_SETTLED).contains(kind)
+                && bytes.len() - position >= FRAME_HEAD_BYTES + length;
+            if is_plausible {
+                self.unchecked = self.unchecked.checked_sub(length)?;
+                if (Frames { bytes, seed, position }).next().is_some() {
+                    return Some(position);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Salvage<'a> {
+    type Item = RawEntry<'a>;
+
+    fn next(&mut self) -> Option<RawEntry<'a>> {
+        if let Some(entry) = self.frames.next() {
+            return Some(entry);
+        }
+        self.frames.position = self.next_whole()?;
+        self.gaps += 1;
+        self.frames.next()
     }
 }
 

@@ -18,10 +18,10 @@ use tokio::sync::Notify;
 use world::World;
 
 use crate::entry::{KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, SettledView, StreamCheckpoint, TabState};
-use crate::frame::{self, FORMAT_VERSION, HEADER_BYTES, SegmentHeader};
+use crate::frame::{self, FORMAT_VERSION, FRAME_HEAD_BYTES, HEADER_BYTES, SegmentHeader};
 use crate::limits::READY_SEGMENTS_MAX;
 use crate::settings::{Durability, JournalSettings};
-use crate::shared::{CoreShared, JournalShared, LiveSegment, Prepared};
+use crate::shared::{CoreShared, Counts, JournalShared, LiveSegment, Prepared};
 use crate::tab::{Opening, Tab};
 
 /// The delay before a failed write is retried.
@@ -96,8 +96,9 @@ struct Chunk {
     /// The offset of `bytes` in the file.
     offset: u64,
     bytes: Vec<u8>,
-    /// `Inner::end` at the end of `bytes`.
+    /// `Inner::end` and `Inner::counts` at the end of `bytes`.
     end: u64,
+    counts: Counts,
 }
 
 impl Chunk {
@@ -115,6 +116,8 @@ struct Inner {
     /// Terminal frames that found no space in spite of the reserve.
     backlog: VecDeque<Vec<u8>>,
     end: u64,
+    /// What was appended in this epoch.
+    counts: Counts,
     written: u64,
     /// Attempted writes, successful or not.
     flushes: u64,
@@ -153,6 +156,7 @@ impl Journal {
             next_number,
             backlog: VecDeque::new(),
             end: 0,
+            counts: Counts::default(),
             written: 0,
             flushes: 0,
             write_failures: 0,
@@ -249,6 +253,13 @@ impl Journal {
     #[must_use]
     pub fn current_segment(&self) -> u64 {
         self.inner.borrow().chunks.back().map_or(0, |chunk| chunk.segment.number)
+    }
+
+    /// For the metrics of this core: how often any core's journal was found damaged, and how many records are known to be
+    /// missing. The first core reports it for all.
+    #[must_use]
+    pub fn damage_counts(&self) -> (u64, u64) {
+        if self.core.number == 0 { self.shared.damage_counts() } else { (0, 0) }
     }
 
     /// Whether new tabs are refused because the disk refuses writes.
@@ -447,10 +458,11 @@ impl Journal {
             free: false,
         };
         inner.end += HEADER_BYTES as u64;
-        let segment = Arc::new(LiveSegment::begin(number, self.epoch, prepared));
+        let segment = Arc::new(LiveSegment::begin(number, self.epoch, inner.counts, prepared));
         self.core.push_live(Arc::clone(&segment));
         let bytes = header.encode().to_vec();
-        inner.chunks.push_back(Chunk { segment, seed: header.seed(), offset: 0, bytes, end: inner.end });
+        let (end, counts) = (inner.end, inner.counts);
+        inner.chunks.push_back(Chunk { segment, seed: header.seed(), offset: 0, bytes, end, counts });
     }
 
     /// Puts a frame into the current segment, or into the next if it doesn't fit; `None` if there is no next.
@@ -465,11 +477,13 @@ impl Journal {
             self.begin_segment(inner, next);
         }
         inner.end += bytes;
-        let end = inner.end;
+        inner.counts.entries += 1;
+        inner.counts.settled += u64::from(frame.get(FRAME_HEAD_BYTES) == Some(&KIND_SETTLED));
+        let (end, counts) = (inner.end, inner.counts);
         let chunk = inner.chunks.back_mut()?;
         frame::seal(frame, chunk.seed);
         chunk.bytes.extend_from_slice(frame);
-        chunk.end = end;
+        (chunk.end, chunk.counts) = (end, counts);
         Some(Appended { segment: chunk.segment.number, end })
     }
 
@@ -487,7 +501,7 @@ impl Journal {
             if !chunk.bytes.is_empty() {
                 chunk.segment.file.write_at(&chunk.bytes, chunk.offset)?;
                 chunk.offset += chunk.bytes.len() as u64;
-                chunk.segment.written.store(chunk.offset, Ordering::Release);
+                chunk.segment.wrote(chunk.offset, chunk.counts);
                 chunk.bytes.clear();
                 chunk.bytes.shrink_to(BUFFER_KEPT_BYTES);
                 inner.written = chunk.end;

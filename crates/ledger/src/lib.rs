@@ -3,6 +3,7 @@
 
 pub mod allowances;
 pub mod billing;
+pub mod damage;
 pub mod delta;
 pub mod drain;
 pub mod entry;
@@ -13,6 +14,7 @@ pub mod lease;
 pub mod lease_client;
 mod limits;
 pub mod local_budget;
+mod mark;
 mod meter;
 pub mod price;
 pub mod recover;
@@ -29,6 +31,7 @@ pub mod verify;
 
 pub use allowances::{CoreAllowances, LimitState};
 pub use billing::{ModeTotals, UsageRow};
+pub use damage::{Damage, damage_dir, damage_notes};
 pub use drain::{DrainError, DrainStep, Drainer};
 pub use invoice::{Invoice, InvoiceLine, LineKind};
 pub use journal::{Journal, PendingWrite};

@@ -12,3 +12,7 @@ pub(crate) const RECOVERY_BATCH_RECORDS_MAX: usize = 1_000;
 pub(crate) const DRAIN_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Size of a decoded record: none is longer, and a damaged one must not exhaust memory.
 pub(crate) const DECODED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one segment that are checked for frames behind a break: many times a segment's size, at gigabytes a second.
+pub(crate) const SALVAGE_CHECKED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Size of a note about a damaged journal; we write no longer one.
+pub(crate) const DAMAGE_NOTE_BYTES_MAX: usize = 64 * 1024;

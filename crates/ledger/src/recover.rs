@@ -1,6 +1,6 @@
 //! Crash recovery: brings what an earlier run left in its journal into the books, before anything is served.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +8,15 @@ use std::sync::Arc;
 use domain::{MeterRecord, Outcome, TraceId};
 use world::{Disk, DiskFile, World};
 
+use crate::damage::{self, Damage};
 use crate::entry::{Ending, Entry, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, TabState};
-use crate::frame::{FORMAT_VERSION, Frames, HEADER_BYTES, RawEntry, SegmentHeader, parse_records};
+use crate::frame::{
+    FORMAT_VERSION, FRAME_HEAD_BYTES, HEADER_BYTES, PAYLOAD_HEAD_BYTES, RawEntry, Salvage, SegmentHeader,
+    parse_records, salvage_records,
+};
 use crate::limits::RECOVERY_BATCH_RECORDS_MAX;
-use crate::shared::{mark_free, read_header, segment_files};
+use crate::mark::{Found, Mark, MarkFile, marks_dir};
+use crate::shared::{core_dir, mark_free, read_header, segment_files};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
 /// How many recovered segments each core keeps for reuse; their blocks are allocated already.
@@ -32,6 +37,11 @@ pub struct RecoveryReport {
     pub interrupted: u64,
     /// Entries whose checksum holds but whose body this version can't decode.
     pub undecodable: u64,
+    /// Cores whose journal lacks something that was written, or can't be read whole.
+    pub damaged: u64,
+    /// Entries that are known to be missing, and the settled records among them that the sink doesn't have either.
+    pub entries_missing: u64,
+    pub records_missing: u64,
 }
 
 /// Why the books can't be brought up to date; nothing may be served then.
@@ -89,12 +99,18 @@ pub async fn recover(
 ) -> Result<RecoveryReport, RecoveryError> {
     let disk = &*world.disk;
     let mut report = RecoveryReport::default();
-    let entries = at(dir, disk.create_dir_all(dir).and_then(|()| disk.list(dir)))?;
-    for path in entries {
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("core-")?.parse().ok());
-        if let Some(core) = number {
-            recover_core(disk, &path, core, sink, &mut report).await?;
-        }
+    let mut cores = BTreeSet::new();
+    // A core whose directory is gone has its mark.
+    for dir in [dir, &marks_dir(dir)] {
+        let entries = at(dir, disk.create_dir_all(dir).and_then(|()| disk.list(dir)))?;
+        cores.extend(
+            entries
+                .iter()
+                .filter_map(|path| path.file_name()?.to_str()?.strip_prefix("core-")?.parse::<u32>().ok()),
+        );
+    }
+    for core in cores {
+        recover_core(world, dir, core, sink, &mut report).await?;
     }
     Ok(report)
 }
@@ -104,6 +120,7 @@ struct LeftoverSegment {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     header: SegmentHeader,
+    is_damaged: bool,
 }
 
 impl LeftoverSegment {
@@ -128,28 +145,110 @@ struct OpenTab {
 }
 
 async fn recover_core(
-    disk: &dyn Disk,
-    dir: &Path,
+    world: &World,
+    journal: &Path,
     core: u32,
     sink: &dyn RecordSink,
     report: &mut RecoveryReport,
 ) -> Result<(), RecoveryError> {
-    let segments = left_segments(disk, dir)?;
-    let Some(last) = segments.last() else { return Ok(()) };
+    let (disk, dir) = (&*world.disk, core_dir(journal, core));
+    at(&dir, disk.create_dir_all(&dir))?;
+    let mut mark = at(&dir, MarkFile::open(disk, journal, core))?;
+    let mut left = left_segments(disk, &dir)?;
+    let mut census = Census::of(mark.found);
+    left.find_headless(&mut census)?;
+    let mut segments = left.segments;
     let applied = sink.position(core).await.map_err(RecoveryError::Sink)?.unwrap_or_default();
-    let mut replay =
-        Replay { core, sink, applied, open: HashMap::new(), settled: SettledRecords::default(), report };
-    for (index, segment) in segments.iter().enumerate() {
+    let settled = SettledRecords::default();
+    let mut replay = Replay { core, sink, applied, open: HashMap::new(), settled, report, census };
+    for (index, segment) in segments.iter_mut().enumerate() {
         replay.segment(index, segment).await?;
     }
-    let ends = last.position(AFTER_ALL);
     // Not `covers`: a position in a segment whose header was lost with the power says nothing of open tabs
     // before it.
-    if applied != ends {
+    if let Some(ends) = segments.last().map(|last| last.position(AFTER_ALL)).filter(|ends| applied != *ends) {
         replay.close_open_tabs(&segments, ends).await?;
     }
+    let census = replay.census;
     report.segments += segments.len() as u64;
-    free(disk, core, &segments)
+    if let Some(damage) = census.damage(core, world.clock.unix_ms(), &mut segments) {
+        report.damaged += 1;
+        report.entries_missing += damage.entries_missing;
+        report.records_missing += damage.records_missing;
+        // Before anything is moved or forgotten: the next start would find less.
+        at(journal, damage::note(disk, journal, &damage, None))?;
+        for path in &left.unreadable {
+            at(path, damage::keep_aside(disk, &dir, path, damage.epoch))?;
+        }
+    }
+    if census.is_unreadable || census.mark.is_some_and(|mark| !mark.is_of_none()) {
+        at(&dir, mark.put(census.mark.unwrap_or_default().of_none(), true))?;
+    }
+    free(disk, (core, &dir), &segments)
+}
+
+/// What was found of a journal, compared with its mark.
+struct Census {
+    /// `None` if there is none: then nothing is known to be missing.
+    mark: Option<Mark>,
+    is_unreadable: bool,
+    /// The numbers of needed segments of which nothing was found.
+    gone: Vec<u64>,
+    entries: u64,
+    pending: u64,
+}
+
+impl Census {
+    fn of(found: Found) -> Self {
+        let (mark, is_unreadable) = match found {
+            Found::Mark(mark) => (Some(mark), false),
+            Found::Nothing => (None, false),
+            Found::Unreadable => (None, true),
+        };
+        Self { mark, is_unreadable, gone: Vec::new(), entries: 0, pending: 0 }
+    }
+
+    /// Whether a break in this segment is damage. Without a mark it may be a copy that was made while the segment was written.
+    fn judges(&self, header: &SegmentHeader) -> bool {
+        self.is_unreadable || self.mark.is_some_and(|mark| mark.epoch == header.epoch)
+    }
+
+    fn count(&mut self, header: &SegmentHeader, end: u64, kind: u8) {
+        if let Some(mark) = self.mark.filter(|mark| mark.counts(header, end)) {
+            self.entries += 1;
+            let is_drained = (header.number, end) <= mark.drained_to;
+            self.pending += u64::from(kind == KIND_SETTLED && !is_drained);
+        }
+    }
+
+    /// What is wrong, if anything is; the segments that are to be kept aside are then marked as damaged.
+    fn damage(&self, core: u32, found_unix_ms: u64, segments: &mut [LeftoverSegment]) -> Option<Damage> {
+        let mark = self.mark.unwrap_or_default();
+        let entries_missing = mark.entries.saturating_sub(self.entries);
+        let records_missing = mark.pending().saturating_sub(self.pending);
+        let has_broken = segments.iter().any(|segment| segment.is_damaged);
+        let is_short = entries_missing > 0 || records_missing > 0;
+        if !is_short && !has_broken && self.gone.is_empty() && !self.is_unreadable {
+            return None;
+        }
+        if is_short && !has_broken && self.gone.is_empty() {
+            // The end of any of them may be what is lost.
+            for segment in segments.iter_mut().filter(|segment| mark.needs(&segment.header)) {
+                segment.is_damaged = true;
+            }
+        }
+        let damaged = segments.iter().filter(|segment| segment.is_damaged);
+        let epoch = self.mark.map(|mark| mark.epoch).or_else(|| Some(segments.last()?.header.epoch));
+        Some(Damage {
+            core,
+            epoch: epoch.unwrap_or_default(),
+            found_unix_ms,
+            damaged: damaged.map(|segment| segment.header.number).collect(),
+            gone: self.gone.clone(),
+            entries_missing,
+            records_missing,
+        })
+    }
 }
 
 struct Replay<'a> {
@@ -159,24 +258,35 @@ struct Replay<'a> {
     open: HashMap<TraceId, OpenTab>,
     settled: SettledRecords,
     report: &'a mut RecoveryReport,
+    census: Census,
 }
 
 impl Replay<'_> {
     /// One segment at a time, so that memory is bounded by a segment and the open tabs.
-    async fn segment(&mut self, index: usize, segment: &LeftoverSegment) -> Result<(), RecoveryError> {
+    async fn segment(&mut self, index: usize, segment: &mut LeftoverSegment) -> Result<(), RecoveryError> {
         let bytes = at(&segment.path, read_whole(&*segment.file))?;
-        let mut start = HEADER_BYTES as u64;
-        for raw in frames_of(&bytes, &segment.header) {
-            let end = (HEADER_BYTES + raw.end) as u64;
-            let location = EntryLocation { segment: index, offset: start, bytes: index_of(end - start) };
-            start = end;
+        let mut reached = HEADER_BYTES as u64;
+        let mut entries = entries_of(&bytes, &segment.header);
+        for raw in entries.by_ref() {
+            reached = (HEADER_BYTES + raw.end) as u64;
+            let length = FRAME_HEAD_BYTES + PAYLOAD_HEAD_BYTES + raw.body.len();
+            let location = EntryLocation { segment: index, offset: reached - length as u64, bytes: length };
             self.report.entries += 1;
-            self.entry(&raw, location, segment.position(end));
+            self.census.count(&segment.header, reached, raw.kind);
+            self.entry(&raw, location, segment.position(reached));
             if self.settled.len() >= RECOVERY_BATCH_RECORDS_MAX {
-                self.apply_settled(segment.position(end)).await?;
+                self.apply_settled(segment.position(reached)).await?;
             }
         }
-        self.apply_settled(segment.position(start)).await
+        if entries.gaps() > 0 {
+            segment.is_damaged |= self.census.judges(&segment.header);
+            tracing::warn!(
+                path = %segment.path.display(),
+                gaps = entries.gaps(),
+                "a journal segment has entries behind bytes that are none"
+            );
+        }
+        self.apply_settled(segment.position(reached)).await
     }
 
     fn entry(&mut self, raw: &RawEntry<'_>, location: EntryLocation, end: JournalPosition) {
@@ -295,28 +405,90 @@ fn read_entry(segments: &[LeftoverSegment], location: EntryLocation) -> Result<O
     Ok(parse_records(&bytes, segment.header.seed()).next().and_then(|raw| Entry::decode(&raw)))
 }
 
-/// The live segments of a core in the order in which they were written. A file without a complete header was
-/// never started, or its first write was lost with everything after it.
-fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<LeftoverSegment>, RecoveryError> {
-    let mut segments = Vec::new();
+/// The files of a core.
+struct Leftovers {
+    /// The header with the greatest number, of free segments too.
+    newest: Option<SegmentHeader>,
+    /// Its live segments in the order in which they were written.
+    segments: Vec<LeftoverSegment>,
+    /// Files without a complete header: never started, or the first write was lost with everything after it, or damaged.
+    headless: Vec<(PathBuf, Arc<dyn DiskFile>)>,
+    /// Those of them that hold something, and no entry of a segment that is needed.
+    unreadable: Vec<PathBuf>,
+}
+
+fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Leftovers, RecoveryError> {
+    let mut left =
+        Leftovers { newest: None, segments: Vec::new(), headless: Vec::new(), unreadable: Vec::new() };
     for path in at(dir, segment_files(disk, dir))? {
         let file: Arc<dyn DiskFile> = at(&path, disk.open(&path))?.into();
-        let Some(header) = at(&path, read_header(&*file))?.filter(|header| !header.free) else { continue };
-        if header.version != FORMAT_VERSION {
-            return Err(RecoveryError::Format { path, version: header.version });
+        let header = at(&path, read_header(&*file))?;
+        left.newest = left.newest.into_iter().chain(header).max_by_key(|header| header.number);
+        match header {
+            None => left.headless.push((path, file)),
+            Some(header) if header.free => {}
+            Some(header) if header.version != FORMAT_VERSION => {
+                return Err(RecoveryError::Format { path, version: header.version });
+            }
+            Some(header) => left.segments.push(LeftoverSegment { path, file, header, is_damaged: false }),
         }
-        segments.push(LeftoverSegment { path, file, header });
     }
-    segments.sort_by_key(|segment| segment.header.number);
-    Ok(segments)
+    left.segments.sort_by_key(|segment| segment.header.number);
+    Ok(left)
+}
+
+impl Leftovers {
+    /// Looks for the needed segments whose header is damaged: their checksums say which they are.
+    fn find_headless(&mut self, census: &mut Census) -> Result<(), RecoveryError> {
+        // A version that writes no marks may have gone on with the journal and freed what the mark names.
+        let goes_on =
+            |mark: Mark| self.newest.is_some_and(|it| it.epoch != mark.epoch && it.number > mark.current);
+        census.mark = census.mark.filter(|mark| !goes_on(*mark));
+        let Some(mark) = census.mark else { return Ok(()) };
+        let found: BTreeSet<u64> =
+            self.segments.iter().filter(|one| mark.needs(&one.header)).map(|one| one.header.number).collect();
+        census.gone = (mark.oldest..=mark.current).filter(|number| !found.contains(number)).collect();
+        if census.gone.is_empty() {
+            return Ok(());
+        }
+        for (path, file) in std::mem::take(&mut self.headless) {
+            let bytes = at(&path, read_whole(&*file))?;
+            if bytes.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let header_of = |number: &u64| SegmentHeader {
+                version: FORMAT_VERSION,
+                core: 0,
+                number: *number,
+                epoch: mark.epoch,
+                free: false,
+            };
+            let mut headers = census.gone.iter().map(header_of);
+            match headers.find(|header| entries_of(&bytes, header).next().is_some()) {
+                Some(header) => {
+                    census.gone.retain(|number| *number != header.number);
+                    self.segments.push(LeftoverSegment { path, file, header, is_damaged: true });
+                }
+                None => self.unreadable.push(path),
+            }
+        }
+        self.segments.sort_by_key(|segment| segment.header.number);
+        Ok(())
+    }
 }
 
 /// Oldest first, so that no tab's state outlives the entry that settled it.
-fn free(disk: &dyn Disk, core: u32, segments: &[LeftoverSegment]) -> Result<(), RecoveryError> {
+fn free(
+    disk: &dyn Disk,
+    (core, dir): (u32, &Path),
+    segments: &[LeftoverSegment],
+) -> Result<(), RecoveryError> {
     let removed = segments.len().saturating_sub(KEPT_SEGMENTS);
     for (index, segment) in segments.iter().enumerate() {
         let SegmentHeader { number, epoch, .. } = segment.header;
-        let freed = if index < removed {
+        let freed = if segment.is_damaged {
+            damage::keep_aside(disk, dir, &segment.path, epoch)
+        } else if index < removed {
             disk.remove(&segment.path)
         } else {
             mark_free(&*segment.file, core, number, epoch)
@@ -326,8 +498,8 @@ fn free(disk: &dyn Disk, core: u32, segments: &[LeftoverSegment]) -> Result<(), 
     Ok(())
 }
 
-fn frames_of<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Frames<'a> {
-    parse_records(bytes.get(HEADER_BYTES..).unwrap_or_default(), header.seed())
+fn entries_of<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Salvage<'a> {
+    salvage_records(bytes.get(HEADER_BYTES..).unwrap_or_default(), header.seed())
 }
 
 fn read_whole(file: &dyn DiskFile) -> io::Result<Vec<u8>> {

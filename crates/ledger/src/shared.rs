@@ -13,8 +13,10 @@ use tasks::Thread;
 use tokio::sync::Notify;
 use world::{Clock, Disk, DiskFile, World};
 
+use crate::damage::{self, Damage};
 use crate::frame::{HEADER_BYTES, SegmentHeader};
 use crate::limits::FREE_SEGMENTS_MAX;
+use crate::mark::{Found, Mark, MarkFile};
 use crate::settings::{Durability, JournalSettings};
 
 /// Zeros are written in steps, so that a serving core's write never queues behind a whole segment.
@@ -38,10 +40,31 @@ pub struct LiveSegment {
     synced: AtomicU64,
     /// No byte will follow.
     pub(crate) sealed: AtomicBool,
+    /// What this epoch appended before the segment, and up to `written`.
+    before: Counts,
+    entries: AtomicU64,
+    settled: AtomicU64,
+    /// Something in it can't be read back.
+    pub(crate) is_damaged: AtomicBool,
+}
+
+/// Entries of an epoch, and the settled records among them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub entries: u64,
+    pub settled: u64,
+}
+
+/// How far the sink has the settled records of an epoch, and how many these are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Drained {
+    pub segment: u64,
+    pub offset: u64,
+    pub settled: u64,
 }
 
 impl LiveSegment {
-    pub(crate) fn begin(number: u64, epoch: u64, prepared: Prepared) -> Self {
+    pub(crate) fn begin(number: u64, epoch: u64, before: Counts, prepared: Prepared) -> Self {
         Self {
             number,
             epoch,
@@ -51,6 +74,25 @@ impl LiveSegment {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
+            before,
+            entries: AtomicU64::new(before.entries),
+            settled: AtomicU64::new(before.settled),
+            is_damaged: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes were written up to here, and entries up to these counts. The counts are published last and read first, so that
+    /// nobody counts an entry beyond `written`.
+    pub(crate) fn wrote(&self, written: u64, counts: Counts) {
+        self.written.store(written, Ordering::Release);
+        self.entries.store(counts.entries, Ordering::Release);
+        self.settled.store(counts.settled, Ordering::Release);
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            entries: self.entries.load(Ordering::Acquire),
+            settled: self.settled.load(Ordering::Acquire),
         }
     }
 }
@@ -74,6 +116,8 @@ pub(crate) struct CoreShared {
     pub dir: PathBuf,
     live: Mutex<VecDeque<Arc<LiveSegment>>>,
     free: Mutex<VecDeque<Prepared>>,
+    mark: Mutex<MarkFile>,
+    drained: Mutex<Drained>,
     next_file: AtomicU64,
     /// How many bytes ever appended are written, and how many are synced.
     pub written_end: AtomicU64,
@@ -109,7 +153,10 @@ impl CoreShared {
     /// Syncs every segment with unsynced bytes, oldest first.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let end = self.written_end.load(Ordering::Acquire);
-        for segment in self.live_segments() {
+        let live = self.live_segments();
+        // Before the sync, which then covers all that it names.
+        let mark = self.mark_of(&live);
+        for segment in live {
             let written = segment.written.load(Ordering::Acquire);
             if segment.synced.load(Ordering::Acquire) < written {
                 segment.file.sync_data()?;
@@ -117,13 +164,105 @@ impl CoreShared {
             }
         }
         self.synced_end.fetch_max(end, Ordering::AcqRel);
+        if let Some(mark) = mark
+            && let Err(error) = self.put_mark(mark)
+        {
+            // The old one names less than there is.
+            tracing::debug!(core = self.number, %error, "the journal's mark can't be written");
+        }
         Ok(())
     }
 
-    /// Marks the oldest live segment as free and makes it available for reuse, or removes it if enough are.
+    /// What must be found of these segments after a kill; `None` before the first is written.
+    fn mark_of(&self, live: &[Arc<LiveSegment>]) -> Option<Mark> {
+        let drained = *lock(&self.drained);
+        let oldest = live.first()?;
+        let mut mark = Mark {
+            epoch: oldest.epoch,
+            oldest: oldest.number,
+            drained: drained.settled,
+            drained_to: (drained.segment, drained.offset),
+            ..Mark::default()
+        };
+        for segment in live {
+            let counts = segment.counts();
+            let written = segment.written.load(Ordering::Acquire);
+            if written == 0 {
+                break;
+            }
+            (mark.current, mark.end) = (segment.number, written);
+            (mark.entries, mark.settled) =
+                (counts.entries.saturating_sub(oldest.before.entries), counts.settled);
+        }
+        (mark.current > 0).then_some(mark)
+    }
+
+    /// Waits for the disk only where a segment was begun, which is rare.
+    fn put_mark(&self, mark: Mark) -> io::Result<()> {
+        let mut file = lock(&self.mark);
+        match file.found {
+            // The oldest may have been recycled since it was listed.
+            Found::Mark(last) if last == mark || (last.epoch == mark.epoch && last.oldest > mark.oldest) => {
+                Ok(())
+            }
+            Found::Mark(last) if last.epoch == mark.epoch && last.current == mark.current => {
+                file.put(mark, false)
+            }
+            _ => file.put(mark, true),
+        }
+    }
+
+    /// The sink has everything up to here; the mark then no longer counts it as the journal's alone.
+    pub(crate) fn drained_to(&self, segment: u64, offset: u64, records: u64) {
+        let drained = {
+            let mut drained = lock(&self.drained);
+            *drained = Drained { segment, offset, settled: drained.settled + records };
+            *drained
+        };
+        let mut file = lock(&self.mark);
+        if let Found::Mark(mark) = file.found
+            && lock(&self.live).front().is_some_and(|oldest| oldest.epoch == mark.epoch)
+        {
+            let mark = Mark { drained: drained.settled, drained_to: (segment, offset), ..mark };
+            if let Err(error) = file.put(mark, false) {
+                tracing::debug!(core = self.number, %error, "the journal's mark can't be written");
+            }
+        }
+    }
+
+    /// The oldest segment is no longer needed. On disk before the segment is overwritten, which would otherwise be missing.
+    fn unmark_oldest(&self, oldest: &LiveSegment) -> io::Result<()> {
+        let later: Vec<_> = self.live_segments().into_iter().skip(1).collect();
+        let mut file = lock(&self.mark);
+        let Found::Mark(last) = file.found else { return Ok(()) };
+        if last.epoch != oldest.epoch {
+            return Ok(());
+        }
+        let drained = *lock(&self.drained);
+        let next = later.first().map_or_else(|| oldest.counts(), |next| next.before);
+        let in_oldest = next.entries.saturating_sub(oldest.before.entries);
+        let is_past = last.current <= oldest.number;
+        let mark = Mark {
+            oldest: oldest.number + 1,
+            entries: if is_past { 0 } else { last.entries.saturating_sub(in_oldest) },
+            drained: drained.settled,
+            drained_to: (drained.segment, drained.offset),
+            ..last
+        };
+        file.put(mark, true)
+    }
+
+    /// Marks the oldest live segment as free and makes it available for reuse, or removes it if enough are. A damaged one is
+    /// kept aside.
     pub(crate) fn recycle_oldest(&self, disk: &dyn Disk, number: u64, keep_bytes_min: u64) -> io::Result<()> {
         let oldest = lock(&self.live).front().filter(|segment| segment.number == number).cloned();
         let Some(segment) = oldest else { return Ok(()) };
+        self.unmark_oldest(&segment)?;
+        if segment.is_damaged.load(Ordering::Acquire) {
+            damage::keep_aside(disk, &self.dir, &segment.path, segment.epoch)?;
+            lock(&self.live).pop_front();
+            return Ok(());
+        }
         mark_free(&*segment.file, self.number, segment.number, segment.epoch)?;
         lock(&self.live).pop_front();
         let mut free = lock(&self.free);
@@ -177,6 +316,8 @@ struct Inner {
     prepare_wanted: AtomicBool,
     drain_wanted: AtomicBool,
     written: Notify,
+    damaged: AtomicU64,
+    records_missing: AtomicU64,
     sync_thread: OnceLock<std::thread::Thread>,
     prepare_thread: OnceLock<std::thread::Thread>,
 }
@@ -203,6 +344,8 @@ impl JournalShared {
             prepare_wanted: AtomicBool::new(false),
             drain_wanted: AtomicBool::new(false),
             written: Notify::new(),
+            damaged: AtomicU64::new(0),
+            records_missing: AtomicU64::new(0),
             sync_thread: OnceLock::new(),
             prepare_thread: OnceLock::new(),
         });
@@ -233,6 +376,18 @@ impl JournalShared {
         self.cores().iter().any(|core| core.is_failing())
     }
 
+    /// Counts a damaged journal, for the metrics.
+    pub fn count_damage(&self, damage: &Damage) {
+        self.inner.damaged.fetch_add(1, Ordering::Relaxed);
+        self.inner.records_missing.fetch_add(damage.records_missing, Ordering::Relaxed);
+    }
+
+    /// How often damage was found, and how many records are known to be missing.
+    #[must_use]
+    pub fn damage_counts(&self) -> (u64, u64) {
+        (self.inner.damaged.load(Ordering::Relaxed), self.inner.records_missing.load(Ordering::Relaxed))
+    }
+
     /// Syncs all cores now: manually what the sync thread does.
     ///
     /// # Errors
@@ -257,6 +412,10 @@ impl JournalShared {
         self.inner.clock.monotonic_us()
     }
 
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.inner.clock.unix_ms()
+    }
+
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.inner.disk
     }
@@ -269,6 +428,7 @@ impl JournalShared {
     /// Takes over an earlier run's segments: free ones are reused, live ones are left to the next recovery.
     pub(crate) fn register_core(&self, dir: &Path, number: u32) -> io::Result<(Arc<CoreShared>, u64)> {
         let disk = self.disk();
+        let mark = MarkFile::open(disk, dir, number)?;
         let dir = core_dir(dir, number);
         disk.create_dir_all(&dir)?;
         let (mut free, mut next_number, mut next_file) = (VecDeque::new(), 1, 0);
@@ -296,6 +456,8 @@ impl JournalShared {
             dir,
             live: Mutex::new(VecDeque::new()),
             free: Mutex::new(free),
+            mark: Mutex::new(mark),
+            drained: Mutex::default(),
             next_file: AtomicU64::new(next_file),
             written_end: AtomicU64::new(0),
             synced_end: AtomicU64::new(0),

@@ -2,7 +2,7 @@
 
 use bolero::check;
 use ledger::entry::Entry;
-use ledger::frame::{SegmentHeader, parse_records};
+use ledger::frame::{SegmentHeader, parse_records, salvage_records};
 
 use crate::material::ITERATIONS;
 
@@ -25,7 +25,29 @@ fn fuzz_journal_bytes() {
             assert!(entry.end <= bytes.len());
         }
         assert!(frames.position() <= bytes.len());
+        let whole = parse_records(bytes, *seed).count();
+        let mut last = 0;
+        let mut salvaged = salvage_records(bytes, *seed);
+        let found = salvaged.by_ref().inspect(|entry| {
+            assert!(entry.end > last && entry.end <= bytes.len());
+            last = entry.end;
+        });
+        assert!(found.count() >= whole);
+        assert_eq!(salvaged.position(), last);
     });
+}
+
+#[test]
+fn fuzz_journal_breaks() {
+    check!().with_iterations(ITERATIONS).with_type::<(u32, Vec<u8>, Vec<u8>)>().for_each(
+        |(seed, body, noise)| {
+            let frame = framed(*seed, 3, body);
+            let bytes = [&frame[..], noise, &frame].concat();
+            let mut salvaged = salvage_records(&bytes, *seed);
+            assert_eq!(salvaged.by_ref().count(), 2, "what is behind the break is found");
+            assert_eq!(salvaged.gaps(), u64::from(!noise.is_empty()));
+        },
+    );
 }
 
 #[test]

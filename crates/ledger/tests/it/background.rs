@@ -49,7 +49,7 @@ fn many_exchanges_at_once_are_drained_while_they_are_written() {
         ..JournalSettings::default()
     };
     on_one_core(async {
-        let running = run(dir.path(), settings);
+        let running = run(&dir.path().join("journal"), settings);
         let drainer = Arc::clone(&running.drainer);
         let follower = tokio::task::spawn_local(async move { drainer.run().await });
         for wave in 0..EXCHANGES / 100 {
@@ -68,7 +68,7 @@ fn many_exchanges_at_once_are_drained_while_they_are_written() {
         assert_eq!((running.sink.len() as u64, running.sink.ignored_count()), (EXCHANGES, 0));
         assert_eq!(running.journal.reserved_bytes(), 0);
         running.shared.stop();
-        let report = recover(dir.path(), &World::system(), &*running.sink).await.unwrap();
+        let report = recover(&dir.path().join("journal"), &World::system(), &*running.sink).await.unwrap();
         assert_eq!(report.segments, 0, "a graceful end leaves nothing");
     });
 }
@@ -78,7 +78,7 @@ fn synced_attempts_are_answered_by_the_sync_thread() {
     let dir = tempfile::tempdir().unwrap();
     let settings = JournalSettings { durability: Durability::Synced, ..JournalSettings::default() };
     on_one_core(async {
-        let running = run(dir.path(), settings);
+        let running = run(&dir.path().join("journal"), settings);
         for number in 0..20 {
             trip(Rc::clone(&running.journal), number).await;
         }
@@ -92,8 +92,8 @@ fn synced_attempts_are_answered_by_the_sync_thread() {
 fn the_first_segment_does_not_delay_the_start() {
     let dir = tempfile::tempdir().unwrap();
     on_one_core(async {
-        let running = run(dir.path(), JournalSettings::default());
-        let written: u64 = std::fs::read_dir(dir.path().join("core-0"))
+        let running = run(&dir.path().join("journal"), JournalSettings::default());
+        let written: u64 = std::fs::read_dir(dir.path().join("journal/core-0"))
             .unwrap()
             .map(|entry| entry.unwrap().metadata().unwrap().len())
             .sum();

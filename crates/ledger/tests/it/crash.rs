@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{FaultClass, MeterRecord, Outcome};
 use ledger::simulation::{SimulatedBooks, now};
 use ledger::verify::recompute;
-use ledger::{AttemptEnd, Durability, Tab};
+use ledger::{AttemptEnd, Durability, Tab, damage_notes};
 use proptest::prelude::*;
 use world::{DiskFault, Random, SeededRandom};
 
@@ -126,7 +126,12 @@ impl Life {
                 }
             }
             Step::Drain => drop(self.books.drain()),
-            Step::Prepare => drop(self.books.prepare()),
+            Step::Prepare => {
+                drop(self.books.prepare());
+                if self.durability == Durability::Written {
+                    drop(self.books.sync());
+                }
+            }
             Step::Flush => self.flush(),
             Step::AttemptUnsynced(which) => {
                 let Some(at) = self.pick(which) else { return };
@@ -160,11 +165,21 @@ impl Life {
         }
     }
 
+    /// Whatever a kill, a full disk or a power loss leaves, nothing that was marked is missing.
     fn start_in_the_end(&mut self) {
         self.books.sink.fail_next(0);
-        while self.books.start().is_err() {
-            self.books.revive();
-        }
+        let report = loop {
+            match self.books.start() {
+                Ok(report) => break report,
+                Err(_) => self.books.revive(),
+            }
+        };
+        assert_eq!((report.entries_missing, report.records_missing), (0, 0));
+    }
+
+    /// A kill and a full disk are no damage.
+    fn is_undamaged(&self) -> bool {
+        damage_notes(&self.books.disk, self.books.dir()).is_ok_and(|notes| notes.is_empty())
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -233,6 +248,7 @@ proptest! {
         }
         life.check()?;
         prop_assert_eq!(life.books.sink.ignored_count(), 0, "something was applied twice");
+        prop_assert!(life.is_undamaged());
         life.check_that_it_goes_on()?;
     }
 
@@ -324,6 +340,7 @@ fn each_disk_operation_may_fail() {
             life.start_in_the_end();
             life.check().unwrap_or_else(|error| panic!("{fault:?} at {nth}: {error}"));
             assert_eq!(life.books.sink.ignored_count(), 0, "{fault:?} at {nth}");
+            assert!(life.is_undamaged(), "{fault:?} at {nth}");
             if was_clean {
                 break;
             }

@@ -10,6 +10,7 @@
 
 mod background;
 mod crash;
+mod damage;
 mod disk;
 mod drain;
 mod leases;

@@ -230,6 +230,8 @@ async fn serve_core(
             all.push(("connections", "", counted.get()));
             all.push(("upstream_connections", "", counting.core.deps.egress.connections() as u64));
             all.extend(counting.shedder.counts());
+            let (damaged, missing) = counting.core.journal.damage_counts();
+            all.extend([("journal_damage", "", damaged), ("journal_records_missing", "", missing)]);
             let _ = question.send(all);
         }
     });

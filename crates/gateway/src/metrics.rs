@@ -97,6 +97,18 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
             "gauge",
             "Requests to providers and nodes that are not answered yet.",
         ),
+        "journal_damage" => (
+            "tidegate_journal_damage",
+            "",
+            "gauge",
+            "Damaged journals: noted before the start and not removed, or found since.",
+        ),
+        "journal_records_missing" => (
+            "tidegate_journal_records_missing",
+            "",
+            "gauge",
+            "Settled records that damaged journals are known to lack.",
+        ),
         "share_refusals" => (
             "tidegate_share_refusals_total",
             "",

@@ -6,7 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use ledger::Damage;
 use store::{Store, datadir};
+use world::World;
 
 use crate::settings::Settings;
 
@@ -20,6 +22,22 @@ pub fn database(dir: &Path) -> PathBuf {
 #[must_use]
 pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
+}
+
+/// Damage of the directory's journal that nobody has removed yet, each as a sentence, and what to do about all.
+///
+/// # Errors
+/// The notes can't be read.
+pub fn journal_damage(dir: &Path) -> io::Result<(Vec<Damage>, String)> {
+    let journal = journal(dir);
+    let notes = ledger::damage_notes(&*World::system().disk, &journal)?;
+    let aside = ledger::damage_dir(&journal);
+    let fix = format!(
+        "The damaged files and the notes are in {0}. Check the disk, compare the time with the providers' bills (`tidegate \
+         reconcile`), then remove {0}.",
+        aside.display()
+    );
+    Ok((notes, fix))
 }
 
 /// Creates the journal's directory, readable by its owner only; tightens the mode of an existing one.

@@ -19,8 +19,8 @@ use evidence::Auditor;
 use files::Files;
 use gateway::Readiness;
 use ledger::{
-    CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
-    RecordSink, RecoveryReport,
+    CoreAllowances, Damage, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient,
+    LimitState, RecordSink, RecoveryReport,
 };
 use proof::{PublicKey, SigningKey};
 use reconcilers::purging::HeldPrompts;
@@ -111,6 +111,8 @@ pub struct Sessions {
 /// The journal, and what brings its records into the store.
 pub struct Books {
     pub recovered: RecoveryReport,
+    /// Damage of journals that was noted, now or earlier, and that the operator has not removed.
+    pub damage: Vec<Damage>,
     /// Limits and budgets.
     pub allowances: Arc<LimitState>,
     journal: Arc<JournalShared>,
@@ -123,6 +125,7 @@ pub struct Books {
 struct RecoveredBooks {
     dir: PathBuf,
     report: RecoveryReport,
+    damage: Vec<Damage>,
     allowances: Arc<LimitState>,
     leases: Arc<LeaseClient>,
     sink: Arc<dyn RecordSink>,
@@ -298,7 +301,7 @@ impl ServerState {
             let seconds = failing.as_secs();
             Readiness::Degraded(format!("the database has taken no record for {seconds} s; see the log"))
         } else {
-            Readiness::Ready
+            self.books.damage_readiness(&self.world)
         }
     }
 }
@@ -313,6 +316,7 @@ impl RecoveredBooks {
         let dir = data_dir::make_journal(&settings.data_dir)?;
         let sink = plane.map_or_else(|| store.record_sink(), DataPlane::sink);
         let report = ledger::recover(&dir, world, &*sink).await?;
+        let damage = ledger::damage_notes(&*world.disk, &dir)?;
         let allowances: Arc<LimitState> = Arc::default();
         let centre = match plane {
             Some(plane) => plane.centre(store, world).await?,
@@ -326,7 +330,7 @@ impl RecoveredBooks {
         if !must_begin {
             leases.begin().await?;
         }
-        Ok(Self { dir, report, allowances, leases, sink, must_begin })
+        Ok(Self { dir, report, damage, allowances, leases, sink, must_begin })
     }
 }
 
@@ -338,10 +342,11 @@ impl Books {
         world: &World,
         tasks: &mut TaskSet,
     ) -> anyhow::Result<Self> {
-        let RecoveredBooks { dir, report, allowances, leases, sink, must_begin } = recovered;
+        let RecoveredBooks { dir, report, damage, allowances, leases, sink, must_begin } = recovered;
         let durability = if settings.durability_synced { Durability::Synced } else { Durability::Written };
         let settings = JournalSettings { durability, ..JournalSettings::default() };
         let journal = JournalShared::start(world, settings)?;
+        damage.iter().for_each(|damage| journal.count_damage(damage));
         let closing = Arc::clone(&journal);
         tasks.add("journal", || async move { closing.stop() });
         let drainer = Drainer::new(Arc::clone(&journal), sink);
@@ -356,7 +361,28 @@ impl Books {
         });
         let last = Arc::clone(&drainer);
         tasks.add("ledger", || drain((last, draining), (leases, leasing)));
-        Ok(Self { recovered: report, allowances, journal, dir, settings, drainer })
+        Ok(Self { recovered: report, damage, allowances, journal, dir, settings, drainer })
+    }
+}
+
+impl Books {
+    /// A damaged journal keeps nobody from serving: what is missing is missing either way. Degraded until the notes are removed.
+    fn damage_readiness(&self, world: &World) -> Readiness {
+        if self.journal.damage_counts().0 == 0 {
+            return Readiness::Ready;
+        }
+        match ledger::damage_notes(&*world.disk, &self.dir) {
+            Ok(notes) if notes.is_empty() => Readiness::Ready,
+            Ok(notes) => {
+                let missing: u64 = notes.iter().map(|damage| damage.records_missing).sum();
+                Readiness::Degraded(format!(
+                    "the journal was damaged and {missing} records are known to be missing; `tidegate doctor` says more"
+                ))
+            }
+            Err(error) => {
+                Readiness::Degraded(format!("the journal was damaged, and its notes can't be read: {error}"))
+            }
+        }
     }
 }
 

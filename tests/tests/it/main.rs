@@ -83,6 +83,7 @@ mod contract;
 #[cfg(feature = "sdk")]
 mod converse;
 mod crowds;
+mod damaged_journals;
 #[cfg(feature = "privacy")]
 mod data_exports;
 mod data_path;

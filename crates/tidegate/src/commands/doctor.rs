@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use store::StoreError;
 
 use super::serve::SettingFlags;
+use crate::data_dir;
 use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
@@ -116,6 +117,7 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
         });
     }
     disk(settings, checks);
+    journal(settings, checks);
     if let Some(address) = &settings.database {
         let now = world::World::system().clock.unix_ms();
         database::check_database(address, now, settings.records_keep_days, checks);
@@ -166,6 +168,23 @@ fn disk(settings: &Settings, checks: &mut Vec<Check>) {
             "Free some: the journal and the database grow with traffic.",
         )
     });
+}
+
+fn journal(settings: &Settings, checks: &mut Vec<Check>) {
+    const NAME: &str = "journal";
+    match data_dir::journal_damage(&settings.data_dir) {
+        Ok((damage, _)) if damage.is_empty() => {
+            checks.push(Check::fine(NAME, "nothing is known to be missing"))
+        }
+        Ok((damage, fix)) => {
+            checks.extend(damage.iter().map(|damage| Check::error(NAME, damage.to_string(), fix.clone())));
+        }
+        Err(error) => checks.push(Check::error(
+            NAME,
+            format!("its notes of damage can't be read: {error}"),
+            fix_of_permission(&settings.data_dir),
+        )),
+    }
 }
 
 fn environment(checks: &mut Vec<Check>) {

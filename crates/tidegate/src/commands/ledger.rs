@@ -2,6 +2,7 @@
 
 use cli::output::{self, Failure};
 use cli::shared::Shared;
+use ledger::Damage;
 use ledger::verify::{Mismatch, VerifyReport};
 use serde_json::{Value, json};
 use store::Page;
@@ -36,19 +37,29 @@ pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
         return super::invoice_check::run(shared, &runtime, &settings, id);
     }
     let report = runtime.block_on(verify(&settings))?;
+    let (damage, fix) = data_dir::journal_damage(&settings.data_dir)
+        .map_err(|error| anyhow::anyhow!("the notes of a damaged journal can't be read: {error}"))?;
     if shared.json {
-        println!("{}", document(&report));
+        println!("{}", document(&report, &damage));
     } else {
         print_report(&report);
+        damage.iter().for_each(|damage| println!("  DAMAGE {damage}"));
     }
     if report.mismatch_count > 0 {
         let message = format!("{} charges don't agree with their records.", report.mismatch_count);
         return Err(Failure::new(output::FINDINGS, message));
     }
-    Ok(())
+    if damage.is_empty() {
+        return Ok(());
+    }
+    let missing: u64 = damage.iter().map(|damage| damage.records_missing).sum();
+    let message = format!(
+        "The records agree with their charges, but the journal was damaged: {missing} records are known to be missing. {fix}"
+    );
+    Err(Failure::new(output::FINDINGS, message))
 }
 
-fn document(report: &VerifyReport) -> Value {
+fn document(report: &VerifyReport, damage: &[Damage]) -> Value {
     let by_mode = report.by_mode.iter().map(|totals| {
         json!({
             "mode": totals.mode.as_str(),
@@ -61,7 +72,7 @@ fn document(report: &VerifyReport) -> Value {
         })
     });
     json!({
-        "ok": report.mismatch_count == 0,
+        "ok": report.mismatch_count == 0 && damage.is_empty(),
         "records": report.records,
         "attempts": report.attempts,
         "unpriced": report.unpriced,
@@ -69,6 +80,18 @@ fn document(report: &VerifyReport) -> Value {
         "mismatch_count": report.mismatch_count,
         "mismatches": report.mismatches.iter().map(mismatch).collect::<Vec<_>>(),
         "by_mode": by_mode.collect::<Vec<_>>(),
+        "journal_damage": damage.iter().map(damage_document).collect::<Vec<_>>(),
+    })
+}
+
+fn damage_document(damage: &Damage) -> Value {
+    json!({
+        "core": damage.core,
+        "found_unix_ms": damage.found_unix_ms,
+        "segments_kept_aside": damage.damaged,
+        "segments_gone": damage.gone,
+        "entries_missing": damage.entries_missing,
+        "records_missing": damage.records_missing,
     })
 }
 

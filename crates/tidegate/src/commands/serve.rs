@@ -417,6 +417,13 @@ fn report_recovery(state: &ServerState) {
             "the books of the last run were closed"
         );
     }
+    for damage in &state.books.damage {
+        tracing::warn!(
+            records_missing = damage.records_missing,
+            entries_missing = damage.entries_missing,
+            "{damage}; `tidegate doctor` says where its files are and what to do"
+        );
+    }
 }
 
 async fn open_door(

@@ -49,11 +49,25 @@ pub(super) struct UsageBody {
 struct PromptDetails {
     cached_tokens: u64,
     cache_write_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    audio_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    image_tokens: u64,
 }
 
 #[derive(Serialize)]
 struct CompletionDetails {
     reasoning_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    audio_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    image_tokens: u64,
+}
+
+/// Most answers have neither sound nor pictures.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -104,8 +118,14 @@ impl UsageField {
             prompt_tokens_details: PromptDetails {
                 cached_tokens: usage.cached_read,
                 cache_write_tokens: usage.cache_write.saturating_add(usage.cache_write_long),
+                audio_tokens: usage.units.audio_in,
+                image_tokens: usage.units.image_in,
             },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: usage.reasoning,
+                audio_tokens: usage.units.audio_out,
+                image_tokens: usage.units.image_out,
+            },
         })
     }
 }

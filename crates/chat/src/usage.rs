@@ -31,6 +31,11 @@ pub(super) struct UsageCounters {
     cached_hit: Option<u64>,
     written: Option<u64>,
     reasoning: Option<u64>,
+    /// Sound and pictures, which are part of the prompt and of the completion.
+    audio_in: Option<u64>,
+    image_in: Option<u64>,
+    audio_out: Option<u64>,
+    image_out: Option<u64>,
     /// The service tier, which is next to the usage object.
     tier: Option<Tier>,
     seen: bool,
@@ -51,14 +56,7 @@ impl UsageCounters {
             "prompt_cache_hit_tokens" => latest(&mut self.cached_hit, cursor),
             "prompt_tokens_details" if cursor.kind()? == Kind::Object => self.read_prompt_details(cursor),
             "completion_tokens_details" if cursor.kind()? == Kind::Object => {
-                cursor.object(|cursor, member| {
-                    if member.key.is("reasoning_tokens") {
-                        latest(&mut self.reasoning, cursor)
-                    } else {
-                        cursor.ignore()
-                    }
-                })?;
-                Ok(())
+                self.read_completion_details(cursor)
             }
             _ => cursor.ignore(),
         })?;
@@ -75,6 +73,18 @@ impl UsageCounters {
         cursor.object(|cursor, member| match &*member.key.decode() {
             "cached_tokens" => latest(&mut self.cached, cursor),
             "cache_write_tokens" => latest(&mut self.written, cursor),
+            "audio_tokens" => latest(&mut self.audio_in, cursor),
+            "image_tokens" => latest(&mut self.image_in, cursor),
+            _ => cursor.ignore(),
+        })?;
+        Ok(())
+    }
+
+    fn read_completion_details(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "reasoning_tokens" => latest(&mut self.reasoning, cursor),
+            "audio_tokens" => latest(&mut self.audio_out, cursor),
+            "image_tokens" => latest(&mut self.image_out, cursor),
             _ => cursor.ignore(),
         })?;
         Ok(())
@@ -96,18 +106,30 @@ impl UsageCounters {
             && self.total == prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning));
         // Reasoning tokens are part of the completion, so a larger count is wrong.
         let reasoning = if beside { reasoning } else { reasoning.min(completion) };
+        // The format doesn't say how much of what was cached is sound or pictures, so they are part of the rest as far as it goes.
+        let (input, audio_in, image_in) =
+            apart(prompt.saturating_sub(cached).saturating_sub(written), self.audio_in, self.image_in);
+        let visible = if beside { completion } else { completion - reasoning };
+        let (output, audio_out, image_out) = apart(visible, self.audio_out, self.image_out);
         Some(Usage {
-            input: prompt.saturating_sub(cached).saturating_sub(written),
+            input,
             cached_read: cached,
             cache_write: written,
             cache_write_long: 0,
-            output: if beside { completion } else { completion - reasoning },
+            output,
             reasoning,
-            units: Units::default(),
+            units: Units { audio_in, image_in, audio_out, image_out, ..Units::default() },
             tier: self.tier,
             source: UsageSource::Provider,
         })
     }
+}
+
+/// A count without its tokens of sound and of pictures, and those.
+fn apart(all: u64, audio: Option<u64>, image: Option<u64>) -> (u64, u64, u64) {
+    let audio = audio.unwrap_or(0).min(all);
+    let image = image.unwrap_or(0).min(all - audio);
+    (all - audio - image, audio, image)
 }
 
 #[cfg(test)]
@@ -176,6 +198,29 @@ mod tests {
                 "completion_tokens_details":{"reasoning_tokens":2809}}"#],
             [10120, 0, 0, 1499, 2809],
         );
+    }
+
+    #[test]
+    fn sound_and_pictures_are_counted_apart_from_text() {
+        let of = |report: &str| {
+            let usage = read(&[report], 1).expect("usage");
+            let Units { audio_in, image_in, audio_out, image_out, .. } = usage.units;
+            assert_eq!(usage.completion_total(), 550, "{report}");
+            (usage.input, usage.output, [audio_in, image_in, audio_out, image_out])
+        };
+        let plain = of(r#"{"prompt_tokens":1100,"completion_tokens":550,
+            "prompt_tokens_details":{"audio_tokens":1000,"text_tokens":100,"cached_tokens":0},
+            "completion_tokens_details":{"audio_tokens":500,"reasoning_tokens":0}}"#);
+        assert_eq!(plain, (100, 50, [1_000, 0, 500, 0]));
+        let mixed = of(r#"{"prompt_tokens":1100,"completion_tokens":550,
+            "prompt_tokens_details":{"audio_tokens":300,"image_tokens":600,"cached_tokens":100},
+            "completion_tokens_details":{"image_tokens":400,"reasoning_tokens":30}}"#);
+        assert_eq!(mixed, (100, 120, [300, 600, 0, 400]));
+        // More of them than there is: what was cached is among them, or the report is wrong.
+        let cached = of(r#"{"prompt_tokens":1100,"completion_tokens":550,
+            "prompt_tokens_details":{"audio_tokens":1000,"image_tokens":9,"cached_tokens":600},
+            "completion_tokens_details":{"audio_tokens":900}}"#);
+        assert_eq!(cached, (0, 0, [500, 0, 550, 0]));
     }
 
     #[test]

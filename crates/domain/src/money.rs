@@ -298,6 +298,16 @@ impl Rates {
             && (units.cache_token_hours == 0 || self.units.cache_token_hour.is_some())
     }
 
+    /// Whether the sound and the pictures that a model heard, spoke and drew in a conversation have prices here. A model
+    /// that chats is sold at one price of what it reads, pictures included, and providers state it apart where sound,
+    /// or anything written but text, costs something else.
+    #[must_use]
+    pub const fn has_price_for_media(&self, units: &Units) -> bool {
+        (units.audio_in == 0 || self.units.audio_in.is_some())
+            && (units.audio_out == 0 || self.units.audio_out.is_some())
+            && (units.image_out == 0 || self.units.image_out.is_some())
+    }
+
     /// Whether tokens have a price: not if the only price is one per unit.
     #[must_use]
     pub const fn are_of_tokens(&self) -> bool {

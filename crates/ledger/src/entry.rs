@@ -150,10 +150,15 @@ impl<Text> TabState<Text> {
             attempt.fault = Some(FaultClass::Cancelled);
             attempt.usage = price::estimate(open.estimate_prompt_bytes, 0, self.stream);
         }
-        let last = self.attempts.last().map(|attempt| attempt.record.number);
+        let (operation, last) = (self.operation, self.attempts.last().map(|attempt| attempt.record.number));
         for OpenAttempt { record, .. } in &mut self.attempts {
-            record.charge =
-                price::charge_of(ending.outcome, ending.status, record, last == Some(record.number));
+            record.charge = price::charge_of(
+                operation,
+                ending.outcome,
+                ending.status,
+                record,
+                last == Some(record.number),
+            );
         }
         price::sum(self.attempts.iter().map(|attempt| attempt.record.charge))
     }

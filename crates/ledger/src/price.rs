@@ -2,8 +2,8 @@
 
 use domain::money::with_markup;
 use domain::{
-    AttemptRecord, Charge, FaultClass, MeterRecord, Nanos, Outcome, Priced, Profile, Rates, Usage,
-    UsageSource,
+    AttemptRecord, Charge, FaultClass, MeterRecord, Modality, Nanos, Operation, Outcome, Priced, Profile,
+    Rates, Usage, UsageSource,
 };
 
 /// Bytes of prompt text per token, over English prose, code and JSON; between the extremes of 2 (CJK) and 6.
@@ -59,11 +59,12 @@ pub fn book(record: &mut MeterRecord) {
 /// The charge of an attempt of this record, by its usage, prices and outcome.
 #[must_use]
 pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool) -> Charge {
-    charge_of(record.outcome, record.status, attempt, last)
+    charge_of(record.operation, record.outcome, record.status, attempt, last)
 }
 
-/// The charge of an attempt in an exchange with this outcome.
+/// The charge of an attempt in an exchange of this operation, with this outcome.
 pub(crate) fn charge_of<Text>(
+    operation: Operation,
     outcome: Outcome,
     status: u16,
     attempt: &AttemptRecord<Text>,
@@ -72,6 +73,15 @@ pub(crate) fn charge_of<Text>(
     let mut money = charge(attempt.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
     if !(last && is_owed(outcome, status, attempt)) {
         money.cost = Nanos::ZERO;
+    }
+    // The sum has sound and pictures at the price of text, which is less than they cost, and `priced` says so. Models of
+    // other operations are sold at one price for all of their tokens.
+    let has_media_prices = |rates: Rates| rates.has_price_for_media(&attempt.usage.units);
+    if money.priced == Priced::Priced
+        && operation.modality() == Modality::Chat
+        && !attempt.rates.is_some_and(has_media_prices)
+    {
+        money.priced = Priced::Unpriced;
     }
     money
 }

@@ -196,3 +196,66 @@ async fn a_downgrade_that_a_header_tells_is_priced_as_one() {
     let downgraded = row(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
     assert_eq!((cost(&downgraded).0, cost(&downgraded).2), (None, false), "{downgraded}");
 }
+
+#[tokio::test]
+async fn sound_in_a_chat_costs_its_own_price_or_is_unpriced() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let heard = Behaviour { audio_in: 1_000, audio_out: 5, ..Behaviour::ok().counted(1_100, 0, 8) };
+    let ask_both = async |expected: (i64, bool)| {
+        for stream in [false, true] {
+            gateway.emulator.script(OWN, [heard.clone()]);
+            let body = with(question(MINI), json!({"stream": stream}));
+            let record = row(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+            let (_, nanos, unpriced) = cost(&record);
+            assert_eq!((nanos, unpriced), expected, "{stream}: {record}");
+            let units = &record["units"];
+            assert_eq!(
+                (&units["audio_input_tokens"], &units["audio_output_tokens"]),
+                (&json!(1_000), &json!(5))
+            );
+            assert_eq!((&record["input_tokens"], &record["output_tokens"]), (&json!(1_100), &json!(8)));
+        }
+    };
+    // The catalogue has no price of its sound: it is at the price of text, and the record says so.
+    ask_both(((1_100 * MINI_RATES[0] + 8 * MINI_RATES[1]) / 1_000, true)).await;
+    let rates = json!({"input": MINI_RATES[0], "output": MINI_RATES[1], "audio_input": 32_000_000, "audio_output": 64_000_000});
+    gateway.patch(&format!("/v2/provider-credentials/{credential}"), json!({"pricing": {MINI: rates}})).await;
+    let text = 100 * MINI_RATES[0] + 3 * MINI_RATES[1];
+    ask_both(((text + 1_000 * 32_000_000 + 5 * 64_000_000) / 1_000, false)).await;
+}
+
+#[cfg(feature = "broker")]
+#[tokio::test]
+async fn sound_and_pictures_of_gemini_cost_their_own_price_or_are_unpriced() {
+    let gateway = Gateway::start().await;
+    let credential = json!({"provider": "gemini", "display_name": "gemini", "secret": OWN, "base_url": gateway.emulator.origin()});
+    gateway.make("/v2/provider-credentials", credential).await;
+    let model = "google/gemini-2.5-flash";
+    let contents = json!({"contents": [{"parts": [{"text": "hello"}]}]});
+    let counted = || Behaviour::ok().counted(1_100, 100, 40);
+    // Of the cached tokens none is sound in the first, and all are in the last.
+    for (scripted, audio_in, nanos, unpriced) in [
+        (Behaviour { audio_in: 900, ..counted() }, 900, 100 * 300 + 100 * 30 + 900 * 1_000, false),
+        (
+            Behaviour { audio_in: 900, cached_audio: 100, ..counted() },
+            800,
+            200 * 300 + 100 * 30 + 800 * 1_000,
+            false,
+        ),
+        (Behaviour { image_out: 9, ..counted() }, 0, 1_000 * 300 + 100 * 30, true),
+    ] {
+        for verb in ["generateContent", "streamGenerateContent?alt=sse"] {
+            gateway.emulator.script(OWN, [scripted.clone()]);
+            let answer = ask(&gateway.client(), &format!("/v1beta/models/{model}:{verb}"), &contents).await;
+            let record = row(&gateway, &answer).await;
+            assert_eq!(cost(&record), (None, nanos + 40 * 2_500, unpriced), "{verb}: {record}");
+            assert_eq!(record["units"]["audio_input_tokens"].as_i64().unwrap(), audio_in, "{record}");
+            assert_eq!(record["units"]["image_output_tokens"], scripted.image_out, "{record}");
+        }
+    }
+    // Through a translation, the client is told, too.
+    gateway.emulator.script(OWN, [Behaviour { audio_in: 900, ..counted() }]);
+    let told = ask(&gateway.client(), CHAT, &question(model)).await.json();
+    assert_eq!(told["usage"]["prompt_tokens_details"]["audio_tokens"], 900, "{told}");
+}

@@ -105,6 +105,17 @@ fn tokens_of_pictures_and_sound_have_their_own_prices_or_those_of_text() {
         [("audio_in", 5_000, 10), ("audio_out", 10_000, 30), ("image_in", 5_000, 5), ("image_out", 40, 40)];
     assert_eq!(priced, expected);
     assert!(lines.iter().all(|line| !line.is_unit));
+    // Pictures that a model sees in a conversation cost what its text does; sound and what it draws do not.
+    let each = |audio_in, audio_out, image_in, image_out| Units {
+        audio_in,
+        audio_out,
+        image_in,
+        image_out,
+        ..Units::default()
+    };
+    assert!(rates.has_price_for_media(&each(0, 0, 1, 1)) && rates.has_price_for_media(&Units::default()));
+    assert!(!rates.has_price_for_media(&each(1, 0, 0, 0)) && !rates.has_price_for_media(&each(0, 1, 0, 0)));
+    assert!(!Rates::default().has_price_for_media(&each(0, 0, 0, 1)));
 }
 
 proptest! {

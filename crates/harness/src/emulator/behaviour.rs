@@ -198,6 +198,13 @@ pub struct Behaviour {
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
+    /// How many of the reported tokens are sound or pictures.
+    pub audio_in: u64,
+    pub audio_out: u64,
+    pub image_in: u64,
+    pub image_out: u64,
+    /// How many of the cached tokens are sound, where the provider says so.
+    pub cached_audio: u64,
     /// The service tier in the response, whichever was requested.
     pub tier: Option<String>,
     /// Number of web searches reported in the usage.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::content::{Content, FunctionCall, Part};
-use super::prompt::{ModalityTokens, text_tokens};
+use super::prompt::{ModalityTokens, tokens_by_modality};
 use super::signature::Signer;
 use crate::emulator::{Behaviour, ToolMode, UsageMode};
 use crate::openai::answer::{Call, Choice, Reply};
@@ -88,6 +88,8 @@ pub(crate) struct Usage {
     prompt_tokens_details: Vec<ModalityTokens>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cache_tokens_details: Vec<ModalityTokens>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates_tokens_details: Vec<ModalityTokens>,
     #[serde(skip_serializing_if = "is_zero")]
     thoughts_token_count: u64,
 }
@@ -166,13 +168,29 @@ impl Plan<'_> {
         let report = |tokens: u64| if self.usage == UsageMode::Zero { 0 } else { tokens };
         let (prompt, cached) = (report(self.reply.prompt_tokens), report(self.reply.cached_tokens));
         let (visible, thoughts) = (report(visible), report(thoughts));
+        let media = self.reply.media;
         Usage {
             prompt_token_count: prompt,
             candidates_token_count: visible,
             total_token_count: prompt + visible + thoughts,
             cached_content_token_count: cached,
-            prompt_tokens_details: if prompt > 0 { self.prompt_details.clone() } else { Vec::new() },
-            cache_tokens_details: if cached > 0 { text_tokens(cached) } else { Vec::new() },
+            prompt_tokens_details: if prompt == 0 {
+                Vec::new()
+            } else if media.audio_in + media.image_in > 0 {
+                tokens_by_modality(prompt, media.audio_in, media.image_in)
+            } else {
+                self.prompt_details.clone()
+            },
+            cache_tokens_details: if cached > 0 {
+                tokens_by_modality(cached, media.cached_audio, 0)
+            } else {
+                Vec::new()
+            },
+            candidates_tokens_details: if visible > 0 && media.audio_out + media.image_out > 0 {
+                tokens_by_modality(visible, media.audio_out, media.image_out)
+            } else {
+                Vec::new()
+            },
             thoughts_token_count: thoughts,
         }
     }

@@ -51,8 +51,15 @@ pub(crate) fn prefix(tools: &[Tool], instruction: Option<&Content>, contents: &[
     counted
 }
 
-pub(crate) fn text_tokens(token_count: u64) -> Vec<ModalityTokens> {
-    vec![ModalityTokens { modality: Modality::Text, token_count }]
+/// A count by modality: the rest of it is text.
+pub(crate) fn tokens_by_modality(all: u64, audio: u64, image: u64) -> Vec<ModalityTokens> {
+    let audio = audio.min(all);
+    let image = image.min(all - audio);
+    [(Modality::Text, all - audio - image), (Modality::Audio, audio), (Modality::Image, image)]
+        .into_iter()
+        .filter(|(_, token_count)| *token_count > 0)
+        .map(|(modality, token_count)| ModalityTokens { modality, token_count })
+        .collect()
 }
 
 impl Counted {

@@ -31,6 +31,17 @@ pub(crate) struct Reply {
     /// All generated tokens, hidden reasoning included, over all choices.
     pub(crate) completion_tokens: u64,
     pub(crate) logprobs: bool,
+    pub(crate) media: Media,
+}
+
+/// How many of the tokens are sound or pictures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Media {
+    pub(crate) audio_in: u64,
+    pub(crate) audio_out: u64,
+    pub(crate) image_in: u64,
+    pub(crate) image_out: u64,
+    pub(crate) cached_audio: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -83,6 +94,14 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
         reasoning_tokens,
         completion_tokens: behaviour.completion_tokens.unwrap_or(visible + reasoning_tokens),
         logprobs: request.logprobs,
+        media: Media::of(behaviour),
+    }
+}
+
+impl Media {
+    const fn of(behaviour: &Behaviour) -> Self {
+        let Behaviour { audio_in, audio_out, image_in, image_out, cached_audio, .. } = *behaviour;
+        Self { audio_in, audio_out, image_in, image_out, cached_audio }
     }
 }
 

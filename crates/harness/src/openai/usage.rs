@@ -32,10 +32,13 @@ pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> V
         "prompt_tokens": report(reply.prompt_tokens),
         "completion_tokens": report(completion_tokens),
         "total_tokens": report(reply.prompt_tokens + completion_tokens),
-        "prompt_tokens_details": {"cached_tokens": report(reply.cached_tokens), "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": report(reply.cached_tokens),
+            "audio_tokens": report(reply.media.audio_in),
+        },
         "completion_tokens_details": {
             "reasoning_tokens": report(reply.reasoning_tokens.min(completion_tokens)),
-            "audio_tokens": 0,
+            "audio_tokens": report(reply.media.audio_out.min(completion_tokens)),
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
@@ -54,9 +57,9 @@ fn usage_xai(reply: &Reply, report: impl Fn(u64) -> u64, completion_tokens: u64)
         "completion_tokens": report(completion_tokens - reasoning),
         "total_tokens": report(reply.prompt_tokens + completion_tokens),
         "prompt_tokens_details": {
-            "text_tokens": report(reply.prompt_tokens),
-            "audio_tokens": 0,
-            "image_tokens": 0,
+            "text_tokens": report(reply.prompt_tokens.saturating_sub(reply.media.audio_in + reply.media.image_in)),
+            "audio_tokens": report(reply.media.audio_in),
+            "image_tokens": report(reply.media.image_in),
             "cached_tokens": report(reply.cached_tokens),
         },
         "completion_tokens_details": {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::{
-    AttemptRecord, Budget, BudgetId, Charge, Counts, Drawn, FaultClass, Nanos, OnReached, Outcome, Period,
-    Priced, Principal, Profile, Rates, Subject, Usage, UsageSource,
+    AttemptRecord, Budget, BudgetId, Charge, Counts, Drawn, FaultClass, Nanos, OnReached, Operation, Outcome,
+    Period, Price, Priced, Principal, Profile, Rates, Subject, UnitRates, Units, Usage, UsageSource,
 };
 use ledger::lease::LeaseGrant;
 use ledger::local_budget::LeaseOp;
@@ -46,6 +46,32 @@ fn record(outcome: Outcome, status: u16, attempts: Vec<AttemptRecord>) -> domain
     record.principal = attempts.last().map(|attempt| attempt.principal);
     (record.outcome, record.status, record.attempts) = (outcome, status, attempts);
     record
+}
+
+#[test]
+fn sound_in_a_conversation_costs_its_own_price_or_is_unpriced() {
+    let units = Units { audio_in: 1_000, audio_out: 500, ..Units::default() };
+    let used = Usage { input: 100, output: 50, units, source: UsageSource::Provider, ..Usage::default() };
+    let text = Rates { input: Price(2_500_000), output: Price(10_000_000), ..Rates::default() };
+    let sound = UnitRates {
+        audio_in: Some(Price(32_000_000)),
+        audio_out: Some(Price(64_000_000)),
+        ..UnitRates::default()
+    };
+    let booked = |operation, rates| {
+        let account = Principal::Account(domain::AccountId::new(1, [1; 10]));
+        let mut record = record(Outcome::Completed, 200, vec![attempt_record(1, account, used, Some(rates))]);
+        record.operation = operation;
+        book(&mut record);
+        assert_eq!(recompute([&record]).mismatch_count, 0);
+        (record.charge.provider_cost.0, record.charge.priced)
+    };
+    let of_sound = Rates { units: sound, ..text };
+    assert_eq!(booked(Operation::Chat, of_sound), (64_750_000, Priced::Priced));
+    // At least the price of text is charged.
+    assert_eq!(booked(Operation::Chat, text), (8_250_000, Priced::Unpriced));
+    // A model that only speaks or listens is sold at one price, of sound as of text.
+    assert_eq!(booked(Operation::Transcribe, text), (8_250_000, Priced::Priced));
 }
 
 #[test]

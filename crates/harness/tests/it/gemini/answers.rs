@@ -200,6 +200,28 @@ async fn usage_in_each_mode_and_the_truth_of_the_journal() {
 }
 
 #[tokio::test]
+async fn a_script_says_how_much_is_sound_or_pictures() {
+    let emulator = start().await;
+    let scripted = Behaviour {
+        audio_in: 300,
+        image_in: 20,
+        cached_audio: 90,
+        image_out: 30,
+        ..Behaviour::ok().counted(500, 100, 56)
+    };
+    emulator.script(KEY, [scripted]);
+    let usage = ask(&emulator, MIDDLE, &question()).await.json()["usageMetadata"].clone();
+    let tokens = |modality, count| json!({"modality": modality, "tokenCount": count});
+    let (text, image, audio) = ("TEXT", "IMAGE", "AUDIO");
+    assert_eq!(
+        usage["promptTokensDetails"],
+        json!([tokens(text, 180), tokens(audio, 300), tokens(image, 20)])
+    );
+    assert_eq!(usage["cacheTokensDetails"], json!([tokens(text, 10), tokens(audio, 90)]));
+    assert_eq!(usage["candidatesTokensDetails"], json!([tokens(text, 10), tokens(image, 30)]));
+}
+
+#[tokio::test]
 async fn media_is_counted_by_what_it_is() {
     let emulator = start().await;
     let parts = json!([{"text": "look"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}},

@@ -322,6 +322,21 @@ impl Catalogue {
         Some((release, model))
     }
 
+    /// The model that a provider names so: by the name of its offer, or as a dated release, as the plan of a request reads
+    /// names. A fine-tune costs something else than its model, and where customers deploy the models, the names are theirs.
+    #[must_use]
+    pub fn named_at(&self, provider: &str, upstream_model: &str) -> Option<&Model> {
+        let is_it = |offer: &Offer| &*offer.upstream_model == upstream_model;
+        let offered = self.models.iter().find(|model| model.offer(provider).is_some_and(is_it));
+        let deploys = || self.provider(provider).is_some_and(|facts| facts.models_of.is_some());
+        offered.or_else(|| match self.release(upstream_model)? {
+            (Release::FineTuned, _) => None,
+            (Release::Dated | Release::Latest, model) => {
+                Some(model).filter(|model| !deploys() && model.offer(provider).is_some())
+            }
+        })
+    }
+
     /// The provider whose model names have this form.
     #[must_use]
     pub fn family(&self, name: &str) -> Option<&ProviderFacts> {

@@ -253,12 +253,7 @@ impl ObjectBilling<'_> {
             return (String::new(), None);
         }
         let (catalogue, provider) = (self.context.snapshot.catalogue(), &*self.context.target.provider);
-        let find = |is_it: &dyn Fn(&str) -> bool| {
-            let mut models = catalogue.models().iter();
-            models.find(|model| model.offer(provider).is_some_and(|offer| is_it(&offer.upstream_model)))
-        };
-        let known = find(&|name| name == upstream_model)
-            .or_else(|| find(&|name| is_dated_version(upstream_model, name)));
+        let known = catalogue.named_at(provider, upstream_model);
         let name =
             known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
         let own =
@@ -280,12 +275,6 @@ fn read_result(result: &[u8], endpoint: &str) -> BatchOutputLine {
         error_code: Some("batch_item_unreadable".to_owned()),
         usage: None,
     })
-}
-
-/// Whether a reported name is a dated version of a model, as in `NAME-20251001`.
-fn is_dated_version(reported: &str, name: &str) -> bool {
-    let day = reported.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
-    day.is_some_and(|day| day.len() == 8 && day.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// A file that is read as it streams in.
@@ -370,7 +359,7 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_dated_version, read_result};
+    use super::read_result;
 
     #[test]
     fn a_result_that_can_not_be_read_is_booked_as_a_request_that_failed() {
@@ -383,19 +372,5 @@ mod tests {
         }
         assert_eq!(code(r#"{"response":{}}"#), None);
         assert_eq!(code(r#"{"error":{"code":14}}"#).as_deref(), Some("UNAVAILABLE"));
-    }
-
-    #[test]
-    fn an_edition_is_its_models_name_and_a_day() {
-        assert!(is_dated_version("claude-haiku-4-5-20251001", "claude-haiku-4-5"));
-        for (reported, name) in [
-            ("claude-haiku-4-5", "claude-haiku-4-5"),
-            ("claude-haiku-4-5-20251001", "claude-haiku-4"),
-            ("claude-haiku-4-5-2025100", "claude-haiku-4-5"),
-            ("claude-haiku-4-5-2025100x", "claude-haiku-4-5"),
-            ("other-20251001", "claude-haiku-4-5"),
-        ] {
-            assert!(!is_dated_version(reported, name), "{reported} {name}");
-        }
     }
 }

@@ -274,3 +274,26 @@ fn a_first_class_provider_is_ready_to_be_reached() {
         );
     }
 }
+
+#[test]
+fn a_dated_name_at_a_provider_is_its_models_in_each_form_of_a_date() {
+    let catalogue = shipped();
+    let of = |provider, name| catalogue.named_at(provider, name).map(|model| &*model.full);
+    for (provider, name, model) in [
+        ("openai", "gpt-4o-mini", "openai/gpt-4o-mini"),
+        ("openai", "gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini"),
+        ("anthropic", "claude-haiku-4-5-20251001", "anthropic/claude-haiku-4-5"),
+    ] {
+        assert_eq!(of(provider, name), Some(model), "{provider} {name}");
+        assert_eq!(catalogue.batch_percent(provider, name), Some(50), "{provider} {name}");
+    }
+    for (provider, name) in [
+        ("openai", "gpt-4o-mini-2024-07"),
+        ("openai", "ft:gpt-4o-mini-2024-07-18:acme::id"),
+        ("openai", "claude-haiku-4-5-20251001"),
+        ("azure_openai", "gpt-4o-mini-2024-07-18"),
+        ("anthropic", "claude-haiku-4-5-2025100x"),
+    ] {
+        assert_eq!(of(provider, name), None, "{provider} {name}");
+    }
+}

@@ -750,6 +750,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("upstream_timeout", "The provider took too long. Send it again, or raise the route's timeout."),
     ("upstream_tls_failed", "No secure connection to the provider could be made. Check the base URL."),
     ("upstream_unreachable", "The provider or node can't be reached. Check its base URL."),
+    (
+        "usage_not_recorded",
+        "Batches, videos or background responses of it are open. Wait for their end, or cancel them.",
+    ),
     ("validation_error", "The input does not fit the app's schema. `errors` names the fields."),
     ("version_mismatch", "The object was changed meanwhile. Read it again, and send its ETag in `If-Match`."),
     ("video_failed", "The provider couldn't create the video. Change the prompt, or retry."),

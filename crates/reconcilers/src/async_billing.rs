@@ -11,11 +11,12 @@ use domain::{
     Timeline, TraceId, Usage,
 };
 use execute::StoredPoll;
+use jobs::Outcome;
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
 use line::VerifyTarget;
 use plan::Seat;
 use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, Snapshot, WorkspaceEntry};
-use store::KeptObjectRow;
+use store::{JobRow, KeptObjectRow};
 
 use crate::Deps;
 
@@ -293,6 +294,27 @@ pub(crate) const GONE: &str = "gone: ";
 
 pub(crate) fn fault_message(fault: &Fault) -> String {
     let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
+/// How a poll ends whose object is known no more. Its client deleted it, which is possible once it is booked; if the
+/// project is gone, nobody can book it any more, and the job is given up, where the operator sees it.
+pub(crate) fn lost(snapshot: &Snapshot, owner: ObjectOwner) -> Outcome {
+    let workspace = snapshot.workspace(owner.workspace);
+    let has_project =
+        |one: &Arc<WorkspaceEntry>| one.projects.iter().any(|project| project.id == owner.project);
+    if workspace.is_some_and(has_project) {
+        return Outcome::Done;
+    }
+    hopeless("its project was deleted before its usage was recorded")
+}
+
+/// The snapshot may lag behind for a moment, so that something is gone only once two polls in a row miss it.
+pub(crate) fn lost_if_repeated(job: &JobRow, reason: &str) -> Result<Outcome, String> {
+    if job.last_error.as_deref() == Some(reason) { Ok(hopeless(reason)) } else { Err(reason.to_owned()) }
+}
+
+pub(crate) fn hopeless(error: &str) -> Outcome {
+    Outcome::Permanent { error: error.to_owned() }
+}
+
     let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
     format!("{gone}{}{fix}", fault.message)
 }

@@ -13,9 +13,10 @@ use domain::{
 use execute::StoredPoll;
 use jobs::Outcome;
 use std::collections::{HashMap, VecDeque};
+use store::JobRow;
 use tokio::sync::mpsc;
 
-use crate::async_billing::{BilledUsage, GONE, ObjectBilling, fault_message};
+use crate::async_billing::{BilledUsage, GONE, ObjectBilling, fault_message, lost, lost_if_repeated};
 use crate::limits::RESULT_LINE_BYTES_MAX;
 use crate::{Deps, moment};
 
@@ -23,14 +24,21 @@ use crate::{Deps, moment};
 const BOOKED_AT_ONCE: usize = 100;
 
 /// One poll.
-pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) -> Result<Outcome, String> {
+pub(crate) async fn poll(
+    deps: &Deps,
+    owner: ObjectOwner,
+    id: StoredObjectId,
+    job: &JobRow,
+) -> Result<Outcome, String> {
     let now = deps.world.clock.unix_ms();
     let found = deps.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
-    // Deleted together with its project.
-    let Some(object) = found else { return Ok(Outcome::Done) };
     let snapshot = deps.keeper.current();
+    let Some(object) = found else { return Ok(lost(&snapshot, owner)) };
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
-        return Err("the credential, the account or the project of the batch no longer exists".to_owned());
+        return lost_if_repeated(
+            job,
+            "the credential, the account or the project of the batch no longer exists",
+        );
     };
     let format = dialects::stored_objects(id.kind).ok_or("its dialect doesn't support batches")?;
     books.poll(format, &object.provider_id).await

@@ -57,6 +57,10 @@ const FIXES: &[(&[&str], &str)] = &[
     (&["already_member"], "Change that member, or give another email."),
     (&["last_owner"], "Make another member an owner, then send it again."),
     (&["project_not_empty", "workspace_not_empty"], "Delete or revoke what is in it, then send it again."),
+    (
+        &["usage_not_recorded"],
+        "Wait until they have ended, or cancel them, and send it again. A revoked credential can be deleted, but their usage is then never recorded.",
+    ),
     (&["policy_exists"], "Change that policy, and add no other."),
     (&["secret_version"], "Read it again, then rotate its secret if that is still needed."),
     (&["sealing_key_replaced", "master_key_retired", "purge_not_counted"], "Send it again in a moment."),

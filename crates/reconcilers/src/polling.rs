@@ -42,9 +42,9 @@ impl Object {
 
     const fn job_kind(self) -> &'static str {
         match self {
-            Self::Batch => "batches.poll",
-            Self::Video => "videos.poll",
-            Self::Response => "responses.poll",
+            Self::Batch => store::BATCHES_POLL,
+            Self::Video => store::VIDEOS_POLL,
+            Self::Response => store::RESPONSES_POLL,
         }
     }
 
@@ -84,7 +84,7 @@ pub fn response_polling_job_of(row: &StoredResponseRow, id: &str, unix_ms: u64) 
     Some(NewJob {
         kind,
         workspace: row.workspace,
-        name: Some(format!("{kind}:{}", row.response.request)),
+        name: Some(store::response_poll_name(row.response.request)),
         payload: json!({"workspace": workspace, "project": project, "id": id}),
         run_unix_ms: unix_ms.saturating_add(FIRST_RESPONSE_POLL_MS),
         every_ms: None,
@@ -133,9 +133,9 @@ impl Handler for PollHandler {
                 },
                 at => match object_of(job) {
                     Some((owner, id)) if matches!(at, Object::Video) => {
-                        videos::poll(&self.deps, owner, id).await
+                        videos::poll(&self.deps, owner, id, job).await
                     }
-                    Some((owner, id)) => batches::poll(&self.deps, owner, id).await,
+                    Some((owner, id)) => batches::poll(&self.deps, owner, id, job).await,
                     None => Ok(incomplete_job()),
                 },
             };

@@ -8,7 +8,7 @@ use snapshot::CredentialState;
 use store::JobRow;
 
 use crate::Deps;
-use crate::async_billing::{BilledUsage, BillingContext, GONE};
+use crate::async_billing::{BilledUsage, BillingContext, GONE, hopeless, lost};
 
 /// A client that disconnects just as the response ends releases the right to book it shortly afterwards.
 const BOOKED: &str = "a request of its client's books it";
@@ -20,15 +20,14 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
     let digest = deps.vault.requests.of_response(owner.workspace, owner.project, id);
     let (responses, now) = (deps.store.stored_responses(), deps.world.clock.unix_ms());
     let found = responses.find(digest, now).await.map_err(|error| error.to_string())?;
-    // Deleted by its client, or together with its project.
-    let Some(response) = found else { return Ok(Outcome::Done) };
+    let snapshot = deps.keeper.current();
+    let Some(response) = found else { return Ok(lost(&snapshot, owner)) };
     let trace = deps.vault.requests.of_background(job.created_unix_ms, &digest);
     let take_right = async || responses.book(digest, trace).await.map_err(|error| error.to_string());
     // This job may hold the right already, from a gateway that died before it wrote the record.
     if response.is_booked && !take_right().await? {
         return done_if_repeated(job, BOOKED);
     }
-    let snapshot = deps.keeper.current();
     let Some(whose) = BillingContext::of(deps, &snapshot, owner, response.created_by) else {
         return Ok(hopeless("its credential or project no longer exists"));
     };
@@ -61,10 +60,6 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
 /// A condition that may be temporary is accepted once two polls in a row report it.
 fn done_if_repeated(job: &JobRow, reason: &str) -> Result<Outcome, String> {
     if job.last_error.as_deref() == Some(reason) { Ok(Outcome::Done) } else { Err(reason.to_owned()) }
-}
-
-fn hopeless(error: &str) -> Outcome {
-    Outcome::Permanent { error: error.to_owned() }
 }
 
 /// The same values as in a record of a client's poll. The time is that of creation, so the record is the same
@@ -117,6 +112,7 @@ mod tests {
             attempts: 2,
             last_error: last_error.map(str::to_owned),
             created_unix_ms: 0,
+    use crate::async_billing::lost_if_repeated;
         };
         assert_eq!(done_if_repeated(&job(None), UNKNOWN), Err(UNKNOWN.to_owned()));
         assert_eq!(done_if_repeated(&job(Some("it is not over")), UNKNOWN), Err(UNKNOWN.to_owned()));
@@ -124,3 +120,6 @@ mod tests {
         assert_eq!(done_if_repeated(&job(Some(UNKNOWN)), UNKNOWN), Ok(Outcome::Done));
     }
 }
+        // A bill that nobody can write any more is no success.
+        assert_eq!(lost_if_repeated(&job(None), "no maker"), Err("no maker".to_owned()));
+        assert_eq!(lost_if_repeated(&job(Some("no maker")), "no maker"), Ok(hopeless("no maker")));

@@ -7,22 +7,30 @@ use domain::{
     UsageSource,
 };
 use jobs::Outcome;
+use store::JobRow;
 
 use crate::Deps;
-use crate::async_billing::{BilledUsage, GONE, ObjectBilling};
+use crate::async_billing::{BilledUsage, GONE, ObjectBilling, lost, lost_if_repeated};
 
 /// Makes `find` return deleted objects too: they are hidden, but remain until they are booked.
 const HIDDEN_TOO: u64 = 0;
 
 /// One poll.
-pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) -> Result<Outcome, String> {
+pub(crate) async fn poll(
+    deps: &Deps,
+    owner: ObjectOwner,
+    id: StoredObjectId,
+    job: &JobRow,
+) -> Result<Outcome, String> {
     let objects = deps.store.kept_objects();
     let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
-    // Deleted with its project, or booked and then deleted.
-    let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
     let snapshot = deps.keeper.current();
+    let Some(object) = found else { return Ok(lost(&snapshot, owner)) };
+    if object.is_booked {
+        return Ok(Outcome::Done);
+    }
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
-        return Err("the credential or the project of the video no longer exists".to_owned());
+        return lost_if_repeated(job, "the credential or the project of the video no longer exists");
     };
     let seen = see(&books, id, &object).await?;
     if seen.video.state == VideoState::InProgress && !seen.is_last {

@@ -2,7 +2,7 @@
 //! at a time.
 
 use database::error::StoreFuture;
-use domain::WorkspaceId;
+use domain::{TraceId, WorkspaceId};
 
 use crate::resource::Json;
 pub use crate::sql::jobs::enqueue;
@@ -91,6 +91,17 @@ pub enum JobResult {
     Retry { unix_ms: u64, error: String },
     /// Given up, and retained for inspection.
     Dead { error: String },
+}
+
+/// The kinds of jobs that poll what a provider does asynchronously, until its usage is recorded.
+pub const BATCHES_POLL: &str = "batches.poll";
+pub const VIDEOS_POLL: &str = "videos.poll";
+pub const RESPONSES_POLL: &str = "responses.poll";
+
+/// The name of the job that polls the response which this request made; that of another object is its id.
+#[must_use]
+pub fn response_poll_name(request: TraceId) -> String {
+    format!("{RESPONSES_POLL}:{request}")
 }
 
 pub trait Jobs: Send + Sync {

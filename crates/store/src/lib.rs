@@ -59,7 +59,7 @@ pub use events::{EventKind, EventRow, Events};
 pub use founding::{Foundation, Founding};
 pub use handle::Store;
 pub use invoices::{InvoiceRow, Invoices};
-pub use jobs::{JobRow, Jobs, NewJob};
+pub use jobs::{BATCHES_POLL, JobRow, Jobs, NewJob, RESPONSES_POLL, VIDEOS_POLL, response_poll_name};
 pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 pub use kept_objects::{KeptObjectRow, ProviderObjects};
 pub use nodes::{NodeObservation, NodeRow, Nodes};

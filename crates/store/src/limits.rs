@@ -23,5 +23,7 @@ pub(crate) const AUDIT_BATCH_MAX: usize = 256;
 
 /// Keys of a member that are named to the person who removes them.
 pub(crate) const KEYS_NAMED_MAX: usize = 10;
+/// Objects at providers that are named to whoever deletes what they are charged to.
+pub(crate) const UNBOOKED_NAMED_MAX: usize = 10;
 /// People of one address who may sign in by password: each costs one hash comparison.
 pub(crate) const PEOPLE_OF_ADDRESS_MAX: i64 = 8;

@@ -256,6 +256,16 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let answer = delete(&client, &id).await;
     refused(&answer, 409, "conflict_error", "not in the books yet");
     assert_eq!(gateway.recorded_code(&answer).await, "batch_not_booked");
+    // Nor is the credential, with which its results are read.
+    let credentials = gateway.get("/v2/provider-credentials").await;
+    let credential = format!("/v2/provider-credentials/{}", id_of(&credentials["data"][0]));
+    let kept = gateway.admin().delete(&credential).await.unwrap();
+    let told = kept.json();
+    assert_eq!((kept.status, &told["code"]), (409, &json!("usage_not_recorded")), "{told}");
+    assert!(
+        told["detail"].as_str().unwrap().contains(&format!("1 batch of the credential are open")),
+        "{told}"
+    );
     let canceling = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
     assert_eq!((&canceling["id"], &canceling["processing_status"]), (&json!(id), &json!("canceling")));
     let batch = until_ended(&client, &id).await;

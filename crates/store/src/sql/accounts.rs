@@ -8,12 +8,12 @@ use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
 use database::statement::Row;
 use database::writing::Writing;
-use domain::{AccountId, WorkspaceId};
+use domain::{AccountId, Principal, WorkspaceId};
 
 use crate::accounts::{AccountRow, Accounts};
 use crate::credentials::{NewSecret, SealedSecret, Verification};
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{agreements, seals};
+use crate::sql::{agreements, seals, unbooked};
 
 const TABLE: &str = "accounts";
 const WHAT: &str = "account";
@@ -119,6 +119,9 @@ impl Table for AccountRow {
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
+        let mut open = unbooked::find(writing.connection(), None).await?;
+        open.retain(|one| one.maker == Principal::Account(old.id));
+        unbooked::refuse(WHAT, open)?;
         seals::remove(writing, OPERATOR, old.id).await
     }
 

@@ -16,7 +16,7 @@ use crate::credentials::{
 };
 use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{agreements, budgets, events, names, projects, seals};
+use crate::sql::{agreements, budgets, events, names, projects, seals, unbooked};
 
 const TABLE: &str = "credentials";
 const WHAT: &str = "credential";
@@ -159,6 +159,12 @@ impl Table for CredentialRow {
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
+        // A revoked one reads nothing any more.
+        if old.state != CredentialState::Revoked {
+            let mut open = unbooked::find(writing.connection(), Some(old.workspace)).await?;
+            open.retain(|one| one.maker.own_credential() == Some(old.id));
+            unbooked::refuse(WHAT, open)?;
+        }
         let query = sql("DELETE FROM budgets WHERE id = $1").bind(old.id.bytes());
         query.run(writing.connection()).await?;
         seals::remove(writing, old.workspace, old.id).await

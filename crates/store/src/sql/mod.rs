@@ -32,5 +32,6 @@ pub(crate) mod source;
 mod stored_responses;
 mod subscriptions;
 mod tariffs;
+mod unbooked;
 mod webhooks;
 mod workspaces;

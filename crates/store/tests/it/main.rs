@@ -87,6 +87,7 @@ on_each!(
         projects::a_project_is_made_read_changed_and_deleted,
         projects::a_name_is_taken_once_in_a_workspace_and_free_in_another,
         projects::a_project_with_a_live_key_is_not_deleted,
+        projects::what_is_not_booked_yet_keeps_its_project_and_its_credential,
         projects::pages_hold_every_project_once,
         tenants::a_foreign_id_is_told_like_an_unknown_one,
         tenants::another_workspaces_project_can_not_be_named,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use domain::{Principal, StoredObjectKind, TraceId};
 use store::{Page, StoreError};
 
 use crate::Fresh;
-use crate::samples::{act, founding, project};
+use crate::samples::*;
 
 pub async fn a_project_is_made_read_changed_and_deleted(fresh: &Fresh) {
     let (projects, workspace) = (fresh.store.projects(), fresh.founding.workspace.id);
@@ -49,6 +50,69 @@ pub async fn a_project_with_a_live_key_is_not_deleted(fresh: &Fresh) {
     }
     store.projects().delete(workspace, project, None, act()).await.unwrap();
     assert!(store.api_keys().get(workspace, fresh.founding.keys[0].id).await.is_err());
+}
+
+/// Why something that is still to be booked may not be deleted.
+fn told<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Conflict { what: "usage_not_recorded", detail, .. }) => detail,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn what_is_not_booked_yet_keeps_its_project_and_its_credential(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let credential = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
+    let account = store.accounts().create(account(6), act()).await.unwrap().row;
+    let project = store.projects().create(project(workspace, 7), act()).await.unwrap().row.id;
+    let job = |kind, name: String| store::NewJob {
+        kind,
+        workspace,
+        name: Some(name),
+        payload: store::Json::Null,
+        run_unix_ms: NOW,
+        every_ms: None,
+        unix_ms: NOW,
+    };
+    let made = |number, kind, created_by| {
+        let mut row = super::kept_objects::video(fresh, number, "{}");
+        (row.id.kind, row.owner.project, row.object.created_by) = (kind, project, created_by);
+        row
+    };
+    let film = made(1, StoredObjectKind::VIDEO, Principal::Credential(credential.id));
+    let batch = made(2, StoredObjectKind::BATCH, Principal::Account(account.id));
+    // Its usage is booked nowhere, and no job asks for it: nothing waits for that.
+    let unpolled = made(3, StoredObjectKind::BATCH, Principal::Credential(credential.id));
+    store.kept_objects().keep(unpolled, None).await.unwrap();
+    for (row, kind) in [(&film, store::VIDEOS_POLL), (&batch, store::BATCHES_POLL)] {
+        store.kept_objects().keep(row.clone(), Some(job(kind, row.id.to_string()))).await.unwrap();
+    }
+    let mut answer = super::stored_responses::row(fresh, 1);
+    let request = answer.response.request;
+    (answer.project, answer.response.created_by) = (project, Principal::Credential(credential.id));
+    answer.job = Some(job(store::RESPONSES_POLL, store::response_poll_name(request)));
+    store.stored_responses().keep(vec![answer.clone()]).await.unwrap();
+
+    let of_project = async || store.projects().delete(workspace, project, None, act()).await;
+    let of_credential = async || store.credentials().delete(workspace, credential.id, None, act()).await;
+    let of_account = async || store.accounts().delete((), account.id, None, act()).await;
+    let all = told(of_project().await);
+    assert!(all.starts_with("1 batch, 1 video, 1 background response of the project are open"), "{all}");
+    for name in [&film.id.to_string(), &batch.id.to_string(), "resp_1"] {
+        assert!(all.contains(name), "{name}: {all}");
+    }
+    let own = told(of_credential().await);
+    assert!(own.starts_with("1 video, 1 background response of the credential"), "{own}");
+    assert!(told(of_account().await).starts_with("1 batch of the account"));
+
+    let by = TraceId::new(NOW, bytes(10));
+    store.kept_objects().book(film.owner, film.id, by).await.unwrap();
+    store.stored_responses().book(answer.digest, by).await.unwrap();
+    of_credential().await.unwrap();
+    assert!(told(of_project().await).starts_with("1 batch of the project"));
+    store.kept_objects().book(batch.owner, batch.id, by).await.unwrap();
+    of_account().await.unwrap();
+    of_project().await.unwrap();
 }
 
 pub async fn pages_hold_every_project_once(fresh: &Fresh) {

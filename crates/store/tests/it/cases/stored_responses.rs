@@ -12,7 +12,7 @@ fn trace(number: u64) -> TraceId {
     TraceId::new(NOW, bytes(number))
 }
 
-fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
+pub fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
     let maker = match number % 2 {
         0 => Principal::Account(AccountId::new(NOW, bytes(number.into()))),
         _ => Principal::Credential(CredentialId::new(NOW, bytes(number.into()))),

@@ -295,8 +295,17 @@ pub enum FoundResponse {
 /// Remembers which credential or account created the responses that providers store.
 pub trait ResponseStore: Send + Sync {
     /// Remembers a response. This process finds it at once; other replicas find it when the future ends,
-    /// which takes a moment at most.
-    fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()>;
+    /// which takes a moment at most. The future says whether it was written.
+    fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, bool> {
+        self.keep_with_holds(name, response, Vec::new())
+    }
+    /// The same, for a response that takes over what was reserved for it of budgets. Nothing of that is spent until it is booked.
+    fn keep_with_holds(
+        &self,
+        name: ResponseName,
+        response: StoredResponse,
+        holds: Vec<Drawn>,
+    ) -> PortFuture<'static, bool>;
     fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse>;
     /// Requests the right to book the response's usage. It is granted to exactly one request, ever.
     fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool>;
@@ -311,8 +320,13 @@ pub trait ResponseStore: Send + Sync {
 pub struct NoResponses;
 
 impl ResponseStore for NoResponses {
-    fn keep(&self, _name: ResponseName, _response: StoredResponse) -> PortFuture<'static, ()> {
-        Box::pin(async {})
+    fn keep_with_holds(
+        &self,
+        _name: ResponseName,
+        _response: StoredResponse,
+        _holds: Vec<Drawn>,
+    ) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
     }
 
     fn find(&self, _name: ResponseName) -> PortFuture<'static, FoundResponse> {

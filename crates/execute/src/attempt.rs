@@ -135,7 +135,7 @@ async fn start(
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, started, sent);
     open.set_caches(context, keep_alive);
-    if exchange.makes_what_is_booked_later() {
+    if exchange.makes_what_is_booked_later() || exchange.makes_background_answer(is_spoken) {
         open.set_handover(tab.hand_over());
     }
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {

@@ -705,7 +705,13 @@ pub(crate) async fn wait_for_rest(
     let whole = if exchange.call.is_about_object() {
         Box::pin(stored_objects::record_objects(exchange, attempt, open, whole)).await?
     } else if is_stored_by_provider || exchange.stored_id().is_some() {
-        return Ok(Box::pin(stored::record_answer(exchange, attempt, is_stored_by_provider, whole)).await);
+        return Ok(Box::pin(stored::record_answer(
+            exchange,
+            attempt,
+            (is_stored_by_provider, open.handover()),
+            whole,
+        ))
+        .await);
     } else {
         whole
     };

@@ -7,7 +7,8 @@ use conversation::request::StoredAct;
 use decode::Call;
 use dialects::{AnswerStream, BufferedAnswer, ProviderResponse};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
-use domain::{Fault, FaultClass, PriceTerms, Usage};
+use domain::{Drawn, Fault, FaultClass, PriceTerms, Usage};
+use ledger::ReservationHandover;
 use operations::{AnsweredCall, Booking, Subject};
 use plan::Attempt;
 
@@ -28,6 +29,12 @@ impl Exchange {
     /// Whether the provider stores the answer. A translated one is not stored.
     pub(crate) fn is_stored_by_provider(&self, is_native: bool) -> bool {
         self.call.request().stores_answer && is_native && self.call.spec().facts().stores_answers
+    }
+
+    /// Whether it makes an answer that ends after it, and is not streamed: the budgets that apply count it then.
+    pub(crate) fn makes_background_answer(&self, is_native: bool) -> bool {
+        let request = self.call.request();
+        request.is_background && !request.stream && self.is_stored_by_provider(is_native)
     }
 
     /// What is known of the usage of its attempts, whichever seat was asked.
@@ -66,7 +73,8 @@ impl Exchange {
         id: &str,
         attempt: &Attempt,
         is_booked: bool,
-    ) -> PortFuture<'static, ()> {
+        holds: Vec<Drawn>,
+    ) -> PortFuture<'static, bool> {
         let response = StoredResponse {
             request: self.trace(),
             created_by: attempt.principal(),
@@ -74,7 +82,7 @@ impl Exchange {
             upstream_model: attempt.upstream_model().to_owned(),
             is_booked,
         };
-        self.deps.responses.keep(self.name(id), response)
+        self.deps.responses.keep_with_holds(self.name(id), response, holds)
     }
 
     /// Requests the right to book an answer's usage.
@@ -120,7 +128,7 @@ impl Exchange {
 pub(crate) async fn record_answer(
     exchange: &Exchange,
     attempt: &Attempt,
-    is_stored_by_provider: bool,
+    (is_stored_by_provider, handover): (bool, Option<&ReservationHandover>),
     whole: BufferedAnswer,
 ) -> (BufferedAnswer, Booking) {
     let booking = match exchange.stored_id() {
@@ -131,7 +139,7 @@ pub(crate) async fn record_answer(
             let is_granted = made.is_none_or(|made| made.is_over);
             let booking = exchange.booking(is_stored_by_provider, is_granted);
             if let Some(made) = made {
-                note_made(exchange, attempt, made, booking).await;
+                note_made(exchange, attempt, (made, handover), booking).await;
             }
             booking
         }
@@ -153,14 +161,24 @@ async fn record_read(exchange: &Exchange, id: &str, reports_usage: bool) -> Book
     booking
 }
 
-async fn note_made(exchange: &Exchange, attempt: &Attempt, made: &ProviderResponse, booking: Booking) {
+async fn note_made(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    (made, handover): (&ProviderResponse, Option<&ReservationHandover>),
+    booking: Booking,
+) {
     let is_booked = made.is_over || booking == Booking::Own;
-    let kept = exchange.keep_response(&made.id, attempt, is_booked);
-    if exchange.call.request().is_background {
-        // Its client polls at once, and perhaps at another replica.
-        kept.await;
-    } else {
+    // What is reserved of budgets stays so until whoever sees its end books it.
+    let handover = handover.filter(|_| !is_booked);
+    let holds = handover.map(|handover| handover.parts.clone()).unwrap_or_default();
+    let kept = exchange.keep_response(&made.id, attempt, is_booked, holds);
+    if !exchange.call.request().is_background {
         drop(kept);
+        return;
+    }
+    // Its client polls at once, and perhaps at another replica.
+    if let (true, Some(handover)) = (kept.await, handover) {
+        handover.take();
     }
 }
 
@@ -209,7 +227,7 @@ impl StoredAnswerTracker {
             && let Some(id) = stream.id().filter(|_| self.is_stored_by_provider)
         {
             self.is_kept = true;
-            drop(exchange.keep_response(id, attempt, !is_once));
+            drop(exchange.keep_response(id, attempt, !is_once, Vec::new()));
         }
         if self.is_claimed || !is_once || stream.facts().usage.is_none() {
             return;

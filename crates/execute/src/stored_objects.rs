@@ -30,9 +30,9 @@ impl Exchange {
         self.caller.owner()
     }
 
-    /// Whether it makes an object whose cost is known once that has ended.
+    /// Whether it makes an object whose cost is known once that has ended: the budgets that apply count it then.
     pub(crate) fn makes_what_is_booked_later(&self) -> bool {
-        self.call.object().is_some_and(|object| object.is_booked_by_last_poll) && self.call.makes_something()
+        self.call.object().is_some_and(|object| object.is_booked_at_end) && self.call.makes_something()
     }
 
     /// Whether the object may exist although no answer said so: another attempt could make it twice.

@@ -16,6 +16,7 @@ static FACTS: Facts = Facts {
 static OBJECT: ObjectFacts = ObjectFacts {
     not_found: "batch_not_found",
     is_made_from_file: true,
+    is_booked_at_end: true,
     or_no_content: ", or no results of it yet",
     ..ObjectFacts::FILE
 };

@@ -54,6 +54,8 @@ pub struct ObjectFacts {
     /// An object that is derived from a stored one is made from a file. Otherwise it is made from one of its own kind, whose model it
     /// has.
     pub is_made_from_file: bool,
+    /// Its usage is booked once it has ended, and counted by the budgets of the request that made it.
+    pub is_booked_at_end: bool,
     /// Its usage is booked from its last state that was seen, so that it is polled once more before it is deleted.
     pub is_booked_by_last_poll: bool,
     /// What else may be wrong where its content is not found: the rest of a sentence that says that there is no such object.
@@ -65,6 +67,7 @@ impl ObjectFacts {
     pub const FILE: Self = Self {
         not_found: "file_not_found",
         is_made_from_file: false,
+        is_booked_at_end: false,
         is_booked_by_last_poll: false,
         or_no_content: "",
     };

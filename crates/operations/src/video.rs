@@ -29,8 +29,12 @@ static FACTS: Facts = Facts {
     body: Body::JsonOrForm(&FORM),
     ..Facts::of_object(&OBJECT)
 };
-static OBJECT: ObjectFacts =
-    ObjectFacts { not_found: "video_not_found", is_booked_by_last_poll: true, ..ObjectFacts::FILE };
+static OBJECT: ObjectFacts = ObjectFacts {
+    not_found: "video_not_found",
+    is_booked_at_end: true,
+    is_booked_by_last_poll: true,
+    ..ObjectFacts::FILE
+};
 static FORM: FormFields = FormFields {
     needs_file: false,
     other_files: &["input_reference"],

@@ -100,6 +100,8 @@ pub(crate) struct ObjectBilling<'a> {
     pub request: TraceId,
     /// The model of all its requests, where there is exactly one and it is known.
     pub model: Option<String>,
+    /// The budgets that count what it costs.
+    pub claims: Vec<BudgetClaim>,
 }
 
 /// The parts of a meter record that differ.
@@ -248,7 +250,7 @@ impl<'a> ObjectBilling<'a> {
         let whose = BillingContext::of(deps, snapshot, owner, object.created_by)?;
         let has_model = dialects::lists_models(id.kind) && !object.upstream_model.is_empty();
         let model = has_model.then(|| object.upstream_model.clone());
-        Some(Self { context: whose, id, request: object.request, model })
+        Some(Self { context: whose, id, request: object.request, model, claims: Vec::new() })
     }
 
     pub fn object_id_of(&self, kind: StoredObjectKind, provider_id: &str) -> StoredObjectId {
@@ -292,8 +294,6 @@ impl<'a> ObjectBilling<'a> {
 /// Prefix of an error that means the provider no longer has the file.
 pub(crate) const GONE: &str = "gone: ";
 
-pub(crate) fn fault_message(fault: &Fault) -> String {
-    let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
 /// How a poll ends whose object is known no more. Its client deleted it, which is possible once it is booked; if the
 /// project is gone, nobody can book it any more, and the job is given up, where the operator sees it.
 pub(crate) fn lost(snapshot: &Snapshot, owner: ObjectOwner) -> Outcome {
@@ -315,6 +315,8 @@ pub(crate) fn hopeless(error: &str) -> Outcome {
     Outcome::Permanent { error: error.to_owned() }
 }
 
+pub(crate) fn fault_message(fault: &Fault) -> String {
+    let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
     let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
     format!("{gone}{}{fix}", fault.message)
 }

@@ -40,6 +40,8 @@ pub(crate) async fn poll(
             "the credential, the account or the project of the batch no longer exists",
         );
     };
+    let claims = deps.store.kept_objects().holds(id).await.map_err(|error| error.to_string())?;
+    let books = ObjectBilling { claims, ..books };
     let format = dialects::stored_objects(id.kind).ok_or("its dialect doesn't support batches")?;
     books.poll(format, &object.provider_id).await
 }
@@ -251,7 +253,7 @@ impl ObjectBilling<'_> {
             rates,
             made_for: Some(SideCall { purpose: SideCallPurpose::BatchItem, parent: self.request }),
         };
-        self.context.record_of(used, &[])
+        self.context.record_of(used, &self.claims)
     }
 
     /// The model's public name, and the price of a batched request to it.

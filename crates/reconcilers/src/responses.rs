@@ -15,15 +15,28 @@ const BOOKED: &str = "a request of its client's books it";
 /// A new response may be unknown to some of its provider's servers for a moment.
 const UNKNOWN: &str = "its provider does not know it";
 
-/// One poll.
+/// One poll. What the response holds of budgets is released after the last, once its record is written.
 pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow) -> Result<Outcome, String> {
     let digest = deps.vault.requests.of_response(owner.workspace, owner.project, id);
+    let outcome = look(deps, owner, (id, digest), job).await;
+    if matches!(outcome, Ok(Outcome::Done | Outcome::Permanent { .. })) {
+        deps.store.stored_responses().release(digest).await.map_err(|error| error.to_string())?;
+    }
+    outcome
+}
+
+async fn look(
+    deps: &Deps,
+    owner: ObjectOwner,
+    (id, digest): (&str, [u8; 32]),
+    job: &JobRow,
+) -> Result<Outcome, String> {
     let (responses, now) = (deps.store.stored_responses(), deps.world.clock.unix_ms());
     let found = responses.find(digest, now).await.map_err(|error| error.to_string())?;
     let snapshot = deps.keeper.current();
     let Some(response) = found else { return Ok(lost(&snapshot, owner)) };
     let trace = deps.vault.requests.of_background(job.created_unix_ms, &digest);
-    let take_right = async || responses.book(digest, trace).await.map_err(|error| error.to_string());
+    let take_right = async || responses.claim(digest, trace).await.map_err(|error| error.to_string());
     // This job may hold the right already, from a gateway that died before it wrote the record.
     if response.is_booked && !take_right().await? {
         return done_if_repeated(job, BOOKED);
@@ -52,8 +65,9 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
     if !take_right().await? {
         return done_if_repeated(job, BOOKED);
     }
+    let claims = responses.holds(digest).await.map_err(|error| error.to_string())?;
     let billed = billed_usage(&whose, response, usage, (trace, job.created_unix_ms));
-    whose.book(vec![whose.record_of(billed, &[])]).await?;
+    whose.book(vec![whose.record_of(billed, &claims)]).await?;
     Ok(Outcome::Done)
 }
 
@@ -98,6 +112,7 @@ fn rates(whose: &BillingContext<'_>, response: &StoredResponse, usage: &Usage) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::async_billing::lost_if_repeated;
 
     #[test]
     fn what_may_change_is_believed_the_second_time() {
@@ -112,14 +127,13 @@ mod tests {
             attempts: 2,
             last_error: last_error.map(str::to_owned),
             created_unix_ms: 0,
-    use crate::async_billing::lost_if_repeated;
         };
         assert_eq!(done_if_repeated(&job(None), UNKNOWN), Err(UNKNOWN.to_owned()));
         assert_eq!(done_if_repeated(&job(Some("it is not over")), UNKNOWN), Err(UNKNOWN.to_owned()));
         assert_eq!(done_if_repeated(&job(Some(BOOKED)), UNKNOWN), Err(UNKNOWN.to_owned()));
         assert_eq!(done_if_repeated(&job(Some(UNKNOWN)), UNKNOWN), Ok(Outcome::Done));
-    }
-}
         // A bill that nobody can write any more is no success.
         assert_eq!(lost_if_repeated(&job(None), "no maker"), Err("no maker".to_owned()));
         assert_eq!(lost_if_repeated(&job(Some("no maker")), "no maker"), Ok(hopeless("no maker")));
+    }
+}

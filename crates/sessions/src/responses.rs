@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::TraceId;
 use domain::limits::{
     RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX,
     STORE_CLOSING_TIME_MAX,
 };
 use domain::ports::{FoundResponse, PortFuture, ResponseName, ResponseStore, StoredResponse};
-use store::{NewJob, Store, StoredResponseRow};
+use domain::{Drawn, TraceId};
+use store::{BudgetHolds, NewJob, Store, StoredResponseRow};
 use tasks::{RuntimeTasks, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -54,6 +54,7 @@ struct Inner {
 /// Messages to the writer task. It handles them in order, so that a response is never booked before it is
 /// stored.
 enum WriterMessage {
+    /// The reply comes once it is written, and is dropped if it can't be.
     Keep(Box<StoredResponseRow>, oneshot::Sender<()>),
     Book(Digest, TraceId, oneshot::Sender<bool>),
     Unbook(Digest, TraceId),
@@ -132,24 +133,27 @@ impl Inner {
                     continue;
                 }
                 // Earlier rows are written before this message is handled.
-                self.keep(std::mem::take(&mut rows)).await;
-                kept.drain(..).for_each(tell);
+                let are_kept = self.keep(std::mem::take(&mut rows)).await;
+                kept.drain(..).filter(|_| are_kept).for_each(tell);
                 match ask {
                     WriterMessage::Stop => return,
                     ask => self.act(ask).await,
                 }
             }
-            self.keep(rows).await;
-            kept.into_iter().for_each(tell);
+            let are_kept = self.keep(rows).await;
+            kept.into_iter().filter(|_| are_kept).for_each(tell);
         }
     }
 
-    /// If one row makes a batch fail, the rows are written one by one: the project of one may be gone.
-    async fn keep(&self, rows: Vec<StoredResponseRow>) {
+    /// If one row makes a batch fail, the rows are written one by one: the project of one may be gone. Returns whether all of them
+    /// are written for sure.
+    async fn keep(&self, rows: Vec<StoredResponseRow>) -> bool {
         if rows.is_empty() {
-            return;
+            return true;
         }
-        if let Err(error) = retrying(RETRIES, || self.store.stored_responses().keep(rows.clone())).await {
+        let kept = retrying(RETRIES, || self.store.stored_responses().keep(rows.clone())).await;
+        let are_kept = kept.is_ok();
+        if let Err(error) = kept {
             if rows.len() == 1 || error.is_transient() {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, responses = rows.len(), "the owners of responses could not be written");
@@ -161,6 +165,7 @@ impl Inner {
         }
         let mut waiting = self.waiting();
         rows.iter().for_each(|row| drop(waiting.remove(&row.digest)));
+        are_kept
     }
 
     async fn act(&self, ask: WriterMessage) {
@@ -224,9 +229,14 @@ fn tell(reply: oneshot::Sender<()>) {
 }
 
 impl ResponseStore for Responses {
-    fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()> {
+    fn keep_with_holds(
+        &self,
+        name: ResponseName,
+        response: StoredResponse,
+        holds: Vec<Drawn>,
+    ) -> PortFuture<'static, bool> {
         if !is_plain(&name.id) {
-            return Box::pin(async {});
+            return Box::pin(async { false });
         }
         let digest = self.digest(&name);
         let known_ms = u64::try_from(RESPONSE_KNOWN.as_millis()).unwrap_or(u64::MAX);
@@ -242,16 +252,15 @@ impl ResponseStore for Responses {
             response,
             until_unix_ms,
             job: None,
+            holds: BudgetHolds { replica: self.inner.store.replica(), parts: holds },
         };
         row.job = (self.chore)(&row, &id, now_unix_ms);
         let (reply, written) = oneshot::channel();
         if !self.ask(WriterMessage::Keep(Box::new(row), reply)) {
             self.inner.waiting().remove(&digest);
-            return Box::pin(async {});
+            return Box::pin(async { false });
         }
-        Box::pin(async move {
-            let _ = timeout(RESPONSE_FIND_TIME_MAX, written).await;
-        })
+        Box::pin(async move { matches!(timeout(RESPONSE_FIND_TIME_MAX, written).await, Ok(Ok(()))) })
     }
 
     fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse> {

@@ -2,7 +2,8 @@
 
 use database::error::StoreFuture;
 use domain::ports::StoredResponse;
-use domain::{ProjectId, TraceId, WorkspaceId};
+use domain::{BudgetClaim, ProjectId, TraceId, WorkspaceId};
+use records::sql::budget_holds::BudgetHolds;
 
 use crate::jobs::NewJob;
 
@@ -19,6 +20,8 @@ pub struct StoredResponseRow {
     pub until_unix_ms: u64,
     /// Enqueued in the same transaction, if the response was not known.
     pub job: Option<NewJob>,
+    /// What it takes over of budgets, if it was not known.
+    pub holds: BudgetHolds,
 }
 
 pub trait StoredResponses: Send + Sync {
@@ -28,9 +31,15 @@ pub trait StoredResponses: Send + Sync {
     /// If a project is gone.
     fn keep(&self, rows: Vec<StoredResponseRow>) -> StoreFuture<'_, ()>;
     fn find(&self, digest: [u8; 32], now_unix_ms: u64) -> StoreFuture<'_, Option<StoredResponse>>;
+    /// The budgets of which a response holds a part, or that are to count its cost.
+    fn holds(&self, digest: [u8; 32]) -> StoreFuture<'_, Vec<BudgetClaim>>;
     /// Claims the right to bill the response's usage; `true` if this request has it, also when it claims
     /// again.
+    fn claim(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool>;
+    /// The same, and what it held of budgets is released: whoever books it draws on its own.
     fn book(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool>;
+    /// Releases what a response holds of budgets that uses no more, or whose use nobody will know.
+    fn release(&self, digest: [u8; 32]) -> StoreFuture<'_, ()>;
     /// Gives that right back.
     fn unbook(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, ()>;
     fn forget(&self, digest: [u8; 32]) -> StoreFuture<'_, ()>;

@@ -3,8 +3,8 @@
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, trace_of, with};
-use crate::gateway::{Gateway, OWN};
+use crate::ask::{MINI, refused, trace_of, with};
+use crate::gateway::{Gateway, OWN, id_of};
 use crate::stored::{agree, ours};
 use crate::wait::{found, until};
 
@@ -77,6 +77,38 @@ async fn what_nobody_looks_at_is_booked() {
     agree(&gateway, 2).await;
     record(&gateway, 1).await;
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// What it may cost is held of the budgets until it is booked, and then they count it, whoever books it.
+#[tokio::test]
+async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000});
+    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
+    let standing = async || {
+        let read = gateway.get(&budget).await;
+        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
+    };
+    // A thousand tokens of output cost 600 micros.
+    let request =
+        json!({"model": MINI, "input": "hello there", "background": true, "max_output_tokens": 1_000});
+    let client = gateway.client();
+    let made = client.post(PATH, &request).await.unwrap();
+    assert_eq!(made.status, 200, "{}", made.text());
+    let (spent, held) = standing().await;
+    assert!(spent == 0 && held >= 600, "{spent} {held}");
+    refused(&client.post(PATH, &request).await.unwrap(), 429, "quota_exceeded");
+    jobs_end(&gateway, before).await;
+    let cost = record(&gateway, 1).await[0]["provider_cost_nanos"].as_i64().unwrap();
+    assert!(cost > 1_000, "{cost}");
+    until("it is spent, and nothing is held", async || {
+        let (spent, held) = standing().await;
+        spent >= cost / 1_000 && held < 600
+    })
+    .await;
+    assert_eq!(client.post(PATH, &request).await.unwrap().status, 200);
 }
 
 /// The gateway's own poll books the same price as a client's.

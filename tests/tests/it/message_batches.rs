@@ -13,7 +13,7 @@ use crate::batches::{MANY, booked_over_kills, slowly, spent, until_booked};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
 use crate::sdk::drive_at;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 const PATH: &str = "/v1/messages/batches";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
@@ -286,6 +286,28 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     assert_eq!(client.get(&format!("{PATH}/{id}")).await.unwrap().status, 404);
     assert_eq!(client.get(PATH).await.unwrap().json()["data"], json!([]));
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Nothing is held for it, since what its requests will use is not known.
+#[tokio::test]
+async fn a_budget_counts_a_message_batch_once_it_is_booked() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 10});
+    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
+    let requests: Vec<Value> = (0..3).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
+    let id = create_batch(&client, &requests).await;
+    until_ended(&client, &id).await;
+    until_booked(&gateway.admin(), 3).await;
+    let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
+    assert!(cost > 10_000, "{cost}");
+    until("the budget counts it", async || {
+        gateway.get(&budget).await["spent_micros"].as_i64().is_some_and(|spent| spent >= cost / 1_000)
+    })
+    .await;
+    let after = client.post("/v1/messages", &params(HAIKU, "x")).await.unwrap();
+    assert_eq!(after.status, 429, "{}", after.text());
+    assert_eq!(gateway.recorded_code(&after).await, "quota_exceeded");
 }
 
 #[tokio::test]

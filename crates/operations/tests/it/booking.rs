@@ -80,7 +80,15 @@ fn each_kind_of_object_says_what_it_is_made_from_and_where() {
         (Operation::Video, "video_not_found", false, true, ""),
         (Operation::CachedContent, "cached_content_not_found", false, false, ""),
     ] {
-        let expected = ObjectFacts { not_found, is_made_from_file, is_booked_by_last_poll, or_no_content };
+        // Of both, budgets count what they cost once they have ended.
+        let is_booked_at_end = is_booked_by_last_poll || not_found == "batch_not_found";
+        let expected = ObjectFacts {
+            not_found,
+            is_made_from_file,
+            is_booked_at_end,
+            is_booked_by_last_poll,
+            or_no_content,
+        };
         assert_eq!(operations::of(operation).facts().object(), Some(&expected));
     }
     for operation in [Operation::Chat, Operation::Stored, Operation::Images] {

@@ -6,13 +6,22 @@ use database::handle::Database;
 use database::holding;
 use database::statement::{Row, compose, sql};
 use database::writing::Writing;
-use domain::TraceId;
 use domain::ports::StoredResponse;
+use domain::{BudgetClaim, TraceId};
+use records::sql::budget_holds;
 
 use crate::sql::jobs;
 use crate::stored_responses::{StoredResponseRow, StoredResponses};
 
 const TABLE: &str = "stored_responses";
+const CLAIM: &str = "UPDATE stored_responses SET booked_by = $2
+     WHERE digest = $1 AND (booked_by IS NULL OR booked_by = $2)";
+
+/// The number under which a response holds parts of budgets. Those of replicas are not negative.
+fn holder(digest: &[u8; 32]) -> i64 {
+    let start = digest.first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(start) | i64::MIN
+}
 
 async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), StoreError> {
     let StoredResponse { request, created_by: maker, model, upstream_model, is_booked } = row.response;
@@ -31,7 +40,11 @@ async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), Store
     .bind(row.provider_id)
     .run(writing.connection())
     .await?;
-    if let Some(job) = row.job.filter(|_| made > 0) {
+    if made == 0 {
+        return Ok(());
+    }
+    budget_holds::add(writing.connection(), holder(&row.digest), row.holds, request.unix_ms()).await?;
+    if let Some(job) = row.job {
         jobs::enqueue(writing, job).await?;
     }
     Ok(())
@@ -69,14 +82,35 @@ impl StoredResponses for Database {
         })
     }
 
+    fn holds(&self, digest: [u8; 32]) -> StoreFuture<'_, Vec<BudgetClaim>> {
+        Box::pin(async move { budget_holds::of(&mut self.read().await?, holder(&digest)).await })
+    }
+
+    fn claim(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql(CLAIM).bind(digest.to_vec()).bind(by.bytes());
+                Ok(query.run(writing.connection()).await? > 0)
+            })
+        }))
+    }
+
     fn book(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                let query = sql("UPDATE stored_responses SET booked_by = $2
-                     WHERE digest = $1 AND (booked_by IS NULL OR booked_by = $2)");
-                let query = query.bind(digest.to_vec()).bind(by.bytes());
-                Ok(query.run(writing.connection()).await? > 0)
+                let query = sql(CLAIM).bind(digest.to_vec()).bind(by.bytes());
+                let is_claimed = query.run(writing.connection()).await? > 0;
+                if is_claimed {
+                    budget_holds::release(writing.connection(), holder(&digest)).await?;
+                }
+                Ok(is_claimed)
             })
+        }))
+    }
+
+    fn release(&self, digest: [u8; 32]) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move { budget_holds::release(writing.connection(), holder(&digest)).await })
         }))
     }
 
@@ -96,7 +130,7 @@ impl StoredResponses for Database {
             Box::pin(async move {
                 let query = sql("DELETE FROM stored_responses WHERE digest = $1");
                 query.bind(digest.to_vec()).run(writing.connection()).await?;
-                Ok(())
+                budget_holds::release(writing.connection(), holder(&digest)).await
             })
         }))
     }

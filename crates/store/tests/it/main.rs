@@ -197,6 +197,7 @@ on_each!(
         budgets::a_lease_is_granted_returned_and_released,
         budgets::what_records_draw_moves_from_leases_to_the_books_once,
         budgets::what_an_object_holds_is_reserved_until_it_is_booked,
+        budgets::what_an_answer_holds_is_reserved_until_it_is_booked,
         budgets::a_commitment_is_drawn_told_of_and_forgotten_with_its_credential,
         budgets::a_refusal_reaches_a_budget_before_its_last_nano,
         budgets::credit_is_a_budget_that_never_begins_anew,

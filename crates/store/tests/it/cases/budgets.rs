@@ -368,3 +368,47 @@ pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fre
     assert!(terms().await.is_empty());
     assert_eq!(budgets.standing(id, period).await.unwrap().spent, Nanos::ZERO);
 }
+
+pub async fn what_an_answer_holds_is_reserved_until_it_is_booked(fresh: &Fresh) {
+    let (budgets, responses) = (fresh.store.budgets(), fresh.store.stored_responses());
+    let row = budget(fresh.founding.workspace.id, 7, 1_000);
+    let made = budgets.create((row, Nanos::ZERO), act()).await.unwrap().row;
+    let now = async || budgets.standing(made.id, *TODAY).await.unwrap();
+    fresh.store.lease_centre().renew().await.unwrap();
+    let request = LeaseRequest { sequence: 1, least: 800, wanted: 800, divisible: false };
+    assert_eq!(carry(fresh, call(made.id, LeaseOp::Ask(request))).await.unwrap().amount, 800);
+    let part = Drawn { budget: made.id, period_unix_ms: *TODAY, amount: Nanos(700) };
+    let mut answers = [1, 2].map(|number| super::stored_responses::row(fresh, number));
+    for answer in &mut answers {
+        // Its part ends a month after that.
+        answer.response.request = TraceId::new(*TODAY, bytes(1));
+    }
+    let [booked, deleted] = &mut answers;
+    booked.holds = BudgetHolds { replica: fresh.store.replica(), parts: vec![part] };
+    // Written twice where nobody saw whether it was written.
+    for _ in 0..2 {
+        responses.keep(vec![booked.clone()]).await.unwrap();
+        assert_eq!(now().await, standing(0, 800), "100 of the replica's and 700 of the answer's");
+    }
+    fresh.store.lease_centre().release().await.unwrap();
+    assert_eq!(now().await, standing(0, 700), "whoever made it may go");
+    let claim = BudgetClaim { budget: made.id, period_unix_ms: *TODAY, counts: Counts::All };
+    let by = TraceId::new(NOW, bytes(10));
+    assert!(responses.claim(booked.digest, by).await.unwrap());
+    assert_eq!(responses.holds(booked.digest).await.unwrap(), [claim], "until its record is written");
+    responses.release(booked.digest).await.unwrap();
+    assert_eq!(now().await, standing(0, 0));
+    // A client that books it draws on its own, and what is deleted costs nothing any more.
+    for is_booked in [true, false] {
+        responses.forget(deleted.digest).await.unwrap();
+        deleted.holds = BudgetHolds { replica: fresh.store.replica(), parts: vec![part] };
+        responses.keep(vec![deleted.clone()]).await.unwrap();
+        assert_eq!(now().await, standing(0, 700));
+        if is_booked {
+            assert!(responses.book(deleted.digest, by).await.unwrap());
+        } else {
+            responses.forget(deleted.digest).await.unwrap();
+        }
+        assert_eq!((now().await, responses.holds(deleted.digest).await.unwrap()), (standing(0, 0), vec![]));
+    }
+}

@@ -3,7 +3,7 @@
 use domain::ports::StoredResponse;
 use domain::{AccountId, CredentialId, Principal, ProjectId, TraceId};
 use store::fixtures::CommitFault;
-use store::{Json, NewJob, StoredResponseRow};
+use store::{BudgetHolds, Json, NewJob, StoredResponseRow};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -31,6 +31,7 @@ pub fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
         },
         until_unix_ms: NOW + u64::from(number),
         job: None,
+        holds: BudgetHolds::default(),
     }
 }
 

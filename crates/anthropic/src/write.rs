@@ -66,7 +66,8 @@ fn write_stop<'a>(sampling: &'a Sampling, losses: &mut DroppedFields) -> Vec<&'a
     stop
 }
 
-/// Anthropic accepts temperatures from 0 to 1, and with thinking only its default sampling parameters.
+/// Anthropic accepts temperatures from 0 to 1, with thinking only its default sampling parameters, and never
+/// `temperature` beside `top_p`.
 fn write_sampling<'a>(
     body: &mut Body<'a>,
     sampling: &'a Sampling,
@@ -100,6 +101,7 @@ fn write_sampling<'a>(
         }
         top_p => body.top_p = top_p.as_ref().map(|top_p| Raw(top_p.as_str())),
     }
+    thinking::keep_one_sampling(&mut body.temperature, &mut body.top_p, |raw| decimal(raw.0), losses);
     match sampling.top_k {
         Some(_) if is_refused || thinks => losses.drop_feature(Feature::TopK),
         top_k => body.top_k = top_k,
@@ -107,7 +109,11 @@ fn write_sampling<'a>(
 }
 
 fn number(json: &Json) -> f64 {
-    json.as_str().trim().parse().unwrap_or(0.0)
+    decimal(json.as_str())
+}
+
+fn decimal(written: &str) -> f64 {
+    written.trim().parse().unwrap_or(0.0)
 }
 
 fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Format<'a>> {

@@ -18,6 +18,26 @@ pub const THINKING_TOP_P_MIN: f64 = 0.95;
 /// The smallest thinking budget that Anthropic accepts.
 const BUDGET_MIN: u64 = 1024;
 
+/// Keeps one of `temperature` and `top_p`, which Claude refuses together. One that says its default, 1, can be left out
+/// without a loss; of two others, the temperature stays.
+pub fn keep_one_sampling<T>(
+    temperature: &mut Option<T>,
+    top_p: &mut Option<T>,
+    value: impl Fn(&T) -> f64,
+    losses: &mut DroppedFields,
+) {
+    let (Some(first), Some(second)) = (&*temperature, &*top_p) else { return };
+    let (first, second) = (value(first), value(second));
+    if second == 1.0 {
+        *top_p = None;
+    } else if first == 1.0 {
+        *temperature = None;
+    } else {
+        losses.drop_feature(Feature::TopP);
+        *top_p = None;
+    }
+}
+
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct Thinking {
     pub r#type: &'static str,

@@ -356,7 +356,19 @@ fn sampling_keeps_to_what_the_provider_takes() {
         p.sampling.top_p = number("0.5");
         p.sampling.top_k = Some(3);
     };
-    check_fields(none, all, r#""max_tokens":4096,"temperature":1.0,"top_p":0.5,"top_k":3"#, &[]);
+    // A temperature of 1 is the default: without it, both can be kept.
+    check_fields(none, all, r#""max_tokens":4096,"top_p":0.5,"top_k":3"#, &[]);
+    for (temperature, top_p, expected, lost) in [
+        ("0.7", "0.9", r#""max_tokens":4096,"temperature":0.7"#, &["top_p"][..]),
+        ("0.7", "1.0", r#""max_tokens":4096,"temperature":0.7"#, &[]),
+        ("1", "1", r#""max_tokens":4096,"temperature":1"#, &[]),
+    ] {
+        let both = |p: &mut Prompt| {
+            p.sampling.temperature = number(temperature);
+            p.sampling.top_p = number(top_p);
+        };
+        check_fields(none, both, expected, lost);
+    }
     let refuses = Abilities { refuses_sampling: true, ..none };
     check_fields(refuses, all, r#""max_tokens":4096"#, &["temperature", "top_p", "this"]);
     let thinking = |p: &mut Prompt| {

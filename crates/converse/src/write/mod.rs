@@ -31,7 +31,7 @@ pub fn write_prompt(
     let abilities = target.abilities;
     let Conversation { system, messages } = turns::write(prompt, abilities, losses)?;
     let mut thought = Thought::of(prompt, target, losses);
-    let inference_config = settings::inference(prompt, abilities, &thought, losses)?;
+    let inference_config = settings::inference(prompt, target, &thought, losses)?;
     let tool_config = tools::write(prompt, abilities, losses)?;
     let mut additional = thought.additional.take();
     settings::call_one(prompt, target, tool_config.as_ref(), &mut additional, losses);

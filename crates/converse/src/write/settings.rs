@@ -118,7 +118,7 @@ fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut DroppedFields) -> 
 
 pub(super) fn inference<'a>(
     prompt: &'a Prompt,
-    abilities: Abilities,
+    target: &TargetModel<'_>,
     thought: &Thought,
     losses: &mut DroppedFields,
 ) -> Result<InferenceConfig<'a>, Box<Fault>> {
@@ -128,19 +128,19 @@ pub(super) fn inference<'a>(
     if stop_sequences.len() < sampling.stop.len() {
         losses.drop_aspect(Feature::Stop);
     }
-    let refuses = abilities.refuses_sampling;
-    Ok(InferenceConfig {
-        max_tokens: thought.tokens_max,
-        temperature: temperature(sampling, refuses, thought.thinks(), losses)?,
-        top_p: match &sampling.top_p {
-            Some(top_p) if refuses || (thought.thinks() && number(top_p) < THINKING_TOP_P_MIN) => {
-                losses.drop_feature(Feature::TopP);
-                None
-            }
-            top_p => top_p.as_ref().map(|top_p| checked(top_p.as_str())).transpose()?,
-        },
-        stop_sequences,
-    })
+    let refuses = target.abilities.refuses_sampling;
+    let mut temperature = temperature(sampling, refuses, thought.thinks(), losses)?;
+    let mut top_p = match &sampling.top_p {
+        Some(top_p) if refuses || (thought.thinks() && number(top_p) < THINKING_TOP_P_MIN) => {
+            losses.drop_feature(Feature::TopP);
+            None
+        }
+        top_p => top_p.as_ref().map(|top_p| checked(top_p.as_str())).transpose()?,
+    };
+    if is_claude(target.model) {
+        thinking::keep_one_sampling(&mut temperature, &mut top_p, |raw| decimal(raw.get()), losses);
+    }
+    Ok(InferenceConfig { max_tokens: thought.tokens_max, temperature, top_p, stop_sequences })
 }
 
 /// Bedrock accepts temperatures from 0 to 1.
@@ -164,7 +164,11 @@ fn temperature<'a>(
 }
 
 fn number(json: &Json) -> f64 {
-    json.as_str().trim().parse().unwrap_or(0.0)
+    decimal(json.as_str())
+}
+
+fn decimal(written: &str) -> f64 {
+    written.trim().parse().unwrap_or(0.0)
 }
 
 pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Option<TextFormat<'a>> {

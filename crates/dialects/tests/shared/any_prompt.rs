@@ -182,8 +182,9 @@ fn sampling() -> impl Strategy<Value = Sampling> {
     let number = |words: &'static [&'static str]| option::of(select(words).prop_map(|w| Json(w.to_owned())));
     (number(&["0", "0.50", "1", "1e-1"]), number(&["0.95", "1.0"]), option::of(0..100_u64), vec(text(), 0..3))
         .prop_map(|(temperature, top_p, top_k, stop)| Sampling {
+            // Claude takes one of the two.
+            top_p: top_p.filter(|_| temperature.is_none()),
             temperature,
-            top_p,
             top_k,
             stop,
             ..Sampling::default()

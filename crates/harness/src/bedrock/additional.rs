@@ -49,6 +49,12 @@ fn claude(
     if additional.get("top_k").is_some_and(|top_k| top_k.as_u64().is_none()) {
         return Err(Refusal::at("top_k", "Input should be a valid integer"));
     }
+    let sampling = |name: &str| fields.get("inferenceConfig").and_then(|config| config.get(name));
+    if sampling("temperature").is_some() && sampling("topP").is_some() {
+        return Err(model_error(
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+        ));
+    }
     let Some(thinking) = additional.get("thinking") else { return Ok(Thinking::default()) };
     // Anthropic's own check of `thinking`, with the related fields translated.
     let tokens_max = fields.get("inferenceConfig").and_then(|config| config.get("maxTokens"));
@@ -139,6 +145,9 @@ mod tests {
             &json!({"inferenceConfig": {"maxTokens": 2_000}}),
             Err("must be greater"),
         );
+        let both = json!({"inferenceConfig": {"temperature": 0.5, "topP": 0.9}});
+        check_one(HAIKU, &none, &both, Err("cannot both be specified"));
+        check_one(NOVA, &none, &both, Ok(false));
         let forced = json!({"toolConfig": {"toolChoice": {"any": {}}}});
         check_one(HAIKU, &thinking(2_000), &forced, Err("forces tool use"));
         check_one(HAIKU, &json!({}), &json!({"outputConfig": {"effort": "low"}}), Err("effort"));

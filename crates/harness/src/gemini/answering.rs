@@ -160,7 +160,7 @@ fn check_request(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) 
     }
     let abilities = abilities(&model.id);
     check_turns(request)?;
-    options::check(request, abilities, call.is_vertex)?;
+    options::check(request, abilities)?;
     let cached = call.shared.gemini.caches.lookup(&call.key, &model.id, request)?;
     let before = cached.as_ref().map(|cached| cached.contents.clone()).unwrap_or_default();
     let contents: Vec<Content> = before.into_iter().chain(request.contents.iter().cloned()).collect();

@@ -13,15 +13,7 @@ const MEDIA_TYPES: &[&str] =
     &["text/plain", "application/json", "application/xml", "application/yaml", "text/x.enum"];
 
 /// Refuses options that the real provider refuses for a model of these abilities.
-pub(crate) fn check(
-    request: &GenerateRequest,
-    abilities: Abilities,
-    is_vertex: bool,
-) -> Result<(), ApiError> {
-    // The Gemini API rejects labels, which are for billing on Vertex AI; `emulate` carries a script.
-    if !is_vertex && let Some(name) = request.labels.keys().find(|name| *name != "emulate") {
-        return Err(ApiError::at(&format!("labels.{name}"), "labels are not supported by this API"));
-    }
+pub(crate) fn check(request: &GenerateRequest, abilities: Abilities) -> Result<(), ApiError> {
     let config = &request.generation_config;
     sampling(config)?;
     format(config)?;
@@ -266,7 +258,7 @@ mod tests {
 
     fn check(model: &str, request: Value, refused: Option<&str>) {
         let read: GenerateRequest = protojson::read(request.to_string().as_bytes(), &GENERATE).unwrap();
-        match (super::check(&read, abilities(model), false), refused) {
+        match (super::check(&read, abilities(model)), refused) {
             (Ok(()), None) => {}
             (Err(error), Some(why)) => assert!(error.message.contains(why), "{request}: {}", error.message),
             (result, _) => panic!("{request}: {result:?}"),
@@ -335,7 +327,7 @@ mod tests {
             Some("between 512 and 24576"),
         );
         configured("gemini-2.5-flash-lite", with(json!({"thinkingBudget": 0})), None);
-        check(middle, json!({"labels": {"team": "sea"}}), Some("labels are not supported"));
+        check(middle, json!({"labels": {"team": "sea"}}), None);
         let format =
             |schema: Value| json!({"responseMimeType": "application/json", "responseJsonSchema": schema});
         configured(middle, format(json!({"type": "object", "required": 1})), Some("not valid JSON Schema"));

@@ -35,8 +35,6 @@ pub(crate) struct Admitted<'a> {
     pub(crate) guard: &'a Guard,
     pub(crate) key: String,
     pub(crate) version: &'static str,
-    /// Vertex AI accepts fields that the Gemini API rejects.
-    pub(crate) is_vertex: bool,
 }
 
 /// Whether a call is for Gemini: by its path, or by its key where another provider has the same path.
@@ -86,7 +84,7 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
         return Err(ApiError::not_found("The requested method was not found on this server."));
     }
     let key = authorise(sent)?;
-    let call = Admitted { shared, control, guard, key, version: route.version, is_vertex: false };
+    let call = Admitted { shared, control, guard, key, version: route.version };
     match (route.target, &head.method) {
         (Target::Models, _) => {
             let size = route::query(&head.uri, "pageSize").and_then(|size| size.parse().ok());
@@ -140,7 +138,7 @@ pub(crate) async fn served_method(
     let Call { shared, control, guard, head, .. } = *sent;
     let version = "v1beta";
     models::find(&shared.config.models, model, version, method).ok()?;
-    let call = Admitted { shared, control, guard, key: key.to_owned(), version, is_vertex: true };
+    let call = Admitted { shared, control, guard, key: key.to_owned(), version };
     Some(call.method(model, method, &head.headers, body, streamed).await)
 }
 

@@ -77,8 +77,7 @@ pub(super) async fn answer(
         return None;
     }
     guard.note(|entry| entry.model = Some(model.to_owned()));
-    let admitted =
-        Admitted { shared, control, guard, key: key.to_owned(), version: VERSION, is_vertex: true };
+    let admitted = Admitted { shared, control, guard, key: key.to_owned(), version: VERSION };
     Some(generate(&admitted, model, body).await)
 }
 

@@ -75,8 +75,7 @@ pub(super) async fn answer(
         return None;
     }
     guard.note(|entry| entry.model = Some(model.to_owned()));
-    let admitted =
-        Admitted { shared, control, guard, key: key.to_owned(), version: VERSION, is_vertex: true };
+    let admitted = Admitted { shared, control, guard, key: key.to_owned(), version: VERSION };
     Some(match verb {
         "predictLongRunning" => begin(&admitted, &site.resource(), model, body).await,
         _ => poll(&admitted, &site.resource(), body).await,

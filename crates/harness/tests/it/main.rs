@@ -19,6 +19,7 @@ mod responses;
 mod sdk;
 mod strict;
 mod texts;
+mod translated;
 mod vendors;
 mod wire;
 

@@ -2,8 +2,8 @@
 
 use conversation::calls::{FIRST_WORDS, JSON_ALONE, pair};
 use conversation::losses::DroppedFields;
-use domain::Fault;
 use domain::prompt::{Instruction, OutputFormat, Prompt, Role};
+use domain::{Abilities, Fault};
 
 use super::parts::{BlockWriter, text_block};
 use super::wire::{Block, BlockKind, Mark, Message};
@@ -20,6 +20,7 @@ pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
 
 pub(super) fn write_turns<'a>(
     prompt: &'a Prompt,
+    abilities: Abilities,
     losses: &mut DroppedFields,
 ) -> Result<Vec<Message<'a>>, Box<Fault>> {
     let mut answered = pair(&prompt.turns)?;
@@ -31,9 +32,9 @@ pub(super) fn write_turns<'a>(
         let (role, is_joined) = match turn.role {
             // Tool results are written right after their calls.
             Role::Tool => continue,
-            Role::User => ("user", is_open),
+            Role::System | Role::Developer if abilities.system_turns => ("system", false),
+            Role::User | Role::System | Role::Developer => ("user", is_open),
             Role::Assistant => ("assistant", false),
-            Role::System | Role::Developer => ("system", false),
         };
         let mut content = writer.blocks(&turn.parts)?;
         is_open = false;

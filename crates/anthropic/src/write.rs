@@ -33,7 +33,7 @@ pub fn write_prompt(
         model: target.model,
         max_tokens,
         system: write_instructions(prompt),
-        messages: write_turns(prompt, losses)?,
+        messages: write_turns(prompt, target.abilities, losses)?,
         tools,
         tool_choice,
         stop_sequences: write_stop(&prompt.sampling, losses),

@@ -101,6 +101,7 @@ impl Manifest {
             uses_max_tokens: is(|facts| &facts.old_length_name),
             developer_role: is(|facts| &facts.developer_role),
             cache_marks: is(|facts| &facts.cache_marks),
+            system_turns: is(|facts| &facts.system_turns),
         }
     }
 }

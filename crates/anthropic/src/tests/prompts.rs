@@ -539,16 +539,17 @@ fn turns_follow_the_providers_rules() {
         vec![text_turn(Role::Assistant, "a ")],
         &all(&[text("user", "Begin."), text("assistant", "a")]),
     );
-    // Instructions stay in their place; empty texts are dropped.
-    check_messages(
-        vec![
-            text_turn(Role::User, "q"),
-            text_turn(Role::Developer, "d"),
-            text_turn(Role::Assistant, " "),
-            text_turn(Role::User, "r"),
-        ],
-        &all(&[text("user", "q"), text("system", "d"), text("user", "r")]),
-    );
+    // Instructions stay in their place, in a role of their own where the model takes it; empty texts are dropped.
+    let turns = vec![
+        text_turn(Role::User, "q"),
+        text_turn(Role::Developer, "d"),
+        text_turn(Role::Assistant, " "),
+        text_turn(Role::User, "r"),
+    ];
+    check_messages(turns.clone(), &all(&[text("user", "q"), text("user", "d"), text("user", "r")]));
+    let newest = Abilities { system_turns: true, ..Abilities::default() };
+    let (body, _) = write_for(&Prompt { turns, ..Prompt::default() }, newest).unwrap();
+    assert!(body.contains(&all(&[text("user", "q"), text("system", "d"), text("user", "r")])), "{body}");
     // Trailing whitespace is refused at the end of the conversation only.
     check_messages(
         vec![text_turn(Role::User, "q "), text_turn(Role::Assistant, "a "), text_turn(Role::User, "r ")],

@@ -17,7 +17,8 @@ use crate::{Reader, Writer, decode_request, read_prompt, write_prompt};
 proptest! {
     #[test]
     fn a_prompt_is_read_as_it_was_written(prompt in prompt()) {
-        let target = TargetModel { model: "claude-x", abilities: Abilities::default() };
+        let abilities = Abilities { system_turns: true, ..Abilities::default() };
+        let target = TargetModel { model: "claude-x", abilities };
         let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Anthropic, dialects::feature_names);
         let body = write_prompt(&prompt, &target, &mut losses).expect("it can be said");
         prop_assert_eq!(losses.finish(true).expect("lenient"), Vec::<String>::new());

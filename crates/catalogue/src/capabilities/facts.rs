@@ -256,4 +256,6 @@ facts! {
     old_length_name: bool,
     developer_role: bool,
     cache_marks: bool,
+    /// An instruction may stand between other turns, under a role of its own.
+    system_turns: bool,
 }

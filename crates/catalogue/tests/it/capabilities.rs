@@ -64,27 +64,29 @@ fn every_row_speaks_of_a_model_that_could_be_asked_for() {
 fn requests_are_written_for_the_model_they_go_to() {
     let catalogue = shipped();
     let (budget, effort) = (Thinking::Budget, Thinking::Effort);
-    // Sampling refused, developer role, cache marks.
+    // Sampling refused, developer role, cache marks, turns of the role `system`.
     for (provider, model, output, thinking, flags) in [
-        ("openai", "openai/gpt-4o", Some(16_384), Thinking::Never, [false, false, false]),
-        ("openai", "gpt-4o-2024-08-06", None, Thinking::Never, [false, false, false]),
-        ("openai", "openai/o4-mini", Some(100_000), effort, [true, true, false]),
-        ("openai", "openai/gpt-5-mini", Some(128_000), effort, [true, true, false]),
-        ("openai", "openai/gpt-5.3-chat-latest", Some(16_384), Thinking::Never, [false, false, false]),
-        ("openai", "openai/gpt-5.6-sol", Some(128_000), effort, [true, true, true]),
-        ("openai", "openai/gpt-6.2-sol", Some(128_000), effort, [true, false, true]),
-        ("openai", "openai/text-embedding-3-small", None, Thinking::Never, [false, false, false]),
-        ("anthropic", "anthropic/claude-sonnet-4-6", Some(128_000), effort, [false, false, true]),
-        ("anthropic", "claude-haiku-4-5-20251001", None, budget, [false, false, true]),
-        ("anthropic", "anthropic/claude-opus-4-5", Some(64_000), budget, [false, false, true]),
-        ("anthropic", "anthropic/claude-opus-4-7", Some(128_000), effort, [true, false, true]),
-        ("anthropic", "claude-sonnet-9", None, effort, [true, false, true]),
-        ("gemini", "google/gemini-2.5-pro", Some(65_536), budget, [false, false, false]),
-        ("google", "gemini-3.8-flash", Some(65_536), effort, [false, false, false]),
-        ("xai", "xai/grok-4.7", None, effort, [false, false, false]),
-        ("xai", "xai/grok-4.20-0309-reasoning", None, Thinking::Never, [false, false, false]),
+        ("openai", "openai/gpt-4o", Some(16_384), Thinking::Never, [false, false, false, false]),
+        ("openai", "gpt-4o-2024-08-06", None, Thinking::Never, [false, false, false, false]),
+        ("openai", "openai/o4-mini", Some(100_000), effort, [true, true, false, false]),
+        ("openai", "openai/gpt-5-mini", Some(128_000), effort, [true, true, false, false]),
+        ("openai", "openai/gpt-5.3-chat-latest", Some(16_384), Thinking::Never, [false, false, false, false]),
+        ("openai", "openai/gpt-5.6-sol", Some(128_000), effort, [true, true, true, false]),
+        ("openai", "openai/gpt-6.2-sol", Some(128_000), effort, [true, false, true, false]),
+        ("openai", "openai/text-embedding-3-small", None, Thinking::Never, [false, false, false, false]),
+        ("anthropic", "anthropic/claude-sonnet-4-6", Some(128_000), effort, [false, false, true, false]),
+        ("anthropic", "claude-haiku-4-5-20251001", None, budget, [false, false, true, false]),
+        ("anthropic", "anthropic/claude-opus-4-5", Some(64_000), budget, [false, false, true, false]),
+        ("anthropic", "anthropic/claude-opus-4-7", Some(128_000), effort, [true, false, true, false]),
+        ("anthropic", "anthropic/claude-opus-4-8", Some(128_000), effort, [true, false, true, true]),
+        ("anthropic", "claude-opus-5", Some(128_000), effort, [true, false, true, true]),
+        ("anthropic", "claude-sonnet-9", None, effort, [true, false, true, false]),
+        ("gemini", "google/gemini-2.5-pro", Some(65_536), budget, [false, false, false, false]),
+        ("google", "gemini-3.8-flash", Some(65_536), effort, [false, false, false, false]),
+        ("xai", "xai/grok-4.7", None, effort, [false, false, false, false]),
+        ("xai", "xai/grok-4.20-0309-reasoning", None, Thinking::Never, [false, false, false, false]),
     ] {
-        let [refuses_sampling, developer_role, cache_marks] = flags;
+        let [refuses_sampling, developer_role, cache_marks, system_turns] = flags;
         let wanted = Abilities {
             output_tokens_max: output,
             thinking,
@@ -92,6 +94,7 @@ fn requests_are_written_for_the_model_they_go_to() {
             uses_max_tokens: false,
             developer_role,
             cache_marks,
+            system_turns,
         };
         assert_eq!(catalogue.abilities(provider, model), wanted, "{provider} {model}");
     }

@@ -20,7 +20,8 @@ pub struct ClaudeModel {
     pub output_tokens_max: u64,
     /// Shorter prefixes are not cached.
     pub cache_tokens_min: u64,
-    /// Rejects sampling parameters and a prefilled assistant turn, as the newest models do.
+    /// Rejects sampling parameters and a prefilled assistant turn, and takes the role `system` between turns, as the
+    /// newest models do.
     pub strict: bool,
     pub(crate) thinks: Thinks,
     /// The effort levels that it accepts; empty if it has no effort setting.
@@ -63,7 +64,12 @@ impl ClaudeModel {
 
     /// A model of the generation with adaptive thinking.
     fn adaptive(id: &str) -> Self {
-        Self { thinks: Thinks::Adaptive, efforts: EFFORTS_NEWEST, ..Self::new(id).strict() }
+        Self {
+            thinks: Thinks::Adaptive,
+            efforts: EFFORTS_NEWEST,
+            output_tokens_max: 128_000,
+            ..Self::new(id).strict()
+        }
     }
 
     pub fn context_tokens_max(mut self, tokens: u64) -> Self {

@@ -247,6 +247,7 @@ fn conversation<'a>(
     }
     let messages = fields.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let turns = turns::read(messages, &rules)?;
+    turns::roles(&turns, model.strict)?;
     turns::ending(&turns, model.strict)?;
     Ok(turns)
 }

@@ -56,6 +56,18 @@ pub(crate) fn read<'a>(messages: &'a [Value], rules: &Rules<'_>) -> Result<Vec<T
     Ok(turns)
 }
 
+/// Rejects instructions between turns where the model takes none: only the newest do.
+pub(crate) fn roles(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
+    let system = turns.iter().find(|turn| turn.role == "system").filter(|_| !strict);
+    match system.and_then(|turn| turn.blocks.first()) {
+        Some(block) => Err(Refusal::at(
+            &format!("messages.{}", block.message),
+            "role 'system' is not supported on this model",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Rejects a prefilled assistant turn where the model accepts none, and one that ends in white space.
 pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
     let Some(last) = turns.last().filter(|turn| turn.role == "assistant").map(|turn| turn.blocks.last())

@@ -19,6 +19,26 @@ pub enum StreamFault {
     Upstream(UpstreamReport, FaultClass),
     /// The bytes do not follow the expected format; the word names the problem.
     Broken(&'static str),
+    /// The answer is complete and worthless: its model wrote a tool call that nobody can read. The upstream's own word
+    /// for it, and the usage that it reported, which it bills.
+    UnreadableCall(Option<String>, Option<Box<Usage>>),
+}
+
+impl StreamFault {
+    /// What the upstream reports.
+    ///
+    /// # Errors
+    /// It reports nothing: the bytes are wrong, in this way.
+    pub fn report(self) -> Result<(UpstreamReport, FaultClass), &'static str> {
+        match self {
+            Self::Upstream(report, class) => Ok((report, class)),
+            Self::Broken(word) => Err(word),
+            Self::UnreadableCall(code, _) => {
+                let message = Some("The model called a tool in a form that can't be read.".to_owned());
+                Ok((UpstreamReport { code, message, ..UpstreamReport::default() }, FaultClass::Upstream))
+            }
+        }
+    }
 }
 
 /// What is known about a stream so far.

@@ -61,6 +61,8 @@ struct EventRelay {
     kept: CountedText,
     fitting: AnswerFilter,
     guard: Option<Box<dyn AnswerGuard>>,
+    /// The answer ended with a call that nobody can read, in the upstream's word if it has one.
+    unreadable: Option<Option<String>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -270,6 +272,7 @@ impl EventRelay {
             members: 0,
             last_passed: false,
             gatherer: Gatherer::default(),
+            unreadable: None,
         }
     }
 
@@ -351,14 +354,15 @@ impl EventRelay {
             };
             self.facts.events += u64::from(!events.is_empty());
             self.note_all(&mut events);
+            let mut result = frame.result;
             if self.writer.is_some() {
-                self.write(&mut events, out);
-            } else if frame.result.is_ok() {
+                result = result.and(self.write_readable(&mut events, out));
+            } else if result.is_ok() {
                 self.progress.events += 1;
                 out.push(frame.bytes);
             }
             self.events = events;
-            frame.result?;
+            result?;
         }
         Ok(())
     }
@@ -373,7 +377,7 @@ impl EventRelay {
         }
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let read = if data.trim_ascii().is_empty() {
+        let mut read = if data.trim_ascii().is_empty() {
             Ok(())
         } else {
             self.reader.event(parsed.name, data, &mut events)
@@ -381,7 +385,7 @@ impl EventRelay {
         self.facts.events += u64::from(!events.is_empty());
         self.note_all(&mut events);
         if self.writer.is_some() {
-            self.write(&mut events, out);
+            read = read.and(self.write_readable(&mut events, out));
         } else if read.is_ok() {
             self.progress.events += u64::from(!data.is_empty());
             self.pass(event, data, out);
@@ -408,6 +412,26 @@ impl EventRelay {
         out.push(Bytes::from_static(if self.members == 0 { b"[" } else { b",\r\n" }));
         out.push(member);
         self.members += 1;
+    }
+
+    /// Writes the events. Of an answer with a call that nobody can read, those before its end; the fault comes with
+    /// the last event, since the usage may come after the end.
+    fn write_readable(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let is_over = events.contains(&Event::Done);
+        if let Some((at, word)) = unreadable_call(events) {
+            events.truncate(at);
+            self.write(events, out);
+            self.unreadable = Some(word);
+        }
+        match &self.unreadable {
+            None => self.write(events, out),
+            Some(word) if is_over => {
+                let usage = self.facts.usage.map(Box::new);
+                return Err(StreamFault::UnreadableCall(word.clone(), usage));
+            }
+            Some(_) => {}
+        }
+        Ok(())
     }
 
     /// Rewrites events with the stream's writer, or with one that continues after what was forwarded.
@@ -522,8 +546,7 @@ impl EventRelay {
         if !self.facts.done {
             return Err(StreamFault::Broken(if self.facts.events == 0 { "empty" } else { "ended_early" }));
         }
-        self.write(&mut events, out);
-        Ok(())
+        self.write_readable(&mut events, out)
     }
 
     /// A buffered response instead of a stream is converted into one.
@@ -537,8 +560,7 @@ impl EventRelay {
             self.writer = Some(face(self.answer_path.client).writer(self.answer_path.options()));
         }
         self.note_all(&mut events);
-        self.write(&mut events, out);
-        Ok(())
+        self.write_readable(&mut events, out)
     }
 
     fn length_stop(&mut self, used: Usage) -> Bytes {
@@ -577,6 +599,17 @@ impl EventRelay {
         }
         Bytes::from(out.concat())
     }
+}
+
+/// Where an answer ends because its model wrote a tool call that nobody can read, and the upstream's word for it.
+/// Most dialects have no word for that, and an agent would take the answer for complete.
+pub(crate) fn unreadable_call(events: &[Event]) -> Option<(usize, Option<String>)> {
+    events.iter().enumerate().find_map(|(at, event)| match event {
+        Event::Finish { finish, .. } if finish.reason == Reason::MalformedCall => {
+            Some((at, finish.raw.clone()))
+        }
+        _ => None,
+    })
 }
 
 /// The bytes of text and tool calls in an event.

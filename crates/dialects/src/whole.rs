@@ -10,7 +10,7 @@ use domain::{Event, Grammar};
 use framing::sse::{EventSplitter, begins_stream, read_event, skip_lead};
 
 use crate::answer_path::AnswerPath;
-use crate::answer_stream::content_bytes;
+use crate::answer_stream::{content_bytes, unreadable_call};
 use crate::buffered::{BufferedAnswer, ProviderResponse};
 use crate::registry::face;
 use crate::transcript::read_whole;
@@ -82,6 +82,9 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
             Some(forward) => forwarded(answer_path, forward, body)?,
             None => BufferedAnswer { provider_response: made, text, ..BufferedAnswer::plain(body, facts) },
         });
+    }
+    if let Some((_, word)) = unreadable_call(&events) {
+        return Err(StreamFault::UnreadableCall(word, facts.usage.map(Box::new)));
     }
     let mut gatherer = Gatherer::default();
     if !answer_path.is_passthrough() {

@@ -1,7 +1,7 @@
 //! A failed attempt: what the client may read of it, and what the schedule and the board learn from it.
 
 use board::Verdict;
-use domain::{Fault, FaultClass, UpstreamReport};
+use domain::{Fault, FaultClass, UpstreamReport, Usage};
 use egress::{EgressError, EgressErrorKind};
 use http::header::{HeaderName, HeaderValue};
 use plan::Seat;
@@ -66,6 +66,8 @@ pub struct AttemptFailure {
     pub is_of_account: bool,
     /// The units that the upstream billed, in millionths, for a result that could not be fetched.
     pub billed: Option<u64>,
+    /// What the upstream reported as used by an answer that can't be delivered.
+    pub used: Option<Box<Usage>>,
     /// The headers of the refusal that a client may see.
     pub upstream_headers: Box<[(HeaderName, HeaderValue)]>,
 }
@@ -87,6 +89,7 @@ impl AttemptFailure {
             context_refused: false,
             is_of_account: false,
             billed: None,
+            used: None,
             upstream_headers: ClientHeaders::default(),
         }
     }

@@ -62,9 +62,12 @@ impl Exchange {
         let gave_up =
             matches!(failure.class(), FaultClass::Timeout | FaultClass::Deadline | FaultClass::Cancelled);
         let may_bill = failure.request_sent && gave_up;
-        let outcome = Outcome::Silent { billed: failure.billed, may_bill };
         // Who books an answer makes no difference where there is none.
-        usage(&self.known(Booking::Never), outcome, || self.estimate(held, attempt, "", 0))
+        let (booking, outcome) = match failure.used.as_deref() {
+            Some(used) => (Booking::Own, Outcome::Answered { reported: Some(*used), content_bytes: 0 }),
+            None => (Booking::Never, Outcome::Silent { billed: failure.billed, may_bill }),
+        };
+        usage(&self.known(booking), outcome, || self.estimate(held, attempt, "", 0))
     }
 
     /// Records who made an answer.

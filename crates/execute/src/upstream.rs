@@ -153,11 +153,15 @@ async fn refused(deps: &Deps, slug: &str, answer: Answer, upstream_headers: Clie
 
 /// A fault that the stream scanner found, as a failed attempt.
 pub(crate) fn stream_failure(fault: StreamFault, provider: &str) -> AttemptFailure {
-    match fault {
-        StreamFault::Broken(what) => AttemptFailure::broken(provider, what),
-        StreamFault::Upstream(mut report, class) => {
+    let used = match &fault {
+        StreamFault::UnreadableCall(_, used) => used.clone(),
+        StreamFault::Broken(_) | StreamFault::Upstream(..) => None,
+    };
+    match fault.report() {
+        Err(what) => AttemptFailure::broken(provider, what),
+        Ok((mut report, class)) => {
             provider.clone_into(&mut report.provider);
-            AttemptFailure::new(refusal(class, &report).upstream(report))
+            AttemptFailure { used, ..AttemptFailure::new(refusal(class, &report).upstream(report)) }
         }
     }
 }

@@ -335,3 +335,26 @@ async fn what_a_provider_tells_of_its_limits_is_learned() {
         assert_eq!((gateway.calls(OWN).len(), gateway.calls(OWN_SECOND).len()), (1, 1));
     }
 }
+
+/// Google ends an answer so, with nothing in it: an agent would take it for complete.
+#[tokio::test]
+async fn an_answer_with_a_call_that_nobody_can_read_is_requested_again() {
+    const FLASH: &str = "google/gemini-2.5-flash";
+    let gateway = Gateway::start().await;
+    let own = json!({"provider": "gemini", "secret": OWN, "base_url": gateway.emulator.origin()});
+    gateway.make("/v2/provider-credentials", own).await;
+    let unreadable = || Behaviour::ok().finish("MALFORMED_FUNCTION_CALL");
+    gateway.emulator.script(OWN, [unreadable()]);
+    let answer = gateway.chat(&question(FLASH)).await;
+    assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("2")), "{}", answer.text());
+    assert_eq!(said(&answer), "You said: hello there");
+    let request = gateway.settled(&trace_of(&answer)).await;
+    let attempts = request["attempts"].as_array().unwrap();
+    assert!(attempts[0]["fault"].is_string() && attempts[1]["fault"].is_null(), "{request}");
+    // What the first used is known.
+    assert!(attempts[0]["input_tokens"].as_u64() > Some(0), "{request}");
+    assert_eq!(attempts[0]["input_tokens"], attempts[1]["input_tokens"], "{request}");
+    gateway.emulator.script(OWN, [unreadable().always()]);
+    let failed = gateway.chat(&question(FLASH)).await;
+    assert_eq!(failed.status, 502, "{}", failed.text());
+}

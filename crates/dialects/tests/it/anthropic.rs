@@ -121,11 +121,9 @@ impl From<Counts> for Usage {
 
 impl From<StreamFault> for Failed {
     fn from(fault: StreamFault) -> Self {
-        match fault {
-            StreamFault::Broken(word) => {
-                Self { broken: Some(word.to_owned()), upstream: None, message: None }
-            }
-            StreamFault::Upstream(report, class) => {
+        match fault.report() {
+            Err(word) => Self { broken: Some(word.to_owned()), upstream: None, message: None },
+            Ok((report, class)) => {
                 Self { broken: None, upstream: Some(class.as_str().to_owned()), message: report.message }
             }
         }

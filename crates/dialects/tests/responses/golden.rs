@@ -89,9 +89,9 @@ fn answer_path() -> AnswerPath {
 }
 
 fn word(fault: StreamFault) -> String {
-    match fault {
-        StreamFault::Broken(word) => word.to_owned(),
-        StreamFault::Upstream(report, class) => {
+    match fault.report() {
+        Err(word) => word.to_owned(),
+        Ok((report, class)) => {
             format!("{}: {}", class.as_str(), report.message.unwrap_or_default())
         }
     }

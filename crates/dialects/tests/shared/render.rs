@@ -4,9 +4,9 @@ use conversation::answer::StreamFault;
 use domain::{Event, PartKind};
 
 pub fn describe_fault(fault: &StreamFault) -> String {
-    match fault {
-        StreamFault::Broken(word) => (*word).to_owned(),
-        StreamFault::Upstream(report, class) => {
+    match fault.clone().report() {
+        Err(word) => word.to_owned(),
+        Ok((report, class)) => {
             let code = report.code.as_deref().unwrap_or_default();
             format!("{} {code}: {}", class.as_str(), report.message.as_deref().unwrap_or_default())
         }

@@ -177,16 +177,19 @@ fn check_translation(name: &str, upstream: &str, expected: &Streamed) {
         let end = answer
             .push(Bytes::copy_from_slice(upstream.as_bytes()), &mut out)
             .and_then(|()| answer.finish(&mut out));
+        // A call that nobody can read is an answer to Gemini's clients alone.
+        if let Err(StreamFault::UnreadableCall(word, _)) = &end {
+            let end = format!("finish 0 MalformedCall {}", word.as_deref().unwrap_or("-"));
+            assert!(expected.events.iter().any(|event| event.starts_with(&end)), "{name} for {client:?}");
+            continue;
+        }
         assert_eq!(end.as_ref().err().map(describe_fault), expected.fault, "{name} for {client:?}");
         if end.is_ok() {
             let mut again = AnswerStream::new(answer_path(Grammar::Gemini, client, false));
             let mut back = Vec::new();
             let end = again.push(Bytes::from(out.concat()), &mut back).and_then(|()| again.finish(&mut back));
-            // Some dialects treat a malformed call as a failure.
-            let is_malformed = expected.events.iter().any(|event| event.contains("MalformedCall"));
-            let is_reported = is_malformed && matches!(end, Err(StreamFault::Upstream(..)));
-            assert!(end == Ok(()) || is_reported, "{name} from {client:?}: {end:?}");
-            assert!(is_reported || !documents(&back.concat()).is_empty(), "{name} from {client:?}");
+            assert_eq!(end, Ok(()), "{name} from {client:?}");
+            assert!(!documents(&back.concat()).is_empty(), "{name} from {client:?}");
         }
     }
 }

@@ -147,11 +147,11 @@ impl RelayedBody {
 
 /// What is wrong with an answer.
 pub(crate) fn broken_words(fault: &StreamFault) -> String {
-    match fault {
-        StreamFault::Upstream(report, _) => {
+    match fault.clone().report() {
+        Ok((report, _)) => {
             let message = report.message.as_deref().unwrap_or("it does not say why");
             format!("it reports an error: {message}")
         }
-        StreamFault::Broken(word) => format!("its answer can't be read ({word})"),
+        Err(word) => format!("its answer can't be read ({word})"),
     }
 }

@@ -141,7 +141,9 @@ impl VendorStream for ImageStream {
                 Err(StreamFault::Broken(_)) if !self.facts.finished => {
                     return Err(StreamFault::Broken("ended_early"));
                 }
-                Err(fault @ StreamFault::Upstream(..)) => return Err(fault),
+                Err(fault @ (StreamFault::Upstream(..) | StreamFault::UnreadableCall(..))) => {
+                    return Err(fault);
+                }
                 Ok(()) | Err(StreamFault::Broken(_)) => {}
             }
         }

@@ -74,6 +74,8 @@ static FACTS: Facts = Facts {
         has_reset: false,
         upstream: Some(b"anthropic-ratelimit-"),
     },
+    has_object_arguments: true,
+    has_pictures: false,
     count: Count { open: "{\"input_tokens\":", ..Facts::USUAL.count },
     prefix: Some(PrefixMembers {
         instructions: "system",

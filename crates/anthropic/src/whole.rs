@@ -52,6 +52,8 @@ fn content_of<'a>(block: &'a Block, number: u32, wish: &AnswerOptions) -> Option
             Some(input) => Content::call(id, name, input, number, wish),
             None => Content::call(id, name, raw_input(&block.text), number, wish),
         }),
+        // A message's answer has no block for a picture.
+        PartKind::Image { .. } => None,
         PartKind::Foreign { json, .. } => wish.is_same_dialect.then_some(Content::foreign(json)),
     }
 }

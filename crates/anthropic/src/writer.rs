@@ -145,7 +145,7 @@ fn write_text(block: &mut Block, index: u32, out: &mut Vec<u8>) {
             object = text_input(&text);
             Delta::Input { partial_json: &object }
         }
-        PartKind::Redacted | PartKind::Foreign { .. } => return,
+        PartKind::Image { .. } | PartKind::Redacted | PartKind::Foreign { .. } => return,
     };
     frame("content_block_delta", &ContentBlockDelta::of(index, delta), out);
 }
@@ -164,6 +164,7 @@ fn content_of<'a>(block: &'a Block, wish: &AnswerOptions, number: u32) -> Option
             Some(Content::redacted(seal))
         }
         PartKind::Call { id, name, .. } => Some(Content::call(id, name, "{}", number, wish)),
+        PartKind::Image { .. } => None,
         PartKind::Foreign { json, .. } => {
             (block.ended && wish.is_same_dialect).then_some(Content::foreign(json))
         }

@@ -168,8 +168,6 @@ pub struct AnswerOptions {
     pub created_unix_s: u64,
     /// What else the request determines about its answer.
     pub constraints: AnswerConstraints,
-    /// Reasoning is sent even where the dialect's vendor has no field for it, as self-hosted servers do.
-    pub thoughts: bool,
     /// The upstream speaks the client's dialect, so its signatures and vendor-specific parts are valid there.
     pub is_same_dialect: bool,
     /// Supplies what the upstream does not report about the answer.

@@ -80,6 +80,10 @@ pub struct Facts {
     pub ping: &'static [u8],
     /// An error in a stream is its last event, and tells what the whole answer is.
     pub ends_with_its_error: bool,
+    /// The arguments of a call are an object: others are wrapped into one.
+    pub has_object_arguments: bool,
+    /// An answer may have pictures that the model made.
+    pub has_pictures: bool,
     /// The header in which the dialect's SDKs look for the request id.
     pub request_id: &'static HeaderName,
     /// Request headers that are part of the format, and are forwarded to an upstream that speaks it.
@@ -199,6 +203,8 @@ impl Facts {
         forward: None,
         ping: b": ping\n\n",
         ends_with_its_error: false,
+        has_object_arguments: false,
+        has_pictures: true,
         request_id: &REQUEST_ID,
         native_headers: &[],
         rate_limits: RateLimits { requests: &REQUESTS, tokens: &TOKENS, has_reset: true, upstream: None },

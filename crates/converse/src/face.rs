@@ -57,6 +57,8 @@ static FACTS: Facts = Facts {
         output_tokens: &["maxTokens"],
         store: None,
     },
+    has_object_arguments: true,
+    has_pictures: false,
     ..Facts::USUAL
 };
 

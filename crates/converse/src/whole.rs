@@ -61,6 +61,7 @@ fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &AnswerOptions) -
             let input = Some(input(&block.text, *is_custom)?);
             Some(Block::ToolUse(Call { tool_use_id: call_id(id, number, wish), name, input }))
         }
+        PartKind::Image { .. } => None,
         PartKind::Foreign { json, .. } => raw(json).filter(|_| wish.is_same_dialect).map(Block::Foreign),
     }
 }

@@ -122,7 +122,7 @@ fn has_output(block: &blocks::Block, wish: &AnswerOptions) -> bool {
         PartKind::Thought { .. } => !block.text.is_empty() || is_sealed,
         PartKind::Redacted => is_sealed,
         PartKind::Call { .. } => true,
-        PartKind::Foreign { .. } => false,
+        PartKind::Image { .. } | PartKind::Foreign { .. } => false,
     }
 }
 
@@ -150,7 +150,7 @@ fn write_text(block: &mut blocks::Block, index: u32, out: &mut Vec<u8>) {
             PartKind::Text | PartKind::Refusal => ContentDelta::Text(piece),
             PartKind::Thought { .. } => ContentDelta::ReasoningContent(ReasoningDelta::Text(piece)),
             PartKind::Call { .. } => ContentDelta::ToolUse { input: piece },
-            PartKind::Redacted | PartKind::Foreign { .. } => return,
+            PartKind::Image { .. } | PartKind::Redacted | PartKind::Foreign { .. } => return,
         };
         put_delta(index, delta, out);
     }

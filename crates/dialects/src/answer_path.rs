@@ -71,13 +71,7 @@ impl AnswerPath {
     }
 
     pub(crate) fn options(&self) -> AnswerOptions {
-        AnswerOptions {
-            // Reasoning from a server of the client's own dialect reaches the client, even where the answer
-            // is rewritten.
-            thoughts: self.is_same_dialect(),
-            is_same_dialect: self.is_same_dialect(),
-            ..self.options.clone()
-        }
+        AnswerOptions { is_same_dialect: self.is_same_dialect(), ..self.options.clone() }
     }
 
     /// The request reads a stored response, which is forwarded as it is.

@@ -501,8 +501,13 @@ impl EventRelay {
         match event {
             Event::Delta { text, .. } => facts.content_started |= !text.is_empty(),
             Event::Begin { kind, .. } => {
-                facts.content_started |=
-                    matches!(kind, PartKind::Call { .. } | PartKind::Redacted | PartKind::Foreign { .. });
+                facts.content_started |= matches!(
+                    kind,
+                    PartKind::Call { .. }
+                        | PartKind::Redacted
+                        | PartKind::Image { .. }
+                        | PartKind::Foreign { .. }
+                );
             }
             Event::Usage(usage) => facts.usage = Some(*usage),
             Event::Done => (facts.done, facts.finished) = (true, true),

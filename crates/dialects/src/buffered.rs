@@ -15,6 +15,8 @@ pub struct BufferedAnswer {
     pub provider_response: Option<Box<ProviderResponse>>,
     /// The answer's text, where the upstream reported no usage.
     pub text: String,
+    /// Kinds of content that the client's dialect can't express, and that it doesn't get.
+    pub dropped: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,13 @@ impl BufferedAnswer {
     /// A body of which nothing else was read.
     #[must_use]
     pub const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
-        Self { body, facts, signatures: None, provider_response: None, text: String::new() }
+        Self {
+            body,
+            facts,
+            signatures: None,
+            provider_response: None,
+            text: String::new(),
+            dropped: Vec::new(),
+        }
     }
 }

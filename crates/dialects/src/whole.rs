@@ -1,12 +1,15 @@
 //! Reads a buffered response at once, and produces what the client gets.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, ReadAnswer, ReadFrames, StreamFault};
+use conversation::calls::object_of;
 use conversation::constraints::AnswerFilter;
 use conversation::face::ForwardAnswer;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::Gatherer;
-use domain::{Event, Grammar};
+use domain::{Event, Grammar, PartKind};
 use framing::sse::{EventSplitter, begins_stream, read_event, skip_lead};
 
 use crate::answer_path::AnswerPath;
@@ -94,13 +97,56 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
     if let Some(guard) = &answer_path.options.guard {
         guard.guard().apply(&mut events);
     }
+    let dropped = dropped_of(answer_path, &events);
     let body = Bytes::from(face(answer_path.client).writer(answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
         signatures: gatherer.state(answer_path.upstream),
         provider_response: made,
         text,
+        dropped,
         ..BufferedAnswer::plain(body, facts)
     })
+}
+
+/// Whether a call has arguments that are no object.
+fn has_unsound_call(events: &[Event]) -> bool {
+    let mut calls: BTreeMap<(u32, u32), String> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Begin { choice, part, kind: PartKind::Call { is_custom: false, .. } } => {
+                calls.insert((*choice, *part), String::new());
+            }
+            Event::Delta { choice, part, text } => {
+                if let Some(arguments) = calls.get_mut(&(*choice, *part)) {
+                    arguments.push_str(text);
+                }
+            }
+            _ => {}
+        }
+    }
+    calls.values().any(|arguments| object_of(arguments).is_none())
+}
+
+/// The kinds of content that the client's dialect can't express.
+fn dropped_of(answer_path: &AnswerPath, events: &[Event]) -> Vec<String> {
+    let facts = face(answer_path.client).facts();
+    let mut dropped = Vec::new();
+    if facts.has_object_arguments && has_unsound_call(events) {
+        dropped.push("arguments".to_owned());
+    }
+    for event in events {
+        let kind = match event {
+            Event::Begin { kind: PartKind::Image { .. }, .. } if !facts.has_pictures => "image",
+            Event::Begin { kind: PartKind::Foreign { kind, .. }, .. } if !answer_path.is_same_dialect() => {
+                kind
+            }
+            _ => continue,
+        };
+        if !dropped.iter().any(|known| known == kind) {
+            dropped.push(kind.to_owned());
+        }
+    }
+    dropped
 }
 
 /// The events of an answer, whole or as a stream, and whether it is one.

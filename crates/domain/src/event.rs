@@ -72,6 +72,11 @@ pub enum PartKind {
         name: String,
         is_custom: bool,
     },
+    /// A picture that the model made; it has no deltas.
+    Image {
+        media_type: String,
+        base64: String,
+    },
     /// A part specific to one provider; it has no deltas.
     Foreign {
         kind: String,

@@ -26,6 +26,7 @@ use crate::upstream::{UpstreamResponse, billed, id_of, request_id};
 use crate::usage::Known;
 
 const DROPPED: &str = "agent-dropped-params";
+const DROPPED_ANSWER: &str = "agent-dropped-answer";
 /// The client's parameter for one tool call at a time, which even an upstream of
 /// its own dialect may not be sent.
 const ONE_CALL: &str = "parallel_tool_calls";
@@ -401,7 +402,16 @@ impl OpenAttempt {
 
 /// Lists the fields that were dropped from the request, for the client.
 pub(crate) fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
-    // The names come from the client: those that a header can't hold are left out.
+    listed(DROPPED, dropped)
+}
+
+/// Lists what the client's dialect can't express of an answer.
+pub(crate) fn dropped_answer_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
+    listed(DROPPED_ANSWER, dropped)
+}
+
+fn listed(header: &'static str, dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
+    // The names come from the client or the provider: those that a header can't hold are left out.
     let printable = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
     let mut names = String::new();
     let mut more = 0;
@@ -419,7 +429,7 @@ pub(crate) fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderVa
         names.push_str(&format!(", and {more} more"));
     }
     let value = HeaderValue::try_from(names).ok().filter(|value| !value.is_empty())?;
-    Some((HeaderName::from_static(DROPPED), value))
+    Some((HeaderName::from_static(header), value))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
 use crate::limits::NODE_QUEUE_WAIT_MAX;
 use crate::model_fallback::ModelFallbacks;
-use crate::open_attempt::{OpenAttempt, dropped_header};
+use crate::open_attempt::{OpenAttempt, dropped_answer_header, dropped_header};
 use crate::realtime::{self, OpenSession, RealtimeResponse, SessionSeat};
 use crate::schedule::{self, Step};
 use crate::send::send_and_follow;
@@ -509,7 +509,7 @@ impl RetryLoop {
         booking: Booking,
     ) -> AttemptOutcome {
         open.record_whole(self.exchange.deps.now_us());
-        let BufferedAnswer { body: bytes, facts, signatures: turn, text, .. } = whole;
+        let BufferedAnswer { body: bytes, facts, signatures: turn, text, dropped, .. } = whole;
         if let Some(turn) = turn {
             self.exchange.store_turn(turn, attempt);
         }
@@ -520,6 +520,7 @@ impl RetryLoop {
         exchange.learn(attempt, &usage, content_bytes);
         let mut upstream_headers = forwarded_headers(headers, attempt.seat(), exchange.dialect().grammar());
         upstream_headers.extend(open.dropped_params_header());
+        upstream_headers.extend(dropped_answer_header(&dropped));
         // A translated answer contains our estimate; one that is passed through does not.
         if usage.is_estimated() && !open.is_native() {
             upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));

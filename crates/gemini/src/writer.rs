@@ -74,6 +74,12 @@ impl Writer {
             PartKind::Thought { .. } => Open::Thought,
             PartKind::Call { id, name, is_custom } => Open::Call(PendingCall::new(id, name, is_custom)),
             PartKind::Redacted => Open::Silent,
+            PartKind::Image { media_type, base64 } => {
+                if let Some(part) = chunk::picture(&media_type, &base64) {
+                    self.put(choice, part, out);
+                }
+                Open::Silent
+            }
             PartKind::Foreign { kind, json } => {
                 if let Some(part) = chunk::foreign(&kind, &json) {
                     self.put(choice, part, out);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use conversation::constraints::AnswerConstraints;
 use domain::{Json, PartKind};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::annotations::own_annotation;
@@ -58,6 +59,17 @@ enum OpenKind {
     Thought { is_summary: bool, seal: Option<String> },
 }
 
+/// The item of OpenAI's own image generation, which has the picture that a model made.
+const PICTURE: &str = "image_generation_call";
+
+#[derive(Serialize)]
+struct Picture<'a> {
+    r#type: &'static str,
+    id: &'a str,
+    status: &'static str,
+    result: &'a str,
+}
+
 impl Output {
     pub(super) fn new(stem: String, constraints: AnswerConstraints) -> Self {
         Self { stem, constraints, ..Self::default() }
@@ -85,6 +97,11 @@ impl Output {
                 let (namespace, name) = self.declared_name(name);
                 let kind = OpenKind::Call { call_id: id, name, namespace, is_custom };
                 self.begin_item(part, None, kind, events, out);
+            }
+            PartKind::Image { base64, .. } => {
+                let id = self.new_id("ig");
+                let item = raw(&Picture { r#type: PICTURE, id: &id, status: "completed", result: &base64 });
+                self.foreign(PICTURE, &Json(item.get().to_owned()), events, out);
             }
             PartKind::Foreign { kind, json } => self.foreign(&kind, &json, events, out),
         }

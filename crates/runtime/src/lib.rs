@@ -85,7 +85,6 @@ impl AnswerWriter {
             trace: Some(trace),
             created_unix_s,
             constraints: answer_constraints,
-            thoughts: true,
             ..AnswerOptions::default()
         };
         let writer = match operation {

@@ -39,6 +39,7 @@ impl Message {
         }
         let mut message = Self::default();
         let (mut role, mut other_thought) = (None, None);
+        let mut images = Vec::new();
         cursor.object(|cursor, member| {
             let name = member.key.decode();
             let at = |name: &str| format!("{path}.{name}");
@@ -46,6 +47,8 @@ impl Message {
                 "role" => role = text(cursor, &at("role"))?,
                 "name" => message.name = text(cursor, &at("name"))?,
                 "content" => message.content = read_content(cursor, &at("content"), extras)?,
+                // Pictures that a model made, as answers have them.
+                "images" => images = read_content(cursor, &at("images"), extras)?,
                 "refusal" => message.refusal = text(cursor, &at("refusal"))?,
                 "tool_call_id" => message.call_id = text(cursor, &at("tool_call_id"))?,
                 "tool_calls" => message.read_calls(cursor, &at("tool_calls"), extras)?,
@@ -67,6 +70,7 @@ impl Message {
             }
             Read::Ok(())
         })?;
+        message.content.append(&mut images);
         let has_text = |text: &String| !text.is_empty();
         message.thought = message.thought.filter(has_text);
         if let (None, Some(thought)) = (&message.thought, other_thought.filter(has_text)) {

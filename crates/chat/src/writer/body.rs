@@ -25,9 +25,31 @@ pub(super) struct DeltaBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<[Picture; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<[CallDelta<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<[&'a Annotation; 1]>,
+}
+
+/// A picture that the model made. OpenAI's own chat models make none: this is the form of OpenRouter and LiteLLM,
+/// which is that of a picture in a prompt.
+#[derive(Serialize)]
+pub(super) struct Picture {
+    r#type: &'static str,
+    image_url: PictureUrl,
+}
+
+#[derive(Serialize)]
+struct PictureUrl {
+    url: String,
+}
+
+impl Picture {
+    pub(super) fn of(media_type: &str, base64: &str) -> Self {
+        let url = format!("data:{media_type};base64,{base64}");
+        Self { r#type: "image_url", image_url: PictureUrl { url } }
+    }
 }
 
 #[derive(Serialize)]
@@ -71,6 +93,8 @@ pub(super) struct Message<'a> {
     pub refusal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Picture>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<WholeCall<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

@@ -57,7 +57,7 @@ impl ChoiceWriting {
                 DeltaField::Call { index: self.calls - 1, is_custom: *is_custom }
             }
             PartKind::Thought { .. } => DeltaField::Thought,
-            PartKind::Redacted | PartKind::Foreign { .. } => DeltaField::Unsupported,
+            PartKind::Image { .. } | PartKind::Redacted | PartKind::Foreign { .. } => DeltaField::Unsupported,
         }
     }
 

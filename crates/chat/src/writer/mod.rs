@@ -11,7 +11,7 @@ use conversation::openai_error::error_event;
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId, Usage};
 use serde::Serialize;
 
-use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs};
+use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs, Picture};
 use self::choice::{ChoiceWriting, DeltaField};
 use super::encode::{Completion, DONE, UsageField};
 
@@ -93,11 +93,15 @@ impl Writer {
     fn begin(&mut self, number: u32, part: u32, kind: PartKind, out: &mut Vec<u8>) {
         let field = self.choice(number).assign_field(&kind);
         self.choice(number).open.push((part, field));
-        let PartKind::Call { id, name, is_custom } = kind else {
-            if matches!(field, DeltaField::Text) {
-                self.first_chunk(number, Some(""), out);
+        let (id, name, is_custom) = match kind {
+            PartKind::Call { id, name, is_custom } => (id, name, is_custom),
+            PartKind::Text => return self.first_chunk(number, Some(""), out),
+            PartKind::Image { media_type, base64 } => {
+                let delta =
+                    DeltaBody { images: Some([Picture::of(&media_type, &base64)]), ..DeltaBody::default() };
+                return self.chunk(number, delta, None, out);
             }
-            return;
+            _ => return,
         };
         let DeltaField::Call { index, .. } = field else { return };
         self.first_chunk(number, None, out);
@@ -123,11 +127,9 @@ impl Writer {
                 let call = CallDelta::more(index, text, is_custom);
                 DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }
             }
-            DeltaField::Thought if self.wish.thoughts => {
-                DeltaBody { reasoning_content: Some(text), ..DeltaBody::default() }
-            }
-            // OpenAI's own answers do not show reasoning.
-            DeltaField::Thought | DeltaField::Unsupported => return,
+            // OpenAI's own answers do not show reasoning; other servers send it in this field, and clients read it there.
+            DeltaField::Thought => DeltaBody { reasoning_content: Some(text), ..DeltaBody::default() },
+            DeltaField::Unsupported => return,
         };
         self.choice(number).note(part);
         self.chunk(number, delta, None, out);

@@ -15,7 +15,6 @@ fn wish(usage: bool) -> AnswerOptions {
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
         created_unix_s: 9,
         constraints: conversation::constraints::AnswerConstraints::default(),
-        thoughts: false,
         is_same_dialect: false,
         estimator: None,
         guard: None,
@@ -164,13 +163,46 @@ fn what_the_upstream_left_out_is_the_exchanges_own() {
 }
 
 #[test]
+fn thoughts_and_pictures_have_the_fields_that_clients_look_for() {
+    let picture = PartKind::Image { media_type: "image/png".to_owned(), base64: "AA==".to_owned() };
+    let events = vec![
+        begin(0, PartKind::Thought { is_summary: true, id: None }),
+        delta(0, "hm"),
+        end(0),
+        begin(1, PartKind::Text),
+        delta(1, "see"),
+        end(1),
+        begin(2, picture),
+        end(2),
+        finish(Reason::Stop),
+    ];
+    let images = r#""images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA=="}}]"#;
+    let expected = [
+        choice(r#"{"role":"assistant","content":""}"#),
+        choice(r#"{"reasoning_content":"hm"}"#),
+        choice(r#"{"content":"see"}"#),
+        choice(&format!("{{{images}}}")),
+        ended("stop"),
+    ];
+    assert_eq!(choices(events.clone()), expected);
+    let body = String::from_utf8(Writer::new(wish(false)).write_buffered(events)).unwrap();
+    let message = format!(
+        r#""message":{{"role":"assistant","content":"see","refusal":null,"reasoning_content":"hm",{images}}}"#
+    );
+    assert!(body.contains(&message), "{body}");
+    // A client that sends the message back sends the picture, too.
+    let request = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":"see",{images}}}]}}"#
+    );
+    let prompt = crate::read_prompt(request.as_bytes()).unwrap();
+    assert!(matches!(prompt.turns[1].parts[1].content, domain::prompt::Content::Image { .. }), "{prompt:?}");
+}
+
+#[test]
 fn what_the_grammar_has_no_words_for_is_left_out() {
     let events = vec![
-        begin(0, PartKind::Thought { is_summary: false, id: None }),
-        delta(0, "hm"),
-        Event::Signature { choice: 0, part: 0, value: "s".to_owned() },
-        end(0),
         begin(1, PartKind::Redacted),
+        Event::Signature { choice: 0, part: 1, value: "s".to_owned() },
         end(1),
         begin(2, PartKind::Foreign { kind: "x".to_owned(), json: Json("{}".to_owned()) }),
         end(2),

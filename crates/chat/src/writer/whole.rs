@@ -4,7 +4,9 @@ use conversation::answer::AnswerOptions;
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason};
 
-use super::body::{self, Annotation, Message, NamedDelta, Raw, WholeCall, WholeChoice, WholeLogprobs};
+use super::body::{
+    self, Annotation, Message, NamedDelta, Picture, Raw, WholeCall, WholeChoice, WholeLogprobs,
+};
 use super::{call_id, finish_word, head};
 use crate::encode::UsageField;
 
@@ -60,7 +62,7 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     for choice in &mut choices {
         choice.complete(wish);
     }
-    let joined: Vec<_> = choices.iter().map(|choice| choice.join(wish)).collect();
+    let joined: Vec<_> = choices.iter().map(|choice| choice.join()).collect();
     let bodies: Vec<_> = choices.iter().zip(&joined).map(|(choice, joined)| choice.body(joined)).collect();
     let usage = usage.as_ref().map_or_else(|| UsageField::null_if(false), UsageField::of);
     serde_json::to_vec(&completion.envelope("chat.completion", bodies, usage)).unwrap_or_default()
@@ -113,7 +115,7 @@ impl Choice {
         }
     }
 
-    fn join(&self, wish: &AnswerOptions) -> Joined {
+    fn join(&self) -> Joined {
         let refusal = self.join_text(|kind| *kind == PartKind::Refusal).or_else(|| {
             let finish = self.finish.as_ref().filter(|finish| finish.reason == Reason::Refusal)?;
             finish.explanation.clone()
@@ -121,8 +123,8 @@ impl Choice {
         let has_calls = self.parts.iter().any(|part| matches!(part.kind, PartKind::Call { .. }));
         let empty = || (refusal.is_none() && !has_calls).then(String::new);
         let content = self.join_text(|kind| *kind == PartKind::Text).or_else(empty);
-        let is_thought = |kind: &PartKind| wish.thoughts && matches!(kind, PartKind::Thought { .. });
-        let thought = self.join_text(is_thought);
+        let thought =
+            self.join_text(|kind| matches!(kind, PartKind::Thought { .. })).filter(|text| !text.is_empty());
         Joined {
             content,
             refusal,
@@ -148,6 +150,7 @@ impl Choice {
                 content: joined.content.as_deref(),
                 refusal: joined.refusal.as_deref(),
                 reasoning_content: joined.thought.as_deref(),
+                images: self.parts.iter().filter_map(picture).collect(),
                 tool_calls: self.parts.iter().filter_map(call).collect(),
                 annotations: &self.annotations,
             },
@@ -158,6 +161,11 @@ impl Choice {
             }),
         }
     }
+}
+
+fn picture(part: &Part) -> Option<Picture> {
+    let PartKind::Image { media_type, base64 } = &part.kind else { return None };
+    Some(Picture::of(media_type, base64))
 }
 
 fn call(part: &Part) -> Option<WholeCall<'_>> {

@@ -50,6 +50,7 @@ fn render_kind(kind: &PartKind) -> String {
         PartKind::Redacted => "redacted".to_owned(),
         PartKind::Refusal => "refusal".to_owned(),
         PartKind::Call { id, name, .. } => format!("call {id} {name}"),
+        PartKind::Image { media_type, base64 } => format!("image {media_type} {base64}"),
         PartKind::Foreign { kind, json } => format!("{kind} {}", json.0),
     }
 }

@@ -68,7 +68,9 @@ impl Choice {
         }
         if let Some((kind, json)) = part.foreign {
             self.close(out);
-            let number = self.begin(PartKind::Foreign { kind, json: Json(json) }, out);
+            let picture = super::part::picture(&kind, &json).filter(|_| !part.is_thought);
+            let kind = picture.unwrap_or(PartKind::Foreign { kind, json: Json(json) });
+            let number = self.begin(kind, out);
             out.push(Event::End { choice: self.index, part: number });
             return Ok(());
         }

@@ -1,7 +1,9 @@
 //! One part of a response, parsed.
 
 use conversation::answer::StreamFault;
+use domain::PartKind;
 use json::{Cursor, JsonError, Kind, Value};
+use serde::Deserialize;
 
 use super::partial::Scalar;
 use crate::names::{camel, each, raw};
@@ -31,6 +33,21 @@ pub(super) struct Call {
 pub(super) struct Piece {
     pub path: String,
     pub scalar: Option<Scalar>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Inline {
+    #[serde(alias = "mime_type")]
+    mime_type: String,
+    data: String,
+}
+
+/// The part as a picture, if it is one.
+pub(super) fn picture(kind: &str, json: &str) -> Option<PartKind> {
+    let inline: Inline = serde_json::from_str(json).ok().filter(|_| kind == "inlineData")?;
+    let is_picture = inline.mime_type.starts_with("image/");
+    is_picture.then_some(PartKind::Image { media_type: inline.mime_type, base64: inline.data })
 }
 
 /// Reads a part; any value but an object counts as an empty one.

@@ -69,6 +69,9 @@ fn begin(kind: PartKind) -> Option<Built> {
         PartKind::Foreign { kind, json } => {
             chunk::foreign(&kind, &json).map(|part| Built::Foreign(Box::new(part)))
         }
+        PartKind::Image { media_type, base64 } => {
+            chunk::picture(&media_type, &base64).map(|part| Built::Foreign(Box::new(part)))
+        }
         PartKind::Redacted => None,
     }
 }

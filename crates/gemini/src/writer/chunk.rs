@@ -148,6 +148,11 @@ struct Input<'a> {
     input: &'a str,
 }
 
+pub(super) fn picture(media_type: &str, base64: &str) -> Option<Part<'static>> {
+    let inline = serde_json::json!({"mimeType": media_type, "data": base64});
+    foreign("inlineData", &Json(inline.to_string()))
+}
+
 /// A Gemini-specific part, as its upstream wrote it.
 pub(super) fn foreign(kind: &str, json: &Json) -> Option<Part<'static>> {
     let raw = RawValue::from_string(json.0.clone()).ok()?;

@@ -31,6 +31,7 @@ fn short(events: &[Event]) -> Vec<String> {
         PartKind::Call { id, name, is_custom } => {
             format!("{} {id} {name}", if *is_custom { "custom" } else { "call" })
         }
+        PartKind::Image { media_type, .. } => format!("image {media_type}"),
         PartKind::Foreign { kind, .. } => format!("foreign {kind}"),
     };
     let one = |event: &Event| match event {

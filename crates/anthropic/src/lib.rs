@@ -23,6 +23,7 @@ mod pooled;
 mod prompt;
 mod reader;
 mod repeat;
+mod schema;
 mod settings;
 mod shared_fields;
 mod tools;

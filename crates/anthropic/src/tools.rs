@@ -1,5 +1,6 @@
 //! Writes tool definitions and the tool choice for Anthropic.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use conversation::calls::{check_name, declared, typed};
@@ -8,6 +9,7 @@ use conversation::losses::DroppedFields;
 use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 
+use super::schema::supported;
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
 use crate::limits::TOOL_NAME_BYTES_MAX;
 
@@ -38,10 +40,18 @@ pub(super) fn write_tools<'a>(
         check_name(declared.name, TOOL_NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
         names.insert(declared.name);
         losses.drop_custom_format(index, &declared);
+        let mut schema = typed(declared.schema.unwrap_or("{}"));
+        if declared.strict == Some(true) {
+            let (sent, is_lossy) = supported(&schema);
+            if is_lossy {
+                losses.drop_aspect(Feature::StrictTool);
+            }
+            schema = Cow::Owned(sent.into_owned());
+        }
         tools.push(Tool::Function(FunctionTool {
             name: declared.name,
             description: declared.description,
-            input_schema: RawCow(typed(declared.schema.unwrap_or("{}"))),
+            input_schema: RawCow(schema),
             strict: declared.strict,
             cache_control: tool.cache.map(Mark::of),
         }));

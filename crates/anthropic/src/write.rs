@@ -12,6 +12,7 @@ use domain::prompt::{Json, Output, OutputFormat, Prompt, Sampling, ServiceTier};
 use domain::{Fault, Grammar};
 
 use super::marks;
+use super::schema::supported;
 use super::tools::{write_choice, write_tools};
 use super::turns::{write_instructions, write_turns};
 use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};
@@ -124,9 +125,13 @@ fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Fo
             None
         }
         OutputFormat::JsonSchema { description, schema, .. } => {
+            let (schema, is_lossy) = supported(schema.as_str());
+            if is_lossy {
+                losses.drop_aspect(Feature::JsonSchema);
+            }
             let schema = match description {
-                Some(description) => with_description(schema, description),
-                None => Cow::Borrowed(schema.as_str()),
+                Some(description) => Cow::Owned(with_description(&schema, description).into_owned()),
+                None => schema,
             };
             Some(Format { r#type: "json_schema", schema: RawCow(schema) })
         }
@@ -134,9 +139,9 @@ fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Fo
 }
 
 /// Anthropic has no field for the format's description, so it goes into the schema.
-fn with_description<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
+fn with_description<'a>(schema: &'a str, description: &str) -> Cow<'a, str> {
     let quoted = serde_json::to_string(description).unwrap_or_default();
-    with_member(schema.as_str(), "description", &quoted)
+    with_member(schema, "description", &quoted)
 }
 
 fn write_tier(prompt: &Prompt, losses: &mut DroppedFields) -> Option<&'static str> {

@@ -686,8 +686,15 @@ fn formats_and_what_the_grammar_has_no_words_for() {
             r#""max_tokens":4096,"output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}"#
         )
     };
-    check_fields(none, format(r#"{"a": 1}"#, None), &config(r#"{"a": 1}"#), &[]);
-    check_fields(none, format(r#"{"a": 1}"#, Some("d\"")), &config(r#"{"description":"d\"","a": 1}"#), &[]);
+    let null = r#"{"type": "null"}"#;
+    check_fields(none, format(null, None), &config(null), &[]);
+    check_fields(none, format(null, Some("d\"")), &config(r#"{"description":"d\"","type": "null"}"#), &[]);
+    check_fields(
+        none,
+        format(r#"{"type":"integer","minimum":1}"#, None),
+        &config(r#"{"type":"integer","description":"{minimum: 1}"}"#),
+        &["response_format"],
+    );
     check_fields(none, format(r#"{"description":1}"#, Some("d")), &config(r#"{"description":1}"#), &[]);
     let lost = |prompt: &mut Prompt| {
         prompt.output.format = Some(OutputFormat::JsonObject);

@@ -136,8 +136,11 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 
 fn tool() -> impl Strategy<Value = Tool> {
     let schema = select(vec![
-        Json(r#"{"type":"object","properties":{}}"#.to_owned()),
-        Json(r#"{ "properties": {"a": {"type": "string"}}, "type": "object" }"#.to_owned()),
+        Json(r#"{"type":"object","properties":{},"additionalProperties":false}"#.to_owned()),
+        Json(
+            r#"{ "properties": {"a": {"type": "string"}}, "type": "object", "additionalProperties": false }"#
+                .to_owned(),
+        ),
     ]);
     let function = (word(), option::of(text()), schema, option::of(any::<bool>())).prop_map(
         |(name, description, schema, strict)| ToolKind::Function {
@@ -192,12 +195,16 @@ fn sampling() -> impl Strategy<Value = Sampling> {
 }
 
 fn output() -> impl Strategy<Value = Output> {
-    let schema = json().prop_map(|schema| OutputFormat::JsonSchema {
-        name: None,
-        description: None,
-        schema: Json(schema),
-        strict: None,
-    });
+    // What Claude takes as it is.
+    let schema =
+        select(vec![r#"{ "type": "boolean" }"#, r#"{"enum":["a",1.50]}"#, "{}"]).prop_map(|schema| {
+            OutputFormat::JsonSchema {
+                name: None,
+                description: None,
+                schema: Json(schema.to_owned()),
+                strict: None,
+            }
+        });
     (4000..100_000_u64, option::of(schema)).prop_map(|(tokens_max, format)| Output {
         tokens_max: Some(tokens_max),
         format,

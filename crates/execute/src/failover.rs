@@ -152,6 +152,15 @@ impl FailoverState {
         true
     }
 
+    /// Leaves a seat that can't be asked for the request, and so never failed, for the next of its kind; `false` if there
+    /// is none.
+    #[must_use]
+    pub fn pass_over<S: Borrow<Attempt>>(&mut self, seats: &[S]) -> bool {
+        let Some(next) = self.next_own(seats) else { return false };
+        (self.index, self.tries_on_seat) = (next, 0);
+        true
+    }
+
     /// What to do when the board denies permission. `random` is drawn only for a wait,
     /// so that not all return at once.
     #[must_use]

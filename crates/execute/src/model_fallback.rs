@@ -171,6 +171,7 @@ impl RetryLoop {
         self.tab.record_model_fallback(next.model, row);
         self.failover = failover;
         self.attempts = next.attempts.into_iter().map(Rc::new).collect();
+        self.is_fitness_known = false;
         self.has_spilled = false;
         true
     }

@@ -110,11 +110,11 @@ fn generate(
 /// What the provider can't be asked for.
 pub(crate) fn would_drop(
     call: &Call,
+    body: &Bytes,
     caller: &Caller,
     attempt: &Attempt,
     is_spoken: bool,
 ) -> Result<Vec<String>, Box<Fault>> {
-    let body = call.body();
     let prompt = if is_spoken { None } else { read_prompt(call, body)? };
     let ask = ModelRequest { prompt: prompt.as_ref(), ..request_for(call, caller, attempt, body) };
     Ok(generate(caller, attempt, providers::provider(attempt.provider()), &ask)?.dropped)

@@ -1,6 +1,7 @@
 //! What is known of an attempt before anything is sent: its price, and what its provider can't be asked for.
 
 use admit::{Call, Caller};
+use bytes::Bytes;
 use domain::Fault;
 use operations::Subject;
 use plan::Attempt;
@@ -29,19 +30,28 @@ pub fn preview(
     deps: &Deps,
 ) -> AttemptPreview {
     let price = quote(call, caller, resolved_model, attempt, deps);
-    match would_drop(call, caller, attempt) {
+    match would_drop(call, call.body(), caller, attempt) {
         Ok(dropped) => AttemptPreview { price, dropped, refusal: None },
         Err(fault) => AttemptPreview { price, dropped: Vec::new(), refusal: Some(fault) },
     }
 }
 
-fn would_drop(call: &Call, caller: &Caller, attempt: &Attempt) -> Result<Vec<String>, Box<Fault>> {
-    let is_spoken = attempt::check(call, attempt, call.body())?;
+/// What an attempt's request would lose.
+///
+/// # Errors
+/// What the provider can't be asked for.
+pub(crate) fn would_drop(
+    call: &Call,
+    body: &Bytes,
+    caller: &Caller,
+    attempt: &Attempt,
+) -> Result<Vec<String>, Box<Fault>> {
+    let is_spoken = attempt::check(call, attempt, body)?;
     let facts = call.spec().facts();
     // Of a form the fields are planned, and its files are not there to be written.
     let is_written =
         facts.subject == Subject::NewAnswer && !facts.is_session && call.request().form().is_none();
     let dropped =
-        if is_written { outgoing::would_drop(call, caller, attempt, is_spoken)? } else { Vec::new() };
+        if is_written { outgoing::would_drop(call, body, caller, attempt, is_spoken)? } else { Vec::new() };
     Ok(dropped.into_iter().chain(call.unheeded().iter().cloned()).collect())
 }

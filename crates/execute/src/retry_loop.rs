@@ -38,7 +38,7 @@ use crate::send::send_and_follow;
 use crate::timer::{Alarm, Timer};
 use crate::upstream::{UpstreamResponse, forwarded_headers, stream_failure};
 use crate::usage::{Outcome, usage};
-use crate::{Deps, read, stored, stored_objects};
+use crate::{Deps, preview, read, stored, stored_objects};
 
 /// Tells a node how long a request may wait in its queue, in milliseconds.
 const QUEUE_WAIT: &str = "x-hybrie-queue-wait-ms";
@@ -131,6 +131,8 @@ pub(crate) struct RetryLoop {
     limited_until_us: Option<u64>,
     /// A commitment was found used up.
     pub(crate) has_spilled: bool,
+    /// The seats behind the current one that can't be asked for this request are gone from `attempts`.
+    pub(crate) is_fitness_known: bool,
     /// A retry was refused because there were too many to its upstream already.
     is_retry_budget_spent: bool,
     /// The last seat that failed. Boxed: few exchanges have one, and every future is as large as what it holds.
@@ -159,6 +161,8 @@ enum SeatOutcome {
     Exhausted(FaultClass),
     /// Its commitment is used up, which is no failure.
     Spilled,
+    /// It can't be asked for this request, and another one is next.
+    Unfit,
     Stop,
 }
 
@@ -204,6 +208,7 @@ impl RetryLoop {
             reported_failure: None,
             limited_until_us: None,
             has_spilled: false,
+            is_fitness_known: false,
             is_retry_budget_spent: false,
             failed_at: None,
             upgraded: None,
@@ -220,6 +225,7 @@ impl RetryLoop {
             let attempt = Rc::clone(self.attempts.get(self.failover.index())?);
             match self.try_seat(&attempt, now_us).await {
                 SeatOutcome::Answered(reply) => return Some(reply),
+                SeatOutcome::Unfit => {}
                 SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {
                     self.left(&attempt, class);
                 }
@@ -260,6 +266,7 @@ impl RetryLoop {
                     self.failover.untried();
                     return SeatOutcome::Spilled;
                 }
+                AttemptOutcome::Refused(fault) if self.pass_over(&fault) => return SeatOutcome::Unfit,
                 AttemptOutcome::Refused(fault) => {
                     if let Some(fallbacks) = &mut self.fallbacks {
                         fallbacks.refuse(fault.class);
@@ -268,6 +275,7 @@ impl RetryLoop {
                     return SeatOutcome::Stop;
                 }
             };
+            self.leave_unfit();
             let (class, is_plain_next) = (failure.class(), failure.context_refused);
             self.failover.failed(&self.attempts, class);
             let step = self.step_after(&failure);
@@ -289,6 +297,38 @@ impl RetryLoop {
                 }
             }
         }
+    }
+
+    /// Goes on from a seat that can't be asked for this request to one that can.
+    fn pass_over(&mut self, fault: &Fault) -> bool {
+        if fault.class != FaultClass::Unsupported {
+            return false;
+        }
+        self.leave_unfit();
+        let goes_on = self.failover.pass_over(&self.attempts);
+        if goes_on {
+            self.failover.untried();
+        }
+        goes_on
+    }
+
+    /// Drops the seats behind this one that can't be asked for this request, as soon as one of them may be next: they say
+    /// nothing about those that can. `true` if there were some.
+    fn leave_unfit(&mut self) -> bool {
+        let (exchange, body, index) = (&self.exchange, &self.held.body, self.failover.index());
+        if std::mem::replace(&mut self.is_fitness_known, true) || exchange.is_body_consumed() {
+            return false;
+        }
+        let is_fit = |attempt: &Attempt| {
+            let written = preview::would_drop(&exchange.call, body, &exchange.caller, attempt);
+            written.err().is_none_or(|fault| fault.class != FaultClass::Unsupported)
+        };
+        let (before, mut seat) = (self.attempts.len(), 0);
+        self.attempts.retain(|attempt| {
+            seat += 1;
+            seat <= index + 1 || is_fit(attempt)
+        });
+        self.attempts.len() < before
     }
 
     /// Another seat is next. Where that means leaving the nodes, the record shows why like what the plan rejected.
@@ -325,11 +365,12 @@ impl RetryLoop {
         let deps = &exchange.deps;
         // A model that is out of order is not tried in spite of the board where another takes its place.
         let has_other = self.fallbacks.as_ref().is_some_and(|other| other.has(ModelFallbackClass::Transient));
-        let is_last = !has_other && self.failover.is_last(&self.attempts);
         let turn_until_us = now_us.saturating_add(micros(PACE_WAIT_MAX));
         loop {
+            let is_last = !has_other && self.failover.is_last(&self.attempts);
             let standing = match attempt::claim(&exchange, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
+                Err(_) if self.leave_unfit() => continue,
                 Err(standing) => standing,
             };
             let parked_for = deps

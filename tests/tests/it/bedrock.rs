@@ -72,6 +72,34 @@ async fn access_keys_sign_what_is_sent() {
 }
 
 #[tokio::test]
+async fn a_provider_that_cant_be_asked_says_nothing_of_one_that_is_limited() {
+    let gateway = Gateway::start().await;
+    let own =
+        json!({"provider": "anthropic", "secret": OWN_SECOND, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make(CREDENTIALS, own).await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    gateway.emulator.script(OWN_SECOND, [Behaviour::rate_limited(40)]);
+    // Bedrock takes no picture by its address.
+    let picture = json!({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}});
+    let request = |content: Value| json!({"model": HAIKU, "max_tokens": 50, "messages": [{"role": "user", "content": content}]});
+    let question = json!({"type": "text", "text": "hello there"});
+    for attempts in ["1", "0"] {
+        let answer =
+            gateway.client().post("/v1/messages", &request(json!([question, picture]))).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("agent-attempts")),
+            (429, Some(attempts)),
+            "{}",
+            answer.text()
+        );
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=40).contains(&wait), "{wait}");
+    }
+    let plain = gateway.client().post("/v1/messages", &request(json!([question]))).await.unwrap();
+    assert_eq!((plain.status, plain.header("agent-resolved-provider")), (200, Some("aws_bedrock")));
+}
+
+#[tokio::test]
 async fn every_client_reaches_a_model() {
     let gateway = Gateway::start().await;
     gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;

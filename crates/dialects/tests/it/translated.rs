@@ -3,12 +3,14 @@
 //! rewrites them.
 
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
+use conversation::answer::{AnswerOptions, StreamFault};
 use conversation::constraints::AnswerConstraints;
 use conversation::request::Addressed;
 use conversation::target::TargetModel;
-use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
-use domain::{Abilities, Grammar, Operation, Prompt, TraceId};
+use dialects::{
+    AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt, translate_request,
+};
+use domain::{Abilities, FaultClass, Grammar, Operation, Prompt, TraceId};
 use serde::{Deserialize, Serialize};
 
 use crate::golden_exchanges::each_exchange;
@@ -83,6 +85,68 @@ fn see(exchange: &Exchange) -> Expected {
                 answer: answer.unwrap_or_default(),
             }
         }
+    }
+}
+
+/// A Gemini answer of these parts that ends with this word.
+fn of_gemini(parts: &str, word: &str) -> String {
+    format!(
+        r#"{{"candidates":[{{"content":{{"role":"model","parts":[{parts}]}},"finishReason":"{word}","index":0}}],"usageMetadata":{{"promptTokenCount":5,"candidatesTokenCount":2,"totalTokenCount":7}},"responseId":"r"}}"#
+    )
+}
+
+fn buffered(client: Grammar, upstream: Grammar, body: &str) -> Result<BufferedAnswer, StreamFault> {
+    buffered_answer(&AnswerPath::chat(client, upstream), Bytes::copy_from_slice(body.as_bytes()))
+}
+
+#[test]
+fn an_answer_with_a_call_that_nobody_can_read_failed_and_was_used() {
+    for word in ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE"] {
+        for parts in ["", r#"{"text":"Let me see."}"#] {
+            let body = of_gemini(parts, word);
+            assert!(buffered(Grammar::Gemini, Grammar::Gemini, &body).is_ok(), "its own client has the word");
+            for client in [Grammar::Chat, Grammar::Anthropic, Grammar::Responses, Grammar::Converse] {
+                let mut stream = AnswerStream::new(AnswerPath::chat(client, Grammar::Gemini));
+                let mut out = Vec::new();
+                let end = stream.push(Bytes::from(format!("data: {body}\r\n\r\n")), &mut out);
+                let end = end.and_then(|()| stream.finish(&mut out));
+                for fault in [end.unwrap_err(), buffered(client, Grammar::Gemini, &body).unwrap_err()] {
+                    let StreamFault::UnreadableCall(found, Some(used)) = &fault else { panic!("{fault:?}") };
+                    assert_eq!((found.as_deref(), used.input, used.output), (Some(word), 5, 2), "{client:?}");
+                    assert_eq!(fault.report().unwrap().1, FaultClass::Upstream);
+                }
+                assert_eq!(stream.facts().content_started, !parts.is_empty(), "{client:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_answer_lacks_is_listed() {
+    let parts = r#"{"executableCode":{"language":"PYTHON","code":"1"}},{"text":"see"},{"inlineData":{"mimeType":"image/png","data":"AA=="}}"#;
+    let body = of_gemini(parts, "STOP");
+    for (client, dropped) in [
+        (Grammar::Chat, &["executableCode"][..]),
+        (Grammar::Responses, &["executableCode"]),
+        (Grammar::Anthropic, &["executableCode", "image"]),
+        (Grammar::Gemini, &[]),
+    ] {
+        assert_eq!(buffered(client, Grammar::Gemini, &body).unwrap().dropped, dropped, "{client:?}");
+    }
+    let call = |arguments: &str| {
+        let call = serde_json::json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
+        serde_json::json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"},
+        ]})
+        .to_string()
+    };
+    for (client, arguments, dropped) in [
+        (Grammar::Anthropic, "{bad", &["arguments"][..]),
+        (Grammar::Converse, "[1]", &["arguments"]),
+        (Grammar::Anthropic, "{}", &[]),
+        (Grammar::Responses, "{bad", &[]),
+    ] {
+        assert_eq!(buffered(client, Grammar::Chat, &call(arguments)).unwrap().dropped, dropped, "{client:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use time::macros::format_description;
 
 use crate::{Core, refuse};
 
-/// Lists the models that the caller may use, or shows the one named `id`, in the client's dialect.
+/// Lists the chat models that the caller may use, or shows the one that `id` means in a request, in the client's dialect.
 #[must_use]
 pub fn models(
     core: &Core,
@@ -23,15 +23,18 @@ pub fn models(
     dialect: Dialect,
     trace: TraceId,
 ) -> Response<ReplyBody> {
-    let question = question(caller, "", Modality::Chat, dialect);
-    let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
+    let question = question(caller, id.unwrap_or_default(), Modality::Chat, dialect);
+    let (snapshot, now_unix_ms) = (caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);
     let body = match id {
         // They are already sorted by id.
-        None => models_list(dialect, &served.into_iter().map(row).collect::<Vec<_>>()),
-        Some(id) => match served.into_iter().find(|model| model.id == id) {
-            Some(model) => model_object(dialect, &row(model)),
-            None => return refuse(core, dialect, &unknown(id), trace),
+        None => {
+            let served = served_models(&question, snapshot, now_unix_ms);
+            models_list(dialect, &served.into_iter().map(row).collect::<Vec<_>>())
+        }
+        Some(id) => match plan::named_model(&question, snapshot, now_unix_ms) {
+            Ok(model) if model.is_known => model_object(dialect, &row(model)),
+            Ok(_) | Err(_) => return refuse(core, dialect, &unknown(id), trace),
         },
     };
     let mut headers = served_headers(trace, None);
@@ -124,7 +127,7 @@ pub fn known_since_unix_s(caller: &Caller, model: &ServedModel) -> Option<u64> {
         return Some(node.created_unix_ms / 1000);
     }
     let catalogue = caller.snapshot().catalogue();
-    if let Some(known) = catalogue.model(&model.id) {
+    if let Some(known) = catalogue.model(&model.name) {
         let checked = known.offers.iter().filter_map(|offer| midnight(&offer.origin.checked)).min();
         return checked.or_else(|| midnight(catalogue.revision()));
     }
@@ -143,7 +146,7 @@ fn unknown(id: &str) -> Fault {
     let clipped: String = id.chars().take(128).collect();
     let message = format!("There is no model \"{clipped}\" that this key may use.");
     Fault::new(FaultClass::NotFound, "model_not_found", message)
-        .fix("List the models at /v1/models and use one of their ids.")
+        .fix("Use the id of a model that GET /v1/models lists, or one of its other names (docs/api.md).")
         .param("model")
 }
 

@@ -1,6 +1,7 @@
 //! Which models a key may use: the answer of `/v1/models`, by the same decision that would serve each name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use board::AllOpen;
 use catalogue::{Capability, Model};
@@ -9,7 +10,7 @@ use snapshot::Snapshot;
 
 use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery};
-use crate::resolve::ResolvedTarget;
+use crate::resolve::{ResolvedTarget, Rule};
 
 /// The owner of an alias in lists of models.
 const ALIAS_OWNER: &str = "alias";
@@ -22,6 +23,11 @@ pub struct ServedModel {
     /// Its publisher; `byoc` for a model that only a node names, `alias` for an alias, the slug for one
     /// of the workspace's own servers.
     pub owned_by: String,
+    /// What the name means: `publisher/model`, `provider/model`, or the node's own name.
+    pub name: Arc<str>,
+    /// `false` of a name that nothing here knows: it would be passed on to the provider of the client's dialect, which may not
+    /// know it either.
+    pub is_known: bool,
     pub facts: ModelFacts,
 }
 
@@ -141,7 +147,8 @@ fn model_of(input: &PlanInput<'_>, decision: Decision<'_>) -> Result<ServedModel
         takes_pictures: may_have(Capability::Vision),
         takes_documents: reads_documents && may_have(Capability::Documents),
     };
-    Ok(ServedModel { id: input.query.model.to_owned(), owned_by, facts })
+    let is_known = resolved.alias.is_some() || resolved.rule != Rule::Dialect;
+    Ok(ServedModel { id: input.query.model.to_owned(), owned_by, name: resolved.name, is_known, facts })
 }
 
 /// The model of the catalogue that a name means, or that a node names as the catalogue does.

@@ -53,6 +53,14 @@ async fn one_model_is_shown_by_its_name() {
         let answer = gateway.client().get(path).await.unwrap();
         assert_eq!(answer.json()["id"], MINI, "{}", answer.text());
     }
+    // A name that is served is found, in each dialect's list.
+    let others = ["gpt-4o-mini", "gpt-4o-mini-2024-07-18", "openai:gpt-4o-mini", "text-embedding-3-small"];
+    for name in others {
+        let answer = gateway.client().get(&format!("/v1/models/{name}")).await.unwrap();
+        assert_eq!(answer.json()["id"], name, "{}", answer.text());
+        let answer = gateway.client().get(&format!("/v1beta/models/{name}")).await.unwrap();
+        assert_eq!(answer.json()["name"], format!("models/{name}"), "{}", answer.text());
+    }
     refused(&gateway.client().get("/v1/models/none").await.unwrap(), 404, "model_not_found");
     assert_eq!(gateway.emulator.journal().len(), 0);
 }

@@ -206,6 +206,33 @@ fn models_lists_what_the_key_may_use() {
 }
 
 #[test]
+fn a_model_is_shown_by_every_name_that_would_be_served() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let catalogued = bench.client.get("/v1/models/openai/gpt-4o-mini").await.unwrap().json();
+        for name in ["gpt-4o-mini", "openai:gpt-4o-mini", "gpt-4o-mini-2024-07-18", "text-embedding-3-small"]
+        {
+            let answer = bench.client.get(&format!("/v1/models/{name}")).await.unwrap();
+            assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+            let shown = answer.json();
+            assert_eq!((&shown["id"], &shown["owned_by"]), (&json!(name), &json!("openai")));
+            if name.contains("4o-mini") {
+                assert_eq!(shown["created"], catalogued["created"], "{name}");
+            }
+        }
+        // What would be passed on because nothing is known of it, and what this key has no credential for.
+        for name in ["a-typing-error", "claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"] {
+            let answer = bench.client.get(&format!("/v1/models/{name}")).await.unwrap();
+            assert_eq!(
+                (answer.status, &answer.json()["error"]["code"]),
+                (404, &json!("model_not_found")),
+                "{name}"
+            );
+        }
+    });
+}
+
+#[test]
 fn a_node_without_a_secret_is_sent_no_authorisation() {
     on_core(async {
         let node = Bench::start(Setup::own(&[])).await;

@@ -7,11 +7,11 @@ use board::{Availability, AvailabilityView, Load, SeatKey};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, Agreement, Commitment, CommitmentPeriod, CredentialId, Dialect, Hints, KeyId, Modality,
+    AccountId, Agreement, Commitment, CommitmentPeriod, CredentialId, Dialect, Fault, Hints, KeyId, Modality,
     NodeId, PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed,
     Subscription, SubscriptionId, UsageWindow, WorkspaceId,
 };
-use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
+use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, named_model, served_models};
 use snapshot::{
     AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, Parts, ProjectEntry, RouteEntry,
     Snapshot, WorkspaceEntry,
@@ -371,6 +371,10 @@ impl Fixture {
 
     pub fn served(&self) -> Vec<ServedModel> {
         served_models(&self.question(""), &self.snapshot(), NOW_UNIX_MS)
+    }
+
+    pub fn named(&self, model: &str) -> Result<ServedModel, Box<Fault>> {
+        named_model(&self.question(model), &self.snapshot(), NOW_UNIX_MS)
     }
 
     fn question<'a>(&'a self, model: &'a str) -> PlanQuery<'a> {

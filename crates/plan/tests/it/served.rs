@@ -1,10 +1,34 @@
 //! What `/v1/models` lists.
 
-use domain::{Modality, Price, Profile, Rates, RouteScope, RouteSpec};
+use domain::{Dialect, Modality, Price, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::NodeState;
 use std::sync::Arc;
 
 use crate::fixture::Fixture;
+
+#[test]
+fn a_name_means_to_lists_what_it_means_to_requests() {
+    let mut fixture = Fixture::new().credential(1, "openai").credential(2, "gemini").node(1, &["echo"]);
+    fixture.dialect = Dialect::Chat;
+    for (name, meaning, is_known) in [
+        ("openai/gpt-4o-mini", "openai/gpt-4o-mini", true),
+        ("gpt-4o-mini", "openai/gpt-4o-mini", true),
+        ("openai:gpt-4o-mini", "openai/gpt-4o-mini", true),
+        ("gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini", true),
+        ("text-embedding-3-small", "openai/text-embedding-3-small", true),
+        ("gemini-2.5-flash", "google/gemini-2.5-flash", true),
+        ("gemini/gemini-2.5-flash", "google/gemini-2.5-flash", true),
+        ("echo", "echo", true),
+        ("gpt-of-tomorrow", "openai/gpt-of-tomorrow", true),
+        ("a-typing-error", "openai/a-typing-error", false),
+    ] {
+        let model = fixture.named(name).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        assert_eq!((&*model.id, &*model.name, model.is_known), (name, meaning, is_known));
+    }
+    for name in ["claude-sonnet-4-5", "nobody/knows-it", ""] {
+        assert!(fixture.named(name).is_err(), "{name}");
+    }
+}
 
 fn ids(fixture: &Fixture) -> Vec<String> {
     fixture.served().into_iter().map(|model| model.id).collect()

@@ -18,6 +18,10 @@ struct AnthropicModel<'a> {
     id: &'a str,
     display_name: &'a str,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
 }
 
 pub(super) fn models_list(rows: &[ModelRow]) -> Bytes {
@@ -34,5 +38,12 @@ pub(super) fn model_object(row: &ModelRow) -> Bytes {
 }
 
 fn anthropic(row: &ModelRow) -> AnthropicModel<'_> {
-    AnthropicModel { r#type: "model", id: &row.id, display_name: &row.id, created_at: moment(row.created) }
+    AnthropicModel {
+        r#type: "model",
+        id: &row.id,
+        display_name: &row.id,
+        created_at: moment(row.created),
+        max_input_tokens: row.context_tokens,
+        max_tokens: row.output_tokens_max,
+    }
 }

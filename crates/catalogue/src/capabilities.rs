@@ -165,9 +165,15 @@ impl Manifest {
     /// Whether it says that a model at a provider can't do something. What nobody verified is not denied.
     #[must_use]
     pub fn denies(&self, slug: &str, model: &str, capability: Capability) -> bool {
+        self.states(slug, model, capability) == Some(false)
+    }
+
+    /// What is stated of a capability; `None` if nothing is.
+    #[must_use]
+    pub fn states(&self, slug: &str, model: &str, capability: Capability) -> Option<bool> {
         let rows = self.provider(slug).into_iter().flat_map(|provider| provider.rows_of(model));
         let stated = rows.map(|facts| capability.of(facts)).find_map(Option::as_ref);
-        stated.and_then(Fact::value) == Some(&false)
+        stated.and_then(Fact::value).copied()
     }
 
     /// This manifest, with what the operator states of providers over it.

@@ -241,6 +241,24 @@ impl Rates {
         }
     }
 
+    /// The prices of tokens with a markup; other prices as they are.
+    #[must_use]
+    pub fn with_markup(self, markup_bps: u32) -> Self {
+        let marked = |price: Price| {
+            let marked = i128::from(price.0) * (10_000 + i128::from(markup_bps));
+            Price(u64::try_from(round_half_even(marked, 10_000)).unwrap_or(u64::MAX))
+        };
+        Self {
+            input: marked(self.input),
+            output: marked(self.output),
+            cached_read: self.cached_read.map(marked),
+            cache_write: self.cache_write.map(marked),
+            cache_write_long: self.cache_write_long.map(marked),
+            reasoning: self.reasoning.map(marked),
+            units: self.units,
+        }
+    }
+
     /// The receipt: one line for each class that was used.
     #[must_use]
     pub fn lines(&self, usage: &Usage) -> Vec<LineItem> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use conversation::models::{ModelRow, document};
+use domain::Modality;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -14,7 +15,11 @@ struct GeminiList<'a> {
 struct GeminiModel<'a> {
     name: String,
     display_name: &'a str,
-    supported_generation_methods: [&'static str; 3],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_token_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_token_limit: Option<u64>,
+    supported_generation_methods: &'static [&'static str],
 }
 
 pub(super) fn models_list(rows: &[ModelRow]) -> Bytes {
@@ -29,6 +34,12 @@ fn gemini(row: &ModelRow) -> GeminiModel<'_> {
     GeminiModel {
         name: format!("models/{}", row.id),
         display_name: &row.id,
-        supported_generation_methods: ["generateContent", "streamGenerateContent", "countTokens"],
+        input_token_limit: row.context_tokens,
+        output_token_limit: row.output_tokens_max,
+        supported_generation_methods: match row.modality {
+            None | Some(Modality::Chat) => &["generateContent", "streamGenerateContent", "countTokens"],
+            Some(Modality::Embedding) => &["embedContent", "batchEmbedContents"],
+            Some(_) => &[],
+        },
     }
 }

@@ -112,7 +112,16 @@ fn question<'a>(caller: &'a Caller, model: &'a str, modality: Modality, dialect:
 
 fn row(caller: &Caller, model: ServedModel) -> ModelRow {
     let created = known_since_unix_s(caller, &model).unwrap_or_default();
-    ModelRow { id: model.id, owned_by: model.owned_by, created }
+    ModelRow {
+        id: model.id,
+        owned_by: model.owned_by,
+        created,
+        modality: model.facts.modality,
+        context_tokens: model.facts.context_tokens,
+        output_tokens_max: model.facts.output_tokens_max,
+        inputs: model.inputs,
+        rates: model.rates,
+    }
 }
 
 /// `created`, which programs sort by: sellers don't agree on a model's release date, so this is the time when

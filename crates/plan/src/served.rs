@@ -5,13 +5,20 @@ use std::sync::Arc;
 
 use board::AllOpen;
 use catalogue::{Capability, Model};
-use domain::{Fault, Modality, Operation};
+use domain::{Fault, Modality, Operation, Rates};
 use snapshot::Snapshot;
 
 use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{ResolvedTarget, Rule};
 
+/// What messages may have beside text, in the words of lists of models.
+const INPUTS: [(Capability, &str); 4] = [
+    (Capability::Vision, "image"),
+    (Capability::Documents, "file"),
+    (Capability::AudioInput, "audio"),
+    (Capability::VideoInput, "video"),
+];
 /// The owner of an alias in lists of models.
 const ALIAS_OWNER: &str = "alias";
 
@@ -29,6 +36,10 @@ pub struct ServedModel {
     /// know it either.
     pub is_known: bool,
     pub facts: ModelFacts,
+    /// What its messages may consist of, where that is stated of what would serve it: `text` and others.
+    pub inputs: Option<Vec<&'static str>>,
+    /// What the caller pays where it would be served first, for a prompt that is not long.
+    pub rates: Option<Rates>,
 }
 
 /// What is known of a model that a name means, as far as it decides what it can be given.
@@ -148,7 +159,19 @@ fn model_of(input: &PlanInput<'_>, decision: Decision<'_>) -> Result<ServedModel
         takes_documents: reads_documents && may_have(Capability::Documents),
     };
     let is_known = resolved.alias.is_some() || resolved.rule != Rule::Dialect;
-    Ok(ServedModel { id: input.query.model.to_owned(), owned_by, name: resolved.name, is_known, facts })
+    let stated = |capability| manifest.states(attempt.provider(), attempt.known_model(), capability);
+    let is_stated = facts.modality == Some(Modality::Chat) && stated(Capability::Vision).is_some();
+    let others = INPUTS.iter().filter(|(capability, _)| stated(*capability) == Some(true));
+    let inputs = || std::iter::once("text").chain(others.map(|(_, word)| *word)).collect();
+    Ok(ServedModel {
+        id: input.query.model.to_owned(),
+        owned_by,
+        name: resolved.name,
+        is_known,
+        facts,
+        inputs: is_stated.then(inputs),
+        rates: attempt.rates().map(|rates| rates.with_markup(attempt.markup_bps())),
+    })
 }
 
 /// The model of the catalogue that a name means, or that a node names as the catalogue does.

@@ -21,8 +21,9 @@ fn a_request_of_ours_is_what_was_meant() {
 
 #[test]
 fn model_lists_are_the_vendors() {
-    let row = ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 3 };
-    let object = serde_json::json!({"id": "a/b", "object": "model", "created": 3, "owned_by": "a"});
+    let row = ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 3, ..ModelRow::default() };
+    let object =
+        serde_json::json!({"id": "a/b", "object": "model", "created": 3, "owned_by": "a", "name": "a/b"});
     let one: Value = serde_json::from_slice(&model_object(Dialect::Chat, &row)).expect("JSON");
     assert_eq!(one, object);
     let list: Value = serde_json::from_slice(&models_list(Dialect::Chat, &[row])).expect("JSON");

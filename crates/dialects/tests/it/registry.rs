@@ -2,9 +2,10 @@
 
 use conversation::features::Feature;
 use conversation::models::ModelRow;
-use dialects::{feature_names, meant_path, models_list, status, stored_objects};
-use domain::{Dialect, Fault, FaultClass, Grammar, StoredObjectKind, UpstreamReport};
+use dialects::{feature_names, meant_path, model_object, models_list, status, stored_objects};
+use domain::{Dialect, Fault, FaultClass, Grammar, Modality, Price, Rates, StoredObjectKind, UpstreamReport};
 use http::HeaderMap;
+use serde_json::json;
 
 fn check(class: FaultClass, reported: u16, dialect: Dialect, expected: u16) {
     let report = UpstreamReport { status: Some(reported), ..UpstreamReport::default() };
@@ -79,7 +80,7 @@ fn a_path_of_two_dialects_means_that_of_the_key() {
 }
 
 fn row() -> ModelRow {
-    ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 1_795_132_800 }
+    ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 1_795_132_800, ..ModelRow::default() }
 }
 
 #[test]
@@ -87,11 +88,51 @@ fn each_grammar_has_its_list() {
     let text = |dialect| String::from_utf8(models_list(dialect, &[row()]).to_vec()).unwrap();
     assert_eq!(
         text(Dialect::Chat),
-        r#"{"object":"list","data":[{"id":"a/b","object":"model","created":1795132800,"owned_by":"a"}]}"#
+        r#"{"object":"list","data":[{"id":"a/b","object":"model","created":1795132800,"owned_by":"a","name":"a/b"}]}"#
     );
     assert_eq!(
         text(Dialect::Anthropic),
         r#"{"data":[{"type":"model","id":"a/b","display_name":"a/b","created_at":"2026-11-20T00:00:00Z"}],"has_more":false,"first_id":"a/b","last_id":"a/b"}"#
     );
-    assert!(text(Dialect::Gemini).starts_with(r#"{"models":[{"name":"models/a/b","displayName":"a/b","#));
+    assert!(text(Dialect::Gemini).starts_with(
+        r#"{"models":[{"name":"models/a/b","displayName":"a/b","supportedGenerationMethods":["generateContent","#
+    ));
+}
+
+#[test]
+fn what_is_known_of_a_model_is_where_each_dialects_clients_read_it() {
+    let rates = Rates {
+        input: Price(2_500_000),
+        output: Price(10_000_000),
+        cached_read: Some(Price(1_250_000)),
+        ..Rates::default()
+    };
+    let known = ModelRow {
+        modality: Some(Modality::Chat),
+        context_tokens: Some(128_000),
+        output_tokens_max: Some(16_384),
+        inputs: Some(vec!["text", "image"]),
+        rates: Some(rates),
+        ..row()
+    };
+    let shown = |dialect, row: &ModelRow| {
+        serde_json::from_slice::<serde_json::Value>(&model_object(dialect, row)).unwrap()
+    };
+    assert_eq!(
+        shown(Dialect::Chat, &known),
+        json!({
+            "id": "a/b", "object": "model", "created": 1_795_132_800, "owned_by": "a", "name": "a/b",
+            "context_length": 128_000,
+            "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+            "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
+            "top_provider": {"context_length": 128_000, "max_completion_tokens": 16_384},
+        })
+    );
+    let claude = shown(Dialect::Anthropic, &known);
+    assert_eq!((&claude["max_input_tokens"], &claude["max_tokens"]), (&json!(128_000), &json!(16_384)));
+    let gemini = shown(Dialect::Gemini, &known);
+    assert_eq!((&gemini["inputTokenLimit"], &gemini["outputTokenLimit"]), (&json!(128_000), &json!(16_384)));
+    let vectors = ModelRow { modality: Some(Modality::Embedding), ..row() };
+    let methods = shown(Dialect::Gemini, &vectors)["supportedGenerationMethods"].clone();
+    assert_eq!(methods, json!(["embedContent", "batchEmbedContents"]));
 }

@@ -220,6 +220,12 @@ fn a_model_is_shown_by_every_name_that_would_be_served() {
                 assert_eq!(shown["created"], catalogued["created"], "{name}");
             }
         }
+        // Programs that choose models read what the catalogue knows of one.
+        let window = catalogued["context_length"].as_u64();
+        assert!(window.is_some_and(|tokens| tokens >= 128_000), "{catalogued}");
+        assert_eq!(catalogued["top_provider"]["context_length"].as_u64(), window);
+        assert_eq!(catalogued["architecture"]["input_modalities"][0], "text");
+        assert!(catalogued["pricing"]["prompt"].as_str().is_some_and(|usd| usd.starts_with("0.000000")));
         // What would be passed on because nothing is known of it, and what this key has no credential for.
         for name in ["a-typing-error", "claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"] {
             let answer = bench.client.get(&format!("/v1/models/{name}")).await.unwrap();

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::limits::END_USER_BYTES_MAX;
 use domain::{PriceTerms, StoredObjectKind, Units};
+use json::members::with_first;
 use json::splice::{Edit, splice};
-use json::{Cursor, Span, Value, plain_end};
+use json::{Cursor, Span, Value, find_member, plain_end};
 
 use crate::batch::BatchModels;
 use crate::form::Form;
@@ -378,6 +379,21 @@ pub fn resource_text(model: &str) -> String {
     let has_kind = model.starts_with("models/") || model.starts_with("tunedModels/");
     let name = if has_kind { Cow::Borrowed(model) } else { Cow::Owned(format!("models/{model}")) };
     serde_json::to_string(&name).unwrap_or_default()
+}
+
+/// The body of a request whose address names the model. What is no object stays as it is, for its reader to refuse.
+#[must_use]
+pub fn with_model(body: Bytes, model: &str) -> Bytes {
+    let name = serde_json::to_string(model).unwrap_or_default();
+    let named = match find_member(&body, "model") {
+        Ok(Some(span)) => {
+            let (before, after) = (Span::new(0, span.start), Span::new(span.end, body.len()));
+            Some([before.of(&body), name.as_bytes(), after.of(&body)].concat())
+        }
+        Ok(None) => with_first(body.trim_ascii_start(), "model", &name).ok().map(String::into_bytes),
+        Err(_) => None,
+    };
+    named.map_or(body, Bytes::from)
 }
 
 /// Replaces a string, keeping its quotation marks where the name needs no escapes.

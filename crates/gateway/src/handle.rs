@@ -1,6 +1,7 @@
 //! From a request to an answer: routes it, identifies the caller before the body is read, and contains panics.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -38,10 +39,11 @@ use crate::metrics::Cores;
 use crate::moved::{CoreSenders, serve_tunnel};
 use crate::realtime;
 use crate::reply::{HandedOver, Reply, with_request_id};
-use crate::routes::{self, Access, Action, Found, Route};
+use crate::routes::{self, Access, Action, Found, Route, aliases};
 use crate::shed::Shedder;
 use crate::unrouted::{no_route, unknown};
-use crate::{AskReadiness, Readiness, Times, upload_address, vendor_paths};
+use crate::vendor_paths::Translation;
+use crate::{AskReadiness, Readiness, Times, upload_address};
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -193,12 +195,14 @@ fn serve_call(
         if trip.is_made() && comes_as_form(trip.operation, &headers) {
             return Box::pin(serve_form(handler, headers, body, trip, arrival)).await;
         }
-        let Trip { caller, path, dialect, operation, addressed, is_translated } = trip;
+        let Trip { caller, path, dialect, operation, addressed, translation } = trip;
         let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX, handler.holder(&caller)).await;
         drop(body);
         let body = match read {
-            Ok(body) if is_translated => vendor_paths::translate(&mut headers, body),
-            Ok(body) => body,
+            Ok(body) => match translation {
+                Some(translation) => translation.apply(&mut headers, body),
+                None => body,
+            },
             Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
         };
         match key_of(&headers, addressed.as_deref()) {
@@ -276,7 +280,7 @@ async fn serve_signed(
         return list_stored(handler, caller, (dialect, kind), &head.uri, arrival.trace).await;
     }
     let Trip { caller, path, dialect, operation, addressed, .. } =
-        match trip(&route, &rest, &head, (caller, false)) {
+        match trip(&route, &rest, &head, (caller, None)) {
             Ok(trip) => trip,
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         };
@@ -435,9 +439,8 @@ fn dispatch(
     }
     let meant = routes::meant_path(&head.method, &head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
-    // A path of another product's client has another name here.
-    let is_translated = meant.is_some() && stimulir::is_inference(head.uri.path());
-    let (route, rest) = match routes::find(&handler.table, &head.method, path) {
+    let alias = OnceCell::new();
+    let (route, rest) = match aliases::find(&handler.table, &head.method, path, &head.headers, &alias) {
         Found::Route(route, rest) => (route, rest),
         elsewhere => {
             let from = (arrival.peer, arrival.trace);
@@ -456,7 +459,8 @@ fn dispatch(
             serve_signed(Rc::clone(handler), signed_trip, TimedBody::new(body, handler.times), arrival);
         return Dispatched::Detached(Box::pin(async move { with_request_id(served.await, arrival.trace) }));
     }
-    let caller = match allow(handler, route, (&head, is_translated), arrival, &mut found.permit) {
+    let translation = Translation::of(meant.as_ref().map(|_| head.uri.path()), alias.get());
+    let caller = match allow(handler, route, (&head, translation.as_deref()), arrival, &mut found.permit) {
         Ok(caller) => caller,
         Err(fault) => return Dispatched::Answered(not_allowed(handler, route, &head, &fault, arrival.trace)),
     };
@@ -481,7 +485,7 @@ fn dispatch(
             return Dispatched::Detached(Box::pin(listing));
         }
         (Action::Dialect(_), Some(caller)) => {
-            match trip(route, rest, &head, (caller, is_translated)) {
+            match trip(route, rest, &head, (caller, translation)) {
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
                     return Dispatched::Trip {
@@ -600,7 +604,7 @@ fn refused_head(handler: &CoreHandler, refusal: Refusal, trace: TraceId) -> Resp
 fn allow(
     handler: &CoreHandler,
     route: &Route,
-    (head, is_translated): (&Parts, bool),
+    (head, translation): (&Parts, Option<&Translation>),
     arrival: Arrival,
     permit: &mut Option<Permit>,
 ) -> Result<Option<Caller>, Box<Fault>> {
@@ -615,8 +619,8 @@ fn allow(
             // The head is complete: no time has passed since it arrived.
             let snapshot = handler.core.snapshot.current();
             let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
-            if is_translated {
-                vendor_paths::check_scope(&head.headers, &caller)?;
+            if let Some(translation) = translation {
+                translation.check_scope(&head.headers, &caller)?;
             }
             *permit = handler.shedder.check(route.action, &caller, &head.headers, arrival.us)?;
             Ok(Some(caller))
@@ -632,8 +636,8 @@ pub(crate) struct Trip {
     dialect: Dialect,
     operation: Operation,
     addressed: Option<Box<Addressed>>,
-    /// It came at a path of another product's client.
-    is_translated: bool,
+    /// Boxed: few requests come at a path of another product's client.
+    translation: Option<Box<Translation>>,
 }
 
 impl Trip {
@@ -651,11 +655,11 @@ fn trip(
     route: &Route,
     rest: &str,
     head: &Parts,
-    (caller, is_translated): (Caller, bool),
+    (caller, translation): (Caller, Option<Box<Translation>>),
 ) -> Result<Trip, Box<Fault>> {
     let (operation, addressed) =
         operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
-    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed, is_translated })
+    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed, translation })
 }
 
 /// What a request at a route of a dialect does, and what its address says.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api::planner::{PlanAddress, PlanRequest};
-use conversation::request::Addressed;
+use conversation::request::{Addressed, with_model};
 use conversation::routes::RouteAction;
 use decode::{Inbound, comes_as_form, form_of_json};
 use domain::{Dialect, Fault, FaultClass, Operation};
@@ -14,7 +14,7 @@ use line::{CallExplanation, Core};
 use crate::handle::{is_made, operation_at};
 use crate::limits::PLANNED_PATH_CHARS_MAX;
 use crate::realtime;
-use crate::routes::{self, Action, Found, Route};
+use crate::routes::{self, Action, Found, Route, aliases};
 
 /// The methods that are tried in turn where none is named.
 static METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
@@ -25,7 +25,7 @@ const HOW: &str =
 ///
 /// # Errors
 /// There is nothing at its address, or nothing that reaches a provider.
-pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanation, Box<Fault>> {
+pub async fn explain(core: &Core, mut request: PlanRequest) -> Result<CallExplanation, Box<Fault>> {
     let table = routes::table();
     let address = match &request.address {
         PlanAddress::Path(path) => path.clone(),
@@ -37,7 +37,8 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
     };
     let uri: Uri = address.parse().map_err(|_| nothing_at(&address))?;
     let meant_path = routes::meant_path(&Method::POST, &uri, &request.headers);
-    let path = meant_path.as_deref().unwrap_or(uri.path());
+    let alias = aliases::meant(uri.path()).filter(|_| meant_path.is_none());
+    let path = alias.as_ref().map(|alias| &*alias.path).or(meant_path.as_deref()).unwrap_or(uri.path());
     let (route, rest, method) =
         found(&table, request.method.as_ref(), path).ok_or_else(|| nothing_at(path))?;
     if !reaches_provider(route) {
@@ -45,6 +46,9 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
         return Err(bad_path(format!(
             "The gateway answers {method} {path} without a provider: there is nothing to plan."
         )));
+    }
+    if let Some(model) = alias.as_ref().and_then(|alias| alias.model.as_deref()) {
+        request.body = with_model(request.body, model);
     }
     let (caller, environment) = (request.caller.clone(), Arc::clone(&request.environment));
     let planned = match inbound(core, (route, rest), &method, &uri, request).await {

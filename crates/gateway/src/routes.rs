@@ -1,5 +1,7 @@
 //! The table of all routes: method, path, dialect, what it does, and who may use it.
 
+pub(crate) mod aliases;
+
 use admit::Needs;
 use conversation::routes::RouteAction;
 use domain::{Dialect, FileId, Modality, Operation};
@@ -369,7 +371,7 @@ pub fn is_planned(path: &str) -> bool {
 /// The dialect in which an unknown path is answered.
 #[must_use]
 pub fn dialect_of(path: &str) -> Dialect {
-    let meant = stimulir::meant_path(path);
+    let meant = stimulir::meant_path(path).or_else(|| aliases::meant(path).map(|alias| alias.path));
     let path = meant.as_deref().unwrap_or(path);
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

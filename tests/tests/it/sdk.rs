@@ -76,6 +76,16 @@ async fn python() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
+/// Clients of Azure OpenAI, OpenRouter, Vertex AI and others, whose users changed the address alone.
+#[tokio::test]
+async fn addresses_of_other_vendors() {
+    let interpreter = workspace().join(".venv/bin/python");
+    let gateway = gateway().await;
+    let driven = drive(interpreter, workspace().join("tests/sdk/addresses.py"), &gateway).await;
+    assert_eq!(driven.held, 9);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
 #[tokio::test]
 async fn node() {
     assert!(workspace().join("tests/node/node_modules/openai").exists(), "run scripts/node-env.sh first");

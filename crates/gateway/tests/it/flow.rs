@@ -40,6 +40,16 @@ fn every_path_has_its_answer() {
         ("HEAD", "/v1/models", 200, ""),
         ("GET", "/v1/models/echo", 200, ""),
         ("GET", "/v1/models/no/such", 404, "model_not_found"),
+        ("GET", "/v1/models/", 200, ""),
+        ("GET", "/models", 200, ""),
+        ("GET", "/models/echo", 200, ""),
+        ("GET", "/api/v1/models", 200, ""),
+        ("GET", "/openai/v1/models", 200, ""),
+        ("GET", "/v1beta/openai/models/echo", 200, ""),
+        ("GET", "/v1beta1/publishers/google/models/echo", 200, ""),
+        ("GET", "/chat/completions", 405, "method_not_allowed"),
+        ("GET", "/openai/v1/nonsense", 404, "unknown_path"),
+        ("GET", "/health", 200, ""),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("GET", "/v1/run", 405, ""),
@@ -88,12 +98,55 @@ fn every_path_has_its_answer() {
 #[test]
 fn a_path_of_the_api_asks_for_a_key_first() {
     let fixture = Fixture::start(Plan::default());
-    for path in ["/v1/models", "/v1/videos", "/v1/nonsense", "/agents"] {
+    for path in ["/v1/models", "/v1/videos", "/v1/nonsense", "/agents", "/models", "/openai/v1/nonsense"] {
         let answer = fixture.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 401, "{path}");
     }
     let answer = fixture.ask(b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")));
+}
+
+#[test]
+fn other_vendors_addresses_serve_the_same_chat() {
+    let fixture = Fixture::start(Plan::default());
+    let mut wire = fixture.connect();
+    let json = "Content-Type: application/json\r\n";
+    for path in [
+        "/chat/completions",
+        "/api/v1/chat/completions",
+        "/openai/v1/chat/completions",
+        "/openai/deployments/echo/chat/completions?api-version=2024-10-21",
+        "/v1beta/openai/chat/completions",
+        "/v1/v1/chat/completions",
+    ] {
+        for body in [CHAT, STREAM] {
+            wire.send(&fixture.request("POST", path, json, body.as_bytes()));
+            let answer = wire.answer();
+            assert!(answer.status == 200 && answer.text().contains("tide"), "{path}: {answer:?}");
+        }
+    }
+    // A deployment is the model, whatever the body says; it need not say any.
+    for model in [r#""model":"another","#, ""] {
+        let body = format!(r#"{{{model}"messages":[{{"role":"user","content":"hello tide"}}]}}"#);
+        let path = "/openai/deployments/echo/chat/completions";
+        wire.send(&fixture.request("POST", path, json, body.as_bytes()));
+        let answer = wire.answer();
+        assert_eq!((answer.status, answer.json()["model"].as_str()), (200, Some("echo")), "{answer:?}");
+    }
+    let contents = r#"{"contents":[{"role":"user","parts":[{"text":"hello tide"}]}]}"#;
+    for root in [
+        "/v1beta1/projects/p/locations/global/publishers/google",
+        "/v1/projects/p/locations/l/publishers/google",
+    ] {
+        for verb in ["generateContent", "streamGenerateContent?alt=sse"] {
+            let path = format!("{root}/models/echo:{verb}");
+            wire.send(&fixture.request("POST", &path, json, contents.as_bytes()));
+            let answer = wire.answer();
+            assert!(answer.status == 200 && answer.text().contains("tide"), "{path}: {answer:?}");
+        }
+    }
+    // The paths of Stimulir's client go on to the control plane.
+    assert_eq!(fixture.ask(&fixture.request("GET", "/api/v1/users/me", "", b"")).status, 202);
 }
 
 #[test]

@@ -43,7 +43,7 @@ use crate::routes::{self, Access, Action, Found, Route, aliases};
 use crate::shed::Shedder;
 use crate::unrouted::{no_route, unknown};
 use crate::vendor_paths::Translation;
-use crate::{AskReadiness, Readiness, Times, upload_address};
+use crate::{AskReadiness, Origins, Readiness, Times, upload_address};
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -55,6 +55,7 @@ pub(crate) struct CoreHandler {
     pub cores: Cores,
     pub senders: Rc<CoreSenders>,
     pub proxies: Proxies,
+    pub origins: Origins,
     pub shedder: Rc<Shedder>,
     /// The sessions of MCP clients; shared by all cores.
     pub mcp: mcp::SharedSessions,

@@ -5,6 +5,7 @@ mod beside;
 mod body;
 mod client;
 mod control;
+mod cors;
 mod form;
 mod handle;
 mod held_bodies;
@@ -66,6 +67,7 @@ use crate::worker::{ConnectionLimit, CoreFuture, Open};
 pub use body::TimedBody;
 pub use client::Proxies;
 pub use control::{ControlHandle, ControlService};
+pub use cors::Origins;
 pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
 pub use limits::NODE_BODY_BYTES_MAX;
@@ -81,6 +83,8 @@ pub struct GatewaySettings {
     pub workers: u32,
     pub times: Times,
     pub proxies: Proxies,
+    /// Nodes have none.
+    pub origins: Origins,
     /// The most client connections that are open at once; further ones wait until one is closed.
     pub connections_max: usize,
     /// A serving thread whose queue stays longer than this refuses new requests; zero: never.
@@ -177,7 +181,8 @@ pub async fn start(
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (mcp, bodies) = (Arc::clone(&sessions), Arc::clone(&bodies));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
-        let (proxies, connection_limit) = (settings.proxies.clone(), connection_limit.clone());
+        let (proxies, origins) = (settings.proxies.clone(), settings.origins.clone());
+        let connection_limit = connection_limit.clone();
         let (queue_delay_max, in_flight_max) = (settings.queue_delay_max, settings.in_flight_max);
         running.threads.push(worker::spawn(format!("serve-{number}"), move || -> CoreFuture {
             Box::pin(async move {
@@ -199,6 +204,7 @@ pub async fn start(
                     cores,
                     senders,
                     proxies,
+                    origins,
                     shedder,
                     mcp,
                     bodies,
@@ -239,7 +245,7 @@ async fn serve_core(
     let measuring = Rc::clone(&handler.shedder).measure(move || clock.monotonic_us());
     let _measuring = Task::spawn_local("queue-delay", measuring);
     let times = handler.times;
-    let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&handler), arrived, peer));
+    let handler = Rc::new(move |arrived: Arrived, peer| cors::answer(Rc::clone(&handler), arrived, peer));
     worker::serve(listener, times, phase, open, connection_limit, handler).await;
 }
 

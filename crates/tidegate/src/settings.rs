@@ -133,6 +133,13 @@ pub const DEFINITIONS: &[Definition] = &[
          X-Forwarded-For that is in none of these. Without it the header is not read.",
     ),
     plain(
+        "cors_origins",
+        "TIDEGATE_CORS_ORIGINS",
+        "",
+        "Origins whose pages may call models from a browser, with a key, such as https://app.example,http://localhost:3000; * for \
+         all. Empty: none. What manages the gateway stays closed to them.",
+    ),
+    plain(
         "queue_delay_max_ms",
         "TIDEGATE_QUEUE_DELAY_MAX_MS",
         "250",
@@ -612,6 +619,7 @@ pub struct Settings {
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub trusted_proxies: Vec<snapshot::IpNet>,
+    pub cors_origins: gateway::Origins,
     /// Zero for no limit.
     pub queue_delay_max: Duration,
     /// Zero for no bound but that of the queue.
@@ -648,6 +656,7 @@ pub struct Settings {
 const MINUTES: &str = "a number of minutes from 1 to 10080";
 const DAYS: &str = "a number of days, or 0";
 const SINKS: &str = "a directory, s3://BUCKET/FOLDER, an https address or syslog://HOST:PORT";
+const ORIGINS: &str = "a list of origins such as https://app.example";
 const BLOCKS: &str = "a list of blocks such as 10.0.0.0/8";
 
 /// A URL, or nothing.
@@ -710,6 +719,7 @@ impl Settings {
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed("node_networks", BLOCKS, parse_networks)?,
             trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,
+            cors_origins: layers.parsed("cors_origins", ORIGINS, gateway::Origins::parse)?,
             queue_delay_max: layers.queue_delay_max()?,
             in_flight_max: layers.in_flight_max()?,
             body_mib_max: layers.body_mib_max()?,

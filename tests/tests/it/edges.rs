@@ -1,5 +1,5 @@
 //! The gateway under hostile clients and upstreams: decompression bombs, floods of slow and of large
-//! requests, clients that disconnect, proxies in front, and a second process on the same address.
+//! requests, clients that disconnect, proxies in front, pages of other origins, and a second process on the same address.
 
 use std::time::{Duration, Instant};
 
@@ -321,6 +321,21 @@ async fn behind_a_trusted_proxy_each_client_is_itself() {
         let client = gateway.with_key(&key).header("x-forwarded-for", from);
         let answer = client.post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.status, status, "{from}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_configured_origin_may_call() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_CORS_ORIGINS", "https://app.example")]).await;
+    gateway.credential("openai", OWN).await;
+    for (origin, allowed) in
+        [("https://app.example", Some("https://app.example")), ("https://b.example", None)]
+    {
+        let client = gateway.client().header("origin", origin);
+        for request in [question(MINI), json!({})] {
+            let answer = client.post(CHAT, &request).await.unwrap();
+            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}: {}", answer.text());
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use domain::ports::{NoAnswers, NoAudit};
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
 use execute::Deps;
 use gateway::{
-    AskReadiness, ControlHandle, ControlService, GatewaySettings, MakeCore, Proxies, Readiness, Running,
-    TimedBody, Times,
+    AskReadiness, ControlHandle, ControlService, GatewaySettings, MakeCore, Origins, Proxies, Readiness,
+    Running, TimedBody, Times,
 };
 use http::{Request, Response, StatusCode};
 use ledger::{Journal, JournalSettings, JournalShared};
@@ -43,6 +43,7 @@ pub struct Plan {
     pub times: Times,
     pub ready: AskReadiness,
     pub proxies: Proxies,
+    pub origins: Origins,
     pub connections_max: usize,
     pub queue_delay_max: Duration,
     /// The priority of the key, and of its route.
@@ -57,6 +58,7 @@ impl Default for Plan {
             times: Times::default(),
             ready: Arc::new(|| Readiness::Ready),
             proxies: Proxies::default(),
+            origins: Origins::default(),
             connections_max: usize::MAX,
             queue_delay_max: Duration::ZERO,
             priorities: (None, None),
@@ -103,11 +105,12 @@ impl Fixture {
         };
         let any = "127.0.0.1:0".parse().unwrap();
         let Plan { connections_max, queue_delay_max, .. } = plan;
-        let door = |times, proxies| GatewaySettings {
+        let door = |times, proxies, origins| GatewaySettings {
             listen: any,
             workers: 2,
             times,
             proxies,
+            origins,
             connections_max,
             queue_delay_max,
             in_flight_max: 0,
@@ -115,7 +118,7 @@ impl Fixture {
         };
         let node = gateway::serve_node(
             Service::new(Arc::new(Echo), settings).unwrap(),
-            &door(Times::default(), Proxies::default()),
+            &door(Times::default(), Proxies::default(), Origins::default()),
         )
         .unwrap();
         let base_url = format!("http://{}/v1", plan.upstream.unwrap_or(node.address()));
@@ -123,7 +126,12 @@ impl Fixture {
             runtime.block_on(cores(&world, base_url, dir.path().to_owned(), plan.priorities));
         let tasks = RuntimeTasks::new("control", runtime.handle().clone());
         let control = ControlHandle { service: Arc::new(Mirror), tasks };
-        let started = gateway::start(door(plan.times, plan.proxies), make_core, Some(control), plan.ready);
+        let started = gateway::start(
+            door(plan.times, plan.proxies, plan.origins),
+            make_core,
+            Some(control),
+            plan.ready,
+        );
         let gateway = runtime.block_on(started).unwrap();
         let address = gateway.address();
         Self { gateway: Some(gateway), address, key, _node: node, _runtime: runtime, _dir: dir }

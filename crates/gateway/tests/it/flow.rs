@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gateway::{Proxies, Readiness};
+use gateway::{Origins, Proxies, Readiness};
 
 use crate::fixture::{Fixture, Plan};
 
@@ -147,6 +147,56 @@ fn other_vendors_addresses_serve_the_same_chat() {
     }
     // The paths of Stimulir's client go on to the control plane.
     assert_eq!(fixture.ask(&fixture.request("GET", "/api/v1/users/me", "", b"")).status, 202);
+}
+
+#[test]
+fn pages_of_allowed_origins_read_answers_and_others_do_not() {
+    const ALLOW: &str = "access-control-allow-origin";
+    let origins = Origins::parse("https://app.example").unwrap();
+    let fixture = Fixture::start(Plan { origins, ..Plan::default() });
+    let preflight = |fixture: &Fixture, path: &str, origin: &str| {
+        let head = format!(
+            "OPTIONS {path} HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization,x-stainless-lang\r\n\r\n"
+        );
+        fixture.ask(head.as_bytes())
+    };
+    let app = "Origin: https://app.example\r\nContent-Type: application/json\r\n";
+    for path in ["/v1/chat/completions", "/v1/messages", "/openai/deployments/echo/chat/completions"] {
+        let answer = preflight(&fixture, path, "https://app.example");
+        assert_eq!((answer.status, answer.header(ALLOW)), (204, Some("https://app.example")), "{path}");
+        assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,x-stainless-lang"));
+        assert!(
+            answer.header("access-control-allow-methods").is_some_and(|methods| methods.contains("POST"))
+        );
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+        assert_eq!(preflight(&fixture, path, "https://evil.example").header(ALLOW), None, "{path}");
+    }
+    for (body, status) in [(CHAT, 200), (STREAM, 200), ("{", 400)] {
+        let post = |headers: &str| {
+            fixture.ask(&fixture.request("POST", "/v1/chat/completions", headers, body.as_bytes()))
+        };
+        let answer = post(app);
+        assert_eq!((answer.status, answer.header(ALLOW)), (status, Some("https://app.example")), "{body}");
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        for headers in
+            ["", "Origin: https://evil.example\r\n", &format!("{app}Cookie: tidegate_session=a\r\n")]
+        {
+            let answer = post(headers);
+            assert_eq!((answer.status, answer.header(ALLOW)), (status, None), "{headers}");
+        }
+    }
+    // Without a key a page learns that it needs one; what manages the gateway, and its counters, are not for pages.
+    let answer = fixture.ask(format!("GET /v1/models HTTP/1.1\r\nHost: a\r\n{app}\r\n").as_bytes());
+    assert_eq!((answer.status, answer.header(ALLOW)), (401, Some("https://app.example")));
+    for path in ["/v2/usage", "/metrics", "/health/ready"] {
+        let answer = fixture.ask(&fixture.request("GET", path, app, b""));
+        assert_eq!(answer.header(ALLOW), None, "{path}");
+        assert_eq!(preflight(&fixture, path, "https://app.example").header(ALLOW), None, "{path}");
+    }
+    let fixture = Fixture::start(Plan::default());
+    let answer = preflight(&fixture, "/v1/chat/completions", "https://app.example");
+    assert_eq!((answer.status, answer.header(ALLOW)), (405, None));
 }
 
 #[test]

@@ -284,6 +284,7 @@ fn an_address_is_served_by_one_process_at_a_time() {
         workers: 2,
         times: Times::default(),
         proxies: Proxies::default(),
+        origins: gateway::Origins::default(),
         connections_max: usize::MAX,
         queue_delay_max: Duration::ZERO,
         in_flight_max: 0,

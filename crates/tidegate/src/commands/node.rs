@@ -440,6 +440,7 @@ fn listening(listen: SocketAddr) -> GatewaySettings {
         workers: 1,
         times: Times::default(),
         proxies: Proxies::default(),
+        origins: gateway::Origins::default(),
         connections_max: hardening::connections_max(),
         queue_delay_max: Duration::ZERO,
         in_flight_max: 0,

@@ -452,6 +452,7 @@ async fn open_door(
             trusted: settings.trusted_proxies.clone(),
             is_fronted: settings.public_url.is_some(),
         },
+        origins: settings.cors_origins.clone(),
         connections_max: hardening::connections_max(),
         queue_delay_max: settings.queue_delay_max,
         in_flight_max: settings.in_flight_max,

@@ -155,6 +155,14 @@ fn not_json() -> Box<Fault> {
     )
 }
 
+/// Paths of other vendors' APIs, with what to send instead.
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("/v2/chat", "Send chats to POST /v1/chat/completions, as docs/api.md describes."),
+    ("/v2/chat/completions", "Send the request to POST /v1/chat/completions."),
+    ("/v2/rerank", "Send the request to POST /v1/rerank."),
+    ("/v2/embed", "Send texts to POST /v1/embeddings, as docs/api.md describes."),
+];
+
 pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
     let truncated = |text: &str| text.chars().take(200).collect::<String>();
     let (message, fix) = match router::collection(routes, path) {
@@ -166,10 +174,11 @@ pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
             ),
             format!("GET {} lists what is there.", truncated(collection)),
         ),
-        None => (
-            format!("There is nothing at {} in this version of Tidegate.", truncated(path)),
-            "docs/api.md lists what this version serves under /v2.".to_owned(),
-        ),
+        None => {
+            let others = ELSEWHERE.iter().find(|(other, _)| *other == path);
+            let fix = others.map_or("docs/api.md lists what this version serves under /v2.", |(_, fix)| *fix);
+            (format!("There is nothing at {} in this version of Tidegate.", truncated(path)), fix.to_owned())
+        }
     };
     Box::new(Fault::new(FaultClass::NotFound, "not_found", message).fix(fix))
 }
@@ -188,6 +197,20 @@ pub fn wrong_method(method: &Method, allowed: Vec<Method>) -> (Box<Fault>, Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_others_are_told_where_to_go() {
+        for (path, address) in [
+            ("/v2/chat", "POST /v1/chat/completions"),
+            ("/v2/rerank", "POST /v1/rerank"),
+            ("/v2/embed", "POST /v1/embeddings"),
+            ("/v2/nothing", "docs/api.md"),
+        ] {
+            let fault = unknown_path(&[], path);
+            assert_eq!((fault.class, fault.code), (FaultClass::NotFound, "not_found"));
+            assert!(fault.fix.as_deref().is_some_and(|fix| fix.contains(address)), "{path}: {fault:?}");
+        }
+    }
 
     #[test]
     fn whoever_takes_json_is_answered() {

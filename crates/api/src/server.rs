@@ -166,7 +166,7 @@ impl Server {
             let done = self.answer_data_plane(incoming, route, (*handler, parameters)).await;
             return done.map(KeyedOutcome::Unkeyed).map_err(plain);
         }
-        let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
+        let unmatched = access_without_route(&head.method, other_methods.is_some());
         let access = route.and_then(|route| route.auth.access()).unwrap_or(unmatched);
         let caller = caller::identify(control, head, incoming.peer, access).await.map_err(plain)?;
         let Some(route @ Route { auth: RouteAuth::Known(_, handler), .. }) = route else {
@@ -218,6 +218,11 @@ impl Server {
         let request = incoming.read(control, route, parameters, plane, workspace).await?;
         run_handler(request.is_rehearsal, handler(control, request)).await
     }
+}
+
+/// Who is told that there is no such route. That a path doesn't exist is told to every key: no scope would help.
+fn access_without_route(method: &Method, takes_others: bool) -> Access {
+    if !takes_others || *method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK }
 }
 
 /// Runs a handler on a request whose names are ids by then.

@@ -340,6 +340,16 @@ async fn pages_of_a_configured_origin_may_call() {
 }
 
 #[tokio::test]
+async fn other_vendors_paths_below_v2_name_ours() {
+    let gateway = Gateway::start().await;
+    for (path, address) in [("/v2/chat", "/v1/chat/completions"), ("/v2/rerank", "/v1/rerank")] {
+        let answer = gateway.client().post(path, &json!({})).await.unwrap();
+        let fix = problem(&answer, 404, "not_found")["fix"].as_str().unwrap().to_owned();
+        assert!(fix.contains(address), "{fix}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_trusted_proxy_nobody_says_who_asks() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;

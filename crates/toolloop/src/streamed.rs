@@ -99,7 +99,6 @@ fn options(trip: &Trip) -> AnswerOptions {
         model: of_body.or_else(of_address).unwrap_or_default(),
         trace: Some(inbound.trace),
         created_unix_s: inbound.received_unix_ms / 1_000,
-        thoughts: true,
         is_same_dialect: true,
         ..AnswerOptions::default()
     }

@@ -90,7 +90,7 @@ pub(super) fn refuse(of: &str, mut open: Vec<Unbooked>) -> Result<(), StoreError
         names.push("...");
     }
     let detail = format!(
-        "{} of the {of} are open, or their usage is not recorded yet: {}",
+        "The usage of {} of the {of} is not recorded yet: {}",
         counts.join(", "),
         names.join(", ")
     );

@@ -134,16 +134,16 @@ fn is_forced(prompt: &Prompt) -> bool {
 }
 
 /// Whether the conversation is inside a tool loop that started without a thinking block: Anthropic rejects
-/// thinking that is switched on there.
+/// thinking that is switched on there. What the user adds behind the results does not end the loop.
 fn is_in_unsigned_tool_loop(prompt: &Prompt, own: Grammar) -> bool {
     let mut latest = prompt.turns.iter().rev().skip_while(|turn| turn.role != Role::Assistant);
-    let is_last_result = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
+    let mut since = prompt.turns.iter().rev().take_while(|turn| turn.role != Role::Assistant);
+    let is_in_loop = since.any(|turn| turn.role == Role::Tool);
     let is_sealed = |content: &Content| {
         matches!(content, Content::Thought(thought)
         if thought.signature.as_ref().is_some_and(|signature| signature.grammar == own))
     };
-    is_last_result
-        && latest.next().is_some_and(|turn| !turn.parts.iter().any(|part| is_sealed(&part.content)))
+    is_in_loop && latest.next().is_some_and(|turn| !turn.parts.iter().any(|part| is_sealed(&part.content)))
 }
 
 impl Plan {

@@ -273,7 +273,8 @@ fn settle_choice(prompt: &mut Prompt) {
 /// Enables thinking only where Anthropic would accept it.
 fn settle_thinking(prompt: &mut Prompt) {
     let is_forced = matches!(prompt.tool_choice, Some(ToolChoice::Required | ToolChoice::Named { .. }));
-    let is_loop = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
+    let mut since = prompt.turns.iter().rev().take_while(|turn| turn.role != Role::Assistant);
+    let is_loop = since.any(|turn| turn.role == Role::Tool);
     let thinks = prompt.reasoning.is_adaptive || prompt.reasoning.budget_tokens.is_some();
     if is_forced || is_loop {
         prompt.reasoning = Reasoning::default();

@@ -14,7 +14,7 @@ const NOTE_SUFFIX: &str = "txt";
 
 /// What was found wrong with one core's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Damage {
+pub struct JournalDamage {
     pub core: u32,
     pub epoch: u64,
     pub found_unix_ms: u64,
@@ -39,18 +39,23 @@ pub fn damage_dir(journal: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Any error of the disk.
-pub fn damage_notes(disk: &dyn Disk, journal: &Path) -> io::Result<Vec<Damage>> {
+pub fn damage_notes(disk: &dyn Disk, journal: &Path) -> io::Result<Vec<JournalDamage>> {
     let files = match disk.list(&damage_dir(journal)) {
         Ok(files) => files,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let notes = files.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == NOTE_SUFFIX));
-    notes.map(|path| Ok(Damage::of_text(&read_text(&*disk.open(path)?)?))).collect()
+    notes.map(|path| Ok(JournalDamage::of_text(&read_text(&*disk.open(path)?)?))).collect()
 }
 
 /// Writes a note, unless this journal has one: a recovery that was killed finds less the next time.
-pub(crate) fn note(disk: &dyn Disk, journal: &Path, damage: &Damage, segment: Option<u64>) -> io::Result<()> {
+pub(crate) fn note(
+    disk: &dyn Disk,
+    journal: &Path,
+    damage: &JournalDamage,
+    segment: Option<u64>,
+) -> io::Result<()> {
     let dir = damage_dir(journal);
     disk.create_dir_all(&dir)?;
     let segment = segment.map(|number| format!("-{number}")).unwrap_or_default();
@@ -80,7 +85,7 @@ fn read_text(file: &dyn DiskFile) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-impl Damage {
+impl JournalDamage {
     fn to_text(&self) -> String {
         let list = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
         format!(
@@ -117,7 +122,7 @@ impl Damage {
     }
 }
 
-impl fmt::Display for Damage {
+impl fmt::Display for JournalDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the journal of core {} was damaged", self.core)?;
         for (numbers, what) in [(&self.damaged, "kept aside"), (&self.gone, "gone")] {
@@ -146,7 +151,7 @@ mod tests {
     fn the_first_note_of_a_journal_stays() {
         let (disk, journal) = (FaultDisk::new(), Path::new("/data/journal"));
         assert_eq!(damage_notes(&disk, journal).unwrap(), []);
-        let damage = Damage {
+        let damage = JournalDamage {
             core: 2,
             epoch: 0xab,
             found_unix_ms: 5,
@@ -156,7 +161,7 @@ mod tests {
             records_missing: 6,
         };
         note(&disk, journal, &damage, None).unwrap();
-        note(&disk, journal, &Damage { entries_missing: 90, ..damage.clone() }, None).unwrap();
+        note(&disk, journal, &JournalDamage { entries_missing: 90, ..damage.clone() }, None).unwrap();
         assert_eq!(damage_notes(&disk, journal).unwrap(), std::slice::from_ref(&damage));
         assert_eq!(
             damage.to_string(),
@@ -164,6 +169,10 @@ mod tests {
              settled records that are not booked"
         );
         disk.put(Path::new("/data/journal-damage/core-2-ab.txt"), b"\xff\0core".to_vec());
-        assert_eq!(damage_notes(&disk, journal).unwrap(), [Damage::default()], "a damaged note is one, too");
+        assert_eq!(
+            damage_notes(&disk, journal).unwrap(),
+            [JournalDamage::default()],
+            "a damaged note is one, too"
+        );
     }
 }

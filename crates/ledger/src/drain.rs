@@ -11,7 +11,7 @@ use domain::TraceId;
 use domain::limits::{DRAIN_EVERY, JOURNAL_RECORD_BYTES_MAX};
 use tokio::sync::Mutex;
 
-use crate::damage::{self, Damage};
+use crate::damage::{self, JournalDamage};
 use crate::entry::{KIND_SETTLED, KIND_STATE};
 use crate::frame::{
     FRAME_HEAD_BYTES, HEADER_BYTES, PAYLOAD_HEAD_BYTES, parse_records, salvage_records, seed,
@@ -249,13 +249,13 @@ impl Drainer {
             offset,
             "the journal reads back damaged; what is behind the damage is read on"
         );
-        let damage = Damage {
+        let damage = JournalDamage {
             core: core.number,
             epoch: segment.epoch,
             found_unix_ms: self.shared.unix_ms(),
             damaged: vec![segment.number],
             entries_missing: 1,
-            ..Damage::default()
+            ..JournalDamage::default()
         };
         self.shared.count_damage(&damage);
         let journal = core.dir.parent().unwrap_or(&core.dir);

@@ -31,7 +31,7 @@ pub mod verify;
 
 pub use allowances::{CoreAllowances, LimitState};
 pub use billing::{ModeTotals, UsageRow};
-pub use damage::{Damage, damage_dir, damage_notes};
+pub use damage::{JournalDamage, damage_dir, damage_notes};
 pub use drain::{DrainError, DrainStep, Drainer};
 pub use invoice::{Invoice, InvoiceLine, LineKind};
 pub use journal::{Journal, PendingWrite};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use domain::{MeterRecord, Outcome, TraceId};
 use world::{Disk, DiskFile, World};
 
-use crate::damage::{self, Damage};
+use crate::damage::{self, JournalDamage};
 use crate::entry::{Ending, Entry, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, TabState};
 use crate::frame::{
     FORMAT_VERSION, FRAME_HEAD_BYTES, HEADER_BYTES, PAYLOAD_HEAD_BYTES, RawEntry, Salvage, SegmentHeader,
@@ -222,7 +222,12 @@ impl Census {
     }
 
     /// What is wrong, if anything is; the segments that are to be kept aside are then marked as damaged.
-    fn damage(&self, core: u32, found_unix_ms: u64, segments: &mut [LeftoverSegment]) -> Option<Damage> {
+    fn damage(
+        &self,
+        core: u32,
+        found_unix_ms: u64,
+        segments: &mut [LeftoverSegment],
+    ) -> Option<JournalDamage> {
         let mark = self.mark.unwrap_or_default();
         let entries_missing = mark.entries.saturating_sub(self.entries);
         let records_missing = mark.pending().saturating_sub(self.pending);
@@ -239,7 +244,7 @@ impl Census {
         }
         let damaged = segments.iter().filter(|segment| segment.is_damaged);
         let epoch = self.mark.map(|mark| mark.epoch).or_else(|| Some(segments.last()?.header.epoch));
-        Some(Damage {
+        Some(JournalDamage {
             core,
             epoch: epoch.unwrap_or_default(),
             found_unix_ms,

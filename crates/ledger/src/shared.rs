@@ -13,7 +13,7 @@ use tasks::Thread;
 use tokio::sync::Notify;
 use world::{Clock, Disk, DiskFile, World};
 
-use crate::damage::{self, Damage};
+use crate::damage::{self, JournalDamage};
 use crate::frame::{HEADER_BYTES, SegmentHeader};
 use crate::limits::FREE_SEGMENTS_MAX;
 use crate::mark::{Found, Mark, MarkFile};
@@ -377,7 +377,7 @@ impl JournalShared {
     }
 
     /// Counts a damaged journal, for the metrics.
-    pub fn count_damage(&self, damage: &Damage) {
+    pub fn count_damage(&self, damage: &JournalDamage) {
         self.inner.damaged.fetch_add(1, Ordering::Relaxed);
         self.inner.records_missing.fetch_add(damage.records_missing, Ordering::Relaxed);
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use ledger::Damage;
+use ledger::JournalDamage;
 use store::{Store, datadir};
 use world::World;
 
@@ -24,11 +24,11 @@ pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
 }
 
-/// Damage of the directory's journal that nobody has removed yet, each as a sentence, and what to do about all.
+/// JournalDamage of the directory's journal that nobody has removed yet, each as a sentence, and what to do about all.
 ///
 /// # Errors
 /// The notes can't be read.
-pub fn journal_damage(dir: &Path) -> io::Result<(Vec<Damage>, String)> {
+pub fn journal_damage(dir: &Path) -> io::Result<(Vec<JournalDamage>, String)> {
     let journal = journal(dir);
     let notes = ledger::damage_notes(&*World::system().disk, &journal)?;
     let aside = ledger::damage_dir(&journal);

@@ -19,7 +19,7 @@ use evidence::Auditor;
 use files::Files;
 use gateway::Readiness;
 use ledger::{
-    CoreAllowances, Damage, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient,
+    CoreAllowances, Drainer, Durability, Journal, JournalDamage, JournalSettings, JournalShared, LeaseClient,
     LimitState, RecordSink, RecoveryReport,
 };
 use proof::{PublicKey, SigningKey};
@@ -111,8 +111,8 @@ pub struct Sessions {
 /// The journal, and what brings its records into the store.
 pub struct Books {
     pub recovered: RecoveryReport,
-    /// Damage of journals that was noted, now or earlier, and that the operator has not removed.
-    pub damage: Vec<Damage>,
+    /// JournalDamage of journals that was noted, now or earlier, and that the operator has not removed.
+    pub damage: Vec<JournalDamage>,
     /// Limits and budgets.
     pub allowances: Arc<LimitState>,
     journal: Arc<JournalShared>,
@@ -125,7 +125,7 @@ pub struct Books {
 struct RecoveredBooks {
     dir: PathBuf,
     report: RecoveryReport,
-    damage: Vec<Damage>,
+    damage: Vec<JournalDamage>,
     allowances: Arc<LimitState>,
     leases: Arc<LeaseClient>,
     sink: Arc<dyn RecordSink>,

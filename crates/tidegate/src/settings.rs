@@ -674,6 +674,11 @@ fn span(text: &str, bounds: std::ops::RangeInclusive<u64>, seconds: u64) -> Opti
     count.map(|count: u64| Duration::from_secs(count * seconds))
 }
 
+/// Zero keeps for ever.
+fn kept_days(text: &str) -> Option<Option<u64>> {
+    text.parse().ok().map(|days| Some(days).filter(|days| *days > 0))
+}
+
 impl Settings {
     /// # Errors
     /// Names the first setting that can't be used, where it came from, and what it must be.
@@ -683,7 +688,6 @@ impl Settings {
             "" | "0" | "false" | "no" | "off" => Some(false),
             _ => None,
         };
-        let days = |text: &str| text.parse().ok().map(|days: u64| Some(days).filter(|days| *days > 0));
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             data_dir: PathBuf::from(layers.text("data_dir")),
@@ -714,8 +718,8 @@ impl Settings {
                 "a number of bytes from 0 to 67108864",
                 |t| t.parse().ok().filter(|bytes| *bytes <= ANSWER_BYTES_MAX),
             )?,
-            records_keep_days: layers.parsed("records.keep_days", DAYS, days)?,
-            minutes_keep_days: layers.parsed("usage.minutes_keep_days", DAYS, days)?,
+            records_keep_days: layers.parsed("records.keep_days", DAYS, kept_days)?,
+            minutes_keep_days: layers.parsed("usage.minutes_keep_days", DAYS, kept_days)?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed("node_networks", BLOCKS, parse_networks)?,
             trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,

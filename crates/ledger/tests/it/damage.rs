@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use domain::Outcome;
 use ledger::frame::{HEADER_BYTES, SegmentHeader, parse_records};
 use ledger::simulation::SimulatedBooks;
-use ledger::{Damage, RecoveryReport, damage_dir, damage_notes};
+use ledger::{JournalDamage, RecoveryReport, damage_dir, damage_notes};
 use proptest::prelude::*;
 use world::{Disk, Random, SeededRandom};
 
@@ -35,7 +35,7 @@ fn killed(seed: u64, drained: u64) -> SimulatedBooks {
     books
 }
 
-fn notes(books: &SimulatedBooks) -> Vec<Damage> {
+fn notes(books: &SimulatedBooks) -> Vec<JournalDamage> {
     damage_notes(&books.disk, books.dir()).unwrap()
 }
 
@@ -81,7 +81,7 @@ type Harm = fn(&mut Vec<u8>);
 
 #[test]
 fn each_kind_of_damage_is_counted_and_kept_aside() {
-    // Damage, whether something of the segment is found, whether there is a file to keep.
+    // JournalDamage, whether something of the segment is found, whether there is a file to keep.
     let kinds: [(&str, Harm, bool, bool); 6] = [
         (
             "eight bytes in the middle",

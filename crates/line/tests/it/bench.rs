@@ -204,9 +204,9 @@ impl Bench {
             ),
             key_hash: vault.hasher.clone(),
         });
-        let settings = JournalSettings::default();
+        let (settings, beside) = (JournalSettings::default(), dir.path().join("journal"));
         let shared = JournalShared::start(&world, settings).unwrap();
-        let journal = Journal::open(&dir.path().join("journal"), 0, world.clone(), settings, shared.clone()).unwrap();
+        let journal = Journal::open(&beside, 0, world.clone(), settings, shared.clone()).unwrap();
         let egress = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
         let hands = Deps {
             egress: Rc::new(egress::Client::new(Arc::new(egress)).unwrap()),
@@ -233,7 +233,7 @@ impl Bench {
             overload: Rc::default(),
             in_background: Default::default(),
             apps: &line::NoApps,
-            batches: std::sync::Arc::new(domain::NoBatches),
+            batches: Arc::new(domain::NoBatches),
             tasks: std::sync::Arc::new(domain::NoTasks),
             live_tasks: std::sync::Arc::default(),
             files: std::sync::Arc::new(domain::NoFiles),

@@ -114,7 +114,8 @@ impl Bench {
         });
         let settings = JournalSettings::default();
         let shared = JournalShared::start(&world, settings).unwrap();
-        let journal = Journal::open(&dir.path().join("journal"), 0, world.clone(), settings, shared.clone()).unwrap();
+        let journal =
+            Journal::open(&dir.path().join("journal"), 0, world.clone(), settings, shared.clone()).unwrap();
         let egress = egress::EgressSettings { allow_private, ..egress::EgressSettings::default() };
         let hands = Deps {
             egress: Rc::new(egress::Client::new(Arc::new(egress)).unwrap()),

@@ -13,7 +13,8 @@ use domain::{AccountId, Principal, WorkspaceId};
 use crate::accounts::{AccountRow, Accounts};
 use crate::credentials::{NewSecret, SealedSecret, Verification};
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{agreements, seals, unbooked};
+use crate::sql::unbooked::refuse_while_open;
+use crate::sql::{agreements, seals};
 
 const TABLE: &str = "accounts";
 const WHAT: &str = "account";
@@ -119,9 +120,8 @@ impl Table for AccountRow {
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
-        let mut open = unbooked::find(writing.connection(), None).await?;
-        open.retain(|one| one.maker == Principal::Account(old.id));
-        unbooked::refuse(WHAT, open)?;
+        let is_of = |_, maker| maker == Principal::Account(old.id);
+        refuse_while_open(writing.connection(), (WHAT, None), is_of).await?;
         seals::remove(writing, OPERATOR, old.id).await
     }
 

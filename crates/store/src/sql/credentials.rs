@@ -8,7 +8,7 @@ use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
-use domain::{CredentialId, ProbeResult, ServerFacts, Subscription, WorkspaceId};
+use domain::{CredentialId, Principal, ProbeResult, ServerFacts, Subscription, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::credentials::{
@@ -16,7 +16,8 @@ use crate::credentials::{
 };
 use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{agreements, budgets, events, names, projects, seals, unbooked};
+use crate::sql::unbooked::refuse_while_open;
+use crate::sql::{agreements, budgets, events, names, projects, seals};
 
 const TABLE: &str = "credentials";
 const WHAT: &str = "credential";
@@ -161,9 +162,8 @@ impl Table for CredentialRow {
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
         // A revoked one reads nothing any more.
         if old.state != CredentialState::Revoked {
-            let mut open = unbooked::find(writing.connection(), Some(old.workspace)).await?;
-            open.retain(|one| one.maker.own_credential() == Some(old.id));
-            unbooked::refuse(WHAT, open)?;
+            let is_of = |_, maker: Principal| maker.own_credential() == Some(old.id);
+            refuse_while_open(writing.connection(), (WHAT, Some(old.workspace)), is_of).await?;
         }
         let query = sql("DELETE FROM budgets WHERE id = $1").bind(old.id.bytes());
         query.run(writing.connection()).await?;

@@ -12,7 +12,8 @@ use domain::{KeyId, ProjectId, Subject, WorkspaceId};
 
 use crate::projects::{ProjectRow, Projects};
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{budgets, caching, names, unbooked};
+use crate::sql::unbooked::refuse_while_open;
+use crate::sql::{budgets, caching, names};
 
 /// Checks a reference to a project: it must belong to the same workspace.
 pub(super) async fn require(
@@ -89,9 +90,8 @@ impl Table for ProjectRow {
             );
             return Err(StoreError::conflict("project_not_empty", detail, None));
         }
-        let mut open = unbooked::find(writing.connection(), Some(old.workspace)).await?;
-        open.retain(|one| one.project == old.id);
-        unbooked::refuse(Self::WHAT, open)?;
+        let is_of = |project, _| project == old.id;
+        refuse_while_open(writing.connection(), (Self::WHAT, Some(old.workspace)), is_of).await?;
         holding::refuse_owner(writing.connection(), old.workspace, Some(old.id)).await?;
         let revoked = sql("SELECT id FROM api_keys WHERE project = $1").bind(old.id.bytes());
         for key in revoked.rows(writing.connection()).await? {

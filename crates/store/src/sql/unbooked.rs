@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use database::connection::Connection;
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields};
-use database::statement::{Row, sql};
+use database::statement::sql;
 use domain::{Principal, ProjectId, StoredKind, StoredObjectId, TraceId, WorkspaceId};
 
 use crate::jobs::{BATCHES_POLL, RESPONSES_POLL, VIDEOS_POLL, response_poll_name};
@@ -18,81 +18,46 @@ const OBJECT: &str = "SELECT workspace, project, maker FROM kept_objects WHERE i
 const RESPONSES: &str = "SELECT workspace, project, maker, request, provider_id FROM stored_responses
      WHERE workspace = $1 AND booked_by IS NULL";
 
-/// One of them.
-pub(super) struct Unbooked {
-    /// For a person: `batch`, `video` or `background response`.
-    what: &'static str,
-    /// What clients call it.
-    name: String,
-    workspace: WorkspaceId,
-    pub project: ProjectId,
-    pub maker: Principal,
-}
-
-/// Those of a workspace; without one, those of all workspaces that an account of the operator can have made.
-pub(super) async fn find(
+/// Refuses to delete what such objects are charged to, or are read with: their usage could not be recorded any more. An
+/// account of the operator can have made those of all workspaces.
+pub(super) async fn refuse_while_open(
     connection: &mut Connection,
-    workspace: Option<WorkspaceId>,
-) -> Result<Vec<Unbooked>, StoreError> {
+    (of, workspace): (&str, Option<WorkspaceId>),
+    is_of: impl Fn(ProjectId, Principal) -> bool,
+) -> Result<(), StoreError> {
     let query = sql(POLLED).bind(BATCHES_POLL).bind(VIDEOS_POLL).bind(RESPONSES_POLL);
     let rows = query.rows(connection).await?;
-    let names: Result<HashSet<String>, StoreError> =
+    let polled: Result<HashSet<String>, StoreError> =
         rows.iter().map(|row| Ok(Fields::new("jobs", row).maybe_text("name")?.unwrap_or_default())).collect();
-    let (names, mut found) = (names?, Vec::new());
-    for id in names.iter().filter_map(|name| name.parse::<StoredObjectId>().ok()) {
+    let (polled, mut named) = (polled?, Vec::new());
+    let mut look = |fields: Fields<'_>, name: String| {
+        let (project, maker): (ProjectId, String) = (fields.id("project")?, fields.text("maker")?);
+        let maker = maker.parse().map_err(|_| StoreError::corrupt("maker", maker))?;
+        let is_near = workspace.is_none_or(|workspace| fields.id("workspace").ok() == Some(workspace));
+        named.extend(Some(name).filter(|_| is_near && is_of(project, maker)));
+        Ok::<(), StoreError>(())
+    };
+    for id in polled.iter().filter_map(|name| name.parse::<StoredObjectId>().ok()) {
         if let Some(row) = sql(OBJECT).bind(id.digest.to_vec()).row(connection).await? {
             let what = if id.kind.kind() == StoredKind::Video { "video" } else { "batch" };
-            found.push(read("kept_objects", &row, what, id.to_string())?);
+            look(Fields::new("kept_objects", &row), format!("{what} {id}"))?;
         }
     }
     // Only credentials of workspaces make answers in the background.
-    if let Some(workspace) = workspace {
-        for row in sql(RESPONSES).bind(workspace.bytes()).rows(connection).await? {
-            let fields = Fields::new("stored_responses", &row);
-            if names.contains(&response_poll_name(fields.id::<TraceId>("request")?)) {
-                let name = fields.maybe_text("provider_id")?.unwrap_or_default();
-                found.push(read("stored_responses", &row, "background response", name)?);
-            }
+    let owner = workspace.map(|workspace| workspace.bytes()).unwrap_or_default();
+    for row in sql(RESPONSES).bind(owner).rows(connection).await? {
+        let fields = Fields::new("stored_responses", &row);
+        if polled.contains(&response_poll_name(fields.id::<TraceId>("request")?)) {
+            let name = fields.maybe_text("provider_id")?.unwrap_or_default();
+            look(fields, format!("background response {name}"))?;
         }
     }
-    found.retain(|one| workspace.is_none_or(|workspace| workspace == one.workspace));
-    Ok(found)
-}
-
-fn read(table: &'static str, row: &Row, what: &'static str, name: String) -> Result<Unbooked, StoreError> {
-    let fields = Fields::new(table, row);
-    let maker = fields.text("maker")?;
-    Ok(Unbooked {
-        what,
-        name,
-        workspace: fields.id("workspace")?,
-        project: fields.id("project")?,
-        maker: maker.parse().map_err(|_| StoreError::corrupt(table, format!("maker is {maker}")))?,
-    })
-}
-
-/// Refuses to delete what these are charged to, or are read with: their usage could not be recorded any more.
-pub(super) fn refuse(of: &str, mut open: Vec<Unbooked>) -> Result<(), StoreError> {
-    if open.is_empty() {
+    if named.is_empty() {
         return Ok(());
     }
-    open.sort_unstable_by(|one, other| (one.what, &one.name).cmp(&(other.what, &other.name)));
-    let counts: Vec<String> = ["batch", "video", "background response"]
-        .into_iter()
-        .filter_map(|what| {
-            let count = open.iter().filter(|one| one.what == what).count();
-            let ending = if what == "batch" { "es" } else { "s" };
-            (count > 0).then(|| format!("{count} {what}{}", if count == 1 { "" } else { ending }))
-        })
-        .collect();
-    let mut names: Vec<&str> = open.iter().take(UNBOOKED_NAMED_MAX).map(|one| &*one.name).collect();
-    if open.len() > names.len() {
-        names.push("...");
-    }
-    let detail = format!(
-        "The usage of {} of the {of} is not recorded yet: {}",
-        counts.join(", "),
-        names.join(", ")
-    );
+    named.sort_unstable();
+    let count = named.len();
+    named.truncate(UNBOOKED_NAMED_MAX);
+    let detail = format!("the usage of {count} made with the {of} is not recorded yet: {}", named.join(", "));
     Err(StoreError::conflict("usage_not_recorded", detail, None))
 }

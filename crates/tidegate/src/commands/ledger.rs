@@ -2,7 +2,7 @@
 
 use cli::output::{self, Failure};
 use cli::shared::Shared;
-use ledger::Damage;
+use ledger::JournalDamage;
 use ledger::verify::{Mismatch, VerifyReport};
 use serde_json::{Value, json};
 use store::Page;
@@ -59,7 +59,7 @@ pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
     Err(Failure::new(output::FINDINGS, message))
 }
 
-fn document(report: &VerifyReport, damage: &[Damage]) -> Value {
+fn document(report: &VerifyReport, damage: &[JournalDamage]) -> Value {
     let by_mode = report.by_mode.iter().map(|totals| {
         json!({
             "mode": totals.mode.as_str(),
@@ -84,7 +84,7 @@ fn document(report: &VerifyReport, damage: &[Damage]) -> Value {
     })
 }
 
-fn damage_document(damage: &Damage) -> Value {
+fn damage_document(damage: &JournalDamage) -> Value {
     json!({
         "core": damage.core,
         "found_unix_ms": damage.found_unix_ms,

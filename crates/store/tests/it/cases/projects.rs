@@ -97,19 +97,24 @@ pub async fn what_is_not_booked_yet_keeps_its_project_and_its_credential(fresh: 
     let of_credential = async || store.credentials().delete(workspace, credential.id, None, act()).await;
     let of_account = async || store.accounts().delete((), account.id, None, act()).await;
     let all = told(of_project().await);
-    assert!(all.starts_with("1 batch, 1 video, 1 background response of the project are open"), "{all}");
+    assert!(
+        all.starts_with(
+            "the usage of 3 made with the project is not recorded yet: background response resp_1, batch "
+        ),
+        "{all}"
+    );
     for name in [&film.id.to_string(), &batch.id.to_string(), "resp_1"] {
         assert!(all.contains(name), "{name}: {all}");
     }
     let own = told(of_credential().await);
-    assert!(own.starts_with("1 video, 1 background response of the credential"), "{own}");
-    assert!(told(of_account().await).starts_with("1 batch of the account"));
+    assert!(own.starts_with("the usage of 2 made with the credential"), "{own}");
+    assert!(told(of_account().await).starts_with("the usage of 1 made with the account"));
 
     let by = TraceId::new(NOW, bytes(10));
     store.kept_objects().book(film.owner, film.id, by).await.unwrap();
     store.stored_responses().book(answer.digest, by).await.unwrap();
     of_credential().await.unwrap();
-    assert!(told(of_project().await).starts_with("1 batch of the project"));
+    assert!(told(of_project().await).starts_with("the usage of 1 made with the project"));
     store.kept_objects().book(batch.owner, batch.id, by).await.unwrap();
     of_account().await.unwrap();
     of_project().await.unwrap();

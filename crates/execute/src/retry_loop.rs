@@ -131,6 +131,8 @@ pub(crate) struct RetryLoop {
     limited_until_us: Option<u64>,
     /// A commitment was found used up.
     pub(crate) has_spilled: bool,
+    /// Seats that the plan left out, since their provider asked to wait, and for how many milliseconds.
+    resting: Vec<(Attempt, u64)>,
     /// The seats behind the current one that can't be asked for this request are gone from `attempts`.
     pub(crate) is_fitness_known: bool,
     /// A retry was refused because there were too many to its upstream already.
@@ -208,6 +210,7 @@ impl RetryLoop {
             reported_failure: None,
             limited_until_us: None,
             has_spilled: false,
+            resting: parts.resting,
             is_fitness_known: false,
             is_retry_budget_spent: false,
             failed_at: None,
@@ -268,6 +271,7 @@ impl RetryLoop {
                 }
                 AttemptOutcome::Refused(fault) if self.pass_over(&fault) => return SeatOutcome::Unfit,
                 AttemptOutcome::Refused(fault) => {
+                    let fault = self.limited_instead(fault);
                     if let Some(fallbacks) = &mut self.fallbacks {
                         fallbacks.refuse(fault.class);
                     }
@@ -315,20 +319,34 @@ impl RetryLoop {
     /// Drops the seats behind this one that can't be asked for this request, as soon as one of them may be next: they say
     /// nothing about those that can. `true` if there were some.
     fn leave_unfit(&mut self) -> bool {
-        let (exchange, body, index) = (&self.exchange, &self.held.body, self.failover.index());
-        if std::mem::replace(&mut self.is_fitness_known, true) || exchange.is_body_consumed() {
+        let index = self.failover.index();
+        if std::mem::replace(&mut self.is_fitness_known, true) || self.exchange.is_body_consumed() {
             return false;
         }
-        let is_fit = |attempt: &Attempt| {
-            let written = preview::would_drop(&exchange.call, body, &exchange.caller, attempt);
-            written.err().is_none_or(|fault| fault.class != FaultClass::Unsupported)
-        };
         let (before, mut seat) = (self.attempts.len(), 0);
-        self.attempts.retain(|attempt| {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.retain(|attempt| {
             seat += 1;
-            seat <= index + 1 || is_fit(attempt)
+            seat <= index + 1 || self.is_fit(attempt)
         });
+        self.attempts = attempts;
         self.attempts.len() < before
+    }
+
+    /// Whether a seat can be asked for this request.
+    fn is_fit(&self, attempt: &Attempt) -> bool {
+        let exchange = &self.exchange;
+        let written = preview::would_drop(&exchange.call, &self.held.body, &exchange.caller, attempt);
+        written.err().is_none_or(|fault| fault.class != FaultClass::Unsupported)
+    }
+
+    /// A seat that can't be asked for a request says nothing of one that can, and that takes requests again after a while.
+    fn limited_instead(&self, fault: Box<Fault>) -> Box<Fault> {
+        if fault.class != FaultClass::Unsupported || self.exchange.is_body_consumed() {
+            return fault;
+        }
+        let fit = self.resting.iter().filter(|(attempt, _)| self.is_fit(attempt));
+        fit.map(|(_, wait_ms)| *wait_ms).min().map_or(fault, plan::all_limited)
     }
 
     /// Another seat is next. Where that means leaving the nodes, the record shows why like what the plan rejected.

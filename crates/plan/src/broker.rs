@@ -36,6 +36,8 @@ pub struct Decision<'a> {
     pub route: Option<&'a RouteEntry>,
     pub attempts: Vec<Attempt>,
     pub rejected: Vec<Rejection>,
+    /// Those of the rejected whose provider asked to wait, and for how many milliseconds.
+    pub resting: Vec<(Attempt, u64)>,
     pub fault: Option<Box<Fault>>,
 }
 
@@ -47,6 +49,7 @@ impl Decision<'_> {
             route: None,
             attempts: Vec::new(),
             rejected: Vec::new(),
+            resting: Vec::new(),
             fault: None,
         }
     }
@@ -666,6 +669,9 @@ fn leave_own(
 /// opening their secret shows whether it is still the one that was refused. A provider's own "not before"
 /// and what was agreed with it is not a guess, and is obeyed.
 fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
+    let rests = split.closed.iter();
+    let rests = rests.filter_map(|(attempt, refusal)| Some((attempt.clone(), refusal.rate_limited_ms()?)));
+    decision.resting.extend(rests);
     if !split.open.is_empty() {
         refuse_closed(found, split.closed);
         decision.attempts = split.open;

@@ -262,6 +262,7 @@ fn choose_for_stored<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Choice<'a
         route: None,
         attempts: vec![attempt],
         rejected: Vec::new(),
+        resting: Vec::new(),
         fault: None,
     };
     Choice { stored: Some((how, model)), ..decision.into() }

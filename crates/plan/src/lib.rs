@@ -39,6 +39,7 @@ pub use explain::{
     ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate, WinningRoute, explain, explain_call,
 };
 pub use fallbacks::{PlannedFallback, left_on, next_model, rejected_model};
+pub use faults::all_limited;
 pub use limits::NODE_FULL_US;
 pub use placing::{Placement, hash_of as node_hash};
 pub use planned::{

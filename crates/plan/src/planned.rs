@@ -91,6 +91,8 @@ pub struct PlannedParts {
     pub attempts: Vec<Attempt>,
     /// Empty means every class that a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
+    /// Seats that were planned without, since their provider asked to wait, and for how many milliseconds.
+    pub resting: Vec<(Attempt, u64)>,
     /// The other models that the request may go on with, in order.
     pub fallbacks: Vec<PlannedFallback>,
     pub timeouts: Timeouts,
@@ -145,7 +147,8 @@ pub fn plan(
     let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller).within_hints(call.hints());
     let tracks_prefixes = has_several_nodes || spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
     let resolved_model = choice.resolved_model();
-    let Choice { decision: Decision { attempts, fault, .. }, upstream_models, fallbacks, .. } = choice;
+    let Choice { decision: Decision { attempts, resting, fault, .. }, upstream_models, fallbacks, .. } =
+        choice;
     if attempts.is_empty() {
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }));
@@ -158,6 +161,7 @@ pub fn plan(
             resolved_model,
             attempts,
             fallback_on,
+            resting,
             fallbacks,
             timeouts,
             tracks_prefixes,

@@ -66,10 +66,15 @@ class Chat {
   async ask() {
     const completions = this.client.chat.completions;
     const more = { stream_options: { include_usage: true } };
-    const completion = this.stream
-      ? await completions.stream({ ...this.request, ...more }).finalChatCompletion()
-      : await completions.create(this.request);
+    let thought = "";
+    const streamed = this.stream ? completions.stream({ ...this.request, ...more }) : undefined;
+    // The helper keeps the last piece of a field that it doesn't know.
+    streamed?.on("chunk", ({ choices }) => {
+      thought += choices[0]?.delta.reasoning_content ?? "";
+    });
+    const completion = await (streamed?.finalChatCompletion() ?? completions.create(this.request));
     const { message, finish_reason } = completion.choices[0];
+    if (thought) message.reasoning_content = thought;
     // What the SDK's helper adds for its user, no API takes back.
     delete message.parsed;
     message.tool_calls?.forEach((call) => delete call.function.parsed_arguments);

@@ -253,8 +253,7 @@ const GEMINI_THOUGHTS: [&str; 9] =
 impl Expected {
     /// The reasoning text that the client must read: all of it, if the upstream shows any.
     pub fn thought(&self, cell: &Cell) -> String {
-        let note = Note::of(cell.client, cell.seller, cell.case);
-        if matches!(note, Some(Note::ThoughtsUnsaid | Note::ThoughtsLost)) {
+        if Note::of(cell.client, cell.seller, cell.case) == Some(Note::ThoughtsUnasked) {
             return String::new();
         }
         let words: &[&str] = match cell.seller.grammar(cell.client) {

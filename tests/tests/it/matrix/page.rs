@@ -16,10 +16,8 @@ pub enum Note {
     ThoughtsBeside,
     /// The client's wire format does not count reasoning tokens separately.
     ThoughtsUntold,
-    /// The client's wire format has no field for reasoning text.
-    ThoughtsUnsaid,
-    /// The same, and the provider does not count reasoning tokens separately.
-    ThoughtsLost,
+    /// The provider shows thoughts to whoever asks for them, which no field of this client's does.
+    ThoughtsUnasked,
     /// The provider does not distinguish a stop sequence from a natural end.
     StopUntold,
 }
@@ -38,10 +36,9 @@ const NOTES: &[(Note, &str)] = &[
         Note::ThoughtsUntold,
         "The client's format counts thoughts among the answer's tokens, and has no count of them.",
     ),
-    (Note::ThoughtsUnsaid, "The client's format can't express thoughts: they are only counted."),
     (
-        Note::ThoughtsLost,
-        "The client's format can't express thoughts, and the seller counts them among the answer's tokens.",
+        Note::ThoughtsUnasked,
+        "The seller shows thoughts to who asks for them, which the client's format has no field for: they are only counted.",
     ),
     (
         Note::StopUntold,
@@ -56,13 +53,10 @@ impl Note {
             (Client::Responses, Case::Stop) => Some(Self::NoSuchField),
             (_, Case::Thinking | Case::ThinkingTools) => match (seller, seller.grammar(client)) {
                 (Seller::Fireworks | Seller::Mistral, Client::Chat) => Some(Self::ThoughtsUncounted),
-                (Seller::Bedrock, _) if matches!(client, Client::Chat) => Some(Self::ThoughtsLost),
                 (Seller::Bedrock, _) => Some(Self::ThoughtsUncounted),
                 (Seller::Xai, Client::Chat) if matches!(client, Client::Chat) => Some(Self::ThoughtsBeside),
-                (Seller::Anthropic | Seller::Gemini | Seller::Vertex, _)
-                    if matches!(client, Client::Chat) =>
-                {
-                    Some(Self::ThoughtsUnsaid)
+                (Seller::Gemini | Seller::Vertex, _) if matches!(client, Client::Chat) => {
+                    Some(Self::ThoughtsUnasked)
                 }
                 (_, _) if matches!(client, Client::Converse) => Some(Self::ThoughtsUntold),
                 _ => None,

@@ -85,7 +85,7 @@ fn compare_round(
         output: entry.said_tokens - counted_beside,
         cached: entry.cached_tokens,
         reasoning: match note {
-            Some(Note::ThoughtsUncounted | Note::ThoughtsUntold | Note::ThoughtsLost) => 0,
+            Some(Note::ThoughtsUncounted | Note::ThoughtsUntold) => 0,
             _ if cell.client == Client::Converse => 0,
             _ => expected.reasoning,
         },

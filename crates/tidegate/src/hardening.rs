@@ -30,10 +30,13 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// How many client connections may be open: half of the file descriptors not in use yet, because each
-/// connection may need another one to an upstream.
-pub fn connections_max() -> usize {
+/// Files that a core opens once it serves: its journal's segments and their mark.
+const FILES_OF_CORE: usize = 4;
+
+/// How many client connections may be open: half of the file descriptors not in use yet and not needed for the files of
+/// so many cores, because each connection may need another one to an upstream.
+pub fn connections_max(cores: usize) -> usize {
     let Some(limit) = rustix::process::getrlimit(Resource::Nofile).current else { return usize::MAX };
     let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_ESTIMATED, Iterator::count);
-    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened) / 2
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened + FILES_OF_CORE * cores) / 2
 }

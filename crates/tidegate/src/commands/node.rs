@@ -441,7 +441,7 @@ fn listening(listen: SocketAddr) -> GatewaySettings {
         times: Times::default(),
         proxies: Proxies::default(),
         origins: gateway::Origins::default(),
-        connections_max: hardening::connections_max(),
+        connections_max: hardening::connections_max(1),
         queue_delay_max: Duration::ZERO,
         in_flight_max: 0,
         body_bytes_max: gateway::NODE_BODY_BYTES_MAX,

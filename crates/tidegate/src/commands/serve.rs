@@ -453,7 +453,7 @@ async fn open_door(
             is_fronted: settings.public_url.is_some(),
         },
         origins: settings.cors_origins.clone(),
-        connections_max: hardening::connections_max(),
+        connections_max: hardening::connections_max(settings.workers),
         queue_delay_max: settings.queue_delay_max,
         in_flight_max: settings.in_flight_max,
         body_bytes_max: settings.body_mib_max * 1024 * 1024,

@@ -60,7 +60,7 @@ build() { # build WHAT FLAG...: builds the binary, and says every quarter of a m
 }
 
 mkdir -p target
-say "Building Tidegate: the first time about nine minutes on two cores, later a second."
+say "Building Tidegate: the first time about ten minutes on two cores until the gateway serves, and four more for the demo node; later a second."
 # Beside the console, whose build keeps one core busy. What it compiles is mostly the gateway's, too.
 scripts/docs.sh make-run >"$docs_log" 2>&1 &
 building=$!

@@ -24,7 +24,7 @@ pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
 }
 
-/// JournalDamage of the directory's journal that nobody has removed yet, each as a sentence, and what to do about all.
+/// Damage of the directory's journal that nobody has removed yet, each as a sentence, and what to do about all.
 ///
 /// # Errors
 /// The notes can't be read.

@@ -111,7 +111,7 @@ pub struct Sessions {
 /// The journal, and what brings its records into the store.
 pub struct Books {
     pub recovered: RecoveryReport,
-    /// JournalDamage of journals that was noted, now or earlier, and that the operator has not removed.
+    /// Damage of journals that was noted, now or earlier, and that the operator has not removed.
     pub damage: Vec<JournalDamage>,
     /// Limits and budgets.
     pub allowances: Arc<LimitState>,

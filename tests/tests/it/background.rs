@@ -101,7 +101,8 @@ async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
     assert!(spent == 0 && held >= 600, "{spent} {held}");
     refused(&client.post(PATH, &request).await.unwrap(), 429, "quota_exceeded");
     jobs_end(&gateway, before).await;
-    let cost = record(&gateway, 1).await[0]["provider_cost_nanos"].as_i64().unwrap();
+    let row = record(&gateway, 1).await[0]["id"].as_str().unwrap().to_owned();
+    let cost = gateway.settled(&row).await["provider_cost_nanos"].as_i64().unwrap();
     assert!(cost > 1_000, "{cost}");
     until("it is spent, and nothing is held", async || {
         let (spent, held) = standing().await;

@@ -79,7 +79,7 @@ fn verified(gateway: &Gateway) -> (i32, Value, String) {
     let data = gateway.data().display().to_string();
     let done = gateway.cli().run(&["ledger", "verify", "--data-dir", &data, "--json"]);
     let report = serde_json::from_str(done.stdout.lines().next().unwrap()).unwrap();
-    (done.code, report, done.stderr)
+    (done.code, report, done.stdout + &done.stderr)
 }
 
 async fn completed(gateway: &Gateway) -> u64 {

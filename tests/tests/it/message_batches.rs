@@ -262,7 +262,7 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let kept = gateway.admin().delete(&credential).await.unwrap();
     let told = kept.json();
     assert_eq!((kept.status, &told["code"]), (409, &json!("usage_not_recorded")), "{told}");
-    assert!(told["detail"].as_str().unwrap().contains("the usage of 1 made with the credential"), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("The usage of 1 made with the credential"), "{told}");
     let canceling = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
     assert_eq!((&canceling["id"], &canceling["processing_status"]), (&json!(id), &json!("canceling")));
     let batch = until_ended(&client, &id).await;

@@ -429,7 +429,9 @@ async fn a_response_that_the_provider_begins_or_refuses_is_an_exchange_too() {
     assert_eq!(socket.one("response.done").await["response"]["status"], "cancelled");
     socket.close().await;
     socket.last().await;
-    let rows = books(&gateway, 4).await;
+    let mut rows = books(&gateway, 4).await;
+    // Those that begin in one millisecond have no order.
+    rows.sort_by_key(|row| (row["outcome"] != "completed", row["outcome"] == "failed"));
     let outcomes: Vec<&str> = rows.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["completed", "completed", "client_cancelled", "failed"], "{rows:?}");
     assert_eq!(rows[0]["units"]["audio_input_tokens"], 4, "{rows:?}");

@@ -121,6 +121,15 @@ pub fn endless() -> Value {
     json!({"model": MODEL, "stream": true, "ignore_eos": true, "messages": ask()["messages"]})
 }
 
+/// Whether all of an answer arrived, and not a part of it.
+async fn ends_whole(running: &mut Streaming) -> bool {
+    let mut last = None;
+    while let Ok(Some(event)) = running.event().await {
+        last = Some(event);
+    }
+    last.as_deref() == Some("[DONE]")
+}
+
 /// Has the gateway pass fields on that only runtimes know, such as the one that makes an answer endless.
 pub async fn take_every_field(gateway: &Gateway, id: &str) {
     gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"stated_facts": {"unknown_fields": true}})).await;
@@ -368,11 +377,10 @@ async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
     let pace = Pace::start(&[gateway.control(), control, serving]);
     let revoked = gateway.admin().post(&format!("{path}/revoke"), &json!({})).await.unwrap();
     assert_eq!(revoked.status, 200, "{}", revoked.text());
-    let mut last = None;
-    while let Ok(Some(event)) = running.event().await {
-        last = Some(event);
+    // The demo model fills its context in a quarter of a second, so that one answer follows another until one is cut.
+    while running.status == 200 && ends_whole(&mut running).await {
+        running = client.stream(CHAT, &endless()).await.unwrap();
     }
-    assert_ne!(last.as_deref(), Some("[DONE]"), "the answer is cut");
     found("no tunnel", async || Some(there().await).filter(|node| node["tunnel"].is_null())).await;
     let took = pace.elapsed();
     assert!(took < REVOKED_WITHIN, "{took:?}");

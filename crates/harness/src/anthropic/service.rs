@@ -165,12 +165,13 @@ fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
 }
 
 pub(crate) async fn read(call: &Call<'_>, body: Incoming) -> Result<Bytes, Refusal> {
-    let limited = Limited::new(body, call.shared.config.body_bytes_max.min(BODY_BYTES_MAX));
-    let body = limited
-        .collect()
-        .await
-        .map_err(|_| Refusal::new(413, "request_too_large", "Request exceeds the maximum size"))?;
-    let body = body.to_bytes();
+    let bytes_max = call.shared.config.body_bytes_max.min(BODY_BYTES_MAX);
+    let too_large = || Refusal::new(413, "request_too_large", "Request exceeds the maximum size");
+    // Somewhat more is read, since a client that still sends when the connection is closed may not read the answer.
+    let body = Limited::new(body, 2 * bytes_max).collect().await.map_err(|_| too_large())?.to_bytes();
+    if body.len() > bytes_max {
+        return Err(too_large());
+    }
     call.guard.note(|entry| entry.body = body.clone());
     Ok(body)
 }

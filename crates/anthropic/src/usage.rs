@@ -57,10 +57,9 @@ struct OutputDetails {
 impl Report {
     pub(super) fn of(usage: &Usage) -> Self {
         let (short, long) = (usage.cache_write, usage.cache_write_long);
-        let cached = usage.cached_read.saturating_add(short).saturating_add(long);
         let creation = Creation { ephemeral_5m_input_tokens: short, ephemeral_1h_input_tokens: long };
         Self {
-            input_tokens: usage.prompt_total().saturating_sub(cached),
+            input_tokens: usage.prompt_uncached(),
             cache_creation_input_tokens: short.saturating_add(long),
             cache_read_input_tokens: usage.cached_read,
             cache_creation: (short > 0 || long > 0).then_some(creation),

@@ -1,7 +1,7 @@
 //! Usage as providers of this format report it, and the estimate where they don't.
 
 use conversation::fields::optional_tier;
-use domain::{Tier, Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource, split_media};
 use json::fields::latest;
 use json::{Cursor, JsonError, Kind};
 
@@ -93,24 +93,26 @@ impl UsageCounters {
     /// The counts in disjoint classes. `None` where nothing was reported, or where only zeros were reported
     /// for an answer that is not empty: that is not a report, and the caller estimates.
     pub(super) fn usage(&self, content_bytes: u64) -> Option<Usage> {
-        let prompt = self.prompt.unwrap_or(0);
-        let completion = self.completion.unwrap_or(0);
+        let of = |count: Option<u64>| count.unwrap_or(0);
+        let (prompt, completion) = (of(self.prompt), of(self.completion));
         if !self.seen || (prompt == 0 && completion == 0 && content_bytes > 0) {
             return None;
         }
-        let cached = self.cached.or(self.cached_flat).or(self.cached_hit).unwrap_or(0);
-        let written = self.written.unwrap_or(0);
-        let reasoning = self.reasoning.unwrap_or(0);
+        let cached = of(self.cached.or(self.cached_flat).or(self.cached_hit));
+        let (written, reasoning) = (of(self.written), of(self.reasoning));
         // Some count reasoning in addition to the completion instead of within it; the total tells which.
         let beside = reasoning > 0
             && self.total == prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning));
         // Reasoning tokens are part of the completion, so a larger count is wrong.
         let reasoning = if beside { reasoning } else { reasoning.min(completion) };
         // The format doesn't say how much of what was cached is sound or pictures, so they are part of the rest as far as it goes.
-        let (input, audio_in, image_in) =
-            apart(prompt.saturating_sub(cached).saturating_sub(written), self.audio_in, self.image_in);
+        let (input, audio_in, image_in) = split_media(
+            prompt.saturating_sub(cached).saturating_sub(written),
+            of(self.audio_in),
+            of(self.image_in),
+        );
         let visible = if beside { completion } else { completion - reasoning };
-        let (output, audio_out, image_out) = apart(visible, self.audio_out, self.image_out);
+        let (output, audio_out, image_out) = split_media(visible, of(self.audio_out), of(self.image_out));
         Some(Usage {
             input,
             cached_read: cached,
@@ -123,13 +125,6 @@ impl UsageCounters {
             source: UsageSource::Provider,
         })
     }
-}
-
-/// A count without its tokens of sound and of pictures, and those.
-fn apart(all: u64, audio: Option<u64>, image: Option<u64>) -> (u64, u64, u64) {
-    let audio = audio.unwrap_or(0).min(all);
-    let image = image.unwrap_or(0).min(all - audio);
-    (all - audio - image, audio, image)
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl Report {
         let details = [("5m", usage.cache_write), ("1h", usage.cache_write_long)];
         let details = details.into_iter().filter(|(_, tokens)| *tokens > 0);
         Self {
-            input_tokens: usage.prompt_total().saturating_sub(usage.cached_read.saturating_add(written)),
+            input_tokens: usage.prompt_uncached(),
             output_tokens: usage.completion_total(),
             total_tokens: usage.prompt_total().saturating_add(usage.completion_total()),
             cache_read_input_tokens: usage.cached_read,

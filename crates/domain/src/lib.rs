@@ -138,5 +138,5 @@ pub use tools::{
     CallOutcome, DeclaredServer, DeclaredTool, DeclaredTools, NoTools, ToolCallRecord, ToolStore,
 };
 pub use upload::Upload;
-pub use usage::{FirstUnits, Later, Units, Usage, UsageSource};
+pub use usage::{FirstUnits, Later, Units, Usage, UsageSource, split_media};
 pub use vocabulary::Vocabulary;

@@ -244,10 +244,7 @@ impl Rates {
     /// The prices of tokens with a markup; other prices as they are.
     #[must_use]
     pub fn with_markup(self, markup_bps: u32) -> Self {
-        let marked = |price: Price| {
-            let marked = i128::from(price.0) * (10_000 + i128::from(markup_bps));
-            Price(u64::try_from(round_half_even(marked, 10_000)).unwrap_or(u64::MAX))
-        };
+        let marked = |price: Price| Price(u64::try_from(marked_up(price.0, markup_bps)).unwrap_or(u64::MAX));
         Self {
             input: marked(self.input),
             output: marked(self.output),
@@ -494,8 +491,11 @@ pub struct LineItem {
 /// `amount` with a markup in basis points (100 = 1 %), rounded half to even.
 #[must_use]
 pub fn with_markup(amount: Nanos, markup_bps: u32) -> Nanos {
-    let marked = i128::from(amount.0) * (10_000 + i128::from(markup_bps));
-    Nanos(i64::try_from(round_half_even(marked, 10_000)).unwrap_or(i64::MAX))
+    Nanos(i64::try_from(marked_up(amount.0, markup_bps)).unwrap_or(i64::MAX))
+}
+
+fn marked_up(amount: impl Into<i128>, markup_bps: u32) -> i128 {
+    round_half_even(amount.into() * (10_000 + i128::from(markup_bps)), 10_000)
 }
 
 fn line_nanos(units: u64, price: Price) -> Nanos {

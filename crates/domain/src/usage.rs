@@ -195,23 +195,38 @@ pub struct FirstUnits {
     characters: u64,
 }
 
+/// A count of tokens without those of sound and of pictures, and those, which are never more than the count.
+#[must_use]
+pub fn split_media(all: u64, audio: u64, image: u64) -> (u64, u64, u64) {
+    let audio = audio.min(all);
+    let image = image.min(all - audio);
+    (all - audio - image, audio, image)
+}
+
 impl Usage {
+    /// The tokens of the prompt that no cache was read or written for, of every modality.
+    #[must_use]
+    pub const fn prompt_uncached(&self) -> u64 {
+        self.input.saturating_add(self.units.audio_in).saturating_add(self.units.image_in)
+    }
+
     #[must_use]
     pub const fn prompt_total(&self) -> u64 {
-        self.input
+        self.prompt_uncached()
             .saturating_add(self.cached_read)
             .saturating_add(self.cache_write)
             .saturating_add(self.cache_write_long)
-            .saturating_add(self.units.audio_in)
-            .saturating_add(self.units.image_in)
+    }
+
+    /// The tokens of the answer without its reasoning, of every modality.
+    #[must_use]
+    pub const fn answer_total(&self) -> u64 {
+        self.output.saturating_add(self.units.audio_out).saturating_add(self.units.image_out)
     }
 
     #[must_use]
     pub const fn completion_total(&self) -> u64 {
-        self.output
-            .saturating_add(self.reasoning)
-            .saturating_add(self.units.audio_out)
-            .saturating_add(self.units.image_out)
+        self.answer_total().saturating_add(self.reasoning)
     }
 
     /// Whether tokens of any kind were counted.

@@ -1,7 +1,7 @@
 //! Token usage as the Gemini API reports it.
 
 use conversation::fields::optional_tier;
-use domain::{Tier, Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource, split_media};
 use json::{Cursor, JsonError, Kind, Value};
 
 use crate::names::camel;
@@ -124,9 +124,8 @@ impl UsageCounters {
 impl Media {
     /// The rest of a count that these are part of, and these, no more than the count.
     fn within(self, all: u64) -> (u64, Self) {
-        let audio = self.audio.min(all);
-        let image = self.image.min(all - audio);
-        (all - audio - image, Self { audio, image })
+        let (rest, audio, image) = split_media(all, self.audio, self.image);
+        (rest, Self { audio, image })
     }
 }
 

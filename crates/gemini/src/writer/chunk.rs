@@ -197,7 +197,7 @@ pub(super) fn write_json(
         let some = |count: u64| (count > 0).then_some(count);
         UsageMetadata {
             prompt_token_count: usage.prompt_total(),
-            candidates_token_count: usage.completion_total().saturating_sub(usage.reasoning),
+            candidates_token_count: usage.answer_total(),
             total_token_count: usage.prompt_total().saturating_add(usage.completion_total()),
             thoughts_token_count: some(usage.reasoning),
             cached_content_token_count: some(usage.cached_read),

@@ -27,7 +27,7 @@ pub struct Abilities {
     pub developer_role: bool,
     /// The prompt cache is controlled by explicit marks in the prompt.
     pub cache_marks: bool,
-    /// An instruction may stand between other turns, under a role of its own; elsewhere it goes into the user's
+    /// An instruction may stand between other turns, under its own role; elsewhere it goes into the user's
     /// next turn.
     pub system_turns: bool,
 }

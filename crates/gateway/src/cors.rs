@@ -1,4 +1,4 @@
-//! Pages of other origins (CORS): which of them a browser lets read an answer. A page calls with a key of its own, never with the
+//! Pages of other origins (CORS): which of them a browser lets read an answer. A page calls with its key, never with the
 //! console's session.
 
 use std::cell::OnceCell;

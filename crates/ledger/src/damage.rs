@@ -35,7 +35,7 @@ pub fn damage_dir(journal: &Path) -> PathBuf {
     beside(journal, "damage")
 }
 
-/// The notes that nobody has removed yet.
+/// The notes that the operator has not removed.
 ///
 /// # Errors
 /// Any error of the disk.

@@ -13,7 +13,7 @@ use world::{Disk, DiskFile};
 use crate::frame::SegmentHeader;
 
 const MAGIC: [u8; 8] = *b"tgmark\x01\0";
-/// Two slots, written in turn, each in a sector of its own: a torn one leaves the other.
+/// Two slots, written in turn, each in its own sector: a torn one leaves the other.
 const SLOT_BYTES: u64 = 512;
 const BLANK: [u8; 1024] = [0; 1024];
 /// With the number of the write.

@@ -539,7 +539,7 @@ fn turns_follow_the_providers_rules() {
         vec![text_turn(Role::Assistant, "a ")],
         &all(&[text("user", "Begin."), text("assistant", "a")]),
     );
-    // Instructions stay in their place, in a role of their own where the model takes it; empty texts are dropped.
+    // Instructions stay in their place, in their own role where the model takes it; empty texts are dropped.
     let turns = vec![
         text_turn(Role::User, "q"),
         text_turn(Role::Developer, "d"),

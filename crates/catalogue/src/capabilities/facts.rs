@@ -256,6 +256,6 @@ facts! {
     old_length_name: bool,
     developer_role: bool,
     cache_marks: bool,
-    /// An instruction may stand between other turns, under a role of its own.
+    /// An instruction may stand between other turns, under its own role.
     system_turns: bool,
 }

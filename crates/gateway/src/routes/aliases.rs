@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// An address that has a route of its own would never be looked up here.
+    /// An address that has its own route would never be looked up here.
     #[test]
     fn every_alias_leads_to_a_route_and_hides_none() {
         let table = routes::table();

@@ -1,5 +1,5 @@
 //! Every request that the gateway translates is one that the strict emulator takes: the golden exchanges, and
-//! requests made up of each dialect's fields, to each model that has rules of its own.
+//! requests made up of each dialect's fields, to each model that has its own rules.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::{CHAT, KEY, WITHIN, start};
 
-/// The provider in the catalogue, its dialect, and a model with rules of its own.
+/// The provider in the catalogue, its dialect, and a model with its own rules.
 const TARGETS: &[(&str, Grammar, &str)] = &[
     ("anthropic", Grammar::Anthropic, "claude-haiku-4-5"),
     ("anthropic", Grammar::Anthropic, "claude-sonnet-4-6"),

@@ -1,5 +1,5 @@
-//! What providers still make and nobody has booked: batches, videos and background responses that a job polls. Whoever they
-//! are charged to, and whatever reads them, stays until then.
+//! Unbooked work at providers: batches, videos and background responses that a job polls. Until it is booked, the project that
+//! is charged for it and the credential or account that reads it can't be deleted.
 
 use std::collections::HashSet;
 

@@ -6,6 +6,7 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use domain::limits::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 use domain::ports::KeyHash;
 use domain::{Fault, FaultClass, Secret};
+use store::PEOPLE_OF_ADDRESS_MAX;
 use tokio::sync::Semaphore;
 use world::Random;
 
@@ -43,6 +44,24 @@ impl Passwords {
             .run_blocking(move || Argon2::default().verify_password(&peppered, hash.as_str()).is_ok())
             .await?;
         Ok(matched && is_somebodys)
+    }
+
+    /// Which hash the password matches, of the people of one address. A wrong one is compared as often, however many they are,
+    /// so that the response time doesn't tell that either.
+    ///
+    /// # Errors
+    /// 503 where too many are waiting.
+    pub async fn place_of(
+        &self,
+        password: &Secret,
+        hashes: Vec<String>,
+    ) -> Result<Option<usize>, Box<Fault>> {
+        for (place, hash) in compared(hashes).enumerate() {
+            if self.matches(password, hash).await? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
     /// # Errors
@@ -88,6 +107,10 @@ impl Passwords {
     }
 }
 
+fn compared(hashes: Vec<String>) -> impl Iterator<Item = Option<String>> {
+    hashes.into_iter().map(Some).chain(std::iter::repeat(None)).take(PEOPLE_OF_ADDRESS_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +140,22 @@ mod tests {
         assert!(!passwords.matches(&secret(""), None).await.unwrap());
         let short = passwords.hash(&secret("short"), &world::SystemRandom).await.unwrap_err();
         assert_eq!(short.param.as_deref(), Some("password"));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_compared_as_often_for_every_address() {
+        let passwords = Passwords::new(Arc::new(Short));
+        let (first, second) = (secret("correct horse battery"), secret("another horse battery"));
+        let mut hashes = Vec::new();
+        for password in [&first, &second] {
+            hashes.push(passwords.hash(password, &world::SystemRandom).await.unwrap());
+        }
+        assert_eq!(passwords.place_of(&second, hashes.clone()).await.unwrap(), Some(1));
+        assert_eq!(passwords.place_of(&secret("a wrong password"), hashes.clone()).await.unwrap(), None);
+        for known in 0..=hashes.len() {
+            let compared: Vec<_> = compared(hashes[..known].to_vec()).collect();
+            assert_eq!((compared.len(), compared.iter().flatten().count()), (PEOPLE_OF_ADDRESS_MAX, known));
+        }
     }
 
     /// If this hash could not be parsed, the check would take no time, which would defeat its purpose.

@@ -104,14 +104,10 @@ async fn compare(
     let people = control.deps.store.people().by_email(email).await.map_err(of_store)?;
     let (known, strangers): (Vec<_>, Vec<_>) =
         people.into_iter().partition(|person| person.password_hash.is_some());
-    for person in &known {
-        if control.sign_in.passwords.matches(password, person.password_hash.clone()).await? {
-            return Ok((Some(person.clone()), true));
-        }
-    }
-    if known.is_empty() {
-        // The same work as for a person with a password, so that the time reveals nothing.
-        control.sign_in.passwords.matches(password, None).await?;
+    let hashes = known.iter().filter_map(|person| person.password_hash.clone()).collect();
+    let place = control.sign_in.passwords.place_of(password, hashes).await?;
+    if let Some(person) = place.and_then(|place| known.get(place)) {
+        return Ok((Some(person.clone()), true));
     }
     Ok((known.into_iter().chain(strangers).next(), false))
 }

@@ -62,6 +62,7 @@ pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{BATCHES_POLL, JobRow, Jobs, NewJob, RESPONSES_POLL, VIDEOS_POLL, response_poll_name};
 pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 pub use kept_objects::{KeptObjectRow, ProviderObjects};
+pub use limits::PEOPLE_OF_ADDRESS_MAX;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
 pub use policies::{HookSecretRow, PolicyRow};

@@ -25,5 +25,6 @@ pub(crate) const AUDIT_BATCH_MAX: usize = 256;
 pub(crate) const KEYS_NAMED_MAX: usize = 10;
 /// Objects at providers that are named to whoever deletes what they are charged to.
 pub(crate) const UNBOOKED_NAMED_MAX: usize = 10;
-/// People of one address who may sign in by password: each costs one hash comparison.
-pub(crate) const PEOPLE_OF_ADDRESS_MAX: i64 = 8;
+/// People of one address who may sign in by password. A wrong password costs as many hash comparisons, whoever has the
+/// address.
+pub const PEOPLE_OF_ADDRESS_MAX: usize = 4;

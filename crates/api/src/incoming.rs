@@ -132,10 +132,11 @@ where
                 _ => "Send less at a time.",
             }),
         )),
-        Err(_) => Err(Box::new(
-            Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.")
-                .fix("Send it again."),
-        )),
+        // The process holds as many bytes as it may.
+        Err(error) => Err(error.downcast::<Fault>().unwrap_or_else(|_| {
+            let message = "The body ended before it was complete.";
+            Box::new(Fault::new(FaultClass::BadRequest, "body_cut", message).fix("Send it again."))
+        })),
     }
 }
 

@@ -206,6 +206,7 @@ impl WholeRequest {
             core: &self.handler.core,
             sessions: &self.handler.mcp,
             control: self.handler.control.as_ref(),
+            bodies: &self.handler.bodies,
             times: self.handler.times,
         };
         let from = (self.arrival.peer, self.arrival.trace);

@@ -4,17 +4,20 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use api::site::Site;
 use bytes::Bytes;
 use domain::TraceId;
 use http::{Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tasks::RuntimeTasks;
 use tokio::task::JoinError;
 
 use crate::body::TimedBody;
+use crate::held_bodies::{HeldBodies, HeldBody, Holder};
 
 /// Where published clients have runs of flows.
 const FLOW_RUNS: &str = "/flowruns";
@@ -23,7 +26,7 @@ const FLOW_RUNS: &str = "/flowruns";
 pub trait ControlService: Send + Sync + 'static {
     fn call(
         self: Arc<Self>,
-        request: Request<TimedBody>,
+        request: Request<ControlBody>,
         peer: IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
@@ -37,7 +40,7 @@ pub trait ControlService: Send + Sync + 'static {
 impl ControlService for api::server::Server {
     fn call(
         self: Arc<Self>,
-        request: Request<TimedBody>,
+        request: Request<ControlBody>,
         peer: IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
@@ -67,7 +70,7 @@ impl ControlService for api::server::Server {
 }
 
 /// Runs of flows have other addresses at published clients.
-fn as_named_here(mut request: Request<TimedBody>) -> Request<TimedBody> {
+fn as_named_here(mut request: Request<ControlBody>) -> Request<ControlBody> {
     let Some(rest) = request.uri().path().strip_prefix(FLOW_RUNS) else { return request };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     if let Ok(uri) = format!("/v2{FLOW_RUNS}{rest}{query}").parse::<Uri>() {
@@ -87,10 +90,48 @@ impl ControlHandle {
     pub(crate) async fn call(
         &self,
         request: Request<TimedBody>,
-        peer: IpAddr,
-        trace: TraceId,
+        bodies: &Arc<HeldBodies>,
+        (peer, trace): (IpAddr, TraceId),
     ) -> Result<Response<Bytes>, JoinError> {
+        let held = Arc::new(Mutex::new(Holder { bodies, workspace: None }.open()));
+        let request = request.map(|timed| ControlBody { timed, length: 0, held: Arc::clone(&held) });
+        let answering = Arc::clone(&self.service).call(request, peer, trace);
         // A client that goes away does not interrupt a write: the task runs on.
-        self.tasks.run(Arc::clone(&self.service).call(request, peer, trace)).await
+        let done = self.tasks.run(async move { (answering.await, held) }).await;
+        done.map(|(answer, _held)| answer)
+    }
+}
+
+/// The body of a request to the control plane. It is counted until the request is answered; nothing of it is read before its
+/// caller is known.
+pub struct ControlBody {
+    timed: TimedBody,
+    length: usize,
+    held: Arc<Mutex<HeldBody>>,
+}
+
+impl Body for ControlBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(frame) = ready!(Pin::new(&mut self.timed).poll_frame(cx)) else { return Poll::Ready(None) };
+        let counted = frame.map_err(Self::Error::from).and_then(|frame| {
+            self.length += frame.data_ref().map_or(0, Bytes::len);
+            let grown = self.held.lock().unwrap_or_else(PoisonError::into_inner).grow(self.length);
+            grown.map(|()| frame).map_err(|fault| -> Self::Error { fault })
+        });
+        Poll::Ready(Some(counted))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.timed.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.timed.size_hint()
     }
 }

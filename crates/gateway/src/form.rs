@@ -30,19 +30,18 @@ pub(crate) async fn open(
 ) -> Result<FormIn, Box<Fault>> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
-    if unpack::encoding(headers)?.is_some() {
-        // A compressed form is complete before it is sent: it is decompressed like
-        // any other body, and not streamed.
+    if is_held || unpack::encoding(headers)?.is_some() {
+        // What is held or decompressed is complete before it is sent: it is read and counted like any other body.
         let whole = body::read(&mut body, headers, BODY_BYTES_MAX, holder).await?;
         let coming = FormArrival { operation, content_type: &content_type, announced: None, is_held: true };
         return open_form(Box::new(BufferedBody(Some(whole))), coming).await;
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let bytes_max = if is_held { BODY_BYTES_MAX } else { form_bytes_max(operation) };
+    let bytes_max = form_bytes_max(operation);
     if announced.is_some_and(|length: u64| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
-    let coming = FormArrival { operation, content_type: &content_type, announced, is_held };
+    let coming = FormArrival { operation, content_type: &content_type, announced, is_held: false };
     open_form(Box::new(Client(body)), coming).await
 }
 

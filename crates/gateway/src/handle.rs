@@ -727,7 +727,7 @@ async fn control(handler: &CoreHandler, request: Request<TimedBody>, arrival: Ar
         return refuse(handler, Dialect::Native, &fault, arrival.trace);
     };
     let version = request.version();
-    match control.call(request, arrival.peer, arrival.trace).await {
+    match control.call(request, &handler.bodies, (arrival.peer, arrival.trace)).await {
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnelled(handler, answer, version, arrival)
         }

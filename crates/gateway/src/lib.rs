@@ -65,9 +65,8 @@ use crate::serve::Phase;
 use crate::shed::Shedder;
 use crate::worker::{ConnectionLimit, CoreFuture, Open};
 
-pub use body::TimedBody;
 pub use client::Proxies;
-pub use control::{ControlHandle, ControlService};
+pub use control::{ControlBody, ControlHandle, ControlService};
 pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
 pub use limits::NODE_BODY_BYTES_MAX;

@@ -17,6 +17,7 @@ use line::Core;
 
 use crate::body::TimedBody;
 use crate::control::ControlHandle;
+use crate::held_bodies::HeldBodies;
 use crate::incoming::Incoming;
 use crate::reply::Reply;
 use crate::routes::{Action, Route};
@@ -34,6 +35,7 @@ pub(crate) struct Server<'a> {
     pub core: &'a Rc<Core>,
     pub sessions: &'a Sessions,
     pub control: Option<&'a ControlHandle>,
+    pub bodies: &'a Arc<HeldBodies>,
     pub times: Times,
 }
 
@@ -61,7 +63,7 @@ impl ControlPlane for WithKey<'_> {
                 headers.extend(self.headers.get(name).map(|value| (name.clone(), value.clone())));
             }
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            let answer = control.call(request, self.peer, self.trace).await.ok()?;
+            let answer = control.call(request, self.server.bodies, (self.peer, self.trace)).await.ok()?;
             Some((answer.status(), answer.into_body()))
         }
         .boxed_local()

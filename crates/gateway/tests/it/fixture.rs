@@ -13,8 +13,8 @@ use domain::ports::{NoAnswers, NoAudit};
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
 use execute::Deps;
 use gateway::{
-    AskReadiness, ControlHandle, ControlService, GatewaySettings, MakeCore, Origins, Proxies, Readiness,
-    Running, TimedBody, Times,
+    AskReadiness, ControlBody, ControlHandle, ControlService, GatewaySettings, MakeCore, Origins, Proxies,
+    Readiness, Running, Times,
 };
 use http::{Request, Response, StatusCode};
 use ledger::{Journal, JournalSettings, JournalShared};
@@ -50,6 +50,7 @@ pub struct Plan {
     pub priorities: (Option<u8>, Option<u8>),
     /// Replaces the node.
     pub upstream: Option<SocketAddr>,
+    pub body_bytes_max: usize,
 }
 
 impl Default for Plan {
@@ -63,6 +64,7 @@ impl Default for Plan {
             queue_delay_max: Duration::ZERO,
             priorities: (None, None),
             upstream: None,
+            body_bytes_max: 1024 * 1024 * 1024,
         }
     }
 }
@@ -73,7 +75,7 @@ struct Mirror;
 impl ControlService for Mirror {
     fn call(
         self: Arc<Self>,
-        request: Request<TimedBody>,
+        request: Request<ControlBody>,
         peer: std::net::IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
@@ -114,7 +116,7 @@ impl Fixture {
             connections_max,
             queue_delay_max,
             in_flight_max: 0,
-            body_bytes_max: 1024 * 1024 * 1024,
+            body_bytes_max: plan.body_bytes_max,
         };
         let node = gateway::serve_node(
             Service::new(Arc::new(Echo), settings).unwrap(),

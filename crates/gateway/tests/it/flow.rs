@@ -255,6 +255,38 @@ fn v2_is_answered_by_the_control_plane() {
     assert_eq!(fixture.ask(&fixture.request("TRACE", "/v2/routes", "", b"")).status, 405);
 }
 
+/// Also of what the control plane is sent, and of a form that is compared with an earlier one.
+#[test]
+fn the_bytes_of_all_bodies_are_bounded() {
+    let fixture = Fixture::start(Plan { body_bytes_max: 1024 * 1024, ..Plan::default() });
+    let sent = |bytes: usize| fixture.ask(&fixture.request("POST", "/v2/routes", "", &vec![b' '; bytes]));
+    assert!(sent(900 * 1024).text().contains(": Ok("));
+    let refused = sent(1_100 * 1024).text();
+    assert!(refused.contains("gateway_overloaded") && refused.contains(": Err("), "{refused}");
+    let form = |bytes: usize, key: &str| {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n")
+        };
+        let body = [
+            part("name=\"model\"", "whisper-1"),
+            part("name=\"file\"; filename=\"a.wav\"", &"x".repeat(bytes)),
+            "--b--\r\n".to_owned(),
+        ];
+        let headers = format!("Content-Type: multipart/form-data; boundary=b\r\n{key}");
+        let answer = fixture.ask(&fixture.request(
+            "POST",
+            "/v1/audio/transcriptions",
+            &headers,
+            body.concat().as_bytes(),
+        ));
+        answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(form(600 * 1024, "Idempotency-Key: one\r\n"), "rate_limit_exceeded");
+    for (bytes, key) in [(100 * 1024, "Idempotency-Key: two\r\n"), (600 * 1024, "")] {
+        assert_ne!(form(bytes, key), "rate_limit_exceeded");
+    }
+}
+
 #[test]
 fn metrics_are_the_sum_of_all_cores() {
     let fixture = Fixture::start(Plan::default());

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::act::Written;
 use crate::connection::{Connection, PooledConnection};
 use crate::error::{StoreError, unavailable};
+use crate::limits::CONNECTIONS_APART_MAX;
 use crate::notifier::Notifier;
 use crate::rehearsal;
 use crate::writing::{Lock, Writing};
@@ -29,6 +30,25 @@ pub enum Pools {
         readers: Pool<Sqlite>,
     },
     Postgres(crate::postgres::Pools),
+}
+
+impl Pools {
+    fn apart(&self) -> Self {
+        match self {
+            Self::Sqlite { writer, readers } => {
+                Self::Sqlite { writer: writer.clone(), readers: twin(readers) }
+            }
+            Self::Postgres(pools) => {
+                Self::Postgres(crate::postgres::Pools { pool: twin(&pools.pool), ..pools.clone() })
+            }
+        }
+    }
+}
+
+/// Another pool for the same database. It connects when it is needed.
+fn twin<D: sqlx::Database>(pool: &Pool<D>) -> Pool<D> {
+    let options = pool.connect_options();
+    pool.options().clone().max_connections(CONNECTIONS_APART_MAX).connect_lazy_with((*options).clone())
 }
 
 /// One database; cloning it shares the pools.
@@ -57,6 +77,22 @@ impl Database {
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         matches!(self.pools, Pools::Postgres(_))
+    }
+
+    /// The same database by connections of its own: whoever has those of the others keeps none from it. Only one connection
+    /// ever writes to SQLite, so all its changes are made on this runtime from now on: none keeps the connection while its
+    /// thread is held up.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        if self.is_sqlite() {
+            self.writes.stay_here();
+        }
+        Self { pools: self.pools.apart(), ..self.clone() }
+    }
+
+    #[must_use]
+    pub const fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// For single read statements.

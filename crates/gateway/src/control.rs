@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use api::site::Site;
 use bytes::Bytes;
 use domain::TraceId;
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tasks::RuntimeTasks;
@@ -18,6 +18,9 @@ use tokio::task::JoinError;
 
 use crate::body::TimedBody;
 use crate::held_bodies::{HeldBodies, HeldBody, Holder};
+
+/// Below these are what opens the gateway or a provider to somebody.
+const REVOKED: [&str; 3] = ["/v2/api-keys/", "/v2/members/", "/v2/provider-credentials/"];
 
 /// Where published clients have runs of flows.
 const FLOW_RUNS: &str = "/flowruns";
@@ -84,6 +87,8 @@ fn as_named_here(mut request: Request<ControlBody>) -> Request<ControlBody> {
 pub struct ControlHandle {
     pub service: Arc<dyn ControlService>,
     pub tasks: RuntimeTasks,
+    /// On a runtime that does nothing for tenants: what takes access away doesn't wait for what else the control plane does.
+    pub urgent: RuntimeTasks,
 }
 
 impl ControlHandle {
@@ -93,13 +98,20 @@ impl ControlHandle {
         bodies: &Arc<HeldBodies>,
         (peer, trace): (IpAddr, TraceId),
     ) -> Result<Response<Bytes>, JoinError> {
+        let tasks = if takes_access(&request) { &self.urgent } else { &self.tasks };
         let held = Arc::new(Mutex::new(Holder { bodies, workspace: None }.open()));
         let request = request.map(|timed| ControlBody { timed, length: 0, held: Arc::clone(&held) });
         let answering = Arc::clone(&self.service).call(request, peer, trace);
         // A client that goes away does not interrupt a write: the task runs on.
-        let done = self.tasks.run(async move { (answering.await, held) }).await;
+        let done = tasks.run(async move { (answering.await, held) }).await;
         done.map(|(answer, _held)| answer)
     }
+}
+
+/// Whether a request takes access away from somebody, and does little else.
+fn takes_access<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    request.method() == Method::DELETE && REVOKED.iter().any(|of| path.starts_with(of))
 }
 
 /// The body of a request to the control plane. It is counted until the request is answered; nothing of it is read before its

@@ -33,6 +33,10 @@ impl Cores {
                 _ => silent += 1,
             }
         }
+        for (runtime, delay) in tasks::delays() {
+            let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+            sums.insert(("runtime_delay", runtime), delay_us);
+        }
         render(&sums, silent)
     }
 }
@@ -108,6 +112,12 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
             "",
             "gauge",
             "Settled records that damaged journals are known to lack.",
+        ),
+        "runtime_delay" => (
+            "tidegate_runtime_delay_microseconds",
+            "runtime",
+            "gauge",
+            "How late a runtime woke who asked to be woken: the longest of the last minute or two.",
         ),
         "share_refusals" => (
             "tidegate_share_refusals_total",

@@ -78,13 +78,18 @@ where
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             // A task, since what a `LocalSet` blocks on is polled whenever one of its tasks is woken: with each chunk of a stream.
-            Ok(runtime) => LocalSet::new().block_on(&runtime, async move {
-                if let Err(error) = Task::spawn_local("core", work()).ended().await
-                    && let Ok(panic) = error.try_into_panic()
-                {
-                    resume_unwind(panic);
-                }
-            }),
+            Ok(runtime) => {
+                LocalSet::new().block_on(&runtime, async move {
+                    let _watching = Task::spawn_local("delay", tasks::watch_delay("serve"));
+                    if let Err(error) = Task::spawn_local("core", work()).ended().await
+                        && let Ok(panic) = error.try_into_panic()
+                    {
+                        resume_unwind(panic);
+                    }
+                });
+                // Without those who still block for it, such as a name's lookup.
+                runtime.shutdown_background();
+            }
             Err(error) => tracing::error!(%error, "a serving thread has no runtime"),
         }
     })
@@ -272,4 +277,33 @@ fn refuse_new(listener: &TcpListener) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn refuse_new(_: &TcpListener) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_ends_though_something_still_blocks_for_it() {
+        let (end, wait) = mpsc::channel::<()>();
+        let (blocked, is_blocked) = oneshot::channel();
+        let work = move || -> CoreFuture {
+            Box::pin(async move {
+                let blocking = tasks::blocking(move || {
+                    blocked.send(()).unwrap();
+                    wait.recv().unwrap_err();
+                });
+                tokio::select! {
+                    _ = blocking => panic!("it ended"),
+                    begun = is_blocked => begun.unwrap(),
+                }
+            })
+        };
+        spawn("serve-0", work).unwrap().join().unwrap();
+        drop(end);
+    }
 }

@@ -101,6 +101,14 @@ impl Store {
         Self { database, books, replica }
     }
 
+    /// The same store by connections of its own, for what must go on while others hold connections or hold up their thread.
+    /// From now on changes to SQLite are made on this runtime, whoever begins one.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let database = self.database.apart();
+        Self { books: self.books.over(&database), database, replica: self.replica }
+    }
+
     /// Whether other gateways may use the same database.
     #[must_use]
     pub const fn is_shared(&self) -> bool {

@@ -12,17 +12,27 @@ use records::upkeep::Maintenance;
 pub(crate) trait RecordDatabase: Records + Maintenance + ledger::RecordSink {
     /// Where the records of another process go that has this number among the replicas.
     fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink>;
+    /// The same over other connections.
+    fn over(&self, database: &Database) -> Arc<dyn RecordDatabase>;
 }
 
 impl RecordDatabase for SqliteRecords {
     fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
         Arc::new(self.of_replica(replica))
     }
+
+    fn over(&self, database: &Database) -> Arc<dyn RecordDatabase> {
+        Arc::new(Self::over(self, database))
+    }
 }
 
 impl RecordDatabase for PostgresRecords {
     fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
         Arc::new(self.of_replica(replica))
+    }
+
+    fn over(&self, database: &Database) -> Arc<dyn RecordDatabase> {
+        Arc::new(Self::over(self, database))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Spawns tasks and threads so that each has a name, an owner that holds it, and an end.
 
+mod apart;
 mod blocking;
+mod delays;
+mod limits;
 mod runtime_tasks;
 mod set;
 mod task;
@@ -9,7 +12,9 @@ mod writes;
 
 use std::future::Future;
 
+pub use apart::{on, runtime};
 pub use blocking::blocking;
+pub use delays::{delays, watch_delay};
 pub use runtime_tasks::RuntimeTasks;
 pub use set::TaskSet;
 pub use task::Task;

@@ -1,9 +1,10 @@
 //! Writes that are finished even where whoever began them leaves.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -15,6 +16,8 @@ pub struct Writes(Arc<Running>);
 struct Running {
     count: AtomicUsize,
     done: Notify,
+    /// Where they run; without it, where they are begun.
+    home: OnceLock<Handle>,
 }
 
 /// Counts a write for as long as it runs.
@@ -42,7 +45,16 @@ impl Writes {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(self.counted(write))
+        match self.0.home.get() {
+            Some(home) => home.spawn(self.counted(write)),
+            None => tokio::spawn(self.counted(write)),
+        }
+    }
+
+    /// From now on they run on this runtime, whoever begins one: what computes elsewhere can't keep one from ending.
+    pub fn stay_here(&self) {
+        // The first place is kept.
+        let _ = self.0.home.set(Handle::current());
     }
 
     /// The future, counted from now until it ends or is dropped.
@@ -76,6 +88,23 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+
+    #[test]
+    fn a_write_ends_though_the_runtime_of_whoever_began_it_is_held_up() {
+        let (home, held) = (crate::runtime("home").unwrap(), crate::runtime("held").unwrap());
+        let writes = Writes::default();
+        home.block_on(async { writes.stay_here() });
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let holding = held.spawn(async move {
+            begun.send(writes.run(async { 7 })).unwrap();
+            wait.recv().unwrap();
+        });
+        let written = home.block_on(has_begun).unwrap();
+        assert_eq!(home.block_on(written).unwrap(), 7);
+        end.send(()).unwrap();
+        held.block_on(holding).unwrap();
+    }
 
     #[tokio::test]
     async fn the_end_waits_for_every_write_though_nobody_holds_one() {

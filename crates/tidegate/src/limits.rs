@@ -18,6 +18,8 @@ pub(crate) const SYSLOG_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const DIFFERENCES_PRINTED_MAX: usize = 20;
 /// The most that the bounds of files may be set to: a petabyte.
 pub const FILE_STORE_BYTES_MAX: u64 = 1 << 50;
+/// How late a runtime may be without a warning of `doctor`: revocations and the drain have a second.
+pub(crate) const RUNTIME_DELAY_MAX: Duration = Duration::from_millis(500);
 /// How long `doctor` waits for a program in a sandbox that has nothing to do, and how much of what it says is read.
 pub(crate) const SANDBOX_TRY_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const SANDBOX_WORDS_MAX: u64 = 4_096;

@@ -33,6 +33,7 @@ use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange, Source}
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
 use tasks::{Task, TaskSet};
+use tokio::runtime::Handle;
 use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};
 use world::World;
 
@@ -137,30 +138,42 @@ impl ServerState {
     /// Opens an initialised data directory: unseals the vault, recovers the ledger from the journal, compiles
     /// the configuration. Tabs that a dead process left open are closed before this returns. Each part
     /// registers its end with `tasks`: the store ends last, because the others write to it until they end.
+    /// Changes to the configuration, leases and the drain are on this runtime and have connections of their own; what else
+    /// is started here is on `control`.
     ///
     /// # Errors
     /// Another process has the directory, the master key is a different one, or a file can't be used.
-    pub async fn open(settings: &Settings, world: World, tasks: &mut TaskSet) -> anyhow::Result<Arc<Self>> {
+    pub async fn open(
+        settings: &Settings,
+        world: World,
+        control: &Handle,
+        tasks: &mut TaskSet,
+    ) -> anyhow::Result<Arc<Self>> {
         if store::datadir::inspect(&settings.data_dir)? == DataDir::Empty {
             anyhow::bail!("{} is empty: `tidegate init` makes it", settings.data_dir.display());
         }
         let lock = data_dir::lock(&settings.data_dir)?;
         let store = data_dir::open_store(settings).await?;
-        let closing = store.clone();
-        tasks.add("store", || async move { closing.close().await });
+        let vital = store.apart();
+        let closing = (vital.clone(), store.clone());
+        tasks.add("store", || async move {
+            closing.0.close().await;
+            closing.1.close().await;
+        });
         store.audit().link_all().await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
         let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
         tasks.add("audit", || async move { audit.stop().await });
         let last_counts = upkeep::count_last(store.clone(), world.clone());
         tasks.add("audit counts", || last_counts);
-        tasks.add_task(upkeep::start_counting(store.clone(), world.clone()));
+        let counting = async { upkeep::start_counting(store.clone(), world.clone()) };
+        tasks.add_task(tasks::on(control, counting).await);
         let secrets = unseal(settings, &store, &world, sink).await?;
-        let plane = DataPlane::open(settings, &store, (&world, outbound(settings)?), tasks).await?;
-        let recovered = RecoveredBooks::recover(settings, &store, &world, plane.as_ref()).await?;
+        let plane = DataPlane::open(settings, &vital, (&world, outbound(settings)?), tasks).await?;
+        let recovered = RecoveredBooks::recover(settings, &vital, &world, plane.as_ref()).await?;
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
         evidence::audit_emergency(&store, &world, &replica.to_string(), settings.emergency).await?;
-        let source = plane.as_ref().map_or_else(|| store.source(), |plane| plane.source(&store));
+        let source = plane.as_ref().map_or_else(|| vital.source(), |plane| plane.source(&vital));
         let keeper = follow(settings, source, &secrets.vault).await?;
         let closing = Arc::clone(&keeper);
         tasks.add("configuration", || async move { closing.stop() });
@@ -168,17 +181,21 @@ impl ServerState {
         let dir = settings.data_dir.join(store::datadir::TASKS_DIR);
         // Who wants records synced wants to find an answered task after a power failure, too.
         let spool = SpoolSettings { dir, is_on: !settings.durability_synced };
-        let sessions = Sessions::start(&store, &secrets.vault, &world, (kept, spool), tasks).await?;
+        let sessions = Sessions::start(&store, &secrets.vault, &world, (kept, spool), tasks);
+        let sessions = tasks::on(control, sessions).await?;
         let books = Books::start(recovered, settings, &world, tasks)?;
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
-        tasks.add_task(upkeep::start(store.clone(), world.clone(), keep));
+        let upkeep = async { upkeep::start(store.clone(), world.clone(), keep) };
+        tasks.add_task(tasks::on(control, upkeep).await);
         let upstreams = Upstreams {
             egress: Arc::new(outbound(settings)?),
             board: board::Shared::among(books.allowances.live_replicas()),
             ratios: Arc::default(),
             tokens: Arc::default(),
         };
-        let files = start_files(settings, (&store, &secrets.vault, &world), &upstreams.egress, tasks)?;
+        let files =
+            async { start_files(settings, (&store, &secrets.vault, &world), &upstreams.egress, tasks) };
+        let files = tasks::on(control, files).await?;
         let workers = settings.workers;
         Ok(Arc::new(Self {
             world,

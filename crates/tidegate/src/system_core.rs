@@ -19,7 +19,7 @@ use line::{
 };
 use reconcilers::webhooks::{PostError, Posted, Posting};
 use reconcilers::{FlowCall, FlowTarget, Outbound};
-use tasks::{Thread, Writes};
+use tasks::{Task, Thread, Writes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tools::{CALL_TIME_MAX, CallFailure, CodeOrder, Reach, SignInOrder, SignInPlan, ToolAnswer};
@@ -72,7 +72,8 @@ impl SystemCore {
 
 fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async move {
+    let worked = LocalSet::new().block_on(&runtime, async move {
+        let _watching = Task::spawn_local("delay", tasks::watch_delay("system"));
         let core = state.core(number)?;
         let egress = Arc::clone(&state.upstreams.egress);
         while let Some(job) = jobs.recv().await {
@@ -135,7 +136,10 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
         }
         core.journal.close()?;
         Ok(())
-    })
+    });
+    // Without those who still block for it, such as a name's lookup.
+    runtime.shutdown_background();
+    worked
 }
 
 /// Calls a tool of a project, or a server that a step of a flow names.

@@ -34,7 +34,8 @@ pub struct Fixture {
     pub address: SocketAddr,
     pub key: String,
     _node: Running,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
+    _urgent: tokio::runtime::Runtime,
     _dir: tempfile::TempDir,
 }
 
@@ -93,8 +94,7 @@ impl ControlService for Mirror {
 
 impl Fixture {
     pub fn start(plan: Plan) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (runtime, urgent) = (tasks::runtime("control").unwrap(), tasks::runtime("urgent").unwrap());
         let dir = tempfile::tempdir().unwrap();
         let world = World::system();
         let settings = NodeSettings {
@@ -127,7 +127,8 @@ impl Fixture {
         let (make_core, key) =
             runtime.block_on(cores(&world, base_url, dir.path().to_owned(), plan.priorities));
         let tasks = RuntimeTasks::new("control", runtime.handle().clone());
-        let control = ControlHandle { service: Arc::new(Mirror), tasks };
+        let of_urgent = RuntimeTasks::new("urgent", urgent.handle().clone());
+        let control = ControlHandle { service: Arc::new(Mirror), tasks, urgent: of_urgent };
         let started = gateway::start(
             door(plan.times, plan.proxies, plan.origins),
             make_core,
@@ -136,7 +137,19 @@ impl Fixture {
         );
         let gateway = runtime.block_on(started).unwrap();
         let address = gateway.address();
-        Self { gateway: Some(gateway), address, key, _node: node, _runtime: runtime, _dir: dir }
+        Self { gateway: Some(gateway), address, key, _node: node, runtime, _urgent: urgent, _dir: dir }
+    }
+
+    /// Holds up the control plane's thread until what it returns is dropped.
+    pub fn hold_control(&self) -> std::sync::mpsc::Sender<()> {
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        self.runtime.spawn(async move {
+            begun.send(()).unwrap();
+            wait.recv().unwrap_err();
+        });
+        has_begun.recv().unwrap();
+        end
     }
 
     pub fn connect(&self) -> Wire {
@@ -355,6 +368,14 @@ impl Wire {
     pub fn send(&mut self, bytes: &[u8]) {
         // A server that refuses early may have closed before all of it is sent.
         let _ = self.socket.write_all(bytes);
+    }
+
+    /// Nothing has arrived yet.
+    pub fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let is_silent = self.unread.is_empty() && self.socket.peek(&mut [0]).is_err();
+        self.socket.set_nonblocking(false).unwrap();
+        is_silent
     }
 
     /// `false` at the end of the stream.

@@ -255,6 +255,26 @@ fn v2_is_answered_by_the_control_plane() {
     assert_eq!(fixture.ask(&fixture.request("TRACE", "/v2/routes", "", b"")).status, 405);
 }
 
+/// What computes there delays neither who takes access away nor who asks whether the gateway serves.
+#[test]
+fn a_control_plane_that_is_held_up_delays_no_revocation() {
+    let fixture = Fixture::start(Plan::default());
+    let held = fixture.hold_control();
+    let (mut listing, mut deleting) = (fixture.connect(), fixture.connect());
+    listing.send(&fixture.request("GET", "/v2/api-keys/key_1", "", b""));
+    deleting.send(&fixture.request("DELETE", "/v2/webhooks/whk_1", "", b""));
+    for path in ["/v2/api-keys/key_1", "/v2/members/mbr_1", "/v2/provider-credentials/cred_1"] {
+        assert_eq!(fixture.ask(&fixture.request("DELETE", path, "", b"")).status, 202, "{path}");
+    }
+    assert_eq!(fixture.ask(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
+    assert_eq!(fixture.ask(&fixture.chat(CHAT)).status, 200);
+    let metrics = fixture.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").text();
+    assert!(metrics.contains("\ntidegate_runtime_delay_microseconds{runtime=\"serve\"} "), "{metrics}");
+    assert!(listing.is_silent() && deleting.is_silent());
+    drop(held);
+    assert_eq!((listing.answer().status, deleting.answer().status), (202, 202));
+}
+
 /// Also of what the control plane is sent, and of a form that is compared with an earlier one.
 #[test]
 fn the_bytes_of_all_bodies_are_bounded() {

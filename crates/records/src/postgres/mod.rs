@@ -8,7 +8,7 @@ mod usage;
 
 use std::sync::Arc;
 
-use database::handle::Database;
+use database::handle::{self, Database};
 use database::postgres::Pools;
 
 use crate::audit_notes::AuditNotes;
@@ -30,6 +30,16 @@ impl PostgresRecords {
     #[must_use]
     pub fn new(database: Database, pools: Pools, replica: i64) -> Self {
         Self { database, pools, replica, draining: Arc::default(), notes: Arc::default() }
+    }
+
+    /// The same books over other connections to the same database.
+    #[must_use]
+    pub fn over(&self, database: &Database) -> Self {
+        let mut books = Self { database: database.clone(), ..self.clone() };
+        if let handle::Pools::Postgres(pools) = database.pools() {
+            books.pools = pools.clone();
+        }
+        books
     }
 
     /// The sink of a data plane's records, which has this number among the replicas.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use database::connection::{Connection, PooledConnection};
 use database::error::{StoreError, unavailable};
-use database::handle::Database;
+use database::handle::{Database, Pools};
 use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite, SqliteConnection};
 
@@ -43,6 +43,16 @@ impl SqliteRecords {
     #[must_use]
     pub fn of_replica(&self, replica: i64) -> Self {
         Self { replica, ..self.clone() }
+    }
+
+    /// The same books over other connections to the same file.
+    #[must_use]
+    pub fn over(&self, database: &Database) -> Self {
+        let mut books = Self { database: database.clone(), ..self.clone() };
+        if let Pools::Sqlite { readers, .. } = database.pools() {
+            books.readers = readers.clone();
+        }
+        books
     }
 
     pub(crate) const fn readers(&self) -> &Pool<Sqlite> {

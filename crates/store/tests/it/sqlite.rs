@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{Outcome, Usage};
 use ledger::{
@@ -227,6 +228,37 @@ fn copy(from: &std::path::Path, to: &Path) {
         let file = file.unwrap();
         fs::copy(file.path(), to.join("core-0").join(file.file_name())).unwrap();
     }
+}
+
+/// A thread is held up just when the only connection that writes would be given back on it.
+#[test]
+fn what_is_apart_goes_on_while_another_thread_is_held_up() {
+    let (home, held) = (tasks::runtime("home").unwrap(), tasks::runtime("held").unwrap());
+    let made = home.block_on(fresh());
+    let apart = home.block_on(async { made.store.apart() });
+    let (end, wait) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let store = made.store.clone();
+    let holding = held.spawn(async move {
+        store.meta().put(vec![("theirs".to_owned(), vec![1])]).await.unwrap();
+        begun.send(()).unwrap();
+        wait.recv().unwrap_err();
+    });
+    has_begun.recv().unwrap();
+    let read = home.block_on(async {
+        let going_on = async {
+            apart.meta().put(vec![("ours".to_owned(), vec![2])]).await.unwrap();
+            apart.meta().get("theirs".to_owned()).await.unwrap()
+        };
+        tokio::time::timeout(Duration::from_secs(5), going_on).await
+    });
+    assert_eq!(read, Ok(Some(vec![1])));
+    drop(end);
+    held.block_on(holding).unwrap();
+    home.block_on(async {
+        apart.close().await;
+        made.store.close().await;
+    });
 }
 
 /// The production journal on this store: what a crash leaves is recovered once, also if the freed segments

@@ -7,6 +7,7 @@ mod sandboxes;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use cli::api::Api;
 use cli::output::{self, Failure};
@@ -16,6 +17,7 @@ use store::StoreError;
 
 use super::serve::SettingFlags;
 use crate::data_dir;
+use crate::limits::RUNTIME_DELAY_MAX;
 use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
@@ -219,6 +221,10 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
         }
     };
     checks.push(Check::fine("gateway", format!("{} answers", api.address())));
+    // Not for every key.
+    if let Ok(metrics) = api.text("/metrics") {
+        checks.extend(delay(&metrics));
+    }
     states(
         "node",
         &nodes,
@@ -230,6 +236,24 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
         let fix = "`tidegate credential rotate ID` gives it a new secret, `tidegate credential verify ID` asks again.";
         states("credential", &credentials, &["active", "expiring", "disabled"], fix, checks);
     }
+}
+
+/// The runtime that was the latest, where the gateway measures them.
+fn delay(metrics: &str) -> Option<Check> {
+    const NAME: &str = "delays";
+    let delays = metrics.lines().filter_map(|line| {
+        let (runtime, us) =
+            line.strip_prefix("tidegate_runtime_delay_microseconds{runtime=\"")?.split_once("\"} ")?;
+        Some((Duration::from_micros(us.parse().ok()?), runtime))
+    });
+    let (delay, runtime) = delays.max()?;
+    let found = format!("the runtime \"{runtime}\" was {} ms late in the last minutes", delay.as_millis());
+    Some(if delay < RUNTIME_DELAY_MAX {
+        Check::fine(NAME, found)
+    } else {
+        let fix = "Give the gateway more of a processor; if it has enough, report what was called then: it computes for too long.";
+        Check::warning(NAME, found, fix)
+    })
 }
 
 fn states(name: &'static str, page: &Value, fine: &[&str], fix: &str, checks: &mut Vec<Check>) {
@@ -281,4 +305,28 @@ fn report(shared: &Shared, checks: &[Check]) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_runtime_is_named_and_warned_of_when_it_was_too_late() {
+        let page = |control_us: u64| {
+            format!(
+                "tidegate_connections 3\n# TYPE tidegate_runtime_delay_microseconds gauge\n\
+                 tidegate_runtime_delay_microseconds{{runtime=\"control\"}} {control_us}\n\
+                 tidegate_runtime_delay_microseconds{{runtime=\"vital\"}} 2100\n"
+            )
+        };
+        let told = |page: &str| delay(page).map(|check| (check.level, check.found));
+        let (fine, late) = (told(&page(900)).unwrap(), told(&page(2_000_000)).unwrap());
+        assert_eq!(fine, (Level::Fine, "the runtime \"vital\" was 2 ms late in the last minutes".to_owned()));
+        assert_eq!(
+            late,
+            (Level::Warning, "the runtime \"control\" was 2000 ms late in the last minutes".to_owned())
+        );
+        assert_eq!(told("tidegate_connections 3\n"), None);
+    }
 }

@@ -25,6 +25,7 @@ use reconcilers::{
 };
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
+use tokio::runtime::Handle;
 use world::World;
 
 use super::greeting;
@@ -179,12 +180,13 @@ fn run_until_stopped(
     started: Instant,
     companion: &mut impl Companion,
 ) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
-        .enable_all()
-        .build()?;
-    runtime.block_on(serve(settings, started, companion)).map_err(Failure::from)
+    // Changes to the configuration, leases, the drain and revocations wait for nothing that tenants have computed.
+    let (vital, control) = (tasks::runtime("vital")?, tasks::runtime("control")?);
+    let served = vital.block_on(serve(settings, started, companion, control.handle()));
+    // What has to end has ended: a thread that still blocks or computes is left.
+    control.shutdown_background();
+    vital.shutdown_background();
+    served.map_err(Failure::from)
 }
 
 /// A first start creates an installation in the default directory, and wherever it joins others on a shared
@@ -200,7 +202,13 @@ fn check_is_meant(settings: &Settings) -> Result<(), Failure> {
     ))
 }
 
-async fn serve(settings: &Settings, started: Instant, companion: &mut impl Companion) -> anyhow::Result<()> {
+/// `runtime` is the control plane's; everything else is on the one that polls this.
+async fn serve(
+    settings: &Settings,
+    started: Instant,
+    companion: &mut impl Companion,
+    runtime: &Handle,
+) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let world = World::system();
     let founded = match store::datadir::inspect(&settings.data_dir)? {
@@ -208,14 +216,16 @@ async fn serve(settings: &Settings, started: Instant, companion: &mut impl Compa
         DataDir::Ready => None,
     };
     let mut tasks = TaskSet::default();
-    let state = ServerState::open(settings, world.clone(), &mut tasks).await?;
+    let state = Box::pin(ServerState::open(settings, world.clone(), runtime, &mut tasks)).await?;
     report_recovery(&state);
     let system_number = u32::try_from(state.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&state), system_number)?;
     tasks.add("system-core", || join(system_thread));
-    let control = Box::pin(start_control(settings, &state, system, &mut tasks)).await?;
+    let starting = Box::pin(start_control(settings, &state, system, &mut tasks));
+    let control = tasks::on(runtime, starting).await?;
     let api = Arc::clone(control.control());
-    let running = open_door(settings, &state, control, &mut tasks).await?;
+    tasks.spawn("delay", tasks::watch_delay("vital"));
+    let running = open_door(settings, &state, (control, runtime), &mut tasks).await?;
     let address = running.address();
     let console = match &state.plane {
         None => console(&state, &world, &settings.site()?.at(address), settings).await?,
@@ -227,7 +237,7 @@ async fn serve(settings: &Settings, started: Instant, companion: &mut impl Compa
     let opened = Opened { settings, address, console, founded, started, control: &api };
     let failed = tokio::select! {
         () = stop.received() => None,
-        error = companion.run(opened) => Some(error),
+        error = tasks::on(runtime, companion.run(opened)) => Some(error),
     };
     drop(api);
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
@@ -290,6 +300,7 @@ async fn start_control(
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Server>> {
+    tasks.spawn("delay", tasks::watch_delay("control"));
     let audit = audit_copies(settings, state, &system)?;
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let mut deps = state.deps(system)?;
@@ -429,7 +440,7 @@ fn report_recovery(state: &ServerState) {
 async fn open_door(
     settings: &Settings,
     state: &Arc<ServerState>,
-    control: Arc<Server>,
+    (control, runtime): (Arc<Server>, &Handle),
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Running> {
     let ready = Arc::clone(state);
@@ -441,9 +452,11 @@ async fn open_door(
         )
     });
     let readiness: AskReadiness = Arc::new(move || ready.readiness());
-    let calls = RuntimeTasks::on_this_runtime("control-calls");
-    let control = ControlHandle { service: control, tasks: calls.clone() };
+    let calls = RuntimeTasks::new("control-calls", runtime.clone());
+    let urgent = RuntimeTasks::on_this_runtime("revocations");
+    let control = ControlHandle { service: control, tasks: calls.clone(), urgent: urgent.clone() };
     tasks.add("control-calls", move || async move { calls.finish(STORE_CLOSING_TIME_MAX).await });
+    tasks.add("revocations", move || async move { urgent.finish(STORE_CLOSING_TIME_MAX).await });
     let door = GatewaySettings {
         listen: settings.listen,
         workers: u32::try_from(settings.workers)?,

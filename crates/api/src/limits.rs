@@ -9,6 +9,9 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 /// Length of an environment's name; 63 bytes is what labels have elsewhere, such as those of DNS.
 pub const ENVIRONMENT_BYTES_MAX: usize = 63;
 
+/// The longest body that says nothing which takes long to read, check or unfold.
+pub(crate) const BRIEF_BODY_BYTES_MAX: usize = 1024;
+
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core for some 20 ms; more at once
 /// would starve everything else here.
 pub(crate) const HASHES_AT_ONCE_MAX: usize = 2;

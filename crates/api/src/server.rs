@@ -18,6 +18,7 @@ use crate::caller::{Caller, UnauthenticatedCaller};
 use crate::cursor::CursorSeal;
 use crate::downloads::Download;
 use crate::incoming::Incoming;
+use crate::limits::BRIEF_BODY_BYTES_MAX;
 use crate::openapi::describe;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
@@ -225,15 +226,25 @@ fn access_without_route(method: &Method, takes_others: bool) -> Access {
     if !takes_others || *method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK }
 }
 
-/// Runs a handler on a request whose names are ids by then.
+/// Runs a handler on a request whose names are ids by then, beside the thread of all where that may take long.
 async fn run_named(
     control: &Arc<Control>,
     route: &Route,
     handler: Handler,
     request: ApiRequest,
 ) -> Result<Reply, Box<Fault>> {
-    let request = named::resolve(control, route.pattern, request).await?;
-    run_handler(request.is_rehearsal, handler(control, request)).await
+    let (is_long, owner) = (may_take_long(route, &request.body), request.workspace());
+    // Boxed: it is large, and becomes a part of what waits for its turn.
+    let working = Box::pin(async {
+        let request = named::resolve(control, route.pattern, request).await?;
+        run_handler(request.is_rehearsal, handler(control, request)).await
+    });
+    if is_long { tasks::beside(*owner.as_bytes(), working).await } else { working.await }
+}
+
+/// Whether an answer may take more than some milliseconds to compute.
+fn may_take_long(route: &Route, body: &Bytes) -> bool {
+    route.gives_files() || body.len() > BRIEF_BODY_BYTES_MAX
 }
 
 /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.

@@ -131,7 +131,7 @@ impl Runner {
 
     /// Runs a job and renews its lease; `None` if another worker has taken the job.
     async fn run_with_lease(&self, hold: &JobLease, handler: &dyn Handler, job: &JobRow) -> Option<Outcome> {
-        let mut running = handler.run(job);
+        let mut running = std::pin::pin!(tasks::beside(*job.workspace.as_bytes(), handler.run(job)));
         let deadline = tokio::time::sleep(DEADLINE);
         tokio::pin!(deadline);
         loop {

@@ -44,12 +44,13 @@ thread_local! {
     static VALUES_LEFT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Extracts the text of a PDF.
+/// Extracts the text of a PDF, once it is its owner's turn, who then has what `turn` gave until it is read.
 ///
 /// # Errors
 /// It is encrypted, damaged, too large or too slow to read, or has no text.
-pub async fn text_of(pdf: Bytes) -> Result<PdfText, Unread> {
+pub async fn text_of(pdf: Bytes, turn: impl Future) -> Result<PdfText, Unread> {
     let reading = async {
+        let _turn = turn.await;
         let _permit = READS.acquire().await.map_err(|_| SLOW)?;
         reader::read_apart(&pdf).await
     };

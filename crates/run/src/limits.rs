@@ -15,6 +15,9 @@ pub(crate) const CANCEL_TIME_MAX: Duration = Duration::from_secs(4);
 pub(crate) const CANCEL_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The part of a document's name that the prompt shows.
 pub(crate) const DOCUMENT_NAME_CHARS_MAX: usize = 128;
+/// PDFs of one workspace that are read at the same time, and of all: `pdf` bounds these, too.
+pub(crate) const PDFS_OF_WORKSPACE_MAX: usize = 1;
+pub(crate) const PDFS_MAX: usize = 64;
 /// Errors of an input that are reported in one response.
 pub(crate) const INPUT_ERRORS_MAX: usize = 16;
 /// How long a warm session is idle before it ends, in seconds, unless its client says otherwise.

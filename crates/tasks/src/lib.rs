@@ -1,6 +1,7 @@
 //! Spawns tasks and threads so that each has a name, an owner that holds it, and an end.
 
 mod apart;
+mod beside;
 mod blocking;
 mod delays;
 mod limits;
@@ -13,6 +14,7 @@ mod writes;
 use std::future::Future;
 
 pub use apart::{on, runtime};
+pub use beside::{Owner, Permit, Permits, beside};
 pub use blocking::blocking;
 pub use delays::{delays, watch_delay};
 pub use runtime_tasks::RuntimeTasks;

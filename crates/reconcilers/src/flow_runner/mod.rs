@@ -184,17 +184,18 @@ impl FlowRunner {
             request: run.request,
             worker: shared.deps.replica.clone(),
         };
-        let id = run.id;
+        let (id, workspace) = (run.id, run.owner.workspace);
+        // Its templates and expressions are evaluated as it is driven.
         let driving = on_its_own(
             "run of a flow",
-            Box::pin(async move {
+            Box::pin(tasks::beside(*workspace.as_bytes(), async move {
                 let held = shared.deps.flows.hold(id);
                 let costs = match Drive::load(shared, run, lease).await {
                     Some(drive) => drive.run(&held).await,
                     None => FuturesUnordered::new(),
                 };
                 Driven { id, costs }
-            }),
+            })),
         );
         Box::pin(async move { driving.await.unwrap_or(Driven { id, costs: FuturesUnordered::new() }) })
     }

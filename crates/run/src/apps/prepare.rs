@@ -5,15 +5,19 @@ use bytes::Bytes;
 use domain::{Fault, FaultClass, ObjectOwner, Operation, TraceId};
 use line::Core;
 use serde_json::{Value, json};
+use tasks::Permits;
 
 use super::Kind;
 use super::{App, AppCall, Payload, media};
 use crate::document::{self, Document, Text};
 use crate::input::{self, DocumentInput, InputError};
-use crate::limits::INPUT_FILES_BYTES_MAX;
+use crate::limits::{INPUT_FILES_BYTES_MAX, PDFS_MAX, PDFS_OF_WORKSPACE_MAX};
 use crate::prompt::TextInput;
 use crate::refusal::Refusal;
 use crate::task::Message;
+
+/// One workspace's PDFs keep no other's from being read.
+static PDFS: Permits = Permits::new(PDFS_OF_WORKSPACE_MAX, PDFS_MAX);
 
 /// Where an input's files come from.
 #[derive(Clone, Copy)]
@@ -107,7 +111,7 @@ async fn text(
             check_taken(app, &document, input)?;
             documents.push(match document {
                 Document::Pdf { name, bytes, .. } if !reads_documents(app) => {
-                    let (text, message) = extracted(app, name, bytes, input).await?;
+                    let (text, message) = extracted((app, owner), name, bytes, input).await?;
                     messages.push(message);
                     Document::Text(text)
                 }
@@ -125,13 +129,14 @@ fn reads_documents(app: &App) -> bool {
 
 /// The text of a PDF for a model that takes none, and what the client is told of that.
 async fn extracted(
-    app: &App,
+    (app, owner): (&App, ObjectOwner),
     name: String,
     bytes: Bytes,
     input: &DocumentInput,
 ) -> Result<(Text, Message), Refusal> {
     let unread = |why: &str| Refusal::Input(vec![InputError::new(input.pointer.clone(), why)]);
-    let pdf::PdfText { text, pages, is_partial } = pdf::text_of(bytes).await.map_err(unread)?;
+    let pdf::PdfText { text, pages, is_partial } =
+        pdf::text_of(bytes, PDFS.acquire(*owner.workspace.as_bytes())).await.map_err(unread)?;
     let what = if is_partial { "part of the text" } else { "the text" };
     let message = format!(
         "{} doesn't accept PDFs, so it received {what} of the {pages} pages of {name}, without pictures and layout.",

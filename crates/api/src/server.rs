@@ -234,7 +234,7 @@ async fn run_named(
     request: ApiRequest,
 ) -> Result<Reply, Box<Fault>> {
     let (is_long, owner) = (may_take_long(route, &request.body), request.workspace());
-    // Boxed: it is large, and becomes a part of what waits for its turn.
+    // Boxed: the future that waits for a permit would be as large.
     let working = Box::pin(async {
         let request = named::resolve(control, route.pattern, request).await?;
         run_handler(request.is_rehearsal, handler(control, request)).await

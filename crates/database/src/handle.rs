@@ -79,9 +79,8 @@ impl Database {
         matches!(self.pools, Pools::Postgres(_))
     }
 
-    /// The same database by connections of its own: whoever has those of the others keeps none from it. Only one connection
-    /// ever writes to SQLite, so all its changes are made on this runtime from now on: none keeps the connection while its
-    /// thread is held up.
+    /// The same database by separate connections, which nobody else can keep. Only one connection ever writes to SQLite, so all
+    /// its changes are made on this runtime from now on: none keeps that connection while its thread is held up.
     #[must_use]
     pub fn apart(&self) -> Self {
         if self.is_sqlite() {

@@ -20,5 +20,5 @@ pub(crate) const LINKED_AT_ONCE_MAX: usize = 1_000;
 pub(crate) const SEARCHED_AT_ONCE: usize = 2_000;
 /// Audit entries that one page of a search reads: where few match, a page ends early and the next one goes on.
 pub(crate) const SEARCHED_MAX: usize = 50_000;
-/// Connections for what waits for nobody's work: the changes to the configuration, leases and the drain take one each.
+/// Separate connections: following the configuration, leases and the drain take one each.
 pub(crate) const CONNECTIONS_APART_MAX: u32 = 3;

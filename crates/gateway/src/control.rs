@@ -19,7 +19,7 @@ use tokio::task::JoinError;
 use crate::body::TimedBody;
 use crate::held_bodies::{HeldBodies, HeldBody, Holder};
 
-/// Below these are what opens the gateway or a provider to somebody.
+/// Below these are keys, members and credentials.
 const REVOKED: [&str; 3] = ["/v2/api-keys/", "/v2/members/", "/v2/provider-credentials/"];
 
 /// Where published clients have runs of flows.
@@ -87,7 +87,7 @@ fn as_named_here(mut request: Request<ControlBody>) -> Request<ControlBody> {
 pub struct ControlHandle {
     pub service: Arc<dyn ControlService>,
     pub tasks: RuntimeTasks,
-    /// On a runtime that does nothing for tenants: what takes access away doesn't wait for what else the control plane does.
+    /// On a runtime that computes nothing for tenants: for requests that take access away.
     pub urgent: RuntimeTasks,
 }
 

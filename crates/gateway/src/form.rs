@@ -31,7 +31,7 @@ pub(crate) async fn open(
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     if is_held || unpack::encoding(headers)?.is_some() {
-        // What is held or decompressed is complete before it is sent: it is read and counted like any other body.
+        // A form that is held or decompressed is complete before it is sent: it is read and counted like any other body.
         let whole = body::read(&mut body, headers, BODY_BYTES_MAX, holder).await?;
         let coming = FormArrival { operation, content_type: &content_type, announced: None, is_held: true };
         return open_form(Box::new(BufferedBody(Some(whole))), coming).await;

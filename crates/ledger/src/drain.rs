@@ -81,7 +81,7 @@ struct Piece {
 }
 
 /// Applies every core's settled records to the sink within little more than `DRAIN_EVERY`. It runs on the
-/// runtime of what tenants' work must not hold up, where blocking reads of cached files do no harm.
+/// runtime that computes nothing for tenants, where blocking reads of cached files do no harm.
 pub struct Drainer {
     shared: Arc<JournalShared>,
     sink: Arc<dyn RecordSink>,

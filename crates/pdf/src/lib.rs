@@ -44,7 +44,7 @@ thread_local! {
     static VALUES_LEFT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Extracts the text of a PDF, once it is its owner's turn, who then has what `turn` gave until it is read.
+/// Extracts the text of a PDF, once `turn` says that it is its owner's turn; its permit is held until the PDF is read.
 ///
 /// # Errors
 /// It is encrypted, damaged, too large or too slow to read, or has no text.

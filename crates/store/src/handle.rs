@@ -101,7 +101,7 @@ impl Store {
         Self { database, books, replica }
     }
 
-    /// The same store by connections of its own, for what must go on while others hold connections or hold up their thread.
+    /// The same store by separate connections, for work that must go on while others hold connections or hold up their thread.
     /// From now on changes to SQLite are made on this runtime, whoever begins one.
     #[must_use]
     pub fn apart(&self) -> Self {

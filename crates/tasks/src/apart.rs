@@ -1,4 +1,4 @@
-//! Runtimes with a thread of their own each, so that none waits for what another computes.
+//! Runtimes with a thread each, so that none waits for computations of another.
 
 use std::io;
 use std::pin::pin;

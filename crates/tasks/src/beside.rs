@@ -36,7 +36,7 @@ impl Permits {
         Self { of_owner, all: Semaphore::const_new(all), owners: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Waits for a permit. Who waits for another one of its owner's keeps nobody else from those of all.
+    /// Waits for a permit: of the owner's first, so that an owner who has too much to do takes no permit from the others.
     pub async fn acquire(&self, owner: Owner) -> Permit<'_> {
         let own = {
             let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,8 +51,8 @@ impl Permits {
 
 static BESIDE: Permits = Permits::new(BESIDE_OF_OWNER_MAX, BESIDE_MAX);
 
-/// Does an owner's work in place of awaiting it: while it computes, another thread runs what else its runtime has to do. It
-/// has a permit while it computes, and none while it waits for something.
+/// Polls an owner's work so that, while it computes, another thread runs the other tasks of its runtime. The work
+/// has a permit while it computes, and none while it waits.
 pub async fn beside<F: Future>(owner: Owner, work: F) -> F::Output {
     let mut work = pin!(work);
     loop {

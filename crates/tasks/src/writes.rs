@@ -51,7 +51,7 @@ impl Writes {
         }
     }
 
-    /// From now on they run on this runtime, whoever begins one: what computes elsewhere can't keep one from ending.
+    /// From now on they run on this runtime, whoever begins one: computations elsewhere can't keep one from ending.
     pub fn stay_here(&self) {
         // The first place is kept.
         let _ = self.0.home.set(Handle::current());

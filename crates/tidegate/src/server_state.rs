@@ -138,8 +138,8 @@ impl ServerState {
     /// Opens an initialised data directory: unseals the vault, recovers the ledger from the journal, compiles
     /// the configuration. Tabs that a dead process left open are closed before this returns. Each part
     /// registers its end with `tasks`: the store ends last, because the others write to it until they end.
-    /// Changes to the configuration, leases and the drain are on this runtime and have connections of their own; what else
-    /// is started here is on `control`.
+    /// The tasks that follow the configuration, lease and drain are on this runtime and have separate connections; the other
+    /// tasks are on `control`.
     ///
     /// # Errors
     /// Another process has the directory, the master key is a different one, or a file can't be used.

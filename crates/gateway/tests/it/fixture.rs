@@ -140,7 +140,7 @@ impl Fixture {
         Self { gateway: Some(gateway), address, key, _node: node, runtime, _urgent: urgent, _dir: dir }
     }
 
-    /// Holds up the control plane's thread until what it returns is dropped.
+    /// Holds up the control plane's thread until the sender is dropped.
     pub fn hold_control(&self) -> std::sync::mpsc::Sender<()> {
         let (end, wait) = std::sync::mpsc::channel::<()>();
         let (begun, has_begun) = std::sync::mpsc::channel();

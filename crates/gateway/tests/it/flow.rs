@@ -255,7 +255,7 @@ fn v2_is_answered_by_the_control_plane() {
     assert_eq!(fixture.ask(&fixture.request("TRACE", "/v2/routes", "", b"")).status, 405);
 }
 
-/// What computes there delays neither who takes access away nor who asks whether the gateway serves.
+/// Nor a probe of its health, nor a call.
 #[test]
 fn a_control_plane_that_is_held_up_delays_no_revocation() {
     let fixture = Fixture::start(Plan::default());
@@ -275,7 +275,7 @@ fn a_control_plane_that_is_held_up_delays_no_revocation() {
     assert_eq!((listing.answer().status, deleting.answer().status), (202, 202));
 }
 
-/// Also of what the control plane is sent, and of a form that is compared with an earlier one.
+/// Bodies of the control plane count, too, and forms that are compared with an earlier one.
 #[test]
 fn the_bytes_of_all_bodies_are_bounded() {
     let fixture = Fixture::start(Plan { body_bytes_max: 1024 * 1024, ..Plan::default() });

@@ -35,11 +35,8 @@ impl PostgresRecords {
     /// The same books over other connections to the same database.
     #[must_use]
     pub fn over(&self, database: &Database) -> Self {
-        let mut books = Self { database: database.clone(), ..self.clone() };
-        if let handle::Pools::Postgres(pools) = database.pools() {
-            books.pools = pools.clone();
-        }
-        books
+        let handle::Pools::Postgres(pools) = database.pools() else { return self.clone() };
+        Self { database: database.clone(), pools: pools.clone(), ..self.clone() }
     }
 
     /// The sink of a data plane's records, which has this number among the replicas.

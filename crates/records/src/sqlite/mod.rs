@@ -48,11 +48,8 @@ impl SqliteRecords {
     /// The same books over other connections to the same file.
     #[must_use]
     pub fn over(&self, database: &Database) -> Self {
-        let mut books = Self { database: database.clone(), ..self.clone() };
-        if let Pools::Sqlite { readers, .. } = database.pools() {
-            books.readers = readers.clone();
-        }
-        books
+        let Pools::Sqlite { readers, .. } = database.pools() else { return self.clone() };
+        Self { database: database.clone(), readers: readers.clone(), ..self.clone() }
     }
 
     pub(crate) const fn readers(&self) -> &Pool<Sqlite> {

@@ -251,7 +251,7 @@ fn delay(metrics: &str) -> Option<Check> {
     Some(if delay < RUNTIME_DELAY_MAX {
         Check::fine(NAME, found)
     } else {
-        let fix = "Give the gateway more of a processor; if it has enough, report what was called then: it computes for too long.";
+        let fix = "Give the gateway more of a processor; if it has enough, report the requests of that time: one computes for too long.";
         Check::warning(NAME, found, fix)
     })
 }

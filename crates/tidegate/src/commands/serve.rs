@@ -180,10 +180,10 @@ fn run_until_stopped(
     started: Instant,
     companion: &mut impl Companion,
 ) -> Result<(), Failure> {
-    // Changes to the configuration, leases, the drain and revocations wait for nothing that tenants have computed.
+    // Following the configuration, leases, the drain and revocations wait for no computation of a tenant's.
     let (vital, control) = (tasks::runtime("vital")?, tasks::runtime("control")?);
     let served = vital.block_on(serve(settings, started, companion, control.handle()));
-    // What has to end has ended: a thread that still blocks or computes is left.
+    // All parts are closed by now; a thread that still blocks or computes is not awaited.
     control.shutdown_background();
     vital.shutdown_background();
     served.map_err(Failure::from)

@@ -469,7 +469,7 @@ fn dispatch(
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {
             open_to_all(handler, route.action, &head, arrival)
         }
-        (Action::Metrics, _) => return counted(Rc::clone(handler), arrival),
+        (Action::Metrics, caller) => return counted(Rc::clone(handler), caller.as_ref(), arrival),
         (Action::Dialect(RouteAction::ListModels | RouteAction::ShowModel), Some(caller)) => {
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
@@ -553,8 +553,10 @@ fn without_caller(
     Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }))
 }
 
-fn counted(handler: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
-    Dispatched::Detached(Box::pin(async move { with_request_id(metrics(&handler).await, arrival.trace) }))
+fn counted(handler: Rc<CoreHandler>, caller: Option<&Caller>, arrival: Arrival) -> Dispatched {
+    let is_operator = caller.is_none_or(|caller| caller.may(Needs::Operator));
+    let page = async move { with_request_id(metrics(&handler, is_operator).await, arrival.trace) };
+    Dispatched::Detached(Box::pin(page))
 }
 
 /// Routes that reveal nothing about anyone.
@@ -762,8 +764,10 @@ fn tunnelled(
     Response::from_parts(head, Reply::handover(take))
 }
 
-async fn metrics(handler: &CoreHandler) -> Response<Reply> {
-    let page = handler.cores.page().await;
+async fn metrics(handler: &CoreHandler, is_operator: bool) -> Response<Reply> {
+    // What all workspaces call and spend is the operator's to read.
+    let settled = if is_operator { handler.core.counters.settled().sums() } else { Vec::new() };
+    let page = handler.cores.page(&settled).await;
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(page))
 }
 

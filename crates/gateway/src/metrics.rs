@@ -1,11 +1,77 @@
-//! `/metrics`: collects each core's counters, and writes the sums as Prometheus text.
+//! `/metrics`: collects each core's counters and the sums over settled requests, and writes them as Prometheus text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use line::{BUCKETS_MS, Labels, SettledSums, Times};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::COUNTER_TIME_MAX;
+
+/// A family of `/metrics`. The page and its documentation are made from the table below.
+struct Family {
+    /// The name without what all names, or all counters, have in common.
+    id: &'static str,
+    kind: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+impl Family {
+    fn name(&self) -> String {
+        format!("tidegate_{}{}", self.id, if self.kind == COUNTER { "_total" } else { "" })
+    }
+}
+
+const fn row(
+    id: &'static str,
+    kind: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { id, kind, labels, help }
+}
+
+const COUNTER: &str = "counter";
+const GAUGE: &str = "gauge";
+const HISTOGRAM: &str = "histogram";
+/// The labels of settled requests.
+const SETTLED: &[&str] = &["provider", "model", "profile", "outcome"];
+const TOKENS: &[&str] = &["provider", "model", "profile", "outcome", "kind"];
+
+const FAMILIES: &[Family] = &[
+    row("answers", COUNTER, &["class"], "Answers by status class."),
+    row("connections", GAUGE, &[], "Open connections from clients."),
+    row("cores_silent", GAUGE, &[], "Cores that did not answer in time and are missing here."),
+    row("idempotent_replays", COUNTER, &[], "Answers repeated for an idempotency key."),
+    row("journal_damage", GAUGE, &[], "Damaged journals, noted before and not removed, or found since."),
+    row("journal_records_missing", GAUGE, &[], "Settled records that damaged journals are known to lack."),
+    row("other", COUNTER, &["label"], "Counters that have no metric name."),
+    row("policy_hooks", COUNTER, &["outcome"], "Calls of policy hooks, by outcome."),
+    row("policy_refusals", COUNTER, &["rule"], "Requests that a policy refused, by its rule."),
+    row("refusals", COUNTER, &["code"], "Refused or failed requests by code."),
+    row("requests_in_flight", GAUGE, &[], "Requests to providers and nodes that are not answered yet."),
+    row("response_cache_hits", COUNTER, &[], "Answers served from the response cache."),
+    row(
+        "runtime_delay_microseconds",
+        GAUGE,
+        &["runtime"],
+        "How late a runtime woke who asked, the most of the last minute or two.",
+    ),
+    row("share_refusals", COUNTER, &[], "Requests refused at their workspace's full share of a busy thread."),
+    row("upstream_connections", GAUGE, &[], "Open connections to providers and nodes."),
+    row("requests", COUNTER, SETTLED, "Settled requests, as usage counts them."),
+    row("tokens", COUNTER, TOKENS, "Tokens by kind; input is without those of the other kinds."),
+    row("cost_usd", COUNTER, SETTLED, "What workspaces owe the operator, in US dollars."),
+    row("provider_cost_usd", COUNTER, SETTLED, "What providers charge, for own keys too, in US dollars."),
+    row("unpriced_requests", COUNTER, SETTLED, "Settled requests without a known price."),
+    row("request_duration_seconds", HISTOGRAM, SETTLED, "First byte of a request until it is settled."),
+    row("first_byte_seconds", HISTOGRAM, SETTLED, "First byte of a stream until its first content is sent."),
+];
+
+fn family(id: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.id == id)
+}
 
 /// The counters of one core: family, label value, count.
 pub(crate) type Counted = Vec<(&'static str, &'static str, u64)>;
@@ -18,11 +84,10 @@ pub(crate) type Question = oneshot::Sender<Counted>;
 pub(crate) struct Cores(pub Vec<mpsc::Sender<Question>>);
 
 impl Cores {
-    /// The sums over all cores.
-    pub async fn page(&self) -> String {
+    /// The sums over all cores, and those over settled requests that `settled` has.
+    pub async fn page(&self, settled: &[(Labels, SettledSums)]) -> String {
         let answers: Vec<_> = self.0.iter().map(query).collect();
         let mut sums: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
-        let mut silent = 0_u64;
         for answer in answers {
             match tokio::time::timeout(COUNTER_TIME_MAX, answer).await {
                 Ok(Ok(counted)) => {
@@ -30,14 +95,17 @@ impl Cores {
                         *sums.entry((family, label)).or_default() += count;
                     }
                 }
-                _ => silent += 1,
+                _ => *sums.entry(("cores_silent", "")).or_default() += 1,
             }
         }
         for (runtime, delay) in tasks::delays() {
             let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-            sums.insert(("runtime_delay", runtime), delay_us);
+            sums.insert(("runtime_delay_microseconds", runtime), delay_us);
         }
-        render(&sums, silent)
+        sums.entry(("cores_silent", "")).or_default();
+        let mut page = render(&sums);
+        render_settled(&mut page, settled);
+        page
     }
 }
 
@@ -48,103 +116,85 @@ fn query(core: &mpsc::Sender<Question>) -> oneshot::Receiver<Counted> {
     answer
 }
 
-fn render(sums: &BTreeMap<(&'static str, &'static str), u64>, silent: u64) -> String {
+fn head(page: &mut String, family: &Family) {
+    let (name, Family { kind, help, .. }) = (family.name(), family);
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn render(sums: &BTreeMap<(&'static str, &'static str), u64>) -> String {
     let mut page = String::new();
     let mut last = "";
-    for ((family, label), count) in sums {
-        let (name, key, kind, help) = describe(family);
-        if last != *family {
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            last = family;
+    for ((id, label), count) in sums {
+        let Some(family) = family(id).or_else(|| family("other")) else { continue };
+        if last != *id {
+            head(&mut page, family);
+            last = id;
         }
-        let _ = if label.is_empty() {
-            writeln!(page, "{name} {count}")
-        } else {
-            writeln!(page, "{name}{{{key}=\"{label}\"}} {count}")
+        let _ = match family.labels {
+            [key, ..] => writeln!(page, "{}{{{key}=\"{label}\"}} {count}", family.name()),
+            [] => writeln!(page, "{} {count}", family.name()),
         };
     }
-    let _ = writeln!(
-        page,
-        "# HELP tidegate_cores_silent Cores that did not answer in time and are missing here.\n\
-         # TYPE tidegate_cores_silent gauge\ntidegate_cores_silent {silent}"
-    );
     page
 }
 
-/// Name, label, type and help of a family.
-fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static str) {
-    match family {
-        "answers" => ("tidegate_answers_total", "class", "counter", "Answers by status class."),
-        "refusals" => ("tidegate_refusals_total", "code", "counter", "Refused or failed requests by code."),
-        "policy_refusals" => (
-            "tidegate_policy_refusals_total",
-            "rule",
-            "counter",
-            "Requests that a policy refused, by its rule.",
-        ),
-        "policy_hooks" => {
-            ("tidegate_policy_hooks_total", "outcome", "counter", "Calls of policy hooks, by outcome.")
+fn render_settled(page: &mut String, sets: &[(Labels, SettledSums)]) {
+    let sets: Vec<_> = sets.iter().map(|(labels, sums)| (pairs(labels), sums)).collect();
+    let of_settled = FAMILIES.iter().filter(|family| family.labels.starts_with(SETTLED));
+    for family in of_settled.filter(|_| !sets.is_empty()) {
+        head(page, family);
+        for (pairs, sums) in &sets {
+            render_set(page, family, pairs, sums);
         }
-        "idempotent_replays" => {
-            ("tidegate_idempotent_replays_total", "", "counter", "Answers repeated for an idempotency key.")
-        }
-        "response_cache_hits" => {
-            ("tidegate_response_cache_hits_total", "", "counter", "Answers served from the response cache.")
-        }
-        "connections" => ("tidegate_connections", "", "gauge", "Open connections from clients."),
-        "upstream_connections" => {
-            ("tidegate_upstream_connections", "", "gauge", "Open connections to providers and nodes.")
-        }
-        "in_flight" => (
-            "tidegate_requests_in_flight",
-            "",
-            "gauge",
-            "Requests to providers and nodes that are not answered yet.",
-        ),
-        "journal_damage" => (
-            "tidegate_journal_damage",
-            "",
-            "gauge",
-            "Damaged journals: noted before the start and not removed, or found since.",
-        ),
-        "journal_records_missing" => (
-            "tidegate_journal_records_missing",
-            "",
-            "gauge",
-            "Settled records that damaged journals are known to lack.",
-        ),
-        "runtime_delay" => (
-            "tidegate_runtime_delay_microseconds",
-            "runtime",
-            "gauge",
-            "How late a runtime woke who asked to be woken: the longest of the last minute or two.",
-        ),
-        "share_refusals" => (
-            "tidegate_share_refusals_total",
-            "",
-            "counter",
-            "Requests refused because their workspace had its full share in flight on a busy thread.",
-        ),
-        _ => ("tidegate_other_total", "label", "counter", "Counters that have no metric name."),
     }
+}
+
+fn render_set(page: &mut String, family: &Family, pairs: &str, sums: &SettledSums) {
+    let name = &family.name();
+    let mut line = |value: &dyn std::fmt::Display| _ = writeln!(page, "{name}{{{pairs}}} {value}");
+    match family.id {
+        "requests" => line(&sums.requests),
+        "unpriced_requests" => line(&sums.unpriced),
+        "cost_usd" => line(&decimal(sums.cost.0.unsigned_abs(), 9)),
+        "provider_cost_usd" => line(&decimal(sums.provider_cost.0.unsigned_abs(), 9)),
+        "request_duration_seconds" => render_times(page, name, pairs, &sums.latency),
+        "first_byte_seconds" => render_times(page, name, pairs, &sums.first_byte),
+        _ => {
+            for (kind, tokens) in &sums.tokens {
+                let _ = writeln!(page, "{name}{{{pairs},kind=\"{kind}\"}} {tokens}");
+            }
+        }
+    }
+}
+
+fn render_times(page: &mut String, name: &str, pairs: &str, times: &Times) {
+    let count: u64 = times.buckets.iter().sum();
+    if count == 0 {
+        return;
+    }
+    let mut below = 0;
+    for (bound, within) in BUCKETS_MS.iter().zip(times.buckets) {
+        below += within;
+        let _ = writeln!(page, "{name}_bucket{{{pairs},le=\"{}\"}} {below}", decimal(*bound, 3));
+    }
+    let _ = writeln!(page, "{name}_bucket{{{pairs},le=\"+Inf\"}} {count}");
+    let _ = writeln!(page, "{name}_sum{{{pairs}}} {}", decimal(times.sum_us, 6));
+    let _ = writeln!(page, "{name}_count{{{pairs}}} {count}");
+}
+
+/// A set of labels as Prometheus writes it. Names of models come from customers.
+fn pairs(Labels { provider, model, profile, outcome }: &Labels) -> String {
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let (provider, model) = (escaped(provider), escaped(model));
+    format!("provider=\"{provider}\",model=\"{model}\",profile=\"{profile}\",outcome=\"{outcome}\"")
+}
+
+/// A whole number of the last of so many decimal places, as an exact decimal.
+fn decimal(value: u64, places: usize) -> String {
+    let digits = format!("{value:0>width$}", width = places + 1);
+    let (whole, rest) = digits.split_at(digits.len() - places);
+    format!("{whole}.{rest}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_are_written_once_per_family() {
-        let sums = BTreeMap::from([
-            (("answers", "2xx"), 5),
-            (("answers", "4xx"), 1),
-            (("connections", ""), 3),
-            (("refusals", "invalid_api_key"), 1),
-        ]);
-        let page = render(&sums, 0);
-        assert_eq!(page.matches("# TYPE tidegate_answers_total counter").count(), 1);
-        assert!(page.contains("tidegate_answers_total{class=\"2xx\"} 5\n"));
-        assert!(page.contains("tidegate_connections 3\n"));
-        assert!(page.contains("tidegate_refusals_total{code=\"invalid_api_key\"} 1\n"));
-    }
-}
+mod tests;

@@ -95,7 +95,7 @@ impl Shedder {
     /// For the page of metrics.
     pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 2] {
         let in_flight = u64::from(self.in_flight.total());
-        [("in_flight", "", in_flight), ("share_refusals", "", self.in_flight.refusals())]
+        [("requests_in_flight", "", in_flight), ("share_refusals", "", self.in_flight.refusals())]
     }
 
     fn is_refused(&self, caller: &Caller, headers: &HeaderMap, behind_us: u64, now_us: u64) -> bool {

@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};
 use world::World;
 
+use crate::counted_sink::CountedSink;
 use crate::data_plane::DataPlane;
 use crate::settings::Settings;
 use crate::upkeep::{self, KeepDays};
@@ -120,6 +121,8 @@ pub struct Books {
     dir: PathBuf,
     settings: JournalSettings,
     drainer: Arc<Drainer>,
+    /// For `/metrics`.
+    settled: Arc<line::SettledCounts>,
 }
 
 /// The books of the last run, closed: nothing that it leased is needed any more.
@@ -220,9 +223,10 @@ impl ServerState {
     pub fn deps(&self, outbound: Arc<dyn Outbound>) -> anyhow::Result<Deps> {
         let auditor = Auditor::new(self.store.clone(), &self.secrets.vault, self.world.clone());
         let records = self.plane.as_ref().map_or_else(|| self.store.record_sink(), DataPlane::sink);
+        let records = CountedSink { sink: records, counts: Arc::clone(&self.books.settled) };
         Ok(Deps {
             store: self.store.clone(),
-            records,
+            records: Arc::new(records),
             keeper: Arc::clone(&self.keeper),
             vault: self.secrets.vault.clone(),
             masters: Arc::clone(&self.secrets.masters),
@@ -277,7 +281,7 @@ impl ServerState {
             responses: Arc::clone(&self.sessions.responses) as Arc<dyn ResponseStore>,
             objects: Arc::clone(&self.sessions.objects) as Arc<dyn ObjectStore>,
         };
-        let counters = Rc::new(line::Counters::default());
+        let counters = Rc::new(line::Counters::beside(Arc::clone(&self.books.settled)));
         let answers = Arc::clone(&self.sessions.answers) as Arc<dyn AnswerStore>;
         let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
@@ -366,7 +370,9 @@ impl Books {
         damage.iter().for_each(|damage| journal.count_damage(damage));
         let closing = Arc::clone(&journal);
         tasks.add("journal", || async move { closing.stop() });
-        let drainer = Drainer::new(Arc::clone(&journal), sink);
+        let settled = Arc::<line::SettledCounts>::default();
+        let counted = CountedSink { sink, counts: Arc::clone(&settled) };
+        let drainer = Drainer::new(Arc::clone(&journal), Arc::new(counted));
         let (drains, renews) = (Arc::clone(&drainer), Arc::clone(&leases));
         let draining = Task::spawn("drain", async move { drains.run().await });
         let leasing = Task::spawn("leases", async move {
@@ -378,7 +384,7 @@ impl Books {
         });
         let last = Arc::clone(&drainer);
         tasks.add("ledger", || drain((last, draining), (leases, leasing)));
-        Ok(Self { recovered: report, damage, allowances, journal, dir, settings, drainer })
+        Ok(Self { recovered: report, damage, allowances, journal, dir, settings, drainer, settled })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, scripted, streaming, trace_of, with};
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, config};
-use crate::wait::{a_moment, a_pause, found};
+use crate::wait::{a_moment, a_pause, found, until};
 
 const REPLAY: &str = "agent-idempotent-replay";
 
@@ -64,6 +64,34 @@ async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
     assert_eq!(record, ids, "a replay isn't a record");
     let metrics = gateway.client().get("/metrics").await.unwrap().text();
     assert!(metrics.contains("tidegate_idempotent_replays_total 6"), "{metrics}");
+    settled_requests_are_counted(&gateway).await;
+}
+
+/// What was settled is in the metrics once, for the operator and nobody else.
+async fn settled_requests_are_counted(gateway: &Gateway) {
+    let set = format!("provider=\"openai\",model=\"{MINI}\",profile=\"byok\",outcome=\"completed\"");
+    let line = format!("tidegate_requests_total{{{set}}} 3\n");
+    until("three settled requests in the metrics", async || {
+        gateway.client().get("/metrics").await.unwrap().text().contains(&line)
+    })
+    .await;
+    let (admin, _) = gateway.key(json!({"name": "scraper", "scopes": ["admin"]})).await;
+    for (key, is_whole) in [(&gateway.founded.admin_key, true), (&admin, false)] {
+        // Through a proxy, a key is needed.
+        let client = gateway.with_key(key).header("via", "1.1 proxy");
+        let page = client.get("/metrics").await.unwrap();
+        let text = page.text();
+        assert_eq!((page.status, text.contains(&line)), (200, is_whole), "{text}");
+        for family in ["tokens_total", "provider_cost_usd_total", "request_duration_seconds_bucket"] {
+            assert_eq!(
+                text.contains(&format!("tidegate_{family}{{{set},"))
+                    || text.contains(&format!("tidegate_{family}{{{set}}}")),
+                is_whole,
+                "{family}: {text}"
+            );
+        }
+        assert!(text.contains("tidegate_idempotent_replays_total 6"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod mail;
 mod money;
 mod nodes;
 mod storage;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;

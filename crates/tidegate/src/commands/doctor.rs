@@ -19,6 +19,7 @@ use super::serve::SettingFlags;
 use crate::data_dir;
 use crate::limits::RUNTIME_DELAY_MAX;
 use crate::settings::Settings;
+use crate::settings::variables::unread_here;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -190,6 +191,8 @@ fn journal(settings: &Settings, checks: &mut Vec<Check>) {
 }
 
 fn environment(checks: &mut Vec<Check>) {
+    let fix = "Correct its name, or unset it.";
+    checks.extend(unread_here().into_iter().map(|remark| Check::warning("environment", remark, fix)));
     let base = std::env::var("OPENAI_BASE_URL").unwrap_or_default();
     let key = std::env::var("OPENAI_API_KEY").unwrap_or_default();
     if !base.is_empty() && !key.is_empty() && !key.starts_with("tg_") {

@@ -28,6 +28,7 @@ use crate::logging;
 use crate::node_keys::{self, DATA_DIR};
 #[cfg(feature = "peers")]
 use crate::node_mesh::{Folders, PeerOptions, RunningMesh};
+use crate::settings::variables::unread_here;
 use crate::shelf::ModelsDir;
 use crate::signals::{Stop, ended};
 
@@ -304,6 +305,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     let keys = data_dir.as_deref().map(node_keys::read).transpose()?.unwrap_or_default();
     refuse_an_open_address(serving.listen, keys.is_empty())?;
     logging::start("info", false)?;
+    unread_here().iter().for_each(|remark| tracing::warn!("{remark}"));
     hardening::raise_descriptor_limit();
     // Two nodes would write to the same journal.
     let _lock = match &data_dir {

@@ -31,6 +31,7 @@ use world::World;
 use super::greeting;
 use crate::audit_sink::Reach;
 use crate::server_state::ServerState;
+use crate::settings::variables::unread_here;
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
 use crate::system_core::SystemCore;
@@ -168,8 +169,8 @@ pub fn start_with(settings: &Settings, companion: &mut impl Companion) -> Result
 
 fn prepare(settings: &Settings) -> Result<(), Failure> {
     logging::start(&settings.log, settings.log_json)?;
-    for refusal in hardening::harden() {
-        tracing::warn!("{refusal}");
+    for remark in hardening::harden().into_iter().chain(unread_here()) {
+        tracing::warn!("{remark}");
     }
     hardening::raise_descriptor_limit();
     Ok(())

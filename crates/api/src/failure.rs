@@ -30,8 +30,9 @@ pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, 
 /// The 404 for an object, the same whether it never existed or belongs to another workspace.
 #[must_use]
 pub fn not_found(what: &str, id: &str) -> Box<Fault> {
+    let place = if what == "workspace" { "that you may use" } else { "in this workspace" };
     Box::new(
-        Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
+        Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} {place}."))
             .fix(how_to_find(what)),
     )
 }

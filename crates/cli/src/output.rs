@@ -81,8 +81,10 @@ impl Failure {
     fn print_error(&self) {
         eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
         let text = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
+        let option = |param: &str| OPTIONS.iter().find(|(field, _)| param.starts_with(field));
+        let option = text("param").and_then(option).map(|(_, option)| format!("Give {option}. "));
         if let Some(fix) = self.fix_text().filter(|fix| !self.message.contains(fix)) {
-            eprintln!("  fix: {}", printable(&in_commands(fix)));
+            eprintln!("  fix: {}{}", option.unwrap_or_default(), printable(&in_commands(fix)));
         }
         if let Some(id) = text("request_id").filter(|id| !self.message.contains(id)) {
             eprintln!("  Tidegate request id: {}", printable(id));
@@ -113,15 +115,31 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(FAILED, format!("{error:#}"))
+        let is_denied = error.chain().any(|cause| {
+            let cause = cause.downcast_ref::<std::io::Error>();
+            cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+        });
+        let failure = Self::new(FAILED, format!("{error:#}"));
+        if is_denied { failure.fix(DENIED) } else { failure }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new(FAILED, error.to_string())
+        anyhow::Error::from(error).into()
     }
 }
+
+/// What to do about a file that this user may not use.
+const DENIED: &str = "Run the command as the user who owns the file or directory (`ls -ld` names it), give it to this user with \
+                      chown, or name another one; --data-dir names a data directory.";
+
+/// The options of the fields that a refusal names, where they are called otherwise.
+static OPTIONS: [(&str, &str); 3] = [
+    ("config.deployments", "--deployment MODEL=NAME"),
+    ("config.", "--config NAME=TEXT"),
+    ("base_url", "--base-url URL"),
+];
 
 /// The nouns whose `list` shows what is at a path.
 static LISTS: [(&str, &str); 22] = [
@@ -353,6 +371,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_used_comes_with_advice() {
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let causes = [Failure::from(denied()), anyhow::Error::from(denied()).context("can't open x").into()];
+        for failure in causes {
+            assert!(failure.fix_text().is_some_and(|fix| fix.contains("owns")), "{failure}");
+        }
+        assert_eq!(Failure::from(std::io::Error::other("x")).fix_text(), None);
+    }
 
     #[test]
     fn an_escape_sequence_is_shown_and_not_obeyed() {

@@ -132,6 +132,13 @@ pub fn minute(moment: &str) -> String {
     moment.get(..16).unwrap_or(moment).replace('T', " ")
 }
 
+/// The calendar month of a moment, such as November 2026.
+#[must_use]
+pub fn month(moment: &str) -> String {
+    let at = OffsetDateTime::parse(moment, &Rfc3339);
+    at.map_or_else(|_| moment.to_owned(), |at| format!("{} {}", at.month(), at.year()))
+}
+
 /// "3m ago", "in 2d", or the date where that is far away.
 fn ago(moment: &str, now: OffsetDateTime) -> Option<String> {
     let at = OffsetDateTime::parse(moment, &Rfc3339).ok()?;
@@ -210,6 +217,12 @@ mod tests {
         {
             assert_eq!(nano_dollars(nanos), text, "{nanos}");
         }
+    }
+
+    #[test]
+    fn a_month_is_named() {
+        assert_eq!(month("2026-11-01T00:00:00Z"), "November 2026");
+        assert_eq!(month("soon"), "soon");
     }
 
     #[test]

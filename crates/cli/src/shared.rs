@@ -64,7 +64,12 @@ impl Shared {
     /// # Errors
     /// The contexts can't be read, or the named one does not exist.
     pub fn gateway(&self) -> Result<(String, Option<String>), Failure> {
-        let given = self.url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        // SDKs are given the address with the version, and commands add the whole path.
+        let bare = |url: &str| {
+            let url = url.trim_end_matches('/');
+            url.strip_suffix("/v1").unwrap_or(url).to_owned()
+        };
+        let given = self.url.as_deref().map(bare);
         let key = std::env::var("TIDEGATE_API_KEY").ok().filter(|key| !key.is_empty());
         if let (Some(key), None) = (key, &self.context) {
             return Ok((given.unwrap_or_else(|| USUAL_URL.to_owned()), Some(key)));

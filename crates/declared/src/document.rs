@@ -111,7 +111,13 @@ fn is_document(file: &Path) -> bool {
 pub fn add(document: &mut Document, file: &Path, text: &str) -> Result<(), Failure> {
     let shared: Rc<Path> = Rc::from(file);
     let at = |line| SourceLocation { file: Rc::clone(&shared), line };
-    let is_json = file.extension().is_some_and(|end| end == "json");
+    let ends_in = |end: &str| file.extension().is_some_and(|extension| extension == end);
+    if ends_in("yaml") || ends_in("yml") {
+        let message = format!("{} is YAML; documents are TOML or JSON.", file.display());
+        let fix = "Write it as TOML. docs/coming-from.md has the tables for a configuration of LiteLLM.";
+        return Err(Failure::new(output::USAGE, message).fix(fix));
+    }
+    let is_json = ends_in("json");
     let (tables, owns) = if is_json { read_json(text) } else { read_toml(text) }
         .map_err(|(line, message)| at(line).wrong(message))?;
     for (line, noun) in owns {
@@ -290,6 +296,16 @@ mod tests {
         let mut document = Document::default();
         add(&mut document, Path::new(name), text).map_err(|failure| failure.message)?;
         Ok(document)
+    }
+
+    #[test]
+    fn yaml_is_refused_with_where_to_look() {
+        for name in ["litellm.yaml", "a.yml"] {
+            let mut document = Document::default();
+            let failure = add(&mut document, Path::new(name), "model_list: []").unwrap_err();
+            assert!(failure.message.contains("TOML or JSON"), "{failure}");
+            assert!(failure.fix_text().is_some_and(|fix| fix.contains("coming-from")), "{failure}");
+        }
     }
 
     #[test]

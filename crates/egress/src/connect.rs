@@ -92,7 +92,10 @@ async fn open_tls(
 ) -> Result<Opened, EgressError> {
     let connected = TlsConnector::from(Arc::clone(tls)).connect(server_name(target)?, socket).await;
     let stream = connected.map_err(|error| {
-        EgressError::new(EgressErrorKind::Tls, format!("TLS with {} failed: {error}.", target.host))
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        let is_plain = matches!(cause, Some(rustls::Error::InvalidMessage(_)));
+        let hint = if is_plain { " It seems to speak http: write http:// in place of https://." } else { "" };
+        EgressError::new(EgressErrorKind::Tls, format!("TLS with {} failed: {error}.{hint}", target.host))
     })?;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2_handshake(stream, target, gauge).await

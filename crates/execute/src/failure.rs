@@ -363,12 +363,18 @@ pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
         Some(text) => format!("{provider} {what}: {text}."),
         None => format!("{provider} {what}."),
     };
+    // An API says which model it lacks. What has no such path says nothing that is read.
+    let is_silent = class == FaultClass::UpstreamNotFound && text.is_none();
+    let fix = if is_silent { NO_SUCH_ADDRESS } else { fix };
     let fault = Fault::new(class, code, message).fix(fix);
     match &report.param {
         Some(param) => fault.param(param.clone()),
         None => fault,
     }
 }
+
+const NO_SUCH_ADDRESS: &str = "Check the model's name and the base URL: it answered 404 without an API's message, and the base URLs of most \
+                              servers end in /v1.";
 
 const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) {
     match class {
@@ -439,6 +445,20 @@ const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_404_without_a_message_points_at_the_address() {
+        let report = |message: Option<&str>| UpstreamReport {
+            provider: "myllm".to_owned(),
+            message: message.map(str::to_owned),
+            ..UpstreamReport::default()
+        };
+        for (message, names_address) in [(None, true), (Some(" "), true), (Some("No model x."), false)] {
+            let fault = refusal(FaultClass::UpstreamNotFound, &report(message));
+            let fix = fault.fix.as_deref().unwrap_or_default();
+            assert_eq!(fix.contains("base URL") && fix.contains("/v1"), names_address, "{message:?}: {fix}");
+        }
+    }
 
     #[test]
     fn a_retry_that_the_provider_forbids_is_forbidden_to_the_client_too() {

@@ -390,6 +390,9 @@ pub fn how_to_list(what: &str) -> Option<String> {
         "agent hints" => HINTS.what,
         "alias" => return Some("`tidegate alias list` shows what there is.".to_owned()),
         "route" => return Some("`tidegate route list` shows what there is.".to_owned()),
+        "request" => return Some("`tidegate request list` shows what there is.".to_owned()),
+        "invoice" => return Some("`tidegate billing invoices` shows what there is.".to_owned()),
+        "workspace" => return Some("`tidegate whoami` shows yours.".to_owned()),
         other => other,
     };
     KINDS.iter().find(|kind| kind.what() == what).map(|kind| kind.how_to_list())
@@ -433,6 +436,11 @@ mod tests {
         assert!(of_keys.as_ref().is_some_and(|fix| fix.contains("tidegate key list")));
         assert_eq!(how_to_list("API key"), of_keys);
         assert!(how_to_list("alias").is_some_and(|fix| fix.contains("tidegate alias list")));
+        for (what, command) in
+            [("request", "request list"), ("invoice", "billing invoices"), ("workspace", "whoami")]
+        {
+            assert!(how_to_list(what).is_some_and(|fix| fix.contains(command)), "{what}");
+        }
         assert_eq!(how_to_list("report"), None);
     }
 

@@ -59,7 +59,9 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let data_dir = settings.data_dir.display();
     match (&settings.database, datadir::replica(&settings.data_dir)?) {
         (None, None) => Ok(Store::open(&database(&settings.data_dir)).await?),
-        (Some(address), Some(replica)) => Ok(Store::connect(address, replica).await?),
+        (Some(address), Some(replica)) => {
+            Store::connect(address, replica).await.with_context(|| format!("{address} can't be used"))
+        }
         (Some(address), None) => bail!(
             "{data_dir} holds a database of its own, so it can't serve with {address}. Give this gateway another \
              --data-dir, or leave TIDEGATE_DATABASE_URL out."

@@ -40,7 +40,7 @@ pub async fn create_or_join(
             }
             Store::connect(address, replica).await?
         }
-        connected => connected?,
+        connected => connected.with_context(|| format!("{address} can't be used"))?,
     };
     let owner = crate::data_plane::owner(&store).await;
     store.close().await;

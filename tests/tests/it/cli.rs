@@ -231,7 +231,7 @@ async fn commands_that_use_and_look() {
 }
 
 fn without_months(transcript: &str) -> String {
-    let month = |line: &str| line.contains(" to ") && line.contains("TIME");
+    let month = |line: &str| line.ends_with(" (UTC)");
     transcript.lines().filter(|line| !month(line)).map(|line| format!("{line}\n")).collect()
 }
 

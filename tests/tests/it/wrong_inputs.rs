@@ -119,6 +119,9 @@ fn nothing_there() -> Vec<Case> {
         get("/v2/requests/list", "\"list\"", "/v2/requests"),
         get("/v2/api-keys?project_id=nope", "\"nope\"", "project_id"),
         get("/v2/usage?key_id=nope", "\"nope\"", "key_id"),
+        get("/v2/requests/chatcmpl-123", "chatcmpl-123", "request"),
+        get("/v2/billing/invoices/2026-13", "2026-13", "invoice"),
+        get("/v2/sessions/nope", "nope", "session"),
     ]
 }
 
@@ -135,6 +138,8 @@ fn wrong_fields() -> Vec<Case> {
         post("/v2/api-keys", json!({"name": "x", "ip_allowlist": ["nowhere"]}), "nowhere", "ip_allowlist"),
         post("/v2/api-keys", json!({"name": "x", "limits": {"rpm": -1}}), "-1", "limits.rpm"),
         post("/v2/api-keys", json!({"name": "x", "limits": {"rpms": 1}}), "rpms", "limits.rpms"),
+        post("/v2/api-keys", json!({"name": "x", "limits": {"requests_per_minute": "5"}}), "5", "limits"),
+        post("/v2/projects", json!({"name": "x", "enviroment": "production"}), "enviroment", "enviroment"),
         post("/v2/projects", json!({}), "name", "name"),
         post("/v2/projects", json!({"name": "default"}), "default", "project"),
         post("/v2/projects", json!({"name": "x", "environment": "Live!"}), "environment", "environment"),
@@ -168,6 +173,8 @@ fn wrong_rules() -> Vec<Case> {
     vec![
         post("/v2/budgets", json!({"workspace": true}), "limit_micros", "limit_micros"),
         post("/v2/budgets", json!({"limit_micros": 1_000}), "budget", "workspace"),
+        post("/v2/budgets", json!({"workspace": true, "limit_micros": "9"}), "9", "limit_micros"),
+        post("/v2/routes", json!({"scope": {"model": 5}}), "5", "scope.model"),
         post("/v2/budgets", json!({"workspace": true, "limit_micros": 0}), "0", "limit_micros"),
         post(
             "/v2/budgets",
@@ -293,6 +300,20 @@ fn wrong_commands() -> Vec<Case> {
         command(&["export", "--format", "xls"], "xls", "format"),
         command(&["policy", "show", "nope"], "nope", "policy"),
         command(&["serve", "--listen", "nowhere"], "nowhere", "listen"),
+        command(&["credential", "add", "openai", "--api-key", "sk-0123456789abcdef"], "secret", "argument"),
+        command(&["credential", "add", "openai", "sk-0123456789abcdef"], "secret", "argument"),
+        Case {
+            input: Input::Command(&["credential", "add", "azure"], "0123456789abcdef0123456789abcdef"),
+            wrong: "missing",
+            place: "config.deployments",
+        },
+        command(&["request", "chatcmpl-123"], "chatcmpl-123", "request"),
+        command(&["billing", "invoice", "2026-13"], "2026-13", "invoice"),
+        command(&["plan", "anthropic/claude-haiku-4-5"], "claude-haiku-4-5", "model"),
+        command(&["route", "add", "--profil", "byok"], "--profil", "--profil"),
+        command(&["budget", "add", "--workspce", "--limit", "5"], "--workspce", "--workspce"),
+        command(&["nodes", "add", "attic"], "--base-url", "--base-url"),
+        command(&["logs", "tial"], "tial", "tial"),
     ]
 }
 

@@ -52,6 +52,11 @@ fn each(pairs: &[String], read: fn(&str) -> Result<Value, Failure>) -> Result<Op
             return Err(Failure::new(output::USAGE, message));
         };
         let value = if text.is_empty() { Value::Null } else { read(text)? };
+        let name = match name {
+            "rpm" => "requests_per_minute",
+            "tpm" => "tokens_per_minute",
+            name => name,
+        };
         fields.insert(name.to_owned(), value);
     }
     Ok((!fields.is_empty()).then_some(Value::Object(fields)))
@@ -112,7 +117,7 @@ mod tests {
     fn facts_are_said_and_taken_back() {
         assert_eq!(body(Agreement::default()), Some(json!({})));
         let agreement = Agreement {
-            limits: list(&["requests_per_minute=500", "tokens_per_minute="]),
+            limits: list(&["rpm=500", "tokens_per_minute="]),
             retention: Some("zero".into()),
             commitment: Some("50000.5/quarter".into()),
             compliance: Some("soc2, hipaa".into()),

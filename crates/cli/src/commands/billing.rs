@@ -6,7 +6,7 @@ use super::budget::micros;
 use crate::api::{Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
-use crate::people::mode;
+use crate::people::{mode, month};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
@@ -142,7 +142,7 @@ fn snapshot(shared: &Shared) -> Result<(), Failure> {
         println!("{snapshot}");
         return Ok(());
     }
-    println!("{} to {}", output::cell(&snapshot, "period_start"), output::cell(&snapshot, "period_end"));
+    println!("{} (UTC)", month(&output::cell(&snapshot, "period_start")));
     let rows = snapshot.pointer("/mtd/by_mode").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let cells: Vec<_> = rows
         .iter()

@@ -71,9 +71,9 @@ const PATH: &str = "/v2/api-keys";
 
 #[derive(Debug, clap::Args)]
 pub struct Rates {
-    #[arg(long)]
+    #[arg(long, alias = "rpm")]
     requests_per_minute: Option<u64>,
-    #[arg(long)]
+    #[arg(long, alias = "tpm")]
     tokens_per_minute: Option<u64>,
     #[arg(long)]
     concurrent_streams: Option<u64>,

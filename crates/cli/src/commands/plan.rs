@@ -59,12 +59,32 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         .with_some("tag", options.tag.as_ref())
         .build();
     let plan = Api::connect(shared)?.post("/v2/plan", &body)?;
+    if !shared.json {
+        explain(&plan, options.model.as_deref());
+    }
+    check(&plan, shared.json)?;
     if shared.json {
         println!("{plan}");
-    } else {
-        explain(&plan);
     }
     Ok(())
+}
+
+/// Fails for a plan by which the request would be refused.
+fn check(plan: &Value, json: bool) -> Result<(), Failure> {
+    let Some(error) = plan.get("error").filter(|error| !error.is_null()) else { return Ok(()) };
+    // A program gets the plan, as it does of what would be served.
+    let document = if json { plan } else { error };
+    let failure = Failure::new(output::NOT_FOUND, output::cell(error, "detail"));
+    Err(Failure { document: Some(document.clone()), ..failure })
+}
+
+/// The model, and how it was found.
+fn model_line(plan: &Value, requested: Option<&str>) -> Option<String> {
+    let part = |name: &str| plan.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    match (part("resolved_model"), part("resolution")) {
+        (Some(model), Some(resolution)) => Some(format!("{model} ({resolution})")),
+        _ => requested.map(|model| format!("{} (unknown)", output::printable(model))),
+    }
 }
 
 /// The request in a file or on standard input; `None` if that is empty, as for a session.
@@ -95,8 +115,10 @@ fn headers(given: &[String]) -> Result<Option<Map<String, Value>>, Failure> {
     Ok((!headers.is_empty()).then_some(headers))
 }
 
-fn explain(plan: &Value) {
-    println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
+fn explain(plan: &Value, requested: Option<&str>) {
+    if let Some(line) = model_line(plan, requested) {
+        println!("model     {line}");
+    }
     if let Some(alias) = plan.get("alias").filter(|alias| !alias.is_null()) {
         let part = |name: &str| output::printable(&output::cell(alias, name));
         println!("alias     {} at {} ({})", part("name"), part("release_id"), part("chosen"));
@@ -138,10 +160,6 @@ fn explain(plan: &Value) {
         for row in list(others, "data") {
             print_row(title, row, &output::cell(row, "detail"));
         }
-    }
-    if let Some(error) = plan.get("error").filter(|error| !error.is_null()) {
-        let (status, detail) = (output::cell(error, "status"), output::cell(error, "detail"));
-        println!("refused   {status} {}", output::printable(&detail));
     }
 }
 
@@ -199,4 +217,26 @@ fn print_row(title: &str, row: &Value, reason: &str) {
     let first_byte = first_byte.map(|ms| format!("  first byte {ms} ms")).unwrap_or_default();
     let (who, provider) = (output::cell(row, "principal"), output::cell(row, "provider"));
     println!("{title:<11} {who}  {provider}  {}{price}{first_byte}", output::printable(reason));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_plan_fails_and_names_the_model() {
+        let error = json!({"status": 404, "detail": "Nothing serves echo.", "fix": "Add a credential."});
+        let refused = json!({"resolved_model": "", "resolution": "", "error": error});
+        let failure = check(&refused, false).unwrap_err();
+        assert_eq!((failure.code, failure.message.as_str()), (output::NOT_FOUND, "Nothing serves echo."));
+        assert_eq!(failure.fix_text(), Some("Add a credential."));
+        assert_eq!(check(&refused, true).unwrap_err().document, Some(refused.clone()));
+        assert_eq!(model_line(&refused, Some("echo")).as_deref(), Some("echo (unknown)"));
+        assert_eq!(model_line(&refused, None), None);
+        let served = json!({"resolved_model": "openai/gpt-4o", "resolution": "bare_name", "error": null});
+        assert!(check(&served, false).is_ok());
+        assert_eq!(model_line(&served, None).as_deref(), Some("openai/gpt-4o (bare_name)"));
+    }
 }

@@ -118,13 +118,17 @@ fn is_short(window: &str) -> bool {
 
 fn draw(usage: &Value, dimensions: &[String], column: &str, interval: &str) -> Result<(), Failure> {
     let rows = usage.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let unknown = rows.first().is_some_and(|row| !row.get(column).is_some_and(Value::is_number));
-    if unknown {
-        let message = format!(
-            "{column} is nothing to draw: name a column of the answer, such as requests or output_tokens."
-        );
+    let fields = rows.first().and_then(Value::as_object).into_iter().flatten();
+    let numbers: Vec<&str> =
+        fields.filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str()).collect();
+    // The table's heads have no units.
+    let is_meant = |name: &&&str| **name == column || people::head(name) == column.replace('_', " ");
+    let found = numbers.iter().find(is_meant).copied();
+    if found.is_none() && !rows.is_empty() {
+        let message = format!("There is no column {column} to draw. Name one of {}.", numbers.join(", "));
         return Err(Failure::new(output::USAGE, message));
     }
+    let column = found.unwrap_or(column);
     let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let points = rows.iter().map(|row| plot::Point {
         name: dimensions.iter().map(|dimension| output::cell(row, dimension)).collect::<Vec<_>>().join(" "),
@@ -146,4 +150,21 @@ fn draw(usage: &Value, dimensions: &[String], column: &str, interval: &str) -> R
         people::minute(&span[1])
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_drawn_by_its_field_or_its_head() {
+        let row =
+            json!({"start": "2026-11-01T00:00:00Z", "requests": 3, "spend_micros": 9, "input_tokens": 1});
+        let usage = json!({"start": "2026-11-01T00:00:00Z", "end": "2026-11-02T00:00:00Z", "data": [row]});
+        for column in ["requests", "spend_micros", "spend", "input_tokens", "input tokens"] {
+            assert!(draw(&usage, &[], column, "day").is_ok(), "{column}");
+        }
+        let message = draw(&usage, &[], "spent", "day").unwrap_err().message;
+        assert!(message.contains("no column spent") && message.contains("spend_micros"), "{message}");
+    }
 }

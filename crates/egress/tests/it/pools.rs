@@ -155,6 +155,17 @@ fn an_unknown_root_is_refused_before_any_byte_of_the_request() {
     });
 }
 
+#[test]
+fn https_to_a_server_of_http_says_so() {
+    on_a_core(async {
+        let server = Server::plain(|_| Box::pin(async { whole("x") })).await;
+        let url = server.url("/").replace("http://", "https://");
+        let error = server.client().send(&get(&url), TargetKind::Provider).await.unwrap_err();
+        assert_eq!(error.kind, EgressErrorKind::Tls);
+        assert!(error.message.contains("write http:// in place of https://"), "{error}");
+    });
+}
+
 async fn cancelled_by(server: &Server, streams: &mut mpsc::Receiver<mpsc::Sender<Bytes>>) {
     let client = server.client();
     let answer = client.send(&get(&server.url("/")), TargetKind::Provider).await.unwrap();

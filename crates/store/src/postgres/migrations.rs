@@ -4,7 +4,7 @@ use database::address::Address;
 use database::error::{StoreError, database, unavailable};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{PgConnection, Pool, Postgres, SqlSafeStr};
+use sqlx::{ConnectOptions as _, PgConnection, Pool, Postgres, SqlSafeStr};
 
 use crate::limits::{MIGRATIONS_AHEAD_MAX, POSTGRES_CONNECTION_WAIT_MAX};
 use crate::schema::{MigrationFile, migration_files};
@@ -13,7 +13,16 @@ const FILES: &[MigrationFile] = migration_files!("postgres");
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
     let one = PgPoolOptions::new().max_connections(1).acquire_timeout(POSTGRES_CONNECTION_WAIT_MAX);
-    let pool = one.connect_with(address.for_migrations()).await.map_err(unavailable)?;
+    let pool = match one.connect_with(address.for_migrations()).await {
+        // The pool waits in vain and keeps why: one more attempt tells it.
+        Err(sqlx::Error::PoolTimedOut) => {
+            let options = address.for_migrations();
+            let again = tokio::time::timeout(POSTGRES_CONNECTION_WAIT_MAX, options.connect()).await;
+            let why = again.ok().and_then(Result::err);
+            return Err(unavailable(why.unwrap_or(sqlx::Error::PoolTimedOut)));
+        }
+        opened => opened.map_err(unavailable)?,
+    };
     let known = newest_known();
     let (found, ahead) = newest_applied(&pool, known).await?;
     if ahead > MIGRATIONS_AHEAD_MAX {

@@ -16,6 +16,7 @@ mod init;
 mod invoice_check;
 mod ledger;
 mod man;
+mod misplaced;
 mod models;
 pub(crate) mod node;
 #[cfg(feature = "peers")]
@@ -65,9 +66,10 @@ pub struct Arguments {
 impl Arguments {
     /// The command line of this process; what is wrong with it, or help that it asks for, ends the process.
     pub fn of_process() -> Self {
-        let tree = tree();
+        let mut tree = tree();
         let words = other_names::as_defined(&tree, std::env::args_os().collect());
-        let matches = tree.get_matches_from(words);
+        let matches = tree.try_get_matches_from_mut(words.clone());
+        let matches = matches.unwrap_or_else(|error| misplaced::secret(&mut tree, &words, error).exit());
         let removal = removal::of(&matches);
         match Self::from_arg_matches(&matches) {
             Ok(arguments) => Self { removal, ..arguments },

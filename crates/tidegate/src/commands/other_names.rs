@@ -92,6 +92,8 @@ pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsStri
         }
     } else if LISTS.contains(&noun) && lists {
         words.remove(at + 1);
+    } else if noun == "models" && verb == "pull" {
+        words.remove(at);
     }
     words
 }
@@ -187,6 +189,8 @@ mod tests {
             ("capabilities list openai", "capabilities openai"),
             ("job ls", "job"),
             ("jobs list", "jobs"),
+            ("models pull a/b", "pull a/b"),
+            ("--json model pull a/b", "--json pull a/b"),
             ("request list", "request list"),
             ("key list", "key list"),
             ("alias show node list", "alias show node list"),

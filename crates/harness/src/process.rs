@@ -104,6 +104,8 @@ impl Launch {
         }
         // A debug build that shares a few cores with other tests is slow without being overloaded.
         command.env("TIDEGATE_QUEUE_DELAY_MAX_MS", "0");
+        // Records of fixtures have the dates that they have.
+        command.env("TIDEGATE_RECORDS_KEEP_DAYS", "0");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

@@ -102,9 +102,9 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "records.keep_days",
         "TIDEGATE_RECORDS_KEEP_DAYS",
-        "0",
+        "90",
         "Days that a request's record is kept; 0 keeps it for ever. Sums, and with them usage and billing, stay. On PostgreSQL \
-         records go by whole weeks.",
+         records go by whole weeks (docs/sizing.md).",
     ),
     plain(
         "usage.minutes_keep_days",

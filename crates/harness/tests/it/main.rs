@@ -15,6 +15,7 @@ mod journal;
 mod model_servers;
 mod pace;
 mod program;
+mod reliability;
 mod responses;
 mod sdk;
 mod strict;

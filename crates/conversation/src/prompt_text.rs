@@ -87,6 +87,25 @@ pub fn each_text(prompt: &Prompt, take: &mut dyn FnMut(&str)) {
     }
 }
 
+/// Whether a prompt costs what its text does: pictures, sound, files and hidden reasoning have tokens that it doesn't show, and
+/// what is marked for a cache may cost more to write.
+pub fn is_text_alone(prompt: &Prompt) -> bool {
+    let is_hosted = |kind: &ToolKind| matches!(kind, ToolKind::Hosted { .. });
+    prompt.caching.automatic.is_none()
+        && prompt.instructions.iter().all(|instruction| instruction.cache.is_none())
+        && prompt.tools.iter().all(|tool| tool.cache.is_none() && !is_hosted(&tool.kind))
+        && prompt.turns.iter().all(|turn| turn.parts.iter().all(is_text))
+}
+
+fn is_text(part: &Part) -> bool {
+    let is_of_text = match &part.content {
+        Content::Text { .. } | Content::Refusal { .. } | Content::ToolCall(_) => true,
+        Content::ToolResult(result) => result.parts.iter().all(is_text),
+        _ => false,
+    };
+    is_of_text && part.cache.is_none()
+}
+
 fn part_texts(part: &Part, take: &mut dyn FnMut(&str)) {
     use domain::prompt::Source;
     match &part.content {

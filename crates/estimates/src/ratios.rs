@@ -102,6 +102,12 @@ impl Ratio {
         self.prompt.tokens(bytes)
     }
 
+    /// `None` where nothing was learned of this model's prompts.
+    #[must_use]
+    pub fn learned_prompt_tokens(self, bytes: u64) -> Option<u64> {
+        (self.prompt.seen > 0).then(|| self.prompt_tokens(bytes))
+    }
+
     #[must_use]
     pub fn answer_tokens(self, bytes: u64) -> u64 {
         self.answer.tokens(bytes)
@@ -182,7 +188,7 @@ mod tests {
     fn nothing_learned_is_four_bytes_a_token() {
         let ratio = Ratios::default().of("a", "m");
         assert_eq!([0, 1, 4, 5].map(|bytes| ratio.prompt_tokens(bytes)), [0, 1, 1, 2]);
-        assert_eq!(ratio.answer_tokens(4_000), 1_000);
+        assert_eq!((ratio.answer_tokens(4_000), ratio.learned_prompt_tokens(4_000)), (1_000, None));
         assert_eq!(ratio.answer_tokens(u64::MAX), u64::MAX.div_ceil(FIRST * UNIT));
     }
 
@@ -194,6 +200,7 @@ mod tests {
         }
         let ratio = ratios.of("a", "m");
         assert!((995..=1_005).contains(&ratio.prompt_tokens(2_000)), "{ratio:?}");
+        assert_eq!(ratio.learned_prompt_tokens(2_000), Some(ratio.prompt_tokens(2_000)));
         assert!((995..=1_005).contains(&ratio.answer_tokens(6_000)), "{ratio:?}");
         for (provider, model) in [("a", "n"), ("b", "m"), ("am", "")] {
             assert_eq!(ratios.of(provider, model), Ratio::default());

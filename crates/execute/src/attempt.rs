@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use board::{Availability, AvailabilityView, Ticket};
 use decode::Call;
@@ -12,7 +13,7 @@ use ledger::{CommitmentDraw, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::Outgoing;
 
-use crate::ceiling::ceiling;
+use crate::ceiling::{ceiling, expected_input};
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::limits::PROMPT_BYTES_PER_TOKEN;
@@ -113,16 +114,16 @@ async fn start(
     if exchange.tracks_prefixes {
         caching::note_at_seat(exchange, attempt, provider, &held.body, caching.as_ref());
     }
+    let is_marked = caching.as_ref().is_some_and(|caching| caching.marks > 0);
     tab.caching(caching);
-    let ceiling = tab.has_budgets().then(|| ceiling(exchange, attempt, &held.body));
-    let ceiling = ceiling.map(|most| if is_beside { most.plus(most) } else { most });
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
     let how = Draws { can_spill: can_spill || is_beside, may_wait: !is_beside };
     if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, how)).await {
         return Start::Spilled;
     }
-    let started = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
+    let intent = bounded_intent(exchange, held, attempt, tab, (terms, is_beside, is_marked));
+    let started = match tab.start_attempt(intent).await {
         Ok(started) => started,
         Err(fault) => return Start::Refused(fault),
     };
@@ -151,6 +152,29 @@ async fn start(
         }
         Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
     }
+}
+
+/// The intent with what bounds its cost, if budgets apply: the most that it can use, and near the end of one what its prompt is
+/// expected to have. Marks for a cache make what is written dearer, by how much the price alone says.
+fn bounded_intent(
+    exchange: &Exchange,
+    held: &HeldRequest,
+    attempt: &Attempt,
+    tab: &Tab,
+    (terms, is_beside, is_marked): (PriceTerms, bool, bool),
+) -> Intent {
+    let most = tab.has_budgets().then(|| ceiling(exchange, attempt, &held.body));
+    let most = most.map(|most| if is_beside { most.plus(most) } else { most });
+    let mut intent = intent(attempt, exchange.call.request().prompt_bytes, terms, most);
+    if tab.is_near_an_end(&intent) {
+        intent.patience = exchange.time_left();
+        if !is_marked && !is_beside {
+            let text = (&held.body, held.prompt.as_deref());
+            let Exchange { call, caller, deps, .. } = exchange;
+            intent.expected_input = expected_input(call, caller, attempt, deps, text);
+        }
+    }
+    intent
 }
 
 /// `None` where the recording is sent as it comes, or there is none.
@@ -241,5 +265,7 @@ pub(crate) fn intent(
         markup_bps: attempt.markup_bps(),
         estimate_prompt_bytes,
         ceiling,
+        expected_input: None,
+        patience: Duration::ZERO,
     }
 }

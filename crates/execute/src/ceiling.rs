@@ -1,12 +1,17 @@
 //! The most that an answer can use, which is reserved before the request is sent.
 
 use admit::{Call, Caller};
-use domain::Usage;
+use bytes::Bytes;
+use conversation::prompt_text::{each_text, is_text_alone};
 use domain::limits::BODY_BYTES_MAX;
+use domain::{Prompt, Usage};
 use operations::{CallSize, ModelLimits};
 use plan::Attempt;
 
+use crate::Deps;
+use crate::estimate::prompt_tokens;
 use crate::exchange::Exchange;
+use crate::limits::{COUNT_MARGIN_PERCENT, LEARNED_MARGIN_PERCENT, MARGIN_TOKENS};
 
 /// The most that an answer of this attempt can use.
 pub(crate) fn ceiling(exchange: &Exchange, attempt: &Attempt, body: &[u8]) -> Usage {
@@ -22,6 +27,47 @@ pub(crate) fn most_used(call: &Call, caller: &Caller, resolved_model: &str, body
         output_tokens_max: model.output_tokens_max,
     });
     call.spec().ceiling(&size_of(call, body_bytes), limits.unwrap_or_default())
+}
+
+/// The tokens that a prompt of text is expected to have at most, with a margin: counted by the model's public tokenizer, or by
+/// the bytes per token learned for it. `None` where neither says anything, nor of what is not text or not in the request: there
+/// the ceiling counts.
+pub(crate) fn expected_input(
+    call: &Call,
+    caller: &Caller,
+    attempt: &Attempt,
+    deps: &Deps,
+    (body, prompt): (&Bytes, Option<&Prompt>),
+) -> Option<u64> {
+    let request = call.request();
+    if !call.spec().facts().is_conversation || request.stored.is_some() || !request.files.is_empty() {
+        return None;
+    }
+    let read;
+    let prompt = match prompt {
+        Some(prompt) => prompt,
+        None => {
+            read = dialects::read_prompt(call.dialect().grammar(), body, request).ok()?;
+            &read
+        }
+    };
+    if !is_text_alone(prompt) {
+        return None;
+    }
+    let counted = caller
+        .snapshot()
+        .catalogue()
+        .vocabulary(attempt.upstream_model())
+        .and_then(|vocabulary| prompt_tokens(call, body, Some(prompt), vocabulary))
+        .map(|tokens| (tokens, COUNT_MARGIN_PERCENT));
+    let learned = || {
+        let mut bytes = 0;
+        each_text(prompt, &mut |text| bytes += text.len() as u64);
+        let ratio = deps.estimates.ratios().of(attempt.provider(), attempt.upstream_model());
+        ratio.learned_prompt_tokens(bytes).map(|tokens| (tokens, LEARNED_MARGIN_PERCENT))
+    };
+    let (tokens, percent) = counted.or_else(learned)?;
+    Some(tokens.saturating_add(tokens.saturating_mul(percent) / 100).saturating_add(MARGIN_TOKENS))
 }
 
 impl Exchange {

@@ -17,3 +17,10 @@ pub(crate) const IDLE_TIMERS_MAX: usize = 64;
 pub(crate) const PROMPT_BYTES_PER_TOKEN: u64 = 4;
 /// By how much an estimated prompt must exceed a model's context to be taken for too long.
 pub(crate) const ESTIMATE_EXCESS_PERCENT: u64 = 25;
+/// By how much the prompt that a budget near its end reserves exceeds the count of a public tokenizer, which doesn't know how the
+/// model is told of roles and tools, ..
+pub(crate) const COUNT_MARGIN_PERCENT: u64 = 5;
+/// .. and by how much the tokens of as many bytes of the prompts before: texts differ.
+pub(crate) const LEARNED_MARGIN_PERCENT: u64 = 25;
+/// What either exceeds it by besides.
+pub(crate) const MARGIN_TOKENS: u64 = 8;

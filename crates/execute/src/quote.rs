@@ -7,7 +7,7 @@ use operations::Subject;
 use plan::Attempt;
 
 use crate::Deps;
-use crate::ceiling::most_used;
+use crate::ceiling::{expected_input, most_used};
 use crate::estimate::prompt_tokens;
 
 /// A price that was computed before anything was sent.
@@ -47,7 +47,8 @@ pub fn quote(
         return None;
     }
     let prompt = charged(&Usage { input: usage.input, ..Usage::default() }, usage.input);
-    let least = least_reserved(most, call.request().stream);
+    let expected = expected_input(call, caller, attempt, deps, (call.body(), None));
+    let least = least_reserved(most, expected, call.request().stream);
     let paid = |charge: Charge| match attempt.profile() {
         Profile::ManagedProvider => charge.cost,
         Profile::Byok | Profile::Subscription | Profile::Byoc => charge.provider_cost,

@@ -200,7 +200,7 @@ impl LocalBudget {
     #[must_use]
     pub fn outlook(&self, least: i64, now_us: u64) -> Outlook {
         let state = self.lock();
-        let settles = state.reserved > 0 && state.waiting.len() < BUDGET_WAITING_MAX;
+        let settles = state.may_settle(least) && state.waiting.len() < BUDGET_WAITING_MAX;
         // A reply from before the centre became unreachable does not count.
         let is_too_little = state.too_little_for.is_some_and(|need| least.max(1) >= need);
         let knows = is_too_little && !state.unreachable && now_us < state.ask_after_us;
@@ -211,6 +211,19 @@ impl LocalBudget {
         } else {
             Outlook::Wait
         }
+    }
+
+    /// Whether what is reserved here leaves enough for `least`, if it is not used.
+    #[must_use]
+    pub fn may_settle(&self, least: i64) -> bool {
+        self.lock().may_settle(least)
+    }
+
+    /// Whether so much can be reserved here without waiting.
+    #[must_use]
+    pub fn has_room(&self, amount: i64) -> bool {
+        let state = self.lock();
+        state.waiting.is_empty() && state.available >= amount
     }
 
     /// Whether the centre has just said that nothing is left, nor held by another replica. What requests here
@@ -367,6 +380,10 @@ impl State {
         self.reserved += amount;
         self.open += 1;
         amount
+    }
+
+    fn may_settle(&self, least: i64) -> bool {
+        self.reserved > 0 && self.reserved.saturating_add(self.available) >= least.max(1)
     }
 
     fn can_serve(&self) -> bool {

@@ -1,5 +1,7 @@
 //! A pool whose centre is unreachable, and an exchange that reserves twice.
 
+use std::time::Duration;
+
 use domain::{Charge, Counts, Limits, Nanos, OnReached, Period, Profile, Subject, WorkspaceId};
 
 use super::*;
@@ -90,7 +92,8 @@ async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
     let pool = shared.pools().pop().unwrap();
     let of = |cost| Charge { cost: Nanos(cost), ..Charge::default() };
     let reserve = async |hold: &mut Reservation, cost| {
-        let ceiling = Ceiling { profile: Profile::ManagedProvider, most: of(cost), least: of(cost) };
+        let (profile, patience) = (Profile::ManagedProvider, Duration::ZERO);
+        let ceiling = Ceiling { profile, most: of(cost), least: of(cost), patience };
         hold.reserve(ceiling, |_| Nanos::ZERO, || SECOND, 0).await
     };
     let granting = async |amount| {
@@ -236,4 +239,59 @@ fn a_refusal_ahead_of_need_says_nothing_of_what_is_left() {
     let second = pool.enqueue(1, 1, SECOND).unwrap();
     assert_eq!(ask(1), 1);
     assert_eq!(pool.take_waited(second, 1, SECOND), Some(1));
+}
+
+/// Three exchanges reserve the whole budget, and use a third of that. Who comes meanwhile waits for them, longer than for the
+/// centre, and who needs more than all of it doesn't wait.
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_served_when_others_settle_or_refused_when_nobody_is_left() {
+    let shared = Arc::new(LimitState::default());
+    shared.renew_until(u64::MAX);
+    let core = CoreAllowances::new(Arc::clone(&shared));
+    let take = || {
+        let bounds = Bounds { budgets: vec![Arc::new(budget())], ..Bounds::default() };
+        Reservation::take(&core, workspace(), bounds, 0, 0).unwrap().unwrap()
+    };
+    let of = |cost| Charge { cost: Nanos(cost), ..Charge::default() };
+    let ceiling = |least, most| {
+        let (profile, patience) = (Profile::ManagedProvider, Duration::from_secs(60));
+        Ceiling { profile, most: of(most), least: of(least), patience }
+    };
+    let reserve = async |hold: &mut Reservation, (least, most)| {
+        hold.reserve(ceiling(least, most), |_| Nanos::ZERO, || SECOND, 0).await
+    };
+    let (mut first, mut second) = (take(), take());
+    let pool = shared.pools().pop().unwrap();
+    assert!(first.lacks_room_for(|_| Nanos(10)), "nothing is leased yet");
+    let granting = async {
+        tokio::task::yield_now().await;
+        answer(&pool, Some(1_000), SECOND);
+    };
+    let (reserved, ()) = tokio::join!(reserve(&mut first, (200, 600)), granting);
+    reserved.unwrap();
+    assert!(second.lacks_room_for(|_| Nanos(200)) && !second.lacks_room_for(|_| Nanos(100)));
+    reserve(&mut second, (200, 600)).await.unwrap();
+    assert_eq!((pool.available(), pool.reservation()), (0, 1_000), "as much as is there");
+    // The centre has nothing left.
+    let (mut third, mut large) = (take(), take());
+    let ends = async {
+        tokio::task::yield_now().await;
+        answer(&pool, Some(0), SECOND);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        first.settle(0, |_| Nanos(200), |_| Nanos::ZERO, SECOND);
+    };
+    let (served, refused, ()) =
+        tokio::join!(reserve(&mut third, (200, 600)), reserve(&mut large, (1_001, 2_000)), ends);
+    served.unwrap();
+    assert_eq!(refused.unwrap_err().code, "quota_exceeded");
+    assert_eq!((pool.available(), pool.reservation()), (0, 800));
+    // All that is left is spent: who waits learns it once nobody can leave anything.
+    let ends = async {
+        tokio::task::yield_now().await;
+        second.settle(0, |_| Nanos(400), |_| Nanos::ZERO, SECOND);
+        third.settle(0, |_| Nanos(400), |_| Nanos::ZERO, SECOND);
+    };
+    let (refused, ()) = tokio::join!(reserve(&mut large, (200, 600)), ends);
+    assert_eq!(refused.unwrap_err().code, "quota_exceeded");
+    assert_eq!((pool.available(), pool.reservation()), (0, 0), "and not one nano more");
 }

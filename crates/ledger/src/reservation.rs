@@ -18,6 +18,9 @@ use crate::local_budget::{LocalBudget, Outlook, Ticket};
 use crate::meter::Meter;
 use crate::refusal;
 
+/// A budget with room for no more than so many attempts is near its end.
+const NEAR_ATTEMPTS: i64 = 4;
+
 /// The limits and budgets that apply to a request.
 #[derive(Debug, Default)]
 pub struct Bounds {
@@ -100,8 +103,10 @@ pub enum Draw {
 pub struct Ceiling {
     pub profile: Profile,
     pub most: Charge,
-    /// The minimum with which starting is worthwhile; the same as `most` if the answer can't be cut.
+    /// The minimum with which starting is worthwhile: its prompt as expected, and all of an answer that can't be cut.
     pub least: Charge,
+    /// How long it may wait for what other exchanges have reserved.
+    pub patience: Duration,
 }
 
 impl Reservation {
@@ -204,8 +209,18 @@ impl Reservation {
         self.purchases.iter().map(BudgetReservation::claim).collect()
     }
 
-    /// Reserves the cost of an attempt in every budget, and waits briefly if a settlement or a lease may
-    /// still come.
+    /// Whether a budget has hardly room for exchanges that cost so much.
+    pub(crate) fn lacks_room_for(&self, total: impl Fn(Counts) -> Nanos) -> bool {
+        self.purchases.iter().filter(|purchase| purchase.budget.on_reached != OnReached::Allow).any(
+            |purchase| {
+                let most = total(purchase.budget.counts).0.saturating_sub(purchase.reserved);
+                most > 0 && !purchase.pool.has_room(most.saturating_mul(NEAR_ATTEMPTS))
+            },
+        )
+    }
+
+    /// Reserves the cost of an attempt in every budget. It waits briefly for a lease, and as patiently as the attempt may for
+    /// other exchanges, which have reserved more than most of them use.
     ///
     /// # Errors
     /// 429 or 402 if a budget is used up, 503 if its state can't be determined.
@@ -216,7 +231,7 @@ impl Reservation {
         now_us: impl Fn() -> u64,
         now_unix_ms: u64,
     ) -> Result<(), Box<Fault>> {
-        let deadline = std::cell::OnceCell::new();
+        let started = std::cell::OnceCell::new();
         for purchase in &mut self.purchases {
             if purchase.budget.on_reached == OnReached::Allow {
                 continue;
@@ -244,7 +259,10 @@ impl Reservation {
                     return Err(refusal::unknown(&purchase.budget));
                 }
                 None => {
-                    let until = *deadline.get_or_init(|| Instant::now() + BUDGET_WAIT_MAX);
+                    let start = *started.get_or_init(Instant::now);
+                    // What it has reserved itself is settled by nobody else.
+                    let patience = if purchase.open { Duration::ZERO } else { ceiling.patience };
+                    let until = (start + BUDGET_WAIT_MAX, start + patience.max(BUDGET_WAIT_MAX));
                     wait(&self.shared, purchase, (least, most), &now_us, until, now_unix_ms).await?
                 }
             };
@@ -444,7 +462,7 @@ async fn wait(
     purchase: &BudgetReservation,
     (least, most): (i64, i64),
     now_us: &impl Fn() -> u64,
-    until: Instant,
+    (mut until, last): (Instant, Instant),
     now_unix_ms: u64,
 ) -> Result<i64, Box<Fault>> {
     let pool = &*purchase.pool;
@@ -470,13 +488,14 @@ async fn wait(
         }
         shared.lease_wakeup.notify_one();
         if timeout_at(until, changed).await.is_err() {
+            let is_known = pool.is_centre_reachable(now_us());
+            if is_known && until < last && pool.may_settle(least) {
+                until = last.min(until + BUDGET_WAIT_MAX);
+                continue;
+            }
             tracing::debug!(?pool, "a request waited in vain for a budget");
             drop(queued);
-            return Err(if pool.is_centre_reachable(now_us()) {
-                reached()
-            } else {
-                refusal::unknown(&purchase.budget)
-            });
+            return Err(if is_known { reached() } else { refusal::unknown(&purchase.budget) });
         }
         // Lets other waiters that woke at the same time run.
         tokio::time::sleep(Duration::ZERO).await;

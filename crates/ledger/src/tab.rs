@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
@@ -40,6 +41,8 @@ const RESERVE_SEMANTIC_BYTES: u64 = 64;
 const RESERVE_DRAWING_BYTES: u64 = 48;
 /// A stream does not start unless its budgets cover this many tokens.
 const STREAM_BEGINS_TOKENS: u64 = 64;
+/// Near a budget's end a prompt reserves up to this many times what is expected of it, while that is there.
+const EXPECTED_TIMES: u64 = 2;
 /// A stream is cut this many tokens before the money ends, so that what is in flight still fits.
 const CUT_AHEAD_TOKENS: u64 = 16;
 
@@ -76,6 +79,11 @@ pub struct Intent {
     pub estimate_prompt_bytes: u64,
     /// The maximum usage of the attempt, if a budget needs it.
     pub ceiling: Option<Usage>,
+    /// The tokens that the prompt is expected to have at most, with which it may start where a budget has less left than its
+    /// ceiling. Without an estimate its ceiling counts.
+    pub expected_input: Option<u64>,
+    /// How long it may wait for what other exchanges have reserved and may not use.
+    pub patience: Duration,
 }
 
 /// How an attempt stands to the commitment of its credential.
@@ -456,12 +464,24 @@ impl Tab {
         }
     }
 
+    /// Whether a budget may have less left than the ceiling of an attempt, so that an estimate of its prompt is worth its time.
+    #[must_use]
+    pub fn is_near_an_end(&self, intent: &Intent) -> bool {
+        let (Some(hold), Some(most)) = (&self.reservation, intent.ceiling) else { return false };
+        let profile = intent.principal.profile();
+        let most = crate::price::charge(profile, intent.rates, intent.markup_bps, &most);
+        hold.lacks_room_for(|counts| self.state.cost_by(counts).plus(counts.of(profile, &most)))
+    }
+
     async fn reserve(&mut self, intent: &Intent) -> Result<(), Box<Fault>> {
         let (Some(hold), Some(most)) = (&mut self.reservation, intent.ceiling) else { return Ok(()) };
         let profile = intent.principal.profile();
         let charge = |usage: &Usage| crate::price::charge(profile, intent.rates, intent.markup_bps, usage);
-        let least = least_reserved(most, self.state.stream);
-        let ceiling = Ceiling { profile, most: charge(&most), least: charge(&least) };
+        let least = least_reserved(most, intent.expected_input, self.state.stream);
+        let input = most.input.min(least.input.saturating_mul(EXPECTED_TIMES));
+        let most = Usage { input, ..most };
+        let (most, least) = (charge(&most), charge(&least));
+        let ceiling = Ceiling { profile, most, least, patience: intent.patience };
         let (state, journal) = (&self.state, &self.journal);
         let now_unix_ms = state.started_unix_ms;
         let so_far = |counts| state.cost_by(counts);
@@ -682,11 +702,13 @@ impl std::fmt::Debug for Tab {
     }
 }
 
-/// What an attempt must be able to reserve to be sent, where its answer uses `most` at most. A stream may start
-/// with less, since it can be cut when the money ends.
+/// What an attempt must be able to reserve to be sent, where its answer uses `most` at most, and its prompt perhaps only the
+/// tokens that are expected. A stream may start with less, since it can be cut when the money ends.
 #[must_use]
-pub fn least_reserved(most: Usage, is_stream: bool) -> Usage {
-    if is_stream { Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most } } else { most }
+pub fn least_reserved(most: Usage, expected_input: Option<u64>, is_stream: bool) -> Usage {
+    let input = expected_input.map_or(most.input, |expected| expected.min(most.input));
+    let output = if is_stream { most.output.min(STREAM_BEGINS_TOKENS) } else { most.output };
+    Usage { input, output, ..most }
 }
 
 fn state_of(mut opening: Opening) -> TabState<Arc<str>> {

@@ -59,6 +59,8 @@ fn intent() -> Intent {
         markup_bps: 0,
         estimate_prompt_bytes: 400,
         ceiling: None,
+        expected_input: None,
+        patience: std::time::Duration::ZERO,
     }
 }
 

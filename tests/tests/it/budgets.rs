@@ -131,15 +131,46 @@ async fn what_a_request_does_not_use_is_there_again() {
     stream.event().await.unwrap();
     let reserved = gateway.get(&format!("/v2/budgets/{id}")).await;
     assert!(reserved["reserved_micros"].as_i64().unwrap() > 50, "{reserved}");
+    // It needs more than all of it: nobody can leave that much.
+    let too_big = with(question(MINI), json!({"max_tokens": 250}));
+    is_money_refusal(&gateway.chat(&too_big).await, 429, "quota_exceeded");
     let big = with(question(MINI), json!({"max_tokens": 120}));
-    is_money_refusal(&gateway.chat(&big).await, 429, "quota_exceeded");
+    let (client, waiting) = (gateway.client(), big.clone());
+    let waiting = tokio::spawn(async move { client.post(CHAT, &waiting).await.unwrap() });
     let trace = trace_of_stream(&stream);
     stream.hang_up();
     gateway.settled(&trace).await;
-    // What the cancelled stream did not use comes back.
-    served_within(&gateway, &big, Duration::from_secs(3)).await;
+    // What the cancelled stream did not use comes back to who waits for it.
+    assert_eq!(waiting.await.unwrap().status, 200);
     let view = at_rest(&gateway.admin(), &id).await;
     assert_eq!(view["spent_micros"], gateway.wait_for_usage(2).await["provider_cost_micros"], "{view}");
+    gateway.remove(&format!("/v2/budgets/{id}")).await;
+    what_is_affordable_is_served(&gateway, 2).await;
+}
+
+/// A prompt of 4,000 bytes has some 930 tokens, so that the bytes of twenty would cost four times what is there.
+#[cfg(feature = "broker")]
+async fn what_is_affordable_is_served(gateway: &Gateway, before: u64) {
+    let text = "the tide comes in twice a day ".repeat(133);
+    let script = json!({"user": "emu:chunks=20,latency=300", "max_tokens": 20});
+    let request = with(json!({"model": MINI, "messages": [{"role": "user", "content": text}]}), script);
+    let spent = gateway.wait_for_usage(before).await["provider_cost_micros"].as_i64().unwrap();
+    gateway.chat_ok(&request).await;
+    let so_far = gateway.wait_for_usage(before + 1).await["provider_cost_micros"].as_i64().unwrap();
+    let each = so_far - spent;
+    // Twenty, and half of one for the margin of the last.
+    let limit = so_far + 20 * each + each / 2;
+    let id = budget(gateway, json!({"workspace": true, "limit_micros": limit})).await;
+    let answers = ask_all(&[gateway.client()], 40, &request).await;
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!((served, answers.len()), (20, 40), "{each} each");
+    answers
+        .iter()
+        .filter(|answer| answer.status != 200)
+        .for_each(|answer| is_money_refusal(answer, 429, "quota_exceeded"));
+    gateway.wait_for_usage(before + 21).await;
+    let view = at_rest(&gateway.admin(), &id).await;
+    assert!(view["spent_micros"].as_i64().unwrap() <= limit, "{view}");
 }
 
 #[tokio::test]

@@ -65,6 +65,8 @@ pub fn intent(principal: Principal) -> Intent {
         markup_bps: 1_000,
         estimate_prompt_bytes: 400,
         ceiling: None,
+        expected_input: None,
+        patience: std::time::Duration::ZERO,
     }
 }
 

@@ -205,6 +205,8 @@ async fn attempted(journal: &Rc<Journal>, number: u64) -> ledger::Tab {
         markup_bps: 0,
         estimate_prompt_bytes: 4,
         ceiling: None,
+        expected_input: None,
+        patience: std::time::Duration::ZERO,
     };
     tab.start_attempt(intent).await.unwrap();
     tab

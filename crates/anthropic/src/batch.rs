@@ -89,6 +89,7 @@ struct BatchItem<'b> {
     custom_id: Option<Cow<'b, str>>,
     has_params: bool,
     model: Option<(String, Span)>,
+    output_tokens: Option<u64>,
 }
 
 fn request_path(at: usize, name: &str) -> String {
@@ -137,6 +138,10 @@ impl<'b> BatchItem<'b> {
             return Err(duplicate(request_path(at, ".params")));
         }
         let read = cursor.object(|cursor, member| {
+            if member.key.is("max_tokens") {
+                self.output_tokens = cursor.value()?.as_count();
+                return Ok::<(), Box<Fault>>(());
+            }
             if !member.key.is("model") {
                 cursor.skip()?;
                 return Ok::<(), Box<Fault>>(());
@@ -175,6 +180,7 @@ impl<'b> BatchItem<'b> {
             .model
             .filter(|(model, _)| !model.is_empty())
             .ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
+        bundle.bound(self.output_tokens, 1);
         bundle.name(model, span, || model_of(at))
     }
 }
@@ -278,6 +284,7 @@ mod tests {
         let bundle = request.batch_mut().unwrap();
         let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, &*model.path)).collect();
         assert_eq!(found, [("m", "requests[0].params.model"), ("n", "requests[1].params.model")]);
+        assert_eq!((bundle.output_tokens, bundle.unbounded), (1, 2));
         assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));
         for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
             model.upstream_name = Some(name.to_owned());

@@ -23,6 +23,10 @@ pub struct BatchModels {
     pub models: Vec<BatchModel>,
     /// The storage location of requests that are not inline.
     pub storage: Option<JobStorage>,
+    /// The most output tokens of the requests that bound them, together.
+    pub output_tokens: u64,
+    /// The answers without such a bound.
+    pub unbounded: u64,
     /// The span of each model name in the body, with its index in `models`.
     model_spans: Vec<(Span, usize)>,
     /// Spans that repeat the model of the address, as a resource name.
@@ -133,6 +137,16 @@ impl BatchModels {
     pub fn addressed(model: &str, resources: Vec<Span>) -> Self {
         let model = BatchModel { name: model.to_owned(), path: "model".to_owned(), upstream_name: None };
         Self { models: vec![model], resources, ..Self::default() }
+    }
+
+    /// Adds what a request says of the length of each of its answers.
+    pub fn bound(&mut self, output_tokens: Option<u64>, answers: u64) {
+        match output_tokens {
+            Some(most) => {
+                self.output_tokens = self.output_tokens.saturating_add(most.saturating_mul(answers));
+            }
+            None => self.unbounded = self.unbounded.saturating_add(answers),
+        }
     }
 
     /// Whether one model answers all requests.

@@ -13,7 +13,7 @@ use ledger::{CommitmentDraw, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::Outgoing;
 
-use crate::ceiling::{ceiling, expected_input};
+use crate::ceiling::{batch_rates, ceiling, expected_input};
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::limits::PROMPT_BYTES_PER_TOKEN;
@@ -166,6 +166,9 @@ fn bounded_intent(
     let most = tab.has_budgets().then(|| ceiling(exchange, attempt, &held.body));
     let most = most.map(|most| if is_beside { most.plus(most) } else { most });
     let mut intent = intent(attempt, exchange.call.request().prompt_bytes, terms, most);
+    if let Some(batch) = exchange.call.request().batch().filter(|_| most.is_some()) {
+        intent.rates = batch_rates(exchange, attempt, batch).or(intent.rates);
+    }
     if tab.is_near_an_end(&intent) {
         intent.patience = exchange.time_left();
         if !is_marked && !is_beside {

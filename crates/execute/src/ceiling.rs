@@ -2,9 +2,10 @@
 
 use admit::{Call, Caller};
 use bytes::Bytes;
+use conversation::batch::BatchModels;
 use conversation::prompt_text::{each_text, is_text_alone};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Prompt, Usage};
+use domain::{Price, Prompt, Rates, Usage};
 use operations::{CallSize, ModelLimits};
 use plan::Attempt;
 
@@ -68,6 +69,24 @@ pub(crate) fn expected_input(
     };
     let (tokens, percent) = counted.or_else(learned)?;
     Some(tokens.saturating_add(tokens.saturating_mul(percent) / 100).saturating_add(MARGIN_TOKENS))
+}
+
+/// The prices of a new batch: at the provider's discount, and of several models those of the dearest. `None` where the provider
+/// publishes no discount.
+pub(crate) fn batch_rates(exchange: &Exchange, attempt: &Attempt, batch: &BatchModels) -> Option<Rates> {
+    let (catalogue, provider) = (exchange.caller.snapshot().catalogue(), attempt.provider());
+    let names = batch.models.iter().filter_map(|model| model.upstream_name.as_deref());
+    let others = names.filter(|name| *name != attempt.upstream_model()).filter_map(|name| {
+        let offered = catalogue.named_at(provider, name)?.offer(provider)?.rates_for(0)?;
+        Some(offered.percent(catalogue.batch_percent(provider, name)?))
+    });
+    let percent = catalogue.batch_percent(provider, attempt.upstream_model());
+    let own = attempt.rates().zip(percent).map(|(rates, percent)| rates.percent(percent));
+    own.into_iter().chain(others).reduce(|one, other| Rates {
+        input: Price(one.input.0.max(other.input.0)),
+        output: Price(one.output.0.max(other.output.0)),
+        ..one
+    })
 }
 
 impl Exchange {

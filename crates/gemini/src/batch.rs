@@ -43,6 +43,8 @@ struct New<'m> {
     has_requests: bool,
     /// The number of requests.
     requests: usize,
+    /// What each says of the length of an answer, and how many answers it asks for.
+    bounds: Vec<(Option<u64>, u64)>,
     /// Where the body repeats the model of the path.
     resources: Vec<Span>,
 }
@@ -68,7 +70,8 @@ pub fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Bo
         (false, _) => Err(missing("batch".to_owned(), SHAPE)),
         (true, 0) => Err(missing(REQUESTS.to_owned(), SHAPE)),
         (true, _) => {
-            let bundle = BatchModels::addressed(&addressed.model, new.resources);
+            let mut bundle = BatchModels::addressed(&addressed.model, new.resources);
+            new.bounds.iter().for_each(|(most, answers)| bundle.bound(*most, *answers));
             let part = RequestPart::Batch(Box::new(bundle));
             Ok(Request { max_output_tokens: Some(0), part, ..Request::of_model(&model) })
         }
@@ -152,15 +155,27 @@ impl New<'_> {
             if kind != Kind::Object {
                 return Err(wrong_type(path, "an object", kind));
             }
-            let mut has_model = false;
+            let (mut has_model, mut bound) = (false, (None, 1));
             members(cursor, &path, |cursor, name, written| {
+                if name == "generationConfig" && cursor.kind()? == Kind::Object {
+                    return members(cursor, &path, |cursor, name, _| {
+                        match name {
+                            "maxOutputTokens" => bound.0 = cursor.value()?.as_count(),
+                            "candidateCount" => bound.1 = cursor.value()?.as_count().unwrap_or(1),
+                            _ => pass(cursor)?,
+                        }
+                        Ok(())
+                    });
+                }
                 if name != "model" {
                     return pass(cursor);
                 }
                 let path = format!("{path}.{written}");
                 once(&mut has_model, &path)?;
                 self.model_name(cursor, path)
-            })
+            })?;
+            self.bounds.push(bound);
+            Ok(())
         })?;
         if has_request { Ok(()) } else { Err(missing(format!("{path}.request"), SHAPE)) }
     }

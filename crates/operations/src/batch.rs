@@ -5,9 +5,10 @@ use conversation::answer::StreamFault;
 use conversation::request::Request;
 use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
-use domain::{Fault, Operation};
+use domain::limits::OUTPUT_TOKENS_UNKNOWN;
+use domain::{Fault, Operation, Usage};
 
-use crate::spec::{Facts, ObjectFacts, OperationSpec, RequestSource, Unsupported};
+use crate::spec::{CallSize, Facts, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Unsupported};
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to work through a batch", "Send its requests one by one."),
@@ -39,6 +40,16 @@ impl OperationSpec for Batch {
             Some(stored) => Ok(Request::about(stored)),
             None => dialects::decode_batch(source.grammar, source.body, source.addressed),
         }
+    }
+
+    /// All its requests together. Those in a file or in its customer's storage are not read.
+    fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
+        let Some(bundle) = call.request.batch().filter(|bundle| bundle.storage.is_none()) else {
+            return Usage::default();
+        };
+        let own = model.output_tokens_max.or(model.context_tokens).unwrap_or(OUTPUT_TOKENS_UNKNOWN);
+        let output = bundle.output_tokens.saturating_add(bundle.unbounded.saturating_mul(own));
+        Usage { input: call.body_bytes, output, ..Usage::default() }
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {

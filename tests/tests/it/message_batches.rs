@@ -285,26 +285,42 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// Nothing is held for it, since what its requests will use is not known.
+/// What its requests may cost is held of the budgets from its creation until it is booked, of a cancelled batch, too.
 #[tokio::test]
-async fn a_budget_counts_a_message_batch_once_it_is_booked() {
+async fn a_message_batch_is_held_of_a_budget_until_it_is_booked() {
     let gateway = gateway().await;
     let client = gateway.client();
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 10});
+    // 192 tokens of output cost 480 micros in a batch, and the bytes of the requests some 200.
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000});
     let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
+    let standing = async || {
+        let read = gateway.get(&budget).await;
+        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
+    };
     let requests: Vec<Value> = (0..3).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
     let id = create_batch(&client, &requests).await;
+    let (spent_before, held) = standing().await;
+    assert!(spent_before == 0 && held >= 480, "{held}");
+    let refused = post(&client, &requests).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(gateway.recorded_code(&refused).await, "quota_exceeded");
     until_ended(&client, &id).await;
     until_booked(&gateway.admin(), 3).await;
     let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
     assert!(cost > 10_000, "{cost}");
-    until("the budget counts it", async || {
-        gateway.get(&budget).await["spent_micros"].as_i64().is_some_and(|spent| spent >= cost / 1_000)
-    })
-    .await;
-    let after = client.post("/v1/messages", &params(HAIKU, "x")).await.unwrap();
-    assert_eq!(after.status, 429, "{}", after.text());
-    assert_eq!(gateway.recorded_code(&after).await, "quota_exceeded");
+    let released = async || {
+        until("it is spent, and nothing is held", async || {
+            let (spent, held) = standing().await;
+            spent >= cost / 1_000 && held < 480
+        })
+        .await;
+    };
+    released().await;
+    let id = create_batch(&client, &requests).await;
+    assert!(standing().await.1 >= 480);
+    client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap();
+    until_ended(&client, &id).await;
+    released().await;
 }
 
 #[tokio::test]

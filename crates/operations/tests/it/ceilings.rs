@@ -1,5 +1,6 @@
 //! The most that each operation can use, and what is estimated of it.
 
+use conversation::batch::BatchModels;
 use conversation::request::{CacheLife, NamedFile, Request, RequestPart, Stored, StoredAct};
 use domain::{Operation, StoredObjectKind, Units, Usage};
 use operations::{CallSize, ModelLimits};
@@ -41,6 +42,15 @@ fn what_is_not_booked_with_its_request_reserves_nothing() {
     {
         assert_eq!(ceiling(operation, &request, MODEL), Usage::default(), "{operation:?}");
     }
+}
+
+#[test]
+fn a_batch_is_bounded_by_what_its_requests_ask_for() {
+    let mut bundle = BatchModels::default();
+    [Some(7), None, Some(30)].into_iter().for_each(|most| bundle.bound(most, 2));
+    let request = Request { part: RequestPart::Batch(Box::new(bundle)), ..Request::default() };
+    let usage = ceiling(Operation::Batch, &request, MODEL);
+    assert_eq!((usage.input, usage.output), (500, 2 * 7 + 2 * 100 + 2 * 30));
 }
 
 /// The body has 500 bytes, and no token is shorter than a byte.

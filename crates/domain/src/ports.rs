@@ -306,6 +306,11 @@ pub trait ResponseStore: Send + Sync {
         response: StoredResponse,
         holds: Vec<Drawn>,
     ) -> PortFuture<'static, bool>;
+    /// A response that was kept with parts of nothing takes over what was reserved for it, unless it is booked by now. `false` if
+    /// that can't be written.
+    fn hold(&self, _name: ResponseName, _holds: Vec<Drawn>) -> bool {
+        false
+    }
     fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse>;
     /// Requests the right to book the response's usage. It is granted to exactly one request, ever.
     fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool>;

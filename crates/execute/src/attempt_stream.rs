@@ -255,7 +255,8 @@ impl AttemptStream {
     /// Cuts the upstream off at once: the answer is complete, or the client wants no more of it. Returns the
     /// known usage, for closing the tab.
     pub fn close(&mut self, tab: &mut Tab) -> Usage {
-        self.watch.end(&self.exchange, &self.stream);
+        let handover = self.open.as_ref().and_then(OpenAttempt::handover);
+        self.watch.end(&self.exchange, &self.stream, handover);
         // The upstream is cut off before anything is counted.
         self.source = Source::Over;
         let usage = self.settled_usage();
@@ -297,7 +298,8 @@ impl AttemptStream {
 
     /// Ends the attempt as failed; returns what it used.
     pub fn end_as_failed(&mut self, tab: &mut Tab, failure: &AttemptFailure) -> Usage {
-        self.watch.end(&self.exchange, &self.stream);
+        // What is reserved is kept for the next attempt.
+        self.watch.end(&self.exchange, &self.stream, None);
         let usage = self.usage_of_failure(failure);
         self.source = Source::Over;
         if let Some(open) = self.open.take() {
@@ -429,7 +431,8 @@ impl AttemptStream {
         };
         self.pieces.retain(|piece| !piece.is_empty());
         if self.watch.is_needed(&self.exchange) {
-            self.watch.note(&self.exchange, &self.attempt, &self.stream);
+            let handover = self.open.as_ref().and_then(OpenAttempt::handover);
+            self.watch.note(&self.exchange, &self.attempt, (&self.stream, handover));
         }
         match scanned {
             Ok(()) => {

@@ -7,7 +7,7 @@ use conversation::request::StoredAct;
 use decode::Call;
 use dialects::{AnswerStream, BufferedAnswer, ProviderResponse};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
-use domain::{Drawn, Fault, FaultClass, PriceTerms, Usage};
+use domain::{Drawn, Fault, FaultClass, Nanos, PriceTerms, Usage};
 use ledger::ReservationHandover;
 use operations::{AnsweredCall, Booking, Subject};
 use plan::Attempt;
@@ -31,10 +31,9 @@ impl Exchange {
         self.call.request().stores_answer && is_native && self.call.spec().facts().stores_answers
     }
 
-    /// Whether it makes an answer that ends after it, and is not streamed: the budgets that apply count it then.
+    /// Whether it makes an answer that may end after it: the budgets that apply count it then.
     pub(crate) fn makes_background_answer(&self, is_native: bool) -> bool {
-        let request = self.call.request();
-        request.is_background && !request.stream && self.is_stored_by_provider(is_native)
+        self.call.request().is_background && self.is_stored_by_provider(is_native)
     }
 
     /// What is known of the usage of its attempts, whichever seat was asked.
@@ -223,14 +222,22 @@ impl StoredAnswerTracker {
         exchange.booking(self.is_stored_by_provider, self.is_granted)
     }
 
-    /// More of the stream was read.
-    pub(crate) fn note(&mut self, exchange: &Exchange, attempt: &Attempt, stream: &AnswerStream) {
+    /// More of the stream was read. Of the budgets that apply, an answer in the background holds a part of nothing: whoever sees
+    /// its end first books it in them.
+    pub(crate) fn note(
+        &mut self,
+        exchange: &Exchange,
+        attempt: &Attempt,
+        (stream, handover): (&AnswerStream, Option<&ReservationHandover>),
+    ) {
         let is_once = matches!(self.booking(exchange), Booking::Once { .. });
         if !self.is_kept
             && let Some(id) = stream.id().filter(|_| self.is_stored_by_provider)
         {
             self.is_kept = true;
-            drop(exchange.keep_response(id, attempt, !is_once, Vec::new()));
+            let parts = handover.filter(|_| is_once).into_iter().flat_map(|handover| &handover.parts);
+            let holds = parts.map(|part| Drawn { amount: Nanos::ZERO, ..*part }).collect();
+            drop(exchange.keep_response(id, attempt, !is_once, holds));
         }
         if self.is_claimed || !is_once || stream.facts().usage.is_none() {
             return;
@@ -248,10 +255,23 @@ impl StoredAnswerTracker {
         Poll::Ready(())
     }
 
-    /// The client wants no more: a right that is granted now is given back.
-    pub(crate) fn end(&mut self, exchange: &Exchange, stream: &AnswerStream) {
-        if let (Some(claim), Some(id)) = (self.claim.take(), exchange.stored_id().or_else(|| stream.id())) {
+    /// The client wants no more: a right that is granted now is given back. What is reserved for an answer that goes on without its
+    /// client stays so until it is booked.
+    pub(crate) fn end(
+        &mut self,
+        exchange: &Exchange,
+        stream: &AnswerStream,
+        handover: Option<&ReservationHandover>,
+    ) {
+        let Some(id) = exchange.stored_id().or_else(|| stream.id()) else { return };
+        if let Some(claim) = self.claim.take() {
             exchange.release_booking(id, claim);
+        }
+        let goes_on = self.is_kept && self.booking(exchange) == Booking::Once { is_granted: false };
+        if let Some(handover) = handover.filter(|_| goes_on)
+            && exchange.deps.responses.hold(exchange.name(id), handover.parts.clone())
+        {
+            handover.take();
         }
     }
 }

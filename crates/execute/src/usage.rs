@@ -55,7 +55,11 @@ pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> 
             let counted = match known.booking {
                 Booking::Own => own(known, reported, content_bytes, estimate),
                 Booking::Once { is_granted: true } => reported.unwrap_or_default(),
-                Booking::Once { is_granted: false } | Booking::Never => Usage::default(),
+                // It is known where that is counted: in another record.
+                Booking::Once { is_granted: false } => {
+                    Usage { source: UsageSource::Provider, ..Usage::default() }
+                }
+                Booking::Never => Usage::default(),
             };
             match known.subject {
                 Subject::StoredObject(_) => counted,

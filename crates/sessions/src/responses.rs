@@ -58,6 +58,7 @@ enum WriterMessage {
     Keep(Box<StoredResponseRow>, oneshot::Sender<()>),
     Book(Digest, TraceId, oneshot::Sender<bool>),
     Unbook(Digest, TraceId),
+    Hold(Digest, BudgetHolds),
     Forget(Digest),
     Stop,
 }
@@ -182,6 +183,9 @@ impl Inner {
                 }
             }
             WriterMessage::Unbook(digest, by) => retrying(RETRIES, || responses.unbook(digest, by)).await,
+            WriterMessage::Hold(digest, holds) => {
+                retrying(RETRIES, || responses.hold(digest, holds.clone())).await
+            }
             WriterMessage::Forget(digest) => retrying(RETRIES, || responses.forget(digest)).await,
             WriterMessage::Keep(..) | WriterMessage::Stop => Ok(()),
         };
@@ -261,6 +265,11 @@ impl ResponseStore for Responses {
             return Box::pin(async { false });
         }
         Box::pin(async move { matches!(timeout(RESPONSE_FIND_TIME_MAX, written).await, Ok(Ok(()))) })
+    }
+
+    fn hold(&self, name: ResponseName, parts: Vec<Drawn>) -> bool {
+        let holds = BudgetHolds { replica: self.inner.store.replica(), parts };
+        self.ask(WriterMessage::Hold(self.digest(&name), holds))
     }
 
     fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse> {

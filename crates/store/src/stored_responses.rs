@@ -33,6 +33,8 @@ pub trait StoredResponses: Send + Sync {
     fn find(&self, digest: [u8; 32], now_unix_ms: u64) -> StoreFuture<'_, Option<StoredResponse>>;
     /// The budgets of which a response holds a part, or that are to count its cost.
     fn holds(&self, digest: [u8; 32]) -> StoreFuture<'_, Vec<BudgetClaim>>;
+    /// Moves what a replica reserved to a response that was kept with parts of nothing. If it is booked by now, nobody holds it.
+    fn hold(&self, digest: [u8; 32], holds: BudgetHolds) -> StoreFuture<'_, ()>;
     /// Claims the right to bill the response's usage; `true` if this request has it, also when it claims
     /// again.
     fn claim(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool>;

@@ -3,7 +3,7 @@
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, refused, trace_of, with};
+use crate::ask::{MINI, refused, trace_of, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::stored::{agree, ours};
 use crate::wait::{found, until};
@@ -109,7 +109,21 @@ async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
         spent >= cost / 1_000 && held < 600
     })
     .await;
-    assert_eq!(client.post(PATH, &request).await.unwrap().status, 200);
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    assert_eq!(snapshot["unmetered_event_count"], 0, "another record has it: {snapshot}");
+    // So does a stream whose client leaves.
+    let mut stream = client.stream(PATH, &with(request, json!({"stream": true}))).await.unwrap();
+    stream.event().await.unwrap().unwrap();
+    let trace = trace_of_stream(&stream);
+    drop(stream);
+    gateway.settled(&trace).await;
+    assert!(standing().await.1 >= 600, "{:?}", standing().await);
+    jobs_end(&gateway, before).await;
+    until("it is spent, too", async || {
+        let (spent, held) = standing().await;
+        spent >= 2 * cost / 1_000 && held < 600
+    })
+    .await;
 }
 
 /// The gateway's own poll books the same price as a client's.

@@ -38,19 +38,38 @@ pub async fn add(
     holds: BudgetHolds,
     since_unix_ms: u64,
 ) -> Result<(), StoreError> {
-    let BudgetHolds { replica, mut parts } = holds;
-    // Sorted, so that transactions that lock several periods don't deadlock.
-    parts.sort_by_key(|part| (part.budget, part.period_unix_ms));
     let until = signed(since_unix_ms.saturating_add(HELD_MS));
-    for part in parts {
+    for part in take(connection, holds).await? {
         let (budget, period) = (part.budget.bytes(), signed(part.period_unix_ms));
-        sql(LOCK).bind(budget.clone()).bind(period).run(connection).await?;
-        let take = sql(TAKE).bind(budget.clone()).bind(period).bind(replica);
-        take.bind(part.amount.0).run(connection).await?;
         let hold = sql(HOLD).bind(budget).bind(period).bind(holder).bind(part.amount.0);
         hold.bind(until).run(connection).await?;
     }
     Ok(())
+}
+
+/// Moves more to a holder that has a part of each; where it was released meanwhile, the replica gives it up all the same.
+///
+/// # Errors
+/// If the database can't be written.
+pub async fn raise(connection: &mut Connection, holder: i64, holds: BudgetHolds) -> Result<(), StoreError> {
+    for part in take(connection, holds).await? {
+        let raise = sql(TAKE).bind(part.budget.bytes()).bind(signed(part.period_unix_ms)).bind(holder);
+        raise.bind(-part.amount.0).run(connection).await?;
+    }
+    Ok(())
+}
+
+/// What the replica gives up.
+async fn take(connection: &mut Connection, holds: BudgetHolds) -> Result<Vec<Drawn>, StoreError> {
+    let BudgetHolds { replica, mut parts } = holds;
+    // Sorted, so that transactions that lock several periods don't deadlock.
+    parts.sort_by_key(|part| (part.budget, part.period_unix_ms));
+    for part in &parts {
+        let (budget, period) = (part.budget.bytes(), signed(part.period_unix_ms));
+        sql(LOCK).bind(budget.clone()).bind(period).run(connection).await?;
+        sql(TAKE).bind(budget).bind(period).bind(replica).bind(part.amount.0).run(connection).await?;
+    }
+    Ok(parts)
 }
 
 /// The budgets that a holder has a part of.

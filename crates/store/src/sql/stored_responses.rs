@@ -8,7 +8,7 @@ use database::statement::{Row, compose, sql};
 use database::writing::Writing;
 use domain::ports::StoredResponse;
 use domain::{BudgetClaim, TraceId};
-use records::sql::budget_holds;
+use records::sql::budget_holds::{self, BudgetHolds};
 
 use crate::sql::jobs;
 use crate::stored_responses::{StoredResponseRow, StoredResponses};
@@ -84,6 +84,12 @@ impl StoredResponses for Database {
 
     fn holds(&self, digest: [u8; 32]) -> StoreFuture<'_, Vec<BudgetClaim>> {
         Box::pin(async move { budget_holds::of(&mut self.read().await?, holder(&digest)).await })
+    }
+
+    fn hold(&self, digest: [u8; 32], holds: BudgetHolds) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move { budget_holds::raise(writing.connection(), holder(&digest), holds).await })
+        }))
     }
 
     fn claim(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool> {

@@ -398,6 +398,33 @@ pub async fn what_an_answer_holds_is_reserved_until_it_is_booked(fresh: &Fresh) 
     assert_eq!(responses.holds(booked.digest).await.unwrap(), [claim], "until its record is written");
     responses.release(booked.digest).await.unwrap();
     assert_eq!(now().await, standing(0, 0));
+    fresh.store.lease_centre().renew().await.unwrap();
+    // Of a stream it takes over what is left when its client leaves; if it is booked by then, nobody holds it any more.
+    assert_eq!(
+        carry(fresh, call(made.id, LeaseOp::Ask(LeaseRequest { sequence: 2, ..request })))
+            .await
+            .unwrap()
+            .amount,
+        800
+    );
+    let whole = || BudgetHolds { replica: fresh.store.replica(), parts: vec![part] };
+    for is_booked in [false, true] {
+        responses.forget(booked.digest).await.unwrap();
+        let nothing = Drawn { amount: Nanos::ZERO, ..part };
+        booked.holds = BudgetHolds { replica: fresh.store.replica(), parts: vec![nothing] };
+        responses.keep(vec![booked.clone()]).await.unwrap();
+        assert_eq!(responses.holds(booked.digest).await.unwrap(), [claim]);
+        if is_booked {
+            assert!(responses.book(booked.digest, by).await.unwrap());
+            let ask = LeaseRequest { sequence: 3, least: 700, wanted: 700, divisible: false };
+            assert_eq!(carry(fresh, call(made.id, LeaseOp::Ask(ask))).await.unwrap().amount, 700);
+        }
+        responses.hold(booked.digest, whole()).await.unwrap();
+        assert_eq!(now().await, standing(0, if is_booked { 100 } else { 800 }));
+        responses.release(booked.digest).await.unwrap();
+        assert_eq!(now().await, standing(0, 100));
+    }
+    fresh.store.lease_centre().release().await.unwrap();
     // A client that books it draws on its own, and what is deleted costs nothing any more.
     for is_booked in [true, false] {
         responses.forget(deleted.digest).await.unwrap();

@@ -47,12 +47,13 @@ struct CommitmentView {
     period: &'static str,
     period_start: Moment,
     period_end: Moment,
-    /// What fills the commitment.
+    /// What fills the commitment, at most its amount.
     used_micros: i64,
     /// What running requests have reserved, and what gateways hold for the next ones.
     reserved_micros: i64,
     left_micros: i64,
-    /// What was spent on the credential after its commitment was used up, where no route had an overflow.
+    /// What was spent on the credential beyond its commitment: after it was used up, where no route had an overflow, and by
+    /// requests that used more of it than was left.
     beyond_micros: i64,
     #[schemars(extend("enum" = ["ok", "warning", "exhausted", "under_used"]))]
     status: &'static str,
@@ -194,7 +195,8 @@ fn show(
     days: &Days,
 ) -> CommitmentView {
     let forecast = progress.forecast();
-    let left = Nanos((commitment.limit.0 - standing.spent.0).max(0));
+    let (used, over) = split(standing.spent, commitment.limit);
+    let left = Nanos(commitment.limit.0 - used.0);
     let has = |percent: u32| crossed.iter().any(|alert| alert.percent == percent);
     CommitmentView {
         object: "commitment",
@@ -205,10 +207,10 @@ fn show(
         period: commitment.period.as_str(),
         period_start: Moment(progress.start_unix_ms),
         period_end: Moment(progress.end_unix_ms),
-        used_micros: standing.spent.micros(),
+        used_micros: used.micros(),
         reserved_micros: standing.reserved.micros(),
         left_micros: left.micros(),
-        beyond_micros: beyond.spent.micros(),
+        beyond_micros: beyond.spent.plus(over).micros(),
         status: match () {
             () if left.0 == 0 => "exhausted",
             () if has(UNDER_USED) => "under_used",
@@ -226,6 +228,12 @@ fn show(
     }
 }
 
+/// What of it fills the commitment, and what its last requests used beyond.
+fn split(spent: Nanos, amount: Nanos) -> (Nanos, Nanos) {
+    let used = spent.min(amount);
+    (used, Nanos(spent.0 - used.0))
+}
+
 fn crossing(alert: &BudgetAlert) -> Crossing {
     Crossing { percent: alert.percent, at: Moment(alert.crossed_unix_ms), used_micros: alert.spent.micros() }
 }
@@ -241,4 +249,16 @@ fn burn_down(amount: Nanos, start: u64, now: u64, days: &Days) -> Vec<Day> {
         Day { start: Moment(day), spent_micros: spent.micros(), left_micros: Nanos(left.max(0)).micros() }
     };
     (0..count).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commitment_is_filled_by_its_amount_at_most() {
+        let split = |spent| split(Nanos(spent), Nanos(10_500));
+        assert_eq!(split(10_710), (Nanos(10_500), Nanos(210)));
+        assert_eq!([split(0), split(10_500)], [(Nanos(0), Nanos(0)), (Nanos(10_500), Nanos(0))]);
+    }
 }

@@ -13,8 +13,8 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use domain::record::Reason;
 use domain::{
-    AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, QosClass,
-    ReuseEvidence, Tier, Units, Usage,
+    AttemptRecord, Charge, Counts, MeterRecord, Nanos, Outcome, PolicyRule, Priced, Principal, Profile,
+    QosClass, ReuseEvidence, Tier, Units, Usage,
 };
 use http::Method;
 use reconcilers::{moment, of_store};
@@ -173,8 +173,15 @@ struct RequestView {
     bytes_out: u64,
     #[serde(flatten)]
     spent: Spent,
+    /// What the workspace pays in total: what it owes the operator, and what its own providers bill it.
+    spend_micros: i64,
     estimated: bool,
     unpriced: bool,
+}
+
+fn spend(profile: Option<Profile>, cost: Nanos, provider_cost: Nanos) -> Nanos {
+    let charge = Charge { cost, provider_cost, ..Charge::default() };
+    profile.map_or(cost, |profile| Counts::All.of(profile, &charge))
 }
 
 pub(crate) fn non_empty(text: &str) -> Option<String> {
@@ -214,6 +221,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         time_to_first_byte_us: row.first_byte_us,
         bytes_out: row.bytes_out,
         spent: columns(&row.sums).spent,
+        spend_micros: spend(row.profile.parse().ok(), row.sums.cost, row.sums.provider_cost).micros(),
         estimated: row.sums.estimated > 0,
         unpriced: row.sums.unpriced > 0,
     }

@@ -220,11 +220,18 @@ async fn commands_that_use_and_look() {
     ] {
         assert!(request.contains(part), "{part} is missing: {request}");
     }
-    assert_eq!(gateway.cli().run(&["request", "--limit", "2", "--json"]).lines().len(), 2);
+    let rows = gateway.cli().run(&["request", "--limit", "2", "--json"]).lines();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        // The provider bills the own key.
+        assert!(row["cost_micros"] == 0 && row["spend_micros"].as_i64() > Some(0), "{row}");
+        assert_eq!(row["spend_micros"], row["provider_cost_micros"], "{row}");
+    }
     let usage = gateway.cli().run(&["usage", "--by", "model,mode", "--json"]).json();
     assert_eq!(usage["data"][0]["requests"], 4, "{usage}");
     let table = gateway.cli().run(&["usage", "--by", "mode", "--window", "24h"]).ok();
     assert!(table.lines().count() == 2 && table.contains("byok"), "{table}");
+    assert!(table.contains("your providers bill") && !table.contains("provider cost"), "{table}");
     let billing = gateway.cli().run(&["billing", "--json"]).json();
     assert_eq!(billing, gateway.get("/v2/billing/snapshot").await);
     assert!(gateway.cli().run(&["billing"]).ok().contains("byok"));

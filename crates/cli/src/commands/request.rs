@@ -54,7 +54,7 @@ impl Latest {
     }
 }
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "id",
     "started_at",
     "status",
@@ -64,6 +64,7 @@ const COLUMNS: [&str; 10] = [
     "provider",
     "input_tokens",
     "output_tokens",
+    "spend_micros",
     "cost_micros",
 ];
 /// Requests that settle this much later than they began are still seen.
@@ -150,7 +151,7 @@ fn with_since(query: &str, filter: Option<&str>) -> Result<String, Failure> {
 fn line(row: &Value) -> String {
     let part = |name: &str| output::printable(&output::cell(row, name));
     let status = row.get("status").and_then(Value::as_u64).unwrap_or(0);
-    let cost = output::spend(row.get("cost_micros").and_then(Value::as_i64).unwrap_or(0));
+    let cost = output::spend(row.get("spend_micros").and_then(Value::as_i64).unwrap_or(0));
     let status_text = if status >= 400 { paint(Style::Bad, &part("status")) } else { part("status") };
     let took = duration(row.get("latency_us").and_then(Value::as_u64).unwrap_or(0));
     format!(
@@ -251,11 +252,14 @@ fn explain(request: &Value) {
         if request.get("estimated").and_then(Value::as_bool) == Some(true) { " (estimated)" } else { "" }
     );
     let amount = |name: &str| output::spend(request.get(name).and_then(Value::as_i64).unwrap_or(0));
-    println!(
-        "cost      {} owed, {} billed by the provider",
-        amount("cost_micros"),
-        amount("provider_cost_micros")
-    );
+    // What an account of the operator costs is the operator's.
+    let is_own = matches!(request.get("profile").and_then(Value::as_str), Some("byok" | "subscription"));
+    let billed = if is_own {
+        format!(", {} billed by your provider", amount("provider_cost_micros"))
+    } else {
+        String::new()
+    };
+    println!("cost      {} owed{billed}", amount("cost_micros"));
     if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
         let part = |name: &str| output::printable(&output::cell(caching, name));
         println!(

@@ -14,19 +14,23 @@ export interface Metric {
   exact: (value: number) => string;
 }
 
-/** What the workspace pays in all. */
+/** What the workspace pays in all: what it owes, and its own providers' bill. */
 export const spend = (row: Sums) => row.spend_micros ?? row.cost_micros;
+/** What its own providers bill it. What an account costs is the operator's. */
+export const ownBill = (row: Sums) => spend(row) - row.cost_micros;
+/** All requests, the refused ones among them. */
+export const asked = (row: UsageRow) => row.requests + row.unattempted_requests;
 
 export const METRICS: Metric[] = [
   { id: 'spend', name: 'Spend', of: spend, format: money, exact: exactMoney },
   { id: 'owed', name: 'Owed', of: (row) => row.cost_micros, format: money, exact: exactMoney },
-  { id: 'bills', name: 'Providers bill', of: (row) => row.provider_cost_micros, format: money, exact: exactMoney },
+  { id: 'bills', name: 'Your providers bill', of: ownBill, format: money, exact: exactMoney },
   { id: 'tokens', name: 'Tokens', of: (row) => row.input_tokens + row.output_tokens, format: short, exact: count },
   { id: 'input', name: 'Input tokens', of: (row) => row.input_tokens, format: short, exact: count },
   { id: 'output', name: 'Output tokens', of: (row) => row.output_tokens, format: short, exact: count },
   { id: 'cached', name: 'Cached tokens', of: (row) => row.cached_tokens, format: short, exact: count },
   { id: 'video', name: 'Seconds of video', of: (row) => (row.video_ms ?? 0) / 1_000, format: short, exact: count },
-  { id: 'requests', name: 'Requests', of: (row) => row.requests, format: short, exact: count },
+  { id: 'requests', name: 'Requests', of: asked, format: short, exact: count },
   { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
 ];
 

@@ -37,7 +37,7 @@ async function homeIsTheServers(page) {
   const tile = (label) => page.locator(".tile").filter({ hasText: label });
   for (const [label, number, note] of [
     ["Spend", exact(total.spend_micros), undefined],
-    ["Requests", count(total.requests), `and ${count(total.unattempted_requests)} refused before an attempt`],
+    ["Requests", count(total.requests + total.unattempted_requests), `${count(total.unattempted_requests)} refused before an attempt`],
     ["Tokens", count(total.input_tokens + total.output_tokens), `${count(total.input_tokens)} in · ${count(total.output_tokens)} out`],
     ["Success rate", `${count(total.requests - total.failed_requests)} of ${count(total.requests + total.unattempted_requests)}`, `${count(total.failed_requests)} failed · ${count(total.unattempted_requests)} refused`],
   ]) {
@@ -81,7 +81,7 @@ async function tilesLeadToTheirRows(page) {
   const [total] = (await get("analytics?window=24h")).data;
   const href = (label, part) => page.locator(".tile").filter({ hasText: label }).locator(`${part} a`).getAttribute("href");
   const links = [
-    [await href("Requests", ".value"), total.requests],
+    [await href("Requests", ".value"), total.requests + total.unattempted_requests],
     [await href("Requests", ".note"), total.unattempted_requests],
     [await href("Success rate", ".value"), total.requests - total.failed_requests],
     [await href("Success rate", ".note"), total.failed_requests + total.unattempted_requests],
@@ -175,7 +175,7 @@ async function usageIsTheServers(page) {
     // A column of its own where something was refused.
     const hasRefusals = wanted.some((row) => row.unattempted_requests > 0);
     const refusals = (row) => (hasRefusals ? [row.unattempted_requests > 0 ? count(row.unattempted_requests) : "–"] : []);
-    const tell = (row) => [count(row.requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", ...refusals(row), count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.spend_micros), dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.provider_cost_micros)}`].join(" | ");
+    const tell = (row) => [count(row.requests + row.unattempted_requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", ...refusals(row), count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.spend_micros), dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.spend_micros - row.cost_micros)}`].join(" | ");
     assert.deepEqual(shown.map((cells) => cells.slice(0, 8 + Number(hasRefusals)).join(" | ")).sort(), wanted.map(tell).sort(), group);
     const links = [];
     for (const [at, row] of rows.entries()) {
@@ -200,7 +200,7 @@ async function keysAndCredentialsAreTheServers(page) {
   for (const key of (await get("api-keys?limit=100")).data) {
     const cells = await texts(page.getByRole("row").filter({ hasText: `…${key.last4}` }).getByRole("cell"));
     const row = used.get(key.id);
-    const wanted = row ? [count(row.requests), count(row.input_tokens + row.output_tokens), dollars(row.cost_micros)] : ["–", "–", "–"];
+    const wanted = row ? [count(row.requests), count(row.input_tokens + row.output_tokens), dollars(row.spend_micros)] : ["–", "–", "–"];
     assert.deepEqual(cells.slice(-4, -1), wanted, key.name);
   }
   await picture(page, "keys");

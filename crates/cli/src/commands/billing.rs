@@ -127,13 +127,21 @@ fn invoice(shared: &Shared, id: &str) -> Result<(), Failure> {
         .iter()
         .map(|line| {
             let counted = ["description", "quantity", "included"].map(|field| output::cell(line, field));
-            let amounts = [output::money(line, "amount_micros"), output::money(line, "provider_cost_micros")];
+            let amounts = [output::money(line, "amount_micros"), own_bill(line, "profile")];
             counted.into_iter().chain(amounts).collect()
         })
         .collect();
-    output::table(&["line", "quantity", "included", "amount", "provider bills"], &cells);
+    output::table(&["line", "quantity", "included", "amount", "your providers bill"], &cells);
     println!("total {}", output::money(&invoice, "total_micros"));
     Ok(())
+}
+
+/// What the workspace's own providers bill it. What an account costs is the operator's.
+fn own_bill(row: &Value, of: &str) -> String {
+    match row.get(of).and_then(Value::as_str) {
+        Some("byok" | "subscription") => output::money(row, "provider_cost_micros"),
+        _ => "-".to_owned(),
+    }
 }
 
 fn snapshot(shared: &Shared) -> Result<(), Failure> {
@@ -151,11 +159,11 @@ fn snapshot(shared: &Shared) -> Result<(), Failure> {
                 ["requests", "input_tokens", "output_tokens", "cached_tokens"].map(|f| output::cell(row, f));
             std::iter::once(mode(&output::cell(row, "mode")).to_owned())
                 .chain(counts)
-                .chain([output::money(row, "cost_micros"), output::money(row, "provider_cost_micros")])
+                .chain([output::money(row, "cost_micros"), own_bill(row, "mode")])
                 .collect()
         })
         .collect();
-    output::table(&["mode", "requests", "input", "output", "cached", "owed", "provider bills"], &cells);
+    output::table(&["mode", "requests", "input", "output", "cached", "owed", "your providers bill"], &cells);
     println!(
         "base {}   acts {}   owed so far {}",
         output::money(&snapshot, "monthly_base_micros"),

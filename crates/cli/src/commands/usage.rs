@@ -31,14 +31,17 @@ pub struct Options {
     plot: Option<String>,
 }
 
-const SUMS: [&str; 7] = [
+/// All requests, the refused ones among them, and money that adds up: the spend is the cost that is owed and the bill of own
+/// providers.
+const SUMS: [&str; 8] = [
     "requests",
+    "refused",
     "input_tokens",
     "cached_tokens",
     "output_tokens",
     "spend_micros",
     "cost_micros",
-    "provider_cost_micros",
+    "your_providers_bill_micros",
 ];
 
 /// The columns of the waterfall, from `reuse`.
@@ -62,6 +65,22 @@ fn reuse_of(mut usage: Value) -> Value {
         let Some(Value::Object(reuse)) = row.get_mut("reuse").map(Value::take) else { continue };
         if let Some(row) = row.as_object_mut() {
             row.extend(reuse);
+        }
+    }
+    usage
+}
+
+/// The rows with the columns that are shown of sums beside their own.
+fn shown(mut usage: Value) -> Value {
+    for row in usage.get_mut("data").and_then(Value::as_array_mut).into_iter().flatten() {
+        let number = |name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
+        let (refused, bill) =
+            (number("unattempted_requests"), number("spend_micros") - number("cost_micros"));
+        let requests = number("requests") + refused;
+        if let Some(row) = row.as_object_mut() {
+            row.insert("requests".to_owned(), requests.into());
+            row.insert("refused".to_owned(), refused.into());
+            row.insert("your_providers_bill_micros".to_owned(), bill.into());
         }
     }
     usage
@@ -91,7 +110,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         println!("{usage}");
         return Ok(());
     }
-    let usage = if options.reuse { reuse_of(usage) } else { usage };
+    let usage = if options.reuse { reuse_of(usage) } else { shown(usage) };
     output::list(shared, &usage, &columns, "Nothing was used in this window.");
     let Some(column) = options.plot.as_deref().filter(|_| shared.form() == Form::Table) else {
         return Ok(());
@@ -166,5 +185,13 @@ mod tests {
         }
         let message = draw(&usage, &[], "spent", "day").unwrap_err().message;
         assert!(message.contains("no column spent") && message.contains("spend_micros"), "{message}");
+    }
+
+    #[test]
+    fn what_is_shown_of_sums_adds_up() {
+        let row = json!({"requests": 663, "unattempted_requests": 29, "spend_micros": 2_498, "cost_micros": 920, "provider_cost_micros": 2_490});
+        let shown = shown(json!({"data": [row]}));
+        let cells = SUMS.map(|name| shown["data"][0].get(name).and_then(Value::as_i64));
+        assert_eq!(cells, [Some(692), Some(29), None, None, None, Some(2_498), Some(920), Some(1_578)]);
     }
 }

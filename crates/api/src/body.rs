@@ -325,14 +325,24 @@ impl<'de> Deserializer<'de> for Node {
         }
     }
 
+    /// A field's name, or the word by which a tagged form says which it is. Serde would take a number for its position.
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidValue> {
+        match self {
+            Self::Text(text) => visitor.visit_string(text),
+            other => {
+                let found = describe_found(&other.unexpected());
+                Err(InvalidValue(format!("expected a string, not {found}")))
+            }
+        }
+    }
+
     whole! {
         deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
     }
 
     forward_to_deserialize_any! {
-        bool f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct identifier
-        ignored_any
+        bool f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct ignored_any
     }
 }
 
@@ -354,6 +364,14 @@ mod tests {
         more: BTreeMap<String, Limits>,
         #[serde(default)]
         free: serde_json::Value,
+        #[serde(default)]
+        tagged: Option<Tagged>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(tag = "kind", rename_all = "snake_case")]
+    enum Tagged {
+        Cloud { rate: u64 },
     }
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
@@ -421,6 +439,12 @@ mod tests {
                 Some("limits.rpm"),
                 "expected a whole number that is 0 or more",
             ),
+            (
+                r#"{"name":"a","tagged":{"kind":0,"rate":1}}"#,
+                "invalid_value",
+                None,
+                "expected a string, not integer `0`",
+            ),
             (r#"{"name":"a","limits":{"rpm":-1.0}}"#, "invalid_value", Some("limits.rpm"), "-1"),
             (r#"{"name":"a","nmae":"b"}"#, "invalid_value", Some("nmae"), "nmae"),
             (r#"{"name":"a","name":"b"}"#, "invalid_value", None, "duplicate field `name`"),
@@ -439,9 +463,10 @@ mod tests {
     #[test]
     fn what_is_right_is_read() {
         let body = r#"{"name":"a","limits":{"rpm":5.0,"shift":-2.0,"share":1},"kinds":["small",{"sized":7.0}],
-            "more":{"x":{}},"free":[{"a":[1,2.5,null]}]}"#;
+            "tagged":{"rate":2.0,"kind":"cloud"},"more":{"x":{}},"free":[{"a":[1,2.5,null]}]}"#;
         let shape: Shape = read(body.as_bytes()).unwrap();
         assert_eq!(shape.limits, Some(Limits { rpm: 5, shift: -2, share: 1.0 }));
+        assert_eq!(shape.tagged, Some(Tagged::Cloud { rate: 2 }));
         assert_eq!(shape.kinds, [Kind::Small, Kind::Sized(7)]);
         assert_eq!(shape.free, serde_json::json!([{"a": [1, 2.5, null]}]));
         assert_eq!(read::<Limits>(b"").unwrap(), Limits::default());

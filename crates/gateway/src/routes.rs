@@ -107,6 +107,7 @@ impl Route {
 }
 
 const REST: &str = "{rest}";
+const CONTROL: &str = "/v2/{rest}";
 const FILES: &str = "/files";
 const MCP: &str = "/mcp";
 const A2A: &str = "/a2a/{rest}";
@@ -179,7 +180,7 @@ pub fn table() -> Vec<Route> {
     table.extend(console(console::PAGES, Action::Page));
     table.extend(console(console::ASSETS, Action::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-        table.push(row(method.clone(), "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
+        table.push(row(method.clone(), CONTROL, Dialect::Native, Action::Control, Access::Control));
         // Programs that people sign in to are given keys here.
         table.push(row(method.clone(), "/oauth/{rest}", Dialect::Native, Action::Control, Access::Control));
         // The paths of another product's client, which are translated to those.
@@ -309,6 +310,10 @@ pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found
     let mut others: Vec<&Route> = Vec::new();
     for route in table {
         let Some(rest) = rest_of(route.path, path) else { continue };
+        // The control plane knows nothing of the paths below its root that are the gateway's.
+        if route.path == CONTROL && others.iter().any(|other| other.path != CONTROL) {
+            break;
+        }
         if route.method == *wanted {
             return Found::Route(route, rest);
         }
@@ -475,7 +480,9 @@ mod tests {
             ("POST", "/v2/responses", "Respond "),
             ("GET", "/v2/responses/rsp_1", "Response rsp_1"),
             ("POST", "/v2/responses/rsp_1/cancel", "Response rsp_1/cancel"),
-            ("GET", "/v2/responses", "Control responses"),
+            ("GET", "/v2/responses", "allow POST"),
+            ("PUT", "/v2/responses", "allow POST"),
+            ("PATCH", "/v2/responses/rsp_1", "allow GET, POST, DELETE, HEAD"),
             ("PUT", "/tasks/tsk_1", "allow GET, POST, DELETE, HEAD"),
             ("GET", "/v1beta/batches", "Dialect(ListObjects(Batch)) "),
             ("GET", "/v1beta/batches/b", "Dialect(StoredObject(Batch)) b"),

@@ -317,6 +317,15 @@ async fn so_many_at_the_same_time_and_each_end_user_by_itself() {
     assert!(error["message"].as_str().unwrap().contains("\"ada\""), "{error}");
     gateway.chat_ok(&of("bob")).await;
     gateway.chat_ok(&question(MINI)).await;
+    // A new workspace has what it was created with.
+    let caching = json!({"managed": "off"});
+    let body = json!({"name": "tenant", "limits": limits, "caching": caching});
+    let made = gateway.make("/v2/workspaces", body).await;
+    let path = format!("/v2/workspaces/{}", made["workspace_id"].as_str().unwrap());
+    let shown = gateway.admin().get(&path).await.unwrap().json();
+    assert_eq!((&shown["limits"], &shown["caching"]), (&limits, &caching), "{shown}");
+    let wrong = json!({"name": "x", "caching": {"responses": {"ttl_s": 0}}});
+    problem(&gateway.admin().post("/v2/workspaces", &wrong).await.unwrap(), 400, "invalid_value");
 }
 
 #[cfg(feature = "broker")]

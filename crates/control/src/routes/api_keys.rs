@@ -391,7 +391,9 @@ impl WritableResource for ApiKeyRow {
         request: &ApiRequest,
         after: AfterWrite,
     ) -> Result<Reply, Box<Fault>> {
-        let limits = limits::write(control, request, self.workspace, of(&self), after.limits).await?;
+        let limits =
+            limits::write(control, request.act(&control.deps.world), self.workspace, of(&self), after.limits)
+                .await?;
         let view = show(control, &self, control.deps.world.clock.unix_ms());
         let mut view = ApiKeyView { key: after.text, limits, ..view };
         if let (Some(pair), Some(secret)) = (&mut view.aws, after.secret) {

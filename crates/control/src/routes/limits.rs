@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use api::failure::invalid;
-use api::request::ApiRequest;
 use api::state::Control;
 use domain::{Fault, Limits, WorkspaceId};
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::LimitsOf;
+use store::{Act, LimitsOf};
 
 use crate::limits::RATE_LIMIT_MAX;
 
@@ -68,7 +67,7 @@ pub fn show(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsF
 /// 400 for invalid limits.
 pub async fn write(
     control: &Arc<Control>,
-    request: &ApiRequest,
+    act: Act,
     workspace: WorkspaceId,
     of: LimitsOf,
     form: Option<LimitsForm>,
@@ -79,7 +78,6 @@ pub async fn write(
     if show(control, workspace, &of) == form {
         return Ok(form);
     }
-    let act = request.act(&control.deps.world);
     let written =
         control.deps.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
     control.deps.await_published(written.version).await.map(|()| form)

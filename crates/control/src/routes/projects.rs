@@ -236,7 +236,8 @@ impl WritableResource for ProjectRow {
         request: &ApiRequest,
         form: Self::Rest,
     ) -> Result<Reply, Box<Fault>> {
-        let limits = limits::write(control, request, self.workspace, of(&self), form).await?;
+        let limits =
+            limits::write(control, request.act(&control.deps.world), self.workspace, of(&self), form).await?;
         Ok(Reply::json(&ProjectView { limits, ..show(control, &self) })?.version(self.version))
     }
 }

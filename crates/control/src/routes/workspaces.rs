@@ -107,7 +107,7 @@ async fn own(
 
 /// What of a workspace is given out, or written, after it.
 pub enum AfterWrite {
-    Created(Founded),
+    Created(Founded, [Option<LimitsForm>; 2]),
     Changed { limits: Option<LimitsForm>, end_user_limits: Option<LimitsForm> },
 }
 
@@ -173,10 +173,14 @@ impl WritableResource for WorkspaceRow {
         _: &ApiRequest,
         input: Input,
     ) -> Result<(Founding, AfterWrite), Box<Fault>> {
-        let name = checked_name(input.name, "name")?;
-        let NewWorkspace { founding, view } =
+        let Input { name, limits, end_user_limits, caching } = input;
+        limits::check(limits, "limits")?;
+        limits::check(end_user_limits, "end_user_limits")?;
+        let name = checked_name(name, "name")?;
+        let NewWorkspace { mut founding, view } =
             found(&control.deps.world, &control.deps.vault, &name, false).await?;
-        Ok((founding, AfterWrite::Created(view)))
+        founding.workspace.caching = caching.unwrap_or_default().read(&founding.workspace.caching)?;
+        Ok((founding, AfterWrite::Created(view, [limits, end_user_limits])))
     }
 
     /// The first audit entry of the new workspace, whose members must not see which key the operator used.
@@ -208,7 +212,11 @@ impl WritableResource for WorkspaceRow {
         after: AfterWrite,
     ) -> Result<Reply, Box<Fault>> {
         match after {
-            AfterWrite::Created(founded) => {
+            AfterWrite::Created(founded, [limits, end_user_limits]) => {
+                for (of, form) in [(OWN, limits), (LimitsOf::EveryEndUser, end_user_limits)] {
+                    limits::write(control, Self::act_of_creation(control, request), self.id, of, form)
+                        .await?;
+                }
                 if let Some(person) = request.caller.person().filter(|_| !request.is_rehearsal) {
                     own(control, request, self.id, &person.signed_in.person).await?;
                 }
@@ -216,9 +224,10 @@ impl WritableResource for WorkspaceRow {
             }
             AfterWrite::Changed { limits, end_user_limits } => {
                 let everyone = LimitsOf::EveryEndUser;
-                let limits = limits::write(control, request, self.id, OWN, limits).await?;
+                let act = || request.act(&control.deps.world);
+                let limits = limits::write(control, act(), self.id, OWN, limits).await?;
                 let end_user_limits =
-                    limits::write(control, request, self.id, everyone, end_user_limits).await?;
+                    limits::write(control, act(), self.id, everyone, end_user_limits).await?;
                 let view = WorkspaceView { limits, end_user_limits, ..show(control, &self) };
                 Ok(Reply::json(&view)?.version(self.version))
             }

@@ -393,6 +393,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "A person must sign in for the MCP server: `tidegate mcp-server authorize` begins it.",
     ),
     (
+        "mcp_server_refused",
+        "An MCP server that the request names refuses its credentials, or its address isn't allowed. Correct them, or leave it out.",
+    ),
+    (
         "mcp_server_unavailable",
         "The MCP server can't be reached, or offers no tools. `POST /v2/mcp-servers/ID/refresh` says what is wrong.",
     ),

@@ -33,6 +33,8 @@ impl Approval {
 /// A server that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedServer {
+    /// Its place in the request.
+    pub place: String,
     pub label: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
@@ -129,7 +131,14 @@ fn server_of_responses(at: usize, tool: &Value) -> Result<NamedServer, Box<Fault
         _ => Approval::Always,
     };
     let allowed = names(tool.get("allowed_tools"));
-    Ok(NamedServer { label: label.to_owned(), url: url.to_owned(), headers, allowed, approval })
+    Ok(NamedServer {
+        place: format!("tools[{at}]"),
+        label: label.to_owned(),
+        url: url.to_owned(),
+        headers,
+        allowed,
+        approval,
+    })
 }
 
 /// An item of a conversation as the items of functions that stand for it.
@@ -188,6 +197,7 @@ fn take_of_messages(body: &mut Map<String, Value>) -> Result<NamedServers, Box<F
             toolsets.iter().find(|set| text(set, "mcp_server_name") == name).and_then(allowed_of_set);
         let allowed = configuration.and_then(|set| names(set.get("allowed_tools"))).or(of_set);
         named.servers.push(NamedServer {
+            place: format!("mcp_servers[{at}]"),
             label: name.to_owned(),
             url: url.to_owned(),
             headers: headers.into_iter().collect(),

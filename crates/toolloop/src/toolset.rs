@@ -312,7 +312,14 @@ impl Toolset {
         let (session, tools) = opened.map_err(|failure| {
             let message = format!("The MCP server \"{}\" can't be used. {}", named.label, failure.text);
             let fix = "Check its address and credentials, or leave it out.";
-            fault(FaultClass::Unavailable, "mcp_server_unavailable", message, fix)
+            // Clients send a 503 again, and these credentials are refused each time.
+            let is_wrong = failure.is_unauthorized || failure.outcome == CallOutcome::Refused;
+            let (class, code) = if is_wrong {
+                (FaultClass::BadRequest, "mcp_server_refused")
+            } else {
+                (FaultClass::Unavailable, "mcp_server_unavailable")
+            };
+            Box::new(Fault::new(class, code, message).fix(fix).param(named.place))
         })?;
         let (seat, mut listed) = (self.seats.len(), Vec::new());
         for tool in tools {

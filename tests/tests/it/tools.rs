@@ -742,7 +742,9 @@ async fn a_call_of_a_server_that_a_request_names_waits_for_its_approval() {
     let wrong =
         with(body, json!({"tools": [{"type": "mcp", "server_label": "dice", "server_url": mcp.url()}]}));
     let refused = gateway.client().post("/v1/responses", &wrong).await.unwrap();
-    assert_eq!(refused.json()["error"]["code"], "mcp_server_unavailable", "{}", refused.text());
+    let error = &refused.json()["error"];
+    assert_eq!((refused.status, &error["code"]), (400, &json!("mcp_server_refused")), "{error}");
+    assert_eq!(error["param"], "tools[0]", "{error}");
 }
 
 #[cfg(feature = "flows")]

@@ -200,8 +200,11 @@ fn refused(answer: &Answer) -> CallFailure {
         }
         _ => format!("The MCP server answers with status {}.", status.as_u16()),
     };
-    let failure = CallFailure::unreachable(text);
-    if status == StatusCode::UNAUTHORIZED { failure.unauthorized() } else { failure }
+    match status {
+        StatusCode::UNAUTHORIZED => CallFailure::unreachable(text).unauthorized(),
+        StatusCode::FORBIDDEN => CallFailure::new(CallOutcome::Refused, text),
+        _ => CallFailure::unreachable(text),
+    }
 }
 
 /// Where a stream is, and how long its server wants to be left alone before it goes on.

@@ -51,6 +51,16 @@ for place, base_url in PLACES.items():
     print("ok", f"large_{place}")
 
 
+# An agent of the client's stamps its files' types itself, names no version of the envelope, and reads `success`.
+agent = inference(api_key=KEY, base_url=PLACES["root"]).agent({"name": "reader", "core_app": {"ref": "openai/gpt-4o-mini"}})
+file = agent.upload_file(TEXT, "report.txt")
+assert read(file["uri"])[0] == TEXT and file["id"].startswith("fil_"), file
+last = {}
+agent.send_message("Summarize", files=[TEXT], on_message=lambda message: last.update({message["role"]: message}))
+assert "Revenue rose" in "".join(part.get("text") or "" for part in last["assistant"]["content"]), last
+print("ok", "agent")
+
+
 async def also_async():
     client = async_inference(api_key=KEY, base_url=PLACES["root"])
     file = await client.files.upload(TEXT, UploadFileOptions(filename="a.txt", content_type="text/plain"))

@@ -35,7 +35,7 @@ pub(crate) async fn wrapped(response: Response<Full<Bytes>>, envelope: Envelope)
     let (head, body) = response.into_parts();
     let Ok(body) = body.collect().await;
     let (before, after): (&[u8], &[u8]) = match envelope {
-        Envelope::Newest => (b"{\"data\":", b",\"messages\":[]}"),
+        Envelope::Newest => (b"{\"success\":true,\"status\":200,\"data\":", b",\"messages\":[]}"),
         Envelope::Bare => (b"", b""),
         Envelope::Success => (b"{\"success\":true,\"status\":200,\"data\":", b"}"),
     };

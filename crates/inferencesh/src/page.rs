@@ -80,7 +80,7 @@ pub(crate) async fn all(
 }
 
 /// All of a list as one page.
-pub(crate) fn whole(items: &[Value]) -> Answer {
+fn whole(items: &[Value]) -> Answer {
     Answer::json(&json!({
         "items": items, "next_cursor": "", "prev_cursor": "", "has_next": false, "has_previous": false,
         "items_per_page": items.len(), "total_items": items.len(),

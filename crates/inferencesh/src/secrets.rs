@@ -31,11 +31,14 @@ pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
 }
 
-/// The platform's secrets go wherever its apps send them; here `hosts` says where to.
+/// The platform's secrets go wherever its apps send them; here `hosts` says where to, and without them a secret is kept and sent nowhere.
 pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
         let mut body = changes(&call.body, &NAMES);
         body["name"] = json!(call.needed("key")?);
+        if body.get("hosts").is_none() {
+            body["hosts"] = json!([]);
+        }
         let made = call.post(PATH, &body).await.map_err(|refusal| refusal.renamed("name", "key"))?;
         Ok(Answer::json(&show(call, &made)))
     })

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::limits::MEMBERS_MAX;
-use crate::page::{row, whole};
+use crate::page::row;
 
 const MEMBERS: &str = "/v2/members";
 
@@ -44,7 +44,7 @@ pub(crate) fn me<'a>(call: &'a Call<'a>) -> Handled<'a> {
 }
 
 pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { Ok(whole(&teams(call))) })
+    Box::pin(async move { Ok(Answer::json(&json!(teams(call)))) })
 }
 
 pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
@@ -79,7 +79,7 @@ async fn people(
     is_own(call)?;
     let keep = |ours: &Value| ours["joined_at"].is_string() == has_joined;
     let found = call.rows(MEMBERS, &[], MEMBERS_MAX, keep).await?;
-    Ok(whole(&found.rows.iter().map(|ours| show(call, ours)).collect::<Vec<_>>()))
+    Ok(Answer::json(&found.rows.iter().map(|ours| show(call, ours)).collect()))
 }
 
 pub(crate) fn members<'a>(call: &'a Call<'a>) -> Handled<'a> {

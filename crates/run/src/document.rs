@@ -296,7 +296,10 @@ fn read(raw: Raw) -> Result<Document, Problem> {
 
 fn read_text(raw: Raw) -> Result<Text, Problem> {
     let Raw { name, mime, charset, bytes } = raw;
-    let mime = mime.as_str();
+    // Clients upload bytes without a type: bytes that read as text are taken as text.
+    let reads_as_text = || std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
+    let is_plain = GENERIC_TYPES.contains(&mime.as_str()) && reads_as_text();
+    let mime = if is_plain { "text/plain" } else { mime.as_str() };
     if !is_text(mime) {
         let sanitized = sanitize(mime);
         return Err(Problem::Unfit(format!(
@@ -394,6 +397,7 @@ mod tests {
             check("data:application/octet-stream;name=a.yml,k"),
             text("a.yml", "application/yaml", "k")
         );
+        assert_eq!(check("data:application/octet-stream,x"), text("document", "text/plain", "x"));
         assert_eq!(check("data:text/plain,%EF%BB%BFx"), text("document", "text/plain", "x"));
     }
 
@@ -427,7 +431,8 @@ mod tests {
             ("data:text/plain;base64,a*b", "base64"),
             ("data:application/zip;base64,UEs=", "application/zip, which is not supported; text/*"),
             ("data:image/svg+xml,<svg/>", "image/svg+xml"),
-            ("data:application/octet-stream,x", "octet-stream"),
+            ("data:application/octet-stream,%FF", "octet-stream"),
+            ("data:application/octet-stream,a%00b", "octet-stream"),
             ("data:text/plain;charset=iso-8859-1,x", "iso-8859-1"),
             ("data:text/plain,%FF", "not UTF-8"),
             ("data:text/plain,a%00b", "NUL"),

@@ -25,6 +25,7 @@ pub fn call_headers(of: &HeaderMap) -> HeaderMap {
 /// The response envelope, which clients choose with `X-API-Version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Envelope {
+    /// Also where none is stated, as by the Python client's agents, which read `success` of it.
     Newest,
     /// Version 2: the task alone.
     Bare,
@@ -34,6 +35,8 @@ pub(crate) enum Envelope {
 
 #[derive(Serialize)]
 struct NewestBody<'a> {
+    success: bool,
+    status: u16,
     data: &'a Value,
     messages: &'a [Message],
 }
@@ -76,7 +79,9 @@ impl Envelope {
 
     pub(crate) fn wrap(self, task: &Value, messages: &[Message]) -> Vec<u8> {
         let written = match self {
-            Self::Newest => serde_json::to_vec(&NewestBody { data: task, messages }),
+            Self::Newest => {
+                serde_json::to_vec(&NewestBody { success: true, status: 200, data: task, messages })
+            }
             Self::Bare => serde_json::to_vec(task),
             Self::Success => serde_json::to_vec(&SuccessBody { success: true, status: 200, data: task }),
         };
@@ -97,8 +102,8 @@ mod tests {
         let wrapped =
             |version| serde_json::from_slice::<Value>(&Envelope::of(version).wrap(&task, &[])).unwrap();
         assert_eq!(wrapped(Some("2")), task);
-        assert_eq!(wrapped(None), json!({"data": task, "messages": []}));
-        assert_eq!(wrapped(Some("9")), json!({"data": task, "messages": []}));
+        let newest = json!({"success": true, "status": 200, "data": task, "messages": []});
+        assert_eq!((wrapped(None), wrapped(Some("9"))), (newest.clone(), newest));
         assert_eq!(wrapped(Some(" 1")), json!({"success": true, "status": 200, "data": task}));
     }
 }

@@ -62,10 +62,9 @@ struct SecretInput {
     /// It is sealed on arrival and never shown.
     #[schemars(required, extend("writeOnly" = true))]
     value: Option<String>,
-    /// The hosts that it may be sent to, each with its port where that is not the usual one.
-    #[serde(default)]
-    #[schemars(required)]
-    hosts: Vec<String>,
+    /// The hosts that it may be sent to, each with its port where that is not the usual one. With none it is kept, and sent nowhere.
+    #[schemars(required, length(max = SECRET_HOSTS_MAX))]
+    hosts: Option<Vec<String>>,
     #[serde(default)]
     description: String,
 }
@@ -107,10 +106,12 @@ fn show(row: &SecretRow) -> SecretView {
     }
 }
 
+const HOSTS_FIX: &str = "Send hosts such as [\"api.example.com\"], as in the app's url.";
+
 fn checked_hosts(hosts: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
-    let fix = "Send hosts such as [\"api.example.com\"], as in the app's url.";
-    if hosts.is_empty() || hosts.len() > SECRET_HOSTS_MAX {
-        let message = format!("A secret may be sent to 1 to {SECRET_HOSTS_MAX} hosts.");
+    let fix = HOSTS_FIX;
+    if hosts.len() > SECRET_HOSTS_MAX {
+        let message = format!("A secret may be sent to at most {SECRET_HOSTS_MAX} hosts.");
         return Err(invalid("hosts", message, fix));
     }
     let one = |host: String| {
@@ -152,7 +153,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let value = input.value.ok_or_else(|| missing("value", "Send the secret itself."))?;
         let definition = SecretDefinition {
             description: checked_description(input.description)?,
-            hosts: checked_hosts(input.hosts)?,
+            hosts: checked_hosts(input.hosts.ok_or_else(|| missing("hosts", HOSTS_FIX))?)?,
         };
         let world = &control.deps.world;
         let created_unix_ms = world.clock.unix_ms();
@@ -234,6 +235,7 @@ mod tests {
         for wrong in ["", "https://a.example", "a/b", "u@a", "a b"] {
             assert_eq!(of(wrong).unwrap_err().param.as_deref(), Some("hosts"), "{wrong}");
         }
-        assert!(checked_hosts(Vec::new()).is_err());
+        assert_eq!(checked_hosts(Vec::new()).unwrap(), Vec::<String>::new());
+        assert!(checked_hosts(vec!["a.example.com".to_owned(); SECRET_HOSTS_MAX + 1]).is_err());
     }
 }

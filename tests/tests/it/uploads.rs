@@ -80,7 +80,7 @@ fn objects(gateway: &Gateway) -> Vec<Vec<u8>> {
 async fn the_published_clients_upload_and_run() {
     let gateway = gateway().await;
     let python = workspace().join(".venv/bin/python");
-    assert_eq!(drive(python, workspace().join("tests/sdk/uploads.py"), &gateway).await.held, 9);
+    assert_eq!(drive(python, workspace().join("tests/sdk/uploads.py"), &gateway).await.held, 10);
     let node = drive("node".into(), workspace().join("tests/node/uploads.mjs"), &gateway).await;
     assert_eq!(node.held, 12);
     let sent = gateway.calls(OWN);
@@ -98,6 +98,7 @@ async fn each_envelope_has_its_files() {
     };
     let newest = gateway.client().post("/v1/files", &body).await.unwrap().json();
     assert_eq!(newest["messages"][0]["code"], "file_not_public", "{newest}");
+    assert_eq!(newest["success"], true);
     assert_eq!((&post("1").await["success"], post("2").await.is_array()), (&json!(true), true));
     let file = &newest["data"][0];
     assert_eq!((&file["status"], &file["filename"]), (&json!("uploading"), &json!("a.txt")), "{file}");

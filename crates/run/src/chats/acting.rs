@@ -25,6 +25,7 @@ use crate::limits::{CHAT_MESSAGES_MAX, TASK_CONTENT_BYTES_MAX};
 use crate::problem;
 use crate::refusal::Refusal;
 use crate::session_turn::{SessionBranch, append_events, fault_of, writer_of};
+use crate::task::Envelope;
 use crate::tasks::{Format, NextTurn, Queued, check_run_at, nothing_kept, queue_turn};
 use crate::warm;
 use runbody::{RunRequest, WantedSession, refusal, sanitize};
@@ -154,19 +155,14 @@ pub(crate) async fn queue_app(
     Ok(Queued::Waits(Box::new(queue_turn(core, caller, new, turn, task).await?)))
 }
 
-/// The answer's body in a form that each of the published clients reads: one looks at `success`, the other at `data`.
-fn enveloped(headers: &HeaderMap, data: &Value) -> Vec<u8> {
-    let version = headers.get("x-api-version").and_then(|version| version.to_str().ok()).map(str::trim);
-    match version {
-        Some("2") => data.to_string().into_bytes(),
-        _ => json!({"success": true, "status": 200, "data": data, "messages": []}).to_string().into_bytes(),
-    }
-}
-
 impl At<'_> {
     fn ok(&self, data: &Value) -> Result<Response<ReplyBody>, Refusal> {
         let headers = line::own_headers(self.request.trace, "application/json");
-        Ok(settle::whole(StatusCode::OK, headers, enveloped(self.request.headers, data).into()))
+        Ok(settle::whole(
+            StatusCode::OK,
+            headers,
+            Envelope::from_headers(self.request.headers).wrap(data, &[]).into(),
+        ))
     }
 
     fn body(&self) -> Result<Map<String, Value>, Refusal> {
@@ -482,17 +478,6 @@ mod tests {
         assert_eq!((&last["items"], &last["next_cursor"]), (&json!([3, 4]), &json!("3")));
         let before = page(messages(), "limit=9&cursor=3");
         assert_eq!((&before["items"], &before["has_next"]), (&json!([0, 1, 2]), &json!(false)));
-    }
-
-    #[test]
-    fn both_published_clients_read_the_envelope() {
-        let read = |headers: &HeaderMap| -> Value {
-            serde_json::from_slice(&enveloped(headers, &json!(1))).unwrap()
-        };
-        let newest = read(&HeaderMap::new());
-        assert_eq!((&newest["success"], &newest["data"]), (&json!(true), &json!(1)));
-        let bare = [(http::header::HeaderName::from_static("x-api-version"), HeaderValue::from_static("2"))];
-        assert_eq!(read(&bare.into_iter().collect()), json!(1));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use api::tokens::{self, Kind};
 use dataplane::{
     DataPlaneRow, DataPlanes, EvidenceRow, EvidenceStore, Joining, PlaneState, Progress, seal_key_hash, wire,
 };
+use domain::limits::JOIN_TOKEN_TIME_MAX;
 use domain::{DataPlaneId, Fault, FaultClass, Secret};
 use http::Method;
 use proof::{PublicKey, from_hex};
@@ -79,6 +80,7 @@ struct Invitation {
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
     /// How long the token is valid; an hour by default, a week at most.
+    #[schemars(range(min = 1, max = JOIN_TOKEN_TIME_MAX.as_secs() / 60))]
     expires_in_minutes: Option<u64>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::openapi::bounds::exactly_one;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -42,7 +43,7 @@ pub fn routes() -> Vec<Route> {
 /// Who is erased: exactly one of `workspace`, `end_user` and `session_ids`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "DeletionRequest")]
+#[schemars(rename = "DeletionRequest", extend("oneOf" = exactly_one(&["workspace", "end_user", "session_ids"])))]
 struct Input {
     /// All content of the workspace.
     #[serde(default)]

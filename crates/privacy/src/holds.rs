@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::openapi::bounds::exactly_one;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -42,7 +43,7 @@ pub fn routes() -> Vec<Route> {
 /// What is held: exactly one of `workspace`, `project_id` and `session_ids`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "LegalHold")]
+#[schemars(rename = "LegalHold", extend("oneOf" = exactly_one(&["workspace", "project_id", "session_ids"])))]
 struct Input {
     /// The whole workspace.
     #[serde(default)]

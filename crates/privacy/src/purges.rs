@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::openapi::bounds::MOMENT;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -56,8 +57,10 @@ struct Input {
     #[schemars(length(max = PURGE_REQUESTS_MAX))]
     request_ids: Vec<String>,
     /// The time from which on requests are meant: alone, or with `key_id`.
+    #[schemars(regex(pattern = MOMENT))]
     from: Option<String>,
     /// The time before which requests are meant.
+    #[schemars(regex(pattern = MOMENT))]
     to: Option<String>,
     session_id: Option<String>,
     #[serde(default)]

@@ -83,6 +83,7 @@ pub struct SignedReport {
 #[schemars(rename = "ReplayGates")]
 pub struct GatesForm {
     /// The fewest answered requests that say enough: 20 at least, 200 by default.
+    #[schemars(range(min = 20))]
     requests_min: u32,
     /// 150 by default: the 95th percentile of the time to the first token may be half as much again.
     first_token_p95_percent_max: Option<u32>,
@@ -93,6 +94,7 @@ pub struct GatesForm {
     /// 100 by default.
     cost_percent_max: Option<u32>,
     /// None by default; it needs kept content.
+    #[schemars(range(max = 100))]
     agreement_percent_min: Option<u32>,
     /// None by default; it needs kept content and `comparison.embedding_model`.
     similarity_percent_min: Option<u32>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::openapi::bounds::MOMENT;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -78,6 +79,7 @@ struct Input {
     /// Instead of the workspace's. A report of looser ones lets nothing move.
     gates: Option<GatesForm>,
     /// When it starts; by default now.
+    #[schemars(regex(pattern = MOMENT))]
     scheduled_for: Option<String>,
     /// How long its report holds: 14 days by default.
     #[schemars(range(min = 1, max = REPORT_DAYS_MAX))]
@@ -116,6 +118,7 @@ struct CandidateInput {
     node_id: Option<String>,
     /// A model, an alias, or the id of one of its releases.
     #[schemars(required)]
+    #[schemars(length(min = 1))]
     model: Option<String>,
     /// What the hardware costs, idle times included.
     cost_per_hour_micros: Option<u64>,

@@ -17,9 +17,11 @@ use serde::{Deserialize, Serialize};
 pub struct CachingForm {
     /// On the operator's accounts; by default `apply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["off", "suggest", "apply", null]))]
     managed: Option<String>,
     /// On the workspace's own credentials; by default `suggest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["off", "suggest", "apply", null]))]
     byok: Option<String>,
     /// Whether a prefix that the gateway has marked is read again shortly before its provider's cache drops it, if
     /// earlier prefixes show that this pays; by default false. Only where the mode is `apply`.
@@ -37,6 +39,7 @@ pub struct CachingForm {
 pub struct ResponsesForm {
     /// `exact`, `semantic` or `off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["exact", "semantic", "off", null]))]
     mode: Option<String>,
     /// How many seconds an answer is kept; by default an hour.
     #[schemars(range(min = 1, max = RESPONSE_CACHE_TTL_S_MAX))]

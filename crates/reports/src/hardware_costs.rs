@@ -33,7 +33,6 @@ pub fn routes() -> Vec<Route> {
                 "compare",
                 "A model of the catalogue whose prices stand beside models that the catalogue does not know.",
             )
-            .one_of("window", &["24h", "7d", "30d", "month"])
     };
     vec![
         about(Route::new(Method::GET, "/v2/byoc/costs", Access::LOOK, fleet))

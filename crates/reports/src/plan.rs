@@ -8,7 +8,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::ENVIRONMENT_BYTES_MAX;
 use api::names::checked_environment;
-use api::openapi::bounds::ENVIRONMENT;
+use api::openapi::bounds::{ENVIRONMENT, at_least_one};
 use api::planner::{AppPlanRequest, Caller, PlanAddress, PlanRequest, assumed_caller};
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -50,7 +50,7 @@ pub fn routes() -> Vec<Route> {
 /// What a plan depends on.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Plan")]
+#[schemars(rename = "Plan", extend("anyOf" = at_least_one(&["model", "app", "request", "path"])))]
 struct Input {
     /// The model to plan for. A `request` names its own, except where its path does.
     model: Option<String>,
@@ -75,9 +75,10 @@ struct Input {
     /// is planned with all that a request is planned with, and priced.
     request: Option<Value>,
     /// The path that the request would be sent to, with its query. By default the dialect's own for the modality.
-    #[schemars(length(min = 1, max = PLANNED_PATH_BYTES_MAX))]
+    #[schemars(length(min = 1, max = PLANNED_PATH_BYTES_MAX), regex(pattern = "^/"))]
     path: Option<String>,
     /// `POST`, `GET` or `DELETE`; by default the path's own.
+    #[schemars(extend("enum" = ["POST", "GET", "DELETE", null]))]
     method: Option<String>,
     /// Headers of the request that a plan may depend on, such as `Agent-Hints`.
     headers: Option<BTreeMap<String, String>>,

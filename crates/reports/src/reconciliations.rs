@@ -6,6 +6,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
 use api::named;
+use api::openapi::bounds::MOMENT;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -44,10 +45,13 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 struct NewReconciliation {
     provider: String,
+    #[schemars(length(min = 1, max = RECONCILED_FILES_MAX))]
     files: Vec<ExportFile>,
     /// The first moment that the exports cover; by default that of their first row.
+    #[schemars(regex(pattern = MOMENT))]
     from: Option<String>,
     /// Exclusive; by default the end of their last row.
+    #[schemars(regex(pattern = MOMENT))]
     until: Option<String>,
     /// Only rows of this project, key or account of the provider's.
     account: Option<String>,
@@ -67,6 +71,7 @@ struct ExportFile {
     name: Option<String>,
     /// The name of its format; found by its columns or fields unless stated.
     format: Option<String>,
+    #[schemars(length(min = 1))]
     text: String,
 }
 

@@ -31,7 +31,6 @@ pub fn routes() -> Vec<Route> {
             .query("end", "The end of the window; by default now.")
             .query("interval", "One row per `hour` or `day`.")
             .query("project_id", "Only this project's.")
-            .one_of("window", &["24h", "7d", "30d", "month"])
             .one_of("interval", &["hour", "day"])
             .returns_value::<Refusals>(),
     ]

@@ -74,7 +74,7 @@ pub fn with_filters(route: Route) -> Route {
     let route =
         parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
     route
-        .one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
+        .one_of("outcome", &["completed", "cut", "failed", "client_cancelled", "interrupted", "deadline"])
         .one_of("qos_class", &QosClass::WORDS)
 }
 

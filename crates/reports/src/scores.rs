@@ -68,9 +68,10 @@ fn with_filters(route: Route) -> Route {
 #[schemars(rename = "ScoreInput")]
 struct NewScore {
     /// The id of the request, as its answer's `x-request-id` has it.
+    #[schemars(length(min = 1))]
     request_id: String,
     /// What is judged, for example `helpful` or `json.valid`: lower-case letters, digits, `_`, `-` and `.`.
-    #[schemars(length(max = SCORE_NAME_BYTES_MAX))]
+    #[schemars(length(min = 1, max = SCORE_NAME_BYTES_MAX), regex(pattern = "^[a-z0-9_.-]+$"))]
     name: String,
     /// A number of a scale of your own, for example 1 for a thumb up and 0 for a thumb down. Six decimals are kept.
     value: f64,

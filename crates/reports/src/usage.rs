@@ -58,7 +58,6 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
     let route =
         parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
     route
-        .one_of("window", &["24h", "7d", "30d", "month"])
         .one_of("interval", &["minute", "hour", "day"])
         .one_of("mode", &["mi", "byok", "byoc"])
         .one_of("qos_class", &QosClass::WORDS)

@@ -6,6 +6,7 @@ use ::agents::{AgentRow, Definition, Stored, VersionRow, is_name, seal, unsealed
 use api::access::Access;
 use api::failure::{content_unreadable, invalid, missing, not_there};
 use api::moment::Moment;
+use api::openapi::bounds::WORD;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -58,6 +59,7 @@ struct AgentInput {
     project_id: Option<String>,
     /// The name that messages use: letters, digits, "_" and "-".
     #[schemars(required)]
+    #[schemars(length(max = 64), regex(pattern = WORD))]
     name: Option<String>,
     /// What it is.
     #[schemars(required)]

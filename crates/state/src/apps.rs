@@ -71,6 +71,7 @@ struct AppInput {
     project_id: Option<String>,
     /// The name that runs use: `NAMESPACE/NAME`.
     #[schemars(required)]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"))]
     name: Option<String>,
     /// What it does.
     #[serde(default)]

@@ -7,6 +7,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_there};
 use api::moment::Moment;
 use api::names::checked_name;
+use api::openapi::bounds::at_least_one;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -70,6 +71,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = at_least_one(&["content", "content_base64"])))]
 struct ArtifactInput {
     /// By default the key's project, or the workspace's first.
     project_id: Option<String>,

@@ -50,6 +50,7 @@ struct BundleInput {
     project_id: Option<String>,
     name: Option<String>,
     /// Ids of artifacts, or objects with an id and a role.
+    #[schemars(length(min = 1, max = BUNDLE_ITEMS_MAX))]
     items: Vec<ItemInput>,
 }
 

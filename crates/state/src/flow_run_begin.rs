@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::failure::{invalid, missing, not_found};
+use api::openapi::bounds::at_least_one;
 use api::request::ApiRequest;
 use api::state::Control;
 use domain::{Fault, FlowId, FlowRunId, KeyId, ObjectOwner};
@@ -18,7 +19,7 @@ use crate::scope;
 
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "FlowRunStart")]
+#[schemars(rename = "FlowRunStart", extend("anyOf" = at_least_one(&["flow", "document"])))]
 pub(crate) struct StartInput {
     /// By default the key's project.
     project_id: Option<String>,

@@ -83,7 +83,7 @@ struct FlowInput {
     /// By default the key's project.
     project_id: Option<String>,
     /// The flow: an object, or a text in JSON or YAML.
-    #[schemars(required)]
+    #[schemars(required, extend("type" = ["object", "string"]))]
     document: Option<Value>,
 }
 

@@ -7,6 +7,7 @@ use ::tools::{Declared, ImportError, ImportedTool, NAME_BYTES_MAX, ToolKind, Too
 use api::access::Access;
 use api::failure::{invalid, missing};
 use api::moment::Moment;
+use api::openapi::bounds::WORD;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -65,6 +66,7 @@ struct ToolInput {
     project_id: Option<String>,
     /// The name that requests and the model use.
     #[schemars(required)]
+    #[schemars(length(max = 64), regex(pattern = WORD))]
     name: Option<String>,
     /// `function`: the client executes it. `http`: the gateway does. `app`: the gateway runs an app.
     #[schemars(extend("enum" = ["function", "http", "app"]))]

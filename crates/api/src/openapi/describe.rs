@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use domain::Fault;
-use domain::limits::{BODY_BYTES_MAX, CONTROL_BODY_BYTES_MAX};
+use domain::limits::{BODY_BYTES_MAX, CONTROL_BODY_BYTES_MAX, PAGE_ROWS_MAX};
 use http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -196,7 +196,8 @@ impl Route {
         }
     }
 
-    /// Refuses parameters that the route doesn't name, so that a misspelt filter isn't silently ignored.
+    /// Refuses parameters that the route doesn't name and words that it doesn't list, so that a misspelt filter isn't silently
+    /// ignored.
     ///
     /// # Errors
     /// 400.
@@ -205,7 +206,25 @@ impl Route {
         match query.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
             Some(unknown) => Err(unknown_parameter(unknown, &known)),
+        }?;
+        if let Some(text) = query
+            .get("limit")
+            .filter(|text| !text.parse().is_ok_and(|rows| (1..=PAGE_ROWS_MAX).contains(&rows)))
+        {
+            return Err(invalid(
+                "limit",
+                format!("limit is \"{text}\"."),
+                format!("Give a number from 1 to {PAGE_ROWS_MAX}."),
+            ));
         }
+        for (name, words) in &self.description.allowed_values {
+            if let Some(word) = query.get(*name).filter(|word| !words.contains(&word.as_str())) {
+                let excerpt: String = word.chars().take(64).collect();
+                let message = format!("{name} can't be \"{excerpt}\".");
+                return Err(invalid(*name, message, format!("Use one of: {}.", words.join(", "))));
+            }
+        }
+        Ok(())
     }
 }
 

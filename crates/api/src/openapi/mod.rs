@@ -9,7 +9,7 @@ mod schema;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use domain::limits::PAGE_ROWS_MAX;
+use domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_ROWS_MAX};
 use domain::{Fault, FaultClass};
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
@@ -228,8 +228,11 @@ fn security(route: &Route) -> Value {
 
 fn parameters_of(route: &Route, is_one: bool) -> Value {
     let mut parameters = Vec::new();
-    if is_one {
-        parameters.push(reference("parameters", "id"));
+    for name in route.pattern.split('/').filter_map(|part| part.strip_prefix('{')?.split('}').next()) {
+        parameters.push(match name {
+            "id" => reference("parameters", name),
+            _ => json!({"name": name, "in": "path", "required": true, "description": "Which one, within that of this id.", "schema": {"type": "string"}}),
+        });
     }
     for (name, description) in &route.description.query {
         let words =
@@ -262,6 +265,10 @@ fn query_schema(name: &str, words: Option<&[&str]>) -> Value {
         ("limit", None) => json!({"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX}),
         ("status", None) => json!({"type": "integer", "minimum": 0, "maximum": u16::MAX}),
         ("from" | "to", None) => json!({"type": "integer", "minimum": 1}),
+        ("start" | "end" | "since" | "until", None) => json!({"type": "string", "pattern": bounds::MOMENT}),
+        ("window", None) => json!({"type": "string", "pattern": "^([1-9][0-9]{0,2}[hd]|month)$"}),
+        ("format", None) => json!({"type": "string", "enum": ["json", "jsonl", "csv"]}),
+        ("cursor", None) => json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{24,}$"}),
         _ => json!({"type": "string"}),
     }
 }
@@ -385,9 +392,9 @@ fn parameters() -> Value {
         "version": {"name": "Tidegate-Version", "in": "header", "description": "The dated version to use; a version that is not served is a 400.", "schema": {"type": "string", "enum": [version::VERSION]}},
         "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, if they belong to several.", "schema": text},
         "dry_run": {"name": "dry_run", "in": "query", "description": "`true` checks everything and returns what the result would be, under the header Tidegate-Dry-Run. Nothing is written, audited or sent.", "schema": {"type": "boolean"}},
-        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text that the caller chooses: a request that is repeated with the same key is executed once, and gets the same answer for a day.", "schema": text},
+        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text that the caller chooses: a request that is repeated with the same key is executed once, and gets the same answer for a day.", "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX, "pattern": "^[!-~]+$"}},
         "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The known ETag: an unchanged object is a 304.", "schema": text},
-        "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: if the object was changed since, the response is 412.", "schema": text},
+        "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: if the object was changed since, the response is 412.", "schema": {"type": "string", "pattern": "^(\\*|(W/)?\"v[0-9]{1,18}\")$"}},
     })
 }
 

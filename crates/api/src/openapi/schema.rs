@@ -49,18 +49,22 @@ impl Schemas {
         }
     }
 
-    /// A merge patch: no field is required, and null removes any field.
+    /// A merge patch: no field is required, and null removes any field but those that the object must have.
     pub fn patch(&mut self, shape: Shape) -> Value {
         let reference = shape(&mut self.sent).to_value();
         let Some(name) = name_of(&reference) else { return reference };
         let Some(mut schema) = self.sent.definitions().get(&name).cloned() else { return reference };
         rename(&mut schema);
-        if let Some(fields) = schema.as_object_mut() {
-            fields.remove("required");
-        }
+        // Which of several fields an object has is a question of the whole.
+        let required = schema.as_object_mut().and_then(|fields| {
+            fields.retain(|name, _| name != "oneOf" && name != "anyOf");
+            fields.remove("required")
+        });
+        let required = required.as_ref().and_then(Value::as_array);
+        let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|of| of == name));
         for field in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
             let whole = field.1.take();
-            *field.1 = nullable(whole);
+            *field.1 = if is_required(field.0) { whole } else { nullable(whole) };
         }
         let patch = format!("{name}Patch");
         self.patches.insert(patch.clone(), schema);
@@ -81,6 +85,9 @@ impl Schemas {
         for (name, mut schema) in self.answered.take_definitions(true) {
             open(&mut schema);
             named.push((name, schema));
+        }
+        for (_, schema) in &mut named {
+            complete(schema);
         }
         named.sort_by(|(one, _), (other, _)| one.cmp(other));
         // schemars appends a number where two types would share a name.
@@ -141,6 +148,34 @@ fn open(schema: &mut Value) {
             fields.values_mut().for_each(open);
         }
         Value::Array(items) => items.iter_mut().for_each(open),
+        _ => {}
+    }
+}
+
+/// Writes `{}` for a schema that is `true`, which some readers of documents can't read, and the bounds of whole numbers,
+/// which JSON Schema doesn't know by their format.
+fn complete(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(items) = fields.get_mut("items").filter(|items| items.as_bool() == Some(true)) {
+                *items = json!({});
+            }
+            for field in fields.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+                if *field.1 == Value::Bool(true) {
+                    *field.1 = json!({});
+                }
+            }
+            let max = match fields.get("format").and_then(Value::as_str) {
+                Some("uint64") => Some(u64::MAX),
+                Some("uint32") => Some(u32::MAX.into()),
+                _ => None,
+            };
+            if let Some(max) = max.filter(|_| !fields.contains_key("maximum")) {
+                fields.insert("maximum".into(), json!(max));
+            }
+            fields.values_mut().for_each(complete);
+        }
+        Value::Array(items) => items.iter_mut().for_each(complete),
         _ => {}
     }
 }

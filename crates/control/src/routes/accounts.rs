@@ -72,6 +72,7 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Account")]
 pub struct Input {
     #[schemars(required)]
+    #[schemars(length(min = 1))]
     provider: Option<String>,
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     display_name: Option<String>,

@@ -110,7 +110,7 @@ struct RoutingForm {
     region_policy: Option<String>,
     /// Only these profiles.
     #[schemars(schema_with = "profile_names")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     execution_profiles: Option<Vec<String>>,
     /// `strict` and `no_openrouter`: never to an emergency account.
     #[schemars(with = "Option<DataBoundaryName>")]

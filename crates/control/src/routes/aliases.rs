@@ -92,9 +92,11 @@ pub struct Input {
     description: String,
     /// `weighted` (the default): each end user, else each request, is assigned to a target in proportion to the weights.
     /// `ordered`: the first target that something serves.
+    #[schemars(extend("enum" = ["weighted", "ordered", null]))]
     split: Option<String>,
     #[serde(default)]
     #[schemars(required)]
+    #[schemars(length(min = 1, max = ALIAS_TARGETS_MAX))]
     targets: Vec<TargetWire>,
     /// Ranges and defaults of numeric parameters, by their names in snake case, such as `temperature`. Part of the release.
     parameters: Option<BTreeMap<String, ParameterForm>>,

@@ -8,7 +8,7 @@ use api::failure::{invalid, missing, not_an_id, not_there};
 use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
 use api::names::{checked_environment, checked_name};
-use api::openapi::bounds::{ENVIRONMENT, NAME};
+use api::openapi::bounds::{ENVIRONMENT, MOMENT, NAME};
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::Route;
@@ -52,7 +52,9 @@ pub struct Input {
     #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,
     scopes: Option<Vec<String>>,
+    #[schemars(range(min = 1, max = KEY_EXPIRES_IN_DAYS_MAX))]
     expires_in_days: Option<u32>,
+    #[schemars(regex(pattern = MOMENT))]
     expires_at: Option<String>,
     #[serde(default)]
     ip_allowlist: Vec<String>,

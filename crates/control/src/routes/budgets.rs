@@ -6,7 +6,7 @@ use api::failure::{invalid, missing, not_an_id, not_there};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
 use api::names::checked_name;
-use api::openapi::bounds::NAME;
+use api::openapi::bounds::{NAME, exactly_one};
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::Route;
@@ -42,7 +42,7 @@ pub fn routes() -> Vec<Route> {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Budget")]
+#[schemars(rename = "Budget", extend("oneOf" = exactly_one(&["workspace", "project_id", "key_id", "end_user"])))]
 pub struct Input {
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
@@ -52,8 +52,10 @@ pub struct Input {
     workspace: bool,
     end_user: Option<String>,
     #[schemars(required)]
+    #[schemars(range(min = 1))]
     limit_micros: Option<u64>,
     /// `month`, `week` or `day`.
+    #[schemars(extend("enum" = ["month", "week", "day", null]))]
     period: Option<String>,
     /// `pause` or `allow`.
     on_reached: Option<String>,

@@ -20,6 +20,7 @@ pub struct ConditionsWire {
     prompt_tokens_min: Option<u64>,
     /// The most tokens that the prompt has.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     prompt_tokens_max: Option<u64>,
     /// Whether the request offers the model tools.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
 use api::names::{checked_environment, checked_name};
-use api::openapi::bounds::NAME;
+use api::openapi::bounds::{MOMENT, NAME};
 use api::openapi::description::Nothing;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
@@ -98,6 +98,7 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "ProviderCredential")]
 pub struct Input {
     #[schemars(required)]
+    #[schemars(length(min = 1))]
     provider: Option<String>,
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     display_name: Option<String>,
@@ -110,6 +111,7 @@ pub struct Input {
     base_url: Option<String>,
     region: Option<String>,
     scope: Option<ScopeInput>,
+    #[schemars(regex(pattern = MOMENT))]
     expires_at: Option<String>,
     /// The agreement: what its owner states about the contract with the provider.
     limits: Option<LimitsForm>,

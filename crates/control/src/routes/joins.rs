@@ -20,7 +20,8 @@ use api::state::Control;
 use api::tokens::{self, Kind};
 use api::tunnels;
 use domain::limits::{
-    ANSWER_TOKENS_MAX, JOIN_TOKEN_KEPT, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX, NODE_RECORDS_MAX,
+    ANSWER_TOKENS_MAX, JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
+    NODE_RECORDS_MAX,
 };
 use domain::server::TIDEGATE;
 use domain::{
@@ -98,6 +99,7 @@ struct Invitation {
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
     /// How long the token is valid; an hour by default, a week at most.
+    #[schemars(range(min = 1, max = JOIN_TOKEN_TIME_MAX.as_secs() / 60))]
     expires_in_minutes: Option<u64>,
 }
 

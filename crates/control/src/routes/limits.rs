@@ -18,10 +18,13 @@ use crate::limits::RATE_LIMIT_MAX;
 #[schemars(rename = "Limits")]
 pub struct LimitsForm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = RATE_LIMIT_MAX))]
     requests_per_minute: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = RATE_LIMIT_MAX))]
     tokens_per_minute: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = RATE_LIMIT_MAX))]
     concurrent_streams: Option<u64>,
 }
 

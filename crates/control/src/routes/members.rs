@@ -53,7 +53,7 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Member")]
 pub struct Input {
     #[schemars(required)]
-    #[schemars(email, length(max = EMAIL_BYTES_MAX), regex(pattern = EMAIL))]
+    #[schemars(length(max = EMAIL_BYTES_MAX), regex(pattern = EMAIL))]
     email: Option<String>,
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,

@@ -99,20 +99,27 @@ pub struct Wire {
     /// Where requests go that exceed the capacity of the workspace's own credentials: `managed`, or
     /// `own:<credential id>`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^(managed|own:.+)$"))]
     overflow: Option<String>,
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["allowed", null]))]
     emergency: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     head_wait_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     first_byte_timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     idle_timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     deadline_ms: Option<u64>,
     /// How long the first attempt may be silent before a second one starts alongside it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     hedge_after_ms: Option<u64>,
     /// The most that the priority of its requests can be under overload, from 0 (refused first) to 255.
     #[serde(skip_serializing_if = "Option::is_none")]

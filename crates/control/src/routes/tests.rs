@@ -4,7 +4,7 @@
 use admit::Needs;
 use api::access::{Access, People};
 use api::limits::{EMAIL_BYTES_MAX, ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
-use api::openapi::bounds::{EMAIL, ENVIRONMENT, NAME};
+use api::openapi::bounds::{EMAIL, ENVIRONMENT, MOMENT, NAME};
 use api::openapi::description::{Body, Description};
 use api::openapi::{self, describe};
 use api::router::{Route, RouteAuth};
@@ -102,6 +102,67 @@ fn every_reference_leads_somewhere() {
     follow(&whole, &whole);
 }
 
+/// Names every array whose items have no schema, and every schema that is `true`, which clients' generators can't read.
+fn incomplete(at: &Value, place: &str) -> Vec<String> {
+    let below = |name: &str, value: &Value| incomplete(value, &format!("{place}/{name}"));
+    match at {
+        Value::Object(fields) => {
+            let is_array = fields.get("type").is_some_and(|kind| {
+                kind == "array" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("array")))
+            });
+            let is_open = is_array && !fields.contains_key("items");
+            let is_schema = |name: &str| name == "items" || place.ends_with("/properties");
+            let booleans = fields.iter().filter(|(name, value)| is_schema(name) && **value == json!(true));
+            let mut found: Vec<String> = booleans.map(|(name, _)| format!("{place}/{name}")).collect();
+            found.extend(is_open.then(|| place.to_owned()));
+            found.extend(fields.iter().flat_map(|(name, value)| below(name, value)));
+            found
+        }
+        Value::Array(items) => items.iter().flat_map(|item| below("[]", item)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn the_document_declares_each_parameter_of_a_path_and_the_items_of_each_array() {
+    let whole = openapi::document(&all()).unwrap();
+    assert_eq!(incomplete(&whole["components"]["schemas"], "/schemas"), Vec::<String>::new());
+    assert_eq!(incomplete(&whole["paths"], "/paths"), Vec::<String>::new());
+    for (path, operations) in whole["paths"].as_object().unwrap() {
+        let mut wanted: Vec<_> =
+            path.split('{').skip(1).map(|part| part.split('}').next().unwrap()).collect();
+        wanted.sort_unstable();
+        for (method, operation) in operations.as_object().unwrap().iter().filter(|(_, of)| of.is_object()) {
+            let given = operation["parameters"].as_array().into_iter().flatten();
+            let given = given.map(|given| match given["$ref"].as_str() {
+                Some(target) => whole.pointer(&target[1..]).unwrap(),
+                None => given,
+            });
+            let mut given: Vec<_> =
+                given.filter(|of| of["in"] == "path").map(|of| of["name"].as_str().unwrap()).collect();
+            given.sort_unstable();
+            assert_eq!(given, wanted, "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn a_listed_word_is_taken_and_no_other() {
+    let of = |name: &str, word: &str| [(name.to_owned(), word.to_owned())].into();
+    for route in all() {
+        for (name, words) in &route.description.allowed_values {
+            words
+                .iter()
+                .for_each(|word| assert!(route.check_query(&of(name, word)).is_ok(), "{name}={word}"));
+            let refused = route.check_query(&of(name, "AAA")).unwrap_err();
+            assert_eq!(refused.param.as_deref(), Some(*name), "{} {}", route.method, route.pattern);
+        }
+        if route.description.query.iter().any(|(name, _)| *name == "limit") {
+            assert!(route.check_query(&of("limit", "0")).is_err(), "{}", route.pattern);
+        }
+    }
+}
+
 /// The schema and the check must agree on whether they accept a text.
 fn agree(schema: &Value, text: &str, is_taken: bool) {
     assert_eq!(jsonschema::is_valid(schema, &json!(text)), is_taken, "{text:?} {schema}");
@@ -118,6 +179,22 @@ fn the_document_says_what_the_checks_check() {
     let longer = format!("{}@b", "a".repeat(EMAIL_BYTES_MAX));
     for text in ["a@b", " A.b+c@d.example ", "", "a", "@b", "a@", "a@b@c", "a b@c", "a@b\u{7f}", &longer] {
         agree(&schema, text, checked_email(text).is_ok());
+    }
+    let schema = json!({"type": "string", "pattern": MOMENT});
+    for text in [
+        "2026-11-20",
+        "2026-12-31T23:59:59.999Z",
+        "1990-01-30",
+        "2026-01-01T00:00:00+02:00",
+        "",
+        "today",
+        "2026-02-30",
+        "2026-04-31",
+        "2026-13-01",
+        "2026-01-01T24:00:00Z",
+        "1969-12-31",
+    ] {
+        agree(&schema, text, reconcilers::moment::read(text, "since").is_ok());
     }
     let schema = json!({"type": "string", "maxLength": ENVIRONMENT_BYTES_MAX, "pattern": ENVIRONMENT});
     let (longest, longer) = ("a".repeat(ENVIRONMENT_BYTES_MAX), "a".repeat(ENVIRONMENT_BYTES_MAX + 1));

@@ -110,7 +110,8 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         println!("{usage}");
         return Ok(());
     }
-    let usage = if options.reuse { reuse_of(usage) } else { shown(usage) };
+    let columns_of = if options.reuse { reuse_of } else { shown };
+    let usage = columns_of(usage);
     output::list(shared, &usage, &columns, "Nothing was used in this window.");
     let Some(column) = options.plot.as_deref().filter(|_| shared.form() == Form::Table) else {
         return Ok(());
@@ -121,7 +122,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let by_end_user = dimensions.iter().any(|name| name == "end_user");
     let interval = if is_short(&options.window) && !by_end_user { "hour" } else { "day" };
     let over_time = api.get(&format!("{path}{}&interval={interval}", groups(&dimensions)))?;
-    draw(&over_time, &dimensions, column, interval)
+    draw(&columns_of(over_time), &dimensions, column, interval)
 }
 
 /// Time intervals are in the column of their start.

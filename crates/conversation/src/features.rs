@@ -42,6 +42,7 @@ pub enum Feature {
     NoCall,
     /// The grammar constraint on a custom tool's text.
     CustomFormat,
+    /// A tool that the provider runs, or whose calls have a form of its own.
     HostedTool,
     StrictTool,
     JsonObject,
@@ -114,7 +115,9 @@ const TABLE: &[(Feature, Droppable)] = &[
     (Feature::ForcedCall, Droppable::Meaning),
     (Feature::NoCall, Droppable::Meaning),
     (Feature::CustomFormat, Droppable::Hint),
-    (Feature::HostedTool, Droppable::Hint),
+    // An answer that should have searched or calculated would look as if it had. What such tools did in earlier
+    // turns is a hint.
+    (Feature::HostedTool, Droppable::Meaning),
     (Feature::StrictTool, Droppable::Hint),
     // Where it can't be expressed, the instructions say it.
     (Feature::JsonObject, Droppable::Hint),

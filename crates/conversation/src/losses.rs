@@ -52,9 +52,19 @@ pub struct DroppedFields {
     names_of: NamesOf,
     aliases: Aliases,
     by: By,
-    lost: Vec<(String, Droppable, Option<Feature>)>,
+    lost: Vec<Loss>,
     /// The names in `lost`: a body may hold as many as fit into it, so lookups must be fast.
     names: HashSet<String>,
+}
+
+/// One dropped field.
+#[derive(Debug, Clone)]
+struct Loss {
+    name: String,
+    sort: Droppable,
+    feature: Option<Feature>,
+    /// The type of a tool, which its place among the tools doesn't tell.
+    tool: Option<String>,
 }
 
 /// Why something is dropped.
@@ -121,7 +131,7 @@ impl DroppedFields {
 
     /// The target can't express the feature, which the client used at this path: `messages[2].content[0]`.
     pub fn drop_at(&mut self, feature: Feature, name: impl Into<String>) {
-        self.push(name.into(), feature.droppable(), Some(feature));
+        self.push(name.into(), feature.droppable(), Some(feature), None);
     }
 
     /// The target can't express a feature used in a part, whose place may be known.
@@ -134,13 +144,14 @@ impl DroppedFields {
 
     /// The target does not have this tool.
     pub fn drop_tool(&mut self, index: usize, tool: &ToolKind) {
-        match tool {
-            // In the client's dialect this is a field, not a tool.
-            ToolKind::Hosted { kind, .. } if kind == WEB_SEARCH => {
-                self.drop_at(Feature::HostedTool, WEB_SEARCH)
-            }
-            _ => self.drop_at(Feature::HostedTool, format!("tools[{index}]")),
-        }
+        let ToolKind::Hosted { kind, .. } = tool else { return };
+        let feature = Feature::HostedTool;
+        // In the client's dialect web search is a field, not a tool.
+        let (name, kind) = match kind == WEB_SEARCH {
+            true => (WEB_SEARCH.to_owned(), None),
+            false => (format!("tools[{index}]"), Some(kind.chars().take(64).collect())),
+        };
+        self.push(name, feature.droppable(), Some(feature), kind);
     }
 
     /// Reports a custom tool's grammar constraint, where it is only described in prose.
@@ -154,24 +165,24 @@ impl DroppedFields {
     /// Calls and results of hosted tools in earlier turns, and other parts that only their own provider can
     /// read. A long history has many, so each kind is reported once.
     pub fn drop_foreign(&mut self, kind: &str) {
-        self.drop_at(Feature::HostedTool, kind);
+        self.push(kind.to_owned(), Droppable::Hint, Some(Feature::HostedTool), None);
     }
 
     /// The target can't express one aspect of the feature, and the answer is as good without it: always a
     /// hint.
     pub fn drop_aspect(&mut self, feature: Feature) {
         let name = self.own_name(feature).unwrap_or("this");
-        self.push(name.to_owned(), Droppable::Hint, Some(feature));
+        self.push(name.to_owned(), Droppable::Hint, Some(feature), None);
     }
 
     /// A field that no table has.
     pub fn drop_unknown(&mut self, name: impl Into<String>, is_meaning: bool) {
-        self.push(name.into(), if is_meaning { Droppable::Meaning } else { Droppable::Hint }, None);
+        self.push(name.into(), if is_meaning { Droppable::Meaning } else { Droppable::Hint }, None, None);
     }
 
-    fn push(&mut self, name: String, sort: Droppable, feature: Option<Feature>) {
+    fn push(&mut self, name: String, sort: Droppable, feature: Option<Feature>, tool: Option<String>) {
         if self.names.insert(name.clone()) {
-            self.lost.push((name, sort, feature));
+            self.lost.push(Loss { name, sort, feature, tool });
         }
     }
 
@@ -181,21 +192,49 @@ impl DroppedFields {
     /// A field that changes the answer would be dropped, and the client has not allowed that: the fault names
     /// it.
     pub fn finish(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
-        let needed = self.lost.iter().find(|(_, sort, _)| *sort == Droppable::Meaning && !is_lenient);
-        if let Some((name, _, feature)) = needed {
-            if let (None, Some(meant)) = (feature, meant_by(name, (self.names_of)(self.client))) {
-                return Err(mistyped(name, meant));
+        let needed = self.lost.iter().find(|loss| loss.sort == Droppable::Meaning && !is_lenient);
+        if let Some(loss) = needed {
+            if let (None, Some(meant)) = (loss.feature, meant_by(&loss.name, (self.names_of)(self.client))) {
+                return Err(mistyped(&loss.name, meant));
             }
             return Err(match self.by {
                 By::Grammar(upstream) => {
-                    let format = format!("in the {} format", upstream.as_str());
-                    unsupported_by_format(name, *feature, &format, self.names_of)
+                    self.unsupported_by_format(loss, &format!("in the {} format", upstream.as_str()))
                 }
-                By::Vendor => unsupported_by_format(name, *feature, "in its vendor's format", self.names_of),
-                By::Server => unsupported_by_server(name),
+                By::Vendor => self.unsupported_by_format(loss, "in its vendor's format"),
+                By::Server => unsupported_by_server(&loss.name),
             });
         }
-        Ok(self.lost.into_iter().map(|(name, _, _)| name).collect())
+        Ok(self.lost.into_iter().map(|loss| loss.name).collect())
+    }
+
+    fn unsupported_by_format(&self, loss: &Loss, format: &str) -> Box<Fault> {
+        let name = &loss.name;
+        let tool = loss.tool.as_ref().map(|kind| format!(", the tool {kind}")).unwrap_or_default();
+        let message = format!(
+            "The model chosen for this request takes requests {format}, which can't express \"{name}\"{tool}."
+        );
+        // Of the tools of providers each dialect has others: the client's own has this one.
+        let is_able = |grammar: Grammar, feature: Feature| match feature {
+            Feature::HostedTool => grammar == self.client,
+            _ => feature.name((self.names_of)(grammar)).is_some(),
+        };
+        let able: Vec<&str> = Grammar::ALL
+            .into_iter()
+            .filter(|grammar| loss.feature.is_some_and(|feature| is_able(*grammar, feature)))
+            .map(Grammar::as_str)
+            .collect();
+        let other = if able.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " use a model whose provider speaks {} (GET /v2/capabilities lists them),",
+                able.join(" or ")
+            )
+        };
+        let fix = format!("Leave it out,{other} or send \"Agent-Lenient: true\" to have it dropped.");
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+        Box::new(fault.fix(fix).param(name.clone()))
     }
 }
 
@@ -225,29 +264,6 @@ pub fn of_messages(prompt: &Prompt) -> [(bool, Feature); 8] {
         (caching.retention.is_some(), Feature::CacheRetention),
         (caching.content.is_some(), Feature::CachedContent),
     ]
-}
-
-fn unsupported_by_format(
-    name: &str,
-    feature: Option<Feature>,
-    format: &str,
-    names_of: NamesOf,
-) -> Box<Fault> {
-    let message =
-        format!("The model chosen for this request takes requests {format}, which can't express \"{name}\".");
-    let able: Vec<&str> = Grammar::ALL
-        .into_iter()
-        .filter(|grammar| feature.is_some_and(|feature| feature.name(names_of(*grammar)).is_some()))
-        .map(Grammar::as_str)
-        .collect();
-    let other = if able.is_empty() {
-        String::new()
-    } else {
-        format!(" use a model whose provider speaks {} (GET /v2/capabilities lists them),", able.join(" or "))
-    };
-    let fix = format!("Leave it out,{other} or send \"Agent-Lenient: true\" to have it dropped.");
-    let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
-    Box::new(fault.fix(fix).param(name.to_owned()))
 }
 
 /// The field of the client's dialect that an unknown one is a typing error of.

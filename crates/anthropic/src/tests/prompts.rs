@@ -520,7 +520,7 @@ fn tools_of_other_grammars_are_named_as_lost() {
     let fault = write_for(&prompt, Abilities::default()).unwrap_err();
     assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_tool_name", Some("tools[0].name")));
     // A tool that is not declared can't be forced.
-    prompt.tools = vec![hosted("web_search")];
+    prompt.tools = vec![function("other")];
     prompt.tool_choice = Some(ToolChoice::Named { name: "web_search".to_owned(), is_custom: false });
     let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, dialects::feature_names);
     write_prompt(&prompt, &TargetModel { model: "c", abilities: Abilities::default() }, &mut losses).unwrap();

@@ -2,7 +2,8 @@
 
 use conversation::features::{Feature, FeatureNames};
 use conversation::losses::DroppedFields;
-use domain::Grammar;
+use domain::prompt::{Json, ToolKind};
+use domain::{FaultClass, Grammar};
 
 #[test]
 fn a_mistyped_field_is_told_from_an_unknown_one() {
@@ -20,6 +21,23 @@ fn a_mistyped_field_is_told_from_an_unknown_one() {
         let fault = refused(unknown);
         assert!(!fault.contains("did you mean") && fault.contains("can't express"), "{why}: {fault}");
     }
+}
+
+#[test]
+fn a_tool_of_a_providers_own_is_refused_by_name_and_what_it_did_before_is_told() {
+    let mut losses = DroppedFields::new(Grammar::Responses, Grammar::Anthropic, names);
+    losses.drop_foreign("file_search_call");
+    assert_eq!(losses.clone().finish(false).unwrap(), ["file_search_call"]);
+    let search = ToolKind::Hosted { kind: "file_search".to_owned(), json: Json("{}".to_owned()) };
+    losses.drop_tool(1, &search);
+    let fault = losses.clone().finish(false).unwrap_err();
+    assert_eq!((fault.class, fault.param.as_deref()), (FaultClass::Unsupported, Some("tools[1]")));
+    let text = fault.to_string();
+    assert!(
+        text.contains("\"tools[1]\", the tool file_search") && text.contains("speaks responses ("),
+        "{text}"
+    );
+    assert_eq!(losses.finish(true).unwrap(), ["file_search_call", "tools[1]"]);
 }
 
 fn names(grammar: Grammar) -> FeatureNames {

@@ -45,6 +45,9 @@ const ONE_CALL_OF_TWO: &str = r#"{"tools":[{"type":"function","function":{"name"
 const MARKED_CALL: &str = r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"","tool_calls":[{"id":"call_1","type":"function","function":{"name":"bash","arguments":"{}"},"cache_control":{"type":"ephemeral"}}]},{"role":"tool","tool_call_id":"call_1","content":"ok"}],"tools":[{"type":"function","function":{"name":"bash","parameters":{"type":"object"},"cache_control":{"type":"ephemeral"}}}]}"#;
 const SEARCHED: &str = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query":"tea"}},{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]},{"type":"compaction","content":"Of tea."},{"type":"text","text":"Tea is warm."}]},{"role":"user","content":"and?"}]}"#;
 
+const FILE_SEARCH: &str = r#"{"tools":[{"type":"file_search","vector_store_ids":["vs_1"]}]}"#;
+const WEB_SEARCH: &str = r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#;
+
 pub const SAYINGS: &[Saying] = &[
     saying(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Refused("n")),
     leniently(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Dropped("n")),
@@ -93,6 +96,9 @@ pub const SAYINGS: &[Saying] = &[
         Fate::Dropped("server_tool_use, web_search_tool_result, compaction"),
     ),
     saying(Client::Responses, Seller::Anthropic, r#"{"top_logprobs":2}"#, Fate::Refused("top_logprobs")),
+    saying(Client::Responses, Seller::Anthropic, FILE_SEARCH, Fate::Refused("tools[0]")),
+    leniently(Client::Responses, Seller::Anthropic, FILE_SEARCH, Fate::Dropped("tools[0]")),
+    saying(Client::Messages, Seller::OpenAi, WEB_SEARCH, Fate::Refused("tools[0]")),
     saying(
         Client::Responses,
         Seller::Gemini,

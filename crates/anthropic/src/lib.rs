@@ -23,7 +23,6 @@ mod pooled;
 mod prompt;
 mod reader;
 mod repeat;
-mod schema;
 mod settings;
 mod shared_fields;
 mod tools;

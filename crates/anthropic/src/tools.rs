@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use conversation::calls::{check_name, declared, typed};
+use conversation::claude_schema::supported;
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 
-use super::schema::supported;
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
 use crate::limits::TOOL_NAME_BYTES_MAX;
 

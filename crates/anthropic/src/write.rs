@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use conversation::calls::with_member;
+use conversation::claude_schema::supported;
 use conversation::features::Feature;
 use conversation::losses::{DroppedFields, of_messages, of_sampling};
 use conversation::target::TargetModel;
@@ -12,7 +13,6 @@ use domain::prompt::{Json, Output, OutputFormat, Prompt, Sampling, ServiceTier};
 use domain::{Fault, Grammar};
 
 use super::marks;
-use super::schema::supported;
 use super::tools::{write_choice, write_tools};
 use super::turns::{write_instructions, write_turns};
 use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};

@@ -13,6 +13,7 @@ pub mod batch_counts;
 pub mod blocks;
 pub mod calls;
 pub mod claude_fields;
+pub mod claude_schema;
 pub mod constraints;
 pub mod divide;
 pub mod embed;

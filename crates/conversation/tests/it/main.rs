@@ -2,6 +2,7 @@
 
 mod batch_counts;
 mod calls;
+mod claude_schema;
 mod constraints;
 mod embed;
 mod features;

@@ -32,7 +32,7 @@ pub fn write_prompt(
     let Conversation { system, messages } = turns::write(prompt, abilities, losses)?;
     let mut thought = Thought::of(prompt, target, losses);
     let inference_config = settings::inference(prompt, target, &thought, losses)?;
-    let tool_config = tools::write(prompt, abilities, losses)?;
+    let tool_config = tools::write(prompt, target, losses)?;
     let mut additional = thought.additional.take();
     settings::call_one(prompt, target, tool_config.as_ref(), &mut additional, losses);
     let mut body = Body {
@@ -42,7 +42,10 @@ pub fn write_prompt(
         tool_config,
         additional_model_request_fields: additional,
         service_tier: settings::tier(prompt),
-        output_config: OutputConfig { text_format: settings::format(prompt, losses), effort: thought.effort },
+        output_config: OutputConfig {
+            text_format: settings::format(prompt, target, losses),
+            effort: thought.effort,
+        },
         request_metadata: settings::metadata(prompt, losses),
     };
     marks::keep_rules(&mut body, losses);

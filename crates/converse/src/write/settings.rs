@@ -1,5 +1,8 @@
 //! Writes the inference parameters, the reasoning settings, the output format, the tier and the metadata.
 
+use std::borrow::Cow;
+
+use conversation::claude_schema::supported;
 use conversation::constraints::Single;
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
@@ -67,7 +70,7 @@ impl Additional {
 
 /// Whether the model takes Anthropic's own thinking parameters. Model ids on Bedrock start with the vendor,
 /// after an optional region prefix.
-fn is_claude(model: &str) -> bool {
+pub(super) fn is_claude(model: &str) -> bool {
     model.contains("anthropic.claude")
 }
 
@@ -171,7 +174,11 @@ fn decimal(written: &str) -> f64 {
     written.trim().parse().unwrap_or(0.0)
 }
 
-pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Option<TextFormat<'a>> {
+pub(super) fn format<'a>(
+    prompt: &'a Prompt,
+    target: &TargetModel<'_>,
+    losses: &mut DroppedFields,
+) -> Option<TextFormat<'a>> {
     match prompt.output.format.as_ref()? {
         OutputFormat::Text => None,
         OutputFormat::JsonObject => {
@@ -179,11 +186,15 @@ pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Opti
             None
         }
         OutputFormat::JsonSchema { name, description, schema, .. } => {
-            let json_schema = JsonSchema {
-                schema: schema.as_str(),
-                name: name.as_deref(),
-                description: description.as_deref(),
+            let (schema, is_lossy) = match is_claude(target.model) {
+                true => supported(schema.as_str()),
+                false => (Cow::Borrowed(schema.as_str()), false),
             };
+            if is_lossy {
+                losses.drop_aspect(Feature::JsonSchema);
+            }
+            let json_schema =
+                JsonSchema { schema, name: name.as_deref(), description: description.as_deref() };
             Some(TextFormat { r#type: "json_schema", structure: Structure { json_schema } })
         }
     }

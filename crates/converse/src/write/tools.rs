@@ -1,20 +1,24 @@
 //! Writes tool definitions and the tool choice for Converse.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use conversation::calls::{check_name, declared, typed};
+use conversation::claude_schema::supported;
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
+use domain::Fault;
 use domain::prompt::{Content, Prompt, ToolChoice as Choice};
-use domain::{Abilities, Fault};
 use json::written::checked;
 
+use super::settings::is_claude;
 use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
 use crate::limits::TOOL_NAME_BYTES_MAX;
 
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
-    abilities: Abilities,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Option<ToolConfig<'a>>, Box<Fault>> {
     let called = called_before(prompt);
@@ -26,7 +30,7 @@ pub(super) fn write<'a>(
     if !may_call && !prompt.tools.is_empty() {
         losses.drop_feature(Feature::NoCall);
     }
-    let (mut tools, names) = declare(prompt, abilities, losses)?;
+    let (mut tools, names) = declare(prompt, target, losses)?;
     let tool_choice = choose(prompt, &names, losses);
     if tools.is_empty() {
         // Bedrock rejects a conversation that contains tool calls if no tool is declared.
@@ -56,7 +60,7 @@ fn called_before(prompt: &Prompt) -> Vec<&str> {
 /// Returns the tools, and the names of the functions among them.
 fn declare<'a>(
     prompt: &'a Prompt,
-    abilities: Abilities,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<(Vec<Tool<'a>>, HashSet<&'a str>), Box<Fault>> {
     let allowed: Option<HashSet<&str>> = match &prompt.tool_choice {
@@ -76,13 +80,22 @@ fn declare<'a>(
         check_name(name, TOOL_NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
         names.insert(name);
         losses.drop_custom_format(index, &declared);
+        let is_strict = declared.strict == Some(true);
+        let mut written = Cow::Borrowed(declared.schema.unwrap_or("{}"));
+        if is_strict && is_claude(target.model) {
+            let (sent, is_lossy) = supported(&written);
+            if is_lossy {
+                losses.drop_aspect(Feature::StrictTool);
+            }
+            written = Cow::Owned(sent.into_owned());
+        }
         tools.push(Tool::ToolSpec(ToolSpec {
             name,
             description: declared.description.filter(|text| !text.is_empty()),
-            input_schema: schema(declared.schema.unwrap_or("{}"))?,
-            strict: declared.strict.filter(|strict| *strict),
+            input_schema: schema(&written)?,
+            strict: is_strict.then_some(true),
         }));
-        match tool.cache.filter(|_| abilities.cache_marks) {
+        match tool.cache.filter(|_| target.abilities.cache_marks) {
             Some(mark) => tools.push(Tool::CachePoint(CachePoint::of(mark))),
             None if tool.cache.is_some() => losses.drop_feature(Feature::CacheMark),
             None => {}

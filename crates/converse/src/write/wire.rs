@@ -241,7 +241,7 @@ pub(super) struct Structure<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct JsonSchema<'a> {
     /// The JSON Schema as a string.
-    pub schema: &'a str,
+    pub schema: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

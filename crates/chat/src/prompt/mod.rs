@@ -14,7 +14,7 @@ mod value;
 mod words;
 
 use ::conversation::losses::is_meaning;
-use domain::prompt::Aliased;
+use domain::prompt::{Aliased, Effort, ThinkingVisibility};
 use domain::{Fault, Prompt};
 use json::Cursor;
 use json::fields::{not_empty, open_object, optional_boolean, optional_count};
@@ -148,6 +148,12 @@ impl Draft {
             (None, user) => prompt.end_user = user,
             (Some(known), Some(user)) if *known != user => self.extras.push("user".to_owned(), false),
             _ => {}
+        }
+        let reasoning = &mut prompt.reasoning;
+        let thinks = reasoning.effort.map_or(reasoning.is_adaptive, |effort| effort != Effort::None);
+        // Answers show reasoning (`reasoning_content`) wherever it is to be had.
+        if thinks || reasoning.budget_tokens.is_some_and(|tokens| tokens > 0) {
+            reasoning.visibility = Some(ThinkingVisibility::Unasked);
         }
         prompt.extras = self.extras.list;
         prompt.aliases = self.extras.aliases;

@@ -301,10 +301,14 @@ fn formats_of_answers_are_read() {
 #[test]
 fn thinking_is_read_in_the_words_of_others() {
     let reasoning = |fields| with(fields).reasoning;
-    let budget = Reasoning { budget_tokens: Some(2000), ..Reasoning::default() };
+    // Reasoning that was asked for is shown, also by providers that show it on request alone.
+    let visibility = Some(ThinkingVisibility::Unasked);
+    let budget = Reasoning { budget_tokens: Some(2000), visibility, ..Reasoning::default() };
     assert_eq!(reasoning(r#""thinking":{"type":"enabled","budget_tokens":2000}"#), budget);
     assert_eq!(reasoning(r#""thinking":{"type":"disabled"}"#).effort, Some(Effort::None));
-    assert_eq!(reasoning(r#""reasoning":{"effort":"low"}"#).effort, Some(Effort::Low));
+    let low = Reasoning { effort: Some(Effort::Low), visibility, ..Reasoning::default() };
+    assert_eq!(reasoning(r#""reasoning":{"effort":"low"}"#), low);
+    assert_eq!(reasoning(r#""reasoning_effort":"none""#).visibility, None);
 }
 
 #[test]

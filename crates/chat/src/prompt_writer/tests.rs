@@ -449,6 +449,8 @@ fn prompt() -> impl Strategy<Value = Prompt> {
     );
     let tools = (tools(), tool_choice());
     (instructions, turns(), tools, sampling(), output(), caching(), about).prop_map(
+            let thinks = effort.is_some_and(|effort| effort != Effort::None);
+            let visibility = thinks.then_some(ThinkingVisibility::Unasked);
         |(instructions, turns, (tools, tool_choice), sampling, output, caching, about)| {
             let (effort, store, service_tier, end_user, metadata, (stream, parallel_tools)) = about;
             let idle = tools.is_empty();
@@ -462,7 +464,7 @@ fn prompt() -> impl Strategy<Value = Prompt> {
                 tool_choice,
                 sampling,
                 output,
-                reasoning: Reasoning { effort, ..Reasoning::default() },
+                reasoning: Reasoning { effort, visibility, ..Reasoning::default() },
                 caching,
                 stream,
                 store,

@@ -3,7 +3,6 @@
 
 use harness::{At, Behaviour, ToolMode};
 
-use super::page::Note;
 use super::parties::{Cell, Client, Seller};
 
 /// The requests that the SDKs send; their texts are in `tests/sdk/matrix.json`.
@@ -253,9 +252,6 @@ const GEMINI_THOUGHTS: [&str; 9] =
 impl Expected {
     /// The reasoning text that the client must read: all of it, if the upstream shows any.
     pub fn thought(&self, cell: &Cell) -> String {
-        if Note::of(cell.client, cell.seller, cell.case) == Some(Note::ThoughtsUnasked) {
-            return String::new();
-        }
         let words: &[&str] = match cell.seller.grammar(cell.client) {
             Client::Gemini => &GEMINI_THOUGHTS,
             Client::Chat if !matches!(cell.seller, Seller::Fireworks | Seller::Mistral) => &[],

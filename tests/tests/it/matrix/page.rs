@@ -16,8 +16,6 @@ pub enum Note {
     ThoughtsBeside,
     /// The client's wire format does not count reasoning tokens separately.
     ThoughtsUntold,
-    /// The provider shows thoughts to whoever asks for them, which no field of this client's does.
-    ThoughtsUnasked,
     /// The provider does not distinguish a stop sequence from a natural end.
     StopUntold,
 }
@@ -37,10 +35,6 @@ const NOTES: &[(Note, &str)] = &[
         "The client's format counts thoughts among the answer's tokens, and has no count of them.",
     ),
     (
-        Note::ThoughtsUnasked,
-        "The seller shows thoughts to who asks for them, which the client's format has no field for: they are only counted.",
-    ),
-    (
         Note::StopUntold,
         "The seller doesn't tell a stop sequence from the end of a turn: the client reads `end_turn`.",
     ),
@@ -55,9 +49,6 @@ impl Note {
                 (Seller::Fireworks | Seller::Mistral, Client::Chat) => Some(Self::ThoughtsUncounted),
                 (Seller::Bedrock, _) => Some(Self::ThoughtsUncounted),
                 (Seller::Xai, Client::Chat) if matches!(client, Client::Chat) => Some(Self::ThoughtsBeside),
-                (Seller::Gemini | Seller::Vertex, _) if matches!(client, Client::Chat) => {
-                    Some(Self::ThoughtsUnasked)
-                }
                 (_, _) if matches!(client, Client::Converse) => Some(Self::ThoughtsUntold),
                 _ => None,
             },

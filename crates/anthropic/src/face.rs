@@ -65,6 +65,8 @@ static FACTS: Facts = Facts {
     features: NAMES,
     roots: &["/v1/messages"],
     sdk_header: Some(&VERSION),
+    // Its files are none of another API's, whose provider must not get them.
+    shared_paths: &[("/v1/files", "/v1/messages/files")],
     ping: PING,
     request_id: &REQUEST_ID,
     native_headers: &HEADERS,

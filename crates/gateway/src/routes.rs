@@ -115,7 +115,7 @@ const A2A: &str = "/a2a/{rest}";
 const RUN_ROOTS: [&str; 7] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files", "/agents", "/chats"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
-const LATER: &[&str] = &["/v1/uploads", "/v1/tools"];
+const LATER: &[&str] = &["/v1/uploads", "/v1/tools", "/v1/messages/files"];
 
 /// What is done with agents, their chats and the calls that wait in them.
 const AGENTS: [(Method, &str); 9] = [

@@ -59,8 +59,9 @@ fn other_method(
 /// An unknown path of the API is a 404 to callers with a key; others are asked for one first.
 pub(crate) fn unknown(core: &Core, head: &Parts, (peer, trace): (IpAddr, TraceId)) -> Response<Reply> {
     let path = head.uri.path();
-    let dialect = routes::dialect_of(path);
-    let later = routes::is_planned(path);
+    let meant = dialects::meant_path(path, head.uri.query().unwrap_or_default(), &head.headers);
+    let dialect = routes::dialect_of(meant.as_deref().unwrap_or(path));
+    let later = routes::is_planned(meant.as_deref().unwrap_or(path));
     if dialect == Dialect::Native
         && !later
         && head.method == Method::GET

@@ -182,6 +182,23 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
 
 #[cfg(feature = "flows")]
 #[tokio::test]
+async fn a_file_of_another_apis_client_goes_nowhere() {
+    let gateway = gateway().await;
+    let calls = gateway.emulator.journal().len();
+    let client = gateway.client().header("anthropic-version", "2023-06-01");
+    let answers = [
+        post(&client, PATH, &[("file", b"x")]).await,
+        client.get(PATH).await.unwrap(),
+        client.get(&format!("{PATH}/file_011CNha8iCJcU1wXNR6q4V8w/content")).await.unwrap(),
+    ];
+    for answer in answers {
+        let told = answer.json();
+        assert_eq!((answer.status, &told["error"]["type"]), (404, &json!("not_found_error")), "{told}");
+    }
+    assert_eq!(gateway.emulator.journal().len(), calls, "no other vendor gets it");
+}
+
+#[tokio::test]
 async fn an_account_that_several_share_keeps_their_files_apart() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;

@@ -74,6 +74,8 @@ fn a_path_of_two_dialects_means_that_of_the_key() {
         ("/v1/models", google, None),
         ("/v1beta/batches", google, None),
         ("/v1/cachedContents/c", google, Some("/v1beta/cachedContents/c")),
+        ("/v1/files/f", Some("anthropic-version"), Some("/v1/messages/files/f")),
+        ("/v1/files", google, None),
     ] {
         assert_eq!(meant(path, header).as_deref(), expected, "{path}");
     }

@@ -4,7 +4,7 @@ use crate::registry::{face, feature_names};
 use bytes::Bytes;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
-use conversation::target::{TargetModel, TranslatedRequest};
+use conversation::target::{TargetModel, TranslatedRequest, check_length};
 use domain::{Fault, Grammar, Operation, Prompt};
 
 /// Reads what later stages need to know about a conversation, a count or texts to embed. `addressed` is what its address says, for dialects
@@ -54,6 +54,8 @@ pub fn translate_request(
     target: &TargetModel<'_>,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
+    let length = face(client).facts().parameters.output_tokens.last().copied();
+    check_length(prompt, length.unwrap_or("max_tokens"))?;
     let mut losses = DroppedFields::new(client, upstream, feature_names).with_aliases(&prompt.aliases);
     let body = write_prompt(upstream, prompt, target, &mut losses)?;
     for extra in &prompt.extras {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use conversation::answer::{AnswerOptions, WriteAnswer};
 use conversation::constraints::AnswerConstraints;
 use conversation::request::Request;
+use conversation::target::check_length;
 use dialects::{face, read_prompt};
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
@@ -33,7 +34,12 @@ pub fn read_runtime(
             let (prompt, continues) = chat::read_continued(body)?;
             (prompt, Some(continues))
         }
-        _ => (read_prompt(grammar, body, request)?, None),
+        _ => {
+            let prompt = read_prompt(grammar, body, request)?;
+            let length = face(grammar).facts().parameters.output_tokens.last().copied();
+            check_length(&prompt, length.unwrap_or("max_tokens"))?;
+            (prompt, None)
+        }
     };
     let (words, known) = chat::read_words(body)?;
     let unknown = prompt.extras.iter().find(|extra| extra.affects_answer && !known.contains(&extra.name));

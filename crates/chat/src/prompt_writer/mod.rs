@@ -22,7 +22,7 @@ pub fn write_prompt(
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let abilities = &target.abilities;
-    let (max_completion_tokens, max_tokens) = setting::length(prompt, target, losses)?;
+    let (max_completion_tokens, max_tokens) = setting::length(prompt, target, losses);
     let (temperature, top_p) = setting::drawing(prompt, abilities, losses);
     let tools = tool::tools(prompt, losses);
     let has_tools = !tools.is_empty();

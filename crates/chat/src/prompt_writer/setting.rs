@@ -15,7 +15,7 @@ pub(super) fn length(
     prompt: &Prompt,
     target: &TargetModel<'_>,
     losses: &mut DroppedFields,
-) -> Result<(Option<u64>, Option<u64>), Box<Fault>> {
+) -> (Option<u64>, Option<u64>) {
     if prompt.sampling.top_k.is_some() {
         losses.drop_feature(Feature::TopK);
     }
@@ -23,12 +23,7 @@ pub(super) fn length(
         losses.drop_feature(Feature::CachedContent);
     }
     let length = target.tokens_max(prompt);
-    if length == Some(0) {
-        let message = "The model chosen for this request doesn't support a limit of 0 tokens, which only warms a cache.";
-        let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
-        return Err(Box::new(fault.fix("Request at least 1 token.").param("max_tokens")));
-    }
-    Ok(if target.abilities.uses_max_tokens { (None, length) } else { (length, None) })
+    if target.abilities.uses_max_tokens { (None, length) } else { (length, None) }
 }
 
 /// `temperature` and `top_p`, which some models refuse at any value.

@@ -48,6 +48,7 @@ fn words_of_such_servers_are_read() {
 fn what_nobody_knows_is_refused_by_name_unless_it_may_be_left_out() {
     let cases = [
         (r#""moon":1"#, "moon"),
+        (r#""max_completion_tokens":0"#, "max_tokens"),
         (r#""min_p":2"#, "min_p"),
         (r#""repetition_penalty":0"#, "repetition_penalty"),
         (r#""structured_outputs":{"ebnf":"x"}"#, "structured_outputs.ebnf"),

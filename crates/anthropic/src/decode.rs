@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conversation::fields::{optional_tier, read_model, read_tools};
-use conversation::request::{NamedFile, Request};
+use conversation::request::{NamedFile, Request, Stored, StoredAct};
 use domain::{Fault, HostedTool, Operation, Tier};
 use json::cuts::Cuts;
 use json::fields::{SeenFields, not_empty, open_object, optional_boolean, optional_count, optional_text};
@@ -21,6 +21,7 @@ enum Field {
     Metadata,
     ServiceTier,
     Speed,
+    Thread,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ impl Draft {
             "metadata" => Field::Metadata,
             "service_tier" => Field::ServiceTier,
             "speed" => Field::Speed,
+            "thread" => Field::Thread,
             _ => {
                 cursor.skip()?;
                 return Ok(());
@@ -76,6 +78,7 @@ impl Draft {
             Field::ServiceTier => self.read_tier(cursor)?,
             // `speed` is a second tier field: a value above standard (`fast`) outranks a standard tier.
             Field::Speed => self.read_tier(cursor)?,
+            Field::Thread => self.read_thread(cursor)?,
         }
         Ok(())
     }
@@ -96,6 +99,26 @@ impl Draft {
             }
             self.request.spans.end_user = optional_text(cursor, "metadata.user_id")?;
             Ok::<(), Box<Fault>>(())
+        })?;
+        Ok(())
+    }
+
+    /// A thread: its provider keeps the turns under the id of the answer, and continues them there alone.
+    fn read_thread(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Object {
+            return cursor.ignore();
+        }
+        let request = &mut self.request;
+        request.stores_answer = true;
+        cursor.object(|cursor, member| {
+            match cursor.value()? {
+                Value::String(text) if member.key.is("previous_message_id") => {
+                    let id = text.decode().into_owned();
+                    request.stored = Some(Box::new(Stored::new(id, StoredAct::Continue, String::new())));
+                }
+                _ => {}
+            }
+            Ok::<(), JsonError>(())
         })?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use domain::limits::{UPSTREAM_MESSAGE_BYTES_MAX, UPSTREAM_WORD_BYTES_MAX};
 use domain::{FaultClass, UpstreamReport};
-use json::{Cursor, JsonError, Kind, Span, Value};
+use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
 /// Reads an upstream's error body: `{"error": {..}}`, `{"error": "text"}`, `{"detail": ..}`, `{"message":
 /// ..}`, each also as the only element of an array, or plain text. HTML pages report nothing.
@@ -110,11 +110,23 @@ fn read_flat(object: &[u8], report: &mut UpstreamReport) -> Result<(), JsonError
             ("code", Value::Number(text)) if report.code.is_none() => report.code = word(text),
             ("status", Value::String(text)) if report.code.is_none() => report.code = word(&text.decode()),
             ("param", Value::String(text)) => report.param = word(&text.decode()),
+            // The code that Anthropic's SDKs go by.
+            ("details", Value::Object(span)) if report.code.is_none() => {
+                report.code = error_code(span.of(object))?;
+            }
             _ => {}
         }
         Ok::<(), JsonError>(())
     })?;
     Ok(())
+}
+
+fn error_code(details: &[u8]) -> Result<Option<String>, JsonError> {
+    let Some(found) = find_member(details, "error_code")? else { return Ok(None) };
+    match Cursor::new(found.of(details))?.value()? {
+        Value::String(text) => Ok(word(&text.decode())),
+        _ => Ok(None),
+    }
 }
 
 fn offset(span: Span, by: usize) -> Span {

@@ -9,8 +9,8 @@ use domain::money::with_markup;
 use domain::ports::FoundResponse;
 use domain::prompt::ToolKind;
 use domain::{
-    Fault, FaultClass, FileKind, Modality, Nanos, Operation, Policies, Policy, PolicyRule, PolicySpec,
-    Prompt, Refuser, RequestRules,
+    Fault, FaultClass, FileKind, Grammar, Modality, Nanos, Operation, Policies, Policy, PolicyRule,
+    PolicySpec, Prompt, Refuser, RequestRules,
 };
 
 use crate::attempt::Attempt;
@@ -100,7 +100,10 @@ fn left_behind(call: &Call) -> Option<Breach> {
     } else if request.is_background {
         left("background", "a response in the background", "Leave \"background\" out.")
     } else if request.stores_answer && call.spec().facts().stores_answers {
-        left("store", "the stored answer", "Leave \"store\" out, or send false.")
+        match call.dialect().grammar() {
+            Grammar::Responses => left("store", "the stored answer", "Leave \"store\" out, or send false."),
+            _ => left("thread", "the thread", "Leave \"thread\" out, and send the whole conversation."),
+        }
     } else {
         None
     }

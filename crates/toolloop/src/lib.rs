@@ -137,7 +137,7 @@ fn unsupported(message: &'static str, fix: &'static str, param: &'static str) ->
 /// Refuses what the loop can't go on with from step to step.
 fn check(inbound: &Inbound, body: &Map<String, Value>) -> Result<(), Box<Fault>> {
     let fix = "Send the whole conversation with the request, or leave Agent-Tools out.";
-    for name in ["previous_response_id", "conversation", "background"] {
+    for name in ["previous_response_id", "conversation", "background", "thread"] {
         if body.get(name).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false))) {
             let message =
                 "The gateway doesn't execute tools for a response that is stored or made in the background.";

@@ -112,6 +112,46 @@ async fn an_answer_is_found_where_it_was_made() {
 }
 
 #[tokio::test]
+async fn a_thread_goes_on_where_it_is_kept_and_its_client_is_told_to_start_again_elsewhere() {
+    const HAIKU: &str = "anthropic/claude-haiku-4-5";
+    let gateway = Gateway::start().await;
+    let mut seats = Vec::new();
+    for secret in [OWN, OWN_SECOND] {
+        seats.push((secret, gateway.credential("anthropic", secret).await));
+    }
+    gateway.credential("openai", POOL).await;
+    let send = async |client: Client, model: &str, thread: Value| {
+        let client = client.header("anthropic-beta", "message-threads-2026-08-12");
+        let turn = json!([{"role": "user", "content": "hello there"}]);
+        let body = json!({"model": model, "max_tokens": 9, "messages": turn, "thread": thread});
+        client.post("/v1/messages", &body).await.unwrap()
+    };
+    let told = |answer: &Answer| (answer.status, answer.json()["error"]["details"]["error_code"].clone());
+    let next = |id: &Value| json!({"type": "continue", "previous_message_id": id});
+    let mut clients = Vec::new();
+    for (secret, credential) in &seats {
+        let client = bound(&gateway, credential).await;
+        let answer = send(client.clone(), HAIKU, json!({"type": "create"})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(last_key(&gateway), *secret);
+        clients.push((client, answer.json()["id"].clone()));
+    }
+    for ((secret, _), (_, id)) in seats.iter().zip(&clients) {
+        assert_eq!(send(gateway.client(), HAIKU, next(id)).await.status, 200);
+        assert_eq!(last_key(&gateway), *secret, "the other credential doesn't have it");
+    }
+    // Its route leaves the first client nothing but the first credential.
+    let answer = send(clients[0].0.clone(), HAIKU, next(&clients[1].1)).await;
+    assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
+    let answer = send(gateway.client(), HAIKU, next(&json!("msg_nobody"))).await;
+    assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
+    // The SDK then sends the whole conversation without a thread, which any provider takes.
+    let answer = send(gateway.client(), MINI, json!({"type": "create"})).await;
+    assert_eq!(told(&answer), (400, json!("thread_unsupported_request")), "{}", answer.text());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
 async fn pooled_accounts_are_returned_to() {
     let gateway = Gateway::start().await;
     for secret in [POOL, POOL_SECOND] {

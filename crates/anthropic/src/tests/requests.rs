@@ -1,7 +1,7 @@
 //! What the pipeline reads of a request, and what an Anthropic upstream gets of it.
 
 use bytes::Bytes;
-use conversation::request::upstream_body;
+use conversation::request::{StoredAct, upstream_body};
 use domain::Operation;
 
 use crate::decode_request;
@@ -124,4 +124,19 @@ fn what_is_only_counted_has_no_length() {
     assert!(decode_request(Operation::Chat, &body).is_err());
     let request = decode_request(Operation::Count, &body).unwrap();
     assert_eq!((request.prompt_bytes, request.max_output_tokens), (5, None));
+}
+
+#[test]
+fn a_thread_is_kept_by_its_provider_and_continued_there() {
+    let read = |thread: &str| {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":"q"}}],"thread":{thread}}}"#
+        );
+        let request = decode_request(Operation::Chat, &Bytes::from(body)).unwrap();
+        (request.stores_answer, request.stored.map(|stored| (stored.id, stored.act)))
+    };
+    assert_eq!(read("null"), (false, None));
+    assert_eq!(read(r#"{"type":"create"}"#), (true, None));
+    let continued = Some(("msg_1".to_owned(), StoredAct::Continue));
+    assert_eq!(read(r#"{"previous_message_id":"msg_1","type":"continue"}"#), (true, continued));
 }

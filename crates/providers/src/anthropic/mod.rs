@@ -3,6 +3,7 @@
 pub mod exports;
 
 use bytes::Bytes;
+use conversation::request::StoredAct;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
@@ -43,7 +44,9 @@ impl Provider for Anthropic {
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let at = |path: &str| compatible::join(target.base_url, path);
-        let mut outgoing = match ask.request.stored.as_deref() {
+        // What continues a thread is a new message.
+        let stored = ask.request.stored.as_deref().filter(|stored| stored.act != StoredAct::Continue);
+        let mut outgoing = match stored {
             Some(stored) => {
                 compatible::stored_request_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at)
             }

@@ -25,6 +25,11 @@ export function toApiError(thrown: unknown): ApiError {
   return thrown instanceof ApiError ? thrown : new ApiError(0, 'console_error', String(thrown));
 }
 
+/** What was verified. One that its provider refused, or couldn't be asked about, is an error. */
+export function accepted(one: { last_error: string | null }): void {
+  if (one.last_error) throw new ApiError(200, 'not_verified', one.last_error);
+}
+
 /** Who calls. A key travels in a header; a signed-in person's cookie is the browser's business. */
 export interface Caller {
   key?: string;

@@ -84,6 +84,7 @@ const WORDS = new Map(Object.entries({
   unknown: t('unknown'),
   unreachable: t('unreachable'),
   unreadable: t('unreadable answer'),
+  unverified: t('unverified'),
   waiting: t('waiting'),
   waiting_for_gateways: t('waiting for gateways to read the new key'),
 }));

@@ -183,6 +183,10 @@ pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
     if matches!(problem, Some("quota_exceeded" | "credits_required")) {
         return BUDGET;
     }
+    // The request is right: it is the provider that says no.
+    if problem == Some("secret_not_accepted") {
+        return UPSTREAM;
+    }
     match status {
         400 | 422 => USAGE,
         401 => AUTHENTICATION,

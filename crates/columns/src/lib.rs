@@ -67,6 +67,7 @@ fn network(text: &str) -> Result<IpNet, StoreError> {
 pub const fn state_to_text(state: CredentialState) -> &'static str {
     match state {
         CredentialState::Active => "active",
+        CredentialState::Unverified => "unverified",
         CredentialState::Invalid => "invalid",
         CredentialState::Disabled => "disabled",
         CredentialState::Revoked => "revoked",
@@ -80,6 +81,7 @@ pub const fn state_to_text(state: CredentialState) -> &'static str {
 pub fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
     match text {
         "active" => Ok(CredentialState::Active),
+        "unverified" => Ok(CredentialState::Unverified),
         "invalid" => Ok(CredentialState::Invalid),
         "disabled" => Ok(CredentialState::Disabled),
         "revoked" => Ok(CredentialState::Revoked),

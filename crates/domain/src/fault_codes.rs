@@ -566,6 +566,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("rules_changed", "The configuration changed while the change was checked. Send it again."),
     ("sealing_key_replaced", "The workspace's key was replaced meanwhile. Send the request again."),
+    (
+        "secret_not_accepted",
+        "The provider didn't accept a new secret, and the old one serves on. Send another, or `verify: false`.",
+    ),
     ("secret_version", "Another rotation of the secret came first. Read the object again."),
     ("server_is_overloaded", "The provider is overloaded. Send the request again later."),
     ("service_tier_unpriced", "The service tier has no known price. Use a credential of your own."),

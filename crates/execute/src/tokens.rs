@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use domain::limits::{GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX, GRANT_TIME_MAX};
 use domain::timeline::micros;
-use domain::{Fault, FaultClass, Hosting, Principal, Secret};
+use domain::{Fault, FaultClass, Hosting, Principal, Sealed, Secret};
 use egress::{Destination, TargetKind};
 use plan::Seat;
 use providers::{ExchangeReach, GrantStep, Granted, Granting, Outgoing, Signer};
@@ -50,7 +50,8 @@ impl Outcome {
 /// What it was requested with: it is not a token for anything else.
 #[derive(Debug, Clone, PartialEq)]
 struct TokenInputs {
-    secret_version: u32,
+    /// Whole: secrets that are tried before a rotation have the same version.
+    sealed: Option<Arc<Sealed>>,
     hosting: Arc<Hosting>,
 }
 
@@ -208,10 +209,7 @@ fn grounds(seat: &Seat) -> TokenInputs {
         Seat::Managed(account) => (Some(&account.sealed), Some(&account.hosting)),
         Seat::Byoc(node) => (node.sealed.as_ref(), None),
     };
-    TokenInputs {
-        secret_version: sealed.map_or(0, |sealed| sealed.version),
-        hosting: hosting.map(Arc::clone).unwrap_or_default(),
-    }
+    TokenInputs { sealed: sealed.cloned(), hosting: hosting.map(Arc::clone).unwrap_or_default() }
 }
 
 fn hold(granted: Granted, now_us: u64) -> CachedToken {

@@ -160,6 +160,7 @@ fn check_credential(input: &PlanInput<'_>, credential: &CredentialEntry) -> Resu
     }
     match credential.state {
         CredentialState::Active => {}
+        CredentialState::Unverified => return Err(Refusal::Unverified),
         CredentialState::Invalid => return Err(Refusal::Invalid),
         CredentialState::Disabled => return Err(Refusal::Disabled),
         CredentialState::Revoked => return Err(Refusal::Revoked),

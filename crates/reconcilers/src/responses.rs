@@ -50,7 +50,7 @@ async fn look(
     match credential.state {
         CredentialState::Revoked => return Ok(hopeless("its credential is revoked")),
         CredentialState::Disabled => return Err("its credential is switched off".to_owned()),
-        CredentialState::Active | CredentialState::Invalid => {}
+        CredentialState::Active | CredentialState::Unverified | CredentialState::Invalid => {}
     }
     let body = match whose.fetch_object(Operation::Stored, id).await {
         Err(error) if error.starts_with(GONE) => return done_if_repeated(job, UNKNOWN),

@@ -67,7 +67,7 @@ struct Attention {
 #[schemars(rename = "Concern")]
 struct Concern {
     #[schemars(extend("enum" = [
-        "budget_reached", "budget_near", "credit_used_up", "credit_low", "credential_refused", "credential_expired",
+        "budget_reached", "budget_near", "credit_used_up", "credit_low", "credential_refused", "credential_unverified", "credential_expired",
         "credential_expiring", "key_expired", "key_expiring", "node_unreachable", "webhook_disabled", "webhook_failing",
         "requests_failing", "spend_risen", "latency_risen", "requests_unpriced", "requests_unmetered"
     ]))]
@@ -231,6 +231,11 @@ fn of_credential(row: &CredentialRow, now: u64) -> Option<Concern> {
             let message = format!("{} refuses the credential \"{name}\". {why}", row.provider);
             Concern::error("credential_refused", message.trim_end().to_owned(), link)
                 .since(row.last_verified_unix_ms)
+        }
+        (CredentialState::Unverified, _) => {
+            let why = row.last_error.clone().unwrap_or_default();
+            let message = format!("The credential \"{name}\" was never verified, and serves nothing. {why}");
+            Concern::error("credential_unverified", message.trim_end().to_owned(), link)
         }
         (_, Some(at)) if at <= now => {
             let message = format!("The credential \"{name}\" has expired. Rotate it.");

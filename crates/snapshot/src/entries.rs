@@ -68,6 +68,8 @@ pub struct ProjectEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialState {
     Active,
+    /// It was to serve once its provider accepts it, which has not happened yet.
+    Unverified,
     /// The provider refused it when it was last verified.
     Invalid,
     /// Disabled by its owner.

@@ -75,7 +75,7 @@ pub use routes::{RouteRow, clash as route_clash};
 pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
-pub use sql::source::{credential_entry, node_entry};
+pub use sql::source::{account_entry, credential_entry, node_entry};
 pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};

@@ -379,10 +379,13 @@ async fn a_secret_that_is_refused_is_a_failure() {
         let kept: Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!((json.code, &kept["status"]), (9, &json!(status)), "{json:?}");
         let id = kept["id"].as_str().unwrap();
-        assert!(cli.run_with(&[noun, "rotate", id], "sk-nobodys").failed(9).contains(id));
+        let version = || cli.run(&[noun, "show", id, "--json"]).json()["secret_version"].clone();
+        let refused = cli.run_with(&[noun, "rotate", id], "sk-nobodys").failed(9);
+        assert!(refused.contains("The old secret still serves.") && version() == 1, "{refused}");
         cli.run_with(&[noun, "rotate", id, "--no-verify"], "sk-nobodys").ok();
         cli.run(&[noun, "verify", id]).failed(9);
         cli.run_with(&[noun, "rotate", id], OWN).ok();
+        assert_eq!(version(), 3);
         cli.run_with(&[noun, "add", "openai", "--no-verify", base[0], base[1]], "sk-nobodys").ok();
         let away = [noun, "add", "openai", "--base-url", "http://127.0.0.1:9/v1"];
         assert!(cli.run_with(&away, OWN).failed(9).contains("This key could not be verified: "));

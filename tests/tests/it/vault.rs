@@ -300,3 +300,57 @@ async fn verifying_keeps_state_and_error() {
     let unverified = verify().await;
     assert_eq!(unverified["last_verified_at"], Value::Null, "nobody accepted it: {unverified}");
 }
+
+#[tokio::test]
+async fn a_secret_that_is_not_accepted_replaces_none() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    let rotate = async |body: Value| gateway.admin().post(&format!("{path}/rotate"), &body).await.unwrap();
+    for body in [json!({"secret": "sk-nobodys"}), json!({"secret": "sk-nobodys", "verify": true})] {
+        let refused = rotate(body).await;
+        problem(&refused, 400, "secret_not_accepted");
+        assert!(refused.text().contains("The old secret still serves."), "{}", refused.text());
+    }
+    let changed = json!({"secret": "sk-nobodys", "verify": true});
+    problem(&gateway.patched(&path, changed).await, 400, "secret_not_accepted");
+    let kept = gateway.get(&path).await;
+    assert_eq!((&kept["secret_version"], &kept["status"]), (&json!(1), &json!("active")), "{kept}");
+    gateway.chat_ok(&question(MINI)).await;
+    let rotated = rotate(json!({"secret": OWN_SECOND, "verify": true})).await.json();
+    assert!(rotated["secret_version"] == 2 && rotated["last_verified_at"].is_string(), "{rotated}");
+    gateway.chat_ok(&question(MINI)).await;
+    assert_eq!((gateway.calls(OWN).len(), gateway.calls(OWN_SECOND).len()), (1, 1));
+    // Who can't ask the provider decides whether to replace it all the same.
+    gateway.emulator.refuse().await;
+    problem(&rotate(json!({"secret": OWN, "verify": true})).await, 400, "secret_not_accepted");
+    assert_eq!(rotate(json!({"secret": OWN})).await.json()["secret_version"], 3);
+    assert_eq!(rotate(json!({"secret": "sk-nobodys", "verify": false})).await.json()["secret_version"], 4);
+}
+
+#[tokio::test]
+async fn what_is_to_be_verified_serves_once_it_was_accepted() {
+    let gateway = Gateway::start().await;
+    let base_url = gateway.emulator.base_url();
+    // An address at which nothing is proves nothing about the secret.
+    let elsewhere = format!("{base_url}/nowhere");
+    let body = json!({"provider": "openai", "secret": OWN, "base_url": elsewhere, "verify": true});
+    let made = gateway.make("/v2/provider-credentials", body).await;
+    assert_eq!((&made["status"], &made["last_verified_at"]), (&json!("unverified"), &Value::Null), "{made}");
+    assert!(made["last_error"].is_string(), "{made}");
+    refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
+    let path = format!("/v2/provider-credentials/{}", made["id"].as_str().unwrap());
+    // A status that is sent back as it was read changes nothing.
+    gateway.patch(&path, json!({"status": "unverified", "metadata": {"team": "a"}})).await;
+    let mended = json!({"base_url": base_url, "secret": OWN, "verify": true});
+    let mended = gateway.patch(&path, mended).await;
+    assert!(mended["status"] == "active" && mended["last_verified_at"].is_string(), "{mended}");
+    gateway.chat_ok(&question(MINI)).await;
+    // Its owner may have one serve that nobody has accepted.
+    let body =
+        json!({"provider": "acme", "secret": OWN, "base_url": "http://127.0.0.1:9/v1", "verify": true});
+    let away = gateway.make("/v2/provider-credentials", body).await;
+    assert_eq!(away["status"], "unverified", "{away}");
+    let path = format!("/v2/provider-credentials/{}", away["id"].as_str().unwrap());
+    assert_eq!(gateway.patched(&path, json!({"status": "active"})).await.json()["status"], "active");
+}

@@ -69,7 +69,7 @@ pub enum Command {
     },
     /// Verifies an account with the provider's cheapest call.
     Verify { id: String },
-    /// Replaces an account's secret.
+    /// Replaces an account's secret once its provider has accepted the new one.
     Rotate {
         id: String,
         #[command(flatten)]
@@ -143,8 +143,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &format!("the account {id}"))?;
-            let rotated = api.post(&format!("{}/rotate", at(PATH, &id)), &json!({"secret": secret}))?;
-            output::object(shared, &verifying.verify(api, PATH, rotated)?);
+            let body = json!({"secret": secret, "verify": !verifying.no_verify});
+            output::object(shared, &api.post(&format!("{}/rotate", at(PATH, &id)), &body)?);
         }
         Command::Disable { id } => accounts.change(&id, &json!({"status": "disabled"}))?,
         Command::Enable { id } => accounts.change(&id, &json!({"status": "active"}))?,

@@ -48,7 +48,7 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
-    /// Replaces a credential's secret; running requests finish with the old one.
+    /// Replaces a credential's secret once its provider has accepted the new one; running requests finish with the old one.
     Rotate {
         id: String,
         #[command(flatten)]
@@ -131,8 +131,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &format!("the credential {id}"))?;
-            let rotated = api.post(&format!("{}/rotate", at(PATH, &id)), &json!({"secret": secret}))?;
-            servers::brief(shared, &verifying.verify(&api, PATH, rotated)?);
+            let body = json!({"secret": secret, "verify": !verifying.no_verify});
+            servers::brief(shared, &api.post(&format!("{}/rotate", at(PATH, &id)), &body)?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
@@ -171,9 +171,9 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
         .with_some("base_url", base_url)
         .with_some("region", region)
         .with_some("scope", scope_of(project, environment))
+        .with("verify", !verifying.no_verify)
         .build();
-    let made = api.post(PATH, &body)?;
-    verifying.verify(api, PATH, made)
+    servers::accepted(api.post(PATH, &body)?)
 }
 
 fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Value> {

@@ -38,7 +38,7 @@ impl FactOptions {
 pub struct Verifying {
     /// Skips the call that checks the secret.
     #[arg(long)]
-    no_verify: bool,
+    pub no_verify: bool,
 }
 
 impl Verifying {
@@ -76,7 +76,14 @@ impl Verifying {
 /// # Errors
 /// The provider refused the secret, or could not be reached.
 pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
-    let verified = api.post(&format!("{path}/verify"), &json!({}))?;
+    accepted(api.post(&format!("{path}/verify"), &json!({}))?)
+}
+
+/// A credential or account whose secret was verified.
+///
+/// # Errors
+/// The provider refused the secret, or could not be reached.
+pub fn accepted(verified: Value) -> Result<Value, Failure> {
     let Some(error) = verified.get("last_error").and_then(Value::as_str) else { return Ok(verified) };
     let text = |name| api::field(&verified, name);
     let what = if text("status") == "invalid" {
@@ -84,9 +91,15 @@ pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
     } else {
         "This key could not be verified".to_owned()
     };
-    let id = text("id");
-    let message = format!("{what}: {error} It is kept as {id}.");
-    let noun = if path.starts_with("/v2/accounts/") { "account" } else { "credential" };
+    let (noun, id) = (if text("object") == "account" { "account" } else { "credential" }, text("id"));
+    let use_of_it = match text("status").as_str() {
+        "invalid" => ", and serves nothing until a key is accepted".to_owned(),
+        "unverified" => format!(
+            ", and serves nothing until it is verified; `tidegate {noun} enable {id}` has it serve unverified"
+        ),
+        _ => String::new(),
+    };
+    let message = format!("{what}: {error} It is kept as {} ({id}){use_of_it}.", text("display_name"));
     let fix = format!(
         "`tidegate {noun} rotate {id}` replaces the key, `tidegate {noun} verify {id}` tries again; where the base URL is wrong, \
          `tidegate {noun} rm {id}` and add it again."

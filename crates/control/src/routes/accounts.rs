@@ -17,11 +17,11 @@ use domain::{AccountId, Agreement, Fault, Principal};
 use egress::TargetKind;
 use http::Method;
 use plan::Seat;
-use reconcilers::{judgement, of_store};
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{AccountRow, Verification};
+use store::AccountRow;
 
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
@@ -344,16 +344,8 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
         let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;
         let report = control.deps.verify(Seat::Managed(entry)).await?;
-        let (accepted, error) = judgement::of(&report);
-        let found = Verification {
-            secret_version: row.secret.sealed.version,
-            unix_ms: control.deps.world.clock.unix_ms(),
-            accepted,
-            error,
-        };
-        let act = request.act(&control.deps.world);
-        let written =
-            control.deps.store.accounts().record_verification(row.id, found, act).await.map_err(of_store)?;
-        reply_written(control, written).await
+        let found = secrets::finding(control, &report, row.secret.sealed.version);
+        let written = row.record(control, found, request.act(&control.deps.world)).await;
+        reply_written(control, written.map_err(of_store)?).await
     })
 }

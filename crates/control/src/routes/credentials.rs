@@ -21,15 +21,13 @@ use domain::{
 use egress::TargetKind;
 use http::Method;
 use plan::Seat;
-use reconcilers::{judgement, moment, of_store};
+use reconcilers::{moment, of_store};
 use replayruns::{Checked, check_credential, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::{CredentialEntry, CredentialState};
-use store::{
-    Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification, Written, credential_entry,
-};
+use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Written, credential_entry};
 
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
@@ -131,6 +129,10 @@ pub struct Input {
     stated_facts: BTreeMap<String, Value>,
     #[schemars(extend("enum" = ["active", "disabled", "revoked", "expiring", "expired", "over_quota", null]))]
     status: Option<String>,
+    /// Of a new one: it serves once its provider has accepted its secret, and is `unverified` until then. Of a change: a new
+    /// secret is taken only if its provider accepts it. By default, a secret is taken as it is.
+    #[serde(default)]
+    verify: bool,
 }
 
 impl Input {
@@ -162,7 +164,7 @@ pub struct CredentialView {
     provider: String,
     display_name: String,
     auth: String,
-    #[schemars(extend("enum" = ["active", "expiring", "expired", "over_quota", "invalid", "disabled", "revoked"]))]
+    #[schemars(extend("enum" = ["active", "unverified", "expiring", "expired", "over_quota", "invalid", "disabled", "revoked"]))]
     status: &'static str,
     /// When its provider is called again, if the quota is used up.
     over_quota_until: Option<Moment>,
@@ -268,6 +270,7 @@ fn status_name(row: &CredentialRow, over_quota_until: Option<u64>, now_unix_ms: 
             "expiring"
         }
         CredentialState::Active => "active",
+        CredentialState::Unverified => "unverified",
         CredentialState::Invalid => "invalid",
         CredentialState::Disabled => "disabled",
         CredentialState::Revoked => "revoked",
@@ -383,6 +386,8 @@ fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Resu
 
 /// What a changed credential leaves to do.
 pub struct AfterWrite {
+    /// Whether it is to be verified.
+    verifies: bool,
     /// Whether its server is to be probed.
     probes: bool,
     status: Option<String>,
@@ -436,9 +441,13 @@ impl WritableResource for CredentialRow {
         let now = control.deps.world.clock.unix_ms();
         let id = CredentialId::new(now, control.deps.world.id_bytes());
         let secret = secrets::seal(control, request.workspace(), &id.to_string(), 1, &secret)?;
-        let blank = blank(request.workspace(), id, provider, secret, now);
+        let mut blank = blank(request.workspace(), id, provider, secret, now);
+        if input.verify {
+            blank.state = CredentialState::Unverified;
+        }
         let row = row_of(control, request, &input, blank).await?;
-        Ok((row, AfterWrite { probes: true, status: None, before: CredentialState::Active }))
+        let (verifies, before) = (input.verify, row.state);
+        Ok((row, AfterWrite { verifies, probes: true, status: None, before }))
     }
 
     async fn change(
@@ -464,7 +473,10 @@ impl WritableResource for CredentialRow {
             // Before anything of it is written: the state is written last.
             check_state(control, request, &changed, state).await?;
         }
-        Ok(((changed, renewal.secret), AfterWrite { probes, status, before }))
+        if let Some(secret) = renewal.secret.as_ref().filter(|_| input.verify && !request.is_rehearsal) {
+            secrets::try_out(control, &changed, secret, true).await?;
+        }
+        Ok(((changed, renewal.secret), AfterWrite { verifies: input.verify, probes, status, before }))
     }
 
     async fn check_change(control: &Control, request: &ApiRequest, (row, _): &Self::Change) -> Checked {
@@ -484,7 +496,9 @@ impl WritableResource for CredentialRow {
             // In a rehearsal the second write doesn't see the first one.
             row = if request.is_rehearsal { Self { state, ..row } } else { set.row };
         }
-        if after.probes && !request.is_rehearsal {
+        if after.verifies && !request.is_rehearsal {
+            row = verified(control, row, Act::system(&control.deps.world)).await?;
+        } else if after.probes && !request.is_rehearsal {
             row = control.deps.probe_credential(Act::system(&control.deps.world), row, None).await?;
         }
         reply(control, row).await
@@ -569,8 +583,9 @@ fn wanted_state(
         Some("active") => CredentialState::Active,
         Some("disabled") => CredentialState::Disabled,
         Some("revoked") => CredentialState::Revoked,
-        Some("invalid") if before == CredentialState::Invalid => return Ok(None),
         // A derived status that was read and sent back unchanged.
+        Some("invalid") if before == CredentialState::Invalid => return Ok(None),
+        Some("unverified") if before == CredentialState::Unverified => return Ok(None),
         Some("expiring" | "expired" | "over_quota") if before == CredentialState::Active => return Ok(None),
         Some(other) => {
             return Err(invalid(
@@ -590,37 +605,28 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
-        let snapshot = control.deps.keeper.current();
-        let entry = snapshot
-            .workspace(row.workspace)
-            .and_then(|workspace| workspace.credentials.iter().find(|entry| entry.id == row.id).cloned())
-            .ok_or_else(|| not_found("credential", &row.id.to_string()))?;
-        let report = control.deps.verify(Seat::Byok(entry)).await?;
-        let (accepted, error) = judgement::of(&report);
-        let found = Verification {
-            secret_version: row.secret.sealed.version,
-            unix_ms: control.deps.world.clock.unix_ms(),
-            accepted,
-            error,
-        };
         let act = request.act(&control.deps.world);
-        let written = control
-            .deps
-            .store
-            .credentials()
-            .record_verification(row.workspace, row.id, found, act)
-            .await
-            .map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        // If the server could not be probed before, it is probed now.
-        let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
-        let row = if report.is_well() && !is_known {
-            control.deps.probe_credential(Act::system(&control.deps.world), written.row, None).await?
-        } else {
-            written.row
-        };
-        reply(control, row).await
+        reply(control, verified(control, row, act).await?).await
     })
+}
+
+/// Calls the provider with a credential's secret, and stores what that found out.
+async fn verified(control: &Control, row: CredentialRow, act: Act) -> Result<CredentialRow, Box<Fault>> {
+    let snapshot = control.deps.keeper.current();
+    let entry = snapshot
+        .workspace(row.workspace)
+        .and_then(|workspace| workspace.credentials.iter().find(|entry| entry.id == row.id).cloned())
+        .ok_or_else(|| not_found("credential", &row.id.to_string()))?;
+    let report = control.deps.verify(Seat::Byok(entry)).await?;
+    let found = secrets::finding(control, &report, row.secret.sealed.version);
+    let written = row.record(control, found, act).await.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    // If the server could not be probed before, it is probed now.
+    let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
+    if report.is_well() && !is_known {
+        return control.deps.probe_credential(Act::system(&control.deps.world), written.row, None).await;
+    }
+    Ok(written.row)
 }
 
 fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -10,11 +10,17 @@ use api::state::Control;
 use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
 use egress::TargetKind;
-use reconcilers::of_store;
+use line::VerifyReport;
+use plan::Seat;
+use reconcilers::{judgement, of_store};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use store::{AccountRow, CredentialRow, ResourceRow, SealedSecret};
+use snapshot::{AccountEntry, CredentialEntry};
+use store::{
+    AccountRow, Act, CredentialRow, ResourceRow, SealedSecret, StoreFuture, Verification, Written,
+    account_entry, credential_entry,
+};
 
 use crate::hosting;
 use crate::hosting::Destination;
@@ -27,6 +33,9 @@ use crate::resource::{Resource, load, reply_written};
 pub struct Rotation {
     #[schemars(with = "String", extend("type" = ["string", "object"], "writeOnly" = true))]
     pub secret: Option<Value>,
+    /// `true` takes only a secret that the provider accepts, and `false` takes one without asking it. By default, only one that
+    /// the provider refuses isn't taken. A secret that isn't taken changes nothing: the old one serves on.
+    pub verify: Option<bool>,
 }
 
 /// A secret as sent, validated for the format of its auth kind.
@@ -124,6 +133,16 @@ pub struct SecretOwner<'a> {
 /// A resource whose rows each have a secret of a provider's.
 pub trait HoldsSecret: Resource + ResourceRow<Change = (Self, Option<SealedSecret>)> {
     fn secret_owner(&self) -> SecretOwner<'_>;
+
+    /// What would authenticate with this secret in place of the row's own.
+    fn seat_with(&self, secret: &SealedSecret) -> Seat;
+
+    fn record<'a>(
+        &self,
+        control: &'a Control,
+        found: Verification,
+        act: Act,
+    ) -> StoreFuture<'a, Written<Self>>;
 }
 
 impl HoldsSecret for CredentialRow {
@@ -131,6 +150,20 @@ impl HoldsSecret for CredentialRow {
         let (object, version) = (self.id.to_string(), self.secret.sealed.version);
         let workspace = self.workspace;
         SecretOwner { workspace, object, version, provider: &self.provider, auth: &self.auth }
+    }
+
+    fn seat_with(&self, secret: &SealedSecret) -> Seat {
+        let sealed = Arc::new(secret.sealed.clone());
+        Seat::Byok(Arc::new(CredentialEntry { sealed, ..credential_entry(self.clone()) }))
+    }
+
+    fn record<'a>(
+        &self,
+        control: &'a Control,
+        found: Verification,
+        act: Act,
+    ) -> StoreFuture<'a, Written<Self>> {
+        control.deps.store.credentials().record_verification(self.workspace, self.id, found, act)
     }
 }
 
@@ -141,18 +174,76 @@ impl HoldsSecret for AccountRow {
         let workspace = vault::OPERATOR;
         SecretOwner { workspace, object, version, provider: &self.provider, auth: &self.auth }
     }
+
+    fn seat_with(&self, secret: &SealedSecret) -> Seat {
+        let sealed = Arc::new(secret.sealed.clone());
+        Seat::Managed(Arc::new(AccountEntry { sealed, ..account_entry(self.clone()) }))
+    }
+
+    fn record<'a>(
+        &self,
+        control: &'a Control,
+        found: Verification,
+        act: Act,
+    ) -> StoreFuture<'a, Written<Self>> {
+        control.deps.store.accounts().record_verification(self.id, found, act)
+    }
 }
 
-/// Gives a row another secret. Without `If-Match`, it must be the row that the secret was sealed for.
+/// What a call with one version of a secret found out.
+pub fn finding(control: &Control, report: &VerifyReport, secret_version: u32) -> Verification {
+    let (accepted, error) = judgement::of(report);
+    Verification { secret_version, unix_ms: control.deps.world.clock.unix_ms(), accepted, error }
+}
+
+/// Calls the provider with a secret that is to replace the row's own.
+///
+/// # Errors
+/// The provider refuses it or, where it `must` be accepted, doesn't accept it.
+pub async fn try_out<R: HoldsSecret>(
+    control: &Control,
+    row: &R,
+    secret: &SealedSecret,
+    must: bool,
+) -> Result<Verification, Box<Fault>> {
+    let report = control.deps.verify(row.seat_with(secret)).await?;
+    let mut found = finding(control, &report, secret.sealed.version);
+    // Nothing can be opened after the rollback of a row: only its replacement repairs it.
+    if report.fault.as_ref().is_some_and(|fault| fault.code == "credential_unreadable") {
+        found.accepted = None;
+    }
+    if found.accepted == Some(true) || (found.accepted.is_none() && !must) {
+        return Ok(found);
+    }
+    let provider = row.secret_owner().provider.to_owned();
+    let what = match found.accepted {
+        Some(_) => format!("{provider} refused the new secret"),
+        None => "The new secret could not be verified".to_owned(),
+    };
+    let message = format!("{what}: {} The old secret still serves.", found.error.unwrap_or_default());
+    let fix = "Send a secret that the provider accepts, or `\"verify\": false` to replace the old one without a check.";
+    Err(Box::new(Fault::new(FaultClass::BadRequest, "secret_not_accepted", message).param("secret").fix(fix)))
+}
+
+/// Gives a row another secret, once its provider was asked about it. Without `If-Match`, it must be the row that the secret was
+/// sealed for.
 pub fn rotate<R: HoldsSecret>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = request.json()?;
         let row: R = load(control, &request).await?;
         let secret = row.secret_owner().next_secret(control, rotation.secret)?;
+        let found = match rotation.verify {
+            Some(false) => None,
+            _ if request.is_rehearsal => None,
+            verify => Some(try_out(control, &row, &secret, verify.is_some()).await?),
+        };
         let act = request.act(&control.deps.world);
         let expected = request.if_match()?.or(Some(row.version()));
-        let replaced = R::table(control).replace((row, Some(secret)), expected, act).await;
-        reply_written(control, replaced.map_err(of_store)?).await
+        let replaced =
+            R::table(control).replace((row, Some(secret)), expected, act).await.map_err(of_store)?;
+        let Some(found) = found else { return reply_written(control, replaced).await };
+        let recorded = replaced.row.record(control, found, Act::system(&control.deps.world)).await;
+        reply_written(control, recorded.map_err(of_store)?).await
     })
 }
 

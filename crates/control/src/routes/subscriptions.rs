@@ -265,7 +265,7 @@ fn status_name(control: &Control, row: &CredentialRow, now_unix_ms: u64) -> &'st
         CredentialState::Revoked => "revoked",
         CredentialState::Disabled => "disabled",
         _ if !is_on(control) => "off",
-        CredentialState::Invalid => "invalid",
+        CredentialState::Unverified | CredentialState::Invalid => "invalid",
         CredentialState::Active if row.expires_unix_ms.is_some_and(|end| end <= now_unix_ms) => "expired",
         CredentialState::Active => "active",
     }

@@ -63,6 +63,7 @@ fn own_credentials_then_own_nodes_then_the_pool() {
         (CredentialState::Disabled, "disabled"),
         (CredentialState::Revoked, "revoked"),
         (CredentialState::Invalid, "invalid"),
+        (CredentialState::Unverified, "unverified"),
     ] {
         let fixture = Fixture::new()
             .credential_with(1, "together_ai", |entry| entry.state = state)

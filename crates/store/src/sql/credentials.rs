@@ -192,7 +192,7 @@ fn subscription_text(subscription: Option<&Subscription>) -> Result<Option<Strin
 pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
     let kind = match row.state {
         CredentialState::Active => EventKind::CredentialActive,
-        CredentialState::Invalid => EventKind::CredentialInvalid,
+        CredentialState::Unverified | CredentialState::Invalid => EventKind::CredentialInvalid,
         CredentialState::Disabled => EventKind::CredentialDisabled,
         CredentialState::Revoked => EventKind::CredentialRevoked,
     };
@@ -249,9 +249,9 @@ async fn record_verification(
     }
     let old_state = row.state;
     row.state = match (row.state, found.accepted) {
-        (CredentialState::Active | CredentialState::Invalid, Some(true)) => CredentialState::Active,
-        (CredentialState::Active | CredentialState::Invalid, Some(false)) => CredentialState::Invalid,
-        (state, _) => state,
+        (state @ (CredentialState::Disabled | CredentialState::Revoked), _) | (state, None) => state,
+        (_, Some(true)) => CredentialState::Active,
+        (_, Some(false)) => CredentialState::Invalid,
     };
     // A call that was refused, or that never reached the provider, verified nothing.
     if found.accepted == Some(true) {

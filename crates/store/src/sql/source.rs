@@ -87,7 +87,8 @@ fn hosting(config: Value, region: Option<&String>, auth: &str) -> Hosting {
     Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..parsed }
 }
 
-fn account_entry(row: AccountRow) -> AccountEntry {
+#[must_use]
+pub fn account_entry(row: AccountRow) -> AccountEntry {
     AccountEntry {
         id: row.id,
         provider: row.provider.into(),

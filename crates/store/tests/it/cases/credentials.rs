@@ -127,6 +127,31 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     );
 }
 
+pub async fn an_unverified_one_is_active_once_it_was_accepted(fresh: &Fresh) {
+    let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
+    let row = CredentialRow { state: CredentialState::Unverified, ..credential(workspace, 5) };
+    let made = credentials.create(row, act()).await.unwrap().row;
+    assert_eq!(credentials.get(workspace, made.id).await.unwrap().state, CredentialState::Unverified);
+    let found = |secret_version, accepted| Verification {
+        secret_version,
+        unix_ms: 7,
+        accepted,
+        error: accepted.is_none().then(|| "away".to_owned()),
+    };
+    let verify = |found| credentials.record_verification(workspace, made.id, found, act());
+    let away = verify(found(1, None)).await.unwrap().row;
+    assert_eq!((away.state, away.last_error.as_deref()), (CredentialState::Unverified, Some("away")));
+    let rotated = credentials.replace((away, Some(secret(2))), None, act()).await.unwrap().row;
+    assert_eq!(rotated.state, CredentialState::Unverified, "another secret is none that was accepted");
+    assert_eq!(verify(found(2, Some(true))).await.unwrap().row.state, CredentialState::Active);
+    let away = verify(found(2, None)).await.unwrap().row;
+    assert_eq!(
+        away.state,
+        CredentialState::Active,
+        "what was accepted once serves while its provider is away"
+    );
+}
+
 pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;

@@ -68,7 +68,7 @@ pub struct ProjectEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialState {
     Active,
-    /// It was to serve once its provider accepts it, which has not happened yet.
+    /// Its provider has not accepted it yet, and it serves nothing until then.
     Unverified,
     /// The provider refused it when it was last verified.
     Invalid,

@@ -90,6 +90,13 @@ async function credentialIsSwitchedAndDeleted(page) {
   await page.getByRole("dialog").getByLabel("New secret").fill("sk-nobody-knows-this-one");
   await accessible(page);
   await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
+  await page.getByRole("dialog").getByText(/The old secret still serves/).waitFor();
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200, "the old secret serves on");
+  // Who insists replaces it unasked.
+  await page.getByLabel("Replace without asking the provider").check();
+  await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Verify" }).click();
   await page.getByText("invalid", { exact: true }).waitFor();
   await visit(page, `${origin}/`);
   await page.getByText('refuses the credential "Team account".').waitFor();

@@ -134,7 +134,7 @@ pub struct SecretOwner<'a> {
 pub trait HoldsSecret: Resource + ResourceRow<Change = (Self, Option<SealedSecret>)> {
     fn secret_owner(&self) -> SecretOwner<'_>;
 
-    /// What would authenticate with this secret in place of the row's own.
+    /// The seat that authenticates with this secret in place of the row's own.
     fn seat_with(&self, secret: &SealedSecret) -> Seat;
 
     fn record<'a>(
@@ -190,7 +190,7 @@ impl HoldsSecret for AccountRow {
     }
 }
 
-/// What a call with one version of a secret found out.
+/// The verification of one version of a secret, as a call with it ended.
 pub fn finding(control: &Control, report: &VerifyReport, secret_version: u32) -> Verification {
     let (accepted, error) = judgement::of(report);
     Verification { secret_version, unix_ms: control.deps.world.clock.unix_ms(), accepted, error }
@@ -221,7 +221,7 @@ pub async fn try_out<R: HoldsSecret>(
         None => "The new secret could not be verified".to_owned(),
     };
     let message = format!("{what}: {} The old secret still serves.", found.error.unwrap_or_default());
-    let fix = "Send a secret that the provider accepts, or `\"verify\": false` to replace the old one without a check.";
+    let fix = "Send a secret that the provider accepts. `\"verify\": false` (`--no-verify`) replaces the old one without a check.";
     Err(Box::new(Fault::new(FaultClass::BadRequest, "secret_not_accepted", message).param("secret").fix(fix)))
 }
 

@@ -3,12 +3,12 @@ import { limits, speeds, summary } from './health';
 import { pageOf } from './paths';
 import type { Upstream } from './wire';
 
-const upstream = (more: Partial<Upstream>): Upstream => ({ id: 'pcr_1', profile: 'byok', display_name: 'one', provider: 'openai', region: null, status: 'ok', pauses: [], pacing: null, learned_limits: [], models: [], ...more });
+const upstream = (more: Partial<Upstream>): Upstream => ({ id: 'pcr_1', profile: 'byok', display_name: 'one', provider: 'openai', region: null, status: 'ok', failures: null, pauses: [], pacing: null, learned_limits: [], models: [], ...more });
 
 test('what serves is counted without what is switched off', () => {
   const both = [upstream({}), upstream({ status: 'off' })];
-  expect(summary(both, 0)).toBe('All 1 serve; no open breakers.');
-  expect(summary([...both, upstream({ status: 'broken' }), upstream({ status: 'paced' })], 2)).toBe('2 of 3 serve; 2 open breakers.');
+  expect(summary(both, 0)).toBe('All 1 serve, 1 off; no open breakers.');
+  expect(summary([...both, upstream({ status: 'broken' }), upstream({ status: 'paced' }), upstream({ status: 'failing' }), upstream({ status: 'unverified' })], 2)).toBe('2 of 5 serve, 1 off; 2 open breakers.');
 });
 
 test('each kind has its page', () => {

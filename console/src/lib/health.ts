@@ -8,7 +8,8 @@ const SERVES = ['ok', 'paced', 'degraded'];
 export function summary(upstreams: Upstream[], breakers: number): string {
   const inUse = upstreams.filter((one) => one.status !== 'off');
   const serving = inUse.filter((one) => SERVES.includes(one.status)).length;
-  const served = serving === inUse.length ? `All ${serving} serve` : `${serving} of ${inUse.length} serve`;
+  const off = upstreams.length - inUse.length;
+  const served = (serving === inUse.length ? `All ${serving} serve` : `${serving} of ${inUse.length} serve`) + (off > 0 ? `, ${off} off` : '');
   return `${served}; ${breakers === 0 ? 'no open breakers' : breakers === 1 ? 'one open breaker' : `${breakers} open breakers`}.`;
 }
 

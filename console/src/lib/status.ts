@@ -39,6 +39,7 @@ const WORDS = new Map(Object.entries({
   expires: t('expires'),
   expiring: t('expiring'),
   failed: t('failed'),
+  failing: t('failing'),
   final: t('final'),
   firing: t('firing'),
   gone: t('gone'),

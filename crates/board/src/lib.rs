@@ -27,7 +27,7 @@ pub use keep_alive::{
     WatchedKey,
 };
 pub use load::Load;
-pub use outlier::OpeningCause;
+pub use outlier::{OpeningCause, RecentFailures};
 pub use pace::{AgreedRate, Pacing};
 pub use permit::SideRequestPermit;
 pub use prefixes::{PrefixTable, prefix_at};

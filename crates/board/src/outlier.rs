@@ -37,6 +37,13 @@ impl Failed {
     }
 }
 
+/// The attempts that failed lately, among all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecentFailures {
+    pub failed: u32,
+    pub attempts: u32,
+}
+
 /// Why a breaker opened: so many failures, in a row or among so many requests within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpeningCause {
@@ -126,6 +133,15 @@ impl Outlier {
         self.breaker == Breaker::default() && self.in_a_row.count == 0 && self.in_window.count == 0
     }
 
+    /// How many attempts failed among how many: within the window, or since the last success.
+    #[must_use]
+    pub const fn failures(&self, now_us: u64) -> RecentFailures {
+        if self.is_window_over(now_us) {
+            return RecentFailures { failed: self.in_a_row.count, attempts: self.in_a_row.count };
+        }
+        RecentFailures { failed: self.in_window.count, attempts: self.window_requests }
+    }
+
     /// Why it should open now, if it should.
     fn cause(&self) -> Option<OpeningCause> {
         let cause = |failed: Failed, among| OpeningCause {
@@ -175,6 +191,21 @@ mod tests {
         }
         assert!(outlier.fail(of(2), 5), "the tenth failure and another's first");
         assert!(is_open(&outlier, 6));
+    }
+
+    #[test]
+    fn failures_count_within_the_window_and_after_it_until_a_success() {
+        let (mut outlier, later) = (Outlier::default(), micros(OUTLIER_WINDOW) + 2);
+        outlier.succeed(0, 0);
+        assert_eq!(outlier.failures(1), RecentFailures::default());
+        outlier.fail(of(1), 1);
+        outlier.succeed(1, 1);
+        outlier.fail(of(1), 1);
+        outlier.fail(of(1), 1);
+        assert_eq!(outlier.failures(1), RecentFailures { failed: 3, attempts: 4 });
+        assert_eq!(outlier.failures(later), RecentFailures { failed: 2, attempts: 2 });
+        outlier.succeed(later, later);
+        assert_eq!(outlier.failures(later), RecentFailures::default());
     }
 
     #[test]

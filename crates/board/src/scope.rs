@@ -10,7 +10,7 @@ use domain::limits::BOARD_SCOPES_MAX;
 use domain::{IdHasher, Principal, WorkspaceId};
 
 use crate::breaker::BreakerState;
-use crate::outlier::{MemberFailure, OpeningCause, Outlier};
+use crate::outlier::{MemberFailure, OpeningCause, Outlier, RecentFailures};
 use crate::place::Groups;
 use crate::{Availability, SeatKey};
 
@@ -264,16 +264,26 @@ impl Scopes {
         if !self.are_any_open() {
             return Vec::new();
         }
-        let of_models: Vec<Arc<Scope>> = {
-            let all = self.lock();
-            let is_its =
-                |name: &ScopeName| name.level == BreakerLevel::Model && name.principal == Some(principal);
-            all.iter().filter(|(name, _)| is_its(name)).map(|(_, scope)| Arc::clone(scope)).collect()
-        };
+        let of_models = self.of_models(principal);
         let mut open: Vec<OpenBreaker> =
             groups.iter().chain(&of_models).filter_map(|scope| scope.view(now_us)).collect();
         open.sort_by(|one, other| (one.level, &one.name).cmp(&(other.level, &other.name)));
         open
+    }
+
+    /// How many of the attempts with a principal failed lately, over its models.
+    pub(crate) fn failures_of(&self, principal: Principal, now_us: u64) -> RecentFailures {
+        let troubled = self.of_models(principal).into_iter().filter(|scope| !scope.is_calm());
+        troubled.map(|scope| scope.lock().failures(now_us)).fold(RecentFailures::default(), |sum, one| {
+            RecentFailures { failed: sum.failed + one.failed, attempts: sum.attempts + one.attempts }
+        })
+    }
+
+    fn of_models(&self, principal: Principal) -> Vec<Arc<Scope>> {
+        let all = self.lock();
+        let is_its =
+            |name: &ScopeName| name.level == BreakerLevel::Model && name.principal == Some(principal);
+        all.iter().filter(|(name, _)| is_its(name)).map(|(_, scope)| Arc::clone(scope)).collect()
     }
 
     /// All breakers that are not closed, with whose they are.

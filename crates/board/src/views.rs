@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use domain::{AgreedLimits, FaultClass, Principal, WorkspaceId};
 
 use crate::load::Load;
+use crate::outlier::RecentFailures;
 use crate::pace::{Pace, Pacing, paces};
 use crate::scope::{BreakerLevel, OpenBreaker};
 use crate::shared::Shared;
@@ -88,6 +89,12 @@ impl Shared {
             }
         }
         counts
+    }
+
+    /// How many of the attempts with a principal failed lately, over its models.
+    #[must_use]
+    pub fn failures(&self, principal: Principal, now_us: u64) -> RecentFailures {
+        self.scopes().failures_of(principal, now_us)
     }
 
     /// How busy and how fast a principal is with each model that it was asked for lately, by model.

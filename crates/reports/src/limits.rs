@@ -72,3 +72,5 @@ pub(crate) const REPLAYED_AT_ONCE_MAX: u32 = 20;
 pub(crate) const REPLAY_RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Two texts that share little are compared coarsely after that.
 pub(crate) const DIFF_TIME_MAX: Duration = Duration::from_millis(200);
+/// Failed attempts with which an upstream counts as failing: one alone may be chance.
+pub(crate) const FAILING_MIN: u32 = 2;

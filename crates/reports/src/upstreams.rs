@@ -9,7 +9,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use board::{AgreedRate, BreakerLevel, Pacing, Pause, PauseCause, SharedBreaker};
+use board::{AgreedRate, BreakerLevel, Pacing, Pause, PauseCause, RecentFailures, SharedBreaker};
 use domain::{AgreedLimits, Fault, Principal, WorkspaceId};
 use http::Method;
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
 
 use crate::learned_limits::{self, BreakerView, LearnedLimits, Now};
+use crate::limits::FAILING_MIN;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -73,10 +74,13 @@ struct UpstreamView {
     /// Absent for nodes.
     provider: Option<String>,
     region: Option<String>,
-    /// `off` (by its owner, or because its provider refused it when it was verified), `cordoned`, `draining` or `unreachable`
-    /// (nodes), `refused`, `broken` (a breaker that concerns all of its models), `degraded` (one of its models), `paced` or `ok`.
-    #[schemars(extend("enum" = ["off", "cordoned", "draining", "unreachable", "refused", "broken", "degraded", "paced", "ok"]))]
+    /// `off` (by its owner, or expired), `unverified` (its provider has never accepted it), `cordoned`, `draining` or
+    /// `unreachable` (nodes), `refused` (by its provider), `broken` (a breaker that concerns all of its models), `degraded` (one of its
+    /// models), `failing` (half of its last attempts or more failed), `paced` or `ok`.
+    #[schemars(extend("enum" = ["off", "unverified", "cordoned", "draining", "unreachable", "refused", "broken", "degraded", "failing", "paced", "ok"]))]
     status: &'static str,
+    /// Absent if none of its last attempts failed.
+    failures: Option<FailuresView>,
     pauses: Vec<PauseView>,
     /// This gateway's share of the limits that were agreed with the provider; absent if none paces requests.
     pacing: Option<PacingView>,
@@ -84,6 +88,14 @@ struct UpstreamView {
     learned_limits: Vec<LearnedLimits>,
     /// The models that were recently requested from it.
     models: Vec<ModelView>,
+}
+
+/// The attempts that failed, among all: of the last seconds, or since the last one that succeeded.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UpstreamFailures")]
+struct FailuresView {
+    failed: u32,
+    attempts: u32,
 }
 
 /// A time in which it is not called.
@@ -201,7 +213,12 @@ impl Look<'_> {
             display_name: &entry.display_name,
             provider: Some(&entry.provider),
             region: entry.region.as_deref(),
-            out_of_use: (is_over || entry.state != CredentialState::Active).then_some("off"),
+            out_of_use: match entry.state {
+                CredentialState::Disabled | CredentialState::Revoked => Some("off"),
+                CredentialState::Unverified => Some("unverified"),
+                CredentialState::Invalid => Some("refused"),
+                CredentialState::Active => is_over.then_some("off"),
+            },
             secret_version: entry.sealed.version,
             limits: entry.agreement.limits,
         })
@@ -242,13 +259,16 @@ impl Look<'_> {
         pauses.retain(|pause| pause.secret_version.is_none_or(|version| version == one.secret_version));
         let pacing = board.pacing(one.principal, &one.limits, now.us);
         let models = board.loads(one.principal, now.us).into_iter();
+        let failures = board.failures(one.principal, now.us);
         UpstreamView {
             id: one.principal.to_string(),
             profile: one.principal.profile().as_str(),
             display_name: one.display_name.to_owned(),
             provider: one.provider.map(str::to_owned),
             region: one.region.map(str::to_owned),
-            status: one.out_of_use.unwrap_or_else(|| self.status(one.principal, &pauses, pacing)),
+            status: one.out_of_use.unwrap_or_else(|| self.status(one.principal, &pauses, failures, pacing)),
+            failures: (failures.failed > 0)
+                .then_some(FailuresView { failed: failures.failed, attempts: failures.attempts }),
             pauses: pauses.into_iter().map(|pause| show_pause(pause, now)).collect(),
             pacing: pacing.map(|pacing| show_pacing(pacing, now)),
             learned_limits: learned_limits::learned(self.control, one.principal),
@@ -264,7 +284,14 @@ impl Look<'_> {
     }
 
     /// The worst that the board says.
-    fn status(&self, principal: Principal, pauses: &[Pause], pacing: Option<Pacing>) -> &'static str {
+    fn status(
+        &self,
+        principal: Principal,
+        pauses: &[Pause],
+        failures: RecentFailures,
+        pacing: Option<Pacing>,
+    ) -> &'static str {
+        let RecentFailures { failed, attempts } = failures;
         let met = || self.open.iter().filter(|met| met.principals.contains(&principal));
         let is_refused =
             |pause: &Pause| pause.model.is_none() && matches!(pause.cause, PauseCause::Refused(_));
@@ -272,6 +299,7 @@ impl Look<'_> {
             () if pauses.iter().any(is_refused) => "refused",
             () if met().any(|met| met.breaker.level != BreakerLevel::Model) => "broken",
             () if !pauses.is_empty() || met().next().is_some() => "degraded",
+            () if failed >= FAILING_MIN && failed.saturating_mul(2) >= attempts => "failing",
             () if pacing.is_some_and(|pacing| pacing.ready_us > self.now.us) => "paced",
             () => "ok",
         }

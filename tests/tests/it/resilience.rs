@@ -180,6 +180,33 @@ async fn the_health_of_upstreams_is_told_to_their_owner() {
     assert!(shown.contains("broken") && shown.contains("No connection could be opened"), "{shown}");
 }
 
+/// Before any breaker opens, what fails is not called well; nor is what nobody has accepted, or what its provider refused.
+#[tokio::test]
+async fn health_tells_what_fails_from_what_is_well() {
+    let gateway = Gateway::start().await;
+    let base_url = gateway.emulator.base_url();
+    let failing = credential_at(&gateway, OWN, base_url.clone(), json!({})).await;
+    let refused = credential_at(&gateway, "sk-nobodys", base_url, json!({"verify": true})).await;
+    let away = json!({"verify": true});
+    let unverified = credential_at(&gateway, CUSTOM, "http://127.0.0.1:9/v1".to_owned(), away).await;
+    let health = async || gateway.get("/v2/health/upstreams").await;
+    let status = |health: &Value, id: &str| row(&health["data"], "id", id)["status"].clone();
+    let before = health().await;
+    let all = [&failing, &refused, &unverified].map(|id| status(&before, id));
+    assert_eq!(all, [json!("ok"), json!("refused"), json!("unverified")], "{before}");
+    gateway.emulator.script(OWN, std::iter::repeat_n(Behaviour::status(500), 4));
+    until("what fails is called so", async || {
+        gateway.chat(&question(MINI)).await;
+        status(&health().await, &failing) == "failing"
+    })
+    .await;
+    let after = health().await;
+    let failures = &row(&after["data"], "id", &failing)["failures"];
+    assert!(failures["failed"].as_u64() >= Some(2) && failures["failed"] == failures["attempts"], "{after}");
+    let shown = gateway.cli().run(&["health"]).stdout;
+    assert!(shown.contains("failing (") && shown.contains("unverified"), "{shown}");
+}
+
 fn wait_of(answer: &Answer) -> u64 {
     answer.header("retry-after").unwrap_or_else(|| panic!("no time is told: {answer:?}")).parse().unwrap()
 }

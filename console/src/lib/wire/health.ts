@@ -19,7 +19,8 @@ export interface Upstream {
   display_name: string;
   provider: string | null;
   region: string | null;
-  status: 'off' | 'draining' | 'unreachable' | 'refused' | 'broken' | 'degraded' | 'paced' | 'ok';
+  status: 'off' | 'unverified' | 'cordoned' | 'draining' | 'unreachable' | 'refused' | 'broken' | 'degraded' | 'failing' | 'paced' | 'ok';
+  failures: { failed: number; attempts: number } | null;
   pauses: { model: string | null; reason: string; detail: string; until: string }[];
   pacing: Pacing | null;
   learned_limits: LearnedLimits[];

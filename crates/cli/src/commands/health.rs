@@ -47,11 +47,16 @@ fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
 /// A row for each model that it was asked for, or one.
 fn upstream(one: &Value) -> Vec<Value> {
     let why: Vec<String> = list(one, "pauses").iter().map(|pause| field(pause, "detail")).collect();
+    let count = |name: &str| one.pointer("/failures")?.get(name)?.as_u64();
     let row = |model: &Value| {
         let mut row = one.clone();
         if let Some(fields) = row.as_object_mut() {
             for name in ["model", "in_flight", "first_byte_p50_ms"] {
                 fields.insert(name.to_owned(), model.get(name).cloned().unwrap_or_default());
+            }
+            if let (Some(failed), Some(attempts)) = (count("failed"), count("attempts")) {
+                let status = format!("{} ({failed} of {attempts} failed)", field(one, "status"));
+                fields.insert("status".to_owned(), json!(status));
             }
             fields.insert("why".to_owned(), json!(why.join(" ")));
         }

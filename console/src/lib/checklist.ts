@@ -25,10 +25,13 @@ export interface Known {
 /** The name of the keys that the playground makes for itself. */
 export const PLAYGROUND = 'playground';
 
+/** Whether a key is one of those. */
+export const isOfPlayground = (name: string | null | undefined): boolean => name === PLAYGROUND || name?.startsWith(`${PLAYGROUND} `) === true;
+
 export function steps(known: Known): Step[] {
   const { models, used, keys, budgets, members } = known;
   const asked = (used ?? []).filter((row) => row.requests + row.unattempted_requests > 0);
-  const tools = new Set((keys ?? []).filter((key) => key.name !== PLAYGROUND).map((key) => key.id));
+  const tools = new Set((keys ?? []).filter((key) => !isOfPlayground(key.name)).map((key) => key.id));
   const all: (Omit<Step, 'isDone'> & { isDone: boolean | undefined })[] = [
     { id: 'model', name: 'Connect a model', note: 'Use your own key, a managed account or your own node.', action: 'Connect', href: '/credentials?new=1', isDone: models === undefined ? undefined : models > 0 },
     { id: 'tool', name: 'Connect a tool', note: 'Point an SDK or a coding tool at this server.', action: 'Choose a tool', href: '/connect', isDone: used && keys && asked.some((row) => tools.has(row.key ?? '')) },

@@ -3,7 +3,7 @@
 import { spanWords, stateOf, valueWords } from './alert';
 import { get, getIfAllowed } from './api';
 import type { Budget } from './budget';
-import { PLAYGROUND } from './checklist';
+import { isOfPlayground } from './checklist';
 import { ahead } from './format';
 import { before, bucketMs, buckets, intervalOf, rangeQuery, type Range } from './range';
 import type { AlertRule, AnalyticsRow, Attention, Usage, UsageRow } from './wire';
@@ -102,7 +102,7 @@ const DONE: Record<string, [action: string, href?: string]> = {
 
 /** The playground's keys end within a day, always. */
 function isMeant({ kind, subject_name }: Attention): boolean {
-  return kind.startsWith('key_') && subject_name === PLAYGROUND;
+  return kind.startsWith('key_') && isOfPlayground(subject_name);
 }
 
 function ofAttention(one: Attention, budgets: readonly UsedUp[], nowMs: number): Concern {

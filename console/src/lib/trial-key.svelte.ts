@@ -1,9 +1,10 @@
 // The key with which a person who is signed in without one tries models: made by their click, held in memory alone, revoked when
 // they sign out, turn to another workspace, or leave the console. Where that is not heard, it ends by itself within a day.
 
-import { post, send } from './api';
+import { send } from './api';
+import { PLAYGROUND } from './checklist';
+import { newKey } from './new-key';
 import { beforeLeaving } from './session.svelte';
-import type { ApiKey } from './wire';
 
 class TrialKey {
   text = $state('');
@@ -14,7 +15,7 @@ class TrialKey {
   /** Of a project that is looked at, where that matters. There is one at a time. */
   async make(project?: string): Promise<void> {
     await this.revoke();
-    const made = await post<ApiKey>('/v2/api-keys', { name: 'playground', scopes: ['inference'], expires_in_days: 1, project_id: project });
+    const made = await newKey({ name: PLAYGROUND, scopes: ['inference'], expires_in_days: 1, project_id: project });
     this.#id = made.id;
     this.text = made.key ?? '';
     this.project = project;

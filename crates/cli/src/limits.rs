@@ -30,3 +30,5 @@ pub(crate) const APP_TIME_MAX: Duration = Duration::from_secs(600);
 pub(crate) const LEVELS_MAX: usize = 2;
 /// Letters by which a name may differ from the one that was meant.
 pub(crate) const EDITS_FORGIVEN: usize = 2;
+/// Names that are tried for the new key of a tool.
+pub(crate) const NEW_KEY_NAMES_MAX: u32 = 20;

@@ -66,3 +66,5 @@ pub(crate) const RECORD_TOOK_MS_MAX: u64 = u32::MAX as u64;
 /// How often a change is checked again that the rules overtook, before its caller has to send it again. Of changes at the same time
 /// one is written each time, so that no fewer can be made at once.
 pub(crate) const CHECKED_AGAIN_MAX: u32 = 32;
+/// Names that are tried for a credential that is given none.
+pub(crate) const DEFAULT_NAMES_MAX: u32 = 100;

@@ -118,7 +118,7 @@ pub(crate) fn make_session_key<'a>(call: &'a Call<'a>) -> Handled<'a> {
         };
         let expires_at = moment::write(call.unix_ms().saturating_add(seconds.saturating_mul(1000)));
         let mut body = json!({
-            "name": session_name(session), "scopes": ["inference"], "expires_at": expires_at,
+            "name": format!("{} {}", session_name(session), call.unix_ms()), "scopes": ["inference"], "expires_at": expires_at,
         });
         if let Some(project) = &call.project {
             body["project_id"] = json!(project);
@@ -149,7 +149,12 @@ pub(crate) fn revoke_session_key<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
         let session = call.needed("runtime_session_id")?;
         let name = session_name(session);
-        let mine = |row: &Value| row["name"] == name.as_str() && row["status"] == "active";
+        // A session may have several keys, each with the time in its name, which is unique.
+        let is_its = |rest: &str| rest.is_empty() || rest.trim_start().parse::<u64>().is_ok();
+        let mine = |row: &Value| {
+            row["name"].as_str().and_then(|text| text.strip_prefix(&*name)).is_some_and(is_its)
+                && row["status"] == "active"
+        };
         let listed = match call.rows(PATH, &[], EVENTS_MAX, mine).await {
             Ok(listed) => listed.rows,
             // It can't have made one either.

@@ -21,7 +21,7 @@ fn stated() -> Value {
 
 fn body(gateway: &Gateway, path: &str, more: Value) -> Value {
     let secret = if path == PATHS[0] { OWN } else { POOL };
-    let base = json!({"provider": "openai", "display_name": "ours", "secret": secret, "base_url": gateway.emulator.base_url()});
+    let base = json!({"provider": "openai", "secret": secret, "base_url": gateway.emulator.base_url()});
     with(base, more)
 }
 

@@ -67,7 +67,7 @@ pub async fn state_lifetime(gateway: &Gateway, lifetime: Duration) {
 }
 
 async fn claude(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "retention": "zero", "base_url": gateway.emulator.anthropic_url()});
+    let body = json!({"provider": "anthropic", "secret": secret, "retention": "zero", "base_url": gateway.emulator.anthropic_url()});
     id_of(&gateway.make(path, body).await)
 }
 

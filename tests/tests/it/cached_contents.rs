@@ -56,7 +56,7 @@ fn refused(answer: &Answer, status: u16, words: &str) {
 }
 
 async fn gemini(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "gemini", "display_name": "gemini", "secret": secret, "base_url": gateway.emulator.origin()});
+    let body = json!({"provider": "gemini", "secret": secret, "base_url": gateway.emulator.origin()});
     id_of(&gateway.make(path, body).await)
 }
 

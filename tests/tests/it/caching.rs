@@ -52,7 +52,8 @@ async fn converse(gateway: &Gateway, path: &str, model: &str, about: &str, quest
 
 async fn claude(gateway: &Gateway, path: &str) {
     let secret = if path == "/v2/accounts" { POOL } else { OWN };
-    let body = json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
+    let body =
+        json!({"provider": "anthropic", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
     gateway.make(path, body).await;
 }
 

@@ -25,7 +25,7 @@ async fn committed(gateway: &Gateway, secret: &str, amount_micros: u64) -> Strin
     // The commitment is monthly and its spend is reported by day, so neither may end during the test.
     a_day_with_room().await;
     let body = json!({
-        "provider": "openai", "display_name": "committed", "secret": secret, "base_url": gateway.emulator.base_url(),
+        "provider": "openai", "secret": secret, "base_url": gateway.emulator.base_url(),
         "commitment": {"amount_micros": amount_micros, "period": "month"},
     });
     id_of(&gateway.make("/v2/provider-credentials", body).await)

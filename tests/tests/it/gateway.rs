@@ -313,8 +313,16 @@ impl Gateway {
 
     /// Adds one of the workspace's own provider credentials, with the emulator as its base URL.
     pub async fn credential(&self, provider: &str, secret: &str) -> String {
-        let body = json!({"provider": provider, "display_name": format!("{provider} of ours"), "secret": secret, "base_url": self.emulator.base_url()});
-        id_of(&self.make("/v2/provider-credentials", body).await)
+        let (path, mut name) = ("/v2/provider-credentials", format!("{provider} of ours"));
+        loop {
+            let body = json!({"provider": provider, "display_name": name, "secret": secret, "base_url": self.emulator.base_url()});
+            let made = self.admin().post(path, &body).await.unwrap();
+            if made.status == 201 {
+                return id_of(&made.json());
+            }
+            assert_eq!(made.json()["code"], "name_taken", "{}", made.text());
+            name.push_str(", too");
+        }
     }
 
     /// Adds a pooled account of the operator, with the emulator as its base URL.

@@ -74,7 +74,8 @@ fn refused(answer: &Answer, status: u16, kind: &str, named: &str) {
 }
 
 async fn claude(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
+    let body =
+        json!({"provider": "anthropic", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
     id_of(&gateway.make(path, body).await)
 }
 

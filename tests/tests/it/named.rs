@@ -101,7 +101,24 @@ async fn an_object_is_addressed_by_its_name() {
 async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
     let gateway = Gateway::with_everything().await;
     let (_, first) = gateway.key(json!({"name": "twin"})).await;
-    let (_, second) = gateway.key(json!({"name": "twin"})).await;
+    let taken = gateway.admin().post("/v2/api-keys", &json!({"name": "twin"})).await.unwrap();
+    let fault = problem(&taken, 409, "name_taken");
+    assert!(fault["detail"].as_str().unwrap().contains("has the name \"twin\" already"), "{fault}");
+    // Projects don't share names of keys.
+    let project = id_of(&gateway.make("/v2/projects", json!({"name": "of the twin"})).await);
+    let (_, second) = gateway.key(json!({"name": "twin", "project_id": project})).await;
+    let (_, third) = gateway.key(json!({"name": "single"})).await;
+    let renamed = gateway.patched(&format!("/v2/api-keys/{third}"), json!({"name": "twin"})).await;
+    problem(&renamed, 409, "name_taken");
+    gateway.remove(&format!("/v2/api-keys/{third}")).await;
+    gateway.key(json!({"name": "single"})).await;
+    // A credential that is given no name gets one that is free.
+    let body = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
+    for name in ["openai", "openai-2"] {
+        assert_eq!(gateway.make("/v2/provider-credentials", body.clone()).await["display_name"], name);
+    }
+    let named = json!({"provider": "openai", "secret": OWN, "display_name": "openai-2"});
+    problem(&gateway.admin().post("/v2/provider-credentials", &named).await.unwrap(), 409, "name_taken");
     let answer = gateway.admin().get("/v2/api-keys/twin").await.unwrap();
     let fault = problem(&answer, 409, "ambiguous_name");
     let detail = fault["detail"].as_str().unwrap();

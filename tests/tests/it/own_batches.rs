@@ -210,7 +210,7 @@ async fn google_s_sdk_has_batches_of_any_model_through_the_gateway() {
 async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
-    let claude = |secret: &str| json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
+    let claude = |secret: &str| json!({"provider": "anthropic", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
     let first = id_of(&gateway.make("/v2/provider-credentials", claude(OWN)).await);
     let second = id_of(&gateway.make("/v2/provider-credentials", claude(OWN_SECOND)).await);
     gateway.credential("openai", OWN).await;

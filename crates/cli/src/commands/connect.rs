@@ -9,6 +9,7 @@ use clients::{Client, Clients, Place};
 use serde_json::{Value, json};
 
 use crate::api::{Api, field};
+use crate::limits::NEW_KEY_NAMES_MAX;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -131,7 +132,15 @@ fn only_model(api: &Api, tool: &str) -> Result<String, Failure> {
 }
 
 fn new_key(api: &Api, client: &Client) -> Result<String, Failure> {
-    let made = api.post("/v2/api-keys", &json!({"name": client.id, "scopes": ["inference"]}))?;
+    let mut number = 1;
+    let made = loop {
+        let name = if number == 1 { client.id.clone() } else { format!("{}-{number}", client.id) };
+        match api.post("/v2/api-keys", &json!({"name": name, "scopes": ["inference"]})) {
+            // The project has a key of this name, from another machine.
+            Err(failure) if failure.code == output::CONFLICT && number < NEW_KEY_NAMES_MAX => number += 1,
+            made => break made?,
+        }
+    };
     Ok(made.get("key").and_then(Value::as_str).unwrap_or(KEY_PRINTED).to_owned())
 }
 

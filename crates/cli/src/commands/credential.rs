@@ -164,7 +164,7 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
         secret_for(shared, api, &provider, auth.as_deref())?
     };
     let body = stated
-        .with("display_name", name.unwrap_or_else(|| provider.clone()))
+        .with_some("display_name", name)
         .with("provider", provider)
         .with_some("auth", auth)
         .with_some("secret", secret)

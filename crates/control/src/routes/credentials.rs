@@ -33,6 +33,7 @@ use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
+use crate::limits::DEFAULT_NAMES_MAX;
 use crate::resource::{
     Resource, WritableResource, delete, list, load, patch, post, put, reply, without, write_checked,
 };
@@ -371,6 +372,19 @@ async fn row_of(
     })
 }
 
+/// The provider's name, with a number behind it where other credentials are called so.
+async fn free_name(control: &Control, workspace: WorkspaceId, provider: &str) -> Result<String, Box<Fault>> {
+    let mut name = provider.to_owned();
+    for number in 2..=DEFAULT_NAMES_MAX {
+        let same = control.deps.store.credentials().ids_by_name(workspace, name.clone(), false).await;
+        if same.map_err(of_store)?.is_empty() {
+            break;
+        }
+        name = format!("{provider}-{number}");
+    }
+    Ok(name)
+}
+
 fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Result<ServerFacts, Box<Fault>> {
     if !input.stated_facts.is_empty() && !line::is_probed(&base.provider) {
         return Err(invalid(
@@ -435,7 +449,9 @@ impl WritableResource for CredentialRow {
         mut input: Input,
     ) -> Result<(Self, AfterWrite), Box<Fault>> {
         let provider = checked_provider(control, input.provider.take(), input.base_url.is_some())?;
-        input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
+        if input.display_name.is_none() {
+            input.display_name = Some(free_name(control, request.workspace(), &provider).await?);
+        }
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
         let now = control.deps.world.clock.unix_ms();

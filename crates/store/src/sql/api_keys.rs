@@ -78,7 +78,8 @@ impl Table for ApiKeyRow {
         act: &Act,
     ) -> Result<(), StoreError> {
         row.created_by = maker(writing, row.workspace, &act.actor).await?;
-        projects::require(writing, row.workspace, Some(row.project)).await
+        projects::require(writing, row.workspace, Some(row.project)).await?;
+        refuse_taken_name(writing, row).await
     }
 
     async fn follow_creation(
@@ -92,7 +93,11 @@ impl Table for ApiKeyRow {
         events::of_act(writing, act, row.workspace, EventKind::KeyCreated, payload(row)).await
     }
 
-    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+    async fn merge(writing: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        // Those that had one name before names were unique can still be changed.
+        if old.name != row.name {
+            refuse_taken_name(writing, &row).await?;
+        }
         let Self { name, scopes, expires_unix_ms, ip_allowlist, priority, .. } = row;
         Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, priority, ..old.clone() })
     }
@@ -110,6 +115,15 @@ impl Table for ApiKeyRow {
     fn audit_detail(&self) -> String {
         format!("name {}, scopes {}", self.name, columns::scopes_to_text(self.scopes))
     }
+}
+
+/// Refuses the name of another key of the project. A revoked one has given up its name.
+async fn refuse_taken_name(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
+    let query = sql("SELECT id FROM api_keys
+         WHERE workspace = $1 AND project = $2 AND name = $3 AND id <> $4 AND revoked_unix_ms IS NULL");
+    let query =
+        query.bind(row.workspace.bytes()).bind(row.project.bytes()).bind(&*row.name).bind(row.id.bytes());
+    resource::refuse_found::<ApiKeyRow>(writing, query, &row.name).await
 }
 
 fn priority(stored: Option<u64>) -> Result<Option<u8>, StoreError> {

@@ -93,7 +93,8 @@ impl Table for CredentialRow {
     }
 
     async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
-        projects::require(writing, row.workspace, row.project).await
+        projects::require(writing, row.workspace, row.project).await?;
+        refuse_taken_name(writing, row).await
     }
 
     async fn follow_creation(writing: &mut Writing, row: &Self, act: &Act) -> Result<(), StoreError> {
@@ -108,6 +109,10 @@ impl Table for CredentialRow {
         (row, secret): (Self, Option<NewSecret>),
     ) -> Result<Self, StoreError> {
         refuse_revoked(old)?;
+        // Those that had one name before names were unique can still be changed.
+        if old.display_name != row.display_name {
+            refuse_taken_name(writing, &row).await?;
+        }
         projects::require(writing, row.workspace, row.project).await?;
         let moves = old.base_url != row.base_url;
         seals::require_secret_for(WHAT, moves, secret.is_some())?;
@@ -177,6 +182,14 @@ impl Table for CredentialRow {
     fn audit_detail(&self) -> String {
         format!("provider {}, fingerprint {}", self.provider, self.secret.fingerprint)
     }
+}
+
+/// Refuses the name of another credential of the workspace.
+async fn refuse_taken_name(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreError> {
+    let query = sql("SELECT id FROM credentials
+         WHERE workspace = $1 AND display_name = $2 AND id <> $3 AND subscription IS NULL");
+    let query = query.bind(row.workspace.bytes()).bind(&*row.display_name).bind(row.id.bytes());
+    resource::refuse_found::<CredentialRow>(writing, query, &row.display_name).await
 }
 
 async fn commit(writing: &mut Writing, row: &CredentialRow, act: &Act) -> Result<(), StoreError> {

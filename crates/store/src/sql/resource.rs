@@ -245,10 +245,16 @@ pub(super) async fn refuse_taken_name<R: Table>(
     name: &str,
 ) -> Result<(), StoreError> {
     let query =
-        compose(format!("SELECT id FROM {} WHERE workspace = $1 AND name = $2 AND id <> $3", R::NAME))
-            .bind(workspace.bytes())
-            .bind(name)
-            .bind(id.bytes());
+        compose(format!("SELECT id FROM {} WHERE workspace = $1 AND name = $2 AND id <> $3", R::NAME));
+    refuse_found::<R>(writing, query.bind(workspace.bytes()).bind(name).bind(id.bytes()), name).await
+}
+
+/// Refuses a name if the query finds the id of a row that has it.
+pub(super) async fn refuse_found<R: Table>(
+    writing: &mut Writing,
+    query: Statement,
+    name: &str,
+) -> Result<(), StoreError> {
     let Some(other) = query.row(writing.connection()).await? else { return Ok(()) };
     let other: R::Id = Fields::new(R::NAME, &other).id("id")?;
     let detail = format!("the {} {other} has the name \"{name}\" already", R::WHAT);

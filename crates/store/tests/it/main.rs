@@ -99,6 +99,7 @@ on_each!(
         credentials::another_address_needs_the_secret_anew,
         credentials::what_a_probe_found_stays_until_the_address_changes,
         credentials::a_rotation_takes_the_next_version_and_mends_an_invalid_one,
+        credentials::names_are_unique,
         credentials::an_unverified_one_is_active_once_it_was_accepted,
         credentials::verification_never_enables_what_its_owner_shut,
         credentials::deleting_removes_secret_and_floor,

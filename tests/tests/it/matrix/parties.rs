@@ -108,7 +108,7 @@ impl Seller {
     /// The workspace's credential at this provider.
     pub fn credential(self, emulator: &Emulator) -> Value {
         let mut body = json!({
-            "provider": self.slug(), "display_name": "ours", "secret": self.key(), "base_url": self.base_url(emulator),
+            "provider": self.slug(), "secret": self.key(), "base_url": self.base_url(emulator),
         });
         match self {
             Self::Bedrock => {

@@ -2,10 +2,10 @@
 
 use domain::{Evidence, ProbeResult, ServerFacts, ServerFeature};
 use snapshot::CredentialState;
-use store::{CredentialFilter, CredentialRow, StoreError, Verification};
+use store::{ApiKeyRow, CredentialFilter, CredentialRow, StoreError, Verification};
 
 use crate::Fresh;
-use crate::samples::{account, act, credential, secret};
+use crate::samples::{account, act, api_key, credential, secret};
 
 pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
@@ -125,6 +125,28 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
         CredentialState::Active,
         "a result for the old secret says nothing of the new one"
     );
+}
+
+pub async fn names_are_unique(fresh: &Fresh) {
+    let (credentials, keys) = (fresh.store.credentials(), fresh.store.api_keys());
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let is_taken =
+        |error: Option<StoreError>| matches!(error, Some(StoreError::Conflict { what: "name_taken", .. }));
+    let first = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
+    let same = CredentialRow { display_name: first.display_name.clone(), ..credential(workspace, 6) };
+    assert!(is_taken(credentials.create(same.clone(), act()).await.err()));
+    let other = credentials.create(credential(workspace, 6), act()).await.unwrap().row;
+    assert!(is_taken(credentials.replace((same, None), None, act()).await.err()));
+    credentials.replace((other, None), None, act()).await.unwrap();
+    credentials.delete(workspace, first.id, None, act()).await.unwrap();
+    let again = CredentialRow { display_name: first.display_name, ..credential(workspace, 7) };
+    credentials.create(again, act()).await.unwrap();
+
+    let key = keys.create((api_key(workspace, project, 5), None), act()).await.unwrap().row;
+    let same = ApiKeyRow { name: key.name.clone(), ..api_key(workspace, project, 6) };
+    assert!(is_taken(keys.create((same.clone(), None), act()).await.err()));
+    keys.delete(workspace, key.id, None, act()).await.unwrap();
+    keys.create((same, None), act()).await.unwrap();
 }
 
 pub async fn an_unverified_one_is_active_once_it_was_accepted(fresh: &Fresh) {

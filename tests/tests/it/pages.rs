@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,7 +34,9 @@ const MARK: char = '\u{1e}';
 const WITHIN_S: &str = "60";
 /// Where pages say that the gateway, a node, other gateways and PostgreSQL listen.
 const GATEWAY: &str = "127.0.0.1:8787";
-const NODE: &str = "127.0.0.1:8080";
+const NODE: &str = "127.0.0.1:8081";
+/// Where the demo node of `tidegate up` listens, with which readers begin: no page starts anything there.
+const DEMO: &str = "127.0.0.1:8080";
 const SECOND_GATEWAY: &str = "127.0.0.1:8788";
 const THIRD_GATEWAY: &str = "127.0.0.1:8789";
 /// With what follows it in an address, since ports of five digits begin with the same ones.
@@ -140,9 +143,11 @@ pub async fn run(page: &Path) {
     let blocks = blocks(&text);
     assert!(blocks.iter().any(|block| matches!(block, Block::Shell(_))), "{} runs nothing", page.display());
     let free = || format!("127.0.0.1:{}", free_port().unwrap());
+    let demo = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = [
         (GATEWAY, gateway.origin.trim_start_matches("http://").to_owned()),
         (NODE, free()),
+        (DEMO, demo.local_addr().unwrap().to_string()),
         (SECOND_GATEWAY, free()),
         (THIRD_GATEWAY, free()),
         (DATABASE, free() + "/"),

@@ -119,6 +119,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     match command {
         Command::Add { name, base_url, models, labels, with_key, verifying } => {
             let secret = if with_key { Some(api::ask_secret(shared, &name)?) } else { None };
+            warn_of_same(&api.get_all(PATH)?, &base_url);
             let body = Body::new()
                 .with("name", name)
                 .with("base_url", base_url)
@@ -198,6 +199,15 @@ fn drain(api: &Api, node: &str, wait: bool) -> Result<Value, Failure> {
         row = api.get(&at(PATH, &api::field(&row, "id")))?;
     }
     Ok(row)
+}
+
+/// Says which nodes have this address already: their models would be offered twice.
+fn warn_of_same(nodes: &[Value], base_url: &str) {
+    let bare = |url: &str| url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
+    for node in nodes.iter().filter(|node| bare(&api::field(node, "base_url")) == bare(base_url)) {
+        let name = output::printable(&api::field(node, "name"));
+        eprintln!("warning: {base_url} is the node {name} already, which then serves under two names.");
+    }
 }
 
 /// Shows the token, and how to use it on the other machine.

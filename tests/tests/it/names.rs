@@ -130,6 +130,24 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     let answer = gateway.admin().post("/v2/routes", &taken).await.unwrap();
     problem(&answer, 409, "route_scope_taken");
     gateway.route(json!({"scope": {"model": "gpt-4o"}})).await;
+    // What would be read as a name is refused, and what nothing known here is called is taken, and said.
+    let inside = json!({"scope": {"model": "openai/*-mini"}});
+    let answer = gateway.admin().post("/v2/routes", &inside).await.unwrap();
+    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "scope.model");
+    let of = |model: &str| json!({"scope": {"model": model, "environment": "staging"}});
+    for known in ["openai/", "gpt-4.1", "openai/gpt-4o-2024-08-06", "openai/gpt-4*"] {
+        let made = gateway.make("/v2/routes", of(known)).await;
+        assert_eq!(made.get("warning"), None, "{made}");
+    }
+    for unknown in ["openai/gpt-9-ultra", "gpt-9*"] {
+        let made = gateway.make("/v2/routes", of(unknown)).await;
+        assert!(made["warning"].as_str().is_some_and(|text| text.contains(unknown)), "{made}");
+    }
+    let alias = |model: &str| json!({"name": format!("a{}", model.len()), "targets": [{"model": model}]});
+    let made = gateway.make("/v2/model-aliases", alias("openai/gpt-nope")).await;
+    assert!(made["warning"].is_string(), "{made}");
+    let made = gateway.make("/v2/model-aliases", alias(MINI)).await;
+    assert_eq!(made.get("warning"), None, "{made}");
 }
 
 #[cfg(feature = "control")]

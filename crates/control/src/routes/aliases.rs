@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, WithdrawnCanary};
 
-use super::alias_releases;
+use super::{alias_releases, known_names};
 use crate::policy_forms::{ParameterForm, parameter_forms, parameters};
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, without};
 
@@ -160,6 +160,9 @@ pub struct AliasView {
     split: &'static str,
     /// Of the active release.
     targets: Vec<TargetWire>,
+    /// Says that no known model has a target's name; absent if all are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
     parameters: BTreeMap<String, ParameterForm>,
     note: String,
     release_id: String,
@@ -200,8 +203,10 @@ fn withdrawal(withdrawn: &WithdrawnCanary) -> Withdrawal {
     }
 }
 
-fn show(row: &AliasRow) -> AliasView {
+fn show(control: &Control, row: &AliasRow) -> AliasView {
+    let mut targets = row.spec.targets.iter();
     AliasView {
+        warning: targets.find_map(|target| known_names::warning(control, row.workspace, &target.model)),
         id: row.id.to_string(),
         object: "model_alias",
         name: row.name.clone(),
@@ -479,8 +484,8 @@ impl Resource for AliasRow {
         control.deps.store.aliases()
     }
 
-    async fn view(&self, _: &Control) -> Result<AliasView, Box<Fault>> {
-        Ok(show(self))
+    async fn view(&self, control: &Control) -> Result<AliasView, Box<Fault>> {
+        Ok(show(control, self))
     }
 
     /// By id, or by name as the caller's own requests would find it; else any alias of the name.

@@ -16,6 +16,7 @@ mod dry_runs;
 mod field_changes;
 mod jobs;
 mod joins;
+mod known_names;
 mod limits;
 mod mail;
 mod members;

@@ -21,6 +21,7 @@ use store::RouteRow;
 
 use super::aliases::checked_target;
 use super::conditions::{ConditionsWire, printable};
+use super::known_names;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 /// The words of `overflow`.
@@ -153,6 +154,9 @@ pub struct RouteView {
     object: &'static str,
     #[serde(flatten)]
     rule: Wire,
+    /// Says that no known model matches `scope.model`; absent if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
     created_at: Moment,
 }
 
@@ -378,6 +382,13 @@ async fn scope_of(
             "Leave it out for the workspace's default.",
         ));
     }
+    if wire.model.as_deref().is_some_and(|model| model.trim_end_matches('*').contains('*')) {
+        return Err(invalid(
+            "scope.model",
+            "A * stands only at the end of a model's name.",
+            "Write a prefix, such as openai/gpt-4o*, or one route for each name.",
+        ));
+    }
     let environment = match &wire.environment {
         None => None,
         Some(text) => Some(checked_environment(text, "scope.environment")?),
@@ -427,8 +438,10 @@ impl Resource for RouteRow {
         control.deps.store.routes()
     }
 
-    async fn view(&self, _: &Control) -> Result<RouteView, Box<Fault>> {
+    async fn view(&self, control: &Control) -> Result<RouteView, Box<Fault>> {
+        let model = self.spec.scope.model.as_deref();
         Ok(RouteView {
+            warning: model.and_then(|model| known_names::warning(control, self.workspace, model)),
             id: self.id.to_string(),
             object: "route",
             rule: wire_of(&self.spec),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use board::Ticket;
 use domain::{CredentialId, Fault, Rates, TraceId};
@@ -122,6 +123,8 @@ impl Exchange {
             markup_bps: attempt.markup_bps(),
             estimate_prompt_bytes: PROMPT_BYTES,
             ceiling: None,
+            expected_input: None,
+            patience: Duration::ZERO,
         }
     }
 }

@@ -28,6 +28,10 @@ pub struct ProviderRow {
     pub publishers: Vec<String>,
     #[serde(default)]
     pub families: Vec<String>,
+    /// What its models mostly do; without it, nobody knows of one that nothing else tells of.
+    pub modality: Option<String>,
+    #[serde(default)]
+    pub kind: Vec<KindRow>,
     #[serde(default)]
     pub dialects: Vec<String>,
     pub base_url: Option<String>,
@@ -64,6 +68,17 @@ pub struct ProviderRow {
     pub fee: Vec<FeeRow>,
     #[serde(default)]
     pub subscription: Vec<SubscriptionRow>,
+}
+
+/// Models that do one thing, by what their names begin with, or a part of them after a slash or a dash.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindRow {
+    pub modality: String,
+    pub names: Vec<String>,
+    /// The provider that serves them, where this one does not.
+    pub at: Option<String>,
+    pub source: String,
 }
 
 /// A vendor's product whose subscription may be used in the provider's place.
@@ -121,7 +136,7 @@ pub struct ModelsFile {
 #[serde(deny_unknown_fields)]
 pub struct ModelRow {
     pub name: Spanned<String>,
-    /// A new model without one is `chat`.
+    /// A new model without one does what its name tells, or is `chat`.
     pub modality: Option<Spanned<String>>,
     /// What it does, where models of its modality do different things.
     pub operation: Option<Spanned<String>>,

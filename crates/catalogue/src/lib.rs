@@ -111,6 +111,10 @@ pub struct ProviderFacts {
     pub publishers: Vec<String>,
     /// The prefixes of its model names: an unknown name with one of them is its, too.
     pub families: Vec<String>,
+    /// What its models mostly do, where it has few that do something else.
+    pub modality: Option<Modality>,
+    /// Models whose names tell what they do.
+    pub kinds: Vec<ModelKind>,
     /// The client dialects that are its own: on those, any other unknown name is meant for it.
     pub dialects: Vec<Dialect>,
     /// The address if a credential or account names none.
@@ -153,6 +157,25 @@ pub struct ProviderFacts {
     pub subscriptions: Vec<SubscriptionProduct>,
 }
 
+/// Models that do one thing, by their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelKind {
+    pub modality: Modality,
+    pub names: Vec<String>,
+    /// The provider that serves them, where their publisher's own does not.
+    pub at: Option<String>,
+}
+
+impl ModelKind {
+    /// Whether the name, or a part of it after a slash or a dash, begins as these do.
+    fn has(&self, name: &str) -> bool {
+        let begins = |(at, _): (usize, &str)| {
+            name.get(..at).is_some_and(|before| before.is_empty() || before.ends_with(['/', '-']))
+        };
+        self.names.iter().any(|own| name.match_indices(own.as_str()).any(begins))
+    }
+}
+
 /// A vendor's product that is sold by subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionProduct {
@@ -162,6 +185,10 @@ pub struct SubscriptionProduct {
 }
 
 impl ProviderFacts {
+    fn kind(&self, name: &str) -> Option<&ModelKind> {
+        self.kinds.iter().find(|kind| kind.has(name))
+    }
+
     /// Whether it takes batches of this kind, which name their models when they are made.
     #[must_use]
     pub fn takes(&self, batches: StoredObjectKind) -> bool {
@@ -347,6 +374,20 @@ impl Catalogue {
         let is_its =
             |facts: &&ProviderFacts| facts.families.iter().any(|family| name.starts_with(family.as_str()));
         self.providers.iter().find(is_its)
+    }
+
+    /// What a model without a row does, as its name tells: one of its seller's, or one of a vendor's, whoever sells it.
+    #[must_use]
+    pub fn modality_by_name(&self, seller: &str, name: &str) -> Option<Modality> {
+        let vendors = self.providers.iter().filter(|facts| !facts.families.is_empty());
+        let mut each = self.provider(seller).into_iter().chain(vendors);
+        each.find_map(|facts| facts.kind(name)).map(|kind| kind.modality)
+    }
+
+    /// The provider that serves a model of this name in place of its publisher's own.
+    #[must_use]
+    pub fn served_elsewhere(&self, own: &str, name: &str) -> Option<&ProviderFacts> {
+        self.provider(self.provider(own)?.kind(name)?.at.as_deref()?)
     }
 
     /// The provider whose own dialect this is.

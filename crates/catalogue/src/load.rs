@@ -9,14 +9,14 @@ use domain::{Dialect, IdMap, Modality, Operation, Price, Rates, StoredKind, Stor
 
 use crate::error::CatalogueError;
 use crate::files::{
-    AuthRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
+    AuthRow, KindRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
     SubscriptionRow,
 };
 use crate::limits::PRICE_MAX;
 use crate::source::{OPERATOR, Source, UNVERIFIED, fingerprint, is_day};
 use crate::tiers::{self, Fee, FeeRow, Origin, TierPrice, TierRow};
 use crate::{
-    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Model, Offer, ProviderFacts,
+    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Model, ModelKind, Offer, ProviderFacts,
     SubscriptionProduct, capabilities, tokenizers,
 };
 
@@ -113,16 +113,18 @@ fn add_provider(
         let message = format!("the publisher \"{publisher}\" has two providers of its own");
         return Err(source.wrong(span, &field, &message));
     }
-    let wrong = |message: &str| source.wrong(span.clone(), &field, message);
-    let batches = batch_dialects(&row.batches).map_err(|message| wrong(&message))?;
-    let dialects =
-        own_dialects(catalogue, &row.families, &row.dialects).map_err(|message| wrong(&message))?;
+    let wrong = |message: String| source.wrong(span.clone(), &field, &message);
+    let batches = batch_dialects(&row.batches).map_err(wrong)?;
+    let dialects = own_dialects(catalogue, &row.families, &row.dialects).map_err(wrong)?;
+    let (modality, kinds) = what_models_do(row.modality.as_deref(), row.kind).map_err(wrong)?;
     catalogue.providers.push(ProviderFacts {
         slug,
         display_name: row.display_name,
         synonyms: row.synonyms,
         publishers: row.publishers,
         families: row.families,
+        modality,
+        kinds,
         dialects,
         base_url: row.base_url,
         base_urls: row.base_urls.into_iter().collect(),
@@ -142,7 +144,8 @@ fn add_provider(
         batches,
         tiers,
         fees,
-        subscriptions: subscription_products(row.subscription).map_err(wrong)?,
+        subscriptions: subscription_products(row.subscription)
+            .map_err(|message| wrong(message.to_owned()))?,
     });
     Ok(())
 }
@@ -202,6 +205,26 @@ fn batch_dialects(names: &[String]) -> Result<Vec<Dialect>, String> {
         known.ok_or_else(|| format!("\"{name}\" isn't a dialect that defines its own batch API"))
     };
     names.iter().map(read).collect()
+}
+
+fn named_modality(word: &str) -> Result<Modality, String> {
+    Modality::from_word(word)
+        .ok_or_else(|| format!("modality is one of {}", Modality::ALL.map(Modality::as_str).join(", ")))
+}
+
+/// What a provider's models mostly do, and names that tell it of some, as they were read somewhere.
+fn what_models_do(
+    usual: Option<&str>,
+    rows: Vec<KindRow>,
+) -> Result<(Option<Modality>, Vec<ModelKind>), String> {
+    let read = |row: KindRow| {
+        if row.source.is_empty() || row.names.is_empty() || row.names.iter().any(String::is_empty) {
+            return Err("a kind needs the names of its models, and the source they were read at".to_owned());
+        }
+        Ok(ModelKind { modality: named_modality(&row.modality)?, names: row.names, at: row.at })
+    };
+    let usual = usual.map(named_modality).transpose()?;
+    Ok((usual, rows.into_iter().map(read).collect::<Result<_, _>>()?))
 }
 
 /// Products with a discount that was read somewhere.
@@ -271,11 +294,13 @@ fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<
         })?;
     let known = catalogue.model(&full);
     let modality = match &row.modality {
-        None => known.map_or(Modality::Chat, |model| model.modality),
-        Some(word) => Modality::from_word(word.get_ref()).ok_or_else(|| {
-            let message = format!("modality is one of {}", Modality::ALL.map(Modality::as_str).join(", "));
-            source.wrong(word.span(), &field, &message)
-        })?,
+        None => {
+            let by_name = || catalogue.modality_by_name(publisher, name).unwrap_or(Modality::Chat);
+            known.map_or_else(by_name, |model| model.modality)
+        }
+        Some(word) => {
+            named_modality(word.get_ref()).map_err(|message| source.wrong(word.span(), &field, &message))?
+        }
     };
     let operation = match &row.operation {
         None => known.and_then(|model| model.operation),

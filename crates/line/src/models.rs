@@ -65,6 +65,13 @@ pub fn named(core: &Core, caller: &Caller, name: &str) -> Result<ServedModel, Bo
     plan::named_model(&question, caller.snapshot(), core.now_unix_ms())
 }
 
+/// What the model of a name does, whether or not anything here serves it.
+#[must_use]
+pub fn modality_of(core: &Core, caller: &Caller, name: &str) -> Option<Modality> {
+    let question = question(caller, name, Modality::Chat, Dialect::Run);
+    plan::modality_of(&question, caller.snapshot(), core.now_unix_ms())
+}
+
 /// A model of the catalogue, whether or not anything here serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SoldModel {

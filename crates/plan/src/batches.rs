@@ -9,6 +9,7 @@ use domain::{AuthKind, Fault, FaultClass, Hosting, StoredObjectKind};
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery, RequestNeeds};
+use crate::served::own_modality;
 
 const HOW: &str =
     "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
@@ -132,9 +133,8 @@ pub(crate) fn keepers_of_batch<'a>(
 
 /// Where a request to this model would go.
 fn served_by<'a>(input: &PlanInput<'a>, model: &'a str, board: &dyn AvailabilityView) -> Decision<'a> {
-    let known = input.catalogue.model(model);
-    let known = known.or_else(|| input.catalogue.by_bare_name(model).first().copied());
-    let modality = known.map_or(input.query.modality, |model| model.modality);
+    let named = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
+    let modality = own_modality(&named).unwrap_or(input.query.modality);
     let needs = RequestNeeds { is_batch: true, ..input.query.needs };
     let question = PlanQuery { model, modality, needs, ..input.query };
     decide(&PlanInput { query: question, ..*input }, board)

@@ -20,9 +20,9 @@ use crate::placing::{self, Placement};
 use crate::planned::rejected;
 use crate::prompt_view::PromptView;
 use crate::question::{PlanInput, PlanQuery};
-use crate::resolve::{self, ResolvedTarget};
+use crate::served::own_modality;
 use crate::uploads;
-use crate::{aliases, candidates, routing, strategies};
+use crate::{candidates, routing, strategies};
 
 /// The rule for an attempt that is made only if those before it fail.
 const LATER: &str = "later_in_order";
@@ -134,7 +134,7 @@ pub fn explain(
         now_unix_ms,
         began_unix_ms: now_unix_ms,
     };
-    let modality = modality.unwrap_or_else(|| own_modality(&input));
+    let modality = modality.or_else(|| own_modality(&input)).unwrap_or(question.modality);
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
     let mut choice = choose(&input, SeatNeeds::of_modality(modality), board);
     choice.leave_unavailable();
@@ -198,20 +198,6 @@ fn explanation(
         fault: decision.fault,
         snapshot_version,
         manifest_revision: input.catalogue.capabilities().revision().to_owned(),
-    }
-}
-
-/// The model's modality, or the question's if the catalogue does not know the model.
-fn own_modality(input: &PlanInput<'_>) -> Modality {
-    let target = aliases::find(input).and_then(|alias| {
-        let first = aliases::order(alias.release, input.query.split_key).into_iter().next()?;
-        alias.release.spec.targets.get(first)
-    });
-    let model = target.map_or(input.query.model, |target| &target.model);
-    let input = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
-    match resolve::resolve(&input).map(|resolved| resolved.target) {
-        Ok(ResolvedTarget::Model { model, .. }) => model.modality,
-        _ => input.query.modality,
     }
 }
 

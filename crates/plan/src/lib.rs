@@ -49,5 +49,5 @@ pub use prompt_view::PromptView;
 pub use question::{PlanQuery, RequestNeeds, RequestSize};
 pub use reason::Refusal;
 pub use replay::{NotReplayed, ReplayWorld, Replayed, StoredRequest};
-pub use served::{ModelFacts, ServedModel, named_model, served_models};
+pub use served::{ModelFacts, ServedModel, modality_of, named_model, served_models};
 pub use spent::CommitmentBoard;

@@ -156,7 +156,7 @@ fn unlisted<'a>(input: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
     };
     release(input, name).or_else(|| {
         let (rule, facts) = family().or_else(vendor)?;
-        Some(unknown_at(input, rule, &facts.slug, name))
+        Some(unlisted_at(input, rule, &facts.slug, name))
     })
 }
 
@@ -216,7 +216,20 @@ fn at_seller<'a>(input: &PlanInput<'a>, rule: Rule, seller: &'a str, rest: &'a s
             let sent = if is_own { bare } else { rest };
             with_release(pinned(model), model, NamedRelease { release, sent })
         }
-        None => unknown_at(input, rule, seller, rest),
+        None if rule == Rule::PinnedSeller => unknown_at(input, rule, seller, rest),
+        None => unlisted_at(input, rule, seller, rest),
+    }
+}
+
+/// A name that only a provider knows: its publisher's own, or the one that serves models of such names in its place.
+fn unlisted_at<'a>(input: &PlanInput<'a>, rule: Rule, own: &'a str, upstream_model: &'a str) -> Resolved<'a> {
+    let named = unknown_at(input, rule, own, upstream_model);
+    match input.catalogue.served_elsewhere(own, upstream_model) {
+        None => named,
+        Some(facts) => Resolved {
+            other_name: named.other_name.or(Some(named.name)),
+            ..unknown_at(input, rule, &facts.slug, upstream_model)
+        },
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use board::AllOpen;
-use catalogue::{Capability, Model};
+use catalogue::{Capability, Catalogue, Model};
 use domain::{Fault, Modality, Operation, Rates};
 use snapshot::Snapshot;
 
+use crate::aliases;
 use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery};
-use crate::resolve::{ResolvedTarget, Rule};
+use crate::resolve::{ResolvedTarget, Rule, resolve};
 
 /// What messages may have beside text, in the words of lists of models.
 const INPUTS: [(Capability, &str); 4] = [
@@ -45,8 +46,10 @@ pub struct ServedModel {
 /// What is known of a model that a name means, as far as it decides what it can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelFacts {
-    /// `None` of a name that only its provider or node knows.
+    /// As the catalogue says, or its name tells; `None` of any other name that only its provider or node knows.
     pub modality: Option<Modality>,
+    /// What models of its provider mostly do, where nothing tells of this one.
+    pub usual: Option<Modality>,
     /// What it does, where models of its modality do different things.
     pub operation: Option<Operation>,
     pub context_tokens: Option<u64>,
@@ -95,7 +98,8 @@ pub fn named_model(
     let as_chat = PlanQuery { modality: Modality::Chat, ..*question };
     let input = input_of(&as_chat, snapshot, now_unix_ms);
     let decision = decide(&input, &AllOpen);
-    let modality = decision.resolved.as_ref().and_then(|resolved| modality_of(resolved.target));
+    let target = decision.resolved.as_ref().map(|resolved| resolved.target);
+    let modality = target.and_then(|target| known_or_usual(input.catalogue, target));
     match modality.filter(|modality| *modality != Modality::Chat) {
         None => model_of(&input, decision),
         Some(modality) => {
@@ -151,7 +155,10 @@ fn model_of(input: &PlanInput<'_>, decision: Decision<'_>) -> Result<ServedModel
     // Of a model that only a node names nothing is known, and few runtimes read documents themselves.
     let reads_documents = !matches!(resolved.target, ResolvedTarget::OnNode { .. });
     let facts = ModelFacts {
-        modality: model.map(|model| model.modality),
+        modality: model
+            .map(|model| model.modality)
+            .or_else(|| known_modality(input.catalogue, resolved.target)),
+        usual: usual_modality(input.catalogue, resolved.target),
         operation: model.and_then(|model| model.operation),
         context_tokens: model.and_then(|model| model.context_tokens),
         output_tokens_max: model.and_then(|model| model.output_tokens_max),
@@ -186,9 +193,40 @@ fn known_model<'a>(input: &PlanInput<'a>, target: ResolvedTarget<'a>) -> Option<
     }
 }
 
-const fn modality_of(target: ResolvedTarget<'_>) -> Option<Modality> {
+/// What a name's model does, whether or not anything serves it: the first target's of an alias.
+#[must_use]
+pub fn modality_of(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Option<Modality> {
+    own_modality(&input_of(question, snapshot, now_unix_ms))
+}
+
+pub(crate) fn own_modality(input: &PlanInput<'_>) -> Option<Modality> {
+    let target = aliases::find(input).and_then(|alias| {
+        let first = aliases::order(alias.release, input.query.split_key).into_iter().next()?;
+        alias.release.spec.targets.get(first)
+    });
+    let model = target.map_or(input.query.model, |target| &target.model);
+    let input = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
+    known_or_usual(input.catalogue, resolve(&input).ok()?.target)
+}
+
+fn known_or_usual(catalogue: &Catalogue, target: ResolvedTarget<'_>) -> Option<Modality> {
+    known_modality(catalogue, target).or_else(|| usual_modality(catalogue, target))
+}
+
+/// By the catalogue, or by the name.
+fn known_modality(catalogue: &Catalogue, target: ResolvedTarget<'_>) -> Option<Modality> {
     match target {
         ResolvedTarget::Model { model, .. } => Some(model.modality),
-        ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => None,
+        ResolvedTarget::AtSeller { seller, upstream_model } => {
+            catalogue.modality_by_name(seller, upstream_model)
+        }
+        ResolvedTarget::OnNode { .. } => None,
+    }
+}
+
+fn usual_modality(catalogue: &Catalogue, target: ResolvedTarget<'_>) -> Option<Modality> {
+    match target {
+        ResolvedTarget::AtSeller { seller, .. } => catalogue.provider(seller)?.modality,
+        ResolvedTarget::Model { .. } | ResolvedTarget::OnNode { .. } => None,
     }
 }

@@ -9,6 +9,7 @@ use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
 use crate::faults;
 use crate::question::{PlanInput, PlanQuery};
+use crate::served::own_modality;
 
 /// Stands for a model's name behind the provider's, for files.
 const FILES: &str = "files";
@@ -28,10 +29,7 @@ pub(crate) fn decide_upload<'a>(
         return Decision::failed(no_keeper(word, input.catalogue));
     }
     if provider.is_none() && !input.query.model.is_empty() {
-        let model = input.query.model;
-        let known = input.catalogue.model(model);
-        let modality = known.or_else(|| input.catalogue.by_bare_name(model).first().copied());
-        let modality = modality.map_or(input.query.modality, |model| model.modality);
+        let modality = own_modality(input).unwrap_or(input.query.modality);
         let question = PlanQuery { modality, ..input.query };
         return of_keepers(input.catalogue, decide(&PlanInput { query: question, ..*input }, board));
     }

@@ -23,8 +23,8 @@ use plan::{CommitmentBoard, PlanQuery, SplitBy, split_key};
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use snapshot::{KeyEntry, ProjectEntry, Snapshot, WorkspaceEntry};
 
 use crate::commitments::used_up;
@@ -110,7 +110,7 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             let plan = explain_app(control, &request, &input, &assumed, &planned).await?;
             return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
         }
-        if input.request.is_none() && input.path.is_none() {
+        if input.request.is_none() && input.path.is_none() && input.run_of_model().is_none() {
             let now_unix_ms = control.deps.world.clock.unix_ms();
             let spent = used_up(control, &assumed.workspace, now_unix_ms).await?;
             let board = CommitmentBoard::new(&*control.deps.board, spent);
@@ -119,18 +119,24 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 explain_model(control, &request, &input, model, (modality, dialect), &assumed, &board)?;
             return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
         }
+        let run = input.run_of_model();
         let address = match &input.path {
             Some(path) => PlanAddress::Path(checked_path(path)?),
+            None if run.is_some() => PlanAddress::Path(RUNS[0].to_owned()),
             None => {
-                let modality = modality.unwrap_or(Modality::Chat);
-                PlanAddress::Usual(dialect, modality, named_model(&input).unwrap_or_default())
+                let model = named_model(&input).unwrap_or_default();
+                // The paths of the other dialects are those of their conversations.
+                let is_chat = dialect == Dialect::Chat;
+                let own = || modality_of(control, &input, &assumed, &model).filter(|_| is_chat);
+                PlanAddress::Usual(dialect, modality.or_else(own).unwrap_or(Modality::Chat), model)
             }
         };
         let unread: Unread<'_> =
             serde_json::from_slice(&request.body).map_err(|_| Box::new(Fault::internal()))?;
-        let body = match unread.request {
-            Some(body) => request.body.slice_ref(body.get().as_bytes()),
-            None => request.body.slice(..0),
+        let body = match (unread.request, run) {
+            (Some(body), _) => request.body.slice_ref(body.get().as_bytes()),
+            (None, Some(run)) => run.to_string().into(),
+            (None, None) => request.body.slice(..0),
         };
         let planned = PlanRequest {
             caller: caller_of(&assumed)?,
@@ -164,25 +170,7 @@ fn explain_model(
     let model = model.ok_or_else(|| missing("model", fix))?;
     let world = &control.deps.world;
     let random = world.random.next_u64();
-    let question = PlanQuery {
-        model,
-        workspace: &assumed.workspace,
-        project: &assumed.project,
-        environment: &assumed.environment,
-        key: assumed.key.as_ref().map(|key| key.id),
-        tag: input.tag.as_deref(),
-        split_key: assigned_by(input, random),
-        session_key: None,
-        session_seat: None,
-        modality: modality.unwrap_or(Modality::Chat),
-        dialect,
-        terms: PriceTerms::default(),
-        size: plan::RequestSize::default(),
-        needs: plan::RequestNeeds::default(),
-        traits: None,
-        prompt: None,
-        hints: None,
-    };
+    let question = PlanQuery { dialect, ..question(input, assumed, model, random) };
     let plan = plan::explain(
         &question,
         modality,
@@ -193,6 +181,43 @@ fn explain_model(
         world.clock.unix_ms(),
     );
     Ok(Plan::of_model(model, &assumed.environment, plan, request.is_operator()))
+}
+
+fn question<'a>(input: &'a Input, assumed: &'a Assumed, model: &'a str, random: u64) -> PlanQuery<'a> {
+    PlanQuery {
+        model,
+        workspace: &assumed.workspace,
+        project: &assumed.project,
+        environment: &assumed.environment,
+        key: assumed.key.as_ref().map(|key| key.id),
+        tag: input.tag.as_deref(),
+        split_key: assigned_by(input, random),
+        session_key: None,
+        session_seat: None,
+        modality: Modality::Chat,
+        dialect: Dialect::Chat,
+        terms: PriceTerms::default(),
+        size: plan::RequestSize::default(),
+        needs: plan::RequestNeeds::default(),
+        traits: None,
+        prompt: None,
+        hints: None,
+    }
+}
+
+/// What the model of a request does, by which its path is chosen.
+fn modality_of(control: &Control, input: &Input, assumed: &Assumed, model: &str) -> Option<Modality> {
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    plan::modality_of(&question(input, assumed, model, 0), &assumed.snapshot, now_unix_ms)
+}
+
+impl Input {
+    /// The run of a model whose input is there, which is planned as the request that it makes.
+    fn run_of_model(&self) -> Option<Value> {
+        let (app, input) = (self.app.as_ref()?, self.input.as_ref()?);
+        let is_all = self.request.is_none() && self.path.is_none();
+        is_all.then(|| json!({"app": app, "input": input}))
+    }
 }
 
 /// The app that is asked about, with its input: named beside the request, or in a request to run it.

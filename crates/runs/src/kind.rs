@@ -80,12 +80,19 @@ impl Kind {
         }
     }
 
-    /// What a model may do, by what is known of it. Nobody knows what a model does that only its node names.
+    /// What a model may do, by what is known of it or is `usual` at its provider. Nobody knows what a model does that
+    /// only its node names.
     #[must_use]
-    pub const fn of_model(modality: Option<Modality>, operation: Option<Operation>) -> &'static [Self] {
-        match modality {
-            Some(modality) => Self::of(modality, operation),
-            None => &[
+    pub const fn of_model(
+        modality: Option<Modality>,
+        usual: Option<Modality>,
+        operation: Option<Operation>,
+    ) -> &'static [Self] {
+        match (modality, usual) {
+            (Some(modality), _) => Self::of(modality, operation),
+            // Sellers of pictures have apps for videos and sound, too, and none for a conversation.
+            (None, Some(Modality::Image)) => &[Self::Image, Self::Video, Self::Speech, Self::Transcription],
+            (None, _) => &[
                 Self::Text,
                 Self::Embedding,
                 Self::Video,
@@ -124,8 +131,9 @@ mod tests {
 
     #[test]
     fn an_input_tells_what_an_unknown_model_is_to_do() {
-        let (unknown, audio) = (None, Some(Modality::Audio));
-        for (modality, input, kind) in [
+        let (unknown, audio) = ((None, None), (Some(Modality::Audio), None));
+        let of_pictures = (None, Some(Modality::Image));
+        for ((modality, usual), input, kind) in [
             (unknown, json!({"prompt": "a"}), Kind::Text),
             (unknown, json!({"text": "a"}), Kind::Text),
             (unknown, json!({"text": "a", "voice": "b"}), Kind::Speech),
@@ -135,10 +143,13 @@ mod tests {
             (unknown, json!({"prompt": "a", "size": "1024x1024"}), Kind::Image),
             (unknown, json!({"prompt": "a", "size": "1280x720", "seconds": 8}), Kind::Video),
             (unknown, json!(null), Kind::Text),
+            (of_pictures, json!({"prompt": "a"}), Kind::Image),
+            (of_pictures, json!({"prompt": "a", "seconds": 8}), Kind::Video),
+            (of_pictures, json!({"audio": "https://h/a.mp3"}), Kind::Transcription),
             (audio, json!({"text": "a"}), Kind::Speech),
             (audio, json!({"audio": "a"}), Kind::Transcription),
         ] {
-            assert_eq!(Kind::of_input(Kind::of_model(modality, None), &input), Some(kind), "{input}");
+            assert_eq!(Kind::of_input(Kind::of_model(modality, usual, None), &input), Some(kind), "{input}");
         }
         assert_eq!(Kind::of_input(Kind::of_modality(Modality::Realtime), &json!({})), None);
     }

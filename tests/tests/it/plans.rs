@@ -107,6 +107,25 @@ async fn every_path_is_planned_as_it_would_be_served_and_nothing_is_touched() {
             "{path}"
         );
     }
+    // A model that the catalogue does not have is asked for what its name tells, in each form of the question.
+    let painter = "openai/gpt-image-1";
+    for (body, modality) in [
+        (json!({"model": painter}), "image"),
+        (json!({"app": painter}), "image"),
+        (json!({"app": painter, "input": {"prompt": "a tide"}}), "image"),
+        (json!({"request": {"model": painter, "prompt": "a tide"}}), "image"),
+        (json!({"model": "dall-e-3"}), "image"),
+        (json!({"model": "openai/sora-2"}), "video"),
+        (json!({"app": "openai/sora-2", "input": {"prompt": "a tide"}}), "video"),
+        (json!({"app": MINI, "input": {"prompt": "hello"}}), "chat"),
+    ] {
+        let plan = gateway.plan(body.clone()).await;
+        assert_eq!(
+            (plan["modality"].as_str(), &plan["chosen"]["principal"]),
+            (Some(modality), &json!(own)),
+            "{body}: {plan}"
+        );
+    }
     assert_eq!(gateway.emulator.journal().len(), calls, "a plan was sent");
     gateway.chat_ok(&question(MINI)).await;
     until("the second opening", async || openings(&gateway, &own).await > opened).await;

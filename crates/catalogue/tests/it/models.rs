@@ -233,6 +233,41 @@ fn what_is_no_conversation_has_its_own_modality() {
 }
 
 #[test]
+fn a_model_without_a_row_does_what_its_name_tells() {
+    let catalogue = shipped();
+    for (seller, name, expected) in [
+        ("openai", "gpt-image-1", Some(Modality::Image)),
+        ("openai", "dall-e-3", Some(Modality::Image)),
+        ("openai", "sora-2", Some(Modality::Video)),
+        ("openai", "gpt-4o-mini-tts-2025-12-15", Some(Modality::Audio)),
+        ("openai", "gpt-4o-realtime-preview", Some(Modality::Realtime)),
+        ("openai", "gpt-99", None),
+        ("azure_openai", "gpt-image-1.5", Some(Modality::Image)),
+        ("vertex_ai", "veo-3.0-generate-001", Some(Modality::Video)),
+        ("vertex_ai", "google/imagen-4.0-generate-001", Some(Modality::Image)),
+        ("my-proxy", "openai/sora-2", Some(Modality::Video)),
+        ("gemini", "gemini-2.5-flash-image", None),
+        ("fal", "fal-ai/flux/dev", None),
+        ("fal", "fal-ai/veo3", Some(Modality::Video)),
+        ("fal", "fal-ai/kling-video/v2.5-turbo/pro/text-to-video", Some(Modality::Video)),
+        ("fal", "fal-ai/elevenlabs/tts/turbo", Some(Modality::Audio)),
+        ("my-vllm", "llava-video-7b", None),
+        ("together_ai", "black-forest-labs/FLUX.1-schnell", Some(Modality::Image)),
+    ] {
+        assert_eq!(catalogue.modality_by_name(seller, name), expected, "{seller}: {name}");
+    }
+    assert_eq!(catalogue.provider("fal").unwrap().modality, Some(Modality::Image));
+    let elsewhere = |name| catalogue.served_elsewhere("gemini", name).map(|facts| facts.slug.as_str());
+    assert_eq!((elsewhere("veo-3.0"), elsewhere("gemini-9")), (Some("vertex_ai"), None));
+    for kind in catalogue.providers().iter().flat_map(|facts| &facts.kinds) {
+        assert!(kind.at.as_ref().is_none_or(|at| catalogue.provider(at).is_some()), "{kind:?}");
+    }
+    let overlay = "[[model]]\nname = \"openai/gpt-image-7\"\n[[model.offer]]\nprovider = \"openai\"\nupstream_model = \"gpt-image-7\"\n";
+    let stated = shipped().with_overlay(overlay).unwrap();
+    assert_eq!(stated.model("openai/gpt-image-7").unwrap().modality, Modality::Image);
+}
+
+#[test]
 fn names_and_synonyms_lead_to_their_provider() {
     let catalogue = shipped();
     for (name, slug, available) in [

@@ -1,8 +1,8 @@
 //! What a model's name resolves to.
 
-use domain::{Dialect, FaultClass, Modality, Price};
+use domain::{Dialect, FaultClass, Modality, Price, RouteScope, RouteSpec};
 
-use crate::fixture::{Fixture, short};
+use crate::fixture::{Fixture, credential_id, short};
 
 /// Every kind of candidate that a name could mean.
 fn everybody() -> Fixture {
@@ -77,6 +77,52 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
         assert_eq!(short(&answer), *attempts, "{model}");
         assert_eq!(answer.attempts[0].upstream_model, *upstream, "{model}");
     }
+}
+
+#[test]
+fn media_models_without_a_row_are_explained_by_what_they_do_where_they_are_served() {
+    let at = |entry: &mut snapshot::CredentialEntry| entry.base_url = Some("https://vertex.example".into());
+    let fixture = five(Dialect::Chat).credential_with(6, "vertex_ai", at).credential(7, "fal").route(
+        1,
+        RouteSpec {
+            scope: RouteScope { modality: Some("image".into()), ..RouteScope::default() },
+            credential_ids: vec![credential_id(1)],
+            ..RouteSpec::default()
+        },
+    );
+    for (model, modality, attempts, upstream) in [
+        ("openai/gpt-image-1", Modality::Image, "c1", "gpt-image-1"),
+        ("dall-e-3", Modality::Image, "c1", "dall-e-3"),
+        ("openai/sora-2", Modality::Video, "c1", "sora-2"),
+        ("google/veo-3.0-generate-001", Modality::Video, "c6", "veo-3.0-generate-001"),
+        ("veo-3.0-generate-001", Modality::Video, "c6", "veo-3.0-generate-001"),
+        ("vertex:veo-3.0-generate-001", Modality::Video, "c6", "veo-3.0-generate-001"),
+        ("openai/gpt-99", Modality::Chat, "c1", "gpt-99"),
+    ] {
+        let answer = fixture.ask_for(model, None);
+        assert_eq!(answer.fault, None, "{model}");
+        assert_eq!((answer.modality, short(&answer).as_str()), (modality, attempts), "{model}");
+        assert_eq!(answer.attempts[0].upstream_model, upstream, "{model}");
+        assert_eq!(answer.route.is_some(), modality == Modality::Image, "{model}");
+        let named = fixture.named(model).unwrap();
+        assert_eq!(named.facts.modality.unwrap_or(Modality::Chat), modality, "{model}");
+    }
+    // The route rules pictures, so that an account elsewhere has to be named there.
+    let of_pictures = fixture.ask_for("fal:fal-ai/flux/dev", None);
+    assert_eq!((of_pictures.modality, of_pictures.attempts.len()), (Modality::Image, 0));
+    let unruled = five(Dialect::Chat).credential(7, "fal");
+    assert_eq!(short(&unruled.ask_for("fal:fal-ai/flux/dev", None)), "c7");
+    // Policies and routes know it by its publisher's name, too.
+    let elsewhere = fixture.ask_for("google/veo-3.0-generate-001", None);
+    assert_eq!(elsewhere.resolved_model.as_deref(), Some("vertex_ai/veo-3.0-generate-001"));
+    let ruled = Fixture::new().credential_with(1, "vertex_ai", at).route(
+        1,
+        RouteSpec {
+            scope: RouteScope { model: Some("google/veo-*".into()), ..RouteScope::default() },
+            ..RouteSpec::default()
+        },
+    );
+    assert!(ruled.ask_for("google/veo-3.0-generate-001", None).route.is_some());
 }
 
 #[test]

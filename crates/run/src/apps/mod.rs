@@ -44,7 +44,7 @@ pub(crate) struct App {
 
 /// What a model may do, by what is known of it.
 const fn kinds_of(facts: &ModelFacts) -> &'static [Kind] {
-    Kind::of_model(facts.modality, facts.operation)
+    Kind::of_model(facts.modality, facts.usual, facts.operation)
 }
 
 impl App {
@@ -55,11 +55,13 @@ impl App {
                 let (kinds, facts) = (kinds_of(&model.facts), Some(model.facts));
                 Self { name: name.to_owned(), kinds, facts, unknown: None }
             }
-            // What it would do is still known of a model of the catalogue.
+            // What it would do is still known of a model of the catalogue, and of one whose name tells.
             Err(fault) => {
                 let sold = line::sold_model(caller, name);
-                let kinds =
-                    sold.as_ref().map_or(&[Kind::Text][..], |sold| Kind::of(sold.modality, sold.operation));
+                let operation = sold.as_ref().and_then(|sold| sold.operation);
+                let modality = sold.as_ref().map(|sold| sold.modality);
+                let modality = modality.or_else(|| line::modality_of(core, caller, name));
+                let kinds = modality.map_or(&[Kind::Text][..], |modality| Kind::of(modality, operation));
                 let is_unknown = sold.is_none() && fault.class == FaultClass::NotFound;
                 Self { name: name.to_owned(), kinds, facts: None, unknown: is_unknown.then_some(fault) }
             }

@@ -8,6 +8,7 @@ use dialects::ErrorAnswer;
 use domain::{Dialect, FallbackClass, Fault, OverflowReason, Principal, Profile, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
+use plan::Attempt;
 
 use crate::attempt_stream::AttemptStream;
 use crate::context_order::ContextOrder;
@@ -36,6 +37,27 @@ pub struct Served {
     pub is_emergency: bool,
     /// What the subscription that served saves beside the list, in per cent.
     pub discount_pct: Option<u8>,
+}
+
+impl Served {
+    /// Whose seat would have served, where nothing was sent to it: its credential may be parked, or at its limit.
+    #[must_use]
+    pub fn uncalled(attempt: &Attempt, resolved_model: Arc<str>) -> Self {
+        Self {
+            profile: attempt.profile(),
+            principal: attempt.principal(),
+            provider: Arc::clone(attempt.provider_shared()),
+            resolved_model,
+            upstream_model: Arc::clone(attempt.upstream_model_shared()),
+            region: attempt.region_shared().cloned(),
+            attempts: 0,
+            fallback_used: false,
+            fallback_reason: None,
+            overflow: None,
+            is_emergency: attempt.is_emergency(),
+            discount_pct: attempt.subscription().map(|(_, stated)| stated.discount_pct),
+        }
+    }
 }
 
 /// An upstream answered, or the wait for its head ended before it did. Only `execute` constructs one.

@@ -272,6 +272,7 @@ impl RetryLoop {
                 AttemptOutcome::Refused(fault) if self.pass_over(&fault) => return SeatOutcome::Unfit,
                 AttemptOutcome::Refused(fault) => {
                     let fault = self.limited_instead(fault);
+                    self.name_uncalled(attempt);
                     if let Some(fallbacks) = &mut self.fallbacks {
                         fallbacks.refuse(fault.class);
                     }
@@ -301,6 +302,13 @@ impl RetryLoop {
                 }
             }
         }
+    }
+
+    /// The client is told whose seat would have served, where nothing was sent to it and no other one failed: its credential
+    /// may be parked.
+    fn name_uncalled(&mut self, attempt: &Attempt) {
+        let model = || Arc::clone(self.exchange.model_of(attempt));
+        self.failed_at.get_or_insert_with(|| Box::new(Served::uncalled(attempt, model())));
     }
 
     /// Goes on from a seat that can't be asked for this request to one that can.
@@ -403,11 +411,13 @@ impl RetryLoop {
             match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
                 // Its turn comes after its deadline.
                 DenialAction::Wait(wait) if wait >= exchange.time_left() => {
+                    self.name_uncalled(attempt);
                     self.record_failure(AttemptFailure::deadline());
                     return Err(SeatOutcome::Stop);
                 }
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
+                    self.name_uncalled(attempt);
                     let failure = self.denial_failure(attempt, standing, now_us);
                     self.record_failure(failure);
                     return Err(SeatOutcome::Exhausted(class));
@@ -656,18 +666,11 @@ impl RetryLoop {
     fn served_by(&self, attempt: &Attempt) -> Served {
         let is_fallback = attempt.is_fallback() && !self.failover.overflows() || attempt.is_after_nodes();
         Served {
-            profile: attempt.profile(),
-            principal: attempt.principal(),
-            provider: Arc::clone(attempt.provider_shared()),
-            resolved_model: Arc::clone(self.exchange.model_of(attempt)),
-            upstream_model: Arc::clone(attempt.upstream_model_shared()),
-            region: attempt.region_shared().cloned(),
             attempts: self.failover.tries(),
             fallback_used: is_fallback || attempt.is_emergency() || attempt.fallback_model().is_some(),
             fallback_reason: self.failover.fell_back_on().filter(|_| is_fallback),
             overflow: self.overflow_reason(attempt),
-            is_emergency: attempt.is_emergency(),
-            discount_pct: attempt.subscription().map(|(_, stated)| stated.discount_pct),
+            ..Served::uncalled(attempt, Arc::clone(self.exchange.model_of(attempt)))
         }
     }
 

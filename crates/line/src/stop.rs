@@ -1,9 +1,11 @@
 //! Early exits of the pipeline: before admission nothing is booked; after it, the tab is closed with the
 //! error response.
 
+use std::sync::Arc;
+
 use admit::AdmitFailed;
 use domain::{Fault, RateLimitStates};
-use execute::Failed;
+use execute::{Failed, Served};
 use plan::{PlanFailed, Planned, PlannedParts};
 use relay::{ClientResponse, deliver_failed, deliver_fault, target_missed};
 
@@ -21,7 +23,8 @@ pub(crate) enum EarlyExit {
 /// Of a planned call that the core is too far behind for.
 pub(crate) fn shed(planned: Planned) -> Box<PlanFailed> {
     let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
-    Box::new(PlanFailed { fault: overloaded(), admitted, resolved_model, record, manifest_revision })
+    let fault = overloaded();
+    Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision, resting: None })
 }
 
 impl EarlyExit {
@@ -51,7 +54,8 @@ impl From<Box<AdmitFailed>> for EarlyExit {
 
 impl From<Box<PlanFailed>> for EarlyExit {
     fn from(failed: Box<PlanFailed>) -> Self {
-        let PlanFailed { fault, admitted, resolved_model, record, manifest_revision } = *failed;
+        let PlanFailed { fault, admitted, resolved_model, record, manifest_revision, resting } = *failed;
+        let served = resting.map(|attempt| Served::uncalled(&attempt, Arc::clone(&resolved_model)));
         let (call, _caller, mut tab) = admitted.into_parts();
         tab.record_plan(resolved_model, record);
         tab.record_manifest(manifest_revision);
@@ -59,7 +63,7 @@ impl From<Box<PlanFailed>> for EarlyExit {
             tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
         }
         let code = fault.code;
-        let response = deliver_fault(tab, fault, None, call.dialect(), call.trace());
+        let response = deliver_fault(tab, fault, served.as_ref(), call.dialect(), call.trace());
         Self::AfterAdmission(Box::new(response.with_header(target_missed(call.has_target()))), code)
     }
 }

@@ -114,6 +114,8 @@ pub struct PlanFailed {
     pub record: PlanRecord,
     /// As in a plan that serves.
     pub manifest_revision: Option<String>,
+    /// The first seat that would have served, had its provider not asked to wait.
+    pub resting: Option<Attempt>,
 }
 
 /// Plans a call. `random` draws among managed accounts; the same number gives the same plan.
@@ -151,7 +153,9 @@ pub fn plan(
         choice;
     if attempts.is_empty() {
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
-        return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }));
+        let resting = resting.into_iter().next().map(|(attempt, _)| attempt);
+        let failed = PlanFailed { fault, admitted, resolved_model, record, manifest_revision, resting };
+        return Err(Box::new(failed));
     }
     let admitted =
         if upstream_models.is_empty() { admitted } else { admitted.with_upstream_models(upstream_models) };

@@ -289,6 +289,14 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     refused(&gateway.chat(&question(MINI)).await, 402, "insufficient_quota");
     let view = gateway.get(&path).await;
     assert_eq!(view["status"], "over_quota", "{view}");
+    // Nothing is sent now, and the client is told of which credential that is.
+    let parked = gateway.chat(&question(MINI)).await;
+    refused(&parked, 402, "insufficient_quota");
+    assert_eq!(
+        ["agent-attempts", "agent-execution-profile", "agent-byok-credential-id"]
+            .map(|name| parked.header(name)),
+        [Some("0"), Some("byok"), Some(id.as_str())]
+    );
     assert!(view["over_quota_until"].is_string(), "{view}");
     // A status that was read may be sent back unchanged.
     let same = gateway.patch(&path, json!({"display_name": "mine", "status": "over_quota"})).await;
@@ -297,6 +305,13 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
     assert_eq!((&verified["status"], &verified["over_quota_until"]), (&json!("active"), &Value::Null));
     gateway.chat_ok(&question(MINI)).await;
+    // So is a secret that the provider refuses, until it is verified again.
+    gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
+    assert_eq!(gateway.chat(&question(MINI)).await.status, 502);
+    assert_eq!(gateway.get(&path).await["status"], "invalid");
+    gateway.emulator.set_key(OWN, harness::KeyState::Ok);
+    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    assert_eq!(verified["status"], "active", "{verified}");
 }
 
 /// A provider's reported rate limits are shown, and if no request remains the next credential is used at

@@ -211,7 +211,13 @@ struct Opened {
 }
 
 fn show(control: &Control, row: &CredentialRow) -> CredentialView {
-    let over_quota_until = over_quota_until(control, row);
+    // Why requests don't use the secret that it has now, as far as this gateway knows.
+    let parking = control.deps.board.parking(Principal::Credential(row.id));
+    let parking = parking.filter(|parking| parking.secret_version == row.secret.sealed.version);
+    let over_quota_until = parking
+        .filter(|parking| parking.cause == FaultClass::UpstreamQuota)
+        .map(|parking| probed_unix_ms(control, parking.probe_at_us));
+    let is_refused = parking.is_some_and(|parking| parking.cause == FaultClass::UpstreamAuth);
     CredentialView {
         id: row.id.to_string(),
         object: "provider_credential",
@@ -219,7 +225,7 @@ fn show(control: &Control, row: &CredentialRow) -> CredentialView {
         provider: row.provider.clone(),
         display_name: row.display_name.clone(),
         auth: row.auth.clone(),
-        status: status_name(row, over_quota_until, control.deps.world.clock.unix_ms()),
+        status: status_name(row, (is_refused, over_quota_until), control.deps.world.clock.unix_ms()),
         over_quota_until: over_quota_until.map(Moment),
         secret_fingerprint: row.secret.fingerprint.clone(),
         secret_version: row.secret.sealed.version,
@@ -247,23 +253,26 @@ fn show(control: &Control, row: &CredentialRow) -> CredentialView {
     }
 }
 
-/// When a provider that reported an exhausted quota is tried again, as far as this gateway knows.
-fn over_quota_until(control: &Control, row: &CredentialRow) -> Option<u64> {
-    let parking = control.deps.board.parking(Principal::Credential(row.id))?;
+/// When a parked credential is tried again.
+fn probed_unix_ms(control: &Control, probe_at_us: u64) -> u64 {
     let clock = &control.deps.world.clock;
-    let is_of_this_secret = parking.secret_version == row.secret.sealed.version;
-    let left_us = parking.probe_at_us.saturating_sub(clock.monotonic_us());
+    let left_us = probe_at_us.saturating_sub(clock.monotonic_us());
     // Computed from two clocks that drift: rounded to the second, the value is the same in every response.
-    let until = || clock.unix_ms().saturating_add(left_us / 1_000).next_multiple_of(1_000);
-    (parking.cause == FaultClass::UpstreamQuota && is_of_this_secret).then(until)
+    clock.unix_ms().saturating_add(left_us / 1_000).next_multiple_of(1_000)
 }
 
 /// Warnings about the future are shown only for a credential that has no other problem.
-fn status_name(row: &CredentialRow, over_quota_until: Option<u64>, now_unix_ms: u64) -> &'static str {
+fn status_name(
+    row: &CredentialRow,
+    (is_refused, over_quota_until): (bool, Option<u64>),
+    now_unix_ms: u64,
+) -> &'static str {
     let [soon, ..] = CREDENTIAL_EXPIRY_NOTICES;
     let soon_ms = u64::try_from(soon.as_millis()).unwrap_or(u64::MAX);
     match row.state {
         CredentialState::Active if row.expires_unix_ms.is_some_and(|end| end <= now_unix_ms) => "expired",
+        // Its provider refuses it in requests as it would in a verification.
+        CredentialState::Active if is_refused => "invalid",
         CredentialState::Active if over_quota_until.is_some() => "over_quota",
         CredentialState::Active
             if row.expires_unix_ms.is_some_and(|end| end.saturating_sub(soon_ms) <= now_unix_ms) =>
@@ -602,7 +611,9 @@ fn wanted_state(
         // A derived status that was read and sent back unchanged.
         Some("invalid") if before == CredentialState::Invalid => return Ok(None),
         Some("unverified") if before == CredentialState::Unverified => return Ok(None),
-        Some("expiring" | "expired" | "over_quota") if before == CredentialState::Active => return Ok(None),
+        Some("expiring" | "expired" | "over_quota" | "invalid") if before == CredentialState::Active => {
+            return Ok(None);
+        }
         Some(other) => {
             return Err(invalid(
                 "status",

@@ -303,7 +303,15 @@ async fn by_meaning(
 /// A hook refuses an answer that would be given again.
 fn refused(planned: Planned, fault: Box<Fault>) -> EarlyExit {
     let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
-    EarlyExit::from(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }))
+    let resting = None;
+    EarlyExit::from(Box::new(PlanFailed {
+        fault,
+        admitted,
+        resolved_model,
+        record,
+        manifest_revision,
+        resting,
+    }))
 }
 
 /// Gives an answer again, and books the exchange.

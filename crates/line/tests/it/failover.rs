@@ -171,6 +171,32 @@ fn the_pool_is_a_fallback_only_where_the_route_says_so_and_marked() {
 }
 
 #[test]
+fn a_credential_that_is_parked_is_named_in_the_head_of_every_error() {
+    for (state, status) in [(KeyState::Exhausted, 402), (KeyState::Revoked, 502)] {
+        on_core(async {
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+            bench.emulator.set_key(OWN_KEYS[0], state);
+            let first = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            let id = first.header("agent-byok-credential-id").unwrap().to_owned();
+            for stream in [false, true] {
+                let sent = bench.emulator.journal().len();
+                let later = bench.client.post(CHAT, &bench.chat(json!({"stream": stream}))).await.unwrap();
+                assert_eq!(
+                    (later.status, bench.emulator.journal().len()),
+                    (status, sent),
+                    "{}",
+                    later.text()
+                );
+                assert_eq!(later.header("agent-attempts"), Some("0"));
+                assert_eq!(later.header("agent-execution-profile"), Some("byok"));
+                assert_eq!(later.header("agent-byok-credential-id"), Some(id.as_str()));
+                assert!(later.text().contains(&id), "{}", later.text());
+            }
+        });
+    }
+}
+
+#[test]
 fn accounts_of_the_pool_stand_in_for_each_other() {
     on_core(async {
         let bench = Bench::start(Setup::own(&[]).pool(&POOL_KEYS)).await;

@@ -130,7 +130,8 @@ async fn trip(
     request.options.ttl_seconds = tasks::ttl_seconds(&caller, request.options.ttl_seconds)?;
     request.options.files_at = files_at(core, &caller, &inbound.headers, (&request.options, !is_waited_for))?;
     let app = App::find(core, &caller, &request.app);
-    let streams = Format::wanted(&inbound.headers);
+    // At the other addresses a client gets a task, and follows it if it wants to.
+    let streams = Format::wanted_by(&inbound.headers, request.options.streams && is_waited_for);
     let waits = streams.is_none() && request.options.waits(is_waited_for)?;
     if let Some(own) = OwnApp::find(core, &caller, &app).await? {
         return own_runs::run(core, inbound, &caller, (request, own), (waits, streams)).await;

@@ -28,6 +28,8 @@ pub struct RunRequest {
 pub struct RunOptions {
     /// Whether the response comes when the task has ended; `None`: as its address usually does.
     pub wait: Option<bool>,
+    /// Whether the client follows the task as a stream, where it usually waits for the answer.
+    pub streams: bool,
     /// What is told of the end of a task that nobody waits for.
     pub webhook: Option<String>,
     pub run_at_unix_ms: Option<u64>,
@@ -90,9 +92,6 @@ const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
     ("function", "a model has one function"),
 ];
 
-/// Options that every response satisfies in any case: a task can be followed whether that is wanted or not.
-const ANY: &[&str] = &["stream"];
-
 /// Fields of the input, which clients easily put one level too high.
 const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
 
@@ -115,6 +114,7 @@ pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<Fault>> 
             "app_id" => app_id = app_name("app_id", value)?,
             "input" => input = value,
             "wait" => options.wait = flag("wait", &value)?,
+            "stream" => options.streams = flag("stream", &value)?.unwrap_or_default(),
             "webhook" => options.webhook = webhook(value)?,
             "run_at" => options.run_at_unix_ms = moment("run_at", &value)?,
             "priority" if !value.is_null() => options.priority = read_priority(&value)?,
@@ -224,12 +224,8 @@ fn app_name(param: &'static str, value: Value) -> Result<Option<String>, Box<Fau
 
 /// A field besides app and input: it must either have no effect, or be refused.
 fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
-    let is_flag = matches!(value, Value::Bool(_) | Value::Null);
-    if (name == "priority" && value.is_null()) || (is_flag && ANY.contains(&name)) {
+    if name == "priority" && value.is_null() {
         return Ok(());
-    }
-    if ANY.contains(&name) {
-        return Err(wrong_type(name));
     }
     let Some((_, instead)) = UNSUPPORTED_FIELDS.iter().find(|(later, _)| *later == name) else {
         return Err(unknown(name));
@@ -435,7 +431,6 @@ mod tests {
         for field in [
             r#""wait":true"#,
             r#""wait":false"#,
-            r#""stream":true"#,
             r#""session":"new","session_timeout":60"#,
             r#""wait":null"#,
             r#""stream":false"#,
@@ -452,6 +447,15 @@ mod tests {
         ] {
             assert!(check(&format!(r#"{{"app":"m",{field}}}"#)).is_ok(), "{field}");
         }
+    }
+
+    #[test]
+    fn a_stream_is_requested_in_the_body() {
+        let streams = |field: &str| check(&format!(r#"{{"app":"m"{field}}}"#)).unwrap().options.streams;
+        assert_eq!(
+            [r#","stream":true"#, r#","stream":false"#, r#","stream":null"#, ""].map(streams),
+            [true, false, false, false]
+        );
     }
 
     #[test]

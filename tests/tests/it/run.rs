@@ -252,6 +252,13 @@ async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
     let events = events.get(&format!("/tasks/{id}/stream")).await.unwrap();
     assert_eq!(events.header("content-type"), Some("text/event-stream"));
     assert!(events.text().starts_with("data: {"), "{}", events.text());
+    // The body asks for a stream, too, as of every other dialect.
+    let wanted = with(ask(MINI, json!({"prompt": "hello there"})), json!({"stream": true}));
+    let streamed = gateway.client().post("/v1/run", &wanted).await.unwrap();
+    assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
+    let text = streamed.text();
+    let last = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(last).unwrap()["status"], 10, "{text}");
     let bare = gateway.client().header("x-api-version", "2");
     assert_eq!(bare.get(&format!("/tasks/{id}")).await.unwrap().json(), task);
     // A task is visible only to its project.

@@ -46,6 +46,11 @@ impl Format {
         accepted.contains(EVENTS).then_some(Self::Events)
     }
 
+    /// The form that a client names, or of the events that streams usually are where only its body asks for a stream.
+    pub(crate) fn wanted_by(headers: &HeaderMap, is_requested: bool) -> Option<Self> {
+        Self::wanted(headers).or(is_requested.then_some(Self::Events))
+    }
+
     pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::Lines => LINES,
@@ -339,6 +344,8 @@ mod tests {
             let accepted = accepted.map(|accepted| (ACCEPT, HeaderValue::from_static(accepted)));
             let headers: HeaderMap = accepted.into_iter().collect();
             assert_eq!(Format::wanted(&headers), wanted, "{headers:?}");
+            assert_eq!(Format::wanted_by(&headers, true), wanted.or(Some(Format::Events)), "{headers:?}");
+            assert_eq!(Format::wanted_by(&headers, false), wanted, "{headers:?}");
         }
         assert_eq!(Format::Lines.write(&json!({"a": 1})), "{\"a\":1}\n");
         assert_eq!(Format::Events.write(&json!({"a": 1})), "data: {\"a\":1}\n\n");

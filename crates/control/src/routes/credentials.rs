@@ -537,7 +537,8 @@ async fn check_state(
     row: &CredentialRow,
     state: CredentialState,
 ) -> Checked {
-    if state == CredentialState::Revoked {
+    // What its owner switches off stops now, and can be switched on again: nobody has to prove anything first.
+    if matches!(state, CredentialState::Disabled | CredentialState::Revoked) {
         return Ok(None);
     }
     let entry = CredentialEntry { state, ..credential_entry(row.clone()) };

@@ -115,7 +115,7 @@ fn decide_alias<'a>(
 
 /// Whether a decision found that nothing offers the target, as opposed to a target that is busy or out of
 /// order: only then the next one is considered.
-fn is_absent(decision: &Decision<'_>) -> bool {
+pub fn is_absent(decision: &Decision<'_>) -> bool {
     let class = decision.fault.as_ref().map(|fault| fault.class);
     let is_absence = matches!(
         class,
@@ -124,7 +124,8 @@ fn is_absent(decision: &Decision<'_>) -> bool {
     decision.attempts.is_empty() && is_absence
 }
 
-fn decide_model<'a>(
+/// Decides about a model under the route that applies, or about the target of an alias.
+pub fn decide_model<'a>(
     input: &PlanInput<'a>,
     alias: Option<ResolvedAlias<'a>>,
     board: &dyn AvailabilityView,

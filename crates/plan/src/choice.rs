@@ -20,7 +20,7 @@ use snapshot::{AliasEntry, ReleaseEntry};
 use crate::aliases::{SplitBy, find_named, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch, held_to_rules, keepers_of_batch};
-use crate::broker::{Decision, decide};
+use crate::broker::{Decision, UNROUTED, decide};
 use crate::fallbacks::{self, PlannedFallback, next_model, rejected_model};
 use crate::prompt_view::PromptView;
 use crate::question::{PlanInput, PlanQuery, RequestNeeds, RequestSize, RequiredSeat, SeatHas};
@@ -92,13 +92,14 @@ impl<'a> Choice<'a> {
     /// Goes on with another model where all that could serve the first one is at its limits or away.
     pub fn leave_unavailable(&mut self) {
         let decision = &mut self.decision;
-        let (true, Some(fault), Some(route)) =
-            (decision.attempts.is_empty() && !self.fallbacks.is_empty(), &decision.fault, decision.route)
+        let (true, Some(fault)) =
+            (decision.attempts.is_empty() && !self.fallbacks.is_empty(), &decision.fault)
         else {
             return;
         };
         let Some(seat) = decision.rejected.first().map(|rejection| &rejection.seat) else { return };
-        let next = next_model(&mut self.fallbacks, fault.class, &route.spec.fallback_on);
+        let spec = decision.route.map_or(&*UNROUTED, |route| &route.spec);
+        let next = next_model(&mut self.fallbacks, fault.class, &spec.fallback_on);
         let Some((on, next)) = next else { return };
         let from = decision.resolved.as_ref().map_or("", |resolved| &resolved.name);
         let row = rejected_model(seat, on, from, &next.model, &fault.message);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use board::AvailabilityView;
 use domain::record::Rejected;
-use domain::{ByokFallback, FallbackClass, Fault, FaultClass, ModelFallbackClass, Profile};
+use domain::{AliasSplit, ByokFallback, FallbackClass, Fault, FaultClass, ModelFallbackClass, Profile};
 
+use crate::aliases::ResolvedAlias;
 use crate::attempt::{Attempt, Seat};
-use crate::broker::{Decision, decide_under};
+use crate::broker::{Decision, UNROUTED, decide_model, decide_under, is_absent};
 use crate::faults;
 use crate::question::{PlanInput, PlanQuery};
 use crate::reason::{Refusal, Rejection};
@@ -27,26 +28,51 @@ pub struct PlannedFallback {
     pub fault: Option<Box<Fault>>,
 }
 
-/// The other models of the decision's route, in the route's order.
+/// The other models of the decision's route, in the route's order; before them the later targets of an ordered alias, which
+/// is a list of models.
 pub fn planned(
     input: &PlanInput<'_>,
     decision: &Decision<'_>,
     board: &dyn AvailabilityView,
 ) -> Vec<PlannedFallback> {
-    let Some(route) = decision.route.filter(|_| !input.query.forbids_degrading()) else { return Vec::new() };
+    if input.query.forbids_degrading() {
+        return Vec::new();
+    }
     let is_own = is_on_own(decision);
-    let of = |fallback: &domain::ModelFallback| {
-        let query = PlanQuery { model: &fallback.model, ..input.query };
-        let mut other = decide_under(&PlanInput { query, ..*input }, route, board);
+    let byok_fallback = decision.route.map_or(UNROUTED.byok_fallback, |route| route.spec.byok_fallback);
+    let of = |model: &str, on: Vec<ModelFallbackClass>, mut other: Decision<'_>| {
         if is_own {
-            stay_on_own(&mut other, route.spec.byok_fallback);
+            stay_on_own(&mut other, byok_fallback);
         }
-        let model =
-            other.resolved.as_ref().map_or_else(|| fallback.model.as_str().into(), |it| Arc::clone(&it.name));
+        let model = other.resolved.as_ref().map_or_else(|| model.into(), |it| Arc::clone(&it.name));
         let attempts = other.attempts.into_iter().map(|one| one.with_fallback_model(Arc::clone(&model)));
-        PlannedFallback { on: fallback.on.clone(), attempts: attempts.collect(), model, fault: other.fault }
+        PlannedFallback { on, attempts: attempts.collect(), model, fault: other.fault }
     };
-    route.spec.model_fallbacks.iter().map(of).collect()
+    let later = later_targets(decision).map(|(model, target)| {
+        let query = PlanQuery { model, ..input.query };
+        let other = decide_model(&PlanInput { query, ..*input }, Some(target), board);
+        of(model, ModelFallbackClass::ALL.to_vec(), other)
+    });
+    let routed = decision
+        .route
+        .into_iter()
+        .flat_map(|route| route.spec.model_fallbacks.iter().map(move |fallback| (route, fallback)));
+    let routed = routed.map(|(route, fallback)| {
+        let query = PlanQuery { model: &fallback.model, ..input.query };
+        let other = decide_under(&PlanInput { query, ..*input }, route, board);
+        of(&fallback.model, fallback.on.clone(), other)
+    });
+    later.chain(routed).collect()
+}
+
+/// The targets of an ordered alias behind the one that was chosen. Those before it are not offered.
+fn later_targets<'a>(decision: &Decision<'a>) -> impl Iterator<Item = (&'a str, ResolvedAlias<'a>)> {
+    let is_ordered = |alias: &ResolvedAlias<'_>| alias.release.spec.split == AliasSplit::Ordered;
+    let alias = decision.alias.filter(|alias| is_ordered(alias) && !is_absent(decision));
+    alias.into_iter().flat_map(|alias| {
+        let targets = alias.release.spec.targets.iter().enumerate().skip(alias.target + 1);
+        targets.map(move |(target, one)| (&*one.model, ResolvedAlias { target, ..alias }))
+    })
 }
 
 /// Whether the request would be served by what is the customer's own, or would if that were not at its limit.

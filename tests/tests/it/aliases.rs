@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::Model;
 use harness::client::{Answer, Client};
+use harness::{Behaviour, Model};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -286,7 +286,15 @@ async fn the_next_target_serves_where_nothing_offers_the_one_before() {
         let alias = &record["alias"];
         assert_eq!((&alias["target"], &alias["targets"]), (&json!(expected.1), &json!(3)), "{record}");
     }
-    // A failure is no absence: the client reads it.
+    // Where all that serves a target fails, the next one stands in.
+    let targets = json!([{"model": MINI}, {"model": LOCAL_MODEL}]);
+    gateway.make(ALIASES, json!({"name": "cloud.first", "split": "ordered", "targets": targets})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
+    let answer = gateway.chat_ok(&question("cloud.first")).await;
+    assert_eq!(header(&answer, RESOLVED), LOCAL_MODEL);
+    assert_eq!(header(&answer, "agent-fallback-used"), "true");
+    gateway.emulator.script(OWN, []);
+    // What is wrong with the request is wrong everywhere.
     let failed = gateway.chat(&with(question("cloud.last"), json!({"user": "emu:status=400"}))).await;
     assert_eq!(failed.status, 400, "{}", failed.text());
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use domain::{AliasId, AliasPick, AliasReleaseId, AliasReleaseSpec, AliasSplit, AliasTarget, RouteScope};
+use board::Availability;
+use domain::{
+    AliasId, AliasPick, AliasReleaseId, AliasReleaseSpec, AliasSplit, AliasTarget, Principal, RouteScope,
+};
 use plan::Explanation;
 use snapshot::{AliasEntry, ReleaseEntry};
 
-use crate::fixture::{Fixture, project_id, route_id, spec};
+use crate::fixture::{Fixture, NOW_US, credential_id, project_id, route_id, spec};
 
 fn release(number: u8, models: &[&str]) -> Arc<ReleaseEntry> {
     let targets = models.iter().map(|model| AliasTarget { model: (*model).to_owned(), weight: 1 });
@@ -49,6 +52,31 @@ fn resolved(plan: &Explanation) -> (Option<&str>, Option<(u8, usize)>) {
     let pick = AliasPick::read(&plan.resolution);
     let release = |id: AliasReleaseId| id.as_bytes()[15];
     (plan.resolved_model.as_deref(), pick.map(|pick| (release(pick.release), pick.target)))
+}
+
+#[test]
+fn a_later_target_of_an_ordered_alias_stands_in_for_one_that_fails() {
+    let targets: &[&str] = &["anthropic/claude-haiku-4-5", "openai/gpt-4o-mini", "tide-1", "nobody/has-it"];
+    let mut fixture = fixture(vec![alias(1, "auto", None, &[targets])]);
+    let others = |plan: &Explanation| -> Vec<(String, usize)> {
+        plan.fallbacks.iter().map(|one| (one.model.clone(), one.attempts.len())).collect()
+    };
+    let expected = [("tide-1".to_owned(), 1), ("nobody/has-it".to_owned(), 0)];
+    let plan = fixture.ask("auto");
+    assert_eq!(resolved(&plan), (Some("openai/gpt-4o-mini"), Some((1, 2))));
+    assert_eq!(others(&plan), expected);
+    // A target whose provider asked to wait is left before anything is sent.
+    let own = Principal::Credential(credential_id(1));
+    fixture = fixture.standing(own, Availability::RetryAt { us: NOW_US + 60_000_000 });
+    let plan = fixture.ask("auto");
+    assert_eq!((plan.fault, plan.resolved_model.as_deref()), (None, Some("tide-1")));
+    // Weighted targets share requests, and none of them stands in for another.
+    let mut weighted = (*alias(2, "even", None, &[targets])).clone();
+    let mut active = (*weighted.active).clone();
+    active.spec.split = AliasSplit::Weighted;
+    weighted.active = Arc::new(active);
+    fixture.workspace.aliases = vec![Arc::new(weighted)];
+    assert!(others(&fixture.ask("even")).is_empty());
 }
 
 #[test]

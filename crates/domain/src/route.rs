@@ -52,11 +52,20 @@ pub enum FallbackClass {
     Overloaded,
     Upstream,
     Timeout,
+    /// Nothing that the route allows has the model, and the request goes to the next route that matches, or to none.
+    ModelMissing,
 }
 
 impl FallbackClass {
-    pub const ALL: [Self; 6] =
-        [Self::Auth, Self::Quota, Self::RateLimit, Self::Overloaded, Self::Upstream, Self::Timeout];
+    pub const ALL: [Self; 7] = [
+        Self::Auth,
+        Self::Quota,
+        Self::RateLimit,
+        Self::Overloaded,
+        Self::Upstream,
+        Self::Timeout,
+        Self::ModelMissing,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +76,7 @@ impl FallbackClass {
             Self::Overloaded => "overloaded",
             Self::Upstream => "upstream",
             Self::Timeout => "timeout",
+            Self::ModelMissing => "model_missing",
         }
     }
 
@@ -149,6 +159,12 @@ impl RouteSpec {
     #[must_use]
     pub const fn has_overflow(&self) -> bool {
         self.overflow_managed || self.overflow_own.is_some()
+    }
+
+    /// Whether it names whose seats may serve, so that another one would not be asked.
+    #[must_use]
+    pub const fn names_seats(&self) -> bool {
+        !self.providers.is_empty() || !self.credential_ids.is_empty()
     }
 
     /// Whether something else than what serves first may serve after a failure.

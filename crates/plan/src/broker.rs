@@ -133,11 +133,49 @@ pub fn decide_model<'a>(
     match resolve::resolve(input) {
         Ok(resolved) => {
             let resolved = Resolved { alias, ..resolved };
-            let route = routing::winning(input, &resolved);
-            decide_resolved(input, resolved, route, board)
+            let route = routing::winning(input, &resolved, &[]);
+            let mut decision = decide_resolved(input, resolved, route, board);
+            let mut passed = Vec::new();
+            while let Some(route) = decision.route.filter(|route| lets_pass(input, route, &decision)) {
+                let Some(resolved) = decision.resolved.take() else { break };
+                passed.push(route.id);
+                let route = routing::winning(input, &resolved, &passed);
+                decision = decide_resolved(input, resolved, route, board);
+            }
+            decision
         }
         Err(fault) => Decision { alias, ..Decision::failed(fault) },
     }
+}
+
+/// Whether nothing that the route allows has the model, and it says that its requests then go on.
+fn lets_pass(input: &PlanInput<'_>, route: &RouteEntry, decision: &Decision<'_>) -> bool {
+    route.spec.fallback_on.contains(&FallbackClass::ModelMissing)
+        && input.required.is_none()
+        && lacks_model(input, &route.spec, decision.attempts.is_empty(), &decision.rejected)
+}
+
+/// Whether of all that a route allows none has the model, as opposed to one that is off, busy, or ruled out otherwise.
+pub fn lacks_model(
+    input: &PlanInput<'_>,
+    spec: &RouteSpec,
+    is_unserved: bool,
+    rejected: &[Rejection],
+) -> bool {
+    let listed = listed_profiles(spec);
+    let names = |provider: &str| {
+        spec.providers.is_empty()
+            || spec.providers.iter().any(|name| input.canonical(name) == input.canonical(provider))
+    };
+    let allows = |seat: &Seat| match seat {
+        Seat::Byok(own) => {
+            let is_listed = spec.credential_ids.is_empty() || spec.credential_ids.contains(&own.id);
+            is_listed && names(&own.provider) && listed.contains(&Profile::Byok)
+        }
+        Seat::Byoc(_) => listed.contains(&Profile::Byoc),
+        Seat::Managed(account) => listed.contains(&Profile::ManagedProvider) && names(&account.provider),
+    };
+    is_unserved && rejected.iter().all(|one| one.refusal.is_absence() || !allows(&one.seat))
 }
 
 /// Decides about another model under a route that applies already.

@@ -6,6 +6,7 @@ use domain::{Fault, FaultClass, Modality, PolicyId, PolicyRule, Principal, Profi
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
+use crate::broker::lacks_model;
 use crate::capabilities;
 use crate::limits::{NAMES_LISTED_MAX, PRINTED_NAME_CHARS_MAX};
 use crate::question::PlanInput;
@@ -101,7 +102,15 @@ pub fn nothing_serves(
     if input.data_plane.is_some() {
         message.push_str(" This gateway is a data plane: the operator's accounts and subscriptions stay at its control plane.");
     }
-    let mut fix = commands(input, resolved, &near);
+    let mut fix = match route.filter(|route| route.spec.names_seats()) {
+        Some(route) if lacks_model(input, &route.spec, true, rejected) => format!(
+            "Name what has the model in {} too, or let its requests go on to other routes and the default with \
+             \"model_missing\" in its fallback_on; `tidegate plan {}` tells each candidate's reason.",
+            route.id,
+            printable(&resolved.name)
+        ),
+        _ => commands(input, resolved, &near),
+    };
     if matches!(resolved.rule, Rule::Family | Rule::Dialect)
         && let near @ [_, ..] = nearest(input).as_slice()
     {

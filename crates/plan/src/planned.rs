@@ -273,6 +273,7 @@ pub fn left_node(seat: &Seat, on: FallbackClass, to: Profile) -> Rejected {
         FallbackClass::Overloaded => "it is overloaded, or failed too often",
         FallbackClass::Upstream => "it failed or can't be reached",
         FallbackClass::Timeout => "it did not answer in time",
+        FallbackClass::ModelMissing => "it does not have the model",
     };
     Rejected {
         principal: seat.principal(),

@@ -206,6 +206,26 @@ impl Refusal {
         }
     }
 
+    /// Whether it does not have the model, or is none that the call's route allows.
+    #[must_use]
+    pub const fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::DoesNotOffer
+                | Self::NotDeployed
+                | Self::ModelNotListed
+                | Self::OutOfScope
+                | Self::EmergencyOff
+                | Self::EmergencyNotAllowed
+                | Self::CredentialNotInRoute
+                | Self::ProviderNotInRoute
+                | Self::RegionNotAllowed
+                | Self::RegionUnknown
+                | Self::LabelMissing
+                | Self::ProfileNotInRoute
+        )
+    }
+
     /// Whether it lacks capacity, and has not failed.
     #[must_use]
     pub const fn is_limit(self) -> bool {

@@ -1,7 +1,7 @@
 //! Which route applies to a call: every field of its scope and every condition must match, and the strongest scope wins; of one
 //! scope, the strongest conditions.
 
-use domain::{ConditionStrength, Modality, ModelPattern, RouteScope, RouteSpec};
+use domain::{ConditionStrength, Modality, ModelPattern, RouteId, RouteScope, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::question::PlanInput;
@@ -22,11 +22,16 @@ struct Strength {
     environment: bool,
 }
 
-/// The route that applies, or `None` if none matches and the default order holds.
-pub fn winning<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
+/// The route that applies, or `None` if none matches and the default order holds. `passed` are those that let the request go on
+/// to the others, since nothing that they allow has the model.
+pub fn winning<'a>(
+    input: &PlanInput<'a>,
+    resolved: &Resolved<'a>,
+    passed: &[RouteId],
+) -> Option<&'a RouteEntry> {
     let routes = &input.query.workspace.routes;
     let mut best: Option<((Strength, ConditionStrength), &RouteEntry)> = None;
-    for route in routes {
+    for route in routes.iter().filter(|route| !passed.contains(&route.id)) {
         let Some(scope) = strength(input, resolved, &route.spec.scope) else { continue };
         let Some(conditions) = route.spec.when.matched(&input.facts()) else { continue };
         let strength = (scope, conditions);

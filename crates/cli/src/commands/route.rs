@@ -102,7 +102,8 @@ pub struct Rule {
     /// What serves when your own credentials have failed: never (default) or managed.
     #[arg(long, help_heading = "Fallback and overload")]
     byok_fallback: Option<String>,
-    /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
+    /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout; with `model_missing`,
+    /// requests continue to other routes if nothing of this one has the model.
     #[arg(long = "fallback-on", value_delimiter = ',', help_heading = "Fallback and overload")]
     fallback_on: Vec<String>,
     /// Another model to try after a failure, such as `context_length=openai/gpt-4.1` or `content_policy,outage=MODEL`; may be

@@ -1,8 +1,9 @@
 //! Which route wins.
 
-use domain::{RouteScope, RouteSpec};
+use domain::{FallbackClass, Profile, RouteScope, RouteSpec};
+use snapshot::CredentialState;
 
-use crate::fixture::{Fixture, key_id, project_id, route_id, spec};
+use crate::fixture::{Fixture, key_id, project_id, route_id, short, spec};
 
 fn scope() -> RouteScope {
     RouteScope::default()
@@ -179,4 +180,38 @@ fn four_scopes_of_an_account_answer_eight_cases() {
         fixture.environment = environment;
         assert_eq!(winner(&fixture, name), number, "{environment} {name}");
     }
+}
+
+/// The seed's own example: conversations on one account, and what that account lacks on the default.
+#[test]
+fn a_route_whose_seats_lack_the_model_lets_it_go_on_where_it_says_so() {
+    let route = |fallback_on: &[FallbackClass]| RouteSpec {
+        scope: RouteScope { modality: Some("chat".into()), ..RouteScope::default() },
+        providers: vec!["nebius".into()],
+        fallback_on: fallback_on.to_vec(),
+        ..RouteSpec::default()
+    };
+    let fixture =
+        || Fixture::new().credential(1, "nebius").credential(2, "anthropic").account(1, "anthropic");
+    let (lacked, had) = ("anthropic/claude-haiku-4-5", "meta-llama/Llama-3.3-70B-Instruct");
+    let strict = fixture().route(1, route(&[])).ask(lacked);
+    let fault = strict.fault.unwrap();
+    assert_eq!((fault.code, strict.attempts.len()), ("model_not_served", 0));
+    let fix = fault.fix.unwrap();
+    assert!(fix.contains("model_missing") && !fix.contains("credential add"), "{fix}");
+
+    let lets = || fixture().route(1, route(&[FallbackClass::ModelMissing]));
+    let passed = lets().ask(lacked);
+    assert!(passed.fault.is_none() && passed.route.is_none(), "{passed:?}");
+    assert_eq!(short(&passed), "c2");
+    assert_eq!(lets().ask(had).route.map(|route| route.id), Some(route_id(1)));
+    // The next route that matches is asked first.
+    let next = RouteSpec { profiles: vec![Profile::ManagedProvider], ..RouteSpec::default() };
+    assert_eq!(short(&lets().route(2, next).ask(lacked)), "a1");
+    // A seat of the route that has the model and is off, or asked to wait, is none that lacks it.
+    let off = Fixture::new()
+        .credential_with(1, "nebius", |entry| entry.state = CredentialState::Disabled)
+        .account(1, "together_ai")
+        .route(1, route(&[FallbackClass::ModelMissing]));
+    assert_eq!(off.ask(had).attempts.len(), 0);
 }

@@ -53,7 +53,7 @@ prop_compose! {
         fallback in any::<bool>(),
         overflow in any::<bool>(),
         emergency in any::<bool>(),
-        fallback_on in proptest::sample::subsequence(FallbackClass::ALL.to_vec(), 0..=6),
+        fallback_on in proptest::sample::subsequence(FallbackClass::ALL.to_vec(), 0..=7),
         model in proptest::option::of(proptest::sample::select(vec!["openai/", "gpt", "meta-llama/", ""])),
         credentials in proptest::collection::vec(1_u8..5, 0..2),
         strategy in proptest::sample::select(Order::ALL.as_slice()),

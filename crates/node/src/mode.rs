@@ -8,9 +8,9 @@ use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::hybrid::LeftBecause;
+use crate::hybrid::{HOPS, LeftBecause};
 
-const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
+pub(crate) const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
 pub(crate) const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
 const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
 pub(crate) const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
@@ -112,7 +112,8 @@ pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Resu
         mode = Some(named);
         request.model = rest.to_owned();
     }
-    if let Some(value) = headers.get(MODE) {
+    // A node that forwards keeps others from forwarding further by the mode. The hops do that here, and let chains end.
+    if let Some(value) = headers.get(MODE).filter(|_| !headers.contains_key(HOPS)) {
         let Some(named) = value.to_str().ok().and_then(Mode::of) else {
             let message = "x-hybrie-execution-mode must be local, cloud or hybrid.";
             let fault = Fault::new(FaultClass::BadRequest, "invalid_execution_mode", message);
@@ -175,6 +176,8 @@ mod tests {
         assert_eq!(settle_request("cloud/a", &by("local")), ok(local, "a", None));
         assert_eq!(settle_request("local/a", &by("cloud")), ok(cloud, "a", None));
         assert_eq!(settle_request("a", &by("moon")), Err("invalid_execution_mode"));
+        let forwarded = [("x-hybrie-execution-mode", "local"), ("x-hybrie-hops", "ab01")];
+        assert_eq!(settle_request("a", &forwarded), ok(None, "a", None));
         assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "law")]), ok(None, "a", Some("law")));
         assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "none")]), ok(None, "a", None));
     }

@@ -1,7 +1,8 @@
-//! The API keys of a node: shown once, and stored as digests in the node's directory.
+//! The API keys of a node: shown once, and stored as digests in the node's directory, beside where it listened last.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use world::World;
 pub const DATA_DIR: &str = "./node-data";
 
 const FILE: &str = "keys";
+const ADDRESS_FILE: &str = "address";
 
 const PREFIX_CACHE_FILE: &str = "prefix-cache.key";
 const PREFIX_CACHE_KEY_BYTES: usize = 32;
@@ -28,6 +30,17 @@ pub fn make(data_dir: &Path) -> Result<(), Failure> {
         data_dir.display()
     );
     Ok(())
+}
+
+/// Keeps where the node listens, for a gateway that it joins later.
+pub fn keep_address(data_dir: &Path, address: SocketAddr) -> std::io::Result<()> {
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    std::fs::write(data_dir.join(ADDRESS_FILE), SocketAddr::new(ip, address.port()).to_string())
+}
+
+/// Where the node listened last.
+pub fn last_address(data_dir: &Path) -> Option<SocketAddr> {
+    std::fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok()?.trim().parse().ok()
 }
 
 /// A new random key.

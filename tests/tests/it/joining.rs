@@ -268,6 +268,20 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
     }
 }
 
+/// A node that listens elsewhere than nodes usually do would join, report, and never be asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_run_before_joins_with_the_address_where_it_listened() {
+    let gateway = gateway().await;
+    let machine = Machine::new();
+    let mut node = machine.start().await;
+    node.stop(WITHIN).await.unwrap();
+    let (data, token) = (machine.data().display().to_string(), invite(&gateway, "attic"));
+    let of = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
+    let id = Cli::new().run(&of).ok().trim().to_owned();
+    let view = node_view_of(&gateway, &id).await;
+    assert_eq!(view["base_url"], json!(format!("http://{}/v1", machine.address)), "{view}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_with_a_token_that_is_good_once() {
     let gateway = gateway().await;

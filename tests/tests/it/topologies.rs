@@ -155,8 +155,7 @@ async fn settings_that_contradict_each_other_are_refused_with_what_to_drop() {
     let gateway =
         files.write("gateway.toml", "[[hybrid.backends]]\nid = \"g\"\ngateway = true\nkey_env = \"KEY\"\n");
     for (config, allowed, words) in [
-        (&hybrid, "local", &["INFERENCE_ALLOWED_PROVIDERS=local", "Drop one of the two", "[hybrid]"][..]),
-        (&hybrid, "local,moon", &["names moon", "Known are: local, 127.0.0.1:9."]),
+        (&hybrid, "local,moon", &["names moon", "Known are: local, 127.0.0.1:9."][..]),
         (&readable, "", &["chmod 600", "open.key"]),
         (&gateway, "", &["it has joined none", "tidegate node join"]),
         (&files.path("none.toml"), "", &["none.toml can't be read"]),
@@ -181,11 +180,27 @@ async fn a_strict_node_says_so_and_sends_nothing_to_its_backends() {
     let emulator = Emulator::start(config()).await.unwrap();
     let files = Files::new();
     files.write("key", OWN);
-    let strict = ["--model", "echo", "--runtime-local-only-strict=true"];
+    // The machine's own setting is as strict as the option, beside a file that has backends.
+    for (strict, environment) in [("true", None), ("false", Some(("INFERENCE_ALLOWED_PROVIDERS", "local")))] {
+        keeps_to_itself(&emulator, &files, strict, environment).await;
+    }
+}
+
+async fn keeps_to_itself(
+    emulator: &Emulator,
+    files: &Files,
+    strict: &str,
+    environment: Option<(&str, &str)>,
+) {
+    let strict = format!("--runtime-local-only-strict={strict}");
+    let strict = ["--model", "echo", &strict];
     let config =
-        files.write("node.toml", &one_backend(&emulator, "hybrid", "").replace("DIR", &files.path("")));
-    let launch =
+        files.write("node.toml", &one_backend(emulator, "hybrid", "").replace("DIR", &files.path("")));
+    let mut launch =
         Launch::new(tidegate().unwrap()).args(["node", "--listen", "127.0.0.1:0", "--config", &config]);
+    if let Some((name, value)) = environment {
+        launch = launch.env(name, value);
+    }
     let mut process = launch.args(strict).start().unwrap();
     let rest = process.wait_text("http://", WITHIN).await.unwrap();
     let client = Client::new(format!("http://{}", rest.split_whitespace().next().unwrap())).within(WITHIN);
@@ -212,7 +227,7 @@ async fn a_strict_node_says_so_and_sends_nothing_to_its_backends() {
     );
     let answer = client.post(CHAT, &question("local/echo")).await.unwrap();
     selected(&answer, "local", "local", None);
-    assert!(calls(&emulator).is_empty());
+    assert!(calls(emulator).is_empty());
 }
 
 /// Runs a node and requests to it in a network of its own, and returns the addresses that the node contacted outside
@@ -337,6 +352,7 @@ async fn the_mode_is_of_the_header_then_of_the_prefix_then_the_default() {
     for entry in &sent {
         assert_eq!((entry.model.as_deref(), entry.key.as_deref()), (Some("tide-1"), Some(OWN)), "{entry:?}");
         assert!(header(entry, "x-hybrie-hops").is_some_and(|hops| hops.len() == 20), "{entry:?}");
+        assert_eq!(header(entry, "x-hybrie-execution-mode"), Some("local"), "{entry:?}");
         assert!(!String::from_utf8_lossy(&entry.body).contains("local/"), "{entry:?}");
     }
     let unknown = site.in_mode("cloud").post(CHAT, &question("unheard-of")).await.unwrap();

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use json::splice::{Edit, splice};
 
 use super::hops::HOPS;
-use crate::mode::ADAPTER;
+use crate::mode::{ADAPTER, MODE, Mode};
 
 /// Headers of requests and answers that only a gateway knows.
 const GATEWAY_HEADERS: &str = "agent-";
@@ -82,6 +82,8 @@ impl Backend {
         request.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         request.headers.push((ACCEPT, HeaderValue::from_static("application/json, text/event-stream")));
         request.headers.push((HOPS, forwarded.hops.clone()));
+        // A node of another make that does not count hops answers itself, or not at all.
+        request.headers.push((MODE, HeaderValue::from_static(Mode::Local.as_str())));
         if let Some(adapter) = forwarded.adapter {
             let adapter = HeaderValue::try_from(adapter);
             request

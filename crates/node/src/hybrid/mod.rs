@@ -10,7 +10,7 @@ mod trigger;
 
 pub(crate) use backend::Forwarded;
 pub(crate) use departure::{Departure, Staying};
-pub(crate) use hops::Hops;
+pub(crate) use hops::{HOPS, Hops};
 pub(crate) use rates::Rates;
 pub(crate) use relay::RelayedBody;
 pub use topology::{Topology, TopologySources};

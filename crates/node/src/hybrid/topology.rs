@@ -120,9 +120,11 @@ impl Topology {
     pub fn read(sources: &TopologySources<'_>) -> Result<Self, String> {
         let section = sources.config.map(read_section).transpose()?.flatten();
         let allowed = sources.allowed.map(providers);
+        // What the machine's owner sets for every program on it is stronger than a file that came with one.
+        let is_strict = sources.is_strict || allowed.as_deref() == Some(&[LOCAL][..]);
         let Some(section) = section else {
             check_allowed(allowed.as_deref(), &[])?;
-            return Ok(Self { is_strict: sources.is_strict, hybrid: None });
+            return Ok(Self { is_strict, hybrid: None });
         };
         let ids: Vec<String> = backend_ids(&section)?;
         check_allowed(allowed.as_deref(), &ids)?;
@@ -140,7 +142,7 @@ impl Topology {
         }
         let egress = Arc::new(sources.egress.clone());
         let hybrid = Hybrid { backends, default_mode, queue_wait, egress };
-        Ok(Self { is_strict: sources.is_strict, hybrid: Some(Arc::new(hybrid)) })
+        Ok(Self { is_strict, hybrid: Some(Arc::new(hybrid)) })
     }
 
     /// The backends that requests may leave to; `None` if nothing leaves.
@@ -211,11 +213,7 @@ fn check_allowed(allowed: Option<&[&str]>, ids: &[String]) -> Result<(), String>
     }
     match ids.iter().find(|id| !allowed.contains(&id.as_str())) {
         None => Ok(()),
-        Some(_) if allowed.len() == 1 => Err(format!(
-            "{ALLOWED}={LOCAL} lets nothing leave this machine, and the configuration has backends ({}). Drop one of the two: \
-             unset {ALLOWED}, or remove [hybrid] from the file of --config.",
-            ids.join(", ")
-        )),
+        Some(_) if allowed.len() == 1 => Ok(()),
         Some(id) => Err(format!(
             "{ALLOWED} does not name the backend {id} of the configuration. Add it to {ALLOWED}, or remove the backend from the \
              file of --config."
@@ -461,6 +459,15 @@ mod tests {
     }
 
     #[test]
+    fn this_machine_alone_is_stronger_than_the_backends_of_a_file() {
+        let config = "[hybrid]\ndefault_mode = \"hybrid\"\ncloud_endpoints = [\"http://127.0.0.1:9000\"]";
+        let topology = read(config, Some(" local "), None).unwrap();
+        assert!(topology.is_strict && topology.hybrid().is_none());
+        assert_eq!((topology.backends().len(), topology.unused_backends()), (0, 1));
+        assert!(read(config, None, None).unwrap().hybrid().is_some());
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_with_what_to_do() {
         let one = "[[hybrid.backends]]\nid = \"b\"\n";
         let with = |line: &str| format!("{one}base_url = \"https://b.example/v1\"\n{line}");
@@ -487,7 +494,6 @@ mod tests {
             (with("").replace("\"b\"", "\"local\""), None, "this machine"),
             (with("").replace("\"b\"", "\"a b\""), None, "letters, digits"),
             (format!("{0}\n{0}", with("")), None, "Two backends"),
-            (with(""), Some("local"), "Drop one of the two"),
             (with(""), Some("b"), "leaves local out"),
             (with(""), Some("local, moon"), "names moon, which is unknown here. Known are: local, b."),
             (String::new(), Some("moon"), "Known are: local."),

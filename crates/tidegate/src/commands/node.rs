@@ -343,6 +343,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         #[cfg(feature = "peers")]
         let mesh = join_peers(serving, &service).await?;
         let running = gateway::serve_node(Arc::clone(&service), &settings)?;
+        kept.as_deref().map(|dir| node_keys::keep_address(dir, running.address())).transpose()?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
         eprintln!("{placement}");
@@ -409,8 +410,7 @@ async fn join_peers(serving: &Serving, service: &Arc<Service>) -> Result<Option<
     serving.peers.start(service, data_dir.as_deref(), folders, keeps_requests()).await
 }
 
-/// What may not leave this machine doesn't go to peers either.
-#[cfg(feature = "peers")]
+/// What may not leave this machine doesn't go to backends, and to peers either.
 fn keeps_requests() -> bool {
     std::env::var(ALLOWED_PROVIDERS).is_ok_and(|allowed| allowed.trim() == "local")
 }
@@ -482,6 +482,11 @@ fn topology_words(topology: &Topology, has_peers: bool) -> String {
             let kind = if has_peers { "no backends" } else { "strictly local" };
             let unused = match unused {
                 0 => String::new(),
+                unused if keeps_requests() => {
+                    format!(
+                        ", and {unused} backends of --config are not used while {ALLOWED_PROVIDERS} is local"
+                    )
+                }
                 unused => format!(
                     ", and {unused} backends of --config are not used; --runtime-local-only-strict=false uses them"
                 ),

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::node_keys::{self, DATA_DIR};
 
+/// Where a node listens by default.
+const USUAL_ADDRESS: &str = "http://127.0.0.1:8080";
+
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The control plane's address, such as https://gateway.example.
@@ -20,9 +23,10 @@ pub struct Options {
     /// The node's data directory.
     #[arg(long, default_value = DATA_DIR)]
     data_dir: PathBuf,
-    /// The address where the gateway reaches this node.
-    #[arg(long, default_value = "http://127.0.0.1:8080", conflicts_with = "tunnel")]
-    address: String,
+    /// The address where the gateway reaches this node; by default where it listened last, or `http://127.0.0.1:8080` if it never
+    /// did.
+    #[arg(long, conflicts_with = "tunnel")]
+    address: Option<String>,
     /// Has the node open a tunnel to the gateway, which then needs no address for it; for nodes that can't be reached from
     /// outside.
     #[arg(long)]
@@ -31,7 +35,9 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<(), Failure> {
     let control = options.control.trim().trim_end_matches('/').to_owned();
-    let address = options.address.trim().trim_end_matches('/');
+    let last = || node_keys::last_address(&options.data_dir).map(|address| format!("http://{address}"));
+    let address = options.address.clone().or_else(last).unwrap_or_else(|| USUAL_ADDRESS.to_owned());
+    let address = address.trim().trim_end_matches('/');
     let base_url = if address.ends_with("/v1") { address.to_owned() } else { format!("{address}/v1") };
     // The directory comes first: a node that can't store its credential must not use up the token.
     node_keys::create(&options.data_dir)?;
@@ -59,6 +65,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     };
     membership.write(&options.data_dir)?;
     println!("{}", membership.node_id);
+    if !options.tunnel {
+        eprintln!(
+            "The gateway reaches it at {address}, where it has to listen; --address names another one."
+        );
+    }
     if let Some(before) = before {
         eprintln!("It reports no more as {} to {}.", before.name, before.control);
     }

@@ -24,6 +24,7 @@ use super::bridge::Bridge;
 use super::coming::ComingAdapters;
 
 const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
+const HOPS: &str = "x-hybrie-hops";
 const ADAPTER: &str = "x-hybrie-adapter-id";
 
 /// What a node does for its peers.
@@ -101,6 +102,8 @@ impl PeerService for NodeForPeers {
             let prompt = prompt_of(&request);
             // It is served here or not at all: peers don't send requests round in circles.
             request.headers_mut().insert(MODE, HeaderValue::from_static("local"));
+            // Beside hops, the mode would be another node's guard, and these are counted no further.
+            request.headers_mut().remove(HOPS);
             let answer = self.bridge.serve(request).await;
             if let Some(prompt) = prompt.filter(|_| answer.status() == StatusCode::OK) {
                 self.prefixes.insert(&prompt);

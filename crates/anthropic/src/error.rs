@@ -35,9 +35,9 @@ struct Details<'a> {
 pub fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
     let mut message = message(fault, trace);
     if is_lost_thread(fault) {
-        let said = fault.message.replace("previous_response_id", "previous_message_id");
+        let text = fault.message.replace("previous_response_id", "previous_message_id");
         message = format!(
-            "{said} Send the whole conversation with \"thread\": {{\"type\": \"create\"}}. (request id: {trace})"
+            "{text} Send the whole conversation with \"thread\": {{\"type\": \"create\"}}. (request id: {trace})"
         );
     }
     if fault.class == FaultClass::ContextLength && !message.contains(TOO_LONG) {

@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn what_is_right_is_read() {
         let body = r#"{"name":"a","limits":{"rpm":5.0,"shift":-2.0,"share":1},"kinds":["small",{"sized":7.0}],
-            "tagged":{"rate":2.0,"kind":"cloud"},"more":{"x":{}},"free":[{"a":[1,2.5,null]}]}"#;
+            "tagged":{"rate":2,"kind":"cloud"},"more":{"x":{}},"free":[{"a":[1,2.5,null]}]}"#;
         let shape: Shape = read(body.as_bytes()).unwrap();
         assert_eq!(shape.limits, Some(Limits { rpm: 5, shift: -2, share: 1.0 }));
         assert_eq!(shape.tagged, Some(Tagged::Cloud { rate: 2 }));

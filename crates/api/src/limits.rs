@@ -17,6 +17,8 @@ pub(crate) const BRIEF_BODY_BYTES_MAX: usize = 1024;
 pub(crate) const HASHES_AT_ONCE_MAX: usize = 2;
 /// How long a sign-in waits for its turn before it is refused.
 pub(crate) const HASH_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Comparisons that a wrong password costs, also of an address that nobody or one person has.
+pub(crate) const PASSWORDS_COMPARED_MIN: usize = 4;
 /// Addresses and accounts whose attempts to sign in are counted; the oldest are forgotten first.
 pub(crate) const TRIERS_MAX: usize = 10_000;
 

@@ -6,12 +6,11 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use domain::limits::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 use domain::ports::KeyHash;
 use domain::{Fault, FaultClass, Secret};
-use store::PEOPLE_OF_ADDRESS_MAX;
 use tokio::sync::Semaphore;
 use world::Random;
 
 use crate::failure::invalid;
-use crate::limits::{HASH_WAIT_MAX, HASHES_AT_ONCE_MAX};
+use crate::limits::{HASH_WAIT_MAX, HASHES_AT_ONCE_MAX, PASSWORDS_COMPARED_MIN};
 use crate::tokens::{self, Kind};
 
 const SALT_BYTES: usize = 16;
@@ -46,8 +45,8 @@ impl Passwords {
         Ok(matched && is_somebodys)
     }
 
-    /// Which hash the password matches, of the people of one address. A wrong one is compared as often, however many they are,
-    /// so that the response time doesn't tell that either.
+    /// Which hash the password matches, of the people of one address. A wrong one is compared as often for nobody as for four,
+    /// so that the response time doesn't tell how many share an address.
     ///
     /// # Errors
     /// 503 where too many are waiting.
@@ -108,7 +107,8 @@ impl Passwords {
 }
 
 fn compared(hashes: Vec<String>) -> impl Iterator<Item = Option<String>> {
-    hashes.into_iter().map(Some).chain(std::iter::repeat(None)).take(PEOPLE_OF_ADDRESS_MAX)
+    let many = hashes.len().max(PASSWORDS_COMPARED_MIN);
+    hashes.into_iter().map(Some).chain(std::iter::repeat(None)).take(many)
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(passwords.place_of(&secret("a wrong password"), hashes.clone()).await.unwrap(), None);
         for known in 0..=hashes.len() {
             let compared: Vec<_> = compared(hashes[..known].to_vec()).collect();
-            assert_eq!((compared.len(), compared.iter().flatten().count()), (PEOPLE_OF_ADDRESS_MAX, known));
+            assert_eq!((compared.len(), compared.iter().flatten().count()), (PASSWORDS_COMPARED_MIN, known));
         }
     }
 

@@ -197,15 +197,15 @@ mod tests {
     fn failures_count_within_the_window_and_after_it_until_a_success() {
         let (mut outlier, later) = (Outlier::default(), micros(OUTLIER_WINDOW) + 2);
         outlier.succeed(0, 0);
-        assert_eq!(outlier.failures(1), RecentFailures::default());
+        assert_eq!(outlier.failures(1), RecentFailures { failed: 0, attempts: 1 });
         outlier.fail(of(1), 1);
         outlier.succeed(1, 1);
         outlier.fail(of(1), 1);
         outlier.fail(of(1), 1);
-        assert_eq!(outlier.failures(1), RecentFailures { failed: 3, attempts: 4 });
+        assert_eq!(outlier.failures(1), RecentFailures { failed: 3, attempts: 5 });
         assert_eq!(outlier.failures(later), RecentFailures { failed: 2, attempts: 2 });
         outlier.succeed(later, later);
-        assert_eq!(outlier.failures(later), RecentFailures::default());
+        assert_eq!(outlier.failures(later), RecentFailures { failed: 0, attempts: 1 });
     }
 
     #[test]

@@ -394,7 +394,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     (
         "mcp_server_refused",
-        "An MCP server that the request names refuses its credentials, or its address isn't allowed. Correct them, or leave it out.",
+        "An MCP server of the request refuses its credentials, or its address isn't allowed. Correct them or leave it out.",
     ),
     (
         "mcp_server_unavailable",

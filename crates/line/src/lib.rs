@@ -76,8 +76,8 @@ pub use idempotency::{
 pub use kept_headers::{of_kept as headers_of_kept, own_to_keep as own_headers_to_keep};
 pub use live_tasks::{LiveTask, LiveTasks, TaskCall, TaskProgress};
 pub use models::{
-    SoldModel, chat_models, known_since_unix_s, modality_of, models, named as named_model, served_of,
-    sold_model,
+    SoldModel, chat_models, is_routed_elsewhere, known_since_unix_s, modality_of, models,
+    named as named_model, served_of, sold_model,
 };
 pub use overload::{Overload, overloaded};
 pub use own_batches::serve_batch;

@@ -3,7 +3,7 @@
 use admit::Caller;
 use conversation::models::ModelRow;
 use dialects::{model_object, models_list};
-use domain::{Dialect, Fault, FaultClass, Modality, Operation, PriceTerms, TraceId};
+use domain::{Dialect, Fault, FaultClass, Modality, Operation, PriceTerms, Refuser, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use plan::{PlanQuery, RequestNeeds, RequestSize, ServedModel, served_models};
@@ -63,6 +63,15 @@ pub fn served_of(core: &Core, caller: &Caller, modality: Modality) -> Vec<Served
 pub fn named(core: &Core, caller: &Caller, name: &str) -> Result<ServedModel, Box<Fault>> {
     let question = question(caller, name, Modality::Chat, Dialect::Run);
     plan::named_model(&question, caller.snapshot(), core.now_unix_ms())
+}
+
+/// Whether its route names what may serve it, so that another credential would not be asked.
+#[must_use]
+pub fn is_routed_elsewhere(core: &Core, caller: &Caller, app: &str) -> bool {
+    let refuser = named(core, caller, app).err().and_then(|fault| fault.refused_by);
+    let Some(Refuser::Route(id)) = refuser.as_deref() else { return false };
+    let route = caller.workspace().routes.iter().find(|route| route.id == *id);
+    route.is_some_and(|route| route.spec.names_seats())
 }
 
 /// What the model of a name does, whether or not anything here serves it.

@@ -15,6 +15,7 @@ use snapshot::RouteEntry;
 use crate::aliases::{self, ResolvedAlias};
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::{self, Candidates};
+use crate::listed::{lacks_model, listed_profiles};
 use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Resolved, ResolvedTarget};
@@ -22,10 +23,6 @@ use crate::{faults, order, placing, routing, strategies};
 
 /// The route spec that applies where no route matches.
 pub static UNROUTED: LazyLock<RouteSpec> = LazyLock::new(RouteSpec::default);
-/// The order of profiles where no route names another one.
-const OWN_ORDER: [Profile; 3] = [Profile::Byok, Profile::Byoc, Profile::ManagedProvider];
-/// A route that names credentials and no profile means those credentials.
-const BYOK_ONLY: [Profile; 1] = [Profile::Byok];
 
 /// What would happen to a call, and why. Either `attempts` is not empty or `fault` says what to do.
 #[derive(Debug)]
@@ -153,29 +150,6 @@ fn lets_pass(input: &PlanInput<'_>, route: &RouteEntry, decision: &Decision<'_>)
     route.spec.fallback_on.contains(&FallbackClass::ModelMissing)
         && input.required.is_none()
         && lacks_model(input, &route.spec, decision.attempts.is_empty(), &decision.rejected)
-}
-
-/// Whether of all that a route allows none has the model, as opposed to one that is off, busy, or ruled out otherwise.
-pub fn lacks_model(
-    input: &PlanInput<'_>,
-    spec: &RouteSpec,
-    is_unserved: bool,
-    rejected: &[Rejection],
-) -> bool {
-    let listed = listed_profiles(spec);
-    let names = |provider: &str| {
-        spec.providers.is_empty()
-            || spec.providers.iter().any(|name| input.canonical(name) == input.canonical(provider))
-    };
-    let allows = |seat: &Seat| match seat {
-        Seat::Byok(own) => {
-            let is_listed = spec.credential_ids.is_empty() || spec.credential_ids.contains(&own.id);
-            is_listed && names(&own.provider) && listed.contains(&Profile::Byok)
-        }
-        Seat::Byoc(_) => listed.contains(&Profile::Byoc),
-        Seat::Managed(account) => listed.contains(&Profile::ManagedProvider) && names(&account.provider),
-    };
-    is_unserved && rejected.iter().all(|one| one.refusal.is_absence() || !allows(&one.seat))
 }
 
 /// Decides about another model under a route that applies already.
@@ -464,20 +438,6 @@ fn choose_creator(
         refuse_all(found, its, Refusal::ByokStrict)
     } else {
         take(found, split(input, board, its), decision)
-    }
-}
-
-fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
-    if spec.strategy == Strategy::LocalFirst {
-        &strategies::LOCAL_FIRST
-    } else if spec.strategy == Strategy::ByokStrict {
-        &BYOK_ONLY
-    } else if !spec.profiles.is_empty() {
-        &spec.profiles
-    } else if !spec.credential_ids.is_empty() {
-        &BYOK_ONLY
-    } else {
-        &OWN_ORDER
     }
 }
 

@@ -6,9 +6,9 @@ use domain::{Fault, FaultClass, Modality, PolicyId, PolicyRule, Principal, Profi
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
-use crate::broker::lacks_model;
 use crate::capabilities;
 use crate::limits::{NAMES_LISTED_MAX, PRINTED_NAME_CHARS_MAX};
+use crate::listed::lacks_model;
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection, seconds};
 use crate::resolve::{Resolved, ResolvedTarget, Rule};

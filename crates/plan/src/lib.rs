@@ -15,6 +15,7 @@ mod explain;
 mod fallbacks;
 mod faults;
 mod limits;
+mod listed;
 mod order;
 mod placing;
 mod planned;

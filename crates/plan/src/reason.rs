@@ -304,11 +304,10 @@ impl Refusal {
             Self::ToolUnpriced { tool } => {
                 return format!("has no known price for what its provider asks for \"{}\"", tool.as_str());
             }
-            Self::NotSupported { fact } => return format!("can't do this by its provider's {fact}"),
-            Self::PolicyForbids { .. } | Self::HintsForbid { .. } => return self.rule_detail(),
-            Self::ProfileNotChosen { chosen } => {
-                return format!("was not needed: {chosen} comes first and can serve this");
-            }
+            Self::NotSupported { .. }
+            | Self::PolicyForbids { .. }
+            | Self::HintsForbid { .. }
+            | Self::ProfileNotChosen { .. } => return self.rule_detail(),
             Self::WindowUsedUp { .. }
             | Self::RateLimited { .. }
             | Self::NodeFull { .. }
@@ -321,9 +320,13 @@ impl Refusal {
         fixed.to_owned()
     }
 
-    /// Whose rule keeps the call away from a candidate.
+    /// Whose rule, or better place, keeps the call away from a candidate.
     fn rule_detail(self) -> String {
         match self {
+            Self::NotSupported { fact } => format!("can't do this by its provider's {fact}"),
+            Self::ProfileNotChosen { chosen } => {
+                format!("was not needed: {chosen} comes first and can serve this")
+            }
             Self::PolicyForbids { rule, owner, .. } => {
                 format!("is ruled out by the {owner}'s policy ({})", rule.as_str())
             }

@@ -11,9 +11,6 @@ use crate::limits::{ANSWER_TOKENS_ASSUMED, EXPLORED_PER_MILLE, NAMES_LISTED_MAX,
 use crate::order;
 use crate::question::PlanInput;
 
-/// The profiles of `local_first`, in order.
-pub const LOCAL_FIRST: [Profile; 3] = [Profile::Byoc, Profile::Byok, Profile::ManagedProvider];
-
 /// What a request would cost at a seat: the unpriced come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Cost {

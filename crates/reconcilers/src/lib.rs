@@ -3,6 +3,7 @@
 
 mod alerts;
 mod async_billing;
+mod audit_queue;
 mod audit_sink;
 mod background;
 mod batch_list;
@@ -45,6 +46,7 @@ use line::{VerifyReport, VerifyTarget};
 use plan::Seat;
 use world::World;
 
+pub use audit_queue::AuditQueue;
 pub use audit_sink::{AuditDestination, SentEntry};
 pub use background::{AuditCopies, handlers, schedule};
 pub use batch_list::{BatchStatus, BatchSummary};

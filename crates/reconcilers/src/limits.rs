@@ -72,3 +72,8 @@ pub const FLOW_RUNS_SENT_MAX: u32 = 64;
 pub(crate) const NODE_LOAD_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const NODE_LOAD_TIME_MAX: Duration = Duration::from_secs(2);
 pub(crate) const NODE_LOADS_AT_ONCE: usize = 8;
+/// Audit entries that wait to be written. Entries beyond it are dropped, and an entry of its own records how
+/// many.
+pub(crate) const AUDIT_QUEUED_MAX: usize = 10_000;
+/// Audit entries per write.
+pub(crate) const AUDIT_BATCH_MAX: usize = 256;

@@ -298,8 +298,8 @@ fn read_text(raw: Raw) -> Result<Text, Problem> {
     let Raw { name, mime, charset, bytes } = raw;
     // Clients upload bytes without a type: bytes that read as text are taken as text.
     let reads_as_text = || std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
-    let is_plain = GENERIC_TYPES.contains(&mime.as_str()) && reads_as_text();
-    let mime = if is_plain { "text/plain" } else { mime.as_str() };
+    let mime = mime.as_str();
+    let mime = if GENERIC_TYPES.contains(&mime) && reads_as_text() { "text/plain" } else { mime };
     if !is_text(mime) {
         let sanitized = sanitize(mime);
         return Err(Problem::Unfit(format!(

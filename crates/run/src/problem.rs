@@ -3,7 +3,7 @@
 
 use admit::Caller;
 use bytes::Bytes;
-use domain::{Dialect, Fault, FaultClass, Refuser, TraceId};
+use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use line::{Core, NeedKind, UnmetNeed};
@@ -94,7 +94,7 @@ pub(crate) async fn of_line(
             problem.insert("param".to_owned(), json!(field));
         }
         let is_missing = problem.get("code").and_then(Value::as_str) == Some(NOT_SERVED)
-            && !is_routed_elsewhere(core, caller, app);
+            && !line::is_routed_elsewhere(core, caller, app);
         if let Some(missing) = is_missing.then(|| missing(caller, app)).filter(|missing| !missing.is_empty())
         {
             is_unmet = true;
@@ -108,14 +108,6 @@ pub(crate) async fn of_line(
         *response.status_mut() = StatusCode::PRECONDITION_FAILED;
     }
     response
-}
-
-/// Whether its route names what may serve it, so that another credential would not be asked.
-fn is_routed_elsewhere(core: &Core, caller: &Caller, app: &str) -> bool {
-    let refuser = line::named_model(core, caller, app).err().and_then(|fault| fault.refused_by);
-    let Some(Refuser::Route(id)) = refuser.as_deref() else { return false };
-    let route = caller.workspace().routes.iter().find(|route| route.id == *id);
-    route.is_some_and(|route| route.spec.names_seats())
 }
 
 /// What would serve a model of the catalogue: a credential for one of its providers.

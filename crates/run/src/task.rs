@@ -34,18 +34,13 @@ pub(crate) enum Envelope {
 }
 
 #[derive(Serialize)]
-struct NewestBody<'a> {
+struct Enveloped<'a> {
     success: bool,
     status: u16,
     data: &'a Value,
-    messages: &'a [Message],
-}
-
-#[derive(Serialize)]
-struct SuccessBody<'a> {
-    success: bool,
-    status: u16,
-    data: &'a Value,
+    /// Version 1 has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<&'a [Message]>,
 }
 
 /// A message besides the task.
@@ -78,12 +73,10 @@ impl Envelope {
     }
 
     pub(crate) fn wrap(self, task: &Value, messages: &[Message]) -> Vec<u8> {
+        let messages = (self == Self::Newest).then_some(messages);
         let written = match self {
-            Self::Newest => {
-                serde_json::to_vec(&NewestBody { success: true, status: 200, data: task, messages })
-            }
             Self::Bare => serde_json::to_vec(task),
-            Self::Success => serde_json::to_vec(&SuccessBody { success: true, status: 200, data: task }),
+            _ => serde_json::to_vec(&Enveloped { success: true, status: 200, data: task, messages }),
         };
         // Serialising these types can't fail.
         written.unwrap_or_default()

@@ -15,16 +15,10 @@ pub(crate) const POSTGRES_CONNECTION_WAIT_MAX: Duration = Duration::from_secs(3)
 pub(crate) const MIGRATIONS_AHEAD_MAX: i64 = 1;
 /// One part of a dump: far longer than a row with the longest answer stored under an idempotency key.
 pub(crate) const DUMP_PART_BYTES_MAX: usize = 1 << 30;
-/// Audit entries that wait to be written. Entries beyond it are dropped, and an entry of its own records how
-/// many.
-pub(crate) const AUDIT_QUEUED_MAX: usize = 10_000;
-/// Audit entries per write.
-pub(crate) const AUDIT_BATCH_MAX: usize = 256;
 
 /// Keys of a member that are named to the person who removes them.
 pub(crate) const KEYS_NAMED_MAX: usize = 10;
 /// Objects at providers that are named to whoever deletes what they are charged to.
 pub(crate) const UNBOOKED_NAMED_MAX: usize = 10;
-/// People of one address who may sign in by password. A wrong password costs as many hash comparisons, whoever has the
-/// address.
-pub const PEOPLE_OF_ADDRESS_MAX: usize = 4;
+/// People of one address who may sign in by password: each costs one hash comparison.
+pub(crate) const PEOPLE_OF_ADDRESS_MAX: i64 = 8;

@@ -100,7 +100,7 @@ mod tests {
         let until = |seen: &dyn Fn() -> bool| {
             free.block_on(async {
                 while !seen() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::task::yield_now().await;
                 }
             });
         };

@@ -24,14 +24,14 @@ use ledger::{
 };
 use proof::{PublicKey, SigningKey};
 use reconcilers::purging::HeldPrompts;
-use reconcilers::{Deps, Outbound};
+use reconcilers::{AuditQueue, Deps, Outbound};
 use sessions::{
     AgentState, Answers, AnswersSettings, Batches, Contents, Objects, Responses, RunTasks, SessionLookups,
     SpoolSettings, Turns,
 };
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange, Source};
 use store::datadir::DataDir;
-use store::{AuditQueue, ReplicaId, Store};
+use store::{ReplicaId, Store};
 use tasks::{Task, TaskSet};
 use tokio::runtime::Handle;
 use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};

@@ -134,8 +134,7 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                 }
             });
         }
-        core.journal.close()?;
-        Ok(())
+        Ok(core.journal.close()?)
     });
     // Without those who still block for it, such as a name's lookup.
     runtime.shutdown_background();

@@ -126,7 +126,10 @@ fn fuzz_gemini_request() {
         let target = TargetModel { model: "m", abilities: Abilities::default() };
         if let Ok(written) = write_prompt(Grammar::Gemini, &prompt, &target, &mut losses) {
             assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
-            assert!(losses.finish(false).is_ok(), "what was read here can be said here");
+            // Tools that Google runs pass as they were written, and not by way of a prompt.
+            let unsaid = losses.finish(false).err().and_then(|fault| fault.param.clone());
+            let is_hosted = |name: &str| name.starts_with("tools[") || name == "web_search_options";
+            assert!(unsaid.as_deref().is_none_or(is_hosted), "what was read here can be said here: {unsaid:?}");
         }
     });
 }

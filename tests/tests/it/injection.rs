@@ -98,7 +98,7 @@ async fn parameters_and_ids_are_texts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_calls_is_a_text() {
+async fn callers_are_texts() {
     let gateway = Gateway::start().await;
     let (admin, nobody) = (gateway.admin(), Client::new(&gateway.origin));
     for text in CORPUS.into_iter().filter(|text| text.is_ascii()) {

@@ -449,7 +449,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_keys_are_wrapped_anew_in_little_time() {
+async fn many_keys_are_wrapped_again_in_little_time() {
     let fixture = fixture(None).await;
     let store = Store::open(&fixture.gateway.data().join("tidegate.db")).await.unwrap();
     let insert = async |fixture: &Fixture, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
@@ -469,7 +469,7 @@ async fn many_keys_are_wrapped_anew_in_little_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_keys_are_wrapped_anew_in_little_time_on_postgresql() {
+async fn many_keys_are_wrapped_again_in_little_time_on_postgresql() {
     let server = Server::shared().await.unwrap();
     let name = format!("rotm_{}", std::process::id());
     let url = server.database(&name).await.unwrap();

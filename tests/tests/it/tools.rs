@@ -739,8 +739,13 @@ async fn a_call_of_a_server_that_a_request_names_waits_for_its_approval() {
     assert_eq!(mcp.calls().len(), before + 1, "{}", answer.text());
     assert!(answer.text().contains("the sum is 42"), "{}", answer.text());
     assert_eq!(mcp.violations(), Vec::<String>::new());
-    let wrong =
-        with(body, json!({"tools": [{"type": "mcp", "server_label": "dice", "server_url": mcp.url()}]}));
+    let at = |url: &str| json!({"tools": [{"type": "mcp", "server_label": "dice", "server_url": url}]});
+    // Nothing listens on the port that discards.
+    let away = with(body.clone(), at("http://127.0.0.1:9/mcp"));
+    let unavailable = gateway.client().post("/v1/responses", &away).await.unwrap();
+    let error = &unavailable.json()["error"];
+    assert_eq!((unavailable.status, &error["code"]), (503, &json!("mcp_server_unavailable")), "{error}");
+    let wrong = with(body, at(&mcp.url()));
     let refused = gateway.client().post("/v1/responses", &wrong).await.unwrap();
     let error = &refused.json()["error"];
     assert_eq!((refused.status, &error["code"]), (400, &json!("mcp_server_refused")), "{error}");

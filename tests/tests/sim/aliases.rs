@@ -194,18 +194,18 @@ pub struct Assigned {
 }
 
 impl Assigned {
-    /// A request was planned; returns the model that its name means.
+    /// A request was planned; returns the model that its name means, and those that an ordered release lists behind it.
     pub fn planned(
         &mut self,
         aliases: &Aliases,
         (workspace, named, user): (usize, &Named, Option<u64>),
         is_limited: bool,
         resolution: &str,
-    ) -> String {
+    ) -> (String, Vec<&'static str>) {
         let pick = AliasPick::read(resolution);
         if *named == Named::Model {
             assert_eq!(pick, None, "a model was taken for an alias");
-            return aliases.name(workspace, named);
+            return (aliases.name(workspace, named), Vec::new());
         }
         let pick = pick.unwrap_or_else(|| panic!("{named:?} isn't an alias: {resolution}"));
         assert_eq!(pick.alias, ALIAS);
@@ -231,7 +231,9 @@ impl Assigned {
                 self.assigned(aliases, (workspace, user), pick.target);
             }
         }
-        Aliases::models(workspace, is_active)[pick.target - 1].to_owned()
+        let models = Aliases::models(workspace, is_active);
+        let later = if is_active { Vec::new() } else { models[pick.target..].to_vec() };
+        (models[pick.target - 1].to_owned(), later)
     }
 
     /// The canary is for a share of the users that only grows, and for nobody once it is withdrawn.

@@ -31,8 +31,11 @@ impl Models {
         Self { current: String::new(), rest, failures: Vec::new(), changes: 0 }
     }
 
-    /// The model that the request's name means.
-    pub fn resolved(&mut self, model: String) {
+    /// The model that the request's name means, and those that an ordered alias lists behind it.
+    pub fn resolved(&mut self, model: String, later: &[&str]) {
+        let on = ModelFallbackClass::ALL.to_vec();
+        let later = later.iter().map(|model| ModelFallback { on: on.clone(), model: (*model).to_owned() });
+        self.rest.splice(0..0, later);
         self.current = model;
     }
 

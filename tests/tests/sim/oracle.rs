@@ -119,9 +119,9 @@ impl Truth {
         assert!(self.exchanges.insert(trace, observed).is_none(), "two exchanges with one id");
     }
 
-    /// A request was planned: the model that its name means.
-    pub fn resolved(&mut self, trace: TraceId, model: String) {
-        self.observed(trace).models.resolved(model);
+    /// A request was planned: the model that its name means, and those that its alias lists behind it.
+    pub fn resolved(&mut self, trace: TraceId, (model, later): (String, Vec<&str>)) {
+        self.observed(trace).models.resolved(model, &later);
     }
 
     /// A request is about to go to a principal: never before the retry time that it named.

@@ -71,7 +71,7 @@ fn reuse_of(mut usage: Value) -> Value {
 }
 
 /// The rows with the columns that are shown of sums beside their own.
-fn shown(mut usage: Value) -> Value {
+fn sums_of(mut usage: Value) -> Value {
     for row in usage.get_mut("data").and_then(Value::as_array_mut).into_iter().flatten() {
         let number = |name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
         let (refused, bill) =
@@ -110,7 +110,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         println!("{usage}");
         return Ok(());
     }
-    let columns_of = if options.reuse { reuse_of } else { shown };
+    let columns_of = if options.reuse { reuse_of } else { sums_of };
     let usage = columns_of(usage);
     output::list(shared, &usage, &columns, "Nothing was used in this window.");
     let Some(column) = options.plot.as_deref().filter(|_| shared.form() == Form::Table) else {
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn what_is_shown_of_sums_adds_up() {
         let row = json!({"requests": 663, "unattempted_requests": 29, "spend_micros": 2_498, "cost_micros": 920, "provider_cost_micros": 2_490});
-        let shown = shown(json!({"data": [row]}));
-        let cells = SUMS.map(|name| shown["data"][0].get(name).and_then(Value::as_i64));
+        let table = sums_of(json!({"data": [row]}));
+        let cells = SUMS.map(|name| table["data"][0].get(name).and_then(Value::as_i64));
         assert_eq!(cells, [Some(692), Some(29), None, None, None, Some(2_498), Some(920), Some(1_578)]);
     }
 }

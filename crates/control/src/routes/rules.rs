@@ -386,7 +386,7 @@ async fn scope_of(
         return Err(invalid(
             "scope.model",
             "A * stands only at the end of a model's name.",
-            "Write a prefix, such as openai/gpt-4o*, or one route for each name.",
+            "Write a prefix, such as gpt-4o*, or one route for each name.",
         ));
     }
     let environment = match &wire.environment {

@@ -7,5 +7,6 @@
     reason = "the helpers of tests may fail as loudly as the tests"
 )]
 
+mod audit_queue;
 mod books;
 mod invoicing;

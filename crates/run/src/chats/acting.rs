@@ -158,11 +158,8 @@ pub(crate) async fn queue_app(
 impl At<'_> {
     fn ok(&self, data: &Value) -> Result<Response<ReplyBody>, Refusal> {
         let headers = line::own_headers(self.request.trace, "application/json");
-        Ok(settle::whole(
-            StatusCode::OK,
-            headers,
-            Envelope::from_headers(self.request.headers).wrap(data, &[]).into(),
-        ))
+        let body = Envelope::from_headers(self.request.headers).wrap(data, &[]);
+        Ok(settle::whole(StatusCode::OK, headers, body.into()))
     }
 
     fn body(&self) -> Result<Map<String, Value>, Refusal> {

@@ -49,7 +49,7 @@ pub(super) async fn person(
 async fn by_email(connection: &mut Connection, email: &str) -> Result<Vec<PersonRow>, StoreError> {
     let query =
         sql("SELECT * FROM people WHERE email = $1 OR address = $1 ORDER BY created_unix_ms, id LIMIT $2");
-    let query = query.bind(email.to_owned()).bind(i64::try_from(PEOPLE_OF_ADDRESS_MAX).unwrap_or(i64::MAX));
+    let query = query.bind(email.to_owned()).bind(PEOPLE_OF_ADDRESS_MAX);
     query.rows(connection).await?.iter().map(read).collect()
 }
 

@@ -187,7 +187,6 @@ on_each!(
         audit::entries_are_appended_once_and_listed_newest_first,
         audit::entries_of_one_moment_stand_as_they_were_written,
         audit::entries_are_searched_by_any_of_their_fields,
-        audit::the_queue_writes_what_it_was_told,
         audit::a_sink_is_known_by_how_far_it_was_sent_a_chain,
         audit::a_chain_holds_and_whatever_is_touched_is_found,
         audit::entries_at_once_are_one_chain_for_each_workspace,

@@ -4,7 +4,7 @@
 use clap::builder::Styles;
 use clap::{Arg, ArgAction, Command};
 
-use super::other_names::with_other_names;
+use arguments::with_other_names;
 
 /// Commands with examples of each, one a line. An example belongs to the command that it calls.
 const EXAMPLES: &str = include_str!("examples.txt");

@@ -1,6 +1,8 @@
 //! The list of commands. Those that work on this machine have a file each here; the others only talk to a gateway and are
 //! in the `cli` crate.
 
+#[cfg(test)]
+mod argument_tests;
 mod audit;
 mod backup;
 mod completions;
@@ -16,7 +18,6 @@ mod init;
 mod invoice_check;
 mod ledger;
 mod man;
-mod misplaced;
 mod models;
 pub(crate) mod node;
 #[cfg(feature = "peers")]
@@ -24,7 +25,6 @@ mod node_fetch;
 mod node_join;
 mod node_joined;
 mod node_workers;
-mod other_names;
 mod owner_link;
 mod pull;
 mod receipt;
@@ -67,9 +67,9 @@ impl Arguments {
     /// The command line of this process; what is wrong with it, or help that it asks for, ends the process.
     pub fn of_process() -> Self {
         let mut tree = tree();
-        let words = other_names::as_defined(&tree, std::env::args_os().collect());
+        let words = arguments::as_defined(&tree, std::env::args_os().collect());
         let matches = tree.try_get_matches_from_mut(words.clone());
-        let matches = matches.unwrap_or_else(|error| misplaced::secret(&mut tree, &words, error).exit());
+        let matches = matches.unwrap_or_else(|error| arguments::secret(&mut tree, &words, error).exit());
         let removal = removal::of(&matches);
         match Self::from_arg_matches(&matches) {
             Ok(arguments) => Self { removal, ..arguments },

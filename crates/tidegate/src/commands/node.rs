@@ -327,9 +327,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     let service = Service::new(runtime, settings)?;
     let fleet = node_workers::open(&service, serving.config.as_deref(), kept.as_deref(), is_strict)?;
     let device = (kind != ECHO).then(|| serving.device.clone());
-    if let Some(device) = &device {
-        service.computes_on(device);
-    }
+    device.iter().for_each(|device| service.computes_on(device));
     let options = JoinedOptions { device, powercap: &serving.powercap, tunnel: serving.tunnel };
     let joined = JoinedNode::open(&service, joined, options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -1,11 +1,10 @@
 //! The audit and its hash chains.
 
-use domain::ports::{AuditEntry, AuditSink};
-use domain::{AuditId, CredentialId, Principal};
+use domain::AuditId;
+use domain::ports::AuditEntry;
 use proof::audit::{Head, Linked, OBJECT, Proof, VerifyError};
 use proof::{Digest, SigningKey};
-use store::{Act, AuditFilter, AuditQueue, AuditRow, Page, chain_name};
-use world::World;
+use store::{Act, AuditFilter, AuditRow, Page, chain_name};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, bytes, project};
@@ -75,19 +74,6 @@ pub async fn entries_are_searched_by_any_of_their_fields(fresh: &Fresh) {
     let worded = AuditFilter { text: Some("named ä0".into()), ..within };
     assert_eq!(found(worded, Page::first(9)).await.0, [6]);
     assert_eq!(fresh.store.audit().search(None, by("key_1"), Page::first(9)).await.unwrap().rows, []);
-}
-
-pub async fn the_queue_writes_what_it_was_told(fresh: &Fresh) {
-    let queue = AuditQueue::start(fresh.store.clone(), World::system());
-    let credential = CredentialId::new(NOW, bytes(1));
-    queue.record(entry(fresh, "told"));
-    for _ in 0..10 {
-        queue.secret_opened(Principal::Credential(credential).into());
-    }
-    queue.stop().await;
-    let listed = fresh.store.audit().list(Some(fresh.founding.workspace.id), Page::default()).await.unwrap();
-    assert!(listed.rows.iter().any(|row| row.object == "told"));
-    assert_eq!(fresh.store.audit().openings(credential).await.unwrap(), 10);
 }
 
 pub async fn a_sink_is_known_by_how_far_it_was_sent_a_chain(fresh: &Fresh) {

@@ -73,7 +73,8 @@ const LISTS: [&str; 3] = ["capabilities", "commitments", "jobs"];
 
 /// The words of a command line as its commands are defined. `node`, which runs one, and `nodes`, which manages them, have no
 /// verb in common, so that each takes those of the other; a noun that only lists may be asked to.
-pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
+#[must_use]
+pub fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     let found = words.iter().skip(1).position(|word| tree.find_subcommand(word).is_some());
     let at = found.map_or(words.len(), |before| before + 1);
     let noun = words.get(at).and_then(|word| tree.find_subcommand(word)).map(Command::get_name);
@@ -98,7 +99,9 @@ pub(super) fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsStri
     words
 }
 
-pub(super) fn with_other_names(tree: Command) -> Command {
+/// The tree, in which nouns and verbs have their other names too.
+#[must_use]
+pub fn with_other_names(tree: Command) -> Command {
     tree.mut_subcommands(|noun| with_verbs(with_number(noun)))
 }
 
@@ -137,98 +140,4 @@ fn with_verbs(mut noun: Command) -> Command {
         noun = noun.mut_subcommand(verb, |command| command.aliases(free));
     }
     noun
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The command that these words call, by its own name.
-    fn called(words: &str) -> String {
-        let mut tree = super::super::tree();
-        tree.build();
-        let mut path = Vec::new();
-        let mut command: &Command = &tree;
-        for word in words.split(' ') {
-            command = command.find_subcommand(word).unwrap_or_else(|| panic!("{words}: no {word}"));
-            path.push(command.get_name());
-        }
-        path.join(" ")
-    }
-
-    #[test]
-    fn options_have_their_older_names_too() {
-        for line in [
-            "node --model echo --draft-tokens 4",
-            "node --model echo --guesses 4",
-            "policy add --workspace --seller openai",
-            "flow run triage --max-cost 0.50",
-            "flow run triage --budget 500000000",
-            "replay escalation --cost-per-hour 1.90",
-            "replay escalation --cost-per-hour-micros 1900000",
-        ] {
-            let words = std::iter::once("tidegate").chain(line.split(' '));
-            let taken = super::super::tree().try_get_matches_from(words);
-            assert!(taken.is_ok(), "{line}: {taken:?}");
-        }
-    }
-
-    #[test]
-    fn nouns_take_verbs_that_their_definition_has_elsewhere() {
-        for (line, expected) in [
-            ("node list", "nodes list"),
-            ("--json node ls --limit 3", "--json nodes ls --limit 3"),
-            ("node add a --base-url b", "nodes add a --base-url b"),
-            ("nodes join --token -", "node join --token -"),
-            ("nodes key", "node key"),
-            ("node --model echo", "node --model echo"),
-            ("node key", "node key"),
-            ("nodes list", "nodes list"),
-            ("nodes", "nodes"),
-            ("node nothing", "node nothing"),
-            ("capabilities list openai", "capabilities openai"),
-            ("job ls", "job"),
-            ("jobs list", "jobs"),
-            ("models pull a/b", "pull a/b"),
-            ("--json model pull a/b", "--json pull a/b"),
-            ("request list", "request list"),
-            ("key list", "key list"),
-            ("alias show node list", "alias show node list"),
-            ("--json", "--json"),
-        ] {
-            let words = std::iter::once("tidegate").chain(line.split(' ')).map(OsString::from).collect();
-            let taken = as_defined(&super::super::tree(), words);
-            let taken: Vec<_> = taken.iter().skip(1).map(|word| word.to_string_lossy()).collect();
-            assert_eq!(taken.join(" "), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_noun_has_both_numbers_and_a_verb_its_usual_names() {
-        for (words, expected) in [
-            ("keys add", "key create"),
-            ("key rm", "key revoke"),
-            ("policies ls", "policy list"),
-            ("aliases delete", "alias remove"),
-            ("batches get", "batch show"),
-            ("model remove", "models rm"),
-            ("job", "jobs"),
-            ("nodes create", "nodes add"),
-            ("nodes revoke", "nodes revoke"),
-            ("files upload", "file put"),
-            ("files get", "file get"),
-            ("agents show", "agent get"),
-            ("agents set", "agent update"),
-            ("members update", "member set-role"),
-            ("requests", "request"),
-            ("requests ls", "request list"),
-            ("request get", "request show"),
-            ("model list", "models list"),
-            ("models show", "models show"),
-            ("capabilities", "capabilities"),
-            ("run", "chat"),
-        ] {
-            assert_eq!(called(words), expected, "{words}");
-        }
-    }
 }

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use database::audit::AuditRow;
 use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, IdMap, SecretOwner};
+use store::{AuditRow, Store};
 use tasks::Task;
 use tokio::sync::mpsc;
 use world::World;
 
-use crate::handle::Store;
 use crate::limits::{AUDIT_BATCH_MAX, AUDIT_QUEUED_MAX};
 
 /// How often counts of openings are written and failed writes retried.

@@ -1,0 +1,31 @@
+//! Secrets on the command line: refused with where they belong, and never repeated.
+
+use std::ffi::OsString;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Nouns whose verbs take a secret.
+const NOUNS: [&str; 4] = ["credential", "account", "subscription", "secret"];
+/// Options that people expect there.
+const OPTIONS: [&str; 6] = ["--api-key", "--key", "--password", "--secret", "--token", "--value"];
+/// What no option or name of ours fits, and is at least this long, is taken for a secret.
+const SECRET_CHARS_MIN: usize = 16;
+
+const MESSAGE: &str = "a secret is never an argument: shells and lists of processes keep it\n\n  tip: Pipe it in, as in `printenv \
+                       API_KEY | tidegate credential add PROVIDER`, or let `credential add` read the provider's usual variable \
+                       with --from-env";
+
+/// The error to show instead of this one, which guesses at another option or repeats the secret.
+pub fn secret(tree: &mut Command, words: &[OsString], error: clap::Error) -> clap::Error {
+    let mut nouns = words.iter().filter_map(|word| tree.find_subcommand(word));
+    let takes_secrets = nouns.any(|noun| NOUNS.contains(&noun.get_name()));
+    let is_secret = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => {
+            let is_value = !word.starts_with('-') && word.chars().count() >= SECRET_CHARS_MIN;
+            is_value || OPTIONS.contains(&word.as_str())
+        }
+        _ => false,
+    };
+    if takes_secrets && is_secret { tree.error(ErrorKind::UnknownArgument, MESSAGE) } else { error }
+}

@@ -283,7 +283,7 @@ async fn who_waits_is_served_when_others_settle_or_refused_when_nobody_is_left()
     let (served, refused, ()) =
         tokio::join!(reserve(&mut third, (200, 600)), reserve(&mut large, (1_001, 2_000)), ends);
     served.unwrap();
-    assert_eq!(refused.unwrap_err().code, "quota_exceeded");
+    assert_eq!(refused.unwrap_err().code, "credits_required");
     assert_eq!((pool.available(), pool.reservation()), (0, 800));
     // All that is left is spent: who waits learns it once nobody can leave anything.
     let ends = async {
@@ -292,6 +292,6 @@ async fn who_waits_is_served_when_others_settle_or_refused_when_nobody_is_left()
         third.settle(0, |_| Nanos(400), |_| Nanos::ZERO, SECOND);
     };
     let (refused, ()) = tokio::join!(reserve(&mut large, (200, 600)), ends);
-    assert_eq!(refused.unwrap_err().code, "quota_exceeded");
+    assert_eq!(refused.unwrap_err().code, "credits_required");
     assert_eq!((pool.available(), pool.reservation()), (0, 0), "and not one nano more");
 }

@@ -125,9 +125,11 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             None if run.is_some() => PlanAddress::Path(RUNS[0].to_owned()),
             None => {
                 let model = named_model(&input).unwrap_or_default();
-                // The paths of the other dialects are those of their conversations.
-                let is_chat = dialect == Dialect::Chat;
-                let own = || modality_of(control, &input, &assumed, &model).filter(|_| is_chat);
+                // The paths of the other dialects are those of their conversations, and messages are a conversation anywhere.
+                let has_messages =
+                    input.request.as_ref().is_some_and(|request| request.get("messages").is_some());
+                let is_open = dialect == Dialect::Chat && !has_messages;
+                let own = || modality_of(control, &input, &assumed, &model).filter(|_| is_open);
                 PlanAddress::Usual(dialect, modality.or_else(own).unwrap_or(Modality::Chat), model)
             }
         };

@@ -247,7 +247,7 @@ async function budgetsAreTheServers(page, checkout) {
 async function billingIsTheServers(page) {
   await visit(page, `${origin}/billing`);
   const { mtd } = await get("billing/snapshot");
-  const tell = (row) => [count(row.requests), count(row.input_tokens), count(row.cached_tokens), count(row.output_tokens), dollars(row.cost_micros), dollars(row.provider_cost_micros)];
+  const tell = (row) => [count(row.requests), count(row.input_tokens), count(row.cached_tokens), count(row.output_tokens), dollars(row.cost_micros), dollars((row.by_mode ?? [row]).filter((one) => one.mode === "byok").reduce((sum, one) => sum + one.provider_cost_micros, 0))];
   const table = page.getByRole("table").first();
   for (const [at, row] of mtd.by_mode.entries()) assert.deepEqual(await texts(table.locator("tbody tr").nth(at).locator("td")), tell(row), row.mode);
   assert.deepEqual(await texts(table.locator("tfoot tr").first().locator("td")), tell(mtd));

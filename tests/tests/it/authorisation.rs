@@ -360,7 +360,9 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
 
 /// A key of the workspace with these scopes, in its first project or this one.
 async fn key_with(gateway: &Gateway, mine: &Tenant, scopes: &[&str], project: Option<&str>) -> Client {
-    let mut wanted = json!({"name": "s", "scopes": scopes});
+    static KEYS: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("key {}", KEYS.fetch_add(1, Ordering::Relaxed));
+    let mut wanted = json!({"name": name, "scopes": scopes});
     if let Some(project) = project {
         wanted["project_id"] = project.into();
     }

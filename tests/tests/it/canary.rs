@@ -324,15 +324,16 @@ fn readable_program(directory: &Path) -> PathBuf {
 
 /// Stores a credential over a connection that stays open, and over one whose body arrived after its head.
 async fn hand_in_and_stay(gateway: &Gateway, secret: &str) -> [TcpStream; 2] {
-    let body = json!({"provider": "openai", "display_name": "kept", "secret": secret}).to_string();
-    let head = format!(
-        "POST /v2/provider-credentials HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        gateway.founded.admin_key,
-        body.len()
-    );
     let mut open = Vec::new();
     for apart in [false, true] {
+        let name = format!("kept, apart: {apart}");
+        let body = json!({"provider": "openai", "display_name": name, "secret": secret}).to_string();
+        let head = format!(
+            "POST /v2/provider-credentials HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            gateway.founded.admin_key,
+            body.len()
+        );
         let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let parts = if apart { vec![head.clone(), body.clone()] } else { vec![head.clone() + &body] };

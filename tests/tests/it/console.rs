@@ -380,7 +380,7 @@ async fn own_hardware_is_seen_and_managed() {
         "workers_are_followed_and_destroyed",
         "move_needs_a_reason",
         "alias_moves_need_a_reason",
-        "switching_off_needs_a_reason",
+        "switching_off_needs_no_reason",
         "replay_is_the_servers",
         "data_plane_is_invited_and_revoked",
         "data_plane_is_ahead",

@@ -113,11 +113,12 @@ async fn a_credential_whose_requests_a_node_would_get_is_gated() {
     gateway.remove(&format!("/v2/provider-credentials/{other}")).await;
 
     let reason = "?override_reason=the+contract+ends";
-    let disabled = gateway.patched(&format!("{path}{reason}"), json!({"status": "disabled"})).await;
-    assert_eq!(disabled.status, 200, "{}", disabled.text());
+    let moved_away =
+        gateway.patched(&format!("{path}{reason}"), json!({"scope": {"environment": "staging"}})).await;
+    assert_eq!(moved_away.status, 200, "{}", moved_away.text());
     let said = audited(gateway, "replay.override").await;
     assert!(said.len() == 1 && said[0].starts_with("the contract ends (100 % of"), "{said:?}");
-    gateway.patch(&path, json!({"status": "active"})).await;
+    gateway.patch(&path, json!({"scope": {"environment": null}})).await;
     // One that leaked is revoked at once.
     assert_eq!(gateway.patch(&path, json!({"status": "revoked"})).await["status"], "revoked");
     let served = gateway.chat_ok(&question(MINI)).await;

@@ -313,15 +313,19 @@ impl Gateway {
 
     /// Adds one of the workspace's own provider credentials, with the emulator as its base URL.
     pub async fn credential(&self, provider: &str, secret: &str) -> String {
-        let (path, mut name) = ("/v2/provider-credentials", format!("{provider} of ours"));
+        let body = json!({"provider": provider, "display_name": format!("{provider} of ours"), "secret": secret, "base_url": self.emulator.base_url()});
+        id_of(&self.make_named("/v2/provider-credentials", body, "display_name").await)
+    }
+
+    /// Creates an object, under another name where a test has one of this name already.
+    async fn make_named(&self, path: &str, mut body: Value, field: &str) -> Value {
         loop {
-            let body = json!({"provider": provider, "display_name": name, "secret": secret, "base_url": self.emulator.base_url()});
             let made = self.admin().post(path, &body).await.unwrap();
             if made.status == 201 {
-                return id_of(&made.json());
+                return made.json();
             }
-            assert_eq!(made.json()["code"], "name_taken", "{}", made.text());
-            name.push_str(", too");
+            assert_eq!(made.json()["code"], "name_taken", "POST {path} {body}: {}", made.text());
+            body[field] = format!("{}, too", body[field].as_str().unwrap()).into();
         }
     }
 
@@ -360,7 +364,7 @@ impl Gateway {
 
     /// Creates an API key; returns its secret text and its id.
     pub async fn key(&self, body: Value) -> (String, String) {
-        let made = self.make("/v2/api-keys", body).await;
+        let made = self.make_named("/v2/api-keys", body, "name").await;
         (made["key"].as_str().unwrap().to_owned(), id_of(&made))
     }
 

@@ -431,8 +431,8 @@ async fn a_write_of_v2_is_made_once() {
         assert!(answer.status == 400 || answer.status == 409, "{}", answer.text());
     }
     let mut keys = Vec::new();
-    for _ in 0..2 {
-        let made = admin.post("/v2/api-keys", &json!({"name": "shown"})).await.unwrap();
+    for name in ["shown", "another"] {
+        let made = admin.post("/v2/api-keys", &json!({"name": name})).await.unwrap();
         assert_eq!((made.status, made.header(REPLAY)), (201, None), "{}", made.text());
         keys.push(made.json()["key"].clone());
     }

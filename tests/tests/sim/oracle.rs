@@ -165,6 +165,11 @@ impl Truth {
             .fold((0, 0), |(exchanges, all), calls| (exchanges + 1, all + u64::try_from(calls).expect("few")))
     }
 
+    /// How often an exchange went on with another model, whose first call is no retry.
+    pub fn models_left(&self) -> u64 {
+        self.exchanges.values().map(|observed| u64::from(observed.models.changes())).sum()
+    }
+
     /// A request leaves. Whatever forbids the call must hold before it.
     pub fn sent(&mut self, exchange: &Exchange, (seat, number): (usize, u32), now_us: u64) {
         let attempt = &exchange.attempts[seat];

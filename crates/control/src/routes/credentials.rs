@@ -128,7 +128,7 @@ pub struct Input {
     /// Features of a compatible server, stated by hand. They override what a probe finds.
     #[serde(default)]
     stated_facts: BTreeMap<String, Value>,
-    #[schemars(extend("enum" = ["active", "disabled", "revoked", "expiring", "expired", "over_quota", null]))]
+    #[schemars(extend("enum" = ["active", "unverified", "disabled", "revoked", "expiring", "expired", "over_quota", "invalid", null]))]
     status: Option<String>,
     /// Of a new one: it serves once its provider has accepted its secret, and is `unverified` until then. Of a change: a new
     /// secret is taken only if its provider accepts it. By default, a secret is taken as it is.

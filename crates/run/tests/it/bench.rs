@@ -428,6 +428,7 @@ fn document(path: &str) -> Response<Full<Bytes>> {
     let (status, name, value, body) = match path {
         "/q3%20report.txt" => (200, "content-type", "text/plain; charset=utf-8", "Sales rose.\n"),
         "/table" => (200, "content-type", "application/octet-stream", "a,b\n1,2"),
+        "/archive" => (200, "content-type", "application/zip", "secret words"),
         "/report.pdf" => (200, "content-type", "application/pdf", "%PDF-1.7"),
         "/inward" => (302, "location", "http://169.254.169.254/latest/meta-data", ""),
         _ => (404, "content-type", "text/plain", "secret words of the server"),

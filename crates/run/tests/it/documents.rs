@@ -40,7 +40,7 @@ fn what_can_not_be_read_costs_nothing_and_says_why() {
     on_core(async {
         let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
         for (path, status, code, part) in [
-            ("/table", 422, "validation_error", "text/*"),
+            ("/archive", 422, "validation_error", "text/*"),
             ("/missing", 400, "document_unreachable", "404"),
             ("/inward", 400, "document_refused", "169.254.169.254"),
         ] {

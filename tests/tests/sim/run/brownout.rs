@@ -31,6 +31,8 @@ pub struct Brownout {
     requests: u64,
     calls: u64,
     retries: u64,
+    /// How often an ordered alias went on with its next model.
+    models_left: u64,
     completed: u64,
     failed: u64,
     cancelled: u64,
@@ -55,8 +57,9 @@ impl Run {
         }
         run.go_on();
         let (requests, calls) = run.truth.traffic();
+        let models_left = run.truth.models_left();
         let Report { retries, completed, failed, cancelled, .. } = run.finish();
-        Brownout { kind, requests, calls, retries, completed, failed, cancelled }
+        Brownout { kind, requests, calls, retries, models_left, completed, failed, cancelled }
     }
 }
 
@@ -73,7 +76,7 @@ impl Brownout {
         let free = u64::from(RETRY_BUDGET_FREE_PER_S);
         let share = self.requests * u64::from(RETRY_BUDGET_PERCENT) / 100;
         // A budget is full for a second when it begins.
-        let allowed = share + free;
+        let allowed = share + free + self.models_left;
         let extra = self.calls - self.requests;
         assert!(self.retries > 0 && extra > 0, "seed {seed}: it met nothing: {self:?}");
         match self.kind {

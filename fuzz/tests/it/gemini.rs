@@ -129,7 +129,10 @@ fn fuzz_gemini_request() {
             // Tools that Google runs pass as they were written, and not by way of a prompt.
             let unsaid = losses.finish(false).err().and_then(|fault| fault.param.clone());
             let is_hosted = |name: &str| name.starts_with("tools[") || name == "web_search_options";
-            assert!(unsaid.as_deref().is_none_or(is_hosted), "what was read here can be said here: {unsaid:?}");
+            assert!(
+                unsaid.as_deref().is_none_or(is_hosted),
+                "what was read here can be said here: {unsaid:?}"
+            );
         }
     });
 }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_owner_waits_for_its_own_work_and_not_for_anothers() {
+    async fn an_owner_waits_for_its_own_work_and_not_for_that_of_others() {
         let permits = Permits::new(2, 3);
         let (first, _second) = (permits.acquire(ONE).await, permits.acquire(ONE).await);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

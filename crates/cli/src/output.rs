@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::limits::{EDITS_FORGIVEN, LEVELS_MAX};
 use crate::people;
-pub use crate::people::{dollars, money, nano_dollars, spend};
+pub use crate::people::{dollars, is_own_bill, money, nano_dollars, spend};
 use crate::shared::Shared;
 use terminal::paint::{Style, paint, paint_error};
 
@@ -130,7 +130,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// What to do about a file that this user may not use.
+/// Advice about a file that this user may not use.
 const DENIED: &str = "Run the command as the user who owns the file or directory (`ls -ld` names it), give it to this user with \
                       chown, or name another one; --data-dir names a data directory.";
 

@@ -182,6 +182,12 @@ fn spend_nanos(nanos: i64) -> String {
     if nanos.unsigned_abs() < 1_000_000_000 { nano_dollars(nanos) } else { spend(nanos / 1_000) }
 }
 
+/// Whether the provider's cost is the workspace's to pay, by the row's profile or mode: the operator pays for accounts.
+#[must_use]
+pub fn is_own_bill(row: &Value, of: &str) -> bool {
+    matches!(row.get(of).and_then(Value::as_str), Some("byok" | "subscription"))
+}
+
 /// An amount of an object, exactly, in the unit that its name ends with; a dash where there is none.
 #[must_use]
 pub fn money(of: &Value, field: &str) -> String {

@@ -136,12 +136,9 @@ fn invoice(shared: &Shared, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the workspace's own providers bill it. What an account costs is the operator's.
+/// The bill of the workspace's own providers.
 fn own_bill(row: &Value, of: &str) -> String {
-    match row.get(of).and_then(Value::as_str) {
-        Some("byok" | "subscription") => output::money(row, "provider_cost_micros"),
-        _ => "-".to_owned(),
-    }
+    if output::is_own_bill(row, of) { output::money(row, "provider_cost_micros") } else { "-".to_owned() }
 }
 
 fn snapshot(shared: &Shared) -> Result<(), Failure> {

@@ -252,9 +252,7 @@ fn explain(request: &Value) {
         if request.get("estimated").and_then(Value::as_bool) == Some(true) { " (estimated)" } else { "" }
     );
     let amount = |name: &str| output::spend(request.get(name).and_then(Value::as_i64).unwrap_or(0));
-    // What an account of the operator costs is the operator's.
-    let is_own = matches!(request.get("profile").and_then(Value::as_str), Some("byok" | "subscription"));
-    let billed = if is_own {
+    let billed = if output::is_own_bill(request, "profile") {
         format!(", {} billed by your provider", amount("provider_cost_micros"))
     } else {
         String::new()

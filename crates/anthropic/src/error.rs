@@ -24,7 +24,7 @@ struct Body<'a> {
     details: Option<Details<'a>>,
 }
 
-/// What Anthropic's SDKs go by: where a thread is lost they start another, and where there are none they send the whole
+/// Anthropic's SDKs read this code: where a thread is lost they start another, and where there are none they send the whole
 /// conversation each time.
 #[derive(Serialize)]
 struct Details<'a> {

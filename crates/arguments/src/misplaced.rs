@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 const NOUNS: [&str; 4] = ["credential", "account", "subscription", "secret"];
 /// Options that people expect there.
 const OPTIONS: [&str; 6] = ["--api-key", "--key", "--password", "--secret", "--token", "--value"];
-/// What no option or name of ours fits, and is at least this long, is taken for a secret.
+/// A word that is no option or name of ours, and is at least this long, is taken for a secret.
 const SECRET_CHARS_MIN: usize = 16;
 
 const MESSAGE: &str = "a secret is never an argument: shells and lists of processes keep it\n\n  tip: Pipe it in, as in `printenv \

@@ -9,7 +9,7 @@ const FORMATS: &[&str] =
     &["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
 /// The schema, as it was written where that can be sent, and whether something of it became mere description.
-/// What is no JSON Schema, or is nested too deeply to be read, is for the provider to judge.
+/// A value that is no JSON Schema, or is nested too deeply to be read, is for the provider to judge.
 #[must_use]
 pub fn supported(written: &str) -> (Cow<'_, str>, bool) {
     let Ok(schema) = serde_json::from_str::<Value>(written) else { return (Cow::Borrowed(written), false) };

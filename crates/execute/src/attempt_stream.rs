@@ -298,7 +298,7 @@ impl AttemptStream {
 
     /// Ends the attempt as failed; returns what it used.
     pub fn end_as_failed(&mut self, tab: &mut Tab, failure: &AttemptFailure) -> Usage {
-        // What is reserved is kept for the next attempt.
+        // The reservation is kept for the next attempt.
         self.watch.end(&self.exchange, &self.stream, None);
         let usage = self.usage_of_failure(failure);
         self.source = Source::Over;

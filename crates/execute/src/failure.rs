@@ -363,7 +363,7 @@ pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
         Some(text) => format!("{provider} {what}: {text}."),
         None => format!("{provider} {what}."),
     };
-    // An API says which model it lacks. What has no such path says nothing that is read.
+    // An API says which model it lacks. A server without such a path sends no message that we read.
     let is_silent = class == FaultClass::UpstreamNotFound && text.is_none();
     let fix = if is_silent { NO_SUCH_ADDRESS } else { fix };
     let fault = Fault::new(class, code, message).fix(fix);

@@ -22,5 +22,5 @@ pub(crate) const ESTIMATE_EXCESS_PERCENT: u64 = 25;
 pub(crate) const COUNT_MARGIN_PERCENT: u64 = 5;
 /// .. and by how much the tokens of as many bytes of the prompts before: texts differ.
 pub(crate) const LEARNED_MARGIN_PERCENT: u64 = 25;
-/// What either exceeds it by besides.
+/// Tokens that are added to either.
 pub(crate) const MARGIN_TOKENS: u64 = 8;

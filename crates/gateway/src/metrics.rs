@@ -10,7 +10,7 @@ use crate::limits::COUNTER_TIME_MAX;
 
 /// A family of `/metrics`. The page and its documentation are made from the table below.
 struct Family {
-    /// The name without what all names, or all counters, have in common.
+    /// The name without the prefix of all names and the suffix of all counters.
     id: &'static str,
     kind: &'static str,
     labels: &'static [&'static str],

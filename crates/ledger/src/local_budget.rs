@@ -213,7 +213,7 @@ impl LocalBudget {
         }
     }
 
-    /// Whether what is reserved here leaves enough for `least`, if it is not used.
+    /// Whether the reservations here leave enough for `least`, if they are not used.
     #[must_use]
     pub fn may_settle(&self, least: i64) -> bool {
         self.lock().may_settle(least)

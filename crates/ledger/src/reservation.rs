@@ -105,7 +105,7 @@ pub struct Ceiling {
     pub most: Charge,
     /// The minimum with which starting is worthwhile: its prompt as expected, and all of an answer that can't be cut.
     pub least: Charge,
-    /// How long it may wait for what other exchanges have reserved.
+    /// How long it may wait for the reservations of other exchanges.
     pub patience: Duration,
 }
 
@@ -260,7 +260,7 @@ impl Reservation {
                 }
                 None => {
                     let start = *started.get_or_init(Instant::now);
-                    // What it has reserved itself is settled by nobody else.
+                    // Its own reservation is settled by nobody else.
                     let patience = if purchase.open { Duration::ZERO } else { ceiling.patience };
                     let until = (start + BUDGET_WAIT_MAX, start + patience.max(BUDGET_WAIT_MAX));
                     wait(&self.shared, purchase, (least, most), &now_us, until, now_unix_ms).await?

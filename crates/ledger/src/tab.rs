@@ -41,7 +41,7 @@ const RESERVE_SEMANTIC_BYTES: u64 = 64;
 const RESERVE_DRAWING_BYTES: u64 = 48;
 /// A stream does not start unless its budgets cover this many tokens.
 const STREAM_BEGINS_TOKENS: u64 = 64;
-/// Near a budget's end a prompt reserves up to this many times what is expected of it, while that is there.
+/// Near a budget's end a prompt reserves up to this many times its expected tokens, while the budget has them.
 const EXPECTED_TIMES: u64 = 2;
 /// A stream is cut this many tokens before the money ends, so that what is in flight still fits.
 const CUT_AHEAD_TOKENS: u64 = 16;
@@ -82,7 +82,7 @@ pub struct Intent {
     /// The tokens that the prompt is expected to have at most, with which it may start where a budget has less left than its
     /// ceiling. Without an estimate its ceiling counts.
     pub expected_input: Option<u64>,
-    /// How long it may wait for what other exchanges have reserved and may not use.
+    /// How long it may wait for reservations that other exchanges may not use.
     pub patience: Duration,
 }
 

@@ -65,7 +65,7 @@ pub fn named(core: &Core, caller: &Caller, name: &str) -> Result<ServedModel, Bo
     plan::named_model(&question, caller.snapshot(), core.now_unix_ms())
 }
 
-/// Whether its route names what may serve it, so that another credential would not be asked.
+/// Whether its route names the seats that may serve it, so that another credential would not be asked.
 #[must_use]
 pub fn is_routed_elsewhere(core: &Core, caller: &Caller, app: &str) -> bool {
     let refuser = named(core, caller, app).err().and_then(|fault| fault.refused_by);
@@ -74,7 +74,7 @@ pub fn is_routed_elsewhere(core: &Core, caller: &Caller, app: &str) -> bool {
     route.is_some_and(|route| route.spec.names_seats())
 }
 
-/// What the model of a name does, whether or not anything here serves it.
+/// The modality of a name's model, whether or not anything here serves it.
 #[must_use]
 pub fn modality_of(core: &Core, caller: &Caller, name: &str) -> Option<Modality> {
     let question = question(caller, name, Modality::Chat, Dialect::Run);

@@ -8,14 +8,14 @@ use domain::{MeterRecord, Nanos, Priced, Profile, WorkspaceId};
 
 use crate::limits::LABEL_SETS_MAX;
 
-/// The upper bounds of a histogram's buckets, in milliseconds. What takes longer is in one more.
+/// The upper bounds of a histogram's buckets, in milliseconds. Longer times are in one more.
 pub const BUCKETS_MS: [u64; 13] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000];
 
 /// In the place of a provider and a model that there is no room for.
 const OTHER: &str = "other";
 
-/// By what sums are kept apart.
+/// The labels by which sums are kept apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels {
     pub provider: String,
@@ -78,7 +78,7 @@ impl SettledSums {
         }
         self.cost = self.cost.plus(record.charge.cost);
         self.provider_cost = self.provider_cost.plus(record.charge.provider_cost);
-        // What was booked later, such as a batch, has no such times.
+        // A record that was booked later, such as a batch's, has no such times.
         if record.timeline.settled_us > 0 {
             self.latency.count(record.timeline.settled_us);
         }
@@ -103,7 +103,7 @@ impl SettledCounts {
         let mut own = labels(record.provider.as_ref(), record.resolved_model.as_ref());
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !sets.contains_key(&own) {
-            // Customers name models of their own: each may take half of what others left free.
+            // Customers name models freely, so that each workspace may take half of the sets that are free.
             let of_workspace = sets.values().filter(|(workspace, _)| *workspace == record.workspace).count();
             if of_workspace >= LABEL_SETS_MAX.saturating_sub(sets.len()) {
                 own = labels(OTHER, OTHER);

@@ -48,7 +48,7 @@ pub struct ServedModel {
 pub struct ModelFacts {
     /// As the catalogue says, or its name tells; `None` of any other name that only its provider or node knows.
     pub modality: Option<Modality>,
-    /// What models of its provider mostly do, where nothing tells of this one.
+    /// The usual modality of its provider's models, where nothing tells of this one.
     pub usual: Option<Modality>,
     /// What it does, where models of its modality do different things.
     pub operation: Option<Operation>,
@@ -193,7 +193,7 @@ fn known_model<'a>(input: &PlanInput<'a>, target: ResolvedTarget<'a>) -> Option<
     }
 }
 
-/// What a name's model does, whether or not anything serves it: the first target's of an alias.
+/// The modality of a name's model, whether or not anything serves it: that of an alias's first target.
 #[must_use]
 pub fn modality_of(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Option<Modality> {
     own_modality(&input_of(question, snapshot, now_unix_ms))

@@ -207,7 +207,7 @@ fn question<'a>(input: &'a Input, assumed: &'a Assumed, model: &'a str, random: 
     }
 }
 
-/// What the model of a request does, by which its path is chosen.
+/// The modality of a request's model, by which its path is chosen.
 fn modality_of(control: &Control, input: &Input, assumed: &Assumed, model: &str) -> Option<Modality> {
     let now_unix_ms = control.deps.world.clock.unix_ms();
     plan::modality_of(&question(input, assumed, model, 0), &assumed.snapshot, now_unix_ms)

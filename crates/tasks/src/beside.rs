@@ -40,7 +40,7 @@ impl Permits {
     pub async fn acquire(&self, owner: Owner) -> Permit<'_> {
         let own = {
             let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those whose permits nobody has or awaits.
+            // Owners whose permits nobody has or awaits are forgotten.
             owners.retain(|_, permits| Arc::strong_count(permits) > 1);
             Arc::clone(owners.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(self.of_owner))))
         };

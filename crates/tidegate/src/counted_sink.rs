@@ -1,4 +1,4 @@
-//! The sink of settled records, with the sums that `/metrics` has of what it took.
+//! The sink of settled records, which also adds them to the sums of `/metrics`.
 
 use std::sync::Arc;
 

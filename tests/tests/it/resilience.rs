@@ -180,7 +180,7 @@ async fn the_health_of_upstreams_is_told_to_their_owner() {
     assert!(shown.contains("broken") && shown.contains("No connection could be opened"), "{shown}");
 }
 
-/// Before any breaker opens, what fails is not called well; nor is what nobody has accepted, or what its provider refused.
+/// Before any breaker opens, a credential that fails isn't called ok, nor is one that was never accepted or is refused.
 #[tokio::test]
 async fn health_tells_what_fails_from_what_is_well() {
     let gateway = Gateway::start().await;

@@ -180,7 +180,7 @@ async fn a_run_that_is_waited_for_costs_little_more_than_a_chat_request() {
         let (chat, waited) = tokio::task::block_in_place(|| {
             cost(connections, CHAT, &asks, number / 10);
             cost(connections, "/v1/run", &runs, number / 10);
-            // By turns: what a processor does in a second changes from one second to the next.
+            // By turns, because a processor's speed changes from one second to the next.
             let turns = (0..TURNS).map(|_| {
                 let chat = cost(connections, CHAT, &asks, number / TURNS);
                 (chat, cost(connections, "/v1/run", &runs, number / TURNS))

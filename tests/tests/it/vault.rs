@@ -346,7 +346,7 @@ async fn what_is_to_be_verified_serves_once_it_was_accepted() {
     let mended = gateway.patch(&path, mended).await;
     assert!(mended["status"] == "active" && mended["last_verified_at"].is_string(), "{mended}");
     gateway.chat_ok(&question(MINI)).await;
-    // Its owner may have one serve that nobody has accepted.
+    // Its owner may enable a credential that was never accepted.
     let body =
         json!({"provider": "acme", "secret": OWN, "base_url": "http://127.0.0.1:9/v1", "verify": true});
     let away = gateway.make("/v2/provider-credentials", body).await;

@@ -72,7 +72,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 /// Fails for a plan by which the request would be refused.
 fn check(plan: &Value, json: bool) -> Result<(), Failure> {
     let Some(error) = plan.get("error").filter(|error| !error.is_null()) else { return Ok(()) };
-    // A program gets the plan, as it does of what would be served.
+    // A program gets the plan, as it does of a request that would be served.
     let document = if json { plan } else { error };
     let failure = Failure::new(output::NOT_FOUND, output::cell(error, "detail"));
     Err(Failure { document: Some(document.clone()), ..failure })

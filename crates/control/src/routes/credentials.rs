@@ -537,7 +537,7 @@ async fn check_state(
     row: &CredentialRow,
     state: CredentialState,
 ) -> Checked {
-    // What its owner switches off stops now, and can be switched on again: nobody has to prove anything first.
+    // A credential that its owner disables stops now and can be enabled again, so no replay has to pass first.
     if matches!(state, CredentialState::Disabled | CredentialState::Revoked) {
         return Ok(None);
     }
@@ -638,7 +638,7 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-/// Calls the provider with a credential's secret, and stores what that found out.
+/// Calls the provider with a credential's secret, and stores the result.
 async fn verified(control: &Control, row: CredentialRow, act: Act) -> Result<CredentialRow, Box<Fault>> {
     let snapshot = control.deps.keeper.current();
     let entry = snapshot

@@ -120,7 +120,7 @@ impl Topology {
     pub fn read(sources: &TopologySources<'_>) -> Result<Self, String> {
         let section = sources.config.map(read_section).transpose()?.flatten();
         let allowed = sources.allowed.map(providers);
-        // What the machine's owner sets for every program on it is stronger than a file that came with one.
+        // A setting of the machine's owner for every program on it is stronger than a file that came with one.
         let is_strict = sources.is_strict || allowed.as_deref() == Some(&[LOCAL][..]);
         let Some(section) = section else {
             check_allowed(allowed.as_deref(), &[])?;

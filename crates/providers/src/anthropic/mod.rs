@@ -44,7 +44,7 @@ impl Provider for Anthropic {
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let at = |path: &str| compatible::join(target.base_url, path);
-        // What continues a thread is a new message.
+        // A thread is continued by a new message.
         let stored = ask.request.stored.as_deref().filter(|stored| stored.act != StoredAct::Continue);
         let mut outgoing = match stored {
             Some(stored) => {

@@ -59,7 +59,7 @@ pub async fn raise(connection: &mut Connection, holder: i64, holds: BudgetHolds)
     Ok(())
 }
 
-/// What the replica gives up.
+/// The amounts that the replica gives up.
 async fn take(connection: &mut Connection, holds: BudgetHolds) -> Result<Vec<Drawn>, StoreError> {
     let BudgetHolds { replica, mut parts } = holds;
     // Sorted, so that transactions that lock several periods don't deadlock.

@@ -55,7 +55,7 @@ impl App {
                 let (kinds, facts) = (kinds_of(&model.facts), Some(model.facts));
                 Self { name: name.to_owned(), kinds, facts, unknown: None }
             }
-            // What it would do is still known of a model of the catalogue, and of one whose name tells.
+            // The kind is still known of a model of the catalogue, and of one whose name tells it.
             Err(fault) => {
                 let sold = line::sold_model(caller, name);
                 let operation = sold.as_ref().and_then(|sold| sold.operation);

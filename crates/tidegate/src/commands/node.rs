@@ -408,7 +408,7 @@ async fn join_peers(serving: &Serving, service: &Arc<Service>) -> Result<Option<
     serving.peers.start(service, data_dir.as_deref(), folders, keeps_requests()).await
 }
 
-/// What may not leave this machine doesn't go to backends, and to peers either.
+/// Requests that may not leave this machine go neither to backends nor to peers.
 fn keeps_requests() -> bool {
     std::env::var(ALLOWED_PROVIDERS).is_ok_and(|allowed| allowed.trim() == "local")
 }

@@ -4,7 +4,7 @@ use super::DEFINITIONS;
 
 const PREFIX: &str = "TIDEGATE_";
 
-/// What commands read beside the settings.
+/// Variables that commands read beside the settings.
 const OF_COMMANDS: &[&str] = &[
     "TIDEGATE_API_KEY",
     "TIDEGATE_CONFIG",
@@ -49,7 +49,7 @@ fn unread(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let mut names: Vec<_> = unread.map(|(name, _)| name).collect();
     names.sort_unstable();
     let sentence = |name: String| {
-        // Without what all have in common, which would make any two of them look alike.
+        // Without the common prefix, which would make any two of them look alike.
         let bare = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
         let typed = name.strip_prefix(PREFIX).unwrap_or_default();
         let near = catalogue::nearest_of(typed, offered().map(bare), 1);

@@ -1,5 +1,7 @@
 //! Sample rows.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use domain::*;
 use hardware::HardwareCost;
 use ledger::SettledRecords;
@@ -15,8 +17,12 @@ pub fn bytes(number: u64) -> [u8; 10] {
     bytes
 }
 
+/// An act that is a millisecond later than the one before it: ids of one millisecond sort by chance.
 pub fn act() -> Act {
-    Act::system(&World::system())
+    static ACTS: AtomicU64 = AtomicU64::new(0);
+    let world = World::system();
+    let unix_ms = world.clock.unix_ms() + ACTS.fetch_add(1, Ordering::Relaxed);
+    Act { id: AuditId::new(unix_ms, world.id_bytes()), unix_ms, ..Act::system(&world) }
 }
 
 pub fn workspace_id(number: u64) -> WorkspaceId {

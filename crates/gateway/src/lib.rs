@@ -50,7 +50,7 @@ use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, TraceId};
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
-use line::Core;
+use line::{Core, SettledCounts};
 use tasks::{Task, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -159,6 +159,7 @@ pub async fn start(
     make_core: MakeCore,
     control: Option<ControlHandle>,
     ready: AskReadiness,
+    settled: Arc<SettledCounts>,
 ) -> io::Result<Running> {
     routes::check(&routes::table()).map_err(io::Error::other)?;
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
@@ -166,7 +167,7 @@ pub async fn start(
     let (phase, watched) = watch::channel(Phase::Serving);
     let (questions, answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(COUNTER_QUERIES_MAX)).unzip();
-    let cores = Cores(questions);
+    let cores = Cores { questions, settled };
     let (senders, receivers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(MOVED_WAITING_MAX)).unzip();
     let sessions = Arc::<::mcp::Sessions>::default();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use line::{BUCKETS_MS, Labels, SettledSums, Times};
+use line::{BUCKETS_MS, Labels, SettledCounts, SettledSums, TOKEN_KINDS, Times};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::COUNTER_TIME_MAX;
@@ -79,14 +80,17 @@ pub(crate) type Counted = Vec<(&'static str, &'static str, u64)>;
 /// A request for a core's counters.
 pub(crate) type Question = oneshot::Sender<Counted>;
 
-/// The channels to all cores.
+/// The channels to all cores, and the sums over the requests that they settled.
 #[derive(Clone)]
-pub(crate) struct Cores(pub Vec<mpsc::Sender<Question>>);
+pub(crate) struct Cores {
+    pub questions: Vec<mpsc::Sender<Question>>,
+    pub settled: Arc<SettledCounts>,
+}
 
 impl Cores {
-    /// The sums over all cores, and those over settled requests that `settled` has.
-    pub async fn page(&self, settled: &[(Labels, SettledSums)]) -> String {
-        let answers: Vec<_> = self.0.iter().map(query).collect();
+    /// The sums over all cores, and for the operator those over settled requests: the calls and the spend of all workspaces.
+    pub async fn page(&self, is_operator: bool) -> String {
+        let answers: Vec<_> = self.questions.iter().map(query).collect();
         let mut sums: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         for answer in answers {
             match tokio::time::timeout(COUNTER_TIME_MAX, answer).await {
@@ -104,7 +108,9 @@ impl Cores {
         }
         sums.entry(("cores_silent", "")).or_default();
         let mut page = render(&sums);
-        render_settled(&mut page, settled);
+        if is_operator {
+            render_settled(&mut page, &self.settled.sums());
+        }
         page
     }
 }
@@ -160,7 +166,7 @@ fn render_set(page: &mut String, family: &Family, pairs: &str, sums: &SettledSum
         "request_duration_seconds" => render_times(page, name, pairs, &sums.latency),
         "first_byte_seconds" => render_times(page, name, pairs, &sums.first_byte),
         _ => {
-            for (kind, tokens) in &sums.tokens {
+            for (kind, tokens) in TOKEN_KINDS.iter().zip(sums.tokens).filter(|(_, tokens)| *tokens > 0) {
                 let _ = writeln!(page, "{name}{{{pairs},kind=\"{kind}\"}} {tokens}");
             }
         }

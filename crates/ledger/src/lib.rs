@@ -21,6 +21,7 @@ pub mod recover;
 mod refusal;
 pub mod reservation;
 pub mod settings;
+mod settled_counts;
 pub mod shared;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -41,6 +42,7 @@ pub use recover::{RecoveryError, RecoveryReport, recover};
 pub use refusal::over_budget;
 pub use reservation::{Bounds, Ceiling, Refused, Reservation, ReservationHandover, would_refuse};
 pub use settings::{Durability, JournalSettings};
+pub use settled_counts::{BUCKETS_MS, Labels, SettledBatch, SettledCounts, SettledSums, TOKEN_KINDS, Times};
 pub use shared::JournalShared;
 pub use sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 pub use tab::{AttemptEnd, Closing, CommitmentDraw, Intent, Opening, StartedAttempt, Tab, least_reserved};

@@ -16,3 +16,5 @@ pub(crate) const DECODED_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const SALVAGE_CHECKED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Size of a note about a damaged journal; we write no longer one.
 pub(crate) const DAMAGE_NOTE_BYTES_MAX: usize = 64 * 1024;
+/// Sets of labels by which settled requests are counted for `/metrics`, beside those of `other`.
+pub(crate) const LABEL_SETS_MAX: usize = 512;

@@ -3,11 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use domain::{Fault, HookOutcome};
-
-use crate::settled_counts::SettledCounts;
 
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -23,22 +20,9 @@ pub struct Counters {
     hook_calls: RefCell<BTreeMap<&'static str, u64>>,
     replays: Cell<u64>,
     cache_hits: Cell<u64>,
-    settled: Arc<SettledCounts>,
 }
 
 impl Counters {
-    /// Those of a core in a process with these sums.
-    #[must_use]
-    pub fn beside(settled: Arc<SettledCounts>) -> Self {
-        Self { settled, ..Self::default() }
-    }
-
-    /// The sums over the settled requests of all cores.
-    #[must_use]
-    pub fn settled(&self) -> &SettledCounts {
-        &self.settled
-    }
-
     /// A response's head was sent.
     pub fn answered(&self, status: u16) {
         let class = usize::from(status / 100);

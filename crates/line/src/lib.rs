@@ -28,7 +28,6 @@ mod realtime;
 mod refuse;
 mod response_cache;
 mod screening;
-mod settled_counts;
 mod side_requests;
 mod stop;
 mod stored_lists;
@@ -88,7 +87,7 @@ pub use response_cache::{
     Entry, Found, HeldAnswer, Keeping, Lead, Lookup, ResponseMemory, Shelf, Wish, again, keeps_answers,
     name_bypass, serve_cached,
 };
-pub use settled_counts::{BUCKETS_MS, Labels, SettledCounts, SettledSums, Times};
+pub use settle::{BUCKETS_MS, Labels, SettledCounts, SettledSums, TOKEN_KINDS, Times};
 pub use stored_lists::list_objects;
 pub use verify::{
     RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget,

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// Policies whose checks are kept compiled on each core.
 pub(crate) const COMPILED_POLICIES_MAX: usize = 256;
 
-/// Sets of labels by which settled requests are counted for `/metrics`, beside those of `other`.
-pub(crate) const LABEL_SETS_MAX: usize = 512;
-
 /// Open calls of one hook on each core. More are not made: its `on_silence` decides.
 pub(crate) const HOOK_CALLS_AT_ONCE_MAX: u32 = 64;
 /// Calls in a row without a decision, after which a hook is not called for a while.

@@ -4,7 +4,7 @@
 use database::error::StoreError;
 use database::statement::Statement;
 use domain::TraceId;
-use ledger::SettledRecords;
+use ledger::{SettledBatch, SettledRecords};
 
 use crate::audit_notes::AuditNote;
 use crate::end_users::EndUserDays;
@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     pub end_user_days: EndUserDays,
     /// Audit remarks for those records that need one.
     pub remarks: Vec<AuditNote>,
+    /// What they add to the sums of `/metrics`.
+    pub settled: SettledBatch,
     /// Some record may be in the store from an earlier life of a process: the requests of batches are made again under their
     /// ids by whoever goes on with them.
     pub may_repeat: bool,
@@ -53,6 +55,7 @@ impl Prepared {
         let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
         let (mut batch_costs, mut session_sums) = (BatchCosts::default(), SessionSums::default());
         let (mut end_user_days, mut may_repeat) = (EndUserDays::default(), false);
+        let mut settled = SettledBatch::default();
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -66,6 +69,7 @@ impl Prepared {
             end_user_days.add(&record);
             may_repeat |= record.extras.side_call.is_some_and(|call| call.is_batch_item());
             remarks.extend(AuditNote::of(&record));
+            settled.count(&record);
             tails.extend_from_slice(tail);
             rows.push(Row {
                 named: Named {
@@ -87,6 +91,7 @@ impl Prepared {
             session_sums,
             end_user_days,
             remarks,
+            settled,
             may_repeat,
         })
     }

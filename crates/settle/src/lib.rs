@@ -4,7 +4,7 @@
 mod body;
 
 pub use body::{BodyEditor, CaptureAnswer, ReplyBody, ReplyError, WatchStream};
-pub use ledger::PendingWrite;
+pub use ledger::{BUCKETS_MS, Labels, PendingWrite, SettledCounts, SettledSums, TOKEN_KINDS, Times};
 
 use bytes::Bytes;
 use domain::Usage;

@@ -368,6 +368,12 @@ impl Store {
         Arc::<dyn RecordDatabase>::clone(&self.books)
     }
 
+    /// The sums of the records that this process stored, for `/metrics`.
+    #[must_use]
+    pub fn settled_counts(&self) -> Arc<ledger::SettledCounts> {
+        self.books.settled()
+    }
+
     /// Where the records of a data plane go, which has this number among the replicas.
     #[must_use]
     pub fn record_sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {

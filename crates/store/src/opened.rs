@@ -12,6 +12,8 @@ use records::upkeep::Maintenance;
 pub(crate) trait RecordDatabase: Records + Maintenance + ledger::RecordSink {
     /// Where the records of another process go that has this number among the replicas.
     fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink>;
+    /// The sums of what this process settled.
+    fn settled(&self) -> Arc<ledger::SettledCounts>;
     /// The same over other connections.
     fn over(&self, database: &Database) -> Arc<dyn RecordDatabase>;
 }
@@ -19,6 +21,10 @@ pub(crate) trait RecordDatabase: Records + Maintenance + ledger::RecordSink {
 impl RecordDatabase for SqliteRecords {
     fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
         Arc::new(self.of_replica(replica))
+    }
+
+    fn settled(&self) -> Arc<ledger::SettledCounts> {
+        Arc::clone(&self.settled)
     }
 
     fn over(&self, database: &Database) -> Arc<dyn RecordDatabase> {
@@ -29,6 +35,10 @@ impl RecordDatabase for SqliteRecords {
 impl RecordDatabase for PostgresRecords {
     fn sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
         Arc::new(self.of_replica(replica))
+    }
+
+    fn settled(&self) -> Arc<ledger::SettledCounts> {
+        Arc::clone(&self.settled)
     }
 
     fn over(&self, database: &Database) -> Arc<dyn RecordDatabase> {

@@ -7,7 +7,6 @@ mod archive;
 mod audit_sink;
 mod audit_storage;
 mod commands;
-mod counted_sink;
 mod data_dir;
 mod data_plane;
 mod founding;

@@ -37,7 +37,6 @@ use tokio::runtime::Handle;
 use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};
 use world::World;
 
-use crate::counted_sink::CountedSink;
 use crate::data_plane::DataPlane;
 use crate::settings::Settings;
 use crate::upkeep::{self, KeepDays};
@@ -121,8 +120,6 @@ pub struct Books {
     dir: PathBuf,
     settings: JournalSettings,
     drainer: Arc<Drainer>,
-    /// For `/metrics`.
-    settled: Arc<line::SettledCounts>,
 }
 
 /// The books of the last run, closed: nothing that it leased is needed any more.
@@ -223,10 +220,9 @@ impl ServerState {
     pub fn deps(&self, outbound: Arc<dyn Outbound>) -> anyhow::Result<Deps> {
         let auditor = Auditor::new(self.store.clone(), &self.secrets.vault, self.world.clone());
         let records = self.plane.as_ref().map_or_else(|| self.store.record_sink(), DataPlane::sink);
-        let records = CountedSink { sink: records, counts: Arc::clone(&self.books.settled) };
         Ok(Deps {
             store: self.store.clone(),
-            records: Arc::new(records),
+            records,
             keeper: Arc::clone(&self.keeper),
             vault: self.secrets.vault.clone(),
             masters: Arc::clone(&self.secrets.masters),
@@ -281,7 +277,7 @@ impl ServerState {
             responses: Arc::clone(&self.sessions.responses) as Arc<dyn ResponseStore>,
             objects: Arc::clone(&self.sessions.objects) as Arc<dyn ObjectStore>,
         };
-        let counters = Rc::new(line::Counters::beside(Arc::clone(&self.books.settled)));
+        let counters = Rc::new(line::Counters::default());
         let answers = Arc::clone(&self.sessions.answers) as Arc<dyn AnswerStore>;
         let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
@@ -370,9 +366,7 @@ impl Books {
         damage.iter().for_each(|damage| journal.count_damage(damage));
         let closing = Arc::clone(&journal);
         tasks.add("journal", || async move { closing.stop() });
-        let settled = Arc::<line::SettledCounts>::default();
-        let counted = CountedSink { sink, counts: Arc::clone(&settled) };
-        let drainer = Drainer::new(Arc::clone(&journal), Arc::new(counted));
+        let drainer = Drainer::new(Arc::clone(&journal), sink);
         let (drains, renews) = (Arc::clone(&drainer), Arc::clone(&leases));
         let draining = Task::spawn("drain", async move { drains.run().await });
         let leasing = Task::spawn("leases", async move {
@@ -384,7 +378,7 @@ impl Books {
         });
         let last = Arc::clone(&drainer);
         tasks.add("ledger", || drain((last, draining), (leases, leasing)));
-        Ok(Self { recovered: report, damage, allowances, journal, dir, settings, drainer, settled })
+        Ok(Self { recovered: report, damage, allowances, journal, dir, settings, drainer })
     }
 }
 

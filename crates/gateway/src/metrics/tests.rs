@@ -31,7 +31,7 @@ fn settled_requests_are_written_with_their_labels_money_and_times() {
         outcome: "completed",
     };
     let mut sums = SettledSums { requests: 2, cost: Nanos(1_000_000_001), ..SettledSums::default() };
-    sums.tokens.insert("input", 7);
+    sums.tokens[0] = 7;
     sums.latency.sum_us = 1_300_000;
     (sums.latency.buckets[0], sums.latency.buckets[4], sums.latency.buckets[13]) = (1, 1, 1);
     let mut page = String::new();

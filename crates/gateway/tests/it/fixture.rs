@@ -134,6 +134,7 @@ impl Fixture {
             make_core,
             Some(control),
             plan.ready,
+            Arc::default(),
         );
         let gateway = runtime.block_on(started).unwrap();
         let address = gateway.address();

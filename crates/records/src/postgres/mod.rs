@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use database::handle::{self, Database};
 use database::postgres::Pools;
+use ledger::SettledCounts;
 
 use crate::audit_notes::AuditNotes;
 
@@ -24,12 +25,14 @@ pub struct PostgresRecords {
     replica: i64,
     draining: Arc<sink::Draining>,
     notes: Arc<AuditNotes>,
+    pub settled: Arc<SettledCounts>,
 }
 
 impl PostgresRecords {
     #[must_use]
     pub fn new(database: Database, pools: Pools, replica: i64) -> Self {
-        Self { database, pools, replica, draining: Arc::default(), notes: Arc::default() }
+        let (draining, notes, settled) = Default::default();
+        Self { database, pools, replica, draining, notes, settled }
     }
 
     /// The same books over other connections to the same database.
@@ -39,9 +42,9 @@ impl PostgresRecords {
         Self { database: database.clone(), pools: pools.clone(), ..self.clone() }
     }
 
-    /// The sink of a data plane's records, which has this number among the replicas.
+    /// The sink of a data plane's records, which has this number among the replicas. Its own `/metrics` count them.
     #[must_use]
     pub fn of_replica(&self, replica: i64) -> Self {
-        Self { replica, ..self.clone() }
+        Self { replica, settled: Arc::default(), ..self.clone() }
     }
 }

@@ -16,7 +16,7 @@ use database::fields::{ColumnId, Fields, signed};
 use domain::TraceId;
 use domain::ports::PortFuture;
 use ledger::lease::lease_ms;
-use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
+use ledger::{DrainBatch, JournalPosition, RecordSink, SettledBatch, SinkError};
 use sqlx::{Executor, PgConnection, Row};
 
 use crate::audit_notes;
@@ -152,8 +152,9 @@ async fn try_to_take(store: &PostgresRecords, batch: DrainBatch) -> Result<(), S
     let has_earlier = make_partitions(store, &prepared).await?;
     let mut held = store.pools.begin("BEGIN").await?;
     let applied = within(apply(held.raw(), store, batch, prepared, has_earlier)).await;
-    let new_groups = held.settle(applied)?;
+    let (new_groups, settled) = held.settle(applied)?;
     store.database.commit(Connection::Postgres(held), None).await?;
+    store.settled.add(settled);
     store.draining.groups.remember(new_groups);
     audit_notes::write(&store.database, &store.notes, remarks).await;
     Ok(())
@@ -186,14 +187,14 @@ async fn make_partition(store: &PostgresRecords, week: u64) -> Result<bool, Stor
     Ok(has_earlier)
 }
 
-/// Writes a batch; returns the groups that this process did not know.
+/// Writes a batch; returns the groups that this process did not know, and the sums of the new records.
 async fn apply(
     connection: &mut PgConnection,
     store: &PostgresRecords,
     batch: DrainBatch,
     mut prepared: Prepared,
     has_earlier: bool,
-) -> Result<NewGroups, StoreError> {
+) -> Result<(NewGroups, SettledBatch), StoreError> {
     let (replica, known) = (store.replica, &store.draining.groups);
     let lock = sqlx::query("SELECT 1 FROM replicas WHERE number = $1 FOR UPDATE").bind(replica);
     lock.execute(&mut *connection).await.map_err(database)?;
@@ -213,7 +214,7 @@ async fn apply(
     }
     prepared.end_user_days.write_to_postgres(connection, replica).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
-    Ok(new_groups)
+    Ok((new_groups, prepared.settled))
 }
 
 async fn kept_before(

@@ -12,6 +12,7 @@ use database::connection::{Connection, PooledConnection};
 use database::error::{StoreError, unavailable};
 use database::handle::{Database, Pools};
 use domain::ports::PortFuture;
+use ledger::SettledCounts;
 use sqlx::{Pool, Sqlite, SqliteConnection};
 
 use crate::audit_notes::AuditNotes;
@@ -29,6 +30,7 @@ pub struct SqliteRecords {
     readers: Pool<Sqlite>,
     draining: Arc<sink::Draining>,
     notes: Arc<AuditNotes>,
+    pub settled: Arc<SettledCounts>,
     /// Whose leases the records draw on, and whose cores' journals they come from: this process's, or a data plane's.
     replica: i64,
 }
@@ -36,13 +38,14 @@ pub struct SqliteRecords {
 impl SqliteRecords {
     #[must_use]
     pub fn new(database: Database, writer: Pool<Sqlite>, readers: Pool<Sqlite>) -> Self {
-        Self { database, writer, readers, draining: Arc::default(), notes: Arc::default(), replica: REPLICA }
+        let (draining, notes, settled) = Default::default();
+        Self { database, writer, readers, draining, notes, settled, replica: REPLICA }
     }
 
-    /// The sink of a data plane's records, which has this number among the replicas.
+    /// The sink of a data plane's records, which has this number among the replicas. Its own `/metrics` count them.
     #[must_use]
     pub fn of_replica(&self, replica: i64) -> Self {
-        Self { replica, ..self.clone() }
+        Self { replica, settled: Arc::default(), ..self.clone() }
     }
 
     /// The same books over other connections to the same file.

@@ -13,7 +13,7 @@ use database::error::{StoreError, database};
 use database::fields::Fields;
 use domain::ports::PortFuture;
 use ledger::lease::lease_ms;
-use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
+use ledger::{DrainBatch, JournalPosition, RecordSink, SettledBatch, SinkError};
 use sqlx::SqliteConnection;
 
 use crate::audit_notes;
@@ -91,20 +91,21 @@ async fn take(store: &SqliteRecords, batch: DrainBatch) -> Result<(), StoreError
     let draining = Arc::clone(&store.draining);
     let written =
         store.write(move |connection| Box::pin(apply(connection, draining, (replica, batch), prepared)));
-    let (upto, new_groups) = written.await?;
+    let (upto, new_groups, settled) = written.await?;
+    store.settled.add(settled);
     store.draining.applied(core, upto);
     store.draining.groups.remember(new_groups);
     audit_notes::write(&store.database, &store.notes, remarks).await;
     Ok(())
 }
 
-/// Writes a batch; returns the stored position, and the groups that this process did not know.
+/// Writes a batch; returns the stored position, the groups that this process did not know, and the sums of the new records.
 async fn apply(
     connection: &mut SqliteConnection,
     draining: Arc<Draining>,
     (replica, batch): (i64, DrainBatch),
     mut prepared: Prepared,
-) -> Result<(JournalPosition, NewGroups), StoreError> {
+) -> Result<(JournalPosition, NewGroups, SettledBatch), StoreError> {
     let core = core_of(replica, batch.core);
     let kept = position(connection, core).await?;
     let follows = follows(connection, &draining, (core, batch.upto), kept).await?;
@@ -124,7 +125,7 @@ async fn apply(
     prepared.end_user_days.write_to_sqlite(connection, replica).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, core, upto).await?;
-    Ok((upto, new_groups))
+    Ok((upto, new_groups, prepared.settled))
 }
 
 fn pack(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, StoreError> {

@@ -472,7 +472,7 @@ async fn open_door(
         in_flight_max: settings.in_flight_max,
         body_bytes_max: settings.body_mib_max * 1024 * 1024,
     };
-    gateway::start(door, make_core, Some(control), readiness)
+    gateway::start(door, make_core, Some(control), readiness, state.store.settled_counts())
         .await
         .with_context(|| format!("can't serve on {}", settings.listen))
 }

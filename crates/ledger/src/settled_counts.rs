@@ -1,4 +1,4 @@
-//! Sums over settled requests, for `/metrics`: they are counted where records are drained, so that no serving core takes a lock for
+//! Sums over settled requests, for `/metrics`: they are counted where records are stored, so that no serving core takes a lock for
 //! them.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,20 @@ use crate::limits::LABEL_SETS_MAX;
 /// The upper bounds of a histogram's buckets, in milliseconds. Longer times are in one more.
 pub const BUCKETS_MS: [u64; 13] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000];
+
+/// The kinds of tokens, in the order of their sums.
+pub const TOKEN_KINDS: [&str; 10] = [
+    "input",
+    "cached_read",
+    "cache_write",
+    "cache_write_long",
+    "output",
+    "reasoning",
+    "audio_in",
+    "audio_out",
+    "image_in",
+    "image_out",
+];
 
 /// In the place of a provider and a model that there is no room for.
 const OTHER: &str = "other";
@@ -40,14 +54,19 @@ impl Times {
         }
         self.sum_us = self.sum_us.saturating_add(us);
     }
+
+    fn add(&mut self, more: &Self) {
+        self.buckets.iter_mut().zip(more.buckets).for_each(|(count, more)| *count += more);
+        self.sum_us = self.sum_us.saturating_add(more.sum_us);
+    }
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct SettledSums {
     pub requests: u64,
     pub unpriced: u64,
-    /// By kind.
-    pub tokens: BTreeMap<&'static str, u64>,
+    /// By [`TOKEN_KINDS`].
+    pub tokens: [u64; TOKEN_KINDS.len()],
     pub cost: Nanos,
     pub provider_cost: Nanos,
     pub latency: Times,
@@ -57,27 +76,22 @@ pub struct SettledSums {
 
 impl SettledSums {
     fn count<Text>(&mut self, record: &MeterRecord<Text>) {
-        self.requests += 1;
-        self.unpriced += u64::from(record.charge.priced == Priced::Unpriced);
         let (usage, units) = (&record.usage, &record.usage.units);
         let tokens = [
-            ("input", usage.input),
-            ("cached_read", usage.cached_read),
-            ("cache_write", usage.cache_write),
-            ("cache_write_long", usage.cache_write_long),
-            ("output", usage.output),
-            ("reasoning", usage.reasoning),
-            ("audio_in", units.audio_in),
-            ("audio_out", units.audio_out),
-            ("image_in", units.image_in),
-            ("image_out", units.image_out),
+            usage.input,
+            usage.cached_read,
+            usage.cache_write,
+            usage.cache_write_long,
+            usage.output,
+            usage.reasoning,
+            units.audio_in,
+            units.audio_out,
+            units.image_in,
+            units.image_out,
         ];
-        for (kind, tokens) in tokens.into_iter().filter(|(_, tokens)| *tokens > 0) {
-            let sum = self.tokens.entry(kind).or_default();
-            *sum = sum.saturating_add(tokens);
-        }
-        self.cost = self.cost.plus(record.charge.cost);
-        self.provider_cost = self.provider_cost.plus(record.charge.provider_cost);
+        self.requests += 1;
+        self.unpriced += u64::from(record.charge.priced == Priced::Unpriced);
+        self.spend(&tokens, record.charge.cost, record.charge.provider_cost);
         // A record that was booked later, such as a batch's, has no such times.
         if record.timeline.settled_us > 0 {
             self.latency.count(record.timeline.settled_us);
@@ -86,6 +100,44 @@ impl SettledSums {
             self.first_byte.count(record.timeline.first_byte_us);
         }
     }
+
+    fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        self.unpriced += more.unpriced;
+        self.spend(&more.tokens, more.cost, more.provider_cost);
+        self.latency.add(&more.latency);
+        self.first_byte.add(&more.first_byte);
+    }
+
+    fn spend(&mut self, tokens: &[u64; TOKEN_KINDS.len()], cost: Nanos, provider_cost: Nanos) {
+        self.tokens.iter_mut().zip(tokens).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+        self.cost = self.cost.plus(cost);
+        self.provider_cost = self.provider_cost.plus(provider_cost);
+    }
+}
+
+/// The sums of some records, until these are stored.
+#[derive(Debug, Default)]
+pub struct SettledBatch(Vec<(Labels, WorkspaceId, SettledSums)>);
+
+impl SettledBatch {
+    pub fn count<Text: AsRef<str>>(&mut self, record: &MeterRecord<Text>) {
+        let (provider, model) = (record.provider.as_ref(), record.resolved_model.as_ref());
+        let profile = record.profile().map_or("", Profile::as_str);
+        let outcome = record.outcome.as_str();
+        // Neighbouring records mostly have the same labels.
+        if let Some((labels, workspace, sums)) = self.0.last_mut()
+            && (labels.provider.as_str(), labels.model.as_str()) == (provider, model)
+            && (labels.profile, labels.outcome, *workspace) == (profile, outcome, record.workspace)
+        {
+            sums.count(record);
+            return;
+        }
+        let labels = Labels { provider: provider.to_owned(), model: model.to_owned(), profile, outcome };
+        let mut sums = SettledSums::default();
+        sums.count(record);
+        self.0.push((labels, record.workspace, sums));
+    }
 }
 
 /// The sums of one process.
@@ -93,24 +145,20 @@ impl SettledSums {
 pub struct SettledCounts(Mutex<BTreeMap<Labels, (WorkspaceId, SettledSums)>>);
 
 impl SettledCounts {
-    pub fn count<Text: AsRef<str>>(&self, record: &MeterRecord<Text>) {
-        let labels = |provider: &str, model: &str| Labels {
-            provider: provider.to_owned(),
-            model: model.to_owned(),
-            profile: record.profile().map_or("", Profile::as_str),
-            outcome: record.outcome.as_str(),
-        };
-        let mut own = labels(record.provider.as_ref(), record.resolved_model.as_ref());
+    pub fn add(&self, SettledBatch(batch): SettledBatch) {
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sets.contains_key(&own) {
-            // Customers name models freely, so that each workspace may take half of the sets that are free.
-            let of_workspace = sets.values().filter(|(workspace, _)| *workspace == record.workspace).count();
-            if of_workspace >= LABEL_SETS_MAX.saturating_sub(sets.len()) {
-                own = labels(OTHER, OTHER);
+        for (mut labels, workspace, sums) in batch {
+            if let Some((_, found)) = sets.get_mut(&labels) {
+                found.add(&sums);
+                continue;
             }
+            // Customers name models freely, so that each workspace may take half of the sets that are free.
+            let of_workspace = sets.values().filter(|(of, _)| *of == workspace).count();
+            if of_workspace >= LABEL_SETS_MAX.saturating_sub(sets.len()) {
+                labels = Labels { provider: OTHER.to_owned(), model: OTHER.to_owned(), ..labels };
+            }
+            sets.entry(labels).or_insert_with(|| (workspace, SettledSums::default())).1.add(&sums);
         }
-        let (_, sums) = sets.entry(own).or_insert_with(|| (record.workspace, SettledSums::default()));
-        sums.count(record);
     }
 
     #[must_use]
@@ -163,13 +211,19 @@ mod tests {
         }
     }
 
+    fn batch(records: &[MeterRecord<&str>]) -> SettledBatch {
+        let mut batch = SettledBatch::default();
+        records.iter().for_each(|record| batch.count(record));
+        batch
+    }
+
     #[test]
     fn a_settled_request_is_counted_with_its_tokens_money_and_times() {
         let counts = SettledCounts::default();
-        counts.count(&record(1, "openai/gpt-4o-mini"));
-        counts.count(&record(2, "openai/gpt-4o-mini"));
         let booked_later = MeterRecord { timeline: Timeline::default(), ..record(1, "openai/gpt-4o-mini") };
-        counts.count(&booked_later);
+        let of_two = [record(2, "openai/gpt-4o-mini"), booked_later];
+        counts.add(batch(&[record(1, "openai/gpt-4o-mini")]));
+        counts.add(batch(&of_two));
         let sums = counts.sums();
         let [(labels, sums)] = sums.as_slice() else { panic!("{sums:?}") };
         assert_eq!(
@@ -180,7 +234,7 @@ mod tests {
             (sums.requests, sums.unpriced, sums.cost, sums.provider_cost),
             (3, 3, Nanos(15), Nanos(12))
         );
-        assert_eq!((sums.tokens["input"], sums.tokens["output"]), (9, 6));
+        assert_eq!(sums.tokens, [9, 0, 0, 0, 6, 0, 0, 0, 0, 0]);
         assert_eq!((sums.first_byte.buckets[0], sums.latency.buckets[1]), (2, 2), "a bound is in its bucket");
         assert_eq!(sums.latency.sum_us, 100_002);
     }
@@ -190,11 +244,11 @@ mod tests {
         let counts = SettledCounts::default();
         let flood = |workspace| {
             (0..LABEL_SETS_MAX)
-                .for_each(|number| counts.count(&record(workspace, &format!("made/up-{number}"))));
+                .for_each(|number| counts.add(batch(&[record(workspace, &format!("made/up-{number}"))])));
         };
         flood(1);
         let after_one = counts.sums().len();
-        counts.count(&record(2, "openai/gpt-4o-mini"));
+        counts.add(batch(&[record(2, "openai/gpt-4o-mini")]));
         assert!(counts.sums().iter().any(|(labels, _)| labels.model == "openai/gpt-4o-mini"), "{after_one}");
         (2..60).for_each(flood);
         let sums = counts.sums();

@@ -153,7 +153,7 @@ fn open(schema: &mut Value) {
 }
 
 /// Writes `{}` for a schema that is `true`, which some readers of documents can't read, and the bounds of whole numbers,
-/// which JSON Schema doesn't know by their format.
+/// which JSON Schema doesn't know by their format. An empty list that its own schema refuses is no default.
 fn complete(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -172,6 +172,10 @@ fn complete(schema: &mut Value) {
             };
             if let Some(max) = max.filter(|_| !fields.contains_key("maximum")) {
                 fields.insert("maximum".into(), json!(max));
+            }
+            let has_items = fields.get("minItems").and_then(Value::as_u64).is_some_and(|least| least > 0);
+            if has_items && fields.get("default") == Some(&json!([])) {
+                fields.remove("default");
             }
             fields.values_mut().for_each(complete);
         }

@@ -148,6 +148,11 @@ impl StoredObjects for Objects {
             results: BatchResults::Files { results, requests: batch.input_file_id },
         }))
     }
+
+    fn batch_requests(&self, body: &[u8]) -> Option<(String, String)> {
+        let batch: ProviderBatch = serde_json::from_slice(body).ok()?;
+        Some((batch.input_file_id?, batch.endpoint))
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +265,9 @@ mod tests {
         let ended_at = BatchEnd::UnixMs(3_000);
         let expected = EndedBatch { ended: ended_at, endpoint: "/v1/embeddings".to_owned(), results };
         assert_eq!(read(ended), Ok(BatchState::Ended(expected)));
+        let requests = ("i".to_owned(), "/v1/embeddings".to_owned());
+        assert_eq!(BATCHES.batch_requests(ended.as_bytes()), Some(requests));
+        assert_eq!(BATCHES.batch_requests(br#"{"status":"in_progress"}"#), None);
         assert!(read("{}").unwrap_err().starts_with("the answer isn't a batch: "));
     }
 }

@@ -326,6 +326,11 @@ pub trait Face: Debug + Sync {
         None
     }
 
+    /// Reads what bounds the answer to a request in a line of a file that such a batch names; `None` where nothing is known to.
+    fn read_batch_request(&self, _line: &[u8]) -> Option<Request> {
+        None
+    }
+
     /// The form of its batches where the gateway works through them itself, if it can.
     fn own_batches(&self) -> Option<&'static dyn OwnBatches> {
         None

@@ -74,6 +74,12 @@ pub trait StoredObjects: Debug + Sync {
         Err("the answer isn't a batch".to_owned())
     }
 
+    /// The file of a batch's requests, by its id or address at the provider, and the endpoint that they share; `None` where the call
+    /// that made the batch had them.
+    fn batch_requests(&self, _body: &[u8]) -> Option<(String, String)> {
+        None
+    }
+
     /// How many requests of a batch are in which state; `None` where the object does not say.
     fn batch_counts(&self, body: &[u8]) -> Option<BatchCounts> {
         request_counts(body)

@@ -129,6 +129,10 @@ impl Face for Converse {
         job::read_item(line)
     }
 
+    fn read_batch_request(&self, line: &[u8]) -> Option<Request> {
+        job::read_request(line)
+    }
+
     fn shared_fields(&self, _operation: Operation) -> &'static Fields {
         &shared_fields::REQUEST
     }

@@ -195,6 +195,11 @@ impl InvocationJob {
         }
     }
 
+    /// The URI of its requests.
+    pub fn requests(&self) -> &str {
+        &self.input_data_config.at.uri
+    }
+
     /// The URI of its results: a file named after the input file, in a folder named after the job.
     pub fn results(&self) -> Option<String> {
         let job = self.name.rsplit('/').next()?;
@@ -250,6 +255,24 @@ pub(super) fn read_item(line: &[u8]) -> Option<(BatchOutputLine, LineAnswer<'_>)
         }
         (None, None) => (BatchOutputLine { error_code: Some("batch_not_tried".to_owned()), ..nothing }, None),
     })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestLine<'a> {
+    #[serde(borrow)]
+    model_input: &'a RawValue,
+}
+
+/// Reads what bounds the answer to a request in a job's file; `None` where it has no messages, as those of `counted` have.
+pub(super) fn read_request(line: &[u8]) -> Option<Request> {
+    let RequestLine { model_input } = serde_json::from_slice(line).ok()?;
+    let input: Map<String, Json> = serde_json::from_str(model_input.get()).ok()?;
+    input.get("messages")?;
+    let most = input.get("max_tokens").or_else(|| input.get("max_completion_tokens"));
+    let most = most.or_else(|| input.get("inferenceConfig")?.get("maxTokens"));
+    let max_output_tokens = most.and_then(Json::as_u64);
+    Some(Request { max_output_tokens, prompt_bytes: model_input.get().len() as u64, ..Request::of_model("") })
 }
 
 #[derive(Deserialize)]
@@ -344,6 +367,7 @@ mod tests {
         let ended = job("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
         assert_eq!((ended.outcome(), ended.ended()), (JobOutcome::Results, "2026-11-21T09:00:00Z"));
         assert_eq!(ended.results().as_deref(), Some("s3://own/out/abc123def456/asks.jsonl.out"));
+        assert_eq!(ended.requests(), "s3://own/in/asks.jsonl");
         let failed = job("Failed", r#","message":"no role""#);
         assert_eq!((failed.outcome(), &*failed.why()), (JobOutcome::NoResults, "it is Failed: no role"));
         for (status, more, end) in [

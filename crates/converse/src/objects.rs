@@ -102,6 +102,10 @@ impl StoredObjects for InvocationJobs {
             }),
         })
     }
+
+    fn batch_requests(&self, body: &[u8]) -> Option<(String, String)> {
+        Some((read_job(body)?.requests().to_owned(), JOBS.to_owned()))
+    }
 }
 
 #[cfg(test)]

@@ -88,6 +88,13 @@ pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
     Some(BatchInputLine { custom_id: read.custom_id.into_owned(), model })
 }
 
+/// The body of the request in a line of an input file; `None` where it is not a request.
+#[must_use]
+pub fn batch_input_body(line: &Bytes) -> Option<Bytes> {
+    let body = json::find_member(line, "body").ok()??;
+    Some(line.slice(body.start..body.end))
+}
+
 /// A line of an input file under another name of its model; `None` where that has none there, or the line is no request.
 pub fn rename_batch_input(line: &[u8], name_of: impl FnOnce(&str) -> Option<String>) -> Option<Vec<u8>> {
     let name = name_of(&read_batch_input(line)?.model)?;

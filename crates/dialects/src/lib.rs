@@ -40,8 +40,8 @@ pub use answer_path::AnswerPath;
 pub use answer_stream::AnswerStream;
 pub use as_chat::{answer_as_chat, request_as_chat};
 pub use batch::{
-    BatchInputLine, batch_operation, file_batch_operation, read_batch_input, read_batch_output,
-    rename_batch_input,
+    BatchInputLine, batch_input_body, batch_operation, file_batch_operation, read_batch_input,
+    read_batch_output, rename_batch_input,
 };
 pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use count::{buffered_count, count_answer, forget_answer, write_count_request};

@@ -6,8 +6,9 @@ use conversation::batch::BatchModels;
 use conversation::prompt_text::{each_text, is_text_alone};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Price, Prompt, Rates, Usage};
-use operations::{CallSize, ModelLimits};
+use operations::{CallSize, ModelLimits, RequestSource};
 use plan::Attempt;
+use snapshot::Snapshot;
 
 use crate::Deps;
 use crate::estimate::prompt_tokens;
@@ -28,6 +29,36 @@ pub(crate) fn most_used(call: &Call, caller: &Caller, resolved_model: &str, body
         output_tokens_max: model.output_tokens_max,
     });
     call.spec().ceiling(&size_of(call, body_bytes), limits.unwrap_or_default())
+}
+
+/// The most that the request in a line of a batch's file can use, and its model: `model`, if all lines have one. `None` for no request.
+#[must_use]
+pub fn most_used_by_line(
+    (line, endpoint): (&Bytes, &str),
+    (snapshot, provider, model): (&Snapshot, &str, Option<&str>),
+) -> Option<(String, Usage)> {
+    let (operation, grammar) = dialects::batch_operation(endpoint);
+    let spec = operations::of(operation);
+    let (request, body_bytes) = if dialects::file_batch_operation(endpoint).is_some() {
+        let body = dialects::batch_input_body(line)?;
+        (spec.read_request(RequestSource { grammar, body: &body, addressed: None }).ok()?, body.len() as u64)
+    } else {
+        (dialects::face(grammar).read_batch_request(line)?, 0)
+    };
+    let model = model.unwrap_or(&request.model);
+    let limits = snapshot.catalogue().named_at(provider, model).map(|model| ModelLimits {
+        is_known: true,
+        context_tokens: model.context_tokens,
+        output_tokens_max: model.output_tokens_max,
+    });
+    let size = CallSize {
+        request: &request,
+        body_bytes,
+        is_arriving: false,
+        form_bytes_max: body_bytes,
+        received_unix_ms: 0,
+    };
+    Some((model.to_owned(), spec.ceiling(&size, limits.unwrap_or_default())))
 }
 
 /// The tokens that a prompt of text is expected to have at most, with a margin: counted by the model's public tokenizer, or by

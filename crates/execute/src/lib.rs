@@ -59,6 +59,7 @@ use world::World;
 
 pub use answer::{Answer, AnswerBody, AnswerParts, Failed, Served};
 pub use attempt_stream::{AttemptStream, Flow};
+pub use ceiling::most_used_by_line;
 pub use context_order::ContextOrder;
 pub use context_use::{ContextUse, context_use};
 pub use egress::Socket as UpstreamSocket;

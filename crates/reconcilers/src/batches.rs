@@ -7,16 +7,18 @@ use conversation::batch::{
 };
 use conversation::objects::StoredObjects;
 use domain::{
-    Fault, MeterRecord, ObjectOwner, Operation, Rates, SideCall, SideCallPurpose, StoredObjectId,
-    StoredObjectKind, Tier, Usage,
+    Drawn, Fault, MeterRecord, Nanos, ObjectOwner, Operation, Rates, SideCall, SideCallPurpose,
+    StoredObjectId, StoredObjectKind, Tier, Usage,
 };
-use execute::StoredPoll;
+use execute::{StoredPoll, most_used_by_line};
 use jobs::Outcome;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use store::JobRow;
 use tokio::sync::mpsc;
 
-use crate::async_billing::{BilledUsage, GONE, ObjectBilling, fault_message, lost, lost_if_repeated};
+use crate::async_billing::{
+    BilledUsage, BillingContext, GONE, ObjectBilling, fault_message, lost, lost_if_repeated,
+};
 use crate::limits::RESULT_LINE_BYTES_MAX;
 use crate::{Deps, moment};
 
@@ -43,11 +45,16 @@ pub(crate) async fn poll(
     let claims = deps.store.kept_objects().holds(id).await.map_err(|error| error.to_string())?;
     let books = ObjectBilling { claims, ..books };
     let format = dialects::stored_objects(id.kind).ok_or("its dialect doesn't support batches")?;
-    books.poll(format, &object.provider_id).await
+    books.poll(format, &object.provider_id, job).await
 }
 
 impl ObjectBilling<'_> {
-    async fn poll(&self, format: &dyn StoredObjects, provider_id: &str) -> Result<Outcome, String> {
+    async fn poll(
+        &self,
+        format: &dyn StoredObjects,
+        provider_id: &str,
+        job: &JobRow,
+    ) -> Result<Outcome, String> {
         // Where results are inside the batch object, it is read twice, because the time it ended may come
         // after them in the document.
         let body = match self.results(format, provider_id) {
@@ -60,7 +67,13 @@ impl ObjectBilling<'_> {
         let state = format.read_batch(&body)?;
         self.update_listing(self.id, provider_id, &body).await?;
         match &state {
-            BatchState::Running(why) => Err(why.clone()),
+            BatchState::Running(why) => {
+                // A poll that saw the same before has held what there is to hold.
+                if job.last_error.as_ref() != Some(why) {
+                    self.hold(format, &body).await?;
+                }
+                Err(why.clone())
+            }
             BatchState::NoResults => self.all_booked().await,
             BatchState::Ended(batch) => {
                 let ended_unix_ms = match &batch.ended {
@@ -157,6 +170,50 @@ impl ObjectBilling<'_> {
             held: BytesMut::new(),
             is_over: false,
         }
+    }
+
+    /// Holds of the budgets that count the batch the most that its requests can cost, where the call that made it only named their file.
+    async fn hold(&self, format: &dyn StoredObjects, body: &[u8]) -> Result<(), String> {
+        let named = format.batch_requests(body).filter(|_| !self.claims.is_empty());
+        let Some((id, endpoint)) = named else { return Ok(()) };
+        let mut lines = self.lines(StoredPoll { operation: Operation::File, id, is_content: true });
+        let mut parts: BTreeMap<_, Nanos> = BTreeMap::new();
+        loop {
+            let line = match lines.next().await {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                // Its client has deleted the file, and what the batch costs is counted once it is booked.
+                Err(error) if error.starts_with(GONE) => return Ok(()),
+                Err(error) => return Err(format!("its requests can't be read: {error}")),
+            };
+            for drawn in self.most_drawn(&line, &endpoint) {
+                let sum = parts.entry((drawn.budget, drawn.period_unix_ms)).or_default();
+                *sum = sum.plus(drawn.amount);
+            }
+        }
+        let parts = parts.into_iter().map(|((budget, period_unix_ms), amount)| Drawn {
+            budget,
+            period_unix_ms,
+            amount,
+        });
+        let objects = self.context.deps.store.kept_objects();
+        objects.hold(self.id, parts.collect()).await.map_err(|error| error.to_string())
+    }
+
+    /// The most that a request in a file can draw on budgets: as much as a record of such an answer would.
+    fn most_drawn(&self, line: &Bytes, endpoint: &str) -> Vec<Drawn> {
+        let BillingContext { snapshot, target, deps, .. } = &self.context;
+        let of_model = (*snapshot, &*target.provider, self.model.as_deref());
+        let Some((model, most)) = most_used_by_line((line, endpoint), of_model) else { return Vec::new() };
+        let item = BatchOutputLine {
+            custom_id: String::new(),
+            model: Some(model),
+            status: 200,
+            request_id: None,
+            error_code: None,
+            usage: Some(most),
+        };
+        self.record(item, endpoint, deps.world.clock.unix_ms(), &HashMap::new()).drawn
     }
 
     /// The model of each request in an input file; empty if the client has deleted that file.

@@ -1,7 +1,7 @@
 //! Ownership of objects that providers store (files, batches, videos), by Tidegate's ids for them.
 
 use database::error::StoreFuture;
-use domain::{BudgetClaim, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, TraceId};
+use domain::{BudgetClaim, Drawn, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, TraceId};
 use records::sql::budget_holds::BudgetHolds;
 
 use crate::jobs::NewJob;
@@ -31,6 +31,8 @@ pub trait ProviderObjects: Send + Sync {
     ) -> StoreFuture<'_, ()>;
     /// The budgets of which an object holds a part, or that are to count its cost.
     fn holds(&self, id: StoredObjectId) -> StoreFuture<'_, Vec<BudgetClaim>>;
+    /// Has an object hold these parts of budgets where it holds a part of nothing of each. Nothing changes once it is booked.
+    fn hold(&self, id: StoredObjectId, parts: Vec<Drawn>) -> StoreFuture<'_, ()>;
     /// With a time of `0` it finds hidden objects, too.
     fn find(
         &self,

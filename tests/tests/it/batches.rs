@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::refused;
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, POOL, sums};
+use crate::gateway::{Gateway, OWN, POOL, id_of, sums};
 use crate::sdk::{drive, drive_at};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 const PATH: &str = "/v1/batches";
 pub const MANY: usize = 1_500;
@@ -220,6 +220,33 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
         assert_eq!(ended(&gateway.client(), &id).await["status"], "completed");
     }
     until_booked(&gateway.admin(), 4).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// The first poll reads its file, and what its requests may cost is held of the budgets from then on until it is booked.
+#[tokio::test]
+async fn a_batch_of_a_file_is_held_of_a_budget_until_it_is_booked() {
+    let gateway = gateway().await;
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 100_000});
+    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
+    let standing = async || {
+        let read = gateway.get(&budget).await;
+        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
+    };
+    // The results come as slowly, so that the batch isn't booked as soon as it is held.
+    slowly(&gateway, 50);
+    made(&gateway.client(), &asks(3)).await;
+    // Three answers of at most 16,384 tokens each, at half of 0.60 USD for a million.
+    until("its requests are held", async || standing().await.1 >= 14_745).await;
+    assert_eq!(standing().await.0, 0);
+    gateway.emulator.clear_scripts();
+    until_booked(&gateway.admin(), 3).await;
+    let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
+    until("it is spent, and nothing is held", async || {
+        let (spent, held) = standing().await;
+        spent >= cost / 1_000 && held < 14_745
+    })
+    .await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 

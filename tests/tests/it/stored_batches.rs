@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{problem, with};
-use crate::batches::{MANY, booked_over_kills, items, until_booked};
+use crate::batches::{MANY, booked_over_kills, items, slowly, spent, until_booked};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
 use crate::sdk::drive_at;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 const JOB: &str = "/model-invocation-job";
 const FOLDER: &str = "s3://own-bucket/batches";
@@ -136,12 +136,23 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
         "all",
         many(REQUESTS_MIN).chain([("bad".to_owned(), refused_one), ("a0".to_owned(), ask("again"))]),
     );
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 100_000});
+    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
+    let standing = async || {
+        let read = gateway.get(&budget).await;
+        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
+    };
+    // The results come slowly, so that the job isn't booked as soon as it is held.
+    slowly(&gateway, 50);
     let name = made(&client, &job("all", &uri)).await;
     assert!(name.starts_with("arn:aws:bedrock:tidegate:000000000000:model-invocation-job/"), "{name}");
     let sent = gateway.calls(OWN).pop().unwrap();
     assert_eq!(sent.path, "/bedrock/model-invocation-job");
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!(sent, with(job("all", &uri), json!({"modelId": PROFILE})), "the rest is as it came");
+    // The first poll reads the requests: 64 tokens of output each, at half of 5 USD for a million.
+    until("its requests are held", async || standing().await.1 >= 16_000).await;
+    gateway.emulator.clear_scripts();
     assert_eq!(ended(&client, &name).await["jobArn"], name.as_str());
     let rows = until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
     let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
@@ -168,6 +179,12 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     // Polling is up to the client, and books nothing.
     ended(&client, &name).await;
     until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
+    let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
+    until("it is spent, and nothing is held", async || {
+        let (spent, held) = standing().await;
+        spent >= cost / 1_000 && held < 16_000
+    })
+    .await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 

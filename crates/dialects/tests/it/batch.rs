@@ -1,6 +1,8 @@
 //! The tests of `dialects::batch`.
 
-use dialects::{read_batch_input, read_batch_output, rename_batch_input};
+use bytes::Bytes;
+use dialects::{batch_input_body, face, read_batch_input, read_batch_output, rename_batch_input};
+use domain::Grammar;
 
 #[test]
 fn a_line_tells_what_it_used_whatever_was_asked() {
@@ -70,6 +72,29 @@ fn what_was_asked_names_its_model() {
     let ask = read_batch_input(line).unwrap();
     assert_eq!((&*ask.custom_id, &*ask.model), ("a", "gpt-4o-mini"));
     assert_eq!(read_batch_input(b"[]"), None);
+    let body = batch_input_body(&Bytes::from_static(line)).unwrap();
+    assert_eq!(body, r#"{"messages":[{"model":"x"}],"model":"gpt-4o-mini"}"#);
+    assert_eq!(batch_input_body(&Bytes::from_static(b"{}\n")), None);
+}
+
+#[test]
+fn what_was_asked_of_a_job_is_bounded_in_each_form_whose_usage_is_read() {
+    let bound = |input: &str| {
+        let line = format!("{{\"recordId\":\"a\",\"modelInput\":{input}}}\n");
+        let request = face(Grammar::Converse).read_batch_request(line.as_bytes())?;
+        assert_eq!((request.prompt_bytes, request.choices), (input.len() as u64, 1));
+        Some(request.max_output_tokens)
+    };
+    for (input, most) in [
+        (r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":64,"messages":[]}"#, Some(64)),
+        (r#"{"messages":[],"inferenceConfig":{"maxTokens":32}}"#, Some(32)),
+        (r#"{"messages":[],"max_completion_tokens":16}"#, Some(16)),
+        (r#"{"messages":[]}"#, None),
+    ] {
+        assert_eq!(bound(input), Some(most), "{input}");
+    }
+    assert_eq!(bound(r#"{"prompt":"x","max_gen_len":9}"#), None);
+    assert_eq!(face(Grammar::Converse).read_batch_request(b"{}"), None);
 }
 
 #[test]

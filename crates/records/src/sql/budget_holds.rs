@@ -17,6 +17,8 @@ const HOLD: &str = "INSERT INTO budget_leases
      SELECT id, $2, $3, $4, $5, 0, 0 FROM budgets WHERE id = $1 ON CONFLICT DO NOTHING";
 const OF: &str = "SELECT held.budget, held.period_unix_ms, budgets.counts FROM budget_leases AS held
      JOIN budgets ON budgets.id = held.budget WHERE held.replica = $1 ORDER BY held.budget";
+const FILL: &str = "UPDATE budget_leases SET held_nanos = $4
+     WHERE budget = $1 AND period_unix_ms = $2 AND replica = $3 AND held_nanos = 0";
 const RELEASE: &str = "DELETE FROM budget_leases WHERE replica = $1";
 /// Longer than anybody looks whether it has ended.
 const HELD_MS: u64 = 31 * 24 * 3_600_000;
@@ -55,6 +57,20 @@ pub async fn raise(connection: &mut Connection, holder: i64, holds: BudgetHolds)
     for part in take(connection, holds).await? {
         let raise = sql(TAKE).bind(part.budget.bytes()).bind(signed(part.period_unix_ms)).bind(holder);
         raise.bind(-part.amount.0).run(connection).await?;
+    }
+    Ok(())
+}
+
+/// Has a holder of parts of nothing hold these, which no replica reserved. Another holder stays as it is.
+///
+/// # Errors
+/// If the database can't be written.
+pub async fn fill(connection: &mut Connection, holder: i64, mut parts: Vec<Drawn>) -> Result<(), StoreError> {
+    parts.sort_by_key(|part| (part.budget, part.period_unix_ms));
+    for part in &parts {
+        let (budget, period) = (part.budget.bytes(), signed(part.period_unix_ms));
+        sql(LOCK).bind(budget.clone()).bind(period).run(connection).await?;
+        sql(FILL).bind(budget).bind(period).bind(holder).bind(part.amount.0).run(connection).await?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use database::holding;
 use database::statement::{Row, compose, sql};
 use database::writing::Writing;
 use domain::{
-    BudgetClaim, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
+    BudgetClaim, Drawn, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
 };
 use records::sql::budget_holds::{self, BudgetHolds};
 
@@ -145,6 +145,12 @@ impl ProviderObjects for Database {
 
     fn holds(&self, id: StoredObjectId) -> StoreFuture<'_, Vec<BudgetClaim>> {
         Box::pin(async move { budget_holds::of(&mut self.read().await?, holder(id)).await })
+    }
+
+    fn hold(&self, id: StoredObjectId, parts: Vec<Drawn>) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move { budget_holds::fill(writing.connection(), holder(id), parts).await })
+        }))
     }
 
     fn find(

@@ -299,6 +299,23 @@ pub async fn what_an_object_holds_is_reserved_until_it_is_booked(fresh: &Fresh) 
     assert_eq!(now().await, standing(0, 0));
     assert_eq!(objects.holds(video.id).await.unwrap(), []);
     assert_eq!(carry(fresh, ask(2, 400)).await.unwrap().amount, 400);
+    fresh.store.lease_centre().release().await.unwrap();
+    // One whose size is known later holds nothing until then, and is held once.
+    let mut batch = super::kept_objects::video(fresh, 3, "{}");
+    batch.object.created_unix_ms = *TODAY;
+    let nothing = Drawn { amount: Nanos::ZERO, ..part };
+    let holds = BudgetHolds { replica: fresh.store.replica(), parts: vec![nothing] };
+    objects.keep_with_holds(batch.clone(), None, holds).await.unwrap();
+    assert_eq!((now().await, objects.holds(batch.id).await.unwrap()), (standing(0, 0), vec![claim]));
+    for amount in [600, 900] {
+        objects.hold(batch.id, vec![Drawn { amount: Nanos(amount), ..part }]).await.unwrap();
+        assert_eq!(now().await, standing(0, 600));
+    }
+    fresh.store.lease_centre().renew().await.unwrap();
+    assert_eq!(carry(fresh, ask(1, 500)).await.unwrap().amount, 0, "no replica gets what it holds");
+    assert!(objects.book(batch.owner, batch.id, TraceId::new(NOW, bytes(10))).await.unwrap());
+    objects.hold(batch.id, vec![part]).await.unwrap();
+    assert_eq!(now().await, standing(0, 0), "it is booked");
 }
 
 pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fresh: &Fresh) {

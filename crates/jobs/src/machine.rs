@@ -41,6 +41,15 @@ impl Policy {
     pub const OURS: Self =
         Self { first_wait_ms: 1_000, wait_max_ms: 300_000, retry_for_ms: 30 * 24 * 3_600_000 };
 
+    /// When a job is tried for the last time; `None` for a recurring one.
+    #[must_use]
+    pub const fn last_unix_ms(&self, job: &JobRow) -> Option<u64> {
+        match job.every_ms {
+            None => Some(job.created_unix_ms.saturating_add(self.retry_for_ms)),
+            Some(_) => None,
+        }
+    }
+
     /// Backoff with jitter: half of it is fixed and half random, so that jobs that failed together are not
     /// retried together.
     const fn wait_ms(&self, attempts: u32, chance: u64) -> u64 {
@@ -66,15 +75,15 @@ pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, cha
             JobResult::Rescheduled { unix_ms: next_turn(job, every_ms, unix_ms) }
         }
         (Outcome::Permanent { error }, None) => JobResult::Dead { error: cut(error) },
-        (Outcome::Failed { error, wait_ms }, every_ms) => {
-            let last_unix_ms = job.created_unix_ms.saturating_add(policy.retry_for_ms);
-            if every_ms.is_none() && unix_ms >= last_unix_ms {
+        (Outcome::Failed { error, wait_ms }, _) => {
+            let last_unix_ms = policy.last_unix_ms(job);
+            if last_unix_ms.is_some_and(|last_unix_ms| unix_ms >= last_unix_ms) {
                 return JobResult::Dead { error: cut(error) };
             }
             let wait_ms = policy.wait_ms(job.attempts, chance).max(wait_ms.unwrap_or(0));
             let again = unix_ms.saturating_add(wait_ms);
             // The last try is at the end of the retry period, not beyond it.
-            let again = if every_ms.is_none() { again.min(last_unix_ms) } else { again };
+            let again = again.min(last_unix_ms.unwrap_or(u64::MAX));
             JobResult::Retry { unix_ms: again, error: cut(error) }
         }
     }

@@ -7,8 +7,8 @@ use conversation::batch::{
 };
 use conversation::objects::StoredObjects;
 use domain::{
-    Drawn, Fault, MeterRecord, Nanos, ObjectOwner, Operation, Rates, SideCall, SideCallPurpose,
-    StoredObjectId, StoredObjectKind, Tier, Usage,
+    Drawn, Fault, MeterRecord, ObjectOwner, Operation, Rates, SideCall, SideCallPurpose, StoredObjectId,
+    StoredObjectKind, Tier, Usage,
 };
 use execute::{StoredPoll, most_used_by_line};
 use jobs::Outcome;
@@ -177,7 +177,7 @@ impl ObjectBilling<'_> {
         let named = format.batch_requests(body).filter(|_| !self.claims.is_empty());
         let Some((id, endpoint)) = named else { return Ok(()) };
         let mut lines = self.lines(StoredPoll { operation: Operation::File, id, is_content: true });
-        let mut parts: BTreeMap<_, Nanos> = BTreeMap::new();
+        let mut parts: BTreeMap<_, Drawn> = BTreeMap::new();
         loop {
             let line = match lines.next().await {
                 Ok(Some(line)) => line,
@@ -187,17 +187,12 @@ impl ObjectBilling<'_> {
                 Err(error) => return Err(format!("its requests can't be read: {error}")),
             };
             for drawn in self.most_drawn(&line, &endpoint) {
-                let sum = parts.entry((drawn.budget, drawn.period_unix_ms)).or_default();
-                *sum = sum.plus(drawn.amount);
+                let part = parts.entry((drawn.budget, drawn.period_unix_ms));
+                part.and_modify(|sum| sum.amount = sum.amount.plus(drawn.amount)).or_insert(drawn);
             }
         }
-        let parts = parts.into_iter().map(|((budget, period_unix_ms), amount)| Drawn {
-            budget,
-            period_unix_ms,
-            amount,
-        });
         let objects = self.context.deps.store.kept_objects();
-        objects.hold(self.id, parts.collect()).await.map_err(|error| error.to_string())
+        objects.hold(self.id, parts.into_values().collect()).await.map_err(|error| error.to_string())
     }
 
     /// The most that a request in a file can draw on budgets: as much as a record of such an answer would.

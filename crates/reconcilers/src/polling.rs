@@ -7,7 +7,7 @@ use domain::ports::PortFuture;
 use domain::{ObjectOwner, StoredKind, StoredObjectId, StoredObjectKind};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::json;
-use store::{JobRow, NewJob, StoredResponseRow};
+use store::{JobRow, NewJob, StoreError, StoredResponseRow};
 
 use crate::{Deps, batches, responses, videos};
 
@@ -139,8 +139,31 @@ impl Handler for PollHandler {
                     None => Ok(incomplete_job()),
                 },
             };
-            outcome.unwrap_or_else(Outcome::failure)
+            let outcome = outcome.unwrap_or_else(Outcome::failure);
+            let (now, last) = (self.deps.world.clock.unix_ms(), self.at.policy().last_unix_ms(job));
+            let is_over = !matches!(outcome, Outcome::Failed { .. }) || last.is_some_and(|last| now >= last);
+            if is_over && let Err(error) = self.release(job).await {
+                return Outcome::failure(error);
+            }
+            outcome
         })
+    }
+}
+
+impl PollHandler {
+    /// Releases what is held of budgets for an object that nobody polls any more.
+    async fn release(&self, job: &JobRow) -> Result<(), StoreError> {
+        let store = &self.deps.store;
+        match (self.at, owner(job), text(job, "id")) {
+            (Object::Response, Some(owner), Some(id)) => {
+                let digest = self.deps.vault.requests.of_response(owner.workspace, owner.project, id);
+                store.stored_responses().release(digest).await
+            }
+            _ => match object_of(job) {
+                Some((_, id)) => store.kept_objects().release(id).await,
+                None => Ok(()),
+            },
+        }
     }
 }
 

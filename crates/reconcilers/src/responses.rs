@@ -18,19 +18,6 @@ const UNKNOWN: &str = "its provider does not know it";
 /// One poll. What the response holds of budgets is released after the last, once its record is written.
 pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow) -> Result<Outcome, String> {
     let digest = deps.vault.requests.of_response(owner.workspace, owner.project, id);
-    let outcome = look(deps, owner, (id, digest), job).await;
-    if matches!(outcome, Ok(Outcome::Done | Outcome::Permanent { .. })) {
-        deps.store.stored_responses().release(digest).await.map_err(|error| error.to_string())?;
-    }
-    outcome
-}
-
-async fn look(
-    deps: &Deps,
-    owner: ObjectOwner,
-    (id, digest): (&str, [u8; 32]),
-    job: &JobRow,
-) -> Result<Outcome, String> {
     let (responses, now) = (deps.store.stored_responses(), deps.world.clock.unix_ms());
     let found = responses.find(digest, now).await.map_err(|error| error.to_string())?;
     let snapshot = deps.keeper.current();

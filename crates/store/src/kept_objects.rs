@@ -31,8 +31,10 @@ pub trait ProviderObjects: Send + Sync {
     ) -> StoreFuture<'_, ()>;
     /// The budgets of which an object holds a part, or that are to count its cost.
     fn holds(&self, id: StoredObjectId) -> StoreFuture<'_, Vec<BudgetClaim>>;
-    /// Has an object hold these parts of budgets where it holds a part of nothing of each. Nothing changes once it is booked.
+    /// Has an object hold these parts of budgets where it holds a part of nothing of each. Nothing changes once that is released.
     fn hold(&self, id: StoredObjectId, parts: Vec<Drawn>) -> StoreFuture<'_, ()>;
+    /// Releases what an object holds of budgets that nobody will book.
+    fn release(&self, id: StoredObjectId) -> StoreFuture<'_, ()>;
     /// With a time of `0` it finds hidden objects, too.
     fn find(
         &self,

@@ -322,6 +322,14 @@ async fn a_message_batch_is_held_of_a_budget_until_it_is_booked() {
     client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap();
     until_ended(&client, &id).await;
     released().await;
+    // Nobody will learn what one costs whose credential is gone.
+    create_batch(&client, &requests).await;
+    assert!(standing().await.1 >= 480);
+    let listed = gateway.get("/v2/provider-credentials").await;
+    let credential = format!("/v2/provider-credentials/{}", listed["data"][0]["id"].as_str().unwrap());
+    gateway.patch(&credential, json!({"status": "revoked"})).await;
+    gateway.remove(&credential).await;
+    released().await;
 }
 
 #[tokio::test]

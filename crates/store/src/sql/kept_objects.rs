@@ -153,6 +153,12 @@ impl ProviderObjects for Database {
         }))
     }
 
+    fn release(&self, id: StoredObjectId) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move { budget_holds::release(writing.connection(), holder(id)).await })
+        }))
+    }
+
     fn find(
         &self,
         owner: ObjectOwner,

@@ -27,6 +27,13 @@ impl Nanos {
     pub fn micros(self) -> i64 {
         i64::try_from(round_half_even(i128::from(self.0), 1_000)).unwrap_or(i64::MAX)
     }
+
+    /// Micro-USD of a sum that is shown beside a part of it. The part and the rest are rounded each, so that they add up to what is
+    /// shown of the sum, and the rest is the same wherever it is shown.
+    #[must_use]
+    pub fn micros_beside(self, part: Self) -> i64 {
+        part.micros().saturating_add(Self(self.0.saturating_sub(part.0)).micros())
+    }
 }
 
 impl fmt::Display for Nanos {

@@ -163,10 +163,11 @@ async fn digest(deps: &Deps, workspace: WorkspaceId, end: u64) -> Result<EventRo
     let all = |rows: &[UsageRow]| {
         rows.first().map_or(0, |row| row.sums.requests.saturating_add(row.sums.unattempted))
     };
-    let spend = |rows: &[UsageRow]| rows.first().map_or(0, |row| row.spend.micros());
+    let spent = |row: &UsageRow| row.spend.micros_beside(row.sums.cost);
+    let spend = |rows: &[UsageRow]| rows.first().map_or(0, spent);
     let model = |row: &UsageRow| {
         let name = row.groups.first().and_then(|(_, name)| name.clone())?;
-        Some(json!({"model": name, "spend_micros": row.spend.micros(), "requests": row.sums.requests}))
+        Some(json!({"model": name, "spend_micros": spent(row), "requests": row.sums.requests}))
     };
     let models: Vec<Value> = models.iter().filter_map(model).take(MODELS_OF_A_DIGEST).collect();
     let random = workspace.as_bytes().last_chunk::<10>().copied().unwrap_or_default();

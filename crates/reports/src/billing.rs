@@ -290,7 +290,7 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             monthly_base_micros: base.micros(),
             acts_micros: acts.micros(),
             owed_micros: owed.micros(),
-            spend_micros: owed.plus(own_providers).micros(),
+            spend_micros: owed.plus(own_providers).micros_beside(owed),
             unmetered_event_count: total.unmetered,
             unpriced_event_count: total.unpriced,
         })

@@ -221,7 +221,8 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         time_to_first_byte_us: row.first_byte_us,
         bytes_out: row.bytes_out,
         spent: columns(&row.sums).spent,
-        spend_micros: spend(row.profile.parse().ok(), row.sums.cost, row.sums.provider_cost).micros(),
+        spend_micros: spend(row.profile.parse().ok(), row.sums.cost, row.sums.provider_cost)
+            .micros_beside(row.sums.cost),
         estimated: row.sums.estimated > 0,
         unpriced: row.sums.unpriced > 0,
     }

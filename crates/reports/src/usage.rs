@@ -215,7 +215,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         start: row.bucket_unix_ms.map(Moment),
         groups: Groups(groups.collect()),
         columns: columns(sums),
-        spend_micros: row.spend.micros(),
+        spend_micros: row.spend.micros_beside(sums.cost),
         reasoning_tokens: sums.reasoning_tokens,
         cache_write_tokens: sums.cache_write_tokens,
         images: sums.units.images,

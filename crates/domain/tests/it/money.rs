@@ -137,3 +137,20 @@ proptest! {
         prop_assert!((rounded - value).abs() <= 500);
     }
 }
+
+/// What is owed and what own providers bill: Usage shows the second as the rest of what is spent, and Billing by itself.
+#[test]
+fn a_sum_and_its_part_leave_the_same_rest_wherever_it_is_shown() {
+    let mut differed = 0;
+    for (owed, own) in
+        (0..4_000).step_by(37).flat_map(|owed| (0..4_000).step_by(41).map(move |own| (owed, own)))
+    {
+        let (owed, own) = (Nanos(owed), Nanos(own));
+        let (spent, rounded_once) = (owed.plus(own).micros_beside(owed), owed.plus(own).micros());
+        assert_eq!(spent - owed.micros(), own.micros(), "{owed:?} {own:?}");
+        assert!((spent - rounded_once).abs() <= 1, "{owed:?} {own:?}");
+        differed += i64::from(spent != rounded_once);
+    }
+    assert!(differed > 0, "sums that are rounded once leave another rest");
+    assert_eq!((Nanos(-1_500).micros_beside(Nanos(-700)), Nanos(700).micros_beside(Nanos(700))), (-2, 1));
+}

@@ -234,7 +234,7 @@ async fn a_batch_of_a_file_is_held_of_a_budget_until_it_is_booked() {
         (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
     };
     // The results come as slowly, so that the batch isn't booked as soon as it is held.
-    slowly(&gateway, 50);
+    slowly(&gateway, 100);
     made(&gateway.client(), &asks(3)).await;
     // Three answers of at most 16,384 tokens each, at half of 0.60 USD for a million.
     until("its requests are held", async || standing().await.1 >= 14_745).await;

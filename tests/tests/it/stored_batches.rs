@@ -143,7 +143,7 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
         (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
     };
     // The results come slowly, so that the job isn't booked as soon as it is held.
-    slowly(&gateway, 50);
+    slowly(&gateway, 100);
     let name = made(&client, &job("all", &uri)).await;
     assert!(name.starts_with("arn:aws:bedrock:tidegate:000000000000:model-invocation-job/"), "{name}");
     let sent = gateway.calls(OWN).pop().unwrap();

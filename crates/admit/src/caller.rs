@@ -4,7 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{ContentRetention, Fault, ObjectOwner, Principal, ProjectId, SideCall, TraceMode, WorkspaceId};
+use domain::{
+    ContentRetention, Fault, ObjectOwner, Principal, ProjectId, SideCall, TaskId, TraceMode, WorkspaceId,
+};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 use crate::fault;
@@ -67,6 +69,8 @@ impl Needs {
 pub struct Caller {
     key: Option<Arc<KeyEntry>>,
     side_call: Option<SideCall>,
+    task: Option<TaskId>,
+    agent: Option<Arc<str>>,
     trial: Option<Principal>,
     project: Arc<ProjectEntry>,
     workspace: Arc<WorkspaceEntry>,
@@ -76,7 +80,16 @@ pub struct Caller {
 impl Caller {
     pub(crate) fn of_key(snapshot: Arc<Snapshot>, key: Arc<KeyEntry>) -> Option<Self> {
         let (workspace, project) = find_project(&snapshot, key.workspace, key.project)?;
-        Some(Self { key: Some(key), side_call: None, trial: None, project, workspace, snapshot })
+        Some(Self::new(Some(key), project, workspace, snapshot))
+    }
+
+    const fn new(
+        key: Option<Arc<KeyEntry>>,
+        project: Arc<ProjectEntry>,
+        workspace: Arc<WorkspaceEntry>,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        Self { key, side_call: None, task: None, agent: None, trial: None, project, workspace, snapshot }
     }
 
     /// `None` for the gateway's own calls.
@@ -95,6 +108,18 @@ impl Caller {
     #[must_use]
     pub fn for_side_call(self, side_call: SideCall) -> Self {
         Self { side_call: Some(side_call), ..self }
+    }
+
+    /// The task that it works on, and the agent whose turn that is.
+    #[must_use]
+    pub fn task(&self) -> Option<(TaskId, Option<&str>)> {
+        self.task.map(|task| (task, self.agent.as_deref()))
+    }
+
+    /// The same, at work on a task, or in the turn of an agent that this is. A run within a task is a part of that task.
+    #[must_use]
+    pub fn in_task(self, task: TaskId, agent: Option<&str>) -> Self {
+        Self { task: self.task.or(Some(task)), agent: self.agent.or_else(|| agent.map(Arc::from)), ..self }
     }
 
     /// The only seat that may serve it, whatever the routes say: that of a candidate in a replay.
@@ -188,7 +213,8 @@ pub fn system(
     side_call: SideCall,
 ) -> Option<Caller> {
     let (workspace, project) = find_project(&snapshot, workspace, project)?;
-    Some(Caller { key: None, side_call: Some(side_call), trial: None, project, workspace, snapshot })
+    let caller = Caller::new(None, project, workspace, snapshot);
+    Some(caller.for_side_call(side_call))
 }
 
 /// The caller of a request that is planned and not served: in a project of the workspace, as with one of its
@@ -202,7 +228,7 @@ pub fn assumed(
 ) -> Option<Caller> {
     let is_its =
         project.workspace == workspace.id && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
-    is_its.then_some(Caller { key, side_call: None, trial: None, project, workspace, snapshot })
+    is_its.then(|| Caller::new(key, project, workspace, snapshot))
 }
 
 fn find_project(

@@ -102,6 +102,9 @@ pub fn admit(
     if let Some(side_call) = caller.side_call() {
         tab.made_for(side_call);
     }
+    if let Some((task, agent)) = caller.task() {
+        tab.in_task(task, agent);
+    }
     let timeline = tab.timeline_mut();
     timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());
     timeline.admitted_us = now_us.saturating_sub(call.received_us());

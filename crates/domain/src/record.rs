@@ -12,7 +12,7 @@ use crate::caching::CacheRecord;
 use crate::dialect::Dialect;
 use crate::fault::{Fault, FaultClass, Refuser};
 use crate::hints::{Qos, QosClass};
-use crate::ids::{EndUserId, KeyId, ProjectId, SessionId, TraceId, WorkspaceId};
+use crate::ids::{EndUserId, KeyId, ProjectId, SessionId, TaskId, TraceId, WorkspaceId};
 use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
@@ -225,7 +225,8 @@ impl StatedQos {
 /// What later versions of the program added to a record and to the tab that becomes one. It stands behind everything
 /// else, so that older versions ignore it, and ends with its last field that is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-pub struct Extras {
+#[serde(bound(deserialize = "Text: Deserialize<'de>"))]
+pub struct Extras<Text = String> {
     /// What the checks of policies found.
     #[serde(deserialize_with = "value_or_end")]
     pub checks: Vec<CheckCount>,
@@ -259,11 +260,23 @@ pub struct Extras {
     /// The client's own user whom the request named.
     #[serde(deserialize_with = "value_or_end")]
     pub end_user: Option<EndUserId>,
+    /// The task that it was made for.
+    #[serde(deserialize_with = "value_or_end")]
+    pub task: Option<TaskId>,
+    /// The agent whose turn that task is.
+    #[serde(deserialize_with = "value_or_end")]
+    pub agent: Option<Text>,
+    /// The adapter with which a node answered.
+    #[serde(deserialize_with = "value_or_end")]
+    pub adapter: Option<Text>,
 }
 
-impl Serialize for Extras {
+impl<Text: Serialize> Serialize for Extras<Text> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let has_end_user = self.end_user.is_some();
+        let has_adapter = self.adapter.is_some();
+        let has_agent = has_adapter || self.agent.is_some();
+        let has_task = has_agent || self.task.is_some();
+        let has_end_user = has_task || self.end_user.is_some();
         let has_servers = has_end_user || !self.hook_servers.is_empty();
         let has_session = has_servers || self.session.is_some();
         let has_side_call = has_session || self.side_call.is_some();
@@ -274,7 +287,7 @@ impl Serialize for Extras {
         let has_revision = has_hooks || self.manifest_revision.is_some();
         let has_class = has_revision || self.qos_class.is_some();
         let has_checks = has_class || !self.checks.is_empty();
-        let mut fields = serializer.serialize_struct("Extras", 11)?;
+        let mut fields = serializer.serialize_struct("Extras", 14)?;
         if has_checks {
             fields.serialize_field("checks", &self.checks)?;
         }
@@ -307,6 +320,15 @@ impl Serialize for Extras {
         }
         if has_end_user {
             fields.serialize_field("end_user", &self.end_user)?;
+        }
+        if has_task {
+            fields.serialize_field("task", &self.task)?;
+        }
+        if has_agent {
+            fields.serialize_field("agent", &self.agent)?;
+        }
+        if has_adapter {
+            fields.serialize_field("adapter", &self.adapter)?;
         }
         fields.end()
     }
@@ -364,7 +386,7 @@ pub struct MeterRecord<Text = String> {
     #[serde(deserialize_with = "reason_or_end")]
     pub reason: Option<Reason<Text>>,
     /// The last field.
-    pub extras: Extras,
+    pub extras: Extras<Text>,
 }
 
 impl<Text> MeterRecord<Text> {

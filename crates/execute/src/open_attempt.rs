@@ -8,6 +8,7 @@ use conversation::answer::AnswerOptions;
 use conversation::constraints::AnswerConstraints;
 use conversation::prompt_text::UsageEstimator;
 use dialects::{AnswerForm, AnswerPath, VendorAnswer};
+use domain::adapters::is_plain_name;
 use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage, WindowUse};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, ReservationHandover, StartedAttempt, Tab};
@@ -32,6 +33,8 @@ const DROPPED_ANSWER: &str = "agent-dropped-answer";
 const ONE_CALL: &str = "parallel_tool_calls";
 /// A node sends this header when its token counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
+/// A node names the adapter here with which it answers, or `none`.
+const ADAPTER_HEADER: &str = "x-hybrie-adapter-id";
 
 /// An attempt in progress: journaled, and counted on the board.
 #[derive(Debug)]
@@ -91,6 +94,8 @@ struct ReportedHead {
     billed: Option<u64>,
     tier: Option<Tier>,
     is_usage_estimated: bool,
+    /// The adapter with which a node answers.
+    adapter: Option<String>,
 }
 
 impl OpenAttempt {
@@ -211,6 +216,8 @@ impl OpenAttempt {
         }
         let reports_estimate = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
         self.head.is_usage_estimated = self.attempt.is_node() && reports_estimate();
+        let named = self.attempt.is_node().then(|| opened.headers.text(ADAPTER_HEADER)).flatten();
+        self.head.adapter = named.filter(|name| *name != "none" && is_plain_name(name)).map(str::to_owned);
     }
 
     /// The whole answer arrived at once.
@@ -334,6 +341,9 @@ impl OpenAttempt {
         }
         if let Some(id) = self.head.upstream_request_id.take() {
             tab.upstream_request_id(id);
+        }
+        if let Some(adapter) = &self.head.adapter {
+            tab.record_adapter(adapter);
         }
     }
 

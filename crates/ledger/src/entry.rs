@@ -581,6 +581,9 @@ pub(crate) mod tests {
             Extras { session: Some(domain::SessionId::new(7, [5; 10])), ..Extras::default() },
             Extras { hook_servers: vec![hook_server()], ..Extras::default() },
             Extras { end_user: Some(domain::EndUserId::new(6, [4; 10])), ..Extras::default() },
+            Extras { task: Some(domain::TaskId::new(5, [3; 10])), ..Extras::default() },
+            Extras { agent: Some("helper".to_owned()), ..Extras::default() },
+            Extras { adapter: Some("law".to_owned()), ..Extras::default() },
             Extras {
                 checks,
                 qos_class,
@@ -593,6 +596,9 @@ pub(crate) mod tests {
                 session: Some(domain::SessionId::new(7, [5; 10])),
                 hook_servers: vec![hook_server()],
                 end_user: Some(domain::EndUserId::new(6, [4; 10])),
+                task: Some(domain::TaskId::new(5, [3; 10])),
+                agent: Some("helper".to_owned()),
+                adapter: Some("law".to_owned()),
             },
         ];
         let plain = postcard::to_allocvec(&state()).unwrap();

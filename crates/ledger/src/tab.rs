@@ -11,7 +11,8 @@ use domain::semantic::SemanticSearch;
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
     Dialect, EndUserId, Fault, FaultClass, HookCall, HookServer, KeyId, Operation, Outcome, Principal,
-    ProjectId, QosClass, RateLimitStates, Rates, SessionId, SideCall, Timeline, TraceId, Usage, WorkspaceId,
+    ProjectId, QosClass, RateLimitStates, Rates, SessionId, SideCall, TaskId, Timeline, TraceId, Usage,
+    WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
@@ -328,6 +329,19 @@ impl Tab {
     pub fn on_behalf_of(&mut self, end_user: EndUserId) {
         self.grow(RESERVE_SEMANTIC_BYTES);
         self.state.extras.end_user = Some(end_user);
+    }
+
+    /// Stores the task that the exchange is made for, and the agent whose turn that is.
+    pub fn in_task(&mut self, task: TaskId, agent: Option<&str>) {
+        self.grow(RESERVE_SEMANTIC_BYTES + agent.map_or(0, str::len) as u64);
+        self.state.extras.task = Some(task);
+        self.state.extras.agent = agent.map(str::to_owned);
+    }
+
+    /// Stores the adapter with which a node answers.
+    pub fn record_adapter(&mut self, adapter: &str) {
+        self.grow(RESERVE_SEMANTIC_BYTES + adapter.len() as u64);
+        self.state.extras.adapter = Some(adapter.to_owned());
     }
 
     /// Stores whether the answer's head went out within the target of the hints; `None` without one.

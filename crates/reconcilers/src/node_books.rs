@@ -1,7 +1,7 @@
 //! Books what a joined node served without a gateway: a request without a key, charged to the workspace's
 //! first project.
 
-use domain::record::PlanRecord;
+use domain::record::{Extras, PlanRecord};
 use domain::{
     AttemptRecord, Charge, Dialect, FaultClass, MeterRecord, Operation, Outcome, Principal, Timeline, Usage,
     UsageSource,
@@ -82,7 +82,7 @@ fn record_of(
         fault,
         fault_code: fault.is_some().then(|| "node_failed".to_owned()),
         reason: None,
-        extras: domain::record::Extras::default(),
+        extras: Extras { adapter: record.adapter.clone(), ..Extras::default() },
         principal: Some(principal),
         provider: PROVIDER.to_owned(),
         fallback_used: false,

@@ -302,6 +302,11 @@ struct Exchange {
     session_id: Option<String>,
     /// The end user that it named, as a keyed hash of the name.
     end_user_id: Option<String>,
+    /// The task that it was made for, and the agent whose turn that is.
+    task_id: Option<String>,
+    agent: Option<String>,
+    /// The adapter with which a node answered.
+    adapter: Option<String>,
     /// The class that its hints stated.
     qos_class: Option<&'static str>,
     /// How well it was served; `null` where it stated no class, target or deadline and is none of `/v2/responses`.
@@ -522,7 +527,6 @@ struct UnitsView {
 
 fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
     let named = |principal: &Principal| learned_limits::principal(*principal, is_operator);
-    let timeline = &record.timeline;
     Exchange {
         id: record.trace.to_string(),
         object: "request",
@@ -558,18 +562,13 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         tag: record.tag.clone(),
         session_id: record.extras.session.map(|session| session.to_string()),
         end_user_id: record.extras.end_user.map(|end_user| end_user.to_string()),
+        task_id: record.extras.task.map(|task| task.to_string()),
+        agent: record.extras.agent.clone(),
+        adapter: record.extras.adapter.clone(),
         qos_class: record.extras.qos_class.map(QosClass::as_str),
         qos_outcome: qos::outcome(record),
         bytes_out: record.bytes_out,
-        timeline: TimelineView {
-            decoded_us: timeline.decoded_us,
-            admitted_us: timeline.admitted_us,
-            planned_us: timeline.planned_us,
-            intent_us: timeline.intent_us,
-            upstream_head_us: timeline.upstream_head_us,
-            first_byte_us: timeline.first_byte_us,
-            settled_us: timeline.settled_us,
-        },
+        timeline: timeline_view(&record.timeline),
         plan: PlanView {
             resolution: resolution(&record.plan.resolution),
             route_id: non_empty(&record.plan.route),
@@ -587,6 +586,18 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         scores: None,
         tool_calls: None,
         metered: show_metered(&record.usage, &record.charge, record.profile()),
+    }
+}
+
+const fn timeline_view(timeline: &domain::Timeline) -> TimelineView {
+    TimelineView {
+        decoded_us: timeline.decoded_us,
+        admitted_us: timeline.admitted_us,
+        planned_us: timeline.planned_us,
+        intent_us: timeline.intent_us,
+        upstream_head_us: timeline.upstream_head_us,
+        first_byte_us: timeline.first_byte_us,
+        settled_us: timeline.settled_us,
     }
 }
 

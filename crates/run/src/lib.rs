@@ -37,7 +37,7 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::Fault;
+use domain::{Fault, TaskId};
 use http::header::{HOST, HeaderMap};
 use http::{Response, StatusCode};
 use line::{AppRunner, Core, OnCore};
@@ -67,6 +67,7 @@ const WAITED_AT: [&str; 2] = ["/v1/run", "/run"];
 /// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body is already read.
 pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller, path: &str) -> Response<ReplyBody> {
     let trace = inbound.trace;
+    let caller = caller.in_task(TaskId::from_uuid(*trace.as_uuid()), None);
     match trip(core, inbound, caller, WAITED_AT.contains(&path)).await {
         Ok(response) => response,
         Err(refusal) => problem::of_refusal(core, refusal, trace).await,

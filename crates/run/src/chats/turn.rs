@@ -67,6 +67,8 @@ pub(crate) async fn take_turn(
         return failed_by(&Fault::internal(), call);
     };
     let chat = session.to_string();
+    // An agent that its request describes may have any name, also that of a stored one.
+    let caller = caller.in_task(call.task.id, turn.agent.version.map(|_| turn.agent.name.as_str()));
     let asker = Asker {
         core,
         caller,

@@ -162,7 +162,7 @@ async fn make(
     let Some(request) = request else { return failed_by(&purged(), call) };
     let snapshot = core.snapshot.current();
     let caller = match admit::again(snapshot, task.owner, task.key, core.deps.world.clock.unix_ms()) {
-        Ok(caller) => caller,
+        Ok(caller) => caller.in_task(task.id, None),
         Err(fault) => return failed_by(&fault, call),
     };
     let files_at = request.files_at.clone();

@@ -2,13 +2,13 @@
 // put together again. What they mean, and what is wrong with one, is the server's to say.
 
 export const FIELDS = [
-  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'refused_by', 'tag', 'qos_class', 'session', 'end_user', 'credential', 'node', 'cache_tier', 'status',
+  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'refused_by', 'tag', 'qos_class', 'session', 'end_user', 'task', 'agent', 'adapter', 'credential', 'node', 'cache_tier', 'status',
   'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft', 'since', 'until',
 ] as const;
 export type Field = (typeof FIELDS)[number];
 
 /** What only single requests have, and sums over them don't. */
-const OF_REQUESTS: readonly Field[] = ['error', 'refused_by', 'session', 'end_user', 'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft'];
+const OF_REQUESTS: readonly Field[] = ['error', 'refused_by', 'session', 'end_user', 'task', 'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft'];
 
 export const VALUES: Partial<Record<Field, string[]>> = {
   profile: ['byok', 'subscription', 'managed_provider', 'byoc'],

@@ -34,7 +34,7 @@ export const METRICS: Metric[] = [
   { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
 ];
 
-export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'end_user', 'cache_tier', 'error_code', 'account'] as const;
+export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'agent', 'adapter', 'task', 'end_user', 'cache_tier', 'error_code', 'account'] as const;
 export type Group = (typeof GROUPS)[number];
 
 /** What requests are filtered by to find those of a group; they have no field for the operator's accounts. */
@@ -57,6 +57,9 @@ const GROUP_NAMES: Record<Group, string> = {
   qos_class: t('class'),
   credential: t('credential'),
   node: t('node'),
+  agent: t('agent'),
+  adapter: t('adapter'),
+  task: t('task'),
   end_user: t('end user'),
   cache_tier: t('cache tier'),
   error_code: t('error code'),

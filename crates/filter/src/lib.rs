@@ -27,6 +27,9 @@ pub enum Field {
     QosClass,
     Session,
     EndUser,
+    Task,
+    Agent,
+    Adapter,
     Credential,
     Node,
     CacheTier,
@@ -130,7 +133,7 @@ const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
 
 impl Field {
     /// Each field with its name, its measure, and whether aggregated usage has it too.
-    pub const ALL: [(Self, &'static str, Measure, bool); 30] = [
+    pub const ALL: [(Self, &'static str, Measure, bool); 33] = [
         (Self::Model, "model", Measure::Text, true),
         (Self::Provider, "provider", Measure::Text, true),
         (Self::Profile, "profile", Measure::Word(PROFILES), true),
@@ -147,6 +150,9 @@ impl Field {
         (Self::QosClass, "qos_class", Measure::Word(&QosClass::WORDS), true),
         (Self::Session, "session", Measure::Text, false),
         (Self::EndUser, "end_user", Measure::Text, false),
+        (Self::Task, "task", Measure::Text, false),
+        (Self::Agent, "agent", Measure::Text, true),
+        (Self::Adapter, "adapter", Measure::Text, true),
         (Self::Credential, "credential", Measure::Text, true),
         (Self::Node, "node", Measure::Text, true),
         (Self::CacheTier, "cache_tier", Measure::Word(CACHE_TIERS), true),

@@ -19,5 +19,6 @@ pub mod service;
 pub mod sql;
 pub mod sqlite;
 mod tally;
+pub mod task_sums;
 pub mod upkeep;
 pub mod usage;

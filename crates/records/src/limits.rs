@@ -15,6 +15,8 @@ pub(crate) const GROUPS_NAMED_MAX: usize = 1_000;
 pub const USAGE_DIMENSIONS_MAX: usize = 3;
 /// Rows of a usage answer, which is held in memory.
 pub const USAGE_ROWS_MAX: u64 = 10_000;
+/// Pages of records that one sum by task reads: 50,000 requests, a second's work.
+pub(crate) const TASK_PAGES_MAX: usize = 50;
 
 /// Groups in the cache; past it the cache is cleared and refilled on demand.
 pub(crate) const GROUPS_CACHED_MAX: usize = 10_000;

@@ -48,7 +48,7 @@ impl RequestFilter {
         Self::of_one(Field::EndUser, end_user.to_string())
     }
 
-    fn of_one(field: Field, value: String) -> Self {
+    pub(crate) fn of_one(field: Field, value: String) -> Self {
         let is_its = Term { field, negated: false, test: Test::Is(value), at: 0 };
         Self { terms: vec![is_its], ..Self::default() }
     }
@@ -181,6 +181,9 @@ impl Filterable for Recorded<'_> {
             Field::Tag => record.tag.as_deref().is_some_and(is),
             Field::Session => record.extras.session.is_some_and(|session| is(&session.to_string())),
             Field::EndUser => record.extras.end_user.is_some_and(|user| is(&user.to_string())),
+            Field::Task => record.extras.task.is_some_and(|task| is(&task.to_string())),
+            Field::Agent => record.extras.agent.as_deref().is_some_and(is),
+            Field::Adapter => record.extras.adapter.as_deref().is_some_and(is),
             Field::QosClass => record.extras.qos_class.is_some_and(|class| is(class.as_str())),
             Field::Credential => {
                 let own = record.principal.filter(|principal| principal.own_credential().is_some());

@@ -61,6 +61,11 @@ pub(crate) struct Group<'a> {
     /// The code of the fault that the client was told; encoded beside the cache.
     #[serde(skip)]
     error_code: Option<&'a str>,
+    /// The agent whose turn it was made in, and the adapter with which a node answered; encoded beside the cache.
+    #[serde(skip)]
+    agent: Option<&'a str>,
+    #[serde(skip)]
+    adapter: Option<&'a str>,
 }
 
 /// Which minutes of an hour have exchanges, as a bit set.
@@ -88,10 +93,12 @@ pub(crate) struct MinuteTally {
     pub tally: Tally,
 }
 
-/// The numbers of the cache, the class and the fault among the dimensions of later versions.
+/// The numbers of the cache, the class, the fault, the agent and the adapter among the dimensions of later versions.
 const CACHE_TIER: u8 = 1;
 const QOS_CLASS: u8 = 2;
 const ERROR_CODE: u8 = 3;
+const AGENT: u8 = 4;
+const ADAPTER: u8 = 5;
 
 type Name<'a> = (WorkspaceId, u64, Group<'a>);
 
@@ -175,6 +182,8 @@ impl<'a> Group<'a> {
             cache_tier: record.cache_tier().filter(|_| !record.resolved_model.is_empty()),
             qos_class: record.extras.qos_class.filter(|_| !record.resolved_model.is_empty()),
             error_code: record.fault_code,
+            agent: record.extras.agent,
+            adapter: record.extras.adapter,
         }
     }
 
@@ -208,8 +217,8 @@ impl<'a> Group<'a> {
         let qos_class = text(QOS_CLASS).and_then(QosClass::from_word);
         let requested = requested.filter(|requested| *requested != NOTHING);
         let principal = principal.filter(|principal| *principal != NOBODY);
-        let error_code = text(ERROR_CODE);
-        Ok(Self { requested, principal, cache_tier, qos_class, error_code, ..group })
+        let (error_code, agent, adapter) = (text(ERROR_CODE), text(AGENT), text(ADAPTER));
+        Ok(Self { requested, principal, cache_tier, qos_class, error_code, agent, adapter, ..group })
     }
 
     /// The dimensions that were added after the principal, by their numbers. Versions that don't know one ignore it.
@@ -217,7 +226,9 @@ impl<'a> Group<'a> {
         let tier = self.cache_tier.map(|tier| (CACHE_TIER, tier.as_str()));
         let class = self.qos_class.map(|class| (QOS_CLASS, class.as_str()));
         let code = self.error_code.map(|code| (ERROR_CODE, code));
-        tier.into_iter().chain(class).chain(code).collect()
+        let agent = self.agent.map(|agent| (AGENT, agent));
+        let adapter = self.adapter.map(|adapter| (ADAPTER, adapter));
+        tier.into_iter().chain(class).chain(code).chain(agent).chain(adapter).collect()
     }
 
     /// Whether requests of this group can match the filter.
@@ -306,8 +317,10 @@ impl<'a> Group<'a> {
             Dimension::ErrorCode => self.error_code.map(str::to_owned),
             Dimension::CacheTier => self.cache_tier.map(|tier| tier.as_str().to_owned()),
             Dimension::QosClass => self.qos_class.map(|class| class.as_str().to_owned()),
-            // Summed by the day alone.
-            Dimension::EndUser => None,
+            Dimension::Agent => self.agent.map(str::to_owned),
+            Dimension::Adapter => self.adapter.map(str::to_owned),
+            // Summed apart from the minutes.
+            Dimension::Task | Dimension::EndUser => None,
         }
     }
 }
@@ -623,6 +636,8 @@ mod tests {
             cache_tier: None,
             qos_class: None,
             error_code: None,
+            agent: None,
+            adapter: None,
         }
     }
 
@@ -637,6 +652,20 @@ mod tests {
             assert_eq!(with.value(Dimension::ErrorCode).as_deref(), Some("quota_exceeded"));
         }
         assert_eq!(group().value(Dimension::ErrorCode), None);
+    }
+
+    /// Versions before them read the rest.
+    #[test]
+    fn an_agent_and_an_adapter_are_read_back_with_and_without_the_other() {
+        let values = |group: Group<'_>| [Dimension::Agent, Dimension::Adapter].map(|one| group.value(one));
+        for (agent, adapter) in [(None, Some("law")), (Some("helper"), None), (Some("helper"), Some("law"))] {
+            let bytes = Group { agent, adapter, ..group() }.encode().unwrap();
+            let read = Group::decode(&bytes).unwrap();
+            assert_eq!(values(read), [agent, adapter].map(|value| value.map(str::to_owned)));
+            assert_eq!(Group { agent: None, adapter: None, ..read }, group());
+            assert!(bytes.starts_with(&group().encode().unwrap()));
+        }
+        assert_eq!(values(group()), [None, None]);
     }
 
     /// Versions before the class read the rest of the group, and those before each field what is before it.

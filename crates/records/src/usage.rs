@@ -43,12 +43,18 @@ pub enum Dimension {
     Account,
     /// The code of the fault that the client was told.
     ErrorCode,
+    /// The agent whose turn it was made in.
+    Agent,
+    /// The adapter with which a node answered.
+    Adapter,
+    /// The task that it was made for, counted from the records and nothing else beside it.
+    Task,
     /// The client's own user, by whole days and nothing else beside it.
     EndUser,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Provider,
         Self::Model,
         Self::Modality,
@@ -68,6 +74,9 @@ impl Dimension {
         Self::CacheTier,
         Self::Account,
         Self::ErrorCode,
+        Self::Agent,
+        Self::Adapter,
+        Self::Task,
         Self::EndUser,
     ];
 
@@ -93,6 +102,9 @@ impl Dimension {
             Self::CacheTier => "cache_tier",
             Self::Account => "account",
             Self::ErrorCode => "error_code",
+            Self::Agent => "agent",
+            Self::Adapter => "adapter",
+            Self::Task => "task",
             Self::EndUser => "end_user",
         }
     }

@@ -17,7 +17,9 @@ use reconcilers::{moment, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
+use store::{
+    Dimension, Interval, Percentiles, Records, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
+};
 
 use crate::hardware_costs;
 use crate::limits::USAGE_BY_MINUTE_MS_MAX;
@@ -383,8 +385,25 @@ async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Ve
         check_by_end_user(&query)?;
         query.window = whole_days(query.window);
     }
+    if query.group_by.contains(&Dimension::Task) {
+        let rows = by_task(records, &query).await?;
+        return Ok((query, rows));
+    }
     let rows = records.usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
+}
+
+/// Tasks are counted from the records, and divided by nothing else.
+async fn by_task(records: &dyn Records, query: &UsageQuery) -> Result<Vec<UsageRow>, Box<Fault>> {
+    if query.group_by.len() > 1 {
+        let message = "Sums of tasks can't be divided by another dimension.";
+        return Err(invalid("group_by", message, "Group by task alone, or by task and an interval."));
+    }
+    let rows = store::usage_by_task(records, query).await.map_err(of_store)?;
+    rows.ok_or_else(|| {
+        let message = "The window has more requests or tasks than one answer counts.";
+        invalid("window", message, "Ask for a shorter window, or filter by project, key, environment or tag.")
+    })
 }
 
 /// End users are summed by the day, and by nothing else.

@@ -101,6 +101,7 @@ pub use records::reconciliations::{ReconciliationRow, Reconciliations};
 pub use records::requests::{Records, RequestFilter, RequestRow};
 pub use records::reuse::ReuseSums;
 pub use records::scores::{ScoreFilter, ScoreGroup, ScoreRow, ScoreSum, Scored, Scores};
+pub use records::task_sums::usage_by_task;
 pub use records::upkeep::{Forgotten, Maintenance};
 pub use records::usage;
 pub use records::usage::{

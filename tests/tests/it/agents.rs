@@ -182,6 +182,7 @@ async fn a_chat_has_its_history_and_answers_in_order() {
         "{page}"
     );
     assert_eq!(gateway.emulator.violations(), []);
+    crate::end_users::tasks_agents_and_adapters_are_summed(&gateway).await;
 }
 
 #[tokio::test]

@@ -1,14 +1,16 @@
 //! End users: requests name the client's own users, records hold a keyed hash of the name, and each is found, summed and
-//! purged by it.
+//! purged by it. Tasks, agents and adapters are found and summed, too.
 
 use std::collections::BTreeSet;
 
+use harness::Behaviour;
 use harness::client::Client;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, problem, question, trace_of, with};
 use crate::canary::is_stored_nowhere;
-use crate::gateway::{Founded, Gateway, OWN, id_of, row};
+use crate::gateway::{Founded, Gateway, LOCAL_MODEL, NODE, OWN, id_of, row};
+use crate::tasks;
 use crate::wait::until;
 
 const ADA: &str = "ada.tern@example.org";
@@ -108,4 +110,57 @@ async fn what_was_stored_for_one_is_purged_by_name() {
         !replayed(ADA).await && replayed("crane").await,
         "the answer to the one is gone, the other's stays"
     );
+}
+
+/// After three turns of the agent `helper`, each of which is a task: a run is another one, and a request with an adapter none.
+pub async fn tasks_agents_and_adapters_are_summed(gateway: &Gateway) {
+    let client = gateway.client();
+    let run = tasks::create(&client, &tasks::ask("hello")).await;
+    let run = run["id"].as_str().unwrap();
+    tasks::ended(&client, run).await;
+    gateway.node("attic", &[LOCAL_MODEL]).await;
+    let law = [("x-hybrie-adapter-id".to_owned(), "law".to_owned())];
+    let with_law = Behaviour { headers: law.into(), ..Behaviour::ok() };
+    gateway.emulator.script(NODE, [with_law.always()]);
+    let trace = trace_of(&client.post(CHAT, &question(LOCAL_MODEL)).await.unwrap());
+    assert_eq!(gateway.settled(&trace).await["adapter"], "law");
+    let total = crate::wait::found("all five are booked", async || {
+        let usage = gateway.get("/v2/usage?window=24h").await;
+        Some(usage["data"][0].clone()).filter(|total| total["requests"] == 5)
+    })
+    .await;
+
+    let sums = async |group: &str| {
+        let rows = gateway.get(&format!("/v2/usage?window=24h&group_by={group}")).await["data"].clone();
+        for column in ["requests", "input_tokens", "output_tokens"] {
+            let all = rows.as_array().unwrap().iter().map(|row| row[column].as_i64().unwrap());
+            assert_eq!(total[column], all.sum::<i64>(), "{column} by {group}: {rows}");
+        }
+        let counted =
+            rows.as_array().unwrap().iter().map(|row| (row[group].clone(), row["requests"].clone()));
+        counted.collect::<Vec<_>>()
+    };
+    let none = |requests: u64| (Value::Null, json!(requests));
+    let (by_agent, by_adapter) = (sums("agent").await, sums("adapter").await);
+    assert_eq!(by_agent, [none(2), (json!("helper"), json!(3))]);
+    assert_eq!(by_adapter, [none(4), (json!("law"), json!(1))]);
+    let by_task = sums("task").await;
+    assert!(by_task.len() == 5 && by_task.iter().all(|(_, requests)| *requests == 1), "{by_task:?}");
+    assert!(by_task.contains(&(json!(run), json!(1))) && by_task.contains(&none(1)), "{by_task:?}");
+    for (filter, requests) in
+        [(format!("task:{run}"), 1), ("agent:helper".to_owned(), 3), ("adapter:law".to_owned(), 1)]
+    {
+        let listed = gateway.get(&format!("/v2/requests?filter={filter}")).await;
+        assert_eq!(listed["data"].as_array().unwrap().len(), requests, "{filter}: {listed}");
+    }
+    let of_agent = gateway.get("/v2/usage?group_by=task&filter=agent:helper").await;
+    assert_eq!(of_agent["data"].as_array().unwrap().len(), 3, "{of_agent}");
+    let speed = gateway.get("/v2/analytics?group_by=agent&filter=agent:helper").await;
+    assert!(speed["data"][0]["latency_us"]["p95"].as_u64() > Some(0), "{speed}");
+    for query in ["group_by=task,model", "group_by=task&filter=task:x"] {
+        let answer = gateway.admin().get(&format!("/v2/usage?{query}")).await.unwrap();
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+    }
+    let listed = gateway.cli().run(&["usage", "--by", "agent"]).ok();
+    assert!(listed.contains("helper"), "{listed}");
 }

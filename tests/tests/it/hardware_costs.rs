@@ -96,6 +96,10 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     assert_eq!(report(&node, &records).await, 2);
     assert_eq!(report(&node, &records).await, 0);
 
+    let by_adapter = gateway.get("/v2/usage?group_by=adapter").await;
+    let law = row(&by_adapter["data"], "adapter", "law");
+    assert_eq!((&law["requests"], &law["output_tokens"]), (&json!(1), &json!(1_000_000)), "{by_adapter}");
+
     let costs = gateway.get(COSTS).await;
     let shown = &costs["nodes"][0];
     assert_eq!(shown["hours_up"], 1.0, "{shown}");

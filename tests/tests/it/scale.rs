@@ -80,7 +80,9 @@ async fn queries(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
     ask("requests, a thousand as CSV", "/v2/requests?limit=1000&format=csv".to_owned());
     ask("a request, new", format!("/v2/requests/{}", filled.newest));
     ask("a request, old", format!("/v2/requests/{}", filled.oldest));
-    let groups = store::Dimension::ALL.map(store::Dimension::as_str);
+    // Tasks are counted from the records, of which there are too many here.
+    let groups = store::Dimension::ALL.into_iter().filter(|one| *one != store::Dimension::Task);
+    let groups: Vec<_> = groups.map(store::Dimension::as_str).collect();
     for window in ["24h", "7d", "30d", "month"] {
         for what in ["usage", "analytics"] {
             ask(&format!("{what}, {window}"), format!("/v2/{what}?window={window}"));

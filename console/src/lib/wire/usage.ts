@@ -46,6 +46,9 @@ export interface UsageRow extends Sums {
   error_code?: string | null;
   account?: string | null;
   end_user?: string | null;
+  agent?: string | null;
+  adapter?: string | null;
+  task?: string | null;
 }
 
 export interface Percentiles {

@@ -14,7 +14,7 @@ pub struct Options {
     /// 24h, 7d, 30d, month.
     #[arg(long, default_value = "30d")]
     window: String,
-    /// What to group by: provider, model, mode, profile, key, project, environment, `end_user`, `cache_tier`, day, hour, …
+    /// What to group by: provider, model, mode, profile, key, project, environment, agent, adapter, task, `end_user`, `cache_tier`, day, hour, …
     #[arg(long = "by", value_delimiter = ',')]
     group_by: Vec<String>,
     /// A filter, as in the console: 'model:gpt-4o* -status:ok key:ci'.

@@ -178,6 +178,7 @@ on_each!(
         upkeep::minutes_are_forgotten_and_their_hours_stay,
         upkeep::many_minutes_are_forgotten_a_slice_at_a_time,
         usage::sums_follow_every_dimension,
+        usage::tasks_agents_and_adapters_add_up_to_the_total,
         usage::intervals_cut_the_window,
         usage::a_window_covers_whole_minutes,
         usage::an_answer_has_an_end,

@@ -1,7 +1,7 @@
 //! Usage sums.
 
 use domain::{
-    CredentialId, MeterRecord, Mode, Nanos, NodeId, Outcome, Priced, Principal, Usage, UsageSource,
+    CredentialId, MeterRecord, Mode, Nanos, NodeId, Outcome, Priced, Principal, TaskId, Usage, UsageSource,
 };
 use store::{Dimension, Interval, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
@@ -80,8 +80,9 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     );
     let key = mixed(fresh)[0].key.unwrap().to_string();
     assert_eq!(named(&by(Dimension::Key).await), [(None, 0), (Some(key.as_str()), 7)]);
-    // End users have separate sums: `cases::end_users`.
-    for dimension in Dimension::ALL.into_iter().filter(|one| *one != Dimension::EndUser) {
+    // Tasks and end users have separate sums: `cases::end_users`.
+    let apart = [Dimension::Task, Dimension::EndUser];
+    for dimension in Dimension::ALL.into_iter().filter(|one| !apart.contains(one)) {
         let rows = by(dimension).await;
         assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), 7, "{dimension:?}");
         assert_eq!(Dimension::from_name(dimension.as_str()), Some(dimension));
@@ -102,6 +103,45 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
         let rows = usage(UsageQuery { filter, ..query(fresh, &[]) }).await;
         assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), expected, "{text}");
     }
+}
+
+pub async fn tasks_agents_and_adapters_add_up_to_the_total(fresh: &Fresh) {
+    let task = |number: u64| Some(TaskId::new(NOW, bytes(number)));
+    let mut records = mixed(fresh);
+    for (at, number) in [(0, 1), (1, 1), (4, 2), (6, 1)] {
+        records[at].extras.task = task(number);
+    }
+    for at in [0, 1, 7] {
+        records[at].extras.agent = Some("helper".into());
+    }
+    records[6].extras.adapter = Some("law".into());
+    put(fresh, records).await;
+    let usage = async |query| fresh.store.records().usage(query).await.unwrap();
+    let by_agent = usage(query(fresh, &[Dimension::Agent])).await;
+    assert_eq!(named(&by_agent), [(None, 5), (Some("helper"), 2)]);
+    assert_eq!(by_agent[1].sums.unattempted, 1, "refused requests are the agent's, too");
+    let by_adapter = usage(query(fresh, &[Dimension::Adapter])).await;
+    assert_eq!(named(&by_adapter), [(None, 6), (Some("law"), 1)]);
+
+    let window = Window { start_unix_ms: NOW - 3_600_000, end_unix_ms: NOW + 3_600_000 };
+    let by_task = async |filter| {
+        let query = UsageQuery { window, filter, ..query(fresh, &[Dimension::Task]) };
+        store::usage_by_task(fresh.store.records(), &query).await.unwrap().unwrap()
+    };
+    let rows = by_task(UsageFilter::default()).await;
+    let requests = |rows: &[UsageRow], task: Option<TaskId>| {
+        let is_its = |row: &&UsageRow| row.groups[0].1 == task.map(|task| task.to_string());
+        rows.iter().find(is_its).map(|row| row.sums.requests)
+    };
+    assert_eq!([task(1), task(2), None].map(|task| requests(&rows, task)), [Some(3), Some(1), Some(3)]);
+    let total = &usage(query(fresh, &[])).await[0];
+    let mut sums = UsageSums::default();
+    rows.iter().for_each(|row| sums.plus(&row.sums));
+    let counts = |sums: &UsageSums| (sums.requests, sums.unattempted, sums.input_tokens, sums.cost);
+    assert_eq!(counts(&sums), counts(&total.sums));
+    assert_eq!(rows.iter().map(|row| row.spend).sum::<Nanos>(), total.spend);
+    let on_nodes = by_task(UsageFilter { mode: Some(Mode::Byoc), ..UsageFilter::default() }).await;
+    assert_eq!((on_nodes.len(), requests(&on_nodes, task(1))), (1, Some(1)));
 }
 
 pub async fn intervals_cut_the_window(fresh: &Fresh) {

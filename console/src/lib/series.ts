@@ -49,6 +49,13 @@ export function bySize<Row extends Placed>(rows: Row[], name: (row: Row) => stri
   return series;
 }
 
+/** A measure that doesn't add up, of the largest groups; not a number where a bucket has none. */
+export function ofLargest<Row extends Placed>(rows: Row[], name: (row: Row) => string, starts: number[], width: number, size: (row: Row) => number, of: (row: Row) => number): Series[] {
+  const largest = bySize(rows, name, starts, width, size).filter((one) => one.name !== OTHER);
+  const alone = (key: string) => values(rows.filter((row) => name(row) === key), starts, width, (row) => of(row) || 0);
+  return largest.map((one) => ({ ...one, bridges: true, values: alone(one.name).map((value) => value || NaN) }));
+}
+
 export const OUTCOMES = [
   { outcome: 'completed', label: 'Completed', color: '--outcome-completed' },
   { outcome: 'cut', label: 'Cut by a budget', color: '--outcome-cut' },

@@ -1,6 +1,6 @@
 // What the usage page can show: measures, and what they are told apart by.
 
-import { exactMoney, count, money, short } from './format';
+import { exactMoney, count, duration, money, short } from './format';
 import type { Field } from './filter';
 import { t } from './text';
 import type { Sums, UsageRow } from './wire';
@@ -12,6 +12,8 @@ export interface Metric {
   of: (row: UsageRow) => number;
   format: (value: number) => string;
   exact: (value: number) => string;
+  /** A percentile of times, which `/v2/analytics` has and which doesn't add up. */
+  isTime?: boolean;
 }
 
 /** What the workspace pays in all: what it owes, and its own providers' bill. */
@@ -20,6 +22,9 @@ export const spend = (row: Sums) => row.spend_micros ?? row.cost_micros;
 export const ownBill = (row: Sums) => spend(row) - row.cost_micros;
 /** All requests, the refused ones among them. */
 export const asked = (row: UsageRow) => row.requests + row.unattempted_requests;
+
+const time = (us: number) => duration(Number.isFinite(us) ? us : null);
+const ofTimes = { format: time, exact: time, isTime: true };
 
 export const METRICS: Metric[] = [
   { id: 'spend', name: 'Spend', of: spend, format: money, exact: exactMoney },
@@ -32,6 +37,10 @@ export const METRICS: Metric[] = [
   { id: 'video', name: 'Seconds of video', of: (row) => (row.video_ms ?? 0) / 1_000, format: short, exact: count },
   { id: 'requests', name: 'Requests', of: asked, format: short, exact: count },
   { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
+  { id: 'latency_p50', name: 'Total latency, p50', of: (row) => row.latency_us?.p50 ?? NaN, ...ofTimes },
+  { id: 'latency_p95', name: 'Total latency, p95', of: (row) => row.latency_us?.p95 ?? NaN, ...ofTimes },
+  { id: 'ttft_p50', name: 'First byte, p50', of: (row) => row.time_to_first_byte_us?.p50 ?? NaN, ...ofTimes },
+  { id: 'ttft_p95', name: 'First byte, p95', of: (row) => row.time_to_first_byte_us?.p95 ?? NaN, ...ofTimes },
 ];
 
 export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'qos_class', 'credential', 'node', 'agent', 'adapter', 'task', 'end_user', 'cache_tier', 'error_code', 'account'] as const;

@@ -161,7 +161,7 @@ function cents(text) {
   return Number(whole.replaceAll(",", "")) * 1e9 + Number(fraction.padEnd(9, "0"));
 }
 
-const GROUPS = ["model", "key", "project", "provider", "profile", "mode", "environment", "outcome", "status", "operation", "credential", "node", "error_code"];
+const GROUPS = ["model", "key", "project", "provider", "profile", "mode", "environment", "outcome", "status", "operation", "credential", "node", "agent", "adapter", "error_code"];
 
 async function usageIsTheServers(page) {
   let followed = 0;

@@ -49,6 +49,9 @@ export interface UsageRow extends Sums {
   agent?: string | null;
   adapter?: string | null;
   task?: string | null;
+  /** Of `/v2/analytics` alone. */
+  latency_us?: Percentiles | null;
+  time_to_first_byte_us?: Percentiles | null;
 }
 
 export interface Percentiles {

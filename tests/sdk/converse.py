@@ -3,7 +3,8 @@
 A command is {origin, access_key_id, secret_access_key, ahead_s, packed, call, args}: which operation is called with which
 arguments, by a client whose clock is so far ahead, and whose body is packed before it is signed, or by somebody behind it
 (`after`, or `broken` where it only says so). In the arguments {"$base64": text} are bytes. A result is {answer,
-events, error}: what the operation returned, the events of its stream, and the exception that ended it, with what it shows.
+events, error}: what the operation returned, the events of its stream, and the exception that ended it, with what it shows. The body of an
+invoked model, and the chunks of its stream, are read as JSON.
 """
 
 import base64
@@ -85,9 +86,11 @@ def run(command):
     try:
         client = register(client_of(command), command.get("packed"))
         answer = getattr(client, command["call"])(**with_bytes(command["args"]))
-        stream = answer.pop("stream", None)
-        for event in stream or []:
-            events.append(event)
+        stream, body = answer.pop("stream", None), answer.pop("body", None)
+        if hasattr(body, "read"):
+            answer["body"], body = json.loads(body.read()), None
+        for event in stream or body or []:
+            events.append(json.loads(event["chunk"]["bytes"]) if "chunk" in event else event)
     except (ClientError, BotoCoreError) as failure:
         error = error_of(failure)
     return {"answer": plain(answer), "events": plain(events), "error": error}

@@ -201,6 +201,8 @@ pub struct Addressed {
     pub as_array: bool,
     /// The body holds several requests.
     pub is_batch: bool,
+    /// The body is in the format of the model's vendor, which does not name the model.
+    pub is_invoked: bool,
     /// The stored object that the address names.
     pub stored: Option<Stored>,
     /// Bytes of earlier text, where the request itself holds none.

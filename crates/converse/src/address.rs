@@ -7,10 +7,12 @@ use domain::{Fault, FaultClass, Operation};
 use json::refusal::wrong_value;
 
 /// The operations, by the last path segment; the boolean says whether the response is streamed.
-const VERBS: [(&str, Operation, bool); 3] = [
+const VERBS: [(&str, Operation, bool); 5] = [
     ("converse", Operation::Chat, false),
     ("converse-stream", Operation::Chat, true),
     ("count-tokens", Operation::Count, false),
+    ("invoke", Operation::Chat, false),
+    ("invoke-with-response-stream", Operation::Chat, true),
 ];
 
 /// Reads what follows `/model/`, as it was sent: `NAME/VERB`. Slashes and colons in the name may be raw or
@@ -27,7 +29,8 @@ pub fn read_model_path(rest: &str) -> Result<(Addressed, Operation), Box<Fault>>
         return Err(bad_path("has a path segment of dots alone"));
     }
     let model = checked_model(&name)?;
-    Ok((Addressed { model, stream, ..Addressed::default() }, operation))
+    let is_invoked = verb.starts_with("invoke");
+    Ok((Addressed { model, stream, is_invoked, ..Addressed::default() }, operation))
 }
 
 fn bad_path(what: &str) -> Box<Fault> {
@@ -60,9 +63,12 @@ mod tests {
             ),
             ("us.anthropic.x-v1:0/count-tokens", "us.anthropic.x-v1:0", Operation::Count, false),
             ("arn%3Aaws%3Abedrock%3Ax%2Fab/converse", "arn:aws:bedrock:x/ab", Operation::Chat, false),
+            ("us.anthropic.x-v1:0/invoke", "us.anthropic.x-v1:0", Operation::Chat, false),
+            ("openai%2Fgpt-5/invoke-with-response-stream", "openai/gpt-5", Operation::Chat, true),
         ] {
             let read = read_model_path(rest).expect(rest);
-            let expected = Addressed { model: model.to_owned(), stream, ..Addressed::default() };
+            let is_invoked = rest.contains("/invoke");
+            let expected = Addressed { model: model.to_owned(), stream, is_invoked, ..Addressed::default() };
             assert_eq!(read, (expected, operation), "{rest}");
         }
     }
@@ -71,7 +77,7 @@ mod tests {
     fn no_other_path_is_reached() {
         for (rest, code) in [
             ("m", "unknown_path"),
-            ("m/invoke", "unknown_path"),
+            ("m/invoke-with-bidirectional-stream", "unknown_path"),
             ("m%2Fconverse", "unknown_path"),
             ("/converse", "invalid_value"),
             ("../converse", "invalid_value"),

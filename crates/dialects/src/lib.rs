@@ -44,6 +44,7 @@ pub use batch::{
     read_batch_output, rename_batch_input,
 };
 pub use buffered::{BufferedAnswer, ProviderResponse};
+pub use converse::{InvokedStream, invoked_request, invoked_stream_headers};
 pub use count::{buffered_count, count_answer, forget_answer, write_count_request};
 pub use cut::EventBuffer;
 pub use divide::{Divided, PromptCut, divide_prompt};

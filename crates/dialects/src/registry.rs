@@ -42,10 +42,11 @@ pub(crate) fn scanner_ping() -> &'static [u8] {
     ping(Grammar::Chat)
 }
 
-/// The face of what a client speaks; tasks and the native API borrow that of Chat Completions.
+/// The face of what a client speaks; tasks and the native API borrow that of Chat Completions, and requests to invoke a
+/// model that of the same vendor's other API, whose errors they have.
 #[must_use]
 pub fn client_face(dialect: Dialect) -> &'static dyn Face {
-    face(dialect.grammar())
+    if dialect == Dialect::Invoke { &Converse } else { face(dialect.grammar()) }
 }
 
 /// The names of a dialect for the request features that it can express.
@@ -114,7 +115,7 @@ pub fn lists_models(kind: StoredObjectKind) -> bool {
 /// The `content-type` of a stream.
 #[must_use]
 pub fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
-    let facts = client_face(dialect).facts();
+    let facts = face(dialect.grammar()).facts();
     // A stream in the form of one JSON array is, by its content type, a plain JSON document.
     if as_array && !facts.has_frames { "application/json; charset=utf-8" } else { facts.stream_type }
 }

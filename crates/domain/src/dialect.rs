@@ -82,6 +82,8 @@ pub enum Dialect {
     Gemini,
     /// Amazon Bedrock Converse.
     Converse,
+    /// Amazon Bedrock's `InvokeModel` with messages as its body. Errors, and the frames of streams, are those of Bedrock.
+    Invoke,
 }
 
 /// The wire format of a model request and its response. An upstream speaks one or more, a client exactly one.
@@ -96,8 +98,16 @@ pub enum Grammar {
 }
 
 impl Dialect {
-    pub const ALL: [Self; 7] =
-        [Self::Chat, Self::Run, Self::Native, Self::Responses, Self::Anthropic, Self::Gemini, Self::Converse];
+    pub const ALL: [Self; 8] = [
+        Self::Chat,
+        Self::Run,
+        Self::Native,
+        Self::Responses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Converse,
+        Self::Invoke,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -109,6 +119,7 @@ impl Dialect {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Converse => "converse",
+            Self::Invoke => "invoke",
         }
     }
 
@@ -116,7 +127,7 @@ impl Dialect {
     #[must_use]
     pub const fn signed_for(self) -> Option<&'static str> {
         match self {
-            Self::Converse => Some("bedrock"),
+            Self::Converse | Self::Invoke => Some("bedrock"),
             _ => None,
         }
     }
@@ -127,7 +138,7 @@ impl Dialect {
         match self {
             Self::Chat | Self::Run => Grammar::Chat,
             Self::Responses | Self::Native => Grammar::Responses,
-            Self::Anthropic => Grammar::Anthropic,
+            Self::Anthropic | Self::Invoke => Grammar::Anthropic,
             Self::Gemini => Grammar::Gemini,
             Self::Converse => Grammar::Converse,
         }

@@ -18,6 +18,7 @@ use crate::body::{self, TimedBody};
 use crate::form;
 use crate::handle::{Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close};
 use crate::incoming::Incoming;
+use crate::invoked::{as_messages, in_frames};
 use crate::mcp::{self, Server, origin};
 use crate::reply::{Reply, with_request_id};
 use crate::routes::Action;
@@ -254,6 +255,33 @@ pub(crate) async fn with_tools(core: &Rc<Core>, inbound: Inbound, caller: Caller
         return line::serve_cached(core, inbound, caller).await.map(Reply::from);
     }
     line::serve(core, inbound, caller).await.map(Reply::from)
+}
+
+/// A request to invoke a model, served as the messages that its body holds.
+pub(crate) async fn invoked(
+    handler: Rc<CoreHandler>,
+    mut inbound: Inbound,
+    caller: Caller,
+    path: &'static str,
+) -> Response<Reply> {
+    let (trace, received_us) = (inbound.trace, inbound.received_us);
+    let read = as_messages(&mut inbound).and_then(|()| line::idempotency_key(&inbound.headers));
+    let key = match read.map(|key| key.map(str::to_owned)) {
+        Ok(key) => key,
+        Err(fault) => return refuse(&handler, Dialect::Invoke, &fault, trace),
+    };
+    let core = &handler.core;
+    let answer = match key {
+        Some(key) => keyed(core, inbound, caller, key, path).await.map(Reply::from),
+        None if toolloop::may_want(Dialect::Invoke, inbound.operation, &inbound.headers, &inbound.body) => {
+            with_tools(core, inbound, caller).await
+        }
+        None if line::keeps_answers(&caller) => {
+            line::serve_cached(core, inbound, caller).await.map(Reply::from)
+        }
+        None => line::serve(core, inbound, caller).await.map(Reply::from),
+    };
+    in_frames(answer, move || handler.core.deps.world.clock.monotonic_us().saturating_sub(received_us) / 1000)
 }
 
 /// A request that may continue a session. Where nothing continues one, the pipeline says so.

@@ -16,16 +16,16 @@ use conversation::request::{Addressed, StoredAct};
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory, comes_as_form};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, StoredObjectKind, TraceId};
+use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
 use run::Taken;
 
-use crate::beside::{self, COMPACT, beside, continued, is_beside, stateful, with_tools};
+use crate::beside::{self, COMPACT, beside, continued, invoked, is_beside, stateful, with_tools};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -39,11 +39,11 @@ use crate::metrics::Cores;
 use crate::moved::{CoreSenders, serve_tunnel};
 use crate::realtime;
 use crate::reply::{HandedOver, Reply, with_request_id};
-use crate::routes::{self, Access, Action, Found, Route, aliases};
+use crate::routes::{self, Access, Action, Found, Route, aliases, dialect_at, operation_at};
 use crate::shed::Shedder;
 use crate::unrouted::{no_route, unknown};
 use crate::vendor_paths::Translation;
-use crate::{AskReadiness, Origins, Readiness, Times, upload_address};
+use crate::{AskReadiness, Origins, Readiness, Times};
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -206,6 +206,10 @@ fn serve_call(
             },
             Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
         };
+        if dialect == Dialect::Invoke {
+            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
+            return Box::pin(invoked(handler, inbound, caller, path)).await;
+        }
         match key_of(&headers, addressed.as_deref()) {
             Ok(None) => {}
             Ok(Some(key)) => {
@@ -285,6 +289,11 @@ async fn serve_signed(
             Ok(trip) => trip,
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         };
+    if dialect == Dialect::Invoke {
+        let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
+        let answer = Box::pin(invoked(handler, inbound, caller, path)).await;
+        return answer.map(|reply| reply.with_permit(permit));
+    }
     let key = match key_of(&head.headers, addressed.as_deref()) {
         Ok(key) => key.map(str::to_owned),
         Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
@@ -662,38 +671,8 @@ fn trip(
 ) -> Result<Trip, Box<Fault>> {
     let (operation, addressed) =
         operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
-    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed, translation })
-}
-
-/// What a request at a route of a dialect does, and what its address says.
-pub(crate) fn operation_at(
-    route: &Route,
-    rest: &str,
-    method: &Method,
-    query: &str,
-) -> Result<(Operation, Option<Box<Addressed>>), Box<Fault>> {
-    let (operation, addressed) = match route.action {
-        Action::Dialect(RouteAction::Call(Operation::File)) => {
-            (Operation::File, Some(upload_address::read(query)))
-        }
-        Action::Dialect(RouteAction::Call(operation)) => (operation, None),
-        Action::Dialect(RouteAction::Compact) => (Operation::Chat, None),
-        Action::Dialect(RouteAction::StoredResponse) => {
-            let face = dialects::client_face(route.dialect);
-            (Operation::Stored, Some(face.read_response_address(method, rest, query)?))
-        }
-        Action::Dialect(RouteAction::StoredObject(kind)) => {
-            let objects = dialects::stored_objects(StoredObjectKind::of(route.dialect, kind));
-            let objects = objects.ok_or_else(|| Box::new(Fault::internal()))?;
-            (kind.operation(), Some(objects.read_address(method, rest, query)?))
-        }
-        _ => {
-            let face = dialects::client_face(route.dialect);
-            let (addressed, operation) = face.read_address(rest, query)?;
-            (operation, Some(addressed))
-        }
-    };
-    Ok((operation, addressed.map(Box::new)))
+    let dialect = dialect_at(route, addressed.as_deref());
+    Ok(Trip { caller, path: route.path, dialect, operation, addressed, translation })
 }
 
 fn listed(

@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod in_flight;
 mod incoming;
+mod invoked;
 mod limits;
 mod linger;
 mod mcp;

@@ -11,10 +11,11 @@ use domain::{Dialect, Fault, FaultClass, Operation};
 use http::{Method, Uri};
 use line::{CallExplanation, Core};
 
-use crate::handle::{is_made, operation_at};
+use crate::handle::is_made;
+use crate::invoked;
 use crate::limits::PLANNED_PATH_CHARS_MAX;
 use crate::realtime;
-use crate::routes::{self, Action, Found, Route, aliases};
+use crate::routes::{self, Action, Found, Route, aliases, dialect_at, operation_at};
 
 /// The methods that are tried in turn where none is named.
 static METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
@@ -114,7 +115,7 @@ async fn inbound(
     let makes_new = is_made(addressed.as_deref());
     let mut inbound = Inbound {
         trace: request.trace,
-        dialect: route.dialect,
+        dialect: dialect_at(route, addressed.as_deref()),
         operation,
         headers: request.headers,
         addressed,
@@ -124,6 +125,9 @@ async fn inbound(
         received_unix_ms: clock.unix_ms(),
     };
     let refused = |fault| (Some(operation), fault);
+    if inbound.dialect == Dialect::Invoke {
+        invoked::as_messages(&mut inbound).map_err(refused)?;
+    }
     if operation == Operation::Run {
         return run::planned(core, &request.caller, inbound).await.map_err(refused);
     }
@@ -188,6 +192,7 @@ mod tests {
             (Dialect::Anthropic, Modality::Chat, Some("/v1/messages")),
             (Dialect::Gemini, Modality::Chat, Some("/v1beta/models/p%2Fm:generateContent")),
             (Dialect::Converse, Modality::Chat, Some("/model/p%2Fm/converse")),
+            (Dialect::Invoke, Modality::Chat, Some("/model/p%2Fm/invoke")),
             (Dialect::Run, Modality::Chat, Some("/v1/run")),
             (Dialect::Anthropic, Modality::Image, None),
         ] {

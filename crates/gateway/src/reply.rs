@@ -6,9 +6,10 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use dialects::InvokedStream;
 use domain::TraceId;
 use http::header::HeaderName;
 use http::{HeaderValue, Response};
@@ -47,9 +48,19 @@ enum Kind {
     Once(Box<RecordedBody>),
     Node(NodeBody),
     Whole(Bytes),
+    /// Boxed, as few are.
+    Framed(Box<Framed>),
     /// No body: the connection is handed over behind the head.
     Handover(Box<Handover>),
     Over,
+}
+
+/// A stream of events that its client gets in frames.
+struct Framed {
+    reply: Reply,
+    frames: InvokedStream,
+    /// Since the request arrived.
+    elapsed_ms: Box<dyn Fn() -> u64>,
 }
 
 /// Takes a connection over.
@@ -93,6 +104,11 @@ impl Reply {
         }
     }
 
+    /// Puts its events into frames.
+    pub fn framed(self, frames: InvokedStream, elapsed_ms: impl Fn() -> u64 + 'static) -> Self {
+        Self::of(Kind::Framed(Box::new(Framed { reply: self, frames, elapsed_ms: Box::new(elapsed_ms) })))
+    }
+
     /// Counts its request as in flight until it has ended.
     pub fn with_permit(mut self, permit: Option<Permit>) -> Self {
         self.permit = permit;
@@ -116,6 +132,7 @@ impl Reply {
         match &self.kind {
             Kind::Line(body) => body.waits_for_record(),
             Kind::Once(body) => body.waits_for_record(),
+            Kind::Framed(framed) => framed.reply.waits_for_record(),
             Kind::Node(_) | Kind::Whole(_) | Kind::Handover(_) | Kind::Over => false,
         }
     }
@@ -130,7 +147,25 @@ impl Reply {
                 self.kind = Kind::Over;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
+            Kind::Framed(framed) => framed.poll(cx),
             Kind::Handover(_) | Kind::Over => Poll::Ready(None),
+        }
+    }
+}
+
+impl Framed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            match ready!(Pin::new(&mut self.reply).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let piece = frame.into_data().unwrap_or_default();
+                    let frames = self.frames.push(&piece, (self.elapsed_ms)());
+                    if !frames.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(frames))));
+                    }
+                }
+                ended => return Poll::Ready(ended),
+            }
         }
     }
 }
@@ -184,6 +219,7 @@ impl Body for Reply {
             Kind::Once(body) => body.is_end_stream(),
             Kind::Node(body) => body.is_end_stream(),
             Kind::Whole(bytes) => bytes.is_empty(),
+            Kind::Framed(framed) => framed.reply.is_end_stream(),
             Kind::Handover(_) | Kind::Over => true,
         }
     }
@@ -194,6 +230,7 @@ impl Body for Reply {
             Kind::Once(body) => body.size_hint(),
             Kind::Node(body) => body.size_hint(),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Framed(_) => SizeHint::default(),
             Kind::Handover(_) | Kind::Over => SizeHint::with_exact(0),
         }
     }

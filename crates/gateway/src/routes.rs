@@ -3,14 +3,16 @@
 pub(crate) mod aliases;
 
 use admit::Needs;
+use conversation::request::Addressed;
 use conversation::routes::RouteAction;
-use domain::{Dialect, FileId, Modality, Operation};
+use domain::{Dialect, Fault, FileId, Modality, Operation, StoredObjectKind};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::protocols::protocols;
+use crate::upload_address;
 
 /// The body of `GET /`.
 pub const WELCOME: &str = concat!(
@@ -351,8 +353,8 @@ pub fn usual_address(table: &[Route], dialect: Dialect, modality: Modality, mode
     if let Some(verb) = verb {
         return Some(format!("/v1beta/models/{model}:{verb}"));
     }
-    if dialect == Dialect::Converse {
-        return Some(format!("/model/{model}/converse"));
+    if matches!(dialect, Dialect::Converse | Dialect::Invoke) {
+        return Some(format!("/model/{model}/{}", dialect.as_str()));
     }
     table.iter().filter(|route| route.dialect == dialect).find_map(|route| match route.action {
         Action::Dialect(RouteAction::Call(operation)) if operation.modality() == modality => {
@@ -363,6 +365,42 @@ pub fn usual_address(table: &[Route], dialect: Dialect, modality: Modality, mode
         }
         _ => None,
     })
+}
+
+/// The dialect of a request at a route: the address tells the two that have the same path apart.
+pub(crate) fn dialect_at(route: &Route, addressed: Option<&Addressed>) -> Dialect {
+    if addressed.is_some_and(|addressed| addressed.is_invoked) { Dialect::Invoke } else { route.dialect }
+}
+
+/// What a request at a route of a dialect does, and what its address says.
+pub(crate) fn operation_at(
+    route: &Route,
+    rest: &str,
+    method: &Method,
+    query: &str,
+) -> Result<(Operation, Option<Box<Addressed>>), Box<Fault>> {
+    let (operation, addressed) = match route.action {
+        Action::Dialect(RouteAction::Call(Operation::File)) => {
+            (Operation::File, Some(upload_address::read(query)))
+        }
+        Action::Dialect(RouteAction::Call(operation)) => (operation, None),
+        Action::Dialect(RouteAction::Compact) => (Operation::Chat, None),
+        Action::Dialect(RouteAction::StoredResponse) => {
+            let face = dialects::client_face(route.dialect);
+            (Operation::Stored, Some(face.read_response_address(method, rest, query)?))
+        }
+        Action::Dialect(RouteAction::StoredObject(kind)) => {
+            let objects = dialects::stored_objects(StoredObjectKind::of(route.dialect, kind));
+            let objects = objects.ok_or_else(|| Box::new(Fault::internal()))?;
+            (kind.operation(), Some(objects.read_address(method, rest, query)?))
+        }
+        _ => {
+            let face = dialects::client_face(route.dialect);
+            let (addressed, operation) = face.read_address(rest, query)?;
+            (operation, Some(addressed))
+        }
+    };
+    Ok((operation, addressed.map(Box::new)))
 }
 
 /// `true` for a path that the API has, but this release does not.

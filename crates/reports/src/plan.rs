@@ -61,7 +61,7 @@ struct Input {
     /// The modality: `chat`, `embedding`, `image`, `audio`, `video`, `rerank`, `moderation` or `realtime`; by default the model's
     /// own.
     modality: Option<String>,
-    /// The dialect of the request: `chat` (the default), `responses`, `anthropic`, `gemini`, `converse` or `run`. It decides
+    /// The dialect of the request: `chat` (the default), `responses`, `anthropic`, `gemini`, `converse`, `invoke` or `run`. It decides
     /// where an unknown model name goes.
     dialect: Option<String>,
     project_id: Option<String>,

@@ -170,6 +170,12 @@ fn question(model: &str) -> Value {
     json!({"modelId": model, "messages": [user(json!([{"text": "hello there"}]))]})
 }
 
+/// The arguments of a call that invokes a model with a body of Claude's messages.
+fn invocation(model: &str, more: Value) -> Value {
+    let body = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64, "messages": [user(json!("hello there"))]});
+    json!({"modelId": model, "body": with(body, more).to_string()})
+}
+
 fn texts(answer: &Value) -> String {
     let content = answer["output"]["message"]["content"].as_array().unwrap();
     content.iter().filter_map(|block| block["text"].as_str()).collect()
@@ -208,6 +214,68 @@ async fn a_question_is_answered_by_whoever_serves_the_model() {
         assert_eq!(record["key_id"], boto.key_id, "{record}");
         assert_eq!(record["output_tokens"], whole["answer"]["usage"]["outputTokens"], "{record}");
     }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_model_is_invoked_with_messages_whoever_serves_it() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    for (model, key) in MODELS {
+        let result = boto.ask("invoke_model", invocation(model, json!({}))).await;
+        assert_eq!(result["error"], Value::Null, "{model}: {result}");
+        let (answer, sent) = (&result["answer"]["body"], last(&gateway, key));
+        assert_eq!(
+            (&answer["type"], &answer["stop_reason"]),
+            (&json!("message"), &json!("end_turn")),
+            "{result}"
+        );
+        assert_eq!(answer["content"][0]["text"], "You said: hello there", "{model}: {result}");
+        assert_eq!(answer["usage"]["input_tokens"], sent.prompt_tokens, "{model}: {result}");
+        let head = &result["answer"]["ResponseMetadata"];
+        assert_eq!(head["HTTPHeaders"]["agent-trace-id"], head["RequestId"], "{head}");
+        let record = gateway.settled(head["RequestId"].as_str().unwrap()).await;
+        assert_eq!(
+            (&record["dialect"], &record["outcome"]),
+            (&json!("invoke"), &json!("completed")),
+            "{record}"
+        );
+        assert_eq!(
+            (&record["key_id"], &record["output_tokens"]),
+            (&json!(boto.key_id), &answer["usage"]["output_tokens"])
+        );
+
+        let result = boto.ask("invoke_model_with_response_stream", invocation(model, json!({}))).await;
+        assert_eq!(
+            (&result["error"], &result["answer"]["contentType"]),
+            (&Value::Null, &json!("application/json")),
+            "{result}"
+        );
+        let events = result["events"].as_array().unwrap();
+        let named = |name: &str| events.iter().filter(|event| event["type"] == name).collect::<Vec<_>>();
+        let (first, end) = (&events[0], &events[events.len() - 1]);
+        assert_eq!(
+            (&first["type"], &end["type"]),
+            (&json!("message_start"), &json!("message_stop")),
+            "{result}"
+        );
+        let text: String =
+            named("content_block_delta").iter().filter_map(|event| event["delta"]["text"].as_str()).collect();
+        assert_eq!((&*text, named("ping").len()), ("You said: hello there", 0), "{model}: {result}");
+        let metrics = &end["amazon-bedrock-invocationMetrics"];
+        assert_eq!(
+            metrics["outputTokenCount"],
+            named("message_delta")[0]["usage"]["output_tokens"],
+            "{result}"
+        );
+        assert!(metrics["invocationLatency"].as_u64() >= metrics["firstByteLatency"].as_u64(), "{result}");
+    }
+    let betas = json!({"anthropic_beta": ["fine-grained-tool-streaming-2025-05-14"]});
+    boto.ask("invoke_model", invocation(CLAUDE, betas)).await;
+    let sent = last(&gateway, OWN_SECOND);
+    let beta = sent.headers.iter().find(|(name, _)| name == "anthropic-beta");
+    assert_eq!(beta.map(|(_, value)| &**value), Some("fine-grained-tool-streaming-2025-05-14"), "{sent:?}");
+    assert_eq!((&sent.json()["anthropic_version"], &sent.json()["stream"]), (&Value::Null, &json!(false)));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -345,6 +413,17 @@ async fn a_bearer_is_let_in_and_its_stream_is_of_frames() {
             assert_eq!((names[0], names[names.len() - 1]), ("messageStart", "metadata"), "{names:?}");
         }
     }
+    // An invoked model streams chunks.
+    let invoked: Value = serde_json::from_str(invocation("", json!({}))["body"].as_str().unwrap()).unwrap();
+    let path = format!("/model/{OPENAI}/invoke-with-response-stream");
+    let answer = gateway.client().post(&path, &invoked).await.unwrap();
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/vnd.amazon.eventstream"),
+        "{}",
+        answer.text()
+    );
+    assert!(frames(&answer.body).iter().all(|(kind, name, _)| (&**kind, &**name) == ("event", "chunk")));
     // A replay under an idempotency key is identical to the byte.
     let path = format!("/model/{OPENAI}/converse-stream");
     let keyed = || gateway.client().header("idempotency-key", "order 1");
@@ -488,12 +567,25 @@ async fn what_is_refused_is_told_in_the_vendors_words() {
             );
         }
     }
+    let titan = json!({"modelId": OPENAI, "body": json!({"inputText": "x"}).to_string()});
+    for (args, code, words) in [
+        (invocation("openai/gpt-nope", json!({})), "ResourceNotFoundException", "gpt-nope"),
+        (titan, "ValidationException", "anthropic_version"),
+        (invocation(OPENAI, json!({"tide": true})), "ValidationException", "tide"),
+    ] {
+        for call in ["invoke_model", "invoke_model_with_response_stream"] {
+            let error = boto.failed(call, args.clone(), json!({})).await;
+            assert_eq!((&error["code"], &error["class"]), (&json!(code), &json!(code)), "{error}");
+            assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+        }
+    }
     let unknown = json!({"messages": [user(json!([{"text": "x"}]))], "tide": true});
     let answer = gateway.client().post(&format!("/model/{OPENAI}/converse"), &unknown).await.unwrap();
     assert_eq!((answer.status, answer.header("x-amzn-errortype")), (400, Some("ValidationException")));
     assert!(answer.text().contains("\\\"tide\\\""), "{}", answer.text());
     for (path, status, kind) in [
-        ("/model/x/invoke", 404, "ResourceNotFoundException"),
+        ("/model/x/invoke", 400, "ValidationException"),
+        ("/model/x/apply", 404, "ResourceNotFoundException"),
         ("/model/..%2Fx/converse", 400, "ValidationException"),
         ("/model/../v1/models", 404, "ResourceNotFoundException"),
     ] {
@@ -533,5 +625,10 @@ async fn a_stream_that_is_cut_is_an_error_and_never_an_end() {
         assert!(message.contains(trace), "{model}: {result}");
         let record = gateway.settled(trace).await;
         assert!(record["output_tokens"].as_u64().unwrap() > 0, "{model}: {record}");
+        let result = boto.ask("invoke_model_with_response_stream", invocation(model, json!({}))).await;
+        let is_of =
+            |name: &str| result["events"].as_array().unwrap().iter().any(|event| event["type"] == name);
+        assert!(is_of("content_block_delta") && !is_of("message_stop"), "{model}: {result}");
+        assert_eq!(result["error"]["code"], "modelStreamErrorException", "{model}: {result}");
     }
 }

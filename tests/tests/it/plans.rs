@@ -72,6 +72,11 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             "chat",
             json!({"messages": [{"role": "user", "content": [{"text": "hello"}]}]}),
         ),
+        (
+            "/model/openai%2Fgpt-4o-mini/invoke",
+            "chat",
+            json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 20, "messages": user}),
+        ),
         ("/v1/run", "chat", json!({"app": MINI, "input": {"prompt": "hello"}})),
         ("/v1/embeddings", "embedding", json!({"model": VECTORS, "input": "hello"})),
         (

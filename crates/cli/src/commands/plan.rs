@@ -33,7 +33,7 @@ pub struct Options {
     /// The modality (chat, embedding, image, audio, video, rerank, moderation, realtime); by default the model's own.
     #[arg(long)]
     modality: Option<String>,
-    /// The dialect of the request: chat (default), responses, anthropic, gemini, converse or run.
+    /// The dialect of the request: chat (default), responses, anthropic, gemini, converse, invoke or run.
     #[arg(long)]
     dialect: Option<String>,
     /// The request tag to plan for.

@@ -16,9 +16,9 @@ mod words;
 use ::conversation::losses::is_meaning;
 use domain::prompt::{Aliased, Effort, ThinkingVisibility};
 use domain::{Fault, Prompt};
-use json::Cursor;
 use json::fields::{not_empty, open_object, optional_boolean, optional_count};
 use json::refusal::{missing, wrong_value};
+use json::{Cursor, Kind};
 
 use self::conversation::Conversation;
 use self::extras::Extras;
@@ -92,6 +92,10 @@ impl Draft {
             "max_completion_tokens" => output.tokens_max = optional_count(cursor, name)?,
             "max_tokens" => self.tokens_max_old = optional_count(cursor, name)?,
             "response_format" => output.format = setting::read_format(cursor, &mut self.extras)?,
+            // vLLM's name for the schema alone.
+            "guided_json" if output.format.is_none() && cursor.kind()? == Kind::Object => {
+                output.format = object(cursor, name)?.map(setting::schema_alone);
+            }
             "modalities" => {
                 output.modalities = texts(cursor, name)?;
                 output.modalities.retain(|modality| modality != "text");

@@ -33,14 +33,15 @@ pub(super) fn read_choices(cursor: &mut Cursor<'_>) -> Read<Option<u32>> {
     }
 }
 
-/// String metadata. Objects are options for self-hosted runtimes.
+/// String metadata. Objects are options for self-hosted runtimes; lists are tags for a proxy's reports, and no answer depends on them.
 pub(super) fn read_metadata(cursor: &mut Cursor<'_>, extras: &mut Extras) -> Read<Vec<(String, String)>> {
     let mut metadata = Vec::new();
     if is_object(cursor, "metadata")? {
         cursor.object(|cursor, member| {
             let key = member.key.decode().into_owned();
-            if cursor.kind()? == Kind::Object {
-                return extras.take(cursor, || format!("metadata.{key}"), true);
+            let kind = cursor.kind()?;
+            if matches!(kind, Kind::Object | Kind::Array) {
+                return extras.take(cursor, || format!("metadata.{key}"), kind == Kind::Object);
             }
             if let Some(value) = text(cursor, &format!("metadata.{key}"))? {
                 metadata.push((key, value));
@@ -87,7 +88,7 @@ pub(super) fn read_format(cursor: &mut Cursor<'_>, extras: &mut Extras) -> Read<
     }
 }
 
-fn schema_alone(schema: Json) -> OutputFormat {
+pub(super) fn schema_alone(schema: Json) -> OutputFormat {
     OutputFormat::JsonSchema { name: None, description: None, schema, strict: None }
 }
 

@@ -294,6 +294,8 @@ fn formats_of_answers_are_read() {
     for (written, format) in cases {
         assert_eq!(with(&format!(r#""response_format":{written}"#)).output.format, Some(format), "{written}");
     }
+    let prompt = with(r#""guided_json":{"a":1}"#);
+    assert_eq!((prompt.output.format.as_ref(), extras(&prompt)), (Some(&schema(None, None)), vec![]));
     let prompt = with(r#""response_format":{"type":"grammar","grammar":"x"}"#);
     assert!(extras(&prompt).contains(&("response_format", true)));
 }
@@ -322,7 +324,10 @@ fn what_has_no_place_is_named_with_its_way_and_its_sort() {
         (r#""stream_options":{"include_obfuscation":true}"#, "stream_options.include_obfuscation", false),
         (r#""prompt_cache_options":{"mode":"explicit"}"#, "prompt_cache_options.mode", false),
         (r#""moderation":{"x":1}"#, "moderation", true),
-        (r#""guided_json":{"x":1}"#, "guided_json", true),
+        (r#""plugins":[{"id":"web"}]"#, "plugins", true),
+        (r#""guided_json":"{}""#, "guided_json", true),
+        (r#""metadata":{"tags":["a"],"k":"v"}"#, "metadata.tags", false),
+        (r#""metadata":{"hybrie":{"a":1}}"#, "metadata.hybrie", true),
     ];
     for (fields, name, is_meaning) in cases {
         assert_eq!(extras(&with(fields)), [(name, is_meaning)]);

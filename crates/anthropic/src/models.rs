@@ -41,7 +41,7 @@ fn anthropic(row: &ModelRow) -> AnthropicModel<'_> {
     AnthropicModel {
         r#type: "model",
         id: &row.id,
-        display_name: &row.id,
+        display_name: row.title(),
         created_at: moment(row.created),
         max_input_tokens: row.context_tokens,
         max_tokens: row.output_tokens_max,

@@ -136,6 +136,7 @@ pub struct ModelsFile {
 #[serde(deny_unknown_fields)]
 pub struct ModelRow {
     pub name: Spanned<String>,
+    pub display_name: Option<String>,
     /// A new model without one does what its name tells, or is `chat`.
     pub modality: Option<Spanned<String>>,
     /// What it does, where models of its modality do different things.

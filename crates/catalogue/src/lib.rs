@@ -43,6 +43,8 @@ pub struct Model {
     pub publisher: String,
     /// The part after the publisher's first slash.
     pub name: String,
+    /// What its vendor calls it.
+    pub display_name: Option<String>,
     pub modality: Modality,
     /// What it does, where models of its modality do different things: speak or listen.
     pub operation: Option<Operation>,

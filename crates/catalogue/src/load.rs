@@ -328,6 +328,7 @@ fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<
     Ok(Model {
         publisher: publisher.to_owned(),
         name: name.to_owned(),
+        display_name: row.display_name.or_else(|| known.and_then(|model| model.display_name.clone())),
         modality,
         operation,
         context_tokens: row.context_tokens.or_else(|| known.and_then(|model| model.context_tokens)),

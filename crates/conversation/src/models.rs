@@ -9,6 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelRow {
     pub id: String,
+    pub display_name: Option<String>,
     pub owned_by: String,
     /// Seconds of Unix time.
     pub created: u64,
@@ -19,6 +20,14 @@ pub struct ModelRow {
     pub inputs: Option<Vec<&'static str>>,
     /// What its tokens cost whoever reads the list.
     pub rates: Option<Rates>,
+}
+
+impl ModelRow {
+    /// What a list for people calls it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(&self.id)
+    }
 }
 
 #[derive(Serialize)]
@@ -90,7 +99,7 @@ fn chat(row: &ModelRow) -> ChatModel<'_> {
         object: "model",
         created: row.created,
         owned_by: &row.owned_by,
-        name: &row.id,
+        name: row.title(),
         context_length,
         architecture: row
             .inputs

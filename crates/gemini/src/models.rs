@@ -33,7 +33,7 @@ pub(super) fn model_object(row: &ModelRow) -> Bytes {
 fn gemini(row: &ModelRow) -> GeminiModel<'_> {
     GeminiModel {
         name: format!("models/{}", row.id),
-        display_name: &row.id,
+        display_name: row.title(),
         input_token_limit: row.context_tokens,
         output_token_limit: row.output_tokens_max,
         supported_generation_methods: match row.modality {

@@ -130,6 +130,7 @@ fn row(caller: &Caller, model: ServedModel) -> ModelRow {
     let created = known_since_unix_s(caller, &model).unwrap_or_default();
     ModelRow {
         id: model.id,
+        display_name: model.display_name,
         owned_by: model.owned_by,
         created,
         modality: model.facts.modality,

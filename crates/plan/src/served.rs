@@ -33,6 +33,8 @@ pub struct ServedModel {
     pub owned_by: String,
     /// What the name means: `publisher/model`, `provider/model`, or the node's own name.
     pub name: Arc<str>,
+    /// What the vendor calls the model; `None` of an alias, whose own name says more.
+    pub display_name: Option<String>,
     /// `false` of a name that nothing here knows: it would be passed on to the provider of the client's dialect, which may not
     /// know it either.
     pub is_known: bool,
@@ -165,6 +167,8 @@ fn model_of(input: &PlanInput<'_>, decision: Decision<'_>) -> Result<ServedModel
         takes_pictures: may_have(Capability::Vision),
         takes_documents: reads_documents && may_have(Capability::Documents),
     };
+    let display_name =
+        model.filter(|_| resolved.alias.is_none()).and_then(|model| model.display_name.clone());
     let is_known = resolved.alias.is_some() || resolved.rule != Rule::Dialect;
     let stated = |capability| manifest.states(attempt.provider(), attempt.known_model(), capability);
     let is_stated = facts.modality == Some(Modality::Chat) && stated(Capability::Vision).is_some();
@@ -174,6 +178,7 @@ fn model_of(input: &PlanInput<'_>, decision: Decision<'_>) -> Result<ServedModel
         id: input.query.model.to_owned(),
         owned_by,
         name: resolved.name,
+        display_name,
         is_known,
         facts,
         inputs: is_stated.then(inputs),

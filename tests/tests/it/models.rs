@@ -52,6 +52,7 @@ async fn one_model_is_shown_by_its_name() {
     for path in ["/v1/models/openai/gpt-4o-mini", "/v1/models/openai%2Fgpt-4o-mini"] {
         let answer = gateway.client().get(path).await.unwrap();
         assert_eq!(answer.json()["id"], MINI, "{}", answer.text());
+        assert_eq!(answer.json()["name"], "GPT-4o mini", "{}", answer.text());
     }
     // A name that is served is found, in each dialect's list.
     let others = ["gpt-4o-mini", "gpt-4o-mini-2024-07-18", "openai:gpt-4o-mini", "text-embedding-3-small"];

@@ -110,6 +110,7 @@ fn what_is_known_of_a_model_is_where_each_dialects_clients_read_it() {
         ..Rates::default()
     };
     let known = ModelRow {
+        display_name: Some("B".to_owned()),
         modality: Some(Modality::Chat),
         context_tokens: Some(128_000),
         output_tokens_max: Some(16_384),
@@ -123,7 +124,7 @@ fn what_is_known_of_a_model_is_where_each_dialects_clients_read_it() {
     assert_eq!(
         shown(Dialect::Chat, &known),
         json!({
-            "id": "a/b", "object": "model", "created": 1_795_132_800, "owned_by": "a", "name": "a/b",
+            "id": "a/b", "object": "model", "created": 1_795_132_800, "owned_by": "a", "name": "B",
             "context_length": 128_000,
             "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
             "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
@@ -132,8 +133,10 @@ fn what_is_known_of_a_model_is_where_each_dialects_clients_read_it() {
     );
     let claude = shown(Dialect::Anthropic, &known);
     assert_eq!((&claude["max_input_tokens"], &claude["max_tokens"]), (&json!(128_000), &json!(16_384)));
+    assert_eq!((&claude["id"], &claude["display_name"]), (&json!("a/b"), &json!("B")));
     let gemini = shown(Dialect::Gemini, &known);
     assert_eq!((&gemini["inputTokenLimit"], &gemini["outputTokenLimit"]), (&json!(128_000), &json!(16_384)));
+    assert_eq!((&gemini["name"], &gemini["displayName"]), (&json!("models/a/b"), &json!("B")));
     let vectors = ModelRow { modality: Some(Modality::Embedding), ..row() };
     let methods = shown(Dialect::Gemini, &vectors)["supportedGenerationMethods"].clone();
     assert_eq!(methods, json!(["embedContent", "batchEmbedContents"]));

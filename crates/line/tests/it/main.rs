@@ -7,6 +7,8 @@ mod clocks;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod guesses;
+#[cfg(test)]
 mod plain;
 #[cfg(test)]
 mod realtime;

@@ -116,10 +116,10 @@ impl Count {
 const OTHER_KINDS_STRIDE: usize = 6;
 
 /// A workspace with one object of each kind, and its members.
-struct Tenant {
-    founded: Founded,
+pub struct Tenant {
+    pub founded: Founded,
     /// By id prefix.
-    objects: BTreeMap<String, String>,
+    pub objects: BTreeMap<String, String>,
     people: Vec<(Role, Person)>,
     turn: usize,
     /// Empty for the tenant that only calls.
@@ -152,7 +152,7 @@ async fn make(client: &Client, path: &str, body: Value) -> String {
     id_of(&made.json())
 }
 
-async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
+pub async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     let founded = gateway.make("/v2/workspaces", json!({"name": name})).await;
     let founded: Founded = serde_json::from_value(founded).unwrap();
     let admin = gateway.with_key(&founded.admin_key);

@@ -14,6 +14,9 @@ pub(crate) const PART_HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Length of a part's name.
 pub(crate) const PART_NAME_BYTES_MAX: usize = 128;
 
+/// How far the output of a compressed body may be ahead of the ratio that it keeps as a whole, so that a bomb is known before it takes the memory of
+/// the largest body.
+pub(crate) const RATIO_AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows on the web; with a larger
 /// window, the sender would choose our memory use.
 pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -14,7 +14,7 @@ use async_compression::zstd::DParameter;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::limits::ZSTD_WINDOW_LOG_MAX;
+use crate::limits::{RATIO_AHEAD_BYTES_MAX, ZSTD_WINDOW_LOG_MAX};
 
 /// The most output of one step.
 const STEP_BYTES: usize = 64 * 1024;
@@ -151,7 +151,8 @@ impl Decompressor {
     fn check(&mut self) -> Result<(), DecompressError> {
         let (taken, put_out, bounds) = (self.decoder.slices().taken, self.whole.len(), self.bounds);
         let grown = self.packed_bytes.saturating_mul(bounds.ratio_max).max(bounds.ratio_free_bytes);
-        if put_out > grown.min(bounds.bytes_max) {
+        let so_far = taken.saturating_mul(bounds.ratio_max).saturating_add(RATIO_AHEAD_BYTES_MAX);
+        if put_out > grown.min(so_far).min(bounds.bytes_max) {
             return Err(DecompressError::TooLarge);
         }
         if taken > bounds.idle_bytes_max && put_out < taken / bounds.idle_share.max(1) {
@@ -382,6 +383,21 @@ mod tests {
         let packed = pack(Encoding::Gzip, &noise(5_000), Level::Default);
         let cut = packed.slice(..packed.len() / 2);
         assert_eq!(unpack(&cut, Encoding::Gzip, 20_000), Err(DecompressError::Corrupt));
+    }
+
+    /// The whole of each body has a fair ratio, by the noise at its end.
+    #[test]
+    fn a_bomb_before_an_honest_rest_is_refused_before_the_rest_is_read() {
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            let body = |spaces: usize| [vec![b' '; spaces], noise(MIB / 4)].concat();
+            let fair = pack(encoding, &body(6 * MIB), Level::Default);
+            assert_eq!(unpack(&fair, encoding, BOUNDS.bytes_max).unwrap().len(), 6 * MIB + MIB / 4);
+            let bomb = pack(encoding, &body(24 * MIB), Level::Default);
+            assert!(bomb.len() * BOUNDS.ratio_max > 25 * MIB, "{encoding:?}: {}", bomb.len());
+            let (outcome, _, taken) = run(&bomb, encoding, BOUNDS.bytes_max, Duration::ZERO);
+            assert_eq!(outcome, Err(DecompressError::TooLarge), "{encoding:?}");
+            assert!(taken < MIB / 8, "{encoding:?}: {taken} of {}", bomb.len());
+        }
     }
 
     #[test]

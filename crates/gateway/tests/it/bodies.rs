@@ -152,6 +152,62 @@ fn bad_json_never_reaches_upstream() {
     assert_eq!(fixture.gauge("tidegate_upstream_connections"), 0);
 }
 
+/// Case 29: no document is much dearer to read than an honest one of its size, whatever it is made of. Reading that is quadratic in anything
+/// would take thousands of times as long.
+#[test]
+fn the_worst_document_costs_little_more_than_an_honest_one_of_its_size() {
+    const BYTES: usize = 2 * 1024 * 1024;
+    const TIMES_MAX: u32 = 40;
+    let fixture = Fixture::start(Plan::default());
+    // No model has this name: a document is read as a whole, and sent nowhere.
+    let document = |messages: &str, more: &str| {
+        format!(r#"{{"model":"nobody/none","messages":[{messages}],"x":[{more}]}}"#)
+    };
+    let turn = |text: &str| format!(r#"{{"role":"user","content":"{text}"}}"#);
+    let times = |piece: &str, count: usize| vec![piece; count].join(",");
+    let filled = |piece: &str| document(&turn("x"), &times(piece, BYTES / (piece.len() + 1)));
+    let object = |member: fn(usize) -> String| {
+        let members: Vec<_> = (0..90_000).map(member).collect();
+        document(&turn("x"), &format!("{{{}}}", members.join(",")))
+    };
+    let parts = times(r#"{"type":"text","text":"x"}"#, 45_000);
+    let worst = [
+        ("numbers", filled("1")),
+        ("long numbers", filled("-123456789.123456789e-123")),
+        ("digits", filled(&"7".repeat(BYTES / 2))),
+        ("numbers without a value", filled("1e999999")),
+        ("words", filled("null")),
+        ("empty texts", filled(r#""""#)),
+        ("empty arrays", filled("[]")),
+        ("empty objects", filled("{}")),
+        ("arrays in arrays", filled(&["[".repeat(100), "]".repeat(100)].concat())),
+        ("escapes", filled(&format!("\"{}\"", r"\u0041\ud83d\ude00\n".repeat(10_000)))),
+        ("backslashes", filled(&format!("\"{}\"", r"\\".repeat(BYTES / 4)))),
+        ("spaces", filled(&format!("{}1", " ".repeat(BYTES / 2)))),
+        ("names", object(|number| format!("\"{number}\":1"))),
+        ("one name", object(|_| "\"a\":1".to_owned())),
+        ("one name, escaped", object(|_| r#""\u0061":1"#.to_owned())),
+        ("objects in which names are too many", filled(r#"{"a":1}"#)),
+        ("too deep", filled(&["[".repeat(BYTES / 2 - 1), "]".repeat(BYTES / 2 - 1)].concat())),
+        ("short turns", document(&times(&turn("x"), 45_000), "")),
+        ("short parts", document(&format!(r#"{{"role":"user","content":[{parts}]}}"#), "")),
+    ];
+    let read = |document: &str| {
+        let work = Work::start(Threads::of(std::process::id(), "serve-"));
+        let answer = fixture.ask(&fixture.chat(document));
+        assert!(matches!(answer.status, 400 | 404), "{answer:?}");
+        (answer.status, work.done())
+    };
+    let text = turn(&"What is the tide at the pier today? ".repeat(6));
+    let (status, honest) = read(&document(&times(&text, BYTES / (text.len() + 1)), ""));
+    assert_eq!(status, 404, "the honest one is read");
+    for (name, document) in worst {
+        let (status, took) = read(&document);
+        println!("{name}, {status}: {took:?} beside {honest:?}");
+        assert!(took <= honest * TIMES_MAX, "{name}: {took:?} beside {honest:?}");
+    }
+}
+
 #[test]
 fn expect_continue_and_chunks_are_fine() {
     let fixture = Fixture::start(Plan::default());

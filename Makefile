@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test test-whole lint fmt release bench count bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes dump fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
+.PHONY: help setup run check test test-whole lint fmt release bench count bench-engine bench-layers check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-sockets prove-reconciliation prove-replay prove-state prove-tasks prove-runs prove-heartbeats prove-placement prove-tunnels prove-peers prove-nodes prove-upgrade prove-flakes dump fuzz builtin-model dist dist-test test-clients test-buckets test-servers test-relay test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -103,6 +103,9 @@ prove-regions: ## two own regions, one silent and then limiting, a minute each a
 
 prove-overload: ## a workspace at a hundred times its neighbour's load on one core; the neighbour's p99 moves by at most 5 %
 	@scripts/prove.sh overload
+
+prove-sockets: ## 10,000 clients that leave (TIDEGATE_LEAVING_CLIENTS), and 10,000 slow sockets of each kind (TIDEGATE_SLOW_SOCKETS)
+	@scripts/prove.sh sockets
 
 prove-reconciliation: ## a generated month of a million requests against the files that a provider makes of it; at most 0.1 % unexplained
 	@scripts/prove.sh reconciliation

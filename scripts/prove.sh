@@ -5,7 +5,7 @@
 # kept as missed, and ends with an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-verbs="kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|peers|nodes|upgrade|flakes"
+verbs="kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|sockets|reconciliation|replay|state|tasks|runs|heartbeats|tunnels|placement|peers|nodes|upgrade|flakes"
 which=${1:?$verbs}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
@@ -163,6 +163,15 @@ case $which in
         fast_build
         prove "a workspace at a hundred times its neighbour's load for $TIDEGATE_OVERLOAD_SECS s, and three times what a project may do at once" \
             journeys 'test(/^neighbours::/) | test(three_times_what_a_project)'
+        ;;
+    sockets)
+        size TIDEGATE_LEAVING_CLIENTS 10000 TIDEGATE_SLOW_SOCKETS 10000
+        # A gateway keeps a descriptor for an upstream beside each of a client.
+        ulimit -n 32768
+        build_all
+        fast_build
+        prove "$TIDEGATE_LEAVING_CLIENTS clients that leave, and $TIDEGATE_SLOW_SOCKETS slow sockets of each kind" \
+            journeys 'test(/^edges::(clients_that_leave|slow_sockets)/)'
         ;;
     reconciliation)
         size TIDEGATE_RECONCILED_RECORDS 1000000

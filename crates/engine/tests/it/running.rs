@@ -11,6 +11,7 @@ use engine::{
 use kernels::{BLOCK, KvCache, KvDtype, Model};
 use weights::synthetic::SyntheticModel;
 use weights::{Source, load_model};
+use world::clock::thread_time;
 
 use crate::shapes;
 
@@ -333,4 +334,61 @@ fn an_end_of_its_own_is_told_as_one() {
     let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
     let output = alone(KvDtype::F16, &model, &Request { stop_tokens: vec![token], ..request(20, 1, 40) });
     assert_eq!((output.tokens.len(), output.end), (first + 1, Some(FinishReason::Stop)));
+}
+
+/// What was cached of a request's prompt, and the steps and the CPU time of this thread until its first token.
+fn until_its_first_token(runner: &mut Scheduler, request: &Request) -> (usize, u32, f64) {
+    runner.submit(request.clone()).unwrap();
+    let (before, mut cached, mut steps, mut is_there) = (thread_time(), None, 0, false);
+    while !is_there {
+        steps += 1;
+        for happened in runner.step().unwrap() {
+            match happened {
+                StepEvent::Scheduled { cached_tokens, .. } => cached = Some(cached_tokens),
+                StepEvent::Token { .. } => is_there = true,
+                StepEvent::State { .. } | StepEvent::End { .. } => {}
+            }
+        }
+    }
+    let took = (thread_time() - before).as_secs_f64();
+    all(runner);
+    (cached.unwrap(), steps, took)
+}
+
+/// Case 21: a prefix that another workspace keeps is as one that nobody keeps, in the tokens that are computed, in the steps until the first
+/// token, and in the time, of which three kinds take turns and the median of the ratios is taken. One's own prefix differs in all of it.
+#[test]
+fn a_prefix_that_another_workspace_keeps_takes_as_long_as_one_that_nobody_keeps() {
+    const ROUNDS: usize = 200;
+    let mut runner = runner(&model(), 64);
+    let kept = request(200, 1, 1);
+    let foreign = Request { cache_scope: CacheScope(2), ..kept.clone() };
+    let unknown = Request { cache_scope: CacheScope(3), ..request(200, 2, 1) };
+    until_its_first_token(&mut runner, &kept);
+    let (mut of_foreign, mut of_own) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let mut found = [(0, 0, 0.0); 3];
+        for turn in 0..3 {
+            let which = (round + turn) % 3;
+            let request = [&kept, &foreign, &unknown][which];
+            found[which] = until_its_first_token(&mut runner, request);
+            if which > 0 {
+                runner.forget(request.cache_scope);
+            }
+        }
+        let [own, foreign, unknown] = found;
+        assert_eq!((foreign.0, foreign.1), (0, unknown.1), "{found:?}");
+        assert!(own.0 >= 192 && unknown.0 == 0 && own.1 < unknown.1, "{found:?}");
+        of_foreign.push(foreign.2 / unknown.2);
+        of_own.push(own.2 / unknown.2);
+    }
+    let median = |mut ratios: Vec<f64>| {
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios[ROUNDS / 2]
+    };
+    let (of_foreign, of_own) = (median(of_foreign), median(of_own));
+    println!("another's prefix takes {of_foreign:.3} of the time, one's own {of_own:.3}");
+    // Threads share the work of a step, so that the time of one of them varies.
+    assert!((0.75..1.33).contains(&of_foreign), "{of_foreign}");
+    assert!(of_own < 0.75, "{of_own}");
 }

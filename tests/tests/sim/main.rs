@@ -29,6 +29,7 @@ mod run;
 mod seeds;
 mod upstream;
 
+use domain::{Priority, QosClass};
 use harness::setting::number;
 use ledger::simulation::{LeaseReport, LeaseRun};
 use run::{Report, Run};
@@ -131,6 +132,28 @@ fn nobody_of_a_lower_priority_is_admitted_while_a_higher_one_is_shed() {
     if count >= SHED_SEEDS && !seeds.is_one {
         let met = [total.shed, total.divided, total.batch_admitted, total.requests - total.shed];
         assert!(met.iter().all(|count| *count > 100), "{total:?}");
+    }
+}
+
+/// Case 34: beyond its capacity a thread serves nearly as much as at it, what a person waits for before all else, and recovers soon. A burst of
+/// standard work is queued for a second before it is shed, so that what is admitted then waits for seconds.
+#[test]
+fn a_thread_with_three_times_its_load_serves_nearly_what_it_can_and_persons_first() {
+    let [batch, standard, interactive] =
+        [QosClass::Batch, QosClass::Standard, QosClass::Interactive].map(Priority::of_class);
+    for mix in [
+        vec![(interactive, 20), (batch, 80)],
+        vec![(interactive, 25), (standard, 35), (batch, 40)],
+        vec![(standard, 100)],
+    ] {
+        for seed in 0..SHED_SEEDS {
+            let found = priorities::overload(seed, &mix);
+            println!("{} % of the time was spent on serving: {found:?}", found.goodput_percent());
+            assert!(found.goodput_percent() >= 90, "{found:?}");
+            assert_eq!(found.refused.get(&interactive), None, "{found:?}");
+            assert!(found.recovered_us <= 10_000_000, "{found:?}");
+            assert!(found.waited_us_max <= 8_000_000, "{found:?}");
+        }
     }
 }
 

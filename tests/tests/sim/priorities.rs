@@ -1,5 +1,8 @@
 //! The queue of a serving thread under random load: whom it sheds, by priority.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use domain::Priority;
 use line::Overload;
 use world::{Random, SeededRandom};
@@ -32,7 +35,7 @@ impl Shed {
 pub fn run(seed: u64) -> Shed {
     let random = SeededRandom::new(seed ^ 0x0005_4ED0);
     let overload = Overload::default();
-    overload.bound(std::time::Duration::from_micros(DELAY_MAX_US));
+    overload.bound(Duration::from_micros(DELAY_MAX_US));
     let mut shed = Shed::default();
     let (mut now_us, mut ends_us, mut mood_until_us, mut delay_us) = (1_000_000, None, 0, 0);
     let mut behind_from_us = None;
@@ -84,4 +87,67 @@ fn ask(
         assert!(!is_shed || behind_from_us.is_some(), "{priority:?} is shed at {now_us}, and nobody waits");
     }
     shed.divided += u64::from(highest_shed.is_some() && asked.iter().any(|(_, is_shed)| !is_shed));
+}
+
+/// What a request takes of a thread, and a refusal of one.
+const SERVED_US: u64 = 1_000;
+const REFUSED_US: u64 = 30;
+const BEGINS_US: u64 = 1_000_000;
+/// For how long three times as many come as can be served, and for how long half as many afterwards.
+const OVERLOADED_US: u64 = 30_000_000;
+const QUIET_US: u64 = 15_000_000;
+
+/// What a thread did with three times its load.
+#[derive(Debug, Default)]
+pub struct Overloaded {
+    pub served: BTreeMap<Priority, u64>,
+    pub refused: BTreeMap<Priority, u64>,
+    pub waited_us_max: u64,
+    /// How long after the overload the last one was refused.
+    pub recovered_us: u64,
+}
+
+impl Overloaded {
+    /// How much of the time was spent on serving.
+    pub fn goodput_percent(&self) -> u64 {
+        self.served.values().sum::<u64>() * SERVED_US * 100 / OVERLOADED_US
+    }
+}
+
+/// Sends a thread three times what it can serve, whether earlier ones were answered or not, of priorities with their percentages.
+pub fn overload(seed: u64, mix: &[(Priority, u64)]) -> Overloaded {
+    let (random, overload) = (SeededRandom::new(seed), Overload::default());
+    overload.bound(Duration::from_millis(250));
+    let mut found = Overloaded::default();
+    let (until_us, mut now_us, mut free_us) = (BEGINS_US + OVERLOADED_US, BEGINS_US, BEGINS_US);
+    let mut measured_us = None;
+    while now_us < until_us + QUIET_US {
+        let is_overloaded = now_us < until_us;
+        now_us += 1 + random.below(if is_overloaded { 2 * SERVED_US / 3 } else { 4 * SERVED_US });
+        if let Some(ended_us) = measured_us.take_if(|ends_us| *ends_us <= now_us) {
+            overload.ended(ended_us);
+        }
+        let mut drawn = random.below(100);
+        let is_drawn = |(_, percent): &&(Priority, u64)| {
+            let is_here = drawn < *percent;
+            drawn = drawn.saturating_sub(*percent);
+            is_here
+        };
+        let (priority, _) = *mix.iter().find(is_drawn).expect("all of a hundred");
+        let starts_us = free_us.max(now_us);
+        // A measurement waits in the same queue.
+        if overload.begins(now_us) {
+            measured_us = Some(starts_us);
+        }
+        let is_refused = overload.sheds(priority, now_us);
+        free_us = starts_us + if is_refused { REFUSED_US } else { SERVED_US };
+        if is_overloaded {
+            let counts = if is_refused { &mut found.refused } else { &mut found.served };
+            *counts.entry(priority).or_default() += 1;
+            found.waited_us_max = found.waited_us_max.max(if is_refused { 0 } else { starts_us - now_us });
+        } else if is_refused {
+            found.recovered_us = now_us - until_us;
+        }
+    }
+    found
 }

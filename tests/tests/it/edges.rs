@@ -247,7 +247,7 @@ async fn slow_sockets_cost_little_and_slow_down_nobody() {
     let mut gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     let pid = gateway.process().pid();
-    // The CPU time of fifty, after a few that wait for what the gateway still had to do.
+    // The CPU time of fifty, after a few that wait for the gateway's other work.
     let ordinary = async |gateway: &Gateway| {
         let mut before = Duration::ZERO;
         for call in 0..60 {

@@ -135,10 +135,10 @@ fn nobody_of_a_lower_priority_is_admitted_while_a_higher_one_is_shed() {
     }
 }
 
-/// Case 34: beyond its capacity a thread serves nearly as much as at it, what a person waits for before all else, and recovers soon. A burst of
-/// standard work is queued for a second before it is shed, so that what is admitted then waits for seconds.
+/// Case 34: beyond its capacity a thread serves nearly as much as at it, interactive requests before all others, and recovers soon. A burst of
+/// standard work is queued for a second before it is shed, so that requests admitted meanwhile wait for seconds.
 #[test]
-fn a_thread_with_three_times_its_load_serves_nearly_what_it_can_and_persons_first() {
+fn a_thread_with_three_times_its_load_serves_nearly_as_much_and_interactive_requests_first() {
     let [batch, standard, interactive] =
         [QosClass::Batch, QosClass::Standard, QosClass::Interactive].map(Priority::of_class);
     for mix in [

@@ -89,7 +89,7 @@ fn ask(
     shed.divided += u64::from(highest_shed.is_some() && asked.iter().any(|(_, is_shed)| !is_shed));
 }
 
-/// What a request takes of a thread, and a refusal of one.
+/// The time that a request takes of a thread, and that a refusal takes.
 const SERVED_US: u64 = 1_000;
 const REFUSED_US: u64 = 30;
 const BEGINS_US: u64 = 1_000_000;
@@ -97,7 +97,7 @@ const BEGINS_US: u64 = 1_000_000;
 const OVERLOADED_US: u64 = 30_000_000;
 const QUIET_US: u64 = 15_000_000;
 
-/// What a thread did with three times its load.
+/// The outcome of three times a thread's load.
 #[derive(Debug, Default)]
 pub struct Overloaded {
     pub served: BTreeMap<Priority, u64>,

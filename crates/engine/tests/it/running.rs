@@ -336,7 +336,7 @@ fn an_end_of_its_own_is_told_as_one() {
     assert_eq!((output.tokens.len(), output.end), (first + 1, Some(FinishReason::Stop)));
 }
 
-/// What was cached of a request's prompt, and the steps and the CPU time of this thread until its first token.
+/// The cached tokens of a request's prompt, and the steps and the CPU time of this thread until its first token.
 fn until_its_first_token(runner: &mut Scheduler, request: &Request) -> (usize, u32, f64) {
     runner.submit(request.clone()).unwrap();
     let (before, mut cached, mut steps, mut is_there) = (thread_time(), None, 0, false);

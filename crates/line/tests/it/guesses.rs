@@ -1,4 +1,4 @@
-//! What a guess of a key costs: as much where it is nearly right as where it is not.
+//! The cost of a guess of a key, which is the same where it is nearly right and where it is not.
 
 use std::hint::black_box;
 use std::net::IpAddr;

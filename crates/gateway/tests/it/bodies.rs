@@ -199,7 +199,8 @@ fn the_worst_document_costs_little_more_than_an_honest_one_of_its_size() {
         (answer.status, work.done())
     };
     let text = turn(&"What is the tide at the pier today? ".repeat(6));
-    let (status, honest) = read(&document(&times(&text, BYTES / (text.len() + 1)), ""));
+    let turns = times(&text, BYTES / (text.len() + 1));
+    let (status, honest) = read(&format!(r#"{{"model":"nobody/none","messages":[{turns}]}}"#));
     assert_eq!(status, 404, "the honest one is read");
     for (name, document) in worst {
         let (status, took) = read(&document);

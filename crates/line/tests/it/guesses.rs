@@ -30,7 +30,7 @@ fn more(near: &[String], random: &[String], look_up: impl Fn(&str) -> bool) -> f
         (thread_time() - before).as_secs_f64()
     };
     let pair = |number: usize| {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let near = batch(near);
             near / batch(random)
         } else {

@@ -81,30 +81,16 @@ impl Commitment {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitmentPeriod {
-    Month,
-    Quarter,
-    Year,
+crate::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum CommitmentPeriod by named {
+        Month = "month",
+        Quarter = "quarter",
+        Year = "year",
+    }
 }
 
 impl CommitmentPeriod {
-    pub const ALL: [Self; 3] = [Self::Month, Self::Quarter, Self::Year];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Month => "month",
-            Self::Quarter => "quarter",
-            Self::Year => "year",
-        }
-    }
-
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|period| period.as_str() == name)
-    }
-
     /// The calendar periods that it consists of.
     #[must_use]
     pub const fn calendar(self) -> Period {
@@ -116,21 +102,13 @@ impl CommitmentPeriod {
     }
 }
 
-/// Why a request went beyond the customer's own capacity. Neither is a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OverflowReason {
-    /// The commitment is used up.
-    CommittedExhausted,
-    /// The provider's limits are reached.
-    RateLimited,
-}
-
-impl OverflowReason {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CommittedExhausted => "committed_exhausted",
-            Self::RateLimited => "rate_limited",
-        }
+crate::words! {
+    /// Why a request went beyond the customer's own capacity. Neither is a failure.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum OverflowReason {
+        /// The commitment is used up.
+        CommittedExhausted = "committed_exhausted",
+        /// The provider's limits are reached.
+        RateLimited = "rate_limited",
     }
 }

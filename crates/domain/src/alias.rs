@@ -8,30 +8,15 @@ use crate::policy::ParameterRule;
 /// The word with which `AliasPick` begins.
 const WORD: &str = "alias:";
 
-/// How a release chooses among its targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum AliasSplit {
-    /// Each caller is assigned to a target, in proportion to the weights.
-    #[default]
-    Weighted,
-    /// The first target that something serves.
-    Ordered,
-}
-
-impl AliasSplit {
-    pub const ALL: [Self; 2] = [Self::Weighted, Self::Ordered];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Weighted => "weighted",
-            Self::Ordered => "ordered",
-        }
-    }
-
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|split| split.as_str() == word)
+crate::words! {
+    /// How a release chooses among its targets.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub enum AliasSplit by from_word {
+        /// Each caller is assigned to a target, in proportion to the weights.
+        #[default]
+        Weighted = "weighted",
+        /// The first target that something serves.
+        Ordered = "ordered",
     }
 }
 
@@ -85,25 +70,14 @@ pub struct Canary {
     pub started_unix_ms: u64,
 }
 
-/// Why the release of a request was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReleaseChoice {
-    Active,
-    Canary,
-    /// The request names the release.
-    Pinned,
-}
-
-impl ReleaseChoice {
-    pub const ALL: [Self; 3] = [Self::Active, Self::Canary, Self::Pinned];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Canary => "canary",
-            Self::Pinned => "pinned",
-        }
+crate::words! {
+    /// Why the release of a request was chosen.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ReleaseChoice {
+        Active = "active",
+        Canary = "canary",
+        /// The request names the release.
+        Pinned = "pinned",
     }
 }
 

@@ -59,33 +59,23 @@ impl Limits {
     }
 }
 
-/// The period that a budget applies to. All periods start at midnight UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Period {
-    Day,
-    /// Starts on Monday.
-    Week,
-    Month,
-    /// Three months. Quarters and years are of commitments, not of budgets.
-    Quarter,
-    Year,
-    /// Never resets: prepaid credit.
-    Ever,
+crate::words! {
+    /// The period that a budget applies to. All periods start at midnight UTC.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Period {
+        Day = "day",
+        /// Starts on Monday.
+        Week = "week",
+        Month = "month",
+        /// Three months. Quarters and years are of commitments, not of budgets.
+        Quarter = "quarter",
+        Year = "year",
+        /// Never resets: prepaid credit.
+        Ever = "ever",
+    }
 }
 
 impl Period {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::Quarter => "quarter",
-            Self::Year => "year",
-            Self::Ever => "ever",
-        }
-    }
-
     /// The start of the period that contains `unix_ms`.
     #[must_use]
     pub const fn start(self, unix_ms: u64) -> u64 {
@@ -149,22 +139,14 @@ impl FromStr for Period {
     }
 }
 
-/// What happens when a budget is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnReached {
-    /// Requests are refused and streams are cut.
-    Pause,
-    /// Nothing stops; the budget only counts and warns.
-    Allow,
-}
-
-impl OnReached {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Allow => "allow",
-        }
+crate::words! {
+    /// What happens when a budget is used up.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum OnReached {
+        /// Requests are refused and streams are cut.
+        Pause = "pause",
+        /// Nothing stops; the budget only counts and warns.
+        Allow = "allow",
     }
 }
 
@@ -175,28 +157,21 @@ impl FromStr for OnReached {
     }
 }
 
-/// Which costs a budget counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Counts {
-    /// All that the workspace pays: what it owes the operator, and what providers bill to its own
-    /// credentials.
-    All,
-    /// Only what the workspace owes the operator.
-    Owed,
-    /// What a provider bills to the credential whose commitment it is. No budget that is written counts so.
-    Committed,
+crate::words! {
+    /// Which costs a budget counts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum Counts {
+        /// All that the workspace pays: what it owes the operator, and what providers bill to its own
+        /// credentials.
+        All = "all",
+        /// Only what the workspace owes the operator.
+        Owed = "owed",
+        /// What a provider bills to the credential whose commitment it is. No budget that is written counts so.
+        Committed = "committed",
+    }
 }
 
 impl Counts {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Owed => "owed",
-            Self::Committed => "committed",
-        }
-    }
-
     /// The part of one attempt's charge that counts.
     #[must_use]
     pub const fn of(self, profile: Profile, charge: &Charge) -> Nanos {

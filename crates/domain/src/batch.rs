@@ -7,31 +7,21 @@ use crate::money::Nanos;
 use crate::ports::PortFuture;
 use crate::stored_object::{ObjectListQuery, ObjectOwner, StoredKind, StoredObjectId, StoredObjectKind};
 
-/// How one request of a batch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ItemOutcome {
-    Succeeded,
-    /// It was answered with an error, by whomever.
-    Errored,
-    /// Its batch was cancelled before it began.
-    Cancelled,
-    /// The time of its batch was over before it began.
-    Expired,
+crate::words! {
+    /// How one request of a batch ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ItemOutcome {
+        Succeeded = "succeeded",
+        /// It was answered with an error, by whomever.
+        Errored = "errored",
+        /// Its batch was cancelled before it began.
+        Cancelled = "cancelled",
+        /// The time of its batch was over before it began.
+        Expired = "expired",
+    }
 }
 
 impl ItemOutcome {
-    pub const ALL: [Self; 4] = [Self::Succeeded, Self::Errored, Self::Cancelled, Self::Expired];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Errored => "errored",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
-
     /// Whether there is an answer or an error of it.
     #[must_use]
     pub const fn has_result(self) -> bool {

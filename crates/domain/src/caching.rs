@@ -13,58 +13,26 @@ use crate::money::Nanos;
 use crate::profile::Profile;
 use crate::reuse::{CachedAnswer, PromptReuse};
 
-/// How far the gateway goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CacheMode {
-    Off,
-    /// Reports with the request what would have been done; leaves its bytes unchanged.
-    Suggest,
-    Apply,
-}
-
-impl CacheMode {
-    pub const ALL: [Self; 3] = [Self::Off, Self::Suggest, Self::Apply];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Suggest => "suggest",
-            Self::Apply => "apply",
-        }
-    }
-
-    #[must_use]
-    pub fn of(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
+crate::words! {
+    /// How far the gateway goes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum CacheMode by of {
+        Off = "off",
+        /// Reports with the request what would have been done; leaves its bytes unchanged.
+        Suggest = "suggest",
+        Apply = "apply",
     }
 }
 
-/// What our own cache does with whole answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ResponseCacheMode {
-    Off,
-    /// An answer is given again to the same request.
-    Exact,
-    /// The same, and to a request that differs from it in the words of its last message alone, where they mean the same.
-    Semantic,
-}
-
-impl ResponseCacheMode {
-    pub const ALL: [Self; 3] = [Self::Off, Self::Exact, Self::Semantic];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Exact => "exact",
-            Self::Semantic => "semantic",
-        }
-    }
-
-    #[must_use]
-    pub fn of(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
+crate::words! {
+    /// What our own cache does with whole answers.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ResponseCacheMode by of {
+        Off = "off",
+        /// An answer is given again to the same request.
+        Exact = "exact",
+        /// The same, and to a request that differs from it in the words of its last message alone, where they mean the same.
+        Semantic = "semantic",
     }
 }
 

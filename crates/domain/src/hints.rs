@@ -14,41 +14,17 @@ const CLASS_WORDS: &str = "interactive, standard, background or batch";
 const MILLISECONDS: &str = "a whole number of milliseconds, from 1";
 const OBJECT: &str = "an object";
 
-/// How much a request's client minds waiting. Records have it as its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum QosClass {
-    /// A person waits for the answer.
-    Interactive,
-    Standard,
-    /// Nobody waits for it.
-    Background,
-    /// Nobody waits for it, and it is one of many.
-    Batch,
-}
-
-impl QosClass {
-    pub const ALL: [Self; 4] = [Self::Interactive, Self::Standard, Self::Background, Self::Batch];
-
-    pub const WORDS: [&'static str; 4] = [
-        Self::Interactive.as_str(),
-        Self::Standard.as_str(),
-        Self::Background.as_str(),
-        Self::Batch.as_str(),
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Standard => "standard",
-            Self::Background => "background",
-            Self::Batch => "batch",
-        }
-    }
-
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == word)
+crate::words! {
+    /// How much a request's client minds waiting. Records have it as its number.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum QosClass by from_word {
+        /// A person waits for the answer.
+        Interactive = "interactive",
+        Standard = "standard",
+        /// Nobody waits for it.
+        Background = "background",
+        /// Nobody waits for it, and it is one of many.
+        Batch = "batch",
     }
 }
 

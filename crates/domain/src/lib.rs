@@ -60,6 +60,7 @@ pub mod training;
 pub mod upload;
 pub mod usage;
 pub mod vocabulary;
+mod words;
 
 pub use abilities::{Abilities, Thinking};
 pub use agent::{AgentStore, FoundAgent, NoAgents, StoredAgent};

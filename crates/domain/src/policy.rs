@@ -71,55 +71,30 @@ pub struct Policies {
     layers: Vec<Arc<Policy>>,
 }
 
-/// The rule of a policy that refused a request, under the name that its owner knows. Records store the
-/// variant's number: append new ones at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum PolicyRule {
-    Providers,
-    Models,
-    Regions,
-    Profiles,
-    Retention,
-    Compliance,
-    RegionPolicy,
-    DataBoundary,
-    OutputTokens,
-    InputTokens,
-    Cost,
-    Duration,
-    Metadata,
-    Parameters,
-    Tools,
-    HostedTools,
-    FileKinds,
-    Checks,
-    Hooks,
-}
-
-impl PolicyRule {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Providers => "allowed_providers",
-            Self::Models => "allowed_models",
-            Self::Regions => "allowed_regions",
-            Self::Profiles => "profiles",
-            Self::Retention => "retention",
-            Self::Compliance => "compliance",
-            Self::RegionPolicy => "region_policy",
-            Self::DataBoundary => "data_boundary",
-            Self::OutputTokens => "max_output_tokens",
-            Self::InputTokens => "max_input_tokens",
-            Self::Cost => "max_cost_micros",
-            Self::Duration => "max_duration_ms",
-            Self::Metadata => "required_metadata",
-            Self::Parameters => "parameters",
-            Self::Tools => "allowed_tools",
-            Self::HostedTools => "allowed_hosted_tools",
-            Self::FileKinds => "allowed_file_kinds",
-            Self::Checks => "checks",
-            Self::Hooks => "hooks",
-        }
+crate::words! {
+    /// The rule of a policy that refused a request, under the name that its owner knows. Records store the
+    /// variant's number: append new ones at the end.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum PolicyRule {
+        Providers = "allowed_providers",
+        Models = "allowed_models",
+        Regions = "allowed_regions",
+        Profiles = "profiles",
+        Retention = "retention",
+        Compliance = "compliance",
+        RegionPolicy = "region_policy",
+        DataBoundary = "data_boundary",
+        OutputTokens = "max_output_tokens",
+        InputTokens = "max_input_tokens",
+        Cost = "max_cost_micros",
+        Duration = "max_duration_ms",
+        Metadata = "required_metadata",
+        Parameters = "parameters",
+        Tools = "allowed_tools",
+        HostedTools = "allowed_hosted_tools",
+        FileKinds = "allowed_file_kinds",
+        Checks = "checks",
+        Hooks = "hooks",
     }
 }
 

@@ -61,24 +61,13 @@ impl FromStr for Profile {
     }
 }
 
-/// The row of the billing snapshot that a profile is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mode {
-    Mi,
-    Byok,
-    Byoc,
-}
-
-impl Mode {
-    pub const ALL: [Self; 3] = [Self::Mi, Self::Byok, Self::Byoc];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mi => "mi",
-            Self::Byok => "byok",
-            Self::Byoc => "byoc",
-        }
+crate::words! {
+    /// The row of the billing snapshot that a profile is counted in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Mode {
+        Mi = "mi",
+        Byok = "byok",
+        Byoc = "byoc",
     }
 }
 

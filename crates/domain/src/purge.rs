@@ -56,108 +56,59 @@ pub fn first_request_at(unix_ms: u64) -> TraceId {
     TraceId::from_uuid(uuid_from(unix_ms, [0; 10]))
 }
 
-/// What can be claimed of content that was purged, the weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Guarantee {
-    /// It goes when its holder lets it expire.
-    BestEffortExpiry,
-    /// It can't be reached any more, which was tried.
-    VerifiedNamespaceInvalidation,
-    /// Its bytes are overwritten or freed, and it was looked for again.
-    VerifiedPhysicalPurge,
-}
-
-impl Guarantee {
-    pub const ALL: [Self; 3] =
-        [Self::BestEffortExpiry, Self::VerifiedNamespaceInvalidation, Self::VerifiedPhysicalPurge];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BestEffortExpiry => "best_effort_expiry",
-            Self::VerifiedNamespaceInvalidation => "verified_namespace_invalidation",
-            Self::VerifiedPhysicalPurge => "verified_physical_purge",
-        }
+crate::words! {
+    /// What can be claimed of content that was purged, the weakest first.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Guarantee {
+        /// It goes when its holder lets it expire.
+        BestEffortExpiry = "best_effort_expiry",
+        /// It can't be reached any more, which was tried.
+        VerifiedNamespaceInvalidation = "verified_namespace_invalidation",
+        /// Its bytes are overwritten or freed, and it was looked for again.
+        VerifiedPhysicalPurge = "verified_physical_purge",
     }
 }
 
-/// A place that may hold content of requests, or names of such content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// Answers under idempotency keys, and those of the response cache that replicas share.
-    IdempotentAnswers,
-    /// Turns with tool calls, and answers of `/v1/responses` and `/v2/responses`.
-    KeptTurns,
-    /// Sessions and artifacts of agents.
-    AgentState,
-    /// Batches that the gateway works through itself.
-    Batches,
-    /// Tasks: runs of apps.
-    Tasks,
-    /// Runs of flows, with what their steps made.
-    FlowRuns,
-    /// Archives of data exports.
-    DataExports,
-    /// Requests with their answers, where a project keeps them.
-    RequestContents,
-    /// Files of projects, in object storage.
-    Files,
-    /// The response cache in this process's memory.
-    ResponseCache,
-    /// Prompts that are held to keep a provider's cache alive.
-    HeldPrompts,
-    /// Files, batches, videos and cached prompts at providers, and their names here.
-    ProviderObjects,
-    /// Responses that providers store, and their names here.
-    ProviderResponses,
-    /// Providers that were sent requests.
-    Providers,
-    /// The caches of nodes.
-    NodeCaches,
+crate::words! {
+    /// A place that may hold content of requests, or names of such content.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Place {
+        /// Answers under idempotency keys, and those of the response cache that replicas share.
+        IdempotentAnswers = "idempotent_answers",
+        /// Turns with tool calls, and answers of `/v1/responses` and `/v2/responses`.
+        KeptTurns = "kept_turns",
+        /// Sessions and artifacts of agents.
+        AgentState = "agent_state",
+        /// Batches that the gateway works through itself.
+        Batches = "batches",
+        /// Tasks: runs of apps.
+        Tasks = "tasks",
+        /// Runs of flows, with what their steps made.
+        FlowRuns = "flow_runs",
+        /// Archives of data exports.
+        DataExports = "data_exports",
+        /// Requests with their answers, where a project keeps them.
+        RequestContents = "request_contents",
+        /// Files of projects, in object storage.
+        Files = "files",
+        /// The response cache in this process's memory.
+        ResponseCache = "response_cache",
+        /// Prompts that are held to keep a provider's cache alive.
+        HeldPrompts = "held_prompts",
+        /// Files, batches, videos and cached prompts at providers, and their names here.
+        ProviderObjects = "provider_objects",
+        /// Responses that providers store, and their names here.
+        ProviderResponses = "provider_responses",
+        /// Providers that were sent requests.
+        Providers = "providers",
+        /// The caches of nodes.
+        NodeCaches = "node_caches",
+    }
 }
 
 impl Place {
-    pub const ALL: [Self; 15] = [
-        Self::IdempotentAnswers,
-        Self::KeptTurns,
-        Self::AgentState,
-        Self::Batches,
-        Self::Tasks,
-        Self::FlowRuns,
-        Self::DataExports,
-        Self::RequestContents,
-        Self::Files,
-        Self::ResponseCache,
-        Self::HeldPrompts,
-        Self::ProviderObjects,
-        Self::ProviderResponses,
-        Self::Providers,
-        Self::NodeCaches,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::IdempotentAnswers => "idempotent_answers",
-            Self::KeptTurns => "kept_turns",
-            Self::AgentState => "agent_state",
-            Self::Batches => "batches",
-            Self::Tasks => "tasks",
-            Self::FlowRuns => "flow_runs",
-            Self::DataExports => "data_exports",
-            Self::RequestContents => "request_contents",
-            Self::Files => "files",
-            Self::ResponseCache => "response_cache",
-            Self::HeldPrompts => "held_prompts",
-            Self::ProviderObjects => "provider_objects",
-            Self::ProviderResponses => "provider_responses",
-            Self::Providers => "providers",
-            Self::NodeCaches => "node_caches",
-        }
-    }
-
     /// What it holds, in a sentence for a receipt.
     #[must_use]
     pub const fn holds(self) -> &'static str {

@@ -24,22 +24,24 @@ use crate::side_call::SideCall;
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 
-/// How an exchange ended. Every admitted exchange has exactly one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
-pub enum Outcome {
-    Completed,
-    /// A budget was used up before the answer ended. It is written as `Completed` with the budget's fault, so
-    /// that every version can read it; `MeterRecord::read_back` tells the two apart.
-    Cut,
-    /// Refused or failed; the fault says who is at fault.
-    Failed,
-    /// The client disconnected before the end.
-    ClientCancelled,
-    /// The process died; closed from the journal at the next start.
-    Interrupted,
-    /// The hard deadline passed.
-    Deadline,
+crate::words! {
+    /// How an exchange ended. Every admitted exchange has exactly one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(from = "Written", into = "Written")]
+    pub enum Outcome {
+        Completed = "completed",
+        /// A budget was used up before the answer ended. It is written as `Completed` with the budget's fault, so
+        /// that every version can read it; `MeterRecord::read_back` tells the two apart.
+        Cut = "cut",
+        /// Refused or failed; the fault says who is at fault.
+        Failed = "failed",
+        /// The client disconnected before the end.
+        ClientCancelled = "client_cancelled",
+        /// The process died; closed from the journal at the next start.
+        Interrupted = "interrupted",
+        /// The hard deadline passed.
+        Deadline = "deadline",
+    }
 }
 
 /// The serialised outcome. Never extend it: a version that meets an unknown number can't read the record.
@@ -72,23 +74,6 @@ impl From<Outcome> for Written {
             Outcome::ClientCancelled => Self::ClientCancelled,
             Outcome::Interrupted => Self::Interrupted,
             Outcome::Deadline => Self::Deadline,
-        }
-    }
-}
-
-impl Outcome {
-    pub const ALL: [Self; 6] =
-        [Self::Completed, Self::Cut, Self::Failed, Self::ClientCancelled, Self::Interrupted, Self::Deadline];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Cut => "cut",
-            Self::Failed => "failed",
-            Self::ClientCancelled => "client_cancelled",
-            Self::Interrupted => "interrupted",
-            Self::Deadline => "deadline",
         }
     }
 }

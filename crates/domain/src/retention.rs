@@ -2,34 +2,17 @@
 
 use crate::ids::TraceId;
 
-/// What is kept here of a project's requests. The order is from the least to the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum TraceMode {
-    /// Ids, counts, times and money.
-    #[default]
-    Metadata,
-    /// Beside these the shape of a request: each text in its place as its length and a keyed hash.
-    Tokenized,
-    /// Beside the metadata the request and its answer, sealed.
-    FullFidelity,
-}
-
-impl TraceMode {
-    pub const ALL: [Self; 3] = [Self::Metadata, Self::Tokenized, Self::FullFidelity];
-    pub const WORDS: [&str; 3] = ["metadata", "tokenized", "encrypted_full_fidelity"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Metadata => "metadata",
-            Self::Tokenized => "tokenized",
-            Self::FullFidelity => "encrypted_full_fidelity",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.as_str() == name)
+crate::words! {
+    /// What is kept here of a project's requests. The order is from the least to the most.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+    pub enum TraceMode by from_name {
+        /// Ids, counts, times and money.
+        #[default]
+        Metadata = "metadata",
+        /// Beside these the shape of a request: each text in its place as its length and a keyed hash.
+        Tokenized = "tokenized",
+        /// Beside the metadata the request and its answer, sealed.
+        FullFidelity = "encrypted_full_fidelity",
     }
 }
 
@@ -67,29 +50,17 @@ pub enum Retention {
     Days(u32),
 }
 
-/// Who says how long something is retained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RetentionBasis {
-    /// The agreement that the owner of a credential or account declares.
-    Agreed,
-    /// The provider, where the capability manifest read it.
-    Published,
-    /// A setting of this installation.
-    Ours,
-    Unknown,
-}
-
-impl RetentionBasis {
-    pub const WORDS: [&str; 4] = ["agreed", "published", "ours", "unknown"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Agreed => "agreed",
-            Self::Published => "published",
-            Self::Ours => "ours",
-            Self::Unknown => "unknown",
-        }
+crate::words! {
+    /// Who says how long something is retained.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum RetentionBasis {
+        /// The agreement that the owner of a credential or account declares.
+        Agreed = "agreed",
+        /// The provider, where the capability manifest read it.
+        Published = "published",
+        /// A setting of this installation.
+        Ours = "ours",
+        Unknown = "unknown",
     }
 }
 

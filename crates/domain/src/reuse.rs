@@ -48,39 +48,22 @@ impl CachedAnswer {
     }
 }
 
-/// How a count came about; the order is from most to least trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ReuseEvidence {
-    ProviderReported,
-    /// By a node, of its own memory.
-    RuntimeConfirmed,
-    /// From what the gateway saw of other requests.
-    RouterInferred,
-    /// From traces without content.
-    TraceEstimated,
-    Unknown,
+crate::words! {
+    /// How a count came about; the order is from most to least trusted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ReuseEvidence {
+        ProviderReported = "provider_reported",
+        /// By a node, of its own memory.
+        RuntimeConfirmed = "runtime_confirmed",
+        /// From what the gateway saw of other requests.
+        RouterInferred = "router_inferred",
+        /// From traces without content.
+        TraceEstimated = "trace_estimated",
+        Unknown = "unknown",
+    }
 }
 
 impl ReuseEvidence {
-    pub const ALL: [Self; 5] = [
-        Self::ProviderReported,
-        Self::RuntimeConfirmed,
-        Self::RouterInferred,
-        Self::TraceEstimated,
-        Self::Unknown,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProviderReported => "provider_reported",
-            Self::RuntimeConfirmed => "runtime_confirmed",
-            Self::RouterInferred => "router_inferred",
-            Self::TraceEstimated => "trace_estimated",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// The evidence for a count of tokens: the provider's or the node's own report, or else our estimate.
     #[must_use]
     pub const fn of(source: UsageSource, profile: Option<Profile>) -> Self {
@@ -93,31 +76,15 @@ impl ReuseEvidence {
     }
 }
 
-/// Where what was reused had been kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CacheTier {
-    /// In our own response cache.
-    Response,
-    Provider,
-    /// On a node, which does not say in which of its memories.
-    Runtime,
-}
-
-impl CacheTier {
-    pub const ALL: [Self; 3] = [Self::Response, Self::Provider, Self::Runtime];
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tier| tier.as_str() == name)
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Response => "response",
-            Self::Provider => "provider",
-            Self::Runtime => "unknown",
-        }
+crate::words! {
+    /// Where what was reused had been kept.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum CacheTier by from_name {
+        /// In our own response cache.
+        Response = "response",
+        Provider = "provider",
+        /// On a node, which does not say in which of its memories.
+        Runtime = "unknown",
     }
 }
 

@@ -3,24 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A member's role. Neither billing nor developer includes the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Manages members of every role, and the workspace itself.
-    Owner,
-    /// Everything in the workspace except its owners.
-    Admin,
-    /// Manages keys and calls models.
-    Developer,
-    /// Budgets, invoices and credit.
-    Billing,
-    /// Read-only.
-    Viewer,
+crate::words! {
+    /// A member's role. Neither billing nor developer includes the other.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Role {
+        /// Manages members of every role, and the workspace itself.
+        Owner = "owner",
+        /// Everything in the workspace except its owners.
+        Admin = "admin",
+        /// Manages keys and calls models.
+        Developer = "developer",
+        /// Budgets, invoices and credit.
+        Billing = "billing",
+        /// Read-only.
+        Viewer = "viewer",
+    }
 }
 
 impl Role {
-    pub const ALL: [Self; 5] = [Self::Owner, Self::Admin, Self::Developer, Self::Billing, Self::Viewer];
-
     /// Whether this role includes all rights of `least`.
     #[must_use]
     pub const fn covers(self, least: Self) -> bool {
@@ -30,17 +30,6 @@ impl Role {
             Self::Developer => matches!(self, Self::Owner | Self::Admin | Self::Developer),
             Self::Billing => matches!(self, Self::Owner | Self::Admin | Self::Billing),
             Self::Viewer => true,
-        }
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Admin => "admin",
-            Self::Developer => "developer",
-            Self::Billing => "billing",
-            Self::Viewer => "viewer",
         }
     }
 }

@@ -24,62 +24,33 @@ pub struct RouteScope {
     pub environment: Option<String>,
 }
 
-/// What happens after one of the customer's own credentials has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum ByokFallback {
-    #[default]
-    Never,
-    Managed,
-}
-
-impl ByokFallback {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::Managed => "managed",
-        }
+crate::words! {
+    /// What happens after one of the customer's own credentials has failed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub enum ByokFallback {
+        #[default]
+        Never = "never",
+        Managed = "managed",
     }
 }
 
-/// The error classes a route may name in `fallback_on`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FallbackClass {
-    Auth,
-    Quota,
-    RateLimit,
-    Overloaded,
-    Upstream,
-    Timeout,
-    /// Nothing that the route allows has the model, and the request goes to the next route that matches, or to none.
-    ModelMissing,
+crate::words! {
+    /// The error classes a route may name in `fallback_on`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum FallbackClass {
+        Auth = "auth",
+        Quota = "quota",
+        RateLimit = "rate_limit",
+        Overloaded = "overloaded",
+        Upstream = "upstream",
+        Timeout = "timeout",
+        /// Nothing that the route allows has the model, and the request goes to the next route that matches, or to none.
+        ModelMissing = "model_missing",
+    }
 }
 
 impl FallbackClass {
-    pub const ALL: [Self; 7] = [
-        Self::Auth,
-        Self::Quota,
-        Self::RateLimit,
-        Self::Overloaded,
-        Self::Upstream,
-        Self::Timeout,
-        Self::ModelMissing,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auth => "auth",
-            Self::Quota => "quota",
-            Self::RateLimit => "rate_limit",
-            Self::Overloaded => "overloaded",
-            Self::Upstream => "upstream",
-            Self::Timeout => "timeout",
-            Self::ModelMissing => "model_missing",
-        }
-    }
-
     /// The class that a fault belongs to, or `None` where the same request would fail anywhere.
     #[must_use]
     pub const fn of(class: FaultClass) -> Option<Self> {
@@ -97,38 +68,23 @@ impl FallbackClass {
     }
 }
 
-/// The failures after which a route's requests may go on with another model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelFallbackClass {
-    /// The prompt is longer than the model's context.
-    ContextLength,
-    /// The provider's policy refuses the content.
-    ContentPolicy,
-    /// All that could serve the model failed in a way that may pass: errors, overload, silence, and rate limits, which are no
-    /// outage to the schedule of attempts. Routes call it `outage`.
-    #[serde(rename = "outage")]
-    Transient,
+crate::words! {
+    /// The failures after which a route's requests may go on with another model.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ModelFallbackClass by named {
+        /// The prompt is longer than the model's context.
+        ContextLength = "context_length",
+        /// The provider's policy refuses the content.
+        ContentPolicy = "content_policy",
+        /// All that could serve the model failed in a way that may pass: errors, overload, silence, and rate limits, which are no
+        /// outage to the schedule of attempts. Routes call it `outage`.
+        #[serde(rename = "outage")]
+        Transient = "outage",
+    }
 }
 
 impl ModelFallbackClass {
-    pub const ALL: [Self; 3] = [Self::ContextLength, Self::ContentPolicy, Self::Transient];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ContextLength => "context_length",
-            Self::ContentPolicy => "content_policy",
-            Self::Transient => "outage",
-        }
-    }
-
-    /// The class of a name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.as_str() == name)
-    }
-
     /// The class that a fault belongs to, or `None` where no other model helps, or where it is not clear that one
     /// would: a refused credential is to be repaired.
     #[must_use]

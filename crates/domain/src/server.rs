@@ -129,24 +129,15 @@ impl Finding {
     }
 }
 
-/// Where a fact comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// The server was not probed yet, or the probe was inconclusive.
-    Unverified,
-    Probed,
-    /// Declared by a person; takes precedence over a probe.
-    Stated,
-}
-
-impl Evidence {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unverified => "unverified",
-            Self::Probed => "probed",
-            Self::Stated => "stated",
-        }
+crate::words! {
+    /// Where a fact comes from.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Evidence {
+        /// The server was not probed yet, or the probe was inconclusive.
+        Unverified = "unverified",
+        Probed = "probed",
+        /// Declared by a person; takes precedence over a probe.
+        Stated = "stated",
     }
 }
 

@@ -75,32 +75,18 @@ impl TaskStatus {
     }
 }
 
-/// Which tasks of one workspace are taken first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub enum TaskPriority {
-    Low,
-    #[default]
-    Normal,
-    High,
+crate::words! {
+    /// Which tasks of one workspace are taken first.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+    pub enum TaskPriority by by_name {
+        Low = "low",
+        #[default]
+        Normal = "normal",
+        High = "high",
+    }
 }
 
 impl TaskPriority {
-    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Normal => "normal",
-            Self::High => "high",
-        }
-    }
-
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|priority| priority.as_str() == name)
-    }
-
     /// The rank in the queue: the lowest is taken first.
     #[must_use]
     pub const fn rank(self) -> u8 {

@@ -1,46 +1,23 @@
 //! Providers' service tiers, each with its own price, and the hosted tools that providers run for an answer.
 
-/// A service tier, under one name whatever its provider calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Tier {
-    Standard,
-    Flex,
-    Priority,
-    /// Reserved capacity.
-    Scale,
-    Fast,
-    Ultrafast,
-    Batch,
-    /// A tier that is not in this list.
-    Other,
+crate::words! {
+    /// A service tier, under one name whatever its provider calls it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Tier {
+        Standard = "standard",
+        Flex = "flex",
+        Priority = "priority",
+        /// Reserved capacity.
+        Scale = "scale",
+        Fast = "fast",
+        Ultrafast = "ultrafast",
+        Batch = "batch",
+        /// A tier that is not in this list.
+        Other = "other",
+    }
 }
 
 impl Tier {
-    pub const ALL: [Self; 8] = [
-        Self::Standard,
-        Self::Flex,
-        Self::Priority,
-        Self::Scale,
-        Self::Fast,
-        Self::Ultrafast,
-        Self::Batch,
-        Self::Other,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Flex => "flex",
-            Self::Priority => "priority",
-            Self::Scale => "scale",
-            Self::Fast => "fast",
-            Self::Ultrafast => "ultrafast",
-            Self::Batch => "batch",
-            Self::Other => "other",
-        }
-    }
-
     /// The tier that a provider's word names, in any case; `None` if the word leaves the choice to the
     /// provider.
     #[must_use]
@@ -70,44 +47,18 @@ impl Tier {
     }
 }
 
-/// A tool that the provider runs and may bill on top of the tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HostedTool {
-    WebSearch,
-    /// The older version, which has another fee.
-    WebSearchPreview,
-    FileSearch,
-    CodeExecution,
-    ImageGeneration,
-    /// A tool that is not in this list.
-    Other,
-}
-
-impl HostedTool {
-    pub const ALL: [Self; 6] = [
-        Self::WebSearch,
-        Self::WebSearchPreview,
-        Self::FileSearch,
-        Self::CodeExecution,
-        Self::ImageGeneration,
-        Self::Other,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::WebSearch => "web_search",
-            Self::WebSearchPreview => "web_search_preview",
-            Self::FileSearch => "file_search",
-            Self::CodeExecution => "code_execution",
-            Self::ImageGeneration => "image_generation",
-            Self::Other => "hosted tool",
-        }
-    }
-
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tool| tool.as_str() == word)
+crate::words! {
+    /// A tool that the provider runs and may bill on top of the tokens.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum HostedTool by from_word {
+        WebSearch = "web_search",
+        /// The older version, which has another fee.
+        WebSearchPreview = "web_search_preview",
+        FileSearch = "file_search",
+        CodeExecution = "code_execution",
+        ImageGeneration = "image_generation",
+        /// A tool that is not in this list.
+        Other = "hosted tool",
     }
 }
 

@@ -12,33 +12,16 @@ use crate::ports::PortFuture;
 use crate::secret::Secret;
 use crate::stored_object::ObjectOwner;
 
-/// Where an argument of an HTTP tool goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ArgumentPlace {
-    Path,
-    Query,
-    Header,
-    /// A member of the JSON body.
-    Body,
-}
-
-impl ArgumentPlace {
-    pub const WORDS: [&str; 4] = ["path", "query", "header", "body"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Path => "path",
-            Self::Query => "query",
-            Self::Header => "header",
-            Self::Body => "body",
-        }
-    }
-
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        [Self::Path, Self::Query, Self::Header, Self::Body].into_iter().find(|place| place.as_str() == name)
+crate::words! {
+    /// Where an argument of an HTTP tool goes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ArgumentPlace by by_name {
+        Path = "path",
+        Query = "query",
+        Header = "header",
+        /// A member of the JSON body.
+        Body = "body",
     }
 }
 
@@ -125,34 +108,21 @@ pub struct ListedTool {
     pub suspicion: Option<String>,
 }
 
-/// Why a tool of an MCP server is not offered to models, if it isn't.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PinState {
-    /// It is offered as it was accepted.
-    Accepted,
-    /// The server lists it, and did not when the server was first read.
-    New,
-    /// The server describes it otherwise than when it was accepted.
-    Changed,
-    /// Its description looks like an instruction to the model.
-    Suspicious,
-    /// The server lists it no more.
-    Gone,
-}
-
-impl PinState {
-    pub const WORDS: [&str; 5] = ["accepted", "new", "changed", "suspicious", "gone"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::New => "new",
-            Self::Changed => "changed",
-            Self::Suspicious => "suspicious",
-            Self::Gone => "gone",
-        }
+crate::words! {
+    /// Why a tool of an MCP server is not offered to models, if it isn't.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum PinState {
+        /// It is offered as it was accepted.
+        Accepted = "accepted",
+        /// The server lists it, and did not when the server was first read.
+        New = "new",
+        /// The server describes it otherwise than when it was accepted.
+        Changed = "changed",
+        /// Its description looks like an instruction to the model.
+        Suspicious = "suspicious",
+        /// The server lists it no more.
+        Gone = "gone",
     }
 }
 
@@ -223,47 +193,22 @@ pub struct DeclaredTools {
     pub servers: Vec<DeclaredServer>,
 }
 
-/// How a call of a tool ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CallOutcome {
-    Answered,
-    /// The tool itself reports that it failed.
-    Failed,
-    Timeout,
-    /// Its server could not be reached, or did not answer as its protocol says.
-    Unreachable,
-    /// The address guard refuses its address, or it redirects.
-    Refused,
-    /// The arguments are not what the tool takes.
-    BadArguments,
-    /// The client did not approve it.
-    NotApproved,
-}
-
-impl CallOutcome {
-    pub const ALL: [Self; 7] = [
-        Self::Answered,
-        Self::Failed,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Refused,
-        Self::BadArguments,
-        Self::NotApproved,
-    ];
-    pub const WORDS: [&str; 7] =
-        ["answered", "failed", "timeout", "unreachable", "refused", "bad_arguments", "not_approved"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Refused => "refused",
-            Self::BadArguments => "bad_arguments",
-            Self::NotApproved => "not_approved",
-        }
+crate::words! {
+    /// How a call of a tool ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum CallOutcome {
+        Answered = "answered",
+        /// The tool itself reports that it failed.
+        Failed = "failed",
+        Timeout = "timeout",
+        /// Its server could not be reached, or did not answer as its protocol says.
+        Unreachable = "unreachable",
+        /// The address guard refuses its address, or it redirects.
+        Refused = "refused",
+        /// The arguments are not what the tool takes.
+        BadArguments = "bad_arguments",
+        /// The client did not approve it.
+        NotApproved = "not_approved",
     }
 }
 

@@ -68,36 +68,21 @@ const EU: &[&str] = &[
     "westeurope",
 ];
 
-/// The part of the world in which a request may be processed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RegionPolicy {
-    UsOnly,
-    EuOnly,
-    /// Everywhere, said on purpose.
-    Global,
-    #[default]
-    Any,
+crate::words! {
+    /// The part of the world in which a request may be processed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum RegionPolicy by from_name {
+        UsOnly = "us_only",
+        EuOnly = "eu_only",
+        /// Everywhere, said on purpose.
+        Global = "global",
+        #[default]
+        Any = "any",
+    }
 }
 
 impl RegionPolicy {
-    pub const ALL: [Self; 4] = [Self::UsOnly, Self::EuOnly, Self::Global, Self::Any];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UsOnly => "us_only",
-            Self::EuOnly => "eu_only",
-            Self::Global => "global",
-            Self::Any => "any",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == name)
-    }
-
     /// The names of the regions that it allows, in lower case; `None` allows all.
     #[must_use]
     pub const fn regions(self) -> Option<&'static [&'static str]> {
@@ -125,38 +110,24 @@ impl RegionPolicy {
     }
 }
 
-/// Whether data may go to a provider of last resort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub enum DataBoundary {
-    /// Where the project's routes send it.
-    #[default]
-    #[serde(rename = "project")]
-    Project,
-    /// Never to an emergency provider.
-    #[serde(rename = "no_openrouter")]
-    NoEmergency,
-    /// Never to an emergency provider, whatever the operator and the routes allow later.
-    #[serde(rename = "strict")]
-    Strict,
+crate::words! {
+    /// Whether data may go to a provider of last resort.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+    pub enum DataBoundary by from_name {
+        /// Where the project's routes send it.
+        #[default]
+        #[serde(rename = "project")]
+        Project = "project",
+        /// Never to an emergency provider.
+        #[serde(rename = "no_openrouter")]
+        NoEmergency = "no_openrouter",
+        /// Never to an emergency provider, whatever the operator and the routes allow later.
+        #[serde(rename = "strict")]
+        Strict = "strict",
+    }
 }
 
 impl DataBoundary {
-    pub const ALL: [Self; 3] = [Self::Project, Self::NoEmergency, Self::Strict];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Project => "project",
-            Self::NoEmergency => "no_openrouter",
-            Self::Strict => "strict",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == name)
-    }
-
     #[must_use]
     pub const fn forbids_emergency(self) -> bool {
         !matches!(self, Self::Project)

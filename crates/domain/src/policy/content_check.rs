@@ -33,12 +33,14 @@ pub enum Detector {
     Words(Vec<String>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckAction {
-    Flag,
-    Mask,
-    Block,
+crate::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum CheckAction {
+        Flag = "flag",
+        Mask = "mask",
+        Block = "block",
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -73,17 +75,6 @@ impl Detector {
             Self::NationalId => "national_id",
             Self::Pattern(_) => "pattern",
             Self::Words(_) => "words",
-        }
-    }
-}
-
-impl CheckAction {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Flag => "flag",
-            Self::Mask => "mask",
-            Self::Block => "block",
         }
     }
 }

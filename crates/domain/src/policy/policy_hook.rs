@@ -17,38 +17,44 @@ pub struct PolicyHook {
     pub reads_content: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HookPoint {
-    /// Before the request is sent.
-    Pre,
-    /// Before the answer is passed on, or at the end of a stream.
-    Post,
+crate::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum HookPoint by from_name {
+        /// Before the request is sent.
+        Pre = "pre",
+        /// Before the answer is passed on, or at the end of a stream.
+        Post = "post",
+    }
 }
 
-/// What happens if the server does not answer in time, or not as agreed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnSilence {
-    Allow,
-    Refuse,
+crate::words! {
+    /// What happens if the server does not answer in time, or not as agreed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum OnSilence by from_name {
+        Allow = "allow",
+        Refuse = "refuse",
+    }
 }
 
-/// How the call of a hook ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HookOutcome {
-    Allowed,
-    Refused,
-    /// It did not answer in time.
-    Timeout,
-    /// No connection, or one that broke.
-    Unreachable,
-    /// Another status than 200 or 204, or no decision.
-    Malformed,
-    /// Not called: it failed repeatedly, or too many of its calls are open.
-    Skipped,
-    /// Not called: it reads content, and there is none that could be sent.
-    Unreadable,
+crate::words! {
+    /// How the call of a hook ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum HookOutcome {
+        Allowed = "allowed",
+        Refused = "refused",
+        /// It did not answer in time.
+        Timeout = "timeout",
+        /// No connection, or one that broke.
+        Unreachable = "unreachable",
+        /// Another status than 200 or 204, or no decision.
+        Malformed = "malformed",
+        /// Not called: it failed repeatedly, or too many of its calls are open.
+        Skipped = "skipped",
+        /// Not called: it reads content, and there is none that could be sent.
+        Unreadable = "unreadable",
+    }
 }
 
 /// One call of a hook, as a record has it.
@@ -97,54 +103,7 @@ impl HookServer {
     }
 }
 
-impl HookPoint {
-    pub const ALL: [Self; 2] = [Self::Pre, Self::Post];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pre => "pre",
-            Self::Post => "post",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == name)
-    }
-}
-
-impl OnSilence {
-    pub const ALL: [Self; 2] = [Self::Allow, Self::Refuse];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Refuse => "refuse",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == name)
-    }
-}
-
 impl HookOutcome {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Malformed => "malformed",
-            Self::Skipped => "skipped",
-            Self::Unreadable => "unreadable",
-        }
-    }
-
     /// Whether there was no decision, so that `on_silence` decides.
     #[must_use]
     pub const fn is_silence(self) -> bool {

@@ -40,35 +40,17 @@ pub struct ParameterRule {
     pub clamps: bool,
 }
 
-/// What a request carries beside text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileKind {
-    Image,
-    Audio,
-    Video,
-    Pdf,
-    /// Any other document.
-    Document,
-}
-
-impl FileKind {
-    pub const ALL: [Self; 5] = [Self::Image, Self::Audio, Self::Video, Self::Pdf, Self::Document];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Image => "image",
-            Self::Audio => "audio",
-            Self::Video => "video",
-            Self::Pdf => "pdf",
-            Self::Document => "document",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == name)
+crate::words! {
+    /// What a request carries beside text.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum FileKind by from_name {
+        Image = "image",
+        Audio = "audio",
+        Video = "video",
+        Pdf = "pdf",
+        /// Any other document.
+        Document = "document",
     }
 }
 

@@ -91,23 +91,16 @@ impl WarmSession {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WarmStatus {
-    Active,
-    Ended,
-    Expired,
+crate::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum WarmStatus {
+        Active = "active",
+        Ended = "ended",
+        Expired = "expired",
+    }
 }
 
 impl WarmStatus {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Ended => "ended",
-            Self::Expired => "expired",
-        }
-    }
-
     /// Why a session takes no more runs; `None` of one that does.
     #[must_use]
     pub fn refusal(self, id: SessionId) -> Option<Fault> {

@@ -14,32 +14,20 @@ pub(crate) const KEPT: &str = "a2a";
 pub(crate) const ANSWER: &str = "answer";
 const OUTPUT: &str = "output";
 
-/// The states that a turn can be in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Submitted,
-    Working,
-    InputRequired,
-    Completed,
-    Failed,
-    Canceled,
+domain::words! {
+    /// The states that a turn can be in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum State {
+        Submitted = "TASK_STATE_SUBMITTED",
+        Working = "TASK_STATE_WORKING",
+        InputRequired = "TASK_STATE_INPUT_REQUIRED",
+        Completed = "TASK_STATE_COMPLETED",
+        Failed = "TASK_STATE_FAILED",
+        Canceled = "TASK_STATE_CANCELED",
+    }
 }
 
 impl State {
-    const ALL: [Self; 6] =
-        [Self::Submitted, Self::Working, Self::InputRequired, Self::Completed, Self::Failed, Self::Canceled];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Submitted => "TASK_STATE_SUBMITTED",
-            Self::Working => "TASK_STATE_WORKING",
-            Self::InputRequired => "TASK_STATE_INPUT_REQUIRED",
-            Self::Completed => "TASK_STATE_COMPLETED",
-            Self::Failed => "TASK_STATE_FAILED",
-            Self::Canceled => "TASK_STATE_CANCELED",
-        }
-    }
-
     /// `None` for a state that no turn is ever in.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)

@@ -11,21 +11,23 @@ use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 use crate::fault;
 
-/// The scope that a path requires of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// Any valid key: what concerns the key itself.
-    Known,
-    Inference,
-    /// Read-only: usage, requests, lists. Scopes that allow changes include it.
-    Read,
-    Admin,
-    /// Reading what agents keep: by the keys that call models, and by those that read.
-    ReadState,
-    /// Writing what agents keep: by the keys that call models, and by those that manage.
-    WriteState,
-    /// The operator's own resources.
-    Operator,
+domain::words! {
+    /// The scope that a path requires of a key.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Needs {
+        /// Any valid key: what concerns the key itself.
+        Known = "none",
+        Inference = "inference",
+        /// Read-only: usage, requests, lists. Scopes that allow changes include it.
+        Read = "read",
+        Admin = "admin",
+        /// Reading what agents keep: by the keys that call models, and by those that read.
+        ReadState = "inference or read",
+        /// Writing what agents keep: by the keys that call models, and by those that manage.
+        WriteState = "inference or admin",
+        /// The operator's own resources.
+        Operator = "operator",
+    }
 }
 
 impl Needs {
@@ -47,18 +49,6 @@ impl Needs {
         match self {
             Self::WriteState => Self::Admin.is_met_by(scopes),
             _ => Self::Read.is_met_by(scopes),
-        }
-    }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Known => "none",
-            Self::Inference => "inference",
-            Self::Read => "read",
-            Self::Admin => "admin",
-            Self::ReadState => "inference or read",
-            Self::WriteState => "inference or admin",
-            Self::Operator => "operator",
         }
     }
 }

@@ -14,24 +14,14 @@ use crate::outlier::{MemberFailure, OpeningCause, Outlier, RecentFailures};
 use crate::place::Groups;
 use crate::{Availability, SeatKey};
 
-/// What a breaker is for. In the order in which they are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BreakerLevel {
-    Host,
-    Region,
-    Credential,
-    Model,
-}
-
-impl BreakerLevel {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Region => "region",
-            Self::Credential => "credential",
-            Self::Model => "model",
-        }
+domain::words! {
+    /// What a breaker is for. In the order in which they are read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum BreakerLevel {
+        Host = "host",
+        Region = "region",
+        Credential = "credential",
+        Model = "model",
     }
 }
 

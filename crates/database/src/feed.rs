@@ -13,27 +13,17 @@ use crate::statement::sql;
 /// How many changes are retained; a follower further behind reloads everything.
 pub const FEED_ROWS_KEPT: u64 = 10_000;
 
-/// The part of a snapshot that a change touches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    Workspace,
-    Key,
-    /// The operator's accounts, and what the operator states of providers: a word of its own for these could not be read by
-    /// the version before.
-    Accounts,
-    /// Nothing that a snapshot holds.
-    Other,
-}
-
-impl Part {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Workspace => "workspace",
-            Self::Key => "key",
-            Self::Accounts => "accounts",
-            Self::Other => "other",
-        }
+domain::words! {
+    /// The part of a snapshot that a change touches.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Part {
+        Workspace = "workspace",
+        Key = "key",
+        /// The operator's accounts, and what the operator states of providers: a word of its own for these could not be read by
+        /// the version before.
+        Accounts = "accounts",
+        /// Nothing that a snapshot holds.
+        Other = "other",
     }
 }
 

@@ -21,23 +21,13 @@ pub struct Changed {
     pub after: Value,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    Create,
-    Update,
-    Delete,
-    Keep,
-}
-
-impl Action {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Delete => "delete",
-            Self::Keep => "keep",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Action {
+        Create = "create",
+        Update = "update",
+        Delete = "delete",
+        Keep = "keep",
     }
 }
 

@@ -5,45 +5,26 @@ use domain::Nanos;
 use crate::limits::EXAMPLES_MAX;
 use crate::trace::Trace;
 
-/// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FindingKind {
-    /// Prompt tokens that had been sent before, and were paid for as if they were new.
-    MissedCache,
-    /// Prompts of one caller that begin differently each time.
-    UnstablePrefix,
-    /// Attempts that failed and were paid or waited for.
-    Retries,
-    /// Streams that stayed open long after what their tokens need.
-    IdleTail,
-    /// A dear model for short answers to short prompts: a hint, since nobody read the answers.
-    ModelSize,
-    /// A budget that will not last.
-    BudgetAtRisk,
+domain::words! {
+    /// What was found.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum FindingKind {
+        /// Prompt tokens that had been sent before, and were paid for as if they were new.
+        MissedCache = "missed_cache",
+        /// Prompts of one caller that begin differently each time.
+        UnstablePrefix = "unstable_prefix",
+        /// Attempts that failed and were paid or waited for.
+        Retries = "retries",
+        /// Streams that stayed open long after what their tokens need.
+        IdleTail = "idle_tail",
+        /// A dear model for short answers to short prompts: a hint, since nobody read the answers.
+        ModelSize = "model_size",
+        /// A budget that will not last.
+        BudgetAtRisk = "budget_at_risk",
+    }
 }
 
 impl FindingKind {
-    pub const ALL: [Self; 6] = [
-        Self::MissedCache,
-        Self::UnstablePrefix,
-        Self::Retries,
-        Self::IdleTail,
-        Self::ModelSize,
-        Self::BudgetAtRisk,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MissedCache => "missed_cache",
-            Self::UnstablePrefix => "unstable_prefix",
-            Self::Retries => "retries",
-            Self::IdleTail => "idle_tail",
-            Self::ModelSize => "model_size",
-            Self::BudgetAtRisk => "budget_at_risk",
-        }
-    }
-
     /// What its money is: of the past, or of what may come.
     #[must_use]
     pub const fn money_meaning(self) -> &'static str {

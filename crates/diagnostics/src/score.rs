@@ -13,15 +13,17 @@ const LONG_LIFETIME_MS: u64 = 60 * 60_000;
 const SESSION_PAUSE_MS: u64 = 30 * 60_000;
 const BASIS: u128 = 10_000;
 
-/// One of the six parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    OpportunityRatio,
-    Recurrence,
-    RetentionLocality,
-    TtftSensitivity,
-    SessionContinuity,
-    PayloadRedundancy,
+domain::words! {
+    /// One of the six parts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Part by from_name {
+        OpportunityRatio = "opportunity_ratio",
+        Recurrence = "recurrence",
+        RetentionLocality = "retention_locality",
+        TtftSensitivity = "ttft_sensitivity",
+        SessionContinuity = "session_continuity",
+        PayloadRedundancy = "payload_redundancy",
+    }
 }
 
 /// What a part is worth: its most points, and the ratio from which it has them, in basis points.
@@ -31,32 +33,6 @@ struct Weight {
 }
 
 impl Part {
-    pub const ALL: [Self; 6] = [
-        Self::OpportunityRatio,
-        Self::Recurrence,
-        Self::RetentionLocality,
-        Self::TtftSensitivity,
-        Self::SessionContinuity,
-        Self::PayloadRedundancy,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OpportunityRatio => "opportunity_ratio",
-            Self::Recurrence => "recurrence",
-            Self::RetentionLocality => "retention_locality",
-            Self::TtftSensitivity => "ttft_sensitivity",
-            Self::SessionContinuity => "session_continuity",
-            Self::PayloadRedundancy => "payload_redundancy",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|part| part.as_str() == name)
-    }
-
     const fn weight(self) -> Weight {
         let (points_max, full_bps) = match self {
             Self::OpportunityRatio => (30, 6_000),
@@ -149,17 +125,19 @@ impl ScoredPart {
     }
 }
 
-/// The range that a score is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Band {
-    /// 0 to 19.
-    Low,
-    /// 20 to 44.
-    Limited,
-    /// 45 to 69.
-    Good,
-    /// 70 and above.
-    Strong,
+domain::words! {
+    /// The range that a score is in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Band {
+        /// 0 to 19.
+        Low = "low",
+        /// 20 to 44.
+        Limited = "limited",
+        /// 45 to 69.
+        Good = "good",
+        /// 70 and above.
+        Strong = "strong",
+    }
 }
 
 impl Band {
@@ -170,16 +148,6 @@ impl Band {
             20..=44 => Self::Limited,
             45..=69 => Self::Good,
             _ => Self::Strong,
-        }
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Limited => "limited",
-            Self::Good => "good",
-            Self::Strong => "strong",
         }
     }
 }

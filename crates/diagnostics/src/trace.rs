@@ -3,33 +3,15 @@
 use domain::money::with_markup;
 use domain::{Nanos, Profile, Rates};
 
-/// How a trace was recorded, by whoever did it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Privacy {
-    #[default]
-    Metadata,
-    Tokenized,
-    EncryptedFullFidelity,
-    Synthetic,
-}
-
-impl Privacy {
-    pub const ALL: [Self; 4] =
-        [Self::Metadata, Self::Tokenized, Self::EncryptedFullFidelity, Self::Synthetic];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Metadata => "metadata",
-            Self::Tokenized => "tokenized",
-            Self::EncryptedFullFidelity => "encrypted_full_fidelity",
-            Self::Synthetic => "synthetic",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|privacy| privacy.as_str() == name)
+domain::words! {
+    /// How a trace was recorded, by whoever did it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+    pub enum Privacy by from_name {
+        #[default]
+        Metadata = "metadata",
+        Tokenized = "tokenized",
+        EncryptedFullFidelity = "encrypted_full_fidelity",
+        Synthetic = "synthetic",
     }
 }
 

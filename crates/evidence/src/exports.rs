@@ -19,51 +19,23 @@ pub(crate) use sql::purge;
 /// The kind of job on the durable queue.
 pub const DATA_EXPORT_JOB: &str = "data_export.run";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataExportState {
-    Pending,
-    Running,
-    Completed,
-    Failed,
-}
-
-impl DataExportState {
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Completed, Self::Failed];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum DataExportState {
+        Pending = "pending",
+        Running = "running",
+        Completed = "completed",
+        Failed = "failed",
     }
 }
 
-/// The format of the files of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DataExportFormat {
-    #[default]
-    JsonLines,
-    Parquet,
-}
-
-impl DataExportFormat {
-    pub const ALL: [Self; 2] = [Self::JsonLines, Self::Parquet];
-    pub const WORDS: [&str; 2] = ["jsonl", "parquet"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::JsonLines => "jsonl",
-            Self::Parquet => "parquet",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.as_str() == name)
+domain::words! {
+    /// The format of the files of an export.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub enum DataExportFormat by from_name {
+        #[default]
+        JsonLines = "jsonl",
+        Parquet = "parquet",
     }
 }
 

@@ -105,27 +105,15 @@ impl PurgeTarget {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PurgeState {
-    Pending,
-    Running,
-    Completed,
-    /// It could not be carried out at all.
-    Failed,
-}
-
-impl PurgeState {
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Completed, Self::Failed];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum PurgeState {
+        Pending = "pending",
+        Running = "running",
+        Completed = "completed",
+        /// It could not be carried out at all.
+        Failed = "failed",
     }
 }
 

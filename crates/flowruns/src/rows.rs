@@ -21,40 +21,22 @@ pub mod part {
     }
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($kind:ident = $word:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name {
-            $($kind),*
-        }
-
-        impl $name {
-            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
-
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $word),*
-                }
-            }
-
-            #[must_use]
-            pub fn by_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == name)
-            }
-        }
-    };
+domain::words! {
+    /// Where a run is for the workers.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum RunState by by_name {
+        Queued = "queued",
+        Running = "running",
+        Waiting = "waiting",
+        Paused = "paused",
+        Ended = "ended",
+    }
 }
 
-words!(
-    /// Where a run is for the workers.
-    RunState { Queued = "queued", Running = "running", Waiting = "waiting", Paused = "paused", Ended = "ended" }
-);
-
-words!(
+domain::words! {
     /// Where a step is.
-    StepStatus {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum StepStatus by by_name {
         Pending = "pending",
         Running = "running",
         Waiting = "waiting",
@@ -64,17 +46,25 @@ words!(
         Blocked = "blocked",
         Cancelled = "cancelled",
     }
-);
+}
 
-words!(
+domain::words! {
     /// What drives a run: the workers of our own queue, or a Restate server that calls the gateway.
-    FlowEngine { Queue = "queue", Restate = "restate" }
-);
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum FlowEngine by by_name {
+        Queue = "queue",
+        Restate = "restate",
+    }
+}
 
-words!(
+domain::words! {
     /// What somebody wants of a run that a worker has.
-    Wish { Cancel = "cancel", Pause = "pause" }
-);
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Wish by by_name {
+        Cancel = "cancel",
+        Pause = "pause",
+    }
+}
 
 impl StepStatus {
     #[must_use]

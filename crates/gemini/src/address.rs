@@ -8,21 +8,20 @@ use json::refusal::wrong_value;
 
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 
-/// An operation on a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verb {
-    Generate,
-    Stream,
-    Count,
-    Embed,
-    BatchEmbed,
-    BatchGenerate,
+domain::words! {
+    /// An operation on a model, which paths name after the colon.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Verb {
+        Generate = "generateContent",
+        Stream = "streamGenerateContent",
+        Count = "countTokens",
+        Embed = "embedContent",
+        BatchEmbed = "batchEmbedContents",
+        BatchGenerate = "batchGenerateContent",
+    }
 }
 
 impl Verb {
-    pub const ALL: [Self; 6] =
-        [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::BatchEmbed, Self::BatchGenerate];
-
     /// What the pipeline does for it.
     #[must_use]
     pub const fn operation(self) -> Operation {
@@ -31,19 +30,6 @@ impl Verb {
             Self::Count => Operation::Count,
             Self::Embed | Self::BatchEmbed => Operation::Embed,
             Self::BatchGenerate => Operation::Batch,
-        }
-    }
-
-    /// The verb as paths have it, after the colon.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Generate => "generateContent",
-            Self::Stream => "streamGenerateContent",
-            Self::Count => "countTokens",
-            Self::Embed => "embedContent",
-            Self::BatchEmbed => "batchEmbedContents",
-            Self::BatchGenerate => "batchGenerateContent",
         }
     }
 }

@@ -79,47 +79,26 @@ pub enum JsonFault {
     Keys,
 }
 
-/// What was expected at a byte. An enum of one byte, not a string, since every step of the scanner returns
-/// it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    Value,
-    Null,
-    True,
-    False,
-    Object,
-    Array,
-    Name,
-    Colon,
-    CommaOrBrace,
-    CommaOrBracket,
-    Digit,
-    HexadecimalDigit,
-    Escape,
-    QuotationMark,
-    End,
-}
-
-impl Expected {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Value => "a value",
-            Self::Null => "null",
-            Self::True => "true",
-            Self::False => "false",
-            Self::Object => "an object",
-            Self::Array => "an array",
-            Self::Name => "a member's name",
-            Self::Colon => "a colon",
-            Self::CommaOrBrace => "a comma or a closing brace",
-            Self::CommaOrBracket => "a comma or a closing bracket",
-            Self::Digit => "a digit",
-            Self::HexadecimalDigit => "a hexadecimal digit",
-            Self::Escape => "an escape",
-            Self::QuotationMark => "a quotation mark",
-            Self::End => "the end",
-        }
+domain::words! {
+    /// What was expected at a byte. An enum of one byte, not a string, since every step of the scanner returns
+    /// it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Expected {
+        Value = "a value",
+        Null = "null",
+        True = "true",
+        False = "false",
+        Object = "an object",
+        Array = "an array",
+        Name = "a member's name",
+        Colon = "a colon",
+        CommaOrBrace = "a comma or a closing brace",
+        CommaOrBracket = "a comma or a closing bracket",
+        Digit = "a digit",
+        HexadecimalDigit = "a hexadecimal digit",
+        Escape = "an escape",
+        QuotationMark = "a quotation mark",
+        End = "the end",
     }
 }
 

@@ -9,44 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::tariff::{Fee, Tariff};
 
-/// The subject of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LineKind {
-    Base,
-    /// The platform fee on requests of a profile.
-    RequestFee,
-    /// The platform fee on tokens of a profile.
-    TokenFee,
-    /// Tokens of the operator's accounts, as each exchange was booked.
-    ManagedTokens,
-    /// Tokens on the customer's own credentials: billed by the provider, not by the operator.
-    ByokTokens,
-    /// Tokens of the customer's own nodes.
-    ByocTokens,
-    Acts,
-    /// An amount booked for an earlier month after its invoice was finalised.
-    Adjustment,
-    /// Prepaid credit that pays for a part.
-    Credit,
+domain::words! {
+    /// The subject of a line.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum LineKind {
+        Base = "base",
+        /// The platform fee on requests of a profile.
+        RequestFee = "request_fee",
+        /// The platform fee on tokens of a profile.
+        TokenFee = "token_fee",
+        /// Tokens of the operator's accounts, as each exchange was booked.
+        ManagedTokens = "managed_tokens",
+        /// Tokens on the customer's own credentials: billed by the provider, not by the operator.
+        ByokTokens = "byok_tokens",
+        /// Tokens of the customer's own nodes.
+        ByocTokens = "byoc_tokens",
+        Acts = "acts",
+        /// An amount booked for an earlier month after its invoice was finalised.
+        Adjustment = "adjustment",
+        /// Prepaid credit that pays for a part.
+        Credit = "credit",
+    }
 }
 
 impl LineKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::RequestFee => "request_fee",
-            Self::TokenFee => "token_fee",
-            Self::ManagedTokens => "managed_tokens",
-            Self::ByokTokens => "byok_tokens",
-            Self::ByocTokens => "byoc_tokens",
-            Self::Acts => "acts",
-            Self::Adjustment => "adjustment",
-            Self::Credit => "credit",
-        }
-    }
-
     const fn of_tokens(profile: Profile) -> Self {
         match profile.mode() {
             Mode::Mi => Self::ManagedTokens,

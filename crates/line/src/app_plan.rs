@@ -12,21 +12,12 @@ pub struct UnmetNeed {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NeedKind {
-    Integration,
-    Secret,
-    Scope,
-}
-
-impl NeedKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Integration => "integration",
-            Self::Secret => "secret",
-            Self::Scope => "scope",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum NeedKind {
+        Integration = "integration",
+        Secret = "secret",
+        Scope = "scope",
     }
 }
 
@@ -39,53 +30,30 @@ pub struct PlannedSecret {
     pub state: SecretState,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecretState {
-    There,
-    Missing,
-    /// It exists, but may not be sent to this host.
-    OtherHost,
-}
-
-impl SecretState {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::There => "there",
-            Self::Missing => "missing",
-            Self::OtherHost => "other_host",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum SecretState {
+        There = "there",
+        Missing = "missing",
+        /// It exists, but may not be sent to this host.
+        OtherHost = "other_host",
     }
 }
 
-/// Who is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CalleeKind {
-    Server,
-    McpServer,
-    Model,
-    Agent,
-    Flow,
-    /// An app that a step of a flow names and that this plan does not follow.
-    App,
-    Hook,
-    /// The client executes it.
-    Client,
-}
-
-impl CalleeKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::McpServer => "mcp_server",
-            Self::Model => "model",
-            Self::Agent => "agent",
-            Self::Flow => "flow",
-            Self::App => "app",
-            Self::Hook => "hook",
-            Self::Client => "client",
-        }
+domain::words! {
+    /// Who is called.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum CalleeKind {
+        Server = "server",
+        McpServer = "mcp_server",
+        Model = "model",
+        Agent = "agent",
+        Flow = "flow",
+        /// An app that a step of a flow names and that this plan does not follow.
+        App = "app",
+        Hook = "hook",
+        /// The client executes it.
+        Client = "client",
     }
 }
 

@@ -25,15 +25,17 @@ pub(crate) const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage")
 /// This machine, as a backend.
 const HERE: &str = "local";
 
-/// Where a request may be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Here, or not at all.
-    Local,
-    /// By a backend.
-    Cloud,
-    /// Here, and by a backend where this node can't.
-    Hybrid,
+domain::words! {
+    /// Where a request may be answered.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Mode {
+        /// Here, or not at all.
+        Local = "local",
+        /// By a backend.
+        Cloud = "cloud",
+        /// Here, and by a backend where this node can't.
+        Hybrid = "hybrid",
+    }
 }
 
 /// Where a request was answered.
@@ -85,16 +87,6 @@ pub(crate) fn queue_wait(headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::Local, Self::Cloud, Self::Hybrid];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Cloud => "cloud",
-            Self::Hybrid => "hybrid",
-        }
-    }
-
     fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.as_str() == word)
     }

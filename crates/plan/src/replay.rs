@@ -21,33 +21,24 @@ static WITH_TOOLS: RequestTraits = RequestTraits { has_tools: true, metadata: Ve
 static WITHOUT_TOOLS: RequestTraits =
     RequestTraits { has_tools: false, metadata: Vec::new(), end_user: None };
 
-/// Why a stored request can't be planned again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NotReplayed {
-    /// It names no model.
-    NoModel,
-    /// Its project was removed.
-    ProjectGone,
-    /// It is about something that its provider stores.
-    Pinned,
-    /// Its operation is planned by more than a model's name.
-    Operation,
-    /// It was answered from the response cache.
-    Cached,
+domain::words! {
+    /// Why a stored request can't be planned again.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum NotReplayed {
+        /// It names no model.
+        NoModel = "no_model",
+        /// Its project was removed.
+        ProjectGone = "project_gone",
+        /// It is about something that its provider stores.
+        Pinned = "pinned",
+        /// Its operation is planned by more than a model's name.
+        Operation = "operation",
+        /// It was answered from the response cache.
+        Cached = "cached",
+    }
 }
 
 impl NotReplayed {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoModel => "no_model",
-            Self::ProjectGone => "project_gone",
-            Self::Pinned => "pinned",
-            Self::Operation => "operation",
-            Self::Cached => "cached",
-        }
-    }
-
     /// The reason in words.
     #[must_use]
     pub const fn detail(self) -> &'static str {

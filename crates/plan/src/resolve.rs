@@ -9,34 +9,21 @@ use crate::aliases::ResolvedAlias;
 use crate::faults;
 use crate::question::PlanInput;
 
-/// Which rule decided. Aliases come before all of these, and resolve to a name that these decide about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    PinnedSeller,
-    Catalogue,
-    NodeModel,
-    ProviderPrefix,
-    BareName,
-    /// A dated, `-latest` or fine-tuned name of a model of the catalogue.
-    Release,
-    /// A name in the form of a provider's model names.
-    Family,
-    /// Any other name, on the paths of a provider's own dialect.
-    Dialect,
-}
-
-impl Rule {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PinnedSeller => "pinned_seller",
-            Self::Catalogue => "catalogue",
-            Self::NodeModel => "node_model",
-            Self::ProviderPrefix => "provider_prefix",
-            Self::BareName => "bare_name",
-            Self::Release => "release",
-            Self::Family => "family",
-            Self::Dialect => "dialect",
-        }
+domain::words! {
+    /// Which rule decided. Aliases come before all of these, and resolve to a name that these decide about.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Rule {
+        PinnedSeller = "pinned_seller",
+        Catalogue = "catalogue",
+        NodeModel = "node_model",
+        ProviderPrefix = "provider_prefix",
+        BareName = "bare_name",
+        /// A dated, `-latest` or fine-tuned name of a model of the catalogue.
+        Release = "release",
+        /// A name in the form of a provider's model names.
+        Family = "family",
+        /// Any other name, on the paths of a provider's own dialect.
+        Dialect = "dialect",
     }
 }
 

@@ -8,52 +8,29 @@ use providers::exports::Measure;
 use crate::limits::DIFFERENCES_MAX;
 use crate::millionths;
 
-/// What a quantity or amount turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    Matched,
-    /// Booked by the provider in a neighbouring bucket.
-    Late,
-    /// The difference between our estimate, where no count was reported, and theirs.
-    Estimate,
-    /// The amount is ours but for the export's own precision.
-    Rounding,
-    /// The same quantity at another price.
-    PriceDiffers,
-    /// They bill it and we have no record of it.
-    Missing,
-    /// We have a record of it and they don't bill it.
-    Extra,
-    /// They gave money back.
-    Credit,
+domain::words! {
+    /// What a quantity or amount turned out to be.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Kind {
+        Matched = "matched",
+        /// Booked by the provider in a neighbouring bucket.
+        Late = "late",
+        /// The difference between our estimate, where no count was reported, and theirs.
+        Estimate = "estimate",
+        /// The amount is ours but for the export's own precision.
+        Rounding = "rounding",
+        /// The same quantity at another price.
+        PriceDiffers = "price_differs",
+        /// They bill it and we have no record of it.
+        Missing = "missing",
+        /// We have a record of it and they don't bill it.
+        Extra = "extra",
+        /// They gave money back.
+        Credit = "credit",
+    }
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
-        Self::Matched,
-        Self::Late,
-        Self::Estimate,
-        Self::Rounding,
-        Self::PriceDiffers,
-        Self::Missing,
-        Self::Extra,
-        Self::Credit,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Matched => "matched",
-            Self::Late => "late",
-            Self::Estimate => "estimate",
-            Self::Rounding => "rounding",
-            Self::PriceDiffers => "price_differs",
-            Self::Missing => "missing",
-            Self::Extra => "extra",
-            Self::Credit => "credit",
-        }
-    }
-
     /// Whether somebody has to look.
     #[must_use]
     pub const fn is_unexplained(self) -> bool {

@@ -31,26 +31,13 @@ pub struct ScoreRow {
     pub started_unix_ms: u64,
 }
 
-/// What scores are grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScoreGroup {
-    Model,
-    Provider,
-    Route,
-}
-
-impl ScoreGroup {
-    pub const ALL: [Self; 3] = [Self::Model, Self::Provider, Self::Route];
-    pub const WORDS: [&str; 3] = ["model", "provider", "route"];
-
-    /// Its name in a query, and that of its column.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Provider => "provider",
-            Self::Route => "route",
-        }
+domain::words! {
+    /// What scores are grouped by. Each word is the name in a query, and that of the column.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ScoreGroup {
+        Model = "model",
+        Provider = "provider",
+        Route = "route",
     }
 }
 

@@ -7,57 +7,33 @@ use serde::{Deserialize, Serialize};
 /// The kind of job on the durable queue.
 pub const REPLAY_JOB: &str = "replay.run";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunState {
-    Queued,
-    Running,
-    Completed,
-    Failed,
-    Cancelled,
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum RunState {
+        Queued = "queued",
+        Running = "running",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
 }
 
 impl RunState {
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
-    pub const WORDS: [&str; 5] = ["queued", "running", "completed", "failed", "cancelled"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        let [queued, running, completed, failed, cancelled] = Self::WORDS;
-        match self {
-            Self::Queued => queued,
-            Self::Running => running,
-            Self::Completed => completed,
-            Self::Failed => failed,
-            Self::Cancelled => cancelled,
-        }
-    }
-
     #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
-/// Where the content of the replayed requests comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReplayContent {
-    /// As the requests had it, where their project kept that; made up for the others.
-    Kept,
-    #[default]
-    Synthetic,
-}
-
-impl ReplayContent {
-    pub const WORDS: [&str; 2] = ["kept", "synthetic"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        let [kept, synthetic] = Self::WORDS;
-        match self {
-            Self::Kept => kept,
-            Self::Synthetic => synthetic,
-        }
+domain::words! {
+    /// Where the content of the replayed requests comes from.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ReplayContent {
+        /// As the requests had it, where their project kept that; made up for the others.
+        Kept = "kept",
+        #[default]
+        Synthetic = "synthetic",
     }
 }
 

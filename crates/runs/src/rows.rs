@@ -8,30 +8,14 @@ use domain::{
 use store::NewJob;
 use vault::{ContentRef, Vault, VaultError};
 
-/// Which content of a task it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskPart {
-    Request,
-    Result,
-    /// What a running task has so far.
-    Partial,
-}
-
-impl TaskPart {
-    pub const ALL: [Self; 3] = [Self::Request, Self::Result, Self::Partial];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Result => "result",
-            Self::Partial => "partial",
-        }
-    }
-
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|part| part.as_str() == name)
+domain::words! {
+    /// Which content of a task it is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum TaskPart by by_name {
+        Request = "request",
+        Result = "result",
+        /// What a running task has so far.
+        Partial = "partial",
     }
 }
 

@@ -204,32 +204,22 @@ fn show(row: &ToolRow) -> ToolView {
     }
 }
 
-/// What executes a tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ToolShape {
-    Function,
-    Http,
-    App,
+domain::words! {
+    /// What executes a tool.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum ToolShape by by_name {
+        Function = "function",
+        Http = "http",
+        App = "app",
+    }
 }
 
 impl ToolShape {
-    fn by_name(name: &str) -> Option<Self> {
-        [Self::Function, Self::Http, Self::App].into_iter().find(|shape| shape.as_str() == name)
-    }
-
     const fn of(definition: &ToolDefinition) -> Self {
         match definition {
             ToolDefinition { app: Some(_), .. } => Self::App,
             ToolDefinition { http: Some(_), .. } => Self::Http,
             _ => Self::Function,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Function => "function",
-            Self::Http => "http",
-            Self::App => "app",
         }
     }
 }

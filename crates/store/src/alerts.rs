@@ -11,52 +11,25 @@ pub const MEASURE: &str = "alerts.measure";
 /// How often it does.
 pub const MEASURE_EVERY_MS: u64 = 60_000;
 
-/// What a rule measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlertMetric {
-    /// Micro-USD: what the workspace owes, and what its own providers bill it.
-    Spend,
-    Requests,
-    /// Requests that were refused before any attempt.
-    Refused,
-    /// The share of requests that failed, in percent; refusals are not among them.
-    ErrorPercent,
-    /// The 95th percentile of the time to the last byte, in milliseconds.
-    Latency,
-    /// The 95th percentile of the time to the first byte of streams, in milliseconds.
-    FirstByte,
+domain::words! {
+    /// What a rule measures.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AlertMetric by from_word {
+        /// Micro-USD: what the workspace owes, and what its own providers bill it.
+        Spend = "spend_micros",
+        Requests = "requests",
+        /// Requests that were refused before any attempt.
+        Refused = "refused_requests",
+        /// The share of requests that failed, in percent; refusals are not among them.
+        ErrorPercent = "error_percent",
+        /// The 95th percentile of the time to the last byte, in milliseconds.
+        Latency = "latency_p95_ms",
+        /// The 95th percentile of the time to the first byte of streams, in milliseconds.
+        FirstByte = "first_byte_p95_ms",
+    }
 }
 
 impl AlertMetric {
-    pub const ALL: [Self; 6] =
-        [Self::Spend, Self::Requests, Self::Refused, Self::ErrorPercent, Self::Latency, Self::FirstByte];
-    pub const WORDS: [&str; 6] = [
-        "spend_micros",
-        "requests",
-        "refused_requests",
-        "error_percent",
-        "latency_p95_ms",
-        "first_byte_p95_ms",
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        let [spend, requests, refused, errors, latency, first_byte] = Self::WORDS;
-        match self {
-            Self::Spend => spend,
-            Self::Requests => requests,
-            Self::Refused => refused,
-            Self::ErrorPercent => errors,
-            Self::Latency => latency,
-            Self::FirstByte => first_byte,
-        }
-    }
-
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|metric| metric.as_str() == word)
-    }
-
     /// Whether a few requests say nothing about it.
     #[must_use]
     pub const fn needs_requests(self) -> bool {

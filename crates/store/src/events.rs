@@ -5,86 +5,36 @@ use domain::{EventId, WorkspaceId};
 
 use crate::resource::Json;
 
-/// The event's type. A new kind is a line here and one in `docs/webhooks.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// An alert rule measures more than its threshold.
-    AlertFiring,
-    /// It measures no more than that again.
-    AlertResolved,
-    CredentialActive,
-    CredentialExpiring,
-    CredentialInvalid,
-    CredentialDisabled,
-    CredentialRevoked,
-    /// A budget has reached one of its alert thresholds, by default 50, 80 and 100 %.
-    BudgetAlert,
-    /// An alias's canary left its gates and was withdrawn.
-    CanaryWithdrawn,
-    /// A commitment is used to 80 or 100 %, or will not be used up.
-    CommitmentAlert,
-    InvoiceFinalised,
-    KeyCreated,
-    KeyRevoked,
-    /// An MCP server describes tools otherwise than they were accepted: they are held back.
-    McpToolsChanged,
-    NodeReachable,
-    NodeUnreachable,
-    /// What the week before was like.
-    WeeklyDigest,
-    /// Sent on request, to the one webhook under test.
-    WebhookTest,
-}
-
-impl EventKind {
-    pub const ALL: [Self; 18] = [
-        Self::AlertFiring,
-        Self::AlertResolved,
-        Self::CredentialActive,
-        Self::CredentialExpiring,
-        Self::CredentialInvalid,
-        Self::CredentialDisabled,
-        Self::CredentialRevoked,
-        Self::BudgetAlert,
-        Self::CanaryWithdrawn,
-        Self::CommitmentAlert,
-        Self::InvoiceFinalised,
-        Self::KeyCreated,
-        Self::KeyRevoked,
-        Self::McpToolsChanged,
-        Self::NodeReachable,
-        Self::NodeUnreachable,
-        Self::WeeklyDigest,
-        Self::WebhookTest,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AlertFiring => "alert.firing",
-            Self::AlertResolved => "alert.resolved",
-            Self::CredentialActive => "credential.active",
-            Self::CredentialExpiring => "credential.expiring",
-            Self::CredentialInvalid => "credential.invalid",
-            Self::CredentialDisabled => "credential.disabled",
-            Self::CredentialRevoked => "credential.revoked",
-            Self::BudgetAlert => "budget.alert",
-            Self::CanaryWithdrawn => "alias.canary_withdrawn",
-            Self::CommitmentAlert => "commitment.alert",
-            Self::InvoiceFinalised => "invoice.finalised",
-            Self::KeyCreated => "key.created",
-            Self::KeyRevoked => "key.revoked",
-            Self::McpToolsChanged => "mcp_server.tools_changed",
-            Self::NodeReachable => "node.reachable",
-            Self::NodeUnreachable => "node.unreachable",
-            Self::WeeklyDigest => "digest.weekly",
-            Self::WebhookTest => "webhook.test",
-        }
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+domain::words! {
+    /// The event's type. A new kind is a line here and one in `docs/webhooks.md`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum EventKind by from_name {
+        /// An alert rule measures more than its threshold.
+        AlertFiring = "alert.firing",
+        /// It measures no more than that again.
+        AlertResolved = "alert.resolved",
+        CredentialActive = "credential.active",
+        CredentialExpiring = "credential.expiring",
+        CredentialInvalid = "credential.invalid",
+        CredentialDisabled = "credential.disabled",
+        CredentialRevoked = "credential.revoked",
+        /// A budget has reached one of its alert thresholds, by default 50, 80 and 100 %.
+        BudgetAlert = "budget.alert",
+        /// An alias's canary left its gates and was withdrawn.
+        CanaryWithdrawn = "alias.canary_withdrawn",
+        /// A commitment is used to 80 or 100 %, or will not be used up.
+        CommitmentAlert = "commitment.alert",
+        InvoiceFinalised = "invoice.finalised",
+        KeyCreated = "key.created",
+        KeyRevoked = "key.revoked",
+        /// An MCP server describes tools otherwise than they were accepted: they are held back.
+        McpToolsChanged = "mcp_server.tools_changed",
+        NodeReachable = "node.reachable",
+        NodeUnreachable = "node.unreachable",
+        /// What the week before was like.
+        WeeklyDigest = "digest.weekly",
+        /// Sent on request, to the one webhook under test.
+        WebhookTest = "webhook.test",
     }
 }
 

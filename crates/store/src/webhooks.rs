@@ -39,35 +39,17 @@ pub struct WebhookRow {
     pub version: u64,
 }
 
-/// What an event looks like to its receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WebhookFormat {
-    /// A signed document of Standard Webhooks.
-    #[default]
-    Standard,
-    /// A message for an incoming webhook of Slack, or of a chat that takes the same form.
-    Slack,
-    /// An email to a member of the workspace.
-    Email,
-}
-
-impl WebhookFormat {
-    pub const ALL: [Self; 3] = [Self::Standard, Self::Slack, Self::Email];
-    pub const WORDS: [&str; 3] = ["standard", "slack", "email"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        let [standard, slack, email] = Self::WORDS;
-        match self {
-            Self::Standard => standard,
-            Self::Slack => slack,
-            Self::Email => email,
-        }
-    }
-
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.as_str() == word)
+domain::words! {
+    /// What an event looks like to its receiver.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub enum WebhookFormat by from_word {
+        /// A signed document of Standard Webhooks.
+        #[default]
+        Standard = "standard",
+        /// A message for an incoming webhook of Slack, or of a chat that takes the same form.
+        Slack = "slack",
+        /// An email to a member of the workspace.
+        Email = "email",
     }
 }
 
@@ -87,22 +69,13 @@ pub fn sealed_object(webhook: WebhookId, generation: u32) -> String {
     format!("{webhook}/{generation}")
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryState {
-    Pending,
-    Delivered,
-    /// Retried for the whole retry period, or rejected for good.
-    Failed,
-}
-
-impl DeliveryState {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum DeliveryState {
+        Pending = "pending",
+        Delivered = "delivered",
+        /// Retried for the whole retry period, or rejected for good.
+        Failed = "failed",
     }
 }
 

@@ -17,25 +17,12 @@ use crate::limits::WARM_KEPT_MS;
 /// The name of a session's first branch.
 const FIRST_BRANCH: &str = "main";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionStatus {
-    Active,
-    /// Readable, and closed for new events.
-    Archived,
-}
-
-impl SessionStatus {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Archived => "archived",
-        }
-    }
-
-    #[must_use]
-    pub fn of(text: &str) -> Option<Self> {
-        [Self::Active, Self::Archived].into_iter().find(|status| status.as_str() == text)
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum SessionStatus by of {
+        Active = "active",
+        /// Readable, and closed for new events.
+        Archived = "archived",
     }
 }
 

@@ -6,38 +6,21 @@ use domain::WorkspaceId;
 /// The version of the sealed format: the first byte of every seal.
 pub(crate) const FORMAT: u8 = 1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Secret,
-    Floor,
-    Answer,
-    Turn,
-    State,
-    Batch,
-    Export,
-    Request,
-    Task,
-    File,
-    Tool,
-    Flow,
-}
-
-impl Purpose {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Secret => "tidegate/secret",
-            Self::Floor => "tidegate/floor",
-            Self::Answer => "tidegate/answer",
-            Self::Turn => "tidegate/turn",
-            Self::State => "tidegate/state",
-            Self::Batch => "tidegate/batch",
-            Self::Export => "tidegate/export",
-            Self::Request => "tidegate/request",
-            Self::Task => "tidegate/task",
-            Self::File => "tidegate/file",
-            Self::Tool => "tidegate/tool",
-            Self::Flow => "tidegate/flow",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Purpose {
+        Secret = "tidegate/secret",
+        Floor = "tidegate/floor",
+        Answer = "tidegate/answer",
+        Turn = "tidegate/turn",
+        State = "tidegate/state",
+        Batch = "tidegate/batch",
+        Export = "tidegate/export",
+        Request = "tidegate/request",
+        Task = "tidegate/task",
+        File = "tidegate/file",
+        Tool = "tidegate/tool",
+        Flow = "tidegate/flow",
     }
 }
 

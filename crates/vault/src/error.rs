@@ -2,33 +2,22 @@
 
 use domain::ports::KeyWrapError;
 
-/// Why a sealed secret was not opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The workspace's key is not in the ring.
-    #[error("the key that sealed this secret is not known to this process")]
-    KeyUnknown,
-    /// The bytes are not what was sealed for this workspace, object, version and key.
-    #[error("the sealed secret can't be opened: it was changed, or it belongs to something else")]
-    Refused,
-    /// The secret is older than its anti-rollback record allows.
-    #[error("the sealed secret is older than the one in force: an old row was restored")]
-    RolledBack,
-    /// Without its anti-rollback record a secret's age can't be determined.
-    #[error("the record of the lowest acceptable version is missing")]
-    FloorMissing,
-}
-
-impl OpenError {
-    /// The code used in audit entries and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::KeyUnknown => "key_unknown",
-            Self::Refused => "refused",
-            Self::RolledBack => "rolled_back",
-            Self::FloorMissing => "floor_missing",
-        }
+domain::words! {
+    /// Why a sealed secret was not opened. Audit entries and metrics have its words.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    pub enum OpenError {
+        /// The workspace's key is not in the ring.
+        #[error("the key that sealed this secret is not known to this process")]
+        KeyUnknown = "key_unknown",
+        /// The bytes are not what was sealed for this workspace, object, version and key.
+        #[error("the sealed secret can't be opened: it was changed, or it belongs to something else")]
+        Refused = "refused",
+        /// The secret is older than its anti-rollback record allows.
+        #[error("the sealed secret is older than the one in force: an old row was restored")]
+        RolledBack = "rolled_back",
+        /// Without its anti-rollback record a secret's age can't be determined.
+        #[error("the record of the lowest acceptable version is missing")]
+        FloorMissing = "floor_missing",
     }
 }
 

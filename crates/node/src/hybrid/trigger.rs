@@ -3,35 +3,21 @@
 use domain::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
 
-/// Why a request that may be served here was answered by a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeftBecause {
-    /// This node does not have the model, or not for this operation.
-    ModelMissing,
-    /// It would wait here, or has waited, longer than `queue_wait_ms`.
-    QueueWait,
-    /// It is longer than the context of the model here.
-    ContextTooLong,
-    /// The runtime failed before the first byte of the answer.
-    NodeFailed,
-    /// By the measured rate, the answer would not be complete within the deadline of the request.
-    Deadline,
-}
-
-impl LeftBecause {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::ModelMissing, Self::QueueWait, Self::ContextTooLong, Self::NodeFailed, Self::Deadline];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ModelMissing => "model_missing",
-            Self::QueueWait => "queue_wait",
-            Self::ContextTooLong => "context_too_long",
-            Self::NodeFailed => "node_failed",
-            Self::Deadline => "deadline",
-        }
+domain::words! {
+    /// Why a request that may be served here was answered by a backend.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum LeftBecause {
+        /// This node does not have the model, or not for this operation.
+        ModelMissing = "model_missing",
+        /// It would wait here, or has waited, longer than `queue_wait_ms`.
+        QueueWait = "queue_wait",
+        /// It is longer than the context of the model here.
+        ContextTooLong = "context_too_long",
+        /// The runtime failed before the first byte of the answer.
+        NodeFailed = "node_failed",
+        /// By the measured rate, the answer would not be complete within the deadline of the request.
+        Deadline = "deadline",
     }
 }
 

@@ -6,17 +6,19 @@ use domain::training::{Step, TrainingEstimate, TrainingSettings};
 use domain::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
 
-/// A job's status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
-    Queued,
-    Running,
-    /// Paused until it is resumed.
-    Paused,
-    Completed,
-    Failed,
-    Cancelled,
+domain::words! {
+    /// A job's status.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub(crate) enum Status {
+        Queued = "queued",
+        Running = "running",
+        /// Paused until it is resumed.
+        Paused = "paused",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
 }
 
 /// A job's request, its timing, and how it ended.
@@ -138,22 +140,8 @@ pub(crate) struct Point {
 }
 
 impl Status {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
-
     pub(crate) const fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
     }
 }
 

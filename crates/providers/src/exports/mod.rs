@@ -19,90 +19,40 @@ pub use plain::{PLAIN, write as write_plain};
 
 use crate::limits::{EXPORT_BYTES_MAX, EXPORT_LINES_MAX};
 
-/// What a line counts: the token classes and units of `domain::Rates::lines`, reasoning within the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Measure {
-    Input,
-    CachedRead,
-    CacheWrite,
-    CacheWriteLong,
-    Output,
-    AudioIn,
-    AudioOut,
-    ImageIn,
-    ImageOut,
-    Images,
-    AudioMs,
-    Characters,
-    Searches,
-    VideoMs,
-    WebSearches,
-    FileSearches,
-    CacheTokenHours,
-    /// Something that the provider bills and no record of ours counts.
-    Other,
-    /// Money for everything together.
-    Whole,
+domain::words! {
+    /// What a line counts: the token classes and units of `domain::Rates::lines`, reasoning within the output.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Measure by from_word {
+        Input = "input",
+        CachedRead = "cached_read",
+        CacheWrite = "cache_write",
+        CacheWriteLong = "cache_write_long",
+        Output = "output",
+        AudioIn = "audio_in",
+        AudioOut = "audio_out",
+        ImageIn = "image_in",
+        ImageOut = "image_out",
+        Images = "images",
+        AudioMs = "audio_ms",
+        Characters = "characters",
+        Searches = "searches",
+        VideoMs = "video_ms",
+        WebSearches = "web_searches",
+        FileSearches = "file_searches",
+        CacheTokenHours = "cache_token_hours",
+        /// Something that the provider bills and no record of ours counts.
+        Other = "other",
+        /// Money for everything together.
+        Whole = "whole",
+    }
 }
 
 impl Measure {
-    pub const ALL: [Self; 19] = [
-        Self::Input,
-        Self::CachedRead,
-        Self::CacheWrite,
-        Self::CacheWriteLong,
-        Self::Output,
-        Self::AudioIn,
-        Self::AudioOut,
-        Self::ImageIn,
-        Self::ImageOut,
-        Self::Images,
-        Self::AudioMs,
-        Self::Characters,
-        Self::Searches,
-        Self::VideoMs,
-        Self::WebSearches,
-        Self::FileSearches,
-        Self::CacheTokenHours,
-        Self::Other,
-        Self::Whole,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::CachedRead => "cached_read",
-            Self::CacheWrite => "cache_write",
-            Self::CacheWriteLong => "cache_write_long",
-            Self::Output => "output",
-            Self::AudioIn => "audio_in",
-            Self::AudioOut => "audio_out",
-            Self::ImageIn => "image_in",
-            Self::ImageOut => "image_out",
-            Self::Images => "images",
-            Self::AudioMs => "audio_ms",
-            Self::Characters => "characters",
-            Self::Searches => "searches",
-            Self::VideoMs => "video_ms",
-            Self::WebSearches => "web_searches",
-            Self::FileSearches => "file_searches",
-            Self::CacheTokenHours => "cache_token_hours",
-            Self::Other => "other",
-            Self::Whole => "whole",
-        }
-    }
-
     /// The measure of a class of a receipt.
     #[must_use]
     pub fn of_class(class: &str) -> Self {
         let class = if class == "reasoning" { "output" } else { class };
         Self::from_word(class).unwrap_or(Self::Other)
-    }
-
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|measure| measure.as_str() == word)
     }
 }
 

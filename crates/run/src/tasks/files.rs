@@ -10,23 +10,16 @@ use crate::input::DocumentInput;
 use crate::kept_content::store_away;
 use runbody::refusal;
 
-/// Which of a task's files they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Input,
-    Output,
+domain::words! {
+    /// Which of a task's files they are.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Role {
+        Input = "input",
+        Output = "output",
+    }
 }
 
 impl Role {
-    const ALL: [Self; 2] = [Self::Input, Self::Output];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-        }
-    }
-
     /// The role that a query restricts a request to.
     ///
     /// # Errors

@@ -29,9 +29,6 @@ pub(crate) struct Calls<'a> {
 
 impl Calls<'_> {
     /// A call about agents and their chats.
-    ///
-    /// # Errors
-    /// What refused it.
     pub(crate) async fn agents(&self, path: &str, body: &Value, trace: TraceId) -> Result<Value, RpcError> {
         let headers = run::call_headers(self.headers);
         let request = AgentRequest {
@@ -48,17 +45,11 @@ impl Calls<'_> {
     }
 
     /// A decision about a call that waits.
-    ///
-    /// # Errors
-    /// What refused it.
     pub(crate) async fn decide(&self, path: &str, body: &Value) -> Result<Value, RpcError> {
         self.agents(path, body, self.core.new_trace()).await
     }
 
     /// Cancels a task.
-    ///
-    /// # Errors
-    /// What refused it.
     pub(crate) async fn cancel(&self, task: TaskId) -> Result<Value, RpcError> {
         let headers = run::call_headers(self.headers);
         let rest = format!("{task}/cancel");

@@ -27,9 +27,6 @@ pub(crate) fn is_streamed(method: &str) -> bool {
 }
 
 /// Answers a request of a method.
-///
-/// # Errors
-/// What refused it.
 pub(crate) async fn call(
     calls: &Calls<'_>,
     address: &str,

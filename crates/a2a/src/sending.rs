@@ -49,9 +49,6 @@ impl Sending {
     }
 
     /// The task that the message begins, or goes on with.
-    ///
-    /// # Errors
-    /// What refused it.
     pub(crate) async fn send(&self, calls: &Calls<'_>) -> Result<TaskId, RpcError> {
         if let Some(task) = self.message.task {
             return self.go_on(calls, task).await;

@@ -279,9 +279,6 @@ async fn person(
 }
 
 /// The session of a token, if it is still valid.
-///
-/// # Errors
-/// Store errors.
 pub async fn live(control: &Control, token: &str) -> Result<Option<SignedIn>, Box<Fault>> {
     let digest = tokens::digest(&*control.deps.vault.hasher, Kind::Session, token);
     let found = control.deps.store.sign_ins().find(digest).await.map_err(of_store)?;

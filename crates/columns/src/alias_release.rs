@@ -27,9 +27,6 @@ struct StoredTarget {
 }
 
 /// What a release says, and the revision of the capability manifest.
-///
-/// # Errors
-/// It can't be written as JSON.
 pub fn alias_release_to_text(
     spec: &AliasReleaseSpec,
     manifest_revision: Option<&str>,

@@ -111,9 +111,6 @@ fn is_none(units: &UnitRates) -> bool {
 }
 
 /// The prices of a credential or account, by model.
-///
-/// # Errors
-/// If it can't be serialised.
 pub fn pricing_to_text(table: &'static str, pricing: &[(String, Rates)]) -> Result<String, StoreError> {
     let price = |price: Option<Price>| price.map(|Price(micros)| micros);
     let stored = pricing.iter().map(|(model, rates)| StoredRates {
@@ -193,9 +190,6 @@ fn read_findings(stored: &[StoredFinding]) -> Vec<Finding> {
 }
 
 /// What is known of a server.
-///
-/// # Errors
-/// If it can't be serialised.
 pub fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result<String, StoreError> {
     let probed = facts.probed.as_ref().map(|probed| StoredProbe {
         unix_ms: probed.unix_ms,
@@ -372,9 +366,6 @@ const fn is_false(value: &bool) -> bool {
 }
 
 /// What a route prescribes.
-///
-/// # Errors
-/// If it can't be serialised.
 pub fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
     let scope = &spec.scope;
     let pattern = scope.model.as_deref().map(ModelPattern::read);

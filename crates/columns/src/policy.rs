@@ -31,9 +31,6 @@ struct Stored {
 }
 
 /// What a policy allows.
-///
-/// # Errors
-/// It can't be written as JSON.
 pub fn policy_to_text(spec: &PolicySpec) -> Result<String, StoreError> {
     let patterns = || spec.models.iter().map(|pattern| ModelPattern::read(pattern));
     let is_prefix = |fixed: &str| patterns().any(|other| other == ModelPattern::Prefix(fixed));

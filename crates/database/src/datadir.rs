@@ -127,18 +127,12 @@ impl Making {
     }
 
     /// Gives up: removes the marker, so that the directory can be made later. Other files are the caller's to remove.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn abandon(self) -> Result<(), StoreError> {
         fs::remove_file(self.dir.join(MARKER_FILE))
             .map_err(|source| StoreError::Disk { path: self.dir, source })
     }
 
     /// Stores the id of the replica whose journal will be here.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn keep_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
         let path = self.dir.join(REPLICA_FILE);
         let kept = fs::write(&path, replica.to_string()).and_then(|()| fs::File::open(&path)?.sync_all());

@@ -227,9 +227,6 @@ impl Database {
 
     /// Brings what was overwritten from the write-ahead log into the file, and empties the log. `false` where a reader keeps
     /// it, and on PostgreSQL, whose log is its own.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn scrub(&self) -> Result<bool, StoreError> {
         let Pools::Sqlite { writer, .. } = &self.pools else { return Ok(false) };
         let busy = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(writer).await;

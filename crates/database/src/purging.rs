@@ -36,9 +36,6 @@ fn scoped(head: &str, scope: &PurgeScope, tail: &str) -> Vec<Statement> {
 }
 
 /// Returns how many rows were deleted. What a legal hold covers stays.
-///
-/// # Errors
-/// Of the database.
 pub async fn purge(writing: &mut Writing, scope: PurgeScope, table: &'static str) -> Result<u64, StoreError> {
     let (mut gone, unless_held) = (0, format!(" AND NOT {}", holding::held(table)));
     for statement in scoped(&format!("DELETE FROM {table}"), &scope, &unless_held) {
@@ -48,9 +45,6 @@ pub async fn purge(writing: &mut Writing, scope: PurgeScope, table: &'static str
 }
 
 /// How many rows are left.
-///
-/// # Errors
-/// Of the database.
 pub async fn remaining(
     connection: &mut Connection,
     scope: PurgeScope,
@@ -64,9 +58,6 @@ pub async fn remaining(
 }
 
 /// The rows of a query in a scope: `head` up to its condition, and `tail` after it.
-///
-/// # Errors
-/// Of the database.
 pub async fn rows(
     connection: &mut Connection,
     scope: &PurgeScope,

@@ -52,8 +52,6 @@ impl Applied {
         Ok((fact.to_owned(), bytes))
     }
 
-    /// # Errors
-    /// Of the store.
     pub(crate) async fn keep(&self, store: &Store, fact: &str) -> Result<(), StoreError> {
         store.meta().put(vec![self.named(fact)?]).await
     }
@@ -200,9 +198,6 @@ impl NewRows {
 }
 
 /// Local rows, as they would be offered: for what is to stay.
-///
-/// # Errors
-/// Of the store.
 pub(crate) async fn local_rows(store: &Store, workspace: WorkspaceId) -> Result<Rows, StoreError> {
     let mut connection = store.database().read().await?;
     let mut found = Rows::new();

@@ -90,9 +90,6 @@ impl Drop for Secrets {
 impl DocumentBuilder<'_> {
     /// How a version that the data plane has compares with what is configured. Its number alone does not say: after a restore
     /// from a backup, the same number is that of another change.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn progress(
         &self,
         plane: &DataPlaneRow,

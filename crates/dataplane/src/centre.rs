@@ -44,9 +44,6 @@ pub struct RemoteCentre {
 
 impl RemoteCentre {
     /// After the journal of the last run is recovered: what the outbox holds is of earlier processes.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn open(
         links: Vec<(WorkspaceId, Link)>,
         (outbox, store): (Arc<Outbox>, Store),
@@ -68,9 +65,6 @@ impl RemoteCentre {
 
     /// How many gateways shared the limits when an earlier process last heard of it: its share is kept over a restart without
     /// the control plane.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn kept_replicas(store: &Store) -> Result<u64, StoreError> {
         let kept = store.meta().get(REPLICAS.to_owned()).await?;
         Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(1))

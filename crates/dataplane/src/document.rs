@@ -46,8 +46,6 @@ pub(crate) struct Expected<'a> {
     pub history: Option<&'a str>,
 }
 
-/// # Errors
-/// It can't be written as JSON.
 pub(crate) fn signed(document: &Document, key: &SigningKey) -> Result<SignedDocument, serde_json::Error> {
     Ok(sign(serde_json::to_string(document)?, key))
 }

@@ -61,9 +61,6 @@ impl EvidenceStore {
     }
 
     /// Stores documents, each once. They were checked.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn add(
         &self,
         (data_plane, workspace): (DataPlaneId, WorkspaceId),
@@ -73,8 +70,6 @@ impl EvidenceStore {
         self.0.note(move |writing| Box::pin(add(writing, (data_plane, workspace), documents, unix_ms))).await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         data_plane: DataPlaneId,

@@ -70,9 +70,6 @@ enum TurnError {
 
 impl Standing {
     /// As it was when the process ended last.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn kept(
         membership: &Membership,
         store: &Store,

@@ -25,18 +25,12 @@ pub(crate) struct History {
 
 impl History {
     /// As it is at a moment.
-    ///
-    /// # Errors
-    /// Of the store.
     pub(crate) async fn of(connection: &mut Connection, workspace: WorkspaceId) -> Result<Self, StoreError> {
         let installation = end(connection, &INSTALLATION).await?;
         Ok(Self { installation, workspace: end(connection, &workspace.bytes()).await? })
     }
 
     /// Whether it is a part of this installation's own.
-    ///
-    /// # Errors
-    /// Of the store.
     pub(crate) async fn is_known(
         &self,
         connection: &mut Connection,

@@ -47,9 +47,6 @@ pub struct Outbox {
 
 impl Outbox {
     /// `workspaces` in the order in which they were joined.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn open(
         store: &Store,
         workspaces: impl Iterator<Item = WorkspaceId> + Send,
@@ -153,9 +150,6 @@ impl Outbox {
     }
 
     /// The batch of a workspace that is next.
-    ///
-    /// # Errors
-    /// Of the database.
     pub(crate) async fn first(&self, workspace: WorkspaceId) -> Result<Option<Waiting>, StoreError> {
         let query = self.of(
             workspace,
@@ -175,18 +169,12 @@ impl Outbox {
     }
 
     /// Notes that a batch has arrived.
-    ///
-    /// # Errors
-    /// Of the database.
     pub(crate) async fn arrived(&self, place: u64) -> Result<(), StoreError> {
         let query = sql("UPDATE data_plane_outbox SET delivered_unix_ms = $2 WHERE place = $1");
         self.run(vec![query.bind(signed(place)).bind(signed(self.clock.unix_ms()))]).await.map(drop)
     }
 
     /// Up to which place all batches of a workspace are delivered.
-    ///
-    /// # Errors
-    /// Of the database.
     pub(crate) async fn delivered_place(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
         self.delivered_before(workspace, i64::MAX).await
     }
@@ -202,9 +190,6 @@ impl Outbox {
     }
 
     /// Has what the control plane lost delivered again: everything after a place. Returns the number of batches.
-    ///
-    /// # Errors
-    /// Of the database.
     pub(crate) async fn again_after(&self, workspace: WorkspaceId, place: u64) -> Result<u64, StoreError> {
         let query = self.of(
             workspace,
@@ -217,9 +202,6 @@ impl Outbox {
     }
 
     /// Forgets what was delivered long ago, or before the newest that are kept. The last place stays, so that no place is used twice.
-    ///
-    /// # Errors
-    /// Of the database.
     pub(crate) async fn forget_old(&self) -> Result<(), StoreError> {
         let before =
             self.clock.unix_ms().saturating_sub(u64::try_from(self.kept.as_millis()).unwrap_or(u64::MAX));
@@ -243,9 +225,6 @@ impl Outbox {
     }
 
     /// The place of the last batch, whatever its workspace.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn last_place(&self) -> Result<u64, StoreError> {
         let query = sql("SELECT COALESCE(MAX(place), 0) AS place FROM data_plane_outbox");
         let row = query.one(&mut self.database.read().await?).await?;
@@ -253,9 +232,6 @@ impl Outbox {
     }
 
     /// How many batches of a workspace wait, up to a place.
-    ///
-    /// # Errors
-    /// Of the database.
     pub(crate) async fn waiting(&self, workspace: WorkspaceId, upto: u64) -> Result<u64, StoreError> {
         let query = self.of(
             workspace,

@@ -302,8 +302,6 @@ impl DataPlanes {
         find(&mut self.0.read().await?, workspace, id).await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         workspace: WorkspaceId,
@@ -318,18 +316,12 @@ impl DataPlanes {
     }
 
     /// The data plane with this credential, also where it is revoked.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn of_credential(&self, credential: TokenDigest) -> Result<Option<DataPlaneRow>, StoreError> {
         let query = sql("SELECT * FROM data_planes WHERE credential_digest = $1").bind(credential.to_vec());
         one(&mut self.0.read().await?, query).await
     }
 
     /// Notes that it was heard, and what it has.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn see(&self, id: DataPlaneId, unix_ms: u64, question: &Question) -> Result<(), StoreError> {
         let query = sql("UPDATE data_planes SET seen_unix_ms = $2, applied_version = $3, program = $4, applied_history = $5
              WHERE id = $1");
@@ -344,9 +336,6 @@ impl DataPlanes {
     }
 
     /// Notes up to which place of its outbox its records are here.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn delivered(&self, id: DataPlaneId, place: u64) -> Result<(), StoreError> {
         let query = sql("UPDATE data_planes SET delivered_place = $2
              WHERE id = $1 AND (delivered_place IS NULL OR delivered_place < $2)");
@@ -356,9 +345,6 @@ impl DataPlanes {
     }
 
     /// Whether all of these budgets are the workspace's, or are gone.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn owns_budgets(
         &self,
         workspace: WorkspaceId,

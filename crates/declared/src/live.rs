@@ -191,9 +191,6 @@ pub struct Workspace {
 }
 
 /// Reads all kinds, including the operator's if this key may.
-///
-/// # Errors
-/// The gateway can't be reached, or refuses.
 pub fn read(api: &Api) -> Result<Workspace, Failure> {
     let mut workspace = Workspace::default();
     let kinds = api.get("/v2/provider-credentials/kinds")?;

@@ -36,9 +36,6 @@ pub struct Parts {
 
 impl Parts {
     /// Creates the files, or resumes those of an interrupted run.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn open(directory: &Path, list: &'static str, wanted: &[Part]) -> Result<Self, Failure> {
         let names: Vec<_> = wanted.iter().map(|part| part.name.clone()).collect();
         let known = std::fs::read(state_path(directory, list)).ok();
@@ -81,9 +78,6 @@ impl Parts {
     }
 
     /// Appends a page: one text for each file, and the cursor of the next page.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn add(&mut self, texts: &[String], rows: u64, next: Option<String>) -> Result<(), Failure> {
         self.write(texts)?;
         self.state.rows += rows;
@@ -95,9 +89,6 @@ impl Parts {
     }
 
     /// Gives the files their final names.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn finish(self) -> Result<Vec<String>, Failure> {
         for (name, file) in self.state.names.iter().zip(&self.files) {
             file.sync_all()?;
@@ -108,9 +99,6 @@ impl Parts {
     }
 
     /// Deletes the files.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn discard(self) -> Result<(), Failure> {
         for name in &self.state.names {
             std::fs::remove_file(self.part(name))?;

@@ -11,9 +11,6 @@ const FACT: &str = "audit.emergency.";
 const ALLOWED: &[u8] = b"1";
 
 /// Writes an entry into the installation's chain where this gateway allows emergencies from now on, or no longer.
-///
-/// # Errors
-/// Of the database.
 pub async fn audit_emergency(
     store: &Store,
     world: &World,

@@ -72,9 +72,6 @@ pub struct HeldOf {
 }
 
 /// What the database holds of these requests, newest first.
-///
-/// # Errors
-/// Of the database.
 pub async fn held(store: &Store, of: HeldOf) -> Result<Vec<Held>, StoreError> {
     let database: &Database = store.database();
     let query = sql(HELD)

@@ -62,9 +62,6 @@ impl NodeMesh {
 }
 
 /// The signed list, as of now.
-///
-/// # Errors
-/// The store is away.
 pub async fn signed(control: &Control, workspace: WorkspaceId) -> Result<Map<String, Value>, Box<Fault>> {
     let mut members = Vec::new();
     let mut after = None;

@@ -238,9 +238,6 @@ where
 }
 
 /// Records a command to a runtime in the audit, after it succeeded.
-///
-/// # Errors
-/// Store errors.
 pub async fn note_act(
     control: &Control,
     request: &ApiRequest,

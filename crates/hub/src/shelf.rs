@@ -208,9 +208,6 @@ impl Staged<'_> {
     }
 
     /// Publishes the complete files, as if they had been pulled. `source` says where they came from, `revision` which version it is.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn publish(
         self,
         (source, revision): (String, String),

@@ -36,9 +36,6 @@ pub fn damage_dir(journal: &Path) -> PathBuf {
 }
 
 /// The notes that the operator has not removed.
-///
-/// # Errors
-/// Any error of the disk.
 pub fn damage_notes(disk: &dyn Disk, journal: &Path) -> io::Result<Vec<JournalDamage>> {
     let files = match disk.list(&damage_dir(journal)) {
         Ok(files) => files,

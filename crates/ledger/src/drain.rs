@@ -143,9 +143,6 @@ impl Drainer {
     }
 
     /// One pass over all cores, to the end of what each had written when the pass reached it.
-    ///
-    /// # Errors
-    /// Any error of the sink or the disk.
     pub async fn drain_once(&self) -> Result<DrainStep, DrainError> {
         let began_us = self.shared.monotonic_us();
         let done = self.pass().await;

@@ -137,9 +137,6 @@ impl Journal {
     /// Opens the journal of a core under `dir`, with the flusher as a task of the current `LocalSet` unless
     /// `settings.background` is off. Segments of an earlier run must have been recovered; any that were not
     /// stay as they are.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn open(
         dir: &Path,
         core: u32,
@@ -221,9 +218,6 @@ impl Journal {
 
     /// Writes and syncs everything. If no tab is open, none will be opened again either, and the drainer may
     /// free the last segment; otherwise that waits for the last tab, or for the recovery at the next start.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn close(&self) -> io::Result<()> {
         let flushed = self.flush_now();
         if flushed.is_ok() && self.open_tabs() == 0 {

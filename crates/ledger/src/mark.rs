@@ -111,9 +111,6 @@ pub(crate) struct MarkFile {
 
 impl MarkFile {
     /// Opens it, with its blocks allocated.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn open(disk: &dyn Disk, dir: &Path, core: u32) -> io::Result<Self> {
         let marks = marks_dir(dir);
         disk.create_dir_all(&marks)?;

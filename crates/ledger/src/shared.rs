@@ -397,9 +397,6 @@ impl JournalShared {
     }
 
     /// Prepares segments for cores that have none waiting: manually what the preparing thread does.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn prepare_now(&self) -> io::Result<()> {
         self.inner.prepare_all()
     }

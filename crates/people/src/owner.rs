@@ -12,18 +12,12 @@ use world::World;
 pub const OWNER_EMAIL: &str = "owner@localhost";
 
 /// The operator's workspace, which is the oldest one: it is created with the installation and never deleted.
-///
-/// # Errors
-/// Store errors.
 pub async fn operators_workspace(store: &Store) -> Result<WorkspaceId, StoreError> {
     let first = store.workspaces().list((), Page::first(1)).await?;
     first.rows.first().map(|row| row.id).ok_or(StoreError::NotFound { what: "workspace" })
 }
 
 /// The first owner of the operator's workspace, created without a password if there is none.
-///
-/// # Errors
-/// Store errors.
 pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<MemberId, StoreError> {
     let workspace = operators_workspace(store).await?;
     if let Some(owner) = oldest_owner(store, workspace).await? {
@@ -69,9 +63,6 @@ async fn oldest_owner(store: &Store, workspace: WorkspaceId) -> Result<Option<Me
 
 /// A single-use, short-lived link that signs in the first owner, as a path to append to the gateway's
 /// address.
-///
-/// # Errors
-/// Store errors.
 pub async fn owners_link(
     store: &Store,
     vault: &Vault,

@@ -242,9 +242,6 @@ impl NewSession {
 }
 
 /// The response of a sign-in: the person and the session cookie.
-///
-/// # Errors
-/// Store errors.
 pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> Result<Reply, Box<Fault>> {
     let text = token.expose_text().unwrap_or_default();
     let signed_in = live(control, text).await?.ok_or_else(failed)?;

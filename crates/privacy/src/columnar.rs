@@ -55,9 +55,6 @@ impl Kind {
 }
 
 /// A file with these lines.
-///
-/// # Errors
-/// The library refuses.
 pub(crate) fn parquet_of(lines: &[Map<String, Value>]) -> Result<Vec<u8>, ParquetError> {
     let columns = columns_of(lines);
     let fields = columns.iter().map(|(name, kind)| kind.column(name)).collect::<Result<_, _>>()?;

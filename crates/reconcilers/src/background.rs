@@ -76,9 +76,6 @@ pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
 
 /// Schedules the recurring jobs. Each has a fixed name, so a second call changes nothing. Months are closed, canaries judged and alert
 /// rules measured where the books of all requests are, which is not on a data plane.
-///
-/// # Errors
-/// Store errors.
 pub async fn schedule(deps: &Deps, audit: &AuditCopies, keeps_books: bool) -> Result<(), StoreError> {
     let now = deps.world.clock.unix_ms();
     let always = [

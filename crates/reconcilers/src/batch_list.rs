@@ -114,9 +114,6 @@ fn counts_at_provider(batch: &ProviderBatch) -> Option<BatchCounts> {
 
 impl Deps {
     /// A page of a workspace's batches, newest first.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn batches(
         &self,
         workspace: WorkspaceId,

@@ -78,9 +78,6 @@ pub fn window_s(canary: Option<&CanaryGates>) -> u32 {
 
 /// What was measured of the releases of an alias since a moment: of requests by its name alone, not of those
 /// that pin a release. The newest `CANARY_REQUESTS_MAX` requests count.
-///
-/// # Errors
-/// Store errors.
 pub async fn measure(
     deps: &Deps,
     workspace: WorkspaceId,

@@ -21,9 +21,6 @@ pub fn month_of(workspace: WorkspaceId, unix_ms: u64) -> Period {
 }
 
 /// The totals of a month so far.
-///
-/// # Errors
-/// Store errors.
 pub async fn month(store: &Store, period: Period) -> Result<Month, StoreError> {
     let wholes = sums(store, period, vec![Dimension::Profile]).await?;
     let models = sums(store, period, vec![Dimension::Profile, Dimension::Model]).await?;
@@ -72,9 +69,6 @@ const fn counts_of(sums: &UsageSums) -> Counted {
 }
 
 /// The invoice of a month as of now, with adjustments for earlier months, less the prepaid credit it uses.
-///
-/// # Errors
-/// Store errors.
 pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> {
     let workspace = period.workspace;
     let mut taken = credit_taken(&earlier_invoices(store, period).await?);
@@ -162,9 +156,6 @@ async fn finalised_invoices(
 }
 
 /// Months that are not finalised, newest first: the current one, and those that are over but still pending.
-///
-/// # Errors
-/// Store errors.
 pub async fn open_months(
     store: &Store,
     workspace: WorkspaceId,
@@ -186,9 +177,6 @@ pub async fn open_months(
 }
 
 /// Finalises a month, once; returns whether this call did it.
-///
-/// # Errors
-/// Store errors.
 pub async fn finalise(store: &Store, period: Period, act: Act) -> Result<bool, StoreError> {
     let invoice = draw(store, period).await?;
     let row = InvoiceRow { id: period.invoice_id(), invoice, finalised_unix_ms: act.unix_ms };
@@ -226,9 +214,6 @@ impl Checked {
 }
 
 /// Recomputes a finalised invoice from the month's records. `None` where there is no such invoice.
-///
-/// # Errors
-/// Store errors.
 pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, StoreError> {
     let Some(row) = store.invoices().find(id).await? else { return Ok(None) };
     let invoice = row.invoice;

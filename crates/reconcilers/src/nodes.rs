@@ -214,9 +214,6 @@ impl Nodes {
 impl Deps {
     /// Polls one node and stores what it reports. A joined node reports its models itself, so the poll only
     /// checks that it can be reached at its address.
-    ///
-    /// # Errors
-    /// Store errors.
     pub async fn poll_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         if is_silent(&row, self.world.clock.unix_ms()) {
             return Ok(row);
@@ -245,9 +242,6 @@ impl Deps {
     }
 
     /// Polls a new node, or one at a new address, and probes what it supports.
-    ///
-    /// # Errors
-    /// Store errors.
     pub async fn learn_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         let row = self.poll_node(row).await?;
         self.probe_node(Act::system(&self.world), row, None).await

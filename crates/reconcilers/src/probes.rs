@@ -35,9 +35,6 @@ impl Deps {
     }
 
     /// Like `probe_credential`, for a node.
-    ///
-    /// # Errors
-    /// Store errors.
     pub async fn probe_node(
         &self,
         act: Act,

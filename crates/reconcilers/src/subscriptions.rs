@@ -19,9 +19,6 @@ const USED_PERCENT: u64 = 80;
 
 /// Renews the access tokens that are due. Only one gateway of an installation does: a refresh token may be good for
 /// one use.
-///
-/// # Errors
-/// Store errors.
 pub async fn renew_due(deps: &Deps) -> Result<(), StoreError> {
     for entry in renewable(deps) {
         if let Err(fault) = renew_if_due(deps, &entry).await {

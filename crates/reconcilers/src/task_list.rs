@@ -8,9 +8,6 @@ use crate::{Deps, of_store};
 
 impl Deps {
     /// A page of a workspace's tasks, newest first.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn run_tasks(
         &self,
         workspace: WorkspaceId,

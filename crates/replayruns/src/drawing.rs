@@ -12,9 +12,6 @@ const PAGE_ROWS: u32 = 1_000;
 const MILLI: u64 = 1_000;
 
 /// The set of a run, in the order in which its requests arrived.
-///
-/// # Errors
-/// Of the database.
 pub async fn draw(
     store: &Store,
     workspace: WorkspaceId,

@@ -361,9 +361,6 @@ impl HeldReport {
 }
 
 /// The reports of a workspace that passed gates as strict as these, are signed here, and have not expired.
-///
-/// # Errors
-/// The database does not answer.
 pub async fn reports_that_hold(
     control: &Control,
     workspace: WorkspaceId,

@@ -21,9 +21,6 @@ pub struct HourCost {
 }
 
 /// What an hour costs of all nodes that answered, if each has a cost.
-///
-/// # Errors
-/// Of the database.
 pub async fn hour_of(
     deps: &Deps,
     run: &ReplayRunRow,

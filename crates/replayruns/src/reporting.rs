@@ -272,9 +272,6 @@ struct HeadroomView {
 }
 
 /// Makes the report once every answer has its meter record, or cannot be waited for any longer.
-///
-/// # Errors
-/// Of the database.
 pub async fn make(
     deps: &Deps,
     run: &ReplayRunRow,

@@ -34,9 +34,6 @@ impl ReplayRuns {
     }
 
     /// Records a run with its job, and removes the workspace's oldest beyond the limit that are over.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn create(&self, row: ReplayRunRow, act: Act) -> Result<(), StoreError> {
         self.0.note(move |writing| Box::pin(create(writing, row, act))).await
     }
@@ -49,17 +46,11 @@ impl ReplayRuns {
     }
 
     /// For the worker, which knows the id alone.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn find(&self, id: ReplayRunId) -> Result<Option<ReplayRunRow>, StoreError> {
         find(&mut self.0.read().await?, id).await
     }
 
     /// Newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         workspace: WorkspaceId,
@@ -75,9 +66,6 @@ impl ReplayRuns {
     }
 
     /// The signed report of a run.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn report(
         &self,
         workspace: WorkspaceId,
@@ -89,9 +77,6 @@ impl ReplayRuns {
     }
 
     /// The reports of a workspace that passed and hold at a moment, newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn passed_reports(
         &self,
         workspace: WorkspaceId,
@@ -105,9 +90,6 @@ impl ReplayRuns {
     }
 
     /// How many of a run's requests have ended.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn ended(&self, id: ReplayRunId) -> Result<u64, StoreError> {
         let query = sql("SELECT COUNT(*) AS found FROM replay_traces WHERE run = $1 AND result IS NOT NULL");
         let row = query.bind(id.bytes()).one(&mut self.0.read().await?).await?;
@@ -115,9 +97,6 @@ impl ReplayRuns {
     }
 
     /// Starts a run with its set. `false` where it is not waiting any more.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn begin(
         &self,
         id: ReplayRunId,
@@ -129,9 +108,6 @@ impl ReplayRuns {
     }
 
     /// The requests that were not answered yet, in their order.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn waiting(
         &self,
         id: ReplayRunId,
@@ -156,9 +132,6 @@ impl ReplayRuns {
     }
 
     /// Notes that requests are sent: whoever goes on after a crash sends them under other ids. By -1 for those that were not begun.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn tried(&self, id: ReplayRunId, positions: Vec<i64>, by: i64) -> Result<(), StoreError> {
         let is_shared = self.0.is_shared();
         self.0
@@ -177,9 +150,6 @@ impl ReplayRuns {
     }
 
     /// Stores what came of requests.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn settle(&self, id: ReplayRunId, results: Vec<(u64, TraceResult)>) -> Result<(), StoreError> {
         self.0
             .note(move |writing| {
@@ -197,9 +167,6 @@ impl ReplayRuns {
     }
 
     /// All requests that have ended.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn results(&self, id: ReplayRunId) -> Result<Vec<EndedTrace>, StoreError> {
         let query = sql("SELECT trace, result FROM replay_traces WHERE run = $1 AND result IS NOT NULL
              ORDER BY position");
@@ -212,17 +179,11 @@ impl ReplayRuns {
     }
 
     /// Ends a run that is not over. `false` where it is.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn end(&self, id: ReplayRunId, ending: RunEnding, act: Act) -> Result<bool, StoreError> {
         self.0.note(move |writing| Box::pin(end(writing, id, ending, act))).await
     }
 
     /// The gates of a workspace.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn gates(&self, workspace: WorkspaceId) -> Result<GateSettings, StoreError> {
         gates(&mut self.0.read().await?, workspace).await
     }

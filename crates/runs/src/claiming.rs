@@ -183,9 +183,6 @@ async fn renew(
 
 impl StoredTasks {
     /// Takes tasks that are due, fairly between workspaces. A task whose lease has expired is taken like any other.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn claim(&self, wanted: TaskClaim) -> Result<Vec<ClaimedTask>, StoreError> {
         // Most polls find nothing, and a read does not wait for writers.
         let query = sql(DUE).bind(signed(wanted.unix_ms));
@@ -197,17 +194,11 @@ impl StoredTasks {
     }
 
     /// Extends all leases of a worker, and returns what it holds.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn renew(&self, worker: String, until_unix_ms: u64) -> Result<Vec<HeldTask>, StoreError> {
         self.0.note(move |writing| Box::pin(renew(writing, worker, until_unix_ms))).await
     }
 
     /// Puts back what a worker holds that is known to be dead; returns how many.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn release(&self, worker: String) -> Result<u64, StoreError> {
         self.0
             .note(move |writing| {

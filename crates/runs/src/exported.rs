@@ -21,9 +21,6 @@ pub struct ExportedTask {
 
 impl StoredTasks {
     /// Tasks after one, oldest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn exported(
         &self,
         vault: &Vault,

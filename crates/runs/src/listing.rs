@@ -10,9 +10,6 @@ use crate::sql::{StoredTasks, cancel, read};
 
 impl StoredTasks {
     /// The tasks of a workspace, or of one of its projects, newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn of_workspace(
         &self,
         workspace: WorkspaceId,
@@ -53,9 +50,6 @@ impl StoredTasks {
     }
 
     /// Cancels a task for somebody who manages its workspace. `tell` is the job that tells of the end.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn cancel_for(&self, task: RunTask, act: Act, tell: NewJob) -> Result<(), StoreError> {
         self.0
             .note(move |writing| {

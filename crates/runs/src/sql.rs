@@ -187,9 +187,6 @@ impl StoredTasks {
 
     /// Leaves out tasks of workspaces in which a purge was requested after they began: they were on their way for so long that it
     /// may have passed by.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn drop_purged(&self, writes: &mut Vec<TaskWrite>) -> Result<(), StoreError> {
         let mut purged_at = HashMap::new();
         let mut connection = self.0.read().await?;
@@ -219,8 +216,6 @@ impl StoredTasks {
         self.0.note(move |writing| Box::pin(writing::write(writing, writes))).await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn find(
         &self,
         owner: ObjectOwner,
@@ -234,8 +229,6 @@ impl StoredTasks {
         Ok(Some((read(&row)?, contents)))
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn list(&self, query: TaskListQuery, now_unix_ms: u64) -> Result<Vec<FoundRow>, StoreError> {
         let mut connection = self.0.read().await?;
         let rows = list(&query, now_unix_ms).rows(&mut connection).await?;
@@ -252,9 +245,6 @@ impl StoredTasks {
     }
 
     /// `tell` is the job that tells of the end, where somebody wants to know.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn cancel(
         &self,
         owner: ObjectOwner,
@@ -266,9 +256,6 @@ impl StoredTasks {
     }
 
     /// Deletes a task that has ended and is not held.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn forget(&self, owner: ObjectOwner, id: TaskId) -> Result<bool, StoreError> {
         self.0
             .note(move |writing| {
@@ -285,9 +272,6 @@ impl StoredTasks {
     }
 
     /// The turns of a chat that are stored, oldest first, with their contents.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn of_chat(
         &self,
         owner: ObjectOwner,
@@ -310,9 +294,6 @@ impl StoredTasks {
     }
 
     /// Has the turns of a chat that wait be due now.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn wake(
         &self,
         owner: ObjectOwner,
@@ -333,8 +314,6 @@ impl StoredTasks {
             .await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn rate(&self, owner: ObjectOwner, id: TaskId, rating: Option<u8>) -> Result<bool, StoreError> {
         self.0
             .note(move |writing| {
@@ -350,9 +329,6 @@ impl StoredTasks {
     }
 
     /// Where a waiting task is in its workspace's queue.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn place(&self, task: &RunTask, now_unix_ms: u64) -> Result<QueuePlace, StoreError> {
         let mut connection = self.0.read().await?;
         let workspace = task.owner.workspace.bytes();
@@ -368,9 +344,6 @@ impl StoredTasks {
     }
 
     /// Deletes some tasks whose time is over.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn expire(&self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
         self.0
             .note(move |writing| {
@@ -387,9 +360,6 @@ impl StoredTasks {
     }
 
     /// Returns how many things were removed: tasks with what they hold, and contents of others.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn purge(&self, scope: PurgeScope) -> Result<u64, StoreError> {
         self.0
             .note(move |writing| {
@@ -401,8 +371,6 @@ impl StoredTasks {
             .await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn remaining(&self, scope: PurgeScope) -> Result<u64, StoreError> {
         let mut connection = self.0.read().await?;
         let contents = purging::remaining(&mut connection, scope.clone(), CONTENTS).await?;

@@ -130,9 +130,6 @@ enum Stage {
 impl Answers {
     /// Releases the claims of an earlier process of this replica, and starts the task that maintains claims.
     /// Must be called on the runtime that is to use the store.
-    ///
-    /// # Errors
-    /// The store is away.
     pub async fn start(
         store: Store,
         vault: Vault,

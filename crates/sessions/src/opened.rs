@@ -40,9 +40,6 @@ fn digest_of(vault: &Vault, of: &ContentRef, name: KeptName) -> [u8; 32] {
 }
 
 /// The whole content of an answer of `/v1/responses`, of which this is the first part. `None` where a part is gone.
-///
-/// # Errors
-/// Of the database.
 pub async fn whole_response(
     store: &Store,
     vault: &Vault,

@@ -10,9 +10,6 @@ use crate::handle::Store;
 use crate::sql::api_keys;
 
 /// Inserts keys that no client holds.
-///
-/// # Errors
-/// If the database can't be written.
 pub async fn add_keys(
     store: &Store,
     workspace: WorkspaceId,

@@ -86,9 +86,6 @@ impl PendingBackup {
     }
 
     /// Copies a file; `false` if it has disappeared meanwhile.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn copy(&self, from: &Path, name: &str) -> anyhow::Result<bool> {
         let mut source = match File::open(from) {
             Ok(file) => file,
@@ -100,9 +97,6 @@ impl PendingBackup {
     }
 
     /// Hashes every file for the manifest, and gives the backup its final name.
-    ///
-    /// # Errors
-    /// The disk fails.
     pub fn finish(self, database: &str, made_unix_ms: u64) -> anyhow::Result<Manifest> {
         let manifest = self.write_manifest(database, made_unix_ms)?;
         self.name()?;
@@ -174,9 +168,6 @@ pub fn check(from: &Path) -> anyhow::Result<Manifest> {
 }
 
 /// Copies a checked file into a directory under construction.
-///
-/// # Errors
-/// The disk fails.
 pub fn copy_out(from: &Path, name: &str, to: &Path, on_bytes: &dyn Fn(u64)) -> anyhow::Result<()> {
     let path = from.join(name);
     let mut source = File::open(&path).with_context(|| format!("can't read {}", path.display()))?;

@@ -41,9 +41,6 @@ pub fn journal_damage(dir: &Path) -> io::Result<(Vec<JournalDamage>, String)> {
 }
 
 /// Creates the journal's directory, readable by its owner only; tightens the mode of an existing one.
-///
-/// # Errors
-/// The disk fails.
 pub fn make_journal(dir: &Path) -> io::Result<PathBuf> {
     let path = journal(dir);
     DirBuilder::new().recursive(true).mode(0o700).create(&path)?;

@@ -68,9 +68,6 @@ pub fn memberships(settings: &Settings) -> anyhow::Result<Vec<Membership>> {
 }
 
 /// The id of the data plane that the database belongs to, if any.
-///
-/// # Errors
-/// Of the store.
 pub async fn owner(store: &Store) -> Result<Option<String>, StoreError> {
     let kept = store.meta().get(OF.to_owned()).await?;
     Ok(kept.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
@@ -368,9 +365,6 @@ impl DataPlane {
     }
 
     /// Call it once the journal of the last run is recovered.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn centre(&self, store: &Store, world: &World) -> Result<Arc<dyn LeaseCentre>, StoreError> {
         let workspaces =
             self.workspaces.iter().map(|joined| (joined.workspace, joined.link.clone())).collect();
@@ -379,9 +373,6 @@ impl DataPlane {
     }
 
     /// Among how many gateways rate limits are shared, as it was heard last.
-    ///
-    /// # Errors
-    /// Of the store.
     pub async fn sharers(&self, store: &Store) -> Result<u64, StoreError> {
         RemoteCentre::kept_replicas(store).await
     }

@@ -165,9 +165,6 @@ impl Inner {
 
 /// Compares what a server lists with what is pinned, and keeps that; tells of what is held back. `None` where the server is
 /// not the project's any more.
-///
-/// # Errors
-/// Of the database.
 pub async fn note_listing(
     store: &Store,
     world: &World,
@@ -202,9 +199,6 @@ pub async fn note_listing(
 }
 
 /// Keeps which scopes a call of a server lacked; none once a person authorized it again.
-///
-/// # Errors
-/// Of the database.
 pub async fn note_wanted_scopes(
     store: &Store,
     (owner, id): (ObjectOwner, McpServerId),

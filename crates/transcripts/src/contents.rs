@@ -74,8 +74,6 @@ impl RequestContents {
         keeping.await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn get(
         &self,
         workspace: WorkspaceId,
@@ -89,9 +87,6 @@ impl RequestContents {
     }
 
     /// Newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         workspace: WorkspaceId,
@@ -122,9 +117,6 @@ impl RequestContents {
     }
 
     /// Deletes at most `rows_max` whose time is over and that no legal hold keeps. Returns how many.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn expire(&self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
         let expiring = self.0.note(move |writing| {
             Box::pin(async move {
@@ -140,14 +132,10 @@ impl RequestContents {
         expiring.await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn purge(&self, scope: PurgeScope) -> Result<u64, StoreError> {
         self.0.note(move |writing| Box::pin(purging::purge(writing, scope, TABLE))).await
     }
 
-    /// # Errors
-    /// Of the database.
     pub async fn remaining(&self, scope: PurgeScope) -> Result<u64, StoreError> {
         purging::remaining(&mut self.0.read().await?, scope, TABLE).await
     }

@@ -35,9 +35,6 @@ impl RetentionProfiles {
     }
 
     /// `None` where it was never given any.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn get(
         &self,
         workspace: WorkspaceId,

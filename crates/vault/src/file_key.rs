@@ -34,8 +34,6 @@ impl PieceRef<'_> {
 }
 
 impl FileKey {
-    /// # Errors
-    /// The library refuses.
     pub fn generate(random: &dyn Random) -> Result<Self, VaultError> {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
         random.fill(&mut *bytes);
@@ -61,9 +59,6 @@ impl FileKey {
     }
 
     /// Each piece has a random nonce, and a file has too few of them for one to repeat.
-    ///
-    /// # Errors
-    /// The library refuses.
     pub fn seal(
         &self,
         piece: PieceRef<'_>,

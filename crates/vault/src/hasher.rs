@@ -22,9 +22,6 @@ impl KeyHasher {
     }
 
     /// A hasher with its own pepper, for tests of crates without a vault.
-    ///
-    /// # Errors
-    /// If the library refuses.
     pub fn from_pepper(pepper: &Secret) -> Result<Self, VaultError> {
         Ok(Self::of_key(&Secret::new(derive(pepper.expose(), PURPOSE)?.to_vec())))
     }

@@ -103,9 +103,6 @@ impl MasterKey {
     }
 
     /// Replaces a file's content with exactly these keys, atomically.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn write_all(path: &Path, keys: &[&Self]) -> Result<(), MasterKeyError> {
         let failed = |source| MasterKeyError::File { path: path.into(), source };
         let mut text = Zeroizing::new(String::new());

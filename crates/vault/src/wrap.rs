@@ -23,8 +23,6 @@ pub struct LocalKeyWrap {
 }
 
 impl LocalKeyWrap {
-    /// # Errors
-    /// If the library refuses.
     pub fn new(master: &MasterKey, random: Arc<dyn Random>) -> Result<Self, VaultError> {
         let wrapping = derive(master.expose(), b"tidegate/wrap/1")?;
         // The id is derived like a separate key: it distinguishes two master keys and reveals nothing about

@@ -31,9 +31,6 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads up to `bytes.len()`; fewer only at the end of the file.
-    ///
-    /// # Errors
-    /// The disk's I/O error.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Returns once what was written is on the medium.
@@ -42,12 +39,8 @@ pub trait DiskFile: Send + Sync {
     /// The disk's I/O error; what was written before may be lost.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// # Errors
-    /// The disk's I/O error.
     fn len(&self) -> io::Result<u64>;
 
-    /// # Errors
-    /// The disk's I/O error.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -55,34 +48,19 @@ pub trait DiskFile: Send + Sync {
 
 /// A file system, as far as we use one.
 pub trait Disk: Send + Sync {
-    /// # Errors
-    /// The disk's I/O error.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
     /// Opens for reading and writing; creates when absent.
-    ///
-    /// # Errors
-    /// The disk's I/O error.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// The files of a directory, sorted by name.
-    ///
-    /// # Errors
-    /// The disk's I/O error.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// # Errors
-    /// The disk's I/O error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// # Errors
-    /// The disk's I/O error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Reads another program's file, up to this many bytes. Test disks have none.
-    ///
-    /// # Errors
-    /// The disk's I/O error.
     fn read(&self, _path: &Path, _bytes_max: usize) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::Unsupported.into())
     }

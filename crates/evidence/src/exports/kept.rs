@@ -44,18 +44,12 @@ pub struct NamedResponse {
 
 impl DataExports {
     /// Answers under idempotency keys, without the response cache, which is a copy.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn kept_answers(&self, of: KeptAfter) -> Result<Vec<KeptRow>, StoreError> {
         let only = "AND is_cached = 0 AND sealed IS NOT NULL";
         self.kept(of, "kept_answers", only, ContentKind::Answer).await
     }
 
     /// Turns, and the tasks and answers that are stored with them.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn kept_turns(&self, of: KeptAfter) -> Result<Vec<KeptRow>, StoreError> {
         self.kept(of, "kept_turns", "", ContentKind::Turn).await
     }
@@ -84,9 +78,6 @@ impl DataExports {
     }
 
     /// Responses at providers.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn named_responses(&self, of: KeptAfter) -> Result<Vec<NamedResponse>, StoreError> {
         let columns =
             "digest, project, request, COALESCE(provider_id, '') AS provider_id, model, until_unix_ms";

@@ -22,9 +22,6 @@ const WHAT: &str = "data export";
 
 impl DataExports {
     /// Records an export that was asked for, and enqueues its job.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn create(&self, row: DataExportRow, act: Act) -> Result<(), StoreError> {
         self.0.note(move |writing| Box::pin(create(writing, row, act))).await
     }
@@ -43,17 +40,11 @@ impl DataExports {
     }
 
     /// For the worker, which knows the id alone.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn find(&self, id: DataExportId) -> Result<Option<DataExportRow>, StoreError> {
         find(&mut self.0.read().await?, id).await
     }
 
     /// Newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         workspace: WorkspaceId,
@@ -70,9 +61,6 @@ impl DataExports {
     }
 
     /// Starts an export, or restarts it after a crash.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn begin(&self, id: DataExportId) -> Result<(), StoreError> {
         let empty = to_text(TABLE, &DataExportProgress::default())?;
         self.0
@@ -90,18 +78,12 @@ impl DataExports {
     }
 
     /// Stores the next part. `false` where the export was deleted meanwhile.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn add_part(&self, row: &DataExportRow, part: SealedPart) -> Result<bool, StoreError> {
         let row = row.clone();
         self.0.note(move |writing| Box::pin(add_part(writing, row, part))).await
     }
 
     /// Records how far an export is; `unix_ms` where that is its end. `false` where it was deleted meanwhile.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn save(
         &self,
         row: &DataExportRow,
@@ -160,9 +142,6 @@ impl DataExports {
     }
 
     /// Records that somebody reads an archive.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn audit_reading(
         &self,
         workspace: WorkspaceId,
@@ -179,9 +158,6 @@ impl DataExports {
     }
 
     /// Deletes exports whose time is over.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn expire(&self, now_unix_ms: u64) -> Result<u64, StoreError> {
         self.0
             .note(move |writing| {

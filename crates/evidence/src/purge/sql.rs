@@ -34,9 +34,6 @@ impl Purges {
     }
 
     /// Records a purge that was asked for, and enqueues its job.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn create(&self, row: PurgeJobRow, act: Act) -> Result<(), StoreError> {
         self.0.note(move |writing| Box::pin(create(writing, row, act))).await
     }
@@ -50,18 +47,12 @@ impl Purges {
     }
 
     /// For the worker, which knows the id alone.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn find(&self, id: PurgeJobId) -> Result<Option<PurgeJobRow>, StoreError> {
         let query = sql("SELECT * FROM purge_jobs WHERE id = $1").bind(id.bytes());
         query.row(&mut self.0.read().await?).await?.as_ref().map(read).transpose()
     }
 
     /// Newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         workspace: WorkspaceId,
@@ -78,9 +69,6 @@ impl Purges {
     }
 
     /// Records how far a purge is. One that is over stays as it is.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn save(
         &self,
         id: PurgeJobId,
@@ -102,9 +90,6 @@ impl Purges {
 
     /// Makes every cached answer of these projects, or of the whole workspace, unreachable on every gateway, also one that is
     /// being written now. Returns the version of the configuration that does.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn raise_generation(
         &self,
         workspace: WorkspaceId,
@@ -121,9 +106,6 @@ impl Purges {
     }
 
     /// The last receipt of a workspace: its number and hash.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn last_receipt(&self, workspace: WorkspaceId) -> Result<(u64, Digest), StoreError> {
         let query = sql("SELECT sequence, hash FROM purge_receipts WHERE workspace = $1
              ORDER BY sequence DESC LIMIT 1");
@@ -134,9 +116,6 @@ impl Purges {
     }
 
     /// Ends a purge with its receipt. `false` if another receipt took its number meanwhile.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn finish(
         &self,
         receipt: ReceiptRow,
@@ -168,9 +147,6 @@ impl Purges {
     }
 
     /// Writes an entry of the audit about a purge.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn audit(
         &self,
         act: Act,
@@ -187,9 +163,6 @@ impl Purges {
     }
 
     /// Removes answers, turns, batches and exports of a scope from a database that was restored; returns how many there were.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn purge_restored(&self, scope: PurgeScope) -> Result<u64, StoreError> {
         let gone = self.0.note(move |writing| {
             Box::pin(async move {
@@ -215,9 +188,6 @@ impl Purges {
     }
 
     /// Overwrites deleted bytes where the database allows it; `false` where it doesn't, or where a reader kept it.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn scrub(&self) -> Result<bool, StoreError> {
         self.0.scrub().await
     }
@@ -277,9 +247,6 @@ impl Named {
 
 impl Purges {
     /// How many objects of which kind and maker there are names of.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn named_kinds(&self, named: Named, scope: &PurgeScope) -> Result<Vec<NamedKind>, StoreError> {
         let (_, kind) = named.columns();
         let head = format!(
@@ -301,9 +268,6 @@ impl Purges {
     }
 
     /// Some of these objects, in a fixed order, after those that were passed over.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn named(
         &self,
         named: Named,
@@ -332,9 +296,6 @@ impl Purges {
     }
 
     /// Forgets the name of an object.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn forget_named(
         &self,
         named: Named,

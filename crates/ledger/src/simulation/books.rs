@@ -205,9 +205,6 @@ impl SimulatedBooks {
 
     /// The end of a turn of the event loop: what was appended is written, and synced if the settings require
     /// it.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn turn(&self) -> io::Result<()> {
         let Some(process) = &self.process else { return Ok(()) };
         process.journal.flush_now()?;
@@ -218,25 +215,16 @@ impl SimulatedBooks {
     }
 
     /// The background sync, at a moment that the simulation chooses.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.process.as_ref().map_or(Ok(()), |process| process.shared.sync_now())
     }
 
     /// The background preparation of segments.
-    ///
-    /// # Errors
-    /// Any error of the disk.
     pub fn prepare(&self) -> io::Result<()> {
         self.process.as_ref().map_or(Ok(()), |process| process.shared.prepare_now())
     }
 
     /// One pass of the drainer.
-    ///
-    /// # Errors
-    /// Any error of the sink or the disk.
     pub fn drain(&self) -> Result<DrainStep, DrainError> {
         let Some(process) = &self.process else { return Ok(DrainStep::default()) };
         now(process.drainer.drain_once()).unwrap_or(Ok(DrainStep::default()))
@@ -268,9 +256,6 @@ impl SimulatedBooks {
     }
 
     /// A graceful shutdown: everything written, synced and drained.
-    ///
-    /// # Errors
-    /// Any error of the sink or the disk.
     pub fn stop(&mut self) -> Result<(), DrainError> {
         let Some(process) = self.process.take() else { return Ok(()) };
         process.journal.close().map_err(DrainError::Disk)?;

@@ -64,8 +64,6 @@ impl Cut {
 }
 
 impl Vocabulary {
-    /// # Errors
-    /// What is wrong with it.
     pub fn packed(words: Words) -> Result<Self, String> {
         let Words { model, cut, tokens, kinds, merges } = words;
         if model != "gpt2" {

@@ -233,9 +233,6 @@ async fn found_flow(
 }
 
 /// Apps of the project as lists show them.
-///
-/// # Errors
-/// The store does not answer.
 pub(crate) async fn listed(core: &Core, caller: &Caller) -> Result<Vec<OwnListing>, Box<Fault>> {
     let owner = caller.owner();
     let apps = core.tools.apps(owner).await.ok_or_else(store_away)?;

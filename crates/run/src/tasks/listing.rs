@@ -163,9 +163,6 @@ fn of_query(query: &str) -> Value {
 }
 
 /// A page, in the form of the lists of this API.
-///
-/// # Errors
-/// The store does not answer.
 pub(super) async fn page(core: &Core, query: TaskListQuery) -> Result<Value, Box<Fault>> {
     let limit = query.limit;
     let (has_previous, more) =

@@ -53,9 +53,6 @@ fn read(row: &Row) -> Result<JobRow, StoreError> {
 
 /// Enqueues a job in the transaction of the act that needs it; `false` if one with this name is running,
 /// which stays as it is.
-///
-/// # Errors
-/// Of the database.
 pub async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
     let query =
         sql("INSERT INTO jobs (workspace, kind, name, payload, state, run_unix_ms, every_ms, attempts,

@@ -19,9 +19,6 @@ const FILES: [(&str, &[u8]); 5] = [
 ];
 
 /// Writes the files that are missing there or differ.
-///
-/// # Errors
-/// The disk fails.
 pub fn write_to(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     for (name, bytes) in FILES {

@@ -63,30 +63,12 @@ fn network(text: &str) -> Result<IpNet, StoreError> {
 }
 
 /// The state of a credential.
-#[must_use]
-pub const fn state_to_text(state: CredentialState) -> &'static str {
-    match state {
-        CredentialState::Active => "active",
-        CredentialState::Unverified => "unverified",
-        CredentialState::Invalid => "invalid",
-        CredentialState::Disabled => "disabled",
-        CredentialState::Revoked => "revoked",
-    }
-}
-
-/// The state of a credential.
 ///
 /// # Errors
 /// If this is not what was written.
 pub fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
-    match text {
-        "active" => Ok(CredentialState::Active),
-        "unverified" => Ok(CredentialState::Unverified),
-        "invalid" => Ok(CredentialState::Invalid),
-        "disabled" => Ok(CredentialState::Disabled),
-        "revoked" => Ok(CredentialState::Revoked),
-        _ => Err(StoreError::corrupt("credentials", format!("{text} isn't a state"))),
-    }
+    let wrong = || StoreError::corrupt("credentials", format!("{text} isn't a state"));
+    CredentialState::from_word(text).ok_or_else(wrong)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -448,11 +430,8 @@ pub fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
         credential_ids: all(&stored.credential_ids, |id| id.parse().map_err(|_| wrong("credential_ids")))?,
         regions: stored.regions,
         node_labels: stored.node_labels,
-        byok_fallback: match stored.byok_fallback.as_str() {
-            "managed" => ByokFallback::Managed,
-            "never" => ByokFallback::Never,
-            _ => return Err(wrong("byok_fallback")),
-        },
+        byok_fallback: ByokFallback::from_word(&stored.byok_fallback)
+            .ok_or_else(|| wrong("byok_fallback"))?,
         fallback_on: all(&stored.fallback_on, fallback_class)?,
         model_fallbacks: stored.model_fallbacks.into_iter().filter_map(StoredModelFallback::read).collect(),
         overflow_managed: stored.overflow_managed,

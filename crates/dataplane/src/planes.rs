@@ -44,25 +44,29 @@ pub struct DataPlaneRow {
     pub version: u64,
 }
 
-/// Where a data plane stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaneState {
-    Invited,
-    /// Its token was not used in time.
-    Expired,
-    Joined,
-    Revoked,
+domain::words! {
+    /// Where a data plane stands.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum PlaneState {
+        Invited = "invited",
+        /// Its token was not used in time.
+        Expired = "expired",
+        Joined = "joined",
+        Revoked = "revoked",
+    }
 }
 
-/// How what a data plane has compares with what is configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Current,
-    /// There is something newer, which it is sent.
-    Behind,
-    /// It has something that the control plane does not know, and nothing is newer than that: the control plane was restored to
-    /// an earlier state.
-    Ahead,
+domain::words! {
+    /// How what a data plane has compares with what is configured.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Progress {
+        Current = "current",
+        /// There is something newer, which it is sent.
+        Behind = "behind",
+        /// It has something that the control plane does not know, and nothing is newer than that: the control plane was restored to
+        /// an earlier state.
+        Ahead = "ahead",
+    }
 }
 
 /// What a data plane says when it joins.

@@ -27,7 +27,7 @@ pub struct RouteScope {
 crate::words! {
     /// What happens after one of the customer's own credentials has failed.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-    pub enum ByokFallback {
+    pub enum ByokFallback by from_word {
         #[default]
         Never = "never",
         Managed = "managed",

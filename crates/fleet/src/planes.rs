@@ -17,7 +17,7 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use api::tokens::{self, Kind};
 use dataplane::{
-    DataPlaneRow, DataPlanes, EvidenceRow, EvidenceStore, Joining, PlaneState, Progress, seal_key_hash, wire,
+    DataPlaneRow, DataPlanes, EvidenceRow, EvidenceStore, Joining, Progress, seal_key_hash, wire,
 };
 use domain::limits::JOIN_TOKEN_TIME_MAX;
 use domain::{DataPlaneId, Fault, FaultClass, Secret};
@@ -186,12 +186,7 @@ struct PlaneView {
 }
 
 async fn view(control: &Control, row: &DataPlaneRow) -> Result<PlaneView, Box<Fault>> {
-    let status = match row.state(control.deps.world.clock.unix_ms()) {
-        PlaneState::Invited => "invited",
-        PlaneState::Expired => "expired",
-        PlaneState::Joined => "joined",
-        PlaneState::Revoked => "revoked",
-    };
+    let status = row.state(control.deps.world.clock.unix_ms()).as_str();
     let progress = match row.applied_version {
         Some(applied) => {
             let builder = crate::plane_calls::builder(control);
@@ -200,11 +195,7 @@ async fn view(control: &Control, row: &DataPlaneRow) -> Result<PlaneView, Box<Fa
         }
         None => None,
     };
-    let configuration = progress.map(|progress| match progress {
-        Progress::Current => "current",
-        Progress::Behind => "behind",
-        Progress::Ahead => "ahead",
-    });
+    let configuration = progress.map(Progress::as_str);
     let signing_key =
         row.joined_unix_ms.and_then(|_| proof::to_hex(&row.signing_key).parse::<PublicKey>().ok());
     Ok(PlaneView {

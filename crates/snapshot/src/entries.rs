@@ -63,18 +63,20 @@ pub struct ProjectEntry {
     pub retention: Option<ContentRetention>,
 }
 
-/// The state of a credential from its verification and its owner. Live trouble (rate
-/// limits, breakers) is on the board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialState {
-    Active,
-    /// Its provider has not accepted it yet, and it serves nothing until then.
-    Unverified,
-    /// The provider refused it when it was last verified.
-    Invalid,
-    /// Disabled by its owner.
-    Disabled,
-    Revoked,
+domain::words! {
+    /// The state of a credential from its verification and its owner. Live trouble (rate
+    /// limits, breakers) is on the board.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum CredentialState by from_word {
+        Active = "active",
+        /// Its provider has not accepted it yet, and it serves nothing until then.
+        Unverified = "unverified",
+        /// The provider refused it when it was last verified.
+        Invalid = "invalid",
+        /// Disabled by its owner.
+        Disabled = "disabled",
+        Revoked = "revoked",
+    }
 }
 
 /// A sealed BYOK credential.
@@ -162,15 +164,17 @@ pub struct AccountEntry {
     pub created_unix_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeState {
-    Ready,
-    /// Takes no new requests; running ones finish.
-    Cordoned,
-    /// The same, until nothing is in flight at it.
-    Draining,
-    /// Did not answer the last poll.
-    Unreachable,
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum NodeState {
+        Ready = "ready",
+        /// Takes no new requests; running ones finish.
+        Cordoned = "cordoned",
+        /// The same, until nothing is in flight at it.
+        Draining = "draining",
+        /// Did not answer the last poll.
+        Unreachable = "unreachable",
+    }
 }
 
 /// A runtime on the customer's own hardware.

@@ -71,7 +71,7 @@ pub fn sealed_object(webhook: WebhookId, generation: u32) -> String {
 
 domain::words! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum DeliveryState {
+    pub enum DeliveryState by from_word {
         Pending = "pending",
         Delivered = "delivered",
         /// Retried for the whole retry period, or rejected for good.

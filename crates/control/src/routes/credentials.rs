@@ -279,11 +279,7 @@ fn status_name(
         {
             "expiring"
         }
-        CredentialState::Active => "active",
-        CredentialState::Unverified => "unverified",
-        CredentialState::Invalid => "invalid",
-        CredentialState::Disabled => "disabled",
-        CredentialState::Revoked => "revoked",
+        state => state.as_str(),
     }
 }
 

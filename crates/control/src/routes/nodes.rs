@@ -23,7 +23,6 @@ use replayruns::{Checked, check_node, gated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use snapshot::NodeState;
 use store::{NodeRow, SealedSecret};
 
 use super::secrets;
@@ -142,13 +141,7 @@ fn show(control: &Control, row: &NodeRow) -> NodeView {
         workspace_id: row.workspace.to_string(),
         name: row.name.clone(),
         base_url: row.base_url.clone(),
-        status: match row.state() {
-            _ if is_revoked => "revoked",
-            NodeState::Ready => "ready",
-            NodeState::Cordoned => "cordoned",
-            NodeState::Draining => "draining",
-            NodeState::Unreachable => "unreachable",
-        },
+        status: if is_revoked { "revoked" } else { row.state().as_str() },
         in_flight,
         drained: row.draining && in_flight == 0,
         models: row.models().to_vec(),

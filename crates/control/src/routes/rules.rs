@@ -215,17 +215,10 @@ pub async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Res
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let byok_fallback = match wire.byok_fallback.as_str() {
-        "never" => ByokFallback::Never,
-        "managed" => ByokFallback::Managed,
-        other => {
-            return Err(invalid(
-                "byok_fallback",
-                format!("\"{other}\" isn't a fallback."),
-                "Use never or managed.",
-            ));
-        }
-    };
+    let byok_fallback = ByokFallback::from_word(&wire.byok_fallback).ok_or_else(|| {
+        let message = format!("\"{}\" isn't a fallback.", wire.byok_fallback);
+        invalid("byok_fallback", message, "Use never or managed.")
+    })?;
     let (overflow_managed, overflow_own) = overflow_of(control, request, wire.overflow.as_deref()).await?;
     let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
     let strategy = strategy_of(&wire)?;

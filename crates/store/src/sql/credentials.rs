@@ -74,7 +74,7 @@ impl Table for CredentialRow {
             .set("metadata", to_text(TABLE, &self.metadata)?)
             .set("project", self.project.map(|id| id.bytes()))
             .set("environment", &self.environment)
-            .set("state", columns::state_to_text(self.state))
+            .set("state", self.state.as_str())
             .set("expires_unix_ms", self.expires_unix_ms.map(signed))
             .set("last_verified_unix_ms", self.last_verified_unix_ms.map(signed))
             .set("last_error", &self.last_error)
@@ -213,7 +213,7 @@ pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) 
         "id": row.id.to_string(),
         "provider": row.provider,
         "display_name": row.display_name,
-        "status": columns::state_to_text(row.state),
+        "status": row.state.as_str(),
     });
     events::of_act(writing, act, row.workspace, kind, payload).await
 }
@@ -243,7 +243,7 @@ async fn set_state(
     row.state = state;
     row.version = writing.version();
     resource::put(writing, &row).await?;
-    let detail = format!("state {}", columns::state_to_text(state));
+    let detail = format!("state {}", state.as_str());
     writing.audit(&act, Some(workspace), "credential.state", id, detail).await?;
     tell(writing, &act, &row).await?;
     Ok(row)
@@ -273,7 +273,7 @@ async fn record_verification(
     row.last_error = found.error;
     row.version = writing.version();
     resource::put(writing, &row).await?;
-    let detail = format!("state {}", columns::state_to_text(row.state));
+    let detail = format!("state {}", row.state.as_str());
     writing.audit(&act, Some(workspace), "credential.verify", id, detail).await?;
     if old_state != row.state {
         tell(writing, &act, &row).await?;
@@ -317,7 +317,7 @@ impl Credentials for Database {
                 .bind(workspace.bytes())
                 .bind(after(page.after))
                 .bind(filter.provider)
-                .bind(filter.state.map(columns::state_to_text))
+                .bind(filter.state.map(CredentialState::as_str))
                 .bind(filter.project.map(|id| id.bytes()));
             resource::page(&mut self.read().await?, query, &page).await
         })

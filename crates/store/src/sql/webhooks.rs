@@ -219,11 +219,7 @@ async fn rotate(
 
 fn read_delivery(row: &Row) -> Result<DeliveryRow, StoreError> {
     let fields = Fields::new(DELIVERIES, row);
-    let state = match fields.get::<&str>("state")? {
-        "pending" => DeliveryState::Pending,
-        "delivered" => DeliveryState::Delivered,
-        _ => DeliveryState::Failed,
-    };
+    let state = DeliveryState::from_word(fields.get("state")?).unwrap_or(DeliveryState::Failed);
     let status = fields.maybe_number("last_status")?;
     Ok(DeliveryRow {
         event: events::read(row)?,

@@ -12,54 +12,34 @@ use world::Random;
 
 use crate::failure::invalid;
 
-/// What a token is for. A token of one kind is never valid as another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Session,
-    Csrf,
-    Link,
-    Device,
-    UserCode,
-    Password,
-    /// Lets a node join.
-    Join,
-    /// Authenticates a joined node's reports.
-    Node,
-    /// Lets a data plane join.
-    DataPlaneToken,
-    /// Authenticates a data plane's calls.
-    DataPlane,
-    /// A registered OAuth client: its id is what it registered, under this hash.
-    Client,
-    /// What a person's browser brings back to such a client.
-    Code,
-    /// Renews a client's key.
-    Refresh,
-    /// What a browser brings back from the authorization server of an MCP server.
-    SignInState,
-    /// The subject of a sign-in rate limit: not a token, but hashed the same way.
-    Trier,
-}
-
-impl Kind {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Session => "session/1:",
-            Self::Csrf => "csrf/1:",
-            Self::Link => "link/1:",
-            Self::Device => "device/1:",
-            Self::UserCode => "user-code/1:",
-            Self::Password => "password/1:",
-            Self::Join => "join/1:",
-            Self::Node => "node/1:",
-            Self::DataPlaneToken => "data-plane-token/1:",
-            Self::DataPlane => "data-plane/1:",
-            Self::Client => "client/1:",
-            Self::Code => "code/1:",
-            Self::Refresh => "refresh/1:",
-            Self::SignInState => "sign-in-state/1:",
-            Self::Trier => "trier/1:",
-        }
+domain::words! {
+    /// What a token is for. A token of one kind is never valid as another.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Kind {
+        Session = "session/1:",
+        Csrf = "csrf/1:",
+        Link = "link/1:",
+        Device = "device/1:",
+        UserCode = "user-code/1:",
+        Password = "password/1:",
+        /// Lets a node join.
+        Join = "join/1:",
+        /// Authenticates a joined node's reports.
+        Node = "node/1:",
+        /// Lets a data plane join.
+        DataPlaneToken = "data-plane-token/1:",
+        /// Authenticates a data plane's calls.
+        DataPlane = "data-plane/1:",
+        /// A registered OAuth client: its id is what it registered, under this hash.
+        Client = "client/1:",
+        /// What a person's browser brings back to such a client.
+        Code = "code/1:",
+        /// Renews a client's key.
+        Refresh = "refresh/1:",
+        /// What a browser brings back from the authorization server of an MCP server.
+        SignInState = "sign-in-state/1:",
+        /// The subject of a sign-in rate limit: not a token, but hashed the same way.
+        Trier = "trier/1:",
     }
 }
 
@@ -86,7 +66,7 @@ pub fn mint(random: &dyn Random) -> Secret {
 
 /// Hashed with the installation's pepper, so that tokens can't be recovered from a copy of the database.
 pub fn digest(hasher: &dyn KeyHash, kind: Kind, text: &str) -> TokenDigest {
-    let labelled = Secret::from_text(format!("{}{text}", kind.label()));
+    let labelled = Secret::from_text(format!("{}{text}", kind.as_str()));
     hasher.digest(labelled.expose_text().unwrap_or_default())
 }
 

@@ -106,45 +106,30 @@ impl Manifest {
     }
 }
 
-/// What a provider can do or not, as far as it decides whether a request may be sent there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Capability {
-    Batch,
-    Background,
-    /// An answer may continue a stored one.
-    ConversationState,
-    /// A stored answer can be requested again.
-    ResponseRetrieval,
-    /// Its models may search the web.
-    LiveSearch,
-    /// A prompt may have pictures.
-    Vision,
-    AudioInput,
-    VideoInput,
-    /// A prompt may have PDFs and other documents.
-    Documents,
-    /// It can be agreed that nothing is retained.
-    ZeroRetention,
+domain::words! {
+    /// What a provider can do or not, as far as it decides whether a request may be sent there. The words are names of facts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Capability {
+        Batch = "batch_api_supported",
+        Background = "background_mode_supported",
+        /// An answer may continue a stored one.
+        ConversationState = "conversation_state_supported",
+        /// A stored answer can be requested again.
+        ResponseRetrieval = "response_retrieval_supported",
+        /// Its models may search the web.
+        LiveSearch = "live_search_supported",
+        /// A prompt may have pictures.
+        Vision = "vision",
+        AudioInput = "audio_input",
+        VideoInput = "video_input",
+        /// A prompt may have PDFs and other documents.
+        Documents = "documents",
+        /// It can be agreed that nothing is retained.
+        ZeroRetention = "zero_retention_available",
+    }
 }
 
 impl Capability {
-    /// The name of the fact.
-    #[must_use]
-    pub const fn fact(self) -> &'static str {
-        match self {
-            Self::Batch => "batch_api_supported",
-            Self::Background => "background_mode_supported",
-            Self::ConversationState => "conversation_state_supported",
-            Self::ResponseRetrieval => "response_retrieval_supported",
-            Self::LiveSearch => "live_search_supported",
-            Self::Vision => "vision",
-            Self::AudioInput => "audio_input",
-            Self::VideoInput => "video_input",
-            Self::Documents => "documents",
-            Self::ZeroRetention => "zero_retention_available",
-        }
-    }
-
     const fn of(self, facts: &Facts) -> &Option<Fact<bool>> {
         match self {
             Self::Batch => &facts.batch_api_supported,

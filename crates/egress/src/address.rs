@@ -15,34 +15,22 @@ pub struct IpNet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IpNetError(String);
 
-/// The class of an address: whether it may be reached, and which setting decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressKind {
-    Public,
-    Loopback,
-    /// RFC 1918, unique local, carrier-grade NAT: someone's internal network.
-    Private,
-    /// The host's own link: cloud metadata lives here.
-    LinkLocal,
-    /// A known address of a cloud's metadata service.
-    Metadata,
-    /// Multicast, unspecified, documentation, future use.
-    Reserved,
-    /// An IPv4 address embedded in IPv6: mapped, compatible, NAT64, 6to4, Teredo.
-    Embedded,
-}
-
-impl AddressKind {
-    pub(crate) const fn words(self) -> &'static str {
-        match self {
-            Self::Public => "a public address",
-            Self::Loopback => "a loopback address",
-            Self::Private => "a private address",
-            Self::LinkLocal => "a link-local address",
-            Self::Metadata => "a cloud metadata address",
-            Self::Reserved => "a reserved address",
-            Self::Embedded => "an IPv4 address inside an IPv6 one",
-        }
+domain::words! {
+    /// The class of an address: whether it may be reached, and which setting decides.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AddressKind {
+        Public = "a public address",
+        Loopback = "a loopback address",
+        /// RFC 1918, unique local, carrier-grade NAT: someone's internal network.
+        Private = "a private address",
+        /// The host's own link: cloud metadata lives here.
+        LinkLocal = "a link-local address",
+        /// A known address of a cloud's metadata service.
+        Metadata = "a cloud metadata address",
+        /// Multicast, unspecified, documentation, future use.
+        Reserved = "a reserved address",
+        /// An IPv4 address embedded in IPv6: mapped, compatible, NAT64, 6to4, Teredo.
+        Embedded = "an IPv4 address inside an IPv6 one",
     }
 }
 

@@ -182,13 +182,13 @@ fn check_name(target: &Target, settings: &EgressSettings, reach: TargetKind) -> 
         return Ok(());
     }
     if is_metadata_name(host) {
-        return Err(never(host, AddressKind::Metadata.words()));
+        return Err(never(host, AddressKind::Metadata.as_str()));
     }
     let inside = settings.allow_private
         || reach == TargetKind::Machine
         || (reach == TargetKind::Node && !settings.node_networks.is_empty());
     if host == "localhost" || host.ends_with(".localhost") {
-        return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback.words(), reach)) };
+        return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback.as_str(), reach)) };
     }
     if !target.https && !inside {
         return Err(plain_http(host, reach));
@@ -214,7 +214,7 @@ pub(crate) fn check_address(
         None => (target.host.clone(), true),
     };
     // A client that names a host must not learn what names resolve to internally.
-    let words = |kind: AddressKind| if is_named { "not a public address" } else { kind.words() };
+    let words = |kind: AddressKind| if is_named { "not a public address" } else { kind.as_str() };
     let listed = reach == TargetKind::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
         AddressKind::Public if reach == TargetKind::Machine && !target.https => Err(plain_http(&name, reach)),

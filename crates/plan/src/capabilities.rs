@@ -35,7 +35,7 @@ fn denied(catalogue: &Catalogue, query: &PlanQuery<'_>, attempt: &Attempt) -> Op
     let manifest = catalogue.capabilities();
     let denies = |capability: Capability| manifest.denies(provider, model, capability);
     if query.needs.is_batch && denies(Capability::Batch) {
-        return Some(Capability::Batch.fact());
+        return Some(Capability::Batch.as_str());
     }
     let is_translated = !catalogue.grammars(provider).contains(&query.dialect.grammar());
     if let Some(prompt) = query.prompt {
@@ -43,7 +43,7 @@ fn denied(catalogue: &Catalogue, query: &PlanQuery<'_>, attempt: &Attempt) -> Op
         let judges = |input: Capability| !is_translated || input == Capability::Vision;
         let inputs = prompt.may_have().iter().filter(|input| judges(**input) && denies(**input));
         if let Some(input) = inputs.copied().find(|input| prompt.has(*input).is_some()) {
-            return Some(input.fact());
+            return Some(input.as_str());
         }
     }
     // A translation has its own word for what it can't express.
@@ -57,7 +57,7 @@ fn denied(catalogue: &Catalogue, query: &PlanQuery<'_>, attempt: &Attempt) -> Op
     ];
     let needed = needed.into_iter().filter(|(is_needed, _)| *is_needed);
     if let Some((_, capability)) = needed.into_iter().find(|(_, capability)| denies(*capability)) {
-        return Some(capability.fact());
+        return Some(capability.as_str());
     }
     let known = manifest.provider(provider)?;
     let effort = query.prompt.and_then(PromptView::effort);
@@ -103,8 +103,8 @@ pub(crate) fn denied_to(
     let is_denied = catalogue.capabilities().denies(attempt.provider(), attempt.known_model(), capability);
     is_denied.then(|| {
         let seat = attempt.seat().clone();
-        let rejection = Rejection { seat, refusal: Refusal::NotSupported { fact: capability.fact() } };
-        not_supported(catalogue, capability.fact(), &rejection.sentence())
+        let rejection = Rejection { seat, refusal: Refusal::NotSupported { fact: capability.as_str() } };
+        not_supported(catalogue, capability.as_str(), &rejection.sentence())
     })
 }
 

@@ -101,7 +101,7 @@ impl<'a> PromptView<'a> {
 
     /// The field with what a fact denies.
     pub(crate) fn field_of(&self, fact: &str) -> Option<String> {
-        match self.may_have().iter().find(|input| input.fact() == fact) {
+        match self.may_have().iter().find(|input| input.as_str() == fact) {
             Some(input) => self.has(*input).filter(|path| !path.is_empty()).map(str::to_owned),
             None if fact == EFFORTS => self.prompt()?.aliases.name(Aliased::Reasoning).map(str::to_owned),
             None => None,

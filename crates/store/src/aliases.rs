@@ -57,27 +57,16 @@ pub struct AliasReleaseRow {
 /// A new alias comes with its first release.
 pub type NewAlias = (AliasRow, AliasReleaseRow);
 
-/// What a change does to an alias, as the audit calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AliasAct {
-    Update,
-    Install,
-    Promote,
-    RollBack,
-    StartCanary,
-    WithdrawCanary,
-}
-
-impl AliasAct {
-    pub(crate) const fn verb(self) -> &'static str {
-        match self {
-            Self::Update => "update",
-            Self::Install => "install",
-            Self::Promote => "promote",
-            Self::RollBack => "rollback",
-            Self::StartCanary => "canary",
-            Self::WithdrawCanary => "withdraw_canary",
-        }
+domain::words! {
+    /// What a change does to an alias, as the audit calls it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AliasAct {
+        Update = "update",
+        Install = "install",
+        Promote = "promote",
+        RollBack = "rollback",
+        StartCanary = "canary",
+        WithdrawCanary = "withdraw_canary",
     }
 }
 

@@ -15,15 +15,17 @@ use weights::limits::SAFETENSORS_HEAD_BYTES_MAX;
 
 use crate::error::TrainerError;
 
-/// The dtype that a file's weights are written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Precision {
-    #[serde(rename = "float32")]
-    Single,
-    #[serde(rename = "float16")]
-    Half,
-    #[serde(rename = "bfloat16")]
-    Brain,
+domain::words! {
+    /// The dtype that a file's weights are written in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Precision {
+        #[serde(rename = "float32")]
+        Single = "F32",
+        #[serde(rename = "float16")]
+        Half = "F16",
+        #[serde(rename = "bfloat16")]
+        Brain = "BF16",
+    }
 }
 
 pub(super) struct Tensor<'a> {
@@ -38,14 +40,6 @@ pub(super) type Notes = BTreeMap<String, String>;
 const NOTES: &str = "__metadata__";
 
 impl Precision {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Single => "F32",
-            Self::Half => "F16",
-            Self::Brain => "BF16",
-        }
-    }
-
     const fn bytes(self) -> usize {
         match self {
             Self::Single => 4,
@@ -111,7 +105,7 @@ pub(super) fn write(
     }
     for tensor in tensors {
         let end = at + tensor.numbers.len() * precision.bytes();
-        let entry = json!({"dtype": precision.name(), "shape": tensor.shape, "data_offsets": [at, end]});
+        let entry = json!({"dtype": precision.as_str(), "shape": tensor.shape, "data_offsets": [at, end]});
         head.insert(tensor.name.clone(), entry);
         at = end;
     }
@@ -175,7 +169,7 @@ pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), TrainerError> {
             serde_json::from_value(value).map_err(|error| wrong(&error))?;
         let bytes = rest.get(start..end).ok_or_else(|| wrong(&"the file ends before the tensor does"))?;
         let count = shape.iter().try_fold(4usize, |count, size| count.checked_mul(*size));
-        if dtype != Precision::Single.name() || count != Some(bytes.len()) {
+        if dtype != Precision::Single.as_str() || count != Some(bytes.len()) {
             return Err(wrong(&"its data isn't four bytes for each number of its shape"));
         }
         let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();

@@ -15,7 +15,7 @@ use crate::head::{Back, Head};
 use crate::layer::{At, Dense, Layer, Mlp};
 use crate::mixture::Mixture;
 use crate::rows::{norm_backward, norms_of};
-use crate::settings::{LoraConfig, Target, Trains};
+use crate::settings::{LoraConfig, Trains};
 use crate::weight::{LoraWeights, Product, Slot, Weight};
 
 /// A batch of concatenated sequences. None attends to another.
@@ -92,7 +92,7 @@ impl Loading<'_> {
     ) -> Result<Product, TrainerError> {
         let weight = self.matrix(at, outputs, width)?;
         let is_target =
-            |low: &&LoraConfig| low.targets.iter().any(|target| at.plain.ends_with(target.name()));
+            |low: &&LoraConfig| low.targets.iter().any(|target| at.plain.ends_with(target.as_str()));
         let low = match self.low.filter(is_target) {
             Some(low) => {
                 // The usual LoRA initialisation: A is uniform around zero and B is zero, so that the adapter
@@ -455,19 +455,4 @@ impl Network {
 /// The position of each token within its sequence.
 fn positions(batch: &Batch) -> Vec<usize> {
     batch.sequences.iter().flat_map(|text| 0..text.len()).collect()
-}
-
-impl Target {
-    /// The suffix of the tensor names of these matrices.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Queries => "q_proj",
-            Self::Keys => "k_proj",
-            Self::Values => "v_proj",
-            Self::Answers => "o_proj",
-            Self::Gate => "gate_proj",
-            Self::Up => "up_proj",
-            Self::Down => "down_proj",
-        }
-    }
 }

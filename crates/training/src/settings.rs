@@ -21,23 +21,25 @@ pub struct LoraConfig {
     pub targets: Vec<Target>,
 }
 
-/// The projections of a layer that can be LoRA targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Target {
-    #[serde(rename = "q_proj")]
-    Queries,
-    #[serde(rename = "k_proj")]
-    Keys,
-    #[serde(rename = "v_proj")]
-    Values,
-    #[serde(rename = "o_proj")]
-    Answers,
-    #[serde(rename = "gate_proj")]
-    Gate,
-    #[serde(rename = "up_proj")]
-    Up,
-    #[serde(rename = "down_proj")]
-    Down,
+domain::words! {
+    /// The projections of a layer that can be LoRA targets. Their words end the names of these tensors.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum Target {
+        #[serde(rename = "q_proj")]
+        Queries = "q_proj",
+        #[serde(rename = "k_proj")]
+        Keys = "k_proj",
+        #[serde(rename = "v_proj")]
+        Values = "v_proj",
+        #[serde(rename = "o_proj")]
+        Answers = "o_proj",
+        #[serde(rename = "gate_proj")]
+        Gate = "gate_proj",
+        #[serde(rename = "up_proj")]
+        Up = "up_proj",
+        #[serde(rename = "down_proj")]
+        Down = "down_proj",
+    }
 }
 
 /// The learning rate schedule after the warm-up.
@@ -83,11 +85,6 @@ pub struct Settings {
     /// Gradient checkpointing: stores only the layers' inputs, and recomputes each layer's activations in the
     /// backward pass.
     pub saves_memory: bool,
-}
-
-impl Target {
-    pub const ALL: [Self; 7] =
-        [Self::Queries, Self::Keys, Self::Values, Self::Answers, Self::Gate, Self::Up, Self::Down];
 }
 
 impl LoraConfig {

@@ -117,7 +117,7 @@ impl Trainer for Local {
             rank: low.rank,
             alpha: f64::from(low.alpha),
             is_rank_stable: low.is_rank_stable,
-            targets: low.targets.iter().map(|target| target.name().to_owned()).collect(),
+            targets: low.targets.iter().map(|target| target.as_str().to_owned()).collect(),
             seed: settings.seed,
             epochs: settings.epochs,
             batch_tokens: settings.batch_tokens,
@@ -249,9 +249,9 @@ const fn is_dense(target: Target) -> bool {
 
 fn low_rank(course: &TrainingSettings) -> Result<LoraConfig, TrainingError> {
     let target = |name: &String| {
-        let found = Target::ALL.into_iter().find(|target| target.name() == name);
+        let found = Target::ALL.into_iter().find(|target| target.as_str() == name);
         found.ok_or_else(|| {
-            let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
+            let known: Vec<_> = Target::ALL.iter().map(|target| target.as_str()).collect();
             let what = format!("contains \"{name}\", which isn't one of {}", known.join(", "));
             unfit(TrainerError::Setting { field: "targets", what })
         })

@@ -2,22 +2,24 @@
 
 use domain::{Fault, FaultClass};
 
-/// What is wrong with a head that is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    BareLineFeed,
-    RequestLine,
-    AuthorityForm,
-    HeaderLine,
-    Folded,
-    LengthInvalid,
-    LengthTwice,
-    LengthAndEncoding,
-    Encoding,
-    Host,
-    TooLarge,
-    Slow,
-    Version,
+domain::words! {
+    /// What is wrong with a head that is not accepted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Refusal {
+        BareLineFeed = "bare_line_feed",
+        RequestLine = "invalid_request_line",
+        AuthorityForm = "authority_form",
+        HeaderLine = "invalid_header",
+        Folded = "folded_header",
+        LengthInvalid = "invalid_content_length",
+        LengthTwice = "duplicate_content_length",
+        LengthAndEncoding = "length_and_transfer_encoding",
+        Encoding = "invalid_transfer_encoding",
+        Host = "invalid_host",
+        TooLarge = "headers_too_large",
+        Slow = "headers_too_slow",
+        Version = "unknown_http_version",
+    }
 }
 
 impl Refusal {
@@ -28,25 +30,7 @@ impl Refusal {
             Self::Slow => FaultClass::ClientTimeout,
             _ => FaultClass::BadRequest,
         };
-        Fault::new(class, self.code(), self.message()).fix(self.fix())
-    }
-
-    fn code(self) -> &'static str {
-        match self {
-            Self::BareLineFeed => "bare_line_feed",
-            Self::RequestLine => "invalid_request_line",
-            Self::AuthorityForm => "authority_form",
-            Self::HeaderLine => "invalid_header",
-            Self::Folded => "folded_header",
-            Self::LengthInvalid => "invalid_content_length",
-            Self::LengthTwice => "duplicate_content_length",
-            Self::LengthAndEncoding => "length_and_transfer_encoding",
-            Self::Encoding => "invalid_transfer_encoding",
-            Self::Host => "invalid_host",
-            Self::TooLarge => "headers_too_large",
-            Self::Slow => "headers_too_slow",
-            Self::Version => "unknown_http_version",
-        }
+        Fault::new(class, self.as_str(), self.message()).fix(self.fix())
     }
 
     /// What is wrong, in one sentence.

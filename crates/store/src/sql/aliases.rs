@@ -12,7 +12,7 @@ use domain::{AliasId, AliasReleaseId, AliasReleaseSpec, Canary, CanaryGates, Pro
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::aliases::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, Aliases, NewAlias, WithdrawnCanary};
+use crate::aliases::{AliasChange, AliasReleaseRow, AliasRow, Aliases, NewAlias, WithdrawnCanary};
 use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{events, projects};
@@ -297,7 +297,7 @@ impl Table for AliasRow {
     }
 
     fn audit_verb(change: &AliasChange) -> &'static str {
-        AliasAct::verb(change.act)
+        change.act.as_str()
     }
 
     fn audit_detail(&self) -> String {

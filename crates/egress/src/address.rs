@@ -12,7 +12,8 @@ pub struct IpNet {
 }
 
 /// Why a string is not a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a network; write one as 10.0.0.0/8")]
 pub struct IpNetError(String);
 
 domain::words! {
@@ -153,14 +154,6 @@ impl fmt::Display for IpNet {
         write!(f, "{}/{}", self.base, self.prefix)
     }
 }
-
-impl fmt::Display for IpNetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is not a network; write one as 10.0.0.0/8", self.0)
-    }
-}
-
-impl std::error::Error for IpNetError {}
 
 #[cfg(test)]
 mod tests {

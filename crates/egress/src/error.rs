@@ -1,7 +1,5 @@
 //! Why a request got no response, or half of one: the kind decides about a retry, the text is for people.
 
-use std::fmt;
-
 use h2::Reason;
 
 use crate::http1::ExchangeError;
@@ -30,7 +28,8 @@ pub enum EgressErrorKind {
 }
 
 /// One failed request. Cloned to every request that waited for the same connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct EgressError {
     pub kind: EgressErrorKind,
     /// One sentence; it names host and setting, never a header or a body.
@@ -51,14 +50,6 @@ impl EgressError {
         self
     }
 }
-
-impl fmt::Display for EgressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for EgressError {}
 
 /// Names what ended an HTTP/1.1 exchange.
 pub(crate) fn from_broke(broke: ExchangeError, host: &str) -> EgressError {

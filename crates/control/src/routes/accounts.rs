@@ -106,17 +106,6 @@ pub struct Input {
     status: Option<String>,
 }
 
-impl Input {
-    fn agreement_form(&self) -> Sent<'_> {
-        Sent {
-            limits: self.limits,
-            retention: &self.retention,
-            commitment: self.commitment.as_ref(),
-            compliance: &self.compliance,
-        }
-    }
-}
-
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Account")]
 pub struct AccountView {
@@ -243,7 +232,12 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         region: input.region.clone(),
         config: input.config.clone(),
         pricing: agreement::read_pricing(&input.pricing)?,
-        agreement: agreement::read(&input.agreement_form())?,
+        agreement: agreement::read(&Sent {
+            limits: input.limits,
+            retention: &input.retention,
+            commitment: input.commitment.as_ref(),
+            compliance: &input.compliance,
+        })?,
         metadata: input.metadata.clone(),
         models: input.models.clone(),
         weight: check_range(input.weight, 1, ACCOUNT_WEIGHT_MAX, "weight")?,

@@ -136,17 +136,6 @@ pub struct Input {
     verify: bool,
 }
 
-impl Input {
-    fn agreement_form(&self) -> Sent<'_> {
-        Sent {
-            limits: self.limits,
-            retention: &self.retention,
-            commitment: self.commitment.as_ref(),
-            compliance: &self.compliance,
-        }
-    }
-}
-
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CredentialScope")]
@@ -368,7 +357,12 @@ async fn row_of(
         region: input.region.clone(),
         config: input.config.clone(),
         pricing: agreement::read_pricing(&input.pricing)?,
-        agreement: agreement::read(&input.agreement_form())?,
+        agreement: agreement::read(&Sent {
+            limits: input.limits,
+            retention: &input.retention,
+            commitment: input.commitment.as_ref(),
+            compliance: &input.compliance,
+        })?,
         metadata: input.metadata.clone(),
         project,
         environment,

@@ -112,12 +112,6 @@ impl StoredObjectKind {
         Self::all().find(|kind| kind.as_str() == name)
     }
 
-    /// The type of the object that an id of ours names, by the id's beginning alone.
-    #[must_use]
-    pub fn by_prefix(id: &str) -> Option<Self> {
-        Self::all().find(|kind| id.starts_with(kind.prefix()))
-    }
-
     /// The prefix of our ids of this type.
     #[must_use]
     pub const fn prefix(self) -> &'static str {

@@ -74,7 +74,6 @@ fn read_event(row: &Row) -> Result<EventRow, StoreError> {
     Ok(EventRow {
         number: fields.number("number")?,
         name: fields.text("name")?,
-        sent_unix_ms: fields.number("sent_unix_ms")?,
         taken_by: fields.maybe_text("taken_by")?,
     })
 }

@@ -223,7 +223,6 @@ impl StepRow {
 pub struct EventRow {
     pub number: u64,
     pub name: String,
-    pub sent_unix_ms: u64,
     pub taken_by: Option<String>,
 }
 

@@ -8,36 +8,26 @@ use crate::ids::{KeyId, SessionId, TaskId, TraceId};
 use crate::ports::PortFuture;
 use crate::stored_object::ObjectOwner;
 
-/// Where a task is. Its numbers are those that clients read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum TaskStatus {
-    Received = 1,
-    Queued = 2,
-    /// A worker has taken it.
-    Dispatched = 3,
-    /// Its inputs are loaded.
-    Preparing = 4,
-    Running = 7,
-    Cancelling = 8,
-    Completed = 10,
-    Failed = 11,
-    Cancelled = 12,
+crate::words! {
+    /// Where a task is. Its numbers are those that clients read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[repr(u8)]
+    pub enum TaskStatus by by_name {
+        Received(1) = "received",
+        Queued(2) = "queued",
+        /// A worker has taken it.
+        Dispatched(3) = "dispatched",
+        /// Its inputs are loaded.
+        Preparing(4) = "preparing",
+        Running(7) = "running",
+        Cancelling(8) = "cancelling",
+        Completed(10) = "completed",
+        Failed(11) = "failed",
+        Cancelled(12) = "cancelled",
+    }
 }
 
 impl TaskStatus {
-    pub const ALL: [Self; 9] = [
-        Self::Received,
-        Self::Queued,
-        Self::Dispatched,
-        Self::Preparing,
-        Self::Running,
-        Self::Cancelling,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
@@ -46,26 +36,6 @@ impl TaskStatus {
     #[must_use]
     pub fn by_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.code() == code)
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::Queued => "queued",
-            Self::Dispatched => "dispatched",
-            Self::Preparing => "preparing",
-            Self::Running => "running",
-            Self::Cancelling => "cancelling",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
     /// Nothing changes any more.

@@ -2,15 +2,15 @@
 
 /// Declares an enum each of whose variants has a word, as configuration, records, answers and messages have it: the lists
 /// `ALL` and `WORDS` in the order of declaration, `as_str`, and, where a name stands behind `by`, the function of that name
-/// that finds the variant of a word.
+/// that finds the variant of a word. A number in parentheses is the variant's discriminant.
 #[macro_export]
 macro_rules! words {
     ($(#[$attribute:meta])* $see:vis enum $name:ident $(by $find:ident)? {
-        $($(#[$note:meta])* $kind:ident = $word:literal),* $(,)?
+        $($(#[$note:meta])* $kind:ident $(($number:literal))? = $word:literal),* $(,)?
     }) => {
         $(#[$attribute])*
         $see enum $name {
-            $($(#[$note])* $kind,)*
+            $($(#[$note])* $kind $(= $number)?,)*
         }
 
         impl $name {

@@ -73,20 +73,20 @@ impl StepStatus {
     }
 }
 
-/// The status of a run. Its numbers are those that clients read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RunStatus {
-    Pending = 1,
-    Running = 2,
-    Completed = 3,
-    Failed = 4,
-    Cancelled = 5,
+domain::words! {
+    /// The status of a run. Its numbers are those that clients read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[repr(u8)]
+    pub enum RunStatus by by_name {
+        Pending(1) = "pending",
+        Running(2) = "running",
+        Completed(3) = "completed",
+        Failed(4) = "failed",
+        Cancelled(5) = "cancelled",
+    }
 }
 
 impl RunStatus {
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
-
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
@@ -95,22 +95,6 @@ impl RunStatus {
     #[must_use]
     pub fn by_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|status| u32::from(status.code()) == code)
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 }
 

@@ -36,6 +36,7 @@ how_tos! {
     limit_the_rate_of_a_key,
     mask_personal_data,
     own_key_first_then_managed,
+    own_providers_by_kind_of_model,
     purge_a_request,
     read_an_invoice,
     restrict_models_with_a_policy,

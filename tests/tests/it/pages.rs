@@ -49,6 +49,7 @@ case "$1 $2 $*" in
 "credential add "* | "account add "*)
     case "$3" in
     anthropic) set -- "$@" --base-url "$EMULATOR_ANTHROPIC" ;;
+    fal) set -- "$@" --base-url "$EMULATOR/fal" ;;
     aws_bedrock) set -- "$@" --base-url "$EMULATOR_BEDROCK" ;;
     gemini) set -- "$@" --base-url "$EMULATOR" ;;
     vertex_ai) set -- "$@" --base-url "$EMULATOR" --config "token_url=$EMULATOR_TOKEN" ;;
@@ -122,6 +123,7 @@ fn environment(gateway: &Gateway) -> Vec<(&'static str, String)> {
         ("OPENAI_API_KEY", OWN.to_owned()),
         ("ANTHROPIC_API_KEY", OWN.to_owned()),
         ("AZURE_API_KEY", OWN.to_owned()),
+        ("FAL_KEY", OWN.to_owned()),
         ("POOL_API_KEY", POOL.to_owned()),
         ("BEDROCK_KEYS", access_keys(OWN).to_string()),
         ("EMULATOR_TOKEN", file["token_uri"].as_str().unwrap().to_owned()),

@@ -69,6 +69,9 @@ pub struct Rule {
     /// The name of an alias; takes precedence over a model.
     #[arg(long, help_heading = "Scope")]
     alias: Option<String>,
+    /// The kind of model: chat, embedding, image, video, audio, realtime, rerank or moderation.
+    #[arg(long, help_heading = "Scope")]
+    modality: Option<String>,
     /// The provider that a request pins, or else the model's own publisher; --seller says who may serve it.
     #[arg(long, help_heading = "Scope")]
     provider: Option<String>,
@@ -197,6 +200,7 @@ impl Rule {
         let scope = Body::new()
             .with_some("model", self.model.as_ref())
             .with_some("alias", self.alias.as_ref())
+            .with_some("modality", self.modality.as_ref())
             .with_some("provider", self.provider.as_ref())
             .with_some("environment", self.environment.as_ref())
             .with_some("project_id", self.project.as_ref())

@@ -120,6 +120,8 @@ fn plain_name(expected: &str) -> &str {
         "u64" | "u128" | "usize" => "a whole number that is 0 or more",
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
+        "a sequence" => "an array",
+        "a map" => "an object",
         other => other,
     }
 }

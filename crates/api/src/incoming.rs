@@ -164,6 +164,17 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("/v2/embed", "Send texts to POST /v1/embeddings, as docs/api.md describes."),
 ];
 
+/// Lists whose paths end in the word that somebody tried: /v2/keys means /v2/api-keys.
+fn meant(routes: &[Route], path: &str) -> Option<String> {
+    let word = path.strip_prefix("/v2/").filter(|word| !word.is_empty())?;
+    let ends_so = |route: &&Route| {
+        let before = route.pattern.strip_suffix(word);
+        route.method == Method::GET && before.is_some_and(|before| before.ends_with(['-', '/']))
+    };
+    let found: Vec<&str> = routes.iter().filter(ends_so).map(|route| route.pattern).collect();
+    (!found.is_empty()).then(|| format!("Did you mean {}?", found.join(" or ")))
+}
+
 pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
     let truncated = |text: &str| text.chars().take(200).collect::<String>();
     let (message, fix) = match router::collection(routes, path) {
@@ -177,19 +188,22 @@ pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
         ),
         None => {
             let others = ELSEWHERE.iter().find(|(other, _)| *other == path);
-            let fix = others.map_or("docs/api.md lists what this version serves under /v2.", |(_, fix)| *fix);
-            (format!("There is nothing at {} in this version of Tidegate.", truncated(path)), fix.to_owned())
+            let fix = others.map(|(_, fix)| (*fix).to_owned()).or_else(|| meant(routes, path));
+            let fix =
+                fix.unwrap_or_else(|| "docs/api.md lists what this version serves under /v2.".to_owned());
+            (format!("There is nothing at {} in this version of Tidegate.", truncated(path)), fix)
         }
     };
     Box::new(Fault::new(FaultClass::NotFound, "not_found", message).fix(fix))
 }
 
-pub fn wrong_method(method: &Method, allowed: Vec<Method>) -> (Box<Fault>, Option<String>) {
+pub fn wrong_method(method: &Method, path: &str, allowed: Vec<Method>) -> (Box<Fault>, Option<String>) {
     let list = allow_list(allowed);
+    let path: String = path.chars().take(200).collect();
     let fault = Fault::new(
         FaultClass::MethodNotAllowed,
         "method_not_allowed",
-        format!("This path doesn't take {method}."),
+        format!("{path} doesn't take {method}."),
     )
     .fix(format!("It takes {list}."));
     (Box::new(fault), Some(list))

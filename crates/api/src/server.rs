@@ -175,7 +175,7 @@ impl Server {
                 Some(allowed) if head.method == Method::OPTIONS => {
                     Ok(KeyedOutcome::Unkeyed(Reply::allows(allowed)))
                 }
-                Some(allowed) => Err(incoming::wrong_method(&head.method, allowed)),
+                Some(allowed) => Err(incoming::wrong_method(&head.method, head.uri.path(), allowed)),
                 None => Err(plain(incoming::unknown_path(&self.table, head.uri.path()))),
             };
         };

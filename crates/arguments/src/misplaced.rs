@@ -1,8 +1,11 @@
-//! Secrets on the command line: refused with where they belong, and never repeated.
+//! Wrong words on the command line: secrets are refused with where they belong, and never repeated; numbers with advice.
 
+use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::ParseIntError;
 
 use clap::Command;
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Nouns whose verbs take a secret.
@@ -16,6 +19,19 @@ const MESSAGE: &str = "a secret is never an argument: shells and lists of proces
                        API_KEY | tidegate credential add PROVIDER`, or let `credential add` read the provider's usual variable \
                        with --from-env";
 
+/// The error with advice where the parser has only Rust's words for a number.
+fn with_advice(mut error: clap::Error) -> clap::Error {
+    let advice = match error.source() {
+        Some(source) if source.is::<ParseIntError>() => Some("Give a whole number"),
+        Some(source) if source.to_string().contains(" is not in ") => Some("Give a number in that range"),
+        _ => None,
+    };
+    if let Some(advice) = advice.map(StyledStr::from) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice]));
+    }
+    error
+}
+
 /// The error to show instead of this one, which guesses at another option or repeats the secret.
 pub fn secret(tree: &mut Command, words: &[OsString], error: clap::Error) -> clap::Error {
     let mut nouns = words.iter().filter_map(|word| tree.find_subcommand(word));
@@ -27,5 +43,9 @@ pub fn secret(tree: &mut Command, words: &[OsString], error: clap::Error) -> cla
         }
         _ => false,
     };
-    if takes_secrets && is_secret { tree.error(ErrorKind::UnknownArgument, MESSAGE) } else { error }
+    if takes_secrets && is_secret {
+        tree.error(ErrorKind::UnknownArgument, MESSAGE)
+    } else {
+        with_advice(error)
+    }
 }

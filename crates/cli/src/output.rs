@@ -286,6 +286,13 @@ pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Op
     Some(format!("Did you mean {name}?"))
 }
 
+/// A file that can't be read.
+#[must_use]
+pub fn unreadable(path: impl std::fmt::Display, error: &std::io::Error) -> Failure {
+    Failure::new(USAGE, format!("{path} can't be read: {error}."))
+        .fix("Check the path, and that this account may read it.")
+}
+
 /// A human-readable size.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {

@@ -148,6 +148,9 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     assert!(made["warning"].is_string(), "{made}");
     let made = gateway.make("/v2/model-aliases", alias(MINI)).await;
     assert_eq!(made.get("warning"), None, "{made}");
+    let sold_by = json!({"scope": {"environment": "development"}, "providers": ["openai", "opneai"]});
+    let made = gateway.make("/v2/routes", sold_by).await;
+    assert!(made["warning"].as_str().is_some_and(|text| text.contains("opneai")), "{made}");
 }
 
 #[cfg(feature = "control")]

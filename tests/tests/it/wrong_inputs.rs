@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use harness::client::Answer;
+use harness::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::ask::{CHAT, MINI, question, with};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN};
 
+const JSON: (&str, &str) = ("content-type", "application/json");
 /// Of all inputs, in percent.
 const CLEAR_PERCENT_MIN: usize = 95;
 
@@ -67,8 +68,13 @@ enum Input {
     Api(Method, &'static str, Value),
     Raw(&'static str, &'static str),
     Chat(Value),
+    /// A chat with these headers: with the project's key, or without any.
+    Headed(Headers),
+    Bare(Headers),
     Command(&'static [&'static str], &'static str),
 }
+
+type Headers = &'static [(&'static str, &'static str)];
 
 fn api(method: Method, path: &'static str, body: Value, wrong: &'static str, place: &'static str) -> Case {
     Case { input: Input::Api(method, path, body), wrong, place }
@@ -317,6 +323,187 @@ fn wrong_commands() -> Vec<Case> {
     ]
 }
 
+/// What newcomers send of keys, budgets and webhooks in their first hour.
+fn first_fields() -> Vec<Case> {
+    let key =
+        |more: Value, wrong, place| post("/v2/api-keys", with(json!({"name": "x"}), more), wrong, place);
+    let budget = |more: Value, wrong, place| {
+        post("/v2/budgets", with(json!({"workspace": true, "limit_micros": 9}), more), wrong, place)
+    };
+    let webhook = |more: Value, wrong, place| {
+        post("/v2/webhooks", with(json!({"url": "https://example.com"}), more), wrong, place)
+    };
+    let alert = |more: Value, wrong, place| {
+        post("/v2/alert-rules", with(json!({"metric": "error_percent", "threshold": 5}), more), wrong, place)
+    };
+    vec![
+        key(json!({"scopes": "read"}), "read", "scopes"),
+        key(json!({"expires_in_days": "30"}), "30", "expires_in_days"),
+        key(json!({"expires_at": "tomorrow"}), "tomorrow", "expires_at"),
+        key(
+            json!({"expires_at": "2030-01-01T00:00:00Z", "expires_in_days": 30}),
+            "two expiries",
+            "expires_at",
+        ),
+        key(json!({"priority": 300}), "300", "priority"),
+        key(json!({"environment": "Production"}), "Production", "environment"),
+        key(json!({"name": "."}), "\".\"", "name"),
+        key(json!({"name": " "}), "empty", "name"),
+        key(json!({"name": "key_01900000000070008000000000000000"}), "key_0190", "name"),
+        budget(json!({"limit_micros": -5}), "-5", "limit_micros"),
+        budget(json!({"limit_micros": 2.5}), "2.5", "limit_micros"),
+        budget(json!({"limit_usd": 5}), "limit_usd", "limit_usd"),
+        budget(json!({"project_id": "default"}), "exactly one", "workspace"),
+        budget(json!({"alerts": [150]}), "150", "alerts"),
+        budget(json!({"counts": "spend"}), "spend", "counts"),
+        budget(json!({"workspace": false, "end_user": ""}), "end user", "end_user"),
+        webhook(json!({"format": "teams"}), "teams", "format"),
+        webhook(json!({"secret": "x"}), "secret", "secret"),
+        webhook(json!({"url": "https://example.com?token=1"}), "query", "url"),
+        alert(json!({"metric": "latency"}), "latency", "metric"),
+        alert(json!({"threshold": null}), "threshold", "threshold"),
+        alert(json!({"threshold": 150}), "150", "threshold"),
+        alert(json!({"window_minutes": 0}), "0", "window_minutes"),
+    ]
+}
+
+/// What newcomers send of routes, aliases and rules in their first hour.
+fn first_rules() -> Vec<Case> {
+    let scope = |scope: Value, wrong, place| post("/v2/routes", json!({"scope": scope}), wrong, place);
+    let alias = |name: &str, targets: Value, wrong, place| {
+        post("/v2/model-aliases", json!({"name": name, "targets": targets}), wrong, place)
+    };
+    vec![
+        scope(json!({"modality": "images"}), "images", "scope.modality"),
+        scope(json!({"model": "openai/*-mini"}), "*", "scope.model"),
+        scope(json!({"model": "*"}), "everything", "scope.model"),
+        scope(json!({"alias": "fast"}), "\"fast\"", "scope.alias"),
+        scope(json!({"environment": "Prod"}), "Prod", "scope.environment"),
+        post("/v2/routes", json!({"fallback_on": ["everything"]}), "everything", "fallback_on"),
+        post("/v2/routes", json!({"priority": -1}), "-1", "priority"),
+        post("/v2/routes", json!({"deadline_ms": 0}), "0", "deadline_ms"),
+        post("/v2/routes", json!({"emergency": "yes"}), "yes", "emergency"),
+        post(
+            "/v2/routes",
+            json!({"when": {"time": {"from": "9am", "to": "17:00"}}}),
+            "9am",
+            "when.time.from",
+        ),
+        alias("Fast Model", json!([{"model": MINI}]), "Fast Model", "name"),
+        alias("gpt-4o", json!([{"model": MINI}]), "gpt-4o", "name"),
+        alias("fast", json!([]), "this has 0", "targets"),
+        alias("fast", json!([{"model": MINI, "weight": 0}]), "weight 0", "targets"),
+        alias("fast", json!([MINI]), "object", "targets[0]"),
+        post("/v2/members", json!({"email": "a@example.com"}), "role", "role"),
+        post("/v2/policies", json!({"workspace": true, "project_id": "default"}), "both", "workspace"),
+        post("/v2/policies", json!({}), "missing", "project_id"),
+    ]
+}
+
+/// What newcomers send of credentials, nodes and paths in their first hour.
+fn first_seats() -> Vec<Case> {
+    let secret = "sk-0123456789abcdef";
+    let own = |provider: &str, secret: &str, more: Value, wrong, place| {
+        let body = json!({"provider": provider, "secret": secret, "base_url": "https://example.com/v1"});
+        post("/v2/provider-credentials", with(body, more), wrong, place)
+    };
+    vec![
+        own("openrouter", secret, json!({}), "openrouter", "provider"),
+        own("My LLM", secret, json!({}), "My LLM", "provider"),
+        own("openai", "sk 0123", json!({}), "secret", "secret"),
+        own("openai", secret, json!({"base_url": "https://user:pw@example.com/v1"}), "user name", "base_url"),
+        post("/v2/accounts", json!({"provider": "ollama", "secret": secret}), "ollama", "provider"),
+        post(
+            "/v2/accounts",
+            json!({"provider": "openai", "secret": secret, "markup_bps": "10%"}),
+            "10%",
+            "markup_bps",
+        ),
+        post(
+            "/v2/byoc/nodes",
+            json!({"name": "attic", "base_url": "http://127.0.0.1:1/v1", "status": "off"}),
+            "off",
+            "status",
+        ),
+        post("/v2/byoc/nodes/join", json!({"token": "nope"}), "unknown", "token"),
+        post("/v2/keys", json!({"name": "x"}), "/v2/keys", "/v2/api-keys"),
+        get("/v2/nodes", "/v2/nodes", "/v2/byoc/nodes"),
+        get("/v2/credentials", "/v2/credentials", "/v2/provider-credentials"),
+        get("/v2/usage?from=2026-01-01", "from", "from"),
+        get("/v2/requests?limit=all", "all", "limit"),
+        api(Method::DELETE, "/v2/usage", Value::Null, "DELETE", "/v2/usage"),
+        raw("/chat/completions", "{}", "/chat/completions", "/chat/completions"),
+        raw("/v1/v1/chat/completions", "{}", "/v1/v1", "/v1/v1"),
+    ]
+}
+
+/// Keys and headers of newcomers.
+fn first_heads() -> Vec<Case> {
+    vec![
+        Case { input: Input::Bare(&[JSON]), wrong: "no API key", place: "Authorization" },
+        Case {
+            input: Input::Bare(&[JSON, ("authorization", "Bearer sk-proj-somebody")]),
+            wrong: "tg_live_",
+            place: "key",
+        },
+        Case {
+            input: Input::Bare(&[JSON, ("authorization", "sk-proj-somebody")]),
+            wrong: "Bearer KEY",
+            place: "Authorization",
+        },
+        Case {
+            input: Input::Headed(&[("content-type", "text/plain")]),
+            wrong: "text/plain",
+            place: "content-type",
+        },
+        Case {
+            input: Input::Headed(&[JSON, ("content-encoding", "compress")]),
+            wrong: "compress",
+            place: "Content-Encoding",
+        },
+        Case {
+            input: Input::Headed(&[JSON, ("idempotency-key", "")]),
+            wrong: "empty",
+            place: "Idempotency-Key",
+        },
+    ]
+}
+
+/// What newcomers type in their first hour.
+fn first_commands() -> Vec<Case> {
+    vec![
+        command(&["key", "create", "x", "--expires-in-days", "soon"], "soon", "--expires-in-days"),
+        command(&["key", "create", "x", "--priority", "300"], "300", "--priority"),
+        command(&["budget", "add", "--limit", "x"], "\"x\"", "limit"),
+        command(&["budget", "add", "--limit", "5", "--period", "hourly"], "hourly", "period"),
+        command(&["budget", "add", "--limit", "5", "--project", "nope"], "nope", "project"),
+        command(&["alert", "add", "speed", "--above", "5"], "speed", "METRIC"),
+        command(&["alert", "add", "requests", "--above", "many"], "many", "--above"),
+        command(&["alias", "add", "fast", "--target", "openai/gpt-4o=lots"], "lots", "--target"),
+        command(&["alias", "add", "fast"], "target", "target"),
+        command(&["route", "add", "--modality", "pictures"], "pictures", "modality"),
+        command(&["chat", MINI, "--input", "hello"], "hello", "--input"),
+        command(&["file", "put", "/nonexistent.pdf"], "no such file", "/nonexistent.pdf"),
+        command(&["plan", "--request", "/nonexistent.json"], "no such file", "/nonexistent.json"),
+        command(
+            &["api", "POST", "/v2/projects", "--body", "/nonexistent.json"],
+            "no such file",
+            "/nonexistent.json",
+        ),
+        command(&["open", "nowhere"], "nowhere", "page"),
+        command(&["connect", "claudecode"], "claudecode", "tool"),
+        command(&["webhook", "add", "https://example.com", "--event", "budget.x"], "budget.x", "event"),
+        command(&["member", "invite", "nobody"], "email", "email"),
+        command(&["usage", "--window", "5d"], "5d", "window"),
+        command(&["project", "create", "default"], "default", "project"),
+        Case {
+            input: Input::Command(&["credential", "add", "openai", "--limit", "rpm=500"], "sk-0123456789"),
+            wrong: "rpm",
+            place: "limit",
+        },
+    ]
+}
+
 /// What is answered: the whole text, the fix, and the field that is named apart from the text.
 struct Told {
     text: String,
@@ -335,6 +522,8 @@ async fn told(gateway: &Gateway, input: &Input) -> Told {
             let body = with(question(MINI), more.clone()).to_string();
             of_answer(&call(gateway, Method::POST, CHAT, body).await)
         }
+        Input::Headed(headers) => of_answer(&headed(&gateway.client(), headers).await),
+        Input::Bare(headers) => of_answer(&headed(&Client::new(&gateway.origin), headers).await),
         Input::Command(arguments, stdin) => {
             let done = gateway.cli().run_with(arguments, stdin);
             assert_ne!(done.code, 0, "{arguments:?} succeeded: {}", done.stdout);
@@ -353,6 +542,10 @@ async fn told(gateway: &Gateway, input: &Input) -> Told {
             Told { text, fix, field: String::new() }
         }
     }
+}
+
+async fn headed(client: &Client, headers: Headers) -> Answer {
+    client.call(Method::POST, CHAT, headers, question(MINI).to_string()).await.unwrap()
 }
 
 async fn call(gateway: &Gateway, method: Method, path: &str, body: String) -> Answer {
@@ -408,6 +601,11 @@ fn shown(input: &Input) -> String {
         Input::Api(method, path, body) => format!("{method} {path} {body}"),
         Input::Raw(path, body) => format!("POST {path} {body}"),
         Input::Chat(more) => format!("POST {CHAT} {more}"),
+        Input::Headed(headers) | Input::Bare(headers) => {
+            let listed: Vec<String> =
+                headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            format!("POST {CHAT} with {}", listed.join(", "))
+        }
         Input::Command(arguments, _) => format!("tidegate {}", arguments.join(" ")),
     }
 }
@@ -438,9 +636,11 @@ async fn wrong_inputs_are_answered_with_what_is_wrong_where_and_what_to_do() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway.node("rack", &["tide-1"]).await;
+    let first_hour = [first_fields(), first_rules(), first_seats(), first_heads(), first_commands()];
     let cases: Vec<Case> =
         [nothing_there(), wrong_fields(), wrong_rules(), wrong_queries(), wrong_requests(), wrong_commands()]
             .into_iter()
+            .chain(first_hour)
             .flatten()
             .collect();
     let mut page = String::from(
@@ -466,7 +666,7 @@ async fn wrong_inputs_are_answered_with_what_is_wrong_where_and_what_to_do() {
     }
     let (all, clear) = (cases.len(), cases.len() - unclear.len());
     let _ = writeln!(page, "\nClear: {clear} of {all}.");
-    assert!(all >= 117, "{all} inputs");
+    assert!(all >= 230, "{all} inputs");
     assert!(clear * 100 >= all * CLEAR_PERCENT_MIN, "{clear} of {all} are clear:\n{}", unclear.join("\n"));
     let file = workspace().join("docs/wrong-inputs.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

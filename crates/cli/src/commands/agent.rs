@@ -61,7 +61,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 fn document(file: &Path) -> Result<Value, Failure> {
     let wrong =
         |why: String| Failure::new(output::USAGE, format!("{} can't be read: {why}.", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let text = std::fs::read_to_string(file).map_err(|error| output::unreadable(file.display(), &error))?;
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }
 

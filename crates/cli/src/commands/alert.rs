@@ -115,8 +115,8 @@ impl Metric {
         }
         let number = text.strip_suffix(if self == Self::Errors { "%" } else { "ms" }).unwrap_or(text);
         number.trim().parse().map_err(|_| {
-            let message = format!("\"{}\" isn't a whole number.", output::printable(text));
-            Failure::new(output::USAGE, message)
+            let message = format!("--above \"{}\" isn't a whole number.", output::printable(text));
+            Failure::new(output::USAGE, message).fix("Write it as --above 500; the unit is the metric's own.")
         })
     }
 

@@ -154,10 +154,8 @@ fn targets(given: &[String]) -> Result<Vec<Value>, Failure> {
 fn target(text: &str) -> Result<Value, Failure> {
     let Some((model, weight)) = text.rsplit_once('=') else { return Ok(json!({"model": text, "weight": 1})) };
     let weight: u32 = weight.parse().map_err(|_| {
-        Failure::new(
-            output::USAGE,
-            format!("{text}: behind the equals sign stands the weight, a whole number."),
-        )
+        let message = format!("{}: the weight must be a whole number.", output::printable(text));
+        Failure::new(output::USAGE, message).fix("Write it as --target openai/gpt-4o=90.")
     })?;
     Ok(json!({"model": model, "weight": weight}))
 }

@@ -199,8 +199,9 @@ fn input_of(inputs: &[String]) -> Result<Value, Failure> {
             continue;
         }
         let Some((field, value)) = text.split_once('=') else {
-            let message = format!("--input \"{text}\" is neither a JSON object nor FIELD=VALUE.");
-            return Err(Failure::new(output::USAGE, message));
+            let message =
+                format!("--input \"{}\" is neither a JSON object nor FIELD=VALUE.", output::printable(text));
+            return Err(Failure::new(output::USAGE, message).fix("Write it as --input prompt=Hello."));
         };
         let value = value_of(value)?;
         match input.get_mut(field) {
@@ -229,7 +230,7 @@ fn value_of(text: &str) -> Result<Value, Failure> {
 fn file(path: &Path) -> Result<String, Failure> {
     let failed =
         |why: String| Failure::new(output::USAGE, format!("{} can't be sent: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| failed(format!("{error}.")))?;
+    let bytes = std::fs::read(path).map_err(|error| output::unreadable(path.display(), &error))?;
     if bytes.len() > APP_FILE_BYTES_MAX {
         return Err(failed(format!("it is longer than {APP_FILE_BYTES_MAX} bytes; send its URL.")));
     }

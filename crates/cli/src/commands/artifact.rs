@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::Failure;
+use crate::output::{self, Failure};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -70,7 +70,7 @@ fn read(file: &str) -> Result<Vec<u8>, Failure> {
         "-" => std::io::stdin().read_to_end(&mut content).map(drop),
         path => std::fs::read(path).map(|read| content = read),
     };
-    done.map_err(|error| Failure::new(1, format!("{file} can't be read: {error}.")))?;
+    done.map_err(|error| output::unreadable(file, &error))?;
     Ok(content)
 }
 

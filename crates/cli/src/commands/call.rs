@@ -44,8 +44,7 @@ fn read_body(file: &str) -> Result<Value, Failure> {
     if file == "-" {
         std::io::stdin().read_to_string(&mut text)?;
     } else {
-        text = std::fs::read_to_string(file)
-            .map_err(|error| Failure::new(output::USAGE, format!("{file} can't be read: {error}.")))?;
+        text = std::fs::read_to_string(file).map_err(|error| output::unreadable(file, &error))?;
     }
     serde_json::from_str(&text).map_err(|error| {
         Failure::new(output::USAGE, format!("{file}:{}: this is not JSON: {error}.", error.line()))

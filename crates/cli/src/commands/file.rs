@@ -96,6 +96,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 
 fn unusable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(output::USAGE, format!("{} can't be used: {error}.", path.display()))
+        .fix("Check the path, and that this account may use it.")
 }
 
 /// A file on its way.

@@ -95,7 +95,7 @@ fn document(file: &str) -> Result<String, Failure> {
     } else {
         std::fs::read_to_string(Path::new(file))
     };
-    read.map_err(|error| Failure::new(output::USAGE, format!("{file} can't be read: {error}.")))
+    read.map_err(|error| output::unreadable(file, &error))
 }
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {

@@ -60,7 +60,8 @@ fn path(page: &str) -> Result<String, Failure> {
         return Ok(path);
     }
     let names: Vec<_> = pages.iter().map(|page| page.trim_start_matches('/')).collect();
-    Err(Failure::new(output::USAGE, format!("The console has no page {page}. It has {}.", names.join(", "))))
+    let message = format!("The console has no page {}.", output::printable(page));
+    Err(Failure::new(output::USAGE, message).fix(format!("Name one of {}.", names.join(", "))))
 }
 
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests {
         assert_eq!(path("").unwrap(), "/");
         assert_eq!(path("/usage").unwrap(), "/usage");
         assert_eq!(path("trc_1").unwrap(), "/requests/trc_1");
-        assert!(path("nothing").unwrap_err().message.contains("requests"));
+        assert!(path("nothing").unwrap_err().fix_text().is_some_and(|fix| fix.contains("requests")));
         assert!(path("../x").is_err());
     }
 }

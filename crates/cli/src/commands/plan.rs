@@ -94,8 +94,7 @@ fn request(from: &str) -> Result<Option<Value>, Failure> {
     if from == "-" {
         std::io::stdin().read_to_string(&mut text)?;
     } else {
-        text = std::fs::read_to_string(from)
-            .map_err(|error| wrong(format!("{from} can't be read: {error}.")))?;
+        text = std::fs::read_to_string(from).map_err(|error| output::unreadable(from, &error))?;
     }
     if text.trim().is_empty() {
         return Ok(None);

@@ -42,8 +42,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 
 fn read(file: &std::path::Path) -> Result<Value, Failure> {
     let path = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(output::USAGE, format!("{path} can't be read: {error}.")))?;
+    let text = std::fs::read_to_string(file).map_err(|error| output::unreadable(&path, &error))?;
     let value = if file.extension().is_some_and(|extension| extension == "toml") {
         toml::from_str::<Value>(&text).map_err(|error| error.to_string())
     } else {

@@ -187,9 +187,7 @@ fn begin(shared: &Shared, api: &Api, start: Start) -> Result<(), Failure> {
 
 /// The content of a file, or of standard input.
 fn lines_of(file: &std::path::Path) -> Result<String, Failure> {
-    let wrong = |error: std::io::Error| {
-        Failure::new(output::USAGE, format!("{} can't be read: {error}.", file.display()))
-    };
+    let wrong = |error: std::io::Error| output::unreadable(file.display(), &error);
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(wrong)?;

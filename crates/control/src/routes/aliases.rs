@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, WithdrawnCanary};
 
+use super::conditions::printable;
 use super::{alias_releases, known_names};
 use crate::policy_forms::{ParameterForm, parameter_forms, parameters};
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, without};
@@ -374,7 +375,8 @@ fn checked_name(control: &Control, name: Option<&str>) -> Result<String, Box<Fau
             "Use at most {ALIAS_NAME_BYTES_MAX} small letters, digits, dots, dashes and underscores, with a letter or digit first; \
              \":\", \"/\" and \"@\" have a meaning in model names."
         );
-        return Err(invalid("name", "This can't be the name of an alias.", fix));
+        let message = format!("\"{}\" can't be the name of an alias.", printable(name));
+        return Err(invalid("name", message, fix));
     }
     let is_id = name.parse::<AliasId>().is_ok() || name.parse::<AliasReleaseId>().is_ok();
     let catalogue = Arc::clone(control.deps.keeper.current().catalogue());

@@ -287,7 +287,7 @@ fn checked_provider(
             return Err(invalid(
                 "provider",
                 format!("{name} can't be used under your own key."),
-                "It serves as a managed account only.",
+                "Name another provider: this one serves as a managed account only.",
             ));
         }
         if !facts.available {

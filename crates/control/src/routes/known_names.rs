@@ -1,8 +1,8 @@
-//! Names in routes and aliases that no known model has. They are accepted, since a provider may know more, with a warning in the answer.
+//! Names in routes and aliases that no known model or provider has. They are accepted, since a provider may know more, with a warning in the answer.
 
 use api::state::Control;
 use catalogue::Catalogue;
-use domain::{ModelPattern, WorkspaceId};
+use domain::{ModelPattern, RouteSpec, WorkspaceId};
 use snapshot::WorkspaceEntry;
 
 /// The warning for a name or a pattern that matches no known model.
@@ -21,6 +21,22 @@ pub fn warning(control: &Control, workspace: WorkspaceId, text: &str) -> Option<
             "No known model is called {text}: this may never match a request. GET /v1/models lists the models that serve now."
         )
     })
+}
+
+/// The warning for a provider that neither the catalogue nor a credential of the workspace has.
+pub fn provider_warning(control: &Control, workspace: WorkspaceId, spec: &RouteSpec) -> Option<String> {
+    let snapshot = control.deps.keeper.current();
+    let entry = snapshot.workspace(workspace)?;
+    let is_known = |name: &str| {
+        let is_its = |provider: &str| provider == name;
+        snapshot.catalogue().provider(name).is_some()
+            || entry.credentials.iter().any(|one| is_its(&one.provider))
+    };
+    let mut named = spec.providers.iter().chain(&spec.scope.provider);
+    let unknown = named.find(|name| !is_known(name.as_str()))?;
+    Some(format!(
+        "No provider is called {unknown}: this may never match a request. GET /v2/provider-credentials/kinds lists the providers."
+    ))
 }
 
 /// A model of a node, or one that a credential names.

@@ -10,8 +10,8 @@ use api::router::Route;
 use api::state::Control;
 use domain::limits::MODEL_FALLBACKS_MAX;
 use domain::{
-    ByokFallback, CredentialId, FallbackClass, Fault, ModelFallback, ModelFallbackClass, ModelPattern,
-    Profile, RouteId, RouteScope, RouteSpec, Strategy,
+    ByokFallback, CredentialId, FallbackClass, Fault, Modality, ModelFallback, ModelFallbackClass,
+    ModelPattern, Profile, RouteId, RouteScope, RouteSpec, Strategy,
 };
 use replayruns::{Checked, check_route, gated};
 use schemars::JsonSchema;
@@ -154,7 +154,7 @@ pub struct RouteView {
     object: &'static str,
     #[serde(flatten)]
     rule: Wire,
-    /// Says that no known model matches `scope.model`; absent if one does.
+    /// Says that no known model matches `scope.model`, or that a provider is unknown; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
     created_at: Moment,
@@ -365,7 +365,8 @@ async fn scope_of(
         let known = snapshot.workspace(request.workspace()).map(|entry| entry.aliases.as_slice());
         if !known.unwrap_or_default().iter().any(|alias| *alias.name == **name) {
             let fix = "Create it with POST /v2/model-aliases, or name a model in scope.model.";
-            return Err(invalid("scope.alias", "The workspace has no alias of this name.", fix));
+            let message = format!("The workspace has no alias \"{}\".", printable(name));
+            return Err(invalid("scope.alias", message, fix));
         }
     }
     if wire.model.as_deref().is_some_and(|model| model.trim_end_matches('*').is_empty()) {
@@ -381,6 +382,11 @@ async fn scope_of(
             "A * stands only at the end of a model's name.",
             "Write a prefix, such as gpt-4o*, or one route for each name.",
         ));
+    }
+    if let Some(word) = wire.modality.as_deref().filter(|word| Modality::from_word(word).is_none()) {
+        let message = format!("\"{}\" isn't a modality.", printable(word));
+        let fix = format!("Use {}.", Modality::ALL.map(Modality::as_str).join(", "));
+        return Err(invalid("scope.modality", message, fix));
     }
     let environment = match &wire.environment {
         None => None,
@@ -434,7 +440,9 @@ impl Resource for RouteRow {
     async fn view(&self, control: &Control) -> Result<RouteView, Box<Fault>> {
         let model = self.spec.scope.model.as_deref();
         Ok(RouteView {
-            warning: model.and_then(|model| known_names::warning(control, self.workspace, model)),
+            warning: model
+                .and_then(|model| known_names::warning(control, self.workspace, model))
+                .or_else(|| known_names::provider_warning(control, self.workspace, &self.spec)),
             id: self.id.to_string(),
             object: "route",
             rule: wire_of(&self.spec),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::api::{Api, at};
+use crate::made;
 use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
 
@@ -35,9 +36,10 @@ impl<'a> Collection<'a> {
         at(self.path, id)
     }
 
-    /// Creates one and shows it.
+    /// Creates one, and shows what is new of it.
     pub fn create(&self, body: &Value) -> Result<(), Failure> {
-        self.print(self.api.post(self.path, body)?);
+        let created = self.api.post(self.path, body)?;
+        made::print(self.shared, &(self.for_form)(self.shared.form(), created));
         Ok(())
     }
 

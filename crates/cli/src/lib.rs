@@ -11,6 +11,7 @@ pub mod commands;
 mod contexts;
 pub mod jq;
 mod limits;
+mod made;
 mod named_file;
 pub mod output;
 mod people;

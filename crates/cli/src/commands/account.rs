@@ -9,6 +9,7 @@ use super::servers;
 use crate::api::{self, at};
 use crate::body::Body;
 use crate::collection::Collection;
+use crate::made;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -120,7 +121,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models);
             let made = api.post(PATH, &agreement.write(body)?.build())?;
-            output::object(shared, &verifying.verify(api, PATH, made)?);
+            made::print(shared, &verifying.verify(api, PATH, made)?);
         }
         Command::List => accounts.list(
             &["id", "provider", "display_name", "status", "models", "weight", "markup_bps", "last_error"],

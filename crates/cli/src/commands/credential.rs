@@ -98,7 +98,7 @@ const PATH: &str = "/v2/provider-credentials";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add(adding) => servers::brief(shared, &add(shared, &api, adding)?),
+        Command::Add(adding) => servers::added(shared, &add(shared, &api, adding)?),
         Command::List => output::list(
             shared,
             &api.get(PATH)?,

@@ -127,7 +127,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .build();
-            servers::brief(shared, &verifying.check_reached(api.post(PATH, &body)?)?);
+            servers::added(shared, &verifying.check_reached(api.post(PATH, &body)?)?);
         }
         Command::Invite { name, expires_in_minutes } => {
             let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);

@@ -3,6 +3,7 @@
 use super::workspace::Caching;
 use crate::api::{Api, at};
 use crate::body::Body;
+use crate::made;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -54,7 +55,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create { name, environment } => {
             let body = Body::new().with("name", name).with_some("environment", environment).build();
-            output::object(shared, &api.post(PATH, &body)?);
+            made::print(shared, &api.post(PATH, &body)?);
         }
         Command::List => {
             let columns = ["id", "name", "environment", "created_at"];

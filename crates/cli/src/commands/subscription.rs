@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::{self, Api, at};
 use crate::body::Body;
+use crate::made;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -95,7 +96,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("base_url", adding.base_url)
                 .with(token.0, token.1)
                 .build();
-            output::object(shared, &api.post(PATH, &body)?);
+            made::print(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
             shared,

@@ -28,8 +28,8 @@ const NEXT: &[(&str, &str, &str)] = &[
     ("tool", "tool", "send `Agent-Tools: NAME` with a chat."),
     ("webhook", "webhook", "`tidegate webhook test ID` sends an event; a secret above isn't shown again."),
 ];
-/// What is shown only now, or says that more is to be done.
-const SHOWN: [&str; 5] = ["key", "aws", "secret", "status", "warning"];
+/// Fields that appear only now, or say that more is to be done.
+const FIELDS: [&str; 5] = ["key", "aws", "secret", "status", "warning"];
 /// What objects are named by.
 const NAMES: [&str; 4] = ["name", "display_name", "description", "url"];
 
@@ -49,7 +49,7 @@ pub(crate) fn print(shared: &Shared, made: &Value) {
         let value = made.get(*name).filter(|value| !value.is_null())?;
         Some(((*name).to_owned(), value.clone()))
     };
-    output::object(shared, &Value::Object(SHOWN.iter().filter_map(field).collect::<Map<_, _>>()));
+    output::object(shared, &Value::Object(FIELDS.iter().filter_map(field).collect::<Map<_, _>>()));
     println!("Next: {}", addressed(next, name.as_deref(), &id));
 }
 

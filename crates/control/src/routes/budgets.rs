@@ -238,8 +238,8 @@ fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
     alerts.dedup();
     if alerts.len() > BUDGET_ALERTS_MAX || alerts.iter().any(|percent| !(1..=100).contains(percent)) {
         let fix = format!("Give up to {BUDGET_ALERTS_MAX} percents from 1 to 100, such as [50, 80, 100].");
-        let shown: Vec<u32> = alerts.into_iter().rev().take(BUDGET_ALERTS_MAX).collect();
-        return Err(invalid("alerts", format!("alerts can't be {shown:?}."), fix));
+        let percents: Vec<u32> = alerts.into_iter().rev().take(BUDGET_ALERTS_MAX).collect();
+        return Err(invalid("alerts", format!("alerts can't be {percents:?}."), fix));
     }
     Ok(alerts)
 }

@@ -21,12 +21,8 @@ const MESSAGE: &str = "a secret is never an argument: shells and lists of proces
 
 /// The error with advice where the parser has only Rust's words for a number.
 fn with_advice(mut error: clap::Error) -> clap::Error {
-    let advice = match error.source() {
-        Some(source) if source.is::<ParseIntError>() => Some("Give a whole number"),
-        Some(source) if source.to_string().contains(" is not in ") => Some("Give a number in that range"),
-        _ => None,
-    };
-    if let Some(advice) = advice.map(StyledStr::from) {
+    if error.source().is_some_and(|source| source.is::<ParseIntError>()) {
+        let advice = StyledStr::from("Give a whole number");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice]));
     }
     error

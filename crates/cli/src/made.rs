@@ -50,6 +50,9 @@ pub(crate) fn print(shared: &Shared, made: &Value) {
         Some(((*name).to_owned(), value.clone()))
     };
     output::object(shared, &Value::Object(FIELDS.iter().filter_map(field).collect::<Map<_, _>>()));
+    if let Some(error) = made.pointer("/server/error").and_then(Value::as_str) {
+        println!("What its server takes is not known: {}", output::printable(error));
+    }
     println!("Next: {}", addressed(next, name.as_deref(), &id));
 }
 

@@ -75,6 +75,7 @@ pub const FORMAT: (&str, &str) = ("format", "`json`, `jsonl` or `csv`.");
 /// The columns that every sum has.
 #[derive(Serialize, JsonSchema)]
 pub struct Columns {
+    /// Requests with an attempt. `unattempted_requests` has the refused ones; both together are all requests.
     requests: u64,
     #[serde(flatten)]
     pub spent: Spent,

@@ -473,7 +473,6 @@ fn first_heads() -> Vec<Case> {
 fn first_commands() -> Vec<Case> {
     vec![
         command(&["key", "create", "x", "--expires-in-days", "soon"], "soon", "--expires-in-days"),
-        command(&["key", "create", "x", "--priority", "300"], "300", "--priority"),
         command(&["budget", "add", "--limit", "x"], "\"x\"", "limit"),
         command(&["budget", "add", "--limit", "5", "--period", "hourly"], "hourly", "period"),
         command(&["budget", "add", "--limit", "5", "--project", "nope"], "nope", "project"),

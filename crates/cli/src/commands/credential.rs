@@ -7,6 +7,7 @@ use super::hosting::Hosting;
 use super::servers;
 use crate::api::{self, Api, at};
 use crate::body::Body;
+use crate::made;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -98,7 +99,7 @@ const PATH: &str = "/v2/provider-credentials";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add(adding) => servers::added(shared, &add(shared, &api, adding)?),
+        Command::Add(adding) => made::print(shared, &add(shared, &api, adding)?),
         Command::List => output::list(
             shared,
             &api.get(PATH)?,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{node_costs, node_tunnels, servers};
 use crate::api::{self, Api, at};
 use crate::body::Body;
+use crate::made;
 use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
 
@@ -127,7 +128,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .build();
-            servers::added(shared, &verifying.check_reached(api.post(PATH, &body)?)?);
+            made::print(shared, &verifying.check_reached(api.post(PATH, &body)?)?);
         }
         Command::Invite { name, expires_in_minutes } => {
             let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{self, Api};
 use crate::body::Body;
-use crate::made;
 use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
 
@@ -143,18 +142,6 @@ pub fn brief(shared: &Shared, value: &Value) {
         return output::object(shared, value);
     }
     output::object(shared, &without_server(value));
-    say_unknown(value);
-}
-
-/// A credential or node that was just made, and why its server's capabilities are not known.
-pub fn added(shared: &Shared, value: &Value) {
-    made::print(shared, value);
-    if shared.form() == Form::Table {
-        say_unknown(value);
-    }
-}
-
-fn say_unknown(value: &Value) {
     if let Some(error) = value.pointer("/server/error").and_then(Value::as_str) {
         println!("What its server takes is not known: {}", output::printable(error));
     }

@@ -61,8 +61,8 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 fn show(page: &Value, options: &Options) {
     let minutes = options.minutes;
     let mut rows: Vec<&Value> = rows_of(page, "data").iter().collect();
-    rows.sort_by_key(|row| Reverse(number(row, "requests")));
-    let all: u64 = rows.iter().map(|row| number(row, "requests")).sum();
+    rows.sort_by_key(|row| Reverse(all_requests(row)));
+    let all: u64 = rows.iter().map(|row| all_requests(row)).sum();
     let unit = if minutes == 1 { "minute" } else { "minutes" };
     println!("{all} requests in the last {minutes} {unit}, {} a minute", a_minute(all, minutes));
     if rows.is_empty() {
@@ -78,17 +78,16 @@ fn show(page: &Value, options: &Options) {
 }
 
 fn cells(row: &Value, by: &str, minutes: u64) -> Vec<String> {
-    let requests = number(row, "requests");
     let took = |field: &str, percentile: &str| {
         row.get(field)
             .and_then(|all| all.get(percentile))
             .and_then(Value::as_u64)
             .map_or("-".to_owned(), people::duration)
     };
-    let failed = (number(row, "failed_requests") * 100).checked_div(requests);
+    let failed = (number(row, "failed_requests") * 100).checked_div(number(row, "requests"));
     vec![
         output::cell(row, by),
-        a_minute(requests, minutes),
+        a_minute(all_requests(row), minutes),
         (number(row, "output_tokens") / (minutes * 60)).to_string(),
         failed.map_or("-".to_owned(), |percent| format!("{percent} %")),
         took("latency_us", "p50"),
@@ -96,6 +95,11 @@ fn cells(row: &Value, by: &str, minutes: u64) -> Vec<String> {
         took("time_to_first_byte_us", "p95"),
         output::spend(row.get("spend_micros").and_then(Value::as_i64).unwrap_or(0)),
     ]
+}
+
+/// The refused ones among them, as everywhere.
+fn all_requests(row: &Value) -> u64 {
+    number(row, "requests") + number(row, "unattempted_requests")
 }
 
 fn number(row: &Value, name: &str) -> u64 {
@@ -120,6 +124,8 @@ mod tests {
             "latency_us": {"p50": 412_900, "p95": 12_340_000, "p99": 1}, "time_to_first_byte_us": null, "spend_micros": 1_250_000});
         let expected = ["echo", "2.4", "120", "25 %", "412 ms", "12.3 s", "-", "$1.25"];
         assert_eq!(cells(&row, "model", 5), expected);
+        let refused = json!({"model": "echo", "requests": 0, "unattempted_requests": 12});
+        assert_eq!(cells(&refused, "model", 5)[1..4], ["2.4", "0", "-"]);
         let nothing = json!({"model": null, "requests": 0});
         assert_eq!(cells(&nothing, "model", 1), ["-", "0.0", "0", "-", "-", "-", "-", "$0.00"]);
     }

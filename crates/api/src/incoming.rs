@@ -156,24 +156,18 @@ fn not_json() -> Box<Fault> {
     )
 }
 
-/// Paths of other vendors' APIs, with what to send instead.
-const ELSEWHERE: [(&str, &str); 4] = [
+/// Paths of other vendors' APIs, and shorter ones that people try, with what to send instead.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("/v2/alerts", "Use /v2/alert-rules."),
+    ("/v2/aliases", "Use /v2/model-aliases."),
+    ("/v2/credentials", "Use /v2/provider-credentials."),
+    ("/v2/keys", "Use /v2/api-keys."),
+    ("/v2/nodes", "Use /v2/byoc/nodes."),
     ("/v2/chat", "Send chats to POST /v1/chat/completions, as docs/api.md describes."),
     ("/v2/chat/completions", "Send the request to POST /v1/chat/completions."),
     ("/v2/rerank", "Send the request to POST /v1/rerank."),
     ("/v2/embed", "Send texts to POST /v1/embeddings, as docs/api.md describes."),
 ];
-
-/// Lists whose paths end in the word that somebody tried: /v2/keys means /v2/api-keys.
-fn meant(routes: &[Route], path: &str) -> Option<String> {
-    let word = path.strip_prefix("/v2/").filter(|word| !word.is_empty())?;
-    let ends_so = |route: &&Route| {
-        let before = route.pattern.strip_suffix(word);
-        route.method == Method::GET && before.is_some_and(|before| before.ends_with(['-', '/']))
-    };
-    let found: Vec<&str> = routes.iter().filter(ends_so).map(|route| route.pattern).collect();
-    (!found.is_empty()).then(|| format!("Did you mean {}?", found.join(" or ")))
-}
 
 pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
     let truncated = |text: &str| text.chars().take(200).collect::<String>();
@@ -188,10 +182,8 @@ pub fn unknown_path(routes: &[Route], path: &str) -> Box<Fault> {
         ),
         None => {
             let others = ELSEWHERE.iter().find(|(other, _)| *other == path);
-            let fix = others.map(|(_, fix)| (*fix).to_owned()).or_else(|| meant(routes, path));
-            let fix =
-                fix.unwrap_or_else(|| "docs/api.md lists what this version serves under /v2.".to_owned());
-            (format!("There is nothing at {} in this version of Tidegate.", truncated(path)), fix)
+            let fix = others.map_or("docs/api.md lists what this version serves under /v2.", |(_, fix)| *fix);
+            (format!("There is nothing at {} in this version of Tidegate.", truncated(path)), fix.to_owned())
         }
     };
     Box::new(Fault::new(FaultClass::NotFound, "not_found", message).fix(fix))
@@ -219,6 +211,7 @@ mod tests {
             ("/v2/chat", "POST /v1/chat/completions"),
             ("/v2/rerank", "POST /v1/rerank"),
             ("/v2/embed", "POST /v1/embeddings"),
+            ("/v2/keys", "/v2/api-keys"),
             ("/v2/nothing", "docs/api.md"),
         ] {
             let fault = unknown_path(&[], path);

@@ -11,18 +11,12 @@ use crate::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
     let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
     let trimmed = name.trim();
-    let length = trimmed.chars().count();
-    let wrong = match length {
-        0 => Some("is empty".to_owned()),
-        1..=NAME_CHARS_MAX => {
-            trimmed.chars().any(char::is_control).then(|| "has a control character".to_owned())
-        }
-        _ => Some(format!("has {length} characters")),
-    };
-    if let Some(wrong) = wrong {
+    if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX || trimmed.chars().any(char::is_control)
+    {
+        let wrong = if trimmed.is_empty() { "empty" } else { "too long, or has a control character" };
         return Err(invalid(
             field,
-            format!("{field} {wrong}."),
+            format!("{field} is {wrong}."),
             format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
         ));
     }

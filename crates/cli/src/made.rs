@@ -21,7 +21,7 @@ const NEXT: &[(&str, &str, &str)] = &[
     ("model_alias", "alias", "`tidegate chat NAME Hello` requests it."),
     ("node", "node", "`tidegate chat MODEL Hello` sends a request to one of its models."),
     ("policy", "policy", "`tidegate policy list` shows which rules hold."),
-    ("project", "project", "`tidegate key create NAME --project ID` creates a key of it."),
+    ("project", "project", "`tidegate key create KEY --project ID` creates a key of it."),
     ("provider_credential", "credential", "`tidegate plan MODEL` says whether it serves a model."),
     ("route", "route", "`tidegate plan MODEL` says what serves a model now."),
     ("subscription_credential", "subscription", "`tidegate plan MODEL` says whether it serves a model."),
@@ -59,11 +59,7 @@ pub(crate) fn print(shared: &Shared, made: &Value) {
 /// The next step with the object's own name, or its id where a shell would take the name apart.
 fn addressed(next: &str, name: Option<&str>, id: &str) -> String {
     let is_word = |text: &&str| text.chars().all(|one| one.is_ascii_alphanumeric() || "._-".contains(one));
-    // Where the id is asked for, NAME is another object's.
-    match next.contains("ID") {
-        true => next.replace("ID", id),
-        false => next.replace("NAME", name.filter(is_word).unwrap_or(id)),
-    }
+    next.replace("ID", id).replace("NAME", name.filter(is_word).unwrap_or(id))
 }
 
 #[cfg(test)]
@@ -78,7 +74,7 @@ mod tests {
         };
         assert!(step("api_key", Some("ci")).contains("`tidegate key limits ci`"));
         assert!(step("api_key", Some("my key")).contains("`tidegate key limits id_1`"));
-        assert!(step("project", Some("web")).contains("`tidegate key create NAME --project id_1`"));
+        assert!(step("project", Some("web")).contains("`tidegate key create KEY --project id_1`"));
         assert!(step("webhook", None).contains("`tidegate webhook test id_1`"));
         assert!(step("route", None).contains("`tidegate plan MODEL`"));
     }

@@ -26,11 +26,9 @@ pub fn warning(control: &Control, workspace: WorkspaceId, text: &str) -> Option<
 /// The warning for a provider that neither the catalogue nor a credential of the workspace has.
 pub fn provider_warning(control: &Control, workspace: WorkspaceId, spec: &RouteSpec) -> Option<String> {
     let snapshot = control.deps.keeper.current();
-    let entry = snapshot.workspace(workspace)?;
+    let own = &snapshot.workspace(workspace)?.credentials;
     let is_known = |name: &str| {
-        let is_its = |provider: &str| provider == name;
-        snapshot.catalogue().provider(name).is_some()
-            || entry.credentials.iter().any(|one| is_its(&one.provider))
+        snapshot.catalogue().provider(name).is_some() || own.iter().any(|one| *one.provider == *name)
     };
     let mut named = spec.providers.iter().chain(&spec.scope.provider);
     let unknown = named.find(|name| !is_known(name.as_str()))?;

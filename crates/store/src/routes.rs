@@ -48,6 +48,21 @@ pub fn place_text(spec: &RouteSpec) -> String {
 /// A canonical string for a scope: lengths precede values, so that it is unique.
 #[must_use]
 pub fn scope_text(scope: &RouteScope) -> String {
+    scope_parts(scope, |name, value| format!("{name}={}:{value};", value.len())).concat()
+}
+
+/// A scope and whether there are conditions, for people.
+pub(crate) fn place_words(spec: &RouteSpec) -> String {
+    let parts = scope_parts(&spec.scope, |name, value| match name {
+        "exact_model" => format!("model {value}"),
+        "model" => format!("models {value}*"),
+        _ => format!("{} {value}", name.trim_end_matches("_id")),
+    });
+    let scope = if parts.is_empty() { "all requests".to_owned() } else { parts.join(", ") };
+    if spec.when.text().is_empty() { scope } else { format!("{scope}, under conditions") }
+}
+
+fn scope_parts(scope: &RouteScope, form: fn(&str, &str) -> String) -> Vec<String> {
     let ids = [scope.key_id.map(|id| id.to_string()), scope.project_id.map(|id| id.to_string())];
     let [key, project] = &ids;
     let pattern = scope.model.as_deref().map(ModelPattern::read);
@@ -68,6 +83,6 @@ pub fn scope_text(scope: &RouteScope) -> String {
         ("environment", &scope.environment),
     ]
     .into_iter()
-    .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name}={}:{v};", v.len())))
+    .filter_map(|(name, value)| value.as_ref().map(|value| form(name, value)))
     .collect()
 }

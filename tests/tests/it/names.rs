@@ -151,6 +151,16 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     let sold_by = json!({"scope": {"environment": "development"}, "providers": ["openai", "opneai"]});
     let made = gateway.make("/v2/routes", sold_by).await;
     assert!(made["warning"].as_str().is_some_and(|text| text.contains("opneai")), "{made}");
+    // The audit says it in words.
+    let all = json!({"workspace": true, "limit_micros": 25_000_000, "name": "all"});
+    gateway.make("/v2/budgets", all).await;
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let newest = |action: &str| {
+        audit["data"].as_array().unwrap().iter().find(|entry| entry["action"] == action).unwrap()["detail"]
+            .clone()
+    };
+    assert_eq!(newest("route.create"), "for environment development", "{audit}");
+    assert_eq!(newest("budget.create"), "\"all\": $25.00 a month, then pause", "{audit}");
 }
 
 #[cfg(feature = "control")]

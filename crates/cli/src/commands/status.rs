@@ -18,7 +18,6 @@ pub fn run(shared: &Shared) -> Result<(), Failure> {
     let models: Option<Vec<String>> = api.get("/v1/models").ok().map(|list| names(&list));
     let today = api.get(&format!("/v2/usage?start={}&end={}", midnight()?, now()?)).ok();
     let sum = |name: &str| today.as_ref()?.pointer(&format!("/data/0/{name}"))?.as_i64();
-    // The refused ones among them, as everywhere.
     let requests =
         today.as_ref().map(|_| sum("requests").unwrap_or(0) + sum("unattempted_requests").unwrap_or(0));
     let status = json!({

@@ -190,8 +190,8 @@ impl Table for BudgetRow {
     }
 
     fn audit_detail(&self) -> String {
-        let (limit, period) = (self.limit.micros(), self.period.as_str());
-        format!("name {}, {} micro-USD a {period}, {}", self.name, limit, self.on_reached.as_str())
+        let (period, then) = (self.period.as_str(), self.on_reached.as_str());
+        format!("\"{}\": {} a {period}, then {then}", self.name, self.limit)
     }
 }
 
@@ -507,7 +507,7 @@ async fn add_credit(
         .bind(signed(row.created_unix_ms))
         .run(writing.connection())
         .await?;
-    let detail = format!("{} micro-USD: {}", amount.micros(), row.note);
+    let detail = format!("{amount}: {}", row.note);
     writing.audit(&act, Some(workspace), "credit.add", workspace, detail).await?;
     Ok(row)
 }

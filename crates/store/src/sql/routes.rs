@@ -8,7 +8,7 @@ use database::writing::Writing;
 
 use crate::api_keys::ApiKeyRow;
 use crate::credentials::CredentialRow;
-use crate::routes::{RouteRow, clash, place_text, scope_taken};
+use crate::routes::{RouteRow, clash, place_text, place_words, scope_taken};
 use crate::sql::projects;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::route_versions;
@@ -107,6 +107,6 @@ impl Table for RouteRow {
     }
 
     fn audit_detail(&self) -> String {
-        format!("scope {}", place_text(&self.spec))
+        format!("for {}", place_words(&self.spec))
     }
 }

@@ -20,7 +20,7 @@ const MESSAGE: &str = "a secret is never an argument: shells and lists of proces
                        with --from-env";
 
 /// The error with advice where the parser has only Rust's words for a number.
-fn with_advice(mut error: clap::Error) -> clap::Error {
+fn advised(mut error: clap::Error) -> clap::Error {
     if error.source().is_some_and(|source| source.is::<ParseIntError>()) {
         let advice = StyledStr::from("Give a whole number");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice]));
@@ -39,9 +39,5 @@ pub fn secret(tree: &mut Command, words: &[OsString], error: clap::Error) -> cla
         }
         _ => false,
     };
-    if takes_secrets && is_secret {
-        tree.error(ErrorKind::UnknownArgument, MESSAGE)
-    } else {
-        with_advice(error)
-    }
+    if takes_secrets && is_secret { tree.error(ErrorKind::UnknownArgument, MESSAGE) } else { advised(error) }
 }

@@ -30,8 +30,6 @@ const NEXT: &[(&str, &str, &str)] = &[
 ];
 /// Fields that appear only now, or say that more is to be done.
 const FIELDS: [&str; 5] = ["key", "aws", "secret", "status", "warning"];
-/// What objects are named by.
-const NAMES: [&str; 4] = ["name", "display_name", "description", "url"];
 
 /// Prints it for a person as three lines or so; otherwise, and where nothing was made, all of it.
 pub(crate) fn print(shared: &Shared, made: &Value) {
@@ -42,7 +40,7 @@ pub(crate) fn print(shared: &Shared, made: &Value) {
     };
     let id = output::printable(&output::cell(made, "id"));
     let text = |field: &&str| made.get(*field).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let name = NAMES.iter().find_map(text).map(output::printable);
+    let name = ["name", "display_name", "description", "url"].iter().find_map(text).map(output::printable);
     let called = name.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
     println!("The {noun} {called}is added: {id}");
     let field = |name: &&str| {

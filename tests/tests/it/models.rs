@@ -63,5 +63,10 @@ async fn one_model_is_shown_by_its_name() {
         assert_eq!(answer.json()["name"], format!("models/{name}"), "{}", answer.text());
     }
     refused(&gateway.client().get("/v1/models/none").await.unwrap(), 404, "model_not_found");
+    // A cloud's prices are told apart by their source, with what states one's own.
+    let prices = gateway.cli().run(&["models", "vertex_ai"]).ok();
+    for part in ["unverified", "third hand", "--price MODEL=IN/OUT"] {
+        assert!(prices.contains(part), "{prices}");
+    }
     assert_eq!(gateway.emulator.journal().len(), 0);
 }

@@ -147,6 +147,10 @@ fn list_known(shared: &Shared, options: &Options) -> Result<(), Failure> {
     }
     let rows: Vec<Value> = list(&book, "data").iter().flat_map(offers).collect();
     output::rows(shared, &rows, &MODEL_COLUMNS, "No model is known there.");
+    let is_unread = |row: &Value| row.get("price_of").and_then(Value::as_str) == Some("unverified");
+    if shared.form() == Form::Table && rows.iter().any(is_unread) {
+        println!("Where the price is unverified: `tidegate credential set NAME --price MODEL=IN/OUT`");
+    }
     Ok(())
 }
 
@@ -178,6 +182,7 @@ fn price_day(offer: &Value) -> String {
         .map_or_else(|| output::cell(offer, "checked"), str::to_owned);
     match offer.get("third_hand").and_then(Value::as_bool) {
         Some(true) => format!("{day} third hand").trim_start().to_owned(),
+        _ if output::cell(offer, "source") == "unverified" => "unverified".to_owned(),
         _ => day,
     }
 }

@@ -36,7 +36,7 @@ impl<'a> Collection<'a> {
         at(self.path, id)
     }
 
-    /// Creates one, and shows what is new of it.
+    /// Creates one, and prints it.
     pub fn create(&self, body: &Value) -> Result<(), Failure> {
         let created = self.api.post(self.path, body)?;
         made::print(self.shared, &(self.for_form)(self.shared.form(), created));

@@ -1,11 +1,11 @@
-//! What is printed of an object that was just made: its name and id, what is shown only now, and the next step.
+//! Prints an object that was just made: its name and id, the fields that appear only now, and the next step.
 
 use serde_json::{Map, Value};
 
 use crate::output::{self, Form};
 use crate::shared::Shared;
 
-/// A kind of object, the noun of its commands, and what its maker does next.
+/// A kind of object, the noun of its commands, and the next step.
 const NEXT: &[(&str, &str, &str)] = &[
     ("account", "account", "`tidegate plan MODEL` says whether it serves a model."),
     ("agent", "agent", "`tidegate agent chat NAME` talks to it."),

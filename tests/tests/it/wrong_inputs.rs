@@ -323,7 +323,7 @@ fn wrong_commands() -> Vec<Case> {
     ]
 }
 
-/// What newcomers send of keys, budgets and webhooks in their first hour.
+/// Keys, budgets, webhooks and alerts as newcomers send them.
 fn first_fields() -> Vec<Case> {
     let key =
         |more: Value, wrong, place| post("/v2/api-keys", with(json!({"name": "x"}), more), wrong, place);
@@ -367,7 +367,7 @@ fn first_fields() -> Vec<Case> {
     ]
 }
 
-/// What newcomers send of routes, aliases and rules in their first hour.
+/// Routes, aliases, members and policies as newcomers send them.
 fn first_rules() -> Vec<Case> {
     let scope = |scope: Value, wrong, place| post("/v2/routes", json!({"scope": scope}), wrong, place);
     let alias = |name: &str, targets: Value, wrong, place| {
@@ -400,7 +400,7 @@ fn first_rules() -> Vec<Case> {
     ]
 }
 
-/// What newcomers send of credentials, nodes and paths in their first hour.
+/// Credentials, nodes and paths as newcomers send them.
 fn first_seats() -> Vec<Case> {
     let secret = "sk-0123456789abcdef";
     let own = |provider: &str, secret: &str, more: Value, wrong, place| {
@@ -469,7 +469,7 @@ fn first_heads() -> Vec<Case> {
     ]
 }
 
-/// What newcomers type in their first hour.
+/// Commands as newcomers type them.
 fn first_commands() -> Vec<Case> {
     vec![
         command(&["key", "create", "x", "--expires-in-days", "soon"], "soon", "--expires-in-days"),

@@ -493,7 +493,7 @@ fn first_commands() -> Vec<Case> {
         command(&["connect", "claudecode"], "claudecode", "tool"),
         command(&["webhook", "add", "https://example.com", "--event", "budget.x"], "budget.x", "event"),
         command(&["member", "invite", "nobody"], "email", "email"),
-        command(&["usage", "--window", "5d"], "5d", "window"),
+        command(&["usage", "--window", "5x"], "5x", "window"),
         command(&["project", "create", "default"], "default", "project"),
         Case {
             input: Input::Command(&["credential", "add", "openai", "--limit", "rpm=500"], "sk-0123456789"),

@@ -85,7 +85,7 @@ async function plant(provider) {
   nodes.push((await send("POST", "byoc/nodes", { name: "learned", base_url })).id);
   const routes = [];
   await each(PAYLOADS.slice(0, 60), async (name, at) => {
-    const made = await send("POST", "routes", { scope: { tag: name, model: name.replaceAll("*", ""), modality: name }, profiles: ["byoc"], regions: [name], node_labels: [name] });
+    const made = await send("POST", "routes", { scope: { tag: name, model: name.replaceAll("*", "") }, profiles: ["byoc"], regions: [name], node_labels: [name] });
     routes[at] = made.id;
   });
   await send("PATCH", `workspaces/${(await v2(origin, adminKey, "me")).workspace_id}`, { name: PAYLOADS[121] });

@@ -53,7 +53,7 @@ async fn a_request_leaves_by_the_estimate_alone_before_it_has_waited() {
     let files = Files::new();
     files.write("key", OWN);
     let config = one_backend(&emulator, "hybrid", "model_map = {\"demo\" = \"tide-1\"}")
-        .replace("[[hybrid", "queue_wait_ms = 2000\n[[hybrid");
+        .replace("[[hybrid", "queue_wait_ms = 100\n[[hybrid");
     let site = files.start(&config, &["--model", &builtin(), "--name", "demo", "--kv-memory", "4"]).await;
     let long = with(question("demo"), json!({"ignore_eos": true, "max_tokens": 1_500}));
     selected(&site.client.post(CHAT, &long).await.unwrap(), "hybrid", "local", None);

@@ -112,8 +112,13 @@ impl Table for AlertRuleRow {
 
 /// Whoever wrote a rule sees what it measures, and need not wait for the next minute.
 async fn measure_now(writing: &mut Writing, act: &Act) -> Result<(), StoreError> {
-    let job = NewJob::recurring(MEASURE, MEASURE_EVERY_MS, act.unix_ms);
-    jobs::enqueue(writing, job).await.map(drop)
+    let job = || NewJob::recurring(MEASURE, MEASURE_EVERY_MS, act.unix_ms);
+    if !jobs::enqueue(writing, job()).await? {
+        // The measurement that runs now may have read the rule as it was.
+        let name = Some(format!("{MEASURE}:{}", act.id));
+        jobs::enqueue(writing, NewJob { name, every_ms: None, ..job() }).await?;
+    }
+    Ok(())
 }
 
 async fn record(
@@ -123,10 +128,12 @@ async fn record(
     event: Option<EventRow>,
 ) -> Result<(), StoreError> {
     let query = sql("UPDATE alert_rules SET firing_since_unix_ms = $3, value = $4, measured_unix_ms = $5, fired_unix_ms = $6
-         WHERE id = $1 AND version = $2");
+         WHERE id = $1 AND version = $2 AND COALESCE(firing_since_unix_ms, 0) = $7");
     let query = query.bind(rule.id.bytes()).bind(signed(rule.version));
     let query = query.bind(state.firing_since_unix_ms.map(signed)).bind(state.value.map(signed));
     let query = query.bind(state.measured_unix_ms.map(signed)).bind(state.fired_unix_ms.map(signed));
+    // Of two measurements at the same time one tells that the rule fires.
+    let query = query.bind(signed(rule.state.firing_since_unix_ms.unwrap_or(0)));
     let is_same = query.run(writing.connection()).await? == 1;
     match event.filter(|_| is_same) {
         Some(event) => events::emit(writing, event).await,

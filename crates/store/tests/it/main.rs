@@ -215,6 +215,7 @@ on_each!(
         webhooks::a_webhook_is_made_changed_rotated_and_deleted,
         webhooks::a_webhook_too_many_or_twice_is_a_conflict,
         webhooks::an_act_is_told_to_whoever_wants_its_kind,
+        webhooks::a_rule_that_is_changed_while_it_is_measured_is_measured_again,
         webhooks::an_event_is_kept_once_and_its_delivery_told,
         webhooks::a_delivery_is_asked_for_anew,
         invoices::the_tariff_in_force_is_the_newest_that_began,

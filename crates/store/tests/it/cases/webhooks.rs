@@ -1,14 +1,15 @@
 //! Webhooks, events and deliveries.
 
 use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
-use domain::{EventId, WebhookId};
+use domain::{AlertRuleId, EventId, WebhookId};
 use serde_json::json;
 use snapshot::CredentialState;
+use store::alerts::MEASURE;
 use store::jobs::{INSTALLATION, JobClaim, JobLease, JobResult};
 use store::webhooks::DELIVER;
 use store::{
-    CredentialRow, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page, SigningSecret,
-    StoreError, Verification, WebhookFormat, WebhookRow,
+    AlertMetric, AlertRuleRow, AlertState, CredentialRow, DeliveryAttempt, DeliveryState, EventKind,
+    EventRow, JobRow, Page, SigningSecret, StoreError, Verification, WebhookFormat, WebhookRow,
 };
 
 use crate::Fresh;
@@ -37,6 +38,10 @@ pub(super) fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> Webho
 }
 
 async fn claim_jobs(fresh: &Fresh) -> Vec<JobRow> {
+    claim(fresh, DELIVER).await
+}
+
+async fn claim(fresh: &Fresh, kind: &str) -> Vec<JobRow> {
     let claim = JobClaim {
         worker: "one".into(),
         unix_ms: LATER,
@@ -47,7 +52,7 @@ async fn claim_jobs(fresh: &Fresh) -> Vec<JobRow> {
         after: INSTALLATION,
     };
     let jobs = fresh.store.jobs().claim(claim).await.unwrap();
-    jobs.into_iter().filter(|job| job.kind == DELIVER).collect()
+    jobs.into_iter().filter(|job| job.kind == kind).collect()
 }
 
 async fn kinds(fresh: &Fresh, id: WebhookId) -> Vec<EventKind> {
@@ -128,6 +133,32 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     assert_eq!(kinds(fresh, some).await, [EventKind::CredentialInvalid]);
     assert_eq!(kinds(fresh, silent).await, []);
     assert_eq!(claim_jobs(fresh).await.len(), 6, "a job for each delivery");
+}
+
+/// Two claims, of which the first still runs when the rule is changed.
+pub async fn a_rule_that_is_changed_while_it_is_measured_is_measured_again(fresh: &Fresh) {
+    let rules = fresh.store.alert_rules();
+    let rule = AlertRuleRow {
+        id: AlertRuleId::new(NOW, bytes(1)),
+        workspace: fresh.founding.workspace.id,
+        name: "many".into(),
+        metric: AlertMetric::Requests,
+        project: None,
+        key: None,
+        model: None,
+        provider: None,
+        window_minutes: 60,
+        threshold: 9,
+        requests_min: 0,
+        is_enabled: true,
+        state: AlertState::default(),
+        created_unix_ms: NOW,
+        version: 0,
+    };
+    let made = rules.create(rule, act()).await.unwrap().row;
+    assert_eq!(claim(fresh, MEASURE).await.len(), 1);
+    rules.replace(AlertRuleRow { threshold: 0, ..made }, None, act()).await.unwrap();
+    assert_eq!(claim(fresh, MEASURE).await.len(), 1);
 }
 
 fn verification() -> Verification {

@@ -430,11 +430,7 @@ impl Call {
     /// for a model that is not in the catalogue.
     #[must_use]
     pub fn usage_ceiling(&self, limits: Option<(Option<u64>, Option<u64>)>) -> Usage {
-        let model = limits.map(|(context_tokens, output_tokens_max)| ModelLimits {
-            is_known: true,
-            context_tokens,
-            output_tokens_max,
-        });
+        let model = limits.map(|(context, output)| ModelLimits::known(context, output));
         let size = CallSize {
             request: &self.0.request,
             body_bytes: self.0.body.len() as u64,

@@ -23,11 +23,7 @@ pub(crate) fn ceiling(exchange: &Exchange, attempt: &Attempt, body: &[u8]) -> Us
 /// The most that an answer to this call can use, with a body of so many bytes.
 pub(crate) fn most_used(call: &Call, caller: &Caller, resolved_model: &str, body_bytes: u64) -> Usage {
     let model = caller.snapshot().catalogue().model(resolved_model);
-    let limits = model.map(|model| ModelLimits {
-        is_known: true,
-        context_tokens: model.context_tokens,
-        output_tokens_max: model.output_tokens_max,
-    });
+    let limits = model.map(|model| ModelLimits::known(model.context_tokens, model.output_tokens_max));
     call.spec().ceiling(&size_of(call, body_bytes), limits.unwrap_or_default())
 }
 
@@ -46,11 +42,8 @@ pub fn most_used_by_line(
         (dialects::face(grammar).read_batch_request(line)?, 0)
     };
     let model = model.unwrap_or(&request.model);
-    let limits = snapshot.catalogue().named_at(provider, model).map(|model| ModelLimits {
-        is_known: true,
-        context_tokens: model.context_tokens,
-        output_tokens_max: model.output_tokens_max,
-    });
+    let limits = snapshot.catalogue().named_at(provider, model);
+    let limits = limits.map(|model| ModelLimits::known(model.context_tokens, model.output_tokens_max));
     let size = CallSize {
         request: &request,
         body_bytes,

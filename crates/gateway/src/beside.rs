@@ -232,11 +232,16 @@ fn response(
 pub(crate) async fn stateful(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
     match run::take_response(core, inbound, caller).await {
         Taken::Answered(response) => response.map(Reply::from),
-        Taken::Left(inbound, caller) if line::keeps_answers(&caller) => {
-            line::serve_cached(core, *inbound, *caller).await.map(Reply::from)
-        }
-        Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await.map(Reply::from),
+        Taken::Left(inbound, caller) => served(core, *inbound, *caller).await,
     }
+}
+
+/// A request that goes through the line, by the response cache where its project has one.
+async fn served(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
+    if line::keeps_answers(&caller) {
+        return line::serve_cached(core, inbound, caller).await.map(Reply::from);
+    }
+    line::serve(core, inbound, caller).await.map(Reply::from)
 }
 
 /// A request whose model may call tools that the gateway executes. What its provider runs is served as any other.
@@ -251,10 +256,7 @@ pub(crate) async fn with_tools(core: &Rc<Core>, inbound: Inbound, caller: Caller
     if SessionHistory::is_named(&inbound.headers) {
         return continued(core, inbound, caller).await;
     }
-    if line::keeps_answers(&caller) {
-        return line::serve_cached(core, inbound, caller).await.map(Reply::from);
-    }
-    line::serve(core, inbound, caller).await.map(Reply::from)
+    served(core, inbound, caller).await
 }
 
 /// A request to invoke a model, served as the messages that its body holds.
@@ -276,10 +278,7 @@ pub(crate) async fn invoked(
         None if toolloop::may_want(Dialect::Invoke, inbound.operation, &inbound.headers, &inbound.body) => {
             with_tools(core, inbound, caller).await
         }
-        None if line::keeps_answers(&caller) => {
-            line::serve_cached(core, inbound, caller).await.map(Reply::from)
-        }
-        None => line::serve(core, inbound, caller).await.map(Reply::from),
+        None => served(core, inbound, caller).await,
     };
     in_frames(answer, move || handler.core.deps.world.clock.monotonic_us().saturating_sub(received_us) / 1000)
 }

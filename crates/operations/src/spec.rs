@@ -192,6 +192,14 @@ pub struct ModelLimits {
     pub output_tokens_max: Option<u64>,
 }
 
+impl ModelLimits {
+    /// The limits of a model of the catalogue.
+    #[must_use]
+    pub const fn known(context_tokens: Option<u64>, output_tokens_max: Option<u64>) -> Self {
+        Self { is_known: true, context_tokens, output_tokens_max }
+    }
+}
+
 /// Which request books the usage of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Booking {

@@ -239,12 +239,17 @@ async fn run_named(
         let request = named::resolve(control, route.pattern, request).await?;
         run_handler(request.is_rehearsal, handler(control, request)).await
     });
-    if is_long { tasks::beside(*owner.as_bytes(), working).await } else { working.await }
+    if is_long { beside(Some(owner), working).await } else { working.await }
 }
 
-/// Whether an answer may take more than some milliseconds to compute.
+/// Whether an answer may take more than some milliseconds to compute: reads compare documents, and render large ones.
 fn may_take_long(route: &Route, body: &Bytes) -> bool {
-    route.gives_files() || body.len() > BRIEF_BODY_BYTES_MAX
+    route.method == Method::GET || body.len() > BRIEF_BODY_BYTES_MAX
+}
+
+/// Work of a workspace on answers of `/v2`, beside the thread of all. Callers whom no workspace is known of are one owner.
+pub async fn beside<F: Future>(workspace: Option<WorkspaceId>, work: F) -> F::Output {
+    tasks::beside(workspace.map_or([0; 16], |id| *id.as_bytes()), work).await
 }
 
 /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.

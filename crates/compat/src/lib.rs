@@ -100,8 +100,13 @@ impl Api {
         };
         match does {
             Does::Call(handler) | Does::Open(handler) => {
-                call.read(&head, parameters, body).await?;
-                handler(&call).await
+                let workspace = call.workspace().parse().ok();
+                // Boxed: the future that waits for a permit would be as large.
+                let working = Box::pin(async {
+                    call.read(&head, parameters, body).await?;
+                    handler(&call).await
+                });
+                api::server::beside(workspace, working).await
             }
             Does::Instead(instead) => Err(Refusal::instead(path, instead)),
         }

@@ -1,5 +1,6 @@
 //! Work of tenants that may take long: beside the thread that all share, and a little of each owner's at a time.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,12 +52,18 @@ impl Permits {
 
 static BESIDE: Permits = Permits::new(BESIDE_OF_OWNER_MAX, BESIDE_MAX);
 
+thread_local! {
+    /// Whether this thread polls such work now.
+    static IS_BESIDE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Polls an owner's work so that, while it computes, another thread runs the other tasks of its runtime. The work
-/// has a permit while it computes, and none while it waits.
+/// has a permit while it computes, and none while it waits. Work within such work computes with the outer one's permit:
+/// of two that each waited for a second one, neither might ever get it.
 pub async fn beside<F: Future>(owner: Owner, work: F) -> F::Output {
     let mut work = pin!(work);
     loop {
-        let permit = BESIDE.acquire(owner).await;
+        let permit = if IS_BESIDE.get() { None } else { Some(BESIDE.acquire(owner).await) };
         let polled = std::future::poll_fn(|cx| Poll::Ready(in_place(|| work.as_mut().poll(cx)))).await;
         drop(permit);
         if let Poll::Ready(done) = polled {
@@ -66,8 +73,21 @@ pub async fn beside<F: Future>(owner: Owner, work: F) -> F::Output {
     }
 }
 
+/// Ends the mark of its thread, also where the work panics.
+struct Marked;
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        IS_BESIDE.set(false);
+    }
+}
+
 /// A runtime of one thread has no other that could take over.
 fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    if IS_BESIDE.replace(true) {
+        return work();
+    }
+    let _marked = Marked;
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
@@ -111,6 +131,21 @@ mod tests {
         assert!(!computing.is_finished());
         end.send(()).unwrap();
         assert_eq!(runtime.block_on(computing).unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn work_within_work_waits_for_no_second_permit() {
+        let owner = [3; 16];
+        let mut others = Vec::new();
+        for _ in 1..BESIDE_OF_OWNER_MAX {
+            others.push(BESIDE.acquire(owner).await);
+        }
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut nested = pin!(beside(owner, beside(owner, async { 7 })));
+        assert_eq!(nested.as_mut().poll(&mut cx), Poll::Ready(7));
+        others.push(BESIDE.acquire(owner).await);
+        let mut third = pin!(beside(owner, async { 8 }));
+        assert!(third.as_mut().poll(&mut cx).is_pending(), "work within no other needs one");
     }
 
     #[tokio::test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Pieces of one owner's work that run beside a runtime at the same time: one owner can't take all threads.
 pub(crate) const BESIDE_OF_OWNER_MAX: usize = 2;
-/// Those of all owners.
-pub(crate) const BESIDE_MAX: usize = 16;
+/// Those of all owners: each has a thread, and reads wait for them, too.
+pub(crate) const BESIDE_MAX: usize = 64;
 /// How often a runtime is asked to wake a task.
 pub(crate) const DELAY_EVERY: Duration = Duration::from_millis(100);
 /// After so many times the longest delay is forgotten that was noted before: it is that of one to two minutes.

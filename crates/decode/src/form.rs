@@ -41,7 +41,19 @@ pub struct FormArrival<'a> {
 ///
 /// # Errors
 /// What is wrong with the form, and errors of `source`.
-pub async fn open_form(mut source: Box<dyn Pieces>, coming: FormArrival<'_>) -> Result<FormIn, Box<Fault>> {
+pub async fn open_form(source: Box<dyn Pieces>, coming: FormArrival<'_>) -> Result<FormIn, Box<Fault>> {
+    open_counted_form(source, coming, |_| Ok(())).await
+}
+
+/// The same, and before more is buffered, `grow` is called with the length that this would be.
+///
+/// # Errors
+/// Those of `open_form` and of `grow`.
+pub async fn open_counted_form(
+    mut source: Box<dyn Pieces>,
+    coming: FormArrival<'_>,
+    mut grow: impl FnMut(usize) -> Result<(), Box<Fault>>,
+) -> Result<FormIn, Box<Fault>> {
     let mut reader = FormReader::new(coming.content_type, coming.operation)?;
     let mut first = Bytes::new();
     let mut held = BytesMut::new();
@@ -58,6 +70,7 @@ pub async fn open_form(mut source: Box<dyn Pieces>, coming: FormArrival<'_>) -> 
         let Some(piece) = poll_fn(|cx| source.poll_piece(cx)).await else { break };
         let piece = piece?;
         check_length(length + piece.len(), BODY_BYTES_MAX)?;
+        grow(length + piece.len())?;
         reader.push(&piece)?;
         if length == 0 {
             // A short form usually arrives in one piece, which is not copied.
@@ -177,6 +190,12 @@ pub fn incomplete() -> Box<Fault> {
 }
 
 impl FormIn {
+    /// The same, whose buffered bytes somebody counts until they are dropped.
+    #[must_use]
+    pub fn held_as(self, hold: impl FnOnce(Bytes) -> Bytes) -> Self {
+        Self { held: hold(self.held), ..self }
+    }
+
     /// The buffered bytes without the boundary, for comparison with a repeated request: libraries choose a
     /// new boundary each time.
     #[must_use]

@@ -25,7 +25,8 @@ use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSourc
 
 pub use agent_headers::{SESSION_REF, SessionHistory, too_much_kept};
 pub use form::{
-    FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large, whole_form,
+    FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_counted_form, open_form, too_large,
+    whole_form,
 };
 pub use hints::{
     HINTS_REF, RequestHints, StatedInHints, hints_of, read_value as read_hints, reference, state_qos,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use decode::{FormArrival, FormIn, form_bytes_max, open_form, too_large};
+use decode::{FormArrival, FormIn, form_bytes_max, open_counted_form, open_form, too_large};
 use domain::limits::BODY_BYTES_MAX;
 use domain::upload::{Pieces, Upload};
 use domain::{Fault, Operation};
@@ -42,7 +42,9 @@ pub(crate) async fn open(
         return Err(too_large(bytes_max));
     }
     let coming = FormArrival { operation, content_type: &content_type, announced, is_held: false };
-    open_form(Box::new(Client(body)), coming).await
+    let mut counted = holder.open();
+    let form = open_counted_form(Box::new(Client(body)), coming, |length| counted.grow(length)).await?;
+    Ok(form.held_as(|bytes| counted.of(bytes)))
 }
 
 /// A body that is read as it arrives, whatever its size.

@@ -10,3 +10,5 @@ pub(crate) const BESIDE_MAX: usize = 64;
 pub(crate) const DELAY_EVERY: Duration = Duration::from_millis(100);
 /// After so many times the longest delay is forgotten that was noted before: it is that of one to two minutes.
 pub(crate) const DELAYS_NOTED: u32 = 600;
+/// After so long without polling a new task, a runtime's thread counts as held up, and a stop leaves the tasks on it.
+pub(crate) const HELD_UP_TIME_MAX: Duration = Duration::from_secs(10);

@@ -166,8 +166,8 @@ impl ServerState {
         tasks.add("audit", || async move { audit.stop().await });
         let last_counts = upkeep::count_last(store.clone(), world.clone());
         tasks.add("audit counts", || last_counts);
-        let counting = async { upkeep::start_counting(store.clone(), world.clone()) };
-        tasks.add_task(tasks::on(control, counting).await);
+        let counting = async { tasks.add_task(upkeep::start_counting(store.clone(), world.clone())) };
+        tasks::on(control, counting).await;
         let secrets = unseal(settings, &store, &world, sink).await?;
         let plane = DataPlane::open(settings, &vital, (&world, outbound(settings)?), tasks).await?;
         let recovered = RecoveredBooks::recover(settings, &vital, &world, plane.as_ref()).await?;
@@ -185,8 +185,8 @@ impl ServerState {
         let sessions = tasks::on(control, sessions).await?;
         let books = Books::start(recovered, settings, &world, tasks)?;
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
-        let upkeep = async { upkeep::start(store.clone(), world.clone(), keep) };
-        tasks.add_task(tasks::on(control, upkeep).await);
+        let upkeep = async { tasks.add_task(upkeep::start(store.clone(), world.clone(), keep)) };
+        tasks::on(control, upkeep).await;
         let upstreams = Upstreams {
             egress: Arc::new(outbound(settings)?),
             board: board::Shared::among(books.allowances.live_replicas()),

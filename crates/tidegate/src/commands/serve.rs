@@ -221,7 +221,8 @@ async fn serve(
     report_recovery(&state);
     let system_number = u32::try_from(state.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&state), system_number)?;
-    tasks.add("system-core", || join(system_thread));
+    // Tasks on the control plane's runtime have handles to it, so that it ends no sooner.
+    tasks::on(runtime, async { tasks.add("system-core", || join(system_thread)) }).await;
     let starting = Box::pin(start_control(settings, &state, system, &mut tasks));
     let control = tasks::on(runtime, starting).await?;
     let api = Arc::clone(control.control());

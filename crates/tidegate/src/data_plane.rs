@@ -21,6 +21,7 @@ use snapshot::{Source, WrappedKey};
 use store::datadir::Making;
 use store::{Act, Foundation, Founding, ProjectRow, Store, StoreError, WorkspaceRow};
 use tasks::TaskSet;
+use tokio::runtime::Handle;
 use vault::{BoxKey, MasterKeyring, Vault, VaultRecords};
 use world::World;
 
@@ -37,6 +38,9 @@ pub struct DataPlane {
     workspaces: Vec<JoinedWorkspace>,
     standings: Arc<Standings>,
     outbox: Arc<Outbox>,
+    /// The connections of changes to the configuration, and the runtime that they are followed on.
+    store: Store,
+    runtime: Handle,
 }
 
 /// A workspace that it has joined.
@@ -318,7 +322,8 @@ async fn founding(vault: &Vault, world: &World, workspace: WorkspaceId) -> anyho
 }
 
 impl DataPlane {
-    /// `None` where the directory is that of a gateway with its own control plane.
+    /// `None` where the directory is that of a gateway with its own control plane. Configurations are applied on this
+    /// runtime, over this store, as other gateways follow theirs: a revocation waits for no tenant's work.
     ///
     /// # Errors
     /// A membership, or what was applied last, can't be read; or the database is not this data plane's.
@@ -350,7 +355,7 @@ impl DataPlane {
         let kept = days.map_or(DELIVERED_KEPT, |kept| kept.min(DELIVERED_KEPT));
         let outbox =
             Outbox::open(store, workspaces.iter().map(|joined| joined.workspace), (world, kept)).await?;
-        Ok(Some(Self { workspaces, standings, outbox }))
+        Ok(Some(Self { workspaces, standings, outbox, store: store.clone(), runtime: Handle::current() }))
     }
 
     /// The address of its control plane.
@@ -412,12 +417,15 @@ impl DataPlane {
             bail!("there is no configuration to serve with yet: {why}");
         }
         self.await_published(deps).await?;
-        for follower in followers {
-            tasks.spawn("configuration of the control plane", Arc::clone(&follower).follow());
-            tasks.spawn("records to the control plane", Arc::clone(&follower).deliver_records());
-            tasks.spawn("evidence to the control plane", follower.deliver_evidence());
-        }
-        tasks.spawn("delivered records", Arc::clone(&self.outbox).tidy());
+        let following = async {
+            for follower in followers {
+                tasks.spawn("configuration of the control plane", Arc::clone(&follower).follow());
+                tasks.spawn("records to the control plane", Arc::clone(&follower).deliver_records());
+                tasks.spawn("evidence to the control plane", follower.deliver_evidence());
+            }
+            tasks.spawn("delivered records", Arc::clone(&self.outbox).tidy());
+        };
+        tasks::on(&self.runtime, following).await;
         Ok(())
     }
 }
@@ -446,7 +454,7 @@ impl JoinedWorkspace {
         FollowerParts {
             membership: self.membership.clone(),
             link: self.link.clone(),
-            store: deps.store.clone(),
+            store: plane.store.clone(),
             vault: deps.vault.clone(),
             auditor: Arc::clone(&deps.auditor),
             outbox: Arc::clone(&plane.outbox),

@@ -120,6 +120,56 @@ async fn a_thousand_requests_at_once_stay_within_a_budget() {
     problem(&gateway.admin().get(&format!("/v2/budgets/{id}")).await.unwrap(), 404, "not_found");
 }
 
+/// Whatever computes there: leases, the books, revocations and changes to the configuration wait for none of it.
+#[tokio::test]
+async fn a_control_thread_that_is_held_up_delays_neither_leases_nor_books() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("held");
+    let gateway = Gateway::with(config(), &[("TIDEGATE_HELD_CONTROL", &file.display().to_string())]).await;
+    gateway.credential("openai", OWN).await;
+    let (key, key_id) = gateway.key(json!({"name": "gone soon", "scopes": ["inference"]})).await;
+    let of = json!({"project_id": gateway.founded.project_id, "limit_micros": 5_000});
+    let id = budget(&gateway, of).await;
+    until("the key to be known", async || {
+        gateway.with_key(&key).get("/v1/models").await.unwrap().status == 200
+    })
+    .await;
+    std::fs::write(&file, "").unwrap();
+    let page = async || gateway.client().get("/metrics").await.unwrap().text();
+    let gauge = |page: &str, name: &str| {
+        let values = page.lines().filter_map(|line| line.strip_prefix(name)?.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<u64>().ok()).sum::<u64>()
+    };
+    until("the control plane's thread to be held up", async || {
+        gauge(&page().await, "tidegate_runtime_delay_microseconds{runtime=\"control\"}") > 1_000_000
+    })
+    .await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.extend(ask_all(&[gateway.client()], 250, &priced()).await);
+    }
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    // An answer costs some 14 micro-USD.
+    assert!(served > 200, "{served}");
+    is_money_refusal(answers.iter().find(|answer| answer.status != 200).unwrap(), 429, "quota_exceeded");
+    until("the books to have all", async || {
+        gauge(&page().await, "tidegate_requests_total{") >= served as u64
+    })
+    .await;
+    let admin = gateway.admin();
+    let waiting = tokio::spawn(async move { admin.get("/v2/projects").await });
+    gateway.remove(&format!("/v2/api-keys/{key_id}")).await;
+    until("the key to be unknown", async || {
+        gateway.with_key(&key).get("/v1/models").await.unwrap().status == 401
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().status, 200);
+    let view = at_rest(&gateway.admin(), &id).await;
+    assert!(view["spent_micros"].as_i64().unwrap() > 4_000, "{view}");
+}
+
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_a_request_does_not_use_is_there_again() {

@@ -30,6 +30,7 @@ use world::World;
 
 use super::greeting;
 use crate::audit_sink::Reach;
+use crate::limits::HELD_POLL_EVERY;
 use crate::server_state::ServerState;
 use crate::settings::variables::unread_here;
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
@@ -289,10 +290,28 @@ fn mailing(settings: &Settings, state: &ServerState) -> anyhow::Result<Option<Ma
     Ok(Some(Mailing::new(MailSettings { extra_roots_pem, ..mail }, console)))
 }
 
-/// The file that names the step at which a purge waits to be killed; no release has one.
-fn held_purge() -> HeldStep {
-    let file = || std::env::var_os("TIDEGATE_HELD_PURGE_STEP").filter(|file| !file.is_empty());
-    HeldStep::named_in(if cfg!(debug_assertions) { file().map(PathBuf::from) } else { None })
+/// The file by which a test holds something up; no release has one.
+fn held_by(variable: &str) -> Option<PathBuf> {
+    let file = || std::env::var_os(variable).filter(|file| !file.is_empty());
+    if cfg!(debug_assertions) { file().map(PathBuf::from) } else { None }
+}
+
+/// Watches how late the control plane's runtime is, and lets a test hold it up.
+fn watch(tasks: &mut TaskSet) {
+    tasks.spawn("delay", tasks::watch_delay("control"));
+    if let Some(file) = held_by("TIDEGATE_HELD_CONTROL") {
+        tasks.spawn("held", hold_up(file));
+    }
+}
+
+/// Holds its thread up while the file is there, as a computation would.
+async fn hold_up(file: PathBuf) {
+    loop {
+        tokio::time::sleep(HELD_POLL_EVERY).await;
+        while file.exists() {
+            std::thread::sleep(HELD_POLL_EVERY);
+        }
+    }
 }
 
 /// Starts the API and the reconcilers. Each that holds a handle to the system core ends before the core.
@@ -302,14 +321,15 @@ async fn start_control(
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Server>> {
-    tasks.spawn("delay", tasks::watch_delay("control"));
+    watch(tasks);
     let audit = audit_copies(settings, state, &system)?;
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let mut deps = state.deps(system)?;
     choose_flow_engine(settings, &mut deps);
     deps.mail = mailing(settings, state)?.map(Arc::new);
     let nodes = Nodes::new(deps.clone(), settings.beat_every, settings.node_terms.clone());
-    let purger = Purger::new(deps.clone(), state.places(), held_purge());
+    let held = HeldStep::named_in(held_by("TIDEGATE_HELD_PURGE_STEP"));
+    let purger = Purger::new(deps.clone(), state.places(), held);
     let web = Web {
         site: settings.site()?,
         egress: Arc::clone(&state.upstreams.egress),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use domain::WorkspaceId;
@@ -154,4 +154,51 @@ async fn what_the_dead_one_before_held_is_taken_at_once() {
     until("done", async || is_empty(&store).await).await;
     assert_eq!(script.seen(), BTreeMap::from([(5, 1)]));
     running.stop().await;
+}
+
+/// Computes until it is told to end.
+struct Computes {
+    begun: mpsc::Sender<()>,
+    end: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Handler for Computes {
+    fn kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::OURS
+    }
+
+    fn run<'a>(&'a self, _: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async {
+            self.begun.send(()).unwrap();
+            self.end.lock().unwrap().recv().unwrap();
+            Outcome::Done
+        })
+    }
+}
+
+#[test]
+fn a_job_that_computes_keeps_nothing_from_its_thread() {
+    let runtime = tasks::runtime("control").unwrap();
+    let (store, _dir) = runtime.block_on(store());
+    let ((begun, has_begun), (end, wait)) = (mpsc::channel(), mpsc::channel());
+    let handler: Arc<dyn Handler> = Arc::new(Computes { begun, end: Mutex::new(wait) });
+    let running = runtime.block_on(async {
+        store.jobs().enqueue(job(workspace(2), 1, now())).await.unwrap();
+        Runner::new(store.clone(), World::system(), "one".into(), vec![handler]).start()
+    });
+    has_begun.recv_timeout(SOON).unwrap();
+    let (done, is_done) = mpsc::channel();
+    let other = runtime.spawn(async move { done.send(()) });
+    let seen = is_done.recv_timeout(SOON);
+    end.send(()).unwrap();
+    runtime.block_on(async {
+        until("all done", async || is_empty(&store).await).await;
+        running.stop().await;
+        other.await.unwrap().unwrap();
+    });
+    seen.unwrap();
 }

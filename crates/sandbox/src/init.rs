@@ -40,6 +40,8 @@ fn init() -> Result<ExitCode, Failed> {
     let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
     limit(&start.program).map_err(failed("its limits can't be set"))?;
     drop_capabilities().map_err(failed("the capabilities can't be dropped"))?;
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    crate::calls::filter().map_err(failed("its system calls can't be filtered"))?;
     thread::spawn(|| {
         thread::sleep(Duration::from_secs(SECONDS));
         std::process::exit(TIME_IS_UP);

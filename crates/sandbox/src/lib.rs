@@ -1,10 +1,12 @@
 //! Programs of this machine that the operator lets requests start, each in a sandbox: namespaces of its user, mounts, processes and
-//! network, without capabilities, and with limits. Linux only.
+//! network, without capabilities, with a filter of system calls, and with limits. Linux only.
 //!
 //! The gateway has threads, and only a process without any can enter a user namespace. So it starts its own executable once more
 //! with `sandbox-enter` (`enter`), which makes the namespaces and starts itself a second time as their first process
 //! (`init`), which builds the file system, gives up its capabilities and starts the program.
 
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod calls;
 #[cfg(target_os = "linux")]
 mod enter;
 #[cfg(target_os = "linux")]

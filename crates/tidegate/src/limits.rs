@@ -55,5 +55,5 @@ pub const NODE_LIFE_MS_MAX: u64 = 31_536_000_000;
 /// How long the demo node of `tidegate up` may take until it listens, and until it ended.
 pub(crate) const DEMO_START_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) const DEMO_STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// How often a thread that a test holds up looks whether it still does.
+/// How often a thread that a test holds up polls for the end of that.
 pub(crate) const HELD_POLL_EVERY: Duration = Duration::from_millis(20);

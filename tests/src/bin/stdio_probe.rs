@@ -7,9 +7,9 @@ use std::{env, fs, io, thread, time};
 
 use serde_json::{Value, json};
 
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 13] = [
     "env", "read", "write", "list", "connect", "through", "spawn", "allocate", "long", "hang", "exit",
-    "client",
+    "client", "python",
 ];
 
 fn main() -> io::Result<()> {
@@ -93,6 +93,10 @@ fn tried(name: &str, arguments: &Value) -> String {
         "connect" => TcpStream::connect(text("to")).map(|_| "connected".to_owned()),
         "through" => through(&text("to")),
         "spawn" => Ok(spawn(number("count"))),
+        "python" => Command::new("/usr/bin/python3").args(["-c", &text("code")]).output().map(|done| {
+            let output = [done.stdout, done.stderr].concat();
+            String::from_utf8_lossy(&output).trim().to_owned()
+        }),
         "allocate" => {
             let bytes = usize::try_from(number("mib")).unwrap_or_default() * 1_024 * 1_024;
             let mut memory: Vec<u8> = Vec::new();

@@ -96,7 +96,7 @@ async fn a_program_is_a_server_of_a_project() {
         json!({"type": "headers", "headers": {"shop-token": "s3cr3t-of-the-shop", "other": "unlisted"}});
     let shown = declared(&gateway, "probe", json!({"auth": auth})).await;
     assert_eq!((&shown["health"], &shown["server"]), (&json!("ready"), &json!("probe 1")), "{shown}");
-    assert_eq!(shown["tools"].as_array().unwrap().len(), 12, "{shown}");
+    assert_eq!(shown["tools"].as_array().unwrap().len(), 13, "{shown}");
     assert!(!shown.to_string().contains("s3cr3t"), "{shown}");
     gateway
         .emulator
@@ -158,7 +158,37 @@ async fn a_sandbox_shuts_a_program_in() {
     assert!(text.starts_with("error:"), "{text}");
     let answers = said(&gateway, "client", json!({})).await;
     assert!(answers.contains(r#""result":{}"#) && answers.contains("-32601"), "{answers}");
+    let denied = said(&gateway, "python", json!({"code": CALLS})).await;
+    assert_eq!(denied, "13 EPERM, clone3 ENOSYS, ['child', 'thread']");
 }
+
+/// System calls that no tool needs, as the kernel refuses them to a program, and two that each needs. Without a filter, some are
+/// done and others fail for their arguments.
+const CALLS: &str = r#"
+import ctypes, errno, os, platform, subprocess, threading
+X86, ARM = 0, 1
+of = X86 if platform.machine() == "x86_64" else ARM
+calls = {
+    "mount": ((165, 40), 0, 0, 0, 0, 0), "ptrace": ((101, 117), 0, 0, 0, 0), "bpf": ((321, 280), 0, 0, 0),
+    "kexec_load": ((246, 104), 0, 0, 0, 0), "keyctl": ((250, 219), 0, -3, 0), "add_key": ((248, 217), 0, 0, 0, 0, 0),
+    "userfaultfd": ((323, 282), 0o2000001), "perf_event_open": ((298, 241), 0, 0, -1, -1, 0),
+    "unshare": ((272, 97), 0x400), "setns": ((308, 268), -1, 0), "io_uring_setup": ((425, 425), 1, 0),
+    "process_vm_readv": ((310, 270), 1, 0, 0, 0, 0, 0), "clone": ((56, 220), 0x10000011, 0, 0, 0, 0),
+    "clone3": ((435, 435), 0, 0),
+}
+libc = ctypes.CDLL(None, use_errno=True)
+def failure(numbers, *arguments):
+    done = libc.syscall(*[ctypes.c_long(each) for each in (numbers[of], *arguments)])
+    return "done" if done != -1 else errno.errorcode[ctypes.get_errno()]
+failed = {name: failure(*call) for name, call in calls.items()}
+clone3 = failed.pop("clone3")
+others = {name: why for name, why in failed.items() if why != "EPERM"}
+ran = [subprocess.run(["/bin/echo", "child"], capture_output=True, text=True).stdout.strip()]
+thread = threading.Thread(target=lambda: ran.append("thread"))
+thread.start()
+thread.join()
+print(f"{len(failed)} EPERM, clone3 {clone3}, {ran}" if not others else others)
+"#;
 
 #[tokio::test]
 async fn a_program_reaches_the_hosts_that_are_listed_for_it() {

@@ -156,9 +156,9 @@ async fn what_the_dead_one_before_held_is_taken_at_once() {
     running.stop().await;
 }
 
-/// Computes until it is told to end.
+/// Computes until the test ends it.
 struct Computes {
-    begun: mpsc::Sender<()>,
+    started: mpsc::Sender<()>,
     end: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -173,7 +173,7 @@ impl Handler for Computes {
 
     fn run<'a>(&'a self, _: &'a JobRow) -> PortFuture<'a, Outcome> {
         Box::pin(async {
-            self.begun.send(()).unwrap();
+            self.started.send(()).unwrap();
             self.end.lock().unwrap().recv().unwrap();
             Outcome::Done
         })
@@ -184,13 +184,13 @@ impl Handler for Computes {
 fn a_job_that_computes_keeps_nothing_from_its_thread() {
     let runtime = tasks::runtime("control").unwrap();
     let (store, _dir) = runtime.block_on(store());
-    let ((begun, has_begun), (end, wait)) = (mpsc::channel(), mpsc::channel());
-    let handler: Arc<dyn Handler> = Arc::new(Computes { begun, end: Mutex::new(wait) });
+    let ((started, is_started), (end, wait)) = (mpsc::channel(), mpsc::channel());
+    let handler: Arc<dyn Handler> = Arc::new(Computes { started, end: Mutex::new(wait) });
     let running = runtime.block_on(async {
         store.jobs().enqueue(job(workspace(2), 1, now())).await.unwrap();
         Runner::new(store.clone(), World::system(), "one".into(), vec![handler]).start()
     });
-    has_begun.recv_timeout(SOON).unwrap();
+    is_started.recv_timeout(SOON).unwrap();
     let (done, is_done) = mpsc::channel();
     let other = runtime.spawn(async move { done.send(()) });
     let seen = is_done.recv_timeout(SOON);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the console into console/dist/app, from where it is embedded; `console.sh test` checks its types and runs its unit
-# tests as well. Either does nothing when nothing changed since it last passed.
+# tests as well; `console.sh packages` only installs what both need. Each does nothing when nothing changed since it last passed.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,9 +14,10 @@ cd console
 packages=$({ cat package-lock.json; node --version; } | cksum)
 stamp=node_modules/.stamp
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$packages" ]; then
-    npm ci --silent --ignore-scripts --no-audit --no-fund
+    npm ci --loglevel error --ignore-scripts --no-audit --no-fund >/dev/null
     printf '%s\n' "$packages" > "$stamp"
 fi
+[ "${1:-}" != packages ] || exit 0
 
 sources=$({ printf '%s\n' "$packages" "${TIDEGATE_LANGUAGE:-}"; find src public texts index.html package.json ./*.ts ./*.js tsconfig.json -type f | LC_ALL=C sort | xargs cksum; } | cksum)
 is_done() { [ -f "$1" ] && [ "$(cat "$1")" = "$sources" ]; }

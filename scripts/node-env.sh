@@ -13,9 +13,9 @@ if is_there whole || { [ "${1:-}" = core ] && is_there core; }; then
     exit 0
 fi
 if [ "${1:-}" = core ]; then
-    npm ci --silent --no-audit --no-fund --omit=dev
+    npm ci --loglevel error --no-audit --no-fund --omit=dev >/dev/null
     printf '%s\n' "$wanted core" > "$stamp"
 else
-    npm ci --silent --no-audit --no-fund
+    npm ci --loglevel error --no-audit --no-fund >/dev/null
     printf '%s\n' "$wanted whole" > "$stamp"
 fi

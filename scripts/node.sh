@@ -22,7 +22,7 @@ if ! node_is_recent; then
     node_home=$PWD/.node/node_modules/$node_package
     if [ "$("$node_home/bin/node" --version 2>/dev/null)" != "v$node_version" ]; then
         echo "  installing Node.js $node_version into .node: this machine's is $(node --version)"
-        npm install --prefix .node --silent --no-save --no-audit --no-fund --ignore-scripts "$node_package@$node_version" || return 1
+        npm install --prefix .node --loglevel error --no-save --no-audit --no-fund --ignore-scripts "$node_package@$node_version" >/dev/null || return 1
     fi
     PATH=$node_home/bin:$PATH
     export PATH

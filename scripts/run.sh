@@ -13,6 +13,13 @@ building= serving=
 
 say() { printf '%s\n' "$*"; }
 
+# Asked before minutes of building, unless a settings file may say another address.
+listen=${TIDEGATE_LISTEN:-127.0.0.1:8787}
+if [ ! -e "${TIDEGATE_CONFIG:-${TIDEGATE_DATA_DIR:-./data}/tidegate.toml}" ] && (: <>"/dev/tcp/${listen%:*}/${listen##*:}") 2>/dev/null; then
+    say "$listen is in use by another process (\`ss -ltnp\` shows which). Stop it, or choose another address: TIDEGATE_LISTEN=127.0.0.1:8788 make run" >&2
+    exit 1
+fi
+
 end() {
     trap - EXIT
     [ -z "$building$serving" ] || kill -TERM $building $serving 2>/dev/null || true

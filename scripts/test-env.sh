@@ -9,27 +9,34 @@ nextest_version=0.9.143
 
 say() { printf '  %s\n' "$*"; }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
-        say "this needs root, and there is no sudo: $*" >&2
-        return 1
-    fi
-}
+is_root() { [ "$(id -u)" = 0 ]; }
+as_root() { if is_root; then "$@"; else sudo "$@"; fi; }
 
 packages() { # packages NAME...: installs those Debian packages
+    if ! command -v apt-get >/dev/null; then
+        say "there is no apt-get here: install by hand what Debian calls $*" >&2
+        return 1
+    elif ! is_root && ! command -v sudo >/dev/null; then
+        say "this needs root, and there is no sudo; as root: apt-get install $*" >&2
+        return 1
+    fi
     say "installing $*"
-    as_root apt-get update -qq
+    as_root apt-get update -qq || say "apt-get update failed: the packages that it knew before are taken" >&2
     # Behind sudo, which passes no environment on.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null && return
+    say "apt-get could not install $*" >&2
+    return 1
 }
 
 missing=0
-need() { # need WHAT COMMAND...: goes on without it, and says so
+lacks() { # lacks TEXT: goes on without it, and says so
+    missing=1
+    say "MISSING: $1" >&2
+}
+need() { # need WHAT COMMAND...
     local what=$1
     shift
-    if "$@"; then return; fi
-    missing=1
-    say "MISSING: $what could not be installed ($*). Tests that need it fail, the others run. Install it by hand, or look at the network and the free disk: $(df -h --output=avail . | tail -n 1) left." >&2
+    "$@" || lacks "$what could not be installed ($*). Tests that need it fail, the others run. Install it by hand, or look at the network and the free disk: $(df -Ph . | awk 'NR == 2 { print $4 }') left."
 }
 has() { [ -x "/usr/sbin/$1" ] || command -v "$1" >/dev/null; }
 
@@ -41,9 +48,13 @@ if [ $# -gt 0 ]; then
             fleet)
                 has sshd || need "an SSH server" packages openssh-server openssh-client
                 has ip || need ip packages iproute2
+                unshare --net true 2>/dev/null || lacks "no right to make network namespaces, which root has: tests of whole fleets and of peers apart fail."
                 ;;
             # What a local node connects to is traced.
-            engine) has strace || need strace packages strace ;;
+            engine)
+                has strace || need strace packages strace
+                unshare --map-root-user --net true 2>/dev/null || lacks "no right to make user namespaces (sysctl kernel.unprivileged_userns_clone): tests that trace a local node fail."
+                ;;
             # What counts the instructions of a request.
             figures) has valgrind || need valgrind packages valgrind ;;
         esac
@@ -55,10 +66,10 @@ if [ $# -gt 0 ]; then
 fi
 
 command -v cargo >/dev/null || { say "cargo is missing: install the Rust toolchain with rustup (https://rustup.rs)" >&2; exit 1; }
-command -v cc >/dev/null || packages build-essential
+command -v cc >/dev/null || need "a C compiler" packages build-essential
 command -v python3 >/dev/null || need Python packages python3 python3-venv
 command -v npm >/dev/null || need Node.js packages nodejs npm
-. scripts/node.sh
+. scripts/node.sh || lacks "Node.js (see above). The console and the tests that need it fail, the others run."
 postgres() {
     # The tests make servers of their own; the package's would only take memory.
     packages postgresql-common || return
@@ -71,14 +82,14 @@ has curl || need curl packages curl
 browser() { packages chromium-headless-shell || packages chromium; }
 has chromium-headless-shell || has chromium || need Chromium browser
 for component in rustfmt clippy; do
-    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || need "$component" rustup component add "$component"
 done
 
 case "$(cargo nextest --version 2>/dev/null || true)" in
     "cargo-nextest "*) ;;
     *)
         say "installing cargo-nextest $nextest_version (some minutes)"
-        cargo install --locked --quiet "cargo-nextest@$nextest_version"
+        need cargo-nextest cargo install --locked --quiet "cargo-nextest@$nextest_version"
         ;;
 esac
 
@@ -87,6 +98,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv" packages
 # The SDKs that drive the journeys of every run; the first makes .venv, and makes it anew when its list changes.
 need "the Python packages" sh scripts/python-env.sh core
 need "the Node packages" sh scripts/node-env.sh core
+need "the console's packages" sh scripts/console.sh packages
 stamp=.venv/.stamp-typos-$typos_version
 if [ ! -f "$stamp" ]; then
     say "installing typos $typos_version"

@@ -9,6 +9,8 @@ mod finding;
 mod graph;
 mod licences;
 mod proofs;
+#[cfg(test)]
+mod scripts_tests;
 mod site;
 mod source;
 mod spdx;

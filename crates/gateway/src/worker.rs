@@ -41,7 +41,8 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn listeners(address: SocketAddr, count: u32) -> io::Result<(SocketAddr, Vec<StdListener>)> {
     let first = listener(address, false).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            io::Error::new(error.kind(), format!("{address} is in use by another process"))
+            let fix = "stop it, or choose another address with --listen";
+            io::Error::new(error.kind(), format!("{address} is in use by another process: {fix}"))
         }
         _ => error,
     })?;

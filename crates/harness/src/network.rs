@@ -204,5 +204,6 @@ fn ip(arguments: &[&str]) -> io::Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    Err(io::Error::other(format!("`ip {}` says: {}", arguments.join(" "), said.trim())))
+    let root = if said.contains("ermi") { ". Network namespaces need root" } else { "" };
+    Err(io::Error::other(format!("`ip {}` says: {}{root}", arguments.join(" "), said.trim())))
 }

@@ -412,7 +412,8 @@ async fn a_second_process_on_an_address_is_refused() {
     let gateway = Gateway::start().await;
     let address = gateway.address().to_string();
     let second = gateway.directory().join("second").display().to_string();
-    let message = format!("{address} is in use by another process");
+    let message =
+        format!("{address} is in use by another process: stop it, or choose another address with --listen");
     assert_eq!(Cli::new().run(&["init", "--data-dir", &second]).code, 0);
     let serve = Cli::new().run(&["serve", "--listen", &address, "--data-dir", &second]);
     assert!(serve.code == 1 && serve.stderr.contains(&message), "{serve:?}");

@@ -88,7 +88,8 @@ impl Server {
         if self.data.exists() {
             fs::remove_dir_all(&self.data)?;
         }
-        if let Some((user, group)) = system_user()? {
+        let other_user = system_user()?;
+        if let Some((user, group)) = other_user {
             chown(parent, Some(user), Some(group))?;
         }
         let mut initdb = program("initdb")?;
@@ -102,8 +103,14 @@ impl Server {
             "UTF8",
             "--no-sync",
         ]);
-        let output =
-            tokio::task::spawn_blocking(move || initdb.output()).await.map_err(io::Error::other)??;
+        let output = tokio::task::spawn_blocking(move || initdb.output()).await.map_err(io::Error::other)?;
+        let output = output.map_err(|error| {
+            let program = if other_user.is_some() { "runuser" } else { "initdb" };
+            io::Error::new(
+                error.kind(),
+                format!("`{program}` can't be run: {error}. `make setup` installs PostgreSQL"),
+            )
+        })?;
         if !output.status.success() {
             return Err(io::Error::other(format!("initdb: {}", String::from_utf8_lossy(&output.stderr))));
         }

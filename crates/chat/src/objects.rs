@@ -82,6 +82,14 @@ struct ProviderBatch {
     cancelled_at: Option<u64>,
 }
 
+/// Where its requests are, as the call that makes it says, too.
+#[derive(Debug, Deserialize)]
+struct BatchRequests {
+    #[serde(default)]
+    endpoint: String,
+    input_file_id: Option<String>,
+}
+
 impl ProviderBatch {
     /// When it ended; `None` while it runs, or where it failed before any request was processed.
     fn ended_unix_ms(&self) -> Option<u64> {
@@ -150,7 +158,7 @@ impl StoredObjects for Objects {
     }
 
     fn batch_requests(&self, body: &[u8]) -> Option<(String, String)> {
-        let batch: ProviderBatch = serde_json::from_slice(body).ok()?;
+        let batch: BatchRequests = serde_json::from_slice(body).ok()?;
         Some((batch.input_file_id?, batch.endpoint))
     }
 }

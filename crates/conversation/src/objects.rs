@@ -74,8 +74,8 @@ pub trait StoredObjects: Debug + Sync {
         Err("the answer isn't a batch".to_owned())
     }
 
-    /// The file of a batch's requests, by its id or address at the provider, and the endpoint that they share; `None` where the call
-    /// that made the batch had them.
+    /// The file of a batch's requests, by its id or address at the provider, and the endpoint that they share, of a batch or of the
+    /// call that makes one; `None` where that call has the requests.
     fn batch_requests(&self, _body: &[u8]) -> Option<(String, String)> {
         None
     }

@@ -195,17 +195,23 @@ impl InvocationJob {
         }
     }
 
-    /// The URI of its requests.
-    pub fn requests(&self) -> &str {
-        &self.input_data_config.at.uri
-    }
-
     /// The URI of its results: a file named after the input file, in a folder named after the job.
     pub fn results(&self) -> Option<String> {
         let job = self.name.rsplit('/').next()?;
         let file = self.input_data_config.at.uri.rsplit('/').next().filter(|file| !file.is_empty())?;
         Some(format!("{}/{job}/{file}.out", self.output_data_config.at.uri.trim_end_matches('/')))
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JobRequests {
+    input_data_config: InputConfig,
+}
+
+/// The URI of the requests of a job, or of the call that makes it.
+pub(crate) fn requests_of(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<JobRequests>(body).ok().map(|job| job.input_data_config.at.uri)
 }
 
 /// Reads a provider's job object; `None` where it is not one.
@@ -367,7 +373,9 @@ mod tests {
         let ended = job("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
         assert_eq!((ended.outcome(), ended.ended()), (JobOutcome::Results, "2026-11-21T09:00:00Z"));
         assert_eq!(ended.results().as_deref(), Some("s3://own/out/abc123def456/asks.jsonl.out"));
-        assert_eq!(ended.requests(), "s3://own/in/asks.jsonl");
+        let new =
+            br#"{"jobName":"n","inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://own/in/asks.jsonl"}}}"#;
+        assert_eq!(requests_of(new).as_deref(), Some("s3://own/in/asks.jsonl"));
         let failed = job("Failed", r#","message":"no role""#);
         assert_eq!((failed.outcome(), &*failed.why()), (JobOutcome::NoResults, "it is Failed: no role"));
         for (status, more, end) in [

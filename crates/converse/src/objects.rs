@@ -12,7 +12,7 @@ use conversation::stored::StoredObjectReport;
 use domain::{Dialect, Fault, ObjectListQuery, ObjectOwner, StoredKind, StoredObjectKind};
 use http::Method;
 
-use crate::job::{JOBS, JobOutcome, NAME, NEW_JOB, job_list_entry, read_job};
+use crate::job::{JOBS, JobOutcome, NAME, NEW_JOB, job_list_entry, read_job, requests_of};
 
 /// The default and the largest page.
 const ROWS: (u32, u32) = (100, 1_000);
@@ -104,7 +104,7 @@ impl StoredObjects for InvocationJobs {
     }
 
     fn batch_requests(&self, body: &[u8]) -> Option<(String, String)> {
-        Some((read_job(body)?.requests().to_owned(), JOBS.to_owned()))
+        Some((requests_of(body)?, JOBS.to_owned()))
     }
 }
 

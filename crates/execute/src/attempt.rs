@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use board::{Availability, AvailabilityView, Ticket};
 use decode::Call;
-use domain::{Fault, PriceTerms, Usage};
+use domain::{Fault, Operation, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
 use ledger::{CommitmentDraw, Intent, Tab};
@@ -20,7 +20,7 @@ use crate::limits::PROMPT_BYTES_PER_TOKEN;
 use crate::open_attempt::{OpenAttempt, SentRequest};
 use crate::outgoing::Written;
 use crate::upstream::{REQUEST_ID, request_of, sign};
-use crate::{caching, outgoing, recording, requests_file, shared, stored, terms};
+use crate::{batch_file, caching, outgoing, recording, requests_file, shared, stored, terms};
 
 /// How an attempt starts.
 pub(crate) enum Start {
@@ -122,7 +122,7 @@ async fn start(
     if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, how)).await {
         return Start::Spilled;
     }
-    let intent = bounded_intent(exchange, held, attempt, tab, (terms, is_beside, is_marked));
+    let intent = bounded_intent(exchange, held, attempt, tab, &outgoing, (terms, is_beside, is_marked)).await;
     let started = match tab.start_attempt(intent).await {
         Ok(started) => started,
         Err(fault) => return Start::Refused(fault),
@@ -156,19 +156,29 @@ async fn start(
 
 /// The intent with what bounds its cost, if budgets apply: the most that it can use, and near the end of one what its prompt is
 /// expected to have. Marks for a cache make what is written dearer, by how much the price alone says.
-fn bounded_intent(
+async fn bounded_intent(
     exchange: &Exchange,
     held: &HeldRequest,
     attempt: &Attempt,
     tab: &Tab,
+    outgoing: &Outgoing,
     (terms, is_beside, is_marked): (PriceTerms, bool, bool),
 ) -> Intent {
-    let most = tab.has_budgets().then(|| ceiling(exchange, attempt, &held.body));
+    let makes_batch = exchange.call.operation() == Operation::Batch && exchange.makes_what_is_booked_later();
+    // Boxed: few requests make a batch, and every future is as large as what is awaited inline.
+    let of_file = if tab.has_budgets() && makes_batch {
+        Box::pin(batch_file::most_used(exchange, attempt, &outgoing.body)).await
+    } else {
+        None
+    };
+    let in_call = || ceiling(exchange, attempt, &held.body);
+    let most = tab.has_budgets().then(|| of_file.map_or_else(in_call, |(most, _)| most));
     let most = most.map(|most| if is_beside { most.plus(most) } else { most });
     let mut intent = intent(attempt, exchange.call.request().prompt_bytes, terms, most);
     if let Some(batch) = exchange.call.request().batch().filter(|_| most.is_some()) {
         intent.rates = batch_rates(exchange, attempt, batch).or(intent.rates);
     }
+    intent.rates = of_file.and_then(|(_, rates)| rates).or(intent.rates);
     if tab.is_near_an_end(&intent) {
         intent.patience = exchange.time_left();
         if !is_marked && !is_beside {

@@ -98,19 +98,41 @@ pub(crate) fn expected_input(
 /// The prices of a new batch: at the provider's discount, and of several models those of the dearest. `None` where the provider
 /// publishes no discount.
 pub(crate) fn batch_rates(exchange: &Exchange, attempt: &Attempt, batch: &BatchModels) -> Option<Rates> {
-    let (catalogue, provider) = (exchange.caller.snapshot().catalogue(), attempt.provider());
+    let (snapshot, provider) = (exchange.caller.snapshot(), attempt.provider());
     let names = batch.models.iter().filter_map(|model| model.upstream_name.as_deref());
-    let others = names.filter(|name| *name != attempt.upstream_model()).filter_map(|name| {
-        let offered = catalogue.named_at(provider, name)?.offer(provider)?.rates_for(0)?;
-        Some(offered.percent(catalogue.batch_percent(provider, name)?))
-    });
-    let percent = catalogue.batch_percent(provider, attempt.upstream_model());
+    let others = names
+        .filter(|name| *name != attempt.upstream_model())
+        .filter_map(|name| batch_price(snapshot, (provider, attempt.seat().pricing()), name, 0).1);
+    let percent = snapshot.catalogue().batch_percent(provider, attempt.upstream_model());
     let own = attempt.rates().zip(percent).map(|(rates, percent)| rates.percent(percent));
-    own.into_iter().chain(others).reduce(|one, other| Rates {
+    own.into_iter().chain(others).reduce(dearest)
+}
+
+/// Prices that are as high as both.
+pub(crate) fn dearest(one: Rates, other: Rates) -> Rates {
+    Rates {
         input: Price(one.input.0.max(other.input.0)),
         output: Price(one.output.0.max(other.output.0)),
         ..one
-    })
+    }
+}
+
+/// A model's public name, and the price of a batched request to it: its owner's, or else the catalogue's.
+#[must_use]
+pub fn batch_price(
+    snapshot: &Snapshot,
+    (provider, pricing): (&str, &[(String, Rates)]),
+    upstream_model: &str,
+    prompt_tokens: u64,
+) -> (String, Option<Rates>) {
+    let catalogue = snapshot.catalogue();
+    let known = catalogue.named_at(provider, upstream_model);
+    let name = known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
+    let own = pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
+    let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
+    // Where the provider publishes no batch discount, the price is unknown.
+    let percent = catalogue.batch_percent(provider, upstream_model);
+    (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
 }
 
 impl Exchange {

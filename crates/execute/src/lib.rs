@@ -4,6 +4,7 @@
 mod answer;
 mod attempt;
 mod attempt_stream;
+mod batch_file;
 mod caching;
 mod ceiling;
 mod context_cache;
@@ -59,7 +60,7 @@ use world::World;
 
 pub use answer::{Answer, AnswerBody, AnswerParts, Failed, Served};
 pub use attempt_stream::{AttemptStream, Flow};
-pub use ceiling::most_used_by_line;
+pub use ceiling::{batch_price, most_used_by_line};
 pub use context_order::ContextOrder;
 pub use context_use::{ContextUse, context_use};
 pub use egress::Socket as UpstreamSocket;
@@ -72,7 +73,7 @@ pub use late_retry::{LateRetry, retry_late};
 pub use ledger::Journal;
 pub use model_fallback::{ModelFallbacks, TooLong, too_long};
 pub use open_attempt::OpenAttempt;
-pub use poll_stored::{PollSink, StoredPoll, delete_object, poll_object};
+pub use poll_stored::{FileLines, PollSink, StoredPoll, delete_object, poll_object};
 pub use preview::{AttemptPreview, preview};
 pub use probe::probe;
 pub use providers::SubscriptionTokens;

@@ -11,6 +11,10 @@ pub(crate) const BILLED_UNITS_MAX: f64 = 1e9;
 pub(crate) const NODES_TRIED_MAX: u32 = 3;
 /// How long a request may wait in the queue of a node where another seat follows: the expected wait from which a node counts as full.
 pub(crate) const NODE_QUEUE_WAIT_MAX: Duration = Duration::from_micros(plan::NODE_FULL_US);
+/// One line of a file of a batch's requests or results: the largest answer that we read elsewhere (`ANSWER_BYTES_MAX`).
+pub(crate) const FILE_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a new batch waits for the file of its requests, which a budget is to hold. Of a longer one the first poll holds them.
+pub(crate) const BATCH_FILE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Unused timers that a core holds on to; more are dropped.
 pub(crate) const IDLE_TIMERS_MAX: usize = 64;
 /// Text bytes of a prompt that count as one token of the agreed limits, until the answer says how many it was.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use conversation::request::{Request, Stored, StoredAct};
 use dialects::{AnswerPath, VendorAnswer};
 use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::failure::AttemptFailure;
 use crate::lead::{self, FollowTarget};
+use crate::limits::FILE_LINE_BYTES_MAX;
 use crate::timer::{Alarm, Timer};
 use crate::upstream::{self, UpstreamResponse, no_headers, request_of, sign};
 use crate::verify::VerifyTarget;
@@ -168,6 +169,53 @@ async fn send_object(
             Err(Alarm::Deadline) => return Err(AttemptFailure::deadline()),
             Err(Alarm::Silence) => {
                 return Err(AttemptFailure::timeout(slug, "sent no further byte", IDLE_TIME_MAX.as_secs()));
+            }
+        }
+    }
+}
+
+/// A file at a provider, read by its lines as it streams in.
+#[derive(Debug)]
+pub struct FileLines {
+    chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
+    message: fn(&Fault) -> String,
+    held: BytesMut,
+    is_over: bool,
+}
+
+impl FileLines {
+    /// `message` writes down why it broke off.
+    #[must_use]
+    pub fn new(chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>, message: fn(&Fault) -> String) -> Self {
+        Self { chunks, message, held: BytesMut::new(), is_over: false }
+    }
+
+    /// The next line with its line end, or what follows the last line end.
+    ///
+    /// # Errors
+    /// The file broke off, or a line of it is too long.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        let mut searched = 0;
+        loop {
+            let unread = self.held.get(searched..).unwrap_or_default();
+            if let Some(at) = unread.iter().position(|byte| *byte == b'\n') {
+                return Ok(Some(self.held.split_to(searched + at + 1).freeze()));
+            }
+            searched = self.held.len();
+            if searched > FILE_LINE_BYTES_MAX {
+                return Err("a line of it is too long".to_owned());
+            }
+            let piece = if self.is_over {
+                Bytes::new()
+            } else {
+                let piece = self.chunks.recv().await.ok_or("nobody looks any more")?;
+                piece.map_err(|fault| (self.message)(&fault))?
+            };
+            self.is_over = piece.is_empty();
+            match (self.is_over, self.held.is_empty()) {
+                (true, true) => return Ok(None),
+                (true, false) => return Ok(Some(self.held.split().freeze())),
+                (false, _) => self.held.extend_from_slice(&piece),
             }
         }
     }

@@ -61,6 +61,16 @@ impl Seat {
         }
     }
 
+    /// The prices that its owner states.
+    #[must_use]
+    pub fn pricing(&self) -> &[(String, Rates)] {
+        match self {
+            Self::Byok(credential) => &credential.pricing,
+            Self::Managed(account) => &account.pricing,
+            Self::Byoc(_) => &[],
+        }
+    }
+
     /// The provider as it was stored; `byoc` for a node.
     #[must_use]
     pub fn provider(&self) -> &str {

@@ -59,14 +59,6 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// What its owner states of its prices.
-    pub fn pricing(&self) -> &[(String, Rates)] {
-        match self {
-            Self::Own(credential) => &credential.pricing,
-            Self::Account(account) => &account.pricing,
-        }
-    }
-
     fn markup_bps(&self) -> u32 {
         match self {
             Self::Own(_) => 0,

@@ -1,7 +1,7 @@
 //! Billing of asynchronous batches: polls each batch until it has ended, then books each of its requests
 //! exactly once, at batch prices, whoever else reads its results and however often reading them restarts.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use conversation::batch::{
     BatchEnd, BatchOutputLine, BatchResults, BatchState, EndedBatch, SplitResults, TooLong,
 };
@@ -10,7 +10,7 @@ use domain::{
     Drawn, Fault, MeterRecord, ObjectOwner, Operation, Rates, SideCall, SideCallPurpose, StoredObjectId,
     StoredObjectKind, Tier, Usage,
 };
-use execute::{StoredPoll, most_used_by_line};
+use execute::{FileLines, StoredPoll, batch_price, most_used_by_line};
 use jobs::Outcome;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use store::JobRow;
@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 use crate::async_billing::{
     BilledUsage, BillingContext, GONE, ObjectBilling, fault_message, lost, lost_if_repeated,
 };
-use crate::limits::RESULT_LINE_BYTES_MAX;
 use crate::{Deps, moment};
 
 /// Records that are booked in one write.
@@ -164,12 +163,9 @@ impl ObjectBilling<'_> {
 
 impl ObjectBilling<'_> {
     /// Streams the lines of a file.
-    fn lines(&self, source: StoredPoll) -> Lines {
-        Lines {
-            chunks: self.context.deps.outbound.fetch_object(self.context.target.clone(), source),
-            held: BytesMut::new(),
-            is_over: false,
-        }
+    fn lines(&self, source: StoredPoll) -> FileLines {
+        let chunks = self.context.deps.outbound.fetch_object(self.context.target.clone(), source);
+        FileLines::new(chunks, fault_message)
     }
 
     /// Holds of the budgets that count the batch the most that its requests can cost, where the call that made it only named their file.
@@ -314,16 +310,9 @@ impl ObjectBilling<'_> {
         if upstream_model.is_empty() {
             return (String::new(), None);
         }
-        let (catalogue, provider) = (self.context.snapshot.catalogue(), &*self.context.target.provider);
-        let known = catalogue.named_at(provider, upstream_model);
-        let name =
-            known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
-        let own =
-            self.context.made_with.pricing().iter().find(|(own, _)| *own == name || own == upstream_model);
-        let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
-        // Where the provider publishes no batch discount, the price is unknown.
-        let percent = catalogue.batch_percent(provider, upstream_model);
-        (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
+        let BillingContext { snapshot, target, .. } = &self.context;
+        let seller = (&*target.provider, target.seat.pricing());
+        batch_price(snapshot, seller, upstream_model, prompt_tokens)
     }
 }
 
@@ -337,42 +326,6 @@ fn read_result(result: &[u8], endpoint: &str) -> BatchOutputLine {
         error_code: Some("batch_item_unreadable".to_owned()),
         usage: None,
     })
-}
-
-/// A file that is read as it streams in.
-struct Lines {
-    chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
-    held: BytesMut,
-    is_over: bool,
-}
-
-impl Lines {
-    /// The next line with its line end, or what follows the last line end.
-    async fn next(&mut self) -> Result<Option<Bytes>, String> {
-        let mut searched = 0;
-        loop {
-            let unread = self.held.get(searched..).unwrap_or_default();
-            if let Some(at) = unread.iter().position(|byte| *byte == b'\n') {
-                return Ok(Some(self.held.split_to(searched + at + 1).freeze()));
-            }
-            searched = self.held.len();
-            if searched > RESULT_LINE_BYTES_MAX {
-                return Err("a line of it is too long".to_owned());
-            }
-            let piece = if self.is_over {
-                Bytes::new()
-            } else {
-                let piece = self.chunks.recv().await.ok_or("nobody looks any more")?;
-                piece.map_err(|fault| fault_message(&fault))?
-            };
-            self.is_over = piece.is_empty();
-            match (self.is_over, self.held.is_empty()) {
-                (true, true) => return Ok(None),
-                (true, false) => return Ok(Some(self.held.split().freeze())),
-                (false, _) => self.held.extend_from_slice(&piece),
-            }
-        }
-    }
 }
 
 /// Not every provider rejects duplicate or missing custom ids. Results come in the same order each time, so a

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 /// How long a write waits to take effect here before it answers that it hasn't yet.
 pub(crate) const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
-/// One line of a batch's results: the largest answer that we read elsewhere (`ANSWER_BYTES_MAX`).
-pub(crate) const RESULT_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A webhook's `Retry-After` that is honoured, in seconds; a longer one is capped.
 pub(crate) const WEBHOOK_RETRY_AFTER_S_MAX: u64 = 3_600;
 /// How long before its expiry an access token may be due for renewal, in milliseconds: a fifth of the life of a token that

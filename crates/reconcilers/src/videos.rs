@@ -119,7 +119,8 @@ fn is_reported(rates: &Rates, video: &VideoObject) -> bool {
 /// The price agreed for the credential, or the provider's list price.
 fn rates(books: &ObjectBilling<'_>, object: &StoredObject) -> Option<Rates> {
     let StoredObject { model, upstream_model, .. } = object;
-    let own = books.context.made_with.pricing().iter().find(|(own, _)| own == model || own == upstream_model);
+    let own =
+        books.context.target.seat.pricing().iter().find(|(own, _)| own == model || own == upstream_model);
     let offered =
         || books.context.snapshot.catalogue().model(model)?.offer(&books.context.target.provider)?.rates;
     own.map(|(_, rates)| *rates).or_else(offered)

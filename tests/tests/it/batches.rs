@@ -223,22 +223,25 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The first poll reads its file, and what its requests may cost is held of the budgets from then on until it is booked.
+/// Its file is read before it is made: one that a budget can't hold is refused, and another is held from then on until it is booked.
 #[tokio::test]
 async fn a_batch_of_a_file_is_held_of_a_budget_until_it_is_booked() {
     let gateway = gateway().await;
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 100_000});
+    // Three answers of at most 16,384 tokens each, at half of 0.60 USD for a million, cost 14,745.
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 14_000});
     let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
     let standing = async || {
         let read = gateway.get(&budget).await;
         (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
     };
+    refused(&tried(&gateway.client(), &asks(3)).await, 429, "quota_exceeded");
+    assert!(gateway.emulator.journal().iter().all(|entry| !entry.path.contains("/batches")));
+    gateway.patch(&budget, json!({"limit_micros": 100_000})).await;
     // The results come as slowly, so that the batch isn't booked as soon as it is held.
     slowly(&gateway, 100);
     made(&gateway.client(), &asks(3)).await;
-    // Three answers of at most 16,384 tokens each, at half of 0.60 USD for a million.
-    until("its requests are held", async || standing().await.1 >= 14_745).await;
-    assert_eq!(standing().await.0, 0);
+    let (spent_before, held) = standing().await;
+    assert!(spent_before == 0 && held >= 14_745, "{held}");
     gateway.emulator.clear_scripts();
     until_booked(&gateway.admin(), 3).await;
     let cost = spent(&gateway.admin(), "provider_cost_nanos").await;

@@ -322,11 +322,17 @@ async fn a_message_batch_is_held_of_a_budget_until_it_is_booked() {
     client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap();
     until_ended(&client, &id).await;
     released().await;
+    let listed = gateway.get("/v2/provider-credentials").await;
+    let credential = format!("/v2/provider-credentials/{}", listed["data"][0]["id"].as_str().unwrap());
+    // A second model of a batch costs as its credential states, too: by its list price, this one would fit.
+    let stated = json!({SONNET: {"input": 3_000_000, "output": 100_000_000}});
+    gateway.patch(&credential, json!({"pricing": stated})).await;
+    gateway.patch(&budget, json!({"limit_micros": 2_000})).await;
+    let refused = post(&client, &[ask("a", HAIKU, "x"), ask("b", SONNET, "x")]).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
     // Nobody will learn what one costs whose credential is gone.
     create_batch(&client, &requests).await;
     assert!(standing().await.1 >= 480);
-    let listed = gateway.get("/v2/provider-credentials").await;
-    let credential = format!("/v2/provider-credentials/{}", listed["data"][0]["id"].as_str().unwrap());
     gateway.patch(&credential, json!({"status": "revoked"})).await;
     gateway.remove(&credential).await;
     released().await;

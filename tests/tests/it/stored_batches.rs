@@ -136,12 +136,16 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
         "all",
         many(REQUESTS_MIN).chain([("bad".to_owned(), refused_one), ("a0".to_owned(), ask("again"))]),
     );
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 100_000});
+    // The requests use 64 tokens of output each, at half of 5 USD for a million: at least 16,000.
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 15_000});
     let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
     let standing = async || {
         let read = gateway.get(&budget).await;
         (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
     };
+    let over = client.post(JOB, &job("over", &uri)).await.unwrap();
+    assert_eq!(gateway.recorded_code(&over).await, "quota_exceeded", "{}", over.text());
+    gateway.patch(&budget, json!({"limit_micros": 100_000})).await;
     // The results come slowly, so that the job isn't booked as soon as it is held.
     slowly(&gateway, 100);
     let name = made(&client, &job("all", &uri)).await;
@@ -150,8 +154,7 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     assert_eq!(sent.path, "/bedrock/model-invocation-job");
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!(sent, with(job("all", &uri), json!({"modelId": PROFILE})), "the rest is as it came");
-    // The first poll reads the requests: 64 tokens of output each, at half of 5 USD for a million.
-    until("its requests are held", async || standing().await.1 >= 16_000).await;
+    assert!(standing().await.1 >= 16_000);
     gateway.emulator.clear_scripts();
     assert_eq!(ended(&client, &name).await["jobArn"], name.as_str());
     let rows = until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;

@@ -168,6 +168,12 @@ impl Draft<'_> {
                 cursor.skip()?;
                 return Ok(());
             }
+            // Required where the answer is to be sound.
+            "audio" if self.fields.input == Input::Messages => {
+                self.request.speaks = cursor.kind()? == Kind::Object;
+                cursor.skip()?;
+                return Ok(());
+            }
             // Tool definitions are part of the prompt that the model reads.
             "tools" | "functions" => {
                 read_own_tools(cursor, &mut self.request)?;

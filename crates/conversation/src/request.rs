@@ -33,6 +33,8 @@ pub struct Request {
     pub terms: PriceTerms,
     /// It offers the model tools.
     pub has_tools: bool,
+    /// The answer may be sound.
+    pub speaks: bool,
     /// What only some operations have.
     pub part: RequestPart,
     /// The stored response that the request is about or continues.

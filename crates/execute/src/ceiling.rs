@@ -108,7 +108,7 @@ pub(crate) fn batch_rates(exchange: &Exchange, attempt: &Attempt, batch: &BatchM
     own.into_iter().chain(others).reduce(dearest)
 }
 
-/// Prices that are as high as both.
+/// Prices of which those of text are as high as both.
 pub(crate) fn dearest(one: Rates, other: Rates) -> Rates {
     Rates {
         input: Price(one.input.0.max(other.input.0)),

@@ -339,6 +339,14 @@ impl Draft {
                     once(&mut has_choices, path, &written)?;
                     self.request.choices = read_choices(cursor, &name)?;
                 }
+                "responseModalities" => {
+                    each_span(cursor, |cursor| {
+                        if let Value::String(modality) = cursor.value()? {
+                            self.request.speaks |= modality.decode().eq_ignore_ascii_case("audio");
+                        }
+                        Ok(())
+                    })?;
+                }
                 _ => {
                     cursor.skip()?;
                 }

@@ -26,7 +26,12 @@ pub(crate) fn of_text(request: &Request, body_bytes: u64, model: ModelLimits, un
         file_searches: searches(HostedTool::FileSearch),
         ..units
     };
-    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
+    let output = each.saturating_mul(u64::from(request.choices.max(1)));
+    if request.speaks {
+        // All of it may be sound, which costs more than text.
+        return Usage { input, units: Units { audio_out: output, ..units }, ..Usage::default() };
+    }
+    Usage { input, output, units, ..Usage::default() }
 }
 
 /// That of an answer which is not counted in text tokens alone, for a prompt of so many bytes and files.

@@ -6,6 +6,9 @@ use domain::{Fault, Operation, Units, Usage};
 
 use crate::spec::{CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported};
 
+/// A session counts so many bytes for each token that it has had.
+const BYTES_PER_TOKEN: u64 = 4;
+
 static FACTS: Facts = Facts {
     unsupported: Unsupported {
         code: "realtime_not_supported_for_model",
@@ -34,10 +37,12 @@ impl OperationSpec for Realtime {
         Ok(Request { prompt_bytes: addressed.prompt_bytes, ..Request::of_model(&addressed.model) })
     }
 
-    /// All input so far, and an answer that is audio from start to end.
+    /// All input so far, of which each token that the session has had may be sound, and an answer that is audio from start to end.
     fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
-        let input = call.request.prompt_bytes.min(model.context_tokens.unwrap_or(u64::MAX));
+        let (bytes, context) = (call.request.prompt_bytes, model.context_tokens.unwrap_or(u64::MAX));
+        let audio_in = bytes.div_ceil(BYTES_PER_TOKEN).min(context);
+        let input = bytes.min(context).saturating_sub(audio_in);
         let audio_out = model.output_tokens_max.unwrap_or(REALTIME_OUTPUT_TOKENS_MAX);
-        Usage { input, units: Units { audio_out, ..Units::default() }, ..Usage::default() }
+        Usage { input, units: Units { audio_in, audio_out, ..Units::default() }, ..Usage::default() }
     }
 }

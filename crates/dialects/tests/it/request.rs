@@ -37,8 +37,10 @@ fn what_the_rooms_need_is_read() {
             {"role":"user","content":[{"type":"text","text":"h\u00e9"},{"type":"image_url","image_url":{"url":"u"}}]},
             {"role":"assistant","content":null,"tool_calls":[]},
             {"role":"new_role"}],
-            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"user":"u1"} "#;
+            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"user":"u1",
+            "modalities":["text","audio"],"audio":{"voice":"alloy","format":"pcm16"}} "#;
     let request = decode(text);
+    assert!(request.speaks && !decode(&format!(r#"{{"model":"m",{MESSAGES},"audio":null}}"#)).speaks);
     assert_eq!(request.model, "gpt-4o");
     assert!(request.stream && request.include_usage);
     assert_eq!((request.choices, request.max_output_tokens), (2, Some(7)));

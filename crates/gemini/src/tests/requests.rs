@@ -21,7 +21,14 @@ fn what_the_rooms_need_is_read_in_both_spellings() {
     assert_eq!((request.max_output_tokens, request.choices), (Some(7), 2));
     assert_eq!(request.prompt_bytes, 3 + 3 + r#"{"name":"f"}"#.len() as u64 + 3);
     assert_eq!(request.model, "gemini-2.5-flash");
-    assert!(request.include_usage && !request.stream && !request.as_array);
+    assert!(request.include_usage && !request.stream && !request.as_array && !request.speaks);
+    for (modalities, speaks) in
+        [(r#"["TEXT","AUDIO"]"#, true), (r#""audio""#, true), (r#"["IMAGE",1]"#, false)]
+    {
+        let config = format!(r#""generationConfig":{{"responseModalities":{modalities}}}"#);
+        let body = format!(r#"{{"contents":[{{"parts":[{{"text":"x"}}]}}],{config}}}"#);
+        assert_eq!(decode(&body).unwrap().speaks, speaks, "{body}");
+    }
     let address = Addressed { model: "m".to_owned(), stream: true, as_array: true, ..Addressed::default() };
     let body = Bytes::from_static(br#"{"contents":{"parts":{"text":"Hello"}}}"#);
     let request = decode_request(Operation::Chat, &body, Some(&address)).unwrap();

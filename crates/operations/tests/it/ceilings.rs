@@ -26,6 +26,9 @@ fn texts_are_bounded_by_their_bytes_and_by_the_model() {
         let usage = ceiling(operation, &request, MODEL);
         assert_eq!((usage.input, usage.output), (500, 14), "{operation:?}");
     }
+    let spoken = Request { speaks: true, ..request };
+    let usage = ceiling(Operation::Chat, &spoken, MODEL);
+    assert_eq!((usage.input, usage.output, usage.units.audio_out), (500, 0, 14), "all of it may be sound");
     let unbounded = Request { choices: 1, prompt_bytes: 5_000, ..Request::default() };
     let usage = ceiling(Operation::Chat, &unbounded, MODEL);
     assert_eq!((usage.input, usage.output), (1_000, 100));
@@ -115,7 +118,10 @@ fn recordings_are_bounded_by_their_bytes() {
 fn a_session_is_bounded_by_what_it_said_so_far() {
     let request = Request { prompt_bytes: 5_000, ..Request::default() };
     let usage = ceiling(Operation::Realtime, &request, MODEL);
-    assert_eq!((usage.input, usage.units.audio_out), (1_000, 100));
+    assert_eq!((usage.input, usage.units.audio_in, usage.units.audio_out), (0, 1_000, 100));
+    // A token for each four bytes may be sound.
+    let usage = ceiling(Operation::Realtime, &Request { prompt_bytes: 400, ..request }, MODEL);
+    assert_eq!((usage.input, usage.units.audio_in), (300, 100));
 }
 
 #[test]

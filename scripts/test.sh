@@ -11,7 +11,7 @@ began=$SECONDS
 
 # A disk that is full in the middle of a build ends in messages of LLVM or a linker. The GiB that a build of everything from nothing takes,
 # and one of what every run has. The build's own output counts as free, since it is written anew.
-case "${1:-}" in core | gates) disk_gib=10 ;; *) disk_gib=16 ;; esac
+case "${1:-}" in core | gates) disk_gib=6 ;; *) disk_gib=8 ;; esac
 disk_gib=${TIDEGATE_DISK_GIB:-$disk_gib}
 free_mib() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) }'; }
 mkdir -p target/debug

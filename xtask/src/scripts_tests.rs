@@ -66,7 +66,7 @@ fn a_small_disk_ends_a_test_run_before_anything_is_built() {
     ];
     let machine = Machine::new("disk", &["test.sh"], &stubs);
     let (passed, text) = machine.run("test.sh", &[("FREE_KIB", "2097152")]);
-    says(&text, &["has 2048 MiB free", "needs 16 GiB", "cargo clean", "ARGS=core", "TIDEGATE_DISK_GIB"]);
+    says(&text, &["has 2048 MiB free", "needs 8 GiB", "cargo clean", "ARGS=core", "TIDEGATE_DISK_GIB"]);
     assert!(!passed && !text.contains("cargo was asked"), "{text}");
 
     // The disk suffices; an environment without everything doesn't end the run, and a build that fails on a full disk says so.

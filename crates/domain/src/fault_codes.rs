@@ -538,6 +538,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The change moves requests onto a node. Run `POST /v2/replay-runs` with the node as the candidate, and send it again.",
     ),
     ("replay_run_over", "The replay run is over, so it can't be cancelled. Read its report."),
+    (
+        "request_quarantined",
+        "The request made the gateway panic three times, so it is refused for ten minutes. The message says until when.",
+    ),
     ("request_too_large", "The request is larger than the path or the provider takes. Send less."),
     ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
     (

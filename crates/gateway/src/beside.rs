@@ -20,6 +20,7 @@ use crate::handle::{Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, re
 use crate::incoming::Incoming;
 use crate::invoked::{as_messages, in_frames};
 use crate::mcp::{self, Server, origin};
+use crate::quarantine::PanicWatch;
 use crate::reply::{Reply, with_request_id};
 use crate::routes::Action;
 
@@ -124,6 +125,10 @@ impl WholeRequest {
         let dialect = if path == COMPACT { Dialect::Responses } else { Dialect::Native };
         let key = match line::idempotency_key(&head.headers) {
             Ok(key) => key.map(str::to_owned),
+            Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
+        };
+        let _watch = match PanicWatch::begin(&handler, &caller, path, &body, arrival) {
+            Ok(watch) => watch,
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         };
         let inbound = inbound(head.headers, None, body, dialect, Operation::Chat, arrival);

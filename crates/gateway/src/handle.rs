@@ -37,6 +37,7 @@ use crate::incoming::Incoming;
 use crate::mcp;
 use crate::metrics::Cores;
 use crate::moved::{CoreSenders, serve_tunnel};
+use crate::quarantine::{PanicWatch, Quarantine};
 use crate::realtime;
 use crate::reply::{HandedOver, Reply, with_request_id};
 use crate::routes::{self, Access, Action, Found, Route, aliases, dialect_at, operation_at};
@@ -60,6 +61,7 @@ pub(crate) struct CoreHandler {
     /// The sessions of MCP clients; shared by all cores.
     pub mcp: mcp::SharedSessions,
     pub bodies: Arc<HeldBodies>,
+    pub quarantine: Arc<Quarantine>,
 }
 
 /// When a request arrived, and from where.
@@ -206,6 +208,10 @@ fn serve_call(
             },
             Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
         };
+        let _watch = match PanicWatch::begin(&handler, &caller, path, &body, arrival) {
+            Ok(watch) => watch,
+            Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
+        };
         if dialect == Dialect::Invoke {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(invoked(handler, inbound, caller, path)).await;
@@ -289,6 +295,10 @@ async fn serve_signed(
             Ok(trip) => trip,
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         };
+    let _watch = match PanicWatch::begin(&handler, &caller, path, &body, arrival) {
+        Ok(watch) => watch,
+        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
+    };
     if dialect == Dialect::Invoke {
         let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
         let answer = Box::pin(invoked(handler, inbound, caller, path)).await;
@@ -771,6 +781,6 @@ mod tests {
     #[test]
     fn the_future_of_a_request_is_small() {
         let bytes = future_bytes(answer);
-        assert!(bytes <= 2816, "{bytes}");
+        assert!(bytes <= 2944, "{bytes}");
     }
 }

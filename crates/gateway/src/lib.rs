@@ -22,6 +22,7 @@ mod moved;
 mod origins;
 pub mod planned;
 mod protocols;
+mod quarantine;
 mod readiness;
 mod realtime;
 mod reply;
@@ -173,6 +174,7 @@ pub async fn start(
         listeners.iter().map(|_| mpsc::channel(MOVED_WAITING_MAX)).unzip();
     let sessions = Arc::<::mcp::Sessions>::default();
     let bodies = HeldBodies::new(settings.body_bytes_max);
+    let quarantine = Arc::<quarantine::Quarantine>::default();
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();
     let of_cores = listeners.into_iter().zip(answerers).zip(receivers);
@@ -182,6 +184,7 @@ pub async fn start(
         made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (mcp, bodies) = (Arc::clone(&sessions), Arc::clone(&bodies));
+        let quarantine = Arc::clone(&quarantine);
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, origins) = (settings.proxies.clone(), settings.origins.clone());
         let connection_limit = connection_limit.clone();
@@ -210,6 +213,7 @@ pub async fn start(
                     shedder,
                     mcp,
                     bodies,
+                    quarantine,
                 };
                 let serving_moved = serve_moved(arriving, watched.clone());
                 let serving = serve_core(Rc::new(handler), listener, watched, questions, connection_limit);

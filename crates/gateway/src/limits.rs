@@ -42,6 +42,12 @@ pub(crate) const COUNTER_TIME_MAX: Duration = Duration::from_millis(500);
 pub(crate) const MOVED_WAITING_MAX: usize = 64;
 /// Workspaces whose arrivals are counted while a serving thread is behind.
 pub(crate) const SHARES_COUNTED_MAX: usize = 4_096;
+/// After so many panics over one request, it is refused for so long after the last one; panics that are further apart don't
+/// count together.
+pub(crate) const PANICS_MAX: u32 = 3;
+pub(crate) const QUARANTINE_US_MAX: u64 = 10 * 60 * 1_000_000;
+/// Requests that panicked and are remembered.
+pub(crate) const SUSPECTS_MAX: usize = 64;
 /// How often a node looks whether the gateway behind its tunnel is there, and how long that may be silent then.
 pub(crate) const TUNNEL_PING_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const TUNNEL_PING_WAIT: Duration = Duration::from_secs(3);

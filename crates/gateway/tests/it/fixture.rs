@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::ports::{NoAnswers, NoAudit};
+use domain::ports::{
+    AnswerStore, Claim, Claimed, KeyedRequest, NoAnswers, NoAudit, PortFuture, StoredAnswer,
+};
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
 use execute::Deps;
 use gateway::{
@@ -89,6 +91,32 @@ impl ControlService for Mirror {
             *answer.status_mut() = StatusCode::ACCEPTED;
             answer
         })
+    }
+}
+
+/// Keeps no answers, and panics over the idempotency key `panic`.
+struct Answers;
+
+impl AnswerStore for Answers {
+    fn body_bytes_max(&self) -> usize {
+        NoAnswers.body_bytes_max()
+    }
+
+    fn claim(&self, request: KeyedRequest) -> PortFuture<'static, Claimed> {
+        assert_ne!(request.key, "panic", "asked for");
+        NoAnswers.claim(request)
+    }
+
+    fn keep(&self, claim: Claim, answer: StoredAnswer) -> PortFuture<'static, ()> {
+        NoAnswers.keep(claim, answer)
+    }
+
+    fn release(&self, claim: Claim) {
+        NoAnswers.release(claim);
+    }
+
+    fn forget(&self, request: KeyedRequest) -> PortFuture<'static, ()> {
+        NoAnswers.forget(request)
     }
 }
 
@@ -246,7 +274,7 @@ async fn cores(
                 journal,
                 allowances: Default::default(),
                 counters,
-                answers: Arc::new(NoAnswers),
+                answers: Arc::new(Answers),
                 cached: Arc::default(),
                 sessions: Arc::new(domain::ports::NoSessions),
                 contents: Arc::new(domain::ports::NoContents),

@@ -242,6 +242,29 @@ fn a_request_that_panics_ends_itself_alone() {
         assert_eq!(wire.answer().status, 200);
     }
     assert_eq!(fixture.gauge("tidegate_cores_silent"), 0);
+
+    // A call that goes on panicking is quarantined on all cores, also without what made it panic, and no other call is.
+    let ask = |headers: &str, body: &str| {
+        let headers = format!("Content-Type: application/json\r\n{headers}");
+        fixture.ask(&fixture.request("POST", "/v1/chat/completions", &headers, body.as_bytes()))
+    };
+    for _ in 0..3 {
+        let answer = ask("Idempotency-Key: panic\r\n", CHAT);
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (500, Some("internal_error")));
+    }
+    for headers in ["Idempotency-Key: panic\r\n", "", "", ""] {
+        let answer = ask(headers, CHAT);
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_str()),
+            (500, Some("request_quarantined"))
+        );
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        let words = ["The gateway panicked 3 times over this request", " until ", " GMT."];
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    }
+    assert_eq!(ask("", STREAM).status, 200);
+    assert_eq!(fixture.gauge("tidegate_refusals_total{code=\"request_quarantined\"}"), 4);
 }
 
 #[test]

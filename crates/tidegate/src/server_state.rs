@@ -40,7 +40,7 @@ use world::World;
 use crate::data_plane::DataPlane;
 use crate::settings::Settings;
 use crate::upkeep::{self, KeepDays};
-use crate::{data_dir, founding};
+use crate::{data_dir, floor, founding};
 
 /// The configuration is polled at least this often, even without the change feed: a write of another process
 /// takes effect within a second.
@@ -164,9 +164,10 @@ impl ServerState {
         let audit = AuditQueue::start(store.clone(), world.clone());
         let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
         tasks.add("audit", || async move { audit.stop().await });
-        let last_counts = upkeep::count_last(store.clone(), world.clone());
+        let last_counts = upkeep::count_last(store.clone(), world.clone(), settings.data_dir.clone());
         tasks.add("audit counts", || last_counts);
-        let counting = async { tasks.add_task(upkeep::start_counting(store.clone(), world.clone())) };
+        let counted = (store.clone(), world.clone(), settings.data_dir.clone());
+        let counting = async { tasks.add_task(upkeep::start_counting(counted.0, counted.1, counted.2)) };
         tasks::on(control, counting).await;
         let secrets = unseal(settings, &store, &world, sink).await?;
         let plane = DataPlane::open(settings, &vital, (&world, outbound(settings)?), tasks).await?;
@@ -330,6 +331,7 @@ impl RecoveredBooks {
         world: &World,
         plane: Option<&DataPlane>,
     ) -> anyhow::Result<Self> {
+        floor::keep(&settings.data_dir, store, world).await;
         let dir = data_dir::make_journal(&settings.data_dir)?;
         let sink = plane.map_or_else(|| store.record_sink(), DataPlane::sink);
         let report = ledger::recover(&dir, world, &*sink).await?;
@@ -383,8 +385,11 @@ impl Books {
 }
 
 impl Books {
-    /// A damaged journal keeps nobody from serving: what is missing is missing either way. Degraded until the notes are removed.
+    /// Neither a damaged journal nor an older database keeps anybody from serving. Degraded until the notes are removed.
     fn damage_readiness(&self, world: &World) -> Readiness {
+        if let Some((found, _)) = self.dir.parent().and_then(floor::rolled_back) {
+            return Readiness::Degraded(format!("{found}; `tidegate doctor` says more"));
+        }
         if self.journal.damage_counts().0 == 0 {
             return Readiness::Ready;
         }

@@ -1,12 +1,15 @@
 //! Periodic maintenance of the ledger's tables: daily sums, the deletion of records past their retention, and the entries of
 //! the audit that count what requests met.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use evidence::holds::Holds;
 use store::{Store, StoreError};
 use tasks::Task;
 use world::World;
+
+use crate::floor;
 
 const EVERY: Duration = Duration::from_secs(3_600);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -50,18 +53,20 @@ pub fn start(store: Store, world: World, keep: KeepDays) -> Task {
 }
 
 /// Starts the task that writes counts to the audit; it runs until it is dropped.
-pub fn start_counting(store: Store, world: World) -> Task {
+pub fn start_counting(store: Store, world: World, data_dir: PathBuf) -> Task {
     Task::spawn("audit-counts", async move {
         loop {
             tokio::time::sleep(COUNT_EVERY).await;
             count(&store, &world, world.clock.unix_ms()).await;
+            floor::keep(&data_dir, &store, &world).await;
         }
     })
 }
 
 /// Writes the counts that a process which ends would lose.
-pub async fn count_last(store: Store, world: World) {
+pub async fn count_last(store: Store, world: World, data_dir: PathBuf) {
     count(&store, &world, u64::MAX).await;
+    floor::keep(&data_dir, &store, &world).await;
 }
 
 async fn count(store: &Store, world: &World, until_unix_ms: u64) {

@@ -85,6 +85,8 @@ async fn a_row_put_back_is_refused() {
     let mut gateway = Gateway::start().await;
     let credential = gateway.credential("openai", OWN).await;
     gateway.stop().await;
+    let copy = gateway.directory().join("older.db");
+    edit(&gateway, &format!("db.execute(\"vacuum into '{}'\")", copy.display()));
     let old = edit(
         &gateway,
         "print(repr(db.execute('select secret_version, secret_key_id, secret_sealed from credentials').fetchone()))",
@@ -105,6 +107,28 @@ async fn a_row_put_back_is_refused() {
     gateway.start_again().await;
     refused_and_audited(&gateway, &credential).await;
     assert_eq!(gateway.calls(OWN).len(), 0);
+    // An older copy of everything can't be told from a restored one: it is served, and noticed until somebody accepts it.
+    gateway.stop().await;
+    let data = gateway.data();
+    for log in ["tidegate.db-wal", "tidegate.db-shm"] {
+        let _ = std::fs::remove_file(data.join(log));
+    }
+    std::fs::write(data.join("tidegate.db"), std::fs::read(copy).unwrap()).unwrap();
+    gateway.start_again().await;
+    gateway.crash().await;
+    gateway.chat_ok(&question(MINI)).await;
+    let ready = gateway.client().get("/health/ready").await.unwrap().text();
+    assert!(ready.starts_with("degraded: the database is at version "), "{ready}");
+    let doctor = ["doctor", "--data-dir", &data.display().to_string()];
+    let found = gateway.cli().run(&doctor).failed(11);
+    let note = data.join("database-behind");
+    assert!(found.contains("✗ database: the database is at version"), "{found}");
+    assert!(found.contains(&format!("`rm {}` accepts it", note.display())), "{found}");
+    let audit = gateway.get("/v2/audit?chain=installation&action=database.rollback_noticed").await;
+    assert_eq!(audit["data"].as_array().unwrap().len(), 1, "once, over a restart: {audit}");
+    std::fs::remove_file(note).unwrap();
+    gateway.crash().await;
+    assert_eq!(gateway.client().get("/health/ready").await.unwrap().text(), "ready\n");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ test('nothing is shown of what is well, or may not be read', () => {
 test('what the server finds is shown with what is done about it', () => {
   expect(concernsOf({ attention: [attention({})] }, NOW)).toEqual([{ id: 'node_unreachable node_1', tone: 'bad', text: 'The node "rack" can\'t be reached.', action: 'View', href: '/nodes/node_1' }]);
   expect(concernsOf({ attention: [attention({ kind: 'credential_expiring', severity: 'warning', link: '/credentials/pcr_1' })] }, NOW)).toMatchObject([{ tone: 'warn', action: 'Rotate', href: '/credentials/pcr_1' }]);
+  expect(concernsOf({ attention: [attention({ kind: 'gateway_degraded', subject_id: null, link: '/upstreams' })] }, NOW)).toMatchObject([{ tone: 'bad', action: 'View', href: '/upstreams' }]);
   expect(concernsOf({ attention: [attention({ kind: 'spend_risen', subject_id: null, link: '/usage?range=24h' })] }, NOW)).toMatchObject([{ action: 'View usage', href: '/usage?range=24h' }]);
   expect(concernsOf({ attention: [attention({ kind: 'requests_failing', subject_id: null, link: '/requests?range=24h&filter=outcome:failed' })] }, NOW)).toMatchObject([{ href: '/requests?range=24h&filter=outcome:failed' }]);
 });

@@ -90,6 +90,7 @@ const CONCERNS_MAX = 5;
 
 /** What is done about each kind, and where, if not at the server's own link. */
 const DONE: Record<string, [action: string, href?: string]> = {
+  gateway: ['View'],
   budget: ['View budget', '/budgets'],
   credit: ['View billing'],
   credential: ['Rotate'],

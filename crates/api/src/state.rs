@@ -54,6 +54,8 @@ pub struct Web {
     pub files: Arc<dyn FileStore>,
     /// What removes stored content.
     pub purger: Arc<Purger>,
+    /// Says why this process is degraded, if it is.
+    pub degraded: Box<dyn Fn() -> Option<String> + Send + Sync>,
     pub planes: Planes,
 }
 

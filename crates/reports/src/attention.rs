@@ -47,8 +47,9 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/attention", Access::LOOK, list)
             .says(
-                "Lists what needs attention, most severe first: budgets and credit near their end, credentials, keys, nodes \
-                 and webhooks that fail or expire, and a day that differs from the week before it.",
+                "Lists what needs attention, most severe first: for the operator, why the gateway is degraded; budgets and credit \
+                 near their end, credentials, keys, nodes and webhooks that fail or expire, and a day that differs from the week \
+                 before it.",
             )
             .returns::<Attention>(),
     ]
@@ -67,7 +68,7 @@ struct Attention {
 #[schemars(rename = "Concern")]
 struct Concern {
     #[schemars(extend("enum" = [
-        "budget_reached", "budget_near", "credit_used_up", "credit_low", "credential_refused", "credential_unverified", "credential_expired",
+        "gateway_degraded", "budget_reached", "budget_near", "credit_used_up", "credit_low", "credential_refused", "credential_unverified", "credential_expired",
         "credential_expiring", "key_expired", "key_expiring", "node_unreachable", "webhook_disabled", "webhook_failing",
         "requests_failing", "spend_risen", "latency_risen", "requests_unpriced", "requests_unmetered"
     ]))]
@@ -108,7 +109,12 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (workspace, now) = (request.workspace(), control.deps.world.clock.unix_ms());
         let store = &control.deps.store;
-        let mut found = budgets(control, workspace, now).await?;
+        let degraded = request.is_operator().then(|| (control.web.degraded)()).flatten();
+        let concern = |reason: String| {
+            Concern::error("gateway_degraded", format!("The gateway is degraded: {reason}."), "/upstreams")
+        };
+        let mut found: Vec<Concern> = degraded.map(concern).into_iter().collect();
+        found.extend(budgets(control, workspace, now).await?);
         found.extend(credit(control, workspace).await?);
         let credentials = all::<CredentialRow>(store.credentials(), workspace).await?;
         found.extend(credentials.iter().flat_map(|row| of_credential(row, now)));

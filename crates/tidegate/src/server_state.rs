@@ -322,6 +322,15 @@ impl ServerState {
             self.books.damage_readiness(&self.world)
         }
     }
+
+    /// The readiness, for those who see it on a page.
+    pub fn degraded(self: &Arc<Self>) -> Box<dyn Fn() -> Option<String> + Send + Sync> {
+        let state = Arc::clone(self);
+        Box::new(move || match state.readiness() {
+            Readiness::Ready => None,
+            Readiness::Degraded(reason) | Readiness::Not(reason) => Some(reason),
+        })
+    }
 }
 
 impl RecoveredBooks {

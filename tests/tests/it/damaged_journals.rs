@@ -127,6 +127,9 @@ async fn damage_is_noticed_everywhere_until_it_is_seen_to() {
         let degraded =
             format!("degraded: the journal was damaged and {missing} records are known to be missing");
         assert!(ready(&gateway).await.starts_with(&degraded));
+        let concern = gateway.get("/v2/attention").await["data"][0].clone();
+        assert_eq!((&concern["kind"], &concern["severity"]), (&json!("gateway_degraded"), &json!("error")));
+        assert!(concern["message"].as_str().unwrap().contains("the journal was damaged"), "{concern}");
         let page = gateway.admin().get("/metrics").await.unwrap().text();
         assert!(page.contains(&format!("\ntidegate_journal_damage {}\n", used.len())), "{page}");
         assert!(page.contains(&format!("\ntidegate_journal_records_missing {missing}\n")), "{page}");
@@ -144,6 +147,7 @@ async fn damage_is_noticed_everywhere_until_it_is_seen_to() {
         std::fs::remove_dir_all(&aside).unwrap();
         assert_eq!(ready(&gateway).await, "ready\n");
         assert_eq!(verified(&gateway).0, 0);
+        assert_ne!(gateway.get("/v2/attention").await["data"][0]["kind"], "gateway_degraded");
     }
 }
 

@@ -119,6 +119,8 @@ async fn a_row_put_back_is_refused() {
     gateway.chat_ok(&question(MINI)).await;
     let ready = gateway.client().get("/health/ready").await.unwrap().text();
     assert!(ready.starts_with("degraded: the database is at version "), "{ready}");
+    let attention = gateway.get("/v2/attention").await;
+    assert_eq!(attention["data"][0]["kind"], "gateway_degraded", "{attention}");
     let doctor = ["doctor", "--data-dir", &data.display().to_string()];
     let found = gateway.cli().run(&doctor).failed(11);
     let note = data.join("database-behind");

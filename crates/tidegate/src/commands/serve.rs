@@ -317,7 +317,7 @@ async fn hold_up(file: PathBuf) {
 /// Starts the API and the reconcilers. Each that holds a handle to the system core ends before the core.
 async fn start_control(
     settings: &Settings,
-    state: &ServerState,
+    state: &Arc<ServerState>,
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Server>> {
@@ -340,6 +340,7 @@ async fn start_control(
         pounds: settings.pounds.clone(),
         files: Arc::clone(&state.files) as _,
         purger: Arc::clone(&purger),
+        degraded: state.degraded(),
         planes: Planes {
             life: settings.data_plane_life,
             sent: Arc::default(),

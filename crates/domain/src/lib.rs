@@ -8,6 +8,7 @@ pub mod alias;
 pub mod allowance;
 pub mod api_key;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod batch;
 pub mod caching;

@@ -68,6 +68,8 @@ struct AuditEntryView {
     sequence: Option<u64>,
     /// The chain's hash there.
     hash: Option<String>,
+    /// The action and the detail in words; `null` for an action that this version doesn't know.
+    sentence: Option<String>,
 }
 
 fn show(row: &AuditRow) -> AuditEntryView {
@@ -84,6 +86,7 @@ fn show(row: &AuditRow) -> AuditEntryView {
         after: row.after.map(|digest| digest.to_string()),
         sequence: row.link.map(|link| link.sequence),
         hash: row.link.map(|link| link.hash.to_string()),
+        sentence: domain::audit::sentence(&row.action, &row.detail),
     }
 }
 

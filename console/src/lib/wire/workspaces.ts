@@ -50,6 +50,8 @@ export interface AuditEntry {
   action: string;
   target: string | null;
   detail: string;
+  /** The action and the detail in words. */
+  sentence?: string | null;
   request_id: string | null;
   /** Its place in the chain, and the chain's hash there. */
   sequence?: number | null;

@@ -7,6 +7,7 @@ mod alias;
 mod allowance;
 mod api_key;
 mod app;
+mod audit;
 mod auth;
 mod batch;
 mod caching;

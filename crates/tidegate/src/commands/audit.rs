@@ -129,7 +129,7 @@ enum Command {
     Key,
 }
 
-const COLUMNS: [&str; 5] = ["at", "actor", "action", "target", "detail"];
+const COLUMNS: [&str; 5] = ["at", "actor", "action", "target", "sentence"];
 /// A proof with fewer entries was not cut short: the chain ended there.
 const CUT_SHORT: usize = AUDIT_PROOF_ROWS_MAX as usize / 2;
 

@@ -8,6 +8,10 @@ pub const NAME_CHARS_MAX: usize = 200;
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Length of an environment's name; 63 bytes is what labels have elsewhere, such as those of DNS.
 pub const ENVIRONMENT_BYTES_MAX: usize = 63;
+/// Origins in one list: an app has its own, a preview and a few for development.
+pub const ORIGINS_MAX: usize = 32;
+/// Length of an origin: 253 bytes of host, its scheme and its port.
+pub(crate) const ORIGIN_BYTES_MAX: usize = 280;
 
 /// The longest body that says nothing which takes long to read, check or unfold.
 pub(crate) const BRIEF_BODY_BYTES_MAX: usize = 1024;

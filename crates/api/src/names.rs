@@ -1,9 +1,11 @@
 //! Names that people give to objects, checked in the same way everywhere.
 
 use domain::Fault;
+use http::Uri;
+use snapshot::ANY_ORIGIN;
 
 use crate::failure::{invalid, missing};
-use crate::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
+use crate::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX, ORIGIN_BYTES_MAX, ORIGINS_MAX};
 
 /// A display name, neither empty nor too long.
 /// # Errors
@@ -53,4 +55,35 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
         format!("\"{environment}\" isn't an environment."),
         "Use development, staging, production, or a word of your own in lower case.",
     ))
+}
+
+/// Whether this is an origin as browsers send it: a scheme and a host, with neither a path nor a capital letter.
+#[must_use]
+pub fn is_origin(word: &str) -> bool {
+    let Some((scheme, host)) = word.split_once("://") else { return false };
+    let is_written_so = !scheme.is_empty()
+        && word.len() <= ORIGIN_BYTES_MAX
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b",@".contains(&byte));
+    let uri = format!("http://{host}").parse::<Uri>();
+    is_written_so && uri.is_ok_and(|uri| uri.authority().is_some_and(|authority| authority.as_str() == host))
+}
+
+/// Origins of pages, with commas between them.
+/// # Errors
+/// There are too many, or one is not what browsers send.
+pub fn checked_origins(origins: &[String]) -> Result<String, Box<Fault>> {
+    if origins.len() > ORIGINS_MAX {
+        let message = format!("{} origins are listed.", origins.len());
+        return Err(invalid("origins", message, format!("List at most {ORIGINS_MAX}, or * for all.")));
+    }
+    match origins.iter().find(|origin| origin.as_str() != ANY_ORIGIN && !is_origin(origin)) {
+        None => Ok(origins.join(",")),
+        Some(wrong) => Err(invalid(
+            "origins",
+            format!("\"{wrong}\" isn't an origin."),
+            "Write it as browsers send it, such as https://app.example, or * for all.",
+        )),
+    }
 }

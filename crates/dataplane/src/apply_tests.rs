@@ -37,6 +37,7 @@ fn workspace() -> WorkspaceId {
 
 fn project(number: u8, name: &str) -> ProjectRow {
     ProjectRow {
+        origins: String::new(),
         id: ProjectId::new(1, [number; 10]),
         workspace: workspace(),
         name: name.into(),

@@ -129,6 +129,7 @@ pub const KINDS: &[Kind] = &[
         fields: &[
             fixed("name", &["name"], Form::Plain),
             field("environment", &["environment"], Form::Plain, "null"),
+            field("origins", &["origins"], Form::Set, "[]"),
             field("caching", &["caching"], Form::Plain, "{}"),
             METADATA,
         ],
@@ -252,6 +253,7 @@ pub const KINDS: &[Kind] = &[
             fixed("environment", &["environment"], Form::Plain),
             field("scopes", &["scopes"], Form::Set, "[\"inference\"]"),
             field("ip_allowlist", &["ip_allowlist"], Form::Blocks, "[]"),
+            field("origins", &["origins"], Form::Set, "[]"),
             field("priority", &["priority"], Form::Plain, "null"),
             field("expires_at", &["expires_at"], Form::Moment, "null"),
         ],

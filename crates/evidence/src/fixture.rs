@@ -21,6 +21,7 @@ pub(crate) async fn founded(dir: &std::path::Path) -> Store {
             },
             wrapped_key: key(workspace),
             project: ProjectRow {
+                origins: String::new(),
                 caching: CachePolicy::default(),
                 id: ProjectId::new(1, [1; 10]),
                 workspace,

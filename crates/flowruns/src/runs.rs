@@ -479,6 +479,7 @@ mod tests {
         let key = |workspace| WrappedKey { workspace, key_id: "k1".into(), wrapped: vec![1] };
         let (caching, created_unix_ms, version) = (CachePolicy::default(), 1, 0);
         let project = ProjectRow {
+            origins: String::new(),
             id: project,
             workspace,
             name: "first".into(),

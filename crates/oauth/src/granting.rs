@@ -146,6 +146,7 @@ fn minted(control: &Control, now_unix_ms: u64, environment: &str) -> (Secret, Ap
     let (world, vault) = (&control.deps.world, &control.deps.vault);
     let minted = vault::mint_api_key(&*world.random, &*vault.hasher, environment == "production");
     let row = ApiKeyRow {
+        origins: String::new(),
         id: KeyId::new(now_unix_ms, world.id_bytes()),
         workspace: WorkspaceId::new(0, [0; 10]),
         project: domain::ProjectId::new(0, [0; 10]),

@@ -63,6 +63,7 @@ pub async fn found(
         },
         wrapped_key: WrappedKey { workspace, key_id, wrapped },
         project: ProjectRow {
+            origins: String::new(),
             caching: domain::CachePolicy::default(),
             id: project,
             workspace,
@@ -91,6 +92,7 @@ pub fn new_key(
     let now = world.clock.unix_ms();
     let minted = vault::mint_api_key(&*world.random, &*vault.hasher, environment == "production");
     let row = ApiKeyRow {
+        origins: String::new(),
         id: KeyId::new(now, world.id_bytes()),
         workspace,
         project,

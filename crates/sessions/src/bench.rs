@@ -44,6 +44,7 @@ async fn founding(vault: &Vault, number: u8) -> Founding {
         },
         wrapped_key: WrappedKey { workspace: workspace(number), key_id, wrapped },
         project: ProjectRow {
+            origins: String::new(),
             caching: domain::CachePolicy::default(),
             id: project(number),
             workspace: workspace(number),

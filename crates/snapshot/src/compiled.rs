@@ -1,6 +1,6 @@
 //! The snapshot itself: answers every configuration look-up of the hot path from memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use catalogue::{Catalogue, StatedCapabilities, StatedFacts};
@@ -8,7 +8,7 @@ use domain::ports::KeyHash;
 use domain::{EndUserId, KeyId, SessionId, WorkspaceId, api_key};
 use subtle::ConstantTimeEq;
 
-use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
+use crate::entries::{ANY_ORIGIN, AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry, origins_of};
 use crate::index::Index;
 use crate::source::{Change, Closed, DataPlaneFacts, KeyChange, NodeChange};
 
@@ -37,6 +37,8 @@ pub struct Snapshot {
     keys_by_digest: Index<IndexedKey>,
     keys_by_id: Index<IndexedKey>,
     workspaces: Index<Arc<WorkspaceEntry>>,
+    /// How many projects, and keys that aren't revoked, list each origin.
+    origins: Arc<BTreeMap<Box<str>, usize>>,
     accounts: Arc<[Arc<AccountEntry>]>,
     /// What the catalogue was made with.
     capabilities: Arc<[CapabilityEntry]>,
@@ -54,6 +56,7 @@ impl Snapshot {
             keys_by_digest: Index::new(),
             keys_by_id: Index::new(),
             workspaces: Index::new(),
+            origins: Arc::default(),
             accounts: parts.accounts.into(),
             capabilities: Arc::from([]),
             catalogue: parts.catalogue,
@@ -64,7 +67,7 @@ impl Snapshot {
             snapshot.set_key(digest, entry);
         }
         for workspace in parts.workspaces {
-            snapshot.workspaces.insert(workspace.id.as_uuid().as_u128(), workspace);
+            snapshot.set_workspace(workspace.id, Some(workspace));
         }
         snapshot
     }
@@ -164,6 +167,12 @@ impl Snapshot {
         self.workspaces.values()
     }
 
+    /// Whether any project or key lists an origin: a browser's preflight request names neither.
+    #[must_use]
+    pub fn lists_origin(&self, origin: &str) -> bool {
+        self.origins.contains_key(origin) || self.origins.contains_key(ANY_ORIGIN)
+    }
+
     #[must_use]
     pub fn accounts(&self) -> &[Arc<AccountEntry>] {
         &self.accounts
@@ -182,6 +191,7 @@ impl Snapshot {
             keys_by_digest: if change.whole { Index::new() } else { self.keys_by_digest.clone() },
             keys_by_id: if change.whole { Index::new() } else { self.keys_by_id.clone() },
             workspaces: if change.whole { Index::new() } else { self.workspaces.clone() },
+            origins: if change.whole { Arc::default() } else { Arc::clone(&self.origins) },
             accounts: Arc::clone(&self.accounts),
             capabilities: Arc::clone(&self.capabilities),
             catalogue: Arc::clone(&self.catalogue),
@@ -195,10 +205,7 @@ impl Snapshot {
             }
         }
         for (id, entry) in change.workspaces {
-            match entry {
-                Some(entry) => next.workspaces.insert(id.as_uuid().as_u128(), entry),
-                None => next.workspaces.remove(id.as_uuid().as_u128()),
-            };
+            next.set_workspace(id, entry);
         }
         next.set_nodes(change.nodes);
         match change.accounts {
@@ -243,6 +250,9 @@ impl Snapshot {
 
     fn set_key(&mut self, digest: KeyDigest, entry: Arc<KeyEntry>) {
         self.drop_key(entry.id);
+        if !entry.revoked {
+            self.count_origins(&entry.origins, true);
+        }
         let key = IndexedKey { digest, entry };
         self.keys_by_id.insert(key.entry.id.as_uuid().as_u128(), key.clone());
         self.keys_by_digest.insert(halves(&digest)[0], key);
@@ -251,6 +261,43 @@ impl Snapshot {
     fn drop_key(&mut self, id: KeyId) {
         if let Some(old) = self.keys_by_id.remove(id.as_uuid().as_u128()) {
             self.keys_by_digest.remove(halves(&old.digest)[0]);
+            if !old.entry.revoked {
+                self.count_origins(&old.entry.origins, false);
+            }
+        }
+    }
+
+    fn set_workspace(&mut self, id: WorkspaceId, entry: Option<Arc<WorkspaceEntry>>) {
+        let lists = |entry: Option<&Arc<WorkspaceEntry>>| -> Vec<Arc<str>> {
+            let projects = entry.into_iter().flat_map(|entry| &entry.projects);
+            projects.map(|project| Arc::clone(&project.origins)).collect()
+        };
+        let place = id.as_uuid().as_u128();
+        let now = lists(entry.as_ref());
+        let before = match entry {
+            Some(entry) => self.workspaces.insert(place, entry),
+            None => self.workspaces.remove(place),
+        };
+        let before = lists(before.as_ref());
+        if before != now {
+            for (lists, is_new) in [(before, false), (now, true)] {
+                for list in lists {
+                    self.count_origins(&list, is_new);
+                }
+            }
+        }
+    }
+
+    fn count_origins(&mut self, list: &str, is_new: bool) {
+        for origin in origins_of(list) {
+            let counts = Arc::make_mut(&mut self.origins);
+            let count = counts.get(origin).copied().unwrap_or_default();
+            let count = if is_new { count.saturating_add(1) } else { count.saturating_sub(1) };
+            if count == 0 {
+                counts.remove(origin);
+            } else {
+                counts.insert(origin.into(), count);
+            }
         }
     }
 }

@@ -29,6 +29,20 @@ pub struct IpNet {
     pub prefix_bits: u8,
 }
 
+/// Stands for every origin in a list of them.
+pub const ANY_ORIGIN: &str = "*";
+
+/// The origins of a list.
+pub fn origins_of(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').filter(|origin| !origin.is_empty())
+}
+
+/// Whether pages of an origin are in a list.
+#[must_use]
+pub fn has_origin(list: &str, origin: &str) -> bool {
+    origins_of(list).any(|listed| listed == ANY_ORIGIN || listed == origin)
+}
+
 /// An API key's entry, without the key: the index finds it by its keyed hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
@@ -41,6 +55,8 @@ pub struct KeyEntry {
     pub revoked: bool,
     /// Empty allows every address.
     pub ip_allowlist: Vec<IpNet>,
+    /// Of the pages that may read its answers, with commas between them; empty for its project's.
+    pub origins: Arc<str>,
     /// The priority of its requests, and the most that their hints can state.
     pub priority: Option<u8>,
     /// The secret that its requests may be signed with.
@@ -53,6 +69,8 @@ pub struct ProjectEntry {
     pub workspace: WorkspaceId,
     pub name: Arc<str>,
     pub environment: Arc<str>,
+    /// Of the pages that may read its answers, with commas between them; empty for the gateway's.
+    pub origins: Arc<str>,
     /// If unset, the workspace's applies.
     pub caching: CachePolicy,
     /// The workspace's and its own; `None` if there is neither.

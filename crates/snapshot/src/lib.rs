@@ -8,9 +8,9 @@ mod source;
 
 pub use compiled::{KeyDigest, Parts, Snapshot};
 pub use entries::{
-    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, CredentialEntry, CredentialState, HintsEntry,
-    IpNet, KeyEntry, MinimumVersion, NodeEntry, NodeState, ProjectEntry, ReleaseEntry, RouteEntry, Scopes,
-    WorkspaceEntry, WrappedKey,
+    ANY_ORIGIN, AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, CredentialEntry, CredentialState,
+    HintsEntry, IpNet, KeyEntry, MinimumVersion, NodeEntry, NodeState, ProjectEntry, ReleaseEntry,
+    RouteEntry, Scopes, WorkspaceEntry, WrappedKey, has_origin, origins_of,
 };
 pub use keeper::{BeforePublish, Keeper, KeeperSettings, KeeperStopped, Reader, nothing_first};
 pub use source::{Change, Closed, DataPlaneFacts, KeyChange, NodeChange, Source, SourceError};

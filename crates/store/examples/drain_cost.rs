@@ -114,6 +114,7 @@ async fn fresh(dir: &std::path::Path) -> Store {
         },
         wrapped_key: key(workspace),
         project: ProjectRow {
+            origins: String::new(),
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(NOW, bytes(1)),
             workspace,

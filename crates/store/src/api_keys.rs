@@ -21,6 +21,8 @@ pub struct ApiKeyRow {
     pub expires_unix_ms: Option<u64>,
     /// Empty allows every address.
     pub ip_allowlist: Vec<IpNet>,
+    /// Of the pages that may read its answers, with commas between them; empty for its project's.
+    pub origins: String,
     /// The priority of its requests, and the most that their hints can state.
     pub priority: Option<u8>,
     pub revoked_unix_ms: Option<u64>,
@@ -44,7 +46,7 @@ impl std::fmt::Debug for ApiKeyRow {
 }
 
 /// A new key comes with the anti-rollback record of its access secret, if it has one. A change writes name, scopes,
-/// expiry, allowlist and priority; the key itself, its project and its environment can't change. Its deletion is a revocation,
+/// expiry, allowlist, origins and priority; the key itself, its project and its environment can't change. Its deletion is a revocation,
 /// which is final: the row stays, so that a caller can distinguish revoked keys from unknown ones, and revoking it
 /// again changes nothing and is not an error.
 pub trait ApiKeys: Resource<ApiKeyRow> {

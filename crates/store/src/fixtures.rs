@@ -21,6 +21,7 @@ pub async fn add_keys(
         // The digests are spread like those of real keys, since lookups are by their bytes; no two are equal.
         let words = [1, 2, 3, 4].map(|word| spread(number * 4 + word).to_be_bytes());
         ApiKeyRow {
+            origins: String::new(),
             id: KeyId::new(1, [a, b, c, d, e, f, g, h, 0, 0]),
             workspace,
             project,

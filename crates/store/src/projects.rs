@@ -12,6 +12,8 @@ pub struct ProjectRow {
     /// Unique in its workspace.
     pub name: String,
     pub environment: String,
+    /// Of the pages that may read its answers, with commas between them; empty for the gateway's.
+    pub origins: String,
     pub caching: CachePolicy,
     pub metadata: Json,
     pub created_unix_ms: u64,

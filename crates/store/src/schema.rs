@@ -74,6 +74,7 @@ macro_rules! migration_files {
             64 "names" "0064_names",
             65 "fired alerts" "0065_fired_alerts",
             66 "end user days" "0066_end_user_days",
+            67 "origins" "0067_origins",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -308,6 +308,7 @@ async fn founding(vault: &Vault, world: &World, workspace: WorkspaceId) -> anyho
         },
         wrapped_key: WrappedKey { workspace, key_id, wrapped },
         project: ProjectRow {
+            origins: String::new(),
             caching: CachePolicy::default(),
             id: ProjectId::new(now, world.id_bytes()),
             workspace,

@@ -159,6 +159,7 @@ impl Fixture {
 
     fn project(&self, at: usize, project: usize) -> Arc<ProjectEntry> {
         Arc::new(ProjectEntry {
+            origins: "".into(),
             legal_hold: None,
             retention: None,
             policy: policies::layers(at, self.policies[at].as_ref()),
@@ -379,6 +380,7 @@ fn project_id(at: usize, project: usize) -> ProjectId {
 
 fn key(at: usize, project: usize) -> KeyEntry {
     KeyEntry {
+        origins: "".into(),
         id: KeyId::new(small(at), [4 + u8::try_from(project).unwrap(); 10]),
         workspace: workspace_id(at),
         project: project_id(at, project),

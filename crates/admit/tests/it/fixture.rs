@@ -75,6 +75,7 @@ pub fn snapshot() -> Arc<Snapshot> {
 pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
     let entry = |number: u8, scopes: Scopes, change: fn(&mut KeyEntry)| {
         let mut entry = KeyEntry {
+            origins: "".into(),
             id: key_id(number),
             workspace: workspace_id(),
             project: project_id(1),
@@ -90,6 +91,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
         (hash.digest(&text(number)), Arc::new(entry))
     };
     let project = ProjectEntry {
+        origins: "".into(),
         legal_hold: None,
         retention: None,
         policy: None,

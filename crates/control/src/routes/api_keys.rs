@@ -5,9 +5,9 @@ use std::sync::Arc;
 use api::access::{Access, insufficient_role};
 use api::caller::rank_of;
 use api::failure::{invalid, missing, not_an_id, not_there};
-use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
+use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX, ORIGINS_MAX};
 use api::moment::Moment;
-use api::names::{checked_environment, checked_name};
+use api::names::{checked_environment, checked_name, checked_origins};
 use api::openapi::bounds::{ENVIRONMENT, MOMENT, NAME};
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -19,7 +19,7 @@ use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use snapshot::{IpNet, Scopes};
+use snapshot::{IpNet, Scopes, origins_of};
 use store::{ApiKeyRow, LimitsOf, Listed};
 
 use super::limits::{self, LimitsForm};
@@ -58,6 +58,11 @@ pub struct Input {
     expires_at: Option<String>,
     #[serde(default)]
     ip_allowlist: Vec<String>,
+    /// Origins of pages that may read its answers in a browser, such as `https://app.example`, or `*` for all. A list
+    /// narrows its project's; without one, the project's counts.
+    #[serde(default)]
+    #[schemars(length(max = ORIGINS_MAX))]
+    origins: Vec<String>,
     /// The priority of its requests under overload, from 0 (refused first) to 255, and the most that their hints can
     /// state. Without one it is that of their hints, at most 192, or 128.
     priority: Option<u8>,
@@ -88,6 +93,8 @@ pub struct ApiKeyView {
     #[schemars(extend("enum" = ["active", "expired", "revoked"]))]
     status: &'static str,
     ip_allowlist: Vec<String>,
+    /// Origins of pages that may read its answers; without one, its project's count.
+    origins: Vec<String>,
     /// The priority of its requests under overload, and the most that their hints can state.
     priority: Option<u8>,
     limits: LimitsForm,
@@ -127,6 +134,7 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> ApiKeyView {
             .iter()
             .map(|net| format!("{}/{}", net.address, net.prefix_bits))
             .collect(),
+        origins: origins_of(&row.origins).map(str::to_owned).collect(),
         priority: row.priority,
         limits: limits::show(control, row.workspace, &of(row)),
         expires_at: row.expires_unix_ms.map(Moment),
@@ -316,7 +324,8 @@ impl WritableResource for ApiKeyRow {
         let view = show(control, self, 0);
         Ok(json!({
             "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist,
-            "expires_at": view.expires_at, "priority": view.priority, "limits": view.limits,
+            "origins": view.origins, "expires_at": view.expires_at, "priority": view.priority,
+            "limits": view.limits,
         }))
     }
 
@@ -342,6 +351,7 @@ impl WritableResource for ApiKeyRow {
         let row = Self {
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            origins: checked_origins(&input.origins)?,
             priority: input.priority,
             ..row
         };
@@ -380,6 +390,7 @@ impl WritableResource for ApiKeyRow {
             scopes: checked_scopes(input.scopes.as_deref(), request)?,
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            origins: checked_origins(&input.origins)?,
             priority: input.priority,
             ..self
         };

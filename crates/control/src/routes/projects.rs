@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::access::Access;
-use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
+use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX, ORIGINS_MAX};
 use api::moment::Moment;
-use api::names::{checked_environment, checked_name};
+use api::names::{checked_environment, checked_name, checked_origins};
 use api::openapi::bounds::{ENVIRONMENT, NAME};
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -21,6 +21,7 @@ use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use snapshot::origins_of;
 use store::{LimitsOf, ProjectRow};
 
 use super::limits::{self, LimitsForm};
@@ -51,6 +52,11 @@ pub struct Input {
     name: Option<String>,
     #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,
+    /// Origins of pages that may read the answers to its keys in a browser, such as `https://app.example`, or `*` for all.
+    /// Without one, the gateway's `cors_origins` count.
+    #[serde(default)]
+    #[schemars(length(max = ORIGINS_MAX))]
+    origins: Vec<String>,
     #[serde(default)]
     metadata: Value,
     limits: Option<LimitsForm>,
@@ -65,6 +71,8 @@ pub struct ProjectView {
     workspace_id: String,
     name: String,
     environment: String,
+    /// Origins of pages that may read the answers to its keys; without one, the gateway's count.
+    origins: Vec<String>,
     metadata: Value,
     limits: LimitsForm,
     caching: CachingForm,
@@ -155,6 +163,7 @@ fn show(control: &Control, row: &ProjectRow) -> ProjectView {
         workspace_id: row.workspace.to_string(),
         name: row.name.clone(),
         environment: row.environment.clone(),
+        origins: origins_of(&row.origins).map(str::to_owned).collect(),
         metadata: row.metadata.clone(),
         limits: limits::show(control, row.workspace, &of(row)),
         caching: CachingForm::of(&row.caching),
@@ -168,6 +177,7 @@ fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsF
     let row = ProjectRow {
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
+        origins: checked_origins(&input.origins)?,
         metadata: input.metadata,
         caching: input.caching.unwrap_or_default().read(&base.caching)?,
         ..base.clone()
@@ -198,6 +208,7 @@ impl WritableResource for ProjectRow {
 
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
         Ok(json!({"name": self.name, "environment": self.environment, "metadata": self.metadata,
+            "origins": origins_of(&self.origins).collect::<Vec<_>>(),
             "limits": limits::show(control, self.workspace, &of(self)),
             "caching": CachingForm::of(&self.caching)}))
     }
@@ -214,6 +225,7 @@ impl WritableResource for ProjectRow {
             workspace: request.workspace(),
             name: String::new(),
             environment: String::new(),
+            origins: String::new(),
             metadata: Value::Null,
             created_unix_ms: now,
             version: 0,

@@ -299,6 +299,7 @@ fn workspace(world: &World, base_url: String, priority: Option<u8>) -> Workspace
     let (ms, bytes) = (world.clock.unix_ms(), world.id_bytes());
     let id = WorkspaceId::new(ms, bytes);
     let project = ProjectEntry {
+        origins: "".into(),
         legal_hold: None,
         retention: None,
         policy: None,
@@ -338,6 +339,7 @@ fn workspace(world: &World, base_url: String, priority: Option<u8>) -> Workspace
 
 fn api_key(world: &World, workspace: &WorkspaceEntry, priority: Option<u8>) -> Arc<KeyEntry> {
     Arc::new(KeyEntry {
+        origins: "".into(),
         id: KeyId::new(world.clock.unix_ms(), world.id_bytes()),
         workspace: workspace.id,
         project: workspace.projects[0].id,

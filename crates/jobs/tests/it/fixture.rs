@@ -17,6 +17,7 @@ pub async fn store() -> (Store, TempDir) {
     let id = workspace(1);
     let key = |workspace, name: &str| WrappedKey { workspace, key_id: name.into(), wrapped: vec![1] };
     let project = ProjectRow {
+        origins: String::new(),
         caching: domain::CachePolicy::default(),
         id: ProjectId::new(NOW, [1; 10]),
         workspace: id,

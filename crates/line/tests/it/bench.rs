@@ -339,6 +339,7 @@ impl Maker<'_> {
         let id = WorkspaceId::new(ms, bytes);
         self.new_key(id).await;
         let project = ProjectEntry {
+            origins: "".into(),
             legal_hold: None,
             retention: None,
             policy: None,
@@ -434,6 +435,7 @@ impl Maker<'_> {
     fn key(&self, workspace: &WorkspaceEntry) -> Arc<KeyEntry> {
         let (ms, bytes) = self.id_parts();
         Arc::new(KeyEntry {
+            origins: "".into(),
             id: KeyId::new(ms, bytes),
             workspace: workspace.id,
             project: workspace.projects[0].id,

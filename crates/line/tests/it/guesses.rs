@@ -50,6 +50,7 @@ fn leaking(own: &str, guess: &str) -> bool {
 
 fn key(hasher: &KeyHasher, number: u8, text: &str) -> ([u8; 32], Arc<KeyEntry>) {
     let entry = KeyEntry {
+        origins: "".into(),
         id: KeyId::new(1, [number; 10]),
         workspace: WorkspaceId::new(1, [1; 10]),
         project: ProjectId::new(1, [1; 10]),

@@ -211,6 +211,7 @@ pub fn spec(scope: RouteScope) -> RouteSpec {
 impl Fixture {
     pub fn new() -> Self {
         let project = ProjectEntry {
+            origins: "".into(),
             legal_hold: None,
             retention: None,
             policy: None,

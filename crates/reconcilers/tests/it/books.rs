@@ -47,6 +47,7 @@ impl Books {
                 },
                 wrapped_key: key(workspace, "wk_one"),
                 project: ProjectRow {
+                    origins: String::new(),
                     caching: domain::CachePolicy::default(),
                     id: project,
                     workspace,

@@ -212,6 +212,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = WorkspaceId::new(ms, bytes);
         let project = ProjectEntry {
+            origins: "".into(),
             legal_hold: None,
             retention: None,
             policy: None,
@@ -309,6 +310,7 @@ impl<'a> Maker<'a> {
     fn key(&self, workspace: &WorkspaceEntry) -> Arc<KeyEntry> {
         let (ms, bytes) = self.id_parts();
         Arc::new(KeyEntry {
+            origins: "".into(),
             id: KeyId::new(ms, bytes),
             workspace: workspace.id,
             project: workspace.projects[0].id,

@@ -40,6 +40,7 @@ impl Table for ApiKeyRow {
             scopes: columns::scopes_from_text(fields.get("scopes")?),
             expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
             ip_allowlist: columns::networks_from_text(fields.get("ip_allowlist")?)?,
+            origins: fields.text("origins")?,
             priority: priority(fields.maybe_number("priority")?)?,
             revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
             access_secret: fields.maybe_access_secret()?,
@@ -62,6 +63,7 @@ impl Table for ApiKeyRow {
             .set("scopes", columns::scopes_to_text(self.scopes))
             .set("expires_unix_ms", self.expires_unix_ms.map(signed))
             .set("ip_allowlist", columns::networks_to_text(&self.ip_allowlist))
+            .set("origins", &self.origins)
             .set("priority", self.priority.map(i64::from))
             .fix("revoked_unix_ms", self.revoked_unix_ms.map(signed))
             .fix("created_unix_ms", signed(self.created_unix_ms))
@@ -98,8 +100,8 @@ impl Table for ApiKeyRow {
         if old.name != row.name {
             refuse_taken_name(writing, &row).await?;
         }
-        let Self { name, scopes, expires_unix_ms, ip_allowlist, priority, .. } = row;
-        Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, priority, ..old.clone() })
+        let Self { name, scopes, expires_unix_ms, ip_allowlist, origins, priority, .. } = row;
+        Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, origins, priority, ..old.clone() })
     }
 
     async fn end(writing: &mut Writing, mut row: Self, act: &Act) -> Result<Self, StoreError> {

@@ -49,6 +49,7 @@ impl Table for ProjectRow {
             workspace: fields.id("workspace")?,
             name: fields.text("name")?,
             environment: fields.text("environment")?,
+            origins: fields.text("origins")?,
             caching: fields.caching()?,
             metadata: fields.json("metadata")?,
             created_unix_ms: fields.number("created_unix_ms")?,
@@ -62,6 +63,7 @@ impl Table for ProjectRow {
             .fix("workspace", self.workspace.bytes())
             .set("name", &self.name)
             .set("environment", &self.environment)
+            .set("origins", &self.origins)
             .set("metadata", to_text(Self::NAME, &self.metadata)?)
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version));

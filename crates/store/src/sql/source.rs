@@ -50,6 +50,7 @@ fn key_change(row: ApiKeyRow) -> KeyChange {
         expires_unix_ms: row.expires_unix_ms,
         revoked: row.revoked_unix_ms.is_some(),
         ip_allowlist: row.ip_allowlist,
+        origins: row.origins.into(),
         priority: row.priority,
         access_secret: row.access_secret.map(Arc::new),
     };
@@ -139,6 +140,7 @@ fn project_entry(
         workspace: row.workspace,
         name: row.name.into(),
         environment: row.environment.into(),
+        origins: row.origins.into(),
         caching: row.caching,
         policy,
         legal_hold: of(None).or_else(|| of(Some(row.id))),

@@ -43,6 +43,7 @@ pub fn secret(version: u32) -> SealedSecret {
 
 pub fn project(workspace: WorkspaceId, number: u64) -> ProjectRow {
     ProjectRow {
+        origins: String::new(),
         caching: domain::CachePolicy::default(),
         id: ProjectId::new(NOW, bytes(number)),
         workspace,
@@ -59,6 +60,7 @@ pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKe
     digest[..8].copy_from_slice(&number.to_le_bytes());
     digest[16..24].copy_from_slice(&number.to_be_bytes());
     ApiKeyRow {
+        origins: String::new(),
         id: KeyId::new(NOW, bytes(number)),
         workspace,
         project,

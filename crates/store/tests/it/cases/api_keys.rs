@@ -38,6 +38,7 @@ pub async fn scopes_networks_and_expiry_read_back(fresh: &Fresh) {
         scopes: Scopes { inference: true, read: false, admin: true, operator: true },
         expires_unix_ms: Some(1_900_000_000_000),
         priority: Some(200),
+        origins: "https://a.example,https://b.example".into(),
         ip_allowlist: vec![
             IpNet { address: "10.1.2.0".parse().unwrap(), prefix_bits: 24 },
             IpNet { address: "2001:db8::".parse().unwrap(), prefix_bits: 32 },

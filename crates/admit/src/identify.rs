@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{Fault, KeyId, ObjectOwner, SideCall, api_key};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use snapshot::{KeyEntry, Snapshot};
+use snapshot::{KeyEntry, Snapshot, has_origin};
 
 use crate::address::is_within;
 use crate::caller::{Caller, Needs, system};
@@ -38,6 +38,20 @@ pub fn identify(
     let key = Arc::clone(allowed(key, peer, needs, now_unix_ms)?);
     // A key whose project was deleted counts as unknown.
     Caller::of_key(snapshot, key).ok_or_else(fault::unknown)
+}
+
+/// Whether pages of an origin may read the answer to a request. A key's list of origins narrows its project's; where
+/// neither has one, the gateway's setting counts. A browser's preflight request names no key: any key's list allows it.
+#[must_use]
+pub fn is_readable_by(origin: &str, snapshot: &Snapshot, headers: &HeaderMap, is_by_setting: bool) -> bool {
+    let presented = presented(headers).ok().map(api_key::without_client_prefix);
+    let Some(key) = presented.and_then(|presented| snapshot.find_key(presented)) else {
+        return is_by_setting || snapshot.lists_origin(origin);
+    };
+    let projects = snapshot.workspace(key.workspace).into_iter().flat_map(|workspace| &workspace.projects);
+    let project = projects.filter(|project| project.id == key.project).map(|project| &project.origins);
+    let lists: Vec<_> = project.chain([&key.origins]).filter(|list| !list.is_empty()).collect();
+    if lists.is_empty() { is_by_setting } else { lists.iter().all(|list| has_origin(list, origin)) }
 }
 
 /// Whether the key is valid, and may do this from this address.

@@ -22,7 +22,7 @@ use ledger::{Bounds, Journal, Opening, Refused, Tab};
 pub use address::is_within;
 pub use caller::{Caller, Needs, assumed, system};
 pub use decode::Call;
-pub use identify::{again, identify, on_behalf};
+pub use identify::{again, identify, is_readable_by, on_behalf};
 pub use ledger::{CoreAllowances, would_refuse};
 pub use signature::{SignedHead, is_signed};
 pub use signed::{OpenSecret, Signed, identify_signed};

@@ -14,13 +14,13 @@ use futures_util::future::Either;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, COOKIE, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use snapshot::ANY_ORIGIN;
 
 use crate::handle::{self, CoreHandler};
 use crate::http1::Arrived;
-use crate::origins::ANY;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Action, Found, Route, aliases};
 
@@ -34,8 +34,11 @@ pub(crate) fn answer(
     peer: SocketAddr,
 ) -> impl Future<Output = Response<Reply>> {
     let origin = match &arrived {
-        Arrived::Request(request) => handler.origins.allowed(request.headers()),
-        Arrived::Refused(_) => None,
+        // A cookie is the console's, which other pages have nothing to do with.
+        Arrived::Request(request) if !request.headers().contains_key(COOKIE) => {
+            request.headers().get(ORIGIN).cloned()
+        }
+        _ => None,
     };
     match (origin, arrived) {
         (Some(origin), Arrived::Request(request)) => Either::Right(to_page(handler, origin, request, peer)),
@@ -57,9 +60,11 @@ fn to_page(
         Some(method) => Method::from_bytes(method.as_bytes()).unwrap_or(Method::OPTIONS),
         None => request.method().clone(),
     };
-    if !is_for_pages(&handler.table, &method, request.uri(), headers) {
+    let keyed = headers_for_pages(&handler.table, &method, request.uri(), headers);
+    if keyed.is_none_or(|keyed| !is_readable(&handler, &origin, &keyed)) {
         return Box::pin(handle::answer(handler, Arrived::Request(request), peer));
     }
+    let origin = handler.origins.header_for(origin);
     if announced.is_some() {
         let mut answer = Response::new(Reply::whole(Bytes::new()));
         *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -76,23 +81,35 @@ fn to_page(
     Box::pin(answering.map(|answer| readable_by(origin, answer)))
 }
 
-/// Whether a key is asked for at a path, or its address is a secret. What manages the gateway is the console's.
-fn is_for_pages(table: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+fn is_readable(handler: &CoreHandler, origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let is_by_setting = handler.origins.allow(origin);
+    let snapshot = handler.core.snapshot.current();
+    origin.to_str().is_ok_and(|origin| admit::is_readable_by(origin, &snapshot, headers, is_by_setting))
+}
+
+/// The headers, with the key of the query among them, of a request to a path where a key is asked for, or whose address is
+/// a secret. What manages the gateway is the console's.
+fn headers_for_pages(table: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<HeaderMap> {
     let meant = routes::meant_path(method, uri, headers);
     let path = meant.as_deref().unwrap_or(uri.path());
     let alias = OnceCell::new();
-    match aliases::find(table, method, path, headers, &alias) {
-        Found::Route(route, _) => matches!(route.access, Access::Key(_)) || route.action == Action::Upload,
+    let mut keyed = headers.clone();
+    let is_for_pages = match aliases::find(table, method, path, headers, &alias) {
+        Found::Route(route, _) => {
+            routes::take_key(route, uri.query().unwrap_or_default(), &mut keyed);
+            matches!(route.access, Access::Key(_)) || route.action == Action::Upload
+        }
         Found::OtherMethods(..) | Found::Nothing => routes::dialect_of(path) != Dialect::Native,
-    }
+    };
+    is_for_pages.then_some(keyed)
 }
 
 fn readable_by(origin: HeaderValue, mut answer: Response<Reply>) -> Response<Reply> {
     let headers = answer.headers_mut();
-    if origin != *ANY {
+    if origin != *ANY_ORIGIN {
         headers.append(VARY, HeaderValue::from_static("Origin"));
     }
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(ANY));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(ANY_ORIGIN));
     answer
 }

@@ -1,9 +1,8 @@
 //! The origins whose pages may call the gateway from a browser (CORS).
 
-use http::header::{COOKIE, ORIGIN};
-use http::{HeaderMap, HeaderValue, Uri};
-
-pub(crate) const ANY: &str = "*";
+use api::names::is_origin;
+use http::HeaderValue;
+use snapshot::ANY_ORIGIN;
 
 /// The origins whose pages may call the gateway; by default none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,34 +18,22 @@ impl Origins {
         let mut origins = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             match word {
-                ANY => origins.is_any = true,
-                _ => origins.listed.push(origin(word)?),
+                ANY_ORIGIN => origins.is_any = true,
+                _ if is_origin(word) => origins.listed.push(HeaderValue::from_str(word).ok()?),
+                _ => return None,
             }
         }
         Some(origins)
     }
 
-    /// What `Access-Control-Allow-Origin` says to a request, if its page may read the answer.
-    pub(crate) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        if !self.is_any && self.listed.is_empty() {
-            return None;
-        }
-        // A cookie is the console's, which other pages have nothing to do with.
-        let origin = headers.get(ORIGIN).filter(|_| !headers.contains_key(COOKIE))?;
-        if self.is_any {
-            Some(HeaderValue::from_static(ANY))
-        } else {
-            self.listed.contains(origin).then(|| origin.clone())
-        }
+    pub(crate) fn allow(&self, origin: &HeaderValue) -> bool {
+        self.is_any || self.listed.contains(origin)
     }
-}
 
-fn origin(word: &str) -> Option<HeaderValue> {
-    let (scheme, host) = word.split_once("://")?;
-    let is_written_so = !scheme.is_empty() && !word.contains(|letter: char| letter.is_ascii_uppercase());
-    let uri: Uri = format!("http://{host}").parse().ok()?;
-    let is_host = uri.authority().is_some_and(|authority| authority.as_str() == host && !host.contains('@'));
-    (is_written_so && is_host).then(|| HeaderValue::from_str(word).ok())?
+    /// What `Access-Control-Allow-Origin` says to a page that may read the answer.
+    pub(crate) fn header_for(&self, origin: HeaderValue) -> HeaderValue {
+        if self.is_any { HeaderValue::from_static(ANY_ORIGIN) } else { origin }
+    }
 }
 
 #[cfg(test)]
@@ -73,18 +60,13 @@ mod tests {
 
     #[test]
     fn a_page_reads_what_its_origin_may() {
-        let check = |setting: &str, sent: &[(http::HeaderName, &'static str)], expected: Option<&str>| {
-            let headers: HeaderMap =
-                sent.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
-            let allowed = Origins::parse(setting).unwrap().allowed(&headers);
-            assert_eq!(allowed.as_ref().map(|value| value.to_str().unwrap()), expected, "{setting} {sent:?}");
-        };
-        let app = (ORIGIN, "https://app.example");
-        check("", std::slice::from_ref(&app), None);
-        check("https://app.example", std::slice::from_ref(&app), Some("https://app.example"));
-        check("https://other.example", std::slice::from_ref(&app), None);
-        check("*", std::slice::from_ref(&app), Some("*"));
-        check("*", &[], None);
-        check("*", &[app, (COOKIE, "session=1")], None);
+        let app = HeaderValue::from_static("https://app.example");
+        for (setting, is_allowed) in
+            [("", false), ("https://app.example", true), ("https://other.example", false), ("*", true)]
+        {
+            assert_eq!(Origins::parse(setting).unwrap().allow(&app), is_allowed, "{setting}");
+        }
+        assert_eq!(Origins::parse("*").unwrap().header_for(app.clone()), "*");
+        assert_eq!(Origins::parse("https://app.example").unwrap().header_for(app.clone()), app);
     }
 }

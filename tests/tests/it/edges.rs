@@ -388,6 +388,64 @@ async fn pages_of_a_configured_origin_may_call() {
 }
 
 #[tokio::test]
+async fn pages_of_an_origin_read_what_their_key_and_project_list() {
+    const ALLOW: &str = "access-control-allow-origin";
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let project = async |name: &str, origins: serde_json::Value| {
+        let made = gateway.make("/v2/projects", json!({"name": name, "origins": origins})).await;
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let apps = project("apps", json!(["https://a.example", "https://b.example"])).await;
+    let shop = project("shop", json!([])).await;
+    let key = async |project: &str, origins: serde_json::Value| {
+        let body = json!({"name": origins.to_string(), "project_id": project, "origins": origins});
+        gateway.key(body).await
+    };
+    let preflight = async |origin: &str| {
+        let headers = [("origin", origin), ("access-control-request-method", "POST")];
+        let client = Client::new(&gateway.origin);
+        let answer = client.call(http::Method::OPTIONS, CHAT, &headers, "").await.unwrap();
+        (answer.status, answer.header(ALLOW).map(str::to_owned))
+    };
+    assert_eq!(preflight("https://c.example").await, (405, None));
+    // Which of the origins a, b, c and d may read an answer: a key's list narrows its project's.
+    let (plain, _) = key(&apps, json!([])).await;
+    let (narrow, _) = key(&apps, json!(["https://b.example", "https://c.example"])).await;
+    let (own, own_id) = key(&shop, json!(["https://c.example"])).await;
+    let (closed, _) = key(&shop, json!([])).await;
+    for (key, may_read) in [(&plain, "ab"), (&narrow, "b"), (&own, "c"), (&closed, "")] {
+        for letter in ["a", "b", "c", "d"] {
+            let origin = format!("https://{letter}.example");
+            let answer =
+                gateway.with_key(key).header("origin", &origin).post(CHAT, &question(MINI)).await.unwrap();
+            let expected = may_read.contains(letter).then_some(&*origin);
+            assert_eq!((answer.status, answer.header(ALLOW)), (200, expected), "{key} {may_read} {origin}");
+        }
+    }
+    // A preflight request has no key, so any key's and project's origin may ask, while the key isn't revoked.
+    for letter in ["a", "b", "c"] {
+        let origin = format!("https://{letter}.example");
+        assert_eq!(preflight(&origin).await, (204, Some(origin)));
+    }
+    assert_eq!(preflight("https://d.example").await, (405, None));
+    let path = format!("/v2/api-keys/{own_id}");
+    let changed = gateway.patch(&path, json!({"origins": ["https://d.example"]})).await;
+    assert_eq!(changed["origins"], json!(["https://d.example"]));
+    assert_eq!(preflight("https://d.example").await.0, 204);
+    gateway.remove(&path).await;
+    assert_eq!(preflight("https://d.example").await.0, 405);
+    gateway.patch(&format!("/v2/projects/{apps}"), json!({"origins": ["https://b.example"]})).await;
+    assert_eq!(preflight("https://a.example").await.0, 405);
+    for wrong in
+        [json!(["https://a.example/"]), json!(["a.example"]), json!(["https://a,b"]), json!(vec!["*"; 33])]
+    {
+        let answer = gateway.patched(&format!("/v2/projects/{shop}"), json!({"origins": wrong})).await;
+        assert_eq!(problem(&answer, 400, "invalid_value")["param"], "origins", "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn other_vendors_paths_below_v2_name_ours() {
     let gateway = Gateway::start().await;
     for (path, address) in [("/v2/chat", "/v1/chat/completions"), ("/v2/rerank", "/v1/rerank")] {

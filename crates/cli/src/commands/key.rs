@@ -28,6 +28,9 @@ pub enum Command {
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
+        /// Origins of pages that may read its answers in a browser, such as https://app.example.
+        #[arg(long = "origin", value_delimiter = ',')]
+        origins: Vec<String>,
         /// The priority of its requests under overload, from 0 (refused first) to 255, and the highest that hints can ask for.
         #[arg(long)]
         priority: Option<u8>,
@@ -53,6 +56,9 @@ pub enum Command {
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
+        /// Origins of pages that may read its answers in a browser, such as https://app.example.
+        #[arg(long = "origin", value_delimiter = ',')]
+        origins: Vec<String>,
         /// The priority of its requests under overload, from 0 (refused first) to 255, and the highest that hints can ask for.
         #[arg(long)]
         priority: Option<u8>,
@@ -130,6 +136,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             scopes,
             expires_in_days,
             ip_allowlist,
+            origins,
             priority,
             aws,
         } => {
@@ -142,6 +149,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("priority", priority)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
+                .with_list("origins", &origins)
                 .build();
             keys.create(&body)?;
         }
@@ -150,7 +158,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No keys. `tidegate key create NAME` makes one.",
         )?,
         Command::Show { id } => keys.show(&id)?,
-        Command::Set { id, name, scopes, expires_in_days, ip_allowlist, priority } => {
+        Command::Set { id, name, scopes, expires_in_days, ip_allowlist, origins, priority } => {
             // Two expiries would contradict each other: the new one replaces the old one.
             let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
             let body = Body::new()
@@ -160,6 +168,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("priority", priority)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
+                .with_list("origins", &origins)
                 .build();
             keys.change(&id, &body)?;
         }

@@ -33,6 +33,9 @@ pub enum Command {
         name: Option<String>,
         #[arg(long)]
         environment: Option<String>,
+        /// Origins of pages that may read the answers to its keys in a browser, such as https://app.example.
+        #[arg(long = "origin", value_delimiter = ',')]
+        origins: Vec<String>,
         #[command(flatten)]
         caching: Caching,
     },
@@ -67,9 +70,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             );
         }
         Command::Show { project } => output::object(shared, &api.get(&at(PATH, &project))?),
-        Command::Set { project, name, environment, caching } => {
+        Command::Set { project, name, environment, origins, caching } => {
             let body = Body::new().with_some("name", name).with_some("environment", environment);
-            let body = body.with_some("caching", caching.patch()).build();
+            let body = body.with_some("caching", caching.patch()).with_list("origins", &origins).build();
             output::object(shared, &api.patch(&at(PATH, &project), &body)?);
         }
         Command::PurgeCache { project } => {

@@ -40,11 +40,13 @@ async fn a_change_of_a_key_shares_the_workspaces_and_is_seen_by_every_reader() {
     let (one, two) = (keeper.reader(), keeper.reader());
     let before = one.current();
     assert_eq!(before.version(), 5);
+    assert!(before.lists_origin("https://key1.example") && !before.lists_origin("https://key2.example"));
     source.say([Ok(revoking(6))]);
     keeper.await_version(6).await.unwrap();
     for reader in [one, two] {
         let now = reader.current();
         assert!(now.find_key(&text(1)).unwrap().revoked);
+        assert!(!now.lists_origin("https://key1.example"), "a revoked key's pages read nothing");
         let id = workspace_id(1);
         assert!(
             Arc::ptr_eq(now.workspace(id).unwrap(), before.workspace(id).unwrap()),
@@ -77,6 +79,8 @@ async fn a_whole_change_replaces_everything_and_a_gone_one_is_gone() {
     keeper.await_version(7).await.unwrap();
     assert_eq!(keeper.current().key_count(), 1);
     assert!(keeper.current().find_key(&text(2)).is_some());
+    let lists = |origin| keeper.current().lists_origin(origin);
+    assert!(lists("https://key2.example") && !lists("https://key1.example"));
 }
 
 #[tokio::test]

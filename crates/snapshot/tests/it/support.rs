@@ -34,7 +34,7 @@ pub fn workspace_id(number: u8) -> WorkspaceId {
 
 pub fn key(number: u8, revoked: bool) -> ([u8; 32], Arc<KeyEntry>) {
     let entry = KeyEntry {
-        origins: "".into(),
+        origins: format!("https://key{number}.example").into(),
         id: KeyId::new(1, [number; 10]),
         workspace: workspace_id(1),
         project: ProjectId::new(1, [1; 10]),

@@ -85,7 +85,7 @@ pub fn nothing_serves(
     if let Some(fault) = known {
         return fault;
     }
-    let mut message = format!("Nothing in this workspace serves {}", printable(&resolved.name));
+    let mut message = format!("Nothing in this workspace serves the model {}", printable(&resolved.name));
     if let Some(route) = route {
         message.push_str(&format!(" under route {}", route.id));
     }

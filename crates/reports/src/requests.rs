@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::invalid;
+use api::failure::{invalid, not_there};
 use api::filter::{self, FilteredList};
 use api::moment::Moment;
 use api::reply::Reply;
@@ -230,13 +230,9 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let record = control
-            .deps
-            .store
-            .records()
-            .request(request.workspace(), request.id("request")?)
-            .await
-            .map_err(of_store)?;
+        let id = request.id("request")?;
+        let record = control.deps.store.records().request(request.workspace(), id).await;
+        let record = record.map_err(|error| not_there(error, "request", &id))?;
         let data_path = data_path::of_request(control, &record, request.is_operator()).await?;
         let exchange = show_exchange(&record, request.is_operator());
         let scores = scores::of_request(control, &record).await?;

@@ -30,7 +30,7 @@ fn value_of(rule: &AlertRuleRow, row: Option<&UsageRow>) -> Option<u64> {
     let sums = &row.sums;
     match rule.metric {
         AlertMetric::Spend => Some(u64::try_from(row.spend.micros()).unwrap_or(0)),
-        AlertMetric::Requests => Some(requests.saturating_add(sums.unattempted)),
+        AlertMetric::Requests => Some(sums.total_requests()),
         AlertMetric::Refused => Some(sums.unattempted),
         // Rounded up, so that one failure of many is not none.
         AlertMetric::ErrorPercent => Some(sums.failed.saturating_mul(100).div_ceil(requests.max(1))),
@@ -160,14 +160,12 @@ async fn digest(deps: &Deps, workspace: WorkspaceId, end: u64) -> Result<EventRo
     let before = records.usage(of(end - week, Vec::new())).await?;
     let mut models = records.usage(of(end, vec![Dimension::Model])).await?;
     models.sort_by_key(|row| std::cmp::Reverse((row.spend, row.sums.requests)));
-    let all = |rows: &[UsageRow]| {
-        rows.first().map_or(0, |row| row.sums.requests.saturating_add(row.sums.unattempted))
-    };
+    let all = |rows: &[UsageRow]| rows.first().map_or(0, |row| row.sums.total_requests());
     let spent = |row: &UsageRow| row.spend.micros_beside(row.sums.cost);
     let spend = |rows: &[UsageRow]| rows.first().map_or(0, spent);
     let model = |row: &UsageRow| {
         let name = row.groups.first().and_then(|(_, name)| name.clone())?;
-        Some(json!({"model": name, "spend_micros": spent(row), "requests": row.sums.requests}))
+        Some(json!({"model": name, "spend_micros": spent(row), "requests": row.sums.total_requests()}))
     };
     let models: Vec<Value> = models.iter().filter_map(model).take(MODELS_OF_A_DIGEST).collect();
     let random = workspace.as_bytes().last_chunk::<10>().copied().unwrap_or_default();

@@ -194,6 +194,12 @@ pub struct UsageSums {
 }
 
 impl UsageSums {
+    /// All requests: with an attempt, and refused before one.
+    #[must_use]
+    pub const fn total_requests(&self) -> u64 {
+        self.requests.saturating_add(self.unattempted)
+    }
+
     /// Adds with saturation, like money.
     pub fn plus(&mut self, other: &Self) {
         let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);

@@ -75,7 +75,7 @@ pub const FORMAT: (&str, &str) = ("format", "`json`, `jsonl` or `csv`.");
 /// The columns that every sum has.
 #[derive(Serialize, JsonSchema)]
 pub struct Columns {
-    /// Requests with an attempt. `unattempted_requests` has the refused ones; both together are all requests.
+    /// Requests with an attempt, or answered from a cache. Usage has all requests in `total_requests`.
     requests: u64,
     #[serde(flatten)]
     pub spent: Spent,
@@ -160,8 +160,13 @@ struct Sums {
     realized_reused_tokens: u64,
     /// The waterfall of prompts and caches, with its money.
     reuse: ReuseSumsView,
+    /// Of `requests`: the outcome is not `completed`.
     failed_requests: u64,
+    /// Refused before an attempt; not among `requests`.
     unattempted_requests: u64,
+    /// All requests: `requests` and `unattempted_requests` together. The console, the command line and alert rules count
+    /// these as requests.
+    total_requests: u64,
     estimated_requests: u64,
     unpriced_requests: u64,
     attempts: u64,
@@ -235,6 +240,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         reuse: reuse::show_sums(sums),
         failed_requests: sums.failed,
         unattempted_requests: sums.unattempted,
+        total_requests: sums.total_requests(),
         estimated_requests: sums.estimated,
         unpriced_requests: sums.unpriced,
         attempts: sums.attempts,
@@ -290,7 +296,7 @@ async fn with_scores(
 }
 
 fn analysis_of((row, sums): (&UsageRow, Sums)) -> Analysis {
-    let requests = row.sums.requests.saturating_add(row.sums.unattempted);
+    let requests = row.sums.total_requests();
     let completed = row.sums.requests.saturating_sub(row.sums.failed);
     Analysis {
         sums,
@@ -327,7 +333,7 @@ fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (query, mut rows) = read(control, &request).await?;
         // What was tried, and served nothing, has no usage.
-        rows.retain(|row| row.groups.is_empty() || row.sums.requests > 0 || row.sums.unattempted > 0);
+        rows.retain(|row| row.groups.is_empty() || row.sums.total_requests() > 0);
         let sums = with_scores(control, &query, &rows).await?;
         let sums = with_hardware(control, &query, &rows, sums).await?;
         answer(&request, &query, sums)

@@ -34,6 +34,7 @@ async function homeIsTheServers(page) {
   await visit(page, `${origin}/`);
   const [total] = (await get("analytics?window=24h")).data;
   assert.ok(total.cost_micros > 0 && total.provider_cost_micros > 0 && total.failed_requests > 0 && total.unattempted_requests > 0);
+  assert.equal(total.total_requests, total.requests + total.unattempted_requests);
   const tile = (label) => page.locator(".tile").filter({ hasText: label });
   for (const [label, number, note] of [
     ["Spend", exact(total.spend_micros), undefined],

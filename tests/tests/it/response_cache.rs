@@ -105,8 +105,8 @@ async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
     let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
     assert_eq!(usage["reuse"]["response_cache"]["hits"], 3, "{usage}");
     assert_eq!(
-        (&usage["requests"], &usage["unattempted_requests"], &usage["attempts"]),
-        (&json!(6), &json!(0), &json!(3))
+        (&usage["total_requests"], &usage["requests"], &usage["unattempted_requests"], &usage["attempts"]),
+        (&json!(6), &json!(6), &json!(0), &json!(3))
     );
     assert_eq!(
         usage["reuse"]["response_cache"]["input_tokens"], usage["input_tokens"],

@@ -154,7 +154,7 @@ impl Search {
             let fields = Fields::new("usage_minutes", row);
             let tally = Tally::decode(fields.get("tally")?)?;
             let (requests, minutes) = hours.entry(fields.number("minute")?).or_default();
-            *requests += tally.sums.requests + tally.sums.unattempted;
+            *requests += tally.sums.total_requests();
             minutes.plus(tally.minutes);
         }
         let (mut spans, mut requests): (Vec<Range<u64>>, u64) = (Vec::new(), 0);

@@ -3,6 +3,7 @@
 //! A request that is sent alone gets there a salt before its prompt, prices of its tools and checks of what it names. A
 //! batch is sent as it came: what would need any of these may not be in it.
 
+use conversation::own_batch::names_none;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -37,7 +38,9 @@ struct Item {
 pub(crate) fn may_be_pooled(item: &[u8]) -> bool {
     let Ok(Item { params }) = serde_json::from_slice::<Item>(item) else { return false };
     let has_plain_fields = params.keys().all(|name| FIELDS.contains(&&**name));
-    has_plain_fields && has_own_tools(&params) && params.values().all(is_plain)
+    has_plain_fields
+        && has_own_tools(&params)
+        && params.values().all(|value| names_none(value, &|name| NOWHERE.contains(&name)))
 }
 
 fn has_own_tools(params: &Map<String, Value>) -> bool {
@@ -48,16 +51,6 @@ fn has_own_tools(params: &Map<String, Value>) -> bool {
             Some(kind) => kind == OWN_TOOL,
         }),
         Some(_) => false,
-    }
-}
-
-fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => {
-            members.iter().all(|(name, value)| !NOWHERE.contains(&&**name) && is_plain(value))
-        }
-        Value::Array(values) => values.iter().all(is_plain),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 

@@ -22,6 +22,7 @@ mod messages;
 mod objects;
 pub mod operations;
 mod own_batch;
+mod pooled;
 mod prompt;
 mod prompt_writer;
 mod reader;

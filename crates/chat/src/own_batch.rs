@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::limits::{
     BATCH_ERRORS_MAX, METADATA_MEMBERS_MAX, METADATA_NAME_CHARS_MAX, METADATA_TEXT_CHARS_MAX,
 };
+use crate::pooled;
 
 const PURPOSE: &str = "batch";
 const RESULTS_PURPOSE: &str = "batch_output";
@@ -281,6 +282,14 @@ impl OwnBatches for OwnFileBatches {
 
     fn lines_type(&self) -> &'static str {
         "application/octet-stream"
+    }
+
+    fn may_be_pooled(&self, item: &Bytes) -> bool {
+        pooled::may_be_pooled(item)
+    }
+
+    fn poolable(&self, content: &Bytes) -> Option<Vec<Bytes>> {
+        requests(content, pooled::ENDPOINT).ok()
     }
 
     fn files(&self) -> Option<&'static dyn OwnFiles> {

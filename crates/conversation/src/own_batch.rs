@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use domain::{Fault, ItemOutcome, KeptFile, OwnBatch, ResultsFile, StoredObjectId, TraceId};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::request::Addressed;
@@ -51,6 +52,19 @@ pub struct FileRequests {
     pub items: Vec<Bytes>,
     /// What the dialect keeps of the batch: also what is wrong with the file, if something is.
     pub details: String,
+}
+
+/// Whether no part of a value is a member of such a name, but for an address that holds its content itself.
+#[must_use]
+pub fn names_none(value: &Value, is_named: &dyn Fn(&str) -> bool) -> bool {
+    let is_content = |value: &Value| value.as_str().is_some_and(|address| address.starts_with("data:"));
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .all(|(name, value)| (!is_named(name) || is_content(value)) && names_none(value, is_named)),
+        Value::Array(values) => values.iter().all(|value| names_none(value, is_named)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
 }
 
 /// The files that the requests and results of a dialect's batches are in.
@@ -124,6 +138,12 @@ pub trait OwnBatches: Debug + Sync {
     /// there nor show what others sent, and uses nothing that its price in a batch does not cover. Without such a rule, none.
     fn may_be_pooled(&self, _item: &Bytes) -> bool {
         false
+    }
+
+    /// The requests of a batch, from its call or its file, where nothing beside them keeps it from such an account. They are slices of
+    /// `content` where the dialect's prompts are cached without a mark.
+    fn poolable(&self, content: &Bytes) -> Option<Vec<Bytes>> {
+        Some(self.split(content, "").ok()?.items)
     }
 
     /// Its files, where its batches are made of some.

@@ -108,8 +108,9 @@ async fn start(
         Ok(written) => written,
         Err(fault) => return Start::Refused(fault),
     };
-    if is_renamed {
-        outgoing.body = Box::pin(requests_file::rename(exchange, std::mem::take(&mut outgoing.body))).await;
+    if is_renamed || exchange.call.may_be_pooled() {
+        let written = std::mem::take(&mut outgoing.body);
+        outgoing.body = Box::pin(requests_file::rewrite(exchange, attempt, provider, written)).await;
     }
     if exchange.tracks_prefixes {
         caching::note_at_seat(exchange, attempt, provider, &held.body, caching.as_ref());

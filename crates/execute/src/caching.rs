@@ -389,7 +389,7 @@ impl<'a> CacheHints<'a> {
 ///
 /// `None` if the account is not shared, if cached reads have no price (so that there is no cache), and if the
 /// provider separates them itself.
-fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> Option<String> {
+pub(crate) fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> Option<String> {
     if !matches!(attempt.seat(), Seat::Managed(_)) {
         return None;
     }

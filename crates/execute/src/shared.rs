@@ -4,7 +4,7 @@
 use decode::Call;
 use dialects::{Objection, Reason, SharedAccount};
 use domain::{Fault, FaultClass, Operation};
-use operations::Subject;
+use operations::{Subject, purpose_of};
 use plan::{Attempt, Seat};
 
 /// Checks whether a request may go to this seat, as far as it names objects that are stored at the provider.
@@ -20,6 +20,10 @@ pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8], is_spoken: bool
         return Err(refused(Objection { path: file.path.clone(), reason: Reason::Reference }));
     }
     if let Some(form) = request.form() {
+        let is_upload = call.operation() == Operation::File && !call.may_be_pooled();
+        if is_upload && may_be_of_batch(purpose_of(&form.boundary, body), call.upload().is_some()) {
+            return Err(unread_requests());
+        }
         let unknown = form.unknown.clone().filter(|_| is_spoken);
         return unknown.map_or(Ok(()), |path| Err(refused(Objection { path, reason: Reason::Unknown })));
     }
@@ -39,6 +43,11 @@ pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8], is_spoken: bool
     };
     let checked = dialects::check_shared(call.dialect().grammar(), operation, body, &seat);
     checked.map_err(|objection| refused(*objection))
+}
+
+/// Whether a file may be one of requests, which nobody has read: its purpose says so, or comes behind the part of it that was read.
+fn may_be_of_batch(purpose: Option<&[u8]>, has_more: bool) -> bool {
+    purpose.map_or(has_more, |purpose| purpose.trim_ascii().eq_ignore_ascii_case(b"batch"))
 }
 
 /// The same for an event of a session that is open on such a seat.
@@ -72,6 +81,12 @@ impl<'a> Hosts<'a> {
         };
         host.eq_ignore_ascii_case(self.host) || self.stores.iter().any(is_under)
     }
+}
+
+fn unread_requests() -> Box<Fault> {
+    let message = "A managed account doesn't store a file whose \"purpose\" is batch, or stands behind the file, unless its requests were read before.";
+    let fault = Fault::new(FaultClass::Unsupported, "field_behind_file", message).param("purpose");
+    Box::new(fault.fix("Send purpose before the file, and name neither a model nor a provider beside it."))
 }
 
 fn refused(objection: Objection) -> Box<Fault> {
@@ -112,6 +127,21 @@ fn refused(objection: Objection) -> Box<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_that_nobody_read_are_not_for_a_shared_account() {
+        let (batch, spaced, other): (&[u8], &[u8], &[u8]) = (b"batch", b" Batch\n", b"user_data");
+        for (purpose, has_more, expected) in [
+            (Some(batch), false, true),
+            (Some(spaced), false, true),
+            (Some(other), true, false),
+            (None, true, true),
+            (None, false, false),
+        ] {
+            assert_eq!(may_be_of_batch(purpose, has_more), expected, "{purpose:?} {has_more}");
+        }
+        assert_eq!(unread_requests().code, "field_behind_file");
+    }
 
     #[test]
     fn a_providers_own_hosts_are_its_address_and_its_stores() {

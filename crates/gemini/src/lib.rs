@@ -21,6 +21,7 @@ mod models;
 mod names;
 mod objects;
 mod own_batch;
+mod pooled;
 mod read;
 mod reader;
 mod request;

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::batch::{RESOURCE, code_of};
+use crate::pooled;
 
 const KIND: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
 const OUTPUT_KIND: &str =
@@ -136,7 +137,8 @@ impl OwnBatches for OwnContentBatches {
         Some(OwnItem {
             custom_id: metadata.map_or_else(String::new, |metadata| metadata.get().to_owned()),
             body: item.slice_ref(request.get().as_bytes()),
-            addressed: Some(Addressed { model: model?, ..Addressed::default() }),
+            // A new batch has its model in its address.
+            addressed: Some(Addressed { model: model.unwrap_or_default(), ..Addressed::default() }),
             endpoint: None,
         })
     }
@@ -201,6 +203,15 @@ impl OwnBatches for OwnContentBatches {
 
     fn lines_type(&self) -> &'static str {
         "application/json"
+    }
+
+    fn may_be_pooled(&self, item: &Bytes) -> bool {
+        pooled::may_be_pooled(item)
+    }
+
+    fn poolable(&self, content: &Bytes) -> Option<Vec<Bytes>> {
+        let requests = pooled::requests(std::str::from_utf8(content).ok()?)?;
+        Some(requests.into_iter().map(|one| content.slice_ref(one.get().as_bytes())).collect())
     }
 }
 

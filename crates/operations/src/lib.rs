@@ -24,7 +24,7 @@ pub use spec::{
     AnsweredCall, Body, Booking, CallSize, ContentType, Facts, ModelLimits, ObjectFacts, OperationSpec,
     RequestSource, Subject, Unsupported,
 };
-pub use upload::{RequestsFile, requests_file};
+pub use upload::{RequestsFile, purpose_of, requests_file};
 
 /// Declares an operation's folder where its line does.
 macro_rules! folder {

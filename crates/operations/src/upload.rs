@@ -25,6 +25,16 @@ pub fn requests_file<'b>(boundary: &str, body: &'b [u8]) -> Option<RequestsFile<
     Some(RequestsFile { name: part.filename.unwrap_or_default(), content })
 }
 
+/// The purpose in a form; `None` where it has not been read to its end.
+#[must_use]
+pub fn purpose_of<'b>(boundary: &str, body: &'b [u8]) -> Option<&'b [u8]> {
+    let (mut parts, is_whole) = parts_so_far(boundary, body)?;
+    if !is_whole {
+        parts.pop();
+    }
+    parts.into_iter().find(|(part, _)| part.name == "purpose").map(|(_, value)| value)
+}
+
 /// The models that the requests in a file name, each once, and one more than may be at most.
 pub(crate) fn models_of(content: &[u8]) -> Vec<String> {
     let mut models: Vec<String> = Vec::new();

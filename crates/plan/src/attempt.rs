@@ -199,7 +199,7 @@ impl Attempt {
         usable(facts, facts.managed)?;
         let own = own_rates(&account.pricing, full_name, &upstream_model);
         let rates = own.or_else(|| offer?.rates);
-        if rates.is_none() && !account.allow_unpriced {
+        if rates.is_none() && !account.allow_unpriced && !question.needs.is_of_stored_file {
             return Err(Refusal::Unpriced);
         }
         let attempt = Self {

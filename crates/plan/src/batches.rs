@@ -10,6 +10,7 @@ use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery, RequestNeeds};
 use crate::served::own_modality;
+use crate::uploads;
 
 const HOW: &str =
     "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
@@ -89,9 +90,9 @@ pub(crate) fn decide_batch<'a>(
     (decision, names.into_iter().next().unwrap_or_default())
 }
 
-/// Leaves the credentials of the workspace's own that serve the model which the requests in a file name, and returns the names
-/// that stand for it there. A provider takes a file of one model alone. An alias is the gateway's to follow, so that its
-/// requests are, too. A name that nobody serves is for its provider to judge.
+/// Leaves the credentials of the workspace's own that serve the model which the requests in a file name, else an account that is
+/// shared for that, and returns the names that stand for it there. A provider takes a file of one model alone. An alias is the
+/// gateway's to follow, so that its requests are, too. A name that nobody serves is for its provider to judge.
 pub(crate) fn keepers_of_batch<'a>(
     input: &PlanInput<'a>,
     mut decision: Decision<'a>,
@@ -105,7 +106,10 @@ pub(crate) fn keepers_of_batch<'a>(
     }
     decision.attempts.retain(|attempt| is_own(attempt.seat()));
     if decision.attempts.is_empty() {
-        return (Decision::failed(Box::new(on_account())), Vec::new());
+        return match (models, input.query.needs.may_be_pooled) {
+            ([model], true) => pooled_keeper(input, model, board),
+            _ => (Decision::failed(Box::new(on_account())), Vec::new()),
+        };
     }
     let mut names: Vec<String> = Vec::with_capacity(models.len());
     for model in models {
@@ -129,6 +133,29 @@ pub(crate) fn keepers_of_batch<'a>(
         names.push(name);
     }
     (decision, names)
+}
+
+/// The account that stores the file and serves its model, as `takers` finds one for requests in a call. The file is stored under the
+/// name of that model, by which a batch that is made of it knows that its requests were read.
+fn pooled_keeper<'a>(
+    input: &PlanInput<'a>,
+    model: &'a str,
+    board: &dyn AvailabilityView,
+) -> (Decision<'a>, Vec<String>) {
+    let mut served = served_by(input, model, board);
+    let attempts = std::mem::take(&mut served.attempts).into_iter();
+    let managed = attempts.take_while(|attempt| matches!(attempt.seat(), Seat::Managed(_)));
+    let mut shared = managed.filter(|attempt| {
+        is_shared_for_batches(input.catalogue, attempt)
+            && uploads::seller(input.catalogue, attempt.provider()).is_some()
+    });
+    match shared.next().filter(|_| served.alias.is_none()) {
+        Some(attempt) => {
+            let names = vec![attempt.upstream_model().to_owned()];
+            (Decision { attempts: vec![attempt], ..served }, names)
+        }
+        None => (Decision::failed(Box::new(on_account())), Vec::new()),
+    }
 }
 
 /// Where a request to this model would go.

@@ -279,7 +279,8 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
             None => faults::unknown_response(id),
         });
     };
-    if call.derives_from_stored() && matches!(known.created_by, Principal::Account(_)) {
+    let is_shared = call.derives_from_stored() && matches!(known.created_by, Principal::Account(_));
+    if is_shared && !(call.may_be_pooled() && uploads::is_for_shared_batch(known)) {
         return Err(faults::batch_on_account());
     }
     let is_bundle = call.is_about_batch_with_models();
@@ -295,6 +296,9 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
             faults::maker_away(rejection.as_ref())
         }
     })?;
+    if is_shared && !attempt.seat().hosting().shared_batches {
+        return Err(faults::batch_on_account());
+    }
     let capability = if call.reads_stored_answer() {
         Some(Capability::ResponseRetrieval)
     } else {
@@ -378,6 +382,7 @@ fn needs_of(call: &Call) -> RequestNeeds {
         is_background: call.request().is_background,
         continues_stored: call.continues_stored(),
         stores_prompt: call.request().cache_life().is_some(),
+        is_of_stored_file: call.operation() == Operation::File && call.names_stored(),
     }
 }
 

@@ -343,7 +343,7 @@ pub fn batch_on_account() -> Box<Fault> {
     let message =
         "A batch is worked through on a credential of your own, and this file is kept on a managed account.";
     let fault = Fault::new(FaultClass::Unsupported, "batch_needs_own_credential", message);
-    Box::new(fault.param("input_file_id").fix("Add a credential of the provider, and upload the file again."))
+    Box::new(fault.param("input_file_id").fix("Upload the file again: the gateway works through it, or a credential of the provider's that you add before."))
 }
 
 /// The usage of a batch is reported in its results alone, which are deleted with it.

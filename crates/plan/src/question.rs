@@ -67,6 +67,8 @@ pub struct RequestNeeds {
     pub continues_stored: bool,
     /// It caches a prompt by name, whose storage is billed.
     pub stores_prompt: bool,
+    /// It is about a file that an account stores already, whatever the price of models there.
+    pub is_of_stored_file: bool,
 }
 
 impl RequestNeeds {
@@ -76,6 +78,7 @@ impl RequestNeeds {
         is_background: false,
         continues_stored: false,
         stores_prompt: false,
+        is_of_stored_file: false,
     };
 }
 

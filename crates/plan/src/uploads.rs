@@ -3,6 +3,7 @@
 
 use board::AvailabilityView;
 use catalogue::Catalogue;
+use domain::ports::StoredResponse;
 use domain::{Fault, FaultClass, PriceTerms};
 
 use crate::attempt::{Attempt, Seat};
@@ -124,7 +125,13 @@ pub(crate) fn names(catalogue: &Catalogue) -> Vec<String> {
     keepers.map(|facts| format!("{}:{FILES}", facts.slug)).collect()
 }
 
-fn seller<'c>(catalogue: &'c Catalogue, word: &str) -> Option<&'c str> {
+/// Whether a file of a batch was stored under the name of its model: nothing but the plan of an upload whose requests were read does
+/// that with an account.
+pub(crate) fn is_for_shared_batch(file: &StoredResponse) -> bool {
+    !file.upstream_model.is_empty() && file.upstream_model != FILES
+}
+
+pub(crate) fn seller<'c>(catalogue: &'c Catalogue, word: &str) -> Option<&'c str> {
     catalogue.provider(word).filter(|facts| facts.files && facts.available).map(|facts| facts.slug.as_str())
 }
 

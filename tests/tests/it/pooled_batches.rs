@@ -1,16 +1,20 @@
 //! A provider's own batches on an account that workspaces share: at the price of batches with the account's markup, each
 //! its project's alone, and only where nothing of it has to be held or kept apart.
 
+use harness::Behaviour;
 use harness::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::ask::with;
-use crate::batches::until_booked;
-use crate::gateway::{Gateway, POOL, id_of};
+use crate::batches::{MANY, asks, booked_over_kills, ended, made, tried, until_booked};
+use crate::gateway::{Gateway, POOL, id_of, sums};
 use crate::own_batches::{HAIKU, PATH, results, until_ended};
+use crate::wait::until;
 
 const SONNET: &str = "anthropic/claude-sonnet-4-6";
+const MINI: &str = "openai/gpt-4o-mini";
+const FLASH: &str = "google/gemini-2.5-flash";
 const MARKUP_BPS: i64 = 1_000;
 
 fn params(model: &str, words: &str) -> Value {
@@ -40,14 +44,36 @@ async fn left(client: &Client, requests: &[Value], why: &str) {
     assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{why}: {}", answer.text());
 }
 
-async fn shared() -> Gateway {
-    let gateway = Gateway::start().await;
+async fn share(gateway: &Gateway, provider: &str, base_url: &str) {
     let account = json!({
-        "provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url(),
+        "provider": provider, "secret": POOL, "base_url": base_url,
         "markup_bps": MARKUP_BPS, "config": {"shared_batches": true},
     });
     gateway.make("/v2/accounts", account).await;
+}
+
+async fn shared() -> Gateway {
+    let gateway = Gateway::start().await;
+    share(&gateway, "anthropic", &gateway.emulator.anthropic_url()).await;
     gateway
+}
+
+/// A prompt that is long enough to be cached.
+fn long() -> String {
+    "the tide comes in ".repeat(200)
+}
+
+/// Two requests are booked, the cheaper one, which cost as much as `short` alone, at half of that, with the markup.
+async fn booked_at_half(gateway: &Gateway, short: &Value) {
+    let mut costs = Vec::new();
+    for row in until_booked(&gateway.admin(), 2).await {
+        let row = gateway.settled(row["id"].as_str().unwrap()).await;
+        let about = (&row["profile"], &row["made_for"]["purpose"], &row["service_tier"]);
+        assert_eq!(about, (&json!("managed_provider"), &json!("batch_item"), &json!("batch")), "{row}");
+        costs.push(row["cost_nanos"].as_i64().unwrap());
+    }
+    let (least, alone) = (costs.into_iter().min().unwrap(), short["cost_nanos"].as_i64().unwrap());
+    assert!(least > 0 && (least * 2 - alone).abs() <= 1, "{least} of {alone}");
 }
 
 #[tokio::test]
@@ -145,5 +171,104 @@ async fn a_batch_that_must_not_be_sent_whole_to_a_shared_account_is_left_to_the_
     create(&client, &plain).await;
     gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
     left(&client, &plain, "a policy reads each request").await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// A line of a file of requests.
+fn line(id: &str, model: &str, words: &str) -> String {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": words}]});
+    let line = json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body});
+    format!("{line}\n")
+}
+
+#[tokio::test]
+async fn a_file_of_requests_on_a_shared_account_is_one_batch_of_its_provider() {
+    let gateway = Gateway::start().await;
+    share(&gateway, "openai", &gateway.emulator.base_url()).await;
+    // Another workspace might find a prompt in the cache of the account.
+    gateway.make("/v2/workspaces", json!({"name": "another"})).await;
+    let client = gateway.client();
+    let body = json!({"model": MINI, "messages": [{"role": "user", "content": "ask 0"}]});
+    let alone = gateway.settled(gateway.chat_ok(&body).await.header("x-request-id").unwrap()).await;
+    let two = format!("{}{}", line("a", MINI, "ask 0"), line("b", MINI, &long()));
+    let answer = tried(&client, &two).await;
+    assert_eq!((answer.status, answer.header("agent-batch-execution")), (200, None), "{}", answer.text());
+    let batch = ended(&client, &id_of(&answer.json())).await;
+    assert_eq!(batch["request_counts"], json!({"total": 2, "completed": 2, "failed": 0}), "{batch}");
+    booked_at_half(&gateway, &alone).await;
+    let sent = gateway.calls(POOL);
+    let of = |end: &str| sent.iter().filter(|call| call.path.ends_with(end)).collect::<Vec<_>>();
+    let file = String::from_utf8_lossy(&of("/files")[0].body).into_owned();
+    assert_eq!((of("/files").len(), of("/batches").len()), (1, 1));
+    assert_eq!((file.matches("[cache ").count(), file.contains(MINI)), (1, false), "{file}");
+    // An account whose files nobody has read works through no batch of them, and limits count each request.
+    let other = line("a", MINI, "x").replace("/v1/chat/completions", "/v1/responses");
+    for (requests, why) in [
+        (line("a", MINI, "x") + &line("b", "openai/gpt-4o", "x"), "it is of several models"),
+        (other, "nobody knows what it may name"),
+    ] {
+        let answer = tried(&client, &requests).await;
+        assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{why}: {}", answer.text());
+    }
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000_000});
+    gateway.make("/v2/budgets", budget).await;
+    let answer = tried(&client, &line("a", MINI, "x")).await;
+    assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{}", answer.text());
+    let again = json!({"input_file_id": batch["input_file_id"], "endpoint": batch["endpoint"], "completion_window": "24h"});
+    let refused = client.post("/v1/batches", &again).await.unwrap();
+    assert_eq!(refused.json()["error"]["code"], "batch_needs_own_credential", "{}", refused.text());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// A project whose requests aren't booked yet stays, and what it used stays when it is gone.
+#[tokio::test]
+async fn a_kill_in_the_middle_books_each_request_of_a_shared_account_once() {
+    let mut gateway = Gateway::start().await;
+    share(&gateway, "openai", &gateway.emulator.base_url()).await;
+    let project = gateway.make("/v2/projects", json!({"name": "nightly"})).await;
+    let (key, _) = gateway.key(json!({"name": "nightly", "project_id": project["id"]})).await;
+    let client = gateway.with_key(&key);
+    let id = made(&client, &asks(MANY)).await;
+    gateway.emulator.script(POOL, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
+    ended(&client, &id).await;
+    let project = format!("/v2/projects/{}", id_of(&project));
+    let kept = gateway.admin().delete(&project).await.unwrap();
+    assert_eq!((kept.status, &kept.json()["code"]), (409, &json!("usage_not_recorded")), "{}", kept.text());
+    let tokens = booked_over_kills(&mut gateway).await;
+    let spent = sums(&gateway.get("/v2/usage").await)["cost_micros"].clone();
+    let admin = gateway.admin();
+    until("its project goes", async || admin.delete(&project).await.unwrap().status == 204).await;
+    let after = sums(&gateway.get("/v2/usage").await);
+    let used = after["input_tokens"].as_u64().unwrap() + after["output_tokens"].as_u64().unwrap();
+    assert_eq!((used, &after["cost_micros"]), (tokens, &spent), "{after}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_content_batch_on_a_shared_account_is_one_of_its_provider() {
+    let gateway = Gateway::start().await;
+    share(&gateway, "gemini", &gateway.emulator.origin()).await;
+    gateway.make("/v2/workspaces", json!({"name": "another"})).await;
+    let client = gateway.client();
+    let content = |words: &str| json!({"contents": [{"role": "user", "parts": [{"text": words}]}]});
+    let path = |act: &str| format!("/v1beta/models/{FLASH}:{act}");
+    let alone = client.post(&path("generateContent"), &content("ask 0")).await.unwrap();
+    assert_eq!(alone.status, 200, "{}", alone.text());
+    let alone = gateway.settled(alone.header("x-request-id").unwrap()).await;
+    let of = |requests: Value| json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": requests}}}});
+    let two = of(json!([{"request": content("ask 0")}, {"request": content(&long())}]));
+    let answer = client.post(&path("batchGenerateContent"), &two).await.unwrap();
+    assert_eq!((answer.status, answer.header("agent-batch-execution")), (200, None), "{}", answer.text());
+    booked_at_half(&gateway, &alone).await;
+    let sent: Vec<_> =
+        gateway.calls(POOL).into_iter().filter(|call| call.path.ends_with(":batchGenerateContent")).collect();
+    assert_eq!(sent.len(), 1);
+    let body = String::from_utf8_lossy(&sent[0].body).into_owned();
+    assert_eq!(body.matches("[cache ").count(), 1, "{body}");
+    // A hosted tool has a price that no catalogue has for batches.
+    let mut named = content("x");
+    named["tools"] = json!([{"googleSearch": {}}]);
+    let answer = client.post(&path("batchGenerateContent"), &of(json!([{"request": named}]))).await.unwrap();
+    assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{}", answer.text());
     assert_eq!(gateway.emulator.violations(), []);
 }

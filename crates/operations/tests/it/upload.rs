@@ -2,7 +2,7 @@
 
 use conversation::limits::BATCH_MODELS_MAX;
 use domain::Operation;
-use operations::{FormReader, requests_file};
+use operations::{FormReader, purpose_of, requests_file};
 
 const END: &str = "\r\n--b--\r\n";
 
@@ -33,4 +33,12 @@ fn the_models_of_a_file_are_those_that_were_read_of_it() {
     assert_eq!(requests_file("b", form("user_data", &content, "").as_bytes()), None);
     let many: String = (0..200).map(|at| line(&format!("m{at}")) + "\n").collect();
     assert_eq!(models_of(form("batch", &many, END).as_bytes()).len(), BATCH_MODELS_MAX + 1);
+}
+
+#[test]
+fn a_purpose_is_known_once_it_was_read_to_its_end() {
+    let whole = form("batches", "x", END);
+    let cut = whole.find("batches").unwrap() + "batch".len();
+    assert_eq!(purpose_of("b", whole.as_bytes()), Some(&b"batches"[..]));
+    assert_eq!(purpose_of("b", &whole.as_bytes()[..cut]), None);
 }

@@ -41,7 +41,7 @@ pub(super) struct MessageStart<'a> {
 impl<'a> Head<'a> {
     /// Message ids start with `msg_`, because clients expect that form.
     pub(super) fn of(id: Option<&str>, model: Option<&'a str>, wish: &'a AnswerOptions) -> Self {
-        let id = match (id.filter(|id| !id.is_empty()), wish.trace) {
+        let id = match (id.filter(|id| !id.is_empty() && !wish.is_named_by_trace), wish.trace) {
             (Some(id), _) if id.starts_with("msg_") => id.to_owned(),
             (Some(id), _) => format!("msg_{id}"),
             (None, Some(trace)) => format!("msg_{trace}"),

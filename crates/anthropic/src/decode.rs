@@ -104,21 +104,26 @@ impl Draft {
     }
 
     /// A thread: its provider keeps the turns under the id of the answer, and continues them there alone.
-    fn read_thread(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    fn read_thread(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         if cursor.kind()? != Kind::Object {
-            return cursor.ignore();
+            return skip(cursor);
         }
+        let mut seen = false;
         let request = &mut self.request;
         request.stores_answer = true;
         cursor.object(|cursor, member| {
-            match cursor.value()? {
-                Value::String(text) if member.key.is("previous_message_id") => {
-                    let id = text.decode().into_owned();
-                    request.stored = Some(Box::new(Stored::new(id, StoredAct::Continue, String::new())));
-                }
-                _ => {}
+            if !member.key.is("previous_message_id") {
+                return skip(cursor);
             }
-            Ok::<(), JsonError>(())
+            // Readers differ in which one counts, and only one is looked up.
+            if std::mem::replace(&mut seen, true) {
+                return Err(duplicate("thread.previous_message_id".to_owned()));
+            }
+            if let Value::String(text) = cursor.value()? {
+                let id = text.decode().into_owned();
+                request.stored = Some(Box::new(Stored::new(id, StoredAct::Continue, String::new())));
+            }
+            Ok::<(), Box<Fault>>(())
         })?;
         Ok(())
     }

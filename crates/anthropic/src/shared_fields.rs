@@ -33,13 +33,16 @@ pub(crate) static REQUEST: Fields = Fields(&[
     ("system", Object(Words::Plain, &BLOCK)),
     ("temperature", Plain),
     ("thinking", Plain),
-    ("thread", Reference),
+    // A request continues only what its project received.
+    ("thread", Object(Words::Reference, &THREAD)),
     ("tool_choice", Plain),
     ("tools", Object(Words::Plain, &TOOL)),
     ("top_k", Plain),
     ("top_p", Plain),
     ("user_profile_id", Reference),
 ]);
+
+static THREAD: Fields = Fields(&[("previous_message_id", Plain), ("type", Plain)]);
 
 static SERVER: Fields = Fields(&[
     ("authorization_token", Plain),

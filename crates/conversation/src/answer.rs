@@ -164,6 +164,8 @@ pub struct AnswerOptions {
     pub model: String,
     /// Basis of the answer's id where the upstream gave none: unguessable, and unique to this exchange.
     pub trace: Option<TraceId>,
+    /// The answer has that id, whatever the upstream gave: it is kept under it.
+    pub is_named_by_trace: bool,
     /// Seconds of Unix time, used where the upstream reported none.
     pub created_unix_s: u64,
     /// What else the request determines about its answer.

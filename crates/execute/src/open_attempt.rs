@@ -283,6 +283,7 @@ impl OpenAttempt {
                 usage: request.include_usage,
                 model: if is_translated { request.model.clone() } else { String::new() },
                 trace: Some(call.trace()),
+                is_named_by_trace: is_translated && request.stores_answer,
                 created_unix_s: call.received_unix_ms() / 1_000,
                 constraints: self.constraints(held, is_translated),
                 guard: call.screening().and_then(|screening| screening.guard.clone()),

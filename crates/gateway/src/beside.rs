@@ -258,7 +258,7 @@ pub(crate) async fn with_tools(core: &Rc<Core>, inbound: Inbound, caller: Caller
     if inbound.dialect == Dialect::Responses {
         return stateful(core, inbound, caller).await;
     }
-    if SessionHistory::is_named(&inbound.headers) {
+    if SessionHistory::is_named(&inbound.headers) || run::names_threads(inbound.dialect, &inbound.headers) {
         return continued(core, inbound, caller).await;
     }
     served(core, inbound, caller).await

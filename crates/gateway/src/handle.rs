@@ -241,7 +241,7 @@ fn serve_call(
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(stateful(&handler.core, inbound, caller)).await;
         }
-        if SessionHistory::is_named(&headers) {
+        if SessionHistory::is_named(&headers) || run::names_threads(dialect, &headers) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(continued(&handler.core, inbound, caller)).await;
         }

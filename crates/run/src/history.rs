@@ -12,19 +12,23 @@ use line::Core;
 use settle::ReplyBody;
 
 use crate::compaction;
+use crate::kept_responses::{names_threads, planned_thread, serve_thread};
 use crate::session_turn::{self, Named, SessionTurn};
 
-/// Whether a request continues a session here. Those of Responses are continued where their state is.
+/// Whether a request continues a session here, or may be part of a thread. Those of Responses are continued where their state is.
 #[must_use]
 pub fn continues_session(inbound: &Inbound) -> bool {
     inbound.operation == Operation::Chat
         && inbound.dialect != Dialect::Responses
         && line::continues(inbound.dialect)
-        && SessionHistory::is_named(&inbound.headers)
+        && (SessionHistory::is_named(&inbound.headers) || names_threads(inbound.dialect, &inbound.headers))
 }
 
 /// Serves a request that continues a session.
 pub async fn serve_continued(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
+    if !SessionHistory::is_named(&inbound.headers) {
+        return Box::pin(serve_thread(core, inbound, caller)).await;
+    }
     let (trace, dialect) = (inbound.trace, inbound.dialect);
     let turn = match continue_session(core, &mut inbound, &caller).await {
         Ok(turn) => turn,
@@ -54,6 +58,9 @@ pub async fn planned_continued(
     mut inbound: Inbound,
     caller: &Caller,
 ) -> Result<Inbound, Box<Fault>> {
+    if !SessionHistory::is_named(&inbound.headers) {
+        return planned_thread(core, inbound, caller).await;
+    }
     continue_session(core, &mut inbound, caller).await?;
     Ok(inbound)
 }

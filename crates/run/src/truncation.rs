@@ -87,6 +87,12 @@ pub(crate) fn name_dropped(headers: &mut HeaderMap, dropped: Option<usize>) {
     }
 }
 
+/// Whether a provider was not sent a field of the request.
+pub(crate) fn is_dropped(headers: &HeaderMap, param: &str) -> bool {
+    let dropped = headers.get(DROPPED_PARAMS).and_then(|names| names.to_str().ok());
+    dropped.is_some_and(|names| names.split(", ").any(|name| name == param))
+}
+
 /// The gateway heeds what the provider was not sent, so that nothing of it is dropped.
 pub(crate) fn name_as_heeded(headers: &mut HeaderMap, param: &str) {
     let Some(dropped) = headers.get(DROPPED_PARAMS).and_then(|names| names.to_str().ok()) else { return };

@@ -112,7 +112,7 @@ async fn an_answer_is_found_where_it_was_made() {
 }
 
 #[tokio::test]
-async fn a_thread_goes_on_where_it_is_kept_and_its_client_is_told_to_start_again_elsewhere() {
+async fn a_thread_goes_on_where_it_is_kept_and_everywhere_if_the_gateway_keeps_it() {
     const HAIKU: &str = "anthropic/claude-haiku-4-5";
     let gateway = Gateway::start().await;
     let mut seats = Vec::new();
@@ -147,9 +147,34 @@ async fn a_thread_goes_on_where_it_is_kept_and_its_client_is_told_to_start_again
     assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
     let answer = send(gateway.client(), HAIKU, next(&json!("msg_nobody"))).await;
     assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
-    // The SDK then sends the whole conversation without a thread, which any provider takes.
-    let answer = send(gateway.client(), MINI, json!({"type": "create"})).await;
-    assert_eq!(told(&answer), (400, json!("thread_unsupported_request")), "{}", answer.text());
+    // Where no provider has threads the gateway keeps them, and any provider goes on with one.
+    let client = gateway.client().header("anthropic-beta", "message-threads-2026-08-12");
+    let turn = |model: &str, text: &str, thread: Value| {
+        let messages = json!([{"role": "user", "content": text}]);
+        json!({"model": model, "max_tokens": 9, "messages": messages, "thread": thread})
+    };
+    let first = turn(MINI, "the first turn", json!({"type": "create"}));
+    let first = with(first, json!({"system": "be brief", "stream": true}));
+    let answer = client.post("/v1/messages", &first).await.unwrap();
+    let start: Value = serde_json::from_str(&sse::events(&answer.body)[0]).unwrap();
+    let second = turn(MINI, "the second turn", next(&start["message"]["id"]));
+    let answer = client.post("/v1/messages", &second).await.unwrap();
+    assert_eq!((answer.status, answer.header("agent-dropped-params")), (200, None), "{}", answer.text());
+    let kept = answer.json()["id"].clone();
+    for model in [MINI, HAIKU] {
+        let answer = client.post("/v1/messages", &turn(model, "the third turn", next(&kept))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent = gateway.emulator.journal().pop().unwrap().body;
+        let sent = String::from_utf8(sent.to_vec()).unwrap();
+        for text in ["be brief", "the first turn", "the second turn", "the third turn"] {
+            assert!(sent.contains(text), "{text}: {sent}");
+        }
+        assert_eq!(sent.matches(r#""assistant""#).count(), 2, "{sent}");
+    }
+    let project = gateway.make("/v2/projects", json!({"name": "beside"})).await["id"].clone();
+    let (beside, _) = gateway.key(json!({"name": "beside", "project_id": project})).await;
+    let answer = send(gateway.with_key(&beside), MINI, next(&kept)).await;
+    assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
     assert_eq!(gateway.emulator.violations(), []);
 }
 

@@ -319,6 +319,18 @@ fn finish(reason: Reason) -> Event {
 }
 
 #[test]
+fn an_answer_that_is_kept_has_the_id_that_it_is_kept_under() {
+    let kept = AnswerOptions { is_named_by_trace: true, ..wish() };
+    for (wish, id) in [(kept, format!("msg_{TRACE}")), (wish(), "msg_1".to_owned())] {
+        let events = vec![start(), finish(Reason::Stop), Event::Done];
+        let whole = String::from_utf8(Writer::new(wish.clone()).write_buffered(events.clone())).unwrap();
+        let id = format!(r#""id":"{id}""#);
+        assert!(whole.contains(&id), "{whole}");
+        assert!(write_events(wish, events)[0].contains(&id));
+    }
+}
+
+#[test]
 fn calls_side_by_side_are_written_one_after_the_other() {
     let events = vec![
         Event::Start { id: Some("chatcmpl-1".to_owned()), model: None, created_unix_s: Some(5) },

@@ -139,4 +139,7 @@ fn a_thread_is_kept_by_its_provider_and_continued_there() {
     assert_eq!(read(r#"{"type":"create"}"#), (true, None));
     let continued = Some(("msg_1".to_owned(), StoredAct::Continue));
     assert_eq!(read(r#"{"previous_message_id":"msg_1","type":"continue"}"#), (true, continued));
+    let twice = br#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"q"}],"thread":{"previous_message_id":"a","previous_message_id":"b"}}"#;
+    let fault = decode_request(Operation::Chat, &Bytes::from_static(twice)).unwrap_err();
+    assert_eq!(fault.param.as_deref(), Some("thread.previous_message_id"));
 }

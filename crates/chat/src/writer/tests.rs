@@ -13,6 +13,7 @@ fn wish(usage: bool) -> AnswerOptions {
         usage,
         model: "alias".to_owned(),
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
+        is_named_by_trace: false,
         created_unix_s: 9,
         constraints: conversation::constraints::AnswerConstraints::default(),
         is_same_dialect: false,

@@ -278,6 +278,9 @@ fn messages() {
             (r#""tools":[{"type":"new_search","store":"kept"}]"#, Some(("tools[0].store", Unknown))),
             (r#""user_profile_id":"p""#, Some(("user_profile_id", Reference))),
             (r#""diagnostics":{"previous_message_id":"msg_1"}"#, Some(("diagnostics", Reference))),
+            (r#""thread":{"type":"continue","previous_message_id":"msg_1"}"#, None),
+            (r#""thread":{"type":"continue","id":"t"}"#, Some(("thread.id", Unknown))),
+            (r#""thread":"t""#, Some(("thread", Reference))),
         ],
     );
 }
@@ -538,9 +541,8 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
         let sorted = of(grammar, operations);
         let read: BTreeSet<&str> = sources.iter().flat_map(|source| decoded_names(source)).collect();
         assert!(read.len() > 3, "{grammar:?}: the decoder's fields are not found");
-        // The first is an option of a stream, among others that refer to nothing; the second is in a thread, which is a
-        // reference whatever it holds; videos are never made on a shared account.
-        let apart = BTreeSet::from(["include_usage", "previous_message_id", "seconds"]);
+        // The first is an option of a stream, among others that refer to nothing; videos are never made on a shared account.
+        let apart = BTreeSet::from(["include_usage", "seconds"]);
         let unsorted: Vec<_> = read.difference(&sorted).filter(|name| !apart.contains(*name)).collect();
         assert!(unsorted.is_empty(), "{grammar:?}: {unsorted:?} are in no table");
     }

@@ -110,7 +110,11 @@ pub(super) async fn keep(
 
 /// The kept answer of this id, if the gateway keeps it for the caller's project.
 pub(super) async fn find(core: &Core, caller: &Caller, id: &str) -> Option<KeptResponse> {
-    let request = request_of(id)?;
+    find_made(core, caller, request_of(id)?).await
+}
+
+/// The same by the request that made it.
+pub(super) async fn find_made(core: &Core, caller: &Caller, request: TraceId) -> Option<KeptResponse> {
     let found = find_kept_bytes(core, caller, name_of(request)).await?;
     let (head, _) = parted(&found)?;
     Some(KeptResponse { request, head: serde_json::from_slice(head).ok()? })

@@ -11,6 +11,7 @@ mod making;
 mod pages;
 mod references;
 mod taken;
+mod threads;
 
 use std::rc::Rc;
 
@@ -31,6 +32,8 @@ use runbody::refusal;
 pub use compacting::compact;
 pub use conversations::{ConversationRequest, conversation};
 pub use taken::Taken;
+pub use threads::names_threads;
+pub(crate) use threads::{planned_thread, serve_thread};
 
 /// Takes a request of `/v1/responses`, if it needs anything that is kept here.
 pub async fn take_response(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Taken {

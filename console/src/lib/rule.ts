@@ -103,6 +103,7 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   for (const { on, model } of rule.model_fallbacks ?? []) said.push(`falls back to ${model} on ${plain(on.join(', '))}`);
   if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
   if (rule.emergency) said.push('uses emergency accounts when all others fail');
+  if (rule.hosted_tools) said.push('drops provider tools that the target lacks');
   const times: [string, number | undefined][] = [
     ['waits for headers', rule.head_wait_ms],
     ['for a first byte', rule.first_byte_timeout_ms],

@@ -218,6 +218,8 @@ struct StoredRoute {
     overflow_own: Option<String>,
     #[serde(default)]
     emergency_allowed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    drops_hosted_tools: bool,
     head_wait_ms: Option<u64>,
     first_byte_timeout_ms: Option<u64>,
     idle_timeout_ms: Option<u64>,
@@ -376,6 +378,7 @@ pub fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
         overflow_managed: spec.overflow_managed,
         overflow_own: spec.overflow_own.map(|id| id.to_string()),
         emergency_allowed: spec.emergency_allowed,
+        drops_hosted_tools: spec.drops_hosted_tools,
         head_wait_ms: spec.head_wait_ms,
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
         idle_timeout_ms: spec.idle_timeout_ms,
@@ -437,6 +440,7 @@ pub fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
         overflow_managed: stored.overflow_managed,
         overflow_own: stored.overflow_own.map(|id| id.parse()).transpose().map_err(|_| wrong("overflow"))?,
         emergency_allowed: stored.emergency_allowed,
+        drops_hosted_tools: stored.drops_hosted_tools,
         head_wait_ms: stored.head_wait_ms,
         first_byte_timeout_ms: stored.first_byte_timeout_ms,
         idle_timeout_ms: stored.idle_timeout_ms,

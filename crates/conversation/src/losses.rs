@@ -52,6 +52,7 @@ pub struct DroppedFields {
     names_of: NamesOf,
     aliases: Aliases,
     by: By,
+    may_lose_tools: bool,
     lost: Vec<Loss>,
     /// The names in `lost`: a body may hold as many as fit into it, so lookups must be fast.
     names: HashSet<String>,
@@ -102,7 +103,20 @@ impl DroppedFields {
     #[must_use]
     pub fn of_server(client: Grammar, names_of: NamesOf) -> Self {
         let aliases = Aliases::default();
-        Self { client, names_of, aliases, by: By::Server, lost: Vec::new(), names: HashSet::new() }
+        Self {
+            client,
+            names_of,
+            aliases,
+            by: By::Server,
+            may_lose_tools: false,
+            lost: Vec::new(),
+            names: HashSet::new(),
+        }
+    }
+
+    /// Tools of a provider's own may be dropped though that changes the answer.
+    pub const fn allow_lost_tools(&mut self) {
+        self.may_lose_tools = true;
     }
 
     /// The client's name for a feature; `None` where its dialect can't express it.
@@ -192,7 +206,10 @@ impl DroppedFields {
     /// A field that changes the answer would be dropped, and the client has not allowed that: the fault names
     /// it.
     pub fn finish(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
-        let needed = self.lost.iter().find(|loss| loss.sort == Droppable::Meaning && !is_lenient);
+        let may_lose = |loss: &Loss| {
+            is_lenient || (self.may_lose_tools && matches!(loss.feature, Some(Feature::HostedTool)))
+        };
+        let needed = self.lost.iter().find(|loss| loss.sort == Droppable::Meaning && !may_lose(loss));
         if let Some(loss) = needed {
             if let (None, Some(meant)) = (loss.feature, meant_by(&loss.name, (self.names_of)(self.client))) {
                 return Err(mistyped(&loss.name, meant));

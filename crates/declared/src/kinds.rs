@@ -300,6 +300,7 @@ pub const KINDS: &[Kind] = &[
             field("model_fallbacks", &["model_fallbacks"], Form::Plain, "[]"),
             field("overflow", &["overflow"], Form::Prefixed("own:", "credential"), "null"),
             field("emergency", &["emergency"], Form::Plain, "null"),
+            field("hosted_tools", &["hosted_tools"], Form::Plain, "null"),
             field("head_wait_ms", &["head_wait_ms"], Form::Plain, "null"),
             field("hedge_after_ms", &["hedge_after_ms"], Form::Plain, "null"),
             field("first_byte_timeout_ms", &["first_byte_timeout_ms"], Form::Plain, "null"),

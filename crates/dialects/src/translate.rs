@@ -57,6 +57,9 @@ pub fn translate_request(
     let length = face(client).facts().parameters.output_tokens.last().copied();
     check_length(prompt, length.unwrap_or("max_tokens"))?;
     let mut losses = DroppedFields::new(client, upstream, feature_names).with_aliases(&prompt.aliases);
+    if prompt.drops_hosted_tools {
+        losses.allow_lost_tools();
+    }
     let body = write_prompt(upstream, prompt, target, &mut losses)?;
     for extra in &prompt.extras {
         losses.drop_unknown(&*extra.name, extra.affects_answer);

@@ -39,6 +39,8 @@ pub struct Prompt {
     /// Fields for which the client used another of its format's names than the usual one.
     pub aliases: Aliases,
     pub echo: Echo,
+    /// Tools of a provider's own that the target lacks are dropped and reported: its route says so.
+    pub drops_hosted_tools: bool,
 }
 
 /// A field for which some wire format has several names.

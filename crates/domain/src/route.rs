@@ -171,6 +171,8 @@ pub struct RouteSpec {
     /// `emergency: allowed`: when all pooled accounts have failed, an account reserved for emergencies may
     /// serve.
     pub emergency_allowed: bool,
+    /// `hosted_tools: drop`: tools of a provider's own that the target lacks are dropped and reported.
+    pub drops_hosted_tools: bool,
     pub head_wait_ms: Option<u64>,
     pub first_byte_timeout_ms: Option<u64>,
     pub idle_timeout_ms: Option<u64>,

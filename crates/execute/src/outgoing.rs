@@ -115,18 +115,19 @@ pub(crate) fn would_drop(
     attempt: &Attempt,
     is_spoken: bool,
 ) -> Result<Vec<String>, Box<Fault>> {
-    let prompt = if is_spoken { None } else { read_prompt(call, body)? };
+    let prompt = if is_spoken { None } else { read_prompt(call, body, attempt)? };
     let ask = ModelRequest { prompt: prompt.as_ref(), ..request_for(call, caller, attempt, body) };
     Ok(generate(caller, attempt, providers::provider(attempt.provider()), &ask)?.dropped)
 }
 
 /// The request in the dialect-neutral form; `None` if it is not a conversation.
-fn read_prompt(call: &Call, body: &Bytes) -> Result<Option<Prompt>, Box<Fault>> {
+fn read_prompt(call: &Call, body: &Bytes, attempt: &Attempt) -> Result<Option<Prompt>, Box<Fault>> {
     let facts = call.spec().facts();
     if !facts.is_conversation {
         return Ok(None);
     }
     let mut prompt = dialects::read_prompt(call.dialect().grammar(), body, call.request())?;
+    prompt.drops_hosted_tools = attempt.drops_hosted_tools();
     if facts.only_counts {
         dialects::forget_answer(&mut prompt);
     }
@@ -151,7 +152,7 @@ pub(crate) async fn prompt_for(
     let (call, caller) = (&exchange.call, &exchange.caller);
     let mut prompt = match &held.prompt {
         Some(prompt) => Rc::clone(prompt),
-        None => match read_prompt(call, &held.body)? {
+        None => match read_prompt(call, &held.body, attempt)? {
             Some(prompt) => Rc::clone(held.prompt.insert(Rc::new(prompt))),
             None => return Ok(None),
         },

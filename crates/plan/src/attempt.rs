@@ -107,6 +107,7 @@ pub struct Attempt {
     /// What the plan found that lets the request begin with a fallback.
     planned_on: Option<FallbackClass>,
     is_emergency: bool,
+    drops_hosted_tools: bool,
     overflow: Option<OverflowReason>,
     /// What a subscription saves beside the list, in per cent.
     discount_pct: u8,
@@ -180,6 +181,7 @@ impl Attempt {
             is_after_nodes: false,
             planned_on: None,
             is_emergency: false,
+            drops_hosted_tools: false,
             overflow: None,
             seat: Seat::Byok(Arc::clone(credential)),
         })
@@ -219,6 +221,7 @@ impl Attempt {
             is_after_nodes: false,
             planned_on: None,
             is_emergency: facts.emergency_only,
+            drops_hosted_tools: false,
             overflow: None,
             discount_pct: 0,
             fallback_model: None,
@@ -281,6 +284,7 @@ impl Attempt {
             is_after_nodes: false,
             planned_on: None,
             is_emergency: false,
+            drops_hosted_tools: false,
             overflow: None,
             discount_pct: 0,
             fallback_model: None,
@@ -313,6 +317,11 @@ impl Attempt {
     pub(crate) fn planned_on(mut self, class: FallbackClass) -> Self {
         self.planned_on = Some(class);
         self
+    }
+
+    /// Its route drops the tools of providers that the target lacks.
+    pub(crate) const fn drop_hosted_tools(&mut self) {
+        self.drops_hosted_tools = true;
     }
 
     /// For another model than the one that the request names.
@@ -542,6 +551,12 @@ impl Attempt {
     #[must_use]
     pub const fn left_in_plan_on(&self) -> Option<FallbackClass> {
         self.planned_on
+    }
+
+    /// Whether tools of a provider's own that the target lacks are dropped.
+    #[must_use]
+    pub const fn drops_hosted_tools(&self) -> bool {
+        self.drops_hosted_tools
     }
 
     /// Reserved for when all others of the pool have failed.

@@ -183,6 +183,10 @@ fn decide_resolved<'a>(
     if decision.fault.is_none() {
         choose(input, &resolved, spec, &mut found, board, &mut decision);
     }
+    if spec.drops_hosted_tools {
+        let resting = decision.resting.iter_mut().map(|(attempt, _)| attempt);
+        decision.attempts.iter_mut().chain(resting).for_each(Attempt::drop_hosted_tools);
+    }
     decision.rejected = found.rejected;
     if strict.is_some() {
         tell_forbidden_fallbacks(&mut decision.rejected);

@@ -244,3 +244,21 @@ async fn a_plan_sends_nothing() {
     assert_eq!(gateway.emulator.journal().len(), 0);
     assert_eq!(gateway.requests(10).await.len(), 0);
 }
+
+#[tokio::test]
+async fn a_route_drops_a_providers_own_tools_where_it_says_so() {
+    const HAIKU: &str = "anthropic/claude-haiku-4-5";
+    let gateway = Gateway::start().await;
+    let base_url = gateway.emulator.anthropic_url();
+    let credential = json!({"provider": "anthropic", "secret": OWN, "base_url": base_url});
+    gateway.make("/v2/provider-credentials", credential).await;
+    let tools = json!([{"type": "file_search", "vector_store_ids": ["vs_1"]}]);
+    let body = json!({"model": HAIKU, "input": "hello there", "tools": tools});
+    let send = async || gateway.client().post("/v1/responses", &body).await.unwrap();
+    let told = send().await;
+    assert_eq!((told.status, told.json()["error"]["param"].clone()), (400, json!("tools[0]")));
+    gateway.route(json!({"scope": {"model": HAIKU}, "hosted_tools": "drop"})).await;
+    let answer = send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.header("agent-dropped-params").unwrap().contains("tools[0]"));
+}

@@ -37,6 +37,7 @@ export interface RouteRule {
   model_fallbacks?: ModelFallback[];
   overflow?: string;
   emergency?: string;
+  hosted_tools?: string;
   head_wait_ms?: number;
   hedge_after_ms?: number;
   priority?: number;

@@ -119,6 +119,10 @@ pub struct Rule {
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[arg(long, help_heading = "Fallback and overload")]
     emergency: Option<String>,
+    /// `drop` drops and reports a provider's own tools (`web_search`, `file_search`, …) that the target lacks; by default, such
+    /// a request is refused.
+    #[arg(long, help_heading = "Targets and order")]
+    hosted_tools: Option<String>,
     /// The highest priority that its requests can have under overload, from 0 (refused first) to 255.
     #[arg(long, help_heading = "Fallback and overload")]
     priority: Option<u8>,
@@ -224,6 +228,7 @@ impl Rule {
             .with_some("byok_fallback", self.byok_fallback.as_ref())
             .with_some("overflow", self.overflow.as_ref())
             .with_some("emergency", self.emergency.as_ref())
+            .with_some("hosted_tools", self.hosted_tools.as_ref())
             .with_some("priority", self.priority)
             .build()
     }

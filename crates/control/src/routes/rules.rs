@@ -106,6 +106,11 @@ pub struct Wire {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["allowed", null]))]
     emergency: Option<String>,
+    /// `drop` drops and reports a provider's own tools (`web_search`, `file_search`, …) that the target lacks. By default, such
+    /// a request is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["drop", null]))]
+    hosted_tools: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     head_wait_ms: Option<u64>,
@@ -191,6 +196,7 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
             None => spec.overflow_managed.then(|| MANAGED.to_owned()),
         },
         emergency: spec.emergency_allowed.then(|| "allowed".to_owned()),
+        hosted_tools: spec.drops_hosted_tools.then(|| "drop".to_owned()),
         head_wait_ms: spec.head_wait_ms,
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
         idle_timeout_ms: spec.idle_timeout_ms,
@@ -221,6 +227,7 @@ pub async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Res
     })?;
     let (overflow_managed, overflow_own) = overflow_of(control, request, wire.overflow.as_deref()).await?;
     let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
+    let drops_hosted_tools = only_word(wire.hosted_tools.as_deref(), "hosted_tools", "drop")?;
     let strategy = strategy_of(&wire)?;
     let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
@@ -239,6 +246,7 @@ pub async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Res
         overflow_managed,
         overflow_own,
         emergency_allowed,
+        drops_hosted_tools,
         head_wait_ms: positive(wire.head_wait_ms, "head_wait_ms")?,
         first_byte_timeout_ms: positive(wire.first_byte_timeout_ms, "first_byte_timeout_ms")?,
         idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,

@@ -37,7 +37,12 @@ fn a_tool_of_a_providers_own_is_refused_by_name_and_what_it_did_before_is_told()
         text.contains("\"tools[1]\", the tool file_search") && text.contains("speaks responses ("),
         "{text}"
     );
-    assert_eq!(losses.finish(true).unwrap(), ["file_search_call", "tools[1]"]);
+    assert_eq!(losses.clone().finish(true).unwrap(), ["file_search_call", "tools[1]"]);
+    // A route may let such tools go, and nothing else.
+    losses.allow_lost_tools();
+    assert_eq!(losses.clone().finish(false).unwrap(), ["file_search_call", "tools[1]"]);
+    losses.drop_unknown("other", true);
+    assert_eq!(losses.finish(false).unwrap_err().param.as_deref(), Some("other"));
 }
 
 fn names(grammar: Grammar) -> FeatureNames {

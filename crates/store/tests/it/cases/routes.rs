@@ -43,6 +43,7 @@ pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
         overflow_managed: true,
         overflow_own: Some(credential.id),
         emergency_allowed: true,
+        drops_hosted_tools: true,
         head_wait_ms: Some(1),
         first_byte_timeout_ms: Some(2),
         idle_timeout_ms: Some(3),

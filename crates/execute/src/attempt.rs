@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use board::{Availability, AvailabilityView, Ticket};
 use decode::Call;
-use domain::{Fault, Operation, PriceTerms, Usage};
+use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
 use ledger::{CommitmentDraw, Intent, Tab};
@@ -211,7 +211,28 @@ pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8]) -> Result<bool,
     // Also of a translated call: its provider knows no response.
     stored::check_previous(call)?;
     shared::check(call, attempt, body, is_spoken)?;
+    if !is_spoken {
+        check_files(call)?;
+    }
     Ok(is_spoken)
+}
+
+/// Refuses a file that Anthropic keeps for one of its clients: other providers neither get its id nor know it.
+fn check_files(call: &Call) -> Result<(), Box<Fault>> {
+    if call.dialect().grammar() != Grammar::Anthropic {
+        return Ok(());
+    }
+    // Ids of this form are Anthropic's own; one that the project was given here is its provider's by now.
+    let mut files = call.request().files.iter();
+    let Some(file) = files.find(|file| !file.is_exchanged && file.id.starts_with("file_")) else {
+        return Ok(());
+    };
+    let path = &file.path;
+    let message = format!("{path} names a file that Anthropic keeps, which no other provider can read.");
+    let fix = "Send its content, or use a model that your Anthropic credential serves.";
+    Err(Box::new(
+        Fault::new(FaultClass::Unsupported, "file_kept_elsewhere", message).fix(fix).param(path.clone()),
+    ))
 }
 
 /// How an attempt draws on a commitment. One beside another neither waits nor goes beyond it: the answer that it is to hasten

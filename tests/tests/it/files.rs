@@ -180,7 +180,6 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-#[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_file_of_another_apis_client_goes_nowhere() {
     let gateway = gateway().await;
@@ -195,9 +194,19 @@ async fn a_file_of_another_apis_client_goes_nowhere() {
         let told = answer.json();
         assert_eq!((answer.status, &told["error"]["type"]), (404, &json!("not_found_error")), "{told}");
     }
+    // Nor is one that Anthropic keeps named to another provider, even where what is lost may be dropped.
+    let source = json!({"type": "file", "file_id": "file_011CNha8iCJcU1wXNR6q4V8w"});
+    let content = json!([{"type": "document", "source": source}]);
+    let messages = json!([{"role": "user", "content": content}]);
+    let body = json!({"model": "openai/gpt-4o-mini", "max_tokens": 9, "messages": messages});
+    for client in [client.clone(), client.header("agent-lenient", "true")] {
+        let told = client.post("/v1/messages", &body).await.unwrap();
+        assert!(told.status == 400 && told.text().contains("a file that Anthropic keeps"), "{}", told.text());
+    }
     assert_eq!(gateway.emulator.journal().len(), calls, "no other vendor gets it");
 }
 
+#[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_account_that_several_share_keeps_their_files_apart() {
     let gateway = Gateway::start().await;

@@ -22,7 +22,7 @@ const HINTS: &[&str] = &[
     // Restricts where the model may run, as far as the vendor offers a choice.
     "inference_geo",
     "speed",
-    // What it continues is in the messages by then, and the gateway keeps the answer.
+    // The messages have everything before them by then, and the gateway keeps the answer.
     "thread",
     "user_profile_id",
     "workspace_id",

@@ -194,7 +194,7 @@ async fn a_file_of_another_apis_client_goes_nowhere() {
         let told = answer.json();
         assert_eq!((answer.status, &told["error"]["type"]), (404, &json!("not_found_error")), "{told}");
     }
-    // Nor is one that Anthropic keeps named to another provider, even where what is lost may be dropped.
+    // Nor is one that Anthropic keeps named to another provider, even where losses may be dropped.
     let source = json!({"type": "file", "file_id": "file_011CNha8iCJcU1wXNR6q4V8w"});
     let content = json!([{"type": "document", "source": source}]);
     let messages = json!([{"role": "user", "content": content}]);

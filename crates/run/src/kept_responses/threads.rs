@@ -25,7 +25,7 @@ const PREFIX: &str = "msg_";
 /// Only the request that creates a thread states these.
 const CREATE_ONLY: [&str; 2] = ["system", "tools"];
 
-/// What is kept of a request with its answer.
+/// A request in a thread, as it is kept with its answer.
 struct ThreadTurn {
     ancestors: Vec<Continued>,
     input: Vec<String>,
@@ -69,14 +69,14 @@ pub(crate) async fn serve_thread(
 /// Puts everything before a request into it, if that is kept here; `None` where nothing is to be kept of it.
 ///
 /// # Errors
-/// Some of what it continues is gone, or it is too long to be sent.
+/// Some of its thread is gone, or the whole is too long to be sent.
 async fn continue_thread(
     core: &Core,
     inbound: &mut Inbound,
     caller: &Caller,
 ) -> Result<Option<ThreadTurn>, Box<Fault>> {
     let body = inbound.body.clone();
-    // The pipeline says what is wrong with a request that can't be read.
+    // The pipeline refuses a request that can't be read.
     let Ok(fields) = members(&body, "") else { return Ok(None) };
     let thread = fields.iter().find(|(name, _)| name == THREAD);
     let Some(thread) = thread.and_then(|(_, span)| Members::of_answer(span.of(&body))) else {
@@ -116,7 +116,7 @@ async fn continue_thread(
 /// The call that a request in a thread makes, for one that is planned and not served.
 ///
 /// # Errors
-/// What it continues can't be sent.
+/// Its thread can't be sent.
 pub(crate) async fn planned_thread(
     core: &Core,
     mut inbound: Inbound,

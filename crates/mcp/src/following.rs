@@ -74,6 +74,10 @@ pub(crate) fn has_ended(task: &Value) -> bool {
     task.get("status").and_then(Value::as_u64).is_some_and(|status| status >= 10)
 }
 
+fn status_text(task: &Value) -> Option<String> {
+    task.get("status_text").and_then(Value::as_str).map(str::to_owned)
+}
+
 fn read_line(line: &[u8], chars: &mut usize) -> Option<TaskEvent> {
     let message: Value = serde_json::from_slice(line).ok()?;
     if message.get("type").and_then(Value::as_str) == Some("heartbeat") {
@@ -84,16 +88,15 @@ fn read_line(line: &[u8], chars: &mut usize) -> Option<TaskEvent> {
         *chars += text.chars().count();
         return Some(TaskEvent::Text(*chars));
     }
-    let status = |task: &Value| task.get("status_text").and_then(Value::as_str).map(str::to_owned);
     match message.get("data") {
         Some(data) => {
             if data.get("output").is_some() {
                 *chars = 0;
             }
-            status(data).map(TaskEvent::State)
+            status_text(data).map(TaskEvent::State)
         }
         None if has_ended(&message) => Some(TaskEvent::Ended(Box::new(message))),
-        None => status(&message).map(TaskEvent::State),
+        None => status_text(&message).map(TaskEvent::State),
     }
 }
 
@@ -171,6 +174,11 @@ impl Progress {
         // A client that cancelled is sent no answer.
         if self.session.stream(self.stream.number).is_some_and(|stream| stream.is_cancelled) {
             return;
+        }
+        // One that ended before it was followed has no update but this.
+        if let Some(status) = task.as_ref().filter(|_| self.place == 0).and_then(status_text) {
+            self.log(&status);
+            self.notify(&status);
         }
         let outcome = match task {
             Some(task) => Ok(results::of_task(task, self.session.revision)),

@@ -286,6 +286,19 @@ async fn a_stream_that_broke_off_is_resumed_to_its_result() {
     let late = session.open(Method::GET, &[("last-event-id", &last)], String::new()).await;
     let late = all_events(late, String::new()).await;
     assert_eq!(late.last().unwrap().1.clone().unwrap()["result"], result["result"]);
+    // Who was told nothing before the end is told of it.
+    let anew = all_events(
+        session.open(Method::GET, &[("last-event-id", "1-0")], String::new()).await,
+        String::new(),
+    )
+    .await;
+    let first = anew[0].1.clone().unwrap();
+    assert_eq!(
+        (&first["method"], &first["params"]["message"]),
+        (&json!("notifications/progress"), &json!("completed")),
+        "{anew:?}"
+    );
+    assert_eq!(anew[1].1.clone().unwrap()["result"], result["result"]);
     for wrong in ["9-1", "x", "1"] {
         let answer = session.open(Method::GET, &[("last-event-id", wrong)], String::new()).await;
         assert_eq!(answer.status, 400, "{wrong}");

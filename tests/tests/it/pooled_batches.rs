@@ -226,11 +226,12 @@ async fn a_kill_in_the_middle_books_each_request_of_a_shared_account_once() {
     let mut gateway = Gateway::start().await;
     share(&gateway, "openai", &gateway.emulator.base_url()).await;
     let project = gateway.make("/v2/projects", json!({"name": "nightly"})).await;
-    let (key, _) = gateway.key(json!({"name": "nightly", "project_id": project["id"]})).await;
+    let (key, key_id) = gateway.key(json!({"name": "nightly", "project_id": project["id"]})).await;
     let client = gateway.with_key(&key);
     let id = made(&client, &asks(MANY)).await;
     gateway.emulator.script(POOL, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
     ended(&client, &id).await;
+    assert_eq!(gateway.admin().delete(&format!("/v2/api-keys/{key_id}")).await.unwrap().status, 204);
     let project = format!("/v2/projects/{}", id_of(&project));
     let kept = gateway.admin().delete(&project).await.unwrap();
     assert_eq!((kept.status, &kept.json()["code"]), (409, &json!("usage_not_recorded")), "{}", kept.text());

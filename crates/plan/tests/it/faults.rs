@@ -23,7 +23,7 @@ fn nothing_serves_names_the_commands_that_would_change_it() {
     check_mentions(
         &fault,
         &[
-            "serves openai/gpt-4o",
+            "serves the model openai/gpt-4o",
             "`tidegate credential add openai`",
             "`tidegate nodes add`",
             "`tidegate account add openai`",

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use json::members::Members;
 
-use crate::compaction;
+/// How the message begins that stands for what was summarised.
+pub const SUMMARY: &str = "Summary of the earlier part of this conversation:\n\n";
 
 /// Whose an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ fn read(item: &str) -> Item {
         ("message", Some("system" | "developer")) => Side::Rule,
         ("compaction", _) => Side::Standing,
         ("message", Some("assistant")) => Side::Model,
-        ("message", _) if compaction::is_summary(&members) => Side::Standing,
+        ("message", _) if is_summary(&members) => Side::Standing,
         ("message", _) => Side::User,
         ("mcp_approval_response", _) => Side::Result,
         (kind, _) if kind.ends_with("_output") => Side::Result,
@@ -64,21 +65,30 @@ fn read(item: &str) -> Item {
     Item { side, call }
 }
 
+/// Whether a message is a summary that was opened.
+#[must_use]
+pub fn is_summary(message: &Members<'_>) -> bool {
+    message.find_text("content").is_some_and(|text| text.starts_with(SUMMARY))
+}
+
 /// The items that always stay: rules, the newest input with the calls that it answers, and the last message of a user's,
 /// which the newest steps are about.
-pub(crate) fn newest(items: &[String]) -> Vec<bool> {
+#[must_use]
+pub fn newest(items: &[String]) -> Vec<bool> {
     let read: Vec<Item> = items.iter().map(|item| read(item)).collect();
     let (_, steps) = arranged(&read);
     stays(&read, &steps)
 }
 
 /// Whether an item is a rule for the model.
-pub(crate) fn is_rule(item: &str) -> bool {
+#[must_use]
+pub fn is_rule(item: &str) -> bool {
     read(item).side == Side::Rule
 }
 
 /// Whether an item is a rule for the model, or a message of a user's.
-pub(crate) fn is_kept_as_written(item: &str) -> bool {
+#[must_use]
+pub fn is_kept_as_written(item: &str) -> bool {
     matches!(read(item).side, Side::Rule | Side::User)
 }
 
@@ -155,7 +165,8 @@ fn arranged(items: &[Item]) -> (Vec<Turn>, Vec<Step>) {
 
 /// What is left out first, and what next: the steps of the oldest turn, with the last of them what the user wrote, then those
 /// of the turn after it. Each is the places of items that are left out together.
-pub(crate) fn oldest_first(items: &[String]) -> Vec<Vec<usize>> {
+#[must_use]
+pub fn oldest_first(items: &[String]) -> Vec<Vec<usize>> {
     let read: Vec<Item> = items.iter().map(|item| read(item)).collect();
     let (turns, steps) = arranged(&read);
     let stays = stays(&read, &steps);

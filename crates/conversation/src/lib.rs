@@ -23,6 +23,7 @@ pub mod features;
 pub mod fields;
 pub mod files;
 pub mod form;
+pub mod item_order;
 pub mod limits;
 pub mod losses;
 pub mod models;

@@ -10,8 +10,9 @@ use conversation::request::{Addressed, Request};
 use conversation::target::TargetModel;
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::prompt::{Content, Part, Role, Turn};
-use domain::{Abilities, Event, Fault, FaultClass, Grammar, Operation, Prompt};
+use domain::{Abilities, Dialect, Event, Fault, FaultClass, Grammar, Operation, Prompt};
 use framing::sse::read_event;
+use http::HeaderMap;
 use json::members::Members;
 use json::{Cursor, JsonError, Kind, Span};
 
@@ -23,12 +24,22 @@ use crate::whole::read_events;
 /// The roles of messages that come first in every request, and are sent with each.
 const LEADING: [&str; 2] = ["system", "developer"];
 
+/// The beta of threads in Messages, without its date.
+const THREADS: &str = "message-threads";
+
 /// A request with its history before its own turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContinuedRequest {
     pub body: Bytes,
     /// The request's own turns, as items.
     pub items: Vec<String>,
+}
+
+/// Whether a request may be part of a thread: its client names the beta.
+#[must_use]
+pub fn names_threads(dialect: Dialect, headers: &HeaderMap) -> bool {
+    let mut betas = headers.get_all("anthropic-beta").iter().filter_map(|betas| betas.to_str().ok());
+    dialect == Dialect::Anthropic && betas.any(|betas| betas.contains(THREADS))
 }
 
 /// Where the turns of a request are.

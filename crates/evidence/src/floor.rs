@@ -1,6 +1,7 @@
 //! The version that the configuration in the database has reached, in a file of the data directory: a database that an older
 //! copy replaced is noticed. Backups don't copy the file, so a restored directory begins a floor.
 
+use std::error::Error;
 use std::fs;
 use std::path::Path;
 
@@ -14,11 +15,11 @@ const NOTE_FILE: &str = "database-behind";
 /// way: only the operator knows which copy is meant.
 pub async fn keep(data_dir: &Path, store: &Store, world: &World) {
     if let Err(error) = compare(data_dir, store, world).await {
-        tracing::warn!("the database was not compared with its floor, which is tried again: {error:#}");
+        tracing::warn!("the database was not compared with its floor, which is tried again: {error}");
     }
 }
 
-async fn compare(data_dir: &Path, store: &Store, world: &World) -> anyhow::Result<()> {
+async fn compare(data_dir: &Path, store: &Store, world: &World) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (file, version) = (data_dir.join(FLOOR_FILE), store.feed().version().await?);
     let floor: u64 = fs::read_to_string(&file).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     if version < floor {

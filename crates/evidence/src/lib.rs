@@ -5,6 +5,7 @@ mod emergency;
 pub mod exports;
 #[cfg(test)]
 mod fixture;
+pub mod floor;
 mod held;
 pub mod holds;
 mod openings;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use board::{Availability, AvailabilityView, Ticket};
 use decode::Call;
-use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Usage};
+use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
 use ledger::{CommitmentDraw, Intent, Tab};
@@ -85,7 +85,6 @@ async fn start(
     StartMode { can_spill, is_beside }: StartMode,
 ) -> Start {
     let deps = &exchange.deps;
-    let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
     let is_spoken = match check(&exchange.call, attempt, &held.body) {
         Ok(is_spoken) => is_spoken,
@@ -117,7 +116,7 @@ async fn start(
     }
     let is_marked = caching.as_ref().is_some_and(|caching| caching.marks > 0);
     tab.caching(caching);
-    let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
+    let terms = terms::sent(exchange.call.request().terms, is_spoken, &outgoing.dropped);
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
     let how = Draws { can_spill: can_spill || is_beside, may_wait: !is_beside };
     if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, how)).await {
@@ -217,21 +216,13 @@ pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8]) -> Result<bool,
     Ok(is_spoken)
 }
 
-/// Refuses a file that Anthropic keeps for one of its clients: other providers neither get its id nor know it.
+/// Refuses a file that a provider keeps for one of its own clients.
 fn check_files(call: &Call) -> Result<(), Box<Fault>> {
-    if call.dialect().grammar() != Grammar::Anthropic {
-        return Ok(());
-    }
-    // Ids of this form are Anthropic's own; one that the project was given here is its provider's by now.
-    let mut files = call.request().files.iter();
-    let Some(file) = files.find(|file| !file.is_exchanged && file.id.starts_with("file_")) else {
-        return Ok(());
-    };
-    let path = &file.path;
-    let message = format!("{path} names a file that Anthropic keeps, which no other provider can read.");
-    let fix = "Send its content, or use a model that your Anthropic credential serves.";
+    let Some(path) = dialects::vendors_file(call.dialect().grammar(), call.request()) else { return Ok(()) };
+    let message = format!("{path} names a file that its provider keeps, which no other provider can read.");
+    let fix = "Send its content, or use a model that your credential at that provider serves.";
     Err(Box::new(
-        Fault::new(FaultClass::Unsupported, "file_kept_elsewhere", message).fix(fix).param(path.clone()),
+        Fault::new(FaultClass::Unsupported, "file_kept_elsewhere", message).fix(fix).param(path.to_owned()),
     ))
 }
 

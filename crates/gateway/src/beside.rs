@@ -8,7 +8,7 @@ use bytes::Bytes;
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Operation};
+use domain::{Dialect, Fault, Operation, WorkspaceId};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use line::Core;
@@ -20,7 +20,7 @@ use crate::handle::{Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, re
 use crate::incoming::Incoming;
 use crate::invoked::{as_messages, in_frames};
 use crate::mcp::{self, Server, origin};
-use crate::quarantine::PanicWatch;
+use crate::quarantine::quarantined;
 use crate::reply::{Reply, with_request_id};
 use crate::routes::Action;
 
@@ -258,7 +258,9 @@ pub(crate) async fn with_tools(core: &Rc<Core>, inbound: Inbound, caller: Caller
     if inbound.dialect == Dialect::Responses {
         return stateful(core, inbound, caller).await;
     }
-    if SessionHistory::is_named(&inbound.headers) || run::names_threads(inbound.dialect, &inbound.headers) {
+    if SessionHistory::is_named(&inbound.headers)
+        || dialects::names_threads(inbound.dialect, &inbound.headers)
+    {
         return continued(core, inbound, caller).await;
     }
     served(core, inbound, caller).await
@@ -316,4 +318,45 @@ pub(crate) fn upload(
         }
         answer
     }))
+}
+
+/// A request until the head of its answer is there. Where a panic ends it, the panic drops this.
+pub(crate) struct PanicWatch {
+    handler: Rc<CoreHandler>,
+    workspace: WorkspaceId,
+    path: &'static str,
+    body: Bytes,
+}
+
+impl PanicWatch {
+    /// # Errors
+    /// The request is in quarantine.
+    pub(crate) fn begin(
+        handler: &Rc<CoreHandler>,
+        caller: &Caller,
+        path: &'static str,
+        body: &Bytes,
+        arrival: Arrival,
+    ) -> Result<Self, Box<Fault>> {
+        let (handler, workspace) = (Rc::clone(handler), caller.workspace().id);
+        let watch = Self { handler, workspace, path, body: body.clone() };
+        match watch.handler.quarantine.left_us(|| watch.fingerprint(), arrival.us) {
+            Some(left_us) => Err(quarantined(left_us, arrival.unix_ms)),
+            None => Ok(watch),
+        }
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.handler.quarantine.fingerprint((self.workspace, self.path, &self.body))
+    }
+}
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        // Requests without a body differ by more than their path.
+        if std::thread::panicking() && !self.body.is_empty() {
+            let now_us = self.handler.core.deps.world.clock.monotonic_us();
+            self.handler.quarantine.suspect(self.fingerprint(), now_us);
+        }
+    }
 }

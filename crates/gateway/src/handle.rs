@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
 use run::Taken;
 
-use crate::beside::{self, COMPACT, beside, continued, invoked, is_beside, stateful, with_tools};
+use crate::beside::{self, COMPACT, PanicWatch, beside, continued, invoked, is_beside, stateful, with_tools};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -37,7 +37,7 @@ use crate::incoming::Incoming;
 use crate::mcp;
 use crate::metrics::Cores;
 use crate::moved::{CoreSenders, serve_tunnel};
-use crate::quarantine::{PanicWatch, Quarantine};
+use crate::quarantine::Quarantine;
 use crate::realtime;
 use crate::reply::{HandedOver, Reply, with_request_id};
 use crate::routes::{self, Access, Action, Found, Route, aliases, dialect_at, operation_at};
@@ -241,7 +241,7 @@ fn serve_call(
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(stateful(&handler.core, inbound, caller)).await;
         }
-        if SessionHistory::is_named(&headers) || run::names_threads(dialect, &headers) {
+        if SessionHistory::is_named(&headers) || dialects::names_threads(dialect, &headers) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(continued(&handler.core, inbound, caller)).await;
         }

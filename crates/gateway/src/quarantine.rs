@@ -3,17 +3,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::rc::Rc;
+use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use admit::Caller;
-use bytes::Bytes;
-use domain::{Fault, FaultClass, WorkspaceId};
+use domain::{Fault, FaultClass};
 
-use crate::handle::{Arrival, CoreHandler};
 use crate::limits::{PANICS_MAX, QUARANTINE_US_MAX, SUSPECTS_MAX};
 
 /// How often a request ended in a panic, and when it last did; by its fingerprint.
@@ -39,8 +35,13 @@ impl Quarantine {
         result
     }
 
+    /// By what a repeated request is recognised.
+    pub(crate) fn fingerprint(&self, request: impl Hash) -> u64 {
+        self.hasher.hash_one(request)
+    }
+
     /// Counts a panic; while the table is full, only those of the requests in it.
-    fn suspect(&self, fingerprint: u64, now_us: u64) {
+    pub(crate) fn suspect(&self, fingerprint: u64, now_us: u64) {
         self.with_suspects(now_us, |suspects| {
             if suspects.len() < SUSPECTS_MAX || suspects.contains_key(&fingerprint) {
                 let suspect = suspects.entry(fingerprint).or_default();
@@ -50,7 +51,7 @@ impl Quarantine {
     }
 
     /// How long a request is still refused.
-    fn left_us(&self, fingerprint: impl FnOnce() -> u64, now_us: u64) -> Option<u64> {
+    pub(crate) fn left_us(&self, fingerprint: impl FnOnce() -> u64, now_us: u64) -> Option<u64> {
         if !self.refuses.load(Ordering::Relaxed) {
             return None;
         }
@@ -61,48 +62,7 @@ impl Quarantine {
     }
 }
 
-/// A request until the head of its answer is there. Where a panic ends it, the panic drops this.
-pub(crate) struct PanicWatch {
-    handler: Rc<CoreHandler>,
-    workspace: WorkspaceId,
-    path: &'static str,
-    body: Bytes,
-}
-
-impl PanicWatch {
-    /// # Errors
-    /// The request is in quarantine.
-    pub(crate) fn begin(
-        handler: &Rc<CoreHandler>,
-        caller: &Caller,
-        path: &'static str,
-        body: &Bytes,
-        arrival: Arrival,
-    ) -> Result<Self, Box<Fault>> {
-        let (handler, workspace) = (Rc::clone(handler), caller.workspace().id);
-        let watch = Self { handler, workspace, path, body: body.clone() };
-        match watch.handler.quarantine.left_us(|| watch.fingerprint(), arrival.us) {
-            Some(left_us) => Err(quarantined(left_us, arrival.unix_ms)),
-            None => Ok(watch),
-        }
-    }
-
-    fn fingerprint(&self) -> u64 {
-        self.handler.quarantine.hasher.hash_one((self.workspace, self.path, &self.body))
-    }
-}
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        // Requests without a body differ by more than their path.
-        if std::thread::panicking() && !self.body.is_empty() {
-            let now_us = self.handler.core.deps.world.clock.monotonic_us();
-            self.handler.quarantine.suspect(self.fingerprint(), now_us);
-        }
-    }
-}
-
-fn quarantined(left_us: u64, unix_ms: u64) -> Box<Fault> {
+pub(crate) fn quarantined(left_us: u64, unix_ms: u64) -> Box<Fault> {
     let left_ms = left_us.div_ceil(1_000);
     let until = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_millis(unix_ms.saturating_add(left_ms)));
     let message = format!(

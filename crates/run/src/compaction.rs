@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use conversation::item_order::{SUMMARY, is_rule, is_summary};
 use decode::Inbound;
 use domain::{Fault, TraceId};
 use json::members::Members;
@@ -13,14 +14,11 @@ use serde_json::{Map, Value, json};
 use admit::Caller;
 use line::Core;
 
-use crate::conversation_order::is_rule;
 use crate::limits::SEALED_SUMMARY_BYTES_MAX;
 use crate::session_turn::writer_of;
 use crate::state_fields::StateFields;
 use runbody::{members, push_member, refusal};
 
-/// How the message begins that stands for what was summarised.
-const SUMMARY: &str = "Summary of the earlier part of this conversation:\n\n";
 /// How content begins that the gateway sealed: that of a provider is its own to open.
 const SEALED: &str = "tgc1_";
 
@@ -42,11 +40,6 @@ struct Content {
     recent: Vec<Box<RawValue>>,
     /// Whatever comes before the item is in it.
     is_whole: bool,
-}
-
-/// Whether a message is a summary that was opened.
-pub(crate) fn is_summary(message: &Members<'_>) -> bool {
-    message.find_text("content").is_some_and(|text| text.starts_with(SUMMARY))
 }
 
 /// The same of an item as it is written.

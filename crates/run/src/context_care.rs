@@ -15,8 +15,8 @@ use crate::answer_stream::document_of;
 use crate::compaction::{
     is_foreign, is_summary_item, sealed_item, summary_message, summary_request, text_of,
 };
-use crate::conversation_order::{is_rule, newest};
 use crate::state_fields::StateFields;
+use conversation::item_order::{is_rule, newest};
 
 /// What was done about the length of a conversation for `context_management`.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use line::Core;
 use settle::ReplyBody;
 
 use crate::compaction;
-use crate::kept_responses::{names_threads, planned_thread, serve_thread};
+use crate::kept_responses::{planned_thread, serve_thread};
 use crate::session_turn::{self, Named, SessionTurn};
 
 /// Whether a request continues a session here, or may be part of a thread. Those of Responses are continued where their state is.
@@ -21,7 +21,8 @@ pub fn continues_session(inbound: &Inbound) -> bool {
     inbound.operation == Operation::Chat
         && inbound.dialect != Dialect::Responses
         && line::continues(inbound.dialect)
-        && (SessionHistory::is_named(&inbound.headers) || names_threads(inbound.dialect, &inbound.headers))
+        && (SessionHistory::is_named(&inbound.headers)
+            || dialects::names_threads(inbound.dialect, &inbound.headers))
 }
 
 /// Serves a request that continues a session.

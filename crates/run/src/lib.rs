@@ -8,7 +8,6 @@ mod background;
 mod chats;
 mod compaction;
 mod context_care;
-mod conversation_order;
 mod document;
 mod files;
 #[cfg(feature = "fixtures")]
@@ -55,7 +54,7 @@ pub use chats::{AGENT_APP, AgentRequest, NamedAgent, TurnRecord, agent, agent_of
 pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
-    ConversationRequest, Taken, compact, conversation, names_threads, planned_response, take_response,
+    ConversationRequest, Taken, compact, conversation, planned_response, take_response,
 };
 pub use native::{respond, response};
 pub use task::call_headers;

@@ -8,9 +8,9 @@ use line::{ContextUse, Core};
 
 use admit::Caller;
 
-use crate::conversation_order::oldest_first;
 use crate::limits::TRUNCATION_ROUNDS_MAX;
 use crate::state_fields::StateFields;
+use conversation::item_order::oldest_first;
 
 const DROPPED_PARAMS: HeaderName = HeaderName::from_static("agent-dropped-params");
 const DROPPED_ITEMS: HeaderName = HeaderName::from_static("agent-dropped-items");

@@ -9,7 +9,6 @@ mod audit_storage;
 mod commands;
 mod data_dir;
 mod data_plane;
-mod floor;
 mod founding;
 mod hardening;
 mod heads;

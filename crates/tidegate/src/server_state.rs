@@ -40,7 +40,7 @@ use world::World;
 use crate::data_plane::DataPlane;
 use crate::settings::Settings;
 use crate::upkeep::{self, KeepDays};
-use crate::{data_dir, floor, founding};
+use crate::{data_dir, founding};
 
 /// The configuration is polled at least this often, even without the change feed: a write of another process
 /// takes effect within a second.
@@ -340,7 +340,7 @@ impl RecoveredBooks {
         world: &World,
         plane: Option<&DataPlane>,
     ) -> anyhow::Result<Self> {
-        floor::keep(&settings.data_dir, store, world).await;
+        evidence::floor::keep(&settings.data_dir, store, world).await;
         let dir = data_dir::make_journal(&settings.data_dir)?;
         let sink = plane.map_or_else(|| store.record_sink(), DataPlane::sink);
         let report = ledger::recover(&dir, world, &*sink).await?;
@@ -396,7 +396,7 @@ impl Books {
 impl Books {
     /// Neither a damaged journal nor an older database keeps anybody from serving. Degraded until the notes are removed.
     fn damage_readiness(&self, world: &World) -> Readiness {
-        if let Some((found, _)) = self.dir.parent().and_then(floor::rolled_back) {
+        if let Some((found, _)) = self.dir.parent().and_then(evidence::floor::rolled_back) {
             return Readiness::Degraded(format!("{found}; `tidegate doctor` says more"));
         }
         if self.journal.damage_counts().0 == 0 {

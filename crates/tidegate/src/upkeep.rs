@@ -9,8 +9,6 @@ use store::{Store, StoreError};
 use tasks::Task;
 use world::World;
 
-use crate::floor;
-
 const EVERY: Duration = Duration::from_secs(3_600);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How late an hour's counts are in the audit, at most.
@@ -58,7 +56,7 @@ pub fn start_counting(store: Store, world: World, data_dir: PathBuf) -> Task {
         loop {
             tokio::time::sleep(COUNT_EVERY).await;
             count(&store, &world, world.clock.unix_ms()).await;
-            floor::keep(&data_dir, &store, &world).await;
+            evidence::floor::keep(&data_dir, &store, &world).await;
         }
     })
 }
@@ -66,7 +64,7 @@ pub fn start_counting(store: Store, world: World, data_dir: PathBuf) -> Task {
 /// Writes the counts that a process which ends would lose.
 pub async fn count_last(store: Store, world: World, data_dir: PathBuf) {
     count(&store, &world, u64::MAX).await;
-    floor::keep(&data_dir, &store, &world).await;
+    evidence::floor::keep(&data_dir, &store, &world).await;
 }
 
 async fn count(store: &Store, world: &World, until_unix_ms: u64) {

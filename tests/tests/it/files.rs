@@ -201,7 +201,11 @@ async fn a_file_of_another_apis_client_goes_nowhere() {
     let body = json!({"model": "openai/gpt-4o-mini", "max_tokens": 9, "messages": messages});
     for client in [client.clone(), client.header("agent-lenient", "true")] {
         let told = client.post("/v1/messages", &body).await.unwrap();
-        assert!(told.status == 400 && told.text().contains("a file that Anthropic keeps"), "{}", told.text());
+        assert!(
+            told.status == 400 && told.text().contains("a file that its provider keeps"),
+            "{}",
+            told.text()
+        );
     }
     assert_eq!(gateway.emulator.journal().len(), calls, "no other vendor gets it");
 }

@@ -390,14 +390,13 @@ impl Maker<'_> {
                 created_unix_ms: 1,
             })
         });
-        let nodes = nodes.collect();
         let route = RouteEntry { id: RouteId::new(ms, bytes), spec: setup.route.clone() };
         Arc::new(WorkspaceEntry {
             id,
             name: "acme".into(),
             projects: vec![Arc::new(project)],
             credentials,
-            nodes,
+            nodes: nodes.collect(),
             routes: vec![Arc::new(route)],
             aliases: Vec::new(),
             hints: Vec::new(),

@@ -15,9 +15,9 @@ use super::continued;
 use super::ids::id_of;
 use crate::answer_stream::document_of;
 use crate::compaction::{is_foreign, sealed_item, summary_request, text_of, unreadable};
-use crate::conversation_order::is_kept_as_written;
 use crate::items;
 use crate::state_fields::StateFields;
+use conversation::item_order::is_kept_as_written;
 use runbody::refusal;
 
 /// Answers `POST /v1/responses/compact`. The body is already read.

@@ -32,7 +32,6 @@ use runbody::refusal;
 pub use compacting::compact;
 pub use conversations::{ConversationRequest, conversation};
 pub use taken::Taken;
-pub use threads::names_threads;
 pub(crate) use threads::{planned_thread, serve_thread};
 
 /// Takes a request of `/v1/responses`, if it needs anything that is kept here.

@@ -5,9 +5,8 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, TraceId};
+use domain::{Fault, TraceId};
 use http::Response;
-use http::header::HeaderMap;
 use json::members::Members;
 use line::Core;
 use runbody::{members, push_member};
@@ -17,9 +16,6 @@ use settle::ReplyBody;
 use super::kept::{self, Content, Continued, KeptResponse};
 use crate::truncation::{is_dropped, name_as_heeded};
 
-const BETA: &str = "anthropic-beta";
-/// The beta's name without its date.
-const THREADS: &str = "message-threads";
 const THREAD: &str = "thread";
 const PREFIX: &str = "msg_";
 /// Only the request that creates a thread states these.
@@ -31,13 +27,6 @@ struct ThreadTurn {
     input: Vec<String>,
     /// The fields of the thread's first request that hold for all of it.
     created_with: Vec<(&'static str, Vec<u8>)>,
-}
-
-/// Whether a request may be part of a thread: its client names the beta.
-#[must_use]
-pub fn names_threads(dialect: Dialect, headers: &HeaderMap) -> bool {
-    let mut betas = headers.get_all(BETA).iter().filter_map(|betas| betas.to_str().ok());
-    dialect == Dialect::Anthropic && betas.any(|betas| betas.contains(THREADS))
 }
 
 /// Serves a request that may be part of a thread, and keeps its answer if no provider does.

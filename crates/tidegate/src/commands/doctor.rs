@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use store::StoreError;
 
 use super::serve::SettingFlags;
+use crate::data_dir;
 use crate::limits::RUNTIME_DELAY_MAX;
 use crate::settings::Settings;
 use crate::settings::variables::unread_here;
-use crate::{data_dir, floor};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -121,7 +121,7 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
     }
     disk(settings, checks);
     journal(settings, checks);
-    let rolled_back = floor::rolled_back(&settings.data_dir);
+    let rolled_back = evidence::floor::rolled_back(&settings.data_dir);
     checks.extend(rolled_back.map(|(found, fix)| Check::error("database", found, fix)));
     if let Some(address) = &settings.database {
         let now = world::World::system().clock.unix_ms();

@@ -10,6 +10,7 @@ use snapshot::{KeyEntry, Snapshot, has_origin};
 use crate::address::is_within;
 use crate::caller::{Caller, Needs, system};
 use crate::fault;
+use crate::signature::claimed_signer;
 
 /// The headers in which SDKs send a key, besides `Authorization`.
 static API_KEYS: [HeaderName; 3] = [
@@ -45,13 +46,22 @@ pub fn identify(
 #[must_use]
 pub fn is_readable_by(origin: &str, snapshot: &Snapshot, headers: &HeaderMap, is_by_setting: bool) -> bool {
     let presented = presented(headers).ok().map(api_key::without_client_prefix);
-    let Some(key) = presented.and_then(|presented| snapshot.find_key(presented)) else {
+    let presented = presented.and_then(|presented| snapshot.find_key(presented));
+    // Which of the two is served depends on the path, so both have to allow it.
+    let signer = claimed_signer(headers).and_then(|id| snapshot.key(id));
+    let keys: Vec<_> = [presented, signer].into_iter().flatten().collect();
+    if keys.is_empty() {
         return is_by_setting || snapshot.lists_origin(origin);
-    };
+    }
+    keys.into_iter().all(|key| key_lists(key, origin, snapshot).unwrap_or(is_by_setting))
+}
+
+/// Whether the lists of a key and its project have an origin; `None` without a list.
+fn key_lists(key: &KeyEntry, origin: &str, snapshot: &Snapshot) -> Option<bool> {
     let projects = snapshot.workspace(key.workspace).into_iter().flat_map(|workspace| &workspace.projects);
     let project = projects.filter(|project| project.id == key.project).map(|project| &project.origins);
     let lists: Vec<_> = project.chain([&key.origins]).filter(|list| !list.is_empty()).collect();
-    if lists.is_empty() { is_by_setting } else { lists.iter().all(|list| has_origin(list, origin)) }
+    (!lists.is_empty()).then(|| lists.iter().all(|list| has_origin(list, origin)))
 }
 
 /// Whether the key is valid, and may do this from this address.

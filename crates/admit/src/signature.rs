@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use aws_lc_rs::{digest, hmac};
 use domain::calendar::Civil;
-use domain::{Fault, Secret};
+use domain::{Fault, KeyId, Secret, api_key};
 use http::header::{AUTHORIZATION, HOST, HeaderMap};
 
 use crate::fault;
@@ -38,6 +38,13 @@ pub struct SignedHead<'a> {
 #[must_use]
 pub fn is_signed(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(ALGORITHM.as_bytes()))
+}
+
+/// The key that a request claims to be signed with.
+pub(crate) fn claimed_signer(headers: &HeaderMap) -> Option<KeyId> {
+    // The usual key is no signature, and costs no error here.
+    let authorization = is_signed(headers).then(|| AuthorizationHeader::read(headers).ok())??;
+    api_key::of_access_key(authorization.scope.first()?)
 }
 
 /// A parsed signature with what it covers, except for the body.

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use admit::{Caller, Needs, SignedHead, identify_signed, is_signed};
+use admit::{Caller, Needs, SignedHead, identify_signed, is_readable_by, is_signed};
 use domain::{Fault, FaultClass, Secret, api_key};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::fixture::{NOW_UNIX_MS, key_id, snapshot};
+use crate::fixture::{NOW_UNIX_MS, key_id, snapshot, text};
 
 const BODY: &[u8] = br#"{"a":1}"#;
 const BODY_HASH: &str = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";
@@ -125,4 +125,27 @@ fn a_revoked_key_looks_like_a_wrong_signature() {
         (fault.class, fault.code, fault.to_string(), fault.fix.clone())
     };
     assert_eq!(refusal(1), refusal(6));
+}
+
+#[test]
+fn a_page_reads_what_the_origins_of_the_signing_key_allow() {
+    let reads = |headers: &HeaderMap, is_by_setting| {
+        ["https://app.example", "https://b.example"]
+            .map(|origin| is_readable_by(origin, &snapshot(), headers, is_by_setting))
+    };
+    for (number, is_by_setting, expected) in [
+        (2, true, [true, false]),
+        (2, false, [true, false]),
+        (1, true, [true, true]),
+        (1, false, [false, false]),
+        // Nobody's, as without a key: where any key lists the origin.
+        (200, false, [true, false]),
+    ] {
+        let signed = headers(&named(number), SIGNED, false);
+        assert_eq!(reads(&signed, is_by_setting), expected, "{number} {is_by_setting}");
+    }
+    // Whose key is beside the signature makes no answer readable that the signer's doesn't.
+    let mut both = headers(&named(2), SIGNED, false);
+    both.insert("x-api-key", HeaderValue::from_str(&text(1)).unwrap());
+    assert_eq!(reads(&both, true), [true, false]);
 }

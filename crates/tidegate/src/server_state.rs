@@ -156,10 +156,8 @@ impl ServerState {
         let store = data_dir::open_store(settings).await?;
         let vital = store.apart();
         let closing = (vital.clone(), store.clone());
-        tasks.add("store", || async move {
-            closing.0.close().await;
-            closing.1.close().await;
-        });
+        // What is on the control plane's runtime has connections, and gives none back while its thread is held up.
+        tasks::on(control, async { tasks.add("store", || close(closing)) }).await;
         store.audit().link_all().await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
         let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
@@ -415,6 +413,12 @@ impl Books {
             }
         }
     }
+}
+
+/// Closes both handles on the store, the one that follows the configuration first.
+async fn close((vital, store): (Store, Store)) {
+    vital.close().await;
+    store.close().await;
 }
 
 /// Drains settled records after the last core has ended, and gives the leases back.

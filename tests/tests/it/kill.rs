@@ -21,7 +21,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, scripted, trace_of_stream, with};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
-use crate::wait::{a_moment, until_a_random_moment};
+use crate::wait::{a_moment, until, until_a_random_moment};
 
 pub const CLIENTS: usize = 8;
 /// What half of the starts may take of the processors until they are ready, in the build that all tests use: the time beside the clients of this
@@ -383,4 +383,24 @@ async fn a_second_signal_ends_what_a_drain_waits_for() {
     // The interrupted stream is in the books all the same.
     gateway.start_again().await;
     assert_ne!(gateway.settled(&trace).await["outcome"], "completed");
+}
+
+#[tokio::test]
+async fn a_stop_waits_neither_for_a_held_up_thread_nor_for_its_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("held");
+    let mut gateway =
+        Gateway::with(config(), &[("TIDEGATE_HELD_CONTROL", &file.display().to_string())]).await;
+    std::fs::write(&file, "").unwrap();
+    until("the control plane's thread to be held up", async || {
+        const DELAY: &str = "tidegate_runtime_delay_microseconds{runtime=\"control\"} ";
+        let page = gateway.client().get("/metrics").await.unwrap().text();
+        let delay = page.lines().find_map(|line| line.strip_prefix(DELAY)?.parse::<u64>().ok());
+        delay.is_some_and(|delay| delay > 1_000_000)
+    })
+    .await;
+    gateway.process().terminate().unwrap();
+    // Of the ten minutes that a part has it takes the ten seconds after which a thread counts as held up.
+    let status = gateway.process().wait(Duration::from_secs(60)).await.unwrap();
+    assert!(status.success(), "{status}: {}", gateway.process().stderr());
 }

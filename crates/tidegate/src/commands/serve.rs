@@ -23,6 +23,7 @@ use reconcilers::purging::{HeldStep, PurgeHandler, Purger, follow_generations};
 use reconcilers::{
     AuditCopies, BatchRunner, Deps, FlowRunner, Heads, Mailing, Nodes, TaskRunner, TellOfTask,
 };
+use store::Store;
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use tokio::runtime::Handle;
@@ -297,19 +298,24 @@ fn held_by(variable: &str) -> Option<PathBuf> {
 }
 
 /// Watches how late the control plane's runtime is, and lets a test hold it up.
-fn watch(tasks: &mut TaskSet) {
+fn watch(tasks: &mut TaskSet, store: &Store) {
     tasks.spawn("delay", tasks::watch_delay("control"));
     if let Some(file) = held_by("TIDEGATE_HELD_CONTROL") {
-        tasks.spawn("held", hold_up(file));
+        tasks.spawn("held", hold_up(file, store.clone()));
     }
 }
 
-/// Holds its thread up while the file is there, as a computation would.
-async fn hold_up(file: PathBuf) {
+/// Holds its thread up while the file is there, as a computation would, in the middle of a read from the store.
+async fn hold_up(file: PathBuf, store: Store) {
     loop {
         tokio::time::sleep(HELD_POLL_EVERY).await;
-        while file.exists() {
-            std::thread::sleep(HELD_POLL_EVERY);
+        let hold = async {
+            while file.exists() {
+                std::thread::sleep(HELD_POLL_EVERY);
+            }
+        };
+        if file.exists() {
+            let (_, ()) = tokio::join!(store.feed().version(), hold);
         }
     }
 }
@@ -321,7 +327,7 @@ async fn start_control(
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Server>> {
-    watch(tasks);
+    watch(tasks, &state.store);
     let audit = audit_copies(settings, state, &system)?;
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let mut deps = state.deps(system)?;

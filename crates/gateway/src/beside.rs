@@ -5,6 +5,7 @@ use std::rc::Rc;
 use ::a2a::A2aRequest;
 use admit::Caller;
 use bytes::Bytes;
+use conversation::request::Addressed;
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
@@ -127,7 +128,8 @@ impl WholeRequest {
             Ok(key) => key.map(str::to_owned),
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         };
-        let _watch = match PanicWatch::begin(&handler, &caller, path, &body, arrival) {
+        let place = (path, Operation::Chat, None);
+        let _watch = match PanicWatch::begin(&handler, &caller, place, &body, arrival) {
             Ok(watch) => watch,
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         };
@@ -325,6 +327,8 @@ pub(crate) struct PanicWatch {
     handler: Rc<CoreHandler>,
     workspace: WorkspaceId,
     path: &'static str,
+    /// Stands for what the address says, and the body doesn't.
+    address: u64,
     body: Bytes,
 }
 
@@ -334,12 +338,16 @@ impl PanicWatch {
     pub(crate) fn begin(
         handler: &Rc<CoreHandler>,
         caller: &Caller,
-        path: &'static str,
+        (path, operation, addressed): (&'static str, Operation, Option<&Addressed>),
         body: &Bytes,
         arrival: Arrival,
     ) -> Result<Self, Box<Fault>> {
         let (handler, workspace) = (Rc::clone(handler), caller.workspace().id);
-        let watch = Self { handler, workspace, path, body: body.clone() };
+        let address = addressed.map_or(0, |Addressed { model, stream, stored, .. }| {
+            let stored = stored.as_ref().map(|stored| &stored.id);
+            handler.quarantine.fingerprint((operation, model, stream, stored))
+        });
+        let watch = Self { handler, workspace, path, address, body: body.clone() };
         match watch.handler.quarantine.left_us(|| watch.fingerprint(), arrival.us) {
             Some(left_us) => Err(quarantined(left_us, arrival.unix_ms)),
             None => Ok(watch),
@@ -347,7 +355,7 @@ impl PanicWatch {
     }
 
     fn fingerprint(&self) -> u64 {
-        self.handler.quarantine.fingerprint((self.workspace, self.path, &self.body))
+        self.handler.quarantine.fingerprint((self.workspace, self.path, self.address, &self.body))
     }
 }
 

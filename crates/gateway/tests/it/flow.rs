@@ -265,6 +265,17 @@ fn a_request_that_panics_ends_itself_alone() {
     }
     assert_eq!(ask("", STREAM).status, 200);
     assert_eq!(fixture.gauge("tidegate_refusals_total{code=\"request_quarantined\"}"), 4);
+    // What only the address says is part of the call, too.
+    let generate = |verb: &str, key: &str| {
+        let (path, headers) =
+            (format!("/v1beta/models/echo:{verb}"), format!("Content-Type: application/json\r\n{key}"));
+        let body = br#"{"contents":[{"role":"user","parts":[{"text":"hello tide"}]}]}"#;
+        fixture.ask(&fixture.request("POST", &path, &headers, body)).status
+    };
+    for _ in 0..3 {
+        assert_eq!(generate("generateContent", "Idempotency-Key: panic\r\n"), 500);
+    }
+    assert_eq!((generate("generateContent", ""), generate("streamGenerateContent?alt=sse", "")), (500, 200));
 }
 
 #[test]

@@ -233,18 +233,23 @@ async fn run_named(
     handler: Handler,
     request: ApiRequest,
 ) -> Result<Reply, Box<Fault>> {
-    let (is_long, owner) = (may_take_long(route, &request.body), request.workspace());
+    let (owner, size) = (request.workspace(), (&route.method, request.body.len()));
     // Boxed: the future that waits for a permit would be as large.
     let working = Box::pin(async {
         let request = named::resolve(control, route.pattern, request).await?;
         run_handler(request.is_rehearsal, handler(control, request)).await
     });
-    if is_long { beside(Some(owner), working).await } else { working.await }
+    run_apart(owner, size, working).await
 }
 
-/// Whether an answer may take more than some milliseconds to compute: reads compare documents, and render large ones.
-fn may_take_long(route: &Route, body: &Bytes) -> bool {
-    route.method == Method::GET || body.len() > BRIEF_BODY_BYTES_MAX
+/// Works on an answer where it keeps nothing else waiting: reads compare documents, and render large ones.
+async fn run_apart<F: Future>(
+    owner: WorkspaceId,
+    (method, body_bytes): (&Method, usize),
+    work: F,
+) -> F::Output {
+    let may_take_long = *method == Method::GET || body_bytes > BRIEF_BODY_BYTES_MAX;
+    if may_take_long { beside(Some(owner), work).await } else { work.await }
 }
 
 /// Work of a workspace on answers of `/v2`, beside the thread of all. Callers whom no workspace is known of are one owner.
@@ -255,4 +260,35 @@ pub async fn beside<F: Future>(workspace: Option<WorkspaceId>, work: F) -> F::Ou
 /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
 async fn run_handler(is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
     if is_rehearsal { store::rehearse(handled).await.map(Reply::as_rehearsal) } else { handled.await }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_take_long_keeps_nothing_from_its_thread() {
+        let runtime = tasks::runtime("control").unwrap();
+        for (method, body_bytes) in [(Method::GET, 0), (Method::POST, BRIEF_BODY_BYTES_MAX + 1)] {
+            let ((begun, has_begun), (end, wait)) = (mpsc::channel(), mpsc::channel());
+            let computing = runtime.spawn(async move {
+                let compute = async move {
+                    begun.send(()).unwrap();
+                    wait.recv().unwrap();
+                };
+                run_apart(WorkspaceId::new(1, [1; 10]), (&method, body_bytes), compute).await;
+            });
+            has_begun.recv().unwrap();
+            let (done, is_done) = mpsc::channel();
+            let other = runtime.spawn(async move { done.send(()) });
+            let seen = is_done.recv_timeout(Duration::from_secs(10));
+            end.send(()).unwrap();
+            runtime.block_on(computing).unwrap();
+            runtime.block_on(other).unwrap().unwrap();
+            seen.unwrap();
+        }
+    }
 }

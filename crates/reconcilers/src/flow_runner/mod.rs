@@ -185,18 +185,14 @@ impl FlowRunner {
             worker: shared.deps.replica.clone(),
         };
         let (id, workspace) = (run.id, run.owner.workspace);
-        // Its templates and expressions are evaluated as it is driven.
-        let driving = on_its_own(
-            "run of a flow",
-            Box::pin(tasks::beside(*workspace.as_bytes(), async move {
-                let held = shared.deps.flows.hold(id);
-                let costs = match Drive::load(shared, run, lease).await {
-                    Some(drive) => drive.run(&held).await,
-                    None => FuturesUnordered::new(),
-                };
-                Driven { id, costs }
-            })),
-        );
+        let driving = drive_apart(workspace, async move {
+            let held = shared.deps.flows.hold(id);
+            let costs = match Drive::load(shared, run, lease).await {
+                Some(drive) => drive.run(&held).await,
+                None => FuturesUnordered::new(),
+            };
+            Driven { id, costs }
+        });
         Box::pin(async move { driving.await.unwrap_or(Driven { id, costs: FuturesUnordered::new() }) })
     }
 
@@ -217,9 +213,45 @@ impl FlowRunner {
     }
 }
 
+/// Drives a run as a task of its own, beside the thread of all: its templates and expressions are evaluated as it is driven.
+fn drive_apart<T: Send + 'static>(
+    workspace: WorkspaceId,
+    driving: impl Future<Output = T> + Send + 'static,
+) -> PortFuture<'static, Option<T>> {
+    on_its_own("run of a flow", Box::pin(tasks::beside(*workspace.as_bytes(), driving)))
+}
+
 impl AtWork {
     fn put_down(&mut self, driven: Driven) {
         self.events.remove(&driven.id);
         self.costs.extend(driven.costs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_computes_keeps_nothing_from_its_thread() {
+        let runtime = tasks::runtime("control").unwrap();
+        let ((begun, has_begun), (end, wait)) = (mpsc::channel(), mpsc::channel());
+        let entered = runtime.enter();
+        let driving = drive_apart(WorkspaceId::new(1, [1; 10]), async move {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+            7
+        });
+        drop(entered);
+        has_begun.recv().unwrap();
+        let (done, is_done) = mpsc::channel();
+        let other = runtime.spawn(async move { done.send(()) });
+        let seen = is_done.recv_timeout(Duration::from_secs(10));
+        end.send(()).unwrap();
+        assert_eq!(runtime.block_on(driving), Some(7));
+        runtime.block_on(other).unwrap().unwrap();
+        seen.unwrap();
     }
 }

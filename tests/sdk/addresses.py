@@ -11,6 +11,7 @@ from google import genai
 from openai import AzureOpenAI, OpenAI
 
 MODEL = "gpt-4o-mini"
+CLAUDE = "anthropic/claude-haiku-4-5"
 VECTORS = "text-embedding-3-small"
 ASK = [{"role": "user", "content": "hello there"}]
 SAID = "You said: hello there"
@@ -73,6 +74,35 @@ def with_version_twice(origin, key):
     assert client.models.retrieve(MODEL).id == MODEL
 
 
+def tool_runner(origin, key):
+    statuses = []
+    hooks = {"response": [lambda answer: statuses.append(answer.status_code)]}
+    http = anthropic.DefaultHttpxClient(event_hooks=hooks)
+    client = anthropic.Anthropic(base_url=origin, api_key=key, http_client=http)
+    for model in (CLAUDE, MODEL):
+        for stream in (False, True):
+            cities = []
+
+            @anthropic.beta_tool
+            def get_weather(city: str) -> str:
+                """The weather of a city."""
+                cities.append(city)
+                return f"sunny in {city}"
+
+            question = "What does get_weather say?"
+            runner = client.beta.messages.tool_runner(
+                model=model,
+                max_tokens=100,
+                messages=[{"role": "user", "content": question}],
+                tools=[get_weather],
+                stream=stream,
+            )
+            answer = runner.until_done()
+            assert (cities, answer.content[0].text) == (["value"], f"You said: {question}"), (cities, answer)
+    # Where a thread isn't found, it would send everything again.
+    assert statuses == [200] * 8, statuses
+
+
 def gemini_for_openai(origin, key):
     client = OpenAI(base_url=f"{origin}/v1beta/openai/", api_key=key)
     converses(client)
@@ -99,6 +129,7 @@ CASES = [
     openrouter,
     without_version,
     with_version_twice,
+    tool_runner,
     gemini_for_openai,
     vertex,
     gemini,

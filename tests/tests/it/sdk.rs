@@ -81,8 +81,20 @@ async fn python() {
 async fn addresses_of_other_vendors() {
     let interpreter = workspace().join(".venv/bin/python");
     let gateway = gateway().await;
+    let base_url = gateway.emulator.anthropic_url();
+    let claude = json!({"provider": "anthropic", "secret": OWN, "base_url": base_url});
+    gateway.make("/v2/provider-credentials", claude).await;
     let driven = drive(interpreter, workspace().join("tests/sdk/addresses.py"), &gateway).await;
-    assert_eq!(driven.held, 9);
+    assert_eq!(driven.held, 10);
+    // What a tool said goes back, buffered and streamed: in the thread of a provider that has threads, and after the whole
+    // conversation to one that has none.
+    let told = |is_claude: bool, before: &str| {
+        let calls = gateway.emulator.journal().into_iter();
+        let calls = calls.filter(|call| call.path.contains("/v1/messages") == is_claude);
+        let bodies = calls.map(|call| String::from_utf8_lossy(&call.body).into_owned());
+        bodies.filter(|body| body.contains("sunny in value") && body.contains(before)).count()
+    };
+    assert_eq!((told(true, "previous_message_id"), told(false, "What does get_weather say?")), (2, 2));
     assert_eq!(gateway.emulator.violations(), []);
 }
 

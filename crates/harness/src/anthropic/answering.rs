@@ -8,6 +8,7 @@ use super::stream;
 use crate::emulator::Behaviour;
 use crate::emulator::answering::{self, buffered, retry_headers, streamed};
 use crate::emulator::service::{Answer, Call, json_answer};
+use crate::emulator::state::lock;
 
 pub(crate) fn messages(
     call: &Call<'_>,
@@ -28,6 +29,9 @@ pub(crate) fn messages(
         counted = cache::Counted { input: total.saturating_sub(read), read, ..cache::Counted::default() };
     }
     let reply = compose(request, behaviour, call.number, counted);
+    if let Some(fields) = &request.thread {
+        lock(&call.shared.threads).keep(key, fields.clone(), &reply);
+    }
     call.guard.note(|entry| {
         entry.billable = true;
         entry.prompt_tokens = counted.total();

@@ -56,6 +56,10 @@ impl Refusal {
         Self::not_found(format!("model: {model}"))
     }
 
+    pub(crate) fn no_thread() -> Self {
+        Self { code: Some("thread_not_found".to_owned()), ..Self::not_found("Thread not found") }
+    }
+
     pub(crate) fn no_credit() -> Self {
         Self::new(
             402,

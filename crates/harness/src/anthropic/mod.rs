@@ -15,5 +15,6 @@ pub(crate) mod service;
 pub(crate) mod sign;
 pub(crate) mod stream;
 pub(crate) mod thinking;
+pub(crate) mod threads;
 pub(crate) mod tools;
 pub(crate) mod turns;

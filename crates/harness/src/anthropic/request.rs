@@ -44,6 +44,8 @@ pub(crate) struct MessagesRequest {
     pub(crate) inference_geo: Value,
     pub(crate) segments: Vec<Segment>,
     pub(crate) script: Option<String>,
+    /// All of it, where a thread keeps it.
+    pub(crate) thread: Option<Map<String, Value>>,
 }
 
 /// Fields that both endpoints (messages and token counting) accept.
@@ -151,6 +153,7 @@ pub(crate) fn messages(
         inference_geo: fields.get("inference_geo").cloned().unwrap_or_default(),
         segments,
         script: script(fields),
+        thread: fields.get("thread").filter(|thread| thread.is_object()).map(|_| fields.clone()),
     })
 }
 

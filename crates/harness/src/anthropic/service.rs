@@ -19,6 +19,7 @@ use super::request::{self, Betas, Edition};
 use crate::emulator::service::{
     Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, json_answer, violation,
 };
+use crate::emulator::state::lock;
 use crate::emulator::{Behaviour, KeyState};
 
 /// The base path under which every path is Anthropic's, so that no call can be mistaken for another
@@ -109,7 +110,8 @@ pub(crate) async fn messages(
     edition: Edition,
 ) -> Result<Answer, Refusal> {
     let config = &call.shared.config;
-    let request = request::messages(fields, edition, &config.claude_models, &config.accepted_fields)?;
+    let fields = lock(&call.shared.threads).whole(key, fields)?;
+    let request = request::messages(&fields, edition, &config.claude_models, &config.accepted_fields)?;
     call.guard.note(|entry| {
         entry.model = Some(request.model.id.clone());
         entry.stream = request.stream;

@@ -13,6 +13,7 @@ use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
 use crate::anthropic::batches::MessageBatches;
 use crate::anthropic::cache::{Cached, CachedNow};
+use crate::anthropic::threads::Threads;
 use crate::bedrock::jobs::Jobs;
 use crate::bedrock::storage::Storage;
 use crate::directory;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     /// The videos stored by `/v1/videos`.
     pub(crate) videos: Mutex<Videos>,
     pub(crate) message_batches: Mutex<MessageBatches>,
+    pub(crate) threads: Mutex<Threads>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) storage: Mutex<Storage>,
     /// Vertex AI's long-running operations, which generate videos.
@@ -101,6 +103,7 @@ impl Shared {
             batches: Mutex::default(),
             videos: Mutex::default(),
             message_batches: Mutex::default(),
+            threads: Mutex::default(),
             jobs: Mutex::default(),
             storage: Mutex::default(),
             operations: Mutex::default(),
@@ -123,6 +126,7 @@ impl Shared {
         *lock(&self.batches) = Batches::default();
         *lock(&self.videos) = Videos::default();
         *lock(&self.message_batches) = MessageBatches::default();
+        *lock(&self.threads) = Threads::default();
         *lock(&self.jobs) = Jobs::default();
         *lock(&self.storage) = Storage::default();
         *lock(&self.operations) = Operations::default();

@@ -78,6 +78,7 @@ fn request_for<'a>(call: &'a Call, caller: &Caller, attempt: &Attempt, body: &'a
         body,
         native_headers: call.native_headers(),
         is_lenient: call.is_lenient(),
+        drops_hosted_tools: attempt.drops_hosted_tools(),
         shared_by: match attempt.seat() {
             Seat::Managed(_) => Some(caller.workspace().id),
             Seat::Byok(_) | Seat::Byoc(_) => None,

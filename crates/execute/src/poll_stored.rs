@@ -103,6 +103,7 @@ async fn act(
         body: &Bytes::new(),
         native_headers: &[],
         is_lenient: false,
+        drops_hosted_tools: false,
         shared_by: None,
         inserts: &[],
         prompt: None,

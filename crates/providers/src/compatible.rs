@@ -232,6 +232,9 @@ fn adapt(
     supported: &SupportedFields,
 ) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::of_server(ask.grammar, feature_names);
+    if ask.drops_hosted_tools {
+        losses.allow_lost_tools();
+    }
     let body = adapt_body(ask.body, ask.request, model, quirks, supported, &mut losses, ask.inserts)?;
     Ok((body, losses.finish(ask.is_lenient)?))
 }
@@ -449,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_renamed_and_asked_for_usage() {
+    fn a_request_is_renamed_and_asked_for_usage_and_loses_what_its_route_lets_go() {
         let body = Bytes::from_static(
             br#"{"model":"a/b","stream":true,"messages":[{"role":"user","content":"x"}]}"#,
         );
@@ -468,6 +471,7 @@ mod tests {
             body: &body,
             native_headers: &[],
             is_lenient: false,
+            drops_hosted_tools: false,
             shared_by: None,
             inserts: &[],
             prompt: None,
@@ -480,6 +484,18 @@ mod tests {
             String::from_utf8_lossy(&sent),
             r#"{"stream_options":{"include_usage":true},"model":"b","stream":true,"messages":[{"role":"user","content":"x"}]}"#
         );
+        // A tool that is a field, to a server that may not know it.
+        let body = Bytes::from_static(
+            br#"{"model":"b","messages":[{"role":"user","content":"x"}],"web_search_options":{"search_context_size":"low"}}"#,
+        );
+        let request = decode_request(&body).expect("a valid request");
+        let target = Target { quirks: target.quirks.lacking(ServerFeature::UnknownFields), ..target };
+        let ask = ModelRequest { request: &request, body: &body, ..ask };
+        let fault = generate(&target, &ask, &[Grammar::Chat]).expect_err("it would be lost");
+        assert_eq!(fault.param.as_deref(), Some("web_search_options"));
+        let ask = ModelRequest { drops_hosted_tools: true, ..ask };
+        let outgoing = generate(&target, &ask, &[Grammar::Chat]).expect("its route lets it go");
+        assert_eq!(outgoing.dropped, ["web_search_options"]);
     }
 
     #[test]
@@ -518,6 +534,7 @@ mod tests {
                 inserts: &[],
                 native_headers: &[],
                 is_lenient: false,
+                drops_hosted_tools: false,
                 shared_by: None,
                 prompt: None,
             };
@@ -571,6 +588,7 @@ mod tests {
                 body: &body,
                 native_headers: &[],
                 is_lenient: false,
+                drops_hosted_tools: false,
                 shared_by: None,
                 inserts: &[],
                 prompt: None,

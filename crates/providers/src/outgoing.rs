@@ -34,6 +34,8 @@ pub struct ModelRequest<'a> {
     pub native_headers: &'a [(HeaderName, HeaderValue)],
     /// Whether fields that can't be translated may be dropped.
     pub is_lenient: bool,
+    /// Whether tools of a provider's own may be dropped that the server lacks: its route says so.
+    pub drops_hosted_tools: bool,
     /// The workspace whose cache is to be isolated, on an account that serves several.
     pub shared_by: Option<WorkspaceId>,
     /// Insertions into the body, where it stays in the client's format.

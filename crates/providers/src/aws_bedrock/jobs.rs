@@ -175,6 +175,7 @@ mod tests {
             body,
             native_headers: &[],
             is_lenient: false,
+            drops_hosted_tools: false,
             shared_by: None,
             inserts: &[],
             prompt: None,

@@ -91,6 +91,7 @@ mod tests {
                 body: &body,
                 native_headers: &[],
                 is_lenient: false,
+                drops_hosted_tools: false,
                 shared_by,
                 inserts: &[],
                 prompt: None,

@@ -53,6 +53,7 @@ fn sent(
         body: &body,
         native_headers: &native_headers,
         is_lenient: false,
+        drops_hosted_tools: false,
         shared_by: None,
         inserts: &[],
         prompt: prompt.as_ref(),

@@ -130,6 +130,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
                 body: &body,
                 native_headers: &native_headers,
                 is_lenient: false,
+                drops_hosted_tools: false,
                 shared_by: None,
                 inserts: &[],
                 prompt: (!is_spoken).then_some(&prompt),

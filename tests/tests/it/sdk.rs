@@ -77,6 +77,7 @@ async fn python() {
 }
 
 /// Clients of Azure OpenAI, OpenRouter, Vertex AI and others, whose users changed the address alone.
+#[cfg(feature = "sdk")]
 #[tokio::test]
 async fn addresses_of_other_vendors() {
     let interpreter = workspace().join(".venv/bin/python");

@@ -97,6 +97,7 @@ pub struct FormReader {
     part_start: u64,
     has_form: bool,
     has_prompt: bool,
+    has_purpose: bool,
     /// Files that are the request's subject, and all files so far.
     subjects: u64,
     files: u64,
@@ -115,6 +116,8 @@ enum Field {
     Provider,
     Stream,
     Prompt,
+    /// What a stored file is for.
+    Purpose,
     ResponseForm,
     /// The number of images, or seconds of video.
     Count,
@@ -132,6 +135,7 @@ impl Field {
             "provider" | "custom_llm_provider" if fields.is_stored => Self::Provider,
             "stream" if fields.has_stream => Self::Stream,
             "prompt" if fields.prompt != PromptPart::None => Self::Prompt,
+            "purpose" if fields.is_stored => Self::Purpose,
             "response_format" => Self::ResponseForm,
             name if fields.count.is_some_and(|count| count.name() == name) => Self::Count,
             name if fields.file == name || fields.several_files == Some(name) => Self::File,
@@ -175,6 +179,7 @@ impl FormReader {
             part_start: 0,
             has_form: false,
             has_prompt: false,
+            has_purpose: false,
             subjects: 0,
             files: 0,
             went: false,
@@ -215,7 +220,7 @@ impl FormReader {
                     Field::Stream => self.stream = Some(from..until),
                     Field::Count => self.count = Some(from..until),
                     Field::Prompt => self.prompt_bytes += until.saturating_sub(from),
-                    Field::ResponseForm | Field::File | Field::OtherFile | Field::Other => {}
+                    Field::Purpose | Field::ResponseForm | Field::File | Field::OtherFile | Field::Other => {}
                 }
             }
             Found::Over => {}
@@ -242,6 +247,8 @@ impl FormReader {
                 return Err(wrong_value(name, "stands behind a file of a long form", fix));
             }
             Field::Count => (self.count.is_some(), self.count_name()),
+            // Readers differ in which one counts, and an account's file is judged by the first.
+            Field::Purpose => (std::mem::replace(&mut self.has_purpose, true), "purpose"),
             Field::ResponseForm => (std::mem::replace(&mut self.has_form, true), "response_format"),
             Field::File => {
                 self.subjects += 1;

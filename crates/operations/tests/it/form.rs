@@ -105,6 +105,11 @@ fn a_file_goes_where_its_form_says_and_its_keeper_reads_nothing_of_that() {
         upload(&[("provider", "a"), ("provider", "b"), (FILE, "{}")]).map(drop).unwrap_err().code,
         "duplicate_field"
     );
+    let other = ("purpose", "user_data");
+    for parts in [[other, purpose, (FILE, "{}")], [other, (FILE, "{}"), purpose]] {
+        let fault = upload(&parts).map(drop).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("duplicate_field", Some("purpose")));
+    }
 }
 
 #[test]

@@ -222,7 +222,7 @@ pub struct StoredObject {
     pub label: String,
     /// The object as lists show it, with our ids; empty until a response has shown it.
     pub list_entry: String,
-    /// Its usage has been booked.
+    /// Its usage has been booked; of a file on an account, that of each batch whose results it may have.
     pub is_booked: bool,
     pub created_unix_ms: u64,
     /// When its provider deletes it, if known.

@@ -279,12 +279,15 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
             None => faults::unknown_response(id),
         });
     };
-    let is_shared = call.derives_from_stored() && matches!(known.created_by, Principal::Account(_));
+    let is_on_account = matches!(known.created_by, Principal::Account(_));
+    let is_shared = call.derives_from_stored() && is_on_account;
     if is_shared && !(call.may_be_pooled() && uploads::is_for_shared_batch(known)) {
         return Err(faults::batch_on_account());
     }
-    let is_bundle = call.is_about_batch_with_models();
-    if is_bundle && call.deletes_stored_object() && !known.is_booked {
+    // Requests in a file have their results in files, too.
+    let has_results =
+        call.is_about_batch_with_models() || (is_on_account && call.operation() == Operation::File);
+    if has_results && call.deletes_stored_object() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }
     let moment = Moment { random: 0, affinity: &|| None, prefix_ends: &Vec::new, ..*moment };

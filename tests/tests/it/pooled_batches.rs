@@ -230,7 +230,15 @@ async fn a_kill_in_the_middle_books_each_request_of_a_shared_account_once() {
     let client = gateway.with_key(&key);
     let id = made(&client, &asks(MANY)).await;
     gateway.emulator.script(POOL, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
-    ended(&client, &id).await;
+    let batch = ended(&client, &id).await;
+    let results = format!("/v1/files/{}", batch["output_file_id"].as_str().unwrap());
+    let early = client.delete(&results).await.unwrap();
+    assert_eq!(
+        (early.status, &early.json()["error"]["code"]),
+        (409, &json!("batch_not_booked")),
+        "{}",
+        early.text()
+    );
     assert_eq!(gateway.admin().delete(&format!("/v2/api-keys/{key_id}")).await.unwrap().status, 204);
     let project = format!("/v2/projects/{}", id_of(&project));
     let kept = gateway.admin().delete(&project).await.unwrap();

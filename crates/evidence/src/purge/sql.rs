@@ -209,6 +209,8 @@ pub struct NamedObject {
     /// Empty where an older version wrote the row.
     pub provider_id: String,
     pub is_booked: bool,
+    /// Its project has a batch of the same maker whose usage isn't booked: a file may have that batch's results.
+    pub has_open_batch: bool,
 }
 
 /// A kind of object of one maker, and how many there are.
@@ -241,6 +243,19 @@ impl Named {
         match self {
             Self::Objects => ("id", "kind"),
             Self::Responses => ("digest", "''"),
+        }
+    }
+
+    /// How many batches of a row's project and maker are not booked, of those whose results are files.
+    fn open_batches(self) -> String {
+        match self {
+            Self::Objects => format!(
+                "(SELECT COUNT(*) FROM kept_objects AS batch WHERE batch.workspace = kept_objects.workspace
+                  AND batch.project = kept_objects.project AND batch.maker = kept_objects.maker
+                  AND batch.kind = '{}' AND batch.booked_by IS NULL)",
+                StoredObjectKind::BATCH.as_str()
+            ),
+            Self::Responses => "CAST(0 AS BIGINT)".to_owned(),
         }
     }
 }
@@ -276,7 +291,9 @@ impl Purges {
     ) -> Result<Vec<NamedObject>, StoreError> {
         let (key, kind) = named.columns();
         let head = format!(
-            "SELECT {key} AS name, {kind} AS kind, maker, COALESCE(provider_id, '') AS provider_id, booked_by FROM {}",
+            "SELECT {key} AS name, {kind} AS kind, maker, COALESCE(provider_id, '') AS provider_id, booked_by,
+             {} AS open_batches FROM {}",
+            named.open_batches(),
             named.table()
         );
         let ended = format!(" ORDER BY {key} LIMIT {NAMED_AT_ONCE} OFFSET {passed_over}");
@@ -290,6 +307,7 @@ impl Purges {
                 maker: maker_of(&fields)?,
                 provider_id: fields.text("provider_id")?,
                 is_booked: fields.maybe_id::<TraceId>("booked_by")?.is_some(),
+                has_open_batch: fields.number("open_batches")? > 0,
             })
         };
         rows.iter().map(of).collect()

@@ -96,14 +96,15 @@ impl NamedObjects {
     }
 }
 
-/// Until then its provider's object says what it used.
+/// Until then its provider's object says what it used, or the file of results on an account, whose owner pays for it.
 fn waits_for_booking(object: &NamedObject) -> bool {
     let is_booked_later = |kind: StoredObjectKind| match kind.kind() {
-        StoredKind::Batch => true,
-        StoredKind::Video => object.maker.own_credential().is_some(),
-        StoredKind::File | StoredKind::CachedContent => false,
+        StoredKind::Batch => !object.is_booked,
+        StoredKind::Video => !object.is_booked && object.maker.own_credential().is_some(),
+        StoredKind::File => object.has_open_batch && matches!(object.maker, Principal::Account(_)),
+        StoredKind::CachedContent => false,
     };
-    object.kind.is_some_and(is_booked_later) && !object.is_booked
+    object.kind.is_some_and(is_booked_later)
 }
 
 /// `OpenAI`'s API has no deletion of batches.

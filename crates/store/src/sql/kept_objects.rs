@@ -7,7 +7,8 @@ use database::holding;
 use database::statement::{Row, compose, sql};
 use database::writing::Writing;
 use domain::{
-    BudgetClaim, Drawn, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
+    BudgetClaim, Drawn, ObjectListQuery, ObjectOwner, Principal, StoredObject, StoredObjectId,
+    StoredObjectKind, TraceId,
 };
 use records::sql::budget_holds::{self, BudgetHolds};
 
@@ -26,6 +27,15 @@ const SHOW: &str =
 const FIND: &str =
     "SELECT * FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3 AND kind = $4
      AND (until_unix_ms IS NULL OR until_unix_ms > $5)";
+
+const OPEN_BATCH: &str =
+    "SELECT id FROM kept_objects WHERE workspace = $1 AND project = $2 AND kind = $3 AND maker = $4
+     AND booked_by IS NULL LIMIT 1";
+
+/// Whether a file may have what the requests of a batch used: until a list shows it, nobody knows what it is for.
+fn may_be_results(file: &StoredObject) -> bool {
+    matches!(file.label.as_str(), "" | "batch_output")
+}
 
 /// The number under which an object holds parts of budgets. Those of replicas are not negative.
 fn holder(id: StoredObjectId) -> i64 {
@@ -168,8 +178,16 @@ impl ProviderObjects for Database {
         Box::pin(async move {
             let query = sql(FIND).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
             let query = query.bind(owner.project.bytes()).bind(id.kind.as_str()).bind(signed(now_unix_ms));
-            let row = query.row(&mut self.read().await?).await?;
-            row.as_ref().map(|row| read(row).map(|row| row.object)).transpose()
+            let mut connection = self.read().await?;
+            let Some(row) = query.row(&mut connection).await? else { return Ok(None) };
+            let mut object = read(&row)?.object;
+            // An account's owner, and not the project, pays for what its results didn't tell.
+            if id.kind == StoredObjectKind::FILE && matches!(object.created_by, Principal::Account(_)) {
+                let query = sql(OPEN_BATCH).bind(owner.workspace.bytes()).bind(owner.project.bytes());
+                let query = query.bind(StoredObjectKind::BATCH.as_str()).bind(object.created_by.to_string());
+                object.is_booked = !may_be_results(&object) || query.row(&mut connection).await?.is_none();
+            }
+            Ok(Some(object))
         })
     }
 

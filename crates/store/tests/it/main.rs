@@ -246,6 +246,7 @@ on_each!(
         kept_objects::things_are_listed_by_pages_in_either_order,
         kept_objects::a_thing_asks_for_its_job_once_and_ends_in_its_time,
         kept_objects::one_request_alone_books_a_thing,
+        kept_objects::results_on_an_account_wait_for_the_books,
         kept_objects::a_film_is_hidden_until_it_is_booked,
     ]
 );

@@ -1,8 +1,8 @@
 //! Ownership of objects that providers store.
 
 use domain::{
-    CredentialId, ObjectListQuery, ObjectOwner, Principal, ProjectId, StoredObject, StoredObjectId,
-    StoredObjectKind, TraceId,
+    AccountId, CredentialId, ObjectListQuery, ObjectOwner, Principal, ProjectId, StoredObject,
+    StoredObjectId, StoredObjectKind, TraceId,
 };
 use store::jobs::NewJob;
 use store::{Json, KeptObjectRow};
@@ -131,6 +131,35 @@ pub async fn one_request_alone_books_a_thing(fresh: &Fresh) {
     objects.unbook(owner, id, by(10)).await.unwrap();
     assert!(objects.book(owner, id, by(11)).await.unwrap());
     assert!(!objects.book(owner, row(fresh, 2).id, by(11)).await.unwrap(), "nobody knows it");
+}
+
+pub async fn results_on_an_account_wait_for_the_books(fresh: &Fresh) {
+    let objects = fresh.store.kept_objects();
+    let on_account = |number: u8, kind: StoredObjectKind, label: &str| {
+        let KeptObjectRow { id, owner, object } = row(fresh, number);
+        let created_by = Principal::Account(AccountId::new(NOW, bytes(8)));
+        let object = StoredObject { created_by, label: label.into(), ..object };
+        KeptObjectRow { id: StoredObjectId { kind, ..id }, owner, object }
+    };
+    let named = on_account(1, StoredObjectKind::FILE, "");
+    let shown = on_account(2, StoredObjectKind::FILE, "batch_output");
+    let files = [named, shown, on_account(3, StoredObjectKind::FILE, "user_data"), row(fresh, 4)];
+    for file in &files {
+        objects.keep(file.clone(), None).await.unwrap();
+    }
+    let booked = async || {
+        let mut found = Vec::new();
+        for file in &files {
+            found.push(objects.find(file.owner, file.id, NOW).await.unwrap().unwrap().is_booked);
+        }
+        found
+    };
+    assert_eq!(booked().await, [true, true, true, false], "there is no batch");
+    let batch = on_account(5, StoredObjectKind::BATCH, "");
+    objects.keep(batch.clone(), None).await.unwrap();
+    assert_eq!(booked().await, [false, false, true, false]);
+    assert!(objects.book(batch.owner, batch.id, batch.object.request).await.unwrap());
+    assert_eq!(booked().await, [true, true, true, false]);
 }
 
 pub fn video(fresh: &Fresh, number: u8, list_entry: &str) -> KeptObjectRow {

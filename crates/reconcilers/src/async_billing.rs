@@ -240,8 +240,7 @@ impl<'a> ObjectBilling<'a> {
         object: &StoredObject,
     ) -> Option<Self> {
         let whose = BillingContext::of(deps, snapshot, owner, object.created_by)?;
-        let has_model = dialects::lists_models(id.kind) && !object.upstream_model.is_empty();
-        let model = has_model.then(|| object.upstream_model.clone());
+        let model = only_model(id, object);
         Some(Self { context: whose, id, request: object.request, model, claims: Vec::new() })
     }
 
@@ -283,6 +282,13 @@ impl<'a> ObjectBilling<'a> {
     }
 }
 
+/// The model of all requests of a batch, if its maker was chosen by it. That of a file is, on an account: what its requests cost
+/// doesn't depend on whether its client keeps the file, or on the name that the answers have.
+fn only_model(id: StoredObjectId, object: &StoredObject) -> Option<String> {
+    let is_by_model = dialects::lists_models(id.kind) || matches!(object.created_by, Principal::Account(_));
+    Some(&object.upstream_model).filter(|model| is_by_model && !model.is_empty()).cloned()
+}
+
 /// Prefix of an error that means the provider no longer has the file.
 pub(crate) const GONE: &str = "gone: ";
 
@@ -311,4 +317,39 @@ pub(crate) fn fault_message(fault: &Fault) -> String {
     let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
     let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
     format!("{gone}{}{fix}", fault.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{AccountId, CredentialId};
+
+    use super::*;
+
+    #[test]
+    fn the_model_of_a_batch_is_known_where_it_chose_the_maker() {
+        let account = Principal::Account(AccountId::new(1, [1; 10]));
+        let credential = Principal::Credential(CredentialId::new(1, [1; 10]));
+        let of_messages = StoredObjectKind::all().find(|kind| dialects::lists_models(*kind)).unwrap();
+        for (kind, created_by, upstream_model, expected) in [
+            (StoredObjectKind::BATCH, account, "m", Some("m")),
+            (StoredObjectKind::BATCH, credential, "files", None),
+            (of_messages, credential, "m", Some("m")),
+            (of_messages, account, "", None),
+        ] {
+            let object = StoredObject {
+                request: TraceId::new(1, [1; 10]),
+                created_by,
+                provider_id: "batch_1".to_owned(),
+                model: upstream_model.to_owned(),
+                upstream_model: upstream_model.to_owned(),
+                label: String::new(),
+                list_entry: String::new(),
+                is_booked: false,
+                created_unix_ms: 1,
+                until_unix_ms: None,
+            };
+            let id = StoredObjectId { kind, digest: [1; 16] };
+            assert_eq!(only_model(id, &object).as_deref(), expected, "{kind:?} {created_by}");
+        }
+    }
 }

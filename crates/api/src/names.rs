@@ -57,11 +57,12 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
     ))
 }
 
-/// Whether this is an origin as browsers send it: a scheme and a host, with neither a path nor a capital letter.
+/// Whether this is an origin as browsers send it: a scheme and a host, without a path, a capital letter or the port that its scheme has anyway.
 #[must_use]
 pub fn is_origin(word: &str) -> bool {
     let Some((scheme, host)) = word.split_once("://") else { return false };
     let is_written_so = !scheme.is_empty()
+        && !(scheme == "https" && host.ends_with(":443") || scheme == "http" && host.ends_with(":80"))
         && word.len() <= ORIGIN_BYTES_MAX
         && word
             .bytes()

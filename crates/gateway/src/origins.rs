@@ -53,6 +53,8 @@ mod tests {
             "null",
             "://a",
             "https://u@a",
+            "https://app.example:443",
+            "http://app.example:80",
         ] {
             assert_eq!(Origins::parse(text), None, "{text}");
         }

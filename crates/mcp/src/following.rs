@@ -203,7 +203,9 @@ pub(crate) fn gone() -> ErrorData {
 /// The stream and the place in it that an event's id names.
 pub(crate) fn read_event_id(id: &str) -> Option<(u64, u64)> {
     let (number, place) = id.split_once('-')?;
-    Some((number.parse().ok()?, place.parse().ok()?))
+    // No stream is that long, and another event can be counted after any that is named.
+    let place = place.parse::<u32>().ok()?;
+    Some((number.parse().ok()?, place.into()))
 }
 
 #[cfg(test)]
@@ -232,7 +234,7 @@ mod tests {
     #[test]
     fn an_event_id_is_a_stream_and_a_place() {
         assert_eq!(read_event_id("3-17"), Some((3, 17)));
-        for wrong in ["", "3", "3-", "-3", "a-1", "3-x"] {
+        for wrong in ["", "3", "3-", "-3", "a-1", "3-x", "3-18446744073709551615"] {
             assert_eq!(read_event_id(wrong), None, "{wrong}");
         }
     }

@@ -11,6 +11,7 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod batch;
+mod brief_debug;
 pub mod caching;
 pub mod calendar;
 pub mod conditions;

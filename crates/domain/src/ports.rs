@@ -111,11 +111,7 @@ pub struct KeyedRequest {
     pub is_cached: bool,
 }
 
-impl fmt::Debug for KeyedRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedRequest").field("request", &self.request).finish_non_exhaustive()
-    }
-}
+crate::brief_debug!(KeyedRequest, request);
 
 /// The right to answer a keyed request. Its holder either stores the answer or releases the claim.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,11 +134,7 @@ pub struct StoredAnswer {
     pub body: Bytes,
 }
 
-impl fmt::Debug for StoredAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredAnswer").field("status", &self.status).finish_non_exhaustive()
-    }
-}
+crate::brief_debug!(StoredAnswer, status);
 
 /// The state of a keyed request.
 #[derive(Debug, PartialEq, Eq)]
@@ -216,11 +208,7 @@ pub struct StoredTurn {
     pub is_awaited: bool,
 }
 
-impl fmt::Debug for StoredTurn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredTurn").field("request", &self.request).finish_non_exhaustive()
-    }
-}
+crate::brief_debug!(StoredTurn, request);
 
 /// Stores the state of turns, encrypted and for a limited time.
 pub trait TurnStore: Send + Sync {

@@ -194,8 +194,4 @@ impl Body for InBody {
     }
 }
 
-impl std::fmt::Debug for InBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InBody")
-    }
-}
+domain::brief_debug!(InBody as "InBody");

@@ -160,8 +160,4 @@ impl Client {
     }
 }
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("egress::Client")
-    }
-}
+domain::brief_debug!(Client as "egress::Client");

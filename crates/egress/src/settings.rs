@@ -54,14 +54,7 @@ impl EgressSettings {
     }
 }
 
-impl std::fmt::Debug for EgressSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EgressSettings")
-            .field("allow_private", &self.allow_private)
-            .field("node_networks", &self.node_networks)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(EgressSettings, allow_private, node_networks);
 
 /// What kind of target it is, which decides the addresses that may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

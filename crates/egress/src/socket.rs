@@ -81,8 +81,4 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl std::fmt::Debug for Socket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("egress::Socket")
-    }
-}
+domain::brief_debug!(Socket as "egress::Socket");

@@ -281,11 +281,7 @@ impl Drainer {
     }
 }
 
-impl std::fmt::Debug for Drainer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Drainer").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Drainer);
 
 fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec<u8>) -> io::Result<Piece> {
     let available = usize::try_from(written - offset).unwrap_or(usize::MAX);

@@ -83,11 +83,7 @@ impl PendingWrite {
     }
 }
 
-impl std::fmt::Debug for PendingWrite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PendingWrite").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(PendingWrite);
 
 /// Bytes of one segment that are not written yet.
 struct Chunk {
@@ -526,11 +522,7 @@ impl Drop for Journal {
     }
 }
 
-impl std::fmt::Debug for Journal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("core", &self.core.number).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Journal, |it| core = it.core.number);
 
 /// Builds the frame in the scratch buffer; the caller puts the buffer back.
 fn encoded<T: serde::Serialize>(

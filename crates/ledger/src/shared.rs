@@ -525,11 +525,7 @@ impl Drop for JournalShared {
     }
 }
 
-impl std::fmt::Debug for JournalShared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JournalShared").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(JournalShared);
 
 impl Inner {
     fn is_stopped(&self) -> bool {

@@ -710,11 +710,7 @@ impl Drop for Tab {
     }
 }
 
-impl std::fmt::Debug for Tab {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tab").field("state", &self.state).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Tab, state);
 
 /// What an attempt must be able to reserve to be sent, where its answer uses `most` at most, and its prompt perhaps only the
 /// tokens that are expected. A stream may start with less, since it can be cut when the money ends.

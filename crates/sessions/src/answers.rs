@@ -462,8 +462,4 @@ fn counted<'a>(
     Box::pin(async move { Ok(work.await?) })
 }
 
-impl std::fmt::Debug for Answers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answers").field("settings", &self.inner.settings).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Answers, |it| settings = it.inner.settings);

@@ -173,11 +173,7 @@ impl ObjectStore for Objects {
     }
 }
 
-impl std::fmt::Debug for Objects {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Objects").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Objects);
 
 #[cfg(test)]
 #[path = "objects_tests.rs"]

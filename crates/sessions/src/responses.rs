@@ -303,11 +303,7 @@ impl ResponseStore for Responses {
     }
 }
 
-impl std::fmt::Debug for Responses {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Responses").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Responses);
 
 #[cfg(test)]
 #[path = "responses_tests.rs"]

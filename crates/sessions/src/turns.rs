@@ -412,11 +412,7 @@ impl Purgeable for Turns {
     }
 }
 
-impl std::fmt::Debug for Turns {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Turns").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Turns);
 
 #[cfg(test)]
 #[path = "turns_tests.rs"]

@@ -302,11 +302,7 @@ impl Snapshot {
     }
 }
 
-impl std::fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("version", &self.version).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Snapshot, version);
 
 fn halves(digest: &KeyDigest) -> [u128; 2] {
     let half = |bytes: Option<&[u8; 16]>| bytes.map_or(0, |bytes| u128::from_le_bytes(*bytes));

@@ -120,11 +120,7 @@ impl Keeper {
     }
 }
 
-impl fmt::Debug for Keeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("version", &*self.published.borrow()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Keeper, |it| version = *it.published.borrow());
 
 impl Reader {
     /// The snapshot in force. A request takes it once and reads one version to its end.
@@ -146,11 +142,7 @@ impl Clone for Reader {
     }
 }
 
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reader")
-    }
-}
+domain::brief_debug!(Reader as "Reader");
 
 struct Follower {
     source: Arc<dyn Source>,

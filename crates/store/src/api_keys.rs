@@ -36,14 +36,7 @@ pub struct ApiKeyRow {
     pub version: u64,
 }
 
-impl std::fmt::Debug for ApiKeyRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiKeyRow")
-            .field("id", &self.id)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(ApiKeyRow, id, version);
 
 /// A new key comes with the anti-rollback record of its access secret, if it has one. A change writes name, scopes,
 /// expiry, allowlist, origins and priority; the key itself, its project and its environment can't change. Its deletion is a revocation,

@@ -21,11 +21,7 @@ pub struct DeviceRow {
     pub expires_unix_ms: u64,
 }
 
-impl std::fmt::Debug for DeviceRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeviceRow").field("answer", &self.answer).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(DeviceRow, answer);
 
 /// The person's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,11 +24,7 @@ pub struct JoinToken {
     pub expires_unix_ms: u64,
 }
 
-impl std::fmt::Debug for JoinToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinToken").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(JoinToken, name);
 
 /// The state of a node that joined by itself.
 #[derive(Debug, Clone, PartialEq)]

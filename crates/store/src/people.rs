@@ -19,14 +19,7 @@ pub struct PersonRow {
     pub version: u64,
 }
 
-impl std::fmt::Debug for PersonRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PersonRow")
-            .field("id", &self.id)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(PersonRow, id, version);
 
 /// A person as one workspace sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]

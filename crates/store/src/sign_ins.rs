@@ -22,11 +22,7 @@ pub struct SignInRow {
     pub expires_unix_ms: u64,
 }
 
-impl std::fmt::Debug for SignInRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignInRow").field("person", &self.person).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(SignInRow, person);
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct LinkRow {
@@ -38,11 +34,7 @@ pub struct LinkRow {
     pub expires_unix_ms: u64,
 }
 
-impl std::fmt::Debug for LinkRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkRow").field("person", &self.person).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(LinkRow, person);
 
 /// The person and memberships behind a session. Read for each request, so that revocation takes effect at
 /// once.

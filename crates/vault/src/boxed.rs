@@ -70,11 +70,7 @@ impl BoxedFor {
     }
 }
 
-impl std::fmt::Debug for BoxKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BoxKey(hidden)")
-    }
-}
+domain::brief_debug!(BoxKey as "BoxKey(hidden)");
 
 fn derived(
     own: &PrivateKey,

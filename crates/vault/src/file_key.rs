@@ -75,11 +75,7 @@ impl FileKey {
     }
 }
 
-impl std::fmt::Debug for FileKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FileKey(hidden)")
-    }
-}
+domain::brief_debug!(FileKey as "FileKey(hidden)");
 
 #[cfg(test)]
 mod tests {

@@ -25,8 +25,4 @@ impl Fingerprinter {
     }
 }
 
-impl std::fmt::Debug for Fingerprinter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fingerprinter(hidden)")
-    }
-}
+domain::brief_debug!(Fingerprinter as "Fingerprinter(hidden)");

@@ -35,11 +35,7 @@ impl KeyHash for KeyHasher {
     }
 }
 
-impl std::fmt::Debug for KeyHasher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeyHasher(hidden)")
-    }
-}
+domain::brief_debug!(KeyHasher as "KeyHasher(hidden)");
 
 /// A new key: its text is shown once, the rest is stored.
 #[derive(Debug)]

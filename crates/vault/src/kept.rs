@@ -265,8 +265,4 @@ impl RequestHasher {
     }
 }
 
-impl std::fmt::Debug for RequestHasher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RequestHasher(hidden)")
-    }
-}
+domain::brief_debug!(RequestHasher as "RequestHasher(hidden)");

@@ -158,11 +158,7 @@ impl MasterKey {
     }
 }
 
-impl std::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MasterKey(hidden)")
-    }
-}
+domain::brief_debug!(MasterKey as "MasterKey(hidden)");
 
 /// Whether a file of master keys is safe from others. One that belongs to root may be read by its group, too: that is how
 /// Kubernetes gives a Secret to a pod with an `fsGroup` (mode 0440), and systemd a credential to a service.

@@ -188,8 +188,4 @@ impl KeyWrap for MasterKeyring {
     }
 }
 
-impl std::fmt::Debug for MasterKeyring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MasterKeyring").field("held", &self.held_ids()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(MasterKeyring, |it| held = it.held_ids());

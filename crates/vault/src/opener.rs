@@ -323,8 +323,4 @@ impl Opener {
     }
 }
 
-impl std::fmt::Debug for Opener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opener").field("ring", &self.ring).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Opener, ring);

@@ -190,11 +190,7 @@ impl Ring {
     }
 }
 
-impl std::fmt::Debug for Ring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ring(hidden)")
-    }
-}
+domain::brief_debug!(Ring as "Ring(hidden)");
 
 #[cfg(test)]
 mod tests {

@@ -121,8 +121,4 @@ impl Sealer {
     }
 }
 
-impl std::fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealer").field("ring", &self.ring).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Sealer, ring);

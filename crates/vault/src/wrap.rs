@@ -71,11 +71,7 @@ impl KeyWrap for LocalKeyWrap {
     }
 }
 
-impl std::fmt::Debug for LocalKeyWrap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalKeyWrap").field("key_id", &self.key_id).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(LocalKeyWrap, key_id);
 
 /// Derives 32 bytes for one purpose from a uniformly random key.
 pub(crate) fn derive(key: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, VaultError> {

@@ -1,7 +1,6 @@
 //! The sessions of agents: whether they are there, what was said in them, and what is added.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::PortFuture;
 use crate::fault::{Fault, FaultClass};
@@ -31,11 +30,7 @@ pub struct HistoryEvent {
     pub content: String,
 }
 
-impl fmt::Debug for HistoryEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HistoryEvent").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
-    }
-}
+crate::brief_debug!(HistoryEvent, id, kind);
 
 /// A branch of a session, without what was said in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

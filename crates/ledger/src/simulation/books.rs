@@ -264,8 +264,4 @@ impl SimulatedBooks {
     }
 }
 
-impl std::fmt::Debug for SimulatedBooks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimulatedBooks").field("running", &self.process.is_some()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(SimulatedBooks, |it| running = it.process.is_some());

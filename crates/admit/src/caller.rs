@@ -1,7 +1,6 @@
 //! `Caller`: the identity behind a request, as a value that later stages hold instead of looking up the key
 //! again.
 
-use std::fmt;
 use std::sync::Arc;
 
 use domain::{
@@ -185,14 +184,7 @@ impl Caller {
     }
 }
 
-impl fmt::Debug for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller")
-            .field("key", &self.key.as_ref().map(|key| key.id))
-            .field("project", &self.project.id)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Caller, |it| key = it.key.as_ref().map(|key| key.id), project = it.project.id);
 
 /// The caller of the gateway's own trips: without a key, and without any scope.
 #[must_use]

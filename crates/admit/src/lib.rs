@@ -9,7 +9,6 @@ mod identify;
 mod signature;
 mod signed;
 
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -188,14 +187,6 @@ impl Admitted {
     }
 }
 
-impl fmt::Debug for Admitted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admitted").field("trace", &self.call.trace()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Admitted, |it| trace = it.call.trace());
 
-impl fmt::Debug for AdmitFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdmitFailed").field("fault", &self.fault).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(AdmitFailed, fault);

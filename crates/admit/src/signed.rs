@@ -89,8 +89,4 @@ impl Signed {
     }
 }
 
-impl std::fmt::Debug for Signed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signed").field("key", &self.key.id).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Signed, |it| key = it.key.id);

@@ -378,11 +378,7 @@ impl AvailabilityView for Cell {
     }
 }
 
-impl std::fmt::Debug for Cell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cell")
-    }
-}
+domain::brief_debug!(Cell as "Cell");
 
 /// One attempt in progress. Dropped without a verdict, it means that nothing
 /// was learnt: the client went away.

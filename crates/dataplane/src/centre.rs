@@ -253,8 +253,4 @@ impl LeaseCentre for RemoteCentre {
     }
 }
 
-impl std::fmt::Debug for RemoteCentre {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RemoteCentre")
-    }
-}
+domain::brief_debug!(RemoteCentre as "RemoteCentre");

@@ -326,11 +326,7 @@ impl Follower {
     }
 }
 
-impl std::fmt::Debug for Follower {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Follower").field("membership", &self.parts.membership).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Follower, |it| membership = it.parts.membership);
 
 /// An error with its causes, for the log.
 fn chain(error: &TurnError) -> String {

@@ -117,11 +117,4 @@ impl Membership {
     }
 }
 
-impl std::fmt::Debug for Membership {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Membership")
-            .field("control", &self.control)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Membership, control, name);

@@ -291,8 +291,4 @@ impl RecordSink for Outbox {
     }
 }
 
-impl std::fmt::Debug for Outbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Outbox")
-    }
-}
+domain::brief_debug!(Outbox as "Outbox");

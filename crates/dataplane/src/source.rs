@@ -57,11 +57,7 @@ impl Standing {
     }
 }
 
-impl std::fmt::Debug for Standing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Standing").field("closed", &self.closed()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Standing, |it| closed = it.closed());
 
 /// The standings of all workspaces that a data plane has joined.
 #[derive(Debug)]

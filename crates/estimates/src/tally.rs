@@ -1,6 +1,5 @@
 //! Counts tokens with public tokenizers.
 
-use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,11 +58,7 @@ impl Tally {
     }
 }
 
-impl fmt::Debug for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tally").field("tokens", &self.tokens).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Tally, tokens);
 
 /// The loaded tables, by vocabulary.
 static READY: [OnceLock<&'static CoreBpe>; Vocabulary::ALL.len()] = [const { OnceLock::new() }; 2];

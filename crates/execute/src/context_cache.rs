@@ -224,8 +224,4 @@ impl ContextCare {
     }
 }
 
-impl std::fmt::Debug for ContextCare {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ContextCare").field("used", &self.used.is_some()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(ContextCare, |it| used = it.used.is_some());

@@ -24,11 +24,7 @@ pub(crate) struct AttemptUsageEstimator {
     pub held: HeldRequest,
 }
 
-impl std::fmt::Debug for AttemptUsageEstimator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AttemptUsageEstimator").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(AttemptUsageEstimator);
 
 impl UsageEstimator for AttemptUsageEstimator {
     fn usage(&self, text: &str, content_bytes: u64) -> Usage {

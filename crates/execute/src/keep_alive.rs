@@ -212,8 +212,4 @@ fn period(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(KEEP_ALIVE_MARGIN.min(lifetime / 4))
 }
 
-impl std::fmt::Debug for KeepAliveCare {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeepAliveCare").field("key", &self.key).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(KeepAliveCare, key);

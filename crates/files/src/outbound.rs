@@ -122,11 +122,7 @@ impl HttpService for Outbound {
     }
 }
 
-impl fmt::Debug for Outbound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Outbound")
-    }
-}
+domain::brief_debug!(Outbound as "Outbound");
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

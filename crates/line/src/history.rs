@@ -1,7 +1,6 @@
 //! Requests that continue a session, and their answers: what came before is put into the request in its own format, and what the
 //! answer adds to the conversation is read on its way to the client.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -101,11 +100,7 @@ struct HistoryEditor {
     storing: Option<Appending>,
 }
 
-impl fmt::Debug for HistoryEditor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HistoryEditor").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(HistoryEditor);
 
 impl HistoryEditor {
     fn new(grammar: Grammar, append: AppendItems) -> Self {

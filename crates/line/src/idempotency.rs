@@ -426,11 +426,7 @@ impl Body for RecordedBody {
     }
 }
 
-impl std::fmt::Debug for RecordedBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordedBody").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(RecordedBody, inner);
 
 #[cfg(test)]
 mod tests {

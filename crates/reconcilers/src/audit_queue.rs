@@ -80,11 +80,7 @@ impl AuditSink for AuditQueue {
     }
 }
 
-impl std::fmt::Debug for AuditQueue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AuditQueue")
-    }
-}
+domain::brief_debug!(AuditQueue as "AuditQueue");
 
 struct Writer {
     store: Store,

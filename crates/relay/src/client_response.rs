@@ -329,8 +329,4 @@ impl ClientResponse {
     }
 }
 
-impl std::fmt::Debug for ClientResponse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientResponse").field("status", &self.status).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(ClientResponse, status);

@@ -49,11 +49,7 @@ pub trait CaptureAnswer {
 
 struct Capture(Box<dyn CaptureAnswer>);
 
-impl std::fmt::Debug for Capture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Capture")
-    }
-}
+domain::brief_debug!(Capture as "Capture");
 
 /// The watch of a stream.
 enum Watch {
@@ -62,11 +58,7 @@ enum Watch {
     Ending(Pin<Box<dyn Future<Output = ()>>>, Piece),
 }
 
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Watch")
-    }
-}
+domain::brief_debug!(Watch as "Watch");
 
 /// The body of a response.
 #[derive(Debug)]

@@ -95,11 +95,7 @@ impl Tools {
     }
 }
 
-impl std::fmt::Debug for Tools {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tools")
-    }
-}
+domain::brief_debug!(Tools as "Tools");
 
 /// The newest installed version, if the tool is not on the path: an older tool refuses a newer server.
 fn find_tool(tool: &str) -> Option<PathBuf> {

@@ -1,10 +1,10 @@
 //! All workers of a node: what is ordered, shown and destroyed by requests, and what moves each from step to step.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fmt, io};
 
 use domain::{Fault, FaultClass, Secret};
 use egress::{Client, TargetKind, check_base_url};
@@ -46,11 +46,7 @@ struct Entry {
     wake: Arc<Notify>,
 }
 
-impl fmt::Debug for Fleet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fleet").finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Fleet);
 
 fn unknown(id: &str) -> Box<Fault> {
     let id: String = id.chars().take(64).collect();

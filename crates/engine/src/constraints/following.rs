@@ -1,7 +1,5 @@
 //! A sequence's position in its grammar constraint, and the token masks there.
 
-use std::fmt;
-
 use llguidance::Matcher;
 
 pub(crate) struct ConstraintState {
@@ -12,11 +10,7 @@ pub(crate) struct ConstraintState {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct TokenMask(Vec<u32>);
 
-impl fmt::Debug for ConstraintState {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("Following")
-    }
-}
+domain::brief_debug!(ConstraintState as "Following");
 
 impl TokenMask {
     /// End tokens are allowed exactly where the text may end, whatever the mask says of them.

@@ -14,7 +14,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
@@ -81,17 +80,9 @@ pub struct Constraint {
     made: Arc<Mutex<Matcher>>,
 }
 
-impl fmt::Debug for ConstraintCompiler {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("ConstraintCompiler").field("tokens", &self.vocabulary.size()).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(ConstraintCompiler, |it| tokens = it.vocabulary.size());
 
-impl fmt::Debug for Constraint {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("Rule")
-    }
-}
+domain::brief_debug!(Constraint as "Rule");
 
 impl PartialEq for Constraint {
     fn eq(&self, other: &Self) -> bool {

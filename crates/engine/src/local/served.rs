@@ -210,8 +210,4 @@ impl fmt::Debug for Local {
     }
 }
 
-impl fmt::Debug for Served {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served").field("id", &self.id).field("host", &self.host).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Served, id, host);

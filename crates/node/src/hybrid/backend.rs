@@ -1,7 +1,6 @@
 //! A backend: an address that answers requests in the node's place, and the requests that are sent there.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use bytes::Bytes;
 use conversation::request::own_edits;
@@ -46,14 +45,7 @@ pub(crate) struct Forwarded<'a> {
     pub hops: HeaderValue,
 }
 
-impl fmt::Debug for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend")
-            .field("id", &self.id)
-            .field("base_url", &self.base_url)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Backend, id, base_url);
 
 impl Backend {
     /// The name that a model has there; `None` if this backend does not take it.

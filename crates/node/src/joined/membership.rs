@@ -37,14 +37,7 @@ struct Reported {
     place: JournalPosition,
 }
 
-impl std::fmt::Debug for Membership {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Membership")
-            .field("control", &self.control)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Membership, control, name);
 
 impl Membership {
     /// `None` if the node has not joined.

@@ -154,14 +154,7 @@ impl ModelFormat {
     }
 }
 
-impl std::fmt::Debug for OutputParser {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OutputParser")
-            .field("mode", &self.mode)
-            .field("held", &self.held)
-            .finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(OutputParser, mode, held);
 
 impl OutputParser {
     #[must_use]

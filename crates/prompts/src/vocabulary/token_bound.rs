@@ -7,7 +7,6 @@
 //! bytes; for a tokenizer that drops or inserts something there is no bound.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use llguidance::toktrie::{TokRxInfo, TokTrie};
 use tokenizers::tokenizer::Normalizer;
@@ -134,11 +133,7 @@ impl Covered {
     }
 }
 
-impl fmt::Debug for Fewest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fewest").field("longest_bytes", &self.longest_bytes).finish_non_exhaustive()
-    }
-}
+domain::brief_debug!(Fewest, longest_bytes);
 
 fn only_composes(normalizer: &NormalizerWrapper) -> bool {
     match normalizer {

@@ -7,18 +7,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Why a text is not an id of the expected type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an id of this kind looks like {expected_prefix}_ followed by 32 hexadecimal digits")]
 pub struct IdError {
     pub expected_prefix: &'static str,
 }
-
-impl fmt::Display for IdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an id of this kind looks like {}_ followed by 32 hexadecimal digits", self.expected_prefix)
-    }
-}
-
-impl std::error::Error for IdError {}
 
 /// A UUIDv7 from a time and ten random bytes; both are arguments so that a simulation replays its ids.
 #[must_use]

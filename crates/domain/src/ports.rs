@@ -5,7 +5,6 @@ mod contents;
 mod sessions;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -62,16 +61,9 @@ impl AuditSink for NoAudit {
 }
 
 /// Why a key service failed. The text never holds key material.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct KeyWrapError(pub String);
-
-impl std::fmt::Display for KeyWrapError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for KeyWrapError {}
 
 /// The holder of the master key: this process, or a KMS. `context` is authenticated with the wrapped key.
 pub trait KeyWrap: Send + Sync {

@@ -1,7 +1,5 @@
 //! Purges: whose content is to go, the places that may hold it, and what can be claimed once it is gone.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -211,16 +209,9 @@ impl Claim {
 }
 
 /// Why content could not be removed or counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct PurgeError(pub String);
-
-impl fmt::Display for PurgeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PurgeError {}
 
 /// The name of this installation as a processor.
 pub const OURSELVES: &str = "tidegate";

@@ -33,7 +33,8 @@ struct State {
 }
 
 /// The upload broke off; `Upload::fault` says why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client's body broke off")]
 pub struct UploadAborted;
 
 impl Upload {
@@ -105,14 +106,6 @@ impl Upload {
         Poll::Pending
     }
 }
-
-impl fmt::Display for UploadAborted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client's body broke off")
-    }
-}
-
-impl std::error::Error for UploadAborted {}
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

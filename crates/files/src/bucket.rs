@@ -48,7 +48,8 @@ pub struct BucketSettings {
 }
 
 /// The bucket can't be used as it is set.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct BucketError(String);
 
 /// The store of the pieces of files.
@@ -314,14 +315,6 @@ fn remote(settings: &BucketSettings, outbound: Outbound) -> Result<Arc<dyn Objec
 fn unusable(error: impl std::fmt::Display) -> BucketError {
     BucketError(format!("The store of files can't be used as it is set: {error}."))
 }
-
-impl std::fmt::Display for BucketError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BucketError {}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 //! Requests to a bucket, sent by a thread of its own over the connections of `egress`.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -28,7 +27,8 @@ type Job = (HttpRequest, oneshot::Sender<Result<HttpResponse, HttpError>>);
 pub(crate) struct Outbound(mpsc::Sender<Job>);
 
 /// The thread is gone.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the thread that reaches the bucket is gone")]
 struct Gone;
 
 impl Outbound {
@@ -123,11 +123,3 @@ impl HttpService for Outbound {
 }
 
 domain::brief_debug!(Outbound as "Outbound");
-
-impl fmt::Display for Gone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the thread that reaches the bucket is gone")
-    }
-}
-
-impl std::error::Error for Gone {}

@@ -107,7 +107,8 @@ pub struct Filter {
 }
 
 /// A filter that does not parse.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("At character {}: {message}", .at + 1)]
 pub struct FilterError {
     /// The first wrong character, counted from 0.
     pub at: usize,
@@ -253,14 +254,6 @@ impl FilterError {
         format!("{line}\n{:>width$}", '^', width = self.at + 1)
     }
 }
-
-impl fmt::Display for FilterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "At character {}: {}", self.at + 1, self.message)
-    }
-}
-
-impl std::error::Error for FilterError {}
 
 /// In the syntax that `parse` reads.
 impl fmt::Display for Filter {

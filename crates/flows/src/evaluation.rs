@@ -12,26 +12,14 @@ use crate::functions;
 use crate::limits::{EVALUATION_UNITS_MAX, VALUE_BYTES_MAX};
 
 /// Why an expression has no value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
-    /// It does more than an expression, or all of a template, may.
+    #[error("The expression does more than an expression, or all of a step together, may.")]
     TooLong,
     /// Its values don't fit what it does with them.
+    #[error("{0}")]
     Wrong(String),
 }
-
-impl std::fmt::Display for EvaluationError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TooLong => {
-                f.write_str("The expression does more than an expression, or all of a step together, may.")
-            }
-            Self::Wrong(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for EvaluationError {}
 
 pub(crate) fn wrong(text: impl Into<String>) -> EvaluationError {
     EvaluationError::Wrong(text.into())

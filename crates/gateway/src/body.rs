@@ -1,6 +1,5 @@
 //! Reads a request body: bounded in size and in how slowly it may arrive, and decompressed.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,11 +19,12 @@ use crate::incoming::Incoming;
 use crate::{Times, unpack};
 
 /// Why a body ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// It arrived more slowly than the minimum rate.
+    #[error("the body came too slowly")]
     Slow,
-    /// It broke off, or its framing is malformed.
+    #[error("the body broke off or its framing is malformed")]
     Broken,
 }
 
@@ -94,17 +94,6 @@ impl Body for TimedBody {
         self.incoming.size_hint()
     }
 }
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Slow => "the body came too slowly",
-            Self::Broken => "the body broke off or its framing is malformed",
-        })
-    }
-}
-
-impl std::error::Error for BodyError {}
 
 /// Reads the whole body and decodes its content encoding; the headers then describe the plain body.
 ///

@@ -1,7 +1,6 @@
 //! What a connection sends: a response body, together with what must end with it.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -23,7 +22,8 @@ use crate::in_flight::Permit;
 use crate::write_stall::StallTimer;
 
 /// The response broke off: the connection (or HTTP/2 stream) is not ended cleanly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer broke off")]
 pub struct Cut;
 
 /// The timeout of a stream whose client was given a frame and has no room for the next yet.
@@ -236,13 +236,6 @@ impl Body for Reply {
     }
 }
 
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer broke off")
-    }
-}
-
-impl std::error::Error for Cut {}
 /// Adds the request id to an answer.
 pub(crate) fn with_request_id(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
     if let Ok(id) = HeaderValue::try_from(trace.to_string()) {

@@ -1,6 +1,5 @@
 //! Errors of model downloads: the kind decides the exit code and whether to retry, the text is for a person.
 
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +27,8 @@ pub enum HubErrorKind {
 }
 
 /// One failure, in a sentence that says what to do if that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct HubError {
     pub kind: HubErrorKind,
     pub message: String,
@@ -68,11 +68,3 @@ impl HubError {
         Self::new(HubErrorKind::Disk, text)
     }
 }
-
-impl fmt::Display for HubError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for HubError {}

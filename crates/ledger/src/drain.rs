@@ -34,28 +34,12 @@ pub struct DrainStep {
 }
 
 /// Why a pass ended early; what was not applied is read again.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum DrainError {
+    #[error(transparent)]
     Sink(SinkError),
-    Disk(io::Error),
-}
-
-impl std::fmt::Display for DrainError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Sink(error) => error.fmt(f),
-            Self::Disk(_) => f.write_str("the journal could not be read back"),
-        }
-    }
-}
-
-impl std::error::Error for DrainError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Sink(_) => None,
-            Self::Disk(error) => Some(error),
-        }
-    }
+    #[error("the journal could not be read back")]
+    Disk(#[source] io::Error),
 }
 
 /// The drainer's position in one core's journal.

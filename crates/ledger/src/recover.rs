@@ -45,45 +45,19 @@ pub struct RecoveryReport {
 }
 
 /// Why the books can't be brought up to date; nothing may be served then.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    Disk {
-        path: PathBuf,
-        source: io::Error,
-    },
-    Sink(SinkError),
+    #[error("the journal at {} could not be read or freed", path.display())]
+    Disk { path: PathBuf, source: io::Error },
+    #[error("the journal could not be brought into the store")]
+    Sink(#[source] SinkError),
     /// Another version of the program wrote it.
-    Format {
-        path: PathBuf,
-        version: u32,
-    },
-}
-
-impl std::fmt::Display for RecoveryError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Disk { path, .. } => {
-                write!(f, "the journal at {} could not be read or freed", path.display())
-            }
-            Self::Sink(_) => f.write_str("the journal could not be brought into the store"),
-            Self::Format { path, version } => write!(
-                f,
-                "{} has journal format {version}, and this program reads format {FORMAT_VERSION}: \
-                 start the version that wrote it once and stop it gracefully, then upgrade",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RecoveryError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Disk { source, .. } => Some(source),
-            Self::Sink(error) => Some(error),
-            Self::Format { .. } => None,
-        }
-    }
+    #[error(
+        "{} has journal format {version}, and this program reads format {FORMAT_VERSION}: start the version that wrote \
+         it once and stop it gracefully, then upgrade",
+        path.display()
+    )]
+    Format { path: PathBuf, version: u32 },
 }
 
 /// Applies what the dead process had settled but not drained, closes its open tabs as interrupted, and frees

@@ -136,21 +136,13 @@ impl DrainBatch {
 }
 
 /// Why a batch was not applied; the drainer retries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store didn't accept a batch of meter records: {0}")]
 pub struct SinkError(pub String);
-
-impl std::fmt::Display for SinkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the store didn't accept a batch of meter records: {}", self.0)
-    }
-}
-
-impl std::error::Error for SinkError {}
 
 /// Accepts settled records. Records and position are written in one transaction. A batch that follows the
 /// last one acknowledged to this process has no duplicates; any other is checked trace by trace, so that a
 /// record is stored once however often it is sent.
-/// however often it is offered.
 pub trait RecordSink: Send + Sync {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>>;
 

@@ -24,16 +24,11 @@ pub struct Schema {
 }
 
 /// The value, or the schema, is too large for its comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the schema has so many alternatives, or the value so many parts, that they can't be compared in time"
+)]
 pub struct TooMuchWork;
-
-impl std::fmt::Display for TooMuchWork {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the schema has so many alternatives, or the value so many parts, that they can't be compared in time")
-    }
-}
-
-impl std::error::Error for TooMuchWork {}
 
 impl Schema {
     /// # Errors

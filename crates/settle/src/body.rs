@@ -14,16 +14,9 @@ use relay::{ClientResponse, Piece};
 
 /// The answer broke off after its head. Hyper then closes the connection without a clean end, which would
 /// make the answer look complete. The client has already got an error in the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer broke off")]
 pub struct ReplyError;
-
-impl std::fmt::Display for ReplyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the answer broke off")
-    }
-}
-
-impl std::error::Error for ReplyError {}
 
 /// Edits a body while it is sent.
 pub trait BodyEditor: std::fmt::Debug {

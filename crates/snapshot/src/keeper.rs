@@ -1,7 +1,6 @@
 //! The keeper: follows a source, builds the next snapshot, updates the vault first, and publishes atomically.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,16 +34,9 @@ pub struct KeeperSettings {
 }
 
 /// The keeper ended, so the awaited version never comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration is no longer followed: the process is stopping")]
 pub struct KeeperStopped;
-
-impl fmt::Display for KeeperStopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration is no longer followed: the process is stopping")
-    }
-}
-
-impl std::error::Error for KeeperStopped {}
 
 /// Owns the published snapshot and the task that replaces it; dropping it ends the task.
 pub struct Keeper {

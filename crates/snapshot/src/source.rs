@@ -1,6 +1,5 @@
 //! Where a snapshot's parts come from: the store, or a signed remote one.
 
-use std::fmt;
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
@@ -13,16 +12,9 @@ use crate::entries::{
 };
 
 /// Why the source gave nothing. The keeper continues with what it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration could not be read: {0}")]
 pub struct SourceError(pub String);
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration could not be read: {}", self.0)
-    }
-}
-
-impl std::error::Error for SourceError {}
 
 /// A key that was added, changed or removed.
 #[derive(Debug, Clone)]

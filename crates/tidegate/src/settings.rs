@@ -442,16 +442,9 @@ impl fmt::Display for Origin {
 }
 
 /// A setting that can't be used, with its origin and the fix.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct SettingsError(pub String);
-
-impl fmt::Display for SettingsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SettingsError {}
 
 /// The text and origin of every setting, unchecked.
 #[derive(Debug, Clone)]

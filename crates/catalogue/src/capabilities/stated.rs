@@ -1,7 +1,6 @@
 //! What an operator states of a provider in place of ours: single facts of all its models, or of some by name.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,20 +31,13 @@ pub struct StatedFacts {
 }
 
 /// What is wrong with a statement, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
 pub struct WrongStatement {
     /// As `models.gpt-4o.batch_api_supported`.
     pub field: String,
     pub message: String,
 }
-
-impl fmt::Display for WrongStatement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
-
-impl std::error::Error for WrongStatement {}
 
 /// Whether what can't be read is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

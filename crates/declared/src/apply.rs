@@ -265,7 +265,7 @@ pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) ->
 
 /// Whether `apply` does not manage the object, which the written document must state (`managed = false`).
 const fn is_left_alone(live: &live::Live) -> bool {
-    live.kind.has_metadata && !live.is_applied
+    live.kind.has_metadata() && !live.is_applied
 }
 
 /// Whether a key is of a signed-in device or of the installation, so that no document contains it.

@@ -213,7 +213,7 @@ fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: ApplyOptions
         );
         return Err(object.place.wrong(message));
     }
-    let is_taken_over = kind.has_metadata && object.is_managed && !first.is_applied;
+    let is_taken_over = kind.has_metadata() && object.is_managed && !first.is_applied;
     let listed = differences(kind, &object, &first.fields, names);
     let sends_secret = object.secret.is_some()
         && (wishes.with_secrets || listed.iter().any(|changed| changed.field == "base_url"));
@@ -427,7 +427,7 @@ fn body_of(kind: &Kind, declared: &Declared, names: &Names) -> Result<Map<String
 }
 
 fn mark(declared: &Declared, body: &mut Map<String, Value>) {
-    if !declared.kind.has_metadata || !declared.is_managed {
+    if !declared.kind.has_metadata() || !declared.is_managed {
         return;
     }
     let metadata = body.entry("metadata").or_insert_with(|| json!({}));

@@ -146,7 +146,7 @@ fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declare
         }
         Some(value) => Some(secret_at(&value, &place)?),
     };
-    let is_managed = match fields.remove(MANAGED).filter(|_| kind.has_metadata) {
+    let is_managed = match fields.remove(MANAGED).filter(|_| kind.has_metadata()) {
         None => true,
         Some(Value::Bool(is_managed)) => is_managed,
         Some(_) => return Err(place.wrong(format!("{MANAGED} is true or false."))),

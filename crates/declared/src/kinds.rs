@@ -16,8 +16,6 @@ pub struct Kind {
     pub secret: SecretNeed,
     /// The field of the create response that is shown only once.
     pub one_time_field: Option<&'static str>,
-    /// It has `metadata`, in which `apply` marks the objects that it manages.
-    pub has_metadata: bool,
     /// It belongs to the installation: only operators can see it.
     pub of_operator: bool,
     /// Field values of objects that have ended, such as revoked keys; no document contains these.
@@ -133,11 +131,7 @@ pub const KINDS: &[Kind] = &[
             field("caching", &["caching"], Form::Plain, "{}"),
             METADATA,
         ],
-        secret: SecretNeed::None,
-        one_time_field: None,
-        has_metadata: true,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "account",
@@ -163,10 +157,8 @@ pub const KINDS: &[Kind] = &[
             METADATA,
         ],
         secret: SecretNeed::Needed,
-        one_time_field: None,
-        has_metadata: true,
         of_operator: true,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "credential",
@@ -192,10 +184,8 @@ pub const KINDS: &[Kind] = &[
             METADATA,
         ],
         secret: SecretNeed::Needed,
-        one_time_field: None,
-        has_metadata: true,
-        of_operator: false,
         ended_values: &[("status", "revoked")],
+        ..Kind::BARE
     },
     Kind {
         noun: "subscription",
@@ -218,10 +208,8 @@ pub const KINDS: &[Kind] = &[
             METADATA,
         ],
         secret: SecretNeed::Needed,
-        one_time_field: None,
-        has_metadata: true,
-        of_operator: false,
         ended_values: &[("status", "revoked")],
+        ..Kind::BARE
     },
     Kind {
         noun: "node",
@@ -238,10 +226,7 @@ pub const KINDS: &[Kind] = &[
             METADATA,
         ],
         secret: SecretNeed::Optional,
-        one_time_field: None,
-        has_metadata: true,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "key",
@@ -257,11 +242,9 @@ pub const KINDS: &[Kind] = &[
             field("priority", &["priority"], Form::Plain, "null"),
             field("expires_at", &["expires_at"], Form::Moment, "null"),
         ],
-        secret: SecretNeed::None,
         one_time_field: Some("key"),
-        has_metadata: false,
-        of_operator: false,
         ended_values: &[("status", "revoked"), ("status", "expired")],
+        ..Kind::BARE
     },
     Kind {
         noun: "alias",
@@ -276,11 +259,7 @@ pub const KINDS: &[Kind] = &[
             field("parameters", &["parameters"], Form::Plain, "{}"),
             field("note", &["note"], Form::Plain, "\"\""),
         ],
-        secret: SecretNeed::None,
-        one_time_field: None,
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "route",
@@ -308,11 +287,7 @@ pub const KINDS: &[Kind] = &[
             field("deadline_ms", &["deadline_ms"], Form::Plain, "null"),
             field("priority", &["priority"], Form::Plain, "null"),
         ],
-        secret: SecretNeed::None,
-        one_time_field: None,
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "policy",
@@ -338,11 +313,7 @@ pub const KINDS: &[Kind] = &[
             field("checks", &["checks"], Form::Plain, "[]"),
             field("hooks", &["hooks"], Form::Plain, "[]"),
         ],
-        secret: SecretNeed::None,
-        one_time_field: None,
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "member",
@@ -351,19 +322,10 @@ pub const KINDS: &[Kind] = &[
         fields: &[
             fixed("email", &["email"], Form::Plain),
             field("role", &["role"], Form::Plain, "null"),
-            Field {
-                name: "name",
-                path: &["name"],
-                form: Form::Plain,
-                change: Change::AtFirst,
-                usual: "null",
-            },
+            Field { change: Change::AtFirst, ..field("name", &["name"], Form::Plain, "null") },
         ],
-        secret: SecretNeed::None,
         one_time_field: Some("invite_link"),
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "budget",
@@ -381,11 +343,7 @@ pub const KINDS: &[Kind] = &[
             fixed_or("counts", &["counts"], Form::Plain, "\"all\""),
             field("alerts", &["alerts"], Form::Set, "[50, 80, 100]"),
         ],
-        secret: SecretNeed::None,
-        one_time_field: None,
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
     Kind {
         noun: "webhook",
@@ -398,15 +356,30 @@ pub const KINDS: &[Kind] = &[
             field("status", &["status"], Form::Plain, "\"active\""),
         ],
         // The gateway generates the signing secret; none is declared.
-        secret: SecretNeed::None,
         one_time_field: Some("secret"),
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
+        ..Kind::BARE
     },
 ];
 
 impl Kind {
+    /// Without what few kinds have.
+    const BARE: Self = Self {
+        noun: "",
+        path: "",
+        identity: &[],
+        fields: &[],
+        secret: SecretNeed::None,
+        one_time_field: None,
+        of_operator: false,
+        ended_values: &[],
+    };
+
+    /// Whether it has `metadata`, in which `apply` marks the objects that it manages.
+    #[must_use]
+    pub fn has_metadata(&self) -> bool {
+        self.field(METADATA.name).is_some()
+    }
+
     /// The field that a secret is sent in, and the secret as it is sent there.
     #[must_use]
     pub fn secret_field(&self, secret: &str) -> (&'static str, serde_json::Value) {
@@ -441,7 +414,6 @@ mod tests {
     fn kinds_come_after_those_that_they_name() {
         for (index, kind) in KINDS.iter().enumerate() {
             assert!(kind.identity.iter().all(|name| kind.field(name).is_some()), "{}", kind.noun);
-            assert_eq!(kind.has_metadata, kind.field("metadata").is_some(), "{}", kind.noun);
             for field in kind.fields {
                 assert!(serde_json::from_str::<serde_json::Value>(field.usual).is_ok(), "{}", field.name);
                 if let Form::Name(noun) | Form::Names(noun) = field.form {

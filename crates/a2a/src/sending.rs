@@ -33,8 +33,6 @@ struct Decision {
 }
 
 impl Sending {
-    /// # Errors
-    /// What is wrong with the params.
     pub(crate) fn read(calls: &Calls<'_>, params: &Value) -> Result<Self, RpcError> {
         let fields = Fields::of(params, "")?;
         let message = ClientMessage::read(&fields)?;

@@ -48,9 +48,6 @@ pub struct VersionRow {
 pub struct Stored(Database);
 
 /// Seals a version of an agent.
-///
-/// # Errors
-/// The workspace's key can't be used.
 pub fn seal(
     vault: &Vault,
     owner: ObjectOwner,

@@ -32,9 +32,6 @@ pub fn results_address(id: &str) -> String {
 }
 
 /// Reads what later stages need to know about a new batch.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;

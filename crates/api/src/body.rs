@@ -13,9 +13,6 @@ use serde_json::Number;
 const EXACT_WHOLE_LIMIT: f64 = 9_007_199_254_740_992.0;
 
 /// Parses JSON of the expected shape, or reports where it is wrong. An empty body counts as an empty object.
-///
-/// # Errors
-/// 400.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
     let mut reader = serde_json::Deserializer::from_slice(if body.is_empty() { b"{}" } else { body });
     let node: Node = serde_path_to_error::deserialize(&mut reader).map_err(|error| {

@@ -80,9 +80,6 @@ impl ApiRequest {
 
 impl<C> ApiRequest<C> {
     /// The page given by `limit` and `cursor`.
-    ///
-    /// # Errors
-    /// 400.
     pub fn page<Id: std::str::FromStr>(&self) -> Result<store::Page<Id>, Box<Fault>> {
         let limit = self.number("limit", PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
         let after = match self.query.get("cursor") {
@@ -138,9 +135,6 @@ impl<C> ApiRequest<C> {
     }
 
     /// The object's writable form with the body's merge patch applied.
-    ///
-    /// # Errors
-    /// 400.
     pub fn apply_patch<T: DeserializeOwned>(&self, document: serde_json::Value) -> Result<T, Box<Fault>> {
         patched(document, &body::read(&self.body)?)
     }
@@ -166,9 +160,6 @@ impl<C> ApiRequest<C> {
     }
 
     /// A query parameter that is a number within a range.
-    ///
-    /// # Errors
-    /// 400.
     pub fn number(&self, name: &'static str, default: u32, max: u32) -> Result<u32, Box<Fault>> {
         let Some(text) = self.query.get(name) else { return Ok(default) };
         text.parse().ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| {
@@ -182,9 +173,6 @@ impl<C> ApiRequest<C> {
 }
 
 /// A writable form with a merge patch applied.
-///
-/// # Errors
-/// 400.
 pub fn patched<T: DeserializeOwned>(
     mut document: serde_json::Value,
     patch: &serde_json::Value,
@@ -194,9 +182,6 @@ pub fn patched<T: DeserializeOwned>(
 }
 
 /// Parses a query string. A duplicate name is a 400, since either value could be meant.
-///
-/// # Errors
-/// 400.
 pub fn read_query(query: &str) -> Result<BTreeMap<String, String>, Box<Fault>> {
     let mut found = BTreeMap::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

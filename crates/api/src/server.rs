@@ -94,9 +94,6 @@ impl Server {
 
     /// What a route answers to the gateway itself, which reads of a workspace what its admins may, and nothing of the
     /// installation.
-    ///
-    /// # Errors
-    /// Those of the route.
     pub async fn look(
         &self,
         workspace: WorkspaceId,

@@ -9,9 +9,6 @@ pub const VERSION: &str = "2026-11-20";
 pub const HEADER: &str = "tidegate-version";
 
 /// Whether the requested version is served.
-///
-/// # Errors
-/// 400.
 pub fn check(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     let Some(other) = headers.get_all(HEADER).iter().find(|version| *version != VERSION) else {
         return Ok(());

@@ -40,9 +40,6 @@ pub struct ExportedItem {
 
 impl StoredBatches {
     /// Batches after one, in the order of their hashes.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn exported_batches(
         &self,
         workspace: WorkspaceId,
@@ -66,9 +63,6 @@ impl StoredBatches {
     }
 
     /// Requests and results after one, in the order of their hashes.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn exported_items(
         &self,
         vault: &Vault,

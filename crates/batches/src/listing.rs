@@ -75,9 +75,6 @@ fn cost_of(fields: &Fields<'_>) -> Result<Option<BatchCost>, StoreError> {
 
 impl StoredBatches {
     /// The batches of a workspace, or of one of its projects, newest first.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn of_workspace(
         &self,
         workspace: WorkspaceId,
@@ -114,8 +111,6 @@ impl StoredBatches {
         Ok(Listed::cut(batches, wanted, ListedBatch::id))
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn in_workspace(
         &self,
         workspace: WorkspaceId,
@@ -155,9 +150,6 @@ impl StoredBatches {
     }
 
     /// Cancels a batch for somebody who manages its workspace.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn cancel_for(&self, batch: OwnBatch, act: Act) -> Result<(), StoreError> {
         self.0
             .note(move |writing| {

@@ -39,9 +39,6 @@ pub struct ItemContent {
 
 impl ItemContent {
     /// Seals a part of an item, which `request` wrote.
-    ///
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn seal(
         vault: &Vault,
         batch: &OwnBatch,

@@ -133,8 +133,6 @@ pub struct FeeRow {
 }
 
 impl TierRow {
-    /// # Errors
-    /// What is wrong with the row.
     pub fn read(
         self,
         absent: &str,
@@ -182,8 +180,6 @@ impl StorageRow {
 }
 
 impl FeeRow {
-    /// # Errors
-    /// What is wrong with the row.
     pub fn read(self) -> Result<Fee, String> {
         let counted = [HostedTool::WebSearch, HostedTool::FileSearch];
         let tool = HostedTool::from_word(&self.tool).filter(|tool| counted.contains(tool));

@@ -96,25 +96,16 @@ struct Draft<'r> {
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields read here are
 /// checked for their type and for duplicates; all others pass.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
     read_common(body, &RequestFields::MESSAGES).map(|read| read.request)
 }
 
 /// As `decode_request`, for an operation without fields of its own.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn read_common(body: &Bytes, fields: &'static RequestFields) -> Result<ReadRequest, Box<Fault>> {
     read_request(body, fields, &mut |_, _| Ok(()))
 }
 
 /// As `decode_request`, for any operation; `read_own` reads its own fields.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn read_request(
     body: &Bytes,
     fields: &'static RequestFields,

@@ -102,9 +102,6 @@ impl Api {
     }
 
     /// All rows of a list, page by page.
-    ///
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn get_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         let join = if path.contains('?') { '&' } else { '?' };
@@ -120,14 +117,10 @@ impl Api {
         }
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None)
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(body))
     }
@@ -141,48 +134,33 @@ impl Api {
         self.answer_within(&request, time_max).map(|answer| self.read_for(&request, &answer.body))
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::PATCH, path, Some(body))
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::DELETE, path, None)
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn text(&self, path: &str) -> Result<String, Failure> {
         let answer = self.answer(&self.request(Method::GET, path, None)?)?;
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
         Ok(self.answer(&self.request(Method::GET, path, None)?)?.body.to_vec())
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::PUT, path, Some(body))
     }
 
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let request = self.request(method, path, body)?;
         self.answer(&request).map(|answer| self.read_for(&request, &answer.body))
     }
 
     /// An object with its ETag, for a write that must not overwrite another client's change.
-    ///
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn get_versioned(&self, path: &str) -> Result<(Value, Option<String>), Failure> {
         let answer = self.answer(&self.request(Method::GET, path, None)?)?;
         Ok((read(&answer.body), answer.etag))
@@ -245,9 +223,6 @@ impl Api {
     }
 
     /// Sends a part of a file to the address that it has for its content, which is all that allows it.
-    ///
-    /// # Errors
-    /// The gateway can't be reached, or refuses.
     pub fn put_part(&self, url: &str, range: Option<&str>, bytes: Bytes) -> Result<PartAnswer, Failure> {
         let wrong = || Failure::new(output::FAILED, "The gateway told an address that is none.");
         let mut request = Request::new(Method::PUT, Uri::try_from(url).map_err(|_| wrong())?);
@@ -505,9 +480,6 @@ fn event_of(line: &[u8]) -> Result<Option<Value>, Failure> {
 }
 
 /// Reads a secret from the terminal without echo, or from standard input; never from the command line.
-///
-/// # Errors
-/// There is none.
 pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
     let text = if std::io::stdin().is_terminal() {
         if shared.no_input {

@@ -47,9 +47,6 @@ pub fn networks_to_text(networks: &[IpNet]) -> String {
 }
 
 /// The networks that may use a key.
-///
-/// # Errors
-/// If this is not what was written.
 pub fn networks_from_text(text: &str) -> Result<Vec<IpNet>, StoreError> {
     text.split(',').filter(|part| !part.is_empty()).map(network).collect()
 }
@@ -63,9 +60,6 @@ fn network(text: &str) -> Result<IpNet, StoreError> {
 }
 
 /// The state of a credential.
-///
-/// # Errors
-/// If this is not what was written.
 pub fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
     let wrong = || StoreError::corrupt("credentials", format!("{text} isn't a state"));
     CredentialState::from_word(text).ok_or_else(wrong)
@@ -109,9 +103,6 @@ pub fn pricing_to_text(table: &'static str, pricing: &[(String, Rates)]) -> Resu
 }
 
 /// The prices of a credential or account, by model.
-///
-/// # Errors
-/// If this is not what was written.
 pub fn pricing_from_text(table: &'static str, text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
     let stored: Vec<StoredRates> = from_text(table, text)?;
     Ok(stored
@@ -183,9 +174,6 @@ pub fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result<String
 }
 
 /// What is known of a server.
-///
-/// # Errors
-/// If this is not what was written.
 pub fn server_from_text(table: &'static str, text: &str) -> Result<ServerFacts, StoreError> {
     let stored: StoredServer = from_text(table, text)?;
     let probed = stored.probed.map(|probed| ProbeResult {
@@ -398,9 +386,6 @@ pub fn pattern_text(fixed: &str, is_exact: bool) -> String {
 }
 
 /// What a route prescribes.
-///
-/// # Errors
-/// If this is not what was written.
 pub fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
     let stored: StoredRoute = from_text("routes", text)?;
     let scope = stored.scope;

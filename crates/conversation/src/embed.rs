@@ -105,9 +105,6 @@ pub struct VectorOptions<'a> {
 /// How a dialect asks for embeddings, and answers with them.
 pub trait Embeddings: Sync {
     /// Reads the inputs of a request that was decoded before.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     fn read_texts<'a>(
         &self,
         body: &'a [u8],

@@ -277,9 +277,6 @@ pub trait Face: Debug + Sync {
     fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer>;
 
     /// Reads what later stages need to know about a request.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     fn decode_request(
         &self,
         operation: Operation,
@@ -288,9 +285,6 @@ pub trait Face: Debug + Sync {
     ) -> Result<Request, Box<Fault>>;
 
     /// Reads the prompt of a request that was decoded before.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     fn read_prompt(&self, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>>;
 
     /// Writes a prompt as the body of an upstream request; `losses` collects what can't be expressed.

@@ -196,9 +196,6 @@ pub fn addressed(id: String, act: StoredAct, query: &str) -> Addressed {
 }
 
 /// Reads a query string with `read`, parameter by parameter; `usual` is the number of rows without one.
-///
-/// # Errors
-/// Those of `read`.
 pub fn read_list_query(
     (owner, kind): (ObjectOwner, StoredObjectKind),
     usual: u32,

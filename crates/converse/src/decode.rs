@@ -43,9 +43,6 @@ pub(super) fn read_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonErr
 
 /// Decodes and validates a request. The whole body is checked as JSON and UTF-8. The fields that we read are
 /// checked for their type and for duplicates; all others pass unchecked.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode_request(
     operation: Operation,
     body: &Bytes,

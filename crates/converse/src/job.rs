@@ -48,9 +48,6 @@ pub(crate) fn job_list_entry(storage: &JobStorage, name: &str, model: &str, made
 }
 
 /// Reads what later stages need to know about a new job.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;

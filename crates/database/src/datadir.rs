@@ -55,9 +55,6 @@ pub fn inspect(dir: &Path) -> Result<DataDir, StoreError> {
 }
 
 /// The replica whose journal is in this directory, if its database is elsewhere.
-///
-/// # Errors
-/// If the file can't be read.
 pub fn replica(dir: &Path) -> Result<Option<ReplicaId>, StoreError> {
     let path = dir.join(REPLICA_FILE);
     let refused = |source| StoreError::Disk { path: path.clone(), source };

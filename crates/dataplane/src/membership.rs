@@ -84,9 +84,6 @@ impl Membership {
     }
 
     /// Writes them, readable by their owner alone, and only whole.
-    ///
-    /// # Errors
-    /// The directory can't be written to.
     pub fn write(memberships: &[Self], data_dir: &Path) -> io::Result<()> {
         let Some((first, others)) = memberships.split_first() else { return Ok(()) };
         let kept = Kept { first: first.clone(), others: others.to_vec() };

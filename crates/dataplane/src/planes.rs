@@ -276,8 +276,6 @@ impl DataPlanes {
         self.0.write(move |writing| Box::pin(join(writing, joining, act))).await
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn revoke(
         &self,
         workspace: WorkspaceId,
@@ -300,8 +298,6 @@ impl DataPlanes {
         self.0.write(move |writing| Box::pin(supersede(writing, (workspace, id), act))).await
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn get(&self, workspace: WorkspaceId, id: DataPlaneId) -> Result<DataPlaneRow, StoreError> {
         find(&mut self.0.read().await?, workspace, id).await
     }

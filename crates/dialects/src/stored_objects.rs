@@ -16,9 +16,6 @@ use crate::registry::{face, stored_objects};
 const INPUT: &str = "input_file_id";
 
 /// Reads a request for a new batch: it names a file of requests, or holds them, as its dialect has it.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode_batch(
     grammar: Grammar,
     body: &Bytes,

@@ -9,9 +9,6 @@ use domain::{Fault, Grammar, Operation, Prompt};
 
 /// Reads what later stages need to know about a conversation, a count or texts to embed. `addressed` is what its address says, for dialects
 /// that name the model there.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode_request(
     grammar: Grammar,
     operation: Operation,
@@ -22,9 +19,6 @@ pub fn decode_request(
 }
 
 /// Reads a complete request into `Prompt`, the intermediate form that every dialect can be written from.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
     face(grammar).read_prompt(body, request)
 }

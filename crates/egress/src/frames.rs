@@ -105,9 +105,6 @@ impl FrameWatch {
     }
 
     /// Reads what the peer sends, with `read`, up to the end of the frame with which it floods.
-    ///
-    /// # Errors
-    /// Those of `read`.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

@@ -105,8 +105,6 @@ fn project_of(row: &DataExportRow) -> ProjectId {
 }
 
 impl SealedPart {
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn seal(vault: &Vault, row: &DataExportRow, position: u64, bytes: &[u8]) -> Result<Self, VaultError> {
         let sealed = vault.sealer.seal_content(&content_ref(row, position), bytes)?;
         Ok(Self { position, sealed })

@@ -80,17 +80,12 @@ impl Holds {
         self.0.write(move |writing| Box::pin(create(writing, row, act))).await
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn get(&self, workspace: WorkspaceId, id: LegalHoldId) -> Result<LegalHoldRow, StoreError> {
         let mut connection = self.0.read().await?;
         find(&mut connection, workspace, id).await
     }
 
     /// Newest first, released ones too.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn list(
         &self,
         workspace: WorkspaceId,
@@ -123,18 +118,12 @@ impl Holds {
     }
 
     /// Whether any hold of the installation is in force.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn any(&self) -> Result<bool, StoreError> {
         let query = sql("SELECT id FROM legal_holds WHERE released_unix_ms IS NULL LIMIT 1");
         query.row(&mut self.0.read().await?).await.map(|row| row.is_some())
     }
 
     /// Whether any hold of a workspace is in force.
-    ///
-    /// # Errors
-    /// Of the database.
     pub async fn any_of(&self, workspace: WorkspaceId) -> Result<bool, StoreError> {
         let query =
             sql("SELECT id FROM legal_holds WHERE workspace = $1 AND released_unix_ms IS NULL LIMIT 1");

@@ -289,9 +289,6 @@ pub fn path_part(what: &str, name: &str) -> Result<String, Box<Fault>> {
 }
 
 /// Deserialises a runtime's response.
-///
-/// # Errors
-/// It can't be read.
 pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<Fault>> {
     serde_json::from_slice(bytes).map_err(|error| {
         let message = format!("The node {} said something that can't be read: {error}.", row.name);

@@ -221,8 +221,6 @@ pub struct FlowContent {
 }
 
 impl FlowContent {
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn seal(
         vault: &Vault,
         (owner, id, request): (ObjectOwner, FlowRunId, TraceId),
@@ -260,9 +258,6 @@ pub struct NewRun {
 
 impl NewRun {
     /// A run of this document on this input.
-    ///
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn sealed(vault: &Vault, run: RunRow, document: &Value, input: &Value) -> Result<Self, VaultError> {
         let of = (run.owner, run.id, run.request);
         let contents = [(part::DOCUMENT, document), (part::INPUT, input)]

@@ -21,8 +21,6 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// # Errors
-    /// What is wrong with it, in a sentence.
     pub fn parse(source: &str) -> Result<Self, String> {
         if source.len() > EXPRESSION_BYTES_MAX {
             return Err(format!("An expression has at most {EXPRESSION_BYTES_MAX} bytes."));

@@ -198,9 +198,6 @@ impl Route {
 
     /// Refuses parameters that the route doesn't name and words that it doesn't list, so that a misspelt filter isn't silently
     /// ignored.
-    ///
-    /// # Errors
-    /// 400.
     pub fn check_query(&self, query: &BTreeMap<String, String>) -> Result<(), Box<Fault>> {
         let known: Vec<_> = self.description.query.iter().map(|(name, _)| *name).collect();
         match query.keys().find(|name| !known.contains(&name.as_str())) {

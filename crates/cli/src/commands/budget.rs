@@ -66,9 +66,6 @@ pub struct Budget {
 const PATH: &str = "/v2/budgets";
 
 /// Parses an amount in dollars into micro-USD, without a float in between.
-///
-/// # Errors
-/// The text is not an amount.
 pub fn micros(text: &str) -> Result<u64, Failure> {
     let wrong =
         || Failure::new(output::USAGE, format!("\"{text}\" isn't an amount; write USD as 25 or 0.50"));
@@ -93,9 +90,6 @@ fn checked_limit(text: &str) -> Result<u64, Failure> {
 }
 
 /// Micro-USD, stated in dollars or, as older scripts do, as such.
-///
-/// # Errors
-/// The text is not an amount.
 pub fn micros_or(dollars: Option<&str>, exact: Option<u64>) -> Result<Option<u64>, Failure> {
     Ok(dollars.map(micros).transpose()?.or(exact))
 }

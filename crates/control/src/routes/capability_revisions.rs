@@ -80,9 +80,6 @@ fn stated(statement: &CapabilityStatement) -> StatedCapabilities {
 }
 
 /// Keeps the manifest as this process serves it, and as its version of the program brings it.
-///
-/// # Errors
-/// The store can't be read or written.
 pub async fn keep_served(deps: &Deps) -> Result<(), StoreError> {
     let snapshot = deps.keeper.current();
     let store = deps.store.capabilities();

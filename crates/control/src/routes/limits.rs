@@ -87,9 +87,6 @@ pub async fn write(
 }
 
 /// Validates limits before anything is written.
-///
-/// # Errors
-/// 400.
 pub fn check(form: Option<LimitsForm>, field: &'static str) -> Result<(), Box<Fault>> {
     form.unwrap_or_default().checked(field).map(|_| ())
 }

@@ -142,9 +142,6 @@ impl Host {
     }
 
     /// Drops and zeroes the cached prefixes of a scope. Returns how much that was.
-    ///
-    /// # Errors
-    /// The model failed.
     pub async fn forget(&self, share: CacheScope) -> Result<ForgottenScope, EngineError> {
         self.ask(move |engine| engine.scheduler.forget(share)).await
     }
@@ -162,25 +159,16 @@ impl Host {
     }
 
     /// Unregisters an adapter. Sequences that run with it keep it; those that wait for it end.
-    ///
-    /// # Errors
-    /// There is none of that name.
     pub async fn unload_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         self.ask(move |engine| engine.scheduler.unload_adapter(&id)).await?
     }
 
     /// Sets whether an adapter, once in memory, may be evicted.
-    ///
-    /// # Errors
-    /// There is none of that name.
     pub async fn pin_adapter(&self, id: AdapterId, is_pinned: bool) -> Result<(), EngineError> {
         self.ask(move |engine| engine.scheduler.pin_adapter(&id, is_pinned)).await?
     }
 
     /// All adapters, by name.
-    ///
-    /// # Errors
-    /// The model failed.
     pub async fn adapters(&self) -> Result<Vec<AdapterStatus>, EngineError> {
         self.ask(|engine| engine.scheduler.adapters()).await
     }

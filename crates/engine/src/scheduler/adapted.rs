@@ -96,9 +96,6 @@ impl Scheduler {
     }
 
     /// Removes an adapter. Sequences that use it keep it; those that wait for it end.
-    ///
-    /// # Errors
-    /// There is no adapter of that name.
     pub fn unload_adapter(&mut self, id: &AdapterId) -> Result<(), EngineError> {
         let gone = self.adapter_registry.unload(id)?;
         self.wipe(|under| under.generation == gone);
@@ -106,9 +103,6 @@ impl Scheduler {
     }
 
     /// Sets whether an adapter is exempt from eviction.
-    ///
-    /// # Errors
-    /// There is no adapter of that name.
     pub fn pin_adapter(&mut self, id: &AdapterId, is_pinned: bool) -> Result<(), EngineError> {
         self.adapter_registry.pin(id, is_pinned)
     }

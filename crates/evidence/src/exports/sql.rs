@@ -103,9 +103,6 @@ impl DataExports {
     }
 
     /// A part of the archive, from 0 on.
-    ///
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn part(&self, id: DataExportId, position: u64) -> Result<SealedPart, StoreError> {
         let query = sql("SELECT sealed_version, sealed_key_id, sealed FROM data_export_parts
              WHERE export = $1 AND position = $2");

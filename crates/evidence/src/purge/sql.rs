@@ -38,8 +38,6 @@ impl Purges {
         self.0.note(move |writing| Box::pin(create(writing, row, act))).await
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn get(&self, workspace: WorkspaceId, id: PurgeJobId) -> Result<PurgeJobRow, StoreError> {
         let query = sql("SELECT * FROM purge_jobs WHERE id = $1 AND workspace = $2");
         let row = query.bind(id.bytes()).bind(workspace.bytes()).row(&mut self.0.read().await?).await?;
@@ -129,8 +127,6 @@ impl Purges {
             .await
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn receipt(&self, workspace: WorkspaceId, job: PurgeJobId) -> Result<ReceiptRow, StoreError> {
         let query = sql("SELECT * FROM purge_receipts WHERE job = $1 AND workspace = $2");
         let row = query.bind(job.bytes()).bind(workspace.bytes()).row(&mut self.0.read().await?).await?;

@@ -119,18 +119,12 @@ impl Flow {
     }
 
     /// Checks what a run is given.
-    ///
-    /// # Errors
-    /// Each place that does not fit.
     pub fn check_input(&self, input: &Value) -> Result<(), Vec<FlowError>> {
         self.input.as_ref().map_or(Ok(()), |schema| check_value(schema, input))
     }
 }
 
 /// Checks a value by a schema.
-///
-/// # Errors
-/// Each place that does not fit.
 fn check_value(schema: &Schema, value: &Value) -> Result<(), Vec<FlowError>> {
     let errors: Vec<_> = match schema.errors(value, ERRORS_MAX) {
         Ok(errors) => errors.iter().map(of_schema).collect(),

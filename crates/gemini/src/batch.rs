@@ -50,9 +50,6 @@ struct New<'m> {
 }
 
 /// Reads what the pipeline needs of a new batch.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let Some(addressed) = addressed else {

@@ -33,9 +33,6 @@ struct New {
 }
 
 /// Reads what the pipeline needs of a new cache, or of a change of one.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
     let stored = addressed.and_then(|addressed| addressed.stored.clone());
     if let Some(stored) = stored {

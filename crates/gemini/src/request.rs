@@ -40,9 +40,6 @@ struct Draft {
 
 /// Decodes and validates a request. The whole body is checked as JSON and UTF-8. The fields that we read are
 /// checked for their type and for duplicates in either spelling; all others pass unchecked.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode_request(
     operation: Operation,
     body: &Bytes,

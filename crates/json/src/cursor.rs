@@ -146,9 +146,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the next value; arrays and objects are validated and skipped.
-    ///
-    /// # Errors
-    /// The value is not valid.
     pub fn value(&mut self) -> Result<Value<'a>, JsonError> {
         self.space();
         let start = self.at;
@@ -169,9 +166,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the next value where it is a whole number from 0, and skips any other.
-    ///
-    /// # Errors
-    /// The value is not valid.
     pub fn count(&mut self) -> Result<Option<u64>, JsonError> {
         self.space();
         let start = self.at;
@@ -193,9 +187,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// Validates and skips the next value.
-    ///
-    /// # Errors
-    /// The value is not valid.
     #[inline]
     pub fn skip(&mut self) -> Result<Span, JsonError> {
         self.space();
@@ -205,9 +196,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// Like `skip`, where nobody asks what the value was.
-    ///
-    /// # Errors
-    /// The value is not valid.
     #[inline]
     pub fn ignore(&mut self) -> Result<(), JsonError> {
         self.space();

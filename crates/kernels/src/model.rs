@@ -89,9 +89,6 @@ impl Model {
     }
 
     /// Like `step`, but `outputs` chooses what is returned for each part; parts without an entry return logits.
-    ///
-    /// # Errors
-    /// As `step`.
     pub fn step_with_outputs(
         &self,
         batch: &StepBatch,

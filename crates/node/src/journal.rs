@@ -194,9 +194,6 @@ impl Journal {
     }
 
     /// The records after a sequence number, oldest first.
-    ///
-    /// # Errors
-    /// The file can't be read.
     pub(crate) fn after(&self, sequence: u64, limit: usize) -> io::Result<Vec<RuntimeRecord>> {
         let mut found = Vec::new();
         for line in lines(&self.path)? {

@@ -29,9 +29,6 @@ pub(crate) fn check_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Box<Fa
 }
 
 /// Parses a body; unknown fields are refused by name.
-///
-/// # Errors
-/// Where it is wrong, and how.
 pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Fault>> {
     serde_json::from_slice(body).map_err(|error| {
         let message = format!("The body can't be read: {error}.");

@@ -131,9 +131,6 @@ pub struct RerankRequest<'a> {
 
 impl<'a> RerankRequest<'a> {
     /// Reads the body of a request that was decoded before.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     pub fn read(client: Grammar, body: &'a [u8], is_lenient: bool) -> Result<Self, Box<Fault>> {
         let mut fields = ExtraFields::read(client, body, is_lenient)?;
         let query = fields.needed_text("query", QUERY)?;

@@ -229,9 +229,6 @@ pub trait OperationSpec: Debug + Sync {
     fn facts(&self) -> &'static Facts;
 
     /// Reads what later stages need to know about a request.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
         dialects::decode_request(source.grammar, self.operation(), source.body, source.addressed)
     }

@@ -86,9 +86,6 @@ pub struct SpeechRequest<'a> {
 
 impl<'a> SpeechRequest<'a> {
     /// Reads the body of a request that was decoded before.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     pub fn read(client: Grammar, body: &'a [u8], is_lenient: bool) -> Result<Self, Box<Fault>> {
         let mut fields = ExtraFields::read(client, body, is_lenient)?;
         Ok(Self {

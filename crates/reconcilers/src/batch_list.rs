@@ -126,8 +126,6 @@ impl Deps {
         Ok(Listed { rows: rows.iter().map(summary).collect(), next })
     }
 
-    /// # Errors
-    /// Not found, or of the store.
     pub async fn batch(
         &self,
         workspace: WorkspaceId,

@@ -75,9 +75,6 @@ impl Purger {
     }
 
     /// Whether any place has the sessions or artifacts that a target names; those of other targets need no place.
-    ///
-    /// # Errors
-    /// A place could not be asked.
     pub async fn knows(&self, job: &PurgeJobRow) -> Result<bool, PurgeError> {
         let Some(scope) = job.target.scope(job.workspace, job.created_unix_ms) else { return Ok(true) };
         if !matches!(scope.what, Purged::Session(_) | Purged::Artifacts(_)) {
@@ -92,9 +89,6 @@ impl Purger {
     }
 
     /// What there is of a target, place by place; it changes nothing.
-    ///
-    /// # Errors
-    /// A place could not be asked.
     pub async fn survey(&self, job: &PurgeJobRow) -> Result<Vec<Counted>, PurgeError> {
         self.count(&self.scopes(job).await?).await
     }

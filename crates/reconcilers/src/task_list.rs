@@ -19,8 +19,6 @@ impl Deps {
         runs::stored(&self.store).of_workspace(workspace, of, page, now).await.map_err(of_store)
     }
 
-    /// # Errors
-    /// Not found, or of the store.
     pub async fn run_task(&self, workspace: WorkspaceId, id: TaskId) -> Result<RunTask, Box<Fault>> {
         self.tasks.settled().await;
         let now = self.world.clock.unix_ms();
@@ -28,9 +26,6 @@ impl Deps {
     }
 
     /// Cancels a task. One that has ended stays as it is; one that runs ends in a moment.
-    ///
-    /// # Errors
-    /// Not found, or of the store.
     pub async fn cancel_run_task(
         &self,
         workspace: WorkspaceId,

@@ -57,9 +57,6 @@ impl WorkByHour {
 
 /// Adds what a node counted since its last heartbeat, and keeps its counters. A node that counts nothing was up since its last
 /// heartbeat, if there was one in time.
-///
-/// # Errors
-/// The database.
 pub async fn add_beat(
     writing: &mut Writing,
     (workspace, node): (WorkspaceId, NodeId),
@@ -81,9 +78,6 @@ pub async fn add_beat(
 }
 
 /// Adds the time between two polls that found a node, if they are not so far apart that it may have been away.
-///
-/// # Errors
-/// The database.
 pub async fn add_poll(
     writing: &mut Writing,
     node: (WorkspaceId, NodeId),
@@ -132,9 +126,6 @@ async fn add_counts(
 }
 
 /// Adds what a node reported, in the transaction that stores its records, so that each is in it once.
-///
-/// # Errors
-/// The database.
 pub async fn add_work(
     writing: &mut Writing,
     (workspace, node): (WorkspaceId, NodeId),

@@ -19,9 +19,6 @@ type Found = BTreeMap<(Option<u64>, Option<TaskId>), (Tally, Nanos)>;
 
 /// The sums of each task, the dearest first, and of the requests that no task made. `None` where the window has more requests or
 /// tasks than one answer counts.
-///
-/// # Errors
-/// The store can't be read.
 pub async fn usage_by_task(
     records: &dyn Records,
     query: &UsageQuery,

@@ -38,8 +38,6 @@ impl ReplayRuns {
         self.0.note(move |writing| Box::pin(create(writing, row, act))).await
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn get(&self, workspace: WorkspaceId, id: ReplayRunId) -> Result<ReplayRunRow, StoreError> {
         let found = self.find(id).await?.filter(|row| row.workspace == workspace);
         found.ok_or(StoreError::NotFound { what: WHAT })

@@ -44,9 +44,6 @@ struct Draft {
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields read here are
 /// checked for their type and for duplicates; all others pass.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = open_object(body)?;

@@ -72,9 +72,6 @@ pub(crate) fn sealed_item(
 }
 
 /// Puts what the gateway sealed for the client in the place of the items that it came in.
-///
-/// # Errors
-/// One of them can't be opened.
 pub(crate) fn open_in(core: &Core, caller: &Caller, inbound: &mut Inbound) -> Result<(), Box<Fault>> {
     // Nearly every body has none, and is not read again for it.
     if !std::str::from_utf8(&inbound.body).is_ok_and(|body| body.contains(SEALED)) {
@@ -89,9 +86,6 @@ pub(crate) fn open_in(core: &Core, caller: &Caller, inbound: &mut Inbound) -> Re
 }
 
 /// The history of a session with what the gateway sealed in it in the place of the items that it came in.
-///
-/// # Errors
-/// One of them can't be opened.
 pub(crate) fn opened(core: &Core, caller: &Caller, history: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
     let open = |sealed: &[u8]| core.sessions.open_sealed(caller.owner(), sealed);
     Ok(opened_by(&history, &open)?.unwrap_or(history))

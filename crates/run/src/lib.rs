@@ -105,9 +105,6 @@ impl AppRunner for Apps {
 }
 
 /// The call that a run would make, for one that is planned and not served: its files are not fetched.
-///
-/// # Errors
-/// What is wrong with the run.
 pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<Inbound, Box<Fault>> {
     let request = runbody::read(&inbound.headers, &inbound.body)?;
     let app = App::find(core, caller, &request.app);

@@ -35,8 +35,6 @@ impl StoredTasks {
         Ok(Listed::cut(tasks, wanted, |task| task.id))
     }
 
-    /// # Errors
-    /// Not found, or of the database.
     pub async fn in_workspace(
         &self,
         workspace: WorkspaceId,

@@ -31,9 +31,6 @@ pub struct TaskContent {
 
 impl TaskContent {
     /// Seals a part of a task.
-    ///
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn seal(
         vault: &Vault,
         (owner, id): (ObjectOwner, TaskId),

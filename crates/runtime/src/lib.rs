@@ -19,9 +19,6 @@ pub use vectors::{
 
 /// Reads a whole request, including the extension fields of self-hosted runtimes. If `is_lenient` is set,
 /// unknown fields are dropped instead of refused.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn read_runtime(
     grammar: Grammar,
     operation: Operation,

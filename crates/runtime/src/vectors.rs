@@ -96,9 +96,6 @@ struct Document<'a> {
 }
 
 /// Reads an embedding request. If `is_lenient` is set, unknown fields are dropped instead of refused.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn read_runtime_embeddings(body: &[u8], is_lenient: bool) -> Result<RuntimeEmbedRequest, Box<Fault>> {
     let (mut request, mut texts, mut as_base64) = (EmbedRequest::default(), None, false);
     open_object(body)?.object(|cursor, member| {
@@ -125,9 +122,6 @@ pub fn read_runtime_embeddings(body: &[u8], is_lenient: bool) -> Result<RuntimeE
 }
 
 /// Reads a rerank request. If `is_lenient` is set, unknown fields are dropped instead of refused.
-///
-/// # Errors
-/// What is wrong, where, and how to fix it.
 pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RuntimeRankRequest, Box<Fault>> {
     let (mut request, mut query, mut documents) = (RankRequest::default(), None, None);
     let (mut top_n, mut has_documents) = (None, None);

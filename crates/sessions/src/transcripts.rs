@@ -17,9 +17,6 @@ use world::World;
 use crate::limits::EVENTS_READ_ROWS;
 
 /// Seals the content of one thing that agents keep, under its id, with what is told of the content.
-///
-/// # Errors
-/// The workspace's key is not there.
 pub fn seal_state(
     vault: &Vault,
     (owner, request): (ObjectOwner, TraceId),

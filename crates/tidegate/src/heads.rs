@@ -104,9 +104,6 @@ pub struct Found {
 }
 
 /// Reads the heads of one chain, from a file or from every `.jsonl` file of a directory.
-///
-/// # Errors
-/// It can't be read.
 pub fn read(path: &Path, chain: &str) -> anyhow::Result<Found> {
     let mut files = vec![path.to_owned()];
     if path.is_dir() {

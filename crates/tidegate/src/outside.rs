@@ -19,9 +19,6 @@ pub fn day(unix_ms: u64) -> anyhow::Result<Date> {
 }
 
 /// Adds JSON lines to a file, and returns once they are on disk.
-///
-/// # Errors
-/// It can't be written.
 pub fn append<T: Serialize>(directory: &Path, name: &str, lines: &[T]) -> anyhow::Result<()> {
     let path = directory.join(name);
     fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
@@ -53,9 +50,6 @@ fn ends_in_a_line(file: &mut File) -> anyhow::Result<bool> {
 }
 
 /// Runs work that blocks, and words its error for the log.
-///
-/// # Errors
-/// Those of the work.
 pub async fn blocking(work: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Result<(), String> {
     match tasks::blocking(work).await {
         Ok(done) => done.map_err(|error| format!("{error:#}")),
@@ -64,9 +58,6 @@ pub async fn blocking(work: impl FnOnce() -> anyhow::Result<()> + Send + 'static
 }
 
 /// Posts a document to an address of the operator's.
-///
-/// # Errors
-/// It was not taken.
 pub async fn post(outbound: &dyn Outbound, url: &str, document: &impl Serialize) -> Result<(), String> {
     let body = serde_json::to_vec(document).map_err(|error| error.to_string())?;
     let posting = Posting::json(None, url.to_owned(), Vec::new(), Bytes::from(body));
@@ -74,9 +65,6 @@ pub async fn post(outbound: &dyn Outbound, url: &str, document: &impl Serialize)
 }
 
 /// Sends a request to an address of the operator's, which takes it with a status from 200 to 299.
-///
-/// # Errors
-/// It was not taken.
 pub async fn send(outbound: &dyn Outbound, posting: Posting) -> Result<(), String> {
     let url = posting.url.clone();
     match outbound.post(posting).await {

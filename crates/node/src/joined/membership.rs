@@ -49,9 +49,6 @@ impl Membership {
     }
 
     /// Writes it, readable by its owner alone.
-    ///
-    /// # Errors
-    /// The directory can't be written to.
     pub fn write(&self, data_dir: &Path) -> io::Result<()> {
         disk::write_json(&data_dir.join(MEMBERSHIP), self)
     }

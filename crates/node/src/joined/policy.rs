@@ -84,9 +84,6 @@ pub(crate) struct PolicyHealth {
 
 impl Policy {
     /// Reads the state of an earlier process.
-    ///
-    /// # Errors
-    /// The file can't be read.
     pub fn open(
         data_dir: &Path,
         membership: &Membership,

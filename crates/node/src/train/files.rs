@@ -83,8 +83,6 @@ fn unknown(id: &str) -> Box<Fault> {
 }
 
 impl Files {
-    /// # Errors
-    /// The directory can't be read or written.
     pub(super) fn open(root: PathBuf, world: World) -> io::Result<Self> {
         disk::folder(&root)?;
         let mut known = BTreeMap::new();

@@ -43,9 +43,6 @@ impl Log {
     }
 
     /// Appends one line in one write: a killed process leaves it complete, or cut off at the end of the file.
-    ///
-    /// # Errors
-    /// The file can't be written.
     pub(super) fn add(&mut self, unix_ms: u64, what: JobChange) -> io::Result<()> {
         let event = Event { sequence: self.len() + 1, unix_ms, what };
         let mut line = serde_json::to_vec(&event)?;
@@ -57,9 +54,6 @@ impl Log {
     }
 
     /// The events after a sequence number, up to a limit.
-    ///
-    /// # Errors
-    /// The file can't be read.
     pub(super) fn after(&self, sequence: u64, limit: usize) -> io::Result<Vec<Event>> {
         let first = usize::try_from(sequence).unwrap_or(usize::MAX).min(self.starts.len());
         let last = first.saturating_add(limit).min(self.starts.len());

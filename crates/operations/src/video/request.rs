@@ -66,9 +66,6 @@ impl VideoSize {
 
 impl<'a> VideoRequest<'a> {
     /// Reads the document of a request that was decoded before.
-    ///
-    /// # Errors
-    /// What is wrong, where, and how to fix it.
     pub fn read(client: Grammar, document: &'a [u8], is_lenient: bool) -> Result<Self, Box<Fault>> {
         let mut fields = ExtraFields::read(client, document, is_lenient)?;
         Ok(Self {

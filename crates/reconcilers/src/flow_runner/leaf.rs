@@ -174,9 +174,6 @@ impl Call {
 }
 
 /// Makes a try of a step.
-///
-/// # Errors
-/// Why it failed.
 async fn make(call: &Call) -> Result<LeafMade, Failure> {
     match &call.prepared {
         Prepared::App { app, input } => run_app(call, app, input).await,

@@ -62,14 +62,10 @@ impl Names for Scope<'_> {
 }
 
 impl Values {
-    /// # Errors
-    /// It has no value.
     pub fn evaluate(&self, expression: &Expression, beside: &Beside) -> Result<Value, String> {
         flows::evaluate(expression, &Scope { values: self, beside }).map_err(|error| error.to_string())
     }
 
-    /// # Errors
-    /// It has no value.
     pub fn fill(&self, template: &Template, beside: &Beside) -> Result<Value, String> {
         let value = template.fill(&Scope { values: self, beside }).map_err(|error| error.to_string())?;
         if is_too_deep(&value) {

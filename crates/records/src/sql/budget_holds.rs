@@ -31,9 +31,6 @@ pub struct BudgetHolds {
 }
 
 /// Moves what a replica reserved to the holder. A part of nothing has its budget count what the holder costs.
-///
-/// # Errors
-/// If the database can't be written.
 pub async fn add(
     connection: &mut Connection,
     holder: i64,
@@ -50,9 +47,6 @@ pub async fn add(
 }
 
 /// Moves more to a holder that has a part of each; where it was released meanwhile, the replica gives it up all the same.
-///
-/// # Errors
-/// If the database can't be written.
 pub async fn raise(connection: &mut Connection, holder: i64, holds: BudgetHolds) -> Result<(), StoreError> {
     for part in take(connection, holds).await? {
         let raise = sql(TAKE).bind(part.budget.bytes()).bind(signed(part.period_unix_ms)).bind(holder);
@@ -62,9 +56,6 @@ pub async fn raise(connection: &mut Connection, holder: i64, holds: BudgetHolds)
 }
 
 /// Has a holder of parts of nothing hold these, which no replica reserved. Another holder stays as it is.
-///
-/// # Errors
-/// If the database can't be written.
 pub async fn fill(connection: &mut Connection, holder: i64, mut parts: Vec<Drawn>) -> Result<(), StoreError> {
     parts.sort_by_key(|part| (part.budget, part.period_unix_ms));
     for part in &parts {
@@ -89,9 +80,6 @@ async fn take(connection: &mut Connection, holds: BudgetHolds) -> Result<Vec<Dra
 }
 
 /// The budgets that a holder has a part of.
-///
-/// # Errors
-/// If the database can't be read.
 pub async fn of(connection: &mut Connection, holder: i64) -> Result<Vec<BudgetClaim>, StoreError> {
     let claim = |row: &Row| {
         let fields = Fields::new("budget_leases", row);
@@ -104,8 +92,6 @@ pub async fn of(connection: &mut Connection, holder: i64) -> Result<Vec<BudgetCl
     sql(OF).bind(holder).rows(connection).await?.iter().map(claim).collect()
 }
 
-/// # Errors
-/// If the database can't be written.
 pub async fn release(connection: &mut Connection, holder: i64) -> Result<(), StoreError> {
     sql(RELEASE).bind(holder).run(connection).await.map(drop)
 }

@@ -239,9 +239,6 @@ impl Serving {
     }
 
     /// The path of the draft model, and the bytes of its KV cache.
-    ///
-    /// # Errors
-    /// No model has that name.
     pub fn draft(&self) -> Result<Option<(PathBuf, usize)>, Failure> {
         let found = self.draft.as_deref().map(|name| self.find_model(name)).transpose()?;
         Ok(found.map(|(path, _)| (path, self.draft_memory.saturating_mul(1024 * 1024))))
@@ -258,9 +255,6 @@ impl Serving {
     }
 
     /// The path of the model, and the name that requests use for it.
-    ///
-    /// # Errors
-    /// No model has that name.
     pub fn model(&self, requested: &str) -> Result<(PathBuf, String), Failure> {
         let (found, usual) = self.find_model(requested)?;
         Ok((found, self.name.clone().unwrap_or(usual)))

@@ -116,8 +116,6 @@ fn open<T: DeserializeOwned>(sealed: &SealedHeaders, vault: &Vault, owner: Objec
 }
 
 impl GrantRow {
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn seal(
         vault: &Vault,
         (owner, server): (ObjectOwner, McpServerId),
@@ -166,8 +164,6 @@ impl GrantRow {
 }
 
 impl SignInSecret {
-    /// # Errors
-    /// The workspace's key can't be used.
     pub fn seal(
         &self,
         vault: &Vault,

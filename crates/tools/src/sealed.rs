@@ -19,9 +19,6 @@ pub struct SealedHeaders {
 }
 
 /// Seals the headers of a tool or server.
-///
-/// # Errors
-/// The workspace's key can't be used.
 pub fn seal_headers(
     vault: &Vault,
     owner: ObjectOwner,

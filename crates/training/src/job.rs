@@ -351,9 +351,6 @@ impl Job {
     }
 
     /// Writes the trained weights.
-    ///
-    /// # Errors
-    /// The directory can't be written.
     pub fn write(&self, base: &Path, directory: &Path, precision: Precision) -> Result<(), TrainerError> {
         self.network.write(&self.settings.trains, base, directory, precision)
     }

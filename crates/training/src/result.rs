@@ -32,9 +32,6 @@ impl Network {
     /// Writes the trained weights into a directory: an adapter, or the whole model. `base` is the path of the
     /// base model; `precision` is the dtype of a whole model, adapters are always written in single
     /// precision.
-    ///
-    /// # Errors
-    /// The directory can't be written.
     pub fn write(
         &self,
         trains: &Trains,

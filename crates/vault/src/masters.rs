@@ -72,9 +72,6 @@ pub struct MasterKeyring {
 
 impl MasterKeyring {
     /// Reads the keys; the first one wraps until `follow` specifies another.
-    ///
-    /// # Errors
-    /// If they can't be read.
     pub fn new(read: ReadMasterKeys, random: Arc<dyn Random>) -> Result<Self, VaultError> {
         let masters = Self {
             read,

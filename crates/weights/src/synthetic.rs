@@ -216,9 +216,6 @@ impl SyntheticModel {
     }
 
     /// Writes `config.json`, `model.safetensors` and the tokenizer's files.
-    ///
-    /// # Errors
-    /// The directory can't be written.
     pub fn write_plain(&self, directory: &Path, is_older: bool) -> Result<(), WeightsError> {
         let at_file = |path: &Path| {
             let path = path.to_owned();
@@ -242,17 +239,11 @@ impl SyntheticModel {
 
     /// Writes a GGUF file with matrices quantised to `kind`; norms and rows that are not whole blocks are not
     /// quantised.
-    ///
-    /// # Errors
-    /// The file can't be written.
     pub fn write_packed(&self, path: &Path, kind: GgmlDType) -> Result<(), WeightsError> {
         self.write_packed_beside(path, kind, kind)
     }
 
     /// Like `write_packed`, with another type for the embedding table.
-    ///
-    /// # Errors
-    /// The file can't be written.
     pub fn write_packed_beside(
         &self,
         path: &Path,

@@ -63,9 +63,6 @@ impl Entry {
 
 impl Fleet {
     /// Reads the workers that were left by the last run of this node.
-    ///
-    /// # Errors
-    /// The directory can't be read or written.
     pub fn open(config: WorkersConfig, data_dir: &Path, world: World) -> io::Result<Arc<Self>> {
         let root = data_dir.join(FOLDER);
         let kept = Folder::all(&root)?;
@@ -224,16 +221,11 @@ impl Fleet {
         WorkerList { object: "list", data }
     }
 
-    /// # Errors
-    /// There is none of this id.
     pub fn show(&self, id: &str) -> Result<WorkerView, Box<Fault>> {
         self.get(id).map(|worker| WorkerView::of(&worker, self.now())).ok_or_else(|| unknown(id))
     }
 
     /// The end of its log, without the values of its variables.
-    ///
-    /// # Errors
-    /// There is none of this id.
     pub async fn logs(&self, id: &str) -> Result<WorkerLogs, Box<Fault>> {
         let worker = self.get(id).ok_or_else(|| unknown(id))?;
         let log = self
@@ -245,9 +237,6 @@ impl Fleet {
     }
 
     /// Has a worker destroyed; one that is destroyed stays so.
-    ///
-    /// # Errors
-    /// There is none of this id.
     pub fn destroy(&self, id: &str) -> Result<WorkerView, Box<Fault>> {
         self.change(id, |worker| {
             if worker.state != State::Destroyed {

@@ -74,9 +74,6 @@ impl SyntheticAdapter {
     }
 
     /// Writes its directory, with weights of this dtype.
-    ///
-    /// # Errors
-    /// The directory can't be written.
     pub fn write(&self, directory: &Path, kind: DType) -> Result<(), WeightsError> {
         let at_file = |path: &Path| {
             let path = path.to_owned();

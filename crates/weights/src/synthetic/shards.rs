@@ -13,9 +13,6 @@ use crate::error::WeightsError;
 
 impl SyntheticModel {
     /// Like `write_plain`, with the weights in shards and an index.
-    ///
-    /// # Errors
-    /// The directory can't be written.
     pub fn write_plain_in(&self, directory: &Path, shards: usize) -> Result<(), WeightsError> {
         self.write_plain(directory, false)?;
         let at_file = |path: PathBuf| move |source| WeightsError::File { path, source };
@@ -38,9 +35,6 @@ impl SyntheticModel {
     }
 
     /// Like `write_packed`, in shards named `STEM-00001-of-00003.gguf`. Returns their paths.
-    ///
-    /// # Errors
-    /// A file can't be written.
     pub fn write_packed_in(
         &self,
         (directory, stem): (&Path, &str),

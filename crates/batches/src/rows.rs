@@ -10,20 +10,12 @@ use domain::{
 use store::NewJob;
 use vault::{ContentRef, Vault, VaultError};
 
-/// Which content of an item it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ItemPart {
-    Request,
-    Result,
-}
-
-impl ItemPart {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Result => "result",
-        }
+domain::words! {
+    /// Which content of an item it is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ItemPart {
+        Request = "request",
+        Result = "result",
     }
 }
 

@@ -38,20 +38,15 @@ enum ExportKind {
     Audit,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Csv,
-    Jsonl,
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+    enum Format {
+        Csv = "csv",
+        Jsonl = "jsonl",
+    }
 }
 
 impl Format {
-    const fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-        }
-    }
-
     fn row(self, row: &Value, columns: &[&str]) -> String {
         match self {
             Self::Jsonl => format!("{row}\n"),
@@ -265,15 +260,12 @@ fn exchanges(
     let mut wanted = Vec::new();
     if requests {
         wanted.push(Part {
-            name: format!("requests.{}", format.extension()),
+            name: format!("requests.{}", format.as_str()),
             head: format.head(&REQUEST_COLUMNS),
         });
     }
     if ledger {
-        wanted.push(Part {
-            name: format!("ledger.{}", format.extension()),
-            head: format.head(&LEDGER_COLUMNS),
-        });
+        wanted.push(Part { name: format!("ledger.{}", format.as_str()), head: format.head(&LEDGER_COLUMNS) });
     }
     let mut parts = Parts::open(directory, "records", &wanted)?;
     let mut progress = Progress::new("requests", parts.rows());
@@ -315,7 +307,7 @@ fn lines(request: &Value) -> Vec<Value> {
 
 /// Exports usage by day, in windows short enough that no response is truncated.
 fn usage(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> {
-    let name = format!("usage.{}", format.extension());
+    let name = format!("usage.{}", format.as_str());
     let first = api.get("/v2/records?limit=1")?;
     let first = first.pointer("/data/0/started_at").and_then(Value::as_str).unwrap_or_default().to_owned();
     let rfc3339 = &time::format_description::well_known::Rfc3339;
@@ -345,7 +337,7 @@ fn usage(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> 
 }
 
 fn audit(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> {
-    let name = format!("audit.{}", format.extension());
+    let name = format!("audit.{}", format.as_str());
     let part = Part { name: name.clone(), head: format.head(&AUDIT_COLUMNS) };
     // This list is resumed separately from the records.
     let mut parts = Parts::open(directory, "audit", &[part])?;

@@ -63,66 +63,45 @@ pub(crate) static CACHED_CONTENTS: StoredObjectType = StoredObjectType {
     has_short_ids: false,
 };
 
-/// The API surface that a client speaks. It decides how requests are parsed and how responses and errors are
-/// written. Records store the variant's number: append new ones at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Dialect {
-    /// OpenAI chat completions, and everything else in OpenAI's API that has no streaming format of its own.
-    Chat,
-    /// Our own `/v1/run`; its model steps use the chat format.
-    Run,
-    /// The native `/v2` surface and everything without a dialect of its own: RFC 9457 problem documents. The model steps
-    /// of `/v2/responses` use the format of Responses.
-    Native,
-    /// OpenAI Responses.
-    Responses,
-    /// Anthropic Messages.
-    Anthropic,
-    /// Gemini `generateContent`.
-    Gemini,
-    /// Amazon Bedrock Converse.
-    Converse,
-    /// Amazon Bedrock's `InvokeModel` with messages as its body. Errors, and the frames of streams, are those of Bedrock.
-    Invoke,
+crate::words! {
+    /// The API surface that a client speaks. It decides how requests are parsed and how responses and errors are
+    /// written. Records store the variant's number: append new ones at the end.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum Dialect {
+        /// OpenAI chat completions, and everything else in OpenAI's API that has no streaming format of its own.
+        Chat = "chat",
+        /// Our own `/v1/run`; its model steps use the chat format.
+        Run = "run",
+        /// The native `/v2` surface and everything without a dialect of its own: RFC 9457 problem documents. The model steps
+        /// of `/v2/responses` use the format of Responses.
+        Native = "native",
+        /// OpenAI Responses.
+        Responses = "responses",
+        /// Anthropic Messages.
+        Anthropic = "anthropic",
+        /// Gemini `generateContent`.
+        Gemini = "gemini",
+        /// Amazon Bedrock Converse.
+        Converse = "converse",
+        /// Amazon Bedrock's `InvokeModel` with messages as its body. Errors, and the frames of streams, are those of Bedrock.
+        Invoke = "invoke",
+    }
 }
 
-/// The wire format of a model request and its response. An upstream speaks one or more, a client exactly one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Grammar {
-    Chat,
-    Responses,
-    Anthropic,
-    Gemini,
-    /// Amazon Bedrock Converse.
-    Converse,
+crate::words! {
+    /// The wire format of a model request and its response. An upstream speaks one or more, a client exactly one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum Grammar {
+        Chat = "chat",
+        Responses = "responses",
+        Anthropic = "anthropic",
+        Gemini = "gemini",
+        /// Amazon Bedrock Converse.
+        Converse = "converse",
+    }
 }
 
 impl Dialect {
-    pub const ALL: [Self; 8] = [
-        Self::Chat,
-        Self::Run,
-        Self::Native,
-        Self::Responses,
-        Self::Anthropic,
-        Self::Gemini,
-        Self::Converse,
-        Self::Invoke,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Run => "run",
-            Self::Native => "native",
-            Self::Responses => "responses",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Converse => "converse",
-            Self::Invoke => "invoke",
-        }
-    }
-
     /// The AWS service name that clients of this dialect sign their requests for (SigV4), if they sign.
     #[must_use]
     pub const fn signed_for(self) -> Option<&'static str> {
@@ -146,20 +125,6 @@ impl Dialect {
 }
 
 impl Grammar {
-    /// The formats that carry conversations.
-    pub const ALL: [Self; 5] = [Self::Chat, Self::Responses, Self::Anthropic, Self::Gemini, Self::Converse];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Responses => "responses",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Converse => "converse",
-        }
-    }
-
     /// The client surface that uses this format.
     #[must_use]
     pub const fn dialect(self) -> Dialect {

@@ -25,15 +25,17 @@ pub struct Cursor<'a> {
     escaped: bool,
 }
 
-/// The type of a value, known from its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Null,
-    Boolean,
-    Number,
-    String,
-    Array,
-    Object,
+domain::words! {
+    /// The type of a value, known from its first byte. Its word has its article, for messages.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Kind {
+        Null = "null",
+        Boolean = "a boolean",
+        Number = "a number",
+        String = "a string",
+        Array = "an array",
+        Object = "an object",
+    }
 }
 
 /// The name of the next value.
@@ -53,21 +55,6 @@ pub enum Value<'a> {
     String(Text<'a>),
     Array(Span),
     Object(Span),
-}
-
-impl Kind {
-    /// With its article, for messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Boolean => "a boolean",
-            Self::Number => "a number",
-            Self::String => "a string",
-            Self::Array => "an array",
-            Self::Object => "an object",
-        }
-    }
 }
 
 impl Value<'_> {

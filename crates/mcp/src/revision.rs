@@ -1,28 +1,17 @@
 //! The revisions of the protocol that are spoken here, and what differs between them.
 
-/// A revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Revision {
-    March2025,
-    June2025,
-    November2025,
+domain::words! {
+    /// A revision.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub(crate) enum Revision by read {
+        March2025 = "2025-03-26",
+        June2025 = "2025-06-18",
+        November2025 = "2025-11-25",
+    }
 }
 
 impl Revision {
     pub(crate) const LATEST: Self = Self::November2025;
-    const ALL: [Self; 3] = [Self::November2025, Self::June2025, Self::March2025];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::March2025 => "2025-03-26",
-            Self::June2025 => "2025-06-18",
-            Self::November2025 => "2025-11-25",
-        }
-    }
-
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|revision| revision.as_str() == text)
-    }
 
     /// The one that a client and this server both speak: the client's own, or else the latest, which the client takes or leaves.
     pub(crate) fn negotiated(wanted: &str) -> Self {

@@ -27,34 +27,21 @@ pub struct BatchSummary {
     pub ended_unix_ms: Option<u64>,
 }
 
-/// How far a batch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchStatus {
-    InProgress,
-    Cancelling,
-    Completed,
-    Cancelled,
-    Expired,
-    /// None of its requests could be begun.
-    Failed,
+domain::words! {
+    /// How far a batch is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum BatchStatus {
+        InProgress = "in_progress",
+        Cancelling = "cancelling",
+        Completed = "completed",
+        Cancelled = "cancelled",
+        Expired = "expired",
+        /// None of its requests could be begun.
+        Failed = "failed",
+    }
 }
 
 impl BatchStatus {
-    pub const ALL: [&'static str; 6] =
-        ["in_progress", "cancelling", "completed", "cancelled", "expired", "failed"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InProgress => "in_progress",
-            Self::Cancelling => "cancelling",
-            Self::Completed => "completed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Failed => "failed",
-        }
-    }
-
     fn of(batch: &OwnBatch) -> Self {
         match (batch.ended_unix_ms, batch.cancelled_unix_ms) {
             (None, None) => Self::InProgress,
@@ -210,7 +197,7 @@ mod tests {
             (none, None, Some(2), BatchStatus::Failed),
         ] {
             assert_eq!(BatchStatus::of(&own(counts, cancelled, ended)), expected);
-            assert!(BatchStatus::ALL.contains(&expected.as_str()));
+            assert!(BatchStatus::WORDS.contains(&expected.as_str()));
         }
         let project = ProjectId::new(1, [2; 10]);
         let id = StoredObjectId { kind: StoredObjectKind::BATCH, digest: [7; 16] };

@@ -15,104 +15,43 @@ pub struct Window {
     pub end_unix_ms: u64,
 }
 
-/// A dimension that rows can be grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dimension {
-    Provider,
-    Model,
-    Modality,
-    Profile,
-    Mode,
-    Key,
-    Project,
-    Region,
-    Environment,
-    Status,
-    Outcome,
-    Operation,
-    Tag,
-    /// The workspace's own credential that answered or was tried last.
-    Credential,
-    /// The node that answered or was tried last.
-    Node,
-    /// The class that the request's hints stated.
-    QosClass,
-    /// The cache that what was reused came from.
-    CacheTier,
-    /// The operator's pooled account that answered or was tried last.
-    Account,
-    /// The code of the fault that the client was told.
-    ErrorCode,
-    /// The agent whose turn it was made in.
-    Agent,
-    /// The adapter with which a node answered.
-    Adapter,
-    /// The task that it was made for, counted from the records and nothing else beside it.
-    Task,
-    /// The client's own user, by whole days and nothing else beside it.
-    EndUser,
-}
-
-impl Dimension {
-    pub const ALL: [Self; 23] = [
-        Self::Provider,
-        Self::Model,
-        Self::Modality,
-        Self::Profile,
-        Self::Mode,
-        Self::Key,
-        Self::Project,
-        Self::Region,
-        Self::Environment,
-        Self::Status,
-        Self::Outcome,
-        Self::Operation,
-        Self::Tag,
-        Self::Credential,
-        Self::Node,
-        Self::QosClass,
-        Self::CacheTier,
-        Self::Account,
-        Self::ErrorCode,
-        Self::Agent,
-        Self::Adapter,
-        Self::Task,
-        Self::EndUser,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provider => "provider",
-            Self::Model => "model",
-            Self::Modality => "modality",
-            Self::Profile => "profile",
-            Self::Mode => "mode",
-            Self::Key => "key",
-            Self::Project => "project",
-            Self::Region => "region",
-            Self::Environment => "environment",
-            Self::Status => "status",
-            Self::Outcome => "outcome",
-            Self::Operation => "operation",
-            Self::Tag => "tag",
-            Self::Credential => "credential",
-            Self::Node => "node",
-            Self::QosClass => "qos_class",
-            Self::CacheTier => "cache_tier",
-            Self::Account => "account",
-            Self::ErrorCode => "error_code",
-            Self::Agent => "agent",
-            Self::Adapter => "adapter",
-            Self::Task => "task",
-            Self::EndUser => "end_user",
-        }
-    }
-
-    /// The dimension that a query names, or `None`. `day`, `hour` and `minute` are intervals.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dimension| dimension.as_str() == name)
+domain::words! {
+    /// A dimension that rows can be grouped by. `day`, `hour` and `minute` are intervals.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Dimension by from_name {
+        Provider = "provider",
+        Model = "model",
+        Modality = "modality",
+        Profile = "profile",
+        Mode = "mode",
+        Key = "key",
+        Project = "project",
+        Region = "region",
+        Environment = "environment",
+        Status = "status",
+        Outcome = "outcome",
+        Operation = "operation",
+        Tag = "tag",
+        /// The workspace's own credential that answered or was tried last.
+        Credential = "credential",
+        /// The node that answered or was tried last.
+        Node = "node",
+        /// The class that the request's hints stated.
+        QosClass = "qos_class",
+        /// The cache that what was reused came from.
+        CacheTier = "cache_tier",
+        /// The operator's pooled account that answered or was tried last.
+        Account = "account",
+        /// The code of the fault that the client was told.
+        ErrorCode = "error_code",
+        /// The agent whose turn it was made in.
+        Agent = "agent",
+        /// The adapter with which a node answered.
+        Adapter = "adapter",
+        /// The task that it was made for, counted from the records and nothing else beside it.
+        Task = "task",
+        /// The client's own user, by whole days and nothing else beside it.
+        EndUser = "end_user",
     }
 }
 

@@ -48,7 +48,7 @@ struct BatchView {
     /// The credential that it runs with, at its provider; `managed` for an account of the operator.
     credential_id: Option<String>,
     /// At a provider, as it was last seen.
-    #[schemars(extend("enum" = BatchStatus::ALL))]
+    #[schemars(extend("enum" = BatchStatus::WORDS))]
     status: &'static str,
     /// What became of its requests; at a provider, as it was last seen, and absent where it does not say.
     requests: Option<CountsView>,

@@ -35,18 +35,11 @@ pub struct Options {
     format: Option<Format>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Csv,
-    Jsonl,
-}
-
-impl Format {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-        }
+domain::words! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+    enum Format {
+        Csv = "csv",
+        Jsonl = "jsonl",
     }
 }
 

@@ -2,43 +2,24 @@
 
 use domain::RetentionBasis;
 
-/// What a party is to the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PartyRole {
-    Gateway,
-    Hook,
-    Provider,
-    Node,
-    Storage,
-}
-
-impl PartyRole {
-    pub const WORDS: [&str; 5] = ["gateway", "hook", "provider", "node", "storage"];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Hook => "hook",
-            Self::Provider => "provider",
-            Self::Node => "node",
-            Self::Storage => "storage",
-        }
+domain::words! {
+    /// What a party is to the request.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum PartyRole {
+        Gateway = "gateway",
+        Hook = "hook",
+        Provider = "provider",
+        Node = "node",
+        Storage = "storage",
     }
 }
 
-/// What of the request and its answer a party was shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Saw {
-    Metadata,
-    Content,
-}
-
-impl Saw {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Metadata => "metadata",
-            Self::Content => "content",
-        }
+domain::words! {
+    /// What of the request and its answer a party was shown.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Saw {
+        Metadata = "metadata",
+        Content = "content",
     }
 }
 

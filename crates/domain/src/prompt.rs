@@ -379,12 +379,15 @@ pub struct Caching {
     pub content: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServiceTier {
-    Auto,
-    Default,
-    Flex,
-    Priority,
+crate::words! {
+    /// Its words are those of OpenAI's APIs.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ServiceTier by by_name {
+        Auto = "auto",
+        Default = "default",
+        Flex = "flex",
+        Priority = "priority",
+    }
 }
 
 /// A field that the intermediate form cannot express.

@@ -234,13 +234,7 @@ fn read_include(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Bo
 
 fn read_tier(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<Option<ServiceTier>, Box<Fault>> {
     let Some(word) = members.text("service_tier")? else { return Ok(None) };
-    let tier = match &*word {
-        "auto" => Some(ServiceTier::Auto),
-        "default" => Some(ServiceTier::Default),
-        "flex" => Some(ServiceTier::Flex),
-        "priority" => Some(ServiceTier::Priority),
-        _ => None,
-    };
+    let tier = ServiceTier::by_name(&word);
     if tier.is_none() {
         extras.add_extra("service_tier".to_owned(), false);
     }

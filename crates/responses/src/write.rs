@@ -159,7 +159,7 @@ pub fn write_prompt(
         // so nothing is stored unless the client requests it.
         store: prompt.store.unwrap_or(false),
         stream: prompt.stream,
-        service_tier: prompt.service_tier.map(tier),
+        service_tier: prompt.service_tier.map(ServiceTier::as_str),
         prompt_cache_key: prompt.caching.key.as_deref(),
         prompt_cache_retention: prompt.caching.retention.as_deref(),
         safety_identifier: prompt.end_user.as_deref(),
@@ -324,15 +324,6 @@ fn text(prompt: &Prompt) -> Option<TextBody<'_>> {
     });
     let verbosity = output.verbosity.as_deref();
     (format.is_some() || verbosity.is_some()).then_some(TextBody { format, verbosity })
-}
-
-const fn tier(tier: ServiceTier) -> &'static str {
-    match tier {
-        ServiceTier::Auto => "auto",
-        ServiceTier::Default => "default",
-        ServiceTier::Flex => "flex",
-        ServiceTier::Priority => "priority",
-    }
 }
 
 /// A cache breakpoint on a part of the prompt.

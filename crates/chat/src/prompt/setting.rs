@@ -191,17 +191,11 @@ pub(super) fn read_tier(
     tier: &mut Option<ServiceTier>,
     extras: &mut Extras,
 ) -> Read<()> {
-    *tier = match text(cursor, "service_tier")?.as_deref() {
-        None => None,
-        Some("auto") => Some(ServiceTier::Auto),
-        Some("default") => Some(ServiceTier::Default),
-        Some("flex") => Some(ServiceTier::Flex),
-        Some("priority") => Some(ServiceTier::Priority),
-        Some(_) => {
-            extras.push("service_tier".to_owned(), false);
-            None
-        }
-    };
+    let word = text(cursor, "service_tier")?;
+    *tier = word.as_deref().and_then(ServiceTier::by_name);
+    if word.is_some() && tier.is_none() {
+        extras.push("service_tier".to_owned(), false);
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use conversation::calls::Parameters;
-use domain::prompt::{CacheLifetime, CacheMark, Json, OutputFormat, ServiceTier};
+use domain::prompt::{CacheLifetime, CacheMark, Json, OutputFormat};
 use json::written::Pairs;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -264,15 +264,6 @@ pub(super) fn format(format: &OutputFormat) -> Format<'_> {
                 strict: *strict,
             },
         },
-    }
-}
-
-pub(super) const fn tier(tier: ServiceTier) -> &'static str {
-    match tier {
-        ServiceTier::Auto => "auto",
-        ServiceTier::Default => "default",
-        ServiceTier::Flex => "flex",
-        ServiceTier::Priority => "priority",
     }
 }
 

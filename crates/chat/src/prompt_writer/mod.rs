@@ -10,7 +10,7 @@ mod tool;
 
 use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
-use domain::prompt::ToolChoice;
+use domain::prompt::{ServiceTier, ToolChoice};
 use domain::{Fault, Prompt};
 use json::written::Pairs;
 
@@ -56,7 +56,7 @@ pub fn write_prompt(
         prediction: prompt.output.prediction.as_ref().map(body::Raw),
         verbosity: prompt.output.verbosity.as_deref(),
         reasoning_effort: setting::effort(prompt, abilities, losses),
-        service_tier: prompt.service_tier.map(body::tier),
+        service_tier: prompt.service_tier.map(ServiceTier::as_str),
         store: prompt.store,
         metadata: Pairs(&prompt.metadata),
         user: prompt.end_user.as_deref(),

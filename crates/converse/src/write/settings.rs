@@ -202,13 +202,8 @@ pub(super) fn format<'a>(
 
 /// `Auto` is Bedrock's default, so nothing is sent for it.
 pub(super) fn tier(prompt: &Prompt) -> Option<Tier> {
-    let r#type = match prompt.service_tier? {
-        ServiceTier::Auto => return None,
-        ServiceTier::Default => "default",
-        ServiceTier::Flex => "flex",
-        ServiceTier::Priority => "priority",
-    };
-    Some(Tier { r#type })
+    let tier = prompt.service_tier.filter(|tier| *tier != ServiceTier::Auto)?;
+    Some(Tier { r#type: tier.as_str() })
 }
 
 /// Keeps the metadata whose count, names and values Bedrock allows: with others it would reject the request.

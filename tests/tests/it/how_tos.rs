@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use crate::command::workspace;
 use crate::pages;
 
-/// A test for each page, named after it.
+/// A test for each page, named after it. What a page needs a model engine for is a test of that tier, since a gateway is built without one elsewhere.
 macro_rules! how_tos {
-    ($($page:ident,)*) => {
+    ($($(#[$tier:meta])? $page:ident,)*) => {
         const PAGES: &[&str] = &[$(stringify!($page)),*];
-        $(#[tokio::test]
+        $($(#[$tier])?
+        #[tokio::test]
         async fn $page() {
             pages::run(&folder().join(format!("{}.md", stringify!($page).replace('_', "-")))).await;
         })*
@@ -46,10 +47,12 @@ how_tos! {
     see_what_each_end_user_costs,
     see_why_a_request_failed,
     send_a_batch,
+    #[cfg(feature = "engine")]
     serve_adapters,
     set_a_budget,
     share_a_postgresql_database,
     store_a_file,
+    #[cfg(feature = "engine")]
     train_an_adapter,
     try_a_model_as_a_canary,
     use_a_tool,

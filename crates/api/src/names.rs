@@ -61,8 +61,10 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
 #[must_use]
 pub fn is_origin(word: &str) -> bool {
     let Some((scheme, host)) = word.split_once("://") else { return false };
+    let has_own_port =
+        scheme == "http" && host.ends_with(":80") || scheme == "https" && host.ends_with(":443");
     let is_written_so = !scheme.is_empty()
-        && !(scheme == "https" && host.ends_with(":443") || scheme == "http" && host.ends_with(":80"))
+        && !has_own_port
         && word.len() <= ORIGIN_BYTES_MAX
         && word
             .bytes()

@@ -55,6 +55,29 @@ async function whatBelongsToItIsShown(page, id) {
   return key.id;
 }
 
+/** Of the project and of its key: a wrong origin is refused at its field, right ones are there again after a reload. */
+async function originsAreKept(page, id, key) {
+  const wanted = ["https://till.example", "https://shop.example"];
+  for (const [path, address, fact] of [[`projects/${id}`, `/projects/${id}?edit=1`, wanted.join(", ")], [`api-keys/${key}`, `/keys?edit=${key}`, "2 origins"]]) {
+    await visit(page, origin + address);
+    const form = page.getByRole("dialog");
+    const field = form.getByLabel("Allowed origins");
+    await field.fill("https://till.example/pay");
+    await form.getByRole("button", { name: "Save" }).click();
+    await form.getByText('"https://till.example/pay" isn\'t an origin. Write it as browsers send it').waitFor();
+    assert.equal(await field.getAttribute("aria-invalid"), "true");
+    assert.equal(await form.getByRole("alert").count(), 0, "it is told once, at the field");
+    await field.fill(wanted.join(", "));
+    await form.getByRole("button", { name: "Save" }).click();
+    await form.waitFor({ state: "detached" });
+    assert.deepEqual((await v2(origin, adminKey, path)).origins, wanted);
+    await visit(page, origin + address);
+    assert.equal(await field.inputValue(), wanted.join("\n"));
+    await page.getByText(fact, { exact: true }).waitFor();
+  }
+  ok("origins_are_kept");
+}
+
 async function projectIsDeletedOnceEmpty(page, id, key) {
   await visit(page, `${origin}/projects/${id}`);
   await page.getByRole("button", { name: "Delete", exact: true }).click();
@@ -79,5 +102,6 @@ await inBrowser(origin, async (open) => {
   await signIn(page, origin, adminKey);
   const id = await projectIsMadeAndRenamed(page);
   const key = await whatBelongsToItIsShown(page, id);
+  await originsAreKept(page, id, key);
   await projectIsDeletedOnceEmpty(page, id, key);
 });

@@ -267,8 +267,12 @@ async fn what_serves_and_what_caches_save_is_told() {
 async fn projects_are_managed_with_what_belongs_to_them() {
     let (gateway, _node) = with_echo().await;
     let held = walk("projects.mjs", &gateway, &[]).await;
-    let expected =
-        ["project_is_made_and_renamed", "what_belongs_to_it_is_shown", "project_is_deleted_once_empty"];
+    let expected = [
+        "project_is_made_and_renamed",
+        "what_belongs_to_it_is_shown",
+        "origins_are_kept",
+        "project_is_deleted_once_empty",
+    ];
     assert_eq!(held, expected);
 }
 

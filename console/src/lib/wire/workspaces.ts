@@ -24,6 +24,8 @@ export interface ApiKey {
   last4: string;
   status: string;
   ip_allowlist: string[];
+  /** Older servers have none. */
+  origins?: string[];
   priority?: number | null;
   /** Older servers have none. */
   limits?: { requests_per_minute?: number | null; tokens_per_minute?: number | null; concurrent_streams?: number | null };
@@ -39,6 +41,8 @@ export interface Project {
   id: string;
   name: string;
   environment: string;
+  /** Older servers have none. */
+  origins?: string[];
   caching?: CachePolicy;
   created_at: string;
 }

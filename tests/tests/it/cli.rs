@@ -422,7 +422,18 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 200);
     let list = gateway.cli().run(&["key", "list"]).ok();
     assert!(list.contains("ci") && !list.contains(key), "{list}");
-    gateway.cli().run(&["key", "revoke", made["id"].as_str().unwrap(), "--yes"]).ok();
+    let id = made["id"].as_str().unwrap();
+    for one in [["key", "set", id], ["project", "set", "default"]] {
+        let set = |options: &[&str]| gateway.cli().run(&[&one[..], options, &["--json"][..]].concat()).json();
+        assert_eq!(set(&["--origin", "https://app.example"])["origins"], json!(["https://app.example"]));
+        assert_eq!(set(&["--no-origins"])["origins"], json!([]));
+    }
+    assert_ne!(made["ip_allowlist"], json!([]));
+    assert_eq!(
+        gateway.cli().run(&["key", "set", id, "--no-ips", "--json"]).json()["ip_allowlist"],
+        json!([])
+    );
+    gateway.cli().run(&["key", "revoke", id, "--yes"]).ok();
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 401);
     let workspace = gateway.cli().run(&["workspace", "create", "others", "--json"]).json();
     let names: Vec<&str> = workspace.as_object().unwrap().keys().map(String::as_str).collect();

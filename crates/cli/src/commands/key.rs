@@ -25,12 +25,8 @@ pub enum Command {
         scopes: Vec<String>,
         #[arg(long, allow_negative_numbers = true)]
         expires_in_days: Option<u32>,
-        /// IP addresses or CIDR blocks that may use it.
-        #[arg(long = "ip", value_delimiter = ',')]
-        ip_allowlist: Vec<String>,
-        /// Origins of pages that may read its answers in a browser, such as https://app.example.
-        #[arg(long = "origin", value_delimiter = ',')]
-        origins: Vec<String>,
+        #[command(flatten)]
+        allowed: Allowed,
         /// The priority of its requests under overload, from 0 (refused first) to 255, and the highest that hints can ask for.
         #[arg(long)]
         priority: Option<u8>,
@@ -53,12 +49,14 @@ pub enum Command {
         scopes: Vec<String>,
         #[arg(long, allow_negative_numbers = true)]
         expires_in_days: Option<u32>,
-        /// IP addresses or CIDR blocks that may use it.
-        #[arg(long = "ip", value_delimiter = ',')]
-        ip_allowlist: Vec<String>,
-        /// Origins of pages that may read its answers in a browser, such as https://app.example.
-        #[arg(long = "origin", value_delimiter = ',')]
-        origins: Vec<String>,
+        #[command(flatten)]
+        allowed: Allowed,
+        /// Removes all addresses and blocks: any address may use it.
+        #[arg(long, conflicts_with = "ip_allowlist")]
+        no_ips: bool,
+        /// Removes all origins: those of its project count.
+        #[arg(long, conflicts_with = "origins")]
+        no_origins: bool,
         /// The priority of its requests under overload, from 0 (refused first) to 255, and the highest that hints can ask for.
         #[arg(long)]
         priority: Option<u8>,
@@ -74,6 +72,23 @@ pub enum Command {
 }
 
 const PATH: &str = "/v2/api-keys";
+
+/// From where a key may be used.
+#[derive(Debug, clap::Args)]
+pub struct Allowed {
+    /// IP addresses or CIDR blocks that may use it.
+    #[arg(long = "ip", value_delimiter = ',')]
+    ip_allowlist: Vec<String>,
+    /// Origins of pages that may read its answers in a browser, such as https://app.example.
+    #[arg(long = "origin", value_delimiter = ',')]
+    origins: Vec<String>,
+}
+
+impl Allowed {
+    fn write(&self, body: Body) -> Body {
+        body.with_list("ip_allowlist", &self.ip_allowlist).with_list("origins", &self.origins)
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub struct Rates {
@@ -129,17 +144,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let keys = Collection::connect(shared, PATH)?;
     let api = &keys.api;
     match command {
-        Command::Create {
-            name,
-            project,
-            environment,
-            scopes,
-            expires_in_days,
-            ip_allowlist,
-            origins,
-            priority,
-            aws,
-        } => {
+        Command::Create { name, project, environment, scopes, expires_in_days, allowed, priority, aws } => {
             let body = Body::new()
                 .with("name", name)
                 .with_some("project_id", project)
@@ -147,18 +152,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("aws", aws.then_some(true))
                 .with_some("expires_in_days", expires_in_days)
                 .with_some("priority", priority)
-                .with_list("scopes", &scopes)
-                .with_list("ip_allowlist", &ip_allowlist)
-                .with_list("origins", &origins)
-                .build();
-            keys.create(&body)?;
+                .with_list("scopes", &scopes);
+            keys.create(&allowed.write(body).build())?;
         }
         Command::List => keys.list(
             &["id", "name", "last4", "environment", "scopes", "status", "expires_at"],
             "No keys. `tidegate key create NAME` makes one.",
         )?,
         Command::Show { id } => keys.show(&id)?,
-        Command::Set { id, name, scopes, expires_in_days, ip_allowlist, origins, priority } => {
+        Command::Set { id, name, scopes, expires_in_days, allowed, no_ips, no_origins, priority } => {
             // Two expiries would contradict each other: the new one replaces the old one.
             let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
             let body = Body::new()
@@ -167,10 +169,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("expires_in_days", expires_in_days)
                 .with_some("priority", priority)
                 .with_list("scopes", &scopes)
-                .with_list("ip_allowlist", &ip_allowlist)
-                .with_list("origins", &origins)
-                .build();
-            keys.change(&id, &body)?;
+                .with_some("ip_allowlist", no_ips.then(|| json!([])))
+                .with_some("origins", no_origins.then(|| json!([])));
+            keys.change(&id, &allowed.write(body).build())?;
         }
         Command::Limits { id, rates } => {
             let path = at(PATH, &id);

@@ -1,5 +1,7 @@
 //! `tidegate project`: parts of a workspace, each with an environment and keys of its own.
 
+use serde_json::json;
+
 use super::workspace::Caching;
 use crate::api::{Api, at};
 use crate::body::Body;
@@ -36,6 +38,9 @@ pub enum Command {
         /// Origins of pages that may read the answers to its keys in a browser, such as https://app.example.
         #[arg(long = "origin", value_delimiter = ',')]
         origins: Vec<String>,
+        /// Removes all origins: those of the gateway's setting count.
+        #[arg(long, conflicts_with = "origins")]
+        no_origins: bool,
         #[command(flatten)]
         caching: Caching,
     },
@@ -70,14 +75,19 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             );
         }
         Command::Show { project } => output::object(shared, &api.get(&at(PATH, &project))?),
-        Command::Set { project, name, environment, origins, caching } => {
-            let body = Body::new().with_some("name", name).with_some("environment", environment);
-            let body = body.with_some("caching", caching.patch()).with_list("origins", &origins).build();
+        Command::Set { project, name, environment, origins, no_origins, caching } => {
+            let body = Body::new()
+                .with_some("name", name)
+                .with_some("environment", environment)
+                .with_some("caching", caching.patch())
+                .with_some("origins", no_origins.then(|| json!([])))
+                .with_list("origins", &origins)
+                .build();
             output::object(shared, &api.patch(&at(PATH, &project), &body)?);
         }
         Command::PurgeCache { project } => {
             let path = format!("{}/purge-cache", at(PATH, &project));
-            output::object(shared, &api.post(&path, &serde_json::json!({}))?);
+            output::object(shared, &api.post(&path, &json!({}))?);
         }
         Command::Remove { project } => {
             api.delete(&at(PATH, &project))?;

@@ -264,7 +264,7 @@ pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) ->
 }
 
 /// Whether `apply` does not manage the object, which the written document must state (`managed = false`).
-const fn is_left_alone(live: &live::Live) -> bool {
+fn is_left_alone(live: &live::Live) -> bool {
     live.kind.has_metadata() && !live.is_applied
 }
 

@@ -65,6 +65,11 @@ fn add_access_secret(entry: &mut KeyEntry) {
     entry.access_secret = Some(Arc::new(sealed));
 }
 
+fn give_to_a_page(entry: &mut KeyEntry) {
+    entry.origins = "https://app.example".into();
+    add_access_secret(entry);
+}
+
 /// Keys 1 to 4: one scope each; 1, 2, 5 and 7 have access keys. 2: with a list of origins. 5: expired. 6: revoked. 7: only from
 /// 10.0.0.0/8. 8: of a deleted project. 9: another environment than its project's.
 pub fn snapshot() -> Arc<Snapshot> {
@@ -117,10 +122,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
         version: 3,
         keys: vec![
             entry(1, INFERENCE, add_access_secret),
-            entry(2, READ, |entry| {
-                entry.origins = "https://app.example".into();
-                add_access_secret(entry);
-            }),
+            entry(2, READ, give_to_a_page),
             entry(3, ADMIN, |_| {}),
             entry(4, OPERATOR, |_| {}),
             entry(5, INFERENCE, |entry| {

@@ -1,4 +1,4 @@
-"""Drives a provider, or a gateway before one, with the official Python SDK, unmodified: batches of messages.
+"""Drives a provider, or a gateway before one, with the official Python SDK, unmodified: batches of messages, and files.
 
 usage: message_batches.py BASE_URL KEY MODEL
 Prints `ok CASE` for each case that held.
@@ -114,7 +114,40 @@ def invalid(client):
     refused(anthropic.NotFoundError, lambda: client.messages.batches.delete("msgbatch_none"))
 
 
-CASES = [whole, cancelled, listed, deleted, invalid]
+def files(client):
+    betas = ["files-api-2025-04-14"]
+    made = client.beta.files.upload(file=("tide.txt", b"high at noon", "text/plain"), betas=betas)
+    assert (made.type, made.filename, made.mime_type, made.size_bytes) == ("file", "tide.txt", "text/plain", 12)
+    assert client.beta.files.retrieve_metadata(made.id, betas=betas) == made
+    source = {"type": "document", "source": {"type": "file", "file_id": made.id}}
+    said = [{"type": "text", "text": "When is high tide?"}, source]
+    tell = lambda: client.messages.create(
+        model=MODEL, max_tokens=64, messages=[{"role": "user", "content": said}]
+    )
+    assert tell().content[0].text == "You said: When is high tide?"
+    error = refused(anthropic.BadRequestError, lambda: client.beta.files.download(made.id, betas=betas))
+    assert error.error_code == "file_not_downloadable", error
+    gone = client.beta.files.delete(made.id, betas=betas)
+    assert (gone.id, gone.type) == (made.id, "file_deleted")
+    for ask in (client.files.retrieve_metadata, client.files.download, client.files.delete):
+        refused(anthropic.NotFoundError, lambda: ask(made.id))
+    refused(anthropic.NotFoundError, tell)
+
+
+def listed_files(client):
+    made = [client.files.upload(file=(f"{n}.txt", b"x"), expires_in_seconds=3_600) for n in range(3)]
+    assert all(file.expires_at for file in made)
+    page = client.files.list(limit=2)
+    assert page.data == [made[2], made[1]] and page.next_page
+    assert list(client.files.list(limit=2)) == made[::-1], "every page of them"
+    refused(anthropic.BadRequestError, lambda: client.files.list(limit=0))
+    refused(anthropic.BadRequestError, lambda: client.files.upload(file=("a.txt", b"x"), expires_in_seconds=1))
+    for file in made:
+        client.files.delete(file.id)
+    assert client.files.list().data == []
+
+
+CASES = [whole, cancelled, listed, deleted, invalid, files, listed_files]
 
 
 def main():

@@ -25,7 +25,7 @@ struct Body<'a> {
 }
 
 /// Anthropic's SDKs read this code: where a thread is lost they start another, and where there are none they send the whole
-/// conversation each time.
+/// conversation each time. They have errors of their own for files.
 #[derive(Serialize)]
 struct Details<'a> {
     error_code: &'a str,
@@ -57,7 +57,8 @@ fn is_lost_thread(fault: &Fault) -> bool {
 fn details(fault: &Fault) -> Option<Details<'_>> {
     let report = fault.upstream.as_deref().and_then(|report| report.code.as_deref());
     let is_refused = matches!(fault.class, FaultClass::Unsupported | FaultClass::Forbidden);
-    let error_code = match report.filter(|code| code.starts_with("thread_")) {
+    let is_read = |code: &&str| code.starts_with("thread_") || code.starts_with("file_");
+    let error_code = match report.filter(is_read) {
         Some(code) => code,
         None if is_lost_thread(fault) => "thread_not_found",
         None if is_refused && fault.param.as_deref() == Some("thread") => "thread_unsupported_request",

@@ -21,7 +21,7 @@ use http::header::HeaderName;
 use json::members::keep_members;
 
 use crate::features::NAMES;
-use crate::objects::MessageBatches;
+use crate::objects;
 use crate::own_batch::OwnMessageBatches;
 use crate::repeat::Repeats;
 use crate::{
@@ -49,7 +49,7 @@ static TOKENS: [HeaderName; 3] = [
 const COUNTED: &[&str] =
     &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
 
-static ROUTES: [DialectRoute; 7] = [
+static ROUTES: [DialectRoute; 11] = [
     call("/v1/messages", Operation::Chat),
     call("/v1/messages/count_tokens", Operation::Count),
     route(Method::GET, LIST, RouteAction::ListObjects(StoredKind::Batch)),
@@ -57,16 +57,23 @@ static ROUTES: [DialectRoute; 7] = [
     route(Method::GET, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
     route(Method::POST, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
     route(Method::DELETE, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::GET, FILES, RouteAction::ListObjects(StoredKind::File)),
+    call(FILES, Operation::File),
+    route(Method::GET, FILE, RouteAction::StoredObject(StoredKind::File)),
+    route(Method::DELETE, FILE, RouteAction::StoredObject(StoredKind::File)),
 ];
 const LIST: &str = "/v1/messages/batches";
 const NAMED: &str = "/v1/messages/batches/{rest}";
+/// Clients know it as `/v1/files`, which is also a path of another API.
+const FILES: &str = "/v1/messages/files";
+const FILE: &str = "/v1/messages/files/{rest}";
 
 static FACTS: Facts = Facts {
     features: NAMES,
     roots: &["/v1/messages"],
     sdk_header: Some(&VERSION),
     // Its files are none of another API's, whose provider must not get them.
-    shared_paths: &[("/v1/files", "/v1/messages/files")],
+    shared_paths: &[("/v1/files", FILES)],
     ping: PING,
     request_id: &REQUEST_ID,
     native_headers: &HEADERS,
@@ -110,7 +117,11 @@ impl Face for Anthropic {
     }
 
     fn objects(&self, kind: StoredKind) -> Option<&'static dyn StoredObjects> {
-        (kind == StoredKind::Batch).then_some(&MessageBatches)
+        match kind {
+            StoredKind::File => Some(&objects::FILES),
+            StoredKind::Batch => Some(&objects::BATCHES),
+            StoredKind::Video | StoredKind::CachedContent => None,
+        }
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {

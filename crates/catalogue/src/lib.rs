@@ -145,7 +145,7 @@ pub struct ProviderFacts {
     pub custom: bool,
     /// Reports usage in a stream if requested with `stream_options.include_usage`.
     pub reports_usage: bool,
-    /// Stores files, and takes batches of requests in them.
+    /// Stores files of the dialects that it speaks; in OpenAI's, it takes batches of requests in them, too.
     pub files: bool,
     /// Caches prompts by name.
     pub cached_contents: bool,

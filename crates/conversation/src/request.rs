@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::limits::END_USER_BYTES_MAX;
-use domain::{PriceTerms, StoredObjectKind, Units};
+use domain::{PriceTerms, StoredKind, StoredObjectKind, Units};
 use json::members::with_first;
 use json::splice::{Edit, splice};
 use json::{Cursor, Span, Value, find_member, plain_end};
@@ -123,7 +123,9 @@ impl NamedFile {
     /// The id has the form of those that Tidegate issues.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.id.starts_with(StoredObjectKind::FILE.prefix()) || self.is_our_cached_content()
+        let is_file =
+            |kind: StoredObjectKind| kind.kind() == StoredKind::File && self.id.starts_with(kind.prefix());
+        StoredObjectKind::all().any(is_file) || self.is_our_cached_content()
     }
 
     /// It is a cached prompt, named by an id of ours.

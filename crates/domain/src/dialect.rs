@@ -7,8 +7,16 @@ use crate::stored_object::{StoredKind, StoredObjectType};
 
 /// Every type of object that providers store. Names are in the database and in the hashes that ids are made
 /// of, and prefixes are in ids that clients have: neither ever changes.
-pub(crate) static STORED_OBJECTS: [&StoredObjectType; 7] =
-    [&FILES, &BATCHES, &VIDEOS, &MESSAGE_BATCHES, &INVOCATION_JOBS, &CONTENT_BATCHES, &CACHED_CONTENTS];
+pub(crate) static STORED_OBJECTS: [&StoredObjectType; 8] = [
+    &FILES,
+    &BATCHES,
+    &VIDEOS,
+    &MESSAGE_FILES,
+    &MESSAGE_BATCHES,
+    &INVOCATION_JOBS,
+    &CONTENT_BATCHES,
+    &CACHED_CONTENTS,
+];
 
 pub(crate) static FILES: StoredObjectType = StoredObjectType {
     dialect: Dialect::Chat,
@@ -29,6 +37,13 @@ pub(crate) static VIDEOS: StoredObjectType = StoredObjectType {
     kind: StoredKind::Video,
     name: "video",
     prefix: "video_tg_",
+    has_short_ids: false,
+};
+static MESSAGE_FILES: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Anthropic,
+    kind: StoredKind::File,
+    name: "message_file",
+    prefix: "file_tg_",
     has_short_ids: false,
 };
 static MESSAGE_BATCHES: StoredObjectType = StoredObjectType {

@@ -37,7 +37,9 @@ const EXECUTION: HeaderName = HeaderName::from_static("agent-batch-execution");
 /// Serves a request about batches: what the gateway works through is answered here, and everything else by the pipeline.
 pub async fn serve_batch(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let Some(format) = dialects::own_batches(dialect) else { return serve(core, inbound, caller).await };
+    let is_file = inbound.operation == Operation::File;
+    let format = dialects::own_batches(dialect).filter(|format| !is_file || format.files().is_some());
+    let Some(format) = format else { return serve(core, inbound, caller).await };
     let stored = inbound.addressed.as_deref().and_then(|addressed| addressed.stored.clone());
     let Some(stored) = stored else {
         let result = create(core, format, inbound, caller).await;

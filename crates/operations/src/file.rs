@@ -17,6 +17,7 @@ static FORM: FormFields = FormFields {
         "custom_llm_provider",
         "expires_after[anchor]",
         "expires_after[seconds]",
+        "expires_in_seconds",
         "file",
         "model",
         "provider",

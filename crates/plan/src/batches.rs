@@ -147,7 +147,7 @@ fn pooled_keeper<'a>(
     let managed = attempts.take_while(|attempt| matches!(attempt.seat(), Seat::Managed(_)));
     let mut shared = managed.filter(|attempt| {
         is_shared_for_batches(input.catalogue, attempt)
-            && uploads::seller(input.catalogue, attempt.provider()).is_some()
+            && uploads::seller(input.catalogue, attempt.provider(), input.query.dialect).is_some()
     });
     match shared.next().filter(|_| served.alias.is_none()) {
         Some(attempt) => {

@@ -131,8 +131,8 @@ impl<'a> From<Decision<'a>> for Choice<'a> {
 
 /// The names that stand for the providers that store files, where the call is about something stored.
 pub(crate) fn keepers(query: CallQuery<'_>) -> Vec<String> {
-    let catalogue = query.caller.snapshot().catalogue();
-    if query.call.is_about_object() { uploads::names(catalogue) } else { Vec::new() }
+    let (call, catalogue) = (query.call, query.caller.snapshot().catalogue());
+    if call.is_about_object() { uploads::names(catalogue, call.dialect()) } else { Vec::new() }
 }
 
 /// Chooses the seats for a call. `keepers` are those of the function of that name.
@@ -187,7 +187,9 @@ pub(crate) fn choose<'a>(
             Choice { upstream_models, ..decision.into() }
         }
         SeatNeeds::Video(length) => uploads::of_video(decide(input, board), length).into(),
-        SeatNeeds::Files(provider, names) => decide_upload(input, provider, names, board).into(),
+        SeatNeeds::Files(provider, names) => {
+            uploads::of_file(input, decide_upload(input, provider, names, board)).into()
+        }
         SeatNeeds::BatchFile(models, names) => {
             let decision = decide_upload(input, None, names, board);
             let (decision, upstream_models) = keepers_of_batch(input, decision, models, board);
@@ -222,7 +224,8 @@ pub(crate) fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds
         Some(_) => {
             let form = call.request().form();
             let provider = form.and_then(|form| form.provider.as_deref());
-            match form.and_then(|form| form.batch_models.as_deref()) {
+            let takes_requests = call.names_kind() == Some(StoredObjectKind::FILE);
+            match form.and_then(|form| form.batch_models.as_deref()).filter(|_| takes_requests) {
                 Some(models) if provider.is_none() => SeatNeeds::BatchFile(models, keepers),
                 _ => SeatNeeds::Files(provider, keepers),
             }

@@ -331,6 +331,13 @@ pub fn background_on_account() -> Box<Fault> {
     )
 }
 
+/// Ids of files are their provider's there, and whoever shares the account could name them.
+pub fn file_on_account() -> Box<Fault> {
+    let message = "Files of this API are stored with a credential of your own, and only a managed account serves this model here.";
+    let fault = Fault::new(FaultClass::Unsupported, "files_not_kept", message);
+    Box::new(fault.fix("Add a credential of the API's vendor, or send the file's content with the request."))
+}
+
 /// The file that a batch is to be made from is not one of this project's.
 pub fn unknown_input(id: &str) -> Box<Fault> {
     let message = format!("There is no file '{}' here.", printable(id));

@@ -4,7 +4,7 @@
 use board::AvailabilityView;
 use catalogue::Catalogue;
 use domain::ports::StoredResponse;
-use domain::{Fault, FaultClass, PriceTerms};
+use domain::{Dialect, Fault, FaultClass, PriceTerms, StoredKind, StoredObjectKind};
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
@@ -24,17 +24,18 @@ pub(crate) fn decide_upload<'a>(
     names: &'a [String],
     board: &dyn AvailabilityView,
 ) -> Decision<'a> {
+    let dialect = input.query.dialect;
     if let Some(word) = provider
-        && seller(input.catalogue, word).is_none()
+        && seller(input.catalogue, word, dialect).is_none()
     {
-        return Decision::failed(no_keeper(word, input.catalogue));
+        return Decision::failed(no_keeper(word, input));
     }
     if provider.is_none() && !input.query.model.is_empty() {
         let modality = own_modality(input).unwrap_or(input.query.modality);
         let question = PlanQuery { modality, ..input.query };
-        return of_keepers(input.catalogue, decide(&PlanInput { query: question, ..*input }, board));
+        return of_keepers(input, decide(&PlanInput { query: question, ..*input }, board));
     }
-    let wanted = provider.and_then(|word| seller(input.catalogue, word));
+    let wanted = provider.and_then(|word| seller(input.catalogue, word, dialect));
     let is_wanted = |name: &&String| wanted.is_none_or(|slug| name.split(':').next() == Some(slug));
     let decided = names.iter().filter(is_wanted).map(|name| {
         let question = PlanQuery { model: name, ..input.query };
@@ -51,7 +52,7 @@ pub(crate) fn decide_upload<'a>(
             found = Some(decision);
         }
     }
-    found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", input.catalogue)))
+    found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", input)))
 }
 
 /// What a request says of the length of the video that it wants.
@@ -119,10 +120,10 @@ pub(crate) fn of_caches<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -
     decision
 }
 
-/// One pseudo model name for each provider that stores files.
-pub(crate) fn names(catalogue: &Catalogue) -> Vec<String> {
-    let keepers = catalogue.providers().iter().filter(|facts| facts.files && facts.available);
-    keepers.map(|facts| format!("{}:{FILES}", facts.slug)).collect()
+/// One pseudo model name for each provider that stores the files of a dialect.
+pub(crate) fn names(catalogue: &Catalogue, dialect: Dialect) -> Vec<String> {
+    let slugs = catalogue.providers().iter().map(|facts| facts.slug.as_str());
+    slugs.filter_map(|slug| Some(format!("{}:{FILES}", seller(catalogue, slug, dialect)?))).collect()
 }
 
 /// Whether a file of a batch was stored under the name of its model: nothing but the plan of an upload whose requests were read does
@@ -131,14 +132,25 @@ pub(crate) fn is_for_shared_batch(file: &StoredResponse) -> bool {
     !file.upstream_model.is_empty() && file.upstream_model != FILES
 }
 
-pub(crate) fn seller<'c>(catalogue: &'c Catalogue, word: &str) -> Option<&'c str> {
-    catalogue.provider(word).filter(|facts| facts.files && facts.available).map(|facts| facts.slug.as_str())
+/// The provider of this name, if it stores files of a dialect.
+pub(crate) fn seller<'c>(catalogue: &'c Catalogue, word: &str, dialect: Dialect) -> Option<&'c str> {
+    let facts = catalogue.provider(word).filter(|facts| facts.files && facts.available)?;
+    let speaks = catalogue.grammars(&facts.slug).contains(&dialect.grammar());
+    speaks.then_some(facts.slug.as_str())
+}
+
+/// Leaves the seats that a file may go to. On shared accounts there are files of OpenAI's API alone.
+pub(crate) fn of_file<'a>(input: &PlanInput<'a>, decision: Decision<'a>) -> Decision<'a> {
+    let kind = StoredObjectKind::of(input.query.dialect, StoredKind::File);
+    if kind == StoredObjectKind::FILE { decision } else { unpooled(decision, faults::file_on_account) }
 }
 
 /// Leaves only the candidates that store files.
-fn of_keepers<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -> Decision<'a> {
+fn of_keepers<'a>(input: &PlanInput<'a>, mut decision: Decision<'a>) -> Decision<'a> {
+    let keeps =
+        |attempt: &Attempt| seller(input.catalogue, attempt.provider(), input.query.dialect).is_some();
     let had_some = !decision.attempts.is_empty();
-    decision.attempts.retain(|attempt| seller(catalogue, attempt.provider()).is_some());
+    decision.attempts.retain(keeps);
     if had_some && decision.attempts.is_empty() {
         let message = "No provider that serves this model for this project stores files.";
         let fault = Fault::new(FaultClass::Unsupported, "files_not_kept", message);
@@ -147,10 +159,10 @@ fn of_keepers<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -> Decision
     decision
 }
 
-fn no_keeper(word: &str, catalogue: &Catalogue) -> Box<Fault> {
+fn no_keeper(word: &str, input: &PlanInput<'_>) -> Box<Fault> {
     let printable: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    let known: Vec<String> =
-        names(catalogue).iter().map(|name| name.trim_end_matches(":files").to_owned()).collect();
+    let known = names(input.catalogue, input.query.dialect);
+    let known: Vec<&str> = known.iter().map(|name| name.trim_end_matches(":files")).collect();
     let message =
         format!("\"{printable}\" isn't a provider that keeps files. Those that do: {}.", known.join(", "));
     Box::new(Fault::new(FaultClass::BadRequest, "files_not_kept", message).param("provider").fix(HOW))

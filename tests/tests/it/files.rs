@@ -12,11 +12,12 @@ use serde_json::json;
 use crate::WITHIN;
 use crate::ask::refused;
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
 use crate::sdk::{drive, drive_at};
 
 const PATH: &str = "/v1/files";
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const LINES: &[u8] = b"{\"custom_id\":\"a\"}\n";
 
 /// Form parts without the closing boundary.
@@ -181,25 +182,31 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_apis_client_goes_nowhere() {
-    let gateway = gateway().await;
-    let calls = gateway.emulator.journal().len();
-    let client = gateway.client().header("anthropic-version", "2023-06-01");
-    let answers = [
-        post(&client, PATH, &[("file", b"x")]).await,
-        client.get(PATH).await.unwrap(),
-        client.get(&format!("{PATH}/file_011CNha8iCJcU1wXNR6q4V8w/content")).await.unwrap(),
-    ];
-    for answer in answers {
+async fn a_file_of_another_apis_client_goes_to_its_vendor_alone() {
+    const THEIRS: &str = "file_011CNha8iCJcU1wXNR6q4V8w";
+    const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
+    let unknown = |answer: &Answer| {
         let told = answer.json();
         assert_eq!((answer.status, &told["error"]["type"]), (404, &json!("not_found_error")), "{told}");
-    }
+    };
+    let named = |id: &str, model: &str| {
+        let content = json!([{"type": "document", "source": {"type": "file", "file_id": id}}]);
+        let messages = json!([{"role": "user", "content": content}]);
+        json!({"model": model, "max_tokens": 9, "messages": messages})
+    };
+    let gateway = gateway().await;
+    let calls = gateway.emulator.journal().len();
+    let client = gateway.client().header(VERSION.0, VERSION.1);
+    unknown(&post(&client, PATH, &[("file", b"x")]).await);
+    unknown(&get(&client, &format!("/{THEIRS}/content")).await);
+    assert_eq!(get(&client, "").await.json()["data"], json!([]));
+    // On an account, whoever shares it could name the file.
+    gateway.account("anthropic", POOL).await;
+    let shared = post(&client, &format!("{PATH}?model={HAIKU}"), &[("file", b"x")]).await;
+    assert!(shared.status == 400 && shared.text().contains("a credential of your own"), "{}", shared.text());
     // Nor is one that Anthropic keeps named to another provider, even where losses may be dropped.
-    let source = json!({"type": "file", "file_id": "file_011CNha8iCJcU1wXNR6q4V8w"});
-    let content = json!([{"type": "document", "source": source}]);
-    let messages = json!([{"role": "user", "content": content}]);
-    let body = json!({"model": "openai/gpt-4o-mini", "max_tokens": 9, "messages": messages});
-    for client in [client.clone(), client.header("agent-lenient", "true")] {
+    let body = named(THEIRS, "openai/gpt-4o-mini");
+    for client in [client.clone(), client.clone().header("agent-lenient", "true")] {
         let told = client.post("/v1/messages", &body).await.unwrap();
         assert!(
             told.status == 400 && told.text().contains("a file that its provider keeps"),
@@ -208,6 +215,31 @@ async fn a_file_of_another_apis_client_goes_nowhere() {
         );
     }
     assert_eq!(gateway.emulator.journal().len(), calls, "no other vendor gets it");
+    let body =
+        json!({"provider": "anthropic", "secret": OWN_SECOND, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/provider-credentials", body).await;
+    let made = post(&client, PATH, &[("file", LINES)]).await;
+    assert_eq!((made.status, last(&gateway).key.as_deref()), (200, Some(OWN_SECOND)), "{}", made.text());
+    let id = id_of(&made.json());
+    assert!(id.starts_with("file_tg_"), "{id}");
+    let answer = client.post("/v1/messages", &named(&id, HAIKU)).await.unwrap();
+    let sent = String::from_utf8(last(&gateway).body.to_vec()).unwrap();
+    assert!(answer.status == 200 && !sent.contains(&id), "{} {sent}", answer.text());
+    assert_eq!(get(&client, "").await.json()["data"][0]["id"], *id);
+    // Another project has no such file, and neither have clients of the other API.
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key).header(VERSION.0, VERSION.1);
+    let calls = gateway.emulator.journal().len();
+    unknown(&get(&other, &format!("/{id}")).await);
+    unknown(&other.delete(&format!("{PATH}/{id}")).await.unwrap());
+    unknown(&other.post("/v1/messages", &named(&id, HAIKU)).await.unwrap());
+    refused(&get(&gateway.client(), &format!("/{id}")).await, 404, "file_not_found");
+    for client in [&other, &gateway.client()] {
+        assert_eq!(get(client, "").await.json()["data"], json!([]));
+    }
+    assert_eq!(gateway.emulator.journal().len(), calls, "nobody was asked");
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[cfg(feature = "flows")]

@@ -97,7 +97,7 @@ async fn the_official_sdk_has_message_batches_done_at_the_provider_and_through_t
     let url = gateway.emulator.anthropic_url();
     let direct = drive_at(python.clone(), script.clone(), &url, OWN, "claude-haiku-4-5").await;
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, HAIKU).await;
-    assert_eq!((direct.held, driven.held), (5, 5));
+    assert_eq!((direct.held, driven.held), (7, 7));
     assert_eq!(gateway.emulator.violations(), []);
 }
 

@@ -14,6 +14,8 @@ fn a_name_reads_back_and_nothing_else_is_one() {
         StoredObjectId { kind: StoredObjectKind::FILE, digest: [0xa7; 16] }.to_string(),
         format!("file-tg_{digits}")
     );
+    let theirs = StoredObjectKind::of(Dialect::Anthropic, StoredKind::File);
+    assert_eq!(StoredObjectId::of(theirs, [0xa7; 16]).to_string(), format!("file_tg_{digits}"));
     let job = StoredObjectKind::of(Dialect::Converse, StoredKind::Batch);
     let short = StoredObjectId::of(job, [0xa7; 16]).to_string();
     assert_eq!(short, "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/f9x7myktf9x7");
@@ -22,7 +24,7 @@ fn a_name_reads_back_and_nothing_else_is_one() {
         short.to_uppercase(),
         short.replace('9', "o"),
         "file-abc".to_owned(),
-        format!("file_tg_{digits}"),
+        format!("file.tg_{digits}"),
         format!("file-tg_{digits}0"),
         format!("batch_tg_+{}", &digits[1..]),
         format!("batch_tg_{}", digits.to_uppercase()),

@@ -60,6 +60,11 @@ impl Refusal {
         Self { code: Some("thread_not_found".to_owned()), ..Self::not_found("Thread not found") }
     }
 
+    pub(crate) fn not_downloadable(id: &str) -> Self {
+        let refusal = Self::bad(format!("File '{id}' is not downloadable."));
+        Self { code: Some("file_not_downloadable".to_owned()), ..refusal }
+    }
+
     pub(crate) fn no_credit() -> Self {
         Self::new(
             402,

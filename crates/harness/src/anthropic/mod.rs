@@ -7,6 +7,7 @@ pub(crate) mod blocks;
 pub(crate) mod cache;
 pub(crate) mod checks;
 pub(crate) mod error;
+pub(crate) mod files;
 pub(crate) mod models;
 pub(crate) mod prompt;
 pub(crate) mod request;

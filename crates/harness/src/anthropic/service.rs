@@ -14,8 +14,8 @@ use time::format_description::well_known::Rfc3339;
 use super::answering;
 use super::batches::{self, Act};
 use super::error::Refusal;
-use super::models;
 use super::request::{self, Betas, Edition};
+use super::{files, models};
 use crate::emulator::service::{
     Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, json_answer, violation,
 };
@@ -39,6 +39,7 @@ enum Route {
     Models,
     Model(String),
     Batch(Act),
+    File(files::Act),
 }
 
 /// Whether a request is for Anthropic: by its base path, by a path that only Anthropic has, or by its header.
@@ -46,7 +47,8 @@ pub(crate) fn serves(head: &Parts) -> bool {
     let path = head.uri.path();
     let below =
         |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    below(BASE) || below("/v1/messages") || (below("/v1/models") && head.headers.contains_key(VERSION))
+    let is_shared = below("/v1/models") || below(files::PATH);
+    below(BASE) || below("/v1/messages") || (is_shared && head.headers.contains_key(VERSION))
 }
 
 pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
@@ -80,6 +82,7 @@ async fn attempt(call: &Call<'_>, key: Option<&str>, body: Incoming) -> Result<A
         Route::CountTokens => count_tokens(call, key, &fields(call, &body)?, edition).await,
         Route::Messages => messages(call, key, &fields(call, &body)?, edition).await,
         Route::Batch(act) => batch(call, key, &act, &body, edition).await,
+        Route::File(act) => files::answer(call, key, &act, &body),
     }
 }
 
@@ -112,6 +115,8 @@ pub(crate) async fn messages(
     let config = &call.shared.config;
     let fields = lock(&call.shared.threads).whole(key, fields)?;
     let request = request::messages(&fields, edition, &config.claude_models, &config.accepted_fields)?;
+    let named = fields.get("messages").unwrap_or(&Value::Null);
+    lock(&call.shared.message_files).check_named(key, named)?;
     call.guard.note(|entry| {
         entry.model = Some(request.model.id.clone());
         entry.stream = request.stream;
@@ -148,6 +153,9 @@ fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
         "/v1/messages" => (Method::POST, Route::Messages),
         "/v1/messages/count_tokens" => (Method::POST, Route::CountTokens),
         "/v1/models" => (Method::GET, Route::Models),
+        _ if path.strip_prefix(files::PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) => {
+            return files::route(method, path).map(Route::File);
+        }
         _ if path
             .strip_prefix(batches::PATH)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) =>

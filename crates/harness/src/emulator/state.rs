@@ -13,6 +13,7 @@ use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
 use crate::anthropic::batches::MessageBatches;
 use crate::anthropic::cache::{Cached, CachedNow};
+use crate::anthropic::files::MessageFiles;
 use crate::anthropic::threads::Threads;
 use crate::bedrock::jobs::Jobs;
 use crate::bedrock::storage::Storage;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     /// The videos stored by `/v1/videos`.
     pub(crate) videos: Mutex<Videos>,
     pub(crate) message_batches: Mutex<MessageBatches>,
+    pub(crate) message_files: Mutex<MessageFiles>,
     pub(crate) threads: Mutex<Threads>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) storage: Mutex<Storage>,
@@ -103,6 +105,7 @@ impl Shared {
             batches: Mutex::default(),
             videos: Mutex::default(),
             message_batches: Mutex::default(),
+            message_files: Mutex::default(),
             threads: Mutex::default(),
             jobs: Mutex::default(),
             storage: Mutex::default(),
@@ -126,6 +129,7 @@ impl Shared {
         *lock(&self.batches) = Batches::default();
         *lock(&self.videos) = Videos::default();
         *lock(&self.message_batches) = MessageBatches::default();
+        *lock(&self.message_files) = MessageFiles::default();
         *lock(&self.threads) = Threads::default();
         *lock(&self.jobs) = Jobs::default();
         *lock(&self.storage) = Storage::default();

@@ -56,7 +56,7 @@ pub(crate) fn rename_model<E>(
 }
 
 /// Parses a complete form; `None` if it is malformed.
-fn fields(body: &Bytes, boundary: &str) -> Option<Vec<Field>> {
+pub(crate) fn fields(body: &Bytes, boundary: &str) -> Option<Vec<Field>> {
     let mut delimiter = String::from("--");
     write!(delimiter, "{boundary}").ok()?;
     let between = format!("\r\n{delimiter}");

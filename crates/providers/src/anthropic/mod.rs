@@ -24,6 +24,8 @@ const KEY: HeaderName = HeaderName::from_static("x-api-key");
 const TOKEN_PREFIX: &[u8] = b"sk-ant-oat";
 const BATCHES: &str = "v1/messages/batches";
 const RESULTS: &str = "/results";
+const FILES: &str = "v1/files";
+const CONTENT: &str = "/content";
 const MODELS: &str = "v1/models?limit=1000";
 
 pub(crate) struct Anthropic;
@@ -31,9 +33,12 @@ pub(crate) struct Anthropic;
 impl Provider for Anthropic {
     fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
-                NATIVE
-            }
+            Operation::Chat
+            | Operation::Run
+            | Operation::Verify
+            | Operation::Count
+            | Operation::Batch
+            | Operation::File => NATIVE,
             _ => &[],
         }
     }
@@ -48,7 +53,9 @@ impl Provider for Anthropic {
         let stored = ask.request.stored.as_deref().filter(|stored| stored.act != StoredAct::Continue);
         let mut outgoing = match stored {
             Some(stored) => {
-                compatible::stored_request_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at)
+                let is_file = ask.operation == Operation::File;
+                let (place, content) = if is_file { (FILES, CONTENT) } else { (BATCHES, RESULTS) };
+                compatible::stored_request_at(ask, stored, place, content, Grammar::Anthropic, at)
             }
             None => {
                 let encoded = compatible::encode_body(
@@ -59,6 +66,7 @@ impl Provider for Anthropic {
                 let path = match ask.operation {
                     Operation::Count => "v1/messages/count_tokens",
                     Operation::Batch => BATCHES,
+                    Operation::File => FILES,
                     _ => "v1/messages",
                 };
                 encoded.to(at(path), ask)

@@ -26,8 +26,8 @@ pub(crate) struct AzureFoundry;
 impl Provider for AzureFoundry {
     fn grammars(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         match operation {
-            // Azure does not serve Anthropic's batches.
-            Operation::Batch => &[],
+            // Azure does not serve Anthropic's batches, and no file of ours is uploaded there.
+            Operation::Batch | Operation::File => &[],
             _ => Anthropic.grammars(operation, upstream_model),
         }
     }

@@ -9,7 +9,7 @@ use conversation::request::Addressed;
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Fault, Operation, WorkspaceId};
+use domain::{Dialect, Fault, Operation, TraceId, WorkspaceId};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use line::Core;
@@ -319,6 +319,13 @@ pub(crate) fn upload(
             answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }))
+}
+
+pub(crate) fn linked(handler: &Rc<CoreHandler>, link: String, trace: TraceId) -> Dispatched {
+    let handler = Rc::clone(handler);
+    Dispatched::Detached(Box::pin(async move {
+        with_request_id(run::linked(&handler.core, &link, trace).await.map(Reply::from), trace)
     }))
 }
 

@@ -471,7 +471,7 @@ fn dispatch(
     };
     found.dialect = route.dialect;
     let does = if is_managing(route.action, &head) { Action::Control } else { route.action };
-    if matches!(does, Action::Control | Action::Upload) {
+    if matches!(does, Action::Control | Action::Upload | Action::Link) {
         return without_caller(handler, (does, rest.to_owned()), head, body, arrival);
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
@@ -558,7 +558,7 @@ fn not_allowed(
 }
 
 /// What is known by something else than a key of the caller's: the control plane has its own ways, and the content of a file comes
-/// to an address that is a secret itself.
+/// to an address that is a secret itself, or is read at one.
 fn without_caller(
     handler: &Rc<CoreHandler>,
     (does, rest): (Action, String),
@@ -568,6 +568,9 @@ fn without_caller(
 ) -> Dispatched {
     if does == Action::Upload {
         return beside::upload(handler, head, (rest, body), arrival);
+    }
+    if does == Action::Link {
+        return beside::linked(handler, rest, arrival.trace);
     }
     let body = TimedBody::new(body, handler.times);
     let (handler, request) = (Rc::clone(handler), Request::from_parts(head, body));

@@ -34,7 +34,7 @@ const BROWSER_KEY: &str = "openai-insecure-api-key.";
 /// Who may use a route. A row can't be written without stating it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone who reaches the port; only for routes that reveal nothing, and for one whose address is a secret itself.
+    /// Anyone who reaches the port; only for routes that reveal nothing, and for those whose address is a secret itself.
     Open,
     /// A key that may do this.
     Key(Needs),
@@ -57,6 +57,8 @@ pub enum Action {
     Files,
     /// The content of a file, which an address of its own takes.
     Upload,
+    /// The content of a file, which a signed address shows for a time.
+    Link,
     /// A message of an MCP client.
     Mcp,
     /// A request of an A2A client to an agent, and the agent's card.
@@ -226,6 +228,7 @@ fn runs() -> Vec<Route> {
         row(Method::POST, "/files/{rest}", Dialect::Run, Action::Files, inference),
         row(Method::DELETE, "/files/{rest}", Dialect::Run, Action::Files, inference),
         row(Method::PUT, "/files/{rest}", Dialect::Run, Action::Upload, Access::Open),
+        row(Method::GET, "/file-links/{rest}", Dialect::Run, Action::Link, Access::Open),
     ]
 }
 
@@ -251,6 +254,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                         | Action::Page
                         | Action::Asset
                         | Action::Upload
+                        | Action::Link
                 )
             }
             Access::LoopbackOrKey(_) => route.action == Action::Metrics,
@@ -506,6 +510,8 @@ mod tests {
             ("POST", "/apps/list", "App list"),
             ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
             ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
+            ("GET", "/file-links/ws_1/fil_1/2/x", "Link ws_1/fil_1/2/x"),
+            ("DELETE", "/file-links/ws_1/fil_1/2/x", "allow GET, HEAD"),
             ("POST", "/mcp", "Mcp "),
             ("PUT", "/mcp", "allow POST, GET, DELETE, HEAD"),
             ("GET", "/mcp/x", "nothing"),
@@ -636,6 +642,7 @@ mod tests {
             Action::A2a if method == "GET" => &["{agent_name}/.well-known/agent-card.json"],
             Action::A2a => &["{agent_name}"],
             Action::Upload => &["{file_id}/upload/{token}"],
+            Action::Link => &["{workspace_id}/{file_id}/{until}/{signature}"],
             Action::Files => match method {
                 "GET" => &["{file_id}", "{file_id}/content"],
                 "POST" => &["list"],

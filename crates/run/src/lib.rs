@@ -51,7 +51,7 @@ use runbody::{RunOptions, RunRequest};
 
 pub use apps::{AppRequest, apps, plan_app};
 pub use chats::{AGENT_APP, AgentRequest, NamedAgent, TurnRecord, agent, agent_of, agent_turn, named_agent};
-pub use files::{FileRequest, FileUpload, files, upload};
+pub use files::{FileRequest, FileUpload, files, linked, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,

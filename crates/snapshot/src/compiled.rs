@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use catalogue::{Catalogue, StatedCapabilities, StatedFacts};
 use domain::ports::KeyHash;
-use domain::{EndUserId, KeyId, SessionId, WorkspaceId, api_key};
+use domain::{EndUserId, KeptFile, KeyId, SessionId, WorkspaceId, api_key};
 use subtle::ConstantTimeEq;
 
 use crate::entries::{ANY_ORIGIN, AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry, origins_of};
@@ -134,6 +134,19 @@ impl Snapshot {
     #[must_use]
     pub fn context_digest(&self, text: &str) -> [u8; 32] {
         self.key_hash.digest(text)
+    }
+
+    /// With this, anybody reads a file until then, or until the workspace's key is another one.
+    #[must_use]
+    pub fn file_signature(&self, file: &KeptFile, until_unix_ms: u64) -> String {
+        let KeptFile { id, owner, key_id, .. } = file;
+        let of = format!("{} {} {id} {key_id}", owner.workspace, owner.project);
+        format!("{:032x}", self.half_digest(&format!("file link {of} {until_unix_ms}")))
+    }
+
+    #[must_use]
+    pub fn is_file_signature(&self, text: &str, file: &KeptFile, until_unix_ms: u64) -> bool {
+        self.file_signature(file, until_unix_ms).as_bytes().ct_eq(text.as_bytes()).into()
     }
 
     /// The id of a client's own user, whose name can't be read from it; in another workspace the same name has another id.

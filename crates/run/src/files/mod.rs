@@ -13,6 +13,7 @@ use bytes::Bytes;
 use domain::limits::FILES_MADE_AT_ONCE_MAX;
 use domain::{
     Dialect, Fault, FaultClass, FileId, FileQuery, FileStore, KeptFile, NewFile, TraceId, USER_FILE,
+    WorkspaceId,
 };
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -88,6 +89,30 @@ pub async fn files(core: &Rc<Core>, caller: &Caller, request: FileRequest<'_>) -
         }
         Err(fault) => line::refuse(core, Dialect::Run, &fault, trace),
     }
+}
+
+/// Answers a request for the file of a link. The address is all that shows who may read it.
+pub async fn linked(core: &Rc<Core>, link: &str, trace: TraceId) -> Response<ReplyBody> {
+    match file_of_link(core, link).await {
+        Ok(file) => {
+            core.counters.answered(StatusCode::OK.as_u16());
+            content(core, &file, trace)
+        }
+        Err(fault) => line::refuse(core, Dialect::Run, &fault, trace),
+    }
+}
+
+/// `WORKSPACE/FILE/UNTIL/SIGNATURE`
+async fn file_of_link(core: &Core, link: &str) -> Result<KeptFile, Box<Fault>> {
+    let parts: Vec<&str> = link.split('/').collect();
+    let [workspace, id, until, signature] = parts.as_slice() else { return Err(no_link()) };
+    let ids = workspace.parse::<WorkspaceId>().ok().zip(id.parse::<FileId>().ok());
+    let until = until.parse::<u64>().ok().filter(|until| *until > core.deps.world.clock.unix_ms());
+    let ((workspace, id), until) = ids.zip(until).ok_or_else(no_link)?;
+    let found = core.files.in_workspace(workspace, id).await?;
+    let snapshot = core.snapshot.current();
+    let is_signed = |file: &KeptFile| snapshot.is_file_signature(signature, file, until);
+    found.filter(|file| file.is_complete && is_signed(file)).ok_or_else(no_link)
 }
 
 async fn answer(
@@ -213,6 +238,12 @@ fn incomplete(file: &KeptFile) -> Box<Fault> {
     Box::new(fault.fix("Send the rest of its content to its upload_url.").should_retry(false))
 }
 
+fn no_link() -> Box<Fault> {
+    let message = "This address shows no file: it was changed, its time is over, or the file is gone.";
+    let fault = Fault::new(FaultClass::NotFound, "file_not_found", message);
+    Box::new(fault.fix("Ask whoever gave it to you for a new one."))
+}
+
 fn nothing_here() -> Box<Fault> {
     let fault =
         Fault::new(FaultClass::NotFound, "unknown_path", "This path is neither a file nor an action on one.");
@@ -256,9 +287,11 @@ mod tests {
 
     #[test]
     fn what_is_not_done_with_a_file_is_said_by_its_code() {
-        for (fault, code) in
-            [(unknown(FileId::new(1, [7; 10])), "file_not_found"), (too_many_at_once(), "invalid_value")]
-        {
+        for (fault, code) in [
+            (unknown(FileId::new(1, [7; 10])), "file_not_found"),
+            (no_link(), "file_not_found"),
+            (too_many_at_once(), "invalid_value"),
+        ] {
             assert_eq!(fault.code, code);
             assert!(fault.fix.is_some());
         }

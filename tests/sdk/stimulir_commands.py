@@ -43,7 +43,6 @@ MORE = {
     "prompts update": ["greeting", "1", "--active"],
     "skills discover": ["owner/name"],
     "skills import": ["owner/name", "--path", "skills/x"],
-    "storage get": ["--key", "x", "--output", "got.txt"],
     "tunnel start": ["--port", "9", "--label", "x"],
 }
 

@@ -14,6 +14,7 @@ CALLS = [
     ("infer", {"prompt": "hello there", "model": model}),
     ("models", {}),
     ("speak", {"text": "The tide is high", "model": "openai/gpt-4o-mini-tts"}),
+    ("speak_to_file", {"text": "The tide is high", "model": "openai/gpt-4o-mini-tts"}),
     ("transcribe", {"audio_base64": SOUND, "model": "openai/whisper-1"}),
     ("usage", {}),
     ("list_prompts", {}),

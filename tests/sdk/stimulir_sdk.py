@@ -19,6 +19,15 @@ out = {
     "peers": client.compute.peers(),
     "traces": [json.loads(line) for line in client.traces.export(tag="journey").splitlines()],
 }
+workspace = client.request("GET", "/api/v1/users/me")["workspace_id"]
+stored = client.storage.upload(b"The tide is high", workspace_id=workspace, filename="tides.txt")
+listed = client.storage.list(workspace_id=workspace)
+folders = client.storage.folders(workspace_id=workspace)
+out["stored"] = client.storage.read_by_key(stored, workspace_id=workspace).decode()
+out["objects"] = [[one["storage_key"] == stored, one["filename"], one["size_bytes"]] for one in listed]
+out["folders"] = [[one["object_count"], one["total_bytes"]] for one in folders]
+client.storage.delete(listed[0]["id"])
+out["left"] = client.storage.list(workspace_id=workspace)
 try:
     client.prompts.get("greeting")
 except ApiError as error:

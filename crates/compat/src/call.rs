@@ -12,7 +12,7 @@ use api::request::read_query;
 use api::server::Server;
 use bytes::Bytes;
 use domain::limits::{CONTROL_BODY_BYTES_MAX, PAGE_ROWS_MAX};
-use domain::{Fault, FaultClass, TraceId};
+use domain::{Fault, FaultClass, FileId, TraceId, WorkspaceId};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -276,6 +276,19 @@ impl<'s> Call<'s> {
     /// The operator's rate, where there is one.
     pub fn pounds(&self) -> Option<&PoundRate> {
         self.server.control().web.pounds.as_ref()
+    }
+
+    /// The address at which anybody reads a file of the workspace until then.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub async fn link(&self, id: FileId, until_unix_ms: u64) -> Result<String, Refusal> {
+        let (control, no_file) = (self.server.control(), || not_found("file", &id.to_string()));
+        let workspace: WorkspaceId = self.workspace().parse().map_err(|_| no_file())?;
+        let file = control.web.files.in_workspace(workspace, id).await?.ok_or_else(no_file)?;
+        let signature = control.deps.keeper.current().file_signature(&file, until_unix_ms);
+        let origin = control.web.site.base_url(&self.headers);
+        Ok(format!("{origin}/file-links/{workspace}/{id}/{until_unix_ms}/{signature}"))
     }
 
     pub const fn unix_ms(&self) -> u64 {

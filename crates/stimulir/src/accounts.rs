@@ -1,9 +1,10 @@
 //! Who calls, their workspaces and projects.
 
+use api::failure::not_found;
 use serde_json::{Value, json};
 
 use crate::limits::EVENTS_MAX;
-use compat::answer::Answer;
+use compat::answer::{Answer, Refusal};
 use compat::call::{Call, Handled};
 
 fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
@@ -50,6 +51,15 @@ pub(crate) fn workspaces<'a>(call: &'a Call<'a>) -> Handled<'a> {
         );
         Ok(Answer::json(&Value::Array(view.collect())))
     })
+}
+
+/// Where a call names its workspace once more, in its body or its address, it is the same.
+pub(crate) fn check_workspace(call: &Call<'_>) -> Result<(), Refusal> {
+    let named = call.text("business_profile_id")?.or_else(|| call.option("business_profile_id"));
+    match named.filter(|named| *named != call.workspace()) {
+        Some(other) => Err(not_found("workspace", &other.chars().take(100).collect::<String>()).into()),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn projects<'a>(call: &'a Call<'a>) -> Handled<'a> {

@@ -17,6 +17,7 @@ mod limits;
 mod names;
 mod nodes;
 mod runtimes;
+mod storage;
 mod table;
 mod usage;
 

@@ -3,6 +3,7 @@
 use api::failure::{invalid, not_found};
 use serde_json::{Value, json};
 
+use crate::accounts::check_workspace;
 use crate::limits::EVENTS_MAX;
 use compat::answer::{Answer, Refusal};
 use compat::call::{Call, Handled};
@@ -24,11 +25,7 @@ async fn find(call: &Call<'_>, name: &str) -> Result<Option<Value>, Refusal> {
 pub(crate) fn register<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
         let name = call.needed("peer_id")?;
-        if let Some(workspace) = call.text("business_profile_id")?
-            && workspace != call.workspace()
-        {
-            return Err(not_found("workspace", &workspace.chars().take(100).collect::<String>()).into());
-        }
+        check_workspace(call)?;
         let capabilities = call.body.get("capabilities").cloned().unwrap_or_default();
         let address = capabilities.get("decision_runtime_url").and_then(Value::as_str);
         let address = address.ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! The paths of this API, each with what does it, or with what to use instead.
 
-use crate::{accounts, credentials, devices, export, keys, nodes, runtimes, usage};
+use crate::{accounts, credentials, devices, export, keys, nodes, runtimes, storage, usage};
 use compat::table::{Instead, Row, delete, get, open, patch, post};
 
 const PROMPTS: &str = "Keep prompts beside your code, and send them in the request; artifacts (POST /v2/artifacts) store them with versions.";
@@ -8,7 +8,6 @@ const ASSETS: &str = "Store the data with POST /v2/artifacts, and read the store
 const EVALS: &str = "Score answers with POST /v2/scores, and have another model answer the same with POST /v2/requests/{id}/replay.";
 const TRAIN: &str =
     "Send the conversations themselves: POST /v2/train/jobs, or `tidegate train start` (docs/training.md).";
-const OBJECTS: &str = "Store files with POST /v1/files, and what agents make with POST /v2/artifacts.";
 const MACHINES: &str = "Rent the machine yourself, start `tidegate node` on it, and join it: `tidegate nodes invite` (docs/node.md).";
 const AGENTS: &str = "Run the loop in your application, or call an app with POST /v1/run.";
 const PRIVACY: &str = "Write a policy whose checks redact or block personal data in every request: POST /v2/policies (docs/policies.md).";
@@ -39,7 +38,6 @@ pub(crate) const INSTEAD: &[Instead] = &[
         ],
         TRAIN,
     ),
-    (&["tenant-objects", "tenant-objects/{rest}"], OBJECTS),
     (&["hybrie/compute/{rest}"], MACHINES),
     (
         &[
@@ -86,6 +84,12 @@ pub(crate) const ROWS: &[Row] = &[
     post("cli/inference/session-key/revoke", keys::revoke_session_key),
     post("devices/register", nodes::register),
     post("devices/{id}/heartbeat", nodes::beat),
+    get("tenant-objects", storage::list),
+    post("tenant-objects", storage::register),
+    post("tenant-objects/upload-url", storage::upload),
+    get("tenant-objects/folders", storage::folders),
+    post("tenant-objects/{id}/access-url", storage::link),
+    delete("tenant-objects/{id}", storage::remove),
     get("hybrie/models", runtimes::models),
     get("hybrie/adapters", runtimes::adapters),
     get("hybrie/adapters/{id}", runtimes::adapter),

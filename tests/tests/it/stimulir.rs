@@ -339,6 +339,9 @@ async fn the_python_sdk_calls_models_and_reads_what_it_did() {
         (&driven["adapters"], &driven["jobs"], &driven["peers"]),
         (&json!([]), &json!([]), &json!([]))
     );
+    assert_eq!(driven["stored"], "The tide is high", "{driven}");
+    assert_eq!(driven["objects"], json!([[true, "tides.txt", 16]]), "{driven}");
+    assert_eq!((&driven["folders"], &driven["left"]), (&json!([[1, 16]]), &json!([])), "{driven}");
     assert_eq!(driven["prompts"][0], 501, "{driven}");
     assert!(driven["prompts"][1].as_str().unwrap().contains("/v2/artifacts"), "{driven}");
     // The provider is sent none of the client's own fields, and the tag is the request's.
@@ -362,6 +365,10 @@ async fn the_mcp_server_of_the_client_has_its_tools() {
     assert_eq!(driven["infer"], json!([false, "You said: hello there"]), "{driven}");
     assert!(driven["models"][1].as_str().unwrap().contains("gpt-4o-mini"), "{driven}");
     assert!(driven["speak"][1].as_str().unwrap().starts_with("audio/"), "{driven}");
+    let hosted: Value = serde_json::from_str(driven["speak_to_file"][1].as_str().unwrap()).unwrap();
+    let path = hosted["audio_url"].as_str().unwrap().strip_prefix(&*gateway.origin).unwrap();
+    let heard = harness::client::Client::new(&gateway.origin).get(path).await.unwrap();
+    assert!(heard.status == 200 && !heard.body.is_empty(), "{hosted}: {}", heard.status);
     assert!(driven["transcribe"][1].as_str().unwrap().contains("I heard 200 bytes"), "{driven}");
     let usage: Value = serde_json::from_str(driven["usage"][1].as_str().unwrap()).unwrap();
     assert!(usage["events"].is_array(), "{usage}");

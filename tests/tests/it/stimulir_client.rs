@@ -1,6 +1,9 @@
 //! The whole of Stimulir's published client: every command of it, as a page lists them, and what it must not be able to do.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use harness::client::Client as Raw;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::ask::MINI;
@@ -108,6 +111,139 @@ async fn wrong_requests_are_told_in_the_form_that_the_client_reads() {
     }
 }
 
+/// Uploads a file as the client does; returns its id and its storage key.
+async fn stored(gateway: &Gateway, name: &str) -> (String, String) {
+    let made = json!({"filename": name, "business_profile_id": gateway.founded.workspace_id});
+    let made = gateway.client().post("/api/v1/tenant-objects/upload-url", &made).await.unwrap().json();
+    let path = made["upload_url"].as_str().unwrap().strip_prefix(&*gateway.origin).unwrap().to_owned();
+    let sent = Raw::new(&gateway.origin).call(Method::PUT, &path, &[], name.to_owned()).await.unwrap();
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let key = made["storage_key"].as_str().unwrap().to_owned();
+    (key.split_once('/').unwrap().1.to_owned(), key)
+}
+
+fn storing(gateway: &Gateway, key: &str) -> Client {
+    Client::with(gateway, key).env("STIMULIR_WORKSPACE_ID", &gateway.founded.workspace_id)
+}
+
+/// The path of a link that the client makes of a file.
+async fn linked(gateway: &Gateway, id: &str, seconds: &str) -> String {
+    let client = storing(gateway, &gateway.founded.api_key);
+    let done = client.run(&["storage", "link", id, "--expires-in", seconds]).await;
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    done.stdout.trim().strip_prefix(&*gateway.origin).unwrap_or_else(|| panic!("{}", done.stdout)).to_owned()
+}
+
+#[tokio::test]
+async fn stored_objects_are_the_files_of_the_project() {
+    let gateway = Gateway::start().await;
+    let client = storing(&gateway, &gateway.founded.api_key);
+    let page = "<!doctype html><script>alert(1)</script>";
+    std::fs::write(client.home.path().join("page.html"), page).unwrap();
+    let uploaded = client.run(&["storage", "upload", "page.html"]).await;
+    assert_eq!(uploaded.code, 0, "{}{}", uploaded.stdout, uploaded.stderr);
+    let key = uploaded.stdout.lines().last().unwrap().trim();
+    let listed = client.json(&["storage", "list"]).await;
+    let ours = gateway.get("/v2/files").await["data"][0].clone();
+    let id = id_of(&ours);
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!((&listed[0]["id"], &listed[0]["storage_key"]), (&ours["id"], &json!(key)), "{listed}");
+    assert_eq!(
+        (&listed[0]["filename"], &listed[0]["size_bytes"], &listed[0]["content_type"]),
+        (&json!("page.html"), &json!(page.len()), &ours["content_type"])
+    );
+    let folders = client.json(&["storage", "folders"]).await;
+    assert_eq!(
+        (&folders[0]["id"], &folders[0]["object_count"]),
+        (&ours["project_id"], &json!(1)),
+        "{folders}"
+    );
+    let got = client.run(&["storage", "get", "--key", key, "--output", "got.html"]).await;
+    assert_eq!(got.code, 0, "{}{}", got.stdout, got.stderr);
+    assert_eq!(std::fs::read_to_string(client.home.path().join("got.html")).unwrap(), page);
+    // Whoever has the address reads the file, which runs in no page of this origin.
+    let path = linked(&gateway, &id, "600").await;
+    let read = Raw::new(&gateway.origin).get(&path).await.unwrap();
+    assert_eq!((read.status, read.text().as_str()), (200, page));
+    let guards = ["x-content-type-options", "content-security-policy", "cache-control"];
+    let guards = guards.map(|name| read.header(name).unwrap_or_default().to_owned());
+    assert_eq!(guards, ["nosniff", "default-src 'none'; sandbox", "no-store"]);
+    assert!(read.header("content-disposition").unwrap().starts_with("attachment;"), "{:?}", read.headers);
+    let head = Raw::new(&gateway.origin).call(Method::HEAD, &path, &[], "").await.unwrap();
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    // Who made an address is in the audit as who read the file.
+    let audit = gateway.get("/v2/audit?limit=50").await;
+    let is_read = |row: &Value| row["action"] == "file.read" && row["object"] == id.as_str();
+    assert!(audit["data"].as_array().unwrap().iter().any(is_read), "{audit}");
+    let of_task = client.refused(&["storage", "list", "--task-id", "x"], 501).await;
+    assert!(of_task.contains("/tasks/{id}/files"), "{of_task}");
+    assert_eq!(client.run(&["storage", "delete", &id]).await.code, 0);
+    assert_eq!(client.json(&["storage", "list"]).await, json!([]));
+    assert_eq!(gateway.get("/v2/files").await["data"], json!([]));
+    let gone = Raw::new(&gateway.origin).get(&path).await.unwrap();
+    assert!(gone.status == 404 && gone.text().contains("file_not_found"), "{}", gone.text());
+}
+
+#[tokio::test]
+async fn a_link_is_of_one_file_for_its_time() {
+    let mut gateway = Gateway::start().await;
+    let ((id, key), (other, _)) = (stored(&gateway, "one").await, stored(&gateway, "two").await);
+    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let path = linked(&gateway, &id, "999999").await;
+    let nobody = Raw::new(&gateway.origin);
+    let status = async |path: &str| nobody.get(path).await.unwrap().status;
+    assert_eq!(nobody.get(&path).await.unwrap().text(), "one");
+    let parts: Vec<&str> = path.split('/').collect();
+    let [_, root, workspace, file, until, signature] = parts[..] else { panic!("{path}") };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let ends: u128 = until.parse().unwrap();
+    assert!(ends <= now + 3_600_000, "{ends} is more than an hour after {now}");
+    let (later, theirs) = ((ends + 1).to_string(), tenant["workspace_id"].as_str().unwrap());
+    let last = if signature.ends_with('0') { "1" } else { "0" };
+    let forged = format!("{}{last}", &signature[..signature.len() - 1]);
+    for wrong in [
+        [theirs, file, until, signature],
+        [workspace, &other, until, signature],
+        [workspace, file, &later, signature],
+        [workspace, file, "1000", signature],
+        [workspace, file, until, &forged],
+        [workspace, file, until, ""],
+        [workspace, file, until, &format!("{signature}/x")],
+    ] {
+        let path = format!("/{root}/{}", wrong.join("/"));
+        assert_eq!(status(&path).await, 404, "{path}");
+    }
+    assert_eq!(status(&format!("/{root}/{workspace}/{file}/{until}")).await, 404);
+    assert_eq!(status(&linked(&gateway, &id, "0").await).await, 404, "it has ended");
+    // Another project has neither the file nor a link to it, whoever names it, and neither has another workspace.
+    let project = id_of(&gateway.make("/v2/projects", json!({"name": "another"})).await);
+    let body = json!({"name": "of another", "scopes": ["inference"], "project_id": project});
+    let (of_another, _) = gateway.key(body).await;
+    let narrowed = storing(&gateway, &gateway.founded.admin_key).env("STIMULIR_PROJECT_ID", &project);
+    for client in [storing(&gateway, &of_another), narrowed] {
+        client.refused(&["storage", "link", &id], 404).await;
+        client.refused(&["storage", "delete", &id], 404).await;
+        assert_eq!(client.json(&["storage", "list"]).await, json!([]));
+    }
+    let strange = gateway.with_key(tenant["admin_key"].as_str().unwrap());
+    let objects = "/api/v1/tenant-objects";
+    for (at, body) in [
+        (format!("{objects}/{id}/access-url"), json!({})),
+        (objects.to_owned(), json!({"storage_key": key})),
+        (format!("{objects}/upload-url"), json!({"filename": "x", "business_profile_id": workspace})),
+    ] {
+        assert_eq!(strange.post(&at, &body).await.unwrap().status, 404, "{at}");
+    }
+    assert_eq!(strange.get(&format!("{objects}?business_profile_id={workspace}")).await.unwrap().status, 404);
+    // A new key of the workspace ends what was signed before.
+    let rotated = gateway.admin().post("/v2/vault/workspace-key/rotate", &json!({})).await.unwrap();
+    assert!(rotated.status < 300, "{}", rotated.text());
+    crate::wait::until("the link to end", async || status(&path).await == 404).await;
+    assert_eq!(status(&linked(&gateway, &id, "60").await).await, 200);
+    let logged = format!("{}{}", gateway.process().stdout(), gateway.process().stderr());
+    assert!(!logged.contains(signature), "{logged}");
+}
+
 /// What a journey of its own says of a command that waits for a person, or changes what others need.
 const ELSEWHERE: [(&str, &str); 14] = [
     ("agent", "501: call an app with `POST /v1/run`, or run the loop in your application"),
@@ -189,6 +325,7 @@ async fn every_command_of_the_client_works_or_says_what_does() {
     let key = id_of(&gateway.make("/v2/api-keys", json!({"name": "to be revoked"})).await);
     let (credential, gone) =
         (gateway.credential("nebius", OWN).await, gateway.credential("together_ai", OWN).await);
+    let ((kept, storage_key), (dropped, _)) = (stored(&gateway, "a").await, stored(&gateway, "b").await);
     let (own, _) = gateway.key(json!({"name": "everything", "scopes": ["inference", "read", "admin"]})).await;
     let client = Client::with(&gateway, &own)
         .env("STIMULIR_WORKSPACE_ID", &gateway.founded.workspace_id)
@@ -204,6 +341,7 @@ async fn every_command_of_the_client_works_or_says_what_does() {
         "lab adapters get": ["law"], "lab adapters load": ["law"], "lab adapters unload": ["law"],
         "lab jobs cancel": [job, "--yes"], "lab jobs get": [job],
         "lab train d2l": ["--family", "qwen3-4b"], "lab train rl": ["--family", "qwen3-4b"], "lab train sft": ["--family", "qwen3-4b"],
+        "storage delete": [dropped], "storage get": ["--key", storage_key, "--output", "got.txt"], "storage link": [kept],
         "project use": [gateway.founded.project_id], "voice stt": ["heard.wav", "--model", "openai/whisper-1"],
         "voice tts": ["--output", "said.mp3", "--voice", "alloy"],
     });

@@ -56,7 +56,9 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     assert!(others.iter().all(|other| *other != id));
     bench.store.commit_faults().script([CommitFault::AnswerLost]);
     assert!(here.keep(own, id, object("file-abc"), Vec::new()).await);
-    assert_eq!(there.find(own, id).await, FoundObject::Known(Box::new(object("file-abc"))));
+    // A file that is no result has nothing to book.
+    let found = StoredObject { is_booked: true, ..object("file-abc") };
+    assert_eq!(there.find(own, id).await, FoundObject::Known(Box::new(found)));
     assert_eq!(there.find(other, id).await, FoundObject::Unknown);
     let page = |owner| ObjectListQuery {
         owner,

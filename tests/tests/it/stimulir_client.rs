@@ -173,7 +173,7 @@ async fn stored_objects_are_the_files_of_the_project() {
     assert_eq!((head.status, head.body.len()), (200, 0));
     // Who made an address is in the audit as who read the file.
     let audit = gateway.get("/v2/audit?limit=50").await;
-    let is_read = |row: &Value| row["action"] == "file.read" && row["object"] == id.as_str();
+    let is_read = |row: &Value| row["action"] == "file.read" && row["target"] == id.as_str();
     assert!(audit["data"].as_array().unwrap().iter().any(is_read), "{audit}");
     let of_task = client.refused(&["storage", "list", "--task-id", "x"], 501).await;
     assert!(of_task.contains("/tasks/{id}/files"), "{of_task}");

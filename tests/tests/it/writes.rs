@@ -744,6 +744,9 @@ async fn a_rehearsal_is_asked_for_in_one_way() {
     assert_eq!((created.status, created.header("tidegate-dry-run")), (201, None));
     let refused = admin.post("/v2/projects?dry_run=true", &body).await.unwrap();
     assert_eq!(refused.status, 409, "what is taken is refused: {}", refused.text());
+    let keyed = gateway.admin().header("idempotency-key", "k".repeat(256));
+    let answer = keyed.post("/v2/projects?dry_run=true", &json!({"name": "q"})).await.unwrap();
+    problem(&answer, 400, "invalid_idempotency_key");
     let reader = gateway.key(json!({"name": "r", "scopes": ["read"]})).await.0;
     let answer =
         gateway.with_key(&reader).post("/v2/projects?dry_run=true", &json!({"name": "q"})).await.unwrap();

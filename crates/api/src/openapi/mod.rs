@@ -392,7 +392,7 @@ fn parameters() -> Value {
         "version": {"name": "Tidegate-Version", "in": "header", "description": "The dated version to use; a version that is not served is a 400.", "schema": {"type": "string", "enum": [version::VERSION]}},
         "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, if they belong to several.", "schema": text},
         "dry_run": {"name": "dry_run", "in": "query", "description": "`true` checks everything and returns what the result would be, under the header Tidegate-Dry-Run. Nothing is written, audited or sent.", "schema": {"type": "boolean"}},
-        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text that the caller chooses: a request that is repeated with the same key is executed once, and gets the same answer for a day.", "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX, "pattern": "^[!-~]+$"}},
+        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text that the caller chooses: a request that is repeated with the same key is executed once, and gets the same answer for a day.", "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX, "pattern": "^[!-~]([ -~]*[!-~])?$"}},
         "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The known ETag: an unchanged object is a 304.", "schema": text},
         "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: if the object was changed since, the response is 412.", "schema": {"type": "string", "pattern": "^(\\*|(W/)?\"v[0-9]{1,18}\")$"}},
     })

@@ -35,8 +35,8 @@ pub struct KeptFile {
     pub last_piece: Option<String>,
     pub is_complete: bool,
     pub created_unix_ms: u64,
-    /// The key of its workspace that it is sealed under.
-    pub key_id: String,
+    /// What its links are signed with: another one once another key of its workspace seals it.
+    pub link_key: String,
     /// When it is deleted.
     pub until_unix_ms: u64,
 }

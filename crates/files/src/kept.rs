@@ -78,7 +78,7 @@ pub(crate) fn open(vault: &Vault, row: FileRow) -> Result<OpenedFile, OpenError>
         last_piece,
         is_complete,
         created_unix_ms: row.created_unix_ms,
-        key_id: row.sealed.key_id,
+        link_key: vault.requests.of_link(id, &row.sealed.key_id),
         until_unix_ms: row.until_unix_ms,
     };
     Ok(OpenedFile { kept, key })

@@ -139,8 +139,8 @@ impl Snapshot {
     /// With this, anybody reads a file until then, or until the workspace's key is another one.
     #[must_use]
     pub fn file_signature(&self, file: &KeptFile, until_unix_ms: u64) -> String {
-        let KeptFile { id, owner, key_id, .. } = file;
-        let of = format!("{} {} {id} {key_id}", owner.workspace, owner.project);
+        let KeptFile { id, owner, link_key, .. } = file;
+        let of = format!("{} {} {id} {link_key}", owner.workspace, owner.project);
         format!("{:032x}", self.half_digest(&format!("file link {of} {until_unix_ms}")))
     }
 

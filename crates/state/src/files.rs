@@ -162,7 +162,7 @@ fn rehearsed(control: &Control, new: NewFile) -> OpenFile {
         last_piece: None,
         is_complete: false,
         created_unix_ms: now,
-        key_id: String::new(),
+        link_key: String::new(),
         until_unix_ms: now,
     };
     OpenFile { file, token: "none".to_owned() }

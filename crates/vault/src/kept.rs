@@ -238,6 +238,12 @@ impl RequestHasher {
         self.of(&[b"upload", file.as_bytes(), token.as_bytes()])
     }
 
+    /// What links to a file are signed with. The hash of API keys alone would not do: whoever runs a data plane has its key.
+    #[must_use]
+    pub fn of_link(&self, file: FileId, key_id: &str) -> String {
+        hex(&self.of(&[b"file link", file.as_bytes(), key_id.as_bytes()]))
+    }
+
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same
     /// whoever bills it, and however often.
     #[must_use]

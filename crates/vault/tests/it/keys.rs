@@ -1,7 +1,7 @@
 //! API keys and fingerprints: keyed, stable, and different between installations and workspaces.
 
 use domain::ports::KeyHash;
-use domain::{Secret, api_key};
+use domain::{FileId, Secret, api_key};
 use vault::{KeyHasher, Vault, mint_api_key};
 use world::SystemRandom;
 
@@ -25,6 +25,24 @@ fn the_hash_is_that_of_the_installation_and_survives_a_restart() {
     assert_eq!(again.hasher.digest("tg_live_x"), b.vault.hasher.digest("tg_live_x"));
     let other = KeyHasher::from_pepper(&Secret::new(vec![1; 32])).unwrap();
     assert_ne!(other.digest("tg_live_x"), b.vault.hasher.digest("tg_live_x"));
+}
+
+#[test]
+fn a_data_plane_hashes_keys_alike_and_signs_no_link_of_another() {
+    let b = bench();
+    let joined = run(async {
+        let fresh = Vault::create(&*b.wrap, &*b.world.random).await.unwrap();
+        let records = fresh.with_key_hash(&*b.wrap, &b.vault.key_hash).await.unwrap();
+        Vault::open(b.wrap.clone(), &records, &b.world, b.heard.clone()).await.unwrap()
+    });
+    assert_eq!(joined.hasher.digest("tg_live_x"), b.vault.hasher.digest("tg_live_x"));
+    let (file, other) = (FileId::new(1, [1; 10]), FileId::new(1, [2; 10]));
+    let of = |vault: &Vault, file, key| vault.requests.of_link(file, key);
+    let ours = of(&b.vault, file, "wk_1");
+    assert_eq!(ours, of(&b.vault, file, "wk_1"));
+    for theirs in [of(&joined, file, "wk_1"), of(&b.vault, other, "wk_1"), of(&b.vault, file, "wk_2")] {
+        assert_ne!(ours, theirs);
+    }
 }
 
 #[test]

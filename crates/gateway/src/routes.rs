@@ -634,7 +634,8 @@ mod tests {
                 _ => &["{video_id}"],
             },
             Action::Dialect(RouteAction::StoredObject(StoredKind::CachedContent)) => &["{cached_content_id}"],
-            Action::Dialect(RouteAction::StoredObject(_)) => match method {
+            Action::Files if method == "POST" => &["list"],
+            Action::Files | Action::Dialect(RouteAction::StoredObject(_)) => match method {
                 "GET" => &["{file_id}", "{file_id}/content"],
                 _ => &["{file_id}"],
             },
@@ -643,11 +644,6 @@ mod tests {
             Action::A2a => &["{agent_name}"],
             Action::Upload => &["{file_id}/upload/{token}"],
             Action::Link => &["{workspace_id}/{file_id}/{until}/{signature}"],
-            Action::Files => match method {
-                "GET" => &["{file_id}", "{file_id}/content"],
-                "POST" => &["list"],
-                _ => &["{file_id}"],
-            },
             _ => &["{model}"],
         };
         // Clients know these paths by a name that another dialect has, too.

@@ -93,13 +93,12 @@ pub async fn files(core: &Rc<Core>, caller: &Caller, request: FileRequest<'_>) -
 
 /// Answers a request for the file of a link. The address is all that shows who may read it.
 pub async fn linked(core: &Rc<Core>, link: &str, trace: TraceId) -> Response<ReplyBody> {
-    match file_of_link(core, link).await {
-        Ok(file) => {
-            core.counters.answered(StatusCode::OK.as_u16());
-            content(core, &file, trace)
-        }
-        Err(fault) => line::refuse(core, Dialect::Run, &fault, trace),
-    }
+    let file = match file_of_link(core, link).await {
+        Ok(file) => file,
+        Err(fault) => return line::refuse(core, Dialect::Run, &fault, trace),
+    };
+    core.counters.answered(StatusCode::OK.as_u16());
+    content(core, &file, trace)
 }
 
 /// `WORKSPACE/FILE/UNTIL/SIGNATURE`
@@ -109,10 +108,9 @@ async fn file_of_link(core: &Core, link: &str) -> Result<KeptFile, Box<Fault>> {
     let ids = workspace.parse::<WorkspaceId>().ok().zip(id.parse::<FileId>().ok());
     let until = until.parse::<u64>().ok().filter(|until| *until > core.deps.world.clock.unix_ms());
     let ((workspace, id), until) = ids.zip(until).ok_or_else(no_link)?;
-    let found = core.files.in_workspace(workspace, id).await?;
+    let found = core.files.in_workspace(workspace, id).await?.filter(|file| file.is_complete);
     let snapshot = core.snapshot.current();
-    let is_signed = |file: &KeptFile| snapshot.is_file_signature(signature, file, until);
-    found.filter(|file| file.is_complete && is_signed(file)).ok_or_else(no_link)
+    found.filter(|file| snapshot.is_file_signature(signature, file, until)).ok_or_else(no_link)
 }
 
 async fn answer(
@@ -287,11 +285,9 @@ mod tests {
 
     #[test]
     fn what_is_not_done_with_a_file_is_said_by_its_code() {
-        for (fault, code) in [
-            (unknown(FileId::new(1, [7; 10])), "file_not_found"),
-            (no_link(), "file_not_found"),
-            (too_many_at_once(), "invalid_value"),
-        ] {
+        for (fault, code) in
+            [(unknown(FileId::new(1, [7; 10])), "file_not_found"), (too_many_at_once(), "invalid_value")]
+        {
             assert_eq!(fault.code, code);
             assert!(fault.fix.is_some());
         }

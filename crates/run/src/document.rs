@@ -137,9 +137,6 @@ pub(crate) async fn load(
 }
 
 /// Reads an uploaded file, or fetches or decodes another one.
-///
-/// # Errors
-/// Those of `load_raw`, or there is no such file.
 pub(crate) async fn load_own(input: &DocumentInput, core: &Core, owner: ObjectOwner) -> Result<Raw, Refusal> {
     let Some(id) = files::named(input.uri.trim()) else {
         return load_raw(input, &core.deps.egress).await;

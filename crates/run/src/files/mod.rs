@@ -13,7 +13,6 @@ use bytes::Bytes;
 use domain::limits::FILES_MADE_AT_ONCE_MAX;
 use domain::{
     Dialect, Fault, FaultClass, FileId, FileQuery, FileStore, KeptFile, NewFile, TraceId, USER_FILE,
-    WorkspaceId,
 };
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -91,7 +90,7 @@ pub async fn files(core: &Rc<Core>, caller: &Caller, request: FileRequest<'_>) -
     }
 }
 
-/// Answers a request for the file of a link. The address is all that shows who may read it.
+/// Answers a request for the file of a link, which alone shows who may read it.
 pub async fn linked(core: &Rc<Core>, link: &str, trace: TraceId) -> Response<ReplyBody> {
     let file = match file_of_link(core, link).await {
         Ok(file) => file,
@@ -105,11 +104,11 @@ pub async fn linked(core: &Rc<Core>, link: &str, trace: TraceId) -> Response<Rep
 async fn file_of_link(core: &Core, link: &str) -> Result<KeptFile, Box<Fault>> {
     let parts: Vec<&str> = link.split('/').collect();
     let [workspace, id, until, signature] = parts.as_slice() else { return Err(no_link()) };
-    let ids = workspace.parse::<WorkspaceId>().ok().zip(id.parse::<FileId>().ok());
-    let until = until.parse::<u64>().ok().filter(|until| *until > core.deps.world.clock.unix_ms());
+    let ids = workspace.parse().ok().zip(id.parse().ok());
+    let until = until.parse().ok().filter(|until| *until > core.deps.world.clock.unix_ms());
     let ((workspace, id), until) = ids.zip(until).ok_or_else(no_link)?;
-    let found = core.files.in_workspace(workspace, id).await?.filter(|file| file.is_complete);
     let snapshot = core.snapshot.current();
+    let found = core.files.in_workspace(workspace, id).await?.filter(|file| file.is_complete);
     found.filter(|file| snapshot.is_file_signature(signature, file, until)).ok_or_else(no_link)
 }
 

@@ -102,14 +102,12 @@ pub async fn linked(core: &Rc<Core>, link: &str, trace: TraceId) -> Response<Rep
 
 /// `WORKSPACE/FILE/UNTIL/SIGNATURE`
 async fn file_of_link(core: &Core, link: &str) -> Result<KeptFile, Box<Fault>> {
-    let parts: Vec<&str> = link.split('/').collect();
-    let [workspace, id, until, signature] = parts.as_slice() else { return Err(no_link()) };
+    let [workspace, id, until, mac] = link.split('/').collect::<Vec<_>>()[..] else { return Err(no_link()) };
     let ids = workspace.parse().ok().zip(id.parse().ok());
     let until = until.parse().ok().filter(|until| *until > core.deps.world.clock.unix_ms());
     let ((workspace, id), until) = ids.zip(until).ok_or_else(no_link)?;
-    let snapshot = core.snapshot.current();
     let found = core.files.in_workspace(workspace, id).await?.filter(|file| file.is_complete);
-    found.filter(|file| snapshot.is_file_signature(signature, file, until)).ok_or_else(no_link)
+    found.filter(|file| core.snapshot.current().is_file_signature(mac, file, until)).ok_or_else(no_link)
 }
 
 async fn answer(

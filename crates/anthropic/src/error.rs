@@ -25,7 +25,7 @@ struct Body<'a> {
 }
 
 /// Anthropic's SDKs read this code: where a thread is lost they start another, and where there are none they send the whole
-/// conversation each time. They have errors of their own for files.
+/// conversation each time. They have their own errors for files.
 #[derive(Serialize)]
 struct Details<'a> {
     error_code: &'a str,

@@ -16,7 +16,7 @@ use crate::batch::{MESSAGES, results_address};
 
 /// The default and the largest page.
 const ROWS: (u32, u32) = (20, 1_000);
-/// What page tokens begin with.
+/// The beginning of page tokens.
 const PAGE: &str = "page_";
 static BATCH_ADDRESSES: [AddressRow; 4] = [
     at(Method::GET, StoredAct::Read),
@@ -38,7 +38,7 @@ pub(crate) struct Objects {
     members: ObjectMembers,
 }
 
-/// Batches that are created with inline requests, and whose results have an address of their own.
+/// Batches that are created with inline requests, and whose results have a separate address.
 pub(crate) static BATCHES: Objects = Objects {
     kind: StoredKind::Batch,
     addresses: &BATCH_ADDRESSES,

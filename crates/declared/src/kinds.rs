@@ -362,7 +362,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    /// Without what few kinds have.
+    /// A kind without the fields that few kinds have.
     const BARE: Self = Self {
         noun: "",
         path: "",

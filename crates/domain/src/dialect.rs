@@ -83,11 +83,11 @@ crate::words! {
     /// written. Records store the variant's number: append new ones at the end.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
     pub enum Dialect {
-        /// OpenAI chat completions, and everything else in OpenAI's API that has no streaming format of its own.
+        /// OpenAI chat completions, and everything in OpenAI's API without another streaming format.
         Chat = "chat",
         /// Our own `/v1/run`; its model steps use the chat format.
         Run = "run",
-        /// The native `/v2` surface and everything without a dialect of its own: RFC 9457 problem documents. The model steps
+        /// The native `/v2` surface and everything without another dialect: RFC 9457 problem documents. The model steps
         /// of `/v2/responses` use the format of Responses.
         Native = "native",
         /// OpenAI Responses.

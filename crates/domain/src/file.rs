@@ -35,7 +35,7 @@ pub struct KeptFile {
     pub last_piece: Option<String>,
     pub is_complete: bool,
     pub created_unix_ms: u64,
-    /// What its links are signed with: another one once another key of its workspace seals it.
+    /// The text under which its links are signed. It changes once another key of its workspace seals the file.
     pub link_key: String,
     /// When it is deleted.
     pub until_unix_ms: u64,

@@ -334,7 +334,7 @@ pub(crate) struct PanicWatch {
     handler: Rc<CoreHandler>,
     workspace: WorkspaceId,
     path: &'static str,
-    /// Stands for what the address says, and the body doesn't.
+    /// A hash of the operation, the model and the id that the address names; the body names none of them.
     address: u64,
     body: Bytes,
 }

@@ -3,7 +3,7 @@
 //! A bound such as "within 100 ms" is a requirement on the product, independent of how busy the machine is. The kernel counts for
 //! each thread how long it was runnable without running (`/proc/PID/task/TID/schedstat`). Only threads that the measured work
 //! passes through count, only from the start of the span to its end, and never more than half of it: what is more than twice as
-//! late as its bound fails on whatever machine, and whatever the kernel counts.
+//! late as its bound fails on any machine, even if the kernel counts too much.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -116,7 +116,7 @@ enum Field {
     Provider,
     Stream,
     Prompt,
-    /// What a stored file is for.
+    /// The purpose of a stored file.
     Purpose,
     ResponseForm,
     /// The number of images, or seconds of video.

@@ -282,8 +282,8 @@ impl<'a> ObjectBilling<'a> {
     }
 }
 
-/// The model of all requests of a batch, if its maker was chosen by it. That of a file is, on an account: what its requests cost
-/// doesn't depend on whether its client keeps the file, or on the name that the answers have.
+/// The model of all requests of a batch, if its maker was chosen by the model. On an account this holds for a file's batch, too, so
+/// that its price depends neither on whether the client keeps the file nor on the name in the answers.
 fn only_model(id: StoredObjectId, object: &StoredObject) -> Option<String> {
     let is_by_model = dialects::lists_models(id.kind) || matches!(object.created_by, Principal::Account(_));
     Some(&object.upstream_model).filter(|model| is_by_model && !model.is_empty()).cloned()

@@ -38,7 +38,7 @@ domain::words! {
         Node = "node",
         /// The class that the request's hints stated.
         QosClass = "qos_class",
-        /// The cache that what was reused came from.
+        /// The cache that served the reused tokens.
         CacheTier = "cache_tier",
         /// The operator's pooled account that answered or was tried last.
         Account = "account",

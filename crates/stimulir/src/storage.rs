@@ -14,7 +14,7 @@ const PATH: &str = "/v2/files";
 const LINK_SECONDS: u64 = 900;
 const NO_TASKS: &str = "Leave task_id out, or list what a task made with GET /tasks/{id}/files.";
 
-/// What the client knows a file by before and after its content is there.
+/// The name by which the client knows a file, before and after its content is there.
 fn key(call: &Call<'_>, row: &Value) -> String {
     format!("{}/{}", call.workspace(), row["id"].as_str().unwrap_or_default())
 }
@@ -50,7 +50,7 @@ pub(crate) fn upload<'a>(call: &'a Call<'a>) -> Handled<'a> {
     })
 }
 
-/// What was uploaded is a file already, and is shown.
+/// The upload has made the file already, so that this only reads it.
 pub(crate) fn register<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
         check_workspace(call)?;

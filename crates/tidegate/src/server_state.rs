@@ -156,7 +156,7 @@ impl ServerState {
         let store = data_dir::open_store(settings).await?;
         let vital = store.apart();
         let closing = (vital.clone(), store.clone());
-        // What is on the control plane's runtime has connections, and gives none back while its thread is held up.
+        // Tasks of the control plane's runtime hold connections, and give none back while its thread is held up.
         tasks::on(control, async { tasks.add("store", || close(closing)) }).await;
         store.audit().link_all().await?;
         let audit = AuditQueue::start(store.clone(), world.clone());

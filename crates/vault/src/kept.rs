@@ -238,7 +238,7 @@ impl RequestHasher {
         self.of(&[b"upload", file.as_bytes(), token.as_bytes()])
     }
 
-    /// What links to a file are signed with. The hash of API keys alone would not do: whoever runs a data plane has its key.
+    /// The text under which links to a file are signed. The hash of API keys is not enough, because each data plane has its key.
     #[must_use]
     pub fn of_link(&self, file: FileId, key_id: &str) -> String {
         hex(&self.of(&[b"file link", file.as_bytes(), key_id.as_bytes()]))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::command::workspace;
 use crate::pages;
 
-/// A test for each page, named after it. What a page needs a model engine for is a test of that tier, since a gateway is built without one elsewhere.
+/// A test for each page, named after it. Pages that need a model engine are tests of its tier, because other tiers build a gateway without one.
 macro_rules! how_tos {
     ($($(#[$tier:meta])? $page:ident,)*) => {
         const PAGES: &[&str] = &[$(stringify!($page)),*];

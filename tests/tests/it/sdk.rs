@@ -87,7 +87,7 @@ async fn addresses_of_other_vendors() {
     gateway.make("/v2/provider-credentials", claude).await;
     let driven = drive(interpreter, workspace().join("tests/sdk/addresses.py"), &gateway).await;
     assert_eq!(driven.held, 10);
-    // What a tool said goes back, buffered and streamed: in the thread of a provider that has threads, and after the whole
+    // The result of a tool goes back, buffered and streamed: in the thread of a provider that has threads, and after the whole
     // conversation to one that has none.
     let told = |is_claude: bool, before: &str| {
         let calls = gateway.emulator.journal().into_iter();

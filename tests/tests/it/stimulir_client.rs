@@ -235,7 +235,7 @@ async fn a_link_is_of_one_file_for_its_time() {
         assert_eq!(strange.post(&at, &body).await.unwrap().status, 404, "{at}");
     }
     assert_eq!(strange.get(&format!("{objects}?business_profile_id={workspace}")).await.unwrap().status, 404);
-    // A new key of the workspace ends what was signed before.
+    // A new key of the workspace ends links that were signed before.
     let rotated = gateway.admin().post("/v2/vault/workspace-key/rotate", &json!({})).await.unwrap();
     assert!(rotated.status < 300, "{}", rotated.text());
     crate::wait::until("the link to end", async || status(&path).await == 404).await;

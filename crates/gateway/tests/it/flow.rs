@@ -265,7 +265,7 @@ fn a_request_that_panics_ends_itself_alone() {
     }
     assert_eq!(ask("", STREAM).status, 200);
     assert_eq!(fixture.gauge("tidegate_refusals_total{code=\"request_quarantined\"}"), 4);
-    // What only the address says is part of the call, too.
+    // Calls with the same body differ by their addresses, too.
     let generate = |verb: &str, key: &str| {
         let (path, headers) =
             (format!("/v1beta/models/echo:{verb}"), format!("Content-Type: application/json\r\n{key}"));

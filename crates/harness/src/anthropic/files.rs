@@ -56,7 +56,7 @@ impl MessageFiles {
         found.ok_or_else(|| Refusal::not_found(format!("File not found: {id}")))
     }
 
-    /// Rejects what names a file that the key does not own.
+    /// Rejects a value that names a file of another key.
     pub(crate) fn check_named(&self, key: &str, value: &Value) -> Result<(), Refusal> {
         match value {
             Value::Array(list) => list.iter().try_for_each(|value| self.check_named(key, value)),
@@ -99,7 +99,7 @@ pub(crate) fn answer(call: &Call<'_>, key: &str, act: &Act, body: &Bytes) -> Res
         }
         Act::List => list(call, key, &files)?,
         Act::Show(id) => files.find(key, id)?.view(),
-        // Only what tools generate can be downloaded.
+        // Only files that tools generate can be downloaded.
         Act::Content(id) => {
             files.find(key, id)?;
             return Err(Refusal::not_downloadable(id));

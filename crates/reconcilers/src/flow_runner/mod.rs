@@ -213,7 +213,7 @@ impl FlowRunner {
     }
 }
 
-/// Drives a run as a task of its own, beside the thread of all: its templates and expressions are evaluated as it is driven.
+/// Drives a run as a separate task, beside the shared thread, because driving evaluates its templates and expressions.
 fn drive_apart<T: Send + 'static>(
     workspace: WorkspaceId,
     driving: impl Future<Output = T> + Send + 'static,

@@ -96,7 +96,7 @@ impl NamedObjects {
     }
 }
 
-/// Until then its provider's object says what it used, or the file of results on an account, whose owner pays for it.
+/// Until it is booked, its usage is read from its provider's object, or on an account from the file of results.
 fn waits_for_booking(object: &NamedObject) -> bool {
     let is_booked_later = |kind: StoredObjectKind| match kind.kind() {
         StoredKind::Batch => !object.is_booked,

@@ -3,7 +3,7 @@
 use domain::RetentionBasis;
 
 domain::words! {
-    /// What a party is to the request.
+    /// The role of a party in the request.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub enum PartyRole {
         Gateway = "gateway",
@@ -15,7 +15,7 @@ domain::words! {
 }
 
 domain::words! {
-    /// What of the request and its answer a party was shown.
+    /// The parts of the request and its answer that a party saw.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Saw {
         Metadata = "metadata",

@@ -32,7 +32,7 @@ const OPEN_BATCH: &str =
     "SELECT id FROM kept_objects WHERE workspace = $1 AND project = $2 AND kind = $3 AND maker = $4
      AND booked_by IS NULL LIMIT 1";
 
-/// Whether a file may have what the requests of a batch used: until a list shows it, nobody knows what it is for.
+/// Whether a file may be the results of a batch. Its purpose is unknown until a list has shown it.
 fn may_be_results(file: &StoredObject) -> bool {
     matches!(file.label.as_str(), "" | "batch_output")
 }
@@ -181,7 +181,7 @@ impl ProviderObjects for Database {
             let mut connection = self.read().await?;
             let Some(row) = query.row(&mut connection).await? else { return Ok(None) };
             let mut object = read(&row)?.object;
-            // An account's owner, and not the project, pays for what its results didn't tell.
+            // If the results are deleted first, the account's owner pays for the batch, and not the project.
             if id.kind == StoredObjectKind::FILE && matches!(object.created_by, Principal::Account(_)) {
                 let query = sql(OPEN_BATCH).bind(owner.workspace.bytes()).bind(owner.project.bytes());
                 let query = query.bind(StoredObjectKind::BATCH.as_str()).bind(object.created_by.to_string());

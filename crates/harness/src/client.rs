@@ -207,6 +207,13 @@ impl Client {
 }
 
 impl Answer {
+    /// The answer, whose status must be this one; what it says instead is shown.
+    #[track_caller]
+    pub fn must_be(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text());
+        self
+    }
+
     /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()

@@ -6,7 +6,6 @@ use snapshot::IpNet;
 
 /// An IPv4 peer of a dual-stack listener appears as an IPv4-mapped IPv6 address; both forms are the same
 /// peer.
-#[must_use]
 pub fn is_within(peer: IpAddr, block: &IpNet) -> bool {
     match (peer.to_canonical(), block.address.to_canonical()) {
         (IpAddr::V4(peer), IpAddr::V4(network)) => {

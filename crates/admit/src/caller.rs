@@ -43,7 +43,6 @@ impl Needs {
     }
 
     /// Whether a key with these scopes may act in all projects, or in its own alone. Reading all of them does not allow changing them.
-    #[must_use]
     pub const fn reaches_all(self, scopes: Scopes) -> bool {
         match self {
             Self::WriteState => Self::Admin.is_met_by(scopes),
@@ -82,59 +81,49 @@ impl Caller {
     }
 
     /// `None` for the gateway's own calls.
-    #[must_use]
     pub const fn key(&self) -> Option<&Arc<KeyEntry>> {
         self.key.as_ref()
     }
 
     /// What it calls for, if no client asked for that.
-    #[must_use]
     pub const fn side_call(&self) -> Option<SideCall> {
         self.side_call
     }
 
     /// The same, for a call of the gateway's own on its behalf.
-    #[must_use]
     pub fn for_side_call(self, side_call: SideCall) -> Self {
         Self { side_call: Some(side_call), ..self }
     }
 
     /// The task that it works on, and the agent whose turn that is.
-    #[must_use]
     pub fn task(&self) -> Option<(TaskId, Option<&str>)> {
         self.task.map(|task| (task, self.agent.as_deref()))
     }
 
     /// The same, at work on a task, or in the turn of an agent that this is. A run within a task is a part of that task.
-    #[must_use]
     pub fn in_task(self, task: TaskId, agent: Option<&str>) -> Self {
         Self { task: self.task.or(Some(task)), agent: self.agent.or_else(|| agent.map(Arc::from)), ..self }
     }
 
     /// The only seat that may serve it, whatever the routes say: that of a candidate in a replay.
-    #[must_use]
     pub const fn trial(&self) -> Option<Principal> {
         self.trial
     }
 
     /// The same, to be served by this seat alone. A node is tried so with requests that no route leads to it.
-    #[must_use]
     pub fn tried_at(self, seat: Option<Principal>) -> Self {
         Self { trial: seat, ..self }
     }
 
     /// Whether its key may do what this requires.
-    #[must_use]
     pub fn may(&self, needs: Needs) -> bool {
         self.key.as_ref().is_some_and(|key| needs.is_met_by(key.scopes))
     }
 
-    #[must_use]
     pub const fn project(&self) -> &Arc<ProjectEntry> {
         &self.project
     }
 
-    #[must_use]
     pub const fn workspace(&self) -> &Arc<WorkspaceEntry> {
         &self.workspace
     }
@@ -148,37 +137,31 @@ impl Caller {
     }
 
     /// Who owns what is stored for the caller.
-    #[must_use]
     pub fn owner(&self) -> ObjectOwner {
         ObjectOwner { workspace: self.workspace.id, project: self.project.id }
     }
 
     /// Whether the project's policies let nothing be retained.
-    #[must_use]
     pub fn retains_nothing(&self) -> bool {
         self.project.policy.as_ref().is_some_and(|policies| policies.retains_nothing())
     }
 
     /// What the project keeps of its requests; `None` where that is nothing beside the metadata.
-    #[must_use]
     pub fn kept_content(&self) -> Option<ContentRetention> {
         let kept = self.project.retention.filter(|kept| kept.mode != TraceMode::Metadata)?;
         (!self.retains_nothing()).then_some(kept)
     }
 
     /// Whether the project's policies let providers store prompts.
-    #[must_use]
     pub fn lets_providers_store(&self) -> bool {
         self.project.policy.as_ref().is_none_or(|policies| policies.let_providers_store())
     }
 
-    #[must_use]
     pub const fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
 
     /// The key's environment, else the project's.
-    #[must_use]
     pub fn environment(&self) -> &Arc<str> {
         self.key.as_ref().map_or(&self.project.environment, |key| &key.environment)
     }
@@ -187,7 +170,6 @@ impl Caller {
 domain::brief_debug!(Caller, |it| key = it.key.as_ref().map(|key| key.id), project = it.project.id);
 
 /// The caller of the gateway's own trips: without a key, and without any scope.
-#[must_use]
 pub fn system(
     snapshot: Arc<Snapshot>,
     workspace: WorkspaceId,
@@ -201,7 +183,6 @@ pub fn system(
 
 /// The caller of a request that is planned and not served: in a project of the workspace, as with one of its
 /// keys, or with none.
-#[must_use]
 pub fn assumed(
     snapshot: Arc<Snapshot>,
     workspace: Arc<WorkspaceEntry>,

@@ -43,7 +43,6 @@ pub fn identify(
 
 /// Whether pages of an origin may read the answer to a request. A key's list of origins narrows its project's; where
 /// neither has one, the gateway's setting counts. A browser's preflight request names no key: any key's list allows it.
-#[must_use]
 pub fn is_readable_by(origin: &str, snapshot: &Snapshot, headers: &HeaderMap, is_by_setting: bool) -> bool {
     let presented = presented(headers).ok().map(api_key::without_client_prefix);
     let presented = presented.and_then(|presented| snapshot.find_key(presented));

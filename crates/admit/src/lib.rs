@@ -112,7 +112,6 @@ pub fn admit(
 
 /// The limits and budgets that would apply to a call, for one that is planned and not served: nothing is taken
 /// of them. `None` where the workspace has none.
-#[must_use]
 pub fn bounds_of(call: &Call, caller: &Caller) -> Option<Bounds> {
     bounds::of(call, caller, call.request().end_user(call.body()).as_deref())
 }
@@ -136,36 +135,30 @@ fn opening(call: &Call, caller: &Caller) -> Opening {
 }
 
 impl Admitted {
-    #[must_use]
     pub const fn call(&self) -> &Call {
         &self.call
     }
 
-    #[must_use]
     pub const fn caller(&self) -> &Caller {
         &self.caller
     }
 
     /// The same with what the store knows of the objects that the call names: before it is planned.
-    #[must_use]
     pub fn with_stored(self, findings: StoredFindings) -> Self {
         Self { call: self.call.with_stored(findings), ..self }
     }
 
     /// The same with a batch whose requests may be sent to an account that workspaces share.
-    #[must_use]
     pub fn for_pool(self) -> Self {
         Self { call: self.call.for_pool(), ..self }
     }
 
     /// The same as one of a warm session, whose runs stay at a seat.
-    #[must_use]
     pub fn at_seat(self, seat: Principal) -> Self {
         Self { call: self.call.at_seat(seat), ..self }
     }
 
     /// The same as a hook of a policy refuses it: before it is planned.
-    #[must_use]
     pub fn with_refusal(self, fault: Box<Fault>) -> Self {
         Self { call: self.call.with_refusal(fault), ..self }
     }
@@ -176,12 +169,10 @@ impl Admitted {
     }
 
     /// The same with the provider's names of the models in a batch's requests: once it is planned.
-    #[must_use]
     pub fn with_upstream_models(self, names: Vec<String>) -> Self {
         Self { call: self.call.with_upstream_models(names), ..self }
     }
 
-    #[must_use]
     pub fn into_parts(self) -> (Call, Caller, Tab) {
         (self.call, self.caller, self.tab)
     }

@@ -35,7 +35,6 @@ pub struct SignedHead<'a> {
 }
 
 /// Whether a request claims to be signed.
-#[must_use]
 pub fn is_signed(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(ALGORITHM.as_bytes()))
 }

@@ -57,7 +57,6 @@ impl Inner {
 
 impl AgentBook {
     /// Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: &Store, vault: Vault) -> Arc<Self> {
         let inner = Arc::new(Inner { stored: Stored::of(store), vault });
         Arc::new(Self { inner, tasks: RuntimeTasks::on_this_runtime("agents") })

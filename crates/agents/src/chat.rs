@@ -19,7 +19,6 @@ pub struct Spent {
 }
 
 impl Spent {
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         let (tokens, nanos) =
             (self.tokens.saturating_add(other.tokens), self.nanos.saturating_add(other.nanos));
@@ -27,7 +26,6 @@ impl Spent {
     }
 
     /// What came since it was as another says.
-    #[must_use]
     pub const fn since(self, other: Self) -> Self {
         let (tokens, nanos) =
             (self.tokens.saturating_sub(other.tokens), self.nanos.saturating_sub(other.nanos));
@@ -35,13 +33,11 @@ impl Spent {
     }
 
     /// The lower of two limits.
-    #[must_use]
     pub fn within(self, other: Self) -> Self {
         Self { tokens: self.tokens.min(other.tokens), nanos: self.nanos.min(other.nanos) }
     }
 
     /// Whether one of the two limits is reached.
-    #[must_use]
     pub const fn reaches(self, limit: Self) -> bool {
         self.tokens >= limit.tokens || self.nanos >= limit.nanos
     }

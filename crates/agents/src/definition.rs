@@ -115,7 +115,6 @@ pub struct Wrong {
 }
 
 /// Whether a text can name an agent, a tool, or a function.
-#[must_use]
 pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= NAME_BYTES_MAX
@@ -124,7 +123,6 @@ pub fn is_name(text: &str) -> bool {
 
 impl AgentLimits {
     /// What its steps may use together.
-    #[must_use]
     pub fn spent_max(&self) -> Spent {
         let or_any = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
         Spent { tokens: or_any(self.tokens), nanos: or_any(self.nano_usd) }
@@ -132,7 +130,6 @@ impl AgentLimits {
 }
 
 impl AgentTool {
-    #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Project { name, .. } | Self::Agent { name, .. } | Self::Client { name, .. } => name,
@@ -140,7 +137,6 @@ impl AgentTool {
     }
 
     /// By which its model knows it. A server of the project has several, which are not this one.
-    #[must_use]
     pub fn called(&self) -> String {
         match self {
             Self::Agent { name, .. } => format!("agent_{}", name.split('@').next().unwrap_or_default()),
@@ -193,7 +189,6 @@ fn check_schema(schema: &Value, pointer: &str, wrong: &mut Vec<Wrong>) {
 
 impl Definition {
     /// Everything that is wrong with it.
-    #[must_use]
     pub fn check(&self) -> Vec<Wrong> {
         let mut wrong: Vec<Wrong> = Vec::new();
         let mut say = |pointer: &str, message: String| {

@@ -61,7 +61,6 @@ pub fn seal(
 }
 
 /// What a version says; `None` where it does not open any more.
-#[must_use]
 pub fn unsealed(vault: &Vault, owner: ObjectOwner, version: &VersionRow) -> Option<Definition> {
     let opened = version.sealed.open(vault, owner)?;
     let (_, text) = opened.into_iter().find(|(name, _)| name == SEALED)?;
@@ -228,30 +227,25 @@ async fn delete(
 }
 
 impl Stored {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }
 
     /// Refused as `name_taken` and `too_many_agents`.
-    #[must_use]
     pub fn create(&self, row: AgentRow, first: VersionRow, act: Act) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(create(writing, row, first, act))))
     }
 
-    #[must_use]
     pub fn get(&self, workspace: WorkspaceId, id: AgentId) -> StoreFuture<'_, AgentRow> {
         Box::pin(async move { find(&mut self.0.read().await?, workspace, id).await })
     }
 
     /// One version of an agent.
-    #[must_use]
     pub fn version(&self, workspace: WorkspaceId, id: AgentId, number: u64) -> StoreFuture<'_, VersionRow> {
         Box::pin(async move { version(&mut self.0.read().await?, (workspace, id, number)).await })
     }
 
     /// Its versions, oldest first.
-    #[must_use]
     pub fn versions(&self, workspace: WorkspaceId, id: AgentId) -> StoreFuture<'_, Vec<VersionRow>> {
         Box::pin(async move {
             let query = compose(format!("{VERSIONS} ORDER BY v.number"));
@@ -261,7 +255,6 @@ impl Stored {
     }
 
     /// The agent of a project with this name, and one of its versions, or its newest.
-    #[must_use]
     pub fn named(
         &self,
         owner: ObjectOwner,
@@ -285,7 +278,6 @@ impl Stored {
     }
 
     /// The agents of a project by name, each with its newest version.
-    #[must_use]
     pub fn newest(&self, owner: ObjectOwner) -> StoreFuture<'_, Vec<(AgentRow, VersionRow)>> {
         Box::pin(async move {
             let mut connection = self.0.read().await?;
@@ -302,7 +294,6 @@ impl Stored {
         })
     }
 
-    #[must_use]
     pub fn list(
         &self,
         workspace: WorkspaceId,
@@ -324,7 +315,6 @@ impl Stored {
     }
 
     /// A new version, refused unless the agent is at the expected one.
-    #[must_use]
     pub fn replace(
         &self,
         row: AgentRow,
@@ -335,7 +325,6 @@ impl Stored {
         Box::pin(self.0.note(move |writing| Box::pin(replace(writing, row, next, expected, act))))
     }
 
-    #[must_use]
     pub fn delete(
         &self,
         workspace: WorkspaceId,

@@ -297,7 +297,6 @@ impl ChatView<'_> {
 }
 
 /// The text of a message as its client sent it.
-#[must_use]
 pub fn text_of_input(input: &Value) -> &str {
     input.get("text").and_then(Value::as_str).unwrap_or_default()
 }

@@ -97,7 +97,6 @@ const fn kind(class: FaultClass) -> &'static str {
 }
 
 /// The status code for a fault.
-#[must_use]
 pub fn status(fault: &Fault) -> u16 {
     match fault.class {
         FaultClass::Overloaded => 529,

@@ -34,12 +34,10 @@ pub enum AttemptSubject {
 }
 
 impl AttemptSubject {
-    #[must_use]
     pub fn address(peer: IpAddr) -> Self {
         Self::Address(network(peer))
     }
 
-    #[must_use]
     pub fn account(email: String, peer: IpAddr) -> Self {
         Self::Account { email, address: network(peer) }
     }

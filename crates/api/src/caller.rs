@@ -69,7 +69,6 @@ impl Caller {
         caller.map(Self::Key).ok_or_else(|| not_found("workspace", &workspace.to_string()))
     }
 
-    #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         match self {
             Self::Key(key) => key.workspace().id,
@@ -77,7 +76,6 @@ impl Caller {
         }
     }
 
-    #[must_use]
     pub fn key(&self) -> Option<&Arc<KeyEntry>> {
         match self {
             Self::Key(key) => key.key(),
@@ -85,7 +83,6 @@ impl Caller {
         }
     }
 
-    #[must_use]
     pub fn person(&self) -> Option<&Person> {
         match self {
             Self::Key(_) => None,
@@ -94,7 +91,6 @@ impl Caller {
     }
 
     /// The default project where a request names none: the key's own, or the workspace's first.
-    #[must_use]
     pub fn project(&self) -> Option<&Arc<ProjectEntry>> {
         match self {
             Self::Key(key) => Some(key.project()),
@@ -103,7 +99,6 @@ impl Caller {
     }
 
     /// Whether the caller runs this installation.
-    #[must_use]
     pub fn is_operator(&self) -> bool {
         match self {
             Self::Key(key) => key.key().is_some_and(|key| key.scopes.operator),
@@ -112,7 +107,6 @@ impl Caller {
     }
 
     /// The role that the caller's rights are equivalent to: nobody can grant more than they have.
-    #[must_use]
     pub fn rank(&self) -> Role {
         match self {
             Self::Key(key) => key.key().map_or(Role::Viewer, |key| rank_of(key.scopes)),
@@ -121,7 +115,6 @@ impl Caller {
     }
 
     /// Who acts, for the audit.
-    #[must_use]
     pub fn actor(&self) -> String {
         match self {
             Self::Key(key) => key.key().map_or_else(|| "system".to_owned(), |key| key.id.to_string()),
@@ -170,7 +163,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The lowest role that may grant these scopes to a key.
-#[must_use]
 pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
     match (scopes.operator, scopes.admin) {
         (true, _) => Role::Owner,
@@ -180,7 +172,6 @@ pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
 }
 
 /// The session cookie's name for the scheme that this request came by.
-#[must_use]
 pub fn cookie_name(site: &Site, headers: &HeaderMap) -> &'static str {
     if site.is_https(headers) { HOST_COOKIE_NAME } else { COOKIE_NAME }
 }

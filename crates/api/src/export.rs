@@ -3,13 +3,11 @@
 use serde_json::Value;
 
 /// One object per line.
-#[must_use]
 pub fn json_lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
 /// A header line from the first row's fields, then a line for each row.
-#[must_use]
 pub fn csv(rows: &[Value]) -> String {
     let Some(first) = rows.first().and_then(Value::as_object) else { return String::new() };
     let mut text = line(first.keys().map(|name| cell(&Value::from(name.as_str()))));

@@ -7,7 +7,6 @@ use reconcilers::of_store;
 use store::StoreError;
 
 /// A 400 for one field.
-#[must_use]
 pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::BadRequest, "invalid_value", message.into())
@@ -17,7 +16,6 @@ pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl I
 }
 
 /// A 400 for a missing field.
-#[must_use]
 pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, str>>) -> Box<Fault> {
     let field = field.into();
     Box::new(
@@ -28,7 +26,6 @@ pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, 
 }
 
 /// The 404 for an object, the same whether it never existed or belongs to another workspace.
-#[must_use]
 pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     let place = if what == "workspace" { "that you may use" } else { "in this workspace" };
     Box::new(
@@ -38,7 +35,6 @@ pub fn not_found(what: &str, id: &str) -> Box<Fault> {
 }
 
 /// The 404 of `not_found` for an object that the store doesn't have, and every other failure of the store as it is.
-#[must_use]
 pub fn not_there(error: StoreError, what: &str, id: &impl ToString) -> Box<Fault> {
     match error {
         StoreError::NotFound { what: missing } if missing == what => not_found(what, &id.to_string()),
@@ -47,7 +43,6 @@ pub fn not_there(error: StoreError, what: &str, id: &impl ToString) -> Box<Fault
 }
 
 /// A 400 for a field that takes the id of one kind, and has something else.
-#[must_use]
 pub fn not_an_id(field: &'static str, what: &str, text: &str) -> Box<Fault> {
     let excerpt: String = text.chars().take(64).collect();
     invalid(field, format!("\"{excerpt}\" isn't the id of {}.", with_article(what)), how_to_find(what))
@@ -64,7 +59,6 @@ fn how_to_find(what: &str) -> String {
 }
 
 /// The 500 for stored content that its key does not open.
-#[must_use]
 pub fn content_unreadable() -> Box<Fault> {
     let message = "The stored content can't be opened: it was changed, or its key is not here.";
     let fault = Fault::new(FaultClass::Internal, "content_unreadable", message);
@@ -72,7 +66,6 @@ pub fn content_unreadable() -> Box<Fault> {
 }
 
 /// The 400 for a query parameter that the route doesn't know.
-#[must_use]
 pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
     let truncated: String = unknown.chars().take(100).collect();
     let fix = if known.is_empty() {

@@ -139,13 +139,11 @@ fn invalid_filter(error: &FilterError) -> Box<Fault> {
 }
 
 /// The later of two start times.
-#[must_use]
 pub fn later(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.max(other)
 }
 
 /// The earlier of two end times.
-#[must_use]
 pub fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

@@ -58,7 +58,6 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
 }
 
 /// Whether this is an origin as browsers send it: a scheme and a host, without a path, a capital letter or the port that its scheme has anyway.
-#[must_use]
 pub fn is_origin(word: &str) -> bool {
     let Some((scheme, host)) = word.split_once("://") else { return false };
     let has_own_port =

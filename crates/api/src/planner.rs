@@ -55,7 +55,6 @@ pub trait Planner: Send + Sync {
 
 /// The caller that a request is taken to have: in a project of the workspace, with one of its keys or none. `None`
 /// if they are not the workspace's.
-#[must_use]
 pub fn assumed_caller(
     snapshot: Arc<Snapshot>,
     workspace: &Arc<WorkspaceEntry>,
@@ -66,7 +65,6 @@ pub fn assumed_caller(
 }
 
 /// The status that clients of a dialect would get with a fault.
-#[must_use]
 pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
     dialects::status(fault, dialect)
 }

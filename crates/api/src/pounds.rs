@@ -18,7 +18,6 @@ pub struct PoundRate {
 
 impl PoundRate {
     /// A rate with at most six decimals, above zero and below a thousand; `None` of anything else.
-    #[must_use]
     pub fn read(text: &str, day: &str) -> Option<Self> {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));
         let is_plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -30,13 +29,11 @@ impl PoundRate {
     }
 
     /// Millionths of a pound, rounded once, half to even.
-    #[must_use]
     pub fn micros_of(&self, micro_usd: i64) -> i64 {
         self.converted(micro_usd, MICROS)
     }
 
     /// Pence of the same amount, rounded once, half to even.
-    #[must_use]
     pub fn pence_of(&self, micro_usd: i64) -> i64 {
         self.converted(micro_usd, MICROS * MICROS_PER_PENNY)
     }

@@ -90,13 +90,11 @@ impl Reply {
     }
 
     /// JSON that is already serialised.
-    #[must_use]
     pub fn verbatim(body: Bytes) -> Self {
         Self::of(StatusCode::OK, body, "application/json")
     }
 
     /// Bytes of an archive.
-    #[must_use]
     pub fn archive(body: Bytes) -> Self {
         Self::of(StatusCode::OK, body, ARCHIVE)
     }
@@ -106,45 +104,38 @@ impl Reply {
         [JSON_LINES, CSV].contains(&self.content_type)
     }
 
-    #[must_use]
     pub fn version(mut self, version: u64) -> Self {
         self.version = Some(version);
         self
     }
 
-    #[must_use]
     pub fn as_created(mut self, location: String) -> Self {
         self.status = StatusCode::CREATED;
         self.location = Some(location);
         self
     }
 
-    #[must_use]
     pub fn cookie(mut self, cookie: String) -> Self {
         self.set_cookie = Some(cookie);
         self
     }
 
     /// 204 with the methods that a path allows.
-    #[must_use]
     pub fn allows(methods: Vec<Method>) -> Self {
         Self { allow: Some(allow_list(methods)), ..Self::no_content() }
     }
 
     /// A rehearsal stored nothing, so there is no location, version or session to return.
-    #[must_use]
     pub fn as_rehearsal(self) -> Self {
         Self { is_rehearsed: true, version: None, location: None, set_cookie: None, ..self }
     }
 
     /// 101: the connection becomes a tunnel.
-    #[must_use]
     pub fn switching(entrance: TunnelEntrance) -> Self {
         let reply = Self::of(StatusCode::SWITCHING_PROTOCOLS, Bytes::new(), "application/json");
         Self { entrance: Some(Arc::new(entrance)), ..reply }
     }
 
-    #[must_use]
     pub fn no_content() -> Self {
         Self::of(StatusCode::NO_CONTENT, Bytes::new(), "application/json")
     }
@@ -170,7 +161,6 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// A list that is short by nature and is always returned whole.
-    #[must_use]
     pub fn whole(data: Vec<T>) -> Self {
         Self { data, next_cursor: None, has_more: false }
     }

@@ -37,20 +37,17 @@ pub struct ApiRequest<C = Caller> {
 
 impl ApiRequest {
     /// The workspace that this request's objects are looked up in.
-    #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         self.caller.workspace()
     }
 
     /// Whether the caller runs this installation.
-    #[must_use]
     pub fn is_operator(&self) -> bool {
         self.caller.is_operator()
     }
 
     /// The only project that this request may read or change; `None` if it may do so in all projects. A key that only calls models is confined to
     /// its own project. A key that also reads may read all projects, and still changes its own alone.
-    #[must_use]
     pub fn confined_to(&self) -> Option<ProjectId> {
         let key = self.caller.key()?;
         if self.needs.reaches_all(key.scopes) {
@@ -72,7 +69,6 @@ impl ApiRequest {
     }
 
     /// The audit's data about a change that this request makes.
-    #[must_use]
     pub fn act(&self, world: &World) -> Act {
         Act::new(world, self.caller.actor(), Some(self.trace))
     }
@@ -100,7 +96,6 @@ impl<C> ApiRequest<C> {
     }
 
     /// A page of rows in their public form, with the cursor of the next page.
-    #[must_use]
     pub fn page_of<T, Row, Id: std::fmt::Display>(
         &self,
         listed: store::Listed<Row, Id>,
@@ -120,7 +115,6 @@ impl<C> ApiRequest<C> {
     }
 
     /// The nth parameter of the path with its escapes resolved: names have letters that a path can't have.
-    #[must_use]
     pub fn named(&self, at: usize) -> String {
         let text = self.parameters.get(at).map_or("", String::as_str);
         percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()

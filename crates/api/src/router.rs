@@ -98,7 +98,6 @@ pub enum Matched<'a> {
 }
 
 /// Finds the route of a request. Every pattern is tried: the table is short and this is not the hot path.
-#[must_use]
 pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a> {
     // HEAD uses the GET route; the gateway drops the body.
     let method = if *method == Method::HEAD { &Method::GET } else { method };
@@ -118,7 +117,6 @@ pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a>
 }
 
 /// The collection that a path would name a member of, if it ended in an id, and what it ends in.
-#[must_use]
 pub fn collection<'a>(routes: &[Route], path: &'a str) -> Option<(&'a str, &'a str)> {
     let (collection, end) = path.rsplit_once('/').filter(|(_, end)| !end.is_empty())?;
     let Matched::Found(list, _) = find(routes, &Method::GET, collection) else { return None };

@@ -42,7 +42,6 @@ enum KeyedOutcome {
 
 impl Server {
     /// What its handlers work on.
-    #[must_use]
     pub const fn control(&self) -> &Arc<Control> {
         &self.control
     }

@@ -35,7 +35,6 @@ impl Site {
     }
 
     /// The same names with the port that was actually bound.
-    #[must_use]
     pub fn at(self, listen: SocketAddr) -> Self {
         Self { listen, ..self }
     }
@@ -82,7 +81,6 @@ impl Site {
 
     /// Whether a request is no page's, or one of a page of this gateway or this machine. It is for paths where a key is needed
     /// anyway: a page elsewhere must not get there by having its own name resolve to this address.
-    #[must_use]
     pub fn lets_page_in(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(ORIGIN) else { return true };
         let authority = origin.to_str().ok().and_then(|origin| {
@@ -113,7 +111,6 @@ impl Site {
     }
 
     /// The base URL of links: the public one, or else the requested host if it is trusted.
-    #[must_use]
     pub fn base_url(&self, headers: &HeaderMap) -> String {
         if let Some(public) = &self.public {
             return format!("{}://{}", if public.https { "https" } else { "http" }, public.authority);

@@ -31,7 +31,6 @@ pub struct Control {
 
 impl Control {
     /// The id of an end user, which may also be named.
-    #[must_use]
     pub fn end_user(&self, workspace: WorkspaceId, name: &str) -> EndUserId {
         name.parse().unwrap_or_else(|_| self.deps.keeper.current().end_user(workspace, name))
     }
@@ -79,7 +78,6 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    #[must_use]
     pub fn new(vault: &vault::Vault) -> Self {
         let hasher = || Arc::clone(&vault.hasher) as Arc<dyn KeyHash>;
         let writes = Writes::default();

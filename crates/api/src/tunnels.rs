@@ -109,7 +109,6 @@ impl TunnelEntrance {
     }
 
     /// The serving core that the tunnel is for, if the node named one.
-    #[must_use]
     pub const fn core(&self) -> Option<u32> {
         self.core
     }

@@ -73,7 +73,6 @@ const LISTS: [&str; 3] = ["capabilities", "commitments", "jobs"];
 
 /// The words of a command line as its commands are defined. `node`, which runs one, and `nodes`, which manages them, have no
 /// verb in common, so that each takes those of the other; a noun that only lists may be asked to.
-#[must_use]
 pub fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     let found = words.iter().skip(1).position(|word| tree.find_subcommand(word).is_some());
     let at = found.map_or(words.len(), |before| before + 1);
@@ -100,7 +99,6 @@ pub fn as_defined(tree: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// The tree, in which nouns and verbs have their other names too.
-#[must_use]
 pub fn with_other_names(tree: Command) -> Command {
     tree.mut_subcommands(|noun| with_verbs(with_number(noun)))
 }

@@ -41,7 +41,6 @@ pub struct ProviderBatch {
 }
 
 impl ListedBatch {
-    #[must_use]
     pub fn id(&self) -> StoredObjectId {
         match &self.batch {
             WorkspaceBatch::Own(batch) => batch.id,

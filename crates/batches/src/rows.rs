@@ -44,7 +44,6 @@ impl ItemContent {
     }
 
     /// `None` if it does not open any more.
-    #[must_use]
     pub fn open(&self, vault: &Vault, owner: ObjectOwner) -> Option<Bytes> {
         let content_ref = content_ref(owner, self.digest, self.request);
         let opened = vault.opener.open_content(&content_ref, &self.sealed).ok()?;

@@ -415,7 +415,6 @@ async fn conclude(writing: &mut Writing, id: StoredObjectId, now_unix_ms: u64) -
 pub struct StoredBatches(pub(crate) Database);
 
 /// The batches of a store.
-#[must_use]
 pub fn stored(store: &Store) -> StoredBatches {
     StoredBatches(store.database().clone())
 }

@@ -28,7 +28,6 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    #[must_use]
     pub const fn state(&self, now_us: u64) -> BreakerState {
         if self.openings == 0 {
             return BreakerState::Closed;
@@ -43,7 +42,6 @@ impl Breaker {
     }
 
     /// How often it opened without a success in between.
-    #[must_use]
     pub const fn openings(&self) -> u32 {
         self.openings
     }

@@ -21,7 +21,6 @@ pub struct RetryBudget {
 
 impl RetryBudget {
     /// Starts with a full second's free retries, so that a fresh process may retry at all.
-    #[must_use]
     pub fn new(cores: u32, now_us: u64) -> Self {
         let cores = u64::from(cores.max(1));
         let level = (u64::from(RETRY_BUDGET_FREE_PER_S) * RETRY / cores).max(RETRY);

@@ -123,7 +123,6 @@ pub struct Cell {
 
 impl Cell {
     /// `cores` is the number of serving cores, which share the free retries of an upstream.
-    #[must_use]
     pub fn new(shared: Arc<Shared>, cores: u32) -> Rc<Self> {
         let inside =
             Inside { notices: shared.current(), notices_version: shared.version(), ..Inside::default() };
@@ -131,23 +130,19 @@ impl Cell {
     }
 
     /// The prompt prefixes of a workspace, never those of another.
-    #[must_use]
     pub fn prefixes(&self, workspace: WorkspaceId, now_us: u64) -> Arc<PrefixTable> {
         self.prefixes.borrow_mut().of(self.shared.prefixes(), workspace, now_us)
     }
 
     /// The state that all cores share, for callers that forgive a principal.
-    #[must_use]
     pub const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    #[must_use]
     pub fn parking(&self, principal: Principal, upstream_model: &str) -> Option<Parking> {
         self.shared.parking_with(principal, upstream_model)
     }
 
-    #[must_use]
     pub fn gauge(&self, principal: Principal, upstream_model: &str) -> Gauge {
         let inside = self.inside.borrow();
         inside.find(principal, upstream_model).map(|seat| seat.gauge.get()).unwrap_or_default()
@@ -249,7 +244,6 @@ impl Cell {
     }
 
     /// Takes a retry from the upstream's budget, or refuses it.
-    #[must_use]
     pub fn take_retry(&self, upstream: &str, now_us: u64) -> bool {
         self.with_budget(upstream, now_us, |budget| budget.take_retry(now_us))
     }

@@ -99,7 +99,6 @@ impl ContextTable {
     }
 
     /// The uses of a beginning that may be cached; none of one that is, or rests.
-    #[must_use]
     pub fn uses(&self, key: ContextKey, now_unix_ms: u64) -> Vec<ContextUse> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(&key) else { return Vec::new() };
@@ -125,7 +124,6 @@ impl ContextTable {
     }
 
     /// Takes on the creation of a cache; `false` if another does that, or the workspace has as many as it may.
-    #[must_use]
     pub fn begin(&self, key: ContextKey, now_unix_ms: u64) -> bool {
         let mut entries = self.entries();
         let is_held =
@@ -178,7 +176,6 @@ impl ContextTable {
     }
 
     /// Takes out the caches of a project at one principal, which are to be used no more; returns the provider's ids.
-    #[must_use]
     pub fn take(&self, project: ProjectId, maker: Principal) -> Vec<Arc<str>> {
         let mut taken = Vec::new();
         for entry in self.entries().values_mut() {

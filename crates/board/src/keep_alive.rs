@@ -137,7 +137,6 @@ impl KeepAliveTable {
 
     /// Makes room for a prefix that a request uses, whose periods are so long; `false` if somebody looks after it already, or
     /// there is none.
-    #[must_use]
     pub fn enlist(&self, key: WatchedKey, group: WatchedGroup, period_us: u64, now_us: u64) -> bool {
         let mut tables = self.tables();
         let Tables { prefixes, groups } = &mut *tables;
@@ -187,7 +186,6 @@ impl KeepAliveTable {
     }
 
     /// How many prefixes of a group came back in the first period after they would have expired.
-    #[must_use]
     pub fn first_rate(&self, group: WatchedGroup, now_us: u64) -> Option<ReturnRate> {
         self.tables().groups.get(&group)?.rate(1, now_us)
     }

@@ -59,14 +59,12 @@ pub struct SeatKey<'a> {
 
 impl<'a> SeatKey<'a> {
     /// The host and port of its address.
-    #[must_use]
     pub fn host(&self) -> &'a str {
         let authority = self.base_url.split_once("://").map_or(self.base_url, |(_, rest)| rest);
         authority.split('/').next().unwrap_or_default()
     }
 
     /// The limits, if any of them paces requests.
-    #[must_use]
     pub fn pacing(limits: &'a AgreedLimits) -> Option<&'a AgreedLimits> {
         Some(limits).filter(|limits| pace::paces(limits))
     }
@@ -108,19 +106,16 @@ pub enum Availability {
 
 impl Availability {
     /// Whether it can be called now without ignoring a wait.
-    #[must_use]
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Open | Self::HalfOpen)
     }
 
     /// Whether this is our own caution, which the last seat that is left is called in spite of.
-    #[must_use]
     pub const fn is_caution(self) -> bool {
         matches!(self, Self::BreakerOpen { .. } | Self::Ejected { .. } | Self::Limited { .. })
     }
 
     /// From when it may be called again; zero if it may be called now.
-    #[must_use]
     pub const fn until_us(self) -> u64 {
         match self {
             Self::Open | Self::HalfOpen => 0,

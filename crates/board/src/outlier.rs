@@ -71,7 +71,6 @@ pub struct Outlier {
 }
 
 impl Outlier {
-    #[must_use]
     pub const fn state(&self, now_us: u64) -> BreakerState {
         self.breaker.state(now_us)
     }
@@ -122,19 +121,16 @@ impl Outlier {
     }
 
     /// Since when it is not closed, and why; and how often it was opened since then.
-    #[must_use]
     pub fn opening(&self) -> Option<(u64, OpeningCause, u32)> {
         self.opening.map(|(since_us, cause)| (since_us, cause, self.breaker.openings()))
     }
 
     /// Whether it is in its initial state, so that it can be dropped.
-    #[must_use]
     pub fn is_calm(&self) -> bool {
         self.breaker == Breaker::default() && self.in_a_row.count == 0 && self.in_window.count == 0
     }
 
     /// How many attempts failed among how many: within the window, or since the last success.
-    #[must_use]
     pub const fn failures(&self, now_us: u64) -> RecentFailures {
         if self.is_window_over(now_us) {
             return RecentFailures { failed: self.in_a_row.count, attempts: self.in_a_row.count };

@@ -79,7 +79,6 @@ impl Default for PrefixTable {
 
 impl PrefixTable {
     /// How often a prefix was seen, each time within its lifetime of the time before.
-    #[must_use]
     pub fn count(&self, fingerprint: u64, lifetime: Duration, now_us: u64) -> u8 {
         let (bucket, tag) = self.locate(fingerprint);
         let found = bucket.iter().find_map(|slot| sight(slot).filter(|sight| sight.tag == tag));
@@ -113,19 +112,16 @@ impl PrefixTable {
     }
 
     /// Which nodes were sent which prefixes.
-    #[must_use]
     pub fn at_nodes(&self) -> &PrefixHolders {
         self.at_nodes.get_or_init(PrefixHolders::default)
     }
 
     /// The prefixes that are kept in their provider's cache.
-    #[must_use]
     pub const fn keep_alive(&self) -> &KeepAliveTable {
         &self.keep_alive
     }
 
     /// The beginnings that are cached by name, or may be.
-    #[must_use]
     pub const fn contexts(&self) -> &ContextTable {
         &self.contexts
     }
@@ -138,7 +134,6 @@ impl PrefixTable {
 }
 
 /// The fingerprint of a prefix that one principal was sent for one model, as distinct from any other.
-#[must_use]
 pub fn prefix_at(fingerprint: u64, principal: Principal, upstream_model: &str) -> u64 {
     fingerprint ^ BuildHasherDefault::<IdHasher>::default().hash_one((principal, upstream_model))
 }

@@ -168,13 +168,11 @@ pub struct ReportedLimits {
 }
 
 impl Shared {
-    #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
 
     /// The same for one of several gateways, whose number is followed.
-    #[must_use]
     pub fn among(gateways: Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self { gateways, ..Self::default() })
     }
@@ -189,14 +187,12 @@ impl Shared {
     }
 
     /// The breakers that a principal meets and that are not closed, the widest first.
-    #[must_use]
     pub fn open_breakers(&self, principal: Principal, now_us: u64) -> Vec<OpenBreaker> {
         let groups = unpoisoned(&self.placed).get(&principal).cloned().unwrap_or_default();
         self.scopes.open_of(&groups, principal, now_us)
     }
 
     /// The live gateways of one database, this one among them.
-    #[must_use]
     pub fn gateways(&self) -> u64 {
         self.gateways.load(Ordering::Relaxed).max(1)
     }
@@ -246,7 +242,6 @@ impl Shared {
     }
 
     /// The first notice against a principal with any model, for display.
-    #[must_use]
     pub fn parking(&self, principal: Principal) -> Option<Parking> {
         self.current().parked.get(&principal)?.first().map(|(_, parking)| *parking)
     }
@@ -256,7 +251,6 @@ impl Shared {
     }
 
     /// The rate limits that its provider last reported, by model.
-    #[must_use]
     pub fn reported_limits(&self, principal: Principal) -> Vec<ReportedLimits> {
         self.limits().get(&principal).cloned().unwrap_or_default()
     }
@@ -298,7 +292,6 @@ impl Shared {
     }
 
     /// What was used of a subscription in each of its windows, as far as this gateway knows.
-    #[must_use]
     pub fn window_use(
         &self,
         id: SubscriptionId,
@@ -325,7 +318,6 @@ impl Shared {
     }
 
     /// The prompt prefixes of a workspace, if any were seen.
-    #[must_use]
     pub fn known_prefixes(&self, workspace: WorkspaceId) -> Option<Arc<PrefixTable>> {
         self.prefixes.known(workspace)
     }
@@ -335,19 +327,16 @@ impl Shared {
     }
 
     /// Room for the creation of one context cache; `None` where as many are created as may be.
-    #[must_use]
     pub fn begin_context_creation(&self) -> Option<SideRequestPermit> {
         self.creations.take()
     }
 
     /// Holds a prompt to be sent again; `None` where there is no room for it.
-    #[must_use]
     pub fn hold_prompt(&self, prompt: RepeatedPrompt) -> Option<HeldPrompt> {
         self.held_prompts.hold(prompt)
     }
 
     /// Room for one refresh of a cached prefix; `None` where as many run as may.
-    #[must_use]
     pub fn begin_refresh(&self) -> Option<SideRequestPermit> {
         self.refreshes.take()
     }

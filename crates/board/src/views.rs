@@ -43,7 +43,6 @@ pub struct SharedBreaker {
 
 impl Shared {
     /// The pauses of a principal that are not over, by model.
-    #[must_use]
     pub fn pauses(&self, principal: Principal, now_us: u64) -> Vec<Pause> {
         let notices = self.current();
         let parked = notices.parked.get(&principal).into_iter().flatten().map(|(model, parking)| Pause {
@@ -65,7 +64,6 @@ impl Shared {
     }
 
     /// The breakers of one owner that are not closed, the widest first; `None` for the operator's accounts.
-    #[must_use]
     pub fn breakers_of(&self, owner: Option<WorkspaceId>, now_us: u64) -> Vec<SharedBreaker> {
         let open = self.scopes().all_open(now_us).into_iter().filter(|(of, ..)| of.workspace == owner);
         let mut open: Vec<SharedBreaker> = open
@@ -80,7 +78,6 @@ impl Shared {
     }
 
     /// How many breakers of other workspaces are not closed, by level: without a name of theirs.
-    #[must_use]
     pub fn breakers_elsewhere(&self, here: WorkspaceId, now_us: u64) -> BTreeMap<BreakerLevel, u64> {
         let mut counts = BTreeMap::new();
         for (of, _, breaker) in self.scopes().all_open(now_us) {
@@ -92,13 +89,11 @@ impl Shared {
     }
 
     /// How many of the attempts with a principal failed lately, over its models.
-    #[must_use]
     pub fn failures(&self, principal: Principal, now_us: u64) -> RecentFailures {
         self.scopes().failures_of(principal, now_us)
     }
 
     /// How busy and how fast a principal is with each model that it was asked for lately, by model.
-    #[must_use]
     pub fn loads(&self, principal: Principal, now_us: u64) -> Vec<(Box<str>, Load)> {
         let mut loads = self.meters().of_principal(principal, now_us);
         loads.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -106,13 +101,11 @@ impl Shared {
     }
 
     /// How many requests are in flight at a principal, with all of its models.
-    #[must_use]
     pub fn in_flight(&self, principal: Principal, now_us: u64) -> u32 {
         self.meters().of_principal(principal, now_us).iter().map(|(_, load)| load.in_flight).sum()
     }
 
     /// What is left of the limits that were agreed for a principal; `None` if none of them paces requests.
-    #[must_use]
     pub fn pacing(&self, principal: Principal, limits: &AgreedLimits, now_us: u64) -> Option<Pacing> {
         if !paces(limits) {
             return None;

@@ -69,24 +69,20 @@ enum Pattern {
 
 impl Manifest {
     /// Identifies this exact content, as `cap_2026_11_20_` and a digest; stored with what was decided by it.
-    #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
     }
 
-    #[must_use]
     pub fn providers(&self) -> &[ProviderManifest] {
         &self.providers
     }
 
     /// The manifest of a provider, by its canonical slug.
-    #[must_use]
     pub fn provider(&self, slug: &str) -> Option<&ProviderManifest> {
         self.providers.iter().find(|manifest| manifest.provider == slug)
     }
 
     /// What a request to this model must respect; the common case if nothing is known.
-    #[must_use]
     pub(crate) fn abilities(&self, slug: &str, model: &str) -> Abilities {
         let Some(provider) = self.provider(slug) else {
             return Abilities::default();
@@ -148,13 +144,11 @@ impl Capability {
 
 impl Manifest {
     /// Whether it says that a model at a provider can't do something. What nobody verified is not denied.
-    #[must_use]
     pub fn denies(&self, slug: &str, model: &str, capability: Capability) -> bool {
         self.states(slug, model, capability) == Some(false)
     }
 
     /// What is stated of a capability; `None` if nothing is.
-    #[must_use]
     pub fn states(&self, slug: &str, model: &str, capability: Capability) -> Option<bool> {
         let rows = self.provider(slug).into_iter().flat_map(|provider| provider.rows_of(model));
         let stated = rows.map(|facts| capability.of(facts)).find_map(Option::as_ref);
@@ -188,7 +182,6 @@ impl Manifest {
     }
 
     /// How prompts to this model are cached.
-    #[must_use]
     pub fn cache_facts(&self, slug: &str, model: &str) -> CacheFacts {
         let provider = self.provider(slug);
         let known = |fact: fn(&Facts) -> &Option<Fact<u64>>| provider?.known(model, fact).copied();
@@ -215,14 +208,12 @@ impl Manifest {
 
 impl ProviderManifest {
     /// The names of a model's service tiers; `None` if they were never looked up.
-    #[must_use]
     pub fn service_tiers(&self, model: &str) -> Option<&[String]> {
         self.known(model, |facts| &facts.service_tiers).map(Vec::as_slice)
     }
 
     /// Whether the operator states a model's reasoning efforts, and not this one. Where reasoning can be turned off, the
     /// effort `none` does that. What we list ourselves is as old as our reading, and its provider is the judge of it.
-    #[must_use]
     pub fn lacks_effort(&self, model: &str, effort: Effort) -> bool {
         let Some(stated) = &self.stated else { return false };
         let Some(fact) = self.rows_of(model).find_map(|facts| facts.efforts.as_ref()) else { return false };
@@ -238,18 +229,15 @@ impl ProviderManifest {
 
     /// Whether the manifest says that a cache is separated by a key of the request's sender: `None` where it does not
     /// say.
-    #[must_use]
     pub fn isolates_by_key(&self, model: &str) -> Option<bool> {
         self.known(model, |facts| &facts.prompt_cache_isolation).map(|by| *by == CacheIsolation::Key)
     }
 
-    #[must_use]
     pub fn revision(&self) -> &str {
         &self.manifest_revision
     }
 
     /// What the operator states of it.
-    #[must_use]
     pub const fn stated(&self) -> Option<&StatedFacts> {
         self.stated.as_ref()
     }
@@ -282,29 +270,24 @@ impl ProviderManifest {
         self.manifest_revision = revision_id(day, fingerprint(&content));
     }
 
-    #[must_use]
     pub fn slug(&self) -> &str {
         &self.provider
     }
 
-    #[must_use]
     pub fn grammars(&self) -> &[Grammar] {
         &self.grammars
     }
 
     /// The facts that hold for the provider's models unless a row of theirs overrides them.
-    #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    #[must_use]
     pub fn models(&self) -> &[ModelManifest] {
         &self.models
     }
 
     /// All facts that hold for one model, by its name at the provider.
-    #[must_use]
     pub fn facts_of(&self, model: &str) -> Facts {
         self.rows_of(model).fold(Facts::default(), |found, facts| found.over(facts))
     }

@@ -121,7 +121,6 @@ impl AuthFacts {
     }
 
     /// Whether it requires or accepts this field.
-    #[must_use]
     pub fn names(&self, field: &str) -> bool {
         self.required_fields.iter().chain(&self.optional_fields).any(|name| name == field)
     }

@@ -8,7 +8,6 @@ use crate::limits::MISTYPED_CHARS_MAX;
 ///
 /// A name is near if few edits lead to it, counted for the whole name and for the part after its last slash.
 /// Case is ignored, and a name that is a prefix of the other counts as near.
-#[must_use]
 pub fn nearest_of<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, count: usize) -> Vec<String> {
     let wanted = fold(wanted);
     let length = wanted.chars().count();

@@ -55,7 +55,6 @@ pub struct Model {
 
 impl Model {
     /// The offer of one provider, by its canonical slug.
-    #[must_use]
     pub fn offer(&self, provider: &str) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.provider == provider)
     }
@@ -86,7 +85,6 @@ pub struct Offer {
 
 impl Offer {
     /// The prices of a request whose prompt has this many tokens, including cached ones.
-    #[must_use]
     pub fn rates_for(&self, prompt_tokens: u64) -> Option<Rates> {
         match self.long_prompt {
             Some(long) if prompt_tokens > long.above_tokens => Some(long.rates),
@@ -192,7 +190,6 @@ impl ProviderFacts {
     }
 
     /// Whether it takes batches of this kind, which name their models when they are made.
-    #[must_use]
     pub fn takes(&self, batches: StoredObjectKind) -> bool {
         batches.kind() == StoredKind::Batch && self.batches.contains(&batches.dialect())
     }
@@ -209,7 +206,6 @@ impl ProviderFacts {
     }
 
     /// The facts of an authentication method; `None` if it does not accept that.
-    #[must_use]
     pub fn auth(&self, kind: AuthKind) -> Option<&AuthFacts> {
         self.auths.iter().find(|auth| auth.kind == kind)
     }
@@ -278,25 +274,21 @@ impl Catalogue {
     }
 
     /// With the operator's consent, or none, to emergency providers.
-    #[must_use]
     pub fn with_emergencies(self, takes_emergencies: bool) -> Self {
         Self { takes_emergencies, ..self }
     }
 
     /// With the operator's consent, or none, to subscriptions.
-    #[must_use]
     pub fn with_subscriptions(self, takes_subscriptions: bool) -> Self {
         Self { takes_subscriptions, ..self }
     }
 
     /// Whether subscriptions may serve at all.
-    #[must_use]
     pub const fn takes_subscriptions(&self) -> bool {
         self.takes_subscriptions
     }
 
     /// The provider that a subscription of this name is used with, and the product, where the name is one's.
-    #[must_use]
     pub fn subscription(&self, name: &str) -> Option<(&ProviderFacts, Option<&SubscriptionProduct>)> {
         let of_product = self.providers.iter().find_map(|facts| {
             let product = facts.subscriptions.iter().find(|product| product.name == name)?;
@@ -307,32 +299,27 @@ impl Catalogue {
     }
 
     /// Whether emergency providers may serve at all.
-    #[must_use]
     pub const fn takes_emergencies(&self) -> bool {
         self.takes_emergencies
     }
 
     /// Identifies this exact content; stored with what was computed from it.
-    #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
     }
 
     /// A model by its full name.
-    #[must_use]
     pub fn model(&self, full: &str) -> Option<&Model> {
         self.model_index.get(full).and_then(|index| self.models.get(*index))
     }
 
     /// Every model of this name, whoever published it.
-    #[must_use]
     pub fn by_bare_name(&self, name: &str) -> Vec<&Model> {
         let indices = self.bare_index.get(name).map_or(&[][..], Vec::as_slice);
         indices.iter().filter_map(|index| self.models.get(*index)).collect()
     }
 
     /// The model that a name is a release of; the name with its publisher or without.
-    #[must_use]
     pub fn release(&self, name: &str) -> Option<(Release, &Model)> {
         let (publisher, bare) = match name.split_once('/') {
             Some((publisher, bare)) => (Some(publisher), bare),
@@ -353,7 +340,6 @@ impl Catalogue {
 
     /// The model that a provider names so: by the name of its offer, or as a dated release, as the plan of a request reads
     /// names. A fine-tune costs something else than its model, and where customers deploy the models, the names are theirs.
-    #[must_use]
     pub fn named_at(&self, provider: &str, upstream_model: &str) -> Option<&Model> {
         let is_it = |offer: &Offer| &*offer.upstream_model == upstream_model;
         let offered = self.models.iter().find(|model| model.offer(provider).is_some_and(is_it));
@@ -367,7 +353,6 @@ impl Catalogue {
     }
 
     /// The provider whose model names have this form.
-    #[must_use]
     pub fn family(&self, name: &str) -> Option<&ProviderFacts> {
         let name = match Release::read(name) {
             Some((Release::FineTuned, base)) => base,
@@ -379,7 +364,6 @@ impl Catalogue {
     }
 
     /// What a model without a row does, as its name tells: one of its seller's, or one of a vendor's, whoever sells it.
-    #[must_use]
     pub fn modality_by_name(&self, seller: &str, name: &str) -> Option<Modality> {
         let vendors = self.providers.iter().filter(|facts| !facts.families.is_empty());
         let mut each = self.provider(seller).into_iter().chain(vendors);
@@ -387,62 +371,52 @@ impl Catalogue {
     }
 
     /// The provider that serves a model of this name in place of its publisher's own.
-    #[must_use]
     pub fn served_elsewhere(&self, own: &str, name: &str) -> Option<&ProviderFacts> {
         self.provider(self.provider(own)?.kind(name)?.at.as_deref()?)
     }
 
     /// The provider whose own dialect this is.
-    #[must_use]
     pub fn vendor(&self, dialect: Dialect) -> Option<&ProviderFacts> {
         self.providers.iter().find(|facts| facts.dialects.contains(&dialect))
     }
 
     /// A provider by its slug or a synonym.
-    #[must_use]
     pub fn provider(&self, slug_or_synonym: &str) -> Option<&ProviderFacts> {
         self.provider_index.get(slug_or_synonym).and_then(|index| self.providers.get(*index))
     }
 
     /// The facts of a provider, or those of a compatible server if the slug is a workspace's own.
-    #[must_use]
     pub fn facts(&self, slug: &str) -> Option<&ProviderFacts> {
         self.provider(slug).or_else(|| self.providers.iter().find(|facts| facts.custom))
     }
 
     /// The provider that a publisher runs itself.
-    #[must_use]
     pub fn own_provider(&self, publisher: &str) -> Option<&ProviderFacts> {
         self.providers.iter().find(|facts| facts.publishers.iter().any(|own| own == publisher))
     }
 
     /// The capability manifest of all providers, as it is in force.
-    #[must_use]
     pub const fn capabilities(&self) -> &Manifest {
         &self.manifest
     }
 
     /// The capability manifest as this version of the program has it, without what an operator states.
-    #[must_use]
     pub fn built_in_capabilities(&self) -> &Manifest {
         &self.built_in
     }
 
     /// The same catalogue with what the operator states of providers, in place of what it said before.
-    #[must_use]
     pub fn with_stated(&self, stated: &[StatedCapabilities]) -> Self {
         Self { manifest: self.built_in.with(stated), ..self.clone() }
     }
 
     /// The price of a request in a batch, in per cent of its usual price; `None` if nobody read it.
-    #[must_use]
     pub fn batch_percent(&self, provider: &str, model: &str) -> Option<u16> {
         let less = *self.manifest.provider(provider)?.known(model, |facts| &facts.batch_api_discount_pct)?;
         u16::try_from(100_u64.saturating_sub(less)).ok()
     }
 
     /// How many tokens a model takes at a provider: no more than either says, the model or the manifest.
-    #[must_use]
     pub fn context_tokens(&self, provider: &str, (model, of_model): (&str, Option<u64>)) -> Option<u64> {
         let manifest = self.manifest.provider(provider);
         let known = manifest.and_then(|known| known.known(model, |facts| &facts.context_window_max_tokens));
@@ -453,14 +427,12 @@ impl Catalogue {
     }
 
     /// The dialects that a provider speaks, the preferred one first. The default is chat.
-    #[must_use]
     pub fn grammars(&self, provider: &str) -> &[Grammar] {
         let slug = self.provider(provider).map_or(provider, |facts| facts.slug.as_str());
         self.manifest.provider(slug).map_or(&[Grammar::Chat], ProviderManifest::grammars)
     }
 
     /// What a model at a provider accepts; the model by its full name, or by its name there.
-    #[must_use]
     pub fn abilities(&self, provider: &str, model: &str) -> Abilities {
         let facts = self.provider(provider);
         let slug = facts.map_or(provider, |facts| facts.models_of.as_deref().unwrap_or(&facts.slug));
@@ -479,23 +451,19 @@ impl Catalogue {
     }
 
     /// The public tokenizer of a model, by its name at its provider; `None` for all others.
-    #[must_use]
     pub fn vocabulary(&self, upstream_model: &str) -> Option<Vocabulary> {
         self.tokenizers.of(upstream_model)
     }
 
-    #[must_use]
     pub fn providers(&self) -> &[ProviderFacts] {
         &self.providers
     }
 
-    #[must_use]
     pub fn models(&self) -> &[Model] {
         &self.models
     }
 
     /// Whether one of our models or providers has this publisher.
-    #[must_use]
     pub fn is_publisher(&self, name: &str) -> bool {
         self.models.iter().any(|model| model.publisher == name) || self.own_provider(name).is_some()
     }

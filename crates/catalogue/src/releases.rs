@@ -19,7 +19,6 @@ const DAYS: [&str; 4] = ["-0000-00-00", "-00000000", "@00000000", "-0000"];
 impl Release {
     /// The release that a name denotes, with the rest of the name; `None` if it denotes none. The rest of a
     /// fine-tune may be a dated name itself.
-    #[must_use]
     pub fn read(name: &str) -> Option<(Self, &str)> {
         if let Some(tuned) = name.strip_prefix(FINE_TUNED) {
             return tuned.split(':').next().map(|base| (Self::FineTuned, base));
@@ -32,7 +31,6 @@ impl Release {
 
     /// Whether a provider's own name of a model has another date than the requested one. A
     /// name without a date is accepted.
-    #[must_use]
     pub fn is_of_another_day(requested: &str, sold: &str) -> bool {
         let Some((_, day)) = dated(requested) else { return false };
         let plain = |text: &str| text.replace('-', "");

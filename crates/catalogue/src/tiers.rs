@@ -65,14 +65,12 @@ pub struct Fees {
 }
 
 impl Fees {
-    #[must_use]
     pub fn of(rows: &[Fee]) -> Self {
         let of = |tool| rows.iter().find(|fee| fee.tool == tool).map(|fee| fee.price);
         Self { web_search: of(HostedTool::WebSearch), file_search: of(HostedTool::FileSearch) }
     }
 
     /// Whether a call of the tool has a price.
-    #[must_use]
     pub const fn has_price_for(&self, tool: HostedTool) -> bool {
         match tool {
             HostedTool::WebSearch => self.web_search.is_some(),
@@ -85,7 +83,6 @@ impl Fees {
     }
 
     /// The prices with these fees added.
-    #[must_use]
     pub const fn beside(&self, mut rates: Rates) -> Rates {
         rates.units.web_search = self.web_search;
         rates.units.file_search = self.file_search;

@@ -56,7 +56,6 @@ pub(super) fn mend(body: Bytes) -> Result<Bytes, StreamFault> {
 }
 
 /// The full text of the first choice; `None` where the body is not a completion or has no text.
-#[must_use]
 pub fn answer_text(body: &Bytes) -> Option<String> {
     read_text(body).ok().flatten()
 }

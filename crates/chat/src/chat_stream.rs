@@ -80,20 +80,17 @@ impl ChatStream {
         text
     }
 
-    #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.is_done || self.finish_reason.is_some()
     }
 
     /// How long what has come is.
-    #[must_use]
     pub fn bytes_read(&self) -> usize {
         let calls = self.calls.values().map(|call| call.arguments.len());
         self.content.len() + self.refusal.len() + self.reasoning.len() + calls.sum::<usize>()
     }
 
     /// The completion that would have come whole.
-    #[must_use]
     pub fn completion(&self) -> Bytes {
         let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
         let calls: Vec<Value> = self.calls.values().map(|call| {

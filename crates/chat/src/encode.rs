@@ -133,14 +133,12 @@ impl UsageField {
 impl Completion {
     /// The chunk that ends a choice with `finish_reason: "length"`. `usage_null` where the client requested
     /// usage.
-    #[must_use]
     pub(super) fn length_chunk(&self, index: u32, usage_null: bool) -> Bytes {
         let choice = LastChoice { index, delta: Delta {}, finish_reason: "length", logprobs: None };
         event(&self.envelope("chat.completion.chunk", [choice], UsageField::null_if(usage_null)))
     }
 
     /// The chunk without choices that carries the usage.
-    #[must_use]
     pub(super) fn usage_chunk(&self, usage: &Usage) -> Bytes {
         let none: [(); 0] = [];
         event(&self.envelope("chat.completion.chunk", none, UsageField::of(usage)))
@@ -158,7 +156,6 @@ impl Completion {
 
 /// A request of our own: `messages` are pairs of role and text. `max_tokens` is omitted unless given: some
 /// models accept only `max_completion_tokens`, and the model's name does not tell which.
-#[must_use]
 pub fn encode_request(
     model: &str,
     messages: &[(&str, &str)],

@@ -64,7 +64,6 @@ impl RequestFields {
     /// Those of Chat Completions.
     pub const MESSAGES: Self = Self::of("messages", Input::Messages);
 
-    #[must_use]
     pub const fn of(main_input: &'static str, input: Input) -> Self {
         Self { main_input, input, model: ModelField::Required, own: &[] }
     }

@@ -68,7 +68,6 @@ enum Verdict {
 }
 
 impl StreamScanner {
-    #[must_use]
     pub fn new(hide_usage: bool) -> Self {
         Self { hide_usage, reading: Reading::of_stream(), ..Self::default() }
     }
@@ -120,7 +119,6 @@ impl StreamScanner {
     /// Ends the stream here as if the answer had reached its length: a finish reason for each open choice,
     /// usage where the client requested it, and `[DONE]`. `last` is what was emitted last; the answer's id is
     /// read from its events.
-    #[must_use]
     pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
         let usage = (!self.hide_usage).then_some(used);
         let answer = last_completion(last);
@@ -132,7 +130,6 @@ impl StreamScanner {
     }
 
     #[inline]
-    #[must_use]
     pub fn facts(&self) -> &StreamFacts {
         &self.facts
     }

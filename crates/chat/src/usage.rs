@@ -9,7 +9,6 @@ use json::{Cursor, JsonError, Kind};
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// The usage of an exchange, estimated from the bytes of its text and marked as an estimate.
-#[must_use]
 pub fn estimate(prompt_bytes: u64, content_bytes: u64) -> Usage {
     Usage {
         input: prompt_bytes.div_ceil(BYTES_PER_TOKEN),

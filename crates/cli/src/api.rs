@@ -77,7 +77,6 @@ impl Api {
     }
 
     /// Trusts the roots in this file, too.
-    #[must_use]
     pub fn trusting(self, ca_file: Option<PathBuf>) -> Self {
         Self { ca_file, ..self }
     }
@@ -91,7 +90,6 @@ impl Api {
         Ok(Client::new(Arc::new(settings))?)
     }
 
-    #[must_use]
     pub fn address(&self) -> &str {
         &self.base
     }
@@ -329,7 +327,6 @@ impl Api {
     }
 
     /// Sleeps; `false` where the user interrupts that.
-    #[must_use]
     pub fn rest(&self, duration: Duration) -> bool {
         self.runtime.block_on(async {
             tokio::select! {
@@ -409,7 +406,6 @@ pub struct PartAnswer {
 }
 
 impl PartAnswer {
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -503,7 +499,6 @@ pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
 }
 
 /// A string field of a JSON object; empty if there is none.
-#[must_use]
 pub fn field(object: &Value, name: &str) -> String {
     object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
@@ -528,7 +523,6 @@ const NO_SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b'}');
 
 /// The path of what is below a path under this id. Whatever the id is, it stays one segment.
-#[must_use]
 pub fn at(path: &str, id: &str) -> String {
     let segment = percent_encoding::utf8_percent_encode(id, NO_SEGMENT);
     match id {
@@ -539,7 +533,6 @@ pub fn at(path: &str, id: &str) -> String {
 }
 
 /// Escapes a value of a query string.
-#[must_use]
 pub fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

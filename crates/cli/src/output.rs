@@ -53,26 +53,22 @@ pub const CANCELLED: u8 = 12;
 pub const INTERRUPTED: u8 = 130;
 
 impl Failure {
-    #[must_use]
     pub fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), document: None, fix: None, json: false }
     }
 
-    #[must_use]
     pub fn fix(mut self, fix: impl Into<Box<str>>) -> Self {
         self.fix = Some(fix.into());
         self
     }
 
     /// What to do about it: the gateway's advice, or this program's.
-    #[must_use]
     pub fn fix_text(&self) -> Option<&str> {
         let sent = self.document.as_ref().and_then(|document| document.get("fix")?.as_str());
         self.fix.as_deref().or(sent)
     }
 
     /// The code of the gateway's problem document, if it sent one.
-    #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.document.as_ref()?.get("code")?.as_str()
     }
@@ -92,7 +88,6 @@ impl Failure {
     }
 
     /// Prints the failure and returns the process's exit code.
-    #[must_use]
     pub fn report(&self) -> ExitCode {
         match &self.document {
             Some(document) if self.json => println!("{document}"),
@@ -178,7 +173,6 @@ fn in_commands(fix: &str) -> Cow<'_, str> {
 
 /// The exit code of an error response: its code distinguishes a budget from a rate limit, which share a
 /// status.
-#[must_use]
 pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
     if matches!(problem, Some("quota_exceeded" | "credits_required")) {
         return BUDGET;
@@ -203,7 +197,6 @@ pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
 
 /// Makes text from outside safe for a terminal: control characters, and so escape sequences, are shown and
 /// not executed.
-#[must_use]
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -234,7 +227,6 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
 }
 
 /// A line of CSV. A cell that begins like a formula is quoted as text, so that no spreadsheet executes it.
-#[must_use]
 pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let cell = |text: &str| {
         let defused = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
@@ -259,7 +251,6 @@ fn csv_row(object: &Value, columns: &[impl AsRef<str>]) -> String {
 }
 
 /// A field of a JSON object for display; a dash if it is empty.
-#[must_use]
 pub fn cell(object: &Value, name: &str) -> String {
     field(object, name).unwrap_or_else(|| "-".to_owned())
 }
@@ -279,7 +270,6 @@ fn field(object: &Value, name: &str) -> Option<String> {
 }
 
 /// The name that a mistyped one stands for, as advice.
-#[must_use]
 pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let near = names.map(|name| (strsim::damerau_levenshtein(name, typed), name)).min();
     let (_, name) = near.filter(|(edits, name)| *edits <= EDITS_FORGIVEN && edits * 2 < name.len())?;
@@ -287,14 +277,12 @@ pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Op
 }
 
 /// A file that can't be read.
-#[must_use]
 pub fn unreadable(path: impl std::fmt::Display, error: &std::io::Error) -> Failure {
     Failure::new(USAGE, format!("{path} can't be read: {error}."))
         .fix("Check the path, and that this account may read it.")
 }
 
 /// A human-readable size.
-#[must_use]
 pub fn bytes(bytes: u64) -> String {
     for (unit, size) in
         [("TB", 1_000_000_000_000_u64), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)]

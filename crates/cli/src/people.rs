@@ -49,7 +49,6 @@ const NAMED: [(&str, Unit); 4] = [
 const RATES: [(&str, Unit); 2] = [("micros_per_", Unit::MicroDollars), ("nano_usd_per_", Unit::NanoDollars)];
 
 /// Who serves, as people say it: the API's words for the operator's accounts are older.
-#[must_use]
 pub fn mode(word: &str) -> &str {
     match word {
         "managed_provider" | "mi" => "managed",
@@ -74,13 +73,11 @@ fn unit_of(column: &str) -> Option<(Cow<'_, str>, Unit)> {
 }
 
 /// A column's head: the field's name without its unit.
-#[must_use]
 pub fn head(column: &str) -> String {
     unit_of(column).map_or(column.into(), |(name, _)| name).replace('_', " ")
 }
 
 /// A field's value in words of its unit; `None` where it has another form than its name promises.
-#[must_use]
 pub fn cell(row: &Value, column: &str, now: OffsetDateTime) -> Option<String> {
     let value = row.get(column)?;
     match column {
@@ -127,13 +124,11 @@ fn percent(share: f64) -> String {
 }
 
 /// The date and time of a moment, to the minute.
-#[must_use]
 pub fn minute(moment: &str) -> String {
     moment.get(..16).unwrap_or(moment).replace('T', " ")
 }
 
 /// The calendar month of a moment, such as November 2026.
-#[must_use]
 pub fn month(moment: &str) -> String {
     let at = OffsetDateTime::parse(moment, &Rfc3339);
     at.map_or_else(|_| moment.to_owned(), |at| format!("{} {}", at.month(), at.year()))
@@ -154,7 +149,6 @@ fn ago(moment: &str, now: OffsetDateTime) -> Option<String> {
 }
 
 /// Microseconds as milliseconds, or as seconds where these are many.
-#[must_use]
 pub fn duration(micros: u64) -> String {
     match micros / 1_000 {
         0 if micros > 0 => format!("0.{} ms", micros / 100),
@@ -164,7 +158,6 @@ pub fn duration(micros: u64) -> String {
 }
 
 /// Micro-USD as dollars.
-#[must_use]
 pub fn dollars(micros: i64) -> String {
     let sign = if micros < 0 { "-" } else { "" };
     let size = micros.unsigned_abs();
@@ -172,7 +165,6 @@ pub fn dollars(micros: i64) -> String {
 }
 
 /// Micro-USD for people: cents, and what is less than a dollar as exactly as it is known.
-#[must_use]
 pub fn spend(micros: i64) -> String {
     Nanos(micros.saturating_mul(1_000)).to_string()
 }
@@ -183,20 +175,17 @@ fn spend_nanos(nanos: i64) -> String {
 }
 
 /// Whether the provider's cost is the workspace's to pay, by the row's profile or mode: the operator pays for accounts.
-#[must_use]
 pub fn is_own_bill(row: &Value, of: &str) -> bool {
     matches!(row.get(of).and_then(Value::as_str), Some("byok" | "subscription"))
 }
 
 /// An amount of an object, exactly, in the unit that its name ends with; a dash where there is none.
-#[must_use]
 pub fn money(of: &Value, field: &str) -> String {
     let write = if field.ends_with("_nanos") { nano_dollars } else { dollars };
     of.get(field).and_then(Value::as_i64).map_or_else(|| "-".to_owned(), write)
 }
 
 /// Nano-USD as dollars, exactly.
-#[must_use]
 pub fn nano_dollars(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let size = nanos.unsigned_abs();

@@ -32,7 +32,6 @@ enum Form {
 }
 
 impl Progress {
-    #[must_use]
     pub fn new(json: bool) -> Self {
         let form = match (json, std::io::stderr().is_terminal()) {
             (true, _) => Form::Documents,
@@ -141,7 +140,6 @@ fn line(here: u64, all: Option<u64>, rate: u64, left_s: Option<u64>) -> String {
 }
 
 /// Seconds in the two largest units.
-#[must_use]
 pub fn clock(seconds: u64) -> String {
     match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),

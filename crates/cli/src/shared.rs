@@ -40,13 +40,11 @@ pub const USUAL_URL: &str = "http://127.0.0.1:8787";
 
 impl Shared {
     /// How rows are printed.
-    #[must_use]
     pub fn form(&self) -> Form {
         if self.json { Form::Json } else { self.output.unwrap_or(Form::Table) }
     }
 
     /// Whether anything names a gateway: an option, the environment, or `tidegate login`.
-    #[must_use]
     pub fn names_a_gateway(&self) -> bool {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_signed_in = || {

@@ -94,7 +94,6 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// A text of the table with its placeholders filled in.
-    #[must_use]
     pub fn fill(&self, text: &str) -> String {
         text.replace("{url}", self.url).replace("{model}", self.model).replace("{key}", self.key)
     }
@@ -110,7 +109,6 @@ pub fn clients() -> Result<Clients, toml::de::Error> {
 
 impl Clients {
     /// The tool with this id.
-    #[must_use]
     pub fn find(&self, id: &str) -> Option<&Client> {
         self.clients.iter().find(|client| client.id == id)
     }

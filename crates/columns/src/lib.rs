@@ -21,7 +21,6 @@ use serde_json::{Value, json};
 use snapshot::{CredentialState, IpNet, Scopes};
 
 /// The scopes of a key.
-#[must_use]
 pub fn scopes_to_text(scopes: Scopes) -> String {
     let named = [
         (scopes.inference, "inference"),
@@ -33,14 +32,12 @@ pub fn scopes_to_text(scopes: Scopes) -> String {
 }
 
 /// The scopes of a key.
-#[must_use]
 pub fn scopes_from_text(text: &str) -> Scopes {
     let has = |name| text.split(',').any(|part| part == name);
     Scopes { inference: has("inference"), read: has("read"), admin: has("admin"), operator: has("operator") }
 }
 
 /// The networks that may use a key.
-#[must_use]
 pub fn networks_to_text(networks: &[IpNet]) -> String {
     let texts = networks.iter().map(|net| format!("{}/{}", net.address, net.prefix_bits));
     texts.collect::<Vec<_>>().join(",")
@@ -321,13 +318,11 @@ impl StoredWindow {
 }
 
 /// A part of the week; empty for none.
-#[must_use]
 pub fn window_to_text(window: Option<TimeWindow>) -> String {
     window.map_or_else(String::new, |window| json!(StoredWindow::of(window)).to_string())
 }
 
 /// A part of the week, if the text holds one.
-#[must_use]
 pub fn window_from_text(text: &str) -> Option<TimeWindow> {
     serde_json::from_str::<StoredWindow>(text).ok()?.read()
 }
@@ -379,7 +374,6 @@ pub fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
 
 /// The pattern for a stored fixed part.
 /// A pattern of model names as people write it.
-#[must_use]
 pub fn pattern_text(fixed: &str, is_exact: bool) -> String {
     let pattern = if is_exact { ModelPattern::Exact(fixed) } else { ModelPattern::Prefix(fixed) };
     pattern.as_text().into_owned()
@@ -440,7 +434,6 @@ fn all<T>(texts: &[String], read: impl Fn(&String) -> Result<T, StoreError>) -> 
 }
 
 /// How long a provider may retain requests; `null` if nothing is stated.
-#[must_use]
 pub fn retention_to_value(retention: Option<Retention>) -> Value {
     match retention {
         None => Value::Null,
@@ -450,7 +443,6 @@ pub fn retention_to_value(retention: Option<Retention>) -> Value {
 }
 
 /// How long a provider may retain requests.
-#[must_use]
 pub fn retention_from_value(kept: &Value) -> Option<Retention> {
     if kept == "zero" {
         return Some(Retention::Zero);

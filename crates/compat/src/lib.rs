@@ -42,7 +42,6 @@ pub struct Api {
 
 impl Api {
     /// Whether it has a row for a call, or says what to use instead.
-    #[must_use]
     pub fn takes(&self, method: &Method, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
         matches!(table::find(self.rows, self.instead, method, path), Found::Route(..))

@@ -27,44 +27,36 @@ pub type Row = (Method, &'static str, Does);
 pub type Instead = (&'static [&'static str], &'static str);
 
 /// A call that does something.
-#[must_use]
 pub const fn call(method: Method, path: &'static str, handler: Handler) -> Row {
     (method, path, Does::Call(handler))
 }
 
-#[must_use]
 pub const fn get(path: &'static str, handler: Handler) -> Row {
     call(Method::GET, path, handler)
 }
 
-#[must_use]
 pub const fn post(path: &'static str, handler: Handler) -> Row {
     call(Method::POST, path, handler)
 }
 
-#[must_use]
 pub const fn put(path: &'static str, handler: Handler) -> Row {
     call(Method::PUT, path, handler)
 }
 
-#[must_use]
 pub const fn patch(path: &'static str, handler: Handler) -> Row {
     call(Method::PATCH, path, handler)
 }
 
-#[must_use]
 pub const fn delete(path: &'static str, handler: Handler) -> Row {
     call(Method::DELETE, path, handler)
 }
 
 /// A call of somebody who has no key yet.
-#[must_use]
 pub const fn open(path: &'static str, handler: Handler) -> Row {
     (Method::POST, path, Does::Open(handler))
 }
 
 /// One that has no counterpart, at a path of which another method has.
-#[must_use]
 pub const fn instead(method: Method, path: &'static str, what: &'static str) -> Row {
     (method, path, Does::Instead(what))
 }

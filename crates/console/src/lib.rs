@@ -108,14 +108,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     trusted-types svelte-trusted-html";
 
 /// Whether the client is a browser that opens a page.
-#[must_use]
 pub fn wants_page(headers: &HeaderMap) -> bool {
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     accepted.split(',').any(|kind| kind.split(';').next().is_some_and(|name| name.trim() == "text/html"))
 }
 
 /// The page, the same at every path of the console.
-#[must_use]
 pub fn page(headers: &HeaderMap) -> Response<Bytes> {
     match FILES.iter().find(|file| file.path == PAGE) {
         Some(file) => answer(file, headers),
@@ -126,7 +124,6 @@ pub fn page(headers: &HeaderMap) -> Response<Bytes> {
 }
 
 /// The page with a 404, for browsers at an unknown path: the console shows the error.
-#[must_use]
 pub fn missing(headers: &HeaderMap) -> Response<Bytes> {
     let mut unconditional = headers.clone();
     unconditional.remove(header::IF_NONE_MATCH);
@@ -136,7 +133,6 @@ pub fn missing(headers: &HeaderMap) -> Response<Bytes> {
 }
 
 /// A file of the console or of the documentation by its path, without the leading slash.
-#[must_use]
 pub fn asset(path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
     let path = path.trim_end_matches('/');
     let is_manual = path.split('/').next() == Some(MANUAL);

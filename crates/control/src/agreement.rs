@@ -325,12 +325,10 @@ impl RatesForm {
     }
 }
 
-#[must_use]
 pub fn show_pricing(pricing: &[(String, Rates)]) -> PricingForm {
     pricing.iter().map(|(model, rates)| (model.clone(), RatesForm::show(rates))).collect()
 }
 
-#[must_use]
 pub const fn show_limits(agreed: &Agreement) -> LimitsForm {
     let AgreedLimits {
         requests_per_minute,
@@ -350,7 +348,6 @@ pub const fn show_limits(agreed: &Agreement) -> LimitsForm {
     }
 }
 
-#[must_use]
 pub fn show_retention(agreed: Option<Retention>) -> Option<RetentionForm> {
     agreed.map(|retention| match retention {
         Retention::Zero => RetentionForm::Zero(ZeroRetention::Zero),
@@ -358,7 +355,6 @@ pub fn show_retention(agreed: Option<Retention>) -> Option<RetentionForm> {
     })
 }
 
-#[must_use]
 pub fn show_commitment(agreed: &Agreement) -> Option<CommitmentForm> {
     agreed.commitment.map(|agreed| CommitmentForm {
         amount_micros: agreed.amount_micros,

@@ -36,13 +36,11 @@ pub async fn start(deps: Deps, nodes: Arc<Nodes>, web: Web) -> Result<Server, St
 
 /// Every route with its access rule, for tests and documentation; `None` for a route that needs neither a key
 /// nor a person.
-#[must_use]
 pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
     routes::all().into_iter().map(|route| (route.method, route.pattern, route.auth.access())).collect()
 }
 
 /// The methods and paths that the OpenAPI document describes.
-#[must_use]
 pub fn described() -> BTreeSet<(http::Method, String)> {
     let document = openapi::document(&routes::all()).unwrap_or_default();
     let paths = document.get("paths").and_then(serde_json::Value::as_object).into_iter().flatten();

@@ -150,7 +150,6 @@ impl BatchModels {
     }
 
     /// Whether one model answers all requests.
-    #[must_use]
     pub fn is_of_one_model(&self) -> bool {
         self.models.len() == 1
     }

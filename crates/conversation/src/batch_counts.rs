@@ -25,7 +25,6 @@ struct Counted {
 }
 
 /// Reads the counts of a batch object of OpenAI or Anthropic; `None` where it has none.
-#[must_use]
 pub fn request_counts(object: &[u8]) -> Option<BatchCounts> {
     let Counted { request_counts: found, status } = serde_json::from_slice(object).ok()?;
     let Some(total) = found.total else {

@@ -10,7 +10,6 @@ const FORMATS: &[&str] =
 
 /// The schema, as it was written where that can be sent, and whether something of it became mere description.
 /// A value that is no JSON Schema, or is nested too deeply to be read, is for the provider to judge.
-#[must_use]
 pub fn supported(written: &str) -> (Cow<'_, str>, bool) {
     let Ok(schema) = serde_json::from_str::<Value>(written) else { return (Cow::Borrowed(written), false) };
     let mut is_lossy = false;

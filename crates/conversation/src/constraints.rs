@@ -51,7 +51,6 @@ impl Single {
 }
 
 impl AnswerConstraints {
-    #[must_use]
     pub fn of(prompt: &Prompt) -> Self {
         let custom = |kind: &ToolKind| match kind {
             ToolKind::Custom { name, .. } => Some(name.clone()),
@@ -67,7 +66,6 @@ impl AnswerConstraints {
     }
 
     /// For a request that is forwarded as it is, to a server that is not sent `parallel_tool_calls: false`.
-    #[must_use]
     pub fn one_call() -> Self {
         Self { one_call: true, ..Self::default() }
     }

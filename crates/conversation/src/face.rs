@@ -179,13 +179,11 @@ pub struct Instructions {
 }
 
 /// A line that needs no escapes, as a block of text.
-#[must_use]
 pub fn text_block(line: &str) -> String {
     format!(r#"{{"type":"text","text":"{line}"}}"#)
 }
 
 /// The same in the formats whose blocks have no type.
-#[must_use]
 pub fn bare_block(line: &str) -> String {
     format!(r#"{{"text":"{line}"}}"#)
 }

@@ -75,7 +75,6 @@ pub enum Droppable {
 pub type FeatureNames = &'static [(Feature, &'static str)];
 
 /// The feature with this name.
-#[must_use]
 pub fn named(names: FeatureNames, name: &str) -> Option<Feature> {
     names.iter().find(|(_, known)| *known == name).map(|(feature, _)| *feature)
 }
@@ -140,7 +139,6 @@ impl Feature {
         TABLE.iter().map(|(feature, _)| *feature)
     }
 
-    #[must_use]
     pub fn droppable(self) -> Droppable {
         let row = TABLE.iter().find(|(feature, _)| *feature == self);
         row.map_or(Droppable::Meaning, |(_, droppable)| *droppable)
@@ -158,7 +156,6 @@ impl Feature {
     }
 
     /// Its name among those of a dialect; `None` where the dialect can't express it.
-    #[must_use]
     pub fn name(self, names: FeatureNames) -> Option<&'static str> {
         names.iter().find(|(feature, _)| *feature == self).map(|(_, name)| *name)
     }

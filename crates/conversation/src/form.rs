@@ -28,7 +28,6 @@ pub struct Form {
 
 impl Form {
     /// Its content type for an upstream. The boundary is quoted where it is not a token.
-    #[must_use]
     pub fn content_type(&self) -> String {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
         if self.boundary.bytes().all(is_token) {
@@ -39,7 +38,6 @@ impl Form {
     }
 
     /// The held bytes without their boundary, so that two requests can be compared.
-    #[must_use]
     pub fn without_boundary(&self, held: &[u8]) -> Bytes {
         let delimiter = format!("--{}", self.boundary).into_bytes();
         let mut plain = Vec::with_capacity(held.len());

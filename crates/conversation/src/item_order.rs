@@ -66,14 +66,12 @@ fn read(item: &str) -> Item {
 }
 
 /// Whether a message is a summary that was opened.
-#[must_use]
 pub fn is_summary(message: &Members<'_>) -> bool {
     message.find_text("content").is_some_and(|text| text.starts_with(SUMMARY))
 }
 
 /// The items that always stay: rules, the newest input with the calls that it answers, and the last message of a user's,
 /// which the newest steps are about.
-#[must_use]
 pub fn newest(items: &[String]) -> Vec<bool> {
     let read: Vec<Item> = items.iter().map(|item| read(item)).collect();
     let (_, steps) = arranged(&read);
@@ -81,13 +79,11 @@ pub fn newest(items: &[String]) -> Vec<bool> {
 }
 
 /// Whether an item is a rule for the model.
-#[must_use]
 pub fn is_rule(item: &str) -> bool {
     read(item).side == Side::Rule
 }
 
 /// Whether an item is a rule for the model, or a message of a user's.
-#[must_use]
 pub fn is_kept_as_written(item: &str) -> bool {
     matches!(read(item).side, Side::Rule | Side::User)
 }
@@ -165,7 +161,6 @@ fn arranged(items: &[Item]) -> (Vec<Turn>, Vec<Step>) {
 
 /// What is left out first, and what next: the steps of the oldest turn, with the last of them what the user wrote, then those
 /// of the turn after it. Each is the places of items that are left out together.
-#[must_use]
 pub fn oldest_first(items: &[String]) -> Vec<Vec<usize>> {
     let read: Vec<Item> = items.iter().map(|item| read(item)).collect();
     let (turns, steps) = arranged(&read);

@@ -81,26 +81,22 @@ enum By {
 
 impl DroppedFields {
     /// For an upstream that speaks another dialect.
-    #[must_use]
     pub fn new(client: Grammar, upstream: Grammar, names_of: NamesOf) -> Self {
         Self { by: By::Grammar(upstream), ..Self::of_server(client, names_of) }
     }
 
     /// Sets the names that the client used where its dialect has several.
-    #[must_use]
     pub fn with_aliases(mut self, aliases: &Aliases) -> Self {
         self.aliases.clone_from(aliases);
         self
     }
 
     /// For an upstream that takes requests in a format of its vendor's own.
-    #[must_use]
     pub fn of_vendor(client: Grammar, names_of: NamesOf) -> Self {
         Self { by: By::Vendor, ..Self::of_server(client, names_of) }
     }
 
     /// For a server that supports only part of its dialect.
-    #[must_use]
     pub fn of_server(client: Grammar, names_of: NamesOf) -> Self {
         let aliases = Aliases::default();
         Self {
@@ -120,14 +116,12 @@ impl DroppedFields {
     }
 
     /// The client's name for a feature; `None` where its dialect can't express it.
-    #[must_use]
     pub fn own_name(&self, feature: Feature) -> Option<&'static str> {
         let alias = feature.aliased().and_then(|aliased| self.aliases.name(aliased));
         alias.or_else(|| feature.name((self.names_of)(self.client)))
     }
 
     /// The dialect whose names are reported.
-    #[must_use]
     pub const fn client(&self) -> Grammar {
         self.client
     }

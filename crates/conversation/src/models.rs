@@ -24,7 +24,6 @@ pub struct ModelRow {
 
 impl ModelRow {
     /// What a list for people calls it.
-    #[must_use]
     pub fn title(&self) -> &str {
         self.display_name.as_deref().unwrap_or(&self.id)
     }
@@ -80,13 +79,11 @@ struct TopProvider {
 }
 
 /// A list of models.
-#[must_use]
 pub fn models_list(rows: &[ModelRow]) -> Bytes {
     document(&ChatList { object: "list", data: rows.iter().map(chat).collect() })
 }
 
 /// One model.
-#[must_use]
 pub fn model_object(row: &ModelRow) -> Bytes {
     document(&chat(row))
 }

@@ -120,20 +120,17 @@ pub struct RequestedEntry {
 
 impl ObjectPage {
     /// The objects as the page has them, with commas between.
-    #[must_use]
     pub fn entries(&self) -> String {
         self.rows.iter().map(|(_, entry)| &**entry).collect::<Vec<_>>().join(",")
     }
 
     /// The id of the last object, where more follow.
-    #[must_use]
     pub fn next(&self) -> Option<StoredObjectId> {
         self.rows.last().filter(|_| self.has_more).map(|(id, _)| *id)
     }
 
     /// The page as OpenAI's and Anthropic's lists end: the objects, the first and last id, and whether more
     /// follow.
-    #[must_use]
     pub fn data(&self) -> String {
         let name =
             |row: Option<&(StoredObjectId, _)>| row.map_or("null".to_owned(), |(id, _)| format!("\"{id}\""));
@@ -152,20 +149,17 @@ pub struct AddressRow {
 }
 
 /// A row of an object's own address.
-#[must_use]
 pub const fn at(method: Method, act: StoredAct) -> AddressRow {
     AddressRow { method, below: None, act }
 }
 
 /// A row of an address below that.
-#[must_use]
 pub const fn below(method: Method, below: &'static str, act: StoredAct) -> AddressRow {
     AddressRow { method, below: Some(below), act }
 }
 
 /// Reads an address of an id and perhaps of what is below it, behind the first `separator`; `None` where no
 /// row has it. `HEAD` is read as `GET`.
-#[must_use]
 pub fn read_object_address(
     rows: &[AddressRow],
     separator: char,
@@ -182,14 +176,12 @@ pub fn read_object_address(
 }
 
 /// There is no such address of an object.
-#[must_use]
 pub fn no_such_address(method: &Method, how: &'static str) -> Box<Fault> {
     let message = format!("This path doesn't take {method}, or doesn't exist.");
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how))
 }
 
 /// What an address says that names an object.
-#[must_use]
 pub fn addressed(id: String, act: StoredAct, query: &str) -> Addressed {
     let stored = Stored::new(id, act, query.to_owned());
     Addressed { stored: Some(stored), ..Addressed::default() }
@@ -236,7 +228,6 @@ pub fn read_cursor(
 }
 
 /// A parameter of a list has a wrong value.
-#[must_use]
 pub fn wrong_parameter(name: &str, fix: String) -> Box<Fault> {
     let message = format!("\"{name}\" isn't valid for this list.");
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).param(name.to_owned()).fix(fix))

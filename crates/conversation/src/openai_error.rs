@@ -25,7 +25,6 @@ pub fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
 }
 
 /// The error as the last event of a stream. The caller closes the stream after it without `[DONE]`.
-#[must_use]
 pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
     let body = encode(fault, trace);
     let mut event = Vec::with_capacity(body.len() + 8);

@@ -38,7 +38,6 @@ pub struct OwnResult<'a> {
 impl OwnResult<'_> {
     /// The answer as a part of a line: answers are forwarded as they came, and those of some upstreams are written over
     /// several lines. `None` where it is no JSON.
-    #[must_use]
     pub fn body_on_one_line(&self) -> Option<String> {
         let body = serde_json::from_slice::<&RawValue>(self.body).ok()?;
         // Line ends stand between the tokens of JSON alone.
@@ -55,7 +54,6 @@ pub struct FileRequests {
 }
 
 /// Whether no part of a value is a member of such a name, but for an address that holds its content itself.
-#[must_use]
 pub fn names_none(value: &Value, is_named: &dyn Fn(&str) -> bool) -> bool {
     let is_content = |value: &Value| value.as_str().is_some_and(|address| address.starts_with("data:"));
     match value {

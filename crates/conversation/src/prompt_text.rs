@@ -18,7 +18,6 @@ pub trait UsageEstimator: Debug {
 
 /// Whether usage was reported: zeros for an answer with text are not a count.
 #[inline]
-#[must_use]
 pub fn is_counted(reported: Option<&Usage>, content_bytes: u64) -> bool {
     reported.is_some_and(|usage| content_bytes == 0 || !usage.is_nothing())
 }

@@ -97,7 +97,6 @@ pub enum CacheLife {
 
 impl CacheLife {
     /// The time from `now_unix_ms` on.
-    #[must_use]
     pub const fn ms_from(self, now_unix_ms: u64) -> u64 {
         match self {
             Self::For(ms) => ms,
@@ -121,7 +120,6 @@ pub struct NamedFile {
 
 impl NamedFile {
     /// The id has the form of those that Tidegate issues.
-    #[must_use]
     pub fn is_ours(&self) -> bool {
         let is_file =
             |kind: StoredObjectKind| kind.kind() == StoredKind::File && self.id.starts_with(kind.prefix());
@@ -129,7 +127,6 @@ impl NamedFile {
     }
 
     /// It is a cached prompt, named by an id of ours.
-    #[must_use]
     pub fn is_our_cached_content(&self) -> bool {
         self.id.starts_with(StoredObjectKind::CACHED_CONTENT.prefix())
     }
@@ -159,13 +156,11 @@ pub struct Stored {
 }
 
 impl Stored {
-    #[must_use]
     pub const fn new(id: String, act: StoredAct, query: String) -> Self {
         Self { id, act, query, provider_object_id: None, until_unix_ms: None }
     }
 
     /// Its id in requests to the provider.
-    #[must_use]
     pub fn upstream_id(&self) -> &str {
         self.provider_object_id.as_deref().unwrap_or(&self.id)
     }
@@ -217,13 +212,11 @@ pub struct Addressed {
 
 impl Request {
     /// A request that names only a model.
-    #[must_use]
     pub fn of_model(model: &str) -> Self {
         Self { model: model.to_owned(), choices: 1, ..Self::default() }
     }
 
     /// A request about a stored object.
-    #[must_use]
     pub fn about(stored: Stored) -> Self {
         Self {
             stream: stored.act == StoredAct::Content,
@@ -235,13 +228,11 @@ impl Request {
     }
 
     /// Whether its prompt goes on from one that is cached under an id of ours.
-    #[must_use]
     pub fn names_cached_content(&self) -> bool {
         self.files.iter().any(NamedFile::is_our_cached_content)
     }
 
     /// How long a prompt is to be cached.
-    #[must_use]
     pub const fn cache_life(&self) -> Option<CacheLife> {
         match self.part {
             RequestPart::CacheLife(life) => Some(life),
@@ -250,7 +241,6 @@ impl Request {
     }
 
     /// The format of the vectors to make.
-    #[must_use]
     pub fn vectors(&self) -> VectorForm {
         match self.part {
             RequestPart::Vectors(form) => form,
@@ -258,7 +248,6 @@ impl Request {
         }
     }
 
-    #[must_use]
     pub fn form(&self) -> Option<&Form> {
         match &self.part {
             RequestPart::Form(form) => Some(form),
@@ -267,7 +256,6 @@ impl Request {
     }
 
     /// The models of a batch whose requests are in its body.
-    #[must_use]
     pub fn batch(&self) -> Option<&BatchModels> {
         match &self.part {
             RequestPart::Batch(batch) => Some(batch),
@@ -284,7 +272,6 @@ impl Request {
 
     /// The same request without asking for encrypted reasoning, which OpenAI may refuse for models that do
     /// not reason, and the name of the dropped field. `None` where it was not requested.
-    #[must_use]
     pub fn without_encrypted_reasoning(&self) -> Option<(Self, &'static str)> {
         let span = self.spans.encrypted_reasoning?;
         let mut request = self.clone();
@@ -293,7 +280,6 @@ impl Request {
     }
 
     /// The client's end user, cut to the stored length; `body` is the body that was decoded.
-    #[must_use]
     pub fn end_user(&self, body: &[u8]) -> Option<String> {
         let Ok(Value::String(text)) = Cursor::new(self.spans.end_user?.of(body)).ok()?.value() else {
             return None;
@@ -320,13 +306,11 @@ impl Insert {
 
 /// The client's bytes for an upstream of the same dialect: the model is renamed, and usage is requested where
 /// `ask_usage` is set and the answer is a stream. Large bodies are sliced, not copied.
-#[must_use]
 pub fn upstream_body(body: &Bytes, request: &Request, upstream_model: &str, ask_usage: bool) -> Vec<Bytes> {
     upstream_body_with(body, request, upstream_model, ask_usage, &[])
 }
 
 /// The same with further inserts.
-#[must_use]
 pub fn upstream_body_with(
     body: &Bytes,
     request: &Request,
@@ -388,7 +372,6 @@ pub fn resource_text(model: &str) -> String {
 }
 
 /// The body of a request whose address names the model. What is no object stays as it is, for its reader to refuse.
-#[must_use]
 pub fn with_model(body: Bytes, model: &str) -> Bytes {
     let name = serde_json::to_string(model).unwrap_or_default();
     let named = match find_member(&body, "model") {

@@ -35,7 +35,6 @@ pub enum RouteAction {
 
 impl RouteAction {
     /// Whether such a request may reach a provider.
-    #[must_use]
     pub const fn calls_provider(self) -> bool {
         match self {
             Self::Call(_)
@@ -50,12 +49,10 @@ impl RouteAction {
 }
 
 /// The row of a call whose body says all.
-#[must_use]
 pub const fn call(path: &'static str, operation: Operation) -> DialectRoute {
     route(Method::POST, path, RouteAction::Call(operation))
 }
 
-#[must_use]
 pub const fn route(method: Method, path: &'static str, action: RouteAction) -> DialectRoute {
     DialectRoute { method, path, action }
 }

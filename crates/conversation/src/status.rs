@@ -12,7 +12,6 @@ const fn is_bad_request_status(status: u16) -> bool {
 }
 
 /// The status code for a fault.
-#[must_use]
 pub fn common(fault: &Fault) -> u16 {
     match fault.class {
         // The provider's own status decides which exception an SDK raises.

@@ -13,7 +13,6 @@ const TOOLS: [&str; 3] = ["tools", "functions", "toolConfig"];
 const METADATA: [&str; 3] = ["metadata", "requestMetadata", "labels"];
 
 /// The traits of a request that was decoded before. A body that is no JSON has none.
-#[must_use]
 pub fn read_traits(request: &Request, body: &[u8]) -> RequestTraits {
     let mut traits = RequestTraits { end_user: request.end_user(body), ..RequestTraits::default() };
     if let Ok(mut cursor) = Cursor::new(body)

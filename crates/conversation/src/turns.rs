@@ -24,12 +24,10 @@ impl TurnSignatures {
         self.calls.iter().map(|(id, _)| &**id)
     }
 
-    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
@@ -128,7 +126,6 @@ impl Gatherer {
 }
 
 /// The ids of calls in a conversation for which the client sent no signature.
-#[must_use]
 pub fn unsigned_calls(prompt: &Prompt) -> Vec<String> {
     let calls = prompt.turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match &part.content {
         Content::ToolCall(call) if call.signature.is_none() => Some(call.id.clone()),

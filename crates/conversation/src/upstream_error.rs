@@ -8,7 +8,6 @@ use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
 /// Reads an upstream's error body: `{"error": {..}}`, `{"error": "text"}`, `{"detail": ..}`, `{"message":
 /// ..}`, each also as the only element of an array, or plain text. HTML pages report nothing.
-#[must_use]
 pub fn read_error(body: &[u8]) -> UpstreamReport {
     let mut report = UpstreamReport::default();
     let object = match find_object(body) {
@@ -168,7 +167,6 @@ fn redact(part: &str) -> Cow<'_, str> {
 
 /// Classifies an upstream's error by its status, where it has one, and its body. The body wins where it is
 /// more precise.
-#[must_use]
 pub fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
     let status = status.or_else(|| report.code.as_deref().and_then(|code| code.parse().ok()));
     let code = report.code.as_deref().unwrap_or_default();

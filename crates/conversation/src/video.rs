@@ -33,7 +33,6 @@ pub enum VideoState {
 }
 
 /// Reads a video object; `None` where the body is not an object.
-#[must_use]
 pub fn read_video(body: &[u8]) -> Option<VideoObject> {
     let mut video = VideoObject::default();
     let mut cursor = Cursor::new(body).ok()?;

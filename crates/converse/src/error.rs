@@ -8,7 +8,6 @@ use json::{Cursor, JsonError, Kind, Value};
 
 /// Reads and classifies an error. The report's code is the exception's name. `status` is the response's
 /// status, if there was one; `kind` is its `x-amzn-errortype` header, if it had one.
-#[must_use]
 pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (UpstreamReport, FaultClass) {
     // `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
     let mut report = conversation::upstream_error::read_error(body);

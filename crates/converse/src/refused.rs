@@ -91,7 +91,6 @@ const fn of_converse(class: FaultClass) -> Option<u16> {
 }
 
 /// The status code for a fault.
-#[must_use]
 pub fn status(fault: &Fault) -> u16 {
     of_converse(fault.class).unwrap_or_else(|| common(fault))
 }

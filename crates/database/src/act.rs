@@ -19,7 +19,6 @@ pub struct Act {
 }
 
 impl Act {
-    #[must_use]
     pub fn new(world: &World, actor: impl Into<String>, trace: Option<TraceId>) -> Self {
         let unix_ms = world.clock.unix_ms();
         Self {
@@ -32,12 +31,10 @@ impl Act {
     }
 
     /// The same act, for a change that was checked.
-    #[must_use]
     pub fn on(self, premise: Option<Premise>) -> Self {
         Self { premise, ..self }
     }
 
-    #[must_use]
     pub fn system(world: &World) -> Self {
         Self::new(world, "system", None)
     }

@@ -65,7 +65,6 @@ impl fmt::Debug for Address {
 pub struct ReplicaId(Uuid);
 
 impl ReplicaId {
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }

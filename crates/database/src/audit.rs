@@ -44,12 +44,10 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     /// Whether every entry matches.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    #[must_use]
     pub fn matches(&self, row: &AuditRow) -> bool {
         let is =
             |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
@@ -79,14 +77,12 @@ pub struct Link {
 }
 
 /// The name of a workspace's chain, or of the installation's.
-#[must_use]
 pub fn chain_name(workspace: Option<WorkspaceId>) -> String {
     workspace.map_or_else(|| INSTALLATION.to_owned(), |id| id.to_string())
 }
 
 impl AuditRow {
     /// The row as it is hashed, at `sequence` of its chain.
-    #[must_use]
     pub fn entry(&self, sequence: u64) -> Entry {
         Entry {
             sequence,
@@ -103,12 +99,10 @@ impl AuditRow {
     }
 
     /// The row with its hash; `None` while it is in no chain.
-    #[must_use]
     pub fn linked(&self) -> Option<Linked> {
         self.link.map(|link| Linked { entry: self.entry(link.sequence), hash: link.hash })
     }
 
-    #[must_use]
     pub fn new(id: AuditId, unix_ms: u64, entry: AuditEntry) -> Self {
         Self {
             id,

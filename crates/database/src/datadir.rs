@@ -108,17 +108,14 @@ impl Making {
         Ok(Self { dir: dir.into() })
     }
 
-    #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    #[must_use]
     pub fn database(&self) -> PathBuf {
         self.dir.join(DATABASE_FILE)
     }
 
-    #[must_use]
     pub fn master_key(&self) -> PathBuf {
         self.dir.join(MASTER_KEY_FILE)
     }

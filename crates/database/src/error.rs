@@ -104,7 +104,6 @@ impl StoreError {
     }
 
     /// Whether the same call may succeed later without any change by the caller.
-    #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::DiskRefuses(_) | Self::Uncertain)
     }

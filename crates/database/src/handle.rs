@@ -74,14 +74,12 @@ impl Database {
     }
 
     /// Whether other processes may use it as well.
-    #[must_use]
     pub const fn is_shared(&self) -> bool {
         matches!(self.pools, Pools::Postgres(_))
     }
 
     /// The same database by separate connections, which nobody else can keep. Only one connection ever writes to SQLite, so all
     /// its changes are made on this runtime from now on: none keeps that connection while its thread is held up.
-    #[must_use]
     pub fn apart(&self) -> Self {
         if self.is_sqlite() {
             self.writes.stay_here();
@@ -89,7 +87,6 @@ impl Database {
         Self { pools: self.pools.apart(), ..self.clone() }
     }
 
-    #[must_use]
     pub const fn pools(&self) -> &Pools {
         &self.pools
     }
@@ -233,7 +230,6 @@ impl Database {
         busy.map(|busy| busy == 0).map_err(unavailable)
     }
 
-    #[must_use]
     pub const fn is_sqlite(&self) -> bool {
         matches!(self.pools, Pools::Sqlite { .. })
     }

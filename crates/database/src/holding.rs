@@ -41,7 +41,6 @@ fn of_events(column: &str) -> String {
 
 /// The condition under which a row of a table with the columns `workspace` and `project` is held. It costs a look into the
 /// holds in force, which are few.
-#[must_use]
 pub fn held(table: &str) -> String {
     let of_owner = format!(
         "EXISTS (SELECT 1 FROM legal_holds h WHERE h.released_unix_ms IS NULL AND h.workspace = {table}.workspace

@@ -12,7 +12,6 @@ pub struct Page<Id> {
 }
 
 impl<Id> Page<Id> {
-    #[must_use]
     pub fn first(limit: u32) -> Self {
         Self { limit, after: None }
     }

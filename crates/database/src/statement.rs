@@ -67,7 +67,6 @@ values!(
 );
 
 impl Statement {
-    #[must_use]
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self

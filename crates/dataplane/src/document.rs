@@ -51,7 +51,6 @@ pub(crate) fn signed(document: &Document, key: &SigningKey) -> Result<SignedDocu
 }
 
 /// Signs the text of a document.
-#[must_use]
 pub fn sign(document: String, key: &SigningKey) -> SignedDocument {
     let signature = key.sign(&[PURPOSE, document.as_bytes()].concat()).to_string();
     SignedDocument { document, signature }

@@ -43,7 +43,6 @@ fn named(document: &Map<String, Value>) -> Option<(String, String)> {
 pub struct EvidenceStore(Database);
 
 impl EvidenceStore {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }

@@ -24,7 +24,6 @@ pub fn applied(text: &str, key: &SigningKey) -> Result<String, DocumentError> {
 }
 
 /// How many secrets are sealed together in these bytes.
-#[must_use]
 pub fn count_secrets(opened: &[u8]) -> Option<usize> {
     postcard::from_bytes::<Vec<WireSecret>>(opened).ok().map(|secrets| secrets.len())
 }

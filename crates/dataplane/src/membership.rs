@@ -45,7 +45,6 @@ struct Kept {
 
 impl Membership {
     /// With the keys and the ids of a fresh join.
-    #[must_use]
     pub fn new(control: String, seed: &Secret, control_key: PublicKey) -> Self {
         let seed = STANDARD.encode(seed.expose());
         let (data_plane_id, name) = (String::new(), String::new());
@@ -63,7 +62,6 @@ impl Membership {
         }
     }
 
-    #[must_use]
     pub fn file(data_dir: &Path) -> PathBuf {
         data_dir.join(FILE)
     }

@@ -80,7 +80,6 @@ pub struct Joining {
 }
 
 impl DataPlaneRow {
-    #[must_use]
     pub const fn state(&self, now_unix_ms: u64) -> PlaneState {
         match (self.revoked_unix_ms, self.joined_unix_ms) {
             (Some(_), _) => PlaneState::Revoked,
@@ -257,7 +256,6 @@ async fn supersede(
 pub struct DataPlanes(Database);
 
 impl DataPlanes {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }

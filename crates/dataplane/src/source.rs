@@ -41,7 +41,6 @@ impl Standing {
     }
 
     /// Why nothing may be served now.
-    #[must_use]
     pub fn closed(&self) -> Option<Closed> {
         if self.is_revoked.load(Ordering::Acquire) {
             return Some(Closed::Revoked);
@@ -51,7 +50,6 @@ impl Standing {
     }
 
     /// The milliseconds that are left of its configuration's life.
-    #[must_use]
     pub fn left_ms(&self) -> u64 {
         self.until_us.load(Ordering::Acquire).saturating_sub(self.clock.monotonic_us()) / 1_000
     }
@@ -69,7 +67,6 @@ pub struct Standings {
 
 impl Standings {
     /// As they are now.
-    #[must_use]
     pub fn facts(&self) -> Arc<DataPlaneFacts> {
         let closed =
             |(workspace, standing): &(WorkspaceId, Arc<Standing>)| Some((*workspace, standing.closed()?));
@@ -87,7 +84,6 @@ pub struct ClosingSource {
 }
 
 impl ClosingSource {
-    #[must_use]
     pub fn new(inner: Arc<dyn Source>, standings: Arc<Standings>) -> Arc<Self> {
         Arc::new(Self { inner, standings, given: Mutex::default() })
     }

@@ -139,7 +139,6 @@ pub(crate) fn from_base64(text: &str, what: &'static str) -> Result<Vec<u8>, Unr
 }
 
 impl RecordBatch {
-    #[must_use]
     pub fn of(batch: &DrainBatch, place: u64, delivered_place: u64) -> Self {
         let records = batch
             .records
@@ -180,7 +179,6 @@ pub struct Taken {
 }
 
 impl Taken {
-    #[must_use]
     pub fn all(object: &str, taken: u64) -> Self {
         Self { object: object.to_owned(), taken, missing_after: None }
     }
@@ -286,7 +284,6 @@ impl WireLease {
 
 impl WireGrant {
     /// `None` where the centre did not answer.
-    #[must_use]
     pub const fn of(answer: &LeaseAnswer) -> Option<Self> {
         match answer {
             LeaseAnswer::Granted(grant) => {
@@ -318,7 +315,6 @@ impl From<&(BudgetId, u64)> for WireHeld {
 }
 
 impl LeaseReply {
-    #[must_use]
     pub fn renewed(renewal: &Renewal) -> Self {
         Self::Renewed { replicas: renewal.replicas, leases: renewal.leases.iter().map(Into::into).collect() }
     }

@@ -244,7 +244,6 @@ fn toml_of(value: &Value) -> Result<toml::Value, Failure> {
 }
 
 /// The same document as JSON.
-#[must_use]
 pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) -> String) -> Value {
     let mut kinds = serde_json::Map::new();
     for live in &workspace.objects {
@@ -269,7 +268,6 @@ fn is_left_alone(live: &live::Live) -> bool {
 }
 
 /// Whether a key is of a signed-in device or of the installation, so that no document contains it.
-#[must_use]
 pub fn is_personal(live: &live::Live) -> bool {
     let scopes = live.fields.get("scopes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let name = live.fields.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -278,7 +276,6 @@ pub fn is_personal(live: &live::Live) -> bool {
 }
 
 /// The environment variables that secrets are read from, each named after its object.
-#[must_use]
 pub fn variables(workspace: &live::Workspace) -> HashMap<(&'static str, String), String> {
     let mut found: HashMap<(&'static str, String), String> = HashMap::new();
     for live in workspace.objects.iter().filter(|live| live.kind.secret == SecretNeed::Needed) {

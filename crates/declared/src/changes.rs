@@ -280,13 +280,11 @@ fn removal(api: &Api, live: &Live) -> Result<Step, Failure> {
 
 impl Step {
     /// Where the object was declared.
-    #[must_use]
     pub fn place(&self) -> Option<&SourceLocation> {
         self.declared.as_ref().map(|declared| &declared.place)
     }
 
     /// What the step does besides changing fields.
-    #[must_use]
     pub fn notes(&self) -> Vec<&'static str> {
         let secret = (self.sends_secret && self.action != Action::Keep).then_some("secret sent");
         let taken =
@@ -518,14 +516,12 @@ fn with_ids(form: Form, value: &Value, names: &Names, place: &SourceLocation) ->
 }
 
 /// The number of steps with each action.
-#[must_use]
 pub fn counts(steps: &[Step]) -> [(Action, usize); 4] {
     [Action::Create, Action::Update, Action::Delete, Action::Keep]
         .map(|action| (action, steps.iter().filter(|step| step.action == action).count()))
 }
 
 /// The kinds of created objects that have a value which is shown only once.
-#[must_use]
 pub fn kinds_with_one_time_values(steps: &[Step]) -> HashSet<&'static str> {
     let made = steps.iter().filter(|step| step.action == Action::Create);
     made.filter_map(|step| step.kind.one_time_field).collect()

@@ -27,7 +27,6 @@ impl fmt::Display for SourceLocation {
 
 impl SourceLocation {
     /// A usage error at this place.
-    #[must_use]
     pub fn wrong(&self, message: impl fmt::Display) -> Failure {
         Failure::new(output::USAGE, format!("{self}: {message}"))
     }

@@ -375,23 +375,19 @@ impl Kind {
     };
 
     /// Whether it has `metadata`, in which `apply` marks the objects that it manages.
-    #[must_use]
     pub fn has_metadata(&self) -> bool {
         self.field(METADATA.name).is_some()
     }
 
     /// The field that a secret is sent in, and the secret as it is sent there.
-    #[must_use]
     pub fn secret_field(&self, secret: &str) -> (&'static str, serde_json::Value) {
         if self.noun == "subscription" { subscription::token(secret) } else { ("secret", secret.into()) }
     }
 
-    #[must_use]
     pub fn by_noun(noun: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.noun == noun)
     }
 
-    #[must_use]
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         let fields: &'static [Field] = self.fields;
         fields.iter().find(|field| field.name == name)
@@ -400,7 +396,6 @@ impl Kind {
 
 impl Field {
     /// The default value.
-    #[must_use]
     pub fn usual_value(&self) -> serde_json::Value {
         serde_json::from_str(self.usual).unwrap_or_default()
     }

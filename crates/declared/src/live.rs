@@ -43,7 +43,6 @@ impl Names {
     }
 
     /// The ids of the objects of this name.
-    #[must_use]
     pub fn ids(&self, noun: &'static str, label: &str) -> &[String] {
         self.ids.get(&(noun, label.to_owned())).map_or(&[], Vec::as_slice)
     }
@@ -58,7 +57,6 @@ impl Names {
     }
 
     /// The canonical form of a value, for comparison.
-    #[must_use]
     pub fn settled(&self, form: Form, value: &Value) -> Value {
         let each = |change: &dyn Fn(&str) -> String| {
             let items = value.as_array().map_or(&[][..], Vec::as_slice);
@@ -103,7 +101,6 @@ impl Names {
     }
 
     /// The name of an object among its kind.
-    #[must_use]
     pub fn label_of(&self, kind: &Kind, fields: &Map<String, Value>) -> String {
         let parts = kind.identity.iter().filter_map(|name| {
             let form = kind.field(name)?.form;
@@ -223,7 +220,6 @@ fn is_over(kind: &Kind, row: &Value) -> bool {
 }
 
 /// Converts an object of `/v2` to the form of a document.
-#[must_use]
 pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     let mut fields = Map::new();
     for field in kind.fields {

@@ -67,12 +67,10 @@ impl Parts {
     }
 
     /// The cursor at which the list continues.
-    #[must_use]
     pub fn cursor(&self) -> Option<&str> {
         self.state.cursor.as_deref()
     }
 
-    #[must_use]
     pub const fn rows(&self) -> u64 {
         self.state.rows
     }

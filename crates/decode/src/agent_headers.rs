@@ -32,7 +32,6 @@ pub(crate) fn trace_mode(headers: &HeaderMap) -> Result<Option<TraceMode>, Box<F
 }
 
 /// The header of a wish for what is kept of a request, and the refusal where its project keeps less.
-#[must_use]
 pub fn too_much_kept(wish: TraceMode) -> (&'static str, Box<Fault>) {
     let mode = wish.as_str();
     let message =
@@ -53,7 +52,6 @@ impl SessionHistory {
     pub const PARAM: &'static str = HISTORY.1;
 
     /// Whether a request has the header.
-    #[must_use]
     pub fn is_named(headers: &HeaderMap) -> bool {
         headers.contains_key(HISTORY.0)
     }

@@ -96,13 +96,11 @@ fn check_length(length: usize, bytes_max: usize) -> Result<(), Box<Fault>> {
 }
 
 /// The size limit of a form.
-#[must_use]
 pub fn form_bytes_max(operation: Operation) -> usize {
     operations::of(operation).facts().form_bytes_max
 }
 
 /// Whether the body of a request that makes something new is a form.
-#[must_use]
 pub fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
     match operations::of(operation).facts().body {
         Body::Json => false,
@@ -115,7 +113,6 @@ pub fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
 }
 
 /// The body exceeds this path's limit.
-#[must_use]
 pub fn too_large(bytes_max: usize) -> Box<Fault> {
     let message = format!("The body is larger than the {bytes_max} bytes that this path takes.");
     Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
@@ -182,7 +179,6 @@ impl Rest {
 }
 
 /// The body ended early.
-#[must_use]
 pub fn incomplete() -> Box<Fault> {
     let message = "The body broke off, or its framing is malformed.";
     let fault = Fault::new(FaultClass::BadRequest, "body_incomplete", message);
@@ -191,14 +187,12 @@ pub fn incomplete() -> Box<Fault> {
 
 impl FormIn {
     /// The same, whose buffered bytes somebody counts until they are dropped.
-    #[must_use]
     pub fn held_as(self, hold: impl FnOnce(Bytes) -> Bytes) -> Self {
         Self { held: hold(self.held), ..self }
     }
 
     /// The buffered bytes without the boundary, for comparison with a repeated request: libraries choose a
     /// new boundary each time.
-    #[must_use]
     pub fn compared(&self) -> Bytes {
         self.request.form().map_or_else(|| self.held.clone(), |form| form.without_boundary(&self.held))
     }

@@ -24,7 +24,6 @@ pub struct RequestHints {
 }
 
 /// The name of the stored hints that a request refers to.
-#[must_use]
 pub fn reference(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(REF_NAME)?;
     Some(value.to_str().unwrap_or_default().trim())
@@ -57,7 +56,6 @@ pub(crate) fn named<'r>(header: &'r str, read: &'r ReadHints) -> impl Iterator<I
 }
 
 /// Reads the value of the header. `None` for what is not base64url of a JSON object, is too long or too deep.
-#[must_use]
 pub fn read_value(value: &[u8]) -> Option<ReadHints> {
     serde_json::from_slice(&decoded(value)?).ok()
 }
@@ -82,7 +80,6 @@ pub enum StatedInHints {
 }
 
 /// The quality of service that the hints in the header state.
-#[must_use]
 pub fn stated_qos(headers: &HeaderMap) -> Qos {
     let read = headers.get(HINTS_NAME).and_then(|value| read_value(value.as_bytes()));
     read.map(|read| read.hints.qos).unwrap_or_default()
@@ -113,13 +110,11 @@ pub fn state_qos(headers: &mut HeaderMap, qos: &Value) -> StatedInHints {
 }
 
 /// The header that states a tag.
-#[must_use]
 pub fn tag_hints(tag: &str) -> HeaderValue {
     hints_of(&serde_json::json!({"tag": tag}))
 }
 
 /// The header with these hints.
-#[must_use]
 pub fn hints_of(hints: &Value) -> HeaderValue {
     let text = URL_SAFE_NO_PAD.encode(hints.to_string());
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))

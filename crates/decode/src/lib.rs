@@ -56,7 +56,6 @@ pub struct Inbound {
 
 impl Inbound {
     /// The same request with another body, and without a form.
-    #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
         Self {
             trace: self.trace,
@@ -228,47 +227,39 @@ fn forbids_storage(headers: &HeaderMap) -> bool {
 }
 
 /// What is known of an operation.
-#[must_use]
 pub fn facts(operation: Operation) -> &'static operations::Facts {
     operations::of(operation).facts()
 }
 
 impl Call {
-    #[must_use]
     pub fn trace(&self) -> TraceId {
         self.0.trace
     }
 
-    #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.0.dialect
     }
 
-    #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
 
     /// What is known of its operation.
-    #[must_use]
     pub fn spec(&self) -> &'static dyn OperationSpec {
         operations::of(self.0.operation)
     }
 
     /// Whether it makes or names a file, batch or video that its provider stores.
-    #[must_use]
     pub fn is_about_object(&self) -> bool {
         self.object().is_some()
     }
 
     /// What is known of the files, batches or videos that it makes or names.
-    #[must_use]
     pub fn object(&self) -> Option<&'static ObjectFacts> {
         self.spec().facts().object()
     }
 
     /// Whether it names a response or object that its provider stores.
-    #[must_use]
     pub fn names_stored(&self) -> bool {
         match self.spec().facts().subject {
             Subject::NewAnswer => false,
@@ -277,38 +268,32 @@ impl Call {
         }
     }
 
-    #[must_use]
     pub fn request(&self) -> &Request {
         &self.0.request
     }
 
     /// Headers of the client's dialect that are forwarded to an upstream of the same dialect.
-    #[must_use]
     pub fn native_headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.0.native
     }
 
     /// Whether parameters that the upstream can't express may be dropped even if that changes the answer
     /// (`Agent-Lenient`).
-    #[must_use]
     pub fn is_lenient(&self) -> bool {
         self.0.is_lenient
     }
 
     /// Whether the client said that nothing of it is to be stored (`Cache-Control: no-store`).
-    #[must_use]
     pub fn forbids_storage(&self) -> bool {
         self.0.forbids_storage
     }
 
     /// What the client wishes to be kept of it.
-    #[must_use]
     pub fn trace_wish(&self) -> Option<TraceMode> {
         self.0.trace_wish
     }
 
     /// The same without the wish, whose header is named as one that was not honoured.
-    #[must_use]
     pub fn without_trace_wish(mut self, header: &str) -> Self {
         self.0.trace_wish = None;
         self.0.unheeded.push(header.to_owned());
@@ -316,39 +301,33 @@ impl Call {
     }
 
     /// `Agent-*` headers of the request that are not supported here, and fields of its hints that have no effect.
-    #[must_use]
     pub fn unheeded(&self) -> &[String] {
         &self.0.unheeded
     }
 
     /// The agent's session that it belongs to (`Agent-Session-Ref`).
-    #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         self.0.session
     }
 
     /// Where the runs of its session stay, as far as they may.
-    #[must_use]
     pub fn seat(&self) -> Option<Principal> {
         self.0.seat
     }
 
     /// What is known of the stored response or object that the request names. `None` where it names none.
-    #[must_use]
     pub fn found_response(&self) -> Option<&FoundResponse> {
         self.0.found_response.as_ref()
     }
 
     /// The owner of the files that the request names, or why they can't be used. `None` where it names none
     /// of ours.
-    #[must_use]
     pub fn files(&self) -> Option<Result<&FilesKeeper, &Fault>> {
         Some(self.0.files.as_ref()?.as_ref().map_err(Box::as_ref))
     }
 
     /// The call with what the store knows of the objects that it names. The files' ids in its body become the
     /// provider's.
-    #[must_use]
     pub fn with_stored(mut self, findings: StoredFindings) -> Self {
         let StoredFindings { response, provider_object_id, until_unix_ms, files, file_ids } = findings;
         let call = &mut *self.0;
@@ -371,45 +350,38 @@ impl Call {
     }
 
     /// The call with what the checks of policies found in it, before it was decoded.
-    #[must_use]
     pub fn with_screening(mut self, screening: Option<Box<Screening>>) -> Self {
         self.0.screening = screening;
         self
     }
 
     /// The batch of a call after it was found that its requests may be sent to an account that workspaces share.
-    #[must_use]
     pub fn for_pool(mut self) -> Self {
         self.0.may_be_pooled = true;
         self
     }
 
     /// The call of a warm session, whose runs stay at a seat.
-    #[must_use]
     pub fn at_seat(mut self, seat: Principal) -> Self {
         self.0.seat = Some(seat);
         self
     }
 
-    #[must_use]
     pub fn may_be_pooled(&self) -> bool {
         self.0.may_be_pooled
     }
 
     /// The call as a rule of a policy refuses it, which its plan tells.
-    #[must_use]
     pub fn with_refusal(mut self, fault: Box<Fault>) -> Self {
         self.0.screening.get_or_insert_default().fault = Some(fault);
         self
     }
 
-    #[must_use]
     pub fn screening(&self) -> Option<&Screening> {
         self.0.screening.as_deref()
     }
 
     /// Whether it asks for something new, and not only about what exists.
-    #[must_use]
     pub fn makes_something(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         stored.is_none_or(|stored| {
@@ -418,7 +390,6 @@ impl Call {
     }
 
     /// The whole conversation; `None` if it is none, or can't be read.
-    #[must_use]
     pub fn prompt(&self) -> Option<Prompt> {
         let is_prompt = self.spec().facts().is_conversation || self.0.operation == Operation::CachedContent;
         if !is_prompt || self.0.body.is_empty() {
@@ -429,7 +400,6 @@ impl Call {
 
     /// The most that an answer can use. The limits are those of the model, its context and its output; `None`
     /// for a model that is not in the catalogue.
-    #[must_use]
     pub fn usage_ceiling(&self, limits: Option<(Option<u64>, Option<u64>)>) -> Usage {
         let model = limits.map(|(context, output)| ModelLimits::known(context, output));
         let size = CallSize {
@@ -443,33 +413,28 @@ impl Call {
     }
 
     /// Whether a new answer is to continue a stored one.
-    #[must_use]
     pub fn continues_stored(&self) -> bool {
         self.0.request.stored.as_ref().is_some_and(|stored| stored.act == StoredAct::Continue)
     }
 
     /// Whether the request asks for an answer again that its provider stores.
-    #[must_use]
     pub fn reads_stored_answer(&self) -> bool {
         let is_read = self.0.request.stored.as_ref().is_some_and(|stored| stored.act == StoredAct::Read);
         is_read && self.spec().facts().subject == Subject::StoredAnswer
     }
 
     /// Whether the request derives a new object from the stored one that it names.
-    #[must_use]
     pub fn derives_from_stored(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.is_about_object() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
     }
 
     /// Whether the request makes something from the file that it names.
-    #[must_use]
     pub fn is_made_from_file(&self) -> bool {
         self.derives_from_stored() && self.object().is_some_and(|object| object.is_made_from_file)
     }
 
     /// The kind of stored object that the request names, if any.
-    #[must_use]
     pub fn names_kind(&self) -> Option<StoredObjectKind> {
         if self.is_made_from_file() {
             Some(StoredObjectKind::FILE)
@@ -480,20 +445,17 @@ impl Call {
     }
 
     /// Whether the request is about a batch that names its models when it is made.
-    #[must_use]
     pub fn is_about_batch_with_models(&self) -> bool {
         self.names_kind().is_some_and(dialects::lists_models)
     }
 
     /// Whether the request deletes the stored object that it names.
-    #[must_use]
     pub fn deletes_stored_object(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.is_about_object() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
     }
 
     /// The call with the provider's names of the models in a batch's requests, or in those of an uploaded file, in order.
-    #[must_use]
     pub fn with_upstream_models(mut self, names: Vec<String>) -> Self {
         if let RequestPart::Form(form) = &mut self.0.request.part {
             let models = form.batch_models.iter().flatten().cloned();
@@ -508,19 +470,16 @@ impl Call {
         self
     }
 
-    #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.0.body
     }
 
     /// The part of the body that has not arrived yet.
-    #[must_use]
     pub fn upload(&self) -> Option<&Upload> {
         self.0.upload.as_ref()
     }
 
     /// Takes the body and the header map out of the call, once no later stage reads them in it.
-    #[must_use]
     pub fn split(mut self) -> SplitCall {
         let body = std::mem::take(&mut self.0.body);
         let header_map = std::mem::take(&mut self.0.header_map);
@@ -529,51 +488,43 @@ impl Call {
 
     /// The prompt prefixes that may recur in other requests. `body` is passed in, since `split` takes it out
     /// of the call.
-    #[must_use]
     pub fn prefixes(&self, body: &[u8]) -> Option<&Prefixes> {
         let read = || dialects::read_prefixes(self.0.dialect.grammar(), body).map(Box::new);
         self.0.prefixes.get_or_init(read).as_deref()
     }
 
     /// What its body says beyond what every request needs. Reads the body, so it is only for where some route asks.
-    #[must_use]
     pub fn traits(&self) -> RequestTraits {
         conversation::traits::read_traits(&self.0.request, &self.0.body)
     }
 
     /// The request's tag, from its hints.
-    #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.hints()?.tag.as_deref()
     }
 
     /// What the client wishes of how the request is served; `None` for most.
-    #[must_use]
     pub fn hints(&self) -> Option<&Hints> {
         self.0.hints.as_ref().map(|request| &request.hints)
     }
 
     /// Whether an answer that begins this long after it came meets the target that it states; `None` without one.
-    #[must_use]
     pub fn meets_target(&self, elapsed_us: u64) -> Option<bool> {
         self.hints()?.qos.meets_target(elapsed_us)
     }
 
     /// Whether it states a time within which its answer should start.
-    #[must_use]
     pub fn has_target(&self) -> bool {
         self.hints().is_some_and(|hints| hints.qos.target_ttft_ms.is_some())
     }
 
     /// The stored hints that the request refers to.
-    #[must_use]
     pub fn hints_reference(&self) -> Option<&str> {
         self.0.hints.as_ref()?.reference.as_deref()
     }
 
     /// The call with the stored hints that it refers to or, as `None`, without any: then the header is named as one that
     /// has no effect.
-    #[must_use]
     pub fn with_stored_hints(mut self, stored: Option<&ReadHints>) -> Self {
         match stored {
             Some(stored) => self.0.unheeded.extend(hints::named(HINTS_REF, stored)),
@@ -585,17 +536,14 @@ impl Call {
         self
     }
 
-    #[must_use]
     pub fn received_us(&self) -> u64 {
         self.0.received_us
     }
 
-    #[must_use]
     pub fn received_unix_ms(&self) -> u64 {
         self.0.received_unix_ms
     }
 
-    #[must_use]
     pub fn decoded_us(&self) -> u64 {
         self.0.decoded_us
     }

@@ -26,7 +26,6 @@ domain::words! {
 
 impl FindingKind {
     /// What its money is: of the past, or of what may come.
-    #[must_use]
     pub const fn money_meaning(self) -> &'static str {
         match self {
             Self::MissedCache | Self::Retries => "spent",

@@ -6,7 +6,6 @@ use crate::score::{Band, Part};
 use crate::trace::Trace;
 
 /// What the score was computed from: the traces by arrival and id. The same traces make the same document, in whatever order they came.
-#[must_use]
 pub fn input_document(traces: &[Trace]) -> Map<String, Value> {
     let mut sorted: Vec<&Trace> = traces.iter().collect();
     sorted.sort_by_key(|trace| (trace.arrival_ms, &trace.id));
@@ -50,7 +49,6 @@ pub struct Recomputed {
 
 /// Computes a report's score again from the ratios in it; `None` if they are not in their form, or a part does not have the points of
 /// its ratio.
-#[must_use]
 pub fn recompute(report: &Map<String, Value>) -> Option<Recomputed> {
     let score = report.get("score")?;
     let parts = score.get("parts")?.as_array()?;

@@ -21,7 +21,6 @@ pub struct Recommendation {
 
 /// The least that serves this workload. A node is the most work to run, so it is recommended only where providers' caches demonstrably
 /// don't hold what comes back, and there is enough of it.
-#[must_use]
 pub fn recommend(traces: &[Trace], score: &Score) -> Recommendation {
     let now = present(traces);
     let candidate: u64 = traces.iter().map(Trace::candidate).fold(0, u64::saturating_add);

@@ -46,19 +46,16 @@ impl Part {
     }
 
     /// The most points that it gives.
-    #[must_use]
     pub const fn points_max(self) -> u64 {
         self.weight().points_max
     }
 
     /// The ratio from which it gives them, in basis points.
-    #[must_use]
     pub const fn full_bps(self) -> u64 {
         self.weight().full_bps
     }
 
     /// The points of a ratio: linear up to the full ratio, rounded down.
-    #[must_use]
     pub fn points(self, numerator: u64, denominator: u64) -> u64 {
         let Weight { points_max, full_bps } = self.weight();
         if denominator == 0 {
@@ -86,14 +83,12 @@ impl ScoredPart {
     }
 
     /// In basis points, rounded down.
-    #[must_use]
     pub fn ratio_bps(&self) -> u64 {
         let ratio = (u128::from(self.numerator) * BASIS).checked_div(u128::from(self.denominator));
         u64::try_from(ratio.unwrap_or(0)).unwrap_or(u64::MAX)
     }
 
     /// What the two numbers are, for people.
-    #[must_use]
     pub fn sentence(&self) -> String {
         let Self { numerator, denominator, .. } = self;
         if *denominator == 0 {
@@ -141,7 +136,6 @@ domain::words! {
 }
 
 impl Band {
-    #[must_use]
     pub const fn of(points: u64) -> Self {
         match points {
             0..=19 => Self::Low,
@@ -163,7 +157,6 @@ pub struct Score {
 
 /// The score of these traces, in whatever order they are. Traces without a prompt have no part in it, and neither has what was
 /// realized: the score is of the workload, not of how well it is served.
-#[must_use]
 pub fn score(traces: &[Trace]) -> Score {
     let mut prompts: Vec<&Trace> = traces.iter().filter(|trace| trace.input_tokens > 0).collect();
     prompts.sort_by_key(|trace| (trace.arrival_ms, &trace.id));

@@ -39,7 +39,6 @@ pub struct AnswerPath {
 
 impl AnswerPath {
     /// The way of a chat answer with default settings.
-    #[must_use]
     pub fn chat(client: Grammar, upstream: Grammar) -> Self {
         Self {
             operation: Operation::Chat,
@@ -62,7 +61,6 @@ impl AnswerPath {
     }
 
     /// The same with what an answer that is written says of itself.
-    #[must_use]
     pub fn with_labels(mut self, model: &str, trace: TraceId, created_unix_s: u64) -> Self {
         self.options.model = model.to_owned();
         self.options.trace = Some(trace);

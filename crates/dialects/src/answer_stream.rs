@@ -79,7 +79,6 @@ enum Mode {
 
 impl AnswerStream {
     /// The stream of a conversation, a text completion or a stored answer.
-    #[must_use]
     pub fn new(answer_path: AnswerPath) -> Self {
         if answer_path.is_passthrough()
             && let Some(mut scanner) = scanner(answer_path.client, !answer_path.options.usage)
@@ -92,18 +91,15 @@ impl AnswerStream {
         Self { kind: Kind::Walk(Box::new(EventRelay::new(answer_path))) }
     }
 
-    #[must_use]
     pub fn media(media: Media) -> Self {
         Self { kind: Kind::Media(Box::new(MediaStream::new(media))) }
     }
 
-    #[must_use]
     pub fn transcript(client: Grammar) -> Self {
         Self { kind: Kind::Listen(Box::new(Transcript::new(client))) }
     }
 
     /// A stream in a format of the vendor's own.
-    #[must_use]
     pub fn vendor(stream: Box<dyn VendorStream>) -> Self {
         Self { kind: Kind::Vendor(stream) }
     }
@@ -125,7 +121,6 @@ impl AnswerStream {
     }
 
     /// The content type for the client, where it differs from the upstream's.
-    #[must_use]
     pub fn media_type(&self) -> Option<&'static str> {
         match &self.kind {
             Kind::Vendor(vendor) => vendor.media_type(),
@@ -162,7 +157,6 @@ impl AnswerStream {
     }
 
     /// The provider's id of the answer, where it sent one.
-    #[must_use]
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => None,
@@ -170,7 +164,6 @@ impl AnswerStream {
         }
     }
 
-    #[must_use]
     pub fn facts(&self) -> &StreamFacts {
         match &self.kind {
             Kind::Scan(scanner) => scanner.facts(),
@@ -182,7 +175,6 @@ impl AnswerStream {
     }
 
     /// The start of the answer's text, where it is kept.
-    #[must_use]
     pub fn text(&self) -> &str {
         match &self.kind {
             Kind::Scan(scanner) => scanner.kept_text(),
@@ -192,7 +184,6 @@ impl AnswerStream {
     }
 
     /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
-    #[must_use]
     pub fn signatures(&self) -> Option<TurnSignatures> {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => None,
@@ -201,7 +192,6 @@ impl AnswerStream {
     }
 
     /// Ends the stream here as if the answer had reached its length. `last` is what was emitted last.
-    #[must_use]
     pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.length_stop(last, used),
@@ -212,7 +202,6 @@ impl AnswerStream {
     }
 
     /// The error as the last event of the stream.
-    #[must_use]
     pub fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
         match &mut self.kind {
             Kind::Scan(_) | Kind::Listen(_) => conversation::openai_error::error_event(fault, trace),
@@ -225,7 +214,6 @@ impl AnswerStream {
     /// Whether an error event is a regular end of a stream in the client's dialect (Responses), so that the
     /// stream closes normally after it. In other dialects a normal close would look like the end of an
     /// answer.
-    #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => false,
@@ -236,7 +224,6 @@ impl AnswerStream {
     }
 
     /// Bytes that keep an idle stream open; none where the format has no place for them.
-    #[must_use]
     pub fn ping(&self) -> Bytes {
         match &self.kind {
             Kind::Scan(_) => Bytes::from_static(scanner_ping()),

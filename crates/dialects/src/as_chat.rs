@@ -12,7 +12,6 @@ use crate::whole::read_events;
 
 /// A conversation's request in the chat format, for the model that it names, or that its address named. What that format has no
 /// place for is left out. `None` for what can't be read.
-#[must_use]
 pub fn request_as_chat(grammar: Grammar, body: &Bytes, model: &str) -> Option<Bytes> {
     if grammar == Grammar::Chat {
         return Some(body.clone());
@@ -25,7 +24,6 @@ pub fn request_as_chat(grammar: Grammar, body: &Bytes, model: &str) -> Option<By
 }
 
 /// A conversation's answer, a stream or not, as a chat completion. `None` for what is no answer, or not all of one.
-#[must_use]
 pub fn answer_as_chat(grammar: Grammar, body: &[u8]) -> Option<Bytes> {
     let (events, _) = read_events(grammar, body).ok()?;
     let options = AnswerPath::chat(Grammar::Chat, grammar).options();

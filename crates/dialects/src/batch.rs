@@ -64,14 +64,12 @@ struct Failed<'a> {
 }
 
 /// The operation and the dialect of a batch's requests, by the endpoint that they share.
-#[must_use]
 pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     file_batch_operation(endpoint)
         .unwrap_or_else(|| (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)))
 }
 
 /// The same for the requests in a file; `None` for no such endpoint.
-#[must_use]
 pub fn file_batch_operation(endpoint: &str) -> Option<(Operation, Grammar)> {
     Grammar::ALL.into_iter().find_map(|grammar| {
         let endpoints = face(grammar).facts().batch_endpoints;
@@ -81,7 +79,6 @@ pub fn file_batch_operation(endpoint: &str) -> Option<(Operation, Grammar)> {
 }
 
 /// Reads a line of an input file; `None` where it is not a request.
-#[must_use]
 pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
     let read: RequestLine<'_> = serde_json::from_slice(line).ok()?;
     let model = read.body.model.unwrap_or_default().into_owned();
@@ -89,7 +86,6 @@ pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
 }
 
 /// The body of the request in a line of an input file; `None` where it is not a request.
-#[must_use]
 pub fn batch_input_body(line: &Bytes) -> Option<Bytes> {
     let body = json::find_member(line, "body").ok()??;
     Some(line.slice(body.start..body.end))
@@ -106,7 +102,6 @@ pub fn rename_batch_input(line: &[u8], name_of: impl FnOnce(&str) -> Option<Stri
 }
 
 /// Reads a line of an output file; `None` where it is not a result.
-#[must_use]
 pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
     if let Some(face) = own_grammar(endpoint).map(face) {
         let (line, answer) = face.read_batch_item(line)?;

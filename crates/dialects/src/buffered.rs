@@ -28,7 +28,6 @@ pub struct ProviderResponse {
 
 impl BufferedAnswer {
     /// A body of which nothing else was read.
-    #[must_use]
     pub const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
         Self {
             body,

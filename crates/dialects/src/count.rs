@@ -13,7 +13,6 @@ use crate::registry::face;
 use crate::translate::translate_request;
 
 /// The response that reports this count, in a client's dialect.
-#[must_use]
 pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
     Bytes::from(format!("{}{tokens}}}", face(grammar).facts().count.open))
 }

@@ -51,7 +51,6 @@ impl EventBuffer {
         Ok(())
     }
 
-    #[must_use]
     pub fn held(&self) -> &[u8] {
         &self.carry
     }
@@ -65,7 +64,6 @@ impl EventBuffer {
     ///
     /// # Errors
     /// There are more.
-    #[must_use]
     pub fn holds_data(&self) -> bool {
         !self.carry.is_empty() && read_event(&self.carry).data != Data::None
     }

@@ -30,7 +30,6 @@ pub struct PromptCut {
 }
 
 /// `None` where the format has no such caches, and where the request names one itself.
-#[must_use]
 pub fn divide_prompt(grammar: Grammar, body: &[u8]) -> Option<Divided<'_>> {
     let format = face(grammar).divides()?;
     let prompt = format.read(body)?;
@@ -55,19 +54,16 @@ pub fn divide_prompt(grammar: Grammar, body: &[u8]) -> Option<Divided<'_>> {
 
 impl Divided<'_> {
     /// From the shortest beginning to the longest.
-    #[must_use]
     pub fn cuts(&self) -> &[PromptCut] {
         &self.cuts
     }
 
     /// The length of the whole prompt.
-    #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The dialect in which a cache is asked for.
-    #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
     }
@@ -78,13 +74,11 @@ impl Divided<'_> {
     }
 
     /// The request that caches a beginning.
-    #[must_use]
     pub fn cache(&self, cut: PromptCut, new: NewCache<'_>) -> Bytes {
         self.format.write_cache(&self.prompt, self.body, cut.turns, new).into()
     }
 
     /// The request with the cache of this id in the place of the beginning.
-    #[must_use]
     pub fn rest(&self, cut: PromptCut, id: &str) -> Bytes {
         self.format.write_rest(&self.prompt, self.body, cut.turns, id).into()
     }

@@ -27,13 +27,11 @@ pub struct ErrorAnswer {
 }
 
 /// The header in which the dialect's SDKs look for the request id.
-#[must_use]
 pub fn request_id_header(dialect: Dialect) -> HeaderName {
     client_face(dialect).facts().request_id.clone()
 }
 
 /// The response for a fault. The message ends with the fix and the request id.
-#[must_use]
 pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAnswer {
     let face = client_face(dialect);
     let status = face.status(fault);
@@ -47,7 +45,6 @@ pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAns
 
 /// The response for a prompt that was blocked for its content, in a dialect where that is not an error
 /// (Gemini); in the form that the request asked for, like every answer. `None` in the others.
-#[must_use]
 pub fn render_blocked(
     fault: &Fault,
     dialect: Dialect,

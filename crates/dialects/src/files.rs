@@ -9,7 +9,6 @@ use crate::translate::decode_request;
 
 /// The place of a file that the provider of this grammar keeps for one of its clients: others neither get its id nor know it.
 /// An id of that form that the project was given here is its provider's by now.
-#[must_use]
 pub fn vendors_file(grammar: Grammar, request: &Request) -> Option<&str> {
     let mut files = request.files.iter().filter(|_| grammar == Grammar::Anthropic);
     files.find(|file| !file.is_exchanged && file.id.starts_with("file_")).map(|file| file.path.as_str())

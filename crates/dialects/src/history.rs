@@ -36,7 +36,6 @@ pub struct ContinuedRequest {
 }
 
 /// Whether a request may be part of a thread: its client names the beta.
-#[must_use]
 pub fn names_threads(dialect: Dialect, headers: &HeaderMap) -> bool {
     let mut betas = headers.get_all("anthropic-beta").iter().filter_map(|betas| betas.to_str().ok());
     dialect == Dialect::Anthropic && betas.any(|betas| betas.contains(THREADS))
@@ -94,7 +93,6 @@ pub fn continue_request(
 }
 
 /// The items of an answer, which is complete, as the client gets it. `None` for what is no answer.
-#[must_use]
 pub fn answer_items(grammar: Grammar, body: &[u8]) -> Option<Vec<String>> {
     let (events, _) = read_events(grammar, body).ok()?;
     written_answer(grammar, events)
@@ -111,7 +109,6 @@ pub struct StreamedItems {
 }
 
 impl StreamedItems {
-    #[must_use]
     pub fn new(grammar: Grammar) -> Self {
         Self { grammar, reader: face(grammar).reader(), events: Vec::new(), bytes: 0, is_broken: false }
     }
@@ -137,7 +134,6 @@ impl StreamedItems {
     }
 
     /// The answer's items at the end of its stream; `None` if it broke off.
-    #[must_use]
     pub fn finish(mut self) -> Option<Vec<String>> {
         if self.is_broken || (!self.is_over() && self.reader.end(&mut self.events).is_err()) {
             return None;

@@ -19,7 +19,6 @@ pub struct LastText {
 
 /// Takes a request apart that was decoded before. `None` where its last message is not the user's, or is anything but
 /// one plain text.
-#[must_use]
 pub fn take_last_text(grammar: Grammar, operation: Operation, body: &[u8]) -> Option<LastText> {
     let is_completion = operation == Operation::Complete;
     let members = if is_completion { COMPLETION } else { face(grammar).facts().turns };

@@ -6,7 +6,6 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
 /// The client's headers of this format, with every value. None of them carries a credential.
-#[must_use]
 pub fn native_headers(grammar: Grammar, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut native = Vec::new();
     for name in face(grammar).facts().native_headers {

@@ -70,7 +70,6 @@ struct Draft {
 
 /// Reads the prefixes of a request that was decoded before. `None` where the format has no prompt caching of
 /// this kind, or there are no turns.
-#[must_use]
 pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
     let facts = face(grammar).facts();
     let names = facts.prefix?;
@@ -93,7 +92,6 @@ pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
 }
 
 /// The body with these inserts.
-#[must_use]
 pub fn insert(body: &Bytes, inserts: &[Insert]) -> Vec<Bytes> {
     let mut out = Vec::with_capacity(1);
     splice(body, &mut inserts.iter().map(Insert::edit).collect::<Vec<_>>(), &mut out);
@@ -263,47 +261,40 @@ const MARKED: [&str; 5] = ["text", "image", "document", "tool_use", "tool_result
 
 impl Prefixes {
     /// The ends in tools and instructions, then the last ones in the turns.
-    #[must_use]
     pub fn ends(&self) -> &[PrefixEnd] {
         &self.ends
     }
 
     /// Fingerprint of everything before the first turn; of the first turn, where nothing comes before it.
-    #[must_use]
     pub const fn head(&self) -> u64 {
         self.head
     }
 
     /// Fingerprint of everything up to and including the first turn, which stays the same while the
     /// conversation goes on.
-    #[must_use]
     pub const fn conversation(&self) -> u64 {
         self.conversation
     }
 
     /// The client manages caching itself, by breakpoints or by a cache key.
-    #[must_use]
     pub const fn has_client_caching(&self) -> bool {
         self.has_client_caching
     }
 
     /// The inserts that put breakpoints at the ends with these indices. An end that can't carry one is
     /// skipped.
-    #[must_use]
     pub fn marks(&self, chosen: &[usize]) -> Vec<Insert> {
         let positions = chosen.iter().filter_map(|number| self.ends.get(*number)?.mark);
         positions.flat_map(|position| position.inserts().into_iter().flatten()).collect()
     }
 
     /// Adds a member to the request, whose value needs no escapes.
-    #[must_use]
     pub fn member(&self, name: &str, text: &str) -> Insert {
         Insert::at(self.open, format!("\"{name}\":\"{text}\","))
     }
 }
 
 impl PrefixEnd {
-    #[must_use]
     pub const fn takes_mark(&self) -> bool {
         self.mark.is_some()
     }

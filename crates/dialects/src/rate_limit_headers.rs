@@ -8,7 +8,6 @@ use domain::{Dialect, Grammar, RateLimitState, RateLimitStates};
 use http::header::{HeaderName, HeaderValue};
 
 /// The headers of the limits that apply; none where no limit does.
-#[must_use]
 pub fn rate_limit_headers(dialect: Dialect, standings: &RateLimitStates) -> Vec<(HeaderName, HeaderValue)> {
     let names = client_face(dialect).facts().rate_limits;
     let mut headers = Vec::new();
@@ -28,7 +27,6 @@ pub fn rate_limit_headers(dialect: Dialect, standings: &RateLimitStates) -> Vec<
 }
 
 /// Whether this is a provider's rate limit header in the names that clients of the dialect look for.
-#[must_use]
 pub fn is_rate_limit_header(grammar: Grammar, name: &[u8]) -> bool {
     let Some(prefix) = face(grammar).facts().rate_limits.upstream else { return false };
     name.get(..prefix.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(prefix))

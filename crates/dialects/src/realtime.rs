@@ -51,7 +51,6 @@ pub enum RealtimeAct {
 
 impl RealtimeEvent {
     /// Reads an event, as far as possible: of a truncated event, the part before the cut.
-    #[must_use]
     pub fn read(text: &[u8]) -> Self {
         let mut event = Self::default();
         let whole = match std::str::from_utf8(text) {
@@ -65,7 +64,6 @@ impl RealtimeEvent {
 
     /// Whether the event is valid JSON with exactly one `type`, a string, so that every parser takes it for
     /// the same event.
-    #[must_use]
     pub fn is_whole(text: &[u8]) -> bool {
         let mut kinds = 0;
         let mut is_word = true;
@@ -84,7 +82,6 @@ impl RealtimeEvent {
     }
 
     /// The event's kind, by the API's current and earlier names.
-    #[must_use]
     pub fn act(&self) -> RealtimeAct {
         match self.kind.as_str() {
             "response.create" => RealtimeAct::Create,
@@ -253,7 +250,6 @@ fn word(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
 }
 
 /// The error event for a client, with the id of the client's event that it is about, if any.
-#[must_use]
 pub fn realtime_error(fault: &Fault, trace: TraceId, about: Option<&str>) -> Bytes {
     let mut error = serde_json::from_slice::<Json>(&conversation::openai_error::error_body(fault, trace))
         .unwrap_or_default();

@@ -17,7 +17,6 @@ use responses::Responses;
 
 /// The face of a grammar.
 #[inline]
-#[must_use]
 pub const fn face(grammar: Grammar) -> &'static dyn Face {
     match grammar {
         Grammar::Chat => &Chat,
@@ -44,13 +43,11 @@ pub(crate) fn scanner_ping() -> &'static [u8] {
 
 /// The face of what a client speaks; tasks and the native API borrow that of Chat Completions, and requests to invoke a
 /// model that of the same vendor's other API, whose errors they have.
-#[must_use]
 pub fn client_face(dialect: Dialect) -> &'static dyn Face {
     if dialect == Dialect::Invoke { &Converse } else { face(dialect.grammar()) }
 }
 
 /// The names of a dialect for the request features that it can express.
-#[must_use]
 pub fn feature_names(grammar: Grammar) -> FeatureNames {
     face(grammar).facts().features
 }
@@ -71,14 +68,12 @@ pub fn roots() -> impl Iterator<Item = (Dialect, &'static str)> {
 }
 
 /// The dialect whose SDKs send such headers, if no other's do.
-#[must_use]
 pub fn sdk_dialect(headers: &HeaderMap) -> Option<Dialect> {
     let sends = |face: &dyn Face| face.facts().sdk_header.is_some_and(|name| headers.contains_key(name));
     faces().find(|(_, face)| sends(*face)).map(|(dialect, _)| dialect)
 }
 
 /// The path that is meant where two dialects have the same one: their SDKs differ in where they put the key.
-#[must_use]
 pub fn meant_path(path: &str, query: &str, headers: &HeaderMap) -> Option<String> {
     faces().find_map(|(_, face)| {
         let Facts { sdk_header, key_parameter, shared_paths, .. } = face.facts();
@@ -94,26 +89,22 @@ pub fn meant_path(path: &str, query: &str, headers: &HeaderMap) -> Option<String
 }
 
 /// A type of object that providers store, in the format of its dialect.
-#[must_use]
 pub fn stored_objects(kind: StoredObjectKind) -> Option<&'static dyn StoredObjects> {
     client_face(kind.dialect()).objects(kind.kind())
 }
 
 /// The form of a dialect's batches where the gateway works through them itself, if it can.
-#[must_use]
 pub fn own_batches(dialect: Dialect) -> Option<&'static dyn OwnBatches> {
     client_face(dialect).own_batches()
 }
 
 /// Whether a batch's models are known when it is created: one model for all of it, or several that the
 /// request names. Other batches are files of requests.
-#[must_use]
 pub fn lists_models(kind: StoredObjectKind) -> bool {
     kind.kind() == StoredKind::Batch && client_face(kind.dialect()).facts().batches.is_some()
 }
 
 /// The `content-type` of a stream.
-#[must_use]
 pub fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
     let facts = face(dialect.grammar()).facts();
     // A stream in the form of one JSON array is, by its content type, a plain JSON document.
@@ -121,25 +112,21 @@ pub fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
 }
 
 /// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
-#[must_use]
 pub fn ping(grammar: Grammar) -> &'static [u8] {
     face(grammar).facts().ping
 }
 
 /// The status code for a fault.
-#[must_use]
 pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
     client_face(dialect).status(fault)
 }
 
 /// A list of models, in the client's dialect.
-#[must_use]
 pub fn models_list(dialect: Dialect, rows: &[ModelRow]) -> Bytes {
     client_face(dialect).models_list(rows)
 }
 
 /// One model, in the client's dialect.
-#[must_use]
 pub fn model_object(dialect: Dialect, row: &ModelRow) -> Bytes {
     client_face(dialect).model_object(row)
 }

@@ -9,7 +9,6 @@ use crate::whole::read_stream;
 
 /// Whether a client's answer is complete and has no effect beyond its text: every choice stopped of itself, none
 /// was cut, refused or filtered, and none calls a tool or holds what only its provider can read.
-#[must_use]
 pub fn is_repeatable_answer(grammar: Grammar, body: &[u8]) -> bool {
     let mut reader = face(grammar).reader();
     let mut events = Vec::new();
@@ -24,7 +23,6 @@ pub fn is_repeatable_answer(grammar: Grammar, body: &[u8]) -> bool {
 
 /// Appends the body of a request in canonical form, in which the order of members and whitespace don't count; `None`
 /// if it is not JSON.
-#[must_use]
 pub fn canonical_body(body: &[u8], mut text: Vec<u8>) -> Option<String> {
     json::canonical(body, &mut text).ok()?;
     String::from_utf8(text).ok()

@@ -22,7 +22,6 @@ pub struct CacheSalt<'a> {
 ///
 /// Responses repeats its instructions to the client, so there the salt goes into `prompt_cache_key`.
 /// `has_key` says that another insert already sets that key.
-#[must_use]
 pub fn salt_cache(grammar: Grammar, body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Vec<Insert> {
     let read = match face(grammar).facts().salt {
         SaltPlace::Messages => messages(body, salt.word),

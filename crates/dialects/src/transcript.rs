@@ -24,7 +24,6 @@ pub enum AnswerForm {
 
 impl AnswerForm {
     /// `content_type` is the upstream's, where it sent one.
-    #[must_use]
     pub fn of(content_type: Option<&str>) -> Self {
         let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {

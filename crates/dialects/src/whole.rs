@@ -34,7 +34,6 @@ pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<Buffered
 }
 
 /// A response about a stored answer is forwarded, whatever it is.
-#[must_use]
 pub fn buffered_stored_answer(answer_path: &AnswerPath, body: Bytes) -> BufferedAnswer {
     let facts = AnswerFacts { usage: face(answer_path.upstream).stored_usage(&body), content_bytes: 0 };
     BufferedAnswer::plain(body, facts)

@@ -16,7 +16,6 @@ pub struct Agreement {
 
 impl Agreement {
     /// The names of the terms in which two agreements differ.
-    #[must_use]
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
         let facts = [
             ("limits", self.limits != other.limits),
@@ -43,7 +42,6 @@ pub struct AgreedLimits {
 
 impl AgreedLimits {
     /// Each limit with its name.
-    #[must_use]
     pub const fn named(&self) -> [(&'static str, Option<u64>); 6] {
         [
             ("requests_per_minute", self.requests_per_minute),
@@ -57,7 +55,6 @@ impl AgreedLimits {
 
     /// The tokens a minute that requests are paced by: the limit, or what the reserved units are worth where that
     /// is less or no limit is stated.
-    #[must_use]
     pub fn paced_tokens_per_minute(&self) -> Option<u64> {
         let reserved = self.reserved_units.zip(self.tokens_per_minute_per_unit);
         let worth = reserved.map(|(units, each)| units.saturating_mul(each));
@@ -75,7 +72,6 @@ pub struct Commitment {
 impl Commitment {
     /// Tells this commitment in its present period from the same in another one, and from one of another
     /// amount.
-    #[must_use]
     pub const fn mark(&self, now_unix_ms: u64) -> u64 {
         self.amount_micros.wrapping_mul(31).wrapping_add(self.period.calendar().start(now_unix_ms))
     }
@@ -92,7 +88,6 @@ crate::words! {
 
 impl CommitmentPeriod {
     /// The calendar periods that it consists of.
-    #[must_use]
     pub const fn calendar(self) -> Period {
         match self {
             Self::Month => Period::Month,

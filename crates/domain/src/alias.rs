@@ -53,7 +53,6 @@ pub struct CanaryGates {
 
 impl CanaryGates {
     /// Whether there is anything to check.
-    #[must_use]
     pub const fn is_any_set(&self) -> bool {
         self.error_bps_max.is_some()
             || self.latency_p95_ms_max.is_some()
@@ -95,7 +94,6 @@ pub struct AliasPick<'a> {
 
 impl<'a> AliasPick<'a> {
     /// `None` where the model's name was none of an alias.
-    #[must_use]
     pub fn read(resolution: &'a str) -> Option<Self> {
         let (alias, rest) = resolution.strip_prefix(WORD)?.split_once('@')?;
         let (release, rest) = rest.split_once(':')?;
@@ -119,7 +117,6 @@ impl fmt::Display for AliasPick<'_> {
 }
 
 /// The parts of a name that may pin a release: `alias`, `alias@alr_…` or `alr_…`.
-#[must_use]
 pub fn pinned(name: &str) -> Option<(Option<&str>, AliasReleaseId)> {
     let (alias, release) = match name.split_once('@') {
         Some((alias, release)) => (Some(alias), release),

@@ -30,7 +30,6 @@ pub enum Subject {
 
 impl Subject {
     /// The word for this kind of subject in rows and responses.
-    #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Workspace => "workspace",
@@ -51,7 +50,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.requests_per_minute.is_none()
             && self.tokens_per_minute.is_none()
@@ -77,7 +75,6 @@ crate::words! {
 
 impl Period {
     /// The start of the period that contains `unix_ms`.
-    #[must_use]
     pub const fn start(self, unix_ms: u64) -> u64 {
         match self {
             Self::Day => unix_ms - unix_ms % DAY_MS,
@@ -99,7 +96,6 @@ impl Period {
     }
 
     /// The end of the period that starts at `start_unix_ms`; `None` if it has none.
-    #[must_use]
     pub const fn end(self, start_unix_ms: u64) -> Option<u64> {
         match self {
             Self::Day => Some(start_unix_ms + DAY_MS),
@@ -173,7 +169,6 @@ crate::words! {
 
 impl Counts {
     /// The part of one attempt's charge that counts.
-    #[must_use]
     pub const fn of(self, profile: Profile, charge: &Charge) -> Nanos {
         match (self, profile) {
             // What a pooled account costs concerns the operator alone; the workspace pays `cost` for it.
@@ -206,7 +201,6 @@ pub struct Budget {
 
 impl Budget {
     /// Whether this is prepaid credit rather than a limit that the workspace set itself.
-    #[must_use]
     pub fn is_credit(&self) -> bool {
         self.period == Period::Ever
     }
@@ -214,13 +208,11 @@ impl Budget {
 
 impl BudgetId {
     /// The budget that is a credential's commitment.
-    #[must_use]
     pub const fn of_commitment(credential: CredentialId) -> Self {
         Self::from_uuid(*credential.as_uuid())
     }
 
     /// Whether it is the commitment of this principal.
-    #[must_use]
     pub fn is_commitment_of(&self, principal: Principal) -> bool {
         matches!(principal, Principal::Credential(id) if id.as_bytes() == self.as_bytes())
     }
@@ -238,7 +230,6 @@ pub struct Terms {
 }
 
 impl Terms {
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.limits.is_empty()
             && self.end_user_limits.is_empty()
@@ -247,7 +238,6 @@ impl Terms {
     }
 
     /// Whether any limit or budget depends on the end user.
-    #[must_use]
     pub fn depends_on_end_user(&self) -> bool {
         !self.end_user_limits.is_empty()
             || self.budgets.keys().any(|subject| matches!(subject, Subject::EndUser(_)))
@@ -269,27 +259,23 @@ const BEYOND_MS: u64 = 1;
 
 impl BudgetClaim {
     /// The same beyond the commitment.
-    #[must_use]
     pub const fn beyond(self) -> Self {
         Self { period_unix_ms: beyond_period(self.period_unix_ms), ..self }
     }
 }
 
 /// The period in which it is counted what goes beyond the commitment of a period.
-#[must_use]
 pub const fn beyond_period(period_unix_ms: u64) -> u64 {
     period_unix_ms + BEYOND_MS
 }
 
 /// The period of a commitment, from the one in which it is counted what goes beyond it.
-#[must_use]
 pub const fn period_of_beyond(period_unix_ms: u64) -> Option<u64> {
     if period_unix_ms % DAY_MS == BEYOND_MS { Some(period_unix_ms - BEYOND_MS) } else { None }
 }
 
 impl Drawn {
     /// Whether it is beyond a commitment: the request found the commitment used up, and nowhere else to go.
-    #[must_use]
     pub const fn is_beyond(&self) -> bool {
         period_of_beyond(self.period_unix_ms).is_some()
     }

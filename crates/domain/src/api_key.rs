@@ -17,7 +17,6 @@ pub const TEST_PREFIX: &str = "tg_test_";
 const CLIENT_PREFIXES: [&str; 2] = ["hyb_", "stim_cli_"];
 
 /// A key without what a client of another product wrote before it.
-#[must_use]
 pub fn without_client_prefix(text: &str) -> &str {
     let rest = CLIENT_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix));
     rest.filter(|rest| rest.starts_with(LIVE_PREFIX) || rest.starts_with(TEST_PREFIX)).unwrap_or(text)
@@ -25,7 +24,6 @@ pub fn without_client_prefix(text: &str) -> &str {
 
 /// Encodes a key from 32 random bytes. The bias of `byte % 62` towards the first letters costs less than 2 of
 /// the key's 190 bits.
-#[must_use]
 pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
     let mut key = String::with_capacity(LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS);
     key.push_str(if live { LIVE_PREFIX } else { TEST_PREFIX });
@@ -39,7 +37,6 @@ pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
 }
 
 /// Whether a text has the prefix and the length of one of our keys.
-#[must_use]
 pub fn is_of_form(text: &str) -> bool {
     let prefixed = text.starts_with(LIVE_PREFIX) || text.starts_with(TEST_PREFIX);
     prefixed && text.len() == LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS
@@ -47,7 +44,6 @@ pub fn is_of_form(text: &str) -> bool {
 
 /// Whether a text has the form of a key and a correct checksum. This is how typing errors and a secret
 /// scanner's false positives are recognised.
-#[must_use]
 pub fn is_well_formed(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (body, check) = bytes.split_at(bytes.len().saturating_sub(CHECK_CHARS));
@@ -60,13 +56,11 @@ const ACCESS_PREFIX: &str = "TGAK";
 const SECRET_CHARS: usize = 40;
 
 /// The access key id of an API key. It contains the API key's id, so a signature shows which key made it.
-#[must_use]
 pub fn access_key_id(id: KeyId) -> String {
     format!("{ACCESS_PREFIX}{:X}", id.as_uuid().simple())
 }
 
 /// The API key that an access key id belongs to.
-#[must_use]
 pub fn of_access_key(text: &str) -> Option<KeyId> {
     let digits = text.strip_prefix(ACCESS_PREFIX)?;
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
@@ -75,7 +69,6 @@ pub fn of_access_key(text: &str) -> Option<KeyId> {
 }
 
 /// Encodes the secret of an access key from random bytes.
-#[must_use]
 pub fn encode_access_secret(random: &[u8; SECRET_CHARS]) -> String {
     random.iter().map(|byte| char::from(letter(u32::from(*byte)))).collect()
 }

@@ -80,7 +80,6 @@ pub enum FoundApp {
 }
 
 /// The host and port of an address, as the hosts of a secret are written; `None` where it has none.
-#[must_use]
 pub fn host_of(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -20,7 +20,6 @@ const VERBS: &str = "\
     update updated|verify verified|withdraw_canary canary withdrawn";
 
 /// An entry as a sentence: the kind of object, the act and the detail. `None` for a verb that isn't declared.
-#[must_use]
 pub fn sentence(action: &str, detail: &str) -> Option<String> {
     let (kind, verb) = action.split_once('.')?;
     let mut verbs = VERBS.split('|').filter_map(|entry| entry.split_once(' '));

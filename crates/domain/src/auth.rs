@@ -35,7 +35,6 @@ crate::words! {
 
 impl AuthKind {
     /// Whether the secret signs no request itself but is exchanged for a short-lived token or key pair.
-    #[must_use]
     pub const fn is_exchanged(self) -> bool {
         match self {
             Self::ApiKey | Self::IamStatic | Self::SubscriptionToken => false,
@@ -50,7 +49,6 @@ impl AuthKind {
     }
 
     /// Whether the secret is of a vendor's subscription, which is sent as a bearer token.
-    #[must_use]
     pub const fn is_subscription(self) -> bool {
         matches!(self, Self::SubscriptionToken | Self::SubscriptionOauth)
     }

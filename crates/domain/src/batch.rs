@@ -23,7 +23,6 @@ crate::words! {
 
 impl ItemOutcome {
     /// Whether there is an answer or an error of it.
-    #[must_use]
     pub const fn has_result(self) -> bool {
         matches!(self, Self::Succeeded | Self::Errored)
     }
@@ -41,19 +40,16 @@ impl ResultsFile {
     pub const ALL: [Self; 2] = [Self::Answers, Self::Errors];
 
     /// Whether a request that ended so has its line there.
-    #[must_use]
     pub fn has(self, outcome: ItemOutcome) -> bool {
         (outcome == ItemOutcome::Succeeded) == (self == Self::Answers)
     }
 
     /// The id of a batch's file: that of the batch but for one byte, so that no table has to say whose it is.
-    #[must_use]
     pub fn of(self, batch: StoredObjectId) -> StoredObjectId {
         self.other(batch, StoredKind::File)
     }
 
     /// The batch whose file this would be.
-    #[must_use]
     pub fn batch(self, file: StoredObjectId) -> StoredObjectId {
         self.other(file, StoredKind::Batch)
     }
@@ -81,7 +77,6 @@ pub struct BatchCounts {
 }
 
 impl BatchCounts {
-    #[must_use]
     pub const fn total(&self) -> u64 {
         self.processing + self.succeeded + self.errored + self.cancelled + self.expired
     }

@@ -59,7 +59,6 @@ pub struct CachePolicy {
 
 impl CachePolicy {
     /// This policy, filled in from `wider` where it is unset.
-    #[must_use]
     pub fn or(&self, wider: &Self) -> Self {
         Self {
             managed: self.managed.or(wider.managed),
@@ -76,7 +75,6 @@ impl CachePolicy {
     }
 
     /// How long whole answers are kept, by `wider` where this policy says nothing; `None` if they are not.
-    #[must_use]
     pub fn responses_lifetime(&self, wider: &Self) -> Option<Duration> {
         let ttl_s = self.responses_ttl_s.or(wider.responses_ttl_s).unwrap_or(RESPONSE_CACHE_TTL_S);
         match self.responses.or(wider.responses)? {
@@ -88,7 +86,6 @@ impl CachePolicy {
     }
 
     /// How answers are given to requests that mean the same; `None` where only the same request is given them.
-    #[must_use]
     pub fn semantic(&self) -> Option<SemanticCache> {
         let model = self.semantic_model.as_ref()?;
         (self.responses == Some(ResponseCacheMode::Semantic)).then(|| SemanticCache {
@@ -99,7 +96,6 @@ impl CachePolicy {
 
     /// Whether prefixes are kept alive at seats of a profile: only where the gateway may change requests, and never by a
     /// subscription, which is for its owner's own requests.
-    #[must_use]
     pub fn keeps_alive(&self, profile: Profile) -> bool {
         self.keep_alive == Some(true)
             && profile != Profile::Subscription
@@ -108,7 +104,6 @@ impl CachePolicy {
 
     /// The mode for a profile. Requests on a customer's own credential are not modified unless the customer
     /// allows it; a node does its own caching.
-    #[must_use]
     pub fn mode(&self, profile: Profile) -> CacheMode {
         match profile {
             Profile::ManagedProvider => self.managed.unwrap_or(CacheMode::Apply),
@@ -173,7 +168,6 @@ pub struct CacheRecord {
 
 impl CacheRecord {
     /// Whether anything was done for the provider's cache, or would have been.
-    #[must_use]
     pub const fn has_help(&self) -> bool {
         self.is_applied || self.marks > 0 || self.has_key || self.has_context
     }

@@ -13,7 +13,6 @@ pub struct Civil {
 }
 
 impl Civil {
-    #[must_use]
     pub const fn of(unix_s: u64) -> Self {
         let (days, second) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
         let (era, day) = (days / 146_097, days % 146_097);
@@ -33,7 +32,6 @@ impl Civil {
     }
 
     /// Seconds since 1970; `None` for a date that does not exist, or before 1970.
-    #[must_use]
     pub fn unix_s(self) -> Option<u64> {
         let Self { year, month, day, hour, minute, second } = self;
         if !(1_970..=9_999).contains(&year) || !(1..=12).contains(&month) {

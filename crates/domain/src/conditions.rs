@@ -67,31 +67,26 @@ pub struct ConditionStrength {
 }
 
 impl RouteConditions {
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         !self.has_size() && self.time.is_none() && !self.needs_traits()
     }
 
     /// Whether the request's body has to be read to decide.
-    #[must_use]
     pub const fn needs_traits(&self) -> bool {
         self.has_tools.is_some() || self.needs_metadata()
     }
 
     /// Whether they ask for what no record keeps: metadata, or the end user.
-    #[must_use]
     pub const fn needs_metadata(&self) -> bool {
         !self.metadata.is_empty() || self.end_user.is_some()
     }
 
     /// Whether it depends on the length of the prompt.
-    #[must_use]
     pub const fn has_size(&self) -> bool {
         self.prompt_tokens_min.is_some() || self.prompt_tokens_max.is_some()
     }
 
     /// What makes them impossible or too long, if anything does: the field, what is wrong, and what to do.
-    #[must_use]
     pub fn wrong(&self) -> Option<(&'static str, String, &'static str)> {
         if let (Some(min), Some(max)) = (self.prompt_tokens_min, self.prompt_tokens_max)
             && min > max
@@ -128,7 +123,6 @@ impl RouteConditions {
     }
 
     /// How strong they are for a request, or `None` if one does not hold.
-    #[must_use]
     pub fn matched(&self, facts: &ConditionFacts<'_>) -> Option<ConditionStrength> {
         if self.is_empty() {
             return Some(ConditionStrength::default());
@@ -139,7 +133,6 @@ impl RouteConditions {
 
     /// Whether they hold as far as it is known without the request's metadata and end user; without its size, unless that is
     /// known; and without its tools, unless it has traits.
-    #[must_use]
     pub fn may_hold(&self, facts: &ConditionFacts<'_>, is_size_known: bool) -> bool {
         let size = self.prompt_tokens_min.is_none_or(|min| facts.prompt_tokens >= min)
             && self.prompt_tokens_max.is_none_or(|max| facts.prompt_tokens <= max);
@@ -155,7 +148,6 @@ impl RouteConditions {
             && self.end_user.as_ref().is_none_or(|user| traits.end_user.as_ref() == Some(user))
     }
 
-    #[must_use]
     pub const fn strength(&self) -> ConditionStrength {
         ConditionStrength {
             end_user: self.end_user.is_some(),
@@ -167,7 +159,6 @@ impl RouteConditions {
     }
 
     /// Whether a request may meet both, and neither is the stronger: then nothing says which route applies.
-    #[must_use]
     pub fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.strength() == other.strength()
             && self.prompt_tokens_min.max(other.prompt_tokens_min).unwrap_or(0)
@@ -184,7 +175,6 @@ impl RouteConditions {
     }
 
     /// One text for one set of conditions: lengths precede values, so that it is unique. Empty if there are none.
-    #[must_use]
     pub fn text(&self) -> String {
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let fields = [
@@ -205,7 +195,6 @@ impl RouteConditions {
 
 impl TimeWindow {
     /// `None` if a time is past the end of a day, no weekday is named, or the offset is not that of any place.
-    #[must_use]
     pub const fn new(
         weekdays: Weekdays,
         from_minute: u16,
@@ -221,23 +210,19 @@ impl TimeWindow {
         Some(Self { weekdays, from_minute, to_minute, offset_minutes })
     }
 
-    #[must_use]
     pub const fn from_minute(self) -> u16 {
         self.from_minute
     }
 
-    #[must_use]
     pub const fn to_minute(self) -> u16 {
         self.to_minute
     }
 
-    #[must_use]
     pub const fn offset_minutes(self) -> i16 {
         self.offset_minutes
     }
 
     /// Whether it is that part of the week.
-    #[must_use]
     pub fn contains(self, unix_ms: u64) -> bool {
         let local =
             i64::try_from(unix_ms / MINUTE_MS).unwrap_or(i64::MAX).saturating_add(self.offset_minutes.into());
@@ -247,7 +232,6 @@ impl TimeWindow {
     }
 
     /// When it is over, if it is that part of the week now; `None` where it is not, or never ends.
-    #[must_use]
     pub fn end_after(self, unix_ms: u64) -> Option<u64> {
         let week = 7 * u64::from(MINUTES_A_DAY);
         let first = unix_ms / MINUTE_MS;
@@ -287,7 +271,6 @@ impl Weekdays {
     pub const EVERY: Self = Self(0b111_1111);
 
     /// `None` for a name that is no weekday's.
-    #[must_use]
     pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut set = 0;
         for name in names {
@@ -297,7 +280,6 @@ impl Weekdays {
         Some(Self(set))
     }
 
-    #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         let days = (0..).zip(Self::NAMES);
         days.filter(|(day, _)| self.has(*day)).map(|(_, name)| name).collect()

@@ -118,7 +118,6 @@ crate::words! {
 
 impl Dialect {
     /// The AWS service name that clients of this dialect sign their requests for (SigV4), if they sign.
-    #[must_use]
     pub const fn signed_for(self) -> Option<&'static str> {
         match self {
             Self::Converse | Self::Invoke => Some("bedrock"),
@@ -127,7 +126,6 @@ impl Dialect {
     }
 
     /// The wire format of its model steps.
-    #[must_use]
     pub const fn grammar(self) -> Grammar {
         match self {
             Self::Chat | Self::Run => Grammar::Chat,
@@ -141,7 +139,6 @@ impl Dialect {
 
 impl Grammar {
     /// The client surface that uses this format.
-    #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {
             Self::Responses => Dialect::Responses,

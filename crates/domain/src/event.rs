@@ -129,7 +129,6 @@ impl Reason {
 }
 
 impl Finish {
-    #[must_use]
     pub const fn of(reason: Reason) -> Self {
         Self { reason, raw: None, sequence: None, explanation: None }
     }

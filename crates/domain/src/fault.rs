@@ -123,7 +123,6 @@ impl FaultClass {
         Self::Internal,
     ];
 
-    #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
             Self::BadRequest
@@ -155,7 +154,6 @@ impl FaultClass {
     }
 
     /// The name in records, logs and `/v2`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
@@ -223,7 +221,6 @@ pub enum Refuser {
 }
 
 impl Refuser {
-    #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Budget(_) => "budget",
@@ -234,7 +231,6 @@ impl Refuser {
     }
 
     /// The rule of the policy.
-    #[must_use]
     pub const fn policy_rule(self) -> Option<PolicyRule> {
         match self {
             Self::PolicyRule(_, rule) => Some(rule),
@@ -242,7 +238,6 @@ impl Refuser {
         }
     }
 
-    #[must_use]
     pub fn id(self) -> String {
         match self {
             Self::Budget(id) | Self::Credit(id) => id.to_string(),
@@ -274,12 +269,10 @@ pub struct Fault {
 
 impl Fault {
     /// The rule of the policy that refused the request, if one did.
-    #[must_use]
     pub fn policy_rule(&self) -> Option<PolicyRule> {
         self.refused_by.as_deref()?.policy_rule()
     }
 
-    #[must_use]
     pub fn new(class: FaultClass, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             class,
@@ -294,37 +287,31 @@ impl Fault {
         }
     }
 
-    #[must_use]
     pub fn fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
         self.fix = Some(fix.into());
         self
     }
 
-    #[must_use]
     pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into().into());
         self
     }
 
-    #[must_use]
     pub fn retry_after_ms(mut self, wait: u64) -> Self {
         self.retry_after_ms = Some(wait);
         self
     }
 
-    #[must_use]
     pub fn should_retry(mut self, retry: bool) -> Self {
         self.should_retry = Some(retry);
         self
     }
 
-    #[must_use]
     pub fn upstream(mut self, report: UpstreamReport) -> Self {
         self.upstream = Some(Box::new(report));
         self
     }
 
-    #[must_use]
     pub fn refused_by(mut self, refuser: Refuser) -> Self {
         self.refused_by = Some(Box::new(refuser));
         self
@@ -332,7 +319,6 @@ impl Fault {
 
     /// The message in a form that may be stored: a provider's message about a malformed request may quote the
     /// request, so it is left out.
-    #[must_use]
     pub fn message_without_content(&self) -> Cow<'_, str> {
         let quoting = self.upstream.as_deref().filter(|_| self.class.blame() == Blame::Client);
         let Some((report, message)) =
@@ -353,7 +339,6 @@ impl Fault {
 
     /// A bug in Tidegate. The client learns that it was ours and gets the request id; the cause is in the
     /// log.
-    #[must_use]
     pub fn internal() -> Self {
         Self::new(FaultClass::Internal, "internal_error", "Tidegate failed to handle this request.")
             .fix("Send it again; if it fails again, report the request id to whoever runs this gateway.")

@@ -3,7 +3,6 @@
 use crate::fault_codes::FAULT_CODES;
 
 /// The table of `docs/errors.md`.
-#[must_use]
 pub fn page_table() -> String {
     let mut table = String::from("| code | meaning |\n|---|---|\n");
     for (code, meaning) in FAULT_CODES {

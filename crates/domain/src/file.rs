@@ -43,20 +43,17 @@ pub struct KeptFile {
 
 impl KeptFile {
     /// Its id in OpenAI's API, which has a form of its own.
-    #[must_use]
     pub const fn object_id(&self) -> StoredObjectId {
         StoredObjectId { kind: StoredObjectKind::FILE, digest: *self.id.as_bytes() }
     }
 
     /// The declared size, or where there is none, what has arrived.
-    #[must_use]
     pub fn size(&self) -> u64 {
         if self.is_complete { self.received } else { self.declared.unwrap_or(self.received) }
     }
 }
 
 /// The file that a name of OpenAI's API may be the name of.
-#[must_use]
 pub fn file_of_object(id: StoredObjectId) -> Option<FileId> {
     (id.kind == StoredObjectKind::FILE).then(|| FileId::from_uuid(uuid::Uuid::from_bytes(id.digest)))
 }

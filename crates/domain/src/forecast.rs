@@ -39,13 +39,11 @@ pub struct Forecast {
 
 impl Progress {
     /// Since when the last days are counted.
-    #[must_use]
     pub const fn lately_since_ms(start_unix_ms: u64, now_unix_ms: u64) -> u64 {
         let since = now_unix_ms.saturating_sub(LAST_DAYS_MS);
         if since > start_unix_ms { since } else { start_unix_ms }
     }
 
-    #[must_use]
     pub fn forecast(&self) -> Forecast {
         let left_ms = self.end_unix_ms.saturating_sub(self.now_unix_ms);
         let since = Self::lately_since_ms(self.start_unix_ms, self.now_unix_ms);
@@ -60,7 +58,6 @@ impl Progress {
     }
 
     /// What is paid for and not used at the average rate of the period, if its end is near enough to tell of it.
-    #[must_use]
     pub fn under_used_near_end(&self) -> Option<Nanos> {
         let length_ms = self.end_unix_ms.saturating_sub(self.start_unix_ms);
         let left_ms = self.end_unix_ms.saturating_sub(self.now_unix_ms);

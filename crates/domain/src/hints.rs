@@ -39,7 +39,6 @@ impl Priority {
     const OF_HINTS: Self = Self::of_class(QosClass::Interactive);
 
     /// What a class is a word for.
-    #[must_use]
     pub const fn of_class(class: QosClass) -> Self {
         match class {
             QosClass::Batch => Self(32),
@@ -50,7 +49,6 @@ impl Priority {
     }
 
     /// The priority of a request: what its hints state, within what its key allows. Without hints it is its key's.
-    #[must_use]
     pub fn of(qos: &Qos, of_key: Option<u8>) -> Self {
         let of_key = of_key.map(Self);
         let stated = [qos.class.map(Self::of_class), qos.priority.map(Self)].into_iter().flatten().min();
@@ -59,7 +57,6 @@ impl Priority {
     }
 
     /// The same within what a route allows.
-    #[must_use]
     pub fn within(self, of_route: Option<u8>) -> Self {
         of_route.map_or(self, |most| self.min(Self(most)))
     }
@@ -81,7 +78,6 @@ pub struct Qos {
 
 impl Qos {
     /// Whether an answer that begins this long after its request came meets the target; `None` without one.
-    #[must_use]
     pub fn meets_target(&self, elapsed_us: u64) -> Option<bool> {
         self.target_ttft_ms.map(|target_ms| elapsed_us <= target_ms.saturating_mul(1_000))
     }

@@ -86,7 +86,6 @@ pub struct StoragePlace<'a> {
 
 impl<'a> StoragePlace<'a> {
     /// Reads `s3://bucket/name`. A key that would traverse upwards if it were read as a path is rejected.
-    #[must_use]
     pub fn read(uri: &'a str) -> Option<Self> {
         let (bucket, key) =
             uri.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
@@ -103,7 +102,6 @@ impl<'a> StoragePlace<'a> {
     }
 
     /// Whether `other` is this location or below it.
-    #[must_use]
     pub fn holds(&self, other: &StoragePlace<'_>) -> bool {
         let below = other.key.strip_prefix(self.key);
         let is_below =
@@ -143,26 +141,22 @@ fn read_flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
 }
 
 /// Whether the field of this name holds a single word or id.
-#[must_use]
 pub fn is_word(field: &str) -> bool {
     WORDS.iter().any(|(name, _)| *name == field)
 }
 
 impl Hosting {
     /// The deployment name for the first of a model's names that has one.
-    #[must_use]
     pub fn deployment(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.deployments.get(*name)).map(String::as_str)
     }
 
     /// The configured location, or else the region.
-    #[must_use]
     pub fn location_or_region(&self) -> Option<&str> {
         self.location.as_deref().or(self.region.as_deref())
     }
 
     /// The value of a field that holds a single word or id, or the region.
-    #[must_use]
     pub fn word(&self, field: &str) -> Option<&str> {
         match WORDS.iter().find(|(name, _)| *name == field) {
             Some((_, read)) => read(self),

@@ -14,7 +14,6 @@ pub struct IdError {
 }
 
 /// A UUIDv7 from a time and ten random bytes; both are arguments so that a simulation replays its ids.
-#[must_use]
 pub fn uuid_from(unix_ms: u64, random: [u8; 10]) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid()
 }
@@ -80,40 +79,33 @@ macro_rules! define_id {
             pub const PREFIX: &'static str = $prefix;
 
             /// A new id from the time and randomness of the caller's `world`.
-            #[must_use]
             pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
                 Self(uuid_from(unix_ms, random))
             }
 
             /// The regular expression that ids of this type match, for API documents.
-            #[must_use]
             pub fn pattern() -> String {
                 format!("^{}_[0-9a-f]{{{HEX_DIGITS}}}$", $prefix)
             }
 
-            #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            #[must_use]
             pub const fn as_uuid(&self) -> &Uuid {
                 &self.0
             }
 
-            #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
 
             /// When it was made, which it begins with.
-            #[must_use]
             pub const fn unix_ms(&self) -> u64 {
                 let [a, b, c, d, e, f, ..] = *self.as_bytes();
                 u64::from_be_bytes([0, 0, a, b, c, d, e, f])
             }
 
-            #[must_use]
             pub fn text(&self) -> IdText {
                 IdText::new($prefix, &self.0)
             }
@@ -194,7 +186,6 @@ define_id!(/** A client's own user: a keyed hash of the name that requests give,
 
 impl EndUserId {
     /// From the keyed hash. Unlike other ids it doesn't begin with a time.
-    #[must_use]
     pub const fn of_hash(hash: u128) -> Self {
         Self(Uuid::from_u128(hash))
     }

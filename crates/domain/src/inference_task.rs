@@ -23,7 +23,6 @@ impl Default for ModelUses {
 
 impl ModelUses {
     /// The operations' names for clients.
-    #[must_use]
     pub fn operation_names(self) -> Vec<&'static str> {
         let all = [(self.answers, "chat"), (self.vectors, "embeddings"), (self.ranks, "rerank")];
         all.into_iter().filter(|(is_made, _)| *is_made).map(|(_, word)| word).collect()

@@ -23,7 +23,6 @@ impl KeptName {
     pub const ENDED: &str = "ended";
 
     /// The name of what a request left.
-    #[must_use]
     pub fn of(self, request: TraceId) -> String {
         let id = *request.as_uuid();
         match self {
@@ -48,7 +47,6 @@ impl KeptName {
 pub const HEAD_END: u8 = b'\n';
 
 /// The head of a kept answer, and its content as far as it is in the first part. JSON has no line end of its own here.
-#[must_use]
 pub fn parted(first: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = first.iter().position(|byte| *byte == HEAD_END)?;
     Some((first.get(..end)?, first.get(end + 1..)?))

@@ -14,7 +14,6 @@ const FORMAT: u8 = 2;
 
 /// The prefix of every workspace key that this master key wrapped. The store finds the keys that are still to
 /// be rewrapped by it.
-#[must_use]
 pub fn wrapped_prefix(master_key_id: &str) -> Vec<u8> {
     let name = master_key_id.as_bytes();
     let length = u8::try_from(name.len()).unwrap_or(u8::MAX);

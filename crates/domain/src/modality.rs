@@ -17,7 +17,6 @@ crate::words! {
 
 impl Modality {
     /// The fault code for a request for this modality that names a model of another.
-    #[must_use]
     pub const fn mismatch_code(self) -> &'static str {
         match self {
             Self::Realtime => "realtime_not_supported_for_model",
@@ -26,7 +25,6 @@ impl Modality {
     }
 
     /// The modality that a word names.
-    #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
             // People say `text` for what `chat` serves.

@@ -17,20 +17,17 @@ impl Nanos {
 
     /// Adds, saturating: a total at the edge of 64 bits stays there and is visibly wrong, instead of wrapping
     /// to a small one.
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
     /// Micro-USD, rounded once, half to even.
-    #[must_use]
     pub fn micros(self) -> i64 {
         i64::try_from(round_half_even(i128::from(self.0), 1_000)).unwrap_or(i64::MAX)
     }
 
     /// Micro-USD of a sum that is shown beside a part of it. The part and the rest are rounded each, so that they add up to what is
     /// shown of the sum, and the rest is the same wherever it is shown.
-    #[must_use]
     pub fn micros_beside(self, part: Self) -> i64 {
         part.micros().saturating_add(Self(self.0.saturating_sub(part.0)).micros())
     }
@@ -84,61 +81,51 @@ pub struct Price(pub u64);
 
 impl Price {
     /// The cost of `units`: exact in pico-USD, rounded once to nano-USD, half to even.
-    #[must_use]
     pub fn of(self, units: u64) -> Nanos {
         line_nanos(units, self)
     }
 
     /// From micro-USD per unit.
-    #[must_use]
     pub const fn of_one(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_ONE))
     }
 
     /// From micro-USD per thousand units.
-    #[must_use]
     pub const fn of_thousand(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_THOUSAND))
     }
 
     /// From micro-USD per minute, counted in milliseconds; rounded to the nearest.
-    #[must_use]
     pub const fn of_minute(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_ONE).saturating_add(MS_PER_MINUTE / 2) / MS_PER_MINUTE)
     }
 
     /// From micro-USD per second, counted in milliseconds.
-    #[must_use]
     pub const fn of_second(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_THOUSAND))
     }
 
     /// `percent` per cent of the price, rounded half up.
-    #[must_use]
     pub const fn percent(self, percent: u16) -> Self {
         Self(self.0.saturating_mul(percent as u64).saturating_add(50) / 100)
     }
 
     /// Micro-USD per unit.
-    #[must_use]
     pub const fn for_one(self) -> u64 {
         self.0 / PER_ONE
     }
 
     /// Micro-USD per thousand units.
-    #[must_use]
     pub const fn for_thousand(self) -> u64 {
         self.0 / PER_THOUSAND
     }
 
     /// Micro-USD per second, counted in milliseconds.
-    #[must_use]
     pub const fn for_second(self) -> u64 {
         self.0 / PER_THOUSAND
     }
 
     /// Micro-USD per minute, counted in milliseconds.
-    #[must_use]
     pub const fn for_minute(self) -> u64 {
         self.0.saturating_mul(MS_PER_MINUTE).saturating_add(PER_ONE / 2) / PER_ONE
     }
@@ -197,7 +184,6 @@ pub struct UnitRates {
 
 impl UnitRates {
     /// Whether there is a price for anything that is not counted in tokens.
-    #[must_use]
     pub const fn has_counts(&self) -> bool {
         self.image.is_some()
             || self.audio_ms.is_some()
@@ -211,14 +197,12 @@ impl UnitRates {
 impl Rates {
     /// The cost of `usage` at these prices: each line is exact in pico-USD and rounded once to nano-USD, half
     /// to even.
-    #[must_use]
     pub fn cost(&self, usage: &Usage) -> Nanos {
         let priced = self.tokens(usage).chain(self.priced_units(&usage.units));
         priced.map(|(_, units, price)| line_nanos(units, price)).sum()
     }
 
     /// Each price, times `percent` per cent.
-    #[must_use]
     pub fn percent(&self, percent: u16) -> Self {
         let of = |price: Option<Price>| price.map(|price| price.percent(percent));
         let units = &self.units;
@@ -249,7 +233,6 @@ impl Rates {
     }
 
     /// The prices of tokens with a markup; other prices as they are.
-    #[must_use]
     pub fn with_markup(self, markup_bps: u32) -> Self {
         let marked = |price: Price| Price(u64::try_from(marked_up(price.0, markup_bps)).unwrap_or(u64::MAX));
         Self {
@@ -264,7 +247,6 @@ impl Rates {
     }
 
     /// The receipt: one line for each class that was used.
-    #[must_use]
     pub fn lines(&self, usage: &Usage) -> Vec<LineItem> {
         let line = |is_unit| {
             move |(class, units, price)| {
@@ -277,7 +259,6 @@ impl Rates {
 
     /// What the prompt costs, and would cost without caches. `processed` is the sum of the receipt's lines of
     /// the prompt.
-    #[must_use]
     pub fn input_cost(&self, usage: &Usage) -> InputCost {
         let mut sum = InputCost::default();
         for (class, units, price) in self.tokens(usage) {
@@ -298,7 +279,6 @@ impl Rates {
 
     /// Whether these prices cover `usage`: its tokens or its units. A provider counts the same work in one of
     /// the two ways, so one price is enough.
-    #[must_use]
     pub const fn has_price_for(&self, usage: &Usage) -> bool {
         let units = &usage.units;
         let has_count = (units.images > 0 && self.units.image.is_some())
@@ -312,7 +292,6 @@ impl Rates {
     }
 
     /// Whether everything that the provider bills on top of tokens has a price here: hosted tools, and storage.
-    #[must_use]
     pub const fn has_price_for_extras(&self, units: &Units) -> bool {
         units.hosted_calls == 0
             && (units.web_searches == 0 || self.units.web_search.is_some())
@@ -323,7 +302,6 @@ impl Rates {
     /// Whether the sound and the pictures that a model heard, spoke and drew in a conversation have prices here. A model
     /// that chats is sold at one price of what it reads, pictures included, and providers state it apart where sound,
     /// or anything written but text, costs something else.
-    #[must_use]
     pub const fn has_price_for_media(&self, units: &Units) -> bool {
         (units.audio_in == 0 || self.units.audio_in.is_some())
             && (units.audio_out == 0 || self.units.audio_out.is_some())
@@ -331,7 +309,6 @@ impl Rates {
     }
 
     /// Whether tokens have a price: not if the only price is one per unit.
-    #[must_use]
     pub const fn are_of_tokens(&self) -> bool {
         self.input.0 > 0 || self.output.0 > 0 || !self.units.has_counts()
     }
@@ -496,7 +473,6 @@ pub struct LineItem {
 }
 
 /// `amount` with a markup in basis points (100 = 1 %), rounded half to even.
-#[must_use]
 pub fn with_markup(amount: Nanos, markup_bps: u32) -> Nanos {
     Nanos(i64::try_from(marked_up(amount.0, markup_bps)).unwrap_or(i64::MAX))
 }
@@ -511,7 +487,6 @@ fn line_nanos(units: u64, price: Price) -> Nanos {
 }
 
 /// `value / divisor`, a tie going to the even neighbour. `divisor` is a positive constant.
-#[must_use]
 pub fn round_half_even(value: i128, divisor: i128) -> i128 {
     let quotient = value.div_euclid(divisor);
     let twice = value.rem_euclid(divisor) * 2;

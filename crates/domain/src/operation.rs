@@ -71,7 +71,6 @@ macro_rules! operations {
         impl Operation {
             pub const ALL: &'static [Self] = &[$($(#[cfg($condition)])? Self::$variant,)*];
 
-            #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $($(#[cfg($condition)])? Self::$variant => $name,)*
@@ -79,7 +78,6 @@ macro_rules! operations {
             }
 
             /// What it is about, in a sentence.
-            #[must_use]
             pub fn noun(self) -> std::borrow::Cow<'static, str> {
                 match self.as_str() {
                     name if name.contains('_') => name.replace('_', " ").into(),
@@ -88,7 +86,6 @@ macro_rules! operations {
             }
 
             /// The modality of the models that serve it.
-            #[must_use]
             pub const fn modality(self) -> Modality {
                 match self {
                     $($(#[cfg($condition)])? Self::$variant => Modality::$modality,)*

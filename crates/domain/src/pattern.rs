@@ -16,7 +16,6 @@ pub enum ModelPattern<'a> {
 }
 
 impl<'a> ModelPattern<'a> {
-    #[must_use]
     pub fn read(text: &'a str) -> Self {
         match text.strip_suffix(ANY) {
             Some(prefix) => Self::Prefix(prefix.trim_end_matches(ANY)),
@@ -26,7 +25,6 @@ impl<'a> ModelPattern<'a> {
     }
 
     /// The canonical text of this pattern: `openai/*` and `openai/` are the same pattern.
-    #[must_use]
     pub fn as_text(self) -> Cow<'a, str> {
         match self {
             Self::Exact(name) => Cow::Borrowed(name),
@@ -36,19 +34,16 @@ impl<'a> ModelPattern<'a> {
     }
 
     /// The exact name, or the prefix.
-    #[must_use]
     pub const fn fixed(self) -> &'a str {
         match self {
             Self::Exact(text) | Self::Prefix(text) => text,
         }
     }
 
-    #[must_use]
     pub const fn is_exact(self) -> bool {
         matches!(self, Self::Exact(_))
     }
 
-    #[must_use]
     pub fn matches(self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => name == exact,

@@ -100,7 +100,6 @@ crate::words! {
 
 impl Policy {
     /// Whose policy it is, in a sentence.
-    #[must_use]
     pub const fn owner(&self) -> &'static str {
         if self.project.is_some() { "project" } else { "workspace" }
     }
@@ -108,7 +107,6 @@ impl Policy {
 
 impl Policies {
     /// `None` if there is neither.
-    #[must_use]
     pub fn of(workspace: Option<Arc<Policy>>, project: Option<Arc<Policy>>) -> Option<Arc<Self>> {
         let layers: Vec<_> = workspace.into_iter().chain(project).collect();
         (!layers.is_empty()).then(|| Arc::new(Self { layers }))
@@ -124,19 +122,16 @@ impl Policies {
     }
 
     /// Whether nothing of a request may be retained, by its provider or by us.
-    #[must_use]
     pub fn retains_nothing(&self) -> bool {
         self.zero_retention().is_some()
     }
 
     /// The policy that lets nothing be retained.
-    #[must_use]
     pub fn zero_retention(&self) -> Option<&Policy> {
         self.each().map(|policy| &**policy).find(|policy| policy.spec.retention == Some(Retention::Zero))
     }
 
     /// The refusal of what could only be served if something were kept here, where a policy lets nothing be retained.
-    #[must_use]
     pub fn refuse_to_keep(&self, what_is_kept: &str, fix: &'static str) -> Option<Fault> {
         let policy = self.zero_retention()?;
         let message = format!(
@@ -149,7 +144,6 @@ impl Policies {
     }
 
     /// The most days that anything may be retained, where a policy says so.
-    #[must_use]
     pub fn retention_days_max(&self) -> Option<u32> {
         let days = |spec: &PolicySpec| match spec.retention {
             Some(Retention::Days(days)) => Some(days),
@@ -160,25 +154,21 @@ impl Policies {
 
     /// Whether a provider may store what it is sent: not where nothing may be retained, and not where a check masks or
     /// blocks, since what is stored is not checked again.
-    #[must_use]
     pub fn let_providers_store(&self) -> bool {
         !self.retains_nothing() && !self.checks().any(|(_, check)| check.is_enforced())
     }
 
     /// Whether some models alone are allowed.
-    #[must_use]
     pub fn names_models(&self) -> bool {
         self.specs().any(|spec| !spec.models.is_empty())
     }
 
     /// Whether some rule is about what a request contains, and not only about where it goes.
-    #[must_use]
     pub fn reads_requests(&self) -> bool {
         self.specs().any(|spec| spec.request.reads_requests())
     }
 
     /// The longest that a request may take.
-    #[must_use]
     pub fn duration_ms_max(&self) -> Option<u64> {
         self.specs().filter_map(|spec| spec.request.duration_ms_max).min()
     }
@@ -197,13 +187,11 @@ impl Policies {
 }
 
 impl PolicySpec {
-    #[must_use]
     pub fn allows_model(&self, name: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|pattern| ModelPattern::read(pattern).matches(name))
     }
 
     /// Whether it restricts regions, so that they must be known.
-    #[must_use]
     pub fn restricts_regions(&self) -> Option<PolicyRule> {
         if !self.regions.is_empty() {
             Some(PolicyRule::Regions)
@@ -216,7 +204,6 @@ impl PolicySpec {
 
     /// The rule that keeps a request out of a region, if one does. Names of regions are compared whatever
     /// their case.
-    #[must_use]
     pub fn forbids_region(&self, region: &str) -> Option<PolicyRule> {
         if !self.region_policy.allows(region) {
             Some(PolicyRule::RegionPolicy)

@@ -21,7 +21,6 @@ pub enum Profile {
 impl Profile {
     pub const ALL: [Self; 4] = [Self::ManagedProvider, Self::Byok, Self::Subscription, Self::Byoc];
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Byok => "byok",
@@ -31,7 +30,6 @@ impl Profile {
         }
     }
 
-    #[must_use]
     pub const fn mode(self) -> Mode {
         match self {
             Self::ManagedProvider => Mode::Mi,
@@ -82,7 +80,6 @@ pub enum Principal {
 }
 
 impl Principal {
-    #[must_use]
     pub const fn profile(self) -> Profile {
         match self {
             Self::Credential(_) => Profile::Byok,
@@ -93,7 +90,6 @@ impl Principal {
     }
 
     /// The credential of the workspace's own that it is, under BYOK or of a subscription.
-    #[must_use]
     pub const fn own_credential(self) -> Option<CredentialId> {
         match self {
             Self::Credential(id) => Some(id),
@@ -140,7 +136,6 @@ pub enum SecretOwner {
 
 impl SecretOwner {
     /// The word for it in the counts of openings; empty for what requests are sent with, whose tables tell.
-    #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Principal(_) => "",

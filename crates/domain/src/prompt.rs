@@ -327,13 +327,11 @@ crate::words! {
 }
 
 impl Effort {
-    #[must_use]
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|effort| effort.as_str().eq_ignore_ascii_case(word))
     }
 
     /// The effort that corresponds to a budget of thinking tokens.
-    #[must_use]
     pub const fn of_budget(tokens: u64) -> Self {
         match tokens {
             0 => Self::None,
@@ -345,7 +343,6 @@ impl Effort {
     }
 
     /// The budget for models that accept no effort.
-    #[must_use]
     pub const fn budget(self) -> u64 {
         match self {
             Self::None => 0,
@@ -442,7 +439,6 @@ impl Aliases {
         }
     }
 
-    #[must_use]
     pub fn name(&self, of: Aliased) -> Option<&'static str> {
         self.0.iter().find(|(known, _)| *known == of).map(|(_, name)| *name)
     }
@@ -467,21 +463,18 @@ impl Echo {
 }
 
 impl ValuePath {
-    #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
     }
 }
 
 impl Part {
-    #[must_use]
     pub const fn of(content: Content) -> Self {
         Self { content, cache: None, path: ValuePath(None) }
     }
 
     /// A part with its path in the request. The path is kept only for parts that some upstream cannot be
     /// sent.
-    #[must_use]
     pub fn with_path(content: Content, cache: Option<CacheMark>, path: &str) -> Self {
         let needs_path = match content {
             Content::Image { .. } | Content::Audio { .. } | Content::Video { .. } => true,
@@ -491,14 +484,12 @@ impl Part {
         Self { content, cache, path: ValuePath(needs_path.then(|| path.into())) }
     }
 
-    #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Self::of(Content::Text { text: text.into(), citations: Vec::new() })
     }
 }
 
 impl Json {
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

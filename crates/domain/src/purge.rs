@@ -29,13 +29,11 @@ pub enum Purged {
 
 impl PurgeScope {
     /// Whatever its age.
-    #[must_use]
     pub const fn of(workspace: WorkspaceId, what: Purged) -> Self {
         Self { workspace, what, before: TraceId::from_uuid(Uuid::max()) }
     }
 
     /// Whether content of a request is in it. Sessions and artifacts are known to their own places alone.
-    #[must_use]
     pub fn covers(&self, workspace: WorkspaceId, project: ProjectId, request: TraceId) -> bool {
         let is_named = match &self.what {
             Purged::Everything => true,
@@ -49,7 +47,6 @@ impl PurgeScope {
 }
 
 /// The lowest id that a request of this time can have.
-#[must_use]
 pub fn first_request_at(unix_ms: u64) -> TraceId {
     TraceId::from_uuid(uuid_from(unix_ms, [0; 10]))
 }
@@ -108,7 +105,6 @@ crate::words! {
 
 impl Place {
     /// What it holds, in a sentence for a receipt.
-    #[must_use]
     pub const fn holds(self) -> &'static str {
         match self {
             Self::IdempotentAnswers => {
@@ -140,7 +136,6 @@ impl Place {
     }
 
     /// Whether it is rows of our database.
-    #[must_use]
     pub const fn is_in_database(self) -> bool {
         matches!(
             self,
@@ -157,7 +152,6 @@ impl Place {
     }
 
     /// Whether other gateways of the same database may hold some of it in memory.
-    #[must_use]
     pub const fn is_in_memory(self) -> bool {
         matches!(self, Self::KeptTurns | Self::ResponseCache | Self::HeldPrompts)
     }
@@ -174,7 +168,6 @@ pub struct Holding {
 }
 
 impl Holding {
-    #[must_use]
     pub fn is_of(&self, other: &Self) -> bool {
         self.processor == other.processor && self.kind == other.kind
     }

@@ -123,7 +123,6 @@ pub struct AttemptRecord<Text = String> {
 }
 
 impl<Text> AttemptRecord<Text> {
-    #[must_use]
     pub const fn profile(&self) -> Profile {
         self.principal.profile()
     }
@@ -162,7 +161,6 @@ pub struct Reason<Text = String> {
 }
 
 impl Reason {
-    #[must_use]
     pub fn of(fault: &Fault) -> Self {
         let clipped = |text: &str| clip(text, RECORD_REASON_BYTES_MAX).to_owned();
         Self {
@@ -199,7 +197,6 @@ pub struct StatedQos {
 
 impl StatedQos {
     /// `None` where nothing about time is stated.
-    #[must_use]
     pub fn of(qos: &Qos) -> Option<Self> {
         let Qos { target_ttft_ms, deadline_ms, .. } = *qos;
         let is_stated = target_ttft_ms.is_some() || deadline_ms.is_some();
@@ -376,7 +373,6 @@ pub struct MeterRecord<Text = String> {
 
 impl<Text> MeterRecord<Text> {
     /// Restores what serialisation merged: a completed exchange with a budget's fault was cut.
-    #[must_use]
     pub fn read_back(mut self) -> Self {
         let is_cut = matches!(self.fault, Some(FaultClass::BudgetReached | FaultClass::CreditsRequired));
         if self.outcome == Outcome::Completed && is_cut {
@@ -385,20 +381,17 @@ impl<Text> MeterRecord<Text> {
         self
     }
 
-    #[must_use]
     pub fn profile(&self) -> Option<Profile> {
         self.principal.map(Principal::profile)
     }
 
     /// How much of the prompt was reused, and could have been.
-    #[must_use]
     pub fn waterfall(&self) -> Waterfall {
         let caching = self.caching.as_ref();
         Waterfall::of(&self.usage, caching.and_then(|caching| caching.reuse.as_ref()))
     }
 
     /// How sure it is how much of the prompt was reused. A provider that never tells says nothing by a zero.
-    #[must_use]
     pub fn reuse_evidence(&self) -> ReuseEvidence {
         let is_evidence = |reuse: PromptReuse| !reuse.is_unreported || self.usage.cached_read > 0;
         match self.caching.and_then(|caching| caching.reuse) {
@@ -408,7 +401,6 @@ impl<Text> MeterRecord<Text> {
     }
 
     /// Where what was reused had been kept; `None` where nothing was.
-    #[must_use]
     pub fn cache_tier(&self) -> Option<CacheTier> {
         if self.caching.is_some_and(|caching| caching.served.is_some()) {
             return Some(CacheTier::Response);
@@ -423,7 +415,6 @@ impl<Text> MeterRecord<Text> {
     }
 
     /// What the prompts of all attempts cost, at the prices that each has in this record: those of its service tier.
-    #[must_use]
     pub fn input_cost(&self) -> InputCost {
         self.attempts.iter().fold(InputCost::default(), |sum, attempt| {
             sum.plus(InputCost::of(attempt.profile(), attempt.rates.as_ref(), &attempt.usage))

@@ -31,7 +31,6 @@ impl ContentRetention {
 
     /// What is kept of one request. A client that wishes for it is not left to the draw, and gets no more than its project
     /// keeps.
-    #[must_use]
     pub fn of_request(self, request: TraceId, wish: Option<TraceMode>) -> TraceMode {
         if let Some(wish) = wish {
             return self.mode.min(wish);
@@ -66,7 +65,6 @@ crate::words! {
 
 impl Retention {
     /// Whether a provider with the agreed retention meets this bound. An unknown retention does not.
-    #[must_use]
     pub fn is_kept_by(self, agreed: Option<Self>) -> bool {
         match (self, agreed) {
             (_, Some(Self::Zero)) => true,

@@ -35,7 +35,6 @@ pub struct CachedAnswer {
 
 impl CachedAnswer {
     /// An answer that used this much when it was made, at the prices that it would have now.
-    #[must_use]
     pub fn of(profile: Profile, rates: Option<&Rates>, markup_bps: u32, usage: &Usage) -> Self {
         let cost =
             rates.filter(|rates| rates.has_price_for(usage)).map_or(Nanos::ZERO, |rates| rates.cost(usage));
@@ -65,7 +64,6 @@ crate::words! {
 
 impl ReuseEvidence {
     /// The evidence for a count of tokens: the provider's or the node's own report, or else our estimate.
-    #[must_use]
     pub const fn of(source: UsageSource, profile: Option<Profile>) -> Self {
         match (source, profile) {
             (UsageSource::Provider, Some(Profile::Byoc)) => Self::RuntimeConfirmed,
@@ -106,7 +104,6 @@ pub struct Waterfall {
 
 impl Waterfall {
     /// The counts of a prompt. What was realized is the provider's word, or else zero; it overrules the estimates.
-    #[must_use]
     pub fn of(usage: &Usage, reuse: Option<&PromptReuse>) -> Self {
         let input = usage.prompt_total();
         let realized = if usage.source == UsageSource::Provider { usage.cached_read } else { 0 };
@@ -125,7 +122,6 @@ impl Waterfall {
     }
 
     /// What could have come from the cache and did not.
-    #[must_use]
     pub const fn missed(&self) -> u64 {
         self.candidate.saturating_sub(self.realized)
     }
@@ -155,12 +151,10 @@ pub struct InputCost {
 
 impl InputCost {
     /// What reuse saved, less what writing to the cache cost for it. Negative where more was written than read.
-    #[must_use]
     pub const fn reuse_credit(&self) -> Nanos {
         Nanos(self.gross.0.saturating_sub(self.processed.0))
     }
 
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
             gross: self.gross.plus(other.gross),
@@ -170,7 +164,6 @@ impl InputCost {
     }
 
     /// Of one attempt. Nothing where it has no price, as on a node.
-    #[must_use]
     pub fn of(profile: Profile, rates: Option<&Rates>, usage: &Usage) -> Self {
         match rates.filter(|rates| profile != Profile::Byoc && rates.has_price_for(usage)) {
             Some(rates) => rates.input_cost(usage),

@@ -22,7 +22,6 @@ crate::words! {
 
 impl Role {
     /// Whether this role includes all rights of `least`.
-    #[must_use]
     pub const fn covers(self, least: Self) -> bool {
         match least {
             Self::Owner => matches!(self, Self::Owner),

@@ -52,7 +52,6 @@ crate::words! {
 
 impl FallbackClass {
     /// The class that a fault belongs to, or `None` where the same request would fail anywhere.
-    #[must_use]
     pub const fn of(class: FaultClass) -> Option<Self> {
         match class {
             FaultClass::UpstreamAuth | FaultClass::UpstreamPermission => Some(Self::Auth),
@@ -87,7 +86,6 @@ crate::words! {
 impl ModelFallbackClass {
     /// The class that a fault belongs to, or `None` where no other model helps, or where it is not clear that one
     /// would: a refused credential is to be repaired.
-    #[must_use]
     pub const fn of(class: FaultClass) -> Option<Self> {
         match class {
             FaultClass::ContextLength => Some(Self::ContextLength),
@@ -112,19 +110,16 @@ pub struct ModelFallback {
 
 impl RouteSpec {
     /// Whether what exceeds the customer's own capacity has somewhere to go.
-    #[must_use]
     pub const fn has_overflow(&self) -> bool {
         self.overflow_managed || self.overflow_own.is_some()
     }
 
     /// Whether it names whose seats may serve, so that another one would not be asked.
-    #[must_use]
     pub const fn names_seats(&self) -> bool {
         !self.providers.is_empty() || !self.credential_ids.is_empty()
     }
 
     /// Whether something else than what serves first may serve after a failure.
-    #[must_use]
     pub fn degrades(&self) -> bool {
         self.byok_fallback != ByokFallback::Never
             || self.emergency_allowed
@@ -132,7 +127,6 @@ impl RouteSpec {
     }
 
     /// The same route without that. What exceeds capacity still overflows: that follows no failure.
-    #[must_use]
     pub fn without_degrading(&self) -> Self {
         Self {
             byok_fallback: ByokFallback::Never,

@@ -74,31 +74,26 @@ impl ServerFeature {
         TABLE.iter().map(|row| row.0)
     }
 
-    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
-    #[must_use]
     pub fn name(self) -> &'static str {
         self.row().map_or("", |row| row.1)
     }
 
     /// The possible values.
-    #[must_use]
     pub fn values(self) -> &'static [&'static str] {
         self.row().map_or(&[], |row| row.2)
     }
 
     /// A finding with this value; `None` if the trait has no such value.
-    #[must_use]
     pub fn found(self, value: &str, unix_ms: u64) -> Option<Finding> {
         let value = self.values().iter().copied().find(|known| *known == value)?;
         Some(Finding { feature: self, value, unix_ms })
     }
 
     /// A finding that the server has the trait, or that it lacks it.
-    #[must_use]
     pub const fn is(self, truth: bool, unix_ms: u64) -> Finding {
         Finding { feature: self, value: if truth { YES } else { NO }, unix_ms }
     }
@@ -119,7 +114,6 @@ pub struct Finding {
 
 impl Finding {
     /// Whether the server has the trait; `None` for a trait with other values.
-    #[must_use]
     pub fn flag(&self) -> Option<bool> {
         match self.value {
             NO => Some(false),
@@ -163,7 +157,6 @@ pub struct ServerFacts {
 
 impl ServerFacts {
     /// The finding for a trait, and where it comes from.
-    #[must_use]
     pub fn of(&self, of: ServerFeature) -> (Option<Finding>, Evidence) {
         let find = |findings: &[Finding]| findings.iter().find(|finding| finding.feature == of).copied();
         let stated = find(&self.stated).map(|finding| (Some(finding), Evidence::Stated));
@@ -185,7 +178,6 @@ impl ServerFacts {
     }
 
     /// The properties that shape requests.
-    #[must_use]
     pub fn missing_features(&self) -> MissingFeatures {
         ServerFeature::all()
             .filter(|of| self.of(*of).0.and_then(|finding| finding.flag()) == Some(false))
@@ -199,17 +191,14 @@ pub struct MissingFeatures(u32);
 
 impl MissingFeatures {
     /// Adds a trait.
-    #[must_use]
     pub const fn lacking(self, of: ServerFeature) -> Self {
         Self(self.0 | 1 << of as u32)
     }
 
-    #[must_use]
     pub const fn lacks(self, of: ServerFeature) -> bool {
         self.0 & 1 << of as u32 != 0
     }
 
-    #[must_use]
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }

@@ -33,13 +33,11 @@ pub struct SideCall {
 
 impl SideCall {
     /// Whether it is a request of a batch.
-    #[must_use]
     pub fn is_batch_item(&self) -> bool {
         self.purpose == SideCallPurpose::BatchItem
     }
 
     /// Whether somebody wants its answer, as one of a batch, of a replay or of a step with tools.
-    #[must_use]
     pub fn is_wanted(&self) -> bool {
         matches!(
             self.purpose,

@@ -41,7 +41,6 @@ const SHORT_BITS: u32 = 5;
 
 impl StoredKind {
     /// The kind of object that an operation is about; `None` if it is not about a stored object.
-    #[must_use]
     pub const fn of(operation: Operation) -> Option<Self> {
         match operation {
             Operation::File => Some(Self::File),
@@ -53,7 +52,6 @@ impl StoredKind {
     }
 
     /// The operation that makes and reads such objects.
-    #[must_use]
     pub const fn operation(self) -> Operation {
         match self {
             Self::File => Operation::File,
@@ -79,7 +77,6 @@ impl StoredObjectKind {
     }
 
     /// The dialect's own objects of a kind, or those of OpenAI's API where it has none.
-    #[must_use]
     pub fn of(dialect: Dialect, kind: StoredKind) -> Self {
         let own = Self::all().find(|own| own.dialect() == dialect && own.kind() == kind);
         own.unwrap_or(match kind {
@@ -91,29 +88,24 @@ impl StoredObjectKind {
     }
 
     /// The dialect whose object it is.
-    #[must_use]
     pub const fn dialect(self) -> Dialect {
         self.0.dialect
     }
 
-    #[must_use]
     pub const fn kind(self) -> StoredKind {
         self.0.kind
     }
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0.name
     }
 
     /// The kind of this name, as `as_str` writes it.
-    #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::all().find(|kind| kind.as_str() == name)
     }
 
     /// The prefix of our ids of this type.
-    #[must_use]
     pub const fn prefix(self) -> &'static str {
         self.0.prefix
     }
@@ -139,7 +131,6 @@ pub struct StoredObjectId {
 
 impl StoredObjectId {
     /// The id made from a hash; from its last sixty bits where the form has no space for all of it.
-    #[must_use]
     pub const fn of(kind: StoredObjectKind, hash: [u8; 16]) -> Self {
         let kept = u128::from_be_bytes(hash) & ((1 << (SHORT_LENGTH * SHORT_BITS)) - 1);
         let digest = if kind.is_short() { kept.to_be_bytes() } else { hash };

@@ -24,7 +24,6 @@ crate::words! {
 
 impl Strategy {
     /// Whether it compares seats of different profiles, where the route lists several and lets a request leave own credentials.
-    #[must_use]
     pub const fn compares_profiles(self) -> bool {
         matches!(self, Self::Cheapest | Self::Fastest)
     }

@@ -40,20 +40,17 @@ impl UsageWindow {
     }
 
     /// When the span that holds this moment began; the stated start if that is still to come.
-    #[must_use]
     pub const fn start(&self, now_unix_ms: u64) -> u64 {
         let since = now_unix_ms.saturating_sub(self.starts_unix_ms);
         self.starts_unix_ms.saturating_add(since - since % self.length_ms())
     }
 
     /// When it ends, and use is counted from zero again.
-    #[must_use]
     pub const fn end(&self, now_unix_ms: u64) -> u64 {
         self.start(now_unix_ms).saturating_add(self.length_ms())
     }
 
     /// Whether nothing of it is left.
-    #[must_use]
     pub fn is_used_up(&self, used: WindowUse) -> bool {
         self.requests.is_some_and(|most| used.requests >= most)
             || self.tokens.is_some_and(|most| used.tokens >= most)
@@ -61,7 +58,6 @@ impl UsageWindow {
 }
 
 impl WindowUse {
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
             requests: self.requests.saturating_add(other.requests),
@@ -70,7 +66,6 @@ impl WindowUse {
     }
 
     /// Of two counts of the same use, the more complete one.
-    #[must_use]
     pub fn or_more(self, other: Self) -> Self {
         Self { requests: self.requests.max(other.requests), tokens: self.tokens.max(other.tokens) }
     }

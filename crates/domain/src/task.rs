@@ -28,18 +28,15 @@ crate::words! {
 }
 
 impl TaskStatus {
-    #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    #[must_use]
     pub fn by_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.code() == code)
     }
 
     /// Nothing changes any more.
-    #[must_use]
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -58,7 +55,6 @@ crate::words! {
 
 impl TaskPriority {
     /// The rank in the queue: the lowest is taken first.
-    #[must_use]
     pub const fn rank(self) -> u8 {
         match self {
             Self::High => 0,
@@ -67,7 +63,6 @@ impl TaskPriority {
         }
     }
 
-    #[must_use]
     pub fn by_rank(rank: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.rank() == rank)
     }
@@ -82,7 +77,6 @@ pub struct TaskEvent {
 }
 
 impl TaskEvent {
-    #[must_use]
     pub const fn new(unix_ms: u64, status: TaskStatus) -> Self {
         Self { unix_ms, status: status.code() }
     }
@@ -129,7 +123,6 @@ pub struct RunTask {
 
 impl RunTask {
     /// A task that waits for a worker from now on, of usual priority.
-    #[must_use]
     pub fn queued(
         (id, owner, key): (TaskId, ObjectOwner, KeyId),
         app: String,
@@ -160,7 +153,6 @@ impl RunTask {
     }
 
     /// The exchange of its first try: a task and its request share one id.
-    #[must_use]
     pub fn request(&self) -> TraceId {
         TraceId::from_uuid(*self.id.as_uuid())
     }

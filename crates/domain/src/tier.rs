@@ -20,7 +20,6 @@ crate::words! {
 impl Tier {
     /// The tier that a provider's word names, in any case; `None` if the word leaves the choice to the
     /// provider.
-    #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
         let word = word.strip_prefix("service_tier_").unwrap_or(&word);
@@ -71,12 +70,10 @@ impl HostedTools {
         self.0 |= 1 << tool as u8;
     }
 
-    #[must_use]
     pub const fn has(self, tool: HostedTool) -> bool {
         self.0 & (1 << tool as u8) != 0
     }
 
-    #[must_use]
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }
@@ -95,7 +92,6 @@ pub struct PriceTerms {
 }
 
 impl PriceTerms {
-    #[must_use]
     pub fn is_none(self) -> bool {
         matches!(self.tier, None | Some(Tier::Standard)) && self.hosted.is_none()
     }

@@ -21,7 +21,6 @@ pub struct Timeline {
 }
 
 /// Whole microseconds of a duration.
-#[must_use]
 pub const fn micros(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
 }

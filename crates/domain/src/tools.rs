@@ -63,7 +63,6 @@ pub enum Approval {
 }
 
 impl Approval {
-    #[must_use]
     pub fn is_needed(&self, tool: &str) -> bool {
         match self {
             Self::Never => false,
@@ -89,7 +88,6 @@ pub struct McpDefinition {
 }
 
 impl McpDefinition {
-    #[must_use]
     pub fn allows(&self, tool: &str) -> bool {
         self.allowed_tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool))
     }

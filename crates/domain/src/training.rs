@@ -79,7 +79,6 @@ pub struct TrainingDirectories<'a> {
 }
 
 /// The name of the directory that holds the adapter after `step`, the end of an epoch.
-#[must_use]
 pub fn checkpoint_directory_name(step: u64) -> String {
     format!("step-{step}")
 }

@@ -39,7 +39,6 @@ pub struct UploadAborted;
 
 impl Upload {
     /// `left` is the length, if the client declared it.
-    #[must_use]
     pub fn new(pieces: Box<dyn Pieces>, left: Option<u64>) -> Self {
         let state = State { pieces: Some(pieces), left, taken: 0, fault: None, waiting: None };
         Self(Arc::new(Mutex::new(state)))
@@ -79,19 +78,16 @@ impl Upload {
     }
 
     /// The bytes still to come, if the length was declared.
-    #[must_use]
     pub fn left(&self) -> Option<u64> {
         self.state().left
     }
 
     /// The bytes taken so far, which can't be sent again.
-    #[must_use]
     pub fn taken(&self) -> u64 {
         self.state().taken
     }
 
     /// Why it broke off, if it did.
-    #[must_use]
     pub fn fault(&self) -> Option<Box<Fault>> {
         self.state().fault.clone()
     }

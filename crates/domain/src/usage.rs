@@ -71,13 +71,11 @@ pub struct Units {
 }
 
 impl Units {
-    #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
     /// Whether anything was counted in units instead of tokens.
-    #[must_use]
     pub const fn has_counts(&self) -> bool {
         self.images > 0
             || self.audio_ms > 0
@@ -89,12 +87,10 @@ impl Units {
     }
 
     /// Whether the provider ran hosted tools for the answer, which it bills on top of its tokens.
-    #[must_use]
     pub const fn has_hosted_calls(&self) -> bool {
         self.web_searches > 0 || self.file_searches > 0 || self.hosted_calls > 0
     }
 
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
             audio_in: self.audio_in.saturating_add(other.audio_in),
@@ -115,14 +111,12 @@ impl Units {
     }
 
     /// What it counts to store this many tokens for so long.
-    #[must_use]
     pub fn stored(tokens: u64, duration_ms: u64) -> Self {
         let hours = (u128::from(tokens) * u128::from(duration_ms)).div_ceil(MS_OF_HOUR);
         Self { cache_token_hours: u64::try_from(hours).unwrap_or(u64::MAX), ..Self::default() }
     }
 
     /// Splits the units into those of the first serialised form and the later ones, by number.
-    #[must_use]
     pub fn apart(&self) -> (FirstUnits, Later) {
         let Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, .. } =
             *self;
@@ -140,7 +134,6 @@ impl Units {
     }
 
     /// The inverse of `apart`. Units that a newer version counted are ignored.
-    #[must_use]
     pub fn of(first: FirstUnits, later: &[(u8, u64)]) -> Self {
         let FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters } =
             first;
@@ -196,7 +189,6 @@ pub struct FirstUnits {
 }
 
 /// A count of tokens without those of sound and of pictures, and those, which are never more than the count.
-#[must_use]
 pub fn split_media(all: u64, audio: u64, image: u64) -> (u64, u64, u64) {
     let audio = audio.min(all);
     let image = image.min(all - audio);
@@ -205,12 +197,10 @@ pub fn split_media(all: u64, audio: u64, image: u64) -> (u64, u64, u64) {
 
 impl Usage {
     /// The tokens of the prompt that no cache was read or written for, of every modality.
-    #[must_use]
     pub const fn prompt_uncached(&self) -> u64 {
         self.input.saturating_add(self.units.audio_in).saturating_add(self.units.image_in)
     }
 
-    #[must_use]
     pub const fn prompt_total(&self) -> u64 {
         self.prompt_uncached()
             .saturating_add(self.cached_read)
@@ -219,30 +209,25 @@ impl Usage {
     }
 
     /// The tokens of the answer without its reasoning, of every modality.
-    #[must_use]
     pub const fn answer_total(&self) -> u64 {
         self.output.saturating_add(self.units.audio_out).saturating_add(self.units.image_out)
     }
 
-    #[must_use]
     pub const fn completion_total(&self) -> u64 {
         self.answer_total().saturating_add(self.reasoning)
     }
 
     /// Whether tokens of any kind were counted.
-    #[must_use]
     pub const fn has_tokens(&self) -> bool {
         self.prompt_total() > 0 || self.completion_total() > 0
     }
 
     /// Whether nothing at all was counted.
-    #[must_use]
     pub const fn is_nothing(&self) -> bool {
         !self.has_tokens() && !self.units.has_counts()
     }
 
     /// Whether one answer can have used this. Beyond it an upstream is broken, or wants the sums of a workspace to be.
-    #[must_use]
     pub fn is_possible(&self) -> bool {
         let Units { images, audio_ms, searches, characters, billed, video_ms, .. } = self.units;
         let Units { web_searches, file_searches, hosted_calls, cache_token_hours, .. } = self.units;
@@ -254,7 +239,6 @@ impl Usage {
     }
 
     /// The sum of both; the source stays this one's.
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
             input: self.input.saturating_add(other.input),
@@ -269,7 +253,6 @@ impl Usage {
         }
     }
 
-    #[must_use]
     pub fn is_estimated(&self) -> bool {
         self.source == UsageSource::Estimate
     }

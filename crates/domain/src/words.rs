@@ -19,7 +19,6 @@ macro_rules! words {
             #[allow(dead_code, reason = "the words alone are for schemas and messages")]
             pub const WORDS: [&'static str; [$($word),*].len()] = [$($word),*];
 
-            #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$kind => $word,)*
@@ -27,7 +26,6 @@ macro_rules! words {
             }
 
             $(
-                #[must_use]
                 pub fn $find(word: &str) -> Option<Self> {
                     Self::ALL.into_iter().find(|one| one.as_str() == word)
                 }

@@ -50,7 +50,6 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 ];
 
 /// Classifies an address.
-#[must_use]
 pub fn kind(address: IpAddr) -> AddressKind {
     match address {
         IpAddr::V4(v4) => kind_v4(v4),
@@ -108,13 +107,11 @@ fn kind_v6(address: Ipv6Addr) -> AddressKind {
 
 impl IpNet {
     /// `None` if the prefix is longer than the address.
-    #[must_use]
     pub fn new(base: IpAddr, prefix: u8) -> Option<Self> {
         let bits = if base.is_ipv4() { 32 } else { 128 };
         (prefix <= bits).then_some(Self { base, prefix })
     }
 
-    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {

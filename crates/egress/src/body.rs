@@ -70,7 +70,6 @@ impl InBody {
     }
 
     /// A body that was read before.
-    #[must_use]
     pub const fn read(bytes: Bytes) -> Self {
         Self { source: Source::Read(bytes), lease: None }
     }

@@ -39,12 +39,10 @@ pub struct EgressError {
 }
 
 impl EgressError {
-    #[must_use]
     pub fn new(kind: EgressErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), request_sent: false }
     }
 
-    #[must_use]
     pub fn sent(mut self) -> Self {
         self.request_sent = true;
         self

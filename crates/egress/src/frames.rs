@@ -83,7 +83,6 @@ impl Allowance {
 
 impl FrameWatch {
     /// For a client, whose preface comes first.
-    #[must_use]
     pub const fn of_client() -> Self {
         Self::new(PREFACE_BYTES, None)
     }
@@ -99,7 +98,6 @@ impl FrameWatch {
     }
 
     /// Whether the peer flooded.
-    #[must_use]
     pub fn is_flooded(&self) -> bool {
         self.stage != Stage::Open
     }

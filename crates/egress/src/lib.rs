@@ -140,7 +140,6 @@ impl Client {
     }
 
     /// The address of a cloud's metadata service, or the one that the operator set instead.
-    #[must_use]
     pub fn machine_url(&self, url: String) -> String {
         let Some(own) = self.settings().metadata_url.as_deref() else { return url };
         let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
@@ -148,13 +147,11 @@ impl Client {
     }
 
     /// Open connections, including idle ones.
-    #[must_use]
     pub fn connections(&self) -> usize {
         self.pool.connections()
     }
 
     /// What the operator allows.
-    #[must_use]
     pub fn settings(&self) -> &Arc<EgressSettings> {
         self.pool.settings()
     }

@@ -26,7 +26,6 @@ pub struct Headers {
 
 impl Request {
     /// A request without headers and body.
-    #[must_use]
     pub const fn new(method: Method, url: Uri) -> Self {
         Self { method, url, headers: Vec::new(), body: OutBody::empty() }
     }
@@ -55,7 +54,6 @@ impl Headers {
     }
 
     /// The first of this name, ignoring case.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let name = name.as_bytes();
         let is_named = |line: &&[u8]| {
@@ -66,7 +64,6 @@ impl Headers {
     }
 
     /// The first of this name, if it is visible ASCII.
-    #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         let value = self.get(name)?;
         let is_plain = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
@@ -88,13 +85,11 @@ impl Headers {
     }
 
     /// A value of these headers to pass on; its bytes are shared.
-    #[must_use]
     pub fn share(&self, value: &[u8]) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(self.lines.slice_ref(value)).ok()
     }
 
     /// All of them as a map.
-    #[must_use]
     pub fn to_map(&self) -> HeaderMap {
         let owned = |(name, value)| Some((HeaderName::from_bytes(name).ok()?, self.share(value)?));
         let mut map = HeaderMap::new();

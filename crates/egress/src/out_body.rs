@@ -19,13 +19,11 @@ pub struct OutBody {
 }
 
 impl OutBody {
-    #[must_use]
     pub const fn empty() -> Self {
         Self { segments: VecDeque::new(), left: 0, rest: None }
     }
 
     /// Appends an upload, which is sent behind the segments as it arrives.
-    #[must_use]
     pub fn followed_by(mut self, rest: Option<Upload>) -> Self {
         self.rest = rest;
         self

@@ -48,7 +48,6 @@ impl Default for EgressSettings {
 impl EgressSettings {
     /// Whether a token may be read from this file. Only the operator names files, since
     /// any other could hold anything.
-    #[must_use]
     pub fn may_read(&self, path: &str) -> bool {
         self.token_files.iter().any(|file| file == path)
     }

@@ -25,7 +25,6 @@ impl Socket {
     }
 
     /// What is below it, and below TLS if there is some.
-    #[must_use]
     pub fn tcp(&self) -> &TcpStream {
         self.wire.tcp()
     }

@@ -50,13 +50,11 @@ pub const TUNNEL_PING_PATH: &str = "/tunnel/ping";
 pub const TUNNEL_LEAVING_PATH: &str = "/tunnel/leaving";
 
 /// The base URL of a node that is reached through its tunnel.
-#[must_use]
 pub fn tunnel_url(node: NodeId) -> String {
     format!("{SCHEME}://{node}/v1")
 }
 
 /// Whether a base URL leads through a tunnel.
-#[must_use]
 pub fn is_tunnel_url(url: &str) -> bool {
     node_of_text(url).is_some()
 }
@@ -71,7 +69,6 @@ pub(crate) fn node_of(url: &Uri) -> Option<Option<NodeId>> {
 }
 
 /// What a node signs of the gateway's challenge.
-#[must_use]
 pub fn tunnel_text(nonce: &str, node: &str) -> String {
     format!("tidegate tunnel 1\n{nonce}\n{node}\n")
 }
@@ -327,14 +324,12 @@ impl Tunnels {
     }
 
     /// How many nodes of a workspace have a tunnel here.
-    #[must_use]
     pub fn count(&self, workspace: WorkspaceId) -> usize {
         let nodes = self.nodes.load();
         nodes.values().filter(|all| all.iter().any(|tunnel| tunnel.owner.workspace == workspace)).count()
     }
 
     /// What is known of the newest tunnel of a node.
-    #[must_use]
     pub fn facts(&self, node: NodeId) -> Option<TunnelFacts> {
         let nodes = self.nodes.load();
         let all = nodes.get(&node)?;
@@ -351,7 +346,6 @@ impl Tunnels {
     }
 
     /// The owners of all open tunnels.
-    #[must_use]
     pub fn owners(&self) -> Vec<TunnelOwner> {
         self.nodes.load().values().flatten().map(|tunnel| tunnel.owner.clone()).collect()
     }

@@ -133,7 +133,6 @@ impl std::fmt::Display for AdapterId {
 
 impl AdapterRead {
     /// Reads the files; blocks on the disk.
-    #[must_use]
     pub fn read(self) -> AdapterReadResult {
         let Self { id, directory, shape, limits, seal, available_memory, purpose } = self;
         let adapter = adapters::read(&directory, &shape, &limits, (&seal, &available_memory));

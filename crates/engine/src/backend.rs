@@ -44,7 +44,6 @@ impl Backend {
         })
     }
 
-    #[must_use]
     pub fn shape(&self) -> &Architecture {
         match self {
             Self::Own(model) => model.shape(),
@@ -106,7 +105,6 @@ impl Backend {
 }
 
 impl BackendCache {
-    #[must_use]
     pub const fn blocks(&self) -> usize {
         match self {
             Self::Own(pool) => pool.blocks(),

@@ -179,31 +179,26 @@ impl Host {
     }
 
     /// The longest sequence that can run here, prompt and output together.
-    #[must_use]
     pub const fn longest(&self) -> usize {
         self.longest
     }
 
     /// The limits on adapters.
-    #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
     }
 
     /// Bytes of a KV cache block.
-    #[must_use]
     pub const fn block_bytes(&self) -> usize {
         self.block_bytes
     }
 
     /// Whether the model failed for good; no more events are sent.
-    #[must_use]
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
     }
 
     /// The load, as of the last step.
-    #[must_use]
     pub fn load(&self) -> RuntimeLoad {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,7 +215,6 @@ impl Host {
 
     /// Submits a sequence. The channel holds all events that it can have, so that a client that reads slowly
     /// never holds the others up; it closes early if the model fails.
-    #[must_use]
     pub fn generate(&self, request: Request) -> mpsc::Receiver<SequenceEvent> {
         let (sender, receiver) = mpsc::channel(self.longest + EVENTS_BESIDE_TOKENS);
         if let Some(commands) = &self.commands {

@@ -63,7 +63,6 @@ fn by_score(one: &(u32, f32), other: &(u32, f32)) -> Ordering {
 impl Sampling {
     /// Samples the next token. `allowed` is a token mask with a bit for each token. Returns `None` if no
     /// token is allowed or the likeliest score is not finite.
-    #[must_use]
     pub fn draw(
         &self,
         scores: &[f32],

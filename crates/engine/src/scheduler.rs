@@ -142,35 +142,29 @@ impl Scheduler {
     }
 
     /// Replaces the drafter.
-    #[must_use]
     pub fn with_drafter(self, drafter: Box<dyn Drafter>) -> Self {
         Self { drafter, ..self }
     }
 
     /// The longest sequence, prompt and answer together, that fits.
-    #[must_use]
     pub fn longest(&self) -> usize {
         self.model.shape().context.min(self.pool.blocks() * BLOCK)
     }
 
     /// The bytes of a KV block.
-    #[must_use]
     pub fn block_bytes(&self) -> usize {
         KvCache::block_bytes(self.model.shape(), self.scheduler_limits.kv_dtype)
     }
 
-    #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
     }
 
     /// Blocks that can be allocated: all of them if nothing runs.
-    #[must_use]
     pub fn free_blocks(&self) -> usize {
         self.blocks.free()
     }
 
-    #[must_use]
     pub(crate) fn load(&self) -> RuntimeLoad {
         let bytes = |blocks: usize| blocks.saturating_mul(self.block_bytes()) as u64;
         RuntimeLoad {
@@ -182,7 +176,6 @@ impl Scheduler {
         }
     }
 
-    #[must_use]
     pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.len() == 0
     }

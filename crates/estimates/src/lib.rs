@@ -16,12 +16,10 @@ pub struct Estimator {
 }
 
 impl Estimator {
-    #[must_use]
     pub const fn new(ratios: Arc<Ratios>) -> Self {
         Self { ratios }
     }
 
-    #[must_use]
     pub fn ratios(&self) -> &Ratios {
         &self.ratios
     }

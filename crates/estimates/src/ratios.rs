@@ -97,18 +97,15 @@ impl Mean {
 }
 
 impl Ratio {
-    #[must_use]
     pub fn prompt_tokens(self, bytes: u64) -> u64 {
         self.prompt.tokens(bytes)
     }
 
     /// `None` where nothing was learned of this model's prompts.
-    #[must_use]
     pub fn learned_prompt_tokens(self, bytes: u64) -> Option<u64> {
         (self.prompt.seen > 0).then(|| self.prompt_tokens(bytes))
     }
 
-    #[must_use]
     pub fn answer_tokens(self, bytes: u64) -> u64 {
         self.answer.tokens(bytes)
     }
@@ -134,7 +131,6 @@ impl Default for Ratios {
 }
 
 impl Ratios {
-    #[must_use]
     pub fn of(&self, provider: &str, model: &str) -> Ratio {
         let (bucket, tag) = self.bucket_of(provider, model);
         find(bucket, tag).map_or_else(Ratio::default, |(_, ratio)| ratio)

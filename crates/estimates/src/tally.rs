@@ -18,7 +18,6 @@ pub struct Tally {
 
 impl Tally {
     /// `None` until the vocabulary's table is loaded: callers do not wait for that, but estimate from bytes.
-    #[must_use]
     pub fn new(vocabulary: Vocabulary) -> Option<Self> {
         let table = READY.get(vocabulary as usize).and_then(OnceLock::get);
         if table.is_none() {
@@ -47,7 +46,6 @@ impl Tally {
     }
 
     /// `None` if nothing was counted that the rest could be extrapolated from.
-    #[must_use]
     pub fn tokens(&self) -> Option<u64> {
         if self.rest_bytes == 0 {
             return Some(self.tokens);

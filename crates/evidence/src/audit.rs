@@ -36,7 +36,6 @@ impl Auditor {
         Ok(Self { store, key, world })
     }
 
-    #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.key.public()
     }
@@ -50,13 +49,11 @@ impl Auditor {
     }
 
     /// This installation's signature of some bytes, for protocols that state what is signed.
-    #[must_use]
     pub fn sign_text(&self, text: &[u8]) -> [u8; 64] {
         *self.key.sign(text).as_bytes()
     }
 
     /// The signed end of a chain, as of now.
-    #[must_use]
     pub fn head(&self, workspace: Option<WorkspaceId>, end: Link) -> Head {
         let chain = chain_name(workspace);
         Head::sign(&self.key, &chain, end.sequence, end.hash, self.world.clock.unix_ms())

@@ -123,7 +123,6 @@ impl SealedPart {
 pub struct DataExports(Database);
 
 impl DataExports {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }

@@ -43,7 +43,6 @@ async fn compare(data_dir: &Path, store: &Store, world: &World) -> Result<(), Bo
 }
 
 /// The note about a database that is behind its floor, and the advice.
-#[must_use]
 pub fn rolled_back(data_dir: &Path) -> Option<(String, String)> {
     let note = data_dir.join(NOTE_FILE);
     let found = fs::read_to_string(&note).ok()?;

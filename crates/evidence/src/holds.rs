@@ -26,7 +26,6 @@ pub enum HoldScope {
 }
 
 impl HoldScope {
-    #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Workspace => "workspace",
@@ -58,7 +57,6 @@ pub struct LegalHoldRow {
 
 impl LegalHoldRow {
     /// It changes once, when it is released.
-    #[must_use]
     pub fn version(&self) -> u64 {
         if self.released.is_some() { 2 } else { 1 }
     }
@@ -69,7 +67,6 @@ impl LegalHoldRow {
 pub struct Holds(Database);
 
 impl Holds {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }

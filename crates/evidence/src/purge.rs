@@ -52,7 +52,6 @@ pub struct PurgeTarget {
 
 impl PurgeTarget {
     /// How many kinds of scope are named; one is right.
-    #[must_use]
     pub fn named(&self) -> usize {
         let is_filtered = self.key_id.is_some() || self.end_user.is_some();
         let has_time = !is_filtered && (self.from_unix_ms.is_some() || self.to_unix_ms.is_some());
@@ -77,7 +76,6 @@ impl PurgeTarget {
 
     /// What it says without looking anything up; `None` for a key or an end user, whose requests the meter records know, and
     /// for several sessions.
-    #[must_use]
     pub fn scope(&self, workspace: WorkspaceId, requested_unix_ms: u64) -> Option<PurgeScope> {
         let what = if self.key_id.is_some() || self.end_user.is_some() || !self.session_ids.is_empty() {
             return None;
@@ -98,7 +96,6 @@ impl PurgeTarget {
     }
 
     /// Requests of this time and later ones keep their content: a purge is about what was there when it was asked for.
-    #[must_use]
     pub fn ends_unix_ms(&self, requested_unix_ms: u64) -> u64 {
         let now = requested_unix_ms.saturating_add(1);
         self.to_unix_ms.map_or(now, |to| to.min(now))
@@ -171,7 +168,6 @@ pub struct Step {
 }
 
 impl Progress {
-    #[must_use]
     pub fn step(&self, place: Place) -> Option<&Step> {
         self.steps.iter().find(|step| step.place == place)
     }

@@ -41,7 +41,6 @@ pub struct Served {
 
 impl Served {
     /// Whose seat would have served, where nothing was sent to it: its credential may be parked, or at its limit.
-    #[must_use]
     pub fn uncalled(attempt: &Attempt, resolved_model: Arc<str>) -> Self {
         Self {
             profile: attempt.profile(),
@@ -67,19 +66,16 @@ pub struct Answer {
 
 impl Answer {
     /// Who serves it.
-    #[must_use]
     pub const fn served(&self) -> &Served {
         &self.parts.served
     }
 
     /// The exchange that it answers.
-    #[must_use]
     pub const fn exchange(&self) -> &Rc<Exchange> {
         &self.parts.exchange
     }
 
     /// The body with its usage; `None` of a stream.
-    #[must_use]
     pub fn whole(&self) -> Option<(&Bytes, Usage)> {
         match &self.parts.body {
             AnswerBody::Whole { bytes, usage, .. } => Some((bytes, *usage)),
@@ -106,7 +102,6 @@ impl Answer {
         }
     }
 
-    #[must_use]
     pub fn into_parts(self) -> AnswerParts {
         self.parts
     }

@@ -105,13 +105,11 @@ impl AttemptStream {
         }
     }
 
-    #[must_use]
     pub fn facts(&self) -> &StreamFacts {
         self.stream.facts()
     }
 
     /// The usage so far: the upstream's own count, else an estimate from the bytes that arrived.
-    #[must_use]
     pub fn usage(&self) -> Usage {
         self.usage_or(|content_bytes| self.exchange.quick_estimate(&self.held, &self.attempt, content_bytes))
     }
@@ -134,7 +132,6 @@ impl AttemptStream {
     }
 
     /// The usage so far, too high rather than too low: an event holds at least one token.
-    #[must_use]
     pub fn usage_upper_bound(&self) -> Usage {
         let (usage, events) = (self.usage(), self.stream.facts().events);
         if usage.is_estimated() && self.can_be_cut() {
@@ -145,31 +142,26 @@ impl AttemptStream {
     }
 
     /// Whether its dialect has an end that says that it was cut. What can't be cut was reserved in full.
-    #[must_use]
     pub fn can_be_cut(&self) -> bool {
         self.exchange.call.spec().facts().counts_tokens
     }
 
     /// The last events of an answer that is cut here, with the finish reason for that.
-    #[must_use]
     pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
         self.stream.length_stop(last, used)
     }
 
     /// The error as the stream's last event.
-    #[must_use]
     pub fn error_event(&mut self, fault: &Fault) -> Bytes {
         self.stream.error_event(fault, self.exchange.trace())
     }
 
     /// Whether that event is an end that the client's dialect has.
-    #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         self.stream.ends_with_its_error()
     }
 
     /// The bytes that keep a silent stream open.
-    #[must_use]
     pub fn ping(&self) -> Bytes {
         self.stream.ping()
     }
@@ -204,7 +196,6 @@ impl AttemptStream {
     }
 
     /// Whether the stream came to its end and its last piece was taken.
-    #[must_use]
     pub fn is_over(&self) -> bool {
         self.pieces.is_empty() && matches!(self.ended, Some(Ok(())))
     }
@@ -328,7 +319,6 @@ impl AttemptStream {
     }
 
     /// The content type for the client; `None` if its dialect implies it, and until it is known.
-    #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         if let Some(own) = self.stream.media_type() {
             return Some(HeaderValue::from_static(own));

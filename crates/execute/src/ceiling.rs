@@ -28,7 +28,6 @@ pub(crate) fn most_used(call: &Call, caller: &Caller, resolved_model: &str, body
 }
 
 /// The most that the request in a line of a batch's file can use, and its model: `model`, if all lines have one. `None` for no request.
-#[must_use]
 pub fn most_used_by_line(
     (line, endpoint): (&Bytes, &str),
     (snapshot, provider, model): (&Snapshot, &str, Option<&str>),
@@ -118,7 +117,6 @@ pub(crate) fn dearest(one: Rates, other: Rates) -> Rates {
 }
 
 /// A model's public name, and the price of a batched request to it: its owner's, or else the catalogue's.
-#[must_use]
 pub fn batch_price(
     snapshot: &Snapshot,
     (provider, pricing): (&str, &[(String, Rates)]),

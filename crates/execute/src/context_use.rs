@@ -17,7 +17,6 @@ pub struct ContextUse {
 }
 
 impl ContextUse {
-    #[must_use]
     pub fn fits(self) -> bool {
         self.room_tokens.is_none_or(|room_tokens| self.prompt_tokens <= room_tokens)
     }
@@ -25,7 +24,6 @@ impl ContextUse {
 
 /// What a call's prompt takes of the context of an attempt's model; `None` where the provider speaks the client's dialect: what
 /// is to be done about a context, it does itself.
-#[must_use]
 pub fn context_use(
     call: &Call,
     caller: &Caller,

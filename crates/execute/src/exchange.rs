@@ -111,7 +111,6 @@ impl Exchange {
         failure
     }
 
-    #[must_use]
     pub fn time_left(&self) -> Duration {
         self.time_left_at(self.deps.now_us())
     }
@@ -120,17 +119,14 @@ impl Exchange {
         Duration::from_micros(self.deadline_us.saturating_sub(now_us))
     }
 
-    #[must_use]
     pub fn now_us(&self) -> u64 {
         self.deps.now_us()
     }
 
-    #[must_use]
     pub fn trace(&self) -> TraceId {
         self.call.trace()
     }
 
-    #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.call.dialect()
     }

@@ -44,7 +44,6 @@ pub enum DenialAction {
 impl FailoverState {
     /// Starts before the first seat. Failover from the customer's own to the pool is only
     /// for the classes of `fallback_on`.
-    #[must_use]
     pub const fn new(fallback_on: Vec<FallbackClass>) -> Self {
         Self {
             fallback_on,
@@ -59,7 +58,6 @@ impl FailoverState {
     }
 
     /// The same where the plan found all of the customer's own at the end of their capacity, or its nodes away.
-    #[must_use]
     pub fn starting_at<S: Borrow<Attempt>>(fallback_on: Vec<FallbackClass>, seats: &[S]) -> Self {
         let first = seats.first().map(attempt);
         let overflows = first.is_some_and(|first| first.overflow().is_some());
@@ -68,35 +66,29 @@ impl FailoverState {
     }
 
     /// The same after so many attempts on the seats of another model.
-    #[must_use]
     pub(crate) fn after(self, tries: u32) -> Self {
         Self { tries, ..self }
     }
 
     /// Whether the current seat takes what exceeds the customer's own capacity.
-    #[must_use]
     pub const fn overflows(&self) -> bool {
         self.overflows
     }
 
     /// Why the exchange went on to a fallback, where it did.
-    #[must_use]
     pub const fn fell_back_on(&self) -> Option<FallbackClass> {
         self.fell_back_on
     }
 
     /// The current seat.
-    #[must_use]
     pub const fn index(&self) -> usize {
         self.index
     }
 
-    #[must_use]
     pub const fn tries(&self) -> u32 {
         self.tries
     }
 
-    #[must_use]
     pub const fn tries_on_seat(&self) -> u32 {
         self.tries_on_seat
     }
@@ -121,20 +113,17 @@ impl FailoverState {
 
     /// Whether only emergency seats are left: then this one is tried even while the board thinks it is down,
     /// since only a failure of this very call leads on to them.
-    #[must_use]
     pub fn is_last<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
         let next = self.next(seats, FaultClass::Overloaded).and_then(|next| seats.get(next));
         next.is_none_or(|seat| attempt(seat).is_emergency())
     }
 
     /// Whether a later seat takes the request if the node of this one refuses it for its queue.
-    #[must_use]
     pub(crate) fn may_leave_queue<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
         self.tries < ATTEMPTS_MAX && self.next(seats, FaultClass::RateLimit).is_some()
     }
 
     /// Whether a later seat takes what the commitment of this one no longer covers.
-    #[must_use]
     pub fn can_spill<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
         let mut rest = seats.iter().skip(self.index + 1);
         !self.overflows && rest.any(|seat| attempt(seat).overflow().is_some())
@@ -142,7 +131,6 @@ impl FailoverState {
 
     /// Leaves the seat since its commitment is used up, for the next one of the customer's own or for the
     /// overflow; `false` if there is none.
-    #[must_use]
     pub fn spill<S: Borrow<Attempt>>(&mut self, seats: &[S]) -> bool {
         let mut rest = seats.iter().enumerate().skip(self.index + 1);
         let takes = |seat: &Attempt| seat.overflow().is_some() || !seat.is_fallback();
@@ -154,7 +142,6 @@ impl FailoverState {
 
     /// Leaves a seat that can't be asked for the request, and so never failed, for the next of its kind; `false` if there
     /// is none.
-    #[must_use]
     pub fn pass_over<S: Borrow<Attempt>>(&mut self, seats: &[S]) -> bool {
         let Some(next) = self.next_own(seats) else { return false };
         (self.index, self.tries_on_seat) = (next, 0);
@@ -163,7 +150,6 @@ impl FailoverState {
 
     /// What to do when the board denies permission. `random` is drawn only for a wait,
     /// so that not all return at once.
-    #[must_use]
     pub fn on_denied<S: Borrow<Attempt>>(
         &self,
         seats: &[S],
@@ -195,7 +181,6 @@ impl FailoverState {
 
     /// What follows a failed attempt. With `may_repeat` false, the body is gone or the upstream may have made
     /// the object already, so it is not sent again.
-    #[must_use]
     pub fn next_step<S: Borrow<Attempt>>(
         &self,
         seats: &[S],
@@ -223,7 +208,6 @@ impl FailoverState {
     }
 
     /// Leaves the seat after a failure of this class; `false` if no other seat may be tried.
-    #[must_use]
     pub fn leave<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) -> bool {
         self.is_outage &= schedule::is_outage(class);
         let Some(next) = self.next(seats, class) else { return false };
@@ -288,7 +272,6 @@ impl FailoverState {
     /// The seat of a hedge, which is made beside the attempt on the current one: the next of its kind and profile. Where
     /// budgets bound the exchange, of its price, too: what is reserved for both is twice that of one. None once the
     /// exchange has made all its attempts.
-    #[must_use]
     pub fn beside<S: Borrow<Attempt>>(&self, seats: &[S], has_budgets: bool) -> Option<usize> {
         if self.tries >= ATTEMPTS_MAX || self.tries_on_seat >= TRIES_PER_PRINCIPAL_MAX {
             return None;
@@ -330,7 +313,6 @@ fn is_pooled(seat: &Attempt) -> bool {
 }
 
 /// Why a seat was not called at all.
-#[must_use]
 pub fn class_of(standing: Availability, parked_for: Option<FaultClass>) -> FaultClass {
     match standing {
         Availability::Parked { .. } => parked_for.unwrap_or(FaultClass::UpstreamAuth),

@@ -29,7 +29,6 @@ pub enum HealthSignal {
 }
 
 /// The table of lessons, by class.
-#[must_use]
 pub const fn health_signal(class: FaultClass) -> HealthSignal {
     match class {
         FaultClass::UpstreamAuth | FaultClass::UpstreamQuota => HealthSignal::Park,
@@ -73,7 +72,6 @@ pub struct AttemptFailure {
 }
 
 impl AttemptFailure {
-    #[must_use]
     pub fn new(fault: Fault) -> Self {
         Self::of_boxed(Box::new(fault))
     }
@@ -99,12 +97,10 @@ impl AttemptFailure {
         Self::of_boxed(fault).unsent().not_retryable()
     }
 
-    #[must_use]
     pub const fn class(&self) -> FaultClass {
         self.fault.class
     }
 
-    #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.fault.upstream.as_ref().and_then(|report| report.request_id.as_deref())
     }
@@ -202,7 +198,6 @@ impl AttemptFailure {
 
     /// What the board learns. A pause that the provider named is obeyed; for a limit without one,
     /// others are tried first for a moment.
-    #[must_use]
     pub fn verdict(&self, now_us: u64) -> Option<Verdict> {
         if self.token_refused || self.context_refused {
             return None;

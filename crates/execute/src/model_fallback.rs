@@ -38,7 +38,6 @@ pub struct TooLong {
 }
 
 impl TooLong {
-    #[must_use]
     pub fn sentence(self) -> String {
         let Self { prompt_tokens, context_tokens } = self;
         format!(
@@ -49,7 +48,6 @@ impl TooLong {
 
 impl ModelFallbacks {
     /// `None` without another model, as for nearly every exchange.
-    #[must_use]
     pub fn of(rest: Vec<PlannedFallback>, fallback_on: &[FallbackClass]) -> Option<Box<Self>> {
         if rest.is_empty() {
             return None;
@@ -82,13 +80,11 @@ impl ModelFallbacks {
     }
 
     /// Whether a later model takes what this one can't for this reason.
-    #[must_use]
     pub fn has(&self, on: ModelFallbackClass) -> bool {
         self.rest.iter().any(|one| one.on.contains(&on) && !one.attempts.is_empty())
     }
 
     /// The failure for which the current model may be left.
-    #[must_use]
     pub fn cause(&self) -> Option<FaultClass> {
         let class = self.last?;
         let is_transient = ModelFallbackClass::of(class) == Some(ModelFallbackClass::Transient);
@@ -179,7 +175,6 @@ impl RetryLoop {
 
 /// Whether a prompt is longer than the context of an attempt's model: counted by its public tokenizer, else
 /// estimated, and then only if it is longer by far. What can't be known beforehand, its provider says.
-#[must_use]
 pub fn too_long(
     call: &Call,
     caller: &Caller,

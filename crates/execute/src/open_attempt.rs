@@ -244,7 +244,6 @@ impl OpenAttempt {
     }
 
     /// The content type for the client: `None` where the client's dialect implies it.
-    #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         let own = self.sent.vendor.as_ref().and_then(|answer| answer.content_type());
         match self.form() {

@@ -186,7 +186,6 @@ pub struct FileLines {
 
 impl FileLines {
     /// `message` writes down why it broke off.
-    #[must_use]
     pub fn new(chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>, message: fn(&Fault) -> String) -> Self {
         Self { chunks, message, held: BytesMut::new(), is_over: false }
     }

@@ -21,7 +21,6 @@ pub struct AttemptPreview {
 }
 
 /// Prices an attempt, and writes its request as it would be sent, to no one.
-#[must_use]
 pub fn preview(
     call: &Call,
     caller: &Caller,

@@ -24,7 +24,6 @@ pub struct Quote {
 }
 
 /// The most that a call would cost at an attempt; `None` if that is unpriced, or not known before the end.
-#[must_use]
 pub fn quote(
     call: &Call,
     caller: &Caller,

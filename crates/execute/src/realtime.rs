@@ -109,7 +109,6 @@ impl RealtimeResponse {
         }
     }
 
-    #[must_use]
     pub fn seat(&self) -> SessionSeat {
         SessionSeat {
             principal: self.attempt.principal(),
@@ -119,18 +118,15 @@ impl RealtimeResponse {
         }
     }
 
-    #[must_use]
     pub const fn served(&self) -> &Served {
         &self.served
     }
 
-    #[must_use]
     pub const fn tab(&self) -> &Tab {
         &self.tab
     }
 
     /// Whether the upstream has reported that the response started.
-    #[must_use]
     pub const fn has_started(&self) -> bool {
         self.has_started
     }
@@ -164,7 +160,6 @@ impl RealtimeResponse {
     }
 
     /// It ended well, or as far as the client wanted it. `reported` is what the upstream counted.
-    #[must_use]
     pub fn end(mut self, reported: Option<Usage>) -> RealtimeResponseEnd {
         let usage = self.usage(reported);
         self.open.close(&mut self.tab, &usage, self.exchange.now_us());
@@ -172,7 +167,6 @@ impl RealtimeResponse {
     }
 
     /// It failed.
-    #[must_use]
     pub fn fail(mut self, reported: Option<Usage>, fault: Fault) -> RealtimeResponseEnd {
         let usage = self.usage(reported);
         self.open.end_as_failed(&mut self.tab, &AttemptFailure::new(fault), usage, self.exchange.now_us());

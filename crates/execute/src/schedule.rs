@@ -52,7 +52,6 @@ pub enum Step {
 }
 
 /// The retry table: a `Remedy` for each class.
-#[must_use]
 pub const fn remedy(class: FaultClass) -> Remedy {
     match class {
         FaultClass::RateLimit
@@ -90,7 +89,6 @@ pub const fn remedy(class: FaultClass) -> Remedy {
 }
 
 /// Full jitter: anything between zero and an exponentially growing ceiling, so that clients don't return together.
-#[must_use]
 pub fn backoff(tries_on_seat: u32, random: u64) -> Duration {
     let doublings = tries_on_seat.saturating_sub(1).min(16);
     let ceiling = BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_MAX);
@@ -99,7 +97,6 @@ pub fn backoff(tries_on_seat: u32, random: u64) -> Duration {
 }
 
 /// How long to wait before the same seat is called again: at least what it named, plus jitter.
-#[must_use]
 pub fn pause(situation: &Situation) -> Duration {
     let jitter = backoff(situation.tries_on_seat, situation.random);
     match situation.retry_after_ms {
@@ -109,7 +106,6 @@ pub fn pause(situation: &Situation) -> Duration {
 }
 
 /// Decides what follows a failure.
-#[must_use]
 pub fn next_step(situation: &Situation) -> Step {
     let onward = if situation.has_next { Step::Next } else { Step::GiveUp };
     if situation.tries >= ATTEMPTS_MAX {
@@ -136,7 +132,6 @@ pub fn next_step(situation: &Situation) -> Step {
 }
 
 /// A wait that is too long to sit out: the next principal is tried, or the client gets the failure.
-#[must_use]
 pub fn is_long_wait(wait_ms: u64) -> bool {
     Duration::from_millis(wait_ms) > RETRY_AFTER_WAIT_MAX
 }
@@ -144,7 +139,6 @@ pub fn is_long_wait(wait_ms: u64) -> bool {
 /// When the first of the upstreams that limit us takes requests again. A time that has passed
 /// was waited out, and its upstream has refused again since: sent to a client, it would mean
 /// that there is nothing to wait for.
-#[must_use]
 pub fn earliest_ahead(known_us: Option<u64>, named_us: Option<u64>, now_us: u64) -> Option<u64> {
     let known_us = known_us.filter(|known_us| *known_us > now_us || named_us.is_none());
     match (known_us, named_us) {
@@ -155,14 +149,12 @@ pub fn earliest_ahead(known_us: Option<u64>, named_us: Option<u64>, now_us: u64)
 
 /// Whether a failure may go on from the customer's own to the pool; an empty list
 /// means every class that this helps.
-#[must_use]
 pub fn may_fall_back(class: FaultClass, fallback_on: &[FallbackClass]) -> bool {
     FallbackClass::of(class).is_some_and(|class| fallback_on.is_empty() || fallback_on.contains(&class))
 }
 
 /// Whether a failure means that the account's provider is down. A rate limit and an unpaid bill do not:
 /// emergency accounts are for neither load nor price.
-#[must_use]
 pub const fn is_outage(class: FaultClass) -> bool {
     matches!(
         class,

@@ -48,13 +48,11 @@ impl SideRequest {
     }
 
     /// The credential or account that is asked, and no other: a cache is read where it was made.
-    #[must_use]
     pub fn keeper(&self) -> FilesKeeper {
         FilesKeeper { principal: self.principal, place: "model".to_owned() }
     }
 
     /// Whether the project's settings still ask for it, and its policies let providers store prompts.
-    #[must_use]
     pub fn is_wanted(&self, caller: &Caller) -> bool {
         let (project, workspace) = (caller.project(), caller.workspace());
         let caching = project.caching.or(&workspace.caching);

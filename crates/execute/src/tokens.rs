@@ -115,7 +115,6 @@ pub(crate) struct Token {
 }
 
 impl Tokens {
-    #[must_use]
     pub fn new(shared: Arc<SharedTokens>) -> Self {
         Self { own: RefCell::default(), shared }
     }

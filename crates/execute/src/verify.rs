@@ -25,7 +25,6 @@ pub struct VerifyTarget {
 
 impl VerifyTarget {
     /// Resolves a seat's address. `None` if neither the seat nor the catalogue knows one.
-    #[must_use]
     pub fn of(seat: Seat, snapshot: &Snapshot) -> Option<Self> {
         let (slug, own) = match &seat {
             Seat::Byok(credential) => (Arc::clone(&credential.provider), credential.base_url.clone()),
@@ -40,7 +39,6 @@ impl VerifyTarget {
 }
 
 /// Whether only a probe can tell what the provider's servers accept.
-#[must_use]
 pub fn is_probed(provider: &str) -> bool {
     providers::provider(provider).facts().is_probed
 }
@@ -61,7 +59,6 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     /// The provider accepted the secret, or needs none.
-    #[must_use]
     pub const fn is_well(&self) -> bool {
         self.fault.is_none()
     }
@@ -69,7 +66,6 @@ impl VerifyReport {
     /// Whether the secret itself was refused. A permission that it lacks for this call says
     /// nothing about its others. A secret that can't be exchanged for a token, or whose address is
     /// never reached, serves nothing.
-    #[must_use]
     pub fn is_refused(&self) -> bool {
         self.fault.as_ref().is_some_and(|fault| match fault.class {
             FaultClass::UpstreamAuth => true,

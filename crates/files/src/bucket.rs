@@ -84,7 +84,6 @@ struct Keys {
 
 impl BucketPlace {
     /// Reads `s3://BUCKET/FOLDER`, `az://CONTAINER/FOLDER`, `gs://BUCKET/FOLDER` or the path of a directory.
-    #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return (!text.is_empty()).then(|| Self::Directory(PathBuf::from(text)));

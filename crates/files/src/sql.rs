@@ -92,7 +92,6 @@ pub(crate) enum Added {
 }
 
 /// The files of a store.
-#[must_use]
 pub fn stored(store: &Store) -> StoredFiles {
     StoredFiles(store.database().clone())
 }

@@ -170,7 +170,6 @@ impl Field {
         (Self::Until, "until", Measure::Moment, true),
     ];
 
-    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(_, word, _, _)| *word == name).map(|(field, ..)| field)
     }
@@ -180,18 +179,15 @@ impl Field {
         found.map_or(("", Measure::Text, false), |(_, name, measure, of_sums)| (name, measure, of_sums))
     }
 
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.row().0
     }
 
-    #[must_use]
     pub fn measure(self) -> Measure {
         self.row().1
     }
 
     /// Whether aggregated usage can be filtered by it.
-    #[must_use]
     pub fn applies_to_usage(self) -> bool {
         self.row().2
     }
@@ -231,7 +227,6 @@ impl Filter {
 impl Term {
     /// Whether the term holds for `item`. A test of a point in time always holds here: only a caller with
     /// a clock can evaluate it.
-    #[must_use]
     pub fn holds(&self, item: &impl Filterable) -> bool {
         let is_so = match &self.test {
             Test::Is(wanted) => item.any_text(self.field, &|text| text == wanted),
@@ -248,7 +243,6 @@ impl Term {
 
 impl FilterError {
     /// The text, with a mark under the position of the error.
-    #[must_use]
     pub fn render_in(&self, text: &str) -> String {
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("{line}\n{:>width$}", '^', width = self.at + 1)

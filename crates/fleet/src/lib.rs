@@ -16,7 +16,6 @@ mod workers;
 use api::router::Route;
 
 /// All routes.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     [
         runtime::routes(),

@@ -44,7 +44,6 @@ pub struct MeshEjection {
 
 impl NodeMesh {
     /// What is stored of it, under the key that the gateway knows the node by.
-    #[must_use]
     pub fn checked(mut self, public_key: Option<[u8; 32]>) -> Self {
         self.public_key = public_key.map(|key| proof::to_hex(&key));
         self.addresses.retain(|address| address.parse::<std::net::SocketAddr>().is_ok());

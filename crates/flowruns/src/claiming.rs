@@ -115,7 +115,6 @@ async fn renew(
 
 impl StoredRuns {
     /// Takes runs that are due, fairly between workspaces. A run whose lease has expired is taken like any other.
-    #[must_use]
     pub fn claim(&self, wanted: RunClaim) -> StoreFuture<'_, Vec<RunRow>> {
         Box::pin(async move {
             // Most polls find nothing, and a read does not wait for writers.
@@ -129,13 +128,11 @@ impl StoredRuns {
     }
 
     /// Extends all leases of a worker, and returns what it holds.
-    #[must_use]
     pub fn renew(&self, worker: String, until_unix_ms: u64) -> StoreFuture<'_, Vec<HeldRun>> {
         Box::pin(self.0.note(move |writing| Box::pin(renew(writing, worker, until_unix_ms))))
     }
 
     /// Puts back what a worker holds that is known to be dead; returns how many.
-    #[must_use]
     pub fn release(&self, worker: String) -> StoreFuture<'_, u64> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {

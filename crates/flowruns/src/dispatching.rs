@@ -12,7 +12,6 @@ use crate::runs::StoredRuns;
 impl StoredRuns {
     /// Gives a run to one driver, whoever had it before: what that one still writes is not stored any more. A run of the queue is
     /// never given, nor one that has ended, is paused, or waits for a later time.
-    #[must_use]
     pub fn seize(
         &self,
         id: FlowRunId,
@@ -39,7 +38,6 @@ impl StoredRuns {
     }
 
     /// Puts back runs that could not be sent to their engine, unless it has begun them after all.
-    #[must_use]
     pub fn unsend(&self, sent: Vec<FlowRunId>, worker: String) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {
@@ -55,7 +53,6 @@ impl StoredRuns {
     }
 
     /// Runs that an engine has begun and of which nothing was heard since: it may have lost them.
-    #[must_use]
     pub fn silent(
         &self,
         engine: FlowEngine,

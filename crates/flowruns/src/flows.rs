@@ -164,19 +164,16 @@ async fn replace(
 }
 
 impl StoredFlows {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }
 
     /// Refused as `name_taken` and `too_many_tools`.
-    #[must_use]
     pub fn create(&self, row: FlowRow, document: String, act: Act) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(create(writing, row, document, act))))
     }
 
     /// Stores a further version.
-    #[must_use]
     pub fn replace(
         &self,
         of: (WorkspaceId, FlowId),
@@ -187,18 +184,15 @@ impl StoredFlows {
         Box::pin(self.0.note(move |writing| Box::pin(replace(writing, of, with, expected, act))))
     }
 
-    #[must_use]
     pub fn get(&self, workspace: WorkspaceId, id: FlowId) -> StoreFuture<'_, FlowRow> {
         Box::pin(async move { find(&mut self.0.read().await?, workspace, id).await })
     }
 
-    #[must_use]
     pub fn named(&self, owner: ObjectOwner, name: String) -> StoreFuture<'_, Option<FlowRow>> {
         Box::pin(async move { by_name(&mut self.0.read().await?, owner, &name).await })
     }
 
     /// The flows of a project by name, each with its id and its newest version.
-    #[must_use]
     pub fn newest(&self, owner: ObjectOwner) -> StoreFuture<'_, Vec<(String, FlowId, FlowVersion)>> {
         Box::pin(async move {
             let query = sql("SELECT f.name, v.* FROM flows AS f
@@ -213,7 +207,6 @@ impl StoredFlows {
         })
     }
 
-    #[must_use]
     pub fn list(
         &self,
         workspace: WorkspaceId,
@@ -235,7 +228,6 @@ impl StoredFlows {
     }
 
     /// The versions of a flow, newest first.
-    #[must_use]
     pub fn versions(
         &self,
         workspace: WorkspaceId,
@@ -251,7 +243,6 @@ impl StoredFlows {
         })
     }
 
-    #[must_use]
     pub fn version(&self, workspace: WorkspaceId, id: FlowId, number: u64) -> StoreFuture<'_, FlowVersion> {
         Box::pin(async move {
             let query = sql("SELECT * FROM flow_versions WHERE workspace = $1 AND flow = $2 AND number = $3");
@@ -265,7 +256,6 @@ impl StoredFlows {
     }
 
     /// Its runs go on: each has the document that it began with.
-    #[must_use]
     pub fn delete(
         &self,
         workspace: WorkspaceId,

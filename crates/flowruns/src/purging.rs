@@ -12,7 +12,6 @@ use database::error::StoreFuture;
 
 impl StoredRuns {
     /// Deletes some runs whose time is over.
-    #[must_use]
     pub fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {

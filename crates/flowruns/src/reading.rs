@@ -100,13 +100,11 @@ pub(crate) async fn find(
 }
 
 impl StoredRuns {
-    #[must_use]
     pub fn get(&self, workspace: WorkspaceId, id: FlowRunId) -> StoreFuture<'_, RunRow> {
         Box::pin(async move { find(&mut self.0.read().await?, workspace, id).await })
     }
 
     /// Newest first.
-    #[must_use]
     pub fn list(
         &self,
         workspace: WorkspaceId,
@@ -131,7 +129,6 @@ impl StoredRuns {
     }
 
     /// All steps of a run.
-    #[must_use]
     pub fn all_steps(&self, id: FlowRunId) -> StoreFuture<'_, Vec<StepRow>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM flow_steps WHERE run = $1 ORDER BY path").bind(id.bytes());
@@ -139,7 +136,6 @@ impl StoredRuns {
         })
     }
 
-    #[must_use]
     pub fn step(&self, id: FlowRunId, path: String) -> StoreFuture<'_, Option<StepRow>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM flow_steps WHERE run = $1 AND path = $2");
@@ -148,7 +144,6 @@ impl StoredRuns {
         })
     }
 
-    #[must_use]
     pub fn events(&self, id: FlowRunId) -> StoreFuture<'_, Vec<EventRow>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM flow_events WHERE run = $1 ORDER BY number").bind(id.bytes());
@@ -157,7 +152,6 @@ impl StoredRuns {
     }
 
     /// One part of the content.
-    #[must_use]
     pub fn content(&self, id: FlowRunId, part: String) -> StoreFuture<'_, Option<FlowContent>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM flow_contents WHERE run = $1 AND part = $2");
@@ -167,7 +161,6 @@ impl StoredRuns {
     }
 
     /// All parts of the content.
-    #[must_use]
     pub fn contents(&self, id: FlowRunId) -> StoreFuture<'_, Vec<FlowContent>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM flow_contents WHERE run = $1 ORDER BY part").bind(id.bytes());
@@ -176,7 +169,6 @@ impl StoredRuns {
     }
 
     /// All that is stored of a run.
-    #[must_use]
     pub fn load(&self, id: FlowRunId) -> StoreFuture<'_, LoadedRun> {
         Box::pin(async move {
             let mut connection = self.0.read().await?;
@@ -195,7 +187,6 @@ impl StoredRuns {
     }
 
     /// Runs after one, oldest first, as a data export reads them.
-    #[must_use]
     pub fn exported(
         &self,
         workspace: WorkspaceId,

@@ -10,12 +10,10 @@ pub mod part {
     pub const INPUT: &str = "input";
     pub const OUTPUT: &str = "output";
 
-    #[must_use]
     pub fn of_step(path: &str) -> String {
         format!("step {path}")
     }
 
-    #[must_use]
     pub fn of_event(number: u64) -> String {
         format!("event {number}")
     }
@@ -67,7 +65,6 @@ domain::words! {
 }
 
 impl StepStatus {
-    #[must_use]
     pub const fn has_ended(self) -> bool {
         !matches!(self, Self::Pending | Self::Running | Self::Waiting)
     }
@@ -87,12 +84,10 @@ domain::words! {
 }
 
 impl RunStatus {
-    #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    #[must_use]
     pub fn by_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|status| u32::from(status.code()) == code)
     }
@@ -132,7 +127,6 @@ pub struct RunRow {
 
 impl RunRow {
     /// A run that waits for a worker of the queue: of no declared flow, and with no bound of its cost.
-    #[must_use]
     pub fn queued(
         (id, owner, request): (FlowRunId, ObjectOwner, TraceId),
         key: KeyId,
@@ -185,7 +179,6 @@ pub struct StepRow {
 }
 
 impl StepRow {
-    #[must_use]
     pub fn new(path: String, kind: &str, status: StepStatus) -> Self {
         Self {
             path,
@@ -234,7 +227,6 @@ impl FlowContent {
     }
 
     /// `None` if it does not open any more.
-    #[must_use]
     pub fn open(&self, vault: &Vault, owner: ObjectOwner) -> Option<Value> {
         let owner = ObjectOwner { project: self.project, ..owner };
         let opened = vault.opener.open_content(&content_ref(owner, self.digest, self.request), &self.sealed);

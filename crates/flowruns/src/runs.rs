@@ -367,13 +367,11 @@ async fn send(
 }
 
 impl StoredRuns {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }
 
     /// `false` where there is a run of this id already. Refused as `flow_runs_waiting`. The audit tells of one that a client began.
-    #[must_use]
     pub fn create(&self, new: NewRun, act: Option<Act>) -> StoreFuture<'_, bool> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {
@@ -389,13 +387,11 @@ impl StoredRuns {
     }
 
     /// Stores how steps are; `false` where another worker has the run.
-    #[must_use]
     pub fn save(&self, lease: RunLease, writes: Vec<StepWrite>, unix_ms: u64) -> StoreFuture<'_, bool> {
         Box::pin(self.0.note(move |writing| Box::pin(save(writing, lease, writes, unix_ms))))
     }
 
     /// Adds what a step cost that is known only after it ended.
-    #[must_use]
     pub fn add_cost(&self, id: FlowRunId, path: String, cost_nanos: i64) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {
@@ -411,13 +407,11 @@ impl StoredRuns {
     }
 
     /// `false` where another worker has the run.
-    #[must_use]
     pub fn finish(&self, lease: RunLease, end: RunEnd) -> StoreFuture<'_, bool> {
         Box::pin(self.0.note(move |writing| Box::pin(finish(writing, lease, end))))
     }
 
     /// Puts a run aside; `false` where something that it waits for has happened, or another worker has it.
-    #[must_use]
     pub fn park(
         &self,
         lease: RunLease,
@@ -429,19 +423,16 @@ impl StoredRuns {
     }
 
     /// Refused as `flow_run_ended`.
-    #[must_use]
     pub fn wish(&self, of: (WorkspaceId, FlowRunId), what: Wish, act: Act) -> StoreFuture<'_, RunRow> {
         Box::pin(self.0.note(move |writing| Box::pin(wish(writing, of, what, act))))
     }
 
     /// Refused as `flow_run_ended`.
-    #[must_use]
     pub fn resume(&self, of: (WorkspaceId, FlowRunId), act: Act) -> StoreFuture<'_, RunRow> {
         Box::pin(self.0.note(move |writing| Box::pin(resume(writing, of, act))))
     }
 
     /// Refused as `flow_run_not_ended`.
-    #[must_use]
     pub fn retry(
         &self,
         of: (WorkspaceId, FlowRunId),
@@ -452,7 +443,6 @@ impl StoredRuns {
     }
 
     /// Refused as `flow_run_ended` and `flow_step_not_waiting`.
-    #[must_use]
     pub fn send(
         &self,
         of: (WorkspaceId, FlowRunId),

@@ -14,7 +14,6 @@ pub struct Difference {
 }
 
 impl Difference {
-    #[must_use]
     pub fn to_json(&self) -> Value {
         let op = match (&self.before, &self.after) {
             (None, _) => "add",
@@ -26,7 +25,6 @@ impl Difference {
 }
 
 /// The differences of two values, in the order of their places.
-#[must_use]
 pub fn diff(before: &Value, after: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(Some(before), Some(after), String::new(), &mut found);

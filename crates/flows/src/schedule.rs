@@ -59,7 +59,6 @@ pub struct Schedule {
 
 impl Schedule {
     /// Of a run whose steps ended so as stored; nothing of them is given out again.
-    #[must_use]
     pub fn resume(flow: Arc<Flow>, ended: &[(usize, Outcome)]) -> (Self, Vec<(usize, Outcome)>) {
         let count = flow.steps.len();
         let mut dependants = vec![Vec::new(); count];
@@ -99,19 +98,16 @@ impl Schedule {
         if self.is_failing { None } else { self.ready.pop_front() }
     }
 
-    #[must_use]
     pub fn has_ready(&self) -> bool {
         !self.is_failing && !self.ready.is_empty()
     }
 
     /// Whether all steps have ended.
-    #[must_use]
     pub const fn is_done(&self) -> bool {
         self.left == 0
     }
 
     /// A step failed that its flow does not go on without: nothing starts any more.
-    #[must_use]
     pub const fn is_failing(&self) -> bool {
         self.is_failing
     }
@@ -120,7 +116,6 @@ impl Schedule {
         self.is_failing = true;
     }
 
-    #[must_use]
     pub fn outcome(&self, step: usize) -> Option<Outcome> {
         match self.states.get(step) {
             Some(State::Ended(outcome)) => Some(*outcome),
@@ -171,7 +166,6 @@ impl Schedule {
     }
 
     /// Whether a map or a loop has no iteration that can still end.
-    #[must_use]
     pub fn has_no_iterations(&self, step: usize) -> bool {
         self.iterations
             .get(&step)

@@ -94,12 +94,10 @@ pub enum Leaf {
 
 impl Leaf {
     /// Whether it is made in place, and comes out the same each time.
-    #[must_use]
     pub const fn is_pure(&self) -> bool {
         matches!(self, Self::Expression(_) | Self::Constant(_))
     }
 
-    #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::App { .. } => "app",
@@ -113,7 +111,6 @@ impl Leaf {
 }
 
 impl Flow {
-    #[must_use]
     pub fn place_of(&self, name: &str) -> Option<usize> {
         self.steps.iter().position(|step| step.name == name)
     }

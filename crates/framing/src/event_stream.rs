@@ -47,7 +47,6 @@ struct Prelude {
 }
 
 impl FrameDecoder {
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -77,7 +76,6 @@ impl FrameDecoder {
     }
 
     /// Whether no part of an incomplete frame is held.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
@@ -123,7 +121,6 @@ impl Frame {
     }
 
     /// The value of a header, if it is a string.
-    #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         let mut rest = &*self.headers;
         while let Some((header, after)) = Header::split(rest) {

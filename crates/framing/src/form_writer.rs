@@ -11,7 +11,6 @@ pub struct FormWriter {
 
 impl FormWriter {
     /// The boundary is of this request alone: no file of its client's can hold it by plan.
-    #[must_use]
     pub fn new(request: &str) -> Self {
         Self { boundary: format!("tidegate-{request}"), body: Vec::new() }
     }
@@ -42,7 +41,6 @@ impl FormWriter {
     }
 
     /// Its boundary and its bytes.
-    #[must_use]
     pub fn end(mut self) -> (String, Bytes) {
         self.body.extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
         (self.boundary, self.body.into())

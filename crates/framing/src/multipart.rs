@@ -110,7 +110,6 @@ impl Scanner {
     }
 
     /// Whether the last boundary was found.
-    #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over(0 | 2))
     }

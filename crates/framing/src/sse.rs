@@ -60,7 +60,6 @@ pub enum Data {
 impl Data {
     /// Its JSON text, out of the event that it was read from; empty if there is none. Lines are joined by a
     /// space, which JSON treats like a line feed.
-    #[must_use]
     pub fn json<'a>(&self, event: &'a [u8]) -> Cow<'a, [u8]> {
         let part = |range: &std::ops::Range<usize>| event.get(range.clone()).unwrap_or_default();
         match self {
@@ -78,7 +77,6 @@ impl Default for EventSplitter {
 }
 
 impl EventSplitter {
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -129,7 +127,6 @@ impl EventSplitter {
 }
 
 /// Reads the lines of one event. Unknown fields and comments are skipped, as the standard says.
-#[must_use]
 pub fn read_event(event: &[u8]) -> Event<'_> {
     let mut found = Event::default();
     let mut at = 0;
@@ -163,7 +160,6 @@ fn read_line<'a>(event: &'a [u8], line: &'a [u8], at: usize, found: &mut Event<'
 
 /// The bytes after byte order marks and whitespace.
 #[inline]
-#[must_use]
 pub fn skip_lead(bytes: &[u8]) -> &[u8] {
     let mut bytes = bytes.trim_ascii_start();
     while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
@@ -173,7 +169,6 @@ pub fn skip_lead(bytes: &[u8]) -> &[u8] {
 }
 
 /// Whether the text starts with a line of an event stream; `None` when there is too little to tell.
-#[must_use]
 pub fn begins_stream(text: &[u8]) -> Option<bool> {
     const STARTS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"\xEF\xBB\xBF"];
     if STARTS.iter().any(|start| text.starts_with(start)) {

@@ -93,7 +93,6 @@ enum Decoder {
 }
 
 impl Decompressor {
-    #[must_use]
     pub fn new(packed: Bytes, encoding: Encoding, bounds: Bounds) -> Self {
         let packed_bytes = packed.len();
         let rest = if encoding == Encoding::Deflate { without_zlib_head(packed) } else { packed };
@@ -143,7 +142,6 @@ impl Decompressor {
     }
 
     /// The decompressed body.
-    #[must_use]
     pub fn finish(self) -> Bytes {
         self.whole.freeze()
     }

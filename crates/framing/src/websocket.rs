@@ -105,7 +105,6 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    #[must_use]
     pub const fn new(sender: Sender, message_bytes_max: u64, kept_bytes_max: usize) -> Self {
         Self {
             sender,
@@ -149,25 +148,21 @@ impl Scanner {
 
     /// The copy of the last text message, or of the current one: all of it, unless it is
     /// longer than the bound for copies.
-    #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
     /// Whether a message may be injected here.
-    #[must_use]
     pub const fn is_between_messages(&self) -> bool {
         self.is_between_frames() && self.message.is_none()
     }
 
     /// Whether a control frame may be injected here.
-    #[must_use]
     pub const fn is_between_frames(&self) -> bool {
         self.frame.is_none() && self.head_length == 0
     }
 
     /// Whether its sender has sent a close.
-    #[must_use]
     pub const fn is_over(&self) -> bool {
         self.is_over
     }
@@ -330,13 +325,11 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
 }
 
 /// A whole text message, as a server sends it, or masked as a client does.
-#[must_use]
 pub fn text_frame(text: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     frame(0x81, text, mask)
 }
 
 /// A close with its code and a reason, cut to fit.
-#[must_use]
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     let cut = reason.floor_char_boundary(123);
     let payload = [&code.to_be_bytes(), reason.get(..cut).unwrap_or_default().as_bytes()].concat();
@@ -364,19 +357,16 @@ fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
 }
 
 /// A server's answer to the key of a handshake.
-#[must_use]
 pub fn accept(key: &str) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
 }
 
 /// The key of a handshake, from sixteen unpredictable bytes.
-#[must_use]
 pub fn key(random: [u8; 16]) -> String {
     STANDARD.encode(random)
 }
 
 /// Whether this can be a handshake's key.
-#[must_use]
 pub fn is_key(key: &str) -> bool {
     STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }

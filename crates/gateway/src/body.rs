@@ -42,7 +42,6 @@ pub struct TimedBody {
 }
 
 impl TimedBody {
-    #[must_use]
     pub fn new(incoming: Incoming, times: Times) -> Self {
         let Times { body_grace: grace, body_rate_bytes_s, .. } = times;
         let rate_bytes_s = body_rate_bytes_s.max(1);

@@ -111,7 +111,6 @@ pub struct Running {
 
 impl Running {
     /// The listening address, with the real port if port 0 was requested.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -131,7 +130,6 @@ impl Running {
     }
 
     /// `true` once every connection is gone.
-    #[must_use]
     pub fn is_over(&self) -> bool {
         self.threads.iter().all(Thread::is_finished)
     }

@@ -13,7 +13,6 @@ pub struct Origins {
 
 impl Origins {
     /// Reads `https://app.example,http://localhost:3000`, or `*`. An origin has no path, and is written as browsers send it.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut origins = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {

@@ -104,7 +104,6 @@ pub enum Found<'t, 'p> {
 
 impl Route {
     /// The service that the request is signed for, if its dialect has signatures and it is signed.
-    #[must_use]
     pub fn signed_for(&self, headers: &HeaderMap) -> Option<&'static str> {
         self.dialect.signed_for().filter(|_| admit::is_signed(headers))
     }
@@ -139,7 +138,6 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, acces
 }
 
 /// Every route of the gateway.
-#[must_use]
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
     let of_dialect =
@@ -283,7 +281,6 @@ pub fn check(table: &[Route]) -> Result<(), String> {
 }
 
 /// The path that is meant where two dialects have the same one, or where it has another name.
-#[must_use]
 pub fn meant_path(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let path = uri.path();
     if let Some(path) = stimulir::meant_path(path).or_else(|| file_path(method, path, headers)) {
@@ -310,7 +307,6 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// Finds the route of a request. `HEAD` is answered as `GET` without its body.
-#[must_use]
 pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found<'t, 'p> {
     let wanted = if *method == Method::HEAD { &Method::GET } else { method };
     let mut others: Vec<&Route> = Vec::new();
@@ -346,7 +342,6 @@ fn rest_of<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 }
 
 /// The address at which a dialect's clients ask a model for something, where one is usual.
-#[must_use]
 pub fn usual_address(table: &[Route], dialect: Dialect, modality: Modality, model: &str) -> Option<String> {
     let model = utf8_percent_encode(model, NON_ALPHANUMERIC);
     let verb = match (dialect, modality) {
@@ -408,7 +403,6 @@ pub(crate) fn operation_at(
 }
 
 /// `true` for a path that the API has, but this release does not.
-#[must_use]
 pub fn is_planned(path: &str) -> bool {
     LATER
         .iter()
@@ -416,7 +410,6 @@ pub fn is_planned(path: &str) -> bool {
 }
 
 /// The dialect in which an unknown path is answered.
-#[must_use]
 pub fn dialect_of(path: &str) -> Dialect {
     let meant = stimulir::meant_path(path).or_else(|| aliases::meant(path).map(|alias| alias.path));
     let path = meant.as_deref().unwrap_or(path);
@@ -428,7 +421,6 @@ pub fn dialect_of(path: &str) -> Dialect {
 }
 
 /// The dialect of the model list at a path that several share: their SDKs differ in a header.
-#[must_use]
 pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
     match route.dialect {
         Dialect::Chat => dialects::sdk_dialect(headers).unwrap_or(Dialect::Chat),

@@ -3,7 +3,6 @@
 use conversation::request::Addressed;
 
 /// The provider or model that an upload's address names.
-#[must_use]
 pub fn read(query: &str) -> Addressed {
     let parameter = |name: &str| {
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));

@@ -23,7 +23,6 @@ domain::words! {
 
 impl Verb {
     /// What the pipeline does for it.
-    #[must_use]
     pub const fn operation(self) -> Operation {
         match self {
             Self::Generate | Self::Stream => Operation::Chat,

@@ -295,7 +295,6 @@ struct BatchStats {
 }
 
 /// Reads a batch's status from the provider. Returns `None` if the body is not a batch.
-#[must_use]
 pub fn read_gemini_batch_status(body: &[u8]) -> Option<GeminiBatchStatus> {
     let Metadata { state, create_time, end_time, .. } =
         serde_json::from_slice::<BatchOperation>(body).ok()?.metadata;

@@ -139,7 +139,6 @@ fn read_time(value: &str) -> Option<u64> {
 }
 
 /// The body of a change.
-#[must_use]
 pub fn write_change(life: CacheLife) -> Vec<u8> {
     let written = match life {
         CacheLife::For(ms) => format!("{{\"ttl\":\"{}.{:03}s\"}}", ms / 1_000, ms % 1_000),

@@ -110,7 +110,6 @@ const fn word(class: FaultClass) -> &'static str {
 }
 
 /// The status code for a fault.
-#[must_use]
 pub fn status(fault: &Fault) -> u16 {
     // Gemini's SDKs do not know 402.
     if fault.class == FaultClass::UpstreamQuota { 429 } else { common(fault) }

@@ -9,7 +9,6 @@ use super::names::{camel, each};
 
 /// Reads and classifies an error. The report's code is `error.status`, its kind the reason from the details.
 /// `status` is the response's status, if there was one.
-#[must_use]
 pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultClass) {
     // `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
     let mut report = conversation::upstream_error::read_error(body);

@@ -101,7 +101,6 @@ impl GeminiBatchResults {
     }
 
     /// Everything but the results, once the object is complete. If it was truncated, this is not valid JSON.
-    #[must_use]
     pub fn rest(self) -> Vec<u8> {
         self.rest
     }

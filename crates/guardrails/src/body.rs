@@ -54,7 +54,6 @@ impl Placeholders {
 }
 
 /// Checks a body. One that is not valid JSON is left as it is: nothing sends it.
-#[must_use]
 pub fn check_body(checks: &Checks, body: &Bytes) -> Masked {
     let mut masked = Masked::default();
     let mut placeholders = Placeholders::default();
@@ -92,7 +91,6 @@ pub fn check_body(checks: &Checks, body: &Bytes) -> Masked {
 }
 
 /// Whether the checks of answers find nothing in any string of a body, and none has this sign.
-#[must_use]
 pub fn is_clear(checks: &Checks, body: &[u8], sign: Option<char>) -> bool {
     strings(body).all(|string| {
         let may_find = string.has_escapes || checks.may_find(string.written(body), false);
@@ -107,7 +105,6 @@ pub fn is_clear(checks: &Checks, body: &[u8], sign: Option<char>) -> bool {
 }
 
 /// A text as it is within a JSON string.
-#[must_use]
 pub fn escaped(text: &str) -> String {
     let quoted = json_string(text);
     quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()

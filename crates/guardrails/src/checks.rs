@@ -59,7 +59,6 @@ impl Tally {
         self.0.iter().copied()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -88,23 +87,19 @@ impl Checks {
         Ok(Self { input_needs, output_needs, checks })
     }
 
-    #[must_use]
     pub fn covers_input(&self) -> bool {
         self.checks.iter().any(|check| check.side.covers_input())
     }
 
-    #[must_use]
     pub fn covers_output(&self) -> bool {
         self.checks.iter().any(|check| check.side.covers_output())
     }
 
     /// Whether a check masks or blocks in requests, so that one that can't be read must not pass.
-    #[must_use]
     pub fn enforces_input(&self) -> bool {
         self.checks.iter().any(|check| check.side.covers_input() && check.action != CheckAction::Flag)
     }
 
-    #[must_use]
     pub fn enforces_output(&self) -> bool {
         self.checks.iter().any(|check| check.side.covers_output() && check.action != CheckAction::Flag)
     }
@@ -116,7 +111,6 @@ impl Checks {
 
     /// What the checks of a side find, in order and apart: of what overlaps, the strictest action counts, then
     /// the longest match.
-    #[must_use]
     pub fn find(&self, text: &str, is_input: bool, is_opaque: bool) -> Vec<Found> {
         let mut found = Vec::new();
         if !self.may_find(text.as_bytes(), is_input) {

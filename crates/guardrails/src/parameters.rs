@@ -79,7 +79,6 @@ struct Fitting<'a> {
 }
 
 /// Fits a request. One that is not valid JSON is left as it is: nothing sends it.
-#[must_use]
 pub fn fit_parameters(body: &Bytes, place: ParameterPlace, wanted: Parameters<'_>) -> Written {
     fit(body, place, wanted).unwrap_or_default()
 }

@@ -33,7 +33,6 @@ pub struct Restored {
 }
 
 impl TextGuard {
-    #[must_use]
     pub fn new(checks: Rc<Checks>) -> Self {
         Self { checks, held: String::new() }
     }
@@ -105,7 +104,6 @@ fn placeholder(found: &Found) -> String {
 }
 
 impl Restored {
-    #[must_use]
     pub fn new(values: Rc<[(String, String)]>) -> Self {
         Self { values, held: String::new() }
     }

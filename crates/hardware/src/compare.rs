@@ -39,7 +39,6 @@ pub struct Comparison {
 }
 
 impl Work {
-    #[must_use]
     pub const fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
@@ -54,14 +53,12 @@ impl Work {
     }
 
     /// The same on average for each day.
-    #[must_use]
     pub fn tokens_per_day(&self, period_ms: u64) -> Option<u64> {
         let tokens = i128::from(self.tokens()) * DAY_MS;
         whole(tokens.checked_div(i128::from(period_ms))?)
     }
 
     /// How many tokens the node would serve a day if it was always as busy as it was while it was busy.
-    #[must_use]
     pub fn tokens_per_busy_day(&self, counts: &Counts) -> Option<u64> {
         whole((i128::from(self.tokens()) * DAY_MS).checked_div(i128::from(counts.busy_ms))?)
     }
@@ -93,14 +90,12 @@ fn whole(value: i128) -> Option<u64> {
 }
 
 /// The cost of a million tokens, if there were any.
-#[must_use]
 pub fn per_million(cost: Nanos, tokens: u64) -> Option<Nanos> {
     let rounded = (tokens > 0).then(|| round_half_even(i128::from(cost.0) * MILLION, tokens.into()))?;
     i64::try_from(rounded).ok().map(Nanos)
 }
 
 /// What the work would have cost at a provider, beside what the hardware cost over this period.
-#[must_use]
 pub fn compare(
     hardware: Nanos,
     period_ms: u64,
@@ -122,7 +117,6 @@ pub fn compare(
 }
 
 /// A cost by shares; the sum stays the same. Without any weight the first has it all.
-#[must_use]
 pub fn split(cost: Nanos, weights: &[u64]) -> Vec<Nanos> {
     let total: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
     // Where a product would have more bits than there are, the last bits of the weights are of no consequence.

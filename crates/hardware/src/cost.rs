@@ -73,7 +73,6 @@ pub enum Power {
 }
 
 impl Power {
-    #[must_use]
     pub const fn cost(self) -> Option<Nanos> {
         match self {
             Self::NotCounted | Self::Unknown => None,
@@ -81,7 +80,6 @@ impl Power {
         }
     }
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotCounted => "not_counted",
@@ -93,7 +91,6 @@ impl Power {
 }
 
 impl HardwareSpent {
-    #[must_use]
     pub fn total(self) -> Nanos {
         self.machine.plus(self.power.cost().unwrap_or_default())
     }
@@ -125,7 +122,6 @@ impl HardwareCost {
     }
 
     /// What an hour costs in which the node serves all the time; without stated watts, the machine alone.
-    #[must_use]
     pub fn busy_hour(self) -> Nanos {
         let hour = Counts {
             up_ms: crate::HOUR_MS,
@@ -137,7 +133,6 @@ impl HardwareCost {
     }
 
     /// What an hour comes to on average, by what the node counted; a busy one where it counted nothing.
-    #[must_use]
     pub fn average_hour(self, counts: &Counts) -> Nanos {
         if counts.up_ms == 0 {
             return self.busy_hour();
@@ -147,7 +142,6 @@ impl HardwareCost {
     }
 
     /// What it comes to over a period of this length in which the node counted this.
-    #[must_use]
     pub fn over(self, period_ms: u64, counts: &Counts) -> HardwareSpent {
         match self {
             Self::Cloud { nano_usd_per_hour } => HardwareSpent {

@@ -27,7 +27,6 @@ pub struct Counters {
 
 impl Counters {
     /// The same with every number changed.
-    #[must_use]
     pub fn map(self, change: impl Fn(u64) -> u64) -> Self {
         Self {
             since_unix_ms: change(self.since_unix_ms),
@@ -66,7 +65,6 @@ pub struct Gained {
 
 impl Counts {
     /// A node that was seen twice, and counts nothing itself.
-    #[must_use]
     pub fn up(up_ms: u64) -> Self {
         Self { up_ms, ..Self::default() }
     }
@@ -81,7 +79,6 @@ impl Counts {
     }
 
     /// The energy, if it was measured for as good as all of the time.
-    #[must_use]
     pub fn energy_mj(&self) -> Option<u64> {
         let is_whole = self.measured_ms > 0
             && u128::from(self.measured_ms) * 100
@@ -90,7 +87,6 @@ impl Counts {
     }
 
     /// The busy share of the time that was counted, in thousandths.
-    #[must_use]
     pub fn busy_permille(&self) -> Option<u64> {
         let busy_ms = u128::from(self.busy_ms.min(self.counted_ms));
         let permille = (busy_ms * 1_000).checked_div(u128::from(self.counted_ms))?;
@@ -111,7 +107,6 @@ impl Counts {
 /// What a node's counters say since they were last seen. A node's clock is not trusted, and neither is a node: it was up for no
 /// longer than has passed here, and for a month at most before it was first seen; busy for no longer than it was up; and drew no
 /// more than any machine can.
-#[must_use]
 pub fn gained(before: Option<&Seen>, now: &Counters, now_unix_ms: u64) -> Gained {
     let same = before.filter(|seen| {
         let old = seen.counters;
@@ -147,7 +142,6 @@ pub fn gained(before: Option<&Seen>, now: &Counters, now_unix_ms: u64) -> Gained
 
 /// Spreads what came between two moments evenly over the hours between them, by the number of each hour since 1970; the sum stays
 /// the same. What goes back further than a month is put into that month.
-#[must_use]
 pub fn spread(gained: &Gained, until_unix_ms: u64) -> Vec<(u64, Counts)> {
     let last = until_unix_ms / HOUR_MS;
     let earliest_ms = last.saturating_sub(SPREAD_HOURS_MAX - 1) * HOUR_MS;

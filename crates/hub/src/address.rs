@@ -65,7 +65,6 @@ impl Endpoint {
     }
 
     /// Whether two endpoints have the same origin.
-    #[must_use]
     pub fn is_same_hub(&self, other: &Self) -> bool {
         self.is_own(&other.0)
     }

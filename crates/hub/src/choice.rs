@@ -56,7 +56,6 @@ pub(crate) fn is_weights(name: &str) -> bool {
 }
 
 /// A GGUF file's name without the extension and the shard number.
-#[must_use]
 pub fn stem_of(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".gguf")?;
     let numbered = stem.len().checked_sub("-00001-of-00002".len()).and_then(|at| stem.split_at_checked(at));

@@ -23,7 +23,6 @@ pub(crate) struct ChecksumHasher {
 
 impl Checksum {
     /// Parses an ETag, ignoring its quotes and weakness mark.
-    #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
         let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -35,7 +34,6 @@ impl Checksum {
     }
 
     /// The hex digits.
-    #[must_use]
     pub fn digits(&self) -> &str {
         match self {
             Self::Sha256(digits) | Self::GitBlob(digits) => digits,

@@ -38,7 +38,6 @@ pub(crate) struct Shape {
 const CELL_BYTES: u64 = 2;
 
 /// The memory that a downloaded model will take.
-#[must_use]
 pub fn memory_of(entry: &Entry) -> Memory {
     let weights = entry.manifest.files.iter().filter(|file| is_weights(&file.name));
     let config = read_bounded(&entry.directory.join("config.json"));

@@ -102,19 +102,16 @@ impl Reference {
     }
 
     /// `owner/name`.
-    #[must_use]
     pub fn repository(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
     /// The directory that holds the model. No repository name has two consecutive dashes, so no two models
     /// share one.
-    #[must_use]
     pub fn directory(&self) -> String {
         match &self.tag {
             Some(tag) => format!("{}--{}--{tag}", self.owner, self.name),

@@ -74,20 +74,17 @@ const GOING: &str = ".going";
 const LOCKS: &str = ".locks";
 
 impl ModelStore {
-    #[must_use]
     pub const fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// The directory.
-    #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// The default directory: `tidegate/models` in the user's data directory. `None` without a home
     /// directory.
-    #[must_use]
     pub fn usual(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
@@ -96,7 +93,6 @@ impl ModelStore {
 
     /// The path that a runtime opens for a model of this name: its one GGUF file, or its directory. `None` if
     /// the model is not here or not complete.
-    #[must_use]
     pub fn path_of(&self, name: &str) -> Option<PathBuf> {
         self.find(&Reference::read(name).ok()?).map(|entry| entry.path())
     }
@@ -121,7 +117,6 @@ impl ModelStore {
     }
 
     /// A complete model on disk.
-    #[must_use]
     pub fn find(&self, model: &Reference) -> Option<Entry> {
         read_entry(&self.root.join(model.directory()))
     }
@@ -202,7 +197,6 @@ impl ModelStore {
 
 impl Staged<'_> {
     /// Where the files go.
-    #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -224,7 +218,6 @@ impl Staged<'_> {
 }
 
 impl Manifest {
-    #[must_use]
     pub(crate) fn of(
         name: &str,
         repository: String,
@@ -247,7 +240,6 @@ impl Manifest {
 
 impl Entry {
     /// What a runtime opens: the GGUF file, of one in several shards the first, or the directory.
-    #[must_use]
     pub fn path(&self) -> PathBuf {
         let mut packed: Vec<&str> = self.packed().collect();
         packed.sort_unstable();

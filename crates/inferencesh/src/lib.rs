@@ -52,14 +52,12 @@ fn below(path: &str) -> &str {
 const SERVED: [&str; 5] = ["agents/run", "agents/message", "agents/messages", "apps/list", "apps/run"];
 
 /// Whether a request is one of these calls.
-#[must_use]
 pub fn takes(method: &Method, path: &str) -> bool {
     let path = below(path);
     !SERVED.contains(&path) && API.takes(method, path)
 }
 
 /// Whether a path is below those of these calls.
-#[must_use]
 pub fn is_below(path: &str) -> bool {
     table::has_segment(below(path).split('/').next().unwrap_or_default())
 }

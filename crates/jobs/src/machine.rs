@@ -30,7 +30,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    #[must_use]
     pub fn failure(error: impl std::fmt::Display) -> Self {
         Self::Failed { error: error.to_string(), wait_ms: None }
     }
@@ -42,7 +41,6 @@ impl Policy {
         Self { first_wait_ms: 1_000, wait_max_ms: 300_000, retry_for_ms: 30 * 24 * 3_600_000 };
 
     /// When a job is tried for the last time; `None` for a recurring one.
-    #[must_use]
     pub const fn last_unix_ms(&self, job: &JobRow) -> Option<u64> {
         match job.every_ms {
             None => Some(job.created_unix_ms.saturating_add(self.retry_for_ms)),
@@ -62,7 +60,6 @@ impl Policy {
 }
 
 /// The next state of `job` after a try with this outcome.
-#[must_use]
 pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, chance: u64) -> JobResult {
     match (outcome, job.every_ms) {
         (Outcome::Done, None) => JobResult::Gone,

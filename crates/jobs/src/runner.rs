@@ -40,13 +40,11 @@ impl WorkerHandle {
 }
 
 impl Runner {
-    #[must_use]
     pub fn new(store: Store, world: World, worker: String, handlers: Handlers) -> Self {
         Self { store, world, worker, handlers }
     }
 
     /// Starts on the caller's runtime.
-    #[must_use]
     pub fn start(self) -> WorkerHandle {
         WorkerHandle(Task::spawn_until_signal("jobs", |stopped| Arc::new(self).run(stopped)))
     }

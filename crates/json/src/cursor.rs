@@ -59,7 +59,6 @@ pub enum Value<'a> {
 
 impl Value<'_> {
     /// Whether it carries anything: not `null`, `false`, an empty string, `[]` or `{}`.
-    #[must_use]
     pub fn is_something(&self, bytes: &[u8]) -> bool {
         match self {
             Self::Null | Self::Boolean(false) => false,
@@ -77,7 +76,6 @@ impl Value<'_> {
 
     /// The value as a count, where it is a whole number from 0.
     #[inline]
-    #[must_use]
     pub fn as_count(&self) -> Option<u64> {
         match self {
             Self::Number(text) => whole_number(text.as_bytes()),
@@ -97,13 +95,11 @@ impl<'a> Cursor<'a> {
 
     /// The index of the next byte to read.
     #[inline]
-    #[must_use]
     pub const fn position(&self) -> usize {
         self.at
     }
 
     #[inline]
-    #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

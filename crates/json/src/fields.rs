@@ -42,7 +42,6 @@ impl SeenFields {
     }
 
     #[inline]
-    #[must_use]
     pub const fn has(self, field: u16) -> bool {
         self.0 & (1 << field) != 0
     }

@@ -28,26 +28,22 @@ pub struct Span {
 
 impl Span {
     #[inline]
-    #[must_use]
     pub const fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 
     #[inline]
-    #[must_use]
     pub const fn len(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
 
     #[inline]
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The bytes of the span; empty where it is out of range.
     #[inline]
-    #[must_use]
     pub fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.start..self.end).unwrap_or_default()
     }

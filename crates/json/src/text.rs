@@ -27,7 +27,6 @@ impl<'a> Text<'a> {
 
     /// The decoded text; borrowed where there are no escapes.
     #[inline]
-    #[must_use]
     pub fn decode(&self) -> Cow<'a, str> {
         if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.written()) }
     }
@@ -49,7 +48,6 @@ impl<'a> Text<'a> {
 
     /// Whether it decodes to `other`.
     #[inline]
-    #[must_use]
     pub fn is(&self, other: &str) -> bool {
         if self.escaped {
             return self.decode_escapes() == other;
@@ -58,13 +56,11 @@ impl<'a> Text<'a> {
     }
 
     #[inline]
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.span.len() == 2
     }
 
     /// The length of the decoded text in bytes of UTF-8.
-    #[must_use]
     pub fn decoded_len(&self) -> usize {
         let mut rest = self.written();
         if !self.escaped {
@@ -112,7 +108,6 @@ fn read_unicode_escape(escape: &str) -> (char, usize) {
 
 /// JSON with its `\u` escapes of non-ASCII characters decoded: embedded in a text, the model would read each
 /// as six characters.
-#[must_use]
 pub fn plain_json(json: &str) -> Cow<'_, str> {
     if !json.contains("\\u") {
         return Cow::Borrowed(json);

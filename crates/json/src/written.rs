@@ -49,14 +49,12 @@ pub fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
 }
 
 /// An object whose member values are already JSON.
-#[must_use]
 pub fn json_object(members: &[(&str, String)]) -> String {
     let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
 }
 
 /// A text as JSON.
-#[must_use]
 pub fn json_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -70,7 +70,6 @@ impl Of {
 
 impl Adapter {
     /// An adapter that changes nothing yet, for a model of this shape.
-    #[must_use]
     pub fn new(shape: &Architecture) -> Self {
         let mut layers = Vec::new();
         layers.resize_with(shape.layers, Sites::default);
@@ -95,13 +94,11 @@ impl Adapter {
     }
 
     /// The highest rank among its LoRA matrices.
-    #[must_use]
     pub const fn rank(&self) -> usize {
         self.rank
     }
 
     /// Its size in memory.
-    #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -110,7 +107,6 @@ impl Adapter {
         self.of == Of::new(shape)
     }
 
-    #[must_use]
     pub fn low(&self, layer: usize, site: Site) -> Option<&LoraProjection> {
         let sites = self.layers.get(layer)?;
         match site {

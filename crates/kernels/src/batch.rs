@@ -26,7 +26,6 @@ pub struct SequenceChunk {
 
 impl SequenceChunk {
     /// The sequence length in the KV cache after this step.
-    #[must_use]
     pub const fn end(&self) -> usize {
         self.start + self.tokens.len()
     }
@@ -39,7 +38,6 @@ pub struct StepBatch {
 
 impl StepBatch {
     /// The number of tokens in the step: the rows of its matrices.
-    #[must_use]
     pub fn rows(&self) -> usize {
         self.chunks.iter().map(|part| part.tokens.len()).sum()
     }

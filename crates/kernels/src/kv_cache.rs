@@ -150,12 +150,10 @@ pub(crate) enum Side {
 
 impl KvCache {
     /// The bytes of a block, over all layers.
-    #[must_use]
     pub const fn block_bytes(shape: &Architecture, keeps: KvDtype) -> usize {
         2 * shape.layers * BLOCK * shape.kv_heads * keeps.head_bytes(shape.head_dim)
     }
 
-    #[must_use]
     pub fn new(shape: &Architecture, keeps: KvDtype, blocks: usize) -> Self {
         let cells = || Cells::new(keeps, blocks * shape.kv_heads, shape.head_dim);
         let layer = |_| (cells(), cells());
@@ -163,7 +161,6 @@ impl KvCache {
         Self { layers, heads: shape.kv_heads, head_dim: shape.head_dim, blocks, scratch: Scratch::default() }
     }
 
-    #[must_use]
     pub const fn blocks(&self) -> usize {
         self.blocks
     }
@@ -212,7 +209,6 @@ impl KvCache {
     }
 
     /// Whether all blocks are zero.
-    #[must_use]
     pub fn is_blank(&self) -> bool {
         let is_zero = |cells: &Cells| match cells {
             Cells::Half(cells) => cells.iter().all(|cell| *cell == 0),

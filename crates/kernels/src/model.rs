@@ -63,7 +63,6 @@ pub struct Pair {
 
 impl Model {
     /// Its parts must have this shape.
-    #[must_use]
     pub fn new(
         shape: Architecture,
         embedding: Rows,
@@ -75,7 +74,6 @@ impl Model {
         Self { shape, turning, embedding, layers, norm, head }
     }
 
-    #[must_use]
     pub const fn shape(&self) -> &Architecture {
         &self.shape
     }

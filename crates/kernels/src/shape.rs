@@ -84,19 +84,16 @@ pub enum RopeScaling {
 
 impl Architecture {
     /// The width of all query heads together.
-    #[must_use]
     pub const fn query_width(&self) -> usize {
         self.heads * self.head_dim
     }
 
     /// The width of all key heads, or all value heads.
-    #[must_use]
     pub const fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
     }
 
     /// The mixture of experts of a layer, if it is one.
-    #[must_use]
     pub fn mixture_of(&self, layer: usize) -> Option<&Mixture> {
         self.mixture.as_ref().filter(|mixture| !mixture.dense_layers.contains(&layer))
     }

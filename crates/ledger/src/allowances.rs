@@ -45,13 +45,11 @@ impl Default for LimitState {
 }
 
 impl LimitState {
-    #[must_use]
     pub fn replicas(&self) -> u64 {
         self.replicas.load(Ordering::Relaxed).max(1)
     }
 
     /// The same number, as it changes.
-    #[must_use]
     pub fn live_replicas(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.replicas)
     }
@@ -61,7 +59,6 @@ impl LimitState {
     }
 
     /// This replica's share of a rate limit. At least one, so that every replica makes progress.
-    #[must_use]
     pub fn replica_share(&self, limit: u64) -> u64 {
         (limit / self.replicas()).max(1)
     }
@@ -70,7 +67,6 @@ impl LimitState {
         self.valid_until_us.store(until_us, Ordering::Release);
     }
 
-    #[must_use]
     pub fn is_valid(&self, now_us: u64) -> bool {
         now_us < self.valid_until_us.load(Ordering::Acquire)
     }
@@ -81,12 +77,10 @@ impl LimitState {
         self.lease_wakeup.notify_one();
     }
 
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    #[must_use]
     pub fn pools(&self) -> Vec<Arc<LocalBudget>> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.values().flatten().map(Arc::clone).collect()
@@ -106,7 +100,6 @@ impl LimitState {
     }
 
     /// The pool of the current period. A clock that is set back does not bring an earlier period back.
-    #[must_use]
     pub fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<LocalBudget> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let periods = pools.entry(budget.id).or_default();
@@ -147,12 +140,10 @@ pub struct CoreAllowances {
 }
 
 impl CoreAllowances {
-    #[must_use]
     pub fn new(shared: Arc<LimitState>) -> Rc<Self> {
         Rc::new(Self { shared, meters: RefCell::default(), pools: RefCell::default() })
     }
 
-    #[must_use]
     pub const fn shared(&self) -> &Arc<LimitState> {
         &self.shared
     }

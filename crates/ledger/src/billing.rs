@@ -47,7 +47,6 @@ pub struct ModeTotals {
 }
 
 impl ModeTotals {
-    #[must_use]
     pub const fn empty(mode: Mode) -> Self {
         Self {
             mode,

@@ -30,7 +30,6 @@ pub struct JournalDamage {
 }
 
 /// The directory beside a journal that holds the notes and the files kept aside.
-#[must_use]
 pub fn damage_dir(journal: &Path) -> PathBuf {
     beside(journal, "damage")
 }

@@ -22,7 +22,6 @@ pub struct Template {
 }
 
 impl Template {
-    #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut offsets = Box::new([0; HASH_SLOTS]);
         for (offset, four) in (1..=u16::MAX).zip(bytes.windows(HASHED_BYTES)) {
@@ -33,7 +32,6 @@ impl Template {
         Self { bytes, offsets }
     }
 
-    #[must_use]
     pub fn difference(&self, bytes: &[u8]) -> Vec<u8> {
         let mut encoded = Vec::with_capacity(bytes.len() / 2);
         let (mut at, mut new_from, mut expected) = (0, 0, 0);
@@ -62,7 +60,6 @@ impl Template {
     }
 
     /// Decodes a difference; `None` if it can't have been encoded against this template.
-    #[must_use]
     pub fn apply(&self, mut encoded: &[u8]) -> Option<Vec<u8>> {
         let mut made = Vec::with_capacity(self.bytes.len() + encoded.len());
         let mut expected = 0_usize;

@@ -79,7 +79,6 @@ pub struct Drainer {
 const NEVER: u64 = u64::MAX;
 
 impl Drainer {
-    #[must_use]
     pub fn new(shared: Arc<JournalShared>, sink: Arc<dyn RecordSink>) -> Arc<Self> {
         Arc::new(Self {
             shared,
@@ -138,7 +137,6 @@ impl Drainer {
     }
 
     /// How long draining has been failing: zero if the last pass succeeded.
-    #[must_use]
     pub fn failing_for(&self) -> Duration {
         match self.failing_since_us.load(Ordering::Relaxed) {
             NEVER => Duration::ZERO,

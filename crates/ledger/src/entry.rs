@@ -26,7 +26,6 @@ pub enum Entry {
 impl Entry {
     /// `None` for a kind or a body that this version doesn't know; since the frame's checksum holds, it is
     /// not a torn write.
-    #[must_use]
     pub fn decode(raw: &RawEntry<'_>) -> Option<Self> {
         match raw.kind {
             KIND_STATE => postcard::from_bytes(raw.body).ok().map(|state| Self::State(Box::new(state))),

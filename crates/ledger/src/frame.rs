@@ -34,7 +34,6 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
-    #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let magic = if self.free { MAGIC_FREE } else { MAGIC_LIVE };
         let fields = magic
@@ -56,7 +55,6 @@ impl SegmentHeader {
     }
 
     /// `None` without a complete header: a segment that was never started, or whose first write was lost.
-    #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (fields, rest) = bytes.split_at_checked(HEADER_FIELDS_BYTES)?;
         let (magic, fields_after) = fields.split_first_chunk::<8>()?;
@@ -78,14 +76,12 @@ impl SegmentHeader {
         })
     }
 
-    #[must_use]
     pub fn seed(&self) -> u32 {
         seed(self.epoch, self.number)
     }
 }
 
 /// The seed of a segment's checksums, so that frames left from an earlier use of the same file never pass.
-#[must_use]
 pub fn seed(epoch: u64, number: u64) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&epoch.to_le_bytes());
@@ -112,14 +108,12 @@ pub struct Frames<'a> {
 }
 
 /// Parses frames that were written with `seed`.
-#[must_use]
 pub const fn parse_records(bytes: &[u8], seed: u32) -> Frames<'_> {
     Frames { bytes, seed, position: 0 }
 }
 
 impl Frames<'_> {
     /// The size of the frames returned so far.
-    #[must_use]
     pub const fn position(&self) -> usize {
         self.position
     }
@@ -157,20 +151,17 @@ pub struct Salvage<'a> {
 }
 
 /// Parses what was written with `seed`, and goes on behind what is damaged.
-#[must_use]
 pub const fn salvage_records(bytes: &[u8], seed: u32) -> Salvage<'_> {
     Salvage { frames: parse_records(bytes, seed), gaps: 0, unchecked: SALVAGE_CHECKED_BYTES_MAX }
 }
 
 impl Salvage<'_> {
     /// How often frames followed on something that was none.
-    #[must_use]
     pub const fn gaps(&self) -> u64 {
         self.gaps
     }
 
     /// The end of the last frame returned.
-    #[must_use]
     pub const fn position(&self) -> usize {
         self.frames.position
     }

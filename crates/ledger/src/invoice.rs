@@ -56,12 +56,10 @@ pub struct Counted {
 }
 
 impl Counted {
-    #[must_use]
     pub const fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
             requests: self.requests.saturating_add(other.requests),
@@ -75,7 +73,6 @@ impl Counted {
     }
 
     /// The remainder of a total after the itemised parts.
-    #[must_use]
     fn without(self, parts: Self) -> Self {
         Self {
             requests: self.requests.saturating_sub(parts.requests),
@@ -125,7 +122,6 @@ pub struct Period {
 
 impl Period {
     /// One id per workspace and month, before and after it is finalised.
-    #[must_use]
     pub fn invoice_id(&self) -> InvoiceId {
         let random = self.workspace.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
         InvoiceId::new(self.start_unix_ms, random)
@@ -186,7 +182,6 @@ impl InvoiceLine {
     }
 
     /// The amount that follows from this line's own figures; tokens were priced exchange by exchange.
-    #[must_use]
     pub fn recompute(&self) -> Nanos {
         let fee = Fee { price: self.price.unwrap_or_default(), included: self.included };
         match self.kind {
@@ -214,7 +209,6 @@ pub struct Invoice {
 
 impl Invoice {
     /// Computes an invoice. `credit` is what may pay for it; no more than is owed is taken.
-    #[must_use]
     pub fn compute(
         period: Period,
         tariff: Tariff,
@@ -249,13 +243,11 @@ impl Invoice {
     }
 
     /// The month's own total, without adjustments for other months and before any credit.
-    #[must_use]
     pub fn of_month(&self) -> Nanos {
         self.lines.iter().filter(|line| line.is_of_month()).map(|line| line.amount).sum()
     }
 
     /// What this invoice adds to another month's.
-    #[must_use]
     pub fn adjustment_for(&self, period_start_unix_ms: u64) -> Nanos {
         let of_period = |line: &&InvoiceLine| {
             line.kind == LineKind::Adjustment && line.period_start_unix_ms == Some(period_start_unix_ms)
@@ -264,13 +256,11 @@ impl Invoice {
     }
 
     /// What is owed for usage under a mode: fees and tokens, as in the billing snapshot.
-    #[must_use]
     pub fn of_mode(&self, mode: Mode) -> Nanos {
         let is_of_mode = |line: &&InvoiceLine| line.profile.is_some_and(|profile| profile.mode() == mode);
         self.lines.iter().filter(is_of_mode).map(|line| line.amount).sum()
     }
 
-    #[must_use]
     pub fn amount_of(&self, kind: LineKind) -> Nanos {
         self.lines.iter().filter(|line| line.kind == kind).map(|line| line.amount).sum()
     }
@@ -321,7 +311,6 @@ pub struct Difference {
 
 /// Checks an invoice's consistency: each line against its own figures, the credit used against what is owed,
 /// the total against its lines.
-#[must_use]
 pub fn check(invoice: &Invoice, credit: Nanos) -> Vec<Difference> {
     let mut found = Vec::new();
     for line in &invoice.lines {
@@ -351,7 +340,6 @@ fn fee_of(tariff: &Tariff, line: &InvoiceLine) -> Option<Fee> {
 
 /// Compares an invoice's month with a recomputation. Late records look like changed ones; the adjustments
 /// made so far tell them apart.
-#[must_use]
 pub fn compare_months(recorded: &Invoice, again: &Invoice) -> Vec<Difference> {
     let mut found = Vec::new();
     let absent = InvoiceLine::new(LineKind::Base, Nanos::ZERO);

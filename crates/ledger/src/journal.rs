@@ -65,7 +65,6 @@ pub struct PendingWrite {
 
 impl PendingWrite {
     /// What the exchange costs its workspace, as a budget of all costs counts it.
-    #[must_use]
     pub const fn cost(&self) -> Nanos {
         self.cost
     }
@@ -223,37 +222,31 @@ impl Journal {
         flushed.and(self.core.sync())
     }
 
-    #[must_use]
     pub fn open_tabs(&self) -> u64 {
         self.inner.borrow().open_tabs
     }
 
     /// Bytes reserved for the terminal records of open tabs; zero when idle.
-    #[must_use]
     pub fn reserved_bytes(&self) -> u64 {
         self.inner.borrow().reserved
     }
 
-    #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// The number of the segment that entries go to.
-    #[must_use]
     pub fn current_segment(&self) -> u64 {
         self.inner.borrow().chunks.back().map_or(0, |chunk| chunk.segment.number)
     }
 
     /// For the metrics of this core: how often any core's journal was found damaged, and how many records are known to be
     /// missing. The first core reports it for all.
-    #[must_use]
     pub fn damage_counts(&self) -> (u64, u64) {
         if self.core.number == 0 { self.shared.damage_counts() } else { (0, 0) }
     }
 
     /// Whether new tabs are refused because the disk refuses writes.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
         self.core.is_failing()
     }

@@ -63,12 +63,10 @@ pub struct CentralBudget {
 }
 
 impl CentralBudget {
-    #[must_use]
     pub fn lease_total(&self) -> i64 {
         self.leases.values().map(|lease| lease.held.max(0)).sum()
     }
 
-    #[must_use]
     pub fn free(&self) -> i64 {
         self.limit.saturating_sub(self.spent).saturating_sub(self.lease_total()).max(0)
     }
@@ -188,12 +186,10 @@ impl CentralBudget {
 }
 
 /// The duration of a lease. The centre reclaims it `skew_ms` after its end.
-#[must_use]
 pub fn lease_ms() -> u64 {
     u64::try_from(LEASE_TIME_MAX.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[must_use]
 pub fn skew_ms() -> u64 {
     u64::try_from(LEASE_SKEW_MAX.as_millis()).unwrap_or(u64::MAX)
 }

@@ -74,7 +74,6 @@ pub struct LeaseClient {
 }
 
 impl LeaseClient {
-    #[must_use]
     pub fn new(shared: Arc<LimitState>, centre: Arc<dyn LeaseCentre>, world: World) -> Arc<Self> {
         Arc::new(Self { shared, centre, world })
     }

@@ -96,7 +96,6 @@ pub struct LocalBudget {
 }
 
 impl LocalBudget {
-    #[must_use]
     pub fn new(budget: &Budget, now_unix_ms: u64) -> Arc<Self> {
         let period_unix_ms = budget.period.start(now_unix_ms);
         Arc::new(Self {
@@ -197,7 +196,6 @@ impl LocalBudget {
     }
 
     /// Whether waiting can help a request that needs `least`.
-    #[must_use]
     pub fn outlook(&self, least: i64, now_us: u64) -> Outlook {
         let state = self.lock();
         let settles = state.may_settle(least) && state.waiting.len() < BUDGET_WAITING_MAX;
@@ -214,13 +212,11 @@ impl LocalBudget {
     }
 
     /// Whether the reservations here leave enough for `least`, if they are not used.
-    #[must_use]
     pub fn may_settle(&self, least: i64) -> bool {
         self.lock().may_settle(least)
     }
 
     /// Whether so much can be reserved here without waiting.
-    #[must_use]
     pub fn has_room(&self, amount: i64) -> bool {
         let state = self.lock();
         state.waiting.is_empty() && state.available >= amount
@@ -228,7 +224,6 @@ impl LocalBudget {
 
     /// Whether the centre has just said that nothing is left, nor held by another replica. What requests here
     /// have reserved doesn't count: it is what they are certain to use.
-    #[must_use]
     pub fn is_used_up(&self, now_us: u64) -> bool {
         let state = self.lock();
         let is_known = state.too_little_for.is_some_and(|need| need <= 1) && !state.unreachable;
@@ -237,14 +232,12 @@ impl LocalBudget {
     }
 
     /// Whether the last call to the centre failed.
-    #[must_use]
     pub fn is_centre_away(&self) -> bool {
         self.lock().unreachable
     }
 
     /// Whether the centre is reachable, as far as is known; otherwise what is left can't be determined. While
     /// requests wait it is asked so often that a longer silence means it is gone.
-    #[must_use]
     pub fn is_centre_reachable(&self, now_us: u64) -> bool {
         let state = self.lock();
         !state.unreachable && now_us.saturating_sub(state.answered_us) < SILENCE_US
@@ -252,7 +245,6 @@ impl LocalBudget {
 
     /// Whether the centre has said since then that too little is left, and nothing else after that. Who waited without an
     /// answer knows nothing of what is left; nor does who was granted a part that only pays for what was spent meanwhile.
-    #[must_use]
     pub fn is_refused_since(&self, us: u64) -> bool {
         let state = self.lock();
         state.too_little_for.is_some() && state.too_little_us >= us
@@ -352,18 +344,15 @@ impl LocalBudget {
     }
 
     /// What is leased and neither reserved nor spent.
-    #[must_use]
     pub fn available(&self) -> i64 {
         self.lock().available
     }
 
-    #[must_use]
     pub fn reservation(&self) -> i64 {
         self.lock().reserved
     }
 
     /// Whether nothing depends on it any more.
-    #[must_use]
     pub fn is_at_rest(&self) -> bool {
         let state = self.lock();
         state.open == 0 && state.available <= 0 && state.in_doubt.is_none() && state.waiting.is_empty()

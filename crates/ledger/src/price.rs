@@ -12,7 +12,6 @@ pub const PROMPT_BYTES_PER_TOKEN: u64 = 4;
 pub const STREAM_BYTES_PER_TOKEN: u64 = 256;
 
 /// The charge of one attempt that used `usage`.
-#[must_use]
 pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &Usage) -> Charge {
     if profile == Profile::Byoc || usage.is_nothing() {
         return Charge::default();
@@ -32,7 +31,6 @@ pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &U
 
 /// The last resort if the upstream reported nothing and the content was not counted: bytes at fixed rates,
 /// marked as an estimate.
-#[must_use]
 pub fn estimate(prompt_bytes: u64, wire_bytes_out: u64, stream: bool) -> Usage {
     let per_token = if stream { STREAM_BYTES_PER_TOKEN } else { PROMPT_BYTES_PER_TOKEN };
     Usage {
@@ -57,7 +55,6 @@ pub fn book(record: &mut MeterRecord) {
 }
 
 /// The charge of an attempt of this record, by its usage, prices and outcome.
-#[must_use]
 pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool) -> Charge {
     charge_of(record.operation, record.outcome, record.status, attempt, last)
 }
@@ -87,7 +84,6 @@ pub(crate) fn charge_of<Text>(
 }
 
 /// The sum over the attempts: one unknown price makes the exchange unpriced.
-#[must_use]
 pub fn exchange_charge(attempts: &[AttemptRecord]) -> Charge {
     sum(attempts.iter().map(|attempt| attempt.charge))
 }

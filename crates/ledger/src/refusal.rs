@@ -66,7 +66,6 @@ pub(crate) fn reached(budget: &Budget, pool: &LocalBudget, now_unix_ms: u64) -> 
 
 /// The fault with which a budget would refuse a request that costs `charge` at least, with this much of the
 /// budget left; nothing is taken of it, and nothing recorded.
-#[must_use]
 pub fn over_budget(
     budget: &Budget,
     left: Nanos,

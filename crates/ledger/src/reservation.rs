@@ -184,7 +184,6 @@ impl Reservation {
     }
 
     /// The rate-limit state for the response headers: of several limits, the one with the least remaining.
-    #[must_use]
     pub fn rate_limit_status(&self, now_us: u64) -> RateLimitStates {
         let requests = self.metered.iter().filter_map(|metered| {
             let limit = metered.limits.requests_per_minute?;
@@ -200,7 +199,6 @@ impl Reservation {
         }
     }
 
-    #[must_use]
     pub fn has_budgets(&self) -> bool {
         !self.purchases.is_empty()
     }
@@ -416,7 +414,6 @@ impl BudgetReservation {
 }
 
 /// The fault with which the rate limits would refuse a request now; nothing is taken of them.
-#[must_use]
 pub fn would_refuse(
     shared: &LimitState,
     workspace: WorkspaceId,

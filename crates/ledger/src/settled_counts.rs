@@ -161,7 +161,6 @@ impl SettledCounts {
         }
     }
 
-    #[must_use]
     pub fn sums(&self) -> Vec<(Labels, SettledSums)> {
         let sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sets.iter().map(|(labels, (_, sums))| (labels.clone(), sums.clone())).collect()

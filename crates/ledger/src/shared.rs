@@ -371,7 +371,6 @@ impl JournalShared {
     }
 
     /// Whether any core refuses new tabs because of the disk.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
         self.cores().iter().any(|core| core.is_failing())
     }
@@ -383,7 +382,6 @@ impl JournalShared {
     }
 
     /// How often damage was found, and how many records are known to be missing.
-    #[must_use]
     pub fn damage_counts(&self) -> (u64, u64) {
         (self.inner.damaged.load(Ordering::Relaxed), self.inner.records_missing.load(Ordering::Relaxed))
     }

@@ -18,7 +18,6 @@ pub struct JournalPosition {
 
 impl JournalPosition {
     /// Whether everything at `segment` up to `offset` of `epoch` was applied when this was the position.
-    #[must_use]
     pub fn covers(&self, epoch: u64, segment: u64, offset: u64) -> bool {
         self.epoch == epoch && (self.segment, self.offset) >= (segment, offset)
     }
@@ -64,18 +63,15 @@ impl SettledRecords {
         self.traces.push((trace, self.bodies.len()));
     }
 
-    #[must_use]
     pub const fn len(&self) -> usize {
         self.traces.len()
     }
 
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.traces.is_empty()
     }
 
     /// The length of all bodies.
-    #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bodies.len()
     }
@@ -129,7 +125,6 @@ impl DrainBatch {
     pub const NO_JOURNAL: u32 = u32::MAX;
 
     /// Whether what its records draw on budgets was leased by this replica before.
-    #[must_use]
     pub const fn is_leased(&self) -> bool {
         self.core != Self::NO_JOURNAL
     }

@@ -221,7 +221,6 @@ impl Tab {
     }
 
     /// Takes over the exchange's reservations, which are then released exactly once.
-    #[must_use]
     pub fn with_reservation(mut self, hold: Option<Box<Reservation>>) -> Self {
         if let Some(hold) = &hold {
             self.state.drawings = hold.drawings();
@@ -232,26 +231,22 @@ impl Tab {
     }
 
     /// Whether budgets apply, so that attempts need a ceiling.
-    #[must_use]
     pub fn has_budgets(&self) -> bool {
         self.reservation.as_ref().is_some_and(|hold| hold.has_budgets())
     }
 
     /// Offers what is reserved of the budgets to whatever the exchange makes and costs only later; `None` if no budget applies.
-    #[must_use]
     pub fn hand_over(&mut self) -> Option<Rc<ReservationHandover>> {
         self.reservation.as_mut().filter(|hold| hold.has_budgets()).map(|hold| hold.hand_over())
     }
 
     /// The state of the client's rate limits; `None` if there are none.
-    #[must_use]
     pub fn rate_limit_status(&self) -> Option<RateLimitStates> {
         self.reservation.as_ref().map(|hold| hold.rate_limit_status(self.journal.monotonic_us()))
     }
 
     /// The fault with which to cut an answer that exceeds its budget; `None` if it may continue. It used
     /// `certain` so far, and perhaps as much as `used`.
-    #[must_use]
     pub fn cut_at(&mut self, certain: &Usage, used: &Usage) -> Option<Box<Fault>> {
         let hold = self.reservation.as_mut()?;
         let attempt = &self.state.attempts.last().filter(|attempt| !attempt.ended)?.record;
@@ -268,13 +263,11 @@ impl Tab {
         hold.cut().map(crate::refusal::cut)
     }
 
-    #[must_use]
     pub fn trace(&self) -> TraceId {
         self.state.trace
     }
 
     /// The alias that the client named, and how it was resolved.
-    #[must_use]
     pub fn alias(&self) -> Option<AliasPick<'_>> {
         AliasPick::read(&self.state.plan.resolution)
     }
@@ -479,7 +472,6 @@ impl Tab {
     }
 
     /// Whether a budget may have less left than the ceiling of an attempt, so that an estimate of its prompt is worth its time.
-    #[must_use]
     pub fn is_near_an_end(&self, intent: &Intent) -> bool {
         let (Some(hold), Some(most)) = (&self.reservation, intent.ceiling) else { return false };
         let profile = intent.principal.profile();
@@ -714,7 +706,6 @@ domain::brief_debug!(Tab, state);
 
 /// What an attempt must be able to reserve to be sent, where its answer uses `most` at most, and its prompt perhaps only the
 /// tokens that are expected. A stream may start with less, since it can be cut when the money ends.
-#[must_use]
 pub fn least_reserved(most: Usage, expected_input: Option<u64>, is_stream: bool) -> Usage {
     let input = expected_input.map_or(most.input, |expected| expected.min(most.input));
     let output = if is_stream { most.output.min(STREAM_BEGINS_TOKENS) } else { most.output };

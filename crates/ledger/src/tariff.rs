@@ -35,32 +35,27 @@ pub struct Tariff {
 
 impl Fee {
     /// The count above the included amount.
-    #[must_use]
     pub const fn chargeable(&self, count: u64) -> u64 {
         count.saturating_sub(self.included)
     }
 
     /// For a month's total count, never for parts of it: the included amount applies once.
-    #[must_use]
     pub fn of(&self, count: u64) -> Nanos {
         self.price.of(self.chargeable(count))
     }
 
-    #[must_use]
     pub const fn is_free(&self) -> bool {
         self.price.0 == 0
     }
 }
 
 impl ProfileFees {
-    #[must_use]
     pub fn of(&self, requests: u64, tokens: u64) -> Nanos {
         self.requests.of(requests).plus(self.tokens.of(tokens))
     }
 }
 
 impl Tariff {
-    #[must_use]
     pub const fn fees(&self, profile: Profile) -> &ProfileFees {
         match profile {
             Profile::ManagedProvider => &self.managed_provider,

@@ -12,7 +12,6 @@ pub struct UnitVector(Box<[f32]>);
 
 impl UnitVector {
     /// `None` for a vector without a direction.
-    #[must_use]
     pub fn of(mut numbers: Box<[f32]>) -> Option<Self> {
         let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt();
         if !length.is_normal() {
@@ -22,14 +21,12 @@ impl UnitVector {
         Some(Self(numbers))
     }
 
-    #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.0)
     }
 
     /// The cosine of the angle between both in basis points, rounded down; zero for opposite ones, and for those of two
     /// lengths.
-    #[must_use]
     pub fn similarity_bps(&self, other: &Self) -> u16 {
         if self.0.len() != other.0.len() {
             return 0;
@@ -64,7 +61,6 @@ pub struct Literals {
 }
 
 impl Literals {
-    #[must_use]
     pub fn of(text: &str) -> Self {
         let mut literals = Self::default();
         let prose = literals.take_quoted(text);

@@ -75,7 +75,6 @@ pub struct PlannedCall {
 }
 
 impl PlannedCall {
-    #[must_use]
     pub fn new(kind: CalleeKind, name: impl Into<String>) -> Self {
         Self {
             kind,

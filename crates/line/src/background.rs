@@ -40,7 +40,6 @@ pub struct Running {
 pub struct Ending(Arc<Signals>);
 
 impl Background {
-    #[must_use]
     pub fn begin(self: &Arc<Self>, id: ResponseId) -> Running {
         let signals = Arc::default();
         self.running().insert(id, Arc::clone(&signals));
@@ -48,7 +47,6 @@ impl Background {
     }
 
     /// Tells an answer to end; `None` where another process makes it, or where it has ended.
-    #[must_use]
     pub fn cancel(&self, id: ResponseId) -> Option<Ending> {
         let signals = self.running().get(&id).map(Arc::clone)?;
         signals.cancelled.notify_one();
@@ -61,7 +59,6 @@ impl Background {
     }
 
     /// Whether a core was behind a moment ago.
-    #[must_use]
     pub fn is_pressed(&self, now_us: u64) -> bool {
         let pressed_us = self.pressed_us.load(Ordering::Relaxed);
         pressed_us > 0 && now_us.saturating_sub(pressed_us) < PRESSED_US

@@ -67,7 +67,6 @@ impl Counters {
     }
 
     /// Everything counted so far: name, label, count.
-    #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, &'static str, u64)> {
         let answers =
             CLASSES.iter().zip(&self.answers).map(|(class, count)| ("answers", *class, count.get()));

@@ -64,7 +64,6 @@ pub struct PricedPlan {
 
 impl CallExplanation {
     /// Of a request that is refused before it is known what it asks for.
-    #[must_use]
     pub fn refused(dialect: Dialect, operation: Option<Operation>, fault: Box<Fault>) -> Self {
         let (requested_model, is_stream) = (String::new(), false);
         let (refusal, alias_parameters) = (Some(fault), Vec::new());

@@ -28,7 +28,6 @@ pub type Appending = Pin<Box<dyn Future<Output = bool>>>;
 pub type AppendItems = Box<dyn FnOnce(Vec<String>) -> Appending>;
 
 /// Whether requests of a dialect can be continued: it has a format of its own, whose streams are events.
-#[must_use]
 pub fn continues(dialect: Dialect) -> bool {
     let grammar = dialect.grammar();
     grammar.dialect() == dialect && !dialects::face(grammar).facts().has_frames

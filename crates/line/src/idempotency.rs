@@ -176,7 +176,6 @@ fn away() -> Fault {
 }
 
 /// The parts of a replayed response.
-#[must_use]
 pub fn replay(answer: StoredAnswer) -> (StatusCode, HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);
     for (name, value) in answer.headers {
@@ -330,7 +329,6 @@ impl RecordedBody {
     }
 
     /// Whether the rest is ready but held back until it is stored or booked.
-    #[must_use]
     pub fn waits_for_record(&self) -> bool {
         self.inner.waits_for_record() || matches!(self.state, State::Keeping { .. })
     }

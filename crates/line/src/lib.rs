@@ -137,7 +137,6 @@ pub struct Core {
 
 impl Core {
     /// The id of a request that is made on behalf of another one.
-    #[must_use]
     pub fn new_trace(&self) -> TraceId {
         TraceId::new(self.now_unix_ms(), self.deps.world.id_bytes())
     }
@@ -184,7 +183,6 @@ pub fn verify_signed_body(core: &Core, signed: Signed, body: &[u8]) -> Result<Ca
 }
 
 /// The head of an answer of the gateway's own, which no provider served.
-#[must_use]
 pub fn own_headers(trace: TraceId, content_type: &'static str) -> HeaderMap {
     let mut headers = served_headers(trace, None);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -51,7 +51,6 @@ pub struct LiveTask {
 }
 
 impl LiveTasks {
-    #[must_use]
     pub fn begin(self: &Arc<Self>, id: TaskId) -> LiveTask {
         let first = TaskProgress { status: TaskStatus::Dispatched, text: String::new(), has_ended: false };
         let live = Arc::new(Live { progress: watch::Sender::new(first), cancelled: Notify::new() });
@@ -61,7 +60,6 @@ impl LiveTasks {
     }
 
     /// What a task has so far, and what comes; `None` where another process works on it, or none.
-    #[must_use]
     pub fn follow(&self, id: TaskId) -> Option<watch::Receiver<TaskProgress>> {
         self.running().get(&id).map(|live| live.progress.subscribe())
     }
@@ -91,7 +89,6 @@ impl LiveTask {
         self.live.progress.send_modify(|progress| progress.text.push_str(text));
     }
 
-    #[must_use]
     pub fn text(&self) -> String {
         self.live.progress.borrow().text.clone()
     }

@@ -15,7 +15,6 @@ use time::macros::format_description;
 use crate::{Core, refuse};
 
 /// Lists the chat models that the caller may use, or shows the one that `id` means in a request, in the client's dialect.
-#[must_use]
 pub fn models(
     core: &Core,
     caller: &Caller,
@@ -44,13 +43,11 @@ pub fn models(
 }
 
 /// The chat models that the caller may use, without a core: sorted by name.
-#[must_use]
 pub fn chat_models(caller: &Caller, now_unix_ms: u64) -> Vec<ServedModel> {
     served_models(&question(caller, "", Modality::Chat, Dialect::Chat), caller.snapshot(), now_unix_ms)
 }
 
 /// The models of a modality that the caller may use, sorted by name. Those that only their node or server knows may be of any.
-#[must_use]
 pub fn served_of(core: &Core, caller: &Caller, modality: Modality) -> Vec<ServedModel> {
     let question = question(caller, "", modality, Dialect::Run);
     served_models(&question, caller.snapshot(), core.now_unix_ms())
@@ -66,7 +63,6 @@ pub fn named(core: &Core, caller: &Caller, name: &str) -> Result<ServedModel, Bo
 }
 
 /// Whether its route names the seats that may serve it, so that another credential would not be asked.
-#[must_use]
 pub fn is_routed_elsewhere(core: &Core, caller: &Caller, app: &str) -> bool {
     let refuser = named(core, caller, app).err().and_then(|fault| fault.refused_by);
     let Some(Refuser::Route(id)) = refuser.as_deref() else { return false };
@@ -75,7 +71,6 @@ pub fn is_routed_elsewhere(core: &Core, caller: &Caller, app: &str) -> bool {
 }
 
 /// The modality of a name's model, whether or not anything here serves it.
-#[must_use]
 pub fn modality_of(core: &Core, caller: &Caller, name: &str) -> Option<Modality> {
     let question = question(caller, name, Modality::Chat, Dialect::Run);
     plan::modality_of(&question, caller.snapshot(), core.now_unix_ms())
@@ -92,7 +87,6 @@ pub struct SoldModel {
 }
 
 /// The model of the catalogue that has this name, with its publisher or alone.
-#[must_use]
 pub fn sold_model(caller: &Caller, name: &str) -> Option<SoldModel> {
     let catalogue = caller.snapshot().catalogue();
     let model = catalogue.model(name).or_else(|| match catalogue.by_bare_name(name).as_slice() {
@@ -143,7 +137,6 @@ fn row(caller: &Caller, model: ServedModel) -> ModelRow {
 
 /// `created`, which programs sort by: sellers don't agree on a model's release date, so this is the time when
 /// it became known here.
-#[must_use]
 pub fn known_since_unix_s(caller: &Caller, model: &ServedModel) -> Option<u64> {
     let workspace = caller.workspace();
     if let Some(alias) = workspace.aliases.iter().find(|alias| *alias.name == *model.id) {

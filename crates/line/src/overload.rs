@@ -30,13 +30,11 @@ impl Overload {
     }
 
     /// Whether anything is ever refused.
-    #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.borrow().max_us > 0
     }
 
     /// Whether a measurement is to start now.
-    #[must_use]
     pub fn begins(&self, now_us: u64) -> bool {
         self.0.borrow_mut().begins(now_us)
     }
@@ -47,20 +45,17 @@ impl Overload {
     }
 
     /// How long the queue has been too long; `None` if it is not.
-    #[must_use]
     pub fn behind_for(&self, now_us: u64) -> Option<u64> {
         self.0.borrow_mut().behind_for(now_us)
     }
 
     /// Whether a request of this priority is refused now.
-    #[must_use]
     pub fn sheds(&self, priority: Priority, now_us: u64) -> bool {
         self.0.borrow_mut().sheds(priority, now_us)
     }
 }
 
 /// What a client reads that is refused.
-#[must_use]
 pub fn overloaded() -> Box<Fault> {
     let message = "The gateway gets more requests than it can serve.";
     let fault = Fault::new(FaultClass::Unavailable, "gateway_overloaded", message)

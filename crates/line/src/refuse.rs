@@ -10,7 +10,6 @@ use settle::{ReplyBody, whole};
 use crate::Core;
 
 /// The response to a fault.
-#[must_use]
 pub fn refuse(core: &Core, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<ReplyBody> {
     with_standings(core, dialect, fault, &RateLimitStates::default(), trace)
 }

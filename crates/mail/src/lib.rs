@@ -65,7 +65,6 @@ pub struct MailError {
 
 impl Sender {
     /// An address, also with a name before it: `Tidegate <alerts@acme.example>`.
-    #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
     }
@@ -79,7 +78,6 @@ impl fmt::Display for Sender {
 
 impl MailError {
     /// Of an email that the server has not seen.
-    #[must_use]
     pub fn unsent(message: &str) -> Self {
         Self { status: None, message: message.to_owned(), reply: message.to_owned() }
     }

@@ -27,7 +27,6 @@ pub enum Encryption {
 
 impl Server {
     /// `smtps://HOST`, `smtp://HOST`, each also with a port; `None` for what is neither.
-    #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let is_plain = url.username().is_empty()

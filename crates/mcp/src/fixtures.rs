@@ -12,7 +12,6 @@ use crate::level::SetLevel;
 use crate::messages::{Message, Request, answer, nameless, params};
 
 /// The answer to the form of a message: its params where they can be read, or the error; `None` where nothing is answered.
-#[must_use]
 pub fn answer_to(sent: Value) -> Option<Value> {
     let request = match Message::read(sent) {
         Ok(Message::Request(request)) => request,
@@ -38,7 +37,6 @@ pub fn answer_to(sent: Value) -> Option<Value> {
 }
 
 /// The stream and the place in it that a `Last-Event-ID` names.
-#[must_use]
 pub fn place_of(event: &str) -> Option<(u64, u64)> {
     read_event_id(event)
 }

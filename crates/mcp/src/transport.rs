@@ -54,7 +54,6 @@ pub async fn serve(
 }
 
 /// The answer to a page of another origin, whose browser was made to believe that this server is that page's own.
-#[must_use]
 pub fn foreign_origin() -> Response<ReplyBody> {
     written(StatusCode::FORBIDDEN, &nameless(&invalid("The request comes from a page of another origin.")))
 }

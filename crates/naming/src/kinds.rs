@@ -355,24 +355,20 @@ impl Kind {
     }
 
     /// What people call one.
-    #[must_use]
     pub const fn what(self) -> &'static str {
         self.facts().what
     }
 
-    #[must_use]
     pub const fn by(self) -> NamedBy {
         self.facts().by
     }
 
     /// Whether a text is an id of this kind, whether or not there is such an object.
-    #[must_use]
     pub fn is_id(self, text: &str) -> bool {
         text.strip_prefix(self.facts().prefix).and_then(|rest| rest.strip_prefix('_')).is_some_and(is_hex)
     }
 
     /// The fix for a name that nothing has.
-    #[must_use]
     pub fn how_to_list(self) -> String {
         match self.facts().command {
             Some(command) => format!("`{command}` shows what there is."),
@@ -382,7 +378,6 @@ impl Kind {
 }
 
 /// The fix for an object of this kind, in people's words, that isn't there.
-#[must_use]
 pub fn how_to_list(what: &str) -> Option<String> {
     // Some messages call a kind by a longer name, and two kinds are only found by their own handlers.
     let what = match what {
@@ -399,7 +394,6 @@ pub fn how_to_list(what: &str) -> Option<String> {
 }
 
 /// The kind whose objects the first parameter of a path names.
-#[must_use]
 pub fn kind_at(pattern: &str) -> Option<Kind> {
     KINDS.into_iter().find(|kind| {
         let rest = pattern.strip_prefix(kind.facts().path);
@@ -408,7 +402,6 @@ pub fn kind_at(pattern: &str) -> Option<Kind> {
 }
 
 /// Whether a text has the form of any id, so that it can't be a name.
-#[must_use]
 pub fn has_the_form_of_an_id(text: &str) -> bool {
     KINDS.into_iter().any(|kind| kind.is_id(text))
 }

@@ -45,7 +45,6 @@ unsafe impl Send for Device {}
 
 impl Accelerators {
     /// `None` if the library isn't there, or none of its accelerators counts.
-    #[must_use]
     pub fn open(library: &Path) -> Option<Self> {
         // SAFETY: the driver's library, which the machine's administrator installed; its initialisers have no conditions.
         let library = unsafe { Library::new(library) }.ok()?;

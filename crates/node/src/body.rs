@@ -123,7 +123,6 @@ fn broken() -> Fault {
 }
 
 impl NodeBody {
-    #[must_use]
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self(Kind::Whole(bytes))
     }

@@ -54,7 +54,6 @@ impl Zone {
 
 impl EnergyMeter {
     /// The counters below the kernel's directory, such as `/sys/class/powercap`. Usually only root may read them.
-    #[must_use]
     pub fn open(powercap: &Path) -> Self {
         let mut directories: Vec<PathBuf> = fs::read_dir(powercap)
             .into_iter()
@@ -68,14 +67,12 @@ impl EnergyMeter {
         Self { zones: directories.into_iter().filter_map(Zone::open).collect(), ..Self::default() }
     }
 
-    #[must_use]
     pub fn with_accelerators(mut self, accelerators: Option<Accelerators>) -> Self {
         self.accelerators = accelerators;
         self
     }
 
     /// Whether there is a counter that this process may read.
-    #[must_use]
     pub fn is_readable(&self) -> bool {
         !self.zones.is_empty() || self.accelerators.is_some()
     }

@@ -37,23 +37,19 @@ impl NodeKey {
         Self::open(&path)
     }
 
-    #[must_use]
     pub fn public(&self) -> [u8; 32] {
         *self.pair.public().as_bytes()
     }
 
     /// The public key, which is written as 64 hexadecimal digits.
-    #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.pair.public()
     }
 
-    #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         self.seed.clone()
     }
 
-    #[must_use]
     pub fn sign(&self, text: &[u8]) -> Signature {
         self.pair.sign(text)
     }

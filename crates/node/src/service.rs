@@ -170,7 +170,6 @@ impl Service {
     }
 
     /// The directories of the registered adapters, by name.
-    #[must_use]
     pub fn adapter_directories(&self) -> Vec<(String, PathBuf)> {
         self.adapter_registry.directories()
     }
@@ -188,7 +187,6 @@ impl Service {
     }
 
     /// An id for a new request.
-    #[must_use]
     pub fn mint(&self) -> TraceId {
         let world = &self.settings.world;
         TraceId::new(world.clock.unix_ms(), world.id_bytes())

@@ -31,13 +31,11 @@ pub use metadata::resource_metadata_url;
 const ROOTS: [&str; 2] = ["/oauth/", "/.well-known/oauth-"];
 
 /// The routes of `/v2`.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     vec![consent::route()]
 }
 
 /// Whether a path belongs to OAuth.
-#[must_use]
 pub fn is_below(path: &str) -> bool {
     ROOTS.iter().any(|root| path.starts_with(root))
 }

@@ -11,7 +11,6 @@ pub(crate) fn resource(base: &str) -> String {
 }
 
 /// Where the document about the resource is.
-#[must_use]
 pub fn resource_metadata_url(base: &str) -> String {
     format!("{base}/.well-known/oauth-protected-resource/mcp")
 }

@@ -274,7 +274,6 @@ impl FormReader {
     }
 
     /// Whether enough is known to forward the request, and the current part is a file.
-    #[must_use]
     pub fn can_go(&self) -> bool {
         let is_known = self.model.is_some() || self.fields.is_stored;
         is_known && self.open.is_some_and(|(field, _)| field.is_file())

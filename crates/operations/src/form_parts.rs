@@ -7,7 +7,6 @@ use framing::multipart::{Found, Part, Scanner};
 pub type Parts<'b> = Vec<(Part, &'b [u8])>;
 
 /// Each part with its content; `None` if the form is incomplete.
-#[must_use]
 pub fn parts<'b>(form: &Form, body: &'b [u8]) -> Option<Parts<'b>> {
     let (parts, is_whole) = parts_so_far(&form.boundary, body)?;
     is_whole.then_some(parts)

@@ -40,7 +40,6 @@ macro_rules! registry {
         $($(#[cfg($condition)])? folder!($place $folder);)*
 
         /// What is known of an operation.
-        #[must_use]
         pub const fn of(operation: Operation) -> &'static dyn OperationSpec {
             match operation {
                 $($(#[cfg($condition)])? Operation::$variant => &$folder::$variant,)*
@@ -65,7 +64,6 @@ pub fn buffered_answer(path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
 }
 
 /// The relay of a streamed answer.
-#[must_use]
 pub fn answer_stream(path: AnswerPath) -> AnswerStream {
     match path.vendor.as_ref().and_then(|vendor| vendor.stream(&path)) {
         Some(stream) => AnswerStream::vendor(stream),

@@ -83,7 +83,6 @@ pub struct Unsupported {
 }
 
 impl Unsupported {
-    #[must_use]
     pub const fn new(lacks: &'static str, fix: &'static str) -> Self {
         Self { code: "unsupported_operation", lacks, fix }
     }
@@ -112,7 +111,6 @@ impl Facts {
     };
 
     /// Those of an operation on objects that its provider stores.
-    #[must_use]
     pub const fn of_object(object: &'static ObjectFacts) -> Self {
         Self {
             subject: Subject::StoredObject(object),
@@ -123,7 +121,6 @@ impl Facts {
     }
 
     /// The objects that it makes and reads; `None` where its provider stores none.
-    #[must_use]
     pub const fn object(&self) -> Option<&'static ObjectFacts> {
         match self.subject {
             Subject::StoredObject(object) => Some(object),
@@ -194,7 +191,6 @@ pub struct ModelLimits {
 
 impl ModelLimits {
     /// The limits of a model of the catalogue.
-    #[must_use]
     pub const fn known(context_tokens: Option<u64>, output_tokens_max: Option<u64>) -> Self {
         Self { is_known: true, context_tokens, output_tokens_max }
     }

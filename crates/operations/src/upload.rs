@@ -17,7 +17,6 @@ pub struct RequestsFile<'b> {
 }
 
 /// The file of requests in a form; `None` where the form is broken, or has another file.
-#[must_use]
 pub fn requests_file<'b>(boundary: &str, body: &'b [u8]) -> Option<RequestsFile<'b>> {
     let (parts, _) = parts_so_far(boundary, body)?;
     let is_batch = parts.iter().any(|(part, value)| part.name == "purpose" && *value == PURPOSE.as_bytes());
@@ -26,7 +25,6 @@ pub fn requests_file<'b>(boundary: &str, body: &'b [u8]) -> Option<RequestsFile<
 }
 
 /// The purpose in a form; `None` where it has not been read to its end.
-#[must_use]
 pub fn purpose_of<'b>(boundary: &str, body: &'b [u8]) -> Option<&'b [u8]> {
     let (mut parts, is_whole) = parts_so_far(boundary, body)?;
     if !is_whole {

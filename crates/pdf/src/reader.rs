@@ -19,7 +19,6 @@ const READ: u8 = 0xff;
 const HEAD_BYTES: usize = 2 + 8;
 
 /// Becomes a reader where the first argument says so. To be called before anything else.
-#[must_use]
 pub fn entered() -> Option<ExitCode> {
     (std::env::args_os().nth(1)? == ARGUMENT).then(|| match answered() {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,7 +16,6 @@ pub struct Bandwidth {
 }
 
 impl Bandwidth {
-    #[must_use]
     pub fn new(world: &World, bytes_per_s: Option<u64>) -> Self {
         let bytes_per_s = bytes_per_s.filter(|rate| *rate > 0);
         Self { world: world.clone(), bytes_per_s, free_us: Mutex::new(0) }

@@ -54,13 +54,11 @@ const ADAPTER_LOAD_S: f64 = 0.5;
 
 impl PeerState {
     /// Whether requests for this can be served there.
-    #[must_use]
     pub fn has(&self, wanted: &Wanted) -> bool {
         self.models.contains(&wanted.name())
     }
 
     /// Whether both have the same files behind a name. What is not known yet is not the same.
-    #[must_use]
     pub fn is_same_model(&self, other: &Self, name: &str) -> bool {
         match (self.digests.get(name), other.digests.get(name)) {
             (None, None) => true,
@@ -70,7 +68,6 @@ impl PeerState {
     }
 
     /// The seconds until a request's first token, as far as they can be told.
-    #[must_use]
     pub fn expected_wait_s(&self, wanted: &Wanted, rtt_ms: f64) -> f64 {
         let rate = if self.tokens_per_s > 0.0 { self.tokens_per_s } else { TOKENS_PER_S };
         // Running answers share the rate; a waiting one holds the request up for its whole length.
@@ -106,7 +103,6 @@ pub(crate) fn digest_of_most<'s>(
 
 impl Wanted {
     /// The name that requests use.
-    #[must_use]
     pub fn name(&self) -> String {
         match &self.adapter {
             Some(adapter) => format!("{}:{adapter}", self.model),

@@ -152,7 +152,6 @@ impl Fetcher {
     }
 
     /// A fetcher for a node that serves peers, from these further members as well.
-    #[must_use]
     pub fn of(mesh: &Arc<Mesh>, bandwidth: Bandwidth, further: Vec<Member>) -> Self {
         let roster = if further.is_empty() { Arc::clone(&mesh.roster) } else { mesh.roster.with(further) };
         Self {

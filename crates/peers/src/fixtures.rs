@@ -10,23 +10,19 @@ pub use crate::local_network::addresses_of;
 use crate::signed::SignedList;
 pub use crate::usage::{RequestSize, UsageReader};
 
-#[must_use]
 pub fn read_request(head: &[u8]) -> Option<(Method, Uri, HeaderMap)> {
     serde_json::from_slice::<RequestHead>(head).ok()?.read().ok()
 }
 
 /// The head of a request as it is sent.
-#[must_use]
 pub fn write_request(method: &Method, path: &str, headers: &HeaderMap) -> Vec<u8> {
     serde_json::to_vec(&RequestHead::new(method, path, headers)).unwrap_or_default()
 }
 
-#[must_use]
 pub fn read_answer(head: &[u8]) -> Option<(StatusCode, HeaderMap)> {
     serde_json::from_slice::<AnswerHead>(head).ok()?.read().ok()
 }
 
-#[must_use]
 pub fn is_block_request(text: &[u8]) -> bool {
     serde_json::from_slice::<BlockRequest>(text).is_ok()
 }

@@ -68,7 +68,6 @@ pub(crate) struct BlockAnswer {
 }
 
 impl Library {
-    #[must_use]
     pub fn new(
         folders: impl Fn() -> Vec<SharedFolder> + Send + Sync + 'static,
         bandwidth: Bandwidth,
@@ -78,7 +77,6 @@ impl Library {
     }
 
     /// The names of what can be fetched.
-    #[must_use]
     pub fn shares(&self) -> Vec<String> {
         (self.folders)().into_iter().map(|folder| folder.share).collect()
     }

@@ -80,7 +80,6 @@ impl ChunkManifest {
     }
 
     /// The digest of everything in it.
-    #[must_use]
     pub fn root(&self) -> Digest {
         let mut text = format!("{}\n", self.share);
         for file in &self.files {
@@ -92,7 +91,6 @@ impl ChunkManifest {
         Digest::of(&[text.as_bytes()])
     }
 
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }

@@ -160,13 +160,11 @@ impl Roster {
     }
 
     /// This node's key.
-    #[must_use]
     pub fn own_key(&self) -> PublicKey {
         self.own
     }
 
     /// The members now, each once, by name. A member of several lists has the addresses of all.
-    #[must_use]
     pub fn members(&self) -> Vec<(Member, MemberSource)> {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
         let now_unix_ms = self.world.clock.unix_ms();
@@ -199,7 +197,6 @@ impl Roster {
     }
 
     /// Whether a key is in a valid list.
-    #[must_use]
     pub fn member(&self, key: &[u8; 32]) -> Option<Member> {
         self.members()
             .into_iter()
@@ -260,7 +257,6 @@ impl Roster {
     }
 
     /// The same lists, with further members of a file.
-    #[must_use]
     pub fn with(&self, members: Vec<Member>) -> Arc<Self> {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
         let mut more = lists.clone();

@@ -201,31 +201,26 @@ impl Mesh {
     }
 
     /// The addresses at which peers reach this node.
-    #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let bound = self.endpoint.bound_sockets().into_iter();
         let fixed: Vec<SocketAddr> = bound.filter(|address| !address.ip().is_unspecified()).collect();
         if fixed.is_empty() { self.endpoint.addr().ip_addrs().copied().collect() } else { fixed }
     }
 
-    #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.roster.own_key()
     }
 
-    #[must_use]
     pub fn roster(&self) -> &Arc<Roster> {
         &self.roster
     }
 
     /// The peers that are ejected now.
-    #[must_use]
     pub fn ejected(&self) -> Vec<Ejection> {
         self.ejections.all()
     }
 
     /// All members, as they are now.
-    #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
         let now_us = self.world.clock.monotonic_us();
         let records = self.lock();
@@ -257,7 +252,6 @@ impl Mesh {
     }
 
     /// The fetches in progress with the connections of this mesh.
-    #[must_use]
     pub fn fetches(&self) -> Vec<FetchProgress> {
         let going = self.live_fetches();
         let held = going.iter().filter_map(Weak::upgrade);

@@ -32,7 +32,6 @@ pub(crate) struct Sketch {
 
 impl PromptBlocks {
     /// The blocks of a request for this model, or `model:adapter`. Requests with another name or cache scope have no block in common.
-    #[must_use]
     pub fn of(name: &str, request: &Value) -> Self {
         let scope = request.get("cache_salt").and_then(Value::as_str).unwrap_or_default();
         let mut hash = Digest::of(&[name.as_bytes(), b"\0", scope.as_bytes()]);
@@ -50,12 +49,10 @@ impl PromptBlocks {
         Self(blocks)
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -125,7 +122,6 @@ impl PrefixSketch {
     }
 
     /// The hexadecimal form, which is sent.
-    #[must_use]
     pub fn to_text(&self) -> String {
         to_hex(&self.merged().bits)
     }

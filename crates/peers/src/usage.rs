@@ -47,7 +47,6 @@ struct Claim {
 }
 
 impl UsageReader {
-    #[must_use]
     pub fn new(is_stream: bool) -> Self {
         Self { is_stream, buffer: Vec::new(), is_too_long: false, text_bytes: 0, claim: None }
     }
@@ -74,7 +73,6 @@ impl UsageReader {
     }
 
     /// Ends a whole answer, and says what can't be true.
-    #[must_use]
     pub fn judge(mut self, request: RequestSize) -> Option<String> {
         if !self.is_stream {
             let whole = std::mem::take(&mut self.buffer);

@@ -37,7 +37,6 @@ struct Known {
 
 impl FileDigests {
     /// The digest of the files as they are now, if it is known. Otherwise `run` computes it.
-    #[must_use]
     pub fn of(&self, path: &Path) -> Option<Digest> {
         let stamp = stamp(path).ok()?;
         let mut known = self.lock();

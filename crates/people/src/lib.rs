@@ -14,7 +14,6 @@ pub use me::{checked_email, scope_names};
 pub use owner::{OWNER_EMAIL, first_owner, mint_link, operators_workspace, owners_link};
 
 /// The routes.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     [sign_in::routes(), me::routes(), devices::routes()].into_iter().flatten().collect()
 }

@@ -240,7 +240,6 @@ pub fn checked_email(email: &str) -> Result<String, Box<Fault>> {
 }
 
 /// Scopes by the names that callers use.
-#[must_use]
 pub fn scope_names(scopes: Scopes) -> Vec<&'static str> {
     [
         ("inference", scopes.inference),

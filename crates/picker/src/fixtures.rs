@@ -41,7 +41,6 @@ pub fn answers<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>,
 }
 
 /// The ends of a prompt's parts in a body, as hashes and bytes.
-#[must_use]
 pub fn ends_of_prompt(body: &[u8]) -> Vec<(u64, u64)> {
     prefix::read(body).ends
 }

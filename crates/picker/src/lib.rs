@@ -79,18 +79,15 @@ impl EndpointPicker {
         Ok(Self { pool, address, health_address, stop, listening, _following: following })
     }
 
-    #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    #[must_use]
     pub const fn health_address(&self) -> Option<SocketAddr> {
         self.health_address
     }
 
     /// How many endpoints it has, and how many of them are ready.
-    #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         self.pool.counts()
     }

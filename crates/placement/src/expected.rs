@@ -52,7 +52,6 @@ pub struct Expected {
 }
 
 impl Expected {
-    #[must_use]
     pub const fn total_us(&self) -> u64 {
         self.queue_us
             .saturating_add(self.prefill_us)
@@ -62,13 +61,11 @@ impl Expected {
 }
 
 /// What a node is taken to need that was not measured: as little as the fastest that was, so that it is tried.
-#[must_use]
 pub fn usual_us(loads: impl Iterator<Item = NodeLoad>) -> u64 {
     loads.filter_map(|load| load.alone_us).min().unwrap_or(USUAL_US).max(1)
 }
 
 /// The time to the first token of a prompt of this length.
-#[must_use]
 pub fn expected(prompt_tokens: u64, load: &NodeLoad, usual_us: u64) -> Expected {
     let alone_us = load.alone_us.unwrap_or(usual_us).min(ALONE_US_MAX);
     let Ahead { running, waiting } = ahead(load);
@@ -122,7 +119,6 @@ fn share(of: u64, part: u64, whole: u64) -> u64 {
 /// How a node sorts: the soonest first. Of those that are about as soon, the ones whose hour costs least come first, and of
 /// these in the order of `key`, which requests with the same prefix share, so that gateways that know nothing of each other
 /// choose the same node.
-#[must_use]
 pub fn order(
     expected: &Expected,
     soonest_us: u64,

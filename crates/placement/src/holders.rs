@@ -93,7 +93,6 @@ pub struct CachedAt {
 
 impl CachedAt {
     /// The prefixes with their lengths, the shortest first.
-    #[must_use]
     pub fn of(ends: &[(u64, u64)], holders: &PrefixHolders, now_s: u64) -> Self {
         let mut cached = Self::default();
         for (fingerprint, length) in ends.iter().rev() {
@@ -114,7 +113,6 @@ impl CachedAt {
     }
 
     /// The length of the longest prefix that the node, by the same hash, was sent; zero if none.
-    #[must_use]
     pub fn length(&self, node: u64) -> u64 {
         let found = self.held.iter().take(self.len).find(|(known, _)| *known == node & NODE_MASK);
         found.map_or(0, |(_, length)| *length)

@@ -91,7 +91,6 @@ impl LoadSource {
     /// In the order in which they are tried: slots don't say how many requests wait.
     pub const ALL: [Self; 2] = [Self::Metrics, Self::Slots];
 
-    #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
@@ -99,7 +98,6 @@ impl LoadSource {
         }
     }
 
-    #[must_use]
     pub fn read(self, page: &[u8]) -> Option<ServerLoad> {
         match self {
             Self::Metrics => read(page),

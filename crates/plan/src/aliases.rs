@@ -129,7 +129,6 @@ fn bucket(release: AliasReleaseId, domain: u64, key: u64, below: u64) -> u64 {
 
 /// What a caller is assigned by: the same for the same text on every replica and version, unlike the hashes of
 /// the standard library.
-#[must_use]
 pub fn split_key(by: SplitBy, text: &[u8]) -> u64 {
     let by = match by {
         SplitBy::EndUser => 0,

@@ -27,7 +27,6 @@ pub enum Seat {
 }
 
 impl Seat {
-    #[must_use]
     pub fn principal(&self) -> Principal {
         match self {
             Self::Byok(credential) => credential.principal(),
@@ -36,13 +35,11 @@ impl Seat {
         }
     }
 
-    #[must_use]
     pub fn profile(&self) -> Profile {
         self.principal().profile()
     }
 
     /// The hosting config that its owner set, apart from the address.
-    #[must_use]
     pub fn hosting(&self) -> &Hosting {
         match self {
             Self::Byok(credential) => &credential.hosting,
@@ -52,7 +49,6 @@ impl Seat {
     }
 
     /// The name that its owner gave it.
-    #[must_use]
     pub fn display_name(&self) -> &str {
         match self {
             Self::Byok(credential) => &credential.display_name,
@@ -62,7 +58,6 @@ impl Seat {
     }
 
     /// The prices that its owner states.
-    #[must_use]
     pub fn pricing(&self) -> &[(String, Rates)] {
         match self {
             Self::Byok(credential) => &credential.pricing,
@@ -72,7 +67,6 @@ impl Seat {
     }
 
     /// The provider as it was stored; `byoc` for a node.
-    #[must_use]
     pub fn provider(&self) -> &str {
         match self {
             Self::Byok(credential) => &credential.provider,
@@ -331,34 +325,28 @@ impl Attempt {
     }
 
     /// The full name of its model, where that is not the one that the request names.
-    #[must_use]
     pub const fn fallback_model(&self) -> Option<&Arc<str>> {
         self.fallback_model.as_ref()
     }
 
     /// Whether one of the workspace's nodes is asked.
-    #[must_use]
     pub const fn is_node(&self) -> bool {
         matches!(self.seat, Seat::Byoc(_))
     }
 
-    #[must_use]
     pub const fn seat(&self) -> &Seat {
         &self.seat
     }
 
-    #[must_use]
     pub fn principal(&self) -> Principal {
         self.seat.principal()
     }
 
-    #[must_use]
     pub fn profile(&self) -> Profile {
         self.seat.profile()
     }
 
     /// The seat as the board keeps state for it.
-    #[must_use]
     pub fn seat_key(&self) -> SeatKey<'_> {
         let (owner, secret_version, limits) = match &self.seat {
             Seat::Byok(one) => (Some(one.workspace), one.sealed.version, Some(&one.agreement.limits)),
@@ -380,64 +368,53 @@ impl Attempt {
     }
 
     /// The provider's slug; `byoc` for a node.
-    #[must_use]
     pub fn provider(&self) -> &str {
         &self.provider
     }
 
     /// The same as `provider`, to hold on to.
-    #[must_use]
     pub const fn provider_shared(&self) -> &Arc<str> {
         &self.provider
     }
 
     /// The same as `upstream_model`, to hold on to.
-    #[must_use]
     pub const fn upstream_model_shared(&self) -> &Arc<str> {
         &self.upstream_model
     }
 
     /// The same as `region`, to hold on to.
-    #[must_use]
     pub const fn region_shared(&self) -> Option<&Arc<str>> {
         self.region.as_ref()
     }
 
     /// The model's name at that provider.
-    #[must_use]
     pub fn upstream_model(&self) -> &str {
         &self.upstream_model
     }
 
     /// The model's name in the capability manifest.
-    #[must_use]
     pub fn known_model(&self) -> &str {
         self.known_as.as_deref().unwrap_or(&self.upstream_model)
     }
 
-    #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    #[must_use]
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
     /// `None` if unpriced, or a node.
-    #[must_use]
     pub const fn rates(&self) -> Option<Rates> {
         self.rates
     }
 
-    #[must_use]
     pub const fn asks_more_for_long_prompts(&self) -> bool {
         self.long_prompt.is_some()
     }
 
     /// The prices of a request whose prompt has this many tokens.
-    #[must_use]
     pub fn rates_for(&self, prompt_tokens: u64) -> Option<Rates> {
         match &self.long_prompt {
             Some(long) if prompt_tokens > long.above_tokens => Some(long.rates),
@@ -461,32 +438,27 @@ impl Attempt {
 
     /// The prices of a request on these terms, for a prompt of this many tokens; those of a shorter prompt if
     /// the tier has no prices for long ones.
-    #[must_use]
     pub fn rates_on(&self, terms: PriceTerms, prompt_tokens: u64) -> Option<Rates> {
         let rates = self.rates_at(terms.tier, prompt_tokens).or_else(|| self.rates_at(terms.tier, 0))?;
         Some(if terms.hosted.is_none() { rates } else { self.fees.beside(rates) })
     }
 
     /// The prices of what was used.
-    #[must_use]
     pub fn rates_of(&self, usage: &Usage) -> Option<Rates> {
         let rates = self.rates_at(usage.tier, usage.prompt_total())?;
         Some(if usage.units.has_hosted_calls() { self.fees.beside(rates) } else { rates })
     }
 
-    #[must_use]
     pub const fn markup_bps(&self) -> u32 {
         self.markup_bps
     }
 
     /// Whether a stream may be asked to report its usage.
-    #[must_use]
     pub const fn reports_usage(&self) -> bool {
         self.reports_usage
     }
 
     /// The commitment of its credential.
-    #[must_use]
     pub fn commitment(&self) -> Option<Commitment> {
         match &self.seat {
             Seat::Byok(credential) => credential.agreement.commitment,
@@ -495,7 +467,6 @@ impl Attempt {
     }
 
     /// Whether its provider was paid for capacity ahead, or reserves some for it.
-    #[must_use]
     pub fn has_capacity_of_its_own(&self) -> bool {
         match &self.seat {
             Seat::Byok(credential) => {
@@ -507,7 +478,6 @@ impl Attempt {
     }
 
     /// Whether its owner stated limits, so that an exceeded quota is lack of capacity.
-    #[must_use]
     pub fn states_limits(&self) -> bool {
         match &self.seat {
             Seat::Byok(credential) => {
@@ -519,13 +489,11 @@ impl Attempt {
     }
 
     /// Why it is tried if it is: set where it takes what exceeds the customer's own capacity.
-    #[must_use]
     pub const fn overflow(&self) -> Option<OverflowReason> {
         self.overflow
     }
 
     /// The subscription that it uses; `None` under every other profile.
-    #[must_use]
     pub fn subscription(&self) -> Option<(SubscriptionId, &Subscription)> {
         match (&self.seat, self.principal()) {
             (Seat::Byok(credential), Principal::Subscription(id)) => {
@@ -536,31 +504,26 @@ impl Attempt {
     }
 
     /// Tried only after one of the customer's own credentials failed, and if the route allows it.
-    #[must_use]
     pub const fn is_fallback(&self) -> bool {
         self.is_fallback
     }
 
     /// Tried only after the nodes of its route: it has another profile, which the route lists after theirs.
-    #[must_use]
     pub const fn is_after_nodes(&self) -> bool {
         self.is_after_nodes
     }
 
     /// Why the plan itself left what this is a fallback for; `None` where an attempt finds out.
-    #[must_use]
     pub const fn left_in_plan_on(&self) -> Option<FallbackClass> {
         self.planned_on
     }
 
     /// Whether tools of a provider's own that the target lacks are dropped.
-    #[must_use]
     pub const fn drops_hosted_tools(&self) -> bool {
         self.drops_hosted_tools
     }
 
     /// Reserved for when all others of the pool have failed.
-    #[must_use]
     pub const fn is_emergency(&self) -> bool {
         self.is_emergency
     }

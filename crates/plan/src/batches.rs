@@ -25,14 +25,12 @@ const LEFT_TO_US: [&str; 3] = [NEEDS_OWN, "batches_not_taken", "batch_of_several
 const NEEDS_OWN: &str = "batch_needs_own_credential";
 
 /// Whether only the gateway itself can work through a batch that is refused with this fault.
-#[must_use]
 pub fn is_left_to_us(fault: &Fault) -> bool {
     LEFT_TO_US.contains(&fault.code)
 }
 
 /// Whether a batch that is refused with this fault would have no credential of the workspace's own, so that an account may
 /// be looked for.
-#[must_use]
 pub fn has_no_credential(fault: &Fault) -> bool {
     fault.code == NEEDS_OWN
 }

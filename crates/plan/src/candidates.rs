@@ -254,7 +254,6 @@ fn facts_of<'a>(
 
 /// The rates for an object that a credential's provider made, as they would apply to a client's own request
 /// for it. `None` if unpriced. The model is its full name and the provider's.
-#[must_use]
 pub fn rates_of_made(
     workspace: &WorkspaceEntry,
     credential: &Arc<CredentialEntry>,

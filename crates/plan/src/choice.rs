@@ -436,7 +436,6 @@ fn split_key_of(call: &Call, caller: &Caller) -> u64 {
 }
 
 /// The release that a call's model is an alias of, as its plan will find it.
-#[must_use]
 pub fn release_of<'a>(call: &Call, caller: &'a Caller) -> Option<(&'a AliasEntry, &'a ReleaseEntry)> {
     let (workspace, project) = (caller.workspace(), caller.project().id);
     let found = find_named(&call.request().model, workspace, project, || split_key_of(call, caller))?;

@@ -111,7 +111,6 @@ pub struct OtherCandidate {
 
 /// Decides as `plan` does, with the same arguments and the same result, and reports all of it. Without a
 /// `modality`, the model's own is used.
-#[must_use]
 pub fn explain(
     question: &PlanQuery<'_>,
     modality: Option<Modality>,
@@ -143,7 +142,6 @@ pub fn explain(
 }
 
 /// The same for a whole call, decoded and not admitted, as if `caller` made it in this environment.
-#[must_use]
 pub fn explain_call(
     call: &Call,
     caller: &Caller,

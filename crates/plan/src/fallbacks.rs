@@ -135,7 +135,6 @@ pub fn next_model(
 }
 
 /// How the record shows that a model was left for another one: beside what the plan rejected.
-#[must_use]
 pub fn rejected_model(seat: &Seat, on: ModelFallbackClass, from: &str, to: &str, why: &str) -> Rejected {
     Rejected {
         principal: seat.principal(),
@@ -146,7 +145,6 @@ pub fn rejected_model(seat: &Seat, on: ModelFallbackClass, from: &str, to: &str,
 }
 
 /// After which failure a model was left, if that is what a reason says.
-#[must_use]
 pub fn left_on(reason: &str) -> Option<ModelFallbackClass> {
     ModelFallbackClass::named(reason.strip_prefix(REASON)?)
 }

@@ -96,7 +96,6 @@ fn load_of(board: &dyn AvailabilityView, node: &Attempt, now_us: u64) -> NodeLoa
 }
 
 /// A node with a model, as what is remembered of prefixes names it.
-#[must_use]
 pub fn hash_of(node: &Attempt) -> u64 {
     BuildHasherDefault::<IdHasher>::default().hash_one((node.principal(), node.upstream_model()))
 }

@@ -177,12 +177,10 @@ pub fn plan(
 }
 
 impl Planned {
-    #[must_use]
     pub fn into_parts(self) -> PlannedParts {
         self.parts
     }
 
-    #[must_use]
     pub const fn admitted(&self) -> &Admitted {
         &self.parts.admitted
     }
@@ -192,35 +190,29 @@ impl Planned {
         self.parts.admitted.searched(search);
     }
 
-    #[must_use]
     pub fn resolved_model(&self) -> &str {
         &self.parts.resolved_model
     }
 
-    #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.parts.attempts
     }
 
-    #[must_use]
     pub fn fallback_on(&self) -> &[FallbackClass] {
         &self.parts.fallback_on
     }
 
-    #[must_use]
     pub const fn timeouts(&self) -> Timeouts {
         self.parts.timeouts
     }
 
     /// The priority of the call, within what its key and its route allow.
-    #[must_use]
     pub fn priority(&self) -> Priority {
         let (call, caller) = (self.parts.admitted.call(), self.parts.admitted.caller());
         let qos = call.hints().map(|hints| hints.qos).unwrap_or_default();
         Priority::of(&qos, caller.key().and_then(|key| key.priority)).within(self.parts.priority_max)
     }
 
-    #[must_use]
     pub const fn record(&self) -> &PlanRecord {
         &self.parts.record
     }
@@ -264,7 +256,6 @@ fn nodes_left(decision: &Decision<'_>) -> Option<Rejected> {
 }
 
 /// How the record shows that the nodes of a route were left for another of its profiles: beside what the plan rejected.
-#[must_use]
 pub fn left_node(seat: &Seat, on: FallbackClass, to: Profile) -> Rejected {
     let why = match on {
         FallbackClass::Auth => "it refused the gateway",
@@ -284,13 +275,11 @@ pub fn left_node(seat: &Seat, on: FallbackClass, to: Profile) -> Rejected {
 }
 
 /// After which failure the nodes were left, if that is what a reason says.
-#[must_use]
 pub fn nodes_left_on(reason: &str) -> Option<FallbackClass> {
     FallbackClass::ALL.into_iter().find(|class| reason.strip_prefix(NODE_LEFT) == Some(class.as_str()))
 }
 
 /// How the nodes compared of which the first was chosen, if that is what a row of the record says.
-#[must_use]
 pub fn placed(row: &Rejected) -> Option<&str> {
     (row.reason == PLACED).then_some(&*row.detail)
 }
@@ -312,7 +301,6 @@ pub fn rejected(rejection: &Rejection) -> Rejected {
 }
 
 /// A credential whose commitment an attempt found used up, as it is recorded beside what the plan rejected.
-#[must_use]
 pub fn rejected_as_spent(attempt: &Attempt) -> Rejected {
     rejected(&Rejection { seat: attempt.seat().clone(), refusal: Refusal::CommittedExhausted })
 }

@@ -124,7 +124,6 @@ pub struct Rejection {
 }
 
 impl Refusal {
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DoesNotOffer => "does_not_offer",
@@ -181,7 +180,6 @@ impl Refusal {
     }
 
     /// Why the board rules a candidate out, if it does.
-    #[must_use]
     pub const fn of(standing: Availability, now_us: u64) -> Option<Self> {
         let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
         Some(match standing {
@@ -196,7 +194,6 @@ impl Refusal {
     }
 
     /// How long a rate limit lasts that the provider named or that was agreed with it, if that is the reason.
-    #[must_use]
     pub const fn rate_limited_ms(self) -> Option<u64> {
         match self {
             Self::RateLimited { wait_ms } | Self::Paced { wait_ms } | Self::NodeFull { wait_ms } => {
@@ -207,7 +204,6 @@ impl Refusal {
     }
 
     /// Whether it does not have the model, or is none that the call's route allows.
-    #[must_use]
     pub const fn is_absence(self) -> bool {
         matches!(
             self,
@@ -227,7 +223,6 @@ impl Refusal {
     }
 
     /// Whether it lacks capacity, and has not failed.
-    #[must_use]
     pub const fn is_limit(self) -> bool {
         matches!(
             self,
@@ -236,7 +231,6 @@ impl Refusal {
     }
 
     /// How long our own caution lasts, if that is the reason. The last seat is called in spite of it.
-    #[must_use]
     pub const fn caution_ms(self) -> Option<u64> {
         match self {
             Self::BreakerOpen { wait_ms }
@@ -248,7 +242,6 @@ impl Refusal {
     }
 
     /// The sentence after the candidate's name.
-    #[must_use]
     pub fn detail(self) -> String {
         let fixed = match self {
             Self::DoesNotOffer => "has no offer of this model",

@@ -40,7 +40,6 @@ domain::words! {
 
 impl NotReplayed {
     /// The reason in words.
-    #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
             Self::NoModel => "The request names no model.",
@@ -109,7 +108,6 @@ impl<'a> StoredRequest<'a> {
     }
 
     /// Plans it under the rules of `workspace`, which may be others than those of the snapshot.
-    #[must_use]
     pub fn plan<'b>(&self, workspace: &'b WorkspaceEntry, world: ReplayWorld<'b>) -> Replayed<'b>
     where
         'a: 'b,

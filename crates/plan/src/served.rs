@@ -64,7 +64,6 @@ pub struct ModelFacts {
 /// Every model that the caller would be served now, sorted by name. `question.model` is not
 /// read. A model that the catalogue does not know is served if it is pinned to its provider,
 /// and listed if its price is known.
-#[must_use]
 pub fn served_models(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Vec<ServedModel> {
     let catalogue = snapshot.catalogue();
     let known = catalogue.models().iter().filter(|model| model.modality == question.modality);
@@ -199,7 +198,6 @@ fn known_model<'a>(input: &PlanInput<'a>, target: ResolvedTarget<'a>) -> Option<
 }
 
 /// The modality of a name's model, whether or not anything serves it: that of an alias's first target.
-#[must_use]
 pub fn modality_of(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Option<Modality> {
     own_modality(&input_of(question, snapshot, now_unix_ms))
 }

@@ -14,7 +14,6 @@ pub struct CommitmentBoard<'a> {
 
 impl<'a> CommitmentBoard<'a> {
     /// `spent` are the commitments that are used up.
-    #[must_use]
     pub fn new(board: &'a dyn AvailabilityView, spent: Vec<BudgetId>) -> Self {
         Self { board, spent }
     }

@@ -87,7 +87,6 @@ impl StoredBlock {
         Some(Self { file })
     }
 
-    #[must_use]
     pub fn numbers(&self) -> &[u8] {
         self.file.get(HEAD_BYTES..).unwrap_or_default()
     }

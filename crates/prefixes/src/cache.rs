@@ -92,13 +92,11 @@ impl DiskCache {
         let _ = self.shared.waker.set(Box::new(wake));
     }
 
-    #[must_use]
     pub fn counts(&self) -> DiskCacheCounts {
         self.shared.counts()
     }
 
     /// The scope of a salt: the same after a restart, and unlike that of any other node.
-    #[must_use]
     pub fn scope(&self, salt: Option<&str>) -> u128 {
         self.shared.keys.scope(salt)
     }
@@ -109,13 +107,11 @@ impl DiskCache {
     }
 
     /// The keys of a sequence that is to run now, with the digest of its adapter.
-    #[must_use]
     pub fn chain(&self, scope: u128, adapter: Option<u128>) -> Chain {
         self.shared.keys.chain(scope, adapter, self.shared.tick())
     }
 
     /// Microseconds since some moment, to measure a step with.
-    #[must_use]
     pub fn now_us(&self) -> u64 {
         self.shared.world.clock.monotonic_us()
     }
@@ -133,7 +129,6 @@ impl DiskCache {
 
     /// Starts to read the full blocks of these tokens from the block `from` on, as far as they are on disk. `None` if
     /// none is, or if the tokens are computed faster.
-    #[must_use]
     pub fn fetch(&self, chain: &mut Chain, tokens: &[u32], from: usize) -> Option<Fetching> {
         let counts = &self.shared.counts;
         let most = tokens.len() / self.shared.block.tokens;

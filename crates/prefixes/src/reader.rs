@@ -53,7 +53,6 @@ pub enum FetchPoll {
 }
 
 impl Fetching {
-    #[must_use]
     pub fn poll(&self) -> FetchPoll {
         match self.portions.try_recv() {
             Ok(blocks) => FetchPoll::Blocks(blocks),
@@ -64,7 +63,6 @@ impl Fetching {
 }
 
 impl Portion {
-    #[must_use]
     pub fn blocks(&self) -> &[StoredBlock] {
         &self.blocks
     }

@@ -64,7 +64,6 @@ impl From<Box<Fault>> for Stop {
 }
 
 impl DataExportHandler {
-    #[must_use]
     pub const fn new(server: Arc<Server>, deps: Deps) -> Self {
         Self { server, deps }
     }

@@ -19,7 +19,6 @@ use api::router::Route;
 pub use exporting::DataExportHandler;
 
 /// All routes.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     let all = [
         purges::routes(),

@@ -50,7 +50,6 @@ pub struct RenderedPrompt {
 
 impl RenderedPrompt {
     /// Whether the special-token text at this range comes from user input rather than from the template.
-    #[must_use]
     pub fn is_written(&self, range: &Range<usize>) -> bool {
         let next = self.written.partition_point(|position| *position <= range.start);
         self.written.get(next).is_some_and(|position| *position < range.end)
@@ -86,7 +85,6 @@ impl Conversation {
     }
 
     /// Takes messages and tools in the form of `transformers`' `apply_chat_template`.
-    #[must_use]
     pub fn new(messages: Vec<Value>, tools: Option<Vec<Value>>, last: Last) -> Self {
         Self { messages, tools, settings: Map::new(), own: Map::new(), last }
     }

@@ -79,7 +79,6 @@ impl SpecialTokens {
     }
 
     /// Special tokens with these texts.
-    #[must_use]
     pub fn spelt<'s>(spellings: impl IntoIterator<Item = &'s str>) -> Self {
         let token = |spelling: &str| SpecialToken { spelling: spelling.to_owned(), takes: (false, false) };
         Self::new(spellings.into_iter().map(token).collect())

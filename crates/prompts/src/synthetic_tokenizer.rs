@@ -55,14 +55,12 @@ const TAGS: [&str; 4] = ["<tool_call>", "</tool_call>", "<think>", "</think>"];
 pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
 /// A `tokenizer.json`.
-#[must_use]
 pub fn tokenizer() -> Json {
     tokenizer_with(0)
 }
 
 /// A `tokenizer.json` with this many more words of two, three and four letters, for vocabularies as large as
 /// those of large models.
-#[must_use]
 pub fn tokenizer_with(words: usize) -> Json {
     let characters: BTreeMap<u8, char> =
         byte_of_character().into_iter().map(|(character, byte)| (byte, character)).collect();

@@ -65,13 +65,11 @@ pub struct Tokens {
 impl Tokens {
     /// A tokenizer of at least `size` tokens; the ones beyond the real tokens are unused. `cut` is `qwen2`,
     /// or another pre-tokenizer of GGUF files.
-    #[must_use]
     pub fn new(cut: &'static str, template: &str, size: usize) -> Self {
         Self::with_merges(cut, template, size, &[])
     }
 
     /// Like `new`, with additional merges after the usual ones.
-    #[must_use]
     pub fn with_merges(
         cut: &'static str,
         template: &str,
@@ -96,7 +94,6 @@ impl Tokens {
     }
 
     /// Makes it append `<|endoftext|>` to each text.
-    #[must_use]
     pub fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
@@ -113,12 +110,10 @@ impl Tokens {
         json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special_tokens})
     }
 
-    #[must_use]
     pub const fn size(&self) -> usize {
         self.tokens.len()
     }
 
-    #[must_use]
     pub fn id(&self, text: &str) -> usize {
         self.tokens.iter().position(|(token, _)| token == text).unwrap_or_default()
     }
@@ -160,7 +155,6 @@ impl Tokens {
     }
 
     /// `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
-    #[must_use]
     pub fn files(&self) -> [(&'static str, Json); 3] {
         let (end, pad) = (self.id("<|im_end|>"), self.id("<|endoftext|>"));
         [

@@ -152,7 +152,6 @@ impl Template {
     }
 
     /// The output format of the template's model.
-    #[must_use]
     pub const fn manner(&self) -> ModelFormat {
         self.manner
     }

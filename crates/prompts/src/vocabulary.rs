@@ -84,7 +84,6 @@ impl Vocabulary {
     }
 
     /// Whether each token id means the same in both.
-    #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.tokens == other.tokens
     }
@@ -140,7 +139,6 @@ impl Vocabulary {
         self.bos_eos = bos_eos;
     }
 
-    #[must_use]
     pub const fn size(&self) -> usize {
         self.tokens.len()
     }
@@ -175,7 +173,6 @@ impl Vocabulary {
     }
 
     /// Its special tokens, by their text.
-    #[must_use]
     pub const fn special_tokens(&self) -> &SpecialTokens {
         &self.written
     }
@@ -256,7 +253,6 @@ impl Vocabulary {
     }
 
     /// The bytes of a token in a text; none if it is a special token.
-    #[must_use]
     pub fn bytes(&self, token: u32) -> &[u8] {
         match self.tokens.get(token as usize) {
             Some(token) if !token.is_special => &token.bytes,
@@ -265,19 +261,16 @@ impl Vocabulary {
     }
 
     /// The bytes of a token, special tokens included.
-    #[must_use]
     pub fn spelling(&self, token: u32) -> &[u8] {
         self.tokens.get(token as usize).map_or(&[], |token| &token.bytes)
     }
 
     /// Whether only the model can emit it, and plain text never matches it.
-    #[must_use]
     pub fn is_mark(&self, token: u32) -> bool {
         self.tokens.get(token as usize).is_some_and(|token| token.is_mark)
     }
 
     /// The id of a special token.
-    #[must_use]
     pub fn special_token_id(&self, text: &str) -> Option<u32> {
         self.tokenizer.token_to_id(text)
     }
@@ -308,7 +301,6 @@ impl Detokenizer {
     }
 
     /// The rest at the end: a character that was never completed.
-    #[must_use]
     pub fn end(self) -> String {
         String::from_utf8_lossy(&self.held).into_owned()
     }

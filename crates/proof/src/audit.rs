@@ -29,7 +29,6 @@ pub struct Entry {
 impl Entry {
     /// The hash of the chain up to and including this entry: SHA-256 over the 32 bytes of the previous hash
     /// and a JSON array without spaces, which any language can reproduce.
-    #[must_use]
     pub fn link(&self, chain: &str, previous: Digest) -> Digest {
         let fields = (
             "tidegate audit 1",
@@ -72,7 +71,6 @@ pub struct Head {
 }
 
 impl Head {
-    #[must_use]
     pub fn sign(key: &SigningKey, chain: &str, length: u64, hash: Digest, unix_ms: u64) -> Self {
         let signature = key.sign(&Self::text(chain, length, hash, unix_ms));
         let (chain, public_key) = (chain.to_owned(), key.public());
@@ -80,7 +78,6 @@ impl Head {
     }
 
     /// Whether the key inside signed it; whose key that is, is another question.
-    #[must_use]
     pub fn is_signed(&self) -> bool {
         let text = Self::text(&self.chain, self.length, self.hash, self.signed_unix_ms);
         self.public_key.verify(&text, &self.signature)
@@ -175,7 +172,6 @@ impl Proof {
     }
 
     /// The chain's hash at `place`, if these entries determine it.
-    #[must_use]
     pub fn hash_at(&self, sequence: u64) -> Option<Digest> {
         let Some(first) = self.entries.first().map(|linked| linked.entry.sequence) else {
             return (sequence == self.head.length).then_some(self.head.hash);

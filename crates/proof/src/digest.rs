@@ -13,7 +13,6 @@ impl Digest {
     pub const ZERO: Self = Self([0; 32]);
 
     /// The digest of several parts, concatenated.
-    #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         for part in parts {
@@ -24,13 +23,11 @@ impl Digest {
 }
 
 /// Two lower-case digits for each byte.
-#[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The `N` bytes that these digits write.
-#[must_use]
 pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N || !text.is_ascii() {

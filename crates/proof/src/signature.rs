@@ -23,12 +23,10 @@ impl SigningKey {
         Ed25519KeyPair::from_seed_unchecked(seed).map(Self).map_err(|_| KeyError)
     }
 
-    #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.public_key().as_ref().first_chunk().copied().unwrap_or_default())
     }
 
-    #[must_use]
     pub fn sign(&self, text: &[u8]) -> Signature {
         Signature(self.0.sign(text).as_ref().first_chunk().copied().unwrap_or([0; 64]))
     }
@@ -51,18 +49,15 @@ impl From<[u8; 32]> for PublicKey {
 }
 
 impl PublicKey {
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    #[must_use]
     pub fn verify(&self, text: &[u8], signature: &Signature) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(text, &signature.0).is_ok()
     }
 
     /// What people compare: the first half of the key's hash.
-    #[must_use]
     pub fn fingerprint(&self) -> String {
         to_hex(Digest::of(&[&self.0]).0.first_chunk::<16>().unwrap_or(&[0; 16]))
     }
@@ -73,7 +68,6 @@ impl PublicKey {
 pub struct Signature([u8; 64]);
 
 impl Signature {
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }

@@ -14,7 +14,6 @@ pub struct Taken {
 }
 
 impl Taken {
-    #[must_use]
     pub fn places(&self) -> [&str; 3] {
         [&self.look, &self.fetch, &self.cancel]
     }

@@ -73,7 +73,6 @@ const OF_REQUESTS: [&str; 3] = ["max_tokens", "invalid_payment_instrument", "per
 
 /// Whether the account itself was refused, so that no further request with it can succeed. An error in other
 /// words may concern this request alone, and one client's request must not disable an account for all others.
-#[must_use]
 pub fn is_of_account(class: FaultClass, headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = text(headers, "x-amzn-errortype").unwrap_or_default();
     let message = [kind, &String::from_utf8_lossy(body)].join(" ").to_ascii_lowercase();

@@ -353,7 +353,6 @@ pub(crate) fn read_at(base_url: &str, path: &str) -> Outgoing {
 
 /// A management request to a Tidegate runtime: a path below its address, or what it publishes of its load, which is one
 /// level above.
-#[must_use]
 pub fn ask_runtime(base_url: &str, method: Method, path: &str, body: Option<Bytes>) -> Outgoing {
     let base = base_url.trim_end_matches('/');
     let is_above = [RUNTIME_COUNTS, RUNTIME_SLOTS].contains(&path);

@@ -39,7 +39,6 @@ fn below<'r>(name: &[u8], prefix: &[u8], buffer: &'r mut [u8; NAME_BYTES]) -> Op
 }
 
 /// Reads an answer's headers in one pass.
-#[must_use]
 pub fn read_rate_limits<'h>(
     headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
     unix_ms: impl Fn() -> u64,

@@ -21,7 +21,6 @@ use crate::{anthropic, aws_bedrock, azure_openai, openai, openrouter, vertex_ai}
 
 /// The provider with this slug. Any other slug is a workspace's own server or a node, which are
 /// OpenAI-compatible.
-#[must_use]
 pub fn provider(slug: &str) -> &'static dyn Provider {
     match slug {
         "anthropic" => &Anthropic,
@@ -43,7 +42,6 @@ pub fn provider(slug: &str) -> &'static dyn Provider {
 }
 
 /// The formats of what the provider with this slug exports of usage and costs, beside Tidegate's own.
-#[must_use]
 pub fn exports(slug: &str) -> &'static [&'static Export] {
     match slug {
         "anthropic" => &anthropic::exports::EXPORTS,

@@ -9,7 +9,6 @@ use http::header::{DATE, RETRY_AFTER};
 
 /// The wait in `retry-after-ms` or `retry-after`, which is in seconds or a date. A date is relative to
 /// `now_unix_ms`, or to the answer's own `date`, which comes from the same clock.
-#[must_use]
 pub fn retry_after_ms(headers: &HeaderMap, now_unix_ms: Option<u64>) -> Option<u64> {
     if let Some(wait) = text(headers, "retry-after-ms").and_then(|value| parse_ms(value, 1.0)) {
         return Some(wait);

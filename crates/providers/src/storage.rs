@@ -30,7 +30,6 @@ pub struct StorageServer<'a> {
 
 impl StorageServer<'_> {
     /// The URL of an object.
-    #[must_use]
     pub fn url(&self, object: StoragePlace<'_>) -> String {
         let (bucket, region) = (object.bucket, self.region);
         let mut url = match self.endpoint {

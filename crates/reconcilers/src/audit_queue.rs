@@ -42,7 +42,6 @@ pub struct AuditQueue {
 
 impl AuditQueue {
     /// Starts the writer task on the current runtime.
-    #[must_use]
     pub fn start(store: Store, world: World) -> Arc<Self> {
         let (entries, receiver) = mpsc::channel(AUDIT_QUEUED_MAX);
         let shared = Arc::new(Shared {

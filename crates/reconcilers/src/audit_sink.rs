@@ -28,7 +28,6 @@ pub struct SentEntry {
 }
 
 impl SentEntry {
-    #[must_use]
     pub const fn entry(&self) -> &Entry {
         &self.linked.entry
     }

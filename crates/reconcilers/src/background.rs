@@ -46,7 +46,6 @@ pub struct AuditCopies {
 
 /// All job handlers of this process. Finalising an invoice waits for `grace` after the end of its month, so
 /// that records on their way still arrive.
-#[must_use]
 pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
     let ours = |kind, work: Work| {
         Arc::new(MaintenanceHandler { kind, work, deps: deps.clone(), grace_ms: milliseconds(grace) })

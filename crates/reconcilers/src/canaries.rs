@@ -26,18 +26,15 @@ pub struct Measured {
 
 impl Measured {
     /// In hundredths of a per cent.
-    #[must_use]
     pub fn error_bps(&self) -> u32 {
         let bps = u64::from(self.errors) * 10_000 / u64::from(self.requests.max(1));
         u32::try_from(bps).unwrap_or(u32::MAX)
     }
 
-    #[must_use]
     pub fn latency_p95_ms(&self) -> Option<u64> {
         p95_ms(&self.latencies_us)
     }
 
-    #[must_use]
     pub fn first_byte_p95_ms(&self) -> Option<u64> {
         p95_ms(&self.first_bytes_us)
     }
@@ -71,7 +68,6 @@ fn p95_ms(values: &[u64]) -> Option<u64> {
 }
 
 /// The measured window of an alias: the canary's, else the usual one.
-#[must_use]
 pub fn window_s(canary: Option<&CanaryGates>) -> u32 {
     canary.map_or(WINDOW_S, |gates| gates.window_s)
 }
@@ -111,7 +107,6 @@ pub async fn measure(
 }
 
 /// Why a canary has left its gates; `None` while it keeps to them, or has had too few requests.
-#[must_use]
 pub fn left(gates: &CanaryGates, canary: &Measured, active: Option<&Measured>) -> Option<String> {
     if canary.requests < gates.requests_min {
         return None;

@@ -4,7 +4,6 @@ use domain::{Fault, FaultClass};
 use store::StoreError;
 
 /// A store error in the API's words. An internal error is logged with its cause and answered as a 500.
-#[must_use]
 pub fn of_store(error: StoreError) -> Box<Fault> {
     let fault = match error {
         StoreError::NotFound { what } => Fault::new(
@@ -100,7 +99,6 @@ fn sentence(detail: &str) -> String {
 }
 
 /// The database can't be reached; the request may be retried.
-#[must_use]
 pub fn away() -> Fault {
     Fault::new(FaultClass::Unavailable, "database_unavailable", "The database is not available right now.")
         .fix("Inference goes on; send this request again in a moment.")

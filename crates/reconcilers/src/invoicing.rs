@@ -14,7 +14,6 @@ use store::{
 use crate::moment::{month_start, next_month};
 
 /// The month that contains a moment.
-#[must_use]
 pub fn month_of(workspace: WorkspaceId, unix_ms: u64) -> Period {
     let start_unix_ms = month_start(unix_ms);
     Period { workspace, start_unix_ms, end_unix_ms: next_month(start_unix_ms) }
@@ -205,7 +204,6 @@ pub struct Checked {
 }
 
 impl Checked {
-    #[must_use]
     pub fn is_sound(&self) -> bool {
         let explained = self.differing.is_empty() || self.adjusted != Nanos::ZERO;
         let follows = self.unsound.is_empty() && self.records.mismatch_count == 0;

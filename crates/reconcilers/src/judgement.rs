@@ -4,7 +4,6 @@
 use line::VerifyReport;
 
 /// Whether the secret was accepted, and what went wrong in readable words.
-#[must_use]
 pub fn of(report: &VerifyReport) -> (Option<bool>, Option<String>) {
     let Some(fault) = &report.fault else { return (Some(true), None) };
     (report.is_refused().then_some(false), Some(fault.to_string()))

@@ -145,7 +145,6 @@ async fn await_published(keeper: &snapshot::Keeper, version: u64) -> Result<(), 
     }
 }
 
-#[must_use]
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

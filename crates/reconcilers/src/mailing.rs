@@ -27,25 +27,21 @@ pub struct LastEmail {
 }
 
 impl Mailing {
-    #[must_use]
     pub const fn new(settings: MailSettings, console: String) -> Self {
         Self { settings, console, last: Mutex::new(None) }
     }
 
     /// Whose name mail is sent in.
-    #[must_use]
     pub fn sender(&self) -> String {
         self.settings.sender.to_string()
     }
 
     /// Host and port, for the operator.
-    #[must_use]
     pub fn server(&self) -> String {
         self.settings.server.to_string()
     }
 
     /// For the operator.
-    #[must_use]
     pub fn last(&self) -> Option<LastEmail> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

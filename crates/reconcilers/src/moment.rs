@@ -6,7 +6,6 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// `2026-11-20T08:00:00.000Z`.
-#[must_use]
 pub fn write(unix_ms: u64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
@@ -38,7 +37,6 @@ pub fn read(text: &str, field: &'static str) -> Result<u64, Box<Fault>> {
 }
 
 /// `90s`, `30m`, `24h`, `7d`, `2w` before now.
-#[must_use]
 pub fn ago(text: &str, now_unix_ms: u64) -> Option<u64> {
     let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 7 * 86_400)];
     let seconds = units.into_iter().find_map(|(unit, seconds)| {
@@ -49,13 +47,11 @@ pub fn ago(text: &str, now_unix_ms: u64) -> Option<u64> {
 }
 
 /// The start of the month (UTC) that contains `unix_ms`; budgets and invoices use the same months.
-#[must_use]
 pub const fn month_start(unix_ms: u64) -> u64 {
     Period::Month.start(unix_ms)
 }
 
 /// The start of the following month.
-#[must_use]
 pub fn next_month(month_start_unix_ms: u64) -> u64 {
     // 32 days on is always in the next month.
     month_start(month_start_unix_ms.saturating_add(32 * 86_400_000))

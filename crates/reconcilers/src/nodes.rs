@@ -69,7 +69,6 @@ pub fn not_reached(name: &str, base_url: &str, error: &str) -> String {
 }
 
 impl Nodes {
-    #[must_use]
     pub fn new(deps: Deps, beat_every: Duration, terms: NodeTerms) -> Arc<Self> {
         Arc::new(Self {
             deps,
@@ -93,18 +92,15 @@ impl Nodes {
         &self.heard
     }
 
-    #[must_use]
     pub const fn beat_every(&self) -> Duration {
         self.beat_every
     }
 
-    #[must_use]
     pub const fn terms(&self) -> &NodeTerms {
         &self.terms
     }
 
     /// When a node that reports now counts as away, unless it reports again.
-    #[must_use]
     pub fn due_unix_ms(&self, now_unix_ms: u64) -> u64 {
         now_unix_ms.saturating_add(milliseconds(self.beat_every * NODE_BEATS_MISSED_MAX))
     }

@@ -21,7 +21,6 @@ impl Notice {
     }
 
     /// The event in words.
-    #[must_use]
     pub fn of(event: &EventRow) -> Self {
         let facts = Facts(&event.payload);
         match event.kind {

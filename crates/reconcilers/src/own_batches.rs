@@ -45,7 +45,6 @@ const CROWDED_MS: u64 = 1_000;
 const POLICY: Policy = Policy { first_wait_ms: 100, wait_max_ms: 1_000, retry_for_ms: 31 * 24 * 3_600_000 };
 
 /// The jobs of a new batch, one for each lane.
-#[must_use]
 pub fn batch_jobs_of(batch: &OwnBatch, unix_ms: u64) -> Vec<NewJob> {
     let lanes = batch.counts.processing.div_ceil(ITEMS_OF_LANE).clamp(1, BATCH_LANES_MAX);
     let job = |lane| NewJob {
@@ -117,7 +116,6 @@ pub struct BatchRunner {
 }
 
 impl BatchRunner {
-    #[must_use]
     pub fn new(deps: Deps) -> Self {
         Self { batches: batches::stored(&deps.store), deps, turns: Turns::default() }
     }

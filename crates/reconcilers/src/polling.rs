@@ -57,7 +57,6 @@ impl Object {
 }
 
 /// The polling job for a new object at a provider; `None` for objects that use nothing once they are done.
-#[must_use]
 pub fn polling_job_of(owner: ObjectOwner, id: StoredObjectId, unix_ms: u64) -> Option<NewJob> {
     let payload = json!({"workspace": owner.workspace.to_string(), "project": owner.project.to_string()});
     Some(NewJob {
@@ -73,7 +72,6 @@ pub fn polling_job_of(owner: ObjectOwner, id: StoredObjectId, unix_ms: u64) -> O
 
 /// The polling job for a new response whose end nobody has seen. Pooled accounts create no background
 /// responses.
-#[must_use]
 pub fn response_polling_job_of(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
     let is_own = row.response.created_by.own_credential().is_some();
     if row.response.is_booked || !is_own {

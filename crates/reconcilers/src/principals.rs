@@ -24,7 +24,6 @@ impl Retained {
 }
 
 /// Who a principal is now; `None` if it is gone or revoked.
-#[must_use]
 pub fn seat_of(snapshot: &Snapshot, workspace: WorkspaceId, principal: Principal) -> Option<Seat> {
     match principal {
         Principal::Account(id) => {
@@ -51,7 +50,6 @@ fn credential(
 }
 
 /// What the provider of a principal retains of requests to a model; without one, of those to any.
-#[must_use]
 pub fn retained(
     snapshot: &Snapshot,
     (workspace, principal): (WorkspaceId, Principal),
@@ -85,7 +83,6 @@ fn agreed(snapshot: &Snapshot, workspace: WorkspaceId, principal: Principal) -> 
 }
 
 /// What a provider publishes.
-#[must_use]
 pub fn published(snapshot: &Snapshot, provider: &str, model: Option<&str>) -> Retained {
     manifested(snapshot, provider, model).map_or(Retained::UNKNOWN, |(retained, _)| retained)
 }

@@ -52,7 +52,6 @@ pub struct Purger {
 
 impl Purger {
     /// With the places that this process keeps itself; those at providers and nodes are added to them.
-    #[must_use]
     pub fn new(deps: Deps, ours: Vec<Arc<dyn Purgeable>>, held: HeldStep) -> Arc<Self> {
         let mut places = ours;
         places.push(Arc::new(DataExports::of(&deps.store)));
@@ -64,7 +63,6 @@ impl Purger {
         Arc::new(Self { purges: Purges::of(&deps.store), deps, places, held })
     }
 
-    #[must_use]
     pub const fn purges(&self) -> &Purges {
         &self.purges
     }
@@ -505,7 +503,6 @@ impl Handler for PurgeHandler {
 }
 
 /// A purge as it is asked for.
-#[must_use]
 pub fn requested(
     deps: &Deps,
     workspace: domain::WorkspaceId,

@@ -58,14 +58,12 @@ struct AtWork {
 
 impl TaskRunner {
     /// At most `at_once_of_workspace` tasks of one workspace run at once, whichever process makes them.
-    #[must_use]
     pub fn new(deps: Deps, arrivals: Arc<Notify>, live: Arc<LiveTasks>, at_once_of_workspace: u64) -> Self {
         let stored = runs::stored(&deps.store);
         Self { deps, stored, arrivals, live, at_once_of_workspace }
     }
 
     /// Starts on the caller's runtime.
-    #[must_use]
     pub fn start(self) -> TaskRunnerHandle {
         TaskRunnerHandle(Task::spawn_until_signal("run tasks", |stopped| self.run(stopped)))
     }

@@ -24,7 +24,6 @@ const POLICY: Policy = Policy {
 };
 
 /// The job that tells of the end of a task.
-#[must_use]
 pub fn task_webhook_job_of(owner: ObjectOwner, id: TaskId, unix_ms: u64) -> NewJob {
     NewJob {
         kind: TELL,

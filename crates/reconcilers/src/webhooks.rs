@@ -342,7 +342,6 @@ impl Posting {
     }
 
     /// The header that names this program.
-    #[must_use]
     pub const fn sender() -> (HeaderName, HeaderValue) {
         (USER_AGENT, HeaderValue::from_static(concat!("Tidegate/", env!("CARGO_PKG_VERSION"))))
     }
@@ -350,7 +349,6 @@ impl Posting {
 
 impl Posted {
     /// What a response says, with the wait capped.
-    #[must_use]
     pub fn new(status: u16, retry_after: Option<&str>) -> Self {
         let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
         Self { status, retry_after_s: seconds.map(|seconds| seconds.min(WEBHOOK_RETRY_AFTER_S_MAX)) }

@@ -62,7 +62,6 @@ impl Condensed {
     }
 
     /// The lines, and whether ids of requests were left out.
-    #[must_use]
     pub fn finish(self) -> (Vec<Line>, bool) {
         let is_summed = !self.sums.is_empty();
         let lines = if is_summed { self.sums.into_values().collect() } else { self.lines };

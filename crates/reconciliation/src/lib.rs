@@ -42,7 +42,6 @@ pub struct Format {
 }
 
 /// The formats that exports of this provider may have.
-#[must_use]
 pub fn formats(provider: &str) -> Vec<Format> {
     let own = std::iter::once(&providers::exports::PLAIN);
     providers::exports(provider)

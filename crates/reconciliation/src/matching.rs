@@ -116,7 +116,6 @@ impl Layout {
 }
 
 impl Matching {
-    #[must_use]
     pub fn new(theirs: Theirs) -> Self {
         let layout = Layout::of(&theirs);
         let has_requests = !theirs.requests.is_empty();
@@ -135,7 +134,6 @@ impl Matching {
     }
 
     /// When the records to be taken began and ended, in Unix seconds: the export's span, with what may be late around it.
-    #[must_use]
     pub fn reads(&self) -> (u64, u64) {
         let Grid { from_unix_s, until_unix_s, .. } = self.layout.grid;
         (from_unix_s.saturating_sub(BATCH_EDGE_S), until_unix_s.saturating_add(BATCH_EDGE_S))
@@ -356,7 +354,6 @@ impl Matching {
     }
 
     /// What came of it.
-    #[must_use]
     pub fn finish(mut self) -> Outcome {
         let held = std::mem::take(&mut self.held);
         if self.has_requests && self.outcome.by_request == 0 {

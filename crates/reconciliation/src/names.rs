@@ -32,7 +32,6 @@ pub struct CataloguePrice {
 }
 
 impl Names {
-    #[must_use]
     pub fn new(catalogue: &Catalogue, provider: &str) -> Self {
         let mut sold: HashMap<String, Option<Sold>> = HashMap::new();
         for model in catalogue.models() {
@@ -51,7 +50,6 @@ impl Names {
         Self { provider: provider.to_owned(), sold, found: HashMap::new() }
     }
 
-    #[must_use]
     pub fn provider(&self) -> &str {
         &self.provider
     }
@@ -69,7 +67,6 @@ impl Names {
     }
 
     /// Whether the catalogue knows the model that a name means.
-    #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.known(name).is_some()
     }
@@ -85,7 +82,6 @@ impl Names {
     }
 
     /// What the catalogue says that a unit of this measure costs now.
-    #[must_use]
     pub fn price(&self, model: &str, tier: Option<Tier>, measure: Measure) -> Option<CataloguePrice> {
         let bare = model.split_once('/').map_or(model, |(_, bare)| bare);
         let sold = self.known(bare).filter(|sold| &*sold.full == model)?;

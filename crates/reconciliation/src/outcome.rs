@@ -32,7 +32,6 @@ domain::words! {
 
 impl Kind {
     /// Whether somebody has to look.
-    #[must_use]
     pub const fn is_unexplained(self) -> bool {
         matches!(self, Self::PriceDiffers | Self::Missing | Self::Extra)
     }
@@ -107,7 +106,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    #[must_use]
     pub fn sum(&self, kind: Kind) -> KindSum {
         self.sums.get(kind as usize).copied().unwrap_or_default()
     }
@@ -148,7 +146,6 @@ impl Outcome {
     }
 
     /// How much is unexplained, in millionths: of the money or of the quantity, whichever is more.
-    #[must_use]
     pub fn unexplained_millionths(&self) -> u64 {
         let unexplained =
             || Kind::ALL.into_iter().filter(|kind| kind.is_unexplained()).map(|kind| self.sum(kind));

@@ -69,7 +69,6 @@ pub(crate) struct TheirRequest {
 }
 
 impl Theirs {
-    #[must_use]
     pub fn new(names: Names) -> Self {
         Self {
             names,

@@ -37,13 +37,11 @@ pub struct RequestFilter {
 
 impl RequestFilter {
     /// The requests that named a session.
-    #[must_use]
     pub fn of_session(session: &str) -> Self {
         Self::of_one(Field::Session, session.to_owned())
     }
 
     /// The requests that named an end user.
-    #[must_use]
     pub fn of_end_user(end_user: EndUserId) -> Self {
         Self::of_one(Field::EndUser, end_user.to_string())
     }

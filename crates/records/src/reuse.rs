@@ -84,7 +84,6 @@ impl ReuseSums {
     }
 
     /// The weakest evidence among the requests; `None` if there was no prompt.
-    #[must_use]
     pub fn weakest_evidence(&self) -> Option<ReuseEvidence> {
         let counted = ReuseEvidence::ALL.into_iter().zip(self.evidence);
         counted.filter(|(_, count)| *count > 0).map(|(level, _)| level).max()

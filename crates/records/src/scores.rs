@@ -68,7 +68,6 @@ pub struct ScoreSum {
 }
 
 impl ScoreSum {
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a mean is shown, not booked")]
     pub fn mean(&self) -> f64 {
         self.sum_micros as f64 / self.scores.max(1) as f64 / 1_000_000.0

@@ -49,13 +49,11 @@ impl ServiceSums {
     }
 
     /// The answered share of the requests that showed whether what was asked was up: 0 to 1.
-    #[must_use]
     pub fn uptime(&self) -> Option<f64> {
         self.answered_of(self.unavailable)
     }
 
     /// The same of one provider, node or account, whose failures count although others took the requests over.
-    #[must_use]
     pub fn uptime_by_attempt(&self) -> Option<f64> {
         self.answered_of(self.unavailable.saturating_add(self.taken_over))
     }
@@ -66,7 +64,6 @@ impl ServiceSums {
     }
 
     /// The output tokens of streams per second, from the first byte on.
-    #[must_use]
     pub fn tokens_per_second(&self) -> Option<f64> {
         (self.streamed_us > 0).then(|| self.streamed_tokens as f64 * 1e6 / self.streamed_us as f64)
     }

@@ -64,7 +64,6 @@ pub enum Interval {
 }
 
 impl Interval {
-    #[must_use]
     pub const fn ms(self) -> u64 {
         match self {
             Self::Minute => 60_000,
@@ -134,7 +133,6 @@ pub struct UsageSums {
 
 impl UsageSums {
     /// All requests: with an attempt, and refused before one.
-    #[must_use]
     pub const fn total_requests(&self) -> u64 {
         self.requests.saturating_add(self.unattempted)
     }

@@ -76,7 +76,6 @@ pub struct ClientResponse {
 
 /// Builds the client's response from an answer. A buffered one is complete; a stream is not read before it is
 /// polled.
-#[must_use]
 pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
     let parts = answer.into_parts();
     let mut headers = fill(parts.header_map, parts.exchange.trace(), Some(&parts.served));
@@ -137,7 +136,6 @@ pub(crate) fn note_checks(exchange: &Exchange, tab: &mut Tab) {
 }
 
 /// The error response where no attempt succeeded, with the upstream's headers unless we set the same ones.
-#[must_use]
 pub fn deliver_failed(failed: Failed) -> ClientResponse {
     let Failed { fault, blocked, upstream_headers, tab, served, trace, dialect, has_target } = failed;
     let answer = blocked.unwrap_or_else(|| dialects::render_error(&fault, dialect, trace));
@@ -150,7 +148,6 @@ pub fn deliver_failed(failed: Failed) -> ClientResponse {
 
 /// An error after admission, in the client's dialect, with the tab that it closes. `served` is the last
 /// attempt's seat.
-#[must_use]
 pub fn deliver_fault(
     tab: Tab,
     fault: Box<Fault>,
@@ -164,7 +161,6 @@ pub fn deliver_fault(
 
 /// The error in the place of a buffered answer that a hook of a policy refuses. What was used is owed: the upstream has
 /// answered.
-#[must_use]
 pub fn deliver_refused(answer: Answer, fault: Box<Fault>, deps: &Deps) -> ClientResponse {
     let AnswerParts { exchange, mut tab, served, body, .. } = answer.into_parts();
     note_checks(&exchange, &mut tab);
@@ -218,7 +214,6 @@ fn deliver(
 
 /// The response to a request that an earlier answer is given again to, with the earlier answer's own headers: nothing is
 /// sent or used.
-#[must_use]
 pub fn deliver_again(tab: Tab, earlier: HeaderMap, body: Bytes, dialect: Dialect) -> ClientResponse {
     let mut headers = fill(earlier, tab.trace(), None);
     headers.insert(ATTEMPTS, HeaderValue::from_static("0"));
@@ -240,14 +235,12 @@ pub fn deliver_again(tab: Tab, earlier: HeaderMap, body: Bytes, dialect: Dialect
 }
 
 /// The response to a request that the gateway answers by itself: nothing is sent or used.
-#[must_use]
 pub fn deliver_own(tab: Tab, body: Bytes, dialect: Dialect) -> ClientResponse {
     let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     deliver_again(tab, headers.into_iter().collect(), body, dialect)
 }
 
 /// The headers of what the tab knows: the client's rate limits in its dialect, and the release of its alias.
-#[must_use]
 pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
     let limits = tab.rate_limit_status().map(|standings| dialects::rate_limit_headers(dialect, &standings));
     let mut headers = limits.unwrap_or_default();
@@ -257,19 +250,16 @@ pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)
 
 impl ClientResponse {
     /// The response with a further header.
-    #[must_use]
     pub fn with_header(mut self, header: Option<(HeaderName, HeaderValue)>) -> Self {
         self.headers.extend(header);
         self
     }
 
-    #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
     /// The fault, where the response is a complete error.
-    #[must_use]
     pub fn fault(&self) -> Option<&Fault> {
         match &self.body {
             Body::Whole { end: Some((_, ending, _)), .. } => ending.fault.as_deref(),
@@ -300,7 +290,6 @@ impl ClientResponse {
     }
 
     /// What a stream used, once its last piece is there.
-    #[must_use]
     pub fn ended_usage(&self) -> Option<Usage> {
         match &self.body {
             Body::Whole { .. } => None,

@@ -26,13 +26,11 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const VALUES_BYTES: usize = 256;
 
 /// The `Agent-*` headers and the request id; without `served`, only the id.
-#[must_use]
 pub fn served_headers(trace: TraceId, served: Option<&Served>) -> HeaderMap {
     fill(HeaderMap::with_capacity(16), trace, served)
 }
 
 /// The same, in an existing map.
-#[must_use]
 pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> HeaderMap {
     let mut values = Values { buffer: BytesMut::with_capacity(VALUES_BYTES) };
     if let Some(id) = values.id(TraceId::PREFIX, trace.as_bytes()) {

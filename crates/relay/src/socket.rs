@@ -210,7 +210,6 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
     }
 
     /// From now on, no part of a client's message is forwarded before all of it was read.
-    #[must_use]
     pub fn guarded(mut self) -> Self {
         self.up.is_guarded = true;
         self

@@ -5,13 +5,11 @@ use http::header::{HeaderName, HeaderValue};
 const TARGET_MET: HeaderName = HeaderName::from_static("agent-qos-target-met");
 
 /// The header that tells it; `None` without a target.
-#[must_use]
 pub fn target_met(is_met: Option<bool>) -> Option<(HeaderName, HeaderValue)> {
     Some((TARGET_MET, HeaderValue::from_static(if is_met? { "true" } else { "false" })))
 }
 
 /// The same of an error.
-#[must_use]
 pub fn target_missed(has_target: bool) -> Option<(HeaderName, HeaderValue)> {
     has_target.then(|| (TARGET_MET, HeaderValue::from_static("false")))
 }

@@ -22,7 +22,6 @@ pub struct Agreement {
 }
 
 /// Compares words alone.
-#[must_use]
 pub fn agreement(one: &str, other: &str) -> Agreement {
     let words = |text: &str| -> Vec<String> {
         text.split_whitespace().take(COMPARED_WORDS_MAX).map(str::to_lowercase).collect()
@@ -50,7 +49,6 @@ pub fn agreement(one: &str, other: &str) -> Agreement {
 }
 
 /// The cosine of two vectors in hundredths of a per cent, 0 where it is negative; `None` where there is none.
-#[must_use]
 pub fn cosine_bps(one: &[f64], other: &[f64]) -> Option<u32> {
     if one.len() != other.len() {
         return None;

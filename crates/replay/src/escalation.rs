@@ -42,7 +42,6 @@ pub enum NextStep {
 impl NextStep {
     pub const WORDS: [&str; 4] = ["stay", "watch", "replay", "move"];
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stay => "stay",
@@ -69,7 +68,6 @@ pub struct Escalation {
     pub next: NextStep,
 }
 
-#[must_use]
 pub fn escalation(spend: &Spend, hardware: &Hardware, has_passed_report: bool) -> Escalation {
     let monthly = |amount: u64| {
         let wide = u128::from(amount) * MS_PER_MONTH / u128::from(spend.window_ms.max(1));

@@ -49,7 +49,6 @@ impl Default for Gates {
 
 impl Gates {
     /// Whether whoever keeps to these keeps to the others, too.
-    #[must_use]
     pub fn are_as_strict_as(&self, others: &Self) -> bool {
         let most = |mine: Option<u32>, other: Option<u32>| {
             other.is_none_or(|other| mine.is_some_and(|mine| mine <= other))
@@ -123,7 +122,6 @@ impl GateName {
         "headroom_percent_min",
     ];
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         let [requests, first, total, errors, cost, agreement, similarity, judged, output, headroom] =
             Self::WORDS;
@@ -154,7 +152,6 @@ pub enum Verdict {
 impl Verdict {
     pub const WORDS: [&str; 3] = ["passed", "failed", "inconclusive"];
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "passed",

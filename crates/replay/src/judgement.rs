@@ -64,7 +64,6 @@ pub struct Judgement {
 }
 
 /// Judges what was measured. The same pairs and seed give the same judgement.
-#[must_use]
 pub fn judge(pairs: &[Pair], load: Load, gates: &Gates, seed: u64) -> Judgement {
     let answered: Vec<&Pair> = pairs.iter().filter(|pair| !pair.candidate.is_error).collect();
     let sides = Sides::of(&answered);

@@ -5,13 +5,11 @@
 pub struct Random(u64);
 
 impl Random {
-    #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The stream of a text under a seed: the same text has the same.
-    #[must_use]
     pub fn of(seed: u64, text: &str) -> Self {
         // FNV-1a: short, and the same everywhere.
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

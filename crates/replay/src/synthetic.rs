@@ -46,7 +46,6 @@ const WORDS: [&str; 32] = [
 const TEMPLATE_TOKENS: u64 = 8;
 
 /// A request of the trace's shape for a model.
-#[must_use]
 pub fn synthetic_body(kind: ReplayKind, seed: u64, trace: &Trace, model: &str) -> Value {
     let around = if kind == ReplayKind::Chat { TEMPLATE_TOKENS } else { 0 };
     let words = trace.prompt_tokens.saturating_sub(around).clamp(1, SYNTHETIC_WORDS_MAX);

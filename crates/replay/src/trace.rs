@@ -24,7 +24,6 @@ impl ReplayKind {
     pub const ALL: [Self; 3] = [Self::Chat, Self::Complete, Self::Embed];
     pub const WORDS: [&str; 3] = ["chat", "complete", "embed"];
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         let [chat, complete, embed] = Self::WORDS;
         match self {
@@ -84,7 +83,6 @@ pub struct Pair {
 }
 
 /// The tokens of a set's busiest minute, by when requests arrived.
-#[must_use]
 pub fn busiest_tokens_per_minute<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> u64 {
     let mut minutes: BTreeMap<u64, u64> = BTreeMap::new();
     for trace in traces {

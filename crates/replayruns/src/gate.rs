@@ -35,7 +35,6 @@ const DAYS: u64 = 30;
 const OVERRIDE: &str = "override_reason";
 
 /// Describes that a change is gated, and what an owner sends to make it all the same.
-#[must_use]
 pub fn gated(route: Route) -> Route {
     route
         .query(
@@ -354,7 +353,6 @@ impl HeldReport {
     }
 
     /// Whether it is about requests of this model.
-    #[must_use]
     pub fn is_about(&self, model: &str) -> bool {
         self.models.iter().any(|one| one == model)
     }

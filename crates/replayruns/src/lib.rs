@@ -26,7 +26,6 @@ pub use moving::{
 pub use running::ReplayRunHandler;
 
 /// All routes.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     [runs::routes(), settings::routes(), escalations::routes()].into_iter().flatten().collect()
 }

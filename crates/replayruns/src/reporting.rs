@@ -113,7 +113,6 @@ impl Default for GatesForm {
 }
 
 impl GatesForm {
-    #[must_use]
     pub const fn of(gates: &Gates) -> Self {
         Self {
             requests_min: gates.requests_min,
@@ -129,7 +128,6 @@ impl GatesForm {
         }
     }
 
-    #[must_use]
     pub const fn gates(&self) -> Gates {
         Gates {
             requests_min: self.requests_min,

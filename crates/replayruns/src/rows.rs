@@ -19,7 +19,6 @@ domain::words! {
 }
 
 impl RunState {
-    #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -158,7 +157,6 @@ impl Default for GateSettings {
 }
 
 /// The project that a trace names.
-#[must_use]
 pub fn project_of(trace: &Trace) -> Option<ProjectId> {
     trace.project.parse().ok()
 }

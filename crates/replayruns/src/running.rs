@@ -38,7 +38,6 @@ pub struct ReplayRunHandler {
 }
 
 impl ReplayRunHandler {
-    #[must_use]
     pub fn new(deps: Deps) -> Self {
         Self { runs: ReplayRuns::of(&deps.store), deps }
     }

@@ -28,7 +28,6 @@ const OPEN: &str = "open";
 pub struct ReplayRuns(Database);
 
 impl ReplayRuns {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }

@@ -81,7 +81,6 @@ impl CachingForm {
         Ok(policy)
     }
 
-    #[must_use]
     pub fn of(policy: &CachePolicy) -> Self {
         let word = |mode: Option<CacheMode>| mode.map(|mode| mode.as_str().to_owned());
         let responses = ResponsesForm::of(policy);
@@ -188,7 +187,6 @@ pub struct CachingView {
     evidence: &'static str,
 }
 
-#[must_use]
 pub fn show(record: &MeterRecord) -> Option<CachingView> {
     let caching = record.caching.filter(CacheRecord::has_help)?;
     let CacheRecord { is_applied, marks, has_key, has_context, refreshes, reusable_tokens, .. } = caching;

@@ -92,7 +92,6 @@ pub struct Conversation {
 
 impl Conversation {
     /// `None` where only its shape is kept, or not all of it, and for what is no conversation.
-    #[must_use]
     pub fn of(content: &KeptContent, model: &str) -> Option<Self> {
         let is_whole = content.sent.length == content.sent.bytes.len() as u64;
         let is_kept = content.mode == TraceMode::FullFidelity && is_whole;
@@ -107,7 +106,6 @@ impl Conversation {
     }
 
     /// With the answer as the last message.
-    #[must_use]
     pub fn messages(&self) -> Vec<Value> {
         let sent = self.request.get("messages").and_then(Value::as_array);
         sent.into_iter().flatten().chain(&self.answer).cloned().collect()
@@ -116,7 +114,6 @@ impl Conversation {
 
 /// A kept request for another model: as it was, where its dialect names the model in its body, and else as a chat completion. `None`
 /// for a turn of a conversation that a provider keeps.
-#[must_use]
 pub fn resent(
     content: &KeptContent,
     conversation: &Conversation,
@@ -146,7 +143,6 @@ pub fn resent(
 }
 
 /// The dialect that a content is in.
-#[must_use]
 pub fn dialect(content: &KeptContent) -> Option<Dialect> {
     Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == content.dialect)
 }
@@ -158,7 +154,6 @@ fn answer_message(grammar: Grammar, content: &KeptContent) -> Option<Value> {
 }
 
 /// The message of a chat completion.
-#[must_use]
 pub fn message_of(completion: &[u8]) -> Option<Value> {
     let mut completion: Value = serde_json::from_slice(completion).ok()?;
     let mut message = completion.get_mut("choices")?.get_mut(0)?.get_mut("message")?.take();

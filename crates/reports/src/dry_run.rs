@@ -47,7 +47,6 @@ pub struct Rules<'a> {
 }
 
 /// Describes the requests that a dry run compares, which it takes in its query.
-#[must_use]
 pub fn with_sample(route: Route) -> Route {
     with_filters(route)
         .query("sample", "How many requests to compare: 1000 by default, 10000 at most. They are sampled evenly from the newest 10000 that match.")

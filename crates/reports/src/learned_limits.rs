@@ -126,7 +126,6 @@ pub fn show(open: &OpenBreaker, now: Now) -> BreakerView {
 }
 
 /// The id of the credential, node or account that served; only the operator sees which account it was.
-#[must_use]
 pub fn principal(principal: Principal, is_operator: bool) -> String {
     match principal {
         Principal::Account(_) if !is_operator => MANAGED.to_owned(),

@@ -38,7 +38,6 @@ use api::router::Route;
 pub use price_books::canonical;
 
 /// All routes.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     [
         attention::routes(),

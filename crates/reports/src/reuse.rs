@@ -145,7 +145,6 @@ const fn show_money(cost: InputCost, provider_cost: Nanos) -> MoneyView {
 }
 
 /// `None` where there was no prompt.
-#[must_use]
 pub fn show(record: &MeterRecord) -> Option<ReuseView> {
     let fall = record.waterfall();
     let served = record.caching.and_then(|caching| caching.served);
@@ -171,7 +170,6 @@ pub fn show(record: &MeterRecord) -> Option<ReuseView> {
     })
 }
 
-#[must_use]
 pub fn show_sums(sums: &UsageSums) -> ReuseSumsView {
     let reuse = &sums.reuse;
     let fall = Waterfall {

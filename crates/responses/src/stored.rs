@@ -23,7 +23,6 @@ pub struct ReportedResponse {
 }
 
 /// Reads a response object; `None` where the body is not one.
-#[must_use]
 pub fn read_response(body: &[u8]) -> Option<ReportedResponse> {
     let response = Members::of_answer(body)?;
     let is_over = !is_open(&response.find_text("status")?);

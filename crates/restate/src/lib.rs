@@ -29,7 +29,6 @@ pub struct RestateEngine {
 }
 
 /// Whether new runs may go to the server at these addresses.
-#[must_use]
 pub fn door(settings: &RestateSettings, deps: &Deps) -> Arc<dyn EngineDoor> {
     Arc::new(Client::new(settings, Arc::clone(&deps.outbound)))
 }

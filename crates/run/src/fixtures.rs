@@ -11,7 +11,6 @@ pub fn read_files(headers: &HeaderMap, body: &[u8]) -> (Result<usize, Box<Fault>
 }
 
 /// Whether the fields of a body that concern what is stored can be read.
-#[must_use]
 pub fn has_state_fields(body: &[u8]) -> bool {
     StateFields::read(body).is_some()
 }

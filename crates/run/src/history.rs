@@ -16,7 +16,6 @@ use crate::kept_responses::{planned_thread, serve_thread};
 use crate::session_turn::{self, Named, SessionTurn};
 
 /// Whether a request continues a session here, or may be part of a thread. Those of Responses are continued where their state is.
-#[must_use]
 pub fn continues_session(inbound: &Inbound) -> bool {
     inbound.operation == Operation::Chat
         && inbound.dialect != Dialect::Responses

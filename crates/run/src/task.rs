@@ -10,7 +10,6 @@ const VERSION: HeaderName = HeaderName::from_static("x-api-version");
 
 /// The headers of a call that is made on behalf of a request in another protocol: those that apply to what it makes (hints, tags,
 /// the session of an agent), and the envelope that is the object alone.
-#[must_use]
 pub fn call_headers(of: &HeaderMap) -> HeaderMap {
     let kept = of.iter().filter(|(name, _)| {
         let name = name.as_str();

@@ -55,33 +55,28 @@ pub struct TaskResult {
 }
 
 impl TaskRequest {
-    #[must_use]
     pub fn read(contents: &TaskContents) -> Option<Self> {
         serde_json::from_slice(contents.request.as_ref()?).ok()
     }
 
     /// The session that it belongs to, which the gateway's own headers name.
-    #[must_use]
     pub fn session(&self) -> Option<&str> {
         let (_, session) = self.headers.iter().find(|(name, _)| name == "agent-session-ref")?;
         session.split('/').next()
     }
 
     /// Whether its input names files, which are loaded before it runs.
-    #[must_use]
     pub fn names_files(&self) -> bool {
         FILE_FIELDS.iter().any(|name| self.input.get(*name).is_some_and(|value| !value.is_null()))
     }
 }
 
 impl TaskResult {
-    #[must_use]
     pub fn read(contents: &TaskContents) -> Option<Self> {
         serde_json::from_slice(contents.result.as_ref()?).ok()
     }
 
     /// Of a task that ended without an output.
-    #[must_use]
     pub fn failed(error: String, problem: Value) -> Self {
         let (output, usage_events, messages) = (Value::Null, Vec::new(), Vec::new());
         Self { output, error: Some(error), problem, app_id: None, is_private: false, usage_events, messages }
@@ -89,14 +84,12 @@ impl TaskResult {
 }
 
 /// Content as it is stored.
-#[must_use]
 pub fn stored_text<T: Serialize>(content: &T) -> Bytes {
     // Serialising these types can't fail.
     serde_json::to_vec(content).unwrap_or_default().into()
 }
 
 /// A moment as clients read it.
-#[must_use]
 pub fn moment(unix_ms: u64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
@@ -104,7 +97,6 @@ pub fn moment(unix_ms: u64) -> String {
 }
 
 /// The task. Fields that it has no use for are there and empty, since clients read them.
-#[must_use]
 pub fn document(task: &RunTask, contents: &TaskContents) -> Value {
     let request = TaskRequest::read(contents);
     let result = TaskResult::read(contents);
@@ -159,7 +151,6 @@ pub fn document(task: &RunTask, contents: &TaskContents) -> Value {
 }
 
 /// The short form for polling.
-#[must_use]
 pub fn short(document: &Value) -> Value {
     const FIELDS: [&str; 8] = [
         "id",

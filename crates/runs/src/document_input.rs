@@ -14,7 +14,6 @@ pub struct DocumentInput {
 
 impl DocumentInput {
     /// A file as inputs name it, which stands at this pointer; `None` where there is none.
-    #[must_use]
     pub fn read(value: &Value, pointer: &str) -> Option<Self> {
         match value {
             Value::String(uri) => {
@@ -34,7 +33,6 @@ impl DocumentInput {
     }
 
     /// The files of a field, which has one or a list of them.
-    #[must_use]
     pub fn all(input: &Value, field: &str, base: &str) -> Vec<Self> {
         let pointer = format!("{base}/{field}");
         match input.get(field) {

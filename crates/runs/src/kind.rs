@@ -39,7 +39,6 @@ impl Kind {
     ];
 
     /// The word for it in lists, which the clients of this API know as a category.
-    #[must_use]
     pub const fn category(self) -> &'static str {
         match self {
             Self::Text => "chat",
@@ -51,7 +50,6 @@ impl Kind {
     }
 
     /// What it does, as the rest of a sentence about a model.
-    #[must_use]
     pub const fn does(self) -> &'static str {
         match self {
             Self::Text => "answers a prompt, with documents and pictures where the model takes them",
@@ -82,7 +80,6 @@ impl Kind {
 
     /// What a model may do, by what is known of it or is `usual` at its provider. Nobody knows what a model does that
     /// only its node names.
-    #[must_use]
     pub const fn of_model(
         modality: Option<Modality>,
         usual: Option<Modality>,
@@ -105,7 +102,6 @@ impl Kind {
     }
 
     /// What models of a modality do; one of them, where it is known which.
-    #[must_use]
     pub const fn of(modality: Modality, operation: Option<Operation>) -> &'static [Self] {
         match operation {
             Some(Operation::Speech) => &[Self::Speech],
@@ -115,7 +111,6 @@ impl Kind {
     }
 
     /// The one of these that an input is of: the one that it has a field of, else the first.
-    #[must_use]
     pub fn of_input(kinds: &[Self], input: &Value) -> Option<Self> {
         let has_its_field =
             |kind: &&Self| TELLING_FIELDS.iter().any(|(field, of)| of == *kind && input.get(field).is_some());

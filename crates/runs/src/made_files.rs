@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::document::moment;
 
 /// The files that an output names.
-#[must_use]
 pub fn files_in(output: &Value) -> Vec<FileId> {
     let pointers = pointers_of(output, &|object| file_of(object).is_some());
     pointers.iter().filter_map(|pointer| file_of(output.pointer(pointer)?)).collect()
@@ -33,7 +32,6 @@ pub fn pointers_of(value: &Value, is_wanted: &impl Fn(&Value) -> bool) -> Vec<St
 }
 
 /// The place in the output, with the end of the type: `images-1.png`.
-#[must_use]
 pub fn name_of_made(pointer: &str, content_type: &str) -> String {
     let parts = pointer.split('/').filter(|part| !part.is_empty());
     let place =
@@ -55,7 +53,6 @@ pub fn name_of_made(pointer: &str, content_type: &str) -> String {
 
 /// The file that a text names: its id, in either form, or an address of its content. Whose it is, is looked up: an address of
 /// another server that looks like one of ours is of no use to anyone.
-#[must_use]
 pub fn named_file(uri: &str) -> Option<FileId> {
     if let Ok(id) = uri.parse() {
         return Some(id);

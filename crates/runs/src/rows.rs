@@ -44,7 +44,6 @@ impl TaskContent {
     }
 
     /// `None` if it does not open any more.
-    #[must_use]
     pub fn open(&self, vault: &Vault, workspace: WorkspaceId) -> Option<Bytes> {
         let owner = ObjectOwner { workspace, project: self.project };
         let opened = vault.opener.open_content(&content_ref(owner, self.digest, self.request), &self.sealed);
@@ -52,7 +51,6 @@ impl TaskContent {
     }
 
     /// The opened contents of a task.
-    #[must_use]
     pub fn open_all(contents: &[Self], vault: &Vault, workspace: WorkspaceId) -> TaskContents {
         let part = |part| contents.iter().find(|content| content.part == part)?.open(vault, workspace);
         TaskContents {
@@ -130,7 +128,6 @@ pub enum TaskWrite {
 
 impl TaskWrite {
     /// Keeps a task that has ended, with its sealed contents.
-    #[must_use]
     pub fn keep_ended(task: RunTask, contents: Vec<TaskContent>) -> Self {
         let new = NewTask { task, contents: TaskContents::default(), open_max: None };
         Self::Keep { new: Box::new(new), contents }
@@ -158,14 +155,12 @@ impl Written {
         }
     }
 
-    #[must_use]
     pub const fn is_held(self) -> bool {
         matches!(self, Self::Held(true))
     }
 }
 
 /// What was found, opened.
-#[must_use]
 pub fn opened(found: Option<FoundRow>, vault: &Vault) -> FoundTask {
     found.map_or(FoundTask::Unknown, |(task, contents)| {
         let contents = TaskContent::open_all(&contents, vault, task.owner.workspace);

@@ -8,7 +8,6 @@ use crate::limits::{INPUT_FILES_MAX, INPUT_TEXTS_MAX};
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// What an app of a kind takes.
-#[must_use]
 pub fn input(kind: Kind) -> Value {
     match kind {
         Kind::Text => text(),
@@ -23,7 +22,6 @@ pub fn input(kind: Kind) -> Value {
 }
 
 /// What an app of a kind answers.
-#[must_use]
 pub fn output(kind: Kind) -> Value {
     let (title, required, properties) = match kind {
         Kind::Text => ("Answer", "response", text_output()),

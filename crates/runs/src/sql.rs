@@ -41,7 +41,6 @@ const PURGED: &str =
 pub struct StoredTasks(pub(crate) Database);
 
 /// The tasks of a store.
-#[must_use]
 pub fn stored(store: &Store) -> StoredTasks {
     StoredTasks(store.database().clone())
 }
@@ -180,7 +179,6 @@ fn list(query: &TaskListQuery, now_unix_ms: u64) -> Statement {
 
 impl StoredTasks {
     /// Whether other processes store tasks beside this one.
-    #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.0.is_shared()
     }

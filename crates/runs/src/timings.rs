@@ -6,14 +6,12 @@ use serde_json::{Value, json};
 use crate::document::moment;
 
 /// The log of a task, and its events.
-#[must_use]
 pub fn logs(document: &Value) -> Value {
     let of = |name: &str| document.get(name).cloned().unwrap_or_default();
     json!({"task_id": of("id"), "status": of("status"), "events": of("events"), "logs": of("logs")})
 }
 
 /// How long a task was in each status.
-#[must_use]
 pub fn timings(task: &RunTask, now_unix_ms: u64) -> Value {
     let end = task.ended_unix_ms.unwrap_or(now_unix_ms);
     let total = end.saturating_sub(task.created_unix_ms);

@@ -213,7 +213,6 @@ async fn finish(
 }
 
 /// How long a task is kept after its end, where its client said nothing.
-#[must_use]
 pub fn kept_ms() -> u64 {
     u64::try_from(TASK_KEPT.as_millis()).unwrap_or(u64::MAX)
 }

@@ -71,7 +71,6 @@ pub struct AnswerWriter {
 }
 
 impl AnswerWriter {
-    #[must_use]
     pub fn new(wish: RuntimeAnswerOptions) -> Self {
         let RuntimeAnswerOptions {
             grammar,

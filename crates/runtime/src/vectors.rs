@@ -280,7 +280,6 @@ fn counts(usage: &Usage) -> Used {
 }
 
 /// The embedding response.
-#[must_use]
 pub fn vectors_answer(model: &str, vectors: Vec<Vec<f32>>, as_base64: bool, usage: &Usage) -> Bytes {
     let row = |(index, vector): (usize, Vec<f32>)| {
         let embedding = if as_base64 {
@@ -296,7 +295,6 @@ pub fn vectors_answer(model: &str, vectors: Vec<Vec<f32>>, as_base64: bool, usag
 }
 
 /// The rerank response: best first, and equal scores in the order in which they were sent.
-#[must_use]
 pub fn ranks_answer(
     trace: TraceId,
     model: &str,

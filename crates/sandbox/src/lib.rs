@@ -29,7 +29,6 @@ pub use program::{HostPort, Program, Programs};
 pub use start::{Pipes, StartError, Started, give, start};
 
 /// Becomes a sandbox where the first argument says so. To be called before anything else: only a process with one thread can.
-#[must_use]
 pub fn entered() -> Option<ExitCode> {
     let argument = std::env::args().nth(1)?;
     #[cfg(target_os = "linux")]

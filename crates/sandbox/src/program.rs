@@ -125,13 +125,11 @@ impl Programs {
     }
 
     /// A program that a workspace may use.
-    #[must_use]
     pub fn find(&self, name: &str, workspace: &str) -> Option<&Arc<Program>> {
         self.0.get(name).filter(|program| program.serves(workspace))
     }
 
     /// The names of those that a workspace may use.
-    #[must_use]
     pub fn names(&self, workspace: &str) -> Vec<&str> {
         self.0
             .iter()
@@ -145,7 +143,6 @@ impl Programs {
         self.0.iter().map(|(name, program)| (name.as_str(), program))
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,13 +5,11 @@ use serde_json::Value;
 use crate::limits::STORED_DEPTH_MAX;
 
 /// Whether a value has more than [`STORED_DEPTH_MAX`] brackets within each other.
-#[must_use]
 pub fn is_too_deep(value: &Value) -> bool {
     !fits(value, STORED_DEPTH_MAX)
 }
 
 /// The value of a JSON text; the text itself where it is no JSON, or so deep that it could not be read again.
-#[must_use]
 pub fn value_or_text(text: String) -> Value {
     let value = serde_json::from_str::<Value>(&text).ok().filter(|value| !is_too_deep(value));
     value.unwrap_or(Value::String(text))

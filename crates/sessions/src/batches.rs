@@ -55,7 +55,6 @@ struct Inner {
 
 impl Batches {
     /// Starts deleting batches whose time is over. Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: &Store, vault: Vault, world: World, jobs: BatchJobs) -> Arc<Self> {
         let tasks = RuntimeTasks::on_this_runtime("batches");
         let batches = batches::stored(store);

@@ -93,7 +93,6 @@ pub struct KeptContent {
 
 impl Contents {
     /// Starts the writer, and the deletion of what is over. Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: &Store, vault: Vault, world: World) -> Arc<Self> {
         let (messages, receiver) = mpsc::channel(CONTENTS_WAITING_MAX);
         let inner = Arc::new(Inner {

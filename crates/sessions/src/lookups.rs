@@ -49,7 +49,6 @@ struct Remembered {
 
 impl SessionLookups {
     /// Starts ending sessions and artifacts. Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
         let tasks = RuntimeTasks::on_this_runtime("session lookups");
         let transcripts = Transcripts { store: store.clone(), vault, world: world.clone() };

@@ -42,7 +42,6 @@ struct Inner {
 
 impl Objects {
     /// Starts deleting expired rows. Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: Chore) -> Arc<Self> {
         let tasks = RuntimeTasks::on_this_runtime("objects");
         let inner = Arc::new(Inner { store, world, tasks, chore });

@@ -20,13 +20,11 @@ pub struct OpenedTurn {
 }
 
 /// `None` where it does not open, which is audited.
-#[must_use]
 pub fn open_answer(vault: &Vault, content: &ContentRef, sealed: &Sealed) -> Option<StoredAnswer> {
     unpack(vault.opener.open_content(content, sealed).ok()?.expose())
 }
 
 /// `None` where it does not open, which is audited.
-#[must_use]
 pub fn open_turn(vault: &Vault, content_ref: &ContentRef, sealed: &Sealed) -> Option<OpenedTurn> {
     let (calls, content) = unpack_turn(vault.opener.open_content(content_ref, sealed).ok()?.expose())?;
     let name = calls

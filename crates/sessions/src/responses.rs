@@ -65,7 +65,6 @@ enum WriterMessage {
 
 impl Responses {
     /// Starts the writer. Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: ResponseChore) -> Arc<Self> {
         let (messages, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
         let tasks = RuntimeTasks::on_this_runtime("responses");

@@ -93,7 +93,6 @@ impl RunTasks {
     }
 
     /// Notified when a task arrives that waits for a worker.
-    #[must_use]
     pub fn arrivals(&self) -> Arc<Notify> {
         Arc::clone(&self.inner.arrivals)
     }

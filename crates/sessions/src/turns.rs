@@ -63,7 +63,6 @@ struct LocalState {
 
 impl Turns {
     /// Starts deleting expired turns. Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
         let inner = Arc::new(Inner {
             store,

@@ -121,21 +121,18 @@ impl ReplyBody {
     }
 
     /// The same body as `editor` sends it.
-    #[must_use]
     pub fn edited(mut self, editor: Box<dyn BodyEditor>) -> Self {
         self.beside.get_or_insert_default().editor = Some(editor);
         self
     }
 
     /// The same, captured as it is sent.
-    #[must_use]
     pub fn captured(mut self, capture: Box<dyn CaptureAnswer>) -> Self {
         self.beside.get_or_insert_default().capture = Some(Capture(capture));
         self
     }
 
     /// The same, watched to its end.
-    #[must_use]
     pub fn watched(mut self, watch: Box<dyn WatchStream>) -> Self {
         self.beside.get_or_insert_default().watch = Some(Watch::Watching(watch));
         self
@@ -172,7 +169,6 @@ impl ReplyBody {
     }
 
     /// The usage as booked; known once the answer is settled.
-    #[must_use]
     pub const fn usage(&self) -> Option<&Usage> {
         match &self.settled {
             Some(settled) => Some(&settled.usage),
@@ -181,7 +177,6 @@ impl ReplyBody {
     }
 
     /// What the answer costs its workspace, as budgets count it; known once it is settled.
-    #[must_use]
     pub const fn cost(&self) -> Option<Nanos> {
         match &self.settled {
             Some(settled) => Some(settled.cost),
@@ -191,14 +186,12 @@ impl ReplyBody {
 
     /// Whether the answer ends with an error event after a successful status; then it must not be stored for
     /// replay.
-    #[must_use]
     pub const fn is_failed(&self) -> bool {
         self.is_failed
     }
 
     /// Whether the rest is ready and only waits for the end of the event loop's turn, when its record is
     /// written. A writer that still has bytes buffered, such as the head, can then send all at once.
-    #[must_use]
     pub const fn waits_for_record(&self) -> bool {
         self.pending_record.is_some()
     }

@@ -16,7 +16,6 @@ use relay::{ClientResponse, Conclusion};
 /// Makes the HTTP response. A buffered answer is settled at once, since what was used doesn't depend
 /// on whether the client still reads. A stream is settled at its end, at its error, or when hyper drops the
 /// body.
-#[must_use]
 pub fn settle(mut response: ClientResponse) -> Response<ReplyBody> {
     let (status, headers) = (response.status(), response.take_headers());
     match response.take_whole() {
@@ -30,13 +29,11 @@ pub fn settle(mut response: ClientResponse) -> Response<ReplyBody> {
 }
 
 /// A response without a tab: a refusal before admission, or a model list.
-#[must_use]
 pub fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<ReplyBody> {
     http_response(status, headers, ReplyBody::whole(bytes))
 }
 
 /// A response without a tab, in pieces that are read while it is sent; `None` breaks it off.
-#[must_use]
 pub fn streamed(
     status: StatusCode,
     headers: HeaderMap,
@@ -47,7 +44,6 @@ pub fn streamed(
 
 /// Closes the tab of an exchange that has no body of its own. The event that ends it for the client must wait
 /// for the returned `PendingWrite`.
-#[must_use]
 pub fn book(conclusion: Conclusion) -> PendingWrite {
     let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = conclusion;
     tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used })

@@ -49,7 +49,6 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The one constructor: for the keeper, and for tests that build a configuration manually.
-    #[must_use]
     pub fn assemble(parts: Parts) -> Self {
         let mut snapshot = Self {
             version: parts.version,
@@ -72,19 +71,16 @@ impl Snapshot {
         snapshot
     }
 
-    #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
     }
 
     /// What a data plane knows of itself; `None` on every other gateway.
-    #[must_use]
     pub const fn data_plane(&self) -> Option<&Arc<DataPlaneFacts>> {
         self.plane.as_ref()
     }
 
     /// Why nothing of a workspace is served; `None` but on a data plane that has lost its control plane.
-    #[must_use]
     pub fn closed(&self, workspace: WorkspaceId) -> Option<Closed> {
         let closed = &self.plane.as_ref()?.closed;
         closed.iter().find(|(id, _)| *id == workspace).map(|(_, closed)| *closed)
@@ -95,7 +91,6 @@ impl Snapshot {
     /// The index narrows by half of the keyed digest, which can't be targeted without the
     /// pepper; the rest is compared in constant time. The checksum in a key's text is only
     /// checked by callers that explain a miss.
-    #[must_use]
     pub fn find_key(&self, presented: &str) -> Option<&Arc<KeyEntry>> {
         if !api_key::is_of_form(presented) {
             return None;
@@ -107,50 +102,42 @@ impl Snapshot {
 
     /// The cache key that a provider is sent for prompts of a workspace with the same prefix. It reveals
     /// nothing of either, and without the pepper another workspace's key can't be computed.
-    #[must_use]
     pub fn cache_key(&self, workspace: WorkspaceId, prefix: u64) -> String {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache {workspace} {prefix:016x}")))
     }
 
     /// The cache key that a provider is sent for the requests of a session. It reveals as little.
-    #[must_use]
     pub fn cache_key_of_session(&self, workspace: WorkspaceId, session: SessionId) -> String {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache session {workspace} {session}")))
     }
 
     /// The salt for a workspace's prompts in a cache that it shares with others. It reveals as little.
-    #[must_use]
     pub fn cache_salt(&self, workspace: WorkspaceId) -> String {
         format!("{:016x}", self.half_digest(&format!("prompt cache salt {workspace}")) >> 64)
     }
 
     /// The cache key that is sent to a provider for one that a client of the workspace chose.
-    #[must_use]
     pub fn cache_key_of(&self, workspace: WorkspaceId, own: &str) -> String {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache key {workspace} {own}")))
     }
 
     /// The keyed hash of a beginning that a provider caches by name, and of whom it belongs to: nothing else has the same.
-    #[must_use]
     pub fn context_digest(&self, text: &str) -> [u8; 32] {
         self.key_hash.digest(text)
     }
 
     /// With this, anybody reads a file until then, or until the workspace's key is another one.
-    #[must_use]
     pub fn file_signature(&self, file: &KeptFile, until_unix_ms: u64) -> String {
         let KeptFile { id, owner, link_key, .. } = file;
         let of = format!("{} {} {id} {link_key}", owner.workspace, owner.project);
         format!("{:032x}", self.half_digest(&format!("file link {of} {until_unix_ms}")))
     }
 
-    #[must_use]
     pub fn is_file_signature(&self, text: &str, file: &KeptFile, until_unix_ms: u64) -> bool {
         self.file_signature(file, until_unix_ms).as_bytes().ct_eq(text.as_bytes()).into()
     }
 
     /// The id of a client's own user, whose name can't be read from it; in another workspace the same name has another id.
-    #[must_use]
     pub fn end_user(&self, workspace: WorkspaceId, name: &str) -> EndUserId {
         EndUserId::of_hash(self.half_digest(&format!("end user {workspace} {name}")))
     }
@@ -160,17 +147,14 @@ impl Snapshot {
         half
     }
 
-    #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Arc<KeyEntry>> {
         self.keys_by_id.get(id.as_uuid().as_u128()).map(|key| &key.entry)
     }
 
-    #[must_use]
     pub fn key_count(&self) -> usize {
         self.keys_by_id.len()
     }
 
-    #[must_use]
     pub fn workspace(&self, id: WorkspaceId) -> Option<&Arc<WorkspaceEntry>> {
         self.workspaces.get(id.as_uuid().as_u128())
     }
@@ -181,23 +165,19 @@ impl Snapshot {
     }
 
     /// Whether any project or key lists an origin: a browser's preflight request names neither.
-    #[must_use]
     pub fn lists_origin(&self, origin: &str) -> bool {
         self.origins.contains_key(origin) || self.origins.contains_key(ANY_ORIGIN)
     }
 
-    #[must_use]
     pub fn accounts(&self) -> &[Arc<AccountEntry>] {
         &self.accounts
     }
 
-    #[must_use]
     pub const fn catalogue(&self) -> &Arc<Catalogue> {
         &self.catalogue
     }
 
     /// The next version: this one with a change applied; what the change doesn't name is shared.
-    #[must_use]
     pub(crate) fn with(&self, change: Change) -> Self {
         let mut next = Self {
             version: change.version,

@@ -38,7 +38,6 @@ pub fn origins_of(list: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether pages of an origin are in a list.
-#[must_use]
 pub fn has_origin(list: &str, origin: &str) -> bool {
     origins_of(list).any(|listed| listed == ANY_ORIGIN || listed == origin)
 }
@@ -128,7 +127,6 @@ pub struct CredentialEntry {
 
 impl CredentialEntry {
     /// Whether requests of a project in this environment may use it.
-    #[must_use]
     pub fn is_for(&self, project: ProjectId, environment: &str, now_unix_ms: u64) -> bool {
         self.state == CredentialState::Active
             && self.expires_unix_ms.is_none_or(|end| end > now_unix_ms)
@@ -137,7 +135,6 @@ impl CredentialEntry {
     }
 
     /// What an attempt that uses it authenticates as.
-    #[must_use]
     pub fn principal(&self) -> Principal {
         match self.subscription {
             Some(_) => Principal::Subscription(SubscriptionId::from_uuid(*self.id.as_uuid())),
@@ -246,7 +243,6 @@ pub struct AliasEntry {
 
 impl AliasEntry {
     /// By what a workspace's aliases are sorted: one of a project comes before the workspace's of the same name, and is found.
-    #[must_use]
     pub fn order(&self) -> (&str, bool, AliasId) {
         (&self.name, self.project.is_none(), self.id)
     }
@@ -332,7 +328,6 @@ impl WorkspaceEntry {
     }
 
     /// The stored hints of this id; `None` also for what is no id.
-    #[must_use]
     pub fn stored_hints(&self, id: &str) -> Option<&ReadHints> {
         let id: HintsId = id.parse().ok()?;
         let found = self.hints.binary_search_by_key(&id, |entry| entry.id).ok()?;

@@ -19,7 +19,6 @@ pub type BeforePublish =
     Arc<dyn for<'a> Fn(&'a mut Change) -> PortFuture<'a, Result<(), SourceError>> + Send + Sync>;
 
 /// For a keeper without a vault.
-#[must_use]
 pub fn nothing_first() -> BeforePublish {
     Arc::new(|_| Box::pin(async { Ok(()) }))
 }
@@ -81,12 +80,10 @@ impl Keeper {
         Ok(Arc::new(Self { current, published, task }))
     }
 
-    #[must_use]
     pub fn reader(&self) -> Reader {
         Reader { cache: RefCell::new(Cache::new(Arc::clone(&self.current))) }
     }
 
-    #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
@@ -101,7 +98,6 @@ impl Keeper {
     }
 
     /// The versions as they are published.
-    #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.published.clone()
     }
@@ -116,13 +112,11 @@ domain::brief_debug!(Keeper, |it| version = *it.published.borrow());
 
 impl Reader {
     /// The snapshot in force. A request takes it once and reads one version to its end.
-    #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         Arc::clone(self.cache.borrow_mut().load())
     }
 
     /// A reader of one snapshot that never changes: for tests and for tools without a source.
-    #[must_use]
     pub fn fixed(snapshot: Arc<Snapshot>) -> Self {
         Self { cache: RefCell::new(Cache::new(Arc::new(ArcSwap::new(snapshot)))) }
     }

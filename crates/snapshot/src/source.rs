@@ -31,7 +31,6 @@ pub enum NodeChange {
 }
 
 impl NodeChange {
-    #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         match self {
             Self::Set(entry) => entry.workspace,

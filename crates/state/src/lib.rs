@@ -37,7 +37,6 @@ mod usage;
 use api::router::Route;
 
 /// All routes.
-#[must_use]
 pub fn routes() -> Vec<Route> {
     [
         agents::routes(),

@@ -18,13 +18,11 @@ const TRANSCRIPTION_STREAM: &str = "audio/transcriptions/stream";
 const OWN_FIELDS: [&str; 3] = ["tags", "stimulir", "fusion"];
 
 /// Whether a path asks a model.
-#[must_use]
 pub fn is_inference(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.starts_with(INFERENCE))
 }
 
 /// The path of `/v1` that such a path stands for.
-#[must_use]
 pub fn meant_path(path: &str) -> Option<String> {
     let rest = path.strip_prefix(ROOT)?.strip_prefix(INFERENCE)?;
     // Some SDKs write the version themselves behind the address that they are given.
@@ -33,7 +31,6 @@ pub fn meant_path(path: &str) -> Option<String> {
 }
 
 /// The first of the tags in a request's header, which is the request's tag.
-#[must_use]
 pub fn take_tags(headers: &HeaderMap) -> Option<String> {
     let tags = text_of(headers, TAGS)?;
     tags.split(',').map(str::trim).find(|tag| !tag.is_empty()).map(str::to_owned)
@@ -41,7 +38,6 @@ pub fn take_tags(headers: &HeaderMap) -> Option<String> {
 
 /// A body without the client's own fields, and the first of the tags in it; `None` where it has none of them, or is not valid,
 /// which is for others to say.
-#[must_use]
 pub fn take_fields(body: &Bytes) -> Option<(Bytes, Option<String>)> {
     let (mut out, mut tag, mut has_own) = (String::from("{"), None, false);
     let mut cursor = Cursor::new(body).ok()?;

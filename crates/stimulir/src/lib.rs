@@ -35,7 +35,6 @@ pub use inference::{is_inference, meant_path, take_fields, take_tags};
 pub use names::{PROJECT, ROOT, WORKSPACE};
 
 /// Whether a path belongs to this API.
-#[must_use]
 pub fn is_below(path: &str) -> bool {
     path.starts_with(ROOT)
 }

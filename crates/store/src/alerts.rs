@@ -31,7 +31,6 @@ domain::words! {
 
 impl AlertMetric {
     /// Whether a few requests say nothing about it.
-    #[must_use]
     pub const fn needs_requests(self) -> bool {
         matches!(self, Self::ErrorPercent | Self::Latency | Self::FirstByte)
     }

@@ -26,7 +26,6 @@ pub struct BudgetRow {
 
 impl BudgetRow {
     /// The form that requests are checked against.
-    #[must_use]
     pub fn compile(&self) -> Budget {
         Budget {
             id: self.id,

@@ -103,298 +103,244 @@ impl Store {
 
     /// The same store by separate connections, for work that must go on while others hold connections or hold up their thread.
     /// From now on changes to SQLite are made on this runtime, whoever begins one.
-    #[must_use]
     pub fn apart(&self) -> Self {
         let database = self.database.apart();
         Self { books: self.books.over(&database), database, replica: self.replica }
     }
 
     /// Whether other gateways may use the same database.
-    #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.database.is_shared()
     }
 
-    #[must_use]
     pub fn workspaces(&self) -> &dyn Workspaces {
         &self.database
     }
 
-    #[must_use]
     pub fn projects(&self) -> &dyn Projects {
         &self.database
     }
 
-    #[must_use]
     pub fn api_keys(&self) -> &dyn ApiKeys {
         &self.database
     }
 
-    #[must_use]
     pub fn credentials(&self) -> &dyn Credentials {
         &self.database
     }
 
-    #[must_use]
     pub fn subscriptions(&self) -> &dyn Subscriptions {
         &self.database
     }
 
-    #[must_use]
     pub fn accounts(&self) -> &dyn Accounts {
         &self.database
     }
 
-    #[must_use]
     pub fn nodes(&self) -> &dyn Nodes {
         &self.database
     }
 
     /// Nodes that joined by themselves.
-    #[must_use]
     pub fn joins(&self) -> &dyn Joins {
         &self.database
     }
 
     /// The tokens that nodes join with.
-    #[must_use]
     pub fn join_tokens(&self) -> &dyn Resource<JoinToken> {
         &self.database
     }
 
-    #[must_use]
     pub fn routes(&self) -> &dyn Resource<RouteRow> {
         &self.database
     }
 
     /// What routes have been.
-    #[must_use]
     pub fn route_versions(&self) -> &dyn RouteVersions {
         &self.database
     }
 
-    #[must_use]
     pub fn agent_hints(&self) -> &dyn Resource<AgentHintsRow> {
         &self.database
     }
 
-    #[must_use]
     pub fn aliases(&self) -> &dyn Aliases {
         &self.database
     }
 
-    #[must_use]
     pub fn policies(&self) -> &dyn Resource<PolicyRow> {
         &self.database
     }
 
-    #[must_use]
     pub fn people(&self) -> &dyn People {
         &self.database
     }
 
-    #[must_use]
     pub fn sign_ins(&self) -> &dyn SignIns {
         &self.database
     }
 
-    #[must_use]
     pub fn devices(&self) -> &dyn Devices {
         &self.database
     }
 
-    #[must_use]
     pub fn jobs(&self) -> &dyn Jobs {
         &self.database
     }
 
-    #[must_use]
     pub fn events(&self) -> &dyn Events {
         &self.database
     }
 
-    #[must_use]
     pub fn alert_rules(&self) -> &dyn AlertRules {
         &self.database
     }
 
-    #[must_use]
     pub fn webhooks(&self) -> &dyn Webhooks {
         &self.database
     }
 
-    #[must_use]
     pub fn capabilities(&self) -> &dyn Capabilities {
         &self.database
     }
 
-    #[must_use]
     pub fn tariffs(&self) -> &dyn Tariffs {
         &self.database
     }
 
-    #[must_use]
     pub fn invoices(&self) -> &dyn Invoices {
         &self.database
     }
 
-    #[must_use]
     pub fn reconciliations(&self) -> &dyn Reconciliations {
         &self.database
     }
 
-    #[must_use]
     pub fn node_hours(&self) -> &dyn NodeHours {
         &self.database
     }
 
     /// How good answers were found.
-    #[must_use]
     pub fn scores(&self) -> &dyn records::scores::Scores {
         &self.database
     }
 
     /// Answers under idempotency keys, and the claims of requests in progress.
-    #[must_use]
     pub fn kept_answers(&self) -> &dyn IdempotentAnswers {
         &self.database
     }
 
     /// Sealed provider state that must be sent back with the turns after tool calls.
-    #[must_use]
     pub fn kept_turns(&self) -> &dyn StoredTurns {
         &self.database
     }
 
     /// Ownership of responses that providers store.
-    #[must_use]
     pub fn stored_responses(&self) -> &dyn StoredResponses {
         &self.database
     }
 
     /// Ownership of other objects that providers store: files, batches, videos.
-    #[must_use]
     pub fn kept_objects(&self) -> &dyn ProviderObjects {
         &self.database
     }
 
-    #[must_use]
     pub fn artifacts(&self) -> &dyn Artifacts {
         &self.database
     }
 
-    #[must_use]
     pub fn bundles(&self) -> &dyn Bundles {
         &self.database
     }
 
     /// What a purge removes of agents' state.
-    #[must_use]
     pub fn state_purges(&self) -> &dyn StatePurges {
         &self.database
     }
 
-    #[must_use]
     pub fn sessions(&self) -> &dyn Sessions {
         &self.database
     }
 
     /// Key rotation.
-    #[must_use]
     pub fn rotations(&self) -> &dyn Rotations {
         &self.database
     }
 
     /// Budgets, credit, and rate limits.
-    #[must_use]
     pub fn budgets(&self) -> &dyn Budgets {
         &self.database
     }
 
     /// This process's number among the replicas that share the database.
-    #[must_use]
     pub const fn replica(&self) -> i64 {
         self.replica
     }
 
     /// The centre from which this replica leases shares of limits and budgets.
-    #[must_use]
     pub fn lease_centre(&self) -> Arc<dyn ledger::LeaseCentre> {
         Arc::new(Leases { database: self.database.clone(), replica: self.replica })
     }
 
     /// Meter records: requests and usage.
-    #[must_use]
     pub fn records(&self) -> &dyn Records {
         &*self.books
     }
 
     /// Reports on how well workloads are reused.
-    #[must_use]
     pub fn diagnostics(&self) -> &dyn DiagnosticsReports {
         &self.database
     }
 
     /// Periodic maintenance of the meter records.
-    #[must_use]
     pub fn upkeep(&self) -> &dyn Maintenance {
         &*self.books
     }
 
-    #[must_use]
     pub fn audit(&self) -> &dyn Audit {
         &self.database
     }
 
-    #[must_use]
     pub fn meta(&self) -> &dyn Meta {
         &self.database
     }
 
-    #[must_use]
     pub fn feed(&self) -> &dyn Feed {
         &self.database
     }
 
     /// The source that the snapshot's keeper follows.
-    #[must_use]
     pub fn source(&self) -> Arc<dyn snapshot::Source> {
         Arc::new(SnapshotSource(self.database.clone()))
     }
 
     /// Where the drainer puts settled records.
-    #[must_use]
     pub fn record_sink(&self) -> Arc<dyn ledger::RecordSink> {
         Arc::<dyn RecordDatabase>::clone(&self.books)
     }
 
     /// The sums of the records that this process stored, for `/metrics`.
-    #[must_use]
     pub fn settled_counts(&self) -> Arc<ledger::SettledCounts> {
         self.books.settled()
     }
 
     /// Where the records of a data plane go, which has this number among the replicas.
-    #[must_use]
     pub fn record_sink_of(&self, replica: i64) -> Arc<dyn ledger::RecordSink> {
         self.books.sink_of(replica)
     }
 
     /// The centre from which a data plane leases shares of limits and budgets.
-    #[must_use]
     pub fn lease_centre_of(&self, replica: i64) -> Arc<dyn ledger::LeaseCentre> {
         Arc::new(Leases { database: self.database.clone(), replica })
     }
 
     /// Faults for the next commits.
     #[cfg(feature = "fixtures")]
-    #[must_use]
     pub fn commit_faults(&self) -> Arc<database::fixtures::CommitFaults> {
         self.database.commit_faults()
     }
 
     /// For crates with tables of their own.
-    #[must_use]
     pub const fn database(&self) -> &Database {
         &self.database
     }

@@ -27,7 +27,6 @@ pub struct NewJob {
 
 impl NewJob {
     /// The installation's recurring job of a kind. Its name is fixed: enqueueing it again moves it to now.
-    #[must_use]
     pub fn recurring(kind: &'static str, every_ms: u64, unix_ms: u64) -> Self {
         Self {
             kind,
@@ -99,7 +98,6 @@ pub const VIDEOS_POLL: &str = "videos.poll";
 pub const RESPONSES_POLL: &str = "responses.poll";
 
 /// The name of the job that polls the response which this request made; that of another object is its id.
-#[must_use]
 pub fn response_poll_name(request: TraceId) -> String {
     format!("{RESPONSES_POLL}:{request}")
 }

@@ -41,7 +41,6 @@ pub struct Joined {
 
 impl Joined {
     /// Whether its last heartbeat is still valid.
-    #[must_use]
     pub fn is_alive(&self, unix_ms: u64) -> bool {
         self.revoked_unix_ms.is_none() && self.due_unix_ms.is_some_and(|due_unix_ms| unix_ms < due_unix_ms)
     }

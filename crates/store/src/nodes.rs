@@ -51,7 +51,6 @@ pub struct NodeRow {
 }
 
 impl NodeRow {
-    #[must_use]
     pub const fn state(&self) -> NodeState {
         match (self.draining, self.cordoned, self.reachable) {
             (true, ..) => NodeState::Draining,
@@ -62,7 +61,6 @@ impl NodeRow {
     }
 
     /// The models that it serves.
-    #[must_use]
     pub fn models(&self) -> &[String] {
         self.declared_models.as_deref().unwrap_or(&self.learned_models)
     }

@@ -15,7 +15,6 @@ pub struct RouteRow {
 }
 
 /// Why a route can't stand beside another one, if it can't.
-#[must_use]
 pub fn clash(spec: &RouteSpec, other: RouteId, others: &RouteSpec) -> Option<StoreError> {
     if place_text(spec) == place_text(others) {
         return Some(scope_taken(other));
@@ -39,14 +38,12 @@ fn ambiguous(other: RouteId) -> StoreError {
 }
 
 /// A canonical string for a scope and conditions.
-#[must_use]
 pub fn place_text(spec: &RouteSpec) -> String {
     let (scope, when) = (scope_text(&spec.scope), spec.when.text());
     if when.is_empty() { scope } else { format!("{scope}when;{when}") }
 }
 
 /// A canonical string for a scope: lengths precede values, so that it is unique.
-#[must_use]
 pub fn scope_text(scope: &RouteScope) -> String {
     scope_parts(scope, |name, value| format!("{name}={}:{value};", value.len())).concat()
 }

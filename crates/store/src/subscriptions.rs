@@ -13,7 +13,6 @@ use crate::resource::Resource;
 pub struct SubscriptionRow(pub CredentialRow);
 
 impl SubscriptionRow {
-    #[must_use]
     pub const fn id(&self) -> SubscriptionId {
         SubscriptionId::from_uuid(*self.0.id.as_uuid())
     }

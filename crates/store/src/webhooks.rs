@@ -64,7 +64,6 @@ pub struct SigningSecret {
 
 /// The object name that a webhook secret is sealed under: each generation is a separate object, so that two
 /// can be open at once.
-#[must_use]
 pub fn sealed_object(webhook: WebhookId, generation: u32) -> String {
     format!("{webhook}/{generation}")
 }

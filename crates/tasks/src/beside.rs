@@ -32,7 +32,6 @@ pub struct Permit<'a> {
 }
 
 impl Permits {
-    #[must_use]
     pub const fn new(of_owner: usize, all: usize) -> Self {
         Self { of_owner, all: Semaphore::const_new(all), owners: Mutex::new(BTreeMap::new()) }
     }

@@ -35,7 +35,6 @@ pub async fn watch_delay(runtime: &'static str) {
 }
 
 /// The longest delay of each runtime in the last minute or two, with the one that goes on now.
-#[must_use]
 pub fn delays() -> Vec<(&'static str, Duration)> {
     let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut all: Vec<(&'static str, Duration)> = Vec::new();

@@ -19,12 +19,10 @@ pub struct RuntimeTasks {
 
 impl RuntimeTasks {
     /// Tasks on the current runtime.
-    #[must_use]
     pub fn on_this_runtime(name: &'static str) -> Self {
         Self::new(name, Handle::current())
     }
 
-    #[must_use]
     pub fn new(name: &'static str, runtime: Handle) -> Self {
         Self { name, runtime, running: Writes::default() }
     }

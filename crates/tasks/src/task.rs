@@ -66,13 +66,11 @@ impl Task {
         Self { name, stop, abort: handle.abort_handle(), handle: Mutex::new(Some(handle)) }
     }
 
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
     /// Whether it has ended, also by a panic.
-    #[must_use]
     pub fn is_finished(&self) -> bool {
         self.abort.is_finished()
     }

@@ -21,12 +21,10 @@ impl Thread {
     }
 
     /// The handle to unpark it.
-    #[must_use]
     pub fn thread(&self) -> &std::thread::Thread {
         self.handle.thread()
     }
 
-    #[must_use]
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }

@@ -25,19 +25,16 @@ impl Style {
 }
 
 /// For standard output.
-#[must_use]
 pub fn paint(style: Style, text: &str) -> String {
     painted(style, text, is_wanted(&|name| std::env::var(name).ok(), std::io::stdout().is_terminal()))
 }
 
 /// For standard error.
-#[must_use]
 pub fn paint_error(style: Style, text: &str) -> String {
     painted(style, text, is_wanted_on_error())
 }
 
 /// Whether standard error is coloured; redirected output is not.
-#[must_use]
 pub fn is_wanted_on_error() -> bool {
     is_wanted(&|name| std::env::var(name).ok(), std::io::stderr().is_terminal())
 }

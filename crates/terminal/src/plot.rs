@@ -127,7 +127,6 @@ fn label(unix_s: i64) -> String {
 
 /// A chart with both axes of one series; of several, a line for each, scaled to its own maximum, above the time axis.
 /// `write` makes values into text.
-#[must_use]
 pub fn lines(
     points: Vec<Point>,
     span: &[String; 2],
@@ -188,7 +187,6 @@ fn block(value: i64, most: i64, rows: u32, row: u32) -> char {
 
 /// One line for values that rise and fall, scaled from the lowest to the highest; if there are many, each
 /// cell is the mean of several.
-#[must_use]
 pub fn curve(values: &[f64]) -> String {
     let each = values.len().div_ceil(PLOT_CELLS_MAX).max(1);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;

@@ -39,7 +39,6 @@ pub struct Entry {
 }
 
 impl Manifest {
-    #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.files.iter().any(|entry| entry.name == name)
     }
@@ -80,7 +79,6 @@ impl PendingBackup {
     }
 
     /// The path at which to write a file of this name.
-    #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.part.join(name)
     }

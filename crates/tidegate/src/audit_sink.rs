@@ -45,7 +45,6 @@ pub struct Reach<'a> {
 
 impl SinkSetting {
     /// `None` for what is none of them.
-    #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::Nowhere);

@@ -14,12 +14,10 @@ use crate::settings::Settings;
 
 const LOCK: &str = ".lock";
 
-#[must_use]
 pub fn database(dir: &Path) -> PathBuf {
     dir.join(datadir::DATABASE_FILE)
 }
 
-#[must_use]
 pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
 }

@@ -360,12 +360,10 @@ impl DataPlane {
     }
 
     /// The address of its control plane.
-    #[must_use]
     pub fn control(&self) -> &str {
         &self.standings.control
     }
 
-    #[must_use]
     pub fn sink(&self) -> Arc<dyn RecordSink> {
         Arc::clone(&self.outbox) as _
     }
@@ -383,7 +381,6 @@ impl DataPlane {
         RemoteCentre::kept_replicas(store).await
     }
 
-    #[must_use]
     pub fn source(&self, store: &Store) -> Arc<dyn Source> {
         ClosingSource::new(store.source(), Arc::clone(&self.standings))
     }

@@ -160,7 +160,6 @@ fn brought_key() -> Option<Secret> {
 }
 
 /// The file of master keys, at its default place unless the settings name another.
-#[must_use]
 pub fn master_key_file(settings: &Settings) -> std::path::PathBuf {
     settings
         .master_key_file

@@ -21,7 +21,6 @@ pub enum HeadDestination {
 }
 
 impl HeadDestination {
-    #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let is_address = text.starts_with("https://") || text.starts_with("http://");
         match text {

@@ -44,7 +44,6 @@ pub fn last_address(data_dir: &Path) -> Option<SocketAddr> {
 }
 
 /// A new random key.
-#[must_use]
 pub fn mint() -> String {
     let mut random = [0; 32];
     World::system().random.fill(&mut random);

@@ -44,7 +44,6 @@ impl Tools {
     }
 
     /// Whether `pg_dump` is installed.
-    #[must_use]
     pub fn can_dump() -> bool {
         on_path("pg_dump") || find_tool("pg_dump").is_some()
     }

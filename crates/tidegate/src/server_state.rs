@@ -308,7 +308,6 @@ impl ServerState {
 
     /// The process can serve as long as it can write its journal. If the database takes no records, it serves
     /// on and is degraded: another replica could do no better, and nothing is lost meanwhile.
-    #[must_use]
     pub fn readiness(&self) -> Readiness {
         let failing = self.books.drainer.failing_for();
         if self.books.journal.is_failing() {

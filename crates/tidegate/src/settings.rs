@@ -481,12 +481,10 @@ impl Layers {
         Ok(Self { values })
     }
 
-    #[must_use]
     pub fn text(&self, key: &str) -> &str {
         self.values.get(key).map_or("", |(value, _)| value.as_str())
     }
 
-    #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
     }
@@ -773,7 +771,6 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// The reference page of all settings, the content of `docs/settings.md`.
 #[cfg(test)]
-#[must_use]
 pub fn reference() -> String {
     let mut page = String::from(
         "# Settings\n\nEach comes from, in rising order: its default, the settings file (`tidegate.toml` in the data directory, or\n\

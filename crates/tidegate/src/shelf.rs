@@ -30,7 +30,6 @@ impl ModelsDir {
 }
 
 /// A failure of the hub or the model directory, with its exit code.
-#[must_use]
 pub fn failure(error: &HubError) -> Failure {
     let code = match error.kind {
         HubErrorKind::Usage => output::USAGE,
@@ -47,7 +46,6 @@ pub fn failure(error: &HubError) -> Failure {
 }
 
 /// A local model as JSON, for programs.
-#[must_use]
 pub fn document(entry: &Entry, memory: &Memory) -> Value {
     let manifest = &entry.manifest;
     json!({
@@ -66,7 +64,6 @@ pub fn document(entry: &Entry, memory: &Memory) -> Value {
 }
 
 /// The memory that a model needs, as a phrase.
-#[must_use]
 pub fn need(memory: &Memory) -> String {
     let weights = output::bytes(memory.weights_bytes);
     match memory.thousand_tokens_bytes {

@@ -50,7 +50,6 @@ pub enum Taken {
 }
 
 /// Whether a request may want the loop: by the tools of its project, or by MCP servers that it names itself.
-#[must_use]
 pub fn may_want(dialect: Dialect, operation: Operation, headers: &HeaderMap, body: &[u8]) -> bool {
     operation == Operation::Chat
         && (headers.contains_key(&TOOLS)

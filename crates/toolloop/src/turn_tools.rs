@@ -60,7 +60,6 @@ impl TurnTools {
     }
 
     /// The tool that reads on in results which were too long to be given whole, once there are some.
-    #[must_use]
     pub fn reading_on(&self) -> Option<ToolOffer> {
         (!self.0.kept.is_empty()).then(|| ToolOffer {
             name: READ_RESULT.to_owned(),
@@ -71,7 +70,6 @@ impl TurnTools {
         })
     }
 
-    #[must_use]
     pub fn offers(&self) -> Vec<ToolOffer> {
         let offers = self.0.offered.iter().map(|(name, offered)| ToolOffer {
             name: name.clone(),

@@ -25,7 +25,6 @@ pub struct CallFailure {
 }
 
 impl CallFailure {
-    #[must_use]
     pub fn new(outcome: CallOutcome, text: impl Into<String>) -> Self {
         Self { outcome, text: text.into(), is_unauthorized: false, wanted_scopes: Vec::new() }
     }
@@ -63,7 +62,6 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// The beginning of a text: at most so many bytes, and whole characters.
-#[must_use]
 pub fn cut(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }

@@ -35,7 +35,6 @@ pub struct AppFailure {
 }
 
 /// Places of a value that do not fit a schema: each a JSON pointer with the reason. Values are not repeated.
-#[must_use]
 pub fn misfits(schema: &Value, value: &Value) -> Vec<(String, String)> {
     let schema = match Schema::compile(schema) {
         Ok(schema) => schema,
@@ -67,7 +66,6 @@ pub fn misfits(schema: &Value, value: &Value) -> Vec<(String, String)> {
 }
 
 /// Whether this is a JSON Schema that values can be compared with.
-#[must_use]
 pub fn is_schema(schema: &Value) -> bool {
     Schema::compile(schema).is_ok()
 }

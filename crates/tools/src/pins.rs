@@ -46,7 +46,6 @@ const MARKS: [&str; 10] = [
 const SECRETS: [&str; 6] = ["~/.ssh", "id_rsa", ".aws/credentials", "/etc/passwd", ".env file", "mcp.json"];
 
 /// What makes the text of a tool look like an instruction to the model; `None` where nothing does.
-#[must_use]
 pub fn suspicion(text: &str) -> Option<String> {
     let hidden = text.chars().find(|letter| is_hidden(*letter));
     if let Some(letter) = hidden {
@@ -79,7 +78,6 @@ pub(crate) fn listed(name: String, description: String, parameters: String) -> L
 }
 
 /// The pins after a server listed its tools, and whether something is held back that was not before.
-#[must_use]
 pub fn reconciled(state: &McpState, tools: Vec<ListedTool>) -> (Vec<PinnedTool>, Vec<(String, PinState)>) {
     let is_first = state.tools.is_empty();
     let mut pins = Vec::with_capacity(tools.len());
@@ -128,7 +126,6 @@ fn compared(known: &PinnedTool, tool: ListedTool) -> PinnedTool {
 }
 
 /// Accepts a tool as its server lists it now, which must be what `digest` says. `false` where it is not.
-#[must_use]
 pub fn accept(state: &mut McpState, name: &str, digest: &str) -> bool {
     let Some(pin) = state.tools.iter_mut().find(|pin| pin.tool.name == name) else { return false };
     let offered = pin.listed.as_ref().unwrap_or(&pin.tool);

@@ -161,7 +161,6 @@ impl From<AppRow> for DeclaredApp {
 
 impl<K: Kind> DeclaredRow<K> {
     /// Its headers, opened; `None` if they don't open any more.
-    #[must_use]
     pub fn headers(&self, vault: &Vault) -> Option<SecretHeaders> {
         let mut headers = self.opened(vault)?;
         headers.retain(|(name, _)| name != CLIENT_SECRET);
@@ -175,14 +174,12 @@ impl<K: Kind> DeclaredRow<K> {
 
 impl McpServerRow {
     /// The secret of the client that its project registered.
-    #[must_use]
     pub fn client_secret(&self, vault: &Vault) -> Option<Arc<Secret>> {
         let mut opened = self.opened(vault)?.into_iter();
         opened.find(|(name, _)| name == CLIENT_SECRET).map(|(_, secret)| secret)
     }
 
     /// As it is called, with what it was granted; `None` if its secrets don't open any more.
-    #[must_use]
     pub fn declared(self, vault: &Vault, grant: Option<&GrantRow>) -> Option<DeclaredServer> {
         let headers = self.headers(vault)?;
         let held = grant.map(|grant| grant.open(vault));

@@ -44,7 +44,6 @@ pub(crate) fn seal_bytes(
 
 impl SealedHeaders {
     /// `None` if they don't open any more.
-    #[must_use]
     pub fn open(&self, vault: &Vault, owner: ObjectOwner) -> Option<SecretHeaders> {
         let opened = self.open_bytes(vault, owner)?;
         let headers: Vec<(String, String)> = serde_json::from_slice(opened.expose()).ok()?;

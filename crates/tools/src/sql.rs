@@ -289,23 +289,19 @@ fn read_call(row: &Row) -> Result<ToolCallRecord, StoreError> {
 }
 
 impl Declared {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }
 
     /// Refused as `name_taken` and `too_many_tools`.
-    #[must_use]
     pub fn create<K: Kind>(&self, row: DeclaredRow<K>, act: Act) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(create(writing, row, act))))
     }
 
-    #[must_use]
     pub fn get<K: Kind>(&self, workspace: WorkspaceId, id: K::Id) -> StoreFuture<'_, DeclaredRow<K>> {
         Box::pin(async move { find(&mut self.0.read().await?, workspace, id).await })
     }
 
-    #[must_use]
     pub fn list<K: Kind>(
         &self,
         workspace: WorkspaceId,
@@ -316,7 +312,6 @@ impl Declared {
     }
 
     /// Refused unless the row is at the expected version.
-    #[must_use]
     pub fn replace<K: Kind>(
         &self,
         row: DeclaredRow<K>,
@@ -326,7 +321,6 @@ impl Declared {
         Box::pin(self.0.note(move |writing| Box::pin(replace(writing, row, expected, act))))
     }
 
-    #[must_use]
     pub fn delete<K: Kind>(
         &self,
         workspace: WorkspaceId,
@@ -338,7 +332,6 @@ impl Declared {
     }
 
     /// What an app was at one of its older versions.
-    #[must_use]
     pub fn app_version(
         &self,
         workspace: WorkspaceId,
@@ -349,19 +342,16 @@ impl Declared {
     }
 
     /// The older versions of an app, newest first.
-    #[must_use]
     pub fn app_versions(&self, workspace: WorkspaceId, app: AppId) -> StoreFuture<'_, Vec<AppVersion>> {
         Box::pin(async move { app_versions::list(&mut self.0.read().await?, (workspace, app)).await })
     }
 
     /// Those of a project that are switched on.
-    #[must_use]
     pub fn enabled<K: Kind>(&self, owner: ObjectOwner) -> StoreFuture<'_, Vec<DeclaredRow<K>>> {
         Box::pin(async move { enabled(&mut self.0.read().await?, owner).await })
     }
 
     /// The one of a project with this name.
-    #[must_use]
     pub fn named<K: Kind>(
         &self,
         owner: ObjectOwner,
@@ -370,18 +360,15 @@ impl Declared {
         Box::pin(async move { named(&mut self.0.read().await?, owner, name).await })
     }
 
-    #[must_use]
     pub fn note_state(&self, owner: ObjectOwner, id: McpServerId, state: McpState) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(note_state(writing, owner, id, state))))
     }
 
-    #[must_use]
     pub fn record(&self, calls: Vec<ToolCallRecord>) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(record(writing, calls))))
     }
 
     /// The calls that were made for a request, in their order.
-    #[must_use]
     pub fn calls(&self, workspace: WorkspaceId, request: TraceId) -> StoreFuture<'_, Vec<ToolCallRecord>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM tool_calls WHERE workspace = $1 AND request = $2 ORDER BY place");
@@ -391,7 +378,6 @@ impl Declared {
     }
 
     /// Forgets older calls; returns how many.
-    #[must_use]
     pub fn forget_calls(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {

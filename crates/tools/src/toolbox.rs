@@ -44,7 +44,6 @@ struct Inner {
 
 impl ToolBox {
     /// Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: &Store, vault: Vault, world: World) -> Arc<Self> {
         let (declared, grants) = (Declared::of(store), Grants::of(store));
         let inner = Arc::new(Inner { declared, grants, store: store.clone(), vault, world });

@@ -227,24 +227,20 @@ impl Job {
         self.epoch_output = Some(EpochOutput { base: base.to_owned(), directory: directory.to_owned() });
     }
 
-    #[must_use]
     pub fn of(&self) -> usize {
         self.steps.iter().sum()
     }
 
     /// The number of steps done.
-    #[must_use]
     pub const fn done(&self) -> usize {
         self.done
     }
 
     /// The last step that was done, if any.
-    #[must_use]
     pub const fn last(&self) -> Option<&Progress> {
         self.last.as_ref()
     }
 
-    #[must_use]
     pub const fn network(&self) -> &Network {
         &self.network
     }

@@ -257,18 +257,15 @@ impl Network {
         Ok(())
     }
 
-    #[must_use]
     pub const fn shape(&self) -> &Architecture {
         &self.shape
     }
 
     /// The trained tensors, in the order of `parameters`.
-    #[must_use]
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
-    #[must_use]
     pub fn parameters(&self) -> &[f32] {
         &self.parameters
     }

@@ -40,7 +40,6 @@ pub struct ContentFilter {
 
 impl ContentFilter {
     /// All that are kept whole.
-    #[must_use]
     pub fn all(project: Option<ProjectId>, now_unix_ms: u64) -> Self {
         let range = (first_request_at(0), first_request_at(TIMES_END_MS));
         Self { project, range, mode: TraceMode::FullFidelity, now_unix_ms }
@@ -52,7 +51,6 @@ impl ContentFilter {
 pub struct RequestContents(Database);
 
 impl RequestContents {
-    #[must_use]
     pub fn of(database: &Database) -> Self {
         Self(database.clone())
     }

@@ -29,7 +29,6 @@ pub struct ProfileRow {
 pub struct RetentionProfiles(Database);
 
 impl RetentionProfiles {
-    #[must_use]
     pub fn of(database: &Database) -> Self {
         Self(database.clone())
     }

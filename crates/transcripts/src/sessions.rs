@@ -56,7 +56,6 @@ pub struct NewSession {
 
 impl NewSession {
     /// A session of a project that is kept until it is deleted, and its empty branch. Both ids are of one time, and random.
-    #[must_use]
     pub fn of(
         workspace: WorkspaceId,
         project: ProjectId,
@@ -93,7 +92,6 @@ impl NewSession {
     }
 
     /// The same as a warm one, whose runs of an app stay where the first one runs.
-    #[must_use]
     pub fn warm(self, app: String, idle_ms: u64) -> Self {
         let created_unix_ms = self.session.created_unix_ms;
         let expires_unix_ms = created_unix_ms.saturating_add(idle_ms);

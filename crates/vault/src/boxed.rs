@@ -37,14 +37,12 @@ impl BoxKey {
     }
 
     /// The seed of a new key.
-    #[must_use]
     pub fn mint_seed(random: &dyn Random) -> Secret {
         let mut seed = Zeroizing::new([0_u8; KEY_BYTES]);
         random.fill(&mut *seed);
         Secret::new(seed.to_vec())
     }
 
-    #[must_use]
     pub const fn public(&self) -> BoxedFor {
         self.public
     }

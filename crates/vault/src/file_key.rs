@@ -53,7 +53,6 @@ impl FileKey {
     }
 
     /// Its bytes, to be sealed.
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         &*self.bytes
     }

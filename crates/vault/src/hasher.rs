@@ -46,7 +46,6 @@ pub struct MintedKey {
 }
 
 /// Generates the secret of an access key.
-#[must_use]
 pub fn mint_access_secret(random: &dyn Random) -> Secret {
     let mut bytes = Zeroizing::new([0_u8; 40]);
     random.fill(&mut *bytes);
@@ -54,7 +53,6 @@ pub fn mint_access_secret(random: &dyn Random) -> Secret {
 }
 
 /// `live` keys are those of a production environment.
-#[must_use]
 pub fn mint_api_key(random: &dyn Random, hasher: &dyn KeyHash, live: bool) -> MintedKey {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     random.fill(&mut *bytes);

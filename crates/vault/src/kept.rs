@@ -119,53 +119,45 @@ impl RequestHasher {
     }
 
     /// The lookup hash of an idempotency key's answer. The same key in another project is a different one.
-    #[must_use]
     pub fn of_key(&self, project: ProjectId, path: &str, key: &str) -> [u8; 32] {
         self.of(&[b"key", project.as_bytes(), path.as_bytes(), key.as_bytes()])
     }
 
     /// Distinguishes request bodies sent under the same key.
-    #[must_use]
     pub fn of_body(&self, digest: &[u8; 32], body: &[u8]) -> [u8; 32] {
         self.of(&[b"body", digest, body])
     }
 
     /// The lookup hash of the turn with this tool call. The same call id in another project is a different
     /// one.
-    #[must_use]
     pub fn of_call(&self, workspace: WorkspaceId, project: ProjectId, call: &str) -> [u8; 32] {
         self.of(&[b"call", workspace.as_bytes(), project.as_bytes(), call.as_bytes()])
     }
 
     /// The hash of a turn, from its request and the hash of its first call.
-    #[must_use]
     pub fn of_turn(&self, request: TraceId, first_call: &[u8; 32]) -> [u8; 32] {
         self.of(&[b"turn", request.as_bytes(), first_call])
     }
 
     /// The lookup hash of a response that its provider stores. The same id in another project is a different
     /// one.
-    #[must_use]
     pub fn of_response(&self, workspace: WorkspaceId, project: ProjectId, id: &str) -> [u8; 32] {
         self.of(&[b"response", workspace.as_bytes(), project.as_bytes(), id.as_bytes()])
     }
 
     /// What is told of content without showing it: equal within one project only.
-    #[must_use]
     pub fn of_content(&self, project: ProjectId, content: &[u8]) -> [u8; 32] {
         self.of(&[b"content", project.as_bytes(), content])
     }
 
     /// The trace under which a background response is billed, derived from its lookup hash: the same however
     /// often it is billed.
-    #[must_use]
     pub fn of_background(&self, unix_ms: u64, response: &[u8; 32]) -> TraceId {
         let hash = self.of(&[b"background", response]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 
     /// Tidegate's id for an object that `maker` stores for a project under its own id.
-    #[must_use]
     pub fn of_object(
         &self,
         owner: ObjectOwner,
@@ -180,7 +172,6 @@ impl RequestHasher {
     }
 
     /// Tidegate's id for a batch that it works through itself, by the request that made it.
-    #[must_use]
     pub fn of_own_batch(
         &self,
         owner: ObjectOwner,
@@ -193,60 +184,51 @@ impl RequestHasher {
     }
 
     /// The hash of a part of an item of such a batch.
-    #[must_use]
     pub fn of_batch_item(&self, batch: StoredObjectId, position: u64, part: &str) -> [u8; 32] {
         let kind = batch.kind.as_str().as_bytes();
         self.of(&[b"batch item", kind, &batch.digest, &position.to_be_bytes(), part.as_bytes()])
     }
 
     /// The hash of a part of a task.
-    #[must_use]
     pub fn of_task_part(&self, task: TaskId, part: &str) -> [u8; 32] {
         self.of(&[b"task part", task.as_bytes(), part.as_bytes()])
     }
 
     /// The trace under which a further try of a task is billed.
-    #[must_use]
     pub fn of_task_try(&self, unix_ms: u64, task: TaskId, tries: u32) -> TraceId {
         let hash = self.of(&[b"task try", task.as_bytes(), &tries.to_be_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 
     /// The hash of a part of a run of a flow: what it was given, what a step made.
-    #[must_use]
     pub fn of_flow_part(&self, run: FlowRunId, part: &str) -> [u8; 32] {
         self.of(&[b"flow part", run.as_bytes(), part.as_bytes()])
     }
 
     /// What makes the ids of what a step of a run begins, the same whoever begins it: its task, its run of another flow, or the
     /// record of its call of a tool.
-    #[must_use]
     pub fn of_flow_step(&self, run: FlowRunId, path: &str, tries: u32) -> [u8; 10] {
         let hash = self.of(&[b"flow step", run.as_bytes(), path.as_bytes(), &tries.to_be_bytes()]);
         hash.first_chunk().copied().unwrap_or_default()
     }
 
     /// The hash by which what is known of a file is found.
-    #[must_use]
     pub fn of_file(&self, file: FileId) -> [u8; 32] {
         self.of(&[b"file", file.as_bytes()])
     }
 
     /// The hash of the token with which a file's content may be sent: the token itself is stored nowhere.
-    #[must_use]
     pub fn of_upload(&self, file: FileId, token: &str) -> [u8; 32] {
         self.of(&[b"upload", file.as_bytes(), token.as_bytes()])
     }
 
     /// The text under which links to a file are signed. The hash of API keys is not enough, because each data plane has its key.
-    #[must_use]
     pub fn of_link(&self, file: FileId, key_id: &str) -> String {
         hex(&self.of(&[b"file link", file.as_bytes(), key_id.as_bytes()]))
     }
 
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same
     /// whoever bills it, and however often.
-    #[must_use]
     pub fn of_item(&self, unix_ms: u64, batch: StoredObjectId, custom_id: &str) -> TraceId {
         let hash = self.of(&[b"item", &batch.digest, custom_id.as_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
@@ -254,7 +236,6 @@ impl RequestHasher {
 
     /// The trace of a node's own record, derived from the node's id for it: the same however often it is
     /// reported.
-    #[must_use]
     pub fn of_node_event(&self, unix_ms: u64, node: NodeId, event: TraceId) -> TraceId {
         let hash = self.of(&[b"node event", node.as_bytes(), event.as_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())

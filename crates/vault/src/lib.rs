@@ -62,7 +62,6 @@ pub struct VaultRecords {
 
 impl VaultRecords {
     /// Each record under its name in the store.
-    #[must_use]
     pub fn to_meta(&self) -> Vec<(String, Vec<u8>)> {
         let mut facts = vec![
             (master_key::CURRENT.to_owned(), self.master_key_id.clone().into_bytes()),

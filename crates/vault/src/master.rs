@@ -41,7 +41,6 @@ pub enum MasterKeyError {
 }
 
 impl MasterKey {
-    #[must_use]
     pub fn generate(random: &dyn Random) -> Self {
         let mut bytes = Zeroizing::new([0_u8; KEY_LEN]);
         random.fill(&mut *bytes);
@@ -162,7 +161,6 @@ domain::brief_debug!(MasterKey as "MasterKey(hidden)");
 
 /// Whether a file of master keys is safe from others. One that belongs to root may be read by its group, too: that is how
 /// Kubernetes gives a Secret to a pod with an `fsGroup` (mode 0440), and systemd a credential to a service.
-#[must_use]
 pub fn is_private(metadata: &fs::Metadata) -> bool {
     is_private_mode(mode_of(metadata), owner_of(metadata))
 }

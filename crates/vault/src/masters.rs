@@ -26,7 +26,6 @@ pub struct MasterState {
 
 impl MasterState {
     /// Reads the state from an installation's facts.
-    #[must_use]
     pub fn from_meta(facts: &[(String, Vec<u8>)]) -> Self {
         let find = |name: &str| {
             let found = facts.iter().find(|(known, _)| known == name);
@@ -42,7 +41,6 @@ impl MasterState {
     }
 
     /// Whether a process with these keys can unwrap everything.
-    #[must_use]
     pub fn is_served_by(&self, held: &[String]) -> bool {
         let needed = [Some(&self.current), self.next.as_ref()];
         needed.into_iter().flatten().all(|id| held.contains(id))
@@ -112,12 +110,10 @@ impl MasterKeyring {
     }
 
     /// The ids of the keys that this process can use.
-    #[must_use]
     pub fn held_ids(&self) -> Vec<String> {
         self.held.load().keys.iter().map(|key| key.key_id()).collect()
     }
 
-    #[must_use]
     pub fn state(&self) -> MasterState {
         self.held.load().state.clone()
     }

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use domain::Secret;
 
 /// HMAC-SHA256 over a message.
-#[must_use]
 pub fn sign_message(secret: &Secret, message: &[u8]) -> [u8; 32] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
     let mut signature = [0; 32];
@@ -22,7 +21,6 @@ pub fn sign_message(secret: &Secret, message: &[u8]) -> [u8; 32] {
 
 /// The signatures of Standard Webhooks 1.0: `v1,…` for each key, separated by spaces; the receiver accepts whichever
 /// key it has.
-#[must_use]
 pub fn webhook_signatures(keys: &[Secret], id: &str, unix_s: u64, body: &[u8]) -> String {
     let message = [format!("{id}.{unix_s}.").as_bytes(), body].concat();
     let mut text = String::new();

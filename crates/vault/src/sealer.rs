@@ -62,7 +62,6 @@ impl Sealer {
     }
 
     /// The id of the key that seals new secrets.
-    #[must_use]
     pub fn current_key_id(&self, workspace: WorkspaceId) -> Option<String> {
         self.ring.current(workspace).map(|(key_id, _)| key_id)
     }
@@ -100,7 +99,6 @@ impl Sealer {
     }
 
     /// 16 hexadecimal digits by which a person recognises a secret.
-    #[must_use]
     pub fn fingerprint(&self, workspace: WorkspaceId, secret: &Secret) -> String {
         wiped(|| self.fingerprinter.of(workspace, secret))
     }

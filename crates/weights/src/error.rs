@@ -40,7 +40,6 @@ pub enum WeightsError {
 
 impl WeightsError {
     /// The file at fault, and what is wrong with it.
-    #[must_use]
     pub fn file_and_cause(&self) -> Option<(&Path, String)> {
         match self {
             Self::File { path, source } => Some((path, source.to_string())),

@@ -39,7 +39,6 @@ pub enum Raw {
 
 impl Raw {
     /// Two matrices can be fused if this is the same for both.
-    #[must_use]
     pub const fn kind(&self) -> (Option<FloatType>, Option<GgmlDType>) {
         match self {
             Self::Plain(kind, _) => (Some(*kind), None),
@@ -48,7 +47,6 @@ impl Raw {
     }
 
     /// Appends the rows of another matrix of the same dtype.
-    #[must_use]
     pub fn and(mut self, more: Self) -> Self {
         let (Self::Plain(_, more) | Self::Packed(_, more)) = more;
         let (Self::Plain(_, bytes) | Self::Packed(_, bytes)) = &mut self;

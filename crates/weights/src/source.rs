@@ -131,13 +131,11 @@ impl Source {
     }
 
     /// The directory or file that it was opened by.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The size of the weights, in the file and in memory.
-    #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         match &self.store {
             Store::Plain(files) => files.weight_bytes(),
@@ -145,7 +143,6 @@ impl Source {
         }
     }
 
-    #[must_use]
     pub const fn shape(&self) -> &Architecture {
         &self.shape
     }

@@ -17,7 +17,6 @@ impl AvailableMemory {
     }
 
     /// What is available now.
-    #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         self.0()
     }

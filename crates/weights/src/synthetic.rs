@@ -71,7 +71,6 @@ impl Normal {
 
 impl SyntheticModel {
     /// An unknown family is replaced by `qwen3`.
-    #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "whoever makes one makes its shape for it")]
     pub fn new(family: &str, shape: Architecture, seed: u64) -> Self {
         let family = families::by_name(family).map_or("qwen3", |family| family.name);
@@ -127,7 +126,6 @@ impl SyntheticModel {
     }
 
     /// The smallest model that can chat: one layer, a token for every byte, and a chat template.
-    #[must_use]
     pub fn smallest(seed: u64) -> Self {
         let shape = Architecture {
             vocabulary: 320,
@@ -151,7 +149,6 @@ impl SyntheticModel {
 
     /// Makes the model predict, after each token, the next token of the vocabulary, whatever the context. It
     /// still computes as much as before.
-    #[must_use]
     pub fn counting(mut self) -> Self {
         let width = self.shape.hidden;
         self.shape.is_tied = false;
@@ -169,7 +166,6 @@ impl SyntheticModel {
     }
 
     /// `config.json`, in the newer or the older format of RoPE settings.
-    #[must_use]
     pub fn config(&self, is_older: bool) -> Json {
         let shape = &self.shape;
         let mut config = json!({

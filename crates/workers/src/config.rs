@@ -114,7 +114,6 @@ fn namespace() -> String {
 
 impl WorkersConfig {
     /// Without what leaves this machine.
-    #[must_use]
     pub fn local(self) -> Self {
         Self { ssh: None, kubernetes: None, webhook: None, ..self }
     }

@@ -214,7 +214,6 @@ impl Fleet {
         }
     }
 
-    #[must_use]
     pub fn list(&self) -> WorkerList {
         let now = self.now();
         let data = self.workers().values().map(|entry| WorkerView::of(&entry.worker, now)).collect();

@@ -20,7 +20,6 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    #[must_use]
     pub fn new() -> Self {
         Self { origin_us: micros(ClockId::Monotonic) }
     }
@@ -52,7 +51,6 @@ fn micros(clock: ClockId) -> u64 {
 }
 
 /// The CPU time of this thread, which excludes what others do on a busy machine.
-#[must_use]
 pub fn thread_time() -> Duration {
     Duration::from_micros(micros(ClockId::ThreadCPUTime))
 }
@@ -65,7 +63,6 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    #[must_use]
     pub fn at(unix_ms: u64) -> Self {
         Self { unix_ms: AtomicU64::new(unix_ms), monotonic_us: AtomicU64::new(0) }
     }

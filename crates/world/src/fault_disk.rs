@@ -105,7 +105,6 @@ enum Verdict {
 }
 
 impl FaultDisk {
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -117,13 +116,11 @@ impl FaultDisk {
     }
 
     /// Operations so far, failed ones too.
-    #[must_use]
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
 
     /// Whether a planned failure is still to come.
-    #[must_use]
     pub fn fault_is_pending(&self) -> bool {
         self.lock().fail_at.is_some()
     }
@@ -143,7 +140,6 @@ impl FaultDisk {
     }
 
     /// The size of all files together.
-    #[must_use]
     pub fn used_bytes(&self) -> u64 {
         cached_bytes(&self.lock())
     }
@@ -153,7 +149,6 @@ impl FaultDisk {
         self.lock().dead = true;
     }
 
-    #[must_use]
     pub fn is_dead(&self) -> bool {
         self.lock().dead
     }
@@ -193,7 +188,6 @@ impl FaultDisk {
     }
 
     /// The bytes of a file as a reader sees them.
-    #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let file = self.lock().files.get(path).map(Arc::clone)?;
         let bytes = lock(&file).cached.clone();
@@ -207,7 +201,6 @@ impl FaultDisk {
     }
 
     /// All files, sorted.
-    #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<_> = self.lock().files.keys().cloned().collect();
         files.sort();
@@ -215,7 +208,6 @@ impl FaultDisk {
     }
 
     /// An independent disk with the same bytes on it.
-    #[must_use]
     pub fn copy(&self) -> Self {
         let copy = Self::new();
         for path in self.files() {

@@ -24,7 +24,6 @@ pub struct World {
 
 impl World {
     /// The real one.
-    #[must_use]
     pub fn system() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
@@ -34,7 +33,6 @@ impl World {
     }
 
     /// The ten random bytes of an id.
-    #[must_use]
     pub fn id_bytes(&self) -> [u8; 10] {
         let mut bytes = [0; 10];
         self.random.fill(&mut bytes);

@@ -70,7 +70,6 @@ impl Random for SystemRandom {
 pub struct SeededRandom(Mutex<u64>);
 
 impl SeededRandom {
-    #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(Mutex::new(seed))
     }

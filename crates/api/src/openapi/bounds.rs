@@ -21,7 +21,6 @@ pub const MOMENT: &str = concat!(
 pub const WORD: &str = r"^[A-Za-z0-9_-]+$";
 
 /// The alternatives of a form that names exactly one of these fields: a flag, a list of ids, or a text.
-#[must_use]
 pub fn exactly_one(fields: &[&str]) -> Vec<Value> {
     let form = |field: &str, is_given: bool| match (field, is_given) {
         ("workspace", _) => json!({"const": is_given}),
@@ -38,7 +37,6 @@ pub fn exactly_one(fields: &[&str]) -> Vec<Value> {
 }
 
 /// The alternatives of a form that needs at least one of these fields.
-#[must_use]
 pub fn at_least_one(fields: &[&str]) -> Vec<Value> {
     let given = json!({"not": {"type": "null"}});
     let alternative = |field: &&str| json!({"required": [field], "properties": {*field: given}, "additionalProperties": true});

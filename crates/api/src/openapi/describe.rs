@@ -27,98 +27,83 @@ const PAGING: [(&str, &str); 2] = [
 
 impl Route {
     /// What the route does, in one sentence.
-    #[must_use]
     pub fn says(mut self, summary: &'static str) -> Self {
         self.description.summary = summary;
         self
     }
 
     /// The body's type.
-    #[must_use]
     pub fn takes<T: JsonSchema>(mut self) -> Self {
         self.description.body = Body::Whole(shape::<T>);
         self
     }
 
     /// The type that the body is a merge patch of.
-    #[must_use]
     pub fn patches<T: JsonSchema>(mut self) -> Self {
         self.description.body = Body::Patch(shape::<T>);
         self
     }
 
     /// The body is content that is passed on; it may be as long as the body of a model request.
-    #[must_use]
     pub fn takes_content(mut self) -> Self {
         self.description.takes_content = true;
         self
     }
 
     /// The size limit of the body.
-    #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
         if self.description.takes_content { BODY_BYTES_MAX } else { CONTROL_BODY_BYTES_MAX }
     }
 
     /// A body is neither required nor read.
-    #[must_use]
     pub fn takes_nothing(self) -> Self {
         self.takes::<Nothing>()
     }
 
     /// 200 with one object that has an ETag.
-    #[must_use]
     pub fn returns<T: JsonSchema>(self) -> Self {
         self.push_response(StatusCode::OK, Some(shape::<T>), true)
     }
 
     /// 200 with something that isn't a stored object and has no ETag.
-    #[must_use]
     pub fn returns_value<T: JsonSchema>(self) -> Self {
         self.push_response(StatusCode::OK, Some(shape::<T>), false)
     }
 
     /// 201 with the object that was created.
-    #[must_use]
     pub fn makes<T: JsonSchema>(self) -> Self {
         self.push_response(StatusCode::CREATED, Some(shape::<T>), true)
     }
 
     /// 201 with something that is shown once and can't be read again.
-    #[must_use]
     pub fn makes_once<T: JsonSchema>(self) -> Self {
         self.push_response(StatusCode::CREATED, Some(shape::<T>), false)
     }
 
     /// 200 with a page of objects.
-    #[must_use]
     pub fn lists<T: JsonSchema>(mut self) -> Self {
         self.description.query.extend(PAGING);
         self.push_response(StatusCode::OK, Some(shape::<Page<T>>), false)
     }
 
     /// 200 with bytes of an archive.
-    #[must_use]
     pub fn returns_archive(mut self) -> Self {
         self.description.gives_archive = true;
         self.push_response(StatusCode::OK, None, false)
     }
 
     /// 200 with server-sent events.
-    #[must_use]
     pub fn returns_events(mut self) -> Self {
         self.description.gives_events = true;
         self.push_response(StatusCode::OK, None, false)
     }
 
     /// 101: the connection becomes a tunnel.
-    #[must_use]
     pub fn becomes_tunnel(self) -> Self {
         self.push_response(StatusCode::SWITCHING_PROTOCOLS, None, false)
     }
 
     /// 204.
-    #[must_use]
     pub fn returns_no_content(self) -> Self {
         self.push_response(StatusCode::NO_CONTENT, None, false)
     }
@@ -129,54 +114,46 @@ impl Route {
     }
 
     /// The object's lines as CSV, if the path asks for it.
-    #[must_use]
     pub fn or_csv(mut self) -> Self {
         self.description.has_csv = true;
         self
     }
 
     /// A query parameter.
-    #[must_use]
     pub fn query(mut self, name: &'static str, description: &'static str) -> Self {
         self.description.query.push((name, description));
         self
     }
 
     /// The allowed values of a query parameter.
-    #[must_use]
     pub fn one_of(mut self, name: &'static str, words: &'static [&'static str]) -> Self {
         self.description.allowed_values.push((name, words));
         self
     }
 
     /// A refusal specific to this route.
-    #[must_use]
     pub fn refuses(mut self, status: u16, code: &'static str) -> Self {
         self.description.refusals.push((status, code));
         self
     }
 
     /// Its writes can't be rehearsed.
-    #[must_use]
     pub fn no_rehearsal(mut self, why: &'static str) -> Self {
         self.description.no_rehearsal = Some(why);
         self
     }
 
     /// Whether its list can be exported as a file.
-    #[must_use]
     pub fn lists_files(&self) -> bool {
         self.description.query.iter().any(|(name, _)| *name == "format")
     }
 
     /// Whether anything of it can be exported as a file.
-    #[must_use]
     pub fn gives_files(&self) -> bool {
         self.description.has_csv || self.lists_files()
     }
 
     /// Whether it takes the parameter `dry_run`.
-    #[must_use]
     pub fn can_be_rehearsed(&self) -> bool {
         self.method != Method::GET && self.description.no_rehearsal.is_none()
     }

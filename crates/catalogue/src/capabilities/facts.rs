@@ -27,19 +27,16 @@ impl<T> Fact<T> {
     }
 
     /// `None` if it is unverified.
-    #[must_use]
     pub const fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
     /// Where it was read, or `unverified`.
-    #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
     /// The day it was read there, or empty.
-    #[must_use]
     pub fn checked(&self) -> &str {
         &self.checked
     }
@@ -162,26 +159,22 @@ macro_rules! facts {
             }
 
             /// Whether none is set.
-            #[must_use]
             pub fn is_empty(&self) -> bool {
                 true $(&& self.$name.is_none())+
             }
 
             /// These facts, and for those that are unset the ones below them.
-            #[must_use]
             pub fn over(&self, below: &Self) -> Self {
                 Self { $($name: self.$name.as_ref().or(below.$name.as_ref()).cloned(),)+ }
             }
 
             /// The facts that are unset, not even marked as unverified.
-            #[must_use]
             pub fn missing(&self) -> Vec<&'static str> {
                 let known = [$((stringify!($name), self.$name.is_some()),)+];
                 known.into_iter().filter(|(_, is_known)| !is_known).map(|(name, _)| name).collect()
             }
 
             /// Each fact that is set: its name, its source and day, and whether it has a value.
-            #[must_use]
             pub fn readings(&self) -> Vec<(&'static str, &str, &str, bool)> {
                 let mut all = Vec::new();
                 $(if let Some(fact) = &self.$name {

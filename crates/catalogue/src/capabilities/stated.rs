@@ -123,20 +123,17 @@ impl StatedFacts {
     }
 
     /// Reads a stored statement. A fact that is not known here, since a newer version wrote it, says nothing.
-    #[must_use]
     pub fn of_stored(text: &str) -> Self {
         let statement = serde_json::from_str(text).unwrap_or_default();
         Self::read_form(statement, "", Unknown::Ignored).unwrap_or_default()
     }
 
     /// Whether nothing is stated.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.models.is_empty()
     }
 
     /// The facts that are stated, behind the names of the models that they are of.
-    #[must_use]
     pub fn names(&self) -> Vec<String> {
         let of = |facts: &Facts, place: &str| -> Vec<String> {
             facts.readings().iter().map(|(name, ..)| format!("{place}{name}")).collect()

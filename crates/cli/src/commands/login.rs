@@ -25,7 +25,6 @@ pub struct Options {
 
 impl Options {
     /// The data directory of a gateway on this machine, in which the link is made without a key.
-    #[must_use]
     pub fn data_dir(&self) -> Option<&Path> {
         self.data_dir.as_deref()
     }

@@ -33,7 +33,6 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 }
 
 /// Whether a browser was started with this address.
-#[must_use]
 pub fn browse(address: &str) -> bool {
     ["xdg-open", "open"].into_iter().any(|program| start(program, address))
 }

@@ -48,7 +48,6 @@ pub struct Latest {
 
 impl Latest {
     /// The latest requests, then each as it settles.
-    #[must_use]
     pub const fn followed(filter: Option<String>, limit: u32) -> Self {
         Self { filter, limit, follow: true }
     }

@@ -107,7 +107,6 @@ impl Tail<'_> {
 }
 
 /// A row's cells, separated by two spaces.
-#[must_use]
 pub fn cells(row: &Value, columns: &[&str]) -> String {
     let texts = columns.iter().map(|column| output::printable(&output::cell(row, column)));
     texts.collect::<Vec<_>>().join("  ")

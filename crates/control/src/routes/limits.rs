@@ -52,7 +52,6 @@ impl LimitsForm {
 }
 
 /// The limits in force, from the snapshot: a write returns only after the snapshot contains it.
-#[must_use]
 pub fn show(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsForm {
     let snapshot = control.deps.keeper.current();
     let terms = snapshot.workspace(workspace).and_then(|workspace| workspace.terms.as_ref());

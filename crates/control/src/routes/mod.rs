@@ -40,7 +40,6 @@ use api::names::{checked_environment, checked_name};
 pub use capability_revisions::keep_served;
 
 /// All routes.
-#[must_use]
 pub fn all() -> Vec<Route> {
     [
         people::routes(),

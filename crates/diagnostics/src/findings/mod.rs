@@ -13,7 +13,6 @@ use crate::limits::FINDINGS_MAX;
 use crate::trace::Trace;
 
 /// All findings of these traces and budgets, those of the most money first.
-#[must_use]
 pub fn findings(traces: &[Trace], budgets: &[BudgetForecast]) -> Vec<Finding> {
     let mut found = [
         caches::missed(traces),

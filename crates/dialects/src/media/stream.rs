@@ -21,18 +21,15 @@ pub const JSON: &[u8] = b"application/json";
 const DOCUMENTS: [&[u8]; 3] = [JSON, b"text/html", b"application/problem+json"];
 
 /// Whether a content type is this media type, with parameters or without.
-#[must_use]
 pub fn is_media_type(content_type: &[u8], named: &[u8]) -> bool {
     content_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
 }
 
-#[must_use]
 pub fn is_document(content_type: &[u8]) -> bool {
     DOCUMENTS.into_iter().any(|named| is_media_type(content_type, named))
 }
 
 /// Whether an event reports an error, by its own type, its name or a member.
-#[must_use]
 pub fn is_refusal(name: &[u8], members: &Members<'_>) -> bool {
     let is_error = match members.find_text("type") {
         Some(kind) => kind == "error",
@@ -42,7 +39,6 @@ pub fn is_refusal(name: &[u8], members: &Members<'_>) -> bool {
 }
 
 /// The error as the last event of a stream of events.
-#[must_use]
 pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
     conversation::openai_error::error_event(fault, trace)
 }

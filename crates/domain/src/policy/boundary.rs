@@ -84,7 +84,6 @@ crate::words! {
 
 impl RegionPolicy {
     /// The names of the regions that it allows, in lower case; `None` allows all.
-    #[must_use]
     pub const fn regions(self) -> Option<&'static [&'static str]> {
         match self {
             Self::UsOnly => Some(US),
@@ -93,18 +92,15 @@ impl RegionPolicy {
         }
     }
 
-    #[must_use]
     pub const fn is_restriction(self) -> bool {
         self.regions().is_some()
     }
 
-    #[must_use]
     pub fn allows(self, region: &str) -> bool {
         self.regions().is_none_or(|known| known.iter().any(|one| one.eq_ignore_ascii_case(region)))
     }
 
     /// Whether everything that it allows is allowed by the other.
-    #[must_use]
     pub fn is_within(self, wider: Self) -> bool {
         !wider.is_restriction() || self == wider
     }
@@ -128,13 +124,11 @@ crate::words! {
 }
 
 impl DataBoundary {
-    #[must_use]
     pub const fn forbids_emergency(self) -> bool {
         !matches!(self, Self::Project)
     }
 
     /// The stricter of two.
-    #[must_use]
     pub const fn or_stricter(self, other: Self) -> Self {
         match (self, other) {
             (Self::Strict, _) | (_, Self::Strict) => Self::Strict,

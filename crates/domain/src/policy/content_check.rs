@@ -64,7 +64,6 @@ pub struct CheckCount {
 }
 
 impl Detector {
-    #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Secrets => "secrets",
@@ -80,12 +79,10 @@ impl Detector {
 }
 
 impl CheckedSide {
-    #[must_use]
     pub const fn covers_input(self) -> bool {
         matches!(self, Self::Input | Self::Both)
     }
 
-    #[must_use]
     pub const fn covers_output(self) -> bool {
         matches!(self, Self::Output | Self::Both)
     }
@@ -93,7 +90,6 @@ impl CheckedSide {
 
 impl ContentCheck {
     /// Whether it changes or refuses what it is applied to, so that what can't be read must not pass.
-    #[must_use]
     pub const fn is_enforced(&self) -> bool {
         matches!(self.action, CheckAction::Mask | CheckAction::Block)
     }

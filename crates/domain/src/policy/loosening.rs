@@ -15,7 +15,6 @@ pub struct Loosening {
 }
 
 /// The names that both lists allow, where an empty list allows all; `None` allows all.
-#[must_use]
 pub fn narrowed_names(one: &[String], other: &[String]) -> Option<Vec<String>> {
     match (one, other) {
         ([], []) => None,
@@ -28,7 +27,6 @@ pub fn narrowed_names(one: &[String], other: &[String]) -> Option<Vec<String>> {
 }
 
 /// The same of patterns of models.
-#[must_use]
 pub fn narrowed_models(one: &[String], other: &[String]) -> Option<Vec<String>> {
     if one.is_empty() || other.is_empty() {
         return narrowed_names(one, other);
@@ -60,7 +58,6 @@ fn covers(wider: &str, own: &str) -> bool {
 
 impl PolicySpec {
     /// The first rule that allows what `wider` does not. What is not set is inherited, and loosens nothing.
-    #[must_use]
     pub fn loosens(&self, wider: &Self) -> Option<Loosening> {
         let same = |wider: &str, own: &str| wider.eq_ignore_ascii_case(own);
         let profiles = |spec: &Self| -> Vec<String> {

@@ -80,14 +80,12 @@ pub struct HookServer {
 
 impl PolicyHook {
     /// The host of its address, with the port where that is stated.
-    #[must_use]
     pub fn host(&self) -> &str {
         host_of(&self.url)
     }
 }
 
 /// The host of an address, with the port where that is stated, and without a user; empty where there is none.
-#[must_use]
 pub fn host_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -95,7 +93,6 @@ pub fn host_of(address: &str) -> &str {
 }
 
 impl HookServer {
-    #[must_use]
     pub fn of(hook: &PolicyHook) -> Self {
         let host = hook.host();
         let host = host.get(..host.floor_char_boundary(RECORD_TEXT_BYTES_MAX)).unwrap_or(host);
@@ -105,7 +102,6 @@ impl HookServer {
 
 impl HookOutcome {
     /// Whether there was no decision, so that `on_silence` decides.
-    #[must_use]
     pub const fn is_silence(self) -> bool {
         !matches!(self, Self::Allowed | Self::Refused)
     }

@@ -56,7 +56,6 @@ crate::words! {
 
 impl RequestRules {
     /// Whether a rule is about what the request contains.
-    #[must_use]
     pub fn reads_requests(&self) -> bool {
         let Self { duration_ms_max: _, output_tokens_max, input_tokens_max, cost_micros_max, .. } = self;
         [output_tokens_max, input_tokens_max, cost_micros_max].iter().any(|bound| bound.is_some())
@@ -65,7 +64,6 @@ impl RequestRules {
     }
 
     /// Whether a rule is about parts of the request that only reading it whole shows.
-    #[must_use]
     pub fn reads_prompts(&self) -> bool {
         !self.required_metadata.is_empty()
             || self.tools.is_some()
@@ -73,17 +71,14 @@ impl RequestRules {
             || self.file_kinds.is_some()
     }
 
-    #[must_use]
     pub fn allows_tool(&self, name: &str) -> bool {
         self.tools.as_ref().is_none_or(|listed| is_listed(listed, name))
     }
 
-    #[must_use]
     pub fn allows_hosted_tool(&self, kind: &str) -> bool {
         self.hosted_tools.as_ref().is_none_or(|listed| is_listed(listed, kind))
     }
 
-    #[must_use]
     pub fn allows_file(&self, kind: FileKind) -> bool {
         self.file_kinds.as_ref().is_none_or(|listed| listed.contains(&kind))
     }
@@ -95,7 +90,6 @@ fn is_listed(patterns: &[String], name: &str) -> bool {
 
 impl ParameterRule {
     /// The value that is sent in place of this one; `None` where it is refused.
-    #[must_use]
     pub fn fit(&self, value: Thousandths) -> Option<Thousandths> {
         let fitted = self.least.map_or(value, |least| value.max(least));
         let fitted = self.most.map_or(fitted, |most| fitted.min(most));
@@ -105,7 +99,6 @@ impl ParameterRule {
 
 impl Thousandths {
     /// The nearest one; `None` if it is no number or out of range.
-    #[must_use]
     pub fn of(number: f64) -> Option<Self> {
         let scaled = (number * 1_000.0).round();
         // Both bounds are exact in an `f64`.
@@ -113,7 +106,6 @@ impl Thousandths {
         (scaled.abs() < 9.0e15).then_some(Self(scaled as i64))
     }
 
-    #[must_use]
     pub fn as_f64(self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "`of` makes none that is not exact")]
         let number = self.0 as f64;

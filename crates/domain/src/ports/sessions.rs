@@ -77,7 +77,6 @@ pub struct WarmSession {
 }
 
 impl WarmSession {
-    #[must_use]
     pub const fn status(&self, now_unix_ms: u64) -> WarmStatus {
         if self.ended_unix_ms.is_some() {
             return WarmStatus::Ended;
@@ -97,7 +96,6 @@ crate::words! {
 
 impl WarmStatus {
     /// Why a session takes no more runs; `None` of one that does.
-    #[must_use]
     pub fn refusal(self, id: SessionId) -> Option<Fault> {
         let (code, what) = match self {
             Self::Active => return None,

@@ -94,24 +94,20 @@ impl DeviceModel {
         Ok(Self { shape, turning, device, work, table, layers, norm, head })
     }
 
-    #[must_use]
     pub const fn shape(&self) -> &Architecture {
         &self.shape
     }
 
-    #[must_use]
     pub const fn device(&self) -> &Device {
         &self.device
     }
 
     /// The dtype of the computation.
-    #[must_use]
     pub const fn work(&self) -> DType {
         self.work
     }
 
     /// The bytes of weights that are read to decode one token.
-    #[must_use]
     pub fn read_bytes(&self) -> u64 {
         self.layers.iter().map(Layer::bytes).sum::<u64>() + self.head.bytes()
     }

@@ -62,7 +62,6 @@ impl DevicePool {
         }
     }
 
-    #[must_use]
     pub const fn blocks(&self) -> usize {
         self.blocks
     }

@@ -29,7 +29,6 @@ const NAMES: &str = "cpu, cpu-tensors, cuda, cuda:N and metal";
 impl Processor {
     /// Tokens per step: enough to keep the backend busy without delaying running sequences more than
     /// necessary.
-    #[must_use]
     pub const fn step_tokens(self) -> usize {
         match self {
             Self::Own | Self::Tensors => 256,
@@ -39,7 +38,6 @@ impl Processor {
     }
 
     /// Whether it is a GPU.
-    #[must_use]
     pub const fn is_accelerator(self) -> bool {
         matches!(self, Self::Cuda(_) | Self::Metal)
     }
@@ -109,7 +107,6 @@ impl Processor {
     }
 
     /// The bytes of weights on the device that computes, and those that stay in host memory besides.
-    #[must_use]
     pub fn takes(self, source: &Source) -> (u64, u64) {
         match self {
             Self::Own => (source.weight_bytes(), 0),

@@ -71,7 +71,6 @@ impl Deref for Local {
 
 impl Served {
     /// The longest sequence, prompt and output together.
-    #[must_use]
     pub const fn longest(&self) -> usize {
         self.host.longest()
     }

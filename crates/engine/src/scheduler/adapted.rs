@@ -21,7 +21,6 @@ type InTurn = (Option<Arc<Adapter>>, Vec<(usize, Option<Arc<Adapter>>)>);
 
 impl Scheduler {
     /// Sets the limits for adapters; none may be registered yet.
-    #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.adapter_registry = AdapterRegistry::new(self.model.shape(), limits);
         self.seal_for_disk();
@@ -29,14 +28,12 @@ impl Scheduler {
     }
 
     /// Loads adapters only within the memory that this reports as available.
-    #[must_use]
     pub fn within(mut self, available_memory: AvailableMemory) -> Self {
         self.adapter_registry.keep_within(available_memory);
         self
     }
 
     /// The limits for adapters.
-    #[must_use]
     pub const fn limits(&self) -> Limits {
         self.adapter_registry.limits()
     }
@@ -112,14 +109,12 @@ impl Scheduler {
     }
 
     /// All registered adapters, by name.
-    #[must_use]
     pub fn adapters(&self) -> Vec<AdapterStatus> {
         self.adapter_registry.status()
     }
 
     /// Whether every remaining sequence waits for an adapter that is being read, so that no step can do
     /// anything before one is settled.
-    #[must_use]
     pub fn waits_for_adapters(&self) -> bool {
         let waits = |id: &AdapterId| !self.adapter_registry.is_here(id) && !self.adapter_registry.is_lost(id);
         let is_stuck = || self.waiting.in_turn().all(|text| text.awaited_adapter().is_some_and(waits));

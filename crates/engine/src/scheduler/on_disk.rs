@@ -15,7 +15,6 @@ use crate::sequence::Sequence;
 impl Scheduler {
     /// Adds a prefix cache on disk, whose blocks have the format of this KV cache; no adapter may be registered yet. A
     /// KV cache of an accelerator can't be copied, and stores nothing.
-    #[must_use]
     pub fn with_disk(mut self, disk: DiskCache) -> Self {
         self.disk = Some(Arc::new(disk));
         self.seal_for_disk();
@@ -30,7 +29,6 @@ impl Scheduler {
     }
 
     /// What the prefix cache on disk has done, if there is one.
-    #[must_use]
     pub fn disk_counts(&self) -> Option<DiskCacheCounts> {
         self.disk.as_deref().map(DiskCache::counts)
     }
@@ -40,7 +38,6 @@ impl Scheduler {
     }
 
     /// Whether every running sequence waits for the disk, so that no step computes anything before it has read.
-    #[must_use]
     pub fn waits_for_disk(&self) -> bool {
         !self.running.is_empty() && self.running.iter().all(|text| text.fetching.is_some())
     }

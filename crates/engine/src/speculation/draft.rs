@@ -42,7 +42,6 @@ impl DraftModel {
     }
 
     /// The number of free blocks.
-    #[must_use]
     pub fn free_blocks(&self) -> usize {
         self.free.len()
     }

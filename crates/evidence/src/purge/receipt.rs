@@ -27,7 +27,6 @@ pub struct Signing {
 }
 
 /// The weakest guarantee of all processors that had something, or may have it.
-#[must_use]
 pub fn overall(processors: &[ProcessorReport]) -> Guarantee {
     let weakest = processors.iter().filter(|one| one.before > 0 || one.status == ProcessorStatus::Failed);
     weakest.map(|one| one.guarantee).min().unwrap_or(Guarantee::VerifiedPhysicalPurge)

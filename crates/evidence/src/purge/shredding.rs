@@ -40,7 +40,6 @@ pub enum ShreddingEnd {
 }
 
 impl ShreddingEnd {
-    #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Shredded { .. } => "shredded",
@@ -50,7 +49,6 @@ impl ShreddingEnd {
     }
 
     /// Why the keys still exist.
-    #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Shredded { .. } => None,
@@ -59,7 +57,6 @@ impl ShreddingEnd {
     }
 
     /// When they were dropped.
-    #[must_use]
     pub const fn shredded_unix_ms(&self) -> Option<u64> {
         match self {
             Self::Shredded { unix_ms } => Some(*unix_ms),
@@ -84,17 +81,14 @@ impl Shredding {
         Self { keys: keys.map(described).collect(), since_unix_ms, end: None }
     }
 
-    #[must_use]
     pub fn names(&self, key_id: &str) -> bool {
         self.keys.iter().any(|key| key.id == key_id)
     }
 
-    #[must_use]
     pub const fn is_shredded(&self) -> bool {
         matches!(self.end, Some(ShreddingEnd::Shredded { .. }))
     }
 
-    #[must_use]
     pub const fn is_failed(&self) -> bool {
         matches!(self.end, Some(ShreddingEnd::Failed { .. }))
     }

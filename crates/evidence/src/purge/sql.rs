@@ -28,7 +28,6 @@ const NAMED_AT_ONCE: u32 = 200;
 pub struct Purges(Database);
 
 impl Purges {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }
@@ -188,7 +187,6 @@ impl Purges {
         self.0.scrub().await
     }
 
-    #[must_use]
     pub const fn is_sqlite(&self) -> bool {
         self.0.is_sqlite()
     }

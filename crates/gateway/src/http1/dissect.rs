@@ -26,7 +26,6 @@ pub enum End {
 }
 
 /// Reads bytes as if they came over one HTTP/1 connection.
-#[must_use]
 pub fn dissect(bytes: &[u8]) -> Dissection {
     let mut dissection = Dissection { requests: Vec::new(), end: End::Open };
     let mut rest = bytes;

@@ -12,7 +12,6 @@ const VERSION: u32 = 1;
 impl KvCache {
     /// Names everything beside the weights that the bytes of a block depend on. Copies under one name can be copied into
     /// any cache of that name. The instruction set is part of it: each rounds sums in its own order.
-    #[must_use]
     pub fn format(shape: &Architecture, keeps: KvDtype) -> String {
         let Architecture { layers, kv_heads, head_dim, .. } = shape;
         let set = InstructionSet::best();

@@ -47,36 +47,30 @@ struct SinkState {
 pub struct MemorySink(Mutex<SinkState>);
 
 impl MemorySink {
-    #[must_use]
     pub fn record(&self, trace: TraceId) -> Option<MeterRecord> {
         self.lock().records.get(&trace).cloned()
     }
 
-    #[must_use]
     pub fn records(&self) -> Vec<MeterRecord> {
         self.lock().records.values().cloned().collect()
     }
 
     /// The records that were applied since the last call.
-    #[must_use]
     pub fn take_fresh(&self) -> Vec<MeterRecord> {
         let mut kept = self.lock();
         let fresh = std::mem::take(&mut kept.fresh);
         fresh.iter().filter_map(|trace| kept.records.get(trace).cloned()).collect()
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.lock().records.len()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Duplicate records that were ignored.
-    #[must_use]
     pub fn ignored_count(&self) -> u64 {
         self.lock().ignored
     }
@@ -148,7 +142,6 @@ pub struct SimulatedBooks {
 pub const SMALL_SEGMENT_BYTES: u64 = 8 * 1024;
 
 impl SimulatedBooks {
-    #[must_use]
     pub fn new(seed: u64, durability: Durability) -> Self {
         let disk = FaultDisk::new();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
@@ -174,7 +167,6 @@ impl SimulatedBooks {
         }
     }
 
-    #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -198,7 +190,6 @@ impl SimulatedBooks {
     }
 
     /// `None` between a crash and the next start.
-    #[must_use]
     pub fn journal(&self) -> Option<&Rc<Journal>> {
         self.process.as_ref().map(|process| &process.journal)
     }
@@ -231,7 +222,6 @@ impl SimulatedBooks {
     }
 
     /// How long the sink has refused everything.
-    #[must_use]
     pub fn failing_for(&self) -> Duration {
         self.process.as_ref().map_or(Duration::ZERO, |process| process.drainer.failing_for())
     }

@@ -36,14 +36,12 @@ pub struct SimulatedCentre {
 }
 
 impl SimulatedCentre {
-    #[must_use]
     pub fn new(clock: &Arc<ManualClock>, replicas: u64, limits: BTreeMap<BudgetId, i64>) -> Arc<Self> {
         let state = Mutex::new(Balances { limits, replicas, ..Balances::default() });
         Arc::new(Self { clock: Arc::clone(clock), state })
     }
 
     /// The centre as one replica reaches it.
-    #[must_use]
     pub fn of(self: &Arc<Self>, replica: i64) -> Arc<dyn LeaseCentre> {
         Arc::new(ReplicaCentre { centre: Arc::clone(self), replica })
     }
@@ -72,7 +70,6 @@ impl SimulatedCentre {
     }
 
     /// What was spent of every budget, by period.
-    #[must_use]
     pub fn spent(&self) -> BTreeMap<BalanceKey, i64> {
         let state = self.lock();
         let spent = state.balances.iter().filter(|(_, balance)| balance.spent != 0);
@@ -80,13 +77,11 @@ impl SimulatedCentre {
     }
 
     /// What replicas hold of all budgets.
-    #[must_use]
     pub fn lease_total(&self) -> i64 {
         self.lock().balances.values().map(CentralBudget::lease_total).sum()
     }
 
     /// What a replica holds of a budget in a period; negative if it spent more than it was granted.
-    #[must_use]
     pub fn held(&self, replica: i64, budget: BudgetId, period_unix_ms: u64) -> i64 {
         let state = self.lock();
         let lease = state.balances.get(&(budget, period_unix_ms)).and_then(|one| one.leases.get(&replica));

@@ -75,7 +75,6 @@ impl LeaseReport {
 
     /// The smallest count of the events that a scenario exists for: if one never occurs, the run proves
     /// nothing.
-    #[must_use]
     pub fn least_met(&self) -> u64 {
         let met = [
             self.served,
@@ -213,7 +212,6 @@ pub struct LeaseRun {
 
 impl LeaseRun {
     /// A run of up to `replicas_max` replicas.
-    #[must_use]
     pub fn new(seed: u64, replicas_max: u64) -> Self {
         let random = SeededRandom::new(seed);
         let count = if random.below(3) == 0 { replicas_max } else { 1 + random.below(replicas_max) };
@@ -233,7 +231,6 @@ impl LeaseRun {
     }
 
     /// A long run: this many requests with this mean gap, and no failures.
-    #[must_use]
     pub fn long(seed: u64, replicas: u64, requests: u64, gap_us: u64) -> Self {
         let purse = CentralBudget { limit: 10_000_000_000, ..CentralBudget::default() };
         let ceiling_most = purse.limit / i64_of(requests) * 6;
@@ -244,7 +241,6 @@ impl LeaseRun {
     /// The workload behind the design's figure: a limit of 1,000 USD, 400 requests a second, 60,000 in all,
     /// which cost one and a half times the limit; log-normal costs, ceilings of twice the cost, answers of
     /// 3.3 s on average.
-    #[must_use]
     pub fn design(seed: u64, replicas: u64) -> Self {
         let purse = CentralBudget { limit: 1_000_000_000_000, ..CentralBudget::default() };
         Self::of(SeededRandom::new(seed), purse, Traffic::LogNormal { cost_mean: 24_000_000 })

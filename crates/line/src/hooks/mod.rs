@@ -43,7 +43,6 @@ thread_local! {
 
 /// Whether the answer of a hook allows, and the reason with which it refuses; `None` where it decides nothing. For the fuzz targets.
 #[cfg(feature = "fixtures")]
-#[must_use]
 pub fn read_decision(answer: &[u8]) -> Option<Result<(), String>> {
     match Decision::read(answer) {
         Decision::Allowed => Some(Ok(())),

@@ -52,7 +52,6 @@ impl Entry {
 
     /// The attempt of a plan that could make this answer again: a plan without one may not give it either, so that a
     /// policy, a route or a credential that is gone holds for kept answers, too.
-    #[must_use]
     pub fn maker<'p>(&self, planned: &'p Planned) -> Option<&'p Attempt> {
         if planned.resolved_model() != &*self.resolved_model {
             return None;
@@ -64,7 +63,6 @@ impl Entry {
     }
 
     /// What it would use and cost if `maker` made it again.
-    #[must_use]
     pub fn worth(&self, maker: &Attempt) -> CachedAnswer {
         let rates = maker.rates_of(&self.usage);
         CachedAnswer::of(maker.profile(), rates.as_ref(), maker.markup_bps(), &self.usage)

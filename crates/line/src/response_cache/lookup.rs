@@ -45,7 +45,6 @@ pub enum Found {
 impl Lookup {
     /// `None` for a request that is neither looked up nor kept. `rest` is what must be the same of one that is compared by
     /// meaning: the model that compares, and the body without the text.
-    #[must_use]
     pub fn of(
         memory: &ResponseMemory,
         wish: Wish,

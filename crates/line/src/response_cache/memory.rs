@@ -201,7 +201,6 @@ impl ResponseMemory {
     }
 
     /// The answers that are held of a workspace.
-    #[must_use]
     pub fn answers_of(&self, workspace: WorkspaceId) -> Vec<HeldAnswer> {
         let mut found = Vec::new();
         for shard in self.shards() {

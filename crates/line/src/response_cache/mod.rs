@@ -47,7 +47,6 @@ const CACHE: HeaderName = HeaderName::from_static("agent-cache");
 const BYPASS: &str = "bypass";
 
 /// Whether the caller's project keeps answers: not where its policy lets nothing be retained.
-#[must_use]
 pub fn keeps_answers(caller: &Caller) -> bool {
     let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
     let is_wanted = own.or(wider).is_some_and(|mode| mode != ResponseCacheMode::Off);
@@ -130,7 +129,6 @@ impl After {
 
 impl Keeping {
     /// Of a request that answers for those that are the same.
-    #[must_use]
     pub fn of(
         (lead, claim): (Box<Lead>, Option<ClaimGuard>),
         request: TraceId,
@@ -147,7 +145,6 @@ impl Keeping {
     }
 
     /// An upstream answers it.
-    #[must_use]
     pub fn served_by(self, served: Served) -> Self {
         Self { served: Some(served), ..self }
     }
@@ -315,7 +312,6 @@ fn refused(planned: Planned, fault: Box<Fault>) -> EarlyExit {
 }
 
 /// Gives an answer again, and books the exchange.
-#[must_use]
 pub fn again(
     planned: Planned,
     entry: &Entry,

@@ -16,7 +16,6 @@ pub struct Wish {
 
 impl Wish {
     /// Unknown directives are ignored, as the header's own rules want it.
-    #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let mut wish = Self { is_bypass: false, age_ms_max: u64::MAX };
         for (name, value) in cache_directives(headers) {

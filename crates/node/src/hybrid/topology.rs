@@ -151,7 +151,6 @@ impl Topology {
     }
 
     /// The ids of the backends that requests may leave to.
-    #[must_use]
     pub fn backends(&self) -> Vec<String> {
         self.all().iter().map(|backend| backend.id.clone()).collect()
     }
@@ -175,7 +174,6 @@ impl Topology {
     }
 
     /// How many backends the configuration has that are not used, because the node is strictly local.
-    #[must_use]
     pub fn unused_backends(&self) -> usize {
         self.hybrid.as_ref().filter(|_| self.is_strict).map_or(0, |hybrid| hybrid.backends.len())
     }

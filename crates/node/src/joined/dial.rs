@@ -198,7 +198,6 @@ impl Reporter {
     }
 
     /// Reports the energy by this meter, too.
-    #[must_use]
     pub fn measuring(self, energy: EnergyMeter) -> Self {
         Self { energy, ..self }
     }

@@ -14,7 +14,6 @@ pub struct Gateways {
 }
 
 impl Gateways {
-    #[must_use]
     pub fn of(control: &str) -> Arc<Self> {
         let urls = watch::channel(vec![control.to_owned()]).0;
         Arc::new(Self { control: control.to_owned(), urls })

@@ -142,7 +142,6 @@ impl Backoff {
 }
 
 impl TunnelDialer {
-    #[must_use]
     pub fn new(
         membership: Membership,
         (key, policy, gateways): (Arc<NodeKey>, Arc<Policy>, Arc<Gateways>),

@@ -79,7 +79,6 @@ fn delivery(format: &str) -> Result<ImageDelivery, Box<Fault>> {
 }
 
 /// The width and the height that a `size` such as `1024x768` names.
-#[must_use]
 pub fn width_and_height(size: &str) -> Option<(u32, u32)> {
     let (width, height) = size.split_once('x')?;
     Some((width.parse().ok()?, height.parse().ok()?))

@@ -37,7 +37,6 @@ pub enum ImageSource {
 
 impl Image {
     /// The member of OpenAI's API for such a source, and its value.
-    #[must_use]
     pub fn datum(&self) -> (&'static str, &str) {
         match &self.source {
             ImageSource::Url(url) => ("url", url),

@@ -26,7 +26,6 @@ enum TranscriptForm {
 }
 
 impl TranscriptOptions {
-    #[must_use]
     pub fn of(request: &TranscriptionRequest<'_>) -> Self {
         let form = match (request.format.as_deref(), request.times.first().map(String::as_str)) {
             (Some("text"), _) => TranscriptForm::Text,
@@ -38,7 +37,6 @@ impl TranscriptOptions {
     }
 
     /// The content type of a transcript that is not JSON.
-    #[must_use]
     pub fn content_type(&self) -> Option<&'static str> {
         (self.form == TranscriptForm::Text).then_some("text/plain; charset=utf-8")
     }
@@ -63,7 +61,6 @@ pub struct TranscriptChunk<'a> {
 
 impl Transcription<'_> {
     /// Writes the response that the client waits for.
-    #[must_use]
     pub fn answer(&self, options: &TranscriptOptions) -> BufferedAnswer {
         // The vendor reports no duration, so this is the end of the last chunk.
         let until = self.chunks.iter().filter_map(|chunk| chunk.until).fold(0.0, f64::max);

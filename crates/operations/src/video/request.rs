@@ -58,7 +58,6 @@ impl VideoSize {
     pub const DEFAULT: Self = Self { name: "1280x720", ratio: "16:9", resolution: LOW };
 
     /// It has the resolution that many models have alone, without a parameter for it.
-    #[must_use]
     pub fn is_low(&self) -> bool {
         self.resolution == LOW
     }
@@ -98,7 +97,6 @@ impl<'a> VideoRequest<'a> {
     }
 
     /// What the answer has to repeat of the request, for this model.
-    #[must_use]
     pub fn requested(&self, model: &str) -> RequestedVideo {
         let size = self.known_size().map(|size| size.name);
         RequestedVideo::New { model: model.to_owned(), seconds: self.seconds, size }
@@ -125,7 +123,6 @@ fn reference(fields: &mut ExtraFields<'_>) -> Result<Option<String>, Box<Fault>>
 }
 
 /// The reference image is given in a form that such models do not support.
-#[must_use]
 pub fn unsupported_reference() -> Box<Fault> {
     unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
 }

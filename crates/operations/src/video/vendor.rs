@@ -39,7 +39,6 @@ pub struct VideoReply<'a> {
 }
 
 impl VideoReply<'_> {
-    #[must_use]
     pub fn document(&self) -> Bytes {
         let error = self.error.map(|(code, message)| json!({"code": code, "message": message}));
         let mut object = json!({
@@ -66,7 +65,6 @@ impl VideoReply<'_> {
 }
 
 /// The message of a failed video, limited in length and without what looks like a key.
-#[must_use]
 pub fn failure_message(message: Option<&str>) -> String {
     let message =
         message.and_then(|message| conversation::upstream_error::read_error(message.as_bytes()).message);
@@ -74,13 +72,11 @@ pub fn failure_message(message: Option<&str>) -> String {
 }
 
 /// The fault of a request for content that there is not, or not yet.
-#[must_use]
 pub fn no_content(message: &str) -> StreamFault {
     let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
     StreamFault::Upstream(report, FaultClass::BadRequest)
 }
 
-#[must_use]
 pub fn not_ready() -> StreamFault {
     no_content("The video is not ready yet, its status is 'in_progress'.")
 }
@@ -105,7 +101,6 @@ pub struct VideoContentStream {
 }
 
 impl VideoContentStream {
-    #[must_use]
     pub fn new(content: VideoContent) -> Self {
         let is_held = matches!(content, VideoContent::InDocument(_));
         Self { content, is_held, held: EventBuffer::default(), facts: StreamFacts::default() }

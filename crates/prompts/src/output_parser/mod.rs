@@ -136,7 +136,6 @@ enum Step {
 
 impl ModelFormat {
     /// Reads the source of a template, which renders past calls in the format that its model uses.
-    #[must_use]
     pub fn of(template: &str) -> Self {
         let form = match (template.contains(FUNCTION), template.contains(CALL)) {
             (true, _) => Some(Form::Tagged),
@@ -148,7 +147,6 @@ impl ModelFormat {
     }
 
     /// Whether a prompt ends inside the reasoning.
-    #[must_use]
     pub fn is_in_thought(self, prompt: &str) -> bool {
         self.thinks && prompt.trim_end().ends_with(THINK)
     }
@@ -157,7 +155,6 @@ impl ModelFormat {
 domain::brief_debug!(OutputParser, mode, held);
 
 impl OutputParser {
-    #[must_use]
     pub fn new(begin: Begin) -> Self {
         let Begin { choice, manner, offered, is_in_thought, stops, new_id } = begin;
         let (mut in_text, mut in_thought) = (Vec::new(), vec![THINK, THINK_END]);

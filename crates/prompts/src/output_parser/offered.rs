@@ -29,7 +29,6 @@ pub(super) struct Kinds {
 
 impl Offered {
     /// The tools of a request, without those that its `tool_choice` excludes.
-    #[must_use]
     pub fn of(prompt: &Prompt) -> Self {
         let tools = prompt.tools.iter().filter_map(|tool| match &tool.kind {
             ToolKind::Function { name, schema, .. } if is_offered(prompt, name) => {
@@ -41,7 +40,6 @@ impl Offered {
         Self { schemas: tools.collect(), is_one: prompt.parallel_tools == Some(false) }
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.schemas.is_empty()
     }

@@ -31,7 +31,6 @@ impl SubscriptionTokens {
     }
 
     /// The secret that is sealed.
-    #[must_use]
     pub fn to_secret(&self) -> Secret {
         Secret::new(serde_json::to_vec(self).unwrap_or_default())
     }

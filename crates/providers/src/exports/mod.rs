@@ -49,7 +49,6 @@ domain::words! {
 
 impl Measure {
     /// The measure of a class of a receipt.
-    #[must_use]
     pub fn of_class(class: &str) -> Self {
         let class = if class == "reasoning" { "output" } else { class };
         Self::from_word(class).unwrap_or(Self::Other)

@@ -86,7 +86,6 @@ enum Verdict {
 impl Probe {
     /// A probe of the server at `base_url`. It uses the first of `models`, or else the first model that the
     /// server lists.
-    #[must_use]
     pub fn new(base_url: &str, models: &[String], unix_ms: u64) -> Self {
         let model = models.first().cloned();
         Self {
@@ -172,7 +171,6 @@ impl Probe {
     }
 
     /// The findings.
-    #[must_use]
     pub fn finish(self) -> ProbeResult {
         self.probed
     }

@@ -34,7 +34,6 @@ struct Inner {
 
 impl FlowBook {
     /// Must be called on the runtime that is to use the store.
-    #[must_use]
     pub fn start(store: &Store, vault: Vault, world: World) -> Arc<Self> {
         let (flows, runs) = (StoredFlows::of(store), StoredRuns::of(store));
         let inner = Arc::new(Inner { flows, runs, vault, world });

@@ -65,7 +65,6 @@ pub enum Next {
 }
 
 impl FlowDriver {
-    #[must_use]
     pub fn new(
         engine: FlowEngine,
         deps: Deps,

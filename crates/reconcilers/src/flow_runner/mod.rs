@@ -79,7 +79,6 @@ struct AtWork {
 
 impl FlowRunner {
     /// At most `at_once_of_workspace` runs of one workspace are driven at once, whichever process drives them.
-    #[must_use]
     pub fn new(
         deps: Deps,
         (task_arrivals, live): (Arc<Notify>, Arc<LiveTasks>),
@@ -94,7 +93,6 @@ impl FlowRunner {
     }
 
     /// Starts on the caller's runtime.
-    #[must_use]
     pub fn start(self) -> FlowRunnerHandle {
         FlowRunnerHandle(Task::spawn_until_signal("run flows", |stopped| self.run(stopped)))
     }

@@ -36,7 +36,6 @@ pub(crate) struct HeldSignal {
 
 impl FlowSignals {
     /// New runs go to this engine.
-    #[must_use]
     pub fn to(door: Arc<dyn EngineDoor>) -> Self {
         Self { door: Some(door), ..Self::default() }
     }

@@ -50,7 +50,6 @@ pub struct HeldStep(Option<PathBuf>);
 
 impl HeldStep {
     /// By the file that names it.
-    #[must_use]
     pub const fn named_in(file: Option<PathBuf>) -> Self {
         Self(file)
     }

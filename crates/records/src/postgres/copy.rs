@@ -15,7 +15,6 @@ impl Rows {
 
     /// Adds a row of values in the binary formats of their types. `None` if a value is too long for the
     /// format.
-    #[must_use]
     pub(crate) fn add<const COLUMNS: usize>(&mut self, values: [&[u8]; COLUMNS]) -> Option<()> {
         self.0.extend_from_slice(&i16::try_from(COLUMNS).ok()?.to_be_bytes());
         for value in values {

@@ -29,21 +29,18 @@ pub struct PostgresRecords {
 }
 
 impl PostgresRecords {
-    #[must_use]
     pub fn new(database: Database, pools: Pools, replica: i64) -> Self {
         let (draining, notes, settled) = Default::default();
         Self { database, pools, replica, draining, notes, settled }
     }
 
     /// The same books over other connections to the same database.
-    #[must_use]
     pub fn over(&self, database: &Database) -> Self {
         let handle::Pools::Postgres(pools) = database.pools() else { return self.clone() };
         Self { database: database.clone(), pools: pools.clone(), ..self.clone() }
     }
 
     /// The sink of a data plane's records, which has this number among the replicas. Its own `/metrics` count them.
-    #[must_use]
     pub fn of_replica(&self, replica: i64) -> Self {
         Self { replica, settled: Arc::default(), ..self.clone() }
     }

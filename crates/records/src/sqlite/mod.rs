@@ -36,20 +36,17 @@ pub struct SqliteRecords {
 }
 
 impl SqliteRecords {
-    #[must_use]
     pub fn new(database: Database, writer: Pool<Sqlite>, readers: Pool<Sqlite>) -> Self {
         let (draining, notes, settled) = Default::default();
         Self { database, writer, readers, draining, notes, settled, replica: REPLICA }
     }
 
     /// The sink of a data plane's records, which has this number among the replicas. Its own `/metrics` count them.
-    #[must_use]
     pub fn of_replica(&self, replica: i64) -> Self {
         Self { replica, settled: Arc::default(), ..self.clone() }
     }
 
     /// The same books over other connections to the same file.
-    #[must_use]
     pub fn over(&self, database: &Database) -> Self {
         let Pools::Sqlite { readers, .. } = database.pools() else { return self.clone() };
         Self { database: database.clone(), readers: readers.clone(), ..self.clone() }

@@ -70,7 +70,6 @@ pub async fn agent_turn(
 }
 
 /// The name of the agent whose turn a task is; `None` of other tasks, and of runs of agents as apps.
-#[must_use]
 pub fn agent_of(app: &str) -> Option<&str> {
     let reference = app.strip_prefix(AGENT_APP)?;
     Some(reference.split_once('@').map_or(reference, |(name, _)| name))

@@ -58,7 +58,6 @@ fn key_change(row: ApiKeyRow) -> KeyChange {
 }
 
 /// A credential as requests read it.
-#[must_use]
 pub fn credential_entry(row: CredentialRow) -> CredentialEntry {
     CredentialEntry {
         id: row.id,
@@ -88,7 +87,6 @@ fn hosting(config: Value, region: Option<&String>, auth: &str) -> Hosting {
     Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..parsed }
 }
 
-#[must_use]
 pub fn account_entry(row: AccountRow) -> AccountEntry {
     AccountEntry {
         id: row.id,
@@ -110,7 +108,6 @@ pub fn account_entry(row: AccountRow) -> AccountEntry {
 }
 
 /// A node as requests read it.
-#[must_use]
 pub fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     let (state, models) = (row.state(), Arc::new(row.models().to_vec()));
     NodeEntry {

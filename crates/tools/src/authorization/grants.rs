@@ -145,7 +145,6 @@ impl GrantRow {
     }
 
     /// The grant, opened. One that does not open any more must be given again.
-    #[must_use]
     pub fn open(&self, vault: &Vault) -> HeldGrant {
         let kept = self.secret.as_ref().and_then(|sealed| open::<KeptGrant>(sealed, vault, self.owner));
         let grant = kept.map(|kept| McpGrant {
@@ -186,7 +185,6 @@ impl SignInSecret {
     }
 
     /// `None` if it does not open any more.
-    #[must_use]
     pub fn open(row: &SignInRow, vault: &Vault) -> Option<Self> {
         let kept: KeptSignIn = open(&row.secret, vault, row.owner)?;
         let party = Party {

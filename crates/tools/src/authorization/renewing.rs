@@ -24,21 +24,18 @@ pub struct Reach {
 }
 
 /// The message about a server that a person must authorize.
-#[must_use]
 pub fn authorization_needed() -> CallFailure {
     let text = "The MCP server needs a person's authorization: POST /v2/mcp-servers/ID/authorize begins it.";
     CallFailure::new(CallOutcome::Refused, text).unauthorized()
 }
 
 /// Whether there is nothing to show a server that wants a token.
-#[must_use]
 pub fn needs_authorization(server: &DeclaredServer) -> bool {
     let is_held = server.held.as_ref().is_some_and(|held| held.grant.is_some());
     server.definition.oauth.is_some() && !is_held
 }
 
 impl Reach {
-    #[must_use]
     pub fn new(client: &Client, tools: &Arc<dyn ToolStore>, world: &World, owner: ObjectOwner) -> Self {
         Self { client: client.clone(), tools: Arc::clone(tools), world: world.clone(), owner }
     }

@@ -189,18 +189,15 @@ async fn take(writing: &mut Writing, state: [u8; 32]) -> Result<Option<SignInRow
 }
 
 impl Grants {
-    #[must_use]
     pub fn of(store: &Store) -> Self {
         Self(store.database().clone())
     }
 
-    #[must_use]
     pub fn find(&self, server: McpServerId) -> StoreFuture<'_, Option<GrantRow>> {
         Box::pin(async move { find(&mut self.0.read().await?, server).await })
     }
 
     /// Those of servers whose ids are in a range, as a page of servers has them.
-    #[must_use]
     pub fn between(
         &self,
         workspace: WorkspaceId,
@@ -217,7 +214,6 @@ impl Grants {
     }
 
     /// Keeps a grant that a person gave, and says so in the audit.
-    #[must_use]
     pub fn give(&self, row: GrantRow, act: Act) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| {
             Box::pin(async move {
@@ -230,13 +226,11 @@ impl Grants {
     }
 
     /// Keeps a renewed grant; `false` where its renewal was not claimed at this version.
-    #[must_use]
     pub fn renew(&self, row: GrantRow, version: u64) -> StoreFuture<'_, bool> {
         Box::pin(self.0.note(move |writing| Box::pin(keep(writing, row, Some(version)))))
     }
 
     /// Claims a renewal until then; `false` where another process has it, or had.
-    #[must_use]
     pub fn claim(
         &self,
         server: McpServerId,
@@ -250,23 +244,19 @@ impl Grants {
     }
 
     /// Ends a claim without a renewal.
-    #[must_use]
     pub fn release(&self, server: McpServerId, version: u64, is_refused: bool) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(release(writing, server, version, is_refused))))
     }
 
-    #[must_use]
     pub fn begin(&self, row: SignInRow, now_unix_ms: u64) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(begin(writing, row, now_unix_ms))))
     }
 
     /// A sign-in as it began.
-    #[must_use]
     pub fn sign_in(&self, state: [u8; 32]) -> StoreFuture<'_, Option<SignInRow>> {
         Box::pin(async move { find_sign_in(&mut self.0.read().await?, state).await })
     }
 
-    #[must_use]
     pub fn take(&self, state: [u8; 32]) -> StoreFuture<'_, Option<SignInRow>> {
         Box::pin(self.0.note(move |writing| Box::pin(take(writing, state))))
     }

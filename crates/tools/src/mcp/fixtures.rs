@@ -3,7 +3,6 @@
 use super::message;
 
 /// Whether a message is the answer to the request of this id, and what it is answered itself.
-#[must_use]
 pub fn read_message(bytes: &[u8], id: u64) -> (bool, Option<String>) {
     (message::message_with(bytes, id).is_some(), message::reply_to(bytes))
 }

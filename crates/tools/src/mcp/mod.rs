@@ -140,7 +140,6 @@ impl McpSession {
     }
 
     /// The token that the server was shown.
-    #[must_use]
     pub const fn token(&self) -> Option<&Arc<Secret>> {
         self.token.as_ref()
     }

@@ -73,7 +73,6 @@ impl InitialAdapter {
     }
 
     /// The LoRA matrix of this name, if it has this shape.
-    #[must_use]
     pub fn numbers(&self, name: &str, wanted: &[usize]) -> Option<&[f32]> {
         let found = self.tensors.get(name).filter(|(shape, _)| shape == wanted);
         found.map(|(_, numbers)| numbers.as_slice())

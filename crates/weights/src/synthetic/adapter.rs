@@ -25,7 +25,6 @@ pub struct SyntheticAdapter {
 
 impl SyntheticAdapter {
     /// An adapter of these matrices in each layer (such as `q_proj`), all at one rank.
-    #[must_use]
     pub fn new(shape: &Architecture, targets: &[&str], rank: usize, seed: u64) -> Self {
         let is_meant = |name: &str| targets.iter().any(|target| name.ends_with(target)).then_some(rank);
         let mut made = Self::of(shape, seed, is_meant);
@@ -35,7 +34,6 @@ impl SyntheticAdapter {
 
     /// An adapter with a rank for each module name; `None` leaves a module out. The caller has to set
     /// `config` accordingly.
-    #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "numbers are made in single precision")]
     pub fn of(shape: &Architecture, seed: u64, rank: impl Fn(&str) -> Option<usize>) -> Self {
         let (queries, kv) = (shape.query_width(), shape.kv_width());

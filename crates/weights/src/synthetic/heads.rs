@@ -78,7 +78,6 @@ impl SyntheticModel {
     }
 
     /// The same model as newer safetensors have it: the experts of a layer as two stacked tensors.
-    #[must_use]
     pub fn stacked(&self) -> Self {
         let mut stacked = self.clone();
         let Some(mixture) = &self.shape.mixture else { return stacked };
@@ -106,7 +105,6 @@ impl SyntheticModel {
     }
 
     /// The same model as if saved without an output head: without the prefix "model." in tensor names.
-    #[must_use]
     pub fn bare(&self) -> Self {
         let mut bare = self.clone();
         bare.tensors = self

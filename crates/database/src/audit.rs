@@ -1,14 +1,12 @@
 //! The audit log: who did what to which object. It is append-only, and each workspace's entries form a hash
 //! chain.
 
+use crate::handle::Database;
 use domain::ports::AuditEntry;
-use domain::{AuditId, CredentialId, SecretOwner, TraceId, WorkspaceId};
+use domain::{AuditId, TraceId, WorkspaceId};
 
 use proof::Digest;
 use proof::audit::{Entry, INSTALLATION, Linked};
-
-use crate::error::StoreFuture;
-use crate::page::{Listed, Page};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
@@ -129,43 +127,5 @@ pub struct ChainBehind {
     pub length: u64,
 }
 
-pub trait Audit: Send + Sync {
-    /// Idempotent by id.
-    fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()>;
-    /// Newest first, by their places in the chain. Without a workspace: the operator's own entries.
-    fn list(
-        &self,
-        workspace: Option<WorkspaceId>,
-        page: Page<AuditId>,
-    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
-    /// As `list`, of the entries that match. A page may have fewer, or none, though others follow.
-    fn search(
-        &self,
-        workspace: Option<WorkspaceId>,
-        filter: AuditFilter,
-        page: Page<AuditId>,
-    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
-    /// Links every entry that is in no chain yet, which are those from before chains existed.
-    fn link_all(&self) -> StoreFuture<'_, ()>;
-    /// Consecutive entries of a chain, starting at sequence `from`, at most `rows_max`.
-    fn stretch(
-        &self,
-        workspace: Option<WorkspaceId>,
-        from: u64,
-        rows_max: u32,
-    ) -> StoreFuture<'_, Vec<AuditRow>>;
-    /// The length of a chain and its last hash.
-    fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link>;
-    /// The `head` of every workspace's chain, deleted workspaces included.
-    fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>>;
-    /// Chains with entries that a sink was not sent yet, at most `chains_max`.
-    fn behind(&self, sink: Digest, chains_max: u32) -> StoreFuture<'_, Vec<ChainBehind>>;
-    /// Up to which entry a sink was sent this chain; 0 for nothing.
-    fn sent(&self, sink: Digest, workspace: Option<WorkspaceId>) -> StoreFuture<'_, u64>;
-    /// A sink was sent this chain up to and including the entry at `sequence`.
-    fn record_sent(&self, sink: Digest, workspace: Option<WorkspaceId>, sequence: u64)
-    -> StoreFuture<'_, ()>;
-    /// Adds to the counts of how often each secret was opened.
-    fn count_openings(&self, openings: Vec<(SecretOwner, u64)>) -> StoreFuture<'_, ()>;
-    fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct Audit<'a>(pub &'a Database);

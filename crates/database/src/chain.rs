@@ -8,7 +8,7 @@ use proof::Digest;
 
 use crate::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
 use crate::connection::Connection;
-use crate::error::{StoreError, StoreFuture};
+use crate::error::StoreError;
 use crate::fields::{ColumnId, Fields, signed};
 use crate::handle::Database;
 use crate::limits::{ACTS_AT_ONCE_MAX, LINKED_AT_ONCE_MAX, SEARCHED_AT_ONCE, SEARCHED_MAX};
@@ -337,89 +337,94 @@ async fn count(writing: &mut Writing, openings: Vec<(SecretOwner, u64)>) -> Resu
     Ok(())
 }
 
-impl Audit for Database {
-    fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()> {
-        Box::pin(append(self, rows))
+impl Audit<'_> {
+    /// Idempotent by id.
+    pub async fn append(self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+        append(self.0, rows).await
     }
 
-    fn link_all(&self) -> StoreFuture<'_, ()> {
-        Box::pin(link_all(self))
+    /// Links every entry that is in no chain yet, which are those from before chains existed.
+    pub async fn link_all(self) -> Result<(), StoreError> {
+        link_all(self.0).await
     }
 
-    fn stretch(
-        &self,
+    /// Consecutive entries of a chain, starting at sequence `from`, at most `rows_max`.
+    pub async fn stretch(
+        self,
         workspace: Option<WorkspaceId>,
         from: u64,
         rows_max: u32,
-    ) -> StoreFuture<'_, Vec<AuditRow>> {
-        Box::pin(async move {
-            let query =
-                sql("SELECT * FROM audit WHERE chain = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3")
-                    .bind(chain_bytes(workspace))
-                    .bind(signed(from))
-                    .bind(i64::from(rows_max));
-            query.rows(&mut self.read().await?).await?.iter().map(read).collect()
-        })
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let query = sql("SELECT * FROM audit WHERE chain = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3")
+            .bind(chain_bytes(workspace))
+            .bind(signed(from))
+            .bind(i64::from(rows_max));
+        query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
     }
 
-    fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>> {
-        Box::pin(async move { ends(&mut self.read().await?, page).await })
+    /// The `head` of every workspace's chain, deleted workspaces included.
+    pub async fn ends(
+        self,
+        page: Page<WorkspaceId>,
+    ) -> Result<Listed<(WorkspaceId, Link), WorkspaceId>, StoreError> {
+        ends(&mut self.0.read().await?, page).await
     }
 
-    fn behind(&self, sink: Digest, chains_max: u32) -> StoreFuture<'_, Vec<ChainBehind>> {
-        Box::pin(async move { behind(&mut self.read().await?, sink, chains_max).await })
+    /// Chains with entries that a sink was not sent yet, at most `chains_max`.
+    pub async fn behind(self, sink: Digest, chains_max: u32) -> Result<Vec<ChainBehind>, StoreError> {
+        behind(&mut self.0.read().await?, sink, chains_max).await
     }
 
-    fn sent(&self, sink: Digest, workspace: Option<WorkspaceId>) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let query = sql("SELECT sequence FROM audit_sent WHERE sink = $1 AND chain = $2");
-            let query = query.bind(sink.0.to_vec()).bind(chain_bytes(workspace));
-            let row = query.row(&mut self.read().await?).await?;
-            row.map_or(Ok(0), |row| Fields::new("audit_sent", &row).number("sequence"))
-        })
+    /// Up to which entry a sink was sent this chain; 0 for nothing.
+    pub async fn sent(self, sink: Digest, workspace: Option<WorkspaceId>) -> Result<u64, StoreError> {
+        let query = sql("SELECT sequence FROM audit_sent WHERE sink = $1 AND chain = $2");
+        let query = query.bind(sink.0.to_vec()).bind(chain_bytes(workspace));
+        let row = query.row(&mut self.0.read().await?).await?;
+        row.map_or(Ok(0), |row| Fields::new("audit_sent", &row).number("sequence"))
     }
 
-    fn record_sent(
-        &self,
+    /// A sink was sent this chain up to and including the entry at `sequence`.
+    pub async fn record_sent(
+        self,
         sink: Digest,
         workspace: Option<WorkspaceId>,
         sequence: u64,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            self.note(move |writing| Box::pin(record_sent(writing, sink, workspace, sequence))).await
-        })
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(record_sent(writing, sink, workspace, sequence))).await
     }
 
-    fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link> {
-        Box::pin(async move { end_of(&mut self.read().await?, &chain_bytes(workspace), false).await })
+    /// The length of a chain and its last hash.
+    pub async fn head(self, workspace: Option<WorkspaceId>) -> Result<Link, StoreError> {
+        end_of(&mut self.0.read().await?, &chain_bytes(workspace), false).await
     }
 
-    fn list(
-        &self,
+    /// Newest first, by their places in the chain. Without a workspace: the operator's own entries.
+    pub async fn list(
+        self,
         workspace: Option<WorkspaceId>,
         page: Page<AuditId>,
-    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>> {
-        Box::pin(search(self, workspace, AuditFilter::default(), page))
+    ) -> Result<Listed<AuditRow, AuditId>, StoreError> {
+        search(self.0, workspace, AuditFilter::default(), page).await
     }
 
-    fn search(
-        &self,
+    /// As `list`, of the entries that match. A page may have fewer, or none, though others follow.
+    pub async fn search(
+        self,
         workspace: Option<WorkspaceId>,
         filter: AuditFilter,
         page: Page<AuditId>,
-    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>> {
-        Box::pin(search(self, workspace, filter, page))
+    ) -> Result<Listed<AuditRow, AuditId>, StoreError> {
+        search(self.0, workspace, filter, page).await
     }
 
-    fn count_openings(&self, openings: Vec<(SecretOwner, u64)>) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.note(move |writing| Box::pin(count(writing, openings))).await })
+    /// Adds to the counts of how often each secret was opened.
+    pub async fn count_openings(self, openings: Vec<(SecretOwner, u64)>) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(count(writing, openings))).await
     }
 
-    fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let query = sql("SELECT openings FROM credential_openings WHERE credential = $1");
-            let row = query.bind(credential.bytes()).row(&mut self.read().await?).await?;
-            row.map_or(Ok(0), |row| Fields::new("credential_openings", &row).number("openings"))
-        })
+    pub async fn openings(self, credential: CredentialId) -> Result<u64, StoreError> {
+        let query = sql("SELECT openings FROM credential_openings WHERE credential = $1");
+        let row = query.bind(credential.bytes()).row(&mut self.0.read().await?).await?;
+        row.map_or(Ok(0), |row| Fields::new("credential_openings", &row).number("openings"))
     }
 }

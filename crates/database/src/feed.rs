@@ -1,12 +1,12 @@
 //! The change feed: every configuration change has a version and names what it touched.
 
+use crate::handle::Database;
 use std::str::FromStr;
 
 use domain::WorkspaceId;
-use tokio::sync::watch;
 
 use crate::connection::Connection;
-use crate::error::{StoreError, StoreFuture};
+use crate::error::StoreError;
 use crate::fields::{Fields, signed};
 use crate::statement::sql;
 
@@ -47,14 +47,8 @@ pub struct FeedRow {
     pub object: String,
 }
 
-pub trait Feed: Send + Sync {
-    /// The current version of the configuration in the database.
-    fn version(&self) -> StoreFuture<'_, u64>;
-    /// Oldest first; `None` if the feed no longer reaches back that far.
-    fn changes_after(&self, version: u64) -> StoreFuture<'_, Option<Vec<FeedRow>>>;
-    /// Signals after each commit of this process.
-    fn watch(&self) -> watch::Receiver<u64>;
-}
+#[derive(Clone, Copy)]
+pub struct Feed<'a>(pub &'a Database);
 
 /// `None` if the next change after `version` was deleted already.
 pub async fn read_feed(

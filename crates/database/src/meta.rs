@@ -1,7 +1,7 @@
 //! Facts of the installation by name (the vault's records, and how the database was founded), and the change feed.
 
 use crate::connection::Connection;
-use crate::error::{StoreError, StoreFuture};
+use crate::error::StoreError;
 use crate::feed::{Feed, FeedRow, read_feed};
 use crate::fields::Fields;
 use crate::handle::Database;
@@ -11,14 +11,8 @@ use crate::writing::Writing;
 /// A fact that the founding transaction writes: without it a database is half-made.
 pub const COMPLETE: &str = "store.complete";
 
-pub trait Meta: Send + Sync {
-    fn get(&self, name: String) -> StoreFuture<'_, Option<Vec<u8>>>;
-    /// Every fact whose name starts with `prefix`.
-    fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>>;
-    /// Upserts all of them in one transaction.
-    fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()>;
-    fn remove(&self, name: String) -> StoreFuture<'_, ()>;
-}
+#[derive(Clone, Copy)]
+pub struct Meta<'a>(pub &'a Database);
 
 pub async fn find(connection: &mut Connection, name: String) -> Result<Option<Vec<u8>>, StoreError> {
     let row = sql("SELECT value FROM meta WHERE name = $1").bind(name).row(connection).await?;
@@ -47,52 +41,50 @@ pub async fn remove(writing: &mut Writing, name: impl ToString) -> Result<(), St
     query.run(writing.connection()).await.map(|_| ())
 }
 
-impl Meta for Database {
-    fn get(&self, name: String) -> StoreFuture<'_, Option<Vec<u8>>> {
-        Box::pin(async move { find(&mut self.read().await?, name).await })
+impl Meta<'_> {
+    pub async fn get(self, name: String) -> Result<Option<Vec<u8>>, StoreError> {
+        find(&mut self.0.read().await?, name).await
     }
 
-    fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>> {
-        Box::pin(async move {
-            let rows =
-                sql("SELECT name, value FROM meta WHERE substr(name, 1, length($1)) = $1 ORDER BY name")
-                    .bind(prefix)
-                    .rows(&mut self.read().await?)
-                    .await?;
-            let read = |row| {
-                let fields = Fields::new("meta", row);
-                Ok((fields.text("name")?, fields.get("value")?))
-            };
-            rows.iter().map(read).collect()
-        })
+    /// Every fact whose name starts with `prefix`.
+    pub async fn starting_with(self, prefix: String) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let rows = sql("SELECT name, value FROM meta WHERE substr(name, 1, length($1)) = $1 ORDER BY name")
+            .bind(prefix)
+            .rows(&mut self.0.read().await?)
+            .await?;
+        let read = |row| {
+            let fields = Fields::new("meta", row);
+            Ok((fields.text("name")?, fields.get("value")?))
+        };
+        rows.iter().map(read).collect()
     }
 
-    fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.note(move |writing| Box::pin(put(writing, facts))).await })
+    /// Upserts all of them in one transaction.
+    pub async fn put(self, facts: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(put(writing, facts))).await
     }
 
-    fn remove(&self, name: String) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.note(move |writing| Box::pin(remove(writing, name))).await })
+    pub async fn remove(self, name: String) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(remove(writing, name))).await
     }
 }
 
-impl Feed for Database {
-    fn version(&self) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let query = sql("SELECT version FROM head");
-            let row = query.one(&mut self.read().await?).await?;
-            Fields::new("head", &row).number("version")
-        })
+impl Feed<'_> {
+    /// The current version of the configuration in the database.
+    pub async fn version(self) -> Result<u64, StoreError> {
+        let query = sql("SELECT version FROM head");
+        let row = query.one(&mut self.0.read().await?).await?;
+        Fields::new("head", &row).number("version")
     }
 
-    fn changes_after(&self, version: u64) -> StoreFuture<'_, Option<Vec<FeedRow>>> {
-        Box::pin(async move {
-            let mut connection = self.read().await?;
-            read_feed(&mut connection, version).await
-        })
+    /// Oldest first; `None` if the feed no longer reaches back that far.
+    pub async fn changes_after(self, version: u64) -> Result<Option<Vec<FeedRow>>, StoreError> {
+        let mut connection = self.0.read().await?;
+        read_feed(&mut connection, version).await
     }
 
-    fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
-        Database::watch(self)
+    /// Signals after each commit of this process.
+    pub fn watch(self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.watch()
     }
 }

@@ -1,8 +1,6 @@
 //! Reports on how well a workload's prompts are reused, kept as they were signed.
 
-use database::act::Act;
-use database::error::StoreFuture;
-use database::page::{Listed, Page};
+use database::handle::Database;
 use domain::{DiagnosticsId, WorkspaceId};
 
 /// A report, as JSON texts that their maker reads.
@@ -17,14 +15,5 @@ pub struct DiagnosticsRow {
     pub report: String,
 }
 
-pub trait DiagnosticsReports: Send + Sync {
-    /// Keeps a report, and of its workspace's at most so many, the newest.
-    fn add(&self, row: DiagnosticsRow, kept_max: u32, act: Act) -> StoreFuture<'_, ()>;
-    fn get(&self, workspace: WorkspaceId, id: DiagnosticsId) -> StoreFuture<'_, DiagnosticsRow>;
-    /// The newest first, without the documents.
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<DiagnosticsId>,
-    ) -> StoreFuture<'_, Listed<DiagnosticsRow, DiagnosticsId>>;
-}
+#[derive(Clone, Copy)]
+pub struct DiagnosticsReports<'a>(pub &'a Database);

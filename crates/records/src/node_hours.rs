@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
 use database::statement::{Row, compose, sql};
@@ -30,19 +30,8 @@ pub struct NodeWork {
 }
 
 /// A window covers every hour that it touches.
-pub trait NodeHours: Send + Sync {
-    /// Sums by node.
-    fn counts(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<(NodeId, Counts)>>;
-    /// What the nodes themselves reported, by node, model and adapter.
-    fn work(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<NodeWork>>;
-    /// The part of it whose prompts had more tokens than this.
-    fn long_work(
-        &self,
-        workspace: WorkspaceId,
-        window: Window,
-        above_tokens: u64,
-    ) -> StoreFuture<'_, Vec<NodeWork>>;
-}
+#[derive(Clone, Copy)]
+pub struct NodeHours<'a>(pub &'a Database);
 
 /// Work by hour, model and adapter, as it is added to.
 #[derive(Debug, Default)]
@@ -250,21 +239,28 @@ fn sums_of(table: &'static str, rows: &[Row]) -> Result<Vec<NodeWork>, StoreErro
     sums.collect()
 }
 
-impl NodeHours for Database {
-    fn counts(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<(NodeId, Counts)>> {
-        Box::pin(counts(self, workspace, window))
+impl NodeHours<'_> {
+    /// Sums by node.
+    pub async fn counts(
+        self,
+        workspace: WorkspaceId,
+        window: Window,
+    ) -> Result<Vec<(NodeId, Counts)>, StoreError> {
+        counts(self.0, workspace, window).await
     }
 
-    fn work(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, Vec<NodeWork>> {
-        Box::pin(work(self, workspace, window))
+    /// What the nodes themselves reported, by node, model and adapter.
+    pub async fn work(self, workspace: WorkspaceId, window: Window) -> Result<Vec<NodeWork>, StoreError> {
+        work(self.0, workspace, window).await
     }
 
-    fn long_work(
-        &self,
+    /// The part of it whose prompts had more tokens than this.
+    pub async fn long_work(
+        self,
         workspace: WorkspaceId,
         window: Window,
         above_tokens: u64,
-    ) -> StoreFuture<'_, Vec<NodeWork>> {
-        Box::pin(long_work(self, workspace, window, above_tokens))
+    ) -> Result<Vec<NodeWork>, StoreError> {
+        long_work(self.0, workspace, window, above_tokens).await
     }
 }

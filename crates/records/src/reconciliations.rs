@@ -1,7 +1,7 @@
 //! Reconciliations: what came of comparing a provider's exports with the records; written once, and the oldest give way.
 
 use database::act::Act;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, before, signed, to_text};
 use database::handle::Database;
 use database::page::{Listed, Page};
@@ -20,18 +20,8 @@ pub struct ReconciliationRow {
     pub created_unix_ms: u64,
 }
 
-pub trait Reconciliations: Send + Sync {
-    /// Stores one, and removes the workspace's oldest beyond the limit.
-    fn put(&self, row: ReconciliationRow, act: Act) -> StoreFuture<'_, ()>;
-    fn get(&self, workspace: WorkspaceId, id: ReconciliationId)
-    -> StoreFuture<'_, Option<ReconciliationRow>>;
-    /// Newest first.
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<ReconciliationId>,
-    ) -> StoreFuture<'_, Listed<ReconciliationRow, ReconciliationId>>;
-}
+#[derive(Clone, Copy)]
+pub struct Reconciliations<'a>(pub &'a Database);
 
 const TABLE: &str = "reconciliations";
 
@@ -65,38 +55,35 @@ async fn put(writing: &mut Writing, row: ReconciliationRow, act: Act) -> Result<
     writing.audit(&act, Some(row.workspace), "reconciliation.create", row.id, String::new()).await
 }
 
-impl Reconciliations for Database {
-    fn put(&self, row: ReconciliationRow, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(put(writing, row, act))))
+impl Reconciliations<'_> {
+    /// Stores one, and removes the workspace's oldest beyond the limit.
+    pub async fn put(self, row: ReconciliationRow, act: Act) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(put(writing, row, act))).await
     }
 
-    fn get(
-        &self,
+    pub async fn get(
+        self,
         workspace: WorkspaceId,
         id: ReconciliationId,
-    ) -> StoreFuture<'_, Option<ReconciliationRow>> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM reconciliations WHERE id = $1 AND workspace = $2");
-            let row = query.bind(id.bytes()).bind(workspace.bytes()).row(&mut self.read().await?).await?;
-            row.as_ref().map(read).transpose()
-        })
+    ) -> Result<Option<ReconciliationRow>, StoreError> {
+        let query = sql("SELECT * FROM reconciliations WHERE id = $1 AND workspace = $2");
+        let row = query.bind(id.bytes()).bind(workspace.bytes()).row(&mut self.0.read().await?).await?;
+        row.as_ref().map(read).transpose()
     }
 
-    fn list(
-        &self,
+    /// Newest first.
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         page: Page<ReconciliationId>,
-    ) -> StoreFuture<'_, Listed<ReconciliationRow, ReconciliationId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let before = before(page.after);
-            let query = sql(
-                "SELECT * FROM reconciliations WHERE workspace = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-            );
-            let query = query.bind(workspace.bytes()).bind(before).bind(signed(wanted as u64 + 1));
-            let rows = query.rows(&mut self.read().await?).await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &ReconciliationRow| row.id))
-        })
+    ) -> Result<Listed<ReconciliationRow, ReconciliationId>, StoreError> {
+        let wanted = page.rows_wanted();
+        let before = before(page.after);
+        let query =
+            sql("SELECT * FROM reconciliations WHERE workspace = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+        let query = query.bind(workspace.bytes()).bind(before).bind(signed(wanted as u64 + 1));
+        let rows = query.rows(&mut self.0.read().await?).await?;
+        let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Listed::cut(rows, wanted, |row: &ReconciliationRow| row.id))
     }
 }

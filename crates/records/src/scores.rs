@@ -1,7 +1,7 @@
 //! Scores: how good applications, evaluators and people found the answers of requests.
 
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, before, signed};
 use database::handle::Database;
 use database::page::{Listed, Page};
@@ -82,42 +82,8 @@ pub enum Scored {
     TooMany,
 }
 
-pub trait Scores: Send + Sync {
-    /// Stores a score in the place of that of the same name, if the request has one.
-    fn put(&self, row: ScoreRow, of_request_max: u32) -> StoreFuture<'_, Scored>;
-    /// In this project, if one is given.
-    fn get(
-        &self,
-        workspace: WorkspaceId,
-        project: Option<ProjectId>,
-        id: ScoreId,
-    ) -> StoreFuture<'_, ScoreRow>;
-    /// Newest first.
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        filter: ScoreFilter,
-        page: Page<ScoreId>,
-    ) -> StoreFuture<'_, Listed<ScoreRow, ScoreId>>;
-    /// By group, then by name; at most so many.
-    fn sums(
-        &self,
-        workspace: WorkspaceId,
-        by: ScoreGroup,
-        filter: ScoreFilter,
-        rows_max: u32,
-    ) -> StoreFuture<'_, Vec<ScoreSum>>;
-    /// Deletes one, in this project if one is given, and at the expected version if one is.
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        project: Option<ProjectId>,
-        id: ScoreId,
-        expected: Option<u64>,
-    ) -> StoreFuture<'_, ()>;
-    /// Deletes those of requests that began before this moment, some at a time; returns how many.
-    fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct Scores<'a>(pub &'a Database);
 
 const TABLE: &str = "scores";
 const WHAT: &str = "score";
@@ -227,68 +193,73 @@ async fn sums(
     rows.iter().map(read).collect()
 }
 
-impl Scores for Database {
-    fn put(&self, row: ScoreRow, of_request_max: u32) -> StoreFuture<'_, Scored> {
-        Box::pin(self.note(move |writing| Box::pin(put(writing, row, of_request_max))))
+impl Scores<'_> {
+    /// Stores a score in the place of that of the same name, if the request has one.
+    pub async fn put(self, row: ScoreRow, of_request_max: u32) -> Result<Scored, StoreError> {
+        self.0.note(move |writing| Box::pin(put(writing, row, of_request_max))).await
     }
 
-    fn get(
-        &self,
+    /// In this project, if one is given.
+    pub async fn get(
+        self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
         id: ScoreId,
-    ) -> StoreFuture<'_, ScoreRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, project, id).await })
+    ) -> Result<ScoreRow, StoreError> {
+        find(&mut self.0.read().await?, workspace, project, id).await
     }
 
-    fn list(
-        &self,
+    /// Newest first.
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         filter: ScoreFilter,
         page: Page<ScoreId>,
-    ) -> StoreFuture<'_, Listed<ScoreRow, ScoreId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let text = "SELECT * FROM scores WHERE {matches} AND id < $8 ORDER BY id DESC LIMIT $9";
-            let query = filtered(text, workspace, &filter).bind(before(page.after));
-            let rows = query.bind(signed(wanted as u64 + 1)).rows(&mut self.read().await?).await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &ScoreRow| row.id))
-        })
+    ) -> Result<Listed<ScoreRow, ScoreId>, StoreError> {
+        let wanted = page.rows_wanted();
+        let text = "SELECT * FROM scores WHERE {matches} AND id < $8 ORDER BY id DESC LIMIT $9";
+        let query = filtered(text, workspace, &filter).bind(before(page.after));
+        let rows = query.bind(signed(wanted as u64 + 1)).rows(&mut self.0.read().await?).await?;
+        let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Listed::cut(rows, wanted, |row: &ScoreRow| row.id))
     }
 
-    fn sums(
-        &self,
+    /// By group, then by name; at most so many.
+    pub async fn sums(
+        self,
         workspace: WorkspaceId,
         by: ScoreGroup,
         filter: ScoreFilter,
         rows_max: u32,
-    ) -> StoreFuture<'_, Vec<ScoreSum>> {
-        Box::pin(async move { sums(self, workspace, by, &filter, rows_max).await })
+    ) -> Result<Vec<ScoreSum>, StoreError> {
+        sums(self.0, workspace, by, &filter, rows_max).await
     }
 
-    fn delete(
-        &self,
+    /// Deletes one, in this project if one is given, and at the expected version if one is.
+    pub async fn delete(
+        self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
         id: ScoreId,
         expected: Option<u64>,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let row = find(writing.connection(), workspace, project, id).await?;
-                expect_version(WHAT, expected, row.version)?;
-                let query = sql("DELETE FROM scores WHERE id = $1").bind(id.bytes());
-                query.run(writing.connection()).await.map(drop)
+    ) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let row = find(writing.connection(), workspace, project, id).await?;
+                    expect_version(WHAT, expected, row.version)?;
+                    let query = sql("DELETE FROM scores WHERE id = $1").bind(id.bytes());
+                    query.run(writing.connection()).await.map(drop)
+                })
             })
-        }))
+            .await
     }
 
-    fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let mut forgotten = 0;
-            loop {
-                let now = self
+    /// Deletes those of requests that began before this moment, some at a time; returns how many.
+    pub async fn forget(self, before_unix_ms: u64) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let now = self.0
                     .note(move |writing| {
                         let query = sql("DELETE FROM scores WHERE id IN
                              (SELECT id FROM scores WHERE started_unix_ms < $1 ORDER BY started_unix_ms LIMIT $2)");
@@ -296,11 +267,10 @@ impl Scores for Database {
                         Box::pin(async move { query.run(writing.connection()).await })
                     })
                     .await?;
-                forgotten += now;
-                if now < FORGOTTEN_AT_ONCE.unsigned_abs() {
-                    return Ok(forgotten);
-                }
+            forgotten += now;
+            if now < FORGOTTEN_AT_ONCE.unsigned_abs() {
+                return Ok(forgotten);
             }
-        })
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! What the operator states of providers in place of the built-in capability manifest, and every revision of the manifest
 //! that was ever served.
 
-use database::act::{Act, Written};
-use database::error::StoreFuture;
+use database::handle::Database;
 
 /// What is stated of a provider. Its facts are text that the catalogue writes and reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,22 +47,5 @@ pub struct CapabilityRevision {
 /// The revisions that are served with these statements, whoever writes at the same time.
 pub type RevisionsOf = Box<dyn FnOnce(&[CapabilityStatement]) -> Vec<CapabilityRevision> + Send + Sync>;
 
-pub trait Capabilities: Send + Sync {
-    /// `None` if nothing is stated of the provider.
-    fn statement<'a>(&'a self, provider: &'a str) -> StoreFuture<'a, Option<CapabilityStatement>>;
-    /// Changes what is stated of a provider, and keeps the revisions that it makes. Refused unless the statement is at the
-    /// expected version, which is 0 where nothing is stated.
-    fn change(
-        &self,
-        change: StatementChange,
-        revisions: RevisionsOf,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<Option<CapabilityStatement>>>;
-    /// Keeps the revisions that are served; those that are known stay as they were first kept.
-    fn keep(&self, revisions: Vec<CapabilityRevision>) -> StoreFuture<'_, ()>;
-    /// A revision by its id.
-    fn revision<'a>(&'a self, provider: &'a str, revision: &'a str) -> StoreFuture<'a, CapabilityRevision>;
-    /// The latest revisions of a provider, newest first.
-    fn revisions<'a>(&'a self, provider: &'a str, most: u32) -> StoreFuture<'a, Vec<CapabilityRevision>>;
-}
+#[derive(Clone, Copy)]
+pub struct Capabilities<'a>(pub &'a Database);

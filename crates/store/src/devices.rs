@@ -1,11 +1,9 @@
 //! The device authorisation flow: a device, for example a command line, shows a code, and a signed-in person
 //! approves or denies it a key.
 
-use database::act::{Act, Written};
-use database::error::StoreFuture;
-use domain::{KeyId, MemberId, Role, WorkspaceId};
+use database::handle::Database;
+use domain::{MemberId, WorkspaceId};
 
-use crate::api_keys::ApiKeyRow;
 use crate::sign_ins::TokenDigest;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -30,28 +28,5 @@ pub enum DeviceAnswer {
     Approved { person: MemberId, workspace: WorkspaceId },
 }
 
-pub trait Devices: Send + Sync {
-    /// Deletes expired devices first; refused as `too_many_devices` if `waiting_max` are waiting already.
-    fn create(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()>;
-    /// The device with this user code, if it has neither been answered nor expired.
-    fn waiting(&self, user_code: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>>;
-    fn answer(
-        &self,
-        user_code: TokenDigest,
-        answer: DeviceAnswer,
-        workspace: WorkspaceId,
-        act: Act,
-    ) -> StoreFuture<'_, DeviceRow>;
-    /// Returns the device as it was before this poll, and records the time of the poll.
-    fn poll(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>>;
-    /// Exchanges an approval for a key, as long as the approver still has this role in the workspace.
-    fn grant(
-        &self,
-        digest: TokenDigest,
-        role: Role,
-        key: ApiKeyRow,
-        act: Act,
-    ) -> StoreFuture<'_, Written<ApiKeyRow>>;
-    /// Revokes a key that was issued to a device; `false` if it is another kind of key.
-    fn revoke_key(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>>;
-}
+#[derive(Clone, Copy)]
+pub struct Devices<'a>(pub &'a Database);

@@ -1,6 +1,6 @@
 //! Events: changes in a workspace that its own systems can subscribe to through webhooks.
 
-use database::error::StoreFuture;
+use database::handle::Database;
 use domain::{EventId, WorkspaceId};
 
 use crate::resource::Json;
@@ -49,10 +49,5 @@ pub struct EventRow {
     pub created_unix_ms: u64,
 }
 
-pub trait Events: Send + Sync {
-    /// Stores the event for every webhook subscribed to its kind, and enqueues the deliveries. Idempotent by
-    /// event. The store's own acts do this in their transaction.
-    fn emit(&self, event: EventRow) -> StoreFuture<'_, ()>;
-    /// Deletes older events and their deliveries.
-    fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct Events<'a>(pub &'a Database);

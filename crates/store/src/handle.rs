@@ -142,8 +142,8 @@ impl Store {
     }
 
     /// Nodes that joined by themselves.
-    pub fn joins(&self) -> &dyn Joins {
-        &self.database
+    pub fn joins(&self) -> Joins<'_> {
+        Joins(&self.database)
     }
 
     /// The tokens that nodes join with.
@@ -156,8 +156,8 @@ impl Store {
     }
 
     /// What routes have been.
-    pub fn route_versions(&self) -> &dyn RouteVersions {
-        &self.database
+    pub fn route_versions(&self) -> RouteVersions<'_> {
+        RouteVersions(&self.database)
     }
 
     pub fn agent_hints(&self) -> &dyn Resource<AgentHintsRow> {
@@ -176,20 +176,20 @@ impl Store {
         &self.database
     }
 
-    pub fn sign_ins(&self) -> &dyn SignIns {
-        &self.database
+    pub fn sign_ins(&self) -> SignIns<'_> {
+        SignIns(&self.database)
     }
 
-    pub fn devices(&self) -> &dyn Devices {
-        &self.database
+    pub fn devices(&self) -> Devices<'_> {
+        Devices(&self.database)
     }
 
-    pub fn jobs(&self) -> &dyn Jobs {
-        &self.database
+    pub fn jobs(&self) -> Jobs<'_> {
+        Jobs(&self.database)
     }
 
-    pub fn events(&self) -> &dyn Events {
-        &self.database
+    pub fn events(&self) -> Events<'_> {
+        Events(&self.database)
     }
 
     pub fn alert_rules(&self) -> &dyn AlertRules {
@@ -200,71 +200,71 @@ impl Store {
         &self.database
     }
 
-    pub fn capabilities(&self) -> &dyn Capabilities {
-        &self.database
+    pub fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities(&self.database)
     }
 
-    pub fn tariffs(&self) -> &dyn Tariffs {
-        &self.database
+    pub fn tariffs(&self) -> Tariffs<'_> {
+        Tariffs(&self.database)
     }
 
-    pub fn invoices(&self) -> &dyn Invoices {
-        &self.database
+    pub fn invoices(&self) -> Invoices<'_> {
+        Invoices(&self.database)
     }
 
-    pub fn reconciliations(&self) -> &dyn Reconciliations {
-        &self.database
+    pub fn reconciliations(&self) -> Reconciliations<'_> {
+        Reconciliations(&self.database)
     }
 
-    pub fn node_hours(&self) -> &dyn NodeHours {
-        &self.database
+    pub fn node_hours(&self) -> NodeHours<'_> {
+        NodeHours(&self.database)
     }
 
     /// How good answers were found.
-    pub fn scores(&self) -> &dyn records::scores::Scores {
-        &self.database
+    pub fn scores(&self) -> records::scores::Scores<'_> {
+        records::scores::Scores(&self.database)
     }
 
     /// Answers under idempotency keys, and the claims of requests in progress.
-    pub fn kept_answers(&self) -> &dyn IdempotentAnswers {
-        &self.database
+    pub fn kept_answers(&self) -> IdempotentAnswers<'_> {
+        IdempotentAnswers(&self.database)
     }
 
     /// Sealed provider state that must be sent back with the turns after tool calls.
-    pub fn kept_turns(&self) -> &dyn StoredTurns {
-        &self.database
+    pub fn kept_turns(&self) -> StoredTurns<'_> {
+        StoredTurns(&self.database)
     }
 
     /// Ownership of responses that providers store.
-    pub fn stored_responses(&self) -> &dyn StoredResponses {
-        &self.database
+    pub fn stored_responses(&self) -> StoredResponses<'_> {
+        StoredResponses(&self.database)
     }
 
     /// Ownership of other objects that providers store: files, batches, videos.
-    pub fn kept_objects(&self) -> &dyn ProviderObjects {
-        &self.database
+    pub fn kept_objects(&self) -> ProviderObjects<'_> {
+        ProviderObjects(&self.database)
     }
 
-    pub fn artifacts(&self) -> &dyn Artifacts {
-        &self.database
+    pub fn artifacts(&self) -> Artifacts<'_> {
+        Artifacts(&self.database)
     }
 
-    pub fn bundles(&self) -> &dyn Bundles {
-        &self.database
+    pub fn bundles(&self) -> Bundles<'_> {
+        Bundles(&self.database)
     }
 
     /// What a purge removes of agents' state.
-    pub fn state_purges(&self) -> &dyn StatePurges {
-        &self.database
+    pub fn state_purges(&self) -> StatePurges<'_> {
+        StatePurges(&self.database)
     }
 
-    pub fn sessions(&self) -> &dyn Sessions {
-        &self.database
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions(&self.database)
     }
 
     /// Key rotation.
-    pub fn rotations(&self) -> &dyn Rotations {
-        &self.database
+    pub fn rotations(&self) -> Rotations<'_> {
+        Rotations(&self.database)
     }
 
     /// Budgets, credit, and rate limits.
@@ -288,8 +288,8 @@ impl Store {
     }
 
     /// Reports on how well workloads are reused.
-    pub fn diagnostics(&self) -> &dyn DiagnosticsReports {
-        &self.database
+    pub fn diagnostics(&self) -> DiagnosticsReports<'_> {
+        DiagnosticsReports(&self.database)
     }
 
     /// Periodic maintenance of the meter records.
@@ -297,16 +297,16 @@ impl Store {
         &*self.books
     }
 
-    pub fn audit(&self) -> &dyn Audit {
-        &self.database
+    pub fn audit(&self) -> Audit<'_> {
+        Audit(&self.database)
     }
 
-    pub fn meta(&self) -> &dyn Meta {
-        &self.database
+    pub fn meta(&self) -> Meta<'_> {
+        Meta(&self.database)
     }
 
-    pub fn feed(&self) -> &dyn Feed {
-        &self.database
+    pub fn feed(&self) -> Feed<'_> {
+        Feed(&self.database)
     }
 
     /// The source that the snapshot's keeper follows.

@@ -1,7 +1,7 @@
 //! The durable job queue's rows: enqueued in the transaction of the act that needs them, leased to one worker
 //! at a time.
 
-use database::error::StoreFuture;
+use database::handle::Database;
 use domain::{TraceId, WorkspaceId};
 
 use crate::resource::Json;
@@ -102,25 +102,8 @@ pub fn response_poll_name(request: TraceId) -> String {
     format!("{RESPONSES_POLL}:{request}")
 }
 
-pub trait Jobs: Send + Sync {
-    /// For work that is not caused by an act of the store.
-    fn enqueue(&self, job: NewJob) -> StoreFuture<'_, ()>;
-    /// Leases jobs that are due, round-robin between workspaces. A job whose lease has expired is taken like
-    /// any other.
-    fn claim(&self, claim: JobClaim) -> StoreFuture<'_, Vec<JobRow>>;
-    /// Extends the lease; `false` if it was lost.
-    fn extend(&self, hold: JobLease, until_unix_ms: u64) -> StoreFuture<'_, bool>;
-    /// Records the outcome; `false` if the lease was lost, and another worker decides.
-    fn settle(&self, hold: JobLease, ending: JobResult) -> StoreFuture<'_, bool>;
-    /// Releases every lease of a worker that is known to be dead, and returns how many.
-    fn release(&self, worker: String) -> StoreFuture<'_, u64>;
-    /// Jobs that were given up, oldest first.
-    fn dead(&self, limit: u32) -> StoreFuture<'_, Vec<JobRow>>;
-    /// How many jobs wait, are ready, run, and were given up.
-    fn counts(&self) -> StoreFuture<'_, JobCounts>;
-    /// Deletes jobs that were given up before then.
-    fn forget_dead(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct Jobs<'a>(pub &'a Database);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JobCounts {

@@ -1,9 +1,7 @@
 //! Nodes that join by themselves: the join token that admits each, the credential that it reports with, its
 //! heartbeats, and the usage records that it reports.
 
-use database::act::{Act, Written};
-use database::error::StoreFuture;
-use database::page::{Listed, Page};
+use database::handle::Database;
 use domain::{JoinTokenId, NodeId, TraceId, WorkspaceId};
 use hardware::Counters;
 
@@ -111,47 +109,5 @@ pub struct NodeRecordRow {
     pub record: NodeRecord,
 }
 
-pub trait Joins: Send + Sync {
-    /// Stores a token, and deletes those that expired before `forgotten_before_unix_ms`. Refused as
-    /// `name_taken` if a node has the name and its credential is not revoked.
-    fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()>;
-    fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>>;
-    /// The node with this name, if there is one.
-    fn node_by_name(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>>;
-    /// Exchanges a token for a credential. Refused as `join_token_used` or `join_token_expired`, as
-    /// `name_taken` like `invite`, and as not found if there is no such token.
-    fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Keeps the public key of the node, unless it has sent one before.
-    fn keep_key(&self, credential: TokenDigest, public_key: [u8; 32]) -> StoreFuture<'_, ()>;
-    /// Has the node's requests go to this address from now on. Not found as for `record_heartbeat`.
-    fn move_to(
-        &self,
-        credential: TokenDigest,
-        base_url: String,
-        act: Act,
-    ) -> StoreFuture<'_, Written<NodeRow>>;
-    fn node_of_credential(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
-    /// Records a heartbeat. A node that was unreachable stays so until a poll reaches it at its address. Not
-    /// found if its credential is unknown or revoked.
-    fn record_heartbeat(&self, credential: TokenDigest, beat: Heartbeat)
-    -> StoreFuture<'_, Written<NodeRow>>;
-    /// Marks every node whose heartbeat is overdue as unreachable, with this reason, and returns how many.
-    fn mark_overdue(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>>;
-    /// Revokes a node's credential. Refused as `not_joined` if it has none.
-    fn revoke(
-        &self,
-        workspace: WorkspaceId,
-        node: NodeId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Stores each record once, duplicates ignored, and returns how many were new. Not found as for `beat`.
-    fn report(&self, credential: TokenDigest, records: Vec<NodeRecord>, unix_ms: u64)
-    -> StoreFuture<'_, u64>;
-    fn records(
-        &self,
-        workspace: WorkspaceId,
-        node: NodeId,
-        page: Page<u64>,
-    ) -> StoreFuture<'_, Listed<NodeRecordRow, u64>>;
-}
+#[derive(Clone, Copy)]
+pub struct Joins<'a>(pub &'a Database);

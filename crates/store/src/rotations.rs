@@ -2,8 +2,7 @@
 //! workspace's secrets. Each step is one transaction, and the remaining work is derived from the database, so
 //! that a killed process resumes after the last step.
 
-use database::act::{Act, Written};
-use database::error::StoreFuture;
+use database::handle::Database;
 use domain::{
     AccountId, ContentKind, CredentialId, KeyId, NodeId, PolicyId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
@@ -61,57 +60,5 @@ pub struct Rewrapping {
 /// A cursor over all wrapped keys.
 pub type KeyCursor = (WorkspaceId, String);
 
-pub trait Rotations: Send + Sync {
-    /// Names the master key that is to replace the current one.
-    fn begin_master(&self, next: String, act: Act) -> StoreFuture<'_, Written<()>>;
-    /// Keys whose wrapping does not have this prefix, in order, from a cursor.
-    fn list_wrapped_otherwise(
-        &self,
-        prefix: Vec<u8>,
-        after: Option<KeyCursor>,
-        rows_max: u32,
-    ) -> StoreFuture<'_, Vec<WrappedKey>>;
-    /// How many there are.
-    fn count_wrapped_otherwise(&self, prefix: Vec<u8>) -> StoreFuture<'_, u64>;
-    /// Updates those that are unchanged since they were read; returns how many.
-    fn rewrap(&self, keys: Vec<Rewrapping>) -> StoreFuture<'_, u64>;
-    /// Makes the next master key current, with the records sealed under it, once every key but the `broken`
-    /// ones is wrapped with it. `None` if that is not so yet.
-    fn switch_master(
-        &self,
-        next: String,
-        records: Vec<(String, Vec<u8>)>,
-        broken: Vec<KeyCursor>,
-        act: Act,
-    ) -> StoreFuture<'_, Option<Written<()>>>;
-    /// Retires the previous master key, once only `broken` keys are wrapped with it.
-    fn retire_master(&self, broken: Vec<KeyCursor>, act: Act) -> StoreFuture<'_, Option<Written<()>>>;
-
-    /// Adds a newer key to a workspace, and the fact that everything is to be resealed with it.
-    fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
-    /// Every row that another key than this one seals, except stored content.
-    fn list_sealed_otherwise(
-        &self,
-        workspace: WorkspaceId,
-        key_id: String,
-    ) -> StoreFuture<'_, Vec<SealedRow>>;
-    /// Stored content that another key than this one seals, in order, from a cursor.
-    fn list_content_sealed_otherwise(
-        &self,
-        kept: ContentKind,
-        workspace: WorkspaceId,
-        key_id: String,
-        after: Option<[u8; 32]>,
-        rows_max: u32,
-    ) -> StoreFuture<'_, Vec<SealedRow>>;
-    /// Updates those that are unchanged since they were read; returns how many.
-    fn reseal(&self, workspace: WorkspaceId, rows: Vec<Resealing>) -> StoreFuture<'_, Written<u64>>;
-    /// Deletes every key of a workspace but its newest, which must be this one, once nothing is sealed with
-    /// another.
-    fn end_workspace(
-        &self,
-        workspace: WorkspaceId,
-        key_id: String,
-        act: Act,
-    ) -> StoreFuture<'_, Option<Written<()>>>;
-}
+#[derive(Clone, Copy)]
+pub struct Rotations<'a>(pub &'a Database);

@@ -1,7 +1,7 @@
 //! Versions of routes: what each save left, with who saved it and when.
 
-use database::error::StoreFuture;
-use domain::{RouteId, RouteSpec, WorkspaceId};
+use database::handle::Database;
+use domain::RouteSpec;
 
 /// One version of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +14,5 @@ pub struct RouteVersion {
     pub saved_by: Option<String>,
 }
 
-pub trait RouteVersions: Send + Sync {
-    /// The latest versions of a route, newest first: the first is the route as it is.
-    ///
-    /// # Errors
-    /// If the workspace has no such route.
-    fn list(&self, workspace: WorkspaceId, route: RouteId) -> StoreFuture<'_, Vec<RouteVersion>>;
-}
+#[derive(Clone, Copy)]
+pub struct RouteVersions<'a>(pub &'a Database);

@@ -1,7 +1,6 @@
 //! Sessions of signed-in people, one-time sign-in links, and the counts of attempts.
 
-use database::act::Act;
-use database::error::StoreFuture;
+use database::handle::Database;
 use domain::{MemberId, WorkspaceId};
 
 use crate::people::{Membership, PersonRow};
@@ -83,40 +82,5 @@ pub struct Tries {
     pub since_unix_ms: u64,
 }
 
-pub trait SignIns: Send + Sync {
-    /// Starts a session and ends the one that it `replaces`. The audit entry goes to `workspace`.
-    fn start(
-        &self,
-        session: SignInRow,
-        replaces: Option<TokenDigest>,
-        workspace: Option<WorkspaceId>,
-        act: Act,
-    ) -> StoreFuture<'_, ()>;
-    fn find(&self, digest: TokenDigest) -> StoreFuture<'_, Option<SignedIn>>;
-    fn traces(&self, person: MemberId) -> StoreFuture<'_, SignInTraces>;
-    fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()>;
-    fn end(&self, digest: TokenDigest, workspace: Option<WorkspaceId>, act: Act) -> StoreFuture<'_, ()>;
-    /// Consumes a link and starts the session `fresh` for the link's person, or for the redeemer if another
-    /// workspace knows them under the invited address.
-    fn redeem(
-        &self,
-        link: TokenDigest,
-        redeemer: Redeemer,
-        fresh: SignInRow,
-        replaces: Option<TokenDigest>,
-        act: Act,
-    ) -> StoreFuture<'_, Redeemed>;
-
-    /// Counts an attempt of one subject, or of two at once, before it is made, and returns the counts. A
-    /// single statement, so that replicas are serialised. An expired window restarts.
-    fn count_tries(
-        &self,
-        trier: TokenDigest,
-        other: Option<TokenDigest>,
-        window_ms: u64,
-        now_unix_ms: u64,
-    ) -> StoreFuture<'_, Vec<(TokenDigest, Tries)>>;
-    fn forget_tries(&self, trier: TokenDigest) -> StoreFuture<'_, ()>;
-    /// Deletes counts whose window started before this moment; returns how many.
-    fn forget_tries_before(&self, unix_ms: u64) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct SignIns<'a>(pub &'a Database);

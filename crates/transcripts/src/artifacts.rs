@@ -1,8 +1,6 @@
 //! Artifacts, which never change, and bundles, which list them in order.
 
-use database::act::Act;
-use database::error::StoreFuture;
-use database::page::{Listed, Page};
+use database::handle::Database;
 use domain::{ArtifactId, BundleId, ProjectId, Sealed, TraceId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -53,35 +51,8 @@ pub struct BundleRow {
     pub created_unix_ms: u64,
 }
 
-pub trait Artifacts: Send + Sync {
-    /// # Errors
-    /// If it is sealed under a key that was replaced, or its project is gone.
-    fn create(&self, artifact: ArtifactRow, content: SealedContent, act: Act) -> StoreFuture<'_, ()>;
-    fn get(&self, workspace: WorkspaceId, id: ArtifactId) -> StoreFuture<'_, ArtifactRow>;
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        project: Option<ProjectId>,
-        page: Page<ArtifactId>,
-    ) -> StoreFuture<'_, Listed<ArtifactRow, ArtifactId>>;
-    /// `None` where it was deleted, or its time is over.
-    fn content(&self, workspace: WorkspaceId, digest: [u8; 32]) -> StoreFuture<'_, Option<SealedContent>>;
-    /// Deletes the content. The row stays, so that what refers to it says what is missing.
-    fn revoke(&self, workspace: WorkspaceId, id: ArtifactId, act: Act) -> StoreFuture<'_, ()>;
-    /// Deletes the contents of artifacts, and whole sessions, whose time is over; at most `rows_max` of each. Returns how many.
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct Artifacts<'a>(pub &'a Database);
 
-pub trait Bundles: Send + Sync {
-    /// # Errors
-    /// If an artifact is not there, is another project's, or was deleted.
-    fn create(&self, bundle: BundleRow, act: Act) -> StoreFuture<'_, ()>;
-    fn get(&self, workspace: WorkspaceId, id: BundleId) -> StoreFuture<'_, BundleRow>;
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        project: Option<ProjectId>,
-        page: Page<BundleId>,
-    ) -> StoreFuture<'_, Listed<BundleRow, BundleId>>;
-    fn delete(&self, workspace: WorkspaceId, id: BundleId, act: Act) -> StoreFuture<'_, ()>;
-}
+#[derive(Clone, Copy)]
+pub struct Bundles<'a>(pub &'a Database);

@@ -1,8 +1,7 @@
 //! Sealed provider state of turns with tool calls, for example encrypted reasoning, that must be sent back
 //! with the next turn. Looked up by the ids of the calls.
 
-use database::error::StoreFuture;
-use domain::ports::PurgeScope;
+use database::handle::Database;
 use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +28,5 @@ pub struct TurnLookup {
     pub bytes_max: u64,
 }
 
-pub trait StoredTurns: Send + Sync {
-    /// From here on each of the calls leads to this turn. The same turn may be stored again if the reply was
-    /// lost.
-    ///
-    /// # Errors
-    /// If it is sealed under a workspace key that was replaced, or its project is gone.
-    fn keep(&self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> StoreFuture<'_, ()>;
-    /// Each turn once, oldest first.
-    fn find(&self, lookup: TurnLookup) -> StoreFuture<'_, Vec<KeptTurnRow>>;
-    /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
-    fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
-    fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
-}
+#[derive(Clone, Copy)]
+pub struct StoredTurns<'a>(pub &'a Database);

@@ -1,14 +1,11 @@
 //! Sessions: branches of events, to which only one writer at a time can append.
 
+use database::handle::Database;
 use std::collections::BTreeMap;
 
-use database::act::Act;
-use database::error::StoreFuture;
-use database::page::{Listed, Page};
-use domain::ports::{WarmEvent, WarmSession};
+use domain::ports::WarmSession;
 use domain::{
-    ArtifactId, BranchId, BundleId, ObjectOwner, ProjectId, SessionEventId, SessionId, SnapshotId, TraceId,
-    WorkspaceId,
+    ArtifactId, BranchId, BundleId, ProjectId, SessionEventId, SessionId, SnapshotId, TraceId, WorkspaceId,
 };
 
 use crate::artifacts::SealedContent;
@@ -221,120 +218,5 @@ pub struct SessionFilter {
     pub is_warm: Option<bool>,
 }
 
-pub trait Sessions: Send + Sync {
-    /// # Errors
-    /// If its project is gone, or a bundle is not there.
-    fn create(&self, new: NewSession, act: Act) -> StoreFuture<'_, ()>;
-    fn get(&self, workspace: WorkspaceId, id: SessionId, now_unix_ms: u64) -> StoreFuture<'_, SessionRow>;
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        filter: SessionFilter,
-        now_unix_ms: u64,
-        page: Page<SessionId>,
-    ) -> StoreFuture<'_, Listed<SessionRow, SessionId>>;
-    fn change(
-        &self,
-        workspace: WorkspaceId,
-        id: SessionId,
-        change: SessionChange,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, SessionRow>;
-    /// Deletes it with everything in it.
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: SessionId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, ()>;
-
-    /// A warm session of a project after an event, which changes one that is active alone.
-    fn warm(
-        &self,
-        owner: ObjectOwner,
-        id: SessionId,
-        event: WarmEvent,
-        now_unix_ms: u64,
-        act: Option<Act>,
-    ) -> StoreFuture<'_, SessionRow>;
-
-    /// # Errors
-    /// If the session has no such branch, or too many, or the fork is too deep or beyond that branch's end.
-    fn fork(&self, workspace: WorkspaceId, branch: BranchRow, act: Act) -> StoreFuture<'_, BranchRow>;
-    fn branch(&self, workspace: WorkspaceId, session: SessionId, id: BranchId) -> StoreFuture<'_, BranchRow>;
-    fn branches(
-        &self,
-        workspace: WorkspaceId,
-        session: SessionId,
-        page: Page<BranchId>,
-    ) -> StoreFuture<'_, Listed<BranchRow, BranchId>>;
-
-    /// Appends all events or none: compare and swap on the branch's version and last event.
-    ///
-    /// # Errors
-    /// If an artifact is not there or was deleted, or the branch is full.
-    fn append(
-        &self,
-        workspace: WorkspaceId,
-        session: SessionId,
-        branch: BranchId,
-        expected: Expected,
-        events: Vec<NewEvent>,
-    ) -> StoreFuture<'_, Appended>;
-    /// Events of a branch and its history, in order, after a version and up to another.
-    fn events(
-        &self,
-        workspace: WorkspaceId,
-        branch: BranchRow,
-        after_version: u64,
-        rows_max: u32,
-    ) -> StoreFuture<'_, Vec<SessionEventRow>>;
-    /// The same with their contents, each `None` where it was deleted.
-    fn events_with_contents(
-        &self,
-        workspace: WorkspaceId,
-        branch: BranchRow,
-        after_version: u64,
-        rows_max: u32,
-    ) -> StoreFuture<'_, Vec<(SessionEventRow, Option<SealedContent>)>>;
-    /// An event of any session of a project that is not over, with its content; `None` where that was deleted.
-    fn event(
-        &self,
-        workspace: WorkspaceId,
-        project: ProjectId,
-        id: SessionEventId,
-        now_unix_ms: u64,
-    ) -> StoreFuture<'_, (SessionEventRow, Option<SealedContent>)>;
-    /// Deletes what an event holds; `false` where an artifact holds what it says. The event stays as a place in its history, which later ones and forks go on from.
-    ///
-    /// # Errors
-    /// If the session has no such event, or is held.
-    fn empty_event(
-        &self,
-        workspace: WorkspaceId,
-        session: SessionId,
-        id: SessionEventId,
-        act: Act,
-    ) -> StoreFuture<'_, bool>;
-
-    fn keep_snapshot(
-        &self,
-        workspace: WorkspaceId,
-        snapshot: SessionSnapshotRow,
-        act: Act,
-    ) -> StoreFuture<'_, ()>;
-    fn snapshot(
-        &self,
-        workspace: WorkspaceId,
-        session: SessionId,
-        id: SnapshotId,
-    ) -> StoreFuture<'_, SessionSnapshotRow>;
-    fn snapshots(
-        &self,
-        workspace: WorkspaceId,
-        session: SessionId,
-        page: Page<SnapshotId>,
-    ) -> StoreFuture<'_, Listed<SessionSnapshotRow, SnapshotId>>;
-}
+#[derive(Clone, Copy)]
+pub struct Sessions<'a>(pub &'a Database);

@@ -1,7 +1,7 @@
 //! SQL for the reports on a workload's reuse.
 
 use database::act::Act;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, before, signed};
 use database::handle::Database;
 use database::page::{Listed, Page};
@@ -57,25 +57,25 @@ async fn list(
     Ok(Listed::cut(rows, wanted, |row: &DiagnosticsRow| row.id))
 }
 
-impl DiagnosticsReports for Database {
-    fn add(&self, row: DiagnosticsRow, kept_max: u32, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(async move { add(writing, row, kept_max, &act).await })))
+impl DiagnosticsReports<'_> {
+    /// Keeps a report, and of its workspace's at most so many, the newest.
+    pub async fn add(self, row: DiagnosticsRow, kept_max: u32, act: Act) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(async move { add(writing, row, kept_max, &act).await })).await
     }
 
-    fn get(&self, workspace: WorkspaceId, id: DiagnosticsId) -> StoreFuture<'_, DiagnosticsRow> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM diagnostics WHERE id = $1 AND workspace = $2");
-            let query = query.bind(id.bytes()).bind(workspace.bytes());
-            let row = query.row(&mut self.read().await?).await?;
-            row.as_ref().map(read).transpose()?.ok_or(StoreError::NotFound { what: "report" })
-        })
+    pub async fn get(self, workspace: WorkspaceId, id: DiagnosticsId) -> Result<DiagnosticsRow, StoreError> {
+        let query = sql("SELECT * FROM diagnostics WHERE id = $1 AND workspace = $2");
+        let query = query.bind(id.bytes()).bind(workspace.bytes());
+        let row = query.row(&mut self.0.read().await?).await?;
+        row.as_ref().map(read).transpose()?.ok_or(StoreError::NotFound { what: "report" })
     }
 
-    fn list(
-        &self,
+    /// The newest first, without the documents.
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         page: Page<DiagnosticsId>,
-    ) -> StoreFuture<'_, Listed<DiagnosticsRow, DiagnosticsId>> {
-        Box::pin(list(self, workspace, page))
+    ) -> Result<Listed<DiagnosticsRow, DiagnosticsId>, StoreError> {
+        list(self.0, workspace, page).await
     }
 }

@@ -2,10 +2,9 @@
 
 use database::act::{Act, Written};
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::feed::Part;
 use database::fields::{Fields, signed};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
 
@@ -131,39 +130,49 @@ async fn keep(writing: &mut Writing, revisions: Vec<CapabilityRevision>) -> Resu
     Ok(())
 }
 
-impl Capabilities for Database {
-    fn statement<'a>(&'a self, provider: &'a str) -> StoreFuture<'a, Option<CapabilityStatement>> {
-        Box::pin(async move { find(&mut self.read().await?, provider).await })
+impl<'a> Capabilities<'a> {
+    /// `None` if nothing is stated of the provider.
+    pub async fn statement(self, provider: &'a str) -> Result<Option<CapabilityStatement>, StoreError> {
+        find(&mut self.0.read().await?, provider).await
     }
 
-    fn change(
-        &self,
+    /// Changes what is stated of a provider, and keeps the revisions that it makes. Refused unless the statement is at the
+    /// expected version, which is 0 where nothing is stated.
+    pub async fn change(
+        self,
         wanted: StatementChange,
         revisions: RevisionsOf,
         expected: Option<u64>,
         act: Act,
-    ) -> StoreFuture<'_, Written<Option<CapabilityStatement>>> {
-        Box::pin(self.write(move |writing| Box::pin(change(writing, wanted, revisions, expected, act))))
+    ) -> Result<Written<Option<CapabilityStatement>>, StoreError> {
+        self.0.write(move |writing| Box::pin(change(writing, wanted, revisions, expected, act))).await
     }
 
-    fn keep(&self, revisions: Vec<CapabilityRevision>) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.note(move |writing| Box::pin(keep(writing, revisions))).await })
+    /// Keeps the revisions that are served; those that are known stay as they were first kept.
+    pub async fn keep(self, revisions: Vec<CapabilityRevision>) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(keep(writing, revisions))).await
     }
 
-    fn revision<'a>(&'a self, provider: &'a str, revision: &'a str) -> StoreFuture<'a, CapabilityRevision> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM capability_revisions WHERE provider = $1 AND revision = $2");
-            let row = query.bind(provider).bind(revision).row(&mut self.read().await?).await?;
-            row.as_ref().map_or(Err(StoreError::NotFound { what: "revision" }), read_revision)
-        })
+    /// A revision by its id.
+    pub async fn revision(
+        self,
+        provider: &'a str,
+        revision: &'a str,
+    ) -> Result<CapabilityRevision, StoreError> {
+        let query = sql("SELECT * FROM capability_revisions WHERE provider = $1 AND revision = $2");
+        let row = query.bind(provider).bind(revision).row(&mut self.0.read().await?).await?;
+        row.as_ref().map_or(Err(StoreError::NotFound { what: "revision" }), read_revision)
     }
 
-    fn revisions<'a>(&'a self, provider: &'a str, most: u32) -> StoreFuture<'a, Vec<CapabilityRevision>> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM capability_revisions WHERE provider = $1
+    /// The latest revisions of a provider, newest first.
+    pub async fn revisions(
+        self,
+        provider: &'a str,
+        most: u32,
+    ) -> Result<Vec<CapabilityRevision>, StoreError> {
+        let query = sql("SELECT * FROM capability_revisions WHERE provider = $1
                  ORDER BY served_unix_ms DESC, revision LIMIT $2");
-            let rows = query.bind(provider).bind(i64::from(most)).rows(&mut self.read().await?).await?;
-            rows.iter().map(read_revision).collect()
-        })
+        let rows = query.bind(provider).bind(i64::from(most)).rows(&mut self.0.read().await?).await?;
+        rows.iter().map(read_revision).collect()
     }
 }

@@ -2,10 +2,9 @@
 
 use database::act::{Act, Written};
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{KeyId, MemberId, Role, WorkspaceId};
@@ -199,50 +198,58 @@ pub(super) async fn end_keys(
     Ok(rows.len())
 }
 
-impl Devices for Database {
-    fn create(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let work = self.write(move |writing| Box::pin(ask(writing, device, waiting_max)));
-            work.await.map(|written| written.row)
-        })
+impl Devices<'_> {
+    /// Deletes expired devices first; refused as `too_many_devices` if `waiting_max` are waiting already.
+    pub async fn create(self, device: DeviceRow, waiting_max: u32) -> Result<(), StoreError> {
+        let work = self.0.write(move |writing| Box::pin(ask(writing, device, waiting_max)));
+        work.await.map(|written| written.row)
     }
 
-    fn waiting(&self, user_code: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>> {
-        Box::pin(async move { waiting(&mut self.read().await?, user_code, unix_ms).await })
+    /// The device with this user code, if it has neither been answered nor expired.
+    pub async fn waiting(
+        self,
+        user_code: TokenDigest,
+        unix_ms: u64,
+    ) -> Result<Option<DeviceRow>, StoreError> {
+        waiting(&mut self.0.read().await?, user_code, unix_ms).await
     }
 
-    fn answer(
-        &self,
+    pub async fn answer(
+        self,
         user_code: TokenDigest,
         device_answer: DeviceAnswer,
         workspace: WorkspaceId,
         act: Act,
-    ) -> StoreFuture<'_, DeviceRow> {
-        Box::pin(async move {
-            let work = self
-                .write(move |writing| Box::pin(answer(writing, user_code, device_answer, workspace, act)));
-            work.await.map(|written| written.row)
-        })
+    ) -> Result<DeviceRow, StoreError> {
+        let work =
+            self.0.write(move |writing| Box::pin(answer(writing, user_code, device_answer, workspace, act)));
+        work.await.map(|written| written.row)
     }
 
-    fn poll(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>> {
-        Box::pin(async move {
-            let work = self.write(move |writing| Box::pin(poll(writing, digest, unix_ms)));
-            work.await.map(|written| written.row)
-        })
+    /// Returns the device as it was before this poll, and records the time of the poll.
+    pub async fn poll(self, digest: TokenDigest, unix_ms: u64) -> Result<Option<DeviceRow>, StoreError> {
+        let work = self.0.write(move |writing| Box::pin(poll(writing, digest, unix_ms)));
+        work.await.map(|written| written.row)
     }
 
-    fn grant(
-        &self,
+    /// Exchanges an approval for a key, as long as the approver still has this role in the workspace.
+    pub async fn grant(
+        self,
         digest: TokenDigest,
         role: Role,
         key: ApiKeyRow,
         act: Act,
-    ) -> StoreFuture<'_, Written<ApiKeyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(grant(writing, digest, role, key, act))))
+    ) -> Result<Written<ApiKeyRow>, StoreError> {
+        self.0.write(move |writing| Box::pin(grant(writing, digest, role, key, act))).await
     }
 
-    fn revoke_key(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>> {
-        Box::pin(self.write(move |writing| Box::pin(give_back(writing, workspace, key, act))))
+    /// Revokes a key that was issued to a device; `false` if it is another kind of key.
+    pub async fn revoke_key(
+        self,
+        workspace: WorkspaceId,
+        key: KeyId,
+        act: Act,
+    ) -> Result<Written<bool>, StoreError> {
+        self.0.write(move |writing| Box::pin(give_back(writing, workspace, key, act))).await
     }
 }

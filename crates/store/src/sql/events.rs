@@ -1,9 +1,8 @@
 //! SQL for events and of the webhook deliveries that they cause.
 
 use database::act::Act;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed, to_text};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
@@ -131,17 +130,22 @@ pub(super) async fn announce_expiry(
     Ok(())
 }
 
-impl Events for Database {
-    fn emit(&self, event: EventRow) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(emit(writing, event))))
+impl Events<'_> {
+    /// Stores the event for every webhook subscribed to its kind, and enqueues the deliveries. Idempotent by
+    /// event. The store's own acts do this in their transaction.
+    pub async fn emit(self, event: EventRow) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(emit(writing, event))).await
     }
 
-    fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("DELETE FROM events WHERE created_unix_ms < $1");
-                query.bind(signed(before_unix_ms)).run(writing.connection()).await
+    /// Deletes older events and their deliveries.
+    pub async fn forget(self, before_unix_ms: u64) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("DELETE FROM events WHERE created_unix_ms < $1");
+                    query.bind(signed(before_unix_ms)).run(writing.connection()).await
+                })
             })
-        }))
+            .await
     }
 }

@@ -2,9 +2,8 @@
 
 use database::act::Act;
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, before, signed, to_text};
-use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::Writing;
@@ -64,48 +63,48 @@ async fn one(
     Ok(found.filter(|row| workspace.is_none_or(|workspace| row.invoice.period.workspace == workspace)))
 }
 
-impl Invoices for Database {
-    fn finalise(&self, row: InvoiceRow, act: Act) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| Box::pin(finalise(writing, row, act))))
+impl Invoices<'_> {
+    /// Stores an invoice, emits its event, and returns whether it was the first for its workspace and month:
+    /// a second one changes nothing.
+    pub async fn finalise(self, row: InvoiceRow, act: Act) -> Result<bool, StoreError> {
+        self.0.note(move |writing| Box::pin(finalise(writing, row, act))).await
     }
 
-    fn get(&self, workspace: WorkspaceId, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>> {
-        Box::pin(async move { one(&mut self.read().await?, Some(workspace), id).await })
+    pub async fn get(self, workspace: WorkspaceId, id: InvoiceId) -> Result<Option<InvoiceRow>, StoreError> {
+        one(&mut self.0.read().await?, Some(workspace), id).await
     }
 
-    fn find(&self, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>> {
-        Box::pin(async move { one(&mut self.read().await?, None, id).await })
+    /// Across all workspaces: for the verification of the books.
+    pub async fn find(self, id: InvoiceId) -> Result<Option<InvoiceRow>, StoreError> {
+        one(&mut self.0.read().await?, None, id).await
     }
 
-    fn list(
-        &self,
+    /// Newest first.
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         page: Page<InvoiceId>,
-    ) -> StoreFuture<'_, Listed<InvoiceRow, InvoiceId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let before = before(page.after);
-            let query =
-                sql("SELECT * FROM invoices WHERE workspace = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-            let query = query.bind(workspace.bytes()).bind(before).bind(signed(wanted as u64 + 1));
-            let rows = query.rows(&mut self.read().await?).await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &InvoiceRow| row.id))
-        })
+    ) -> Result<Listed<InvoiceRow, InvoiceId>, StoreError> {
+        let wanted = page.rows_wanted();
+        let before = before(page.after);
+        let query = sql("SELECT * FROM invoices WHERE workspace = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+        let query = query.bind(workspace.bytes()).bind(before).bind(signed(wanted as u64 + 1));
+        let rows = query.rows(&mut self.0.read().await?).await?;
+        let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Listed::cut(rows, wanted, |row: &InvoiceRow| row.id))
     }
 
-    fn acts(&self, period: Period) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let query = sql("SELECT COUNT(*) AS held FROM audit
+    /// The number of changes that a workspace made through `/v2` in a month.
+    pub async fn acts(self, period: Period) -> Result<u64, StoreError> {
+        let query = sql("SELECT COUNT(*) AS held FROM audit
                  WHERE workspace = $1 AND unix_ms >= $2 AND unix_ms < $3 AND (actor LIKE $4 OR actor LIKE $5)");
-            let query = query
-                .bind(period.workspace.bytes())
-                .bind(signed(period.start_unix_ms))
-                .bind(signed(period.end_unix_ms))
-                .bind(format!("{}%", KeyId::PREFIX))
-                .bind(format!("{}%", MemberId::PREFIX));
-            let row = query.one(&mut self.read().await?).await?;
-            Fields::new("audit", &row).number("held")
-        })
+        let query = query
+            .bind(period.workspace.bytes())
+            .bind(signed(period.start_unix_ms))
+            .bind(signed(period.end_unix_ms))
+            .bind(format!("{}%", KeyId::PREFIX))
+            .bind(format!("{}%", MemberId::PREFIX));
+        let row = query.one(&mut self.0.read().await?).await?;
+        Fields::new("audit", &row).number("held")
     }
 }

@@ -1,9 +1,8 @@
 //! SQL for the durable job queue.
 
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed, to_text};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::WorkspaceId;
@@ -187,57 +186,66 @@ async fn counts(connection: &mut Connection) -> Result<JobCounts, StoreError> {
     Ok(counts)
 }
 
-impl Jobs for Database {
-    fn enqueue(&self, job: NewJob) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(async move { enqueue(writing, job).await.map(|_| ()) })))
+impl Jobs<'_> {
+    /// For work that is not caused by an act of the store.
+    pub async fn enqueue(self, job: NewJob) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(async move { enqueue(writing, job).await.map(|_| ()) })).await
     }
 
-    fn claim(&self, wanted: JobClaim) -> StoreFuture<'_, Vec<JobRow>> {
-        Box::pin(async move {
-            // Most polls find nothing, and a read does not wait for writers.
-            if !is_due(&mut self.read().await?, wanted.unix_ms).await? {
-                return Ok(Vec::new());
-            }
-            self.note(move |writing| Box::pin(claim(writing, wanted))).await
-        })
+    /// Leases jobs that are due, round-robin between workspaces. A job whose lease has expired is taken like
+    /// any other.
+    pub async fn claim(self, wanted: JobClaim) -> Result<Vec<JobRow>, StoreError> {
+        // Most polls find nothing, and a read does not wait for writers.
+        if !is_due(&mut self.0.read().await?, wanted.unix_ms).await? {
+            return Ok(Vec::new());
+        }
+        self.0.note(move |writing| Box::pin(claim(writing, wanted))).await
     }
 
-    fn extend(&self, hold: JobLease, until_unix_ms: u64) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| Box::pin(extend(writing, hold, until_unix_ms))))
+    /// Extends the lease; `false` if it was lost.
+    pub async fn extend(self, hold: JobLease, until_unix_ms: u64) -> Result<bool, StoreError> {
+        self.0.note(move |writing| Box::pin(extend(writing, hold, until_unix_ms))).await
     }
 
-    fn settle(&self, hold: JobLease, ending: JobResult) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| Box::pin(settle(writing, hold, ending))))
+    /// Records the outcome; `false` if the lease was lost, and another worker decides.
+    pub async fn settle(self, hold: JobLease, ending: JobResult) -> Result<bool, StoreError> {
+        self.0.note(move |writing| Box::pin(settle(writing, hold, ending))).await
     }
 
-    fn release(&self, worker: String) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("UPDATE jobs SET state = 'ready', worker = NULL, lease_unix_ms = NULL
+    /// Releases every lease of a worker that is known to be dead, and returns how many.
+    pub async fn release(self, worker: String) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("UPDATE jobs SET state = 'ready', worker = NULL, lease_unix_ms = NULL
                      WHERE state = 'running' AND worker = $1");
-                query.bind(worker).run(writing.connection()).await
+                    query.bind(worker).run(writing.connection()).await
+                })
             })
-        }))
+            .await
     }
 
-    fn dead(&self, limit: u32) -> StoreFuture<'_, Vec<JobRow>> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM jobs WHERE state = 'dead' ORDER BY id LIMIT $1");
-            let rows = query.bind(i64::from(limit)).rows(&mut self.read().await?).await?;
-            rows.iter().map(read).collect()
-        })
+    /// Jobs that were given up, oldest first.
+    pub async fn dead(self, limit: u32) -> Result<Vec<JobRow>, StoreError> {
+        let query = sql("SELECT * FROM jobs WHERE state = 'dead' ORDER BY id LIMIT $1");
+        let rows = query.bind(i64::from(limit)).rows(&mut self.0.read().await?).await?;
+        rows.iter().map(read).collect()
     }
 
-    fn counts(&self) -> StoreFuture<'_, JobCounts> {
-        Box::pin(async move { counts(&mut self.read().await?).await })
+    /// How many jobs wait, are ready, run, and were given up.
+    pub async fn counts(self) -> Result<JobCounts, StoreError> {
+        counts(&mut self.0.read().await?).await
     }
 
-    fn forget_dead(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("DELETE FROM jobs WHERE state = 'dead' AND run_unix_ms < $1");
-                query.bind(signed(before_unix_ms)).run(writing.connection()).await
+    /// Deletes jobs that were given up before then.
+    pub async fn forget_dead(self, before_unix_ms: u64) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("DELETE FROM jobs WHERE state = 'dead' AND run_unix_ms < $1");
+                    query.bind(signed(before_unix_ms)).run(writing.connection()).await
+                })
             })
-        }))
+            .await
     }
 }

@@ -4,9 +4,8 @@ use std::convert::Infallible;
 
 use database::act::{Act, Written};
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed, to_text};
-use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
@@ -423,25 +422,40 @@ async fn records(
     Ok(Listed::cut(rows, wanted, |row: &NodeRecordRow| row.place))
 }
 
-impl Joins for Database {
-    fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(invite(writing, token, forgotten_before_unix_ms, act))))
+impl Joins<'_> {
+    /// Stores a token, and deletes those that expired before `forgotten_before_unix_ms`. Refused as
+    /// `name_taken` if a node has the name and its credential is not revoked.
+    pub async fn invite(
+        self,
+        token: JoinToken,
+        forgotten_before_unix_ms: u64,
+        act: Act,
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(invite(writing, token, forgotten_before_unix_ms, act))).await
     }
 
-    fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>> {
-        Box::pin(async move { token(&mut self.read().await?, digest).await })
+    pub async fn token(self, digest: TokenDigest) -> Result<Option<JoinToken>, StoreError> {
+        token(&mut self.0.read().await?, digest).await
     }
 
-    fn node_by_name(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>> {
-        Box::pin(async move { nodes::find_by_name(&mut self.read().await?, workspace, &name).await })
+    /// The node with this name, if there is one.
+    pub async fn node_by_name(
+        self,
+        workspace: WorkspaceId,
+        name: String,
+    ) -> Result<Option<NodeRow>, StoreError> {
+        nodes::find_by_name(&mut self.0.read().await?, workspace, &name).await
     }
 
-    fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(join(writing, joining, act))))
+    /// Exchanges a token for a credential. Refused as `join_token_used` or `join_token_expired`, as
+    /// `name_taken` like `invite`, and as not found if there is no such token.
+    pub async fn join(self, joining: Joining, act: Act) -> Result<Written<NodeRow>, StoreError> {
+        self.0.write(move |writing| Box::pin(join(writing, joining, act))).await
     }
 
-    fn keep_key(&self, credential: TokenDigest, public_key: [u8; 32]) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
+    /// Keeps the public key of the node, unless it has sent one before.
+    pub async fn keep_key(self, credential: TokenDigest, public_key: [u8; 32]) -> Result<(), StoreError> {
+        self.0.note(move |writing| {
             Box::pin(async move {
                 let query = sql(
                     "UPDATE node_credentials SET public_key = $2 WHERE digest = $1 AND public_key IS NULL",
@@ -449,67 +463,72 @@ impl Joins for Database {
                 query.bind(credential.to_vec()).bind(public_key.to_vec()).run(writing.connection()).await?;
                 Ok(())
             })
-        }))
+        }).await
     }
 
-    fn move_to(
-        &self,
+    /// Has the node's requests go to this address from now on. Not found as for `record_heartbeat`.
+    pub async fn move_to(
+        self,
         credential: TokenDigest,
         base_url: String,
         act: Act,
-    ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(move_to(writing, credential, base_url, act))))
+    ) -> Result<Written<NodeRow>, StoreError> {
+        self.0.write(move |writing| Box::pin(move_to(writing, credential, base_url, act))).await
     }
 
-    fn node_of_credential(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>> {
-        Box::pin(async move { find_by_credential(&mut self.read().await?, credential).await })
+    pub async fn node_of_credential(self, credential: TokenDigest) -> Result<Option<KnownNode>, StoreError> {
+        find_by_credential(&mut self.0.read().await?, credential).await
     }
 
-    fn record_heartbeat(
-        &self,
+    /// Records a heartbeat. A node that was unreachable stays so until a poll reaches it at its address. Not
+    /// found if its credential is unknown or revoked.
+    pub async fn record_heartbeat(
+        self,
         credential: TokenDigest,
         heartbeat: Heartbeat,
-    ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(beat(writing, credential, heartbeat))))
+    ) -> Result<Written<NodeRow>, StoreError> {
+        self.0.write(move |writing| Box::pin(beat(writing, credential, heartbeat))).await
     }
 
-    fn mark_overdue(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
-        Box::pin(async move {
-            // A read comes first, so that configuration changes don't wait for a poll that finds nothing
-            // overdue.
-            if overdue(&mut self.read().await?, unix_ms, &why).await?.is_empty() {
-                return Ok(Written { version: 0, row: 0 });
-            }
-            self.write(move |writing| Box::pin(async move { mark_unreachable(writing, unix_ms, &why).await }))
-                .await
-        })
+    /// Marks every node whose heartbeat is overdue as unreachable, with this reason, and returns how many.
+    pub async fn mark_overdue(self, unix_ms: u64, why: String) -> Result<Written<u64>, StoreError> {
+        // A read comes first, so that configuration changes don't wait for a poll that finds nothing
+        // overdue.
+        if overdue(&mut self.0.read().await?, unix_ms, &why).await?.is_empty() {
+            return Ok(Written { version: 0, row: 0 });
+        }
+        self.0
+            .write(move |writing| Box::pin(async move { mark_unreachable(writing, unix_ms, &why).await }))
+            .await
     }
 
-    fn revoke(
-        &self,
+    /// Revokes a node's credential. Refused as `not_joined` if it has none.
+    pub async fn revoke(
+        self,
         workspace: WorkspaceId,
         node: NodeId,
         expected: Option<u64>,
         act: Act,
-    ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(revoke(writing, workspace, node, expected, act))))
+    ) -> Result<Written<NodeRow>, StoreError> {
+        self.0.write(move |writing| Box::pin(revoke(writing, workspace, node, expected, act))).await
     }
 
-    fn report(
-        &self,
+    /// Stores each record once, duplicates ignored, and returns how many were new. Not found as for `beat`.
+    pub async fn report(
+        self,
         credential: TokenDigest,
         records: Vec<NodeRecord>,
         unix_ms: u64,
-    ) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(report(writing, credential, records, unix_ms))))
+    ) -> Result<u64, StoreError> {
+        self.0.note(move |writing| Box::pin(report(writing, credential, records, unix_ms))).await
     }
 
-    fn records(
-        &self,
+    pub async fn records(
+        self,
         workspace: WorkspaceId,
         node: NodeId,
         page: Page<u64>,
-    ) -> StoreFuture<'_, Listed<NodeRecordRow, u64>> {
-        Box::pin(async move { records(&mut self.read().await?, workspace, node, page).await })
+    ) -> Result<Listed<NodeRecordRow, u64>, StoreError> {
+        records(&mut self.0.read().await?, workspace, node, page).await
     }
 }

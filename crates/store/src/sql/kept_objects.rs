@@ -1,8 +1,7 @@
 //! SQL for the ownership of objects that providers store (files, batches, videos).
 
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::holding;
 use database::statement::{Row, compose, sql};
 use database::writing::Writing;
@@ -143,75 +142,96 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
     Ok(KeptObjectRow { id: StoredObjectId { kind, digest }, owner, object })
 }
 
-impl ProviderObjects for Database {
-    fn keep_with_holds(
-        &self,
+impl ProviderObjects<'_> {
+    /// An object that is already recorded stays as it is, except for what lists show of it. `job` is enqueued
+    /// only for a new object.
+    ///
+    /// # Errors
+    /// If its project is gone.
+    pub async fn keep(self, row: KeptObjectRow, job: Option<NewJob>) -> Result<(), StoreError> {
+        self.keep_with_holds(row, job, BudgetHolds::default()).await
+    }
+
+    /// The same, for an object that takes over what was reserved for it of budgets. Nothing of that is spent until it is booked.
+    pub async fn keep_with_holds(
+        self,
         row: KeptObjectRow,
         job: Option<NewJob>,
         holds: BudgetHolds,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(keep(writing, row, job, holds))))
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(keep(writing, row, job, holds))).await
     }
 
-    fn holds(&self, id: StoredObjectId) -> StoreFuture<'_, Vec<BudgetClaim>> {
-        Box::pin(async move { budget_holds::of(&mut self.read().await?, holder(id)).await })
+    /// The budgets of which an object holds a part, or that are to count its cost.
+    pub async fn holds(self, id: StoredObjectId) -> Result<Vec<BudgetClaim>, StoreError> {
+        budget_holds::of(&mut self.0.read().await?, holder(id)).await
     }
 
-    fn hold(&self, id: StoredObjectId, parts: Vec<Drawn>) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move { budget_holds::fill(writing.connection(), holder(id), parts).await })
-        }))
+    /// Has an object hold these parts of budgets where it holds a part of nothing of each. Nothing changes once that is released.
+    pub async fn hold(self, id: StoredObjectId, parts: Vec<Drawn>) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move { budget_holds::fill(writing.connection(), holder(id), parts).await })
+            })
+            .await
     }
 
-    fn release(&self, id: StoredObjectId) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move { budget_holds::release(writing.connection(), holder(id)).await })
-        }))
+    /// Releases what an object holds of budgets that nobody will book.
+    pub async fn release(self, id: StoredObjectId) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move { budget_holds::release(writing.connection(), holder(id)).await })
+            })
+            .await
     }
 
-    fn find(
-        &self,
+    /// With a time of `0` it finds hidden objects, too.
+    pub async fn find(
+        self,
         owner: ObjectOwner,
         id: StoredObjectId,
         now_unix_ms: u64,
-    ) -> StoreFuture<'_, Option<StoredObject>> {
-        Box::pin(async move {
-            let query = sql(FIND).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
-            let query = query.bind(owner.project.bytes()).bind(id.kind.as_str()).bind(signed(now_unix_ms));
-            let mut connection = self.read().await?;
-            let Some(row) = query.row(&mut connection).await? else { return Ok(None) };
-            let mut object = read(&row)?.object;
-            // If the results are deleted first, the account's owner pays for the batch, and not the project.
-            if id.kind == StoredObjectKind::FILE && matches!(object.created_by, Principal::Account(_)) {
-                let query = sql(OPEN_BATCH).bind(owner.workspace.bytes()).bind(owner.project.bytes());
-                let query = query.bind(StoredObjectKind::BATCH.as_str()).bind(object.created_by.to_string());
-                object.is_booked = !may_be_results(&object) || query.row(&mut connection).await?.is_none();
-            }
-            Ok(Some(object))
-        })
+    ) -> Result<Option<StoredObject>, StoreError> {
+        let query = sql(FIND).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+        let query = query.bind(owner.project.bytes()).bind(id.kind.as_str()).bind(signed(now_unix_ms));
+        let mut connection = self.0.read().await?;
+        let Some(row) = query.row(&mut connection).await? else { return Ok(None) };
+        let mut object = read(&row)?.object;
+        // If the results are deleted first, the account's owner pays for the batch, and not the project.
+        if id.kind == StoredObjectKind::FILE && matches!(object.created_by, Principal::Account(_)) {
+            let query = sql(OPEN_BATCH).bind(owner.workspace.bytes()).bind(owner.project.bytes());
+            let query = query.bind(StoredObjectKind::BATCH.as_str()).bind(object.created_by.to_string());
+            object.is_booked = !may_be_results(&object) || query.row(&mut connection).await?.is_none();
+        }
+        Ok(Some(object))
     }
 
-    fn list(&self, page: ObjectListQuery, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>> {
-        Box::pin(async move {
-            let text = match (page.after, page.oldest_first) {
-                (None, false) => NEWEST,
-                (None, true) => OLDEST,
-                (Some(_), false) => OLDER,
-                (Some(_), true) => NEWER,
-            };
-            let query = sql(text).bind(page.owner.workspace.bytes()).bind(page.owner.project.bytes());
-            let query = query.bind(page.kind.as_str()).bind(page.label.unwrap_or_default());
-            let query = query.bind(signed(now_unix_ms)).bind(i64::from(page.limit));
-            let query = match page.after {
-                Some(after) => query.bind(after.digest.to_vec()),
-                None => query,
-            };
-            query.rows(&mut self.read().await?).await?.iter().map(read).collect()
-        })
+    /// Objects that can be shown, in the order of their creation.
+    pub async fn list(
+        self,
+        page: ObjectListQuery,
+        now_unix_ms: u64,
+    ) -> Result<Vec<KeptObjectRow>, StoreError> {
+        let text = match (page.after, page.oldest_first) {
+            (None, false) => NEWEST,
+            (None, true) => OLDEST,
+            (Some(_), false) => OLDER,
+            (Some(_), true) => NEWER,
+        };
+        let query = sql(text).bind(page.owner.workspace.bytes()).bind(page.owner.project.bytes());
+        let query = query.bind(page.kind.as_str()).bind(page.label.unwrap_or_default());
+        let query = query.bind(signed(now_unix_ms)).bind(i64::from(page.limit));
+        let query = match page.after {
+            Some(after) => query.bind(after.digest.to_vec()),
+            None => query,
+        };
+        query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
     }
 
-    fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| {
+    /// Claims the right to bill the object's usage; `true` if this request has it, also when it claims again. What it held of
+    /// budgets is released.
+    pub async fn book(self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> Result<bool, StoreError> {
+        self.0.note(move |writing| {
             Box::pin(async move {
                 let query = sql("UPDATE kept_objects SET booked_by = $4
                      WHERE id = $1 AND workspace = $2 AND project = $3 AND (booked_by IS NULL OR booked_by = $4)");
@@ -223,35 +243,42 @@ impl ProviderObjects for Database {
                 }
                 Ok(is_claimed)
             })
-        }))
+        }).await
     }
 
-    fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("UPDATE kept_objects SET booked_by = NULL
+    /// Gives that right back.
+    pub async fn unbook(self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("UPDATE kept_objects SET booked_by = NULL
                      WHERE id = $1 AND workspace = $2 AND project = $3 AND booked_by = $4");
-                let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
-                query.bind(owner.project.bytes()).bind(by.bytes()).run(writing.connection()).await?;
-                Ok(())
+                    let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+                    query.bind(owner.project.bytes()).bind(by.bytes()).run(writing.connection()).await?;
+                    Ok(())
+                })
             })
-        }))
+            .await
     }
 
-    fn forget(&self, owner: ObjectOwner, id: StoredObjectId) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                for text in [FORGET, HIDE] {
-                    let query = sql(text).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
-                    query.bind(owner.project.bytes()).run(writing.connection()).await?;
-                }
-                Ok(())
+    /// Hides the object for good. The row of a video that is not billed yet stays until it is billed.
+    pub async fn forget(self, owner: ObjectOwner, id: StoredObjectId) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    for text in [FORGET, HIDE] {
+                        let query = sql(text).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+                        query.bind(owner.project.bytes()).run(writing.connection()).await?;
+                    }
+                    Ok(())
+                })
             })
-        }))
+            .await
     }
 
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
+    /// Deletes at most `rows_max` expired rows, except unbilled videos, and returns how many it deleted.
+    pub async fn expire(self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
+        self.0.note(move |writing| {
             Box::pin(async move {
                 compose(format!(
                     "DELETE FROM kept_objects WHERE id IN (SELECT id FROM kept_objects WHERE until_unix_ms <= $1
@@ -263,6 +290,6 @@ impl ProviderObjects for Database {
                 .run(writing.connection())
                 .await
             })
-        }))
+        }).await
     }
 }

@@ -2,10 +2,9 @@
 
 use database::act::{Act, Written};
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::meta;
 use database::statement::{Row, Statement, compose, sql};
 use database::writing::Writing;
@@ -439,93 +438,102 @@ fn completion(written: &Written<bool>) -> Option<Written<()>> {
     written.row.then_some(Written { version: written.version, row: () })
 }
 
-impl Rotations for Database {
-    fn begin_master(&self, next: String, act: Act) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(begin_master(writing, next, act))))
+impl Rotations<'_> {
+    /// Names the master key that is to replace the current one.
+    pub async fn begin_master(self, next: String, act: Act) -> Result<Written<()>, StoreError> {
+        self.0.write(move |writing| Box::pin(begin_master(writing, next, act))).await
     }
 
-    fn list_wrapped_otherwise(
-        &self,
+    /// Keys whose wrapping does not have this prefix, in order, from a cursor.
+    pub async fn list_wrapped_otherwise(
+        self,
         prefix: Vec<u8>,
         after: Option<KeyCursor>,
         rows_max: u32,
-    ) -> StoreFuture<'_, Vec<WrappedKey>> {
-        Box::pin(async move { wrapped_otherwise(&mut self.read().await?, prefix, after, rows_max).await })
+    ) -> Result<Vec<WrappedKey>, StoreError> {
+        wrapped_otherwise(&mut self.0.read().await?, prefix, after, rows_max).await
     }
 
-    fn count_wrapped_otherwise(&self, prefix: Vec<u8>) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let query = sql(
-                "SELECT COUNT(*) AS found FROM workspace_keys WHERE substr(wrapped, 1, length($1)) <> $1",
-            );
-            let row = query.bind(prefix).one(&mut self.read().await?).await?;
-            Fields::new("workspace_keys", &row).number("found")
-        })
+    /// How many there are.
+    pub async fn count_wrapped_otherwise(self, prefix: Vec<u8>) -> Result<u64, StoreError> {
+        let query =
+            sql("SELECT COUNT(*) AS found FROM workspace_keys WHERE substr(wrapped, 1, length($1)) <> $1");
+        let row = query.bind(prefix).one(&mut self.0.read().await?).await?;
+        Fields::new("workspace_keys", &row).number("found")
     }
 
-    fn rewrap(&self, keys: Vec<Rewrapping>) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(rewrap(writing, keys))))
+    /// Updates those that are unchanged since they were read; returns how many.
+    pub async fn rewrap(self, keys: Vec<Rewrapping>) -> Result<u64, StoreError> {
+        self.0.note(move |writing| Box::pin(rewrap(writing, keys))).await
     }
 
-    fn switch_master(
-        &self,
+    /// Makes the next master key current, with the records sealed under it, once every key but the `broken`
+    /// ones is wrapped with it. `None` if that is not so yet.
+    pub async fn switch_master(
+        self,
         next: String,
         records: Vec<(String, Vec<u8>)>,
         broken: Vec<KeyCursor>,
         act: Act,
-    ) -> StoreFuture<'_, Option<Written<()>>> {
-        Box::pin(async move {
-            let work =
-                self.write(move |writing| Box::pin(switch_master(writing, next, records, broken, act)));
-            work.await.map(|written| completion(&written))
-        })
+    ) -> Result<Option<Written<()>>, StoreError> {
+        let work = self.0.write(move |writing| Box::pin(switch_master(writing, next, records, broken, act)));
+        work.await.map(|written| completion(&written))
     }
 
-    fn retire_master(&self, broken: Vec<KeyCursor>, act: Act) -> StoreFuture<'_, Option<Written<()>>> {
-        Box::pin(async move {
-            let work = self.write(move |writing| Box::pin(retire_master(writing, broken, act)));
-            work.await.map(|written| completion(&written))
-        })
+    /// Retires the previous master key, once only `broken` keys are wrapped with it.
+    pub async fn retire_master(
+        self,
+        broken: Vec<KeyCursor>,
+        act: Act,
+    ) -> Result<Option<Written<()>>, StoreError> {
+        let work = self.0.write(move |writing| Box::pin(retire_master(writing, broken, act)));
+        work.await.map(|written| completion(&written))
     }
 
-    fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(begin_workspace(writing, key, act))))
+    /// Adds a newer key to a workspace, and the fact that everything is to be resealed with it.
+    pub async fn begin_workspace(self, key: WrappedKey, act: Act) -> Result<Written<()>, StoreError> {
+        self.0.write(move |writing| Box::pin(begin_workspace(writing, key, act))).await
     }
 
-    fn list_sealed_otherwise(
-        &self,
+    /// Every row that another key than this one seals, except stored content.
+    pub async fn list_sealed_otherwise(
+        self,
         workspace: WorkspaceId,
         key_id: String,
-    ) -> StoreFuture<'_, Vec<SealedRow>> {
-        Box::pin(async move { sealed_otherwise(&mut self.read().await?, workspace, &key_id).await })
+    ) -> Result<Vec<SealedRow>, StoreError> {
+        sealed_otherwise(&mut self.0.read().await?, workspace, &key_id).await
     }
 
-    fn list_content_sealed_otherwise(
-        &self,
+    /// Stored content that another key than this one seals, in order, from a cursor.
+    pub async fn list_content_sealed_otherwise(
+        self,
         kept: ContentKind,
         workspace: WorkspaceId,
         key_id: String,
         after: Option<[u8; 32]>,
         rows_max: u32,
-    ) -> StoreFuture<'_, Vec<SealedRow>> {
-        Box::pin(async move {
-            kept_otherwise(&mut self.read().await?, kept, workspace, &key_id, after, rows_max).await
-        })
+    ) -> Result<Vec<SealedRow>, StoreError> {
+        kept_otherwise(&mut self.0.read().await?, kept, workspace, &key_id, after, rows_max).await
     }
 
-    fn reseal(&self, workspace: WorkspaceId, rows: Vec<Resealing>) -> StoreFuture<'_, Written<u64>> {
-        Box::pin(self.write(move |writing| Box::pin(reseal(writing, workspace, rows))))
+    /// Updates those that are unchanged since they were read; returns how many.
+    pub async fn reseal(
+        self,
+        workspace: WorkspaceId,
+        rows: Vec<Resealing>,
+    ) -> Result<Written<u64>, StoreError> {
+        self.0.write(move |writing| Box::pin(reseal(writing, workspace, rows))).await
     }
 
-    fn end_workspace(
-        &self,
+    /// Deletes every key of a workspace but its newest, which must be this one, once nothing is sealed with
+    /// another.
+    pub async fn end_workspace(
+        self,
         workspace: WorkspaceId,
         key_id: String,
         act: Act,
-    ) -> StoreFuture<'_, Option<Written<()>>> {
-        Box::pin(async move {
-            let work = self.write(move |writing| Box::pin(end_workspace(writing, workspace, key_id, act)));
-            work.await.map(|written| completion(&written))
-        })
+    ) -> Result<Option<Written<()>>, StoreError> {
+        let work = self.0.write(move |writing| Box::pin(end_workspace(writing, workspace, key_id, act)));
+        work.await.map(|written| completion(&written))
     }
 }

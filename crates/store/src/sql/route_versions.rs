@@ -2,9 +2,8 @@
 
 use database::act::Act;
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::limits::ROUTE_VERSIONS_MAX;
@@ -89,8 +88,12 @@ async fn list(
     Ok(versions)
 }
 
-impl RouteVersions for Database {
-    fn list(&self, workspace: WorkspaceId, route: RouteId) -> StoreFuture<'_, Vec<RouteVersion>> {
-        Box::pin(async move { list(&mut self.read().await?, workspace, route).await })
+impl RouteVersions<'_> {
+    /// The latest versions of a route, newest first: the first is the route as it is.
+    ///
+    /// # Errors
+    /// If the workspace has no such route.
+    pub async fn list(self, workspace: WorkspaceId, route: RouteId) -> Result<Vec<RouteVersion>, StoreError> {
+        list(&mut self.0.read().await?, workspace, route).await
     }
 }

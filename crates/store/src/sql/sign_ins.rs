@@ -2,9 +2,8 @@
 
 use database::act::Act;
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{MemberId, WorkspaceId};
@@ -207,111 +206,115 @@ async fn count_tries(
     query.rows(writing.connection()).await?.iter().map(read).collect()
 }
 
-impl SignIns for Database {
-    fn start(
-        &self,
+impl SignIns<'_> {
+    /// Starts a session and ends the one that it `replaces`. The audit entry goes to `workspace`.
+    pub async fn start(
+        self,
         session: SignInRow,
         replaces: Option<TokenDigest>,
         workspace: Option<WorkspaceId>,
         act: Act,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let work = self.write(move |writing| {
-                Box::pin(async move {
-                    delete(writing, replaces).await?;
-                    insert(writing, &session).await?;
-                    let detail = "by password".to_owned();
-                    writing.audit(&act, workspace, "sign_in.start", session.person, detail).await
-                })
-            });
-            work.await.map(|written| written.row)
-        })
+    ) -> Result<(), StoreError> {
+        let work = self.0.write(move |writing| {
+            Box::pin(async move {
+                delete(writing, replaces).await?;
+                insert(writing, &session).await?;
+                let detail = "by password".to_owned();
+                writing.audit(&act, workspace, "sign_in.start", session.person, detail).await
+            })
+        });
+        work.await.map(|written| written.row)
     }
 
-    fn find(&self, digest: TokenDigest) -> StoreFuture<'_, Option<SignedIn>> {
-        Box::pin(async move { find(&mut self.read().await?, digest).await })
+    pub async fn find(self, digest: TokenDigest) -> Result<Option<SignedIn>, StoreError> {
+        find(&mut self.0.read().await?, digest).await
     }
 
-    fn traces(&self, person: MemberId) -> StoreFuture<'_, SignInTraces> {
-        Box::pin(async move {
-            let query = sql("SELECT (SELECT COUNT(*) FROM sign_in_links WHERE person = $1) AS links,
+    pub async fn traces(self, person: MemberId) -> Result<SignInTraces, StoreError> {
+        let query = sql("SELECT (SELECT COUNT(*) FROM sign_in_links WHERE person = $1) AS links,
                      (SELECT COUNT(*) FROM sign_ins WHERE person = $1)
                      + (SELECT COUNT(*) FROM people WHERE id = $1 AND password_hash IS NOT NULL) AS signed");
-            let row = query.bind(person.bytes()).one(&mut self.read().await?).await?;
-            let fields = Fields::new("sign_ins", &row);
-            let (links, signed) = (fields.number("links")?, fields.number("signed")?);
-            Ok(SignInTraces { has_link: links > 0, signed_in: signed > 0 })
-        })
+        let row = query.bind(person.bytes()).one(&mut self.0.read().await?).await?;
+        let fields = Fields::new("sign_ins", &row);
+        let (links, signed) = (fields.number("links")?, fields.number("signed")?);
+        Ok(SignInTraces { has_link: links > 0, signed_in: signed > 0 })
     }
 
-    fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let work = self.write(move |writing| {
-                Box::pin(async move {
-                    let query = sql("UPDATE sign_ins SET used_unix_ms = $2 WHERE digest = $1");
-                    let query = query.bind(digest.to_vec()).bind(signed(unix_ms));
-                    query.run(writing.connection()).await?;
-                    Ok(())
-                })
-            });
-            work.await.map(|written| written.row)
-        })
+    pub async fn touch(self, digest: TokenDigest, unix_ms: u64) -> Result<(), StoreError> {
+        let work = self.0.write(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE sign_ins SET used_unix_ms = $2 WHERE digest = $1");
+                let query = query.bind(digest.to_vec()).bind(signed(unix_ms));
+                query.run(writing.connection()).await?;
+                Ok(())
+            })
+        });
+        work.await.map(|written| written.row)
     }
 
-    fn end(&self, digest: TokenDigest, workspace: Option<WorkspaceId>, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let work = self.write(move |writing| {
-                Box::pin(async move {
-                    delete(writing, Some(digest)).await?;
-                    writing.audit(&act, workspace, "sign_in.end", &act.actor, String::new()).await
-                })
-            });
-            work.await.map(|written| written.row)
-        })
+    pub async fn end(
+        self,
+        digest: TokenDigest,
+        workspace: Option<WorkspaceId>,
+        act: Act,
+    ) -> Result<(), StoreError> {
+        let work = self.0.write(move |writing| {
+            Box::pin(async move {
+                delete(writing, Some(digest)).await?;
+                writing.audit(&act, workspace, "sign_in.end", &act.actor, String::new()).await
+            })
+        });
+        work.await.map(|written| written.row)
     }
 
-    fn redeem(
-        &self,
+    /// Consumes a link and starts the session `fresh` for the link's person, or for the redeemer if another
+    /// workspace knows them under the invited address.
+    pub async fn redeem(
+        self,
         link: TokenDigest,
         redeemer: Redeemer,
         fresh: SignInRow,
         replaces: Option<TokenDigest>,
         act: Act,
-    ) -> StoreFuture<'_, Redeemed> {
-        Box::pin(async move {
-            let work =
-                self.write(move |writing| Box::pin(redeem(writing, link, redeemer, fresh, replaces, act)));
-            work.await.map(|written| written.row)
-        })
+    ) -> Result<Redeemed, StoreError> {
+        let work =
+            self.0.write(move |writing| Box::pin(redeem(writing, link, redeemer, fresh, replaces, act)));
+        work.await.map(|written| written.row)
     }
 
-    fn count_tries(
-        &self,
+    /// Counts an attempt of one subject, or of two at once, before it is made, and returns the counts. A
+    /// single statement, so that replicas are serialised. An expired window restarts.
+    pub async fn count_tries(
+        self,
         trier: TokenDigest,
         other: Option<TokenDigest>,
         window_ms: u64,
         now_unix_ms: u64,
-    ) -> StoreFuture<'_, Vec<(TokenDigest, Tries)>> {
-        Box::pin(
-            self.note(move |writing| Box::pin(count_tries(writing, trier, other, window_ms, now_unix_ms))),
-        )
+    ) -> Result<Vec<(TokenDigest, Tries)>, StoreError> {
+        self.0.note(move |writing| Box::pin(count_tries(writing, trier, other, window_ms, now_unix_ms))).await
     }
 
-    fn forget_tries(&self, trier: TokenDigest) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("DELETE FROM sign_in_tries WHERE trier = $1").bind(trier.to_vec());
-                query.run(writing.connection()).await.map(|_| ())
+    pub async fn forget_tries(self, trier: TokenDigest) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("DELETE FROM sign_in_tries WHERE trier = $1").bind(trier.to_vec());
+                    query.run(writing.connection()).await.map(|_| ())
+                })
             })
-        }))
+            .await
     }
 
-    fn forget_tries_before(&self, unix_ms: u64) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("DELETE FROM sign_in_tries WHERE since_unix_ms < $1").bind(signed(unix_ms));
-                query.run(writing.connection()).await
+    /// Deletes counts whose window started before this moment; returns how many.
+    pub async fn forget_tries_before(self, unix_ms: u64) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query =
+                        sql("DELETE FROM sign_in_tries WHERE since_unix_ms < $1").bind(signed(unix_ms));
+                    query.run(writing.connection()).await
+                })
             })
-        }))
+            .await
     }
 }

@@ -1,8 +1,7 @@
 //! SQL for the ownership of responses that providers store.
 
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::holding;
 use database::statement::{Row, compose, sql};
 use database::writing::Writing;
@@ -62,98 +61,130 @@ fn read(row: &Row) -> Result<StoredResponse, StoreError> {
     })
 }
 
-impl StoredResponses for Database {
-    fn keep(&self, rows: Vec<StoredResponseRow>) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                for row in rows {
-                    keep(writing, row).await?;
-                }
-                Ok(())
+impl StoredResponses<'_> {
+    /// Stores all of them or none. A row that is known already stays as it is.
+    ///
+    /// # Errors
+    /// If a project is gone.
+    pub async fn keep(self, rows: Vec<StoredResponseRow>) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    for row in rows {
+                        keep(writing, row).await?;
+                    }
+                    Ok(())
+                })
             })
-        }))
+            .await
     }
 
-    fn find(&self, digest: [u8; 32], now_unix_ms: u64) -> StoreFuture<'_, Option<StoredResponse>> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM stored_responses WHERE digest = $1 AND until_unix_ms > $2");
-            let query = query.bind(digest.to_vec()).bind(signed(now_unix_ms));
-            query.row(&mut self.read().await?).await?.as_ref().map(read).transpose()
-        })
+    pub async fn find(
+        self,
+        digest: [u8; 32],
+        now_unix_ms: u64,
+    ) -> Result<Option<StoredResponse>, StoreError> {
+        let query = sql("SELECT * FROM stored_responses WHERE digest = $1 AND until_unix_ms > $2");
+        let query = query.bind(digest.to_vec()).bind(signed(now_unix_ms));
+        query.row(&mut self.0.read().await?).await?.as_ref().map(read).transpose()
     }
 
-    fn holds(&self, digest: [u8; 32]) -> StoreFuture<'_, Vec<BudgetClaim>> {
-        Box::pin(async move { budget_holds::of(&mut self.read().await?, holder(&digest)).await })
+    /// The budgets of which a response holds a part, or that are to count its cost.
+    pub async fn holds(self, digest: [u8; 32]) -> Result<Vec<BudgetClaim>, StoreError> {
+        budget_holds::of(&mut self.0.read().await?, holder(&digest)).await
     }
 
-    fn hold(&self, digest: [u8; 32], holds: BudgetHolds) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move { budget_holds::raise(writing.connection(), holder(&digest), holds).await })
-        }))
-    }
-
-    fn claim(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql(CLAIM).bind(digest.to_vec()).bind(by.bytes());
-                Ok(query.run(writing.connection()).await? > 0)
+    /// Moves what a replica reserved to a response that was kept with parts of nothing. If it is booked by now, nobody holds it.
+    pub async fn hold(self, digest: [u8; 32], holds: BudgetHolds) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(
+                    async move { budget_holds::raise(writing.connection(), holder(&digest), holds).await },
+                )
             })
-        }))
+            .await
     }
 
-    fn book(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql(CLAIM).bind(digest.to_vec()).bind(by.bytes());
-                let is_claimed = query.run(writing.connection()).await? > 0;
-                if is_claimed {
-                    budget_holds::release(writing.connection(), holder(&digest)).await?;
-                }
-                Ok(is_claimed)
+    /// Claims the right to bill the response's usage; `true` if this request has it, also when it claims
+    /// again.
+    pub async fn claim(self, digest: [u8; 32], by: TraceId) -> Result<bool, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql(CLAIM).bind(digest.to_vec()).bind(by.bytes());
+                    Ok(query.run(writing.connection()).await? > 0)
+                })
             })
-        }))
+            .await
     }
 
-    fn release(&self, digest: [u8; 32]) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move { budget_holds::release(writing.connection(), holder(&digest)).await })
-        }))
+    /// The same, and what it held of budgets is released: whoever books it draws on its own.
+    pub async fn book(self, digest: [u8; 32], by: TraceId) -> Result<bool, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql(CLAIM).bind(digest.to_vec()).bind(by.bytes());
+                    let is_claimed = query.run(writing.connection()).await? > 0;
+                    if is_claimed {
+                        budget_holds::release(writing.connection(), holder(&digest)).await?;
+                    }
+                    Ok(is_claimed)
+                })
+            })
+            .await
     }
 
-    fn unbook(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("UPDATE stored_responses SET booked_by = NULL
+    /// Releases what a response holds of budgets that uses no more, or whose use nobody will know.
+    pub async fn release(self, digest: [u8; 32]) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move { budget_holds::release(writing.connection(), holder(&digest)).await })
+            })
+            .await
+    }
+
+    /// Gives that right back.
+    pub async fn unbook(self, digest: [u8; 32], by: TraceId) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("UPDATE stored_responses SET booked_by = NULL
                      WHERE digest = $1 AND booked_by = $2");
-                query.bind(digest.to_vec()).bind(by.bytes()).run(writing.connection()).await?;
-                Ok(())
+                    query.bind(digest.to_vec()).bind(by.bytes()).run(writing.connection()).await?;
+                    Ok(())
+                })
             })
-        }))
+            .await
     }
 
-    fn forget(&self, digest: [u8; 32]) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("DELETE FROM stored_responses WHERE digest = $1");
-                query.bind(digest.to_vec()).run(writing.connection()).await?;
-                budget_holds::release(writing.connection(), holder(&digest)).await
+    pub async fn forget(self, digest: [u8; 32]) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("DELETE FROM stored_responses WHERE digest = $1");
+                    query.bind(digest.to_vec()).run(writing.connection()).await?;
+                    budget_holds::release(writing.connection(), holder(&digest)).await
+                })
             })
-        }))
+            .await
     }
 
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                compose(format!(
-                    "DELETE FROM stored_responses WHERE digest IN (SELECT digest FROM stored_responses
+    /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
+    pub async fn expire(self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    compose(format!(
+                        "DELETE FROM stored_responses WHERE digest IN (SELECT digest FROM stored_responses
                      WHERE until_unix_ms <= $1 AND NOT {} LIMIT $2)",
-                    holding::held(TABLE)
-                ))
-                .bind(signed(now_unix_ms))
-                .bind(i64::from(rows_max))
-                .run(writing.connection())
-                .await
+                        holding::held(TABLE)
+                    ))
+                    .bind(signed(now_unix_ms))
+                    .bind(i64::from(rows_max))
+                    .run(writing.connection())
+                    .await
+                })
             })
-        }))
+            .await
     }
 }

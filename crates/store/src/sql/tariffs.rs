@@ -2,10 +2,9 @@
 
 use database::act::{Act, Written};
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed, to_text};
-use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::WorkspaceId;
@@ -94,32 +93,36 @@ async fn in_force(
     Ok(found.map_or_else(|| Tariff { name, ..Tariff::default() }, |version| version.tariff))
 }
 
-impl Tariffs for Database {
-    fn put(&self, version: TariffVersion, act: Act) -> StoreFuture<'_, Written<TariffVersion>> {
-        Box::pin(self.write(move |writing| Box::pin(put(writing, version, act))))
+impl Tariffs<'_> {
+    /// Upserts a version by name and month; invoices already finalised with it don't change.
+    pub async fn put(self, version: TariffVersion, act: Act) -> Result<Written<TariffVersion>, StoreError> {
+        self.0.write(move |writing| Box::pin(put(writing, version, act))).await
     }
 
-    fn list(&self) -> StoreFuture<'_, Vec<TariffVersion>> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM tariffs ORDER BY name, effective_unix_ms");
-            let rows = query.rows(&mut self.read().await?).await?;
-            rows.iter().map(read).collect()
-        })
+    /// Every version of every tariff: there are few.
+    pub async fn list(self) -> Result<Vec<TariffVersion>, StoreError> {
+        let query = sql("SELECT * FROM tariffs ORDER BY name, effective_unix_ms");
+        let rows = query.rows(&mut self.0.read().await?).await?;
+        rows.iter().map(read).collect()
     }
 
-    fn assign(&self, assignment: Assignment, act: Act) -> StoreFuture<'_, Written<Assignment>> {
-        Box::pin(self.write(move |writing| Box::pin(assign(writing, assignment, act))))
+    /// Refused as `no_such_tariff` if there is no version with that name.
+    pub async fn assign(self, assignment: Assignment, act: Act) -> Result<Written<Assignment>, StoreError> {
+        self.0.write(move |writing| Box::pin(assign(writing, assignment, act))).await
     }
 
-    fn assignments(&self) -> StoreFuture<'_, Vec<Assignment>> {
-        Box::pin(async move {
-            let query = sql("SELECT * FROM tariff_assignments ORDER BY workspace, effective_unix_ms");
-            let rows = query.rows(&mut self.read().await?).await?;
-            rows.iter().map(read_assignment).collect()
-        })
+    pub async fn assignments(self) -> Result<Vec<Assignment>, StoreError> {
+        let query = sql("SELECT * FROM tariff_assignments ORDER BY workspace, effective_unix_ms");
+        let rows = query.rows(&mut self.0.read().await?).await?;
+        rows.iter().map(read_assignment).collect()
     }
 
-    fn in_force(&self, workspace: WorkspaceId, month_start_unix_ms: u64) -> StoreFuture<'_, Tariff> {
-        Box::pin(async move { in_force(&mut self.read().await?, workspace, month_start_unix_ms).await })
+    /// The tariff of a workspace in the month that starts then; without any, one that charges nothing.
+    pub async fn in_force(
+        self,
+        workspace: WorkspaceId,
+        month_start_unix_ms: u64,
+    ) -> Result<Tariff, StoreError> {
+        in_force(&mut self.0.read().await?, workspace, month_start_unix_ms).await
     }
 }

@@ -2,9 +2,8 @@
 
 use database::act::Act;
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, after, signed, to_text};
-use database::handle::Database;
 use database::holding;
 use database::page::{Listed, Page};
 use database::statement::{Row, compose, sql};
@@ -227,56 +226,72 @@ async fn list_bundles(
     Ok(Listed::cut(rows, wanted, |row: &BundleRow| row.id))
 }
 
-impl Artifacts for Database {
-    fn create(&self, artifact: ArtifactRow, content: SealedContent, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(create(writing, artifact, content, act))))
+impl Artifacts<'_> {
+    /// # Errors
+    /// If it is sealed under a key that was replaced, or its project is gone.
+    pub async fn create(
+        self,
+        artifact: ArtifactRow,
+        content: SealedContent,
+        act: Act,
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(create(writing, artifact, content, act))).await
     }
 
-    fn get(&self, workspace: WorkspaceId, id: ArtifactId) -> StoreFuture<'_, ArtifactRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
+    pub async fn get(self, workspace: WorkspaceId, id: ArtifactId) -> Result<ArtifactRow, StoreError> {
+        find(&mut self.0.read().await?, workspace, id).await
     }
 
-    fn list(
-        &self,
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
         page: Page<ArtifactId>,
-    ) -> StoreFuture<'_, Listed<ArtifactRow, ArtifactId>> {
-        Box::pin(async move { list_artifacts(&mut self.read().await?, workspace, project, page).await })
+    ) -> Result<Listed<ArtifactRow, ArtifactId>, StoreError> {
+        list_artifacts(&mut self.0.read().await?, workspace, project, page).await
     }
 
-    fn content(&self, workspace: WorkspaceId, digest: [u8; 32]) -> StoreFuture<'_, Option<SealedContent>> {
-        Box::pin(async move { contents::find(&mut self.read().await?, workspace, digest).await })
+    /// `None` where it was deleted, or its time is over.
+    pub async fn content(
+        self,
+        workspace: WorkspaceId,
+        digest: [u8; 32],
+    ) -> Result<Option<SealedContent>, StoreError> {
+        contents::find(&mut self.0.read().await?, workspace, digest).await
     }
 
-    fn revoke(&self, workspace: WorkspaceId, id: ArtifactId, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(revoke(writing, workspace, id, act))))
+    /// Deletes the content. The row stays, so that what refers to it says what is missing.
+    pub async fn revoke(self, workspace: WorkspaceId, id: ArtifactId, act: Act) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(revoke(writing, workspace, id, act))).await
     }
 
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(expire(writing, now_unix_ms, rows_max))))
+    /// Deletes the contents of artifacts, and whole sessions, whose time is over; at most `rows_max` of each. Returns how many.
+    pub async fn expire(self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
+        self.0.note(move |writing| Box::pin(expire(writing, now_unix_ms, rows_max))).await
     }
 }
 
-impl Bundles for Database {
-    fn create(&self, bundle: BundleRow, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(create_bundle(writing, bundle, act))))
+impl Bundles<'_> {
+    /// # Errors
+    /// If an artifact is not there, is another project's, or was deleted.
+    pub async fn create(self, bundle: BundleRow, act: Act) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(create_bundle(writing, bundle, act))).await
     }
 
-    fn get(&self, workspace: WorkspaceId, id: BundleId) -> StoreFuture<'_, BundleRow> {
-        Box::pin(async move { find_bundle(&mut self.read().await?, workspace, id).await })
+    pub async fn get(self, workspace: WorkspaceId, id: BundleId) -> Result<BundleRow, StoreError> {
+        find_bundle(&mut self.0.read().await?, workspace, id).await
     }
 
-    fn list(
-        &self,
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
         page: Page<BundleId>,
-    ) -> StoreFuture<'_, Listed<BundleRow, BundleId>> {
-        Box::pin(async move { list_bundles(&mut self.read().await?, workspace, project, page).await })
+    ) -> Result<Listed<BundleRow, BundleId>, StoreError> {
+        list_bundles(&mut self.0.read().await?, workspace, project, page).await
     }
 
-    fn delete(&self, workspace: WorkspaceId, id: BundleId, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(delete_bundle(writing, workspace, id, act))))
+    pub async fn delete(self, workspace: WorkspaceId, id: BundleId, act: Act) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(delete_bundle(writing, workspace, id, act))).await
     }
 }

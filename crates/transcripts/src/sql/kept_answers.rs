@@ -3,10 +3,9 @@
 use database::act::{Act, Written};
 use database::address::ReplicaId;
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::holding;
 use database::purging;
 use database::statement::{compose, sql};
@@ -141,99 +140,122 @@ async fn purge_cached(
     Ok(gone)
 }
 
-impl IdempotentAnswers for Database {
-    fn claim(&self, request: AnswerClaim) -> StoreFuture<'_, Claiming> {
-        Box::pin(async move {
-            if let Some(mut alone) = self.autocommit().await? {
-                let claimed = claim(&mut alone, &request).await?;
-                return self.finish_autocommit().map(|()| claimed);
-            }
-            let work = self
-                .note(move |writing| Box::pin(async move { claim(writing.connection(), &request).await }));
-            work.await
-        })
+impl IdempotentAnswers<'_> {
+    /// One transaction, before anything is sent upstream. The same claim may be repeated if its reply was
+    /// lost.
+    pub async fn claim(self, request: AnswerClaim) -> Result<Claiming, StoreError> {
+        if let Some(mut alone) = self.0.autocommit().await? {
+            let claimed = claim(&mut alone, &request).await?;
+            return self.0.finish_autocommit().map(|()| claimed);
+        }
+        let work =
+            self.0.note(move |writing| Box::pin(async move { claim(writing.connection(), &request).await }));
+        work.await
     }
 
-    fn keep(
-        &self,
+    /// Stores the answer; `false` if the claim no longer belongs to this request.
+    pub async fn keep(
+        self,
         digest: AnswerDigest,
         request: TraceId,
         answer: Sealed,
         until_unix_ms: u64,
-    ) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| Box::pin(keep(writing, digest, request, answer, until_unix_ms))))
+    ) -> Result<bool, StoreError> {
+        self.0.note(move |writing| Box::pin(keep(writing, digest, request, answer, until_unix_ms))).await
     }
 
-    fn release(&self, digest: AnswerDigest, request: TraceId) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                sql("DELETE FROM kept_answers WHERE digest = $1 AND request = $2 AND sealed IS NULL")
-                    .bind(digest.to_vec())
-                    .bind(request.bytes())
-                    .run(writing.connection())
-                    .await?;
-                Ok(())
+    /// Gives up a claim. No effect if it no longer belongs to this request, or is answered.
+    pub async fn release(self, digest: AnswerDigest, request: TraceId) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    sql("DELETE FROM kept_answers WHERE digest = $1 AND request = $2 AND sealed IS NULL")
+                        .bind(digest.to_vec())
+                        .bind(request.bytes())
+                        .run(writing.connection())
+                        .await?;
+                    Ok(())
+                })
             })
-        }))
+            .await
     }
 
-    fn forget(&self, digest: AnswerDigest) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                sql("DELETE FROM kept_answers WHERE digest = $1 AND sealed IS NOT NULL")
-                    .bind(digest.to_vec())
-                    .run(writing.connection())
-                    .await?;
-                Ok(())
+    /// Deletes an answer; no effect on a claim.
+    pub async fn forget(self, digest: AnswerDigest) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    sql("DELETE FROM kept_answers WHERE digest = $1 AND sealed IS NOT NULL")
+                        .bind(digest.to_vec())
+                        .run(writing.connection())
+                        .await?;
+                    Ok(())
+                })
             })
-        }))
+            .await
     }
 
-    fn extend(&self, claims: Vec<(AnswerDigest, TraceId)>, until_unix_ms: u64) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(extend(writing, claims, until_unix_ms))))
+    /// Extends the expiry of claims.
+    pub async fn extend(
+        self,
+        claims: Vec<(AnswerDigest, TraceId)>,
+        until_unix_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(extend(writing, claims, until_unix_ms))).await
     }
 
-    fn abandon(&self, holder: ReplicaId) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                let query = sql("DELETE FROM kept_answers WHERE holder = $1 AND sealed IS NULL");
-                query.bind(holder.bytes()).run(writing.connection()).await
+    /// Releases the claims of a process that is gone, and returns how many.
+    pub async fn abandon(self, holder: ReplicaId) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql("DELETE FROM kept_answers WHERE holder = $1 AND sealed IS NULL");
+                    query.bind(holder.bytes()).run(writing.connection()).await
+                })
             })
-        }))
+            .await
     }
 
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                compose(format!(
-                    "DELETE FROM kept_answers WHERE digest IN (SELECT digest FROM kept_answers
+    /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
+    pub async fn expire(self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    compose(format!(
+                        "DELETE FROM kept_answers WHERE digest IN (SELECT digest FROM kept_answers
                      WHERE until_unix_ms <= $1 AND NOT {} LIMIT $2)",
-                    holding::held(TABLE)
-                ))
-                .bind(signed(now_unix_ms))
-                .bind(i64::from(rows_max))
-                .run(writing.connection())
-                .await
+                        holding::held(TABLE)
+                    ))
+                    .bind(signed(now_unix_ms))
+                    .bind(i64::from(rows_max))
+                    .run(writing.connection())
+                    .await
+                })
             })
-        }))
+            .await
     }
 
-    fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, "kept_answers"))))
+    /// Deletes answers, and the claims of requests in progress, so that their answers are not stored.
+    pub async fn purge(self, scope: PurgeScope) -> Result<u64, StoreError> {
+        self.0.note(move |writing| Box::pin(purging::purge(writing, scope, "kept_answers"))).await
     }
 
-    fn purge_cached(
-        &self,
+    /// Deletes a project's answers in the response cache, and raises the generation that is part of their names, so
+    /// that no replica finds one that it still holds. Returns how many there were.
+    pub async fn purge_cached(
+        self,
         act: Act,
         workspace: WorkspaceId,
         project: ProjectId,
-    ) -> StoreFuture<'_, Written<u64>> {
-        Box::pin(self.write(move |writing| {
-            Box::pin(async move { purge_cached(writing, &act, workspace, project).await })
-        }))
+    ) -> Result<Written<u64>, StoreError> {
+        self.0
+            .write(move |writing| {
+                Box::pin(async move { purge_cached(writing, &act, workspace, project).await })
+            })
+            .await
     }
 
-    fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, "kept_answers").await })
+    pub async fn remaining(self, scope: PurgeScope) -> Result<u64, StoreError> {
+        purging::remaining(&mut self.0.read().await?, scope, "kept_answers").await
     }
 }

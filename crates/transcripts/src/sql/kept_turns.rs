@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::holding;
 use database::purging;
 use database::seals::require_key;
@@ -89,36 +88,45 @@ async fn find(connection: &mut Connection, lookup: TurnLookup) -> Result<Vec<Kep
     query.rows(connection).await?.iter().map(read).collect()
 }
 
-impl StoredTurns for Database {
-    fn keep(&self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(keep(writing, turn, calls))))
+impl StoredTurns<'_> {
+    /// From here on each of the calls leads to this turn. The same turn may be stored again if the reply was
+    /// lost.
+    ///
+    /// # Errors
+    /// If it is sealed under a workspace key that was replaced, or its project is gone.
+    pub async fn keep(self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(keep(writing, turn, calls))).await
     }
 
-    fn find(&self, lookup: TurnLookup) -> StoreFuture<'_, Vec<KeptTurnRow>> {
-        Box::pin(async move { find(&mut self.read().await?, lookup).await })
+    /// Each turn once, oldest first.
+    pub async fn find(self, lookup: TurnLookup) -> Result<Vec<KeptTurnRow>, StoreError> {
+        find(&mut self.0.read().await?, lookup).await
     }
 
-    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| {
-            Box::pin(async move {
-                compose(format!(
-                    "DELETE FROM kept_turns WHERE digest IN (SELECT digest FROM kept_turns
+    /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
+    pub async fn expire(self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    compose(format!(
+                        "DELETE FROM kept_turns WHERE digest IN (SELECT digest FROM kept_turns
                      WHERE until_unix_ms <= $1 AND NOT {} LIMIT $2)",
-                    holding::held(TABLE)
-                ))
-                .bind(signed(now_unix_ms))
-                .bind(i64::from(rows_max))
-                .run(writing.connection())
-                .await
+                        holding::held(TABLE)
+                    ))
+                    .bind(signed(now_unix_ms))
+                    .bind(i64::from(rows_max))
+                    .run(writing.connection())
+                    .await
+                })
             })
-        }))
+            .await
     }
 
-    fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, TABLE))))
+    pub async fn purge(self, scope: PurgeScope) -> Result<u64, StoreError> {
+        self.0.note(move |writing| Box::pin(purging::purge(writing, scope, TABLE))).await
     }
 
-    fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, TABLE).await })
+    pub async fn remaining(self, scope: PurgeScope) -> Result<u64, StoreError> {
+        purging::remaining(&mut self.0.read().await?, scope, TABLE).await
     }
 }

@@ -1,9 +1,8 @@
 //! SQL that purges what agents keep: by session, by artifact, and with the requests that wrote it.
 
 use database::connection::Connection;
-use database::error::{StoreError, StoreFuture};
+use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::handle::Database;
 use database::holding;
 use database::purging;
 use database::statement::{Statement, compose, sql};
@@ -155,16 +154,19 @@ async fn knows(connection: &mut Connection, scope: PurgeScope) -> Result<bool, S
     Ok(false)
 }
 
-impl StatePurges for Database {
-    fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(purge(writing, scope))))
+impl StatePurges<'_> {
+    /// Returns how many things were removed: contents, and sessions, artifacts and bundles with their names.
+    pub async fn purge(self, scope: PurgeScope) -> Result<u64, StoreError> {
+        self.0.note(move |writing| Box::pin(purge(writing, scope))).await
     }
 
-    fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(async move { remaining(&mut self.read().await?, scope).await })
+    /// How many are left.
+    pub async fn remaining(self, scope: PurgeScope) -> Result<u64, StoreError> {
+        remaining(&mut self.0.read().await?, scope).await
     }
 
-    fn knows(&self, scope: PurgeScope) -> StoreFuture<'_, bool> {
-        Box::pin(async move { knows(&mut self.read().await?, scope).await })
+    /// Whether there is, or was, what a scope of a session or of artifacts names.
+    pub async fn knows(self, scope: PurgeScope) -> Result<bool, StoreError> {
+        knows(&mut self.0.read().await?, scope).await
     }
 }

@@ -4,7 +4,6 @@ use database::act::Act;
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, after, signed, to_text};
-use database::handle::Database;
 use database::holding;
 use database::page::{Listed, Page};
 use database::statement::{Row, Statement, Value, compose, sql};
@@ -279,166 +278,191 @@ async fn list_snapshots(
     Ok(Listed::cut(rows, wanted, |row: &SessionSnapshotRow| row.id))
 }
 
-impl Sessions for Database {
-    fn create(&self, new: NewSession, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(create(writing, new, act))))
+impl<'a> Sessions<'a> {
+    /// # Errors
+    /// If its project is gone, or a bundle is not there.
+    pub async fn create(self, new: NewSession, act: Act) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(create(writing, new, act))).await
     }
 
-    fn get(&self, workspace: WorkspaceId, id: SessionId, now_unix_ms: u64) -> StoreFuture<'_, SessionRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id, now_unix_ms).await })
+    pub async fn get(
+        self,
+        workspace: WorkspaceId,
+        id: SessionId,
+        now_unix_ms: u64,
+    ) -> Result<SessionRow, StoreError> {
+        find(&mut self.0.read().await?, workspace, id, now_unix_ms).await
     }
 
-    fn list(
-        &self,
+    pub async fn list(
+        self,
         workspace: WorkspaceId,
         filter: SessionFilter,
         now_unix_ms: u64,
         page: Page<SessionId>,
-    ) -> StoreFuture<'_, Listed<SessionRow, SessionId>> {
-        Box::pin(async move { list(&mut self.read().await?, workspace, filter, now_unix_ms, page).await })
+    ) -> Result<Listed<SessionRow, SessionId>, StoreError> {
+        list(&mut self.0.read().await?, workspace, filter, now_unix_ms, page).await
     }
 
-    fn change(
-        &self,
+    pub async fn change(
+        self,
         workspace: WorkspaceId,
         id: SessionId,
         fields: SessionChange,
         expected: Option<u64>,
         act: Act,
-    ) -> StoreFuture<'_, SessionRow> {
-        Box::pin(self.note(move |writing| Box::pin(change(writing, workspace, id, fields, expected, act))))
+    ) -> Result<SessionRow, StoreError> {
+        self.0.note(move |writing| Box::pin(change(writing, workspace, id, fields, expected, act))).await
     }
 
-    fn delete(
-        &self,
+    /// Deletes it with everything in it.
+    pub async fn delete(
+        self,
         workspace: WorkspaceId,
         id: SessionId,
         expected: Option<u64>,
         act: Act,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(delete(writing, workspace, id, expected, act))).await
     }
 
-    fn warm(
-        &self,
+    /// A warm session of a project after an event, which changes one that is active alone.
+    pub async fn warm(
+        self,
         owner: ObjectOwner,
         id: SessionId,
         event: WarmEvent,
         now_unix_ms: u64,
         act: Option<Act>,
-    ) -> StoreFuture<'_, SessionRow> {
-        Box::pin(self.note(move |writing| Box::pin(warm(writing, (owner, id), (event, now_unix_ms), act))))
+    ) -> Result<SessionRow, StoreError> {
+        self.0.note(move |writing| Box::pin(warm(writing, (owner, id), (event, now_unix_ms), act))).await
     }
 
-    fn fork(&self, workspace: WorkspaceId, branch: BranchRow, act: Act) -> StoreFuture<'_, BranchRow> {
-        Box::pin(self.note(move |writing| Box::pin(branches::fork(writing, workspace, branch, act))))
+    /// # Errors
+    /// If the session has no such branch, or too many, or the fork is too deep or beyond that branch's end.
+    pub async fn fork(
+        self,
+        workspace: WorkspaceId,
+        branch: BranchRow,
+        act: Act,
+    ) -> Result<BranchRow, StoreError> {
+        self.0.note(move |writing| Box::pin(branches::fork(writing, workspace, branch, act))).await
     }
 
-    fn branch(&self, workspace: WorkspaceId, session: SessionId, id: BranchId) -> StoreFuture<'_, BranchRow> {
-        Box::pin(async move { branches::find(&mut self.read().await?, workspace, session, id).await })
+    pub async fn branch(
+        self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        id: BranchId,
+    ) -> Result<BranchRow, StoreError> {
+        branches::find(&mut self.0.read().await?, workspace, session, id).await
     }
 
-    fn branches(
-        &self,
+    pub async fn branches(
+        self,
         workspace: WorkspaceId,
         session: SessionId,
         page: Page<BranchId>,
-    ) -> StoreFuture<'_, Listed<BranchRow, BranchId>> {
-        Box::pin(async move { branches::list(&mut self.read().await?, workspace, session, page).await })
+    ) -> Result<Listed<BranchRow, BranchId>, StoreError> {
+        branches::list(&mut self.0.read().await?, workspace, session, page).await
     }
 
-    fn append(
-        &self,
+    /// Appends all events or none: compare and swap on the branch's version and last event.
+    ///
+    /// # Errors
+    /// If an artifact is not there or was deleted, or the branch is full.
+    pub fn append(
+        self,
         workspace: WorkspaceId,
         session: SessionId,
         branch: BranchId,
         expected: Expected,
         new: Vec<NewEvent>,
-    ) -> StoreFuture<'_, Appended> {
+    ) -> StoreFuture<'a, Appended> {
         let to = events::Target { workspace, session, branch };
-        Box::pin(self.note(move |writing| Box::pin(events::append(writing, to, expected, new))))
+        Box::pin(self.0.note(move |writing| Box::pin(events::append(writing, to, expected, new))))
     }
 
-    fn events(
-        &self,
+    /// Events of a branch and its history, in order, after a version and up to another.
+    pub async fn events(
+        self,
         workspace: WorkspaceId,
         branch: BranchRow,
         after_version: u64,
         rows_max: u32,
-    ) -> StoreFuture<'_, Vec<SessionEventRow>> {
-        Box::pin(async move {
-            let mut snapshot = self.snapshot().await?;
-            let found = events::history(&mut snapshot, workspace, &branch, after_version, rows_max).await;
-            snapshot.roll_back().await;
-            found
-        })
+    ) -> Result<Vec<SessionEventRow>, StoreError> {
+        let mut snapshot = self.0.snapshot().await?;
+        let found = events::history(&mut snapshot, workspace, &branch, after_version, rows_max).await;
+        snapshot.roll_back().await;
+        found
     }
 
-    fn events_with_contents(
-        &self,
+    /// The same with their contents, each `None` where it was deleted.
+    pub async fn events_with_contents(
+        self,
         workspace: WorkspaceId,
         branch: BranchRow,
         after_version: u64,
         rows_max: u32,
-    ) -> StoreFuture<'_, Vec<(SessionEventRow, Option<SealedContent>)>> {
-        Box::pin(async move {
-            let mut snapshot = self.snapshot().await?;
-            let found =
-                events::with_contents(&mut snapshot, workspace, &branch, after_version, rows_max).await;
-            snapshot.roll_back().await;
-            found
-        })
+    ) -> Result<Vec<(SessionEventRow, Option<SealedContent>)>, StoreError> {
+        let mut snapshot = self.0.snapshot().await?;
+        let found = events::with_contents(&mut snapshot, workspace, &branch, after_version, rows_max).await;
+        snapshot.roll_back().await;
+        found
     }
 
-    fn event(
-        &self,
+    /// An event of any session of a project that is not over, with its content; `None` where that was deleted.
+    pub async fn event(
+        self,
         workspace: WorkspaceId,
         project: ProjectId,
         id: SessionEventId,
         now_unix_ms: u64,
-    ) -> StoreFuture<'_, (SessionEventRow, Option<SealedContent>)> {
-        Box::pin(async move {
-            let mut snapshot = self.snapshot().await?;
-            let found = events::find(&mut snapshot, workspace, project, id, now_unix_ms).await;
-            snapshot.roll_back().await;
-            found
-        })
+    ) -> Result<(SessionEventRow, Option<SealedContent>), StoreError> {
+        let mut snapshot = self.0.snapshot().await?;
+        let found = events::find(&mut snapshot, workspace, project, id, now_unix_ms).await;
+        snapshot.roll_back().await;
+        found
     }
 
-    fn empty_event(
-        &self,
+    /// Deletes what an event holds; `false` where an artifact holds what it says. The event stays as a place in its history, which later ones and forks go on from.
+    ///
+    /// # Errors
+    /// If the session has no such event, or is held.
+    pub async fn empty_event(
+        self,
         workspace: WorkspaceId,
         session: SessionId,
         id: SessionEventId,
         act: Act,
-    ) -> StoreFuture<'_, bool> {
-        Box::pin(self.note(move |writing| Box::pin(events::empty(writing, (workspace, session), id, act))))
+    ) -> Result<bool, StoreError> {
+        self.0.note(move |writing| Box::pin(events::empty(writing, (workspace, session), id, act))).await
     }
 
-    fn keep_snapshot(
-        &self,
+    pub async fn keep_snapshot(
+        self,
         workspace: WorkspaceId,
         snapshot: SessionSnapshotRow,
         act: Act,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(keep_snapshot(writing, workspace, snapshot, act))))
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(keep_snapshot(writing, workspace, snapshot, act))).await
     }
 
-    fn snapshot(
-        &self,
+    pub async fn snapshot(
+        self,
         workspace: WorkspaceId,
         session: SessionId,
         id: SnapshotId,
-    ) -> StoreFuture<'_, SessionSnapshotRow> {
-        Box::pin(async move { find_snapshot(&mut self.read().await?, workspace, session, id).await })
+    ) -> Result<SessionSnapshotRow, StoreError> {
+        find_snapshot(&mut self.0.read().await?, workspace, session, id).await
     }
 
-    fn snapshots(
-        &self,
+    pub async fn snapshots(
+        self,
         workspace: WorkspaceId,
         session: SessionId,
         page: Page<SnapshotId>,
-    ) -> StoreFuture<'_, Listed<SessionSnapshotRow, SnapshotId>> {
-        Box::pin(async move { list_snapshots(&mut self.read().await?, workspace, session, page).await })
+    ) -> Result<Listed<SessionSnapshotRow, SnapshotId>, StoreError> {
+        list_snapshots(&mut self.0.read().await?, workspace, session, page).await
     }
 }

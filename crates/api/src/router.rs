@@ -10,35 +10,49 @@ use domain::Fault;
 use http::Method;
 
 use crate::access::Access;
-use crate::caller::{DataPlaneCaller, Reporter, UnauthenticatedCaller};
+use crate::caller::{Caller, DataPlaneCaller, Reporter, UnauthenticatedCaller};
 use crate::openapi::description::Description;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::state::Control;
 
 /// What a handler returns.
-pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + Send + 'a>>;
+pub type Handled = Result<Reply, Box<Fault>>;
+
+/// A handler at work.
+pub type Handling<'a> = Pin<Box<dyn Future<Output = Handled> + Send + 'a>>;
+
+/// An async function that handles requests of this kind of caller.
+pub trait Handles<'a, C> {
+    fn handle(&self, control: &'a Arc<Control>, request: ApiRequest<C>) -> Handling<'a>;
+}
+
+impl<'a, C, F, W> Handles<'a, C> for F
+where
+    F: Fn(&'a Arc<Control>, ApiRequest<C>) -> W,
+    W: Future<Output = Handled> + Send + 'a,
+{
+    fn handle(&self, control: &'a Arc<Control>, request: ApiRequest<C>) -> Handling<'a> {
+        Box::pin(self(control, request))
+    }
+}
 
 /// A handler; it sees only callers that the route's access rule let in.
-pub type Handler = for<'a> fn(&'a Arc<Control>, ApiRequest) -> Handled<'a>;
+pub type Handler<C = Caller> = &'static (dyn for<'a> Handles<'a, C> + Send + Sync);
 
-/// A handler for unauthenticated callers.
-pub type OpenHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<UnauthenticatedCaller>) -> Handled<'a>;
-
-/// A handler for reports of joined nodes.
-pub type NodeHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<Reporter>) -> Handled<'a>;
-
-/// A handler for what data planes ask and deliver.
-pub type DataPlaneHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<DataPlaneCaller>) -> Handled<'a>;
+/// Functions have no size: nothing is allocated.
+fn handler<C>(function: impl for<'a> Handles<'a, C> + Send + Sync + 'static) -> Handler<C> {
+    Box::leak(Box::new(function))
+}
 
 /// How callers authenticate.
 #[derive(Clone, Copy)]
 pub enum RouteAuth {
-    Open(OpenHandler),
+    Open(Handler<UnauthenticatedCaller>),
     /// By a joined node, with its node credential.
-    Node(NodeHandler),
+    Node(Handler<Reporter>),
     /// By a data plane, with its credential.
-    DataPlane(DataPlaneHandler),
+    DataPlane(Handler<DataPlaneCaller>),
     Known(Access, Handler),
 }
 
@@ -53,24 +67,41 @@ pub struct Route {
 }
 
 impl Route {
-    pub fn new(method: Method, pattern: &'static str, access: Access, handler: Handler) -> Self {
-        let description = Description::default();
-        Self { method, pattern, auth: RouteAuth::Known(access, handler), description }
+    pub fn new(
+        method: Method,
+        pattern: &'static str,
+        access: Access,
+        function: impl for<'a> Handles<'a, Caller> + Send + Sync + 'static,
+    ) -> Self {
+        Self::by(method, pattern, RouteAuth::Known(access, handler(function)))
     }
 
-    pub fn open(method: Method, pattern: &'static str, handler: OpenHandler) -> Self {
-        let description = Description::default();
-        Self { method, pattern, auth: RouteAuth::Open(handler), description }
+    pub fn open(
+        method: Method,
+        pattern: &'static str,
+        function: impl for<'a> Handles<'a, UnauthenticatedCaller> + Send + Sync + 'static,
+    ) -> Self {
+        Self::by(method, pattern, RouteAuth::Open(handler(function)))
     }
 
-    pub fn of_node(method: Method, pattern: &'static str, handler: NodeHandler) -> Self {
-        let description = Description::default();
-        Self { method, pattern, auth: RouteAuth::Node(handler), description }
+    pub fn of_node(
+        method: Method,
+        pattern: &'static str,
+        function: impl for<'a> Handles<'a, Reporter> + Send + Sync + 'static,
+    ) -> Self {
+        Self::by(method, pattern, RouteAuth::Node(handler(function)))
     }
 
-    pub fn of_data_plane(pattern: &'static str, handler: DataPlaneHandler) -> Self {
-        let (method, description) = (Method::POST, Description::default());
-        Self { method, pattern, auth: RouteAuth::DataPlane(handler), description }
+    pub fn of_data_plane(
+        pattern: &'static str,
+        function: impl for<'a> Handles<'a, DataPlaneCaller> + Send + Sync + 'static,
+    ) -> Self {
+        Self::by(Method::POST, pattern, RouteAuth::DataPlane(handler(function)))
+    }
+
+    /// Of callers who authenticate so.
+    pub fn by(method: Method, pattern: &'static str, auth: RouteAuth) -> Self {
+        Self { method, pattern, auth, description: Description::default() }
     }
 }
 

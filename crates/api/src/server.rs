@@ -14,7 +14,7 @@ use reconcilers::{Deps, Nodes};
 
 use crate::access::Access;
 use crate::answering::ResponseBuilder;
-use crate::caller::{Caller, UnauthenticatedCaller};
+use crate::caller::{Caller, DataPlaneCaller, UnauthenticatedCaller};
 use crate::cursor::CursorSeal;
 use crate::downloads::Download;
 use crate::incoming::Incoming;
@@ -22,7 +22,7 @@ use crate::limits::BRIEF_BODY_BYTES_MAX;
 use crate::openapi::describe;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
-use crate::router::{DataPlaneHandler, Handled, Handler, Matched, Route, RouteAuth};
+use crate::router::{Handled, Handler, Handling, Matched, Route, RouteAuth};
 use crate::state::{Control, SignIn, Web};
 use crate::{caller, idempotency, incoming, managed, named, openapi, router, table};
 
@@ -120,7 +120,7 @@ impl Server {
             headers: HeaderMap::new(),
             body: Bytes::new(),
         };
-        handler(control, request).await
+        handler.handle(control, request).await
     }
 
     async fn answer<B>(&self, incoming: Incoming<B>) -> Result<KeyedOutcome, (Box<Fault>, Option<String>)>
@@ -144,7 +144,7 @@ impl Server {
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
             let stranger = UnauthenticatedCaller { session_token: carries };
             let request = incoming.read(control, route, parameters, stranger, None).await.map_err(plain)?;
-            return run_handler(request.is_rehearsal, handler(control, request))
+            return run_handler(request.is_rehearsal, handler.handle(control, request))
                 .await
                 .map(KeyedOutcome::Unkeyed)
                 .map_err(plain);
@@ -154,7 +154,7 @@ impl Server {
             let workspace = Some(reporter.known.workspace);
             let request =
                 incoming.read(control, route, parameters, reporter, workspace).await.map_err(plain)?;
-            return run_handler(request.is_rehearsal, handler(control, request))
+            return run_handler(request.is_rehearsal, handler.handle(control, request))
                 .await
                 .map(KeyedOutcome::Unkeyed)
                 .map_err(plain);
@@ -203,7 +203,7 @@ impl Server {
         &self,
         incoming: Incoming<B>,
         route: &Route,
-        (handler, parameters): (DataPlaneHandler, Vec<String>),
+        (handler, parameters): (Handler<DataPlaneCaller>, Vec<String>),
     ) -> Result<Reply, Box<Fault>>
     where
         B: Body<Data = Bytes> + Send,
@@ -213,7 +213,7 @@ impl Server {
         let plane = caller::data_plane(control, &incoming.head.headers).await?;
         let workspace = Some(plane.0.workspace);
         let request = incoming.read(control, route, parameters, plane, workspace).await?;
-        run_handler(request.is_rehearsal, handler(control, request)).await
+        run_handler(request.is_rehearsal, handler.handle(control, request)).await
     }
 }
 
@@ -233,7 +233,7 @@ async fn run_named(
     // Boxed: the future that waits for a permit would be as large.
     let working = Box::pin(async {
         let request = named::resolve(control, route.pattern, request).await?;
-        run_handler(request.is_rehearsal, handler(control, request)).await
+        run_handler(request.is_rehearsal, handler.handle(control, request)).await
     });
     run_apart(owner, size, working).await
 }
@@ -254,8 +254,8 @@ pub async fn beside<F: Future>(workspace: Option<WorkspaceId>, work: F) -> F::Ou
 }
 
 /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
-async fn run_handler(is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
-    if is_rehearsal { store::rehearse(handled).await.map(Reply::as_rehearsal) } else { handled.await }
+async fn run_handler(is_rehearsal: bool, handling: Handling<'_>) -> Handled {
+    if is_rehearsal { store::rehearse(handling).await.map(Reply::as_rehearsal) } else { handling.await }
 }
 
 #[cfg(test)]

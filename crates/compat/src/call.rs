@@ -42,8 +42,24 @@ const PASSED: [HeaderName; 8] = [
 ];
 
 /// What a handler returns.
-pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
-pub type Handler = for<'a> fn(&'a Call<'a>) -> Handled<'a>;
+pub type Handled = Result<Answer, Refusal>;
+
+/// An async function that handles calls.
+pub trait Handles<'a>: Send + Sync {
+    fn handle(&self, call: &'a Call<'a>) -> Pin<Box<dyn Future<Output = Handled> + Send + 'a>>;
+}
+
+impl<'a, F, W> Handles<'a> for F
+where
+    F: Fn(&'a Call<'a>) -> W + Send + Sync,
+    W: Future<Output = Handled> + Send + 'a,
+{
+    fn handle(&self, call: &'a Call<'a>) -> Pin<Box<dyn Future<Output = Handled> + Send + 'a>> {
+        Box::pin(self(call))
+    }
+}
+
+pub type Handler = &'static dyn for<'a> Handles<'a>;
 pub type Query<'q> = &'q [(&'q str, &'q str)];
 
 /// A call, with what of it handlers read.

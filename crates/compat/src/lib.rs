@@ -103,7 +103,7 @@ impl Api {
                 // Boxed: the future that waits for a permit would be as large.
                 let working = Box::pin(async {
                     call.read(&head, parameters, body).await?;
-                    handler(&call).await
+                    handler.handle(&call).await
                 });
                 api::server::beside(workspace, working).await
             }

@@ -112,17 +112,17 @@ mod tests {
         (&["users/{id}/copy"], "Do that yourself."),
     ];
 
-    fn nothing<'a>(_: &'a Call<'a>) -> Handled<'a> {
-        Box::pin(async { Err(Refusal::instead("nothing", "nothing")) })
+    async fn nothing(_: &Call<'_>) -> Handled {
+        Err(Refusal::instead("nothing", "nothing"))
     }
 
     const ROWS: &[Row] = &[
-        get("users/me", nothing),
-        delete("api-keys/{id}", nothing),
-        get("users/{space}/{name}", nothing),
-        open("device/code", nothing),
-        get("lab/train/jobs", nothing),
-        get("hybrie/compute/peers", nothing),
+        get("users/me", &nothing),
+        delete("api-keys/{id}", &nothing),
+        get("users/{space}/{name}", &nothing),
+        open("device/code", &nothing),
+        get("lab/train/jobs", &nothing),
+        get("hybrie/compute/peers", &nothing),
     ];
 
     fn found(method: &str, path: &str) -> String {

@@ -238,46 +238,38 @@ pub async fn reply_written<R: Resource>(control: &Control, written: Written<R>) 
     reply(control, written.row).await
 }
 
-fn create<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (new, rest) = R::new(control, &request, request.json()?).await?;
-        let written = create_row::<R>(control, &request, new).await?;
-        control.deps.await_published(written.version).await?;
-        let location = format!("{}/{}", R::PATH, written.row.id());
-        Ok(written.row.finish(control, &request, rest).await?.as_created(location))
-    })
+async fn create<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (new, rest) = R::new(control, &request, request.json()?).await?;
+    let written = create_row::<R>(control, &request, new).await?;
+    control.deps.await_published(written.version).await?;
+    let location = format!("{}/{}", R::PATH, written.row.id());
+    Ok(written.row.finish(control, &request, rest).await?.as_created(location))
 }
 
-fn all<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed = R::rows(control, &request).await?;
-        let mut data = Vec::with_capacity(listed.rows.len());
-        for row in &listed.rows {
-            data.push(row.view(control).await?);
-        }
-        let Page { next_cursor, has_more, .. } = request.page_of(listed, |_| ());
-        Reply::json(&Page { data, next_cursor, has_more })
-    })
+async fn all<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let listed = R::rows(control, &request).await?;
+    let mut data = Vec::with_capacity(listed.rows.len());
+    for row in &listed.rows {
+        data.push(row.view(control).await?);
+    }
+    let Page { next_cursor, has_more, .. } = request.page_of(listed, |_| ());
+    Reply::json(&Page { data, next_cursor, has_more })
 }
 
-fn one<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { reply(control, load::<R>(control, &request).await?).await })
+async fn one<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    reply(control, load::<R>(control, &request).await?).await
 }
 
 /// Changes the fields that a merge patch names.
-pub fn change<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load::<R>(control, &request).await?;
-        let update = request.apply_patch(row.writable(control)?)?;
-        write(control, &request, update, row).await
-    })
+pub async fn change<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load::<R>(control, &request).await?;
+    let update = request.apply_patch(row.writable(control)?)?;
+    write(control, &request, update, row).await
 }
 
-fn replace<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load::<R>(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
+async fn replace<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load::<R>(control, &request).await?;
+    write(control, &request, request.json()?, row).await
 }
 
 async fn write<R: WritableResource>(
@@ -292,12 +284,10 @@ async fn write<R: WritableResource>(
     written.row.finish(control, request, rest).await
 }
 
-fn remove<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let version = R::delete(control, &request).await?;
-        control.deps.await_published(version).await?;
-        Ok(Reply::no_content())
-    })
+async fn remove<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let version = R::delete(control, &request).await?;
+    control.deps.await_published(version).await?;
+    Ok(Reply::no_content())
 }
 
 /// A view without the fields that nobody writes, and without those that are null.

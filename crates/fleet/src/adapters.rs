@@ -174,71 +174,62 @@ fn show(row: &NodeRow, adapter: NodeAdapter) -> AdapterView {
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        // A runtime that serves only a mock model takes no adapters.
-        let heard =
-            runtimes::query_each::<NodeAdapterList>(control, &request, "adapters", &["no_adapters"]).await?;
-        let (rows, away) = (heard.responses.into_iter(), heard.failures);
-        let data = rows.flat_map(|(row, list)| {
-            list.data.into_iter().map(move |adapter| show(&row, adapter)).collect::<Vec<_>>()
-        });
-        Reply::json(&List { object: "list", data: data.collect(), away })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    // A runtime that serves only a mock model takes no adapters.
+    let heard =
+        runtimes::query_each::<NodeAdapterList>(control, &request, "adapters", &["no_adapters"]).await?;
+    let (rows, away) = (heard.responses.into_iter(), heard.failures);
+    let data = rows.flat_map(|(row, list)| {
+        list.data.into_iter().map(move |adapter| show(&row, adapter)).collect::<Vec<_>>()
+    });
+    Reply::json(&List { object: "list", data: data.collect(), away })
 }
 
-fn register(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Registration = request.json()?;
-        let id = input
-            .id
-            .as_deref()
-            .ok_or_else(|| missing("id", "Send the id by which requests name the adapter."))?;
-        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
-        let mut body = json!({"id": id, "pinned": input.pinned, "replace": input.replace});
-        if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
-            fields.insert("path".to_owned(), path.as_str().into());
-        }
-        let adapter: NodeAdapter = runtimes::command(control, &row, "adapters", &body).await?;
-        let detail = if input.replace {
-            format!("adapter {id}, in the place of another")
-        } else {
-            format!("adapter {id}")
-        };
-        runtimes::note_act(control, &request, &row, "adapter.register", detail).await?;
-        Reply::json(&show(&row, adapter))
-    })
+async fn register(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Registration = request.json()?;
+    let id = input
+        .id
+        .as_deref()
+        .ok_or_else(|| missing("id", "Send the id by which requests name the adapter."))?;
+    let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
+    let mut body = json!({"id": id, "pinned": input.pinned, "replace": input.replace});
+    if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
+        fields.insert("path".to_owned(), path.as_str().into());
+    }
+    let adapter: NodeAdapter = runtimes::command(control, &row, "adapters", &body).await?;
+    let detail = if input.replace {
+        format!("adapter {id}, in the place of another")
+    } else {
+        format!("adapter {id}")
+    };
+    runtimes::note_act(control, &request, &row, "adapter.register", detail).await?;
+    Reply::json(&show(&row, adapter))
 }
 
-fn load(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Loading = request.json()?;
-        let id = adapter_id(&request)?;
-        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
-        let body = json!({"wait": input.wait, "pinned": input.pinned});
-        let adapter: NodeAdapter =
-            runtimes::command(control, &row, format!("adapters/{id}/load"), &body).await?;
-        let detail = match input.pinned {
-            None => format!("adapter {id}"),
-            Some(true) => format!("adapter {id}, pinned"),
-            Some(false) => format!("adapter {id}, not pinned"),
-        };
-        runtimes::note_act(control, &request, &row, "adapter.load", detail).await?;
-        Reply::json(&show(&row, adapter))
-    })
+async fn load(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Loading = request.json()?;
+    let id = adapter_id(&request)?;
+    let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
+    let body = json!({"wait": input.wait, "pinned": input.pinned});
+    let adapter: NodeAdapter = runtimes::command(control, &row, format!("adapters/{id}/load"), &body).await?;
+    let detail = match input.pinned {
+        None => format!("adapter {id}"),
+        Some(true) => format!("adapter {id}, pinned"),
+        Some(false) => format!("adapter {id}, not pinned"),
+    };
+    runtimes::note_act(control, &request, &row, "adapter.load", detail).await?;
+    Reply::json(&show(&row, adapter))
 }
 
-fn unload(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Unloading = request.json()?;
-        let id = adapter_id(&request)?;
-        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
-        let reply: NodeUnloadReply =
-            runtimes::command(control, &row, format!("adapters/{id}/unload"), &json!({})).await?;
-        runtimes::note_act(control, &request, &row, "adapter.unload", format!("adapter {id}")).await?;
-        let (node_id, node) = (row.id.to_string(), row.name);
-        Reply::json(&UnloadedAdapter { id, object: "adapter", node_id, node, unloaded: reply.unloaded })
-    })
+async fn unload(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Unloading = request.json()?;
+    let id = adapter_id(&request)?;
+    let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
+    let reply: NodeUnloadReply =
+        runtimes::command(control, &row, format!("adapters/{id}/unload"), &json!({})).await?;
+    runtimes::note_act(control, &request, &row, "adapter.unload", format!("adapter {id}")).await?;
+    let (node_id, node) = (row.id.to_string(), row.name);
+    Reply::json(&UnloadedAdapter { id, object: "adapter", node_id, node, unloaded: reply.unloaded })
 }
 
 /// The adapter in the path, validated for use in the node's path.

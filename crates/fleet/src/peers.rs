@@ -105,16 +105,14 @@ struct PeersOfNode {
     fetches: Vec<NodeFetch>,
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let heard = runtimes::query_each::<NodePeers>(control, &request, "peers", HAS_NONE).await?;
-        let of_node = |(row, list): (NodeRow, NodePeers)| PeersOfNode {
-            node_id: row.id.to_string(),
-            node: row.name,
-            peers: list.data,
-            fetches: list.fetches,
-        };
-        let data = heard.responses.into_iter().map(of_node).collect();
-        Reply::json(&List { object: "list", data, away: heard.failures })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let heard = runtimes::query_each::<NodePeers>(control, &request, "peers", HAS_NONE).await?;
+    let of_node = |(row, list): (NodeRow, NodePeers)| PeersOfNode {
+        node_id: row.id.to_string(),
+        node: row.name,
+        peers: list.data,
+        fetches: list.fetches,
+    };
+    let data = heard.responses.into_iter().map(of_node).collect();
+    Reply::json(&List { object: "list", data, away: heard.failures })
 }

@@ -68,23 +68,21 @@ pub(crate) fn builder(control: &Control) -> DocumentBuilder<'_> {
     }
 }
 
-fn configuration(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let mut question: Question = request.json()?;
-        if question.nonce.is_empty() || question.nonce.len() > PROGRAM_BYTES_MAX {
-            let fix = format!("Send 1 to {PROGRAM_BYTES_MAX} bytes.");
-            return Err(invalid("nonce", "It is empty, or too long.", fix));
-        }
-        let now = control.deps.world.clock.unix_ms();
-        if question.history.as_ref().is_some_and(|history| history.len() > HISTORY_BYTES_MAX) {
-            return Err(invalid("history", "It is too long.", "Send what came with the version."));
-        }
-        question.program = question.program.chars().take(PROGRAM_BYTES_MAX).collect();
-        let plane = &request.caller.0;
-        planes(control).see(plane.id, now, &question).await.map_err(of_store)?;
-        let signed_document = answer(control, plane, &question).await.map_err(not_built)?;
-        Reply::json(&signed_document)
-    })
+async fn configuration(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled {
+    let mut question: Question = request.json()?;
+    if question.nonce.is_empty() || question.nonce.len() > PROGRAM_BYTES_MAX {
+        let fix = format!("Send 1 to {PROGRAM_BYTES_MAX} bytes.");
+        return Err(invalid("nonce", "It is empty, or too long.", fix));
+    }
+    let now = control.deps.world.clock.unix_ms();
+    if question.history.as_ref().is_some_and(|history| history.len() > HISTORY_BYTES_MAX) {
+        return Err(invalid("history", "It is too long.", "Send what came with the version."));
+    }
+    question.program = question.program.chars().take(PROGRAM_BYTES_MAX).collect();
+    let plane = &request.caller.0;
+    planes(control).see(plane.id, now, &question).await.map_err(of_store)?;
+    let signed_document = answer(control, plane, &question).await.map_err(not_built)?;
+    Reply::json(&signed_document)
 }
 
 /// Waits a while for news, and confirms what the data plane has where there are none.
@@ -145,32 +143,30 @@ fn of_another() -> Box<Fault> {
     invalid("workspace", message, "Send what is the workspace's.")
 }
 
-fn records(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let plane = request.caller.live()?;
-        let sent: RecordBatch = request.json()?;
-        let batch = sent.batch().map_err(|error| unreadable(&error))?;
-        if let Some(trace) = crate::plane_records::first_unsound(&batch) {
-            let message = format!(
-                "The record of {trace} has an amount below zero, an account of the operator's, or another id."
-            );
-            return Err(invalid("records", message, "Send records as the data plane's journal has them."));
-        }
-        check_owner(control, plane, &batch).await?;
-        let here = plane.delivered_place.unwrap_or(0);
-        if sent.delivered_place.is_some_and(|delivered| delivered > here) {
-            // Taken out of their order, these would hide that others are missing.
-            let missing_after = Some(here);
-            return Reply::json(&Taken { missing_after, ..Taken::all("data_plane_records", 0) });
-        }
-        let taken = batch.records.len() as u64;
-        let sink = control.deps.store.record_sink_of(plane.replica);
-        sink.apply(batch).await.map_err(|error| not_taken(&error))?;
-        if let Some(place) = sent.place {
-            planes(control).delivered(plane.id, place).await.map_err(of_store)?;
-        }
-        Reply::json(&Taken::all("data_plane_records", taken))
-    })
+async fn records(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled {
+    let plane = request.caller.live()?;
+    let sent: RecordBatch = request.json()?;
+    let batch = sent.batch().map_err(|error| unreadable(&error))?;
+    if let Some(trace) = crate::plane_records::first_unsound(&batch) {
+        let message = format!(
+            "The record of {trace} has an amount below zero, an account of the operator's, or another id."
+        );
+        return Err(invalid("records", message, "Send records as the data plane's journal has them."));
+    }
+    check_owner(control, plane, &batch).await?;
+    let here = plane.delivered_place.unwrap_or(0);
+    if sent.delivered_place.is_some_and(|delivered| delivered > here) {
+        // Taken out of their order, these would hide that others are missing.
+        let missing_after = Some(here);
+        return Reply::json(&Taken { missing_after, ..Taken::all("data_plane_records", 0) });
+    }
+    let taken = batch.records.len() as u64;
+    let sink = control.deps.store.record_sink_of(plane.replica);
+    sink.apply(batch).await.map_err(|error| not_taken(&error))?;
+    if let Some(place) = sent.place {
+        planes(control).delivered(plane.id, place).await.map_err(of_store)?;
+    }
+    Reply::json(&Taken::all("data_plane_records", taken))
 }
 
 /// A data plane can state what its own workspace used, and nothing else.
@@ -202,33 +198,31 @@ fn not_taken(error: &SinkError) -> Box<Fault> {
     Box::new(away())
 }
 
-fn leases(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let plane = request.caller.live()?;
-        let centre = control.deps.store.lease_centre_of(plane.replica);
-        let reply = match request.json()? {
-            LeaseQuestion::Calls(calls) => granted(control, plane, &*centre, &calls).await?,
-            LeaseQuestion::Renew => centre
-                .renew()
-                .await
-                .map(|renewal| LeaseReply::renewed(&renewal))
-                .map_err(|error| not_taken(&error))?,
-            LeaseQuestion::Release => {
-                centre.release().await.map(|()| LeaseReply::Done).map_err(|error| not_taken(&error))?
-            }
-            LeaseQuestion::Recalls => {
-                let recalled = centre.recalls().await.map_err(|error| not_taken(&error))?;
-                LeaseReply::Recalled(recalled.iter().map(Into::into).collect())
-            }
-            LeaseQuestion::Exhausted { budget_id, period_unix_ms } => {
-                let budget = wire::budget(&budget_id).map_err(|error| unreadable(&error))?;
-                check_budgets(control, plane, vec![budget]).await?;
-                centre.report_exhausted(budget, period_unix_ms).await.map_err(|error| not_taken(&error))?;
-                LeaseReply::Done
-            }
-        };
-        Reply::json(&reply)
-    })
+async fn leases(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled {
+    let plane = request.caller.live()?;
+    let centre = control.deps.store.lease_centre_of(plane.replica);
+    let reply = match request.json()? {
+        LeaseQuestion::Calls(calls) => granted(control, plane, &*centre, &calls).await?,
+        LeaseQuestion::Renew => centre
+            .renew()
+            .await
+            .map(|renewal| LeaseReply::renewed(&renewal))
+            .map_err(|error| not_taken(&error))?,
+        LeaseQuestion::Release => {
+            centre.release().await.map(|()| LeaseReply::Done).map_err(|error| not_taken(&error))?
+        }
+        LeaseQuestion::Recalls => {
+            let recalled = centre.recalls().await.map_err(|error| not_taken(&error))?;
+            LeaseReply::Recalled(recalled.iter().map(Into::into).collect())
+        }
+        LeaseQuestion::Exhausted { budget_id, period_unix_ms } => {
+            let budget = wire::budget(&budget_id).map_err(|error| unreadable(&error))?;
+            check_budgets(control, plane, vec![budget]).await?;
+            centre.report_exhausted(budget, period_unix_ms).await.map_err(|error| not_taken(&error))?;
+            LeaseReply::Done
+        }
+    };
+    Reply::json(&reply)
 }
 
 async fn granted(
@@ -249,23 +243,21 @@ async fn granted(
     grants.map(LeaseReply::Calls).ok_or_else(|| Box::new(away()))
 }
 
-fn evidence(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let plane = request.caller.live()?;
-        let Delivery { documents } = request.json()?;
-        if documents.len() > EVIDENCE_AT_ONCE_MAX + 1 {
-            let message = format!("{} documents in one request are too many.", documents.len());
-            return Err(invalid("documents", message, format!("Send at most {EVIDENCE_AT_ONCE_MAX}.")));
-        }
-        for document in &documents {
-            EvidenceStore::check(plane, document).map_err(|why| {
-                invalid("documents", format!("A document does not hold: {why}."), "Send it as it was signed.")
-            })?;
-        }
-        let (taken, now) = (documents.len() as u64, control.deps.world.clock.unix_ms());
-        let store = EvidenceStore::of(&control.deps.store);
-        let stored = store.add((plane.id, plane.workspace), documents, now);
-        stored.await.map_err(of_store)?;
-        Reply::json(&Taken::all("data_plane_evidence", taken))
-    })
+async fn evidence(control: &Arc<Control>, request: ApiRequest<DataPlaneCaller>) -> Handled {
+    let plane = request.caller.live()?;
+    let Delivery { documents } = request.json()?;
+    if documents.len() > EVIDENCE_AT_ONCE_MAX + 1 {
+        let message = format!("{} documents in one request are too many.", documents.len());
+        return Err(invalid("documents", message, format!("Send at most {EVIDENCE_AT_ONCE_MAX}.")));
+    }
+    for document in &documents {
+        EvidenceStore::check(plane, document).map_err(|why| {
+            invalid("documents", format!("A document does not hold: {why}."), "Send it as it was signed.")
+        })?;
+    }
+    let (taken, now) = (documents.len() as u64, control.deps.world.clock.unix_ms());
+    let store = EvidenceStore::of(&control.deps.store);
+    let stored = store.add((plane.id, plane.workspace), documents, now);
+    stored.await.map_err(of_store)?;
+    Reply::json(&Taken::all("data_plane_evidence", taken))
 }

@@ -95,45 +95,42 @@ struct Invited<'a> {
     expires_at: Moment,
 }
 
-fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Invitation = request.json()?;
-        let name = checked_name(input.name, "name")?;
-        let time = tokens::join_time(input.expires_in_minutes)?;
-        let now = control.deps.world.clock.unix_ms();
-        // With the fingerprint of the key that signs here, so that a data plane knows whom it joins.
-        let fingerprint = control.deps.auditor.public_key().fingerprint();
-        let token = mint(control, &format!(".{fingerprint}"));
-        let text = token.expose_text().unwrap_or_default();
-        let token_expires_unix_ms = now.saturating_add(milliseconds(time));
-        let row = DataPlaneRow {
-            id: DataPlaneId::new(now, control.deps.world.id_bytes()),
-            workspace: request.workspace(),
-            name,
-            replica: 0,
-            token_digest: tokens::digest(&*control.deps.vault.hasher, Kind::DataPlaneToken, text),
-            token_expires_unix_ms,
-            joined_unix_ms: None,
-            sealed_for: [0; 32],
-            signing_key: [0; 32],
-            revoked_unix_ms: None,
-            seen_unix_ms: None,
-            applied_version: None,
-            applied_history: None,
-            delivered_place: None,
-            program: None,
-            created_unix_ms: now,
-            version: 0,
-        };
-        let act = request.act(&control.deps.world);
-        let written = planes(control).invite(row, act).await.map_err(name_taken)?;
-        control.deps.await_published(written.version).await?;
-        let DataPlaneRow { id, name, .. } = written.row;
-        let expires_at = Moment(token_expires_unix_ms);
-        let invited =
-            Invited { object: "data_plane_token", id: id.to_string(), name, token: text, expires_at };
-        Ok(Reply::json(&invited)?.as_created(format!("{PATH}/{id}")))
-    })
+async fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Invitation = request.json()?;
+    let name = checked_name(input.name, "name")?;
+    let time = tokens::join_time(input.expires_in_minutes)?;
+    let now = control.deps.world.clock.unix_ms();
+    // With the fingerprint of the key that signs here, so that a data plane knows whom it joins.
+    let fingerprint = control.deps.auditor.public_key().fingerprint();
+    let token = mint(control, &format!(".{fingerprint}"));
+    let text = token.expose_text().unwrap_or_default();
+    let token_expires_unix_ms = now.saturating_add(milliseconds(time));
+    let row = DataPlaneRow {
+        id: DataPlaneId::new(now, control.deps.world.id_bytes()),
+        workspace: request.workspace(),
+        name,
+        replica: 0,
+        token_digest: tokens::digest(&*control.deps.vault.hasher, Kind::DataPlaneToken, text),
+        token_expires_unix_ms,
+        joined_unix_ms: None,
+        sealed_for: [0; 32],
+        signing_key: [0; 32],
+        revoked_unix_ms: None,
+        seen_unix_ms: None,
+        applied_version: None,
+        applied_history: None,
+        delivered_place: None,
+        program: None,
+        created_unix_ms: now,
+        version: 0,
+    };
+    let act = request.act(&control.deps.world);
+    let written = planes(control).invite(row, act).await.map_err(name_taken)?;
+    control.deps.await_published(written.version).await?;
+    let DataPlaneRow { id, name, .. } = written.row;
+    let expires_at = Moment(token_expires_unix_ms);
+    let invited = Invited { object: "data_plane_token", id: id.to_string(), name, token: text, expires_at };
+    Ok(Reply::json(&invited)?.as_created(format!("{PATH}/{id}")))
 }
 
 fn planes(control: &Control) -> DataPlanes {
@@ -216,49 +213,41 @@ async fn view(control: &Control, row: &DataPlaneRow) -> Result<PlaneView, Box<Fa
     })
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed = planes(control).list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        let mut data = Vec::with_capacity(listed.rows.len());
-        for row in &listed.rows {
-            data.push(view(control, row).await?);
-        }
-        let api::reply::Page { next_cursor, has_more, .. } = request.page_of(listed, |_| ());
-        Reply::json(&api::reply::Page { data, next_cursor, has_more })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let listed = planes(control).list(request.workspace(), request.page()?).await.map_err(of_store)?;
+    let mut data = Vec::with_capacity(listed.rows.len());
+    for row in &listed.rows {
+        data.push(view(control, row).await?);
+    }
+    let api::reply::Page { next_cursor, has_more, .. } = request.page_of(listed, |_| ());
+    Reply::json(&api::reply::Page { data, next_cursor, has_more })
 }
 
 async fn render(control: &Control, row: &DataPlaneRow) -> Result<Reply, Box<Fault>> {
     Ok(Reply::json(&view(control, row).await?)?.version(row.version))
 }
 
-fn show(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = planes(control).get(request.workspace(), request.id(WHAT)?).await.map_err(of_store)?;
-        render(control, &row).await
-    })
+async fn show(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = planes(control).get(request.workspace(), request.id(WHAT)?).await.map_err(of_store)?;
+    render(control, &row).await
 }
 
-fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let act = request.act(&control.deps.world);
-        let written = planes(control).revoke(request.workspace(), request.id(WHAT)?, act).await;
-        let written = written.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        render(control, &written.row).await
-    })
+async fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let act = request.act(&control.deps.world);
+    let written = planes(control).revoke(request.workspace(), request.id(WHAT)?, act).await;
+    let written = written.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    render(control, &written.row).await
 }
 
-fn supersede(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let act = request.act(&control.deps.world);
-        let written = planes(control).supersede(request.workspace(), request.id(WHAT)?, act).await;
-        let written = written.map_err(too_far)?;
-        control.deps.await_published(written.version).await?;
-        render(control, &written.row).await
-    })
+async fn supersede(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let act = request.act(&control.deps.world);
+    let written = planes(control).supersede(request.workspace(), request.id(WHAT)?, act).await;
+    let written = written.map_err(too_far)?;
+    control.deps.await_published(written.version).await?;
+    render(control, &written.row).await
 }
 
 fn too_far(error: StoreError) -> Box<Fault> {
@@ -285,19 +274,17 @@ struct EvidenceView {
     document: Map<String, Value>,
 }
 
-fn evidence(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: DataPlaneId = request.id(WHAT)?;
-        planes(control).get(request.workspace(), id).await.map_err(of_store)?;
-        let listed = EvidenceStore::of(&control.deps.store).list(id, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, |row: &EvidenceRow| EvidenceView {
-            object: "data_plane_evidence",
-            kind: row.kind.clone(),
-            of: row.object.clone(),
-            received_at: Moment(row.received_unix_ms),
-            document: row.document.clone(),
-        }))
-    })
+async fn evidence(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: DataPlaneId = request.id(WHAT)?;
+    planes(control).get(request.workspace(), id).await.map_err(of_store)?;
+    let listed = EvidenceStore::of(&control.deps.store).list(id, request.page()?).await;
+    Reply::json(&request.page_of(listed.map_err(of_store)?, |row: &EvidenceRow| EvidenceView {
+        object: "data_plane_evidence",
+        kind: row.kind.clone(),
+        of: row.object.clone(),
+        received_at: Moment(row.received_unix_ms),
+        document: row.document.clone(),
+    }))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -332,43 +319,39 @@ struct Joined<'a> {
     key_hash: String,
 }
 
-fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let mut input: Join = request.json()?;
-        let now = control.deps.world.clock.unix_ms();
-        let trier = AttemptSubject::address(request.peer);
-        control.sign_in.attempts.count(&control.deps.store, &trier, None, now).await?;
-        let token = input.token.take().map(Secret::from_text);
-        let token =
-            token.ok_or_else(|| missing("token", "Send what `tidegate data-planes invite` showed."))?;
-        let sealed_for = key_in(input.sealed_for, "sealed_for")?;
-        let signing_key = key_in(input.signing_key, "signing_key")?;
-        let hasher = &*control.deps.vault.hasher;
-        let credential = mint(control, "");
-        let text = credential.expose_text().unwrap_or_default();
-        let joining = Joining {
-            token: tokens::digest(hasher, Kind::DataPlaneToken, token.expose_text().unwrap_or_default()),
-            credential: tokens::digest(hasher, Kind::DataPlane, text),
-            sealed_for,
-            signing_key,
-            program: input.program.chars().take(PROGRAM_BYTES_MAX).collect(),
-        };
-        let act = Act::new(&control.deps.world, "data_plane", Some(request.trace));
-        let written = planes(control).join(joining, act).await.map_err(not_joined)?;
-        control.sign_in.attempts.forget(&control.deps.store, &trier);
-        let row = written.row;
-        let key_hash = seal_key_hash(&row, &control.deps.vault, &control.deps.world);
-        let key_hash =
-            key_hash.map_err(|_| invalid("sealed_for", "It isn't an X25519 key.", "Send the key."))?;
-        Reply::json(&Joined {
-            object: "data_plane_join",
-            data_plane_id: row.id.to_string(),
-            name: row.name,
-            workspace_id: row.workspace.to_string(),
-            credential: text,
-            control_key: control.deps.auditor.public_key().to_string(),
-            key_hash,
-        })
+async fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled {
+    let mut input: Join = request.json()?;
+    let now = control.deps.world.clock.unix_ms();
+    let trier = AttemptSubject::address(request.peer);
+    control.sign_in.attempts.count(&control.deps.store, &trier, None, now).await?;
+    let token = input.token.take().map(Secret::from_text);
+    let token = token.ok_or_else(|| missing("token", "Send what `tidegate data-planes invite` showed."))?;
+    let sealed_for = key_in(input.sealed_for, "sealed_for")?;
+    let signing_key = key_in(input.signing_key, "signing_key")?;
+    let hasher = &*control.deps.vault.hasher;
+    let credential = mint(control, "");
+    let text = credential.expose_text().unwrap_or_default();
+    let joining = Joining {
+        token: tokens::digest(hasher, Kind::DataPlaneToken, token.expose_text().unwrap_or_default()),
+        credential: tokens::digest(hasher, Kind::DataPlane, text),
+        sealed_for,
+        signing_key,
+        program: input.program.chars().take(PROGRAM_BYTES_MAX).collect(),
+    };
+    let act = Act::new(&control.deps.world, "data_plane", Some(request.trace));
+    let written = planes(control).join(joining, act).await.map_err(not_joined)?;
+    control.sign_in.attempts.forget(&control.deps.store, &trier);
+    let row = written.row;
+    let key_hash = seal_key_hash(&row, &control.deps.vault, &control.deps.world);
+    let key_hash = key_hash.map_err(|_| invalid("sealed_for", "It isn't an X25519 key.", "Send the key."))?;
+    Reply::json(&Joined {
+        object: "data_plane_join",
+        data_plane_id: row.id.to_string(),
+        name: row.name,
+        workspace_id: row.workspace.to_string(),
+        credential: text,
+        control_key: control.deps.auditor.public_key().to_string(),
+        key_hash,
     })
 }
 

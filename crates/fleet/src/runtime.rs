@@ -106,12 +106,10 @@ struct Capability {
     weights_bytes: Option<u64>,
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: NodeId = request.id("node")?;
-        let row = control.deps.store.nodes().get(request.workspace(), id).await.map_err(of_store)?;
-        Reply::json(&look(control, &is_ours(row)?).await?)
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: NodeId = request.id("node")?;
+    let row = control.deps.store.nodes().get(request.workspace(), id).await.map_err(of_store)?;
+    Reply::json(&look(control, &is_ours(row)?).await?)
 }
 
 async fn look(control: &Control, row: &NodeRow) -> Result<RuntimeView, Box<Fault>> {

@@ -359,20 +359,17 @@ fn show(row: &NodeRow, train_job: NodeJob) -> JobView {
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        // An inference-only runtime has no jobs.
-        let only_answers = ["training_not_served", "unknown_path"];
-        let heard =
-            runtimes::query_each::<NodeJobList>(control, &request, "train/jobs", &only_answers).await?;
-        let away = heard.failures;
-        let mut data: Vec<JobView> = Vec::new();
-        for (row, list) in heard.responses {
-            data.extend(list.data.into_iter().map(|train_job| show(&row, train_job)));
-        }
-        data.sort_by(|one, other| (other.created_at.0, &other.id).cmp(&(one.created_at.0, &one.id)));
-        Reply::json(&List { object: "list", data, away })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    // An inference-only runtime has no jobs.
+    let only_answers = ["training_not_served", "unknown_path"];
+    let heard = runtimes::query_each::<NodeJobList>(control, &request, "train/jobs", &only_answers).await?;
+    let away = heard.failures;
+    let mut data: Vec<JobView> = Vec::new();
+    for (row, list) in heard.responses {
+        data.extend(list.data.into_iter().map(|train_job| show(&row, train_job)));
+    }
+    data.sort_by(|one, other| (other.created_at.0, &other.id).cmp(&(one.created_at.0, &one.id)));
+    Reply::json(&List { object: "list", data, away })
 }
 
 /// Reads a job order, and which node it is for.
@@ -393,53 +390,45 @@ async fn read_order(
     Ok((row, settings))
 }
 
-fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (row, order) = read_order(control, &request).await?;
-        let train_job: NodeJob = runtimes::command(control, &row, "train/sft", &Value::Object(order)).await?;
-        let detail = format!("job {}, adapter {}", train_job.id, train_job.adapter);
-        runtimes::note_act(control, &request, &row, "train.begin", detail).await?;
-        Reply::json(&show(&row, train_job))
-    })
+async fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (row, order) = read_order(control, &request).await?;
+    let train_job: NodeJob = runtimes::command(control, &row, "train/sft", &Value::Object(order)).await?;
+    let detail = format!("job {}, adapter {}", train_job.id, train_job.adapter);
+    runtimes::note_act(control, &request, &row, "train.begin", detail).await?;
+    Reply::json(&show(&row, train_job))
 }
 
-fn preview(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (row, mut order) = read_order(control, &request).await?;
-        order.insert("preview".to_owned(), true.into());
-        let reply: NodePreview = runtimes::command(control, &row, "train/sft", &Value::Object(order)).await?;
-        let NodePreview { model, settings, outlook } = reply;
-        let (node_id, node) = (row.id.to_string(), row.name);
-        Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
-    })
+async fn preview(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (row, mut order) = read_order(control, &request).await?;
+    order.insert("preview".to_owned(), true.into());
+    let reply: NodePreview = runtimes::command(control, &row, "train/sft", &Value::Object(order)).await?;
+    let NodePreview { model, settings, outlook } = reply;
+    let (node_id, node) = (row.id.to_string(), row.name);
+    Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (row, id) = job(control, &request, None).await?;
-        let train_job: NodeJob = runtimes::query(control, &row, format!("train/jobs/{id}")).await?;
-        learn(control, &row, train_job.result.as_deref()).await;
-        Reply::json(&show(&row, train_job))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (row, id) = job(control, &request, None).await?;
+    let train_job: NodeJob = runtimes::query(control, &row, format!("train/jobs/{id}")).await?;
+    learn(control, &row, train_job.result.as_deref()).await;
+    Reply::json(&show(&row, train_job))
 }
 
-fn events(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let limit = request.number("limit", TRAINING_EVENTS_MAX, TRAINING_EVENTS_MAX)?;
-        let after: u64 = match request.query.get("after") {
-            None => 0,
-            Some(text) => text.parse().map_err(|_| {
-                invalid("after", format!("after is \"{text}\"."), "Send `next` of the answer before.")
-            })?,
-        };
-        let (row, id) = job(control, &request, None).await?;
-        let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
-        let NodeEvents { data, next } = runtimes::query(control, &row, path).await?;
-        let end = data.iter().rev().find(|event: &&NodeEvent| event.what.kind == "completed");
-        learn(control, &row, end.and_then(|event| event.what.model.as_deref())).await;
-        let data = data.into_iter().map(|event| Event { at: Moment(event.unix_ms), what: event.what });
-        Reply::json(&Events { object: "list", data: data.collect(), next })
-    })
+async fn events(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let limit = request.number("limit", TRAINING_EVENTS_MAX, TRAINING_EVENTS_MAX)?;
+    let after: u64 = match request.query.get("after") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| {
+            invalid("after", format!("after is \"{text}\"."), "Send `next` of the answer before.")
+        })?,
+    };
+    let (row, id) = job(control, &request, None).await?;
+    let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
+    let NodeEvents { data, next } = runtimes::query(control, &row, path).await?;
+    let end = data.iter().rev().find(|event: &&NodeEvent| event.what.kind == "completed");
+    learn(control, &row, end.and_then(|event| event.what.model.as_deref())).await;
+    let data = data.into_iter().map(|event| Event { at: Moment(event.unix_ms), what: event.what });
+    Reply::json(&Events { object: "list", data: data.collect(), next })
 }
 
 /// A client that sees a finished job may call its result at once, so a node whose new model is not known yet
@@ -451,16 +440,16 @@ async fn learn(control: &Control, row: &NodeRow, made: Option<&str>) {
     }
 }
 
-fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(act(control, request, "cancel"))
+async fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    act(control, request, "cancel").await
 }
 
-fn pause(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(act(control, request, "pause"))
+async fn pause(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    act(control, request, "pause").await
 }
 
-fn resume(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(act(control, request, "resume"))
+async fn resume(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    act(control, request, "resume").await
 }
 
 /// Performs an action on a job, and records it in the audit.
@@ -482,20 +471,18 @@ async fn act(control: &Arc<Control>, request: ApiRequest, what: &'static str) ->
     Reply::json(&show(&row, train_job))
 }
 
-fn checkpoints(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (row, id) = job(control, &request, None).await?;
-        let list: NodeCheckpoints =
-            runtimes::query(control, &row, format!("train/jobs/{id}/checkpoints")).await?;
-        let one = |checkpoint: NodeCheckpoint| CheckpointView {
-            step: checkpoint.step,
-            created_at: Moment(checkpoint.created_at.saturating_mul(1_000)),
-            model: checkpoint.model,
-            loss: checkpoint.loss,
-            held_out_loss: checkpoint.held_out_loss,
-        };
-        Reply::json(&Checkpoints { object: "list", data: list.data.into_iter().map(one).collect() })
-    })
+async fn checkpoints(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (row, id) = job(control, &request, None).await?;
+    let list: NodeCheckpoints =
+        runtimes::query(control, &row, format!("train/jobs/{id}/checkpoints")).await?;
+    let one = |checkpoint: NodeCheckpoint| CheckpointView {
+        step: checkpoint.step,
+        created_at: Moment(checkpoint.created_at.saturating_mul(1_000)),
+        model: checkpoint.model,
+        loss: checkpoint.loss,
+        held_out_loss: checkpoint.held_out_loss,
+    };
+    Reply::json(&Checkpoints { object: "list", data: list.data.into_iter().map(one).collect() })
 }
 
 /// The job in the path, validated for use in the node's path, and the node that has it.

@@ -82,50 +82,48 @@ struct NodeCertificate {
     signature: Option<String>,
 }
 
-fn certify(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
-    Box::pin(async move {
-        let CertificateRequest { public_key, signature } = request.json()?;
-        let Reporter { credential, known } = request.caller;
-        let text = format!("tidegate node certificate 1\n{}\n{public_key}\n", known.node);
-        if !public_key.verify(text.as_bytes(), &signature) {
-            let message = "The request is not signed with the key that it names.";
-            return Err(Box::new(
-                Fault::new(FaultClass::Forbidden, "node_key_unproven", message)
-                    .param("signature")
-                    .fix("Sign the text with the node's key; `tidegate node` does."),
-            ));
-        }
-        let joins = control.deps.store.joins();
-        joins.keep_key(credential, *public_key.as_bytes()).await.map_err(of_store)?;
-        let kept = joins.node_of_credential(credential).await.map_err(of_store)?;
-        if kept.and_then(|kept| kept.public_key) != Some(*public_key.as_bytes()) {
-            let message = "This credential belongs to a node with another key.";
-            return Err(Box::new(
-                Fault::new(FaultClass::Conflict, "other_node_key", message)
-                    .param("public_key")
-                    .fix("Restore its node.key, or revoke the node and join again."),
-            ));
-        }
-        let row = control.deps.store.nodes().get(known.workspace, known.node).await.map_err(of_store)?;
-        let now = control.deps.world.clock.unix_ms();
-        let terms = control.nodes.terms();
-        let certificate = NodeCertificate {
-            object: "node_certificate",
-            node_id: known.node.to_string(),
-            workspace_id: known.workspace.to_string(),
-            name: row.name,
-            node_key: public_key.to_string(),
-            issued_unix_ms: now,
-            expires_unix_ms: now.saturating_add(milliseconds(terms.certificate)),
-            serves_until_unix_ms: now.saturating_add(milliseconds(terms.alone)),
-            policy_version: control.deps.keeper.current().version(),
-            models: row.declared_models,
-            public_key: None,
-            fingerprint: None,
-            signature: None,
-        };
-        Reply::json(&signed(control, &certificate)?)
-    })
+async fn certify(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled {
+    let CertificateRequest { public_key, signature } = request.json()?;
+    let Reporter { credential, known } = request.caller;
+    let text = format!("tidegate node certificate 1\n{}\n{public_key}\n", known.node);
+    if !public_key.verify(text.as_bytes(), &signature) {
+        let message = "The request is not signed with the key that it names.";
+        return Err(Box::new(
+            Fault::new(FaultClass::Forbidden, "node_key_unproven", message)
+                .param("signature")
+                .fix("Sign the text with the node's key; `tidegate node` does."),
+        ));
+    }
+    let joins = control.deps.store.joins();
+    joins.keep_key(credential, *public_key.as_bytes()).await.map_err(of_store)?;
+    let kept = joins.node_of_credential(credential).await.map_err(of_store)?;
+    if kept.and_then(|kept| kept.public_key) != Some(*public_key.as_bytes()) {
+        let message = "This credential belongs to a node with another key.";
+        return Err(Box::new(
+            Fault::new(FaultClass::Conflict, "other_node_key", message)
+                .param("public_key")
+                .fix("Restore its node.key, or revoke the node and join again."),
+        ));
+    }
+    let row = control.deps.store.nodes().get(known.workspace, known.node).await.map_err(of_store)?;
+    let now = control.deps.world.clock.unix_ms();
+    let terms = control.nodes.terms();
+    let certificate = NodeCertificate {
+        object: "node_certificate",
+        node_id: known.node.to_string(),
+        workspace_id: known.workspace.to_string(),
+        name: row.name,
+        node_key: public_key.to_string(),
+        issued_unix_ms: now,
+        expires_unix_ms: now.saturating_add(milliseconds(terms.certificate)),
+        serves_until_unix_ms: now.saturating_add(milliseconds(terms.alone)),
+        policy_version: control.deps.keeper.current().version(),
+        models: row.declared_models,
+        public_key: None,
+        fingerprint: None,
+        signature: None,
+    };
+    Reply::json(&signed(control, &certificate)?)
 }
 
 fn signed(control: &Control, certificate: &NodeCertificate) -> Result<Map<String, Value>, Box<Fault>> {
@@ -135,11 +133,9 @@ fn signed(control: &Control, certificate: &NodeCertificate) -> Result<Map<String
     control.deps.auditor.sign(document).map_err(|_| Box::new(Fault::internal()))
 }
 
-fn enter(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
-    Box::pin(async move {
-        let entrance = TunnelEntrance::open(control, request.caller, &request.headers)?;
-        Ok(Reply::switching(entrance))
-    })
+async fn enter(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled {
+    let entrance = TunnelEntrance::open(control, request.caller, &request.headers)?;
+    Ok(Reply::switching(entrance))
 }
 
 /// Closes tunnels whose credential was revoked at another gateway, or whose node was removed, until the process ends.

@@ -211,40 +211,34 @@ fn show(row: &NodeRow, worker: NodeWorker) -> WorkerView {
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let heard =
-            runtimes::query_each::<NodeWorkers>(control, &request, "compute/workers", STARTS_NONE).await?;
-        let (rows, away) = (heard.responses.into_iter(), heard.failures);
-        let data = rows.flat_map(|(row, list)| {
-            list.data.into_iter().map(move |worker| show(&row, worker)).collect::<Vec<_>>()
-        });
-        Reply::json(&List { object: "list", data: data.collect(), away })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let heard =
+        runtimes::query_each::<NodeWorkers>(control, &request, "compute/workers", STARTS_NONE).await?;
+    let (rows, away) = (heard.responses.into_iter(), heard.failures);
+    let data = rows.flat_map(|(row, list)| {
+        list.data.into_iter().map(move |worker| show(&row, worker)).collect::<Vec<_>>()
+    });
+    Reply::json(&List { object: "list", data: data.collect(), away })
 }
 
-fn logs(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let named = request.query.get("node").map(String::as_str);
-        let row = runtimes::pick(control, request.workspace(), named).await?;
-        let id = worker_id(&request)?;
-        let NodeLog { log } = runtimes::query(control, &row, format!("compute/workers/{id}/logs")).await?;
-        let (node_id, node) = (row.id.to_string(), row.name);
-        Reply::json(&WorkerLog { object: "worker_log", id, node_id, node, log })
-    })
+async fn logs(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let named = request.query.get("node").map(String::as_str);
+    let row = runtimes::pick(control, request.workspace(), named).await?;
+    let id = worker_id(&request)?;
+    let NodeLog { log } = runtimes::query(control, &row, format!("compute/workers/{id}/logs")).await?;
+    let (node_id, node) = (row.id.to_string(), row.name);
+    Reply::json(&WorkerLog { object: "worker_log", id, node_id, node, log })
 }
 
-fn destroy(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Destruction = request.json()?;
-        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
-        let id = worker_id(&request)?;
-        let path = format!("compute/workers/{id}");
-        let bytes = runtimes::ask(control, &row, Method::DELETE, path, None, RUNTIME_ACT_TIME_MAX).await?;
-        let worker: NodeWorker = read(&row, &bytes)?;
-        runtimes::note_act(control, &request, &row, "worker.destroy", format!("worker {id}")).await?;
-        Reply::json(&show(&row, worker))
-    })
+async fn destroy(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Destruction = request.json()?;
+    let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
+    let id = worker_id(&request)?;
+    let path = format!("compute/workers/{id}");
+    let bytes = runtimes::ask(control, &row, Method::DELETE, path, None, RUNTIME_ACT_TIME_MAX).await?;
+    let worker: NodeWorker = read(&row, &bytes)?;
+    runtimes::note_act(control, &request, &row, "worker.destroy", format!("worker {id}")).await?;
+    Reply::json(&show(&row, worker))
 }
 
 /// The worker in the path, validated for use in the node's path.

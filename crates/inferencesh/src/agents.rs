@@ -49,8 +49,8 @@ fn show(call: &Call<'_>, ours: &Value) -> Value {
     row(call, ours, own)
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| Some(show(call, ours))).await
 }
 
 /// By its id, or by its name after a namespace, which a project has none of.
@@ -64,8 +64,8 @@ async fn found(call: &Call<'_>) -> Result<Value, Refusal> {
     call.get(&format!("{PATH}/{}", call.id("agent")?), &[]).await
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { Ok(Answer::json(&show(call, &found(call).await?))) })
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    Ok(Answer::json(&show(call, &found(call).await?)))
 }
 
 /// The definition that a body describes, with its first mistake as the error.
@@ -83,53 +83,44 @@ fn definition(call: &Call<'_>) -> Result<Option<Value>, Refusal> {
     Ok(Some(serde_json::to_value(read).map_err(|_| Refusal::from(Box::new(Fault::internal())))?))
 }
 
-pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let Some(definition) = definition(call)? else {
-            return Err(api::failure::missing("version", "Send version, with core_app.ref.").into());
-        };
-        let body = json!({"name": call.needed("name")?, "definition": definition});
-        Ok(Answer::json(&show(call, &call.post(PATH, &body).await?)))
-    })
+pub(crate) async fn make(call: &Call<'_>) -> Handled {
+    let Some(definition) = definition(call)? else {
+        return Err(api::failure::missing("version", "Send version, with core_app.ref.").into());
+    };
+    let body = json!({"name": call.needed("name")?, "definition": definition});
+    Ok(Answer::json(&show(call, &call.post(PATH, &body).await?)))
 }
 
-pub(crate) fn change<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}", call.id("agent")?);
-        let mut body = json!({});
-        if let Some(name) = call.text("name")? {
-            body["name"] = json!(name);
-        }
-        if let Some(definition) = definition(call)? {
-            body["definition"] = definition;
-        }
-        let changed = call.ask(Method::PATCH, &path, &[], Some(&body)).await?;
-        Ok(Answer::json(&show(call, &changed)))
-    })
+pub(crate) async fn change(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}", call.id("agent")?);
+    let mut body = json!({});
+    if let Some(name) = call.text("name")? {
+        body["name"] = json!(name);
+    }
+    if let Some(definition) = definition(call)? {
+        body["definition"] = definition;
+    }
+    let changed = call.ask(Method::PATCH, &path, &[], Some(&body)).await?;
+    Ok(Answer::json(&show(call, &changed)))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(delete_row(call, PATH, "agent"))
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    delete_row(call, PATH, "agent").await
 }
 
-pub(crate) fn versions<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let id = call.id("agent")?;
-        all(call, &format!("{PATH}/{id}/versions"), |ours| Some(config(call, id, ours))).await
-    })
+pub(crate) async fn versions(call: &Call<'_>) -> Handled {
+    let id = call.id("agent")?;
+    all(call, &format!("{PATH}/{id}/versions"), |ours| Some(config(call, id, ours))).await
 }
 
 /// A version by its number, or by the id that lists of versions show.
-pub(crate) fn version<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let id = call.id("agent")?;
-        let wanted = call.parameters.get(1).map_or("", String::as_str);
-        let number = wanted.rsplit('@').next().unwrap_or(wanted);
-        let found = call.get(&format!("{PATH}/{id}/versions"), &[]).await?;
-        let is_it =
-            |ours: &&Value| ours["version"].as_u64().is_some_and(|version| version.to_string() == number);
-        let missing = || Refusal::from(api::failure::not_found("version", wanted));
-        let ours = found["data"].as_array().into_iter().flatten().find(is_it).ok_or_else(missing)?;
-        Ok(Answer::json(&config(call, id, ours)))
-    })
+pub(crate) async fn version(call: &Call<'_>) -> Handled {
+    let id = call.id("agent")?;
+    let wanted = call.parameters.get(1).map_or("", String::as_str);
+    let number = wanted.rsplit('@').next().unwrap_or(wanted);
+    let found = call.get(&format!("{PATH}/{id}/versions"), &[]).await?;
+    let is_it = |ours: &&Value| ours["version"].as_u64().is_some_and(|version| version.to_string() == number);
+    let missing = || Refusal::from(api::failure::not_found("version", wanted));
+    let ours = found["data"].as_array().into_iter().flatten().find(is_it).ok_or_else(missing)?;
+    Ok(Answer::json(&config(call, id, ours)))
 }

@@ -13,26 +13,22 @@ fn agent(session: &Value) -> Option<&str> {
     session.pointer("/metadata/agent").and_then(Value::as_str)
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let show = |session: &Value| {
-            let own = json!({
-                "name": session["name"], "description": "", "agent_id": agent(session)?, "children": [],
-                "chat_messages": [], "updated_at": session["used_at"],
-            });
-            Some(row(call, session, own))
-        };
-        page(call, PATH, &[], show).await
-    })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    let show = |session: &Value| {
+        let own = json!({
+            "name": session["name"], "description": "", "agent_id": agent(session)?, "children": [],
+            "chat_messages": [], "updated_at": session["used_at"],
+        });
+        Some(row(call, session, own))
+    };
+    page(call, PATH, &[], show).await
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}", call.id("chat")?);
-        if agent(&call.get(&path, &[]).await?).is_none() {
-            return Err(api::failure::not_found("chat", call.id("chat")?).into());
-        }
-        call.delete(&path).await?;
-        Ok(Answer::json(&Value::Null))
-    })
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}", call.id("chat")?);
+    if agent(&call.get(&path, &[]).await?).is_none() {
+        return Err(api::failure::not_found("chat", call.id("chat")?).into());
+    }
+    call.delete(&path).await?;
+    Ok(Answer::json(&Value::Null))
 }

@@ -15,14 +15,14 @@ fn show(call: &Call<'_>, ours: &Value) -> Value {
     row(call, ours, own)
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| Some(show(call, ours))).await
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(view_of(call, (PATH, "node"), show))
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    view_of(call, (PATH, "node"), show).await
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(delete_row(call, PATH, "node"))
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    delete_row(call, PATH, "node").await
 }

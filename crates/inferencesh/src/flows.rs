@@ -21,28 +21,26 @@ fn show(call: &Call<'_>, ours: &Value) -> Value {
     row(call, ours, own)
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| Some(show(call, ours))).await
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(view_of(call, (PATH, "flow"), show))
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    view_of(call, (PATH, "flow"), show).await
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(delete_row(call, PATH, "flow"))
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    delete_row(call, PATH, "flow").await
 }
 
-pub(crate) fn versions<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let flow = call.id("flow")?;
-        let show = |version: &Value| {
-            let number = version["version"].as_u64()?.to_string();
-            let own = json!({"id": number, "flow_id": flow, "document": version["document"]});
-            Some(row(call, version, own))
-        };
-        all(call, &format!("{PATH}/{flow}/versions"), show).await
-    })
+pub(crate) async fn versions(call: &Call<'_>) -> Handled {
+    let flow = call.id("flow")?;
+    let show = |version: &Value| {
+        let number = version["version"].as_u64()?.to_string();
+        let own = json!({"id": number, "flow_id": flow, "document": version["document"]});
+        Some(row(call, version, own))
+    };
+    all(call, &format!("{PATH}/{flow}/versions"), show).await
 }
 
 /// The numbers by which these clients know the states of runs.
@@ -59,14 +57,12 @@ fn show_run(call: &Call<'_>, ours: &Value) -> Value {
     row(call, ours, own)
 }
 
-pub(crate) fn runs<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, RUNS, &[], |ours| Some(show_run(call, ours))).await })
+pub(crate) async fn runs(call: &Call<'_>) -> Handled {
+    page(call, RUNS, &[], |ours| Some(show_run(call, ours))).await
 }
 
 /// A run with the same input, of the version that the first one had.
-pub(crate) fn clone_run<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{RUNS}/{}/replay", call.id("flow run")?);
-        Ok(Answer::json(&show_run(call, &call.post(&path, &json!({})).await?)))
-    })
+pub(crate) async fn clone_run(call: &Call<'_>) -> Handled {
+    let path = format!("{RUNS}/{}/replay", call.id("flow run")?);
+    Ok(Answer::json(&show_run(call, &call.post(&path, &json!({})).await?)))
 }

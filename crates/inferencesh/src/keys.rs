@@ -18,25 +18,21 @@ fn show(call: &Call<'_>, ours: &Value) -> Value {
     row(call, ours, own)
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        page(call, PATH, &[], |ours| (ours["status"] != "revoked").then(|| show(call, ours))).await
-    })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| (ours["status"] != "revoked").then(|| show(call, ours))).await
 }
 
 /// The scopes of the platform's keys are other ones: a key that names none may call models and read.
-pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let mut body = json!({"name": call.needed("name")?, "scopes": ["inference", "read"]});
-        for field in ["expires_at", "scopes"] {
-            if let Some(value) = call.body.get(field).filter(|value| !value.is_null()) {
-                body[field] = value.clone();
-            }
+pub(crate) async fn make(call: &Call<'_>) -> Handled {
+    let mut body = json!({"name": call.needed("name")?, "scopes": ["inference", "read"]});
+    for field in ["expires_at", "scopes"] {
+        if let Some(value) = call.body.get(field).filter(|value| !value.is_null()) {
+            body[field] = value.clone();
         }
-        Ok(Answer::json(&show(call, &call.post(PATH, &body).await?)))
-    })
+    }
+    Ok(Answer::json(&show(call, &call.post(PATH, &body).await?)))
 }
 
-pub(crate) fn revoke<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(delete_row(call, PATH, "API key"))
+pub(crate) async fn revoke(call: &Call<'_>) -> Handled {
+    delete_row(call, PATH, "API key").await
 }

@@ -14,30 +14,26 @@ fn show(call: &Call<'_>, ours: &Value) -> Value {
     row(call, ours, own)
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| Some(show(call, ours))).await
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(view_of(call, (PATH, "project"), show))
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    view_of(call, (PATH, "project"), show).await
 }
 
-pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let made = call.post(PATH, &json!({"name": call.needed("name")?})).await?;
-        Ok(Answer::json(&show(call, &made)))
-    })
+pub(crate) async fn make(call: &Call<'_>) -> Handled {
+    let made = call.post(PATH, &json!({"name": call.needed("name")?})).await?;
+    Ok(Answer::json(&show(call, &made)))
 }
 
-pub(crate) fn change<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}", call.id("project")?);
-        let wanted = changes(&call.body, &[("name", "name")]);
-        let changed = call.ask(Method::PATCH, &path, &[], Some(&wanted)).await?;
-        Ok(Answer::json(&show(call, &changed)))
-    })
+pub(crate) async fn change(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}", call.id("project")?);
+    let wanted = changes(&call.body, &[("name", "name")]);
+    let changed = call.ask(Method::PATCH, &path, &[], Some(&wanted)).await?;
+    Ok(Answer::json(&show(call, &changed)))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(delete_row(call, PATH, "project"))
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    delete_row(call, PATH, "project").await
 }

@@ -27,34 +27,28 @@ async fn named(call: &Call<'_>) -> Result<String, Refusal> {
     Ok(format!("{PATH}/{id}"))
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| Some(show(call, ours))).await
 }
 
 /// The platform's secrets go wherever its apps send them; here `hosts` says where to, and without them a secret is kept and sent nowhere.
-pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let mut body = changes(&call.body, &NAMES);
-        body["name"] = json!(call.needed("key")?);
-        if body.get("hosts").is_none() {
-            body["hosts"] = json!([]);
-        }
-        let made = call.post(PATH, &body).await.map_err(|refusal| refusal.renamed("name", "key"))?;
-        Ok(Answer::json(&show(call, &made)))
-    })
+pub(crate) async fn make(call: &Call<'_>) -> Handled {
+    let mut body = changes(&call.body, &NAMES);
+    body["name"] = json!(call.needed("key")?);
+    if body.get("hosts").is_none() {
+        body["hosts"] = json!([]);
+    }
+    let made = call.post(PATH, &body).await.map_err(|refusal| refusal.renamed("name", "key"))?;
+    Ok(Answer::json(&show(call, &made)))
 }
 
-pub(crate) fn change<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = named(call).await?;
-        let changed = call.ask(Method::PATCH, &path, &[], Some(&changes(&call.body, &NAMES))).await?;
-        Ok(Answer::json(&show(call, &changed)))
-    })
+pub(crate) async fn change(call: &Call<'_>) -> Handled {
+    let path = named(call).await?;
+    let changed = call.ask(Method::PATCH, &path, &[], Some(&changes(&call.body, &NAMES))).await?;
+    Ok(Answer::json(&show(call, &changed)))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        call.delete(&named(call).await?).await?;
-        Ok(Answer::json(&Value::Null))
-    })
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    call.delete(&named(call).await?).await?;
+    Ok(Answer::json(&Value::Null))
 }

@@ -39,29 +39,25 @@ fn renamed(refusal: Refusal) -> Refusal {
     refusal.renamed("url", "server_url")
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { page(call, PATH, &[], |ours| Some(show(call, ours))).await })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    page(call, PATH, &[], |ours| Some(show(call, ours))).await
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(view_of(call, (PATH, "MCP server"), show))
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    view_of(call, (PATH, "MCP server"), show).await
 }
 
-pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let made = call.post(PATH, &wanted(call)?).await.map_err(renamed)?;
-        Ok(Answer::json(&show(call, &made)))
-    })
+pub(crate) async fn make(call: &Call<'_>) -> Handled {
+    let made = call.post(PATH, &wanted(call)?).await.map_err(renamed)?;
+    Ok(Answer::json(&show(call, &made)))
 }
 
-pub(crate) fn change<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}", call.id("MCP server")?);
-        let changed = call.ask(Method::PATCH, &path, &[], Some(&wanted(call)?)).await.map_err(renamed)?;
-        Ok(Answer::json(&show(call, &changed)))
-    })
+pub(crate) async fn change(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}", call.id("MCP server")?);
+    let changed = call.ask(Method::PATCH, &path, &[], Some(&wanted(call)?)).await.map_err(renamed)?;
+    Ok(Answer::json(&show(call, &changed)))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(delete_row(call, PATH, "MCP server"))
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    delete_row(call, PATH, "MCP server").await
 }

@@ -32,36 +32,28 @@ fn unknown(call: &Call<'_>) -> Refusal {
     named(api::failure::not_found("session", call.id("session").unwrap_or_default()).into())
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let found = call.rows(PATH, &[("warm", "true")], SESSIONS_MAX, |_| true).await?;
-        Ok(Answer::json(&found.rows.iter().map(|ours| show(call, ours)).collect()))
-    })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    let found = call.rows(PATH, &[("warm", "true")], SESSIONS_MAX, |_| true).await?;
+    Ok(Answer::json(&found.rows.iter().map(|ours| show(call, ours)).collect()))
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}", call.id("session").map_err(named)?);
-        let found = call.get(&path, &[]).await.map_err(named)?;
-        if found["warm"].is_null() {
-            return Err(unknown(call));
-        }
-        Ok(Answer::json(&show(call, &found)))
-    })
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}", call.id("session").map_err(named)?);
+    let found = call.get(&path, &[]).await.map_err(named)?;
+    if found["warm"].is_null() {
+        return Err(unknown(call));
+    }
+    Ok(Answer::json(&show(call, &found)))
 }
 
-pub(crate) fn keep_alive<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}/keep-alive", call.id("session").map_err(named)?);
-        let kept = call.post(&path, &json!({})).await.map_err(named)?;
-        Ok(Answer::json(&show(call, &kept)))
-    })
+pub(crate) async fn keep_alive(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}/keep-alive", call.id("session").map_err(named)?);
+    let kept = call.post(&path, &json!({})).await.map_err(named)?;
+    Ok(Answer::json(&show(call, &kept)))
 }
 
-pub(crate) fn end<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}/end", call.id("session").map_err(named)?);
-        call.post(&path, &json!({})).await.map_err(named)?;
-        Ok(Answer::json(&Value::Null))
-    })
+pub(crate) async fn end(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}/end", call.id("session").map_err(named)?);
+    call.post(&path, &json!({})).await.map_err(named)?;
+    Ok(Answer::json(&Value::Null))
 }

@@ -29,30 +29,26 @@ fn is_own(call: &Call<'_>) -> Result<(), Refusal> {
 }
 
 /// Who calls: a person, or a key, which stands for its workspace.
-pub(crate) fn me<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let (member, key) = (&call.me["member"], &call.me["key"]);
-        let who = if member.is_null() { key } else { member };
-        let role = call.me["role"].as_str().unwrap_or("member");
-        let own = json!({
-            "default_team_id": call.workspace(), "role": role, "email": member["email"].as_str().unwrap_or_default(),
-            "name": who["name"], "full_name": who["name"], "avatar_url": "", "totp_enabled": false,
-        });
-        let team = teams(call).into_iter().find(|team| team["id"] == call.workspace());
-        Ok(Answer::json(&json!({"user": row(call, who, own), "team": team})))
-    })
+pub(crate) async fn me(call: &Call<'_>) -> Handled {
+    let (member, key) = (&call.me["member"], &call.me["key"]);
+    let who = if member.is_null() { key } else { member };
+    let role = call.me["role"].as_str().unwrap_or("member");
+    let own = json!({
+        "default_team_id": call.workspace(), "role": role, "email": member["email"].as_str().unwrap_or_default(),
+        "name": who["name"], "full_name": who["name"], "avatar_url": "", "totp_enabled": false,
+    });
+    let team = teams(call).into_iter().find(|team| team["id"] == call.workspace());
+    Ok(Answer::json(&json!({"user": row(call, who, own), "team": team})))
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { Ok(Answer::json(&json!(teams(call)))) })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    Ok(Answer::json(&json!(teams(call))))
 }
 
-pub(crate) fn read<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        is_own(call)?;
-        let found = call.get(&format!("/v2/workspaces/{}", call.workspace()), &[]).await?;
-        Ok(Answer::json(&team(&found)))
-    })
+pub(crate) async fn read(call: &Call<'_>) -> Handled {
+    is_own(call)?;
+    let found = call.get(&format!("/v2/workspaces/{}", call.workspace()), &[]).await?;
+    Ok(Answer::json(&team(&found)))
 }
 
 fn member(call: &Call<'_>, ours: &Value) -> Value {
@@ -82,22 +78,20 @@ async fn people(
     Ok(Answer::json(&found.rows.iter().map(|ours| show(call, ours)).collect()))
 }
 
-pub(crate) fn members<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(people(call, true, member))
+pub(crate) async fn members(call: &Call<'_>) -> Handled {
+    people(call, true, member).await
 }
 
-pub(crate) fn invites<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(people(call, false, invite))
+pub(crate) async fn invites(call: &Call<'_>) -> Handled {
+    people(call, false, invite).await
 }
 
 /// Everybody is invited: the link is for them to set a password.
-pub(crate) fn add<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        is_own(call)?;
-        let role = call.text("role")?.unwrap_or("member");
-        let made = call.post(MEMBERS, &json!({"email": call.needed("email")?, "role": ours(role)})).await?;
-        Ok(Answer::json(&invite(call, &made)))
-    })
+pub(crate) async fn add(call: &Call<'_>) -> Handled {
+    is_own(call)?;
+    let role = call.text("role")?.unwrap_or("member");
+    let made = call.post(MEMBERS, &json!({"email": call.needed("email")?, "role": ours(role)})).await?;
+    Ok(Answer::json(&invite(call, &made)))
 }
 
 /// The platform has owners, admins and members.
@@ -105,20 +99,16 @@ fn ours(role: &str) -> &str {
     if role == "member" { "developer" } else { role }
 }
 
-pub(crate) fn change_role<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        is_own(call)?;
-        let path = format!("{MEMBERS}/{}", call.parameter(1, "member")?);
-        let role = ours(call.needed("role")?);
-        let changed = call.ask(Method::PATCH, &path, &[], Some(&json!({"role": role}))).await?;
-        Ok(Answer::json(&member(call, &changed)))
-    })
+pub(crate) async fn change_role(call: &Call<'_>) -> Handled {
+    is_own(call)?;
+    let path = format!("{MEMBERS}/{}", call.parameter(1, "member")?);
+    let role = ours(call.needed("role")?);
+    let changed = call.ask(Method::PATCH, &path, &[], Some(&json!({"role": role}))).await?;
+    Ok(Answer::json(&member(call, &changed)))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        is_own(call)?;
-        call.delete(&format!("{MEMBERS}/{}", call.parameter(1, "member")?)).await?;
-        Ok(Answer::json(&Value::Null))
-    })
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    is_own(call)?;
+    call.delete(&format!("{MEMBERS}/{}", call.parameter(1, "member")?)).await?;
+    Ok(Answer::json(&Value::Null))
 }

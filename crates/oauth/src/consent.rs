@@ -85,36 +85,34 @@ struct Wanted {
     state: Option<String>,
 }
 
-fn consent(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let approve = input.approve;
-        let project = input.project_id.clone();
-        let wanted = read(control, &request, input)?;
-        let (status, answer) = match approve {
-            None => ("pending", None),
-            Some(false) => ("denied", Some(("error", "access_denied".to_owned()))),
-            Some(true) => ("approved", Some(("code", code(control, &request, &wanted, project).await?))),
-        };
-        let redirect_to = answer.map(|(name, value)| {
-            let mut to = wanted.redirect.clone();
-            to.query_pairs_mut().append_pair(name, &value);
-            if let Some(state) = &wanted.state {
-                to.query_pairs_mut().append_pair("state", state);
-            }
-            to.query_pairs_mut().append_pair("iss", &control.web.site.base_url(&request.headers));
-            to.to_string()
-        });
-        let redirect_host = place_of(&wanted.redirect);
-        let client_name = wanted.client.name;
-        Reply::json(&Consent {
-            object: "oauth_consent",
-            client_name,
-            redirect_host,
-            scope: SCOPE,
-            status,
-            redirect_to,
-        })
+async fn consent(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let approve = input.approve;
+    let project = input.project_id.clone();
+    let wanted = read(control, &request, input)?;
+    let (status, answer) = match approve {
+        None => ("pending", None),
+        Some(false) => ("denied", Some(("error", "access_denied".to_owned()))),
+        Some(true) => ("approved", Some(("code", code(control, &request, &wanted, project).await?))),
+    };
+    let redirect_to = answer.map(|(name, value)| {
+        let mut to = wanted.redirect.clone();
+        to.query_pairs_mut().append_pair(name, &value);
+        if let Some(state) = &wanted.state {
+            to.query_pairs_mut().append_pair("state", state);
+        }
+        to.query_pairs_mut().append_pair("iss", &control.web.site.base_url(&request.headers));
+        to.to_string()
+    });
+    let redirect_host = place_of(&wanted.redirect);
+    let client_name = wanted.client.name;
+    Reply::json(&Consent {
+        object: "oauth_consent",
+        client_name,
+        redirect_host,
+        scope: SCOPE,
+        status,
+        redirect_to,
     })
 }
 

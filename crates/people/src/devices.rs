@@ -93,39 +93,37 @@ struct AnsweredDevice {
     status: &'static str,
 }
 
-fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Client = request.json()?;
-        let client_name = checked_name(input.client_name, "client_name")?;
-        let now = control.deps.world.clock.unix_ms();
-        control
-            .sign_in
-            .attempts
-            .count(&control.deps.store, &AttemptSubject::address(request.peer), None, now)
-            .await?;
-        let device_code = tokens::mint(&*control.deps.world.random);
-        let user_code = tokens::mint_user_code(&*control.deps.world.random);
-        let device = DeviceRow {
-            digest: digest(control, Kind::Device, device_code.expose_text().unwrap_or_default()),
-            user_code: digest(control, Kind::UserCode, &tokens::read_user_code(&user_code)),
-            client_name,
-            address: request.peer.to_string(),
-            answer: None,
-            polled_unix_ms: None,
-            created_unix_ms: now,
-            expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
-        };
-        control.deps.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
-        let base = control.web.site.base_url(&request.headers);
-        Reply::json(&WaitingDevice {
-            object: "device",
-            device_code: device_code.expose_text().unwrap_or_default(),
-            verification_url: format!("{base}/device"),
-            verification_url_complete: format!("{base}/device#code={user_code}"),
-            user_code: &user_code,
-            interval_s: DEVICE_POLL_EVERY.as_secs(),
-            expires_in_s: DEVICE_TIME_MAX.as_secs(),
-        })
+async fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled {
+    let input: Client = request.json()?;
+    let client_name = checked_name(input.client_name, "client_name")?;
+    let now = control.deps.world.clock.unix_ms();
+    control
+        .sign_in
+        .attempts
+        .count(&control.deps.store, &AttemptSubject::address(request.peer), None, now)
+        .await?;
+    let device_code = tokens::mint(&*control.deps.world.random);
+    let user_code = tokens::mint_user_code(&*control.deps.world.random);
+    let device = DeviceRow {
+        digest: digest(control, Kind::Device, device_code.expose_text().unwrap_or_default()),
+        user_code: digest(control, Kind::UserCode, &tokens::read_user_code(&user_code)),
+        client_name,
+        address: request.peer.to_string(),
+        answer: None,
+        polled_unix_ms: None,
+        created_unix_ms: now,
+        expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
+    };
+    control.deps.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
+    let base = control.web.site.base_url(&request.headers);
+    Reply::json(&WaitingDevice {
+        object: "device",
+        device_code: device_code.expose_text().unwrap_or_default(),
+        verification_url: format!("{base}/device"),
+        verification_url_complete: format!("{base}/device#code={user_code}"),
+        user_code: &user_code,
+        interval_s: DEVICE_POLL_EVERY.as_secs(),
+        expires_in_s: DEVICE_TIME_MAX.as_secs(),
     })
 }
 
@@ -165,31 +163,28 @@ fn denied() -> Box<Fault> {
     not_yet("access_denied", "The person at the device declined.", "Begin again, if that was a mistake.")
 }
 
-fn ask_for_key(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Poll = request.json()?;
-        let code =
-            input.device_code.ok_or_else(|| missing("device_code", "Send what /v2/device answered."))?;
-        let code = Secret::from_text(code);
-        let digest = digest(control, Kind::Device, code.expose_text().unwrap_or_default());
-        let now = control.deps.world.clock.unix_ms();
-        let device = control.deps.store.devices().poll(digest, now).await.map_err(of_store)?;
-        let device = device.ok_or_else(expired)?;
-        match device.answer {
-            Some(DeviceAnswer::Denied) => Err(denied()),
-            Some(DeviceAnswer::Approved { person, workspace }) => {
-                give_key(control, &request, &device, person, workspace).await
-            }
-            None if is_too_soon(&device, now) => {
-                Err(not_yet("slow_down", "That was too soon.", "Wait interval_s between two questions."))
-            }
-            None => Err(not_yet(
-                "authorization_pending",
-                "This device hasn't been approved yet.",
-                "Ask again after interval_s.",
-            )),
+async fn ask_for_key(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled {
+    let input: Poll = request.json()?;
+    let code = input.device_code.ok_or_else(|| missing("device_code", "Send what /v2/device answered."))?;
+    let code = Secret::from_text(code);
+    let digest = digest(control, Kind::Device, code.expose_text().unwrap_or_default());
+    let now = control.deps.world.clock.unix_ms();
+    let device = control.deps.store.devices().poll(digest, now).await.map_err(of_store)?;
+    let device = device.ok_or_else(expired)?;
+    match device.answer {
+        Some(DeviceAnswer::Denied) => Err(denied()),
+        Some(DeviceAnswer::Approved { person, workspace }) => {
+            give_key(control, &request, &device, person, workspace).await
         }
-    })
+        None if is_too_soon(&device, now) => {
+            Err(not_yet("slow_down", "That was too soon.", "Wait interval_s between two questions."))
+        }
+        None => Err(not_yet(
+            "authorization_pending",
+            "This device hasn't been approved yet.",
+            "Ask again after interval_s.",
+        )),
+    }
 }
 
 /// Slightly early polls are accepted: clocks and schedulers differ.
@@ -266,45 +261,39 @@ struct Answer {
     approve: Option<bool>,
 }
 
-fn answer(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Answer = request.json()?;
-        let typed =
-            input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
-        let person = request.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
-        let now = control.deps.world.clock.unix_ms();
-        control
-            .sign_in
-            .attempts
-            .count(&control.deps.store, &AttemptSubject::Person(person), None, now)
-            .await?;
-        let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
-        let device = match input.approve {
-            None => control.deps.store.devices().waiting(code, now).await.map_err(of_store)?,
-            Some(approve) => {
-                let workspace = request.workspace();
-                let device_answer =
-                    if approve { DeviceAnswer::Approved { person, workspace } } else { DeviceAnswer::Denied };
-                let act = request.act(&control.deps.world);
-                match control.deps.store.devices().answer(code, device_answer, workspace, act).await {
-                    Err(StoreError::NotFound { .. }) => None,
-                    answered => Some(answered.map_err(of_store)?),
-                }
+async fn answer(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Answer = request.json()?;
+    let typed =
+        input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
+    let person = request.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
+    let now = control.deps.world.clock.unix_ms();
+    control.sign_in.attempts.count(&control.deps.store, &AttemptSubject::Person(person), None, now).await?;
+    let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
+    let device = match input.approve {
+        None => control.deps.store.devices().waiting(code, now).await.map_err(of_store)?,
+        Some(approve) => {
+            let workspace = request.workspace();
+            let device_answer =
+                if approve { DeviceAnswer::Approved { person, workspace } } else { DeviceAnswer::Denied };
+            let act = request.act(&control.deps.world);
+            match control.deps.store.devices().answer(code, device_answer, workspace, act).await {
+                Err(StoreError::NotFound { .. }) => None,
+                answered => Some(answered.map_err(of_store)?),
             }
-        };
-        let device = device.ok_or_else(unknown_code)?;
-        control.sign_in.attempts.forget(&control.deps.store, &AttemptSubject::Person(person));
-        Reply::json(&AnsweredDevice {
-            object: "device",
-            requested_at: Moment(device.created_unix_ms),
-            status: match device.answer {
-                None => "pending",
-                Some(DeviceAnswer::Denied) => "denied",
-                Some(DeviceAnswer::Approved { .. }) => "approved",
-            },
-            client_name: device.client_name,
-            address: device.address,
-        })
+        }
+    };
+    let device = device.ok_or_else(unknown_code)?;
+    control.sign_in.attempts.forget(&control.deps.store, &AttemptSubject::Person(person));
+    Reply::json(&AnsweredDevice {
+        object: "device",
+        requested_at: Moment(device.created_unix_ms),
+        status: match device.answer {
+            None => "pending",
+            Some(DeviceAnswer::Denied) => "denied",
+            Some(DeviceAnswer::Approved { .. }) => "approved",
+        },
+        client_name: device.client_name,
+        address: device.address,
     })
 }
 

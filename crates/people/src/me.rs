@@ -109,34 +109,32 @@ pub fn show(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Me {
     }
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let key = match &request.caller {
-            Caller::Person(person) => {
-                return Reply::json(&show(&person.signed_in, &person.acting, &person.csrf_token));
-            }
-            Caller::Key(key) => key,
-        };
-        let id = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
-        let row = control.deps.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
-        let (workspace, project) = (key.workspace(), key.project());
-        Reply::json(&Me::Key {
-            object: "me",
-            key: OwnKey {
-                id: row.id.to_string(),
-                name: row.name,
-                last4: row.last4,
-                scopes: scope_names(row.scopes),
-                project_id: project.id.to_string(),
-                environment: row.environment,
-            },
-            workspace_id: workspace.id.to_string(),
-            workspaces: vec![OwnWorkspace {
-                id: workspace.id.to_string(),
-                name: workspace.name.to_string(),
-                role: None,
-            }],
-        })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let key = match &request.caller {
+        Caller::Person(person) => {
+            return Reply::json(&show(&person.signed_in, &person.acting, &person.csrf_token));
+        }
+        Caller::Key(key) => key,
+    };
+    let id = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
+    let row = control.deps.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
+    let (workspace, project) = (key.workspace(), key.project());
+    Reply::json(&Me::Key {
+        object: "me",
+        key: OwnKey {
+            id: row.id.to_string(),
+            name: row.name,
+            last4: row.last4,
+            scopes: scope_names(row.scopes),
+            project_id: project.id.to_string(),
+            environment: row.environment,
+        },
+        workspace_id: workspace.id.to_string(),
+        workspaces: vec![OwnWorkspace {
+            id: workspace.id.to_string(),
+            name: workspace.name.to_string(),
+            role: None,
+        }],
     })
 }
 
@@ -152,47 +150,43 @@ struct Input {
     current_password: Option<String>,
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let person = request.caller.person().ok_or_else(person_needed)?;
-        let email = input.email.as_deref().map(checked_email).transpose()?;
-        let email = email.filter(|email| *email != person.signed_in.person.email);
-        let name = input.name.map(|name| checked_name(Some(name), "name")).transpose()?;
-        if email.is_some() || input.password.is_some() {
-            prove(control, person, input.current_password.map(Secret::from_text)).await?;
-        }
-        let hash = match input.password.map(Secret::from_text) {
-            Some(password) => {
-                Some(control.sign_in.passwords.hash(&password, &*control.deps.world.random).await?)
-            }
-            None => None,
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let person = request.caller.person().ok_or_else(person_needed)?;
+    let email = input.email.as_deref().map(checked_email).transpose()?;
+    let email = email.filter(|email| *email != person.signed_in.person.email);
+    let name = input.name.map(|name| checked_name(Some(name), "name")).transpose()?;
+    if email.is_some() || input.password.is_some() {
+        prove(control, person, input.current_password.map(Secret::from_text)).await?;
+    }
+    let hash = match input.password.map(Secret::from_text) {
+        Some(password) => Some(control.sign_in.passwords.hash(&password, &*control.deps.world.random).await?),
+        None => None,
+    };
+    let before = &person.signed_in.person;
+    let mut changed = person.signed_in.clone();
+    if name.is_some() || email.is_some() {
+        let wanted = PersonRow {
+            name: name.unwrap_or_else(|| before.name.clone()),
+            email: email.unwrap_or_else(|| before.email.clone()),
+            ..before.clone()
         };
-        let before = &person.signed_in.person;
-        let mut changed = person.signed_in.clone();
-        if name.is_some() || email.is_some() {
-            let wanted = PersonRow {
-                name: name.unwrap_or_else(|| before.name.clone()),
-                email: email.unwrap_or_else(|| before.email.clone()),
-                ..before.clone()
-            };
-            let act = request.act(&control.deps.world);
-            let renamed = control.deps.store.people().rename(wanted, request.workspace(), act);
-            changed.person = renamed.await.map_err(of_store)?.row;
+        let act = request.act(&control.deps.world);
+        let renamed = control.deps.store.people().rename(wanted, request.workspace(), act);
+        changed.person = renamed.await.map_err(of_store)?.row;
+    }
+    if let Some(hash) = hash {
+        // All sessions of the old password end; this one is replaced by a new session.
+        let fresh = NewSession::of(control, &request, before.id, false);
+        let act = request.act(&control.deps.world);
+        let set = control.deps.store.people().set_password(hash, fresh.row, request.workspace(), act);
+        set.await.map_err(of_store)?;
+        if request.is_rehearsal {
+            return Reply::json(&show(&changed, &person.acting, &person.csrf_token));
         }
-        if let Some(hash) = hash {
-            // All sessions of the old password end; this one is replaced by a new session.
-            let fresh = NewSession::of(control, &request, before.id, false);
-            let act = request.act(&control.deps.world);
-            let set = control.deps.store.people().set_password(hash, fresh.row, request.workspace(), act);
-            set.await.map_err(of_store)?;
-            if request.is_rehearsal {
-                return Reply::json(&show(&changed, &person.acting, &person.csrf_token));
-            }
-            return welcome(control, &request.headers, &fresh.token).await;
-        }
-        Reply::json(&show(&changed, &person.acting, &person.csrf_token))
-    })
+        return welcome(control, &request.headers, &fresh.token).await;
+    }
+    Reply::json(&show(&changed, &person.acting, &person.csrf_token))
 }
 
 /// Sensitive changes require the password, so that a stolen session alone is not enough. A person without a

@@ -61,37 +61,35 @@ struct Password {
     password: Option<String>,
 }
 
-fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        control.web.site.check(&request.headers, false)?;
-        let input: Password = request.json()?;
-        let email = input.email.ok_or_else(|| missing("email", "Give the email that you sign in with."))?;
-        let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
-        let (email, password) = (in_one_form(&email), Secret::from_text(password));
-        let now = control.deps.world.clock.unix_ms();
-        let (address, trier) =
-            (AttemptSubject::address(request.peer), AttemptSubject::account(email.clone(), request.peer));
-        // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
-        let counting = control.sign_in.attempts.count(&control.deps.store, &address, Some(&trier), now);
-        let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
-        let Some(person) = person.as_ref().filter(|_| is_right) else {
-            record_failure(control, request.trace, person);
-            return Err(failed());
-        };
-        let memberships = control.deps.store.people().memberships(person.id).await.map_err(of_store)?;
-        let Some(first) = memberships.first() else { return Err(failed()) };
-        control.sign_in.attempts.forget(&control.deps.store, &trier);
-        let fresh = NewSession::of(control, &request, person.id, false);
-        let act = Act::new(&control.deps.world, person.id.to_string(), Some(request.trace));
-        let start = control.deps.store.sign_ins().start(
-            fresh.row,
-            session_digest(control, &request),
-            Some(first.workspace),
-            act,
-        );
-        start.await.map_err(of_store)?;
-        welcome(control, &request.headers, &fresh.token).await
-    })
+async fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled {
+    control.web.site.check(&request.headers, false)?;
+    let input: Password = request.json()?;
+    let email = input.email.ok_or_else(|| missing("email", "Give the email that you sign in with."))?;
+    let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
+    let (email, password) = (in_one_form(&email), Secret::from_text(password));
+    let now = control.deps.world.clock.unix_ms();
+    let (address, trier) =
+        (AttemptSubject::address(request.peer), AttemptSubject::account(email.clone(), request.peer));
+    // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
+    let counting = control.sign_in.attempts.count(&control.deps.store, &address, Some(&trier), now);
+    let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
+    let Some(person) = person.as_ref().filter(|_| is_right) else {
+        record_failure(control, request.trace, person);
+        return Err(failed());
+    };
+    let memberships = control.deps.store.people().memberships(person.id).await.map_err(of_store)?;
+    let Some(first) = memberships.first() else { return Err(failed()) };
+    control.sign_in.attempts.forget(&control.deps.store, &trier);
+    let fresh = NewSession::of(control, &request, person.id, false);
+    let act = Act::new(&control.deps.world, person.id.to_string(), Some(request.trace));
+    let start = control.deps.store.sign_ins().start(
+        fresh.row,
+        session_digest(control, &request),
+        Some(first.workspace),
+        act,
+    );
+    start.await.map_err(of_store)?;
+    welcome(control, &request.headers, &fresh.token).await
 }
 
 /// The person with this email and this password; otherwise any person with the email. Several people may have
@@ -122,95 +120,87 @@ struct Link {
     new_person: Option<bool>,
 }
 
-fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        control.web.site.check(&request.headers, false)?;
-        let input: Link = request.json()?;
-        let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
-        let now = control.deps.world.clock.unix_ms();
-        control
-            .sign_in
-            .attempts
-            .count(&control.deps.store, &AttemptSubject::address(request.peer), None, now)
-            .await?;
-        let signed_in = match &request.caller.session_token {
-            Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
-            None => None,
-        };
-        let redeemer = match signed_in {
-            _ if input.new_person == Some(true) => Redeemer::New,
-            Some(signed_in) => Redeemer::Known(signed_in.person.id),
-            None => Redeemer::Nobody,
-        };
-        // The store fills in the person of the link.
-        let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
-        let fresh = NewSession::of(control, &request, nobody, true);
-        let digest =
-            tokens::digest(&*control.deps.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
-        let act = Act::new(&control.deps.world, "link", Some(request.trace));
-        let redeem = control.deps.store.sign_ins().redeem(
-            digest,
-            redeemer,
-            fresh.row,
-            session_digest(control, &request),
-            act,
-        );
-        match redeem.await.map_err(of_store)? {
-            Redeemed::By(_) => welcome(control, &request.headers, &fresh.token).await,
-            Redeemed::SignInFirst => Err(Box::new(
-                Fault::new(
-                    FaultClass::Unauthenticated,
-                    "sign_in_first",
-                    "This link is for a person who already has a sign-in here.",
-                )
-                .fix("Sign in first, then open the link again. If that is not you, send it with \"new_person\": true."),
-            )),
-            Redeemed::Unknown => Err(Box::new(
-                Fault::new(
-                    FaultClass::Unauthenticated,
-                    "link_over",
-                    "This link was used already, or is too old.",
-                )
-                .fix("Get another one: `tidegate login --link`, or ask the person who sent it."),
-            )),
-        }
-    })
+async fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled {
+    control.web.site.check(&request.headers, false)?;
+    let input: Link = request.json()?;
+    let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
+    let now = control.deps.world.clock.unix_ms();
+    control
+        .sign_in
+        .attempts
+        .count(&control.deps.store, &AttemptSubject::address(request.peer), None, now)
+        .await?;
+    let signed_in = match &request.caller.session_token {
+        Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
+        None => None,
+    };
+    let redeemer = match signed_in {
+        _ if input.new_person == Some(true) => Redeemer::New,
+        Some(signed_in) => Redeemer::Known(signed_in.person.id),
+        None => Redeemer::Nobody,
+    };
+    // The store fills in the person of the link.
+    let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
+    let fresh = NewSession::of(control, &request, nobody, true);
+    let digest =
+        tokens::digest(&*control.deps.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
+    let act = Act::new(&control.deps.world, "link", Some(request.trace));
+    let redeem = control.deps.store.sign_ins().redeem(
+        digest,
+        redeemer,
+        fresh.row,
+        session_digest(control, &request),
+        act,
+    );
+    match redeem.await.map_err(of_store)? {
+        Redeemed::By(_) => welcome(control, &request.headers, &fresh.token).await,
+        Redeemed::SignInFirst => Err(Box::new(
+            Fault::new(
+                FaultClass::Unauthenticated,
+                "sign_in_first",
+                "This link is for a person who already has a sign-in here.",
+            )
+            .fix("Sign in first, then open the link again. If that is not you, send it with \"new_person\": true."),
+        )),
+        Redeemed::Unknown => Err(Box::new(
+            Fault::new(
+                FaultClass::Unauthenticated,
+                "link_over",
+                "This link was used already, or is too old.",
+            )
+            .fix("Get another one: `tidegate login --link`, or ask the person who sent it."),
+        )),
+    }
 }
 
-fn out(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let act = request.act(&control.deps.world);
-        match &request.caller {
-            Caller::Person(person) => {
-                let (digest, workspace) = (person.signed_in.session.digest, person.acting.workspace);
-                control.deps.store.sign_ins().end(digest, Some(workspace), act).await.map_err(of_store)?;
-                Ok(Reply::no_content().cookie(cookie(control, &request.headers, "", 0)))
-            }
-            Caller::Key(key) => {
-                let key = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
-                let given_back = control
-                    .deps
-                    .store
-                    .devices()
-                    .revoke_key(request.workspace(), key, act)
-                    .await
-                    .map_err(of_store)?;
-                if !given_back.row {
-                    return Err(Box::new(
-                        Fault::new(
-                            FaultClass::Conflict,
-                            "not_a_sign_in",
-                            "This key was not made by signing in.",
-                        )
-                        .fix("Revoke it with `tidegate key revoke` where it is no longer needed."),
-                    ));
-                }
-                control.deps.await_published(given_back.version).await?;
-                Ok(Reply::no_content())
-            }
+async fn out(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let act = request.act(&control.deps.world);
+    match &request.caller {
+        Caller::Person(person) => {
+            let (digest, workspace) = (person.signed_in.session.digest, person.acting.workspace);
+            control.deps.store.sign_ins().end(digest, Some(workspace), act).await.map_err(of_store)?;
+            Ok(Reply::no_content().cookie(cookie(control, &request.headers, "", 0)))
         }
-    })
+        Caller::Key(key) => {
+            let key = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
+            let given_back = control
+                .deps
+                .store
+                .devices()
+                .revoke_key(request.workspace(), key, act)
+                .await
+                .map_err(of_store)?;
+            if !given_back.row {
+                return Err(Box::new(
+                    Fault::new(FaultClass::Conflict, "not_a_sign_in", "This key was not made by signing in.")
+                        .fix("Revoke it with `tidegate key revoke` where it is no longer needed."),
+                ));
+            }
+            control.deps.await_published(given_back.version).await?;
+            Ok(Reply::no_content())
+        }
+    }
 }
 
 /// A new session: the holder's token, and the row that is stored.

@@ -175,32 +175,28 @@ async fn checked(
     Ok(named)
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let target = input.target(control, &request).await?;
-        let by = request.caller.actor();
-        let mut row = purging::requested(&control.deps, request.workspace(), target, by);
-        let purger = &control.web.purger;
-        purger.refuse_held(&row).await.map_err(of_store)?;
-        if request.is_rehearsal {
-            row.progress.before = Some(purger.survey(&row).await.map_err(|error| unknown(&error))?);
-        }
-        let act = request.act(&control.deps.world);
-        purger.purges().create(row.clone(), act).await.map_err(of_store)?;
-        let view = show(&row);
-        let location = format!("{PATH}/{}", view.id);
-        Ok(Reply::json(&view)?.as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let target = input.target(control, &request).await?;
+    let by = request.caller.actor();
+    let mut row = purging::requested(&control.deps, request.workspace(), target, by);
+    let purger = &control.web.purger;
+    purger.refuse_held(&row).await.map_err(of_store)?;
+    if request.is_rehearsal {
+        row.progress.before = Some(purger.survey(&row).await.map_err(|error| unknown(&error))?);
+    }
+    let act = request.act(&control.deps.world);
+    purger.purges().create(row.clone(), act).await.map_err(of_store)?;
+    let view = show(&row);
+    let location = format!("{PATH}/{}", view.id);
+    Ok(Reply::json(&view)?.as_created(location))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let text = request.parameters.first().map_or("", String::as_str);
-        let purge = purge_of(text).ok_or_else(|| not_found("deletion request", text))?;
-        let row = control.web.purger.purges().get(request.workspace(), purge).await;
-        Reply::json(&show(&row.map_err(of_store)?))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let text = request.parameters.first().map_or("", String::as_str);
+    let purge = purge_of(text).ok_or_else(|| not_found("deletion request", text))?;
+    let row = control.web.purger.purges().get(request.workspace(), purge).await;
+    Reply::json(&show(&row.map_err(of_store)?))
 }
 
 /// An erasure has the number of its purge.

@@ -111,43 +111,36 @@ impl Input {
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = if request.body.is_empty() {
-            Input { format: None, project_id: None }
-        } else {
-            request.json()?
-        };
-        let (format, project) = (input.format()?, input.project(control, &request).await?);
-        let world = &control.deps.world;
-        let act = request.act(world);
-        let row = DataExportRow {
-            id: DataExportId::new(act.unix_ms, world.id_bytes()),
-            workspace: request.workspace(),
-            project,
-            request: request.trace,
-            requested_by: act.actor.clone(),
-            format,
-            state: DataExportState::Pending,
-            version: 1,
-            progress: DataExportProgress::default(),
-            created_unix_ms: act.unix_ms,
-            completed_unix_ms: None,
-            until_unix_ms: act.unix_ms.saturating_add(milliseconds(DATA_EXPORT_KEPT)),
-        };
-        DataExports::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
-        let location = format!("{PATH}/{}", row.id);
-        Ok(Reply::json(&show(&row))?.version(row.version).as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input =
+        if request.body.is_empty() { Input { format: None, project_id: None } } else { request.json()? };
+    let (format, project) = (input.format()?, input.project(control, &request).await?);
+    let world = &control.deps.world;
+    let act = request.act(world);
+    let row = DataExportRow {
+        id: DataExportId::new(act.unix_ms, world.id_bytes()),
+        workspace: request.workspace(),
+        project,
+        request: request.trace,
+        requested_by: act.actor.clone(),
+        format,
+        state: DataExportState::Pending,
+        version: 1,
+        progress: DataExportProgress::default(),
+        created_unix_ms: act.unix_ms,
+        completed_unix_ms: None,
+        until_unix_ms: act.unix_ms.saturating_add(milliseconds(DATA_EXPORT_KEPT)),
+    };
+    DataExports::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
+    let location = format!("{PATH}/{}", row.id);
+    Ok(Reply::json(&show(&row))?.version(row.version).as_created(location))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let exports = DataExports::of(&control.deps.store);
-        let listed = exports.list(request.workspace(), now_unix_ms, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let exports = DataExports::of(&control.deps.store);
+    let listed = exports.list(request.workspace(), now_unix_ms, request.page()?).await;
+    Reply::json(&request.page_of(listed.map_err(of_store)?, show))
 }
 
 async fn load(control: &Control, request: &ApiRequest) -> Result<DataExportRow, Box<Fault>> {
@@ -157,43 +150,37 @@ async fn load(control: &Control, request: &ApiRequest) -> Result<DataExportRow, 
     exports.get(request.workspace(), id, now_unix_ms).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
-fn content(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        if row.state != DataExportState::Completed {
-            let fault = Fault::new(FaultClass::Conflict, "data_export_not_over", "This export is not over.");
-            return Err(Box::new(fault.fix("Get the data export until its status is completed.")));
-        }
-        let number = request.number("part", 1, u32::MAX)?;
-        let exports = DataExports::of(&control.deps.store);
-        let part = exports.part(row.id, u64::from(number) - 1).await.map_err(of_store)?;
-        let opened = part.open(&control.deps.vault, &row).map_err(|error| {
-            tracing::error!(export = %row.id, %error, "a part of a data export does not open");
-            Box::new(Fault::internal())
-        })?;
-        if number == 1 {
-            let act = request.act(&control.deps.world);
-            exports.audit_reading(row.workspace, row.id, act).await.map_err(of_store)?;
-        }
-        Ok(Reply::archive(opened.into()))
-    })
+async fn content(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    if row.state != DataExportState::Completed {
+        let fault = Fault::new(FaultClass::Conflict, "data_export_not_over", "This export is not over.");
+        return Err(Box::new(fault.fix("Get the data export until its status is completed.")));
+    }
+    let number = request.number("part", 1, u32::MAX)?;
+    let exports = DataExports::of(&control.deps.store);
+    let part = exports.part(row.id, u64::from(number) - 1).await.map_err(of_store)?;
+    let opened = part.open(&control.deps.vault, &row).map_err(|error| {
+        tracing::error!(export = %row.id, %error, "a part of a data export does not open");
+        Box::new(Fault::internal())
+    })?;
+    if number == 1 {
+        let act = request.act(&control.deps.world);
+        exports.audit_reading(row.workspace, row.id, act).await.map_err(of_store)?;
+    }
+    Ok(Reply::archive(opened.into()))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let exports = DataExports::of(&control.deps.store);
-        exports.remove(row.workspace, row.id, expected, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let exports = DataExports::of(&control.deps.store);
+    exports.remove(row.workspace, row.id, expected, act).await.map_err(of_store)?;
+    Ok(Reply::no_content())
 }
 
 fn show(row: &DataExportRow) -> DataExportView {

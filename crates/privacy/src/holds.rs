@@ -108,56 +108,48 @@ impl Input {
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let (scope, reason) = (input.scope()?, input.reason()?);
-        let store = &control.deps.store;
-        if let HoldScope::Project(project) = scope {
-            store.projects().get(request.workspace(), project).await.map_err(of_store)?;
-        }
-        let world = &control.deps.world;
-        let act = request.act(world);
-        let row = LegalHoldRow {
-            id: LegalHoldId::new(act.unix_ms, world.id_bytes()),
-            workspace: request.workspace(),
-            scope,
-            reason,
-            created_by: act.actor.clone(),
-            created_unix_ms: act.unix_ms,
-            released: None,
-        };
-        let written = Holds::of(store).create(row.clone(), act).await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        let location = format!("{PATH}/{}", row.id);
-        Ok(Reply::json(&show(&row))?.version(row.version()).as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let (scope, reason) = (input.scope()?, input.reason()?);
+    let store = &control.deps.store;
+    if let HoldScope::Project(project) = scope {
+        store.projects().get(request.workspace(), project).await.map_err(of_store)?;
+    }
+    let world = &control.deps.world;
+    let act = request.act(world);
+    let row = LegalHoldRow {
+        id: LegalHoldId::new(act.unix_ms, world.id_bytes()),
+        workspace: request.workspace(),
+        scope,
+        reason,
+        created_by: act.actor.clone(),
+        created_unix_ms: act.unix_ms,
+        released: None,
+    };
+    let written = Holds::of(store).create(row.clone(), act).await.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    let location = format!("{PATH}/{}", row.id);
+    Ok(Reply::json(&show(&row))?.version(row.version()).as_created(location))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let holds = Holds::of(&control.deps.store);
-        let listed = holds.list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let holds = Holds::of(&control.deps.store);
+    let listed = holds.list(request.workspace(), request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: LegalHoldId = request.id("legal hold")?;
-        let row = Holds::of(&control.deps.store).get(request.workspace(), id).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version()))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: LegalHoldId = request.id("legal hold")?;
+    let row = Holds::of(&control.deps.store).get(request.workspace(), id).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(row.version()))
 }
 
-fn release(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: LegalHoldId = request.id("legal hold")?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let released = Holds::of(&control.deps.store).release(request.workspace(), id, expected, act).await;
-        control.deps.await_published(released.map_err(of_store)?.version).await?;
-        Ok(Reply::no_content())
-    })
+async fn release(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: LegalHoldId = request.id("legal hold")?;
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let released = Holds::of(&control.deps.store).release(request.workspace(), id, expected, act).await;
+    control.deps.await_published(released.map_err(of_store)?.version).await?;
+    Ok(Reply::no_content())
 }
 
 fn show(row: &LegalHoldRow) -> LegalHoldView {

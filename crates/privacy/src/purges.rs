@@ -263,28 +263,26 @@ async fn check_owned(
     Ok(())
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let target = input.target(control, request.workspace())?;
-        check_owned(control, request.workspace(), &target).await?;
-        let by = request.caller.actor();
-        let mut row = purging::requested(&control.deps, request.workspace(), target, by);
-        let purger = &control.web.purger;
-        if !purger.knows(&row).await.map_err(|error| unknown(&error))? {
-            let named = row.target.session_id.as_ref().or(row.target.artifact_ids.first());
-            let what = if row.target.session_id.is_some() { "session" } else { "artifact" };
-            return Err(not_found(what, named.map_or("", String::as_str)));
-        }
-        purger.refuse_held(&row).await.map_err(of_store)?;
-        if request.is_rehearsal {
-            row.progress.before = Some(purger.survey(&row).await.map_err(|error| unknown(&error))?);
-        }
-        let act = request.act(&control.deps.world);
-        purger.purges().create(row.clone(), act).await.map_err(of_store)?;
-        let location = format!("/v2/purge-jobs/{}", row.id);
-        Ok(Reply::json(&show(&row))?.as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let target = input.target(control, request.workspace())?;
+    check_owned(control, request.workspace(), &target).await?;
+    let by = request.caller.actor();
+    let mut row = purging::requested(&control.deps, request.workspace(), target, by);
+    let purger = &control.web.purger;
+    if !purger.knows(&row).await.map_err(|error| unknown(&error))? {
+        let named = row.target.session_id.as_ref().or(row.target.artifact_ids.first());
+        let what = if row.target.session_id.is_some() { "session" } else { "artifact" };
+        return Err(not_found(what, named.map_or("", String::as_str)));
+    }
+    purger.refuse_held(&row).await.map_err(of_store)?;
+    if request.is_rehearsal {
+        row.progress.before = Some(purger.survey(&row).await.map_err(|error| unknown(&error))?);
+    }
+    let act = request.act(&control.deps.world);
+    purger.purges().create(row.clone(), act).await.map_err(of_store)?;
+    let location = format!("/v2/purge-jobs/{}", row.id);
+    Ok(Reply::json(&show(&row))?.as_created(location))
 }
 
 pub(crate) fn unknown_end_user() -> Box<Fault> {
@@ -299,12 +297,10 @@ pub(crate) fn unknown(error: &PurgeError) -> Box<Fault> {
     Box::new(fault.fix("Try again in a moment; the log has details.").retry_after_ms(1_000))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let purges = control.web.purger.purges();
-        let listed = purges.list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let purges = control.web.purger.purges();
+    let listed = purges.list(request.workspace(), request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
 async fn load(control: &Control, request: &ApiRequest) -> Result<PurgeJobRow, Box<Fault>> {
@@ -312,20 +308,18 @@ async fn load(control: &Control, request: &ApiRequest) -> Result<PurgeJobRow, Bo
     control.web.purger.purges().get(request.workspace(), id).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&show(&load(control, &request).await?)) })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    Reply::json(&show(&load(control, &request).await?))
 }
 
-fn receipt_of(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        if row.state != PurgeState::Completed {
-            let fault = Fault::new(FaultClass::Conflict, "purge_not_over", "This purge is not over.");
-            return Err(Box::new(fault.fix("Get the purge job until its status is completed.")));
-        }
-        let receipt = control.web.purger.purges().receipt(request.workspace(), row.id).await;
-        Reply::json(&ReceiptView { document: receipt.map_err(of_store)?.document })
-    })
+async fn receipt_of(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    if row.state != PurgeState::Completed {
+        let fault = Fault::new(FaultClass::Conflict, "purge_not_over", "This purge is not over.");
+        return Err(Box::new(fault.fix("Get the purge job until its status is completed.")));
+    }
+    let receipt = control.web.purger.purges().receipt(request.workspace(), row.id).await;
+    Reply::json(&ReceiptView { document: receipt.map_err(of_store)?.document })
 }
 
 fn show(row: &PurgeJobRow) -> PurgeJobView {

@@ -113,14 +113,12 @@ fn profiles(control: &Control) -> RetentionProfiles {
     RetentionProfiles::of(control.deps.store.database())
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = project_of(control, &request, request.query.get("project_id").map(String::as_str))?;
-        request.seen_project(Some(project.id))?;
-        let row = profiles(control).get(request.workspace(), project.id).await.map_err(of_store)?;
-        let version = row.as_ref().map_or(0, |row| row.version);
-        Ok(Reply::json(&view(row, &project))?.version(version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = project_of(control, &request, request.query.get("project_id").map(String::as_str))?;
+    request.seen_project(Some(project.id))?;
+    let row = profiles(control).get(request.workspace(), project.id).await.map_err(of_store)?;
+    let version = row.as_ref().map_or(0, |row| row.version);
+    Ok(Reply::json(&view(row, &project))?.version(version))
 }
 
 impl ProfileInput {
@@ -146,36 +144,33 @@ impl ProfileInput {
     }
 }
 
-fn set(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ProfileInput = request.json()?;
-        let project = project_of(control, &request, input.project_id.as_deref())?;
-        let before = profiles(control).get(request.workspace(), project.id).await.map_err(of_store)?;
-        let kept = before.as_ref().map_or(ContentRetention::NOTHING, |row| row.retention);
-        let retention = input.over(kept)?;
-        if retention.mode != TraceMode::Metadata
-            && let Some(policies) = &project.policy
-            && let Some(fault) =
-                policies.refuse_to_keep("the profile keeps content", "Change the policy first.")
-        {
-            return Err(Box::new(fault.param("trace_mode")));
-        }
-        let act = request.act(&control.deps.world);
-        let row = ProfileRow {
-            workspace: request.workspace(),
-            project: project.id,
-            retention,
-            changed_by: act.actor.clone(),
-            changed_unix_ms: act.unix_ms,
-            version: 0,
-        };
-        // Fields that are left out are those of the version that was read.
-        let expected = request.if_match()?.or_else(|| Some(before.map_or(0, |row| row.version)));
-        let written = profiles(control).set(row, expected, act).await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        let version = written.row.version;
-        Ok(Reply::json(&view(Some(written.row), &project))?.version(version))
-    })
+async fn set(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ProfileInput = request.json()?;
+    let project = project_of(control, &request, input.project_id.as_deref())?;
+    let before = profiles(control).get(request.workspace(), project.id).await.map_err(of_store)?;
+    let kept = before.as_ref().map_or(ContentRetention::NOTHING, |row| row.retention);
+    let retention = input.over(kept)?;
+    if retention.mode != TraceMode::Metadata
+        && let Some(policies) = &project.policy
+        && let Some(fault) = policies.refuse_to_keep("the profile keeps content", "Change the policy first.")
+    {
+        return Err(Box::new(fault.param("trace_mode")));
+    }
+    let act = request.act(&control.deps.world);
+    let row = ProfileRow {
+        workspace: request.workspace(),
+        project: project.id,
+        retention,
+        changed_by: act.actor.clone(),
+        changed_unix_ms: act.unix_ms,
+        version: 0,
+    };
+    // Fields that are left out are those of the version that was read.
+    let expected = request.if_match()?.or_else(|| Some(before.map_or(0, |row| row.version)));
+    let written = profiles(control).set(row, expected, act).await.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    let version = written.row.version;
+    Ok(Reply::json(&view(Some(written.row), &project))?.version(version))
 }
 
 #[cfg(test)]

@@ -153,25 +153,22 @@ async fn vault_reply(control: &Control) -> Result<Reply, Box<Fault>> {
     })
 }
 
-fn show_vault(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(vault_reply(control))
+async fn show_vault(control: &Arc<Control>, _: ApiRequest) -> Handled {
+    vault_reply(control).await
 }
 
-fn rotate_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: RotateMaster = request.json()?;
-        control.deps.reread_masters().await;
-        let found = candidates(&control.deps.masters, &state(control).await?);
-        let next = match (input.key_id, found.as_slice()) {
-            (Some(wanted), found) if found.contains(&wanted) => wanted,
-            (None, [only]) => only.clone(),
-            (_, found) => return Err(no_next_key(found)),
-        };
-        let written =
-            control.deps.store.rotations().begin_master(next, request.act(&control.deps.world)).await;
-        control.deps.await_published(written.map_err(of_store)?.version).await?;
-        vault_reply(control).await
-    })
+async fn rotate_master(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: RotateMaster = request.json()?;
+    control.deps.reread_masters().await;
+    let found = candidates(&control.deps.masters, &state(control).await?);
+    let next = match (input.key_id, found.as_slice()) {
+        (Some(wanted), found) if found.contains(&wanted) => wanted,
+        (None, [only]) => only.clone(),
+        (_, found) => return Err(no_next_key(found)),
+    };
+    let written = control.deps.store.rotations().begin_master(next, request.act(&control.deps.world)).await;
+    control.deps.await_published(written.map_err(of_store)?.version).await?;
+    vault_reply(control).await
 }
 
 fn no_next_key(found: &[String]) -> Box<Fault> {
@@ -188,28 +185,25 @@ fn no_next_key(found: &[String]) -> Box<Fault> {
     Box::new(fault.param("key_id").fix(fix))
 }
 
-fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let current = state(control).await?.current;
-        let holders = control.deps.holders().await.map_err(of_store)?;
-        if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
-            let message = format!("The gateway {} does not hold the master key {current}.", lacking.replica);
-            let fault = Fault::new(FaultClass::Conflict, "gateway_lacks_master_key", message);
-            return Err(Box::new(fault.fix("Give it the key, or stop it, then send the request again.")));
+async fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let current = state(control).await?.current;
+    let holders = control.deps.holders().await.map_err(of_store)?;
+    if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
+        let message = format!("The gateway {} does not hold the master key {current}.", lacking.replica);
+        let fault = Fault::new(FaultClass::Conflict, "gateway_lacks_master_key", message);
+        return Err(Box::new(fault.fix("Give it the key, or stop it, then send the request again.")));
+    }
+    loop {
+        // A slow gateway may have wrapped something under the old key in the meantime.
+        let broken = control.deps.rewrap_rest(&current).await.map_err(of_store)?;
+        let act = request.act(&control.deps.world);
+        let retired = control.deps.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
+        if let Some(written) = retired {
+            control.deps.await_published(written.version).await?;
+            return vault_reply(control).await;
         }
-        loop {
-            // A slow gateway may have wrapped something under the old key in the meantime.
-            let broken = control.deps.rewrap_rest(&current).await.map_err(of_store)?;
-            let act = request.act(&control.deps.world);
-            let retired =
-                control.deps.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
-            if let Some(written) = retired {
-                control.deps.await_published(written.version).await?;
-                return vault_reply(control).await;
-            }
-        }
-    })
+    }
 }
 
 /// Gives a workspace its next key; its secrets are resealed in the background.
@@ -246,20 +240,16 @@ async fn key_reply(control: &Control, workspace: WorkspaceId) -> Result<Reply, B
     })
 }
 
-fn show_workspace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { key_reply(control, request.workspace()).await })
+async fn show_workspace(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    key_reply(control, request.workspace()).await
 }
 
-fn rotate_workspace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        begin(control, &request, request.workspace()).await?;
-        key_reply(control, request.workspace()).await
-    })
+async fn rotate_workspace(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    begin(control, &request, request.workspace()).await?;
+    key_reply(control, request.workspace()).await
 }
 
-fn rotate_accounts(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        begin(control, &request, vault::OPERATOR).await?;
-        key_reply(control, vault::OPERATOR).await
-    })
+async fn rotate_accounts(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    begin(control, &request, vault::OPERATOR).await?;
+    key_reply(control, vault::OPERATOR).await
 }

@@ -77,35 +77,33 @@ const ASSUMPTIONS: [&str; 3] = [
     "Own credentials cost what their providers bill at known prices, managed ones what the workspace owes.",
 ];
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let cost = number(&request, COST)?;
-        let fix = "Say what a machine costs by the hour: 2000000 is two dollars.";
-        let cost_per_hour_micros = cost.ok_or_else(|| missing(COST, fix))?;
-        let hardware = Hardware { cost_per_hour_micros, tokens_per_second: number(&request, SPEED)? };
-        let now = control.deps.world.clock.unix_ms();
-        let window = Window { start_unix_ms: now.saturating_sub(DAYS * DAY_MS), end_unix_ms: now + 1 };
-        let workspace = request.workspace();
-        let gates = ReplayRuns::of(&control.deps.store).gates(workspace).await.map_err(of_store)?.gates;
-        let reports = reports_that_hold(control, workspace, &gates).await?;
-        let spends = spends(control, &request, window).await?;
-        let mut data: Vec<_> = spends
-            .into_iter()
-            .map(|(model, (spend, unpriced))| {
-                let has_report = reports.iter().any(|report| report.is_about(&model));
-                view(model, spend, unpriced, &escalation(&spend, &hardware, has_report))
-            })
-            .collect();
-        data.sort_by_key(|one| std::cmp::Reverse(one.spend_per_month_nanos));
-        Reply::json(&EscalationsView {
-            object: "escalations",
-            since: Moment(window.start_unix_ms),
-            until: Moment(now),
-            cost_per_hour_micros,
-            tokens_per_second: hardware.tokens_per_second,
-            data,
-            assumptions: ASSUMPTIONS.to_vec(),
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let cost = number(&request, COST)?;
+    let fix = "Say what a machine costs by the hour: 2000000 is two dollars.";
+    let cost_per_hour_micros = cost.ok_or_else(|| missing(COST, fix))?;
+    let hardware = Hardware { cost_per_hour_micros, tokens_per_second: number(&request, SPEED)? };
+    let now = control.deps.world.clock.unix_ms();
+    let window = Window { start_unix_ms: now.saturating_sub(DAYS * DAY_MS), end_unix_ms: now + 1 };
+    let workspace = request.workspace();
+    let gates = ReplayRuns::of(&control.deps.store).gates(workspace).await.map_err(of_store)?.gates;
+    let reports = reports_that_hold(control, workspace, &gates).await?;
+    let spends = spends(control, &request, window).await?;
+    let mut data: Vec<_> = spends
+        .into_iter()
+        .map(|(model, (spend, unpriced))| {
+            let has_report = reports.iter().any(|report| report.is_about(&model));
+            view(model, spend, unpriced, &escalation(&spend, &hardware, has_report))
         })
+        .collect();
+    data.sort_by_key(|one| std::cmp::Reverse(one.spend_per_month_nanos));
+    Reply::json(&EscalationsView {
+        object: "escalations",
+        since: Moment(window.start_unix_ms),
+        until: Moment(now),
+        cost_per_hour_micros,
+        tokens_per_second: hardware.tokens_per_second,
+        data,
+        assumptions: ASSUMPTIONS.to_vec(),
     })
 }
 

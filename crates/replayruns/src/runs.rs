@@ -200,33 +200,31 @@ struct CandidateView {
     cost_per_hour_micros: Option<u64>,
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let runs = ReplayRuns::of(&control.deps.store);
-        let world = &control.deps.world;
-        let act = request.act(world);
-        let scheduled_unix_ms = scheduled(input.scheduled_for.as_deref(), act.unix_ms)?;
-        let spec = spec_of(control, &request, input, act.unix_ms).await?;
-        let row = ReplayRunRow {
-            id: ReplayRunId::new(act.unix_ms, world.id_bytes()),
-            workspace: request.workspace(),
-            spec,
-            state: RunState::Queued,
-            drawn: None,
-            error: None,
-            verdict: None,
-            scheduled_unix_ms,
-            started_unix_ms: None,
-            ended_unix_ms: None,
-            expires_unix_ms: None,
-            created_unix_ms: act.unix_ms,
-            version: 1,
-        };
-        runs.create(row.clone(), act).await.map_err(of_store)?;
-        let location = format!("{PATH}/{}", row.id);
-        Ok(Reply::json(&show(&row, None))?.version(row.version).as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let runs = ReplayRuns::of(&control.deps.store);
+    let world = &control.deps.world;
+    let act = request.act(world);
+    let scheduled_unix_ms = scheduled(input.scheduled_for.as_deref(), act.unix_ms)?;
+    let spec = spec_of(control, &request, input, act.unix_ms).await?;
+    let row = ReplayRunRow {
+        id: ReplayRunId::new(act.unix_ms, world.id_bytes()),
+        workspace: request.workspace(),
+        spec,
+        state: RunState::Queued,
+        drawn: None,
+        error: None,
+        verdict: None,
+        scheduled_unix_ms,
+        started_unix_ms: None,
+        ended_unix_ms: None,
+        expires_unix_ms: None,
+        created_unix_ms: act.unix_ms,
+        version: 1,
+    };
+    runs.create(row.clone(), act).await.map_err(of_store)?;
+    let location = format!("{PATH}/{}", row.id);
+    Ok(Reply::json(&show(&row, None))?.version(row.version).as_created(location))
 }
 
 async fn spec_of(
@@ -443,40 +441,34 @@ async fn reply_of(control: &Control, row: &ReplayRunRow) -> Result<Reply, Box<Fa
     Ok(Reply::json(&show(row, Some(ended)))?.version(row.version))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let runs = ReplayRuns::of(&control.deps.store);
-        let listed = runs.list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, |row| show(row, None)))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let runs = ReplayRuns::of(&control.deps.store);
+    let listed = runs.list(request.workspace(), request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, |row| show(row, None)))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { reply_of(control, &load(control, &request).await?).await })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    reply_of(control, &load(control, &request).await?).await
 }
 
-fn report(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let runs = ReplayRuns::of(&control.deps.store);
-        let report = runs.report(row.workspace, row.id).await.map_err(of_store)?;
-        let report = report.ok_or_else(|| not_found("report of", &row.id.to_string()))?;
-        Ok(Reply::verbatim(report.into()))
-    })
+async fn report(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let runs = ReplayRuns::of(&control.deps.store);
+    let report = runs.report(row.workspace, row.id).await.map_err(of_store)?;
+    let report = report.ok_or_else(|| not_found("report of", &row.id.to_string()))?;
+    Ok(Reply::verbatim(report.into()))
 }
 
-fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let runs = ReplayRuns::of(&control.deps.store);
-        let act = request.act(&control.deps.world);
-        if !runs.end(row.id, RunEnding::Cancelled, act).await.map_err(of_store)? {
-            let message = format!("The replay run {} is over.", row.id);
-            let fault = Fault::new(FaultClass::Conflict, "replay_run_over", message);
-            return Err(Box::new(fault.fix("Read what came of it with GET /v2/replay-runs/{id}.")));
-        }
-        reply_of(control, &runs.get(row.workspace, row.id).await.map_err(of_store)?).await
-    })
+async fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let runs = ReplayRuns::of(&control.deps.store);
+    let act = request.act(&control.deps.world);
+    if !runs.end(row.id, RunEnding::Cancelled, act).await.map_err(of_store)? {
+        let message = format!("The replay run {} is over.", row.id);
+        let fault = Fault::new(FaultClass::Conflict, "replay_run_over", message);
+        return Err(Box::new(fault.fix("Read what came of it with GET /v2/replay-runs/{id}.")));
+    }
+    reply_of(control, &runs.get(row.workspace, row.id).await.map_err(of_store)?).await
 }
 
 fn show(row: &ReplayRunRow, ended: Option<u64>) -> RunView {

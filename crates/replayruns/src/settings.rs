@@ -63,32 +63,27 @@ fn show(settings: &GateSettings) -> SettingsView {
     }
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let settings = ReplayRuns::of(&control.deps.store).gates(request.workspace()).await;
-        let settings = settings.map_err(of_store)?;
-        Ok(Reply::json(&show(&settings))?.version(settings.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let settings = ReplayRuns::of(&control.deps.store).gates(request.workspace()).await;
+    let settings = settings.map_err(of_store)?;
+    Ok(Reply::json(&show(&settings))?.version(settings.version))
 }
 
-fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: SettingsInput = request.json()?;
-        let [gated, open] = WORDS;
-        let is_gated = match input.byoc_activation.as_deref() {
-            None => true,
-            Some(word) if word == gated => true,
-            Some(word) if word == open => false,
-            Some(word) => {
-                let message = format!("\"{word}\" isn't an activation.");
-                return Err(invalid("byoc_activation", message, "Send gated or open, or leave it out."));
-            }
-        };
-        let settings = GateSettings { is_gated, gates: checked_gates(&input.gates)?, version: 0 };
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let runs = ReplayRuns::of(&control.deps.store);
-        let settings =
-            runs.set_gates(request.workspace(), settings, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&settings))?.version(settings.version))
-    })
+async fn put(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: SettingsInput = request.json()?;
+    let [gated, open] = WORDS;
+    let is_gated = match input.byoc_activation.as_deref() {
+        None => true,
+        Some(word) if word == gated => true,
+        Some(word) if word == open => false,
+        Some(word) => {
+            let message = format!("\"{word}\" isn't an activation.");
+            return Err(invalid("byoc_activation", message, "Send gated or open, or leave it out."));
+        }
+    };
+    let settings = GateSettings { is_gated, gates: checked_gates(&input.gates)?, version: 0 };
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let runs = ReplayRuns::of(&control.deps.store);
+    let settings = runs.set_gates(request.workspace(), settings, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&settings))?.version(settings.version))
 }

@@ -105,44 +105,42 @@ impl Concern {
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (workspace, now) = (request.workspace(), control.deps.world.clock.unix_ms());
-        let store = &control.deps.store;
-        let degraded = request.is_operator().then(|| (control.web.degraded)()).flatten();
-        let concern = |reason: String| {
-            Concern::error("gateway_degraded", format!("The gateway is degraded: {reason}."), "/upstreams")
-        };
-        let mut found: Vec<Concern> = degraded.map(concern).into_iter().collect();
-        found.extend(budgets(control, workspace, now).await?);
-        found.extend(credit(control, workspace).await?);
-        let credentials = all::<CredentialRow>(store.credentials(), workspace).await?;
-        found.extend(credentials.iter().flat_map(|row| of_credential(row, now)));
-        let keys = all::<ApiKeyRow>(store.api_keys(), workspace).await?;
-        found.extend(keys.iter().filter_map(|row| of_key(row, now)));
-        let nodes = all::<NodeRow>(store.nodes(), workspace).await?;
-        found.extend(nodes.iter().filter_map(of_node));
-        for webhook in all::<WebhookRow>(store.webhooks(), workspace).await? {
-            let last = store.webhooks().deliveries(workspace, webhook.id, Page::first(1)).await;
-            let last = last.map_err(of_store)?.rows.into_iter().next();
-            let failed = last.filter(|last| last.state == DeliveryState::Failed);
-            found.extend(of_webhook(&webhook, failed.map(|last| (last.last_error, last.attempted_unix_ms))));
-        }
-        let day = (now.saturating_sub(DAY_MS), now);
-        let week = (now.saturating_sub((WEEK_DAYS + 1) * DAY_MS), day.0);
-        if let (Some(today), Some(before)) =
-            (sums(control, workspace, day).await?, sums(control, workspace, week).await?)
-        {
-            found.extend(changes(&today, &before));
-        }
-        if let Some(month) = sums(control, workspace, (Period::Month.start(now), now)).await? {
-            found.extend(of_month(&month));
-        }
-        // A stable sort: within a severity, money first, as found.
-        found.sort_by_key(|concern| concern.severity != "error");
-        found.truncate(ATTENTION_LISTED_MAX);
-        Reply::json(&Attention { object: "list", as_of: Moment(now), data: found })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (workspace, now) = (request.workspace(), control.deps.world.clock.unix_ms());
+    let store = &control.deps.store;
+    let degraded = request.is_operator().then(|| (control.web.degraded)()).flatten();
+    let concern = |reason: String| {
+        Concern::error("gateway_degraded", format!("The gateway is degraded: {reason}."), "/upstreams")
+    };
+    let mut found: Vec<Concern> = degraded.map(concern).into_iter().collect();
+    found.extend(budgets(control, workspace, now).await?);
+    found.extend(credit(control, workspace).await?);
+    let credentials = all::<CredentialRow>(store.credentials(), workspace).await?;
+    found.extend(credentials.iter().flat_map(|row| of_credential(row, now)));
+    let keys = all::<ApiKeyRow>(store.api_keys(), workspace).await?;
+    found.extend(keys.iter().filter_map(|row| of_key(row, now)));
+    let nodes = all::<NodeRow>(store.nodes(), workspace).await?;
+    found.extend(nodes.iter().filter_map(of_node));
+    for webhook in all::<WebhookRow>(store.webhooks(), workspace).await? {
+        let last = store.webhooks().deliveries(workspace, webhook.id, Page::first(1)).await;
+        let last = last.map_err(of_store)?.rows.into_iter().next();
+        let failed = last.filter(|last| last.state == DeliveryState::Failed);
+        found.extend(of_webhook(&webhook, failed.map(|last| (last.last_error, last.attempted_unix_ms))));
+    }
+    let day = (now.saturating_sub(DAY_MS), now);
+    let week = (now.saturating_sub((WEEK_DAYS + 1) * DAY_MS), day.0);
+    if let (Some(today), Some(before)) =
+        (sums(control, workspace, day).await?, sums(control, workspace, week).await?)
+    {
+        found.extend(changes(&today, &before));
+    }
+    if let Some(month) = sums(control, workspace, (Period::Month.start(now), now)).await? {
+        found.extend(of_month(&month));
+    }
+    // A stable sort: within a severity, money first, as found.
+    found.sort_by_key(|concern| concern.severity != "error");
+    found.truncate(ATTENTION_LISTED_MAX);
+    Reply::json(&Attention { object: "list", as_of: Moment(now), data: found })
 }
 
 /// The rows of one kind, up to a bound.

@@ -124,13 +124,11 @@ fn filter(request: &ApiRequest) -> Result<AuditFilter, Box<Fault>> {
     })
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let audit = control.deps.store.audit();
-        let listed = audit.search(chain(&request)?, filter(&request)?, request.page()?).await;
-        let format = request.query.get("format").map(String::as_str);
-        Reply::list(format, &request.page_of(listed.map_err(of_store)?, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let audit = control.deps.store.audit();
+    let listed = audit.search(chain(&request)?, filter(&request)?, request.page()?).await;
+    let format = request.query.get("format").map(String::as_str);
+    Reply::list(format, &request.page_of(listed.map_err(of_store)?, show))
 }
 
 /// The file that an offline verifier reads.
@@ -215,24 +213,22 @@ fn position(request: &ApiRequest, name: &'static str) -> Result<Option<u64>, Box
     position.map(Some).ok_or_else(|| invalid(name, format!("{name} is \"{text}\"."), "Give a number from 1."))
 }
 
-fn prove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (from, to) = (position(&request, "from")?.unwrap_or(1), position(&request, "to")?);
-        if to.is_some_and(|to| to < from) {
-            return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
+async fn prove(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (from, to) = (position(&request, "from")?.unwrap_or(1), position(&request, "to")?);
+    if to.is_some_and(|to| to < from) {
+        return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
+    }
+    let workspace = chain(&request)?;
+    match control.deps.auditor.proof(workspace, from, to).await {
+        Ok(proof) => {
+            record(control, &request, workspace, &proof).await?;
+            Reply::json(&show_proof(proof))
         }
-        let workspace = chain(&request)?;
-        match control.deps.auditor.proof(workspace, from, to).await {
-            Ok(proof) => {
-                record(control, &request, workspace, &proof).await?;
-                Reply::json(&show_proof(proof))
-            }
-            Err(NoProof::Store(error)) => Err(of_store(error)),
-            Err(beyond @ NoProof::Beyond { .. }) => {
-                Err(invalid("from", format!("{beyond}."), "Begin at one of them."))
-            }
+        Err(NoProof::Store(error)) => Err(of_store(error)),
+        Err(beyond @ NoProof::Beyond { .. }) => {
+            Err(invalid("from", format!("{beyond}."), "Begin at one of them."))
         }
-    })
+    }
 }
 
 /// Who took a proof along, in its own chain: without the entry, nobody gets one.
@@ -262,10 +258,8 @@ struct KeyView {
     fingerprint: String,
 }
 
-fn key(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let key = control.deps.auditor.public_key();
-        let (public_key, fingerprint) = (key.to_string(), key.fingerprint());
-        Reply::json(&KeyView { object: "audit_key", public_key, fingerprint })
-    })
+async fn key(control: &Arc<Control>, _: ApiRequest) -> Handled {
+    let key = control.deps.auditor.public_key();
+    let (public_key, fingerprint) = (key.to_string(), key.fingerprint());
+    Reply::json(&KeyView { object: "audit_key", public_key, fingerprint })
 }

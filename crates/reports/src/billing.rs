@@ -175,8 +175,8 @@ async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Accou
     })
 }
 
-fn account(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&show_account(control, request.workspace()).await?) })
+async fn account(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    Reply::json(&show_account(control, request.workspace()).await?)
 }
 
 fn check_credit(amount: i64, note: &str) -> Result<(), Box<Fault>> {
@@ -196,104 +196,97 @@ fn check_credit(amount: i64, note: &str) -> Result<(), Box<Fault>> {
     Ok(())
 }
 
-fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: CreditInput = request.json()?;
-        let workspace = match &input.workspace_id {
-            None => request.workspace(),
-            Some(text) => text.parse().map_err(|_| not_found("workspace", text))?,
-        };
-        control.deps.store.workspaces().get((), workspace).await.map_err(of_store)?;
-        let amount = input.amount_micros.ok_or_else(|| {
-            missing(
-                "amount_micros",
-                "Give what is added in millionths of a USD; a negative amount takes away.",
-            )
-        })?;
-        check_credit(amount, &input.note)?;
-        let budgets = control.deps.store.budgets();
-        // The first credit makes a workspace prepaid.
-        if amount < 0 && budgets.credit(workspace).await.map_err(of_store)?.is_none() {
-            let message = "The workspace has no credit of which some could be deducted.";
-            let fix = "Add credit first: it makes the workspace prepaid.";
-            return Err(invalid("amount_micros", message, fix));
-        }
-        let budget = BudgetId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
-        let (amount, act) = (Nanos(amount * 1_000), request.act(&control.deps.world));
-        let added = budgets.add_credit(workspace, budget, amount, input.note, act).await;
-        let added = added.map_err(of_store)?;
-        control.deps.await_published(added.version).await?;
-        let mut account = show_account(control, workspace).await?;
-        if request.is_rehearsal {
-            account.add(&added.row);
-        }
-        Ok(Reply::json(&account)?.as_created("/v2/billing/account".to_owned()))
-    })
+async fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: CreditInput = request.json()?;
+    let workspace = match &input.workspace_id {
+        None => request.workspace(),
+        Some(text) => text.parse().map_err(|_| not_found("workspace", text))?,
+    };
+    control.deps.store.workspaces().get((), workspace).await.map_err(of_store)?;
+    let amount = input.amount_micros.ok_or_else(|| {
+        missing("amount_micros", "Give what is added in millionths of a USD; a negative amount takes away.")
+    })?;
+    check_credit(amount, &input.note)?;
+    let budgets = control.deps.store.budgets();
+    // The first credit makes a workspace prepaid.
+    if amount < 0 && budgets.credit(workspace).await.map_err(of_store)?.is_none() {
+        let message = "The workspace has no credit of which some could be deducted.";
+        let fix = "Add credit first: it makes the workspace prepaid.";
+        return Err(invalid("amount_micros", message, fix));
+    }
+    let budget = BudgetId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
+    let (amount, act) = (Nanos(amount * 1_000), request.act(&control.deps.world));
+    let added = budgets.add_credit(workspace, budget, amount, input.note, act).await;
+    let added = added.map_err(of_store)?;
+    control.deps.await_published(added.version).await?;
+    let mut account = show_account(control, workspace).await?;
+    if request.is_rehearsal {
+        account.add(&added.row);
+    }
+    Ok(Reply::json(&account)?.as_created("/v2/billing/account".to_owned()))
 }
 
 /// The current month by mode, taken from the invoice as it would be drawn now, so that the two always agree.
-fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let period = month_of(request.workspace(), control.deps.world.clock.unix_ms());
-        let window = Window { start_unix_ms: period.start_unix_ms, end_unix_ms: period.end_unix_ms };
-        let query = UsageQuery {
-            workspace: period.workspace,
-            window,
-            group_by: vec![Dimension::Profile],
-            interval: None,
-            filter: UsageFilter::default(),
+async fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let period = month_of(request.workspace(), control.deps.world.clock.unix_ms());
+    let window = Window { start_unix_ms: period.start_unix_ms, end_unix_ms: period.end_unix_ms };
+    let query = UsageQuery {
+        workspace: period.workspace,
+        window,
+        group_by: vec![Dimension::Profile],
+        interval: None,
+        filter: UsageFilter::default(),
+    };
+    let rows = control.deps.store.records().usage(query).await.map_err(of_store)?;
+    let tariff = control.deps.store.tariffs().in_force(period.workspace, period.start_unix_ms);
+    let tariff = tariff.await.map_err(of_store)?;
+    let acts = control.deps.store.invoices().acts(period).await.map_err(of_store)?;
+    let own_providers: Nanos =
+        rows.iter().map(|row| Nanos(row.spend.0.saturating_sub(row.sums.cost.0))).sum();
+    let mut by_mode = Mode::ALL.map(|mode| (mode, UsageSums::default()));
+    let mut by_profile = Profile::ALL.map(|profile| (profile, UsageSums::default()));
+    for row in &rows {
+        let profile = row.groups.first().and_then(|(_, value)| value.as_deref());
+        let Some(profile) = profile.and_then(|name| name.parse::<Profile>().ok()) else {
+            continue;
         };
-        let rows = control.deps.store.records().usage(query).await.map_err(of_store)?;
-        let tariff = control.deps.store.tariffs().in_force(period.workspace, period.start_unix_ms);
-        let tariff = tariff.await.map_err(of_store)?;
-        let acts = control.deps.store.invoices().acts(period).await.map_err(of_store)?;
-        let own_providers: Nanos =
-            rows.iter().map(|row| Nanos(row.spend.0.saturating_sub(row.sums.cost.0))).sum();
-        let mut by_mode = Mode::ALL.map(|mode| (mode, UsageSums::default()));
-        let mut by_profile = Profile::ALL.map(|profile| (profile, UsageSums::default()));
-        for row in &rows {
-            let profile = row.groups.first().and_then(|(_, value)| value.as_deref());
-            let Some(profile) = profile.and_then(|name| name.parse::<Profile>().ok()) else {
-                continue;
-            };
-            let mut sums = row.sums;
-            sums.cost = sums.cost.plus(tariff.fees(profile).of(sums.requests, tokens(&sums)));
-            for (_, total) in by_profile.iter_mut().filter(|(known, _)| *known == profile) {
-                *total = add(*total, &sums);
-            }
-            for (_, total) in by_mode.iter_mut().filter(|(mode, _)| *mode == profile.mode()) {
-                *total = add(*total, &sums);
-            }
+        let mut sums = row.sums;
+        sums.cost = sums.cost.plus(tariff.fees(profile).of(sums.requests, tokens(&sums)));
+        for (_, total) in by_profile.iter_mut().filter(|(known, _)| *known == profile) {
+            *total = add(*total, &sums);
         }
-        let total = by_mode.iter().fold(UsageSums::default(), |sum, (_, sums)| add(sum, sums));
-        let (base, acts) = (Nanos::from(tariff.monthly_base), tariff.acts.of(acts));
-        let owed = total.cost.plus(base).plus(acts);
-        let costs = hardware_costs::by_node(control, period.workspace, window).await?;
-        let hardware: Option<Nanos> = (!costs.is_empty()).then(|| costs.values().copied().sum());
-        let by_mode = by_mode.iter().map(|(mode, sums)| ModeSums {
-            columns: columns(sums),
-            mode: mode.as_str(),
-            hardware_cost_micros: hardware.filter(|_| *mode == Mode::Byoc).map(Nanos::micros),
-        });
-        let by_profile = by_profile
-            .iter()
-            .map(|(profile, sums)| ProfileSums { columns: columns(sums), profile: profile.as_str() });
-        Reply::json(&Snapshot {
-            object: "billing_snapshot",
-            period_start: Moment(period.start_unix_ms),
-            period_end: Moment(period.end_unix_ms),
-            mtd: MonthToDate {
-                columns: columns(&total),
-                by_mode: by_mode.collect(),
-                by_profile: by_profile.collect(),
-            },
-            monthly_base_micros: base.micros(),
-            acts_micros: acts.micros(),
-            owed_micros: owed.micros(),
-            spend_micros: owed.plus(own_providers).micros_beside(owed),
-            unmetered_event_count: total.unmetered,
-            unpriced_event_count: total.unpriced,
-        })
+        for (_, total) in by_mode.iter_mut().filter(|(mode, _)| *mode == profile.mode()) {
+            *total = add(*total, &sums);
+        }
+    }
+    let total = by_mode.iter().fold(UsageSums::default(), |sum, (_, sums)| add(sum, sums));
+    let (base, acts) = (Nanos::from(tariff.monthly_base), tariff.acts.of(acts));
+    let owed = total.cost.plus(base).plus(acts);
+    let costs = hardware_costs::by_node(control, period.workspace, window).await?;
+    let hardware: Option<Nanos> = (!costs.is_empty()).then(|| costs.values().copied().sum());
+    let by_mode = by_mode.iter().map(|(mode, sums)| ModeSums {
+        columns: columns(sums),
+        mode: mode.as_str(),
+        hardware_cost_micros: hardware.filter(|_| *mode == Mode::Byoc).map(Nanos::micros),
+    });
+    let by_profile = by_profile
+        .iter()
+        .map(|(profile, sums)| ProfileSums { columns: columns(sums), profile: profile.as_str() });
+    Reply::json(&Snapshot {
+        object: "billing_snapshot",
+        period_start: Moment(period.start_unix_ms),
+        period_end: Moment(period.end_unix_ms),
+        mtd: MonthToDate {
+            columns: columns(&total),
+            by_mode: by_mode.collect(),
+            by_profile: by_profile.collect(),
+        },
+        monthly_base_micros: base.micros(),
+        acts_micros: acts.micros(),
+        owed_micros: owed.micros(),
+        spend_micros: owed.plus(own_providers).micros_beside(owed),
+        unmetered_event_count: total.unmetered,
+        unpriced_event_count: total.unpriced,
     })
 }
 
@@ -455,44 +448,40 @@ fn description(line: &InvoiceLine) -> String {
 }
 
 /// Drafts first, since they are of the newest months, then the finalised invoices.
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let page: store::Page<InvoiceId> = request.page()?;
-        let (store, limit) = (&control.deps.store, page.limit as usize);
-        let now = control.deps.world.clock.unix_ms();
-        let mut rows = Vec::new();
-        for month in invoicing::open_months(store, request.workspace(), now).await.map_err(of_store)? {
-            let id = month.invoice_id();
-            if rows.len() <= limit && page.after.is_none_or(|after| id < after) {
-                let invoice = invoicing::draw(store, month).await.map_err(of_store)?;
-                rows.push(InvoiceRecord { id, invoice, finalised_unix_ms: None });
-            }
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let page: store::Page<InvoiceId> = request.page()?;
+    let (store, limit) = (&control.deps.store, page.limit as usize);
+    let now = control.deps.world.clock.unix_ms();
+    let mut rows = Vec::new();
+    for month in invoicing::open_months(store, request.workspace(), now).await.map_err(of_store)? {
+        let id = month.invoice_id();
+        if rows.len() <= limit && page.after.is_none_or(|after| id < after) {
+            let invoice = invoicing::draw(store, month).await.map_err(of_store)?;
+            rows.push(InvoiceRecord { id, invoice, finalised_unix_ms: None });
         }
-        let listed = store.invoices().list(request.workspace(), page).await.map_err(of_store)?;
-        let more = listed.next.is_some();
-        rows.extend(listed.rows.into_iter().map(InvoiceRecord::from));
-        let has_more = more || rows.len() > limit;
-        rows.truncate(limit);
-        let next = if has_more { rows.last().map(|row| row.id) } else { None };
-        let listed = store::Listed { rows, next };
-        Reply::json(&request.page_of(listed, show_invoice))
-    })
+    }
+    let listed = store.invoices().list(request.workspace(), page).await.map_err(of_store)?;
+    let more = listed.next.is_some();
+    rows.extend(listed.rows.into_iter().map(InvoiceRecord::from));
+    let has_more = more || rows.len() > limit;
+    rows.truncate(limit);
+    let next = if has_more { rows.last().map(|row| row.id) } else { None };
+    let listed = store::Listed { rows, next };
+    Reply::json(&request.page_of(listed, show_invoice))
 }
 
 /// One invoice, or its lines as CSV if the id ends in `.csv`.
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let named = request.parameters.first().map_or("", String::as_str);
-        let (id, as_csv) = named.strip_suffix(".csv").map_or((named, false), |id| (id, true));
-        let id: InvoiceId = id.parse().map_err(|_| not_found("invoice", named))?;
-        let drawn = find(control, &request, id).await?.ok_or_else(|| not_found("invoice", named))?;
-        let lines: Vec<_> = drawn.invoice.lines.iter().map(line).collect();
-        if as_csv {
-            return Reply::list(Some("csv"), &Page::whole(lines));
-        }
-        let tariff = tariff::show_tariff(&drawn.invoice.tariff);
-        Reply::json(&WholeInvoice { invoice: show_invoice(&drawn), tariff, lines })
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let named = request.parameters.first().map_or("", String::as_str);
+    let (id, as_csv) = named.strip_suffix(".csv").map_or((named, false), |id| (id, true));
+    let id: InvoiceId = id.parse().map_err(|_| not_found("invoice", named))?;
+    let drawn = find(control, &request, id).await?.ok_or_else(|| not_found("invoice", named))?;
+    let lines: Vec<_> = drawn.invoice.lines.iter().map(line).collect();
+    if as_csv {
+        return Reply::list(Some("csv"), &Page::whole(lines));
+    }
+    let tariff = tariff::show_tariff(&drawn.invoice.tariff);
+    Reply::json(&WholeInvoice { invoice: show_invoice(&drawn), tariff, lines })
 }
 
 async fn find(

@@ -118,22 +118,20 @@ const DAY_MS: u64 = 86_400_000;
 /// The percentage under which it is kept that a commitment will not be used up.
 const UNDER_USED: u32 = 0;
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let workspace = snapshot.workspace(request.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
-        let commitments = workspace.terms.as_deref().map_or(&[][..], |terms| terms.commitments.as_slice());
-        let now = control.deps.world.clock.unix_ms();
-        let mut spent = spent_by_day(control, commitments, now).await?;
-        let mut data = Vec::with_capacity(commitments.len());
-        for credential in &workspace.credentials {
-            let is_its = |budget: &&Arc<Budget>| budget.id.as_bytes() == credential.id.as_bytes();
-            let Some(commitment) = commitments.iter().find(is_its) else { continue };
-            let days = spent.remove(&credential.id.to_string()).unwrap_or_default();
-            data.push(view(control, credential, commitment, &days, now).await?);
-        }
-        Reply::json(&List { object: "list", data })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let snapshot = control.deps.keeper.current();
+    let workspace = snapshot.workspace(request.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
+    let commitments = workspace.terms.as_deref().map_or(&[][..], |terms| terms.commitments.as_slice());
+    let now = control.deps.world.clock.unix_ms();
+    let mut spent = spent_by_day(control, commitments, now).await?;
+    let mut data = Vec::with_capacity(commitments.len());
+    for credential in &workspace.credentials {
+        let is_its = |budget: &&Arc<Budget>| budget.id.as_bytes() == credential.id.as_bytes();
+        let Some(commitment) = commitments.iter().find(is_its) else { continue };
+        let days = spent.remove(&credential.id.to_string()).unwrap_or_default();
+        data.push(view(control, credential, commitment, &days, now).await?);
+    }
+    Reply::json(&List { object: "list", data })
 }
 
 /// What each credential spent on each day, since the earliest start of a period.

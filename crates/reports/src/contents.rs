@@ -212,14 +212,12 @@ pub async fn record_of(control: &Control, request: &ApiRequest) -> Result<MeterR
     }
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let record = record_of(control, &request).await?;
-        let content = opened(control, &request, &record).await?;
-        let mode = content.mode.as_str();
-        record_act(control, &request, "content.open", &record.trace.to_string(), mode).await?;
-        Reply::json(&view(&record, &content))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let record = record_of(control, &request).await?;
+    let content = opened(control, &request, &record).await?;
+    let mode = content.mode.as_str();
+    record_act(control, &request, "content.open", &record.trace.to_string(), mode).await?;
+    Reply::json(&view(&record, &content))
 }
 
 fn view(record: &MeterRecord, content: &KeptContent) -> ContentView {

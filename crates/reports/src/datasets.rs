@@ -79,33 +79,30 @@ fn wanted(control: &Control, request: &ApiRequest) -> Result<Wanted, Box<Fault>>
     Ok(Wanted { content, model: request.query.get("model").cloned(), score })
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let wanted = wanted(control, &request)?;
-        let rows = RequestContents::of(control.deps.store.database());
-        let listed =
-            rows.list(request.workspace(), wanted.content, request.page()?).await.map_err(of_store)?;
-        let detail = format!("{} requests", listed.rows.len());
-        let owner = wanted.content.project.map(|id| id.to_string());
-        let owner = owner.unwrap_or_else(|| request.workspace().to_string());
-        record_act(control, &request, "dataset.read", &owner, &detail).await?;
-        let mut examples = Vec::new();
-        for row in &listed.rows {
-            examples.extend(example(control, &request, &wanted, row).await?);
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let wanted = wanted(control, &request)?;
+    let rows = RequestContents::of(control.deps.store.database());
+    let listed = rows.list(request.workspace(), wanted.content, request.page()?).await.map_err(of_store)?;
+    let detail = format!("{} requests", listed.rows.len());
+    let owner = wanted.content.project.map(|id| id.to_string());
+    let owner = owner.unwrap_or_else(|| request.workspace().to_string());
+    record_act(control, &request, "dataset.read", &owner, &detail).await?;
+    let mut examples = Vec::new();
+    for row in &listed.rows {
+        examples.extend(example(control, &request, &wanted, row).await?);
+    }
+    let page = request.page_of(listed, |_| ());
+    let of = |data| PageOf { data, next_cursor: page.next_cursor.clone(), has_more: page.has_more };
+    match request.query.get("format").map(String::as_str) {
+        format @ (None | Some("json" | "csv")) => Reply::list(format, &of(examples)),
+        format => {
+            let lines = examples.iter().map(line).collect();
+            Reply::list(
+                format,
+                &PageOf { data: lines, next_cursor: page.next_cursor, has_more: page.has_more },
+            )
         }
-        let page = request.page_of(listed, |_| ());
-        let of = |data| PageOf { data, next_cursor: page.next_cursor.clone(), has_more: page.has_more };
-        match request.query.get("format").map(String::as_str) {
-            format @ (None | Some("json" | "csv")) => Reply::list(format, &of(examples)),
-            format => {
-                let lines = examples.iter().map(line).collect();
-                Reply::list(
-                    format,
-                    &PageOf { data: lines, next_cursor: page.next_cursor, has_more: page.has_more },
-                )
-            }
-        }
-    })
+    }
 }
 
 /// An example as trainers take it.

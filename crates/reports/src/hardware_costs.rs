@@ -147,18 +147,14 @@ struct Prices<'c> {
     compare: Option<&'c Model>,
 }
 
-fn fleet(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let rows = nodes(control, request.workspace()).await?;
-        answer(control, &request, &rows).await
-    })
+async fn fleet(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let rows = nodes(control, request.workspace()).await?;
+    answer(control, &request, &rows).await
 }
 
-fn one(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = control.deps.store.nodes().get(request.workspace(), request.id("node")?).await;
-        answer(control, &request, &[row.map_err(of_store)?]).await
-    })
+async fn one(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = control.deps.store.nodes().get(request.workspace(), request.id("node")?).await;
+    answer(control, &request, &[row.map_err(of_store)?]).await
 }
 
 async fn answer(control: &Control, request: &ApiRequest, rows: &[NodeRow]) -> Result<Reply, Box<Fault>> {

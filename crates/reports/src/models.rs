@@ -33,49 +33,46 @@ struct CallableModel {
     modality: Option<&'static str>,
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let (Some(workspace), Some(project)) =
-            (snapshot.workspace(request.workspace()), request.caller.project())
-        else {
-            return Reply::json(&Page::<CallableModel>::whole(Vec::new()));
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let snapshot = control.deps.keeper.current();
+    let (Some(workspace), Some(project)) =
+        (snapshot.workspace(request.workspace()), request.caller.project())
+    else {
+        return Reply::json(&Page::<CallableModel>::whole(Vec::new()));
+    };
+    let key = request.caller.key();
+    let environment = key.map_or_else(|| project.environment.to_string(), |key| key.environment.to_string());
+    let mut found = BTreeMap::new();
+    for modality in Modality::ALL {
+        let question = PlanQuery {
+            model: "",
+            workspace,
+            project,
+            environment: &environment,
+            key: key.map(|key| key.id),
+            tag: None,
+            split_key: 0,
+            session_key: None,
+            session_seat: None,
+            modality,
+            dialect: Dialect::Chat,
+            terms: PriceTerms::default(),
+            size: plan::RequestSize::default(),
+            needs: plan::RequestNeeds::default(),
+            traits: None,
+            prompt: None,
+            hints: None,
         };
-        let key = request.caller.key();
-        let environment =
-            key.map_or_else(|| project.environment.to_string(), |key| key.environment.to_string());
-        let mut found = BTreeMap::new();
-        for modality in Modality::ALL {
-            let question = PlanQuery {
-                model: "",
-                workspace,
-                project,
-                environment: &environment,
-                key: key.map(|key| key.id),
-                tag: None,
-                split_key: 0,
-                session_key: None,
-                session_seat: None,
-                modality,
-                dialect: Dialect::Chat,
-                terms: PriceTerms::default(),
-                size: plan::RequestSize::default(),
-                needs: plan::RequestNeeds::default(),
-                traits: None,
-                prompt: None,
-                hints: None,
-            };
-            for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {
-                found.entry(model.id).or_insert(model.owned_by);
-            }
+        for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {
+            found.entry(model.id).or_insert(model.owned_by);
         }
-        let catalogue = snapshot.catalogue();
-        let models = found.into_iter().map(|(id, owned_by)| CallableModel {
-            modality: catalogue.model(&id).map(|model| model.modality.as_str()),
-            id,
-            object: "model",
-            owned_by,
-        });
-        Reply::json(&Page::whole(models.collect()))
-    })
+    }
+    let catalogue = snapshot.catalogue();
+    let models = found.into_iter().map(|(id, owned_by)| CallableModel {
+        modality: catalogue.model(&id).map(|model| model.modality.as_str()),
+        id,
+        object: "model",
+        owned_by,
+    });
+    Reply::json(&Page::whole(models.collect()))
 }

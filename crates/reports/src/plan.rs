@@ -100,62 +100,59 @@ struct Assumed {
     environment: String,
 }
 
-fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let modality = input.modality.as_deref().map(modality).transpose()?;
-        let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
-        let assumed = assumed(control, &request, &input)?;
-        if let Some(planned) = planned_app(control, &input, &assumed).await? {
-            let plan = explain_app(control, &request, &input, &assumed, &planned).await?;
-            return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
+async fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    let modality = input.modality.as_deref().map(modality).transpose()?;
+    let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
+    let assumed = assumed(control, &request, &input)?;
+    if let Some(planned) = planned_app(control, &input, &assumed).await? {
+        let plan = explain_app(control, &request, &input, &assumed, &planned).await?;
+        return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
+    }
+    if input.request.is_none() && input.path.is_none() && input.run_of_model().is_none() {
+        let now_unix_ms = control.deps.world.clock.unix_ms();
+        let spent = used_up(control, &assumed.workspace, now_unix_ms).await?;
+        let board = CommitmentBoard::new(&*control.deps.board, spent);
+        let model = input.model.as_deref().or(input.app.as_deref());
+        let plan = explain_model(control, &request, &input, model, (modality, dialect), &assumed, &board)?;
+        return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
+    }
+    let run = input.run_of_model();
+    let address = match &input.path {
+        Some(path) => PlanAddress::Path(checked_path(path)?),
+        None if run.is_some() => PlanAddress::Path(RUNS[0].to_owned()),
+        None => {
+            let model = named_model(&input).unwrap_or_default();
+            // The paths of the other dialects are those of their conversations, and messages are a conversation anywhere.
+            let has_messages =
+                input.request.as_ref().is_some_and(|request| request.get("messages").is_some());
+            let is_open = dialect == Dialect::Chat && !has_messages;
+            let own = || modality_of(control, &input, &assumed, &model).filter(|_| is_open);
+            PlanAddress::Usual(dialect, modality.or_else(own).unwrap_or(Modality::Chat), model)
         }
-        if input.request.is_none() && input.path.is_none() && input.run_of_model().is_none() {
-            let now_unix_ms = control.deps.world.clock.unix_ms();
-            let spent = used_up(control, &assumed.workspace, now_unix_ms).await?;
-            let board = CommitmentBoard::new(&*control.deps.board, spent);
-            let model = input.model.as_deref().or(input.app.as_deref());
-            let plan =
-                explain_model(control, &request, &input, model, (modality, dialect), &assumed, &board)?;
-            return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
-        }
-        let run = input.run_of_model();
-        let address = match &input.path {
-            Some(path) => PlanAddress::Path(checked_path(path)?),
-            None if run.is_some() => PlanAddress::Path(RUNS[0].to_owned()),
-            None => {
-                let model = named_model(&input).unwrap_or_default();
-                // The paths of the other dialects are those of their conversations, and messages are a conversation anywhere.
-                let has_messages =
-                    input.request.as_ref().is_some_and(|request| request.get("messages").is_some());
-                let is_open = dialect == Dialect::Chat && !has_messages;
-                let own = || modality_of(control, &input, &assumed, &model).filter(|_| is_open);
-                PlanAddress::Usual(dialect, modality.or_else(own).unwrap_or(Modality::Chat), model)
-            }
-        };
-        let unread: Unread<'_> =
-            serde_json::from_slice(&request.body).map_err(|_| Box::new(Fault::internal()))?;
-        let body = match (unread.request, run) {
-            (Some(body), _) => request.body.slice_ref(body.get().as_bytes()),
-            (None, Some(run)) => run.to_string().into(),
-            (None, None) => request.body.slice(..0),
-        };
-        let planned = PlanRequest {
-            caller: caller_of(&assumed)?,
-            environment: assumed.environment.as_str().into(),
-            method: input.method.as_deref().map(checked_method).transpose()?,
-            address,
-            headers: checked_headers(&input)?,
-            body,
-            trace: request.trace,
-        };
-        let mut explained = control.web.planner.plan(planned).await?;
-        let refusal = money_refusal(control, &explained).await?;
-        let refusal = refusal.filter(|_| serves(&explained));
-        explained.refusal = explained.refusal.take().or(refusal);
-        let plan = Plan::of_call(&assumed.environment, explained, request.is_operator());
-        Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)))
-    })
+    };
+    let unread: Unread<'_> =
+        serde_json::from_slice(&request.body).map_err(|_| Box::new(Fault::internal()))?;
+    let body = match (unread.request, run) {
+        (Some(body), _) => request.body.slice_ref(body.get().as_bytes()),
+        (None, Some(run)) => run.to_string().into(),
+        (None, None) => request.body.slice(..0),
+    };
+    let planned = PlanRequest {
+        caller: caller_of(&assumed)?,
+        environment: assumed.environment.as_str().into(),
+        method: input.method.as_deref().map(checked_method).transpose()?,
+        address,
+        headers: checked_headers(&input)?,
+        body,
+        trace: request.trace,
+    };
+    let mut explained = control.web.planner.plan(planned).await?;
+    let refusal = money_refusal(control, &explained).await?;
+    let refusal = refusal.filter(|_| serves(&explained));
+    explained.refusal = explained.refusal.take().or(refusal);
+    let plan = Plan::of_call(&assumed.environment, explained, request.is_operator());
+    Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)))
 }
 
 /// Today's question: a model, and what a route may match beside it.

@@ -144,19 +144,17 @@ struct UnitPrices {
     micros_per_video_second: Option<u64>,
 }
 
-fn prices(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
-        let catalogue = snapshot.catalogue();
-        let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);
-        let data = catalogue.models().iter().map(|model| priced_model(model, wanted.as_deref()));
-        Reply::json(&PriceBook {
-            object: "price_book",
-            revision: catalogue.revision().to_owned(),
-            data: data.filter(|model| !model.offers.is_empty()).collect(),
-            fees: catalogue.providers().iter().filter(is_wanted).flat_map(fees).collect(),
-        })
+async fn prices(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let snapshot = control.deps.keeper.current();
+    let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
+    let catalogue = snapshot.catalogue();
+    let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);
+    let data = catalogue.models().iter().map(|model| priced_model(model, wanted.as_deref()));
+    Reply::json(&PriceBook {
+        object: "price_book",
+        revision: catalogue.revision().to_owned(),
+        data: data.filter(|model| !model.offers.is_empty()).collect(),
+        fees: catalogue.providers().iter().filter(is_wanted).flat_map(fees).collect(),
     })
 }
 

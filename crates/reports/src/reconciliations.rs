@@ -227,33 +227,31 @@ impl Scope {
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let body: NewReconciliation = request.json()?;
-        let scope = Scope::read(&request, body.scope.as_deref())?;
-        let snapshot = control.deps.keeper.current();
-        let provider = canonical(&snapshot, &body.provider);
-        let names = Names::new(snapshot.catalogue(), &provider);
-        let tolerance = body.tolerance_ppm.unwrap_or(TOLERANCE_PPM);
-        let wanted = match body.principal_id.clone() {
-            Some(named) => Some(named::id(control, &request, scope.kind(), named, "principal_id").await?),
-            None => None,
-        };
-        let (matching, files) = read_files(names, body).await?;
-        let outcome = compare(control, matching, scope, wanted).await?;
-        let id = ReconciliationId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
-        let created = control.deps.world.clock.unix_ms();
-        let report = show(id, created, (provider, scope), files, &outcome, tolerance);
-        let row = ReconciliationRow {
-            id,
-            workspace: request.workspace(),
-            report: serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?,
-            created_unix_ms: created,
-        };
-        let act = request.act(&control.deps.world);
-        control.deps.store.reconciliations().put(row, act).await.map_err(of_store)?;
-        Ok(Reply::json(&report)?.as_created(format!("/v2/reconciliations/{id}")))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let body: NewReconciliation = request.json()?;
+    let scope = Scope::read(&request, body.scope.as_deref())?;
+    let snapshot = control.deps.keeper.current();
+    let provider = canonical(&snapshot, &body.provider);
+    let names = Names::new(snapshot.catalogue(), &provider);
+    let tolerance = body.tolerance_ppm.unwrap_or(TOLERANCE_PPM);
+    let wanted = match body.principal_id.clone() {
+        Some(named) => Some(named::id(control, &request, scope.kind(), named, "principal_id").await?),
+        None => None,
+    };
+    let (matching, files) = read_files(names, body).await?;
+    let outcome = compare(control, matching, scope, wanted).await?;
+    let id = ReconciliationId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
+    let created = control.deps.world.clock.unix_ms();
+    let report = show(id, created, (provider, scope), files, &outcome, tolerance);
+    let row = ReconciliationRow {
+        id,
+        workspace: request.workspace(),
+        report: serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?,
+        created_unix_ms: created,
+    };
+    let act = request.act(&control.deps.world);
+    control.deps.store.reconciliations().put(row, act).await.map_err(of_store)?;
+    Ok(Reply::json(&report)?.as_created(format!("/v2/reconciliations/{id}")))
 }
 
 fn of_file(name: Option<&str>, error: &reconciliation::ExportError) -> Box<Fault> {
@@ -459,24 +457,19 @@ fn difference(provider: &str, one: &Difference) -> DifferenceView {
 /// How long before it ended a request of a bucket may have begun.
 const LONG_REQUEST_S: u64 = 600;
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let page = request.page()?;
-        let listed =
-            control.deps.store.reconciliations().list(request.workspace(), page).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, |row| row.report.clone()))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let page = request.page()?;
+    let listed =
+        control.deps.store.reconciliations().list(request.workspace(), page).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, |row| row.report.clone()))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: ReconciliationId = request.id("reconciliation")?;
-        let found =
-            control.deps.store.reconciliations().get(request.workspace(), id).await.map_err(of_store)?;
-        let row = found.ok_or_else(|| not_found("reconciliation", &id.to_string()))?;
-        let report: Value = row.report;
-        Reply::json(&report)
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: ReconciliationId = request.id("reconciliation")?;
+    let found = control.deps.store.reconciliations().get(request.workspace(), id).await.map_err(of_store)?;
+    let row = found.ok_or_else(|| not_found("reconciliation", &id.to_string()))?;
+    let report: Value = row.report;
+    Reply::json(&report)
 }
 
 #[cfg(test)]

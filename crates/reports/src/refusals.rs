@@ -63,35 +63,33 @@ struct RefusalRow {
 /// Interval, project, policy and rule.
 type Group = (Option<u64>, String, String, Option<&'static str>);
 
-fn refusals(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let interval = match request.query.get("interval").map(String::as_str) {
-            None => None,
-            Some("hour") => Some(Interval::Hour),
-            Some("day") => Some(Interval::Day),
-            Some(other) => {
-                let message = format!("\"{other}\" isn't an interval.");
-                return Err(invalid("interval", message, "Use hour or day."));
-            }
-        };
-        let window = window(&request, control.deps.world.clock.unix_ms())?;
-        let filter = RequestFilter {
-            project: parse_param(&request, "project_id")?,
-            status: Some(StatusCode::FORBIDDEN.as_u16()),
-            since_unix_ms: Some(window.start_unix_ms),
-            until_unix_ms: Some(window.end_unix_ms),
-            ..RequestFilter::default()
-        };
-        let (groups, partial) = count(control, &request, filter, interval).await?;
-        let mut data: Vec<_> = groups.into_iter().map(|(group, requests)| row(group, requests)).collect();
-        data.sort_by_key(|row| (row.start.as_ref().map(|start| start.0), std::cmp::Reverse(row.requests)));
-        Reply::json(&Refusals {
-            object: "policy_refusals",
-            start: Moment(window.start_unix_ms),
-            end: Moment(window.end_unix_ms),
-            data,
-            partial,
-        })
+async fn refusals(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let interval = match request.query.get("interval").map(String::as_str) {
+        None => None,
+        Some("hour") => Some(Interval::Hour),
+        Some("day") => Some(Interval::Day),
+        Some(other) => {
+            let message = format!("\"{other}\" isn't an interval.");
+            return Err(invalid("interval", message, "Use hour or day."));
+        }
+    };
+    let window = window(&request, control.deps.world.clock.unix_ms())?;
+    let filter = RequestFilter {
+        project: parse_param(&request, "project_id")?,
+        status: Some(StatusCode::FORBIDDEN.as_u16()),
+        since_unix_ms: Some(window.start_unix_ms),
+        until_unix_ms: Some(window.end_unix_ms),
+        ..RequestFilter::default()
+    };
+    let (groups, partial) = count(control, &request, filter, interval).await?;
+    let mut data: Vec<_> = groups.into_iter().map(|(group, requests)| row(group, requests)).collect();
+    data.sort_by_key(|row| (row.start.as_ref().map(|start| start.0), std::cmp::Reverse(row.requests)));
+    Reply::json(&Refusals {
+        object: "policy_refusals",
+        start: Moment(window.start_unix_ms),
+        end: Moment(window.end_unix_ms),
+        data,
+        partial,
     })
 }
 

@@ -122,50 +122,45 @@ struct SessionReplayView {
     candidate_cost_nanos: i64,
 }
 
-fn replay(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        // Who may not see the request is told so first.
-        let record = contents::record_of(control, &request).await?;
-        let model = request.json::<ReplayInput>()?.model()?;
-        let content = contents::opened(control, &request, &record).await?;
-        record_act(control, &request, "content.replay", &record.trace.to_string(), &model).await?;
-        Reply::json(&replayed(control, &record, &content, &model).await?)
-    })
+async fn replay(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    // Who may not see the request is told so first.
+    let record = contents::record_of(control, &request).await?;
+    let model = request.json::<ReplayInput>()?.model()?;
+    let content = contents::opened(control, &request, &record).await?;
+    record_act(control, &request, "content.replay", &record.trace.to_string(), &model).await?;
+    Reply::json(&replayed(control, &record, &content, &model).await?)
 }
 
-fn replay_session(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = request.id::<domain::SessionId>("session")?;
-        let workspace = request.workspace();
-        let sessions = control.deps.store.sessions();
-        let found = sessions.get(workspace, session, control.deps.world.clock.unix_ms()).await;
-        let found = found.map_err(of_store)?;
-        request.seen_project(Some(found.project))?;
-        let model = request.json::<ReplayInput>()?.model()?;
-        let filter = RequestFilter::of_session(&session.to_string());
-        let page = Page::first(REPLAYED_AT_ONCE_MAX);
-        let records =
-            control.deps.store.records().matching(workspace, filter, page).await.map_err(of_store)?;
-        let mut view = SessionReplayView {
-            object: "session_replay",
-            session_id: session.to_string(),
-            model: model.clone(),
-            data: Vec::new(),
-            same: 0,
-            not_kept: 0,
-            baseline_cost_nanos: 0,
-            candidate_cost_nanos: 0,
-        };
-        record_act(control, &request, "content.replay", &session.to_string(), &model).await?;
-        for record in records.rows.iter().rev() {
-            match contents::opened(control, &request, record).await {
-                Ok(content) => view.take(replayed(control, record, &content, &model).await?),
-                Err(fault) if fault.code == "content_not_kept" => view.not_kept += 1,
-                Err(fault) => return Err(fault),
-            }
+async fn replay_session(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = request.id::<domain::SessionId>("session")?;
+    let workspace = request.workspace();
+    let sessions = control.deps.store.sessions();
+    let found = sessions.get(workspace, session, control.deps.world.clock.unix_ms()).await;
+    let found = found.map_err(of_store)?;
+    request.seen_project(Some(found.project))?;
+    let model = request.json::<ReplayInput>()?.model()?;
+    let filter = RequestFilter::of_session(&session.to_string());
+    let page = Page::first(REPLAYED_AT_ONCE_MAX);
+    let records = control.deps.store.records().matching(workspace, filter, page).await.map_err(of_store)?;
+    let mut view = SessionReplayView {
+        object: "session_replay",
+        session_id: session.to_string(),
+        model: model.clone(),
+        data: Vec::new(),
+        same: 0,
+        not_kept: 0,
+        baseline_cost_nanos: 0,
+        candidate_cost_nanos: 0,
+    };
+    record_act(control, &request, "content.replay", &session.to_string(), &model).await?;
+    for record in records.rows.iter().rev() {
+        match contents::opened(control, &request, record).await {
+            Ok(content) => view.take(replayed(control, record, &content, &model).await?),
+            Err(fault) if fault.code == "content_not_kept" => view.not_kept += 1,
+            Err(fault) => return Err(fault),
         }
-        Reply::json(&view)
-    })
+    }
+    Reply::json(&view)
 }
 
 impl SessionReplayView {

@@ -78,21 +78,19 @@ pub fn with_filters(route: Route) -> Route {
         .one_of("qos_class", &QosClass::WORDS)
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let filter = filter(control, &request).await?;
-        let listed = control
-            .deps
-            .store
-            .records()
-            .requests(request.workspace(), filter, request.page()?)
-            .await
-            .map_err(of_store)?;
-        Reply::list(
-            request.query.get("format").map(String::as_str),
-            &request.page_of(listed, |one| row(one, request.is_operator())),
-        )
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let filter = filter(control, &request).await?;
+    let listed = control
+        .deps
+        .store
+        .records()
+        .requests(request.workspace(), filter, request.page()?)
+        .await
+        .map_err(of_store)?;
+    Reply::list(
+        request.query.get("format").map(String::as_str),
+        &request.page_of(listed, |one| row(one, request.is_operator())),
+    )
 }
 
 /// The filter in a request's query.
@@ -228,30 +226,26 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
     }
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id = request.id("request")?;
-        let record = control.deps.store.records().request(request.workspace(), id).await;
-        let record = record.map_err(|error| not_there(error, "request", &id))?;
-        let data_path = data_path::of_request(control, &record, request.is_operator()).await?;
-        let exchange = show_exchange(&record, request.is_operator());
-        let scores = scores::of_request(control, &record).await?;
-        let tool_calls = Some(tool_calls::of_request(control, &record).await?);
-        Reply::json(&Exchange { data_path: Some(data_path), scores: Some(scores), tool_calls, ..exchange })
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id = request.id("request")?;
+    let record = control.deps.store.records().request(request.workspace(), id).await;
+    let record = record.map_err(|error| not_there(error, "request", &id))?;
+    let data_path = data_path::of_request(control, &record, request.is_operator()).await?;
+    let exchange = show_exchange(&record, request.is_operator());
+    let scores = scores::of_request(control, &record).await?;
+    let tool_calls = Some(tool_calls::of_request(control, &record).await?);
+    Reply::json(&Exchange { data_path: Some(data_path), scores: Some(scores), tool_calls, ..exchange })
 }
 
 /// Every exchange in full, oldest first, for export to other systems.
-fn records(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let page = request.page()?;
-        let listed =
-            control.deps.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
-        Reply::list(
-            request.query.get("format").map(String::as_str),
-            &request.page_of(listed, |one| show_exchange(one, request.is_operator())),
-        )
-    })
+async fn records(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let page = request.page()?;
+    let listed =
+        control.deps.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
+    Reply::list(
+        request.query.get("format").map(String::as_str),
+        &request.page_of(listed, |one| show_exchange(one, request.is_operator())),
+    )
 }
 
 /// An exchange with all its details.

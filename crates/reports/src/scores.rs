@@ -202,32 +202,30 @@ async fn record_of(control: &Control, request: &ApiRequest, text: &str) -> Resul
     })
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: NewScore = request.json()?;
-        let (name, value_micros) = (checked_name(input.name)?, checked_value(input.value)?);
-        let record = record_of(control, &request, &input.request_id).await?;
-        let world = &control.deps.world;
-        let now_unix_ms = world.clock.unix_ms();
-        let row = ScoreRow {
-            id: ScoreId::new(now_unix_ms, world.id_bytes()),
-            workspace: record.workspace,
-            project: record.project,
-            request: record.trace,
-            name,
-            value_micros,
-            version: 1,
-            author: request.caller.actor(),
-            model: record.resolved_model,
-            provider: record.provider,
-            route: record.plan.route,
-            scored_unix_ms: now_unix_ms,
-            started_unix_ms: record.started_unix_ms,
-        };
-        let scored = control.deps.store.scores().put(row, SCORES_OF_REQUEST_MAX).await.map_err(of_store)?;
-        let Scored::Stored(row) = scored else { return Err(too_many(record.trace)) };
-        Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: NewScore = request.json()?;
+    let (name, value_micros) = (checked_name(input.name)?, checked_value(input.value)?);
+    let record = record_of(control, &request, &input.request_id).await?;
+    let world = &control.deps.world;
+    let now_unix_ms = world.clock.unix_ms();
+    let row = ScoreRow {
+        id: ScoreId::new(now_unix_ms, world.id_bytes()),
+        workspace: record.workspace,
+        project: record.project,
+        request: record.trace,
+        name,
+        value_micros,
+        version: 1,
+        author: request.caller.actor(),
+        model: record.resolved_model,
+        provider: record.provider,
+        route: record.plan.route,
+        scored_unix_ms: now_unix_ms,
+        started_unix_ms: record.started_unix_ms,
+    };
+    let scored = control.deps.store.scores().put(row, SCORES_OF_REQUEST_MAX).await.map_err(of_store)?;
+    let Scored::Stored(row) = scored else { return Err(too_many(record.trace)) };
+    Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
 }
 
 fn too_many(request: TraceId) -> Box<Fault> {
@@ -251,50 +249,42 @@ fn filter(request: &ApiRequest) -> Result<ScoreFilter, Box<Fault>> {
     })
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let scores = control.deps.store.scores();
-        let row = scores.get(request.workspace(), request.confined_to(), request.id("score")?).await;
-        let row = row.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let scores = control.deps.store.scores();
+    let row = scores.get(request.workspace(), request.confined_to(), request.id("score")?).await;
+    let row = row.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let scores = control.deps.store.scores();
-        let listed = scores.list(request.workspace(), filter(&request)?, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let scores = control.deps.store.scores();
+    let listed = scores.list(request.workspace(), filter(&request)?, request.page()?).await;
+    Reply::json(&request.page_of(listed.map_err(of_store)?, show))
 }
 
-fn compare(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let word = request.query.get("by").map_or("model", String::as_str);
-        let by = ScoreGroup::ALL.into_iter().find(|by| by.as_str() == word);
-        let by = by.ok_or_else(|| {
-            invalid("by", format!("Scores are not compared by {word}."), "Use model, provider or route.")
-        })?;
-        comparison(control, request.workspace(), by, filter(&request)?).await
-    })
+async fn compare(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let word = request.query.get("by").map_or("model", String::as_str);
+    let by = ScoreGroup::ALL.into_iter().find(|by| by.as_str() == word);
+    let by = by.ok_or_else(|| {
+        invalid("by", format!("Scores are not compared by {word}."), "Use model, provider or route.")
+    })?;
+    comparison(control, request.workspace(), by, filter(&request)?).await
 }
 
 /// What a route chose, by the scores of its requests.
-fn compare_targets(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let by = match request.query.get("by").map(String::as_str) {
-            None | Some("model") => ScoreGroup::Model,
-            Some("provider") => ScoreGroup::Provider,
-            Some(word) => {
-                let message = format!("A route's targets are not compared by {word}.");
-                return Err(invalid("by", message, "Use model or provider."));
-            }
-        };
-        let route: RouteId = request.id("route")?;
-        control.deps.store.routes().get(request.workspace(), route).await.map_err(of_store)?;
-        let filter = ScoreFilter { route: Some(route.to_string()), ..filter(&request)? };
-        comparison(control, request.workspace(), by, filter).await
-    })
+async fn compare_targets(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let by = match request.query.get("by").map(String::as_str) {
+        None | Some("model") => ScoreGroup::Model,
+        Some("provider") => ScoreGroup::Provider,
+        Some(word) => {
+            let message = format!("A route's targets are not compared by {word}.");
+            return Err(invalid("by", message, "Use model or provider."));
+        }
+    };
+    let route: RouteId = request.id("route")?;
+    control.deps.store.routes().get(request.workspace(), route).await.map_err(of_store)?;
+    let filter = ScoreFilter { route: Some(route.to_string()), ..filter(&request)? };
+    comparison(control, request.workspace(), by, filter).await
 }
 
 async fn comparison(
@@ -310,15 +300,13 @@ async fn comparison(
     Reply::json(&ScoreComparison { object: "score.comparison", by: by.as_str(), data, truncated })
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: ScoreId = request.id("score")?;
-        let scores = control.deps.store.scores();
-        let expected = request.if_match()?;
-        let deleted = scores.delete(request.workspace(), request.confined_to(), id, expected).await;
-        deleted.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: ScoreId = request.id("score")?;
+    let scores = control.deps.store.scores();
+    let expected = request.if_match()?;
+    let deleted = scores.delete(request.workspace(), request.confined_to(), id, expected).await;
+    deleted.map_err(of_store)?;
+    Ok(Reply::no_content())
 }
 
 /// All scores of a request.

@@ -233,47 +233,39 @@ fn checked_month(control: &Control, text: Option<&str>) -> Result<u64, Box<Fault
     Err(invalid("effective_from", message, "Write it as 2026-12-01: a month is charged by one tariff."))
 }
 
-fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let versions = control.deps.store.tariffs().list().await.map_err(of_store)?;
-        let assignments = control.deps.store.tariffs().assignments().await.map_err(of_store)?;
-        let now = moment::month_start(control.deps.world.clock.unix_ms());
-        let usual =
-            versions.iter().rfind(|version| version.tariff.name == USUAL && version.effective_unix_ms <= now);
-        let none = Tariff { name: USUAL.to_owned(), ..Tariff::default() };
-        Reply::json(&TariffsView {
-            object: "tariffs",
-            in_force: usual
-                .map_or_else(|| InForce::Unset(show_tariff(&none)), |usual| InForce::Set(show(usual))),
-            versions: versions.iter().map(show).collect(),
-            assignments: assignments.iter().map(show_assignment).collect(),
-        })
+async fn get(control: &Arc<Control>, _: ApiRequest) -> Handled {
+    let versions = control.deps.store.tariffs().list().await.map_err(of_store)?;
+    let assignments = control.deps.store.tariffs().assignments().await.map_err(of_store)?;
+    let now = moment::month_start(control.deps.world.clock.unix_ms());
+    let usual =
+        versions.iter().rfind(|version| version.tariff.name == USUAL && version.effective_unix_ms <= now);
+    let none = Tariff { name: USUAL.to_owned(), ..Tariff::default() };
+    Reply::json(&TariffsView {
+        object: "tariffs",
+        in_force: usual.map_or_else(|| InForce::Unset(show_tariff(&none)), |usual| InForce::Set(show(usual))),
+        versions: versions.iter().map(show).collect(),
+        assignments: assignments.iter().map(show_assignment).collect(),
     })
 }
 
-fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        input.check_amounts()?;
-        let name = checked_name(Some(input.name.unwrap_or_else(|| USUAL.to_owned())), "name")?;
-        let tariff = Tariff {
-            name,
-            monthly_base: Price(input.monthly_base_micros),
-            managed_provider: input.profiles.managed_provider.fees(),
-            byok: input.profiles.byok.fees(),
-            subscription: input.profiles.subscription.fees(),
-            byoc: input.profiles.byoc.fees(),
-            acts: Fee {
-                price: Price(input.acts.per_million_acts_micros),
-                included: input.acts.included_acts,
-            },
-        };
-        let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
-        let act = request.act(&control.deps.world);
-        let version = TariffVersion { tariff, effective_unix_ms, created_unix_ms: act.unix_ms };
-        let written = control.deps.store.tariffs().put(version, act).await.map_err(of_store)?;
-        Reply::json(&show(&written.row))
-    })
+async fn put(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Input = request.json()?;
+    input.check_amounts()?;
+    let name = checked_name(Some(input.name.unwrap_or_else(|| USUAL.to_owned())), "name")?;
+    let tariff = Tariff {
+        name,
+        monthly_base: Price(input.monthly_base_micros),
+        managed_provider: input.profiles.managed_provider.fees(),
+        byok: input.profiles.byok.fees(),
+        subscription: input.profiles.subscription.fees(),
+        byoc: input.profiles.byoc.fees(),
+        acts: Fee { price: Price(input.acts.per_million_acts_micros), included: input.acts.included_acts },
+    };
+    let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
+    let act = request.act(&control.deps.world);
+    let version = TariffVersion { tariff, effective_unix_ms, created_unix_ms: act.unix_ms };
+    let written = control.deps.store.tariffs().put(version, act).await.map_err(of_store)?;
+    Reply::json(&show(&written.row))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -285,15 +277,13 @@ struct AssignInput {
     effective_from: Option<String>,
 }
 
-fn assign(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let workspace: WorkspaceId = request.id("workspace")?;
-        let input: AssignInput = request.json()?;
-        let tariff = input.tariff.ok_or_else(|| missing("tariff", "Give the name of a tariff."))?;
-        let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
-        let assignment = Assignment { workspace, tariff, effective_unix_ms };
-        let act = request.act(&control.deps.world);
-        let written = control.deps.store.tariffs().assign(assignment, act).await.map_err(of_store)?;
-        Reply::json(&show_assignment(&written.row))
-    })
+async fn assign(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let workspace: WorkspaceId = request.id("workspace")?;
+    let input: AssignInput = request.json()?;
+    let tariff = input.tariff.ok_or_else(|| missing("tariff", "Give the name of a tariff."))?;
+    let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
+    let assignment = Assignment { workspace, tariff, effective_unix_ms };
+    let act = request.act(&control.deps.world);
+    let written = control.deps.store.tariffs().assign(assignment, act).await.map_err(of_store)?;
+    Reply::json(&show_assignment(&written.row))
 }

@@ -141,32 +141,30 @@ struct ModelView {
     whole_p50_ms: Option<u64>,
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let here = request.workspace();
-        let workspace = snapshot.workspace(here).ok_or_else(|| Box::new(Fault::internal()))?;
-        let (board, now) = (&control.deps.board, Now::of(control));
-        let mut open = board.breakers_of(Some(here), now.us);
-        if request.is_operator() {
-            open.extend(board.breakers_of(None, now.us));
-        }
-        let look = Look { control, now, open: &open };
-        let own = workspace.credentials.iter().map(|entry| look.credential(entry));
-        let mut data: Vec<UpstreamView> =
-            own.chain(workspace.nodes.iter().map(|entry| look.node(entry))).collect();
-        if request.is_operator() {
-            data.extend(snapshot.accounts().iter().map(|entry| look.account(entry)));
-        }
-        Reply::json(&HealthView {
-            object: "upstream_health",
-            gateway: control.deps.replica.clone(),
-            gateways: board.gateways(),
-            as_of: Moment(now.unix_ms),
-            breakers: open.iter().map(|met| show_met(met, now)).collect(),
-            breakers_elsewhere: request.is_operator().then(|| elsewhere(control, here, now)),
-            data,
-        })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let snapshot = control.deps.keeper.current();
+    let here = request.workspace();
+    let workspace = snapshot.workspace(here).ok_or_else(|| Box::new(Fault::internal()))?;
+    let (board, now) = (&control.deps.board, Now::of(control));
+    let mut open = board.breakers_of(Some(here), now.us);
+    if request.is_operator() {
+        open.extend(board.breakers_of(None, now.us));
+    }
+    let look = Look { control, now, open: &open };
+    let own = workspace.credentials.iter().map(|entry| look.credential(entry));
+    let mut data: Vec<UpstreamView> =
+        own.chain(workspace.nodes.iter().map(|entry| look.node(entry))).collect();
+    if request.is_operator() {
+        data.extend(snapshot.accounts().iter().map(|entry| look.account(entry)));
+    }
+    Reply::json(&HealthView {
+        object: "upstream_health",
+        gateway: control.deps.replica.clone(),
+        gateways: board.gateways(),
+        as_of: Moment(now.unix_ms),
+        breakers: open.iter().map(|met| show_met(met, now)).collect(),
+        breakers_elsewhere: request.is_operator().then(|| elsewhere(control, here, now)),
+        data,
     })
 }
 

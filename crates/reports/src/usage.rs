@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use api::access::Access;
+use api::caller::Caller;
 use api::failure::invalid;
 use api::filter::{self, FilteredList, ParsedFilter};
 use api::moment::Moment;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
-use api::router::{Handled, Handler, Route};
+use api::router::{Handled, Handles, Route};
 use api::state::Control;
 use domain::{Fault, Mode, Nanos, QosClass};
 use http::Method;
@@ -37,7 +38,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn sums(pattern: &'static str, handler: Handler) -> Route {
+fn sums(pattern: &'static str, function: impl for<'a> Handles<'a, Caller> + Send + Sync + 'static) -> Route {
     let parameters = [
         ("window", "`24h`, `7d`, `30d` (the default) or `month`."),
         ("start", "The start of the window, instead of `window`."),
@@ -56,7 +57,7 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
         FILTER,
         FORMAT,
     ];
-    let route = Route::new(Method::GET, pattern, Access::LOOK, handler);
+    let route = Route::new(Method::GET, pattern, Access::LOOK, function);
     let route =
         parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
     route
@@ -329,23 +330,19 @@ const fn percentiles(found: Percentiles) -> PercentilesView {
     PercentilesView { p50: found.p50_us, p95: found.p95_us, p99: found.p99_us }
 }
 
-fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (query, mut rows) = read(control, &request).await?;
-        // What was tried, and served nothing, has no usage.
-        rows.retain(|row| row.groups.is_empty() || row.sums.total_requests() > 0);
-        let sums = with_scores(control, &query, &rows).await?;
-        let sums = with_hardware(control, &query, &rows, sums).await?;
-        answer(&request, &query, sums)
-    })
+async fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (query, mut rows) = read(control, &request).await?;
+    // What was tried, and served nothing, has no usage.
+    rows.retain(|row| row.groups.is_empty() || row.sums.total_requests() > 0);
+    let sums = with_scores(control, &query, &rows).await?;
+    let sums = with_hardware(control, &query, &rows, sums).await?;
+    answer(&request, &query, sums)
 }
 
-fn analytics(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (query, rows) = read(control, &request).await?;
-        let sums = with_scores(control, &query, &rows).await?;
-        answer(&request, &query, rows.iter().zip(sums).map(analysis_of).collect())
-    })
+async fn analytics(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (query, rows) = read(control, &request).await?;
+    let sums = with_scores(control, &query, &rows).await?;
+    answer(&request, &query, rows.iter().zip(sums).map(analysis_of).collect())
 }
 
 fn answer<T: Serialize>(request: &ApiRequest, query: &UsageQuery, data: Vec<T>) -> Result<Reply, Box<Fault>> {

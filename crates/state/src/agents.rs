@@ -145,27 +145,25 @@ fn sealed(
     Ok(VersionRow { number, sealed, created_unix_ms: unix_ms })
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: AgentInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let name = checked_name(input.name.as_deref())?;
-        let definition = checked(control, input.definition)?;
-        let world = &control.deps.world;
-        let now = world.clock.unix_ms();
-        let row = AgentRow {
-            id: AgentId::new(now, world.id_bytes()),
-            owner: ObjectOwner { workspace: request.workspace(), project },
-            name,
-            created_unix_ms: now,
-            version: 1,
-        };
-        let first = sealed(control, &request, &row, (1, now), &definition)?;
-        let act = request.act(world);
-        Stored::of(&control.deps.store).create(row.clone(), first, act).await.map_err(of_store)?;
-        let location = format!("{PATH}/{}", row.id);
-        Ok(Reply::json(&show(&row, definition))?.version(row.version).as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: AgentInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let name = checked_name(input.name.as_deref())?;
+    let definition = checked(control, input.definition)?;
+    let world = &control.deps.world;
+    let now = world.clock.unix_ms();
+    let row = AgentRow {
+        id: AgentId::new(now, world.id_bytes()),
+        owner: ObjectOwner { workspace: request.workspace(), project },
+        name,
+        created_unix_ms: now,
+        version: 1,
+    };
+    let first = sealed(control, &request, &row, (1, now), &definition)?;
+    let act = request.act(world);
+    Stored::of(&control.deps.store).create(row.clone(), first, act).await.map_err(of_store)?;
+    let location = format!("{PATH}/{}", row.id);
+    Ok(Reply::json(&show(&row, definition))?.version(row.version).as_created(location))
 }
 
 async fn load(control: &Control, request: &ApiRequest) -> Result<AgentRow, Box<Fault>> {
@@ -183,74 +181,63 @@ async fn opened(control: &Control, row: &AgentRow) -> Result<Definition, Box<Fau
     unsealed(&control.deps.vault, row.owner, &version).ok_or_else(content_unreadable)
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let stored = Stored::of(&control.deps.store);
-        let listed = stored.list(request.workspace(), project, request.page()?).await.map_err(of_store)?;
-        let mut definitions = Vec::with_capacity(listed.rows.len());
-        for row in &listed.rows {
-            definitions.push((row.id, opened(control, row).await?));
-        }
-        let of = |row: &AgentRow| {
-            let found = definitions.iter().find(|(id, _)| *id == row.id);
-            show(row, found.map(|(_, definition)| definition.clone()).unwrap_or_default())
-        };
-        Reply::json(&request.page_of(listed, of))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let stored = Stored::of(&control.deps.store);
+    let listed = stored.list(request.workspace(), project, request.page()?).await.map_err(of_store)?;
+    let mut definitions = Vec::with_capacity(listed.rows.len());
+    for row in &listed.rows {
+        definitions.push((row.id, opened(control, row).await?));
+    }
+    let of = |row: &AgentRow| {
+        let found = definitions.iter().find(|(id, _)| *id == row.id);
+        show(row, found.map(|(_, definition)| definition.clone()).unwrap_or_default())
+    };
+    Reply::json(&request.page_of(listed, of))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let definition = opened(control, &row).await?;
-        Ok(Reply::json(&show(&row, definition))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let definition = opened(control, &row).await?;
+    Ok(Reply::json(&show(&row, definition))?.version(row.version))
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let present: Value = json!({"name": row.name, "definition": opened(control, &row).await?});
-        let update: AgentUpdate = request.apply_patch(present)?;
-        let name = checked_name(update.name.as_deref())?;
-        let definition = checked(control, update.definition)?;
-        let world = &control.deps.world;
-        let next = (row.version + 1, world.clock.unix_ms());
-        let next = sealed(control, &request, &row, next, &definition)?;
-        let (expected, act) = (request.if_match()?, request.act(world));
-        let stored = Stored::of(&control.deps.store);
-        let changed =
-            stored.replace(AgentRow { name, ..row }, next, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&changed, definition))?.version(changed.version))
-    })
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let present: Value = json!({"name": row.name, "definition": opened(control, &row).await?});
+    let update: AgentUpdate = request.apply_patch(present)?;
+    let name = checked_name(update.name.as_deref())?;
+    let definition = checked(control, update.definition)?;
+    let world = &control.deps.world;
+    let next = (row.version + 1, world.clock.unix_ms());
+    let next = sealed(control, &request, &row, next, &definition)?;
+    let (expected, act) = (request.if_match()?, request.act(world));
+    let stored = Stored::of(&control.deps.store);
+    let changed = stored.replace(AgentRow { name, ..row }, next, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&changed, definition))?.version(changed.version))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let stored = Stored::of(&control.deps.store);
-        stored.delete(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let stored = Stored::of(&control.deps.store);
+    stored.delete(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
+    Ok(Reply::no_content())
 }
 
-fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let stored = Stored::of(&control.deps.store);
-        let versions = stored.versions(row.owner.workspace, row.id).await.map_err(of_store)?;
-        let mut views = Vec::with_capacity(versions.len());
-        for version in versions.iter().rev() {
-            let opened = unsealed(&control.deps.vault, row.owner, version);
-            views.push(AgentVersionView {
-                version: version.number,
-                object: "agent_version",
-                definition: opened.ok_or_else(content_unreadable)?,
-                created_at: Moment(version.created_unix_ms),
-            });
-        }
-        Reply::json(&Page::whole(views))
-    })
+async fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let stored = Stored::of(&control.deps.store);
+    let versions = stored.versions(row.owner.workspace, row.id).await.map_err(of_store)?;
+    let mut views = Vec::with_capacity(versions.len());
+    for version in versions.iter().rev() {
+        let opened = unsealed(&control.deps.vault, row.owner, version);
+        views.push(AgentVersionView {
+            version: version.number,
+            object: "agent_version",
+            definition: opened.ok_or_else(content_unreadable)?,
+            created_at: Moment(version.created_unix_ms),
+        });
+    }
+    Reply::json(&Page::whole(views))
 }

@@ -257,47 +257,41 @@ fn new_row(
     AppRow { id, owner, name, is_enabled, definition, state: (), secret: None, created_unix_ms, version: 1 }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: AppInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let owner = ObjectOwner { workspace: request.workspace(), project };
-        let named = (checked_app_name(control, input.name.as_deref())?, input.enabled.unwrap_or(true));
-        let row = new_row(control, owner, named, definition(control, input.into())?);
-        let act = request.act(&control.deps.world);
-        Declared::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: AppInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let owner = ObjectOwner { workspace: request.workspace(), project };
+    let named = (checked_app_name(control, input.name.as_deref())?, input.enabled.unwrap_or(true));
+    let row = new_row(control, owner, named, definition(control, input.into())?);
+    let act = request.act(&control.deps.world);
+    Declared::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
 }
 
-fn import_all(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ImportInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let owner = ObjectOwner { workspace: request.workspace(), project };
-        let namespace =
-            input.namespace.ok_or_else(|| missing("namespace", "Name the namespace of the apps."))?;
-        let document = input
-            .document
-            .ok_or_else(|| missing("document", "Send the OpenAPI document as a JSON object."))?;
-        let imported = import(&document, input.base_url.as_deref(), input.operation_ids.as_deref());
-        let secrets = checked_secrets(input.secrets)?;
-        let declared = Declared::of(&control.deps.store);
-        let mut rows: Vec<AppRow> = Vec::new();
-        for operation in imported.map_err(|error| not_imported(&error))? {
-            let name = checked_app_name(control, Some(&format!("{namespace}/{}", operation.name)))?;
-            refuse_taken(&declared, owner, &rows, &name).await?;
-            let definition =
-                AppDefinition { secrets: secrets.clone(), ..imported_definition(control, operation)? };
-            rows.push(new_row(control, owner, (name, true), definition));
-        }
-        // Nothing is made where one of them can't be.
-        for row in &rows {
-            let act = request.act(&control.deps.world);
-            declared.create(row.clone(), act).await.map_err(of_store)?;
-        }
-        Reply::json(&Page::whole(rows.iter().map(show).collect()))
-    })
+async fn import_all(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ImportInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let owner = ObjectOwner { workspace: request.workspace(), project };
+    let namespace = input.namespace.ok_or_else(|| missing("namespace", "Name the namespace of the apps."))?;
+    let document =
+        input.document.ok_or_else(|| missing("document", "Send the OpenAPI document as a JSON object."))?;
+    let imported = import(&document, input.base_url.as_deref(), input.operation_ids.as_deref());
+    let secrets = checked_secrets(input.secrets)?;
+    let declared = Declared::of(&control.deps.store);
+    let mut rows: Vec<AppRow> = Vec::new();
+    for operation in imported.map_err(|error| not_imported(&error))? {
+        let name = checked_app_name(control, Some(&format!("{namespace}/{}", operation.name)))?;
+        refuse_taken(&declared, owner, &rows, &name).await?;
+        let definition =
+            AppDefinition { secrets: secrets.clone(), ..imported_definition(control, operation)? };
+        rows.push(new_row(control, owner, (name, true), definition));
+    }
+    // Nothing is made where one of them can't be.
+    for row in &rows {
+        let act = request.act(&control.deps.world);
+        declared.create(row.clone(), act).await.map_err(of_store)?;
+    }
+    Reply::json(&Page::whole(rows.iter().map(show).collect()))
 }
 
 async fn refuse_taken(
@@ -333,15 +327,13 @@ fn imported_definition(control: &Control, operation: ImportedTool) -> Result<App
     })
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::list::<AppKind, _>(control, &request, show).await })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::list::<AppKind, _>(control, &request, show).await
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<AppKind>(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<AppKind>(control, &request).await?;
+    Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
 /// The fields that a patch may change, as they are.
@@ -355,41 +347,35 @@ fn writable(row: &AppRow) -> Value {
     fields
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<AppKind>(control, &request).await?;
-        let update: AppUpdate = request.apply_patch(writable(&row))?;
-        let name = checked_app_name(control, update.name.as_deref())?;
-        let is_enabled = update.enabled.unwrap_or(true);
-        let row = AppRow { name, is_enabled, definition: definition(control, update)?, ..row };
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let changed =
-            Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&changed))?.version(changed.version))
-    })
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<AppKind>(control, &request).await?;
+    let update: AppUpdate = request.apply_patch(writable(&row))?;
+    let name = checked_app_name(control, update.name.as_deref())?;
+    let is_enabled = update.enabled.unwrap_or(true);
+    let row = AppRow { name, is_enabled, definition: definition(control, update)?, ..row };
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let changed = Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&changed))?.version(changed.version))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::delete::<AppKind>(control, &request).await })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::delete::<AppKind>(control, &request).await
 }
 
-fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: AppId = scope::in_path(&request, 0, AppKind::WHAT)?;
-        let declared = Declared::of(&control.deps.store);
-        let found = declared.get::<AppKind>(request.workspace(), id).await;
-        let row = found.map_err(|error| not_there(error, AppKind::WHAT, &id))?;
-        scope::check(&request, row.owner.project, AppKind::WHAT, &id)?;
-        let older = declared.app_versions(request.workspace(), id).await.map_err(of_store)?;
-        let view = |version, definition, replaced_at| AppVersionView {
-            version,
-            object: "app_version",
-            fields: fields(definition),
-            replaced_at,
-        };
-        let newest = view(row.version, &row.definition, None);
-        let older =
-            older.iter().map(|one| view(one.number, &one.definition, Some(Moment(one.replaced_unix_ms))));
-        Reply::json(&Page::whole(std::iter::once(newest).chain(older).collect()))
-    })
+async fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: AppId = scope::in_path(&request, 0, AppKind::WHAT)?;
+    let declared = Declared::of(&control.deps.store);
+    let found = declared.get::<AppKind>(request.workspace(), id).await;
+    let row = found.map_err(|error| not_there(error, AppKind::WHAT, &id))?;
+    scope::check(&request, row.owner.project, AppKind::WHAT, &id)?;
+    let older = declared.app_versions(request.workspace(), id).await.map_err(of_store)?;
+    let view = |version, definition, replaced_at| AppVersionView {
+        version,
+        object: "app_version",
+        fields: fields(definition),
+        replaced_at,
+    };
+    let newest = view(row.version, &row.definition, None);
+    let older = older.iter().map(|one| view(one.number, &one.definition, Some(Moment(one.replaced_unix_ms))));
+    Reply::json(&Page::whole(std::iter::once(newest).chain(older).collect()))
 }

@@ -142,38 +142,35 @@ fn show(row: &ArtifactRow) -> ArtifactView {
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ArtifactInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        scope::check_retention(control, &request, project)?;
-        let content =
-            content::read(input.content.as_ref(), input.content_base64.as_deref(), ARTIFACT_BYTES_MAX)?;
-        let content = content
-            .ok_or_else(|| missing("content", "Send the artifact's text, JSON, or bytes in base64."))?;
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let id = ArtifactId::new(now_unix_ms, control.deps.world.id_bytes());
-        let (about, sealed) = content::seal(control, &request, project, id.as_bytes(), &content)?;
-        let (retention, kept) = checked_retention(input.retention.as_deref())?;
-        let row = ArtifactRow {
-            id,
-            workspace: request.workspace(),
-            project,
-            kind: checked_kind(&input.kind)?,
-            name: input.name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default(),
-            media_type: checked_media_type(input.media_type, input.content.as_ref())?,
-            retention: retention.to_owned(),
-            content_bytes: about.bytes,
-            content_hash: about.hash,
-            content: about.digest,
-            created_unix_ms: now_unix_ms,
-            until_unix_ms: kept.map(|kept| now_unix_ms.saturating_add(milliseconds(kept))),
-            revoked_unix_ms: None,
-        };
-        let act = request.act(&control.deps.world);
-        control.deps.store.artifacts().create(row.clone(), sealed, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(VERSION).as_created(format!("{PATH}/{id}")))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ArtifactInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    scope::check_retention(control, &request, project)?;
+    let content = content::read(input.content.as_ref(), input.content_base64.as_deref(), ARTIFACT_BYTES_MAX)?;
+    let content =
+        content.ok_or_else(|| missing("content", "Send the artifact's text, JSON, or bytes in base64."))?;
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let id = ArtifactId::new(now_unix_ms, control.deps.world.id_bytes());
+    let (about, sealed) = content::seal(control, &request, project, id.as_bytes(), &content)?;
+    let (retention, kept) = checked_retention(input.retention.as_deref())?;
+    let row = ArtifactRow {
+        id,
+        workspace: request.workspace(),
+        project,
+        kind: checked_kind(&input.kind)?,
+        name: input.name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default(),
+        media_type: checked_media_type(input.media_type, input.content.as_ref())?,
+        retention: retention.to_owned(),
+        content_bytes: about.bytes,
+        content_hash: about.hash,
+        content: about.digest,
+        created_unix_ms: now_unix_ms,
+        until_unix_ms: kept.map(|kept| now_unix_ms.saturating_add(milliseconds(kept))),
+        revoked_unix_ms: None,
+    };
+    let act = request.act(&control.deps.world);
+    control.deps.store.artifacts().create(row.clone(), sealed, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(VERSION).as_created(format!("{PATH}/{id}")))
 }
 
 fn checked_kind(kind: &str) -> Result<String, Box<Fault>> {
@@ -219,13 +216,11 @@ fn checked_media_type(stated: Option<String>, content: Option<&Value>) -> Result
     Err(invalid("media_type", "\"media_type\" isn't a valid media type.", "Send one such as text/markdown."))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let artifacts = control.deps.store.artifacts();
-        let listed = artifacts.list(request.workspace(), project, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let artifacts = control.deps.store.artifacts();
+    let listed = artifacts.list(request.workspace(), project, request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
 /// The artifact that the path names.
@@ -237,25 +232,23 @@ async fn load(control: &Control, request: &ApiRequest) -> Result<ArtifactRow, Bo
     Ok(row)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Ok(Reply::json(&show(&load(control, &request).await?))?.version(VERSION)) })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    Ok(Reply::json(&show(&load(control, &request).await?))?.version(VERSION))
 }
 
-fn read(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let id = row.id.to_string();
-        let found = content::open(control, &request, row.content).await?;
-        let found = found.ok_or_else(|| gone(&id))?;
-        content::audit_opening(control, &request, "artifact.open", &id, &row.kind).await?;
-        let (content, content_base64) = content::show(found);
-        Reply::json(&ContentView {
-            id,
-            object: "artifact_content",
-            media_type: row.media_type,
-            content,
-            content_base64,
-        })
+async fn read(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let id = row.id.to_string();
+    let found = content::open(control, &request, row.content).await?;
+    let found = found.ok_or_else(|| gone(&id))?;
+    content::audit_opening(control, &request, "artifact.open", &id, &row.kind).await?;
+    let (content, content_base64) = content::show(found);
+    Reply::json(&ContentView {
+        id,
+        object: "artifact_content",
+        media_type: row.media_type,
+        content,
+        content_base64,
     })
 }
 
@@ -267,14 +260,12 @@ fn gone(id: &str) -> Box<Fault> {
     )
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        check_version(&request, WHAT)?;
-        let act = request.act(&control.deps.world);
-        control.deps.store.artifacts().revoke(request.workspace(), row.id, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    check_version(&request, WHAT)?;
+    let act = request.act(&control.deps.world);
+    control.deps.store.artifacts().revoke(request.workspace(), row.id, act).await.map_err(of_store)?;
+    Ok(Reply::no_content())
 }
 
 /// Compares `If-Match` with the only version of what never changes.

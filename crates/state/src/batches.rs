@@ -112,25 +112,19 @@ fn show(batch: &BatchSummary) -> BatchView {
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let listed = control.deps.batches(request.workspace(), project, request.page()?).await?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let listed = control.deps.batches(request.workspace(), project, request.page()?).await?;
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: StoredObjectId = request.id(WHAT)?;
-        Reply::json(&show(&control.deps.batch(request.workspace(), id).await?))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: StoredObjectId = request.id(WHAT)?;
+    Reply::json(&show(&control.deps.batch(request.workspace(), id).await?))
 }
 
-fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: StoredObjectId = request.id(WHAT)?;
-        let act = request.act(&control.deps.world);
-        Reply::json(&show(&control.deps.cancel_batch(request.workspace(), id, act).await?))
-    })
+async fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: StoredObjectId = request.id(WHAT)?;
+    let act = request.act(&control.deps.world);
+    Reply::json(&show(&control.deps.cancel_batch(request.workspace(), id, act).await?))
 }

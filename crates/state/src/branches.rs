@@ -145,41 +145,37 @@ fn of_field(fault: Fault, field: Option<&'static str>) -> Box<Fault> {
     })
 }
 
-fn fork(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = load(control, &request).await?;
-        let input: ForkInput = request.json()?;
-        let wanted = input.from_branch_id.unwrap_or_else(|| session.default_branch.to_string());
-        let origin = find(control, &request, session.id, &wanted, Some("from_branch_id")).await?;
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let version = input.at_version.unwrap_or(origin.version);
-        let new = BranchRow {
-            id: BranchId::new(now_unix_ms, control.deps.world.id_bytes()),
-            session: session.id,
-            name: checked_name(Some(input.name.unwrap_or_else(|| "fork".to_owned())), "name")?,
-            forked_from: Some(ForkPoint { branch: origin.id, version }),
-            version,
-            head: None,
-            created_unix_ms: now_unix_ms,
-        };
-        let act = request.act(&control.deps.world);
-        let sessions = control.deps.store.sessions();
-        let made = sessions.fork(request.workspace(), new, act).await.map_err(of_store)?;
-        let location = format!("/v2/sessions/{}/branches/{}", session.id, made.id);
-        Ok(Reply::json(&show(&made))?.as_created(location))
-    })
+async fn fork(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = load(control, &request).await?;
+    let input: ForkInput = request.json()?;
+    let wanted = input.from_branch_id.unwrap_or_else(|| session.default_branch.to_string());
+    let origin = find(control, &request, session.id, &wanted, Some("from_branch_id")).await?;
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let version = input.at_version.unwrap_or(origin.version);
+    let new = BranchRow {
+        id: BranchId::new(now_unix_ms, control.deps.world.id_bytes()),
+        session: session.id,
+        name: checked_name(Some(input.name.unwrap_or_else(|| "fork".to_owned())), "name")?,
+        forked_from: Some(ForkPoint { branch: origin.id, version }),
+        version,
+        head: None,
+        created_unix_ms: now_unix_ms,
+    };
+    let act = request.act(&control.deps.world);
+    let sessions = control.deps.store.sessions();
+    let made = sessions.fork(request.workspace(), new, act).await.map_err(of_store)?;
+    let location = format!("/v2/sessions/{}/branches/{}", session.id, made.id);
+    Ok(Reply::json(&show(&made))?.as_created(location))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = load(control, &request).await?;
-        let sessions = control.deps.store.sessions();
-        let listed =
-            sessions.branches(request.workspace(), session.id, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = load(control, &request).await?;
+    let sessions = control.deps.store.sessions();
+    let listed =
+        sessions.branches(request.workspace(), session.id, request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&show(&load_branch(control, &request).await?)) })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    Reply::json(&show(&load_branch(control, &request).await?))
 }

@@ -121,32 +121,28 @@ fn checked_items(items: Vec<ItemInput>) -> Result<Vec<BundleItem>, Box<Fault>> {
     items.into_iter().enumerate().map(checked).collect()
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: BundleInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let row = BundleRow {
-            id: BundleId::new(now_unix_ms, control.deps.world.id_bytes()),
-            workspace: request.workspace(),
-            project,
-            name: input.name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default(),
-            items: checked_items(input.items)?,
-            created_unix_ms: now_unix_ms,
-        };
-        let act = request.act(&control.deps.world);
-        control.deps.store.bundles().create(row.clone(), act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(VERSION).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: BundleInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let row = BundleRow {
+        id: BundleId::new(now_unix_ms, control.deps.world.id_bytes()),
+        workspace: request.workspace(),
+        project,
+        name: input.name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default(),
+        items: checked_items(input.items)?,
+        created_unix_ms: now_unix_ms,
+    };
+    let act = request.act(&control.deps.world);
+    control.deps.store.bundles().create(row.clone(), act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(VERSION).as_created(format!("{PATH}/{}", row.id)))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let bundles = control.deps.store.bundles();
-        let listed = bundles.list(request.workspace(), project, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let bundles = control.deps.store.bundles();
+    let listed = bundles.list(request.workspace(), project, request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
 async fn load(control: &Control, request: &ApiRequest) -> Result<BundleRow, Box<Fault>> {
@@ -157,16 +153,14 @@ async fn load(control: &Control, request: &ApiRequest) -> Result<BundleRow, Box<
     Ok(row)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Ok(Reply::json(&show(&load(control, &request).await?))?.version(VERSION)) })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    Ok(Reply::json(&show(&load(control, &request).await?))?.version(VERSION))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        check_version(&request, WHAT)?;
-        let act = request.act(&control.deps.world);
-        control.deps.store.bundles().delete(request.workspace(), row.id, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    check_version(&request, WHAT)?;
+    let act = request.act(&control.deps.world);
+    control.deps.store.bundles().delete(request.workspace(), row.id, act).await.map_err(of_store)?;
+    Ok(Reply::no_content())
 }

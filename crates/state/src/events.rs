@@ -176,39 +176,36 @@ fn new_event(
     Ok(NewEvent { id, kind: input.event_type, artifact, content, request, created_unix_ms: now_unix_ms })
 }
 
-fn append(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = load(control, &request).await?;
-        let named = request.named(1);
-        let branch = match named.parse::<BranchId>() {
-            Ok(id) => id,
-            Err(_) => branches::find(control, &request, session.id, &named, None).await?.id,
-        };
-        scope::check_retention(control, &request, session.project)?;
-        let input: AppendInput = request.json()?;
-        let read_head = |id: &String| scope::read("expected_head_event_id", id).map(Some);
-        let head = input.expected_head_event_id.as_ref().map(read_head).transpose()?;
-        let expected = Expected { version: input.expected_version, head };
-        let events = inputs(input.event, input.events)?;
-        let made = |(at, event): (String, _)| new_event(control, &request, &session, &at, event);
-        let events = events.into_iter().map(made).collect::<Result<Vec<_>, _>>()?;
-        let wanted = events.len() as u64;
-        let sessions = control.deps.store.sessions();
-        let appended =
-            sessions.append(request.workspace(), session.id, branch, expected, events.clone()).await;
-        match appended.map_err(|error| branches::missing(error, session.id, &named, None))? {
-            Appended::Done(branch, parent) => {
-                let first = branch.version.saturating_sub(wanted) + 1;
-                let views = views_of(&branch, first, parent, &events);
-                let view =
-                    AppendView { object: "session_append", branch: branches::show(&branch), events: views };
-                let location = format!("/v2/sessions/{}/branches/{}/events", session.id, branch.id);
-                Ok(Reply::json(&view)?.as_created(location))
-            }
-            Appended::Conflict(branch) => Err(conflict(&branch)),
-            Appended::Archived => Err(archived(&session)),
+async fn append(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = load(control, &request).await?;
+    let named = request.named(1);
+    let branch = match named.parse::<BranchId>() {
+        Ok(id) => id,
+        Err(_) => branches::find(control, &request, session.id, &named, None).await?.id,
+    };
+    scope::check_retention(control, &request, session.project)?;
+    let input: AppendInput = request.json()?;
+    let read_head = |id: &String| scope::read("expected_head_event_id", id).map(Some);
+    let head = input.expected_head_event_id.as_ref().map(read_head).transpose()?;
+    let expected = Expected { version: input.expected_version, head };
+    let events = inputs(input.event, input.events)?;
+    let made = |(at, event): (String, _)| new_event(control, &request, &session, &at, event);
+    let events = events.into_iter().map(made).collect::<Result<Vec<_>, _>>()?;
+    let wanted = events.len() as u64;
+    let sessions = control.deps.store.sessions();
+    let appended = sessions.append(request.workspace(), session.id, branch, expected, events.clone()).await;
+    match appended.map_err(|error| branches::missing(error, session.id, &named, None))? {
+        Appended::Done(branch, parent) => {
+            let first = branch.version.saturating_sub(wanted) + 1;
+            let views = views_of(&branch, first, parent, &events);
+            let view =
+                AppendView { object: "session_append", branch: branches::show(&branch), events: views };
+            let location = format!("/v2/sessions/{}/branches/{}/events", session.id, branch.id);
+            Ok(Reply::json(&view)?.as_created(location))
         }
-    })
+        Appended::Conflict(branch) => Err(conflict(&branch)),
+        Appended::Archived => Err(archived(&session)),
+    }
 }
 
 /// The events as they were appended, from a version on.
@@ -256,27 +253,25 @@ fn archived(session: &SessionRow) -> Box<Fault> {
     Box::new(fault.fix("Set its status to active with PATCH /v2/sessions/ID, or open another session."))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let branch = load_branch(control, &request).await?;
-        let session = branch.session;
-        let page: store::Page<u64> = request.page()?;
-        let wanted = page.rows_wanted();
-        let rows_max = u32::try_from(wanted + 1).unwrap_or(u32::MAX);
-        let sessions = control.deps.store.sessions();
-        let rows = sessions.events(request.workspace(), branch, page.after.unwrap_or(0), rows_max).await;
-        let listed = Listed::cut(rows.map_err(of_store)?, wanted, |row: &SessionEventRow| row.version);
-        let contents: Vec<_> = listed.rows.iter().map(|row| row.content).collect();
-        let mut page = request.page_of(listed, show);
-        if request.query.contains_key("include") {
-            content::audit_opening(control, &request, "session.open", &session.to_string(), "").await?;
-            for (view, about) in page.data.iter_mut().zip(contents) {
-                if let Some(about) = about {
-                    let opened = content::open(control, &request, about.digest).await?;
-                    view.content = opened.and_then(|opened| serde_json::from_slice(&opened).ok());
-                }
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let branch = load_branch(control, &request).await?;
+    let session = branch.session;
+    let page: store::Page<u64> = request.page()?;
+    let wanted = page.rows_wanted();
+    let rows_max = u32::try_from(wanted + 1).unwrap_or(u32::MAX);
+    let sessions = control.deps.store.sessions();
+    let rows = sessions.events(request.workspace(), branch, page.after.unwrap_or(0), rows_max).await;
+    let listed = Listed::cut(rows.map_err(of_store)?, wanted, |row: &SessionEventRow| row.version);
+    let contents: Vec<_> = listed.rows.iter().map(|row| row.content).collect();
+    let mut page = request.page_of(listed, show);
+    if request.query.contains_key("include") {
+        content::audit_opening(control, &request, "session.open", &session.to_string(), "").await?;
+        for (view, about) in page.data.iter_mut().zip(contents) {
+            if let Some(about) = about {
+                let opened = content::open(control, &request, about.digest).await?;
+                view.content = opened.and_then(|opened| serde_json::from_slice(&opened).ok());
             }
         }
-        Reply::json(&page)
-    })
+    }
+    Reply::json(&page)
 }

@@ -168,61 +168,54 @@ fn rehearsed(control: &Control, new: NewFile) -> OpenFile {
     OpenFile { file, token: "none".to_owned() }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: FileInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        scope::check_retention(control, &request, project)?;
-        let content_type =
-            input.content_type.map(|kind| checked("content_type", kind, CONTENT_TYPE_BYTES_MAX));
-        let new = NewFile {
-            owner: ObjectOwner { workspace: request.workspace(), project },
-            request: request.trace,
-            name: checked("filename", input.filename, FILE_NAME_BYTES_MAX)?,
-            content_type: content_type.transpose()?.unwrap_or_default(),
-            path: None,
-            purpose: USER_FILE.to_owned(),
-            declared: input.size,
-        };
-        // What object storage took can't be rolled back: a rehearsal leaves it alone.
-        let open = match request.is_rehearsal {
-            true => rehearsed(control, new),
-            false => control.web.files.open(new).await?,
-        };
-        let id = open.file.id;
-        audit(control, &request, "file.create", id).await?;
-        let origin = control.web.site.base_url(&request.headers);
-        let upload_url = format!("{}/files/{id}/upload/{}", origin.trim_end_matches('/'), open.token);
-        let view = NewFileView { file: show(&open.file), upload_url };
-        Ok(Reply::json(&view)?.as_created(format!("{PATH}/{id}")))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: FileInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    scope::check_retention(control, &request, project)?;
+    let content_type = input.content_type.map(|kind| checked("content_type", kind, CONTENT_TYPE_BYTES_MAX));
+    let new = NewFile {
+        owner: ObjectOwner { workspace: request.workspace(), project },
+        request: request.trace,
+        name: checked("filename", input.filename, FILE_NAME_BYTES_MAX)?,
+        content_type: content_type.transpose()?.unwrap_or_default(),
+        path: None,
+        purpose: USER_FILE.to_owned(),
+        declared: input.size,
+    };
+    // What object storage took can't be rolled back: a rehearsal leaves it alone.
+    let open = match request.is_rehearsal {
+        true => rehearsed(control, new),
+        false => control.web.files.open(new).await?,
+    };
+    let id = open.file.id;
+    audit(control, &request, "file.create", id).await?;
+    let origin = control.web.site.base_url(&request.headers);
+    let upload_url = format!("{}/files/{id}/upload/{}", origin.trim_end_matches('/'), open.token);
+    let view = NewFileView { file: show(&open.file), upload_url };
+    Ok(Reply::json(&view)?.as_created(format!("{PATH}/{id}")))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let page: store::Page<FileId> = request.page()?;
-        let wanted = page.rows_wanted();
-        let limit = u32::try_from(wanted + 1).unwrap_or(u32::MAX);
-        let found = control.web.files.list_workspace(request.workspace(), project, page.after, limit).await?;
-        let listed = Listed::cut(found, wanted, |file| file.id);
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let page: store::Page<FileId> = request.page()?;
+    let wanted = page.rows_wanted();
+    let limit = u32::try_from(wanted + 1).unwrap_or(u32::MAX);
+    let found = control.web.files.list_workspace(request.workspace(), project, page.after, limit).await?;
+    let listed = Listed::cut(found, wanted, |file| file.id);
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn storage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let stored = control.web.files.stored(request.workspace(), project).await?;
-        let show = |one: &StoredBytes| StorageView {
-            object: "file_storage",
-            project_id: one.project.to_string(),
-            files: one.files,
-            bytes: one.bytes,
-            bytes_max: one.bytes_max,
-        };
-        Reply::json(&Page::whole(stored.iter().map(show).collect()))
-    })
+async fn storage(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let stored = control.web.files.stored(request.workspace(), project).await?;
+    let show = |one: &StoredBytes| StorageView {
+        object: "file_storage",
+        project_id: one.project.to_string(),
+        files: one.files,
+        bytes: one.bytes,
+        bytes_max: one.bytes_max,
+    };
+    Reply::json(&Page::whole(stored.iter().map(show).collect()))
 }
 
 /// The file that the path names.
@@ -253,46 +246,40 @@ async fn audit(
     control.deps.store.audit().append(vec![row]).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let file = load(control, &request).await?;
-        Ok(Reply::json(&show(&file))?.version(version(&file)))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let file = load(control, &request).await?;
+    Ok(Reply::json(&show(&file))?.version(version(&file)))
 }
 
-fn read(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let file = load(control, &request).await?;
-        let page: store::Page<u64> = request.page()?;
-        let piece = page.after.map_or(0, |last| last.saturating_add(1));
-        if piece == 0 {
-            audit(control, &request, "file.read", file.id).await?;
-        }
-        let content = control.web.files.piece(file.owner, file.id, piece).await?;
-        let rows: Vec<_> = content.into_iter().map(|content| (piece, content)).collect();
-        let next = rows.last().map(|(piece, _)| *piece).filter(|piece| piece.saturating_add(1) < file.pieces);
-        let show = |(piece, content): &(u64, Bytes)| PieceView {
-            object: "file.piece",
-            file_id: file.id.to_string(),
-            piece: *piece,
-            content_base64: STANDARD.encode(content),
-        };
-        Reply::json(&request.page_of(Listed { rows, next }, show))
-    })
+async fn read(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let file = load(control, &request).await?;
+    let page: store::Page<u64> = request.page()?;
+    let piece = page.after.map_or(0, |last| last.saturating_add(1));
+    if piece == 0 {
+        audit(control, &request, "file.read", file.id).await?;
+    }
+    let content = control.web.files.piece(file.owner, file.id, piece).await?;
+    let rows: Vec<_> = content.into_iter().map(|content| (piece, content)).collect();
+    let next = rows.last().map(|(piece, _)| *piece).filter(|piece| piece.saturating_add(1) < file.pieces);
+    let show = |(piece, content): &(u64, Bytes)| PieceView {
+        object: "file.piece",
+        file_id: file.id.to_string(),
+        piece: *piece,
+        content_base64: STANDARD.encode(content),
+    };
+    Reply::json(&request.page_of(Listed { rows, next }, show))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let file = load(control, &request).await?;
-        let current = version(&file);
-        if request.if_match()?.is_some_and(|expected| expected != current) {
-            return Err(of_store(StoreError::Precondition { what: WHAT, current }));
-        }
-        if !request.is_rehearsal && !control.web.files.forget(file.owner, file.id).await? {
-            return Err(not_found(WHAT, &file.id.to_string()));
-        }
-        // Now, so that the entry says that it is gone.
-        audit(control, &request, "file.delete", file.id).await?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let file = load(control, &request).await?;
+    let current = version(&file);
+    if request.if_match()?.is_some_and(|expected| expected != current) {
+        return Err(of_store(StoreError::Precondition { what: WHAT, current }));
+    }
+    if !request.is_rehearsal && !control.web.files.forget(file.owner, file.id).await? {
+        return Err(not_found(WHAT, &file.id.to_string()));
+    }
+    // Now, so that the entry says that it is gone.
+    audit(control, &request, "file.delete", file.id).await?;
+    Ok(Reply::no_content())
 }

@@ -106,46 +106,38 @@ fn enveloped(request: &ApiRequest, value: &Value) -> Result<Reply, Box<Fault>> {
     }
 }
 
-fn start(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ClientInput = request.json()?;
-        let flow = input.flow.ok_or_else(|| missing("flow", "Name a flow, by its id or its name."))?;
-        let input = StartInput::of_flow(flow, input.input);
-        let run = begin(control, &request, input).await?;
-        enveloped(&request, &shape(control, &run).await?)
-    })
+async fn start(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ClientInput = request.json()?;
+    let flow = input.flow.ok_or_else(|| missing("flow", "Name a flow, by its id or its name."))?;
+    let input = StartInput::of_flow(flow, input.input);
+    let run = begin(control, &request, input).await?;
+    enveloped(&request, &shape(control, &run).await?)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        enveloped(&request, &shape(control, &run).await?)
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    enveloped(&request, &shape(control, &run).await?)
 }
 
-fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        let version = request.headers.get("x-api-version").cloned();
-        let workspace = request.workspace();
-        drop(cancelled(control, request).await?);
-        let run = runs_of(control).get(workspace, run.id).await.map_err(of_store)?;
-        let value = shape(control, &run).await?;
-        match version.as_ref().and_then(|value| value.to_str().ok()) {
-            Some("2") => Reply::json(&value),
-            _ => Reply::json(&json!({"data": value, "messages": []})),
-        }
-    })
+async fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    let version = request.headers.get("x-api-version").cloned();
+    let workspace = request.workspace();
+    drop(cancelled(control, request).await?);
+    let run = runs_of(control).get(workspace, run.id).await.map_err(of_store)?;
+    let value = shape(control, &run).await?;
+    match version.as_ref().and_then(|value| value.to_str().ok()) {
+        Some("2") => Reply::json(&value),
+        _ => Reply::json(&json!({"data": value, "messages": []})),
+    }
 }
 
-fn follow(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        let (run, is_changed) = changed(control, &request, run).await?;
-        if !is_changed {
-            return event(&run, None);
-        }
-        let document = shape(control, &run).await?;
-        event(&run, Some(&document))
-    })
+async fn follow(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    let (run, is_changed) = changed(control, &request, run).await?;
+    if !is_changed {
+        return event(&run, None);
+    }
+    let document = shape(control, &run).await?;
+    event(&run, Some(&document))
 }

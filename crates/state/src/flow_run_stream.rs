@@ -44,14 +44,12 @@ pub(crate) fn event(run: &RunRow, document: Option<&serde_json::Value>) -> Resul
     Ok(Reply { body: text.into(), content_type: "text/event-stream", ..reply })
 }
 
-pub(crate) fn follow(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        let (run, is_changed) = changed(control, &request, run).await?;
-        if !is_changed {
-            return event(&run, None);
-        }
-        let document = json!(detail(control, &run).await?);
-        event(&run, Some(&document))
-    })
+pub(crate) async fn follow(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    let (run, is_changed) = changed(control, &request, run).await?;
+    if !is_changed {
+        return event(&run, None);
+    }
+    let document = json!(detail(control, &run).await?);
+    event(&run, Some(&document))
 }

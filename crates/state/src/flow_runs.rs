@@ -6,7 +6,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::reply::Reply;
 use api::request::ApiRequest;
-use api::router::{Handled, Route};
+use api::router::{Handled, Handler, Route, RouteAuth};
 use api::state::Control;
 use domain::{Fault, FaultClass};
 use flowruns::{FlowContent, RunRow, RunStatus, StepStatus, Wish, part};
@@ -28,14 +28,14 @@ const PATH: &str = "/v2/flow-runs";
 const ONE: &str = "/v2/flow-runs/{id}";
 
 pub(crate) fn routes() -> Vec<Route> {
-    let acting = |pattern, handler, says| {
-        Route::new(Method::POST, pattern, Access::WRITE_STATE, handler)
+    let acting = |pattern, handler: Handler, says| {
+        Route::by(Method::POST, pattern, RouteAuth::Known(Access::WRITE_STATE, handler))
             .says(says)
             .returns_value::<RunView>()
             .no_rehearsal("Steps of a run begin and end on their own.")
     };
     vec![
-        acting(PATH, start, "Starts a run of a flow, or of a document that is stored nowhere else.")
+        acting(PATH, &start, "Starts a run of a flow, or of a document that is stored nowhere else.")
             .takes::<StartInput>()
             .takes_content()
             .refuses(400, "flow_invalid")
@@ -59,26 +59,26 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Follows a run as server-sent events: its state now, or once it changes. Reconnect with Last-Event-ID.")
             .query("after", "The number of the last event, in place of Last-Event-ID.")
             .returns_events(),
-        acting("/v2/flow-runs/{id}/cancel", cancel, "Cancels a run with everything that its steps began.")
+        acting("/v2/flow-runs/{id}/cancel", &cancel, "Cancels a run with everything that its steps began.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/pause", pause, "Pauses a run: running steps finish, and no others start.")
+        acting("/v2/flow-runs/{id}/pause", &pause, "Pauses a run: running steps finish, and no others start.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/resume", resume, "Resumes a paused run.")
+        acting("/v2/flow-runs/{id}/resume", &resume, "Resumes a paused run.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/retry", retry, "Runs an ended run again from a step, or from the steps that failed.")
+        acting("/v2/flow-runs/{id}/retry", &retry, "Runs an ended run again from a step, or from the steps that failed.")
             .takes::<RetryInput>()
             .refuses(409, "flow_run_not_ended"),
-        acting("/v2/flow-runs/{id}/events", send_event, "Sends an event to a run, for a step that waits for it.")
+        acting("/v2/flow-runs/{id}/events", &send_event, "Sends an event to a run, for a step that waits for it.")
             .takes::<EventInput>()
             .refuses(400, "validation_error")
             .refuses(409, "flow_run_ended"),
-        acting("/v2/flow-runs/{id}/approvals", decide, "Approves or refuses a step of a run that waits for approval.")
+        acting("/v2/flow-runs/{id}/approvals", &decide, "Approves or refuses a step of a run that waits for approval.")
             .takes::<DecisionInput>()
             .refuses(409, "flow_step_not_waiting"),
-        acting("/v2/flow-runs/{id}/replay", replay, "Replays the input of a run with another version of its flow.")
+        acting("/v2/flow-runs/{id}/replay", &replay, "Replays the input of a run with another version of its flow.")
             .takes::<ReplayInput>()
             .refuses(503, "flow_engine_unavailable"),
         Route::new(Method::GET, "/v2/flow-runs/{id}/diff", Access::READ_STATE, differences)
@@ -135,48 +135,39 @@ struct OutputDiff {
     changes: Vec<DifferenceView>,
 }
 
-fn start(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: StartInput = request.json()?;
-        let run = begin(control, &request, input).await?;
-        Reply::json(&show(&run))
-    })
+async fn start(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: StartInput = request.json()?;
+    let run = begin(control, &request, input).await?;
+    Reply::json(&show(&run))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let status = request.query.get("status").map(|word| {
-            let wrong = || {
-                invalid(
-                    "status",
-                    "This isn't a run status.",
-                    "Send pending, running, completed, failed or cancelled.",
-                )
-            };
-            RunStatus::by_name(word).ok_or_else(wrong)
-        });
-        let of = (scope::listed(&request)?, status.transpose()?);
-        let listed =
-            runs_of(control).list(request.workspace(), of, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let status = request.query.get("status").map(|word| {
+        let wrong = || {
+            invalid(
+                "status",
+                "This isn't a run status.",
+                "Send pending, running, completed, failed or cancelled.",
+            )
+        };
+        RunStatus::by_name(word).ok_or_else(wrong)
+    });
+    let of = (scope::listed(&request)?, status.transpose()?);
+    let listed = runs_of(control).list(request.workspace(), of, request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        Reply::json(&detail(control, &run).await?)
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    Reply::json(&detail(control, &run).await?)
 }
 
-fn step(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        let path = request.query.get("path").cloned();
-        let path = path.ok_or_else(|| missing("path", "Name the step."))?;
-        let found = step_detail(control, &run, &path).await?;
-        Reply::json(&found.ok_or_else(|| not_found("step", &path))?)
-    })
+async fn step(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    let path = request.query.get("path").cloned();
+    let path = path.ok_or_else(|| missing("path", "Name the step."))?;
+    let found = step_detail(control, &run, &path).await?;
+    Reply::json(&found.ok_or_else(|| not_found("step", &path))?)
 }
 
 async fn wished(control: &Arc<Control>, request: &ApiRequest, wish: Wish) -> Result<Reply, Box<Fault>> {
@@ -187,35 +178,30 @@ async fn wished(control: &Arc<Control>, request: &ApiRequest, wish: Wish) -> Res
     Reply::json(&show(&run))
 }
 
-pub(crate) fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { wished(control, &request, Wish::Cancel).await })
+pub(crate) async fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    wished(control, &request, Wish::Cancel).await
 }
 
-fn pause(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { wished(control, &request, Wish::Pause).await })
+async fn pause(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    wished(control, &request, Wish::Pause).await
 }
 
-fn resume(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        let act = request.act(&control.deps.world);
-        let run = runs_of(control).resume((request.workspace(), run.id), act).await.map_err(of_store)?;
-        control.deps.flows.touch(run.id);
-        Reply::json(&show(&run))
-    })
+async fn resume(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    let act = request.act(&control.deps.world);
+    let run = runs_of(control).resume((request.workspace(), run.id), act).await.map_err(of_store)?;
+    control.deps.flows.touch(run.id);
+    Reply::json(&show(&run))
 }
 
-fn retry(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: RetryInput = request.json()?;
-        let run = found(control, &request).await?;
-        let paths = again(control, &run, input.from.as_deref()).await?;
-        let act = request.act(&control.deps.world);
-        let run =
-            runs_of(control).retry((request.workspace(), run.id), paths, act).await.map_err(of_store)?;
-        control.deps.flows.arrived();
-        Reply::json(&show(&run))
-    })
+async fn retry(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: RetryInput = request.json()?;
+    let run = found(control, &request).await?;
+    let paths = again(control, &run, input.from.as_deref()).await?;
+    let act = request.act(&control.deps.world);
+    let run = runs_of(control).retry((request.workspace(), run.id), paths, act).await.map_err(of_store)?;
+    control.deps.flows.arrived();
+    Reply::json(&show(&run))
 }
 
 /// The paths of the steps that run again.
@@ -301,72 +287,64 @@ async fn send(
     Reply::json(&show(&run))
 }
 
-fn send_event(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: EventInput = request.json()?;
-        let run = found(control, &request).await?;
-        let name = input.name.ok_or_else(|| missing("name", "Name the event that a step waits for."))?;
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
-            return Err(invalid(
-                "name",
-                "This isn't a valid event name.",
-                "Use up to 64 letters, digits, dots, dashes and underscores.",
-            ));
-        }
-        check_depth("payload", &input.payload)?;
-        send(control, &request, &run, (name, input.payload)).await
-    })
+async fn send_event(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: EventInput = request.json()?;
+    let run = found(control, &request).await?;
+    let name = input.name.ok_or_else(|| missing("name", "Name the event that a step waits for."))?;
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        return Err(invalid(
+            "name",
+            "This isn't a valid event name.",
+            "Use up to 64 letters, digits, dots, dashes and underscores.",
+        ));
+    }
+    check_depth("payload", &input.payload)?;
+    send(control, &request, &run, (name, input.payload)).await
 }
 
-fn decide(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: DecisionInput = request.json()?;
-        let run = found(control, &request).await?;
-        let step = input.step.ok_or_else(|| missing("step", "Name the step that waits for an approval."))?;
-        let approved = input.approved.ok_or_else(|| missing("approved", "Send true or false."))?;
-        let row = runs_of(control).step(run.id, step.clone()).await.map_err(of_store)?;
-        let waits = row.is_some_and(|row| row.kind == "approval" && row.status == StepStatus::Waiting);
-        if !waits {
-            let message = format!(
-                "The step \"{}\" isn't waiting for an approval.",
-                step.chars().take(64).collect::<String>()
-            );
-            let fault = Fault::new(FaultClass::Conflict, "flow_step_not_waiting", message).param("step");
-            return Err(Box::new(fault.fix("GET /v2/flow-runs/{id} shows the steps that wait.")));
-        }
-        let payload = json!({"approved": approved, "by": request.caller.actor(), "comment": input.comment});
-        send(control, &request, &run, (format!(":{step}"), payload)).await
-    })
+async fn decide(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: DecisionInput = request.json()?;
+    let run = found(control, &request).await?;
+    let step = input.step.ok_or_else(|| missing("step", "Name the step that waits for an approval."))?;
+    let approved = input.approved.ok_or_else(|| missing("approved", "Send true or false."))?;
+    let row = runs_of(control).step(run.id, step.clone()).await.map_err(of_store)?;
+    let waits = row.is_some_and(|row| row.kind == "approval" && row.status == StepStatus::Waiting);
+    if !waits {
+        let message = format!(
+            "The step \"{}\" isn't waiting for an approval.",
+            step.chars().take(64).collect::<String>()
+        );
+        let fault = Fault::new(FaultClass::Conflict, "flow_step_not_waiting", message).param("step");
+        return Err(Box::new(fault.fix("GET /v2/flow-runs/{id} shows the steps that wait.")));
+    }
+    let payload = json!({"approved": approved, "by": request.caller.actor(), "comment": input.comment});
+    send(control, &request, &run, (format!(":{step}"), payload)).await
 }
 
-fn replay(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ReplayInput = request.json()?;
-        let run = found(control, &request).await?;
-        Reply::json(&show(&replayed(control, &request, &run, input.version).await?))
-    })
+async fn replay(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ReplayInput = request.json()?;
+    let run = found(control, &request).await?;
+    Reply::json(&show(&replayed(control, &request, &run, input.version).await?))
 }
 
-fn differences(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let run = found(control, &request).await?;
-        let of = run.replay_of.ok_or_else(|| not_found("replay", &run.id.to_string()))?;
-        let runs = runs_of(control);
-        let mut outputs = Vec::new();
-        for id in [of, run.id] {
-            let content = runs.content(id, part::OUTPUT.to_owned()).await.map_err(of_store)?;
-            outputs.push(
-                content.and_then(|content| content.open(&control.deps.vault, run.owner)).unwrap_or_default(),
-            );
-        }
-        let changes = outputs.first().zip(outputs.last());
-        let changes = changes.map(|(before, after)| flows::diff(before, after)).unwrap_or_default();
-        Reply::json(&OutputDiff {
-            object: "flow_output_diff",
-            run_id: run.id.to_string(),
-            replay_of: of.to_string(),
-            changes: changes.into_iter().map(DifferenceView::of).collect(),
-        })
+async fn differences(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let run = found(control, &request).await?;
+    let of = run.replay_of.ok_or_else(|| not_found("replay", &run.id.to_string()))?;
+    let runs = runs_of(control);
+    let mut outputs = Vec::new();
+    for id in [of, run.id] {
+        let content = runs.content(id, part::OUTPUT.to_owned()).await.map_err(of_store)?;
+        outputs.push(
+            content.and_then(|content| content.open(&control.deps.vault, run.owner)).unwrap_or_default(),
+        );
+    }
+    let changes = outputs.first().zip(outputs.last());
+    let changes = changes.map(|(before, after)| flows::diff(before, after)).unwrap_or_default();
+    Reply::json(&OutputDiff {
+        object: "flow_output_diff",
+        run_id: run.id.to_string(),
+        replay_of: of.to_string(),
+        changes: changes.into_iter().map(DifferenceView::of).collect(),
     })
 }

@@ -197,88 +197,75 @@ pub(crate) async fn found(control: &Control, request: &ApiRequest) -> Result<Flo
     Ok(row)
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: FlowInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let document = document_of(input.document)?;
-        let flow = compiled(&document)?;
-        let world = &control.deps.world;
-        let now_unix_ms = world.clock.unix_ms();
-        let row = FlowRow {
-            id: FlowId::new(now_unix_ms, world.id_bytes()),
-            owner: ObjectOwner { workspace: request.workspace(), project },
-            name: flow.name,
-            latest: 1,
-            created_unix_ms: now_unix_ms,
-            updated_unix_ms: now_unix_ms,
-            version: 1,
-        };
-        let act = request.act(world);
-        let flows = StoredFlows::of(&control.deps.store);
-        flows.create(row.clone(), document.to_string(), act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row, Some(document)))?.version(1).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: FlowInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let document = document_of(input.document)?;
+    let flow = compiled(&document)?;
+    let world = &control.deps.world;
+    let now_unix_ms = world.clock.unix_ms();
+    let row = FlowRow {
+        id: FlowId::new(now_unix_ms, world.id_bytes()),
+        owner: ObjectOwner { workspace: request.workspace(), project },
+        name: flow.name,
+        latest: 1,
+        created_unix_ms: now_unix_ms,
+        updated_unix_ms: now_unix_ms,
+        version: 1,
+    };
+    let act = request.act(world);
+    let flows = StoredFlows::of(&control.deps.store);
+    flows.create(row.clone(), document.to_string(), act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row, Some(document)))?.version(1).as_created(format!("{PATH}/{}", row.id)))
 }
 
-fn add_version(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: FlowInput = request.json()?;
-        let row = found(control, &request).await?;
-        let document = document_of(input.document)?;
-        let flow = compiled(&document)?;
-        let (act, expected) = (request.act(&control.deps.world), request.if_match()?);
-        let flows = StoredFlows::of(&control.deps.store);
-        let of = (request.workspace(), row.id);
-        let row =
-            flows.replace(of, (flow.name, document.to_string()), expected, act).await.map_err(of_store)?;
-        let location = format!("{PATH}/{}/versions/{}", row.id, row.latest);
-        Ok(Reply::json(&show(&row, Some(document)))?.version(row.version).as_created(location))
-    })
+async fn add_version(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: FlowInput = request.json()?;
+    let row = found(control, &request).await?;
+    let document = document_of(input.document)?;
+    let flow = compiled(&document)?;
+    let (act, expected) = (request.act(&control.deps.world), request.if_match()?);
+    let flows = StoredFlows::of(&control.deps.store);
+    let of = (request.workspace(), row.id);
+    let row = flows.replace(of, (flow.name, document.to_string()), expected, act).await.map_err(of_store)?;
+    let location = format!("{PATH}/{}/versions/{}", row.id, row.latest);
+    Ok(Reply::json(&show(&row, Some(document)))?.version(row.version).as_created(location))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let flows = StoredFlows::of(&control.deps.store);
-        let listed = flows.list(request.workspace(), scope::listed(&request)?, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, |row| show(row, None)))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let flows = StoredFlows::of(&control.deps.store);
+    let listed = flows.list(request.workspace(), scope::listed(&request)?, request.page()?).await;
+    Reply::json(&request.page_of(listed.map_err(of_store)?, |row| show(row, None)))
 }
 
-fn show_schema(_control: &Arc<Control>, _request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&SchemaView { object: "json_schema", schema: schema() }) })
+async fn show_schema(_control: &Arc<Control>, _request: ApiRequest) -> Handled {
+    Reply::json(&SchemaView { object: "json_schema", schema: schema() })
 }
 
-fn validate(_control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: FlowInput = request.json()?;
-        let document = document_of(input.document)?;
-        let (errors, graph) = match ::flows::compile(&document) {
-            Ok(flow) => (Vec::new(), nodes_of(&flow)),
-            Err(errors) => (errors_of(&errors), Vec::new()),
-        };
-        Reply::json(&ValidationView { object: "flow_validation", valid: errors.is_empty(), errors, graph })
-    })
+async fn validate(_control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: FlowInput = request.json()?;
+    let document = document_of(input.document)?;
+    let (errors, graph) = match ::flows::compile(&document) {
+        Ok(flow) => (Vec::new(), nodes_of(&flow)),
+        Err(errors) => (errors_of(&errors), Vec::new()),
+    };
+    Reply::json(&ValidationView { object: "flow_validation", valid: errors.is_empty(), errors, graph })
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = found(control, &request).await?;
-        let flows = StoredFlows::of(&control.deps.store);
-        let newest = flows.version(request.workspace(), row.id, row.latest).await.map_err(of_store)?;
-        let document = serde_json::from_str(&newest.document).ok();
-        Ok(Reply::json(&show(&row, document))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = found(control, &request).await?;
+    let flows = StoredFlows::of(&control.deps.store);
+    let newest = flows.version(request.workspace(), row.id, row.latest).await.map_err(of_store)?;
+    let document = serde_json::from_str(&newest.document).ok();
+    Ok(Reply::json(&show(&row, document))?.version(row.version))
 }
 
-fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = found(control, &request).await?;
-        let flows = StoredFlows::of(&control.deps.store);
-        let versions = flows.versions(request.workspace(), row.id, FLOW_VERSIONS_LISTED_MAX).await;
-        let versions = versions.map_err(of_store)?;
-        Reply::json(&Page::whole(versions.iter().map(|version| show_version(row.id, version)).collect()))
-    })
+async fn versions(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = found(control, &request).await?;
+    let flows = StoredFlows::of(&control.deps.store);
+    let versions = flows.versions(request.workspace(), row.id, FLOW_VERSIONS_LISTED_MAX).await;
+    let versions = versions.map_err(of_store)?;
+    Reply::json(&Page::whole(versions.iter().map(|version| show_version(row.id, version)).collect()))
 }
 
 fn number(text: Option<&String>, field: &'static str, default: u64) -> Result<u64, Box<Fault>> {
@@ -286,40 +273,34 @@ fn number(text: Option<&String>, field: &'static str, default: u64) -> Result<u6
     text.parse().map_err(|_| invalid(field, "This isn't a version number.", "Send a whole number."))
 }
 
-fn version(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = found(control, &request).await?;
-        let number = number(request.parameters.get(1), "number", row.latest)?;
-        let flows = StoredFlows::of(&control.deps.store);
+async fn version(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = found(control, &request).await?;
+    let number = number(request.parameters.get(1), "number", row.latest)?;
+    let flows = StoredFlows::of(&control.deps.store);
+    let version = flows.version(request.workspace(), row.id, number).await.map_err(of_store)?;
+    Reply::json(&show_version(row.id, &version))
+}
+
+async fn differences(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = found(control, &request).await?;
+    let to = number(request.query.get("to"), "to", row.latest)?;
+    let from = number(request.query.get("from"), "from", to.saturating_sub(1).max(1))?;
+    let flows = StoredFlows::of(&control.deps.store);
+    let mut documents = Vec::new();
+    for number in [from, to] {
         let version = flows.version(request.workspace(), row.id, number).await.map_err(of_store)?;
-        Reply::json(&show_version(row.id, &version))
-    })
+        documents.push(serde_json::from_str::<Value>(&version.document).unwrap_or_default());
+    }
+    let (before, after) = (documents.first(), documents.last());
+    let changes = before.zip(after).map(|(before, after)| diff(before, after)).unwrap_or_default();
+    let changes = changes.into_iter().map(DifferenceView::of).collect();
+    Reply::json(&DiffView { object: "flow_diff", from, to, changes })
 }
 
-fn differences(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = found(control, &request).await?;
-        let to = number(request.query.get("to"), "to", row.latest)?;
-        let from = number(request.query.get("from"), "from", to.saturating_sub(1).max(1))?;
-        let flows = StoredFlows::of(&control.deps.store);
-        let mut documents = Vec::new();
-        for number in [from, to] {
-            let version = flows.version(request.workspace(), row.id, number).await.map_err(of_store)?;
-            documents.push(serde_json::from_str::<Value>(&version.document).unwrap_or_default());
-        }
-        let (before, after) = (documents.first(), documents.last());
-        let changes = before.zip(after).map(|(before, after)| diff(before, after)).unwrap_or_default();
-        let changes = changes.into_iter().map(DifferenceView::of).collect();
-        Reply::json(&DiffView { object: "flow_diff", from, to, changes })
-    })
-}
-
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = found(control, &request).await?;
-        let (act, expected) = (request.act(&control.deps.world), request.if_match()?);
-        let flows = StoredFlows::of(&control.deps.store);
-        flows.delete(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = found(control, &request).await?;
+    let (act, expected) = (request.act(&control.deps.world), request.if_match()?);
+    let flows = StoredFlows::of(&control.deps.store);
+    flows.delete(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
+    Ok(Reply::no_content())
 }

@@ -105,84 +105,80 @@ fn wanted_scopes(row: &McpServerRow, held: Option<&GrantRow>) -> Vec<String> {
     given.iter().chain(wanted).cloned().collect()
 }
 
-fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<ServerKind>(control, &request).await?;
-        let Nothing {} = request.json()?;
-        let Some(oauth) = row.definition.oauth.clone() else {
-            let message = "The server is called without OAuth.";
-            let fault = Fault::new(FaultClass::Conflict, "mcp_server_without_oauth", message);
-            return Err(Box::new(fault.fix(r#"Change its "auth" to {"type": "oauth"} first."#)));
-        };
-        let deps = &control.deps;
-        let grants = Grants::of(&deps.store);
-        let held = grants.find(row.id).await.map_err(of_store)?;
-        let wanted_scopes = wanted_scopes(&row, held.as_ref());
-        let known = held.and_then(|held| held.open(&deps.vault).grant);
-        let order = SignInOrder {
-            url: row.definition.url.clone(),
-            owner: row.owner.workspace,
-            client_secret: row.client_secret(&deps.vault).filter(|_| oauth.has_client_secret),
-            oauth,
-            wanted_scopes,
-            redirect: format!("{}{RETURN_PATH}", control.web.site.base_url(&request.headers)),
-            known: known.map(|grant| (grant.client, grant.issuer, grant.redirect)),
-        };
-        let plan = deps.outbound.plan_sign_in(order).await.map_err(|failure| failed(&failure))?;
-        let (state, verifier) = (tokens::mint(&*deps.world.random), tokens::mint(&*deps.world.random));
-        let address = plan.address(&state, &verifier).map_err(|failure| failed(&failure))?;
-        let digest =
-            tokens::digest(&*deps.vault.hasher, Kind::SignInState, state.expose_text().unwrap_or_default());
-        let (url, verifier) = (row.definition.url.clone(), Arc::new(verifier));
-        let secret = SignInSecret { party: plan.party, verifier, url };
-        let secret = secret.seal(&deps.vault, row.owner, (&digest, request.trace));
-        let now_unix_ms = deps.world.clock.unix_ms();
-        let expires_unix_ms = now_unix_ms.saturating_add(milliseconds(SIGN_IN_TIME_MAX));
-        let sign_in = SignInRow {
-            state: digest,
-            server: row.id,
-            owner: row.owner,
-            actor: request.caller.actor(),
-            session: request.caller.person().map(|person| person.signed_in.session.digest),
-            secret: secret.map_err(|error| unsealed(&row, &error))?,
-            expires_unix_ms,
-        };
-        grants.begin(sign_in, now_unix_ms).await.map_err(of_store)?;
-        Reply::json(&SignInView {
-            object: "mcp_sign_in",
-            mcp_server_id: row.id.to_string(),
-            authorization_url: address,
-            expires_at: Moment(expires_unix_ms),
-        })
+async fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<ServerKind>(control, &request).await?;
+    let Nothing {} = request.json()?;
+    let Some(oauth) = row.definition.oauth.clone() else {
+        let message = "The server is called without OAuth.";
+        let fault = Fault::new(FaultClass::Conflict, "mcp_server_without_oauth", message);
+        return Err(Box::new(fault.fix(r#"Change its "auth" to {"type": "oauth"} first."#)));
+    };
+    let deps = &control.deps;
+    let grants = Grants::of(&deps.store);
+    let held = grants.find(row.id).await.map_err(of_store)?;
+    let wanted_scopes = wanted_scopes(&row, held.as_ref());
+    let known = held.and_then(|held| held.open(&deps.vault).grant);
+    let order = SignInOrder {
+        url: row.definition.url.clone(),
+        owner: row.owner.workspace,
+        client_secret: row.client_secret(&deps.vault).filter(|_| oauth.has_client_secret),
+        oauth,
+        wanted_scopes,
+        redirect: format!("{}{RETURN_PATH}", control.web.site.base_url(&request.headers)),
+        known: known.map(|grant| (grant.client, grant.issuer, grant.redirect)),
+    };
+    let plan = deps.outbound.plan_sign_in(order).await.map_err(|failure| failed(&failure))?;
+    let (state, verifier) = (tokens::mint(&*deps.world.random), tokens::mint(&*deps.world.random));
+    let address = plan.address(&state, &verifier).map_err(|failure| failed(&failure))?;
+    let digest =
+        tokens::digest(&*deps.vault.hasher, Kind::SignInState, state.expose_text().unwrap_or_default());
+    let (url, verifier) = (row.definition.url.clone(), Arc::new(verifier));
+    let secret = SignInSecret { party: plan.party, verifier, url };
+    let secret = secret.seal(&deps.vault, row.owner, (&digest, request.trace));
+    let now_unix_ms = deps.world.clock.unix_ms();
+    let expires_unix_ms = now_unix_ms.saturating_add(milliseconds(SIGN_IN_TIME_MAX));
+    let sign_in = SignInRow {
+        state: digest,
+        server: row.id,
+        owner: row.owner,
+        actor: request.caller.actor(),
+        session: request.caller.person().map(|person| person.signed_in.session.digest),
+        secret: secret.map_err(|error| unsealed(&row, &error))?,
+        expires_unix_ms,
+    };
+    grants.begin(sign_in, now_unix_ms).await.map_err(of_store)?;
+    Reply::json(&SignInView {
+        object: "mcp_sign_in",
+        mcp_server_id: row.id.to_string(),
+        authorization_url: address,
+        expires_at: Moment(expires_unix_ms),
     })
 }
 
-fn end(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let returned: Returned = request.json()?;
-        check_lengths(&returned)?;
-        let deps = &control.deps;
-        let (sign_in, secret) = taken(control, &request, returned.state.as_deref()).await?;
-        let server = Declared::of(&deps.store).get::<ServerKind>(request.workspace(), sign_in.server).await;
-        let server = server.map_err(|error| not_there(error, ServerKind::WHAT, &sign_in.server))?;
-        if server.definition.url != secret.url || server.definition.oauth.is_none() {
-            return Err(over());
-        }
-        check_issuer(&returned, &secret)?;
-        let code = code_of(returned)?;
-        let now_unix_ms = deps.world.clock.unix_ms();
-        let SignInSecret { party, verifier, .. } = secret;
-        let order = CodeOrder { owner: server.owner.workspace, party, code, verifier, now_unix_ms };
-        let grant = deps.outbound.redeem_code(order).await.map_err(|failure| failed(&failure))?;
-        let sealed = GrantRow::seal(&deps.vault, (server.owner, server.id), request.trace, &grant);
-        let sealed = sealed.map_err(|error| unsealed(&server, &error))?;
-        let act = request.act(&deps.world);
-        Grants::of(&deps.store).give(sealed, act).await.map_err(of_store)?;
-        // What is lacking still, the next call says again.
-        note_wanted_scopes(&deps.store, (server.owner, server.id), Vec::new()).await.map_err(of_store)?;
-        let server = read_tools(control, server).await?;
-        view_of(control, &server).await
-    })
+async fn end(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let returned: Returned = request.json()?;
+    check_lengths(&returned)?;
+    let deps = &control.deps;
+    let (sign_in, secret) = taken(control, &request, returned.state.as_deref()).await?;
+    let server = Declared::of(&deps.store).get::<ServerKind>(request.workspace(), sign_in.server).await;
+    let server = server.map_err(|error| not_there(error, ServerKind::WHAT, &sign_in.server))?;
+    if server.definition.url != secret.url || server.definition.oauth.is_none() {
+        return Err(over());
+    }
+    check_issuer(&returned, &secret)?;
+    let code = code_of(returned)?;
+    let now_unix_ms = deps.world.clock.unix_ms();
+    let SignInSecret { party, verifier, .. } = secret;
+    let order = CodeOrder { owner: server.owner.workspace, party, code, verifier, now_unix_ms };
+    let grant = deps.outbound.redeem_code(order).await.map_err(|failure| failed(&failure))?;
+    let sealed = GrantRow::seal(&deps.vault, (server.owner, server.id), request.trace, &grant);
+    let sealed = sealed.map_err(|error| unsealed(&server, &error))?;
+    let act = request.act(&deps.world);
+    Grants::of(&deps.store).give(sealed, act).await.map_err(of_store)?;
+    // What is lacking still, the next call says again.
+    note_wanted_scopes(&deps.store, (server.owner, server.id), Vec::new()).await.map_err(of_store)?;
+    let server = read_tools(control, server).await?;
+    view_of(control, &server).await
 }
 
 fn check_lengths(returned: &Returned) -> Result<(), Box<Fault>> {

@@ -309,64 +309,57 @@ fn with_fields(
     })
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ServerInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let world = &control.deps.world;
-        let now_unix_ms = world.clock.unix_ms();
-        let blank = McpServerRow {
-            id: McpServerId::new(now_unix_ms, world.id_bytes()),
-            owner: ObjectOwner { workspace: request.workspace(), project },
-            name: String::new(),
-            is_enabled: true,
-            definition: McpDefinition {
-                description: String::new(),
-                url: String::new(),
-                allowed_tools: None,
-                approval: Approval::Never,
-                secret_headers: Vec::new(),
-                oauth: None,
-            },
-            state: McpState::default(),
-            secret: None,
-            created_unix_ms: now_unix_ms,
-            version: 1,
-        };
-        let row = with_fields(control, &request, &blank, input.into())?;
-        let declared = Declared::of(&control.deps.store);
-        declared.create(row.clone(), request.act(world)).await.map_err(of_store)?;
-        let view = show(&row, None, now_unix_ms);
-        Ok(Reply::json(&view)?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ServerInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let world = &control.deps.world;
+    let now_unix_ms = world.clock.unix_ms();
+    let blank = McpServerRow {
+        id: McpServerId::new(now_unix_ms, world.id_bytes()),
+        owner: ObjectOwner { workspace: request.workspace(), project },
+        name: String::new(),
+        is_enabled: true,
+        definition: McpDefinition {
+            description: String::new(),
+            url: String::new(),
+            allowed_tools: None,
+            approval: Approval::Never,
+            secret_headers: Vec::new(),
+            oauth: None,
+        },
+        state: McpState::default(),
+        secret: None,
+        created_unix_ms: now_unix_ms,
+        version: 1,
+    };
+    let row = with_fields(control, &request, &blank, input.into())?;
+    let declared = Declared::of(&control.deps.store);
+    declared.create(row.clone(), request.act(world)).await.map_err(of_store)?;
+    let view = show(&row, None, now_unix_ms);
+    Ok(Reply::json(&view)?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let declared = Declared::of(&control.deps.store);
-        let listed = declared.list::<ServerKind>(request.workspace(), project, request.page()?).await;
-        let listed = listed.map_err(of_store)?;
-        let mut grants = Vec::new();
-        if let (Some(first), Some(last)) = (listed.rows.first(), listed.rows.last()) {
-            let of_page =
-                Grants::of(&control.deps.store).between(request.workspace(), (first.id, last.id)).await;
-            grants = of_page.map_err(of_store)?;
-        }
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let view = |row: &McpServerRow| {
-            let grant = grants.iter().find(|grant| grant.server == row.id);
-            show(row, grant, now_unix_ms)
-        };
-        Reply::json(&request.page_of(listed, view))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = scope::listed(&request)?;
+    let declared = Declared::of(&control.deps.store);
+    let listed = declared.list::<ServerKind>(request.workspace(), project, request.page()?).await;
+    let listed = listed.map_err(of_store)?;
+    let mut grants = Vec::new();
+    if let (Some(first), Some(last)) = (listed.rows.first(), listed.rows.last()) {
+        let of_page = Grants::of(&control.deps.store).between(request.workspace(), (first.id, last.id)).await;
+        grants = of_page.map_err(of_store)?;
+    }
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let view = |row: &McpServerRow| {
+        let grant = grants.iter().find(|grant| grant.server == row.id);
+        show(row, grant, now_unix_ms)
+    };
+    Reply::json(&request.page_of(listed, view))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<ServerKind>(control, &request).await?;
-        view_of(control, &row).await
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<ServerKind>(control, &request).await?;
+    view_of(control, &row).await
 }
 
 /// A server with what it was granted.
@@ -397,13 +390,11 @@ fn writable(row: &McpServerRow) -> Value {
     fields
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<ServerKind>(control, &request).await?;
-        let update: ServerUpdate = request.apply_patch(writable(&row))?;
-        let row = with_fields(control, &request, &row, update)?;
-        write(control, &request, row).await
-    })
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<ServerKind>(control, &request).await?;
+    let update: ServerUpdate = request.apply_patch(writable(&row))?;
+    let row = with_fields(control, &request, &row, update)?;
+    write(control, &request, row).await
 }
 
 async fn write(control: &Control, request: &ApiRequest, row: McpServerRow) -> Result<Reply, Box<Fault>> {
@@ -412,17 +403,15 @@ async fn write(control: &Control, request: &ApiRequest, row: McpServerRow) -> Re
     view_of(control, &changed).await
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::delete::<ServerKind>(control, &request).await })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::delete::<ServerKind>(control, &request).await
 }
 
-fn refresh(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<ServerKind>(control, &request).await?;
-        let Nothing {} = request.json()?;
-        let row = read_tools(control, row).await?;
-        view_of(control, &row).await
-    })
+async fn refresh(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<ServerKind>(control, &request).await?;
+    let Nothing {} = request.json()?;
+    let row = read_tools(control, row).await?;
+    view_of(control, &row).await
 }
 
 /// Reads a server's tools now.
@@ -437,20 +426,18 @@ pub(crate) async fn read_tools(control: &Control, row: McpServerRow) -> Result<M
     Ok(McpServerRow { state: noted.map_err(of_store)?.unwrap_or_default(), ..row })
 }
 
-fn accept_tools(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let mut row = declared::load::<ServerKind>(control, &request).await?;
-        let input: AcceptInput = request.json()?;
-        let fix = "Name the tools, each with the digest that GET /v2/mcp-servers/ID shows.";
-        let tools = input.tools.ok_or_else(|| missing("tools", fix))?;
-        for (at, AcceptedTool { name, digest }) in tools.iter().enumerate() {
-            if !accept(&mut row.state, name, digest) {
-                let excerpt: String = name.chars().take(64).collect();
-                let message = format!("The server lists no tool \"{excerpt}\" with this digest.");
-                let fault = Fault::new(FaultClass::Conflict, "tool_digest_changed", message);
-                return Err(Box::new(fault.param(format!("tools[{at}].digest")).fix(fix)));
-            }
+async fn accept_tools(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let mut row = declared::load::<ServerKind>(control, &request).await?;
+    let input: AcceptInput = request.json()?;
+    let fix = "Name the tools, each with the digest that GET /v2/mcp-servers/ID shows.";
+    let tools = input.tools.ok_or_else(|| missing("tools", fix))?;
+    for (at, AcceptedTool { name, digest }) in tools.iter().enumerate() {
+        if !accept(&mut row.state, name, digest) {
+            let excerpt: String = name.chars().take(64).collect();
+            let message = format!("The server lists no tool \"{excerpt}\" with this digest.");
+            let fault = Fault::new(FaultClass::Conflict, "tool_digest_changed", message);
+            return Err(Box::new(fault.param(format!("tools[{at}].digest")).fix(fix)));
         }
-        write(control, &request, row).await
-    })
+    }
+    write(control, &request, row).await
 }

@@ -143,47 +143,43 @@ fn sealed(
     })
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: SecretInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let owner = ObjectOwner { workspace: request.workspace(), project };
-        let name = input.name.ok_or_else(|| missing("name", "Name the secret, such as STRIPE_KEY."))?;
-        let name = checked_secret_name("name", &name)?;
-        let value = input.value.ok_or_else(|| missing("value", "Send the secret itself."))?;
-        let definition = SecretDefinition {
-            description: checked_description(input.description)?,
-            hosts: checked_hosts(input.hosts.ok_or_else(|| missing("hosts", HOSTS_FIX))?)?,
-        };
-        let world = &control.deps.world;
-        let created_unix_ms = world.clock.unix_ms();
-        let id = SecretId::new(created_unix_ms, world.id_bytes());
-        let secret = Some(sealed(control, &request, (owner, id, &name), value)?);
-        let row = SecretRow {
-            id,
-            owner,
-            name,
-            is_enabled: true,
-            definition,
-            state: (),
-            secret,
-            created_unix_ms,
-            version: 1,
-        };
-        Declared::of(&control.deps.store).create(row.clone(), request.act(world)).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: SecretInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let owner = ObjectOwner { workspace: request.workspace(), project };
+    let name = input.name.ok_or_else(|| missing("name", "Name the secret, such as STRIPE_KEY."))?;
+    let name = checked_secret_name("name", &name)?;
+    let value = input.value.ok_or_else(|| missing("value", "Send the secret itself."))?;
+    let definition = SecretDefinition {
+        description: checked_description(input.description)?,
+        hosts: checked_hosts(input.hosts.ok_or_else(|| missing("hosts", HOSTS_FIX))?)?,
+    };
+    let world = &control.deps.world;
+    let created_unix_ms = world.clock.unix_ms();
+    let id = SecretId::new(created_unix_ms, world.id_bytes());
+    let secret = Some(sealed(control, &request, (owner, id, &name), value)?);
+    let row = SecretRow {
+        id,
+        owner,
+        name,
+        is_enabled: true,
+        definition,
+        state: (),
+        secret,
+        created_unix_ms,
+        version: 1,
+    };
+    Declared::of(&control.deps.store).create(row.clone(), request.act(world)).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::list::<SecretKind, _>(control, &request, show).await })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::list::<SecretKind, _>(control, &request, show).await
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<SecretKind>(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<SecretKind>(control, &request).await?;
+    Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
 /// The fields that a patch may change, as they are.
@@ -191,24 +187,21 @@ fn writable(row: &SecretRow) -> Value {
     json!({"hosts": row.definition.hosts, "description": row.definition.description})
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<SecretKind>(control, &request).await?;
-        let update: SecretUpdate = request.apply_patch(writable(&row))?;
-        let hosts = checked_hosts(update.hosts)?;
-        let is_new = |host: &String| !row.definition.hosts.contains(host);
-        let secret = match update.value {
-            Some(value) => Some(sealed(control, &request, (row.owner, row.id, &row.name), value)?),
-            None if hosts.iter().any(is_new) => return Err(host_needs_value()),
-            None => row.secret,
-        };
-        let definition = SecretDefinition { description: checked_description(update.description)?, hosts };
-        let row = SecretRow { definition, secret, ..row };
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let changed =
-            Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&changed))?.version(changed.version))
-    })
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<SecretKind>(control, &request).await?;
+    let update: SecretUpdate = request.apply_patch(writable(&row))?;
+    let hosts = checked_hosts(update.hosts)?;
+    let is_new = |host: &String| !row.definition.hosts.contains(host);
+    let secret = match update.value {
+        Some(value) => Some(sealed(control, &request, (row.owner, row.id, &row.name), value)?),
+        None if hosts.iter().any(is_new) => return Err(host_needs_value()),
+        None => row.secret,
+    };
+    let definition = SecretDefinition { description: checked_description(update.description)?, hosts };
+    let row = SecretRow { definition, secret, ..row };
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let changed = Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&changed))?.version(changed.version))
 }
 
 /// Whoever may change an app or a secret must not learn its value by a host that they control.
@@ -218,8 +211,8 @@ fn host_needs_value() -> Box<Fault> {
     Box::new(fault.fix("Send \"value\" together with the hosts."))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::delete::<SecretKind>(control, &request).await })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::delete::<SecretKind>(control, &request).await
 }
 
 #[cfg(test)]

@@ -204,54 +204,50 @@ fn optional_name(name: Option<String>) -> Result<String, Box<Fault>> {
     Ok(name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default())
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: SessionInput =
-            if request.body.is_empty() { SessionInput::default() } else { request.json()? };
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        scope::check_retention(control, &request, project)?;
-        let bundles = input.base_bundle_ids.unwrap_or_default();
-        if bundles.len() > SESSION_BUNDLES_MAX {
-            let message = format!("A session has at most {SESSION_BUNDLES_MAX} bundles.");
-            return Err(invalid("base_bundle_ids", message, "Put their artifacts into fewer bundles."));
-        }
-        let read = |(at, id): (usize, &String)| scope::read(&format!("base_bundle_ids[{at}]"), id);
-        let bundles = bundles.iter().enumerate().map(read).collect::<Result<Vec<BundleId>, _>>()?;
-        let world = &control.deps.world;
-        let now_unix_ms = world.clock.unix_ms();
-        let ids = (now_unix_ms, world.id_bytes(), world.id_bytes());
-        let mut new = NewSession::of(request.workspace(), project, ids);
-        let ttl_ms = checked_ttl(input.ttl_seconds)?;
-        new.session = SessionRow {
-            name: optional_name(input.name)?,
-            end_user: checked_end_user(input.end_user)?,
-            metadata: checked_metadata(input.metadata)?,
-            bundles,
-            ttl_ms,
-            until_unix_ms: ttl_ms.map(|ttl_ms| now_unix_ms.saturating_add(ttl_ms)),
-            ..new.session
-        };
-        let session = new.session.clone();
-        control.deps.store.sessions().create(new, request.act(world)).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&session, now_unix_ms))?
-            .version(session.version)
-            .as_created(format!("{PATH}/{}", session.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: SessionInput =
+        if request.body.is_empty() { SessionInput::default() } else { request.json()? };
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    scope::check_retention(control, &request, project)?;
+    let bundles = input.base_bundle_ids.unwrap_or_default();
+    if bundles.len() > SESSION_BUNDLES_MAX {
+        let message = format!("A session has at most {SESSION_BUNDLES_MAX} bundles.");
+        return Err(invalid("base_bundle_ids", message, "Put their artifacts into fewer bundles."));
+    }
+    let read = |(at, id): (usize, &String)| scope::read(&format!("base_bundle_ids[{at}]"), id);
+    let bundles = bundles.iter().enumerate().map(read).collect::<Result<Vec<BundleId>, _>>()?;
+    let world = &control.deps.world;
+    let now_unix_ms = world.clock.unix_ms();
+    let ids = (now_unix_ms, world.id_bytes(), world.id_bytes());
+    let mut new = NewSession::of(request.workspace(), project, ids);
+    let ttl_ms = checked_ttl(input.ttl_seconds)?;
+    new.session = SessionRow {
+        name: optional_name(input.name)?,
+        end_user: checked_end_user(input.end_user)?,
+        metadata: checked_metadata(input.metadata)?,
+        bundles,
+        ttl_ms,
+        until_unix_ms: ttl_ms.map(|ttl_ms| now_unix_ms.saturating_add(ttl_ms)),
+        ..new.session
+    };
+    let session = new.session.clone();
+    control.deps.store.sessions().create(new, request.act(world)).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&session, now_unix_ms))?
+        .version(session.version)
+        .as_created(format!("{PATH}/{}", session.id)))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let filter = SessionFilter {
-            project: scope::listed(&request)?,
-            end_user: request.query.get("end_user").cloned(),
-            status: request.query.get("status").and_then(|status| SessionStatus::of(status)),
-            is_warm: request.query.get("warm").map(|wanted| wanted == "true"),
-        };
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let sessions = control.deps.store.sessions();
-        let listed = sessions.list(request.workspace(), filter, now_unix_ms, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, |row| show(row, now_unix_ms)))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let filter = SessionFilter {
+        project: scope::listed(&request)?,
+        end_user: request.query.get("end_user").cloned(),
+        status: request.query.get("status").and_then(|status| SessionStatus::of(status)),
+        is_warm: request.query.get("warm").map(|wanted| wanted == "true"),
+    };
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let sessions = control.deps.store.sessions();
+    let listed = sessions.list(request.workspace(), filter, now_unix_ms, request.page()?).await;
+    Reply::json(&request.page_of(listed.map_err(of_store)?, |row| show(row, now_unix_ms)))
 }
 
 /// The session that the path names.
@@ -264,11 +260,9 @@ pub(crate) async fn load(control: &Control, request: &ApiRequest) -> Result<Sess
     Ok(row)
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row, control.deps.world.clock.unix_ms()))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    Ok(Reply::json(&show(&row, control.deps.world.clock.unix_ms()))?.version(row.version))
 }
 
 /// The fields that a patch may change, as they are.
@@ -289,50 +283,44 @@ fn writable(row: &SessionRow) -> Value {
     fields
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let update: SessionUpdate = request.apply_patch(writable(&row))?;
-        let status = update.status.as_deref().map_or(Some(row.status), SessionStatus::of);
-        let change = SessionChange {
-            name: optional_name(update.name)?,
-            end_user: checked_end_user(update.end_user)?,
-            metadata: checked_metadata(update.metadata)?,
-            status: status.ok_or_else(|| {
-                let word = update.status.as_deref().unwrap_or_default();
-                let excerpt: String = word.chars().take(64).collect();
-                let message = format!("\"{excerpt}\" isn't a session status.");
-                invalid("status", message, "Send active or archived.")
-            })?,
-            default_branch: match &update.default_branch_id {
-                Some(text) => {
-                    branches::find(control, &request, row.id, text, Some("default_branch_id")).await?.id
-                }
-                None => row.default_branch,
-            },
-            ttl_ms: checked_ttl(update.ttl_seconds)?,
-        };
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let sessions = control.deps.store.sessions();
-        let changed =
-            sessions.change(request.workspace(), row.id, change, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&changed, control.deps.world.clock.unix_ms()))?.version(changed.version))
-    })
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let update: SessionUpdate = request.apply_patch(writable(&row))?;
+    let status = update.status.as_deref().map_or(Some(row.status), SessionStatus::of);
+    let change = SessionChange {
+        name: optional_name(update.name)?,
+        end_user: checked_end_user(update.end_user)?,
+        metadata: checked_metadata(update.metadata)?,
+        status: status.ok_or_else(|| {
+            let word = update.status.as_deref().unwrap_or_default();
+            let excerpt: String = word.chars().take(64).collect();
+            let message = format!("\"{excerpt}\" isn't a session status.");
+            invalid("status", message, "Send active or archived.")
+        })?,
+        default_branch: match &update.default_branch_id {
+            Some(text) => {
+                branches::find(control, &request, row.id, text, Some("default_branch_id")).await?.id
+            }
+            None => row.default_branch,
+        },
+        ttl_ms: checked_ttl(update.ttl_seconds)?,
+    };
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let sessions = control.deps.store.sessions();
+    let changed =
+        sessions.change(request.workspace(), row.id, change, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&changed, control.deps.world.clock.unix_ms()))?.version(changed.version))
 }
 
-fn keep_alive(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (row, now_unix_ms) = warm(control, &request, WarmEvent::KeepAlive, false).await?;
-        let refusal = row.warm.as_ref().and_then(|warm| warm.status(now_unix_ms).refusal(row.id));
-        refusal.map_or_else(|| Reply::json(&show(&row, now_unix_ms)), |fault| Err(Box::new(fault)))
-    })
+async fn keep_alive(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (row, now_unix_ms) = warm(control, &request, WarmEvent::KeepAlive, false).await?;
+    let refusal = row.warm.as_ref().and_then(|warm| warm.status(now_unix_ms).refusal(row.id));
+    refusal.map_or_else(|| Reply::json(&show(&row, now_unix_ms)), |fault| Err(Box::new(fault)))
 }
 
-fn end(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (row, now_unix_ms) = warm(control, &request, WarmEvent::End, true).await?;
-        Reply::json(&show(&row, now_unix_ms))
-    })
+async fn end(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let (row, now_unix_ms) = warm(control, &request, WarmEvent::End, true).await?;
+    Reply::json(&show(&row, now_unix_ms))
 }
 
 /// The warm session that the path names, after an event.
@@ -361,17 +349,15 @@ fn not_warm(row: &SessionRow) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::NotFound, "not_found", message).fix(fix))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        control
-            .deps
-            .store
-            .sessions()
-            .delete(request.workspace(), row.id, expected, act)
-            .await
-            .map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load(control, &request).await?;
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    control
+        .deps
+        .store
+        .sessions()
+        .delete(request.workspace(), row.id, expected, act)
+        .await
+        .map_err(of_store)?;
+    Ok(Reply::no_content())
 }

@@ -160,53 +160,47 @@ async fn manifest(
     serde_json::to_string(&blocks).map_err(|_| Box::new(Fault::internal()))
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = load(control, &request).await?;
-        let input: SnapshotInput = request.json()?;
-        let wanted = input.branch_id.unwrap_or_else(|| session.default_branch.to_string());
-        let found = branches::find(control, &request, session.id, &wanted, Some("branch_id")).await?;
-        let branch = found.id;
-        let sessions = control.deps.store.sessions();
-        let version = input.version.unwrap_or(found.version);
-        if version > found.version {
-            let message = format!("The branch is at version {}.", found.version);
-            return Err(invalid("version", message, "Send that version or an earlier one."));
-        }
-        let manifest = manifest(control, &request, &session, &BranchRow { version, ..found }).await?;
-        let now_unix_ms = control.deps.world.clock.unix_ms();
-        let row = SessionSnapshotRow {
-            id: SnapshotId::new(now_unix_ms, control.deps.world.id_bytes()),
-            session: session.id,
-            branch,
-            version,
-            compiler: COMPILER.to_owned(),
-            manifest_hash: Digest::of(&[manifest.as_bytes()]).0,
-            manifest,
-            created_unix_ms: now_unix_ms,
-        };
-        let act = request.act(&control.deps.world);
-        sessions.keep_snapshot(request.workspace(), row.clone(), act).await.map_err(of_store)?;
-        let location = format!("/v2/sessions/{}/snapshots/{}", session.id, row.id);
-        Ok(Reply::json(&show(&row))?.as_created(location))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = load(control, &request).await?;
+    let input: SnapshotInput = request.json()?;
+    let wanted = input.branch_id.unwrap_or_else(|| session.default_branch.to_string());
+    let found = branches::find(control, &request, session.id, &wanted, Some("branch_id")).await?;
+    let branch = found.id;
+    let sessions = control.deps.store.sessions();
+    let version = input.version.unwrap_or(found.version);
+    if version > found.version {
+        let message = format!("The branch is at version {}.", found.version);
+        return Err(invalid("version", message, "Send that version or an earlier one."));
+    }
+    let manifest = manifest(control, &request, &session, &BranchRow { version, ..found }).await?;
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let row = SessionSnapshotRow {
+        id: SnapshotId::new(now_unix_ms, control.deps.world.id_bytes()),
+        session: session.id,
+        branch,
+        version,
+        compiler: COMPILER.to_owned(),
+        manifest_hash: Digest::of(&[manifest.as_bytes()]).0,
+        manifest,
+        created_unix_ms: now_unix_ms,
+    };
+    let act = request.act(&control.deps.world);
+    sessions.keep_snapshot(request.workspace(), row.clone(), act).await.map_err(of_store)?;
+    let location = format!("/v2/sessions/{}/snapshots/{}", session.id, row.id);
+    Ok(Reply::json(&show(&row))?.as_created(location))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = load(control, &request).await?;
-        let sessions = control.deps.store.sessions();
-        let listed =
-            sessions.snapshots(request.workspace(), session.id, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = load(control, &request).await?;
+    let sessions = control.deps.store.sessions();
+    let listed =
+        sessions.snapshots(request.workspace(), session.id, request.page()?).await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let session = load(control, &request).await?;
-        let id: SnapshotId = scope::in_path(&request, 1, WHAT)?;
-        let found = control.deps.store.sessions().snapshot(request.workspace(), session.id, id).await;
-        Reply::json(&show(&found.map_err(|error| not_there(error, WHAT, &id))?))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let session = load(control, &request).await?;
+    let id: SnapshotId = scope::in_path(&request, 1, WHAT)?;
+    let found = control.deps.store.sessions().snapshot(request.workspace(), session.id, id).await;
+    Reply::json(&show(&found.map_err(|error| not_there(error, WHAT, &id))?))
 }

@@ -116,29 +116,23 @@ fn status_of(request: &ApiRequest) -> Result<Option<TaskStatus>, Box<Fault>> {
     found.ok_or_else(|| invalid("status", "\"status\" isn't a valid task status.", fix))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let of = (scope::listed(&request)?, status_of(&request)?);
-        let listed = control.deps.run_tasks(request.workspace(), of, request.page()?).await?;
-        Reply::json(&request.page_of(listed, show))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let of = (scope::listed(&request)?, status_of(&request)?);
+    let listed = control.deps.run_tasks(request.workspace(), of, request.page()?).await?;
+    Reply::json(&request.page_of(listed, show))
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: TaskId = request.id(WHAT)?;
-        let task = control.deps.run_task(request.workspace(), id).await?;
-        scope::check(&request, task.owner.project, WHAT, &id)?;
-        Reply::json(&show(&task))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: TaskId = request.id(WHAT)?;
+    let task = control.deps.run_task(request.workspace(), id).await?;
+    scope::check(&request, task.owner.project, WHAT, &id)?;
+    Reply::json(&show(&task))
 }
 
-fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id: TaskId = request.id(WHAT)?;
-        let task = control.deps.run_task(request.workspace(), id).await?;
-        scope::check(&request, task.owner.project, WHAT, &id)?;
-        let act = request.act(&control.deps.world);
-        Reply::json(&show(&control.deps.cancel_run_task(request.workspace(), id, act).await?))
-    })
+async fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id: TaskId = request.id(WHAT)?;
+    let task = control.deps.run_task(request.workspace(), id).await?;
+    scope::check(&request, task.owner.project, WHAT, &id)?;
+    let act = request.act(&control.deps.world);
+    Reply::json(&show(&control.deps.cancel_run_task(request.workspace(), id, act).await?))
 }

@@ -337,19 +337,17 @@ fn blank(control: &Control, owner: ObjectOwner, name: String) -> ToolRow {
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: ToolInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let shape = ToolShape::by_name(&input.kind)
-            .ok_or_else(|| invalid("kind", "This isn't a kind of tool.", "Send function, http or app."))?;
-        let name = checked_name(input.name.as_deref(), NAME_BYTES_MAX)?;
-        let owner = ObjectOwner { workspace: request.workspace(), project };
-        let row = with_fields(control, &request, blank(control, owner, name), input.into(), shape)?;
-        let act = request.act(&control.deps.world);
-        Declared::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: ToolInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let shape = ToolShape::by_name(&input.kind)
+        .ok_or_else(|| invalid("kind", "This isn't a kind of tool.", "Send function, http or app."))?;
+    let name = checked_name(input.name.as_deref(), NAME_BYTES_MAX)?;
+    let owner = ObjectOwner { workspace: request.workspace(), project };
+    let row = with_fields(control, &request, blank(control, owner, name), input.into(), shape)?;
+    let act = request.act(&control.deps.world);
+    Declared::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
 }
 
 pub(crate) fn not_imported(error: &ImportError) -> Box<Fault> {
@@ -362,44 +360,42 @@ pub(crate) fn not_imported(error: &ImportError) -> Box<Fault> {
     )
 }
 
-fn import_all(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let mut input: ImportInput = request.json()?;
-        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let owner = ObjectOwner { workspace: request.workspace(), project };
-        let document = input.document.take();
-        let document =
-            document.ok_or_else(|| missing("document", "Send the OpenAPI document as a JSON object."))?;
-        let wanted = input.operation_ids.as_deref();
-        let imported =
-            import(&document, input.base_url.as_deref(), wanted).map_err(|error| not_imported(&error))?;
-        let mut rows: Vec<ToolRow> = Vec::with_capacity(imported.len());
-        for tool in imported {
-            let row = imported_row(control, owner, tool, &input.prefix)?;
-            let needs_approval = input.require_approval.unwrap_or(false);
-            let definition = ToolDefinition { needs_approval, ..row.definition };
-            let row = ToolRow { definition, ..row };
-            if rows.iter().any(|other| other.name == row.name) {
-                let message = format!("Two operations would make the tool \"{}\".", row.name);
-                return Err(invalid(
-                    "document",
-                    message,
-                    "Give the operations other ids, or import one of them.",
-                ));
-            }
-            rows.push(row);
+async fn import_all(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let mut input: ImportInput = request.json()?;
+    let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+    let owner = ObjectOwner { workspace: request.workspace(), project };
+    let document = input.document.take();
+    let document =
+        document.ok_or_else(|| missing("document", "Send the OpenAPI document as a JSON object."))?;
+    let wanted = input.operation_ids.as_deref();
+    let imported =
+        import(&document, input.base_url.as_deref(), wanted).map_err(|error| not_imported(&error))?;
+    let mut rows: Vec<ToolRow> = Vec::with_capacity(imported.len());
+    for tool in imported {
+        let row = imported_row(control, owner, tool, &input.prefix)?;
+        let needs_approval = input.require_approval.unwrap_or(false);
+        let definition = ToolDefinition { needs_approval, ..row.definition };
+        let row = ToolRow { definition, ..row };
+        if rows.iter().any(|other| other.name == row.name) {
+            let message = format!("Two operations would make the tool \"{}\".", row.name);
+            return Err(invalid(
+                "document",
+                message,
+                "Give the operations other ids, or import one of them.",
+            ));
         }
-        let declared = Declared::of(&control.deps.store);
-        refuse_taken(&declared, owner, &rows).await?;
-        for row in &mut rows {
-            let sealing = Sealing { control, request: &request, owner, id: row.id.to_string() };
-            let auth = input.auth.as_ref().map(AuthInput::again);
-            (row.secret, row.definition.secret_headers) = sealing.seal(auth, (None, Vec::new()))?;
-            let act = request.act(&control.deps.world);
-            declared.create(row.clone(), act).await.map_err(of_store)?;
-        }
-        Reply::json(&Page::whole(rows.iter().map(show).collect()))
-    })
+        rows.push(row);
+    }
+    let declared = Declared::of(&control.deps.store);
+    refuse_taken(&declared, owner, &rows).await?;
+    for row in &mut rows {
+        let sealing = Sealing { control, request: &request, owner, id: row.id.to_string() };
+        let auth = input.auth.as_ref().map(AuthInput::again);
+        (row.secret, row.definition.secret_headers) = sealing.seal(auth, (None, Vec::new()))?;
+        let act = request.act(&control.deps.world);
+        declared.create(row.clone(), act).await.map_err(of_store)?;
+    }
+    Reply::json(&Page::whole(rows.iter().map(show).collect()))
 }
 
 /// Nothing is made where a name is taken.
@@ -432,15 +428,13 @@ fn imported_row(
     Ok(ToolRow { definition, ..row })
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::list::<ToolKind, _>(control, &request, show).await })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::list::<ToolKind, _>(control, &request, show).await
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<ToolKind>(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<ToolKind>(control, &request).await?;
+    Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
 /// The fields that a patch may change, as they are.
@@ -461,20 +455,17 @@ fn writable(row: &ToolRow) -> Value {
     fields
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = declared::load::<ToolKind>(control, &request).await?;
-        let update: ToolUpdate = request.apply_patch(writable(&row))?;
-        let shape = ToolShape::of(&row.definition);
-        let name = checked_name(update.name.as_deref(), NAME_BYTES_MAX)?;
-        let row = with_fields(control, &request, ToolRow { name, ..row }, update, shape)?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let changed =
-            Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&changed))?.version(changed.version))
-    })
+async fn change(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = declared::load::<ToolKind>(control, &request).await?;
+    let update: ToolUpdate = request.apply_patch(writable(&row))?;
+    let shape = ToolShape::of(&row.definition);
+    let name = checked_name(update.name.as_deref(), NAME_BYTES_MAX)?;
+    let row = with_fields(control, &request, ToolRow { name, ..row }, update, shape)?;
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let changed = Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&changed))?.version(changed.version))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { declared::delete::<ToolKind>(control, &request).await })
+async fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    declared::delete::<ToolKind>(control, &request).await
 }

@@ -44,8 +44,8 @@ struct UsageView {
     provider_cost_micros: i64,
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&sum(control, &request).await?) })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    Reply::json(&sum(control, &request).await?)
 }
 
 async fn sum(control: &Control, request: &ApiRequest) -> Result<UsageView, Box<Fault>> {

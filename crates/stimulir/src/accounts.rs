@@ -11,8 +11,8 @@ fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
-pub(crate) fn me<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move { Ok(Answer::json(&show_me(call, &call.me).await)) })
+pub(crate) async fn me(call: &Call<'_>) -> Handled {
+    Ok(Answer::json(&show_me(call, &call.me).await))
 }
 
 /// The person, or the key and the person who created it, where the caller may read who that is.
@@ -43,14 +43,12 @@ pub(crate) async fn show_me(call: &Call<'_>, me: &Value) -> Value {
     view
 }
 
-pub(crate) fn workspaces<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let own = call.me.get("workspaces").and_then(Value::as_array).cloned().unwrap_or_default();
-        let view = own.iter().map(
-            |workspace| json!({"id": workspace["id"], "name": workspace["name"], "role": workspace["role"]}),
-        );
-        Ok(Answer::json(&Value::Array(view.collect())))
-    })
+pub(crate) async fn workspaces(call: &Call<'_>) -> Handled {
+    let own = call.me.get("workspaces").and_then(Value::as_array).cloned().unwrap_or_default();
+    let view = own.iter().map(
+        |workspace| json!({"id": workspace["id"], "name": workspace["name"], "role": workspace["role"]}),
+    );
+    Ok(Answer::json(&Value::Array(view.collect())))
 }
 
 /// Where a call names its workspace once more, in its body or its address, it is the same.
@@ -62,16 +60,14 @@ pub(crate) fn check_workspace(call: &Call<'_>) -> Result<(), Refusal> {
     }
 }
 
-pub(crate) fn projects<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let listed = call.rows("/v2/projects", &[], EVENTS_MAX, |_| true).await?;
-        let own = text(&call.me, "/key/project_id").map(str::to_owned);
-        let first = listed.rows.first().and_then(|row| text(row, "/id")).map(str::to_owned);
-        // What a request that names no project belongs to.
-        let usual = own.or(first);
-        let view = listed.rows.iter().map(|row| show_project(row, usual.as_deref()));
-        Ok(Answer::json(&Value::Array(view.collect())))
-    })
+pub(crate) async fn projects(call: &Call<'_>) -> Handled {
+    let listed = call.rows("/v2/projects", &[], EVENTS_MAX, |_| true).await?;
+    let own = text(&call.me, "/key/project_id").map(str::to_owned);
+    let first = listed.rows.first().and_then(|row| text(row, "/id")).map(str::to_owned);
+    // What a request that names no project belongs to.
+    let usual = own.or(first);
+    let view = listed.rows.iter().map(|row| show_project(row, usual.as_deref()));
+    Ok(Answer::json(&Value::Array(view.collect())))
 }
 
 fn show_project(row: &Value, usual: Option<&str>) -> Value {
@@ -83,9 +79,7 @@ fn show_project(row: &Value, usual: Option<&str>) -> Value {
     })
 }
 
-pub(crate) fn make_project<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let made = call.post("/v2/projects", &json!({"name": call.needed("name")?})).await?;
-        Ok(Answer::created(&show_project(&made, None)))
-    })
+pub(crate) async fn make_project(call: &Call<'_>) -> Handled {
+    let made = call.post("/v2/projects", &json!({"name": call.needed("name")?})).await?;
+    Ok(Answer::created(&show_project(&made, None)))
 }

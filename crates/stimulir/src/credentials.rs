@@ -23,44 +23,36 @@ fn show(row: &Value) -> Value {
     })
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let listed = call.rows(PATH, &[], EVENTS_MAX, |_| true).await?;
-        let view: Vec<_> = listed.rows.iter().map(show).collect();
-        Ok(Answer::json(&json!({"credentials": view, "has_more": listed.has_more})))
-    })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    let listed = call.rows(PATH, &[], EVENTS_MAX, |_| true).await?;
+    let view: Vec<_> = listed.rows.iter().map(show).collect();
+    Ok(Answer::json(&json!({"credentials": view, "has_more": listed.has_more})))
 }
 
 /// Stores a credential and asks its provider whether it is good. One that the provider can't be asked about is stored, too.
-pub(crate) fn add<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let mut body = json!({
-            "provider": call.needed("provider")?, "display_name": call.needed("label")?,
-            "secret": call.body.get("secret"), "verify": true,
-        });
-        // Providers at an address of the customer's own need more than a secret.
-        for field in ["base_url", "region", "config"] {
-            if let Some(value) = call.body.get(field) {
-                body[field] = value.clone();
-            }
+pub(crate) async fn add(call: &Call<'_>) -> Handled {
+    let mut body = json!({
+        "provider": call.needed("provider")?, "display_name": call.needed("label")?,
+        "secret": call.body.get("secret"), "verify": true,
+    });
+    // Providers at an address of the customer's own need more than a secret.
+    for field in ["base_url", "region", "config"] {
+        if let Some(value) = call.body.get(field) {
+            body[field] = value.clone();
         }
-        let renamed = |refusal: compat::answer::Refusal| refusal.renamed("display_name", "label");
-        let added = call.post(PATH, &body).await.map_err(renamed)?;
-        Ok(Answer::created(&show(&added)))
-    })
+    }
+    let renamed = |refusal: compat::answer::Refusal| refusal.renamed("display_name", "label");
+    let added = call.post(PATH, &body).await.map_err(renamed)?;
+    Ok(Answer::created(&show(&added)))
 }
 
-pub(crate) fn verify<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{PATH}/{}/verify", call.id("provider credential")?);
-        Ok(Answer::json(&show(&call.post(&path, &json!({})).await?)))
-    })
+pub(crate) async fn verify(call: &Call<'_>) -> Handled {
+    let path = format!("{PATH}/{}/verify", call.id("provider credential")?);
+    Ok(Answer::json(&show(&call.post(&path, &json!({})).await?)))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let id = call.id("provider credential")?;
-        call.delete(&format!("{PATH}/{id}")).await?;
-        Ok(Answer::json(&json!({"id": id, "deleted": true})))
-    })
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    let id = call.id("provider credential")?;
+    call.delete(&format!("{PATH}/{id}")).await?;
+    Ok(Answer::json(&json!({"id": id, "deleted": true})))
 }

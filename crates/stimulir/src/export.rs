@@ -89,31 +89,27 @@ async fn traces(call: &Call<'_>, rows_max: usize) -> Result<(Vec<Value>, bool), 
     Ok((listed.rows.iter().map(|row| event(row, call.pounds())).collect(), listed.has_more))
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let (traces, has_more) = traces(call, limit(call, 50, EVENTS_MAX)?).await?;
-        Ok(Answer::json(&json!({"traces": traces, "has_more": has_more})))
-    })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    let (traces, has_more) = traces(call, limit(call, 50, EVENTS_MAX)?).await?;
+    Ok(Answer::json(&json!({"traces": traces, "has_more": has_more})))
 }
 
-pub(crate) fn export<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let limit = limit(call, USUAL_ROWS, EXPORT_ROWS_MAX)?;
-        let format = call.option("format").unwrap_or("jsonl");
-        if !["jsonl", "json", "csv"].contains(&format) {
-            let message = format!("\"{format}\" isn't a format.");
-            return Err(invalid("format", message, "Use jsonl, json or csv.").into());
-        }
-        let (traces, is_cut) = traces(call, limit).await?;
-        let count = traces.len().to_string();
-        let (content_type, file) = match format {
-            "csv" => ("text/csv; charset=utf-8", csv(&traces)),
-            "json" => ("application/json", Value::Array(traces).to_string()),
-            _ => ("application/x-ndjson", traces.iter().map(|trace| format!("{trace}\n")).collect()),
-        };
-        let answer = Answer::file(content_type, Bytes::from(file)).with("x-export-count", &count);
-        Ok(answer.with("x-export-truncated", if is_cut { "true" } else { "false" }))
-    })
+pub(crate) async fn export(call: &Call<'_>) -> Handled {
+    let limit = limit(call, USUAL_ROWS, EXPORT_ROWS_MAX)?;
+    let format = call.option("format").unwrap_or("jsonl");
+    if !["jsonl", "json", "csv"].contains(&format) {
+        let message = format!("\"{format}\" isn't a format.");
+        return Err(invalid("format", message, "Use jsonl, json or csv.").into());
+    }
+    let (traces, is_cut) = traces(call, limit).await?;
+    let count = traces.len().to_string();
+    let (content_type, file) = match format {
+        "csv" => ("text/csv; charset=utf-8", csv(&traces)),
+        "json" => ("application/json", Value::Array(traces).to_string()),
+        _ => ("application/x-ndjson", traces.iter().map(|trace| format!("{trace}\n")).collect()),
+    };
+    let answer = Answer::file(content_type, Bytes::from(file)).with("x-export-count", &count);
+    Ok(answer.with("x-export-truncated", if is_cut { "true" } else { "false" }))
 }
 
 fn csv(traces: &[Value]) -> String {

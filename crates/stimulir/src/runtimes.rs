@@ -9,11 +9,9 @@ use compat::call::{Call, Handled};
 const ADAPTERS: &str = "/v2/adapters";
 const JOBS: &str = "/v2/train/jobs";
 
-pub(crate) fn models<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let listed = call.get("/v2/models", &[]).await?;
-        Ok(Answer::json(&json!({"object": "list", "data": listed["data"]})))
-    })
+pub(crate) async fn models(call: &Call<'_>) -> Handled {
+    let listed = call.get("/v2/models", &[]).await?;
+    Ok(Answer::json(&json!({"object": "list", "data": listed["data"]})))
 }
 
 /// The client's form of an adapter, which may be on several nodes.
@@ -41,19 +39,15 @@ async fn known(call: &Call<'_>) -> Result<(Vec<Value>, Value), Refusal> {
     Ok((show_adapters(&rows), listed["away"].clone()))
 }
 
-pub(crate) fn adapters<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let (adapters, away) = known(call).await?;
-        Ok(Answer::json(&json!({"adapters": adapters, "away": away})))
-    })
+pub(crate) async fn adapters(call: &Call<'_>) -> Handled {
+    let (adapters, away) = known(call).await?;
+    Ok(Answer::json(&json!({"adapters": adapters, "away": away})))
 }
 
-pub(crate) fn adapter<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let id = call.id("adapter")?;
-        let found = known(call).await?.0.into_iter().find(|adapter| adapter["id"] == id);
-        Ok(Answer::json(&found.ok_or_else(|| not_found("adapter", id))?))
-    })
+pub(crate) async fn adapter(call: &Call<'_>) -> Handled {
+    let id = call.id("adapter")?;
+    let found = known(call).await?.0.into_iter().find(|adapter| adapter["id"] == id);
+    Ok(Answer::json(&found.ok_or_else(|| not_found("adapter", id))?))
 }
 
 async fn act(call: &Call<'_>, verb: &str) -> Result<Answer, Refusal> {
@@ -68,12 +62,12 @@ async fn act(call: &Call<'_>, verb: &str) -> Result<Answer, Refusal> {
     Ok(Answer::json(&done))
 }
 
-pub(crate) fn load<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(act(call, "load"))
+pub(crate) async fn load(call: &Call<'_>) -> Handled {
+    act(call, "load").await
 }
 
-pub(crate) fn unload<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(act(call, "unload"))
+pub(crate) async fn unload(call: &Call<'_>) -> Handled {
+    act(call, "unload").await
 }
 
 fn show_job(row: &Value) -> Value {
@@ -86,26 +80,20 @@ fn show_job(row: &Value) -> Value {
     })
 }
 
-pub(crate) fn jobs<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let listed = call.get(JOBS, &[]).await?;
-        let jobs: Vec<_> = listed["data"].as_array().into_iter().flatten().map(show_job).collect();
-        Ok(Answer::json(&json!({"jobs": jobs, "away": listed["away"]})))
-    })
+pub(crate) async fn jobs(call: &Call<'_>) -> Handled {
+    let listed = call.get(JOBS, &[]).await?;
+    let jobs: Vec<_> = listed["data"].as_array().into_iter().flatten().map(show_job).collect();
+    Ok(Answer::json(&json!({"jobs": jobs, "away": listed["away"]})))
 }
 
-pub(crate) fn job<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{JOBS}/{}", call.id("training job")?);
-        Ok(Answer::json(&show_job(&call.get(&path, &[]).await?)))
-    })
+pub(crate) async fn job(call: &Call<'_>) -> Handled {
+    let path = format!("{JOBS}/{}", call.id("training job")?);
+    Ok(Answer::json(&show_job(&call.get(&path, &[]).await?)))
 }
 
-pub(crate) fn cancel<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let path = format!("{JOBS}/{}/cancel", call.id("training job")?);
-        Ok(Answer::json(&show_job(&call.post(&path, &json!({})).await?)))
-    })
+pub(crate) async fn cancel(call: &Call<'_>) -> Handled {
+    let path = format!("{JOBS}/{}/cancel", call.id("training job")?);
+    Ok(Answer::json(&show_job(&call.post(&path, &json!({})).await?)))
 }
 
 #[cfg(test)]

@@ -41,68 +41,56 @@ async fn find(call: &Call<'_>, id: &str) -> Result<(FileId, Value), Refusal> {
     }
 }
 
-pub(crate) fn upload<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        check_workspace(call)?;
-        let body = json!({"filename": call.needed("filename")?, "project_id": call.project});
-        let made = call.post(PATH, &body).await?;
-        Ok(Answer::json(&json!({"upload_url": made["upload_url"], "storage_key": key(call, &made)})))
-    })
+pub(crate) async fn upload(call: &Call<'_>) -> Handled {
+    check_workspace(call)?;
+    let body = json!({"filename": call.needed("filename")?, "project_id": call.project});
+    let made = call.post(PATH, &body).await?;
+    Ok(Answer::json(&json!({"upload_url": made["upload_url"], "storage_key": key(call, &made)})))
 }
 
 /// The upload has made the file already, so that this only reads it.
-pub(crate) fn register<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        check_workspace(call)?;
-        let key = call.needed("storage_key")?;
-        let id = key.strip_prefix(call.workspace()).and_then(|rest| rest.strip_prefix('/'));
-        let id = id.ok_or_else(|| not_found("file", &key.chars().take(100).collect::<String>()))?;
-        Ok(Answer::created(&show(call, &find(call, id).await?.1)))
-    })
+pub(crate) async fn register(call: &Call<'_>) -> Handled {
+    check_workspace(call)?;
+    let key = call.needed("storage_key")?;
+    let id = key.strip_prefix(call.workspace()).and_then(|rest| rest.strip_prefix('/'));
+    let id = id.ok_or_else(|| not_found("file", &key.chars().take(100).collect::<String>()))?;
+    Ok(Answer::created(&show(call, &find(call, id).await?.1)))
 }
 
-pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        check_workspace(call)?;
-        if call.option("task_id").is_some() {
-            return Err(Refusal::instead("task_id", NO_TASKS));
-        }
-        let listed = call.rows(PATH, &of_project(call), OBJECTS_MAX, |_| true).await?;
-        let view = listed.rows.iter().map(|row| show(call, row));
-        Ok(Answer::json(&Value::Array(view.collect())))
-    })
+pub(crate) async fn list(call: &Call<'_>) -> Handled {
+    check_workspace(call)?;
+    if call.option("task_id").is_some() {
+        return Err(Refusal::instead("task_id", NO_TASKS));
+    }
+    let listed = call.rows(PATH, &of_project(call), OBJECTS_MAX, |_| true).await?;
+    let view = listed.rows.iter().map(|row| show(call, row));
+    Ok(Answer::json(&Value::Array(view.collect())))
 }
 
-pub(crate) fn folders<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        check_workspace(call)?;
-        let stored = call.get("/v2/file-storage", &of_project(call)).await?;
-        let view = stored["data"].as_array().into_iter().flatten().map(|row| {
-            let id = &row["project_id"];
-            json!({"id": id, "name": id, "object_count": row["files"], "total_bytes": row["bytes"]})
-        });
-        Ok(Answer::json(&Value::Array(view.collect())))
-    })
+pub(crate) async fn folders(call: &Call<'_>) -> Handled {
+    check_workspace(call)?;
+    let stored = call.get("/v2/file-storage", &of_project(call)).await?;
+    let view = stored["data"].as_array().into_iter().flatten().map(|row| {
+        let id = &row["project_id"];
+        json!({"id": id, "name": id, "object_count": row["files"], "total_bytes": row["bytes"]})
+    });
+    Ok(Answer::json(&Value::Array(view.collect())))
 }
 
-pub(crate) fn link<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let (file, _) = find(call, call.id("file")?).await?;
-        let seconds = call.body.get("expires_in_seconds").map_or(Some(LINK_SECONDS), Value::as_u64);
-        let wrong = || invalid("expires_in_seconds", "It isn't a number of seconds.", "Send a whole number.");
-        let seconds = seconds.ok_or_else(wrong)?.min(LINK_SECONDS_MAX);
-        // Who gives a file away reads it: `/v2` says whether they may, and the audit that they did.
-        call.get(&format!("{PATH}/{file}/content"), &[]).await?;
-        let until_unix_ms = call.unix_ms() + seconds * 1_000;
-        let url = call.link(file, until_unix_ms).await?;
-        Ok(Answer::json(&json!({"access_url": url, "expires_at": moment::write(until_unix_ms)})))
-    })
+pub(crate) async fn link(call: &Call<'_>) -> Handled {
+    let (file, _) = find(call, call.id("file")?).await?;
+    let seconds = call.body.get("expires_in_seconds").map_or(Some(LINK_SECONDS), Value::as_u64);
+    let wrong = || invalid("expires_in_seconds", "It isn't a number of seconds.", "Send a whole number.");
+    let seconds = seconds.ok_or_else(wrong)?.min(LINK_SECONDS_MAX);
+    // Who gives a file away reads it: `/v2` says whether they may, and the audit that they did.
+    call.get(&format!("{PATH}/{file}/content"), &[]).await?;
+    let until_unix_ms = call.unix_ms() + seconds * 1_000;
+    let url = call.link(file, until_unix_ms).await?;
+    Ok(Answer::json(&json!({"access_url": url, "expires_at": moment::write(until_unix_ms)})))
 }
 
-pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let (file, _) = find(call, call.id("file")?).await?;
-        call.delete(&format!("{PATH}/{file}")).await?;
-        Ok(Answer::json(&json!({"id": file.to_string(), "deleted": true})))
-    })
+pub(crate) async fn remove(call: &Call<'_>) -> Handled {
+    let (file, _) = find(call, call.id("file")?).await?;
+    call.delete(&format!("{PATH}/{file}")).await?;
+    Ok(Answer::json(&json!({"id": file.to_string(), "deleted": true})))
 }

@@ -82,19 +82,17 @@ async fn by(
     Ok(rows.iter().map(|row| labelled(row, label(row), call.pounds())).collect())
 }
 
-pub(crate) fn summary<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let window = call.option("window").unwrap_or("7d");
-        let (group, project) = (call.option("group_by").unwrap_or("day"), scope(call));
-        let points = by(call, window, group, &project).await?;
-        let all = [&[("window", window)], &*project].concat();
-        let all = call.get("/v2/usage", &all).await?;
-        let totals = sums(&all["data"][0], call.pounds());
-        Ok(Answer::json(&json!({
-            "window": window, "group_by": group, "period_start": all["start"], "period_end": all["end"],
-            "points": points, "totals": totals, "currency": CURRENCY, "exchange_rate": rate_view(call.pounds()),
-        })))
-    })
+pub(crate) async fn summary(call: &Call<'_>) -> Handled {
+    let window = call.option("window").unwrap_or("7d");
+    let (group, project) = (call.option("group_by").unwrap_or("day"), scope(call));
+    let points = by(call, window, group, &project).await?;
+    let all = [&[("window", window)], &*project].concat();
+    let all = call.get("/v2/usage", &all).await?;
+    let totals = sums(&all["data"][0], call.pounds());
+    Ok(Answer::json(&json!({
+        "window": window, "group_by": group, "period_start": all["start"], "period_end": all["end"],
+        "points": points, "totals": totals, "currency": CURRENCY, "exchange_rate": rate_view(call.pounds()),
+    })))
 }
 
 /// The mode of a profile, as the client names it.
@@ -142,68 +140,60 @@ pub(crate) fn event(row: &Value, rate: Option<&PoundRate>) -> Value {
     view
 }
 
-pub(crate) fn events<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let limit = match call.option("limit") {
-            None => 100,
-            Some(text) => {
-                text.parse::<usize>().ok().filter(|limit| (1..=EVENTS_MAX).contains(limit)).ok_or_else(
-                    || {
-                        let fix = format!("Give a number from 1 to {EVENTS_MAX}.");
-                        invalid("limit", format!("limit is {text}."), fix)
-                    },
-                )?
-            }
-        };
-        let limit = limit.to_string();
-        let mut query = scope(call);
-        query.push(("limit", &limit));
-        for name in ["provider", "model", "cursor"] {
-            query.extend(call.option(name).map(|value| (name, value)));
+pub(crate) async fn events(call: &Call<'_>) -> Handled {
+    let limit = match call.option("limit") {
+        None => 100,
+        Some(text) => {
+            text.parse::<usize>().ok().filter(|limit| (1..=EVENTS_MAX).contains(limit)).ok_or_else(|| {
+                let fix = format!("Give a number from 1 to {EVENTS_MAX}.");
+                invalid("limit", format!("limit is {text}."), fix)
+            })?
         }
-        let filter = match call.option("mode") {
-            None => None,
-            Some(mode @ ("mi" | "byok" | "byoc")) => Some(format!("mode:{mode}")),
-            Some(other) => {
-                return Err(
-                    invalid("mode", format!("\"{other}\" isn't a mode."), "Use mi, byok or byoc.").into()
-                );
-            }
-        };
-        query.extend(filter.as_deref().map(|filter| ("filter", filter)));
-        let page = call.get("/v2/requests", &query).await?;
-        let events: Vec<_> =
-            page["data"].as_array().into_iter().flatten().map(|row| event(row, call.pounds())).collect();
-        Ok(Answer::json(&json!({
-            "events": events, "next_cursor": page["next_cursor"], "currency": CURRENCY,
-            "exchange_rate": rate_view(call.pounds()),
-        })))
-    })
+    };
+    let limit = limit.to_string();
+    let mut query = scope(call);
+    query.push(("limit", &limit));
+    for name in ["provider", "model", "cursor"] {
+        query.extend(call.option(name).map(|value| (name, value)));
+    }
+    let filter = match call.option("mode") {
+        None => None,
+        Some(mode @ ("mi" | "byok" | "byoc")) => Some(format!("mode:{mode}")),
+        Some(other) => {
+            return Err(invalid("mode", format!("\"{other}\" isn't a mode."), "Use mi, byok or byoc.").into());
+        }
+    };
+    query.extend(filter.as_deref().map(|filter| ("filter", filter)));
+    let page = call.get("/v2/requests", &query).await?;
+    let events: Vec<_> =
+        page["data"].as_array().into_iter().flatten().map(|row| event(row, call.pounds())).collect();
+    Ok(Answer::json(&json!({
+        "events": events, "next_cursor": page["next_cursor"], "currency": CURRENCY,
+        "exchange_rate": rate_view(call.pounds()),
+    })))
 }
 
-pub(crate) fn snapshot<'a>(call: &'a Call<'a>) -> Handled<'a> {
-    Box::pin(async move {
-        let month = call.get("/v2/billing/snapshot", &[]).await?;
-        let rate = call.pounds();
-        let mut mtd = sums(&month["mtd"], rate);
-        let by_mode = month["mtd"]["by_mode"].as_array().into_iter().flatten().map(|row| {
-            let mut view = sums(row, rate);
-            view["mode"] = row["mode"].clone();
-            view
-        });
-        mtd["by_mode"] = by_mode.collect();
-        mtd["by_provider"] = Value::Array(by(call, "month", "provider", &[]).await?);
-        let owed_micros = month["owed_micros"].as_i64().unwrap_or_default();
-        let mut view = json!({
-            "period_start": month["period_start"], "period_end": month["period_end"], "mtd": mtd,
-            "daily": by(call, "month", "day", &[]).await?,
-            "owed_micros": owed_micros, "owed_usd": owed_micros as f64 / MICROS_PER_USD,
-            "unmetered_event_count": month["unmetered_event_count"],
-            "unpriced_event_count": month["unpriced_event_count"],
-            // Nothing is sent to another meter: the ledger is the only one.
-            "autumn_events": [], "currency": CURRENCY, "exchange_rate": rate_view(rate),
-        });
-        add_pounds(&mut view, rate, ("owed", owed_micros));
-        Ok(Answer::json(&view))
-    })
+pub(crate) async fn snapshot(call: &Call<'_>) -> Handled {
+    let month = call.get("/v2/billing/snapshot", &[]).await?;
+    let rate = call.pounds();
+    let mut mtd = sums(&month["mtd"], rate);
+    let by_mode = month["mtd"]["by_mode"].as_array().into_iter().flatten().map(|row| {
+        let mut view = sums(row, rate);
+        view["mode"] = row["mode"].clone();
+        view
+    });
+    mtd["by_mode"] = by_mode.collect();
+    mtd["by_provider"] = Value::Array(by(call, "month", "provider", &[]).await?);
+    let owed_micros = month["owed_micros"].as_i64().unwrap_or_default();
+    let mut view = json!({
+        "period_start": month["period_start"], "period_end": month["period_end"], "mtd": mtd,
+        "daily": by(call, "month", "day", &[]).await?,
+        "owed_micros": owed_micros, "owed_usd": owed_micros as f64 / MICROS_PER_USD,
+        "unmetered_event_count": month["unmetered_event_count"],
+        "unpriced_event_count": month["unpriced_event_count"],
+        // Nothing is sent to another meter: the ledger is the only one.
+        "autumn_events": [], "currency": CURRENCY, "exchange_rate": rate_view(rate),
+    });
+    add_pounds(&mut view, rate, ("owed", owed_micros));
+    Ok(Answer::json(&view))
 }

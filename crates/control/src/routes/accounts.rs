@@ -327,19 +327,17 @@ impl WritableResource for AccountRow {
     }
 }
 
-fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: AccountRow = load(control, &request).await?;
-        if request.is_rehearsal {
-            return Reply::json(&show(control, &row));
-        }
-        let snapshot = control.deps.keeper.current();
-        let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
-        let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;
-        let report = control.deps.verify(Seat::Managed(entry)).await?;
-        let found = secrets::finding(control, &report, row.secret.sealed.version);
-        let written = row.record(control, found, request.act(&control.deps.world)).await;
-        reply_written(control, written.map_err(of_store)?).await
-    })
+async fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: AccountRow = load(control, &request).await?;
+    if request.is_rehearsal {
+        return Reply::json(&show(control, &row));
+    }
+    let snapshot = control.deps.keeper.current();
+    let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
+    let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;
+    let report = control.deps.verify(Seat::Managed(entry)).await?;
+    let found = secrets::finding(control, &report, row.secret.sealed.version);
+    let written = row.record(control, found, request.act(&control.deps.world)).await;
+    reply_written(control, written.map_err(of_store)?).await
 }

@@ -151,15 +151,12 @@ fn view(alias: &AliasRow, release: &AliasReleaseRow) -> ReleaseView {
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let releases =
-            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
-        // Bounded by RELEASES_OF_ALIAS_MAX, so that one page has them all.
-        let data = releases.iter().map(|release| view(&row, release)).collect();
-        Reply::json(&Page { data, next_cursor: None, has_more: false })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let releases = control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+    // Bounded by RELEASES_OF_ALIAS_MAX, so that one page has them all.
+    let data = releases.iter().map(|release| view(&row, release)).collect();
+    Reply::json(&Page { data, next_cursor: None, has_more: false })
 }
 
 /// The release that the path names.
@@ -172,11 +169,9 @@ async fn named(
     release(control, row, text.parse().map_err(|_| not_found("release", text))?).await
 }
 
-fn show(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        Reply::json(&view(&row, &named(control, &request, &row).await?))
-    })
+async fn show(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    Reply::json(&view(&row, &named(control, &request, &row).await?))
 }
 
 /// What differs between two releases.
@@ -203,27 +198,24 @@ struct TargetChange {
     after: Option<u32>,
 }
 
-fn diff(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let releases =
-            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
-        let named = |name: &'static str| match request.query.get(name) {
-            None => Ok(None),
-            Some(text) => {
-                let id: Option<AliasReleaseId> = text.parse().ok();
-                let found = releases.iter().find(|release| Some(release.id) == id);
-                found.map(Some).ok_or_else(|| Box::new(not_found("release", text).param(name)))
-            }
-        };
-        let of = |id: Option<AliasReleaseId>| releases.iter().find(|release| Some(release.id) == id);
-        let to = named("to")?.or_else(|| of(Some(row.active))).ok_or_else(|| Box::new(Fault::internal()))?;
-        // Newest first: the next one is the one before.
-        let before = || releases.iter().find(|release| release.number < to.number).unwrap_or(to);
-        let previous = || of(row.previous).filter(|_| to.id == row.active).unwrap_or_else(before);
-        let from = named("from")?.unwrap_or_else(previous);
-        Reply::json(&difference(from, to))
-    })
+async fn diff(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let releases = control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+    let named = |name: &'static str| match request.query.get(name) {
+        None => Ok(None),
+        Some(text) => {
+            let id: Option<AliasReleaseId> = text.parse().ok();
+            let found = releases.iter().find(|release| Some(release.id) == id);
+            found.map(Some).ok_or_else(|| Box::new(not_found("release", text).param(name)))
+        }
+    };
+    let of = |id: Option<AliasReleaseId>| releases.iter().find(|release| Some(release.id) == id);
+    let to = named("to")?.or_else(|| of(Some(row.active))).ok_or_else(|| Box::new(Fault::internal()))?;
+    // Newest first: the next one is the one before.
+    let before = || releases.iter().find(|release| release.number < to.number).unwrap_or(to);
+    let previous = || of(row.previous).filter(|_| to.id == row.active).unwrap_or_else(before);
+    let from = named("from")?.unwrap_or_else(previous);
+    Reply::json(&difference(from, to))
 }
 
 fn difference(from: &AliasReleaseRow, to: &AliasReleaseRow) -> ReleaseDiff {
@@ -264,48 +256,43 @@ fn target_changes(from: &AliasReleaseSpec, to: &AliasReleaseSpec) -> Vec<TargetC
     changes.collect()
 }
 
-fn immutable(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let release = named(control, &request, &row).await?;
-        let message = format!("The release {} never changes.", release.id);
-        let fault = Fault::new(FaultClass::Conflict, "release_immutable", message);
-        Err(Box::new(fault.fix("Install another release with POST …/releases, and promote that.")))
-    })
+async fn immutable(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let release = named(control, &request, &row).await?;
+    let message = format!("The release {} never changes.", release.id);
+    let fault = Fault::new(FaultClass::Conflict, "release_immutable", message);
+    Err(Box::new(fault.fix("Install another release with POST …/releases, and promote that.")))
 }
 
-fn install(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let input: ReleaseInput = request.json()?;
-        let parts = ReleaseParts {
-            split: input.split.as_deref(),
-            targets: &input.targets,
-            parameters: input.parameters,
-            note: input.note,
-        };
-        let spec = spec_of(control, &request, row.project, parts)?;
-        let releases =
-            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
-        // The store numbers it the same, since it takes no change of a later row.
-        let number = releases.first().map_or(0, |release| release.number) + 1;
-        let installed = AliasReleaseRow { number, ..new_release(control, row.workspace, row.id, spec) };
-        let (id, kept) = (installed.id, installed.clone());
-        let row = match (input.activate, input.canary_percent) {
-            (true, Some(_)) => {
-                let message = "A release is either active or the canary.";
-                return Err(invalid("canary_percent", message, "Leave out activate, or canary_percent."));
-            }
-            (true, None) => pointing_at(row, id),
-            (false, Some(percent)) => with_canary(control, row, id, percent)?,
-            (false, None) => row,
-        };
-        let change = AliasChange { row, release: Some(installed), act: AliasAct::Install };
-        let written = replace(control, &request, change).await?;
-        control.deps.await_published(written.version).await?;
-        let location = format!("/v2/model-aliases/{}/releases/{id}", written.row.id);
-        Ok(Reply::json(&view(&written.row, &kept))?.as_created(location))
-    })
+async fn install(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let input: ReleaseInput = request.json()?;
+    let parts = ReleaseParts {
+        split: input.split.as_deref(),
+        targets: &input.targets,
+        parameters: input.parameters,
+        note: input.note,
+    };
+    let spec = spec_of(control, &request, row.project, parts)?;
+    let releases = control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+    // The store numbers it the same, since it takes no change of a later row.
+    let number = releases.first().map_or(0, |release| release.number) + 1;
+    let installed = AliasReleaseRow { number, ..new_release(control, row.workspace, row.id, spec) };
+    let (id, kept) = (installed.id, installed.clone());
+    let row = match (input.activate, input.canary_percent) {
+        (true, Some(_)) => {
+            let message = "A release is either active or the canary.";
+            return Err(invalid("canary_percent", message, "Leave out activate, or canary_percent."));
+        }
+        (true, None) => pointing_at(row, id),
+        (false, Some(percent)) => with_canary(control, row, id, percent)?,
+        (false, None) => row,
+    };
+    let change = AliasChange { row, release: Some(installed), act: AliasAct::Install };
+    let written = replace(control, &request, change).await?;
+    control.deps.await_published(written.version).await?;
+    let location = format!("/v2/model-aliases/{}/releases/{id}", written.row.id);
+    Ok(Reply::json(&view(&written.row, &kept))?.as_created(location))
 }
 
 /// Writes a change of the row that was read, and of no later one.
@@ -318,23 +305,21 @@ async fn replace(
     replace_row::<AliasRow>(control, request, change, expected).await
 }
 
-fn promote(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let input: PromoteInput = request.json()?;
-        let id = match &input.release_id {
-            Some(text) => {
-                let id = text
-                    .parse()
-                    .map_err(|_| invalid("release_id", "This isn't a release.", "Give an alr_ id."))?;
-                release(control, &row, id).await?.id
-            }
-            None => next_release(control, &row).await?,
-        };
-        let row = AliasRow { withdrawn: None, ..pointing_at(row, id) };
-        let change = AliasChange { row, release: None, act: AliasAct::Promote };
-        reply_written(control, replace(control, &request, change).await?).await
-    })
+async fn promote(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let input: PromoteInput = request.json()?;
+    let id = match &input.release_id {
+        Some(text) => {
+            let id = text
+                .parse()
+                .map_err(|_| invalid("release_id", "This isn't a release.", "Give an alr_ id."))?;
+            release(control, &row, id).await?.id
+        }
+        None => next_release(control, &row).await?,
+    };
+    let row = AliasRow { withdrawn: None, ..pointing_at(row, id) };
+    let change = AliasChange { row, release: None, act: AliasAct::Promote };
+    reply_written(control, replace(control, &request, change).await?).await
 }
 
 /// The canary's release, else the newest.
@@ -351,21 +336,19 @@ async fn next_release(control: &Control, row: &AliasRow) -> Result<AliasReleaseI
     })
 }
 
-fn roll_back(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let row = match (row.canary, row.previous) {
-            (Some(_), _) => without_canary(control, row),
-            (None, Some(previous)) => pointing_at(row, previous),
-            (None, None) => {
-                let message = "The alias has no canary, and never had another active release.";
-                let fault = Fault::new(FaultClass::Conflict, "nothing_to_roll_back", message);
-                return Err(Box::new(fault.fix("Name a release with POST …/promote instead.")));
-            }
-        };
-        let change = AliasChange { row, release: None, act: AliasAct::RollBack };
-        reply_written(control, replace(control, &request, change).await?).await
-    })
+async fn roll_back(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let row = match (row.canary, row.previous) {
+        (Some(_), _) => without_canary(control, row),
+        (None, Some(previous)) => pointing_at(row, previous),
+        (None, None) => {
+            let message = "The alias has no canary, and never had another active release.";
+            let fault = Fault::new(FaultClass::Conflict, "nothing_to_roll_back", message);
+            return Err(Box::new(fault.fix("Name a release with POST …/promote instead.")));
+        }
+    };
+    let change = AliasChange { row, release: None, act: AliasAct::RollBack };
+    reply_written(control, replace(control, &request, change).await?).await
 }
 
 /// What was measured of a release within a window: of requests that named the alias and no release.
@@ -385,28 +368,24 @@ struct MeasuredView {
     since: Moment,
 }
 
-fn measurements(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let window_ms =
-            u64::from(canaries::window_s(row.canary.as_ref().map(|canary| &canary.gates))) * 1_000;
-        let started = row.canary.map_or(0, |canary| canary.started_unix_ms);
-        let since = control.deps.world.clock.unix_ms().saturating_sub(window_ms).max(started);
-        let measured =
-            canaries::measure(&control.deps, row.workspace, &row.name, since).await.map_err(of_store)?;
-        let releases =
-            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
-        let data = releases.iter().filter_map(|release| {
-            let found = measured.get(&release.id);
-            let release = view(&row, release);
-            // Those without requests are listed only where a choice depends on them.
-            (found.is_some() || release.status != "retired").then(|| {
-                let found = found.cloned().unwrap_or_default();
-                measured_view(release, &found, since)
-            })
-        });
-        Reply::json(&Page { data: data.collect(), next_cursor: None, has_more: false })
-    })
+async fn measurements(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let window_ms = u64::from(canaries::window_s(row.canary.as_ref().map(|canary| &canary.gates))) * 1_000;
+    let started = row.canary.map_or(0, |canary| canary.started_unix_ms);
+    let since = control.deps.world.clock.unix_ms().saturating_sub(window_ms).max(started);
+    let measured =
+        canaries::measure(&control.deps, row.workspace, &row.name, since).await.map_err(of_store)?;
+    let releases = control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+    let data = releases.iter().filter_map(|release| {
+        let found = measured.get(&release.id);
+        let release = view(&row, release);
+        // Those without requests are listed only where a choice depends on them.
+        (found.is_some() || release.status != "retired").then(|| {
+            let found = found.cloned().unwrap_or_default();
+            measured_view(release, &found, since)
+        })
+    });
+    Reply::json(&Page { data: data.collect(), next_cursor: None, has_more: false })
 }
 
 fn measured_view(release: ReleaseView, measured: &Measured, since: u64) -> MeasuredView {

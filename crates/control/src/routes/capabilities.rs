@@ -85,22 +85,20 @@ struct Content {
     stated: Option<Map<String, Value>>,
 }
 
-fn all(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
-        let is_wanted = |slug: &str| wanted.as_deref().is_none_or(|wanted| wanted == slug);
-        let (revision, data) = match request.query.get("revision") {
-            Some(revision) => (revision.clone(), kept(control, revision, &is_wanted).await?),
-            None => {
-                let manifest = snapshot.catalogue().capabilities();
-                let providers = manifest.providers().iter().filter(|one| is_wanted(one.slug()));
-                let data = providers.map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
-                (manifest.revision().to_owned(), data.map_err(|_| Box::new(Fault::internal()))?)
-            }
-        };
-        Reply::json(&json!({"object": "capability_manifest", "revision": revision, "data": data}))
-    })
+async fn all(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let snapshot = control.deps.keeper.current();
+    let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
+    let is_wanted = |slug: &str| wanted.as_deref().is_none_or(|wanted| wanted == slug);
+    let (revision, data) = match request.query.get("revision") {
+        Some(revision) => (revision.clone(), kept(control, revision, &is_wanted).await?),
+        None => {
+            let manifest = snapshot.catalogue().capabilities();
+            let providers = manifest.providers().iter().filter(|one| is_wanted(one.slug()));
+            let data = providers.map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+            (manifest.revision().to_owned(), data.map_err(|_| Box::new(Fault::internal()))?)
+        }
+    };
+    Reply::json(&json!({"object": "capability_manifest", "revision": revision, "data": data}))
 }
 
 /// The manifests of all providers in a revision of the whole.
@@ -120,21 +118,19 @@ async fn kept(
     Ok(data)
 }
 
-fn one(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let provider = provider_of(control, &request)?;
-        if let Some(revision) = request.query.get("revision") {
-            let kept = find(control, &provider, revision).await?;
-            return Reply::json(&view(&kept.content)?);
-        }
-        let statement = control.deps.store.capabilities().statement(&provider).await.map_err(of_store)?;
-        let snapshot = control.deps.keeper.current();
-        let manifest = snapshot.catalogue().capabilities();
-        let manifest = manifest.provider(&provider).ok_or_else(|| nothing_read(&provider))?;
-        let content = serde_json::to_string(manifest).map_err(|_| Box::new(Fault::internal()))?;
-        let version = statement.map_or(0, |statement| statement.version);
-        Ok(Reply::json(&view(&content)?)?.version(version))
-    })
+async fn one(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let provider = provider_of(control, &request)?;
+    if let Some(revision) = request.query.get("revision") {
+        let kept = find(control, &provider, revision).await?;
+        return Reply::json(&view(&kept.content)?);
+    }
+    let statement = control.deps.store.capabilities().statement(&provider).await.map_err(of_store)?;
+    let snapshot = control.deps.keeper.current();
+    let manifest = snapshot.catalogue().capabilities();
+    let manifest = manifest.provider(&provider).ok_or_else(|| nothing_read(&provider))?;
+    let content = serde_json::to_string(manifest).map_err(|_| Box::new(Fault::internal()))?;
+    let version = statement.map_or(0, |statement| statement.version);
+    Ok(Reply::json(&view(&content)?)?.version(version))
 }
 
 fn view(content: &str) -> Result<ManifestView, Box<Fault>> {
@@ -162,22 +158,18 @@ fn nothing_read(provider: &str) -> Box<Fault> {
     Box::new(fault.fix("An operator states its facts with PATCH /v2/capabilities/{id}."))
 }
 
-fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let provider = provider_of(control, &request)?;
-        let statement: Statement = request.json()?;
-        state(control, &request, provider, &statement).await
-    })
+async fn put(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let provider = provider_of(control, &request)?;
+    let statement: Statement = request.json()?;
+    state(control, &request, provider, &statement).await
 }
 
-fn patch(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let provider = provider_of(control, &request)?;
-        let old = control.deps.store.capabilities().statement(&provider).await.map_err(of_store)?;
-        let document = old.map_or(Ok(json!({})), |old| serde_json::from_str(&old.facts));
-        let statement = request.apply_patch(document.map_err(|_| Box::new(Fault::internal()))?)?;
-        state(control, &request, provider, &statement).await
-    })
+async fn patch(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let provider = provider_of(control, &request)?;
+    let old = control.deps.store.capabilities().statement(&provider).await.map_err(of_store)?;
+    let document = old.map_or(Ok(json!({})), |old| serde_json::from_str(&old.facts));
+    let statement = request.apply_patch(document.map_err(|_| Box::new(Fault::internal()))?)?;
+    state(control, &request, provider, &statement).await
 }
 
 /// The day in UTC, as `2026-11-24`.

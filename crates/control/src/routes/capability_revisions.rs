@@ -146,17 +146,15 @@ fn unknown(revision: &str) -> Box<Fault> {
     Box::new(fault.fix("Use a revision that GET /v2/capabilities/{id}/revisions lists."))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let provider = provider_of(control, &request)?;
-        let store = control.deps.store.capabilities();
-        let kept = store.revisions(&provider, CAPABILITY_REVISIONS_MAX).await.map_err(of_store)?;
-        let snapshot = control.deps.keeper.current();
-        let current = snapshot.catalogue().capabilities().provider(&provider).map(|one| one.revision());
-        let before = kept.iter().skip(1).map(Some).chain([None]);
-        let views = kept.iter().zip(before).map(|(one, before)| show(one, before, current));
-        Reply::json(&Page::whole(views.collect::<Result<Vec<_>, _>>()?))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let provider = provider_of(control, &request)?;
+    let store = control.deps.store.capabilities();
+    let kept = store.revisions(&provider, CAPABILITY_REVISIONS_MAX).await.map_err(of_store)?;
+    let snapshot = control.deps.keeper.current();
+    let current = snapshot.catalogue().capabilities().provider(&provider).map(|one| one.revision());
+    let before = kept.iter().skip(1).map(Some).chain([None]);
+    let views = kept.iter().zip(before).map(|(one, before)| show(one, before, current));
+    Reply::json(&Page::whole(views.collect::<Result<Vec<_>, _>>()?))
 }
 
 fn show(
@@ -198,18 +196,16 @@ fn values(content: &str) -> Result<Value, Box<Fault>> {
     Ok(found.into())
 }
 
-fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let provider = provider_of(control, &request)?;
-        let input: Rollback = request.json()?;
-        let revision = input.revision.ok_or_else(|| {
-            missing("revision", "Name a revision: GET /v2/capabilities/{id}/revisions lists them.")
-        })?;
-        let kept = find(control, &provider, &revision).await?;
-        let detail = format!("as in {}", kept.revision);
-        let change = StatementChange { provider, facts: kept.facts, day: kept.day, verb: "restore", detail };
-        write(control, &request, change).await
-    })
+async fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let provider = provider_of(control, &request)?;
+    let input: Rollback = request.json()?;
+    let revision = input.revision.ok_or_else(|| {
+        missing("revision", "Name a revision: GET /v2/capabilities/{id}/revisions lists them.")
+    })?;
+    let kept = find(control, &provider, &revision).await?;
+    let detail = format!("as in {}", kept.revision);
+    let change = StatementChange { provider, facts: kept.facts, day: kept.day, verb: "restore", detail };
+    write(control, &request, change).await
 }
 
 #[cfg(test)]

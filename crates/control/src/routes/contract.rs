@@ -18,6 +18,6 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn document(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Ok(Reply::verbatim((control.document)()?)) })
+async fn document(control: &Arc<Control>, _: ApiRequest) -> Handled {
+    Ok(Reply::verbatim((control.document)()?))
 }

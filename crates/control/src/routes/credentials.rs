@@ -581,12 +581,10 @@ fn blank(
     }
 }
 
-fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: CredentialRow = load(control, &request).await?;
-        let openings = control.deps.store.audit().openings(row.id).await.map_err(of_store)?;
-        Ok(Reply::json(&Opened { credential: show(control, &row), openings })?.version(row.version))
-    })
+async fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: CredentialRow = load(control, &request).await?;
+    let openings = control.deps.store.audit().openings(row.id).await.map_err(of_store)?;
+    Ok(Reply::json(&Opened { credential: show(control, &row), openings })?.version(row.version))
 }
 
 /// The state that a `status` stands for, if it differs from the current one.
@@ -616,16 +614,14 @@ fn wanted_state(
     Ok(Some(wanted).filter(|wanted| *wanted != before))
 }
 
-fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: CredentialRow = load(control, &request).await?;
-        if request.is_rehearsal {
-            return Reply::json(&show(control, &row));
-        }
-        let act = request.act(&control.deps.world);
-        reply(control, verified(control, row, act).await?).await
-    })
+async fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: CredentialRow = load(control, &request).await?;
+    if request.is_rehearsal {
+        return Reply::json(&show(control, &row));
+    }
+    let act = request.act(&control.deps.world);
+    reply(control, verified(control, row, act).await?).await
 }
 
 /// Calls the provider with a credential's secret, and stores the result.
@@ -647,24 +643,22 @@ async fn verified(control: &Control, row: CredentialRow, act: Act) -> Result<Cre
     Ok(written.row)
 }
 
-fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let ProbeInput { model } = request.json()?;
-        let row: CredentialRow = load(control, &request).await?;
-        if !line::is_probed(&row.provider) {
-            return Err(invalid(
-                "id",
-                format!("What {} takes is known: there is nothing to probe.", row.provider),
-                "Probe servers at an address of your own, under a name of your own.",
-            ));
-        }
-        let row = if request.is_rehearsal {
-            row
-        } else {
-            control.deps.probe_credential(request.act(&control.deps.world), row, model).await?
-        };
-        reply(control, row).await
-    })
+async fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let ProbeInput { model } = request.json()?;
+    let row: CredentialRow = load(control, &request).await?;
+    if !line::is_probed(&row.provider) {
+        return Err(invalid(
+            "id",
+            format!("What {} takes is known: there is nothing to probe.", row.provider),
+            "Probe servers at an address of your own, under a name of your own.",
+        ));
+    }
+    let row = if request.is_rehearsal {
+        row
+    } else {
+        control.deps.probe_credential(request.act(&control.deps.world), row, model).await?
+    };
+    reply(control, row).await
 }
 
 /// A provider's name and its kind of authentication.
@@ -698,30 +692,28 @@ struct Kind {
 }
 
 /// The kinds of credentials in the catalogue: each provider's name and authentication.
-fn list_kinds(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let offered = snapshot.catalogue().providers().iter().filter(|facts| facts.byok);
-        let kinds = offered.flat_map(|facts| facts.auths.iter().map(move |auth| (facts, auth)));
-        let kinds = kinds.map(|(facts, auth)| Kind {
-            provider: facts.slug.clone(),
-            display_name: facts.display_name.clone(),
-            synonyms: facts.synonyms.clone(),
-            auth: auth.kind.as_str(),
-            title: auth.title.clone(),
-            says: auth.description.clone(),
-            is_host_identity: auth.host,
-            permission: auth.permission.clone(),
-            batch_permission: auth.batch_permission.clone(),
-            available: facts.available,
-            custom: facts.custom,
-            // Where each customer has their own address, the example is more useful.
-            base_url: facts.base_url.clone().filter(|_| facts.base_url_example.is_none()),
-            base_url_example: facts.base_url_example.clone(),
-            // The provider's own tools read an API key from this variable; other kinds have another format.
-            environment_variable: facts.secret_env.clone().filter(|_| auth.kind == AuthKind::ApiKey),
-            schema: hosting::schema(facts, auth),
-        });
-        Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))
-    })
+async fn list_kinds(control: &Arc<Control>, _: ApiRequest) -> Handled {
+    let snapshot = control.deps.keeper.current();
+    let offered = snapshot.catalogue().providers().iter().filter(|facts| facts.byok);
+    let kinds = offered.flat_map(|facts| facts.auths.iter().map(move |auth| (facts, auth)));
+    let kinds = kinds.map(|(facts, auth)| Kind {
+        provider: facts.slug.clone(),
+        display_name: facts.display_name.clone(),
+        synonyms: facts.synonyms.clone(),
+        auth: auth.kind.as_str(),
+        title: auth.title.clone(),
+        says: auth.description.clone(),
+        is_host_identity: auth.host,
+        permission: auth.permission.clone(),
+        batch_permission: auth.batch_permission.clone(),
+        available: facts.available,
+        custom: facts.custom,
+        // Where each customer has their own address, the example is more useful.
+        base_url: facts.base_url.clone().filter(|_| facts.base_url_example.is_none()),
+        base_url_example: facts.base_url_example.clone(),
+        // The provider's own tools read an API key from this variable; other kinds have another format.
+        environment_variable: facts.secret_env.clone().filter(|_| auth.kind == AuthKind::ApiKey),
+        schema: hosting::schema(facts, auth),
+    });
+    Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))
 }

@@ -89,31 +89,29 @@ impl Current {
     }
 }
 
-fn try_route(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: RouteInput = request.json()?;
-        let row = match &input.route_id {
-            None => None,
-            Some(text) => {
-                let id = text.parse().map_err(|_| not_found("route", text))?;
-                let found = control.deps.store.routes().get(request.workspace(), id).await;
-                Some(found.map_err(of_store)?)
-            }
-        };
-        let changed = changed_route(control, &request, row, &input).await?;
-        let current = current(control, &request)?;
-        let mut routes: Vec<Arc<RouteEntry>> = current.now.routes.clone();
-        match changed {
-            RouteChange::Removed(id) => routes.retain(|route| route.id != id),
-            RouteChange::Set(entry) => {
-                refuse_clash(&routes, &entry)?;
-                routes.retain(|route| route.id != entry.id);
-                routes.push(Arc::new(*entry));
-            }
+async fn try_route(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: RouteInput = request.json()?;
+    let row = match &input.route_id {
+        None => None,
+        Some(text) => {
+            let id = text.parse().map_err(|_| not_found("route", text))?;
+            let found = control.deps.store.routes().get(request.workspace(), id).await;
+            Some(found.map_err(of_store)?)
         }
-        let changed = WorkspaceEntry { routes, ..(*current.now).clone() };
-        dry_run(control, &request, None, current.against(&changed)).await
-    })
+    };
+    let changed = changed_route(control, &request, row, &input).await?;
+    let current = current(control, &request)?;
+    let mut routes: Vec<Arc<RouteEntry>> = current.now.routes.clone();
+    match changed {
+        RouteChange::Removed(id) => routes.retain(|route| route.id != id),
+        RouteChange::Set(entry) => {
+            refuse_clash(&routes, &entry)?;
+            routes.retain(|route| route.id != entry.id);
+            routes.push(Arc::new(*entry));
+        }
+    }
+    let changed = WorkspaceEntry { routes, ..(*current.now).clone() };
+    dry_run(control, &request, None, current.against(&changed)).await
 }
 
 enum RouteChange {
@@ -170,24 +168,22 @@ fn refuse_clash(routes: &[Arc<RouteEntry>], entry: &RouteEntry) -> Result<(), Bo
     clash.map_or(Ok(()), |clash| Err(of_store(clash)))
 }
 
-fn try_release(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: AliasRow = load(control, &request).await?;
-        let input: ReleaseInput = request.json()?;
-        if input.percent.is_some_and(|percent| percent > 100) {
-            return Err(invalid("percent", "percent is above 100.", "Give 0 to 100, or leave it out."));
-        }
-        let tried = tried_release(control, &request, &row, &input).await?;
-        let current = current(control, &request)?;
-        let position = current.now.aliases.iter().position(|alias| alias.id == row.id);
-        let position = position.ok_or_else(|| not_found("alias", &row.name))?;
-        let mut aliases = current.now.aliases.clone();
-        if let Some(alias) = aliases.get_mut(position) {
-            *alias = Arc::new(with_release(alias, tried, input.percent));
-        }
-        let changed = WorkspaceEntry { aliases, ..(*current.now).clone() };
-        dry_run(control, &request, Some(&row.name), current.against(&changed)).await
-    })
+async fn try_release(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: AliasRow = load(control, &request).await?;
+    let input: ReleaseInput = request.json()?;
+    if input.percent.is_some_and(|percent| percent > 100) {
+        return Err(invalid("percent", "percent is above 100.", "Give 0 to 100, or leave it out."));
+    }
+    let tried = tried_release(control, &request, &row, &input).await?;
+    let current = current(control, &request)?;
+    let position = current.now.aliases.iter().position(|alias| alias.id == row.id);
+    let position = position.ok_or_else(|| not_found("alias", &row.name))?;
+    let mut aliases = current.now.aliases.clone();
+    if let Some(alias) = aliases.get_mut(position) {
+        *alias = Arc::new(with_release(alias, tried, input.percent));
+    }
+    let changed = WorkspaceEntry { aliases, ..(*current.now).clone() };
+    dry_run(control, &request, Some(&row.name), current.against(&changed)).await
 }
 
 /// The release that is tried: one that is installed, or a new one.

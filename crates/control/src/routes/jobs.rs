@@ -60,17 +60,15 @@ fn show(job: &JobRow) -> Job {
     }
 }
 
-fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let counts = control.deps.store.jobs().counts().await.map_err(of_store)?;
-        let dead = control.deps.store.jobs().dead(PAGE_ROWS_DEFAULT).await.map_err(of_store)?;
-        Reply::json(&Jobs {
-            object: "jobs",
-            waiting: counts.waiting,
-            ready: counts.ready,
-            running: counts.running,
-            dead: counts.dead,
-            dead_jobs: dead.iter().map(show).collect(),
-        })
+async fn get(control: &Arc<Control>, _: ApiRequest) -> Handled {
+    let counts = control.deps.store.jobs().counts().await.map_err(of_store)?;
+    let dead = control.deps.store.jobs().dead(PAGE_ROWS_DEFAULT).await.map_err(of_store)?;
+    Reply::json(&Jobs {
+        object: "jobs",
+        waiting: counts.waiting,
+        ready: counts.ready,
+        running: counts.running,
+        dead: counts.dead,
+        dead_jobs: dead.iter().map(show).collect(),
     })
 }

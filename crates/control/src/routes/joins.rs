@@ -114,32 +114,30 @@ struct Invited<'a> {
     expires_at: Moment,
 }
 
-fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Invitation = request.json()?;
-        let name = checked_name(input.name, "name")?;
-        let time = tokens::join_time(input.expires_in_minutes)?;
-        let now = control.deps.world.clock.unix_ms();
-        let token = mint_token(control, "tgj_");
-        let text = token.expose_text().unwrap_or_default();
-        let expires_unix_ms = now.saturating_add(milliseconds(time));
-        let id = JoinTokenId::new(now, control.deps.world.id_bytes());
-        let row = JoinToken {
-            id,
-            digest: tokens::digest(&*control.deps.vault.hasher, Kind::Join, text),
-            workspace: request.workspace(),
-            name: name.clone(),
-            used_unix_ms: None,
-            created_unix_ms: now,
-            expires_unix_ms,
-        };
-        let forgotten = now.saturating_sub(milliseconds(JOIN_TOKEN_KEPT));
-        let act = request.act(&control.deps.world);
-        control.deps.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
-        let expires_at = Moment(expires_unix_ms);
-        let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
-        Ok(Reply::json(&invited)?.as_created(format!("{}/{id}", JoinToken::PATH)))
-    })
+async fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Invitation = request.json()?;
+    let name = checked_name(input.name, "name")?;
+    let time = tokens::join_time(input.expires_in_minutes)?;
+    let now = control.deps.world.clock.unix_ms();
+    let token = mint_token(control, "tgj_");
+    let text = token.expose_text().unwrap_or_default();
+    let expires_unix_ms = now.saturating_add(milliseconds(time));
+    let id = JoinTokenId::new(now, control.deps.world.id_bytes());
+    let row = JoinToken {
+        id,
+        digest: tokens::digest(&*control.deps.vault.hasher, Kind::Join, text),
+        workspace: request.workspace(),
+        name: name.clone(),
+        used_unix_ms: None,
+        created_unix_ms: now,
+        expires_unix_ms,
+    };
+    let forgotten = now.saturating_sub(milliseconds(JOIN_TOKEN_KEPT));
+    let act = request.act(&control.deps.world);
+    control.deps.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
+    let expires_at = Moment(expires_unix_ms);
+    let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
+    Ok(Reply::json(&invited)?.as_created(format!("{}/{id}", JoinToken::PATH)))
 }
 
 /// A join token, without its text.
@@ -249,42 +247,40 @@ struct JoinedNode<'a> {
     control_key: String,
 }
 
-fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
-    Box::pin(async move {
-        let mut input: Join = request.json()?;
-        let now = control.deps.world.clock.unix_ms();
-        let trier = AttemptSubject::address(request.peer);
-        control.sign_in.attempts.count(&control.deps.store, &trier, None, now).await?;
-        let token = input.token.take().map(Secret::from_text);
-        let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
-        let digest =
-            tokens::digest(&*control.deps.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
-        let found = control.deps.store.joins().token(digest).await.map_err(of_store)?;
-        let held = check_usable(found.ok_or_else(unknown_token)?, now)?;
-        control.sign_in.attempts.forget(&control.deps.store, &trier);
-        let public_key = tunnels::read_key(input.public_key.take())?;
-        let row = row_of(control, &held, input, now).await?;
-        let credential = mint_token(control, "tgn_");
-        let text = credential.expose_text().unwrap_or_default();
-        let credential = tokens::digest(&*control.deps.vault.hasher, Kind::Node, text);
-        let act = Act::new(&control.deps.world, row.id.to_string(), Some(request.trace));
-        let joining = Joining { token: digest, credential, row };
-        let written = control.deps.store.joins().join(joining, act).await.map_err(not_joined)?;
-        if let Some(key) = public_key {
-            control.deps.store.joins().keep_key(credential, key).await.map_err(of_store)?;
-        }
-        // Those that were opened with the credential before.
-        control.web.egress.tunnels.close(written.row.id);
-        control.deps.await_published(written.version).await?;
-        Reply::json(&JoinedNode {
-            object: "node_join",
-            node_id: written.row.id.to_string(),
-            name: written.row.name,
-            workspace_id: written.row.workspace.to_string(),
-            credential: text,
-            heartbeat_every_ms: milliseconds(control.nodes.beat_every()),
-            control_key: control.deps.auditor.public_key().to_string(),
-        })
+async fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled {
+    let mut input: Join = request.json()?;
+    let now = control.deps.world.clock.unix_ms();
+    let trier = AttemptSubject::address(request.peer);
+    control.sign_in.attempts.count(&control.deps.store, &trier, None, now).await?;
+    let token = input.token.take().map(Secret::from_text);
+    let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
+    let digest =
+        tokens::digest(&*control.deps.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
+    let found = control.deps.store.joins().token(digest).await.map_err(of_store)?;
+    let held = check_usable(found.ok_or_else(unknown_token)?, now)?;
+    control.sign_in.attempts.forget(&control.deps.store, &trier);
+    let public_key = tunnels::read_key(input.public_key.take())?;
+    let row = row_of(control, &held, input, now).await?;
+    let credential = mint_token(control, "tgn_");
+    let text = credential.expose_text().unwrap_or_default();
+    let credential = tokens::digest(&*control.deps.vault.hasher, Kind::Node, text);
+    let act = Act::new(&control.deps.world, row.id.to_string(), Some(request.trace));
+    let joining = Joining { token: digest, credential, row };
+    let written = control.deps.store.joins().join(joining, act).await.map_err(not_joined)?;
+    if let Some(key) = public_key {
+        control.deps.store.joins().keep_key(credential, key).await.map_err(of_store)?;
+    }
+    // Those that were opened with the credential before.
+    control.web.egress.tunnels.close(written.row.id);
+    control.deps.await_published(written.version).await?;
+    Reply::json(&JoinedNode {
+        object: "node_join",
+        node_id: written.row.id.to_string(),
+        name: written.row.name,
+        workspace_id: written.row.workspace.to_string(),
+        credential: text,
+        heartbeat_every_ms: milliseconds(control.nodes.beat_every()),
+        control_key: control.deps.auditor.public_key().to_string(),
     })
 }
 
@@ -417,69 +413,66 @@ struct HeartbeatReply {
     tunnel_urls: Arc<[String]>,
 }
 
-fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
-    Box::pin(async move {
-        let Beat {
-            models,
-            version,
-            runtime,
-            device,
-            mut model_bytes,
-            load,
-            counters,
-            public_key,
-            clock_skew_ms,
-            tunnel,
-            mesh,
-        } = request.json()?;
-        check_models(&models)?;
-        let key = tunnels::read_key(public_key)?;
-        let mesh = mesh.map(|mesh| mesh.checked(request.caller.known.public_key.or(key)));
-        let has_mesh = mesh.is_some();
-        let model_bytes = models.iter().filter_map(|name| model_bytes.remove_entry(name)).collect();
-        let report =
-            NodeReport { version, runtime, device, load, model_bytes, counters, clock_skew_ms, mesh };
-        let report = check_report(report)?;
-        let counters = report.counters;
-        let now = control.deps.world.clock.unix_ms();
-        let load = report.load.reported();
-        let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
-        let (due_unix_ms, not_polled) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
-        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, counters, report, not_polled };
-        let written = control
-            .deps
-            .store
-            .joins()
-            .record_heartbeat(request.caller.credential, heartbeat)
-            .await
-            .map_err(revoked)?;
-        let credential = request.caller.credential;
-        if let Some(key) = key.filter(|_| request.caller.known.public_key.is_none()) {
-            control.deps.store.joins().keep_key(credential, key).await.map_err(of_store)?;
-        }
-        let url = egress::tunnel_url(written.row.id);
-        let written = if tunnel && written.row.base_url != url {
-            let act = Act::new(&control.deps.world, written.row.id.to_string(), Some(request.trace));
-            control.deps.store.joins().move_to(credential, url, act).await.map_err(revoked)?
-        } else {
-            written
-        };
-        control.deps.await_published(written.version).await?;
-        control.nodes.poll_soon(written.row.workspace, written.row.id);
-        control.nodes.note_load(written.row.id, load, now);
-        let node_id = written.row.id.to_string();
-        let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
-        let unix_ms = control.deps.world.clock.unix_ms();
-        let workspace = written.row.workspace;
-        let peer_list = if has_mesh { Some(peer_list::signed(control, workspace).await?) } else { None };
-        Reply::json(&HeartbeatReply {
-            object: "node_heartbeat",
-            node_id,
-            heartbeat_every_ms,
-            unix_ms,
-            peer_list,
-            tunnel_urls: Arc::clone(&control.nodes.terms().tunnel_urls),
-        })
+async fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled {
+    let Beat {
+        models,
+        version,
+        runtime,
+        device,
+        mut model_bytes,
+        load,
+        counters,
+        public_key,
+        clock_skew_ms,
+        tunnel,
+        mesh,
+    } = request.json()?;
+    check_models(&models)?;
+    let key = tunnels::read_key(public_key)?;
+    let mesh = mesh.map(|mesh| mesh.checked(request.caller.known.public_key.or(key)));
+    let has_mesh = mesh.is_some();
+    let model_bytes = models.iter().filter_map(|name| model_bytes.remove_entry(name)).collect();
+    let report = NodeReport { version, runtime, device, load, model_bytes, counters, clock_skew_ms, mesh };
+    let report = check_report(report)?;
+    let counters = report.counters;
+    let now = control.deps.world.clock.unix_ms();
+    let load = report.load.reported();
+    let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
+    let (due_unix_ms, not_polled) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
+    let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, counters, report, not_polled };
+    let written = control
+        .deps
+        .store
+        .joins()
+        .record_heartbeat(request.caller.credential, heartbeat)
+        .await
+        .map_err(revoked)?;
+    let credential = request.caller.credential;
+    if let Some(key) = key.filter(|_| request.caller.known.public_key.is_none()) {
+        control.deps.store.joins().keep_key(credential, key).await.map_err(of_store)?;
+    }
+    let url = egress::tunnel_url(written.row.id);
+    let written = if tunnel && written.row.base_url != url {
+        let act = Act::new(&control.deps.world, written.row.id.to_string(), Some(request.trace));
+        control.deps.store.joins().move_to(credential, url, act).await.map_err(revoked)?
+    } else {
+        written
+    };
+    control.deps.await_published(written.version).await?;
+    control.nodes.poll_soon(written.row.workspace, written.row.id);
+    control.nodes.note_load(written.row.id, load, now);
+    let node_id = written.row.id.to_string();
+    let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
+    let unix_ms = control.deps.world.clock.unix_ms();
+    let workspace = written.row.workspace;
+    let peer_list = if has_mesh { Some(peer_list::signed(control, workspace).await?) } else { None };
+    Reply::json(&HeartbeatReply {
+        object: "node_heartbeat",
+        node_id,
+        heartbeat_every_ms,
+        unix_ms,
+        peer_list,
+        tunnel_urls: Arc::clone(&control.nodes.terms().tunnel_urls),
     })
 }
 
@@ -575,25 +568,23 @@ struct ReportReceipt {
     kept: u64,
 }
 
-fn report(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
-    Box::pin(async move {
-        let Report { records } = request.json()?;
-        if records.len() > NODE_RECORDS_MAX {
-            let message = format!("A report holds at most {NODE_RECORDS_MAX} records.");
-            return Err(invalid("records", message, "Send the others with the next."));
-        }
-        let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
-        // Booked first: once a record is stored as known, the node doesn't report it again.
-        let snapshot = control.deps.keeper.current();
-        let booked = node_books::book(&control.deps, &snapshot, request.caller.known, &records).await;
-        booked.map_err(|error| {
-            tracing::warn!(%error, "what a node reports could not be booked");
-            away()
-        })?;
-        let now = control.deps.world.clock.unix_ms();
-        let kept = control.deps.store.joins().report(request.caller.credential, records, now);
-        Reply::json(&ReportReceipt { object: "node_report", kept: kept.await.map_err(revoked)? })
-    })
+async fn report(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled {
+    let Report { records } = request.json()?;
+    if records.len() > NODE_RECORDS_MAX {
+        let message = format!("A report holds at most {NODE_RECORDS_MAX} records.");
+        return Err(invalid("records", message, "Send the others with the next."));
+    }
+    let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
+    // Booked first: once a record is stored as known, the node doesn't report it again.
+    let snapshot = control.deps.keeper.current();
+    let booked = node_books::book(&control.deps, &snapshot, request.caller.known, &records).await;
+    booked.map_err(|error| {
+        tracing::warn!(%error, "what a node reports could not be booked");
+        away()
+    })?;
+    let now = control.deps.world.clock.unix_ms();
+    let kept = control.deps.store.joins().report(request.caller.credential, records, now);
+    Reply::json(&ReportReceipt { object: "node_report", kept: kept.await.map_err(revoked)? })
 }
 
 fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
@@ -637,20 +628,14 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
     })
 }
 
-fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let act = request.act(&control.deps.world);
-        let revoked = control.deps.store.joins().revoke(
-            request.workspace(),
-            request.id("node")?,
-            request.if_match()?,
-            act,
-        );
-        let written = revoked.await.map_err(of_store)?;
-        control.web.egress.tunnels.close(written.row.id);
-        reply_written(control, written).await
-    })
+async fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let act = request.act(&control.deps.world);
+    let revoked =
+        control.deps.store.joins().revoke(request.workspace(), request.id("node")?, request.if_match()?, act);
+    let written = revoked.await.map_err(of_store)?;
+    control.web.egress.tunnels.close(written.row.id);
+    reply_written(control, written).await
 }
 
 /// One answer of a node, by its own count. If it answered a request of the gateway, that request is counted; otherwise it is a
@@ -684,13 +669,11 @@ struct UsageView {
     left_because: Option<String>,
 }
 
-fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.deps.store.joins().records(request.workspace(), request.id("node")?, request.page()?);
-        let listed = listed.await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show_usage))
-    })
+async fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let listed =
+        control.deps.store.joins().records(request.workspace(), request.id("node")?, request.page()?);
+    let listed = listed.await.map_err(of_store)?;
+    Reply::json(&request.page_of(listed, show_usage))
 }
 
 fn show_usage(row: &NodeRecordRow) -> UsageView {

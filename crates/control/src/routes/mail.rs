@@ -53,16 +53,14 @@ impl From<LastEmail> for LastEmailView {
     }
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let mail = control.deps.mail.as_deref();
-        let of_operator = mail.filter(|_| request.is_operator());
-        Reply::json(&MailView {
-            object: "mail",
-            configured: mail.is_some(),
-            from: mail.map(Mailing::sender),
-            server: of_operator.map(Mailing::server),
-            last_email: of_operator.and_then(Mailing::last).map(LastEmailView::from),
-        })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let mail = control.deps.mail.as_deref();
+    let of_operator = mail.filter(|_| request.is_operator());
+    Reply::json(&MailView {
+        object: "mail",
+        configured: mail.is_some(),
+        from: mail.map(Mailing::sender),
+        server: of_operator.map(Mailing::server),
+        last_email: of_operator.and_then(Mailing::last).map(LastEmailView::from),
     })
 }

@@ -266,27 +266,25 @@ fn with_keys_param(fault: Box<Fault>) -> Box<Fault> {
 }
 
 /// A sign-in link for a person who has no password, or lost it or the invitation.
-fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: MemberRow = load(control, &request).await?;
-        within_rank(&request, row.role)?;
-        let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
-        let act: Act = request.act(&control.deps.world);
-        let time_max = if row.accepted_unix_ms.is_some() { LINK_TIME_MAX } else { INVITATION_TIME_MAX };
-        let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(time_max));
-        // The operator may create links that sign in anybody of their workspace; others only people whom no
-        // other workspace knows.
-        let of_installation = request.is_operator() && row.accepted_unix_ms.is_some();
-        let workspace = (!of_installation).then(|| request.workspace());
-        let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
-        control.deps.store.people().add_link(link, request.workspace(), act).await.map_err(of_store)?;
-        let view = SignInLink {
-            object: "sign_in_link",
-            member_id: row.person.id.to_string(),
-            sign_in_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
-            expires_at: Moment(expires_unix_ms),
-        };
-        Ok(Reply::json(&view)?.as_created(format!("{}/{}", MemberRow::PATH, row.person.id)))
-    })
+async fn link(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: MemberRow = load(control, &request).await?;
+    within_rank(&request, row.role)?;
+    let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
+    let act: Act = request.act(&control.deps.world);
+    let time_max = if row.accepted_unix_ms.is_some() { LINK_TIME_MAX } else { INVITATION_TIME_MAX };
+    let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(time_max));
+    // The operator may create links that sign in anybody of their workspace; others only people whom no
+    // other workspace knows.
+    let of_installation = request.is_operator() && row.accepted_unix_ms.is_some();
+    let workspace = (!of_installation).then(|| request.workspace());
+    let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
+    control.deps.store.people().add_link(link, request.workspace(), act).await.map_err(of_store)?;
+    let view = SignInLink {
+        object: "sign_in_link",
+        member_id: row.person.id.to_string(),
+        sign_in_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
+        expires_at: Moment(expires_unix_ms),
+    };
+    Ok(Reply::json(&view)?.as_created(format!("{}/{}", MemberRow::PATH, row.person.id)))
 }

@@ -329,41 +329,37 @@ impl WritableResource for NodeRow {
     }
 }
 
-fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let ProbeInput { model } = request.json()?;
-        let row: NodeRow = load(control, &request).await?;
-        let row = if request.is_rehearsal {
-            row
-        } else {
-            control.deps.probe_node(request.act(&control.deps.world), row, model).await?
-        };
-        reply(control, row).await
-    })
+async fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let ProbeInput { model } = request.json()?;
+    let row: NodeRow = load(control, &request).await?;
+    let row = if request.is_rehearsal {
+        row
+    } else {
+        control.deps.probe_node(request.act(&control.deps.world), row, model).await?
+    };
+    reply(control, row).await
 }
 
-fn cordon(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    turn(control, request, (true, false))
+async fn cordon(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    turn(control, request, (true, false)).await
 }
 
-fn uncordon(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    turn(control, request, (false, false))
+async fn uncordon(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    turn(control, request, (false, false)).await
 }
 
-fn drain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    turn(control, request, (true, true))
+async fn drain(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    turn(control, request, (true, true)).await
 }
 
 /// Sets whether a node is cordoned, and whether it is draining.
-fn turn(control: &Arc<Control>, request: ApiRequest, (cordoned, draining): (bool, bool)) -> Handled<'_> {
-    Box::pin(async move {
-        let row: NodeRow = load(control, &request).await?;
-        if (row.cordoned, row.draining) == (cordoned, draining) {
-            return reply(control, row).await;
-        }
-        let changed = (NodeRow { cordoned, draining, ..row }, None);
-        let act = request.act(&control.deps.world);
-        let written = NodeRow::table(control).replace(changed, request.if_match()?, act).await;
-        reply_written(control, written.map_err(of_store)?).await
-    })
+async fn turn(control: &Arc<Control>, request: ApiRequest, (cordoned, draining): (bool, bool)) -> Handled {
+    let row: NodeRow = load(control, &request).await?;
+    if (row.cordoned, row.draining) == (cordoned, draining) {
+        return reply(control, row).await;
+    }
+    let changed = (NodeRow { cordoned, draining, ..row }, None);
+    let act = request.act(&control.deps.world);
+    let written = NodeRow::table(control).replace(changed, request.if_match()?, act).await;
+    reply_written(control, written.map_err(of_store)?).await
 }

@@ -100,15 +100,13 @@ pub fn project_of(
     projects.find(|project| project.id.to_string() == id).cloned().ok_or_else(|| not_found("project", id))
 }
 
-fn effective(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        // Without a name it is the caller's own project, as in a plan.
-        let own = || request.caller.project().map(|project| project.id.to_string());
-        let Some(id) = request.query.get("project_id").cloned().or_else(own) else {
-            return Err(missing("project_id", "Name the project. GET /v2/projects lists them."));
-        };
-        Reply::json(&EffectiveView::of(&*project_of(control, &request, &id)?))
-    })
+async fn effective(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    // Without a name it is the caller's own project, as in a plan.
+    let own = || request.caller.project().map(|project| project.id.to_string());
+    let Some(id) = request.query.get("project_id").cloned().or_else(own) else {
+        return Err(missing("project_id", "Name the project. GET /v2/projects lists them."));
+    };
+    Reply::json(&EffectiveView::of(&*project_of(control, &request, &id)?))
 }
 
 pub fn spec_of(
@@ -281,16 +279,14 @@ impl SignsHooks for PolicyRow {
 }
 
 /// Makes a new secret for the hooks of a policy.
-fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: PolicyRow = load(control, &request).await?;
-        let (secret, text) = row.next_secret(control)?;
-        let expected = request.if_match()?.or(Some(row.version));
-        let act = request.act(&control.deps.world);
-        let row = PolicyRow { hook_secret: Some(secret), ..row };
-        let replaced = PolicyRow::table(control).replace(row, expected, act).await.map_err(of_store)?;
-        control.deps.await_published(replaced.version).await?;
-        show_with(&replaced.row, Some(text))
-    })
+async fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: PolicyRow = load(control, &request).await?;
+    let (secret, text) = row.next_secret(control)?;
+    let expected = request.if_match()?.or(Some(row.version));
+    let act = request.act(&control.deps.world);
+    let row = PolicyRow { hook_secret: Some(secret), ..row };
+    let replaced = PolicyRow::table(control).replace(row, expected, act).await.map_err(of_store)?;
+    control.deps.await_published(replaced.version).await?;
+    show_with(&replaced.row, Some(text))
 }

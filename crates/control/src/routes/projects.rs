@@ -128,28 +128,26 @@ fn provider_caches(control: &Control, workspace: WorkspaceId) -> Vec<ProviderCac
     used.into_iter().filter_map(cache_of).collect()
 }
 
-fn purge_cache(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: ProjectRow = load(control, &request).await?;
-        let providers = provider_caches(control, row.workspace);
-        let view = |deleted| {
-            let project_id = row.id.to_string();
-            PurgedCache { object: "purged_cache", project_id, deleted, providers }
-        };
-        if request.is_rehearsal {
-            return Reply::json(&view(0));
-        }
-        let act = request.act(&control.deps.world);
-        let answers = control.deps.store.kept_answers();
-        let written = answers.purge_cached(act, row.workspace, row.id).await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        let scope = PurgeScope::of(row.workspace, Purged::Project(row.id));
-        if let Err(error) = control.web.cached.purge(scope).await {
-            tracing::warn!(%error, "the response cache in memory was not purged");
-        }
-        Reply::json(&view(written.row))
-    })
+async fn purge_cache(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: ProjectRow = load(control, &request).await?;
+    let providers = provider_caches(control, row.workspace);
+    let view = |deleted| {
+        let project_id = row.id.to_string();
+        PurgedCache { object: "purged_cache", project_id, deleted, providers }
+    };
+    if request.is_rehearsal {
+        return Reply::json(&view(0));
+    }
+    let act = request.act(&control.deps.world);
+    let answers = control.deps.store.kept_answers();
+    let written = answers.purge_cached(act, row.workspace, row.id).await.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    let scope = PurgeScope::of(row.workspace, Purged::Project(row.id));
+    if let Err(error) = control.web.cached.purge(scope).await {
+        tracing::warn!(%error, "the response cache in memory was not purged");
+    }
+    Reply::json(&view(written.row))
 }
 
 const fn of(row: &ProjectRow) -> LimitsOf {

@@ -119,55 +119,51 @@ fn project(id: Option<&String>) -> Result<Option<ProjectId>, Box<Fault>> {
     id.map(|id| id.parse().map_err(|_| not_found("project", id))).transpose()
 }
 
-fn render<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = project(request.query.get("project_id"))?;
-        match find(control, &request, project).await? {
-            Some(row) => show::<IDS_AT>(&row),
-            None => Err(not_found("policy", "of this workspace or project")),
-        }
-    })
+async fn render<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let project = project(request.query.get("project_id"))?;
+    match find(control, &request, project).await? {
+        Some(row) => show::<IDS_AT>(&row),
+        None => Err(not_found("policy", "of this workspace or project")),
+    }
 }
 
-fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let form: RegionalForm = request.json()?;
-        let project = project(form.project_id.as_ref())?;
-        let stated = PolicyForm {
-            region_policy: form.region_policy.or_else(|| Some(RegionPolicy::Any.as_str().to_owned())),
-            allowed_regions: form.allowed_regions,
-            data_boundary: form.data_boundary.or_else(|| Some(DataBoundary::Project.as_str().to_owned())),
-            ..PolicyForm::default()
-        };
-        let stated = spec_of(control, &request, project, stated)?;
-        let of = |spec: PolicySpec| PolicySpec {
-            regions: stated.regions.clone(),
-            region_policy: stated.region_policy,
-            data_boundary: stated.data_boundary,
-            ..spec
-        };
-        let written = match find(control, &request, project).await? {
-            Some(row) => {
-                let row = PolicyRow { spec: of(row.spec.clone()), ..row };
-                replace_row::<PolicyRow>(control, &request, row, request.if_match()?).await?
-            }
-            None => {
-                let now = control.deps.world.clock.unix_ms();
-                let id = PolicyId::new(now, control.deps.world.id_bytes());
-                let (workspace, spec) = (request.workspace(), of(PolicySpec::default()));
-                let row = PolicyRow {
-                    id,
-                    workspace,
-                    project,
-                    spec,
-                    hook_secret: None,
-                    created_unix_ms: now,
-                    version: 0,
-                };
-                create_row::<PolicyRow>(control, &request, row).await?
-            }
-        };
-        control.deps.await_published(written.version).await?;
-        show::<IDS_AT>(&written.row)
-    })
+async fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let form: RegionalForm = request.json()?;
+    let project = project(form.project_id.as_ref())?;
+    let stated = PolicyForm {
+        region_policy: form.region_policy.or_else(|| Some(RegionPolicy::Any.as_str().to_owned())),
+        allowed_regions: form.allowed_regions,
+        data_boundary: form.data_boundary.or_else(|| Some(DataBoundary::Project.as_str().to_owned())),
+        ..PolicyForm::default()
+    };
+    let stated = spec_of(control, &request, project, stated)?;
+    let of = |spec: PolicySpec| PolicySpec {
+        regions: stated.regions.clone(),
+        region_policy: stated.region_policy,
+        data_boundary: stated.data_boundary,
+        ..spec
+    };
+    let written = match find(control, &request, project).await? {
+        Some(row) => {
+            let row = PolicyRow { spec: of(row.spec.clone()), ..row };
+            replace_row::<PolicyRow>(control, &request, row, request.if_match()?).await?
+        }
+        None => {
+            let now = control.deps.world.clock.unix_ms();
+            let id = PolicyId::new(now, control.deps.world.id_bytes());
+            let (workspace, spec) = (request.workspace(), of(PolicySpec::default()));
+            let row = PolicyRow {
+                id,
+                workspace,
+                project,
+                spec,
+                hook_secret: None,
+                created_unix_ms: now,
+                version: 0,
+            };
+            create_row::<PolicyRow>(control, &request, row).await?
+        }
+    };
+    control.deps.await_published(written.version).await?;
+    show::<IDS_AT>(&written.row)
 }

@@ -71,14 +71,12 @@ async fn versions(
     control.deps.store.route_versions().list(request.workspace(), row.id).await.map_err(of_store)
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load::<RouteRow>(control, &request).await?;
-        let versions = versions(control, &request, &row).await?;
-        let before = versions.iter().skip(1).map(Some).chain([None]);
-        let views = versions.iter().zip(before).map(|(version, before)| show(version, before));
-        Reply::json(&Page::whole(views.collect::<Result<_, _>>()?))
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load::<RouteRow>(control, &request).await?;
+    let versions = versions(control, &request, &row).await?;
+    let before = versions.iter().skip(1).map(Some).chain([None]);
+    let views = versions.iter().zip(before).map(|(version, before)| show(version, before));
+    Reply::json(&Page::whole(views.collect::<Result<_, _>>()?))
 }
 
 fn show(version: &RouteVersion, before: Option<&RouteVersion>) -> Result<VersionView, Box<Fault>> {
@@ -107,31 +105,29 @@ struct VersionDiff {
     changes: Vec<FieldChange>,
 }
 
-fn diff(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load::<RouteRow>(control, &request).await?;
-        let versions = versions(control, &request, &row).await?;
-        let named = |name: &'static str| match request.query.get(name) {
-            None => Ok(None),
-            Some(text) => {
-                let Ok(number) = text.parse::<u64>() else {
-                    let fix = "GET /v2/routes/{id}/versions lists them.";
-                    return Err(invalid(name, format!("{name} is not the number of a version."), fix));
-                };
-                let found = versions.iter().find(|version| version.number == number);
-                found.map(Some).ok_or_else(|| Box::new(unknown(number).param(name)))
-            }
-        };
-        let newest = || versions.first().ok_or_else(|| Box::new(Fault::internal()));
-        let to = named("to")?.map_or_else(newest, Ok)?;
-        let before = versions.iter().find(|version| version.number < to.number);
-        let from = named("from")?.or(before).unwrap_or(to);
-        Reply::json(&VersionDiff {
-            object: "route_diff",
-            from: from.number,
-            to: to.number,
-            changes: differences(&fields(&wire_of(&from.spec))?, &fields(&wire_of(&to.spec))?),
-        })
+async fn diff(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row = load::<RouteRow>(control, &request).await?;
+    let versions = versions(control, &request, &row).await?;
+    let named = |name: &'static str| match request.query.get(name) {
+        None => Ok(None),
+        Some(text) => {
+            let Ok(number) = text.parse::<u64>() else {
+                let fix = "GET /v2/routes/{id}/versions lists them.";
+                return Err(invalid(name, format!("{name} is not the number of a version."), fix));
+            };
+            let found = versions.iter().find(|version| version.number == number);
+            found.map(Some).ok_or_else(|| Box::new(unknown(number).param(name)))
+        }
+    };
+    let newest = || versions.first().ok_or_else(|| Box::new(Fault::internal()));
+    let to = named("to")?.map_or_else(newest, Ok)?;
+    let before = versions.iter().find(|version| version.number < to.number);
+    let from = named("from")?.or(before).unwrap_or(to);
+    Reply::json(&VersionDiff {
+        object: "route_diff",
+        from: from.number,
+        to: to.number,
+        changes: differences(&fields(&wire_of(&from.spec))?, &fields(&wire_of(&to.spec))?),
     })
 }
 
@@ -139,21 +135,19 @@ fn fields(wire: &Wire) -> Result<Value, Box<Fault>> {
     serde_json::to_value(wire).map_err(|_| Box::new(Fault::internal()))
 }
 
-fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Rollback = request.json()?;
-        let number = input
-            .version
-            .ok_or_else(|| missing("version", "Name a version: GET /v2/routes/{id}/versions lists them."))?;
-        let row = load::<RouteRow>(control, &request).await?;
-        let mut versions = versions(control, &request, &row).await?;
-        let Some(at) = versions.iter().position(|version| version.number == number) else {
-            return Err(unknown(number));
-        };
-        let changed = RouteRow { spec: versions.swap_remove(at).spec, ..row };
-        let written = replace_row::<RouteRow>(control, &request, changed, request.if_match()?).await?;
-        reply_written(control, written).await
-    })
+async fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input: Rollback = request.json()?;
+    let number = input
+        .version
+        .ok_or_else(|| missing("version", "Name a version: GET /v2/routes/{id}/versions lists them."))?;
+    let row = load::<RouteRow>(control, &request).await?;
+    let mut versions = versions(control, &request, &row).await?;
+    let Some(at) = versions.iter().position(|version| version.number == number) else {
+        return Err(unknown(number));
+    };
+    let changed = RouteRow { spec: versions.swap_remove(at).spec, ..row };
+    let written = replace_row::<RouteRow>(control, &request, changed, request.if_match()?).await?;
+    reply_written(control, written).await
 }
 
 fn unknown(number: u64) -> Box<Fault> {

@@ -227,24 +227,21 @@ pub async fn try_out<R: HoldsSecret>(
 
 /// Gives a row another secret, once its provider was asked about it. Without `If-Match`, it must be the row that the secret was
 /// sealed for.
-pub fn rotate<R: HoldsSecret>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let rotation: Rotation = request.json()?;
-        let row: R = load(control, &request).await?;
-        let secret = row.secret_owner().next_secret(control, rotation.secret)?;
-        let found = match rotation.verify {
-            Some(false) => None,
-            _ if request.is_rehearsal => None,
-            verify => Some(try_out(control, &row, &secret, verify.is_some()).await?),
-        };
-        let act = request.act(&control.deps.world);
-        let expected = request.if_match()?.or(Some(row.version()));
-        let replaced =
-            R::table(control).replace((row, Some(secret)), expected, act).await.map_err(of_store)?;
-        let Some(found) = found else { return reply_written(control, replaced).await };
-        let recorded = replaced.row.record(control, found, Act::system(&control.deps.world)).await;
-        reply_written(control, recorded.map_err(of_store)?).await
-    })
+pub async fn rotate<R: HoldsSecret>(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let rotation: Rotation = request.json()?;
+    let row: R = load(control, &request).await?;
+    let secret = row.secret_owner().next_secret(control, rotation.secret)?;
+    let found = match rotation.verify {
+        Some(false) => None,
+        _ if request.is_rehearsal => None,
+        verify => Some(try_out(control, &row, &secret, verify.is_some()).await?),
+    };
+    let act = request.act(&control.deps.world);
+    let expected = request.if_match()?.or(Some(row.version()));
+    let replaced = R::table(control).replace((row, Some(secret)), expected, act).await.map_err(of_store)?;
+    let Some(found) = found else { return reply_written(control, replaced).await };
+    let recorded = replaced.row.record(control, found, Act::system(&control.deps.world)).await;
+    reply_written(control, recorded.map_err(of_store)?).await
 }
 
 impl SecretOwner<'_> {

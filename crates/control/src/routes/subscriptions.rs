@@ -554,23 +554,19 @@ fn known_product(control: &Control, name: &str) -> Result<(String, u8), Box<Faul
     Err(invalid("provider", message, format!("Use one of {}.", known.join(", "))))
 }
 
-fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row: SubscriptionRow = load(control, &request).await?;
-        let openings = control.deps.store.audit().openings(row.0.id).await.map_err(of_store)?;
-        Ok(Reply::json(&Opened { subscription: show(control, &row), openings })?.version(row.0.version))
-    })
+async fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let row: SubscriptionRow = load(control, &request).await?;
+    let openings = control.deps.store.audit().openings(row.0.id).await.map_err(of_store)?;
+    Ok(Reply::json(&Opened { subscription: show(control, &row), openings })?.version(row.0.version))
 }
 
 /// Gives it another token, of the same kind or the other.
-fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let TokenInput { token, oauth } = request.json()?;
-        let SubscriptionRow(row) = load(control, &request).await?;
-        let expected = request.if_match()?.or(Some(row.version));
-        let act = request.act(&control.deps.world);
-        let changed = with_token(control, row, token, oauth)?;
-        let replaced = SubscriptionRow::table(control).replace(changed, expected, act).await;
-        reply_written(control, replaced.map_err(of_store)?).await
-    })
+async fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let TokenInput { token, oauth } = request.json()?;
+    let SubscriptionRow(row) = load(control, &request).await?;
+    let expected = request.if_match()?.or(Some(row.version));
+    let act = request.act(&control.deps.world);
+    let changed = with_token(control, row, token, oauth)?;
+    let replaced = SubscriptionRow::table(control).replace(changed, expected, act).await;
+    reply_written(control, replaced.map_err(of_store)?).await
 }

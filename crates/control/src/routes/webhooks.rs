@@ -453,67 +453,61 @@ async fn show_with(control: &Control, row: &WebhookRow, secret: Option<String>) 
 }
 
 /// Sends a test event at once and returns the result; the event is neither stored nor retried.
-fn test(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: WebhookRow = load(control, &request).await?;
-        let now = control.deps.world.clock.unix_ms();
-        let event = EventRow {
-            id: EventId::new(now, control.deps.world.id_bytes()),
-            workspace: row.workspace,
-            kind: EventKind::WebhookTest,
-            payload: json!({"webhook_id": row.id.to_string()}),
-            created_unix_ms: now,
-        };
-        let attempt = control.deps.test_webhook(&row, &event).await;
-        Reply::json(&TestResult {
-            object: "webhook_test",
-            event_id: event.id.to_string(),
-            delivered: attempt.state == DeliveryState::Delivered,
-            status: attempt.status,
-            error: attempt.error,
-        })
+async fn test(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: WebhookRow = load(control, &request).await?;
+    let now = control.deps.world.clock.unix_ms();
+    let event = EventRow {
+        id: EventId::new(now, control.deps.world.id_bytes()),
+        workspace: row.workspace,
+        kind: EventKind::WebhookTest,
+        payload: json!({"webhook_id": row.id.to_string()}),
+        created_unix_ms: now,
+    };
+    let attempt = control.deps.test_webhook(&row, &event).await;
+    Reply::json(&TestResult {
+        object: "webhook_test",
+        event_id: event.id.to_string(),
+        delivered: attempt.state == DeliveryState::Delivered,
+        status: attempt.status,
+        error: attempt.error,
     })
 }
 
 /// Creates a new secret; the previous one also signs for another day.
-fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: WebhookRow = load(control, &request).await?;
-        if row.format == WebhookFormat::Email {
-            let message = "Emails are not signed: there is no secret to rotate.";
-            return Err(invalid("id", message, "Rotate a webhook of the format standard."));
-        }
-        if row.format == WebhookFormat::Slack {
-            let message = "The secret of a Slack webhook is its address, which only Slack can replace.";
-            let fix = "Create another webhook in Slack, add it here, and remove this one.";
-            return Err(invalid("id", message, fix));
-        }
-        let newest = row.secrets.first().map_or(0, |secret| secret.generation);
-        let (secret, text) = new_secret(control, &request, row.id, newest.saturating_add(1))?;
-        let act = request.act(&control.deps.world);
-        let until = act.unix_ms.saturating_add(milliseconds(WEBHOOK_OVERLAP));
-        let rotated = control.deps.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
-        let written = rotated.await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        show_with(control, &written.row, Some(text)).await
-    })
+async fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let Nothing {} = request.json()?;
+    let row: WebhookRow = load(control, &request).await?;
+    if row.format == WebhookFormat::Email {
+        let message = "Emails are not signed: there is no secret to rotate.";
+        return Err(invalid("id", message, "Rotate a webhook of the format standard."));
+    }
+    if row.format == WebhookFormat::Slack {
+        let message = "The secret of a Slack webhook is its address, which only Slack can replace.";
+        let fix = "Create another webhook in Slack, add it here, and remove this one.";
+        return Err(invalid("id", message, fix));
+    }
+    let newest = row.secrets.first().map_or(0, |secret| secret.generation);
+    let (secret, text) = new_secret(control, &request, row.id, newest.saturating_add(1))?;
+    let act = request.act(&control.deps.world);
+    let until = act.unix_ms.saturating_add(milliseconds(WEBHOOK_OVERLAP));
+    let rotated = control.deps.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
+    let written = rotated.await.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    show_with(control, &written.row, Some(text)).await
 }
 
 /// Delivers an event again, as durably as the first time; the result appears among the deliveries.
-fn resend(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id = request.id("webhook")?;
-        let ResendInput { event_id } = request.json()?;
-        let event = event_id.parse().map_err(|_| {
-            let message = format!("\"{event_id}\" isn't an event.");
-            invalid("event_id", message, "Use the event_id of one of the webhook's deliveries.")
-        })?;
-        let act = request.act(&control.deps.world);
-        let pending = control.deps.store.webhooks().resend(request.workspace(), id, event, act).await;
-        Reply::json(&show_delivery(&pending.map_err(not_resent)?))
-    })
+async fn resend(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id = request.id("webhook")?;
+    let ResendInput { event_id } = request.json()?;
+    let event = event_id.parse().map_err(|_| {
+        let message = format!("\"{event_id}\" isn't an event.");
+        invalid("event_id", message, "Use the event_id of one of the webhook's deliveries.")
+    })?;
+    let act = request.act(&control.deps.world);
+    let pending = control.deps.store.webhooks().resend(request.workspace(), id, event, act).await;
+    Reply::json(&show_delivery(&pending.map_err(not_resent)?))
 }
 
 fn not_resent(error: StoreError) -> Box<Fault> {
@@ -542,10 +536,8 @@ fn show_delivery(row: &DeliveryRow) -> Delivery {
     }
 }
 
-fn deliveries(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id = request.id("webhook")?;
-        let listed = control.deps.store.webhooks().deliveries(request.workspace(), id, request.page()?);
-        Reply::json(&request.page_of(listed.await.map_err(of_store)?, show_delivery))
-    })
+async fn deliveries(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id = request.id("webhook")?;
+    let listed = control.deps.store.webhooks().deliveries(request.workspace(), id, request.page()?);
+    Reply::json(&request.page_of(listed.await.map_err(of_store)?, show_delivery))
 }

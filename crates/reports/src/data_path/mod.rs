@@ -78,29 +78,27 @@ fn configured(control: &Control, workspace: WorkspaceId, is_operator: bool) -> C
     Configured::new(snapshot, (workspace, is_operator), control.web.records_days)
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let now = control.deps.world.clock.unix_ms();
-        let mut filter = filter(control, &request).await?;
-        let start = filter.since_unix_ms.unwrap_or_else(|| now.saturating_sub(WINDOW_MS));
-        let end = filter.until_unix_ms.unwrap_or(now);
-        if end < start {
-            return Err(invalid("since", "The window ends before it starts.", "Give a since before until."));
-        }
-        filter.since_unix_ms = Some(start);
-        let read = read(control, &request, filter, (start, end)).await?;
-        match request.query.get("format").map(String::as_str) {
-            None | Some("json") => Reply::json(&view::whole(read)),
-            format => {
-                refuse_part(&read)?;
-                let lines = read.sums.lines.into_iter();
-                if format == Some("csv") {
-                    return Reply::list(format, &Page::whole(lines.map(view::cells).collect()));
-                }
-                Reply::list(format, &Page::whole(lines.map(view::line).collect()))
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let now = control.deps.world.clock.unix_ms();
+    let mut filter = filter(control, &request).await?;
+    let start = filter.since_unix_ms.unwrap_or_else(|| now.saturating_sub(WINDOW_MS));
+    let end = filter.until_unix_ms.unwrap_or(now);
+    if end < start {
+        return Err(invalid("since", "The window ends before it starts.", "Give a since before until."));
+    }
+    filter.since_unix_ms = Some(start);
+    let read = read(control, &request, filter, (start, end)).await?;
+    match request.query.get("format").map(String::as_str) {
+        None | Some("json") => Reply::json(&view::whole(read)),
+        format => {
+            refuse_part(&read)?;
+            let lines = read.sums.lines.into_iter();
+            if format == Some("csv") {
+                return Reply::list(format, &Page::whole(lines.map(view::cells).collect()));
             }
+            Reply::list(format, &Page::whole(lines.map(view::line).collect()))
         }
-    })
+    }
 }
 
 /// A file has no place to say that it is not all.

@@ -77,24 +77,22 @@ struct Workload {
     budgets: Vec<BudgetForecast>,
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input = read_input(&request)?;
-        let workload = workload(control, &request, input).await?;
-        let id = DiagnosticsId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
-        let report = evaluate(control, &request, id, workload)?;
-        let (summary, document) = (text(&report.summary())?, signed(control, &report)?);
-        let row = DiagnosticsRow {
-            id,
-            workspace: request.workspace(),
-            created_unix_ms: control.deps.world.clock.unix_ms(),
-            summary,
-            report: document.clone(),
-        };
-        let act = request.act(&control.deps.world);
-        control.deps.store.diagnostics().add(row, DIAGNOSTICS_KEPT_MAX, act).await.map_err(of_store)?;
-        Ok(Reply::verbatim(document.into()).version(1).as_created(format!("{PATH}/{id}")))
-    })
+async fn create(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let input = read_input(&request)?;
+    let workload = workload(control, &request, input).await?;
+    let id = DiagnosticsId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
+    let report = evaluate(control, &request, id, workload)?;
+    let (summary, document) = (text(&report.summary())?, signed(control, &report)?);
+    let row = DiagnosticsRow {
+        id,
+        workspace: request.workspace(),
+        created_unix_ms: control.deps.world.clock.unix_ms(),
+        summary,
+        report: document.clone(),
+    };
+    let act = request.act(&control.deps.world);
+    control.deps.store.diagnostics().add(row, DIAGNOSTICS_KEPT_MAX, act).await.map_err(of_store)?;
+    Ok(Reply::verbatim(document.into()).version(1).as_created(format!("{PATH}/{id}")))
 }
 
 /// The body, which is looked through for content before anything of it is read.
@@ -209,20 +207,16 @@ fn signed(control: &Control, report: &Report) -> Result<String, Box<Fault>> {
     text(&document.ok_or_else(|| Box::new(Fault::internal()))?)
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed = control.deps.store.diagnostics().list(request.workspace(), request.page()?).await;
-        let page = request.page_of(listed.map_err(of_store)?, |row| row.summary.clone());
-        let data = page.data.iter().map(|summary| serde_json::from_str::<SummaryView>(summary));
-        let data = data.collect::<Result<Vec<_>, _>>().map_err(|_| Box::new(Fault::internal()))?;
-        Reply::json(&Page { data, next_cursor: page.next_cursor, has_more: page.has_more })
-    })
+async fn list(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let listed = control.deps.store.diagnostics().list(request.workspace(), request.page()?).await;
+    let page = request.page_of(listed.map_err(of_store)?, |row| row.summary.clone());
+    let data = page.data.iter().map(|summary| serde_json::from_str::<SummaryView>(summary));
+    let data = data.collect::<Result<Vec<_>, _>>().map_err(|_| Box::new(Fault::internal()))?;
+    Reply::json(&Page { data, next_cursor: page.next_cursor, has_more: page.has_more })
 }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id = request.id("report")?;
-        let row = control.deps.store.diagnostics().get(request.workspace(), id).await.map_err(of_store)?;
-        Ok(Reply::verbatim(row.report.into()).version(1))
-    })
+async fn get(control: &Arc<Control>, request: ApiRequest) -> Handled {
+    let id = request.id("report")?;
+    let row = control.deps.store.diagnostics().get(request.workspace(), id).await.map_err(of_store)?;
+    Ok(Reply::verbatim(row.report.into()).version(1))
 }

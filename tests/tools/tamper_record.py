@@ -36,8 +36,11 @@ class Reader:
         self.maybe(self.number), self.maybe(self.text)  # fault
         self.maybe(lambda: (self.number(), self.text()))  # principal
         self.text(), self.number(), self.maybe(self.text)  # provider, fallback, tag
-        for _ in range(7 + 1):  # usage, cost
+        for _ in range(6):  # tokens
             self.number()
+        if self.number() > 2:  # their source, behind which units follow
+            return 0, 0
+        self.number()  # cost
         place = self.at
         return place, self.number()
 

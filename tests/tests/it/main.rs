@@ -241,6 +241,7 @@ mod reasons;
 #[cfg(feature = "figures")]
 mod reconciled_month;
 mod reconciliation;
+mod recount;
 mod replays;
 mod replicas;
 mod resilience;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::error::Refusal;
+use crate::emulator::setters;
 
 /// A fixed creation time keeps the list the same from run to run.
 const CREATED: &str = "2026-02-24T00:00:00Z";
@@ -43,6 +44,11 @@ pub(crate) enum Thinks {
 const EFFORTS: &[&str] = &["low", "medium", "high", "max"];
 const EFFORTS_NEWEST: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 
+setters! { ClaudeModel {
+    true: strict;
+    [context_tokens_max cache_tokens_min] tokens: u64 => tokens;
+} }
+
 impl ClaudeModel {
     /// A model with a context of 200,000 tokens and a minimum cached prefix of 1,024.
     pub fn new(id: impl Into<String>) -> Self {
@@ -70,21 +76,6 @@ impl ClaudeModel {
             output_tokens_max: 128_000,
             ..Self::new(id).strict()
         }
-    }
-
-    pub fn context_tokens_max(mut self, tokens: u64) -> Self {
-        self.context_tokens_max = tokens;
-        self
-    }
-
-    pub fn cache_tokens_min(mut self, tokens: u64) -> Self {
-        self.cache_tokens_min = tokens;
-        self
-    }
-
-    pub fn strict(mut self) -> Self {
-        self.strict = true;
-        self
     }
 
     pub(crate) fn all() -> Vec<Self> {

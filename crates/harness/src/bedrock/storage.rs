@@ -52,10 +52,6 @@ impl Storage {
         own.map(|((_, name), content)| (name.clone(), content.clone())).collect()
     }
 
-    pub(crate) fn remove(&mut self, bucket: &str, name: &str) {
-        self.objects.remove(&(bucket.to_owned(), name.to_owned()));
-    }
-
     /// Denies reading to this key from now on, or allows it again.
     pub(crate) fn deny(&mut self, key: &str, is_denied: bool) {
         if is_denied {

@@ -221,6 +221,41 @@ pub struct Behaviour {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptError(String);
 
+/// Methods that set one field each and are named as it is: flags first, then others by what they take.
+macro_rules! setters {
+    ($owner:ident { true: $($flag:ident)*; $([$($field:ident)*] $value:ident: $kind:ty => $set:expr;)* }) => {
+        impl $owner {
+            $(pub fn $flag(mut self) -> Self {
+                self.$flag = true;
+                self
+            })*
+            $($(pub fn $field(mut self, $value: $kind) -> Self {
+                self.$field = $set;
+                self
+            })*)*
+        }
+    };
+}
+pub(crate) use setters;
+
+setters! { Behaviour {
+    true: redacted refusal flat_error burst bom comments no_space multiline unterminated extra_lines no_done
+        doubled_done gzip wrong_form;
+    [stall cut cut_inside close eof malformed bad_sum error_event failed joined_line]
+        at: impl Into<At> => Some(at.into());
+    [text model finish code message retry_after redirect] text: impl Into<String> => Some(text.into());
+    [latency interval pause] duration: Duration => millis(duration);
+    [tokens reasoning retry_after_ms] number: u64 => Some(number);
+    [args_bytes giant split] bytes: usize => bytes;
+    [bomb] bytes: u64 => bytes;
+    [times] times: u32 => Some(times);
+    [chunks] chunks: usize => Some(chunks);
+    [tools] mode: ToolMode => Some(mode);
+    [retry_after_date] seconds_ahead: i64 => Some(seconds_ahead);
+    [line_end] line_end: LineEnd => Some(line_end);
+    [usage] usage: UsageMode => usage;
+} }
+
 impl Behaviour {
     /// A response without deviations.
     pub fn ok() -> Self {
@@ -278,79 +313,14 @@ impl Behaviour {
         serde_json::from_value(value).map_err(|error| ScriptError(error.to_string()))
     }
 
-    pub fn times(mut self, times: u32) -> Self {
-        self.times = Some(times);
-        self
-    }
-
     /// Keeps the behaviour in the queue for all further calls.
     pub fn always(self) -> Self {
         self.times(0)
     }
 
-    pub fn latency(mut self, latency: Duration) -> Self {
-        self.latency = millis(latency);
-        self
-    }
-
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = millis(interval);
-        self
-    }
-
-    pub fn chunks(mut self, chunks: usize) -> Self {
-        self.chunks = Some(chunks);
-        self
-    }
-
-    pub fn tokens(mut self, tokens: u64) -> Self {
-        self.tokens = Some(tokens);
-        self
-    }
-
-    pub fn reasoning(mut self, tokens: u64) -> Self {
-        self.reasoning = Some(tokens);
-        self
-    }
-
-    pub fn redacted(mut self) -> Self {
-        self.redacted = true;
-        self
-    }
-
-    pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.text = Some(text.into());
-        self
-    }
-
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-
-    pub fn refusal(mut self) -> Self {
-        self.refusal = true;
-        self
-    }
-
-    pub fn tools(mut self, mode: ToolMode) -> Self {
-        self.tools = Some(mode);
-        self
-    }
-
     pub fn call(mut self, name: impl Into<String>, arguments: impl Into<String>) -> Self {
         self.call = Some(name.into());
         self.arguments = Some(arguments.into());
-        self
-    }
-
-    pub fn args_bytes(mut self, bytes: usize) -> Self {
-        self.args_bytes = bytes;
-        self
-    }
-
-    pub fn finish(mut self, reason: impl Into<String>) -> Self {
-        self.finish = Some(reason.into());
         self
     }
 
@@ -364,43 +334,8 @@ impl Behaviour {
         self
     }
 
-    pub fn code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
-        self
-    }
-
-    pub fn message(mut self, message: impl Into<String>) -> Self {
-        self.message = Some(message.into());
-        self
-    }
-
-    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
-        self.retry_after = Some(value.into());
-        self
-    }
-
-    pub fn retry_after_date(mut self, seconds_ahead: i64) -> Self {
-        self.retry_after_date = Some(seconds_ahead);
-        self
-    }
-
-    pub fn retry_after_ms(mut self, ms: u64) -> Self {
-        self.retry_after_ms = Some(ms);
-        self
-    }
-
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
-        self
-    }
-
-    pub fn redirect(mut self, to: impl Into<String>) -> Self {
-        self.redirect = Some(to.into());
-        self
-    }
-
-    pub fn stall(mut self, at: impl Into<At>) -> Self {
-        self.stall = Some(at.into());
         self
     }
 
@@ -410,146 +345,11 @@ impl Behaviour {
         self
     }
 
-    pub fn cut(mut self, at: impl Into<At>) -> Self {
-        self.cut = Some(at.into());
-        self
-    }
-
-    pub fn cut_inside(mut self, at: impl Into<At>) -> Self {
-        self.cut_inside = Some(at.into());
-        self
-    }
-
-    pub fn close(mut self, at: impl Into<At>) -> Self {
-        self.close = Some(at.into());
-        self
-    }
-
-    pub fn eof(mut self, at: impl Into<At>) -> Self {
-        self.eof = Some(at.into());
-        self
-    }
-
-    pub fn malformed(mut self, at: impl Into<At>) -> Self {
-        self.malformed = Some(at.into());
-        self
-    }
-
-    pub fn bad_sum(mut self, at: impl Into<At>) -> Self {
-        self.bad_sum = Some(at.into());
-        self
-    }
-
-    pub fn error_event(mut self, at: impl Into<At>) -> Self {
-        self.error_event = Some(at.into());
-        self
-    }
-
-    pub fn flat_error(mut self) -> Self {
-        self.flat_error = true;
-        self
-    }
-
-    pub fn failed(mut self, at: impl Into<At>) -> Self {
-        self.failed = Some(at.into());
-        self
-    }
-
-    pub fn joined_line(mut self, at: impl Into<At>) -> Self {
-        self.joined_line = Some(at.into());
-        self
-    }
-
-    pub fn giant(mut self, bytes: usize) -> Self {
-        self.giant = bytes;
-        self
-    }
-
-    pub fn split(mut self, bytes: usize) -> Self {
-        self.split = bytes;
-        self
-    }
-
-    pub fn pause(mut self, pause: Duration) -> Self {
-        self.pause = millis(pause);
-        self
-    }
-
-    pub fn burst(mut self) -> Self {
-        self.burst = true;
-        self
-    }
-
-    pub fn line_end(mut self, line_end: LineEnd) -> Self {
-        self.line_end = Some(line_end);
-        self
-    }
-
-    pub fn bom(mut self) -> Self {
-        self.bom = true;
-        self
-    }
-
-    pub fn comments(mut self) -> Self {
-        self.comments = true;
-        self
-    }
-
-    pub fn no_space(mut self) -> Self {
-        self.no_space = true;
-        self
-    }
-
-    pub fn multiline(mut self) -> Self {
-        self.multiline = true;
-        self
-    }
-
-    pub fn unterminated(mut self) -> Self {
-        self.unterminated = true;
-        self
-    }
-
-    pub fn extra_lines(mut self) -> Self {
-        self.extra_lines = true;
-        self
-    }
-
-    pub fn no_done(mut self) -> Self {
-        self.no_done = true;
-        self
-    }
-
-    pub fn doubled_done(mut self) -> Self {
-        self.doubled_done = true;
-        self
-    }
-
-    pub fn usage(mut self, usage: UsageMode) -> Self {
-        self.usage = usage;
-        self
-    }
-
     /// Overrides the true counts: prompt, cached and completion tokens.
     pub fn counted(mut self, prompt: u64, cached: u64, completion: u64) -> Self {
         self.prompt_tokens = Some(prompt);
         self.cached_tokens = Some(cached);
         self.completion_tokens = Some(completion);
-        self
-    }
-
-    pub fn gzip(mut self) -> Self {
-        self.gzip = true;
-        self
-    }
-
-    pub fn bomb(mut self, bytes: u64) -> Self {
-        self.bomb = bytes;
-        self
-    }
-
-    pub fn wrong_form(mut self) -> Self {
-        self.wrong_form = true;
         self
     }
 

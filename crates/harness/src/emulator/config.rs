@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::behaviour::setters;
 use crate::anthropic::models::ClaudeModel;
 use crate::openai::flavour::Flavour;
 
@@ -84,7 +85,15 @@ pub struct Config {
 }
 
 /// The key that an emulator accepts by default.
-pub const DEFAULT_KEY: &str = "sk-emulator-0123456789abcdef";
+const DEFAULT_KEY: &str = "sk-emulator-0123456789abcdef";
+
+setters! { Config {
+    true: gemini_forgets tls;
+    [flavour] flavour: Flavour => flavour;
+    [claude_cache_lifetime] lifetime: Duration => lifetime;
+    [listen] address: impl Into<String> => address.into();
+    [h2_streams_max] streams: u32 => streams;
+} }
 
 impl Config {
     pub fn key(mut self, key: impl Into<String>) -> Self {
@@ -95,11 +104,6 @@ impl Config {
     /// Replaces the accepted keys.
     pub fn keys<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         self.keys = keys.into_iter().map(|key| (key.into(), KeyState::Ok)).collect();
-        self
-    }
-
-    pub fn flavour(mut self, flavour: Flavour) -> Self {
-        self.flavour = flavour;
         self
     }
 
@@ -118,34 +122,9 @@ impl Config {
         self
     }
 
-    pub fn claude_cache_lifetime(mut self, lifetime: Duration) -> Self {
-        self.claude_cache_lifetime = lifetime;
-        self
-    }
-
-    pub fn gemini_forgets(mut self) -> Self {
-        self.gemini_forgets = true;
-        self
-    }
-
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = address.into();
-        self
-    }
-
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
     pub fn tls_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.tls = true;
         self.tls_dir = Some(directory.into());
-        self
-    }
-
-    pub fn h2_streams_max(mut self, streams: u32) -> Self {
-        self.h2_streams_max = streams;
         self
     }
 }
@@ -187,43 +166,36 @@ impl Default for Config {
     }
 }
 
+setters! { Model {
+    true: ;
+    [context_tokens_max] tokens: u64 => tokens;
+    [output_tokens_max] tokens: u64 => Some(tokens);
+} }
+
+/// A model of each kind, with its usual context.
+macro_rules! kinds {
+    ($($name:ident: $kind:ident, $context_tokens_max:literal;)*) => {
+        impl Model {
+            $(pub fn $name(id: impl Into<String>) -> Self {
+                let (id, context_tokens_max) = (id.into(), $context_tokens_max);
+                Self { id, kind: Kind::$kind, context_tokens_max, output_tokens_max: None }
+            })*
+        }
+    };
+}
+
+kinds! {
+    chat: Chat, 128_000;
+    reasoning: Reasoning, 400_000;
+    completion: Completion, 4_096;
+    embedding: Embedding, 8_192;
+    image: Image, 8_192;
+    video: Video, 8_192;
+    speech: Speech, 8_192;
+    rerank: Rerank, 32_768;
+}
+
 impl Model {
-    fn of(id: impl Into<String>, kind: Kind, context_tokens_max: u64) -> Self {
-        Self { id: id.into(), kind, context_tokens_max, output_tokens_max: None }
-    }
-
-    pub fn chat(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Chat, 128_000)
-    }
-
-    pub fn reasoning(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Reasoning, 400_000)
-    }
-
-    pub fn completion(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Completion, 4_096)
-    }
-
-    pub fn embedding(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Embedding, 8_192)
-    }
-
-    pub fn image(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Image, 8_192)
-    }
-
-    pub fn video(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Video, 8_192)
-    }
-
-    pub fn speech(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Speech, 8_192)
-    }
-
-    pub fn rerank(id: impl Into<String>) -> Self {
-        Self::of(id, Kind::Rerank, 32_768)
-    }
-
     /// Derives the kind from the name, as the binary's `--models` does.
     pub fn named(id: &str) -> Self {
         let names = |parts: &[&str]| parts.iter().any(|part| id.to_lowercase().contains(part));
@@ -244,15 +216,5 @@ impl Model {
         } else {
             Self::chat(id)
         }
-    }
-
-    pub fn context_tokens_max(mut self, tokens: u64) -> Self {
-        self.context_tokens_max = tokens;
-        self
-    }
-
-    pub fn output_tokens_max(mut self, tokens: u64) -> Self {
-        self.output_tokens_max = Some(tokens);
-        self
     }
 }

@@ -1,7 +1,7 @@
 //! The journal: every request sent to the emulator, and its outcome.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -116,11 +116,6 @@ pub(crate) struct Epoch {
 }
 
 impl Entry {
-    /// Time from `since` to when the client's disconnect was noticed.
-    pub fn cancelled_after(&self, since: Instant) -> Option<Duration> {
-        self.cancelled.map(|at| at.saturating_duration_since(since))
-    }
-
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

@@ -27,8 +27,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use behaviour::setters;
 pub use behaviour::{At, Behaviour, CannedBody, LineEnd, ScriptError, ToolMode, UsageMode};
-pub use config::{Config, DEFAULT_KEY, KeyState, Kind, Model};
+pub use config::{Config, KeyState, Kind, Model};
 pub use journal::{ConnectionEntry, Entry, Outcome, Tally, Totals, Violation};
 pub(crate) use play::{Part, PartRole};
 
@@ -123,13 +124,6 @@ impl Emulator {
     /// The objects of an S3 bucket, by name.
     pub fn stored(&self, bucket: &str) -> Vec<(String, bytes::Bytes)> {
         state::lock(&self.shared.storage).all(bucket)
-    }
-
-    /// Deletes an object from S3.
-    pub fn unstore(&self, uri: &str) {
-        if let Some((bucket, name)) = bedrock::storage::location(uri) {
-            state::lock(&self.shared.storage).remove(bucket, name);
-        }
     }
 
     /// Denies, or allows again, reading S3 with credentials of this key.
@@ -291,11 +285,6 @@ impl Emulator {
     /// Accepts a key from now on, in this state.
     pub fn set_key(&self, key: &str, state: KeyState) {
         self.shared.set_key(key, state);
-    }
-
-    /// Treats a key as unknown.
-    pub fn forget_key(&self, key: &str) {
-        self.shared.forget_key(key);
     }
 
     pub fn journal(&self) -> Vec<Entry> {

@@ -131,8 +131,7 @@ impl Reply {
         let mut usage = json!({
             "input_tokens": report(self.counted.input),
             "cache_creation_input_tokens": report(self.counted.write_tokens()),
-            "cache_read_input_tokens": report(self.counted.read),
-            "output_tokens": report(output_tokens),
+            "cache_read_input_tokens": report(self.counted.read), "output_tokens": report(output_tokens),
             "server_tool_use": null,
         });
         if let (true, Some(fields)) = (whole, usage.as_object_mut()) {
@@ -148,9 +147,7 @@ impl Reply {
             return Value::Null;
         }
         json!({
-            "type": "refusal",
-            "category": "general_harms",
-            "explanation": "The emulator was told to refuse.",
+            "type": "refusal", "category": "general_harms", "explanation": "The emulator was told to refuse.",
         })
     }
 
@@ -172,15 +169,8 @@ impl Reply {
     /// The message without content, as at the start of a stream.
     pub(crate) fn head(&self) -> Value {
         json!({
-            "id": self.id,
-            "type": "message",
-            "role": "assistant",
-            "model": self.model,
-            "content": [],
-            "stop_reason": null,
-            "stop_sequence": null,
-            "stop_details": null,
-            "container": null,
+            "id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": [],
+            "stop_reason": null, "stop_sequence": null, "stop_details": null, "container": null,
         })
     }
 }

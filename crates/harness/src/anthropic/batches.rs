@@ -15,7 +15,7 @@ use super::error::Refusal;
 use super::request::{self, Betas, Edition};
 use super::service::{self, BASE};
 use super::{answer, cache, checks};
-use crate::anthropic::checks::{Field, Need, Shape};
+use crate::anthropic::checks::{Field, Need::*, Shape::*};
 use crate::emulator::body::Step;
 use crate::emulator::service::{Answer, Call, json_answer};
 use crate::emulator::state::lock;
@@ -23,9 +23,8 @@ use crate::emulator::{Behaviour, UsageMode};
 
 pub(crate) const PATH: &str = "/v1/messages/batches";
 
-const FIELDS: &[Field] = &[("requests", Shape::List, Need::Required)];
-const ASK: &[Field] =
-    &[("custom_id", Shape::Text, Need::Required), ("params", Shape::Object, Need::Required)];
+const FIELDS: &[Field] = &[("requests", List, Required)];
+const ASK: &[Field] = &[("custom_id", Text, Required), ("params", Object, Required)];
 const REQUESTS_MAX: usize = 100_000;
 const CUSTOM_ID_CHARS_MAX: usize = 64;
 const LIST_DEFAULT: usize = 20;

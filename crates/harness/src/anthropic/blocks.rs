@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::checks::{self, Field, Need, Shape, join};
+use super::checks::{self, Field, Need::*, Shape::*, join};
 use super::error::Refusal;
 use super::tools::NAME_BYTES_MAX;
 
@@ -32,162 +32,70 @@ struct Block {
     fields: &'static [Field],
 }
 
-const TYPE: Field = ("type", Shape::Text, Need::Required);
-const CACHE: Field = ("cache_control", Shape::Object, Need::Nullable);
+const TYPE: Field = ("type", Text, Required);
+const CACHE: Field = ("cache_control", Object, Nullable);
 const USER: &[Home] = &[Home::User];
 const ASSISTANT: &[Home] = &[Home::Assistant];
 const MATERIAL: &[Home] = &[Home::User, Home::Result];
-const SERVER_RESULT: &[Field] = &[
-    TYPE,
-    CACHE,
-    ("tool_use_id", Shape::Text, Need::Required),
-    ("content", Shape::Any, Need::Required),
-    ("caller", Shape::Object, Need::Optional),
-];
+const SERVER_RESULT: &[Field] =
+    &[TYPE, CACHE, ("tool_use_id", Text, Required), ("content", Any, Required), ("caller", Object, Optional)];
 
+const fn block(kind: &'static str, homes: &'static [Home], fields: &'static [Field]) -> Block {
+    Block { kind, homes, fields }
+}
+
+#[rustfmt::skip]
 const BLOCKS: &[Block] = &[
-    Block {
-        kind: "text",
-        homes: &[Home::User, Home::Assistant, Home::System, Home::Result],
-        fields: &[
-            TYPE,
-            CACHE,
-            ("text", Shape::Text, Need::Required),
-            ("citations", Shape::List, Need::Nullable),
-        ],
-    },
-    Block {
-        kind: "image",
-        homes: MATERIAL,
-        fields: &[
-            TYPE,
-            CACHE,
-            ("source", Shape::Object, Need::Required),
-            ("transformations", Shape::Object, Need::Nullable),
-        ],
-    },
-    Block {
-        kind: "document",
-        homes: &[Home::User, Home::Assistant, Home::Result],
-        fields: &[
-            TYPE,
-            CACHE,
-            ("source", Shape::Object, Need::Required),
-            ("citations", Shape::Object, Need::Nullable),
-            ("context", Shape::Text, Need::Nullable),
-            ("title", Shape::Text, Need::Nullable),
-        ],
-    },
-    Block {
-        kind: "search_result",
-        homes: MATERIAL,
-        fields: &[
-            TYPE,
-            CACHE,
-            ("content", Shape::List, Need::Required),
-            ("source", Shape::Text, Need::Required),
-            ("title", Shape::Text, Need::Required),
-            ("citations", Shape::Object, Need::Optional),
-        ],
-    },
-    Block {
-        kind: "thinking",
-        homes: ASSISTANT,
-        fields: &[
-            TYPE,
-            ("signature", Shape::Text, Need::Required),
-            ("thinking", Shape::Text, Need::Required),
-        ],
-    },
-    Block {
-        kind: "redacted_thinking",
-        homes: ASSISTANT,
-        fields: &[TYPE, ("data", Shape::Text, Need::Required)],
-    },
-    Block {
-        kind: "tool_use",
-        homes: ASSISTANT,
-        fields: &[
-            TYPE,
-            CACHE,
-            ("id", Shape::Text, Need::Required),
-            ("input", Shape::Object, Need::Required),
-            ("name", Shape::Text, Need::Required),
-            ("caller", Shape::Object, Need::Optional),
-            ("toolset_name", Shape::Text, Need::Nullable),
-        ],
-    },
-    Block {
-        kind: "tool_result",
-        homes: USER,
-        fields: &[
-            TYPE,
-            CACHE,
-            ("tool_use_id", Shape::Text, Need::Required),
-            ("content", Shape::TextOrList, Need::Optional),
-            ("is_error", Shape::Flag, Need::Optional),
-            ("toolset_name", Shape::Text, Need::Nullable),
-        ],
-    },
-    Block {
-        kind: "server_tool_use",
-        homes: ASSISTANT,
-        fields: &[
-            TYPE,
-            CACHE,
-            ("id", Shape::Text, Need::Required),
-            ("input", Shape::Object, Need::Required),
-            ("name", Shape::Text, Need::Required),
-            ("caller", Shape::Object, Need::Optional),
-        ],
-    },
-    Block { kind: "web_search_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
-    Block { kind: "web_fetch_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
-    Block { kind: "code_execution_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
-    Block { kind: "bash_code_execution_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
-    Block { kind: "text_editor_code_execution_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
-    Block { kind: "tool_search_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
-    Block {
-        kind: "container_upload",
-        homes: USER,
-        fields: &[TYPE, CACHE, ("file_id", Shape::Text, Need::Required)],
-    },
-    Block {
-        kind: "tool_reference",
-        homes: &[Home::Result],
-        fields: &[TYPE, CACHE, ("tool_name", Shape::Text, Need::Required)],
-    },
+    block("text", &[Home::User, Home::Assistant, Home::System, Home::Result], &[
+        TYPE, CACHE, ("text", Text, Required), ("citations", List, Nullable),
+    ]),
+    block("image", MATERIAL, &[
+        TYPE, CACHE, ("source", Object, Required), ("transformations", Object, Nullable),
+    ]),
+    block("document", &[Home::User, Home::Assistant, Home::Result], &[
+        TYPE, CACHE, ("source", Object, Required), ("citations", Object, Nullable),
+        ("context", Text, Nullable), ("title", Text, Nullable),
+    ]),
+    block("search_result", MATERIAL, &[
+        TYPE, CACHE, ("content", List, Required), ("source", Text, Required), ("title", Text, Required),
+        ("citations", Object, Optional),
+    ]),
+    block("thinking", ASSISTANT, &[TYPE, ("signature", Text, Required), ("thinking", Text, Required)]),
+    block("redacted_thinking", ASSISTANT, &[TYPE, ("data", Text, Required)]),
+    block("tool_use", ASSISTANT, &[
+        TYPE, CACHE, ("id", Text, Required), ("input", Object, Required), ("name", Text, Required),
+        ("caller", Object, Optional), ("toolset_name", Text, Nullable),
+    ]),
+    block("tool_result", USER, &[
+        TYPE, CACHE, ("tool_use_id", Text, Required), ("content", TextOrList, Optional),
+        ("is_error", Flag, Optional), ("toolset_name", Text, Nullable),
+    ]),
+    block("server_tool_use", ASSISTANT, &[
+        TYPE, CACHE, ("id", Text, Required), ("input", Object, Required), ("name", Text, Required),
+        ("caller", Object, Optional),
+    ]),
+    block("web_search_tool_result", ASSISTANT, SERVER_RESULT),
+    block("web_fetch_tool_result", ASSISTANT, SERVER_RESULT),
+    block("code_execution_tool_result", ASSISTANT, SERVER_RESULT),
+    block("bash_code_execution_tool_result", ASSISTANT, SERVER_RESULT),
+    block("text_editor_code_execution_tool_result", ASSISTANT, SERVER_RESULT),
+    block("tool_search_tool_result", ASSISTANT, SERVER_RESULT),
+    block("container_upload", USER, &[TYPE, CACHE, ("file_id", Text, Required)]),
+    block("tool_reference", &[Home::Result], &[TYPE, CACHE, ("tool_name", Text, Required)]),
 ];
 
 const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
-const URL: &[Field] = &[TYPE, ("url", Shape::Text, Need::Required)];
-const FILE: &[Field] = &[TYPE, ("file_id", Shape::Text, Need::Required)];
+const URL: &[Field] = &[TYPE, ("url", Text, Required)];
+const FILE: &[Field] = &[TYPE, ("file_id", Text, Required)];
 const IMAGE_SOURCES: &[(&str, &[Field])] = &[
-    (
-        "base64",
-        &[TYPE, ("data", Shape::Text, Need::Required), ("media_type", Shape::OneOf(IMAGES), Need::Required)],
-    ),
+    ("base64", &[TYPE, ("data", Text, Required), ("media_type", OneOf(IMAGES), Required)]),
     ("url", URL),
     ("file", FILE),
 ];
 const DOCUMENT_SOURCES: &[(&str, &[Field])] = &[
-    (
-        "base64",
-        &[
-            TYPE,
-            ("data", Shape::Text, Need::Required),
-            ("media_type", Shape::OneOf(&["application/pdf"]), Need::Required),
-        ],
-    ),
-    (
-        "text",
-        &[
-            TYPE,
-            ("data", Shape::Text, Need::Required),
-            ("media_type", Shape::OneOf(&["text/plain"]), Need::Required),
-        ],
-    ),
-    ("content", &[TYPE, ("content", Shape::TextOrList, Need::Required)]),
+    ("base64", &[TYPE, ("data", Text, Required), ("media_type", OneOf(&["application/pdf"]), Required)]),
+    ("text", &[TYPE, ("data", Text, Required), ("media_type", OneOf(&["text/plain"]), Required)]),
+    ("content", &[TYPE, ("content", TextOrList, Required)]),
     ("url", URL),
     ("file", FILE),
 ];
@@ -274,13 +182,8 @@ fn source(
 ) -> Result<(), Refusal> {
     let path = join(path, "source");
     let source = checks::object(&path, block.get("source").unwrap_or(&Value::Null))?;
-    let kind = checks::tag(&path, source)?;
-    let Some((_, table)) = sources.iter().find(|(known, _)| *known == kind) else {
-        let tags: Vec<&str> = sources.iter().map(|(known, _)| *known).collect();
-        return Err(checks::wrong_tag(&path, kind, &tags));
-    };
+    let kind = checks::variant(&path, source, sources, rules.also)?;
     let path = join(&path, kind);
-    checks::fields(&path, source, table, rules.also)?;
     let data = source.get("data").and_then(Value::as_str).filter(|_| kind == "base64");
     if data.is_some_and(|data| STANDARD.decode(data).is_err()) {
         return Err(Refusal::at(&join(&path, "data"), "Invalid base64 data"));

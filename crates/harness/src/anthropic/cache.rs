@@ -5,16 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::checks::{self, Field, Need, Shape, join};
+use super::checks::{self, Field, Need::*, Shape, join};
 use super::error::Refusal;
 
 const MARKS_MAX: usize = 4;
 /// A breakpoint finds a cached prefix that ends at most this many blocks before it.
 const LOOK_BACK_BLOCKS: usize = 20;
-const CONTROL: &[Field] = &[
-    ("type", Shape::OneOf(&["ephemeral"]), Need::Required),
-    ("ttl", Shape::OneOf(&["5m", "1h"]), Need::Optional),
-];
+const CONTROL: &[Field] =
+    &[("type", Shape::OneOf(&["ephemeral"]), Required), ("ttl", Shape::OneOf(&["5m", "1h"]), Optional)];
 
 /// The TTL of a cached prefix. Nothing here runs long enough for the longer one to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -117,6 +117,22 @@ pub(crate) fn tag<'a>(path: &str, object: &'a Map<String, Value>) -> Result<&'a 
     }
 }
 
+/// Checks an object that is one of several variants; returns its `type`.
+pub(crate) fn variant<'a>(
+    path: &str,
+    object: &'a Map<String, Value>,
+    variants: &[(&str, &[Field])],
+    also: &[String],
+) -> Result<&'a str, Refusal> {
+    let kind = tag(path, object)?;
+    let Some((_, table)) = variants.iter().find(|(known, _)| *known == kind) else {
+        let tags: Vec<&str> = variants.iter().map(|(known, _)| *known).collect();
+        return Err(wrong_tag(path, kind, &tags));
+    };
+    fields(&join(path, kind), object, table, also)?;
+    Ok(kind)
+}
+
 /// Whether a name consists of letters, digits, `_` and `-`, and is no longer than `max`.
 pub(crate) fn is_word(name: &str, max: usize) -> bool {
     let legal = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');

@@ -5,17 +5,10 @@ use serde_json::{Value, json};
 use crate::emulator::Behaviour;
 use crate::openai::error::ApiError;
 
+#[rustfmt::skip]
 const KINDS: &[&str] = &[
-    "invalid_request_error",
-    "authentication_error",
-    "billing_error",
-    "permission_error",
-    "not_found_error",
-    "conflict_error",
-    "request_too_large",
-    "rate_limit_error",
-    "api_error",
-    "timeout_error",
+    "invalid_request_error", "authentication_error", "billing_error", "permission_error", "not_found_error",
+    "conflict_error", "request_too_large", "rate_limit_error", "api_error", "timeout_error",
     "overloaded_error",
 ];
 

@@ -98,28 +98,18 @@ impl ClaudeModel {
         let all = ("supported".to_owned(), Value::Bool(!self.efforts.is_empty()));
         let effort = Value::Object(std::iter::once(all).chain(each).collect());
         json!({
-            "type": "model",
-            "id": self.id,
-            "display_name": self.id,
-            "created_at": CREATED,
-            "lifecycle": "active",
-            "max_input_tokens": self.context_tokens_max,
+            "type": "model", "id": self.id, "display_name": self.id, "created_at": CREATED,
+            "lifecycle": "active", "max_input_tokens": self.context_tokens_max,
             "max_tokens": self.output_tokens_max,
             "capabilities": {
-                "batch": has_not,
-                "citations": has_not,
-                "code_execution": has_not,
-                "context_management": has_not,
-                "effort": effort,
-                "image_input": has,
-                "pdf_input": has,
+                "batch": has_not, "citations": has_not, "code_execution": has_not,
+                "context_management": has_not, "effort": effort, "image_input": has, "pdf_input": has,
                 "server_tools": {"supported": false, "code_execution": has_not, "web_search": has_not},
                 "structured_outputs": has,
                 "thinking": {
                     "supported": self.thinks != Thinks::Never,
                     "types": {
-                        "enabled": supports(self.thinks.takes("enabled")),
-                        "disabled": has,
+                        "enabled": supports(self.thinks.takes("enabled")), "disabled": has,
                         "adaptive": supports(self.thinks.takes("adaptive")),
                         "between_tools": supports(self.thinks.takes("between_tools")),
                     },
@@ -189,10 +179,8 @@ pub(crate) fn page(models: &[ClaudeModel], query: &str) -> Result<Value, Refusal
         rows.truncate(limit);
     }
     Ok(json!({
-        "data": rows.iter().map(|model| model.row()).collect::<Vec<_>>(),
-        "has_more": has_more,
-        "first_id": rows.first().map(|model| &model.id),
-        "last_id": rows.last().map(|model| &model.id),
+        "data": rows.iter().map(|model| model.row()).collect::<Vec<_>>(), "has_more": has_more,
+        "first_id": rows.first().map(|model| &model.id), "last_id": rows.last().map(|model| &model.id),
     }))
 }
 

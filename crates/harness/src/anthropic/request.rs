@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::blocks::{self, Home, Rules};
 use super::cache::Segment;
-use super::checks::{self, Field, Need, Shape, join};
+use super::checks::{self, Field, Need::*, Shape::*, join};
 use super::error::Refusal;
 use super::models::{self, ClaudeModel};
 use super::thinking::{self, Thinking};
@@ -49,42 +49,35 @@ pub(crate) struct MessagesRequest {
 }
 
 /// Fields that both endpoints (messages and token counting) accept.
+#[rustfmt::skip]
 const PROMPT: &[Field] = &[
-    ("model", Shape::Text, Need::Required),
-    ("messages", Shape::List, Need::Required),
-    ("cache_control", Shape::Object, Need::Nullable),
-    ("output_config", Shape::Object, Need::Optional),
-    ("speed", Shape::OneOf(&["standard", "fast"]), Need::Nullable),
-    ("system", Shape::TextOrList, Need::Optional),
-    ("thinking", Shape::Object, Need::Optional),
-    ("tool_choice", Shape::Object, Need::Optional),
-    ("tools", Shape::List, Need::Optional),
+    ("model", Text, Required), ("messages", List, Required), ("cache_control", Object, Nullable),
+    ("output_config", Object, Optional), ("speed", OneOf(&["standard", "fast"]), Nullable),
+    ("system", TextOrList, Optional), ("thinking", Object, Optional), ("tool_choice", Object, Optional),
+    ("tools", List, Optional),
 ];
+#[rustfmt::skip]
 const ANSWER: &[Field] = &[
-    ("max_tokens", Shape::Integer(0), Need::Required),
-    ("container", Shape::TextOrObject, Need::Nullable),
-    ("diagnostics", Shape::Object, Need::Nullable),
-    ("inference_geo", Shape::Text, Need::Nullable),
-    ("metadata", Shape::Object, Need::Optional),
-    ("service_tier", Shape::OneOf(&["auto", "standard_only"]), Need::Optional),
-    ("stop_sequences", Shape::List, Need::Optional),
-    ("stream", Shape::Flag, Need::Optional),
+    ("max_tokens", Integer(0), Required), ("container", TextOrObject, Nullable),
+    ("diagnostics", Object, Nullable), ("inference_geo", Text, Nullable), ("metadata", Object, Optional),
+    ("service_tier", OneOf(&["auto", "standard_only"]), Optional), ("stop_sequences", List, Optional),
+    ("stream", Flag, Optional),
 ];
 const SAMPLING: &[Field] = &[
-    ("temperature", Shape::Decimal(0.0, 1.0), Need::Optional),
-    ("top_k", Shape::Integer(0), Need::Optional),
-    ("top_p", Shape::Decimal(0.0, 1.0), Need::Optional),
+    ("temperature", Decimal(0.0, 1.0), Optional),
+    ("top_k", Integer(0), Optional),
+    ("top_p", Decimal(0.0, 1.0), Optional),
 ];
 /// Each field that needs a beta feature, with the beta's name (the types and the documentation of Anthropic's
 /// SDK).
 const BETA: &[(&str, Field)] = &[
-    ("user-profiles-billing", ("billing_policy", Shape::Any, Need::Nullable)),
-    ("compact", ("compaction", Shape::Object, Need::Nullable)),
-    ("context-management", ("context_management", Shape::Object, Need::Nullable)),
-    ("fallback-credit", ("fallback_credit_token", Shape::Text, Need::Nullable)),
-    ("server-side-fallback", ("fallbacks", Shape::List, Need::Nullable)),
-    ("mcp-client", ("mcp_servers", Shape::List, Need::Nullable)),
-    ("message-threads", ("thread", Shape::Any, Need::Nullable)),
+    ("user-profiles-billing", ("billing_policy", Any, Nullable)),
+    ("compact", ("compaction", Object, Nullable)),
+    ("context-management", ("context_management", Object, Nullable)),
+    ("fallback-credit", ("fallback_credit_token", Text, Nullable)),
+    ("server-side-fallback", ("fallbacks", List, Nullable)),
+    ("mcp-client", ("mcp_servers", List, Nullable)),
+    ("message-threads", ("thread", Any, Nullable)),
 ];
 /// The names of all fields that a request may have.
 pub(crate) fn field_names() -> impl Iterator<Item = &'static str> {
@@ -92,14 +85,11 @@ pub(crate) fn field_names() -> impl Iterator<Item = &'static str> {
     tables.chain(BETA.iter().map(|(_, (name, _, _))| *name))
 }
 
-const OUTPUT_CONFIG: &[Field] = &[
-    ("effort", Shape::OneOf(&["low", "medium", "high", "xhigh", "max"]), Need::Nullable),
-    ("format", Shape::Object, Need::Nullable),
-];
-const FORMAT: &[Field] =
-    &[("type", Shape::OneOf(&["json_schema"]), Need::Required), ("schema", Shape::Object, Need::Required)];
-const METADATA: &[Field] = &[("user_id", Shape::Text, Need::Nullable)];
-const DIAGNOSTICS: &[Field] = &[("previous_message_id", Shape::Text, Need::Nullable)];
+const OUTPUT_CONFIG: &[Field] =
+    &[("effort", OneOf(&["low", "medium", "high", "xhigh", "max"]), Nullable), ("format", Object, Nullable)];
+const FORMAT: &[Field] = &[("type", OneOf(&["json_schema"]), Required), ("schema", Object, Required)];
+const METADATA: &[Field] = &[("user_id", Text, Nullable)];
+const DIAGNOSTICS: &[Field] = &[("previous_message_id", Text, Nullable)];
 const USER_ID_CHARS_MAX: usize = 256;
 
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
@@ -230,7 +220,7 @@ fn check_nested(fields: &Map<String, Value>, model: &ClaudeModel, also: &[String
     }
     for (at, stop) in fields.get("stop_sequences").and_then(Value::as_array).into_iter().flatten().enumerate()
     {
-        checks::shape(&format!("stop_sequences.{at}"), Shape::Text, stop)?;
+        checks::shape(&format!("stop_sequences.{at}"), Text, stop)?;
         if stop.as_str().unwrap_or_default().trim().is_empty() {
             return Err(Refusal::bad("stop_sequences: each stop sequence must contain non-whitespace"));
         }

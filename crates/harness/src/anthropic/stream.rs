@@ -115,10 +115,8 @@ impl Events<'_> {
     fn finish(&mut self) {
         let reply = self.reply;
         let delta = json!({
-            "stop_reason": reply.stop_reason,
-            "stop_sequence": reply.stop_sequence,
-            "stop_details": reply.stop_details(),
-            "container": null,
+            "stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence,
+            "stop_details": reply.stop_details(), "container": null,
         });
         let mut body = json!({"delta": delta});
         if let (true, Some(fields)) = (self.mode != UsageMode::Missing, body.as_object_mut()) {

@@ -2,21 +2,21 @@
 
 use serde_json::{Map, Value};
 
-use super::checks::{self, Field, Need, Shape, join};
+use super::checks::{self, Field, Need::*, Shape::*, join};
 use super::error::Refusal;
 use super::models::Thinks;
 use super::sign::Seal;
 use super::turns::{MessageContent, Turn};
 
 const BUDGET_TOKENS_MIN: i64 = 1024;
-const KIND: Field = ("type", Shape::Text, Need::Required);
+const KIND: Field = ("type", Text, Required);
 /// `updates` is a beta value that Claude Code requests.
-const DISPLAY: Field = ("display", Shape::OneOf(&["summarized", "omitted", "updates"]), Need::Nullable);
+const DISPLAY: Field = ("display", OneOf(&["summarized", "omitted", "updates"]), Nullable);
 const KINDS: &[(&str, &[Field])] = &[
     ("adaptive", &[KIND, DISPLAY]),
     ("between_tools", &[KIND]),
     ("disabled", &[KIND]),
-    ("enabled", &[KIND, DISPLAY, ("budget_tokens", Shape::Integer(BUDGET_TOKENS_MIN), Need::Required)]),
+    ("enabled", &[KIND, DISPLAY, ("budget_tokens", Integer(BUDGET_TOKENS_MIN), Required)]),
 ];
 
 /// The thinking settings of a response.
@@ -37,14 +37,8 @@ pub(crate) fn read(
     also: &[String],
 ) -> Result<Thinking, Refusal> {
     let Some(value) = fields.get("thinking") else { return Ok(Thinking::default()) };
-    let path = "thinking";
-    let config = checks::object(path, value)?;
-    let kind = checks::tag(path, config)?;
-    let Some((_, table)) = KINDS.iter().find(|(known, _)| *known == kind) else {
-        let tags: Vec<&str> = KINDS.iter().map(|(known, _)| *known).collect();
-        return Err(checks::wrong_tag(path, kind, &tags));
-    };
-    checks::fields(&join(path, kind), config, table, also)?;
+    let config = checks::object("thinking", value)?;
+    let kind = checks::variant("thinking", config, KINDS, also)?;
     if !thinks.takes(kind) {
         return Err(untaken(kind));
     }

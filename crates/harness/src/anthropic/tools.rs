@@ -4,41 +4,35 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::checks::{self, Field, Need, Shape, join};
+use super::checks::{self, Field, Need::*, Shape::*, join};
 use super::error::Refusal;
 use super::schema;
 
 pub(crate) const NAME_BYTES_MAX: usize = 128;
+#[rustfmt::skip]
 const CUSTOM: &[Field] = &[
-    ("name", Shape::Text, Need::Required),
-    ("input_schema", Shape::Object, Need::Required),
-    ("allowed_callers", Shape::List, Need::Optional),
-    ("cache_control", Shape::Object, Need::Nullable),
-    ("defer_loading", Shape::Flag, Need::Optional),
-    ("description", Shape::Text, Need::Optional),
-    ("eager_input_streaming", Shape::Flag, Need::Nullable),
-    ("input_examples", Shape::List, Need::Optional),
-    ("strict", Shape::Flag, Need::Optional),
-    ("type", Shape::Text, Need::Nullable),
+    ("name", Text, Required), ("input_schema", Object, Required), ("allowed_callers", List, Optional),
+    ("cache_control", Object, Nullable), ("defer_loading", Flag, Optional), ("description", Text, Optional),
+    ("eager_input_streaming", Flag, Nullable), ("input_examples", List, Optional), ("strict", Flag, Optional),
+    ("type", Text, Nullable),
 ];
 /// Fields that every Anthropic-defined tool accepts in addition to its own.
 const SHARED: &[Field] = &[
-    ("type", Shape::Text, Need::Required),
-    ("allowed_callers", Shape::List, Need::Optional),
-    ("cache_control", Shape::Object, Need::Nullable),
-    ("defer_loading", Shape::Flag, Need::Optional),
-    ("strict", Shape::Flag, Need::Optional),
+    ("type", Text, Required),
+    ("allowed_callers", List, Optional),
+    ("cache_control", Object, Nullable),
+    ("defer_loading", Flag, Optional),
+    ("strict", Flag, Optional),
 ];
-const EXAMPLES: Field = ("input_examples", Shape::List, Need::Optional);
-const USES: Field = ("max_uses", Shape::Integer(1), Need::Nullable);
-const DOMAINS: [Field; 2] =
-    [("allowed_domains", Shape::List, Need::Nullable), ("blocked_domains", Shape::List, Need::Nullable)];
-const INCLUSION: Field = ("response_inclusion", Shape::OneOf(&["full", "excluded"]), Need::Optional);
-const PLACE: Field = ("user_location", Shape::Object, Need::Nullable);
-const CITATIONS: Field = ("citations", Shape::Object, Need::Nullable);
-const CONTENT: Field = ("max_content_tokens", Shape::Integer(1), Need::Nullable);
-const SOURCES: Field = ("url_sources", Shape::Object, Need::Nullable);
-const FRESH: Field = ("use_cache", Shape::Flag, Need::Optional);
+const EXAMPLES: Field = ("input_examples", List, Optional);
+const USES: Field = ("max_uses", Integer(1), Nullable);
+const DOMAINS: [Field; 2] = [("allowed_domains", List, Nullable), ("blocked_domains", List, Nullable)];
+const INCLUSION: Field = ("response_inclusion", OneOf(&["full", "excluded"]), Optional);
+const PLACE: Field = ("user_location", Object, Nullable);
+const CITATIONS: Field = ("citations", Object, Nullable);
+const CONTENT: Field = ("max_content_tokens", Integer(1), Nullable);
+const SOURCES: Field = ("url_sources", Object, Nullable);
+const FRESH: Field = ("use_cache", Flag, Optional);
 
 /// An Anthropic-defined tool: its type without the date, its dates, its only allowed name, and its fields.
 struct Server {
@@ -48,75 +42,48 @@ struct Server {
     fields: &'static [Field],
 }
 
+const fn named(
+    kind: &'static str,
+    dates: &'static [&'static str],
+    name: &'static str,
+    fields: &'static [Field],
+) -> Server {
+    Server { kind, dates, name: Some(name), fields }
+}
+
 /// According to the types of Anthropic's SDK.
+#[rustfmt::skip]
 const SERVER: &[Server] = &[
-    Server { kind: "bash", dates: &["20250124"], name: Some("bash"), fields: &[EXAMPLES] },
+    named("bash", &["20250124"], "bash", &[EXAMPLES]),
     Server { kind: "browser_toolset", dates: &["20260801"], name: None, fields: TOOLSET },
-    Server {
-        kind: "code_execution",
-        dates: &["20250522", "20250825", "20260120", "20260521"],
-        name: Some("code_execution"),
-        fields: &[],
-    },
-    Server {
-        kind: "computer",
-        dates: &["20241022", "20250124", "20251124"],
-        name: Some("computer"),
-        fields: &[
-            ("display_height_px", Shape::Integer(1), Need::Required),
-            ("display_width_px", Shape::Integer(1), Need::Required),
-            ("display_number", Shape::Integer(0), Need::Nullable),
-            ("enable_zoom", Shape::Flag, Need::Optional),
-            EXAMPLES,
-        ],
-    },
+    named("code_execution", &["20250522", "20250825", "20260120", "20260521"], "code_execution", &[]),
+    named("computer", &["20241022", "20250124", "20251124"], "computer", &[
+        ("display_height_px", Integer(1), Required), ("display_width_px", Integer(1), Required),
+        ("display_number", Integer(0), Nullable), ("enable_zoom", Flag, Optional), EXAMPLES,
+    ]),
     Server { kind: "computer_toolset", dates: &["20260801"], name: None, fields: TOOLSET },
-    Server { kind: "memory", dates: &["20250818"], name: Some("memory"), fields: &[EXAMPLES] },
-    Server {
-        kind: "text_editor",
-        dates: &["20250124"],
-        name: Some("str_replace_editor"),
-        fields: &[EXAMPLES],
-    },
-    Server {
-        kind: "text_editor",
-        dates: &["20250429", "20250728"],
-        name: Some("str_replace_based_edit_tool"),
-        fields: &[EXAMPLES, ("max_characters", Shape::Integer(1), Need::Nullable)],
-    },
-    Server {
-        kind: "tool_search_tool_bm25",
-        dates: &["20251119"],
-        name: Some("tool_search_tool_bm25"),
-        fields: &[],
-    },
-    Server {
-        kind: "tool_search_tool_regex",
-        dates: &["20251119"],
-        name: Some("tool_search_tool_regex"),
-        fields: &[],
-    },
-    Server {
-        kind: "web_fetch",
-        dates: &["20250910", "20260209", "20260309", "20260318"],
-        name: Some("web_fetch"),
-        fields: &[USES, DOMAINS[0], DOMAINS[1], CITATIONS, CONTENT, SOURCES, FRESH, INCLUSION],
-    },
-    Server {
-        kind: "web_search",
-        dates: &["20250305", "20260209", "20260318"],
-        name: Some("web_search"),
-        fields: &[USES, DOMAINS[0], DOMAINS[1], PLACE, INCLUSION],
-    },
+    named("memory", &["20250818"], "memory", &[EXAMPLES]),
+    named("text_editor", &["20250124"], "str_replace_editor", &[EXAMPLES]),
+    named("text_editor", &["20250429", "20250728"], "str_replace_based_edit_tool", &[
+        EXAMPLES, ("max_characters", Integer(1), Nullable),
+    ]),
+    named("tool_search_tool_bm25", &["20251119"], "tool_search_tool_bm25", &[]),
+    named("tool_search_tool_regex", &["20251119"], "tool_search_tool_regex", &[]),
+    named("web_fetch", &["20250910", "20260209", "20260309", "20260318"], "web_fetch", &[
+        USES, DOMAINS[0], DOMAINS[1], CITATIONS, CONTENT, SOURCES, FRESH, INCLUSION,
+    ]),
+    named("web_search", &["20250305", "20260209", "20260318"], "web_search", &[
+        USES, DOMAINS[0], DOMAINS[1], PLACE, INCLUSION,
+    ]),
 ];
-const TOOLSET: &[Field] = &[("configs", Shape::Object, Need::Nullable)];
-const KIND: Field = ("type", Shape::Text, Need::Required);
-const SINGLE: Field = ("disable_parallel_tool_use", Shape::Flag, Need::Optional);
+const TOOLSET: &[Field] = &[("configs", Object, Nullable)];
+const KIND: Field = ("type", Text, Required);
+const SINGLE: Field = ("disable_parallel_tool_use", Flag, Optional);
 const CHOICES: &[(&str, &[Field])] = &[
     ("any", &[KIND, SINGLE]),
     ("auto", &[KIND, SINGLE]),
     ("none", &[KIND]),
-    ("tool", &[KIND, SINGLE, ("name", Shape::Text, Need::Required)]),
+    ("tool", &[KIND, SINGLE, ("name", Text, Required)]),
 ];
 
 pub(crate) fn check(fields: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
@@ -177,12 +144,7 @@ fn custom(path: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), 
 fn choice(choice: &Value, toolless: bool, names: &HashSet<&str>, also: &[String]) -> Result<(), Refusal> {
     let path = "tool_choice";
     let choice = checks::object(path, choice)?;
-    let kind = checks::tag(path, choice)?;
-    let Some((_, table)) = CHOICES.iter().find(|(known, _)| *known == kind) else {
-        let tags: Vec<&str> = CHOICES.iter().map(|(known, _)| *known).collect();
-        return Err(checks::wrong_tag(path, kind, &tags));
-    };
-    checks::fields(&join(path, kind), choice, table, also)?;
+    let kind = checks::variant(path, choice, CHOICES, also)?;
     if toolless && kind != "none" {
         return Err(Refusal::at(path, "tool_choice may only be specified while providing tools"));
     }
@@ -208,7 +170,7 @@ fn server(path: &str, kind: &str, tool: &Map<String, Value>, also: &[String]) ->
     };
     let path = join(path, kind);
     let mut table = [SHARED, server.fields].concat();
-    table.extend(server.name.map(|_| ("name", Shape::Text, Need::Required)));
+    table.extend(server.name.map(|_| ("name", Text, Required)));
     checks::fields(&path, tool, &table, also)?;
     let name = tool.get("name").and_then(Value::as_str);
     if name != server.name {

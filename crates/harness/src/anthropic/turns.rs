@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::blocks::{self, Home, Rules};
-use super::checks::{self, Field, Need, Shape, join};
+use super::checks::{self, Field, Need::*, Shape, join};
 use super::error::Refusal;
 
 const MESSAGE: &[Field] = &[
-    ("role", Shape::OneOf(&["user", "assistant", "system"]), Need::Required),
-    ("content", Shape::TextOrList, Need::Required),
+    ("role", Shape::OneOf(&["user", "assistant", "system"]), Required),
+    ("content", Shape::TextOrList, Required),
 ];
 
 /// Consecutive messages of one role, which Anthropic merges into one.

@@ -51,9 +51,7 @@ impl MeteredReply<'_> {
         let input = report(self.reply.prompt_tokens).saturating_sub(read + written);
         let output = report(self.reply.completion_tokens);
         let mut usage = json!({
-            "inputTokens": input,
-            "outputTokens": output,
-            "totalTokens": input + read + written + output,
+            "inputTokens": input, "outputTokens": output, "totalTokens": input + read + written + output,
         });
         if let (true, Some(fields)) = (read + written > 0, usage.as_object_mut()) {
             fields.insert("cacheReadInputTokens".to_owned(), read.into());
@@ -79,8 +77,7 @@ impl MeteredReply<'_> {
             json!({"toolUse": {"toolUseId": id(call), "name": call.name, "input": input}})
         }));
         let mut body = json!({
-            "metrics": {"latencyMs": 1},
-            "output": {"message": {"content": content, "role": "assistant"}},
+            "metrics": {"latencyMs": 1}, "output": {"message": {"content": content, "role": "assistant"}},
             "stopReason": stop_reason(&choice),
         });
         if let (true, Some(fields)) = (self.mode != UsageMode::Missing, body.as_object_mut()) {

@@ -40,15 +40,12 @@ enum Need {
 use Need::{May, Must};
 use Shape::{Blob, Count, Document, Filled, Flag, Id, List, Name, Object, OneOf, Pairs, Share, Text, Union};
 
+#[rustfmt::skip]
 const REQUEST: &[Field] = &[
-    ("messages", List(&Object(MESSAGE)), Must),
-    ("system", List(&Union(SYSTEM)), May),
-    ("inferenceConfig", Object(INFERENCE), May),
-    ("toolConfig", Object(TOOLS), May),
-    ("guardrailConfig", Object(GUARDRAIL), May),
-    ("additionalModelRequestFields", Document, May),
-    ("additionalModelResponseFieldPaths", List(&Filled), May),
-    ("promptVariables", Document, May),
+    ("messages", List(&Object(MESSAGE)), Must), ("system", List(&Union(SYSTEM)), May),
+    ("inferenceConfig", Object(INFERENCE), May), ("toolConfig", Object(TOOLS), May),
+    ("guardrailConfig", Object(GUARDRAIL), May), ("additionalModelRequestFields", Document, May),
+    ("additionalModelResponseFieldPaths", List(&Filled), May), ("promptVariables", Document, May),
     ("requestMetadata", Pairs(16), May),
     ("performanceConfig", Object(&[("latency", OneOf(&["standard", "optimized"]), May)]), May),
     ("serviceTier", Object(&[("type", OneOf(&["priority", "default", "flex", "reserved"]), Must)]), May),
@@ -56,19 +53,13 @@ const REQUEST: &[Field] = &[
 ];
 const MESSAGE: &[Field] =
     &[("role", OneOf(&["user", "assistant"]), Must), ("content", List(&Union(CONTENT)), Must)];
+#[rustfmt::skip]
 const CONTENT: &[Field] = &[
-    ("text", Text, May),
-    ("image", Object(IMAGE), May),
-    ("document", Object(DOCUMENT), May),
-    ("video", Object(MEDIA), May),
-    ("audio", Object(MEDIA), May),
-    ("toolUse", Object(TOOL_USE), May),
-    ("toolResult", Object(TOOL_RESULT), May),
-    ("guardContent", Document, May),
-    ("cachePoint", Object(CACHE_POINT), May),
-    ("reasoningContent", Union(REASONING), May),
-    ("citationsContent", Document, May),
-    ("searchResult", Document, May),
+    ("text", Text, May), ("image", Object(IMAGE), May), ("document", Object(DOCUMENT), May),
+    ("video", Object(MEDIA), May), ("audio", Object(MEDIA), May), ("toolUse", Object(TOOL_USE), May),
+    ("toolResult", Object(TOOL_RESULT), May), ("guardContent", Document, May),
+    ("cachePoint", Object(CACHE_POINT), May), ("reasoningContent", Union(REASONING), May),
+    ("citationsContent", Document, May), ("searchResult", Document, May),
 ];
 const SYSTEM: &[Field] =
     &[("text", Filled, May), ("guardContent", Document, May), ("cachePoint", Object(CACHE_POINT), May)];
@@ -99,13 +90,10 @@ const TOOL_RESULT: &[Field] = &[
     ("content", List(&Union(RESULT)), Must),
     ("status", OneOf(&["success", "error"]), May),
 ];
+#[rustfmt::skip]
 const RESULT: &[Field] = &[
-    ("json", Document, May),
-    ("text", Text, May),
-    ("image", Object(IMAGE), May),
-    ("document", Object(DOCUMENT), May),
-    ("video", Object(MEDIA), May),
-    ("searchResult", Document, May),
+    ("json", Document, May), ("text", Text, May), ("image", Object(IMAGE), May),
+    ("document", Object(DOCUMENT), May), ("video", Object(MEDIA), May), ("searchResult", Document, May),
 ];
 const REASONING: &[Field] = &[
     ("reasoningText", Object(&[("text", Text, Must), ("signature", Text, May)]), May),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::embeddings::{EmbeddingResult, malformed, only};
 use super::error::Refusal;
-use crate::openai::checks::{self, Shape};
+use crate::openai::checks::{self, Shape, Shape::*};
 use crate::openai::media::score;
 use crate::openai::pictures::PIXEL;
 use crate::openai::tokens;
@@ -23,21 +23,21 @@ const FILTERED: &str = "all filtered";
 const DOCUMENTS_MAX: usize = 1_000;
 
 const CONFIG: &[(&str, Shape)] = &[
-    ("cfgScale", Shape::Decimal(1.1, 10.0)),
-    ("height", Shape::Integer(320, 4_096)),
-    ("numberOfImages", Shape::Integer(1, 5)),
-    ("quality", Shape::OneOf(&["standard", "premium"])),
-    ("seed", Shape::Integer(0, 858_993_459)),
-    ("width", Shape::Integer(320, 4_096)),
+    ("cfgScale", Decimal(1.1, 10.0)),
+    ("height", Integer(320, 4_096)),
+    ("numberOfImages", Integer(1, 5)),
+    ("quality", OneOf(&["standard", "premium"])),
+    ("seed", Integer(0, 858_993_459)),
+    ("width", Integer(320, 4_096)),
 ];
-const TEXT: &[(&str, Shape)] = &[("text", Shape::Text), ("negativeText", Shape::Text)];
+const TEXT: &[(&str, Shape)] = &[("text", Text), ("negativeText", Text)];
 const PROMPT: &[(&str, Shape)] = &[
-    ("aspect_ratio", Shape::OneOf(&["16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21"])),
-    ("mode", Shape::OneOf(&["text-to-image"])),
-    ("negative_prompt", Shape::Text),
-    ("output_format", Shape::OneOf(&["jpeg", "png"])),
-    ("prompt", Shape::Text),
-    ("seed", Shape::Integer(0, 4_294_967_295)),
+    ("aspect_ratio", OneOf(&["16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21"])),
+    ("mode", OneOf(&["text-to-image"])),
+    ("negative_prompt", Text),
+    ("output_format", OneOf(&["jpeg", "png"])),
+    ("prompt", Text),
+    ("seed", Integer(0, 4_294_967_295)),
 ];
 
 /// Invokes the model; `None` if it is not one of these.

@@ -26,16 +26,10 @@ pub const REQUESTS_MIN: usize = 100;
 const JOB: &str = "/model-invocation-job";
 const JOBS: &str = "/model-invocation-jobs";
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/";
+#[rustfmt::skip]
 const FIELDS: &[&str] = &[
-    "jobName",
-    "roleArn",
-    "clientRequestToken",
-    "modelId",
-    "inputDataConfig",
-    "outputDataConfig",
-    "timeoutDurationInHours",
-    "tags",
-    "modelInvocationType",
+    "jobName", "roleArn", "clientRequestToken", "modelId", "inputDataConfig", "outputDataConfig",
+    "timeoutDurationInHours", "tags", "modelInvocationType",
 ];
 const NAME_CHARS_MAX: usize = 63;
 const LIST_MAX: usize = 1_000;

@@ -23,54 +23,31 @@ pub(crate) struct Served {
     pub(super) thinks: Thinks,
 }
 
+#[rustfmt::skip]
 const MODELS: [Served; 6] = [
     Served {
-        id: "anthropic.claude-3-haiku-20240307-v1:0",
-        maker: "Anthropic",
-        on_demand: true,
-        context_tokens_max: 200_000,
-        output_tokens_max: 4_096,
-        thinks: Thinks::Never,
+        id: "anthropic.claude-3-haiku-20240307-v1:0", maker: "Anthropic", on_demand: true,
+        context_tokens_max: 200_000, output_tokens_max: 4_096, thinks: Thinks::Never,
     },
     Served {
-        id: "anthropic.claude-haiku-4-5-20251001-v1:0",
-        maker: "Anthropic",
-        on_demand: false,
-        context_tokens_max: 200_000,
-        output_tokens_max: 64_000,
-        thinks: Thinks::Budget,
+        id: "anthropic.claude-haiku-4-5-20251001-v1:0", maker: "Anthropic", on_demand: false,
+        context_tokens_max: 200_000, output_tokens_max: 64_000, thinks: Thinks::Budget,
     },
     Served {
-        id: "anthropic.claude-sonnet-4-5-20250929-v1:0",
-        maker: "Anthropic",
-        on_demand: false,
-        context_tokens_max: 200_000,
-        output_tokens_max: 64_000,
-        thinks: Thinks::Budget,
+        id: "anthropic.claude-sonnet-4-5-20250929-v1:0", maker: "Anthropic", on_demand: false,
+        context_tokens_max: 200_000, output_tokens_max: 64_000, thinks: Thinks::Budget,
     },
     Served {
-        id: "amazon.nova-lite-v1:0",
-        maker: "Amazon",
-        on_demand: true,
-        context_tokens_max: 300_000,
-        output_tokens_max: 10_000,
-        thinks: Thinks::Never,
+        id: "amazon.nova-lite-v1:0", maker: "Amazon", on_demand: true, context_tokens_max: 300_000,
+        output_tokens_max: 10_000, thinks: Thinks::Never,
     },
     Served {
-        id: "amazon.nova-micro-v1:0",
-        maker: "Amazon",
-        on_demand: true,
-        context_tokens_max: 128_000,
-        output_tokens_max: 10_000,
-        thinks: Thinks::Never,
+        id: "amazon.nova-micro-v1:0", maker: "Amazon", on_demand: true, context_tokens_max: 128_000,
+        output_tokens_max: 10_000, thinks: Thinks::Never,
     },
     Served {
-        id: "meta.llama3-3-70b-instruct-v1:0",
-        maker: "Meta",
-        on_demand: false,
-        context_tokens_max: 128_000,
-        output_tokens_max: 8_192,
-        thinks: Thinks::Never,
+        id: "meta.llama3-3-70b-instruct-v1:0", maker: "Meta", on_demand: false, context_tokens_max: 128_000,
+        output_tokens_max: 8_192, thinks: Thinks::Never,
     },
 ];
 
@@ -132,14 +109,9 @@ pub(super) fn list() -> Value {
         let inference = if served.on_demand { "ON_DEMAND" } else { "INFERENCE_PROFILE" };
         json!({
             "modelArn": format!("arn:aws:bedrock:{REGION}::foundation-model/{}", served.id),
-            "modelId": served.id,
-            "modelName": served.id,
-            "providerName": served.maker,
-            "inputModalities": ["TEXT"],
-            "outputModalities": ["TEXT"],
-            "responseStreamingSupported": true,
-            "customizationsSupported": [],
-            "inferenceTypesSupported": [inference],
+            "modelId": served.id, "modelName": served.id, "providerName": served.maker,
+            "inputModalities": ["TEXT"], "outputModalities": ["TEXT"], "responseStreamingSupported": true,
+            "customizationsSupported": [], "inferenceTypesSupported": [inference],
             "modelLifecycle": {"status": "ACTIVE"},
         })
     };

@@ -194,18 +194,11 @@ impl ApiError {
     }
 }
 
+#[rustfmt::skip]
 const STATUSES: &[(u16, &str)] = &[
-    (400, "INVALID_ARGUMENT"),
-    (400, "FAILED_PRECONDITION"),
-    (401, "UNAUTHENTICATED"),
-    (403, "PERMISSION_DENIED"),
-    (404, "NOT_FOUND"),
-    (409, "ABORTED"),
-    (429, "RESOURCE_EXHAUSTED"),
-    (499, "CANCELLED"),
-    (500, "INTERNAL"),
-    (503, "UNAVAILABLE"),
-    (504, "DEADLINE_EXCEEDED"),
+    (400, "INVALID_ARGUMENT"), (400, "FAILED_PRECONDITION"), (401, "UNAUTHENTICATED"),
+    (403, "PERMISSION_DENIED"), (404, "NOT_FOUND"), (409, "ABORTED"), (429, "RESOURCE_EXHAUSTED"),
+    (499, "CANCELLED"), (500, "INTERNAL"), (503, "UNAVAILABLE"), (504, "DEADLINE_EXCEEDED"),
 ];
 
 fn status_of(code: u16) -> &'static str {

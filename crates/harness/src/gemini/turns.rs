@@ -175,7 +175,7 @@ mod tests {
                 ask(),
                 model(json!([call("f"), call("g")])),
                 user(json!([result("f")])),
-                user(json!([result("g")]))
+                user(json!([result("g")])),
             ]),
             unequal,
         );
@@ -190,7 +190,7 @@ mod tests {
             json!([
                 ask(),
                 model(json!([with_id("functionCall", "1")])),
-                user(json!([with_id("functionResponse", "2")]))
+                user(json!([with_id("functionResponse", "2")])),
             ]),
             Some("`f` answers a call"),
         );

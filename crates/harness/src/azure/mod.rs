@@ -16,15 +16,10 @@ pub(crate) const KEY: &str = "api-key";
 pub(crate) const DEPLOYED: &str = "my-";
 
 /// Operations that the older paths address to a deployment.
+#[rustfmt::skip]
 const OF_A_DEPLOYMENT: [&str; 8] = [
-    "chat/completions",
-    "completions",
-    "embeddings",
-    "images/generations",
-    "images/edits",
-    "audio/speech",
-    "audio/transcriptions",
-    "audio/translations",
+    "chat/completions", "completions", "embeddings", "images/generations", "images/edits", "audio/speech",
+    "audio/transcriptions", "audio/translations",
 ];
 
 /// The audiences of tokens that these paths accept.

@@ -5,33 +5,25 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
-use crate::openai::checks::Shape;
+use crate::openai::checks::{Shape, Shape::*};
 use crate::openai::pictures::PIXEL;
 
 const SIDE_MAX: u64 = 14_142;
 
 /// The fields that all image apps share.
+#[rustfmt::skip]
 pub(super) const COMMON: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("acceleration", Shape::OneOf(&["none", "regular", "high"])),
-    ("enable_safety_checker", Shape::Flag),
-    ("guidance_scale", Shape::Decimal(1.0, 20.0)),
-    ("image_size", Shape::TextOrObject),
-    ("num_images", Shape::Integer(1, 4)),
-    ("num_inference_steps", Shape::Integer(1, 50)),
-    ("output_format", Shape::OneOf(&["jpeg", "png"])),
-    ("seed", Shape::Integer(0, i64::MAX)),
-    ("sync_mode", Shape::Flag),
+    ("prompt", Text), ("acceleration", OneOf(&["none", "regular", "high"])), ("enable_safety_checker", Flag),
+    ("guidance_scale", Decimal(1.0, 20.0)), ("image_size", TextOrObject), ("num_images", Integer(1, 4)),
+    ("num_inference_steps", Integer(1, 50)), ("output_format", OneOf(&["jpeg", "png"])),
+    ("seed", Integer(0, i64::MAX)), ("sync_mode", Flag),
 ];
 
 /// The named image sizes.
+#[rustfmt::skip]
 const SIZES: &[(&str, (u64, u64))] = &[
-    ("square_hd", (1024, 1024)),
-    ("square", (512, 512)),
-    ("portrait_4_3", (768, 1024)),
-    ("portrait_16_9", (576, 1024)),
-    ("landscape_4_3", (1024, 768)),
-    ("landscape_16_9", (1024, 576)),
+    ("square_hd", (1024, 1024)), ("square", (512, 512)), ("portrait_4_3", (768, 1024)),
+    ("portrait_16_9", (576, 1024)), ("landscape_4_3", (1024, 768)), ("landscape_16_9", (1024, 576)),
 ];
 
 /// The requested images.
@@ -76,10 +68,7 @@ impl Pictures {
             .collect();
         let flags = vec![false; images.len()];
         json!({
-            "images": images,
-            "timings": {"inference": 0.25},
-            "seed": self.seed,
-            "has_nsfw_concepts": flags,
+            "images": images, "timings": {"inference": 0.25}, "seed": self.seed, "has_nsfw_concepts": flags,
             "prompt": prompt,
         })
     }

@@ -105,11 +105,7 @@ fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answe
 
 fn request_urls(call: &Call<'_>, app_path: &str, id: &str) -> Value {
     let url = format!("{}/{app_path}/requests/{id}", origin(call, QUEUE));
-    json!({
-        "response_url": url,
-        "status_url": format!("{url}/status"),
-        "cancel_url": format!("{url}/cancel"),
-    })
+    json!({"response_url": url, "status_url": format!("{url}/status"), "cancel_url": format!("{url}/cancel")})
 }
 
 fn extend(value: &mut Value, with: Value) {

@@ -7,40 +7,32 @@ use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
 use super::files;
-use crate::openai::checks::Shape;
+use crate::openai::checks::{Shape, Shape::*};
 
 const VOICES: &[&str] = &["af_heart", "af_alloy", "am_adam", "am_echo"];
 
 pub(super) const KOKORO: &[(&str, Shape)] =
-    &[("prompt", Shape::Text), ("voice", Shape::OneOf(VOICES)), ("speed", Shape::Decimal(0.1, 5.0))];
+    &[("prompt", Text), ("voice", OneOf(VOICES)), ("speed", Decimal(0.1, 5.0))];
 pub(super) const MINIMAX: &[(&str, Shape)] = &[
-    ("text", Shape::Text),
-    ("audio_setting", Shape::Object),
-    ("language_boost", Shape::Text),
-    ("output_format", Shape::OneOf(&["url", "hex"])),
-    ("voice_setting", Shape::Object),
+    ("text", Text),
+    ("audio_setting", Object),
+    ("language_boost", Text),
+    ("output_format", OneOf(&["url", "hex"])),
+    ("voice_setting", Object),
 ];
 const VOICE_SETTING: &[&str] = &["voice_id", "speed", "vol", "pitch", "emotion"];
 
+#[rustfmt::skip]
 pub(super) const WHISPER: &[(&str, Shape)] = &[
-    ("audio_url", Shape::Text),
-    ("batch_size", Shape::Integer(1, 64)),
-    ("chunk_level", Shape::OneOf(&["none", "segment", "word"])),
-    ("diarize", Shape::Flag),
-    ("language", Shape::Text),
-    ("num_speakers", Shape::Integer(1, 64)),
-    ("prompt", Shape::Text),
-    ("task", Shape::OneOf(&["transcribe", "translate"])),
-    ("version", Shape::OneOf(&["3"])),
+    ("audio_url", Text), ("batch_size", Integer(1, 64)), ("chunk_level", OneOf(&["none", "segment", "word"])),
+    ("diarize", Flag), ("language", Text), ("num_speakers", Integer(1, 64)), ("prompt", Text),
+    ("task", OneOf(&["transcribe", "translate"])), ("version", OneOf(&["3"])),
 ];
+#[rustfmt::skip]
 pub(super) const WIZPER: &[(&str, Shape)] = &[
-    ("audio_url", Shape::Text),
-    ("chunk_level", Shape::OneOf(&["segment"])),
-    ("language", Shape::Text),
-    ("max_segment_len", Shape::Integer(10, 29)),
-    ("merge_chunks", Shape::Flag),
-    ("task", Shape::OneOf(&["transcribe", "translate"])),
-    ("version", Shape::OneOf(&["3"])),
+    ("audio_url", Text), ("chunk_level", OneOf(&["segment"])), ("language", Text),
+    ("max_segment_len", Integer(10, 29)), ("merge_chunks", Flag),
+    ("task", OneOf(&["transcribe", "translate"])), ("version", OneOf(&["3"])),
 ];
 /// Bytes of one second of a recording.
 const BYTES_OF_SECOND: usize = 1_000;

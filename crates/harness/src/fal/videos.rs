@@ -3,27 +3,22 @@
 use serde_json::{Map, Value, json};
 
 use super::files;
-use crate::openai::checks::Shape;
+use crate::openai::checks::{Shape, Shape::*};
 
 /// The fields of a Kling video.
 pub(super) const KLING: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("aspect_ratio", Shape::OneOf(&["16:9", "9:16", "1:1"])),
-    ("cfg_scale", Shape::Decimal(0.0, 1.0)),
-    ("duration", Shape::OneOf(&["5", "10"])),
-    ("negative_prompt", Shape::Text),
+    ("prompt", Text),
+    ("aspect_ratio", OneOf(&["16:9", "9:16", "1:1"])),
+    ("cfg_scale", Decimal(0.0, 1.0)),
+    ("duration", OneOf(&["5", "10"])),
+    ("negative_prompt", Text),
 ];
 /// The fields of a Veo video.
+#[rustfmt::skip]
 pub(super) const VEO: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("aspect_ratio", Shape::OneOf(&["16:9", "9:16"])),
-    ("auto_fix", Shape::Flag),
-    ("duration", Shape::OneOf(&["4s", "6s", "8s"])),
-    ("enhance_prompt", Shape::Flag),
-    ("generate_audio", Shape::Flag),
-    ("negative_prompt", Shape::Text),
-    ("resolution", Shape::OneOf(&["720p", "1080p"])),
-    ("seed", Shape::Integer(0, i64::MAX)),
+    ("prompt", Text), ("aspect_ratio", OneOf(&["16:9", "9:16"])), ("auto_fix", Flag),
+    ("duration", OneOf(&["4s", "6s", "8s"])), ("enhance_prompt", Flag), ("generate_audio", Flag),
+    ("negative_prompt", Text), ("resolution", OneOf(&["720p", "1080p"])), ("seed", Integer(0, i64::MAX)),
 ];
 
 /// The requested video.

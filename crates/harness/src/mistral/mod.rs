@@ -6,52 +6,34 @@ use serde_json::{Map, Value, json};
 use crate::emulator::PartRole;
 use crate::emulator::frames::Event;
 use crate::openai::answer::Reply;
-use crate::openai::checks::Shape;
+use crate::openai::checks::{Shape, Shape::*};
 use crate::openai::error::ApiError;
 
 const CALL_ID_LETTERS: usize = 9;
 
 /// Every field of Mistral's own client (mistralai 3.7.0).
+#[rustfmt::skip]
 pub(crate) const CHAT: &[(&str, Shape)] = &[
-    ("messages", Shape::List),
-    ("model", Shape::Text),
-    ("frequency_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("guardrails", Shape::List),
-    ("logprobs", Shape::Flag),
-    ("max_tokens", Shape::Integer(0, i64::MAX)),
-    ("metadata", Shape::Object),
-    ("min_tokens", Shape::Integer(0, i64::MAX)),
-    ("n", Shape::Integer(1, 128)),
-    ("parallel_tool_calls", Shape::Flag),
-    ("prediction", Shape::Object),
-    ("presence_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("prompt_cache_key", Shape::Text),
-    ("prompt_logprobs", Shape::Flag),
-    ("prompt_mode", Shape::OneOf(&["reasoning"])),
-    ("random_seed", Shape::Integer(0, i64::MAX)),
-    ("reasoning_effort", Shape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh"])),
-    ("repetition_penalty", Shape::Decimal(0.0, 2.0)),
-    ("response_format", Shape::Object),
-    ("safe_prompt", Shape::Flag),
-    ("service_tier", Shape::OneOf(&["auto", "standard_only"])),
-    ("stop", Shape::TextOrList),
-    ("stream", Shape::Flag),
-    ("temperature", Shape::Decimal(0.0, 1.5)),
-    ("tool_choice", Shape::TextOrObject),
-    ("tools", Shape::List),
-    ("top_k", Shape::Integer(0, i64::MAX)),
-    ("top_logprobs", Shape::Integer(0, 20)),
-    ("top_p", Shape::Decimal(0.0, 1.0)),
-    ("top_prompt_logprobs", Shape::Integer(0, 20)),
+    ("messages", List), ("model", Text), ("frequency_penalty", Decimal(-2.0, 2.0)), ("guardrails", List),
+    ("logprobs", Flag), ("max_tokens", Integer(0, i64::MAX)), ("metadata", Object),
+    ("min_tokens", Integer(0, i64::MAX)), ("n", Integer(1, 128)), ("parallel_tool_calls", Flag),
+    ("prediction", Object), ("presence_penalty", Decimal(-2.0, 2.0)), ("prompt_cache_key", Text),
+    ("prompt_logprobs", Flag), ("prompt_mode", OneOf(&["reasoning"])), ("random_seed", Integer(0, i64::MAX)),
+    ("reasoning_effort", OneOf(&["none", "minimal", "low", "medium", "high", "xhigh"])),
+    ("repetition_penalty", Decimal(0.0, 2.0)), ("response_format", Object), ("safe_prompt", Flag),
+    ("service_tier", OneOf(&["auto", "standard_only"])), ("stop", TextOrList), ("stream", Flag),
+    ("temperature", Decimal(0.0, 1.5)), ("tool_choice", TextOrObject), ("tools", List),
+    ("top_k", Integer(0, i64::MAX)), ("top_logprobs", Integer(0, 20)), ("top_p", Decimal(0.0, 1.0)),
+    ("top_prompt_logprobs", Integer(0, 20)),
 ];
 
 pub(crate) const EMBEDDINGS: &[(&str, Shape)] = &[
-    ("input", Shape::TextOrList),
-    ("model", Shape::Text),
-    ("encoding_format", Shape::OneOf(&["float", "base64"])),
-    ("metadata", Shape::Object),
-    ("output_dimension", Shape::Integer(1, 3072)),
-    ("output_dtype", Shape::OneOf(&["float", "int8", "uint8", "binary", "ubinary"])),
+    ("input", TextOrList),
+    ("model", Text),
+    ("encoding_format", OneOf(&["float", "base64"])),
+    ("metadata", Object),
+    ("output_dimension", Integer(1, 3072)),
+    ("output_dtype", OneOf(&["float", "int8", "uint8", "binary", "ubinary"])),
 ];
 
 pub(crate) fn serves(model: &str) -> bool {
@@ -193,8 +175,7 @@ fn think(message: &mut Map<String, Value>) {
 
 pub(crate) fn usage(reply: &Reply, report: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
     json!({
-        "prompt_tokens": report(reply.prompt_tokens),
-        "completion_tokens": report(completion_tokens),
+        "prompt_tokens": report(reply.prompt_tokens), "completion_tokens": report(completion_tokens),
         "total_tokens": report(reply.prompt_tokens + completion_tokens),
         "prompt_tokens_details": {"cached_tokens": report(reply.cached_tokens)},
     })

@@ -22,20 +22,10 @@ const FORMATS: &[&str] = &["flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "
 const WHISPER: &str = "whisper-1";
 const LISTENERS: &[&str] = &[WHISPER, "gpt-4o-transcribe", "gpt-4o-mini-transcribe"];
 const OF_TRANSLATIONS: &[&str] = &["file", "model", "prompt", "response_format", "temperature"];
+#[rustfmt::skip]
 const OF_TRANSCRIPTIONS: &[&str] = &[
-    "file",
-    "model",
-    "prompt",
-    "response_format",
-    "temperature",
-    "language",
-    "languages[]",
-    "keywords[]",
-    "stream",
-    "include[]",
-    "chunking_strategy",
-    "timestamp_granularities[]",
-    "known_speaker_names[]",
+    "file", "model", "prompt", "response_format", "temperature", "language", "languages[]", "keywords[]",
+    "stream", "include[]", "chunking_strategy", "timestamp_granularities[]", "known_speaker_names[]",
     "known_speaker_references[]",
 ];
 

@@ -15,15 +15,10 @@ use crate::emulator::service::{Answer, json_answer, unix_seconds};
 use crate::emulator::state::lock;
 use crate::emulator::{Behaviour, UsageMode};
 
+#[rustfmt::skip]
 const ENDPOINTS: &[&str] = &[
-    "/v1/responses",
-    "/v1/chat/completions",
-    "/v1/embeddings",
-    "/v1/completions",
-    "/v1/moderations",
-    "/v1/images/generations",
-    "/v1/images/edits",
-    "/v1/videos",
+    "/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions", "/v1/moderations",
+    "/v1/images/generations", "/v1/images/edits", "/v1/videos",
 ];
 const FIELDS: &[&str] =
     &["input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"];

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use Shape::*;
 
 /// The allowed values of a field; every optional field accepts null as absent.
 pub(crate) enum Shape {
@@ -20,79 +21,46 @@ pub(crate) enum Shape {
 const ANY: i64 = i64::MAX;
 
 /// Every top-level field of a chat request (wire facts, section 3.1).
+#[rustfmt::skip]
 pub(crate) const CHAT: &[(&str, Shape)] = &[
-    ("messages", Shape::List),
-    ("model", Shape::Text),
-    ("audio", Shape::Object),
-    ("frequency_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("function_call", Shape::TextOrObject),
-    ("functions", Shape::List),
-    ("logit_bias", Shape::Object),
-    ("logprobs", Shape::Flag),
-    ("max_completion_tokens", Shape::Integer(1, ANY)),
-    ("max_tokens", Shape::Integer(1, ANY)),
-    ("metadata", Shape::Object),
-    ("modalities", Shape::List),
-    ("moderation", Shape::Object),
-    ("n", Shape::Integer(1, 128)),
-    ("parallel_tool_calls", Shape::Flag),
-    ("prediction", Shape::Object),
-    ("presence_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("prompt_cache_key", Shape::Text),
-    ("prompt_cache_options", Shape::Object),
-    ("prompt_cache_retention", Shape::OneOf(&["in_memory", "24h"])),
-    ("reasoning_effort", Shape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
-    ("response_format", Shape::Object),
-    ("safety_identifier", Shape::Text),
-    ("seed", Shape::Integer(-ANY, ANY)),
-    ("service_tier", Shape::OneOf(&["auto", "default", "flex", "scale", "priority", "fast"])),
-    ("stop", Shape::TextOrList),
-    ("store", Shape::Flag),
-    ("stream", Shape::Flag),
-    ("stream_options", Shape::Object),
-    ("temperature", Shape::Decimal(0.0, 2.0)),
-    ("tool_choice", Shape::TextOrObject),
-    ("tools", Shape::List),
-    ("top_logprobs", Shape::Integer(0, 20)),
-    ("top_p", Shape::Decimal(0.0, 1.0)),
-    ("user", Shape::Text),
-    ("verbosity", Shape::OneOf(&["low", "medium", "high"])),
-    ("web_search_options", Shape::Object),
+    ("messages", List), ("model", Text), ("audio", Object), ("frequency_penalty", Decimal(-2.0, 2.0)),
+    ("function_call", TextOrObject), ("functions", List), ("logit_bias", Object), ("logprobs", Flag),
+    ("max_completion_tokens", Integer(1, ANY)), ("max_tokens", Integer(1, ANY)), ("metadata", Object),
+    ("modalities", List), ("moderation", Object), ("n", Integer(1, 128)), ("parallel_tool_calls", Flag),
+    ("prediction", Object), ("presence_penalty", Decimal(-2.0, 2.0)), ("prompt_cache_key", Text),
+    ("prompt_cache_options", Object), ("prompt_cache_retention", OneOf(&["in_memory", "24h"])),
+    ("reasoning_effort", OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+    ("response_format", Object), ("safety_identifier", Text), ("seed", Integer(-ANY, ANY)),
+    ("service_tier", OneOf(&["auto", "default", "flex", "scale", "priority", "fast"])), ("stop", TextOrList),
+    ("store", Flag), ("stream", Flag), ("stream_options", Object), ("temperature", Decimal(0.0, 2.0)),
+    ("tool_choice", TextOrObject), ("tools", List), ("top_logprobs", Integer(0, 20)),
+    ("top_p", Decimal(0.0, 1.0)), ("user", Text), ("verbosity", OneOf(&["low", "medium", "high"])),
+    ("web_search_options", Object),
 ];
 
 /// Chat fields that xAI accepts in addition to OpenAI's.
-pub(crate) const CHAT_XAI: &[(&str, Shape)] =
-    &[("deferred", Shape::Flag), ("search_parameters", Shape::Object)];
+pub(crate) const CHAT_XAI: &[(&str, Shape)] = &[("deferred", Flag), ("search_parameters", Object)];
 
 /// Chat fields that Fireworks accepts in addition to OpenAI's.
+#[rustfmt::skip]
 pub(crate) const CHAT_FIREWORKS: &[(&str, Shape)] = &[
-    ("context_length_exceeded_behavior", Shape::OneOf(&["truncate", "error"])),
-    ("echo", Shape::Flag),
-    ("ignore_eos", Shape::Flag),
-    ("min_p", Shape::Decimal(0.0, 1.0)),
-    ("mirostat_lr", Shape::Decimal(0.0, 1.0)),
-    ("mirostat_target", Shape::Decimal(0.0, 100.0)),
-    ("perf_metrics_in_response", Shape::Flag),
-    ("prompt_cache_isolation_key", Shape::Text),
-    ("prompt_cache_max_len", Shape::Integer(0, ANY)),
-    ("raw_output", Shape::Flag),
-    ("reasoning_history", Shape::OneOf(&["disabled", "interleaved", "preserved"])),
-    ("repetition_penalty", Shape::Decimal(0.0, 2.0)),
-    ("return_token_ids", Shape::Flag),
-    ("safe_tokenization", Shape::Flag),
-    ("speculation", Shape::TextOrList),
-    ("thinking", Shape::Object),
-    ("top_k", Shape::Integer(0, 100)),
-    ("typical_p", Shape::Decimal(0.0, 1.0)),
+    ("context_length_exceeded_behavior", OneOf(&["truncate", "error"])), ("echo", Flag), ("ignore_eos", Flag),
+    ("min_p", Decimal(0.0, 1.0)), ("mirostat_lr", Decimal(0.0, 1.0)),
+    ("mirostat_target", Decimal(0.0, 100.0)), ("perf_metrics_in_response", Flag),
+    ("prompt_cache_isolation_key", Text), ("prompt_cache_max_len", Integer(0, ANY)), ("raw_output", Flag),
+    ("reasoning_history", OneOf(&["disabled", "interleaved", "preserved"])),
+    ("repetition_penalty", Decimal(0.0, 2.0)), ("return_token_ids", Flag), ("safe_tokenization", Flag),
+    ("speculation", TextOrList), ("thinking", Object), ("top_k", Integer(0, 100)),
+    ("typical_p", Decimal(0.0, 1.0)),
 ];
 
 /// Every top-level field of an embeddings request.
 pub(crate) const EMBEDDINGS: &[(&str, Shape)] = &[
-    ("input", Shape::TextOrList),
-    ("model", Shape::Text),
-    ("dimensions", Shape::Integer(1, 1536)),
-    ("encoding_format", Shape::OneOf(&["float", "base64"])),
-    ("user", Shape::Text),
+    ("input", TextOrList),
+    ("model", Text),
+    ("dimensions", Integer(1, 1536)),
+    ("encoding_format", OneOf(&["float", "base64"])),
+    ("user", Text),
 ];
 
 const REQUIRED: &[&str] = &["messages", "model", "input", "prompt"];
@@ -135,23 +103,23 @@ pub(crate) fn only(
 
 pub(crate) fn shape(name: &str, shape: &Shape, value: &Value) -> Result<(), ApiError> {
     let expected = match (shape, value) {
-        (Shape::Text, Value::String(_))
-        | (Shape::Flag, Value::Bool(_))
-        | (Shape::List, Value::Array(_))
-        | (Shape::Object, Value::Object(_))
-        | (Shape::TextOrList, Value::String(_) | Value::Array(_))
-        | (Shape::TextOrObject, Value::String(_) | Value::Object(_)) => return Ok(()),
-        (Shape::Integer(low, high), Value::Number(_)) => return integer(name, *low, *high, value),
-        (Shape::Decimal(low, high), Value::Number(_)) => return decimal(name, *low, *high, value),
-        (Shape::OneOf(list), Value::String(text)) => return one_of(name, list, text),
-        (Shape::Text | Shape::OneOf(_), _) => "a string",
-        (Shape::Flag, _) => "a boolean",
-        (Shape::Integer(..), _) => "an integer",
-        (Shape::Decimal(..), _) => "a decimal",
-        (Shape::List, _) => "an array of objects",
-        (Shape::Object, _) => "an object",
-        (Shape::TextOrList, _) => "one of a string or array of strings",
-        (Shape::TextOrObject, _) => "one of a string or object",
+        (Text, Value::String(_))
+        | (Flag, Value::Bool(_))
+        | (List, Value::Array(_))
+        | (Object, Value::Object(_))
+        | (TextOrList, Value::String(_) | Value::Array(_))
+        | (TextOrObject, Value::String(_) | Value::Object(_)) => return Ok(()),
+        (Integer(low, high), Value::Number(_)) => return integer(name, *low, *high, value),
+        (Decimal(low, high), Value::Number(_)) => return decimal(name, *low, *high, value),
+        (OneOf(list), Value::String(text)) => return one_of(name, list, text),
+        (Text | OneOf(_), _) => "a string",
+        (Flag, _) => "a boolean",
+        (Integer(..), _) => "an integer",
+        (Decimal(..), _) => "a decimal",
+        (List, _) => "an array of objects",
+        (Object, _) => "an object",
+        (TextOrList, _) => "one of a string or array of strings",
+        (TextOrObject, _) => "one of a string or object",
     };
     Err(ApiError::wrong_type(name, expected, value))
 }

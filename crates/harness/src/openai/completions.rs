@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{Circumstances, Reply, compose};
-use super::checks::{self, Shape};
+use super::checks::{self, Shape, Shape::*};
 use super::error::ApiError;
 use super::flavour::Flavour;
 use super::request::{self, ChatRequest, flag, is_given, named_model, script};
@@ -19,25 +19,14 @@ use crate::emulator::{Behaviour, Kind, Part, PartRole, UsageMode};
 const TOKENS_MAX: u64 = 16;
 const PROMPTS_MAX: usize = 2048;
 
+#[rustfmt::skip]
 const FIELDS: &[(&str, Shape)] = &[
-    ("model", Shape::Text),
-    ("prompt", Shape::TextOrList),
-    ("best_of", Shape::Integer(1, 20)),
-    ("echo", Shape::Flag),
-    ("frequency_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("logit_bias", Shape::Object),
-    ("logprobs", Shape::Integer(0, 5)),
-    ("max_tokens", Shape::Integer(0, i64::MAX)),
-    ("n", Shape::Integer(1, 128)),
-    ("presence_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("seed", Shape::Integer(-i64::MAX, i64::MAX)),
-    ("stop", Shape::TextOrList),
-    ("stream", Shape::Flag),
-    ("stream_options", Shape::Object),
-    ("suffix", Shape::Text),
-    ("temperature", Shape::Decimal(0.0, 2.0)),
-    ("top_p", Shape::Decimal(0.0, 1.0)),
-    ("user", Shape::Text),
+    ("model", Text), ("prompt", TextOrList), ("best_of", Integer(1, 20)), ("echo", Flag),
+    ("frequency_penalty", Decimal(-2.0, 2.0)), ("logit_bias", Object), ("logprobs", Integer(0, 5)),
+    ("max_tokens", Integer(0, i64::MAX)), ("n", Integer(1, 128)), ("presence_penalty", Decimal(-2.0, 2.0)),
+    ("seed", Integer(-i64::MAX, i64::MAX)), ("stop", TextOrList), ("stream", Flag),
+    ("stream_options", Object), ("suffix", Text), ("temperature", Decimal(0.0, 2.0)),
+    ("top_p", Decimal(0.0, 1.0)), ("user", Text),
 ];
 
 /// A request that passed every check: one chat request per prompt, since a continuation is generated as a
@@ -258,10 +247,7 @@ impl Completions {
 
 fn head(reply: &Reply, choices: &Value) -> Value {
     json!({
-        "id": reply.id,
-        "object": "text_completion",
-        "created": reply.created,
-        "model": reply.model,
+        "id": reply.id, "object": "text_completion", "created": reply.created, "model": reply.model,
         "choices": choices,
     })
 }
@@ -278,8 +264,7 @@ fn logprobs(text: &str, offset: usize) -> Value {
         })
         .collect();
     json!({
-        "tokens": tokens,
-        "token_logprobs": vec![-0.25; tokens.len()],
+        "tokens": tokens, "token_logprobs": vec![-0.25; tokens.len()],
         "top_logprobs": tokens.iter().map(|token| json!({*token: -0.25})).collect::<Vec<_>>(),
         "text_offset": offsets,
     })

@@ -71,9 +71,7 @@ pub(crate) fn answer(request: &EmbeddingsRequest) -> Value {
         })
         .collect();
     json!({
-        "object": "list",
-        "data": rows,
-        "model": request.model,
+        "object": "list", "data": rows, "model": request.model,
         "usage": {"prompt_tokens": request.prompt_tokens, "total_tokens": request.prompt_tokens},
     })
 }

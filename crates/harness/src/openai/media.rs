@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::checks::{self, Shape};
+use super::checks::{self, Shape, Shape::*};
 use super::error::ApiError;
 use super::flavour::Flavour;
 use super::request::{is_given, list, named_model, script, text};
@@ -19,24 +19,21 @@ use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Kind, Model, Part, PartRole, UsageMode};
 
 /// Every field of OpenAI's own API, as its SDK lists them.
+#[rustfmt::skip]
 const SPEECH: &[(&str, Shape)] = &[
-    ("input", Shape::Text),
-    ("model", Shape::Text),
-    ("voice", Shape::TextOrObject),
-    ("instructions", Shape::Text),
-    ("response_format", Shape::OneOf(&["mp3", "opus", "aac", "flac", "wav", "pcm"])),
-    ("speed", Shape::Decimal(0.25, 4.0)),
-    ("stream_format", Shape::OneOf(&["sse", "audio"])),
+    ("input", Text), ("model", Text), ("voice", TextOrObject), ("instructions", Text),
+    ("response_format", OneOf(&["mp3", "opus", "aac", "flac", "wav", "pcm"])), ("speed", Decimal(0.25, 4.0)),
+    ("stream_format", OneOf(&["sse", "audio"])),
 ];
 const RANKING: &[(&str, Shape)] = &[
-    ("model", Shape::Text),
-    ("query", Shape::Text),
-    ("documents", Shape::List),
-    ("top_n", Shape::Integer(1, i64::MAX)),
-    ("return_documents", Shape::Flag),
+    ("model", Text),
+    ("query", Text),
+    ("documents", List),
+    ("top_n", Integer(1, i64::MAX)),
+    ("return_documents", Flag),
 ];
-const RANKING_TOGETHER: &[(&str, Shape)] = &[("rank_fields", Shape::List)];
-const RANKING_SERVER: &[(&str, Shape)] = &[("max_tokens_per_doc", Shape::Integer(1, i64::MAX))];
+const RANKING_TOGETHER: &[(&str, Shape)] = &[("rank_fields", List)];
+const RANKING_SERVER: &[(&str, Shape)] = &[("max_tokens_per_doc", Integer(1, i64::MAX))];
 
 const INPUT_CHARACTERS_MAX: usize = 4_096;
 /// Audio bytes per word, and the tokens that they are counted as.
@@ -128,9 +125,7 @@ fn speech_events(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> 
     let mut done = json!({"type": "speech.audio.done"});
     if let (true, Some(done)) = (behaviour.usage != UsageMode::Missing, done.as_object_mut()) {
         let usage = json!({
-            "input_tokens": prompt_tokens,
-            "output_tokens": made,
-            "total_tokens": prompt_tokens + made,
+            "input_tokens": prompt_tokens, "output_tokens": made, "total_tokens": prompt_tokens + made,
         });
         done.insert("usage".to_owned(), usage);
     }
@@ -210,10 +205,8 @@ impl Ranking<'_> {
             json!({"prompt_tokens": self.tokens, "completion_tokens": 0, "total_tokens": self.tokens});
         let mut answer = match self.call.flavour {
             Flavour::Fireworks => json!({
-                "object": "list",
-                "model": self.model,
-                "data": self.rows(self.return_documents != Some(false), |text| text.into()),
-                "usage": usage,
+                "object": "list", "model": self.model,
+                "data": self.rows(self.return_documents != Some(false), |text| text.into()), "usage": usage,
             }),
             // This server bills by search units.
             Flavour::Server(Server::Lenient) => json!({
@@ -222,9 +215,7 @@ impl Ranking<'_> {
                 "meta": {"billed_units": {"search_units": 1}},
             }),
             Flavour::Server(_) => json!({
-                "id": format!("rerank-{number}"),
-                "model": self.model,
-                "usage": {"total_tokens": self.tokens},
+                "id": format!("rerank-{number}"), "model": self.model, "usage": {"total_tokens": self.tokens},
                 "results": self.rows(true, wrapped),
             }),
             _ => json!({

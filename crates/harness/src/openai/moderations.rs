@@ -13,19 +13,13 @@ const FIELDS: &[(&str, Shape)] = &[("input", Shape::TextOrList), ("model", Shape
 const MODELS: &[&str] = &["omni-moderation-latest", "omni-moderation-2024-09-26"];
 
 /// Each category, the word that flags it, and whether it applies to images.
+#[rustfmt::skip]
 const CATEGORIES: &[(&str, &str, bool)] = &[
-    ("harassment", "idiot", false),
-    ("harassment/threatening", "watch your back", false),
-    ("hate", "vermin", false),
-    ("hate/threatening", "exterminate", false),
-    ("illicit", "shoplift", false),
-    ("illicit/violent", "bomb", false),
-    ("self-harm", "self-harm", true),
-    ("self-harm/instructions", "how to self-harm", true),
-    ("self-harm/intent", "want to self-harm", true),
-    ("sexual", "explicit", true),
-    ("sexual/minors", "explicit minor", false),
-    ("violence", "kill", true),
+    ("harassment", "idiot", false), ("harassment/threatening", "watch your back", false),
+    ("hate", "vermin", false), ("hate/threatening", "exterminate", false), ("illicit", "shoplift", false),
+    ("illicit/violent", "bomb", false), ("self-harm", "self-harm", true),
+    ("self-harm/instructions", "how to self-harm", true), ("self-harm/intent", "want to self-harm", true),
+    ("sexual", "explicit", true), ("sexual/minors", "explicit minor", false), ("violence", "kill", true),
     ("violence/graphic", "gore", true),
 ];
 
@@ -116,10 +110,8 @@ impl ModeratedInput {
             applied.insert((*name).to_owned(), Value::from(inputs));
         }
         json!({
-            "flagged": categories.values().any(|found| found == &Value::Bool(true)),
-            "categories": categories,
-            "category_scores": scores,
-            "category_applied_input_types": applied,
+            "flagged": categories.values().any(|found| found == &Value::Bool(true)), "categories": categories,
+            "category_scores": scores, "category_applied_input_types": applied,
         })
     }
 }

@@ -2,24 +2,21 @@
 
 use serde_json::{Map, Value};
 
-use super::checks::{self, Shape, only};
+use super::checks::{self, Shape, Shape::*, only};
 use super::error::ApiError;
 use super::request::{is_given, list};
 
 type Table = &'static [(&'static str, Shape)];
 
-const IMAGE: Table = &[("url", Shape::Text), ("detail", Shape::OneOf(&["auto", "low", "high", "original"]))];
-const AUDIO: Table = &[("data", Shape::Text), ("format", Shape::OneOf(&["wav", "mp3"]))];
-const FILE: Table = &[("file_data", Shape::Text), ("file_id", Shape::Text), ("filename", Shape::Text)];
-const SPOKEN: Table = &[
-    ("format", Shape::OneOf(&["wav", "aac", "mp3", "flac", "opus", "pcm16"])),
-    ("voice", Shape::TextOrObject),
-];
-const PREDICTION: Table = &[("type", Shape::OneOf(&["content"])), ("content", Shape::TextOrList)];
-const CACHE: Table =
-    &[("mode", Shape::OneOf(&["implicit", "explicit"])), ("ttl", Shape::OneOf(&["30m", "12h"]))];
+const IMAGE: Table = &[("url", Text), ("detail", OneOf(&["auto", "low", "high", "original"]))];
+const AUDIO: Table = &[("data", Text), ("format", OneOf(&["wav", "mp3"]))];
+const FILE: Table = &[("file_data", Text), ("file_id", Text), ("filename", Text)];
+const SPOKEN: Table =
+    &[("format", OneOf(&["wav", "aac", "mp3", "flac", "opus", "pcm16"])), ("voice", TextOrObject)];
+const PREDICTION: Table = &[("type", OneOf(&["content"])), ("content", TextOrList)];
+const CACHE: Table = &[("mode", OneOf(&["implicit", "explicit"])), ("ttl", OneOf(&["30m", "12h"]))];
 const SEARCH: Table =
-    &[("search_context_size", Shape::OneOf(&["low", "medium", "high"])), ("user_location", Shape::Object)];
+    &[("search_context_size", OneOf(&["low", "medium", "high"])), ("user_location", Object)];
 /// Each option that is an object, with its known and its required fields.
 const OPTIONS: &[(&str, Table, &[&str])] = &[
     ("audio", SPOKEN, &["format", "voice"]),
@@ -75,7 +72,7 @@ pub(crate) fn beside(fields: &Map<String, Value>) -> Result<(), ApiError> {
     }
     let modalities = list(fields, "modalities");
     for (at, modality) in modalities.iter().enumerate() {
-        checks::shape(&format!("modalities[{at}]"), &Shape::OneOf(&["text", "audio"]), modality)?;
+        checks::shape(&format!("modalities[{at}]"), &OneOf(&["text", "audio"]), modality)?;
     }
     if modalities.iter().any(|modality| modality == "audio") && !is_given(fields, "audio") {
         return Err(ApiError::missing("audio"));

@@ -28,8 +28,7 @@ pub(crate) fn write(body: &mut Value, reply: &Reply) {
     if let Some(fields) = body.as_object_mut() {
         let metrics = json!({
             "prompt-tokens": reply.prompt_tokens.to_string(),
-            "cached-prompt-tokens": reply.cached_tokens.to_string(),
-            "server-time-to-first-token": SECONDS,
+            "cached-prompt-tokens": reply.cached_tokens.to_string(), "server-time-to-first-token": SECONDS,
             "server-processing-time": SECONDS,
         });
         fields.insert("perf_metrics".to_owned(), metrics);

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::checks::Shape;
+use super::checks::{Shape, Shape::*};
 use super::error::ApiError;
 use super::flavour::Flavour;
 use super::forms::{self, Field};
@@ -19,69 +19,44 @@ use crate::emulator::service::{Answer, unix_seconds};
 use crate::emulator::{Kind, PartRole, UsageMode};
 
 /// Every field of OpenAI's own API, as its SDK lists them.
+#[rustfmt::skip]
 const IMAGES: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("model", Shape::Text),
-    ("background", Shape::OneOf(&["transparent", "opaque", "auto"])),
-    ("complexity", Shape::OneOf(&["low", "medium", "high"])),
-    ("frame_count", Shape::Integer(1, i64::MAX)),
-    ("frame_duration_ms", Shape::Integer(1, i64::MAX)),
-    ("moderation", Shape::OneOf(&["low", "auto"])),
-    ("n", Shape::Integer(1, 10)),
-    ("output_compression", Shape::Integer(0, 100)),
-    ("output_format", Shape::OneOf(&["png", "webp", "jpeg", "gif", "svg"])),
-    ("partial_images", Shape::Integer(0, 3)),
-    ("quality", Shape::OneOf(&["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"])),
-    ("response_format", Shape::OneOf(&["url", "b64_json"])),
-    ("safety_identifier", Shape::Text),
-    ("size", Shape::Text),
-    ("stream", Shape::Flag),
-    ("style", Shape::OneOf(&["vivid", "natural"])),
-    ("user", Shape::Text),
+    ("prompt", Text), ("model", Text), ("background", OneOf(&["transparent", "opaque", "auto"])),
+    ("complexity", OneOf(&["low", "medium", "high"])), ("frame_count", Integer(1, i64::MAX)),
+    ("frame_duration_ms", Integer(1, i64::MAX)), ("moderation", OneOf(&["low", "auto"])),
+    ("n", Integer(1, 10)), ("output_compression", Integer(0, 100)),
+    ("output_format", OneOf(&["png", "webp", "jpeg", "gif", "svg"])), ("partial_images", Integer(0, 3)),
+    ("quality", OneOf(&["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"])),
+    ("response_format", OneOf(&["url", "b64_json"])), ("safety_identifier", Text), ("size", Text),
+    ("stream", Flag), ("style", OneOf(&["vivid", "natural"])), ("user", Text),
 ];
+#[rustfmt::skip]
 const IMAGES_TOGETHER: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("model", Shape::Text),
-    ("disable_safety_checker", Shape::Flag),
-    ("guidance_scale", Shape::Decimal(0.0, f64::MAX)),
-    ("height", Shape::Integer(1, i64::MAX)),
-    ("image_loras", Shape::List),
-    ("image_url", Shape::Text),
-    ("n", Shape::Integer(1, 4)),
-    ("negative_prompt", Shape::Text),
-    ("output_format", Shape::OneOf(&["jpeg", "png"])),
-    ("reference_images", Shape::List),
-    ("response_format", Shape::OneOf(&["base64", "url"])),
-    ("seed", Shape::Integer(0, i64::MAX)),
-    ("steps", Shape::Integer(1, i64::MAX)),
-    ("width", Shape::Integer(1, i64::MAX)),
+    ("prompt", Text), ("model", Text), ("disable_safety_checker", Flag),
+    ("guidance_scale", Decimal(0.0, f64::MAX)), ("height", Integer(1, i64::MAX)), ("image_loras", List),
+    ("image_url", Text), ("n", Integer(1, 4)), ("negative_prompt", Text),
+    ("output_format", OneOf(&["jpeg", "png"])), ("reference_images", List),
+    ("response_format", OneOf(&["base64", "url"])), ("seed", Integer(0, i64::MAX)),
+    ("steps", Integer(1, i64::MAX)), ("width", Integer(1, i64::MAX)),
 ];
 /// The form fields of an edit, apart from its files.
+#[rustfmt::skip]
 const EDITS: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("model", Shape::Text),
-    ("background", Shape::OneOf(&["transparent", "opaque", "auto"])),
-    ("complexity", Shape::OneOf(&["low", "medium", "high"])),
-    ("frame_count", Shape::Integer(2, 16)),
-    ("frame_duration_ms", Shape::Integer(1, i64::MAX)),
-    ("input_fidelity", Shape::OneOf(&["high", "low"])),
-    ("n", Shape::Integer(1, 10)),
-    ("output_compression", Shape::Integer(0, 100)),
-    ("output_format", Shape::OneOf(&["png", "webp", "jpeg", "gif", "svg"])),
-    ("partial_images", Shape::Integer(0, 3)),
-    ("quality", Shape::OneOf(&["low", "medium", "high", "xhigh", "max", "auto", "standard"])),
-    ("response_format", Shape::OneOf(&["url", "b64_json"])),
-    ("safety_identifier", Shape::Text),
-    ("size", Shape::Text),
-    ("stream", Shape::Flag),
-    ("user", Shape::Text),
+    ("prompt", Text), ("model", Text), ("background", OneOf(&["transparent", "opaque", "auto"])),
+    ("complexity", OneOf(&["low", "medium", "high"])), ("frame_count", Integer(2, 16)),
+    ("frame_duration_ms", Integer(1, i64::MAX)), ("input_fidelity", OneOf(&["high", "low"])),
+    ("n", Integer(1, 10)), ("output_compression", Integer(0, 100)),
+    ("output_format", OneOf(&["png", "webp", "jpeg", "gif", "svg"])), ("partial_images", Integer(0, 3)),
+    ("quality", OneOf(&["low", "medium", "high", "xhigh", "max", "auto", "standard"])),
+    ("response_format", OneOf(&["url", "b64_json"])), ("safety_identifier", Text), ("size", Text),
+    ("stream", Flag), ("user", Text),
 ];
 const VARIATIONS: &[(&str, Shape)] = &[
-    ("model", Shape::Text),
-    ("n", Shape::Integer(1, 10)),
-    ("response_format", Shape::OneOf(&["url", "b64_json"])),
-    ("size", Shape::OneOf(&["256x256", "512x512", "1024x1024"])),
-    ("user", Shape::Text),
+    ("model", Text),
+    ("n", Integer(1, 10)),
+    ("response_format", OneOf(&["url", "b64_json"])),
+    ("size", OneOf(&["256x256", "512x512", "1024x1024"])),
+    ("user", Text),
 ];
 const FILES_OF_EDITS: &[&str] = &["image", "image[]", "mask", "markup"];
 const FILES_OF_VARIATIONS: &[&str] = &["image"];
@@ -144,8 +119,7 @@ impl Picture {
         json!({
             "input_tokens": self.prompt_tokens + self.seen,
             "input_tokens_details": {"image_tokens": self.seen, "text_tokens": self.prompt_tokens},
-            "output_tokens": made,
-            "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
+            "output_tokens": made, "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
             "total_tokens": self.prompt_tokens + self.seen + made,
         })
     }
@@ -234,13 +208,8 @@ impl Picture {
         let [partial_kind, last_kind] = self.kinds;
         let event = |kind: &'static str, more: Value, role: PartRole| {
             let mut data = json!({
-                "type": kind,
-                "b64_json": self.file(),
-                "created_at": unix_seconds(),
-                "size": self.size,
-                "quality": self.quality,
-                "background": "opaque",
-                "output_format": "png",
+                "type": kind, "b64_json": self.file(), "created_at": unix_seconds(), "size": self.size,
+                "quality": self.quality, "background": "opaque", "output_format": "png",
             });
             if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
                 data.extend(more);
@@ -303,8 +272,8 @@ fn form_value(table: &[(&str, Shape)], part: &Field) -> (String, Value) {
     let text = String::from_utf8_lossy(&part.value).into_owned();
     let shape = table.iter().find(|(name, _)| *name == part.name).map(|(_, shape)| shape);
     let value = match shape {
-        Some(Shape::Integer(..)) => text.parse::<i64>().ok().map(Value::from),
-        Some(Shape::Flag) => text.parse::<bool>().ok().map(Value::from),
+        Some(Integer(..)) => text.parse::<i64>().ok().map(Value::from),
+        Some(Flag) => text.parse::<bool>().ok().map(Value::from),
         _ => None,
     };
     (part.name.clone(), value.unwrap_or(Value::String(text)))

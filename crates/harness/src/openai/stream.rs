@@ -209,13 +209,9 @@ impl Chunks<'_> {
     /// Every chunk has a `usage` key if usage was requested, and none has it otherwise.
     fn head(&self, choices: &Value, usage: Value) -> Value {
         let mut chunk = json!({
-            "id": self.reply.id,
-            "object": "chat.completion.chunk",
-            "created": self.reply.created,
-            "model": self.reply.model,
-            "service_tier": self.reply.service_tier,
-            "system_fingerprint": "fp_emulator",
-            "choices": choices,
+            "id": self.reply.id, "object": "chat.completion.chunk", "created": self.reply.created,
+            "model": self.reply.model, "service_tier": self.reply.service_tier,
+            "system_fingerprint": "fp_emulator", "choices": choices,
         });
         let has_usage = self.request.include_usage || !usage.is_null();
         if let (true, Some(fields)) = (has_usage, chunk.as_object_mut()) {

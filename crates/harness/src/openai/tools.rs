@@ -2,17 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::checks::{self, Shape};
+use super::checks::{self, Shape, Shape::*};
 use super::error::ApiError;
 use super::schema;
 
 const NAME_BYTES_MAX: usize = 64;
-const FORMAT: &[(&str, Shape)] = &[
-    ("name", Shape::Text),
-    ("schema", Shape::Object),
-    ("strict", Shape::Flag),
-    ("description", Shape::Text),
-];
+const FORMAT: &[(&str, Shape)] =
+    &[("name", Text), ("schema", Object), ("strict", Flag), ("description", Text)];
 
 /// The name of a tool or format, with only the allowed characters.
 pub(crate) fn name<'a>(path: &str, fields: &'a Map<String, Value>) -> Result<&'a str, ApiError> {
@@ -35,7 +31,7 @@ pub(crate) fn name<'a>(path: &str, fields: &'a Map<String, Value>) -> Result<&'a
 pub(crate) fn function(param: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
     let name = name(&format!("{param}.name"), fields)?;
     checks::only(param, fields, known, &[])?;
-    for (field, shape) in [("description", Shape::Text), ("strict", Shape::Flag)] {
+    for (field, shape) in [("description", Text), ("strict", Flag)] {
         if let Some(value) = fields.get(field).filter(|value| !value.is_null()) {
             checks::shape(&format!("{param}.{field}"), &shape, value)?;
         }

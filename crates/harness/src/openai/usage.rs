@@ -21,26 +21,22 @@ pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> V
         Flavour::Xai => return usage_xai(reply, report, completion_tokens),
         Flavour::Fireworks => {
             return json!({
-                "prompt_tokens": report(reply.prompt_tokens),
-                "completion_tokens": report(completion_tokens),
+                "prompt_tokens": report(reply.prompt_tokens), "completion_tokens": report(completion_tokens),
                 "total_tokens": report(reply.prompt_tokens + completion_tokens),
                 "prompt_tokens_details": {"cached_tokens": report(reply.cached_tokens)},
             });
         }
     }
     json!({
-        "prompt_tokens": report(reply.prompt_tokens),
-        "completion_tokens": report(completion_tokens),
+        "prompt_tokens": report(reply.prompt_tokens), "completion_tokens": report(completion_tokens),
         "total_tokens": report(reply.prompt_tokens + completion_tokens),
         "prompt_tokens_details": {
-            "cached_tokens": report(reply.cached_tokens),
-            "audio_tokens": report(reply.media.audio_in),
+            "cached_tokens": report(reply.cached_tokens), "audio_tokens": report(reply.media.audio_in),
         },
         "completion_tokens_details": {
             "reasoning_tokens": report(reply.reasoning_tokens.min(completion_tokens)),
             "audio_tokens": report(reply.media.audio_out.min(completion_tokens)),
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
         },
     })
 }
@@ -57,18 +53,16 @@ fn usage_xai(reply: &Reply, report: impl Fn(u64) -> u64, completion_tokens: u64)
         "completion_tokens": report(completion_tokens - reasoning),
         "total_tokens": report(reply.prompt_tokens + completion_tokens),
         "prompt_tokens_details": {
-            "text_tokens": report(reply.prompt_tokens.saturating_sub(reply.media.audio_in + reply.media.image_in)),
-            "audio_tokens": report(reply.media.audio_in),
-            "image_tokens": report(reply.media.image_in),
+            "text_tokens": report(
+                reply.prompt_tokens.saturating_sub(reply.media.audio_in + reply.media.image_in),
+            ),
+            "audio_tokens": report(reply.media.audio_in), "image_tokens": report(reply.media.image_in),
             "cached_tokens": report(reply.cached_tokens),
         },
         "completion_tokens_details": {
-            "reasoning_tokens": report(reasoning),
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
+            "reasoning_tokens": report(reasoning), "audio_tokens": 0, "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
-        "num_sources_used": 0,
-        "cost_in_usd_ticks": report(ticks),
+        "num_sources_used": 0, "cost_in_usd_ticks": report(ticks),
     })
 }

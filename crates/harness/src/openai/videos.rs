@@ -7,7 +7,7 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
 
-use super::checks::Shape;
+use super::checks::{Shape, Shape::*};
 use super::error::ApiError;
 use super::files::page;
 use super::flavour::Flavour;
@@ -21,13 +21,13 @@ use crate::emulator::state::lock;
 use crate::emulator::{Kind, Part, PartRole};
 
 const FIELDS: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("model", Shape::Text),
-    ("seconds", Shape::OneOf(&["4", "8", "12"])),
-    ("size", Shape::OneOf(&["720x1280", "1280x720", "1024x1792", "1792x1024"])),
-    ("input_reference", Shape::Object),
+    ("prompt", Text),
+    ("model", Text),
+    ("seconds", OneOf(&["4", "8", "12"])),
+    ("size", OneOf(&["720x1280", "1280x720", "1024x1792", "1792x1024"])),
+    ("input_reference", Object),
 ];
-const REMIX: &[(&str, Shape)] = &[("prompt", Shape::Text)];
+const REMIX: &[(&str, Shape)] = &[("prompt", Text)];
 /// A video of this prompt fails.
 const FORBIDDEN: &str = "what nobody may see";
 /// Size of one second of video.

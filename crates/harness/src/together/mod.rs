@@ -5,39 +5,39 @@ use serde_json::{Map, Value, json};
 
 use crate::emulator::frames::Event;
 use crate::emulator::{Model, PartRole};
-use crate::openai::checks::Shape;
+use crate::openai::checks::{Shape, Shape::*};
 
 /// Every field of Together's own client (together 3.1.1).
 pub(crate) const CHAT: &[(&str, Shape)] = &[
-    ("messages", Shape::List),
-    ("model", Shape::Text),
-    ("chat_template_kwargs", Shape::Object),
-    ("compliance", Shape::OneOf(&["hipaa"])),
-    ("context_length_exceeded_behavior", Shape::OneOf(&["truncate", "error"])),
-    ("echo", Shape::Flag),
-    ("frequency_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("function_call", Shape::TextOrObject),
-    ("logit_bias", Shape::Object),
-    ("logprobs", Shape::Integer(0, 20)),
-    ("max_tokens", Shape::Integer(0, i64::MAX)),
-    ("min_p", Shape::Decimal(0.0, 1.0)),
-    ("n", Shape::Integer(1, 128)),
-    ("presence_penalty", Shape::Decimal(-2.0, 2.0)),
-    ("reasoning", Shape::Object),
-    ("reasoning_effort", Shape::OneOf(&["low", "medium", "high"])),
-    ("repetition_penalty", Shape::Decimal(0.0, 2.0)),
-    ("response_format", Shape::Object),
-    ("safety_model", Shape::Text),
-    ("seed", Shape::Integer(-i64::MAX, i64::MAX)),
-    ("stop", Shape::List),
-    ("stream", Shape::Flag),
-    ("temperature", Shape::Decimal(0.0, 2.0)),
-    ("tool_choice", Shape::TextOrObject),
-    ("tools", Shape::List),
-    ("top_k", Shape::Integer(-1, i64::MAX)),
-    ("top_p", Shape::Decimal(0.0, 1.0)),
+    ("messages", List),
+    ("model", Text),
+    ("chat_template_kwargs", Object),
+    ("compliance", OneOf(&["hipaa"])),
+    ("context_length_exceeded_behavior", OneOf(&["truncate", "error"])),
+    ("echo", Flag),
+    ("frequency_penalty", Decimal(-2.0, 2.0)),
+    ("function_call", TextOrObject),
+    ("logit_bias", Object),
+    ("logprobs", Integer(0, 20)),
+    ("max_tokens", Integer(0, i64::MAX)),
+    ("min_p", Decimal(0.0, 1.0)),
+    ("n", Integer(1, 128)),
+    ("presence_penalty", Decimal(-2.0, 2.0)),
+    ("reasoning", Object),
+    ("reasoning_effort", OneOf(&["low", "medium", "high"])),
+    ("repetition_penalty", Decimal(0.0, 2.0)),
+    ("response_format", Object),
+    ("safety_model", Text),
+    ("seed", Integer(-i64::MAX, i64::MAX)),
+    ("stop", List),
+    ("stream", Flag),
+    ("temperature", Decimal(0.0, 2.0)),
+    ("tool_choice", TextOrObject),
+    ("tools", List),
+    ("top_k", Integer(-1, i64::MAX)),
+    ("top_p", Decimal(0.0, 1.0)),
     // Tests pass scripts to the emulator in the end-user id.
-    ("user", Shape::Text),
+    ("user", Text),
 ];
 
 /// The request without unknown fields.

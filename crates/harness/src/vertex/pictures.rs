@@ -11,7 +11,7 @@ use crate::emulator::service::{Answer, Call};
 use crate::gemini::answering;
 use crate::gemini::error::ApiError;
 use crate::gemini::service::Admitted;
-use crate::openai::checks::{self, Shape};
+use crate::openai::checks::{self, Shape, Shape::*};
 use crate::openai::pictures::PIXEL;
 
 const MODELS: [&str; 3] =
@@ -25,41 +25,25 @@ const FORBIDDEN: &str = "forbidden";
 const HALF_FILTERED: &str = "half filtered";
 const ALL_FILTERED: &str = "all filtered";
 
+#[rustfmt::skip]
 const PARAMETERS: &[(&str, Shape)] = &[
-    ("addWatermark", Shape::Flag),
-    ("aspectRatio", Shape::OneOf(&["1:1", "3:4", "4:3", "9:16", "16:9"])),
-    ("enhancePrompt", Shape::Flag),
-    ("guidanceScale", Shape::Decimal(0.0, 500.0)),
-    ("includeRaiReason", Shape::Flag),
-    ("includeSafetyAttributes", Shape::Flag),
-    ("language", Shape::OneOf(&["auto", "en", "zh", "zh-CN", "zh-TW", "hi", "ja", "ko", "pt", "es"])),
-    ("negativePrompt", Shape::Text),
-    ("outputOptions", Shape::Object),
-    (
-        "personGeneration",
-        Shape::OneOf(&["dont_allow", "allow_adult", "allow_all", "DONT_ALLOW", "ALLOW_ADULT", "ALLOW_ALL"]),
-    ),
-    (
-        "safetySetting",
-        Shape::OneOf(&[
-            "block_low_and_above",
-            "block_medium_and_above",
-            "block_only_high",
-            "block_none",
-            "BLOCK_LOW_AND_ABOVE",
-            "BLOCK_MEDIUM_AND_ABOVE",
-            "BLOCK_ONLY_HIGH",
-            "BLOCK_NONE",
-        ]),
-    ),
-    ("sampleCount", Shape::Integer(1, 4)),
-    ("sampleImageSize", Shape::OneOf(&["1K", "2K"])),
-    ("seed", Shape::Integer(1, 2_147_483_647)),
+    ("addWatermark", Flag), ("aspectRatio", OneOf(&["1:1", "3:4", "4:3", "9:16", "16:9"])),
+    ("enhancePrompt", Flag), ("guidanceScale", Decimal(0.0, 500.0)), ("includeRaiReason", Flag),
+    ("includeSafetyAttributes", Flag),
+    ("language", OneOf(&["auto", "en", "zh", "zh-CN", "zh-TW", "hi", "ja", "ko", "pt", "es"])),
+    ("negativePrompt", Text), ("outputOptions", Object),
+    ("personGeneration", OneOf(&[
+        "dont_allow", "allow_adult", "allow_all", "DONT_ALLOW", "ALLOW_ADULT", "ALLOW_ALL",
+    ])),
+    ("safetySetting", OneOf(&[
+        "block_low_and_above", "block_medium_and_above", "block_only_high", "block_none",
+        "BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE",
+    ])),
+    ("sampleCount", Integer(1, 4)), ("sampleImageSize", OneOf(&["1K", "2K"])),
+    ("seed", Integer(1, 2_147_483_647)),
 ];
-const OUTPUT: &[(&str, Shape)] = &[
-    ("compressionQuality", Shape::Integer(0, 100)),
-    ("mimeType", Shape::OneOf(&["image/png", "image/jpeg"])),
-];
+const OUTPUT: &[(&str, Shape)] =
+    &[("compressionQuality", Integer(0, 100)), ("mimeType", OneOf(&["image/png", "image/jpeg"]))];
 
 pub(super) fn makes(model: &str) -> bool {
     model.starts_with("imagen-")

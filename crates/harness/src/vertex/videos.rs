@@ -15,7 +15,7 @@ use crate::emulator::state::lock;
 use crate::gemini::answering;
 use crate::gemini::error::ApiError;
 use crate::gemini::service::Admitted;
-use crate::openai::checks::Shape;
+use crate::openai::checks::{Shape, Shape::*};
 
 const OLDER: &str = "veo-2.0-generate-001";
 const MODELS: [&str; 3] = ["veo-3.0-generate-001", "veo-3.0-fast-generate-001", OLDER];
@@ -28,21 +28,16 @@ const BROKEN: &str = "broken off";
 /// Size of one second of video.
 const SECOND_BYTES: usize = 64 * 1024;
 
+#[rustfmt::skip]
 const PARAMETERS: &[(&str, Shape)] = &[
-    ("aspectRatio", Shape::OneOf(&["16:9", "9:16"])),
-    ("compressionQuality", Shape::OneOf(&["optimized", "lossless"])),
-    ("durationSeconds", Shape::Integer(4, 8)),
-    ("enhancePrompt", Shape::Flag),
-    ("generateAudio", Shape::Flag),
-    ("negativePrompt", Shape::Text),
-    ("personGeneration", Shape::OneOf(&["allow_adult", "dont_allow", "allow_all"])),
-    ("resolution", Shape::OneOf(&["720p", "1080p"])),
-    ("sampleCount", Shape::Integer(1, 4)),
-    ("seed", Shape::Integer(0, 4_294_967_295)),
-    ("storageUri", Shape::Text),
+    ("aspectRatio", OneOf(&["16:9", "9:16"])), ("compressionQuality", OneOf(&["optimized", "lossless"])),
+    ("durationSeconds", Integer(4, 8)), ("enhancePrompt", Flag), ("generateAudio", Flag),
+    ("negativePrompt", Text), ("personGeneration", OneOf(&["allow_adult", "dont_allow", "allow_all"])),
+    ("resolution", OneOf(&["720p", "1080p"])), ("sampleCount", Integer(1, 4)),
+    ("seed", Integer(0, 4_294_967_295)), ("storageUri", Text),
 ];
 const IMAGE: &[(&str, Shape)] =
-    &[("bytesBase64Encoded", Shape::Text), ("mimeType", Shape::OneOf(&["image/png", "image/jpeg"]))];
+    &[("bytesBase64Encoded", Text), ("mimeType", OneOf(&["image/png", "image/jpeg"]))];
 
 /// All operations, by name.
 pub(crate) type Operations = BTreeMap<String, Operation>;

@@ -3,44 +3,24 @@
 use serde_json::{Map, Value, json};
 
 /// Each event with its own fields; all of them have `type` and may have `event_id`.
+#[rustfmt::skip]
 const KNOWN: &[(&str, &[&str])] = &[
-    ("session.update", &["session"]),
-    ("input_audio_buffer.append", &["audio"]),
-    ("input_audio_buffer.commit", &[]),
-    ("input_audio_buffer.clear", &[]),
-    ("conversation.item.create", &["item", "previous_item_id"]),
-    ("conversation.item.retrieve", &["item_id"]),
+    ("session.update", &["session"]), ("input_audio_buffer.append", &["audio"]),
+    ("input_audio_buffer.commit", &[]), ("input_audio_buffer.clear", &[]),
+    ("conversation.item.create", &["item", "previous_item_id"]), ("conversation.item.retrieve", &["item_id"]),
     ("conversation.item.truncate", &["item_id", "content_index", "audio_end_ms"]),
-    ("conversation.item.delete", &["item_id"]),
-    ("response.create", &["response"]),
-    ("response.cancel", &["response_id"]),
-    ("output_audio_buffer.clear", &[]),
+    ("conversation.item.delete", &["item_id"]), ("response.create", &["response"]),
+    ("response.cancel", &["response_id"]), ("output_audio_buffer.clear", &[]),
 ];
+#[rustfmt::skip]
 const SESSION: &[&str] = &[
-    "type",
-    "model",
-    "instructions",
-    "output_modalities",
-    "audio",
-    "tools",
-    "tool_choice",
-    "max_output_tokens",
-    "truncation",
-    "tracing",
-    "prompt",
-    "include",
+    "type", "model", "instructions", "output_modalities", "audio", "tools", "tool_choice",
+    "max_output_tokens", "truncation", "tracing", "prompt", "include",
 ];
+#[rustfmt::skip]
 const RESPONSE: &[&str] = &[
-    "instructions",
-    "output_modalities",
-    "audio",
-    "tools",
-    "tool_choice",
-    "max_output_tokens",
-    "conversation",
-    "metadata",
-    "input",
-    "prompt",
+    "instructions", "output_modalities", "audio", "tools", "tool_choice", "max_output_tokens", "conversation",
+    "metadata", "input", "prompt",
 ];
 
 /// An invalid event, as its error reports it.

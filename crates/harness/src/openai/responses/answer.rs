@@ -122,17 +122,9 @@ impl Response {
 
     fn object(&self, status: &str, output: &[Value]) -> Value {
         let mut object = json!({
-            "id": self.id,
-            "object": "response",
-            "created_at": self.reply.created,
-            "completed_at": null,
-            "status": status,
-            "background": self.background,
-            "error": null,
-            "incomplete_details": null,
-            "model": self.reply.model,
-            "output": output,
-            "service_tier": self.reply.service_tier,
+            "id": self.id, "object": "response", "created_at": self.reply.created, "completed_at": null,
+            "status": status, "background": self.background, "error": null, "incomplete_details": null,
+            "model": self.reply.model, "output": output, "service_tier": self.reply.service_tier,
             "usage": null,
         });
         if let Some(fields) = object.as_object_mut() {
@@ -247,11 +239,7 @@ impl Item {
         let (kind, field) =
             if call.custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
         json!({
-            "id": self.id,
-            "type": kind,
-            "status": status,
-            "call_id": call.id,
-            "name": call.name,
+            "id": self.id, "type": kind, "status": status, "call_id": call.id, "name": call.name,
             field: arguments,
         })
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::emulator::{Kind, Model};
-use crate::openai::checks::{self, Shape};
+use crate::openai::checks::{self, Shape, Shape::*};
 use crate::openai::error::ApiError;
 use crate::openai::flavour::{Flavour, Served};
 use crate::openai::request::{flag, is_given, list, metadata};
@@ -14,92 +14,49 @@ const SUMMARIES: &[&str] = &["auto", "concise", "detailed"];
 const LEVELS: &[&str] = &["low", "medium", "high"];
 
 /// Every top-level field (wire facts, section 3.2), plus the one that Codex adds.
+#[rustfmt::skip]
 pub(crate) const FIELDS: &[(&str, Shape)] = &[
-    ("access_programs", Shape::Object),
-    ("background", Shape::Flag),
-    ("client_metadata", Shape::Object),
-    ("context_management", Shape::List),
-    ("conversation", Shape::TextOrObject),
-    ("image", Shape::Object),
-    ("include", Shape::List),
-    ("input", Shape::TextOrList),
-    ("instructions", Shape::Text),
-    ("max_output_tokens", Shape::Integer(16, i64::MAX)),
-    ("max_tool_calls", Shape::Integer(1, i64::MAX)),
-    ("metadata", Shape::Object),
-    ("model", Shape::Text),
-    ("moderation", Shape::Object),
-    ("parallel_tool_calls", Shape::Flag),
-    ("previous_response_id", Shape::Text),
-    ("prompt", Shape::Object),
-    ("prompt_cache_key", Shape::Text),
-    ("prompt_cache_options", Shape::Object),
-    ("prompt_cache_retention", Shape::OneOf(&["in_memory", "24h"])),
-    ("reasoning", Shape::Object),
-    ("safety_identifier", Shape::Text),
-    ("service_tier", Shape::OneOf(&["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"])),
-    ("store", Shape::Flag),
-    ("stream", Shape::Flag),
-    ("stream_options", Shape::Object),
-    ("temperature", Shape::Decimal(0.0, 2.0)),
-    ("text", Shape::Object),
-    ("tool_choice", Shape::TextOrObject),
-    ("tools", Shape::List),
-    ("top_logprobs", Shape::Integer(0, 20)),
-    ("top_p", Shape::Decimal(0.0, 1.0)),
-    ("truncation", Shape::OneOf(&["auto", "disabled"])),
-    ("user", Shape::Text),
+    ("access_programs", Object), ("background", Flag), ("client_metadata", Object),
+    ("context_management", List), ("conversation", TextOrObject), ("image", Object), ("include", List),
+    ("input", TextOrList), ("instructions", Text), ("max_output_tokens", Integer(16, i64::MAX)),
+    ("max_tool_calls", Integer(1, i64::MAX)), ("metadata", Object), ("model", Text), ("moderation", Object),
+    ("parallel_tool_calls", Flag), ("previous_response_id", Text), ("prompt", Object),
+    ("prompt_cache_key", Text), ("prompt_cache_options", Object),
+    ("prompt_cache_retention", OneOf(&["in_memory", "24h"])), ("reasoning", Object),
+    ("safety_identifier", Text),
+    ("service_tier", OneOf(&["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"])),
+    ("store", Flag), ("stream", Flag), ("stream_options", Object), ("temperature", Decimal(0.0, 2.0)),
+    ("text", Object), ("tool_choice", TextOrObject), ("tools", List), ("top_logprobs", Integer(0, 20)),
+    ("top_p", Decimal(0.0, 1.0)), ("truncation", OneOf(&["auto", "disabled"])), ("user", Text),
 ];
 
 /// Fields inside fields.
 const REASONING: &[(&str, Shape)] = &[
-    ("context", Shape::Text),
-    ("effort", Shape::OneOf(EFFORTS)),
-    ("generate_summary", Shape::OneOf(SUMMARIES)),
-    ("mode", Shape::Text),
-    ("summary", Shape::OneOf(SUMMARIES)),
+    ("context", Text),
+    ("effort", OneOf(EFFORTS)),
+    ("generate_summary", OneOf(SUMMARIES)),
+    ("mode", Text),
+    ("summary", OneOf(SUMMARIES)),
 ];
-const TEXT: &[(&str, Shape)] = &[("format", Shape::Object), ("verbosity", Shape::OneOf(LEVELS))];
+const TEXT: &[(&str, Shape)] = &[("format", Object), ("verbosity", OneOf(LEVELS))];
 
+#[rustfmt::skip]
 const INCLUDABLE: &[&str] = &[
-    "file_search_call.results",
-    "web_search_call.results",
-    "web_search_call.action.sources",
-    "message.input_image.image_url",
-    "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
-    "reasoning.encrypted_content",
-    "message.output_text.logprobs",
+    "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
+    "message.input_image.image_url", "computer_call_output.output.image_url", "code_interpreter_call.outputs",
+    "reasoning.encrypted_content", "message.output_text.logprobs",
 ];
 
 /// Hosted tools, which OpenAI runs itself; the emulator accepts them and never calls them.
+#[rustfmt::skip]
 const HOSTED: &[&str] = &[
-    "web_search",
-    "web_search_preview",
-    "file_search",
-    "computer",
-    "computer_use_preview",
-    "code_interpreter",
-    "image_generation",
-    "mcp",
-    "shell",
-    "local_shell",
-    "apply_patch",
-    "tool_search",
-    "namespace",
-    "programmatic_tool_calling",
-    "x_search",
-    "code_execution",
-    "collections_search",
+    "web_search", "web_search_preview", "file_search", "computer", "computer_use_preview", "code_interpreter",
+    "image_generation", "mcp", "shell", "local_shell", "apply_patch", "tool_search", "namespace",
+    "programmatic_tool_calling", "x_search", "code_execution", "collections_search",
 ];
+#[rustfmt::skip]
 const FUNCTION: &[&str] = &[
-    "type",
-    "name",
-    "description",
-    "parameters",
-    "strict",
-    "defer_loading",
-    "output_schema",
+    "type", "name", "description", "parameters", "strict", "defer_loading", "output_schema",
     "allowed_callers",
 ];
 
@@ -118,7 +75,7 @@ pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'
     checks::fields(fields, &[FIELDS], served.also, ApiError::unknown_parameter)?;
     check_nested(fields, "reasoning", REASONING)?;
     check_nested(fields, "text", TEXT)?;
-    check_nested(fields, "stream_options", &[("include_obfuscation", Shape::Flag)])?;
+    check_nested(fields, "stream_options", &[("include_obfuscation", Flag)])?;
     if is_given(fields, "stream_options") && !flag(fields, "stream") {
         return Err(ApiError::bad(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
@@ -151,7 +108,7 @@ fn check_nested(fields: &Map<String, Value>, name: &str, table: &[(&str, Shape)]
 
 fn include(fields: &Map<String, Value>) -> Result<(), ApiError> {
     for (at, one) in list(fields, "include").iter().enumerate() {
-        checks::shape(&format!("include[{at}]"), &Shape::OneOf(INCLUDABLE), one)?;
+        checks::shape(&format!("include[{at}]"), &OneOf(INCLUDABLE), one)?;
     }
     Ok(())
 }
@@ -262,11 +219,7 @@ fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> 
     match fields.get("tool_choice") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::String(mode)) => {
-            checks::shape(
-                "tool_choice",
-                &Shape::OneOf(&["none", "auto", "required"]),
-                &Value::from(mode.as_str()),
-            )?;
+            checks::shape("tool_choice", &OneOf(&["none", "auto", "required"]), &Value::from(mode.as_str()))?;
             if mode == "required" && tools.is_empty() {
                 return Err(ApiError::bad(
                     "Tool choice 'required' must be specified with 'tools' parameter.",

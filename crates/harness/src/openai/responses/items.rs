@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::openai::checks::{self, Shape};
+use crate::openai::checks::{self, Shape, Shape::*};
 use crate::openai::error::ApiError;
 
 /// An item type: its id prefix, and each key with its shape; the first keys are required.
@@ -13,112 +13,59 @@ struct Grammar {
     keys: &'static [(&'static str, Shape)],
 }
 
-const STATUS: Shape = Shape::OneOf(&["in_progress", "completed", "incomplete"]);
+const STATUS: Shape = OneOf(&["in_progress", "completed", "incomplete"]);
 
+#[rustfmt::skip]
 const GRAMMARS: &[Grammar] = &[
     Grammar {
-        kind: "message",
-        prefix: "msg",
-        required: 2,
+        kind: "message", prefix: "msg", required: 2,
         keys: &[
-            ("role", Shape::OneOf(&["assistant", "system", "developer", "user"])),
-            ("content", Shape::TextOrList),
-            ("id", Shape::Text),
-            ("status", STATUS),
-            ("phase", Shape::OneOf(&["commentary", "final_answer"])),
+            ("role", OneOf(&["assistant", "system", "developer", "user"])), ("content", TextOrList),
+            ("id", Text), ("status", STATUS), ("phase", OneOf(&["commentary", "final_answer"])),
         ],
     },
     Grammar {
-        kind: "function_call",
-        prefix: "fc",
-        required: 3,
+        kind: "function_call", prefix: "fc", required: 3,
         keys: &[
-            ("call_id", Shape::Text),
-            ("name", Shape::Text),
-            ("arguments", Shape::Text),
-            ("id", Shape::Text),
-            ("status", STATUS),
-            ("namespace", Shape::Text),
-            ("caller", Shape::Object),
+            ("call_id", Text), ("name", Text), ("arguments", Text), ("id", Text), ("status", STATUS),
+            ("namespace", Text), ("caller", Object),
         ],
     },
     Grammar {
-        kind: "function_call_output",
-        prefix: "fc",
-        required: 2,
+        kind: "function_call_output", prefix: "fc", required: 2,
         keys: &[
-            ("call_id", Shape::Text),
-            ("output", Shape::TextOrList),
-            ("id", Shape::Text),
-            ("status", STATUS),
-            ("caller", Shape::Object),
+            ("call_id", Text), ("output", TextOrList), ("id", Text), ("status", STATUS), ("caller", Object),
         ],
     },
     Grammar {
-        kind: "custom_tool_call",
-        prefix: "ctc",
-        required: 3,
+        kind: "custom_tool_call", prefix: "ctc", required: 3,
         keys: &[
-            ("call_id", Shape::Text),
-            ("name", Shape::Text),
-            ("input", Shape::Text),
-            ("id", Shape::Text),
-            ("status", STATUS),
-            ("namespace", Shape::Text),
+            ("call_id", Text), ("name", Text), ("input", Text), ("id", Text), ("status", STATUS),
+            ("namespace", Text),
         ],
     },
     Grammar {
-        kind: "custom_tool_call_output",
-        prefix: "ctc",
-        required: 2,
-        keys: &[
-            ("call_id", Shape::Text),
-            ("output", Shape::TextOrList),
-            ("id", Shape::Text),
-            ("status", STATUS),
-        ],
+        kind: "custom_tool_call_output", prefix: "ctc", required: 2,
+        keys: &[("call_id", Text), ("output", TextOrList), ("id", Text), ("status", STATUS)],
     },
     Grammar {
-        kind: "reasoning",
-        prefix: "rs",
-        required: 1,
+        kind: "reasoning", prefix: "rs", required: 1,
         keys: &[
-            ("summary", Shape::List),
-            ("id", Shape::Text),
-            ("content", Shape::List),
-            ("encrypted_content", Shape::Text),
+            ("summary", List), ("id", Text), ("content", List), ("encrypted_content", Text),
             ("status", STATUS),
         ],
     },
-    Grammar { kind: "item_reference", prefix: "", required: 1, keys: &[("id", Shape::Text)] },
+    Grammar { kind: "item_reference", prefix: "", required: 1, keys: &[("id", Text)] },
 ];
 
 /// Items of hosted tools: accepted unchecked.
+#[rustfmt::skip]
 const HOSTED: &[&str] = &[
-    "web_search_call",
-    "file_search_call",
-    "computer_call",
-    "computer_call_output",
-    "code_interpreter_call",
-    "image_generation_call",
-    "local_shell_call",
-    "local_shell_call_output",
-    "shell_call",
-    "shell_call_output",
-    "apply_patch_call",
-    "apply_patch_call_output",
-    "mcp_list_tools",
-    "mcp_approval_request",
-    "mcp_approval_response",
-    "mcp_call",
-    "tool_search_call",
-    "tool_search_output",
-    "additional_tools",
-    "configuration_update",
-    "compaction",
-    "compaction_trigger",
-    "program",
-    "program_output",
+    "web_search_call", "file_search_call", "computer_call", "computer_call_output", "code_interpreter_call",
+    "image_generation_call", "local_shell_call", "local_shell_call_output", "shell_call", "shell_call_output",
+    "apply_patch_call", "apply_patch_call_output", "mcp_list_tools", "mcp_approval_request",
+    "mcp_approval_response", "mcp_call", "tool_search_call", "tool_search_output", "additional_tools",
+    "configuration_update", "compaction", "compaction_trigger", "program", "program_output",
 ];
 
 /// The input as items, each with its `type`.
@@ -239,5 +186,5 @@ fn part(param: &str, part: &Map<String, Value>, supported: &[&str]) -> Result<()
         return Err(ApiError::missing(&format!("{param}.{first}")));
     };
     let value = part.get(**name).unwrap_or(&Value::Null);
-    checks::shape(&format!("{param}.{name}"), &Shape::Text, value)
+    checks::shape(&format!("{param}.{name}"), &Text, value)
 }

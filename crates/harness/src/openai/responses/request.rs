@@ -31,23 +31,13 @@ pub(crate) struct ResponsesRequest {
 }
 
 /// Each repeated field and its default.
+#[rustfmt::skip]
 const ECHOED: &[(&str, &str)] = &[
-    ("instructions", "null"),
-    ("max_output_tokens", "null"),
-    ("max_tool_calls", "null"),
-    ("metadata", "{}"),
-    ("parallel_tool_calls", "true"),
-    ("previous_response_id", "null"),
-    ("prompt_cache_key", "null"),
-    ("prompt_cache_retention", "null"),
-    ("safety_identifier", "null"),
-    ("store", "true"),
-    ("temperature", "1.0"),
-    ("tool_choice", "\"auto\""),
-    ("top_logprobs", "0"),
-    ("top_p", "1.0"),
-    ("truncation", "\"disabled\""),
-    ("user", "null"),
+    ("instructions", "null"), ("max_output_tokens", "null"), ("max_tool_calls", "null"), ("metadata", "{}"),
+    ("parallel_tool_calls", "true"), ("previous_response_id", "null"), ("prompt_cache_key", "null"),
+    ("prompt_cache_retention", "null"), ("safety_identifier", "null"), ("store", "true"),
+    ("temperature", "1.0"), ("tool_choice", "\"auto\""), ("top_logprobs", "0"), ("top_p", "1.0"),
+    ("truncation", "\"disabled\""), ("user", "null"),
 ];
 
 pub(crate) fn read(

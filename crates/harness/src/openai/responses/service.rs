@@ -209,11 +209,8 @@ pub(crate) fn input_items(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, Api
     let more = items.len() > page.limit;
     items.truncate(page.limit);
     let body = json!({
-        "object": "list",
-        "first_id": items.first().map(item_id),
-        "last_id": items.last().map(item_id),
-        "has_more": more,
-        "data": items,
+        "object": "list", "first_id": items.first().map(item_id), "last_id": items.last().map(item_id),
+        "has_more": more, "data": items,
     });
     Ok(json_answer(200, Vec::new(), &body))
 }

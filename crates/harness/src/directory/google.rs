@@ -66,14 +66,9 @@ fn pem() -> String {
 /// A service account's key file, in Google's format.
 pub(crate) fn key_file(email: &str, origin: &str) -> Value {
     json!({
-        "type": "service_account",
-        "project_id": PROJECT,
-        "private_key_id": key_id(email),
-        "private_key": pem(),
-        "client_email": email,
-        "client_id": "100000000000000000000",
-        "auth_uri": "https://accounts.google.com/o/oauth2/auth",
-        "token_uri": format!("{origin}{PATH}"),
+        "type": "service_account", "project_id": PROJECT, "private_key_id": key_id(email),
+        "private_key": pem(), "client_email": email, "client_id": "100000000000000000000",
+        "auth_uri": "https://accounts.google.com/o/oauth2/auth", "token_uri": format!("{origin}{PATH}"),
         "universe_domain": "googleapis.com",
     })
 }

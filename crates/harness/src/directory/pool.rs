@@ -34,11 +34,8 @@ pub(crate) fn audience() -> String {
 /// impersonation.
 pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
     let mut file = json!({
-        "type": "external_account",
-        "universe_domain": "googleapis.com",
-        "audience": PROVIDER,
-        "subject_token_type": SUBJECT,
-        "token_url": format!("{origin}{PATH}"),
+        "type": "external_account", "universe_domain": "googleapis.com", "audience": PROVIDER,
+        "subject_token_type": SUBJECT, "token_url": format!("{origin}{PATH}"),
     });
     if let (Some(account), Some(fields)) = (account, file.as_object_mut()) {
         let url = format!("{origin}{ACCOUNTS}{account}{LEND}");

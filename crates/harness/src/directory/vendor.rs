@@ -37,9 +37,7 @@ pub(crate) fn renew(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     let refresh_token = directory.add_refresh_token(&key);
     let (access_token, lives) = directory.issue(&key, AUDIENCE);
     Ok(json!({
-        "access_token": access_token,
-        "refresh_token": refresh_token,
-        "token_type": "Bearer",
+        "access_token": access_token, "refresh_token": refresh_token, "token_type": "Bearer",
         "expires_in": lives,
     }))
 }

@@ -259,8 +259,7 @@ impl Emulator {
         let (access_token, lives_s) = directory.issue(key, directory::vendor::AUDIENCE);
         let expires_at = time::OffsetDateTime::now_utc() + Duration::from_secs(lives_s);
         serde_json::json!({
-            "access_token": access_token,
-            "refresh_token": directory.add_refresh_token(key),
+            "access_token": access_token, "refresh_token": directory.add_refresh_token(key),
             "expires_at": expires_at.format(&time::format_description::well_known::Rfc3339).ok(),
             "token_url": format!("{}{}", self.origin(), directory::vendor::PATH),
             "client_id": directory::vendor::CLIENT,

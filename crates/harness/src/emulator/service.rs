@@ -48,14 +48,9 @@ pub(crate) struct Call<'a> {
 }
 
 /// Headers that belong to the gateway or its clients and must never reach a provider.
+#[rustfmt::skip]
 pub(crate) const FORBIDDEN: &[&str] = &[
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-forwarded-for",
-    "forwarded",
+    "cookie", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-forwarded-for", "forwarded",
     "x-real-ip",
 ];
 pub(crate) const FORBIDDEN_PREFIXES: &[&str] = &["agent-", "x-tidegate-"];

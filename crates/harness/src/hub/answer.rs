@@ -112,9 +112,7 @@ fn list(repository: &Repository, ask: &RequestHead) -> Answer {
         (false, _) => json!({"rfilename": name}),
         (true, false) => json!({"rfilename": name, "size": bytes.len(), "blobId": blob_id(bytes)}),
         (true, true) => json!({
-            "rfilename": name,
-            "size": bytes.len(),
-            "blobId": blob_id(b"a pointer"),
+            "rfilename": name, "size": bytes.len(), "blobId": blob_id(b"a pointer"),
             "lfs": {"sha256": sha256(bytes), "size": bytes.len(), "pointerSize": 134},
         }),
     };

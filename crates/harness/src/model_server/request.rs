@@ -15,26 +15,13 @@ const BYTES_PER_TOKEN: usize = 4;
 const CHAT: &str = "/v1/chat/completions";
 
 /// Fields of a chat request that all of these servers know, and the type that each has to have.
+#[rustfmt::skip]
 const FIELDS: &[(&str, &str)] = &[
-    ("model", "string"),
-    ("messages", "array"),
-    ("frequency_penalty", "number"),
-    ("logit_bias", "object"),
-    ("logprobs", "boolean"),
-    ("max_completion_tokens", "integer"),
-    ("max_tokens", "integer"),
-    ("n", "integer"),
-    ("presence_penalty", "number"),
-    ("response_format", "object"),
-    ("seed", "integer"),
-    ("stop", ""),
-    ("stream", "boolean"),
-    ("stream_options", "object"),
-    ("temperature", "number"),
-    ("tool_choice", ""),
-    ("tools", "array"),
-    ("top_logprobs", "integer"),
-    ("top_p", "number"),
+    ("model", "string"), ("messages", "array"), ("frequency_penalty", "number"), ("logit_bias", "object"),
+    ("logprobs", "boolean"), ("max_completion_tokens", "integer"), ("max_tokens", "integer"),
+    ("n", "integer"), ("presence_penalty", "number"), ("response_format", "object"), ("seed", "integer"),
+    ("stop", ""), ("stream", "boolean"), ("stream_options", "object"), ("temperature", "number"),
+    ("tool_choice", ""), ("tools", "array"), ("top_logprobs", "integer"), ("top_p", "number"),
     ("user", "string"),
 ];
 

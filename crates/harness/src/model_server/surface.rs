@@ -106,19 +106,10 @@ const fn figure(name: &'static str, measure: Measure) -> Figure {
 }
 
 /// What most of them do; each states what it does otherwise.
+#[rustfmt::skip]
 const USUAL: Surface = Surface {
-    name: "",
-    load: PublishedLoad::Queue,
-    pages: &[],
-    native: None,
-    form: Form::Nested,
-    invalid_status: 400,
-    refuses_unknown: false,
-    checks_model: None,
-    labels: "",
-    figures: &[],
-    slots: 4,
-    waiting_max: None,
+    name: "", load: PublishedLoad::Queue, pages: &[], native: None, form: Form::Nested, invalid_status: 400,
+    refuses_unknown: false, checks_model: None, labels: "", figures: &[], slots: 4, waiting_max: None,
 };
 
 const LLAMA_SERVER: Surface = Surface {

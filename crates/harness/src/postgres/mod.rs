@@ -26,15 +26,10 @@ const BINARIES: &str = "/usr/lib/postgresql";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// Tests need no durability, and each of these settings saves time.
+#[rustfmt::skip]
 const SETTINGS: [&str; 8] = [
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=off",
-    "full_page_writes=off",
-    "max_connections=400",
-    "shared_buffers=64MB",
-    "autovacuum_naptime=10min",
-    "log_min_messages=fatal",
+    "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "full_page_writes=off",
+    "max_connections=400", "shared_buffers=64MB", "autovacuum_naptime=10min", "log_min_messages=fatal",
 ];
 /// Runs the server until it ends or the process `$1` has exited, then stops it and removes its directory. A
 /// test that fails or is killed therefore leaves no server behind.

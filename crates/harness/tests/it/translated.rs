@@ -114,10 +114,8 @@ type Fields = (Grammar, Value, Vec<(&'static str, Vec<Value>)>);
 
 fn schema() -> Value {
     json!({
-        "type": "object",
-        "properties": {"port": {"type": "string"}, "day": {"type": "integer"}},
-        "required": ["port", "day"],
-        "additionalProperties": false,
+        "type": "object", "properties": {"port": {"type": "string"}, "day": {"type": "integer"}},
+        "required": ["port", "day"], "additionalProperties": false,
     })
 }
 
@@ -155,12 +153,10 @@ fn chat() -> Fields {
                     {"role": "user", "content": "hi"},
                     {"role": "assistant", "content": null, "tool_calls": [call]},
                     {"role": "tool", "tool_call_id": "call_1", "content": "high"},
-                    {"role": "system", "content": "Now in French."},
-                    {"role": "user", "content": "and then?"},
+                    {"role": "system", "content": "Now in French."}, {"role": "user", "content": "and then?"},
                 ]),
                 json!([
-                    {"role": "user", "content": "hi"},
-                    {"role": "assistant", "content": "Hello."},
+                    {"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."},
                     {"role": "system", "content": "Now in French."},
                 ]),
             ],
@@ -193,8 +189,7 @@ fn responses() -> Fields {
                 {"role": "user", "content": "hi"},
                 {"type": "function_call", "call_id": "call_1", "name": "tide", "arguments": "{}"},
                 {"type": "function_call_output", "call_id": "call_1", "output": "high"},
-                {"role": "developer", "content": "Now in French."},
-                {"role": "user", "content": "and then?"},
+                {"role": "developer", "content": "Now in French."}, {"role": "user", "content": "and then?"},
             ])],
         ),
     ];

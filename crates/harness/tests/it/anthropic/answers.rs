@@ -28,24 +28,14 @@ async fn a_whole_answer_has_every_field() {
     assert_eq!(
         with(body, json!({"id": null})),
         json!({
-            "type": "message",
-            "role": "assistant",
-            "model": "claude-sonnet-4-6",
-            "content": [{"type": "text", "text": SAID, "citations": null}],
-            "stop_reason": "end_turn",
-            "stop_sequence": null,
-            "stop_details": null,
-            "container": null,
+            "type": "message", "role": "assistant", "model": "claude-sonnet-4-6",
+            "content": [{"type": "text", "text": SAID, "citations": null}], "stop_reason": "end_turn",
+            "stop_sequence": null, "stop_details": null, "container": null,
             "usage": {
-                "input_tokens": 8,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
+                "input_tokens": 8, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
                 "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-                "output_tokens": 4,
-                "output_tokens_details": {"thinking_tokens": 0},
-                "server_tool_use": null,
-                "service_tier": "standard",
-                "inference_geo": null,
+                "output_tokens": 4, "output_tokens_details": {"thinking_tokens": 0}, "server_tool_use": null,
+                "service_tier": "standard", "inference_geo": null,
             },
         })
     );
@@ -83,14 +73,12 @@ async fn a_stream_has_the_providers_grammar() {
         events[8],
         json!({
             "type": "message_delta",
-            "delta": {"stop_reason": "end_turn", "stop_sequence": null, "stop_details": null, "container": null},
+            "delta": {
+                "stop_reason": "end_turn", "stop_sequence": null, "stop_details": null, "container": null,
+            },
             "usage": {
-                "input_tokens": 8,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "output_tokens": 4,
-                "server_tool_use": null,
-                "output_tokens_details": {"thinking_tokens": 0},
+                "input_tokens": 8, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+                "output_tokens": 4, "server_tool_use": null, "output_tokens_details": {"thinking_tokens": 0},
             },
         })
     );
@@ -154,8 +142,7 @@ async fn what_is_asked_for_decides_the_answer() {
     let schema = json!({
         "type": "object",
         "properties": {"height_m": {"type": "number"}, "state": {"enum": ["rising", "falling"]}},
-        "required": ["height_m", "state"],
-        "additionalProperties": false,
+        "required": ["height_m", "state"], "additionalProperties": false,
     });
     let shaped = ask(json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}})).await;
     let text: Value = serde_json::from_str(shaped["content"][0]["text"].as_str().unwrap()).unwrap();

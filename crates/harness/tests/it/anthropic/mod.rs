@@ -34,8 +34,7 @@ fn speaking(emulator: &Emulator, version: &str) -> Client {
 
 fn question() -> Value {
     json!({
-        "model": "claude-sonnet-4-6",
-        "max_tokens": 2000,
+        "model": "claude-sonnet-4-6", "max_tokens": 2000,
         "messages": [{"role": "user", "content": "hello there"}],
     })
 }
@@ -48,8 +47,7 @@ fn tide_tool() -> Value {
     json!({
         "name": "tide",
         "input_schema": {
-            "type": "object",
-            "properties": {"port": {"type": "string"}, "day": {"type": "integer"}},
+            "type": "object", "properties": {"port": {"type": "string"}, "day": {"type": "integer"}},
         },
     })
 }

@@ -28,8 +28,7 @@ async fn first(emulator: &Emulator, behaviour: Behaviour) -> Vec<Value> {
 async fn back(emulator: &Emulator, blocks: &[Value], change: Value) -> Answer {
     let call = blocks.iter().find(|block| block["type"] == "tool_use").unwrap();
     let messages = json!([
-        {"role": "user", "content": "use tide"},
-        {"role": "assistant", "content": blocks},
+        {"role": "user", "content": "use tide"}, {"role": "assistant", "content": blocks},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call["id"], "content": "high"}]},
     ]);
     client(emulator).post(MESSAGES, &ask_of(with(json!({"messages": messages}), change))).await.unwrap()

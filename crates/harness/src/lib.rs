@@ -17,6 +17,7 @@ pub mod hub;
 mod known;
 mod loopback;
 pub mod mcp;
+mod members;
 mod mistral;
 pub mod model_server;
 pub mod network;

@@ -46,12 +46,12 @@ pub(crate) fn messages(
 
 /// Responses that do not depend on the request.
 pub(crate) fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
-    match behaviour.status {
-        Some(status) if behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0 => {
+    match behaviour.own_status() {
+        Some(status) => {
             let refusal = Refusal::scripted(status, behaviour);
             call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
             Ok(Some(json_answer(status, retry_headers(behaviour), &refusal.body(call.request_id))))
         }
-        _ => Ok(answering::special(call.guard, behaviour)?),
+        None => Ok(answering::special(call.guard, behaviour)?),
     }
 }

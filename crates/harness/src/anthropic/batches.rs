@@ -2,22 +2,18 @@
 //! ends.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::HOST;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::Refusal;
 use super::request::{self, Betas, Edition};
 use super::service::{self, BASE};
 use super::{answer, cache, checks};
 use crate::anthropic::checks::{Field, Need::*, Shape::*};
-use crate::emulator::body::Step;
-use crate::emulator::service::{Answer, Call, json_answer};
+use crate::emulator::service::{Answer, Call, json_answer, moment, query_pairs, sliced};
 use crate::emulator::state::lock;
 use crate::emulator::{Behaviour, UsageMode};
 
@@ -29,7 +25,6 @@ const REQUESTS_MAX: usize = 100_000;
 const CUSTOM_ID_CHARS_MAX: usize = 64;
 const LIST_DEFAULT: usize = 20;
 const LIST_MAX: usize = 1_000;
-const SLICES: usize = 40;
 
 /// An operation on batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +186,6 @@ fn read(call: &Call<'_>, key: &str, fields: &Map<String, Value>, edition: Editio
 
 impl Batch {
     fn view(&self, call: &Call<'_>) -> Value {
-        let moment = |at: Option<OffsetDateTime>| at.and_then(|at| at.format(&Rfc3339).ok());
         let (status, results_url) = match self.stage {
             Stage::InProgress(_) => ("in_progress", None),
             Stage::Canceling => ("canceling", None),
@@ -209,17 +203,15 @@ impl Batch {
                 "processing": self.requests.len() - self.results.len(), "succeeded": counted("succeeded"),
                 "errored": counted("errored"), "canceled": counted("canceled"), "expired": counted("expired"),
             },
-            "created_at": moment(Some(self.created)),
-            "expires_at": moment(Some(self.created + time::Duration::days(1))),
-            "ended_at": moment(self.ended), "cancel_initiated_at": moment(self.canceled),
+            "created_at": moment(self.created), "expires_at": moment(self.created + time::Duration::days(1)),
+            "ended_at": self.ended.map(moment), "cancel_initiated_at": self.canceled.map(moment),
             "archived_at": null, "results_url": results_url,
         })
     }
 
     /// The base URL that the client used.
     fn address(&self, call: &Call<'_>) -> String {
-        let host = call.head.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.or(call.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+        let host = call.host();
         let base = if call.head.uri.path().starts_with(BASE) { BASE } else { "" };
         format!("http://{host}{base}{PATH}/{}/results", self.id)
     }
@@ -299,26 +291,13 @@ fn results_answer(call: &Call<'_>, key: &str, results: &[(String, Value)]) -> Re
         results.iter().map(|(id, result)| format!("{}\n", json!({"custom_id": id, "result": result})));
     let content = Bytes::from(lines.collect::<String>());
     let behaviour = service::behaviour(call, key, None)?;
-    let headers = vec![
-        ("content-type".to_owned(), "application/x-jsonl".to_owned()),
-        ("content-length".to_owned(), content.len().to_string()),
-    ];
-    if behaviour.interval == 0 {
-        return Ok(Answer { status: 200, headers, steps: vec![Step::Write { bytes: content, tokens: 0 }] });
-    }
-    let slice = content.len().div_ceil(SLICES).max(1);
-    let pause = Duration::from_millis(behaviour.interval);
-    let slices = content.chunks(slice).flat_map(|bytes| {
-        [Step::Write { bytes: content.slice_ref(bytes), tokens: 0 }, Step::Flush, Step::Wait(pause)]
-    });
-    Ok(Answer { status: 200, headers, steps: slices.collect() })
+    Ok(sliced("application/x-jsonl", &content, behaviour.interval))
 }
 
 fn list(call: &Call<'_>, key: &str, batches: &MessageBatches) -> Result<Value, Refusal> {
     let mut own: Vec<&Batch> = batches.kept.values().rev().filter(|batch| batch.key == key).collect();
     let (mut limit, mut is_before) = (LIST_DEFAULT, false);
-    let query = call.head.uri.query().unwrap_or_default();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for (name, value) in query_pairs(&call.head.uri) {
         let found = own.iter().position(|batch| batch.id == value);
         match (name, found) {
             ("limit", _) => {

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::emulator::Behaviour;
+use crate::emulator::service::{Answer, Call, json_answer};
+use crate::members::put;
 use crate::openai::error::ApiError;
 
 #[rustfmt::skip]
@@ -88,10 +90,16 @@ impl Refusal {
 
     pub(crate) fn body(&self, request_id: &str) -> Value {
         let mut error = json!({"type": self.kind, "message": self.message});
-        if let (Some(code), Some(fields)) = (&self.code, error.as_object_mut()) {
-            fields.insert("details".to_owned(), json!({"error_code": code}));
+        if let Some(code) = &self.code {
+            put(&mut error, "details", json!({"error_code": code}));
         }
         json!({"type": "error", "error": error, "request_id": request_id})
+    }
+
+    /// The response to a rejected request, whichever cloud received it.
+    pub(crate) fn answer(&self, call: &Call<'_>) -> Answer {
+        call.guard.note(|entry| entry.error_code = Some(self.kind.clone()));
+        json_answer(self.status, self.headers.clone(), &self.body(call.request_id))
     }
 
     fn of_status(status: u16) -> Self {

@@ -5,13 +5,11 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::Refusal;
-use crate::emulator::service::{Answer, Call, json_answer};
+use crate::emulator::service::{Answer, Call, json_answer, moment, query_pairs};
 use crate::emulator::state::lock;
 use crate::openai::forms;
 
@@ -114,8 +112,7 @@ pub(crate) fn answer(call: &Call<'_>, key: &str, act: &Act, body: &Bytes) -> Res
 }
 
 fn read(call: &Call<'_>, key: &str, body: &Bytes) -> Result<File, Refusal> {
-    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = sent.strip_prefix("multipart/form-data; boundary=");
+    let boundary = call.content_type().strip_prefix("multipart/form-data; boundary=");
     let fields = boundary.and_then(|boundary| forms::fields(body, boundary.trim_matches('"')));
     let fields = fields.ok_or_else(|| Refusal::bad("Could not parse multipart form"))?;
     for (at, field) in fields.iter().enumerate() {
@@ -146,11 +143,10 @@ fn read(call: &Call<'_>, key: &str, body: &Bytes) -> Result<File, Refusal> {
 
 impl File {
     fn view(&self) -> Value {
-        let moment = |at: Option<OffsetDateTime>| at.and_then(|at| at.format(&Rfc3339).ok());
         json!({
             "id": self.id, "type": "file", "filename": self.name, "mime_type": self.media,
-            "size_bytes": self.bytes, "created_at": moment(Some(self.created)),
-            "expires_at": moment(self.expires), "downloadable": false,
+            "size_bytes": self.bytes, "created_at": moment(self.created),
+            "expires_at": self.expires.map(moment), "downloadable": false,
         })
     }
 }
@@ -159,8 +155,7 @@ impl File {
 fn list(call: &Call<'_>, key: &str, files: &MessageFiles) -> Result<Value, Refusal> {
     let mut own: Vec<&File> = files.kept.values().rev().filter(|file| file.key == key).collect();
     let mut limit = LIST_DEFAULT;
-    let query = call.head.uri.query().unwrap_or_default();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for (name, value) in query_pairs(&call.head.uri) {
         let last = value.strip_prefix("page_").unwrap_or(value);
         match (name, own.iter().position(|file| file.id == last)) {
             ("limit", _) => {

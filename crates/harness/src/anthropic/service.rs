@@ -1,24 +1,21 @@
 //! Serves one request under Anthropic's paths, from head to response.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::Method;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderName, Method};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::answering;
 use super::batches::{self, Act};
 use super::error::Refusal;
 use super::request::{self, Betas, Edition};
 use super::{files, models};
-use crate::emulator::service::{
-    Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, json_answer, violation,
-};
+use crate::emulator::service::{Answer, Call, bearer, before_head, json_answer, media_but_json, moment};
 use crate::emulator::state::lock;
 use crate::emulator::{Behaviour, KeyState};
 
@@ -56,10 +53,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     call.guard.note(|entry| entry.key.clone_from(&key));
     let mut answer = match attempt(call, key.as_deref(), body).await {
         Ok(answer) => answer,
-        Err(refusal) => {
-            call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
-            json_answer(refusal.status, refusal.headers.clone(), &refusal.body(call.request_id))
-        }
+        Err(refusal) => refusal.answer(call),
     };
     let known = key.is_some_and(|key| call.shared.key_state(&key).is_some());
     answer.headers = [headers(call, known), answer.headers].concat();
@@ -195,17 +189,7 @@ fn sent_key(headers: &http::HeaderMap) -> Option<String> {
 /// Rejects headers that belong to a gateway or its clients, and any key that is not for Anthropic.
 fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     let headers = &call.head.headers;
-    let mut wrong: Vec<String> = Vec::new();
-    for name in headers.keys().map(HeaderName::as_str).filter(|name| ![KEY, AZURE_KEY].contains(name)) {
-        if FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            wrong.push(format!("header {name}"));
-        }
-    }
-    for name in [KEY, AZURE_KEY, AUTHORIZATION.as_str()] {
-        if headers.get_all(name).iter().count() > 1 {
-            wrong.push(format!("header {name} sent twice"));
-        }
-    }
+    let mut wrong = call.foreign_headers(&[KEY, AZURE_KEY], &[KEY, AZURE_KEY, "authorization"]);
     let known = |key: &str| call.shared.key_state(key).is_some();
     let azure = headers.get(AZURE_KEY).map(|value| value.to_str().unwrap_or_default());
     if azure.is_some_and(|key| !known(key)) {
@@ -215,20 +199,16 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     if both && !bearer(headers).is_some_and(|key| known(&key)) {
         wrong.push("authorization that is none of the accepted keys beside another key".to_owned());
     }
-    for what in &wrong {
-        violation(call.shared, call.guard, call.head.uri.path(), what.clone());
-    }
-    match wrong.first() {
+    match call.betrayed(wrong) {
         Some(what) => Err(Refusal::bad(format!("{what}: must not be sent to this API"))),
         None => Ok(()),
     }
 }
 
 fn authorise<'k>(call: &Call<'_>, key: Option<&'k str>) -> Result<&'k str, Refusal> {
-    let betrayed = |what: &str| violation(call.shared, call.guard, call.head.uri.path(), what.to_owned());
     let Some(key) = key else {
         if call.head.headers.contains_key(AUTHORIZATION) {
-            betrayed("authorization that is no bearer key");
+            call.violation("authorization that is no bearer key");
         }
         return Err(Refusal::new(401, "authentication_error", "x-api-key header is required"));
     };
@@ -238,7 +218,7 @@ fn authorise<'k>(call: &Call<'_>, key: Option<&'k str>) -> Result<&'k str, Refus
         Some(KeyState::Exhausted | KeyState::Suspended) => Err(Refusal::no_credit()),
         Some(KeyState::RateLimited { retry_after_ms }) => Err(Refusal::rate_limited(retry_after_ms)),
         None => {
-            betrayed("a key that is none of the accepted keys");
+            call.violation("a key that is none of the accepted keys");
             Err(Refusal::wrong_key())
         }
     }
@@ -276,9 +256,7 @@ fn is_beta(name: &str) -> bool {
 }
 
 pub(crate) fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
-    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = sent.split(';').next().unwrap_or_default().trim();
-    if !media.eq_ignore_ascii_case("application/json") {
+    if let Some(media) = media_but_json(&call.head.headers) {
         return Err(Refusal::bad(format!("content-type: expected application/json, not '{media}'")));
     }
     request::object(body)
@@ -305,7 +283,7 @@ fn headers(call: &Call<'_>, known_key: bool) -> Vec<(String, String)> {
         return headers;
     }
     let reset = (OffsetDateTime::now_utc() + time::Duration::seconds(1)).replace_nanosecond(0).ok();
-    let reset = reset.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+    let reset = reset.map(moment).unwrap_or_default();
     let left = 4_000_u64.saturating_sub(call.number % 4_000 + 1);
     for (what, limit, left) in [
         ("requests", 4_000, left),

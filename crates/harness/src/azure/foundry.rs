@@ -11,7 +11,7 @@ use crate::anthropic::error::Refusal;
 use crate::anthropic::service::{count_tokens, edition, fields, messages, read};
 use crate::directory;
 use crate::emulator::KeyState;
-use crate::emulator::service::{Answer, Call, bearer, json_answer, violation};
+use crate::emulator::service::{Answer, Call, bearer};
 
 /// The base path of the resource.
 pub const RESOURCE: &str = "/foundry";
@@ -23,10 +23,7 @@ pub(crate) fn serves(head: &Parts) -> bool {
 
 pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     call.guard.note(|entry| entry.key = None);
-    attempt(call, body).await.unwrap_or_else(|refusal| {
-        call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
-        json_answer(refusal.status, refusal.headers.clone(), &refusal.body(call.request_id))
-    })
+    attempt(call, body).await.unwrap_or_else(|refusal| refusal.answer(call))
 }
 
 async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
@@ -61,7 +58,7 @@ fn authorise(call: &Call<'_>) -> Result<String, Refusal> {
     };
     let (own, other) = (text("x-api-key"), text("api-key"));
     if own.is_some() && other.is_some() && own != other {
-        violation(call.shared, call.guard, RESOURCE, "two keys that differ".to_owned());
+        call.violation("two keys that differ");
         return Err(wrong());
     }
     let token = || directory::is_for(call.shared, &bearer(headers)?, services(true));

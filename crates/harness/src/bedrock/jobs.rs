@@ -8,15 +8,15 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::Refusal;
 use super::models::{self, Served};
 use super::{fields, service, storage, turns};
 use crate::anthropic;
 use crate::emulator::Behaviour;
-use crate::emulator::service::Call;
+use crate::emulator::service::{Call, moment, query_pairs};
 use crate::emulator::state::lock;
+use crate::members::put;
 
 /// The role that may read and write S3.
 pub const BATCH_ROLE: &str = "arn:aws:iam::123456789012:role/batches";
@@ -191,7 +191,6 @@ impl Job {
     }
 
     fn view(&self) -> Value {
-        let moment = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
         let mut view = self.fields.clone();
         view.remove("tags");
         let (total, processed, well) = self.counts;
@@ -355,8 +354,7 @@ fn message(call: &Call<'_>, key: &str, mut fields: Map<String, Value>, at: usize
 fn list(call: &Call<'_>, key: &str, jobs: &Jobs) -> Result<Value, Refusal> {
     let mut own: Vec<&Job> = jobs.kept.values().rev().filter(|job| job.key == key).collect();
     let mut limit = LIST_MAX;
-    let query = call.head.uri.query().unwrap_or_default();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for (name, value) in query_pairs(&call.head.uri) {
         match (name, value) {
             ("maxResults", value) => {
                 let read = value.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
@@ -376,8 +374,8 @@ fn list(call: &Call<'_>, key: &str, jobs: &Jobs) -> Result<Value, Refusal> {
     let next = own.get(limit.saturating_sub(1)).filter(|_| own.len() > limit).map(|job| job.id.clone());
     own.truncate(limit);
     let mut listing = json!({"invocationJobSummaries": own.iter().map(|job| job.view()).collect::<Vec<_>>()});
-    if let (Some(next), Some(fields)) = (next, listing.as_object_mut()) {
-        fields.insert("nextToken".to_owned(), next.into());
+    if let Some(next) = next {
+        put(&mut listing, "nextToken", next);
     }
     Ok(listing)
 }

@@ -106,10 +106,7 @@ async fn messages(call: &Call<'_>, key: &str, body: &Bytes, path: &str) -> Answe
             anthropic::service::messages(call, key, &fields, edition).await
         }
     };
-    answered.await.unwrap_or_else(|refusal| {
-        call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
-        json_answer(refusal.status, refusal.headers.clone(), &refusal.body(call.request_id))
-    })
+    answered.await.unwrap_or_else(|refusal| refusal.answer(call))
 }
 
 async fn common(

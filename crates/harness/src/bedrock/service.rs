@@ -1,9 +1,8 @@
 //! Serves one request under Bedrock's paths, from head to response.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::Method;
 use http::request::Parts;
-use http::{HeaderName, Method};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
@@ -15,8 +14,7 @@ use super::turns::CheckedRequest;
 use super::{BASE, embeddings, fields, invoked, jobs, sign, turns};
 use crate::emulator::answering::{self, buffered, head, played, retry_headers};
 use crate::emulator::service::{
-    Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, behaviour, json_answer, read,
-    unix_seconds, violation,
+    Answer, Call, bearer, before_head, behaviour, json_answer, read, unix_seconds,
 };
 use crate::emulator::{Behaviour, KeyState};
 use crate::openai::answer::{Circumstances, Reply, compose};
@@ -66,23 +64,8 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
 }
 
 pub(super) fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
-    let headers = &call.head.headers;
-    let is_forbidden = |name: &str| {
-        FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let mut wrong: Vec<String> = headers
-        .keys()
-        .map(HeaderName::as_str)
-        .filter(|name| is_forbidden(name))
-        .map(|name| format!("header {name}"))
-        .collect();
-    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
-        wrong.push("header authorization sent twice".to_owned());
-    }
-    for what in &wrong {
-        violation(call.shared, call.guard, call.head.uri.path(), what.clone());
-    }
-    wrong.first().map_or(Ok(()), |what| Err(Refusal::invalid(format!("{what} must not be sent here"))))
+    let first = call.betrayed(call.foreign_headers(&[], &["authorization"]));
+    first.map_or(Ok(()), |what| Err(Refusal::invalid(format!("{what} must not be sent here"))))
 }
 
 /// Authenticates a request, by a Bedrock API key or by its signature for the service, and returns the
@@ -151,9 +134,7 @@ fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> 
 }
 
 fn read_object(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
-    let content =
-        call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content.split(';').next().map(str::trim) != Some("application/json") {
+    if call.content_type().split(';').next().map(str::trim) != Some("application/json") {
         return Err(Refusal::new(415, "UnsupportedMediaTypeException", "The content type is not supported."));
     }
     object(body).map_err(|_| Refusal::new(400, "SerializationException", "The body is no JSON object."))
@@ -267,8 +248,7 @@ async fn converse(
 
 /// Responses that do not depend on the request.
 fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
-    let is_plain = behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0;
-    match behaviour.status.filter(|_| is_plain) {
+    match behaviour.own_status() {
         Some(status) => {
             let refusal = Refusal::scripted(status, behaviour);
             call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));

@@ -1,7 +1,6 @@
 //! Amazon S3, as far as batches need it: objects in buckets, written and read with signed requests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -12,8 +11,7 @@ use super::error::Refusal;
 use super::service::forbidden_headers;
 use super::sign;
 use crate::emulator::KeyState;
-use crate::emulator::body::Step;
-use crate::emulator::service::{Answer, Call, before_head, behaviour, read};
+use crate::emulator::service::{Answer, Call, before_head, behaviour, read, sliced, whole};
 use crate::emulator::state::lock;
 
 /// The base path of S3; the bucket follows in the path.
@@ -22,7 +20,6 @@ pub const STORAGE: &str = "/s3";
 const HASH: &str = "x-amz-content-sha256";
 const XML: &str = "application/xml";
 const LISTED_MAX: usize = 1_000;
-const SLICES: usize = 40;
 
 /// All objects by bucket and name, and the owner of each bucket: the key that first stored an object in it.
 #[derive(Debug, Default)]
@@ -150,7 +147,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, S3Error> {
         }
         ("GET", false) => {
             let content = object(call, &key, bucket, name)?;
-            Ok(slices(&content, behaviour.interval))
+            Ok(sliced("binary/octet-stream", &content, behaviour.interval))
         }
         ("GET", true) => list(call, &key, bucket),
         _ => Err(S3Error::new(
@@ -224,26 +221,4 @@ fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, S3Error> {
         rows.len() > LISTED_MAX
     );
     Ok(whole(200, XML, text.into()))
-}
-
-fn whole(status: u16, media_type: &str, bytes: Bytes) -> Answer {
-    let headers = vec![
-        ("content-type".to_owned(), media_type.to_owned()),
-        ("content-length".to_owned(), bytes.len().to_string()),
-    ];
-    Answer { status, headers, steps: vec![Step::Write { bytes, tokens: 0 }] }
-}
-
-/// Returns an object. A script's `interval` is the pause between slices of it.
-fn slices(content: &Bytes, interval: u64) -> Answer {
-    let mut answer = whole(200, "binary/octet-stream", content.clone());
-    if interval > 0 {
-        let slice = content.len().div_ceil(SLICES).max(1);
-        let pause = Duration::from_millis(interval);
-        let slices = content.chunks(slice).flat_map(|bytes| {
-            [Step::Write { bytes: content.slice_ref(bytes), tokens: 0 }, Step::Flush, Step::Wait(pause)]
-        });
-        answer.steps = slices.collect();
-    }
-    answer
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -13,8 +13,7 @@ use super::error::Refusal;
 use super::sign::{AUDIENCE, ahead, session_keys, verify};
 use crate::directory::issuer::{self, Untrusted};
 use crate::emulator::KeyState;
-use crate::emulator::body::Step;
-use crate::emulator::service::{Answer, Call, json_answer, read, violation};
+use crate::emulator::service::{Answer, Call, json_answer, read, whole};
 use crate::emulator::state::Shared;
 
 /// The only role of the account, assumed with its external id.
@@ -58,12 +57,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
 }
 
 fn xml(status: u16, text: String) -> Answer {
-    let bytes = Bytes::from(text);
-    let headers = vec![
-        ("content-type".to_owned(), "text/xml".to_owned()),
-        ("content-length".to_owned(), bytes.len().to_string()),
-    ];
-    Answer { status, headers, steps: vec![Step::Write { bytes, tokens: 0 }] }
+    whole(status, "text/xml", text.into())
 }
 
 /// Translates errors of the signature check from Bedrock's codes to those of STS.
@@ -90,8 +84,7 @@ fn error_answer(refusal: &Refusal, request_id: &str) -> Answer {
 
 fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     let head = call.head;
-    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
+    if !call.is_form() {
         return Err(Refusal::new(400, "InvalidAction", "The action is not valid for this endpoint."));
     }
     let form: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
@@ -154,7 +147,7 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
 /// The key that an external issuer's token maps to. Such a request is unsigned.
 fn federated_key(call: &Call<'_>, token: Option<&str>) -> Result<String, Refusal> {
     if call.head.headers.contains_key(AUTHORIZATION) {
-        violation(call.shared, call.guard, STS, "a signature beside another issuer's token".to_owned());
+        call.violation("a signature beside another issuer's token");
     }
     issuer::verify_token(call.shared, token.unwrap_or_default(), TOKEN_AUDIENCE).map_err(|why| match why {
         Untrusted::Foreign => Refusal::new(

@@ -107,8 +107,7 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
     if !is_signed || !is_own || call.shared.key_state(&key) == Some(KeyState::Revoked) {
         return Err(refusal("invalid_grant", "Invalid JWT Signature."));
     }
-    let host =
-        call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = call.host();
     let here = claims.aud.split_once("://").is_some_and(|(_, rest)| rest == format!("{host}{PATH}"));
     if !here && claims.aud != ENDPOINT {
         let message = format!("Invalid JWT: Failed audience check. The right audience is {ENDPOINT}");

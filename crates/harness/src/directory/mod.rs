@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
-use http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
@@ -227,7 +226,6 @@ fn refusal(error: &str, description: &str) -> Refusal {
 /// for one service.
 fn entra(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     let head = call.head;
-    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = form(body);
     let field = |name: &str| form.get(name).map(String::as_str);
     let tenant = head.uri.path().strip_prefix(ENTRA).and_then(|path| path.strip_suffix(TOKEN_PATH));
@@ -237,7 +235,7 @@ fn entra(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
             &format!("AADSTS900144: The request body must contain the following parameter: '{name}'."),
         )
     };
-    if head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
+    if !call.is_form() {
         return Err(refusal(
             "invalid_request",
             "AADSTS900561: The endpoint only accepts POST requests with a form.",

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::google::{AUDIENCE, refusal};
@@ -11,6 +10,7 @@ use super::issuer::{self, Untrusted};
 use super::{Refusal, form};
 use crate::bedrock::ahead;
 use crate::emulator::service::{Call, bearer};
+use crate::members::put;
 
 /// The paths of Google's STS, which exchanges external tokens, and of the IAM credentials API for service
 /// accounts.
@@ -37,9 +37,9 @@ pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
         "type": "external_account", "universe_domain": "googleapis.com", "audience": PROVIDER,
         "subject_token_type": SUBJECT, "token_url": format!("{origin}{PATH}"),
     });
-    if let (Some(account), Some(fields)) = (account, file.as_object_mut()) {
+    if let Some(account) = account {
         let url = format!("{origin}{ACCOUNTS}{account}{LEND}");
-        fields.insert("service_account_impersonation_url".to_owned(), url.into());
+        put(&mut file, "service_account_impersonation_url", url);
     }
     file
 }
@@ -48,9 +48,7 @@ pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
 pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     let form = form(body);
     let field = |name: &str| form.get(name).map(String::as_str);
-    let content =
-        call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if call.head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
+    if !call.is_form() {
         return Err(refusal("invalid_request", "The request is no form."));
     }
     if field("grant_type") != Some(GRANT) || field("requested_token_type") != Some(ACCESS) {

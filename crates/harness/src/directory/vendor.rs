@@ -1,8 +1,6 @@
 //! The token endpoint of a vendor's subscription: each refresh token is good for one renewal, which brings the next one.
 
 use bytes::Bytes;
-use http::Method;
-use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::{Refusal, form};
@@ -15,12 +13,10 @@ pub(crate) const AUDIENCE: &str = "subscription";
 pub const CLIENT: &str = "emulated-agent";
 
 pub(crate) fn renew(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
-    let head = call.head;
-    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = form(body);
     let field = |name: &str| form.get(name).map(String::as_str);
     let refused = |error: &str| (400, json!({"error": error, "error_description": "The vendor says no."}));
-    if head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
+    if !call.is_form() {
         return Err(refused("invalid_request"));
     }
     if field("grant_type") != Some("refresh_token") {

@@ -12,6 +12,7 @@ use super::play::{self, Part, PartRole};
 use super::service::{Answer, json_answer, unix_seconds};
 use super::squeeze;
 use super::state::{Guard, Shared};
+use crate::members::put;
 use crate::openai::answer::{Circumstances, Reply, compose, whole};
 use crate::openai::embeddings::{self, EmbeddingsRequest};
 use crate::openai::error::ApiError;
@@ -117,8 +118,8 @@ pub(crate) fn embeddings(
         entry.prompt_tokens = request.prompt_tokens;
     });
     let mut body = embeddings::answer(request);
-    if let (Flavour::Mistral, Some(fields)) = (call.flavour, body.as_object_mut()) {
-        fields.insert("id".to_owned(), format!("embd-{}", call.number()).into());
+    if call.flavour == Flavour::Mistral {
+        put(&mut body, "id", format!("embd-{}", call.number()));
     }
     buffered(&body, 0, behaviour)
 }
@@ -191,11 +192,10 @@ fn canned_answer(status: u16, error: &ApiError, behaviour: &Behaviour, flavour: 
     json_answer(status, retry_headers(behaviour), &body)
 }
 
-fn plain(status: u16, media: &str, body: &'static str, behaviour: &Behaviour) -> Answer {
-    let mut headers = head(media, behaviour);
-    headers.push(("content-length".to_owned(), body.len().to_string()));
-    let write = Step::Write { bytes: Bytes::from_static(body.as_bytes()), tokens: 0 };
-    let steps = if body.is_empty() { Vec::new() } else { vec![write] };
+pub(crate) fn plain(status: u16, media: &str, body: impl Into<Bytes>, behaviour: &Behaviour) -> Answer {
+    let (mut headers, bytes) = (head(media, behaviour), body.into());
+    headers.push(("content-length".to_owned(), bytes.len().to_string()));
+    let steps = if bytes.is_empty() { Vec::new() } else { vec![Step::Write { bytes, tokens: 0 }] };
     Answer { status, headers, steps }
 }
 

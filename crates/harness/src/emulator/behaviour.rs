@@ -368,6 +368,12 @@ impl Behaviour {
         Value::Object(fields)
     }
 
+    /// The status of a canned response in the provider's own form.
+    pub(crate) fn own_status(&self) -> Option<u16> {
+        let is_own = self.body.is_none() && self.redirect.is_none() && self.bomb == 0;
+        self.status.filter(|_| is_own)
+    }
+
     /// Whether the response is canned, so that the request is never read.
     pub(crate) fn is_canned(&self) -> bool {
         self.status.is_some() || self.body.is_some() || self.redirect.is_some()

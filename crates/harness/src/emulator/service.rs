@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::admin;
 use super::behaviour::Behaviour;
@@ -47,13 +49,15 @@ pub(crate) struct Call<'a> {
     pub(crate) request_id: &'a str,
 }
 
+/// The slices of a body that is sent with pauses.
+const SLICES: usize = 40;
 /// Headers that belong to the gateway or its clients and must never reach a provider.
 #[rustfmt::skip]
-pub(crate) const FORBIDDEN: &[&str] = &[
+const FORBIDDEN: &[&str] = &[
     "cookie", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-forwarded-for", "forwarded",
     "x-real-ip",
 ];
-pub(crate) const FORBIDDEN_PREFIXES: &[&str] = &["agent-", "x-tidegate-"];
+const FORBIDDEN_PREFIXES: &[&str] = &["agent-", "x-tidegate-"];
 
 pub(crate) async fn serve(
     shared: Arc<Shared>,
@@ -80,53 +84,89 @@ pub(crate) async fn serve(
         request_id: &request_id,
     };
     // Each provider handles its own paths, headers and errors; everything else belongs to OpenAI.
-    if directory::serves(&head) {
-        let answer = directory::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if vertex::serves(&head) {
-        let answer = vertex::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if bedrock::serves_keys(&head) {
-        let answer = bedrock::answer_keys(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if bedrock::serves(&head) {
-        let answer = bedrock::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if bedrock::mantle::serves(&head) {
-        let answer = bedrock::mantle::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if fal::serves(&head) {
-        let answer = fal::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if azure::foundry::serves(&head) {
-        let answer = azure::foundry::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if anthropic::service::serves(&head) {
-        let answer = anthropic::service::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    if gemini::service::serves(&head) {
-        let answer = gemini::service::answer(&call, body).await;
-        return Ok(response(answer, guard, control));
-    }
-    let (flavour, _) = Flavour::of(head.uri.path(), shared.config.flavour);
-    let mut answer = match answer(&shared, &control, &guard, &head, body).await {
+    let answer = if directory::serves(&head) {
+        directory::answer(&call, body).await
+    } else if vertex::serves(&head) {
+        vertex::answer(&call, body).await
+    } else if bedrock::serves_keys(&head) {
+        bedrock::answer_keys(&call, body).await
+    } else if bedrock::serves(&head) {
+        bedrock::answer(&call, body).await
+    } else if bedrock::mantle::serves(&head) {
+        bedrock::mantle::answer(&call, body).await
+    } else if fal::serves(&head) {
+        fal::answer(&call, body).await
+    } else if azure::foundry::serves(&head) {
+        azure::foundry::answer(&call, body).await
+    } else if anthropic::service::serves(&head) {
+        anthropic::service::answer(&call, body).await
+    } else if gemini::service::serves(&head) {
+        gemini::service::answer(&call, body).await
+    } else {
+        openai(&call, body, started).await
+    };
+    Ok(response(answer, guard, control))
+}
+
+async fn openai(call: &Call<'_>, body: Incoming, started: Instant) -> Answer {
+    let (flavour, _) = Flavour::of(call.head.uri.path(), call.shared.config.flavour);
+    let mut answer = match attempt(call, body).await {
         Ok(answer) => answer,
-        Err(error) => error_answer(&guard, &error, flavour),
+        Err(error) => error_answer(call.guard, &error, flavour),
     };
     // A token's key is known once the token has been checked.
     let mut key = None;
-    guard.note(|entry| key.clone_from(&entry.key));
-    let ratelimit = key.filter(|key| shared.key_state(key).is_some()).map(|_| number);
-    answer.headers = [headers(flavour, &request_id, started, ratelimit), answer.headers].concat();
-    Ok(response(answer, guard, control))
+    call.guard.note(|entry| key.clone_from(&entry.key));
+    let ratelimit = key.filter(|key| call.shared.key_state(key).is_some()).map(|_| call.number);
+    answer.headers = [headers(flavour, call.request_id, started, ratelimit), answer.headers].concat();
+    answer
+}
+
+impl Call<'_> {
+    /// The content type that was sent; empty where there is none.
+    pub(crate) fn content_type(&self) -> &str {
+        content_type(&self.head.headers)
+    }
+
+    /// Whether it posts a form's fields.
+    pub(crate) fn is_form(&self) -> bool {
+        self.head.method == Method::POST
+            && self.content_type().starts_with("application/x-www-form-urlencoded")
+    }
+
+    /// The host that the client used.
+    pub(crate) fn host(&self) -> &str {
+        let sent = self.head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        sent.or_else(|| self.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default()
+    }
+
+    /// Records something that a gateway must never send.
+    pub(crate) fn violation(&self, what: impl Into<String>) {
+        let (request_id, path) = (self.request_id.to_owned(), self.head.uri.path().to_owned());
+        self.shared.violation(Violation { request_id, path, what: what.into() });
+    }
+
+    /// Headers that belong to a gateway or its clients, but for the provider's `own`, and headers that come
+    /// twice although they may come `once`.
+    pub(crate) fn foreign_headers(&self, own: &[&str], once: &[&str]) -> Vec<String> {
+        let headers = &self.head.headers;
+        let is_foreign = |name: &&str| {
+            let is_listed = FORBIDDEN.contains(name) && !own.contains(name);
+            is_listed || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let foreign = headers.keys().map(HeaderName::as_str).filter(is_foreign);
+        let twice = once.iter().filter(|name| headers.get_all(**name).iter().count() > 1);
+        foreign
+            .map(|name| format!("header {name}"))
+            .chain(twice.map(|name| format!("header {name} sent twice")))
+            .collect()
+    }
+
+    /// Records all of these violations, and returns the first.
+    pub(crate) fn betrayed(&self, wrong: Vec<String>) -> Option<String> {
+        wrong.iter().for_each(|what| self.violation(what));
+        wrong.into_iter().next()
+    }
 }
 
 /// The response to a rejected request, in the vendor's error format.
@@ -135,24 +175,38 @@ pub(crate) fn error_answer(guard: &Guard, error: &ApiError, flavour: Flavour) ->
     json_answer(error.status, error.headers.clone(), &error.body(flavour))
 }
 
-pub(crate) fn json_answer(status: u16, mut headers: Vec<(String, String)>, body: &Value) -> Answer {
-    headers.push(("content-type".to_owned(), "application/json".to_owned()));
-    let bytes = Bytes::from(body.to_string());
-    headers.push(("content-length".to_owned(), bytes.len().to_string()));
+pub(crate) fn json_answer(status: u16, headers: Vec<(String, String)>, body: &Value) -> Answer {
+    let answer = whole(status, "application/json", Bytes::from(body.to_string()));
+    Answer { headers: [headers, answer.headers].concat(), ..answer }
+}
+
+/// A whole body of this media type.
+pub(crate) fn whole(status: u16, media: &str, bytes: Bytes) -> Answer {
+    let headers = vec![
+        ("content-type".to_owned(), media.to_owned()),
+        ("content-length".to_owned(), bytes.len().to_string()),
+    ];
     Answer { status, headers, steps: vec![Step::Write { bytes, tokens: 0 }] }
 }
 
-async fn answer(
-    shared: &Arc<Shared>,
-    control: &Arc<Control>,
-    guard: &Guard,
-    head: &http::request::Parts,
-    body: Incoming,
-) -> Result<Answer, ApiError> {
+/// A body in slices with a pause of so many milliseconds after each; whole where there is none.
+pub(crate) fn sliced(media: &str, content: &Bytes, pause_ms: u64) -> Answer {
+    let mut answer = whole(200, media, content.clone());
+    if pause_ms > 0 {
+        let pause = Duration::from_millis(pause_ms);
+        let slices = content.chunks(content.len().div_ceil(SLICES).max(1)).flat_map(|bytes| {
+            [Step::Write { bytes: content.slice_ref(bytes), tokens: 0 }, Step::Flush, Step::Wait(pause)]
+        });
+        answer.steps = slices.collect();
+    }
+    answer
+}
+
+async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, ApiError> {
+    let Call { shared, control, guard, head, .. } = *call;
     let body = read(shared, guard, body).await?;
-    let path = head.uri.path();
-    let (flavour, path) = Flavour::of(path, shared.config.flavour);
-    forbidden_headers(shared, guard, &head.headers, head.uri.path(), flavour)?;
+    let (flavour, path) = Flavour::of(head.uri.path(), shared.config.flavour);
+    forbidden_headers(call, flavour)?;
     let site = match flavour {
         Flavour::Azure => Some(azure::site(path, head.uri.query())?),
         _ => None,
@@ -160,7 +214,7 @@ async fn answer(
     let is_current = site.as_ref().is_some_and(|site| site.is_current);
     let path = site.as_ref().map_or(path, |site| &site.path);
     let route = routes::route(flavour, &head.method, path)?;
-    let key = authorise(shared, guard, &head.headers, path, flavour, is_current)?;
+    let key = authorise(call, flavour, is_current)?;
     let body = site.as_ref().map_or_else(|| Ok(body.clone()), |site| site.body(&body))?;
     let call = OpenAiCall { shared, control, guard, head, body: &body, key: &key, flavour };
     routes::answer(&call, route).await
@@ -177,38 +231,16 @@ pub(crate) async fn read(shared: &Arc<Shared>, guard: &Guard, body: Incoming) ->
     Ok(body)
 }
 
-fn forbidden_headers(
-    shared: &Shared,
-    guard: &Guard,
-    headers: &HeaderMap,
-    path: &str,
-    flavour: Flavour,
-) -> Result<(), ApiError> {
-    let mut first = None;
-    let own = |name: &str| flavour == Flavour::Azure && name == azure::KEY;
-    for name in headers.keys().map(HeaderName::as_str).filter(|name| !own(name)) {
-        let forbidden =
-            FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        if forbidden {
-            violation(shared, guard, path, format!("header {name}"));
-            first = first.or(Some(name));
-        }
-    }
-    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
-        violation(shared, guard, path, "header authorization sent twice".to_owned());
-        first = first.or(Some("authorization"));
-    }
-    first.map_or(Ok(()), |name| Err(ApiError::forbidden_header(name)))
+fn forbidden_headers(call: &Call<'_>, flavour: Flavour) -> Result<(), ApiError> {
+    let own: &[&str] = if flavour == Flavour::Azure { &[azure::KEY] } else { &[] };
+    let first = call.betrayed(call.foreign_headers(own, &["authorization"]));
+    let name = first.as_deref().and_then(|what| what.split(' ').nth(1));
+    name.map_or(Ok(()), |name| Err(ApiError::forbidden_header(name)))
 }
 
-fn authorise(
-    shared: &Shared,
-    guard: &Guard,
-    headers: &HeaderMap,
-    path: &str,
-    flavour: Flavour,
-    is_current: bool,
-) -> Result<String, ApiError> {
+fn authorise(call: &Call<'_>, flavour: Flavour, is_current: bool) -> Result<String, ApiError> {
+    let Call { shared, guard, .. } = *call;
+    let headers = &call.head.headers;
     // xAI answers 400 to a wrong key.
     let wrong = |key: &str| match flavour {
         Flavour::Xai => ApiError { status: 400, ..ApiError::wrong_key(key) },
@@ -228,13 +260,13 @@ fn authorise(
             if shared.directory.is_denied(&key) {
                 return Err(azure::no_role());
             }
-            return accept_key(shared, guard, path, key, wrong);
+            return accept_key(call, key, wrong);
         }
         // Azure's current paths also accept the key as a bearer token, as OpenAI does.
         let sent = own.or_else(|| if is_current { bearer(headers) } else { None });
         guard.note(|entry| entry.key.clone_from(&sent));
         return match sent {
-            Some(key) => accept_key(shared, guard, path, key, wrong),
+            Some(key) => accept_key(call, key, wrong),
             None => Err(wrong("")),
         };
     }
@@ -246,7 +278,7 @@ fn authorise(
         return Err(none());
     }
     let Some(key) = bearer(headers) else {
-        violation(shared, guard, path, "authorization that is no bearer key".to_owned());
+        call.violation("authorization that is no bearer key");
         return Err(none());
     };
     let key = match directory::is_for(shared, &key, &[directory::vendor::AUDIENCE]) {
@@ -257,33 +289,21 @@ fn authorise(
         None if shared.directory.was_issued(&key) => return Err(wrong(&key)),
         None => key,
     };
-    accept_key(shared, guard, path, key, wrong)
+    accept_key(call, key, wrong)
 }
 
-fn accept_key(
-    shared: &Shared,
-    guard: &Guard,
-    path: &str,
-    key: String,
-    wrong: impl Fn(&str) -> ApiError,
-) -> Result<String, ApiError> {
-    match shared.key_state(&key) {
+fn accept_key(call: &Call<'_>, key: String, wrong: impl Fn(&str) -> ApiError) -> Result<String, ApiError> {
+    match call.shared.key_state(&key) {
         Some(KeyState::Ok) => Ok(key),
         Some(KeyState::Revoked) => Err(wrong(&key)),
         Some(KeyState::Suspended) => Err(ApiError::suspended()),
         Some(KeyState::Exhausted) => Err(ApiError::out_of_quota()),
         Some(KeyState::RateLimited { retry_after_ms }) => Err(ApiError::rate_limited(retry_after_ms)),
         None => {
-            violation(shared, guard, path, "authorization that is none of the accepted keys".to_owned());
+            call.violation("authorization that is none of the accepted keys");
             Err(wrong(&key))
         }
     }
-}
-
-pub(crate) fn violation(shared: &Shared, guard: &Guard, path: &str, what: String) {
-    let mut request_id = String::new();
-    guard.note(|entry| request_id.clone_from(&entry.request_id));
-    shared.violation(Violation { request_id, path: path.to_owned(), what });
 }
 
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -292,10 +312,28 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
 }
 
+pub(crate) fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The media type that was sent where it is not JSON's.
+pub(crate) fn media_but_json(headers: &HeaderMap) -> Option<&str> {
+    let media = content_type(headers).split(';').next().unwrap_or_default().trim();
+    (!media.eq_ignore_ascii_case("application/json")).then_some(media)
+}
+
+/// The pairs of a query, as they were sent.
+pub(crate) fn query_pairs(uri: &Uri) -> impl Iterator<Item = (&str, &str)> {
+    uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='))
+}
+
+/// A moment as most vendors write it.
+pub(crate) fn moment(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
 pub(crate) fn fields(headers: &HeaderMap, body: &Bytes) -> Result<serde_json::Map<String, Value>, ApiError> {
-    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = sent.split(';').next().unwrap_or_default().trim();
-    if !media.eq_ignore_ascii_case("application/json") {
+    if let Some(media) = media_but_json(headers) {
         return Err(ApiError::bad(format!(
             "Unsupported content type: '{media}'. This API method only accepts 'application/json' requests."
         ))

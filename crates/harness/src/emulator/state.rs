@@ -289,6 +289,11 @@ impl Guard {
         let _ = self.shared.are_released.subscribe().wait_for(|is_released| *is_released).await;
     }
 
+    /// The request's number in the journal.
+    pub(crate) fn number(&self) -> u64 {
+        lock(&self.record).id
+    }
+
     /// The request's journal record, for work that continues after the response.
     pub(crate) fn record(&self) -> Arc<Mutex<Entry>> {
         Arc::clone(&self.record)

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use super::error::Refusal;
 use crate::emulator::answering;
 
-use crate::emulator::service::{Answer, Call, violation};
+use crate::emulator::service::{Answer, Call};
 use crate::emulator::{Behaviour, Part, PartRole};
 
 /// The path of files below fal's base path.
@@ -35,7 +35,7 @@ pub(super) fn url(base: &str, text: &str, name: &str) -> String {
 
 pub(super) fn serve(call: &Call<'_>, named: &str) -> Result<Answer, Refusal> {
     if call.head.headers.contains_key(AUTHORIZATION) {
-        violation(call.shared, call.guard, call.head.uri.path(), "a key that is shown for a file".to_owned());
+        call.violation("a key that is shown for a file");
     }
     let found = named.split_once('/').filter(|_| call.head.method == Method::GET).and_then(|(text, name)| {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;

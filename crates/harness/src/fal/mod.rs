@@ -10,17 +10,15 @@ mod sounds;
 mod videos;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::Method;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderName, Method};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use crate::emulator::KeyState;
 use crate::emulator::answering::{self, retry_headers};
-use crate::emulator::service::{
-    self, Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, before_head, behaviour, json_answer, violation,
-};
+use crate::emulator::service::{self, Answer, Call, before_head, behaviour, json_answer};
 use crate::emulator::{Behaviour, UsageMode};
 use apps::App;
 use error::Refusal;
@@ -107,11 +105,8 @@ impl apps::AppRequest {
 
 /// The URL of a path below the emulator, with the host that its client used.
 fn origin(call: &Call<'_>, below: &str) -> String {
-    let host = call.head.headers.get(HOST).and_then(|value| value.to_str().ok());
-    let host =
-        host.or_else(|| call.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
     let scheme = if call.control.is_tls() { "https" } else { "http" };
-    format!("{scheme}://{host}{below}")
+    format!("{scheme}://{}{below}", call.host())
 }
 
 /// The prices of apps.
@@ -126,8 +121,7 @@ fn pricing(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
-    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if sent.split(';').next().map(str::trim) != Some("application/json") {
+    if call.content_type().split(';').next().map(str::trim) != Some("application/json") {
         return Err(Refusal::wrong(&["body"], "model_attributes_type", "Input should be a valid dictionary"));
     }
     match serde_json::from_slice(body) {
@@ -137,25 +131,21 @@ fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> 
 }
 
 fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
-    let is_forbidden = |name: &&str| {
-        FORBIDDEN.contains(name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let names = call.head.headers.keys().map(HeaderName::as_str).filter(is_forbidden);
-    let mut first = None;
-    for name in names {
-        violation(call.shared, call.guard, call.head.uri.path(), format!("header {name}"));
-        first = first.or(Some(name));
+    match call.betrayed(call.foreign_headers(&[], &[])) {
+        None => Ok(()),
+        Some(what) => {
+            let name = what.trim_start_matches("header ");
+            Err(Refusal::new(400, &format!("Header {name} is not allowed")))
+        }
     }
-    first.map_or(Ok(()), |name| Err(Refusal::new(400, &format!("Header {name} is not allowed"))))
 }
 
 /// The key, which fal sends under an authorization scheme of its own.
 fn authorise(call: &Call<'_>) -> Result<String, Refusal> {
-    let path = call.head.uri.path();
     let sent = call.head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(sent) = sent else { return Err(Refusal::no_key()) };
     let Some(key) = sent.strip_prefix(SCHEME) else {
-        violation(call.shared, call.guard, path, "authorization that is no key of this scheme".to_owned());
+        call.violation("authorization that is no key of this scheme");
         return Err(Refusal::no_key());
     };
     call.guard.note(|entry| entry.key = Some(key.to_owned()));
@@ -165,8 +155,7 @@ fn authorise(call: &Call<'_>) -> Result<String, Refusal> {
         Some(KeyState::Exhausted | KeyState::Suspended) => Err(Refusal::locked()),
         Some(KeyState::RateLimited { retry_after_ms }) => Err(Refusal::limited(retry_after_ms)),
         None => {
-            let what = "authorization that is none of the accepted keys".to_owned();
-            violation(call.shared, call.guard, path, what);
+            call.violation("authorization that is none of the accepted keys");
             Err(Refusal::wrong_key())
         }
     }
@@ -174,8 +163,7 @@ fn authorise(call: &Call<'_>) -> Result<String, Refusal> {
 
 /// Responses that do not depend on the request.
 fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
-    let is_plain = behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0;
-    match behaviour.status.filter(|_| is_plain) {
+    match behaviour.own_status() {
         Some(status) => {
             let refusal = Refusal::scripted(status, behaviour);
             call.guard.note(|entry| entry.error_code = refusal.kind.clone());

@@ -13,8 +13,9 @@ use super::error::Refusal;
 use super::{BASE, QUEUE, fields, origin, special};
 use crate::emulator::Behaviour;
 use crate::emulator::answering;
-use crate::emulator::service::{Answer, Call, behaviour, json_answer, violation};
+use crate::emulator::service::{Answer, Call, behaviour, json_answer};
 use crate::emulator::state::lock;
+use crate::members::join;
 
 /// Polls needed before a request is done, where the script sets no latency.
 const POLLS_MIN: u32 = 2;
@@ -99,19 +100,13 @@ fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answe
     };
     lock(&call.shared.fal.0).insert(id.clone(), job);
     let mut queued = json!({"status": "IN_QUEUE", "request_id": id, "queue_position": 0});
-    extend(&mut queued, urls);
+    join(&mut queued, urls);
     Ok(json_answer(200, Vec::new(), &queued))
 }
 
 fn request_urls(call: &Call<'_>, app_path: &str, id: &str) -> Value {
     let url = format!("{}/{app_path}/requests/{id}", origin(call, QUEUE));
     json!({"response_url": url, "status_url": format!("{url}/status"), "cancel_url": format!("{url}/cancel")})
-}
-
-fn extend(value: &mut Value, with: Value) {
-    if let (Some(value), Value::Object(with)) = (value.as_object_mut(), with) {
-        value.extend(with);
-    }
 }
 
 fn status(call: &Call<'_>, job: &mut Job, id: &str) -> Answer {
@@ -123,10 +118,10 @@ fn status(call: &Call<'_>, job: &mut Job, id: &str) -> Answer {
         (false, _) => json!({"status": "IN_PROGRESS", "logs": []}),
     };
     if is_over && job.is_cancelled {
-        extend(&mut body, json!({"error": "Request was cancelled", "error_type": "client_cancelled"}));
+        join(&mut body, json!({"error": "Request was cancelled", "error_type": "client_cancelled"}));
     }
-    extend(&mut body, json!({"request_id": id}));
-    extend(&mut body, request_urls(call, &job.app_path, id));
+    join(&mut body, json!({"request_id": id}));
+    join(&mut body, request_urls(call, &job.app_path, id));
     json_answer(if is_over { 200 } else { 202 }, Vec::new(), &body)
 }
 
@@ -136,8 +131,7 @@ fn result(call: &Call<'_>, job: &mut Job) -> Result<Answer, Refusal> {
         return Err(Refusal::new(400, "Request was cancelled"));
     }
     if !job.is_done() {
-        let what = "a result that nobody has seen to be done".to_owned();
-        violation(call.shared, call.guard, call.head.uri.path(), what);
+        call.violation("a result that nobody has seen to be done");
         return Err(Refusal::new(400, "Request is still in progress"));
     }
     if let Some(answer) = special(call, &job.behaviour)? {

@@ -204,10 +204,8 @@ fn reply(
     let long_enough = checked.abilities.cache_tokens_min.is_some_and(|tokens| implicit >= tokens)
         && !call.shared.config.gemini_forgets;
     let explicit = checked.cached.as_ref().map(|cached| cached.tokens);
-    let mut number = 0;
-    call.guard.note(|entry| number = entry.id);
     let known = Circumstances {
-        number,
+        number: call.guard.number(),
         created: unix_seconds(),
         prompt_tokens: checked.counted.prompt.tokens,
         cached_tokens: explicit.unwrap_or(if long_enough { implicit } else { 0 }),
@@ -260,15 +258,14 @@ fn canned_answer(
     behaviour: &Behaviour,
     streamed: bool,
 ) -> Result<Option<Answer>, ApiError> {
-    let elsewhere = behaviour.bomb > 0 || behaviour.redirect.is_some() || behaviour.body.is_some();
-    match behaviour.status {
-        Some(status) if !elsewhere => {
+    match behaviour.own_status() {
+        Some(status) => {
             let mut answer = error_answer(call.guard, &ApiError::scripted(status, behaviour), streamed);
             let named = behaviour.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
             answer.headers.extend(named);
             Ok(Some(answer))
         }
-        _ => special(call.guard, behaviour).map_err(|error| broken(&error.message)),
+        None => special(call.guard, behaviour).map_err(|error| broken(&error.message)),
     }
 }
 

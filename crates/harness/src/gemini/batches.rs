@@ -3,28 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::answering;
 use super::error::ApiError;
 use super::request::GenerateRequest;
 use super::service::{Admitted, json};
 use crate::emulator::Model;
-use crate::emulator::body::Step;
-use crate::emulator::service::{Answer, behaviour};
+use crate::emulator::service::{Answer, behaviour, moment, sliced};
 
 const KIND: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
 const OUTPUT_KIND: &str =
     "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatchOutput";
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 1_000;
-const SLICES: usize = 40;
 
 /// The request to create a batch.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -116,9 +112,7 @@ impl Batches {
     }
 
     pub(crate) fn create(&self, call: &Admitted<'_>, model: &Model, sent: Sent) -> Result<Answer, ApiError> {
-        let mut number = 0;
-        call.guard.note(|entry| number = entry.id);
-        let batch = read(call, model, sent, number)?;
+        let batch = read(call, model, sent, call.guard.number())?;
         let operation = batch.operation(false);
         self.all().insert(batch.id.clone(), batch);
         json(&operation)
@@ -271,7 +265,7 @@ impl Batch {
     }
 
     fn operation(&self, with_results: bool) -> Value {
-        let moment = |at: OffsetDateTime| Value::from(at.format(&Rfc3339).unwrap_or_default());
+        let moment = |at: OffsetDateTime| Value::from(moment(at));
         let name = format!("batches/{}", self.id);
         let ended = self.ended.map(|ended| ("endTime", moment(ended)));
         let output = json!({ "inlinedResponses": { "inlinedResponses": self.results } });
@@ -344,13 +338,5 @@ fn deliver(call: &Admitted<'_>, operation: &Value) -> Result<Answer, ApiError> {
         return json(operation);
     }
     let content = Bytes::from(operation.to_string());
-    let headers = vec![
-        ("content-type".to_owned(), "application/json; charset=UTF-8".to_owned()),
-        ("content-length".to_owned(), content.len().to_string()),
-    ];
-    let pause = Duration::from_millis(behaviour.interval);
-    let slices = content.chunks(content.len().div_ceil(SLICES).max(1)).flat_map(|bytes| {
-        [Step::Write { bytes: content.slice_ref(bytes), tokens: 0 }, Step::Flush, Step::Wait(pause)]
-    });
-    Ok(Answer { status: 200, headers, steps: slices.collect() })
+    Ok(sliced("application/json; charset=UTF-8", &content, behaviour.interval))
 }

@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use super::stream::Form;
+use crate::emulator::service::query_pairs;
 
 /// A Gemini API call, with the API version of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +60,7 @@ pub(crate) fn route(path: &str) -> Result<Route, ApiError> {
 
 /// A decoded query parameter.
 pub(crate) fn query(uri: &Uri, name: &str) -> Option<String> {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    let mut values = pairs.filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
+    let mut values = query_pairs(uri).filter(|(key, _)| *key == name);
     values.next().map(|(_, value)| percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 

@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::json;
@@ -21,7 +20,7 @@ use super::schema::{self, Message};
 use super::stream::Form;
 use super::{models, protojson, turns};
 use crate::emulator::KeyState;
-use crate::emulator::service::{self, Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, json_answer, violation};
+use crate::emulator::service::{self, Answer, Call, json_answer, media_but_json};
 use crate::emulator::state::{Guard, Shared};
 use crate::emulator::wire::Control;
 
@@ -161,18 +160,12 @@ impl Admitted<'_> {
             "embedContent" => {
                 let request: EmbedRequest = read(headers, body, &schema::EMBED)?;
                 request.check(&model.id)?;
-                answering::embed(self, request.tokens(), |include_usage| {
-                    to_json(&request.answer(include_usage))
-                })
-                .await
+                answering::embed(self, request.tokens(), |usage| to_json(&request.answer(usage))).await
             }
             "batchEmbedContents" => {
                 let request: BatchRequest = read(headers, body, &schema::BATCH_EMBED)?;
                 request.check(&model.id)?;
-                answering::embed(self, request.tokens(), |include_usage| {
-                    to_json(&request.answer(include_usage))
-                })
-                .await
+                answering::embed(self, request.tokens(), |usage| to_json(&request.answer(usage))).await
             }
             "batchGenerateContent" => {
                 let sent = read(headers, body, &schema::BATCH_GENERATE)?;
@@ -197,11 +190,8 @@ impl Admitted<'_> {
             ));
         }
         let model = models::find(&self.shared.config.models, &named, self.version, "createCachedContent")?;
-        let mut number = 0;
-        self.guard.note(|entry| {
-            number = entry.id;
-            entry.model = Some(model.id.clone());
-        });
+        let number = self.guard.number();
+        self.guard.note(|entry| entry.model = Some(model.id.clone()));
         json(&self.shared.gemini.caches.create(&self.key, number, &model.id, sent)?)
     }
 }
@@ -209,26 +199,12 @@ impl Admitted<'_> {
 /// Rejects headers that belong to a gateway or its clients, and any key that is not for Gemini; other kinds
 /// of credentials get an error of their own.
 fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
-    let headers = &call.head.headers;
-    let forbidden = |name: &&str| {
-        let listed = FORBIDDEN.contains(name) || *name == AUTHORIZATION.as_str();
-        listed && *name != KEY_HEADER || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let mut wrong: Vec<String> = headers
-        .keys()
-        .map(HeaderName::as_str)
-        .filter(forbidden)
-        .map(|name| format!("header {name}"))
-        .collect();
-    if headers.get_all(KEY_HEADER).iter().count() > 1 {
-        wrong.push(format!("header {KEY_HEADER} sent twice"));
-    }
-    for what in &wrong {
-        violation(call.shared, call.guard, call.head.uri.path(), what.clone());
-    }
-    match wrong.first() {
+    let is_foreign = call.head.headers.contains_key(AUTHORIZATION);
+    let mut wrong = call.foreign_headers(&[KEY_HEADER], &[KEY_HEADER]);
+    wrong.extend(is_foreign.then(|| "header authorization".to_owned()));
+    match call.betrayed(wrong) {
         None => Ok(()),
-        Some(_) if headers.contains_key(AUTHORIZATION) => Err(ApiError::foreign_credentials()),
+        Some(_) if is_foreign => Err(ApiError::foreign_credentials()),
         Some(what) => Err(ApiError::invalid(format!("{what}: must not be sent to this API."))),
     }
 }
@@ -241,8 +217,7 @@ fn authorise(call: &Call<'_>) -> Result<String, ApiError> {
         Some(KeyState::Exhausted | KeyState::Suspended) => Err(ApiError::out_of_quota()),
         Some(KeyState::RateLimited { retry_after_ms }) => Err(ApiError::rate_limited(Some(retry_after_ms))),
         None => {
-            let what = format!("{KEY_HEADER} that is none of the accepted keys");
-            violation(call.shared, call.guard, call.head.uri.path(), what);
+            call.violation(format!("{KEY_HEADER} that is none of the accepted keys"));
             Err(ApiError::wrong_key())
         }
     }
@@ -253,9 +228,7 @@ fn read<T: serde::de::DeserializeOwned>(
     body: &Bytes,
     message: &Message,
 ) -> Result<T, ApiError> {
-    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = sent.split(';').next().unwrap_or_default().trim();
-    if !media.eq_ignore_ascii_case("application/json") {
+    if let Some(media) = media_but_json(headers) {
         return Err(ApiError::invalid(format!(
             "Unsupported content type: '{media}'; send application/json."
         )));

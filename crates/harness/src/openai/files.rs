@@ -1,7 +1,6 @@
 //! `/v1/files`: uploads, parsed strictly part by part, and the store of uploaded files.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -10,8 +9,7 @@ use super::error::ApiError;
 use super::flavour::Flavour;
 use super::forms;
 use super::routes::OpenAiCall;
-use crate::emulator::body::Step;
-use crate::emulator::service::{self, Answer, json_answer, unix_seconds};
+use crate::emulator::service::{self, Answer, json_answer, sliced, unix_seconds};
 use crate::emulator::state::lock;
 
 const PURPOSES: &[&str] = &["assistants", "batch", "evals", "fine-tune", "user_data", "vision"];
@@ -21,7 +19,6 @@ const FIELDS: &[&str] = &["file", "purpose", "expires_after[anchor]", "expires_a
 /// The default lifetime of a batch's files.
 const BATCH_FILE_S: u64 = 30 * 24 * 3_600;
 const LISTED_MAX: usize = 10_000;
-const SLICES: usize = 40;
 
 /// One file, owned by one key.
 #[derive(Debug, Clone)]
@@ -162,24 +159,7 @@ pub(crate) fn content(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiErro
         return Err(ApiError::bad(format!("Not allowed to download files of purpose: {}", file.purpose)));
     }
     let behaviour = service::behaviour(call.shared, call.key, None)?;
-    let headers = vec![
-        ("content-type".to_owned(), "application/octet-stream".to_owned()),
-        ("content-length".to_owned(), file.content.len().to_string()),
-    ];
-    if behaviour.interval == 0 {
-        return Ok(Answer {
-            status: 200,
-            headers,
-            steps: vec![Step::Write { bytes: file.content, tokens: 0 }],
-        });
-    }
-    let slice = file.content.len().div_ceil(SLICES).max(1);
-    let slices = file.content.chunks(slice).flat_map(|bytes| {
-        let bytes = file.content.slice_ref(bytes);
-        let pause = Duration::from_millis(behaviour.interval);
-        [Step::Write { bytes, tokens: 0 }, Step::Flush, Step::Wait(pause)]
-    });
-    Ok(Answer { status: 200, headers, steps: slices.collect() })
+    Ok(sliced("application/octet-stream", &file.content, behaviour.interval))
 }
 
 pub(crate) fn delete(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 
 use super::error::ApiError;
 use super::routes::OpenAiCall;
+use crate::emulator::service::content_type;
 
 /// One part of a form.
 pub(crate) struct Field {
@@ -19,7 +19,7 @@ pub(crate) struct Field {
 
 /// The parts of a call's form; each must be known and, except for lists, occur once.
 pub(crate) fn read(call: &OpenAiCall<'_>, known: &[&str]) -> Result<Vec<Field>, ApiError> {
-    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let sent = content_type(&call.head.headers);
     let boundary = sent.strip_prefix("multipart/form-data; boundary=").ok_or_else(|| {
         ApiError::bad(format!("Unsupported content type: '{sent}'.")).code("unsupported_content_type")
     })?;

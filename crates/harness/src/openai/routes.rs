@@ -243,9 +243,7 @@ impl OpenAiCall<'_> {
 
     /// The call's number in the journal.
     pub(crate) fn number(&self) -> u64 {
-        let mut number = 0;
-        self.guard.note(|entry| number = entry.id);
-        number
+        self.guard.number()
     }
 
     /// Records an accepted request in the journal, finds its script, and waits for the script's latency.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
 
 use super::checks::{Shape, Shape::*};
@@ -16,7 +15,7 @@ use super::media::{check, model};
 use super::request::text;
 use super::routes::OpenAiCall;
 use crate::emulator::answering::{head, played, special_as};
-use crate::emulator::service::{Answer, json_answer, unix_seconds};
+use crate::emulator::service::{Answer, content_type, json_answer, unix_seconds};
 use crate::emulator::state::lock;
 use crate::emulator::{Kind, Part, PartRole};
 
@@ -104,8 +103,7 @@ async fn start(call: &OpenAiCall<'_>, video: Video) -> Result<Answer, ApiError> 
 
 /// The fields of a form, which can carry an image, or of a JSON document.
 fn fields(call: &OpenAiCall<'_>) -> Result<Map<String, Value>, ApiError> {
-    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !sent.starts_with("multipart/form-data") {
+    if !content_type(&call.head.headers).starts_with("multipart/form-data") {
         return call.fields();
     }
     let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Fields, SharedRef, maker_refusal};
+use super::{Fields, SharedRef};
 use crate::anthropic::error::Refusal;
 use crate::anthropic::request::{self, Betas, Edition};
 use crate::anthropic::service::{count_tokens, messages};
@@ -36,7 +36,7 @@ pub(super) async fn answer(
         }
         Err(refusal) => Err(refusal),
     };
-    Some(answered.unwrap_or_else(|refusal| maker_refusal(call, &refusal)))
+    Some(answered.unwrap_or_else(|refusal| refusal.answer(call)))
 }
 
 /// Anthropic's own name of a model, whose version follows an `@` on Vertex AI.

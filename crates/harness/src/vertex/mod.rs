@@ -9,18 +9,15 @@ pub(crate) mod videos;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::Method;
 use http::request::Parts;
-use http::{HeaderName, Method};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use crate::directory::google::{AUDIENCE, PROJECT};
 use crate::emulator::KeyState;
-use crate::emulator::service::{
-    self, Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, json_answer, violation,
-};
+use crate::emulator::service::{self, Answer, Call, bearer};
 use crate::gemini::error::ApiError;
 use crate::gemini::route::query;
 use crate::gemini::service::{error_answer, served_method};
@@ -205,21 +202,12 @@ async fn chat(call: &Call<'_>, key: &str, body: &Bytes) -> Result<Answer, ApiErr
 }
 
 fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
-    let headers = &call.head.headers;
-    let forbidden = |name: &&str| {
-        FORBIDDEN.contains(name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let mut wrong: Vec<String> =
-        headers.keys().map(HeaderName::as_str).filter(forbidden).map(str::to_owned).collect();
-    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
-        wrong.push("authorization sent twice".to_owned());
-    }
-    for what in &wrong {
-        violation(call.shared, call.guard, call.head.uri.path(), format!("header {what}"));
-    }
-    match wrong.first() {
+    match call.betrayed(call.foreign_headers(&[], &["authorization"])) {
         None => Ok(()),
-        Some(what) => Err(ApiError::invalid(format!("{what}: must not be sent to this API."))),
+        Some(what) => {
+            let what = what.trim_start_matches("header ");
+            Err(ApiError::invalid(format!("{what}: must not be sent to this API.")))
+        }
     }
 }
 
@@ -242,7 +230,7 @@ fn authorise(call: &Call<'_>) -> Result<String, ApiError> {
         if directory.was_issued(&token) {
             return Err(foreign("ACCESS_TOKEN_EXPIRED"));
         }
-        violation(call.shared, call.guard, call.head.uri.path(), "a token that nobody was given".to_owned());
+        call.violation("a token that nobody was given");
         return Err(foreign("ACCESS_TOKEN_TYPE_UNSUPPORTED"));
     };
     call.guard.note(|entry| entry.key = Some(key.clone()));
@@ -281,12 +269,6 @@ fn check_project(call: &Call<'_>, site: &Site, key: &str) -> Result<(), ApiError
         return denied(message, "IAM_PERMISSION_DENIED");
     }
     Ok(())
-}
-
-/// An error of a publisher other than Google, in that publisher's format.
-fn maker_refusal(call: &Call<'_>, refusal: &crate::anthropic::error::Refusal) -> Answer {
-    call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
-    json_answer(refusal.status, refusal.headers.clone(), &refusal.body(call.request_id))
 }
 
 type Fields = Map<String, Value>;

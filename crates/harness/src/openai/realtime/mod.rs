@@ -60,8 +60,8 @@ pub(crate) async fn open(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
 
 /// The model in the URL; Azure's older paths call it a deployment.
 fn model(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
-    let pairs = call.head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let mut named = pairs.filter(|(name, _)| matches!(*name, "model" | "deployment"));
+    let mut named =
+        service::query_pairs(&call.head.uri).filter(|(name, _)| matches!(*name, "model" | "deployment"));
     let (_, value) = named.next().ok_or_else(|| ApiError::missing("model"))?;
     let decoded = percent_encoding::percent_decode_str(value).decode_utf8();
     decoded.map(|name| name.into_owned()).map_err(|_| ApiError::bad("The model is no text.").param("model"))

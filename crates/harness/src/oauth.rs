@@ -13,6 +13,7 @@ use url::Url;
 use url::form_urlencoded;
 
 use crate::loopback::{HttpRequest, Loopback, Reply};
+use crate::members::put;
 
 /// How the server behaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -146,13 +147,11 @@ fn metadata(state: &State) -> Value {
         "issuer": issuer, "authorization_endpoint": format!("{origin}/authorize"), "token_endpoint": format!("{origin}/token"),
         "authorization_response_iss_parameter_supported": true, "token_endpoint_auth_methods_supported": ["none"],
     });
-    if let Some(fields) = metadata.as_object_mut() {
-        if !behaviour.no_pkce {
-            fields.insert("code_challenge_methods_supported".to_owned(), json!(["S256"]));
-        }
-        if !behaviour.no_registration {
-            fields.insert("registration_endpoint".to_owned(), json!(format!("{origin}/register")));
-        }
+    if !behaviour.no_pkce {
+        put(&mut metadata, "code_challenge_methods_supported", json!(["S256"]));
+    }
+    if !behaviour.no_registration {
+        put(&mut metadata, "registration_endpoint", format!("{origin}/register"));
     }
     metadata
 }
@@ -240,8 +239,8 @@ fn token(state: &mut State, request: &HttpRequest) -> Reply {
     let mut body = json!({
         "access_token": access, "token_type": "Bearer", "refresh_token": refresh, "scope": state.behaviour.scopes(),
     });
-    if let (Some(fields), Some(seconds)) = (body.as_object_mut(), state.behaviour.expires_in) {
-        fields.insert("expires_in".to_owned(), json!(seconds));
+    if let Some(seconds) = state.behaviour.expires_in {
+        put(&mut body, "expires_in", seconds);
     }
     Reply::of(200, body.to_string()).with("content-type", "application/json")
 }

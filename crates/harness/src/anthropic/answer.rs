@@ -6,6 +6,7 @@ use super::cache::Counted;
 use super::request::MessagesRequest;
 use super::sign::Seal;
 use crate::emulator::{Behaviour, ToolMode, UsageMode};
+use crate::members::put;
 use crate::openai::answer::{FILLER, FILLER_UNICODE, group_words, sample};
 use crate::openai::tokens;
 
@@ -107,21 +108,20 @@ impl Reply {
     pub(crate) fn usage(&self, mode: UsageMode, output_tokens: u64, whole: bool) -> Value {
         let mut usage = self.usage_so_far(mode, output_tokens, whole);
         let report = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
-        if let Some(fields) = usage.as_object_mut() {
-            fields.insert(
-                "cache_creation".to_owned(),
-                json!({
-                    "ephemeral_5m_input_tokens": report(self.counted.written_5m),
-                    "ephemeral_1h_input_tokens": report(self.counted.written_1h),
-                }),
-            );
-            fields.insert("service_tier".to_owned(), Value::from(self.service_tier.as_str()));
-            if let Some(searches) = self.searches {
-                let used = json!({"web_search_requests": searches, "web_fetch_requests": 0});
-                fields.insert("server_tool_use".to_owned(), used);
-            }
-            fields.insert("inference_geo".to_owned(), self.inference_geo.clone());
+        put(
+            &mut usage,
+            "cache_creation",
+            json!({
+                "ephemeral_5m_input_tokens": report(self.counted.written_5m),
+                "ephemeral_1h_input_tokens": report(self.counted.written_1h),
+            }),
+        );
+        put(&mut usage, "service_tier", self.service_tier.as_str());
+        if let Some(searches) = self.searches {
+            let used = json!({"web_search_requests": searches, "web_fetch_requests": 0});
+            put(&mut usage, "server_tool_use", used);
         }
+        put(&mut usage, "inference_geo", self.inference_geo.clone());
         usage
     }
 
@@ -134,9 +134,9 @@ impl Reply {
             "cache_read_input_tokens": report(self.counted.read), "output_tokens": report(output_tokens),
             "server_tool_use": null,
         });
-        if let (true, Some(fields)) = (whole, usage.as_object_mut()) {
+        if whole {
             let thinking_tokens = report(self.thinking_tokens.min(output_tokens));
-            fields.insert("output_tokens_details".to_owned(), json!({"thinking_tokens": thinking_tokens}));
+            put(&mut usage, "output_tokens_details", json!({"thinking_tokens": thinking_tokens}));
         }
         usage
     }
@@ -154,14 +154,12 @@ impl Reply {
     /// The buffered form.
     pub(crate) fn whole(&self, mode: UsageMode) -> Value {
         let mut body = self.head();
-        if let Some(fields) = body.as_object_mut() {
-            fields.insert("content".to_owned(), self.blocks.iter().map(Block::whole).collect());
-            fields.insert("stop_reason".to_owned(), Value::from(self.stop_reason.clone()));
-            fields.insert("stop_sequence".to_owned(), Value::from(self.stop_sequence.clone()));
-            fields.insert("stop_details".to_owned(), self.stop_details());
-            if mode != UsageMode::Missing {
-                fields.insert("usage".to_owned(), self.usage(mode, self.output_tokens, true));
-            }
+        put(&mut body, "content", self.blocks.iter().map(Block::whole).collect::<Value>());
+        put(&mut body, "stop_reason", self.stop_reason.as_str());
+        put(&mut body, "stop_sequence", self.stop_sequence.clone());
+        put(&mut body, "stop_details", self.stop_details());
+        if mode != UsageMode::Missing {
+            put(&mut body, "usage", self.usage(mode, self.output_tokens, true));
         }
         body
     }

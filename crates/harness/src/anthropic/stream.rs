@@ -6,6 +6,7 @@ use super::answer::{Block, Reply};
 use super::error::Refusal;
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, PartRole, ToolMode, UsageMode};
+use crate::members::{join, put};
 use crate::openai::stream::fragments;
 use crate::openai::tokens;
 
@@ -43,8 +44,8 @@ pub(crate) fn parts(reply: &Reply, behaviour: &Behaviour, request_id: &str) -> V
 impl Events<'_> {
     fn all(&mut self, interleaved: bool) {
         let mut message = self.reply.head();
-        if let (true, Some(fields)) = (self.mode != UsageMode::Missing, message.as_object_mut()) {
-            fields.insert("usage".to_owned(), self.reply.usage(self.mode, FIRST_TOKENS, false));
+        if self.mode != UsageMode::Missing {
+            put(&mut message, "usage", self.reply.usage(self.mode, FIRST_TOKENS, false));
         }
         self.push("message_start", json!({"message": message}), 0, PartRole::Role);
         self.push("ping", json!({}), 0, PartRole::Frame);
@@ -119,9 +120,8 @@ impl Events<'_> {
             "stop_details": reply.stop_details(), "container": null,
         });
         let mut body = json!({"delta": delta});
-        if let (true, Some(fields)) = (self.mode != UsageMode::Missing, body.as_object_mut()) {
-            let usage = reply.usage_so_far(self.mode, reply.output_tokens, true);
-            fields.insert("usage".to_owned(), usage);
+        if self.mode != UsageMode::Missing {
+            put(&mut body, "usage", reply.usage_so_far(self.mode, reply.output_tokens, true));
         }
         self.push("message_delta", body, u64::MAX, PartRole::Finish);
     }
@@ -134,9 +134,7 @@ impl Events<'_> {
         let tokens = tokens.min(self.reply.output_tokens.saturating_sub(self.sent_tokens));
         self.sent_tokens += tokens;
         let mut whole = json!({"type": name});
-        if let (Some(fields), Value::Object(more)) = (whole.as_object_mut(), body) {
-            fields.extend(more);
-        }
+        join(&mut whole, body);
         self.events.push(Event { name: Some(name), data: whole.to_string(), tokens, role });
     }
 }

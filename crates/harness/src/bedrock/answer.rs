@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::error::Refusal;
 use crate::emulator::frames::Event;
 use crate::emulator::{Behaviour, Part, PartRole, UsageMode};
+use crate::members::{join, put};
 use crate::openai::answer::{Call, Choice, Reply, thinking};
 use crate::openai::{stream, tokens};
 
@@ -53,9 +54,8 @@ impl MeteredReply<'_> {
         let mut usage = json!({
             "inputTokens": input, "outputTokens": output, "totalTokens": input + read + written + output,
         });
-        if let (true, Some(fields)) = (read + written > 0, usage.as_object_mut()) {
-            fields.insert("cacheReadInputTokens".to_owned(), read.into());
-            fields.insert("cacheWriteInputTokens".to_owned(), written.into());
+        if read + written > 0 {
+            join(&mut usage, json!({"cacheReadInputTokens": read, "cacheWriteInputTokens": written}));
         }
         usage
     }
@@ -80,8 +80,8 @@ impl MeteredReply<'_> {
             "metrics": {"latencyMs": 1}, "output": {"message": {"content": content, "role": "assistant"}},
             "stopReason": stop_reason(&choice),
         });
-        if let (true, Some(fields)) = (self.mode != UsageMode::Missing, body.as_object_mut()) {
-            fields.insert("usage".to_owned(), self.usage());
+        if self.mode != UsageMode::Missing {
+            put(&mut body, "usage", self.usage());
         }
         body
     }
@@ -165,10 +165,8 @@ impl Events {
     fn push(&mut self, name: &'static str, mut body: Value, tokens: u64, role: PartRole) {
         let tokens = tokens.min(self.left);
         self.left -= tokens;
-        if let Some(fields) = body.as_object_mut() {
-            let length = 1 + self.events.len() * 7 % (PADDING.len() - 1);
-            fields.insert("p".to_owned(), PADDING.get(..length).unwrap_or_default().into());
-        }
+        let length = 1 + self.events.len() * 7 % (PADDING.len() - 1);
+        put(&mut body, "p", PADDING.get(..length).unwrap_or_default());
         self.events.push(Event { name: Some(name), data: body.to_string(), tokens, role });
     }
 }

@@ -7,6 +7,7 @@ use super::request::ChatRequest;
 use super::tokens;
 use super::usage::usage;
 use crate::emulator::{Behaviour, ToolMode, UsageMode};
+use crate::members::put;
 
 /// Reasoning tokens of a reasoning model when the request sets no effort.
 const REASONING_TOKENS: u64 = 16;
@@ -127,15 +128,11 @@ pub(crate) fn thinking(tokens: u64) -> String {
 
 /// The buffered form.
 pub(crate) fn whole(reply: &Reply, mode: UsageMode) -> Value {
+    let choices = reply.choices.iter().enumerate().map(|(index, choice)| choice.whole(index, reply));
     let mut body = json!({
-        "id": reply.id,
-        "object": "chat.completion",
-        "created": reply.created,
-        "model": reply.model,
-        "choices": reply.choices.iter().enumerate().map(|(index, choice)| choice.whole(index, reply)).collect::<Vec<_>>(),
-        "usage": usage(reply, mode, reply.completion_tokens),
-        "service_tier": reply.service_tier,
-        "system_fingerprint": "fp_emulator",
+        "id": reply.id, "object": "chat.completion", "created": reply.created, "model": reply.model,
+        "choices": choices.collect::<Vec<_>>(), "usage": usage(reply, mode, reply.completion_tokens),
+        "service_tier": reply.service_tier, "system_fingerprint": "fp_emulator",
     });
     if let (UsageMode::Missing, Some(fields)) = (mode, body.as_object_mut()) {
         fields.remove("usage");
@@ -178,11 +175,11 @@ impl Choice {
         };
         let mut message =
             json!({"role": "assistant", "content": content, "refusal": refusal, "annotations": []});
-        if let (false, Some(fields)) = (self.calls.is_empty(), message.as_object_mut()) {
-            fields.insert("tool_calls".to_owned(), self.calls.iter().map(Call::whole).collect());
+        if !self.calls.is_empty() {
+            put(&mut message, "tool_calls", self.calls.iter().map(Call::whole).collect::<Value>());
         }
-        if let (Some(thought), Some(fields)) = (visible_thought(reply), message.as_object_mut()) {
-            fields.insert("reasoning_content".to_owned(), Value::from(thought));
+        if let Some(thought) = visible_thought(reply) {
+            put(&mut message, "reasoning_content", thought);
         }
         json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish})
     }

@@ -8,11 +8,11 @@ use super::error::ApiError;
 use super::forms;
 use super::routes::OpenAiCall;
 use super::stream::error_event;
-use crate::emulator::answering::{buffered, head, special_as, streamed};
-use crate::emulator::body::Step;
+use crate::emulator::answering::{buffered, plain, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Part, PartRole, UsageMode};
+use crate::members::put;
 
 /// OpenAI's maximum file size.
 const FILE_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -134,13 +134,15 @@ impl Listening {
         }
         let seconds = self.seconds();
         match self.format.as_str() {
-            "text" => Ok(plain("text/plain; charset=utf-8", format!("{text}\n"), behaviour)),
+            "text" => Ok(plain(200, "text/plain; charset=utf-8", format!("{text}\n"), behaviour)),
             "srt" => Ok(plain(
+                200,
                 "text/plain; charset=utf-8",
                 format!("1\n{}\n{text}\n\n", cue(seconds, ',')),
                 behaviour,
             )),
             "vtt" => Ok(plain(
+                200,
                 "text/vtt; charset=utf-8",
                 format!("WEBVTT\n\n{}\n{text}\n\n", cue(seconds, '.')),
                 behaviour,
@@ -177,19 +179,7 @@ impl Listening {
     }
 }
 
-fn put(object: &mut Value, name: &str, value: Value) {
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert(name.to_owned(), value);
-    }
-}
-
 fn cue(seconds: usize, mark: char) -> String {
     let (minutes, rest) = (seconds / 60, seconds % 60);
     format!("00:00:00{mark}000 --> {:02}:{:02}:{rest:02}{mark}000", minutes / 60, minutes % 60)
-}
-
-fn plain(media: &str, body: String, behaviour: &Behaviour) -> Answer {
-    let mut headers = head(media, behaviour);
-    headers.push(("content-length".to_owned(), body.len().to_string()));
-    Answer { status: 200, headers, steps: vec![Step::Write { bytes: Bytes::from(body), tokens: 0 }] }
 }

@@ -14,6 +14,7 @@ use crate::emulator::answering::reply;
 use crate::emulator::service::{Answer, json_answer, unix_seconds};
 use crate::emulator::state::lock;
 use crate::emulator::{Behaviour, UsageMode};
+use crate::members::put;
 
 #[rustfmt::skip]
 const ENDPOINTS: &[&str] = &[
@@ -104,7 +105,7 @@ impl Batch {
         {
             let name = format!("{stage}_at");
             let at = self.since.get(&name).cloned().unwrap_or_default();
-            view.as_object_mut().and_then(|view| view.insert(name, at));
+            put(&mut view, &name, at);
         }
         view
     }

@@ -14,6 +14,7 @@ use crate::emulator::answering::{bill, buffered, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::{Answer, unix_seconds};
 use crate::emulator::{Behaviour, Kind, Part, PartRole, UsageMode};
+use crate::members::put;
 
 /// The default output limit.
 const TOKENS_MAX: u64 = 16;
@@ -183,8 +184,8 @@ impl Completions {
             })
             .collect();
         let mut body = head(reply, &Value::from(choices));
-        if let (true, Some(fields)) = (mode != UsageMode::Missing, body.as_object_mut()) {
-            fields.insert("usage".to_owned(), usage(reply, mode, reply.completion_tokens));
+        if mode != UsageMode::Missing {
+            put(&mut body, "usage", usage(reply, mode, reply.completion_tokens));
         }
         body
     }
@@ -225,10 +226,7 @@ impl Completions {
         };
         if has_usage {
             let mut chunk = head(reply, &json!([]));
-            if let Some(fields) = chunk.as_object_mut() {
-                let usage = usage(reply, behaviour.usage, reply.completion_tokens);
-                fields.insert("usage".to_owned(), usage);
-            }
+            put(&mut chunk, "usage", usage(reply, behaviour.usage, reply.completion_tokens));
             events.push(Event { name: None, data: chunk.to_string(), tokens: 0, role: PartRole::Usage });
         }
         let done = || Event { name: None, data: "[DONE]".to_owned(), tokens: 0, role: PartRole::Done };
@@ -238,8 +236,8 @@ impl Completions {
 
     fn event(&self, reply: &Reply, choice: &Value, tokens: u64, role: PartRole) -> Event {
         let mut chunk = head(reply, &json!([choice]));
-        if let (true, Some(fields)) = (self.include_usage, chunk.as_object_mut()) {
-            fields.insert("usage".to_owned(), Value::Null);
+        if self.include_usage {
+            put(&mut chunk, "usage", Value::Null);
         }
         Event { name: None, data: chunk.to_string(), tokens, role }
     }

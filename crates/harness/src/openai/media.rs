@@ -17,6 +17,7 @@ use crate::emulator::answering::{buffered, head, played, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Kind, Model, Part, PartRole, UsageMode};
+use crate::members::put;
 
 /// Every field of OpenAI's own API, as its SDK lists them.
 #[rustfmt::skip]
@@ -123,11 +124,10 @@ fn speech_events(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> 
     let mut events: Vec<Event> = words.iter().map(delta).collect();
     let made = WORD_TOKENS * words.len() as u64;
     let mut done = json!({"type": "speech.audio.done"});
-    if let (true, Some(done)) = (behaviour.usage != UsageMode::Missing, done.as_object_mut()) {
-        let usage = json!({
-            "input_tokens": prompt_tokens, "output_tokens": made, "total_tokens": prompt_tokens + made,
-        });
-        done.insert("usage".to_owned(), usage);
+    if behaviour.usage != UsageMode::Missing {
+        let total = prompt_tokens + made;
+        let usage = json!({"input_tokens": prompt_tokens, "output_tokens": made, "total_tokens": total});
+        put(&mut done, "usage", usage);
     }
     let (name, data) = (Some("speech.audio.done"), done.to_string());
     events.push(Event { name, data, tokens: 0, role: PartRole::Finish });
@@ -191,8 +191,8 @@ impl Ranking<'_> {
         let row = |(index, score): &(usize, f64)| {
             let mut row = json!({"index": index, "relevance_score": score});
             let text = self.documents.get(*index).map_or("", String::as_str);
-            if let (true, Some(row)) = (has_documents, row.as_object_mut()) {
-                row.insert("document".to_owned(), form(text));
+            if has_documents {
+                put(&mut row, "document", form(text));
             }
             row
         };

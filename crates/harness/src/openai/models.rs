@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use crate::emulator::Model;
+use crate::members::put;
 use crate::together;
 
 /// A fixed creation time keeps the list the same from run to run.
@@ -23,9 +24,9 @@ pub(crate) fn one(served: Served<'_>, id: &str) -> Result<Value, ApiError> {
 
 fn row(model: &Model, flavour: Flavour) -> Value {
     let mut row = json!({"id": model.id, "object": "model", "created": CREATED, "owned_by": "system"});
-    if let (Flavour::Mistral, Some(fields)) = (flavour, row.as_object_mut()) {
-        fields.insert("type".to_owned(), "base".into());
-        fields.insert("capabilities".to_owned(), json!({"completion_chat": true, "function_calling": true}));
+    if flavour == Flavour::Mistral {
+        put(&mut row, "type", "base");
+        put(&mut row, "capabilities", json!({"completion_chat": true, "function_calling": true}));
     }
     row
 }

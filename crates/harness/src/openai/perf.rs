@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::Reply;
 use super::flavour::Flavour;
+use crate::members::put;
 
 /// A fixed time: nothing here is measured, so tests can compare.
 const SECONDS: &str = "0.002";
@@ -25,12 +26,10 @@ pub(crate) fn headers(reply: &Reply) -> Vec<(String, String)> {
 
 /// Adds `perf_metrics` to a body or to the chunk with the finish reason.
 pub(crate) fn write(body: &mut Value, reply: &Reply) {
-    if let Some(fields) = body.as_object_mut() {
-        let metrics = json!({
-            "prompt-tokens": reply.prompt_tokens.to_string(),
-            "cached-prompt-tokens": reply.cached_tokens.to_string(), "server-time-to-first-token": SECONDS,
-            "server-processing-time": SECONDS,
-        });
-        fields.insert("perf_metrics".to_owned(), metrics);
-    }
+    let metrics = json!({
+        "prompt-tokens": reply.prompt_tokens.to_string(),
+        "cached-prompt-tokens": reply.cached_tokens.to_string(),
+        "server-time-to-first-token": SECONDS, "server-processing-time": SECONDS,
+    });
+    put(body, "perf_metrics", metrics);
 }

@@ -17,6 +17,7 @@ use crate::emulator::answering::{buffered, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::{Answer, unix_seconds};
 use crate::emulator::{Kind, PartRole, UsageMode};
+use crate::members::join;
 
 /// Every field of OpenAI's own API, as its SDK lists them.
 #[rustfmt::skip]
@@ -177,19 +178,15 @@ pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
 
 impl Picture {
     fn view(&self, with_usage: bool) -> Value {
-        let data: Vec<Value> = (0..self.count)
-            .map(|at| {
-                let (name, value) = self.one(at);
-                json!({name: value})
-            })
-            .collect();
+        let row = |(name, value): (&str, Value)| json!({name: value});
+        let data: Vec<Value> = (0..self.count).map(|at| row(self.one(at))).collect();
         let mut view = json!({"created": unix_seconds(), "data": data});
-        if let (true, Some(view)) = (with_usage, view.as_object_mut()) {
-            view.insert("background".to_owned(), "opaque".into());
-            view.insert("output_format".to_owned(), "png".into());
-            view.insert("quality".to_owned(), self.quality.clone().into());
-            view.insert("size".to_owned(), self.size.clone().into());
-            view.insert("usage".to_owned(), self.usage(self.count));
+        if with_usage {
+            let more = json!({
+                "background": "opaque", "output_format": "png", "quality": self.quality, "size": self.size,
+                "usage": self.usage(self.count),
+            });
+            join(&mut view, more);
         }
         view
     }
@@ -211,9 +208,7 @@ impl Picture {
                 "type": kind, "b64_json": self.file(), "created_at": unix_seconds(), "size": self.size,
                 "quality": self.quality, "background": "opaque", "output_format": "png",
             });
-            if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
-                data.extend(more);
-            }
+            join(&mut data, more);
             Event { name: Some(kind), data: data.to_string(), tokens: 0, role }
         };
         let mut events = Vec::new();

@@ -10,6 +10,7 @@ use super::usage::usage;
 use super::{perf, tokens};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, PartRole, ToolMode, UsageMode};
+use crate::members::put;
 use crate::{azure, mistral, together};
 
 /// Tool arguments are streamed in fragments of this many tokens; padded ones in larger fragments.
@@ -57,8 +58,8 @@ impl Chunks<'_> {
         for index in 0..self.reply.choices.len() {
             let mut delta = json!({"role": "assistant", "content": "", "refusal": null});
             let calling = self.reply.choices.get(index).is_some_and(|choice| !choice.calls.is_empty());
-            if let (true, Some(fields)) = (calling, delta.as_object_mut()) {
-                fields.insert("content".to_owned(), Value::Null);
+            if calling {
+                put(&mut delta, "content", Value::Null);
             }
             let hidden = if index == 0 { self.reply.reasoning_tokens } else { 0 };
             let visible = visible_thought(self.reply);
@@ -185,10 +186,8 @@ impl Chunks<'_> {
         if last && self.request.perf_metrics {
             perf::write(&mut chunk, self.reply);
         }
-        if let (true, PartRole::Content, Some(fields)) =
-            (self.request.include_obfuscation, role, chunk.as_object_mut())
-        {
-            fields.insert("obfuscation".to_owned(), Value::from("x".repeat(self.events.len() % 7 + 1)));
+        if self.request.include_obfuscation && role == PartRole::Content {
+            put(&mut chunk, "obfuscation", "x".repeat(self.events.len() % 7 + 1));
         }
         self.events.push(Event { name: None, data: chunk.to_string(), tokens, role });
     }
@@ -213,9 +212,8 @@ impl Chunks<'_> {
             "model": self.reply.model, "service_tier": self.reply.service_tier,
             "system_fingerprint": "fp_emulator", "choices": choices,
         });
-        let has_usage = self.request.include_usage || !usage.is_null();
-        if let (true, Some(fields)) = (has_usage, chunk.as_object_mut()) {
-            fields.insert("usage".to_owned(), usage);
+        if self.request.include_usage || !usage.is_null() {
+            put(&mut chunk, "usage", usage);
         }
         chunk
     }

@@ -9,6 +9,7 @@ use crate::gemini::answering;
 use crate::gemini::error::ApiError;
 use crate::gemini::models;
 use crate::gemini::service::Admitted;
+use crate::members::put;
 use crate::openai::embeddings::vector;
 use crate::openai::tokens;
 
@@ -124,10 +125,7 @@ async fn instances(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError
             let mut embeddings = json!({"values": vector(&instance.content, dimensions)});
             if include_usage {
                 let count = tokens::count(&instance.content);
-                let statistics = json!({"token_count": count, "truncated": false});
-                if let Some(fields) = embeddings.as_object_mut() {
-                    fields.insert("statistics".to_owned(), statistics);
-                }
+                put(&mut embeddings, "statistics", json!({"token_count": count, "truncated": false}));
             }
             json!({"embeddings": embeddings})
         };
@@ -152,9 +150,7 @@ async fn content(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError> 
         let mut answer = json!({"embedding": {"values": values}, "truncated": false});
         if include_usage {
             let usage = json!({"promptTokenCount": count, "totalTokenCount": count});
-            if let Some(fields) = answer.as_object_mut() {
-                fields.insert("usageMetadata".to_owned(), usage);
-            }
+            put(&mut answer, "usageMetadata", usage);
         }
         Ok(answer)
     })

@@ -11,6 +11,7 @@ use crate::emulator::service::{Answer, Call};
 use crate::gemini::answering;
 use crate::gemini::error::ApiError;
 use crate::gemini::service::Admitted;
+use crate::members::put;
 use crate::openai::checks::{self, Shape, Shape::*};
 use crate::openai::pictures::PIXEL;
 
@@ -131,8 +132,8 @@ impl ImageRequest {
     fn answer(&self) -> Value {
         let picture = |_| {
             let mut picture = json!({"mimeType": self.media, "bytesBase64Encoded": STANDARD.encode(PIXEL)});
-            if let Some(fields) = picture.as_object_mut().filter(|_| self.is_enhanced) {
-                fields.insert("prompt".to_owned(), format!("{}, in the evening light", self.prompt).into());
+            if self.is_enhanced {
+                put(&mut picture, "prompt", format!("{}, in the evening light", self.prompt));
             }
             picture
         };

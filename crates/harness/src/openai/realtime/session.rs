@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::events::{self, Wrong};
 use crate::Entry;
 use crate::emulator::state::lock;
+use crate::members::put;
 use crate::openai::tokens;
 
 const MESSAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -411,12 +412,6 @@ fn done(id: &str, status: &str, details: &Value, usage: &Value) -> Value {
     json!({"type": "response.done", "response": {
         "object": "realtime.response", "id": id, "status": status, "status_details": details, "output": [], "usage": usage,
     }})
-}
-
-fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert(name.to_owned(), value.into());
-    }
 }
 
 fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {

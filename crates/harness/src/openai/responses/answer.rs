@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::request::ResponsesRequest;
 use super::seal::Sealer;
 use crate::emulator::{Behaviour, UsageMode};
+use crate::members::{join, put};
 use crate::openai::answer::{Call, Reply, logprobs, thinking};
 use crate::openai::stream::error_message;
 
@@ -108,14 +109,12 @@ impl Response {
             End::Failed { code, message } => ("failed", "error", json!({"code": code, "message": message})),
         };
         let mut object = self.object(status, output);
-        if let Some(fields) = object.as_object_mut() {
-            fields.insert(name.to_owned(), detail);
-            if self.end == End::Completed {
-                fields.insert("completed_at".to_owned(), Value::from(self.reply.created));
-            }
-            if !matches!(self.end, End::Failed { .. }) {
-                fields.insert("usage".to_owned(), self.usage());
-            }
+        put(&mut object, name, detail);
+        if self.end == End::Completed {
+            put(&mut object, "completed_at", self.reply.created);
+        }
+        if !matches!(self.end, End::Failed { .. }) {
+            put(&mut object, "usage", self.usage());
         }
         object
     }
@@ -127,11 +126,9 @@ impl Response {
             "model": self.reply.model, "output": output, "service_tier": self.reply.service_tier,
             "usage": null,
         });
-        if let Some(fields) = object.as_object_mut() {
-            fields.extend(self.echo.clone());
-            if let Some(searches) = self.reply.searches {
-                fields.insert("tool_usage".to_owned(), json!({"web_search": {"num_requests": searches}}));
-            }
+        join(&mut object, Value::Object(self.echo.clone()));
+        if let Some(searches) = self.reply.searches {
+            put(&mut object, "tool_usage", json!({"web_search": {"num_requests": searches}}));
         }
         object
     }
@@ -268,8 +265,8 @@ fn message(id: &str, status: &str, content: &[Value]) -> Value {
 
 fn reasoning(id: &str, summary: &[Value], sealed: Option<&str>) -> Value {
     let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
-    if let (Some(sealed), Some(fields)) = (sealed, item.as_object_mut()) {
-        fields.insert("encrypted_content".to_owned(), Value::from(sealed));
+    if let Some(sealed) = sealed {
+        put(&mut item, "encrypted_content", sealed);
     }
     item
 }

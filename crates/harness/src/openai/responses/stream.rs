@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{End, Item, ItemContent, Response, part, probabilities, summary_part};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, PartRole, ToolMode};
+use crate::members::put;
 use crate::openai::answer::Call;
 use crate::openai::stream::{error_message, fragments};
 use crate::openai::tokens;
@@ -225,9 +226,7 @@ impl Events<'_> {
 }
 
 fn with(mut object: Value, name: &str, value: Value) -> Value {
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert(name.to_owned(), value);
-    }
+    put(&mut object, name, value);
     object
 }
 

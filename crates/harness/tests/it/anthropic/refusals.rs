@@ -12,72 +12,56 @@ use crate::{KEY, OTHER_KEY, WITHIN, with};
 
 #[tokio::test]
 async fn fields_and_their_shapes() {
-    check(
-        OLDER,
-        &[
-            (json!({}), None),
-            (json!({"x": 1}), Some("x: Extra inputs are not permitted")),
-            (json!({"mcp_servers": []}), Some("mcp_servers: Extra inputs are not permitted")),
-            (json!({"user_profile_id": "u"}), Some("user_profile_id: Extra inputs are not permitted")),
-            (json!({"max_tokens": null}), Some("max_tokens: Field required")),
-            (json!({"max_tokens": -1}), Some("max_tokens: Input should be greater than or equal to 0")),
-            (json!({"max_tokens": "5"}), Some("max_tokens: Input should be a valid integer")),
-            (
-                json!({"max_tokens": 128_001}),
-                Some("max_tokens: 128001 > 128000, which is the maximum allowed"),
-            ),
-            (json!({"model": null}), Some("model: Field required")),
-            (json!({"model": ""}), Some("model: String should have at least 1 character")),
-            (json!({"model": "gpt-4o"}), Some("model: gpt-4o")),
-            (json!({"stream": "yes"}), Some("stream: Input should be a valid boolean")),
-            (
-                json!({"service_tier": "flex"}),
-                Some("service_tier: Input should be 'auto' or 'standard_only'"),
-            ),
-            (json!({"service_tier": "standard_only"}), None),
-            (json!({"speed": "standard", "inference_geo": "us"}), None),
-            (json!({"metadata": {"user_id": "u"}}), None),
-            (json!({"metadata": {"user": "u"}}), Some("metadata.user: Extra inputs are not permitted")),
-            (json!({"metadata": {"user_id": "u".repeat(257)}}), Some("at most 256 characters")),
-            (json!({"diagnostics": {"previous_message_id": "msg_1"}}), None),
-            (json!({"stop_sequences": ["\n"]}), Some("each stop sequence must contain non-whitespace")),
-            (json!({"stop_sequences": [5]}), Some("stop_sequences.0: Input should be a valid string")),
-            (json!({"output_config": {"effort": "none"}}), Some("output_config.effort: Input should be")),
-            (json!({"output_config": {"effort": "max"}}), None),
-            (json!({"output_config": {"effort": "xhigh"}}), Some("does not support effort level 'xhigh'")),
-            (json!({"model": "claude-opus-5", "output_config": {"effort": "xhigh"}}), None),
-            (
-                json!({"model": "claude-haiku-4-5", "output_config": {"effort": "low"}}),
-                Some("does not support the effort parameter"),
-            ),
-            (json!({"model": "claude-small"}), Some("exceed context limit: 8 + 2000 > 100")),
-            (
-                json!({"model": "claude-small", "messages": [user(json!("w ".repeat(200)))]}),
-                Some("prompt is too long: 207 tokens > 100 maximum"),
-            ),
-        ],
-    )
-    .await;
+    let cases = json!([
+        [{}, null],
+        [{"x": 1}, "x: Extra inputs are not permitted"],
+        [{"mcp_servers": []}, "mcp_servers: Extra inputs are not permitted"],
+        [{"user_profile_id": "u"}, "user_profile_id: Extra inputs are not permitted"],
+        [{"max_tokens": null}, "max_tokens: Field required"],
+        [{"max_tokens": -1}, "max_tokens: Input should be greater than or equal to 0"],
+        [{"max_tokens": "5"}, "max_tokens: Input should be a valid integer"],
+        [{"max_tokens": 128_001}, "max_tokens: 128001 > 128000, which is the maximum allowed"],
+        [{"model": null}, "model: Field required"],
+        [{"model": ""}, "model: String should have at least 1 character"],
+        [{"model": "gpt-4o"}, "model: gpt-4o"],
+        [{"stream": "yes"}, "stream: Input should be a valid boolean"],
+        [{"service_tier": "flex"}, "service_tier: Input should be 'auto' or 'standard_only'"],
+        [{"service_tier": "standard_only"}, null],
+        [{"speed": "standard", "inference_geo": "us"}, null],
+        [{"metadata": {"user_id": "u"}}, null],
+        [{"metadata": {"user": "u"}}, "metadata.user: Extra inputs are not permitted"],
+        [{"metadata": {"user_id": "u".repeat(257)}}, "at most 256 characters"],
+        [{"diagnostics": {"previous_message_id": "msg_1"}}, null],
+        [{"stop_sequences": ["\n"]}, "each stop sequence must contain non-whitespace"],
+        [{"stop_sequences": [5]}, "stop_sequences.0: Input should be a valid string"],
+        [{"output_config": {"effort": "none"}}, "output_config.effort: Input should be"],
+        [{"output_config": {"effort": "max"}}, null],
+        [{"output_config": {"effort": "xhigh"}}, "does not support effort level 'xhigh'"],
+        [{"model": "claude-opus-5", "output_config": {"effort": "xhigh"}}, null],
+        [{"model": "claude-haiku-4-5", "output_config": {"effort": "low"}},
+            "does not support the effort parameter"],
+        [{"model": "claude-small"}, "exceed context limit: 8 + 2000 > 100"],
+        [{"model": "claude-small", "messages": [user(json!("w ".repeat(200)))]},
+            "prompt is too long: 207 tokens > 100 maximum"],
+    ]);
+    check(OLDER, cases).await;
 }
 
 #[tokio::test]
 async fn sampling_by_version_and_model() {
     for field in [json!({"temperature": 1.0}), json!({"top_p": 0.9}), json!({"top_k": 5})] {
-        check(NEWER, &[(field.clone(), Some("Extra inputs are not permitted"))]).await;
-        check(OLDER, &[(field, None)]).await;
+        check(NEWER, json!([[field, "Extra inputs are not permitted"]])).await;
+        check(OLDER, json!([[field, null]])).await;
     }
     let newest = |more: Value| with(json!({"model": "claude-opus-5"}), more);
-    check(
-        OLDER,
-        &[
-            (json!({"temperature": 1.5}), Some("temperature: Input should be less than or equal to 1")),
-            (json!({"temperature": 0.5, "top_p": 0.5}), Some("cannot both be specified")),
-            (newest(json!({"temperature": 1.0})), None),
-            (newest(json!({"temperature": 0.5})), Some("`temperature` is not supported by this model")),
-            (newest(json!({"top_k": 5})), Some("`top_k` is not supported by this model")),
-        ],
-    )
-    .await;
+    let cases = json!([
+        [{"temperature": 1.5}, "temperature: Input should be less than or equal to 1"],
+        [{"temperature": 0.5, "top_p": 0.5}, "cannot both be specified"],
+        [newest(json!({"temperature": 1.0})), null],
+        [newest(json!({"temperature": 0.5})), "`temperature` is not supported by this model"],
+        [newest(json!({"top_k": 5})), "`top_k` is not supported by this model"],
+    ]);
+    check(OLDER, cases).await;
 }
 
 #[tokio::test]
@@ -85,41 +69,47 @@ async fn tools_and_choices() {
     let tool = |change: Value| json!({"tools": [with(tide_tool(), change)]});
     let choose = |choice: Value| json!({"tools": [tide_tool()], "tool_choice": choice});
     let open = json!({"type": "object", "properties": {}});
-    check(
-        OLDER,
-        &[
-            (json!({"tools": []}), None),
-            (tool(json!({"description": "x", "type": "custom"})), None),
-            (tool(json!({"name": "a b"})), Some("tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'")),
-            (tool(json!({"name": "a".repeat(129)})), Some("tools.0.custom.name")),
-            (tool(json!({"input_schema": null})), Some("tools.0.custom.input_schema: Field required")),
-            (tool(json!({"input_schema": {}})), Some("tools.0.custom.input_schema.type: Field required")),
-            (tool(json!({"input_schema": {"type": "string"}})), Some("input_schema.type: Input should be 'object'")),
-            (tool(json!({"input_schema": {"type": "object", "required": "x"}})), Some("JSON schema is invalid")),
-            (tool(json!({"input_schema": {"type": "object", "anyOf": []}})), Some("does not support oneOf, allOf, or anyOf")),
-            (tool(json!({"strict": true, "input_schema": open})), Some("'additionalProperties' must be explicitly set to false")),
-            (tool(json!({"parameters": {}})), Some("tools.0.custom.parameters: Extra inputs are not permitted")),
-            (tool(json!({"type": "function"})), Some("tools.0: Input tag 'function' found using 'type'")),
-            (json!({"tools": [tide_tool(), tide_tool()]}), Some("Tool names must be unique")),
-            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]}), None),
-            (json!({"tools": [{"type": "web_search_20250304", "name": "web_search"}]}), Some("tools.0: Input tag 'web_search_20250304'")),
-            (json!({"tools": [{"type": "web_search_20250305", "name": "search"}]}), Some("web_search_20250305.name: Input should be 'web_search'")),
-            (json!({"tools": [{"type": "web_search_20250305"}]}), Some("web_search_20250305.name: Field required")),
-            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "uses": 3}]}), Some("web_search_20250305.uses: Extra inputs are not permitted")),
-            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "allowed_domains": [], "blocked_domains": []}]}), Some("Cannot specify both")),
-            (json!({"tools": [{"type": "bash_20250124", "name": "bash"}]}), None),
-            (choose(json!({"type": "any", "disable_parallel_tool_use": true})), None),
-            (choose(json!({"type": "tool", "name": "tide"})), None),
-            (choose(json!({"type": "tool"})), Some("tool_choice.tool.name: Field required")),
-            (choose(json!({"type": "tool", "name": "wind"})), Some("Tool 'wind' not found in provided tools")),
-            (choose(json!({"type": "required"})), Some("tool_choice: Input tag 'required'")),
-            (choose(json!("auto")), Some("tool_choice: Input should be a valid dictionary")),
-            (json!({"tool_choice": {"type": "auto"}}), Some("tool_choice may only be specified while providing tools")),
-            (json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}), Some("output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")),
-            (json!({"output_config": {"format": {"type": "json_object"}}}), Some("output_config.format")),
-        ],
-    )
-    .await;
+    let cases = json!([
+        [{"tools": []}, null],
+        [tool(json!({"description": "x", "type": "custom"})), null],
+        [tool(json!({"name": "a b"})),
+            "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"],
+        [tool(json!({"name": "a".repeat(129)})), "tools.0.custom.name"],
+        [tool(json!({"input_schema": null})), "tools.0.custom.input_schema: Field required"],
+        [tool(json!({"input_schema": {}})), "tools.0.custom.input_schema.type: Field required"],
+        [tool(json!({"input_schema": {"type": "string"}})), "input_schema.type: Input should be 'object'"],
+        [tool(json!({"input_schema": {"type": "object", "required": "x"}})), "JSON schema is invalid"],
+        [tool(json!({"input_schema": {"type": "object", "anyOf": []}})),
+            "does not support oneOf, allOf, or anyOf"],
+        [tool(json!({"strict": true, "input_schema": open})),
+            "'additionalProperties' must be explicitly set to false"],
+        [tool(json!({"parameters": {}})), "tools.0.custom.parameters: Extra inputs are not permitted"],
+        [tool(json!({"type": "function"})), "tools.0: Input tag 'function' found using 'type'"],
+        [{"tools": [tide_tool(), tide_tool()]}, "Tool names must be unique"],
+        [{"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]}, null],
+        [{"tools": [{"type": "web_search_20250304", "name": "web_search"}]},
+            "tools.0: Input tag 'web_search_20250304'"],
+        [{"tools": [{"type": "web_search_20250305", "name": "search"}]},
+            "web_search_20250305.name: Input should be 'web_search'"],
+        [{"tools": [{"type": "web_search_20250305"}]}, "web_search_20250305.name: Field required"],
+        [{"tools": [{"type": "web_search_20250305", "name": "web_search", "uses": 3}]},
+            "web_search_20250305.uses: Extra inputs are not permitted"],
+        [{"tools": [{"type": "web_search_20250305", "name": "web_search", "allowed_domains": [],
+            "blocked_domains": []}]}, "Cannot specify both"],
+        [{"tools": [{"type": "bash_20250124", "name": "bash"}]}, null],
+        [choose(json!({"type": "any", "disable_parallel_tool_use": true})), null],
+        [choose(json!({"type": "tool", "name": "tide"})), null],
+        [choose(json!({"type": "tool"})), "tool_choice.tool.name: Field required"],
+        [choose(json!({"type": "tool", "name": "wind"})), "Tool 'wind' not found in provided tools"],
+        [choose(json!({"type": "required"})), "tool_choice: Input tag 'required'"],
+        [choose(json!("auto")), "tool_choice: Input should be a valid dictionary"],
+        [{"tool_choice": {"type": "auto"}}, "tool_choice may only be specified while providing tools"],
+        [{"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+            "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set \
+            to false"],
+        [{"output_config": {"format": {"type": "json_object"}}}, "output_config.format"],
+    ]);
+    check(OLDER, cases).await;
 }
 
 #[tokio::test]
@@ -128,33 +118,38 @@ async fn cache_marks_and_thinking_options() {
         |ttl: Value| json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}});
     let marks = |list: &[&str]| talk(&[user(list.iter().map(|ttl| mark(json!(ttl))).collect())]);
     let budget = |tokens: i64| json!({"thinking": {"type": "enabled", "budget_tokens": tokens}});
-    check(
-        OLDER,
-        &[
-            (marks(&["1h", "1h", "5m", "5m"]), None),
-            (marks(&["5m"; 5]), Some("A maximum of 4 blocks with cache_control may be provided. Found 5.")),
-            (marks(&["5m", "1h"]), Some("messages.0.content.1.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m'")),
-            (marks(&["30m"]), Some("cache_control.ttl: Input should be '5m' or '1h'")),
-            (with(marks(&["1h"]), json!({"tools": [with(tide_tool(), json!({"cache_control": {"type": "ephemeral"}}))]})), Some("must not come after a ttl='5m'")),
-            (json!({"cache_control": {"type": "ephemeral"}}), None),
-            (budget(1024), None),
-            (budget(1023), Some("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")),
-            (budget(2000), Some("`max_tokens` must be greater than `thinking.budget_tokens`")),
-            (json!({"thinking": {"type": "enabled"}}), Some("thinking.enabled.budget_tokens: Field required")),
-            (json!({"thinking": {"type": "adaptive", "display": "omitted"}}), None),
-            (json!({"thinking": {"type": "adaptive", "budget_tokens": 1024}}), Some("thinking.adaptive.budget_tokens: Extra inputs")),
-            (json!({"thinking": {"type": "deep"}}), Some("thinking: Input tag 'deep'")),
-            (with(budget(1024), json!({"model": "claude-opus-5"})), Some("\"thinking.type.enabled\" is not supported for this model")),
-            (with(budget(1024), json!({"model": "claude-haiku-4-5"})), None),
-            (json!({"model": "claude-haiku-4-5", "thinking": {"type": "adaptive"}}), Some("adaptive thinking is not supported on this model")),
-            (json!({"model": "claude-opus-5", "thinking": {"type": "adaptive"}}), None),
-            (with(budget(1024), json!({"temperature": 0.5})), Some("`temperature` may only be set to 1 when thinking is enabled")),
-            (with(budget(1024), json!({"top_p": 0.5})), Some("`top_p` must be greater than or equal to 0.95")),
-            (with(budget(1024), json!({"top_k": 5})), Some("`top_k` must be unset")),
-            (with(budget(1024), json!({"tools": [tide_tool()], "tool_choice": {"type": "any"}})), Some("Thinking may not be enabled when tool_choice forces tool use.")),
-        ],
-    )
-    .await;
+    let cases = json!([
+        [marks(&["1h", "1h", "5m", "5m"]), null],
+        [marks(&["5m"; 5]), "A maximum of 4 blocks with cache_control may be provided. Found 5."],
+        [marks(&["5m", "1h"]),
+            "messages.0.content.1.cache_control.ttl: a ttl='1h' cache_control block must not come after a \
+            ttl='5m'"],
+        [marks(&["30m"]), "cache_control.ttl: Input should be '5m' or '1h'"],
+        [with(marks(&["1h"]), json!({"tools": [with(tide_tool(),
+            json!({"cache_control": {"type": "ephemeral"}}))]})), "must not come after a ttl='5m'"],
+        [{"cache_control": {"type": "ephemeral"}}, null],
+        [budget(1024), null],
+        [budget(1023), "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"],
+        [budget(2000), "`max_tokens` must be greater than `thinking.budget_tokens`"],
+        [{"thinking": {"type": "enabled"}}, "thinking.enabled.budget_tokens: Field required"],
+        [{"thinking": {"type": "adaptive", "display": "omitted"}}, null],
+        [{"thinking": {"type": "adaptive", "budget_tokens": 1024}},
+            "thinking.adaptive.budget_tokens: Extra inputs"],
+        [{"thinking": {"type": "deep"}}, "thinking: Input tag 'deep'"],
+        [with(budget(1024), json!({"model": "claude-opus-5"})),
+            "\"thinking.type.enabled\" is not supported for this model"],
+        [with(budget(1024), json!({"model": "claude-haiku-4-5"})), null],
+        [{"model": "claude-haiku-4-5", "thinking": {"type": "adaptive"}},
+            "adaptive thinking is not supported on this model"],
+        [{"model": "claude-opus-5", "thinking": {"type": "adaptive"}}, null],
+        [with(budget(1024), json!({"temperature": 0.5})),
+            "`temperature` may only be set to 1 when thinking is enabled"],
+        [with(budget(1024), json!({"top_p": 0.5})), "`top_p` must be greater than or equal to 0.95"],
+        [with(budget(1024), json!({"top_k": 5})), "`top_k` must be unset"],
+        [with(budget(1024), json!({"tools": [tide_tool()], "tool_choice": {"type": "any"}})),
+            "Thinking may not be enabled when tool_choice forces tool use."],
+    ]);
+    check(OLDER, cases).await;
 }
 
 #[tokio::test]

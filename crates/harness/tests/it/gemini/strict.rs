@@ -10,10 +10,11 @@ use crate::{KEY, OTHER_KEY, WITHIN, config, start, with};
 
 const DECLARED: &str = "get_tide";
 
-/// A change to a valid request, and a piece of the message that it is rejected with.
-async fn check_refused(model: &str, cases: Vec<(Value, &str)>) {
+/// Each change to a valid request, and a piece of the message that it is rejected with.
+async fn check_refused(model: &str, cases: Value) {
     let emulator = start().await;
-    for (change, why) in cases {
+    for case in cases.as_array().unwrap() {
+        let (change, why) = (&case[0], case[1].as_str().unwrap());
         let answer = ask(&emulator, model, &with(question(), change.clone())).await;
         let error = &answer.json()["error"];
         assert_eq!(
@@ -42,36 +43,25 @@ fn tools() -> Value {
 #[tokio::test]
 async fn unknown_names_and_wrong_types_are_refused() {
     let unknown = "Invalid JSON payload received. Unknown name";
-    check_refused(
-        MIDDLE,
-        vec![
-            (json!({"surprise": 1}), &format!("{unknown} \"surprise\": Cannot find field.")),
-            (
-                json!({"contents": [user(json!([{"text": "x", "cache_control": {}}]))]}),
-                &format!("{unknown} \"cache_control\" at 'contents[0].parts[0]': Cannot find field."),
-            ),
-            (
-                json!({"generation_config": {"maxTokens": 5}}),
-                &format!("{unknown} \"maxTokens\" at 'generation_config': Cannot find field."),
-            ),
-            (
-                json!({"toolConfig": {"functionCallingConfig": {"streamFunctionCallArguments": true}}}),
-                "Unknown name \"streamFunctionCallArguments\" at 'tool_config.function_calling_config'",
-            ),
-            (
-                json!({"tools": [{"functionDeclarations": [{"name": "f", "parameters":
-                    {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}, "additionalProperties": false}}]}]}),
-                "Unknown name \"additionalProperties\" at 'tools[0].function_declarations[0].parameters'",
-            ),
-            (json!({"contents": [user(json!([{"text": 5}]))]}), "(TYPE_STRING), 5"),
-            (json!({"generationConfig": {"temperature": "hot"}}), "(TYPE_FLOAT), \"hot\""),
-            (json!({"generationConfig": {"candidateCount": 1.5}}), "(TYPE_INT32), 1.5"),
-            (json!({"toolConfig": {"functionCallingConfig": {"mode": "MAYBE"}}}), "FunctionCallingConfig.Mode"),
-            (json!({"cachedContent": 5}), "(TYPE_STRING), 5"),
-            (json!({"systemInstruction": "be brief"}), "v1beta.Content), \"be brief\""),
-        ],
-    )
-    .await;
+    let cases = json!([
+        [{"surprise": 1}, format!("{unknown} \"surprise\": Cannot find field.")],
+        [{"contents": [user(json!([{"text": "x", "cache_control": {}}]))]},
+            format!("{unknown} \"cache_control\" at 'contents[0].parts[0]': Cannot find field.")],
+        [{"generation_config": {"maxTokens": 5}},
+            format!("{unknown} \"maxTokens\" at 'generation_config': Cannot find field.")],
+        [{"toolConfig": {"functionCallingConfig": {"streamFunctionCallArguments": true}}},
+            "Unknown name \"streamFunctionCallArguments\" at 'tool_config.function_calling_config'"],
+        [{"tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT",
+            "properties": {"a": {"type": "STRING"}}, "additionalProperties": false}}]}]},
+            "Unknown name \"additionalProperties\" at 'tools[0].function_declarations[0].parameters'"],
+        [{"contents": [user(json!([{"text": 5}]))]}, "(TYPE_STRING), 5"],
+        [{"generationConfig": {"temperature": "hot"}}, "(TYPE_FLOAT), \"hot\""],
+        [{"generationConfig": {"candidateCount": 1.5}}, "(TYPE_INT32), 1.5"],
+        [{"toolConfig": {"functionCallingConfig": {"mode": "MAYBE"}}}, "FunctionCallingConfig.Mode"],
+        [{"cachedContent": 5}, "(TYPE_STRING), 5"],
+        [{"systemInstruction": "be brief"}, "v1beta.Content), \"be brief\""],
+    ]);
+    check_refused(MIDDLE, cases).await;
 }
 
 #[tokio::test]
@@ -91,36 +81,22 @@ async fn bad_conversations_are_refused() {
         json!({"tools": tools(), "contents": [user(json!([{"text": "x"}])),
             model(json!([call(DECLARED), call(DECLARED)])), user(results)]})
     };
-    check_refused(
-        OLD,
-        vec![
-            (json!({"contents": null}), "contents is not specified"),
-            (json!({"contents": []}), "contents is not specified"),
-            (
-                json!({"contents": [{"role": "assistant", "parts": [{"text": "x"}]}]}),
-                "valid role: user, model",
-            ),
-            (json!({"contents": [{"role": "system", "parts": [{"text": "x"}]}]}), "valid role: user, model"),
-            (json!({"contents": [{"role": "user", "parts": []}]}), "contents.parts must not be empty"),
-            (json!({"contents": [user(json!([{}]))]}), "required oneof field 'data'"),
-            (json!({"systemInstruction": {"parts": []}}), "system_instruction.parts"),
-            (history(json!([result(json!({}))])), "number of function response parts is equal"),
-            (
-                history(json!([result(json!("sunny")), result(json!({}))])),
-                "google.protobuf.Struct), \"sunny\"",
-            ),
-            (history(json!([result(json!([1])), result(json!({}))])), "Proto field is not repeating"),
-            (
-                history(json!([{"functionResponse": {"name": "f", "response": {}}}, result(json!({}))])),
-                "`f` answers",
-            ),
-            (
-                json!({"contents": [user(json!([result(json!({}))]))]}),
-                "immediately after a function call turn",
-            ),
-        ],
-    )
-    .await;
+    let cases = json!([
+        [{"contents": null}, "contents is not specified"],
+        [{"contents": []}, "contents is not specified"],
+        [{"contents": [{"role": "assistant", "parts": [{"text": "x"}]}]}, "valid role: user, model"],
+        [{"contents": [{"role": "system", "parts": [{"text": "x"}]}]}, "valid role: user, model"],
+        [{"contents": [{"role": "user", "parts": []}]}, "contents.parts must not be empty"],
+        [{"contents": [user(json!([{}]))]}, "required oneof field 'data'"],
+        [{"systemInstruction": {"parts": []}}, "system_instruction.parts"],
+        [history(json!([result(json!({}))])), "number of function response parts is equal"],
+        [history(json!([result(json!("sunny")), result(json!({}))])), "google.protobuf.Struct), \"sunny\""],
+        [history(json!([result(json!([1])), result(json!({}))])), "Proto field is not repeating"],
+        [history(json!([{"functionResponse": {"name": "f", "response": {}}}, result(json!({}))])),
+            "`f` answers"],
+        [{"contents": [user(json!([result(json!({}))]))]}, "immediately after a function call turn"],
+    ]);
+    check_refused(OLD, cases).await;
 }
 
 #[tokio::test]
@@ -128,28 +104,23 @@ async fn bad_options_are_refused() {
     let config = |config: Value| json!({"generationConfig": config});
     let stops = json!(["1", "2", "3", "4", "5", "6"]);
     let chosen = json!({"functionCallingConfig": {"mode": "AUTO", "allowedFunctionNames": [DECLARED]}});
-    check_refused(
-        MIDDLE,
-        vec![
-            (config(json!({"stopSequences": stops})), "at most 5 stop sequences"),
-            (config(json!({"candidateCount": 9})), "candidate_count must be in the range"),
-            (config(json!({"candidateCount": 0})), "candidate_count must be in the range"),
-            (config(json!({"temperature": 2.5})), "temperature must be in the range"),
-            (config(json!({"maxOutputTokens": 0})), "max_output_tokens must be positive"),
-            (config(json!({"responseSchema": {"type": "STRING"}})), "only allowed with a response_mime_type"),
-            (config(json!({"thinkingConfig": {"thinkingLevel": "LOW"}})), "level is not supported"),
-            (json!({"model": "models/gemini-3-pro-preview"}), "the model must be the one in the path"),
-            (json!({"labels": {"emulate": "stutter=5"}}), "unreadable script"),
-            (json!({"tools": tools(), "toolConfig": chosen}), "only be set when the mode is ANY"),
-            (json!({"tools": [{"functionDeclarations": [{"name": "no spaces"}]}]}), "Invalid function name"),
-            (
-                json!({"safetySettings": [{"category": "HARM_CATEGORY_JAILBREAK", "threshold": "OFF"}]}),
-                "HarmCategory",
-            ),
-        ],
-    )
-    .await;
-    check_refused(OLD, vec![(config(json!({"thinkingConfig": {"thinkingBudget": 5}})), "not enabled")]).await;
+    let cases = json!([
+        [config(json!({"stopSequences": stops})), "at most 5 stop sequences"],
+        [config(json!({"candidateCount": 9})), "candidate_count must be in the range"],
+        [config(json!({"candidateCount": 0})), "candidate_count must be in the range"],
+        [config(json!({"temperature": 2.5})), "temperature must be in the range"],
+        [config(json!({"maxOutputTokens": 0})), "max_output_tokens must be positive"],
+        [config(json!({"responseSchema": {"type": "STRING"}})), "only allowed with a response_mime_type"],
+        [config(json!({"thinkingConfig": {"thinkingLevel": "LOW"}})), "level is not supported"],
+        [{"model": "models/gemini-3-pro-preview"}, "the model must be the one in the path"],
+        [{"labels": {"emulate": "stutter=5"}}, "unreadable script"],
+        [{"tools": tools(), "toolConfig": chosen}, "only be set when the mode is ANY"],
+        [{"tools": [{"functionDeclarations": [{"name": "no spaces"}]}]}, "Invalid function name"],
+        [{"safetySettings": [{"category": "HARM_CATEGORY_JAILBREAK", "threshold": "OFF"}]}, "HarmCategory"],
+    ]);
+    check_refused(MIDDLE, cases).await;
+    let budget = config(json!({"thinkingConfig": {"thinkingBudget": 5}}));
+    check_refused(OLD, json!([[budget, "not enabled"]])).await;
 }
 
 #[tokio::test]

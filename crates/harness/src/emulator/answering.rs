@@ -140,8 +140,7 @@ fn context(shared: &Shared, request: &mut ChatRequest, prompt_tokens: u64) -> Re
          the messages, {completion} in the completion). Please reduce the length of the messages or completion.",
         prompt_tokens.saturating_add(completion)
     ))
-    .param("messages")
-    .code("context_length_exceeded"))
+    .at("messages", "context_length_exceeded"))
 }
 
 /// Responses that do not depend on the request.

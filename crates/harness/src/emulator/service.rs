@@ -348,8 +348,7 @@ pub(crate) fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Res
         return Ok(queued);
     }
     let Some(script) = script else { return Ok(Behaviour::ok()) };
-    Behaviour::parse(script)
-        .map_err(|error| ApiError::bad(error.to_string()).param("user").code("emulator_script"))
+    Behaviour::parse(script).map_err(|error| ApiError::bad(error.to_string()).at("user", "emulator_script"))
 }
 
 pub(crate) async fn before_head(control: &Control, guard: &Guard, behaviour: &Behaviour) {

@@ -157,6 +157,5 @@ fn bound<T: std::fmt::Display>(
     ApiError::bad(format!(
         "Invalid '{name}': {kind} {how} value. Expected a value {relation} {limit}, but got {got} instead."
     ))
-    .param(name)
-    .code(format!("{kind}_{}_value", how.replace(' ', "_")))
+    .at(name, format!("{kind}_{}_value", how.replace(' ', "_")))
 }

@@ -35,6 +35,11 @@ impl ApiError {
         self
     }
 
+    /// An error about this parameter, with its code.
+    pub(crate) fn at(self, param: impl Into<String>, code: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..self.code(code) }
+    }
+
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
@@ -140,13 +145,11 @@ impl ApiError {
     }
 
     pub(crate) fn unknown_parameter(name: &str) -> Self {
-        Self::bad(format!("Unknown parameter: '{name}'.")).param(name).code("unknown_parameter")
+        Self::bad(format!("Unknown parameter: '{name}'.")).at(name, "unknown_parameter")
     }
 
     pub(crate) fn missing(param: &str) -> Self {
-        Self::bad(format!("Missing required parameter: '{param}'."))
-            .param(param)
-            .code("missing_required_parameter")
+        Self::bad(format!("Missing required parameter: '{param}'.")).at(param, "missing_required_parameter")
     }
 
     pub(crate) fn wrong_type(param: &str, expected: &str, got: &Value) -> Self {
@@ -154,21 +157,18 @@ impl ApiError {
             "Invalid type for '{param}': expected {expected}, but got {} instead.",
             name_of(got)
         ))
-        .param(param)
-        .code("invalid_type")
+        .at(param, "invalid_type")
     }
 
     pub(crate) fn wrong_value(param: &str, value: &str, supported: &[&str]) -> Self {
         let list = supported.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", ");
         Self::bad(format!("Invalid value: '{value}'. Supported values are: {list}."))
-            .param(param)
-            .code("invalid_value")
+            .at(param, "invalid_value")
     }
 
     pub(crate) fn unsupported(param: &str, hint: &str) -> Self {
         Self::bad(format!("Unsupported parameter: '{param}' is not supported with this model.{hint}"))
-            .param(param)
-            .code("unsupported_parameter")
+            .at(param, "unsupported_parameter")
     }
 }
 

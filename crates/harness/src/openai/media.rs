@@ -51,7 +51,7 @@ pub(super) fn model<'a>(
         return Ok(model);
     }
     let message = format!("The model '{}' is not supported with this endpoint.", model.id);
-    Err(ApiError::bad(message).param("model").code("invalid_value"))
+    Err(ApiError::bad(message).at("model", "invalid_value"))
 }
 
 pub(super) fn check(
@@ -81,7 +81,7 @@ pub(crate) async fn speech(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let input = text(&fields, "input").unwrap_or_default();
     if input.is_empty() || input.chars().count() > INPUT_CHARACTERS_MAX {
         let message = "Invalid 'input': string too long. Expected a string with maximum length 4096.";
-        return Err(ApiError::bad(message).param("input").code("string_above_max_length"));
+        return Err(ApiError::bad(message).at("input", "string_above_max_length"));
     }
     let wants_events = text(&fields, "stream_format").as_deref() == Some("sse");
     if wants_events && model.id.starts_with("tts-1") {

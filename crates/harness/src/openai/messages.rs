@@ -24,8 +24,7 @@ pub(crate) fn check(messages: &[Value], served: Served<'_>) -> Result<(), ApiErr
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array \
              instead.",
         )
-        .param("messages")
-        .code("empty_array"));
+        .at("messages", "empty_array"));
     }
     for (at, message) in messages.iter().enumerate() {
         let param = format!("messages[{at}]");
@@ -90,9 +89,7 @@ fn content(
 
 fn parts(param: &str, role: &str, list: &[Value], served: Served<'_>) -> Result<(), ApiError> {
     if list.is_empty() {
-        return Err(ApiError::bad(format!("Invalid '{param}': empty array."))
-            .param(param)
-            .code("empty_array"));
+        return Err(ApiError::bad(format!("Invalid '{param}': empty array.")).at(param, "empty_array"));
     }
     let supported: &[&str] = match role {
         "user" => &["text", "image_url", "input_audio", "file"],

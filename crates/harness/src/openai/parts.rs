@@ -41,8 +41,7 @@ pub(crate) fn media(param: &str, kind: &str, inner: &Map<String, Value>) -> Resu
                 (true, true) => Err(ApiError::bad(
                     "Mutually exclusive parameters: ['file_data', 'file_id']. Ensure you are only providing one of them.",
                 )
-                .param(param)
-                .code("mutually_exclusive_parameters")),
+                .at(param, "mutually_exclusive_parameters")),
                 (false, false) => Err(ApiError::missing(&format!("{param}.file_id"))),
             }
         }
@@ -59,8 +58,7 @@ fn check_url(param: &str, url: &str) -> Result<(), ApiError> {
         "Invalid '{param}'. Expected a base64-encoded data URL with an image MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), \
          but got a value without the 'data:' prefix."
     ))
-    .param(param)
-    .code("invalid_value"))
+    .at(param, "invalid_value"))
 }
 
 /// Checks the chat options that are objects or lists.

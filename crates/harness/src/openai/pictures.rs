@@ -287,7 +287,7 @@ fn check_wishes(
 ) -> Result<(), ApiError> {
     if change == Change::Vary && is_vendors(call) && !is_old {
         let message = "Value must be 'dall-e-2'.";
-        return Err(ApiError::bad(message).param("model").code("invalid_value"));
+        return Err(ApiError::bad(message).at("model", "invalid_value"));
     }
     let others: &[&str] = if is_old {
         &["stream", "partial_images", "input_fidelity", "background", "output_format", "quality"]
@@ -313,7 +313,7 @@ fn check_files(files: &[Field], is_old: bool) -> Result<(), ApiError> {
         return Err(ApiError::missing("image"));
     }
     if pictures > if is_old { 1 } else { PICTURES_MAX } || of("image") > 0 && of("image[]") > 0 {
-        return Err(ApiError::bad("Too many images.").param("image").code("array_above_max_length"));
+        return Err(ApiError::bad("Too many images.").at("image", "array_above_max_length"));
     }
     if of("mask") > 0 && of("markup") > 0 {
         return Err(ApiError::bad("'markup' cannot be combined with 'mask'.").param("markup"));
@@ -328,12 +328,12 @@ fn check_files(files: &[Field], is_old: bool) -> Result<(), ApiError> {
                 "Invalid file '{}': unsupported mimetype ('{media}'). Supported file formats are {taken:?}.",
                 file.name
             );
-            return Err(ApiError::bad(message).param(&file.name).code("unsupported_file_mimetype"));
+            return Err(ApiError::bad(message).at(&file.name, "unsupported_file_mimetype"));
         }
         let most = if is_old || is_overlay { OLD_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
         if file.value.is_empty() || file.value.len() > most {
             let message = format!("Invalid file '{}': it has {} bytes.", file.name, file.value.len());
-            return Err(ApiError::bad(message).param(&file.name).code("invalid_image_file"));
+            return Err(ApiError::bad(message).at(&file.name, "invalid_image_file"));
         }
     }
     Ok(())

@@ -66,8 +66,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match fields.twice {
         None => Ok(fields.values),
         Some(key) => Err(ApiError::bad(format!("Duplicate request argument supplied: {key}"))
-            .param(key)
-            .code("duplicate_parameter")),
+            .at(key, "duplicate_parameter")),
     }
 }
 
@@ -179,8 +178,7 @@ fn reasoning(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError>
                 "Unsupported value: '{name}' does not support {value} with this model. Only the default (1) value \
                  is supported."
             ))
-            .param(name)
-            .code("unsupported_value"));
+            .at(name, "unsupported_value"));
         }
     }
     Ok(())
@@ -206,8 +204,7 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
         return Err(ApiError::bad(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
         )
-        .param("max_completion_tokens")
-        .code("invalid_parameter_combination"));
+        .at("max_completion_tokens", "invalid_parameter_combination"));
     }
     if is_given(fields, "top_logprobs") && !flag(fields, "logprobs") {
         return Err(ApiError::bad(
@@ -244,8 +241,7 @@ pub(crate) fn stops(fields: &Map<String, Value>) -> Result<(), ApiError> {
             return Err(ApiError::bad(
                 "Invalid 'stop': array too long. Expected an array with maximum length 4.",
             )
-            .param("stop")
-            .code("array_above_max_length"));
+            .at("stop", "array_above_max_length"));
         }
         for stop in stops {
             checks::shape("stop", &checks::Shape::Text, stop)?;
@@ -300,8 +296,7 @@ fn tools(fields: &Map<String, Value>, flavour: Flavour) -> Result<(), ApiError> 
     }
     if is_given(fields, "tools") && tools.is_empty() {
         return Err(ApiError::bad("Invalid 'tools': empty array. Expected an array with minimum length 1.")
-            .param("tools")
-            .code("empty_array"));
+            .at("tools", "empty_array"));
     }
     let names: Vec<&str> = tools
         .iter()
@@ -382,8 +377,7 @@ fn length(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
                 "{name} is too large: {tokens}. This model supports at most {most} completion tokens, whereas you provided \
                  {tokens}."
             ))
-            .param(name)
-            .code("invalid_value"));
+            .at(name, "invalid_value"));
         }
     }
     Ok(())
@@ -395,8 +389,7 @@ pub(crate) fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
         return Err(ApiError::bad(
             "Invalid 'metadata': too many properties. Expected at most 16 properties.",
         )
-        .param("metadata")
-        .code("object_above_max_properties"));
+        .at("metadata", "object_above_max_properties"));
     }
     for (key, value) in metadata {
         let param = format!("metadata.{key}");
@@ -404,8 +397,7 @@ pub(crate) fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
             Value::String(text) if text.len() <= 512 && key.len() <= 64 => {}
             Value::String(_) => {
                 return Err(ApiError::bad(format!("Invalid '{param}': string too long."))
-                    .param(param)
-                    .code("string_above_max_length"));
+                    .at(param, "string_above_max_length"));
             }
             other => return Err(ApiError::wrong_type(&param, "a string", other)),
         }

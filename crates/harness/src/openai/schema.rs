@@ -8,8 +8,7 @@ use crate::openai::error::ApiError;
 pub(crate) fn of_object(param: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
     let wrong = |what: String| {
         Err(ApiError::bad(format!("Invalid schema for {owner}: {what}"))
-            .param(param)
-            .code("invalid_function_parameters"))
+            .at(param, "invalid_function_parameters"))
     };
     let Some(fields) = schema.as_object() else {
         return Err(ApiError::wrong_type(param, "an object", schema));
@@ -39,13 +38,14 @@ pub(crate) fn strict(param: &str, owner: &str, schema: &Value) -> Result<(), Api
         None => Ok(()),
         Some(fault) => {
             let context = path.iter().map(|step| format!("'{step}'")).collect::<Vec<_>>().join(", ");
-            Err(ApiError::bad(format!("Invalid schema for {owner}: In context=({context}), {fault}"))
-                .param(param)
-                .code(if owner.starts_with("function") {
+            Err(ApiError::bad(format!("Invalid schema for {owner}: In context=({context}), {fault}")).at(
+                param,
+                if owner.starts_with("function") {
                     "invalid_function_parameters"
                 } else {
                     "invalid_json_schema"
-                }))
+                },
+            ))
         }
     }
 }

@@ -20,8 +20,7 @@ pub(crate) fn name<'a>(path: &str, fields: &'a Map<String, Value>) -> Result<&'a
             "Invalid '{path}': string does not match pattern. Expected a string that matches the pattern \
              '^[a-zA-Z0-9_-]+$'."
         ))
-        .param(path)
-        .code("invalid_value"));
+        .at(path, "invalid_value"));
     }
     Ok(name)
 }

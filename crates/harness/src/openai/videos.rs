@@ -115,7 +115,7 @@ fn fields(call: &OpenAiCall<'_>) -> Result<Map<String, Value>, ApiError> {
                 if !REFERENCES.contains(&media) || part.value.is_empty() {
                     let message =
                         format!("Invalid file 'input_reference': unsupported mimetype ('{media}').");
-                    return Err(ApiError::bad(message).param("input_reference").code("invalid_value"));
+                    return Err(ApiError::bad(message).at("input_reference", "invalid_value"));
                 }
                 json!({"crc32": crc32fast::hash(&part.value)})
             }

@@ -29,7 +29,7 @@ pub(crate) async fn open(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     call.served().find(model).map_err(|error| error.param("model"))?;
     if !model.contains("realtime") && call.flavour != Flavour::Xai {
         let message = format!("Model \"{model}\" is not supported in realtime mode.");
-        return Err(ApiError::bad(message).param("model").code("invalid_model"));
+        return Err(ApiError::bad(message).at("model", "invalid_model"));
     }
     let key = handshake(call)?;
     call.guard.note(|entry| {

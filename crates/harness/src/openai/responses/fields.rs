@@ -69,8 +69,7 @@ pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'
             "The requested model '{}' cannot be used with the Responses API.",
             model.id
         ))
-        .param("model")
-        .code("unsupported_model"));
+        .at("model", "unsupported_model"));
     }
     checks::fields(fields, &[FIELDS], served.also, ApiError::unknown_parameter)?;
     check_nested(fields, "reasoning", REASONING)?;
@@ -154,8 +153,7 @@ fn length(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
         (Some(tokens), Some(most)) if tokens > most => Err(ApiError::bad(format!(
             "Invalid 'max_output_tokens': integer above maximum value. Expected a value <= {most}, but got {tokens} instead."
         ))
-        .param("max_output_tokens")
-        .code("integer_above_max_value")),
+        .at("max_output_tokens", "integer_above_max_value")),
         _ => Ok(()),
     }
 }

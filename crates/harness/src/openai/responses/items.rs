@@ -130,8 +130,7 @@ fn keys(param: &str, fields: &Map<String, Value>, grammar: &Grammar) -> Result<(
             "Invalid '{param}.id': '{id}'. Expected an ID that begins with '{}'.",
             grammar.prefix
         ))
-        .param(format!("{param}.id"))
-        .code("invalid_value")),
+        .at(format!("{param}.id"), "invalid_value")),
     }
 }
 

@@ -132,6 +132,5 @@ fn not_found(id: &str) -> ApiError {
 
 fn no_previous(id: &str) -> ApiError {
     ApiError::bad(format!("Previous response with id '{id}' not found."))
-        .param("previous_response_id")
-        .code("previous_response_not_found")
+        .at("previous_response_id", "previous_response_not_found")
 }

@@ -144,3 +144,40 @@ pub async fn until_status(admin: &Client, path: &str, status: &str) -> Value {
         a_moment().await;
     }
 }
+
+/// These fields of an object are so; a name that begins with a slash is a pointer.
+#[track_caller]
+pub fn has(value: &Value, fields: Value) {
+    for (name, expected) in fields.as_object().unwrap() {
+        let found = if name.starts_with('/') { value.pointer(name) } else { value.get(name) };
+        assert_eq!(found.unwrap_or(&Value::Null), expected, "{name}: {value}");
+    }
+}
+
+/// As `refused`, with a message that says this.
+#[track_caller]
+pub fn refused_with(answer: &Answer, status: u16, code: &str, words: &str) -> Value {
+    let error = refused(answer, status, code);
+    assert!(error["message"].as_str().unwrap().contains(words), "{words}: {error}");
+    error
+}
+
+/// The events of a stream that has ended, each as JSON.
+pub fn events_of(answer: &Answer) -> Vec<Value> {
+    sse::events(&answer.body).iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+}
+
+/// A buffered request of a client of each wire format: its path, its body, and the pointer to the answer's text.
+pub fn in_each_grammar(model: &str) -> [(String, Value, &'static str); 4] {
+    let chat = question(model);
+    let messages = json!({"model": model, "max_tokens": 400, "messages": chat["messages"]});
+    let responses = json!({"model": model, "input": "hello there", "store": false});
+    let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
+    let gemini = format!("/v1beta/models/{model}:generateContent");
+    [
+        (CHAT.to_owned(), chat, "/choices/0/message/content"),
+        ("/v1/responses".to_owned(), responses, "/output/0/content/0/text"),
+        ("/v1/messages".to_owned(), messages, "/content/0/text"),
+        (gemini, contents, "/candidates/0/content/parts/0/text"),
+    ]
+}

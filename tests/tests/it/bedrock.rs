@@ -3,16 +3,18 @@
 
 use futures_util::future::join_all;
 use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, STS, access_keys};
-use harness::{At, Behaviour, Entry, KeyState};
+use harness::{At, Behaviour, KeyState};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, problem, question, refused, said, streaming, trace_of, trace_of_stream, with};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::ask::{
+    CHAT, events_of, has, in_each_grammar, problem, question, refused, refused_with, said, streaming,
+    trace_of, trace_of_stream, with,
+};
+use crate::gateway::{CREDENTIALS, Gateway, OWN, OWN_SECOND, POOL, config, id_of};
 
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";
-const CREDENTIALS: &str = "/v2/provider-credentials";
 const TOOL: &str = "get_weather";
 const PICTURES: &str = "/v1/images/generations";
 
@@ -33,13 +35,11 @@ fn role(gateway: &Gateway, more: Value) -> Value {
     body(gateway, "iam_role", access_keys(OWN), with(config, more))
 }
 
-async fn verified(gateway: &Gateway, made: &Value) -> Value {
-    let path = format!("{CREDENTIALS}/{}/verify", id_of(made));
-    gateway.admin().post(&path, &json!({})).await.unwrap().json()
-}
-
-fn last(gateway: &Gateway, key: &str) -> Entry {
-    gateway.calls(key).pop().expect("a call")
+/// A gateway on which the workspace signs with its own access keys.
+async fn signing() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    gateway
 }
 
 fn role_requests(gateway: &Gateway) -> usize {
@@ -50,7 +50,8 @@ fn role_requests(gateway: &Gateway) -> usize {
 async fn access_keys_sign_what_is_sent() {
     let gateway = Gateway::start().await;
     let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
-    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    let path = format!("{CREDENTIALS}/{}", id_of(&made));
+    has(&gateway.verified(&path).await, json!({"status": "active"}));
     assert_eq!(gateway.emulator.journal().pop().unwrap().path, "/bedrock/foundation-models");
     for (request, verb) in [(question(HAIKU), "converse"), (streaming(HAIKU), "converse-stream")] {
         let answer = gateway.chat_ok(&request).await;
@@ -58,15 +59,13 @@ async fn access_keys_sign_what_is_sent() {
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
         assert_eq!(answer.header("agent-resolved-provider"), Some("aws_bedrock"));
         assert_eq!(answer.header("agent-byok-credential-id"), made["id"].as_str());
-        let sent = last(&gateway, OWN);
+        let sent = gateway.last(OWN);
         assert_eq!(sent.path, format!("/bedrock/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/{verb}"));
         let signed = sent.header("authorization").unwrap();
-        assert!(
-            signed.contains("/us-east-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date,")
-        );
+        let names = "SignedHeaders=content-type;host;x-amz-date,";
+        assert!(signed.contains(&format!("/us-east-1/bedrock/aws4_request, {names}")), "{signed}");
         let record = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
-        assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(false), &json!(true)), "{record}");
+        has(&record, json!({"input_tokens": sent.prompt_tokens, "estimated": false, "unpriced": true}));
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -84,45 +83,22 @@ async fn a_provider_that_cant_be_asked_says_nothing_of_one_that_is_limited() {
     let request = |content: Value| json!({"model": HAIKU, "max_tokens": 50, "messages": [{"role": "user", "content": content}]});
     let question = json!({"type": "text", "text": "hello there"});
     for attempts in ["1", "0"] {
-        let answer =
-            gateway.client().post("/v1/messages", &request(json!([question, picture]))).await.unwrap();
-        assert_eq!(
-            (answer.status, answer.header("agent-attempts")),
-            (429, Some(attempts)),
-            "{}",
-            answer.text()
-        );
+        let answer = gateway.post("/v1/messages", &request(json!([question, picture]))).await.must_be(429);
+        assert_eq!(answer.header("agent-attempts"), Some(attempts), "{}", answer.text());
         let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=40).contains(&wait), "{wait}");
     }
-    let plain = gateway.client().post("/v1/messages", &request(json!([question]))).await.unwrap();
+    let plain = gateway.post("/v1/messages", &request(json!([question]))).await;
     assert_eq!((plain.status, plain.header("agent-resolved-provider")), (200, Some("aws_bedrock")));
 }
 
 #[tokio::test]
-async fn every_client_reaches_a_model() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
-    let user = json!([{"role": "user", "content": "hello there"}]);
-    let messages = json!({"model": HAIKU, "max_tokens": 50, "messages": user});
-    let responses = json!({"model": HAIKU, "input": "hello there", "store": false});
-    let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
-    for (path, body, pointer) in [
-        ("/v1/messages", messages, "/content/0/text"),
-        ("/v1/responses", responses, "/output/0/content/0/text"),
-        (&*format!("/v1beta/models/{HAIKU}:generateContent"), contents, "/candidates/0/content/parts/0/text"),
-    ] {
-        let answer = gateway.client().post(path, &body).await.unwrap();
-        let text = answer.json().pointer(pointer).cloned();
-        assert_eq!(text, Some(json!("You said: hello there")), "{path}: {}", answer.text());
+async fn every_client_reaches_a_model_and_a_tool_is_called_and_answered() {
+    let gateway = signing().await;
+    for (path, body, text) in in_each_grammar(HAIKU) {
+        let answer = gateway.post(&path, &body).await.json();
+        assert_eq!(answer.pointer(text), Some(&json!("You said: hello there")), "{path}: {answer}");
     }
-    assert_eq!(gateway.emulator.violations(), []);
-}
-
-#[tokio::test]
-async fn a_tool_is_called_and_answered() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
     let city = json!({"type": "object", "properties": {"city": {"type": "string"}}});
     let tools = json!([{"type": "function", "function": {"name": TOOL, "parameters": city}}]);
     for model in [HAIKU, "amazon/nova-micro"] {
@@ -132,12 +108,9 @@ async fn a_tool_is_called_and_answered() {
         let message = answer["choices"][0]["message"].clone();
         let call = &message["tool_calls"][0];
         assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{answer}");
-        let actual = (&call["function"]["name"], &call["function"]["arguments"]);
-        assert_eq!(actual, (&json!(TOOL), &json!(r#"{"city":"value"}"#)), "{answer}");
-        turns.extend([
-            message.clone(),
-            json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"}),
-        ]);
+        has(&call["function"], json!({"name": TOOL, "arguments": r#"{"city":"value"}"#}));
+        let result = json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"});
+        turns.extend([message.clone(), result]);
         for request in [request_with(&turns), with(request_with(&turns), json!({"stream": true}))] {
             assert_eq!(said(&gateway.chat_ok(&request).await), format!("You said: Use {TOOL}"));
         }
@@ -148,41 +121,36 @@ async fn a_tool_is_called_and_answered() {
 #[tokio::test]
 async fn a_key_of_bedrocks_own_is_a_bearer() {
     let gateway = Gateway::start().await;
-    let made = gateway.make(CREDENTIALS, body(&gateway, "api_key", json!(OWN), Value::Null)).await;
-    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    let path = gateway.own(body(&gateway, "api_key", json!(OWN), Value::Null)).await;
+    has(&gateway.verified(&path).await, json!({"status": "active"}));
     assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
-    assert_eq!(last(&gateway, OWN).header("authorization"), Some(&*format!("Bearer {OWN}")));
+    assert_eq!(gateway.last(OWN).header("authorization"), Some(&*format!("Bearer {OWN}")));
     gateway.emulator.set_key(OWN, KeyState::Revoked);
     refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
 }
 
 #[tokio::test]
 async fn a_model_is_named_by_its_id_its_profile_or_its_arn() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let gateway = signing().await;
     for (named, path) in [
         (PROFILE, "us.anthropic.claude-haiku-4-5-20251001-v1%3A0"),
         ("amazon.nova-lite-v1:0", "amazon.nova-lite-v1%3A0"),
-        (
-            ARN,
-            "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fa1b2c3d4e5f6",
-        ),
+        (ARN, &*ARN.replace(':', "%3A").replace('/', "%2F")),
     ] {
         gateway.chat_ok(&question(&format!("bedrock:{named}"))).await;
-        assert_eq!(last(&gateway, OWN).path, format!("/bedrock/model/{path}/converse"));
+        assert_eq!(gateway.last(OWN).path, format!("/bedrock/model/{path}/converse"));
     }
     let alone = question("bedrock:anthropic.claude-haiku-4-5-20251001-v1:0");
-    let error = refused(&gateway.chat(&alone).await, 404, "model_not_found");
-    assert!(error["message"].as_str().unwrap().contains("inference profile"), "{error}");
+    refused_with(&gateway.chat(&alone).await, 404, "model_not_found", "inference profile");
     gateway.chat_ok(&question("bedrock:global.anthropic.claude-haiku-4-5-20251001-v1:0")).await;
     let own = "/bedrock/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
-    assert_eq!(last(&gateway, OWN).path, own, "the account's part of the world is not left");
+    assert_eq!(gateway.last(OWN).path, own, "the account's part of the world is not left");
     // No model name can escape from the model's path.
     let before = gateway.emulator.journal().len();
     assert_eq!(gateway.chat(&question("bedrock:..")).await.status, 404);
     assert_eq!(gateway.emulator.journal().len(), before, "it was not sent");
     assert_eq!(gateway.chat(&question("bedrock:x/../../foundation-models")).await.status, 404);
-    assert_eq!(last(&gateway, OWN).path, "/bedrock/model/x%2F..%2F..%2Ffoundation-models/converse");
+    assert_eq!(gateway.last(OWN).path, "/bedrock/model/x%2F..%2F..%2Ffoundation-models/converse");
 }
 
 #[tokio::test]
@@ -192,15 +160,14 @@ async fn a_profile_is_of_the_part_of_the_world_that_is_said() {
     gateway.make(CREDENTIALS, wide).await;
     gateway.chat_ok(&question(HAIKU)).await;
     let path = "/bedrock/model/global.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
-    assert_eq!(last(&gateway, OWN).path, path);
+    assert_eq!(gateway.last(OWN).path, path);
 }
 
 async fn is_invalid(gateway: &Gateway, credential: Value) {
-    let made = gateway.make(CREDENTIALS, credential).await;
-    let error = refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
-    let view = verified(gateway, &made).await;
-    assert_eq!(view["status"], "invalid", "{error} {view}");
-    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    let path = gateway.own(credential).await;
+    refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
+    has(&gateway.verified(&path).await, json!({"status": "invalid"}));
+    gateway.remove(&path).await;
 }
 
 #[tokio::test]
@@ -212,28 +179,26 @@ async fn keys_that_are_not_good_are_told_as_such() {
     is_invalid(&gateway, with(keys(&gateway, OWN), json!({"region": "eu-west-1"}))).await;
     // Temporary keys, until they expire.
     let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
-    let made = gateway.make(CREDENTIALS, lent.clone()).await;
+    let path = gateway.own(lent.clone()).await;
     gateway.chat_ok(&question(HAIKU)).await;
-    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
-    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    assert!(gateway.last(OWN).header("x-amz-security-token").is_some());
+    gateway.remove(&path).await;
     gateway.emulator.revoke_tokens();
     is_invalid(&gateway, lent).await;
     // A secret that is not a key pair is refused before anything is sent.
-    let made =
-        gateway.make(CREDENTIALS, body(&gateway, "iam_static", json!({"key": OWN}), Value::Null)).await;
+    let path = gateway.own(body(&gateway, "iam_static", json!({"key": OWN}), Value::Null)).await;
     refused(&gateway.chat(&question(HAIKU)).await, 502, "credential_unusable");
-    assert_eq!(verified(&gateway, &made).await["status"], "invalid");
+    has(&gateway.verified(&path).await, json!({"status": "invalid"}));
 }
 
 #[tokio::test]
 async fn a_clock_that_is_wrong_is_no_fault_of_the_keys() {
     let gateway = Gateway::start().await;
-    let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let path = gateway.own(keys(&gateway, OWN)).await;
     gateway.emulator.clock_ahead(6 * 60);
-    let answer = gateway.chat(&question(HAIKU)).await;
-    assert_eq!(answer.status, 502, "{}", answer.text());
+    let answer = gateway.chat(&question(HAIKU)).await.must_be(502);
     assert!(answer.text().contains("Correct the clock"), "{}", answer.text());
-    let view = gateway.get(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    let view = gateway.get(&path).await;
     assert_ne!(view["status"], "invalid", "{view}");
     gateway.emulator.clock_ahead(4 * 60);
     gateway.chat_ok(&question(HAIKU)).await;
@@ -241,22 +206,12 @@ async fn a_clock_that_is_wrong_is_no_fault_of_the_keys() {
 
 #[tokio::test]
 async fn what_bedrock_refuses_is_told_in_the_clients_words() {
+    let (invalid, long) = ("ValidationException", "Input is too long for requested model.");
+    let denied = "upstream_permission_denied";
     for (status, kind, message, expected, code) in [
-        (
-            400,
-            "ValidationException",
-            "Input is too long for requested model.",
-            400,
-            "context_length_exceeded",
-        ),
-        (400, "ValidationException", "The provided model identifier is invalid.", 404, "model_not_found"),
-        (
-            403,
-            "AccessDeniedException",
-            "You don't have access to the model.",
-            403,
-            "upstream_permission_denied",
-        ),
+        (400, invalid, long, 400, "context_length_exceeded"),
+        (400, invalid, "The provided model identifier is invalid.", 404, "model_not_found"),
+        (403, "AccessDeniedException", "You don't have access to the model.", 403, denied),
         (404, "ResourceNotFoundException", "No such model.", 404, "model_not_found"),
         (429, "ThrottlingException", "Too many requests.", 429, "rate_limit_exceeded"),
         (429, "ModelNotReadyException", "The model is not ready.", 429, "rate_limit_exceeded"),
@@ -264,8 +219,7 @@ async fn what_bedrock_refuses_is_told_in_the_clients_words() {
     ] {
         let gateway = Gateway::start().await;
         gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
-        let refusal = Behaviour::status(status).code(kind).message(message).always();
-        gateway.emulator.script(OWN, [refusal]);
+        gateway.emulator.script(OWN, [Behaviour::status(status).code(kind).message(message).always()]);
         let answer = gateway.chat(&question(HAIKU)).await;
         assert_eq!(answer.status, expected, "{kind} {message}: {}", answer.text());
         assert_eq!(answer.json()["error"]["code"], code, "{kind} {message}: {}", answer.text());
@@ -274,8 +228,7 @@ async fn what_bedrock_refuses_is_told_in_the_clients_words() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_is_told_in_band_and_never_as_its_end() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let gateway = signing().await;
     let broken = "upstream_answer_broken";
     for (behaviour, code) in [
         (Behaviour::ok().error_event(At::Finish).code("throttlingException"), "rate_limit_exceeded"),
@@ -301,14 +254,14 @@ async fn a_stream_that_breaks_is_told_in_band_and_never_as_its_end() {
 #[tokio::test]
 async fn a_role_is_taken_on_once_for_all() {
     let gateway = Gateway::start().await;
-    let made = gateway.make(CREDENTIALS, role(&gateway, json!({}))).await;
+    let path = gateway.own(role(&gateway, json!({}))).await;
     assert_eq!(gateway.emulator.tokens_issued(), 0);
     let (client, request) = (gateway.client(), question(HAIKU));
     let answers = join_all((0..200).map(|_| client.post(CHAT, &request))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
     assert_eq!((gateway.emulator.tokens_issued(), role_requests(&gateway)), (1, 1));
-    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
-    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    assert!(gateway.last(OWN).header("x-amz-security-token").is_some());
+    has(&gateway.verified(&path).await, json!({"status": "active"}));
     // Keys that are revoked early are replaced within the request.
     gateway.emulator.revoke_tokens();
     assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
@@ -322,8 +275,8 @@ async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
     let unlent = role(&gateway, json!({"external_id": "another"}));
     let nobody = with(role(&gateway, json!({})), json!({"secret": access_keys("sk-nobody")}));
     for (credential, words) in [(unlent, "sts:AssumeRole"), (nobody, "security token")] {
-        let made = gateway.make(CREDENTIALS, credential).await;
-        let view = verified(&gateway, &made).await;
+        let path = gateway.own(credential).await;
+        let view = gateway.verified(&path).await;
         assert_eq!(view["status"], "invalid", "{view}");
         assert!(view["last_error"].as_str().unwrap().contains(words), "{view}");
     }
@@ -333,78 +286,62 @@ async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
 }
 
 #[tokio::test]
-async fn pictures_are_asked_for_in_each_makers_words() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+async fn each_makers_models_are_asked_in_its_words() {
+    let gateway = signing().await;
+    pictures_are_asked_for_in_each_makers_words(&gateway).await;
+    texts_are_put_in_order_in_each_makers_words(&gateway).await;
+    texts_become_vectors_in_each_makers_form(&gateway).await;
+    tokens_are_counted_where_bedrock_counts_them(&gateway).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+async fn pictures_are_asked_for_in_each_makers_words(gateway: &Gateway) {
     let (canvas, core) = ("amazon.nova-canvas-v1:0", "us.stability.stable-image-core-v1:1");
     let task = json!({"taskType": "TEXT_IMAGE", "textToImageParams": {"text": "a tide"}});
+    let canvas_of_two = json!({"n": 2, "size": "1280x720", "response_format": "b64_json"});
+    let generation = json!({"numberOfImages": 2, "width": 1280, "height": 720});
+    let core_of_one = json!({"size": "16:9", "seed": 7, "user": "u"});
+    let to_core = json!({"prompt": "a tide", "aspect_ratio": "16:9", "seed": 7});
     for (model, more, sent, made) in [
-        (
-            canvas,
-            json!({"n": 2, "size": "1280x720", "response_format": "b64_json"}),
-            with(task, json!({"imageGenerationConfig": {"numberOfImages": 2, "width": 1280, "height": 720}})),
-            2,
-        ),
-        (
-            core,
-            json!({"size": "16:9", "seed": 7, "user": "u"}),
-            json!({"prompt": "a tide", "aspect_ratio": "16:9", "seed": 7}),
-            1,
-        ),
+        (canvas, canvas_of_two, with(task, json!({"imageGenerationConfig": generation})), 2),
+        (core, core_of_one, to_core, 1),
     ] {
         for stream in [false, true] {
-            let request =
-                with(json!({"model": format!("bedrock:{model}"), "prompt": "a tide"}), more.clone());
-            let trace = if stream {
-                let request = with(request, json!({"stream": true}));
-                let mut streaming = gateway.client().stream(PICTURES, &request).await.unwrap();
-                let (events, ended) = streaming.events().await;
-                ended.unwrap();
-                let event: Value = serde_json::from_str(&events[0]).unwrap();
-                let actual = (events.len(), &event["type"]);
-                assert_eq!(actual, (made, &json!("image_generation.completed")), "{event}");
-                trace_of_stream(&streaming)
+            let request = json!({"model": format!("bedrock:{model}"), "prompt": "a tide"});
+            let more = with(more.clone(), json!({"stream": stream.then_some(true)}));
+            let answer = gateway.post(PICTURES, &with(request, more)).await.must_be(200);
+            if stream {
+                let events = events_of(&answer);
+                assert_eq!(events.len(), made, "{events:?}");
+                has(&events[0], json!({"type": "image_generation.completed"}));
             } else {
-                let answer = gateway.client().post(PICTURES, &request).await.unwrap();
-                assert_eq!(answer.status, 200, "{model}: {}", answer.text());
                 let response = answer.json();
                 assert_eq!(response["data"].as_array().unwrap().len(), made, "{response}");
                 assert!(response["data"][0]["b64_json"].as_str().unwrap().starts_with("iVBOR"), "{response}");
                 assert_eq!(response["output_format"], "png", "{response}");
-                trace_of(&answer)
-            };
-            let call = last(&gateway, OWN);
+            }
+            let call = gateway.last(OWN);
             assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
             assert_eq!(call.json(), sent, "{model}");
-            let record = gateway.settled(&trace).await;
-            assert_eq!(
-                (&record["units"]["images"], &record["estimated"]),
-                (&json!(made), &json!(false)),
-                "{record}"
-            );
+            let record = gateway.settled(&trace_of(&answer)).await;
+            has(&record, json!({"/units/images": made, "estimated": false}));
         }
     }
     let before = gateway.calls(OWN).len();
     let request = json!({"model": format!("bedrock:{core}"), "prompt": "a tide", "n": 2});
-    let answer = gateway.client().post(PICTURES, &request).await.unwrap();
-    assert_eq!(refused(&answer, 400, "unsupported_value")["param"], "n");
+    assert_eq!(refused(&gateway.post(PICTURES, &request).await, 400, "unsupported_value")["param"], "n");
     assert_eq!(gateway.calls(OWN).len(), before, "nothing was sent");
     for (model, prompt) in [(canvas, "forbidden"), (canvas, "all filtered"), (core, "all filtered")] {
         let request = json!({"model": format!("bedrock:{model}"), "prompt": prompt});
-        let answer = gateway.client().post(PICTURES, &request).await.unwrap();
+        let answer = gateway.post(PICTURES, &request).await;
         refused(&answer, 400, "content_filter");
         let record = gateway.settled(&trace_of(&answer)).await;
-        assert!(!last(&gateway, OWN).billable && record["units"]["images"].is_null(), "{record}");
+        assert!(!gateway.last(OWN).billable && record["units"]["images"].is_null(), "{record}");
     }
-    let talk = gateway.client().post(CHAT, &question(&format!("bedrock:{canvas}"))).await.unwrap();
-    assert_eq!(talk.status, 400, "{}", talk.text());
-    assert_eq!(gateway.emulator.violations(), []);
+    gateway.post(CHAT, &question(&format!("bedrock:{canvas}"))).await.must_be(400);
 }
 
-#[tokio::test]
-async fn texts_are_put_in_order_in_each_makers_words() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+async fn texts_are_put_in_order_in_each_makers_words(gateway: &Gateway) {
     let texts = json!(["Boats are blue.", {"text": "The tide turns at six."}, "Never."]);
     let plain = json!(["Boats are blue.", "The tide turns at six.", "Never."]);
     let query = "When turns the tide?";
@@ -413,55 +350,40 @@ async fn texts_are_put_in_order_in_each_makers_words() {
     {
         let request =
             json!({"model": format!("bedrock:{model}"), "query": query, "documents": texts, "top_n": 2});
-        let answer = gateway.client().post("/v1/rerank", &request).await.unwrap();
+        let answer = gateway.post("/v1/rerank", &request).await;
         assert_eq!(answer.status, 200, "{model}: {}", answer.text());
         let response = answer.json();
         let rows = response["results"].as_array().unwrap();
         assert_eq!((rows.len(), &rows[0]["index"]), (2, &json!(1)), "{response}");
-        let call = last(&gateway, OWN);
+        let call = gateway.last(OWN);
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         let sent = json!({"query": query, "documents": plain, "top_n": 2});
         assert_eq!(call.json(), with(sent, version), "{model}");
         let record = gateway.settled(&trace_of(&answer)).await;
         // The service reports the tokens it read nowhere that clients can see.
         assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(true), &json!(true)), "{record}");
-        let with_documents = with(request, json!({"return_documents": true}));
-        let answer = gateway.client().post("/v1/rerank", &with_documents).await.unwrap();
+        let answer = gateway.post("/v1/rerank", &with(request, json!({"return_documents": true}))).await;
         assert_eq!(refused(&answer, 400, "unsupported_parameter")["param"], "return_documents");
     }
-    assert_eq!(gateway.emulator.violations(), []);
 }
 
-#[tokio::test]
-async fn texts_become_vectors_in_each_makers_form() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
-    let titan = "amazon.titan-embed-text-v2:0";
+async fn texts_become_vectors_in_each_makers_form(gateway: &Gateway) {
+    let (titan, cohere) = ("amazon.titan-embed-text-v2:0", "cohere.embed-english-v3");
+    let to_cohere = |more| with(json!({"input_type": "search_document", "embedding_types": ["float"]}), more);
+    let small = json!({"dimensions": 512, "encoding_format": "base64"});
+    let to_small = to_cohere(json!({"texts": ["tide"], "output_dimension": 512}));
     for (model, input, more, sent) in [
         (titan, json!("tide"), json!({"dimensions": 256}), json!({"inputText": "tide", "dimensions": 256})),
-        (
-            "cohere.embed-english-v3",
-            json!(["tide", "moon"]),
-            json!({}),
-            json!({"texts": ["tide", "moon"], "input_type": "search_document", "embedding_types": ["float"]}),
-        ),
-        (
-            "us.cohere.embed-v4:0",
-            json!(["tide"]),
-            json!({"dimensions": 512, "encoding_format": "base64"}),
-            json!({"texts": ["tide"], "input_type": "search_document", "embedding_types": ["float"], "output_dimension": 512}),
-        ),
+        (cohere, json!(["tide", "moon"]), json!({}), to_cohere(json!({"texts": ["tide", "moon"]}))),
+        ("us.cohere.embed-v4:0", json!(["tide"]), small, to_small),
     ] {
         let request = with(json!({"model": format!("bedrock:{model}"), "input": input}), more);
-        let answer = gateway.client().post("/v1/embeddings", &request).await.unwrap();
+        let answer = gateway.post("/v1/embeddings", &request).await;
         assert_eq!(answer.status, 200, "{model}: {}", answer.text());
         let response = answer.json();
-        assert_eq!(
-            response["data"].as_array().unwrap().len(),
-            input.as_array().map_or(1, Vec::len),
-            "{response}"
-        );
-        let call = last(&gateway, OWN);
+        let count = response["data"].as_array().unwrap().len();
+        assert_eq!(count, input.as_array().map_or(1, Vec::len), "{response}");
+        let call = gateway.last(OWN);
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         assert_eq!(call.json(), sent, "{model}");
         let record = gateway.settled(&trace_of(&answer)).await;
@@ -472,38 +394,33 @@ async fn texts_become_vectors_in_each_makers_form() {
     let before = gateway.calls(OWN).len();
     for (request, param) in [
         (json!({"model": format!("bedrock:{titan}"), "input": ["tide", "moon"]}), "input"),
-        (json!({"model": "bedrock:cohere.embed-english-v3", "input": "tide", "dimensions": 8}), "dimensions"),
+        (json!({"model": format!("bedrock:{cohere}"), "input": "tide", "dimensions": 8}), "dimensions"),
     ] {
-        let answer = gateway.client().post("/v1/embeddings", &request).await.unwrap();
+        let answer = gateway.post("/v1/embeddings", &request).await;
         assert_eq!(refused(&answer, 400, "unsupported_value")["param"], param);
     }
     assert_eq!(gateway.calls(OWN).len(), before, "nothing was sent");
-    assert_eq!(gateway.emulator.violations(), []);
 }
 
-#[tokio::test]
-async fn tokens_are_counted_where_bedrock_counts_them() {
-    let gateway = Gateway::start().await;
-    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+async fn tokens_are_counted_where_bedrock_counts_them(gateway: &Gateway) {
     let turns = json!([{"role": "user", "content": "How high is the tide?"}]);
     let messages = json!({"model": HAIKU, "system": "Be brief.", "messages": turns});
     let responses = json!({"model": HAIKU, "instructions": "Be brief.", "input": "How high is the tide?"});
     for (path, body) in [("/v1/messages/count_tokens", messages), ("/v1/responses/input_tokens", responses)] {
-        let answer = gateway.client().post(path, &body).await.unwrap();
+        let answer = gateway.post(path, &body).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0, "{path}: {}", answer.text());
         assert_eq!(answer.header("x-tidegate-estimate"), None, "{path}");
-        let call = last(&gateway, OWN);
+        let call = gateway.last(OWN);
         // Token counting does not accept inference profiles.
         assert_eq!(call.path, "/bedrock/model/anthropic.claude-haiku-4-5-20251001-v1%3A0/count-tokens");
         assert_eq!(call.json()["input"]["converse"]["system"], json!([{"text": "Be brief."}]));
     }
     let before = gateway.calls(OWN).len();
     let other = json!({"model": "bedrock:amazon.nova-lite-v1:0", "messages": turns});
-    let answer = gateway.client().post("/v1/messages/count_tokens", &other).await.unwrap();
+    let answer = gateway.post("/v1/messages/count_tokens", &other).await;
     assert_eq!(answer.header("x-tidegate-estimate"), Some("1"), "{}", answer.text());
     assert_eq!(gateway.calls(OWN).len(), before, "other makers' models are not counted there");
-    assert_eq!(gateway.emulator.violations(), []);
 }
 
 /// A role that is assumed with a workload's token.
@@ -516,7 +433,7 @@ fn web(gateway: &Gateway, token: &str, more: Value) -> Value {
 async fn a_token_of_another_issuer_takes_on_a_role_once_for_all() {
     let gateway = Gateway::start().await;
     let token = gateway.emulator.token_for_amazon(OWN);
-    let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({"session_name": "tides"}))).await;
+    let path = gateway.own(web(&gateway, &token, json!({"session_name": "tides"}))).await;
     let (client, request) = (gateway.client(), question(HAIKU));
     let answers = join_all((0..100).map(|_| client.post(CHAT, &request))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
@@ -526,8 +443,8 @@ async fn a_token_of_another_issuer_takes_on_a_role_once_for_all() {
     assert!(form.starts_with("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn="), "{form}");
     assert!(form.contains("&RoleSessionName=tides&WebIdentityToken="), "{form}");
     assert_eq!(sts_call.header("authorization"), None);
-    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
-    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    assert!(gateway.last(OWN).header("x-amz-security-token").is_some());
+    has(&gateway.verified(&path).await, json!({"status": "active"}));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -544,16 +461,15 @@ async fn a_token_that_takes_on_nothing_is_told_in_the_clouds_words() {
         ("no-token", json!({}), "No OpenIDConnect provider"),
         (&*token, other, "sts:AssumeRoleWithWebIdentity"),
     ] {
-        let made = gateway.make(CREDENTIALS, web(&gateway, token, more)).await;
+        let path = gateway.own(web(&gateway, token, more)).await;
         refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
-        let view = verified(&gateway, &made).await;
+        let view = gateway.verified(&path).await;
         assert_eq!(view["status"], "invalid", "{view}");
         assert!(view["last_error"].as_str().unwrap().contains(words), "{words}: {view}");
-        gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+        gateway.remove(&path).await;
     }
     gateway.emulator.clock_ahead(3_600);
-    let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({}))).await;
-    let view = verified(&gateway, &made).await;
+    let view = gateway.verified(&gateway.own(web(&gateway, &token, json!({}))).await).await;
     assert!(view["last_error"].as_str().unwrap().contains("Token expired"), "{view}");
 }
 
@@ -564,12 +480,10 @@ async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
     let path = file.display().to_string();
     let mut gateway = Gateway::with(config(), &[("TIDEGATE_TOKEN_FILES", &path)]).await;
     let filed = |gateway: &Gateway, path: &str| {
-        let mut filed = web(gateway, "", json!({"token_file": path}));
-        filed.as_object_mut().unwrap().remove("secret");
-        with(filed, json!({"auth": "workload_identity_file"}))
+        let filed = web(gateway, "", json!({"token_file": path}));
+        with(filed, json!({"auth": "workload_identity_file", "secret": null}))
     };
-    // The file is part of the machine's identity: the operator's alone, until the operator lists the
-    // workspace.
+    // The file is part of the machine's identity: the operator's alone, until it lists the workspace.
     let answer = gateway.admin().post(CREDENTIALS, &filed(&gateway, &path)).await.unwrap();
     problem(&answer, 403, "host_identity_not_allowed");
     let other = filed(&gateway, "/etc/passwd");
@@ -580,19 +494,18 @@ async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
     gateway.stop().await;
     gateway.set("TIDEGATE_HOST_IDENTITY", &workspace);
     gateway.start_again().await;
-    let made = gateway.make(CREDENTIALS, filed(&gateway, &path)).await;
-    assert_eq!(verified(&gateway, &made).await["status"], "invalid", "there is no such file yet");
-    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    let early = gateway.own(filed(&gateway, &path)).await;
+    assert_eq!(gateway.verified(&early).await["status"], "invalid", "there is no such file yet");
+    gateway.remove(&early).await;
     std::fs::write(&file, format!("{}\n", gateway.emulator.token_for_amazon(OWN))).unwrap();
-    let made = gateway.make(CREDENTIALS, filed(&gateway, &path)).await;
-    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    has(&gateway.verified(&gateway.own(filed(&gateway, &path)).await).await, json!({"status": "active"}));
     gateway.chat_ok(&question(HAIKU)).await;
     assert_eq!(gateway.emulator.tokens_issued(), 1);
     // The file is renewed periodically, and read again.
     std::fs::write(&file, gateway.emulator.token_for_amazon(OWN_SECOND)).unwrap();
     gateway.emulator.revoke_tokens();
     gateway.chat_ok(&question(HAIKU)).await;
-    assert!(last(&gateway, OWN_SECOND).header("x-amz-security-token").is_some());
+    assert!(gateway.last(OWN_SECOND).header("x-amz-security-token").is_some());
     // A file that the operator removes from the list is no longer read.
     gateway.stop().await;
     gateway.set("TIDEGATE_TOKEN_FILES", "");
@@ -606,44 +519,35 @@ async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
 async fn the_machines_role_is_the_operators() {
     let gateway = Gateway::start().await;
     gateway.emulator.be_machine_of(POOL);
-    let mut machine = body(&gateway, "managed_identity", Value::Null, Value::Null);
-    machine.as_object_mut().unwrap().remove("secret");
-    let answer = gateway.admin().post(CREDENTIALS, &machine).await.unwrap();
-    problem(&answer, 403, "host_identity_not_allowed");
+    let machine = body(&gateway, "managed_identity", Value::Null, Value::Null);
+    let machine = with(machine, json!({"secret": null}));
+    problem(&gateway.admin().post(CREDENTIALS, &machine).await.unwrap(), 403, "host_identity_not_allowed");
     gateway.make("/v2/accounts", with(machine, json!({"allow_unpriced": true}))).await;
     let answer = gateway.chat_ok(&question(HAIKU)).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-    assert!(last(&gateway, POOL).header("x-amz-security-token").is_some());
+    assert!(gateway.last(POOL).header("x-amz-security-token").is_some());
 }
 
 #[tokio::test]
 async fn what_the_pools_account_keeps_or_guards_is_not_named() {
     let gateway = Gateway::start().await;
-    let pool = with(keys(&gateway, POOL), json!({"allow_unpriced": true}));
-    gateway.make("/v2/accounts", pool).await;
+    gateway.make("/v2/accounts", with(keys(&gateway, POOL), json!({"allow_unpriced": true}))).await;
     let path = format!("/model/{}/converse", HAIKU.replace('/', "%2F"));
     let kept = json!({"s3Location": {"uri": "s3://operator/a.pdf", "bucketOwner": "123456789012"}});
     let document = json!({"document": {"name": "a", "format": "pdf", "source": kept}});
-    let request_with =
-        |more: Value| with(json!({"messages": [{"role": "user", "content": [{"text": "hello"}]}]}), more);
+    let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
+    let plain = user(json!([{"text": "hello"}]));
+    let guard = json!({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}});
     for (body, field) in [
-        (
-            request_with(json!({"messages": [{"role": "user", "content": [{"text": "x"}, document]}]})),
-            "messages[0].content[1].document.source.s3Location",
-        ),
-        (
-            request_with(json!({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}})),
-            "guardrailConfig",
-        ),
+        (user(json!([{"text": "x"}, document])), "messages[0].content[1].document.source.s3Location"),
+        (with(plain.clone(), guard), "guardrailConfig"),
     ] {
         let before = gateway.emulator.journal().len();
-        let answer = gateway.client().post(&path, &body).await.unwrap();
-        assert_eq!(answer.status, 400, "{}", answer.text());
+        let answer = gateway.post(&path, &body).await.must_be(400);
         assert!(answer.text().contains(&format!("{field} refers to")), "{}", answer.text());
         assert_eq!(gateway.emulator.journal().len(), before, "nothing was sent");
     }
-    let answer = gateway.client().post(&path, &request_with(json!({}))).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.post(&path, &plain).await.must_be(200);
 }
 
 #[tokio::test]
@@ -653,15 +557,9 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
     let own = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "aws_bedrock");
     let own: Vec<&Value> = own.collect();
     let auths: Vec<&str> = own.iter().map(|kind| kind["auth"].as_str().unwrap()).collect();
-    let kinds = [
-        "api_key",
-        "iam_static",
-        "iam_role",
-        "workload_identity",
-        "workload_identity_file",
-        "managed_identity",
-    ];
-    assert_eq!(auths, kinds);
+    let by_keys = ["api_key", "iam_static", "iam_role"];
+    let by_others = ["workload_identity", "workload_identity_file", "managed_identity"];
+    assert_eq!(auths, [by_keys, by_others].concat());
     for kind in own {
         let policy: Value = serde_json::from_str(kind["permission"].as_str().unwrap()).unwrap();
         let actions = policy["Statement"][0]["Action"].as_array().unwrap();
@@ -684,51 +582,46 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
 
 /// What verification reports about a credential, which is removed afterwards.
 async fn verification_error(gateway: &Gateway, credential: Value) -> String {
-    let made = gateway.make(CREDENTIALS, credential).await;
-    let view = verified(gateway, &made).await;
-    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    let path = gateway.own(credential).await;
+    let view = gateway.verified(&path).await;
+    gateway.remove(&path).await;
     view["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {view}")).to_owned()
 }
 
 #[tokio::test]
 async fn a_verification_says_what_is_missing() {
     let gateway = Gateway::start().await;
-    let assert_fix = |error: String, fix: &str| assert!(error.ends_with(fix), "{error}");
+    let assert_fix = async |credential: Value, fix: &str| {
+        let error = verification_error(&gateway, credential).await;
+        assert!(error.ends_with(fix), "{error}");
+    };
     let elsewhere = with(keys(&gateway, OWN), json!({"region": "eu-west-1"}));
-    assert_fix(verification_error(&gateway, elsewhere).await, "what was signed names another one.");
+    assert_fix(elsewhere, "what was signed names another one.").await;
     let other = with(access_keys(OWN), json!({"secret_access_key": "nobody"}));
     let other = with(keys(&gateway, OWN), json!({"secret": other}));
-    assert_fix(
-        verification_error(&gateway, other).await,
-        "the secret access key that belongs to its access key id.",
-    );
+    assert_fix(other, "the secret access key that belongs to its access key id.").await;
     let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
     gateway.emulator.expire_tokens();
-    assert_fix(verification_error(&gateway, lent).await, "Keys of a role are renewed automatically.");
+    assert_fix(lent, "Keys of a role are renewed automatically.").await;
     gateway.emulator.clock_ahead(6 * 60);
     let late = "Correct the clock of the machine that Tidegate runs on.";
     assert!(verification_error(&gateway, keys(&gateway, OWN)).await.contains(late));
     gateway.emulator.clock_ahead(0);
     gateway.emulator.deny(OWN_SECOND);
     let allowed = "Allow bedrock:ListFoundationModels on * in a policy of the user or role, and in those that bound it.";
-    assert_fix(verification_error(&gateway, keys(&gateway, OWN_SECOND)).await, allowed);
+    assert_fix(keys(&gateway, OWN_SECOND), allowed).await;
     let key = body(&gateway, "api_key", json!("sk-nobody"), Value::Null);
-    assert_fix(
-        verification_error(&gateway, key).await,
-        "an active Bedrock API key that was made in the credential's region.",
-    );
+    assert_fix(key, "an active Bedrock API key that was made in the credential's region.").await;
     let unlent = role(&gateway, json!({"external_id": "another"}));
-    assert_fix(verification_error(&gateway, unlent).await, "in the role's trust policy.");
+    assert_fix(unlent, "in the role's trust policy.").await;
     // Which models an account may use is known only when one is requested.
-    let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
-    let refusal = Behaviour::status(403).code("AccessDeniedException");
-    gateway.emulator.script(OWN, [refusal.always()]);
-    let error = refused(&gateway.chat(&question(HAIKU)).await, 403, "upstream_permission_denied");
+    let path = gateway.own(keys(&gateway, OWN)).await;
+    gateway.emulator.script(OWN, [Behaviour::status(403).code("AccessDeniedException").always()]);
     let access = "Ask for access to the model in the Bedrock console, under Model access, in the region that is asked.";
-    assert!(error["message"].as_str().unwrap().contains(access), "{error}");
+    refused_with(&gateway.chat(&question(HAIKU)).await, 403, "upstream_permission_denied", access);
     gateway.emulator.clear_scripts();
     gateway.emulator.set_key(OWN, KeyState::Revoked);
-    let revoked = verified(&gateway, &made).await;
+    let revoked = gateway.verified(&path).await;
     assert_eq!(revoked["status"], "invalid", "{revoked}");
     let error = revoked["last_error"].as_str().unwrap();
     assert!(error.contains("Rotate the credential with an active access key"), "{error}");
@@ -740,8 +633,7 @@ async fn a_verification_says_what_is_missing() {
 async fn ones_own_account_takes_over_from_the_pool() {
     let gateway = Gateway::start().await;
     let url = gateway.emulator.anthropic_url();
-    let pool = json!({"provider": "anthropic", "secret": POOL, "base_url": url});
-    gateway.make("/v2/accounts", pool).await;
+    gateway.make("/v2/accounts", json!({"provider": "anthropic", "secret": POOL, "base_url": url})).await;
     let request = question(HAIKU);
     let before = gateway.chat_ok(&request).await;
     assert_eq!(before.header("agent-execution-profile"), Some("managed_provider"));

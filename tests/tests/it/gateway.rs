@@ -28,6 +28,8 @@ pub const POOL_SECOND: &str = "sk-sink-5e0b7f9d2c8a4163e97d50a1f6c3b842";
 pub const NODE: &str = "sk-node-c4a8f2e60b7d49135d8f7e2a60c1b9d7";
 /// The key of a custom provider that the workspace runs itself.
 pub const CUSTOM: &str = "sk-acme-38f6b1d97e0c4a52f8b6d3e17c9a0524";
+/// The workspace's own provider credentials.
+pub const CREDENTIALS: &str = "/v2/provider-credentials";
 /// A model that only nodes and custom providers serve.
 pub const LOCAL_MODEL: &str = "tide-1";
 
@@ -474,6 +476,26 @@ impl Gateway {
             .into_iter()
             .filter(|entry| entry.key.as_deref() == Some(key) && entry.method == "POST" && !entry.is_probe())
             .collect()
+    }
+
+    /// The last of these calls.
+    pub fn last(&self, key: &str) -> Entry {
+        self.calls(key).pop().expect("a call")
+    }
+
+    /// Posts with the API key that applications use.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.client().post(path, body).await.unwrap()
+    }
+
+    /// Adds this as the workspace's own provider credential; returns the path below which it is.
+    pub async fn own(&self, body: Value) -> String {
+        format!("{CREDENTIALS}/{}", id_of(&self.make(CREDENTIALS, body).await))
+    }
+
+    /// The credential or account with this path once it is verified.
+    pub async fn verified(&self, path: &str) -> Value {
+        self.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json()
     }
 }
 

@@ -14,8 +14,9 @@ use tempfile::TempDir;
 
 use crate::WITHIN;
 use crate::ask::CHAT;
-use crate::command::Cli;
+use crate::command::{Cli, workspace};
 use crate::founding;
+use crate::sdk::drive;
 use crate::wait::{a_day_with_room, a_moment, found};
 
 /// The workspace's own provider keys.
@@ -497,6 +498,20 @@ impl Gateway {
     pub async fn verified(&self, path: &str) -> Value {
         self.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json()
     }
+
+    /// Each of these rows of a list as its whole record.
+    pub async fn whole(&self, rows: Vec<Value>) -> Vec<Value> {
+        let mut whole = Vec::new();
+        for row in rows {
+            whole.push(self.settled(row["id"].as_str().unwrap()).await);
+        }
+        whole
+    }
+
+    /// How many cases of this script of `tests/sdk` hold.
+    pub async fn drive(&self, script: &str) -> usize {
+        drive(python(), workspace().join("tests/sdk").join(script), self).await.held
+    }
 }
 
 impl Drop for Gateway {
@@ -528,4 +543,23 @@ pub fn row<'a>(rows: &'a Value, field: &str, value: &str) -> &'a Value {
 pub fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
     let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// The Python that has the official SDKs.
+pub fn python() -> PathBuf {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    interpreter
+}
+
+/// The booked amounts: what the workspace owes and what the provider bills, in nano-USD, and whether the price is
+/// unknown.
+pub fn money(row: &Value) -> (i64, i64, bool) {
+    let nanos = |name: &str| row[name].as_i64().unwrap();
+    (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
+}
+
+/// What a provider counted by this unit for a record.
+pub fn units(row: &Value, name: &str) -> u64 {
+    row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
 }

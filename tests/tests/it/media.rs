@@ -5,10 +5,8 @@ use harness::client::Answer;
 use harness::{At, Behaviour, Model, UsageMode};
 use serde_json::{Value, json};
 
-use crate::ask::{refused, trace_of, trace_of_stream};
-use crate::command::workspace;
-use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, row};
-use crate::sdk::drive;
+use crate::ask::{events_of, has, refused, refused_with, trace_of, trace_of_stream, with};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, money, row, units};
 
 const IMAGES: &str = "/v1/images/generations";
 const SPEECH: &str = "/v1/audio/speech";
@@ -21,32 +19,27 @@ const RANKER: &str = "Salesforce/Llama-Rank-v1";
 const FIREWORKS_RANKER: &str = "Qwen/Qwen3-Reranker-8B";
 const LOCAL_RANKER: &str = "tide-rank";
 /// An operator's own prices: 2,700 micro-USD per image, 100,000 per million tokens.
-const PRICES: &str = "
+const PRICES: &str = r#"
 [[model]]
-name = \"black-forest-labs/FLUX.1-schnell\"
-modality = \"image\"
+name = "black-forest-labs/FLUX.1-schnell"
+modality = "image"
 [[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"black-forest-labs/FLUX.1-schnell\"
+provider = "together_ai"
+upstream_model = "black-forest-labs/FLUX.1-schnell"
 rates = { per_image = 2_700 }
-
 [[model]]
-name = \"Salesforce/Llama-Rank-v1\"
+name = "Salesforce/Llama-Rank-v1"
 [[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"Salesforce/Llama-Rank-v1\"
+provider = "together_ai"
+upstream_model = "Salesforce/Llama-Rank-v1"
 rates = { input = 100_000 }
-";
+"#;
 const TEXT: &str = "The tide is high né 漢字";
 const TEXT_CHARACTERS: u64 = 22;
 
-struct Fixture {
-    gateway: Gateway,
-}
-
 /// A gateway whose emulator generates images, synthesises speech and reranks, with one credential, account
 /// and node each.
-async fn fixture() -> Fixture {
+async fn started() -> Gateway {
     let served = config()
         .model(Model::image("gpt-image-1-mini"))
         .model(Model::image(FLUX))
@@ -55,208 +48,132 @@ async fn fixture() -> Fixture {
         .model(Model::rerank(RANKER))
         .model(Model::rerank(LOCAL_RANKER))
         .model(Model::rerank("accounts/fireworks/models/qwen3-reranker-8b"));
-    Fixture { gateway: Gateway::priced(served, PRICES).await }
+    Gateway::priced(served, PRICES).await
 }
 
-impl Fixture {
-    async fn credential(&self, provider: &str, secret: &str, base: &str) -> String {
-        let base_url = format!("{}{base}", self.gateway.emulator.origin());
-        let body =
-            json!({"provider": provider, "display_name": provider, "secret": secret, "base_url": base_url});
-        crate::gateway::id_of(&self.gateway.make("/v2/provider-credentials", body).await)
-    }
-
-    async fn account(&self, provider: &str, base: &str) {
-        let base_url = format!("{}{base}", self.gateway.emulator.origin());
-        let body = json!({"provider": provider, "secret": POOL, "base_url": base_url, "markup_bps": 1_000});
-        self.gateway.make("/v2/accounts", body).await;
-    }
-
-    async fn node(&self, models: &[&str], base: &str) {
-        let base_url = format!("{}{base}", self.gateway.emulator.origin());
-        let body = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": models});
-        self.gateway.make("/v2/byoc/nodes", body).await;
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Answer {
-        let answer = self.gateway.client().post(path, body).await.unwrap();
-        assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text());
-        answer
-    }
-
-    async fn record_of(&self, answer: &Answer) -> Value {
-        self.gateway.settled(&trace_of(answer)).await
-    }
-
-    fn sent(&self, key: &str) -> (String, Value) {
-        let call = self.gateway.calls(key).pop().unwrap();
-        (call.path.clone(), serde_json::from_slice(&call.body).unwrap())
-    }
+/// A server of the emulator's.
+fn server(gateway: &Gateway, provider: &str, secret: &str, base: &str) -> Value {
+    let base_url = format!("{}{base}", gateway.emulator.origin());
+    json!({"provider": provider, "secret": secret, "base_url": base_url})
 }
 
-fn units(row: &Value, name: &str) -> u64 {
-    row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
+/// Adds the workspace's own credential there; returns its path.
+async fn own(gateway: &Gateway, provider: &str, secret: &str, base: &str) -> String {
+    gateway.own(with(server(gateway, provider, secret, base), json!({"display_name": provider}))).await
 }
 
-/// The booked amounts: what the operator is owed and what the provider bills, in nano-USD, and whether the
-/// price is unknown.
-fn money(row: &Value) -> (i64, i64, bool) {
-    let nanos = |name: &str| row[name].as_i64().unwrap();
-    (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
+async fn account(gateway: &Gateway, provider: &str, base: &str) {
+    let account = with(server(gateway, provider, POOL, base), json!({"markup_bps": 1_000}));
+    gateway.make("/v2/accounts", account).await;
+}
+
+async fn post(gateway: &Gateway, path: &str, body: &Value) -> Answer {
+    gateway.post(path, body).await.must_be(200)
+}
+
+async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
+    gateway.settled(&trace_of(answer)).await
 }
 
 #[tokio::test]
 async fn official_clients_draw_speak_and_rank() {
-    let interpreter = workspace().join(".venv/bin/python");
-    assert!(interpreter.exists(), "run scripts/python-env.sh first");
-    let fixture = fixture().await;
-    fixture.credential("openai", OWN, "/v1").await;
-    fixture.credential("together", OWN_SECOND, "/together/v1").await;
-    let driven = drive(interpreter, workspace().join("tests/sdk/media.py"), &fixture.gateway).await;
-    assert_eq!(driven.held, 7);
-    assert_eq!(fixture.gateway.emulator.violations(), []);
-}
-
-#[tokio::test]
-async fn pictures_are_told_in_tokens_and_billed_so() {
-    let fixture = fixture().await;
-    fixture.credential("openai", OWN, "/v1").await;
-    let body = json!({"model": PAINTER, "prompt": "a tide", "n": 2, "quality": "low", "size": "1024x1024"});
-    let answer = fixture.post(IMAGES, &body).await;
-    let document = answer.json();
-    assert_eq!(document["data"].as_array().unwrap().len(), 2, "{document}");
-    let (path, sent) = fixture.sent(OWN);
-    assert_eq!((path.as_str(), &sent["model"]), (IMAGES, &json!("gpt-image-1-mini")));
-    let row = fixture.record_of(&answer).await;
-    let prompt = document["usage"]["input_tokens"].as_i64().unwrap();
-    assert_eq!((row["operation"].as_str(), row["profile"].as_str()), (Some("images"), Some("byok")));
-    assert_eq!(row["input_tokens"], prompt, "{row}");
-    assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (2, 544));
-    // 2 USD per million text tokens, 8 per million image tokens.
-    assert_eq!(money(&row), (0, prompt * 2_000 + 544 * 8_000, false));
-    assert_eq!(row["estimated"], false);
-
-    let stream = json!({"model": PAINTER, "prompt": "a tide", "stream": true, "partial_images": 2});
-    let mut streaming = fixture.gateway.client().stream(IMAGES, &stream).await.unwrap();
-    assert_eq!(streaming.header("content-type"), Some("text/event-stream; charset=utf-8"));
-    let (events, ended) = streaming.events().await;
-    ended.unwrap();
-    let kinds: Vec<Value> =
-        events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap()["type"].take()).collect();
-    let partial = "image_generation.partial_image";
-    assert_eq!(kinds, [partial, partial, "image_generation.completed"]);
-    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
-    assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (1, 272));
-    assert_eq!(money(&row).1, prompt * 2_000 + 272 * 8_000);
-    let usage = fixture.gateway.get("/v2/usage?group_by=modality").await;
-    let sums = row_of(&usage);
-    assert_eq!((&sums["images"], &sums["output_tokens"]), (&json!(3), &json!(816)), "{usage}");
-    assert_eq!(fixture.gateway.emulator.violations(), []);
-}
-
-fn row_of(usage: &Value) -> &Value {
-    row(&usage["data"], "modality", "image")
+    let gateway = started().await;
+    own(&gateway, "openai", OWN, "/v1").await;
+    own(&gateway, "together", OWN_SECOND, "/together/v1").await;
+    assert_eq!(gateway.drive("media.py").await, 7);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn pictures_are_billed_by_the_picture_where_they_are_sold_so() {
-    let fixture = fixture().await;
-    fixture.account("together", "/together/v1").await;
-    let body =
-        json!({"model": FLUX, "prompt": "a tide", "n": 2, "size": "640x480", "response_format": "b64_json"});
-    let answer = fixture.post(IMAGES, &body).await;
+    let gateway = started().await;
+    account(&gateway, "together", "/together/v1").await;
+    let common = json!({"model": FLUX, "prompt": "a tide", "n": 2});
+    let body = with(common.clone(), json!({"size": "640x480", "response_format": "b64_json"}));
+    let answer = post(&gateway, IMAGES, &body).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
-    let (path, sent) = fixture.sent(POOL);
-    assert_eq!(path, format!("/together{IMAGES}"));
-    let expected = json!({"model": FLUX, "prompt": "a tide", "n": 2, "width": 640, "height": 480, "response_format": "base64"});
-    assert_eq!(sent, expected);
-    let row = fixture.record_of(&answer).await;
+    let sent = gateway.last(POOL);
+    assert_eq!(sent.path, format!("/together{IMAGES}"));
+    let size = json!({"width": 640, "height": 480, "response_format": "base64"});
+    assert_eq!(sent.json(), with(common, size));
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((units(&row, "images"), row["input_tokens"].as_u64()), (2, Some(0)));
     assert_eq!(money(&row), (5_940_000, 5_400_000, false), "{row}");
     let line = &row["attempts"][0]["receipt"][0];
     assert_eq!((&line["class"], &line["units"], line.get("tokens")), (&json!("images"), &json!(2), None));
 
     // An own server's images have no known price.
-    fixture.credential("openai_compatible", OWN, "/lenient/v1").await;
+    own(&gateway, "openai_compatible", OWN, "/lenient/v1").await;
     let body = json!({"model": format!("openai_compatible:{FLUX}"), "prompt": "a tide"});
-    let answer = fixture.post(IMAGES, &body).await;
-    let row = fixture.record_of(&answer).await;
+    let row = record_of(&gateway, &post(&gateway, IMAGES, &body).await).await;
     assert_eq!((units(&row, "images"), money(&row)), (1, (0, 0, true)), "{row}");
-    assert_eq!(fixture.gateway.emulator.violations(), []);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn speech_goes_on_as_it_comes_and_is_billed_by_the_character() {
-    let fixture = fixture().await;
-    fixture.account("openai", "/v1").await;
+    let gateway = started().await;
+    account(&gateway, "openai", "/v1").await;
     let body = json!({"model": OLD_VOICE, "input": TEXT, "voice": "alloy", "response_format": "wav"});
-    fixture.gateway.emulator.script(POOL, [Behaviour { interval: 60, ..Behaviour::default() }]);
-    let mut streaming = fixture.gateway.client().stream(SPEECH, &body).await.unwrap();
+    gateway.emulator.script(POOL, [Behaviour { interval: 60, ..Behaviour::default() }]);
+    let mut streaming = gateway.client().stream(SPEECH, &body).await.unwrap();
     assert_eq!((streaming.status, streaming.header("content-type")), (200, Some("audio/wav")));
     let first = streaming.chunk().await.unwrap().unwrap();
     let words = TEXT.split(' ').count();
     assert!(first.len() < words * 480, "all {} bytes at once", first.len());
-    let rest = streaming.rest().await.unwrap();
-    assert_eq!(first.len() + rest.len(), words * 480);
+    assert_eq!(first.len() + streaming.rest().await.unwrap().len(), words * 480);
     assert!(first.starts_with(b"The\0The"));
-    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
-    assert_eq!((row["operation"].as_str(), units(&row, "characters")), (Some("speech"), TEXT_CHARACTERS));
+    let row = gateway.settled(&trace_of_stream(&streaming)).await;
+    assert_eq!(units(&row, "characters"), TEXT_CHARACTERS);
+    has(&row, json!({"operation": "speech", "estimated": false, "output_tokens": 0}));
     // 15 USD per million characters, plus the markup of a tenth.
     assert_eq!(money(&row), (363_000, 330_000, false), "{row}");
-    assert_eq!((&row["estimated"], &row["output_tokens"]), (&json!(false), &json!(0)), "{row}");
-    assert_eq!(fixture.gateway.emulator.violations(), []);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
-async fn speech_that_is_sold_by_the_token_is_told_or_estimated() {
-    let fixture = fixture().await;
-    fixture.credential("openai", OWN, "/v1").await;
+async fn speech_is_told_or_estimated_where_it_is_sold_by_the_token_and_breaks_as_a_break() {
+    let gateway = started().await;
+    own(&gateway, "openai", OWN, "/v1").await;
     let body = json!({"model": VOICE, "input": TEXT, "voice": "alloy", "stream_format": "sse"});
-    let mut streaming = fixture.gateway.client().stream(SPEECH, &body).await.unwrap();
-    assert_eq!(streaming.header("content-type"), Some("text/event-stream; charset=utf-8"));
-    let (events, ended) = streaming.events().await;
-    ended.unwrap();
-    let done: Value = serde_json::from_str(events.last().unwrap()).unwrap();
-    let (input, output) = (&done["usage"]["input_tokens"], &done["usage"]["output_tokens"]);
-    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
-    assert_eq!((&row["input_tokens"], &row["output_tokens"]), (input, output), "{row}");
-    assert_eq!((units(&row, "characters"), &row["estimated"]), (TEXT_CHARACTERS, &json!(false)));
+    let answer = post(&gateway, SPEECH, &body).await;
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    let usage = events_of(&answer).last().unwrap()["usage"].clone();
+    let (input, output) = (&usage["input_tokens"], &usage["output_tokens"]);
+    let row = record_of(&gateway, &answer).await;
+    has(&row, json!({"input_tokens": input, "output_tokens": output, "estimated": false}));
+    assert_eq!(units(&row, "characters"), TEXT_CHARACTERS);
     let cost = input.as_i64().unwrap() * 600 + output.as_i64().unwrap() * 12_000;
     assert_eq!(money(&row), (0, cost, false), "{row}");
 
-    let answer = fixture.post(SPEECH, &json!({"model": VOICE, "input": TEXT, "voice": "alloy"})).await;
+    let answer = post(&gateway, SPEECH, &json!({"model": VOICE, "input": TEXT, "voice": "alloy"})).await;
     assert_eq!(answer.header("content-type"), Some("audio/mpeg"));
-    let row = fixture.record_of(&answer).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
     // 1.4 audio tokens per character.
     assert_eq!(units(&row, "audio_output_tokens"), 31);
-    assert_eq!(fixture.gateway.emulator.violations(), []);
-}
-
-#[tokio::test]
-async fn speech_that_breaks_has_no_clean_end_and_a_refusal_is_one() {
-    let fixture = fixture().await;
-    fixture.credential("openai", OWN, "/v1").await;
     let body = json!({"model": OLD_VOICE, "input": TEXT, "voice": "alloy"});
     let cut = Behaviour { interval: 20, cut: Some(At::Event(3)), ..Behaviour::default() };
-    fixture.gateway.emulator.script(OWN, [cut]);
-    let mut streaming = fixture.gateway.client().stream(SPEECH, &body).await.unwrap();
+    gateway.emulator.script(OWN, [cut]);
+    let mut streaming = gateway.client().stream(SPEECH, &body).await.unwrap();
     assert_eq!(streaming.status, 200);
     assert!(streaming.rest().await.is_err(), "it looks whole");
-    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
+    let row = gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((row["outcome"].as_str(), units(&row, "characters")), (Some("failed"), TEXT_CHARACTERS));
 
     let long = json!({"model": OLD_VOICE, "input": "a".repeat(5_000), "voice": "alloy"});
-    let answer = fixture.gateway.client().post(SPEECH, &long).await.unwrap();
-    assert_eq!(answer.status, 400, "{}", answer.text());
-    assert_eq!(answer.json()["error"]["param"], "input");
-    let row = fixture.record_of(&answer).await;
+    let answer = gateway.post(SPEECH, &long).await.must_be(400);
+    has(&answer.json(), json!({"/error/param": "input"}));
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((row.get("units"), &row["provider_cost_nanos"]), (None, &json!(0)), "{row}");
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 fn question(model: &str) -> Value {
-    json!({"model": model, "query": "high tide", "documents": ["a dog", "the tide", "a high tide"], "top_n": 2, "return_documents": true})
+    let documents = ["a dog", "the tide", "a high tide"];
+    let body = json!({"model": model, "query": "high tide", "documents": documents});
+    with(body, json!({"top_n": 2, "return_documents": true}))
 }
 
 fn order(answer: &Answer) -> Vec<(u64, String)> {
@@ -269,73 +186,65 @@ fn order(answer: &Answer) -> Vec<(u64, String)> {
 
 #[tokio::test]
 async fn texts_are_put_in_order_through_three_modes() {
-    let fixture = fixture().await;
+    let gateway = started().await;
     let expected = vec![(2, "a high tide".to_owned()), (1, "the tide".to_owned())];
-    fixture.account("together", "/together/v1").await;
-    let answer = fixture.post(RERANK, &question(RANKER)).await;
+    account(&gateway, "together", "/together/v1").await;
+    let answer = post(&gateway, RERANK, &question(RANKER)).await;
     assert_eq!(order(&answer), expected);
     let tokens = answer.json()["usage"]["prompt_tokens"].as_i64().unwrap();
-    let row = fixture.record_of(&answer).await;
-    assert_eq!(
-        (row["operation"].as_str(), row["profile"].as_str()),
-        (Some("rerank"), Some("managed_provider"))
-    );
+    let row = record_of(&gateway, &answer).await;
+    has(&row, json!({"operation": "rerank", "profile": "managed_provider"}));
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (tokens * 110, tokens * 100, false)));
 
     // A field that this provider does not support is reported, and its answer has the common shape.
-    fixture.credential("fireworks", OWN, "/fireworks/inference/v1").await;
-    let answer = fixture.post(RERANK, &question(FIREWORKS_RANKER)).await;
+    own(&gateway, "fireworks", OWN, "/fireworks/inference/v1").await;
+    let answer = post(&gateway, RERANK, &question(FIREWORKS_RANKER)).await;
     assert_eq!(order(&answer), expected);
-    assert_eq!(fixture.sent(OWN).0, format!("/fireworks/inference{RERANK}"));
-    let row = fixture.record_of(&answer).await;
+    assert_eq!(gateway.last(OWN).path, format!("/fireworks/inference{RERANK}"));
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (0, 0, true)), "{row}");
-    let mut fields = question(FIREWORKS_RANKER);
-    fields["rank_fields"] = json!(["title"]);
-    let answer = fixture.gateway.client().post(RERANK, &fields).await.unwrap();
-    let error = refused(&answer, 400, "unsupported_parameter");
-    assert_eq!(error["param"], "rank_fields", "{error}");
+    let fields = with(question(FIREWORKS_RANKER), json!({"rank_fields": ["title"]}));
+    let answer = gateway.post(RERANK, &fields).await;
+    assert_eq!(refused(&answer, 400, "unsupported_parameter")["param"], "rank_fields");
 
-    fixture.node(&[LOCAL_RANKER], "/vllm/v1").await;
-    let answer = fixture.post(RERANK, &question(LOCAL_RANKER)).await;
+    let base_url = format!("{}/vllm/v1", gateway.emulator.origin());
+    let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": [LOCAL_RANKER]});
+    gateway.make("/v2/byoc/nodes", node).await;
+    let answer = post(&gateway, RERANK, &question(LOCAL_RANKER)).await;
     assert_eq!(order(&answer), expected);
-    let row = fixture.record_of(&answer).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!(row["profile"], "byoc");
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (0, 0, false)), "{row}");
-    assert_eq!(fixture.gateway.emulator.violations(), []);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn searches_are_counted_where_tokens_are_not_and_nothing_is_estimated() {
-    let fixture = fixture().await;
-    let credential = fixture.credential("openai_compatible", OWN, "/lenient/v1").await;
+    let gateway = started().await;
+    let path = own(&gateway, "openai_compatible", OWN, "/lenient/v1").await;
     let priced =
         json!({"pricing": {LOCAL_RANKER: {"input": 0, "output": 0, "per_thousand_searches": 2_000_000}}});
-    fixture.gateway.patch(&format!("/v2/provider-credentials/{credential}"), priced.clone()).await;
-    let stored = fixture.gateway.get(&format!("/v2/provider-credentials/{credential}")).await;
-    assert_eq!(stored["pricing"], priced["pricing"]);
-    let model = format!("openai_compatible:{LOCAL_RANKER}");
-    let answer = fixture.post(RERANK, &question(&model)).await;
-    let row = fixture.record_of(&answer).await;
+    gateway.patch(&path, priced.clone()).await;
+    assert_eq!(gateway.get(&path).await["pricing"], priced["pricing"]);
+    let answer = post(&gateway, RERANK, &question(&format!("openai_compatible:{LOCAL_RANKER}"))).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((units(&row, "searches"), money(&row)), (1, (0, 2_000_000, false)), "{row}");
 
-    let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
-    fixture.credential("together", OWN_SECOND, "/together/v1").await;
-    fixture.gateway.emulator.script(OWN_SECOND, [silent]);
-    let answer = fixture.post(RERANK, &question(RANKER)).await;
-    let row = fixture.record_of(&answer).await;
+    own(&gateway, "together", OWN_SECOND, "/together/v1").await;
+    gateway.emulator.script(OWN_SECOND, [Behaviour::ok().usage(UsageMode::Missing)]);
+    let answer = post(&gateway, RERANK, &question(RANKER)).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
     assert!(row["input_tokens"].as_u64().unwrap() > 0, "{row}");
 }
 
 #[tokio::test]
-async fn who_has_no_way_to_do_it_is_not_asked() {
-    let fixture = fixture().await;
-    fixture.credential("openai", OWN, "/v1").await;
-    let answer = fixture.gateway.client().post(RERANK, &question("openai:gpt-image-1-mini")).await.unwrap();
-    refused(&answer, 400, "model_modality");
-    let answer = fixture.gateway.client().post(RERANK, &question("openai:my-ranker")).await.unwrap();
-    let error = refused(&answer, 400, "unsupported_operation");
-    assert!(error["message"].as_str().unwrap().contains("no way to put texts in the order"), "{error}");
+async fn who_has_no_way_is_not_asked_and_pictures_are_billed_in_tokens() {
+    let gateway = started().await;
+    own(&gateway, "openai", OWN, "/v1").await;
+    refused(&gateway.post(RERANK, &question("openai:gpt-image-1-mini")).await, 400, "model_modality");
+    let answer = gateway.post(RERANK, &question("openai:my-ranker")).await;
+    refused_with(&answer, 400, "unsupported_operation", "no way to put texts in the order");
     for (path, body, param) in [
         (IMAGES, json!({"model": PAINTER}), "prompt"),
         (IMAGES, json!({"model": PAINTER, "prompt": 7}), "prompt"),
@@ -347,8 +256,36 @@ async fn who_has_no_way_to_do_it_is_not_asked() {
         (RERANK, json!({"model": RANKER, "query": "a", "documents": [1]}), "documents[0]"),
         (RERANK, json!({"model": RANKER, "documents": ["a"]}), "query"),
     ] {
-        let answer = fixture.gateway.client().post(path, &body).await.unwrap();
+        let answer = gateway.post(path, &body).await;
         assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)), "{body}");
     }
-    assert_eq!(fixture.gateway.calls(OWN).len(), 0);
+    assert_eq!(gateway.calls(OWN).len(), 0);
+    let body = json!({"model": PAINTER, "prompt": "a tide", "n": 2, "quality": "low", "size": "1024x1024"});
+    let answer = post(&gateway, IMAGES, &body).await;
+    let document = answer.json();
+    assert_eq!(document["data"].as_array().unwrap().len(), 2, "{document}");
+    let sent = gateway.last(OWN);
+    assert_eq!((sent.path.as_str(), &sent.json()["model"]), (IMAGES, &json!("gpt-image-1-mini")));
+    let record = record_of(&gateway, &answer).await;
+    let prompt = document["usage"]["input_tokens"].as_i64().unwrap();
+    has(
+        &record,
+        json!({"operation": "images", "profile": "byok", "input_tokens": prompt, "estimated": false}),
+    );
+    assert_eq!((units(&record, "images"), units(&record, "image_output_tokens")), (2, 544));
+    // 2 USD per million text tokens, 8 per million image tokens.
+    assert_eq!(money(&record), (0, prompt * 2_000 + 544 * 8_000, false));
+
+    let stream = json!({"model": PAINTER, "prompt": "a tide", "stream": true, "partial_images": 2});
+    let answer = post(&gateway, IMAGES, &stream).await;
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    let kinds: Vec<Value> = events_of(&answer).iter_mut().map(|event| event["type"].take()).collect();
+    let partial = "image_generation.partial_image";
+    assert_eq!(kinds, [partial, partial, "image_generation.completed"]);
+    let record = record_of(&gateway, &answer).await;
+    assert_eq!((units(&record, "images"), units(&record, "image_output_tokens")), (1, 272));
+    assert_eq!(money(&record).1, prompt * 2_000 + 272 * 8_000);
+    let usage = gateway.get("/v2/usage?group_by=modality").await;
+    has(row(&usage["data"], "modality", "image"), json!({"images": 3, "output_tokens": 816}));
+    assert_eq!(gateway.emulator.violations(), []);
 }

@@ -2,18 +2,15 @@
 //! their files, and their cost.
 
 use harness::client::Answer;
-use harness::raw::{RawConnection, status_of};
 use harness::{Behaviour, Flavour, Model, Outcome};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::WITHIN;
-use crate::ask::{refused, trace_of};
+use crate::ask::{events_of, has, refused, refused_with, trace_of, with};
+use crate::audio::{left_midway, sent_in_chunks, without_growth};
 use crate::command::workspace;
-use crate::forms::{FORM, MIB, address, form, head, listening, noise, own_upstream, parts, peak};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::forms::{FORM, MIB, form, noise, parts};
+use crate::gateway::{CREDENTIALS, Gateway, OWN, OWN_SECOND, POOL, config, id_of, money, units};
 use crate::sdk::drive;
 use crate::wait::found;
 
@@ -25,30 +22,23 @@ const OLD: &str = "openai/dall-e-2";
 const SEEN: u64 = 323;
 const MADE: u64 = 272;
 /// An operator's own price: 20,000 micro-USD per image.
-const PRICES: &str = "
+const PRICES: &str = r#"
 [[model]]
-name = \"openai/dall-e-2\"
-modality = \"image\"
-[[model.offer]]
-provider = \"openai\"
-upstream_model = \"dall-e-2\"
-rates = { per_image = 20_000 }
-";
-
-struct Fixture {
-    gateway: Gateway,
-}
+name = "openai/dall-e-2"
+modality = "image"
+offer = [{ provider = "openai", upstream_model = "dall-e-2", rates = { per_image = 20_000 } }]
+"#;
 
 /// A gateway whose emulator edits images.
-async fn bare() -> Fixture {
+async fn bare() -> Gateway {
     let served = config().model(Model::image("gpt-image-1-mini")).model(Model::image("dall-e-2"));
-    Fixture { gateway: Gateway::priced(served, PRICES).await }
+    Gateway::priced(served, PRICES).await
 }
 
-async fn fixture() -> Fixture {
-    let fixture = bare().await;
-    fixture.gateway.credential("openai", OWN).await;
-    fixture
+async fn fixture() -> Gateway {
+    let gateway = bare().await;
+    gateway.credential("openai", OWN).await;
+    gateway
 }
 
 async fn post(gateway: &Gateway, path: &str, body: Vec<u8>) -> Answer {
@@ -56,9 +46,7 @@ async fn post(gateway: &Gateway, path: &str, body: Vec<u8>) -> Answer {
 }
 
 async fn posted_ok(gateway: &Gateway, path: &str, body: Vec<u8>) -> Answer {
-    let answer = post(gateway, path, body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    post(gateway, path, body).await.must_be(200)
 }
 
 fn edit<'a>(model: &'a str, more: &[(&'a str, &'a [u8])]) -> Vec<u8> {
@@ -83,17 +71,6 @@ fn appended_text_in(answer: &Answer) -> String {
     appended_text(&answer.json()["data"][0]["b64_json"])
 }
 
-fn units(row: &Value, name: &str) -> u64 {
-    row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
-}
-
-/// The booked amounts: what the operator is owed and what the provider bills, in nano-USD, and whether the
-/// price is unknown.
-fn money(row: &Value) -> (i64, i64, bool) {
-    let nanos = |name: &str| row[name].as_i64().unwrap();
-    (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
-}
-
 /// The cost of the mini model's tokens: 2 USD per million text tokens, 2.5 for image input, 8 for image
 /// output.
 fn mini_nanos(text: u64, seen: u64, made: u64) -> i64 {
@@ -102,46 +79,39 @@ fn mini_nanos(text: u64, seen: u64, made: u64) -> i64 {
 
 #[tokio::test]
 async fn official_clients_edit_and_vary_pictures() {
-    let interpreter = workspace().join(".venv/bin/python");
-    assert!(interpreter.exists(), "run scripts/python-env.sh first");
     assert!(workspace().join("tests/node/node_modules/openai").exists(), "run scripts/node-env.sh first");
-    let fixture = fixture().await;
-    let driven = drive(interpreter, workspace().join("tests/sdk/pictures.py"), &fixture.gateway).await;
-    assert_eq!(driven.held, 6);
-    let driven = drive("node".into(), workspace().join("tests/node/pictures.mjs"), &fixture.gateway).await;
+    let gateway = fixture().await;
+    assert_eq!(gateway.drive("pictures.py").await, 6);
+    let driven = drive("node".into(), workspace().join("tests/node/pictures.mjs"), &gateway).await;
     assert_eq!(driven.held, 4);
-    assert_eq!(fixture.gateway.emulator.violations(), []);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn an_edit_is_told_and_billed_in_tokens() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let (one, two, mask) = (noise(1_000), noise(70_000), noise(500));
     let files: [(&str, &[u8]); 4] = [("n", b"2"), ("image[]", &one), ("image[]", &two), ("mask", &mask)];
     let answer = posted_ok(gateway, EDITS, edit(PAINTER, &files)).await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
-    assert_eq!(
-        appended_text_in(&answer),
-        [description("image[]", &one), description("image[]", &two), description("mask", &mask)].join("; ")
-    );
-    let sent = gateway.calls(OWN).pop().unwrap();
+    let described = [description("image[]", &one), description("image[]", &two), description("mask", &mask)];
+    assert_eq!(appended_text_in(&answer), described.join("; "));
+    let sent = gateway.last(OWN);
     assert_eq!((sent.path.as_str(), &sent.body[..]), (EDITS, &edit("gpt-image-1-mini", &files)[..]));
     let row = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!((row["operation"].as_str(), row["profile"].as_str()), (Some("image_edits"), Some("byok")));
-    let details = &answer.json()["usage"]["input_tokens_details"];
-    let text = details["text_tokens"].as_u64().unwrap();
+    let text = answer.json()["usage"]["input_tokens_details"]["text_tokens"].as_u64().unwrap();
     let (seen, made) = (units(&row, "image_input_tokens"), units(&row, "image_output_tokens"));
     assert_eq!((units(&row, "images"), seen, made), (2, 3 * SEEN, 2 * MADE), "{row}");
-    assert_eq!(row["input_tokens"], text + seen, "{row}");
-    assert_eq!(money(&row), (0, mini_nanos(text, seen, made), false), "{row}");
+    has(&row, json!({"operation": "image_edits", "profile": "byok", "input_tokens": text + seen}));
     assert_eq!(row["estimated"], false);
+    assert_eq!(money(&row), (0, mini_nanos(text, seen, made), false), "{row}");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn an_edit_comes_by_and_by() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let picture = noise(3 * MIB);
     let more: [(&str, &[u8]); 3] = [("stream", b"true"), ("partial_images", b"2"), ("image", &picture)];
     // If `stream` follows a long file in the form, the answer's content type reveals the stream.
@@ -149,18 +119,13 @@ async fn an_edit_comes_by_and_by() {
     for more in [more, behind] {
         let answer = posted_ok(gateway, EDITS, edit(PAINTER, &more)).await;
         assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
-        let events: Vec<Value> = answer
-            .text()
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .map(|data| serde_json::from_str(data).unwrap())
-            .collect();
+        let events = events_of(&answer);
         let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
         let partial = "image_edit.partial_image";
         assert_eq!(kinds, [partial, partial, "image_edit.completed"]);
         assert_eq!(appended_text(&events[2]["b64_json"]), description("image", &picture));
         let row = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!((row["outcome"].as_str(), row["estimated"].as_bool()), (Some("completed"), Some(false)));
+        has(&row, json!({"outcome": "completed", "estimated": false}));
         let text = events[2]["usage"]["input_tokens_details"]["text_tokens"].as_u64().unwrap();
         assert_eq!(money(&row), (0, mini_nanos(text, SEEN, MADE), false), "{row}");
     }
@@ -169,7 +134,7 @@ async fn an_edit_comes_by_and_by() {
 
 #[tokio::test]
 async fn variations_are_billed_by_the_picture_through_the_pool() {
-    let Fixture { gateway, .. } = &bare().await;
+    let gateway = &bare().await;
     let body = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url(), "markup_bps": 1_000});
     gateway.make("/v2/accounts", body).await;
     let picture = noise(2_000);
@@ -188,57 +153,48 @@ async fn variations_are_billed_by_the_picture_through_the_pool() {
     assert_eq!(money(&row), (provider + provider / 10, provider, false), "{row}");
     // The vendor itself refuses what it supports for one model only, at no cost.
     let newer = form(&[("model", PAINTER.as_bytes()), ("image", &picture)]);
-    let answer = post(gateway, VARIATIONS, newer).await;
-    assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("model")));
+    let answer = post(gateway, VARIATIONS, newer).await.must_be(400);
+    has(&answer.json(), json!({"/error/param": "model"}));
     assert_eq!(money(&gateway.settled(&trace_of(&answer)).await), (0, 0, false));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn a_deployment_edits_by_either_path_and_varies_nothing() {
+    let (mine, old) = ("my-gpt-image-1-mini", "2025-04-01-preview");
     for (version, path) in [
-        (json!(null), "/azure/openai/v1/images/edits"),
-        (
-            json!("2025-04-01-preview"),
-            "/azure/openai/deployments/my-gpt-image-1-mini/images/edits?api-version=2025-04-01-preview",
-        ),
+        (Value::Null, "/azure/openai/v1/images/edits"),
+        (json!(old), &*format!("/azure/openai/deployments/{mine}/images/edits?api-version={old}")),
     ] {
-        let Fixture { gateway, .. } = &bare().await;
-        let mut config = json!({"deployments": {PAINTER: "my-gpt-image-1-mini", OLD: "my-dall-e-2"}});
-        if !version.is_null() {
-            config["api_version"] = version;
-        }
+        let gateway = &bare().await;
+        let deployments = json!({"deployments": {PAINTER: mine, OLD: "my-dall-e-2"}});
+        let config = with(deployments, json!({"api_version": version}));
         let base_url = gateway.emulator.base_url_of(Flavour::Azure);
         let body = json!({"provider": "azure", "secret": OWN, "base_url": base_url, "config": config});
-        id_of(&gateway.make("/v2/provider-credentials", body).await);
+        gateway.make(CREDENTIALS, body).await;
         let picture = noise(3 * MIB);
         let answer = posted_ok(gateway, EDITS, edit(PAINTER, &[("image", &picture)])).await;
         assert_eq!(appended_text_in(&answer), description("image", &picture));
-        assert_eq!(gateway.calls(OWN).pop().unwrap().path, path);
+        assert_eq!(gateway.last(OWN).path, path);
         let row = gateway.settled(&trace_of(&answer)).await;
         assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (1, MADE), "{row}");
         assert_eq!(gateway.emulator.violations(), []);
 
         let vary = form(&[("model", OLD.as_bytes()), ("image", &noise(100))]);
-        let error = refused(&post(gateway, VARIATIONS, vary).await, 400, "unsupported_operation");
-        assert!(error["message"].as_str().unwrap().contains("no way to vary pictures"), "{error}");
+        let answer = post(gateway, VARIATIONS, vary).await;
+        refused_with(&answer, 400, "unsupported_operation", "no way to vary pictures");
         assert_eq!(gateway.calls(OWN).len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_long_picture_is_not_held_and_every_byte_goes_on() {
-    let Fixture { gateway, .. } = &mut fixture().await;
+    let gateway = &fixture().await;
     posted_ok(gateway, EDITS, edit(PAINTER, &[("image", b"warm")])).await;
     let picture = noise(24 * MIB);
     let body = edit(PAINTER, &[("quality", b"low"), ("image", &picture)]);
-    let pid = gateway.process().pid();
-    peak(pid);
-    let before = peak(pid);
-    let answer = posted_ok(gateway, EDITS, body).await;
-    let grown = peak(pid).saturating_sub(before);
+    let answer = without_growth(gateway.pid(), posted_ok(gateway, EDITS, body)).await;
     assert_eq!(appended_text_in(&answer), description("image", &picture));
-    assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
     drop(picture);
     // A file that comes before the model field is buffered, and arrives complete.
     let picture = noise(2 * MIB);
@@ -250,22 +206,21 @@ async fn a_long_picture_is_not_held_and_every_byte_goes_on() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_form_is_said_in_the_clients_own_words() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let (model, long) = (("model", PAINTER.as_bytes()), noise(3 * MIB));
     let check = async |path: &str, body: Vec<u8>, status: u16, code: &str, param: Value| {
         let answer = post(gateway, path, body).await;
         assert_eq!(refused(&answer, status, code)["param"], param, "{}", answer.text());
     };
-    let missing = "missing_required_parameter";
+    let (missing, wrong) = ("missing_required_parameter", "invalid_value");
     check(EDITS, form(&[model, ("prompt", b"x")]), 400, missing, json!("image")).await;
     check(EDITS, form(&[model, ("image", b"x")]), 400, missing, json!("prompt")).await;
     check(EDITS, form(&[("prompt", b"x"), ("image", b"x")]), 400, missing, json!("model")).await;
     check(VARIATIONS, form(&[model]), 400, missing, json!("image")).await;
-    check(EDITS, edit(PAINTER, &[("image", b"x"), ("n", b"many")]), 400, "invalid_value", json!("n")).await;
-    check(EDITS, edit(PAINTER, &[("stream", b"x"), ("image", b"x")]), 400, "invalid_value", json!("stream"))
-        .await;
-    check(EDITS, parts(&[model, ("prompt", b"x"), ("image", b"x")]), 400, "invalid_form", json!("body"))
-        .await;
+    check(EDITS, edit(PAINTER, &[("image", b"x"), ("n", b"many")]), 400, wrong, json!("n")).await;
+    check(EDITS, edit(PAINTER, &[("stream", b"x"), ("image", b"x")]), 400, wrong, json!("stream")).await;
+    let open = parts(&[model, ("prompt", b"x"), ("image", b"x")]);
+    check(EDITS, open, 400, "invalid_form", json!("body")).await;
     check(EDITS, edit(PAINTER, &[("image", &noise(33 * MIB))]), 413, "request_too_large", Value::Null).await;
     let json = [("content-type", "application/json")];
     let body = json!({"model": PAINTER, "prompt": "x"}).to_string();
@@ -274,34 +229,30 @@ async fn what_is_wrong_with_a_form_is_said_in_the_clients_own_words() {
     assert_eq!(gateway.calls(OWN).len(), 0);
     // A model that does not generate images receives no request; an unknown model is a 404.
     check(EDITS, edit("openai/gpt-4o-mini", &[("image", b"x")]), 400, "model_modality", json!("model")).await;
-    let answer = post(gateway, EDITS, edit("openai/no-such", &[("image", b"x")])).await;
-    assert_eq!(answer.status, 404, "{}", answer.text());
-    // A wrong count or second model field after data was forwarded: the upstream never receives a complete
-    // request.
-    check(EDITS, edit(PAINTER, &[("image", &long), ("n", b"9")]), 400, "invalid_value", json!("n")).await;
+    post(gateway, EDITS, edit("openai/no-such", &[("image", b"x")])).await.must_be(404);
+    // A wrong count or second model field after data was forwarded: the upstream never receives all.
+    check(EDITS, edit(PAINTER, &[("image", &long), ("n", b"9")]), 400, wrong, json!("n")).await;
     check(EDITS, edit(PAINTER, &[("image", &long), model]), 400, "duplicate_field", json!("model")).await;
     let whole = |call: &harness::Entry| call.outcome == Outcome::Answered;
     assert!(!gateway.calls(OWN).iter().filter(|call| call.model.as_deref() != Some("no-such")).any(whole));
     // A rule that only the vendor knows is left to the vendor.
     let body = edit(PAINTER, &[("response_format", b"url"), ("image", b"x")]);
-    let answer = post(gateway, EDITS, body).await;
-    assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("response_format")));
+    has(&post(gateway, EDITS, body).await.must_be(400).json(), json!({"/error/param": "response_format"}));
 }
 
 #[tokio::test]
 async fn who_edits_no_pictures_is_not_asked() {
-    let Fixture { gateway, .. } = &bare().await;
+    let gateway = &bare().await;
     gateway.credential("xai", OWN_SECOND).await;
     let answer = post(gateway, EDITS, edit("xai:some-painter", &[("image", b"x")])).await;
-    let error = refused(&answer, 400, "unsupported_operation");
+    let error = refused_with(&answer, 400, "unsupported_operation", "no way to edit pictures");
     assert_eq!(error["param"], "model");
-    assert!(error["message"].as_str().unwrap().contains("no way to edit pictures"), "{error}");
     assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
 }
 
 #[tokio::test]
 async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     // With 8,192 tokens each: 66,000 micro-USD per generated image, 21,000 per input image.
     let limit = json!({"project_id": gateway.founded.project_id, "period": "month", "limit_micros": 600_000});
     let id = id_of(&gateway.make("/v2/budgets", limit).await);
@@ -322,29 +273,19 @@ async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
 
 #[tokio::test]
 async fn an_edit_that_is_cut_short_goes_nowhere_whole() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let whole = edit(PAINTER, &[("image", &noise(3 * MIB))]);
-    let mut raw = RawConnection::open(address(gateway), WITHIN).await.unwrap();
-    raw.write(head(gateway, EDITS, "transfer-encoding: chunked\r\nconnection: close")).await.unwrap();
     // Everything but the end of the last boundary, then the end of the body.
-    let short = &whole[..whole.len() - 9];
-    for piece in short.chunks(100_000) {
-        raw.write(format!("{:x}\r\n", piece.len())).await.unwrap();
-        raw.write(piece).await.unwrap();
-        raw.write("\r\n").await.unwrap();
-    }
-    raw.write("0\r\n\r\n").await.unwrap();
-    let answer = raw.read_to_end().await.unwrap();
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    assert!(status_of(&answer) == Some(400) && text.contains("invalid_form"), "{text}");
+    let (status, text) = sent_in_chunks(gateway, EDITS, &whole[..whole.len() - 9]).await;
+    assert!(status == Some(400) && text.contains("invalid_form"), "{text}");
     assert!(!gateway.calls(OWN).iter().any(|call| call.outcome == Outcome::Answered));
 }
 
 #[tokio::test]
 async fn another_credential_is_asked_while_nothing_is_gone_and_none_afterwards() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     gateway.credential("openai", OWN_SECOND).await;
-    let broken = Behaviour { status: Some(500), ..Behaviour::default() };
+    let broken = Behaviour::status(500);
     for key in [OWN, OWN_SECOND] {
         gateway.emulator.script(key, [broken.clone()]);
     }
@@ -361,24 +302,8 @@ async fn another_credential_is_asked_while_nothing_is_gone_and_none_afterwards()
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_what_was_sent_for_it() {
-    let Fixture { gateway, .. } = &fixture().await;
-    let listener = own_upstream(gateway).await;
+    let gateway = &fixture().await;
     let body = parts(&[("model", b"slow/painter"), ("prompt", b"x"), ("image", &noise(3 * MIB))]);
-    let mut client = TcpStream::connect(address(gateway)).await.unwrap();
-    let framing = format!("content-length: {}", 8 * MIB);
-    client.write_all(head(gateway, EDITS, &framing).as_bytes()).await.unwrap();
-    let mut buffer = vec![0; 256 * 1024];
-    let (sent, mut upstream) = tokio::join!(client.write_all(&body), listening(&listener, EDITS));
-    sent.unwrap();
-    let mut received = 0;
-    while received < 2 * MIB {
-        let count = upstream.read(&mut buffer).await.unwrap();
-        assert!(count > 0, "it ends after {received} bytes");
-        received += count;
-    }
-    drop(client);
-    let left = async { while matches!(upstream.read(&mut buffer).await, Ok(count) if count > 0) {} };
-    tokio::time::timeout(WITHIN, left).await.expect("the upstream's connection ends with the client's");
-    let row = found("the request in the books", async || gateway.requests(10).await.pop()).await;
-    assert_eq!((&row["outcome"], &row["operation"]), (&json!("client_cancelled"), &json!("image_edits")));
+    let row = left_midway(gateway, EDITS, &body).await;
+    has(&row, json!({"outcome": "client_cancelled", "operation": "image_edits"}));
 }

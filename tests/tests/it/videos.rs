@@ -4,73 +4,65 @@
 use std::time::Instant;
 
 use harness::client::{Answer, Client};
-use harness::{Behaviour, Flavour, Model, Server};
+use harness::{Behaviour, Entry, Flavour, Model, Server};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{refused, trace_of, trace_of_stream};
+use crate::ask::{has, refused, refused_with, trace_of, trace_of_stream, with};
+use crate::audio::without_growth;
 use crate::command::workspace;
-use crate::forms::{FORM, MIB, form, noise, peak};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, sums};
-use crate::sdk::{drive, drive_at};
+use crate::forms::{FORM, MIB, form, noise};
+use crate::gateway::{CREDENTIALS, Gateway, OWN, OWN_SECOND, POOL, config, id_of, money, python, sums};
+use crate::sdk::drive_at;
 use crate::wait::{a_moment, until};
 
-const VIDEOS: &str = "/v1/videos";
+pub const VIDEOS: &str = "/v1/videos";
 const SORA: &str = "openai/sora-2";
-const SECOND_BYTES: usize = 64 * 1024;
+pub const SECOND_BYTES: usize = 64 * 1024;
 /// An operator's own price: 100,000 micro-USD per second.
-const PRICES: &str = "
+const PRICES: &str = r#"
 [[model]]
-name = \"openai/sora-2\"
-modality = \"video\"
-[[model.offer]]
-provider = \"openai\"
-upstream_model = \"sora-2\"
-rates = { per_video_second = 100_000 }
-";
+name = "openai/sora-2"
+modality = "video"
+offer = [{ provider = "openai", upstream_model = "sora-2", rates = { per_video_second = 100_000 } }]
+"#;
 
-struct Fixture {
-    gateway: Gateway,
-}
-
-async fn bare() -> Fixture {
+async fn bare() -> Gateway {
     let served = config().model(Model::video("sora-2"));
-    Fixture { gateway: Gateway::priced(served, PRICES).await }
+    Gateway::priced(served, PRICES).await
 }
 
-async fn fixture() -> Fixture {
-    let fixture = bare().await;
-    fixture.gateway.credential("openai", OWN).await;
-    fixture
+async fn fixture() -> Gateway {
+    let gateway = bare().await;
+    gateway.credential("openai", OWN).await;
+    gateway
 }
 
 async fn made(gateway: &Gateway, body: Value) -> Answer {
-    let answer = gateway.client().post(VIDEOS, &body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    gateway.post(VIDEOS, &body).await.must_be(200)
 }
 
 fn video_request(prompt: &str) -> Value {
     json!({"model": SORA, "prompt": prompt, "seconds": "8", "size": "1280x720"})
 }
 
-fn id(answer: &Answer) -> String {
+pub fn id(answer: &Answer) -> String {
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     assert!(id.starts_with("video_tg_"), "{id}");
     id
 }
 
-async fn look(gateway: &Gateway, id: &str) -> Answer {
-    gateway.client().get(&format!("{VIDEOS}/{id}")).await.unwrap()
+/// What is at this path below that of all videos.
+pub async fn look(gateway: &Gateway, below: &str) -> Answer {
+    gateway.client().get(&format!("{VIDEOS}/{below}")).await.unwrap()
 }
 
 /// Polls until the video is done or failed; returns the last answer.
-async fn seen_to_the_end(gateway: &Gateway, id: &str) -> Answer {
+pub async fn seen_to_the_end(gateway: &Gateway, id: &str) -> Answer {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let answer = look(gateway, id).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = look(gateway, id).await.must_be(200);
         match answer.json()["status"].as_str().unwrap() {
             "queued" | "in_progress" => a_moment().await,
             _ => return answer,
@@ -79,16 +71,16 @@ async fn seen_to_the_end(gateway: &Gateway, id: &str) -> Answer {
     }
 }
 
-async fn remove(gateway: &Gateway, id: &str) -> Answer {
+pub async fn remove(gateway: &Gateway, id: &str) -> Answer {
     gateway.client().call(Method::DELETE, &format!("{VIDEOS}/{id}"), &[], "").await.unwrap()
 }
 
-async fn all(client: &Client) -> Value {
+pub async fn all(client: &Client) -> Value {
     client.get(VIDEOS).await.unwrap().json()["data"].clone()
 }
 
 /// The records of videos, which no API key requested, once there are this many; there must never be more.
-async fn booked_videos(gateway: &Gateway, number: usize) -> Vec<Value> {
+pub async fn booked_videos(gateway: &Gateway, number: usize) -> Vec<Value> {
     let deadline = Instant::now() + 4 * WITHIN;
     loop {
         let rows = gateway.requests(200).await.into_iter();
@@ -96,11 +88,7 @@ async fn booked_videos(gateway: &Gateway, number: usize) -> Vec<Value> {
             rows.filter(|row| row["operation"] == "video" && row["key_id"].is_null()).collect();
         assert!(rows.len() <= number, "{} of {number}", rows.len());
         if rows.len() == number {
-            let mut whole = Vec::new();
-            for row in rows {
-                whole.push(gateway.settled(row["id"].as_str().unwrap()).await);
-            }
-            return whole;
+            return gateway.whole(rows).await;
         }
         assert!(Instant::now() < deadline, "{} of {number} are in the books", rows.len());
         a_moment().await;
@@ -111,28 +99,22 @@ fn video_ms(row: &Value) -> Option<u64> {
     row["units"]["video_ms"].as_u64().filter(|ms| *ms > 0)
 }
 
-/// The booked amounts: what the operator is owed and what the provider bills, in nano-USD, and whether the
-/// price is unknown.
-fn money(row: &Value) -> (i64, i64, bool) {
-    let nanos = |name: &str| row[name].as_i64().unwrap();
-    (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
+/// How often the provider was polled for a video's status.
+fn polls(journal: &[Entry]) -> usize {
+    let is_poll = |entry: &&Entry| entry.method == "GET" && entry.path.starts_with("/v1/videos/");
+    journal.iter().filter(is_poll).count()
 }
 
-/// How often the provider was polled for a video's status.
-fn polls(gateway: &Gateway) -> usize {
-    let journal = gateway.emulator.journal().into_iter();
-    journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/videos/")).count()
+async fn polled(gateway: &Gateway, times: usize) {
+    gateway.emulator.wait_for(2 * WITHIN, |journal| polls(journal) >= times).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_official_sdk_makes_videos_at_the_provider_and_through_the_gateway() {
-    let python = workspace().join(".venv/bin/python");
-    assert!(python.exists(), "run scripts/python-env.sh first");
+    let gateway = &fixture().await;
     let script = workspace().join("tests/sdk/videos.py");
-    let Fixture { gateway, .. } = &fixture().await;
-    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
-    let driven = drive(python, script, gateway).await;
-    assert_eq!((direct.held, driven.held), (7, 7));
+    let direct = drive_at(python(), script, &gateway.emulator.base_url(), OWN, OWN).await;
+    assert_eq!((direct.held, gateway.drive("videos.py").await), (7, 7));
     // Five were created, one of which has been deleted since; one failed, and two were refused.
     let rows = booked_videos(gateway, 5).await;
     let seconds: u64 = rows.iter().filter_map(video_ms).sum();
@@ -142,24 +124,17 @@ async fn the_official_sdk_makes_videos_at_the_provider_and_through_the_gateway()
 
 #[tokio::test]
 async fn a_video_is_booked_once_though_its_client_never_looks() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let answer = made(gateway, video_request("a high tide")).await;
-    let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
-    assert_eq!(sent, json!({"model": "sora-2", "prompt": "a high tide", "seconds": "8", "size": "1280x720"}));
+    let sent = with(video_request("a high tide"), json!({"model": "sora-2"}));
+    assert_eq!(gateway.last(OWN).json(), sent);
     let row = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(
-        (row["operation"].as_str(), video_ms(&row), money(&row)),
-        (Some("video"), None, (0, 0, false))
-    );
-    let rows = booked_videos(gateway, 1).await;
-    let row = &rows[0];
-    assert_eq!((video_ms(row), money(row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
-    assert_eq!(
-        (row["resolved_model"].as_str(), row["provider"].as_str(), row["outcome"].as_str()),
-        (Some(SORA), Some("openai"), Some("completed"))
-    );
-    let line = &row["attempts"][0]["receipt"][0];
-    assert_eq!((&line["class"], &line["units"]), (&json!("video_ms"), &json!(8_000)), "{row}");
+    has(&row, json!({"operation": "video"}));
+    assert_eq!((video_ms(&row), money(&row)), (None, (0, 0, false)));
+    let row = booked_videos(gateway, 1).await.remove(0);
+    assert_eq!((video_ms(&row), money(&row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
+    has(&row, json!({"resolved_model": SORA, "provider": "openai", "outcome": "completed"}));
+    has(&row["attempts"][0]["receipt"][0], json!({"class": "video_ms", "units": 8_000}));
     // A client's polls cost nothing, and the gateway no longer needs to poll.
     for _ in 0..3 {
         let row = gateway.settled(&trace_of(&seen_to_the_end(gateway, &id(&answer)).await)).await;
@@ -167,26 +142,21 @@ async fn a_video_is_booked_once_though_its_client_never_looks() {
     }
     booked_videos(gateway, 1).await;
     let sums = sums(&gateway.get("/v2/usage").await);
-    let totals = (&sums["video_ms"], &sums["provider_cost_micros"], &sums["unpriced_requests"]);
-    assert_eq!(totals, (&json!(8_000), &json!(800_000), &json!(0)), "{sums}");
+    has(&sums, json!({"video_ms": 8_000, "provider_cost_micros": 800_000, "unpriced_requests": 0}));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
 /// The process dies between the video's creation and its completion, twice.
 #[tokio::test]
 async fn a_video_is_booked_once_by_a_gateway_that_was_killed() {
-    let Fixture { gateway, .. } = &mut fixture().await;
+    let gateway = &mut fixture().await;
     let video = id(&made(gateway, video_request("a high tide")).await);
-    assert_eq!(polls(gateway), 0);
+    assert_eq!(polls(&gateway.emulator.journal()), 0);
     gateway.crash().await;
-    let deadline = Instant::now() + 2 * WITHIN;
-    while polls(gateway) == 0 {
-        assert!(Instant::now() < deadline, "nobody looks");
-        a_moment().await;
-    }
+    polled(gateway, 1).await;
     gateway.crash().await;
-    let rows = booked_videos(gateway, 1).await;
-    assert_eq!((video_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
+    let row = booked_videos(gateway, 1).await.remove(0);
+    assert_eq!((video_ms(&row), money(&row).1), (Some(8_000), 800_000_000), "{row}");
     gateway.crash().await;
     assert_eq!(seen_to_the_end(gateway, &video).await.json()["status"], "completed");
     booked_videos(gateway, 1).await;
@@ -195,14 +165,14 @@ async fn a_video_is_booked_once_by_a_gateway_that_was_killed() {
 
 #[tokio::test]
 async fn a_video_goes_on_while_it_comes_and_is_held_by_nobody() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let id = id(&made(gateway, json!({"model": SORA, "prompt": "sea ", "seconds": "12"})).await);
-    let content = format!("{VIDEOS}/{id}/content");
-    let early = gateway.client().get(&content).await.unwrap();
-    assert_eq!(early.status, 400, "{}", early.text());
+    let content = format!("{id}/content");
+    look(gateway, &content).await.must_be(400);
     seen_to_the_end(gateway, &id).await;
     gateway.emulator.script(OWN, [Behaviour { interval: 60, ..Behaviour::default() }]);
-    let mut streaming = gateway.client().open(Method::GET, &content, &[], Default::default()).await.unwrap();
+    let path = format!("{VIDEOS}/{content}");
+    let mut streaming = gateway.client().open(Method::GET, &path, &[], Default::default()).await.unwrap();
     assert_eq!((streaming.status, streaming.header("content-type")), (200, Some("video/mp4")));
     let first = streaming.chunk().await.unwrap().unwrap();
     assert!(first.len() < 12 * SECOND_BYTES, "all {} bytes at once", first.len());
@@ -211,37 +181,30 @@ async fn a_video_goes_on_while_it_comes_and_is_held_by_nobody() {
     assert_eq!(first.len() + rest.len(), 12 * SECOND_BYTES);
     let row = gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((row["operation"].as_str(), video_ms(&row)), (Some("video"), None), "{row}");
-    let small = gateway.client().get(&format!("{content}?variant=thumbnail")).await.unwrap();
+    let small = look(gateway, &format!("{content}?variant=thumbnail")).await;
     assert_eq!((small.status, small.header("content-type")), (200, Some("image/webp")));
-    let other = gateway.client().get(&format!("{content}?variant=smell")).await.unwrap();
-    assert_eq!((other.status, &other.json()["error"]["param"]), (400, &json!("variant")));
+    let other = look(gateway, &format!("{content}?variant=smell")).await.must_be(400);
+    has(&other.json(), json!({"/error/param": "variant"}));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let failed = id(&made(gateway, video_request("what nobody may see")).await);
-    let end = seen_to_the_end(gateway, &failed).await;
-    assert_eq!(
-        (&end.json()["status"], &end.json()["error"]["code"]),
-        (&json!("failed"), &json!("moderation_blocked"))
-    );
+    let end = seen_to_the_end(gateway, &failed).await.json();
+    has(&end, json!({"status": "failed", "/error/code": "moderation_blocked"}));
     // Deleted as soon as it is done, before any other poll could see it.
     let gone = id(&made(gateway, video_request("an ebb")).await);
     until("the video can be deleted", async || remove(gateway, &gone).await.status == 200).await;
     refused(&look(gateway, &gone).await, 404, "video_not_found");
     refused(&remove(gateway, &gone).await, 404, "video_not_found");
-    refused(
-        &gateway.client().get(&format!("{VIDEOS}/{gone}/content")).await.unwrap(),
-        404,
-        "video_not_found",
-    );
+    refused(&look(gateway, &format!("{gone}/content")).await, 404, "video_not_found");
     let listed = all(&gateway.client()).await;
-    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &json!(failed)), "{listed}");
-    assert_eq!((&listed[0]["status"], &listed[0]["prompt"]), (&json!("failed"), &Value::Null), "{listed}");
-    let rows = booked_videos(gateway, 1).await;
-    assert_eq!((video_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    has(&listed[0], json!({"id": failed, "status": "failed", "prompt": null}));
+    let row = booked_videos(gateway, 1).await.remove(0);
+    assert_eq!((video_ms(&row), money(&row).1), (Some(8_000), 800_000_000), "{row}");
     assert_eq!(remove(gateway, &failed).await.status, 200);
     assert_eq!(all(&gateway.client()).await, json!([]));
     booked_videos(gateway, 1).await;
@@ -249,26 +212,21 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
 
 #[tokio::test]
 async fn a_video_that_its_provider_no_longer_has_is_not_found_and_is_not_booked() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let id = id(&made(gateway, video_request("an ebb")).await);
     gateway.emulator.reset();
-    for path in [format!("{VIDEOS}/{id}"), format!("{VIDEOS}/{id}/content")] {
-        let error = refused(&gateway.client().get(&path).await.unwrap(), 404, "video_not_found");
-        assert!(error["message"].as_str().unwrap().contains(&id), "{error}");
+    for below in ["", "/content"] {
+        refused_with(&look(gateway, &format!("{id}{below}")).await, 404, "video_not_found", &id);
     }
     refused(&remove(gateway, &id).await, 404, "video_not_found");
     // The gateway polls once more for its books, and then never again.
-    let deadline = Instant::now() + 2 * WITHIN;
-    while polls(gateway) < 4 {
-        assert!(Instant::now() < deadline, "{} looks", polls(gateway));
-        a_moment().await;
-    }
+    polled(gateway, 4).await;
     booked_videos(gateway, 0).await;
 }
 
 #[tokio::test]
 async fn nobody_sees_what_another_project_made() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let id = id(&made(gateway, video_request("a high tide")).await);
     booked_videos(gateway, 1).await;
     let project = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
@@ -280,11 +238,8 @@ async fn nobody_sees_what_another_project_made() {
         let body = if method == "POST" { r#"{"prompt":"x"}"# } else { "" };
         let ask = async |client: &Client, id: &str| {
             let path = format!("{VIDEOS}/{id}{below}");
-            refused(
-                &client.call(method.parse().unwrap(), &path, &json, body).await.unwrap(),
-                404,
-                "video_not_found",
-            );
+            let answer = client.call(method.parse().unwrap(), &path, &json, body).await.unwrap();
+            refused(&answer, 404, "video_not_found");
         };
         ask(&other, &id).await;
         // A provider's own id, or an id of another kind of object, is unknown here.
@@ -293,8 +248,7 @@ async fn nobody_sees_what_another_project_made() {
         }
         ask(&gateway.client(), &id.replace("video_tg_", "file-tg_")).await;
     }
-    let read = gateway.client().get(&format!("/v1/files/{id}")).await.unwrap();
-    refused(&read, 404, "file_not_found");
+    refused(&gateway.client().get(&format!("/v1/files/{id}")).await.unwrap(), 404, "file_not_found");
     assert_eq!(gateway.emulator.journal().len(), calls_before, "something was asked");
     assert_eq!(all(&other).await, json!([]));
     assert_eq!(all(&gateway.client()).await[0]["id"], id.as_str());
@@ -303,81 +257,68 @@ async fn nobody_sees_what_another_project_made() {
 
 #[tokio::test]
 async fn a_video_like_another_is_made_where_that_one_lies() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let first = id(&made(gateway, video_request("a high tide")).await);
     let path = format!("{VIDEOS}/{first}/remix");
     let body = json!({"prompt": "an ebb"});
-    let early = gateway.client().post(&path, &body).await.unwrap();
-    assert_eq!(early.status, 400, "{}", early.text());
+    gateway.post(&path, &body).await.must_be(400);
     seen_to_the_end(gateway, &first).await;
     // Another credential that could do it receives no request.
     gateway.credential("openai", OWN_SECOND).await;
-    let answer = gateway.client().post(&path, &body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = gateway.post(&path, &body).await.must_be(200);
     let second = id(&answer);
     assert_eq!(answer.json()["remixed_from_video_id"], first.as_str());
     assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
-    assert_eq!(gateway.calls(OWN).pop().unwrap().json(), body);
+    assert_eq!(gateway.last(OWN).json(), body);
     for row in booked_videos(gateway, 2).await {
         assert_eq!((video_ms(&row), money(&row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
     }
     let listed = all(&gateway.client()).await;
-    assert_eq!((&listed[0]["id"], &listed[1]["id"]), (&json!(second), &json!(first)), "{listed}");
-    assert_eq!(listed[0]["remixed_from_video_id"], first.as_str());
-    let wrong = gateway.client().post(&path, &json!({})).await.unwrap();
+    has(&listed, json!({"/0/id": second, "/1/id": first, "/0/remixed_from_video_id": first}));
+    let wrong = gateway.post(&path, &json!({})).await;
     assert_eq!(refused(&wrong, 400, "missing_required_parameter")["param"], "prompt");
 }
 
 #[tokio::test]
 async fn a_picture_goes_with_it_in_a_form_that_is_not_held() {
-    let Fixture { gateway, .. } = &mut fixture().await;
-    let send = async |gateway: &Gateway, picture: &[u8]| {
-        let parts: [(&str, &[u8]); 4] = [
-            ("model", SORA.as_bytes()),
-            ("prompt", b"tide"),
-            ("seconds", b"4"),
-            ("input_reference", picture),
-        ];
-        let answer = gateway.client().call(Method::POST, VIDEOS, &[FORM], form(&parts)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(answer.json()["prompt"], format!("tide [{}]", crc32fast::hash(picture)));
-        assert_eq!(answer.json()["seconds"], "4");
+    let gateway = &fixture().await;
+    let post =
+        async |body: Vec<u8>| gateway.client().call(Method::POST, VIDEOS, &[FORM], body).await.unwrap();
+    let send = async |picture: &[u8]| {
+        let reference = ("input_reference", picture);
+        let body = form(&[("model", SORA.as_bytes()), ("prompt", b"tide"), ("seconds", b"4"), reference]);
+        let prompt = format!("tide [{}]", crc32fast::hash(picture));
+        has(&post(body).await.must_be(200).json(), json!({"prompt": prompt, "seconds": "4"}));
     };
-    send(gateway, b"warm").await;
+    send(b"warm").await;
     let picture = noise(24 * MIB);
-    let pid = gateway.process().pid();
-    peak(pid);
-    let before = peak(pid);
-    send(gateway, &picture).await;
-    let grown = peak(pid).saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
+    without_growth(gateway.pid(), send(&picture)).await;
     let rows = booked_videos(gateway, 2).await;
     assert!(rows.iter().all(|row| video_ms(row) == Some(4_000)), "{rows:?}");
-    let bare = form(&[("prompt", b"x")]);
-    let answer = gateway.client().call(Method::POST, VIDEOS, &[FORM], bare).await.unwrap();
-    assert_eq!(refused(&answer, 400, "missing_required_parameter")["param"], "model");
+    let bare = post(form(&[("prompt", b"x")])).await;
+    assert_eq!(refused(&bare, 400, "missing_required_parameter")["param"], "model");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn deployments_and_servers_of_ones_own_make_videos() {
-    let Fixture { gateway, .. } = &bare().await;
+    let gateway = &bare().await;
     let config = json!({"deployments": {SORA: "my-sora-2"}});
     let azure = gateway.emulator.base_url_of(Flavour::Azure);
     let body = json!({"provider": "azure", "secret": OWN, "base_url": azure, "config": config});
-    gateway.make("/v2/provider-credentials", body).await;
+    gateway.make(CREDENTIALS, body).await;
     let deployed = id(&made(gateway, video_request("a high tide")).await);
-    assert_eq!(gateway.calls(OWN).pop().unwrap().path, "/azure/openai/v1/videos");
+    assert_eq!(gateway.last(OWN).path, "/azure/openai/v1/videos");
     seen_to_the_end(gateway, &deployed).await;
-    let content = gateway.client().get(&format!("{VIDEOS}/{deployed}/content")).await.unwrap();
+    let content = look(gateway, &format!("{deployed}/content")).await;
     assert_eq!((content.status, content.body.len()), (200, 8 * SECOND_BYTES));
-    let rows = booked_videos(gateway, 1).await;
-    assert_eq!((video_ms(&rows[0]), money(&rows[0])), (Some(8_000), (0, 0, true)), "no price is known");
+    let row = booked_videos(gateway, 1).await.remove(0);
+    assert_eq!((video_ms(&row), money(&row)), (Some(8_000), (0, 0, true)), "no price is known");
 
     let server = gateway.emulator.base_url_of(Flavour::Server(Server::Lenient));
     let pricing = json!({"sora-2": {"input": 0, "output": 0, "per_video_second": 20_000}});
-    let body = json!({"provider": "openai_compatible", "secret": OWN_SECOND, "base_url": server, "pricing": pricing});
-    gateway.make("/v2/provider-credentials", body).await;
+    let body = json!({"provider": "openai_compatible", "secret": OWN_SECOND, "base_url": server});
+    gateway.make(CREDENTIALS, with(body, json!({"pricing": pricing}))).await;
     let own = json!({"model": "openai_compatible:sora-2", "prompt": "a high tide", "seconds": "12"});
     made(gateway, own).await;
     assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
@@ -396,7 +337,7 @@ async fn standing(gateway: &Gateway, budget: &str) -> (u64, u64) {
 /// What a video of an account of the operator's will cost is held of its workspace's budgets until it has ended.
 #[tokio::test]
 async fn an_account_makes_videos_whose_price_is_held_until_they_end() {
-    let Fixture { gateway } = &mut bare().await;
+    let gateway = &mut bare().await;
     gateway.account("openai", POOL).await;
     let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000_000});
     let budget = id_of(&gateway.make("/v2/budgets", budget).await);
@@ -404,8 +345,7 @@ async fn an_account_makes_videos_whose_price_is_held_until_they_end() {
     let failed = id(&made(gateway, video_request("what nobody may see")).await);
     let (spent, held) = standing(gateway, &budget).await;
     assert_eq!((spent, (800_000..=810_000).contains(&held)), (0, true), "{held}");
-    let beside = gateway.client().post(VIDEOS, &short).await.unwrap();
-    refused(&beside, 429, "quota_exceeded");
+    refused(&gateway.post(VIDEOS, &short).await, 429, "quota_exceeded");
     assert_eq!(seen_to_the_end(gateway, &failed).await.json()["status"], "failed");
     until("a failed video holds nothing", async || standing(gateway, &budget).await.1 < 800_000).await;
 
@@ -413,25 +353,23 @@ async fn an_account_makes_videos_whose_price_is_held_until_they_end() {
     gateway.crash().await;
     let (spent, held) = standing(gateway, &budget).await;
     assert!(spent + held >= 800_000, "{spent} and {held}");
-    let rows = booked_videos(gateway, 1).await;
-    assert_eq!((video_ms(&rows[0]), money(&rows[0]).0), (Some(8_000), 800_000_000), "{rows:?}");
-    assert_eq!(rows[0]["profile"], "managed_provider", "{}", rows[0]);
+    let row = booked_videos(gateway, 1).await.remove(0);
+    assert_eq!((video_ms(&row), money(&row).0), (Some(8_000), 800_000_000), "{row}");
+    assert_eq!(row["profile"], "managed_provider", "{row}");
     until("it holds nothing once it is booked", async || {
         let (spent, held) = standing(gateway, &budget).await;
         spent == 800_000 && held < 200_000
     })
     .await;
-    let content = gateway.client().get(&format!("{VIDEOS}/{video}/content")).await.unwrap();
+    let content = look(gateway, &format!("{video}/content")).await;
     assert_eq!((content.status, content.body.len()), (200, 8 * SECOND_BYTES));
-    refused(&gateway.client().post(VIDEOS, &short).await.unwrap(), 429, "quota_exceeded");
+    refused(&gateway.post(VIDEOS, &short).await, 429, "quota_exceeded");
     // What has no length has no price.
-    let endless = gateway.client().post(VIDEOS, &json!({"model": SORA, "prompt": "x"})).await.unwrap();
+    let endless = gateway.post(VIDEOS, &json!({"model": SORA, "prompt": "x"})).await;
     assert_eq!(refused(&endless, 400, "video_length_missing")["param"], "seconds");
     let remix = format!("{VIDEOS}/{video}/remix");
-    let remix = gateway.client().post(&remix, &json!({"prompt": "x"})).await.unwrap();
-    refused(&remix, 400, "video_length_missing");
-    let made = gateway.calls(POOL).iter().filter(|call| call.method == "POST").count();
-    assert_eq!(made, 2);
+    refused(&gateway.post(&remix, &json!({"prompt": "x"})).await, 400, "video_length_missing");
+    assert_eq!(gateway.calls(POOL).len(), 2);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -441,17 +379,14 @@ async fn seen_of_a_video(gateway: &Gateway) -> Vec<Value> {
     let answer = made(gateway, video_request("a high tide")).await;
     let video = id(&answer);
     let end = seen_to_the_end(gateway, &video).await;
-    let content = gateway.client().get(&format!("{VIDEOS}/{video}/content")).await.unwrap();
-    let thumbnail =
-        gateway.client().get(&format!("{VIDEOS}/{video}/content?variant=thumbnail")).await.unwrap();
-    for answer in [&content, &thumbnail] {
+    for below in ["content", "content?variant=thumbnail"] {
+        let answer = look(gateway, &format!("{video}/{below}")).await;
         seen.push(json!([answer.status, answer.header("content-type"), answer.body.len()]));
     }
     let listed = all(&gateway.client()).await;
     let removed = remove(gateway, &video).await;
     let again = look(gateway, &video).await;
-    let wrong =
-        gateway.client().post(VIDEOS, &json!({"model": SORA, "prompt": "x", "seconds": "5"})).await.unwrap();
+    let wrong = gateway.post(VIDEOS, &json!({"model": SORA, "prompt": "x", "seconds": "5"})).await;
     for answer in [&answer, &end, &removed, &again, &wrong] {
         let body = answer.text().replace(&trace_of(answer), "TRACE");
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -478,10 +413,9 @@ fn without_times(value: &mut Value) {
 
 #[tokio::test]
 async fn videos_look_the_same_whoever_serves_them() {
-    let own = fixture().await;
-    let pooled = bare().await;
-    pooled.gateway.account("openai", POOL).await;
-    let (own, pooled) = (seen_of_a_video(&own.gateway).await, seen_of_a_video(&pooled.gateway).await);
+    let pool = bare().await;
+    pool.account("openai", POOL).await;
+    let (own, pooled) = (seen_of_a_video(&fixture().await).await, seen_of_a_video(&pool).await);
     assert_eq!(own, pooled);
     assert_eq!(own[0], json!([200, "video/mp4", 8 * SECOND_BYTES]));
 }
@@ -492,7 +426,7 @@ async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
     let prices = PRICES.replace("per_video_second = 100_000", "per_billed_unit = 100_000");
     let gateway = &Gateway::priced(config().model(Model::video("sora-2")), &prices).await;
     gateway.account("openai", POOL).await;
-    let pooled = gateway.client().post(VIDEOS, &video_request("a high tide")).await.unwrap();
+    let pooled = gateway.post(VIDEOS, &video_request("a high tide")).await;
     assert_eq!(refused(&pooled, 400, "video_needs_own_credential")["param"], "model");
     assert_eq!(gateway.calls(POOL).len(), 0);
     gateway.credential("openai", OWN).await;
@@ -501,27 +435,27 @@ async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
 
     gateway.credential("xai", OWN_SECOND).await;
     let other = json!({"model": "xai:some-video", "prompt": "x"});
-    let error = refused(&gateway.client().post(VIDEOS, &other).await.unwrap(), 400, "unsupported_operation");
-    assert!(error["message"].as_str().unwrap().contains("no way to make videos"), "{error}");
+    let answer = gateway.post(VIDEOS, &other).await;
+    refused_with(&answer, 400, "unsupported_operation", "no way to make videos");
     for (wrong, param) in [
         (json!({"model": SORA, "seconds": "8"}), "prompt"),
         (json!({"prompt": "x"}), "model"),
         (json!({"model": SORA, "prompt": ["x"]}), "prompt"),
         (json!({"model": SORA, "prompt": "x", "seconds": "5"}), "seconds"),
     ] {
-        let answer = gateway.client().post(VIDEOS, &wrong).await.unwrap();
-        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)), "{wrong}");
+        let answer = gateway.post(VIDEOS, &wrong).await.must_be(400);
+        assert_eq!(answer.json()["error"]["param"], param, "{wrong}");
         assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
     }
     let chat = json!({"model": "openai/gpt-4o-mini", "prompt": "x"});
-    refused(&gateway.client().post(VIDEOS, &chat).await.unwrap(), 400, "model_modality");
+    refused(&gateway.post(VIDEOS, &chat).await, 400, "model_modality");
     assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
     booked_videos(gateway, 1).await;
 }
 
 #[tokio::test]
 async fn a_policy_keeps_videos_from_being_made_and_remade() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     let first = id(&made(gateway, video_request("a high tide")).await);
     seen_to_the_end(gateway, &first).await;
     let policy = json!({"project_id": gateway.founded.project_id, "allowed_providers": ["anthropic"]});
@@ -529,7 +463,7 @@ async fn a_policy_keeps_videos_from_being_made_and_remade() {
     let calls_before = gateway.calls(OWN).len();
     let remix = format!("{VIDEOS}/{first}/remix");
     for (path, body) in [(VIDEOS, video_request("an ebb")), (&remix, json!({"prompt": "an ebb"}))] {
-        refused(&gateway.client().post(path, &body).await.unwrap(), 403, "policy_forbids");
+        refused(&gateway.post(path, &body).await, 403, "policy_forbids");
     }
     assert_eq!(gateway.calls(OWN).len(), calls_before);
     // A video that was created before can still be retrieved and deleted.
@@ -540,12 +474,12 @@ async fn a_policy_keeps_videos_from_being_made_and_remade() {
 
 #[tokio::test]
 async fn a_lost_answer_makes_no_second_video() {
-    let Fixture { gateway, .. } = &fixture().await;
+    let gateway = &fixture().await;
     gateway.credential("openai", OWN_SECOND).await;
-    let cut = [Behaviour { status: Some(500), ..Behaviour::default() }];
+    let cut = [Behaviour::status(500)];
     gateway.emulator.script(OWN, cut.clone());
     gateway.emulator.script(OWN_SECOND, cut);
-    let answer = gateway.client().post(VIDEOS, &video_request("a high tide")).await.unwrap();
+    let answer = gateway.post(VIDEOS, &video_request("a high tide")).await;
     assert!(answer.status >= 500, "{}", answer.text());
     assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), 1);
     // The same idempotency key returns the same video.
@@ -554,8 +488,7 @@ async fn a_lost_answer_makes_no_second_video() {
     let mut ids = Vec::new();
     for _ in 0..2 {
         let body = video_request("an ebb").to_string();
-        let answer = gateway.client().call(Method::POST, VIDEOS, &keyed, body).await.unwrap();
-        ids.push(id(&answer));
+        ids.push(id(&gateway.client().call(Method::POST, VIDEOS, &keyed, body).await.unwrap()));
     }
     assert_eq!(ids[0], ids[1]);
     booked_videos(gateway, 1).await;

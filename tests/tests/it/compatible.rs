@@ -7,9 +7,9 @@ use harness::{Emulator, Flavour, Outcome, Server};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{question, refused, said, streaming_usage, trace_of, with};
+use crate::ask::{CHAT, has, problem, question, refused, said, streaming_usage, trace_of, with};
 use crate::command::workspace;
-use crate::gateway::{CUSTOM, Gateway, NODE, id_of};
+use crate::gateway::{CREDENTIALS, CUSTOM, Gateway, NODE, OWN, id_of, python};
 
 fn address(emulator: &Emulator, server: Server) -> String {
     emulator.base_url_of(Flavour::Server(server))
@@ -25,9 +25,8 @@ fn model(server: Server) -> String {
 
 /// Registers a server as the workspace's own credential.
 async fn registered(gateway: &Gateway, server: Server) -> Value {
-    let address = address(&gateway.emulator, server);
-    let body = json!({"provider": slug(server), "secret": CUSTOM, "base_url": address});
-    gateway.make("/v2/provider-credentials", body).await
+    let base_url = address(&gateway.emulator, server);
+    gateway.make(CREDENTIALS, json!({"provider": slug(server), "secret": CUSTOM, "base_url": base_url})).await
 }
 
 /// The probed facts of a credential or node, each with its value.
@@ -73,8 +72,6 @@ fn last_sent(gateway: &Gateway) -> Value {
 
 #[tokio::test]
 async fn each_server_is_asked_and_then_understood() {
-    let interpreter = workspace().join(".venv/bin/python");
-    assert!(interpreter.exists(), "run scripts/python-env.sh first");
     for server in Server::ALL {
         let gateway = Gateway::start().await;
         let made = registered(&gateway, server).await;
@@ -83,17 +80,16 @@ async fn each_server_is_asked_and_then_understood() {
         let habits = habits(server);
         for (name, value) in facts(&made) {
             let usual = if name == "runtime" { json!("other") } else { true.into() };
-            let expected = habits.get(&name).cloned().unwrap_or(usual);
-            assert_eq!(value, expected, "{server:?} {name}");
+            assert_eq!(value, habits.get(&name).cloned().unwrap_or(usual), "{server:?} {name}");
             let evidence = if value.is_null() { "unverified" } else { "probed" };
             assert_eq!(fact(&made, &name)["evidence"], evidence, "{server:?} {name}");
             assert_eq!(fact(&made, &name)["at"].is_string(), !value.is_null(), "{server:?} {name}");
         }
-        let kept = gateway.get(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+        let kept = gateway.get(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
         assert_eq!(kept["server"], made["server"], "{server:?}");
         assert!(gateway.emulator.totals().probes <= 16, "{server:?}");
 
-        let mut command = tokio::process::Command::new(&interpreter);
+        let mut command = tokio::process::Command::new(python());
         command.arg(workspace().join("tests/sdk/compatible.py"));
         command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, &model(server)]);
         command.env("NO_PROXY", "*").kill_on_drop(true);
@@ -103,7 +99,7 @@ async fn each_server_is_asked_and_then_understood() {
         let cases: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(cases.len(), 3, "{server:?} {stdout}");
         let dropped = if server == Server::Bare { json!("stream_options") } else { Value::Null };
-        assert_eq!((&cases[1]["dropped"], &cases[1]["usage"]), (&dropped, &json!(server != Server::Bare)));
+        has(&cases[1], json!({"dropped": dropped, "usage": server != Server::Bare}));
         // No field that a server refuses ever reached it, except in probes.
         for entry in gateway.calls(CUSTOM) {
             assert_eq!(entry.outcome, Outcome::Answered, "{server:?} {}", entry.json());
@@ -113,54 +109,39 @@ async fn each_server_is_asked_and_then_understood() {
 }
 
 #[tokio::test]
-async fn what_a_server_lacks_is_left_out_or_refused_by_name() {
+async fn what_a_server_lacks_is_left_out_refused_by_name_estimated_or_said_in_its_words() {
     let gateway = Gateway::start().await;
     for server in [Server::Strict, Server::Bare, Server::Vllm] {
         registered(&gateway, server).await;
     }
     let tool = json!({"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}});
     let forced = json!({"tools": [tool], "tool_choice": "required"});
-    let schema =
-        json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}});
-    let cases = [
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {}}});
+    let lenient = gateway.client().header("agent-lenient", "true");
+    for (server, more, name) in [
         (Server::Strict, json!({"surprise": 1}), "surprise"),
-        (Server::Bare, schema, "response_format"),
+        (Server::Bare, json!({"response_format": format}), "response_format"),
         (Server::Vllm, forced, "tool_choice"),
-    ];
-    for (server, more, name) in cases {
+    ] {
         let before = sent(&gateway).len();
         let body = with(question(&model(server)), more);
-        let error = refused(&gateway.chat(&body).await, 400, "unsupported_parameter");
-        assert_eq!(error["param"], name);
+        assert_eq!(refused(&gateway.chat(&body).await, 400, "unsupported_parameter")["param"], name);
         assert_eq!(sent(&gateway).len(), before, "no byte left");
-        let lenient = [("agent-lenient", "true"), ("content-type", "application/json")];
-        let client = gateway.client();
-        let call = client.call(http::Method::POST, crate::ask::CHAT, &lenient, body.to_string());
-        let answer = call.await.unwrap();
+        let answer = lenient.post(CHAT, &body).await.unwrap();
         assert_eq!((answer.status, answer.header("agent-dropped-params")), (200, Some(name)));
         assert_eq!(last_sent(&gateway).get(name), None);
     }
     let hints = json!({"metadata": {"a": "b"}, "store": false, "verbosity": "low"});
     let answer = gateway.chat_ok(&with(question(&model(Server::Strict)), hints)).await;
     assert_eq!(answer.header("agent-dropped-params"), Some("metadata, verbosity"));
-}
-
-#[tokio::test]
-async fn usage_that_a_server_does_not_tell_is_estimated_and_marked() {
-    let gateway = Gateway::start().await;
-    registered(&gateway, Server::Bare).await;
+    // Usage that a server does not tell is estimated and marked.
     let answer = gateway.chat_ok(&streaming_usage(&model(Server::Bare))).await;
     assert_eq!(said(&answer), "You said: hello there");
     assert_eq!(harness::sse::events(&answer.body).last().map(String::as_str), Some("[DONE]"));
     let request = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(request["outcome"], "completed", "{request}");
-    assert_eq!(request["estimated"], true, "{request}");
-    assert!(request["output_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{request}");
-}
-
-#[tokio::test]
-async fn another_dialect_is_said_to_an_old_server_in_its_words() {
-    let gateway = Gateway::start().await;
+    has(&request, json!({"outcome": "completed", "estimated": true}));
+    assert!(request["output_tokens"].as_u64() > Some(0), "{request}");
+    // Another dialect is said to an old server in its words.
     registered(&gateway, Server::Old).await;
     let body = json!({
         "model": model(Server::Old), "max_tokens": 50,
@@ -172,23 +153,20 @@ async fn another_dialect_is_said_to_an_old_server_in_its_words() {
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]},
         ],
     });
-    let answer = gateway.client().post("/v1/messages", &body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.post("/v1/messages", &body).await.must_be(200);
     let sent = last_sent(&gateway);
     assert_eq!((&sent["max_tokens"], sent.get("max_completion_tokens")), (&json!(50), None), "{sent}");
-    let contents: Vec<&Value> =
-        sent["messages"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
-    assert_eq!(contents, [&json!("Be\nbrief."), &json!("hello\nthere"), &json!(""), &json!("sunny")]);
+    let messages = sent["messages"].as_array().unwrap().iter();
+    let contents: Vec<&Value> = messages.map(|message| &message["content"]).collect();
+    assert_eq!(contents, ["Be\nbrief.", "hello\nthere", "", "sunny"]);
 }
 
 #[tokio::test]
-async fn a_person_is_believed_above_a_probe() {
+async fn a_person_is_believed_above_a_probe_a_node_is_asked_too_and_a_server_that_is_away_says_so() {
     let gateway = Gateway::start().await;
-    let path = format!("/v2/provider-credentials/{}", id_of(&registered(&gateway, Server::Lenient).await));
-    let ask = with(
-        question(&model(Server::Lenient)),
-        json!({"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hello"}]}),
-    );
+    let path = format!("{CREDENTIALS}/{}", id_of(&registered(&gateway, Server::Lenient).await));
+    let turns = json!([{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hello"}]);
+    let ask = with(question(&model(Server::Lenient)), json!({"messages": turns}));
     let role = || last_sent(&gateway)["messages"][0]["role"].clone();
     gateway.chat_ok(&ask).await;
     assert_eq!(role(), "developer");
@@ -198,45 +176,29 @@ async fn a_person_is_believed_above_a_probe() {
     gateway.chat_ok(&ask).await;
     assert_eq!(role(), "system");
     // Another probe leaves the stated fact in force.
-    let probed =
-        gateway.admin().post(&format!("{path}/probe"), &json!({"model": "acme-large"})).await.unwrap();
-    assert_eq!(probed.status, 200, "{}", probed.text());
-    assert_eq!(probed.json()["server"]["model"], "acme-large");
-    assert_eq!(fact(&probed.json(), "developer_role")["value"], false);
+    let probe = format!("{path}/probe");
+    let probed = gateway.admin().post(&probe, &json!({"model": "acme-large"})).await.unwrap();
+    let probed = probed.must_be(200).json();
+    assert_eq!(probed["server"]["model"], "acme-large");
+    assert_eq!(fact(&probed, "developer_role")["value"], false);
     let reverted = gateway.patch(&path, json!({"stated_facts": {"developer_role": null}})).await;
-    assert_eq!(
-        fact(&reverted, "developer_role"),
-        &json!({
-            "name": "developer_role", "value": true, "evidence": "probed", "at": fact(&probed.json(), "null_content")["at"],
-        })
-    );
+    let at = &fact(&probed, "null_content")["at"];
+    let again = json!({"name": "developer_role", "value": true, "evidence": "probed", "at": at});
+    assert_eq!(fact(&reverted, "developer_role"), &again);
     gateway.chat_ok(&ask).await;
     assert_eq!(role(), "developer");
     for wrong in [json!({"nonsense": true}), json!({"developer_role": "perhaps"})] {
-        let answer = gateway.patched(&path, json!({"stated_facts": wrong})).await;
-        assert_eq!(
-            (answer.status, &answer.json()["code"]),
-            (400, &json!("invalid_value")),
-            "{}",
-            answer.text()
-        );
+        problem(&gateway.patched(&path, json!({"stated_facts": wrong})).await, 400, "invalid_value");
     }
-}
-
-#[tokio::test]
-async fn a_node_is_asked_too_and_the_command_line_shows_it() {
-    let gateway = Gateway::start().await;
-    let address = address(&gateway.emulator, Server::Old);
-    let node = json!({"name": "attic", "base_url": address, "secret": NODE, "models": ["tide-1"]});
+    let base_url = address(&gateway.emulator, Server::Old);
+    let node = json!({"name": "attic", "base_url": base_url, "secret": NODE, "models": ["tide-1"]});
     let made = gateway.make("/v2/byoc/nodes", node).await;
-    assert_eq!(
-        (&made["server"]["model"], &fact(&made, "content_parts")["value"]),
-        (&json!("tide-1"), &json!(false))
-    );
+    assert_eq!(made["server"]["model"], "tide-1", "{made}");
+    assert_eq!(fact(&made, "content_parts")["value"], false);
     let id = id_of(&made);
     let output = gateway.cli().run(&["nodes", "show", &id]).ok();
-    let line =
-        output.lines().find(|line| line.starts_with("content_parts")).unwrap_or_else(|| panic!("{output}"));
+    let line = output.lines().find(|line| line.starts_with("content_parts"));
+    let line = line.unwrap_or_else(|| panic!("{output}"));
     assert!(line.contains("false") && line.contains("probed"), "{line}");
     let set = gateway.cli().run(&["nodes", "set", &id, "--fact", "content_parts=yes", "--json"]).json();
     assert_eq!(fact(&set, "content_parts")["evidence"], "stated");
@@ -244,37 +206,29 @@ async fn a_node_is_asked_too_and_the_command_line_shows_it() {
     assert_eq!(fact(&probed, "content_parts")["value"], true);
     let undone = gateway.cli().run(&["nodes", "set", &id, "--fact", "content_parts=", "--json"]).json();
     assert_eq!(fact(&undone, "content_parts")["evidence"], "probed");
-    let body = json!({"model": "tide-1", "messages": [{"role": "user", "content": [{"type": "text", "text": "hello there"}]}]});
+    let content = json!([{"type": "text", "text": "hello there"}]);
+    let body = json!({"model": "tide-1", "messages": [{"role": "user", "content": content}]});
     assert_eq!(said(&gateway.chat_ok(&body).await), "You said: hello there");
-}
-
-#[tokio::test]
-async fn a_server_that_is_away_is_registered_and_says_so() {
-    let gateway = Gateway::start().await;
     let body = json!({"provider": "acme-away", "secret": CUSTOM, "base_url": "http://127.0.0.1:9/v1"});
-    let made = gateway.make("/v2/provider-credentials", body).await;
+    let made = gateway.make(CREDENTIALS, body).await;
     assert!(made["server"]["error"].as_str().is_some_and(|error| !error.contains(CUSTOM)), "{made}");
     assert!(facts(&made).values().all(Value::is_null), "{made}");
     // With a refused key a probe learns nothing about the server.
-    let address = address(&gateway.emulator, Server::Lenient);
-    let body =
-        json!({"provider": "acme-closed", "secret": "sk-unknown-0123456789abcdef", "base_url": address});
-    let made = gateway.make("/v2/provider-credentials", body).await;
+    let (secret, base_url) = ("sk-unknown-0123456789abcdef", address(&gateway.emulator, Server::Lenient));
+    let body = json!({"provider": "acme-closed", "secret": secret, "base_url": base_url});
+    let made = gateway.make(CREDENTIALS, body).await;
     assert_eq!(made["server"]["error"], "It refused the key (status 401).");
-    let path = format!("/v2/provider-credentials/{}", id_of(&made));
+    let path = format!("{CREDENTIALS}/{}", id_of(&made));
     // With a new secret, verification probes the server.
-    let rotated = gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": CUSTOM})).await.unwrap();
-    assert_eq!(rotated.status, 200, "{}", rotated.text());
-    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": CUSTOM})).await.unwrap().must_be(200);
+    let verified = gateway.verified(&path).await;
     assert_eq!(verified["server"]["error"], Value::Null, "{verified}");
     assert_eq!(fact(&verified, "chat")["value"], true);
     // A known provider is not probed.
-    let known = gateway.credential("openai", crate::gateway::OWN).await;
-    let path = format!("/v2/provider-credentials/{known}");
+    let path = format!("{CREDENTIALS}/{}", gateway.credential("openai", OWN).await);
     assert_eq!(gateway.get(&path).await["server"], Value::Null);
     let answer = gateway.admin().post(&format!("{path}/probe"), &json!({})).await.unwrap();
-    assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("invalid_value")));
-    let answer = gateway.patched(&path, json!({"stated_facts": {"done": false}})).await;
-    assert_eq!(answer.status, 400, "{}", answer.text());
-    assert_eq!(gateway.emulator.totals().by_key.get(crate::gateway::OWN).map(|tally| tally.calls), None);
+    problem(&answer, 400, "invalid_value");
+    gateway.patched(&path, json!({"stated_facts": {"done": false}})).await.must_be(400);
+    assert_eq!(gateway.emulator.totals().by_key.get(OWN).map(|tally| tally.calls), None);
 }

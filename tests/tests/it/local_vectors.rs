@@ -9,10 +9,10 @@ use harness::process::{Process, workspace};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, records};
+use crate::ask::{CHAT, has, records, with};
 use crate::command::Cli;
 use crate::first_request::node;
-use crate::gateway::first_start;
+use crate::gateway::{first_start, python};
 use crate::wait::a_moment;
 
 const EMBEDDINGS: &str = "/v1/embeddings";
@@ -48,10 +48,8 @@ pub fn for_vectors(root: &Path) -> PathBuf {
     std::fs::write(model.join("config_sentence_transformers.json"), habits.to_string()).unwrap();
     change(&model.join("tokenizer.json"), |tokenizer| {
         let special_tokens = tokenizer["added_tokens"].as_array().unwrap();
-        let end =
-            special_tokens.iter().find(|special_token| special_token["content"] == "<|endoftext|>").unwrap()
-                ["id"]
-                .clone();
+        let end = special_tokens.iter().find(|token| token["content"] == "<|endoftext|>").unwrap();
+        let end = end["id"].clone();
         let text = json!({"Sequence": {"id": "A", "type_id": 0}});
         let special_token = json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}});
         tokenizer["post_processor"] = json!({
@@ -95,7 +93,7 @@ fn vectors(answer: &Answer) -> Vec<Vec<f64>> {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = answer.json();
     let row = |(at, row): (usize, &Value)| {
-        assert_eq!((&row["object"], &row["index"]), (&json!("embedding"), &json!(at)), "{row}");
+        has(row, json!({"object": "embedding", "index": at}));
         row["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
     };
     answer["data"].as_array().unwrap().iter().enumerate().map(row).collect()
@@ -131,114 +129,48 @@ async fn a_vector_is_the_same_alone_and_among_others_and_is_in_the_books() {
 }
 
 #[tokio::test]
-async fn the_official_sdk_gets_vectors() {
+async fn the_official_sdk_gets_vectors_and_what_such_a_model_can_not_do_is_told_by_name() {
     let root = tempfile::tempdir().unwrap();
-    let (_process, _, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
-    let interpreter = workspace().join(".venv/bin/python");
-    assert!(interpreter.exists(), "run scripts/python-env.sh first");
-    let mut command = tokio::process::Command::new(interpreter);
-    command
-        .arg(workspace().join("tests/sdk/local_vectors.py"))
-        .arg(&base_url)
-        .env("NO_PROXY", "*")
-        .kill_on_drop(true);
+    let (_process, client, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
+    let mut command = tokio::process::Command::new(python());
+    command.arg(workspace().join("tests/sdk/local_vectors.py")).arg(&base_url);
+    command.env("NO_PROXY", "*").kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(stdout.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{stdout}");
-}
-
-/// The path and body of a request, and the expected error: status, code and field.
-type Refused = (&'static str, Value, u16, &'static str, &'static str);
-
-fn not_done() -> Vec<Refused> {
-    let chat = json!({"model": "tiny", "messages": [{"role": "user", "content": "x"}]});
-    let long = "tide ".repeat(5_000);
-    vec![
-        (CHAT, chat, 400, "unsupported_operation", "model"),
-        (
-            RERANK,
-            json!({"model": "tiny", "query": "q", "documents": ["a"]}),
-            400,
-            "unsupported_operation",
-            "model",
-        ),
-        (EMBEDDINGS, json!({"model": "other", "input": "a"}), 404, "model_not_found", "model"),
-        (EMBEDDINGS, json!({"model": "tiny"}), 400, "missing_required_parameter", "input"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": []}), 400, "invalid_value", "input"),
-        (
-            EMBEDDINGS,
-            json!({"model": "tiny", "input": ["a", [1, 5_000_000_000_u64]]}),
-            400,
-            "invalid_value",
-            "input[1][1]",
-        ),
-        (
-            EMBEDDINGS,
-            json!({"model": "tiny", "input": ["a", [1, 5_000]]}),
-            400,
-            "invalid_value",
-            "input[1][1]",
-        ),
-        (
-            EMBEDDINGS,
-            json!({"model": "tiny", "input": ["a", long]}),
-            400,
-            "context_length_exceeded",
-            "input[1]",
-        ),
-        (
-            EMBEDDINGS,
-            json!({"model": "tiny", "input": "a", "dimensions": 257}),
-            400,
-            "invalid_value",
-            "dimensions",
-        ),
-        (
-            EMBEDDINGS,
-            json!({"model": "tiny", "input": "a", "encoding_format": "hex"}),
-            400,
-            "invalid_value",
-            "encoding_format",
-        ),
-        (
-            EMBEDDINGS,
-            json!({"model": "tiny", "input": "a", "truncate": "END"}),
-            400,
-            "unsupported_parameter",
-            "truncate",
-        ),
-    ]
-}
-
-#[tokio::test]
-async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
-    let root = tempfile::tempdir().unwrap();
-    let (_process, client, _) = start_node(root.path(), &for_vectors(root.path())).await;
     let models = client.get("/v1/models").await.unwrap().json();
     assert_eq!(models["data"][0]["capabilities"], json!(["embeddings"]), "{models}");
     let capabilities = client.get("/v1/capabilities").await.unwrap().json();
     assert_eq!(capabilities["models"][0]["makes"], json!(["embeddings"]), "{capabilities}");
-    for (path, body, status, code, param) in not_done() {
-        let answer = client.post(path, &body).await.unwrap();
-        let error = answer.json()["error"].clone();
-        assert_eq!(
-            (answer.status, error["code"].as_str(), error["param"].as_str()),
-            (status, Some(code), Some(param)),
-            "{error}"
-        );
+    let (wrong, undone) = ("invalid_value", "unsupported_operation");
+    let chat = json!({"messages": [{"role": "user", "content": "x"}]});
+    let long = json!({"input": ["a", "tide ".repeat(5_000)]});
+    let truncated = json!({"input": "a", "truncate": "END"});
+    for (path, more, status, code, param) in [
+        (CHAT, chat, 400, undone, "model"),
+        (RERANK, json!({"query": "q", "documents": ["a"]}), 400, undone, "model"),
+        (EMBEDDINGS, json!({"model": "other", "input": "a"}), 404, "model_not_found", "model"),
+        (EMBEDDINGS, json!({}), 400, "missing_required_parameter", "input"),
+        (EMBEDDINGS, json!({"input": []}), 400, wrong, "input"),
+        (EMBEDDINGS, json!({"input": ["a", [1, 5_000_000_000_u64]]}), 400, wrong, "input[1][1]"),
+        (EMBEDDINGS, json!({"input": ["a", [1, 5_000]]}), 400, wrong, "input[1][1]"),
+        (EMBEDDINGS, long, 400, "context_length_exceeded", "input[1]"),
+        (EMBEDDINGS, json!({"input": "a", "dimensions": 257}), 400, wrong, "dimensions"),
+        (EMBEDDINGS, json!({"input": "a", "encoding_format": "hex"}), 400, wrong, "encoding_format"),
+        (EMBEDDINGS, truncated.clone(), 400, "unsupported_parameter", "truncate"),
+    ] {
+        let answer = client.post(path, &with(json!({"model": "tiny"}), more)).await.unwrap();
+        has(&answer.must_be(status).json()["error"], json!({"code": code, "param": param}));
     }
     let lenient = client.clone().header("agent-lenient", "true");
-    let request = json!({"model": "tiny", "input": "a", "truncate": "END"});
+    let request = with(truncated, json!({"model": "tiny"}));
     assert_eq!(lenient.post(EMBEDDINGS, &request).await.unwrap().status, 200);
     let elsewhere = json!({"model": "cloud/tiny", "input": "a"});
     assert_eq!(client.post(EMBEDDINGS, &elsewhere).await.unwrap().status, 403);
     assert_eq!(client.get(EMBEDDINGS).await.unwrap().status, 405);
     // The node keeps serving.
-    assert_eq!(
-        client.post(EMBEDDINGS, &json!({"model": "local/tiny", "input": [1, 2]})).await.unwrap().status,
-        200
-    );
+    client.post(EMBEDDINGS, &json!({"model": "local/tiny", "input": [1, 2]})).await.unwrap().must_be(200);
 }
 
 #[tokio::test]
@@ -253,13 +185,14 @@ async fn documents_come_in_the_order_of_their_scores() {
             _ => json!({"text": format!("A note of {number} tokens.")}),
         })
         .collect();
-    let request = json!({"model": "tiny", "query": "When is high tide?", "documents": documents, "return_documents": true});
+    let request = json!({"model": "tiny", "query": "When is high tide?", "documents": documents});
+    let request = with(request, json!({"return_documents": true}));
     let answer = client.post(RERANK, &request).await.unwrap().json();
     let rows = answer["results"].as_array().unwrap();
     let scores: Vec<f64> = rows.iter().map(|row| row["relevance_score"].as_f64().unwrap()).collect();
     assert!(scores.is_sorted_by(|one, other| one >= other) && scores[0] > scores[19], "{answer}");
     assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)));
-    assert_eq!((&answer["object"], &answer["model"]), (&json!("rerank"), &json!("tiny")));
+    has(&answer, json!({"object": "rerank", "model": "tiny"}));
     assert!(answer["usage"]["total_tokens"].as_u64().unwrap() > 20 * 50, "{answer}");
     let best = usize::try_from(rows[0]["index"].as_u64().unwrap()).unwrap();
     let text = if best % 2 == 0 { documents[best].clone() } else { documents[best]["text"].clone() };
@@ -274,19 +207,12 @@ async fn documents_come_in_the_order_of_their_scores() {
         (json!({"model": "tiny", "query": "q", "documents": [{"title": "t"}]}), "documents[0]"),
         (json!({"model": "tiny", "query": "q", "documents": ["a"], "top_n": 0}), "top_n"),
     ] {
-        let answer = client.post(RERANK, &body).await.unwrap();
-        assert_eq!(
-            (answer.status, answer.json()["error"]["param"].as_str()),
-            (400, Some(param)),
-            "{}",
-            answer.text()
-        );
+        let answer = client.post(RERANK, &body).await.unwrap().must_be(400);
+        has(&answer.json(), json!({"/error/param": param}));
     }
     let kept = records(&client, 2).await;
-    assert!(
-        kept.iter().all(|record| record["operation"] == "rerank" && record["is_measured"] == true),
-        "{kept:?}"
-    );
+    let is_kept = |record: &Value| record["operation"] == "rerank" && record["is_measured"] == true;
+    assert!(kept.iter().all(is_kept), "{kept:?}");
 }
 
 #[tokio::test]
@@ -304,13 +230,12 @@ async fn who_leaves_frees_what_was_read_for_it() {
     }
     asking.abort();
     let kept = records(&client, 1).await;
-    assert_eq!((&kept[0]["operation"], &kept[0]["end"]), (&json!("embed"), &json!("left")), "{kept:?}");
-    let answer = client.post(EMBEDDINGS, &json!({"model": "tiny", "input": "tide"})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    has(&kept[0], json!({"operation": "embed", "end": "left"}));
+    client.post(EMBEDDINGS, &json!({"model": "tiny", "input": "tide"})).await.unwrap().must_be(200);
 }
 
 #[tokio::test]
-async fn the_gateway_passes_on_what_such_a_node_makes() {
+async fn the_gateway_passes_on_what_such_a_node_makes_and_measures_the_semantic_cache_with_it() {
     let root = tempfile::tempdir().unwrap();
     let (_node, own, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
     let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
@@ -327,6 +252,18 @@ async fn the_gateway_passes_on_what_such_a_node_makes() {
     let answer = client.post(EMBEDDINGS, &request).await.unwrap();
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"), "{}", answer.text());
     assert_eq!(vectors(&answer), vectors(&own.post(EMBEDDINGS, &request).await.unwrap()));
+    // The semantic cache is measured with such a node.
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("API key"));
+    let table = cli.run(&["cache", "evaluate", "--model", "tiny"]).ok();
+    // What the guard stops, it stops whatever a model says.
+    let line = |begin: &str| table.lines().find(|line| line.starts_with(begin)).unwrap().to_owned();
+    for kind in ["number ", "negation ", "literal "] {
+        assert!(line(kind).contains("(100.0 %)"), "{table}");
+    }
+    // Of vectors that are all in the same space, some are alike at the loosest bound, and wrongly.
+    let columns = |begin: &str| line(begin).matches(" %)").count();
+    assert_eq!((columns("9500 "), columns("7000 ")), (4, 4), "{table}");
+    assert!(!line("7000 ").contains("  0 (0.0 %)"), "{table}");
 }
 
 #[tokio::test]
@@ -338,32 +275,4 @@ async fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
     let stderr = Cli::new().run(&options).failed(1);
     assert!(stderr.contains("MiB of memory") && stderr.contains("are free"), "{stderr}");
     assert!(stderr.contains("--ignore-memory"), "{stderr}");
-}
-
-#[tokio::test]
-async fn the_semantic_cache_is_measured_with_such_a_node() {
-    let root = tempfile::tempdir().unwrap();
-    let (_node, _own, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
-    let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
-    let (process, origin) = first_start(root.path(), &private).await;
-    let first = process.stdout();
-    let after = |label: &str| {
-        let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
-        line.split_whitespace().next().unwrap().to_owned()
-    };
-    let cli = Cli::new().env("TIDEGATE_URL", &origin);
-    let admin = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin key"));
-    admin.run(&["nodes", "add", "mine", "--base-url", &base_url]).ok();
-    let cli = cli.env("TIDEGATE_API_KEY", &after("API key"));
-    let table = cli.run(&["cache", "evaluate", "--model", "tiny"]).ok();
-    println!("{table}");
-    // What the guard stops, it stops whatever a model says.
-    let line = |begin: &str| table.lines().find(|line| line.starts_with(begin)).unwrap().to_owned();
-    for kind in ["number ", "negation ", "literal "] {
-        assert!(line(kind).contains("(100.0 %)"), "{table}");
-    }
-    // Of vectors that are all in the same space, some are alike at the loosest bound, and wrongly.
-    let columns = |begin: &str| line(begin).matches(" %)").count();
-    assert_eq!((columns("9500 "), columns("7000 ")), (4, 4), "{table}");
-    assert!(!line("7000 ").contains("  0 (0.0 %)"), "{table}");
 }

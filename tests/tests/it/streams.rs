@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{
-    CHAT, MINI, question, refused, said, scripted, streaming, streaming_usage, text_of, trace_of,
+    CHAT, MINI, has, question, refused, said, scripted, streaming, streaming_usage, text_of, trace_of,
     trace_of_stream, with,
 };
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
@@ -41,24 +41,16 @@ fn without_id(body: &Bytes) -> String {
 async fn the_providers_bytes_pass() {
     let gateway = gateway().await;
     let direct = Client::new(gateway.emulator.origin()).bearer(OWN).within(WITHIN);
-    let scripts = [
-        "",
-        "text=unicode,tokens=40",
-        "tools=interleaved",
-        "split=1,tokens=12",
-        "comments,extra_lines",
-        "reasoning=5",
-    ];
+    let plain = ["", "text=unicode,tokens=40", "tools=interleaved", "split=1,tokens=12"];
+    let scripts = [&plain[..], &["comments,extra_lines", "reasoning=5"]].concat();
     let forms =
         [question(MINI), streaming_usage(MINI), with(question(MINI), json!({"n": 3, "logprobs": true}))];
     for (script, form) in scripts.iter().flat_map(|script| forms.iter().map(move |form| (script, form))) {
-        let body = with(
-            form.clone(),
-            json!({"user": format!("emu:{script}"), "vendor_hint": {"deep": [1, 2.50, "né"]}}),
-        );
+        let hint = json!({"user": format!("emu:{script}"), "vendor_hint": {"deep": [1, 2.50, "né"]}});
+        let body = with(form.clone(), hint);
         let through = gateway.chat_ok(&body).await;
-        let plain = direct.post(CHAT, &with(body, json!({"model": "gpt-4o-mini"}))).await.unwrap();
-        assert_eq!(plain.status, 200, "{}", plain.text());
+        let named = with(body, json!({"model": "gpt-4o-mini"}));
+        let plain = direct.post(CHAT, &named).await.unwrap().must_be(200);
         assert_eq!(without_id(&through.body), without_id(&plain.body), "script {script}");
     }
 }
@@ -69,8 +61,7 @@ async fn the_request_passes_as_it_was_written() {
     // Odd spacing, escapes, long numbers and unknown fields: only the model's name changes.
     let body = "{ \"vendor_hint\" : 12345678901234567890.10 ,\n\t\"messages\":[{\"role\":\"user\",\"content\":\"n\\u00e9 \\/ \u{1F642}\"}],\n \"model\" : \"openai/gpt-4o-mini\", \"seed\":  7 }";
     let json = [("content-type", "application/json"), ("agent-hints", "eyJ4IjoxfQ"), ("cookie", "a=b")];
-    let answer = gateway.client().call(http::Method::POST, CHAT, &json, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.client().call(http::Method::POST, CHAT, &json, body).await.unwrap().must_be(200);
     let sent = gateway.emulator.journal().pop().unwrap();
     assert_eq!(String::from_utf8(sent.body.to_vec()).unwrap(), body.replace(MINI, "gpt-4o-mini"));
     assert_eq!(gateway.emulator.violations(), [], "no header of the client's own goes on");
@@ -96,17 +87,16 @@ async fn usage_is_asked_for_and_hidden() {
         assert_eq!(request["output_tokens"], sent.said_tokens, "{script}: {request}");
         assert_eq!(request["input_tokens"], sent.prompt_tokens, "{script}: {request}");
         assert_eq!(request["estimated"], false, "{script}: {request}");
-        let upstream_body: Value = serde_json::from_slice(&sent.body).unwrap();
-        assert_eq!(upstream_body["stream_options"], json!({"include_usage": true}), "{script}");
+        assert_eq!(sent.json()["stream_options"], json!({"include_usage": true}), "{script}");
     }
 }
 
 #[tokio::test]
 async fn what_the_provider_does_not_count_is_estimated_and_marked() {
     let gateway = gateway().await;
-    for behaviour in [Behaviour::ok().usage(UsageMode::Missing), Behaviour::ok().usage(UsageMode::Zero)] {
+    for usage in [UsageMode::Missing, UsageMode::Zero] {
         for body in [question(MINI), streaming(MINI)] {
-            gateway.emulator.script(OWN, [behaviour.clone()]);
+            gateway.emulator.script(OWN, [Behaviour::ok().usage(usage)]);
             let answer = gateway.chat_ok(&body).await;
             let request = gateway.settled(&trace_of(&answer)).await;
             assert_eq!(request["estimated"], true, "{request}");
@@ -133,29 +123,25 @@ async fn broke_off(gateway: &Gateway, mut stream: Streaming, code: &str) -> Valu
     assert!(!clean, "the stream ended as if all were well: {events:?}");
     assert!(events.len() > 1, "something was said before: {events:?}");
     let request = gateway.settled(&trace).await;
-    assert_eq!((&request["outcome"], &request["error_code"]), (&json!("failed"), &json!(code)), "{request}");
-    assert_eq!(
-        request["attempts"].as_array().unwrap().len(),
-        1,
-        "nothing is repeated after the first word: {request}"
-    );
+    has(&request, json!({"outcome": "failed", "error_code": code}));
+    let attempts = request["attempts"].as_array().unwrap().len();
+    assert_eq!(attempts, 1, "nothing is repeated after the first word: {request}");
     request
 }
 
 #[tokio::test]
 async fn a_break_in_the_middle_is_told_in_band() {
     let gateway = gateway().await;
-    let broken = "upstream_answer_broken";
-    let cases = [
-        (Behaviour::ok().chunks(20).cut(At::Middle), broken),
-        (Behaviour::ok().chunks(20).cut_inside(At::Middle), broken),
-        (Behaviour::ok().chunks(20).close(At::Middle), broken),
-        (Behaviour::ok().chunks(20).eof(At::Middle), broken),
-        (Behaviour::ok().chunks(20).malformed(At::Middle), broken),
-        (Behaviour::ok().chunks(20).joined_line(At::Middle), broken),
-        (Behaviour::ok().chunks(20).error_event(At::Middle), "upstream_error"),
-    ];
-    for (behaviour, code) in cases {
+    let (long, broken) = (Behaviour::ok().chunks(20), "upstream_answer_broken");
+    for (behaviour, code) in [
+        (long.clone().cut(At::Middle), broken),
+        (long.clone().cut_inside(At::Middle), broken),
+        (long.clone().close(At::Middle), broken),
+        (long.clone().eof(At::Middle), broken),
+        (long.clone().malformed(At::Middle), broken),
+        (long.clone().joined_line(At::Middle), broken),
+        (long.error_event(At::Middle), "upstream_error"),
+    ] {
         gateway.emulator.script(OWN, [behaviour]);
         let stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
         let request = broke_off(&gateway, stream, code).await;
@@ -189,15 +175,10 @@ async fn an_answer_whose_grammar_can_say_that_it_failed_ends_so() {
             let (events, is_clean) = read(&mut stream).await;
             assert!(is_clean, "{events:?}");
             let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
-            assert_eq!(
-                (&last["type"], &last["response"]["status"]),
-                (&json!("response.failed"), &json!("failed")),
-                "{last}"
-            );
+            has(&last, json!({"type": "response.failed", "/response/status": "failed"}));
             assert!(last["response"]["error"]["message"].as_str().unwrap().contains(&trace), "{last}");
             assert_eq!(gateway.calls(OWN).len(), calls_before + 1);
-            let request = gateway.settled(&trace).await;
-            assert_eq!(request["outcome"], "failed", "{request}");
+            has(&gateway.settled(&trace).await, json!({"outcome": "failed"}));
         }
     }
 }
@@ -225,11 +206,8 @@ async fn a_failure_before_the_first_word_has_its_own_status_or_the_next_serves()
         let answer = gateway.chat_ok(&streaming(MINI)).await;
         assert_eq!(answer.header("agent-byok-credential-id"), Some(second.as_str()), "{behaviour:?}");
         assert_eq!(said(&answer), "You said: hello there");
-        assert_eq!(
-            text_of(&harness::sse::events(&answer.body)).matches("You said").count(),
-            1,
-            "nothing is spliced"
-        );
+        let text = text_of(&harness::sse::events(&answer.body));
+        assert_eq!(text.matches("You said").count(), 1, "nothing is spliced");
     }
 }
 
@@ -267,11 +245,8 @@ async fn a_deadline_is_hard() {
     let answer = gateway.chat(&question(MINI)).await;
     refused(&answer, 504, "deadline_exceeded");
     let request = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(
-        (&request["outcome"], &request["attempts"].as_array().unwrap().len()),
-        (&json!("deadline"), &1),
-        "{request}"
-    );
+    let attempts = request["attempts"].as_array().unwrap().len();
+    assert_eq!((&request["outcome"], attempts), (&json!("deadline"), 1), "{request}");
 }
 
 /// The point in the answer at which the client disconnects.
@@ -289,8 +264,7 @@ async fn a_client_that_leaves_cancels_upstream_and_is_booked_once() {
         [Leaving::BeforeTheHead, Leaving::BeforeTheFirstWord, Leaving::InTheMiddle, Leaving::BeforeUsage]
     {
         for http2 in [false, true] {
-            let gateway = gateway().await;
-            leave(&gateway, leaving, http2).await;
+            leave(&gateway().await, leaving, http2).await;
         }
     }
 }
@@ -403,11 +377,8 @@ async fn odd_framing_is_read_right() {
         assert!(!text.is_empty() && !text.contains('\u{fffd}'), "{behaviour:?}: {text}");
         let request = gateway.settled(&trace_of(&answer)).await;
         let generated = gateway.emulator.journal().pop().unwrap().said_tokens;
-        assert_eq!(
-            (&request["outcome"], &request["output_tokens"]),
-            (&json!("completed"), &json!(generated)),
-            "{behaviour:?}: {request}"
-        );
+        let booked = (&request["outcome"], &request["output_tokens"]);
+        assert_eq!(booked, (&json!("completed"), &json!(generated)), "{behaviour:?}: {request}");
         // The same upstream answer, buffered for the client.
         gateway.emulator.script(OWN, [behaviour.clone()]);
         let whole = gateway.chat_ok(&question(MINI)).await;

@@ -172,4 +172,16 @@ impl Socket {
         self.say(&json!({"type": "conversation.item.create", "item": item})).await;
         self.say(&json!({"type": "response.create", "event_id": "mine"})).await;
     }
+
+    /// The response to this text, once it is done.
+    pub async fn answered(&mut self, text: &str) -> Value {
+        self.ask(text).await;
+        self.one("response.done").await
+    }
+
+    /// Closes the session; returns its end.
+    pub async fn ended(&mut self) -> Heard {
+        self.close().await;
+        self.last().await.1
+    }
 }

@@ -30,8 +30,8 @@ pub async fn own() -> Gateway {
 
 /// The response has this code, and names the fact that it is refused for.
 pub fn denied(answer: &Answer, fact: &str, param: impl Into<Value>) {
-    let error = refused_with(answer, 400, REFUSED, fact);
-    assert_eq!(error["param"], param.into(), "{error}");
+    let param: Value = param.into();
+    has(&refused_with(answer, 400, REFUSED, fact), json!({"param": param}));
 }
 
 fn revision(manifest: &Value) -> String {

@@ -181,3 +181,20 @@ pub fn in_each_grammar(model: &str) -> [(String, Value, &'static str); 4] {
         (gemini, contents, "/candidates/0/content/parts/0/text"),
     ]
 }
+/// The answer to what must be answered with a 200.
+pub async fn posted(client: &Client, path: &str, body: &Value) -> Answer {
+    client.post(path, body).await.unwrap().must_be(200)
+}
+
+/// What is at a path once it is so.
+pub async fn once(client: &Client, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + WITHIN * 4;
+    loop {
+        let seen = client.get(path).await.unwrap().must_be(200).json();
+        if is_so(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{path} is not so yet: {seen}");
+        a_moment().await;
+    }
+}

@@ -9,83 +9,74 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::refused;
-use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, POOL, id_of, sums};
+use crate::ask::{CHAT, MINI, once, question, refused, scripted, trace_of};
+use crate::forms::FORM;
+use crate::gateway::{Gateway, OWN, POOL, driver, id_of, sums};
 use crate::sdk::{drive, drive_at};
-use crate::wait::{a_moment, until};
+use crate::wait::a_moment;
 
 const PATH: &str = "/v1/batches";
 pub const MANY: usize = 1_500;
 
-pub fn asks(number: usize) -> String {
-    (0..number)
-        .map(|at| {
-            let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": format!("ask {at}")}]});
-            let ask = json!({"custom_id": format!("a{at}"), "method": "POST", "url": "/v1/chat/completions", "body": body});
-            format!("{ask}\n")
-        })
-        .collect()
+/// A line of a file of requests.
+pub fn line(id: &str, model: &str, words: &str) -> String {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": words}]});
+    format!("{}\n", json!({"custom_id": id, "method": "POST", "url": CHAT, "body": body}))
 }
 
-async fn upload(client: &Client, content: &str, more: &str) -> String {
+pub fn asks(number: usize) -> String {
+    (0..number).map(|at| line(&format!("a{at}"), "gpt-4o-mini", &format!("ask {at}"))).collect()
+}
+
+/// Uploads a file of requests, after further parts of the form.
+pub async fn upload(client: &Client, content: &str, more: &str) -> Answer {
     let body = format!(
         "--xyz\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n{more}--xyz\r\n\
          Content-Disposition: form-data; name=\"file\"; filename=\"asks.jsonl\"\r\n\r\n{content}\r\n--xyz--\r\n"
     );
-    let form = [("content-type", "multipart/form-data; boundary=xyz")];
-    let answer = client.call(Method::POST, "/v1/files", &form, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["id"].as_str().unwrap().to_owned()
+    client.call(Method::POST, "/v1/files", &[FORM], body).await.unwrap()
 }
 
-fn of(file: &str) -> Value {
-    json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+pub fn of(file: &str) -> Value {
+    json!({"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"})
 }
 
 /// Uploads the requests, and asks for a batch of them.
 pub async fn tried(client: &Client, content: &str) -> Answer {
-    let file = upload(client, content, "").await;
+    let file = id_of(&upload(client, content, "").await.must_be(200).json());
     client.post(PATH, &of(&file)).await.unwrap()
 }
 
 pub async fn made(client: &Client, content: &str) -> String {
-    let file = upload(client, content, "").await;
-    let answer = client.post(PATH, &of(&file)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.json()["input_file_id"], file.as_str());
-    answer.json()["id"].as_str().unwrap().to_owned()
+    let file = id_of(&upload(client, content, "").await.must_be(200).json());
+    let batch = client.post(PATH, &of(&file)).await.unwrap().must_be(200).json();
+    assert_eq!(batch["input_file_id"], file);
+    id_of(&batch)
 }
 
 /// Polls until the batch has ended.
 pub async fn ended(client: &Client, id: &str) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let batch = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
-        if ["completed", "failed", "cancelled"].contains(&batch["status"].as_str().unwrap()) {
-            return batch;
-        }
-        assert!(Instant::now() < deadline, "{batch}");
-        a_moment().await;
-    }
+    let ends = ["completed", "failed", "cancelled"];
+    once(client, &format!("{PATH}/{id}"), |batch| ends.contains(&batch["status"].as_str().unwrap())).await
 }
 
 /// The lines of one of a batch's files.
-async fn results(client: &Client, batch: &Value, file: &str) -> Vec<Value> {
-    let id = batch[file].as_str().unwrap();
-    let answer = client.get(&format!("/v1/files/{id}/content")).await.unwrap();
-    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+pub async fn results(client: &Client, batch: &Value, file: &str) -> Vec<Value> {
+    let path = format!("/v1/files/{}/content", batch[file].as_str().unwrap());
+    let lines = client.get(&path).await.unwrap().must_be(200).text();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The records of batch requests, read from a gateway.
-pub async fn items(admin: &Client) -> Vec<Value> {
+fn tokens(lines: &[Value]) -> u64 {
+    lines.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum()
+}
+
+/// Every row of a list.
+async fn rows(admin: &Client, path: &str) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
-        let answer = admin.get(&format!("/v2/requests?limit=200{cursor}")).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let list = answer.json();
-        let page = list["data"].as_array().unwrap().iter().cloned();
-        rows.extend(page.filter(|row| row["operation"] == "chat" && row["key_id"].is_null()));
+        let list = admin.get(&format!("{path}?limit=200{cursor}")).await.unwrap().must_be(200).json();
+        rows.extend(list["data"].as_array().unwrap().iter().cloned());
         match list["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return rows,
@@ -93,26 +84,30 @@ pub async fn items(admin: &Client) -> Vec<Value> {
     }
 }
 
+/// The records of batch requests, read from a gateway.
+pub async fn items(admin: &Client) -> Vec<Value> {
+    let mut rows = rows(admin, "/v2/requests").await;
+    rows.retain(|row| row["operation"] == "chat" && row["key_id"].is_null());
+    rows
+}
+
 /// What the requests of batches cost by their records, which have it to the nano-USD.
 pub async fn spent(admin: &Client, field: &str) -> i64 {
-    let (mut sum, mut cursor) = (0, String::new());
-    loop {
-        let list = admin.get(&format!("/v2/records?limit=200{cursor}")).await.unwrap().json();
-        let of_batches =
-            list["data"].as_array().unwrap().iter().filter(|row| row["made_for"]["purpose"] == "batch_item");
-        sum += of_batches.map(|row| row[field].as_i64().unwrap()).sum::<i64>();
-        match list["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return sum,
-        }
-    }
+    let mut rows = rows(admin, "/v2/records").await;
+    rows.retain(|row| row["made_for"]["purpose"] == "batch_item");
+    rows.iter().map(|row| row[field].as_i64().unwrap()).sum()
 }
 
 /// Waits until this many are booked; there must never be more.
 pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
+    until_rows(number, async || items(admin).await).await
+}
+
+/// Waits until there are this many rows; there must never be more.
+pub async fn until_rows(number: usize, mut look: impl AsyncFnMut() -> Vec<Value>) -> Vec<Value> {
     let deadline = Instant::now() + 4 * WITHIN;
     loop {
-        let rows = items(admin).await;
+        let rows = look().await;
         assert!(rows.len() <= number, "{} of {number} are booked", rows.len());
         if rows.len() == number {
             return rows;
@@ -120,6 +115,12 @@ pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
         assert!(Instant::now() < deadline, "{} of {number} are booked", rows.len());
         a_moment().await;
     }
+}
+
+/// By whose keys the provider was asked for or about batches.
+pub fn keys_of_batches(gateway: &Gateway) -> HashSet<Option<String>> {
+    let calls = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains("/batches"));
+    calls.map(|entry| entry.key).collect()
 }
 
 /// From here on the emulator sends files slowly, so that a kill can hit the middle of the download.
@@ -150,18 +151,11 @@ pub async fn booked_over_kills(gateway: &mut Gateway) -> u64 {
     sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap()
 }
 
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
-
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_has_batches_done_at_the_provider_and_through_the_gateway() {
-    let python = workspace().join(".venv/bin/python");
-    let script = workspace().join("tests/sdk/batches.py");
-    let gateway = gateway().await;
+    let (python, script) = driver("batches.py");
+    let gateway = Gateway::own().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
     let driven = drive(python, script, &gateway).await;
     assert_eq!((direct.held, driven.held), (4, 4));
@@ -170,13 +164,10 @@ async fn the_official_sdk_has_batches_done_at_the_provider_and_through_the_gatew
 
 #[tokio::test]
 async fn each_request_is_booked_once_at_the_price_of_batches() {
-    let gateway = gateway().await;
-    let plain = gateway
-        .chat_ok(&json!({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "ask 0"}]}))
-        .await;
-    let plain = gateway.settled(plain.header("x-request-id").unwrap()).await;
-    let failing = json!({"custom_id": "bad", "method": "POST", "url": "/v1/chat/completions",
-        "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}], "user": "emu:status=500"}});
+    let gateway = Gateway::own().await;
+    let plain = gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
+    let failing = scripted("gpt-4o-mini", "status=500");
+    let failing = json!({"custom_id": "bad", "method": "POST", "url": CHAT, "body": failing});
     let id = made(&gateway.client(), &format!("{}{failing}\n", asks(3))).await;
     let batch = ended(&gateway.client(), &id).await;
     assert_eq!(batch["request_counts"], json!({"total": 4, "completed": 3, "failed": 1}), "{batch}");
@@ -189,15 +180,11 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
     };
     let used = |row: &Value| row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
     let lines = results(&gateway.client(), &batch, "output_file_id").await;
-    let total: u64 =
-        lines.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
-    assert_eq!(rows.iter().map(&used).sum::<u64>(), total);
+    assert_eq!(rows.iter().map(&used).sum::<u64>(), tokens(&lines));
     for row in &rows {
         let row = gateway.settled(row["id"].as_str().unwrap()).await;
-        assert_eq!(
-            (row["resolved_model"].as_str(), row["provider"].as_str()),
-            (Some("openai/gpt-4o-mini"), Some("openai"))
-        );
+        assert_eq!(row["resolved_model"], MINI);
+        assert_eq!(row["provider"], "openai");
         let cost = row["provider_cost_nanos"].as_i64().unwrap();
         match row["status"].as_u64() {
             // Each token costs half of the price of a single request.
@@ -226,30 +213,21 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
 /// Its file is read before it is made: one that a budget can't hold is refused, and another is held from then on until it is booked.
 #[tokio::test]
 async fn a_batch_of_a_file_is_held_of_a_budget_until_it_is_booked() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     // Three answers of at most 16,384 tokens each, at half of 0.60 USD for a million, cost 14,745.
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 14_000});
-    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
-    let standing = async || {
-        let read = gateway.get(&budget).await;
-        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
-    };
+    let budget = gateway.budget(14_000).await;
     refused(&tried(&gateway.client(), &asks(3)).await, 429, "quota_exceeded");
-    assert!(gateway.emulator.journal().iter().all(|entry| !entry.path.contains("/batches")));
+    assert!(keys_of_batches(&gateway).is_empty());
     gateway.patch(&budget, json!({"limit_micros": 100_000})).await;
     // The results come as slowly, so that the batch isn't booked as soon as it is held.
     slowly(&gateway, 100);
     made(&gateway.client(), &asks(3)).await;
-    let (spent_before, held) = standing().await;
+    let (spent_before, held) = gateway.standing(&budget).await;
     assert!(spent_before == 0 && held >= 14_745, "{held}");
     gateway.emulator.clear_scripts();
     until_booked(&gateway.admin(), 3).await;
     let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
-    until("it is spent, and nothing is held", async || {
-        let (spent, held) = standing().await;
-        spent >= cost / 1_000 && held < 14_745
-    })
-    .await;
+    gateway.until_spent(&budget, cost / 1_000, 14_745).await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -259,14 +237,12 @@ async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_a
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
     let model = "--xyz\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nopenai/gpt-4o-mini\r\n";
-    let pooled = upload(&gateway.client(), &asks(1), model).await;
-    let ours = gateway.client().post(PATH, &of(&pooled)).await.unwrap();
+    let pooled = upload(&gateway.client(), &asks(1), model).await.must_be(200).json();
+    let ours = gateway.client().post(PATH, &of(&id_of(&pooled))).await.unwrap();
     assert_eq!(ours.header("agent-batch-execution"), Some("gateway"), "{}", ours.text());
     gateway.credential("openai", OWN).await;
     let id = made(&gateway.client(), &asks(1)).await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     let batch = ended(&gateway.client(), &id).await;
     let input = batch["input_file_id"].as_str().unwrap();
     refused(&other.get(&format!("{PATH}/{id}")).await.unwrap(), 404, "batch_not_found");
@@ -279,20 +255,13 @@ async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_a
     assert_eq!(other.get(PATH).await.unwrap().json()["data"], json!([]));
     assert_eq!(gateway.client().get(PATH).await.unwrap().json()["data"][0]["id"], id.as_str());
     until_booked(&gateway.admin(), 1).await;
-    let keys: HashSet<_> = gateway
-        .emulator
-        .journal()
-        .into_iter()
-        .filter(|entry| entry.path.contains("/batches"))
-        .map(|entry| entry.key)
-        .collect();
-    assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
+    assert_eq!(keys_of_batches(&gateway), HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::own().await;
     let client = gateway.client();
     let id = made(&client, &asks(MANY)).await;
     slowly(&gateway, 50);
@@ -300,7 +269,5 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     let record = booked_over_kills(&mut gateway).await;
     let batch = ended(&gateway.client(), &id).await;
     let lines = results(&gateway.client(), &batch, "output_file_id").await;
-    let total: u64 =
-        lines.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
-    assert_eq!(record, total, "the sums know each once, too");
+    assert_eq!(record, tokens(&lines), "the sums know each once, too");
 }

@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use harness::client::{Answer, Client};
+use harness::client::Client;
 use harness::{At, Behaviour, Entry};
 use serde_json::{Value, json};
 
-use crate::ask::with;
-use crate::gateway::{Gateway, OWN, POOL, config, id_of};
+use crate::ask::{CHAT, posted as ask, with};
+use crate::caching::{self, CLAUDE, MESSAGES};
+use crate::gateway::{Gateway, OWN, POOL, config, id_of, nanos};
+use crate::isolation::second_workspace;
 use crate::wait::{a_silence, until};
 
-const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
-const MESSAGES: &str = "/v1/messages";
-const CHAT: &str = "/v1/chat/completions";
 /// How long the provider keeps a prefix after a read, and after how long the gateway has it read again.
 pub const LIFETIME: Duration = Duration::from_secs(4);
 const PERIOD: Duration = Duration::from_secs(3);
@@ -22,25 +21,7 @@ const SAMPLES: usize = 8;
 
 /// A conversation of this many questions, with instructions that are long enough for the cache.
 fn talk(about: &str, questions: usize) -> Value {
-    let turn = |role: &str, number: usize| json!({"role": role, "content": format!("{role} {number} says that the tide comes in.")});
-    let mut messages: Vec<_> =
-        (0..questions).flat_map(|number| [turn("user", number), turn("assistant", number)]).collect();
-    messages.pop();
-    json!({"model": CLAUDE, "max_tokens": 64, "system": format!("You know everything of {about}. ").repeat(300), "messages": messages})
-}
-
-/// The same for the other dialect.
-fn chat(about: &str, questions: usize) -> Value {
-    let talk = talk(about, questions);
-    let mut messages = vec![json!({"role": "system", "content": talk["system"]})];
-    messages.extend(talk["messages"].as_array().unwrap().iter().cloned());
-    json!({"model": CLAUDE, "messages": messages})
-}
-
-async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
-    let answer = client.post(path, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    caching::talk(MESSAGES, CLAUDE, about, questions)
 }
 
 /// Two turns: the first is new, and the second writes it into the cache.
@@ -48,10 +29,6 @@ pub async fn begin(client: &Client, about: &str) {
     for questions in 1..=2 {
         ask(client, MESSAGES, &talk(about, questions)).await;
     }
-}
-
-async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
-    gateway.settled(answer.header("agent-trace-id").unwrap()).await
 }
 
 /// A gateway whose provider forgets what is not read for four seconds.
@@ -67,25 +44,18 @@ pub async fn state_lifetime(gateway: &Gateway, lifetime: Duration) {
 }
 
 async fn claude(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "anthropic", "secret": secret, "retention": "zero", "base_url": gateway.emulator.anthropic_url()});
+    let url = gateway.emulator.anthropic_url();
+    let body = json!({"provider": "anthropic", "secret": secret, "retention": "zero", "base_url": url});
     id_of(&gateway.make(path, body).await)
 }
 
-fn project(gateway: &Gateway) -> String {
-    format!("/v2/projects/{}", gateway.founded.project_id)
-}
-
-fn json_of(entry: &Entry) -> Value {
-    serde_json::from_slice(&entry.body).unwrap()
-}
-
 fn all_refreshes(gateway: &Gateway, key: &str) -> Vec<Entry> {
-    gateway.calls(key).into_iter().filter(|call| json_of(call)["max_tokens"] == 1).collect()
+    gateway.calls(key).into_iter().filter(|call| call.json()["max_tokens"] == 1).collect()
 }
 
 /// What a conversation is about, by its instructions.
 fn topic(call: &Entry) -> String {
-    let instructions = json_of(call)["system"].to_string();
+    let instructions = call.json()["system"].to_string();
     let (_, rest) = instructions.split_once("You know everything of ").unwrap();
     rest.split_once(". You").unwrap().0.to_owned()
 }
@@ -95,27 +65,12 @@ fn refreshes(gateway: &Gateway, key: &str, about: &str) -> Vec<Entry> {
 }
 
 fn asked(gateway: &Gateway, key: &str) -> Vec<Entry> {
-    gateway.calls(key).into_iter().filter(|call| json_of(call)["max_tokens"] != 1).collect()
+    gateway.calls(key).into_iter().filter(|call| call.json()["max_tokens"] != 1).collect()
 }
 
 /// The gateway's own requests in the books.
 async fn own_requests(gateway: &Gateway, count: usize) -> Vec<Value> {
-    let mut rows = Vec::new();
-    until("the refreshes in the books", async || {
-        rows = gateway.requests(200).await;
-        rows.retain(|row| row["key_id"].is_null());
-        rows.len() >= count
-    })
-    .await;
-    let mut records = Vec::new();
-    for row in rows {
-        records.push(gateway.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await);
-    }
-    records
-}
-
-fn nanos(record: &Value, field: &str) -> i64 {
-    record[field].as_i64().unwrap_or_else(|| panic!("{field}: {record}"))
+    gateway.records(count, |row| row["key_id"].is_null()).await
 }
 
 /// Lets the gateway see that conversations come back: each after a silence of so many periods.
@@ -135,32 +90,28 @@ pub async fn teach(client: &Client, name: &str, periods: u32) {
 async fn a_prefix_is_refreshed_while_its_kind_is_known_to_come_back() {
     let gateway = gateway().await;
     claude(&gateway, "/v2/accounts", POOL).await;
-    gateway.patch(&project(&gateway), json!({"caching": {"keep_alive": true}})).await;
+    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
     let client = gateway.client();
     // Two periods after the last turn, a conversation comes back; what is known of it holds for both.
     teach(&client, "teaching", 2).await;
     assert!(all_refreshes(&gateway, POOL).is_empty(), "nothing was paid to learn this");
     teach(&client, "learning", 1).await;
-    let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": other["id"]})).await;
-    let forgetting = gateway.with_key(&key);
+    let forgetting = gateway.other_project().await;
     begin(&forgetting, "the moon").await;
     begin(&client, "the sea").await;
     let written = asked(&gateway, POOL).pop().unwrap();
     until("two refreshes in a row", async || refreshes(&gateway, POOL, "the sea").len() == 2).await;
     // What was read again is what was sent before, up to its last mark, and to the letter.
     let sent = refreshes(&gateway, POOL, "the sea").pop().unwrap();
-    let (before, again) = (json_of(&written), json_of(&sent));
+    let (before, again) = (written.json(), sent.json());
     assert!(again["system"] == before["system"] && again["model"] == before["model"]);
     assert_eq!(again["messages"], json!([before["messages"][0]]));
     assert!(again["messages"][0]["content"][0]["cache_control"].is_object(), "{again}");
     assert_eq!(sent.cached_tokens, sent.prompt_tokens, "all of it came from the cache");
     // It is longer ago than the provider keeps anything that nobody reads.
-    let lost = ask(&forgetting, MESSAGES, &talk("the moon", 3)).await;
-    let lost = record_of(&gateway, &lost).await;
+    let lost = gateway.record(&ask(&forgetting, MESSAGES, &talk("the moon", 3)).await).await;
     assert_eq!(nanos(&lost, "cached_tokens"), 0, "{lost}");
-    let answer = ask(&client, MESSAGES, &talk("the sea", 3)).await;
-    let record = record_of(&gateway, &answer).await;
+    let record = gateway.record(&ask(&client, MESSAGES, &talk("the sea", 3)).await).await;
     assert!(nanos(&record, "cached_tokens") > 1_024, "{record}");
     assert_eq!((&record["caching"]["refreshes"], &record["made_for"]), (&json!(2), &Value::Null), "{record}");
     // Each call at the provider is in the books once, by itself, at the price of a read and a token.
@@ -169,11 +120,10 @@ async fn a_prefix_is_refreshed_while_its_kind_is_known_to_come_back() {
     assert_eq!(own.len(), sent);
     for own in &own {
         let made_for = &own["made_for"];
-        assert_eq!(
-            (&made_for["purpose"], &own["outcome"], &own["project_id"], &own["output_tokens"]),
-            (&json!("cache_keep_alive"), &json!("completed"), &json!(gateway.founded.project_id), &json!(1)),
-            "{own}"
-        );
+        assert_eq!(made_for["purpose"], "cache_keep_alive", "{own}");
+        assert_eq!(own["outcome"], "completed", "{own}");
+        assert_eq!(own["project_id"], gateway.founded.project_id, "{own}");
+        assert_eq!(own["output_tokens"], 1, "{own}");
         let parent = gateway.get(&format!("/v2/requests/{}", made_for["request_id"].as_str().unwrap())).await;
         assert_eq!(parent["project_id"], own["project_id"], "{parent}");
         assert_eq!(nanos(own, "provider_cost_nanos"), nanos(own, "cached_tokens") * 300 + 15_000, "{own}");
@@ -195,26 +145,24 @@ async fn another_dialect_and_an_own_credential_keep_their_prefixes_too() {
     let client = gateway.client();
     teach(&client, "teaching", 1).await;
     // Translated, streamed, and with tools, whose marks stand elsewhere.
-    let tool = json!({"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {"port": {"type": "string"}}}}});
+    let parameters = json!({"type": "object", "properties": {"port": {"type": "string"}}});
+    let tool = json!({"type": "function", "function": {"name": "tide", "parameters": parameters}});
     let more = json!({"stream": true, "tools": [tool]});
     for questions in 1..=2 {
-        ask(&client, CHAT, &with(chat("the sea", questions), more.clone())).await;
+        ask(&client, CHAT, &with(caching::talk(CHAT, CLAUDE, "the sea", questions), more.clone())).await;
     }
-    let written = json_of(&asked(&gateway, OWN).pop().unwrap());
+    let written = asked(&gateway, OWN).pop().unwrap().json();
     until("a refresh", async || !refreshes(&gateway, OWN, "the sea").is_empty()).await;
     let sent = refreshes(&gateway, OWN, "the sea").pop().unwrap();
-    let again = json_of(&sent);
+    let again = sent.json();
     assert!(again["tools"] == written["tools"] && again["system"] == written["system"]);
     assert_eq!((&again["messages"], again.get("stream")), (&json!([written["messages"][0]]), None));
     assert!(sent.cached_tokens > 1_024 && sent.cached_tokens == sent.prompt_tokens);
-    let answer = ask(&client, CHAT, &with(chat("the sea", 3), more)).await;
-    let record = record_of(&gateway, &answer).await;
+    let answer = ask(&client, CHAT, &with(caching::talk(CHAT, CLAUDE, "the sea", 3), more)).await;
+    let record = gateway.record(&answer).await;
     assert!(nanos(&record, "cached_tokens") > 1_024, "{record}");
-    assert_eq!(
-        (&record["profile"], &record["caching"]["refreshes"]),
-        (&json!("byok"), &json!(1)),
-        "{record}"
-    );
+    assert_eq!(record["profile"], "byok", "{record}");
+    assert_eq!(record["caching"]["refreshes"], 1, "{record}");
     assert_eq!(own_requests(&gateway, 1).await[0]["profile"], "byok");
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -225,9 +173,9 @@ async fn another_dialect_and_an_own_credential_keep_their_prefixes_too() {
 async fn nothing_is_refreshed_that_may_not_be_or_that_nobody_asked_for() {
     let gateway = gateway().await;
     claude(&gateway, "/v2/accounts", POOL).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-    let tenant_path = format!("/v2/workspaces/{}", tenant["workspace_id"].as_str().unwrap());
-    for path in [project(&gateway), tenant_path] {
+    let tenant = second_workspace(&gateway).await;
+    let tenant_path = format!("/v2/workspaces/{}", tenant.workspace_id);
+    for path in [gateway.project(), tenant_path] {
         gateway.patch(&path, json!({"caching": {"keep_alive": true}})).await;
     }
     let client = gateway.client();
@@ -237,33 +185,33 @@ async fn nothing_is_refreshed_that_may_not_be_or_that_nobody_asked_for() {
             ask(client, MESSAGES, &with(talk(about, questions), more.clone())).await;
         }
     };
-    begin(&gateway.with_key(tenant["api_key"].as_str().unwrap()), "what another workspace knows").await;
+    begin(&gateway.with_key(&tenant.api_key), "what another workspace knows").await;
     begin(&client.clone().header("cache-control", "max-age=0, no-store"), "what may not stay").await;
     let thinking = json!({"max_tokens": 2_000, "thinking": {"type": "enabled", "budget_tokens": 1_024}});
     twice(&client, "what is thought about", thinking).await;
-    let marked = json!({"system": [{"type": "text", "text": "You know everything of what is marked. ".repeat(300), "cache_control": {"type": "ephemeral"}}]});
+    let text = "You know everything of what is marked. ".repeat(300);
+    let marked = json!({"system": [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]});
     twice(&client, "what the client marks", marked).await;
     for off in [json!({"keep_alive": false}), json!({"managed": "suggest"}), json!({"managed": "off"})] {
         let before = json!({"keep_alive": true, "managed": null});
-        gateway.patch(&project(&gateway), json!({"caching": with(before.clone(), off)})).await;
+        gateway.patch(&gateway.project(), json!({"caching": with(before.clone(), off)})).await;
         begin(&client, "what is switched off").await;
-        gateway.patch(&project(&gateway), json!({"caching": before})).await;
+        gateway.patch(&gateway.project(), json!({"caching": before})).await;
     }
     for policy in [
         json!({"retention": "zero"}),
         json!({"checks": [{"detect": "email", "action": "mask", "direction": "input"}]}),
     ] {
         let about = policy.to_string();
-        let policy = with(policy, json!({"project_id": gateway.founded.project_id}));
-        let id = id_of(&gateway.make("/v2/policies", policy).await);
+        let policy = gateway.policy(policy).await;
         begin(&client, &about).await;
-        gateway.remove(&format!("/v2/policies/{id}")).await;
+        gateway.remove(&policy).await;
     }
     begin(&client, "the sea").await;
     until("a refresh", async || !refreshes(&gateway, POOL, "the sea").is_empty()).await;
     // What is switched off is left to expire, though it was watched.
     begin(&client, "the dunes").await;
-    gateway.patch(&project(&gateway), json!({"caching": {"keep_alive": null}})).await;
+    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": null}})).await;
     a_silence(PERIOD + PERIOD / 2).await;
     let about: Vec<_> = all_refreshes(&gateway, POOL).iter().map(topic).collect();
     assert!(about.iter().all(|about| about == "the sea" || about.starts_with("teaching ")), "{about:?}");
@@ -276,17 +224,15 @@ async fn a_provider_that_forgets_sooner_is_not_paid_for_writes() {
     let gateway = Gateway::with(config().claude_cache_lifetime(PERIOD / 3), &[]).await;
     state_lifetime(&gateway, LIFETIME).await;
     claude(&gateway, "/v2/accounts", POOL).await;
-    gateway.patch(&project(&gateway), json!({"caching": {"keep_alive": true}})).await;
+    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
     let client = gateway.client();
     teach(&client, "teaching", 1).await;
     let own = &own_requests(&gateway, 1).await[0];
     assert_eq!(nanos(own, "cached_tokens"), 0, "{own}");
     begin(&client, "the sea").await;
     a_silence(PERIOD + PERIOD / 2).await;
-    assert!(
-        refreshes(&gateway, POOL, "the sea").is_empty(),
-        "a write in the place of a read is paid for once"
-    );
+    let again = refreshes(&gateway, POOL, "the sea");
+    assert!(again.is_empty(), "a write in the place of a read is paid for once");
 }
 
 #[cfg(feature = "broker")]
@@ -294,7 +240,7 @@ async fn a_provider_that_forgets_sooner_is_not_paid_for_writes() {
 async fn a_refresh_that_is_refused_or_cut_by_a_kill_is_in_the_books_once() {
     let mut gateway = gateway().await;
     claude(&gateway, "/v2/accounts", POOL).await;
-    gateway.patch(&project(&gateway), json!({"caching": {"keep_alive": true}})).await;
+    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
     let client = gateway.client();
     teach(&client, "teaching", 1).await;
     begin(&client, "the sea").await;
@@ -302,11 +248,8 @@ async fn a_refresh_that_is_refused_or_cut_by_a_kill_is_in_the_books_once() {
     let budget = json!({"project_id": gateway.founded.project_id, "limit_micros": 1, "period": "month"});
     let id = id_of(&gateway.make("/v2/budgets", budget).await);
     for refused in own_requests(&gateway, 2).await {
-        assert_eq!(
-            (&refused["error_code"], nanos(&refused, "cost_nanos")),
-            (&json!("quota_exceeded"), 0),
-            "{refused}"
-        );
+        assert_eq!(refused["error_code"], "quota_exceeded", "{refused}");
+        assert_eq!(nanos(&refused, "cost_nanos"), 0, "{refused}");
     }
     a_silence(PERIOD / 2).await;
     assert!(all_refreshes(&gateway, POOL).is_empty());

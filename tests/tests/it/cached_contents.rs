@@ -5,9 +5,9 @@ use harness::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::{trace_of, with};
-use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, POOL, id_of, row};
+use crate::ask::{posted, with};
+use crate::gateway::{Gateway, OWN, POOL, driver, nanos, row};
+use crate::isolation::second_workspace;
 use crate::sdk::drive_at;
 use crate::wait::until;
 
@@ -15,13 +15,17 @@ const PATH: &str = "/v1beta/cachedContents";
 const FLASH: &str = "google/gemini-2.5-flash";
 const BARE: &str = "gemini-2.5-flash";
 
+fn turn(text: &str) -> Value {
+    json!({"role": "user", "parts": [{"text": text}]})
+}
+
 fn prompt() -> Value {
-    json!({"model": format!("models/{FLASH}"), "ttl": "3600s", "displayName": "tides",
-        "contents": [{"role": "user", "parts": [{"text": "tide ".repeat(5000)}]}]})
+    let turn = turn(&"tide ".repeat(5000));
+    json!({"model": format!("models/{FLASH}"), "ttl": "3600s", "displayName": "tides", "contents": [turn]})
 }
 
 fn ask(name: &str) -> Value {
-    json!({"cachedContent": name, "contents": [{"role": "user", "parts": [{"text": "When?"}]}]})
+    json!({"cachedContent": name, "contents": [turn("When?")]})
 }
 
 async fn generate(client: &Client, body: &Value) -> Answer {
@@ -29,8 +33,7 @@ async fn generate(client: &Client, body: &Value) -> Answer {
 }
 
 async fn create(client: &Client, body: &Value) -> (String, Answer) {
-    let answer = client.post(PATH, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = posted(client, PATH, body).await;
     let name = answer.json()["name"].as_str().unwrap().to_owned();
     assert!(name.starts_with("cachedContents/cache_tg_"), "{name}");
     (name, answer)
@@ -56,8 +59,7 @@ fn refused(answer: &Answer, status: u16, words: &str) {
 }
 
 async fn gemini(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "gemini", "secret": secret, "base_url": gateway.emulator.origin()});
-    id_of(&gateway.make(path, body).await)
+    gateway.at(path, "gemini", secret, &gateway.emulator.origin()).await
 }
 
 async fn gateway() -> Gateway {
@@ -77,14 +79,9 @@ async fn name_there(gateway: &Gateway, key: &str) -> String {
     list["cachedContents"][0]["name"].as_str().unwrap().to_owned()
 }
 
-fn nanos(record: &Value, field: &str) -> i64 {
-    record[field].as_i64().unwrap()
-}
-
 #[tokio::test]
 async fn the_official_sdk_caches_prompts_at_the_provider_and_through_the_gateway() {
-    let python = workspace().join(".venv/bin/python");
-    let script = workspace().join("tests/sdk/cached_contents.py");
+    let (python, script) = driver("cached_contents.py");
     let gateway = gateway().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.origin(), OWN, BARE).await;
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
@@ -104,8 +101,7 @@ async fn a_cache_is_sent_as_it_came_and_used_by_the_providers_name() {
     let tokens = &answer.json()["usageMetadata"]["totalTokenCount"];
     let snake = with(ask(&name), json!({"cachedContent": null, "cached_content": name}));
     for body in [ask(&name), snake] {
-        let answer = generate(&client, &body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = generate(&client, &body).await.must_be(200);
         assert_eq!(&answer.json()["usageMetadata"]["cachedContentTokenCount"], tokens, "{body}");
         let sent = gateway.calls(OWN).pop().unwrap();
         assert!(String::from_utf8_lossy(&sent.body).contains(&there), "{body}");
@@ -114,19 +110,13 @@ async fn a_cache_is_sent_as_it_came_and_used_by_the_providers_name() {
     let headers = [("content-type", "application/json")];
     let raw = ask(&name).to_string().replace("cachedContents/", "cachedContents\\/");
     let path = format!("/v1beta/models/{FLASH}:streamGenerateContent?alt=sse");
-    let streamed = client.call(Method::POST, &path, &headers, raw).await.unwrap();
-    assert_eq!(streamed.status, 200, "{}", streamed.text());
+    let streamed = client.call(Method::POST, &path, &headers, raw).await.unwrap().must_be(200);
     assert!(streamed.text().contains("cachedContentTokenCount"), "{}", streamed.text());
     let path = format!("/v1beta/models/{FLASH}:countTokens");
-    let nested =
-        json!({"generateContentRequest": with(ask(&name), json!({"model": format!("models/{FLASH}")}))});
-    let counted = client.post(&path, &nested).await.unwrap();
-    assert_eq!(
-        (counted.status, &counted.json()["cachedContentTokenCount"]),
-        (200, tokens),
-        "{}",
-        counted.text()
-    );
+    let nested = with(ask(&name), json!({"model": format!("models/{FLASH}")}));
+    let nested = json!({"generateContentRequest": nested});
+    let counted = posted(&client, &path, &nested).await;
+    assert_eq!(&counted.json()["cachedContentTokenCount"], tokens, "{}", counted.text());
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -138,43 +128,35 @@ async fn storage_is_booked_when_it_is_ordered() {
     let client = gateway.client();
     let (name, made) = create(&client, &prompt()).await;
     let tokens = made.json()["usageMetadata"]["totalTokenCount"].as_i64().unwrap();
-    let record = gateway.settled(&trace_of(&made)).await;
+    let record = gateway.record(&made).await;
     assert_eq!(record["operation"], "cached_content", "{record}");
-    assert_eq!(
-        (nanos(&record, "input_tokens"), &record["units"]["cache_token_hours"]),
-        (tokens, &json!(tokens))
-    );
+    assert_eq!(nanos(&record, "input_tokens"), tokens);
+    assert_eq!(record["units"]["cache_token_hours"], tokens);
     assert_eq!((nanos(&record, "provider_cost_nanos"), nanos(&record, "cost_nanos")), (tokens * 1_300, 0));
     let lines = record["attempts"][0]["receipt"].as_array().unwrap();
     let line = lines.iter().find(|line| line["class"] == "cache_token_hours").unwrap();
     assert_eq!((&line["units"], &line["nanos"]), (&json!(tokens), &json!(tokens * 1_000)), "{record}");
     // An extension is billed for the time that it adds.
-    let created: String = made.json()["createTime"].as_str().unwrap().to_owned();
-    let expires: String = made.json()["expireTime"].as_str().unwrap().to_owned();
-    assert_ne!(created, expires);
-    let extended = patch(&client, &name, json!({"ttl": "7200s"})).await;
-    assert_eq!(extended.status, 200, "{}", extended.text());
-    let record = gateway.settled(&trace_of(&extended)).await;
+    let made = made.json();
+    assert!(made["createTime"].as_str().unwrap() != made["expireTime"].as_str().unwrap(), "{made}");
+    let extended = patch(&client, &name, json!({"ttl": "7200s"})).await.must_be(200);
+    let record = gateway.record(&extended).await;
     let hours = record["units"]["cache_token_hours"].as_i64().unwrap();
     // The second hour begins when the extension is made, a moment after the first one.
     assert!(hours >= tokens && hours <= tokens + tokens / 10, "{record}");
     assert_eq!((nanos(&record, "input_tokens"), nanos(&record, "provider_cost_nanos")), (0, hours * 1_000));
     let shortened = patch(&client, &name, json!({"ttl": "60s"})).await;
-    let record = gateway.settled(&trace_of(&shortened)).await;
+    let record = gateway.record(&shortened).await;
     assert_eq!(nanos(&record, "provider_cost_nanos"), 0, "nothing is given back: {record}");
     // What is read from it has the price of cached tokens.
     let answer = generate(&client, &ask(&name)).await;
-    let record = gateway.settled(&trace_of(&answer)).await;
+    let record = gateway.record(&answer).await;
     assert_eq!(nanos(&record, "cached_tokens"), tokens, "{record}");
-    let line = record["attempts"][0]["receipt"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|line| line["class"] == "cached_read");
-    assert_eq!(line.unwrap()["nanos"], json!(tokens * 30), "{record}");
+    let lines = record["attempts"][0]["receipt"].as_array().unwrap();
+    let line = lines.iter().find(|line| line["class"] == "cached_read");
+    assert_eq!(line.unwrap()["nanos"], tokens * 30, "{record}");
     for answer in [get(&client, &name).await, delete(&client, &name).await] {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let record = gateway.settled(&trace_of(&answer)).await;
+        let record = gateway.record(&answer.must_be(200)).await;
         assert_eq!(nanos(&record, "provider_cost_nanos"), 0, "{record}");
     }
     let tiers = gateway.get("/v2/usage?group_by=cache_tier").await["data"].clone();
@@ -191,11 +173,9 @@ async fn a_cache_is_its_projects_alone() {
     gemini(&gateway, "/v2/accounts", POOL).await;
     let (name, _) = create(&client, &prompt()).await;
     let there = name_there(&gateway, OWN).await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let others = [gateway.other_project().await, gateway.with_key(&second_workspace(&gateway).await.api_key)];
     let before = gateway.calls(OWN).len();
-    for other in [gateway.with_key(&key), gateway.with_key(tenant["api_key"].as_str().unwrap())] {
+    for other in others {
         for unknown in [&*name, "cachedContents/cache_tg_00000000000000000000000000000000"] {
             refused(&get(&other, unknown).await, 404, "There is no cached content");
             refused(&patch(&other, unknown, json!({"ttl": "9s"})).await, 404, "There is no cached content");
@@ -217,40 +197,30 @@ async fn a_cache_is_its_projects_alone() {
 async fn a_pooled_account_caches_for_each_tenant_apart() {
     let gateway = Gateway::start().await;
     gemini(&gateway, "/v2/accounts", POOL).await;
-    let made = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-    let (one, other) = (gateway.client(), gateway.with_key(made["api_key"].as_str().unwrap()));
+    let one = gateway.client();
+    let other = gateway.with_key(&second_workspace(&gateway).await.api_key);
     let (name, answer) = create(&one, &prompt()).await;
     let tokens = answer.json()["usageMetadata"]["totalTokenCount"].as_i64().unwrap();
-    let record = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(
-        (nanos(&record, "cost_nanos"), &record["profile"]),
-        (tokens * 1_300, &json!("managed_provider")),
-        "{record}"
-    );
+    let record = gateway.record(&answer).await;
+    assert_eq!(nanos(&record, "cost_nanos"), tokens * 1_300, "{record}");
+    assert_eq!(record["profile"], "managed_provider", "{record}");
     // A long question is sent without the workspace's own line: what goes on from a cache has no instructions.
-    let long = "high water ".repeat(400);
-    let question = with(ask(&name), json!({"contents": [{"role": "user", "parts": [{"text": long}]}]}));
-    let answer = generate(&one, &question).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let question = with(ask(&name), json!({"contents": [turn(&"high water ".repeat(400))]}));
+    let answer = generate(&one, &question).await.must_be(200);
     assert_eq!(answer.json()["usageMetadata"]["cachedContentTokenCount"], json!(tokens));
     let there = name_there(&gateway, POOL).await;
     refused(&generate(&other, &ask(&name)).await, 404, "There is no cached prompt");
     for client in [&one, &other] {
         refused(&generate(client, &ask(&there)).await, 400, "shared by several workspaces");
     }
-    let file = json!([{"role": "user", "parts": [{"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/a"}}]}]);
-    refused(
-        &other.post(PATH, &with(prompt(), json!({"contents": file}))).await.unwrap(),
-        400,
-        "shared by several",
-    );
+    let file = "https://generativelanguage.googleapis.com/v1beta/files/a";
+    let file = json!([{"role": "user", "parts": [{"fileData": {"fileUri": file}}]}]);
+    let answer = other.post(PATH, &with(prompt(), json!({"contents": file}))).await.unwrap();
+    refused(&answer, 400, "shared by several");
     let unpriced = with(prompt(), json!({"model": "models/google/gemini-3-flash-preview"}));
     let answer = one.post(PATH, &unpriced).await.unwrap();
-    refused(
-        &answer,
-        400,
-        "The storage of a cached prompt of google/gemini-3-flash-preview has no known price",
-    );
+    let storage = "The storage of a cached prompt of google/gemini-3-flash-preview has no known price";
+    refused(&answer, 400, storage);
     assert_eq!(gateway.recorded_code(&answer).await, "cache_storage_unpriced");
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -260,13 +230,12 @@ async fn a_cache_is_refused_where_nothing_may_stay_or_none_is_offered() {
     let gateway = gateway().await;
     gateway.credential("openai", OWN).await;
     let client = gateway.client();
-    let answer =
-        client.post(PATH, &with(prompt(), json!({"model": "models/openai/gpt-4o-mini"}))).await.unwrap();
+    let unserved = with(prompt(), json!({"model": "models/openai/gpt-4o-mini"}));
+    let answer = client.post(PATH, &unserved).await.unwrap();
     refused(&answer, 400, "caches prompts by name");
     assert_eq!(gateway.recorded_code(&answer).await, "cached_contents_unsupported");
     let (name, _) = create(&client, &prompt()).await;
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
+    gateway.policy(json!({"retention": "zero"})).await;
     let answer = client.post(PATH, &prompt()).await.unwrap();
     refused(&answer, 403, "a cached content would stay at the provider");
     refused(&patch(&client, &name, json!({"ttl": "9s"})).await, 403, "would stay at the provider");

@@ -1,16 +1,15 @@
 //! How the gateway uses providers' prompt caches: automatically on managed accounts, on request on own
 //! credentials.
 
-use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry, Flavour, Model};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question, refused, with};
+use crate::ask::{CHAT, MINI, posted as ask, question, refused, with};
 use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config};
+use crate::isolation::second_workspace;
 
-const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
-const MESSAGES: &str = "/v1/messages";
-const CHAT: &str = "/v1/chat/completions";
+pub const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
+pub const MESSAGES: &str = "/v1/messages";
 
 /// Instructions that are long enough for the prompt cache.
 fn instructions(about: &str) -> String {
@@ -18,7 +17,7 @@ fn instructions(about: &str) -> String {
 }
 
 /// A conversation of this many questions, with the instructions in the wire format's own place.
-fn talk(path: &str, model: &str, about: &str, questions: usize) -> Value {
+pub fn talk(path: &str, model: &str, about: &str, questions: usize) -> Value {
     let turn = |role: &str, number: usize| json!({"role": role, "content": format!("{role} {number} says that the tide comes in.")});
     let mut messages: Vec<_> =
         (0..questions).flat_map(|number| [turn("user", number), turn("assistant", number)]).collect();
@@ -30,43 +29,23 @@ fn talk(path: &str, model: &str, about: &str, questions: usize) -> Value {
     json!({"model": model, "messages": messages})
 }
 
-async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
-    let answer = client.post(path, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
-}
-
-async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
-    gateway.settled(answer.header("agent-trace-id").unwrap()).await
-}
-
 /// Sends one question after the other; returns the record of each.
 async fn converse(gateway: &Gateway, path: &str, model: &str, about: &str, questions: usize) -> Vec<Value> {
     let mut booked_all = Vec::new();
     for number in 1..=questions {
         let answer = ask(&gateway.client(), path, &talk(path, model, about, number)).await;
-        booked_all.push(record_of(gateway, &answer).await);
+        booked_all.push(gateway.record(&answer).await);
     }
     booked_all
 }
 
 async fn claude(gateway: &Gateway, path: &str) {
     let secret = if path == "/v2/accounts" { POOL } else { OWN };
-    let body =
-        json!({"provider": "anthropic", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make(path, body).await;
+    gateway.at(path, "anthropic", secret, &gateway.emulator.anthropic_url()).await;
 }
 
 fn sent(gateway: &Gateway) -> Vec<Entry> {
     gateway.emulator.journal().into_iter().filter(|entry| entry.method == "POST").collect()
-}
-
-fn json_of(entry: &Entry) -> Value {
-    serde_json::from_slice(&entry.body).unwrap()
-}
-
-fn header<'a>(entry: &'a Entry, name: &str) -> Option<&'a str> {
-    entry.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 fn marks(entry: &Entry) -> usize {
@@ -103,10 +82,9 @@ async fn a_managed_conversation_is_read_from_the_cache() {
             let cached = request["cached_tokens"].as_u64().unwrap();
             assert!(cached > 1_024, "{request}");
             let caching = &request["caching"];
-            assert_eq!(
-                (&caching["state"], &caching["saved_tokens"], &caching["evidence"]),
-                (&json!("applied"), &json!(cached), &json!("provider_reported"))
-            );
+            assert_eq!(caching["state"], "applied");
+            assert_eq!(caching["saved_tokens"], cached);
+            assert_eq!(caching["evidence"], "provider_reported");
         }
         let calls = sent(&gateway);
         for (number, call) in calls.iter().enumerate() {
@@ -114,7 +92,7 @@ async fn a_managed_conversation_is_read_from_the_cache() {
             if path == MESSAGES {
                 let mut expected = talk(path, CLAUDE, about, number + 1);
                 expected["model"] = json!("claude-sonnet-4-6");
-                assert_eq!(bare(&json_of(call)), bare(&expected));
+                assert_eq!(bare(&call.json()), bare(&expected));
             }
         }
     }
@@ -124,7 +102,7 @@ async fn a_managed_conversation_is_read_from_the_cache() {
 async fn what_is_switched_off_or_done_by_the_client_is_left_alone() {
     let gateway = Gateway::start().await;
     claude(&gateway, "/v2/accounts").await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    let project = gateway.project();
     let changed = gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
     assert_eq!(changed["caching"], json!({"managed": "off"}));
     for request in converse(&gateway, MESSAGES, CLAUDE, "the sea", 3).await {
@@ -136,12 +114,11 @@ async fn what_is_switched_off_or_done_by_the_client_is_left_alone() {
         let mut body = talk(MESSAGES, CLAUDE, "the moon", 2);
         body["messages"][0]["content"] =
             json!([{"type": "text", "text": "Hello.", "cache_control": {"type": "ephemeral"}}]);
-        let request = record_of(&gateway, &ask(&gateway.client(), MESSAGES, &body).await).await;
+        let request = gateway.record(&ask(&gateway.client(), MESSAGES, &body).await).await;
         assert_eq!(request["caching"], Value::Null, "{request}");
     }
     assert!(sent(&gateway).iter().skip(3).all(|call| marks(call) == 1));
-    let wrong = gateway.patched(&project, json!({"caching": {"byok": "on"}})).await;
-    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    let wrong = gateway.patched(&project, json!({"caching": {"byok": "on"}})).await.must_be(400);
     assert!(wrong.text().contains("caching.byok"), "{}", wrong.text());
 }
 
@@ -163,14 +140,8 @@ async fn on_own_credentials_it_is_suggested_until_it_is_switched_on() {
     let applied = converse(&gateway, MESSAGES, CLAUDE, "the sea", 4).await;
     assert_eq!(applied[3]["caching"]["state"], "applied");
     assert!(applied[3]["cached_tokens"].as_u64().unwrap() > 1_024, "{}", applied[3]);
-    let output = gateway.cli().run(&[
-        "workspace",
-        "set",
-        &gateway.founded.workspace_id,
-        "--cache-byok",
-        "inherit",
-        "--json",
-    ]);
+    let workspace = &gateway.founded.workspace_id;
+    let output = gateway.cli().run(&["workspace", "set", workspace, "--cache-byok", "inherit", "--json"]);
     assert_eq!(output.json()["caching"], json!({}));
 }
 
@@ -180,9 +151,8 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
     let gateway = Gateway::start().await;
     claude(&gateway, "/v2/accounts").await;
     gateway.account("openai", POOL).await;
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let other = gateway.with_key(other["api_key"].as_str().unwrap());
-    let key_of = |call: &Entry| json_of(call)["prompt_cache_key"].as_str().unwrap_or_default().to_owned();
+    let other = gateway.with_key(&second_workspace(&gateway).await.api_key);
+    let key_of = |call: &Entry| call.json()["prompt_cache_key"].as_str().unwrap_or_default().to_owned();
     for questions in [1, 2] {
         for client in [&gateway.client(), &other] {
             ask(client, CHAT, &talk(CHAT, MINI, "the sea", questions)).await;
@@ -233,16 +203,15 @@ async fn what_one_workspace_sent_is_in_no_cache_of_another() {
     let text = instructions("the sea");
     marked["system"] = json!([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]);
     ask(&gateway.client(), MESSAGES, &marked).await;
-    assert_eq!(json_of(&sent(&gateway)[0])["system"], marked["system"], "nobody shares the account yet");
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let other = gateway.with_key(other["api_key"].as_str().unwrap());
+    assert_eq!(sent(&gateway)[0].json()["system"], marked["system"], "nobody shares the account yet");
+    let other = gateway.with_key(&second_workspace(&gateway).await.api_key);
     let mut cached = Vec::new();
     for client in [&gateway.client(), &gateway.client(), &other, &other] {
         let answer = ask(client, MESSAGES, &marked).await.json();
         cached.push(answer["usage"]["cache_read_input_tokens"].as_u64().unwrap() > 1_024);
     }
     assert_eq!(cached, [false, true, false, true], "each reads what it wrote itself");
-    let of = |number: usize| json_of(&sent(&gateway)[number]);
+    let of = |number: usize| sent(&gateway)[number].json();
     assert_eq!(of(1)["system"][1], marked["system"][0], "what the client said stays as it is");
     // The same holds for translated requests, and for other wire formats.
     for (path, model, name) in [(CHAT, CLAUDE, "/system/0/text"), (CHAT, MINI, "/messages/0/content")] {
@@ -306,24 +275,23 @@ async fn conversations_are_named_where_a_header_does() {
     ] {
         let config = config().model(Model::chat(grok)).model(Model::chat(deepseek));
         let gateway = Gateway::with(config, &[]).await;
-        let url = gateway.emulator.base_url_of(flavour);
-        gateway.make("/v2/accounts", json!({"provider": provider, "secret": POOL, "base_url": url})).await;
+        gateway.at("/v2/accounts", provider, POOL, &gateway.emulator.base_url_of(flavour)).await;
         for (about, questions) in [("the sea", 1), ("the sea", 2), ("the moon", 1)] {
             ask(&gateway.client(), CHAT, &talk(CHAT, model, about, questions)).await;
         }
         let calls = sent(&gateway);
-        let names: Vec<_> = calls.iter().map(|call| header(call, name).unwrap_or_default()).collect();
+        let names: Vec<_> = calls.iter().map(|call| call.header(name).unwrap_or_default()).collect();
         assert!(names[0].starts_with("tgc_"), "{provider}: {names:?}");
         assert_eq!(names[0], names[1]);
         assert_ne!(names[0], names[2]);
         let headers = [(name, "mine"), ("content-type", "application/json")];
         let body = talk(CHAT, model, "the sea", 3).to_string();
-        let answer = gateway.client().call(http::Method::POST, CHAT, &headers, body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let client = gateway.client();
+        let answer = client.call(http::Method::POST, CHAT, &headers, body).await.unwrap().must_be(200);
         let calls = sent(&gateway);
         let own: Vec<_> = calls[3].headers.iter().filter(|(known, _)| known == name).collect();
         assert_eq!(own.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["mine"]);
-        assert_eq!(record_of(&gateway, &answer).await["caching"], Value::Null);
+        assert_eq!(gateway.record(&answer).await["caching"], Value::Null);
     }
 }
 
@@ -333,9 +301,9 @@ async fn prompts_of_one_beginning_go_to_one_account_while_it_may_be_asked() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
     gateway.account("openai", POOL_SECOND).await;
-    for about in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
+    for about in ('a'..='l').map(String::from) {
         for questions in [1, 2] {
-            ask(&gateway.client(), CHAT, &talk(CHAT, MINI, about, questions)).await;
+            ask(&gateway.client(), CHAT, &talk(CHAT, MINI, &about, questions)).await;
         }
     }
     let calls = sent(&gateway);
@@ -388,16 +356,14 @@ async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
     let mut records = converse(&gateway, MESSAGES, CLAUDE, "the sea", 4).await;
     records.extend(converse(&gateway, CHAT, MINI, "the moon", 4).await);
     let flex = with(talk(CHAT, MINI, "the moon", 4), json!({"service_tier": "flex"}));
-    records.push(record_of(&gateway, &ask(&gateway.client(), CHAT, &flex).await).await);
-    records.push(record_of(&gateway, &ask(&gateway.client(), CHAT, &question(MINI)).await).await);
+    records.push(gateway.record(&ask(&gateway.client(), CHAT, &flex).await).await);
+    records.push(gateway.record(&ask(&gateway.client(), CHAT, &question(MINI)).await).await);
     let (mut tokens, mut nanos, mut bill) = ([0; 5], [0; 4], 0);
     for record in &records {
         let reuse = &record["reuse"];
         let (counts, paid) = (fall(reuse), money(reuse));
-        assert_eq!(
-            (counts[0], counts[3]),
-            (record["input_tokens"].as_i64().unwrap(), record["cached_tokens"].as_i64().unwrap())
-        );
+        assert_eq!(record["input_tokens"], counts[0]);
+        assert_eq!(record["cached_tokens"], counts[3]);
         assert_eq!(reuse["evidence"], "provider_reported");
         let lines = record["attempts"][0]["receipt"].as_array().unwrap();
         let of_prompt =
@@ -415,18 +381,14 @@ async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
     assert!(of(2, "realized_reused_tokens") > 1_024 && of(2, "reuse_credit_nanos") > 0, "{}", records[2]);
     assert_eq!(records[2]["reuse"]["cache_tier"], "provider");
     let short = &records[records.len() - 1]["reuse"];
-    assert_eq!(
-        (&short["candidate_evidence"], &short["eligible_reuse_tokens"]),
-        (&json!("unknown"), &json!(0))
-    );
+    assert_eq!(short["candidate_evidence"], "unknown");
+    assert_eq!(short["eligible_reuse_tokens"], 0);
     gateway.wait_for_usage(records.len() as u64).await;
     let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
     let reuse = &usage["reuse"];
     assert_eq!((fall(reuse), money(reuse)), (tokens, nanos), "{usage}");
-    assert_eq!(
-        (&reuse["evidence"], &reuse["evidence_requests"]["provider_reported"]),
-        (&json!("provider_reported"), &json!(records.len()))
-    );
+    assert_eq!(reuse["evidence"], "provider_reported");
+    assert_eq!(reuse["evidence_requests"]["provider_reported"], records.len());
     assert_eq!(nanos[2] + nanos[3], bill);
     assert_eq!(usage["provider_cost_micros"].as_i64().unwrap(), (bill + 500) / 1_000, "{usage}");
     // What the providers counted themselves.
@@ -448,7 +410,7 @@ async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
 async fn a_switched_off_workspace_is_not_looked_at() {
     let gateway = Gateway::start().await;
     claude(&gateway, "/v2/accounts").await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    let project = gateway.project();
     gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
     for record in converse(&gateway, MESSAGES, CLAUDE, "the sea", 2).await {
         let reuse = &record["reuse"];

@@ -2,18 +2,15 @@
 //! once, at the batch price.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use harness::client::{Answer, Client};
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::WITHIN;
-use crate::batches::{MANY, booked_over_kills, slowly, until_booked};
-use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, POOL, id_of};
+use crate::ask::{once, trace_of};
+use crate::batches::{MANY, booked_over_kills, keys_of_batches, slowly, until_booked};
+use crate::gateway::{Gateway, OWN, POOL, driver};
 use crate::sdk::drive_at;
-use crate::wait::a_moment;
+use crate::wait::found;
 
 const PATH: &str = "/v1beta/batches";
 const FLASH: &str = "google/gemini-2.5-flash";
@@ -39,30 +36,16 @@ async fn post(client: &Client, model: &str, body: &Value) -> Answer {
 
 /// Creates a batch; returns its path.
 async fn create(client: &Client, requests: &[Value]) -> String {
-    let answer = post(client, FLASH, &of(requests)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let batch = answer.json();
-    assert_eq!(
-        (&batch["metadata"]["state"], &batch["metadata"]["name"]),
-        (&json!("BATCH_STATE_PENDING"), &batch["name"])
-    );
+    let batch = post(client, FLASH, &of(requests)).await.must_be(200).json();
+    assert_eq!(batch["metadata"]["state"], "BATCH_STATE_PENDING");
+    assert_eq!(&batch["metadata"]["name"], &batch["name"]);
     let name = batch["name"].as_str().unwrap();
     assert!(name.starts_with("batches/genbatch_tg_"), "{name}");
     format!("/v1beta/{name}")
 }
 
 async fn ended(client: &Client, path: &str) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let answer = client.get(path).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let batch = answer.json();
-        if batch["done"] == true {
-            return batch;
-        }
-        assert!(Instant::now() < deadline, "{batch}");
-        a_moment().await;
-    }
+    once(client, path, |batch| batch["done"] == true).await
 }
 
 fn results(batch: &Value) -> &[Value] {
@@ -76,24 +59,16 @@ fn used(results: &[Value]) -> u64 {
     results.iter().map(total).sum()
 }
 
-async fn delete(client: &Client, path: &str) -> Answer {
-    client.call(Method::DELETE, path, &[], String::new()).await.unwrap()
-}
-
 /// An error in the wire format of these clients.
 fn refused(answer: &Answer, code: u16, status: &str, words: &str) {
     let error = answer.json()["error"].clone();
-    assert_eq!(
-        (answer.status, &error["code"], &error["status"]),
-        (code, &json!(code), &json!(status)),
-        "{error}"
-    );
+    assert_eq!((answer.status, &error["status"]), (code, &json!(status)), "{error}");
+    assert_eq!(error["code"], code, "{error}");
     assert!(error["message"].as_str().unwrap().contains(words), "{error}");
 }
 
-async fn gemini(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "gemini", "secret": secret, "base_url": gateway.emulator.origin()});
-    id_of(&gateway.make(path, body).await)
+async fn gemini(gateway: &Gateway, path: &str, secret: &str) {
+    gateway.at(path, "gemini", secret, &gateway.emulator.origin()).await;
 }
 
 async fn gateway() -> Gateway {
@@ -104,8 +79,7 @@ async fn gateway() -> Gateway {
 
 #[tokio::test]
 async fn the_official_sdk_has_content_batches_done_at_the_provider_and_through_the_gateway() {
-    let python = workspace().join(".venv/bin/python");
-    let script = workspace().join("tests/sdk/content_batches.py");
+    let (python, script) = driver("content_batches.py");
     let gateway = gateway().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.origin(), OWN, BARE).await;
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
@@ -118,9 +92,9 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
     let gateway = gateway().await;
     let client = gateway.client();
     let plain = ask("", "ask 0")["request"].clone();
-    let answer = client.post(&format!("/v1beta/models/{FLASH}:generateContent"), &plain).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let plain = gateway.settled(answer.header("x-request-id").unwrap()).await;
+    let answer =
+        client.post(&format!("/v1beta/models/{FLASH}:generateContent"), &plain).await.unwrap().must_be(200);
+    let plain = gateway.settled(&trace_of(&answer)).await;
     let mut named = ask("same", "ask 0");
     named["request"]["model"] = json!(format!("models/{FLASH}"));
     let mut keyless = ask("", "ask 0");
@@ -170,16 +144,12 @@ async fn a_content_batch_that_no_own_credential_takes_is_left_to_the_gateway() {
     gemini(&gateway, "/v2/accounts", POOL).await;
     gateway.credential("openai", OWN).await;
     for model in [FLASH, "openai/gpt-4o-mini"] {
-        let answer = post(&client, model, &of(&[ask("a", "x")])).await;
-        assert_eq!(
-            (answer.status, answer.header("agent-batch-execution")),
-            (200, Some("gateway")),
-            "{model}"
-        );
+        let answer = post(&client, model, &of(&[ask("a", "x")])).await.must_be(200);
+        assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{model}");
         let path = format!("/v1beta/{}", answer.json()["name"].as_str().unwrap());
         let batch = ended(&client, &path).await;
         assert!(results(&batch)[0]["response"]["candidates"].is_array(), "{batch}");
-        assert_eq!(delete(&client, &path).await.status, 200);
+        assert_eq!(client.delete(&path).await.unwrap().status, 200);
     }
     let sent = gateway.emulator.journal().into_iter().map(|entry| entry.path);
     assert!(sent.filter(|path| path.contains("atch")).collect::<Vec<_>>().is_empty(), "no batch");
@@ -195,14 +165,12 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     gemini(&gateway, "/v2/accounts", POOL).await;
     gemini(&gateway, "/v2/provider-credentials", OWN).await;
     let path = create(&client, &[ask("a", "x")]).await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     let batch = ended(&client, &path).await;
     for answer in [
         other.get(&path).await.unwrap(),
         other.post(&format!("{path}:cancel"), &json!({})).await.unwrap(),
-        delete(&other, &path).await,
+        other.delete(&path).await.unwrap(),
         // The provider's own id is unknown here.
         client.get(&format!("{PATH}/emulator0000000000000001")).await.unwrap(),
     ] {
@@ -210,7 +178,7 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     }
     // The other batch APIs don't list these.
     let id = path.rsplit('/').next().unwrap();
-    assert_eq!(client.get(&format!("/v1/batches/{id}")).await.unwrap().status, 404);
+    client.get(&format!("/v1/batches/{id}")).await.unwrap().must_be(404);
     assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
     assert_eq!(other.get(PATH).await.unwrap().json(), json!({"operations": []}));
     until_booked(&gateway.admin(), 1).await;
@@ -220,9 +188,7 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     listed["response"] = Value::Null;
     listed["metadata"]["output"] = Value::Null;
     assert_eq!(list, json!({"operations": [listed]}));
-    let calls = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains("/batches"));
-    let keys: HashSet<_> = calls.map(|entry| entry.key).collect();
-    assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
+    assert_eq!(keys_of_batches(&gateway), HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -233,21 +199,16 @@ async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
     let client = gateway.client();
     let requests: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), "x")).collect();
     let path = create(&client, &requests).await;
-    refused(&delete(&client, &path).await, 409, "ABORTED", "not in the books yet");
+    refused(&client.delete(&path).await.unwrap(), 409, "ABORTED", "not in the books yet");
     let answer = client.post(&format!("{path}:cancel"), &json!({})).await.unwrap();
     assert_eq!((answer.status, answer.json()), (200, json!({})));
     let batch = ended(&client, &path).await;
     assert_eq!(batch["metadata"]["state"], "BATCH_STATE_CANCELLED", "{batch}");
     assert_eq!(results(&batch).len(), 20);
-    let deadline = Instant::now() + 4 * WITHIN;
-    let gone = loop {
-        let answer = delete(&client, &path).await;
-        if answer.status != 409 {
-            break answer;
-        }
-        assert!(Instant::now() < deadline, "{}", answer.text());
-        a_moment().await;
-    };
+    let gone = found("the batch in the books", async || {
+        Some(client.delete(&path).await.unwrap()).filter(|answer| answer.status != 409)
+    })
+    .await;
     assert_eq!((gone.status, gone.json()), (200, json!({})));
     let rows = until_booked(&gateway.admin(), 20).await;
     assert!(rows.iter().all(|row| row["status"] == 200));

@@ -1,12 +1,14 @@
 //! Beginnings of prompts that the gateway itself has Gemini cache by name: where that pays, for whom, and what it costs.
 
+use std::collections::HashSet;
+
 use harness::client::{Answer, Client};
 use harness::{Config, Entry, Model};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, with};
-use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, POOL, config, id_of};
+use crate::ask::{CHAT, posted, with};
+use crate::gateway::{Gateway, OWN, POOL, config, driver, id_of, nanos};
+use crate::isolation::second_workspace;
 use crate::sdk::drive_at;
 use crate::wait::until;
 
@@ -26,9 +28,7 @@ fn question(about: &str, number: usize) -> Value {
 }
 
 async fn ask(client: &Client, body: &Value) -> Answer {
-    let answer = client.post(&format!("/v1beta/models/{FLASH}:generateContent"), body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    posted(client, &format!("/v1beta/models/{FLASH}:generateContent"), body).await
 }
 
 /// Asks until the gateway knows that a cache pays: the first question is new, and the second and the third read
@@ -56,12 +56,9 @@ async fn gateway() -> Gateway {
 }
 
 async fn gemini(gateway: &Gateway, path: &str, secret: &str) -> String {
-    let body = json!({"provider": "gemini", "secret": secret, "retention": "zero", "base_url": gateway.emulator.origin()});
+    let url = gateway.emulator.origin();
+    let body = json!({"provider": "gemini", "secret": secret, "retention": "zero", "base_url": url});
     id_of(&gateway.make(path, body).await)
-}
-
-fn json_of(entry: &Entry) -> Value {
-    serde_json::from_slice(&entry.body).unwrap()
 }
 
 fn created(gateway: &Gateway, key: &str) -> Vec<Entry> {
@@ -73,31 +70,17 @@ fn asked(gateway: &Gateway, key: &str) -> Vec<Entry> {
 }
 
 fn cache_of(call: &Entry) -> Option<String> {
-    json_of(call)["cachedContent"].as_str().map(str::to_owned)
-}
-
-async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
-    gateway.settled(answer.header("agent-trace-id").unwrap()).await
+    call.json()["cachedContent"].as_str().map(str::to_owned)
 }
 
 /// The gateway's own requests, once this many are in the books.
 async fn own_requests(gateway: &Gateway, count: usize) -> Vec<Value> {
-    let mut rows = Vec::new();
-    until("the gateway's own requests in the books", async || {
-        rows = gateway.requests(200).await;
-        rows.retain(|row| row["operation"] == "cached_content");
-        rows.len() >= count
-    })
-    .await;
-    let mut records = Vec::new();
-    for row in rows {
-        records.push(gateway.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await);
-    }
-    records
+    gateway.records(count, |row| row["operation"] == "cached_content").await
 }
 
-fn nanos(record: &Value, field: &str) -> i64 {
-    record[field].as_i64().unwrap_or_else(|| panic!("{field}: {record}"))
+/// What the provider was asked last.
+fn last_asked(gateway: &Gateway, key: &str) -> Entry {
+    asked(gateway, key).pop().unwrap()
 }
 
 /// By the catalogue, the model costs 0.30 USD for a million tokens, 0.03 for cached ones, and 1 for a million stored for
@@ -108,7 +91,7 @@ async fn a_beginning_that_recurs_is_cached_where_that_pays() {
     gemini(&gateway, "/v2/accounts", POOL).await;
     let client = gateway.client();
     for number in 0..3 {
-        let record = record_of(&gateway, &ask(&client, &question("the sea", number)).await).await;
+        let record = gateway.record(&ask(&client, &question("the sea", number)).await).await;
         assert_eq!((&record["caching"], &record["cached_tokens"]), (&Value::Null, &json!(0)), "{record}");
     }
     assert!(created(&gateway, POOL).is_empty(), "two reads from it were not seen to be missed yet");
@@ -119,41 +102,37 @@ async fn a_beginning_that_recurs_is_cached_where_that_pays() {
     assert_eq!(made.len(), 1);
     let expected = json!({"model": "models/gemini-2.5-flash", "ttl": "300s",
         "systemInstruction": question("the sea", 0)["systemInstruction"]});
-    assert_eq!(json_of(&made[0]), expected);
-    let sent = asked(&gateway, POOL).pop().unwrap();
+    assert_eq!(made[0].json(), expected);
+    let sent = last_asked(&gateway, POOL);
     let name = cache_of(&sent).unwrap();
     let rest = with(question("the sea", 77), json!({"systemInstruction": null, "cachedContent": name}));
-    assert_eq!(json_of(&sent), rest);
+    assert_eq!(sent.json(), rest);
     // The gateway's own request is in the books once, by itself.
     let own = own_requests(&gateway, 1).await;
     assert_eq!(own.len(), 1, "{own:?}");
     let own = &own[0];
-    assert_eq!(
-        (&own["made_for"]["purpose"], &own["key_id"], &own["profile"], &own["outcome"]),
-        (&json!("context_cache"), &Value::Null, &json!("managed_provider"), &json!("completed")),
-        "{own}"
-    );
+    assert_eq!(own["made_for"]["purpose"], "context_cache", "{own}");
+    assert_eq!(own["key_id"], Value::Null, "{own}");
+    assert_eq!(own["profile"], "managed_provider", "{own}");
+    assert_eq!(own["outcome"], "completed", "{own}");
     let tokens = nanos(own, "input_tokens");
     let hours = (tokens * 300 + 3_599) / 3_600;
-    assert_eq!(own["units"]["cache_token_hours"], json!(hours), "{own}");
+    assert_eq!(own["units"]["cache_token_hours"], hours, "{own}");
     assert_eq!(nanos(own, "provider_cost_nanos"), tokens * 300 + hours * 1_000);
     assert_eq!(nanos(own, "cost_nanos"), nanos(own, "provider_cost_nanos"), "a project owes it");
     // What came from it is the provider's count, at the price of cached tokens.
-    let record = record_of(&gateway, &answer).await;
+    let record = gateway.record(&answer).await;
     assert_eq!((nanos(&record, "cached_tokens"), &record["made_for"]), (tokens, &Value::Null), "{record}");
-    let caching = &record["caching"];
-    assert_eq!(
-        caching,
-        &json!({"state": "applied", "breakpoints": 0, "key": false, "context_cache": true, "refreshes": 0, "saved_tokens": tokens, "evidence": "provider_reported"})
-    );
+    let caching = json!({"state": "applied", "breakpoints": 0, "key": false, "context_cache": true, "refreshes": 0,
+        "saved_tokens": tokens, "evidence": "provider_reported"});
+    assert_eq!(record["caching"], caching);
     let lines = record["attempts"][0]["receipt"].as_array().unwrap();
     let read = lines.iter().find(|line| line["class"] == "cached_read").unwrap();
-    assert_eq!(read["nanos"], json!(tokens * 30), "{record}");
+    assert_eq!(read["nanos"], tokens * 30, "{record}");
     let reuse = &record["reuse"];
-    assert_eq!(
-        (&reuse["realized_reused_tokens"], &reuse["evidence"], &reuse["cache_tier"]),
-        (&json!(tokens), &json!("provider_reported"), &json!("provider"))
-    );
+    assert_eq!(reuse["realized_reused_tokens"], tokens);
+    assert_eq!(reuse["evidence"], "provider_reported");
+    assert_eq!(reuse["cache_tier"], "provider");
     assert_eq!(nanos(reuse, "input_tokens"), nanos(&record, "input_tokens"), "{reuse}");
     assert!(nanos(reuse, "candidate_reuse_tokens") >= tokens, "{reuse}");
     assert_eq!(nanos(reuse, "reuse_credit_nanos"), tokens * 270, "{reuse}");
@@ -171,10 +150,11 @@ async fn a_beginning_that_recurs_is_cached_where_that_pays() {
 async fn every_dialect_goes_on_from_a_cache_of_tools_and_turns() {
     let gateway = gateway().await;
     gemini(&gateway, "/v2/provider-credentials", OWN).await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    let project = gateway.project();
     gateway.patch(&project, json!({"caching": {"byok": "apply"}})).await;
     let client = gateway.client();
-    let tool = json!({"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {"port": {"type": "string"}}}}});
+    let parameters = json!({"type": "object", "properties": {"port": {"type": "string"}}});
+    let tool = json!({"type": "function", "function": {"name": "tide", "parameters": parameters}});
     let asks = |number: usize, stream: bool| {
         let turns = [
             json!({"role": "system", "content": "You know the tides."}),
@@ -186,8 +166,7 @@ async fn every_dialect_goes_on_from_a_cache_of_tools_and_turns() {
     };
     let mut plain = String::new();
     for number in 0..4 {
-        let answer = client.post(CHAT, &asks(number, false)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = posted(&client, CHAT, &asks(number, false)).await;
         plain = answer.json()["choices"][0]["message"]["content"].to_string();
     }
     let mut answer = None;
@@ -197,31 +176,23 @@ async fn every_dialect_goes_on_from_a_cache_of_tools_and_turns() {
     })
     .await;
     let answer = answer.unwrap();
-    assert_eq!(
-        answer.json()["choices"][0]["message"]["content"].to_string(),
-        plain,
-        "it reads the same prompt"
-    );
+    let said = answer.json()["choices"][0]["message"]["content"].to_string();
+    assert_eq!(said, plain, "it reads the same prompt");
     let cached = answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"].as_i64().unwrap();
     assert!(cached > 4_096, "{}", answer.text());
     // A cache has all that a request beside one may not have, and the turns before the last question.
-    let made = json_of(&created(&gateway, OWN)[0]);
+    let made = created(&gateway, OWN)[0].json();
     assert!(made["tools"].is_array() && made["toolConfig"].is_object(), "{made}");
     assert_eq!(made["contents"].as_array().unwrap().len(), 2);
-    let sent = json_of(&asked(&gateway, OWN).pop().unwrap());
+    let sent = last_asked(&gateway, OWN).json();
     assert_eq!(sent["contents"].as_array().unwrap().len(), 1);
-    assert!(
-        ["tools", "toolConfig", "systemInstruction"].iter().all(|name| sent.get(name).is_none()),
-        "{sent}"
-    );
-    let streamed = client.post(CHAT, &asks(8, true)).await.unwrap();
-    assert_eq!(streamed.status, 200, "{}", streamed.text());
-    assert!(cache_of(&asked(&gateway, OWN).pop().unwrap()).is_some());
-    let record = record_of(&gateway, &streamed).await;
-    assert_eq!(
-        (nanos(&record, "cached_tokens"), &record["caching"]["context_cache"]),
-        (cached, &json!(true))
-    );
+    let fields = ["tools", "toolConfig", "systemInstruction"];
+    assert!(fields.iter().all(|name| sent.get(name).is_none()), "{sent}");
+    let streamed = posted(&client, CHAT, &asks(8, true)).await;
+    assert!(cache_of(&last_asked(&gateway, OWN)).is_some());
+    let record = gateway.record(&streamed).await;
+    assert_eq!(nanos(&record, "cached_tokens"), cached);
+    assert_eq!(record["caching"]["context_cache"], true);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -229,8 +200,7 @@ async fn every_dialect_goes_on_from_a_cache_of_tools_and_turns() {
 async fn the_official_sdk_reads_from_caches_that_it_never_heard_of() {
     let gateway = gateway().await;
     gemini(&gateway, "/v2/accounts", POOL).await;
-    let (python, script) =
-        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/context_caches.py"));
+    let (python, script) = driver("context_caches.py");
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
     assert_eq!(driven.held, 4);
     assert_eq!(gateway.emulator.violations(), []);
@@ -240,11 +210,10 @@ async fn the_official_sdk_reads_from_caches_that_it_never_heard_of() {
 async fn a_cache_is_one_workspaces_and_one_projects() {
     let gateway = gateway().await;
     gemini(&gateway, "/v2/accounts", POOL).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let tenant = second_workspace(&gateway).await;
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let clients =
-        [gateway.client(), gateway.with_key(tenant["api_key"].as_str().unwrap()), gateway.with_key(&key)];
+    let clients = [gateway.client(), gateway.with_key(&tenant.api_key), gateway.with_key(&key)];
     let mut names: Vec<String> = Vec::new();
     for client in &clients {
         let before = asked(&gateway, POOL).len();
@@ -254,65 +223,56 @@ async fn a_cache_is_one_workspaces_and_one_projects() {
             assert!(cache_of(call).is_none_or(|name| !names.contains(&name)), "it reads another's cache");
         }
         ask_until_cached(&gateway, POOL, client, "the sea").await;
-        names.extend(cache_of(&asked(&gateway, POOL).pop().unwrap()));
+        names.extend(cache_of(&last_asked(&gateway, POOL)));
     }
-    let mut distinct = names.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
+    let distinct: HashSet<&String> = names.iter().collect();
     assert_eq!((names.len(), distinct.len()), (3, 3), "{names:?}");
     let made = created(&gateway, POOL);
     let first_line =
-        |call: &Entry| json_of(call)["systemInstruction"]["parts"][0]["text"].as_str().unwrap().to_owned();
+        |call: &Entry| call.json()["systemInstruction"]["parts"][0]["text"].as_str().unwrap().to_owned();
     let lines: Vec<_> = made.iter().map(first_line).collect();
     assert!(lines.iter().all(|line| line.starts_with("[cache ")), "the account is shared");
     assert!(lines[0] != lines[1] && lines[0] == lines[2], "the line is the workspace's");
     // Each of them still reads its own.
     for (client, name) in clients.iter().zip(&names) {
         ask(client, &question("the sea", 9)).await;
-        assert_eq!(cache_of(&asked(&gateway, POOL).pop().unwrap()).as_ref(), Some(name));
+        assert_eq!(cache_of(&last_asked(&gateway, POOL)).as_ref(), Some(name));
     }
     let own = own_requests(&gateway, 2).await;
-    let owners: Vec<_> = own.iter().map(|record| record["project_id"].clone()).collect();
-    assert_eq!(
-        owners,
-        [json!(gateway.founded.project_id), project["id"].clone()],
-        "the tenant's is not ours"
-    );
+    let owners: Vec<&Value> = own.iter().map(|record| &record["project_id"]).collect();
+    let ours = json!(gateway.founded.project_id);
+    assert_eq!(owners, [&ours, &project["id"]], "the tenant's is not ours");
 }
 
 #[tokio::test]
 async fn a_cache_that_is_gone_costs_a_call_and_no_answer() {
     let gateway = gateway().await;
     gemini(&gateway, "/v2/provider-credentials", OWN).await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    let project = gateway.project();
     gateway.patch(&project, json!({"caching": {"byok": "apply"}})).await;
     let client = gateway.client();
     let provider = Client::new(gateway.emulator.origin()).header("x-goog-api-key", OWN);
     for (about, path) in [("the sea", "generateContent"), ("the moon", "streamGenerateContent?alt=sse")] {
         ask_until_it_pays(&client, about).await;
         ask_until_cached(&gateway, OWN, &client, about).await;
-        let name = cache_of(&asked(&gateway, OWN).pop().unwrap()).unwrap();
+        let name = cache_of(&last_asked(&gateway, OWN)).unwrap();
         assert_eq!(provider.delete(&format!("/v1beta/{name}")).await.unwrap().status, 200);
         let path = format!("/v1beta/models/{FLASH}:{path}");
-        let answer = client.post(&path, &question(about, 5)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = posted(&client, &path, &question(about, 5)).await;
         let calls = asked(&gateway, OWN);
         let caches: Vec<_> = calls.iter().rev().take(2).map(cache_of).collect();
         assert_eq!(caches, [None, Some(name)], "with it, and then whole");
-        let record = record_of(&gateway, &answer).await;
+        let record = gateway.record(&answer).await;
         let attempts = record["attempts"].as_array().unwrap();
         let statuses: Vec<_> = attempts.iter().map(|attempt| attempt["status"].clone()).collect();
-        assert_eq!(
-            (statuses, &record["outcome"]),
-            (vec![json!(403), json!(200)], &json!("completed")),
-            "{record}"
-        );
+        assert_eq!(statuses, [403, 200], "{record}");
+        assert_eq!(record["outcome"], "completed", "{record}");
         assert_eq!((&record["cached_tokens"], &record["caching"]), (&json!(0), &Value::Null), "{record}");
         // It is forgotten, and nothing is paid for in its place before it would have ended.
         let made = created(&gateway, OWN).len();
         for number in 0..6 {
             ask(&client, &question(about, number)).await;
-            assert_eq!(cache_of(&asked(&gateway, OWN).pop().unwrap()), None);
+            assert_eq!(cache_of(&last_asked(&gateway, OWN)), None);
         }
         assert_eq!(created(&gateway, OWN).len(), made);
     }
@@ -336,7 +296,7 @@ async fn nothing_is_cached_where_it_may_not_stay_or_nobody_asked_for_it() {
     let gateway = Gateway::with(served.fold(config().gemini_forgets(), Config::model), &[]).await;
     gemini(&gateway, "/v2/accounts", POOL).await;
     let client = gateway.client();
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    let project = gateway.project();
     let asking = async |number: usize| drop(ask(&client, &question("the sea", number)).await);
     let no_store = gateway.client().header("cache-control", "max-age=0, no-store");
     let unstored = async |number: usize| drop(ask(&no_store, &question("the sea", number)).await);
@@ -345,13 +305,10 @@ async fn nothing_is_cached_where_it_may_not_stay_or_nobody_asked_for_it() {
     asserts_no_cache(&gateway, POOL, "it is off", asking).await;
     gateway.patch(&project, json!({"caching": {"managed": "suggest"}})).await;
     asserts_no_cache(&gateway, POOL, "it is suggested alone", asking).await;
-    let record = record_of(&gateway, &ask(&client, &question("the sea", 8)).await).await;
+    let record = gateway.record(&ask(&client, &question("the sea", 8)).await).await;
     let caching = &record["caching"];
-    assert_eq!(
-        (&caching["state"], &caching["context_cache"]),
-        (&json!("suggested"), &json!(true)),
-        "{record}"
-    );
+    assert_eq!(caching["state"], "suggested", "{record}");
+    assert_eq!(caching["context_cache"], true, "{record}");
     assert!(nanos(caching, "saved_tokens") > 4_096 && caching["evidence"] == "router_inferred", "{record}");
     gateway.patch(&project, json!({"caching": {"managed": null}})).await;
     for policy in [
@@ -360,16 +317,14 @@ async fn nothing_is_cached_where_it_may_not_stay_or_nobody_asked_for_it() {
         json!({"checks": [{"detect": "email", "action": "block", "direction": "output"}]}),
     ] {
         let why = policy.to_string();
-        let policy = with(policy, json!({"project_id": gateway.founded.project_id}));
-        let id = id_of(&gateway.make("/v2/policies", policy).await);
+        let policy = gateway.policy(policy).await;
         asserts_no_cache(&gateway, POOL, &why, asking).await;
-        gateway.remove(&format!("/v2/policies/{id}")).await;
+        gateway.remove(&policy).await;
     }
     // A model whose storage has no known price, and a prompt that is too short.
     let unpriced = async |number: usize| {
         let path = "/v1beta/models/google/gemini-3-flash-preview:generateContent";
-        let answer = client.post(path, &question("the dunes", number)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        posted(&client, path, &question("the dunes", number)).await;
     };
     asserts_no_cache(&gateway, POOL, "storage has no price", unpriced).await;
     let short = async |number: usize| {
@@ -382,9 +337,7 @@ async fn nothing_is_cached_where_it_may_not_stay_or_nobody_asked_for_it() {
     ask_until_it_pays(&client, "the sea").await;
     ask_until_cached(&gateway, POOL, &client, "the sea").await;
     // What was cached before is not read either where it might not be made now.
-    gateway
-        .make("/v2/policies", json!({"project_id": gateway.founded.project_id, "retention": "zero"}))
-        .await;
+    gateway.policy(json!({"retention": "zero"})).await;
     asserts_no_cache(&gateway, POOL, "zero retention holds for what is there", asking).await;
     let provider = Client::new(gateway.emulator.origin()).header("x-goog-api-key", POOL);
     until("the deletion of what is there", async || {
@@ -402,7 +355,7 @@ async fn what_its_provider_caches_by_itself_is_not_paid_for() {
     let client = gateway.client();
     let asking = async |number: usize| drop(ask(&client, &question("the sea", number)).await);
     asserts_no_cache(&gateway, POOL, "it comes from the provider's own cache", asking).await;
-    let record = record_of(&gateway, &ask(&client, &question("the sea", 8)).await).await;
+    let record = gateway.record(&ask(&client, &question("the sea", 8)).await).await;
     assert!(nanos(&record, "cached_tokens") > 4_096, "{record}");
 }
 
@@ -411,16 +364,16 @@ async fn who_names_a_cache_is_given_no_other() {
     let gateway = gateway().await;
     gemini(&gateway, "/v2/accounts", POOL).await;
     let client = gateway.client();
-    let prompt = json!({"model": format!("models/{FLASH}"), "systemInstruction": {"parts": [{"text": instructions("the sea")}]}});
-    let made = client.post(CREATED, &prompt).await.unwrap();
-    assert_eq!(made.status, 200, "{}", made.text());
+    let instructed = json!({"parts": [{"text": instructions("the sea")}]});
+    let prompt = json!({"model": format!("models/{FLASH}"), "systemInstruction": instructed});
+    let made = posted(&client, CREATED, &prompt).await;
     let name = made.json()["name"].as_str().unwrap().to_owned();
     for number in 0..6 {
         let long = instructions("the moon");
         let body = json!({"cachedContent": name, "contents": [{"role": "user", "parts": [{"text": long}]},
             {"role": "model", "parts": [{"text": "Yes."}]}, {"role": "user", "parts": [{"text": format!("{number}?")}]}]});
         ask(&client, &body).await;
-        assert_eq!(json_of(&asked(&gateway, POOL).pop().unwrap())["contents"], body["contents"]);
+        assert_eq!(last_asked(&gateway, POOL).json()["contents"], body["contents"]);
     }
     assert_eq!(created(&gateway, POOL).len(), 1, "the client's own");
 }
@@ -435,11 +388,9 @@ async fn a_creation_that_is_refused_or_too_dear_stops_nobody() {
     let id = id_of(&gateway.make("/v2/budgets", budget).await);
     ask_until_it_pays(&client, "the sea").await;
     let refused = &own_requests(&gateway, 1).await[0];
-    assert_eq!(
-        (&refused["made_for"]["purpose"], &refused["error_code"], nanos(refused, "cost_nanos")),
-        (&json!("context_cache"), &json!("quota_exceeded"), 0),
-        "{refused}"
-    );
+    assert_eq!(refused["made_for"]["purpose"], "context_cache", "{refused}");
+    assert_eq!(refused["error_code"], "quota_exceeded", "{refused}");
+    assert_eq!(nanos(refused, "cost_nanos"), 0, "{refused}");
     assert!(created(&gateway, POOL).is_empty());
     gateway.remove(&format!("/v2/budgets/{id}")).await;
     let asking = async |number: usize| drop(ask(&client, &question("the sea", number)).await);
@@ -457,17 +408,13 @@ async fn a_creation_that_a_kill_interrupts_is_in_the_books_once() {
     until("the creation at the provider", async || created(&gateway, POOL).len() == 1).await;
     // No request waits for it.
     ask(&client, &question("the sea", 5)).await;
-    assert_eq!(cache_of(&asked(&gateway, POOL).pop().unwrap()), None);
+    assert_eq!(cache_of(&last_asked(&gateway, POOL)), None);
     gateway.crash().await;
     gateway.emulator.leave_caches_unanswered(false);
     let own = own_requests(&gateway, 1).await;
     assert_eq!(own.len(), 1, "{own:?}");
-    assert_eq!(
-        (&own[0]["made_for"]["purpose"], &own[0]["outcome"]),
-        (&json!("context_cache"), &json!("interrupted")),
-        "{}",
-        own[0]
-    );
+    assert_eq!(own[0]["made_for"]["purpose"], "context_cache", "{}", own[0]);
+    assert_eq!(own[0]["outcome"], "interrupted", "{}", own[0]);
     // What the process remembered is gone with it, and is learnt again.
     let client = gateway.client();
     ask_until_it_pays(&client, "the sea").await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use harness::client::{Answer, Client};
 use harness::network::Machine;
 use harness::pace::Threads;
+use harness::postgres::Server;
 use harness::process::{Launch, Process, tidegate};
 use harness::{Config, Emulator, Entry, Model};
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::WITHIN;
 use crate::ask::CHAT;
+use crate::ask::{CHAT, with};
 use crate::command::{Cli, workspace};
 use crate::founding;
 use crate::sdk::drive;
@@ -562,4 +564,114 @@ pub fn money(row: &Value) -> (i64, i64, bool) {
 /// What a provider counted by this unit for a record.
 pub fn units(row: &Value, name: &str) -> u64 {
     row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
+impl Gateway {
+    /// Starts with the workspace's own credential of `openai`.
+    pub async fn own() -> Self {
+        let gateway = Self::start().await;
+        gateway.credential("openai", OWN).await;
+        gateway
+    }
+
+    /// Adds a credential, or an account by its path, whose base URL is another of the emulator's.
+    pub async fn at(&self, path: &str, provider: &str, secret: &str, base_url: &str) -> String {
+        let body = json!({"provider": provider, "secret": secret, "base_url": base_url});
+        id_of(&self.make(path, body).await)
+    }
+
+    /// A client with a key of another project.
+    pub async fn other_project(&self) -> Client {
+        let project = self.make_named("/v2/projects", json!({"name": "other"}), "name").await;
+        self.with_key(&self.key(json!({"name": "other", "project_id": project["id"]})).await.0)
+    }
+
+    /// The path of the project.
+    pub fn project(&self) -> String {
+        format!("/v2/projects/{}", self.founded.project_id)
+    }
+
+    /// A policy of the project; returns its path.
+    pub async fn policy(&self, rules: Value) -> String {
+        let policy = with(rules, json!({"project_id": self.founded.project_id}));
+        format!("/v2/policies/{}", id_of(&self.make("/v2/policies", policy).await))
+    }
+
+    /// A budget of the whole workspace in a month; returns its path.
+    pub async fn budget(&self, limit_micros: u64) -> String {
+        let body = json!({"workspace": true, "period": "month", "limit_micros": limit_micros});
+        format!("/v2/budgets/{}", id_of(&self.make("/v2/budgets", body).await))
+    }
+
+    /// What a budget has spent, and what is held of it.
+    pub async fn standing(&self, budget: &str) -> (i64, i64) {
+        let read = self.get(budget).await;
+        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
+    }
+
+    /// Waits until a budget has spent as much, and less than this is held of it.
+    pub async fn until_spent(&self, budget: &str, spent: i64, held: i64) {
+        found("it is spent, and nothing is held", async || {
+            let now = self.standing(budget).await;
+            (now.0 >= spent && now.1 < held).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Gateway {
+    /// The record of an answer's request.
+    pub async fn record(&self, answer: &Answer) -> Value {
+        self.settled(answer.header("agent-trace-id").unwrap_or_else(|| panic!("no request id: {answer:?}")))
+            .await
+    }
+
+    /// The records of the requests that are so, once there are this many.
+    pub async fn records(&self, count: usize, is_so: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let rows = found("the requests in the books", async || {
+            let mut rows = self.requests(200).await;
+            rows.retain(|row| is_so(row));
+            (rows.len() >= count).then_some(rows)
+        })
+        .await;
+        let mut records = Vec::new();
+        for row in rows {
+            records.push(self.get(&format!("/v2/requests/{}", id_of(&row))).await);
+        }
+        records
+    }
+}
+
+/// A number of a record.
+pub fn nanos(record: &Value, field: &str) -> i64 {
+    record[field].as_i64().unwrap_or_else(|| panic!("{field}: {record}"))
+}
+
+/// What several gateways share: a database of the server that all tests have, and the file of the master key.
+pub struct Shared {
+    pub server: Server,
+    pub database: String,
+    url: String,
+    key_file: String,
+    _keys: TempDir,
+}
+
+impl Shared {
+    /// The name of its database begins with this one.
+    pub async fn of(name: &str) -> Self {
+        let server = Server::shared().await.unwrap();
+        let database = format!("{name}_{}", std::process::id());
+        let url = server.database(&database).await.unwrap();
+        let keys = tempfile::tempdir().unwrap();
+        let key_file = keys.path().join("master.key").display().to_string();
+        Self { server, database, url, key_file, _keys: keys }
+    }
+
+    /// The settings of a gateway that has its part in it.
+    pub fn environment(&self) -> [(&str, &str); 2] {
+        [("TIDEGATE_DATABASE_URL", &self.url), ("TIDEGATE_MASTER_KEY_FILE", &self.key_file)]
+    }
+}
+
+/// The interpreter of Python's drivers, and one of them.
+pub fn driver(script: &str) -> (PathBuf, PathBuf) {
+    (workspace().join(".venv/bin/python"), workspace().join("tests/sdk").join(script))
 }

@@ -6,58 +6,47 @@ use std::time::{Duration, Instant};
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
-use harness::postgres::Server;
 use harness::setting::number;
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::batches::spent;
-use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::ask::{once, trace_of};
+use crate::batches::{keys_of_batches, spent, until_rows};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, Shared, config, driver, id_of};
+use crate::isolation::second_workspace;
 use crate::sdk::drive_at;
-use crate::wait::{a_moment, until as until_so};
+use crate::wait::{a_moment, found, until as until_so};
 
 pub const PATH: &str = "/v1/messages/batches";
 pub const HAIKU: &str = "anthropic/claude-haiku-4-5";
-const SONNET: &str = "anthropic/claude-sonnet-4-6";
+pub const SONNET: &str = "anthropic/claude-sonnet-4-6";
 /// More than one lane has, and than are in flight at once.
 const MANY: usize = 120;
 
-fn ask(id: &str, model: &str, words: &str) -> Value {
-    let message = json!({"role": "user", "content": words});
-    json!({"custom_id": id, "params": {"model": model, "max_tokens": 64, "messages": [message]}})
+pub fn params(model: &str, words: &str) -> Value {
+    json!({"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": words}]})
+}
+
+pub fn ask(id: &str, model: &str, words: &str) -> Value {
+    json!({"custom_id": id, "params": params(model, words)})
 }
 
 pub fn asks(number: usize) -> Vec<Value> {
     (0..number).map(|at| ask(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect()
 }
 
-async fn post(client: &Client, requests: &[Value]) -> Answer {
+pub async fn post(client: &Client, requests: &[Value]) -> Answer {
     client.post(PATH, &json!({"requests": requests})).await.unwrap()
 }
 
 pub async fn create(client: &Client, requests: &[Value]) -> String {
-    let answer = post(client, requests).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = post(client, requests).await.must_be(200);
     assert_eq!(answer.header("agent-batch-execution"), Some("gateway"));
     id_of(&answer.json())
 }
 
-async fn read(client: &Client, id: &str) -> Value {
-    client.get(&format!("{PATH}/{id}")).await.unwrap().json()
-}
-
-pub async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + 4 * WITHIN;
-    loop {
-        let batch = read(client, id).await;
-        if is_so(&batch) {
-            return batch;
-        }
-        assert!(Instant::now() < deadline, "{batch}");
-        a_moment().await;
-    }
+async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    once(client, &format!("{PATH}/{id}"), is_so).await
 }
 
 pub async fn until_ended(client: &Client, id: &str) -> Value {
@@ -66,56 +55,33 @@ pub async fn until_ended(client: &Client, id: &str) -> Value {
 
 /// The results by their ids, in the order of the ids.
 pub async fn results(client: &Client, batch: &Value) -> BTreeMap<String, Value> {
-    let answer = client.get(batch["results_url"].as_str().unwrap()).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let lines = answer.text();
-    let read = |line: &str| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        (line["custom_id"].as_str().unwrap().to_owned(), line["result"].clone())
-    };
-    let results: BTreeMap<_, _> = lines.lines().map(read).collect();
-    assert_eq!(results.len(), lines.lines().count(), "each once");
+    let lines = client.get(batch["results_url"].as_str().unwrap()).await.unwrap().must_be(200).text();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let named = |line: &Value| (line["custom_id"].as_str().unwrap().to_owned(), line["result"].clone());
+    let results: BTreeMap<_, _> = lines.iter().map(named).collect();
+    assert_eq!(results.len(), lines.len(), "each once");
     results
 }
 
-async fn pooled() -> Gateway {
+pub async fn pooled() -> Gateway {
     pooled_on(&[]).await
 }
 
 /// A gateway with the account that serves the batches, in an environment.
 pub async fn pooled_on(environment: &[(&str, &str)]) -> Gateway {
     let gateway = Gateway::with(config(), environment).await;
-    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/accounts", body).await;
+    gateway.at("/v2/accounts", "anthropic", POOL, &gateway.emulator.anthropic_url()).await;
     gateway
 }
 
 /// The records of the requests of batches, once there are so many.
 pub async fn booked(gateway: &Gateway, number: usize) -> Vec<Value> {
-    let deadline = Instant::now() + 4 * WITHIN;
-    loop {
-        let rows = gateway.requests(200).await;
-        let items: Vec<_> = rows.into_iter().filter(|row| row["operation"] == "chat").collect();
-        assert!(items.len() <= number, "{} of {number} are booked", items.len());
-        if items.len() == number {
-            return items;
-        }
-        assert!(Instant::now() < deadline, "{} of {number} are booked", items.len());
-        a_moment().await;
-    }
-}
-
-/// The record of a request of an operation, once it is there: each core writes its own, in no order among them.
-async fn record_of(gateway: &Gateway, operation: &str) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let rows = gateway.requests(200).await;
-        if let Some(row) = rows.iter().find(|row| row["operation"] == operation) {
-            return row.clone();
-        }
-        assert!(Instant::now() < deadline, "no {operation} among {rows:?}");
-        a_moment().await;
-    }
+    until_rows(number, async || {
+        let mut rows = gateway.requests(200).await;
+        rows.retain(|row| row["operation"] == "chat");
+        rows
+    })
+    .await
 }
 
 /// Items that are answered while the others are held: several, and with those that are in flight fewer than all.
@@ -139,70 +105,47 @@ pub fn answer_all(gateway: &Gateway) {
 
 #[cfg(feature = "sdk")]
 #[tokio::test]
-async fn the_official_sdk_has_batches_of_any_model_through_the_gateway() {
+async fn the_official_sdks_have_batches_of_any_model_through_the_gateway() {
     let gateway = pooled().await;
     gateway.credential("openai", OWN).await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
-    let (python, script) =
-        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/own_message_batches.py"));
+    let drive = async |script: &str, models: String| {
+        let (python, script) = driver(script);
+        drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await.held
+    };
     let models = format!("{HAIKU},openai/gpt-4o-mini,{LOCAL_MODEL}");
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
-    assert_eq!(driven.held, 4);
-    assert_eq!(gateway.emulator.violations(), []);
-}
-
-/// Google's batches have their results inside, and name their requests by metadata.
-#[cfg(feature = "sdk")]
-#[tokio::test]
-async fn google_s_sdk_has_batches_of_any_model_through_the_gateway() {
-    let gateway = pooled().await;
-    gateway.node("cellar", &[LOCAL_MODEL]).await;
-    let (python, script) =
-        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/own_content_batches.py"));
-    let models = format!("{HAIKU},{LOCAL_MODEL}");
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
-    assert_eq!(driven.held, 4);
+    assert_eq!(drive("own_message_batches.py", models).await, 4);
+    // Google's batches have their results inside, and name their requests by metadata.
+    assert_eq!(drive("own_content_batches.py", format!("{HAIKU},{LOCAL_MODEL}")).await, 4);
     assert_eq!(gateway.emulator.violations(), []);
     // One that is cancelled says of each request that never began that it was.
     answer_some(&gateway);
     let client = gateway.client();
-    let asks: Vec<Value> = (0..MANY)
-        .map(|at| json!({"request": {"contents": [{"role": "user", "parts": [{"text": format!("ask {at}")}]}]}}))
-        .collect();
+    let ask = |at: usize| json!({"contents": [{"role": "user", "parts": [{"text": format!("ask {at}")}]}]});
+    let asks: Vec<Value> = (0..MANY).map(|at| json!({"request": ask(at)})).collect();
     let batch = json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": asks}}}});
     let path = format!("/v1beta/models/{HAIKU}:batchGenerateContent");
-    let made = client.post(&path, &batch).await.unwrap();
-    assert_eq!(
-        (made.status, made.header("agent-batch-execution")),
-        (200, Some("gateway")),
-        "{}",
-        made.text()
-    );
+    let made = client.post(&path, &batch).await.unwrap().must_be(200);
+    assert_eq!(made.header("agent-batch-execution"), Some("gateway"), "{}", made.text());
     let at = format!("/v1beta/{}", made.json()["name"].as_str().unwrap());
     let count = |batch: &Value, name: &str| -> usize {
         batch["metadata"]["batchStats"][name].as_str().unwrap().parse().unwrap()
     };
-    let read = async || client.get(&at).await.unwrap().json();
-    until_so("some are answered", async || count(&read().await, "successfulRequestCount") > 0).await;
+    once(&client, &at, |batch| count(batch, "successfulRequestCount") > 0).await;
     let cancelled = client.post(&format!("{at}:cancel"), &json!({})).await.unwrap();
     assert_eq!((cancelled.status, cancelled.json()), (200, json!({})));
-    until_so("some are cancelled", async || count(&read().await, "failedRequestCount") > 0).await;
+    once(&client, &at, |batch| count(batch, "failedRequestCount") > 0).await;
     answer_all(&gateway);
-    until_so("it has ended", async || read().await["done"] == true).await;
-    let ended = read().await;
+    let ended = once(&client, &at, |batch| batch["done"] == true).await;
     assert_eq!(ended["metadata"]["state"], "BATCH_STATE_CANCELLED", "{ended}");
-    let results = ended["response"]["inlinedResponses"]["inlinedResponses"].as_array().unwrap();
-    assert_eq!(
-        results,
-        ended["metadata"]["output"]["inlinedResponses"]["inlinedResponses"].as_array().unwrap()
-    );
+    let told = [&ended["response"], &ended["metadata"]["output"]];
+    let [results, again] = told.map(|told| told["inlinedResponses"]["inlinedResponses"].as_array().unwrap());
+    assert_eq!(results, again);
     let succeeded = results.iter().filter(|result| result.get("response").is_some()).count();
     let stopped = results.iter().filter(|result| result["error"]["code"] == 1).count();
     assert_eq!((results.len(), succeeded + stopped), (MANY, MANY));
-    assert_eq!(
-        (count(&ended, "successfulRequestCount"), count(&ended, "failedRequestCount")),
-        (succeeded, stopped)
-    );
+    assert_eq!(count(&ended, "successfulRequestCount"), succeeded);
+    assert_eq!(count(&ended, "failedRequestCount"), stopped);
 }
 
 /// What no single credential takes as a whole, whatever the reason, and what nobody serves.
@@ -210,9 +153,9 @@ async fn google_s_sdk_has_batches_of_any_model_through_the_gateway() {
 async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
-    let claude = |secret: &str| json!({"provider": "anthropic", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
-    let first = id_of(&gateway.make("/v2/provider-credentials", claude(OWN)).await);
-    let second = id_of(&gateway.make("/v2/provider-credentials", claude(OWN_SECOND)).await);
+    let url = gateway.emulator.anthropic_url();
+    let first = gateway.at("/v2/provider-credentials", "anthropic", OWN, &url).await;
+    let second = gateway.at("/v2/provider-credentials", "anthropic", OWN_SECOND, &url).await;
     gateway.credential("openai", OWN).await;
     gateway.route(json!({"scope": {"model": HAIKU}, "credential_ids": [first]})).await;
     gateway.route(json!({"scope": {"model": SONNET}, "credential_ids": [second]})).await;
@@ -222,24 +165,18 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
         let requests = [ask("a", HAIKU, "x"), ask("b", model, "x")];
         let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
         assert_eq!(plan["error"], Value::Null, "{plan}");
-        let (by, why) = (&plan["batch"]["execution"], &plan["batch"]["reason"]);
-        assert_eq!(
-            (by, why),
-            (&json!("gateway"), &json!(code)),
-            "the plan says why no provider takes it: {plan}"
-        );
+        let batch = &plan["batch"];
+        assert_eq!(batch["execution"], "gateway", "{plan}");
+        assert_eq!(batch["reason"], code, "the plan says why no provider takes it: {plan}");
         let id = create(&client, &requests).await;
         let batch = until_ended(&client, &id).await;
         assert_eq!(batch["request_counts"]["succeeded"], 2, "{batch}");
     }
-    let unknown = post(&client, &[ask("a", "grok-4", "x"), ask("b", HAIKU, "x")]).await;
-    assert_eq!(unknown.status, 404, "{}", unknown.text());
-    assert!(gateway.emulator.journal().iter().all(|entry| !entry.path.contains("/batches")));
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
+    post(&client, &[ask("a", "grok-4", "x"), ask("b", HAIKU, "x")]).await.must_be(404);
+    assert!(keys_of_batches(&gateway).is_empty());
+    gateway.policy(json!({"retention": "zero"})).await;
     let requests = [ask("a", HAIKU, "x"), ask("b", SONNET, "x")];
-    let kept = post(&client, &requests).await;
-    assert_eq!(kept.status, 403, "{}", kept.text());
+    post(&client, &requests).await.must_be(403);
     let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
     assert_eq!((&plan["error"]["status"], &plan["batch"]), (&json!(403), &Value::Null), "{plan}");
     assert_eq!(gateway.emulator.violations(), []);
@@ -250,23 +187,24 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
 async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
     let gateway = pooled().await;
     let client = gateway.client();
-    let alone = client.post("/v1/messages", &ask("a", HAIKU, "ask 0")["params"]).await.unwrap();
-    let alone = gateway.settled(alone.header("x-request-id").unwrap()).await;
+    let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
+    let alone = gateway.settled(&trace_of(&alone)).await;
     let id = create(&client, &[ask("a", HAIKU, "ask 0"), ask("b", "nobody/unknown", "x")]).await;
     let batch = until_ended(&client, &id).await;
     let results = results(&client, &batch).await;
     assert_eq!((&results["a"]["type"], &results["b"]["type"]), (&json!("succeeded"), &json!("errored")));
     assert_eq!(results["b"]["error"]["error"]["type"], "not_found_error", "{results:?}");
     let rows = booked(&gateway, 3).await;
-    let made = record_of(&gateway, "batch").await;
+    // Each core writes its own records, in no order among them.
+    let made = found("the record of the batch", async || {
+        gateway.requests(200).await.into_iter().find(|row| row["operation"] == "batch")
+    })
+    .await;
     for row in rows.iter().filter(|row| row["id"] != alone["id"]) {
         let row = gateway.settled(row["id"].as_str().unwrap()).await;
         assert_eq!(row["key_id"], alone["key_id"], "{row}");
-        assert_eq!(
-            (&row["qos_class"], &row["made_for"]["purpose"]),
-            (&json!("batch"), &json!("batch_item")),
-            "{row}"
-        );
+        assert_eq!(row["qos_class"], "batch", "{row}");
+        assert_eq!(row["made_for"]["purpose"], "batch_item", "{row}");
         assert_eq!(row["made_for"]["request_id"], made["id"], "{row}");
         if row["status"] == 200 {
             for same in ["provider", "resolved_model", "cost_nanos", "input_tokens", "output_tokens"] {
@@ -288,10 +226,8 @@ async fn what_has_not_begun_is_cancelled_and_what_has_is_finished() {
     let client = gateway.client();
     answer_some(&gateway);
     let id = create(&client, &asks(MANY)).await;
-    let refused = client.call(Method::DELETE, &format!("{PATH}/{id}"), &[], String::new()).await.unwrap();
-    assert_eq!(refused.status, 409, "{}", refused.text());
-    let none = client.get(&format!("{PATH}/{id}/results")).await.unwrap();
-    assert_eq!(none.status, 404, "{}", none.text());
+    client.delete(&format!("{PATH}/{id}")).await.unwrap().must_be(409);
+    client.get(&format!("{PATH}/{id}/results")).await.unwrap().must_be(404);
     until(&client, &id, |batch| batch["request_counts"]["succeeded"].as_u64() > Some(0)).await;
     let cancelled = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
     assert_eq!((&cancelled["id"], &cancelled["processing_status"]), (&json!(id), &json!("canceling")));
@@ -355,12 +291,8 @@ async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
 async fn a_batch_on_two_gateways_of_which_one_is_killed_books_each_request_once() {
     let items = usize::try_from(number("TIDEGATE_BATCH_ITEMS").unwrap_or(400)).unwrap();
     let within = 4 * WITHIN + Duration::from_millis(20) * u32::try_from(items).unwrap();
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("b_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let mut gateway = pooled_on(&environment).await;
+    let shared = Shared::of("b").await;
+    let mut gateway = pooled_on(&shared.environment()).await;
     let (mut other, origin) = gateway.replica().await;
     let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     let began = Instant::now();
@@ -410,8 +342,7 @@ async fn a_batch_on_two_gateways_of_which_one_is_killed_books_each_request_once(
 async fn a_revoked_key_fails_what_is_left_with_that_reason() {
     let gateway = pooled().await;
     answer_some(&gateway);
-    let (key, key_id) =
-        gateway.key(json!({"name": "nightly", "project_id": gateway.founded.project_id})).await;
+    let (key, key_id) = gateway.key(json!({"name": "nightly"})).await;
     let id = create(&gateway.with_key(&key), &asks(MANY)).await;
     let client = gateway.client();
     until(&client, &id, |batch| batch["request_counts"]["succeeded"].as_u64() > Some(0)).await;
@@ -431,24 +362,21 @@ async fn a_revoked_key_fails_what_is_left_with_that_reason() {
 async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
     let gateway = pooled().await;
     let client = gateway.client();
-    let one = client.post("/v1/messages", &ask("a", HAIKU, "ask 0")["params"]).await.unwrap();
-    let one = gateway.settled(one.header("x-request-id").unwrap()).await;
+    let one = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
+    let one = gateway.settled(&trace_of(&one)).await;
     let limit = one["cost_nanos"].as_u64().unwrap() * 40;
     let project = &gateway.founded.project_id;
     let budget =
         json!({"name": "nights", "period": "month", "limit_micros": limit / 1_000, "project_id": project});
-    let answer = gateway.admin().post("/v2/budgets", &budget).await.unwrap();
-    assert_eq!(answer.status, 201, "{}", answer.text());
+    gateway.make("/v2/budgets", budget).await;
     let id = create(&client, &asks(MANY)).await;
     let batch = until_ended(&client, &id).await;
     let (succeeded, errored) = (&batch["request_counts"]["succeeded"], &batch["request_counts"]["errored"]);
     assert!(succeeded.as_u64() > Some(0) && errored.as_u64() > Some(0), "{batch}");
     let results = results(&client, &batch).await;
     let refused = results.values().find(|result| result["type"] == "errored").unwrap();
-    assert!(
-        refused["error"]["error"]["message"].as_str().unwrap().contains("The budget \"nights\""),
-        "{refused}"
-    );
+    let message = refused["error"]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("The budget \"nights\""), "{refused}");
     let sums = gateway.get("/v2/usage").await["data"][0].clone();
     assert!(sums["cost_micros"].as_u64() <= Some(limit / 1_000), "{sums}");
 }
@@ -460,34 +388,25 @@ async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
     let client = gateway.client();
     let id = create(&client, &asks(3)).await;
     let batch = until_ended(&client, &id).await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let workspace = gateway.make("/v2/workspaces", json!({"name": "another"})).await;
+    let others = second_workspace(&gateway).await;
     let path = format!("{PATH}/{id}");
-    for other in [gateway.with_key(&key), gateway.with_key(workspace["api_key"].as_str().unwrap())] {
+    for other in [gateway.other_project().await, gateway.with_key(&others.api_key)] {
         for answer in [
             other.get(&path).await.unwrap(),
             other.get(&format!("{path}/results")).await.unwrap(),
             other.post(&format!("{path}/cancel"), &json!({})).await.unwrap(),
-            other.call(Method::DELETE, &path, &[], String::new()).await.unwrap(),
+            other.delete(&path).await.unwrap(),
         ] {
-            assert_eq!(answer.status, 404, "{}", answer.text());
+            answer.must_be(404);
         }
         assert_eq!(other.get(PATH).await.unwrap().json()["data"], json!([]));
     }
     assert_eq!(client.get(PATH).await.unwrap().json()["data"], json!([batch]));
     booked(&gateway, 3).await;
-    let purge = gateway
-        .admin()
-        .post("/v2/purge-jobs", &json!({"project_id": gateway.founded.project_id}))
-        .await
-        .unwrap();
+    let whole = json!({"project_id": gateway.founded.project_id});
+    let purge = gateway.admin().post("/v2/purge-jobs", &whole).await.unwrap();
     assert!(purge.status < 300, "{}", purge.text());
-    let deadline = Instant::now() + WITHIN;
-    while client.get(&path).await.unwrap().status != 404 {
-        assert!(Instant::now() < deadline, "the batch is still there");
-        a_moment().await;
-    }
+    until_so("the batch is gone", async || client.get(&path).await.unwrap().status == 404).await;
     assert_eq!(client.get(PATH).await.unwrap().json()["data"], json!([]));
 }
 
@@ -506,12 +425,8 @@ async fn a_batch_is_in_the_data_path_of_its_requests() {
         path.iter().find(|party| party["purpose"] == "batches").cloned()
     };
     let party = held().await.expect("no batch in the data path");
-    let told = (&party["role"], &party["saw"], &party["key"], &party["retention"]["basis"]);
-    assert_eq!(
-        told,
-        (&json!("storage"), &json!("content"), &json!("workspace_key"), &json!("ours")),
-        "{party}"
-    );
-    let deleted = client.call(Method::DELETE, &format!("{PATH}/{id}"), &[], String::new()).await.unwrap();
+    let told = json!([party["role"], party["saw"], party["key"], party["retention"]["basis"]]);
+    assert_eq!(told, json!(["storage", "content", "workspace_key", "ours"]), "{party}");
+    let deleted = client.delete(&format!("{PATH}/{id}")).await.unwrap();
     assert_eq!((deleted.status, held().await), (200, None), "{}", deleted.text());
 }

@@ -1,19 +1,15 @@
 //! Batches of files that the gateway works through itself: over managed accounts, nodes and the providers of other dialects.
 //! It keeps the files, and each of their requests is booked once.
 
-use std::time::Instant;
-
 use harness::client::{Answer, Client};
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::WITHIN;
-use crate::ask::{MINI, refused};
-use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
-use crate::own_batches::{HAIKU, answer_all, answer_some, booked};
+use crate::ask::{CHAT, MINI, once, refused};
+use crate::batches::{keys_of_batches, of, results, upload};
+use crate::gateway::{self, Gateway, LOCAL_MODEL, OWN, POOL, driver};
+use crate::own_batches::{HAIKU, answer_all, answer_some, ask, booked, pooled, post};
 use crate::sdk::drive_at;
-use crate::wait::a_moment;
+use crate::wait::until as until_so;
 
 const PATH: &str = "/v1/batches";
 const FILES: &str = "/v1/files";
@@ -23,20 +19,7 @@ const MANY: usize = 60;
 fn line(id: &str, model: &str, words: &str) -> String {
     let message = json!({"role": "user", "content": words});
     let body = json!({"model": model, "max_tokens": 64, "messages": [message]});
-    format!("{}\n", json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body}))
-}
-
-async fn upload(client: &Client, content: &str) -> Answer {
-    let body = format!(
-        "--xyz\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--xyz\r\n\
-         Content-Disposition: form-data; name=\"file\"; filename=\"asks.jsonl\"\r\n\r\n{content}\r\n--xyz--\r\n"
-    );
-    let form = [("content-type", "multipart/form-data; boundary=xyz")];
-    client.call(Method::POST, FILES, &form, body).await.unwrap()
-}
-
-fn of(file: &str) -> Value {
-    json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+    format!("{}\n", json!({"custom_id": id, "method": "POST", "url": CHAT, "body": body}))
 }
 
 fn is_ours(answer: &Answer) -> bool {
@@ -45,34 +28,11 @@ fn is_ours(answer: &Answer) -> bool {
 }
 
 fn id_of(answer: &Answer) -> String {
-    answer.json()["id"].as_str().unwrap().to_owned()
+    gateway::id_of(&answer.json())
 }
 
 async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + 4 * WITHIN;
-    loop {
-        let batch = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
-        if is_so(&batch) {
-            return batch;
-        }
-        assert!(Instant::now() < deadline, "{batch}");
-        a_moment().await;
-    }
-}
-
-/// The lines of one of a batch's files.
-async fn results(client: &Client, batch: &Value, file: &str) -> Vec<Value> {
-    let id = batch[file].as_str().unwrap();
-    let answer = client.get(&format!("{FILES}/{id}/content")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-async fn pooled() -> Gateway {
-    let gateway = Gateway::start().await;
-    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/accounts", body).await;
-    gateway
+    once(client, &format!("{PATH}/{id}"), is_so).await
 }
 
 #[tokio::test]
@@ -80,18 +40,13 @@ async fn the_official_sdk_has_batches_of_files_of_any_model_through_the_gateway(
     let gateway = pooled().await;
     gateway.credential("openai", OWN).await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
-    let (python, script) =
-        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/own_file_batches.py"));
+    let (python, script) = driver("own_file_batches.py");
     let models = format!("{HAIKU},openai/gpt-4o-mini,{LOCAL_MODEL}");
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
     assert_eq!(driven.held, 4);
     let journal = gateway.emulator.journal();
     let made = journal.iter().filter(|entry| entry.method == "POST" && entry.path.ends_with("/batches"));
-    assert_eq!(
-        made.count(),
-        1,
-        "a provider works through the file of one model, and the gateway through all others"
-    );
+    assert_eq!(made.count(), 1, "a provider has the file of one model, and the gateway all others");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -100,9 +55,8 @@ async fn seen_of_a_batch(gateway: &Gateway) -> Value {
     let client = gateway.client();
     let wrong = line("wrong", MINI, "x").replace("\"max_tokens\":64", "\"max_tokens\":-1");
     let content = [line("one", MINI, "one two"), wrong, line("three", MINI, "three")].concat();
-    let file = upload(&client, &content).await.json();
-    let made = client.post(PATH, &of(file["id"].as_str().unwrap())).await.unwrap();
-    assert_eq!(made.status, 200, "{}", made.text());
+    let file = upload(&client, &content, "").await.json();
+    let made = client.post(PATH, &of(file["id"].as_str().unwrap())).await.unwrap().must_be(200);
     let batch = until(&client, &id_of(&made), |batch| batch["status"] == "completed").await;
     let mut lines = results(&client, &batch, "output_file_id").await;
     lines.extend(results(&client, &batch, "error_file_id").await);
@@ -110,16 +64,9 @@ async fn seen_of_a_batch(gateway: &Gateway) -> Value {
     let lines = lines.iter().map(|line| {
         let body = &line["response"]["body"];
         let choice = &body["choices"][0];
-        json!([
-            line["custom_id"],
-            line["error"],
-            line["response"]["status_code"],
-            body["object"],
-            choice["message"]["content"],
-            choice["finish_reason"],
-            body["usage"]["total_tokens"],
-            body["error"]["type"],
-        ])
+        let (response, error) = (&line["response"], &body["error"]["type"]);
+        let said = [&choice["message"]["content"], &choice["finish_reason"], &body["usage"]["total_tokens"]];
+        json!([line["custom_id"], line["error"], response["status_code"], body["object"], said, error])
     });
     let fields = ["object", "endpoint", "completion_window", "status", "request_counts", "errors"];
     let batch: Vec<&Value> = fields.iter().map(|name| &batch[*name]).collect();
@@ -140,7 +87,7 @@ async fn a_batch_looks_the_same_whoever_serves_it() {
     node.node("cellar", &[MINI]).await;
     let expected = seen_of_a_batch(&own).await;
     assert_eq!(expected["batch"][4], json!({"total": 3, "completed": 2, "failed": 1}), "{expected}");
-    assert_eq!(expected["lines"][0][4], "You said: one two", "{expected}");
+    assert_eq!(expected["lines"][0][4][0], "You said: one two", "{expected}");
     for (profile, gateway) in [("managed", pooled), ("byoc", node)] {
         assert_eq!(seen_of_a_batch(&gateway).await, expected, "{profile}");
         assert_eq!(gateway.emulator.violations(), []);
@@ -153,7 +100,7 @@ async fn a_file_is_kept_where_its_models_are() {
     let gateway = pooled().await;
     let client = gateway.client();
     let own = "gpt-4o-mini";
-    assert!(is_ours(&upload(&client, &line("a", own, "x")).await), "nobody keeps files for the project");
+    assert!(is_ours(&upload(&client, &line("a", own, "x"), "").await), "nobody keeps files for the project");
     gateway.credential("openai", OWN).await;
     for (models, ours) in [
         (&[own, own][..], false),
@@ -164,14 +111,14 @@ async fn a_file_is_kept_where_its_models_are() {
         (&[own, "nobody-knows-it"], true),
     ] {
         let content: String = models.iter().map(|model| line(model, model, "x")).collect();
-        let answer = upload(&client, &content).await;
+        let answer = upload(&client, &content, "").await;
         assert_eq!(is_ours(&answer), ours, "{models:?}");
     }
     // A provider gets the names that it has itself, in each line, and nothing else of the file is changed.
     let named = |model: &str| -> String {
         (0..40).map(|at| line(&format!("a{at}"), model, &"openai/gpt-4o-mini ".repeat(2_500))).collect()
     };
-    let file = upload(&client, &named("openai/gpt-4o-mini")).await;
+    let file = upload(&client, &named("openai/gpt-4o-mini"), "").await;
     assert!(!is_ours(&file), "it is longer than what is read of it before its place is chosen");
     let there = client.get(&format!("{FILES}/{}/content", id_of(&file))).await.unwrap();
     assert!(there.text() == named(own), "the provider got another file");
@@ -181,40 +128,35 @@ async fn a_file_is_kept_where_its_models_are() {
     assert_eq!(results(&client, &batch, "output_file_id").await.len(), 40);
     // What is longer than the part of a form that is read before it is sent on.
     let long: String = (0..40).map(|at| line(&format!("a{at}"), HAIKU, &"x".repeat(50_000))).collect();
-    let file = upload(&client, &long).await;
+    let file = upload(&client, &long, "").await;
     assert!(is_ours(&file));
     assert_eq!(file.json()["bytes"], long.len());
     let content = client.get(&format!("{FILES}/{}/content", id_of(&file))).await.unwrap();
     assert!(content.text() == long, "of {} bytes there are {}", long.len(), content.text().len());
-    let broken = upload(&client, "").await;
+    let broken = upload(&client, "", "").await;
     assert!(!is_ours(&broken), "a file without requests is for its provider to judge");
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
-    refused(&upload(&client, &line("a", HAIKU, "x")).await, 403, "policy_forbids");
+    gateway.policy(json!({"retention": "zero"})).await;
+    refused(&upload(&client, &line("a", HAIKU, "x"), "").await, 403, "policy_forbids");
     refused(&client.post(PATH, &of(&id_of(&file))).await.unwrap(), 403, "policy_forbids");
 }
 
 /// A provider would look at no policy: what has rules for each request is worked through here, also on own credentials.
 #[tokio::test]
 async fn each_request_of_a_batch_is_held_to_the_rules_of_a_policy() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/provider-credentials", body).await;
+    let gateway = Gateway::own().await;
+    gateway.at("/v2/provider-credentials", "anthropic", POOL, &gateway.emulator.anthropic_url()).await;
     let client = gateway.client();
     let own = "gpt-4o-mini";
-    let there = upload(&client, &line("a", own, "x")).await;
+    let there = upload(&client, &line("a", own, "x"), "").await;
     assert!(!is_ours(&there));
-    let policy = json!({
-        "project_id": gateway.founded.project_id, "allowed_models": ["openai/gpt-4o-mini", HAIKU], "limits": {"max_output_tokens": 60},
-    });
-    gateway.make("/v2/policies", policy).await;
+    let rules = json!({"allowed_models": [MINI, HAIKU], "limits": {"max_output_tokens": 60}});
+    gateway.policy(rules).await;
     let of_theirs = client.post(PATH, &of(&id_of(&there))).await.unwrap();
     assert_eq!(of_theirs.header("agent-policy-rule"), Some("max_output_tokens"));
     assert_eq!(refused(&of_theirs, 403, "policy_forbids")["param"], "input_file_id");
     let short = |id: &str, model: &str| line(id, model, "x").replace("64", "20");
     let content = [line("long", own, "x"), short("fine", own), short("other", "gpt-4o")].concat();
-    let file = upload(&client, &content).await;
+    let file = upload(&client, &content, "").await;
     assert!(is_ours(&file));
     let batch = client.post(PATH, &of(&id_of(&file))).await.unwrap();
     let batch = until(&client, &id_of(&batch), |batch| batch["status"] == "completed").await;
@@ -222,15 +164,11 @@ async fn each_request_of_a_batch_is_held_to_the_rules_of_a_policy() {
     assert_eq!(answered.iter().map(|line| &line["custom_id"]).collect::<Vec<_>>(), ["fine"]);
     let failed = results(&client, &batch, "error_file_id").await;
     assert_eq!(failed.iter().map(|line| &line["custom_id"]).collect::<Vec<_>>(), ["long", "other"]);
-    assert!(
-        failed.iter().all(|line| line["response"]["body"]["error"]["code"] == "policy_forbids"),
-        "{failed:?}"
-    );
-    let params = json!({"model": HAIKU, "max_tokens": 64, "messages": [{"role": "user", "content": "x"}]});
-    let messages = json!({"requests": [{"custom_id": "long", "params": params}]});
-    assert!(is_ours(&client.post("/v1/messages/batches", &messages).await.unwrap()));
-    let journal = gateway.emulator.journal();
-    assert!(journal.iter().all(|entry| !entry.path.contains("/batches")), "a provider had a batch");
+    let code = |line: &Value| line["response"]["body"]["error"]["code"].clone();
+    assert!(failed.iter().all(|line| code(line) == "policy_forbids"), "{failed:?}");
+    let made = post(&client, &[ask("long", HAIKU, "x")]).await;
+    assert!(is_ours(&made));
+    assert!(keys_of_batches(&gateway).is_empty(), "a provider had a batch");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -240,7 +178,7 @@ async fn a_batch_of_a_file_is_cancelled_killed_and_purged_like_any_other() {
     answer_some(&gateway);
     let client = gateway.client();
     let content: String = (0..MANY).map(|at| line(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect();
-    let file = id_of(&upload(&client, &content).await);
+    let file = id_of(&upload(&client, &content, "").await);
     let made = client.post(PATH, &of(&file)).await.unwrap();
     assert!(is_ours(&made));
     let id = id_of(&made);
@@ -264,23 +202,17 @@ async fn a_batch_of_a_file_is_cancelled_killed_and_purged_like_any_other() {
     assert!(not_begun.iter().all(|line| line["error"]["code"] == "batch_cancelled"), "{not_begun:?}");
     let rows = booked(&gateway, completed).await;
     assert!(rows.iter().all(|row| row["status"] == 200), "each that was answered, once");
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     refused(&other.post(PATH, &of(&file)).await.unwrap(), 400, "file_not_found");
-    let (input, output) =
-        (format!("{FILES}/{file}"), format!("{FILES}/{}", batch["output_file_id"].as_str().unwrap()));
+    let output = format!("{FILES}/{}", batch["output_file_id"].as_str().unwrap());
+    let input = format!("{FILES}/{file}");
     for path in [&input, &output] {
         refused(&other.get(&format!("{path}/content")).await.unwrap(), 404, "file_not_found");
-        assert_eq!(client.get(path).await.unwrap().status, 200);
+        client.get(path).await.unwrap().must_be(200);
     }
     let whole = json!({"project_id": gateway.founded.project_id});
     let purge = gateway.admin().post("/v2/purge-jobs", &whole).await.unwrap();
     assert!(purge.status < 300, "{}", purge.text());
-    let deadline = Instant::now() + WITHIN;
-    while client.get(&input).await.unwrap().status != 404 {
-        assert!(Instant::now() < deadline, "the file is still there");
-        a_moment().await;
-    }
+    until_so("the file is gone", async || client.get(&input).await.unwrap().status == 404).await;
     refused(&client.get(&format!("{output}/content")).await.unwrap(), 404, "file_not_found");
 }

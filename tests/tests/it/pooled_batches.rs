@@ -2,45 +2,29 @@
 //! its project's alone, and only where nothing of it has to be held or kept apart.
 
 use harness::Behaviour;
-use harness::client::{Answer, Client};
-use http::Method;
+use harness::client::Client;
 use serde_json::{Value, json};
 
-use crate::ask::with;
-use crate::batches::{MANY, asks, booked_over_kills, ended, made, tried, until_booked};
+use crate::ask::{MINI, problem, trace_of, with};
+use crate::batches::{MANY, asks, booked_over_kills, ended, line, made, tried, until_booked};
 use crate::gateway::{Gateway, POOL, id_of, sums};
-use crate::own_batches::{HAIKU, PATH, results, until_ended};
+use crate::isolation::second_workspace;
+use crate::own_batches::{HAIKU, PATH, SONNET, ask, params, post, results, until_ended};
 use crate::wait::until;
 
-const SONNET: &str = "anthropic/claude-sonnet-4-6";
-const MINI: &str = "openai/gpt-4o-mini";
 const FLASH: &str = "google/gemini-2.5-flash";
 const MARKUP_BPS: i64 = 1_000;
 
-fn params(model: &str, words: &str) -> Value {
-    json!({"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": words}]})
-}
-
-fn ask(id: &str, params: Value) -> Value {
-    json!({"custom_id": id, "params": params})
-}
-
-async fn post(client: &Client, requests: &[Value]) -> Answer {
-    let answer = client.post(PATH, &json!({"requests": requests})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
-}
-
 /// Makes a batch that its provider works through.
 async fn create(client: &Client, requests: &[Value]) -> String {
-    let answer = post(client, requests).await;
+    let answer = post(client, requests).await.must_be(200);
     assert_eq!(answer.header("agent-batch-execution"), None, "{}", answer.text());
     id_of(&answer.json())
 }
 
 /// Makes a batch that the gateway works through.
 async fn left(client: &Client, requests: &[Value], why: &str) {
-    let answer = post(client, requests).await;
+    let answer = post(client, requests).await.must_be(200);
     assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{why}: {}", answer.text());
 }
 
@@ -80,11 +64,10 @@ async fn booked_at_half(gateway: &Gateway, short: &Value) {
 async fn a_batch_on_a_shared_account_is_booked_once_at_the_price_of_batches_and_its_markup() {
     let gateway = shared().await;
     let client = gateway.client();
-    let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
-    assert_eq!(alone.status, 200, "{}", alone.text());
-    let alone = gateway.settled(alone.header("x-request-id").unwrap()).await;
+    let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap().must_be(200);
+    let alone = gateway.settled(&trace_of(&alone)).await;
     let late = with(params(HAIKU, "x"), json!({"metadata": {"user_id": "emu:status=529"}}));
-    let requests = [ask("a", params(HAIKU, "ask 0")), ask("bad", late)];
+    let requests = [ask("a", HAIKU, "ask 0"), json!({"custom_id": "bad", "params": late})];
     let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
     assert_eq!((&plan["error"], &plan["batch"]["execution"]), (&Value::Null, &json!("provider")), "{plan}");
     assert_eq!(plan["batch"]["models"][0]["price_percent"], 50, "{plan}");
@@ -97,22 +80,16 @@ async fn a_batch_on_a_shared_account_is_booked_once_at_the_price_of_batches_and_
     let mut costs = Vec::new();
     for row in &rows {
         let row = gateway.settled(row["id"].as_str().unwrap()).await;
-        assert_eq!(
-            (&row["profile"], &row["made_for"]["purpose"]),
-            (&json!("managed_provider"), &json!("batch_item")),
-            "{row}"
-        );
+        assert_eq!(row["profile"], "managed_provider", "{row}");
+        assert_eq!(row["made_for"]["purpose"], "batch_item", "{row}");
         costs.push(row["cost_nanos"].as_i64().unwrap());
     }
     costs.sort_unstable();
     assert_eq!(costs, [0, alone["cost_nanos"].as_i64().unwrap() / 2], "half of the price, with the markup");
     let shown = gateway.get(&format!("/v2/batches/{id}")).await;
     assert_eq!(shown["cost_nanos"], costs[1], "{shown}");
-    assert_eq!(
-        (&shown["execution"], &shown["credential_id"]),
-        (&json!("provider"), &json!("managed")),
-        "the id of an account is the operator's: {shown}"
-    );
+    assert_eq!(shown["execution"], "provider", "{shown}");
+    assert_eq!(shown["credential_id"], "managed", "the id of an account is the operator's: {shown}");
     until_booked(&gateway.admin(), 2).await;
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -120,11 +97,10 @@ async fn a_batch_on_a_shared_account_is_booked_once_at_the_price_of_batches_and_
 #[tokio::test]
 async fn two_workspaces_on_one_account_have_nothing_of_each_others_batches() {
     let gateway = shared().await;
-    let workspace = gateway.make("/v2/workspaces", json!({"name": "another"})).await;
-    let both = [gateway.client(), gateway.with_key(workspace["api_key"].as_str().unwrap())];
+    let both = [gateway.client(), gateway.with_key(&second_workspace(&gateway).await.api_key)];
     let mut batches = Vec::new();
     for (client, words) in both.iter().zip(["first", "second"]) {
-        let id = create(client, &[ask("a", params(HAIKU, words))]).await;
+        let id = create(client, &[ask("a", HAIKU, words)]).await;
         let batch = until_ended(client, &id).await;
         let lines = results(client, &batch).await;
         let text = &lines["a"]["message"]["content"][0]["text"];
@@ -138,11 +114,11 @@ async fn two_workspaces_on_one_account_have_nothing_of_each_others_batches() {
             client.get(&path).await.unwrap(),
             client.get(&format!("{path}/results")).await.unwrap(),
             client.post(&format!("{path}/cancel"), &json!({})).await.unwrap(),
-            client.call(Method::DELETE, &path, &[], String::new()).await.unwrap(),
+            client.delete(&path).await.unwrap(),
             // The provider's own id is unknown here.
             client.get(&format!("{PATH}/msgbatch_000000000001emulated")).await.unwrap(),
         ] {
-            assert_eq!(answer.status, 404, "{}", answer.text());
+            answer.must_be(404);
         }
     }
     let calls = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains("/batches"));
@@ -156,29 +132,21 @@ async fn a_batch_that_must_not_be_sent_whole_to_a_shared_account_is_left_to_the_
     let gateway = shared().await;
     let client = gateway.client();
     let marked = json!({"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]});
-    left(&client, &[ask("a", with(params(HAIKU, "x"), marked))], "its prefix would be in the shared cache")
-        .await;
-    let several = [ask("a", params(HAIKU, "x")), ask("b", params(SONNET, "x"))];
+    let marked = [json!({"custom_id": "a", "params": with(params(HAIKU, "x"), marked)})];
+    left(&client, &marked, "its prefix would be in the shared cache").await;
+    let several = [ask("a", HAIKU, "x"), ask("b", SONNET, "x")];
     left(&client, &several, "it is of several models").await;
-    let plain = [ask("a", params(HAIKU, "x"))];
+    let plain = [ask("a", HAIKU, "x")];
     create(&client, &plain).await;
     let project = &gateway.founded.project_id;
-    let budget =
-        json!({"name": "nights", "period": "month", "limit_micros": 1_000_000, "project_id": project});
+    let budget = json!({"period": "month", "limit_micros": 1_000_000, "project_id": project});
     let budget = id_of(&gateway.make("/v2/budgets", budget).await);
     left(&client, &plain, "a budget must hold what it may cost").await;
     gateway.admin().delete(&format!("/v2/budgets/{budget}")).await.unwrap();
     create(&client, &plain).await;
-    gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
+    gateway.policy(json!({"allowed_models": [HAIKU]})).await;
     left(&client, &plain, "a policy reads each request").await;
     assert_eq!(gateway.emulator.violations(), []);
-}
-
-/// A line of a file of requests.
-fn line(id: &str, model: &str, words: &str) -> String {
-    let body = json!({"model": model, "messages": [{"role": "user", "content": words}]});
-    let line = json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body});
-    format!("{line}\n")
 }
 
 #[tokio::test]
@@ -189,9 +157,8 @@ async fn a_file_of_requests_on_a_shared_account_is_one_batch_of_its_provider() {
     gateway.make("/v2/workspaces", json!({"name": "another"})).await;
     let client = gateway.client();
     let body = json!({"model": MINI, "messages": [{"role": "user", "content": "ask 0"}]});
-    let alone = gateway.settled(gateway.chat_ok(&body).await.header("x-request-id").unwrap()).await;
-    let two = format!("{}{}", line("a", MINI, "ask 0"), line("b", MINI, &long()));
-    let answer = tried(&client, &two).await;
+    let alone = gateway.settled(&trace_of(&gateway.chat_ok(&body).await)).await;
+    let answer = tried(&client, &format!("{}{}", line("a", MINI, "ask 0"), line("b", MINI, &long()))).await;
     assert_eq!((answer.status, answer.header("agent-batch-execution")), (200, None), "{}", answer.text());
     let batch = ended(&client, &id_of(&answer.json())).await;
     assert_eq!(batch["request_counts"], json!({"total": 2, "completed": 2, "failed": 0}), "{batch}");
@@ -210,8 +177,7 @@ async fn a_file_of_requests_on_a_shared_account_is_one_batch_of_its_provider() {
         let answer = tried(&client, &requests).await;
         assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{why}: {}", answer.text());
     }
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000_000});
-    gateway.make("/v2/budgets", budget).await;
+    gateway.budget(1_000_000).await;
     let answer = tried(&client, &line("a", MINI, "x")).await;
     assert_eq!(answer.header("agent-batch-execution"), Some("gateway"), "{}", answer.text());
     let again = json!({"input_file_id": batch["input_file_id"], "endpoint": batch["endpoint"], "completion_window": "24h"});
@@ -232,17 +198,11 @@ async fn a_kill_in_the_middle_books_each_request_of_a_shared_account_once() {
     gateway.emulator.script(POOL, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
     let batch = ended(&client, &id).await;
     let results = format!("/v1/files/{}", batch["output_file_id"].as_str().unwrap());
-    let early = client.delete(&results).await.unwrap();
-    assert_eq!(
-        (early.status, &early.json()["error"]["code"]),
-        (409, &json!("batch_not_booked")),
-        "{}",
-        early.text()
-    );
-    assert_eq!(gateway.admin().delete(&format!("/v2/api-keys/{key_id}")).await.unwrap().status, 204);
+    let early = client.delete(&results).await.unwrap().must_be(409);
+    assert_eq!(early.json()["error"]["code"], "batch_not_booked", "{}", early.text());
+    gateway.remove(&format!("/v2/api-keys/{key_id}")).await;
     let project = format!("/v2/projects/{}", id_of(&project));
-    let kept = gateway.admin().delete(&project).await.unwrap();
-    assert_eq!((kept.status, &kept.json()["code"]), (409, &json!("usage_not_recorded")), "{}", kept.text());
+    problem(&gateway.admin().delete(&project).await.unwrap(), 409, "usage_not_recorded");
     let tokens = booked_over_kills(&mut gateway).await;
     let spent = sums(&gateway.get("/v2/usage").await)["cost_micros"].clone();
     let admin = gateway.admin();
@@ -261,9 +221,8 @@ async fn a_content_batch_on_a_shared_account_is_one_of_its_provider() {
     let client = gateway.client();
     let content = |words: &str| json!({"contents": [{"role": "user", "parts": [{"text": words}]}]});
     let path = |act: &str| format!("/v1beta/models/{FLASH}:{act}");
-    let alone = client.post(&path("generateContent"), &content("ask 0")).await.unwrap();
-    assert_eq!(alone.status, 200, "{}", alone.text());
-    let alone = gateway.settled(alone.header("x-request-id").unwrap()).await;
+    let alone = client.post(&path("generateContent"), &content("ask 0")).await.unwrap().must_be(200);
+    let alone = gateway.settled(&trace_of(&alone)).await;
     let of = |requests: Value| json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": requests}}}});
     let two = of(json!([{"request": content("ask 0")}, {"request": content(&long())}]));
     let answer = client.post(&path("batchGenerateContent"), &two).await.unwrap();

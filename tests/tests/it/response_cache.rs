@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::client::{Answer, Client};
-use harness::postgres::Server;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, refused, scripted, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, posted as ask, question, refused, scripted, streaming, trace_of, with};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, config, row};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, Shared, config, row};
+use crate::isolation::second_workspace;
+use crate::own_batches::params;
 use crate::wait::{a_moment, until};
 
 const MESSAGES: &str = "/v1/messages";
@@ -21,24 +22,37 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 const EXACT: &str = "exact";
 
 async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     keep(&gateway, json!({"mode": EXACT})).await;
     gateway
 }
 
-fn project(gateway: &Gateway) -> String {
-    format!("/v2/projects/{}", gateway.founded.project_id)
+pub async fn keep(gateway: &Gateway, responses: Value) -> Value {
+    gateway.patch(&gateway.project(), json!({"caching": {"responses": responses}})).await
 }
 
-async fn keep(gateway: &Gateway, responses: Value) -> Value {
-    gateway.patch(&project(gateway), json!({"caching": {"responses": responses}})).await
+/// A client of a new project whose answers are kept so.
+pub async fn in_project(gateway: &Gateway, name: &str, responses: &Value) -> Client {
+    let made = gateway.make("/v2/projects", json!({"name": name, "caching": {"responses": responses}})).await;
+    gateway.with_key(&gateway.key(json!({"name": name, "project_id": made["id"]})).await.0)
 }
 
-async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
-    let answer = client.post(path, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+/// Clients of another workspace, which has these credentials, and of another project; both keep answers so.
+pub async fn others<const N: usize>(
+    gateway: &Gateway,
+    responses: &Value,
+    credentials: [Value; N],
+) -> [Client; 2] {
+    let made = second_workspace(gateway).await;
+    let admin = gateway.with_key(&made.admin_key);
+    for credential in credentials {
+        admin.post("/v2/provider-credentials", &credential).await.unwrap().must_be(201);
+    }
+    let json_patch = [("content-type", "application/merge-patch+json")];
+    let wish = json!({"caching": {"responses": responses}}).to_string();
+    let path = format!("/v2/projects/{}", made.project_id);
+    admin.call(http::Method::PATCH, &path, &json_patch, wish).await.unwrap().must_be(200);
+    [gateway.with_key(&made.api_key), in_project(gateway, "sibling", responses).await]
 }
 
 fn cache(answer: &Answer) -> &str {
@@ -52,10 +66,8 @@ async fn with_control(gateway: &Gateway, control: &str, body: &Value) -> Answer 
 #[tokio::test]
 async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
     let gateway = gateway().await;
-    let streamed = with(
-        scripted(MINI, "chunks=30,split=7"),
-        json!({"stream": true, "stream_options": {"include_usage": true}}),
-    );
+    let usage = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let streamed = with(scripted(MINI, "chunks=30,split=7"), usage);
     for (number, body) in [question(MINI), streaming(MINI), streamed].iter().enumerate() {
         let first = ask(&gateway.client(), CHAT, body).await;
         assert_eq!(cache(&first), "miss");
@@ -78,25 +90,20 @@ async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
         ] {
             assert_eq!(again.header(header), first.header(header), "{header}");
         }
-        assert_eq!(
-            (again.header("agent-attempts"), again.header("cache-control")),
-            (Some("0"), Some("no-store"))
-        );
+        assert_eq!(again.header("agent-attempts"), Some("0"));
+        assert_eq!(again.header("cache-control"), Some("no-store"));
         assert!(again.header("age").is_some());
         assert_ne!(trace_of(&again), trace_of(&first), "each request has its own id");
         assert_eq!(gateway.calls(OWN).len(), number + 1);
-        let (made, given) =
-            (gateway.settled(&trace_of(&first)).await, gateway.settled(&trace_of(&again)).await);
+        let (made, given) = (gateway.record(&first).await, gateway.record(&again).await);
         assert_eq!((&given["outcome"], &given["status"]), (&json!("completed"), &json!(200)));
         assert_eq!(given["attempts"], json!([]));
         for field in ["input_tokens", "output_tokens", "cost_nanos", "provider_cost_nanos"] {
             assert_eq!(given[field], 0, "{field}: {given}");
         }
         let hit = &given["reuse"]["response_cache"];
-        assert_eq!(
-            (&hit["input_tokens"], &hit["output_tokens"]),
-            (&made["input_tokens"], &made["output_tokens"])
-        );
+        assert_eq!(hit["input_tokens"], made["input_tokens"]);
+        assert_eq!(hit["output_tokens"], made["output_tokens"]);
         assert_eq!(hit["saved_nanos"], made["provider_cost_nanos"], "{given}");
         assert_eq!(given["reuse"]["cache_tier"], "response");
         assert_eq!(made["reuse"]["response_cache"], Value::Null);
@@ -104,14 +111,10 @@ async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
     gateway.wait_for_usage(6).await;
     let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
     assert_eq!(usage["reuse"]["response_cache"]["hits"], 3, "{usage}");
-    assert_eq!(
-        (&usage["total_requests"], &usage["requests"], &usage["unattempted_requests"], &usage["attempts"]),
-        (&json!(6), &json!(6), &json!(0), &json!(3))
-    );
-    assert_eq!(
-        usage["reuse"]["response_cache"]["input_tokens"], usage["input_tokens"],
-        "each was given again once"
-    );
+    let counts = ["total_requests", "requests", "unattempted_requests", "attempts"].map(|name| &usage[name]);
+    assert_eq!(json!(counts), json!([6, 6, 0, 3]));
+    let again = &usage["reuse"]["response_cache"]["input_tokens"];
+    assert_eq!(again, &usage["input_tokens"], "each was given again once");
     let metrics = gateway.client().get("/metrics").await.unwrap().text();
     assert!(metrics.contains("tidegate_response_cache_hits_total 3"), "{metrics}");
     let shown = gateway.cli().run(&["usage", "--reuse", "--window", "24h", "--json"]).json();
@@ -123,11 +126,8 @@ async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
 async fn by_cache_tier(gateway: &Gateway) {
     let sums = gateway.get("/v2/usage?window=24h&group_by=cache_tier").await["data"].clone();
     let hits = row(&sums, "cache_tier", "response");
-    assert_eq!(
-        (&hits["requests"], &hits["reuse"]["response_cache"]["hits"]),
-        (&json!(3), &json!(3)),
-        "{sums}"
-    );
+    assert_eq!(hits["requests"], 3, "{sums}");
+    assert_eq!(hits["reuse"]["response_cache"]["hits"], 3, "{sums}");
     let made = sums.as_array().unwrap().iter().find(|row| row["cache_tier"].is_null()).unwrap();
     assert_eq!((sums.as_array().unwrap().len(), &made["requests"]), (2, &json!(3)), "{sums}");
     for (filter, count) in
@@ -146,23 +146,8 @@ async fn by_cache_tier(gateway: &Gateway) {
 #[tokio::test]
 async fn nobody_else_is_given_the_answer() {
     let gateway = gateway().await;
-    let made = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let (other, admin) = (
-        gateway.with_key(made["api_key"].as_str().unwrap()),
-        gateway.with_key(made["admin_key"].as_str().unwrap()),
-    );
-    let credential = json!({"provider": "openai", "display_name": "theirs", "secret": OWN, "base_url": gateway.emulator.base_url()});
-    assert_eq!(admin.post("/v2/provider-credentials", &credential).await.unwrap().status, 201);
-    let json_patch = [("content-type", "application/merge-patch+json")];
-    let path = format!("/v2/projects/{}", made["project_id"].as_str().unwrap());
-    let wish = json!({"caching": {"responses": {"mode": EXACT}}}).to_string();
-    let patched = admin.call(http::Method::PATCH, &path, &json_patch, wish).await.unwrap();
-    assert_eq!(patched.status, 200, "{}", patched.text());
-    let sibling = gateway
-        .make("/v2/projects", json!({"name": "sibling", "caching": {"responses": {"mode": EXACT}}}))
-        .await;
-    let (key, _) = gateway.key(json!({"name": "k", "project_id": sibling["id"]})).await;
-    let sibling = gateway.with_key(&key);
+    let theirs = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
+    let [other, sibling] = others(&gateway, &json!({"mode": EXACT}), [theirs]).await;
     for body in [question(MINI), streaming(MINI)] {
         let before = gateway.calls(OWN).len();
         for client in [&gateway.client(), &other, &sibling] {
@@ -175,9 +160,8 @@ async fn nobody_else_is_given_the_answer() {
         assert_eq!(gateway.calls(OWN).len(), before + 3);
     }
     // Who wants none of it pays nothing for it and is told nothing.
-    let plain = gateway.make("/v2/projects", json!({"name": "plain"})).await;
-    let (key, _) = gateway.key(json!({"name": "p", "project_id": plain["id"]})).await;
-    assert_eq!(cache(&ask(&gateway.with_key(&key), CHAT, &question(MINI)).await), "none");
+    let plain = gateway.other_project().await;
+    assert_eq!(cache(&ask(&plain, CHAT, &question(MINI)).await), "none");
 }
 
 #[tokio::test]
@@ -205,27 +189,24 @@ async fn a_request_says_itself_what_may_be_read_and_kept() {
     assert_eq!(gateway.calls(OWN).len(), calls + 1);
     keep(&gateway, json!({"mode": "off"})).await;
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "none");
-    let wrong =
-        gateway.patched(&project(&gateway), json!({"caching": {"responses": {"mode": "fuzzy"}}})).await;
-    assert!(wrong.status == 400 && wrong.text().contains("caching.responses.mode"), "{}", wrong.text());
-    let wrong = gateway.patched(&project(&gateway), json!({"caching": {"responses": {"ttl_s": 0}}})).await;
-    assert!(wrong.status == 400 && wrong.text().contains("caching.responses.ttl_s"), "{}", wrong.text());
+    for (wish, field) in [(json!({"mode": "fuzzy"}), "mode"), (json!({"ttl_s": 0}), "ttl_s")] {
+        let wrong =
+            gateway.patched(&gateway.project(), json!({"caching": {"responses": wish}})).await.must_be(400);
+        assert!(wrong.text().contains(&format!("caching.responses.{field}")), "{}", wrong.text());
+    }
 }
 
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_is_not_whole_or_does_something_is_not_kept() {
     let gateway = gateway().await;
-    let tool = json!([{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]);
+    let nothing = json!({"type": "object", "properties": {}});
+    let tool = json!([{"type": "function", "function": {"name": "tide", "parameters": nothing}}]);
     let calling = with(question(MINI), json!({"tools": tool, "tool_choice": "required"}));
     let short = with(question(MINI), json!({"max_tokens": 1}));
     let mut expected = 0;
-    for body in [
-        short.clone(),
-        with(short, json!({"stream": true})),
-        calling.clone(),
-        with(calling, json!({"stream": true})),
-    ] {
+    let stream = json!({"stream": true});
+    for body in [short.clone(), with(short, stream.clone()), calling.clone(), with(calling, stream)] {
         for _ in 0..2 {
             expected += 1;
             assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "miss", "{body}");
@@ -259,10 +240,8 @@ async fn what_is_not_whole_or_does_something_is_not_kept() {
 #[tokio::test]
 async fn other_dialects_are_given_their_own_bytes() {
     let gateway = gateway().await;
-    let body = json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/provider-credentials", body).await;
-    let message =
-        json!({"model": CLAUDE, "max_tokens": 64, "messages": [{"role": "user", "content": "hello there"}]});
+    gateway.at("/v2/provider-credentials", "anthropic", OWN, &gateway.emulator.anthropic_url()).await;
+    let message = params(CLAUDE, "hello there");
     let vector = json!({"model": "openai/text-embedding-3-small", "input": "hello there"});
     for (path, body) in [
         (MESSAGES, message.clone()),
@@ -289,8 +268,7 @@ async fn a_kept_answer_obeys_the_routes_and_limits_of_now() {
     let credential = first.header("agent-byok-credential-id").unwrap().to_owned();
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "hit");
     gateway.patch(&format!("/v2/provider-credentials/{credential}"), json!({"status": "disabled"})).await;
-    let answer = gateway.client().post(CHAT, &body).await.unwrap();
-    refused(&answer, 404, "model_not_served");
+    refused(&gateway.chat(&body).await, 404, "model_not_served");
     let calls = gateway.calls(OWN).len();
     let other = gateway.credential("openai", OWN_SECOND).await;
     let anew = ask(&gateway.client(), CHAT, &body).await;
@@ -298,11 +276,8 @@ async fn a_kept_answer_obeys_the_routes_and_limits_of_now() {
     assert_eq!(gateway.calls(OWN).len(), calls);
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "hit");
     // A hit takes from the limit of requests like any other.
-    gateway.patch(&project(&gateway), json!({"limits": {"requests_per_minute": 1}})).await;
-    let answers = [
-        gateway.client().post(CHAT, &body).await.unwrap(),
-        gateway.client().post(CHAT, &body).await.unwrap(),
-    ];
+    gateway.patch(&gateway.project(), json!({"limits": {"requests_per_minute": 1}})).await;
+    let answers = [gateway.chat(&body).await, gateway.chat(&body).await];
     assert!(answers.iter().any(|answer| answer.status == 429), "{answers:?}");
 }
 
@@ -312,8 +287,7 @@ async fn a_policy_of_no_retention_holds_for_us_too() {
     let gateway = gateway().await;
     let stated = json!({"provider": "openai", "display_name": "zero", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url(), "retention": "zero"});
     gateway.make("/v2/provider-credentials", stated).await;
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
+    gateway.policy(json!({"retention": "zero"})).await;
     for calls in 1..=2 {
         assert_eq!(cache(&ask(&gateway.client(), CHAT, &question(MINI)).await), "none");
         assert_eq!(gateway.calls(OWN_SECOND).len(), calls);
@@ -329,9 +303,8 @@ async fn what_is_purged_is_found_no_more() {
     ask(&gateway.client(), CHAT, &body).await;
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "hit");
     until("it is stored", async || stored(&gateway).await == 1).await;
-    let path = format!("{}/purge-cache", project(&gateway));
-    let purged = gateway.admin().post(&path, &json!({})).await.unwrap();
-    assert_eq!((purged.status, &purged.json()["deleted"]), (200, &json!(1)), "{}", purged.text());
+    let purge = format!("{}/purge-cache", gateway.project());
+    assert_eq!(ask(&gateway.admin(), &purge, &json!({})).await.json()["deleted"], 1);
     assert_eq!(stored(&gateway).await, 0);
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "miss");
     assert_eq!(gateway.calls(OWN).len(), 2);
@@ -373,9 +346,10 @@ async fn a_restart_keeps_what_was_stored_and_a_kill_frees_what_was_under_way() {
         let again = ask(&gateway.client(), CHAT, body).await;
         assert_eq!((cache(&again), &again.body), ("hit", &first.body));
     }
-    let slow = scripted(MINI, "latency=30000");
-    let (client, sent) = (gateway.client(), slow.clone());
-    let asking = tokio::spawn(async move { client.post(CHAT, &sent).await.ok() });
+    let ask_slowly = |client: Client| {
+        tokio::spawn(async move { client.post(CHAT, &scripted(MINI, "latency=30000")).await.ok() })
+    };
+    let asking = ask_slowly(gateway.client());
     until("it was sent", async || gateway.calls(OWN).len() == 3).await;
     gateway.crash().await;
     assert!(asking.await.unwrap().is_none());
@@ -383,8 +357,7 @@ async fn a_restart_keeps_what_was_stored_and_a_kill_frees_what_was_under_way() {
         let again = ask(&gateway.client(), CHAT, body).await;
         assert_eq!((cache(&again), &again.body), ("hit", &first.body));
     }
-    let (client, sent) = (gateway.client(), slow);
-    let asking = tokio::spawn(async move { client.post(CHAT, &sent).await.ok() });
+    let asking = ask_slowly(gateway.client());
     until("it is sent again", async || gateway.calls(OWN).len() == 4).await;
     asking.abort();
 }
@@ -443,13 +416,8 @@ async fn of_the_same_requests_at_once_one_is_sent() {
 #[cfg(feature = "broker")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_share_what_is_kept_and_what_is_purged() {
-    let server = Server::shared().await.unwrap();
-    let name = format!("cache_{}", std::process::id());
-    let url = server.database(&name).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let gateway = Gateway::with(config(), &environment).await;
+    let shared = Shared::of("cache").await;
+    let gateway = Gateway::with(config(), &shared.environment()).await;
     gateway.credential("openai", OWN).await;
     keep(&gateway, json!({"mode": EXACT})).await;
     let (mut other, origin) = gateway.replica().await;
@@ -459,14 +427,13 @@ async fn replicas_share_what_is_kept_and_what_is_purged() {
     // A replica that asked before would make an answer of its own.
     let stored = async || {
         let rows = "SELECT count(*) FROM kept_answers WHERE sealed IS NOT NULL";
-        server.run(&name, rows).await.unwrap() == "1"
+        shared.server.run(&shared.database, rows).await.unwrap() == "1"
     };
     until("it is stored", stored).await;
     let elsewhere = ask(&at_other, CHAT, &body).await;
     assert_eq!((cache(&elsewhere), &elsewhere.body), ("hit", &first.body));
     assert_eq!(gateway.calls(OWN).len(), 1);
-    let path = format!("{}/purge-cache", project(&gateway));
-    assert_eq!(gateway.admin().post(&path, &json!({})).await.unwrap().status, 200);
+    ask(&gateway.admin(), &format!("{}/purge-cache", gateway.project()), &json!({})).await;
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "miss");
     let second = ask(&gateway.client(), CHAT, &body).await;
     until("it is stored", stored).await;

@@ -7,8 +7,9 @@ use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry, Flavour};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, trace_of, with};
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of, row};
+use crate::ask::{CHAT, MINI, posted, trace_of, with};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, row};
+use crate::response_cache::{in_project, keep, others};
 
 /// Embeddings go to another credential than chats, so that each can be scripted and counted alone.
 const EMBED: &str = "mistralai/mistral-embed";
@@ -19,8 +20,7 @@ const SAME: &str = "The capital of France, tell me, please!";
 const NEAR: &str = "Please tell me the capital of Spain";
 
 async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     gateway.make("/v2/provider-credentials", embedder(&gateway)).await;
     keep(&gateway, json!({"mode": "semantic", "semantic": {"model": EMBED}})).await;
     gateway
@@ -31,22 +31,12 @@ fn embedder(gateway: &Gateway) -> Value {
     json!({"provider": "mistral", "display_name": "vectors", "secret": OWN_SECOND, "base_url": base_url})
 }
 
-fn project(gateway: &Gateway) -> String {
-    format!("/v2/projects/{}", gateway.founded.project_id)
-}
-
-async fn keep(gateway: &Gateway, responses: Value) -> Value {
-    gateway.patch(&project(gateway), json!({"caching": {"responses": responses}})).await
-}
-
 fn chat(text: &str) -> Value {
     json!({"model": MINI, "messages": [{"role": "user", "content": text}]})
 }
 
 async fn ask(client: &Client, body: &Value) -> Answer {
-    let answer = client.post(CHAT, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    posted(client, CHAT, body).await
 }
 
 /// What the client is told: whether it is a hit, how the search ended, and the similarity.
@@ -63,7 +53,12 @@ fn embedded(gateway: &Gateway) -> Vec<Entry> {
 }
 
 async fn search_of(gateway: &Gateway, answer: &Answer) -> Value {
-    gateway.settled(&trace_of(answer)).await["semantic_cache"].clone()
+    gateway.record(answer).await["semantic_cache"].clone()
+}
+
+/// The record of the embedding that was made for a search.
+async fn embedding_of(gateway: &Gateway, search: &Value) -> Value {
+    embedding_of(&gateway, &search).await
 }
 
 #[tokio::test]
@@ -76,29 +71,24 @@ async fn a_request_that_means_the_same_is_given_the_answer_and_a_near_miss_is_no
     assert_eq!((told(&again), &again.body), (HIT, &first.body));
     assert_eq!((again.header("agent-attempts"), again.header("age").is_some()), (Some("0"), true));
     assert_eq!((gateway.calls(OWN).len(), embedded(&gateway).len()), (1, 2));
-    let record = gateway.settled(&trace_of(&again)).await;
+    let record = gateway.record(&again).await;
     let hit = &record["reuse"]["response_cache"];
     assert_eq!((&hit["match"], &hit["similarity_bps"]), (&json!("semantic"), &json!(10_000)), "{record}");
     assert_eq!(record["attempts"], json!([]));
     // The embedding is a request of its own, which says what it was for.
-    let search = &record["semantic_cache"];
-    let embedding = gateway.settled(search["embedding_request_id"].as_str().unwrap()).await;
-    assert_eq!(
-        embedding["made_for"],
-        json!({"purpose": "semantic_cache", "request_id": trace_of(&again)}),
-        "{embedding}"
-    );
+    let embedding = embedding_of(&gateway, &record["semantic_cache"]).await;
+    let made_for = json!({"purpose": "semantic_cache", "request_id": trace_of(&again)});
+    assert_eq!(embedding["made_for"], made_for, "{embedding}");
     for (field, value) in [("operation", "embed"), ("requested_model", EMBED), ("outcome", "completed")] {
         assert_eq!(embedding[field], value, "{embedding}");
     }
     assert_eq!((&embedding["key_id"], &embedding["project_id"]), (&record["key_id"], &record["project_id"]));
     assert!(embedding["input_tokens"].as_u64().unwrap() > 0 && embedding["attempts"][0].is_object());
-    let sent: Value = serde_json::from_slice(&embedded(&gateway)[1].body).unwrap();
-    assert_eq!(sent["input"], SAME);
+    assert_eq!(embedded(&gateway)[1].json()["input"], SAME);
     // The same request once more is found by its name, and nothing is embedded.
     let exact = ask(&client, &chat(ASKED)).await;
     assert_eq!((told(&exact), &exact.body), (("hit", "-", "-"), &first.body));
-    let record = gateway.settled(&trace_of(&exact)).await;
+    let record = gateway.record(&exact).await;
     assert_eq!(record["reuse"]["response_cache"]["match"], "exact");
     assert_eq!((record["semantic_cache"].is_null(), embedded(&gateway).len()), (true, 2));
     let near = ask(&client, &chat(NEAR)).await;
@@ -113,11 +103,8 @@ async fn a_request_that_means_the_same_is_given_the_answer_and_a_near_miss_is_no
     let usage = gateway.get("/v2/usage?window=24h&group_by=model").await["data"].clone();
     let of_vectors = row(&usage, "model", EMBED);
     let tokens: u64 = embedded(&gateway).iter().map(|entry| entry.prompt_tokens).sum();
-    assert_eq!(
-        (&of_vectors["requests"], &of_vectors["input_tokens"]),
-        (&json!(3), &json!(tokens)),
-        "{usage}"
-    );
+    assert_eq!(of_vectors["requests"], 3, "{usage}");
+    assert_eq!(of_vectors["input_tokens"], tokens, "{usage}");
     assert!(of_vectors["provider_cost_micros"].as_i64().unwrap() > 0, "{usage}");
 }
 
@@ -153,7 +140,8 @@ async fn everything_but_the_last_text_must_be_the_same() {
     }
     assert_eq!(gateway.calls(OWN).len(), shapes.len());
     // Where more than a text would have to mean the same, nothing is embedded.
-    let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]);
+    let nothing = json!({"type": "object", "properties": {}});
+    let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": nothing}}]);
     let before = embedded(&gateway).len();
     for body in [
         with(chat(SAME), json!({"tools": tools})),
@@ -161,8 +149,7 @@ async fn everything_but_the_last_text_must_be_the_same() {
         json!({"model": EMBED, "input": "a text"}),
     ] {
         let path = if body["input"].is_null() { CHAT } else { "/v1/embeddings" };
-        let answer = client.post(path, &body).await.unwrap();
-        assert_eq!((answer.status, told(&answer)), (200, ("miss", "-", "-")), "{}", answer.text());
+        assert_eq!(told(&posted(&client, path, &body).await), ("miss", "-", "-"));
     }
     let bypass = ask(&client.clone().header("cache-control", "no-store"), &chat(SAME)).await;
     assert_eq!(told(&bypass), ("bypass", "-", "-"));
@@ -203,26 +190,11 @@ async fn the_guard_stops_what_differs_in_a_number_a_negation_or_a_literal() {
 #[tokio::test]
 async fn no_other_project_or_workspace_is_given_the_answer() {
     let gateway = gateway().await;
-    let caching = json!({"responses": {"mode": "semantic", "semantic": {"model": EMBED}}});
-    let made = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let (other, admin) = (
-        gateway.with_key(made["api_key"].as_str().unwrap()),
-        gateway.with_key(made["admin_key"].as_str().unwrap()),
-    );
-    let chats = json!({"provider": "openai", "display_name": "theirs", "secret": OWN, "base_url": gateway.emulator.base_url()});
-    for credential in [chats, embedder(&gateway)] {
-        assert_eq!(admin.post("/v2/provider-credentials", &credential).await.unwrap().status, 201);
-    }
-    let json_patch = [("content-type", "application/merge-patch+json")];
-    let path = format!("/v2/projects/{}", made["project_id"].as_str().unwrap());
-    let wish = json!({"caching": caching}).to_string();
-    let patched = admin.call(http::Method::PATCH, &path, &json_patch, wish).await.unwrap();
-    assert_eq!(patched.status, 200, "{}", patched.text());
-    let sibling = gateway.make("/v2/projects", json!({"name": "sibling", "caching": caching})).await;
-    let (key, _) = gateway.key(json!({"name": "k", "project_id": sibling["id"]})).await;
-    let sibling = gateway.with_key(&key);
+    let chats = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
+    let responses = json!({"mode": "semantic", "semantic": {"model": EMBED}});
+    let clients = others(&gateway, &responses, [chats, embedder(&gateway)]).await;
     assert_eq!(told(&ask(&gateway.client(), &chat(ASKED)).await), NONE_ALIKE);
-    for client in [&other, &sibling] {
+    for client in &clients {
         assert_eq!(told(&ask(client, &chat(SAME)).await), NONE_ALIKE, "there is nothing to compare with");
         assert_eq!(told(&ask(client, &chat(ASKED)).await), HIT, "but its own");
     }
@@ -230,11 +202,8 @@ async fn no_other_project_or_workspace_is_given_the_answer() {
     // A project of the workspace that wants exact answers, and one that wants none, embed nothing.
     let before = embedded(&gateway).len();
     for (name, mode, word) in [("exact", json!("exact"), "miss"), ("plain", Value::Null, "-")] {
-        let own = json!({"name": name, "caching": {"responses": {"mode": mode}}});
-        let made = gateway.make("/v2/projects", own).await;
-        let (key, _) = gateway.key(json!({"name": name, "project_id": made["id"]})).await;
-        let answer = ask(&gateway.with_key(&key), &chat(SAME)).await;
-        assert_eq!(told(&answer), (word, "-", "-"), "{name}");
+        let client = in_project(&gateway, name, &json!({"mode": mode})).await;
+        assert_eq!(told(&ask(&client, &chat(SAME)).await), (word, "-", "-"), "{name}");
     }
     assert_eq!(embedded(&gateway).len(), before);
 }
@@ -254,13 +223,10 @@ async fn a_kept_answer_obeys_the_policies_and_credentials_of_now_and_a_purge() {
     assert_eq!(search_of(&gateway, &answer).await["outcome"], "not_allowed");
     assert_eq!(told(&ask(&client, &chat("France, the capital of, please tell me")).await), HIT);
     // Another policy might have changed or refused the request.
-    let policy = json!({"project_id": gateway.founded.project_id, "profiles": ["byok"]});
-    gateway.make("/v2/policies", policy).await;
+    gateway.policy(json!({"profiles": ["byok"]})).await;
     assert_eq!(told(&ask(&client, &chat("tell me the capital of France, please")).await), NONE_ALIKE);
     assert_eq!(told(&ask(&client, &chat(SAME)).await), HIT);
-    let purged =
-        gateway.admin().post(&format!("{}/purge-cache", project(&gateway)), &json!({})).await.unwrap();
-    assert_eq!(purged.status, 200, "{}", purged.text());
+    posted(&gateway.admin(), &format!("{}/purge-cache", gateway.project()), &json!({})).await;
     assert_eq!(told(&ask(&client, &chat(SAME)).await), NONE_ALIKE);
 }
 
@@ -274,7 +240,7 @@ async fn without_an_embedding_the_answer_comes_all_the_same() {
     assert_eq!(told(&failed), ("miss", "embedding_failed", "-"));
     let search = search_of(&gateway, &failed).await;
     assert_eq!((&search["outcome"], &search["similarity_bps"]), (&json!("embedding_failed"), &Value::Null));
-    let embedding = gateway.settled(search["embedding_request_id"].as_str().unwrap()).await;
+    let embedding = embedding_of(&gateway, &search).await;
     assert_eq!((&embedding["outcome"], &embedding["status"]), (&json!("failed"), &json!(400)), "{embedding}");
     gateway.emulator.clear_scripts();
     gateway.emulator.script(OWN_SECOND, [Behaviour::ok().latency(Duration::from_secs(60)).always()]);
@@ -283,7 +249,7 @@ async fn without_an_embedding_the_answer_comes_all_the_same() {
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(told(&late), ("miss", "embedding_late", "-"));
     let search = search_of(&gateway, &late).await;
-    let embedding = gateway.settled(search["embedding_request_id"].as_str().unwrap()).await;
+    let embedding = embedding_of(&gateway, &search).await;
     assert_eq!(embedding["made_for"]["request_id"], trace_of(&late), "it is booked: {embedding}");
     gateway.emulator.clear_scripts();
     // What was answered without a vector is found by its name alone.
@@ -308,20 +274,17 @@ async fn an_embedding_is_held_to_the_limits_budgets_and_profiles_of_its_project(
     let answer = ask(&gateway.client(), &with(chat(&long), json!({"model": LOCAL_MODEL}))).await;
     assert_eq!(told(&answer), ("miss", "embedding_failed", "-"));
     let search = search_of(&gateway, &answer).await;
-    let embedding = gateway.settled(search["embedding_request_id"].as_str().unwrap()).await;
+    let embedding = embedding_of(&gateway, &search).await;
     assert_eq!(embedding["error_code"], "quota_exceeded", "{embedding}");
     assert_eq!(embedded(&gateway).len(), 0);
 }
 
 #[tokio::test]
 async fn a_text_is_never_embedded_on_somebody_elses_credential() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    let base_url = gateway.emulator.base_url_of(Flavour::Mistral);
-    gateway.make("/v2/accounts", json!({"provider": "mistral", "secret": POOL, "base_url": base_url})).await;
+    let gateway = Gateway::own().await;
+    gateway.at("/v2/accounts", "mistral", POOL, &gateway.emulator.base_url_of(Flavour::Mistral)).await;
     keep(&gateway, json!({"mode": "semantic", "semantic": {"model": EMBED}})).await;
-    let policy = json!({"project_id": gateway.founded.project_id, "profiles": ["byok"]});
-    gateway.make("/v2/policies", policy).await;
+    gateway.policy(json!({"profiles": ["byok"]})).await;
     let answer = ask(&gateway.client(), &chat(ASKED)).await;
     assert_eq!(told(&answer), ("miss", "embedding_failed", "-"));
     assert_eq!(gateway.calls(POOL).len(), 0);
@@ -330,20 +293,16 @@ async fn a_text_is_never_embedded_on_somebody_elses_credential() {
 #[tokio::test]
 async fn nothing_is_embedded_of_what_may_not_be_retained_or_is_masked() {
     let gateway = gateway().await;
-    let checks = json!([{"detect": "email", "action": "mask"}]);
-    let policy = json!({"project_id": gateway.founded.project_id, "checks": checks});
-    let id = id_of(&gateway.make("/v2/policies", policy).await);
+    let policy = gateway.policy(json!({"checks": [{"detect": "email", "action": "mask"}]})).await;
     let answer = ask(&gateway.client(), &chat("Write to anna@example.com about France")).await;
     assert_eq!(told(&answer), ("bypass", "-", "-"));
     assert_eq!(embedded(&gateway).len(), 0);
-    gateway.remove(&format!("/v2/policies/{id}")).await;
-    let stated = with(
-        json!({"provider": "openai", "display_name": "zero", "secret": OWN_SECOND, "retention": "zero"}),
-        json!({"base_url": gateway.emulator.base_url()}),
-    );
+    gateway.remove(&policy).await;
+    let url = gateway.emulator.base_url();
+    let stated = json!({"provider": "openai", "display_name": "zero", "secret": OWN_SECOND,
+        "retention": "zero", "base_url": url});
     gateway.make("/v2/provider-credentials", stated).await;
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
+    gateway.policy(json!({"retention": "zero"})).await;
     for text in [ASKED, SAME] {
         assert_eq!(told(&ask(&gateway.client(), &chat(text)).await), ("-", "-", "-"));
     }
@@ -355,36 +314,24 @@ async fn nothing_is_embedded_of_what_may_not_be_retained_or_is_masked() {
 async fn the_setting_is_checked_inherited_and_set_by_the_command_line() {
     let gateway = gateway().await;
     for (responses, field) in [
-        (json!({"mode": "fuzzy"}), "caching.responses.mode"),
-        (json!({"mode": "semantic", "semantic": {"model": null}}), "caching.responses.semantic.model"),
-        (json!({"semantic": {"model": ""}}), "caching.responses.semantic.model"),
-        (json!({"semantic": {"min_similarity_bps": 4_999}}), "caching.responses.semantic.min_similarity_bps"),
-        (
-            json!({"semantic": {"min_similarity_bps": 10_001}}),
-            "caching.responses.semantic.min_similarity_bps",
-        ),
+        (json!({"mode": "fuzzy"}), "mode"),
+        (json!({"mode": "semantic", "semantic": {"model": null}}), "semantic.model"),
+        (json!({"semantic": {"model": ""}}), "semantic.model"),
+        (json!({"semantic": {"min_similarity_bps": 4_999}}), "semantic.min_similarity_bps"),
+        (json!({"semantic": {"min_similarity_bps": 10_001}}), "semantic.min_similarity_bps"),
     ] {
-        let wrong = gateway.patched(&project(&gateway), json!({"caching": {"responses": responses}})).await;
-        assert!(wrong.status == 400 && wrong.text().contains(field), "{field}: {}", wrong.text());
+        let wrong = gateway.patched(&gateway.project(), json!({"caching": {"responses": responses}})).await;
+        let field = format!("caching.responses.{field}");
+        assert!(wrong.status == 400 && wrong.text().contains(&field), "{field}: {}", wrong.text());
     }
     let id = &gateway.founded.project_id;
-    let set = [
-        "project",
-        "set",
-        id,
-        "--cache-responses",
-        "semantic",
-        "--cache-semantic-model",
-        EMBED,
-        "--cache-min-similarity",
-        "9700",
-    ];
-    gateway.cli().run(&set).ok();
-    let shown = gateway.get(&project(&gateway)).await["caching"]["responses"].clone();
+    let set = ["project", "set", id, "--cache-responses", "semantic", "--cache-semantic-model", EMBED];
+    gateway.cli().run(&[&set[..], &["--cache-min-similarity", "9700"]].concat()).ok();
+    let shown = gateway.get(&gateway.project()).await["caching"]["responses"].clone();
     let semantic = json!({"model": EMBED, "min_similarity_bps": 9_700});
     assert_eq!(shown, json!({"mode": "semantic", "semantic": semantic}));
     // A project without a setting of its own has its workspace's.
-    gateway.patch(&project(&gateway), json!({"caching": null})).await;
+    gateway.patch(&gateway.project(), json!({"caching": null})).await;
     let workspace = format!("/v2/workspaces/{}", gateway.founded.workspace_id);
     gateway.patch(&workspace, json!({"caching": {"responses": shown}})).await;
     assert_eq!(told(&ask(&gateway.client(), &chat(ASKED)).await), NONE_ALIKE);
@@ -414,10 +361,7 @@ async fn hits_and_false_hits_of_a_model_are_measured_through_the_gateway() {
         assert!(!kinds.contains(guarded) && kinds.contains("direction"), "{kinds}");
     }
     // Every text was embedded once, by requests that are in the books.
-    let texts = |entry: &Entry| {
-        let body: Value = serde_json::from_slice(&entry.body).unwrap();
-        body["input"].as_array().unwrap().len()
-    };
+    let texts = |entry: &Entry| entry.json()["input"].as_array().unwrap().len();
     let sent: usize = embedded(&gateway).iter().map(texts).sum();
     assert!((350..=392).contains(&sent), "{sent}");
     let table = cli.run(&evaluate).ok();

@@ -2,21 +2,16 @@
 //! their requests is booked once, at the batch price.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
-use harness::Behaviour;
 use harness::bedrock::{BATCH_ROLE, REGION, REQUESTS_MIN, access_keys};
 use harness::client::{Answer, Client};
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::WITHIN;
-use crate::ask::{problem, with};
+use crate::ask::{once, problem, with};
 use crate::batches::{MANY, booked_over_kills, items, slowly, spent, until_booked};
-use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, driver, id_of};
 use crate::sdk::drive_at;
-use crate::wait::{a_moment, until};
+use crate::wait::until;
 
 const JOB: &str = "/model-invocation-job";
 const FOLDER: &str = "s3://own-bucket/batches";
@@ -65,9 +60,7 @@ fn job(name: &str, uri: &str) -> Value {
 }
 
 async fn made(client: &Client, body: &Value) -> String {
-    let answer = client.post(JOB, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["jobArn"].as_str().unwrap().to_owned()
+    client.post(JOB, body).await.unwrap().must_be(200).json()["jobArn"].as_str().unwrap().to_owned()
 }
 
 fn job_path(name: &str) -> String {
@@ -75,15 +68,8 @@ fn job_path(name: &str) -> String {
 }
 
 async fn ended(client: &Client, name: &str) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let job = client.get(&job_path(name)).await.unwrap().json();
-        if ["Completed", "Failed", "Stopped"].contains(&job["status"].as_str().unwrap()) {
-            return job;
-        }
-        assert!(Instant::now() < deadline, "{job}");
-        a_moment().await;
-    }
+    let ends = ["Completed", "Failed", "Stopped"];
+    once(client, &job_path(name), |job| ends.contains(&job["status"].as_str().unwrap())).await
 }
 
 /// An error in the form that this wire format's clients read.
@@ -102,11 +88,10 @@ fn request_count(gateway: &Gateway, path: &str) -> usize {
 }
 
 async fn drive(gateway: &Gateway, origin: &str, client: Value, model: &str) -> usize {
-    let python = workspace().join(".venv/bin/python");
+    let (python, script) = driver("jobs.py");
     let arguments = json!({
         "client": client, "storage": access_keys(OWN), "model": model, "folder": FOLDER, "role": BATCH_ROLE,
     });
-    let script = workspace().join("tests/sdk/jobs.py");
     drive_at(python, script, origin, &gateway.emulator.storage_url(), &arguments.to_string()).await.held
 }
 
@@ -126,23 +111,15 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     let gateway = gateway().await;
     let client = gateway.client();
     let body = json!({"messages": [{"role": "user", "content": [{"text": "ask 0"}]}]});
-    let plain = client.post(&format!("/model/{}/converse", HAIKU.replace('/', "%2F")), &body).await.unwrap();
-    assert_eq!(plain.status, 200, "{}", plain.text());
+    let path = format!("/model/{}/converse", HAIKU.replace('/', "%2F"));
+    let plain = client.post(&path, &body).await.unwrap().must_be(200);
     let plain = gateway.settled(plain.header("agent-trace-id").unwrap()).await;
-    assert_eq!(plain["unpriced"], json!(false), "{plain}");
+    assert_eq!(plain["unpriced"], false, "{plain}");
     let refused_one = with(ask("x"), json!({"metadata": {"user_id": "emu:status=529"}}));
-    let uri = put(
-        &gateway,
-        "all",
-        many(REQUESTS_MIN).chain([("bad".to_owned(), refused_one), ("a0".to_owned(), ask("again"))]),
-    );
+    let odd = [("bad".to_owned(), refused_one), ("a0".to_owned(), ask("again"))];
+    let uri = put(&gateway, "all", many(REQUESTS_MIN).chain(odd));
     // The requests use 64 tokens of output each, at half of 5 USD for a million: at least 16,000.
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 15_000});
-    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
-    let standing = async || {
-        let read = gateway.get(&budget).await;
-        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
-    };
+    let budget = gateway.budget(15_000).await;
     let over = client.post(JOB, &job("over", &uri)).await.unwrap();
     assert_eq!(gateway.recorded_code(&over).await, "quota_exceeded", "{}", over.text());
     gateway.patch(&budget, json!({"limit_micros": 100_000})).await;
@@ -154,7 +131,7 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     assert_eq!(sent.path, "/bedrock/model-invocation-job");
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!(sent, with(job("all", &uri), json!({"modelId": PROFILE})), "the rest is as it came");
-    assert!(standing().await.1 >= 16_000);
+    assert!(gateway.standing(&budget).await.1 >= 16_000);
     gateway.emulator.clear_scripts();
     assert_eq!(ended(&client, &name).await["jobArn"], name.as_str());
     let rows = until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
@@ -167,11 +144,8 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
         assert_eq!((&row["provider"], &row["dialect"]), (&json!("aws_bedrock"), &json!("converse")), "{row}");
         match row["status"].as_u64() {
             Some(200) => {
-                assert_eq!(
-                    (&row["resolved_model"], &row["unpriced"]),
-                    (&json!(HAIKU), &json!(false)),
-                    "{row}"
-                );
+                assert_eq!(row["resolved_model"], HAIKU, "{row}");
+                assert_eq!(row["unpriced"], false, "{row}");
                 // Micro-USD per token equals USD per million tokens.
                 let whole = used("input_tokens") * 1_000 + used("output_tokens") * 5_000;
                 assert_eq!(cost * 2, whole, "half of the price: {row}");
@@ -183,11 +157,7 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     ended(&client, &name).await;
     until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
     let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
-    until("it is spent, and nothing is held", async || {
-        let (spent, held) = standing().await;
-        spent >= cost / 1_000 && held < 16_000
-    })
-    .await;
+    gateway.until_spent(&budget, cost / 1_000, 16_000).await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -219,38 +189,27 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
     gateway.make("/v2/accounts", with(keys, json!({"display_name": "pool"}))).await;
     refused(&client.post(JOB, &job("a", &uri)).await.unwrap(), 400, invalid, "on a credential of your own");
     let bare = json!({"batch_storage": null, "storage_url": null});
-    let made = gateway.make("/v2/provider-credentials", credential(&gateway, OWN, bare)).await;
+    let id = id_of(&gateway.make("/v2/provider-credentials", credential(&gateway, OWN, bare)).await);
     let answer = client.post(JOB, &job("a", &uri)).await.unwrap();
     refused(&answer, 400, invalid, "No credential that serves this model states where batches can be stored");
     assert_eq!(gateway.recorded_code(&answer).await, "batch_storage_not_set");
     let config = json!({"batch_storage": FOLDER, "batch_role": BATCH_ROLE});
-    let id = made["id"].as_str().unwrap();
     gateway.patch(&format!("/v2/provider-credentials/{id}"), json!({"config": config})).await;
     let at = |from: &str, to: &str| {
         let text = job("a", &uri).to_string().replacen(from, to, 1);
         serde_json::from_str::<Value>(&text).unwrap()
     };
     let denied = "AccessDeniedException";
+    let outside = "batch_outside_storage";
+    let input = "inputDataConfig.s3InputDataConfig.s3Uri";
     for (body, status, kind, words, code) in [
-        (
-            at("own-bucket/batches/in", "own-bucket/other"),
-            403,
-            denied,
-            "inputDataConfig.s3InputDataConfig.s3Uri",
-            "batch_outside_storage",
-        ),
-        (
-            at("own-bucket/batches/out", "own-bucket/batches2"),
-            403,
-            denied,
-            "outputDataConfig",
-            "batch_outside_storage",
-        ),
-        (at("batches/out", "batches/../out"), 403, denied, "outputDataConfig", "batch_outside_storage"),
+        (at("own-bucket/batches/in", "own-bucket/other"), 403, denied, input, outside),
+        (at("own-bucket/batches/out", "own-bucket/batches2"), 403, denied, "outputDataConfig", outside),
+        (at("batches/out", "batches/../out"), 403, denied, "outputDataConfig", outside),
         (at("all.jsonl", ""), 400, invalid, "whose name ends with .jsonl", "batch_of_folder"),
         (at("role/batches", "role/admin"), 403, denied, "roleArn", "batch_role_not_allowed"),
         (at(HAIKU, "nobody/at-all"), 404, "ResourceNotFoundException", "at-all", "model_not_found"),
-        (at("s3Uri", "uri"), 400, invalid, "inputDataConfig.s3InputDataConfig.s3Uri", ""),
+        (at("s3Uri", "uri"), 400, invalid, input, ""),
     ] {
         let answer = client.post(JOB, &body).await.unwrap();
         refused(&answer, status, kind, words);
@@ -277,9 +236,7 @@ async fn a_job_is_its_projects_alone() {
     let client = gateway.client();
     let uri = put(&gateway, "few", many(1));
     let name = made(&client, &job("few", &uri)).await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     let stop = format!("{}/stop", job_path(&name));
     let at_provider = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/000000000001";
     for answer in [
@@ -300,8 +257,7 @@ async fn a_job_is_its_projects_alone() {
     assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
     let wrong = client.get(&format!("{list}?nameContains=few")).await.unwrap();
     refused(&wrong, 400, "ValidationException", "nameContains");
-    let answer = client.call(Method::DELETE, &job_path(&name), &[], String::new()).await.unwrap();
-    assert_eq!(answer.status, 405);
+    client.delete(&job_path(&name)).await.unwrap().must_be(405);
 }
 
 /// Results that are not readable yet are booked as soon as access is granted.
@@ -313,15 +269,10 @@ async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
     gateway.emulator.deny_storage(OWN, true);
     let name = made(&client, &job("all", &uri)).await;
     assert_eq!(ended(&client, &name).await["status"], "Completed");
-    let deadline = Instant::now() + WITHIN;
-    while request_count(&gateway, "/s3/own-bucket/batches/out/") == 0 {
-        assert!(Instant::now() < deadline, "nobody reads the results");
-        a_moment().await;
-    }
-    while !gateway.process().stderr().contains("Allow s3:GetObject below config.batch_storage") {
-        assert!(Instant::now() < deadline, "nobody says why");
-        a_moment().await;
-    }
+    until("somebody reads the results", async || request_count(&gateway, "/s3/own-bucket/batches/out/") > 0)
+        .await;
+    let why = "Allow s3:GetObject below config.batch_storage";
+    until("somebody says why", async || gateway.process().stderr().contains(why)).await;
     assert_eq!(items(&gateway.admin()).await.len(), 0);
     gateway.emulator.deny_storage(OWN, false);
     until_booked(&gateway.admin(), REQUESTS_MIN).await;
@@ -335,7 +286,7 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_request_of_a_job_once() 
     let client = gateway.client();
     let uri = put(&gateway, "many", many(MANY));
     let name = made(&client, &job("many", &uri)).await;
-    gateway.emulator.script(OWN, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
+    slowly(&gateway, 50);
     ended(&client, &name).await;
     let in_sums = booked_over_kills(&mut gateway).await;
     let rows = until_booked(&gateway.admin(), MANY).await;

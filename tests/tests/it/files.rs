@@ -1,8 +1,7 @@
 //! Files that providers store: streamed on while they are uploaded, known under Tidegate's ids, and reachable
 //! only by their owner.
 
-use std::net::SocketAddr;
-
+use bytes::Bytes;
 use harness::Entry;
 use harness::client::{Answer, Client};
 use harness::raw::{RawConnection, exchange, status_of};
@@ -11,31 +10,22 @@ use serde_json::json;
 
 use crate::WITHIN;
 use crate::ask::refused;
-use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+use crate::forms::{FORM, MIB, head};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, driver, id_of};
+use crate::own_batches::HAIKU;
 use crate::sdk::{drive, drive_at};
 
 const PATH: &str = "/v1/files";
-const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
-const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const LINES: &[u8] = b"{\"custom_id\":\"a\"}\n";
 
-/// Form parts without the closing boundary.
-fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
+fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in parts {
         let file = if *name == "file" { "; filename=\"lines.jsonl\"" } else { "" };
-        body.extend_from_slice(
-            format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").as_bytes(),
-        );
-        body.extend_from_slice(value);
-        body.extend_from_slice(b"\r\n");
+        let head = format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        body.extend([head.as_bytes(), *value, b"\r\n"].concat());
     }
-    body
-}
-
-fn form(of: &[(&str, &[u8])]) -> Vec<u8> {
-    [parts(of), b"--xyz--\r\n".to_vec()].concat()
+    [&body[..], b"--xyz--\r\n"].concat()
 }
 
 async fn post(client: &Client, path: &str, of: &[(&str, &[u8])]) -> Answer {
@@ -43,9 +33,17 @@ async fn post(client: &Client, path: &str, of: &[(&str, &[u8])]) -> Answer {
 }
 
 async fn upload(client: &Client, content: &[u8]) -> String {
-    let answer = post(client, PATH, &[("purpose", b"batch"), ("file", content)]).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["id"].as_str().unwrap().to_owned()
+    id_of(&post(client, PATH, &[("purpose", b"batch"), ("file", content)]).await.must_be(200).json())
+}
+
+/// Deletes a file, and returns what its client is told.
+async fn delete(client: &Client, id: &str) -> Answer {
+    client.delete(&format!("{PATH}/{id}")).await.unwrap()
+}
+
+/// The content of a file.
+async fn content(client: &Client, id: &str) -> Bytes {
+    get(client, &format!("/{id}/content")).await.must_be(200).body
 }
 
 async fn get(client: &Client, path: &str) -> Answer {
@@ -57,18 +55,11 @@ fn last(gateway: &Gateway) -> Entry {
     gateway.emulator.journal().pop().unwrap()
 }
 
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
-
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_keeps_files_at_the_provider_and_through_the_gateway() {
-    let python = workspace().join(".venv/bin/python");
-    let script = workspace().join("tests/sdk/files.py");
-    let gateway = gateway().await;
+    let (python, script) = driver("files.py");
+    let gateway = Gateway::own().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
     let driven = drive(python, script, &gateway).await;
     assert_eq!((direct.held, driven.held), (4, 4));
@@ -88,12 +79,12 @@ async fn a_file_waits_for_the_credential_that_stores_it() {
     assert!(error["message"].as_str().unwrap().contains("is switched off"), "{error}");
     assert_eq!(gateway.emulator.journal().len(), before, "nobody was asked");
     gateway.patch(&path, json!({"status": "active"})).await;
-    assert_eq!(get(&gateway.client(), &format!("/{id}/content")).await.body.as_ref(), LINES);
+    assert_eq!(content(&gateway.client(), &id).await, LINES);
 }
 
 #[tokio::test]
 async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::own().await;
     let id = upload(&gateway.client(), LINES).await;
     let sent = gateway.calls(OWN).pop().unwrap();
     assert_eq!(sent.body.as_ref(), form(&[("purpose", b"batch"), ("file", LINES)]), "as it came");
@@ -101,20 +92,16 @@ async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     assert!(id.starts_with("file-tg_") && retrieved.json()["id"] == *id, "{}", retrieved.text());
     assert_eq!(retrieved.json()["filename"], "lines.jsonl");
     assert_eq!(retrieved.header("agent-execution-profile"), Some("byok"));
-    let theirs = last(&gateway).path;
-    let theirs = theirs.strip_prefix("/v1/files/").unwrap().to_owned();
+    let theirs = last(&gateway).path.strip_prefix("/v1/files/").unwrap().to_owned();
     assert!(!theirs.contains("tg_"), "{theirs}");
     // The provider's own id is unknown here, and so is another project's file.
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     let before = gateway.emulator.journal().len();
     for (client, name) in [(&gateway.client(), &theirs), (&other, &id)] {
         for below in ["", "/content"] {
             refused(&get(client, &format!("/{name}{below}")).await, 404, "file_not_found");
         }
-        let deleted = client.delete(&format!("{PATH}/{name}")).await.unwrap();
-        refused(&deleted, 404, "file_not_found");
+        refused(&delete(client, name).await, 404, "file_not_found");
     }
     assert_eq!(get(&other, "").await.json()["data"], json!([]));
     assert_eq!(gateway.emulator.journal().len(), before, "nobody was asked");
@@ -123,13 +110,11 @@ async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     gateway.start_again().await;
     gateway.credential("openai", OWN_SECOND).await;
     let content = get(&gateway.client(), &format!("/{id}/content")).await;
-    assert_eq!(
-        (content.body.as_ref(), content.header("content-type")),
-        (LINES, Some("application/octet-stream"))
-    );
+    assert_eq!(content.body, LINES);
+    assert_eq!(content.header("content-type"), Some("application/octet-stream"));
     let listed = get(&gateway.client(), "").await.json();
     assert_eq!((listed["data"][0]["id"].as_str(), listed["has_more"].as_bool()), (Some(&*id), Some(false)));
-    let gone = gateway.client().delete(&format!("{PATH}/{id}")).await.unwrap();
+    let gone = delete(&gateway.client(), &id).await;
     assert_eq!(gone.json(), json!({"object": "file", "id": id, "deleted": true}));
     refused(&get(&gateway.client(), &format!("/{id}")).await, 404, "file_not_found");
     assert_eq!(get(&gateway.client(), "").await.json()["data"], json!([]));
@@ -142,13 +127,8 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
     let gateway = Gateway::start().await;
     // A file that no credential takes is kept by the gateway itself.
     let rest: [(&str, &[u8]); 2] = [("purpose", b"user_data"), ("file", LINES)];
-    let kept = post(&gateway.client(), PATH, &rest).await;
-    assert_eq!(
-        (kept.status, kept.header("agent-batch-execution")),
-        (200, Some("gateway")),
-        "{}",
-        kept.text()
-    );
+    let kept = post(&gateway.client(), PATH, &rest).await.must_be(200);
+    assert_eq!(kept.header("agent-batch-execution"), Some("gateway"), "{}", kept.text());
     gateway.credential("openai", OWN).await;
     let first = gateway.credential("openai", OWN_SECOND).await;
     gateway.route(json!({"scope": {"model": "openai/gpt-4o-mini"}, "credential_ids": [first]})).await;
@@ -157,12 +137,10 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
         (("provider", b"openai"), OWN),
         (("custom_llm_provider", b"openai"), OWN),
     ] {
-        let answer = post(&gateway.client(), PATH, &[part, rest[0], rest[1]]).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        post(&gateway.client(), PATH, &[part, rest[0], rest[1]]).await.must_be(200);
         assert_eq!(gateway.calls(key).pop().unwrap().body.as_ref(), form(&rest), "{part:?}");
     }
-    let by_address = post(&gateway.client(), &format!("{PATH}?model=openai/gpt-4o-mini"), &rest).await;
-    assert_eq!(by_address.status, 200, "{}", by_address.text());
+    post(&gateway.client(), &format!("{PATH}?model=openai/gpt-4o-mini"), &rest).await.must_be(200);
     assert_eq!(gateway.calls(OWN_SECOND).len(), 2);
     let before = gateway.emulator.journal().len();
     for (path, of, code, param) in [
@@ -194,7 +172,7 @@ async fn a_file_of_another_apis_client_goes_to_its_vendor_alone() {
         let messages = json!([{"role": "user", "content": content}]);
         json!({"model": model, "max_tokens": 9, "messages": messages})
     };
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let calls = gateway.emulator.journal().len();
     let client = gateway.client().header(VERSION.0, VERSION.1);
     unknown(&post(&client, PATH, &[("file", b"x")]).await);
@@ -202,37 +180,29 @@ async fn a_file_of_another_apis_client_goes_to_its_vendor_alone() {
     assert_eq!(get(&client, "").await.json()["data"], json!([]));
     // On an account, whoever shares it could name the file.
     gateway.account("anthropic", POOL).await;
-    let shared = post(&client, &format!("{PATH}?model={HAIKU}"), &[("file", b"x")]).await;
-    assert!(shared.status == 400 && shared.text().contains("a credential of your own"), "{}", shared.text());
+    let shared = post(&client, &format!("{PATH}?model={HAIKU}"), &[("file", b"x")]).await.must_be(400).text();
+    assert!(shared.contains("a credential of your own"), "{shared}");
     // Nor is one that Anthropic keeps named to another provider, even where losses may be dropped.
     let body = named(THEIRS, "openai/gpt-4o-mini");
     for client in [client.clone(), client.clone().header("agent-lenient", "true")] {
-        let told = client.post("/v1/messages", &body).await.unwrap();
-        assert!(
-            told.status == 400 && told.text().contains("a file that its provider keeps"),
-            "{}",
-            told.text()
-        );
+        let told = client.post("/v1/messages", &body).await.unwrap().must_be(400).text();
+        assert!(told.contains("a file that its provider keeps"), "{told}");
     }
     assert_eq!(gateway.emulator.journal().len(), calls, "no other vendor gets it");
-    let body =
-        json!({"provider": "anthropic", "secret": OWN_SECOND, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/provider-credentials", body).await;
-    let made = post(&client, PATH, &[("file", LINES)]).await;
-    assert_eq!((made.status, last(&gateway).key.as_deref()), (200, Some(OWN_SECOND)), "{}", made.text());
+    gateway.at("/v2/provider-credentials", "anthropic", OWN_SECOND, &gateway.emulator.anthropic_url()).await;
+    let made = post(&client, PATH, &[("file", LINES)]).await.must_be(200);
+    assert_eq!(last(&gateway).key.as_deref(), Some(OWN_SECOND), "{}", made.text());
     let id = id_of(&made.json());
     assert!(id.starts_with("file_tg_"), "{id}");
-    let answer = client.post("/v1/messages", &named(&id, HAIKU)).await.unwrap();
+    client.post("/v1/messages", &named(&id, HAIKU)).await.unwrap().must_be(200);
     let sent = String::from_utf8(last(&gateway).body.to_vec()).unwrap();
-    assert!(answer.status == 200 && !sent.contains(&id), "{} {sent}", answer.text());
+    assert!(!sent.contains(&id), "{sent}");
     assert_eq!(get(&client, "").await.json()["data"][0]["id"], *id);
     // Another project has no such file, and neither have clients of the other API.
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let other = gateway.with_key(&key).header(VERSION.0, VERSION.1);
+    let other = gateway.other_project().await.header(VERSION.0, VERSION.1);
     let calls = gateway.emulator.journal().len();
     unknown(&get(&other, &format!("/{id}")).await);
-    unknown(&other.delete(&format!("{PATH}/{id}")).await.unwrap());
+    unknown(&delete(&other, &id).await);
     unknown(&other.post("/v1/messages", &named(&id, HAIKU)).await.unwrap());
     refused(&get(&gateway.client(), &format!("/{id}")).await, 404, "file_not_found");
     for client in [&other, &gateway.client()] {
@@ -249,39 +219,28 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
     gateway.account("openai", POOL).await;
     let part: [(&str, &[u8]); 3] =
         [("model", b"openai/gpt-4o-mini"), ("purpose", b"fine-tune"), ("file", LINES)];
-    let answer = post(&gateway.client(), PATH, &part).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = post(&gateway.client(), PATH, &part).await.must_be(200);
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-    let id = answer.json()["id"].as_str().unwrap().to_owned();
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    refused(&get(&gateway.with_key(&key), &format!("/{id}/content")).await, 404, "file_not_found");
-    assert_eq!(get(&gateway.client(), &format!("/{id}/content")).await.body.as_ref(), LINES);
+    let id = id_of(&answer.json());
+    refused(&get(&gateway.other_project().await, &format!("/{id}/content")).await, 404, "file_not_found");
+    assert_eq!(content(&gateway.client(), &id).await, LINES);
     // File operations cost nothing, and none counts as unmetered.
     let sums = gateway.wait_for_usage(2).await;
     assert_eq!((&sums["requests"], &sums["input_tokens"]), (&json!(2), &json!(0)), "{sums}");
     assert_eq!((&sums["estimated_requests"], &sums["unpriced_requests"]), (&json!(0), &json!(0)), "{sums}");
-    let gone = gateway.client().delete(&format!("{PATH}/{id}")).await.unwrap();
-    assert_eq!(gone.json()["deleted"], true, "{}", gone.text());
+    assert_eq!(delete(&gateway.client(), &id).await.json()["deleted"], true);
 }
 
 /// The first part of a long file is forwarded before the rest arrives.
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_long_file_is_sent_on_while_it_comes() {
-    const MIB: usize = 1024 * 1024;
-    let gateway = gateway().await;
-    let address: SocketAddr = gateway.address();
+    let gateway = Gateway::own().await;
+    let address = gateway.address();
     let content = vec![b'a'; 40 * MIB];
     let whole = form(&[("purpose", b"fine-tune"), ("file", &content)]);
-    let head = |length: usize| {
-        let key = &gateway.founded.api_key;
-        let (name, value) = FORM;
-        format!(
-            "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{name}: {value}\r\n\
-             content-length: {length}\r\nconnection: close\r\n\r\n"
-        )
-    };
+    let head =
+        |length: usize| head(&gateway, PATH, &format!("content-length: {length}\r\nconnection: close"));
     let answer = exchange(address, [head(whole.len()).as_bytes(), &whole].concat(), WITHIN).await.unwrap();
     assert_eq!(status_of(&answer), Some(200), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(last(&gateway).body.len(), whole.len(), "longer than what is ever held");

@@ -6,29 +6,22 @@ use harness::client::{Answer, Client};
 use http::Method;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::WITHIN;
-use crate::ask::MINI;
+use crate::ask::{MINI, until_status};
 use crate::canary::holds;
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, id_of};
+use crate::gateway::{Gateway, OWN, driver, id_of};
 use crate::sdk::drive;
 use crate::wait::until;
 
 const PIECE: usize = 4 * 1024 * 1024;
 const CANARY: &str = "canary-5e1f7c";
 
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
-
 /// A file that waits for its content.
 async fn made(client: &Client, file: Value) -> Value {
-    let answer = client.post("/files", &json!({"files": [file]})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["data"][0].clone()
+    client.post("/files", &json!({"files": [file]})).await.unwrap().must_be(200).json()["data"][0].clone()
 }
 
 /// Sends content to the address that a file has for it, without any key.
@@ -45,8 +38,7 @@ async fn put(gateway: &Gateway, file: &Value, range: Option<&str>, bytes: &[u8])
 
 async fn uploaded(gateway: &Gateway, client: &Client, name: &str, kind: &str, bytes: &[u8]) -> Value {
     let file = made(client, json!({"filename": name, "content_type": kind, "size": bytes.len()})).await;
-    let answer = put(gateway, &file, None, bytes).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    put(gateway, &file, None, bytes).await.must_be(200);
     file
 }
 
@@ -54,9 +46,17 @@ async fn content(client: &Client, file: &Value) -> Answer {
     client.get(&format!("/files/{}/content", id_of(file))).await.unwrap()
 }
 
-fn code(answer: &Answer) -> String {
+/// Checks a refusal of the files' API: its status, and the code at the end of its type.
+fn refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
     let kind = answer.json()["type"].as_str().unwrap_or_default().to_owned();
-    kind.rsplit('/').next().unwrap_or_default().to_owned()
+    assert_eq!(kind.rsplit('/').next(), Some(code), "{}", answer.text());
+}
+
+/// What its client makes of a run that reads this document.
+async fn run(client: &Client, document: &Value) -> Answer {
+    let run = json!({"app": MINI, "input": {"prompt": "p", "document": document}});
+    client.post("/v1/run", &run).await.unwrap()
 }
 
 /// Everything that is stored below the directory of files.
@@ -78,9 +78,9 @@ fn objects(gateway: &Gateway) -> Vec<Vec<u8>> {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_published_clients_upload_and_run() {
-    let gateway = gateway().await;
-    let python = workspace().join(".venv/bin/python");
-    assert_eq!(drive(python, workspace().join("tests/sdk/uploads.py"), &gateway).await.held, 10);
+    let gateway = Gateway::own().await;
+    let (python, script) = driver("uploads.py");
+    assert_eq!(drive(python, script, &gateway).await.held, 10);
     let node = drive("node".into(), workspace().join("tests/node/uploads.mjs"), &gateway).await;
     assert_eq!(node.held, 12);
     let sent = gateway.calls(OWN);
@@ -90,7 +90,7 @@ async fn the_published_clients_upload_and_run() {
 
 #[tokio::test]
 async fn each_envelope_has_its_files() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let body = json!({"files": [{"filename": "a.txt", "public": true}]});
     let post = async |version: &str| {
         let client = gateway.client().header("x-api-version", version);
@@ -102,18 +102,16 @@ async fn each_envelope_has_its_files() {
     assert_eq!((&post("1").await["success"], post("2").await.is_array()), (&json!(true), true));
     let file = &newest["data"][0];
     assert_eq!((&file["status"], &file["filename"]), (&json!("uploading"), &json!("a.txt")), "{file}");
-    let early = content(&gateway.client(), file).await;
-    assert_eq!((early.status, code(&early).as_str()), (409, "file_incomplete"), "{}", early.text());
+    refused(&content(&gateway.client(), file).await, 409, "file_incomplete");
 }
 
 #[tokio::test]
 async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
     let text = format!("{CANARY} ").repeat(600_000);
     let file = uploaded(&gateway, &client, &format!("{CANARY}.txt"), "text/plain", text.as_bytes()).await;
-    let read = content(&client, &file).await;
-    assert_eq!(read.status, 200);
+    let read = content(&client, &file).await.must_be(200);
     assert!(read.body == text.as_bytes(), "{} of {} bytes", read.body.len(), text.len());
     assert_eq!(read.header("x-content-type-options"), Some("nosniff"));
     assert!(read.header("content-disposition").unwrap().starts_with("attachment;"));
@@ -127,18 +125,17 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
     }
     let gone = client.delete(&format!("/files/{}", id_of(&file))).await.unwrap();
     assert_eq!((gone.status, gone.body.len()), (204, 0));
-    assert_eq!(content(&client, &file).await.status, 404);
+    content(&client, &file).await.must_be(404);
     assert_eq!(objects(&gateway), Vec::<Vec<u8>>::new());
-    let run = json!({"app": MINI, "input": {"prompt": "p", "document": file["uri"]}});
-    let answer = client.post("/v1/run", &run).await.unwrap();
-    assert_eq!((answer.status, code(&answer).as_str()), (404, "file_not_found"), "{}", answer.text());
+    let answer = run(&client, &file["uri"]).await;
+    refused(&answer, 404, "file_not_found");
     assert_eq!(answer.json()["param"], "input.document", "{}", answer.text());
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_address_takes_content_once() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", b"once").await;
     for (path, why) in [
@@ -152,7 +149,8 @@ async fn an_address_takes_content_once() {
             other["upload_url"] = json!(format!("{}{path}", gateway.origin));
         }
         let answer = put(&gateway, &other, None, b"twice").await;
-        assert_eq!((answer.status, code(&answer).as_str()), (404, "upload_not_found"), "{why}");
+        assert_eq!(answer.status, 404, "{why}");
+        refused(&answer, 404, "upload_not_found");
     }
     assert_eq!(content(&client, &file).await.text(), "once");
     let shown = client.get(&format!("/files/{}", id_of(&file))).await.unwrap().json();
@@ -165,7 +163,7 @@ async fn an_address_takes_content_once() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_file_is_what_it_says_it_is() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
     for (kind, bytes) in [
         ("image/png", b"\xff\xd8\xff\xe0 a picture of another kind".as_slice()),
@@ -173,8 +171,7 @@ async fn a_file_is_what_it_says_it_is() {
         ("application/pdf", b"PK\x03\x04 an archive"),
     ] {
         let file = made(&client, json!({"content_type": kind, "size": bytes.len()})).await;
-        let answer = put(&gateway, &file, None, bytes).await;
-        assert_eq!((answer.status, code(&answer).as_str()), (415, "file_type_mismatch"), "{}", answer.text());
+        refused(&put(&gateway, &file, None, bytes).await, 415, "file_type_mismatch");
         assert_eq!(client.get(&format!("/files/{}", id_of(&file))).await.unwrap().status, 404, "{kind}");
     }
     // Forty megabytes of zeros as an archive: it is kept as it is, and nothing unpacks it.
@@ -182,16 +179,14 @@ async fn a_file_is_what_it_says_it_is() {
     let file = uploaded(&gateway, &client, "bomb.zip", "", &bomb).await;
     let read = content(&client, &file).await;
     assert_eq!((read.header("content-type"), read.body.len()), (Some("application/zip"), bomb.len()));
-    let run = json!({"app": MINI, "input": {"prompt": "p", "document": file["uri"]}});
-    let answer = client.post("/v1/run", &run).await.unwrap();
-    assert_eq!(answer.status, 422, "{}", answer.text());
+    run(&client, &file["uri"]).await.must_be(422);
     assert!(gateway.calls(OWN).is_empty());
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn parts_go_on_where_the_last_one_ended_also_past_a_kill() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::own().await;
     let size = 2 * PIECE + 1_000;
     let text: Vec<u8> = (0..size).map(|at| b'a' + u8::try_from(at % 23).unwrap()).collect();
     let file = made(&gateway.client(), json!({"content_type": "text/plain", "size": size})).await;
@@ -201,31 +196,28 @@ async fn parts_go_on_where_the_last_one_ended_also_past_a_kill() {
     let part = put(&gateway, &file, Some(&format!("bytes 0-{}/{size}", end - 1)), &text[..end]).await;
     assert_eq!((part.status, part.header("range")), (308, Some(format!("bytes=0-{}", end - 1).as_str())));
     // Half of the next part, and then nothing: the gateway is killed while it receives.
-    {
-        let url = file["upload_url"].as_str().unwrap().to_owned();
-        let (address, path) = (gateway.address(), url[url.find("/files/").unwrap()..].to_owned());
-        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-        use tokio::io::AsyncWriteExt as _;
-        let head = format!(
-            "PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\ncontent-range: bytes {end}-{}/{size}\r\n\r\n",
-            size - end,
-            size - 1
-        );
-        socket.write_all(head.as_bytes()).await.unwrap();
-        socket.write_all(&text[end..end + 100_000]).await.unwrap();
-        gateway.crash().await;
-    }
+    let url = file["upload_url"].as_str().unwrap();
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\ncontent-range: bytes {end}-{}/{size}\r\n\r\n",
+        &url[url.find("/files/").unwrap()..],
+        size - end,
+        size - 1
+    );
+    let mut socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&text[end..end + 100_000]).await.unwrap();
+    gateway.crash().await;
     for (range, bytes) in [
         (format!("bytes 0-9/{size}"), &text[..10]),
         (format!("bytes {}-{}/{size}", end + 1, end + 10), &text[end + 1..end + 11]),
     ] {
         let answer = put(&gateway, &file, Some(&range), bytes).await;
-        assert_eq!((answer.status, code(&answer).as_str()), (409, "upload_offset"), "{range}");
+        assert_eq!(answer.status, 409, "{range}");
+        refused(&answer, 409, "upload_offset");
     }
     let known = put(&gateway, &file, Some("bytes */*"), b"").await;
     assert_eq!(known.header("range"), Some(format!("bytes=0-{}", end - 1).as_str()));
-    let rest = put(&gateway, &file, Some(&format!("bytes {end}-{}/{size}", size - 1)), &text[end..]).await;
-    assert_eq!(rest.status, 200, "{}", rest.text());
+    put(&gateway, &file, Some(&format!("bytes {end}-{}/{size}", size - 1)), &text[end..]).await.must_be(200);
     let read = content(&gateway.client(), &file).await;
     assert!(read.body == text, "{} of {size} bytes", read.body.len());
 }
@@ -242,12 +234,11 @@ async fn received(gateway: &Gateway, file: &Value, range: Option<&str>) {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn two_uploads_of_one_file_are_never_mixed() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let size = 2 * PIECE;
     let file = made(&gateway.client(), json!({"filename": "a.bin", "size": size})).await;
-    let url = file["upload_url"].as_str().unwrap().to_owned();
-    let path = url[url.find("/files/").unwrap()..].to_owned();
+    let url = file["upload_url"].as_str().unwrap();
+    let path = &url[url.find("/files/").unwrap()..];
     let head =
         format!("PUT {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n");
     // What waits to be stored until more follows is a whole piece.
@@ -268,84 +259,67 @@ async fn two_uploads_of_one_file_are_never_mixed() {
         socket.read_to_end(&mut answer).await.unwrap();
         answers.push(String::from_utf8_lossy(&answer).into_owned());
     }
-    assert!(
-        answers[0].starts_with("HTTP/1.1 409") && answers[0].contains("upload_superseded"),
-        "{}",
-        answers[0]
-    );
+    let superseded = answers[0].starts_with("HTTP/1.1 409") && answers[0].contains("upload_superseded");
+    assert!(superseded, "{}", answers[0]);
     assert!(answers[1].starts_with("HTTP/1.1 200"), "{}", answers[1]);
     let read = content(&gateway.client(), &file).await;
-    assert!(
-        read.body.len() == size && read.body.iter().all(|byte| *byte == b'B'),
-        "{} bytes",
-        read.body.len()
-    );
+    assert_eq!(read.body.len(), size);
+    assert!(read.body.iter().all(|byte| *byte == b'B'));
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn no_more_is_taken_than_was_declared_or_may_be() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::own().await;
     gateway.set("TIDEGATE_FILES_BYTES_MAX", "100000");
     gateway.set("TIDEGATE_FILES_PROJECT_BYTES_MAX", "150000");
     gateway.crash().await;
     let client = gateway.client();
     let over = client.post("/files", &json!({"files": [{"size": 100_001}]})).await.unwrap();
-    assert_eq!((over.status, code(&over).as_str()), (413, "file_too_large"), "{}", over.text());
+    refused(&over, 413, "file_too_large");
     let file = made(&client, json!({"size": 10})).await;
-    let long = put(&gateway, &file, None, b"eleven byte").await;
-    assert_eq!((long.status, code(&long).as_str()), (413, "file_too_large"), "{}", long.text());
-    let short = put(&gateway, &file, None, b"nine byte").await;
-    assert_eq!((short.status, code(&short).as_str()), (400, "file_incomplete"), "{}", short.text());
-    let small = put(&gateway, &file, Some("bytes 0-2/10"), b"ten").await;
-    assert_eq!((small.status, code(&small).as_str()), (400, "upload_part_too_small"), "{}", small.text());
-    let wrong = put(&gateway, &file, Some("bytes 0-2/11"), b"ten").await;
-    assert_eq!((wrong.status, code(&wrong).as_str()), (400, "invalid_range"), "{}", wrong.text());
-    assert_eq!(put(&gateway, &file, None, b"ten bytes!").await.status, 200);
+    refused(&put(&gateway, &file, None, b"eleven byte").await, 413, "file_too_large");
+    refused(&put(&gateway, &file, None, b"nine byte").await, 400, "file_incomplete");
+    refused(&put(&gateway, &file, Some("bytes 0-2/10"), b"ten").await, 400, "upload_part_too_small");
+    refused(&put(&gateway, &file, Some("bytes 0-2/11"), b"ten").await, 400, "invalid_range");
+    put(&gateway, &file, None, b"ten bytes!").await.must_be(200);
     // Of undeclared files what has arrived counts.
     let first = made(&client, json!({})).await;
-    assert_eq!(put(&gateway, &first, None, &[b'a'; 90_000]).await.status, 200);
+    put(&gateway, &first, None, &[b'a'; 90_000]).await.must_be(200);
     let second = made(&client, json!({})).await;
-    let full = put(&gateway, &second, None, &[b'a'; 90_000]).await;
-    assert_eq!((full.status, code(&full).as_str()), (429, "too_many_files"), "{}", full.text());
+    refused(&put(&gateway, &second, None, &[b'a'; 90_000]).await, 429, "too_many_files");
     assert_eq!(client.delete(&format!("/files/{}", id_of(&first))).await.unwrap().status, 204);
-    assert_eq!(put(&gateway, &second, None, &[b'a'; 90_000]).await.status, 200);
+    put(&gateway, &second, None, &[b'a'; 90_000]).await.must_be(200);
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn tenants_never_meet() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
     let file = uploaded(&gateway, &client, "mine.txt", "text/plain", CANARY.as_bytes()).await;
-    let project = id_of(&gateway.make("/v2/projects", json!({"name": "beside"})).await);
-    let (key, _) =
-        gateway.key(json!({"name": "beside", "scopes": ["inference"], "project_id": project})).await;
-    let beside = gateway.with_key(&key);
+    let beside = gateway.other_project().await;
     let path = format!("/files/{}", id_of(&file));
     for answer in [
         beside.get(&path).await.unwrap(),
         beside.get(&format!("{path}/content")).await.unwrap(),
         beside.delete(&path).await.unwrap(),
     ] {
-        assert_eq!((answer.status, code(&answer).as_str()), (404, "file_not_found"), "{}", answer.text());
+        refused(&answer, 404, "file_not_found");
     }
     assert_eq!(beside.post("/files/list", &json!({})).await.unwrap().json()["data"]["items"], json!([]));
     for document in [&file["uri"], &file["id"]] {
-        let run = json!({"app": MINI, "input": {"prompt": "p", "document": document}});
-        let answer = beside.post("/v1/run", &run).await.unwrap();
-        assert_eq!(answer.status, 404, "{}", answer.text());
+        run(&beside, document).await.must_be(404);
     }
     assert!(gateway.calls(OWN).is_empty());
     assert_eq!(content(&client, &file).await.text(), CANARY);
-    let nobody = Client::new(&gateway.origin).get(&path).await.unwrap();
-    assert_eq!(nobody.status, 401);
+    Client::new(&gateway.origin).get(&path).await.unwrap().must_be(401);
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::own().await;
     let file = made(&gateway.client(), json!({"content_type": "text/plain"})).await;
     let leave = |gateway: &mut Gateway, bytes: Option<u64>| {
         let pid = Pid::from_raw(gateway.process().pid().cast_signed()).unwrap();
@@ -353,11 +327,9 @@ async fn a_full_disk_is_told_and_survived() {
     };
     leave(&mut gateway, Some(1_000_000));
     let text = "x".repeat(2_000_000);
-    let full = put(&gateway, &file, None, text.as_bytes()).await;
-    assert_eq!((full.status, code(&full).as_str()), (503, "file_store_unavailable"), "{}", full.text());
+    refused(&put(&gateway, &file, None, text.as_bytes()).await, 503, "file_store_unavailable");
     leave(&mut gateway, None);
-    let again = put(&gateway, &file, None, text.as_bytes()).await;
-    assert_eq!(again.status, 200, "{}", again.text());
+    put(&gateway, &file, None, text.as_bytes()).await.must_be(200);
     assert_eq!(content(&gateway.client(), &file).await.body.len(), text.len());
     assert_eq!(objects(&gateway).len(), 1, "what did not fit is gone");
 }
@@ -365,22 +337,17 @@ async fn a_full_disk_is_told_and_survived() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_purge_removes_files_and_a_hold_keeps_them() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", CANARY.as_bytes()).await;
-    let hold = json!({"workspace": true, "reason": "case 7"});
-    let hold = id_of(&gateway.make("/v2/legal-holds", hold).await);
+    let hold = gateway.make("/v2/legal-holds", json!({"workspace": true, "reason": "case 7"})).await;
     let path = format!("/files/{}", id_of(&file));
     until("the hold", async || client.delete(&path).await.unwrap().status == 409).await;
     assert_eq!(content(&client, &file).await.text(), CANARY);
-    gateway.remove(&format!("/v2/legal-holds/{hold}")).await;
+    gateway.remove(&format!("/v2/legal-holds/{}", id_of(&hold))).await;
     let job = gateway.make("/v2/purge-jobs", json!({"workspace": true})).await;
-    until("the purge", async || {
-        let job = gateway.get(&format!("/v2/purge-jobs/{}", id_of(&job))).await;
-        job["status"] == "completed"
-    })
-    .await;
-    assert_eq!(content(&client, &file).await.status, 404);
+    until_status(&gateway.admin(), &format!("/v2/purge-jobs/{}", id_of(&job)), "completed").await;
+    content(&client, &file).await.must_be(404);
     assert_eq!(objects(&gateway), Vec::<Vec<u8>>::new());
 }
 
@@ -389,30 +356,22 @@ async fn a_purge_removes_files_and_a_hold_keeps_them() {
 #[tokio::test]
 async fn openais_client_keeps_files_here() {
     let gateway = Gateway::start().await;
-    let python = workspace().join(".venv/bin/python");
-    let driven = drive(python, workspace().join("tests/sdk/kept_files.py"), &gateway).await;
-    assert_eq!(driven.held, 5);
+    let (python, script) = driver("kept_files.py");
+    assert_eq!(drive(python, script, &gateway).await.held, 5);
     // Both APIs have the same files, and a run reads either name.
     let client = gateway.client();
     let rest = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nRevenue rose.\r\n\
                 --b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--b--\r\n";
     let form = [("content-type", "multipart/form-data; boundary=b")];
-    let made = client.call(Method::POST, "/v1/files", &form, rest).await.unwrap();
-    assert_eq!(
-        (made.status, made.header("agent-batch-execution")),
-        (200, Some("gateway")),
-        "{}",
-        made.text()
-    );
+    let made = client.call(Method::POST, "/v1/files", &form, rest).await.unwrap().must_be(200);
+    assert_eq!(made.header("agent-batch-execution"), Some("gateway"), "{}", made.text());
     let id = id_of(&made.json());
     let other = id.replace("file-tg_", "fil_");
     assert_eq!(client.get(&format!("/files/{other}")).await.unwrap().json()["data"]["filename"], "a.txt");
     assert_eq!(client.get(&format!("/v1/files/{other}/content")).await.unwrap().text(), "Revenue rose.");
     gateway.credential("openai", OWN).await;
     for document in [&id, &other] {
-        let run = json!({"app": MINI, "input": {"prompt": "p", "document": document}});
-        let answer = client.post("/v1/run", &run).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        run(&client, &json!(document)).await.must_be(200);
     }
     let sent = String::from_utf8(gateway.calls(OWN)[1].body.to_vec()).unwrap();
     assert!(sent.contains("Revenue rose."), "{sent}");
@@ -431,7 +390,7 @@ async fn openais_client_keeps_files_here() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_puts_and_gets_files() {
-    let gateway = gateway().await;
+    let gateway = Gateway::own().await;
     let directory = tempfile::tempdir().unwrap();
     let (path, copy) = (directory.path().join("large.bin"), directory.path().join("copy.bin"));
     let bytes: Vec<u8> = (0..9_000_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -439,10 +398,9 @@ async fn the_command_line_puts_and_gets_files() {
     let (path, copy) = (path.display().to_string(), copy.display().to_string());
     let cli = gateway.cli();
     let put = cli.run(&["file", "put", &path, "--project", &gateway.founded.project_id, "--json"]).json();
-    assert_eq!(
-        (&put["filename"], &put["bytes"], &put["status"]),
-        (&json!("large.bin"), &json!(bytes.len()), &json!("uploaded"))
-    );
+    assert_eq!(put["filename"], "large.bin");
+    assert_eq!(put["bytes"], json!(bytes.len()));
+    assert_eq!(put["status"], "uploaded");
     let id = id_of(&put);
     assert!(cli.run(&["file", "list"]).ok().contains(&id));
     assert_eq!(cli.run(&["file", "show", &id, "--json"]).json()["id"], id.as_str());
@@ -460,15 +418,14 @@ async fn the_command_line_puts_and_gets_files() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_bucket_that_fails_is_told_and_nothing_is_lost() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::own().await;
     gateway.set("TIDEGATE_FILES_STORE", "s3://files/tidegate");
     gateway.set("TIDEGATE_FILES_ENDPOINT", "http://127.0.0.1:9");
     gateway.set("TIDEGATE_FILES_KEYS", r#"{"access_key_id": "id", "secret_access_key": "canary-secret"}"#);
     gateway.crash().await;
     let client = gateway.client();
     let file = made(&client, json!({"content_type": "text/plain"})).await;
-    let failed = put(&gateway, &file, None, b"some text").await;
-    assert_eq!((failed.status, code(&failed).as_str()), (503, "file_store_unavailable"), "{}", failed.text());
+    refused(&put(&gateway, &file, None, b"some text").await, 503, "file_store_unavailable");
     gateway.process().wait_text("could not be kept", WITHIN).await.unwrap();
     let log = gateway.process().stderr();
     assert!(!log.contains("canary-secret"), "{log}");
@@ -477,5 +434,5 @@ async fn a_bucket_that_fails_is_told_and_nothing_is_lost() {
     // The gateway serves on, and the file can be sent once its store is there.
     gateway.set("TIDEGATE_FILES_STORE", "");
     gateway.crash().await;
-    assert_eq!(put(&gateway, &file, None, b"some text").await.status, 200);
+    put(&gateway, &file, None, b"some text").await.must_be(200);
 }

@@ -3,26 +3,26 @@
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, refused, trace_of, trace_of_stream, with};
+use crate::ask::{MINI, posted, problem, refused, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::stored::{agree, ours};
 use crate::wait::{found, until};
 
 const PATH: &str = "/v1/responses";
 
+fn ask() -> Value {
+    json!({"model": MINI, "input": "hello there", "background": true})
+}
+
 /// Starts a background response.
 async fn start_response(client: &Client) -> String {
-    let request = json!({"model": MINI, "input": "hello there", "background": true});
-    let answer = client.post(PATH, &request).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.json()["status"], "queued");
-    answer.json()["id"].as_str().unwrap().to_owned()
+    let answer = posted(client, PATH, &ask()).await.json();
+    assert_eq!(answer["status"], "queued");
+    id_of(&answer)
 }
 
 async fn retrieve(client: &Client, id: &str) -> Answer {
-    let answer = client.get(&format!("{PATH}/{id}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    client.get(&format!("{PATH}/{id}")).await.unwrap().must_be(200)
 }
 
 /// How often the provider was polled for responses.
@@ -33,10 +33,8 @@ fn polls(gateway: &Gateway) -> usize {
 
 /// The records of the gateway's own polls, once there are this many.
 async fn record(gateway: &Gateway, number: usize) -> Vec<Value> {
-    let rows = found("the gateway books them", async || {
-        Some(ours(gateway).await).filter(|rows| rows.len() >= number)
-    });
-    let rows = rows.await;
+    let booked = async || Some(ours(gateway).await).filter(|rows| rows.len() >= number);
+    let rows = found("the gateway books them", booked).await;
     assert_eq!(rows.len(), number, "{rows:?}");
     rows
 }
@@ -53,26 +51,24 @@ async fn jobs_end(gateway: &Gateway, before: u64) {
 
 #[tokio::test]
 async fn what_nobody_looks_at_is_booked() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
     let id = start_response(&client).await;
     assert_eq!(open_jobs(&gateway).await, before + 1);
     let rows = record(&gateway, 1).await;
     let row = gateway.settled(rows[0]["id"].as_str().unwrap()).await;
-    assert_eq!(
-        (&row["operation"], &row["resolved_model"], &row["provider"], &row["outcome"]),
-        (&json!("stored"), &json!(MINI), &json!("openai"), &json!("completed")),
-        "{row}"
-    );
+    assert_eq!(row["operation"], "stored", "{row}");
+    assert_eq!(row["resolved_model"], MINI, "{row}");
+    assert_eq!(row["provider"], "openai", "{row}");
+    assert_eq!(row["outcome"], "completed", "{row}");
     assert_eq!(row["plan"]["resolution"], "background", "{row}");
     assert_eq!(row["unpriced"], false, "{row}");
     assert!(row["provider_cost_nanos"].as_i64().unwrap() > 0, "{row}");
     agree(&gateway, 1).await;
     jobs_end(&gateway, before).await;
     // A later poll by the client has no usage any more.
-    let seen = gateway.settled(&trace_of(&retrieve(&client, &id).await)).await;
+    let seen = gateway.record(&retrieve(&client, &id).await).await;
     assert_eq!((&seen["input_tokens"], &seen["output_tokens"]), (&json!(0), &json!(0)), "{seen}");
     agree(&gateway, 2).await;
     record(&gateway, 1).await;
@@ -82,33 +78,21 @@ async fn what_nobody_looks_at_is_booked() {
 /// What it may cost is held of the budgets until it is booked, and then they count it, whoever books it.
 #[tokio::test]
 async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let before = open_jobs(&gateway).await;
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000});
-    let budget = format!("/v2/budgets/{}", id_of(&gateway.make("/v2/budgets", budget).await));
-    let standing = async || {
-        let read = gateway.get(&budget).await;
-        (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
-    };
+    let budget = gateway.budget(1_000).await;
     // A thousand tokens of output cost 600 micros.
-    let request =
-        json!({"model": MINI, "input": "hello there", "background": true, "max_output_tokens": 1_000});
+    let request = with(ask(), json!({"max_output_tokens": 1_000}));
     let client = gateway.client();
-    let made = client.post(PATH, &request).await.unwrap();
-    assert_eq!(made.status, 200, "{}", made.text());
-    let (spent, held) = standing().await;
+    posted(&client, PATH, &request).await;
+    let (spent, held) = gateway.standing(&budget).await;
     assert!(spent == 0 && held >= 600, "{spent} {held}");
     refused(&client.post(PATH, &request).await.unwrap(), 429, "quota_exceeded");
     jobs_end(&gateway, before).await;
     let row = record(&gateway, 1).await[0]["id"].as_str().unwrap().to_owned();
     let cost = gateway.settled(&row).await["provider_cost_nanos"].as_i64().unwrap();
     assert!(cost > 1_000, "{cost}");
-    until("it is spent, and nothing is held", async || {
-        let (spent, held) = standing().await;
-        spent >= cost / 1_000 && held < 600
-    })
-    .await;
+    gateway.until_spent(&budget, cost / 1_000, 600).await;
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     assert_eq!(snapshot["unmetered_event_count"], 0, "another record has it: {snapshot}");
     // So does a stream whose client leaves.
@@ -117,28 +101,24 @@ async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
     let trace = trace_of_stream(&stream);
     drop(stream);
     gateway.settled(&trace).await;
-    assert!(standing().await.1 >= 600, "{:?}", standing().await);
+    let (_, held) = gateway.standing(&budget).await;
+    assert!(held >= 600, "{held}");
     jobs_end(&gateway, before).await;
-    until("it is spent, too", async || {
-        let (spent, held) = standing().await;
-        spent >= 2 * cost / 1_000 && held < 600
-    })
-    .await;
+    gateway.until_spent(&budget, 2 * cost / 1_000, 600).await;
 }
 
 /// The gateway's own poll books the same price as a client's.
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn whoever_looks_first_books_and_nobody_else_does() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
     let seen = start_response(&client).await;
     assert_eq!(retrieve(&client, &seen).await.json()["status"], "in_progress");
     let end = retrieve(&client, &seen).await;
     assert_eq!(end.json()["status"], "completed");
-    let theirs = gateway.settled(&trace_of(&end)).await;
+    let theirs = gateway.record(&end).await;
     assert!(theirs["output_tokens"].as_u64().unwrap() > 0, "{theirs}");
     // For another response the gateway sees the end first, while several clients poll it.
     let raced = start_response(&client).await;
@@ -165,8 +145,7 @@ async fn whoever_looks_first_books_and_nobody_else_does() {
 
 #[tokio::test]
 async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::own().await;
     let before = open_jobs(&gateway).await;
     start_response(&gateway.client()).await;
     gateway.stop().await;
@@ -185,12 +164,11 @@ async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
     let (deleted, cancelled) = (start_response(&client).await, start_response(&client).await);
-    assert_eq!(client.delete(&format!("{PATH}/{deleted}")).await.unwrap().status, 200);
+    client.delete(&format!("{PATH}/{deleted}")).await.unwrap().must_be(200);
     let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
     assert_eq!(answer.json()["status"], "cancelled", "{}", answer.text());
     jobs_end(&gateway, before).await;
@@ -214,30 +192,24 @@ async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
     assert_eq!(polls(&gateway), 2);
     start_response(&gateway.client()).await;
     let credential = format!("/v2/provider-credentials/{credential}");
-    let kept = gateway.admin().delete(&credential).await.unwrap();
-    assert_eq!((kept.status, &kept.json()["code"]), (409, &json!("usage_not_recorded")), "{}", kept.text());
+    problem(&gateway.admin().delete(&credential).await.unwrap(), 409, "usage_not_recorded");
     // One that may have leaked goes at once.
     gateway.patch(&credential, json!({"status": "revoked"})).await;
     gateway.remove(&credential).await;
     jobs_end(&gateway, before).await;
     assert_eq!(polls(&gateway), 2, "nobody is asked by a credential that is no more");
     let jobs = gateway.get("/v2/jobs").await;
-    assert_eq!(
-        (&jobs["dead"], &jobs["dead_jobs"][0]["kind"]),
-        (&json!(1), &json!("responses.poll")),
-        "{jobs}"
-    );
+    assert_eq!(jobs["dead"], 1, "{jobs}");
+    assert_eq!(jobs["dead_jobs"][0]["kind"], "responses.poll", "{jobs}");
     record(&gateway, 0).await;
 }
 
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_stream_that_is_left_in_the_background_is_booked() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let before = open_jobs(&gateway).await;
-    let request = json!({"model": MINI, "input": "hello there", "background": true});
-    let mut stream = gateway.client().stream(PATH, &with(request, json!({"stream": true}))).await.unwrap();
+    let mut stream = gateway.client().stream(PATH, &with(ask(), json!({"stream": true}))).await.unwrap();
     stream.event().await.unwrap().unwrap();
     drop(stream);
     jobs_end(&gateway, before).await;

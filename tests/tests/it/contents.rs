@@ -6,9 +6,12 @@ use harness::canary::Canary;
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, refused, said, streaming, trace_of, with};
+use crate::ask::{
+    CHAT, MINI, posted, problem, question, refused, said, streaming, trace_of, until_status, with,
+};
 use crate::gateway::{Gateway, OWN, id_of};
-use crate::wait::{found, until};
+use crate::isolation::second_workspace;
+use crate::wait::found;
 
 const PROFILE: &str = "/v2/retention-profile";
 /// What is planted in requests and answers.
@@ -25,9 +28,7 @@ async fn gateway() -> Gateway {
 }
 
 async fn keep(gateway: &Gateway, profile: Value) -> Value {
-    let set = gateway.admin().post(PROFILE, &profile).await.unwrap();
-    assert_eq!(set.status, 200, "{}", set.text());
-    set.json()
+    posted(&gateway.admin(), PROFILE, &profile).await.json()
 }
 
 fn asking(text: &str) -> Value {
@@ -92,8 +93,7 @@ async fn a_project_keeps_nothing_until_it_says_so_and_then_what_policies_left() 
     are_refused(&gateway).await;
 
     let check = json!({"detect": "email", "action": "mask", "direction": "input", "restore": true});
-    let project = json!({"project_id": gateway.founded.project_id});
-    let policy = id_of(&gateway.make("/v2/policies", with(project, json!({"checks": [check]}))).await);
+    let policy = gateway.policy(json!({"checks": [check]})).await;
     let set = keep(&gateway, json!({"trace_mode": FULL, "default_retention_days": 2})).await;
     assert_eq!((&set["effective_trace_mode"], &set["sample_percent"]), (&json!(FULL), &json!(100)));
 
@@ -118,12 +118,10 @@ async fn a_project_keeps_nothing_until_it_says_so_and_then_what_policies_left() 
     }
     // A failure is kept with its error, and a client's wish and `no-store` are heeded.
     gateway.emulator.script(OWN, [Behaviour::status(400)]);
-    let failed = client.post(CHAT, &asking("fails")).await.unwrap();
-    assert_eq!(failed.status, 400, "{}", failed.text());
-    let failed = trace_of(&failed);
+    let failed = trace_of(&client.post(CHAT, &asking("fails")).await.unwrap().must_be(400));
     let less = trace_of(&wishing("metadata").post(CHAT, &asking(SECRET)).await.unwrap());
-    let unstored =
-        client.clone().header("cache-control", "no-store").post(CHAT, &asking(SECRET)).await.unwrap();
+    let silent = client.clone().header("cache-control", "no-store");
+    let unstored = silent.post(CHAT, &asking(SECRET)).await.unwrap();
     is_not_kept(&gateway, &[plain, trace_of(&lenient), less, trace_of(&unstored)]).await;
     let failed = gateway.get(&content_of(&failed)).await;
     assert_eq!((&failed["status"], &failed["messages"].as_array().unwrap().len()), (&json!(400), &1));
@@ -133,15 +131,12 @@ async fn a_project_keeps_nothing_until_it_says_so_and_then_what_policies_left() 
     let canary = Canary::new().plant("content", SECRET);
     assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
     // A policy that lets nothing be retained overrules the profile.
-    gateway.patch(&format!("/v2/policies/{policy}"), json!({"retention": "zero"})).await;
+    gateway.patch(&policy, json!({"retention": "zero"})).await;
     assert_eq!(gateway.get(PROFILE).await["effective_trace_mode"], "metadata");
-    problem(
-        &gateway.admin().post(PROFILE, &json!({"trace_mode": FULL})).await.unwrap(),
-        403,
-        "policy_forbids",
-    );
+    let again = gateway.admin().post(PROFILE, &json!({"trace_mode": FULL})).await.unwrap();
+    problem(&again, 403, "policy_forbids");
     let zero = trace_of(&gateway.chat_ok(&asking(SECRET)).await);
-    gateway.patch(&format!("/v2/policies/{policy}"), json!({"retention": null})).await;
+    gateway.patch(&policy, json!({"retention": null})).await;
     is_not_kept(&gateway, &[zero]).await;
 }
 
@@ -166,8 +161,7 @@ async fn content_is_opened_by_few_told_in_the_audit_and_purged() {
     problem(&gateway.with_key(&reading).get(&path).await.unwrap(), 403, "insufficient_scope");
     let viewer = gateway.member(&gateway.admin(), "viewer@contents.example", "viewer").await;
     problem(&viewer.client().get(&path).await.unwrap(), 403, "insufficient_role");
-    let neighbour = gateway.make("/v2/workspaces", json!({"name": "neighbour"})).await;
-    let neighbour = gateway.with_key(neighbour["admin_key"].as_str().unwrap());
+    let neighbour = gateway.with_key(&second_workspace(&gateway).await.admin_key);
     problem(&neighbour.get(&path).await.unwrap(), 404, "not_found");
     // Whoever opens it is told, and nothing of it.
     let opened = gateway.cli().run(&["content", "show", &trace, "--json"]).json();
@@ -188,7 +182,7 @@ async fn content_is_opened_by_few_told_in_the_audit_and_purged() {
     // A purge of the request takes its content, and not the other's.
     let job = gateway.make("/v2/purge-jobs", json!({"request_ids": [trace]})).await;
     let job = format!("/v2/purge-jobs/{}", id_of(&job));
-    until("the purge to end", async || gateway.get(&job).await["status"] == "completed").await;
+    until_status(&gateway.admin(), &job, "completed").await;
     let receipt = gateway.get(&format!("{job}/receipt")).await;
     let lines = receipt["processors"].as_array().unwrap();
     let line = lines.iter().find(|line| line["place"] == "request_contents").unwrap();
@@ -202,9 +196,7 @@ fn replay_path(answer: &Answer) -> String {
 }
 
 async fn replayed(client: &Client, path: &str, model: &str) -> Value {
-    let replay = client.post(path, &json!({"model": model})).await.unwrap();
-    assert_eq!(replay.status, 200, "{}", replay.text());
-    replay.json()
+    posted(client, path, &json!({"model": model})).await.json()
 }
 
 #[cfg(feature = "flows")]
@@ -230,24 +222,16 @@ async fn kept_requests_are_replayed_against_another_model_and_become_examples() 
     assert_eq!((&same["same"], &same["candidate"]["text"]), (&json!(true), &json!("the cat sat")), "{same}");
     assert_eq!(same["candidate"]["model"], "openai/gpt-4o");
     let other = replayed(&gateway.admin(), &replay_path(&generated), "openai/gpt-4o").await;
-    let changes: Vec<_> =
-        other["diff"].as_array().unwrap().iter().map(|one| (&one["change"], &one["text"])).collect();
-    let pair = |change: &str, text: &str| (json!(change), json!(text));
-    let expected = [pair("same", "the "), pair("removed", "cat"), pair("added", "dog"), pair("same", " sat")];
-    assert_eq!(changes, expected.each_ref().map(|(change, text)| (change, text)), "{other}");
+    let changes = other["diff"].as_array().unwrap().iter().map(|one| json!([one["change"], one["text"]]));
+    let expected = json!([["same", "the "], ["removed", "cat"], ["added", "dog"], ["same", " sat"]]);
+    assert_eq!(changes.collect::<Value>(), expected, "{other}");
     assert!(other["candidate"]["cost_nanos"].as_i64().unwrap() > 0, "{other}");
     // It is an exchange of its own, made for the first.
     let made = gateway.settled(other["candidate"]["request_id"].as_str().unwrap()).await;
     assert_eq!(made["made_for"]["purpose"], "replay", "{made}");
     assert_eq!(made["made_for"]["request_id"], trace_of(&generated), "{made}");
-    let unknown =
-        gateway.admin().post(&replay_path(&streamed), &json!({"model": "openai/none"})).await.unwrap();
-    assert_eq!(
-        (unknown.status, &unknown.json()["candidate"]["text"]),
-        (200, &Value::Null),
-        "{}",
-        unknown.text()
-    );
+    let unknown = replayed(&gateway.admin(), &replay_path(&streamed), "openai/none").await;
+    assert_eq!(unknown["candidate"]["text"], Value::Null, "{unknown}");
     let listing = gateway.cli().run(&["session", "replay", &session, "--model", "openai/gpt-4o"]).ok();
     assert!(listing.contains("[-cat-]{+dog+}") && listing.contains("0 the same, 0 not kept"), "{listing}");
 

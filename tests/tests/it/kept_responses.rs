@@ -2,24 +2,20 @@
 
 use harness::Behaviour;
 use harness::client::Client;
-use harness::postgres::Server;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{refused, trace_of};
+use crate::ask::{posted, refused, trace_of, until_status, with};
 use crate::canary::holds;
-use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, stored_bytes};
-use crate::own_batches::{HAIKU, pooled_on};
+use crate::gateway::{LOCAL_MODEL, OWN, POOL, Shared, driver, id_of, stored_bytes};
+use crate::isolation::second_workspace;
+use crate::native_responses::problem;
+use crate::own_batches::{HAIKU, pooled, pooled_on};
 use crate::sdk::drive_at;
-use crate::wait::{found, until};
+use crate::wait::until;
 
 const PATH: &str = "/v1/responses";
 const CANARY: &str = "canary-5150";
-
-async fn pooled() -> Gateway {
-    pooled_on(&[]).await
-}
 
 fn ask(words: &str) -> Value {
     json!({"model": HAIKU, "input": words})
@@ -31,9 +27,7 @@ fn on(words: &str, previous: &str) -> Value {
 
 /// Makes an answer, and returns its id.
 async fn made(client: &Client, body: &Value) -> String {
-    let answer = client.post(PATH, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["id"].as_str().unwrap().to_owned()
+    id_of(&posted(client, PATH, body).await.json())
 }
 
 #[cfg(feature = "sdk")]
@@ -42,20 +36,16 @@ async fn the_official_sdk_has_state_over_any_model_through_the_gateway() {
     let gateway = pooled().await;
     gateway.credential("openai", OWN).await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
-    let (python, script) =
-        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/kept_responses.py"));
+    let (python, script) = driver("kept_responses.py");
     let models = format!("{HAIKU},{LOCAL_MODEL},openai/gpt-4o-mini");
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
     assert_eq!(driven.held, 8);
     // The provider that stores was sent all that came before, since it has none of it.
-    let chained =
-        gateway.calls(OWN).into_iter().map(|call| call.json()).find(|sent| sent.get("input").is_some());
-    let said: Vec<String> = chained.unwrap()["input"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| item["content"].as_str().or(item["content"][0]["text"].as_str()).unwrap().to_owned())
-        .collect();
+    let mut sent = gateway.calls(OWN).into_iter().map(|call| call.json());
+    let chained = sent.find(|sent| sent.get("input").is_some()).unwrap();
+    let text =
+        |item: &Value| item["content"].as_str().or(item["content"][0]["text"].as_str()).unwrap().to_owned();
+    let said: Vec<String> = chained["input"].as_array().unwrap().iter().map(text).collect();
     assert_eq!(said, ["turn 0", "You said: turn 0", "turn 1", "You said: turn 1", "turn 2"]);
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -66,11 +56,9 @@ async fn an_answer_is_its_project_s_alone_and_outlives_a_kill() {
     let client = gateway.client();
     let first = made(&client, &ask(CANARY)).await;
     let second = made(&client, &on("more", &first)).await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let workspace = gateway.make("/v2/workspaces", json!({"name": "another"})).await;
+    let others = second_workspace(&gateway).await;
     let at = format!("{PATH}/{second}");
-    for other in [gateway.with_key(&key), gateway.with_key(workspace["api_key"].as_str().unwrap())] {
+    for other in [gateway.other_project().await, gateway.with_key(&others.api_key)] {
         for answer in [
             other.get(&at).await.unwrap(),
             other.get(&format!("{at}/input_items")).await.unwrap(),
@@ -89,9 +77,8 @@ async fn an_answer_is_its_project_s_alone_and_outlives_a_kill() {
     assert_eq!(client.get(&at).await.unwrap().json()["previous_response_id"], first);
     made(&client, &on("go on", &second)).await;
     let sent = gateway.calls(POOL).pop().unwrap().json();
-    let words: Vec<&Value> =
-        sent["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
-    assert_eq!(words, ["user", "assistant", "user", "assistant", "user"], "{sent}");
+    let roles: Vec<_> = sent["messages"].as_array().unwrap().iter().map(|turn| &turn["role"]).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant", "user"], "{sent}");
     assert!(sent.to_string().contains(CANARY));
     // What is kept is sealed: no file of the gateway has it in the clear.
     gateway.stop().await;
@@ -104,26 +91,22 @@ async fn what_is_kept_is_purged_held_and_forbidden_as_its_project_says() {
     let client = gateway.client();
     let first = made(&client, &ask(CANARY)).await;
     let second = made(&client, &on("more", &first)).await;
-    let hold = gateway
-        .make("/v2/legal-holds", json!({"reason": "case 7", "project_id": gateway.founded.project_id}))
-        .await;
+    let held = json!({"reason": "case 7", "project_id": gateway.founded.project_id});
+    let hold = id_of(&gateway.make("/v2/legal-holds", held).await);
     let at = format!("{PATH}/{first}");
     until("the hold is in force", async || client.delete(&at).await.unwrap().status == 409).await;
-    let released = gateway.admin().delete(&format!("/v2/legal-holds/{}", hold["id"].as_str().unwrap())).await;
-    assert!(released.unwrap().status < 300);
+    gateway.remove(&format!("/v2/legal-holds/{hold}")).await;
     let request = first.replace("resp_", "trc_");
     gateway.settled(&request).await;
     gateway.make("/v2/purge-jobs", json!({"request_ids": [request]})).await;
     until("the answer is purged", async || client.get(&at).await.unwrap().status == 404).await;
-    let error =
-        refused(&client.post(PATH, &on("go on", &second)).await.unwrap(), 400, "previous_response_not_found");
+    let onward = client.post(PATH, &on("go on", &second)).await.unwrap();
+    let error = refused(&onward, 400, "previous_response_not_found");
     assert!(error["message"].as_str().unwrap().contains(&first), "{error}");
-    assert_eq!(client.get(&format!("{PATH}/{second}")).await.unwrap().status, 200);
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
+    client.get(&format!("{PATH}/{second}")).await.unwrap().must_be(200);
+    gateway.policy(json!({"retention": "zero"})).await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
-    let unkept = json!({"model": LOCAL_MODEL, "input": "not this", "store": false});
-    let id = made(&client, &unkept).await;
+    let id = made(&client, &json!({"model": LOCAL_MODEL, "input": "not this", "store": false})).await;
     refused(&client.get(&format!("{PATH}/{id}")).await.unwrap(), 404, "response_not_found");
     let background = json!({"model": LOCAL_MODEL, "input": "later", "background": true});
     refused(&client.post(PATH, &background).await.unwrap(), 403, "policy_forbids");
@@ -132,12 +115,8 @@ async fn what_is_kept_is_purged_held_and_forbidden_as_its_project_says() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_answer_in_the_background_is_cancelled_booked_once_and_seen_by_every_replica() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("k_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let gateway = pooled_on(&environment).await;
+    let shared = Shared::of("k").await;
+    let gateway = pooled_on(&shared.environment()).await;
     let (mut other, origin) = gateway.replica().await;
     let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     gateway.emulator.script(POOL, [Behaviour::held()]);
@@ -154,20 +133,13 @@ async fn an_answer_in_the_background_is_cancelled_booked_once_and_seen_by_every_
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("cancelled")));
     assert_eq!(client.get(&at).await.unwrap().json()["status"], "cancelled");
     assert_eq!(gateway.settled(&id.replace("resp_", "trc_")).await["outcome"], "client_cancelled");
-    assert_eq!(client.delete(&at).await.unwrap().status, 200);
+    client.delete(&at).await.unwrap().must_be(200);
     gateway.emulator.script(POOL, [Behaviour::status(400)]);
     let id = made(&client, &later).await;
-    let failed = found("it fails", async || {
-        let read = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
-        (read["status"] == "failed").then_some(read)
-    })
-    .await;
+    let failed = until_status(&client, &format!("{PATH}/{id}"), "failed").await;
     assert!(failed["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{failed}");
     let id = made(&client, &later).await;
-    until("it is complete", async || {
-        client.get(&format!("{PATH}/{id}")).await.unwrap().json()["status"] == "completed"
-    })
-    .await;
+    until_status(&client, &format!("{PATH}/{id}"), "completed").await;
     let onward = made(&there, &on("go on", &id)).await;
     assert_eq!(client.get(&format!("{PATH}/{onward}")).await.unwrap().json()["previous_response_id"], id);
     other.stop(WITHIN).await.unwrap();
@@ -194,25 +166,23 @@ async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() 
         {"event_type": "note", "content": "nobody is told of this"},
         {"event_type": "assistant_message", "content": {"type": "message", "role": "assistant", "content": "good"}},
     ]});
-    assert_eq!(client.post(&events, &before).await.unwrap().status, 201);
+    client.post(&events, &before).await.unwrap().must_be(201);
     let ask = |words: &str, stream: bool| json!({"model": HAIKU, "input": words, "session_id": id, "stream": stream});
-    let answer = client.post("/v2/responses", &ask("and now?", false)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = posted(&client, "/v2/responses", &ask("and now?", false)).await;
     let body = answer.json();
     assert_eq!((&body["session_id"], &body["branch_id"]), (&json!(id), &json!(branch)), "{body}");
     let sent = gateway.calls(POOL).pop().unwrap().json()["messages"].clone();
     let said = |message: &Value| message["content"][0]["text"].as_str().unwrap().to_owned();
     let said: Vec<String> = sent.as_array().unwrap().iter().map(said).collect();
     assert_eq!(said, ["we are in Oslo", "good", "and now?"]);
-    assert_eq!(gateway.settled(&trace_of(&answer)).await["session_id"], id);
+    assert_eq!(gateway.record(&answer).await["session_id"], id);
     // A fork goes on from where it left, and what is said in it is not said in the other.
     let fork = json!({"from_branch_id": branch, "name": "other"});
     let fork = client.post(&format!("/v2/sessions/{id}/branches"), &fork).await.unwrap().json();
     let fork = fork["id"].as_str().unwrap();
     let streamed = client.post("/v2/responses", &ask("and then?", true)).await.unwrap();
     assert!(streamed.text().contains(&format!("\"session_id\":\"{id}\"")), "{}", streamed.text());
-    let mut elsewhere = ask("or else?", false);
-    elsewhere["branch_id"] = json!(fork);
+    let elsewhere = with(ask("or else?", false), json!({"branch_id": fork}));
     assert_eq!(client.post("/v2/responses", &elsewhere).await.unwrap().json()["branch_id"], fork);
     let words = async |branch: &str| {
         let path = format!("/v2/sessions/{id}/branches/{branch}/events?include=content&limit=100");
@@ -223,14 +193,10 @@ async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() 
         };
         page["data"].as_array().unwrap()[3..].iter().map(text).collect::<Vec<_>>()
     };
-    assert_eq!(
-        words(branch).await,
-        ["and now?", "You said: and now?", "and then?", "You said: and then?"].map(Value::from)
-    );
-    assert_eq!(
-        words(fork).await,
-        ["and now?", "You said: and now?", "or else?", "You said: or else?"].map(Value::from)
-    );
+    let first = ["and now?", "You said: and now?"];
+    let left = [&first[..], &["and then?", "You said: and then?"]].concat();
+    assert_eq!(words(branch).await, left);
+    assert_eq!(words(fork).await, [&first[..], &["or else?", "You said: or else?"]].concat());
 }
 
 #[cfg(feature = "flows")]
@@ -241,23 +207,17 @@ async fn a_session_that_can_t_be_continued_is_refused_before_anything_is_spent()
     let session = client.post("/v2/sessions", &json!({"name": "trip"})).await.unwrap().json();
     let (id, branch) = (session["id"].as_str().unwrap(), session["default_branch_id"].as_str().unwrap());
     let ask = |words: &str| json!({"model": HAIKU, "input": words, "session_id": id});
-    assert_eq!(client.post("/v2/responses", &ask("in time")).await.unwrap().status, 200);
-    for (body, status, code) in [
-        (json!({"model": HAIKU, "input": "x", "session_id": "ses_1"}), 400, "invalid_value"),
-        (json!({"model": HAIKU, "input": "x", "branch_id": branch}), 400, "invalid_value"),
-        (
-            json!({"model": HAIKU, "input": "x", "session_id": id.replace("ses_0", "ses_1")}),
-            404,
-            "session_not_found",
-        ),
+    posted(&client, "/v2/responses", &ask("in time")).await;
+    let foreign = id.replace("ses_0", "ses_1");
+    for (more, status, code) in [
+        (json!({"session_id": "ses_1"}), 400, "invalid_value"),
+        (json!({"session_id": null, "branch_id": branch}), 400, "invalid_value"),
+        (json!({"session_id": foreign}), 404, "session_not_found"),
     ] {
-        let answer = client.post("/v2/responses", &body).await.unwrap();
-        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{}", answer.text());
+        problem(&client.post("/v2/responses", &with(ask("x"), more)).await.unwrap(), status, code);
     }
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     let conversation = id.replace("ses_", "conv_");
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     let path = format!("/v1/conversations/{conversation}");
     for answer in [
         other.get(&path).await.unwrap(),
@@ -272,7 +232,6 @@ async fn a_session_that_can_t_be_continued_is_refused_before_anything_is_spent()
     refused(&no_item, 404, "conversation_item_not_found");
     gateway.patch(&format!("/v2/sessions/{id}"), json!({"status": "archived"})).await;
     let before = gateway.calls(POOL).len();
-    let late = client.post("/v2/responses", &ask("too late?")).await.unwrap();
-    assert_eq!((late.status, &late.json()["code"]), (409, &json!("session_archived")), "{}", late.text());
+    problem(&client.post("/v2/responses", &ask("too late?")).await.unwrap(), 409, "session_archived");
     assert_eq!(gateway.calls(POOL).len(), before, "nothing was sent");
 }

@@ -9,8 +9,8 @@ use harness::postgres::Server;
 use harness::{Behaviour, Entry, Model};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, LLAMA, MINI, problem, question, streaming, trace_of, with};
-use crate::gateway::{Founded, Gateway, NODE, OWN, config};
+use crate::ask::{CHAT, LLAMA, MINI, posted, problem, question, streaming, trace_of, with};
+use crate::gateway::{Founded, Gateway, NODE, OWN, config, id_of};
 use crate::isolation::second_workspace;
 use crate::wait::{a_moment, found, until};
 
@@ -68,8 +68,7 @@ impl Moved {
         stored(&gateway, CHAT, body).await;
         gateway.wait_for_usage(REQUESTS as u64).await;
         let node = gateway.node("rack", &[MINI]).await;
-        let set = put(&gateway.admin(), GATES, &json!({"gates": gates()})).await;
-        assert_eq!(set.status, 200, "{}", set.text());
+        put(&gateway.admin(), GATES, &json!({"gates": gates()})).await.must_be(200);
         Self { gateway, node }
     }
 
@@ -78,8 +77,31 @@ impl Moved {
     }
 
     async fn create_route(&self, query: &str) -> Answer {
-        let path = format!("/v2/routes{query}");
-        self.gateway.admin().post(&path, &self.to_node()).await.unwrap()
+        self.gateway.admin().post(&format!("/v2/routes{query}"), &self.to_node()).await.unwrap()
+    }
+
+    /// The route that would move traffic waits for a report.
+    async fn is_gated(&self) -> Value {
+        problem(&self.create_route("").await, 409, "replay_required")
+    }
+
+    /// A run with these fields, and its report, which has this verdict.
+    async fn judged(&self, more: Value, verdict: &str) -> (Value, Value) {
+        let run = self.run(more).await;
+        let report = self.report(&run).await;
+        assert_eq!(
+            (&run["status"], &run["verdict"]),
+            (&json!("completed"), &json!(verdict)),
+            "{run:#} {report:#}"
+        );
+        (run, report)
+    }
+
+    /// Why a run with these fields is refused, at which field.
+    async fn refuses(&self, more: Value, field: &str) {
+        let answer = self.gateway.admin().post(RUNS, &self.input(more)).await.unwrap();
+        let refused = problem(&answer, 400, "invalid_value");
+        assert_eq!(refused["param"], field, "{refused}");
     }
 
     fn input(&self, more: Value) -> Value {
@@ -89,7 +111,7 @@ impl Moved {
 
     pub async fn run(&self, more: Value) -> Value {
         let made = self.gateway.make(RUNS, self.input(more)).await;
-        self.ended(made["id"].as_str().unwrap()).await
+        self.ended(&id_of(&made)).await
     }
 
     pub async fn show(&self, id: &str) -> Value {
@@ -106,7 +128,7 @@ impl Moved {
     }
 
     pub async fn report(&self, run: &Value) -> Value {
-        self.gateway.get(&format!("{RUNS}/{}/report", run["id"].as_str().unwrap())).await
+        self.gateway.get(&format!("{RUNS}/{}/report", id_of(run))).await
     }
 }
 
@@ -123,15 +145,13 @@ fn of_gate<'r>(report: &'r Value, name: &str) -> &'r Value {
 /// Refused; then a run passes, and the same is let through.
 async fn moves_on_evidence(moved: &Moved) {
     let Moved { gateway, node } = moved;
-    let refused = problem(&moved.create_route("").await, 409, "replay_required");
+    let refused = moved.is_gated().await;
     let message = refused["detail"].as_str().unwrap_or_else(|| panic!("{refused}"));
     assert!(message.contains("100 % of openai/gpt-4o-mini (24 of the newest 24 requests"), "{message}");
     assert!(message.contains(node.as_str()), "{message}");
 
-    let run = moved.run(json!({})).await;
-    assert_eq!((&run["status"], &run["verdict"]), (&json!("completed"), &json!("passed")), "{run:#}");
+    let (run, report) = moved.judged(json!({}), "passed").await;
     assert_eq!((&run["requests"], &run["ended"]), (&json!(REQUESTS), &json!(REQUESTS)), "{run:#}");
-    let report = moved.report(&run).await;
     assert_eq!(report["set"]["models"], json!({MINI: REQUESTS}), "{report:#}");
     let served = json!([{"principal": node, "upstream_model": MINI, "requests": REQUESTS}]);
     assert_eq!(report["candidate"]["served_by"], served, "{report:#}");
@@ -139,8 +159,7 @@ async fn moves_on_evidence(moved: &Moved) {
     assert_eq!(report["first_token"]["requests"], json!(REQUESTS - 2), "those that stream");
     assert_eq!(gateway.calls(NODE).len(), REQUESTS);
 
-    let created = moved.create_route("").await;
-    assert_eq!(created.status, 201, "{}", created.text());
+    moved.create_route("").await.must_be(201);
     let served = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(served.header("agent-execution-profile"), Some("byoc"));
 }
@@ -189,14 +208,11 @@ async fn traffic_moves_onto_a_node_on_evidence_alone_on_postgresql() {
 #[tokio::test]
 async fn a_candidate_that_fails_moves_nothing() {
     let moved = Moved::start().await;
-    let broken = Behaviour { times: Some(1_000), ..Behaviour::status(500) };
-    moved.gateway.emulator.script(NODE, [broken]);
-    let run = moved.run(json!({})).await;
-    assert_eq!((&run["status"], &run["verdict"]), (&json!("completed"), &json!("failed")), "{run:#}");
-    let report = moved.report(&run).await;
+    moved.gateway.emulator.script(NODE, [Behaviour::status(500).times(1_000)]);
+    let (_, report) = moved.judged(json!({}), "failed").await;
     assert_eq!(report["requests"]["errors"], json!(REQUESTS), "{report:#}");
     assert_eq!(of_gate(&report, "error_bps_max")["verdict"], "failed", "{report:#}");
-    problem(&moved.create_route("").await, 409, "replay_required");
+    moved.is_gated().await;
 }
 
 /// A node that takes 300 ms longer than the provider did is refused, and let through once it takes less.
@@ -208,41 +224,33 @@ async fn a_node_that_is_slower_than_the_provider_moves_nothing() {
         moved.gateway.emulator.script(NODE, [each]);
     };
     takes(OF_PROVIDER + Duration::from_millis(300));
-    let run = moved.run(json!({})).await;
-    assert_eq!((&run["status"], &run["verdict"]), (&json!("completed"), &json!("failed")), "{run:#}");
-    let report = moved.report(&run).await;
+    let (_, report) = moved.judged(json!({}), "failed").await;
     assert_eq!(report["requests"], json!({"sent": REQUESTS, "errors": 0}), "{report:#}");
     for gate in ["first_token_p95_percent_max", "total_p95_percent_max"] {
         assert_eq!(of_gate(&report, gate)["verdict"], "failed", "{report:#}");
     }
-    problem(&moved.create_route("").await, 409, "replay_required");
+    moved.is_gated().await;
 
     takes(OF_PROVIDER / 2);
-    let run = moved.run(json!({})).await;
-    let report = moved.report(&run).await;
-    assert_eq!(run["verdict"], "passed", "{report:#}");
-    assert_eq!(moved.create_route("").await.status, 201);
+    moved.judged(json!({}), "passed").await;
+    moved.create_route("").await.must_be(201);
 }
 
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_report_of_looser_gates_or_of_too_few_requests_moves_nothing() {
     let moved = Moved::start().await;
-    let looser = with(gates(), json!({"error_bps_max": 10_000}));
-    let run = moved.run(json!({"gates": looser})).await;
-    assert_eq!(run["verdict"], "passed", "{run:#}");
-    problem(&moved.create_route("").await, 409, "replay_required");
+    moved.judged(json!({"gates": with(gates(), json!({"error_bps_max": 10_000}))}), "passed").await;
+    moved.is_gated().await;
 
-    let run = moved.run(json!({"from": {"model": MINI, "requests_max": 10}})).await;
-    assert_eq!(run["verdict"], "inconclusive", "{run:#}");
-    let report = moved.report(&run).await;
+    let few = json!({"from": {"model": MINI, "requests_max": 10}});
+    let (_, report) = moved.judged(few, "inconclusive").await;
     assert_eq!(of_gate(&report, "requests_min")["verdict"], "inconclusive", "{report:#}");
-    problem(&moved.create_route("").await, 409, "replay_required");
+    moved.is_gated().await;
 
     // Stricter ones stand for the workspace's own.
-    let run = moved.run(json!({"gates": with(gates(), json!({"error_bps_max": 2_400}))})).await;
-    assert_eq!(run["verdict"], "passed", "{run:#}");
-    assert_eq!(moved.create_route("").await.status, 201);
+    moved.judged(json!({"gates": with(gates(), json!({"error_bps_max": 2_400}))}), "passed").await;
+    moved.create_route("").await.must_be(201);
 }
 
 #[cfg(feature = "broker")]
@@ -256,7 +264,7 @@ async fn an_owner_moves_traffic_with_a_reason_and_the_audit_keeps_it() {
     let refused = gateway.with_key(&admin).post(path, &moved.to_node()).await.unwrap();
     problem(&refused, 403, "insufficient_role");
 
-    assert_eq!(moved.create_route("?override_reason=the+lease+of+the+old+one+ends").await.status, 201);
+    moved.create_route("?override_reason=the+lease+of+the+old+one+ends").await.must_be(201);
     let audit = gateway.get("/v2/audit?limit=100").await;
     let entries = audit["data"].as_array().unwrap();
     let entry = entries.iter().find(|one| one["action"] == "replay.override");
@@ -276,8 +284,7 @@ async fn every_writer_of_routes_is_gated_and_nothing_else_is() {
     let own = gateway.route(json!({"scope": {"model": MINI}, "profiles": ["byok", "byoc"]})).await;
 
     // What a condition depends on is not in the records: each request could fulfil it.
-    let conditional =
-        json!({"scope": {"model": MINI}, "when": {"metadata": {"tier": "gold"}}, "profiles": ["byoc"]});
+    let conditional = with(moved.to_node(), json!({"when": {"metadata": {"tier": "gold"}}}));
     let refused = gateway.admin().post("/v2/routes", &conditional).await.unwrap();
     problem(&refused, 409, "replay_required");
 
@@ -304,9 +311,8 @@ async fn a_release_that_moves_traffic_is_gated_and_then_a_canary() {
     let gateway = &moved.gateway;
     let local = "tide-1";
     let node = gateway.node("second", &[local]).await;
-    let alias =
-        gateway.make("/v2/model-aliases", json!({"name": "house", "targets": [{"model": MINI}]})).await;
-    let path = format!("/v2/model-aliases/{}", alias["id"].as_str().unwrap());
+    let alias = gateway.make(ALIASES, json!({"name": "house", "targets": [{"model": MINI}]})).await;
+    let path = format!("{ALIASES}/{}", id_of(&alias));
     stored(gateway, CHAT, |_| question("house")).await;
     gateway.wait_for_usage(2 * REQUESTS as u64).await;
 
@@ -323,14 +329,13 @@ async fn a_release_that_moves_traffic_is_gated_and_then_a_canary() {
 
     // The candidate is the release itself: what serves it is found by the routes.
     let candidate = json!({"model": installed["id"], "cost_per_hour_micros": 1});
-    let run = moved.run(json!({"from": {"alias": "house"}, "candidate": candidate})).await;
-    assert_eq!(run["verdict"], "passed", "{run:#}");
-    let report = moved.report(&run).await;
+    let of_alias = json!({"from": {"alias": "house"}, "candidate": candidate});
+    let (_, report) = moved.judged(of_alias, "passed").await;
     assert_eq!(report["candidate"]["served_by"][0]["principal"], json!(node), "{report:#}");
     let started = gateway.make(&format!("{path}/releases"), canary).await;
     assert_eq!(started["status"], "canary", "{started:#}");
     assert_eq!(gateway.get(&path).await["canary"]["percent"], 10);
-    assert_eq!(promoted().await.status, 200);
+    promoted().await.must_be(200);
 }
 
 #[cfg(feature = "broker")]
@@ -352,13 +357,13 @@ async fn an_alias_that_hides_or_uncovers_another_of_its_name_is_gated() {
 
     let hiding = alias("house", local, Some(&project));
     problem(&admin.post(ALIASES, &hiding).await.unwrap(), 409, "replay_required");
-    let path = format!("{ALIASES}/{}", own["id"].as_str().unwrap());
+    let path = format!("{ALIASES}/{}", id_of(&own));
     problem(&admin.delete(&path).await.unwrap(), 409, "replay_required");
     // Nobody names this one yet.
     gateway.make(ALIASES, alias("attic", local, Some(&project))).await;
     let reason = "?override_reason=tried+by+hand";
-    assert_eq!(admin.delete(&format!("{path}{reason}")).await.unwrap().status, 204);
-    assert_eq!(admin.post(&format!("{ALIASES}{reason}"), &hiding).await.unwrap().status, 201);
+    admin.delete(&format!("{path}{reason}")).await.unwrap().must_be(204);
+    admin.post(&format!("{ALIASES}{reason}"), &hiding).await.unwrap().must_be(201);
 }
 
 #[cfg(feature = "broker")]
@@ -368,7 +373,7 @@ async fn a_route_of_one_key_is_judged_by_the_requests_of_that_key() {
     let gateway = &moved.gateway;
     let (secret, id) = gateway.key(json!({"name": "rare"})).await;
     let rare = gateway.with_key(&secret);
-    assert_eq!(rare.post(CHAT, &question(MINI)).await.unwrap().status, 200);
+    posted(&rare, CHAT, &question(MINI)).await;
     // As many newer ones of another key as are looked at of a model.
     for _ in 0..200 {
         gateway.chat_ok(&question(MINI)).await;
@@ -385,10 +390,9 @@ async fn a_route_of_one_key_is_judged_by_the_requests_of_that_key() {
 #[tokio::test]
 async fn a_run_goes_on_after_a_kill() {
     let mut moved = Moved::start().await;
-    let quick = Behaviour { times: Some(7), ..Behaviour::ok() };
-    moved.gateway.emulator.script(NODE, [quick, Behaviour { times: Some(2), ..Behaviour::held() }]);
+    moved.gateway.emulator.script(NODE, [Behaviour::ok().times(7), Behaviour::held().times(2)]);
     let made = moved.gateway.make(RUNS, moved.input(json!({"concurrency_max": 2}))).await;
-    let id = made["id"].as_str().unwrap().to_owned();
+    let id = id_of(&made);
     until("seven answers to be stored, and two to be waited for", async || {
         moved.show(&id).await["ended"] == 7 && moved.gateway.calls(NODE).len() == 9
     })
@@ -408,21 +412,19 @@ async fn a_run_goes_on_after_a_kill() {
 async fn a_run_is_cancelled_once_and_one_without_requests_fails() {
     let moved = Moved::start().await;
     let gateway = &moved.gateway;
-    gateway.emulator.script(NODE, [Behaviour { times: Some(100), ..Behaviour::held() }]);
+    gateway.emulator.script(NODE, [Behaviour::held().times(100)]);
     let made = gateway.make(RUNS, moved.input(json!({}))).await;
     let id = made["id"].as_str().unwrap();
     until("requests to be under way", async || !gateway.calls(NODE).is_empty()).await;
     let cancel = async || gateway.admin().post(&format!("{RUNS}/{id}/cancel"), &json!({})).await.unwrap();
-    let cancelled = cancel().await;
-    assert_eq!(cancelled.status, 200, "{}", cancelled.text());
+    let cancelled = cancel().await.must_be(200);
     assert_eq!(cancelled.json()["status"], "cancelled");
     problem(&cancel().await, 409, "replay_run_over");
     gateway.emulator.release();
     assert_eq!(moved.ended(id).await["status"], "cancelled");
     problem(&gateway.admin().get(&format!("{RUNS}/{id}/report")).await.unwrap(), 404, "not_found");
 
-    let unknown = json!({"from": {"model": "publisher/model"}});
-    let none = moved.run(unknown).await;
+    let none = moved.run(json!({"from": {"model": "publisher/model"}})).await;
     assert_eq!(none["status"], "failed", "{none:#}");
     assert!(none["error"].as_str().unwrap().starts_with("No request of the set can be replayed"), "{none:#}");
 }
@@ -431,11 +433,8 @@ async fn a_run_is_cancelled_once_and_one_without_requests_fails() {
 #[tokio::test]
 async fn kept_answers_are_compared_word_by_word() {
     let moved = Moved::of(keeping().await).await;
-    let run = moved
-        .run(json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))}))
-        .await;
-    let report = moved.report(&run).await;
-    assert_eq!(run["verdict"], "passed", "{report:#}");
+    let kept = json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))});
+    let (_, report) = moved.judged(kept.clone(), "passed").await;
     // The emulator says the same to the same question.
     let agreement = json!({
         "compared": REQUESTS, "same": REQUESTS, "overlap_bps": 10_000, "embedding_model": null, "embedded": 0,
@@ -444,12 +443,8 @@ async fn kept_answers_are_compared_word_by_word() {
     assert_eq!(report["agreement"], agreement, "{report:#}");
     assert_eq!(report["set"]["kept_content"], json!(REQUESTS));
 
-    let other = Behaviour { times: Some(1_000), text: Some("something else".into()), ..Behaviour::ok() };
-    moved.gateway.emulator.script(NODE, [other]);
-    let run = moved
-        .run(json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))}))
-        .await;
-    let report = moved.report(&run).await;
+    moved.gateway.emulator.script(NODE, [Behaviour::ok().text("something else").times(1_000)]);
+    let (_, report) = moved.judged(kept, "failed").await;
     assert_eq!(of_gate(&report, "agreement_percent_min")["verdict"], "failed", "{report:#}");
 }
 
@@ -457,8 +452,7 @@ async fn kept_answers_are_compared_word_by_word() {
 async fn keeping() -> Gateway {
     let gateway = Gateway::with(config().model(Model::embedding(VECTORS)), &[]).await;
     let profile = json!({"trace_mode": "encrypted_full_fidelity"});
-    let kept = gateway.admin().post("/v2/retention-profile", &profile).await.unwrap();
-    assert_eq!(kept.status, 200, "{}", kept.text());
+    posted(&gateway.admin(), "/v2/retention-profile", &profile).await;
     gateway
 }
 
@@ -467,7 +461,7 @@ async fn keeping() -> Gateway {
 async fn an_embedding_model_and_a_judge_compare_kept_answers() {
     let moved = Moved::of(keeping().await).await;
     let emulator = &moved.gateway.emulator;
-    let says = |text: &str| Behaviour { times: Some(1_000), text: Some(text.into()), ..Behaviour::ok() };
+    let says = |text: &str| Behaviour::ok().text(text).times(1_000);
     emulator.script(NODE, [says("something else")]);
     // It always prefers the first, whatever that is.
     emulator.script(OWN, [says("Both try.\nA")]);
@@ -517,11 +511,8 @@ fn judged(call: &Entry) -> Option<Value> {
 async fn a_policy_keeps_answers_from_a_judge() {
     let moved = Moved::of(keeping().await).await;
     let gateway = &moved.gateway;
-    gateway
-        .emulator
-        .script(NODE, [Behaviour { times: Some(1_000), text: Some("else".into()), ..Behaviour::ok() }]);
-    let allowed = json!({"project_id": gateway.founded.project_id, "allowed_models": [MINI]});
-    gateway.make("/v2/policies", allowed).await;
+    gateway.emulator.script(NODE, [Behaviour::ok().text("else").times(1_000)]);
+    gateway.policy(json!({"allowed_models": [MINI]})).await;
     let comparison = json!({"judge_model": JUDGE});
     let wanted = with(gates(), json!({"judged_percent_min": 1}));
     let run = moved.run(json!({"content": "kept", "comparison": comparison, "gates": wanted})).await;
@@ -535,21 +526,11 @@ async fn a_policy_keeps_answers_from_a_judge() {
 #[tokio::test]
 async fn comparisons_need_kept_content_and_a_name() {
     let moved = Moved::start().await;
-    for (field, input) in [
-        ("comparison.judge_model", json!({"comparison": {"judge_model": JUDGE}})),
-        (
-            "comparison.embedding_model",
-            json!({"content": "synthetic", "comparison": {"embedding_model": JUDGE}}),
-        ),
-        ("comparison.judge_model", json!({"content": "kept", "comparison": {"judge_model": " "}})),
-        (
-            "comparison.judge_model",
-            json!({"content": "kept", "comparison": {"judge_model": "x".repeat(10_000)}}),
-        ),
-    ] {
-        let answer = moved.gateway.admin().post(RUNS, &moved.input(input)).await.unwrap();
-        let refused = problem(&answer, 400, "invalid_value");
-        assert_eq!(refused["param"], field, "{refused}");
+    let kept = |judge: &str| json!({"content": "kept", "comparison": {"judge_model": judge}});
+    let synthetic = json!({"content": "synthetic", "comparison": {"embedding_model": JUDGE}});
+    moved.refuses(synthetic, "comparison.embedding_model").await;
+    for input in [json!({"comparison": {"judge_model": JUDGE}}), kept(" "), kept(&"x".repeat(10_000))] {
+        moved.refuses(input, "comparison.judge_model").await;
     }
 }
 
@@ -565,27 +546,23 @@ async fn runs_and_reports_are_their_workspaces() {
     for path in [format!("{RUNS}/{id}"), format!("{RUNS}/{id}/report")] {
         problem(&stranger.get(&path).await.unwrap(), 404, "not_found");
     }
-    let cancel = format!("{RUNS}/{id}/cancel");
-    problem(&stranger.post(&cancel, &json!({})).await.unwrap(), 404, "not_found");
+    problem(&stranger.post(&format!("{RUNS}/{id}/cancel"), &json!({})).await.unwrap(), 404, "not_found");
     assert_eq!(stranger.get(RUNS).await.unwrap().json()["data"], json!([]));
     let node = stranger.post(RUNS, &moved.input(json!({}))).await.unwrap();
     problem(&node, 404, "not_found");
     // Their gates are those that nobody set, and their traffic needs a report of theirs.
     let theirs = stranger.get(GATES).await.unwrap().json();
-    assert_eq!(
-        (&theirs["byoc_activation"], &theirs["gates"]["requests_min"]),
-        (&json!("gated"), &json!(200))
-    );
+    assert_eq!(theirs["byoc_activation"], "gated");
+    assert_eq!(theirs["gates"]["requests_min"], 200);
     let base_url = gateway.emulator.base_url();
     let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
-    assert_eq!(stranger.post("/v2/provider-credentials", &credential).await.unwrap().status, 201);
+    stranger.post("/v2/provider-credentials", &credential).await.unwrap().must_be(201);
     let client = gateway.with_key(&others.api_key);
-    let served = client.post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(served.status, 200, "{}", served.text());
+    let served = client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     let request = format!("/v2/requests/{}", trace_of(&served));
     until("the request to be booked", async || stranger.get(&request).await.unwrap().status == 200).await;
     let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": [MINI]});
-    assert_eq!(stranger.post("/v2/byoc/nodes", &node).await.unwrap().status, 201);
+    stranger.post("/v2/byoc/nodes", &node).await.unwrap().must_be(201);
     problem(&stranger.post("/v2/routes", &moved.to_node()).await.unwrap(), 409, "replay_required");
 }
 
@@ -606,12 +583,10 @@ async fn escalation_says_when_moving_would_pay() {
     assert!(nanos > 0, "{dear:#}");
     // A machine that costs less than a micro-dollar by the hour can't be had: the spend is made larger instead.
     let cheap = of(1).await;
-    let expected = if nanos > 730_000 {
-        "replay"
-    } else if nanos >= 365_000 {
-        "watch"
-    } else {
-        "stay"
+    let expected = match nanos {
+        730_001.. => "replay",
+        365_000.. => "watch",
+        _ => "stay",
     };
     assert_eq!(cheap["data"][0]["next_step"], expected, "{cheap:#}");
     problem(&gateway.admin().get("/v2/diagnostics/escalation").await.unwrap(), 400, "missing_field");
@@ -641,10 +616,8 @@ async fn a_run_keeps_the_pace_of_its_requests() {
     assert!(span >= Duration::from_secs(2), "{report:#}");
     assert!(took >= span, "requests that came in over {span:?} were sent within {took:?}");
 
-    for (speed, param) in [(json!(0), "speed"), (json!("slow"), "speed"), (json!(0.5), "speed")] {
-        let input = moved.input(json!({"from": {"model": MINI, "days": 1}, "speed": speed}));
-        let refused = gateway.admin().post(RUNS, &input).await.unwrap();
-        assert_eq!(problem(&refused, 400, "invalid_value")["param"], param);
+    for speed in [json!(0), json!("slow"), json!(0.5)] {
+        moved.refuses(json!({"from": {"model": MINI, "days": 1}, "speed": speed}), "speed").await;
     }
 }
 
@@ -678,9 +651,7 @@ async fn a_run_starts_when_it_is_scheduled_for() {
     let cancelled = gateway.admin().post(&format!("{path}/cancel"), &json!({})).await.unwrap();
     assert_eq!(cancelled.json()["status"], "cancelled", "{}", cancelled.text());
     assert_eq!(gateway.calls(NODE).len(), calls);
-    let far = moved.input(at(now_ms() + 31 * 86_400_000));
-    let refused = problem(&gateway.admin().post(RUNS, &far).await.unwrap(), 400, "invalid_value");
-    assert_eq!(refused["param"], "scheduled_for", "{refused}");
+    moved.refuses(at(now_ms() + 31 * 86_400_000), "scheduled_for").await;
 }
 
 #[cfg(feature = "broker")]
@@ -704,18 +675,14 @@ async fn embeddings_move_on_a_run_of_embeddings() {
         |operation: &str| json!({"from": {"model": model, "operation": operation}, "candidate": candidate});
     let none = moved.run(input("chat")).await;
     assert_eq!(none["status"], "failed", "there is no conversation with it: {none:#}");
-    let run = moved.run(input("embed")).await;
+    let (run, report) = moved.judged(input("embed"), "passed").await;
     assert_eq!(run["from"]["operation"], "embed", "{run:#}");
-    let report = moved.report(&run).await;
-    assert_eq!(run["verdict"], "passed", "{report:#}");
     assert_eq!(report["set"]["operation"], "embed", "{report:#}");
     assert!(report["results"].as_array().unwrap().iter().all(|one| one["gate"] != "output_percent_min"));
     let sent = gateway.calls(NODE);
     assert!(sent.len() == REQUESTS && sent.iter().all(|call| call.path.ends_with("/embeddings")));
-    assert_eq!(route().await.status, 201);
-    let wrong = moved.input(json!({"from": {"operation": "speech"}}));
-    let refused = problem(&gateway.admin().post(RUNS, &wrong).await.unwrap(), 400, "invalid_value");
-    assert_eq!(refused["param"], "from.operation", "{refused}");
+    route().await.must_be(201);
+    moved.refuses(json!({"from": {"operation": "speech"}}), "from.operation").await;
 }
 
 #[cfg(feature = "broker")]
@@ -725,22 +692,15 @@ async fn a_nodes_own_cost_stands_in_for_one_that_a_run_states() {
     let path = format!("/v2/byoc/nodes/{}", moved.node);
     let cost = json!({"kind": "cloud", "nano_usd_per_hour": 3_600_000_000_u64});
     moved.gateway.patch(&path, json!({"cost": cost})).await;
-    let run = moved.run(json!({})).await;
-    let report = moved.report(&run).await;
+    let report = moved.report(&moved.run(json!({})).await).await;
     let candidate = &report["candidate"];
-    assert_eq!(
-        (&candidate["cost_per_hour_micros"], &candidate["cost_per_hour_by"]),
-        (&json!(3_600_000), &json!("nodes")),
-        "{report:#}"
-    );
+    assert_eq!(candidate["cost_per_hour_micros"], 3_600_000, "{report:#}");
+    assert_eq!(candidate["cost_per_hour_by"], "nodes", "{report:#}");
     assert_eq!(of_gate(&report, "cost_percent_max")["verdict"], "failed", "{report:#}");
 
     moved.gateway.patch(&path, json!({"cost": null})).await;
     let report = moved.report(&moved.run(json!({})).await).await;
     let candidate = &report["candidate"];
-    assert_eq!(
-        (&candidate["cost_per_hour_micros"], &candidate["cost_per_hour_by"]),
-        (&json!(1), &json!("run")),
-        "{report:#}"
-    );
+    assert_eq!(candidate["cost_per_hour_micros"], 1, "{report:#}");
+    assert_eq!(candidate["cost_per_hour_by"], "run", "{report:#}");
 }

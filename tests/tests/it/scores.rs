@@ -1,10 +1,9 @@
 //! Scores: whoever may call a model says how good its answer was, within its own project, and models and routes compare by it.
 
-use harness::postgres::Server;
 use serde_json::{Value, json};
 
 use crate::ask::{LLAMA, MINI, problem, question, trace_of};
-use crate::gateway::{Gateway, OWN, POOL, config, id_of};
+use crate::gateway::{Gateway, OWN, POOL, Shared, config, id_of};
 
 const SCORES: &str = "/v2/scores";
 
@@ -31,12 +30,8 @@ async fn answers_are_scored_and_models_compare_by_it() {
 
 #[tokio::test]
 async fn on_postgresql_they_compare_alike() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("scores_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    compare_models(&Gateway::with(config(), &environment).await).await;
+    let shared = Shared::of("scores").await;
+    compare_models(&Gateway::with(config(), &shared.environment()).await).await;
 }
 
 async fn compare_models(gateway: &Gateway) {
@@ -50,8 +45,7 @@ async fn compare_models(gateway: &Gateway) {
         requests.push(trace);
     }
     // The key that called the model scores its answer; the newest of a name stands.
-    let first = application.post(SCORES, &score(&requests[0], "helpful", 0.0)).await.unwrap();
-    assert_eq!(first.status, 201, "{}", first.text());
+    let first = application.post(SCORES, &score(&requests[0], "helpful", 0.0)).await.unwrap().must_be(201);
     for (request, value) in [(0, 1.0), (1, 0.25), (2, -0.000_001)] {
         let given = application.post(SCORES, &score(&requests[request], "helpful", value)).await.unwrap();
         assert_eq!((given.status, &given.json()["value"]), (201, &json!(value)), "{}", given.text());
@@ -80,8 +74,7 @@ async fn compare_models(gateway: &Gateway) {
     a_route_s_targets_compare(gateway).await;
     let path = format!("{SCORES}/{}", id_of(&first.json()));
     gateway.remove(&path).await;
-    let again = gateway.admin().delete(&path).await.unwrap();
-    assert_eq!(again.status, 404);
+    gateway.admin().delete(&path).await.unwrap().must_be(404);
 }
 
 /// Sums by model or provider have the scores of each; others have none.
@@ -123,25 +116,21 @@ async fn a_route_s_targets_compare(gateway: &Gateway) {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_score_is_a_number_for_a_request_of_ones_own() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.settled(&trace).await;
     let ours = gateway.make(SCORES, score(&trace, "helpful", 1.0)).await;
 
     // Another project's key sees neither the request nor its score.
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) = gateway.key(json!({"name": "other", "project_id": id_of(&project)})).await;
-    let other = gateway.with_key(&key);
+    let other = gateway.other_project().await;
     let refused = other.post(SCORES, &score(&trace, "helpful", 0.0)).await.unwrap();
     problem(&refused, 404, "not_found");
     assert_eq!(other.get(SCORES).await.unwrap().json()["data"], json!([]));
     assert_eq!(other.get("/v2/scores/summary").await.unwrap().json()["data"], json!([]));
     let path = format!("{SCORES}/{}", id_of(&ours));
-    assert_eq!(other.get(&path).await.unwrap().status, 404);
+    other.get(&path).await.unwrap().must_be(404);
     assert_eq!(gateway.client().get(&path).await.unwrap().json(), ours);
-    let deleted = other.delete(&path).await.unwrap();
-    assert_eq!(deleted.status, 404);
+    other.delete(&path).await.unwrap().must_be(404);
 
     for (body, field) in [
         (json!({"request_id": trace, "name": "What did it say?", "value": 1}), "name"),

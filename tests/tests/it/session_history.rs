@@ -5,7 +5,7 @@ use harness::client::{Answer, Client};
 use harness::{At, Behaviour};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, refused, trace_of};
+use crate::ask::{MINI, problem, refused, with};
 use crate::gateway::{Gateway, LOCAL_MODEL, NODE, OWN};
 use crate::own_batches::HAIKU;
 
@@ -64,37 +64,28 @@ impl Speaks {
     fn body(self, model: &str, stream: bool, says: Says<'_>) -> Value {
         let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
         let turns = json!([self.turn(says)]);
-        match self {
-            Chat => {
-                let tool = json!({"type": "function", "function": {"name": "weather", "parameters": schema}});
-                json!({"model": model, "stream": stream, "messages": turns, "tools": [tool]})
-            }
-            Messages => {
-                let tool = json!({"name": "weather", "input_schema": schema});
-                json!({"model": model, "stream": stream, "max_tokens": 64, "messages": turns, "tools": [tool]})
-            }
-            Gemini => {
-                let tool = json!({"functionDeclarations": [{"name": "weather", "parameters": schema}]});
-                json!({"contents": turns, "tools": [tool]})
-            }
-            Responses => {
-                let tool = json!({"type": "function", "name": "weather", "parameters": schema});
-                json!({"model": model, "stream": stream, "input": turns, "tools": [tool]})
-            }
-        }
+        let tool = match self {
+            Chat => json!({"type": "function", "function": {"name": "weather", "parameters": schema}}),
+            Messages => json!({"name": "weather", "input_schema": schema}),
+            Gemini => json!({"functionDeclarations": [{"name": "weather", "parameters": schema}]}),
+            Responses => json!({"type": "function", "name": "weather", "parameters": schema}),
+        };
+        let more = match self {
+            Chat => json!({"messages": turns}),
+            Messages => json!({"max_tokens": 64, "messages": turns}),
+            Gemini => return json!({"contents": turns, "tools": [tool]}),
+            Responses => json!({"input": turns}),
+        };
+        with(json!({"model": model, "stream": stream, "tools": [tool]}), more)
     }
 }
 
 /// A gateway with credentials of the workspace's own, and a node.
 async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    for (provider, url) in
-        [("anthropic", gateway.emulator.anthropic_url()), ("gemini", gateway.emulator.origin().to_owned())]
-    {
-        let body = json!({"provider": provider, "display_name": provider, "secret": OWN, "base_url": url});
-        gateway.make("/v2/provider-credentials", body).await;
-    }
+    let gateway = Gateway::own().await;
+    let keys = "/v2/provider-credentials";
+    gateway.at(keys, "anthropic", OWN, &gateway.emulator.anthropic_url()).await;
+    gateway.at(keys, "gemini", OWN, &gateway.emulator.origin()).await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
     gateway
 }
@@ -162,19 +153,12 @@ async fn a_session_goes_on_in_each_dialect_wherever_it_is_served() {
                 let (answer, sent) = say(&gateway, speaks, &session, how, Says::Words("And Bergen?")).await;
                 in_order(&sent, &["in Oslo", RESULT, "And Bergen"]);
                 let events = events(&client, (&session, &branch)).await;
-                let expected = [
-                    "user_message",
-                    "assistant_message",
-                    "tool_result",
-                    "assistant_message",
-                    "user_message",
-                    "assistant_message",
-                ];
+                let [user, assistant, result] = ["user_message", "assistant_message", "tool_result"];
+                let expected = [user, assistant, result, assistant, user, assistant];
                 assert_eq!(kinds(&events), expected, "{what}: {events:?}");
                 assert_eq!(events[2]["content"]["call_id"], id, "{what}");
                 assert!(events[5]["content"].to_string().contains("Bergen"), "{what}: {events:?}");
-                let trace = answer.header("agent-trace-id").map_or_else(|| trace_of(&answer), str::to_owned);
-                assert_eq!(gateway.settled(&trace).await["session_id"], session, "{what}");
+                assert_eq!(gateway.record(&answer).await["session_id"], session, "{what}");
             }
         }
     }
@@ -217,9 +201,8 @@ async fn a_session_goes_from_one_dialect_to_the_next_and_along_its_branches() {
     assert_eq!(events(&client, (&session, fork)).await.len(), 6);
     assert_eq!(events(&client, (&session, &branch)).await.len(), 2 * steps.len() + 2);
     // What a plan shows is the request with its history.
-    let planned = json!({"path": "/v1/chat/completions", "headers": {"agent-session-ref": session, (HISTORY): "append"}, "request": body});
-    let plan = gateway.admin().post("/v2/plan", &planned).await.unwrap();
-    assert_eq!(plan.status, 200, "{}", plan.text());
+    let headers = json!({"agent-session-ref": session, (HISTORY): "append"});
+    gateway.plan(json!({"path": "/v1/chat/completions", "headers": headers, "request": body})).await;
     assert_eq!(events(&client, (&session, &branch)).await.len(), 2 * steps.len() + 2);
 }
 
@@ -257,7 +240,7 @@ async fn what_can_t_be_continued_is_refused_before_anything_is_spent() {
     let continuing = continuing(&gateway, &session);
     say(&gateway, Chat, &session, (MINI, false), Says::Words("In time.")).await;
     let before = gateway.calls(OWN).len();
-    let with = |reference: Option<&str>, history: &str| {
+    let named = |reference: Option<&str>, history: &str| {
         let client = gateway.client().header(HISTORY, history);
         reference.map_or(client.clone(), |reference| client.header("agent-session-ref", reference))
     };
@@ -265,53 +248,44 @@ async fn what_can_t_be_continued_is_refused_before_anything_is_spent() {
     for (reference, history) in
         [(Some(session.as_str()), "replace"), (Some(&session), "append; branch=br_1"), (None, "append")]
     {
-        let client = with(reference, history).header("anthropic-version", "2023-06-01");
+        let client = named(reference, history).header("anthropic-version", "2023-06-01");
         for speaks in [Chat, Messages, Responses] {
             let answer = client.post(&speaks.path(MINI, false), &body(speaks)).await.unwrap();
             assert_eq!(answer.status, 400, "{speaks:?} {history}: {}", answer.text());
             assert!(answer.text().contains("Agent-Session-"), "{}", answer.text());
         }
-        let answer = client
-            .post(&Gemini.path(MINI, false), &Gemini.body(MINI, false, Says::Words("No.")))
-            .await
-            .unwrap();
+        let answer = client.post(&Gemini.path(MINI, false), &body(Gemini)).await.unwrap();
         assert_eq!(answer.json()["error"]["code"], 400, "{}", answer.text());
     }
     let embedding = json!({"model": "openai/text-embedding-3-small", "input": "No."});
     refused(&continuing.post("/v1/embeddings", &embedding).await.unwrap(), 400, "invalid_header");
-    problem(
-        &continuing.post("/v2/responses", &json!({"model": MINI, "input": "No."})).await.unwrap(),
-        400,
-        "invalid_header",
-    );
-    let mut several = body(Chat);
-    several["n"] = json!(2);
+    let native = json!({"model": MINI, "input": "No."});
+    problem(&continuing.post("/v2/responses", &native).await.unwrap(), 400, "invalid_header");
+    let several = with(body(Chat), json!({"n": 2}));
     refused(&continuing.post(&Chat.path(MINI, false), &several).await.unwrap(), 400, "history_not_carried");
-    let mut both = body(Responses);
-    both["previous_response_id"] = json!("resp_1");
+    let both = with(body(Responses), json!({"previous_response_id": "resp_1"}));
     refused(&continuing.post(&Responses.path(MINI, false), &both).await.unwrap(), 400, "invalid_value");
-    let foreign = with(Some(&session.replace("ses_0", "ses_1")), "append");
+    let foreign = named(Some(&session.replace("ses_0", "ses_1")), "append");
     refused(&foreign.post(&Chat.path(MINI, false), &body(Chat)).await.unwrap(), 404, "session_not_found");
     // A file of a provider's is none that another format could name.
     let content = json!({"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]});
     let file = json!({"expected_version": 0, "event": {"event_type": "user_message", "content": content}});
     let (other, other_branch) = opened(&client).await;
     let path = format!("/v2/sessions/{other}/branches/{other_branch}/events");
-    assert_eq!(client.post(&path, &file).await.unwrap().status, 201);
-    let answer = with(Some(&other), "append").post(&Chat.path(MINI, false), &body(Chat)).await.unwrap();
+    client.post(&path, &file).await.unwrap().must_be(201);
+    let answer = named(Some(&other), "append").post(&Chat.path(MINI, false), &body(Chat)).await.unwrap();
     refused(&answer, 400, "history_not_carried");
+    let are_refused = async |status: u16, code: &str| {
+        for speaks in [Chat, Responses] {
+            let answer = continuing.post(&speaks.path(MINI, false), &body(speaks)).await.unwrap();
+            refused(&answer, status, code);
+        }
+    };
     gateway.patch(&format!("/v2/sessions/{session}"), json!({"status": "archived"})).await;
-    for speaks in [Chat, Responses] {
-        let late = continuing.post(&speaks.path(MINI, false), &body(speaks)).await.unwrap();
-        refused(&late, 409, "session_archived");
-    }
+    are_refused(409, "session_archived").await;
     gateway.patch(&format!("/v2/sessions/{session}"), json!({"status": "active"})).await;
-    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
-    gateway.make("/v2/policies", policy).await;
-    for speaks in [Chat, Responses] {
-        let kept = continuing.post(&speaks.path(MINI, false), &body(speaks)).await.unwrap();
-        refused(&kept, 403, "policy_forbids");
-    }
+    gateway.policy(json!({"retention": "zero"})).await;
+    are_refused(403, "policy_forbids").await;
     assert_eq!(gateway.calls(OWN).len(), before, "nothing was sent");
     assert_eq!(events(&client, at).await.len(), 2);
 }

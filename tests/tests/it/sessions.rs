@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
-use harness::postgres::Server;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, refused, trace_of, with};
+use crate::ask::{CHAT, MINI, posted, problem, question, refused, trace_of, until_status, with};
 use crate::canary::is_stored_nowhere;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, POOL_SECOND, config, id_of};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, POOL_SECOND, Shared, config, id_of};
+use crate::own_batches::params;
 use crate::vault::edit;
-use crate::wait::until;
 
 const SESSIONS: &str = "/v2/sessions";
 const CANARY: &str = "the-heron-flies-at-dusk";
@@ -49,12 +48,22 @@ async fn got(client: &Client, path: &str) -> Value {
     answer.json()
 }
 
+/// A path below a session's.
+fn below(session: &Value, path: &str) -> String {
+    format!("{SESSIONS}/{}/{path}", id_of(session))
+}
+
 fn events_of(session: &Value) -> String {
     branch_events(session, text(&session["default_branch_id"]))
 }
 
 fn branch_events(session: &Value, branch: &str) -> String {
-    format!("{SESSIONS}/{}/branches/{branch}/events", text(&session["id"]))
+    below(session, &format!("branches/{branch}/events"))
+}
+
+/// A client whose requests name a session.
+fn in_session(gateway: &Gateway, session: &Value) -> Client {
+    gateway.client().header("agent-session-ref", id_of(session))
 }
 
 fn message(version: u64, content: &str) -> Value {
@@ -77,12 +86,8 @@ async fn of_fifty_writers_one_wins_and_the_others_are_told_what_is_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_at_two_replicas_are_told_apart_too() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("sessions_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let gateway = Gateway::with(config(), &environment).await;
+    let shared = Shared::of("sessions").await;
+    let gateway = Gateway::with(config(), &shared.environment()).await;
     let (mut other, origin) = gateway.replica().await;
     let at_other = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     fifty_writers(&[gateway.client(), at_other]).await;
@@ -95,9 +100,8 @@ async fn fifty_writers(clients: &[Client]) {
     append(&clients[0], &path, 0, "first").await;
     let writers = (0..50).map(|number| {
         let (client, path) = (clients[number % clients.len()].clone(), Arc::clone(&path));
-        tokio::spawn(
-            async move { client.post(&path, &message(1, &format!("writer {number}"))).await.unwrap() },
-        )
+        let body = message(1, &format!("writer {number}"));
+        tokio::spawn(async move { client.post(&path, &body).await.unwrap() })
     });
     let mut answers: Vec<Answer> = Vec::new();
     for writer in writers.collect::<Vec<_>>() {
@@ -113,8 +117,7 @@ async fn fifty_writers(clients: &[Client]) {
     }
     for client in clients {
         let page = got(client, &format!("{path}?include=content")).await;
-        let won = won[0].json()["events"][0]["id"].clone();
-        assert_eq!(page["data"][1]["id"], won);
+        assert_eq!(page["data"][1]["id"], won[0].json()["events"][0]["id"]);
         assert!(contents(&page)[1].starts_with("writer "), "{page}");
     }
 }
@@ -123,8 +126,8 @@ async fn fifty_writers(clients: &[Client]) {
 async fn forks_share_history_and_snapshots_are_reproducible() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
-    let artifact =
-        made(&client, "/v2/artifacts", json!({"type": "text_context", "content": "be brief"})).await;
+    let brief = json!({"type": "text_context", "content": "be brief"});
+    let artifact = made(&client, "/v2/artifacts", brief).await;
     let plain = json!({"items": [artifact["id"]]});
     let with_role = json!({"items": [{"artifact_id": artifact["id"], "role": "system"}]});
     for (body, role) in [(plain, Value::Null), (with_role, json!("system"))] {
@@ -137,17 +140,15 @@ async fn forks_share_history_and_snapshots_are_reproducible() {
     for (version, content) in ["one", "two", "three"].into_iter().enumerate() {
         append(&client, &path, version as u64, content).await;
     }
-    let branches = format!("{SESSIONS}/{}/branches", text(&session["id"]));
+    let branches = below(&session, "branches");
     let fork = made(&client, &branches, json!({"at_version": 2, "name": "other"})).await;
     assert_eq!((&fork["version"], &fork["forked_at_version"]), (&json!(2), &json!(2)));
     let forked = branch_events(&session, text(&fork["id"]));
     append(&client, &forked, 2, "drei").await;
     let main = got(&client, &format!("{path}?include=content")).await;
     let other = got(&client, &format!("{forked}?include=content")).await;
-    assert_eq!(
-        (contents(&main), contents(&other)),
-        (vec!["one", "two", "three"], vec!["one", "two", "drei"])
-    );
+    assert_eq!(contents(&main), ["one", "two", "three"]);
+    assert_eq!(contents(&other), ["one", "two", "drei"]);
     assert_eq!(main["data"][1]["id"], other["data"][1]["id"], "what is shared is the same event");
     let first = got(&client, &format!("{forked}?limit=2")).await;
     assert!(first["data"][0].get("content").is_none(), "content is shown where it is asked for: {first}");
@@ -155,7 +156,7 @@ async fn forks_share_history_and_snapshots_are_reproducible() {
     let next = got(&client, &format!("{forked}?limit=2&cursor={cursor}")).await;
     assert_eq!((next["data"].as_array().unwrap().len(), &next["has_more"]), (1, &json!(false)));
 
-    let snapshots = format!("{SESSIONS}/{}/snapshots", text(&session["id"]));
+    let snapshots = below(&session, "snapshots");
     let ask = json!({"branch_id": session["default_branch_id"], "version": 2});
     let snapshot = made(&client, &snapshots, ask.clone()).await;
     append(&client, &path, 3, "four").await;
@@ -184,13 +185,13 @@ async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
     let client = gateway.client();
     let session = made(&client, SESSIONS, json!({})).await;
     append(&client, &branch_events(&session, "main"), 0, "one").await;
-    let branches = format!("{SESSIONS}/{}/branches", text(&session["id"]));
+    let branches = below(&session, "branches");
     let fork = made(&client, &branches, json!({"name": "a try", "from_branch_id": "main"})).await;
     let named = branch_events(&session, "a%20try");
     append(&client, &named, 1, "two").await;
     let page = got(&client, &format!("{named}?include=content")).await;
     assert_eq!(contents(&page), ["one", "two"]);
-    let snapshots = format!("{SESSIONS}/{}/snapshots", text(&session["id"]));
+    let snapshots = below(&session, "snapshots");
     let snapshot = made(&client, &snapshots, json!({"branch_id": "a try"})).await;
     assert_eq!(snapshot["branch_id"], fork["id"]);
     let path = format!("{SESSIONS}/{}", text(&session["id"]));
@@ -227,12 +228,12 @@ async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
     assert_ne!(equal["id"], artifact["id"]);
     is_stored_nowhere(&gateway, CANARY);
     let one = format!("/v2/artifacts/{}", id_of(&artifact));
-    assert_eq!(client.delete(&one).await.unwrap().status, 204);
+    client.delete(&one).await.unwrap().must_be(204);
     problem(&client.get(&content).await.unwrap(), 404, "artifact_revoked");
     assert_eq!(got(&client, &one).await["status"], "revoked");
     problem(&client.post(&path, &refers).await.unwrap(), 409, "artifact_revoked");
     let session_path = format!("{SESSIONS}/{}", id_of(&session));
-    assert_eq!(client.delete(&session_path).await.unwrap().status, 204);
+    client.delete(&session_path).await.unwrap().must_be(204);
     for path in [&session_path, &path] {
         assert_eq!(client.get(path).await.unwrap().status, 404, "{path}");
     }
@@ -242,10 +243,7 @@ async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
 #[tokio::test]
 async fn a_key_sees_the_sessions_of_its_own_project_alone() {
     let gateway = Gateway::start().await;
-    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) =
-        gateway.key(json!({"name": "theirs", "project_id": project["id"], "scopes": ["inference"]})).await;
-    let (mine, theirs) = (gateway.client(), gateway.with_key(&key));
+    let (mine, theirs) = (gateway.client(), gateway.other_project().await);
     let session = made(&mine, SESSIONS, json!({"end_user": "ada"})).await;
     let artifact = made(&mine, "/v2/artifacts", json!({"type": "policy", "content": {"a": 1}})).await;
     let foreign = made(&theirs, SESSIONS, json!({})).await;
@@ -260,7 +258,7 @@ async fn a_key_sees_the_sessions_of_its_own_project_alone() {
     }
     problem(&theirs.post(&events_of(&session), &message(0, "mine now")).await.unwrap(), 404, "not_found");
     let refers = json!({"event": {"event_type": "note", "payload_ref": artifact["id"]}});
-    assert_eq!(theirs.post(&events_of(&foreign), &refers).await.unwrap().status, 404);
+    theirs.post(&events_of(&foreign), &refers).await.unwrap().must_be(404);
     let in_mine = json!({"project_id": gateway.founded.project_id});
     problem(&theirs.post(SESSIONS, &in_mine).await.unwrap(), 404, "not_found");
     let ids = async |client: &Client, query: &str| -> BTreeSet<String> {
@@ -274,11 +272,12 @@ async fn a_key_sees_the_sessions_of_its_own_project_alone() {
     assert!(ids(&gateway.admin(), "?status=archived").await.is_empty());
 }
 
-/// The request is refused, and the problem names its place.
-async fn refused_at(client: &Client, path: &str, body: Value, (status, code, param): (u16, &str, &str)) {
-    let answer = client.post(path, &body).await.unwrap();
-    let error = problem(&answer, status, code);
-    assert_eq!(text(&error["param"]), param, "{error}");
+/// Each request is refused, and the problem names its place.
+async fn are_refused<const N: usize>(client: &Client, cases: [(&str, Value, u16, &str, &str); N]) {
+    for (path, body, status, code, param) in cases {
+        let error = problem(&client.post(path, &body).await.unwrap(), status, code);
+        assert_eq!(text(&error["param"]), param, "{error}");
+    }
 }
 
 #[cfg(feature = "flows")]
@@ -286,32 +285,21 @@ async fn refused_at(client: &Client, path: &str, body: Value, (status, code, par
 async fn wrong_descriptions_name_their_place() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
-    for (path, body, status, code, param) in [
-        (SESSIONS, json!({"ttl_seconds": 0}), 400, "invalid_value", "ttl_seconds"),
-        (SESSIONS, json!({"end_user": ""}), 400, "invalid_value", "end_user"),
-        (SESSIONS, json!({"metadata": {"k": "v".repeat(600)}}), 400, "invalid_value", "metadata"),
+    let artifact = |more: Value| with(json!({"type": "policy", "content": "x"}), more);
+    let invalid = "invalid_value";
+    let wrong = [
+        (SESSIONS, json!({"ttl_seconds": 0}), 400, invalid, "ttl_seconds"),
+        (SESSIONS, json!({"end_user": ""}), 400, invalid, "end_user"),
+        (SESSIONS, json!({"metadata": {"k": "v".repeat(600)}}), 400, invalid, "metadata"),
         (SESSIONS, json!({"base_bundle_ids": ["bnd_1"]}), 404, "not_found", "base_bundle_ids[0]"),
-        ("/v2/artifacts", json!({"type": "song", "content": "x"}), 400, "invalid_value", "type"),
+        ("/v2/artifacts", artifact(json!({"type": "song"})), 400, invalid, "type"),
         ("/v2/artifacts", json!({"type": "policy"}), 400, "missing_field", "content"),
-        (
-            "/v2/artifacts",
-            json!({"type": "policy", "content_base64": "??"}),
-            400,
-            "invalid_value",
-            "content_base64",
-        ),
-        (
-            "/v2/artifacts",
-            json!({"type": "policy", "content": "x", "retention": "ever"}),
-            400,
-            "invalid_value",
-            "retention",
-        ),
-        ("/v2/bundles", json!({"items": []}), 400, "invalid_value", "items"),
-        ("/v2/bundles", json!({"items": ["art_1"]}), 400, "invalid_value", "items[0]"),
-    ] {
-        refused_at(&client, path, body, (status, code, param)).await;
-    }
+        ("/v2/artifacts", json!({"type": "policy", "content_base64": "??"}), 400, invalid, "content_base64"),
+        ("/v2/artifacts", artifact(json!({"retention": "ever"})), 400, invalid, "retention"),
+        ("/v2/bundles", json!({"items": []}), 400, invalid, "items"),
+        ("/v2/bundles", json!({"items": ["art_1"]}), 400, invalid, "items[0]"),
+    ];
+    are_refused(&client, wrong).await;
 }
 
 #[cfg(feature = "flows")]
@@ -323,44 +311,23 @@ async fn wrong_inputs_name_their_place() {
     let path = events_of(&session);
     let note = json!({"event_type": "note", "content": "x"});
     let long = "x".repeat(1024 * 1024 + 1);
-    for (path, body, status, code, param) in [
-        (path.as_str(), json!({}), 400, "missing_field", "event"),
-        (&path, json!({"event": note, "events": [note]}), 400, "invalid_value", "events"),
-        (&path, json!({"events": []}), 400, "invalid_value", "events"),
-        (
-            &path,
-            json!({"events": [note, {"event_type": "song", "content": "x"}]}),
-            400,
-            "invalid_value",
-            "events[1].event_type",
-        ),
-        (&path, json!({"event": {"event_type": "note"}}), 400, "invalid_value", "event.content"),
-        (
-            &path,
-            json!({"event": {"event_type": "note", "payload_ref": "art_1"}}),
-            400,
-            "invalid_value",
-            "event.payload_ref",
-        ),
-        (
-            &path,
-            json!({"event": {"event_type": "note", "content": long}}),
-            413,
-            "content_too_large",
-            "event.content",
-        ),
-        (
-            &path,
-            json!({"expected_head_event_id": "evt_1", "event": note}),
-            400,
-            "invalid_value",
-            "expected_head_event_id",
-        ),
-    ] {
-        refused_at(&client, path, body, (status, code, param)).await;
-    }
-    let patched =
-        gateway.patch(&format!("{SESSIONS}/{}", id_of(&session)), json!({"status": "archived"})).await;
+    let of = |more: Value| json!({"event": with(json!({"event_type": "note"}), more)});
+    let song = json!({"event_type": "song", "content": "x"});
+    let headed = json!({"expected_head_event_id": "evt_1", "event": note});
+    let (at, invalid) = (path.as_str(), "invalid_value");
+    let wrong = [
+        (at, json!({}), 400, "missing_field", "event"),
+        (at, json!({"event": note, "events": [note]}), 400, invalid, "events"),
+        (at, json!({"events": []}), 400, invalid, "events"),
+        (at, json!({"events": [note, song]}), 400, invalid, "events[1].event_type"),
+        (at, of(json!({})), 400, invalid, "event.content"),
+        (at, of(json!({"payload_ref": "art_1"})), 400, invalid, "event.payload_ref"),
+        (at, of(json!({"content": long})), 413, "content_too_large", "event.content"),
+        (at, headed, 400, invalid, "expected_head_event_id"),
+    ];
+    are_refused(&client, wrong).await;
+    let archived = json!({"status": "archived"});
+    let patched = gateway.patch(&format!("{SESSIONS}/{}", id_of(&session)), archived).await;
     assert_eq!(patched["status"], "archived");
     problem(&client.post(&path, &message(0, "late")).await.unwrap(), 409, "session_archived");
 }
@@ -370,9 +337,7 @@ async fn wrong_inputs_name_their_place() {
 async fn nothing_is_kept_where_the_policy_lets_nothing_be_retained() {
     let gateway = Gateway::start().await;
     let before = made(&gateway.client(), SESSIONS, json!({})).await;
-    gateway
-        .make("/v2/policies", json!({"project_id": gateway.founded.project_id, "retention": "zero"}))
-        .await;
+    gateway.policy(json!({"retention": "zero"})).await;
     let artifact = json!({"type": "document", "content": "x"});
     for (path, body) in
         [(SESSIONS, json!({})), ("/v2/artifacts", artifact), (&events_of(&before), message(0, "x"))]
@@ -396,17 +361,11 @@ async fn a_person_who_reads_content_is_in_the_audit() {
         got(&client, &path).await;
     }
     let audit = gateway.get("/v2/audit?limit=100").await;
-    let opened: Vec<_> = audit["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|row| text(&row["action"]).ends_with(".open"))
-        .collect();
+    let rows = audit["data"].as_array().unwrap().iter();
+    let opened: Vec<_> = rows.filter(|row| text(&row["action"]).ends_with(".open")).collect();
     let seen: BTreeSet<_> = opened.iter().map(|row| (text(&row["action"]), text(&row["actor"]))).collect();
-    assert_eq!(
-        seen,
-        BTreeSet::from([("artifact.open", person.id.as_str()), ("session.open", person.id.as_str())])
-    );
+    let id = person.id.as_str();
+    assert_eq!(seen, BTreeSet::from([("artifact.open", id), ("session.open", id)]));
     assert_eq!(opened.len(), 2, "the agent's own reading is none of it, nor is a list: {audit}");
     assert!(!audit.to_string().contains(CANARY));
 }
@@ -420,23 +379,18 @@ async fn requests_name_their_session_and_are_booked_to_it() {
     gateway.account("openai", POOL_SECOND).await;
     let session = made(&gateway.client(), SESSIONS, json!({})).await;
     let other = made(&gateway.client(), SESSIONS, json!({})).await;
-    let named = |session: &Value| gateway.client().header("agent-session-ref", id_of(session));
     let mut traces = Vec::new();
-    for (client, asked) in [(named(&session), 8), (named(&other), 3), (gateway.client(), 2)] {
+    for (client, asked) in
+        [(in_session(&gateway, &session), 8), (in_session(&gateway, &other), 3), (gateway.client(), 2)]
+    {
         for _ in 0..asked {
-            let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            traces.push(trace_of(&answer));
+            traces.push(trace_of(&posted(&client, CHAT, &question(MINI)).await));
         }
     }
     let with_branch = format!("{}/{}", id_of(&session), text(&session["default_branch_id"]));
-    let message =
-        json!({"model": MINI, "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]});
-    let client =
-        gateway.client().header("agent-session-ref", with_branch).header("anthropic-version", "2023-06-01");
-    let answer = client.post("/v1/messages", &message).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    traces.push(trace_of(&answer));
+    let client = gateway.client().header("agent-session-ref", with_branch);
+    let client = client.header("anthropic-version", "2023-06-01");
+    traces.push(trace_of(&posted(&client, "/v1/messages", &params(MINI, "hello")).await));
     let mut served = BTreeSet::new();
     for (number, trace) in traces.iter().enumerate() {
         let record = gateway.settled(trace).await;
@@ -461,8 +415,7 @@ async fn requests_name_their_session_and_are_booked_to_it() {
         assert!(rows.iter().all(|row| row["session_id"] == id_of(session)), "{listed}");
     }
     let calls = gateway.emulator.journal().len();
-    let (key, _) = gateway.key(json!({"name": "theirs", "project_id": gateway.make("/v2/projects", json!({"name": "p"})).await["id"]})).await;
-    let foreign = gateway.with_key(&key).header("agent-session-ref", id_of(&session));
+    let foreign = gateway.other_project().await.header("agent-session-ref", id_of(&session));
     let missing = gateway.client().header("agent-session-ref", "ses_01900000000070008000000000000000");
     for client in [foreign, missing] {
         let error = refused(&client.post(CHAT, &question(MINI)).await.unwrap(), 404, "session_not_found");
@@ -478,17 +431,14 @@ async fn requests_name_their_session_and_are_booked_to_it() {
 #[tokio::test]
 async fn a_session_stays_at_one_credential_and_node() {
     let gateway = Gateway::start().await;
-    for secret in [OWN, OWN_SECOND] {
-        gateway.credential("openai", secret).await;
-    }
-    for name in ["cellar", "attic"] {
-        gateway.node(name, &[LOCAL_MODEL]).await;
-    }
+    gateway.credential("openai", OWN).await;
+    gateway.credential("openai", OWN_SECOND).await;
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    gateway.node("attic", &[LOCAL_MODEL]).await;
     gateway.route(json!({"strategy": "balanced"})).await;
     let principal_of = async |client: Client, model: &str| {
-        let answer = client.post(CHAT, &question(model)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        text(&gateway.settled(&trace_of(&answer)).await["principal"]).to_owned()
+        let answer = posted(&client, CHAT, &question(model)).await;
+        text(&gateway.record(&answer).await["principal"]).to_owned()
     };
     for model in [MINI, LOCAL_MODEL] {
         let (mut first, mut sessions) = (BTreeSet::new(), 0);
@@ -496,7 +446,7 @@ async fn a_session_stays_at_one_credential_and_node() {
         while sessions < 6 || (first.len() < 2 && sessions < 42) {
             sessions += 1;
             let session = made(&gateway.client(), SESSIONS, json!({})).await;
-            let client = gateway.client().header("agent-session-ref", id_of(&session));
+            let client = in_session(&gateway, &session);
             let served = principal_of(client.clone(), model).await;
             for _ in 0..3 {
                 assert_eq!(principal_of(client.clone(), model).await, served, "{model}");
@@ -506,15 +456,10 @@ async fn a_session_stays_at_one_credential_and_node() {
         assert_eq!(first.len(), 2, "{model}: other sessions are elsewhere");
     }
     let session = made(&gateway.client(), SESSIONS, json!({})).await;
-    let client = gateway.client().header("agent-session-ref", id_of(&session));
+    let client = in_session(&gateway, &session);
     let served = principal_of(client.clone(), MINI).await;
-    let [at, other] = if gateway.calls(OWN).last().map(|call| call.id)
-        > gateway.calls(OWN_SECOND).last().map(|call| call.id)
-    {
-        [OWN, OWN_SECOND]
-    } else {
-        [OWN_SECOND, OWN]
-    };
+    let last = |key: &str| gateway.calls(key).last().map(|call| call.id);
+    let [at, other] = if last(OWN) > last(OWN_SECOND) { [OWN, OWN_SECOND] } else { [OWN_SECOND, OWN] };
     gateway.emulator.script(at, [Behaviour::status(500).always()]);
     let before = gateway.calls(other).len();
     assert_ne!(principal_of(client.clone(), MINI).await, served, "a failure moves it on");
@@ -528,7 +473,7 @@ async fn bounds_and_changed_content_are_told() {
     let client = gateway.client();
     let session = made(&client, SESSIONS, json!({})).await;
     let path = events_of(&session);
-    let branches = format!("{SESSIONS}/{}/branches", id_of(&session));
+    let branches = below(&session, "branches");
     append(&client, &path, 0, CANARY).await;
     let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
     edit(&gateway, "db.execute('UPDATE state_contents SET sealed = zeroblob(64)')");
@@ -553,7 +498,7 @@ async fn bounds_and_changed_content_are_told() {
     assert_eq!(deepest, Some(64));
     // As if there were as many as there may be.
     edit(&gateway, MANY_EVENTS);
-    let snapshots = format!("{SESSIONS}/{}/snapshots", id_of(&session));
+    let snapshots = below(&session, "snapshots");
     problem(&client.post(&snapshots, &json!({})).await.unwrap(), 409, "snapshot_too_long");
     edit(&gateway, "db.execute('UPDATE session_branches SET version = 100000 WHERE forked_from IS NULL')");
     problem(&client.post(&path, &message(100_000, "one more")).await.unwrap(), 409, "branch_full");
@@ -565,25 +510,19 @@ async fn bounds_and_changed_content_are_told() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_is_purged_with_its_requests() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
-    let (session, other) =
-        (made(&client, SESSIONS, json!({})).await, made(&client, SESSIONS, json!({})).await);
-    let artifact =
-        made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY, "name": CANARY})).await;
+    let session = made(&client, SESSIONS, json!({})).await;
+    let other = made(&client, SESSIONS, json!({})).await;
+    let artifact = json!({"type": "document", "content": CANARY, "name": CANARY});
+    let artifact = made(&client, "/v2/artifacts", artifact).await;
     for session in [&session, &other] {
         append(&client, &events_of(session), 0, CANARY).await;
     }
-    let named =
-        gateway.client().header("agent-session-ref", id_of(&session)).header("idempotency-key", "once");
-    let first = named.post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(first.status, 200, "{}", first.text());
-    gateway.settled(&trace_of(&first)).await;
-    assert_eq!(
-        named.post(CHAT, &question(MINI)).await.unwrap().header("agent-idempotent-replay"),
-        Some("true")
-    );
+    let named = in_session(&gateway, &session).header("idempotency-key", "once");
+    gateway.record(&posted(&named, CHAT, &question(MINI)).await).await;
+    let again = named.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(again.header("agent-idempotent-replay"), Some("true"));
     let surveyed = json!({"session_id": session["id"]});
     let dry = gateway.admin().post("/v2/purge-jobs?dry_run=true", &surveyed).await.unwrap();
     assert!(dry.status < 300 && dry.text().contains("agent_state"), "{}", dry.text());
@@ -591,7 +530,7 @@ async fn a_session_is_purged_with_its_requests() {
         let job = gateway.admin().post("/v2/purge-jobs", &target).await.unwrap();
         assert!(job.status < 300, "{}", job.text());
         let path = format!("/v2/purge-jobs/{}", id_of(&job.json()));
-        until("the purge to end", async || gateway.get(&path).await["status"] == "completed").await;
+        until_status(&gateway.admin(), &path, "completed").await;
         let receipt = gateway.get(&format!("{path}/receipt")).await;
         assert!(receipt["signature"].is_string() && receipt.to_string().contains("agent_state"), "{receipt}");
         assert!(!receipt.to_string().contains(CANARY), "{receipt}");
@@ -612,8 +551,7 @@ async fn a_session_is_purged_with_its_requests() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let (client, admin) = (gateway.client(), gateway.admin());
     let person = "jo.heron@example.org";
     let mut theirs = Vec::new();
@@ -624,14 +562,12 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     }
     let other = made(&client, SESSIONS, json!({"end_user": "crane"})).await;
     append(&client, &events_of(&other), 0, CANARY).await;
-    let keyed =
-        gateway.client().header("agent-session-ref", id_of(&theirs[1])).header("idempotency-key", "once");
-    let answered = keyed.post(CHAT, &question(MINI)).await.unwrap();
-    gateway.settled(&trace_of(&answered)).await;
+    let keyed = in_session(&gateway, &theirs[1]).header("idempotency-key", "once");
+    gateway.record(&keyed.post(CHAT, &question(MINI)).await.unwrap()).await;
     // Outside of sessions the requests themselves name the person.
     let outside = with(question(MINI), json!({"user": person}));
     let apart = || gateway.client().header("idempotency-key", "apart");
-    gateway.settled(&trace_of(&apart().post(CHAT, &outside).await.unwrap())).await;
+    gateway.record(&apart().post(CHAT, &outside).await.unwrap()).await;
     let path = "/v2/deletion-requests";
     for (body, status, code) in [
         (json!({}), 400, "missing_field"),
@@ -649,14 +585,12 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     let places = counted["places"].as_array().unwrap();
     let found: u64 = places.iter().filter_map(|place| place["before"].as_u64()).sum();
     assert!(found >= 3 && places.iter().all(|place| place["status"] == "pending"), "{counted}");
-    assert_eq!(
-        counted["erased"],
-        json!({"sessions": 2, "items": 0, "usage_events": 0, "namespace_generation": null, "key_shredding": null})
-    );
+    let erased = json!({"sessions": 2, "items": 0, "usage_events": 0, "namespace_generation": null,
+        "key_shredding": null});
+    assert_eq!(counted["erased"], erased);
     let erasure = made(&admin, path, json!({"end_user": person})).await;
     let path = format!("{path}/{}", id_of(&erasure));
-    until("the person to be erased", async || gateway.get(&path).await["status"] == "completed").await;
-    let erased = gateway.get(&path).await;
+    let erased = until_status(&admin, &path, "completed").await;
     assert_eq!(erased["erased"]["sessions"], 2, "{erased}");
     assert!(erased["erased"]["items"].as_u64() >= Some(3), "{erased}");
     assert!(erased["erased"]["namespace_generation"].is_u64() && erased["erased"]["usage_events"] == 0);
@@ -665,12 +599,12 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     let receipt = gateway.get(erased["receipt"].as_str().unwrap()).await;
     assert!(receipt["signature"].is_string() && receipt["complete"] == true, "{receipt}");
     for session in &theirs {
-        assert_eq!(client.get(&format!("{SESSIONS}/{}", id_of(session))).await.unwrap().status, 404);
+        client.get(&format!("{SESSIONS}/{}", id_of(session))).await.unwrap().must_be(404);
     }
     let again = gateway.client().header("idempotency-key", "once").post(CHAT, &question(MINI)).await.unwrap();
     assert_ne!(again.header("agent-idempotent-replay"), Some("true"), "its answer is erased");
-    let again = apart().post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(again.status, 200, "its answer is erased: {}", again.text());
+    // Its answer is erased: another body would be refused.
+    posted(&apart(), CHAT, &question(MINI)).await;
     let kept = got(&client, &format!("{}?include=content", events_of(&other))).await;
     assert_eq!(contents(&kept), [CANARY], "another person's stays");
     is_stored_nowhere(&gateway, person);

@@ -9,9 +9,11 @@ use harness::client::{Answer, Client};
 use harness::{Behaviour, sse};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, refused, trace_of, trace_of_stream, with};
+use crate::ask::{MINI, posted, refused, trace_of_stream, with};
 use crate::command::workspace;
-use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of, sums};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of, sums};
+use crate::isolation::second_workspace;
+use crate::own_batches::HAIKU;
 use crate::sdk::drive;
 use crate::wait::until;
 
@@ -21,18 +23,22 @@ fn ask() -> Value {
     json!({"model": MINI, "input": "hello there"})
 }
 
-fn later() -> Value {
-    with(ask(), json!({"background": true}))
+async fn made(client: &Client, body: &Value) -> (String, Answer) {
+    let answer = posted(client, PATH, body).await;
+    (id_of(&answer.json()), answer)
 }
 
-async fn made(client: &Client, body: &Value) -> (String, Answer) {
-    let answer = client.post(PATH, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    (answer.json()["id"].as_str().unwrap().to_owned(), answer)
+/// An answer in the background that was just begun.
+async fn begun(client: &Client) -> (String, Answer) {
+    made(client, &with(ask(), json!({"background": true}))).await
 }
 
 async fn get(client: &Client, path: &str) -> Answer {
     client.get(&format!("{PATH}/{path}")).await.unwrap()
+}
+
+fn events_of(answer: &Answer) -> Vec<Value> {
+    sse::events(&answer.body).iter().map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
 /// The key of the last call that reached the emulator.
@@ -71,8 +77,7 @@ pub async fn agree(gateway: &Gateway, requests: u64) {
 
 #[tokio::test]
 async fn an_answer_is_found_where_it_was_made() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::own().await;
     let second = gateway.credential("openai", OWN_SECOND).await;
     let other = bound(&gateway, &second).await;
     let (theirs, _) = made(&other, &ask()).await;
@@ -84,8 +89,8 @@ async fn an_answer_is_found_where_it_was_made() {
             gateway.start_again().await;
         }
         for (id, key) in [(&theirs, OWN_SECOND), (&ours, OWN)] {
-            let stored = get(&gateway.client(), id).await;
-            assert_eq!((stored.status, &stored.json()["id"]), (200, &json!(id)), "{}", stored.text());
+            let stored = get(&gateway.client(), id).await.must_be(200);
+            assert_eq!(stored.json()["id"], json!(id));
             assert_eq!(stored.header("agent-execution-profile"), Some("byok"));
             assert_eq!(stored.header("agent-resolved-model"), Some(MINI));
             assert_eq!(last_key(&gateway), key);
@@ -94,17 +99,15 @@ async fn an_answer_is_found_where_it_was_made() {
             assert_eq!(last_key(&gateway), key);
             let next = with(ask(), json!({"previous_response_id": id, "input": "and more"}));
             for body in [next.clone(), with(next, json!({"stream": true}))] {
-                let answer = gateway.client().post(PATH, &body).await.unwrap();
-                assert_eq!(answer.status, 200, "{}", answer.text());
+                posted(&gateway.client(), PATH, &body).await;
                 assert_eq!(last_key(&gateway), key);
             }
         }
     }
     // A response that was created by a stream is found as well.
-    let events = gateway.client().post(PATH, &with(ask(), json!({"stream": true}))).await.unwrap();
-    let first: Value = serde_json::from_str(&sse::events(&events.body)[0]).unwrap();
-    let streamed = first["response"]["id"].as_str().unwrap();
-    assert_eq!(get(&gateway.client(), streamed).await.json()["status"], "completed");
+    let streamed = gateway.client().post(PATH, &with(ask(), json!({"stream": true}))).await.unwrap();
+    let streamed = id_of(&events_of(&streamed)[0]["response"]);
+    assert_eq!(get(&gateway.client(), &streamed).await.json()["status"], "completed");
     let gone = gateway.client().delete(&format!("{PATH}/{theirs}")).await.unwrap();
     assert_eq!(gone.json(), json!({"id": theirs, "object": "response", "deleted": true}));
     refused(&get(&gateway.client(), &theirs).await, 404, "response_not_found");
@@ -113,68 +116,58 @@ async fn an_answer_is_found_where_it_was_made() {
 
 #[tokio::test]
 async fn a_thread_goes_on_where_it_is_kept_and_everywhere_if_the_gateway_keeps_it() {
-    const HAIKU: &str = "anthropic/claude-haiku-4-5";
     let gateway = Gateway::start().await;
     let mut seats = Vec::new();
     for secret in [OWN, OWN_SECOND] {
-        let base_url = gateway.emulator.anthropic_url();
-        let body = json!({"provider": "anthropic", "secret": secret, "base_url": base_url});
-        seats.push((secret, id_of(&gateway.make("/v2/provider-credentials", body).await)));
+        let url = gateway.emulator.anthropic_url();
+        seats.push((secret, gateway.at("/v2/provider-credentials", "anthropic", secret, &url).await));
     }
     gateway.credential("openai", POOL).await;
-    let send = async |client: Client, model: &str, thread: Value| {
-        let client = client.header("anthropic-beta", "message-threads-2026-08-12");
-        let turn = json!([{"role": "user", "content": "hello there"}]);
-        let body = json!({"model": model, "max_tokens": 9, "messages": turn, "thread": thread});
-        client.post("/v1/messages", &body).await.unwrap()
-    };
-    let told = |answer: &Answer| (answer.status, answer.json()["error"]["details"]["error_code"].clone());
-    let next = |id: &Value| json!({"type": "continue", "previous_message_id": id});
-    let mut clients = Vec::new();
-    for (secret, credential) in &seats {
-        let client = bound(&gateway, credential).await;
-        let answer = send(client.clone(), HAIKU, json!({"type": "create"})).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(last_key(&gateway), *secret);
-        clients.push((client, answer.json()["id"].clone()));
-    }
-    for ((secret, _), (_, id)) in seats.iter().zip(&clients) {
-        assert_eq!(send(gateway.client(), HAIKU, next(id)).await.status, 200);
-        assert_eq!(last_key(&gateway), *secret, "the other credential doesn't have it");
-    }
-    // Its route leaves the first client nothing but the first credential.
-    let answer = send(clients[0].0.clone(), HAIKU, next(&clients[1].1)).await;
-    assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
-    let answer = send(gateway.client(), HAIKU, next(&json!("msg_nobody"))).await;
-    assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
-    // Where no provider has threads the gateway keeps them, and any provider goes on with one.
-    let client = gateway.client().header("anthropic-beta", "message-threads-2026-08-12");
     let turn = |model: &str, text: &str, thread: Value| {
         let messages = json!([{"role": "user", "content": text}]);
         json!({"model": model, "max_tokens": 9, "messages": messages, "thread": thread})
     };
+    let send = async |client: Client, body: Value| {
+        let client = client.header("anthropic-beta", "message-threads-2026-08-12");
+        client.post("/v1/messages", &body).await.unwrap()
+    };
+    let unknown = |answer: &Answer| {
+        let error = answer.json()["error"]["details"]["error_code"].clone();
+        assert_eq!((answer.status, error), (404, json!("thread_not_found")), "{}", answer.text());
+    };
+    let next = |id: &Value| json!({"type": "continue", "previous_message_id": id});
+    let mut clients = Vec::new();
+    for (secret, credential) in &seats {
+        let client = bound(&gateway, credential).await;
+        let answer =
+            send(client.clone(), turn(HAIKU, "hello there", json!({"type": "create"}))).await.must_be(200);
+        assert_eq!(last_key(&gateway), *secret);
+        clients.push((client, answer.json()["id"].clone()));
+    }
+    for ((secret, _), (_, id)) in seats.iter().zip(&clients) {
+        send(gateway.client(), turn(HAIKU, "hello there", next(id))).await.must_be(200);
+        assert_eq!(last_key(&gateway), *secret, "the other credential doesn't have it");
+    }
+    // Its route leaves the first client nothing but the first credential.
+    unknown(&send(clients[0].0.clone(), turn(HAIKU, "hello there", next(&clients[1].1))).await);
+    unknown(&send(gateway.client(), turn(HAIKU, "hello there", next(&json!("msg_nobody")))).await);
+    // Where no provider has threads the gateway keeps them, and any provider goes on with one.
     let first = turn(MINI, "the first turn", json!({"type": "create"}));
     let first = with(first, json!({"system": "be brief", "stream": true}));
-    let answer = client.post("/v1/messages", &first).await.unwrap();
-    let start: Value = serde_json::from_str(&sse::events(&answer.body)[0]).unwrap();
-    let second = turn(MINI, "the second turn", next(&start["message"]["id"]));
-    let answer = client.post("/v1/messages", &second).await.unwrap();
-    assert_eq!((answer.status, answer.header("agent-dropped-params")), (200, None), "{}", answer.text());
+    let answer = send(gateway.client(), first).await;
+    let second = turn(MINI, "the second turn", next(&events_of(&answer)[0]["message"]["id"]));
+    let answer = send(gateway.client(), second).await.must_be(200);
+    assert_eq!(answer.header("agent-dropped-params"), None);
     let kept = answer.json()["id"].clone();
     for model in [MINI, HAIKU] {
-        let answer = client.post("/v1/messages", &turn(model, "the third turn", next(&kept))).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let sent = gateway.emulator.journal().pop().unwrap().body;
-        let sent = String::from_utf8(sent.to_vec()).unwrap();
+        send(gateway.client(), turn(model, "the third turn", next(&kept))).await.must_be(200);
+        let sent = String::from_utf8(gateway.emulator.journal().pop().unwrap().body.to_vec()).unwrap();
         for text in ["be brief", "the first turn", "the second turn", "the third turn"] {
             assert!(sent.contains(text), "{text}: {sent}");
         }
         assert_eq!(sent.matches(r#""assistant""#).count(), 2, "{sent}");
     }
-    let project = gateway.make("/v2/projects", json!({"name": "beside"})).await["id"].clone();
-    let (beside, _) = gateway.key(json!({"name": "beside", "project_id": project})).await;
-    let answer = send(gateway.with_key(&beside), MINI, next(&kept)).await;
-    assert_eq!(told(&answer), (404, json!("thread_not_found")), "{}", answer.text());
+    unknown(&send(gateway.other_project().await, turn(MINI, "hello there", next(&kept))).await);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -195,14 +188,14 @@ async fn pooled_accounts_are_returned_to() {
         let next = with(ask(), json!({"previous_response_id": id}));
         made(&gateway.client(), &next).await;
         assert_eq!(last_key(&gateway), *key);
-        assert_eq!(get(&gateway.client(), id).await.status, 200);
+        get(&gateway.client(), id).await.must_be(200);
         assert_eq!(last_key(&gateway), *key);
     }
     // The workspace's own credential takes precedence from now on, and no route allows a fallback.
     gateway.credential("openai", OWN).await;
     let next = with(ask(), json!({"previous_response_id": makers[0].0}));
-    let error =
-        refused(&gateway.client().post(PATH, &next).await.unwrap(), 400, "previous_response_unavailable");
+    let answer = gateway.client().post(PATH, &next).await.unwrap();
+    let error = refused(&answer, 400, "previous_response_unavailable");
     assert!(error["message"].as_str().unwrap().contains("byok_fallback: never"), "{error}");
     gateway.route(json!({"scope": {}, "profiles": ["byok"], "byok_fallback": "managed"})).await;
     made(&gateway.client(), &next).await;
@@ -214,21 +207,17 @@ async fn nobody_else_sees_it() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
     let (id, _) = made(&gateway.client(), &ask()).await;
-    let others: Founded =
-        serde_json::from_value(gateway.make("/v2/workspaces", json!({"name": "the others"})).await).unwrap();
-    let project = gateway.make("/v2/projects", json!({"name": "beside"})).await["id"].clone();
-    let (beside, _) = gateway.key(json!({"name": "beside", "project_id": project})).await;
+    let others = gateway.with_key(&second_workspace(&gateway).await.api_key);
+    let beside = gateway.other_project().await;
     let calls = gateway.emulator.journal().len();
     let long = "r".repeat(RESPONSE_ID_BYTES_MAX + 1);
     let unknown = ["resp_none", "resp%5Fnone", "input_tokens", &long];
-    for key in [&others.api_key, &beside, &gateway.founded.api_key] {
-        let client = gateway.with_key(key);
-        let is_own = *key == gateway.founded.api_key;
+    for (client, is_own) in [(&others, false), (&beside, false), (&gateway.client(), true)] {
         for id in unknown.into_iter().chain((!is_own).then_some(id.as_str())) {
             let answers = [
-                get(&client, id).await,
-                get(&client, &format!("{id}?stream=true&starting_after=1")).await,
-                get(&client, &format!("{id}/input_items")).await,
+                get(client, id).await,
+                get(client, &format!("{id}?stream=true&starting_after=1")).await,
+                get(client, &format!("{id}/input_items")).await,
                 client.delete(&format!("{PATH}/{id}")).await.unwrap(),
                 client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap(),
             ];
@@ -249,11 +238,11 @@ async fn nobody_else_sees_it() {
     }
     assert_eq!(gateway.emulator.journal().len(), calls, "nobody was asked");
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
-    assert_eq!(get(&gateway.with_key(&reader), &id).await.status, 403);
+    get(&gateway.with_key(&reader), &id).await.must_be(403);
     let (away, _) = gateway.key(json!({"name": "away", "ip_allowlist": ["10.9.8.0/24"]})).await;
-    assert_eq!(get(&gateway.with_key(&away), &id).await.status, 403);
-    assert_eq!(get(&gateway.with_key("tg_live_wrong"), &id).await.status, 401);
-    assert_eq!(get(&gateway.client(), &id).await.status, 200);
+    get(&gateway.with_key(&away), &id).await.must_be(403);
+    get(&gateway.with_key("tg_live_wrong"), &id).await.must_be(401);
+    get(&gateway.client(), &id).await.must_be(200);
 }
 
 /// The creator of a response is looked up only after admission: unknown ids count against the limits like any
@@ -263,8 +252,7 @@ async fn nobody_else_sees_it() {
 async fn limits_bound_what_ids_of_nobody_cost() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
-    let limits = json!({"name": "bounded", "limits": {"requests_per_minute": 3}});
-    let (key, _) = gateway.key(limits).await;
+    let (key, _) = gateway.key(json!({"name": "bounded", "limits": {"requests_per_minute": 3}})).await;
     let client = gateway.with_key(&key);
     let mut statuses = Vec::new();
     for number in 0..6 {
@@ -272,7 +260,7 @@ async fn limits_bound_what_ids_of_nobody_cost() {
     }
     assert_eq!(statuses, [404, 404, 404, 429, 429, 429]);
     let next = with(ask(), json!({"previous_response_id": "resp_nobody"}));
-    assert_eq!(client.post(PATH, &next).await.unwrap().status, 429);
+    client.post(PATH, &next).await.unwrap().must_be(429);
 }
 
 /// In a pooled account an id may belong to another workspace; in the customer's own account it can't.
@@ -327,8 +315,7 @@ async fn a_maker_that_may_not_be_asked_is_named() {
     assert!(error["message"].as_str().unwrap().contains("has no offer of this model"), "{error}");
     // The failure stays there: no other seat is tried.
     gateway.emulator.script(OWN, [Behaviour::status(401)]);
-    let failed = gateway.client().post(PATH, &next).await.unwrap();
-    assert_eq!(failed.status, 502, "{}", failed.text());
+    gateway.client().post(PATH, &next).await.unwrap().must_be(502);
     assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
     let calls = gateway.emulator.journal().len();
     gateway.patch(&format!("/v2/provider-credentials/{first}"), json!({"status": "disabled"})).await;
@@ -349,12 +336,11 @@ async fn a_maker_that_may_not_be_asked_is_named() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_background_answer_used_is_booked_once() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::own().await;
     let client = gateway.client();
-    let (id, queued) = made(&client, &later()).await;
+    let (id, queued) = begun(&client).await;
     assert_eq!(queued.json()["status"], "queued");
-    let created = gateway.settled(&trace_of(&queued)).await;
+    let created = gateway.record(&queued).await;
     assert_eq!((&created["input_tokens"], &created["output_tokens"]), (&json!(0), &json!(0)), "{created}");
     get(&client, &id).await;
     gateway.crash().await;
@@ -369,7 +355,7 @@ async fn what_a_background_answer_used_is_booked_once() {
     for poll in polls.collect::<Vec<_>>() {
         let poll = poll.await.unwrap();
         assert_eq!(poll.json()["status"], "completed", "{}", poll.text());
-        let record = gateway.settled(&trace_of(&poll)).await;
+        let record = gateway.record(&poll).await;
         holders += usize::from(record["output_tokens"].as_u64().unwrap() > 0);
     }
     agree(&gateway, 8).await;
@@ -383,15 +369,14 @@ async fn what_a_background_answer_used_is_booked_once() {
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     assert_eq!(snapshot["unmetered_event_count"], 0, "another record has what it used: {snapshot}");
     // A cancelled response reports no usage, and one that no client polls again is polled by the gateway.
-    let (cancelled, _) = made(&client, &later()).await;
+    let (cancelled, _) = begun(&client).await;
     let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")));
     assert_eq!(get(&client, &cancelled).await.json()["status"], "cancelled");
-    made(&client, &later()).await;
+    begun(&client).await;
     agree(&gateway, 14).await;
     let (plain, _) = made(&client, &ask()).await;
-    let answer = client.post(&format!("{PATH}/{plain}/cancel"), &json!({})).await.unwrap();
-    assert_eq!(answer.status, 400);
+    let answer = client.post(&format!("{PATH}/{plain}/cancel"), &json!({})).await.unwrap().must_be(400);
     assert!(answer.text().contains("Cannot cancel a synchronous response."), "{}", answer.text());
     get(&client, &plain).await;
     agree(&gateway, 17).await;
@@ -401,24 +386,19 @@ async fn what_a_background_answer_used_is_booked_once() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_background_stream_is_resumed_and_booked_once() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::own().await;
     let client = gateway.client();
-    let body = with(later(), json!({"stream": true}));
+    let body = with(ask(), json!({"background": true, "stream": true}));
     // Streamed to the end by the client that created it, and retrieved later.
     let whole = client.post(PATH, &body).await.unwrap();
-    let events: Vec<Value> =
-        sse::events(&whole.body).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let events = events_of(&whole);
     let id = events[0]["response"]["id"].as_str().unwrap();
     get(&client, id).await;
     agree(&gateway, 2).await;
     for after in [0, 3, events.len() - 2] {
-        let rest = get(&client, &format!("{id}?stream=true&starting_after={after}")).await;
-        assert_eq!(rest.status, 200, "{}", rest.text());
+        let rest = get(&client, &format!("{id}?stream=true&starting_after={after}")).await.must_be(200);
         assert_eq!(rest.header("content-type"), Some("text/event-stream; charset=utf-8"));
-        let rest = sse::events(&rest.body);
-        let rest: Vec<Value> = rest.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
-        assert_eq!(rest, events[after + 1..]);
+        assert_eq!(events_of(&rest), events[after + 1..]);
     }
     let nothing = get(&client, &format!("{id}?stream=true&starting_after={}", events.len())).await;
     assert_eq!((nothing.status, nothing.body.len()), (200, 0));
@@ -433,7 +413,7 @@ async fn a_background_stream_is_resumed_and_booked_once() {
     let left = gateway.settled(&trace).await;
     assert_eq!((&left["outcome"], &left["output_tokens"]), (&json!("client_cancelled"), &json!(0)), "{left}");
     let rest = get(&client, &format!("{id}?stream=true&starting_after=0")).await;
-    let resumed = gateway.settled(&trace_of(&rest)).await;
+    let resumed = gateway.record(&rest).await;
     let is_booked = resumed["output_tokens"].as_u64() > Some(0);
     assert!(is_booked || !ours(&gateway).await.is_empty(), "{resumed}");
     get(&client, &format!("{id}?stream=true")).await;
@@ -451,8 +431,7 @@ async fn official_clients_keep_their_answers() {
     let drivers: [(PathBuf, &str, usize); 2] =
         [(interpreter, "tests/sdk/stored.py", 6), ("node".into(), "tests/node/stored.mjs", 4)];
     for (program, script, cases) in drivers {
-        let gateway = Gateway::start().await;
-        gateway.credential("openai", OWN).await;
+        let gateway = Gateway::own().await;
         gateway.credential("openai", OWN_SECOND).await;
         let driven = drive(program, workspace().join(script), &gateway).await;
         assert_eq!(driven.held, cases, "{script}");

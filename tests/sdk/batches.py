@@ -5,9 +5,9 @@ Prints `ok CASE` for each case that held.
 """
 
 import json
-import sys
 
 import openai
+from driver import openai_client, refused, run
 
 
 def lines(*bodies, url="/v1/chat/completions"):
@@ -40,14 +40,6 @@ def ended(client, batch):
 def results(client, file_id):
     said = [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
     return {one["custom_id"]: one for one in said}
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError("nothing was refused")
 
 
 def whole(client):
@@ -102,15 +94,4 @@ def invalid(client):
     refused(openai.NotFoundError, lambda: client.batches.cancel("batch_none"))
 
 
-CASES = [whole, vectors, cancelled, invalid]
-
-
-def main():
-    base_url, key, _ = sys.argv[1:]
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(openai_client(), whole, vectors, cancelled, invalid)

@@ -5,12 +5,12 @@ Prints `ok CASE` for each case that held.
 """
 
 import datetime
-import sys
 
-from google import genai
+from driver import LAST as MODEL
+from driver import google_client, run
+from driver import refused_by_google as refused
 from google.genai import types
 
-MODEL = ""
 LONG = "tide " * 5000
 
 
@@ -26,15 +26,6 @@ def make(client, **config):
 def ask(client, cache, **config):
     config = types.GenerateContentConfig(cached_content=cache.name, **config)
     return client.models.generate_content(model=MODEL, contents="When is high water?", config=config)
-
-
-def refused(codes, call):
-    try:
-        call()
-    except genai.errors.ClientError as error:
-        assert error.code in codes, error
-        return error
-    raise AssertionError("nothing was refused")
 
 
 def created(client):
@@ -91,16 +82,4 @@ def invalid(client):
     refused([403, 404], lambda: client.caches.get(name="cachedContents/none"))
 
 
-CASES = [created, used, extended, listed, deleted, invalid]
-
-
-def main():
-    global MODEL
-    base_url, key, MODEL = sys.argv[1:]
-    client = genai.Client(api_key=key, http_options={"base_url": base_url, "timeout": 20_000})
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(google_client(), created, used, extended, listed, deleted, invalid)

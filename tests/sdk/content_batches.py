@@ -4,13 +4,14 @@ usage: content_batches.py BASE_URL KEY MODEL
 Prints `ok CASE` for each case that held.
 """
 
-import sys
 import time
 
-from google import genai
+from driver import LAST, google_client, run
+from driver import refused_by_google as refused
 from google.genai import types
+from google.genai.errors import ClientError
 
-MODEL = ""
+MODEL = LAST.split(",")[0]
 
 
 def ask(words, key=None, **config):
@@ -22,8 +23,8 @@ def ask(words, key=None, **config):
     return asked
 
 
-def make(client, asks, name="asks"):
-    return client.batches.create(model=MODEL, src=asks, config={"display_name": name})
+def make(client, asks, name="asks", model=MODEL):
+    return client.batches.create(model=model, src=asks, config={"display_name": name})
 
 
 def ended(client, batch):
@@ -34,22 +35,13 @@ def ended(client, batch):
     return batch
 
 
-def refused(code, call):
-    try:
-        call()
-    except genai.errors.ClientError as error:
-        assert error.code == code, error
-        return error
-    raise AssertionError("nothing was refused")
-
-
 def delete(client, batch):
     """Whoever books what it used needs a moment."""
     deadline = time.monotonic() + 20
     while True:
         try:
             return client.batches.delete(name=batch.name)
-        except genai.errors.ClientError as error:
+        except ClientError as error:
             assert error.code == 409 and time.monotonic() < deadline, error
             time.sleep(0.05)
 
@@ -79,7 +71,7 @@ def named(client):
     model = MODEL.removeprefix("models/")
     batch = ended(client, make(client, [{"model": model, **ask("one")}, {"model": f"models/{model}", **ask("two")}]))
     assert [one.response.text for one in batch.dest.inlined_responses] == ["You said: one", "You said: two"]
-    error = refused(400, lambda: make(client, [{"model": "models/gemini-2.0-flash", **ask("one")}]))
+    error = refused([400], lambda: make(client, [{"model": "models/gemini-2.0-flash", **ask("one")}]))
     assert error.status == "INVALID_ARGUMENT" and "requests[0].request.model" in error.message, error
 
 
@@ -104,29 +96,18 @@ def listed(client):
 def deleted(client):
     batch = ended(client, make(client, [ask("a")]))
     delete(client, batch)
-    refused(404, lambda: client.batches.get(name=batch.name))
-    refused(404, lambda: client.batches.delete(name=batch.name))
+    refused([404], lambda: client.batches.get(name=batch.name))
+    refused([404], lambda: client.batches.delete(name=batch.name))
     assert batch.name not in [one.name for one in client.batches.list()]
 
 
 def invalid(client):
-    refused(400, lambda: make(client, []))
-    refused(404, lambda: client.batches.create(model="no-such-model", src=[ask("a")]))
-    refused(404, lambda: client.batches.get(name="batches/none"))
-    refused(404, lambda: client.batches.cancel(name="batches/none"))
-    refused(404, lambda: client.batches.delete(name="batches/none"))
+    refused([400], lambda: make(client, []))
+    refused([404], lambda: client.batches.create(model="no-such-model", src=[ask("a")]))
+    refused([404], lambda: client.batches.get(name="batches/none"))
+    refused([404], lambda: client.batches.cancel(name="batches/none"))
+    refused([404], lambda: client.batches.delete(name="batches/none"))
 
 
-CASES = [whole, named, cancelled, listed, deleted, invalid]
-
-
-def main():
-    global MODEL
-    base_url, key, MODEL = sys.argv[1:]
-    client = genai.Client(api_key=key, http_options={"base_url": base_url, "timeout": 20_000})
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+if __name__ == "__main__":
+    run(google_client(), whole, named, cancelled, listed, deleted, invalid)

@@ -5,19 +5,11 @@ Prints `ok CASE` for each case that held.
 """
 
 import io
-import sys
 
 import openai
+from driver import openai_client, refused, run
 
 LINES = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-4o-mini"}}\n'
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError("nothing was refused")
 
 
 def lifecycle(client):
@@ -67,15 +59,4 @@ def refusals(client):
     client.files.delete(kept.id)
 
 
-CASES = [lifecycle, lists, large, refusals]
-
-
-def main():
-    base_url, key, _ = sys.argv[1:]
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(openai_client(), lifecycle, lists, large, refusals)

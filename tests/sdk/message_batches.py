@@ -4,12 +4,12 @@ usage: message_batches.py BASE_URL KEY MODEL
 Prints `ok CASE` for each case that held.
 """
 
-import sys
 import time
 
 import anthropic
+from driver import LAST, anthropic_client, refused, run
 
-MODEL = ""
+MODEL = LAST.split(",")[0]
 
 
 def ask(custom_id, words, **how):
@@ -31,14 +31,6 @@ def ended(client, batch):
 def counts(batch):
     told = batch.request_counts
     return told.processing, told.succeeded, told.errored, told.canceled, told.expired
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError("nothing was refused")
 
 
 def delete(client, batch):
@@ -147,16 +139,5 @@ def listed_files(client):
     assert client.files.list().data == []
 
 
-CASES = [whole, cancelled, listed, deleted, invalid, files, listed_files]
-
-
-def main():
-    global MODEL
-    base_url, key, MODEL = sys.argv[1:]
-    client = anthropic.Anthropic(base_url=base_url, api_key=key, max_retries=0, timeout=20)
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+if __name__ == "__main__":
+    run(anthropic_client(), whole, cancelled, listed, deleted, invalid, files, listed_files)

@@ -4,20 +4,12 @@ usage: named_files.py BASE_URL KEY READ_ONLY_KEY
 Prints `ok CASE` for each case that held.
 """
 
-import sys
 
 import openai
+from driver import openai_client, refused, run
 
 MODEL = "gpt-4o-mini"
 PDF = b"%PDF-1.4 high tide at noon"
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError("nothing was refused")
 
 
 def upload(client, name="tide.pdf"):
@@ -73,15 +65,4 @@ def gone(client):
         assert error.param == "messages[0].content[1].file.file_id", error
 
 
-CASES = [responses, chat, gone]
-
-
-def main():
-    base_url, key, _ = sys.argv[1:]
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(openai_client(), responses, chat, gone)

@@ -5,11 +5,11 @@ MODELS are parted by commas. Prints `ok CASE` for each case that held.
 """
 
 import json
-import sys
 
 import openai
+from driver import BASE_URL, LAST, openai_client, refused, run
 
-MODELS = []
+MODELS = LAST.split(",")
 CHAT = "/v1/chat/completions"
 
 
@@ -52,14 +52,6 @@ def results(client, file_id):
 def counts(batch):
     told = batch.request_counts
     return told.total, told.completed, told.failed
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError("nothing was refused")
 
 
 def whole(client):
@@ -142,16 +134,4 @@ def listed(client):
     assert not [file for file in client.files.list(purpose="user_data")]
 
 
-CASES = [whole, endpoints, invalid, listed]
-
-
-def main():
-    base_url, key, models = sys.argv[1:]
-    MODELS.extend(models.split(","))
-    client = openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=0, timeout=20)
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(openai_client(f"{BASE_URL}/v1"), whole, endpoints, invalid, listed)

@@ -4,10 +4,10 @@ usage: veo.py BASE_URL KEY READ_ONLY_KEY
 Prints `ok CASE` for each case that held.
 """
 
-import sys
 import warnings
 
 import openai
+from driver import openai_client, refused, run
 
 VEO = "google/veo-3.0-generate-001"
 SECOND_BYTES = 64 * 1024
@@ -39,12 +39,9 @@ def with_a_picture(client):
     video = made(client, "sand", seconds="4", input_reference=("tide.png", b"\x89PNG"))
     assert client.videos.download_content(video.id).read().startswith(b"sand [")
     for wrong in [b"GIF8", b"\x89PNG" + bytes(2 * 1024 * 1024)]:
-        try:
-            client.videos.create(model=VEO, prompt="tide", input_reference=("tide.png", wrong))
-        except openai.BadRequestError as error:
-            assert error.param == "input_reference" and "JSON" in str(error), error
-        else:
-            raise AssertionError("no such picture was taken")
+        make = lambda: client.videos.create(model=VEO, prompt="tide", input_reference=("tide.png", wrong))
+        error = refused(openai.BadRequestError, make)
+        assert error.param == "input_reference" and "JSON" in str(error), error
 
 
 def failed(client):
@@ -58,20 +55,8 @@ def deleted(client):
     assert (gone.id, gone.deleted, gone.object) == (video.id, True, "video.deleted"), gone
     assert video.id not in [other.id for other in client.videos.list()]
     for ask in [client.videos.retrieve, client.videos.delete, client.videos.download_content]:
-        try:
-            ask(video.id)
-        except openai.NotFoundError as error:
-            assert error.type == "invalid_request_error", error
-        else:
-            raise AssertionError(f"{ask} found what was deleted")
+        error = refused(openai.NotFoundError, lambda: ask(video.id))
+        assert error.type == "invalid_request_error", error
 
 
-def main():
-    base_url, key, _ = sys.argv[1:]
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
-    for case in [create_poll_and_download, with_a_picture, failed, deleted]:
-        case(client)
-        print("ok", case.__name__, flush=True)
-
-
-main()
+run(openai_client(), create_poll_and_download, with_a_picture, failed, deleted)

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, once, question, refused, scripted, trace_of};
 use crate::forms::FORM;
-use crate::gateway::{Gateway, OWN, POOL, driver, id_of, sums};
-use crate::sdk::{drive, drive_at};
+use crate::gateway::{Gateway, OWN, POOL, id_of, sums};
 use crate::wait::a_moment;
 
 const PATH: &str = "/v1/batches";
@@ -149,17 +148,6 @@ pub async fn booked_over_kills(gateway: &mut Gateway) -> u64 {
     assert_eq!(ids.len(), MANY);
     let sums = sums(&gateway.get("/v2/usage").await);
     sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap()
-}
-
-#[cfg(feature = "sdk")]
-#[tokio::test]
-async fn the_official_sdk_has_batches_done_at_the_provider_and_through_the_gateway() {
-    let (python, script) = driver("batches.py");
-    let gateway = Gateway::own().await;
-    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
-    let driven = drive(python, script, &gateway).await;
-    assert_eq!((direct.held, driven.held), (4, 4));
-    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]

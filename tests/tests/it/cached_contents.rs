@@ -6,9 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::ask::{posted, with};
-use crate::gateway::{Gateway, OWN, POOL, driver, nanos, row};
+use crate::gateway::{Gateway, OWN, POOL, nanos, row};
 use crate::isolation::second_workspace;
-use crate::sdk::drive_at;
 use crate::wait::until;
 
 const PATH: &str = "/v1beta/cachedContents";
@@ -80,17 +79,7 @@ async fn name_there(gateway: &Gateway, key: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_official_sdk_caches_prompts_at_the_provider_and_through_the_gateway() {
-    let (python, script) = driver("cached_contents.py");
-    let gateway = gateway().await;
-    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.origin(), OWN, BARE).await;
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
-    assert_eq!((direct.held, driven.held), (6, 6));
-    assert_eq!(gateway.emulator.violations(), []);
-}
-
-#[tokio::test]
-async fn a_cache_is_sent_as_it_came_and_used_by_the_providers_name() {
+async fn a_cache_is_sent_as_it_came_used_by_the_providers_name_and_refused_where_nothing_may_stay() {
     let gateway = gateway().await;
     let client = gateway.client();
     let (name, answer) = create(&client, &prompt()).await;
@@ -117,6 +106,17 @@ async fn a_cache_is_sent_as_it_came_and_used_by_the_providers_name() {
     let nested = json!({"generateContentRequest": nested});
     let counted = posted(&client, &path, &nested).await;
     assert_eq!(&counted.json()["cachedContentTokenCount"], tokens, "{}", counted.text());
+    // It is refused where none is offered or nothing may stay.
+    gateway.credential("openai", OWN).await;
+    let unserved = with(prompt(), json!({"model": "models/openai/gpt-4o-mini"}));
+    let answer = client.post(PATH, &unserved).await.unwrap();
+    refused(&answer, 400, "caches prompts by name");
+    assert_eq!(gateway.recorded_code(&answer).await, "cached_contents_unsupported");
+    gateway.policy(json!({"retention": "zero"})).await;
+    let answer = client.post(PATH, &prompt()).await.unwrap();
+    refused(&answer, 403, "a cached content would stay at the provider");
+    refused(&patch(&client, &name, json!({"ttl": "9s"})).await, 403, "would stay at the provider");
+    assert_eq!(delete(&client, &name).await.status, 200, "what is there may still be deleted");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -223,23 +223,6 @@ async fn a_pooled_account_caches_for_each_tenant_apart() {
     refused(&answer, 400, storage);
     assert_eq!(gateway.recorded_code(&answer).await, "cache_storage_unpriced");
     assert_eq!(gateway.emulator.violations(), []);
-}
-
-#[tokio::test]
-async fn a_cache_is_refused_where_nothing_may_stay_or_none_is_offered() {
-    let gateway = gateway().await;
-    gateway.credential("openai", OWN).await;
-    let client = gateway.client();
-    let unserved = with(prompt(), json!({"model": "models/openai/gpt-4o-mini"}));
-    let answer = client.post(PATH, &unserved).await.unwrap();
-    refused(&answer, 400, "caches prompts by name");
-    assert_eq!(gateway.recorded_code(&answer).await, "cached_contents_unsupported");
-    let (name, _) = create(&client, &prompt()).await;
-    gateway.policy(json!({"retention": "zero"})).await;
-    let answer = client.post(PATH, &prompt()).await.unwrap();
-    refused(&answer, 403, "a cached content would stay at the provider");
-    refused(&patch(&client, &name, json!({"ttl": "9s"})).await, 403, "would stay at the provider");
-    assert_eq!(delete(&client, &name).await.status, 200, "what is there may still be deleted");
 }
 
 #[tokio::test]

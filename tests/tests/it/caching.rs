@@ -107,7 +107,13 @@ async fn what_is_switched_off_or_done_by_the_client_is_left_alone() {
     assert_eq!(changed["caching"], json!({"managed": "off"}));
     for request in converse(&gateway, MESSAGES, CLAUDE, "the sea", 3).await {
         assert_eq!((&request["caching"], &request["cached_tokens"]), (&Value::Null, &json!(0)), "{request}");
+        // It is not looked at either.
+        assert_eq!(fall(&request["reuse"])[1..], [0, 0, 0, 0]);
+        assert_eq!(request["reuse"]["candidate_evidence"], "unknown");
     }
+    gateway.wait_for_usage(3).await;
+    let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
+    assert_eq!(usage["reuse"]["unseen_requests"], 3, "{usage}");
     assert!(sent(&gateway).iter().all(|call| marks(call) == 0));
     gateway.patch(&project, json!({"caching": {"managed": null}})).await;
     for _ in 0..3 {
@@ -403,21 +409,4 @@ async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
     assert!(table.contains("candidate reuse tokens") && table.contains(&tokens[2].to_string()), "{table}");
     let shown = gateway.cli().run(&["request", records[2]["id"].as_str().unwrap()]).ok();
     assert!(shown.contains("reuse     input"), "{shown}");
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn a_switched_off_workspace_is_not_looked_at() {
-    let gateway = Gateway::start().await;
-    claude(&gateway, "/v2/accounts").await;
-    let project = gateway.project();
-    gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
-    for record in converse(&gateway, MESSAGES, CLAUDE, "the sea", 2).await {
-        let reuse = &record["reuse"];
-        assert_eq!(fall(reuse)[1..], [0, 0, 0, 0]);
-        assert_eq!(reuse["candidate_evidence"], "unknown");
-    }
-    gateway.wait_for_usage(2).await;
-    let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
-    assert_eq!(usage["reuse"]["unseen_requests"], 2, "{usage}");
 }

@@ -78,13 +78,15 @@ async fn gateway() -> Gateway {
 }
 
 #[tokio::test]
-async fn the_official_sdk_has_content_batches_done_at_the_provider_and_through_the_gateway() {
-    let (python, script) = driver("content_batches.py");
+async fn the_official_sdk_has_content_batches_and_cached_prompts_at_the_provider_and_through_the_gateway() {
     let gateway = gateway().await;
-    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.origin(), OWN, BARE).await;
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
-    assert_eq!((direct.held, driven.held), (6, 6));
-    assert_eq!(gateway.emulator.violations(), []);
+    for cases in ["content_batches.py", "cached_contents.py"] {
+        let (python, script) = driver(cases);
+        let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.origin(), OWN, BARE).await;
+        let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
+        assert_eq!((direct.held, driven.held), (6, 6), "{cases}");
+        assert_eq!(gateway.emulator.violations(), []);
+    }
 }
 
 #[tokio::test]

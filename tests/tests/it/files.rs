@@ -57,13 +57,15 @@ fn last(gateway: &Gateway) -> Entry {
 
 #[cfg(feature = "sdk")]
 #[tokio::test]
-async fn the_official_sdk_keeps_files_at_the_provider_and_through_the_gateway() {
-    let (python, script) = driver("files.py");
+async fn the_official_sdk_has_files_and_batches_of_them_at_the_provider_and_through_the_gateway() {
     let gateway = Gateway::own().await;
-    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
-    let driven = drive(python, script, &gateway).await;
-    assert_eq!((direct.held, driven.held), (4, 4));
-    assert_eq!(gateway.emulator.violations(), []);
+    for cases in ["files.py", "batches.py"] {
+        let (python, script) = driver(cases);
+        let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
+        let driven = drive(python, script, &gateway).await;
+        assert_eq!((direct.held, driven.held), (4, 4), "{cases}");
+        assert_eq!(gateway.emulator.violations(), []);
+    }
 }
 
 #[tokio::test]

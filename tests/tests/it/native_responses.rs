@@ -328,28 +328,7 @@ async fn a_kill_books_an_answer_in_the_background_once_and_its_client_learns_of_
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn where_nothing_may_be_kept_nothing_is_made_in_the_background() {
-    let gateway = Gateway::own().await;
-    gateway.make("/v2/policies", json!({"workspace": true, "retention": "zero"})).await;
-    let answer = ask(&gateway, &in_background(json!({}))).await;
-    assert_eq!(problem(&answer, 403, "policy_forbids")["param"], "background");
-    assert_eq!(gateway.calls(OWN).len(), 0);
-}
-
-/// One repeated under its key is the same answer.
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn a_repeated_request_is_answered_once() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client().header("idempotency-key", "once");
-    let first = posted(&client, PATH, &asking(json!({}))).await;
-    let again = posted(&client, PATH, &asking(json!({}))).await;
-    assert_eq!((first.text(), gateway.calls(OWN).len()), (again.text(), 1));
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn what_can_not_be_honoured_is_refused_by_its_name() {
+async fn what_can_not_be_honoured_is_refused_by_its_name_and_what_is_repeated_is_answered_once() {
     let gateway = Gateway::own().await;
     for (more, code, param) in [
         (json!({"session_id": "ses_1"}), "invalid_value", "session_id"),
@@ -383,4 +362,14 @@ async fn what_can_not_be_honoured_is_refused_by_its_name() {
     assert_eq!(gateway.calls(OWN).len(), 0);
     let unsigned = Client::new(&gateway.origin).post(PATH, &asking(json!({}))).await.unwrap();
     problem(&unsigned, 401, "missing_api_key");
+    // One that is repeated under its key is the same answer.
+    let client = gateway.client().header("idempotency-key", "once");
+    let first = posted(&client, PATH, &asking(json!({}))).await;
+    let again = posted(&client, PATH, &asking(json!({}))).await;
+    assert_eq!((first.text(), gateway.calls(OWN).len()), (again.text(), 1));
+    // Where nothing may be kept, nothing is made in the background.
+    gateway.make("/v2/policies", json!({"workspace": true, "retention": "zero"})).await;
+    let answer = ask(&gateway, &in_background(json!({}))).await;
+    assert_eq!(problem(&answer, 403, "policy_forbids")["param"], "background");
+    assert_eq!(gateway.calls(OWN).len(), 1);
 }

@@ -89,11 +89,8 @@ impl Moved {
     async fn judged(&self, more: Value, verdict: &str) -> (Value, Value) {
         let run = self.run(more).await;
         let report = self.report(&run).await;
-        assert_eq!(
-            (&run["status"], &run["verdict"]),
-            (&json!("completed"), &json!(verdict)),
-            "{run:#} {report:#}"
-        );
+        assert_eq!(run["status"], "completed", "{run:#}");
+        assert_eq!(run["verdict"], verdict, "{report:#}");
         (run, report)
     }
 
@@ -255,26 +252,6 @@ async fn a_report_of_looser_gates_or_of_too_few_requests_moves_nothing() {
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn an_owner_moves_traffic_with_a_reason_and_the_audit_keeps_it() {
-    let moved = Moved::start().await;
-    let gateway = &moved.gateway;
-    problem(&moved.create_route("?override_reason=").await, 400, "invalid_value");
-    let (admin, _) = gateway.key(json!({"name": "an admin", "scopes": ["admin"]})).await;
-    let path = "/v2/routes?override_reason=because";
-    let refused = gateway.with_key(&admin).post(path, &moved.to_node()).await.unwrap();
-    problem(&refused, 403, "insufficient_role");
-
-    moved.create_route("?override_reason=the+lease+of+the+old+one+ends").await.must_be(201);
-    let audit = gateway.get("/v2/audit?limit=100").await;
-    let entries = audit["data"].as_array().unwrap();
-    let entry = entries.iter().find(|one| one["action"] == "replay.override");
-    let entry = entry.unwrap_or_else(|| panic!("{audit:#}"));
-    let detail = entry["detail"].as_str().unwrap();
-    assert!(detail.starts_with("the lease of the old one ends (100 % of openai/gpt-4o-mini"), "{detail}");
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
 async fn every_writer_of_routes_is_gated_and_nothing_else_is() {
     let moved = Moved::start().await;
     let gateway = &moved.gateway;
@@ -409,7 +386,7 @@ async fn a_run_goes_on_after_a_kill() {
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn a_run_is_cancelled_once_and_one_without_requests_fails() {
+async fn a_run_is_cancelled_once_fails_without_requests_and_is_refused_if_it_compares_what_is_not_kept() {
     let moved = Moved::start().await;
     let gateway = &moved.gateway;
     gateway.emulator.script(NODE, [Behaviour::held().times(100)]);
@@ -427,6 +404,13 @@ async fn a_run_is_cancelled_once_and_one_without_requests_fails() {
     let none = moved.run(json!({"from": {"model": "publisher/model"}})).await;
     assert_eq!(none["status"], "failed", "{none:#}");
     assert!(none["error"].as_str().unwrap().starts_with("No request of the set can be replayed"), "{none:#}");
+    // Comparisons need kept content and a name.
+    let kept = |judge: &str| json!({"content": "kept", "comparison": {"judge_model": judge}});
+    let synthetic = json!({"content": "synthetic", "comparison": {"embedding_model": JUDGE}});
+    moved.refuses(synthetic, "comparison.embedding_model").await;
+    for input in [json!({"comparison": {"judge_model": JUDGE}}), kept(" "), kept(&"x".repeat(10_000))] {
+        moved.refuses(input, "comparison.judge_model").await;
+    }
 }
 
 #[cfg(feature = "broker")]
@@ -524,18 +508,6 @@ async fn a_policy_keeps_answers_from_a_judge() {
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn comparisons_need_kept_content_and_a_name() {
-    let moved = Moved::start().await;
-    let kept = |judge: &str| json!({"content": "kept", "comparison": {"judge_model": judge}});
-    let synthetic = json!({"content": "synthetic", "comparison": {"embedding_model": JUDGE}});
-    moved.refuses(synthetic, "comparison.embedding_model").await;
-    for input in [json!({"comparison": {"judge_model": JUDGE}}), kept(" "), kept(&"x".repeat(10_000))] {
-        moved.refuses(input, "comparison.judge_model").await;
-    }
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
 async fn runs_and_reports_are_their_workspaces() {
     let moved = Moved::start().await;
     let gateway = &moved.gateway;
@@ -568,7 +540,7 @@ async fn runs_and_reports_are_their_workspaces() {
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn escalation_says_when_moving_would_pay() {
+async fn escalation_says_when_moving_would_pay_and_an_owner_moves_traffic_with_a_reason() {
     let moved = Moved::start().await;
     let gateway = &moved.gateway;
     let of = async |cost: u64| {
@@ -590,6 +562,21 @@ async fn escalation_says_when_moving_would_pay() {
     };
     assert_eq!(cheap["data"][0]["next_step"], expected, "{cheap:#}");
     problem(&gateway.admin().get("/v2/diagnostics/escalation").await.unwrap(), 400, "missing_field");
+
+    // An owner moves traffic with a reason, which the audit keeps.
+    problem(&moved.create_route("?override_reason=").await, 400, "invalid_value");
+    let (admin, _) = gateway.key(json!({"name": "an admin", "scopes": ["admin"]})).await;
+    let path = "/v2/routes?override_reason=because";
+    let refused = gateway.with_key(&admin).post(path, &moved.to_node()).await.unwrap();
+    problem(&refused, 403, "insufficient_role");
+
+    moved.create_route("?override_reason=the+lease+of+the+old+one+ends").await.must_be(201);
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let entries = audit["data"].as_array().unwrap();
+    let entry = entries.iter().find(|one| one["action"] == "replay.override");
+    let entry = entry.unwrap_or_else(|| panic!("{audit:#}"));
+    let detail = entry["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the lease of the old one ends (100 % of openai/gpt-4o-mini"), "{detail}");
 }
 
 #[cfg(feature = "broker")]

@@ -282,7 +282,7 @@ async fn are_refused<const N: usize>(client: &Client, cases: [(&str, Value, u16,
 
 #[cfg(feature = "flows")]
 #[tokio::test]
-async fn wrong_descriptions_name_their_place() {
+async fn what_is_described_wrongly_or_may_not_be_retained_is_refused() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
     let artifact = |more: Value| with(json!({"type": "policy", "content": "x"}), more);
@@ -300,13 +300,6 @@ async fn wrong_descriptions_name_their_place() {
         ("/v2/bundles", json!({"items": ["art_1"]}), 400, invalid, "items[0]"),
     ];
     are_refused(&client, wrong).await;
-}
-
-#[cfg(feature = "flows")]
-#[tokio::test]
-async fn wrong_inputs_name_their_place() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
     let session = made(&client, SESSIONS, json!({})).await;
     let path = events_of(&session);
     let note = json!({"event_type": "note", "content": "x"});
@@ -330,19 +323,14 @@ async fn wrong_inputs_name_their_place() {
     let patched = gateway.patch(&format!("{SESSIONS}/{}", id_of(&session)), archived).await;
     assert_eq!(patched["status"], "archived");
     problem(&client.post(&path, &message(0, "late")).await.unwrap(), 409, "session_archived");
-}
-
-#[cfg(feature = "flows")]
-#[tokio::test]
-async fn nothing_is_kept_where_the_policy_lets_nothing_be_retained() {
-    let gateway = Gateway::start().await;
-    let before = made(&gateway.client(), SESSIONS, json!({})).await;
+    // Where the policy lets nothing be retained, nothing is kept.
+    let before = made(&client, SESSIONS, json!({})).await;
     gateway.policy(json!({"retention": "zero"})).await;
     let artifact = json!({"type": "document", "content": "x"});
     for (path, body) in
         [(SESSIONS, json!({})), ("/v2/artifacts", artifact), (&events_of(&before), message(0, "x"))]
     {
-        problem(&gateway.client().post(path, &body).await.unwrap(), 403, "policy_forbids");
+        problem(&client.post(path, &body).await.unwrap(), 403, "policy_forbids");
     }
 }
 

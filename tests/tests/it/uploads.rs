@@ -134,7 +134,7 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
 
 #[cfg(feature = "flows")]
 #[tokio::test]
-async fn an_address_takes_content_once() {
+async fn an_address_takes_what_its_file_says_once_and_tenants_never_meet() {
     let gateway = Gateway::own().await;
     let client = gateway.client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", b"once").await;
@@ -158,13 +158,7 @@ async fn an_address_takes_content_once() {
     let token = file["upload_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     let database = std::fs::read(gateway.data().join("tidegate.db-wal")).unwrap();
     assert!(!holds(&database, token));
-}
-
-#[cfg(feature = "flows")]
-#[tokio::test]
-async fn a_file_is_what_it_says_it_is() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
+    // A file is what it says it is.
     for (kind, bytes) in [
         ("image/png", b"\xff\xd8\xff\xe0 a picture of another kind".as_slice()),
         ("text/plain", b"\x7fELF\x02\x01\x01 a program"),
@@ -180,7 +174,24 @@ async fn a_file_is_what_it_says_it_is() {
     let read = content(&client, &file).await;
     assert_eq!((read.header("content-type"), read.body.len()), (Some("application/zip"), bomb.len()));
     run(&client, &file["uri"]).await.must_be(422);
+    // Tenants never meet.
+    let file = uploaded(&gateway, &client, "mine.txt", "text/plain", CANARY.as_bytes()).await;
+    let beside = gateway.other_project().await;
+    let path = format!("/files/{}", id_of(&file));
+    for answer in [
+        beside.get(&path).await.unwrap(),
+        beside.get(&format!("{path}/content")).await.unwrap(),
+        beside.delete(&path).await.unwrap(),
+    ] {
+        refused(&answer, 404, "file_not_found");
+    }
+    assert_eq!(beside.post("/files/list", &json!({})).await.unwrap().json()["data"]["items"], json!([]));
+    for document in [&file["uri"], &file["id"]] {
+        run(&beside, document).await.must_be(404);
+    }
     assert!(gateway.calls(OWN).is_empty());
+    assert_eq!(content(&client, &file).await.text(), CANARY);
+    Client::new(&gateway.origin).get(&path).await.unwrap().must_be(401);
 }
 
 #[cfg(feature = "flows")]
@@ -290,30 +301,6 @@ async fn no_more_is_taken_than_was_declared_or_may_be() {
     refused(&put(&gateway, &second, None, &[b'a'; 90_000]).await, 429, "too_many_files");
     assert_eq!(client.delete(&format!("/files/{}", id_of(&first))).await.unwrap().status, 204);
     put(&gateway, &second, None, &[b'a'; 90_000]).await.must_be(200);
-}
-
-#[cfg(feature = "flows")]
-#[tokio::test]
-async fn tenants_never_meet() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
-    let file = uploaded(&gateway, &client, "mine.txt", "text/plain", CANARY.as_bytes()).await;
-    let beside = gateway.other_project().await;
-    let path = format!("/files/{}", id_of(&file));
-    for answer in [
-        beside.get(&path).await.unwrap(),
-        beside.get(&format!("{path}/content")).await.unwrap(),
-        beside.delete(&path).await.unwrap(),
-    ] {
-        refused(&answer, 404, "file_not_found");
-    }
-    assert_eq!(beside.post("/files/list", &json!({})).await.unwrap().json()["data"]["items"], json!([]));
-    for document in [&file["uri"], &file["id"]] {
-        run(&beside, document).await.must_be(404);
-    }
-    assert!(gateway.calls(OWN).is_empty());
-    assert_eq!(content(&client, &file).await.text(), CANARY);
-    Client::new(&gateway.origin).get(&path).await.unwrap().must_be(401);
 }
 
 #[cfg(feature = "flows")]

@@ -4,12 +4,10 @@ usage: context_caches.py BASE_URL KEY MODEL
 Prints `ok CASE` for each case that held.
 """
 
-import sys
-
-from google import genai
+from driver import LAST as MODEL
+from driver import google_client, run
 from google.genai import types
 
-MODEL = ""
 # Enough to wait for what is made beside the requests.
 QUESTIONS_MAX = 200
 
@@ -59,13 +57,4 @@ def unlisted(client):
     assert list(client.caches.list()) == []
 
 
-def main():
-    global MODEL
-    base_url, key, MODEL = sys.argv[1:]
-    client = genai.Client(api_key=key, http_options={"base_url": base_url, "timeout": 20_000})
-    for case in [asked, streamed, chatted, unlisted]:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(google_client(), asked, streamed, chatted, unlisted)

@@ -5,22 +5,12 @@ Prints `ok CASE` for each case that held.
 """
 
 import io
-import sys
 
 import openai
+from driver import openai_client, refused
 
-BASE_URL, KEY, _ = sys.argv[1:]
-client = openai.OpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0)
+client = openai_client()
 TEXT = b"Revenue rose by 4 %."
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError("nothing was refused")
-
 
 made = client.files.create(file=("report.txt", TEXT), purpose="user_data")
 assert (made.object, made.purpose, made.filename, made.bytes) == ("file", "user_data", "report.txt", len(TEXT))

@@ -4,9 +4,8 @@ usage: stored.py BASE_URL KEY READ_ONLY_KEY
 Prints `ok CASE` for each case that held.
 """
 
-import sys
-
 import openai
+from driver import openai_client, refused, run
 
 MODEL = "openai/gpt-4o-mini"
 ASK = "How high is the tide?"
@@ -14,12 +13,9 @@ SAID = "You said: How high is the tide?"
 
 
 def fails(kind, code, call):
-    try:
-        call()
-    except kind as error:
-        assert error.code == code, (error.code, code)
-        return error
-    raise AssertionError("nothing was refused")
+    error = refused(kind, call)
+    assert error.code == code, (error.code, code)
+    return error
 
 
 def lifecycle(client):
@@ -95,15 +91,4 @@ def unkept(client):
     fails(openai.NotFoundError, "response_not_found", lambda: client.responses.retrieve(made.id))
 
 
-CASES = [lifecycle, chain, background, cancel, resume, unkept]
-
-
-def main():
-    base_url, key, _ = sys.argv[1:]
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
-    for case in CASES:
-        case(client)
-        print("ok", case.__name__)
-
-
-main()
+run(openai_client(), lifecycle, chain, background, cancel, resume, unkept)

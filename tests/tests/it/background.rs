@@ -56,8 +56,7 @@ async fn what_nobody_looks_at_is_booked() {
     let client = gateway.client();
     let id = start_response(&client).await;
     assert_eq!(open_jobs(&gateway).await, before + 1);
-    let rows = record(&gateway, 1).await;
-    let row = gateway.settled(rows[0]["id"].as_str().unwrap()).await;
+    let row = gateway.settled(record(&gateway, 1).await[0]["id"].as_str().unwrap()).await;
     assert_eq!(row["operation"], "stored", "{row}");
     assert_eq!(row["resolved_model"], MINI, "{row}");
     assert_eq!(row["provider"], "openai", "{row}");

@@ -249,13 +249,11 @@ async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_a
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
-    let mut gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (mut gateway, client) = Gateway::own().await.and_client();
     let id = made(&client, &asks(MANY)).await;
     slowly(&gateway, 50);
     ended(&client, &id).await;
     let record = booked_over_kills(&mut gateway).await;
-    let batch = ended(&gateway.client(), &id).await;
-    let lines = results(&gateway.client(), &batch, "output_file_id").await;
+    let lines = results(&gateway.client(), &ended(&gateway.client(), &id).await, "output_file_id").await;
     assert_eq!(record, tokens(&lines), "the sums know each once, too");
 }

@@ -49,6 +49,13 @@ async fn claude(gateway: &Gateway, path: &str, secret: &str) -> String {
     id_of(&gateway.make(path, body).await)
 }
 
+/// With an account, whose prefixes the project keeps, and a client.
+async fn keeping(gateway: Gateway) -> (Gateway, Client) {
+    claude(&gateway, "/v2/accounts", POOL).await;
+    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
+    gateway.and_client()
+}
+
 fn all_refreshes(gateway: &Gateway, key: &str) -> Vec<Entry> {
     gateway.calls(key).into_iter().filter(|call| call.json()["max_tokens"] == 1).collect()
 }
@@ -88,10 +95,7 @@ pub async fn teach(client: &Client, name: &str, periods: u32) {
 /// pays for refreshes of all.
 #[tokio::test]
 async fn a_prefix_is_refreshed_while_its_kind_is_known_to_come_back() {
-    let gateway = gateway().await;
-    claude(&gateway, "/v2/accounts", POOL).await;
-    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
-    let client = gateway.client();
+    let (gateway, client) = keeping(gateway().await).await;
     // Two periods after the last turn, a conversation comes back; what is known of it holds for both.
     teach(&client, "teaching", 2).await;
     assert!(all_refreshes(&gateway, POOL).is_empty(), "nothing was paid to learn this");
@@ -223,9 +227,7 @@ async fn nothing_is_refreshed_that_may_not_be_or_that_nobody_asked_for() {
 async fn a_provider_that_forgets_sooner_is_not_paid_for_writes() {
     let gateway = Gateway::with(config().claude_cache_lifetime(PERIOD / 3), &[]).await;
     state_lifetime(&gateway, LIFETIME).await;
-    claude(&gateway, "/v2/accounts", POOL).await;
-    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
-    let client = gateway.client();
+    let (gateway, client) = keeping(gateway).await;
     teach(&client, "teaching", 1).await;
     let own = &own_requests(&gateway, 1).await[0];
     assert_eq!(nanos(own, "cached_tokens"), 0, "{own}");
@@ -238,10 +240,7 @@ async fn a_provider_that_forgets_sooner_is_not_paid_for_writes() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_refresh_that_is_refused_or_cut_by_a_kill_is_in_the_books_once() {
-    let mut gateway = gateway().await;
-    claude(&gateway, "/v2/accounts", POOL).await;
-    gateway.patch(&gateway.project(), json!({"caching": {"keep_alive": true}})).await;
-    let client = gateway.client();
+    let (mut gateway, client) = keeping(gateway().await).await;
     teach(&client, "teaching", 1).await;
     begin(&client, "the sea").await;
     // A budget that is used up before the refreshes are due.

@@ -80,8 +80,7 @@ async fn name_there(gateway: &Gateway, key: &str) -> String {
 
 #[tokio::test]
 async fn a_cache_is_sent_as_it_came_used_by_the_providers_name_and_refused_where_nothing_may_stay() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let (name, answer) = create(&client, &prompt()).await;
     let sent = gateway.calls(OWN).into_iter().find(|call| call.path == PATH).unwrap();
     assert_eq!(String::from_utf8_lossy(&sent.body), prompt().to_string().replace(FLASH, BARE));
@@ -103,8 +102,7 @@ async fn a_cache_is_sent_as_it_came_used_by_the_providers_name_and_refused_where
     assert!(streamed.text().contains("cachedContentTokenCount"), "{}", streamed.text());
     let path = format!("/v1beta/models/{FLASH}:countTokens");
     let nested = with(ask(&name), json!({"model": format!("models/{FLASH}")}));
-    let nested = json!({"generateContentRequest": nested});
-    let counted = posted(&client, &path, &nested).await;
+    let counted = posted(&client, &path, &json!({"generateContentRequest": nested})).await;
     assert_eq!(&counted.json()["cachedContentTokenCount"], tokens, "{}", counted.text());
     // It is refused where none is offered or nothing may stay.
     gateway.credential("openai", OWN).await;
@@ -124,8 +122,7 @@ async fn a_cache_is_sent_as_it_came_used_by_the_providers_name_and_refused_where
 /// an hour.
 #[tokio::test]
 async fn storage_is_booked_when_it_is_ordered() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let (name, made) = create(&client, &prompt()).await;
     let tokens = made.json()["usageMetadata"]["totalTokenCount"].as_i64().unwrap();
     let record = gateway.record(&made).await;
@@ -139,14 +136,12 @@ async fn storage_is_booked_when_it_is_ordered() {
     // An extension is billed for the time that it adds.
     let made = made.json();
     assert!(made["createTime"].as_str().unwrap() != made["expireTime"].as_str().unwrap(), "{made}");
-    let extended = patch(&client, &name, json!({"ttl": "7200s"})).await.must_be(200);
-    let record = gateway.record(&extended).await;
+    let record = gateway.record(&patch(&client, &name, json!({"ttl": "7200s"})).await.must_be(200)).await;
     let hours = record["units"]["cache_token_hours"].as_i64().unwrap();
     // The second hour begins when the extension is made, a moment after the first one.
     assert!(hours >= tokens && hours <= tokens + tokens / 10, "{record}");
     assert_eq!((nanos(&record, "input_tokens"), nanos(&record, "provider_cost_nanos")), (0, hours * 1_000));
-    let shortened = patch(&client, &name, json!({"ttl": "60s"})).await;
-    let record = gateway.record(&shortened).await;
+    let record = gateway.record(&patch(&client, &name, json!({"ttl": "60s"})).await).await;
     assert_eq!(nanos(&record, "provider_cost_nanos"), 0, "nothing is given back: {record}");
     // What is read from it has the price of cached tokens.
     let answer = generate(&client, &ask(&name)).await;
@@ -168,8 +163,7 @@ async fn storage_is_booked_when_it_is_ordered() {
 
 #[tokio::test]
 async fn a_cache_is_its_projects_alone() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     gemini(&gateway, "/v2/accounts", POOL).await;
     let (name, _) = create(&client, &prompt()).await;
     let there = name_there(&gateway, OWN).await;
@@ -236,8 +230,7 @@ async fn a_cache_ends_with_its_time_its_provider_and_its_credential() {
     assert_eq!(client.get(PATH).await.unwrap().json(), json!({"cachedContents": []}));
     // The provider dropped it on its own: nobody's fault but the name's, so that the credential stays in use.
     let (lost, _) = create(&client, &prompt()).await;
-    let there = name_there(&gateway, OWN).await;
-    assert_eq!(delete(&provider(&gateway, OWN), &there).await.status, 200);
+    assert_eq!(delete(&provider(&gateway, OWN), &name_there(&gateway, OWN).await).await.status, 200);
     refused(&generate(&client, &ask(&lost)).await, 404, "no longer has the cached prompt");
     refused(&get(&client, &lost).await, 404, "The provider has no cached content");
     let plain = with(ask(""), json!({"cachedContent": null}));
@@ -248,7 +241,6 @@ async fn a_cache_ends_with_its_time_its_provider_and_its_credential() {
     for answer in [get(&client, &kept).await, delete(&client, &kept).await] {
         refused(&answer, 404, "Only the credential or account that stores a cached content can serve it");
     }
-    let answer = generate(&client, &ask(&kept)).await;
-    refused(&answer, 400, "is kept by a credential or account that is gone");
+    refused(&generate(&client, &ask(&kept)).await, 400, "is kept by a credential or account that is gone");
     assert!(gateway.calls(POOL).is_empty(), "no other seat is asked");
 }

@@ -91,8 +91,7 @@ async fn the_official_sdk_has_content_batches_and_cached_prompts_at_the_provider
 
 #[tokio::test]
 async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let plain = ask("", "ask 0")["request"].clone();
     let answer =
         client.post(&format!("/v1beta/models/{FLASH}:generateContent"), &plain).await.unwrap().must_be(200);
@@ -141,8 +140,7 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
 
 #[tokio::test]
 async fn a_content_batch_that_no_own_credential_takes_is_left_to_the_gateway() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     gemini(&gateway, "/v2/accounts", POOL).await;
     gateway.credential("openai", OWN).await;
     for model in [FLASH, "openai/gpt-4o-mini"] {
@@ -162,8 +160,7 @@ async fn a_content_batch_that_no_own_credential_takes_is_left_to_the_gateway() {
 
 #[tokio::test]
 async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_credential() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     gemini(&gateway, "/v2/accounts", POOL).await;
     gemini(&gateway, "/v2/provider-credentials", OWN).await;
     let path = create(&client, &[ask("a", "x")]).await;
@@ -197,8 +194,7 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
 /// Completed work is booked, and a batch is deleted only after that.
 #[tokio::test]
 async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let requests: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), "x")).collect();
     let path = create(&client, &requests).await;
     refused(&client.delete(&path).await.unwrap(), 409, "ABORTED", "not in the books yet");
@@ -221,8 +217,7 @@ async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
 
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_content_once() {
-    let mut gateway = gateway().await;
-    let client = gateway.client();
+    let (mut gateway, client) = gateway().await.and_client();
     let requests: Vec<Value> = (0..MANY).map(|at| ask(&format!("a{at}"), &format!("ask {at}"))).collect();
     let path = create(&client, &requests).await;
     slowly(&gateway, 50);

@@ -53,8 +53,7 @@ async fn kept(gateway: &Gateway, answer: &Answer) -> Value {
 
 /// That no content of a request is kept, though one that came later is.
 async fn is_not_kept(gateway: &Gateway, traces: &[String]) {
-    let later = gateway.client().post(CHAT, &asking("later")).await.unwrap();
-    kept(gateway, &later).await;
+    kept(gateway, &gateway.client().post(CHAT, &asking("later")).await.unwrap()).await;
     for trace in traces {
         problem(&gateway.admin().get(&content_of(trace)).await.unwrap(), 404, "content_not_kept");
     }
@@ -79,8 +78,7 @@ async fn are_refused(gateway: &Gateway) {
 
 #[tokio::test]
 async fn a_project_keeps_nothing_until_it_says_so_and_then_what_policies_left() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let wishing = |mode: &str| client.clone().header("agent-trace-mode", mode);
     // By default: nothing, and a wish for more is refused or dropped.
     let plain = trace_of(&gateway.chat_ok(&asking(SECRET)).await);
@@ -98,8 +96,7 @@ async fn a_project_keeps_nothing_until_it_says_so_and_then_what_policies_left() 
     assert_eq!((&set["effective_trace_mode"], &set["sample_percent"]), (&json!(FULL), &json!(100)));
 
     // In three dialects, as a stream and not: what was sent, masked, and what was answered.
-    let reply = format!("{SECRET} for [EMAIL_1]");
-    gateway.emulator.script(OWN, [Behaviour::ok().text(&reply).times(6)]);
+    gateway.emulator.script(OWN, [Behaviour::ok().text(format!("{SECRET} for [EMAIL_1]")).times(6)]);
     let text = format!("{SECRET} to {MAIL}");
     for path in [CHAT, "/v1/messages", "/v1/responses"] {
         for stream in [false, true] {

@@ -61,6 +61,21 @@ async fn gemini(gateway: &Gateway, path: &str, secret: &str) -> String {
     id_of(&gateway.make(path, body).await)
 }
 
+/// The same with an account, and a client.
+async fn pooled() -> (Gateway, Client) {
+    let gateway = gateway().await;
+    gemini(&gateway, "/v2/accounts", POOL).await;
+    gateway.and_client()
+}
+
+/// With an own credential, whose prompts are cached as well.
+async fn own() -> (Gateway, Client) {
+    let gateway = gateway().await;
+    gemini(&gateway, "/v2/provider-credentials", OWN).await;
+    gateway.patch(&gateway.project(), json!({"caching": {"byok": "apply"}})).await;
+    gateway.and_client()
+}
+
 fn created(gateway: &Gateway, key: &str) -> Vec<Entry> {
     gateway.calls(key).into_iter().filter(|call| call.path == CREATED).collect()
 }
@@ -87,9 +102,7 @@ fn last_asked(gateway: &Gateway, key: &str) -> Entry {
 /// an hour: five minutes of storage and the creation cost as much as 1.42 reads save.
 #[tokio::test]
 async fn a_beginning_that_recurs_is_cached_where_that_pays() {
-    let gateway = gateway().await;
-    gemini(&gateway, "/v2/accounts", POOL).await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await;
     for number in 0..3 {
         let record = gateway.record(&ask(&client, &question("the sea", number)).await).await;
         assert_eq!((&record["caching"], &record["cached_tokens"]), (&Value::Null, &json!(0)), "{record}");
@@ -148,11 +161,7 @@ async fn a_beginning_that_recurs_is_cached_where_that_pays() {
 
 #[tokio::test]
 async fn every_dialect_goes_on_from_a_cache_of_tools_and_turns() {
-    let gateway = gateway().await;
-    gemini(&gateway, "/v2/provider-credentials", OWN).await;
-    let project = gateway.project();
-    gateway.patch(&project, json!({"caching": {"byok": "apply"}})).await;
-    let client = gateway.client();
+    let (gateway, client) = own().await;
     let parameters = json!({"type": "object", "properties": {"port": {"type": "string"}}});
     let tool = json!({"type": "function", "function": {"name": "tide", "parameters": parameters}});
     let asks = |number: usize, stream: bool| {
@@ -201,8 +210,7 @@ async fn the_official_sdk_reads_from_caches_that_it_never_heard_of() {
     let gateway = gateway().await;
     gemini(&gateway, "/v2/accounts", POOL).await;
     let (python, script) = driver("context_caches.py");
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
-    assert_eq!(driven.held, 4);
+    assert_eq!(drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await.held, 4);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -246,19 +254,14 @@ async fn a_cache_is_one_workspaces_and_one_projects() {
 
 #[tokio::test]
 async fn a_cache_that_is_gone_costs_a_call_and_no_answer() {
-    let gateway = gateway().await;
-    gemini(&gateway, "/v2/provider-credentials", OWN).await;
-    let project = gateway.project();
-    gateway.patch(&project, json!({"caching": {"byok": "apply"}})).await;
-    let client = gateway.client();
+    let (gateway, client) = own().await;
     let provider = Client::new(gateway.emulator.origin()).header("x-goog-api-key", OWN);
     for (about, path) in [("the sea", "generateContent"), ("the moon", "streamGenerateContent?alt=sse")] {
         ask_until_it_pays(&client, about).await;
         ask_until_cached(&gateway, OWN, &client, about).await;
         let name = cache_of(&last_asked(&gateway, OWN)).unwrap();
         assert_eq!(provider.delete(&format!("/v1beta/{name}")).await.unwrap().status, 200);
-        let path = format!("/v1beta/models/{FLASH}:{path}");
-        let answer = posted(&client, &path, &question(about, 5)).await;
+        let answer = posted(&client, &format!("/v1beta/models/{FLASH}:{path}"), &question(about, 5)).await;
         let calls = asked(&gateway, OWN);
         let caches: Vec<_> = calls.iter().rev().take(2).map(cache_of).collect();
         assert_eq!(caches, [None, Some(name)], "with it, and then whole");
@@ -361,13 +364,10 @@ async fn what_its_provider_caches_by_itself_is_not_paid_for() {
 
 #[tokio::test]
 async fn who_names_a_cache_is_given_no_other() {
-    let gateway = gateway().await;
-    gemini(&gateway, "/v2/accounts", POOL).await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await;
     let instructed = json!({"parts": [{"text": instructions("the sea")}]});
     let prompt = json!({"model": format!("models/{FLASH}"), "systemInstruction": instructed});
-    let made = posted(&client, CREATED, &prompt).await;
-    let name = made.json()["name"].as_str().unwrap().to_owned();
+    let name = posted(&client, CREATED, &prompt).await.json()["name"].as_str().unwrap().to_owned();
     for number in 0..6 {
         let long = instructions("the moon");
         let body = json!({"cachedContent": name, "contents": [{"role": "user", "parts": [{"text": long}]},
@@ -380,9 +380,7 @@ async fn who_names_a_cache_is_given_no_other() {
 
 #[tokio::test]
 async fn a_creation_that_is_refused_or_too_dear_stops_nobody() {
-    let gateway = gateway().await;
-    gemini(&gateway, "/v2/accounts", POOL).await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await;
     // A budget that covers the questions, and not the most that the creation may cost beside them.
     let budget = json!({"project_id": gateway.founded.project_id, "limit_micros": 22_500, "period": "month"});
     let id = id_of(&gateway.make("/v2/budgets", budget).await);
@@ -400,9 +398,7 @@ async fn a_creation_that_is_refused_or_too_dear_stops_nobody() {
 /// The provider has made the cache, and the process dies before it hears of it.
 #[tokio::test]
 async fn a_creation_that_a_kill_interrupts_is_in_the_books_once() {
-    let mut gateway = gateway().await;
-    gemini(&gateway, "/v2/accounts", POOL).await;
-    let client = gateway.client();
+    let (mut gateway, client) = pooled().await;
     gateway.emulator.leave_caches_unanswered(true);
     ask_until_it_pays(&client, "the sea").await;
     until("the creation at the provider", async || created(&gateway, POOL).len() == 1).await;

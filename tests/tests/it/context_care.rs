@@ -66,8 +66,7 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_turns_where_its_client
     let items = client.get(&format!("{PATH}/{id}/input_items?limit=100")).await.unwrap().json();
     assert_eq!(items["data"].as_array().unwrap().len(), 2 * TURNS + 2);
     let onward = json!({"model": HAIKU, "input": "go on", "previous_response_id": id, "truncation": "auto", "stream": true});
-    let onward = posted(&client, PATH, &onward).await;
-    assert!(onward.header("agent-dropped-items").is_some());
+    assert!(posted(&client, PATH, &onward).await.header("agent-dropped-items").is_some());
     assert_eq!(sent_last(&gateway).last().unwrap(), "go on");
     assert!(posted(&client, "/v2/responses", &body).await.header("agent-dropped-items").is_some());
     // Without it, the provider says that it is too long.
@@ -87,8 +86,7 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_turns_where_its_client
 
 #[tokio::test]
 async fn one_item_of_a_conversation_is_deleted_and_kept_items_are_named_by_their_id() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let other = gateway.other_project().await;
     let items = json!({"items": [user("hi"), assistant(CANARY), user("and then?")]});
     let conversation = posted(&client, CONVERSATIONS, &items).await.json();
@@ -196,8 +194,7 @@ async fn a_summary_stands_for_a_conversation_over_every_model_of_its_project_alo
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_conversation_is_compacted_once_it_is_longer_than_its_client_wants() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let long = format!("{CANARY}{}", " word".repeat(4_000));
     let managed = |words: &str, previous: &str, threshold: u64, stream: bool| {
         json!({"model": HAIKU, "input": words, "previous_response_id": previous, "stream": stream,

@@ -62,8 +62,7 @@ async fn the_official_sdk_has_files_and_batches_of_them_at_the_provider_and_thro
     for cases in ["files.py", "batches.py"] {
         let (python, script) = driver(cases);
         let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
-        let driven = drive(python, script, &gateway).await;
-        assert_eq!((direct.held, driven.held), (4, 4), "{cases}");
+        assert_eq!((direct.held, drive(python, script, &gateway).await.held), (4, 4), "{cases}");
         assert_eq!(gateway.emulator.violations(), []);
     }
 }

@@ -572,6 +572,12 @@ impl Gateway {
         gateway
     }
 
+    /// It, and a client with the API key that applications use.
+    pub fn and_client(self) -> (Self, Client) {
+        let client = self.client();
+        (self, client)
+    }
+
     /// Adds a credential, or an account by its path, whose base URL is another of the emulator's.
     pub async fn at(&self, path: &str, provider: &str, secret: &str, base_url: &str) -> String {
         let body = json!({"provider": provider, "secret": secret, "base_url": base_url});

@@ -38,8 +38,7 @@ async fn the_official_sdk_has_state_over_any_model_through_the_gateway() {
     gateway.node("cellar", &[LOCAL_MODEL]).await;
     let (python, script) = driver("kept_responses.py");
     let models = format!("{HAIKU},{LOCAL_MODEL},openai/gpt-4o-mini");
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
-    assert_eq!(driven.held, 8);
+    assert_eq!(drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await.held, 8);
     // The provider that stores was sent all that came before, since it has none of it.
     let mut sent = gateway.calls(OWN).into_iter().map(|call| call.json());
     let chained = sent.find(|sent| sent.get("input").is_some()).unwrap();
@@ -52,8 +51,7 @@ async fn the_official_sdk_has_state_over_any_model_through_the_gateway() {
 
 #[tokio::test]
 async fn an_answer_is_its_project_s_alone_and_outlives_a_kill() {
-    let mut gateway = pooled().await;
-    let client = gateway.client();
+    let (mut gateway, client) = pooled().await.and_client();
     let first = made(&client, &ask(CANARY)).await;
     let second = made(&client, &on("more", &first)).await;
     let others = second_workspace(&gateway).await;
@@ -87,8 +85,7 @@ async fn an_answer_is_its_project_s_alone_and_outlives_a_kill() {
 
 #[tokio::test]
 async fn what_is_kept_is_purged_held_and_forbidden_as_its_project_says() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let first = made(&client, &ask(CANARY)).await;
     let second = made(&client, &on("more", &first)).await;
     let held = json!({"reason": "case 7", "project_id": gateway.founded.project_id});
@@ -156,8 +153,7 @@ async fn an_answer_in_the_background_is_cancelled_booked_once_and_seen_by_every_
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let session = client.post("/v2/sessions", &json!({"name": "trip"})).await.unwrap().json();
     let (id, branch) = (session["id"].as_str().unwrap(), session["default_branch_id"].as_str().unwrap());
     let events = format!("/v2/sessions/{id}/branches/{branch}/events");
@@ -202,8 +198,7 @@ async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_that_can_t_be_continued_is_refused_before_anything_is_spent() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let session = client.post("/v2/sessions", &json!({"name": "trip"})).await.unwrap().json();
     let (id, branch) = (session["id"].as_str().unwrap(), session["default_branch_id"].as_str().unwrap());
     let ask = |words: &str| json!({"model": HAIKU, "input": words, "session_id": id});
@@ -228,8 +223,7 @@ async fn a_session_that_can_t_be_continued_is_refused_before_anything_is_spent()
         refused(&answer, 404, "conversation_not_found");
     }
     assert_eq!(client.get(&path).await.unwrap().json()["object"], "conversation", "a session is one");
-    let no_item = client.get(&format!("{path}/items/msg_1")).await.unwrap();
-    refused(&no_item, 404, "conversation_item_not_found");
+    refused(&client.get(&format!("{path}/items/msg_1")).await.unwrap(), 404, "conversation_item_not_found");
     gateway.patch(&format!("/v2/sessions/{id}"), json!({"status": "archived"})).await;
     let before = gateway.calls(POOL).len();
     problem(&client.post("/v2/responses", &ask("too late?")).await.unwrap(), 409, "session_archived");

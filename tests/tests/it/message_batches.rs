@@ -59,8 +59,7 @@ async fn the_official_sdk_has_message_batches_done_at_the_provider_and_through_t
 
 #[tokio::test]
 async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let mut plain = Vec::new();
     for model in [HAIKU, SONNET] {
         let answer = client.post("/v1/messages", &params(model, "ask 0")).await.unwrap().must_be(200);
@@ -116,8 +115,7 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
 
 #[tokio::test]
 async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let first = own(&gateway, OWN).await;
     let second = own(&gateway, OWN_SECOND).await;
     let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "grok-4", "x")]).await;
@@ -154,8 +152,7 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
 /// The client's API version decides which fields a request may have, and an invalid request fails alone.
 #[tokio::test]
 async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_sent() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let mut sampled = ask("sampled", HAIKU, "x");
     sampled["params"]["temperature"] = json!(0.5);
     let body = json!({"requests": [sampled, ask("plain", HAIKU, "x")]}).to_string();
@@ -190,8 +187,7 @@ async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere(
 /// Completed work is booked, and a batch is deleted only after that.
 #[tokio::test]
 async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let requests: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
     let id = create_batch(&client, &requests).await;
     let answer = delete(&client, &id).await;
@@ -223,16 +219,14 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
 /// What its requests may cost is held of the budgets from its creation until it is booked, of a cancelled batch, too.
 #[tokio::test]
 async fn a_message_batch_is_held_of_a_budget_until_it_is_booked() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     // 192 tokens of output cost 480 micros in a batch, and the bytes of the requests some 200.
     let budget = gateway.budget(1_000).await;
     let requests: Vec<Value> = (0..3).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
     let id = create_batch(&client, &requests).await;
     let (spent_before, held) = gateway.standing(&budget).await;
     assert!(spent_before == 0 && held >= 480, "{held}");
-    let refused = post(&client, &requests).await.must_be(429);
-    assert_eq!(gateway.recorded_code(&refused).await, "quota_exceeded");
+    assert_eq!(gateway.recorded_code(&post(&client, &requests).await.must_be(429)).await, "quota_exceeded");
     until_ended(&client, &id).await;
     until_booked(&gateway.admin(), 3).await;
     let cost = spent(&gateway.admin(), "provider_cost_nanos").await;
@@ -261,8 +255,7 @@ async fn a_message_batch_is_held_of_a_budget_until_it_is_booked() {
 
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
-    let mut gateway = gateway().await;
-    let client = gateway.client();
+    let (mut gateway, client) = gateway().await.and_client();
     let id = create_batch(&client, &asks(MANY)).await;
     slowly(&gateway, 50);
     until_ended(&client, &id).await;
@@ -270,8 +263,7 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     let sum = spent(&gateway.admin(), "provider_cost_nanos").await;
     let shown = gateway.get(&format!("/v2/batches/{id}")).await;
     assert_eq!(shown["provider_cost_nanos"], sum, "the cost of the batch knows each once, too");
-    let batch = until_ended(&gateway.client(), &id).await;
-    let lines = results(&gateway.client(), &batch).await;
+    let lines = results(&gateway.client(), &until_ended(&gateway.client(), &id).await).await;
     let used = |result: &Value, name: &str| result["message"]["usage"][name].as_u64().unwrap();
     let used = |result: &Value| used(result, "input_tokens") + used(result, "output_tokens");
     assert_eq!(record, lines.values().map(used).sum::<u64>(), "the sums know each once, too");

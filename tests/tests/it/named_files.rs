@@ -67,8 +67,7 @@ async fn the_official_sdk_names_files_at_the_provider_and_through_the_gateway() 
     let gateway = Gateway::own().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
     let before = all(&gateway).len();
-    let driven = drive(python, script, &gateway).await;
-    assert_eq!((direct.held, driven.held), (3, 3));
+    assert_eq!((direct.held, drive(python, script, &gateway).await.held), (3, 3));
     let sent = all(&gateway).split_off(before);
     let conversations = sent.iter().filter(|entry| entry.method == "POST" && entry.path != "/v1/files");
     let mut named = 0;
@@ -173,8 +172,7 @@ async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
         let sent = all(&gateway).len();
         let theirs = body(&theirs[start..end]);
         refusal(&gateway.client(), (path, theirs), 400, ("kept_elsewhere", param)).await;
-        let other = gateway.other_project().await;
-        refusal(&other, (path, body(&id)), 404, ("file_not_found", param)).await;
+        refusal(&gateway.other_project().await, (path, body(&id)), 404, ("file_not_found", param)).await;
         assert_eq!(all(&gateway).len(), sent, "nobody was asked");
     }
     assert_eq!(gateway.emulator.violations(), []);

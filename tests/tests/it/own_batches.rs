@@ -151,8 +151,7 @@ async fn the_official_sdks_have_batches_of_any_model_through_the_gateway() {
 /// What no single credential takes as a whole, whatever the reason, and what nobody serves.
 #[tokio::test]
 async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let url = gateway.emulator.anthropic_url();
     let first = gateway.at("/v2/provider-credentials", "anthropic", OWN, &url).await;
     let second = gateway.at("/v2/provider-credentials", "anthropic", OWN_SECOND, &url).await;
@@ -168,8 +167,7 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
         let batch = &plan["batch"];
         assert_eq!(batch["execution"], "gateway", "{plan}");
         assert_eq!(batch["reason"], code, "the plan says why no provider takes it: {plan}");
-        let id = create(&client, &requests).await;
-        let batch = until_ended(&client, &id).await;
+        let batch = until_ended(&client, &create(&client, &requests).await).await;
         assert_eq!(batch["request_counts"]["succeeded"], 2, "{batch}");
     }
     post(&client, &[ask("a", "grok-4", "x"), ask("b", HAIKU, "x")]).await.must_be(404);
@@ -185,8 +183,7 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
     let alone = gateway.settled(&trace_of(&alone)).await;
     let id = create(&client, &[ask("a", HAIKU, "ask 0"), ask("b", "nobody/unknown", "x")]).await;
@@ -222,8 +219,7 @@ async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_has_not_begun_is_cancelled_and_what_has_is_finished() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     answer_some(&gateway);
     let id = create(&client, &asks(MANY)).await;
     client.delete(&format!("{PATH}/{id}")).await.unwrap().must_be(409);
@@ -360,8 +356,7 @@ async fn a_revoked_key_fails_what_is_left_with_that_reason() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let one = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
     let one = gateway.settled(&trace_of(&one)).await;
     let limit = one["cost_nanos"].as_u64().unwrap() * 40;
@@ -369,8 +364,7 @@ async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
     let budget =
         json!({"name": "nights", "period": "month", "limit_micros": limit / 1_000, "project_id": project});
     gateway.make("/v2/budgets", budget).await;
-    let id = create(&client, &asks(MANY)).await;
-    let batch = until_ended(&client, &id).await;
+    let batch = until_ended(&client, &create(&client, &asks(MANY)).await).await;
     let (succeeded, errored) = (&batch["request_counts"]["succeeded"], &batch["request_counts"]["errored"]);
     assert!(succeeded.as_u64() > Some(0) && errored.as_u64() > Some(0), "{batch}");
     let results = results(&client, &batch).await;
@@ -384,8 +378,7 @@ async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let id = create(&client, &asks(3)).await;
     let batch = until_ended(&client, &id).await;
     let others = second_workspace(&gateway).await;
@@ -414,8 +407,7 @@ async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_batch_is_in_the_data_path_of_its_requests() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let id = create(&client, &asks(1)).await;
     until_ended(&client, &id).await;
     let request = id_of(&booked(&gateway, 1).await.remove(0));

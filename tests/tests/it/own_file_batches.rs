@@ -42,8 +42,7 @@ async fn the_official_sdk_has_batches_of_files_of_any_model_through_the_gateway(
     gateway.node("cellar", &[LOCAL_MODEL]).await;
     let (python, script) = driver("own_file_batches.py");
     let models = format!("{HAIKU},openai/gpt-4o-mini,{LOCAL_MODEL}");
-    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
-    assert_eq!(driven.held, 4);
+    assert_eq!(drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await.held, 4);
     let journal = gateway.emulator.journal();
     let made = journal.iter().filter(|entry| entry.method == "POST" && entry.path.ends_with("/batches"));
     assert_eq!(made.count(), 1, "a provider has the file of one model, and the gateway all others");
@@ -97,8 +96,7 @@ async fn a_batch_looks_the_same_whoever_serves_it() {
 /// A file goes to the provider whose models it names as that does, and every other one is kept here.
 #[tokio::test]
 async fn a_file_is_kept_where_its_models_are() {
-    let gateway = pooled().await;
-    let client = gateway.client();
+    let (gateway, client) = pooled().await.and_client();
     let own = "gpt-4o-mini";
     assert!(is_ours(&upload(&client, &line("a", own, "x"), "").await), "nobody keeps files for the project");
     gateway.credential("openai", OWN).await;
@@ -111,8 +109,7 @@ async fn a_file_is_kept_where_its_models_are() {
         (&[own, "nobody-knows-it"], true),
     ] {
         let content: String = models.iter().map(|model| line(model, model, "x")).collect();
-        let answer = upload(&client, &content, "").await;
-        assert_eq!(is_ours(&answer), ours, "{models:?}");
+        assert_eq!(is_ours(&upload(&client, &content, "").await), ours, "{models:?}");
     }
     // A provider gets the names that it has itself, in each line, and nothing else of the file is changed.
     let named = |model: &str| -> String {
@@ -149,8 +146,7 @@ async fn each_request_of_a_batch_is_held_to_the_rules_of_a_policy() {
     let own = "gpt-4o-mini";
     let there = upload(&client, &line("a", own, "x"), "").await;
     assert!(!is_ours(&there));
-    let rules = json!({"allowed_models": [MINI, HAIKU], "limits": {"max_output_tokens": 60}});
-    gateway.policy(rules).await;
+    gateway.policy(json!({"allowed_models": [MINI, HAIKU], "limits": {"max_output_tokens": 60}})).await;
     let of_theirs = client.post(PATH, &of(&id_of(&there))).await.unwrap();
     assert_eq!(of_theirs.header("agent-policy-rule"), Some("max_output_tokens"));
     assert_eq!(refused(&of_theirs, 403, "policy_forbids")["param"], "input_file_id");
@@ -166,8 +162,7 @@ async fn each_request_of_a_batch_is_held_to_the_rules_of_a_policy() {
     assert_eq!(failed.iter().map(|line| &line["custom_id"]).collect::<Vec<_>>(), ["long", "other"]);
     let code = |line: &Value| line["response"]["body"]["error"]["code"].clone();
     assert!(failed.iter().all(|line| code(line) == "policy_forbids"), "{failed:?}");
-    let made = post(&client, &[ask("long", HAIKU, "x")]).await;
-    assert!(is_ours(&made));
+    assert!(is_ours(&post(&client, &[ask("long", HAIKU, "x")]).await));
     assert!(keys_of_batches(&gateway).is_empty(), "a provider had a batch");
     assert_eq!(gateway.emulator.violations(), []);
 }

@@ -62,8 +62,7 @@ async fn booked_at_half(gateway: &Gateway, short: &Value) {
 
 #[tokio::test]
 async fn a_batch_on_a_shared_account_is_booked_once_at_the_price_of_batches_and_its_markup() {
-    let gateway = shared().await;
-    let client = gateway.client();
+    let (gateway, client) = shared().await.and_client();
     let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap().must_be(200);
     let alone = gateway.settled(&trace_of(&alone)).await;
     let late = with(params(HAIKU, "x"), json!({"metadata": {"user_id": "emu:status=529"}}));
@@ -73,8 +72,7 @@ async fn a_batch_on_a_shared_account_is_booked_once_at_the_price_of_batches_and_
     assert_eq!(plan["batch"]["models"][0]["price_percent"], 50, "{plan}");
     let id = create(&client, &requests).await;
     assert!(id.starts_with("msgbatch_tg_"), "{id}");
-    let batch = until_ended(&client, &id).await;
-    let lines = results(&client, &batch).await;
+    let lines = results(&client, &until_ended(&client, &id).await).await;
     assert_eq!((&lines["a"]["type"], &lines["bad"]["type"]), (&json!("succeeded"), &json!("errored")));
     let rows = until_booked(&gateway.admin(), 2).await;
     let mut costs = Vec::new();
@@ -100,8 +98,7 @@ async fn two_workspaces_on_one_account_have_nothing_of_each_others_batches() {
     let both = [gateway.client(), gateway.with_key(&second_workspace(&gateway).await.api_key)];
     let mut batches = Vec::new();
     for (client, words) in both.iter().zip(["first", "second"]) {
-        let id = create(client, &[ask("a", HAIKU, words)]).await;
-        let batch = until_ended(client, &id).await;
+        let batch = until_ended(client, &create(client, &[ask("a", HAIKU, words)]).await).await;
         let lines = results(client, &batch).await;
         let text = &lines["a"]["message"]["content"][0]["text"];
         assert!(text.as_str().unwrap().contains(words), "{lines:?}");
@@ -129,8 +126,7 @@ async fn two_workspaces_on_one_account_have_nothing_of_each_others_batches() {
 /// What would have to be held, or kept apart from others, goes through the gateway item by item.
 #[tokio::test]
 async fn a_batch_that_must_not_be_sent_whole_to_a_shared_account_is_left_to_the_gateway() {
-    let gateway = shared().await;
-    let client = gateway.client();
+    let (gateway, client) = shared().await.and_client();
     let marked = json!({"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]});
     let marked = [json!({"custom_id": "a", "params": with(params(HAIKU, "x"), marked)})];
     left(&client, &marked, "its prefix would be in the shared cache").await;

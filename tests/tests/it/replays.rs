@@ -157,8 +157,7 @@ async fn moves_on_evidence(moved: &Moved) {
     assert_eq!(gateway.calls(NODE).len(), REQUESTS);
 
     moved.create_route("").await.must_be(201);
-    let served = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(served.header("agent-execution-profile"), Some("byoc"));
+    assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-execution-profile"), Some("byoc"));
 }
 
 #[tokio::test]
@@ -262,8 +261,7 @@ async fn every_writer_of_routes_is_gated_and_nothing_else_is() {
 
     // What a condition depends on is not in the records: each request could fulfil it.
     let conditional = with(moved.to_node(), json!({"when": {"metadata": {"tier": "gold"}}}));
-    let refused = gateway.admin().post("/v2/routes", &conditional).await.unwrap();
-    problem(&refused, 409, "replay_required");
+    problem(&gateway.admin().post("/v2/routes", &conditional).await.unwrap(), 409, "replay_required");
 
     let path = format!("/v2/routes/{own}");
     let to_node = json!({"profiles": ["byoc"]});
@@ -368,8 +366,7 @@ async fn a_route_of_one_key_is_judged_by_the_requests_of_that_key() {
 async fn a_run_goes_on_after_a_kill() {
     let mut moved = Moved::start().await;
     moved.gateway.emulator.script(NODE, [Behaviour::ok().times(7), Behaviour::held().times(2)]);
-    let made = moved.gateway.make(RUNS, moved.input(json!({"concurrency_max": 2}))).await;
-    let id = id_of(&made);
+    let id = id_of(&moved.gateway.make(RUNS, moved.input(json!({"concurrency_max": 2}))).await);
     until("seven answers to be stored, and two to be waited for", async || {
         moved.show(&id).await["ended"] == 7 && moved.gateway.calls(NODE).len() == 9
     })

@@ -160,8 +160,7 @@ async fn nobody_else_is_given_the_answer() {
         assert_eq!(gateway.calls(OWN).len(), before + 3);
     }
     // Who wants none of it pays nothing for it and is told nothing.
-    let plain = gateway.other_project().await;
-    assert_eq!(cache(&ask(&plain, CHAT, &question(MINI)).await), "none");
+    assert_eq!(cache(&ask(&gateway.other_project().await, CHAT, &question(MINI)).await), "none");
 }
 
 #[tokio::test]

@@ -63,8 +63,7 @@ async fn embedding_of(gateway: &Gateway, search: &Value) -> Value {
 
 #[tokio::test]
 async fn a_request_that_means_the_same_is_given_the_answer_and_a_near_miss_is_not() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let first = ask(&client, &chat(ASKED)).await;
     assert_eq!(told(&first), NONE_ALIKE);
     let again = ask(&client, &chat(SAME)).await;
@@ -110,8 +109,7 @@ async fn a_request_that_means_the_same_is_given_the_answer_and_a_near_miss_is_no
 
 #[tokio::test]
 async fn everything_but_the_last_text_must_be_the_same() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let instructed = |system: &str, text: &str| {
         let messages = json!([{"role": "system", "content": system}, {"role": "user", "content": text}]);
         json!({"model": MINI, "messages": messages})
@@ -210,8 +208,7 @@ async fn no_other_project_or_workspace_is_given_the_answer() {
 
 #[tokio::test]
 async fn a_kept_answer_obeys_the_policies_and_credentials_of_now_and_a_purge() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let first = ask(&client, &chat(ASKED)).await;
     assert_eq!(told(&ask(&client, &chat(SAME)).await), HIT);
     // Whose credential made it may not be asked any more.
@@ -232,8 +229,7 @@ async fn a_kept_answer_obeys_the_policies_and_credentials_of_now_and_a_purge() {
 
 #[tokio::test]
 async fn without_an_embedding_the_answer_comes_all_the_same() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     ask(&client, &chat(ASKED)).await;
     gateway.emulator.script(OWN_SECOND, [Behaviour::status(400).always()]);
     let failed = ask(&client, &chat(SAME)).await;
@@ -248,8 +244,7 @@ async fn without_an_embedding_the_answer_comes_all_the_same() {
     let late = ask(&client, &chat("tell me the capital of France, please")).await;
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(told(&late), ("miss", "embedding_late", "-"));
-    let search = search_of(&gateway, &late).await;
-    let embedding = embedding_of(&gateway, &search).await;
+    let embedding = embedding_of(&gateway, &search_of(&gateway, &late).await).await;
     assert_eq!(embedding["made_for"]["request_id"], trace_of(&late), "it is booked: {embedding}");
     gateway.emulator.clear_scripts();
     // What was answered without a vector is found by its name alone.
@@ -273,8 +268,7 @@ async fn an_embedding_is_held_to_the_limits_budgets_and_profiles_of_its_project(
     let long = "Please tell me the capital of France. ".repeat(100);
     let answer = ask(&gateway.client(), &with(chat(&long), json!({"model": LOCAL_MODEL}))).await;
     assert_eq!(told(&answer), ("miss", "embedding_failed", "-"));
-    let search = search_of(&gateway, &answer).await;
-    let embedding = embedding_of(&gateway, &search).await;
+    let embedding = embedding_of(&gateway, &search_of(&gateway, &answer).await).await;
     assert_eq!(embedding["error_code"], "quota_exceeded", "{embedding}");
     assert_eq!(embedded(&gateway).len(), 0);
 }
@@ -285,8 +279,7 @@ async fn a_text_is_never_embedded_on_somebody_elses_credential() {
     gateway.at("/v2/accounts", "mistral", POOL, &gateway.emulator.base_url_of(Flavour::Mistral)).await;
     keep(&gateway, json!({"mode": "semantic", "semantic": {"model": EMBED}})).await;
     gateway.policy(json!({"profiles": ["byok"]})).await;
-    let answer = ask(&gateway.client(), &chat(ASKED)).await;
-    assert_eq!(told(&answer), ("miss", "embedding_failed", "-"));
+    assert_eq!(told(&ask(&gateway.client(), &chat(ASKED)).await), ("miss", "embedding_failed", "-"));
     assert_eq!(gateway.calls(POOL).len(), 0);
 }
 

@@ -135,8 +135,7 @@ fn in_order(text: &str, words: &[&str]) {
 
 #[tokio::test]
 async fn a_session_goes_on_in_each_dialect_wherever_it_is_served() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     for (speaks, own) in [(Chat, MINI), (Messages, HAIKU), (Gemini, FLASH), (Responses, MINI)] {
         for model in [own, LOCAL_MODEL, HAIKU] {
             for stream in [false, true] {
@@ -168,8 +167,7 @@ async fn a_session_goes_on_in_each_dialect_wherever_it_is_served() {
 /// One session, of which each request is in another dialect and goes to another vendor.
 #[tokio::test]
 async fn a_session_goes_from_one_dialect_to_the_next_and_along_its_branches() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let (session, branch) = opened(&client).await;
     let steps = [(Chat, HAIKU), (Gemini, MINI), (Responses, FLASH), (Messages, LOCAL_MODEL), (Chat, MINI)];
     let mut words: Vec<String> = Vec::new();
@@ -209,8 +207,7 @@ async fn a_session_goes_from_one_dialect_to_the_next_and_along_its_branches() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_fails_appends_nothing() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let (session, branch) = opened(&client).await;
     let at = (session.as_str(), branch.as_str());
     let continuing = continuing(&gateway, &session);
@@ -233,8 +230,7 @@ async fn what_fails_appends_nothing() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_can_t_be_continued_is_refused_before_anything_is_spent() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let (session, branch) = opened(&client).await;
     let at = (session.as_str(), branch.as_str());
     let continuing = continuing(&gateway, &session);

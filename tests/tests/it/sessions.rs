@@ -124,8 +124,7 @@ async fn fifty_writers(clients: &[Client]) {
 
 #[tokio::test]
 async fn forks_share_history_and_snapshots_are_reproducible() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let brief = json!({"type": "text_context", "content": "be brief"});
     let artifact = made(&client, "/v2/artifacts", brief).await;
     let plain = json!({"items": [artifact["id"]]});
@@ -174,26 +173,22 @@ async fn forks_share_history_and_snapshots_are_reproducible() {
     let compact = made(&client, &snapshots, json!({})).await;
     assert_eq!(compact["ordered_block_manifest"].as_array().unwrap().len(), 2, "{compact}");
     problem(&client.post(&snapshots, &json!({"version": 99})).await.unwrap(), 400, "invalid_value");
-    let beyond = client.post(&branches, &json!({"at_version": 99})).await.unwrap();
-    problem(&beyond, 409, "fork_beyond_branch");
+    problem(&client.post(&branches, &json!({"at_version": 99})).await.unwrap(), 409, "fork_beyond_branch");
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let session = made(&client, SESSIONS, json!({})).await;
     append(&client, &branch_events(&session, "main"), 0, "one").await;
     let branches = below(&session, "branches");
     let fork = made(&client, &branches, json!({"name": "a try", "from_branch_id": "main"})).await;
     let named = branch_events(&session, "a%20try");
     append(&client, &named, 1, "two").await;
-    let page = got(&client, &format!("{named}?include=content")).await;
-    assert_eq!(contents(&page), ["one", "two"]);
+    assert_eq!(contents(&got(&client, &format!("{named}?include=content")).await), ["one", "two"]);
     let snapshots = below(&session, "snapshots");
-    let snapshot = made(&client, &snapshots, json!({"branch_id": "a try"})).await;
-    assert_eq!(snapshot["branch_id"], fork["id"]);
+    assert_eq!(made(&client, &snapshots, json!({"branch_id": "a try"})).await["branch_id"], fork["id"]);
     let path = format!("{SESSIONS}/{}", text(&session["id"]));
     gateway.patch(&path, json!({"default_branch_id": "a try"})).await;
     assert_eq!(got(&client, &path).await["default_branch_id"], fork["id"]);
@@ -209,8 +204,7 @@ async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
     let bytes = json!({"type": "binary_attachment", "content_base64": "/wD+"});
     let binary = made(&client, "/v2/artifacts", bytes).await;
@@ -266,8 +260,7 @@ async fn a_key_sees_the_sessions_of_its_own_project_alone() {
         page["data"].as_array().unwrap().iter().map(id_of).collect()
     };
     assert_eq!(ids(&theirs, "").await, BTreeSet::from([id_of(&foreign)]));
-    let both = BTreeSet::from([id_of(&foreign), id_of(&session)]);
-    assert_eq!(ids(&gateway.admin(), "").await, both);
+    assert_eq!(ids(&gateway.admin(), "").await, BTreeSet::from([id_of(&foreign), id_of(&session)]));
     assert_eq!(ids(&gateway.admin(), "?end_user=ada").await, BTreeSet::from([id_of(&session)]));
     assert!(ids(&gateway.admin(), "?status=archived").await.is_empty());
 }
@@ -283,8 +276,7 @@ async fn are_refused<const N: usize>(client: &Client, cases: [(&str, Value, u16,
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_is_described_wrongly_or_may_not_be_retained_is_refused() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let artifact = |more: Value| with(json!({"type": "policy", "content": "x"}), more);
     let invalid = "invalid_value";
     let wrong = [
@@ -337,8 +329,7 @@ async fn what_is_described_wrongly_or_may_not_be_retained_is_refused() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_person_who_reads_content_is_in_the_audit() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
     let session = made(&client, SESSIONS, json!({})).await;
     append(&client, &events_of(&session), 0, CANARY).await;
@@ -457,8 +448,7 @@ async fn a_session_stays_at_one_credential_and_node() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn bounds_and_changed_content_are_told() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let session = made(&client, SESSIONS, json!({})).await;
     let path = events_of(&session);
     let branches = below(&session, "branches");
@@ -498,8 +488,7 @@ async fn bounds_and_changed_content_are_told() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_is_purged_with_its_requests() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::own().await.and_client();
     let session = made(&client, SESSIONS, json!({})).await;
     let other = made(&client, SESSIONS, json!({})).await;
     let artifact = json!({"type": "document", "content": CANARY, "name": CANARY});
@@ -577,8 +566,7 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
         "key_shredding": null});
     assert_eq!(counted["erased"], erased);
     let erasure = made(&admin, path, json!({"end_user": person})).await;
-    let path = format!("{path}/{}", id_of(&erasure));
-    let erased = until_status(&admin, &path, "completed").await;
+    let erased = until_status(&admin, &format!("{path}/{}", id_of(&erasure)), "completed").await;
     assert_eq!(erased["erased"]["sessions"], 2, "{erased}");
     assert!(erased["erased"]["items"].as_u64() >= Some(3), "{erased}");
     assert!(erased["erased"]["namespace_generation"].is_u64() && erased["erased"]["usage_events"] == 0);

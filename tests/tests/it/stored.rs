@@ -78,8 +78,7 @@ pub async fn agree(gateway: &Gateway, requests: u64) {
 #[tokio::test]
 async fn an_answer_is_found_where_it_was_made() {
     let mut gateway = Gateway::own().await;
-    let second = gateway.credential("openai", OWN_SECOND).await;
-    let other = bound(&gateway, &second).await;
+    let other = bound(&gateway, &gateway.credential("openai", OWN_SECOND).await).await;
     let (theirs, _) = made(&other, &ask()).await;
     let (ours, _) = made(&gateway.client(), &ask()).await;
     assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
@@ -336,8 +335,7 @@ async fn a_maker_that_may_not_be_asked_is_named() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_background_answer_used_is_booked_once() {
-    let mut gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (mut gateway, client) = Gateway::own().await.and_client();
     let (id, queued) = begun(&client).await;
     assert_eq!(queued.json()["status"], "queued");
     let created = gateway.record(&queued).await;
@@ -355,8 +353,7 @@ async fn what_a_background_answer_used_is_booked_once() {
     for poll in polls.collect::<Vec<_>>() {
         let poll = poll.await.unwrap();
         assert_eq!(poll.json()["status"], "completed", "{}", poll.text());
-        let record = gateway.record(&poll).await;
-        holders += usize::from(record["output_tokens"].as_u64().unwrap() > 0);
+        holders += usize::from(gateway.record(&poll).await["output_tokens"].as_u64().unwrap() > 0);
     }
     agree(&gateway, 8).await;
     assert_eq!(holders + ours(&gateway).await.len(), 1);
@@ -386,8 +383,7 @@ async fn what_a_background_answer_used_is_booked_once() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_background_stream_is_resumed_and_booked_once() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::own().await.and_client();
     let body = with(ask(), json!({"background": true, "stream": true}));
     // Streamed to the end by the client that created it, and retrieved later.
     let whole = client.post(PATH, &body).await.unwrap();
@@ -412,8 +408,7 @@ async fn a_background_stream_is_resumed_and_booked_once() {
     drop(stream);
     let left = gateway.settled(&trace).await;
     assert_eq!((&left["outcome"], &left["output_tokens"]), (&json!("client_cancelled"), &json!(0)), "{left}");
-    let rest = get(&client, &format!("{id}?stream=true&starting_after=0")).await;
-    let resumed = gateway.record(&rest).await;
+    let resumed = gateway.record(&get(&client, &format!("{id}?stream=true&starting_after=0")).await).await;
     let is_booked = resumed["output_tokens"].as_u64() > Some(0);
     assert!(is_booked || !ours(&gateway).await.is_empty(), "{resumed}");
     get(&client, &format!("{id}?stream=true")).await;
@@ -433,8 +428,7 @@ async fn official_clients_keep_their_answers() {
     for (program, script, cases) in drivers {
         let gateway = Gateway::own().await;
         gateway.credential("openai", OWN_SECOND).await;
-        let driven = drive(program, workspace().join(script), &gateway).await;
-        assert_eq!(driven.held, cases, "{script}");
+        assert_eq!(drive(program, workspace().join(script), &gateway).await.held, cases, "{script}");
         until("the books hold what the emulator counted", async || {
             let sums = sums(&gateway.get("/v2/usage").await);
             is_counted(&gateway, &sums)

@@ -108,8 +108,7 @@ async fn boto3_has_jobs_done_at_the_provider_and_through_the_gateway() {
 
 #[tokio::test]
 async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let body = json!({"messages": [{"role": "user", "content": [{"text": "ask 0"}]}]});
     let path = format!("/model/{}/converse", HAIKU.replace('/', "%2F"));
     let plain = client.post(&path, &body).await.unwrap().must_be(200);
@@ -163,13 +162,11 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
 
 #[tokio::test]
 async fn what_no_answer_says_that_it_used_is_marked_and_never_guessed() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let llama = (0..REQUESTS_MIN).map(|at| (format!("a{at}"), json!({"prompt": "x", "max_gen_len": 9})));
     let uri = put(&gateway, "llama", llama);
     let body = with(job("llama", &uri), json!({"modelId": "bedrock:us.meta.llama3-3-70b-instruct-v1:0"}));
-    let name = made(&client, &body).await;
-    assert_eq!(ended(&client, &name).await["status"], "Completed");
+    assert_eq!(ended(&client, &made(&client, &body).await).await["status"], "Completed");
     for row in until_booked(&gateway.admin(), REQUESTS_MIN).await {
         let figures = (&row["status"], &row["input_tokens"], &row["cost_micros"], &row["estimated"]);
         assert_eq!(figures, (&json!(200), &json!(0), &json!(0), &json!(false)), "{row}");
@@ -181,8 +178,7 @@ async fn what_no_answer_says_that_it_used_is_marked_and_never_guessed() {
 
 #[tokio::test]
 async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
-    let gateway = Gateway::start().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::start().await.and_client();
     let uri = put(&gateway, "all", many(1));
     let invalid = "ValidationException";
     let keys = credential(&gateway, POOL, json!({}));
@@ -232,8 +228,7 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
 
 #[tokio::test]
 async fn a_job_is_its_projects_alone() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await.and_client();
     let uri = put(&gateway, "few", many(1));
     let name = made(&client, &job("few", &uri)).await;
     let other = gateway.other_project().await;
@@ -263,12 +258,10 @@ async fn a_job_is_its_projects_alone() {
 /// Results that are not readable yet are booked as soon as access is granted.
 #[tokio::test]
 async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
-    let mut gateway = gateway().await;
-    let client = gateway.client();
+    let (mut gateway, client) = gateway().await.and_client();
     let uri = put(&gateway, "all", many(REQUESTS_MIN));
     gateway.emulator.deny_storage(OWN, true);
-    let name = made(&client, &job("all", &uri)).await;
-    assert_eq!(ended(&client, &name).await["status"], "Completed");
+    assert_eq!(ended(&client, &made(&client, &job("all", &uri)).await).await["status"], "Completed");
     until("somebody reads the results", async || request_count(&gateway, "/s3/own-bucket/batches/out/") > 0)
         .await;
     let why = "Allow s3:GetObject below config.batch_storage";
@@ -282,8 +275,7 @@ async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
 /// The process is killed while it books: what is booked is not booked again, and what is missing is added.
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_of_a_job_once() {
-    let mut gateway = gateway().await;
-    let client = gateway.client();
+    let (mut gateway, client) = gateway().await.and_client();
     let uri = put(&gateway, "many", many(MANY));
     let name = made(&client, &job("many", &uri)).await;
     slowly(&gateway, 50);

@@ -81,8 +81,7 @@ async fn the_published_clients_upload_and_run() {
     let gateway = Gateway::own().await;
     let (python, script) = driver("uploads.py");
     assert_eq!(drive(python, script, &gateway).await.held, 10);
-    let node = drive("node".into(), workspace().join("tests/node/uploads.mjs"), &gateway).await;
-    assert_eq!(node.held, 12);
+    assert_eq!(drive("node".into(), workspace().join("tests/node/uploads.mjs"), &gateway).await.held, 12);
     let sent = gateway.calls(OWN);
     let sent = String::from_utf8(sent[0].body.to_vec()).unwrap();
     assert!(sent.contains("Revenue rose"), "{sent}");
@@ -107,8 +106,7 @@ async fn each_envelope_has_its_files() {
 
 #[tokio::test]
 async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::own().await.and_client();
     let text = format!("{CANARY} ").repeat(600_000);
     let file = uploaded(&gateway, &client, &format!("{CANARY}.txt"), "text/plain", text.as_bytes()).await;
     let read = content(&client, &file).await.must_be(200);
@@ -135,8 +133,7 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_address_takes_what_its_file_says_once_and_tenants_never_meet() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::own().await.and_client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", b"once").await;
     for (path, why) in [
         (None, "its second use"),
@@ -324,8 +321,7 @@ async fn a_full_disk_is_told_and_survived() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_purge_removes_files_and_a_hold_keeps_them() {
-    let gateway = Gateway::own().await;
-    let client = gateway.client();
+    let (gateway, client) = Gateway::own().await.and_client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", CANARY.as_bytes()).await;
     let hold = gateway.make("/v2/legal-holds", json!({"workspace": true, "reason": "case 7"})).await;
     let path = format!("/files/{}", id_of(&file));

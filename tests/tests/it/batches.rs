@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, once, question, refused, scripted, trace_of};
+use crate::ask::{CHAT, MINI, once, question, refused, scripted};
 use crate::forms::FORM;
 use crate::gateway::{Gateway, OWN, POOL, id_of, sums};
 use crate::wait::a_moment;
@@ -153,7 +153,7 @@ pub async fn booked_over_kills(gateway: &mut Gateway) -> u64 {
 #[tokio::test]
 async fn each_request_is_booked_once_at_the_price_of_batches() {
     let gateway = Gateway::own().await;
-    let plain = gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
+    let plain = gateway.record(&gateway.chat_ok(&question(MINI)).await).await;
     let failing = scripted("gpt-4o-mini", "status=500");
     let failing = json!({"custom_id": "bad", "method": "POST", "url": CHAT, "body": failing});
     let id = made(&gateway.client(), &format!("{}{failing}\n", asks(3))).await;

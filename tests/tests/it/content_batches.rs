@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{once, trace_of};
+use crate::ask::{once, posted};
 use crate::batches::{MANY, booked_over_kills, keys_of_batches, slowly, until_booked};
 use crate::gateway::{Gateway, OWN, POOL, driver};
 use crate::sdk::drive_at;
@@ -93,9 +93,8 @@ async fn the_official_sdk_has_content_batches_and_cached_prompts_at_the_provider
 async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches() {
     let (gateway, client) = gateway().await.and_client();
     let plain = ask("", "ask 0")["request"].clone();
-    let answer =
-        client.post(&format!("/v1beta/models/{FLASH}:generateContent"), &plain).await.unwrap().must_be(200);
-    let plain = gateway.settled(&trace_of(&answer)).await;
+    let answer = posted(&client, &format!("/v1beta/models/{FLASH}:generateContent"), &plain).await;
+    let plain = gateway.record(&answer).await;
     let mut named = ask("same", "ask 0");
     named["request"]["model"] = json!(format!("models/{FLASH}"));
     let mut keyless = ask("", "ask 0");
@@ -191,7 +190,6 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// Completed work is booked, and a batch is deleted only after that.
 #[tokio::test]
 async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
     let (gateway, client) = gateway().await.and_client();

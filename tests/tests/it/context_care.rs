@@ -134,11 +134,8 @@ async fn one_item_of_a_conversation_is_deleted_and_kept_items_are_named_by_their
     let before = gateway.calls(POOL).len();
     let gone = json!({"model": HAIKU, "input": [named(&ids[1]), user("x")]});
     let unknown = json!({"model": HAIKU, "input": [named(&output.replace("00", "ff")), user("x")]});
-    for answer in [
-        other.post(PATH, &body).await.unwrap(),
-        client.post(PATH, &gone).await.unwrap(),
-        client.post(PATH, &unknown).await.unwrap(),
-    ] {
+    for (from, named) in [(&other, &body), (&client, &gone), (&client, &unknown)] {
+        let answer = from.post(PATH, named).await.unwrap();
         assert_eq!(refused(&answer, 404, "item_not_found")["param"], "input");
     }
     assert_eq!(gateway.calls(POOL).len(), before, "nothing was sent");
@@ -230,11 +227,8 @@ async fn a_conversation_is_compacted_once_it_is_longer_than_its_client_wants() {
         sse::events(&streamed.body).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
     let numbers: Vec<u64> = events.iter().map(|event| event["sequence_number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>());
-    let done: Vec<(&Value, &Value)> = events
-        .iter()
-        .filter(|event| event["type"] == "response.output_item.done")
-        .map(|event| (&event["output_index"], &event["item"]["type"]))
-        .collect();
+    let done = events.iter().filter(|event| event["type"] == "response.output_item.done");
+    let done: Vec<_> = done.map(|event| (&event["output_index"], &event["item"]["type"])).collect();
     assert_eq!(done, [(&json!(0), &json!("compaction")), (&json!(1), &json!("message"))]);
     let ended = &events.last().unwrap()["response"];
     assert_eq!(ended["output"][0]["type"], "compaction", "{ended}");

@@ -232,7 +232,6 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
     assert_eq!(delete(&gateway.client(), &id).await.json()["deleted"], true);
 }
 
-/// The first part of a long file is forwarded before the rest arrives.
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_long_file_is_sent_on_while_it_comes() {

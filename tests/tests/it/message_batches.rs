@@ -7,7 +7,7 @@ use harness::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::{problem, trace_of};
+use crate::ask::problem;
 use crate::batches::{MANY, booked_over_kills, keys_of_batches, slowly, spent, until_booked};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, driver, id_of};
 use crate::own_batches::{HAIKU, PATH, SONNET, ask, asks, params, post, results, until_ended};
@@ -63,7 +63,7 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
     let mut plain = Vec::new();
     for model in [HAIKU, SONNET] {
         let answer = client.post("/v1/messages", &params(model, "ask 0")).await.unwrap().must_be(200);
-        let row = gateway.settled(&trace_of(&answer)).await;
+        let row = gateway.record(&answer).await;
         plain.push((model, row["provider_cost_nanos"].as_i64().unwrap()));
     }
     let requests = [
@@ -184,7 +184,6 @@ async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere(
     create_batch(&gateway.client(), &requests[..2]).await;
 }
 
-/// Completed work is booked, and a batch is deleted only after that.
 #[tokio::test]
 async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let (gateway, client) = gateway().await.and_client();

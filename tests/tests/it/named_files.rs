@@ -40,14 +40,9 @@ const PLACES: [Named; 2] = [
 ];
 
 /// Posts what must be refused with an error that names the field, and returns its message.
-async fn refusal(
-    client: &Client,
-    (path, body): (&str, Value),
-    status: u16,
-    (code, param): (&str, &str),
-) -> String {
-    let error = refused(&client.post(path, &body).await.unwrap(), status, code);
-    assert_eq!(error["param"], param, "{error}");
+async fn refusal(client: &Client, sent: (&str, Value), status: u16, why: (&str, &str)) -> String {
+    let error = refused(&client.post(sent.0, &sent.1).await.unwrap(), status, why.0);
+    assert_eq!(error["param"], why.1, "{error}");
     error["message"].as_str().unwrap().to_owned()
 }
 

@@ -309,7 +309,6 @@ async fn any_gateway_cancels_an_answer_that_another_one_makes() {
     other.stop(WITHIN).await.unwrap();
 }
 
-/// A process that is killed books what it had begun, and its client learns that the answer will not come.
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_kill_books_an_answer_in_the_background_once_and_its_client_learns_of_it() {

@@ -10,7 +10,7 @@ use harness::setting::number;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{once, trace_of};
+use crate::ask::once;
 use crate::batches::{keys_of_batches, spent, until_rows};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, Shared, config, driver, id_of};
 use crate::isolation::second_workspace;
@@ -185,7 +185,7 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
 async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
     let (gateway, client) = pooled().await.and_client();
     let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
-    let alone = gateway.settled(&trace_of(&alone)).await;
+    let alone = gateway.record(&alone).await;
     let id = create(&client, &[ask("a", HAIKU, "ask 0"), ask("b", "nobody/unknown", "x")]).await;
     let batch = until_ended(&client, &id).await;
     let results = results(&client, &batch).await;
@@ -358,7 +358,7 @@ async fn a_revoked_key_fails_what_is_left_with_that_reason() {
 async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
     let (gateway, client) = pooled().await.and_client();
     let one = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap();
-    let one = gateway.settled(&trace_of(&one)).await;
+    let one = gateway.record(&one).await;
     let limit = one["cost_nanos"].as_u64().unwrap() * 40;
     let project = &gateway.founded.project_id;
     let budget =

@@ -5,7 +5,7 @@ use harness::Behaviour;
 use harness::client::Client;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, trace_of, with};
+use crate::ask::{MINI, problem, with};
 use crate::batches::{MANY, asks, booked_over_kills, ended, line, made, tried, until_booked};
 use crate::gateway::{Gateway, POOL, id_of, sums};
 use crate::isolation::second_workspace;
@@ -64,7 +64,7 @@ async fn booked_at_half(gateway: &Gateway, short: &Value) {
 async fn a_batch_on_a_shared_account_is_booked_once_at_the_price_of_batches_and_its_markup() {
     let (gateway, client) = shared().await.and_client();
     let alone = client.post("/v1/messages", &params(HAIKU, "ask 0")).await.unwrap().must_be(200);
-    let alone = gateway.settled(&trace_of(&alone)).await;
+    let alone = gateway.record(&alone).await;
     let late = with(params(HAIKU, "x"), json!({"metadata": {"user_id": "emu:status=529"}}));
     let requests = [ask("a", HAIKU, "ask 0"), json!({"custom_id": "bad", "params": late})];
     let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
@@ -153,7 +153,7 @@ async fn a_file_of_requests_on_a_shared_account_is_one_batch_of_its_provider() {
     gateway.make("/v2/workspaces", json!({"name": "another"})).await;
     let client = gateway.client();
     let body = json!({"model": MINI, "messages": [{"role": "user", "content": "ask 0"}]});
-    let alone = gateway.settled(&trace_of(&gateway.chat_ok(&body).await)).await;
+    let alone = gateway.record(&gateway.chat_ok(&body).await).await;
     let answer = tried(&client, &format!("{}{}", line("a", MINI, "ask 0"), line("b", MINI, &long()))).await;
     assert_eq!((answer.status, answer.header("agent-batch-execution")), (200, None), "{}", answer.text());
     let batch = ended(&client, &id_of(&answer.json())).await;
@@ -218,7 +218,7 @@ async fn a_content_batch_on_a_shared_account_is_one_of_its_provider() {
     let content = |words: &str| json!({"contents": [{"role": "user", "parts": [{"text": words}]}]});
     let path = |act: &str| format!("/v1beta/models/{FLASH}:{act}");
     let alone = client.post(&path("generateContent"), &content("ask 0")).await.unwrap().must_be(200);
-    let alone = gateway.settled(&trace_of(&alone)).await;
+    let alone = gateway.record(&alone).await;
     let of = |requests: Value| json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": requests}}}});
     let two = of(json!([{"request": content("ask 0")}, {"request": content(&long())}]));
     let answer = client.post(&path("batchGenerateContent"), &two).await.unwrap();

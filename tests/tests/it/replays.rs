@@ -412,7 +412,7 @@ async fn a_run_is_cancelled_once_fails_without_requests_and_is_refused_if_it_com
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn kept_answers_are_compared_word_by_word() {
+async fn kept_answers_are_compared_word_by_word_and_kept_from_a_judge_by_a_policy() {
     let moved = Moved::of(keeping().await).await;
     let kept = json!({"content": "kept", "gates": with(gates(), json!({"agreement_percent_min": 90}))});
     let (_, report) = moved.judged(kept.clone(), "passed").await;
@@ -427,6 +427,17 @@ async fn kept_answers_are_compared_word_by_word() {
     moved.gateway.emulator.script(NODE, [Behaviour::ok().text("something else").times(1_000)]);
     let (_, report) = moved.judged(kept, "failed").await;
     assert_eq!(of_gate(&report, "agreement_percent_min")["verdict"], "failed", "{report:#}");
+
+    // A policy keeps answers from a judge.
+    moved.gateway.emulator.script(NODE, [Behaviour::ok().text("else").times(1_000)]);
+    moved.gateway.policy(json!({"allowed_models": [MINI]})).await;
+    let comparison = json!({"judge_model": JUDGE});
+    let wanted = with(gates(), json!({"judged_percent_min": 1}));
+    let run = moved.run(json!({"content": "kept", "comparison": comparison, "gates": wanted})).await;
+    let report = moved.report(&run).await;
+    assert_eq!(report["agreement"]["judged"], json!(0), "{report:#}");
+    assert_eq!(of_gate(&report, "judged_percent_min")["verdict"], "inconclusive", "{report:#}");
+    assert_eq!(moved.gateway.calls(OWN).iter().filter_map(judged).count(), 0);
 }
 
 /// A gateway whose projects keep content, and that has a model for embeddings beside.
@@ -485,22 +496,6 @@ fn judged(call: &Entry) -> Option<Value> {
     let body: Value = serde_json::from_slice(&call.body).ok()?;
     let said = body["messages"][1]["content"].as_str()?;
     (format!("openai/{}", body["model"].as_str()?) == JUDGE).then(|| serde_json::from_str(said).unwrap())
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn a_policy_keeps_answers_from_a_judge() {
-    let moved = Moved::of(keeping().await).await;
-    let gateway = &moved.gateway;
-    gateway.emulator.script(NODE, [Behaviour::ok().text("else").times(1_000)]);
-    gateway.policy(json!({"allowed_models": [MINI]})).await;
-    let comparison = json!({"judge_model": JUDGE});
-    let wanted = with(gates(), json!({"judged_percent_min": 1}));
-    let run = moved.run(json!({"content": "kept", "comparison": comparison, "gates": wanted})).await;
-    let report = moved.report(&run).await;
-    assert_eq!(report["agreement"]["judged"], json!(0), "{report:#}");
-    assert_eq!(of_gate(&report, "judged_percent_min")["verdict"], "inconclusive", "{report:#}");
-    assert_eq!(gateway.calls(OWN).iter().filter_map(judged).count(), 0);
 }
 
 #[cfg(feature = "broker")]
@@ -591,8 +586,8 @@ async fn a_run_keeps_the_pace_of_its_requests() {
     gateway.chat_ok(&question(MINI)).await;
     gateway.wait_for_usage(REQUESTS as u64 + 1).await;
     let began = Instant::now();
-    let run =
-        moved.run(json!({"from": {"model": MINI, "days": 1}, "speed": 1, "content": "synthetic"})).await;
+    let paced = json!({"from": {"model": MINI, "days": 1}, "speed": 1, "content": "synthetic"});
+    let run = moved.run(paced).await;
     let took = began.elapsed();
     assert_eq!((&run["speed_milli"], &run["verdict"]), (&json!(1_000), &json!("passed")), "{run:#}");
     let report = moved.report(&run).await;

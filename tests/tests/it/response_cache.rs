@@ -38,15 +38,11 @@ pub async fn in_project(gateway: &Gateway, name: &str, responses: &Value) -> Cli
 }
 
 /// Clients of another workspace, which has these credentials, and of another project; both keep answers so.
-pub async fn others<const N: usize>(
-    gateway: &Gateway,
-    responses: &Value,
-    credentials: [Value; N],
-) -> [Client; 2] {
+pub async fn others(gateway: &Gateway, responses: &Value, credentials: &[Value]) -> [Client; 2] {
     let made = second_workspace(gateway).await;
     let admin = gateway.with_key(&made.admin_key);
     for credential in credentials {
-        admin.post("/v2/provider-credentials", &credential).await.unwrap().must_be(201);
+        admin.post("/v2/provider-credentials", credential).await.unwrap().must_be(201);
     }
     let json_patch = [("content-type", "application/merge-patch+json")];
     let wish = json!({"caching": {"responses": responses}}).to_string();
@@ -81,13 +77,8 @@ async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
         let again = gateway.client().call(http::Method::POST, CHAT, &json, spelled).await.unwrap();
         assert_eq!((again.status, cache(&again)), (200, "hit"), "{}", again.text());
         assert_eq!(again.body, first.body, "to the byte");
-        for header in [
-            "content-type",
-            "agent-resolved-model",
-            "agent-resolved-provider",
-            "agent-execution-profile",
-            "agent-byok-credential-id",
-        ] {
+        let same = ["content-type", "agent-resolved-model", "agent-resolved-provider"];
+        for header in same.into_iter().chain(["agent-execution-profile", "agent-byok-credential-id"]) {
             assert_eq!(again.header(header), first.header(header), "{header}");
         }
         assert_eq!(again.header("agent-attempts"), Some("0"));
@@ -147,7 +138,7 @@ async fn by_cache_tier(gateway: &Gateway) {
 async fn nobody_else_is_given_the_answer() {
     let gateway = gateway().await;
     let theirs = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
-    let [other, sibling] = others(&gateway, &json!({"mode": EXACT}), [theirs]).await;
+    let [other, sibling] = others(&gateway, &json!({"mode": EXACT}), &[theirs]).await;
     for body in [question(MINI), streaming(MINI)] {
         let before = gateway.calls(OWN).len();
         for client in [&gateway.client(), &other, &sibling] {
@@ -189,15 +180,15 @@ async fn a_request_says_itself_what_may_be_read_and_kept() {
     keep(&gateway, json!({"mode": "off"})).await;
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "none");
     for (wish, field) in [(json!({"mode": "fuzzy"}), "mode"), (json!({"ttl_s": 0}), "ttl_s")] {
-        let wrong =
-            gateway.patched(&gateway.project(), json!({"caching": {"responses": wish}})).await.must_be(400);
+        let wish = json!({"caching": {"responses": wish}});
+        let wrong = gateway.patched(&gateway.project(), wish).await.must_be(400);
         assert!(wrong.text().contains(&format!("caching.responses.{field}")), "{}", wrong.text());
     }
 }
 
 #[cfg(feature = "broker")]
 #[tokio::test]
-async fn what_is_not_whole_or_does_something_is_not_kept() {
+async fn what_is_not_whole_or_does_something_is_not_kept_and_each_dialect_is_given_its_own_bytes() {
     let gateway = gateway().await;
     let nothing = json!({"type": "object", "properties": {}});
     let tool = json!([{"type": "function", "function": {"name": "tide", "parameters": nothing}}]);
@@ -233,12 +224,7 @@ async fn what_is_not_whole_or_does_something_is_not_kept() {
         assert!(stream.events().await.1.is_err(), "it broke off");
         until("it was sent", async || gateway.calls(OWN).len() == calls + turn).await;
     }
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn other_dialects_are_given_their_own_bytes() {
-    let gateway = gateway().await;
+    // Other dialects are given their own bytes.
     gateway.at("/v2/provider-credentials", "anthropic", OWN, &gateway.emulator.anthropic_url()).await;
     let message = params(CLAUDE, "hello there");
     let vector = json!({"model": "openai/text-embedding-3-small", "input": "hello there"});
@@ -382,8 +368,8 @@ async fn storm(gateway: &Gateway, body: &Value, count: usize) -> Vec<Answer> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_the_same_requests_at_once_one_is_sent() {
     let gateway = gateway().await;
-    for (number, script) in ["latency=500,chunks=20", "latency=300,chunks=20,interval=10"].iter().enumerate()
-    {
+    let scripts = ["latency=500,chunks=20", "latency=300,chunks=20,interval=10"];
+    for (number, script) in scripts.iter().enumerate() {
         let body = with(scripted(MINI, script), json!({"stream": number == 1}));
         let answers = storm(&gateway, &body, 200).await;
         assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
@@ -436,7 +422,7 @@ async fn replicas_share_what_is_kept_and_what_is_purged() {
     assert_eq!(cache(&ask(&gateway.client(), CHAT, &body).await), "miss");
     let second = ask(&gateway.client(), CHAT, &body).await;
     until("it is stored", stored).await;
-    until("the purge is known everywhere", async || ask(&at_other, CHAT, &body).await.body == second.body)
-        .await;
+    let is_newer = async || ask(&at_other, CHAT, &body).await.body == second.body;
+    until("the purge is known everywhere", is_newer).await;
     other.stop(WITHIN).await.unwrap();
 }

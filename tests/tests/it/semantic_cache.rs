@@ -116,36 +116,30 @@ async fn everything_but_the_last_text_must_be_the_same() {
     };
     let stream = json!({"stream": true});
     let block = |text: &str| json!([{"role": "user", "content": [{"type": "text", "text": text}]}]);
-    type Shape<'a> = Box<dyn Fn(&str) -> Value + 'a>;
-    let shapes: [Shape<'_>; 6] = [
-        Box::new(chat),
-        Box::new(|text| instructed("be brief", text)),
-        Box::new(|text| instructed("be long", text)),
-        Box::new(|text| with(chat(text), json!({"temperature": 0.5}))),
-        Box::new(|text| with(chat(text), stream.clone())),
-        Box::new(|text| json!({"model": MINI, "messages": block(text)})),
-    ];
+    let shapes = |text: &str| {
+        let half = with(chat(text), json!({"temperature": 0.5}));
+        let blocks = json!({"model": MINI, "messages": block(text)});
+        let [brief, long] = ["be brief", "be long"].map(|system| instructed(system, text));
+        [chat(text), brief, long, half, with(chat(text), stream.clone()), blocks]
+    };
     let mut firsts = Vec::new();
-    for shape in &shapes {
-        let first = ask(&client, &shape(ASKED)).await;
-        assert_eq!(told(&first), NONE_ALIKE, "{}", shape(ASKED));
+    for body in shapes(ASKED) {
+        let first = ask(&client, &body).await;
+        assert_eq!(told(&first), NONE_ALIKE, "{body}");
         firsts.push(first);
     }
-    for (shape, first) in shapes.iter().zip(&firsts) {
-        let again = ask(&client, &shape(SAME)).await;
+    for (body, first) in shapes(SAME).iter().zip(&firsts) {
+        let again = ask(&client, body).await;
         assert_eq!((told(&again), &again.body), (HIT, &first.body), "to the byte, a stream's too");
         assert_eq!(again.header("content-type"), first.header("content-type"));
     }
-    assert_eq!(gateway.calls(OWN).len(), shapes.len());
+    assert_eq!(gateway.calls(OWN).len(), firsts.len());
     // Where more than a text would have to mean the same, nothing is embedded.
     let nothing = json!({"type": "object", "properties": {}});
     let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": nothing}}]);
     let before = embedded(&gateway).len();
-    for body in [
-        with(chat(SAME), json!({"tools": tools})),
-        with(chat(SAME), json!({"n": 2})),
-        json!({"model": EMBED, "input": "a text"}),
-    ] {
+    let vector = json!({"model": EMBED, "input": "a text"});
+    for body in [with(chat(SAME), json!({"tools": tools})), with(chat(SAME), json!({"n": 2})), vector] {
         let path = if body["input"].is_null() { CHAT } else { "/v1/embeddings" };
         assert_eq!(told(&posted(&client, path, &body).await), ("miss", "-", "-"));
     }
@@ -190,7 +184,7 @@ async fn no_other_project_or_workspace_is_given_the_answer() {
     let gateway = gateway().await;
     let chats = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
     let responses = json!({"mode": "semantic", "semantic": {"model": EMBED}});
-    let clients = others(&gateway, &responses, [chats, embedder(&gateway)]).await;
+    let clients = others(&gateway, &responses, &[chats, embedder(&gateway)]).await;
     assert_eq!(told(&ask(&gateway.client(), &chat(ASKED)).await), NONE_ALIKE);
     for client in &clients {
         assert_eq!(told(&ask(client, &chat(SAME)).await), NONE_ALIKE, "there is nothing to compare with");

@@ -484,7 +484,6 @@ async fn bounds_and_changed_content_are_told() {
     problem(&client.post(&branches, &json!({})).await.unwrap(), 409, "too_many_branches");
 }
 
-/// A purge of a session removes it and what its requests left elsewhere, and nothing of others.
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_is_purged_with_its_requests() {

@@ -138,8 +138,8 @@ async fn a_thread_goes_on_where_it_is_kept_and_everywhere_if_the_gateway_keeps_i
     let mut clients = Vec::new();
     for (secret, credential) in &seats {
         let client = bound(&gateway, credential).await;
-        let answer =
-            send(client.clone(), turn(HAIKU, "hello there", json!({"type": "create"}))).await.must_be(200);
+        let first = turn(HAIKU, "hello there", json!({"type": "create"}));
+        let answer = send(client.clone(), first).await.must_be(200);
         assert_eq!(last_key(&gateway), *secret);
         clients.push((client, answer.json()["id"].clone()));
     }
@@ -244,13 +244,13 @@ async fn nobody_else_sees_it() {
     get(&gateway.client(), &id).await.must_be(200);
 }
 
-/// The creator of a response is looked up only after admission: unknown ids count against the limits like any
-/// request.
+/// In a pooled account an id may belong to another workspace; in the customer's own account it can't.
 #[cfg(feature = "flows")]
 #[tokio::test]
-async fn limits_bound_what_ids_of_nobody_cost() {
+async fn what_a_shared_account_keeps_is_not_named_there_and_ids_of_nobody_are_limited() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
+    // The maker of a response is looked up after admission: unknown ids count, too.
     let (key, _) = gateway.key(json!({"name": "bounded", "limits": {"requests_per_minute": 3}})).await;
     let client = gateway.with_key(&key);
     let mut statuses = Vec::new();
@@ -260,14 +260,6 @@ async fn limits_bound_what_ids_of_nobody_cost() {
     assert_eq!(statuses, [404, 404, 404, 429, 429, 429]);
     let next = with(ask(), json!({"previous_response_id": "resp_nobody"}));
     client.post(PATH, &next).await.unwrap().must_be(429);
-}
-
-/// In a pooled account an id may belong to another workspace; in the customer's own account it can't.
-#[cfg(feature = "flows")]
-#[tokio::test]
-async fn what_a_shared_account_keeps_is_not_named_there() {
-    let gateway = Gateway::start().await;
-    gateway.account("openai", POOL).await;
     let file = json!([{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]);
     let before = json!({"role": "user", "content": "hello"});
     let named = [
@@ -429,11 +421,8 @@ async fn official_clients_keep_their_answers() {
         let gateway = Gateway::own().await;
         gateway.credential("openai", OWN_SECOND).await;
         assert_eq!(drive(program, workspace().join(script), &gateway).await.held, cases, "{script}");
-        until("the books hold what the emulator counted", async || {
-            let sums = sums(&gateway.get("/v2/usage").await);
-            is_counted(&gateway, &sums)
-        })
-        .await;
+        let agree = async || is_counted(&gateway, &sums(&gateway.get("/v2/usage").await));
+        until("the books hold what the emulator counted", agree).await;
         assert_eq!(gateway.emulator.violations(), []);
     }
 }

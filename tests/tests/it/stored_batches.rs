@@ -272,7 +272,6 @@ async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The process is killed while it books: what is booked is not booked again, and what is missing is added.
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_of_a_job_once() {
     let (mut gateway, client) = gateway().await.and_client();

@@ -1,6 +1,6 @@
 //! Files that clients upload: by the published clients, in parts, past kills and full disks, and by people who mean ill.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use harness::client::{Answer, Client};
 use http::Method;
@@ -61,18 +61,13 @@ async fn run(client: &Client, document: &Value) -> Answer {
 
 /// Everything that is stored below the directory of files.
 fn objects(gateway: &Gateway) -> Vec<Vec<u8>> {
-    fn below(path: &Path, found: &mut Vec<Vec<u8>>) {
-        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            if entry.path().is_dir() {
-                below(&entry.path(), found);
-            } else {
-                found.push(std::fs::read(entry.path()).unwrap());
-            }
-        }
+    fn below(path: &Path) -> Vec<Vec<u8>> {
+        let paths = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let found =
+            |path: PathBuf| if path.is_dir() { below(&path) } else { vec![std::fs::read(path).unwrap()] };
+        paths.flat_map(found).collect()
     }
-    let mut found = Vec::new();
-    below(&gateway.data().join("files"), &mut found);
-    found
+    below(&gateway.data().join("files"))
 }
 
 #[cfg(feature = "sdk")]
@@ -135,16 +130,14 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
 async fn an_address_takes_what_its_file_says_once_and_tenants_never_meet() {
     let (gateway, client) = Gateway::own().await.and_client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", b"once").await;
-    for (path, why) in [
-        (None, "its second use"),
-        (Some(format!("/files/{}/upload/guessed", id_of(&file))), "a guess"),
-        (Some(format!("/files/{}", id_of(&file))), "no token"),
-        (Some("/files/x/upload/y".to_owned()), "no file"),
+    let at = |path: &str| json!({"upload_url": format!("{}{path}", gateway.origin)});
+    let path = format!("/files/{}", id_of(&file));
+    for (other, why) in [
+        (file.clone(), "its second use"),
+        (at(&format!("{path}/upload/guessed")), "a guess"),
+        (at(&path), "no token"),
+        (at("/files/x/upload/y"), "no file"),
     ] {
-        let mut other = file.clone();
-        if let Some(path) = path {
-            other["upload_url"] = json!(format!("{}{path}", gateway.origin));
-        }
         let answer = put(&gateway, &other, None, b"twice").await;
         assert_eq!(answer.status, 404, "{why}");
         refused(&answer, 404, "upload_not_found");

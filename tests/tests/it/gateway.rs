@@ -673,7 +673,7 @@ impl Shared {
 
     /// The settings of a gateway that has its part in it.
     pub fn environment(&self) -> [(&str, &str); 2] {
-        [("TIDEGATE_DATABASE_URL", &self.url), ("TIDEGATE_MASTER_KEY_FILE", &self.key_file)]
+        [("TIDEGATE_DATABASE_URL", self.url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &self.key_file)]
     }
 }
 

@@ -3,29 +3,21 @@
 use std::time::Duration;
 
 use harness::client::{Answer, Client};
-use harness::mcp::{McpAnswer, McpServer, McpTool};
-use harness::postgres::Server;
 use harness::{Behaviour, ToolMode};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem, with};
+use crate::ask::{MINI, has, problem, with};
 use crate::canary::holds;
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, POOL, config, id_of};
+use crate::hooks::{Reply, Server};
 use crate::sdk::drive;
-use crate::wait::found;
+use crate::tools::maths_server;
+use crate::wait::{found, until};
 
 const RUN: &str = "/agents/run";
-
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
 
 fn definition(more: Value) -> Value {
     with(json!({"model": MINI, "instructions": "Be short."}), more)
@@ -53,9 +45,7 @@ async fn send(client: &Client, body: Value) -> (String, String) {
 }
 
 async fn read(client: &Client, chat: &str) -> Value {
-    let answer = client.get(&format!("/chats/{chat}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["data"].clone()
+    client.get(&format!("/chats/{chat}")).await.unwrap().must_be(200).json()["data"].clone()
 }
 
 async fn until_status(client: &Client, chat: &str, status: &str) -> Value {
@@ -63,6 +53,23 @@ async fn until_status(client: &Client, chat: &str, status: &str) -> Value {
         Some(read(client, chat).await).filter(|chat| chat["status"] == status)
     })
     .await
+}
+
+/// Sends a message; the chat once nothing of it is left to do, and the id of the answer.
+async fn answered(client: &Client, body: Value) -> (Value, String) {
+    let (chat, answer) = send(client, body).await;
+    (until_status(client, &chat, "idle").await, answer)
+}
+
+/// A chat that waits for somebody, and the id of the call that it waits for.
+async fn waiting(client: &Client, chat: &str) -> (Value, String) {
+    let waits = until_status(client, chat, "awaiting_input").await;
+    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
+    (waits, id)
+}
+
+fn next(chat: &str, text: &str) -> Value {
+    json!({"chat_id": chat, "input": {"text": text}})
 }
 
 fn answer_of<'a>(chat: &'a Value, id: &str) -> &'a Value {
@@ -83,49 +90,44 @@ fn calling(tool: &str, arguments: &str) -> Behaviour {
     Behaviour::ok().tools(ToolMode::Single).call(tool, arguments)
 }
 
-fn adder() -> McpServer {
-    McpServer::start([McpTool::new("add", "Adds two numbers.", McpAnswer::Text("the sum is 42".to_owned()))])
-        .unwrap()
+fn adds() -> Behaviour {
+    calling("maths__add", r#"{"a":"1"}"#)
 }
 
-async fn maths(gateway: &Gateway, mcp: &McpServer) {
-    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
-    let path = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
-    assert_eq!(gateway.admin().post(&path, &json!({})).await.unwrap().status, 200);
+/// A call of another agent.
+fn asking(name: &str) -> Behaviour {
+    calling(&format!("agent_{name}"), r#"{"task":"what is it?"}"#)
 }
 
-/// The requests that reached the provider, as it read them.
-fn sent(gateway: &Gateway) -> Vec<Value> {
-    gateway.calls(OWN).iter().map(|call| serde_json::from_slice(&call.body).unwrap()).collect()
+fn plain() -> Behaviour {
+    Behaviour::ok().tools(ToolMode::None)
+}
+
+/// The tools of the project's server.
+fn maths() -> Value {
+    json!([{"type": "project", "name": "maths"}])
 }
 
 #[tokio::test]
 async fn a_definition_has_versions_and_is_sealed() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let made = define(&gateway, "helper", json!({"instructions": "Speak of the canary-instructions."})).await;
-    let (id, path) = (id_of(&made), format!("/v2/agents/{}", id_of(&made)));
-    assert_eq!((&made["version"], &made["definition"]["model"]), (&json!(1), &json!(MINI)), "{made}");
+    let path = format!("/v2/agents/{}", id_of(&made));
+    has(&made, json!({"version": 1, "/definition/model": MINI}));
     let same = json!({"name": "helper", "definition": definition(json!({}))});
     problem(&gateway.admin().post("/v2/agents", &same).await.unwrap(), 409, "name_taken");
     let changed = gateway.patch(&path, json!({"definition": {"limits": {"steps": 3}}})).await;
-    assert_eq!(
-        (&changed["version"], &changed["definition"]["limits"]["steps"]),
-        (&json!(2), &json!(3)),
-        "{changed}"
-    );
-    assert_eq!(changed["definition"]["instructions"], "Speak of the canary-instructions.");
+    has(&changed, json!({"version": 2, "/definition/limits/steps": 3}));
+    has(&changed["definition"], json!({"instructions": "Speak of the canary-instructions."}));
     let headers = [("content-type", "application/merge-patch+json"), ("if-match", "\"v1\"")];
     let body = json!({"name": "other"}).to_string();
-    let refused = gateway.admin().call(Method::PATCH, &path, &headers, body).await.unwrap();
-    assert_eq!(refused.status, 412, "{}", refused.text());
+    gateway.admin().call(Method::PATCH, &path, &headers, body).await.unwrap().must_be(412);
     let versions = gateway.get(&format!("{path}/versions")).await;
-    let numbers: Vec<_> =
-        versions["data"].as_array().unwrap().iter().map(|one| one["version"].clone()).collect();
-    assert_eq!(numbers, [json!(2), json!(1)], "{versions}");
+    has(&versions["data"], json!({"/0/version": 2, "/1/version": 1, "/2": null}));
     let wrong = json!({"name": "w", "definition": definition(json!({"tools": [{"type": "project", "name": "a b"}]}))});
     let refused = problem(&gateway.admin().post("/v2/agents", &wrong).await.unwrap(), 400, "invalid_value");
     assert_eq!(refused["param"], "/definition/tools/0/name", "{refused}");
-    assert_eq!(gateway.get("/v2/agents").await["data"][0]["id"], json!(id));
+    assert_eq!(gateway.get("/v2/agents").await["data"][0]["id"], made["id"]);
     for entry in walk(&gateway.data()) {
         let bytes = std::fs::read(&entry).unwrap();
         assert!(!holds(&bytes, "canary-instructions"), "{} holds the instructions", entry.display());
@@ -137,36 +139,29 @@ async fn a_definition_has_versions_and_is_sealed() {
 
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
-        .filter(|path| path.is_file())
-        .collect()
+    let files = entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] });
+    files.filter(|path| path.is_file()).collect()
 }
 
 #[tokio::test]
 async fn a_chat_has_its_history_and_answers_in_order() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(600))]);
     let (chat, first) = send(&client, asks("helper", "one")).await;
     // Two more while it is busy: they wait, and are answered one after the other.
-    let next = |text: &str| json!({"chat_id": chat, "input": {"text": text}});
-    let (_, second) = send(&client, next("two")).await;
-    let (_, third) = send(&client, next("three")).await;
+    let (_, second) = send(&client, next(&chat, "two")).await;
+    let (_, third) = send(&client, next(&chat, "three")).await;
     let busy = read(&client, &chat).await;
-    assert_eq!(
-        (&busy["status"], &busy["active_run"]["state"]),
-        (&json!("busy"), &json!("working")),
-        "{busy}"
-    );
+    has(&busy, json!({"status": "busy", "/active_run/state": "working"}));
     assert_eq!(busy["chat_messages"].as_array().unwrap().len(), 6, "{busy}");
     let idle = until_status(&client, &chat, "idle").await;
     for (id, text) in [(&first, "one"), (&second, "two"), (&third, "three")] {
         assert_eq!(text_of(&idle, id), format!("You said: {text}"), "{idle}");
         assert_eq!(answer_of(&idle, id)["status"], "ready");
     }
-    let requests = sent(&gateway);
+    let requests = gateway.sent(OWN);
     assert_eq!(requests.len(), 3);
     let last = requests[2].to_string();
     assert!(last.contains("Be short.") && last.contains("You said: two") && last.contains("three"), "{last}");
@@ -176,27 +171,21 @@ async fn a_chat_has_its_history_and_answers_in_order() {
     let short = client.get(&format!("/chats/{chat}/status")).await.unwrap().json();
     assert_eq!(short["data"]["state"], "completed", "{short}");
     let page = client.get(&format!("/chats/{chat}/messages?limit=2")).await.unwrap().json();
-    assert_eq!(
-        (&page["data"]["has_next"], &page["data"]["items"][1]["id"]),
-        (&json!(true), &json!(third)),
-        "{page}"
-    );
+    has(&page["data"], json!({"has_next": true, "/items/1/id": third}));
     assert_eq!(gateway.emulator.violations(), []);
     crate::end_users::tasks_agents_and_adapters_are_summed(&gateway).await;
 }
 
 #[tokio::test]
 async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
-    gateway
-        .emulator
-        .script(OWN, [Behaviour::ok().latency(Duration::from_secs(20)), Behaviour::ok(), Behaviour::ok()]);
+    let slow = Behaviour::ok().latency(Duration::from_secs(20));
+    gateway.emulator.script(OWN, [slow, Behaviour::ok(), Behaviour::ok()]);
     let (chat, first) = send(&client, asks("helper", "one")).await;
-    let next = |text: &str| json!({"chat_id": chat, "input": {"text": text}});
-    let (_, second) = send(&client, next("two")).await;
-    let (_, third) = send(&client, next("three")).await;
+    let (_, second) = send(&client, next(&chat, "two")).await;
+    let (_, third) = send(&client, next(&chat, "three")).await;
     found("the first turn runs", async || {
         Some(read(&client, &chat).await).filter(|chat| chat["active_run"]["state"] == "working")
     })
@@ -208,80 +197,51 @@ async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
     let idle = until_status(&client, &chat, "idle").await;
     assert_eq!(answer_of(&idle, &first)["status"], "cancelled", "{idle}");
     assert_eq!(text_of(&idle, &third), "You said: three", "{idle}");
-    assert!(
-        idle["chat_messages"].as_array().unwrap().iter().all(|message| message["id"] != second),
-        "{idle}"
-    );
+    let messages = idle["chat_messages"].as_array().unwrap();
+    assert!(messages.iter().all(|message| message["id"] != second), "{idle}");
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn calls_are_made_approved_refused_and_allowed_for_good() {
-    let gateway = gateway().await;
-    let mcp = adder();
-    maths(&gateway, &mcp).await;
-    define(&gateway, "free", json!({"tools": [{"type": "project", "name": "maths"}]})).await;
-    define(
-        &gateway,
-        "careful",
-        json!({"tools": [{"type": "project", "name": "maths", "require_approval": true}]}),
-    )
-    .await;
+    let gateway = Gateway::keyed().await;
+    let mcp = maths_server(&gateway).await;
+    define(&gateway, "free", json!({"tools": maths()})).await;
+    let asking_first = json!([{"type": "project", "name": "maths", "require_approval": true}]);
+    define(&gateway, "careful", json!({"tools": asking_first})).await;
     let client = gateway.client();
-    let call = || calling("maths__add", r#"{"a":"1"}"#);
-    let plain = || Behaviour::ok().tools(ToolMode::None);
-    gateway.emulator.script(OWN, [call(), plain()]);
-    let (chat, answer) = send(&client, asks("free", "add")).await;
-    let idle = until_status(&client, &chat, "idle").await;
+    gateway.emulator.script(OWN, [adds(), plain()]);
+    let (idle, answer) = answered(&client, asks("free", "add")).await;
     let invocation = &answer_of(&idle, &answer)["tool_invocations"][0];
-    assert_eq!(
-        (&invocation["status"], &invocation["result"], &invocation["type"]),
-        (&json!("completed"), &json!("the sum is 42"), &json!("mcp")),
-        "{idle}"
-    );
+    has(invocation, json!({"status": "completed", "result": "the sum is 42", "type": "mcp"}));
     assert_eq!(mcp.calls().len(), 1);
     // Approved once; then refused; then allowed for good, after which nothing waits.
-    gateway.emulator.clear_scripts();
-    gateway.emulator.script(OWN, [call(), plain(), call(), plain(), call(), plain(), call(), plain()]);
+    gateway.plays(OWN, (0..4).flat_map(|_| [adds(), plain()]));
     let (chat, answer) = send(&client, asks("careful", "add")).await;
-    let waits = until_status(&client, &chat, "awaiting_input").await;
-    let interrupt = waits["pending_interrupts"][0].clone();
-    assert_eq!(
-        (&interrupt["reason"], &interrupt["meta"]["tool_name"]),
-        (&json!("tool_approval"), &json!("maths__add"))
-    );
+    let (waits, id) = waiting(&client, &chat).await;
+    has(&waits["pending_interrupts"][0], json!({"reason": "tool_approval", "/meta/tool_name": "maths__add"}));
     assert_eq!(waits["active_run"]["state"], "input_required", "{waits}");
     assert_eq!(answer_of(&waits, &answer)["tool_invocations"][0]["status"], "awaiting_approval");
-    let call_id = interrupt["resource_id"].as_str().unwrap().to_owned();
-    problem(
-        &post(&client, &format!("/tools/{call_id}"), json!({"result": "x"})).await,
-        409,
-        "tool_call_not_waiting",
-    );
-    done(&client, &format!("/tools/{call_id}/invoke"), json!({})).await;
+    let early = post(&client, &format!("/tools/{id}"), json!({"result": "x"})).await;
+    problem(&early, 409, "tool_call_not_waiting");
+    done(&client, &format!("/tools/{id}/invoke"), json!({})).await;
     until_status(&client, &chat, "idle").await;
     assert_eq!(mcp.calls().len(), 2);
-    problem(
-        &post(&client, &format!("/tools/{call_id}/invoke"), json!({})).await,
-        409,
-        "tool_call_not_waiting",
-    );
-    let (_, refused) = send(&client, json!({"chat_id": chat, "input": {"text": "again"}})).await;
-    let waits = until_status(&client, &chat, "awaiting_input").await;
-    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
+    let twice = post(&client, &format!("/tools/{id}/invoke"), json!({})).await;
+    problem(&twice, 409, "tool_call_not_waiting");
+    let (_, refused) = send(&client, next(&chat, "again")).await;
+    let (_, id) = waiting(&client, &chat).await;
     done(&client, &format!("/tools/{id}/reject"), json!({"reason": "not today"})).await;
     let idle = until_status(&client, &chat, "idle").await;
     let invocation = &answer_of(&idle, &refused)["tool_invocations"][0];
     assert_eq!(invocation["result"], "The user did not approve this call: not today", "{idle}");
     assert_eq!(mcp.calls().len(), 2);
-    send(&client, json!({"chat_id": chat, "input": {"text": "once more"}})).await;
-    let waits = until_status(&client, &chat, "awaiting_input").await;
-    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
-    done(&client, &format!("/chats/{chat}/tools/{id}/always-allow"), json!({"tool_name": "maths__add"}))
-        .await;
+    send(&client, next(&chat, "once more")).await;
+    let (_, id) = waiting(&client, &chat).await;
+    let allow = format!("/chats/{chat}/tools/{id}/always-allow");
+    done(&client, &allow, json!({"tool_name": "maths__add"})).await;
     until_status(&client, &chat, "idle").await;
-    send(&client, json!({"chat_id": chat, "input": {"text": "and more"}})).await;
-    until_status(&client, &chat, "idle").await;
+    answered(&client, next(&chat, "and more")).await;
     assert_eq!(mcp.calls().len(), 4);
     assert_eq!(mcp.violations(), Vec::<String>::new());
 }
@@ -289,29 +249,23 @@ async fn calls_are_made_approved_refused_and_allowed_for_good() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::keyed().await;
     let beep = json!({"type": "client", "name": "beep", "parameters": {"type": "object", "properties": {"times": {"type": "string"}}}});
     define(&gateway, "beeper", json!({"tools": [beep]})).await;
     let client = gateway.client();
-    gateway
-        .emulator
-        .script(OWN, [calling("beep", r#"{"times":"2"}"#), Behaviour::ok().tools(ToolMode::None)]);
+    gateway.emulator.script(OWN, [calling("beep", r#"{"times":"2"}"#), plain()]);
     let (chat, answer) = send(&client, asks("beeper", "beep")).await;
     let waits = until_status(&client, &chat, "awaiting_input").await;
-    let invocation = answer_of(&waits, &answer)["tool_invocations"][0].clone();
-    assert_eq!(
-        (&invocation["type"], &invocation["status"], &invocation["function"]["arguments"]),
-        (&json!("client"), &json!("awaiting_input"), &json!({"times": "2"})),
-        "{waits}"
-    );
+    let invocation = &answer_of(&waits, &answer)["tool_invocations"][0];
+    has(invocation, json!({"type": "client", "status": "awaiting_input"}));
+    assert_eq!(invocation["function"]["arguments"], json!({"times": "2"}), "{waits}");
     // What waits for its client survives the process.
     gateway.crash().await;
     let client = gateway.client();
-    let waits = until_status(&client, &chat, "awaiting_input").await;
-    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
+    let (_, id) = waiting(&client, &chat).await;
     done(&client, &format!("/tools/{id}"), json!({"result": "beeped twice"})).await;
     until_status(&client, &chat, "idle").await;
-    let requests = sent(&gateway);
+    let requests = gateway.sent(OWN);
     assert_eq!(requests.len(), 2, "{requests:?}");
     assert!(requests[1].to_string().contains("beeped twice"), "{}", requests[1]);
 }
@@ -319,28 +273,23 @@ async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
-    let mut gateway = gateway().await;
-    let mcp = adder();
-    maths(&gateway, &mcp).await;
-    let tools = json!([{"type": "project", "name": "maths"}]);
-    define(&gateway, "helper", json!({"tools": tools, "limits": {"nano_usd": 1}})).await;
+    let mut gateway = Gateway::keyed().await;
+    let mcp = maths_server(&gateway).await;
+    define(&gateway, "helper", json!({"tools": maths(), "limits": {"nano_usd": 1}})).await;
     let client = gateway.client();
-    let slow = Behaviour::ok().tools(ToolMode::None).latency(Duration::from_secs(3));
-    gateway
-        .emulator
-        .script(OWN, [calling("maths__add", r#"{"a":"1"}"#), slow, Behaviour::ok().tools(ToolMode::None)]);
+    gateway.emulator.script(OWN, [adds(), plain().latency(Duration::from_secs(3)), plain()]);
     let (chat, answer) = send(&client, asks("helper", "hello there")).await;
     // The emulator lists a call before it has read all of it.
     let began = || gateway.calls(OWN).iter().filter(|call| !call.body.is_empty()).count() == 2;
-    found("the second step began", async || began().then_some(())).await;
+    until("the second step began", async || began()).await;
     gateway.crash().await;
     let client = gateway.client();
     let idle = until_status(&client, &chat, "idle").await;
     assert_eq!(text_of(&idle, &answer), "You said: hello there", "{idle}");
     // The first step was written before the kill: it is not made again, nor is its call.
-    assert_eq!((sent(&gateway).len(), mcp.calls().len()), (3, 1));
+    assert_eq!((gateway.sent(OWN).len(), mcp.calls().len()), (3, 1));
     // Nor is what it cost forgotten: the turn's limit of money is reached.
-    let choices: Vec<_> = sent(&gateway).iter().map(|request| request["tool_choice"].clone()).collect();
+    let choices: Vec<_> = gateway.sent(OWN).iter().map(|request| request["tool_choice"].clone()).collect();
     assert_eq!(choices, [Value::Null, json!("none"), json!("none")]);
     let booked = found("three exchanges are booked", async || {
         let rows = gateway.get("/v2/requests?limit=20").await;
@@ -353,21 +302,18 @@ async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let schema = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}});
     define(&gateway, "placer", json!({"output_schema": schema})).await;
     let client = gateway.client();
     let says = |text: &str| Behaviour::ok().text(text);
     gateway.emulator.script(OWN, [says("Rome"), says(r#"{"city": "Rome"}"#)]);
-    let (chat, _) = send(&client, asks("placer", "where?")).await;
-    let idle = until_status(&client, &chat, "idle").await;
+    let (idle, _) = answered(&client, asks("placer", "where?")).await;
     assert_eq!(idle["output"], json!({"city": "Rome"}), "{idle}");
-    assert!(sent(&gateway)[1].to_string().contains("does not fit the schema"), "{:?}", sent(&gateway));
-    gateway.emulator.clear_scripts();
-    gateway.emulator.script(OWN, [says("Rome"), says(r#"{"city": 3}"#)]);
-    let (chat, answer) = send(&client, asks("placer", "where?")).await;
-    let idle = until_status(&client, &chat, "idle").await;
-    assert_eq!((&idle["active_run"]["state"], &idle["output"]), (&json!("failed"), &Value::Null), "{idle}");
+    assert!(gateway.sent(OWN)[1].to_string().contains("does not fit the schema"), "{:?}", gateway.sent(OWN));
+    gateway.plays(OWN, [says("Rome"), says(r#"{"city": 3}"#)]);
+    let (idle, answer) = answered(&client, asks("placer", "where?")).await;
+    has(&idle, json!({"/active_run/state": "failed", "output": null}));
     let failed = answer_of(&idle, &answer);
     assert_eq!(failed["status"], "failed");
     assert!(failed["error"].as_str().unwrap().contains("doesn't fit its schema"), "{failed}");
@@ -383,27 +329,16 @@ async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_agent_calls_another_one() {
-    let gateway = gateway().await;
-    define(
-        &gateway,
-        "expert",
-        json!({"description": "Knows it all.", "instructions": "You are the expert."}),
-    )
-    .await;
+    let gateway = Gateway::keyed().await;
+    let knowing = json!({"description": "Knows it all.", "instructions": "You are the expert."});
+    define(&gateway, "expert", knowing).await;
     define(&gateway, "boss", json!({"tools": [{"type": "agent", "name": "expert"}]})).await;
     let client = gateway.client();
-    let delegates = calling("agent_expert", r#"{"task":"what is it?"}"#);
-    let plain = || Behaviour::ok().tools(ToolMode::None);
-    gateway.emulator.script(OWN, [delegates, plain(), plain()]);
-    let (chat, answer) = send(&client, asks("boss", "ask the expert")).await;
-    let idle = until_status(&client, &chat, "idle").await;
+    gateway.emulator.script(OWN, [asking("expert"), plain(), plain()]);
+    let (idle, answer) = answered(&client, asks("boss", "ask the expert")).await;
     let invocation = &answer_of(&idle, &answer)["tool_invocations"][0];
-    assert_eq!(
-        (&invocation["type"], &invocation["result"]),
-        (&json!("agent"), &json!("You said: what is it?")),
-        "{idle}"
-    );
-    let requests = sent(&gateway);
+    has(invocation, json!({"type": "agent", "result": "You said: what is it?"}));
+    let requests = gateway.sent(OWN);
     assert_eq!(requests.len(), 3);
     assert!(requests[0].to_string().contains("Knows it all."), "{}", requests[0]);
     assert!(requests[1].to_string().contains("You are the expert."), "{}", requests[1]);
@@ -412,19 +347,16 @@ async fn an_agent_calls_another_one() {
 /// An agent calls tools or another agent three times at most. The choice of tools of each of its steps, and of the other's; the costs of all, in
 /// their order.
 async fn limited(gateway: &Gateway, agent: Value, script: &[Behaviour]) -> (Vec<String>, Vec<u64>) {
-    gateway.emulator.clear_scripts();
-    gateway.emulator.script(POOL, script.to_vec());
+    gateway.plays(POOL, script.to_vec());
     let before = gateway.calls(POOL).len();
     let client = gateway.client();
-    let (chat, answer) =
-        send(&client, json!({"agent_config": definition(agent), "input": {"text": "hi"}})).await;
-    let idle = until_status(&client, &chat, "idle").await;
+    let hired = json!({"agent_config": definition(agent), "input": {"text": "hi"}});
+    let (idle, answer) = answered(&client, hired).await;
     assert_eq!(answer_of(&idle, &answer)["status"], "ready", "{idle}");
-    let calls = gateway.calls(POOL);
-    let bodies = calls[before..].iter().map(|call| serde_json::from_slice::<Value>(&call.body).unwrap());
-    let choices: Vec<_> =
-        bodies.map(|body| body["tool_choice"].as_str().unwrap_or("any").to_owned()).collect();
-    gateway.listed(calls.len()).await;
+    let sent = gateway.sent(POOL);
+    let choice = |body: &Value| body["tool_choice"].as_str().unwrap_or("any").to_owned();
+    let choices: Vec<_> = sent[before..].iter().map(choice).collect();
+    gateway.listed(sent.len()).await;
     let mut costs = Vec::new();
     for row in &gateway.requests(50).await[before..] {
         let request = gateway.settled(row["id"].as_str().unwrap()).await;
@@ -438,38 +370,33 @@ async fn limited(gateway: &Gateway, agent: Value, script: &[Behaviour]) -> (Vec<
 async fn a_limit_of_money_makes_the_next_step_the_last_one() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
-    let mcp = adder();
-    maths(&gateway, &mcp).await;
-    let plain = Behaviour::ok().tools(ToolMode::None);
-    let adds = || calling("maths__add", r#"{"a":"1"}"#);
-    let tool = json!([{"type": "project", "name": "maths"}]);
-    let of = |limit: u64| json!({"tools": tool, "limits": {"nano_usd": limit}});
-    let script = [adds(), adds(), adds(), plain.clone()];
+    let mcp = maths_server(&gateway).await;
+    let of = |limit: u64| json!({"tools": maths(), "limits": {"nano_usd": limit}});
+    let script = [adds(), adds(), adds(), plain()];
     let (choices, costs) = limited(&gateway, of(u64::MAX), &script).await;
     assert_eq!((choices, costs.len()), (vec!["any".to_owned(); 4], 4));
     assert!(costs[0] > 0 && mcp.calls().len() == 3, "{costs:?}");
     assert_eq!(limited(&gateway, of(costs[0]), &script).await.0, ["any", "none"]);
     assert_eq!(limited(&gateway, of(costs[0] + 1), &script).await.0, ["any", "any", "none"]);
     // What an agent costs that is called counts for its caller, whose limit ends its work too.
-    define(&gateway, "expert", json!({"tools": tool})).await;
-    define(&gateway, "poor", json!({"tools": tool, "limits": {"nano_usd": 1}})).await;
-    let asking = |name: &str| calling(&format!("agent_{name}"), r#"{"task":"what is it?"}"#);
+    define(&gateway, "expert", json!({"tools": maths()})).await;
+    define(&gateway, "poor", json!({"tools": maths(), "limits": {"nano_usd": 1}})).await;
     let boss = |name: &str, limit: u64| json!({"tools": [{"type": "agent", "name": name}], "limits": {"nano_usd": limit}});
-    let script = [asking("expert"), adds(), plain.clone(), asking("expert"), plain.clone(), plain.clone()];
+    let script = [asking("expert"), adds(), plain(), asking("expert"), plain(), plain()];
     let (choices, costs) = limited(&gateway, boss("expert", u64::MAX), &script).await;
     assert_eq!((choices, costs.len()), (vec!["any".to_owned(); 6], 6));
     let expert: u64 = costs[..3].iter().sum();
     assert_eq!(limited(&gateway, boss("expert", expert), &script).await.0, ["any", "any", "any", "none"]);
     let inside = limited(&gateway, boss("expert", costs[0] + 1), &script).await.0;
     assert_eq!(inside, ["any", "any", "none", "none"]);
-    let script = [asking("poor"), adds(), plain.clone(), plain];
+    let script = [asking("poor"), adds(), plain(), plain()];
     let poor = limited(&gateway, boss("poor", u64::MAX), &script).await.0;
     assert_eq!(poor, ["any", "any", "none", "any"]);
 }
 
-/// A step that uses ten tokens.
-fn counted(behaviour: Behaviour) -> Behaviour {
-    behaviour.counted(8, 0, 2)
+/// A script whose steps use ten tokens each.
+fn counted<const STEPS: usize>(script: [Behaviour; STEPS]) -> [Behaviour; STEPS] {
+    script.map(|step| step.counted(8, 0, 2))
 }
 
 #[cfg(feature = "flows")]
@@ -477,29 +404,23 @@ fn counted(behaviour: Behaviour) -> Behaviour {
 async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
-    let mcp = adder();
-    maths(&gateway, &mcp).await;
+    let _mcp = maths_server(&gateway).await;
     let agents = |name: &str| json!([{"type": "agent", "name": name}]);
-    let tool = json!([{"type": "project", "name": "maths"}]);
     for (name, limits) in [
         ("rich", json!({"tokens": 1_000, "nano_usd": u64::MAX})),
         ("poor", json!({"tokens": 11})),
         ("short", json!({"steps": 1})),
         ("slow", json!({})),
     ] {
-        define(&gateway, name, json!({"tools": tool, "limits": limits})).await;
+        define(&gateway, name, json!({"tools": maths(), "limits": limits})).await;
     }
     define(&gateway, "middle", json!({"tools": agents("rich"), "limits": {"tokens": 20}})).await;
     define(&gateway, "hurried", json!({"tools": agents("slow"), "limits": {"seconds": 3}})).await;
-    let plain = || counted(Behaviour::ok().tools(ToolMode::None));
-    let adds = || counted(calling("maths__add", r#"{"a":"1"}"#));
-    let asking = |name: &str| counted(calling(&format!("agent_{name}"), r#"{"task":"what is it?"}"#));
-    let both = || asking("slow").tools(ToolMode::Parallel);
-    let rich = [asking("rich"), adds(), plain(), asking("rich"), plain(), plain()];
-    let poor = [asking("poor"), adds(), adds(), plain(), plain()];
-    let middle = [asking("middle"), asking("rich"), plain(), plain(), plain()];
-    let hurried =
-        [asking("hurried"), both(), adds().latency(Duration::from_secs(20)), plain(), plain(), plain()];
+    let rich = counted([asking("rich"), adds(), plain(), asking("rich"), plain(), plain()]);
+    let poor = counted([asking("poor"), adds(), adds(), plain(), plain()]);
+    let middle = counted([asking("middle"), asking("rich"), plain(), plain(), plain()]);
+    let (both, slow) = (asking("slow").tools(ToolMode::Parallel), adds().latency(Duration::from_secs(20)));
+    let hurried = counted([asking("hurried"), both, slow, plain(), plain(), plain()]);
     for (name, tokens, script, choices) in [
         // What it uses counts for its caller, whether the caller's limit is reached after it, before its second task or within it.
         ("rich", 1_000, rich.as_slice(), "any any any any any any"),
@@ -511,7 +432,7 @@ async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
         // An agent's tokens count for whoever called it, and for whoever called that one.
         ("middle", 1_000, &middle, "any any any none any"),
         ("middle", 30, &middle, "any any any none none"),
-        ("short", 1_000, &[asking("short"), plain(), plain()], "any none any"),
+        ("short", 1_000, &counted([asking("short"), plain(), plain()]), "any none any"),
         // The time of an agent holds for all that it calls together: the second has none left.
         ("hurried", 1_000, &hurried, "any any any none none any"),
     ] {
@@ -523,101 +444,63 @@ async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_called_agent_used_outlives_a_wait_and_a_kill() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::keyed().await;
     define(&gateway, "expert", json!({})).await;
     let tools = json!([{"type": "agent", "name": "expert"}, {"type": "client", "name": "beep"}]);
     // The step of the agent that is called is one of the three.
     define(&gateway, "boss", json!({"tools": tools, "limits": {"tokens": 30}})).await;
     let client = gateway.client();
-    let plain = || counted(Behaviour::ok().tools(ToolMode::None));
-    let script =
-        [calling("agent_expert", r#"{"task":"what is it?"}"#), plain(), calling("beep", "{}"), plain()];
-    gateway.emulator.script(OWN, script.map(counted));
+    gateway.emulator.script(OWN, counted([asking("expert"), plain(), calling("beep", "{}"), plain()]));
     let (chat, _) = send(&client, asks("boss", "ask the expert")).await;
-    let waits = until_status(&client, &chat, "awaiting_input").await;
+    let (_, id) = waiting(&client, &chat).await;
     gateway.crash().await;
     let client = gateway.client();
-    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap();
     done(&client, &format!("/tools/{id}"), json!({"result": "beeped"})).await;
     until_status(&client, &chat, "idle").await;
-    let choices: Vec<_> = sent(&gateway).iter().map(|request| request["tool_choice"].clone()).collect();
+    let choices: Vec<_> = gateway.sent(OWN).iter().map(|request| request["tool_choice"].clone()).collect();
     assert_eq!(choices, [Value::Null, Value::Null, Value::Null, json!("none")]);
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_limit_of_money_that_is_none_is_refused() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     for limit in ["-1", "\"abc\"", "0", "1000000000000000000000000000000"] {
         let definition = format!(r#"{{"model": "{MINI}", "limits": {{"nano_usd": {limit}}}}}"#);
-        let body: Value =
-            serde_json::from_str(&format!(r#"{{"name": "a", "definition": {definition}}}"#)).unwrap();
+        let definition: Value = serde_json::from_str(&definition).unwrap();
+        let body = json!({"name": "a", "definition": definition});
         let answer = gateway.admin().post("/v2/agents", &body).await.unwrap();
         assert_eq!(answer.status, 400, "{limit}: {}", answer.text());
         assert!(answer.text().contains("nano_usd"), "{limit}: {}", answer.text());
-        let config: Value = serde_json::from_str(&definition).unwrap();
-        let sent = json!({"agent_config": config, "input": {"text": "hi"}});
+        let sent = json!({"agent_config": definition, "input": {"text": "hi"}});
         let answer = post(&gateway.client(), RUN, sent).await;
         assert!(matches!(answer.status, 400 | 422), "{limit}: {}", answer.text());
         assert!(answer.text().contains("agent_config"), "{limit}: {}", answer.text());
     }
 }
 
-/// A hook that denies each call, and what it was told.
-async fn denying() -> (String, tokio::sync::mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (sender, told) = tokio::sync::mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut bytes = vec![0; 65_536];
-            let mut length = 0;
-            loop {
-                length += stream.read(&mut bytes[length..]).await.unwrap();
-                if String::from_utf8_lossy(&bytes[..length]).ends_with("\"}") {
-                    break;
-                }
-            }
-            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-            let body = json!({"decision": "deny", "reason": "on Sundays"}).to_string();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-            sender.send(text).await.unwrap();
-        }
-    });
-    (url, told)
-}
-
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_hook_denies_a_call_before_it_is_made() {
-    let gateway = gateway().await;
-    let mcp = adder();
-    maths(&gateway, &mcp).await;
-    let (url, mut told) = denying().await;
-    let hooks = json!([{"event": "tool_call", "url": url}]);
-    define(&gateway, "watched", json!({"tools": [{"type": "project", "name": "maths"}], "hooks": hooks}))
-        .await;
+    let gateway = Gateway::keyed().await;
+    let mcp = maths_server(&gateway).await;
+    let denies = json!({"decision": "deny", "reason": "on Sundays"}).to_string();
+    let server = Server::start(Reply::Now(200, denies)).await;
+    let hooks = json!([{"event": "tool_call", "url": format!("{}/hook", server.origin)}]);
+    define(&gateway, "watched", json!({"tools": maths(), "hooks": hooks})).await;
     let client = gateway.client();
-    gateway
-        .emulator
-        .script(OWN, [calling("maths__add", r#"{"a":"1"}"#), Behaviour::ok().tools(ToolMode::None)]);
-    let (chat, answer) = send(&client, asks("watched", "add")).await;
-    let idle = until_status(&client, &chat, "idle").await;
+    gateway.emulator.script(OWN, [adds(), plain()]);
+    let (idle, answer) = answered(&client, asks("watched", "add")).await;
     let invocation = &answer_of(&idle, &answer)["tool_invocations"][0];
     assert_eq!(invocation["result"], "The call was denied: on Sundays", "{idle}");
     assert_eq!(mcp.calls().len(), 0);
-    let told = told.recv().await.unwrap();
-    assert!(told.contains(r#""name":"maths__add""#) && told.contains(r#""arguments":{"a":"1"}"#), "{told}");
+    has(&server.messages()[0]["call"], json!({"name": "maths__add", "arguments": {"a": "1"}}));
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn who_follows_a_chat_gets_its_words_and_its_end() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).interval(Duration::from_millis(60))]);
@@ -645,57 +528,37 @@ async fn who_follows_a_chat_gets_its_words_and_its_end() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn nothing_of_a_chat_reaches_another_tenant() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     let (chat, _) = send(&client, asks("helper", "one")).await;
     until_status(&client, &chat, "idle").await;
     let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (key, _) =
-        gateway.key(json!({"name": "k", "project_id": other["id"], "scopes": ["inference"]})).await;
-    let stranger = gateway.with_key(&key);
+    let owned = json!({"name": "k", "project_id": other["id"], "scopes": ["inference"]});
+    let stranger = gateway.with_key(&gateway.key(owned).await.0);
     problem(&stranger.get(&format!("/chats/{chat}")).await.unwrap(), 404, "chat_not_found");
-    problem(
-        &post(&stranger, RUN, json!({"chat_id": chat, "input": {"text": "x"}})).await,
-        404,
-        "chat_not_found",
-    );
+    problem(&post(&stranger, RUN, next(&chat, "x")).await, 404, "chat_not_found");
     problem(&post(&stranger, RUN, asks("helper", "x")).await, 404, "agent_not_found");
     problem(&post(&client, "/tools/inv_x_0", json!({"result": "x"})).await, 409, "tool_call_not_waiting");
-    let empty = post(&client, RUN, json!({"agent": "helper", "input": {"text": ""}})).await;
-    assert_eq!(
-        (empty.status, &empty.json()["errors"][0]["pointer"]),
-        (422, &json!("/input/text")),
-        "{}",
-        empty.text()
-    );
+    let empty = post(&client, RUN, asks("helper", "")).await;
+    assert_eq!(empty.must_be(422).json()["errors"][0]["pointer"], "/input/text");
     let wrong = post(&client, RUN, json!({"agent_config": {"core_app": {"ref": "m"}, "tools": [{"name": "x", "type": "http"}]}, "input": {"text": "x"}})).await;
-    assert_eq!(
-        (wrong.status, &wrong.json()["errors"][0]["pointer"]),
-        (422, &json!("/agent_config/tools/0/type")),
-        "{}",
-        wrong.text()
-    );
+    assert_eq!(wrong.must_be(422).json()["errors"][0]["pointer"], "/agent_config/tools/0/type");
 }
 
 /// The vendor's own clients, unmodified.
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_clients_talk_with_agents() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     define(&gateway, "helper", json!({})).await;
-    let beep = || calling("beep", r#"{"times":"2"}"#);
-    let plain = || Behaviour::ok().tools(ToolMode::None);
-    let structured = || Behaviour::ok().text(r#"{"city": "Rome"}"#);
-    let scripts = || [plain(), plain(), beep(), plain(), structured()];
-    gateway.emulator.script(OWN, scripts());
+    let structured = Behaviour::ok().text(r#"{"city": "Rome"}"#);
+    let script = [plain(), plain(), calling("beep", r#"{"times":"2"}"#), plain(), structured];
     let python = workspace().join(".venv/bin/python");
-    let driven = drive(python, workspace().join("tests/sdk/agents.py"), &gateway).await;
-    assert_eq!(driven.held, 5);
-    gateway.emulator.clear_scripts();
-    gateway.emulator.script(OWN, scripts());
-    let driven = drive("node".into(), workspace().join("tests/node/agents.mjs"), &gateway).await;
-    assert_eq!(driven.held, 5);
+    for (program, driver) in [(python, "tests/sdk/agents.py"), ("node".into(), "tests/node/agents.mjs")] {
+        gateway.plays(OWN, script.clone());
+        assert_eq!(drive(program, workspace().join(driver), &gateway).await.held, 5, "{driver}");
+    }
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -703,15 +566,10 @@ async fn the_vendors_clients_talk_with_agents() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("agents_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let mut gateway = Gateway::with(config(), &environment).await;
+    let mut gateway = Gateway::over_postgres("agents", config(), &[]).await;
     gateway.credential("openai", OWN).await;
     let (mut other, origin) = gateway.replica().await;
-    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let there = gateway.client_at(&origin);
     define(&gateway, "helper", json!({})).await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(50)).always()]);
     let here = gateway.client();
@@ -719,17 +577,15 @@ async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
     let mut ids = vec![first];
     for number in 1..8 {
         let client = if number % 2 == 0 { &here } else { &there };
-        let text = format!("message {number}");
-        ids.push(send(client, json!({"chat_id": chat, "input": {"text": text}})).await.1);
+        ids.push(send(client, next(&chat, &format!("message {number}"))).await.1);
     }
     let idle = until_status(&there, &chat, "idle").await;
     for (number, id) in ids.iter().enumerate() {
         assert_eq!(text_of(&idle, id), format!("You said: message {number}"), "{idle}");
     }
-    for (number, request) in sent(&gateway).iter().enumerate() {
+    for (number, request) in gateway.sent(OWN).iter().enumerate() {
         // Each turn reads all those before it.
-        let turns = request.to_string().matches("You said:").count();
-        assert_eq!(turns, number, "{request}");
+        assert_eq!(request.to_string().matches("You said:").count(), number, "{request}");
     }
     other.stop(WITHIN).await.unwrap();
     gateway.stop().await;
@@ -738,7 +594,7 @@ async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_defines_an_agent_and_talks_with_it() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let file = gateway.directory().join("helper.json");
     std::fs::write(&file, definition(json!({})).to_string()).unwrap();
     let file = file.display().to_string();
@@ -746,11 +602,7 @@ async fn the_command_line_defines_an_agent_and_talks_with_it() {
     let id = id_of(&made);
     std::fs::write(&file, json!({"description": "Helps."}).to_string()).unwrap();
     let changed = gateway.cli().run(&["agent", "update", &id, &file, "--json"]).json();
-    assert_eq!(
-        (&changed["version"], &changed["definition"]["model"]),
-        (&json!(2), &json!(MINI)),
-        "{changed}"
-    );
+    has(&changed, json!({"version": 2, "/definition/model": MINI}));
     assert!(gateway.cli().run(&["agent", "list"]).ok().contains("helper"));
     assert_eq!(gateway.cli().run(&["agent", "versions", &id, "--json"]).ok().lines().count(), 2);
     let client = gateway.cli().env("TIDEGATE_API_KEY", &gateway.founded.api_key);

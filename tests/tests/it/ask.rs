@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use harness::client::{Answer, Client, Streaming};
-use harness::sse;
+use harness::{Behaviour, ToolMode, sse};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
@@ -197,4 +197,16 @@ pub async fn once(client: &Client, path: &str, is_so: impl Fn(&Value) -> bool) -
         assert!(Instant::now() < deadline, "{path} is not so yet: {seen}");
         a_moment().await;
     }
+/// Checks these fields of an object, each by its name or by a pointer, and shows the object if one differs.
+#[track_caller]
+pub fn has(object: &Value, fields: Value) {
+    for (field, expected) in fields.as_object().unwrap() {
+        let found = if field.starts_with('/') { object.pointer(field) } else { object.get(field) };
+        assert_eq!(found.unwrap_or(&Value::Null), expected, "{field} of {object}");
+    }
+}
+
+/// A model's call of a tool, and what the model says once it has the result.
+pub fn one_call(tool: impl Into<String>, arguments: impl Into<String>) -> [Behaviour; 2] {
+    [Behaviour::ok().tools(ToolMode::Single).call(tool, arguments), Behaviour::ok().tools(ToolMode::None)]
 }

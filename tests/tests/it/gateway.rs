@@ -9,7 +9,7 @@ use harness::network::Machine;
 use harness::pace::Threads;
 use harness::postgres::Server;
 use harness::process::{Launch, Process, tidegate};
-use harness::{Config, Emulator, Entry, Model};
+use harness::{Behaviour, Config, Emulator, Entry, Model};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -513,6 +513,37 @@ impl Gateway {
     /// How many cases of this script of `tests/sdk` hold.
     pub async fn drive(&self, script: &str) -> usize {
         drive(python(), workspace().join("tests/sdk").join(script), self).await.held
+    /// Starts with one of the workspace's own credentials, at `openai`.
+    pub async fn keyed() -> Self {
+        let gateway = Self::start().await;
+        gateway.credential("openai", OWN).await;
+        gateway
+    }
+
+    /// As `with`, over a PostgreSQL database of its own with a name that begins so.
+    pub async fn over_postgres(name: &str, config: Config, more: &[(&str, &str)]) -> Self {
+        let server = Server::shared().await.unwrap();
+        let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let key_file = directory.path().join("master.key").display().to_string();
+        let own = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+        Self::begin(directory, tidegate().unwrap(), config, &[&own[..], more].concat(), None, None).await
+    }
+
+    /// An application's client of another process of the same installation.
+    pub fn client_at(&self, origin: &str) -> Client {
+        Client::new(origin).bearer(&self.founded.api_key).within(WITHIN)
+    }
+
+    /// From now on, what is called with this key does this alone.
+    pub fn plays(&self, key: &str, script: impl IntoIterator<Item = Behaviour>) {
+        self.emulator.clear_scripts();
+        self.emulator.script(key, script);
+    }
+
+    /// The bodies of the calls with this key, each of which is JSON.
+    pub fn sent(&self, key: &str) -> Vec<Value> {
+        self.calls(key).iter().map(|call| serde_json::from_slice(&call.body).unwrap()).collect()
     }
 }
 

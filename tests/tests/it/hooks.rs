@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::ask::{MINI, problem, question, refused, said, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, said, streaming, trace_of, with};
 use crate::audit::audited;
-use crate::gateway::{Founded, Gateway, OWN, id_of};
+use crate::gateway::{Gateway, OWN, id_of};
+use crate::isolation::second_workspace;
 use crate::webhooks::Receiver;
 
 const MAIL: &str = "ann.lee@mail.example.com";
@@ -63,7 +64,7 @@ impl Server {
         *self.reply.lock().unwrap() = reply;
     }
 
-    fn messages(&self) -> Vec<Value> {
+    pub fn messages(&self) -> Vec<Value> {
         self.messages.lock().unwrap().clone()
     }
 
@@ -77,24 +78,15 @@ impl Server {
 async fn converse(stream: TcpStream, reply: Arc<Mutex<Reply>>, messages: Arc<Mutex<Vec<Value>>>) {
     let mut stream = BufReader::new(stream);
     loop {
-        let (mut head, mut length) = (String::new(), 0);
-        let mut first = true;
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if stream.read_line(&mut head).await.unwrap_or(0) == 0 {
                 return;
             }
-            if std::mem::take(&mut first) {
-                head.clone_from(&line);
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line.len() <= 2 {
-                break;
-            }
         }
-        let mut body = vec![0; length];
+        let lower = head.to_ascii_lowercase();
+        let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
         stream.read_exact(&mut body).await.unwrap();
         let mut message: Value = serde_json::from_slice(&body).unwrap();
         message["path"] = head.split(' ').nth(1).unwrap_or_default().into();
@@ -114,23 +106,18 @@ async fn converse(stream: TcpStream, reply: Arc<Mutex<Reply>>, messages: Arc<Mut
 
 /// A gateway whose project has these hooks.
 async fn gateway(hooks: &[Value], rules: Value) -> (Gateway, Value) {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let policy = json!({"project_id": gateway.founded.project_id, "hooks": hooks});
     let policy = gateway.make("/v2/policies", with(policy, rules)).await;
     (gateway, policy)
 }
 
-/// The outcomes of a request's hooks, as its record has them.
-async fn outcomes(gateway: &Gateway, answer: &Answer) -> Vec<(String, String)> {
+/// The outcomes of a request's hooks, as its record has them: where each was called, and what came of it.
+async fn outcomes(gateway: &Gateway, answer: &Answer) -> String {
     let record = gateway.settled(answer.header("agent-trace-id").unwrap()).await;
     let text = |call: &Value, name: &str| call[name].as_str().unwrap().to_owned();
     let hooks = record["hooks"].as_array().unwrap().iter();
-    hooks.map(|call| (text(call, "at"), text(call, "outcome"))).collect()
-}
-
-fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
-    given.iter().map(|(at, outcome)| ((*at).to_owned(), (*outcome).to_owned())).collect()
+    hooks.map(|call| text(call, "at") + " " + &text(call, "outcome")).collect::<Vec<_>>().join(", ")
 }
 
 fn forbidden(answer: &Answer, policy: &Value, why: &str) {
@@ -147,18 +134,14 @@ async fn a_hook_allows_a_request_or_refuses_it_with_its_reason_and_nothing_is_se
     let (gateway, policy) = gateway(&[server.hook("pre", json!({}))], json!({})).await;
     let ask = with(question(MINI), json!({"metadata": {"team": "sea"}, "user": "ann"}));
     let answer = gateway.chat_ok(&ask).await;
-    assert_eq!(outcomes(&gateway, &answer).await, pairs(&[("pre", "allowed")]));
+    assert_eq!(outcomes(&gateway, &answer).await, "pre allowed");
     let message = server.messages().pop().unwrap();
     let data = &message["data"];
-    assert_eq!((&message["type"], &message["path"]), (&json!("policy.pre"), &json!("/decide")), "{message}");
+    has(&message, json!({"type": "policy.pre", "path": "/decide"}));
     assert_eq!(message["workspace_id"], gateway.founded.workspace_id, "{message}");
     assert_eq!((&message["policy_id"], &data["request_id"]), (&policy["id"], &json!(trace_of(&answer))));
-    assert_eq!(data["project_id"], gateway.founded.project_id, "{message}");
-    assert_eq!(
-        (&data["model"], &data["operation"], &data["dialect"]),
-        (&json!(MINI), &json!("chat"), &json!("chat"))
-    );
-    assert_eq!((&data["metadata"], &data["end_user"]), (&json!({"team": "sea"}), &json!("ann")), "{message}");
+    has(data, json!({"model": MINI, "operation": "chat", "dialect": "chat", "end_user": "ann"}));
+    has(data, json!({"metadata": {"team": "sea"}, "project_id": gateway.founded.project_id}));
     assert!(data["size_bytes"].as_u64().unwrap() > 0 && data.get("content").is_none(), "{message}");
 
     server.says(Reply::refuse());
@@ -168,32 +151,19 @@ async fn a_hook_allows_a_request_or_refuses_it_with_its_reason_and_nothing_is_se
     }
     let messages = with(question(MINI), json!({"max_tokens": 10}));
     let answer = gateway.client().post("/v1/messages", &messages).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.json()["error"]["type"].as_str()),
-        (403, Some("permission_error")),
-        "{}",
-        answer.text()
-    );
-    let answer =
-        gateway.client().post("/v1/responses", &json!({"model": MINI, "input": "hello"})).await.unwrap();
+    assert_eq!(answer.must_be(403).json()["error"]["type"], "permission_error");
+    let responses = json!({"model": MINI, "input": "hello"});
+    let answer = gateway.client().post("/v1/responses", &responses).await.unwrap();
     forbidden(&answer, &policy, "says: Not on Sundays");
     let record = gateway.settled(answer.header("agent-trace-id").unwrap()).await;
+    has(&record, json!({"/hooks/0/outcome": "refused", "checks": [], "attempts": []}));
     assert_eq!(record["error"]["refused_by"]["policy_rule"], "hooks", "{record}");
-    assert_eq!(
-        (&record["hooks"][0]["outcome"], &record["checks"]),
-        (&json!("refused"), &json!([])),
-        "{record}"
-    );
-    assert_eq!(record["attempts"], json!([]), "{record}");
     assert_eq!(gateway.calls(OWN).len(), sent, "something left");
     let entry = audited(&gateway, "request.refuse").await;
     assert!(entry["detail"].as_str().unwrap().contains("Not on Sundays"), "{entry}");
     let metrics = gateway.browser().get("/metrics").await.unwrap().text();
-    for line in [
-        "tidegate_policy_refusals_total{rule=\"hooks\"} 4",
-        "tidegate_policy_hooks_total{outcome=\"refused\"} 4",
-    ] {
-        assert!(metrics.contains(line), "{line}: {metrics}");
+    for line in ["policy_refusals_total{rule=\"hooks\"} 4", "policy_hooks_total{outcome=\"refused\"} 4"] {
+        assert!(metrics.contains(&format!("tidegate_{line}")), "{line}: {metrics}");
     }
 }
 
@@ -213,9 +183,7 @@ async fn its_calls_are_signed_for_the_official_library_also_by_a_secret_that_was
     assert!(!shown.to_string().contains("whsec_") && shown["hook_secret_fingerprint"].is_string(), "{shown}");
 
     let rotate = async || {
-        let answer = gateway.admin().post(&format!("{path}/rotate"), &json!({})).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        gateway.admin().post(&format!("{path}/rotate"), &json!({})).await.unwrap().must_be(200).json()
     };
     let rotated = rotate().await;
     assert_ne!(rotated["hook_secret"], policy["hook_secret"]);
@@ -254,20 +222,20 @@ async fn where_it_is_silent_the_policy_says_what_happens() {
         let timeout_ms = if outcome == "timeout" { 50 } else { 10_000 };
         server.says(reply);
         // Another address each time: one that failed before would not be called for a while.
-        let hook = |on_silence: &str| {
-            let url = format!("{}/decide/{number}", server.origin);
-            server.hook("pre", json!({"url": url, "on_silence": on_silence, "timeout_ms": timeout_ms}))
-        };
-        gateway.patch(&path, json!({"hooks": [hook("allow")]})).await;
-        let answer = gateway.chat_ok(&question(MINI)).await;
-        assert_eq!(outcomes(&gateway, &answer).await, pairs(&[("pre", outcome)]));
-        gateway.patch(&path, json!({"hooks": [hook("refuse")]})).await;
-        let answer = gateway.chat(&question(MINI)).await;
-        forbidden(&answer, &policy, why);
-        assert_eq!(outcomes(&gateway, &answer).await, pairs(&[("pre", outcome)]));
+        let url = format!("{}/decide/{number}", server.origin);
+        for on_silence in ["allow", "refuse"] {
+            let more = json!({"url": url, "on_silence": on_silence, "timeout_ms": timeout_ms});
+            gateway.patch(&path, json!({"hooks": [server.hook("pre", more)]})).await;
+            let answer = gateway.chat(&question(MINI)).await;
+            if on_silence == "refuse" {
+                forbidden(&answer, &policy, why);
+            } else {
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+            assert_eq!(outcomes(&gateway, &answer).await, format!("pre {outcome}"));
+        }
     }
-    let dead =
-        json!({"at": "pre", "url": "http://127.0.0.1:9/", "on_silence": "refuse", "timeout_ms": 10_000});
+    let dead = server.hook("pre", json!({"url": "http://127.0.0.1:9/"}));
     gateway.patch(&path, json!({"hooks": [dead]})).await;
     forbidden(&gateway.chat(&question(MINI)).await, &policy, "could not be reached");
     // What a redirect names is not called: each message came to the hook's own path.
@@ -289,7 +257,7 @@ async fn a_hook_that_keeps_failing_is_not_called_for_a_while() {
     let called = server.messages().len();
     let mut skipped = 0;
     for answer in &answers {
-        skipped += usize::from(outcomes(&gateway, answer).await == pairs(&[("pre", "skipped")]));
+        skipped += usize::from(outcomes(&gateway, answer).await == "pre skipped");
     }
     assert_eq!(called + skipped, 24);
     // Five on each of the two cores, and one more for each pause that a slow machine lets end.
@@ -302,17 +270,13 @@ async fn it_reads_texts_only_if_it_says_so_and_never_what_a_check_masks() {
     let server = Server::start(Reply::allow()).await;
     let reads = json!({"content": true});
     let checks = json!({"checks": [{"detect": "email", "action": "mask"}]});
-    let hooks =
-        [server.hook("pre", reads.clone()), server.hook("post", reads), server.hook("post", json!({}))];
+    let hooks = [("pre", reads.clone()), ("post", reads), ("post", json!({}))];
+    let hooks = hooks.map(|(at, more)| server.hook(at, more));
     let (gateway, _policy) = gateway(&hooks, checks).await;
     gateway.emulator.script(OWN, [Behaviour::ok().text("a reply").always()]);
-    let text = format!("Write to {MAIL}.");
-    let ask = json!({"model": MINI, "messages": [{"role": "user", "content": text}]});
+    let ask = json!({"model": MINI, "messages": [{"role": "user", "content": format!("Write to {MAIL}.")}]});
     let answer = gateway.chat_ok(&ask).await;
-    assert_eq!(
-        outcomes(&gateway, &answer).await,
-        pairs(&[("pre", "allowed"), ("post", "allowed"), ("post", "allowed")])
-    );
+    assert_eq!(outcomes(&gateway, &answer).await, "pre allowed, post allowed, post allowed");
     let messages = server.messages();
     let content = |message: &Value| message["data"]["content"].as_str().unwrap_or_default().to_owned();
     let (pre, post): (Vec<_>, Vec<_>) = messages.iter().partition(|one| one["type"] == "policy.pre");
@@ -320,10 +284,7 @@ async fn it_reads_texts_only_if_it_says_so_and_never_what_a_check_masks() {
     let read: Vec<_> = post.iter().map(|one| content(one)).collect();
     assert!(read.contains(&answer.text()) && read.contains(&String::new()), "{read:?}");
     let data = &post[0]["data"];
-    assert_eq!(
-        (&data["provider"], &data["profile"], &data["status"]),
-        (&json!("openai"), &json!("byok"), &json!(200))
-    );
+    has(data, json!({"provider": "openai", "profile": "byok", "status": 200}));
     assert!(data["usage"]["prompt_tokens"].as_u64().unwrap() > 0, "{data}");
 }
 
@@ -338,7 +299,7 @@ async fn an_answer_that_it_refuses_is_not_passed_on_and_is_booked() {
     forbidden(&answer, &policy, "says: Not on Sundays");
     assert!(!answer.text().contains("the secret"), "{}", answer.text());
     let record = gateway.settled(answer.header("agent-trace-id").unwrap()).await;
-    assert_eq!((&record["status"], &record["outcome"]), (&json!(403), &json!("completed")), "{record}");
+    has(&record, json!({"status": 403, "outcome": "completed"}));
     assert!(record["input_tokens"].as_u64().unwrap() > 0, "what was used is booked: {record}");
     assert_eq!(record["attempts"][0]["fault"], Value::Null, "{record}");
     assert_eq!(gateway.calls(OWN).len(), 1, "it is not sent again");
@@ -346,7 +307,7 @@ async fn an_answer_that_it_refuses_is_not_passed_on_and_is_booked() {
     let answer = gateway.chat_ok(&streaming(MINI)).await;
     assert_eq!(said(&answer), "the secret");
     assert!(answer.text().trim_end().ends_with("[DONE]"), "{}", answer.text());
-    assert_eq!(outcomes(&gateway, &answer).await, pairs(&[("post", "refused")]));
+    assert_eq!(outcomes(&gateway, &answer).await, "post refused");
     let message = server.messages().pop().unwrap();
     assert_eq!(message["data"]["is_decided"], false, "{message}");
     assert!(message["data"]["content"].as_str().unwrap().contains("[DONE]"), "{message}");
@@ -362,17 +323,15 @@ async fn a_workspace_has_its_own_hooks_and_no_other_hears_of_its_requests() {
     let workspace = gateway.make("/v2/policies", workspace).await;
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
-    let tenant: Founded =
-        serde_json::from_value(gateway.make("/v2/workspaces", json!({"name": "tenant"})).await).unwrap();
+    let tenant = second_workspace(&gateway).await;
     let theirs = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
     let admin = gateway.with_key(&tenant.admin_key);
-    assert_eq!(admin.post("/v2/provider-credentials", &theirs).await.unwrap().status, 201);
-    let answer =
-        gateway.with_key(&tenant.api_key).post("/v1/chat/completions", &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    admin.post("/v2/provider-credentials", &theirs).await.unwrap().must_be(201);
+    let asks =
+        async |key: &str| gateway.with_key(key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
+    asks(&tenant.api_key).await;
     assert_eq!((wide.messages().len(), narrow.messages().len()), (0, 0), "another workspace's request");
-    let answer = gateway.with_key(&key).post("/v1/chat/completions", &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    asks(&key).await;
     assert_eq!((wide.messages().len(), narrow.messages().len()), (1, 0), "another project's request");
     gateway.chat_ok(&question(MINI)).await;
     assert_eq!((wide.messages().len(), narrow.messages().len()), (2, 1));
@@ -398,7 +357,7 @@ async fn an_answer_of_the_response_cache_is_shown_to_it_as_well() {
     assert_eq!(cached(&gateway.chat_ok(&question(MINI)).await), "miss");
     let again = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(cached(&again), "hit");
-    assert_eq!(outcomes(&gateway, &again).await, pairs(&[("pre", "allowed"), ("post", "allowed")]));
+    assert_eq!(outcomes(&gateway, &again).await, "pre allowed, post allowed");
     let message = server.messages().pop().unwrap();
     assert_eq!(message["data"]["from_response_cache"], true, "{message}");
     assert_eq!(message["data"]["content"], again.text().as_str(), "{message}");
@@ -456,18 +415,14 @@ async fn plans_and_commands_name_the_hooks_and_call_none() {
     for body in [json!({"model": MINI}), json!({"request": question(MINI)})] {
         let plan = gateway.plan(body).await;
         let (pre, post) = (&plan["hooks"][0], &plan["hooks"][1]);
-        assert_eq!(
-            (&pre["at"], &pre["content"], &pre["policy_id"]),
-            (&json!("pre"), &json!(true), &policy["id"])
-        );
-        assert_eq!((&post["at"], &post["on_silence"]), (&json!("post"), &json!("refuse")), "{plan}");
+        has(pre, json!({"at": "pre", "content": true, "policy_id": policy["id"]}));
+        has(post, json!({"at": "post", "on_silence": "refuse"}));
         assert_eq!(plan["error"], Value::Null, "{plan}");
     }
-    let effective =
-        gateway.get(&format!("/v2/policies/effective?project_id={}", gateway.founded.project_id)).await;
+    let effective = format!("/v2/policies/effective?project_id={}", gateway.founded.project_id);
+    let effective = gateway.get(&effective).await;
     assert_eq!(effective["hooks"].as_array().unwrap().len(), 2, "{effective}");
-    let cli =
-        gateway.cli().env("TIDEGATE_URL", &gateway.origin).env("TIDEGATE_KEY", &gateway.founded.admin_key);
+    let cli = gateway.cli();
     let printed = cli.run(&["plan", MINI]).ok();
     assert!(printed.contains(&format!("hook        pre {}/decide, refuse", server.origin)), "{printed}");
     let hook = format!("pre={}/decide:allow:250:content", server.origin);
@@ -486,14 +441,11 @@ async fn a_hook_that_may_not_be_called_is_refused_when_it_is_saved() {
     let project = gateway.founded.project_id.clone();
     let hook = |url: &str, more: Value| with(json!({"at": "pre", "url": url, "on_silence": "allow"}), more);
     let good = "https://hooks.example/decide";
+    let plain = hook("http://hooks.example/x", json!({}));
     for (hooks, code, param) in [
         (vec![hook("https://127.0.0.1/x", json!({}))], "webhook_url_refused", "hooks[0].url"),
         (vec![hook("https://169.254.169.254/x", json!({}))], "webhook_url_refused", "hooks[0].url"),
-        (
-            vec![hook(good, json!({})), hook("http://hooks.example/x", json!({}))],
-            "webhook_url_refused",
-            "hooks[1].url",
-        ),
+        (vec![hook(good, json!({})), plain], "webhook_url_refused", "hooks[1].url"),
         (vec![hook("https://hooks.example:25/x", json!({}))], "webhook_url_refused", "hooks[0].url"),
         (vec![hook(good, json!({"timeout_ms": 0}))], "invalid_value", "hooks[0].timeout_ms"),
         (vec![hook(good, json!({"timeout_ms": 10_001}))], "invalid_value", "hooks[0].timeout_ms"),
@@ -503,7 +455,7 @@ async fn a_hook_that_may_not_be_called_is_refused_when_it_is_saved() {
         let answer = gateway.admin().post("/v2/policies", &body).await.unwrap();
         assert_eq!(problem(&answer, 400, code)["param"], param, "{}", answer.text());
     }
-    let made =
-        gateway.make("/v2/policies", json!({"project_id": project, "hooks": [hook(good, json!({}))]})).await;
+    let policy = json!({"project_id": project, "hooks": [hook(good, json!({}))]});
+    let made = gateway.make("/v2/policies", policy).await;
     assert_eq!(made["hooks"][0]["timeout_ms"], 1_000, "{made}");
 }

@@ -12,9 +12,9 @@ use harness::{Behaviour, Config};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::MINI;
+use crate::ask::has;
 use crate::canary::holds;
-use crate::flows::{RUNS, act, ended, flow, output, read, start, until_step};
+use crate::flows::{RUNS, act, ended, flow, output, read, say, start, until_step};
 use crate::gateway::{Gateway, OWN, config};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,24 +99,21 @@ pub(crate) use under_each_engine;
 
 /// A run that asks a model, waits to be paid, and ends.
 fn of_three_steps() -> Value {
-    flow(
-        json!({
-            "first": {"kind": "app", "app": MINI, "input": {"prompt": "first {{input.word}}"}},
-            "paid": {"kind": "wait", "event": "paid", "needs": ["first"]},
-            "last": {"kind": "expression", "expression": "first.output.response + string(paid.output)"},
-        }),
-        json!({"output": "{{last.output}}"}),
-    )
+    let steps = json!({
+        "first": say("first {{input.word}}"),
+        "paid": {"kind": "wait", "event": "paid", "needs": ["first"]},
+        "last": {"kind": "expression", "expression": "first.output.response + string(paid.output)"},
+    });
+    flow(steps, json!({"output": "{{last.output}}"}))
 }
 
 async fn pay(client: &Client, id: &str) {
-    let paid = act(client, id, "events", json!({"name": "paid", "payload": 7})).await;
-    assert_eq!(paid.status, 200, "{}", paid.text());
+    act(client, id, "events", json!({"name": "paid", "payload": 7})).await.must_be(200);
 }
 
 async fn completes(client: &Client, id: &str, output: &str) -> Value {
     let run = ended(client, id).await;
-    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!(output)), "{run}");
+    has(&run, json!({"status": "completed", "output": output}));
     run
 }
 
@@ -125,23 +122,13 @@ async fn comparable(gateway: &Gateway, document: &Value) -> Value {
     let client = gateway.client();
     let mut run = ended(&client, &start(&client, document, json!({"n": 3})).await).await;
     let id = run["id"].as_str().unwrap().to_owned();
-    let of_one_run = [
-        "id",
-        "project_id",
-        "api_key_id",
-        "created_at",
-        "updated_at",
-        "started_at",
-        "ended_at",
-        "expires_at",
-    ];
-    for field in of_one_run.into_iter().chain(["duration_ms", "cost_nano_usd"]) {
+    let of_one_run = "id project_id api_key_id created_at updated_at started_at ended_at expires_at";
+    for field in of_one_run.split(' ').chain(["duration_ms", "cost_nano_usd"]) {
         run.as_object_mut().unwrap().remove(field);
     }
     for step in run["steps"].as_array_mut().unwrap() {
         let path = step["id"].as_str().unwrap().to_owned();
-        let began =
-            step["began"].as_str().map(|began| began.split('_').next().unwrap_or_default().to_owned());
+        let began = step["began"].as_str().and_then(|began| began.split('_').next()).map(str::to_owned);
         for field in ["started_at", "ended_at", "duration_ms", "cost_nano_usd"] {
             step.as_object_mut().unwrap().remove(field);
         }
@@ -160,18 +147,19 @@ async fn comparable(gateway: &Gateway, document: &Value) -> Value {
 
 #[tokio::test]
 async fn both_engines_have_the_same_results_field_by_field() {
+    let steps = json!({
+        "numbers": {"kind": "expression", "expression": "[1, 2, input.n]"},
+        "asked": say("ask {{input.n}}"),
+        "each": {"kind": "map", "over": "numbers.output", "step": {"kind": "expression", "expression": "item * 2"}},
+        "grown": {"kind": "loop", "limit": 9, "until": "output > 20",
+            "step": {"kind": "expression", "expression": "index == 0 ? 1 : previous * 3"}},
+        "never": {"kind": "constant", "value": 1, "when": "input.n > 9"},
+        "after": {"kind": "expression", "expression": "never.output", "needs": ["never"]},
+        "broken": {"kind": "expression", "expression": "1 / (input.n - 3)", "on_error": "continue"},
+        "soon": {"kind": "wait", "seconds": 1, "needs": ["asked"]},
+    });
     let document = flow(
-        json!({
-            "numbers": {"kind": "expression", "expression": "[1, 2, input.n]"},
-            "asked": {"kind": "app", "app": MINI, "input": {"prompt": "ask {{input.n}}"}},
-            "each": {"kind": "map", "over": "numbers.output", "step": {"kind": "expression", "expression": "item * 2"}},
-            "grown": {"kind": "loop", "limit": 9, "until": "output > 20",
-                "step": {"kind": "expression", "expression": "index == 0 ? 1 : previous * 3"}},
-            "never": {"kind": "constant", "value": 1, "when": "input.n > 9"},
-            "after": {"kind": "expression", "expression": "never.output", "needs": ["never"]},
-            "broken": {"kind": "expression", "expression": "1 / (input.n - 3)", "on_error": "continue"},
-            "soon": {"kind": "wait", "seconds": 1, "needs": ["asked"]},
-        }),
+        steps,
         json!({"output": {"each": "{{each.output}}", "grown": "{{grown.output}}", "asked": "{{asked.output.response}}"}}),
     );
     let queue = Engine::Queue.with_models().await;
@@ -220,12 +208,7 @@ async fn a_run_starts_only_where_restate_answers_and_goes_on_once_it_is_back() {
     gateway.restate.as_mut().unwrap().kill9().unwrap();
     let body = json!({"document": of_three_steps(), "input": {"word": "b"}});
     let refused = client.post(RUNS, &body).await.unwrap();
-    assert_eq!(
-        (refused.status, refused.json()["code"].as_str()),
-        (503, Some("flow_engine_unavailable")),
-        "{}",
-        refused.text()
-    );
+    assert_eq!(refused.must_be(503).json()["code"], "flow_engine_unavailable");
     pay(&client, &id).await;
     gateway.restate.as_mut().unwrap().start_again().await.unwrap();
     completes(&client, &id, "You said: first a7").await;
@@ -241,15 +224,13 @@ async fn a_kill_of_restate_loses_no_step_and_makes_none_twice() {
     let (flows, kills) = (number("TIDEGATE_FLOWS").unwrap_or(6), number("TIDEGATE_KILLS").unwrap_or(2));
     let mut gateway = Engine::Restate.with_models().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(60)).always()]);
-    let document = flow(
-        json!({
-            "first": {"kind": "app", "app": MINI, "input": {"prompt": "first {{input.n}}"}},
-            "each": {"kind": "map", "over": "[1, 2, 3, 4, 5, 6]", "parallel": 2, "needs": ["first"],
-                "step": {"kind": "app", "app": MINI, "input": {"prompt": "each {{input.n}} {{item}}"}}},
-            "last": {"kind": "app", "app": MINI, "input": {"prompt": "last {{size(each.output)}}"}},
-        }),
-        json!({"output": "{{last.output.response}}"}),
-    );
+    let steps = json!({
+        "first": say("first {{input.n}}"),
+        "each": {"kind": "map", "over": "[1, 2, 3, 4, 5, 6]", "parallel": 2, "needs": ["first"],
+            "step": say("each {{input.n}} {{item}}")},
+        "last": say("last {{size(each.output)}}"),
+    });
+    let document = flow(steps, json!({"output": "{{last.output.response}}"}));
     let mut ids = Vec::new();
     for number in 0..flows {
         ids.push(start(&gateway.client(), &document, json!({"n": number})).await);
@@ -323,29 +304,23 @@ async fn only_the_server_of_the_identity_key_is_answered() {
 /// Two gateways behind one balancer, which the server calls: when the one that drives all runs is killed, the other has them.
 #[tokio::test]
 async fn two_gateways_behind_one_address_take_over_from_each_other() {
-    let database = Postgres::shared().await.unwrap();
-    let url = database.database(&format!("r_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
     let restate = Server::start().await.unwrap();
     let addresses = [free_address().unwrap(), free_address().unwrap()];
     let balancer = Balancer::start(addresses.to_vec()).await.unwrap();
     let (here, there) = (addresses[0].to_string(), addresses[1].to_string());
     let mut environment = settings_of(&restate);
     environment.extend([
-        ("TIDEGATE_DATABASE_URL", url),
-        ("TIDEGATE_MASTER_KEY_FILE", key_file),
         ("TIDEGATE_FLOWS_RESTATE_ADVERTISE_URL", balancer.url()),
         ("TIDEGATE_FLOWS_RESTATE_LISTEN", here),
     ]);
     let given: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut gateway = Gateway::with(config(), &given).await;
+    let mut gateway = Gateway::over_postgres("r", config(), &given).await;
     gateway.credential("openai", OWN).await;
     // Longer than a slow machine takes to start four runs and to see one of them at work.
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(2)).always()]);
     gateway.set("TIDEGATE_FLOWS_RESTATE_LISTEN", &there);
     let (mut other, origin) = gateway.replica().await;
-    let client = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let client = gateway.client_at(&origin);
     let mut ids = Vec::new();
     for number in 0..4 {
         ids.push(start(&client, &of_three_steps(), json!({"word": format!("{number}")})).await);

@@ -1,20 +1,22 @@
 //! Flows: declared, versioned, run step by step, resumed after a kill, paused, cancelled, retried, approved and repeated.
 
-use std::time::Instant;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
 use harness::mcp::{McpAnswer, McpServer, McpTool};
 #[cfg(feature = "figures")]
 use harness::pace::cpu_time;
-use harness::postgres::Server;
 use harness::setting::number;
 use serde_json::{Map, Value, json};
 
 use crate::WITHIN;
-use crate::ask::MINI;
+use crate::ask::{MINI, has, problem, with};
 use crate::flow_engines::{Engine, under_each_engine};
-use crate::gateway::{Founded, Gateway, OWN, config, id_of};
+use crate::gateway::{Gateway, OWN, config, id_of};
+use crate::isolation::second_workspace;
+use crate::tools::{refreshed, server};
 use crate::wait::{a_moment, found, until};
 
 pub const RUNS: &str = "/v2/flow-runs";
@@ -30,23 +32,16 @@ under_each_engine! {
 }
 
 pub fn flow(steps: Value, more: Value) -> Value {
-    let mut document = json!({"name": "f", "steps": steps});
-    for (name, value) in more.as_object().unwrap() {
-        document[name] = value.clone();
-    }
-    document
+    with(json!({"name": "f", "steps": steps}), more)
 }
 
 pub async fn start(client: &Client, document: &Value, input: Value) -> String {
-    let answer = client.post(RUNS, &json!({"document": document, "input": input})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["id"].as_str().unwrap().to_owned()
+    let body = json!({"document": document, "input": input});
+    id_of(&client.post(RUNS, &body).await.unwrap().must_be(200).json())
 }
 
 pub async fn read(client: &Client, id: &str) -> Value {
-    let answer = client.get(&format!("{RUNS}/{id}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    client.get(&format!("{RUNS}/{id}")).await.unwrap().must_be(200).json()
 }
 
 pub async fn ended(client: &Client, id: &str) -> Value {
@@ -85,9 +80,12 @@ pub async fn act(client: &Client, id: &str, act: &str, body: Value) -> Answer {
 
 pub async fn output(client: &Client, id: &str, step: &str) -> Value {
     let path = format!("{RUNS}/{id}/step?path={}", step.replace('[', "%5B").replace(']', "%5D"));
-    let answer = client.get(&path).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    client.get(&path).await.unwrap().must_be(200).json()
+}
+
+/// A step that asks a model.
+pub fn say(text: &str) -> Value {
+    json!({"kind": "app", "app": MINI, "input": {"prompt": text}})
 }
 
 /// A flow with a step of each kind.
@@ -109,59 +107,48 @@ fn of_each_kind(base_url: &str) -> Value {
         "gate": {"kind": "gate", "condition": "input.n > 9"},
         "behind": {"kind": "constant", "value": 1, "needs": ["gate"]},
         "asked": {"kind": "map", "over": "names.output", "parallel": 2,
-            "step": {"kind": "app", "app": MINI, "input": {"prompt": "say {{item}} {{index}}"}}},
+            "step": say("say {{item}} {{index}}")},
         "doubled": {"kind": "map", "over": "[1, 2, 3]", "step": {"kind": "flow", "flow": "inner", "input": {"n": "{{item}}"}}},
         "grown": {"kind": "loop", "limit": 9, "until": "output > 20",
             "step": {"kind": "expression", "expression": "index == 0 ? 1 : previous * 3"}},
         "later": {"kind": "wait", "seconds": 0},
     });
-    flow(
-        steps,
-        json!({
-            "input": {"type": "object", "required": ["name", "n"]},
-            "output": {"hello": "{{hello.output.response}}", "size": "{{size.output}}", "sum": "{{sum.output.sum}}",
-                "either": "{{either.output}}", "both": "{{both.output}}", "chosen": "{{chosen.output}}",
-                "asked": "{{asked.output.map(one, one.response)}}", "doubled": "{{doubled.output}}",
-                "grown": "{{grown.output}}", "vector": "{{size(page.output.data)}}"},
-        }),
-    )
+    let output = json!({
+        "hello": "{{hello.output.response}}", "size": "{{size.output}}", "sum": "{{sum.output.sum}}",
+        "either": "{{either.output}}", "both": "{{both.output}}", "chosen": "{{chosen.output}}",
+        "asked": "{{asked.output.map(one, one.response)}}", "doubled": "{{doubled.output}}",
+        "grown": "{{grown.output}}", "vector": "{{size(page.output.data)}}",
+    });
+    flow(steps, json!({"input": {"type": "object", "required": ["name", "n"]}, "output": output}))
 }
 
 async fn a_flow_has_a_step_of_each_kind(engine: Engine) {
     let gateway = engine.with_models().await;
-    let mcp = McpServer::start([McpTool::new("add", "Adds.", McpAnswer::Text("{\"sum\": 42}".to_owned()))])
-        .unwrap();
-    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
-    let refresh = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
-    assert_eq!(gateway.admin().post(&refresh, &json!({})).await.unwrap().status, 200);
-    let inner = flow(
-        json!({"double": {"kind": "expression", "expression": "input.n * 2"}}),
-        json!({"name": "inner", "output": "{{double.output}}"}),
-    );
+    let sum = McpAnswer::Text("{\"sum\": 42}".to_owned());
+    let mcp = McpServer::start([McpTool::new("add", "Adds.", sum)]).unwrap();
+    server(&gateway, "maths", &mcp).await;
+    let double = json!({"double": {"kind": "expression", "expression": "input.n * 2"}});
+    let inner = flow(double, json!({"name": "inner", "output": "{{double.output}}"}));
     gateway.make("/v2/flows", json!({"document": inner})).await;
     let document = of_each_kind(&gateway.emulator.base_url());
     let client = gateway.client();
     let id = start(&client, &document, json!({"name": "Ann", "n": 4})).await;
     let run = ended(&client, &id).await;
-    assert_eq!((&run["status"], &run["error_code"]), (&json!("completed"), &Value::Null), "{run}");
-    assert_eq!(
-        run["output"],
-        json!({"hello": "You said: hello Ann", "size": 7, "sum": 42, "either": "S", "both": {"small": "S"}, "chosen": "few",
-            "asked": ["You said: say a 0", "You said: say b 1", "You said: say c 2"], "doubled": [2, 4, 6], "grown": 27,
-            "vector": 1}),
-        "{run}"
-    );
-    let statuses = statuses(&run);
-    for (name, status) in
-        [("large", "skipped"), ("gate", "completed"), ("behind", "blocked"), ("asked[2]", "completed")]
-    {
-        assert_eq!(statuses[name], status, "{name}");
-    }
+    has(&run, json!({"status": "completed", "error_code": null}));
+    let output_of_all = json!({
+        "hello": "You said: hello Ann", "size": 7, "sum": 42, "either": "S", "both": {"small": "S"},
+        "chosen": "few", "asked": ["You said: say a 0", "You said: say b 1", "You said: say c 2"],
+        "doubled": [2, 4, 6], "grown": 27, "vector": 1,
+    });
+    assert_eq!(run["output"], output_of_all, "{run}");
+    let expected =
+        json!({"large": "skipped", "gate": "completed", "behind": "blocked", "asked[2]": "completed"});
+    has(&Value::Object(statuses(&run)), expected);
     // What a step is, what it cost and how long it took.
     let hello = step(&run, "hello");
     assert!(hello["began"].as_str().unwrap().starts_with("tsk_") && hello["duration_ms"].is_u64(), "{hello}");
-    let task = client.get(&format!("/tasks/{}", hello["began"].as_str().unwrap())).await.unwrap().json();
-    assert_eq!((&task["data"]["flow_run_id"], &task["data"]["status"]), (&json!(id), &json!(10)), "{task}");
+    let task = crate::tasks::read(&client, hello["began"].as_str().unwrap()).await;
+    has(&task, json!({"flow_run_id": id, "status": 10}));
     until("the costs of the steps are known", async || {
         let run = read(&client, &id).await;
         step(&run, "hello")["cost_nano_usd"].as_i64() > Some(0) && run["cost_nano_usd"].as_i64() > Some(0)
@@ -178,10 +165,8 @@ async fn a_tool_step_calls_what_is_listed_now_within_bounds_and_its_call_is_reco
     let mcp = McpServer::start([huge()]).unwrap();
     let made = gateway.make("/v2/mcp-servers", json!({"name": "docs", "url": mcp.url()})).await;
     // Nobody has listed the server: the step does.
-    let document = flow(
-        json!({"page": {"kind": "tool", "tool": "docs__read", "input": {"a": "1"}}}),
-        json!({"output": {"bytes": "{{size(page.output)}}"}}),
-    );
+    let page = json!({"kind": "tool", "tool": "docs__read", "input": {"a": "1"}});
+    let document = flow(json!({"page": page}), json!({"output": {"bytes": "{{size(page.output)}}"}}));
     let client = gateway.client();
     let id = start(&client, &document, json!({})).await;
     let run = ended(&client, &id).await;
@@ -194,15 +179,11 @@ async fn a_tool_step_calls_what_is_listed_now_within_bounds_and_its_call_is_reco
         (!step["tool_call"].is_null()).then(|| step["tool_call"].clone())
     })
     .await;
-    assert_eq!(
-        (&call["name"], &call["outcome"], &call["declared_id"], &call["result_bytes"], &call["truncated"]),
-        (&json!("docs__read"), &json!("answered"), &made["id"], &json!(600_000), &json!(true)),
-        "{call}"
-    );
+    has(&call, json!({"name": "docs__read", "outcome": "answered", "declared_id": made["id"]}));
+    has(&call, json!({"result_bytes": 600_000, "truncated": true}));
     // What is not pinned as it was accepted is not called.
     mcp.set_tools([McpTool::new("read", "Reads, and sends.", McpAnswer::Huge(1))]);
-    let refresh = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
-    assert_eq!(gateway.admin().post(&refresh, &json!({})).await.unwrap().status, 200);
+    refreshed(&gateway, &id_of(&made)).await;
     let id = start(&client, &document, json!({})).await;
     let run = ended(&client, &id).await;
     assert_eq!(step(&run, "page")["error_code"], "flow_call_refused", "{run}");
@@ -217,12 +198,12 @@ async fn flows_are_checked_versioned_compared_and_deleted() {
         "name: greet\nsteps:\n  hello:\n    kind: expression\n    expression: \"'hi ' + input.name\"\n";
     let made = gateway.make("/v2/flows", json!({"document": yaml})).await;
     let path = format!("/v2/flows/{}", id_of(&made));
-    assert_eq!((&made["version"], &made["graph"][0]["id"]), (&json!(1), &json!("hello")), "{made}");
+    has(&made, json!({"version": 1, "/graph/0/id": "hello"}));
     let twice = admin.post("/v2/flows", &json!({"document": yaml})).await.unwrap();
-    assert_eq!((twice.status, twice.json()["code"].as_str()), (409, Some("name_taken")), "{}", twice.text());
+    problem(&twice, 409, "name_taken");
     let second = yaml.replace("'hi '", "'hello '");
-    let answer = admin.post(&format!("{path}/versions"), &json!({"document": second})).await.unwrap();
-    assert_eq!((answer.status, &answer.json()["version"]), (201, &json!(2)), "{}", answer.text());
+    let answer = gateway.make(&format!("{path}/versions"), json!({"document": second})).await;
+    assert_eq!(answer["version"], 2, "{answer}");
     let versions = gateway.get(&format!("{path}/versions")).await;
     assert_eq!(versions["data"][0]["version"], 2, "{versions}");
     let diff = gateway.get(&format!("{path}/diff")).await;
@@ -231,127 +212,88 @@ async fn flows_are_checked_versioned_compared_and_deleted() {
     let wrong = json!({"document": {"name": "f", "steps": {
         "a": {"kind": "expression", "expression": "b.output"}, "c": {"kind": "gate"},
     }}});
-    let answer = admin.post("/v2/flows", &wrong).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.json()["code"].as_str()),
-        (400, Some("flow_invalid")),
-        "{}",
-        answer.text()
-    );
+    assert_eq!(admin.post("/v2/flows", &wrong).await.unwrap().must_be(400).json()["code"], "flow_invalid");
     let checked = admin.post("/v2/flows/validate", &wrong).await.unwrap().json();
-    assert_eq!(
-        (&checked["valid"], &checked["errors"][0]["pointer"]),
-        (&json!(false), &json!("/steps/c")),
-        "{checked}"
-    );
+    has(&checked, json!({"valid": false, "/errors/0/pointer": "/steps/c"}));
     let schema = gateway.get("/v2/flows/schema").await;
     let committed = crate::command::workspace().join("docs/flow.schema.json");
     let committed: Value = serde_json::from_slice(&std::fs::read(committed).unwrap()).unwrap();
     assert_eq!(schema["schema"], committed);
     // A run of a version stays what it was.
     let client = gateway.client();
-    let run =
-        client.post(RUNS, &json!({"flow": "greet", "version": 1, "input": {"name": "Ann"}})).await.unwrap();
-    let first = ended(&client, run.json()["id"].as_str().unwrap()).await;
+    let body = json!({"flow": "greet", "version": 1, "input": {"name": "Ann"}});
+    let run = client.post(RUNS, &body).await.unwrap().json();
+    let first = ended(&client, &id_of(&run)).await;
     assert_eq!(first["output"]["hello"], "hi Ann", "{first}");
-    let answer = act(&client, first["id"].as_str().unwrap(), "replay", json!({})).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let replay = ended(&client, answer.json()["id"].as_str().unwrap()).await;
-    assert_eq!((&replay["replay_of"], &replay["version"]), (&first["id"], &json!(2)));
-    let diff = client.get(&format!("{RUNS}/{}/diff", replay["id"].as_str().unwrap())).await.unwrap().json();
-    assert_eq!(
-        diff["changes"],
-        json!([{"op": "replace", "path": "/hello", "before": "hi Ann", "after": "hello Ann"}])
-    );
+    let answer = act(&client, &id_of(&first), "replay", json!({})).await.must_be(200);
+    let replay = ended(&client, &id_of(&answer.json())).await;
+    has(&replay, json!({"replay_of": first["id"], "version": 2}));
+    let diff = client.get(&format!("{RUNS}/{}/diff", id_of(&replay))).await.unwrap().json();
+    let change = json!({"op": "replace", "path": "/hello", "before": "hi Ann", "after": "hello Ann"});
+    assert_eq!(diff["changes"], json!([change]));
     gateway.remove(&path).await;
     assert_eq!(admin.get(&path).await.unwrap().status, 404);
-    assert_eq!(read(&client, first["id"].as_str().unwrap()).await["output"]["hello"], "hi Ann");
+    assert_eq!(read(&client, &id_of(&first)).await["output"]["hello"], "hi Ann");
 }
 
 async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled(engine: Engine) {
     let gateway = engine.with_models().await;
     let client = gateway.client();
-    let document = flow(
-        json!({
-            "ask": {"kind": "approval", "message": "May {{input.name}}?"},
-            "paid": {"kind": "wait", "event": "paid"},
-            "done": {"kind": "expression", "expression": "string(ask.output.approved) + ' ' + string(paid.output.amount)"},
-        }),
-        json!({"output": "{{done.output}}"}),
-    );
+    let steps = json!({
+        "ask": {"kind": "approval", "message": "May {{input.name}}?"},
+        "paid": {"kind": "wait", "event": "paid"},
+        "done": {"kind": "expression", "expression": "string(ask.output.approved) + ' ' + string(paid.output.amount)"},
+    });
+    let document = flow(steps, json!({"output": "{{done.output}}"}));
     let id = start(&client, &document, json!({"name": "Ann"})).await;
     until_step(&client, &id, "ask", "waiting").await;
     assert_eq!(output(&client, &id, "ask").await["output"], "May Ann?");
     let wrong = act(&client, &id, "approvals", json!({"step": "paid", "approved": true})).await;
-    assert_eq!((wrong.status, wrong.json()["code"].as_str()), (409, Some("flow_step_not_waiting")));
-    let paused = act(&client, &id, "pause", json!({})).await;
-    assert_eq!(paused.status, 200, "{}", paused.text());
+    assert_eq!(wrong.must_be(409).json()["code"], "flow_step_not_waiting");
+    act(&client, &id, "pause", json!({})).await.must_be(200);
     until("the run is paused", async || read(&client, &id).await["state"] == "paused").await;
-    for (name, body) in [
-        ("events", json!({"name": "paid", "payload": {"amount": 7}})),
-        ("approvals", json!({"step": "ask", "approved": true, "comment": "fine"})),
-    ] {
-        assert_eq!(act(&client, &id, name, body).await.status, 200);
-    }
+    act(&client, &id, "events", json!({"name": "paid", "payload": {"amount": 7}})).await.must_be(200);
+    let fine = json!({"step": "ask", "approved": true, "comment": "fine"});
+    act(&client, &id, "approvals", fine).await.must_be(200);
     let twice = act(&client, &id, "approvals", json!({"step": "ask", "approved": false})).await;
-    assert_eq!((twice.status, twice.json()["code"].as_str()), (409, Some("flow_step_not_waiting")));
+    assert_eq!(twice.must_be(409).json()["code"], "flow_step_not_waiting");
     assert_eq!(act(&client, &id, "resume", json!({})).await.status, 200);
     let run = ended(&client, &id).await;
-    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!("true 7")), "{run}");
-    let late = act(&client, &id, "cancel", json!({})).await;
-    assert_eq!((late.status, late.json()["code"].as_str()), (409, Some("flow_run_ended")), "{}", late.text());
+    has(&run, json!({"status": "completed", "output": "true 7"}));
+    assert_eq!(act(&client, &id, "cancel", json!({})).await.must_be(409).json()["code"], "flow_run_ended");
     // An approval that is refused fails its step; a run that waits is cancelled at once.
     let refused = start(&client, &document, json!({"name": "Bob"})).await;
     until_step(&client, &refused, "ask", "waiting").await;
     act(&client, &refused, "approvals", json!({"step": "ask", "approved": false})).await;
     let run = ended(&client, &refused).await;
-    assert_eq!(
-        (&run["status"], &run["error_code"]),
-        (&json!("failed"), &json!("flow_not_approved")),
-        "{run}"
-    );
+    has(&run, json!({"status": "failed", "error_code": "flow_not_approved"}));
     assert_eq!(statuses(&run)["paid"], "cancelled", "{run}");
     let early = start(&client, &document, json!({"name": "Cy"})).await;
     until_step(&client, &early, "ask", "waiting").await;
-    let retried = act(&client, &early, "retry", json!({})).await;
-    assert_eq!((retried.status, retried.json()["code"].as_str()), (409, Some("flow_run_not_ended")));
+    let retried = act(&client, &early, "retry", json!({})).await.must_be(409).json();
+    assert_eq!(retried["code"], "flow_run_not_ended");
     act(&client, &early, "cancel", json!({})).await;
     assert_eq!(ended(&client, &early).await["status"], "cancelled");
     // What a run was sent can be repeated by its idempotency key: it is one run.
     let keyed = client.clone().header("idempotency-key", "flow-1");
     let body = json!({"document": document, "input": {"name": "Di"}});
-    let ids: Vec<Value> =
-        vec![keyed.post(RUNS, &body).await.unwrap().json(), keyed.post(RUNS, &body).await.unwrap().json()];
-    assert_eq!(ids[0]["id"], ids[1]["id"]);
+    let post = async || keyed.post(RUNS, &body).await.unwrap().json()["id"].clone();
+    assert_eq!(post().await, post().await);
 }
 
 async fn a_run_that_fails_is_compensated_and_goes_on_from_its_step(engine: Engine) {
     let gateway = engine.with_models().await;
     let client = gateway.client();
-    let say = |text: &str| json!({"kind": "app", "app": MINI, "input": {"prompt": text}});
-    let with = |mut step: Value, more: Value| {
-        for (name, value) in more.as_object().unwrap() {
-            step[name] = value.clone();
-        }
-        step
-    };
-    let document = flow(
-        json!({
-            "first": with(say("book one"), json!({"compensate": say("undo {{output.response}}")})),
-            "second": with(say("book two {{first.output.response}}"), json!({"compensate": say("undo two")})),
-            "third": {"kind": "expression", "expression": "1 / (input.n - input.n)", "needs": ["second"]},
-        }),
-        json!({}),
-    );
+    let steps = json!({
+        "first": with(say("book one"), json!({"compensate": say("undo {{output.response}}")})),
+        "second": with(say("book two {{first.output.response}}"), json!({"compensate": say("undo two")})),
+        "third": {"kind": "expression", "expression": "1 / (input.n - input.n)", "needs": ["second"]},
+    });
+    let document = flow(steps, json!({}));
     let id = start(&client, &document, json!({"n": 1})).await;
     let run = ended(&client, &id).await;
-    assert_eq!(
-        (&run["status"], &run["error_code"]),
-        (&json!("failed"), &json!("flow_expression_failed")),
-        "{run}"
-    );
-    let asked: Vec<String> =
-        gateway.calls(OWN).iter().map(|call| String::from_utf8_lossy(&call.body).into_owned()).collect();
+    has(&run, json!({"status": "failed", "error_code": "flow_expression_failed"}));
+    let asked: Vec<String> = gateway.sent(OWN).iter().map(Value::to_string).collect();
     assert_eq!(asked.len(), 4, "{asked:?}");
     assert!(asked[2].contains("undo two") && asked[3].contains("undo You said: book one"), "{asked:?}");
     assert_eq!(statuses(&run)["first!compensate"], "completed", "{run}");
@@ -359,40 +301,28 @@ async fn a_run_that_fails_is_compensated_and_goes_on_from_its_step(engine: Engin
     assert!(failed["error"].as_str().unwrap().contains("divided by zero"), "{failed}");
     // From its first step everything is made again; the others' results are not.
     gateway.emulator.script(OWN, [Behaviour::ok().always()]);
-    let answer = act(&client, &id, "retry", json!({"from": "second"})).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    act(&client, &id, "retry", json!({"from": "second"})).await.must_be(200);
     let run = ended(&client, &id).await;
-    assert_eq!(
-        (&step(&run, "first")["tries"], &step(&run, "second")["tries"]),
-        (&json!(1), &json!(2)),
-        "{run}"
-    );
+    let tries = ["first", "second"].map(|name| step(&run, name)["tries"].clone());
+    assert_eq!(tries, [json!(1), json!(2)], "{run}");
     // A step that fails is tried again as its document says.
     let away = json!({"kind": "http", "url": "https://nobody.invalid/", "retry": {"times": 2}, "on_error": "continue"});
-    let document = flow(
-        json!({"away": away, "after": {"kind": "expression", "expression": "away.status"}}),
-        json!({"output": "{{after.output}}"}),
-    );
+    let steps = json!({"away": away, "after": {"kind": "expression", "expression": "away.status"}});
+    let document = flow(steps, json!({"output": "{{after.output}}"}));
     let id = start(&client, &document, json!({})).await;
     let run = ended(&client, &id).await;
-    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!("failed")), "{run}");
+    has(&run, json!({"status": "completed", "output": "failed"}));
     assert_eq!(step(&run, "away")["tries"], 3, "{run}");
 }
 
 async fn no_step_starts_once_the_budget_is_reached(engine: Engine) {
     let gateway = engine.with_models().await;
     let client = gateway.client();
-    let say = |text: &str| json!({"kind": "app", "app": MINI, "input": {"prompt": text}});
-    let mut second = say("two");
-    second["needs"] = json!(["one"]);
-    let document = flow(json!({"one": say("one"), "two": second}), json!({"budget_nano_usd": 1}));
+    let steps = json!({"one": say("one"), "two": with(say("two"), json!({"needs": ["one"]}))});
+    let document = flow(steps, json!({"budget_nano_usd": 1}));
     let id = start(&client, &document, json!({})).await;
     let run = ended(&client, &id).await;
-    assert_eq!(
-        (&run["status"], &run["error_code"]),
-        (&json!("failed"), &json!("flow_budget_reached")),
-        "{run}"
-    );
+    has(&run, json!({"status": "failed", "error_code": "flow_budget_reached"}));
     assert_eq!((gateway.calls(OWN).len(), &statuses(&run)["two"]), (1, &json!("ready")), "{run}");
     assert!(run["cost_nano_usd"].as_i64() >= Some(1), "{run}");
 }
@@ -402,33 +332,27 @@ async fn what_a_run_keeps_is_nested_so_deep_that_it_can_be_read_again() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
     let nested = |levels: usize| json!({"a": (1..levels).fold(json!("deep"), |inner, _| json!([inner]))});
-    let document = flow(
-        json!({
-            "sent": {"kind": "wait", "event": "go"},
-            "kept": {"kind": "expression", "expression": "sent.output"},
-            "wrapped": {"kind": "expression", "expression": "[input]", "on_error": "continue"},
-        }),
-        json!({"fail_on_error": false}),
-    );
+    let steps = json!({
+        "sent": {"kind": "wait", "event": "go"},
+        "kept": {"kind": "expression", "expression": "sent.output"},
+        "wrapped": {"kind": "expression", "expression": "[input]", "on_error": "continue"},
+    });
+    let document = flow(steps, json!({"fail_on_error": false}));
     let send = async |id: &str, levels: usize| {
         act(&client, id, "events", json!({"name": "go", "payload": nested(levels)})).await
     };
     let id = start(&client, &document, nested(100)).await;
-    let refused = send(&id, 101).await;
-    assert_eq!((refused.status, &refused.json()["param"]), (400, &json!("payload")), "{}", refused.text());
+    assert_eq!(send(&id, 101).await.must_be(400).json()["param"], "payload");
     assert_eq!(send(&id, 100).await.status, 200);
     let run = ended(&client, &id).await;
-    assert_eq!(
-        (&run["input"], &step(&run, "wrapped")["error_code"]),
-        (&nested(100), &json!("flow_value_too_large"))
-    );
+    assert_eq!(run["input"], nested(100));
+    assert_eq!(step(&run, "wrapped")["error_code"], "flow_value_too_large");
     assert_eq!(output(&client, &id, "kept").await["output"], nested(100));
     for body in [
         json!({"document": document, "input": nested(101)}),
         json!({"document": flow(json!({"s": {"kind": "constant", "value": nested(101)}}), json!({}))}),
     ] {
-        let refused = client.post(RUNS, &body).await.unwrap();
-        assert_eq!(refused.status, 400, "{}", refused.text());
+        let refused = client.post(RUNS, &body).await.unwrap().must_be(400);
         assert!(refused.text().contains("levels deep"), "{}", refused.text());
     }
 }
@@ -440,35 +364,27 @@ async fn a_flow_that_calls_itself_is_cancelled_with_all_of_its_calls_at_once() {
 
 #[tokio::test]
 async fn a_flow_that_calls_itself_is_cancelled_on_postgres_too() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("c_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    cancelled_with_all_of_its_calls(&Gateway::with(config(), &environment).await).await;
+    cancelled_with_all_of_its_calls(&Gateway::over_postgres("c", config(), &[]).await).await;
 }
 
 async fn cancelled_with_all_of_its_calls(gateway: &Gateway) {
     let client = gateway.client();
     let call = json!({"kind": "flow", "flow": "again"});
-    let document = flow(
-        json!({
-            "rest": {"kind": "wait", "seconds": 3_600},
-            "calls": {"kind": "map", "over": "[1, 2, 3]", "step": call, "on_error": "continue"},
-        }),
-        json!({"name": "again"}),
-    );
+    let steps = json!({
+        "rest": {"kind": "wait", "seconds": 3_600},
+        "calls": {"kind": "map", "over": "[1, 2, 3]", "step": call, "on_error": "continue"},
+    });
+    let document = flow(steps, json!({"name": "again"}));
     gateway.make("/v2/flows", json!({"document": document})).await;
-    let started = client.post(RUNS, &json!({"flow": "again"})).await.unwrap();
-    let id = id_of(&started.json());
+    let id = id_of(&client.post(RUNS, &json!({"flow": "again"})).await.unwrap().json());
     let all = async || {
         let listed = client.get(&format!("{RUNS}?limit=200")).await.unwrap().json();
         listed["data"].as_array().unwrap().clone()
     };
     until("it has called itself often", async || all().await.len() >= 60).await;
     assert_eq!(act(&client, &id, "cancel", json!({})).await.status, 200);
-    let open = async || all().await.into_iter().filter(|run| run["state"] != "ended").count();
-    until("all of its runs have ended", async || open().await == 0).await;
+    let are_ended = async || all().await.iter().all(|run| run["state"] == "ended");
+    until("all of its runs have ended", are_ended).await;
     let ended = all().await;
     assert!(ended.iter().all(|run| run["status"] == "cancelled"), "{ended:?}");
     // None of them calls another.
@@ -485,25 +401,14 @@ async fn expressions_end_and_inputs_are_checked() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
     let endless = "input.list.map(a, input.list.map(b, input.list.map(c, a + b + c)))";
-    let document = flow(
-        json!({"endless": {"kind": "expression", "expression": endless}}),
-        json!({"input": {"properties": {"list": {"type": "array"}}}}),
-    );
+    let steps = json!({"endless": {"kind": "expression", "expression": endless}});
+    let document = flow(steps, json!({"input": {"properties": {"list": {"type": "array"}}}}));
     let list: Vec<u32> = (0..2_000).collect();
     let id = start(&client, &document, json!({"list": list})).await;
     let run = ended(&client, &id).await;
-    assert_eq!(
-        (&run["status"], &run["error_code"]),
-        (&json!("failed"), &json!("flow_expression_failed")),
-        "{run}"
-    );
+    has(&run, json!({"status": "failed", "error_code": "flow_expression_failed"}));
     let refused = client.post(RUNS, &json!({"document": document, "input": {"list": 3}})).await.unwrap();
-    assert_eq!(
-        (refused.status, refused.json()["param"].as_str()),
-        (400, Some("input.list")),
-        "{}",
-        refused.text()
-    );
+    assert_eq!(refused.must_be(400).json()["param"], "input.list");
 }
 
 #[cfg(feature = "figures")]
@@ -520,22 +425,18 @@ async fn ten_thousand_steps_cost_little_each_on_restate() {
 
 /// What a step may cost the gateway, in the build that all tests use.
 #[cfg(feature = "figures")]
-const STEP_CPU_MAX: std::time::Duration = std::time::Duration::from_millis(3);
+const STEP_CPU_MAX: Duration = Duration::from_millis(3);
 
 #[cfg(feature = "figures")]
 async fn ten_thousand_steps(engine: Engine) {
     let gateway = engine.gateway().await;
     let client = gateway.client();
-    let steps: Map<String, Value> = (0..10_000)
-        .map(|place| {
-            let expression = match place {
-                0 => "0".to_owned(),
-                place => format!("s{}.output + 1", place - 1),
-            };
-            (format!("s{place}"), json!({"kind": "expression", "expression": expression}))
-        })
-        .collect();
-    let document = flow(Value::Object(steps), json!({"output": "{{s9999.output}}"}));
+    let mut steps = json!({"s0": {"kind": "expression", "expression": "0"}});
+    for place in 1..10_000 {
+        let expression = format!("s{}.output + 1", place - 1);
+        steps[format!("s{place}")] = json!({"kind": "expression", "expression": expression});
+    }
+    let document = flow(steps, json!({"output": "{{s9999.output}}"}));
     let (started, before) = (Instant::now(), cpu_time(gateway.pid()));
     let id = start(&client, &document, json!({})).await;
     let deadline = Instant::now() + 6 * WITHIN;
@@ -548,7 +449,7 @@ async fn ten_thousand_steps(engine: Engine) {
         a_moment().await;
     };
     let (took, cpu) = (started.elapsed(), (cpu_time(gateway.pid()) - before) / 10_000);
-    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!(9_999)));
+    has(&run, json!({"status": "completed", "output": 9_999}));
     assert_eq!(run["steps"].as_array().unwrap().len(), 10_000);
     println!("10,000 steps in {took:?}: {:?} a step, {cpu:?} of the gateway's CPU", took / 10_000);
     assert!(cpu <= STEP_CPU_MAX, "a step costs {cpu:?}");
@@ -558,16 +459,14 @@ async fn ten_thousand_steps(engine: Engine) {
 async fn a_kill_loses_no_step_and_settles_none_twice(engine: Engine) {
     let (flows, kills) = (number("TIDEGATE_FLOWS").unwrap_or(6), number("TIDEGATE_KILLS").unwrap_or(3));
     let mut gateway = engine.with_models().await;
-    gateway.emulator.script(OWN, [Behaviour::ok().latency(std::time::Duration::from_millis(30)).always()]);
-    let document = flow(
-        json!({
-            "first": {"kind": "app", "app": MINI, "input": {"prompt": "first {{input.n}}"}},
-            "each": {"kind": "map", "over": "[1, 2, 3]", "parallel": 2, "needs": ["first"],
-                "step": {"kind": "app", "app": MINI, "input": {"prompt": "each {{input.n}} {{item}}"}}},
-            "last": {"kind": "app", "app": MINI, "input": {"prompt": "last {{size(each.output)}}"}},
-        }),
-        json!({"output": "{{last.output.response}}"}),
-    );
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(30)).always()]);
+    let steps = json!({
+        "first": say("first {{input.n}}"),
+        "each": {"kind": "map", "over": "[1, 2, 3]", "parallel": 2, "needs": ["first"],
+            "step": say("each {{input.n}} {{item}}")},
+        "last": say("last {{size(each.output)}}"),
+    });
+    let document = flow(steps, json!({"output": "{{last.output.response}}"}));
     let mut ids = Vec::new();
     for number in 0..flows {
         ids.push(start(&gateway.client(), &document, json!({"n": number})).await);
@@ -577,14 +476,10 @@ async fn a_kill_loses_no_step_and_settles_none_twice(engine: Engine) {
         }
     }
     let client = gateway.client();
-    let mut tasks = std::collections::HashSet::new();
+    let mut tasks = HashSet::new();
     for id in &ids {
         let run = ended(&client, id).await;
-        assert_eq!(
-            (&run["status"], &run["output"]),
-            (&json!("completed"), &json!("You said: last 3")),
-            "{run}"
-        );
+        has(&run, json!({"status": "completed", "output": "You said: last 3"}));
         for step in run["steps"].as_array().unwrap() {
             assert_eq!((&step["status"], step["tries"].as_u64()), (&json!("completed"), Some(1)), "{run}");
             if let Some(task) = step["began"].as_str() {
@@ -600,30 +495,22 @@ async fn a_kill_loses_no_step_and_settles_none_twice(engine: Engine) {
     .await;
     let rows = gateway.requests(200).await;
     // A try of a task that was killed is booked under an id of its own; none is booked twice.
-    let traces: std::collections::HashSet<&str> =
-        rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    let traces: HashSet<String> = rows.iter().map(id_of).collect();
     assert_eq!(traces.len(), rows.len());
 }
 
 #[tokio::test]
 async fn two_gateways_on_postgres_share_runs_and_one_that_dies_leaves_nothing_behind() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("f_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let mut gateway = Gateway::with(config(), &environment).await;
+    let mut gateway = Gateway::over_postgres("f", config(), &[]).await;
     gateway.credential("openai", OWN).await;
     let (mut other, origin) = gateway.replica().await;
-    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
-    let document = flow(
-        json!({
-            "first": {"kind": "app", "app": MINI, "input": {"prompt": "first"}},
-            "paid": {"kind": "wait", "event": "paid", "needs": ["first"]},
-            "last": {"kind": "expression", "expression": "first.output.response + string(paid.output)"},
-        }),
-        json!({"output": "{{last.output}}"}),
-    );
+    let there = gateway.client_at(&origin);
+    let steps = json!({
+        "first": say("first"),
+        "paid": {"kind": "wait", "event": "paid", "needs": ["first"]},
+        "last": {"kind": "expression", "expression": "first.output.response + string(paid.output)"},
+    });
+    let document = flow(steps, json!({"output": "{{last.output}}"}));
     let mut ids = Vec::new();
     for number in 0..6 {
         let client = if number % 2 == 0 { gateway.client() } else { there.clone() };
@@ -636,11 +523,7 @@ async fn two_gateways_on_postgres_share_runs_and_one_that_dies_leaves_nothing_be
     for id in &ids {
         assert_eq!(act(&there, id, "events", json!({"name": "paid", "payload": 7})).await.status, 200);
         let run = ended(&there, id).await;
-        assert_eq!(
-            (&run["status"], &run["output"]),
-            (&json!("completed"), &json!("You said: first7")),
-            "{run}"
-        );
+        has(&run, json!({"status": "completed", "output": "You said: first7"}));
     }
     other.stop(WITHIN).await.unwrap();
     gateway.start_again().await;
@@ -649,8 +532,7 @@ async fn two_gateways_on_postgres_share_runs_and_one_that_dies_leaves_nothing_be
 #[tokio::test]
 async fn two_workspaces_never_meet() {
     let gateway = Gateway::start().await;
-    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
-    let others: Founded = serde_json::from_value(made).unwrap();
+    let others = second_workspace(&gateway).await;
     let document = flow(json!({"a": {"kind": "constant", "value": 1}}), json!({}));
     let declared = gateway.make("/v2/flows", json!({"document": document})).await;
     let client = gateway.client();
@@ -671,27 +553,23 @@ async fn two_workspaces_never_meet() {
         assert_eq!(act(&stranger, &id, name, json!({})).await.status, 404, "{name}");
     }
     assert_eq!(stranger.get(RUNS).await.unwrap().json()["data"], json!([]));
-    let foreign = stranger.post(RUNS, &json!({"flow": id_of(&declared)})).await.unwrap();
-    assert_eq!(foreign.status, 404, "{}", foreign.text());
+    stranger.post(RUNS, &json!({"flow": id_of(&declared)})).await.unwrap().must_be(404);
     // A sub-flow is looked for in the run's own project.
     let inner = flow(json!({"s": {"kind": "flow", "flow": "f"}}), json!({"name": "g"}));
     let run = ended(&stranger, &start(&stranger, &inner, json!({})).await).await;
-    assert_eq!((&run["status"], &run["error_code"]), (&json!("failed"), &json!("flow_not_found")), "{run}");
+    has(&run, json!({"status": "failed", "error_code": "flow_not_found"}));
 }
 
 async fn published_clients_run_flows_and_follow_them(engine: Engine) {
     let gateway = engine.with_models().await;
-    let document = flow(
-        json!({"hello": {"kind": "app", "app": MINI, "input": {"prompt": "hello {{input.name}}"}}}),
-        json!({"output": {"said": "{{hello.output.response}}"}}),
-    );
+    let steps = json!({"hello": say("hello {{input.name}}")});
+    let document = flow(steps, json!({"output": {"said": "{{hello.output.response}}"}}));
     gateway.make("/v2/flows", json!({"document": document})).await;
     let client = gateway.client().header("x-api-version", "2");
-    let answer = client.post("/flowruns", &json!({"flow": "f", "input": {"name": "Ann"}})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let run = answer.json();
+    let body = json!({"flow": "f", "input": {"name": "Ann"}});
+    let run = client.post("/flowruns", &body).await.unwrap().must_be(200).json();
     assert!((1..=3).contains(&run["status"].as_u64().unwrap()), "{run}");
-    let path = format!("/flowruns/{}", run["id"].as_str().unwrap());
+    let path = format!("/flowruns/{}", id_of(&run));
     let (mut after, mut last) = (String::new(), Value::Null);
     until("the run has ended", async || {
         let follower = gateway.client().header("accept", "text/event-stream");
@@ -721,11 +599,9 @@ async fn a_purge_leaves_nothing_of_a_run(engine: Engine) {
     until("the run is purged", async || client.get(&format!("{RUNS}/{id}")).await.unwrap().status == 404)
         .await;
     let path = format!("/v2/purge-jobs/{}", id_of(&job));
-    let job = found("the purge has ended", async || {
-        let job = gateway.get(&path).await;
-        let places = job["places"].as_array()?.clone();
-        places.into_iter().find(|place| place["place"] == "flow_runs" && place["before"].as_u64() > Some(0))
+    let has_runs = |place: &Value| place["place"] == "flow_runs" && place["before"].as_u64() > Some(0);
+    until("the purge has ended", async || {
+        gateway.get(&path).await["places"].as_array().is_some_and(|places| places.iter().any(has_runs))
     })
     .await;
-    assert_eq!(job["place"], "flow_runs", "{job}");
 }

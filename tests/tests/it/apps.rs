@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use harness::Model;
 use harness::client::Answer;
+use harness::{Config, Model};
 use serde_json::{Value, json};
 
-use crate::ask::{LLAMA, MINI, shape, trace_of};
+use crate::ask::{LLAMA, MINI, has, shape, trace_of, with};
 use crate::canary::holds;
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL, config, id_of};
@@ -18,89 +18,48 @@ const VOICE: &str = "openai/gpt-4o-mini-tts";
 const EARS: &str = "openai/whisper-1";
 const SORA: &str = "openai/sora-2";
 const RANKER: &str = "Qwen/Qwen3-Reranker-8B";
+
 /// What an operator sells of each modality.
-const PRICES: &str = "
-[[model]]
-name = \"acme/vectors\"
-modality = \"embedding\"
-[[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"acme-vectors\"
-rates = { input = 20_000 }
-[[model]]
-name = \"acme/painter\"
-modality = \"image\"
-[[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"acme-painter\"
-rates = { per_image = 2_700 }
-[[model]]
-name = \"acme/voice\"
-modality = \"audio\"
-operation = \"speech\"
-[[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"acme-voice\"
-rates = { per_million_characters = 15_000_000 }
-[[model]]
-name = \"acme/ears\"
-modality = \"audio\"
-operation = \"transcribe\"
-[[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"gpt-4o-transcribe\"
-rates = { input = 2_500_000, output = 10_000_000 }
-[[model]]
-name = \"acme/ranker\"
-modality = \"rerank\"
-[[model.offer]]
-provider = \"together_ai\"
-upstream_model = \"acme-ranker\"
-rates = { input = 100_000 }
-[[model]]
-name = \"openai/sora-2\"
-modality = \"video\"
-[[model.offer]]
-provider = \"openai\"
-upstream_model = \"sora-2\"
-rates = { per_video_second = 100_000 }
-";
+fn prices() -> String {
+    let (voice, ears) = ("per_million_characters = 15_000_000", "input = 2_500_000, output = 10_000_000");
+    let sold = [
+        ("acme/vectors", "embedding", "", "together_ai", "acme-vectors", "input = 20_000"),
+        ("acme/painter", "image", "", "together_ai", "acme-painter", "per_image = 2_700"),
+        ("acme/voice", "audio", "operation = 'speech'", "together_ai", "acme-voice", voice),
+        ("acme/ears", "audio", "operation = 'transcribe'", "together_ai", "gpt-4o-transcribe", ears),
+        ("acme/ranker", "rerank", "", "together_ai", "acme-ranker", "input = 100_000"),
+        (SORA, "video", "", "openai", "sora-2", "per_video_second = 100_000"),
+    ];
+    let rows = sold.map(|(name, modality, operation, provider, upstream, rates)| {
+        format!(
+            "[[model]]\nname = '{name}'\nmodality = '{modality}'\n{operation}\n[[model.offer]]\n\
+             provider = '{provider}'\nupstream_model = '{upstream}'\nrates = {{ {rates} }}\n"
+        )
+    });
+    rows.concat()
+}
 
 /// A gateway with a credential, an account and a node, each of which serves a model of every modality.
 async fn gateway() -> Gateway {
-    let served = config()
-        .model(Model::embedding("text-embedding-3-small"))
-        .model(Model::embedding("acme-vectors"))
-        .model(Model::embedding("tide-vectors"))
-        .model(Model::image("gpt-image-1-mini"))
-        .model(Model::image("gpt-image-1"))
-        .model(Model::image("acme-painter"))
-        .model(Model::speech("gpt-4o-mini-tts"))
-        .model(Model::speech("acme-voice"))
-        .model(Model::speech("tide-voice"))
-        .model(Model::rerank("accounts/fireworks/models/qwen3-reranker-8b"))
-        .model(Model::rerank("acme-ranker"))
-        .model(Model::rerank("tide-rank"))
-        .model(Model::video("sora-2"));
-    let gateway = Gateway::priced(served, PRICES).await;
+    let vectors = ["text-embedding-3-small", "acme-vectors", "tide-vectors"].map(Model::embedding);
+    let painters = ["gpt-image-1-mini", "gpt-image-1", "acme-painter"].map(Model::image);
+    let voices = ["gpt-4o-mini-tts", "acme-voice", "tide-voice"].map(Model::speech);
+    let rankers = ["accounts/fireworks/models/qwen3-reranker-8b", "acme-ranker", "tide-rank"];
+    let models = [vectors, painters, voices, rankers.map(Model::rerank)].into_iter().flatten();
+    let served = models.chain([Model::video("sora-2")]).fold(config(), Config::model);
+    let gateway = Gateway::priced(served, &prices()).await;
     let at = |path: &str| format!("{}{path}", gateway.emulator.origin());
     for (provider, secret, path) in
         [("openai", OWN, "/v1"), ("fireworks_ai", OWN_SECOND, "/fireworks/inference/v1")]
     {
-        let body =
-            json!({"provider": provider, "display_name": provider, "secret": secret, "base_url": at(path)});
+        let named = json!({"provider": provider, "display_name": provider});
+        let body = with(named, json!({"secret": secret, "base_url": at(path)}));
         gateway.make("/v2/provider-credentials", body).await;
     }
     let account = json!({"provider": "together_ai", "secret": POOL, "base_url": at("/lenient/v1")});
     gateway.make("/v2/accounts", account).await;
-    let models = [
-        LOCAL_MODEL,
-        "tide-vectors",
-        "gpt-image-1-mini",
-        "tide-voice",
-        "gpt-4o-mini-transcribe",
-        "tide-rank",
-    ];
+    let ours = [LOCAL_MODEL, "tide-vectors", "gpt-image-1-mini"];
+    let models = [ours, ["tide-voice", "gpt-4o-mini-transcribe", "tide-rank"]].concat();
     let node = json!({"name": "rack", "base_url": at("/lenient/v1"), "secret": NODE, "models": models});
     gateway.make("/v2/byoc/nodes", node).await;
     gateway
@@ -108,6 +67,11 @@ async fn gateway() -> Gateway {
 
 async fn run(gateway: &Gateway, app: &str, input: &Value) -> Answer {
     gateway.client().post("/v1/run", &json!({"app": app, "input": input})).await.unwrap()
+}
+
+/// The text of the last call with this key.
+fn last_sent(gateway: &Gateway, key: &str) -> String {
+    String::from_utf8(gateway.calls(key).pop().unwrap().body.to_vec()).unwrap()
 }
 
 async fn output(gateway: &Gateway, app: &str, input: &Value) -> (Answer, Value) {
@@ -135,36 +99,25 @@ fn recording() -> String {
 }
 
 /// Each modality with its models under a key of one's own, on an account of the operator's and on a node, an input that all of
-/// them take, and how the use of each is told.
+/// them take, and how the use of each is told, where that is checked.
 fn of_every_modality() -> [(&'static str, [&'static str; 3], Value, [&'static str; 3]); 6] {
     let text = "The tide is high";
+    let texts = json!({"texts": [text, "low"]});
+    let heard = ["seconds", "tokens", "tokens"];
+    let documents = json!(["low water", {"text": "a tide"}]);
+    let ranked = json!({"query": "tide", "documents": documents, "return_documents": true});
     [
         ("run", [MINI, LLAMA, LOCAL_MODEL], json!({"prompt": "hello there"}), ["tokens"; 3]),
-        ("embed", [VECTORS, "acme/vectors", "tide-vectors"], json!({"texts": [text, "low"]}), ["tokens"; 3]),
+        ("embed", [VECTORS, "acme/vectors", "tide-vectors"], texts, ["tokens"; 3]),
         (
             "images",
             [PAINTER, "acme/painter", "gpt-image-1-mini"],
             json!({"prompt": "a tide", "n": 2}),
-            ["images"; 3],
+            [""; 3],
         ),
-        (
-            "speech",
-            [VOICE, "acme/voice", "tide-voice"],
-            json!({"text": text, "voice": "alloy"}),
-            ["characters"; 3],
-        ),
-        (
-            "transcribe",
-            [EARS, "acme/ears", "gpt-4o-mini-transcribe"],
-            json!({"audio": recording()}),
-            ["seconds", "tokens", "tokens"],
-        ),
-        (
-            "rerank",
-            [RANKER, "acme/ranker", "tide-rank"],
-            json!({"query": "tide", "documents": ["low water", {"text": "a tide"}], "return_documents": true}),
-            ["tokens"; 3],
-        ),
+        ("speech", [VOICE, "acme/voice", "tide-voice"], json!({"text": text, "voice": "alloy"}), [""; 3]),
+        ("transcribe", [EARS, "acme/ears", "gpt-4o-mini-transcribe"], json!({"audio": recording()}), heard),
+        ("rerank", [RANKER, "acme/ranker", "tide-rank"], ranked, [""; 3]),
     ]
 }
 
@@ -178,22 +131,15 @@ async fn every_modality_runs_and_looks_the_same_whoever_serves_it() {
             assert_eq!(answer.header("agent-execution-profile"), Some(profile), "{app}");
             let used = &task["usage_events"][0];
             assert!(used["quantity"].as_f64().unwrap() > 0.0, "{app}: {used}");
-            if operation != "speech" && operation != "images" && operation != "rerank" {
-                assert_eq!(used["unit"], unit, "{app}: {used}");
-            }
+            assert!(unit.is_empty() || used["unit"] == unit, "{app}: {used} is not in {unit}");
             let booked = gateway.settled(&trace_of(&answer)).await;
-            assert_eq!(
-                (&booked["operation"], &booked["outcome"], &booked["profile"]),
-                (&json!(operation), &json!("completed"), &json!(profile)),
-                "{booked}"
-            );
+            has(&booked, json!({"operation": operation, "outcome": "completed", "profile": profile}));
             let mut seen_task = shape(&task);
             // Some providers tell what was used, and others don't.
             seen_task["usage_events"][0]["estimated"] = Value::Null;
             seen.push(seen_task);
         }
-        assert_eq!(seen[0], seen[1], "{operation}");
-        assert_eq!(seen[0], seen[2], "{operation}");
+        assert_eq!(seen[..2], seen[1..], "{operation}");
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -218,16 +164,12 @@ async fn what_comes_out_is_what_the_provider_made() {
     let text = task["output"]["text"].as_str().unwrap();
     assert!(text.starts_with("I heard 32000 bytes"), "{task}");
     assert!(task["output"]["language"].is_string() && task["output"]["segments"].is_array(), "{task}");
-    assert_eq!(task["usage_events"][0]["type"], "audio");
-    assert_eq!(
-        (&task["usage_events"][0]["quantity"], &task["usage_events"][0]["unit"]),
-        (&json!(2), &json!("seconds"))
-    );
-    let ranked =
-        json!({"query": "tide", "documents": ["low water", "a tide"], "top_n": 1, "return_documents": true});
+    has(&task["usage_events"][0], json!({"type": "audio", "quantity": 2, "unit": "seconds"}));
+    let ranked = json!({"query": "tide", "documents": ["low water", "a tide"], "top_n": 1});
+    let ranked = with(ranked, json!({"return_documents": true}));
     let (_, task) = output(&gateway, "acme/ranker", &ranked).await;
     let best = &task["output"]["results"][0];
-    assert_eq!((&best["index"], &best["document"]), (&json!(1), &json!("a tide")), "{task}");
+    has(best, json!({"index": 1, "document": "a tide"}));
     assert!(best["score"].is_number());
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -237,8 +179,8 @@ async fn pictures_are_edited() {
     let gateway = gateway().await;
     let picture = [b"\x89PNG\r\n\x1a\n".as_slice(), &[3; 500]].concat();
     let uri = data_uri("image/png", &picture);
-    let (answer, task) =
-        output(&gateway, PAINTER, &json!({"prompt": "more", "image": uri, "mask": uri})).await;
+    let more = json!({"prompt": "more", "image": uri, "mask": uri});
+    let (answer, task) = output(&gateway, PAINTER, &more).await;
     let edited = bytes_of(&task["output"]["images"][0]["uri"]);
     let told = format!("image: {} bytes of {:08x}", picture.len(), crc32fast::hash(&picture));
     assert!(holds(&edited, told), "{task}");
@@ -250,10 +192,10 @@ async fn pictures_are_edited() {
 #[tokio::test]
 async fn a_video_is_waited_for() {
     let gateway = gateway().await;
-    let (_, task) =
-        output(&gateway, SORA, &json!({"prompt": "a tide", "seconds": 4, "size": "1280x720"})).await;
+    let film = json!({"prompt": "a tide", "seconds": 4, "size": "1280x720"});
+    let (_, task) = output(&gateway, SORA, &film).await;
     let video = &task["output"]["video"];
-    assert_eq!((&video["content_type"], &video["seconds"]), (&json!("video/mp4"), &json!(4)), "{task}");
+    has(video, json!({"content_type": "video/mp4", "seconds": 4}));
     let film = gateway.client().get(video["uri"].as_str().unwrap()).await.unwrap();
     assert!(film.status == 200 && !film.body.is_empty(), "{}", film.status);
     assert_eq!(task["usage_events"][0]["unit"], "seconds");
@@ -265,7 +207,7 @@ async fn a_video_is_waited_for() {
 async fn wrong_inputs_of_each_modality_are_told_by_their_place() {
     let gateway = gateway().await;
     let html = "data:text/html,<html></html>";
-    let mislabelled = data_uri("image/png", b"PK\x03\x04");
+    let [mislabelled, zip] = ["image/png", "application/zip"].map(|kind| data_uri(kind, b"PK\x03\x04"));
     for (app, input, pointer) in [
         (VECTORS, json!({}), "/input/text"),
         (VECTORS, json!({"text": ["a", 3]}), "/input/text/1"),
@@ -279,24 +221,16 @@ async fn wrong_inputs_of_each_modality_are_told_by_their_place() {
         (SORA, json!({"prompt": "a", "seconds": 0}), "/input/seconds"),
         (MINI, json!({"prompt": "a", "tone": "x"}), "/input/tone"),
         (MINI, json!({"prompt": "a", "images": [mislabelled]}), "/input/images/0"),
-        (
-            MINI,
-            json!({"prompt": "a", "documents": [data_uri("application/zip", b"PK\x03\x04")]}),
-            "/input/documents/0",
-        ),
+        (MINI, json!({"prompt": "a", "documents": [zip]}), "/input/documents/0"),
     ] {
         let answer = run(&gateway, app, &input).await;
         assert_eq!(answer.status, 422, "{app} {input}: {}", answer.text());
-        let problem = answer.json();
-        assert_eq!(
-            (&problem["code"], &problem["errors"][0]["pointer"]),
-            (&json!("validation_error"), &json!(pointer))
-        );
+        has(&answer.json(), json!({"code": "validation_error", "/errors/0/pointer": pointer}));
     }
-    let media = ["embeddings", "images", "audio", "rerank", "videos"];
-    let journal = gateway.emulator.journal();
-    let is_made = |path: &str| media.iter().any(|word| path.contains(word));
-    assert!(!journal.iter().any(|entry| is_made(&entry.path)), "a wrong input was sent");
+    for media in ["embeddings", "images", "audio", "rerank", "videos"] {
+        let sent = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains(media));
+        assert_eq!(sent.count(), 0, "a wrong input was sent: {media}");
+    }
     // A provider's refusal names the field as the input has it.
     let answer = run(&gateway, VOICE, &json!({"text": "a", "voice": "alloy", "format": "midi"})).await;
     assert_eq!((answer.status, &answer.json()["param"]), (400, &json!("input.format")), "{}", answer.text());
@@ -310,13 +244,10 @@ async fn files_come_from_public_addresses_and_are_bounded() {
     let private = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/a.png", private.local_addr().unwrap());
     let long = data_uri("text/plain", &vec![b'a'; 20 * 1024 * 1024 + 1]);
+    let context = json!([{"role": "user", "files": [url]}]);
     for (app, input, param) in [
         (MINI, json!({"prompt": "a", "images": ["data:image/gif;base64,R0lGODlh", url]}), "input.images.1"),
-        (
-            MINI,
-            json!({"prompt": "a", "context": [{"role": "user", "files": [url]}]}),
-            "input.context.0.files.0",
-        ),
+        (MINI, json!({"prompt": "a", "context": context}), "input.context.0.files.0"),
         (PAINTER, json!({"prompt": "a", "image": {"uri": url}}), "input.image"),
         (EARS, json!({"audio": url}), "input.audio"),
         (MINI, json!({"prompt": "a", "document": long}), "input.document"),
@@ -340,20 +271,18 @@ async fn fields_of_the_vendors_language_models_are_taken() {
     });
     let (_, task) = output(&gateway, MINI, &input).await;
     assert!(task["output"]["usage"]["total_tokens"].as_u64().unwrap() > 0, "{task}");
-    let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
-    let roles: Vec<&str> =
-        sent["messages"].as_array().unwrap().iter().map(|one| one["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["system", "user", "assistant", "user"], "{sent}");
+    let sent = gateway.sent(OWN).pop().unwrap();
+    let roles = sent["messages"].as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap());
+    assert_eq!(roles.collect::<Vec<_>>(), ["system", "user", "assistant", "user"], "{sent}");
     let parts = &sent["messages"][3]["content"];
     assert_eq!(parts[0]["image_url"]["url"], data_uri("image/gif", b"GIF89a"));
     assert!(parts[1]["text"].as_str().unwrap().ends_with("And now?"), "{sent}");
-    assert_eq!((&sent["temperature"], &sent["top_p"]), (&json!(0.2), &json!(0.9)));
+    has(&sent, json!({"temperature": 0.2, "top_p": 0.9}));
     let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]);
     gateway.emulator.script(OWN, [harness::Behaviour::default()]);
     let input = json!({"prompt": "hello", "tools": tools, "tool_choice": {"mode": "none"}});
     output(&gateway, MINI, &input).await;
-    let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
-    assert_eq!((&sent["tools"], &sent["tool_choice"]), (&tools, &json!("none")));
+    has(&gateway.sent(OWN)[1], json!({"tools": tools, "tool_choice": "none"}));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -391,38 +320,24 @@ fn pdf_with(text: &str, encoding: &str, more: &str) -> Vec<u8> {
 async fn the_text_of_a_pdf_goes_to_models_that_take_none() {
     let gateway = gateway().await;
     let uri = data_uri("application/pdf", &pdf("Revenue rose by 4 %."));
-    let document = json!({"uri": uri, "filename": "report.pdf"});
-    let input = json!({"prompt": "Summarize", "document": document});
+    let input = json!({"prompt": "Summarize", "document": {"uri": uri, "filename": "report.pdf"}});
     let (answer, _) = output(&gateway, LOCAL_MODEL, &input).await;
     let message = &answer.json()["messages"][0];
-    assert_eq!(
-        (&message["code"], &message["meta"]["pages"]),
-        (&json!("document_text_extracted"), &json!(1)),
-        "{message}"
-    );
-    let sent = String::from_utf8(gateway.calls(NODE).pop().unwrap().body.to_vec()).unwrap();
-    assert!(
-        sent.contains("Revenue rose by 4 %.") && sent.contains("report.pdf") && !sent.contains("base64"),
-        "{sent}"
-    );
+    has(message, json!({"code": "document_text_extracted", "/meta/pages": 1}));
+    let sent = last_sent(&gateway, NODE);
+    assert!(sent.contains("Revenue rose by 4 %.") && sent.contains("report.pdf"), "{sent}");
+    assert!(!sent.contains("base64"), "{sent}");
     // A model that takes it is given the file itself, and nothing is said.
     let (answer, _) = output(&gateway, MINI, &input).await;
     assert_eq!(answer.json()["messages"], json!([]));
-    let sent = String::from_utf8(gateway.calls(OWN).pop().unwrap().body.to_vec()).unwrap();
+    let sent = last_sent(&gateway, OWN);
     assert!(sent.contains("application/pdf;base64"), "{sent}");
     let encrypted = b"%PDF-1.4\ntrailer\n<</Encrypt 5 0 R>>\n".as_slice();
     let deep = [b"%PDF-1.4\n1 0 obj\n".as_slice(), &b"[".repeat(400_000)].concat();
     for (bytes, why) in [(encrypted, "encrypted"), (&deep, "damaged"), (&pdf(" "), "without text")] {
-        let document = data_uri("application/pdf", bytes);
-        let answer =
-            run(&gateway, LOCAL_MODEL, &json!({"prompt": "Summarize", "documents": [document]})).await;
-        let error = &answer.json()["errors"][0];
-        assert_eq!(
-            (answer.status, &error["pointer"]),
-            (422, &json!("/input/documents/0")),
-            "{}",
-            answer.text()
-        );
+        let input = json!({"prompt": "Summarize", "documents": [data_uri("application/pdf", bytes)]});
+        let error = run(&gateway, LOCAL_MODEL, &input).await.must_be(422).json()["errors"][0].clone();
+        assert_eq!(error["pointer"], "/input/documents/0", "{error}");
         assert!(error["message"].as_str().unwrap().contains(why), "{error}");
     }
 }
@@ -446,10 +361,8 @@ async fn a_pdf_that_unfolds_without_end_takes_nothing_from_others() {
     let bomb = data_uri("application/pdf", &pdf_with("a", "/Identity-H/ToUnicode 6 0 R", &map));
     let input = |document: &str| json!({"prompt": "Summarize", "document": document});
     let (before, _) = harness::process::resources(gateway.pid()).unwrap();
-    for answer in
-        [run(&gateway, LOCAL_MODEL, &input(&bomb)).await, run(&gateway, LOCAL_MODEL, &input(&bomb)).await]
-    {
-        assert_eq!(answer.status, 422, "{}", answer.text());
+    for _ in 0..2 {
+        run(&gateway, LOCAL_MODEL, &input(&bomb)).await.must_be(422);
     }
     let good = data_uri("application/pdf", &pdf("Revenue rose by 4 %."));
     let (answer, _) = output(&gateway, LOCAL_MODEL, &input(&good)).await;
@@ -464,11 +377,9 @@ async fn a_pdf_that_unfolds_without_end_takes_nothing_from_others() {
 #[tokio::test]
 async fn what_is_missing_is_told_before_anything_runs() {
     let gateway = Gateway::start().await;
-    let answer = run(&gateway, VOICE, &json!({"text": "a", "voice": "alloy"})).await;
-    assert_eq!(answer.status, 412, "{}", answer.text());
-    let problem = answer.json();
+    let problem = run(&gateway, VOICE, &json!({"text": "a", "voice": "alloy"})).await.must_be(412).json();
     let error = &problem["errors"][0];
-    assert_eq!((&error["type"], &error["key"]), (&json!("integration"), &json!("openai")), "{problem}");
+    has(error, json!({"type": "integration", "key": "openai"}));
     assert_eq!(error["action"], json!({"type": "connect", "provider": "openai"}));
     assert!(error["message"].as_str().unwrap().contains("/v2/provider-credentials"));
     assert_eq!(gateway.emulator.journal().len(), 0);
@@ -481,19 +392,15 @@ async fn apps_are_listed_with_their_schemas_in_each_envelope() {
     let client = gateway.client();
     let (mut names, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = client.get(&format!("/v1/apps?limit=20&cursor={cursor}")).await.unwrap();
-        assert_eq!(page.status, 200, "{}", page.text());
-        let page = page.json()["data"].clone();
+        let path = format!("/v1/apps?limit=20&cursor={cursor}");
+        let page = client.get(&path).await.unwrap().must_be(200).json()["data"].clone();
         for app in page["items"].as_array().unwrap() {
             assert!(app["input_schema"].is_object() && app["output_schema"].is_object(), "{app}");
             names.push(app["id"].as_str().unwrap().to_owned());
         }
         cursor = page["next_cursor"].as_str().unwrap().to_owned();
         if page["has_next"] == false {
-            assert_eq!(
-                (names.len(), cursor.as_str()),
-                (usize::try_from(page["total_items"].as_u64().unwrap()).unwrap(), "")
-            );
+            assert_eq!((&page["total_items"], &*cursor), (&json!(names.len()), ""));
             break;
         }
     }
@@ -509,15 +416,14 @@ async fn apps_are_listed_with_their_schemas_in_each_envelope() {
     let wish = json!({"filters": [{"field": "category", "operator": "eq", "value": "video"}]});
     let page = client.post("/apps/list", &wish).await.unwrap().json();
     assert_eq!(page["data"]["items"][0]["id"], SORA, "{page}");
-    let bare =
-        gateway.client().header("x-api-version", "2").get("/apps?search=whisper-1").await.unwrap().json();
-    assert_eq!((&bare["total_items"], &bare["items"][0]["category"]), (&json!(1), &json!("audio")), "{bare}");
-    let first = gateway.client().header("x-api-version", "1").get("/v1/apps?limit=1").await.unwrap().json();
-    assert_eq!(
-        (&first["success"], first["data"]["items"].as_array().unwrap().len()),
-        (&json!(true), 1),
-        "{first}"
-    );
+    let of = async |version: &str, path: &str| {
+        gateway.client().header("x-api-version", version).get(path).await.unwrap().json()
+    };
+    let bare = of("2", "/apps?search=whisper-1").await;
+    has(&bare, json!({"total_items": 1, "/items/0/category": "audio"}));
+    let first = of("1", "/v1/apps?limit=1").await;
+    assert_eq!(first["success"], true, "{first}");
+    assert_eq!(first["data"]["items"].as_array().unwrap().len(), 1, "{first}");
     for (path, status, code) in [
         ("/v1/apps/nobody/nothing", 404, "app_not_found"),
         ("/v1/apps?limit=1000", 400, "invalid_value"),
@@ -535,13 +441,13 @@ async fn apps_are_listed_with_their_schemas_in_each_envelope() {
 async fn only_what_a_key_may_run_is_listed() {
     let gateway = gateway().await;
     let policy = json!({"project_id": gateway.founded.project_id, "allowed_models": ["openai/*"]});
-    let made = gateway.admin().post("/v2/policies", &policy).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.text());
-    let _policy = id_of(&made.json());
+    gateway.make("/v2/policies", policy).await;
     let page = gateway.client().get("/v1/apps?limit=100").await.unwrap().json();
-    let names: Vec<&str> =
-        page["data"]["items"].as_array().unwrap().iter().map(|app| app["id"].as_str().unwrap()).collect();
-    assert!(names.contains(&MINI) && names.iter().all(|name| name.starts_with("openai/")), "{names:?}");
+    let names: Vec<_> = page["data"]["items"].as_array().unwrap().iter().map(id_of).collect();
+    assert!(
+        names.contains(&MINI.to_owned()) && names.iter().all(|name| name.starts_with("openai/")),
+        "{names:?}"
+    );
     assert_eq!(gateway.client().get("/v1/apps/acme/vectors").await.unwrap().status, 404);
 }
 
@@ -561,7 +467,7 @@ async fn the_command_line_runs_an_app_and_saves_what_it_makes() {
     let document = format!("document=@{}", report.display());
     let ran = cli.run(&["run", MINI, "--input", r#"{"prompt": "Summarize"}"#, "--input", &document]).ok();
     assert!(ran.contains("You said"), "{ran}");
-    let sent = String::from_utf8(gateway.calls(OWN).pop().unwrap().body.to_vec()).unwrap();
+    let sent = last_sent(&gateway, OWN);
     assert!(sent.contains("Revenue rose."), "{sent}");
 }
 

@@ -535,6 +535,22 @@ impl Gateway {
         Client::new(origin).bearer(&self.founded.api_key).within(WITHIN)
     }
 
+    /// A client with a key of another project of the workspace.
+    pub async fn other_project(&self) -> Client {
+        let project = id_of(&self.make("/v2/projects", json!({"name": "another"})).await);
+        let key = json!({"name": "of another", "scopes": ["inference"], "project_id": project});
+        self.with_key(&self.key(key).await.0)
+    }
+
+    /// From now on, neither the project nor its only credential's provider may keep anything.
+    pub async fn keeps_nothing(&self) {
+        let credential = id_of(&self.get("/v2/provider-credentials").await["data"][0]);
+        let stated = json!({"retention": "zero"});
+        self.patch(&format!("/v2/provider-credentials/{credential}"), stated).await;
+        let policy = json!({"project_id": self.founded.project_id, "retention": "zero"});
+        self.make("/v2/policies", policy).await;
+    }
+
     /// From now on, what is called with this key does this alone.
     pub fn plays(&self, key: &str, script: impl IntoIterator<Item = Behaviour>) {
         self.emulator.clear_scripts();

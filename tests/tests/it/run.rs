@@ -9,16 +9,19 @@ use harness::Behaviour;
 use harness::client::Answer;
 use serde_json::{Value, json};
 
-use crate::ask::{LLAMA, MINI, shape, with};
+use crate::ask::{LLAMA, MINI, has, problem, shape, trace_of, with};
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, id_of};
 use crate::sdk::drive;
 
-const PATHS: [&str; 4] = ["/v1/run", "/run", "/v1/apps/run", "/apps/run"];
 const REPORT: &str = "Revenue rose by 4 %, costs fell.";
 
 fn ask(app: &str, input: Value) -> Value {
     json!({"app": app, "input": input})
+}
+
+fn hello() -> Value {
+    ask(MINI, json!({"prompt": "hello there"}))
 }
 
 async fn run(gateway: &Gateway, body: &Value) -> Answer {
@@ -31,13 +34,6 @@ fn completed(answer: &Answer) -> Value {
     let task = answer.json()["data"].clone();
     assert_eq!(task["status"], 10, "{}", answer.text());
     task
-}
-
-/// The longest text among an output's values.
-fn text_of(task: &Value) -> String {
-    let texts: Vec<&str> = task["output"].as_object().unwrap().values().filter_map(Value::as_str).collect();
-    let longest = texts.iter().max_by_key(|text| text.len());
-    (*longest.unwrap_or_else(|| panic!("no text: {task}"))).to_owned()
 }
 
 /// Serves one document on loopback, one request per connection.
@@ -62,8 +58,7 @@ async fn serve_document(content_type: &'static str, body: &'static str) -> Strin
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_seeds_snippet_answers() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let document = serve_document("text/plain", REPORT).await;
     let snippet = "
 import requests, sys
@@ -98,38 +93,31 @@ print(result['data']['output'])
 
 #[tokio::test]
 async fn every_path_and_envelope() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     // The published clients' own addresses answer at once, unless they are told to wait.
-    let body = with(ask(MINI, json!({"prompt": "hello there"})), json!({"wait": true}));
-    for path in PATHS {
+    let body = with(hello(), json!({"wait": true}));
+    for path in ["/v1/run", "/run", "/v1/apps/run", "/apps/run"] {
         let answer = gateway.client().post(path, &body).await.unwrap();
         let task = completed(&answer);
         assert!(answer.json()["messages"].is_array(), "{path}: {}", answer.text());
-        assert_eq!(text_of(&task), "You said: hello there", "{path}");
+        assert_eq!(task["output"]["response"], "You said: hello there", "{path}");
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"), "{path}");
-        let trace = crate::ask::trace_of(&answer);
-        let request = gateway.settled(&trace).await;
-        assert_eq!(
-            (&request["operation"], &request["outcome"]),
-            (&json!("run"), &json!("completed")),
-            "{request}"
-        );
+        let request = gateway.settled(&trace_of(&answer)).await;
+        has(&request, json!({"operation": "run", "outcome": "completed"}));
     }
     let post = async |version: &str| {
         let client = gateway.client().header("x-api-version", version);
         client.post("/v1/run", &body).await.unwrap().json()
     };
     let first = post("1").await;
-    assert_eq!((&first["success"], &first["data"]["status"]), (&json!(true), &json!(10)), "{first}");
+    has(&first, json!({"success": true, "/data/status": 10}));
     let second = post("2").await;
     assert_eq!(second["status"], 10, "a bare object: {second}");
 }
 
 #[tokio::test]
 async fn one_shape_whatever_served() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     gateway.account("together_ai", POOL).await;
     gateway.node("rack", &[LOCAL_MODEL]).await;
     let mut shapes = Vec::new();
@@ -137,11 +125,10 @@ async fn one_shape_whatever_served() {
         let answer = run(&gateway, &ask(app, json!({"prompt": "hello there"}))).await;
         assert_eq!(answer.header("agent-execution-profile"), Some(profile));
         let task = completed(&answer);
-        assert_eq!(text_of(&task), "You said: hello there");
+        assert_eq!(task["output"]["response"], "You said: hello there");
         shapes.push(shape(&answer.json()));
     }
-    assert_eq!(shapes[0], shapes[1]);
-    assert_eq!(shapes[0], shapes[2]);
+    assert_eq!(shapes[..2], shapes[1..]);
     let usage = gateway.wait_for_usage(3).await;
     assert_eq!(usage["output_tokens"], gateway.emulator.totals().all.completion_tokens);
 }
@@ -149,13 +136,11 @@ async fn one_shape_whatever_served() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn documents_go_along() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let served = serve_document("text/plain; charset=utf-8", REPORT).await;
     let data = format!("data:text/plain;base64,{}", STANDARD.encode(REPORT));
     for document in [served, data] {
-        let input = json!({"prompt": "Summarize", "document": document});
-        completed(&run(&gateway, &ask(MINI, input)).await);
+        completed(&run(&gateway, &ask(MINI, json!({"prompt": "Summarize", "document": document}))).await);
         let sent = String::from_utf8(gateway.calls(OWN).pop().unwrap().body.to_vec()).unwrap();
         assert!(sent.contains("Revenue rose by 4 %"), "{sent}");
     }
@@ -174,8 +159,7 @@ async fn documents_go_along() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn wrong_inputs_are_told_by_their_place() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let cases = [
         (json!({"input": {"prompt": "x"}}), "app"),
         (json!({"app": MINI}), "input"),
@@ -195,27 +179,19 @@ async fn wrong_inputs_are_told_by_their_place() {
         assert!(document["param"].as_str().unwrap_or(&text).contains(param), "{body}: {document}");
         assert!(document["fix"].is_string() && document["request_id"].is_string(), "{document}");
     }
-    let answer = run(&gateway, &ask("nobody/nothing", json!({"prompt": "x"}))).await;
-    assert_eq!(answer.status, 404, "{}", answer.text());
+    run(&gateway, &ask("nobody/nothing", json!({"prompt": "x"}))).await.must_be(404);
     assert_eq!(gateway.emulator.journal().len(), 0);
     // A provider's failure is a failure of the run, in the wire format of runs.
     gateway.emulator.script(OWN, [Behaviour::status(401)]);
     let answer = run(&gateway, &ask(MINI, json!({"prompt": "x"}))).await;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (502, Some("application/problem+json")),
-        "{}",
-        answer.text()
-    );
-    assert_eq!(answer.json()["code"], "upstream_auth_failed", "{}", answer.text());
+    problem(&answer, 502, "upstream_auth_failed");
 }
 
 /// The vendor's own clients, unmodified: the first call in their documentation, and the ones that follow it.
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_clients_run_wait_stream_and_poll() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let python = workspace().join(".venv/bin/python");
     // The second call is followed, and some of its text is there before its follower is.
     let slow = Behaviour::ok().stall_for(2, Duration::from_millis(400));
@@ -230,30 +206,25 @@ async fn the_vendors_clients_run_wait_stream_and_poll() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    let ran = run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await;
-    let task = completed(&ran);
+    let gateway = Gateway::keyed().await;
+    let task = completed(&run(&gateway, &hello()).await);
     let id = task["id"].as_str().unwrap();
     let client = gateway.client();
     for root in ["/tasks", "/v1/tasks"] {
-        let read = client.get(&format!("{root}/{id}")).await.unwrap();
-        assert_eq!((read.status, &read.json()["data"]), (200, &task), "{}", read.text());
+        assert_eq!(client.get(&format!("{root}/{id}")).await.unwrap().must_be(200).json()["data"], task);
         let state = client.get(&format!("{root}/{id}/status")).await.unwrap().json();
-        assert_eq!((&state["data"]["status"], &state["data"]["id"]), (&json!(10), &task["id"]));
+        has(&state["data"], json!({"status": 10, "id": task["id"]}));
         let stream = client.get(&format!("{root}/{id}/stream")).await.unwrap();
         assert_eq!(stream.header("content-type"), Some("application/x-ndjson"));
         let text = stream.text();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(serde_json::from_str::<Value>(lines[0]).unwrap(), task);
-        assert_eq!(lines.len(), 1);
+        assert_eq!((stream.json(), text.lines().count()), (task.clone(), 1), "{text}");
     }
     let events = gateway.client().header("accept", "text/event-stream");
     let events = events.get(&format!("/tasks/{id}/stream")).await.unwrap();
     assert_eq!(events.header("content-type"), Some("text/event-stream"));
     assert!(events.text().starts_with("data: {"), "{}", events.text());
     // The body asks for a stream, too, as of every other dialect.
-    let wanted = with(ask(MINI, json!({"prompt": "hello there"})), json!({"stream": true}));
+    let wanted = with(hello(), json!({"stream": true}));
     let streamed = gateway.client().post("/v1/run", &wanted).await.unwrap();
     assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
     let text = streamed.text();
@@ -262,49 +233,37 @@ async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
     let bare = gateway.client().header("x-api-version", "2");
     assert_eq!(bare.get(&format!("/tasks/{id}")).await.unwrap().json(), task);
     // A task is visible only to its project.
-    let other = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
-    let (stranger, _) =
-        gateway.key(json!({"name": "stranger", "scopes": ["inference"], "project_id": other})).await;
-    let own = gateway.founded.api_key.as_str();
-    for (key, path, status, code) in [
-        (stranger.as_str(), format!("/tasks/{id}"), 404, "task_not_found"),
-        (stranger.as_str(), format!("/tasks/{id}/stream"), 404, "task_not_found"),
-        (own, "/tasks/tsk_01900000000070008000000000000000".to_owned(), 404, "task_not_found"),
-        (own, format!("/tasks/{id}/files/x"), 404, "unknown_path"),
-        (own, "/tasks/list".to_owned(), 404, "unknown_path"),
+    let stranger = gateway.other_project().await;
+    for (who, at, code) in [
+        (&stranger, id, "task_not_found"),
+        (&stranger, &format!("{id}/stream"), "task_not_found"),
+        (&client, "tsk_01900000000070008000000000000000", "task_not_found"),
+        (&client, &format!("{id}/files/x"), "unknown_path"),
+        (&client, "list", "unknown_path"),
     ] {
-        let answer = gateway.with_key(key).get(&path).await.unwrap();
-        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{path}");
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+        problem(&who.get(&format!("/tasks/{at}")).await.unwrap(), 404, code);
     }
-    let cancelled = client.post(&format!("/tasks/{id}/cancel"), &json!({})).await.unwrap();
-    assert_eq!((cancelled.status, &cancelled.json()["code"]), (409, &json!("task_finished")));
-    let strangers = gateway.with_key(&stranger).delete(&format!("/tasks/{id}")).await.unwrap();
-    assert_eq!(strangers.status, 404);
-    assert_eq!(client.delete(&format!("/tasks/{id}")).await.unwrap().status, 204);
-    assert_eq!(client.get(&format!("/tasks/{id}")).await.unwrap().status, 404);
+    let path = format!("/tasks/{id}");
+    let cancelled = client.post(&format!("{path}/cancel"), &json!({})).await.unwrap();
+    problem(&cancelled, 409, "task_finished");
+    assert_eq!(stranger.delete(&path).await.unwrap().status, 404);
+    assert_eq!(client.delete(&path).await.unwrap().status, 204);
+    assert_eq!(client.get(&path).await.unwrap().status, 404);
 }
 
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    let task = completed(&run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await);
+    let mut gateway = Gateway::keyed().await;
+    let task = completed(&run(&gateway, &hello()).await);
     gateway.stop().await;
     gateway.start_again().await;
-    let path = format!("/tasks/{}", task["id"].as_str().unwrap());
+    let path = format!("/tasks/{}", id_of(&task));
     assert_eq!(gateway.client().get(&path).await.unwrap().json()["data"], task);
-    let credential = gateway.get("/v2/provider-credentials").await["data"][0]["id"].clone();
-    let stated = json!({"retention": "zero"});
-    gateway
-        .patch(&format!("/v2/provider-credentials/{}", credential.as_str().unwrap()), stated.clone())
-        .await;
-    let policy = with(stated, json!({"project_id": gateway.founded.project_id}));
-    gateway.make("/v2/policies", policy).await;
-    let answer = run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await;
+    gateway.keeps_nothing().await;
+    let answer = run(&gateway, &hello()).await;
     assert_eq!(answer.json()["messages"][0]["code"], "task_not_kept", "{}", answer.text());
-    let path = format!("/tasks/{}", completed(&answer)["id"].as_str().unwrap());
+    let path = format!("/tasks/{}", id_of(&completed(&answer)));
     assert_eq!(gateway.client().get(&path).await.unwrap().status, 404);
 }
 
@@ -312,17 +271,16 @@ async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_right_after_the_answer_loses_no_task() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::keyed().await;
     let mut answered = Vec::new();
     for _ in 0..5 {
         for _ in 0..3 {
-            answered.push(completed(&run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await));
+            answered.push(completed(&run(&gateway, &hello()).await));
         }
         gateway.crash().await;
     }
     for task in &answered {
-        let path = format!("/tasks/{}", task["id"].as_str().unwrap());
+        let path = format!("/tasks/{}", id_of(task));
         assert_eq!(&gateway.client().get(&path).await.unwrap().json()["data"], task);
     }
     let listed = gateway.client().get("/tasks?limit=100").await.unwrap().json();
@@ -334,25 +292,17 @@ async fn a_kill_right_after_the_answer_loses_no_task() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_models_look_at_themselves_goes_to_them_as_it_is() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
+    let pdf = json!({"filename": "report.txt", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="});
+    let image = json!({"url": "data:image/gif;base64,R0lGODlh"});
     for (kind, body, expected) in [
-        (
-            "application/pdf",
-            "%PDF-1.4",
-            json!({"type": "file", "file": {"filename": "report.txt", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="}}),
-        ),
-        (
-            "image/gif",
-            "GIF89a",
-            json!({"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlh"}}),
-        ),
+        ("application/pdf", "%PDF-1.4", json!({"type": "file", "file": pdf})),
+        ("image/gif", "GIF89a", json!({"type": "image_url", "image_url": image})),
     ] {
         let document = serve_document(kind, body).await;
         completed(&run(&gateway, &ask(MINI, json!({"prompt": "Summarize", "document": document}))).await);
-        let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
-        let parts = &sent["messages"][0]["content"];
-        assert_eq!((&parts[0], &parts[1]["text"]), (&expected, &json!("Summarize")), "{sent}");
+        let sent = gateway.sent(OWN).pop().unwrap();
+        has(&sent["messages"][0]["content"], json!({"/0": expected, "/1/text": "Summarize"}));
     }
     assert_eq!(gateway.emulator.violations(), []);
 }

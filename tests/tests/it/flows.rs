@@ -16,6 +16,7 @@ use crate::ask::{MINI, has, problem, with};
 use crate::flow_engines::{Engine, under_each_engine};
 use crate::gateway::{Gateway, OWN, config, id_of};
 use crate::isolation::second_workspace;
+use crate::tasks::{each_booked_once, read as task};
 use crate::tools::{refreshed, server};
 use crate::wait::{a_moment, found, until};
 
@@ -147,8 +148,8 @@ async fn a_flow_has_a_step_of_each_kind(engine: Engine) {
     // What a step is, what it cost and how long it took.
     let hello = step(&run, "hello");
     assert!(hello["began"].as_str().unwrap().starts_with("tsk_") && hello["duration_ms"].is_u64(), "{hello}");
-    let task = crate::tasks::read(&client, hello["began"].as_str().unwrap()).await;
-    has(&task, json!({"flow_run_id": id, "status": 10}));
+    let asked = task(&client, hello["began"].as_str().unwrap()).await;
+    has(&asked, json!({"flow_run_id": id, "status": 10}));
     until("the costs of the steps are known", async || {
         let run = read(&client, &id).await;
         step(&run, "hello")["cost_nano_usd"].as_i64() > Some(0) && run["cost_nano_usd"].as_i64() > Some(0)
@@ -488,15 +489,8 @@ async fn a_kill_loses_no_step_and_settles_none_twice(engine: Engine) {
         }
     }
     assert_eq!(tasks.len(), ids.len() * 5);
-    until("every task's first try is booked or was interrupted", async || {
-        let rows = gateway.requests(200).await;
-        rows.iter().filter(|row| row["outcome"] == "completed").count() >= tasks.len()
-    })
-    .await;
-    let rows = gateway.requests(200).await;
-    // A try of a task that was killed is booked under an id of its own; none is booked twice.
-    let traces: HashSet<String> = rows.iter().map(id_of).collect();
-    assert_eq!(traces.len(), rows.len());
+    // Every task's first try is booked or was interrupted.
+    each_booked_once(&gateway, tasks.len()).await;
 }
 
 #[tokio::test]

@@ -8,35 +8,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use harness::Behaviour;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::ask::{MINI, with};
+use crate::ask::{MINI, has, with};
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, OWN};
-use crate::tasks::{act, ask, create, ended, in_a_day};
+use crate::tasks::{act, ask, ended, in_a_day, queued};
 use crate::wait::until;
-
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
 
 /// The command line with the key of an application.
 fn cli(gateway: &Gateway, origin: &str) -> Cli {
     Cli::new().env("TIDEGATE_URL", origin).env("TIDEGATE_API_KEY", &gateway.founded.api_key)
 }
 
-async fn queued(gateway: &Gateway, body: &Value) -> String {
-    create(&gateway.client(), body).await["id"].as_str().unwrap().to_owned()
-}
-
 async fn run(cli: Cli, arguments: &[&str]) -> Done {
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-    let running = tokio::task::spawn_blocking(move || {
-        cli.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-    });
-    running.await.unwrap()
+    let run = move || cli.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 /// Passes connections on to a gateway, and breaks the first few off after so many bytes of their answers.
@@ -75,32 +63,28 @@ fn pass_on(client: TcpStream, to: SocketAddr, mut left: Option<usize>) {
 
 #[tokio::test]
 async fn a_task_is_followed_to_its_end_whose_outcome_is_the_exit_code() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let here = || cli(&gateway, &gateway.origin);
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_millis(300))]);
-    let id = queued(&gateway, &ask("one two three four")).await;
+    let id = queued(&gateway.client(), &ask("one two three four")).await;
     let followed = run(here(), &["task", "follow", &id]).await;
-    assert_eq!(
-        (followed.code, followed.stdout.as_str()),
-        (0, "You said: one two three four\n"),
-        "{followed:?}"
-    );
+    assert_eq!((followed.code, &*followed.stdout), (0, "You said: one two three four\n"), "{followed:?}");
     assert!(followed.stderr.contains("completed") && followed.stderr.contains("tokens"), "{followed:?}");
     // Who comes late gets all of it, also as the messages of the stream.
     let late = run(here(), &["task", "follow", &id, "--json"]).await.json();
-    assert_eq!((&late["id"], &late["status"]), (&json!(id), &json!(10)));
+    has(&late, json!({"id": id, "status": 10}));
     // A try that fails is told.
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).cut(4), Behaviour::ok()]);
-    let id = queued(&gateway, &ask("hello there")).await;
+    let id = queued(&gateway.client(), &ask("hello there")).await;
     let again = run(here(), &["task", "follow", &id]).await;
     assert!(again.code == 0 && again.stdout.ends_with("You said: hello there\n"), "{again:?}");
     assert!(again.stderr.contains("try 1 failed"), "{again:?}");
     gateway.emulator.script(OWN, [Behaviour::status(400).message("no \u{1b}[31m").always()]);
-    let id = queued(&gateway, &ask("hello")).await;
+    let id = queued(&gateway.client(), &ask("hello")).await;
     let failed = run(here(), &["task", "follow", &id]).await;
     assert!(failed.code == 1 && failed.stderr.contains(&format!("The task {id} failed")), "{failed:?}");
     assert!(!failed.stderr.contains('\u{1b}'), "{failed:?}");
-    let later = queued(&gateway, &with(ask("later"), json!({"run_at": in_a_day()}))).await;
+    let later = queued(&gateway.client(), &with(ask("later"), json!({"run_at": in_a_day()}))).await;
     act(&gateway.client(), &later, "cancel").await;
     assert_eq!(run(here(), &["task", "follow", &later]).await.code, 12);
     let unknown = "tsk_01900000000070008000000000000000";
@@ -112,9 +96,9 @@ async fn a_task_is_followed_to_its_end_whose_outcome_is_the_exit_code() {
 
 #[tokio::test]
 async fn a_broken_connection_loses_and_repeats_no_word() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(9).interval(Duration::from_millis(150))]);
-    let id = queued(&gateway, &ask("one two three four five six seven")).await;
+    let id = queued(&gateway.client(), &ask("one two three four five six seven")).await;
     let (origin, connections) = breaking(gateway.address(), 3, 2_600);
     let followed = run(cli(&gateway, &origin), &["task", "follow", &id]).await;
     assert_eq!(followed.code, 0, "{followed:?}");
@@ -126,19 +110,15 @@ async fn a_broken_connection_loses_and_repeats_no_word() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_interrupt_leaves_the_task_running_and_says_how_to_cancel_it() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_secs(2))]);
-    let id = queued(&gateway, &ask("one two three four")).await;
+    let id = queued(&gateway.client(), &ask("one two three four")).await;
     let (followed, pid) = cli(&gateway, &gateway.origin).interruptible(&["task", "follow", &id]);
     until("the provider has it", async || !gateway.calls(OWN).is_empty()).await;
-    let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
-    assert!(sent.success());
+    assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap().success());
     let left = tokio::task::spawn_blocking(followed).await.unwrap();
     assert_eq!(left.code, 130, "{left:?}");
     assert!(left.stderr.contains(&format!("tidegate task cancel {id}")), "{left:?}");
     let done = ended(&gateway.client(), &id).await;
-    assert_eq!(
-        (&done["status"], &done["output"]["response"]),
-        (&json!(10), &json!("You said: one two three four"))
-    );
+    has(&done, json!({"status": 10, "/output/response": "You said: one two three four"}));
 }

@@ -1,14 +1,14 @@
 //! What is kept of tasks, and for how long: their content, and the files that they read and make.
 
 use harness::client::Client;
-use harness::postgres::Server;
 use harness::{Behaviour, Config, Model};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, with};
+use crate::ask::{MINI, has, problem, with};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, config, id_of};
-use crate::tasks::{act, ask, create, ended, in_a_day, read};
+use crate::isolation::second_workspace;
+use crate::tasks::{act, ask, ended, in_a_day, made, queued, read};
 
 const PAINTER: &str = "openai/gpt-image-1-mini";
 const VOICE: &str = "openai/gpt-4o-mini-tts";
@@ -17,19 +17,9 @@ fn painted() -> Config {
     config().model(Model::image("gpt-image-1-mini")).model(Model::speech("gpt-4o-mini-tts"))
 }
 
-/// A gateway over PostgreSQL, with the directory that its master key is in.
-pub async fn over_postgres(name: &str) -> (Gateway, tempfile::TempDir) {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    (Gateway::with(painted(), &environment).await, keys)
-}
-
 fn unix_seconds(moment: &Value) -> i64 {
-    let output =
-        std::process::Command::new("date").args(["-u", "-d", moment.as_str().unwrap(), "+%s"]).output();
+    let arguments = ["-u", "-d", moment.as_str().unwrap(), "+%s"];
+    let output = std::process::Command::new("date").args(arguments).output();
     String::from_utf8(output.unwrap().stdout).unwrap().trim().parse().unwrap()
 }
 
@@ -39,35 +29,38 @@ fn kept_seconds(task: &Value) -> i64 {
     unix_seconds(&task["expires_at"]) - unix_seconds(&end["event_time"])
 }
 
-async fn queued(client: &Client, more: Value) -> Value {
-    let task = create(client, &with(ask("hello"), more)).await;
-    ended(client, task["id"].as_str().unwrap()).await
+async fn with_times(client: &Client, more: Value) -> Value {
+    made(client, &with(ask("hello"), more)).await
+}
+
+/// A run that its client waits for.
+async fn ran(client: &Client, body: &Value) -> Value {
+    client.post("/v1/run", body).await.unwrap().json()["data"].clone()
 }
 
 async fn a_client_says_how_long_its_tasks_are_kept(gateway: &Gateway) {
     gateway.credential("openai", OWN).await;
     let client = gateway.client();
-    let task = queued(&client, json!({"ttl_seconds": 60})).await;
+    let task = with_times(&client, json!({"ttl_seconds": 60})).await;
     assert_eq!((&task["ttl_seconds"], kept_seconds(&task)), (&json!(60), 60), "{task}");
     let week = 7 * 24 * 3_600;
-    let task = queued(&client, json!({"ttl_seconds": week})).await;
+    let task = with_times(&client, json!({"ttl_seconds": week})).await;
     assert_eq!(kept_seconds(&task), week, "{task}");
     // Made again, it is kept as long.
-    let again = act(&client, task["id"].as_str().unwrap(), "retry").await.json()["data"].clone();
-    let again = ended(&client, again["id"].as_str().unwrap()).await;
+    let again = act(&client, &id_of(&task), "retry").await.json()["data"].clone();
+    let again = ended(&client, &id_of(&again)).await;
     assert_eq!((&again["ttl_seconds"], kept_seconds(&again)), (&json!(week), week), "{again}");
     // Waited for.
-    let body = with(ask("hello"), json!({"ttl_seconds": 600}));
-    let waited = client.post("/v1/run", &body).await.unwrap().json()["data"].clone();
+    let waited = ran(&client, &with(ask("hello"), json!({"ttl_seconds": 600}))).await;
     assert_eq!(kept_seconds(&waited), 600, "{waited}");
     // Cancelled before it began.
     let body = with(ask("hello"), json!({"ttl_seconds": 61, "run_at": in_a_day()}));
-    let later = create(&client, &body).await;
-    let cancelled = act(&client, later["id"].as_str().unwrap(), "cancel").await.json()["data"].clone();
+    let later = queued(&client, &body).await;
+    let cancelled = act(&client, &later, "cancel").await.json()["data"].clone();
     assert_eq!((&cancelled["status"], kept_seconds(&cancelled)), (&json!(12), 61), "{cancelled}");
-    let shown = gateway.get(&format!("/v2/tasks/{}", later["id"].as_str().unwrap())).await;
+    let shown = gateway.get(&format!("/v2/tasks/{later}")).await;
     assert_eq!((&shown["ttl_seconds"], &shown["expires_at"].is_string()), (&json!(61), &true), "{shown}");
-    let task = queued(&client, json!({"ttl_seconds": null})).await;
+    let task = with_times(&client, json!({"ttl_seconds": null})).await;
     assert_eq!(task["ttl_seconds"], Value::Null, "{task}");
     assert!((24 * 3_600 - kept_seconds(&task)).abs() < 30, "{task}");
     wrong_times_are_refused(gateway, &client).await;
@@ -76,8 +69,7 @@ async fn a_client_says_how_long_its_tasks_are_kept(gateway: &Gateway) {
     gateway.make("/v2/policies", policy).await;
     let node = json!({"app": LOCAL_MODEL, "input": {"prompt": "x"}, "ttl_seconds": week});
     gateway.node("cellar", &[LOCAL_MODEL]).await;
-    let task = create(&client, &node).await;
-    let task = ended(&client, task["id"].as_str().unwrap()).await;
+    let task = made(&client, &node).await;
     assert_eq!((&task["ttl_seconds"], kept_seconds(&task)), (&json!(86_400), 86_400), "{task}");
 }
 
@@ -86,8 +78,7 @@ async fn wrong_times_are_refused(gateway: &Gateway, client: &Client) {
     for seconds in [json!(0), json!(59), json!(30 * 24 * 3_600 + 1), json!(u64::MAX)] {
         for path in ["/apps/run", "/v1/run"] {
             let body = with(ask("hello"), json!({"ttl_seconds": seconds}));
-            let answer = client.post(path, &body).await.unwrap();
-            let problem = problem(&answer, 422, "validation_error");
+            let problem = problem(&client.post(path, &body).await.unwrap(), 422, "validation_error");
             assert_eq!(problem["errors"][0]["pointer"], "/ttl_seconds", "{problem}");
         }
     }
@@ -111,7 +102,7 @@ async fn tasks_are_kept_as_long_as_their_client_says() {
 
 #[tokio::test]
 async fn they_are_kept_as_long_over_postgresql() {
-    let (gateway, _keys) = over_postgres("kept_tasks").await;
+    let gateway = Gateway::over_postgres("kept_tasks", painted(), &[]).await;
     a_client_says_how_long_its_tasks_are_kept(&gateway).await;
 }
 
@@ -120,8 +111,7 @@ async fn uploaded(client: &Client) -> String {
     let body = json!({"files": [{"filename": "note.txt", "content_type": "text/plain", "size": 5}]});
     let made = client.post("/files", &body).await.unwrap().json()["data"][0].clone();
     let (_, path) = made["upload_url"].as_str().unwrap().split_once("/files/").unwrap();
-    let sent = client.call(Method::PUT, &format!("/files/{path}"), &[], "hello").await.unwrap();
-    assert_eq!(sent.status, 200, "{}", sent.text());
+    client.call(Method::PUT, &format!("/files/{path}"), &[], "hello").await.unwrap().must_be(200);
     id_of(&made)
 }
 
@@ -131,54 +121,39 @@ fn path_of(uri: &Value) -> String {
 }
 
 async fn files(client: &Client, task: &str, query: &str) -> Value {
-    let answer = client.get(&format!("/tasks/{task}/files{query}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["data"].clone()
+    client.get(&format!("/tasks/{task}/files{query}")).await.unwrap().must_be(200).json()["data"].clone()
 }
 
 async fn delete_files(client: &Client, task: &str, query: &str) -> Value {
-    let answer = client.delete(&format!("/tasks/{task}/files{query}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["data"].clone()
+    client.delete(&format!("/tasks/{task}/files{query}")).await.unwrap().must_be(200).json()["data"].clone()
 }
 
 async fn what_tasks_make_are_files(gateway: &Gateway) {
     gateway.credential("openai", OWN).await;
     let client = gateway.client();
     let picture = json!({"app": PAINTER, "input": {"prompt": "a lighthouse"}, "ttl_seconds": 3_600});
-    let task = create(&client, &picture).await;
+    let task = made(&client, &picture).await;
     let id = task["id"].as_str().unwrap();
-    let task = ended(&client, id).await;
     let image = task["output"]["images"][0].clone();
-    assert_eq!(
-        (&image["content_type"], &image["filename"]),
-        (&json!("image/png"), &json!("images-1.png")),
-        "{task}"
-    );
+    has(&image, json!({"content_type": "image/png", "filename": "images-1.png"}));
     assert!(image["uri"].as_str().unwrap().starts_with(&gateway.origin), "{image}");
     let path = path_of(&image["uri"]);
     let content = client.get(&path).await.unwrap();
-    assert!(
-        content.body.starts_with(b"\x89PNG") && content.body.len() as u64 == image["size"].as_u64().unwrap()
-    );
+    assert!(content.body.starts_with(b"\x89PNG"));
+    assert_eq!(image["size"], content.body.len(), "{image}");
     // It ends with its task.
     let shown = client.get(path.trim_end_matches("/content")).await.unwrap().json()["data"].clone();
     let apart = unix_seconds(&shown["expires_at"]) - unix_seconds(&task["expires_at"]);
     assert!(apart.abs() < 30 && shown["category"] == "task_output", "{shown}");
     // Waited for, it is in the answer unless its client says otherwise.
     let body = json!({"app": VOICE, "input": {"text": "hello", "voice": "alloy"}});
-    let inline = client.post("/v1/run", &body).await.unwrap().json()["data"].clone();
+    let inline = ran(&client, &body).await;
     assert!(inline["output"]["audio"]["uri"].as_str().unwrap().starts_with("data:audio/"), "{inline}");
-    let stored =
-        client.post("/v1/run", &with(body.clone(), json!({"output_files": "stored"}))).await.unwrap();
-    let stored = stored.json()["data"].clone();
-    let audio = client.get(&path_of(&stored["output"]["audio"]["uri"])).await.unwrap();
-    assert_eq!(
-        (audio.status, audio.header("content-type")),
-        (200, stored["output"]["audio"]["content_type"].as_str())
-    );
-    let queued = create(&client, &with(body, json!({"output_files": "inline"}))).await;
-    let queued = ended(&client, queued["id"].as_str().unwrap()).await;
+    let stored = ran(&client, &with(body.clone(), json!({"output_files": "stored"}))).await;
+    let stored = &stored["output"]["audio"];
+    let audio = client.get(&path_of(&stored["uri"])).await.unwrap().must_be(200);
+    assert_eq!(audio.header("content-type"), stored["content_type"].as_str());
+    let queued = made(&client, &with(body, json!({"output_files": "inline"}))).await;
     assert!(queued["output"]["audio"]["uri"].as_str().unwrap().starts_with("data:audio/"), "{queued}");
     let wrong = with(picture, json!({"output_files": ["stored"]}));
     problem(&client.post("/apps/run", &wrong).await.unwrap(), 400, "invalid_value");
@@ -188,10 +163,8 @@ async fn what_tasks_make_are_files(gateway: &Gateway) {
 }
 
 async fn strangers_learn_nothing(gateway: &Gateway, task: &str, file: &str) {
-    let other = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
-    let (key, _) = gateway.key(json!({"name": "s", "scopes": ["inference"], "project_id": other})).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-    for stranger in [gateway.with_key(&key), gateway.with_key(tenant["admin_key"].as_str().unwrap())] {
+    let tenant = second_workspace(gateway).await;
+    for stranger in [gateway.other_project().await, gateway.with_key(&tenant.admin_key)] {
         for path in [format!("/tasks/{task}/files"), file.to_owned()] {
             let found = stranger.get(&path).await.unwrap().status;
             assert!(found == 404 || found == 403, "{path}: {found}");
@@ -225,34 +198,30 @@ async fn files_are_deleted_apart_from_their_task(client: &Client, id: &str, path
 async fn inputs_are_deleted_by_their_role(gateway: &Gateway, client: &Client) {
     let ask_about = |file: &str| json!({"app": MINI, "input": {"prompt": "Read.", "document": file}});
     let (first, second) = (uploaded(client).await, uploaded(client).await);
-    let task = create(client, &ask_about(&first)).await;
+    let task = made(client, &ask_about(&first)).await;
     let id = task["id"].as_str().unwrap();
-    ended(client, id).await;
     assert_eq!(files(client, id, "?role=input").await[0]["id"], first);
     assert_eq!(delete_files(client, id, "?role=output").await["deleted"], json!([]));
     assert_eq!(delete_files(client, id, "").await["deleted"], json!([first]));
     problem(&client.get(&format!("/files/{first}")).await.unwrap(), 404, "file_not_found");
     // A task goes with what it made; with what it read where its client says so.
-    let picture =
-        json!({"app": PAINTER, "input": {"prompt": "a", "image": "data:image/png;base64,iVBORw0KGgo="}});
-    let made = create(client, &picture).await;
-    let made = ended(client, made["id"].as_str().unwrap()).await;
-    let path = path_of(&made["output"]["images"][0]["uri"]);
+    let image = "data:image/png;base64,iVBORw0KGgo=";
+    let picture = json!({"app": PAINTER, "input": {"prompt": "a", "image": image}});
+    let painted = made(client, &picture).await;
+    let path = path_of(&painted["output"]["images"][0]["uri"]);
     for (query, status) in [("", 200), ("?files=true", 404)] {
-        let task = create(client, &ask_about(&second)).await;
-        let id = task["id"].as_str().unwrap();
-        ended(client, id).await;
+        let id = id_of(&made(client, &ask_about(&second)).await);
         assert_eq!(client.delete(&format!("/tasks/{id}{query}")).await.unwrap().status, 204);
         assert_eq!(client.get(&format!("/files/{second}")).await.unwrap().status, status, "{query}");
     }
-    assert_eq!(client.delete(&format!("/tasks/{}", id_of(&made))).await.unwrap().status, 204);
+    assert_eq!(client.delete(&format!("/tasks/{}", id_of(&painted))).await.unwrap().status, 204);
     problem(&client.get(&path).await.unwrap(), 404, "file_not_found");
     // One that runs keeps them.
     gateway.emulator.script(OWN, [Behaviour::held()]);
-    let running = create(client, &ask("never")).await;
-    let path = format!("/tasks/{}/files", id_of(&running));
+    let running = queued(client, &ask("never")).await;
+    let path = format!("/tasks/{running}/files");
     problem(&client.delete(&path).await.unwrap(), 409, "task_not_finished");
-    act(client, &id_of(&running), "cancel").await;
+    act(client, &running, "cancel").await;
     // What may not be kept at all is not stored, and who wants it stored learns that.
     let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
     gateway.make("/v2/policies", policy).await;
@@ -269,6 +238,6 @@ async fn what_an_app_makes_is_a_file_until_it_is_deleted() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn it_is_a_file_over_postgresql() {
-    let (gateway, _keys) = over_postgres("task_files").await;
+    let gateway = Gateway::over_postgres("task_files", painted(), &[]).await;
     what_tasks_make_are_files(&gateway).await;
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::WITHIN;
-use crate::ask::problem;
+use crate::ask::{has, problem};
 use crate::command::workspace;
 use crate::gateway::{Gateway, config, id_of};
 use crate::isolation::second_workspace;
@@ -71,9 +71,7 @@ async fn add(gateway: &Gateway, url: &str) -> Value {
 
 async fn test(gateway: &Gateway, webhook: &str) -> Value {
     let path = format!("/v2/webhooks/{webhook}/test");
-    let answer = gateway.admin().post(&path, &json!({})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    gateway.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,15 +80,14 @@ async fn events_are_mailed_to_a_member() {
     let mut gateway = server.gateway().await;
     gateway.member(&gateway.admin(), ANN, "viewer").await;
     let cli = gateway.cli();
-    let added = cli.run(&["webhook", "add", ANN, "--format", "email", "--event", "key.created", "--json"]);
-    let added = added.json();
-    assert_eq!((&added["url"], &added["secret"]), (&json!("mailto:ann@acme.example"), &Value::Null));
+    let arguments = ["webhook", "add", ANN, "--format", "email", "--event", "key.created", "--json"];
+    let added = cli.run(&arguments).json();
+    has(&added, json!({"url": "mailto:ann@acme.example", "secret": null}));
     let id = id_of(&added);
 
-    let tested = test(&gateway, &id).await;
-    assert_eq!((&tested["delivered"], &tested["error"]), (&json!(true), &Value::Null));
+    has(&test(&gateway, &id).await, json!({"delivered": true, "error": null}));
     let mail = server.taken().await;
-    assert_eq!((&mail["from"], &mail["to"]), (&json!("alerts@acme.example"), &json!([ANN])));
+    has(&mail, json!({"from": "alerts@acme.example", "to": [ANN]}));
     assert_eq!(mail["headers"]["Auto-Submitted"], "auto-generated");
 
     gateway.make("/v2/api-keys", json!({"name": "checkout\u{fc}"})).await;
@@ -106,9 +103,8 @@ async fn events_are_mailed_to_a_member() {
 
     // The password is read each time. One that is wrong is told without the server's words, and appears nowhere.
     std::fs::write(server.file("password"), "wrong-horse-0815").unwrap();
-    let tested = test(&gateway, &id).await;
-    assert_eq!((&tested["delivered"], &tested["status"]), (&json!(false), &json!(535)));
-    assert_eq!(tested["error"], "the mail server refuses the gateway's sign-in");
+    let refused = "the mail server refuses the gateway's sign-in";
+    has(&test(&gateway, &id).await, json!({"delivered": false, "status": 535, "error": refused}));
     let said = gateway.process().stderr();
     assert!(!said.contains(PASSWORD) && !said.contains("wrong-horse"), "{said}");
     only_the_operator_reads_the_servers_words(&gateway, &server).await;
@@ -116,17 +112,16 @@ async fn events_are_mailed_to_a_member() {
 
 async fn only_the_operator_reads_the_servers_words(gateway: &Gateway, server: &MailServer) {
     let mail = gateway.get("/v2/mail").await;
-    assert_eq!(mail["from"], "Tidegate <alerts@acme.example>");
-    assert_eq!(mail["server"], server.front.address.to_string());
-    let (accepted, error) = (&mail["last_email"]["accepted"], mail["last_email"]["error"].as_str().unwrap());
-    assert_eq!(accepted, false, "{mail}");
+    let address = server.front.address.to_string();
+    has(&mail, json!({"from": "Tidegate <alerts@acme.example>", "server": address}));
+    assert_eq!(mail["last_email"]["accepted"], false, "{mail}");
+    let error = mail["last_email"]["error"].as_str().unwrap();
     assert!(error.contains("535") && error.contains("Authentication credentials invalid"), "{error}");
     assert!(!error.contains("wrong-horse") && !error.contains(PASSWORD), "{error}");
 
     let other = second_workspace(gateway).await;
     let mail = gateway.with_key(&other.admin_key).get("/v2/mail").await.unwrap().json();
-    assert_eq!((&mail["configured"], &mail["server"]), (&json!(true), &Value::Null), "{mail}");
-    assert_eq!(mail["last_email"], Value::Null, "{mail}");
+    has(&mail, json!({"configured": true, "server": null, "last_email": null}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,13 +129,10 @@ async fn nobody_but_members_gets_mail() {
     let mut server = MailServer::start().await;
     let gateway = server.gateway().await;
     let admin = gateway.admin();
-    let ask = async |url: &str| {
-        let body = json!({"format": "email", "url": url});
-        admin.post("/v2/webhooks", &body).await.unwrap()
-    };
-    for stranger in
-        ["eve@evil.example", "mailto:eve@evil.example", "mem_01a222fbc9d77f50a51cd079f09843a4", "ann"]
-    {
+    let ask =
+        async |url: &str| admin.post("/v2/webhooks", &json!({"format": "email", "url": url})).await.unwrap();
+    let unknown = "mem_01a222fbc9d77f50a51cd079f09843a4";
+    for stranger in ["eve@evil.example", "mailto:eve@evil.example", unknown, "ann"] {
         let refused = ask(stranger).await;
         assert_eq!(problem(&refused, 400, "invalid_value")["param"], "url", "{stranger}");
     }
@@ -148,9 +140,8 @@ async fn nobody_but_members_gets_mail() {
     gateway.make("/v2/members", json!({"email": "invited@acme.example", "role": "viewer"})).await;
     problem(&ask("invited@acme.example").await, 400, "invalid_value");
 
-    let ann = gateway.member(&admin, ANN, "viewer").await;
-    let full = gateway.member(&admin, "full.ann@acme.example", "viewer").await;
-    drop((ann, full));
+    gateway.member(&admin, ANN, "viewer").await;
+    gateway.member(&admin, "full.ann@acme.example", "viewer").await;
     let id = id_of(&add(&gateway, "mailto:ANN@acme.example").await);
     let rotated = admin.post(&format!("/v2/webhooks/{id}/rotate"), &json!({})).await.unwrap();
     problem(&rotated, 400, "invalid_value");
@@ -158,19 +149,14 @@ async fn nobody_but_members_gets_mail() {
     let path = format!("/v2/webhooks/{id}");
     let patch = async |body: Value| {
         let json = [("content-type", "application/json")];
-        let answer = admin.call(Method::PATCH, &path, &json, body.to_string()).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        admin.call(Method::PATCH, &path, &json, body.to_string()).await.unwrap().must_be(200).json()
     };
     let described = patch(json!({"description": "on call"})).await;
-    assert_eq!(
-        (&described["url"], &described["description"]),
-        (&json!("mailto:ann@acme.example"), &json!("on call"))
-    );
+    has(&described, json!({"url": "mailto:ann@acme.example", "description": "on call"}));
     let led = patch(json!({"url": "full.ann@acme.example"})).await;
     assert_eq!(led["url"], "mailto:full.ann@acme.example");
-    let tested = test(&gateway, &id).await;
-    assert_eq!((&tested["status"], &tested["error"]), (&json!(452), &json!("the mail server answered 452")));
+    let full = json!({"status": 452, "error": "the mail server answered 452"});
+    has(&test(&gateway, &id).await, full);
     patch(json!({"url": ANN})).await;
     assert_eq!(test(&gateway, &id).await["delivered"], true);
     assert_eq!(server.taken().await["to"], json!([ANN]));
@@ -178,8 +164,7 @@ async fn nobody_but_members_gets_mail() {
     let members = gateway.get("/v2/members").await;
     let member = members["data"].as_array().unwrap().iter().find(|member| member["email"] == ANN).unwrap();
     let gone = format!("/v2/members/{}?keys=keep", id_of(member));
-    let removed = admin.call(Method::DELETE, &gone, &[], "").await.unwrap();
-    assert_eq!(removed.status, 204, "{}", removed.text());
+    admin.call(Method::DELETE, &gone, &[], "").await.unwrap().must_be(204);
     gateway.make("/v2/api-keys", json!({"name": "later"})).await;
     until("nobody is written to", async || gateway.get(&path).await["status"] == "disabled").await;
     let webhook = gateway.get(&path).await;
@@ -192,9 +177,8 @@ async fn nobody_but_members_gets_mail() {
 async fn without_a_server_no_mail_is_promised() {
     let gateway = Gateway::start().await;
     gateway.member(&gateway.admin(), ANN, "viewer").await;
-    let refused =
-        gateway.admin().post("/v2/webhooks", &json!({"format": "email", "url": ANN})).await.unwrap();
-    let told = problem(&refused, 400, "invalid_value");
+    let body = json!({"format": "email", "url": ANN});
+    let told = problem(&gateway.admin().post("/v2/webhooks", &body).await.unwrap(), 400, "invalid_value");
     assert_eq!(told["param"], "format");
     assert!(told["fix"].as_str().unwrap().contains("mail.server"), "{told}");
 }

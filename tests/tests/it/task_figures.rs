@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use harness::Behaviour;
 use harness::pace::cpu_time;
-use harness::postgres::Server;
 use harness::setting::number;
 use serde_json::{Value, json};
 
@@ -121,16 +120,8 @@ fn plot(latencies: &[(u64, u64)]) {
 async fn a_long_queue_is_drained() {
     let (number, is_proof) = queued();
     let number = number / CONNECTIONS * CONNECTIONS;
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("q_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let more = [
-        ("TIDEGATE_DATABASE_URL", url.as_str()),
-        ("TIDEGATE_MASTER_KEY_FILE", &key_file),
-        ("TIDEGATE_TASKS_AT_ONCE_OF_WORKSPACE", "256"),
-    ];
-    let gateway = Gateway::with(config(), &more).await;
+    let more = [("TIDEGATE_TASKS_AT_ONCE_OF_WORKSPACE", "256")];
+    let gateway = Gateway::over_postgres("q", config(), &more).await;
     gateway.credential("openai", OWN).await;
     gateway.emulator.script(OWN, [Behaviour::ok().always()]);
     let (before, began) = (cpu_time(gateway.pid()), Instant::now());
@@ -139,8 +130,7 @@ async fn a_long_queue_is_drained() {
     let arrived = began.elapsed();
     let waiting = async |status: u64| {
         let query = json!({"limit": 1, "filters": [{"field": "status", "operator": "eq", "value": status}]});
-        let page = gateway.client().post("/tasks/list", &query).await.unwrap();
-        assert_eq!(page.status, 200, "{}", page.text());
+        let page = gateway.client().post("/tasks/list", &query).await.unwrap().must_be(200);
         !page.json()["data"]["items"].as_array().unwrap().is_empty()
     };
     let within = 4 * WITHIN + Duration::from_millis(20) * u32::try_from(number).unwrap();
@@ -166,8 +156,7 @@ async fn a_long_queue_is_drained() {
 async fn a_run_that_is_waited_for_costs_little_more_than_a_chat_request() {
     let (number, is_proof) = queued();
     let number = if is_proof { number } else { COMPARED };
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     gateway.emulator.script(OWN, [Behaviour::ok().always()]);
     let cost = |connections: usize, path: &str, body: &Value, number: usize| {
         let before = cpu_time(gateway.pid());
@@ -185,10 +174,9 @@ async fn a_run_that_is_waited_for_costs_little_more_than_a_chat_request() {
                 let chat = cost(connections, CHAT, &asks, number / TURNS);
                 (chat, cost(connections, "/v1/run", &runs, number / TURNS))
             });
-            let sums = turns.fold((Duration::ZERO, Duration::ZERO), |sums, (chat, waited)| {
-                (sums.0 + chat, sums.1 + waited)
-            });
-            (sums.0 / u32::try_from(TURNS).unwrap(), sums.1 / u32::try_from(TURNS).unwrap())
+            let (chats, waits): (Vec<_>, Vec<_>) = turns.unzip();
+            let mean = |times: &[Duration]| times.iter().sum::<Duration>() / u32::try_from(TURNS).unwrap();
+            (mean(&chats), mean(&waits))
         });
         percent = waited.as_nanos() * 100 / chat.as_nanos();
         println!(

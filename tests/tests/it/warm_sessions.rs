@@ -6,9 +6,9 @@ use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem, with};
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
-use crate::kept_tasks::over_postgres;
+use crate::ask::{MINI, has, problem, with};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::isolation::second_workspace;
 use crate::tasks::{ask, create, ended};
 use crate::wait::until;
 
@@ -28,9 +28,11 @@ async fn begun(client: &Client) -> (String, String) {
 }
 
 async fn shown(client: &Client, id: &str) -> Value {
-    let answer = client.get(&format!("/sessions/{id}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["data"].clone()
+    client.get(&format!("/sessions/{id}")).await.unwrap().must_be(200).json()["data"].clone()
+}
+
+async fn keep_alive(client: &Client, session: &str) -> Answer {
+    client.post(&format!("/sessions/{session}/keepalive"), &json!({})).await.unwrap()
 }
 
 async fn runs_stay_where_the_first_one_ran(gateway: &Gateway) {
@@ -52,25 +54,17 @@ async fn runs_stay_where_the_first_one_ran(gateway: &Gateway) {
         assert_eq!(again, (session.clone(), seat.clone()));
         let task = create(&client, &with(ask("hello"), json!({"session": session}))).await;
         assert_eq!(task["session_id"], *session, "{task}");
-        let done = ended(&client, task["id"].as_str().unwrap()).await;
-        let record = gateway.settled(&id_of(&done).replace("tsk_", "trc_")).await;
-        assert_eq!(
-            (&record["session_id"], &record["principal"]),
-            (&json!(session), &json!(seat)),
-            "{record}"
-        );
+        ended(&client, &id_of(&task)).await;
+        let record = gateway.settled(&id_of(&task).replace("tsk_", "trc_")).await;
+        has(&record, json!({"session_id": session, "principal": seat}));
     }
     let (session, seat) = seats.first_key_value().unwrap();
     let view = shown(&client, session).await;
-    assert_eq!(
-        (&view["status"], &view["call_count"], &view["idle_timeout"], &view["app_id"], &view["worker_id"]),
-        (&json!("active"), &json!(3), &json!(300), &json!(MINI), &json!(seat)),
-        "{view}"
-    );
+    has(&view, json!({"status": "active", "call_count": 3, "idle_timeout": 300}));
+    has(&view, json!({"app_id": MINI, "worker_id": seat}));
     let listed = client.get("/sessions").await.unwrap().json()["data"].clone();
     assert_eq!(listed.as_array().unwrap().len(), 12, "{listed}");
-    let kept = client.post(&format!("/sessions/{session}/keepalive"), &json!({})).await.unwrap();
-    assert_eq!((kept.status, &kept.json()["data"]["call_count"]), (200, &json!(3)), "{}", kept.text());
+    assert_eq!(keep_alive(&client, session).await.must_be(200).json()["data"]["call_count"], 3);
     sessions_end(&client, session).await;
     sessions_expire(&client).await;
     wrong_sessions_are_refused(gateway, &client, seats.last_key_value().unwrap().0).await;
@@ -82,16 +76,12 @@ async fn sessions_end(client: &Client, session: &str) {
     for _ in 0..2 {
         problem(&ran(client, json!({"session": session})).await, 410, "session_ended");
     }
-    problem(&create_refused(client, session).await, 410, "session_ended");
-    let kept = client.post(&format!("/sessions/{session}/keepalive"), &json!({})).await.unwrap();
-    assert_eq!((kept.status, &kept.json()["code"]), (410, &json!("session_ended")));
+    let queued = client.post("/apps/run", &with(ask("hello"), json!({"session": session}))).await.unwrap();
+    problem(&queued, 410, "session_ended");
+    problem(&keep_alive(client, session).await, 410, "session_ended");
     let view = shown(client, session).await;
-    assert_eq!((&view["status"], &view["call_count"]), (&json!("ended"), &json!(3)), "{view}");
+    has(&view, json!({"status": "ended", "call_count": 3}));
     assert_eq!(client.delete(&format!("/sessions/{session}")).await.unwrap().status, 200, "again");
-}
-
-async fn create_refused(client: &Client, session: &str) -> Answer {
-    client.post("/apps/run", &with(ask("hello"), json!({"session": session}))).await.unwrap()
 }
 
 async fn sessions_expire(client: &Client) {
@@ -99,8 +89,7 @@ async fn sessions_expire(client: &Client) {
     assert_eq!(shown(client, &session).await["idle_timeout"], 1);
     until("the session is over", async || shown(client, &session).await["status"] == "expired").await;
     problem(&ran(client, json!({"session": session})).await, 410, "session_expired");
-    let kept = client.post(&format!("/sessions/{session}/keepalive"), &json!({})).await.unwrap();
-    assert_eq!((kept.status, &kept.json()["code"]), (410, &json!("session_expired")));
+    problem(&keep_alive(client, &session).await, 410, "session_expired");
 }
 
 async fn wrong_sessions_are_refused(gateway: &Gateway, client: &Client, session: &str) {
@@ -130,24 +119,21 @@ async fn wrong_sessions_are_refused(gateway: &Gateway, client: &Client, session:
         let fault = problem(&answer, 404, "not_found");
         assert!(fault["detail"].as_str().unwrap().contains("isn't warm"), "{fault}");
     }
-    for path in [format!("/sessions/{plain}"), "/sessions/ses_1".to_owned()] {
-        let answer = client.get(&path).await.unwrap();
-        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("session_not_found")), "{path}");
+    for session in [&*plain, "ses_1"] {
+        problem(&client.get(&format!("/sessions/{session}")).await.unwrap(), 404, "session_not_found");
     }
     assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), calls);
 }
 
 async fn strangers_have_no_part_in_it(gateway: &Gateway, session: &str) {
-    let other = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
-    let (key, _) = gateway.key(json!({"name": "s", "scopes": ["inference"], "project_id": other})).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let (other, tenant) = (gateway.other_project().await, second_workspace(gateway).await);
     let before = shown(&gateway.client(), session).await;
-    problem(&ran(&gateway.with_key(&key), json!({"session": session})).await, 404, "session_not_found");
-    for stranger in [gateway.with_key(&key), gateway.with_key(tenant["admin_key"].as_str().unwrap())] {
+    problem(&ran(&other, json!({"session": session})).await, 404, "session_not_found");
+    for stranger in [other, gateway.with_key(&tenant.admin_key)] {
         let path = format!("/sessions/{session}");
         assert_eq!(stranger.get(&path).await.unwrap().status, 404);
         assert_eq!(stranger.delete(&path).await.unwrap().status, 404);
-        assert_eq!(stranger.post(&format!("{path}/keepalive"), &json!({})).await.unwrap().status, 404);
+        assert_eq!(keep_alive(&stranger, session).await.status, 404);
         assert_eq!(stranger.get("/sessions").await.unwrap().json()["data"], json!([]));
     }
     assert_eq!(Client::new(&gateway.origin).get("/sessions").await.unwrap().status, 401);
@@ -165,9 +151,9 @@ async fn the_runs_of_a_session_stay_where_the_first_one_ran() {
 
 #[tokio::test]
 async fn they_stay_there_over_postgresql_and_at_another_gateway() {
-    let (gateway, _keys) = over_postgres("warm_sessions").await;
+    let gateway = Gateway::over_postgres("warm_sessions", config(), &[]).await;
     let (mut other, origin) = gateway.replica().await;
-    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let there = gateway.client_at(&origin);
     gateway.node("attic", &[LOCAL_MODEL]).await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
     gateway.route(json!({"scope": {}, "profiles": ["byoc"], "strategy": "balanced"})).await;
@@ -189,6 +175,6 @@ async fn they_stay_there_over_postgresql_and_at_another_gateway() {
     other.stop(WITHIN).await.unwrap();
     let routes = gateway.get("/v2/routes").await["data"].clone();
     gateway.remove(&format!("/v2/routes/{}", id_of(&routes[0]))).await;
-    let (fresh, _keys) = over_postgres("warm_sessions_two").await;
+    let fresh = Gateway::over_postgres("warm_sessions_two", config(), &[]).await;
     runs_stay_where_the_first_one_ran(&fresh).await;
 }

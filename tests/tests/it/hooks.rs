@@ -8,14 +8,14 @@ use harness::Behaviour;
 use harness::client::Answer;
 use harness::pace::Pace;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::ask::{CHAT, MINI, has, problem, question, refused, said, streaming, trace_of, with};
 use crate::audit::audited;
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::isolation::second_workspace;
-use crate::webhooks::Receiver;
+use crate::webhooks::{Receiver, next_request};
 
 const MAIL: &str = "ann.lee@mail.example.com";
 const REFUSAL: &str = r#"{"decision": "refuse", "reason": "Not on Sundays."}"#;
@@ -77,17 +77,7 @@ impl Server {
 /// One connection; only what is sent to the hook's own path counts as a message.
 async fn converse(stream: TcpStream, reply: Arc<Mutex<Reply>>, messages: Arc<Mutex<Vec<Value>>>) {
     let mut stream = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if stream.read_line(&mut head).await.unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let lower = head.to_ascii_lowercase();
-        let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
-        stream.read_exact(&mut body).await.unwrap();
+    while let Some((head, body)) = next_request(&mut stream).await {
         let mut message: Value = serde_json::from_slice(&body).unwrap();
         message["path"] = head.split(' ').nth(1).unwrap_or_default().into();
         messages.lock().unwrap().push(message);

@@ -13,12 +13,14 @@ use domain::Secret;
 use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
+use crate::ask::{has, with};
 use crate::command::workspace;
 use crate::wait::found;
+use crate::webhooks::next_request;
 
 const WORKERS: &str = "/v1/compute/workers";
 const VALUE: &str = "s3cr3t-value-of-a-variable";
@@ -32,11 +34,8 @@ struct Boss {
 
 impl Boss {
     fn new() -> Self {
-        Self {
-            root: tempfile::tempdir().unwrap(),
-            address: free_address().unwrap().to_string(),
-            process: None,
-        }
+        let address = free_address().unwrap().to_string();
+        Self { root: tempfile::tempdir().unwrap(), address, process: None }
     }
 
     async fn start(&mut self, config: &str, more: &[&str]) {
@@ -44,10 +43,8 @@ impl Boss {
         fs::write(&path, config).unwrap();
         let data = self.root.path().join("data").display().to_string();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
-        let launch = launch
-            .args(["--listen", &self.address, "--config", &path.display().to_string()])
-            .args(more.iter().copied());
-        let mut process = launch.start().unwrap();
+        let launch = launch.args(["--listen", &self.address, "--config", &path.display().to_string()]);
+        let mut process = launch.args(more.iter().copied()).start().unwrap();
         process.wait_text("listens on", WITHIN).await.unwrap();
         self.process = Some(process);
     }
@@ -61,9 +58,7 @@ impl Boss {
     }
 
     async fn ordered(&self, provider: &str, body: &Value) -> String {
-        let answer = self.order(provider, body).await;
-        assert_eq!(answer.status, 202, "{}", answer.text());
-        let made = answer.json();
+        let made = self.order(provider, body).await.must_be(202).json();
         assert_eq!(made["job_id"], made["instance_id"], "{made}");
         made["job_id"].as_str().unwrap().to_owned()
     }
@@ -92,8 +87,7 @@ impl Boss {
     }
 
     async fn destroy(&self, id: &str) {
-        let answer = self.client().delete(&format!("{WORKERS}/{id}")).await.unwrap();
-        assert_eq!(answer.status, 202, "{}", answer.text());
+        self.client().delete(&format!("{WORKERS}/{id}")).await.unwrap().must_be(202);
         self.until(id, "destroyed").await;
     }
 }
@@ -117,17 +111,17 @@ fn steps(worker: &Value) -> Vec<&str> {
 }
 
 async fn refuses_what_is_not_listed(boss: &Boss) {
-    refused(&boss.order("exec", &json!({"spec": {"command": "/bin/ls"}})).await, 400, "invalid_value");
-    let more = json!({"spec": {"command": "shell", "arguments": ["-x"]}});
-    refused(&boss.order("exec", &more).await, 400, "invalid_value");
+    for (provider, spec, code) in [
+        ("exec", json!({"command": "/bin/ls"}), "invalid_value"),
+        ("exec", json!({"command": "shell", "arguments": ["-x"]}), "invalid_value"),
+        ("ssh", json!({"host": "a", "command": "b"}), "worker_provider_missing"),
+        ("lambda", json!({}), "invalid_value"),
+    ] {
+        let answer = boss.order(provider, &json!({"spec": spec})).await;
+        refused(&answer, if provider == "ssh" { 404 } else { 400 }, code);
+    }
     let preload = json!({"spec": {"command": "shell"}, "env": {"LD_PRELOAD": "/tmp/x.so"}});
     refused(&boss.order("exec", &preload).await, 400, "invalid_value");
-    refused(
-        &boss.order("ssh", &json!({"spec": {"host": "a", "command": "b"}})).await,
-        404,
-        "worker_provider_missing",
-    );
-    refused(&boss.order("lambda", &json!({"spec": {}})).await, 400, "invalid_value");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,11 +143,8 @@ async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_i
     let node = boss.ordered("exec", &json!({"spec": {"command": "node", "idle_minutes": 60}})).await;
     let shown = boss.until(&node, "running").await;
     assert_eq!(steps(&shown), ["start", "wait until it answers"]);
-    assert_eq!((&shown["ip"], &shown["idle_minutes"]), (&json!("127.0.0.1"), &json!(60)));
-    assert_eq!(
-        (&shown["cost"]["stated_by"], &shown["cost"]["is_verified"]),
-        (&json!("owner"), &json!(false))
-    );
+    has(&shown, json!({"ip": "127.0.0.1", "idle_minutes": 60}));
+    has(&shown["cost"], json!({"stated_by": "owner", "is_verified": false}));
     let spent = async || boss.show(&node).await["cost"]["spent_nano_usd"].as_u64().unwrap();
     found("a cost that grows", async || Some(spent().await).filter(|spent| *spent > 0)).await;
     let worker = Client::new(format!("http://{listen}")).within(WITHIN);
@@ -178,19 +169,14 @@ async fn a_process_is_started_outlives_its_node_and_is_destroyed_with_all_that_i
     assert!(!is_alive(&pid), "what it started is gone with it");
     let log = boss.log(&shell).await;
     assert!(log.contains("[TIDE]") && !log.contains(VALUE), "its log outlives its secrets: {log}");
+    // Jobs of any kind are polled there.
     let ended = boss.client().get(&format!("/v1/train/jobs/{shell}")).await.unwrap().json();
-    assert_eq!(
-        (&ended["status"], &ended["id"]),
-        (&json!("destroyed"), &json!(shell)),
-        "jobs of any kind are polled there"
-    );
+    has(&ended, json!({"status": "destroyed", "id": shell}));
 
     let once = boss.ordered("exec", &json!({"spec": {"command": "once"}})).await;
     let failed = boss.until(&once, "failed").await;
-    assert!(
-        failed["error"].as_str().is_some_and(|error| error.contains('7') || error.contains("gone")),
-        "{failed}"
-    );
+    let error = failed["error"].as_str().unwrap();
+    assert!(error.contains('7') || error.contains("gone"), "{failed}");
     boss.destroy(&once).await;
     boss.destroy(&node).await;
     assert!(worker.get("/v1/health").await.is_err(), "the node that it started is gone");
@@ -278,8 +264,8 @@ async fn a_process_of_another_machine_is_started_watched_and_destroyed_over_ssh(
     let (open, config) = ("--runtime-local-only-strict=false", ssh_config(&root, sshd.port, "known_hosts"));
     boss.start(&config, &[open]).await;
     let words = ["it's", "$(touch /tmp/tidegate-injected)", "`id`", "a  b", "\"; exit"];
-    let body =
-        json!({"spec": {"host": "rack", "command": "shell", "arguments": words}, "env": {"TIDE": VALUE}});
+    let spec = json!({"host": "rack", "command": "shell", "arguments": words});
+    let body = json!({"spec": spec, "env": {"TIDE": VALUE}});
     let id = boss.ordered("ssh", &body).await;
     boss.until(&id, "running").await;
     let log = boss.until_logged(&id, "exit>").await;
@@ -332,12 +318,9 @@ async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
     boss.start(&config, &["--runtime-local-only-strict=false"]).await;
     let other = json!({"spec": {"model": "echo", "image": "elsewhere/x"}});
     refused(&boss.order("kubernetes", &other).await, 400, "invalid_value");
-    let spec =
-        json!({"model": "publisher/model", "replicas": 2, "gpus": 1, "cpu_millis": 500, "memory_mib": 2048});
-    let body = json!({"spec": spec, "env": {"TIDE": VALUE}});
-    let shown =
-        boss.client().post(&format!("{WORKERS}?provider=kubernetes&dry_run=true"), &body).await.unwrap();
-    assert_eq!(shown.status, 200, "{}", shown.text());
+    let spec = json!({"model": "publisher/model", "replicas": 2, "gpus": 1, "cpu_millis": 500});
+    let body = json!({"spec": with(spec, json!({"memory_mib": 2048})), "env": {"TIDE": VALUE}});
+    let shown = boss.order("kubernetes&dry_run=true", &body).await.must_be(200);
     assert!(!shown.text().contains(VALUE), "{}", shown.text());
     assert!(boss.client().get(WORKERS).await.unwrap().json()["data"].as_array().unwrap().is_empty());
     fits_schemas(&root, &shown.json());
@@ -346,22 +329,16 @@ async fn manifests_fit_the_schemas_of_a_cluster_and_are_applied_there() {
     boss.until(&id, "running").await;
     let applied: Value = serde_json::from_slice(&fs::read(root.join("applied.json")).unwrap()).unwrap();
     fits_schemas(&root, &applied);
-    let kinds: Vec<_> =
-        applied["items"].as_array().unwrap().iter().map(|item| item["kind"].clone()).collect();
-    assert_eq!(kinds, ["Secret", "Deployment", "Service"]);
+    let kinds = json!({"/0/kind": "Secret", "/1/kind": "Deployment", "/2/kind": "Service", "/3": null});
+    has(&applied["items"], kinds);
     assert_eq!(applied["items"][0]["stringData"]["TIDE"], VALUE);
-    assert_eq!(
-        applied["items"][1]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"],
-        "1"
-    );
+    let container = &applied["items"][1]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["resources"]["limits"]["nvidia.com/gpu"], "1");
     assert_eq!(boss.log(&id).await.trim(), "[TIDE]");
     boss.destroy(&id).await;
     let calls = fs::read_to_string(root.join("calls")).unwrap();
-    assert!(
-        calls.contains("--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=worker-"),
-        "{calls}"
-    );
-    assert!(!calls.contains(VALUE), "{calls}");
+    let deletes = "--namespace=tides delete deployment,service,secret -l tidegate.dev/worker=worker-";
+    assert!(calls.contains(deletes) && !calls.contains(VALUE), "{calls}");
 
     // Its secret was applied before its deployment was refused.
     fs::write(root.join("full"), "").unwrap();
@@ -406,55 +383,37 @@ impl Service {
     async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hire", listener.local_addr().unwrap());
-        let calls = Arc::<Mutex<Vec<(String, Vec<u8>)>>>::default();
+        let calls = Arc::<Mutex<Vec<WebhookCall>>>::default();
         let kept = Arc::clone(&calls);
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&kept);
-                tokio::spawn(async move {
-                    let mut bytes = Vec::new();
-                    let mut piece = [0; 4096];
-                    while let Ok(read @ 1..) = stream.read(&mut piece).await {
-                        bytes.extend_from_slice(&piece[..read]);
-                        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-                            continue;
-                        };
-                        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-                        let length = head.split_once("content-length: ").map_or(0, |(_, rest)| {
-                            rest.lines().next().unwrap().trim().parse::<usize>().unwrap()
-                        });
-                        if bytes.len() >= end + 4 + length {
-                            break;
-                        }
-                    }
-                    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_default();
-                    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-                    let body = bytes.get(end + 4..).unwrap_or_default().to_vec();
-                    let answer = match head.split(' ').next().unwrap_or_default() {
-                        // It is hired, and nobody hears of it.
-                        "POST" if String::from_utf8_lossy(&body).contains("cut off") => json!(null),
-                        // It names an address of its own cloud.
-                        "POST" if String::from_utf8_lossy(&body).contains("metadata") => {
-                            json!({"instance_id": "i-8", "address": "http://169.254.169.254"})
-                        }
-                        "POST" => json!({"instance_id": "i-7", "nano_usd_per_hour": 5}),
-                        _ => json!({"status": "running"}),
-                    };
-                    kept.lock().unwrap().push((head, body));
-                    if answer.is_null() {
-                        return;
-                    }
-                    let answer = answer.to_string();
-                    let text = format!(
-                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-                        answer.len()
-                    );
-                    let _ = stream.write_all(text.as_bytes()).await;
-                });
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(hire(BufReader::new(stream), Arc::clone(&kept)));
             }
         });
         Self { url, calls }
     }
+}
+
+/// One call.
+async fn hire(mut stream: BufReader<TcpStream>, kept: Arc<Mutex<Vec<WebhookCall>>>) {
+    let Some((head, body)) = next_request(&mut stream).await else { return };
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let is_order = head.starts_with("POST ");
+    kept.lock().unwrap().push((head, body));
+    let answer = if !is_order {
+        json!({"status": "running"})
+    } else if text.contains("cut off") {
+        // It is hired, and nobody hears of it.
+        return;
+    } else if text.contains("metadata") {
+        json!({"instance_id": "i-8", "address": "http://169.254.169.254"})
+    } else {
+        json!({"instance_id": "i-7", "nano_usd_per_hour": 5})
+    };
+    let answer = answer.to_string();
+    let head = format!("content-type: application/json\r\ncontent-length: {}", answer.len());
+    let text = format!("HTTP/1.1 200 OK\r\n{head}\r\nconnection: close\r\n\r\n{answer}");
+    let _ = stream.write_all(text.as_bytes()).await;
 }
 
 fn header(head: &str, name: &str) -> String {
@@ -465,36 +424,21 @@ fn header(head: &str, name: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_is_called_with_signatures_to_start_and_end_a_worker() {
     let service = Service::listen().await;
-    let mut boss = Boss::new();
-    let secret = boss.root.path().join("secret");
-    fs::write(&secret, "what both sides know\n").unwrap();
-    let config = format!(
-        "[workers.webhook]\nurl = '{}'\nsecret_file = '{}'\nenvironment = ['TIDE']\n",
-        service.url,
-        secret.display()
-    );
-    boss.start(&config, &["--runtime-local-only-strict=false"]).await;
-    let body = json!({"spec": {"offer_id": "gpu", "region": "here", "nano_usd_per_hour": 9}, "env": {"TIDE": VALUE}});
+    let boss = hiring(&service, false).await;
+    let spec = json!({"offer_id": "gpu", "region": "here", "nano_usd_per_hour": 9});
+    let body = json!({"spec": spec, "env": {"TIDE": VALUE}});
     let id = boss.ordered("webhook", &body).await;
     let shown = boss.until(&id, "running").await;
     assert_eq!(shown["spec"], json!({"offer_id": "gpu", "region": "here"}));
-    assert_eq!(
-        (&shown["cost"]["nano_usd_per_hour"], &shown["cost"]["stated_by"]),
-        (&json!(9), &json!("caller"))
-    );
+    has(&shown["cost"], json!({"nano_usd_per_hour": 9, "stated_by": "caller"}));
     assert!(!shown.to_string().contains(VALUE), "{shown}");
     boss.destroy(&id).await;
     let calls = service.calls.lock().unwrap().clone();
-    let begins: Vec<String> =
-        calls.iter().map(|(head, _)| head.split(" HTTP").next().unwrap().to_owned()).collect();
-    assert_eq!(begins.first().map(String::as_str), Some("POST /hire"));
-    assert!(begins.contains(&"GET /hire/i-7".to_owned()), "{begins:?}");
-    assert_eq!(begins.last().map(String::as_str), Some("DELETE /hire/i-7"));
+    let begins: Vec<_> = calls.iter().map(|(head, _)| head.split(" HTTP").next().unwrap()).collect();
+    assert_eq!((begins.first(), begins.last()), (Some(&"POST /hire"), Some(&"DELETE /hire/i-7")));
+    assert!(begins.contains(&"GET /hire/i-7"), "{begins:?}");
     let ordered: Value = serde_json::from_slice(&calls[0].1).unwrap();
-    assert_eq!(
-        (&ordered["type"], &ordered["worker_id"], &ordered["env"]["TIDE"]),
-        (&json!("worker.create"), &json!(id), &json!(VALUE))
-    );
+    has(&ordered, json!({"type": "worker.create", "worker_id": id, "/env/TIDE": VALUE}));
 
     let lost = boss.ordered("webhook", &json!({"spec": {"offer_id": "cut off"}})).await;
     boss.until(&lost, "failed").await;
@@ -511,17 +455,16 @@ async fn a_service_is_called_with_signatures_to_start_and_end_a_worker() {
     }
 }
 
-/// A node whose workers are hired at a service, which may call it back.
-async fn hiring(service: &Service) -> Boss {
+/// A node whose workers are hired at a service, which may call it back or not.
+async fn hiring(service: &Service, calls_back: bool) -> Boss {
     let mut boss = Boss::new();
     let secret = boss.root.path().join("secret");
     fs::write(&secret, "what both sides know\n").unwrap();
-    let config = format!(
-        "[workers.webhook]\nurl = '{}'\nsecret_file = '{}'\ncallback_url = 'http://{}/'\nenvironment = ['TIDE']\n",
-        service.url,
-        secret.display(),
-        boss.address
-    );
+    let back =
+        if calls_back { format!("callback_url = 'http://{}/'\n", boss.address) } else { String::new() };
+    let (url, secret) = (&service.url, secret.display());
+    let config =
+        format!("[workers.webhook]\nurl = '{url}'\nsecret_file = '{secret}'\n{back}environment = ['TIDE']\n");
     boss.start(&config, &["--runtime-local-only-strict=false"]).await;
     boss
 }
@@ -545,12 +488,8 @@ impl Callback {
     }
 
     async fn send(&self, id: &str, unix_s: u64, body: &Value) -> Answer {
-        let signatures = vault::webhook_signatures(
-            std::slice::from_ref(&self.secret),
-            id,
-            unix_s,
-            body.to_string().as_bytes(),
-        );
+        let (secrets, text) = (std::slice::from_ref(&self.secret), body.to_string());
+        let signatures = vault::webhook_signatures(secrets, id, unix_s, text.as_bytes());
         // No key of the node, and not a program of this machine.
         let client = self.client.clone().header("origin", "https://machines.example");
         let client = client.header("webhook-id", id).header("webhook-timestamp", unix_s.to_string());
@@ -558,10 +497,9 @@ impl Callback {
     }
 
     async fn taken(&self, id: &str, body: &Value, repeated: bool) -> Value {
-        let answer = self.send(id, now(), body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(answer.json()["repeated"], repeated, "{}", answer.text());
-        answer.json()
+        let answer = self.send(id, now(), body).await.must_be(200).json();
+        assert_eq!(answer["repeated"], repeated, "{answer}");
+        answer
     }
 }
 
@@ -572,11 +510,14 @@ fn now() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_calls_back_with_the_workers_own_secret_and_each_call_counts_once() {
     let service = Service::listen().await;
-    let mut boss = hiring(&service).await;
+    let mut boss = hiring(&service, true).await;
     let id = boss.ordered("webhook", &json!({"spec": {"offer_id": "gpu"}, "env": {"TIDE": VALUE}})).await;
     boss.until(&id, "running").await;
     let mut callback = Callback::of(&boss, &service);
-    let step = |status: &str, message: &str| json!({"step": {"name": "pull the image", "status": status, "message": message}, "log": format!("{status} {VALUE}")});
+    let step = |status: &str, message: &str| {
+        let step = json!({"name": "pull the image", "status": status, "message": message});
+        json!({"step": step, "log": format!("{status} {VALUE}")})
+    };
     callback.taken("a", &step("running", "half of it"), false).await;
     let done = step("done", &format!("with {VALUE}"));
     callback.taken("b", &done, false).await;
@@ -587,26 +528,22 @@ async fn a_service_calls_back_with_the_workers_own_secret_and_each_call_counts_o
     let steps = shown["steps"].as_array().unwrap();
     let own: Vec<&Value> = steps.iter().filter(|step| step["by"] == "service").collect();
     assert_eq!(own.len(), 1, "{shown}");
-    let stated = (&own[0]["name"], &own[0]["status"], &own[0]["message"]);
-    assert_eq!(stated, (&json!("pull the image"), &json!("done"), &json!("with [TIDE]")), "{shown}");
+    has(own[0], json!({"name": "pull the image", "status": "done", "message": "with [TIDE]"}));
     assert_eq!(shown["cost"]["nano_usd_per_hour"], 5, "the order's rate stays: {shown}");
     assert_eq!(boss.log(&id).await, "running [TIDE]\ndone [TIDE]\n");
 
     // What was taken is known after a restart, too.
     drop(boss.process.take());
-    boss.start(
-        &fs::read_to_string(boss.root.path().join("node.toml")).unwrap(),
-        &["--runtime-local-only-strict=false"],
-    )
-    .await;
+    let config = fs::read_to_string(boss.root.path().join("node.toml")).unwrap();
+    boss.start(&config, &["--runtime-local-only-strict=false"]).await;
     callback.taken("b", &done, true).await;
     refused(&callback.send("d", now() - 301, &json!({})).await, 401, "signature_expired");
     refused(&callback.send("d", now(), &json!({"state": "running"})).await, 400, "invalid_value");
     let known = callback.url.clone();
-    callback.url = format!("{WORKERS}/worker-none/callback");
-    refused(&callback.send("d", now(), &json!({})).await, 401, "invalid_signature");
-    callback.url = format!("{WORKERS}/..%2f..%2fdata/callback");
-    refused(&callback.send("d", now(), &json!({})).await, 401, "invalid_signature");
+    for unknown in ["worker-none", "..%2f..%2fdata"] {
+        callback.url = format!("{WORKERS}/{unknown}/callback");
+        refused(&callback.send("d", now(), &json!({})).await, 401, "invalid_signature");
+    }
     callback.url = known;
     let other = boss.ordered("webhook", &json!({"spec": {"offer_id": "other"}})).await;
     boss.until(&other, "running").await;
@@ -618,11 +555,7 @@ async fn a_service_calls_back_with_the_workers_own_secret_and_each_call_counts_o
     let failed = json!({"status": "failed", "message": "the machine broke"});
     assert_eq!(callback.taken("e", &failed, false).await["status"], "failed");
     let shown = boss.show(&other).await;
-    assert_eq!(
-        (&shown["status"], &shown["error"]),
-        (&json!("failed"), &json!("the machine broke")),
-        "{shown}"
-    );
+    has(&shown, json!({"status": "failed", "error": "the machine broke"}));
     boss.destroy(&other).await;
     refused(&callback.send("f", now(), &json!({})).await, 401, "invalid_signature");
 }
@@ -630,7 +563,7 @@ async fn a_service_calls_back_with_the_workers_own_secret_and_each_call_counts_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_at_an_address_that_no_request_may_reach_is_destroyed_with_the_reason() {
     let service = Service::listen().await;
-    let boss = hiring(&service).await;
+    let boss = hiring(&service, true).await;
     let id = boss.ordered("webhook", &json!({"spec": {"offer_id": "metadata"}})).await;
     let shown = boss.until(&id, "destroyed").await;
     let error = shown["error"].as_str().unwrap();

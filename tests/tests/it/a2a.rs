@@ -4,27 +4,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::client::{Answer, Client};
-use harness::mcp::{McpAnswer, McpServer, McpTool};
 use harness::{Behaviour, Outcome, ToolMode};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem, with};
+use crate::ask::{MINI, has, problem, with};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::isolation::second_workspace;
 use crate::sdk::drive;
-use crate::wait::found;
+use crate::tools::maths_server;
+use crate::wait::{found, until};
 
 const HELPER: &str = "/a2a/helper";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+/// A gateway with an agent, and a client of it.
+async fn gateway() -> (Gateway, Client) {
+    let gateway = Gateway::keyed().await;
     define(&gateway, "helper", json!({})).await;
-    gateway
+    let client = gateway.client();
+    (gateway, client)
 }
 
 async fn define(gateway: &Gateway, name: &str, more: Value) {
@@ -35,6 +36,11 @@ async fn define(gateway: &Gateway, name: &str, more: Value) {
 fn beep() -> Value {
     let parameters = json!({"type": "object", "properties": {"times": {"type": "string"}}});
     json!({"tools": [{"type": "client", "name": "beep", "parameters": parameters}]})
+}
+
+/// What is left of an answer to a message.
+async fn sent(client: &Client, path: &str, params: Value) -> Value {
+    done(client, path, "SendMessage", params).await["task"].clone()
 }
 
 fn calling(tool: &str, arguments: &str) -> Behaviour {
@@ -56,10 +62,11 @@ fn rpc(method: &str, params: Value) -> Value {
 
 /// Calls a method, and returns the whole answer.
 async fn call(client: &Client, path: &str, method: &str, params: Value) -> Value {
-    let answer = raw(client, path, &[("a2a-version", "1.0")], rpc(method, params).to_string()).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let answered = answer.json();
-    assert_eq!((&answered["jsonrpc"], &answered["id"]), (&json!("2.0"), &json!(7)), "{answered}");
+    let answered = raw(client, path, &[("a2a-version", "1.0")], rpc(method, params).to_string())
+        .await
+        .must_be(200)
+        .json();
+    has(&answered, json!({"jsonrpc": "2.0", "id": 7}));
     answered
 }
 
@@ -72,10 +79,8 @@ async fn done(client: &Client, path: &str, method: &str, params: Value) -> Value
 async fn refused(client: &Client, path: &str, method: &str, params: Value) -> (i64, String) {
     let answered = call(client, path, method, params).await;
     let error = &answered["error"];
-    assert!(
-        error["data"][0]["metadata"]["requestId"].as_str().is_some_and(|id| !id.is_empty()),
-        "{answered}"
-    );
+    let id = error["data"][0]["metadata"]["requestId"].as_str();
+    assert!(id.is_some_and(|id| !id.is_empty()), "{answered}");
     (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
 }
 
@@ -85,6 +90,11 @@ fn message(id: &str, more: Value) -> Value {
 
 fn says(id: &str, text: &str) -> Value {
     json!({"message": message(id, json!({"parts": [{"text": text}]}))})
+}
+
+/// A message that says something of this task, or in this context.
+fn about(more: Value) -> Value {
+    json!({"message": message("a", with(json!({"parts": [{"text": "x"}]}), more))})
 }
 
 fn at_once(params: Value) -> Value {
@@ -119,7 +129,7 @@ fn answer_text(task: &Value) -> &str {
 /// The protocol's own client, unmodified.
 #[tokio::test]
 async fn the_protocols_client_talks_with_agents() {
-    let gateway = gateway().await;
+    let (gateway, _) = gateway().await;
     define(&gateway, "beeper", beep()).await;
     let script = [plain(), plain(), plain().chunks(6), calling("beep", r#"{"times":"2"}"#), plain()];
     gateway.emulator.script(OWN, script);
@@ -131,77 +141,54 @@ async fn the_protocols_client_talks_with_agents() {
 
 #[tokio::test]
 async fn a_card_describes_an_agent_of_the_keys_project() {
-    let gateway = gateway().await;
-    define(&gateway, "placer", json!({"description": "Finds places.", "output_schema": {"type": "object"}}))
-        .await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await;
+    let places = json!({"description": "Finds places.", "output_schema": {"type": "object"}});
+    define(&gateway, "placer", places).await;
     let read = async |client: &Client, name: &str| {
         client.get(&format!("/a2a/{name}/.well-known/agent-card.json")).await.unwrap()
     };
-    let answer = read(&client, "placer").await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let card = answer.json();
-    assert_eq!(
-        (&card["name"], &card["description"], &card["version"]),
-        (&json!("placer"), &json!("Finds places."), &json!("1")),
-        "{card}"
-    );
-    let interface = json!({
-        "url": format!("{}/a2a/placer", gateway.origin), "protocolBinding": "JSONRPC", "protocolVersion": "1.0",
-    });
+    let card = read(&client, "placer").await.must_be(200).json();
+    has(&card, json!({"name": "placer", "description": "Finds places.", "version": "1"}));
+    let url = format!("{}/a2a/placer", gateway.origin);
+    let interface = json!({"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"});
     assert_eq!(card["supportedInterfaces"], json!([interface]));
     assert_eq!(card["defaultOutputModes"], json!(["text/plain", "application/json"]));
     assert_eq!(done(&client, "/a2a/placer", "GetExtendedAgentCard", json!({})).await, card);
     problem(&read(&client, "nobody").await, 404, "agent_not_found");
     problem(&client.get("/a2a/placer/other").await.unwrap(), 404, "unknown_path");
     let nameless = Client::new(&gateway.origin).within(WITHIN);
-    let refused = read(&nameless, "placer").await;
-    assert_eq!(
-        (refused.status, refused.header("www-authenticate")),
-        (401, Some("Bearer")),
-        "{}",
-        refused.text()
-    );
+    let refused = read(&nameless, "placer").await.must_be(401);
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     assert_eq!(read(&gateway.with_key(&reader), "placer").await.status, 403);
 }
 
 #[tokio::test]
 async fn a_message_is_a_turn_and_its_context_a_chat() {
-    let gateway = gateway().await;
-    let client = gateway.client();
-    let sent = done(&client, HELPER, "SendMessage", says("m1", "hello there")).await;
-    let task = sent["task"].clone();
-    assert_eq!(
-        (&task["status"]["state"], answer_text(&task)),
-        (&json!("TASK_STATE_COMPLETED"), "You said: hello there"),
-        "{task}"
-    );
-    assert_eq!(task["history"][0]["messageId"], "m1", "{task}");
+    let (gateway, client) = gateway().await;
+    let task = sent(&client, HELPER, says("m1", "hello there")).await;
+    has(&task, json!({"/status/state": "TASK_STATE_COMPLETED", "/history/0/messageId": "m1"}));
+    assert_eq!(answer_text(&task), "You said: hello there", "{task}");
     let chat = client.get(&format!("/chats/{}", task["contextId"].as_str().unwrap())).await.unwrap();
     assert_eq!(chat.json()["data"]["agent"], "helper@1", "{}", chat.text());
-    let parts = json!({"parts": [{"text": "look"}, {"data": {"a": 1}}], "contextId": task["contextId"], "metadata": {"k": "v"}});
+    let context = json!({"contextId": task["contextId"], "metadata": {"k": "v"}});
+    let parts = with(json!({"parts": [{"text": "look"}, {"data": {"a": 1}}]}), context);
     let more = json!({"message": message("m2", parts), "configuration": {"historyLength": 0}});
-    let second = done(&client, HELPER, "SendMessage", more.clone()).await["task"].clone();
+    let second = sent(&client, HELPER, more.clone()).await;
     assert_eq!(answer_text(&second), "You said: look\n\n{\"a\":1}");
     assert!(second.get("history").is_none(), "{second}");
     // The same message sent again makes no further turn.
-    let repeated = done(&client, HELPER, "SendMessage", more).await["task"].clone();
+    let repeated = sent(&client, HELPER, more).await;
     assert_eq!((&repeated["id"], gateway.calls(OWN).len()), (&second["id"], 2));
     let read = done(&client, HELPER, "GetTask", json!({"id": second["id"]})).await;
     assert_eq!(read["history"][0]["metadata"], json!({"k": "v"}), "{read}");
+    let url = json!({"url": "https://x.example"});
     for (params, code) in [
-        (json!({"message": message("m", json!({"parts": [{"text": "x"}], "contextId": "mine"}))}), -32_602),
-        (json!({"message": message("m", json!({"parts": [{"text": "x"}], "taskId": task["id"]}))}), -32_004),
-        (json!({"message": message("m", json!({"parts": [{"text": "x"}], "taskId": "nonsense"}))}), -32_001),
+        (about(json!({"contextId": "mine"})), -32_602),
+        (about(json!({"taskId": task["id"]})), -32_004),
+        (about(json!({"taskId": "nonsense"})), -32_001),
         (with(says("m", "x"), json!({"configuration": {"acceptedOutputModes": ["image/png"]}})), -32_005),
-        (
-            with(
-                says("m", "x"),
-                json!({"configuration": {"taskPushNotificationConfig": {"url": "https://x.example"}}}),
-            ),
-            -32_003,
-        ),
+        (with(says("m", "x"), json!({"configuration": {"taskPushNotificationConfig": url}})), -32_003),
         (says("m", ""), -32_602),
     ] {
         let (got, why) = refused(&client, HELPER, "SendMessage", params.clone()).await;
@@ -212,8 +199,7 @@ async fn a_message_is_a_turn_and_its_context_a_chat() {
 
 #[tokio::test]
 async fn what_is_not_a_request_has_its_own_error() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await;
     for (body, code) in [
         ("{\"jsonrpc\"", -32_700),
         ("[]", -32_600),
@@ -231,16 +217,15 @@ async fn what_is_not_a_request_has_its_own_error() {
         let answer = raw(&client, HELPER, &[("a2a-version", version)], get.clone()).await.json();
         assert_eq!(answer["error"]["code"], code, "{version}: {answer}");
     }
-    let text =
-        client.call(Method::POST, HELPER, &[("content-type", "text/plain")], get.clone()).await.unwrap();
-    assert_eq!((text.status, &text.json()["error"]["code"]), (415, &json!(-32_005)));
+    let plain = [("content-type", "text/plain")];
+    let text = client.call(Method::POST, HELPER, &plain, get.clone()).await.unwrap();
+    assert_eq!(text.must_be(415).json()["error"]["code"], -32_005);
     problem(&raw(&client, "/a2a/nobody", &[], get).await, 404, "agent_not_found");
 }
 
 #[tokio::test]
 async fn a_stream_brings_the_text_as_it_comes_and_closes_at_the_end() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).interval(Duration::from_millis(120))]);
     let events = stream(&client, HELPER, "SendStreamingMessage", says("m", "one two three four")).await;
     assert!(events[0]["task"]["id"].is_string(), "{events:?}");
@@ -265,9 +250,7 @@ async fn a_stream_brings_the_text_as_it_comes_and_closes_at_the_end() {
     assert_eq!(event["error"]["code"], -32_001, "{event}");
     // Who comes to a task that runs gets all of its text.
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).interval(Duration::from_millis(120))]);
-    let task =
-        done(&client, HELPER, "SendMessage", at_once(says("m2", "five six seven eight"))).await["task"]
-            .clone();
+    let task = sent(&client, HELPER, at_once(says("m2", "five six seven eight"))).await;
     let events = stream(&client, HELPER, "SubscribeToTask", json!({"id": task["id"]})).await;
     assert_eq!(events[0]["task"]["id"], task["id"], "{events:?}");
     let ended = done(&client, HELPER, "GetTask", json!({"id": task["id"]})).await;
@@ -276,33 +259,20 @@ async fn a_stream_brings_the_text_as_it_comes_and_closes_at_the_end() {
 
 #[tokio::test]
 async fn a_call_waits_for_the_decision_of_a_message() {
-    let gateway = gateway().await;
-    let sum = McpTool::new("add", "Adds two numbers.", McpAnswer::Text("the sum is 42".to_owned()));
-    let server = McpServer::start([sum]).unwrap();
-    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": server.url()})).await;
-    let path = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
-    assert_eq!(gateway.admin().post(&path, &json!({})).await.unwrap().status, 200);
-    define(
-        &gateway,
-        "adder",
-        json!({"tools": [{"type": "project", "name": "maths", "require_approval": true}]}),
-    )
-    .await;
-    let (client, adder) = (gateway.client(), "/a2a/adder");
+    let (gateway, client) = gateway().await;
+    let server = maths_server(&gateway).await;
+    let tools = json!([{"type": "project", "name": "maths", "require_approval": true}]);
+    define(&gateway, "adder", json!({"tools": tools})).await;
+    let adder = "/a2a/adder";
     for (decision, calls) in [("reject", 0), ("approve", 1)] {
         gateway.emulator.script(OWN, [calling("maths__add", r#"{"a":"1"}"#), plain()]);
-        let waits = done(&client, adder, "SendMessage", says(decision, "add")).await["task"].clone();
+        let waits = sent(&client, adder, says(decision, "add")).await;
         assert_eq!(waits["status"]["state"], "TASK_STATE_INPUT_REQUIRED", "{waits}");
         let pending = &waits["status"]["message"]["parts"][1]["data"]["pending_calls"][0];
-        assert_eq!(
-            (&pending["name"], &pending["kind"]),
-            (&json!("maths__add"), &json!("approval")),
-            "{waits}"
-        );
+        has(pending, json!({"name": "maths__add", "kind": "approval"}));
         let listed = done(&client, adder, "ListTasks", json!({"status": "TASK_STATE_INPUT_REQUIRED"})).await;
         assert_eq!(listed["tasks"][0]["id"], waits["id"], "{listed}");
-        let answer =
-            |parts: Value| json!({"message": message("a", json!({"parts": parts, "taskId": waits["id"]}))});
+        let answer = |parts: Value| about(json!({"parts": parts, "taskId": waits["id"]}));
         for wrong in [
             json!([{"text": "yes"}]),
             json!([{"data": {"call_id": pending["call_id"], "decision": "result", "result": 1}}]),
@@ -313,53 +283,43 @@ async fn a_call_waits_for_the_decision_of_a_message() {
             assert_eq!(code, -32_602, "{wrong}");
             assert!(why.contains("call_id") || why.contains("gateway makes this call"), "{why}");
         }
-        let other = json!({"message": message("a", json!({
-            "parts": [{"data": {}}], "taskId": waits["id"], "contextId": "ses_00000000000000000000000000",
-        }))});
+        let other = json!({"taskId": waits["id"], "contextId": "ses_00000000000000000000000000"});
+        let other = about(with(other, json!({"parts": [{"data": {}}]})));
         assert_eq!(refused(&client, adder, "SendMessage", other).await.0, -32_602);
-        let decided =
-            json!([{"data": {"call_id": pending["call_id"], "decision": decision, "reason": "no"}}]);
-        let ended = done(&client, adder, "SendMessage", answer(decided)).await["task"].clone();
-        assert_eq!(
-            (&ended["id"], &ended["status"]["state"]),
-            (&waits["id"], &json!("TASK_STATE_COMPLETED")),
-            "{ended}"
-        );
+        let decided = json!({"call_id": pending["call_id"], "decision": decision, "reason": "no"});
+        let ended = sent(&client, adder, answer(json!([{"data": decided}]))).await;
+        has(&ended, json!({"id": waits["id"], "/status/state": "TASK_STATE_COMPLETED"}));
         assert_eq!(server.calls().len(), calls);
     }
 }
 
 #[tokio::test]
 async fn a_text_is_the_result_of_the_one_call_that_its_client_makes() {
-    let gateway = gateway().await;
+    let (gateway, client) = gateway().await;
     define(&gateway, "beeper", beep()).await;
-    let (client, beeper) = (gateway.client(), "/a2a/beeper");
+    let beeper = "/a2a/beeper";
     gateway.emulator.script(OWN, [calling("beep", r#"{"times":"2"}"#), plain()]);
     let events = stream(&client, beeper, "SendStreamingMessage", says("m", "beep")).await;
     let last = &events.last().unwrap()["statusUpdate"];
     assert_eq!(last["status"]["state"], "TASK_STATE_INPUT_REQUIRED", "{events:?}");
-    let answer = message("a", json!({"parts": [{"text": "beeped twice"}], "taskId": last["taskId"]}));
-    let ended = done(&client, beeper, "SendMessage", json!({"message": answer})).await["task"].clone();
+    let answer = about(json!({"parts": [{"text": "beeped twice"}], "taskId": last["taskId"]}));
+    let ended = sent(&client, beeper, answer).await;
     assert_eq!(ended["status"]["state"], "TASK_STATE_COMPLETED", "{ended}");
     assert!(ended["history"].to_string().contains("beeped twice"), "{ended}");
-    let upstream = gateway.calls(OWN).pop().unwrap();
-    assert!(String::from_utf8_lossy(&upstream.body).contains("beeped twice"));
+    assert!(gateway.sent(OWN).pop().unwrap().to_string().contains("beeped twice"));
 }
 
 #[tokio::test]
 async fn a_cancelled_task_ends_its_request_upstream() {
-    let gateway = gateway().await;
-    let client = gateway.client();
+    let (gateway, client) = gateway().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, WITHIN)]);
-    let task =
-        done(&client, HELPER, "SendMessage", at_once(says("m", "one two three four"))).await["task"].clone();
-    found("the model was called", async || (gateway.calls(OWN).len() == 1).then_some(())).await;
+    let task = sent(&client, HELPER, at_once(says("m", "one two three four"))).await;
+    until("the model was called", async || gateway.calls(OWN).len() == 1).await;
     until_state(&client, HELPER, &task, "TASK_STATE_WORKING").await;
     let cancelled = done(&client, HELPER, "CancelTask", json!({"id": task["id"]})).await;
     assert_eq!(cancelled["status"]["state"], "TASK_STATE_CANCELED", "{cancelled}");
-    found("the provider's connection ended", async || {
-        let entry = gateway.emulator.journal().pop().unwrap();
-        (entry.outcome == Outcome::Cancelled).then_some(())
+    until("the provider's connection ended", async || {
+        gateway.emulator.journal().pop().unwrap().outcome == Outcome::Cancelled
     })
     .await;
     let (code, why) = refused(&client, HELPER, "CancelTask", json!({"id": task["id"]})).await;
@@ -369,32 +329,24 @@ async fn a_cancelled_task_ends_its_request_upstream() {
 
 #[tokio::test]
 async fn tasks_are_listed_page_by_page() {
-    let gateway = gateway().await;
+    let (gateway, client) = gateway().await;
     define(&gateway, "other", json!({})).await;
-    let client = gateway.client();
     let mut ids = Vec::new();
     for number in 0..3 {
-        let sent = done(&client, HELPER, "SendMessage", says(&format!("m{number}"), "hello")).await;
-        ids.insert(0, sent["task"]["id"].clone());
+        ids.insert(0, id_of(&sent(&client, HELPER, says(&format!("m{number}"), "hello")).await));
     }
-    done(&client, "/a2a/other", "SendMessage", says("m", "hello")).await;
+    sent(&client, "/a2a/other", says("m", "hello")).await;
     let first = done(&client, HELPER, "ListTasks", json!({"pageSize": 2})).await;
-    let of = |page: &Value| -> Vec<Value> {
-        page["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone()).collect()
-    };
-    assert_eq!(
-        (of(&first), &first["totalSize"], &first["pageSize"]),
-        (ids[..2].to_vec(), &json!(3), &json!(2))
-    );
+    let of = |page: &Value| page["tasks"].as_array().unwrap().iter().map(id_of).collect::<Vec<_>>();
+    assert_eq!(of(&first), ids[..2]);
+    has(&first, json!({"totalSize": 3, "pageSize": 2}));
     assert!(first["tasks"][0].get("artifacts").is_none(), "{first}");
     let more = json!({"pageSize": 2, "pageToken": first["nextPageToken"], "includeArtifacts": true});
     let second = done(&client, HELPER, "ListTasks", more).await;
-    assert_eq!((of(&second), &second["nextPageToken"]), (ids[2..].to_vec(), &json!("")));
+    assert_eq!((&of(&second)[..], &second["nextPageToken"]), (&ids[2..], &json!("")));
     assert_eq!(answer_text(&second["tasks"][0]), "You said: hello");
-    let completed =
-        done(&client, HELPER, "ListTasks", json!({"status": "TASK_STATE_COMPLETED", "historyLength": 0}))
-            .await;
-    assert_eq!(completed["totalSize"], 3);
+    let completed = json!({"status": "TASK_STATE_COMPLETED", "historyLength": 0});
+    assert_eq!(done(&client, HELPER, "ListTasks", completed).await["totalSize"], 3);
     for empty in [
         json!({"status": "TASK_STATE_FAILED"}),
         json!({"contextId": "none"}),
@@ -409,9 +361,8 @@ async fn tasks_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn nothing_of_a_task_reaches_another_tenant() {
-    let gateway = gateway().await;
-    let client = gateway.client();
-    let task = done(&client, HELPER, "SendMessage", says("m", "hello")).await["task"].clone();
+    let (gateway, client) = gateway().await;
+    let task = sent(&client, HELPER, says("m", "hello")).await;
     let founded = second_workspace(&gateway).await;
     let stranger = gateway.with_key(&founded.api_key);
     let list = rpc("ListTasks", json!({})).to_string();
@@ -420,23 +371,16 @@ async fn nothing_of_a_task_reaches_another_tenant() {
     problem(&stranger.get(&card).await.unwrap(), 404, "agent_not_found");
     // Also where it has an agent of the same name.
     let definition = json!({"name": "helper", "definition": {"model": MINI}});
-    let made = gateway.with_key(&founded.admin_key).post("/v2/agents", &definition).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.text());
+    gateway.with_key(&founded.admin_key).post("/v2/agents", &definition).await.unwrap().must_be(201);
     for method in ["GetTask", "CancelTask", "SubscribeToTask"] {
-        assert_eq!(
-            refused(&stranger, HELPER, method, json!({"id": task["id"]})).await.0,
-            -32_001,
-            "{method}"
-        );
+        let (code, why) = refused(&stranger, HELPER, method, json!({"id": task["id"]})).await;
+        assert_eq!(code, -32_001, "{method}: {why}");
     }
-    for (field, code) in [("taskId", -32_001), ("contextId", -32_602)] {
-        let named = if field == "taskId" { &task["id"] } else { &task["contextId"] };
-        let sent = message("m", json!({"parts": [{"text": "x"}], field: named}));
-        assert_eq!(
-            refused(&stranger, HELPER, "SendMessage", json!({"message": sent})).await.0,
-            code,
-            "{field}"
-        );
+    for (named, expected) in
+        [(json!({"taskId": task["id"]}), -32_001), (json!({"contextId": task["contextId"]}), -32_602)]
+    {
+        let (code, why) = refused(&stranger, HELPER, "SendMessage", about(named.clone())).await;
+        assert_eq!(code, expected, "{named}: {why}");
     }
     for params in [json!({}), json!({"contextId": task["contextId"]})] {
         let listed = done(&stranger, HELPER, "ListTasks", params).await;

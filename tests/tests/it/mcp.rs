@@ -5,33 +5,27 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::Behaviour;
 use harness::client::{Answer, Client, Streaming};
 use harness::mcp::{McpAnswer, McpServer, McpTool};
-use harness::{Behaviour, ToolMode};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, trace_of};
+use crate::ask::{CHAT, MINI, has, one_call, problem, question};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::isolation::second_workspace;
 use crate::sdk::{drive, drive_at};
-use crate::tools::{ask, last_result, refreshed, states};
+use crate::tools::{ask, last_result, outcome, refreshed, states};
 use crate::wait::found;
 
 const MCP: &str = "/mcp";
 const LATEST: &str = "2025-11-25";
 const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
 const JSON: (&str, &str) = ("content-type", "application/json");
-
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
 
 /// A client of a session.
 struct Session {
@@ -54,9 +48,15 @@ async fn send(client: &Client, headers: &[(&str, &str)], body: impl Into<Bytes>)
 }
 
 impl Session {
+    /// One of a gateway with a credential for models.
+    async fn first() -> (Gateway, Self) {
+        let gateway = Gateway::keyed().await;
+        let session = Self::begin(gateway.client(), LATEST).await;
+        (gateway, session)
+    }
+
     async fn begin(client: Client, revision: &str) -> Self {
-        let answer = send(&client, &[], hello(revision).to_string()).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = send(&client, &[], hello(revision).to_string()).await.must_be(200);
         let id = answer.header("mcp-session-id").unwrap().to_owned();
         Self { client, id }
     }
@@ -66,22 +66,15 @@ impl Session {
     }
 
     async fn ask(&self, method: &str, params: Value) -> Value {
-        let answer = self.send(&message(7, method, params)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        self.send(&message(7, method, params)).await.must_be(200).json()
     }
 
     /// Calls a tool, and returns its result.
     async fn call(&self, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
-        let answer = self.send(&message(7, "tools/call", params)).await;
-        let last = answer
-            .text()
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .next_back()
-            .map(str::to_owned);
-        let answered: Value = serde_json::from_str(&last.unwrap_or_else(|| answer.text())).unwrap();
+        let text = self.send(&message(7, "tools/call", params)).await.text();
+        let last = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
+        let answered: Value = serde_json::from_str(last.unwrap_or(&text)).unwrap();
         answered["result"].clone()
     }
 
@@ -89,6 +82,12 @@ impl Session {
         let own = [BOTH, JSON, ("mcp-session-id", self.id.as_str())];
         let all: Vec<_> = own.into_iter().chain(more.iter().copied()).collect();
         self.client.open(method, MCP, &all, body.into()).await.unwrap()
+    }
+
+    /// What a stream that is resumed after this event has left.
+    async fn resumed(&self, after: &str) -> Vec<Event> {
+        let stream = self.open(Method::GET, &[("last-event-id", after)], String::new()).await;
+        all_events(stream, String::new()).await
     }
 
     /// Begins a run whose progress is reported.
@@ -137,7 +136,7 @@ fn told(text: &Value) -> &str {
 
 #[tokio::test]
 async fn the_protocols_own_node_client_uses_apps_tasks_and_usage() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["inference", "read"]})).await;
     let (key, _) = gateway.key(json!({"name": "caller", "scopes": ["inference"]})).await;
     let script = workspace().join("tests/node/mcp_client.mjs");
@@ -147,7 +146,7 @@ async fn the_protocols_own_node_client_uses_apps_tasks_and_usage() {
 
 #[tokio::test]
 async fn the_protocols_own_python_client_uses_apps_and_tasks() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let python = workspace().join(".venv/bin/python");
     let driven = drive(python, workspace().join("tests/sdk/mcp_client.py"), &gateway).await;
     assert_eq!(driven.held, 4);
@@ -155,21 +154,20 @@ async fn the_protocols_own_python_client_uses_apps_and_tasks() {
 
 #[tokio::test]
 async fn the_public_conformance_suite_passes_but_for_its_fixtures() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let person = gateway.owner().await;
-    let mut command = tokio::process::Command::new("node");
-    command.arg(workspace().join("tests/node/mcp_conformance.mjs"));
+    let mut command = Command::new("node");
+    command.arg(workspace().join("tests/node/mcp_conformance.mjs")).kill_on_drop(true);
     let founded = &gateway.founded;
     command.args([&gateway.origin, &founded.api_key, &founded.admin_key, &person.cookie, &person.csrf]);
-    let output =
-        tokio::time::timeout(WITHIN * 10, command.kill_on_drop(true).output()).await.unwrap().unwrap();
+    let output = tokio::time::timeout(WITHIN * 10, command.output()).await.unwrap().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.trim_end().ends_with("ok conformance"), "{out}\n{err}");
 }
 
 #[tokio::test]
 async fn a_session_begins_in_a_revision_that_both_speak_and_ends() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     for (wanted, negotiated) in [
         (LATEST, LATEST),
         ("2025-06-18", "2025-06-18"),
@@ -181,22 +179,19 @@ async fn a_session_begins_in_a_revision_that_both_speak_and_ends() {
         assert_eq!(answer["result"]["protocolVersion"], negotiated, "{answer}");
     }
     let session = Session::begin(gateway.client(), LATEST).await;
-    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    let answer = session.send(&initialized).await;
+    let answer = session.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
     assert_eq!((answer.status, answer.body.len()), (202, 0));
     assert_eq!(session.ask("ping", json!({})).await, json!({"jsonrpc": "2.0", "id": 7, "result": {}}));
     let own = [("mcp-session-id", session.id.as_str())];
-    let ended = session.client.call(Method::DELETE, MCP, &own, Bytes::new()).await.unwrap();
-    assert_eq!(ended.status, 204);
+    let end = async || session.client.call(Method::DELETE, MCP, &own, Bytes::new()).await.unwrap().status;
+    assert_eq!(end().await, 204);
     assert_eq!(session.send(&message(1, "ping", json!({}))).await.status, 404);
-    let again = session.client.call(Method::DELETE, MCP, &own, Bytes::new()).await.unwrap();
-    assert_eq!(again.status, 404);
+    assert_eq!(end().await, 404);
 }
 
 #[tokio::test]
 async fn what_is_no_message_of_a_session_is_refused() {
-    let gateway = gateway().await;
-    let session = Session::begin(gateway.client(), LATEST).await;
+    let (gateway, session) = Session::first().await;
     let own = ("mcp-session-id", session.id.as_str());
     let ping = message(1, "ping", json!({})).to_string();
     let batch = format!("[{ping}]");
@@ -213,11 +208,8 @@ async fn what_is_no_message_of_a_session_is_refused() {
         (vec![own, ("origin", "null")], &ping, 403, -32_600),
     ] {
         let answer = send(&session.client, &headers, body.to_owned()).await;
-        assert_eq!(
-            (answer.status, &answer.json()["error"]["code"]),
-            (status, &json!(code)),
-            "{headers:?} {body}"
-        );
+        let told = &answer.json()["error"]["code"];
+        assert_eq!((answer.status, told), (status, &json!(code)), "{headers:?} {body}");
     }
     for (headers, status) in [
         (vec![own, ("origin", "http://localhost:6274")], 200),
@@ -245,7 +237,7 @@ async fn what_is_no_message_of_a_session_is_refused() {
 
 #[tokio::test]
 async fn only_the_first_revision_has_batches() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let session = Session::begin(gateway.client(), "2025-03-26").await;
     let notification = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     let run = json!({"name": "app_run", "arguments": {"app": MINI, "input": {"prompt": "hello"}}});
@@ -262,7 +254,7 @@ async fn only_the_first_revision_has_batches() {
 
 #[tokio::test]
 async fn a_stream_that_broke_off_is_resumed_to_its_result() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_millis(700))]);
     let session = Session::begin(gateway.client(), LATEST).await;
     let mut stream = session.run(1).await;
@@ -273,31 +265,21 @@ async fn a_stream_that_broke_off_is_resumed_to_its_result() {
     let (last, progress) = (first[1].0.clone(), first[1].1.clone().unwrap());
     assert_eq!(progress["method"], "notifications/progress", "{progress}");
     let params = &progress["params"];
-    assert_eq!((&params["progressToken"], &params["progress"]), (&json!("p"), &json!(1)));
+    has(params, json!({"progressToken": "p", "progress": 1}));
     stream.hang_up();
-    let resumed = session.open(Method::GET, &[("last-event-id", &last)], String::new()).await;
-    let events = all_events(resumed, String::new()).await;
-    let numbers: Vec<u64> =
-        events.iter().map(|(id, _)| id.strip_prefix("1-").unwrap().parse().unwrap()).collect();
+    let events = session.resumed(&last).await;
+    let numbers = events.iter().map(|(id, _)| id.strip_prefix("1-").unwrap().parse().unwrap());
+    let numbers: Vec<u64> = numbers.collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]) && numbers[0] == 2, "{events:?}");
     let result = events.last().unwrap().1.clone().unwrap();
     assert_eq!((&result["id"], told(&result["result"])), (&json!(1), "You said: one two three four"));
     // The same again: who comes late gets the result.
-    let late = session.open(Method::GET, &[("last-event-id", &last)], String::new()).await;
-    let late = all_events(late, String::new()).await;
+    let late = session.resumed(&last).await;
     assert_eq!(late.last().unwrap().1.clone().unwrap()["result"], result["result"]);
     // Who was told nothing before the end is told of it.
-    let anew = all_events(
-        session.open(Method::GET, &[("last-event-id", "1-0")], String::new()).await,
-        String::new(),
-    )
-    .await;
-    let first = anew[0].1.clone().unwrap();
-    assert_eq!(
-        (&first["method"], &first["params"]["message"]),
-        (&json!("notifications/progress"), &json!("completed")),
-        "{anew:?}"
-    );
+    let anew = session.resumed("1-0").await;
+    let first = anew[0].1.as_ref().unwrap();
+    has(first, json!({"method": "notifications/progress", "/params/message": "completed"}));
     assert_eq!(anew[1].1.clone().unwrap()["result"], result["result"]);
     for wrong in ["9-1", "x", "1"] {
         let answer = session.open(Method::GET, &[("last-event-id", wrong)], String::new()).await;
@@ -308,7 +290,7 @@ async fn a_stream_that_broke_off_is_resumed_to_its_result() {
 
 #[tokio::test]
 async fn a_cancelled_call_cancels_its_task_and_gets_no_answer() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, WITHIN)]);
     let session = Session::begin(gateway.client(), LATEST).await;
     let mut stream = session.run(3).await;
@@ -325,8 +307,7 @@ async fn a_cancelled_call_cancels_its_task_and_gets_no_answer() {
 
 #[tokio::test]
 async fn a_run_that_nobody_waits_for_is_a_task_that_is_shown_and_cancelled() {
-    let gateway = gateway().await;
-    let session = Session::begin(gateway.client(), LATEST).await;
+    let (gateway, session) = Session::first().await;
     let run = json!({"app": MINI, "input": {"prompt": "hello there"}, "wait": false});
     let made = session.call("app_run", run).await["structuredContent"].clone();
     let id = json!({"task_id": made["id"]});
@@ -351,21 +332,15 @@ async fn a_run_that_nobody_waits_for_is_a_task_that_is_shown_and_cancelled() {
         let wrong = session.call(tool, arguments).await;
         assert!(wrong["isError"] == true && told(&wrong).contains(part), "{tool}: {wrong}");
     }
-    let file = session.call("file_create", json!({"filename": "a.txt", "content_type": "text/plain"})).await;
-    let file = &file["structuredContent"];
+    session.call("file_create", json!({"filename": "a.txt", "content_type": "text/plain"})).await;
     let listed = session.call("file_list", json!({})).await;
-    assert_eq!(listed["isError"], false, "{listed} {file}");
+    assert_eq!(listed["isError"], false, "{listed}");
 }
 
 #[tokio::test]
 async fn where_nothing_may_be_kept_a_run_is_answered_at_once() {
-    let gateway = gateway().await;
-    let credential = gateway.get("/v2/provider-credentials").await["data"][0]["id"].clone();
-    let path = format!("/v2/provider-credentials/{}", credential.as_str().unwrap());
-    gateway.patch(&path, json!({"retention": "zero"})).await;
-    gateway
-        .make("/v2/policies", json!({"project_id": gateway.founded.project_id, "retention": "zero"}))
-        .await;
+    let gateway = Gateway::keyed().await;
+    gateway.keeps_nothing().await;
     let session = Session::begin(gateway.client(), LATEST).await;
     let ran = session.call("app_run", json!({"app": MINI, "input": {"prompt": "hello there"}})).await;
     assert_eq!(told(&ran), "You said: hello there", "{ran}");
@@ -375,7 +350,7 @@ async fn where_nothing_may_be_kept_a_run_is_answered_at_once() {
 
 #[tokio::test]
 async fn the_tools_of_a_project_are_called_by_their_names_and_approved() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let add = McpTool::new("add", "Adds two numbers.", McpAnswer::Text("the sum is 42".to_owned()));
     let server = McpServer::start([add]).unwrap();
     let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": server.url()})).await;
@@ -389,7 +364,7 @@ async fn the_tools_of_a_project_are_called_by_their_names_and_approved() {
     assert!(listed.contains(&"maths__add".to_owned()) && !listed.contains(&"mine".to_owned()), "{listed:?}");
     assert_eq!(told(&session.call("maths__add", json!({"a": 1})).await), "the sum is 42");
     assert_eq!(server.calls(), [("add".to_owned(), json!({"a": 1}))]);
-    let path = format!("/v2/mcp-servers/{}", made["id"].as_str().unwrap());
+    let path = format!("/v2/mcp-servers/{}", id_of(&made));
     gateway.patch(&path, json!({"require_approval": "always"})).await;
     let refused = session.call("maths__add", json!({"a": 1})).await;
     assert!(refused["isError"] == true && told(&refused).contains("approve"), "{refused}");
@@ -405,8 +380,7 @@ async fn the_tools_of_a_project_are_called_by_their_names_and_approved() {
 
 #[tokio::test]
 async fn another_key_finds_no_session_and_another_workspace_no_task() {
-    let gateway = gateway().await;
-    let session = Session::begin(gateway.client(), LATEST).await;
+    let (gateway, session) = Session::first().await;
     let ran = session.call("app_run", json!({"app": MINI, "input": {"prompt": "hello"}})).await;
     let id = ran["structuredContent"]["task_id"].as_str().unwrap().to_owned();
     let (other, _) = gateway.key(json!({"name": "other", "scopes": ["inference"]})).await;
@@ -433,7 +407,7 @@ async fn another_key_finds_no_session_and_another_workspace_no_task() {
 
 #[tokio::test]
 async fn sessions_and_bodies_are_bounded() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let first = Session::begin(gateway.client(), LATEST).await;
     let mut last = None;
     for _ in 0..2_000 {
@@ -444,8 +418,7 @@ async fn sessions_and_bodies_are_bounded() {
     assert_eq!(last.ask("ping", json!({})).await["result"], json!({}));
     let huge = vec![b' '; 21 * 1024 * 1024];
     let all = [BOTH, JSON, ("mcp-session-id", last.id.as_str())];
-    let answer = last.client.call(Method::POST, MCP, &all, huge).await.unwrap();
-    assert_eq!(answer.status, 413, "{}", answer.text());
+    last.client.call(Method::POST, MCP, &all, huge).await.unwrap().must_be(413);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{{\"x\":{deep}}}}}");
     assert_eq!(send(&last.client, &[("mcp-session-id", &last.id)], body).await.status, 400);
@@ -453,8 +426,7 @@ async fn sessions_and_bodies_are_bounded() {
 
 #[tokio::test]
 async fn a_server_of_the_protocols_own_sdk_is_called() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     for form in ["json", "sse"] {
         let mut command = Command::new(workspace().join(".venv/bin/python"));
         command.arg(workspace().join("tests/sdk/mcp_server.py")).arg(form);
@@ -469,17 +441,14 @@ async fn a_server_of_the_protocols_own_sdk_is_called() {
         .await;
         let state = |name: &str| (name.to_owned(), "accepted".to_owned());
         assert_eq!(states(&listed), [state("add"), state("fail")], "{listed}");
-        for (tool, arguments, outcome, told) in [
+        for (tool, arguments, expected, told) in [
             ("add", r#"{"a":40,"b":2}"#, "answered", "the sum is 42"),
             ("add", r#"{"a":"x"}"#, "failed", "validation error"),
             ("fail", "{}", "failed", "no such file"),
         ] {
-            gateway.emulator.clear_scripts();
-            let call = Behaviour::ok().call(format!("{form}__{tool}"), arguments);
-            gateway.emulator.script(OWN, [call, Behaviour::ok().tools(ToolMode::None)]);
+            gateway.plays(OWN, one_call(format!("{form}__{tool}"), arguments));
             let answer = ask(&gateway, form, CHAT, &question(MINI)).await;
-            let request = gateway.settled_with_calls(&trace_of(&answer)).await;
-            assert_eq!(request["tool_calls"][0]["outcome"], outcome, "{form} {tool}: {request}");
+            assert_eq!(outcome(&gateway, &answer).await, expected, "{form} {tool}");
             assert!(last_result(&gateway).contains(told), "{form} {tool}: {}", last_result(&gateway));
         }
     }

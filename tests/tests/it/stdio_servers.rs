@@ -8,13 +8,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use harness::process::{Launch, built, tidegate};
-use harness::{Behaviour, ToolMode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::ask::{CHAT, MINI, question, trace_of};
+use crate::ask::{CHAT, MINI, has, one_call, question, with};
 use crate::command::{Cli, workspace};
-use crate::gateway::{Founded, Gateway, LOCAL_MODEL, OWN, config, id_of};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, config, id_of};
+use crate::isolation::second_workspace;
+use crate::tools::{ask, last_result, outcome, refreshed};
 use crate::{WITHIN, wait};
 
 /// A directory that every user can reach, as those of installed programs are. Not in `/dev/shm`, where temporary files of tests may be: a
@@ -49,18 +50,9 @@ impl Place {
 
 /// Declares a program as a server, and reads its tools.
 async fn declared(gateway: &Gateway, name: &str, more: Value) -> Value {
-    let mut body = json!({"name": name, "url": format!("stdio:{name}")});
-    for (field, value) in more.as_object().unwrap() {
-        body[field] = value.clone();
-    }
+    let body = with(json!({"name": name, "url": format!("stdio:{name}")}), more);
     let made = gateway.make("/v2/mcp-servers", body).await;
     refreshed(gateway, &id_of(&made)).await
-}
-
-async fn refreshed(gateway: &Gateway, id: &str) -> Value {
-    let answer = gateway.admin().post(&format!("/v2/mcp-servers/{id}/refresh"), &json!({})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
 }
 
 fn call_of(tool: &str, input: Value) -> Value {
@@ -92,32 +84,20 @@ async fn a_program_is_a_server_of_a_project() {
     let place = Place::new();
     let gateway = place.gateway(&place.probe("secrets = [\"SHOP_TOKEN\"]\nenv = { MODE = \"test\" }")).await;
     gateway.credential("openai", OWN).await;
-    let auth =
-        json!({"type": "headers", "headers": {"shop-token": "s3cr3t-of-the-shop", "other": "unlisted"}});
+    let headers = json!({"shop-token": "s3cr3t-of-the-shop", "other": "unlisted"});
+    let auth = json!({"type": "headers", "headers": headers});
     let shown = declared(&gateway, "probe", json!({"auth": auth})).await;
-    assert_eq!((&shown["health"], &shown["server"]), (&json!("ready"), &json!("probe 1")), "{shown}");
+    has(&shown, json!({"health": "ready", "server": "probe 1"}));
     assert_eq!(shown["tools"].as_array().unwrap().len(), 13, "{shown}");
     assert!(!shown.to_string().contains("s3cr3t"), "{shown}");
-    gateway
-        .emulator
-        .script(OWN, [Behaviour::ok().call("probe__env", "{}"), Behaviour::ok().tools(ToolMode::None)]);
-    let answer = gateway.client().header("agent-tools", "probe").post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let request = gateway.settled_with_calls(&trace_of(&answer)).await;
-    assert_eq!(request["tool_calls"][0]["outcome"], "answered", "{request}");
-    let upstream = gateway.calls(OWN);
-    let second: Value = serde_json::from_slice(&upstream[1].body).unwrap();
-    let given =
-        second["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+    gateway.plays(OWN, one_call("probe__env", "{}"));
+    let answer = ask(&gateway, "probe", CHAT, &question(MINI)).await.must_be(200);
+    assert_eq!(outcome(&gateway, &answer).await, "answered");
+    let given = last_result(&gateway);
     let variables: BTreeSet<&str> = given.lines().collect();
-    let wanted = [
-        "HOME=/tmp",
-        "LANG=C.UTF-8",
-        "MODE=test",
-        "PATH=/usr/local/bin:/usr/bin:/bin",
-        "SHOP_TOKEN=s3cr3t-of-the-shop",
-    ];
-    assert_eq!(variables, BTreeSet::from(wanted));
+    let own = ["HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin"];
+    let declared = ["MODE=test", "SHOP_TOKEN=s3cr3t-of-the-shop"];
+    assert_eq!(variables, own.into_iter().chain(declared).collect::<BTreeSet<_>>());
 }
 
 #[tokio::test]
@@ -125,10 +105,8 @@ async fn a_sandbox_shuts_a_program_in() {
     let place = Place::new();
     let gateway = place.gateway(&place.probe("processes = 16\nmemory_mib = 256")).await;
     declared(&gateway, "probe", json!({})).await;
-    assert_eq!(
-        said(&gateway, "list", json!({"path": "/"})).await,
-        "bin dev etc lib lib64 proc run sbin tmp usr"
-    );
+    let root = said(&gateway, "list", json!({"path": "/"})).await;
+    assert_eq!(root, "bin dev etc lib lib64 proc run sbin tmp usr");
     let data = gateway.data().join("master.key");
     for path in ["/etc/shadow", "/root/.bashrc", data.to_str().unwrap(), "/run/proxy.sock"] {
         let text = said(&gateway, "read", json!({"path": path})).await;
@@ -195,14 +173,12 @@ async fn a_program_reaches_the_hosts_that_are_listed_for_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut stream = stream;
+        for mut stream in listener.incoming().flatten() {
             let _ = stream.write_all(b"hello from outside");
         }
     });
     let place = Place::new();
-    let hosts = format!("hosts = [\"{there}\", \"localhost:1\"]");
-    let gateway = place.gateway(&place.probe(&hosts)).await;
+    let gateway = place.gateway(&place.probe(&format!("hosts = [\"{there}\", \"localhost:1\"]"))).await;
     declared(&gateway, "probe", json!({})).await;
     let through = async |to: &str| said(&gateway, "through", json!({"to": to})).await;
     let text = through(&there.to_string()).await;
@@ -235,26 +211,25 @@ async fn a_program_that_misbehaves_does_no_harm() {
         assert!(shown["error"].as_str().unwrap().contains(error), "{shown}");
     }
     let ask = async |tool: &str, arguments: Value| {
-        gateway.emulator.clear_scripts();
-        let call = Behaviour::ok().call(format!("probe__{tool}"), arguments.to_string());
-        gateway.emulator.script(OWN, [call, Behaviour::ok().tools(ToolMode::None)]);
+        gateway.plays(OWN, one_call(format!("probe__{tool}"), arguments.to_string()));
         let client = gateway.client().header("agent-tools", "probe").header("agent-tool-seconds", "3");
-        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let request = gateway.settled_with_calls(&trace_of(&answer)).await;
-        let upstream = gateway.calls(OWN);
-        let last: Value = serde_json::from_slice(&upstream.last().unwrap().body).unwrap();
-        let given = last["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
-        (request["tool_calls"][0]["outcome"].as_str().unwrap().to_owned(), given)
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
+        (outcome(&gateway, &answer).await, last_result(&gateway))
     };
-    let (outcome, given) = ask("exit", json!({"words": "bad token s3cr3t-of-the-shop"})).await;
-    assert_eq!(outcome, "unreachable", "{given}");
-    assert!(given.contains("program ended: bad token ***"), "{given}");
-    let (outcome, given) = ask("long", json!({"bytes": 6 * 1_024 * 1_024})).await;
-    assert_eq!(outcome, "unreachable", "{given}");
-    assert!(given.contains("more than the gateway reads"), "{given}");
-    let (outcome, given) = ask("hang", json!({})).await;
-    assert_eq!(outcome, "timeout", "{given}");
+    for (tool, arguments, expected, part) in [
+        (
+            "exit",
+            json!({"words": "bad token s3cr3t-of-the-shop"}),
+            "unreachable",
+            "program ended: bad token ***",
+        ),
+        ("long", json!({"bytes": 6 * 1_024 * 1_024}), "unreachable", "more than the gateway reads"),
+        ("hang", json!({}), "timeout", ""),
+    ] {
+        let (outcome, given) = ask(tool, arguments).await;
+        assert_eq!(outcome, expected, "{tool}: {given}");
+        assert!(given.contains(part), "{tool}: {given}");
+    }
     // What still runs when the gateway is killed is killed with it.
     let probe = place.path().join("probe").display().to_string();
     wait::until("programs whose sessions are over to end", async || processes_with(&probe).is_empty()).await;
@@ -291,8 +266,8 @@ async fn only_what_the_operator_allows_is_started() {
     assert!((400..600).contains(&answer.status), "{}", answer.text());
     // Without the setting there is none, and a file that can't be used keeps a gateway from starting.
     let other = Gateway::start().await;
-    let answer =
-        other.admin().post("/v2/mcp-servers", &json!({"name": "x", "url": "stdio:probe"})).await.unwrap();
+    let probe = json!({"name": "x", "url": "stdio:probe"});
+    let answer = other.admin().post("/v2/mcp-servers", &probe).await.unwrap();
     assert!(answer.status == 400 && answer.text().contains("tools.stdio"), "{}", answer.text());
     let file = place.path().join("wrong.toml");
     fs::write(&file, "[probe]\ncommand = [\"probe\"]").unwrap();
@@ -311,11 +286,9 @@ async fn programs_of_two_tenants_never_meet() {
     let gateway = place.gateway(&place.probe("secrets = [\"TOKEN\"]")).await;
     let auth = |secret: &str| json!({"type": "headers", "headers": {"token": secret}});
     declared(&gateway, "probe", json!({"auth": auth("first-secret")})).await;
-    let founded = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let other: Founded = serde_json::from_value(founded).unwrap();
+    let other = second_workspace(&gateway).await;
     let body = json!({"name": "probe", "url": "stdio:probe", "auth": auth("second-secret")});
-    let made = gateway.with_key(&other.admin_key).post("/v2/mcp-servers", &body).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.text());
+    let made = gateway.with_key(&other.admin_key).post("/v2/mcp-servers", &body).await.unwrap().must_be(201);
     let path = format!("/v2/mcp-servers/{}/refresh", id_of(&made.json()));
     let read = gateway.with_key(&other.admin_key).post(&path, &json!({})).await.unwrap();
     assert_eq!(read.json()["health"], "ready", "{}", read.text());
@@ -349,12 +322,8 @@ fn install(package: &str, from: &Path, to: &Path, done: &mut BTreeSet<String>) {
 async fn a_server_of_the_protocols_own_sdk_runs_in_a_sandbox() {
     let place = Place::new();
     let modules = place.path().join("node_modules");
-    install(
-        "@modelcontextprotocol/sdk",
-        &workspace().join("tests/node/node_modules"),
-        &modules,
-        &mut BTreeSet::new(),
-    );
+    let from = workspace().join("tests/node/node_modules");
+    install("@modelcontextprotocol/sdk", &from, &modules, &mut BTreeSet::new());
     let script = place.path().join("server.cjs");
     fs::copy(workspace().join("tests/sdk/stdio_server.cjs"), &script).unwrap();
     let path = std::env::var_os("PATH").unwrap();
@@ -362,19 +331,20 @@ async fn a_server_of_the_protocols_own_sdk_runs_in_a_sandbox() {
     let node: PathBuf = found.filter_map(|path| fs::canonicalize(path).ok()).next().unwrap();
     fs::copy(node, place.path().join("node")).unwrap();
     let directory = place.path().display();
-    let gateway = place
-        .gateway(&format!(
-            "[sums]\ncommand = [\"{directory}/node\", \"{directory}/server.cjs\"]\nread = [\"{directory}\"]\n\
-             env = {{ NODE_PATH = \"{directory}/node_modules\" }}"
-        ))
-        .await;
+    let program = format!(
+        "[sums]\ncommand = [\"{directory}/node\", \"{directory}/server.cjs\"]\nread = [\"{directory}\"]\n\
+         env = {{ NODE_PATH = \"{directory}/node_modules\" }}"
+    );
+    let gateway = place.gateway(&program).await;
     let shown = declared(&gateway, "sums", json!({})).await;
-    assert_eq!((&shown["health"], &shown["server"]), (&json!("ready"), &json!("sums 1.0")), "{shown}");
-    let body = json!({"app": "tools/sums__add", "input": {"a": 40, "b": 2}});
-    let answer = gateway.client().post("/v1/run", &body).await.unwrap();
+    has(&shown, json!({"health": "ready", "server": "sums 1.0"}));
+    let add = async |first: Value| {
+        let body = json!({"app": "tools/sums__add", "input": {"a": first, "b": 2}});
+        gateway.client().post("/v1/run", &body).await.unwrap()
+    };
+    let answer = add(json!(40)).await;
     assert!(answer.text().contains("the sum is 42"), "{}", answer.text());
-    let body = json!({"app": "tools/sums__add", "input": {"a": "x", "b": 2}});
-    let answer = gateway.client().post("/v1/run", &body).await.unwrap();
+    let answer = add(json!("x")).await;
     assert!((400..500).contains(&answer.status), "{}", answer.text());
 }
 
@@ -397,8 +367,7 @@ fn doctor_starts_a_sandbox_and_looks_for_each_program() {
     let fine = rows(&place.probe("hosts = [\"api.example.com\"]"));
     assert_eq!(levels(&fine), ["fine", "fine"], "{fine:?}");
     // Its file is there, and its sandbox does not have it.
-    let hidden = format!("[probe]\ncommand = [\"{}/probe\"]\n", place.path().display());
-    let hidden = rows(&hidden);
+    let hidden = rows(&format!("[probe]\ncommand = [\"{}/probe\"]\n", place.path().display()));
     assert_eq!(levels(&hidden), ["fine", "error"], "{hidden:?}");
     assert!(hidden[1]["fix"].as_str().unwrap().contains("\"read\" of [probe]"), "{hidden:?}");
     let gone = rows("[gone]\ncommand = [\"/opt/gone/x\"]\nread = [\"/opt/gone\"]\n");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{problem, question, trace_of, with};
+use crate::ask::{has, problem, question, trace_of, with};
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::wait::a_moment;
 use crate::webhooks::Taker;
@@ -33,18 +33,15 @@ async fn measured(gateway: &Gateway, id: &str) -> Value {
 async fn a_rule_above_its_threshold_sends_one_message_to_a_chat() {
     let gateway = Gateway::start().await;
     let mut taker = Taker::start().await;
-    let webhook = slack(&gateway, &taker, json!({})).await;
-    assert_eq!(webhook["secret"], Value::Null, "its address is the secret");
+    assert_eq!(slack(&gateway, &taker, json!({})).await["secret"], Value::Null, "its address is the secret");
     gateway.credential("openai", OWN).await;
-    let answer = gateway.chat_ok(&question("gpt-4o-mini")).await;
-    gateway.settled(&trace_of(&answer)).await;
+    gateway.settled(&trace_of(&gateway.chat_ok(&question("gpt-4o-mini")).await)).await;
     let made = gateway
         .make("/v2/alert-rules", json!({"name": "<any> traffic", "metric": "requests", "threshold": 0}))
         .await;
     let message: Value = serde_json::from_str(&taker.taken().await).unwrap();
-    let text = message["text"].as_str().unwrap();
     assert_eq!(
-        text,
+        message["text"].as_str().unwrap(),
         "*Alert: &lt;any&gt; traffic*\nThe number of requests is 1 over the last 15 minutes, above 0."
     );
     let rule = measured(&gateway, &id_of(&made)).await;
@@ -73,9 +70,8 @@ async fn the_address_of_a_chat_is_sealed_and_can_not_be_changed() {
     assert!(!gateway.get("/v2/audit").await.to_string().contains("/hook"));
     for file in std::fs::read_dir(gateway.data()).unwrap() {
         let path = file.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap_or_default();
         assert!(
-            !String::from_utf8_lossy(&bytes).contains(&taker.url),
+            !String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).contains(&taker.url),
             "{} holds the address",
             path.display()
         );
@@ -87,8 +83,7 @@ async fn the_address_of_a_chat_is_sealed_and_can_not_be_changed() {
         assert!(problem["fix"].as_str().unwrap().contains("Add another webhook"), "{problem}");
     }
     let admin = gateway.admin();
-    let refused = admin.post(&format!("{path}/rotate"), &json!({})).await.unwrap();
-    problem(&refused, 400, "invalid_value");
+    problem(&admin.post(&format!("{path}/rotate"), &json!({})).await.unwrap(), 400, "invalid_value");
     let tested = admin.post(&format!("{path}/test"), &json!({})).await.unwrap().json();
     assert_eq!(tested["delivered"], true, "{tested}");
     let message: Value = serde_json::from_str(&taker.taken().await).unwrap();
@@ -133,8 +128,7 @@ async fn a_workspace_has_a_bounded_number_of_rules() {
     for _ in 0..domain::limits::ALERT_RULES_OF_WORKSPACE_MAX {
         gateway.make("/v2/alert-rules", rule.clone()).await;
     }
-    let refused = gateway.admin().post("/v2/alert-rules", &rule).await.unwrap();
-    problem(&refused, 409, "too_many_alert_rules");
+    problem(&gateway.admin().post("/v2/alert-rules", &rule).await.unwrap(), 409, "too_many_alert_rules");
 }
 
 /// Of two webhooks for the same event, the one with quiet hours is sent nothing, though its turn came.
@@ -163,11 +157,7 @@ async fn events_wait_for_the_end_of_quiet_hours() {
         a_moment().await;
     }
     let listed = gateway.get(&format!("/v2/webhooks/{}/deliveries", id_of(&webhook))).await;
-    assert_eq!(
-        (&listed["data"][0]["status"], &listed["data"][0]["attempts"]),
-        (&json!("pending"), &json!(0)),
-        "{listed}"
-    );
+    has(&listed["data"][0], json!({"status": "pending", "attempts": 0}));
 }
 
 fn unix_minutes() -> u64 {

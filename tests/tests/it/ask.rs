@@ -209,4 +209,15 @@ pub fn has(object: &Value, fields: Value) {
 /// A model's call of a tool, and what the model says once it has the result.
 pub fn one_call(tool: impl Into<String>, arguments: impl Into<String>) -> [Behaviour; 2] {
     [Behaviour::ok().tools(ToolMode::Single).call(tool, arguments), Behaviour::ok().tools(ToolMode::None)]
+/// Checks that an object has these fields.
+#[track_caller]
+pub fn has(object: &Value, fields: Value) {
+    for (name, value) in fields.as_object().unwrap() {
+        assert_eq!(&object[name], value, "{name} of {object}");
+    }
+}
+
+/// The words of a command, or of a list of them.
+pub fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
 }

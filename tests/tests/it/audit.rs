@@ -40,8 +40,7 @@ fn verify(proof: &str, more: &[&str]) -> crate::command::Done {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proof.json");
     std::fs::write(&file, proof).unwrap();
-    let file = file.display().to_string();
-    Cli::new().run(&[&["audit", "verify", &file], more].concat())
+    Cli::new().run(&[&["audit", "verify", &file.display().to_string()], more].concat())
 }
 
 /// The entries of an action, newest first.
@@ -86,8 +85,7 @@ async fn a_proof_is_checked_without_the_gateway() {
     assert!(output.contains(public) && output.contains(fingerprint), "{output}");
     let trusted = verify(&proof, &["--key", public, "--json"]).json();
     assert_eq!((&trusted["ok"], trusted["trusted"].as_str()), (&json!(true), Some("given")));
-    let other = format!("{:064x}", 7);
-    assert!(verify(&proof, &["--key", &other]).failed(11).contains(fingerprint));
+    assert!(verify(&proof, &["--key", &format!("{:064x}", 7)]).failed(11).contains(fingerprint));
     let stretch = gateway.cli().run(&["audit", "proof", "--from", "3", "--to", "4"]).ok();
     assert!(verify(&stretch, &[]).ok().contains("from entry 3 to 4"));
     let mut touched: Value = serde_json::from_str(&proof).unwrap();
@@ -206,8 +204,7 @@ async fn a_history_written_anew_is_found_by_a_kept_head() {
     assert!(output.contains(&format!("entry {length} is another one")), "{output}");
 
     gateway.stop().await;
-    let now = length_of(&gateway);
-    rewrite(&gateway, ["cut", &(now - length + 2).to_string()]);
+    rewrite(&gateway, ["cut", &(length_of(&gateway) - length + 2).to_string()]);
     gateway.start_again().await;
     let cli = gateway.cli();
     let proof = cli.run(&["audit", "proof"]).ok();
@@ -324,8 +321,7 @@ async fn entries_are_searched_and_exported() {
         newest
     );
     // Another workspace searches its own chain alone.
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let stranger = gateway.with_key(other["admin_key"].as_str().unwrap());
+    let stranger = gateway.with_key(&gateway.workspace("other").await.admin_key);
     let found = stranger.get("/v2/audit?q=zebra").await.unwrap();
     assert_eq!(found.json()["data"], json!([]), "{}", found.text());
 }
@@ -385,9 +381,7 @@ async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
     gateway.make("/v2/projects", json!({"name": "d"})).await;
     gateway.account("openai", POOL).await;
     let proof = gateway.get("/v2/audit/proof").await;
-    let length = proof["head"]["length"].as_u64().unwrap();
-    let sent = last_sent(&gateway, &sink, length).await;
-    check_sent(&proof, &sent);
+    check_sent(&proof, &last_sent(&gateway, &sink, proof["head"]["length"].as_u64().unwrap()).await);
     let installation = found("the installation's entries", async || {
         let lines = lines_in(&sink);
         let is_account =

@@ -15,7 +15,7 @@ use harness::day;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, trace_of};
+use crate::ask::{CHAT, MINI, problem, question, trace_of, words};
 use crate::gateway::{Founded, Gateway, NODE, OWN, id_of};
 use crate::person::Person;
 
@@ -35,25 +35,8 @@ fn rows() -> Vec<Row> {
 }
 
 /// Path suffixes of routes that take an empty body.
-const EMPTY: [&str; 17] = [
-    "/keep-alive",
-    "/end",
-    "/verify",
-    "/probe",
-    "/cordon",
-    "/uncordon",
-    "/drain",
-    "/link",
-    "/load",
-    "/unload",
-    "/destroy",
-    "/supersede",
-    "/cancel",
-    "/pause",
-    "/resume",
-    "/revoke",
-    "/purge-cache",
-];
+const EMPTY: &str = "/keep-alive /end /verify /probe /cordon /uncordon /drain /link /load /unload \
+    /destroy /supersede /cancel /pause /resume /revoke /purge-cache";
 
 impl Row {
     fn takes_id(&self) -> bool {
@@ -82,7 +65,7 @@ impl Row {
             (_, pattern) if pattern.ends_with("/rollback") => json!({"version": 1}),
             (_, "/v2/subscription-credentials/{id}/rotate") => json!({"token": "sk-mine"}),
             (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
-            (_, pattern) if EMPTY.iter().any(|end| pattern.ends_with(end)) => json!({}),
+            (_, pattern) if words(EMPTY).iter().any(|end| pattern.ends_with(end)) => json!({}),
             (_, "/v2/flows" | "/v2/flows/validate" | "/v2/flows/{id}/versions" | "/v2/flow-runs") => {
                 json!({"document": one_step()})
             }
@@ -153,8 +136,7 @@ async fn make(client: &Client, path: &str, body: Value) -> String {
 }
 
 pub async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
-    let founded = gateway.make("/v2/workspaces", json!({"name": name})).await;
-    let founded: Founded = serde_json::from_value(founded).unwrap();
+    let founded = gateway.workspace(name).await;
     let admin = gateway.with_key(&founded.admin_key);
     let base_url = gateway.emulator.base_url();
     let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
@@ -190,8 +172,7 @@ pub async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     ];
     add_kept(&admin, &mut objects).await;
     add_flow(&admin, &mut objects).await;
-    let answer = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     let trace = trace_of(&answer);
     crate::wait::until("the request to be in the books", async || {
         admin.get(&format!("/v2/requests/{trace}")).await.unwrap().status == 200
@@ -274,16 +255,14 @@ async fn try_the_dead(gateway: &Gateway, mine: &Tenant, count: &Count) {
     let admin = gateway.with_key(&mine.founded.admin_key);
     let revoked =
         admin.post("/v2/api-keys", &json!({"name": "r", "scopes": ["admin", "read"]})).await.unwrap().json();
-    let path = format!("/v2/api-keys/{}", id_of(&revoked));
-    assert_eq!(admin.delete(&path).await.unwrap().status, 204);
+    assert_eq!(admin.delete(&format!("/v2/api-keys/{}", id_of(&revoked))).await.unwrap().status, 204);
     let old = json!({"name": "e", "scopes": ["admin"], "expires_at": "2021-03-04T05:06:07Z"});
     let expired = admin.post("/v2/api-keys", &old).await.unwrap().json();
     let owner = mine.people[0].1.client();
     let signed_out = gateway.member(&owner, "out@mine.example", "owner").await;
     assert_eq!(signed_out.post("/v2/sign-out", json!({})).await.status, 204);
     let removed = gateway.member(&owner, "removed@mine.example", "owner").await;
-    let path = format!("/v2/members/{}", removed.id);
-    assert_eq!(owner.delete(&path).await.unwrap().status, 204);
+    assert_eq!(owner.delete(&format!("/v2/members/{}", removed.id)).await.unwrap().status, 204);
     let key = |made: &Value| gateway.with_key(made["key"].as_str().unwrap());
     let dead = [
         (key(&revoked), "revoked_api_key"),
@@ -295,8 +274,7 @@ async fn try_the_dead(gateway: &Gateway, mine: &Tenant, count: &Count) {
     for (client, code) in &dead {
         for row in rows() {
             for id in mine.three_ids().filter(|_| row.takes_id()).chain(["x_y"]) {
-                let answer = count.call(client, &row, id).await;
-                problem(&answer, 401, code);
+                problem(&count.call(client, &row, id).await, 401, code);
             }
         }
     }
@@ -557,29 +535,14 @@ async fn what_agents_keep_by_keys_of_another_project() {
 /// Unauthenticated callers may use the routes that authenticate them, and no others.
 #[test]
 fn few_routes_are_open() {
-    let open: Vec<_> = declared()
-        .into_iter()
-        .filter(|(_, _, access)| access.is_none())
-        .map(|(_, pattern, _)| pattern)
-        .collect();
+    let open = declared().into_iter().filter(|(_, _, access)| access.is_none());
+    let open: Vec<_> = open.map(|(_, pattern, _)| pattern).collect();
     // Those of nodes and data planes require a token or credential that only these have.
-    let expected = [
-        "/v2/sign-in",
-        "/v2/sign-in/link",
-        "/v2/device",
-        "/v2/device/token",
-        "/v2/byoc/nodes/join",
-        "/v2/byoc/nodes/heartbeat",
-        "/v2/byoc/nodes/records",
-        "/v2/byoc/nodes/certificate",
-        "/v2/byoc/nodes/tunnel",
-        "/v2/data-planes/join",
-        "/v2/data-planes/configuration",
-        "/v2/data-planes/records",
-        "/v2/data-planes/leases",
-        "/v2/data-planes/evidence",
-    ];
-    assert_eq!(open, expected);
+    let expected = "/v2/sign-in /v2/sign-in/link /v2/device /v2/device/token \
+        /v2/byoc/nodes/join /v2/byoc/nodes/heartbeat /v2/byoc/nodes/records /v2/byoc/nodes/certificate \
+        /v2/byoc/nodes/tunnel /v2/data-planes/join /v2/data-planes/configuration /v2/data-planes/records \
+        /v2/data-planes/leases /v2/data-planes/evidence";
+    assert_eq!(open, words(expected));
 }
 
 /// A flow that is over at once.
@@ -589,6 +552,5 @@ fn one_step() -> Value {
 
 async fn add_flow(admin: &Client, objects: &mut Vec<String>) {
     objects.push(make(admin, "/v2/flows", json!({"document": one_step()})).await);
-    let run = admin.post("/v2/flow-runs", &json!({"document": one_step()})).await.unwrap();
-    objects.push(id_of(&run.json()));
+    objects.push(id_of(&admin.post("/v2/flow-runs", &json!({"document": one_step()})).await.unwrap().json()));
 }

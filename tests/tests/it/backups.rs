@@ -43,8 +43,7 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
     let client = gateway.client();
     let load = tokio::spawn(async move {
         loop {
-            let answer = client.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().must_be(200);
             a_moment().await;
         }
     });
@@ -85,8 +84,7 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
         assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("completed")), "{trace}");
     }
     // The given key decrypts the secrets.
-    let answer = admin.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    admin.post(crate::ask::CHAT, &question(MINI)).await.unwrap().must_be(200);
     process.stop(crate::WITHIN).await.unwrap();
     let report = books(&Cli::new(), &restored);
     assert!(report["records"].as_u64().unwrap() > 30, "{report}");
@@ -237,7 +235,6 @@ async fn there_and_back(form: &str, more: &[&str]) {
     environment.push(("TIDEGATE_DATABASE_URL".into(), fresh));
     let (mut process, origin) = serve(&restored, &environment).await;
     let client = harness::client::Client::new(&origin).bearer(&gateway.founded.api_key).within(crate::WITHIN);
-    let answer = client.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().must_be(200);
     process.stop(crate::WITHIN).await.unwrap();
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, trace_of_stream, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, scripted, trace_of, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, POOL, config, id_of, sums};
 use crate::wait::{a_day_with_room, a_moment, until};
 
@@ -128,8 +128,7 @@ async fn a_control_thread_that_is_held_up_delays_neither_leases_nor_books() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_HELD_CONTROL", &file.display().to_string())]).await;
     gateway.credential("openai", OWN).await;
     let (key, key_id) = gateway.key(json!({"name": "gone soon", "scopes": ["inference"]})).await;
-    let of = json!({"project_id": gateway.founded.project_id, "limit_micros": 5_000});
-    let id = budget(&gateway, of).await;
+    let id = budget(&gateway, json!({"project_id": gateway.founded.project_id, "limit_micros": 5_000})).await;
     until("the key to be known", async || {
         gateway.with_key(&key).get("/v1/models").await.unwrap().status == 200
     })
@@ -229,8 +228,7 @@ async fn a_stream_is_cut_where_the_money_ends() {
     gateway.credential("openai", OWN).await;
     let id = budget(&gateway, json!({"workspace": true, "limit_micros": 200})).await;
     let more = json!({"max_tokens": null, "stream_options": {"include_usage": true}});
-    let answer = gateway.chat(&with(endless(), more)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = gateway.chat(&with(endless(), more)).await.must_be(200);
     let events = sse::events(&answer.body);
     assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{events:?}");
     let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
@@ -242,8 +240,7 @@ async fn a_stream_is_cut_where_the_money_ends() {
     assert!(usage["usage"]["completion_tokens"].as_u64().unwrap() > 100, "{usage}");
     let request = gateway.settled(&trace_of(&answer)).await;
     // Only the budget ended it: the request is not completed, and its attempt is not a failure.
-    assert_eq!((&request["outcome"], &request["status"]), (&json!("cut"), &json!(200)), "{request}");
-    assert_eq!(request["error_code"], "quota_exceeded", "{request}");
+    has(&request, json!({"outcome": "cut", "status": 200, "error_code": "quota_exceeded"}));
     assert_eq!(request["error"]["refused_by"], json!({"object": "budget", "id": id}), "{request}");
     assert_eq!(request["attempts"][0]["fault"], Value::Null, "{request}");
     for (query, rows) in [("outcome=cut", 1), ("filter=outcome:cut", 1), ("outcome=completed", 0)] {
@@ -251,10 +248,7 @@ async fn a_stream_is_cut_where_the_money_ends() {
         assert_eq!(page["data"].as_array().unwrap().len(), rows, "{query}: {page}");
     }
     let usage = gateway.get("/v2/usage?group_by=outcome").await;
-    assert_eq!(
-        (&usage["data"][0]["outcome"], &usage["data"][0]["failed_requests"]),
-        (&json!("cut"), &json!(1))
-    );
+    has(&usage["data"][0], json!({"outcome": "cut", "failed_requests": 1}));
     let view = at_rest(&gateway.admin(), &id).await;
     let spent = view["spent_micros"].as_i64().unwrap();
     assert!(spent <= 200 && spent > 60, "{view}");
@@ -312,8 +306,7 @@ async fn rates_are_held_and_told() {
     assert_eq!(gateway.get(&format!("/v2/api-keys/{id}")).await["limits"], limits["limits"]);
     let client = gateway.with_key(&key);
     for left in ["2", "1", "0"] {
-        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
         assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("3"));
         assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
         assert_eq!(answer.header("x-ratelimit-limit-tokens"), Some("100000"));
@@ -336,8 +329,7 @@ async fn rates_are_held_and_told() {
     gateway.patch(&format!("/v2/api-keys/{id}"), json!({"limits": null})).await;
     assert_eq!(client.post(CHAT, &question(MINI)).await.unwrap().status, 200);
     let nothing = json!({"limits": {"requests_per_minute": 0}});
-    let wrong = gateway.patched(&format!("/v2/api-keys/{id}"), nothing).await;
-    problem(&wrong, 400, "invalid_value");
+    problem(&gateway.patched(&format!("/v2/api-keys/{id}"), nothing).await, 400, "invalid_value");
 }
 
 #[cfg(feature = "broker")]
@@ -388,8 +380,7 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
     let before = gateway.chat_ok(&priced()).await;
     gateway.settled(&trace_of(&before)).await;
     gateway.wait_for_usage(1).await;
-    let over = json!({"workspace": true, "limit_micros": 20, "on_reached": "allow"});
-    let id = budget(&gateway, over).await;
+    let id = budget(&gateway, json!({"workspace": true, "limit_micros": 20, "on_reached": "allow"})).await;
     // Two exhausted budgets that don't apply: nothing is owed to the operator under an own credential, and
     // the other limits another end user.
     let owed = json!({"workspace": true, "limit_micros": 1, "counts": "owed"});
@@ -413,12 +404,7 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
 /// Three gateways on one PostgreSQL, one of which is killed: no gateway spends what another has leased.
 #[tokio::test]
 async fn three_gateways_share_a_budget_and_one_is_killed() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("b_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let mut gateway = Gateway::with(config(), &environment).await;
+    let mut gateway = Gateway::on_postgres("b", &[]).await;
     gateway.credential("openai", OWN).await;
     let limit = 8_000;
     let id = budget(&gateway, json!({"workspace": true, "limit_micros": limit})).await;
@@ -494,6 +480,5 @@ async fn without_its_database_a_budget_does_not_open() {
         assert!(started.elapsed() < WITHIN, "it does not come back");
     }
     let view = at_rest(&gateway.admin(), &id).await;
-    let totals = sums(&gateway.get("/v2/usage").await);
-    assert_eq!(view["spent_micros"], totals["provider_cost_micros"], "{view}");
+    assert_eq!(view["spent_micros"], sums(&gateway.get("/v2/usage").await)["provider_cost_micros"], "{view}");
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question, trace_of};
+use crate::ask::{MINI, question, trace_of, words};
 use crate::command::{Cli, Done, workspace};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL};
 
@@ -93,8 +93,7 @@ impl Session<'_> {
 
     pub fn id(&mut self, arguments: &[&str], stdin: &str) -> String {
         let with_json: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
-        let made = self.run(&with_json, stdin).json();
-        made["id"].as_str().unwrap().to_owned()
+        self.run(&with_json, stdin).json()["id"].as_str().unwrap().to_owned()
     }
 }
 
@@ -156,28 +155,14 @@ async fn commands_for_people_and_programs() {
     session.run(&["nodes", "drain", &node, "--json"], "").ok();
     session.run(&["nodes", "list"], "").ok();
     session.run(&["nodes", "remove", &node, "--json", "--yes"], "").ok();
-    let route = session.id(
-        &[
-            "route",
-            "add",
-            "--model",
-            "openai/",
-            "--profile",
-            "byok",
-            "--byok-fallback",
-            "managed",
-            "--fallback-on",
-            "auth,timeout",
-        ],
-        "",
-    );
+    let route = "route add --model openai/ --profile byok --byok-fallback managed --fallback-on auth,timeout";
+    let route = session.id(&words(route), "");
     session.run(&["route", "list"], "").ok();
     session.run(&["route", "show", &route], "").ok();
     session.run(&["plan", MINI], "").ok();
     session.run(&["plan", "nothing", "--json"], "").ok();
     session.run(&["route", "remove", &route, "--yes"], "").ok();
-    let made = session.run(&["workspace", "list"], "");
-    made.ok();
+    session.run(&["workspace", "list"], "").ok();
     golden("cli-manage.txt", &session.transcript);
 }
 
@@ -191,8 +176,7 @@ async fn commands_that_use_and_look() {
         // The month in the snapshot changes; the rest stays the same.
         done.ok();
     }
-    let transcript = session.transcript.clone();
-    golden("cli-empty.txt", &without_months(&transcript));
+    golden("cli-empty.txt", &without_months(&session.transcript));
 
     let chat = gateway.cli().run(&["chat", MINI, "hello", "there"]);
     assert_eq!(chat.stdout.trim(), "You said: hello there");
@@ -302,8 +286,7 @@ async fn what_was_typed_is_refused_in_its_own_terms() {
         ("whoami --url localhost:8787", 2, "Write it as http://localhost:8787."),
         ("request show nope", 3, "`tidegate request list`"),
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let refused = cli.run(&words).failed(code);
+        let refused = cli.run(&words(line)).failed(code);
         assert!(refused.contains(what), "{line}: {refused}");
     }
     assert!(cli.run_with(&["chat", MINI, ""], " \n").failed(2).contains("The prompt is empty"));
@@ -400,23 +383,9 @@ async fn a_secret_that_is_refused_is_a_failure() {
 async fn keys_and_workspaces_are_made_and_shown_once() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let made = gateway
-        .cli()
-        .run(&[
-            "key",
-            "create",
-            "ci",
-            "--scope",
-            "inference,read",
-            "--expires-in-days",
-            "7",
-            "--ip",
-            "127.0.0.1",
-            "--environment",
-            "staging",
-            "--json",
-        ])
-        .json();
+    let create = "key create ci --scope inference,read --expires-in-days 7 --ip 127.0.0.1 \
+        --environment staging --json";
+    let made = gateway.cli().run(&words(create)).json();
     let key = made["key"].as_str().unwrap();
     assert!(key.starts_with("tg_test_"), "{made}");
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 200);
@@ -511,8 +480,7 @@ async fn top_sums_up_what_was_served_a_moment_ago() {
     let cli = gateway.cli();
     assert_eq!(cli.run(&["top"]).ok(), "0 requests in the last 5 minutes, 0.0 a minute\n");
     for _ in 0..2 {
-        let answer = gateway.chat_ok(&question(MINI)).await;
-        gateway.settled(&trace_of(&answer)).await;
+        gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
     }
     let top = cli.run(&["top", "--minutes", "2", "--once"]).ok();
     let lines: Vec<_> = top.lines().collect();

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use domain::Period;
 use harness::Behaviour;
 use harness::client::{Answer, Client};
-use harness::postgres::Server;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, scripted, trace_of, with};
 use crate::batches;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
 use crate::wait::{a_day_with_room, a_moment, until};
 
 /// Of 20 tokens: each costs the same.
@@ -24,11 +23,8 @@ fn priced() -> Value {
 async fn committed(gateway: &Gateway, secret: &str, amount_micros: u64) -> String {
     // The commitment is monthly and its spend is reported by day, so neither may end during the test.
     a_day_with_room().await;
-    let body = json!({
-        "provider": "openai", "secret": secret, "base_url": gateway.emulator.base_url(),
-        "commitment": {"amount_micros": amount_micros, "period": "month"},
-    });
-    id_of(&gateway.make("/v2/provider-credentials", body).await)
+    let more = json!({"commitment": {"amount_micros": amount_micros, "period": "month"}});
+    gateway.credential_with("openai", secret, more).await
 }
 
 async fn commitment(admin: &Client) -> Value {
@@ -73,10 +69,7 @@ async fn the_request_that_meets_the_end_of_a_commitment_goes_on_to_the_overflow(
     gateway.account("openai", POOL).await;
     let route = gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
     let plan = gateway.plan(json!({"model": MINI})).await;
-    assert_eq!(
-        (&plan["chosen"]["principal"], &plan["chosen"]["overflow"]),
-        (&json!(credential), &Value::Null)
-    );
+    has(&plan["chosen"], json!({"principal": credential, "overflow": null}));
     assert_eq!(plan["attempts"][1]["overflow"], "rate_limited", "{plan}");
     let (answer, count) = until_it_overflows(&gateway).await;
     assert!((20..=24).contains(&count), "300 at some 13 each: {count}");
@@ -85,10 +78,7 @@ async fn the_request_that_meets_the_end_of_a_commitment_goes_on_to_the_overflow(
     assert_eq!(answer.header("agent-attempts"), Some("1"), "what is known to be exceeded isn't sent");
     let request = gateway.settled(&trace_of(&answer)).await;
     let rejected = &request["plan"]["rejected"][0];
-    assert_eq!(
-        (&rejected["principal"], &rejected["reason"]),
-        (&json!(credential), &json!("committed_exhausted"))
-    );
+    has(rejected, json!({"principal": credential, "reason": "committed_exhausted"}));
     assert_eq!(request["profile"], "managed_provider", "{request}");
     let view = at_rest(&gateway.admin()).await;
     assert_eq!((micros(&view, "used_micros"), micros(&view, "left_micros")), (300, 0), "{view}");
@@ -131,8 +121,7 @@ async fn raised_and_lowered(gateway: &Gateway, credential: &str, route: &str) {
     let answer = gateway.chat_ok(&priced()).await;
     assert_eq!(answer.header("agent-byok-credential-id"), Some(credential), "{}", answer.text());
     let request = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(request["commitment"]["beyond"], false, "{request}");
-    assert_eq!(request["commitment"]["credential_id"], json!(credential), "{request}");
+    has(&request["commitment"], json!({"beyond": false, "credential_id": credential}));
 
     // Without an overflow it goes on at the credential's prices, beyond its commitment.
     gateway.remove(&format!("/v2/routes/{route}")).await;
@@ -148,8 +137,7 @@ async fn raised_and_lowered(gateway: &Gateway, credential: &str, route: &str) {
             break;
         }
     }
-    assert_eq!(request["commitment"]["beyond"], true, "{request}");
-    assert_eq!(request["commitment"]["amount_micros"], request["provider_cost_micros"], "{request}");
+    has(&request["commitment"], json!({"beyond": true, "amount_micros": request["provider_cost_micros"]}));
     let view = at_rest(&gateway.admin()).await;
     let spent = view["burn_down"].as_array().unwrap().last().unwrap()["spent_micros"].as_i64().unwrap();
     assert_eq!((micros(&view, "used_micros"), micros(&view, "beyond_micros")), (300, spent - 300), "{view}");
@@ -162,11 +150,8 @@ async fn raised_and_lowered(gateway: &Gateway, credential: &str, route: &str) {
 #[tokio::test]
 async fn lack_of_capacity_overflows_in_the_same_request_and_failure_never() {
     let gateway = Gateway::start().await;
-    let body = json!({
-        "provider": "openai", "display_name": "ours", "secret": OWN, "base_url": gateway.emulator.base_url(),
-        "limits": {"requests_per_minute": 100},
-    });
-    gateway.make("/v2/provider-credentials", body).await;
+    let more = json!({"display_name": "ours", "limits": {"requests_per_minute": 100}});
+    gateway.credential_with("openai", OWN, more).await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
     for (behaviour, reason) in
@@ -195,8 +180,7 @@ async fn lack_of_capacity_overflows_in_the_same_request_and_failure_never() {
 #[tokio::test]
 async fn a_second_credential_takes_what_exceeds_the_first() {
     let gateway = Gateway::start().await;
-    let body = json!({"provider": "openai", "display_name": "spare", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url()});
-    let spare = id_of(&gateway.make("/v2/provider-credentials", body).await);
+    let spare = gateway.credential_with("openai", OWN_SECOND, json!({"display_name": "spare"})).await;
     committed(&gateway, OWN, 100).await;
     let wrong = json!({"scope": {}, "overflow": "elsewhere"});
     problem(&gateway.admin().post("/v2/routes", &wrong).await.unwrap(), 400, "invalid_value");
@@ -231,8 +215,7 @@ async fn cached_tokens_service_tiers_and_batches_draw_at_their_own_prices() {
         (flex, json!({"service_tier": "flex"}), [75, 38, 300]),
     ] {
         gateway.emulator.script(OWN, [behaviour]);
-        let answer = gateway.chat_ok(&with(question(MINI), more)).await;
-        let record = gateway.settled(&trace_of(&answer)).await;
+        let record = gateway.settled(&trace_of(&gateway.chat_ok(&with(question(MINI), more)).await)).await;
         let count = |name: &str| record[name].as_i64().unwrap();
         let (input, cached) = (count("input_tokens"), count("cached_tokens"));
         let nanos = (input - cached) * rates[0] + cached * rates[1] + count("output_tokens") * rates[2];
@@ -240,8 +223,7 @@ async fn cached_tokens_service_tiers_and_batches_draw_at_their_own_prices() {
         assert_eq!(record["commitment"]["amount_micros"], record["provider_cost_micros"], "{record}");
         drawn += nanos;
     }
-    let batch = batches::made(&gateway.client(), &batches::asks(BATCHED)).await;
-    batches::ended(&gateway.client(), &batch).await;
+    batches::ended(&gateway.client(), &batches::made(&gateway.client(), &batches::asks(BATCHED)).await).await;
     for record in batches::until_booked(&gateway.admin(), BATCHED).await {
         let count = |name: &str| record[name].as_i64().unwrap();
         // Half of the price.
@@ -258,11 +240,9 @@ async fn cached_tokens_service_tiers_and_batches_draw_at_their_own_prices() {
 #[tokio::test]
 async fn reserved_units_are_filled_at_what_they_are_worth_and_the_rest_overflows() {
     let gateway = Gateway::start().await;
-    let body = json!({
-        "provider": "openai", "display_name": "reserved", "secret": OWN, "base_url": gateway.emulator.base_url(),
-        "limits": {"reserved_units": 2, "tokens_per_minute_per_unit": 200},
-    });
-    let credential = id_of(&gateway.make("/v2/provider-credentials", body).await);
+    let limits = json!({"reserved_units": 2, "tokens_per_minute_per_unit": 200});
+    let more = json!({"display_name": "reserved", "limits": limits});
+    let credential = gateway.credential_with("openai", OWN, more).await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
     let (answer, count) = until_it_overflows(&gateway).await;
@@ -274,20 +254,14 @@ async fn reserved_units_are_filled_at_what_they_are_worth_and_the_rest_overflows
     let pacing = &crate::gateway::row(&health["data"], "id", &credential)["pacing"];
     assert_eq!(pacing["tokens_per_minute"]["limit"], json!(400), "{health}");
     let one = format!("/v2/provider-credentials/{credential}");
-    let unitless = gateway.patched(&one, json!({"limits": {"reserved_units": null}})).await;
-    problem(&unitless, 400, "invalid_value");
+    problem(&gateway.patched(&one, json!({"limits": {"reserved_units": null}})).await, 400, "invalid_value");
 }
 
 /// Two gateways on one PostgreSQL and 64 clients; one gateway is killed on the way.
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn two_gateways_fill_a_commitment_before_anything_overflows() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("cm_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let mut gateway = Gateway::with(config(), &environment).await;
+    let mut gateway = Gateway::on_postgres("cm", &[]).await;
     let amount = 16_000;
     committed(&gateway, OWN, amount).await;
     gateway.account("openai", POOL).await;

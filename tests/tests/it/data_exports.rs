@@ -85,8 +85,7 @@ struct Kept {
 async fn keep(gateway: &Gateway) -> Kept {
     let (client, said) = (gateway.client(), format!("text={CANARY}"));
     let keyed = client.clone().header("idempotency-key", "export");
-    let keyed = keyed.post("/v1/chat/completions", &scripted(MINI, &said)).await.unwrap();
-    assert_eq!(keyed.status, 200, "{}", keyed.text());
+    let keyed = keyed.post("/v1/chat/completions", &scripted(MINI, &said)).await.unwrap().must_be(200);
     let task = made(&client, "/v1/run", json!({"app": MINI, "input": {"prompt": said}})).await;
     let own = made(&client, "/v2/responses", json!({"model": MINI, "input": said})).await;
     // What no provider stores, the gateway keeps.
@@ -107,9 +106,7 @@ async fn own(gateway: &Gateway) -> Owned {
     let (client, admin) = (gateway.client(), gateway.admin());
     gateway.credential("openai", OWN).await;
     gateway.node("cellar", &["tide-1"]).await;
-    let account =
-        json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/accounts", account).await;
+    gateway.account_with("anthropic", POOL, json!({"base_url": gateway.emulator.anthropic_url()})).await;
     let hook = json!({"url": format!("{}/hook", gateway.emulator.base_url()), "events": ["budget.alert"]});
     let hook = gateway.make("/v2/webhooks", hook).await;
     let heron = id_of(&gateway.make("/v2/projects", json!({"name": "heron"})).await);
@@ -220,8 +217,7 @@ async fn is_private(gateway: &Gateway, export: &str) {
     }
     let path = format!("{EXPORTS}/{export}");
     problem(&admin.get(&format!("{path}/content?part=9999")).await.unwrap(), 404, "not_found");
-    let stranger = gateway.make("/v2/workspaces", json!({"name": "another"})).await;
-    let stranger = gateway.with_key(stranger["admin_key"].as_str().unwrap());
+    let stranger = gateway.with_key(&gateway.workspace("another").await.admin_key);
     for path in [path.clone(), format!("{path}/content")] {
         problem(&stranger.get(&path).await.unwrap(), 404, "not_found");
     }
@@ -263,10 +259,8 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
     let line = receipt["processors"].as_array().unwrap().iter().find(|line| line["place"] == "data_exports");
     let line = line.unwrap_or_else(|| panic!("{receipt}"));
     assert_eq!((&line["status"], &line["before"], &line["after"]), (&json!("cleared"), &json!(2), &json!(0)));
-    let gone = admin.get(&format!("{EXPORTS}/{}", id_of(&export))).await.unwrap();
-    problem(&gone, 404, "not_found");
-    let again = exported(&gateway, json!({})).await;
-    gateway.cli().run(&["data-export", "remove", &id_of(&again), "--yes"]).ok();
+    problem(&admin.get(&format!("{EXPORTS}/{}", id_of(&export))).await.unwrap(), 404, "not_found");
+    gateway.cli().run(&["data-export", "remove", &id_of(&exported(&gateway, json!({})).await), "--yes"]).ok();
     assert_eq!(gateway.get(EXPORTS).await["data"], json!([]));
 }
 

@@ -2,11 +2,10 @@
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
-use harness::postgres;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, LLAMA, MINI, problem, question, trace_of};
-use crate::gateway::{Founded, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::ask::{CHAT, LLAMA, MINI, has, problem, question, trace_of};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, id_of};
 use crate::hooks::{Reply, Server};
 use crate::wait::until;
 
@@ -16,8 +15,7 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 
 /// The data path of a request, as its workspace sees it.
 async fn path_of(client: &Client, answer: &Answer) -> Vec<Value> {
-    let trace = trace_of(answer);
-    settled(client, &trace).await["data_path"].as_array().unwrap().clone()
+    settled(client, &trace_of(answer)).await["data_path"].as_array().unwrap().clone()
 }
 
 async fn settled(client: &Client, trace: &str) -> Value {
@@ -95,14 +93,9 @@ async fn a_provider_retains_as_agreed_else_as_it_publishes_else_nobody_knows() {
     let provider = at(&path, "provider");
     assert_eq!(provider["place"], "eu-central-1");
     let source = format!("the agreement of {credential}");
-    assert_eq!(
-        (&provider["retention"]["basis"], &provider["retention"]["days"], &provider["retention"]["source"]),
-        (&json!("agreed"), &json!(0), &json!(source))
-    );
+    has(&provider["retention"], json!({"basis": "agreed", "days": 0, "source": source}));
     // Of some nobody verified anything.
-    let anthropic =
-        json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/provider-credentials", anthropic).await;
+    gateway.credential_with("anthropic", OWN, json!({"base_url": gateway.emulator.anthropic_url()})).await;
     let path = own_path(&gateway, &gateway.chat_ok(&question(CLAUDE)).await).await;
     assert_eq!(at(&path, "provider")["retention"], nothing, "{path:?}");
     // The record holds no content; here it is kept for ever.
@@ -115,11 +108,9 @@ async fn a_provider_retains_as_agreed_else_as_it_publishes_else_nobody_knows() {
 async fn whoever_was_tried_is_listed_and_the_operators_account_has_no_name() {
     let gateway = Gateway::start().await;
     let account = gateway.account("nebius", POOL).await;
-    let body = json!({"provider": "together", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url()});
-    let second = id_of(&gateway.make("/v2/accounts", body).await);
+    let second = gateway.account_with("together", OWN_SECOND, json!({})).await;
     gateway.patch(&format!("/v2/accounts/{second}"), json!({"retention": {"days": 3}})).await;
-    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
-    let others: Founded = serde_json::from_value(made).unwrap();
+    let others = gateway.workspace("the others").await;
     let (client, admin) = (gateway.with_key(&others.api_key), gateway.with_key(&others.admin_key));
     let route = json!({"scope": {"model": LLAMA}, "providers": ["nebius", "together_ai"]});
     assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);
@@ -140,8 +131,7 @@ async fn whoever_was_tried_is_listed_and_the_operators_account_has_no_name() {
         expected.iter().map(|(a, b, c)| (a, b, c)).collect::<Vec<_>>(),
         "who failed saw it, too"
     );
-    assert_eq!(tried[1]["retention"]["basis"], "agreed");
-    assert_eq!(tried[1]["retention"]["source"], "the operator's agreement");
+    has(&tried[1]["retention"], json!({"basis": "agreed", "source": "the operator's agreement"}));
     assert_eq!(
         tried[1]["host"],
         Value::Null,
@@ -158,10 +148,8 @@ async fn whoever_was_tried_is_listed_and_the_operators_account_has_no_name() {
     // Neither of the two sees the other's requests.
     let ours = gateway.get(PATH).await;
     assert_eq!((&ours["requests"], &ours["data"]), (&json!(0), &json!([])), "{ours}");
-    let theirs = gateway.admin().get(&format!("/v2/requests/{}", trace_of(&answer))).await.unwrap();
-    assert_eq!(theirs.status, 404);
-    let own = gateway.chat_ok(&question(LLAMA)).await;
-    let path = own_path(&gateway, &own).await;
+    gateway.admin().get(&format!("/v2/requests/{}", trace_of(&answer))).await.unwrap().must_be(404);
+    let path = own_path(&gateway, &gateway.chat_ok(&question(LLAMA)).await).await;
     assert_eq!(
         path.iter().filter(|party| party["key"] == json!(second)).count(),
         1,
@@ -178,10 +166,7 @@ async fn a_node_is_where_its_owner_says() {
     let answer = gateway.chat_ok(&question(MINI)).await;
     let path = own_path(&gateway, &answer).await;
     let party = at(&path, "node");
-    assert_eq!(
-        (&party["party"], &party["place"], &party["key"]),
-        (&json!(node), &json!("attic"), &json!(node))
-    );
+    has(party, json!({"party": node, "place": "attic", "key": node}));
     assert_eq!(party["retention"]["basis"], "unknown", "{party}");
     let all = gateway.get(PATH).await;
     let input = all["residency"][0]["input_tokens"].as_u64().unwrap();
@@ -225,8 +210,7 @@ async fn a_hook_saw_what_it_was_sent_whatever_its_policy_says_now() {
 async fn what_is_kept_here_is_told_with_its_end_and_a_cached_answer_has_no_provider() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
-    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    gateway.cache_answers().await;
     let first = gateway.chat_ok(&question(MINI)).await;
     let again = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(again.header("agent-cache"), Some("hit"));
@@ -252,8 +236,7 @@ async fn what_is_kept_here_is_told_with_its_end_and_a_cached_answer_has_no_provi
     assert!(kept["retention"]["until"].is_string(), "{kept}");
     // What its provider stores is under the credential that it was made with.
     let stored = json!({"model": MINI, "input": "hello", "store": true});
-    let stored = gateway.with_key(&key).post("/v1/responses", &stored).await.unwrap();
-    assert_eq!(stored.status, 200, "{}", stored.text());
+    let stored = gateway.with_key(&key).post("/v1/responses", &stored).await.unwrap().must_be(200);
     let path = own_path(&gateway, &stored).await;
     let response = storage(&path, "response");
     assert_eq!((&response["party"], &response["retention"]["basis"]), (&json!("openai"), &json!("unknown")));
@@ -313,24 +296,14 @@ async fn many_requests_are_summed_by_party_and_region_and_filtered() {
         ("filter=nothing%3A1", "invalid_filter"),
         ("colour=red", "unknown_parameter"),
     ] {
-        let answer = gateway.admin().get(&format!("{PATH}?{query}")).await.unwrap();
-        problem(&answer, 400, code);
+        problem(&gateway.admin().get(&format!("{PATH}?{query}")).await.unwrap(), 400, code);
     }
 }
 
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn on_postgresql_the_same_is_told() {
-    let server = postgres::Server::shared().await.unwrap();
-    let url = server.database(&format!("data_path_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [
-        ("TIDEGATE_DATABASE_URL", url.as_str()),
-        ("TIDEGATE_MASTER_KEY_FILE", &key_file),
-        ("TIDEGATE_RECORDS_KEEP_DAYS", "90"),
-    ];
-    let gateway = Gateway::with(config(), &environment).await;
+    let gateway = Gateway::on_postgres("data_path", &[("TIDEGATE_RECORDS_KEEP_DAYS", "90")]).await;
     gateway.credential("openai", OWN).await;
     let keyed = gateway.client().header("idempotency-key", "order 1");
     let answer = keyed.post(CHAT, &question(MINI)).await.unwrap();

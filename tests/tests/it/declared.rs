@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::ask::has;
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, OWN, id_of};
 
@@ -94,8 +95,7 @@ impl Desk {
     }
 
     async fn all(&self, path: &str) -> Vec<Value> {
-        let answer = self.gateway.with_key(&self.admin_key).get(path).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = self.gateway.with_key(&self.admin_key).get(path).await.unwrap().must_be(200);
         answer.json()["data"].as_array().unwrap().clone()
     }
 }
@@ -135,8 +135,7 @@ async fn it_is_applied_once_and_then_there_is_no_change() {
     // Without a change to the credential, its secret is not even read.
     let file = desk.path("all.toml").display().to_string();
     let bare = Cli::new().env("TIDEGATE_URL", &desk.gateway.origin).env("TIDEGATE_API_KEY", &desk.admin_key);
-    let again = bare.run(&["apply", "-f", &file]).ok();
-    assert_eq!(again, "No change: 6 objects are as declared.\n");
+    assert_eq!(bare.run(&["apply", "-f", &file]).ok(), "No change: 6 objects are as declared.\n");
     assert_eq!(desk.all("/v2/provider-credentials").await, std::slice::from_ref(&credential));
 
     // Only what differs is changed; what the document doesn't mention stays.
@@ -329,11 +328,7 @@ async fn whoever_was_faster_is_not_overwritten() {
     assert_eq!(output.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("b.toml:1: node rack: ") && stderr.contains("changed meanwhile"), "{stderr}");
     let node = desk.all("/v2/byoc/nodes").await.remove(0);
-    assert_eq!(
-        (&node["labels"], &node["base_url"]),
-        (&json!(["theirs"]), &json!(desk.gateway.emulator.base_url())),
-        "{node}"
-    );
+    has(&node, json!({"labels": ["theirs"], "base_url": desk.gateway.emulator.base_url()}));
 }
 
 const BOUNDS: &str = r#"
@@ -472,8 +467,7 @@ async fn what_is_no_longer_declared_goes(desk: &Desk) {
 #[tokio::test]
 async fn what_the_gateway_would_refuse_is_found_by_a_dry_run() {
     let desk = Desk::new().await;
-    let document = "[[project]]\nname = \"halfway\"\n\n[[budget]]\nname = \"wrong\"\nworkspace = true\nlimit_micros = 5\nalerts = [400]\n";
-    desk.write("all.toml", document);
+    desk.write("all.toml", "[[project]]\nname = \"halfway\"\n\n[[budget]]\nname = \"wrong\"\nworkspace = true\nlimit_micros = 5\nalerts = [400]\n");
     let why = desk.apply(&["--dry-run"]).failed(2);
     assert!(why.contains("all.toml:4: budget wrong: ") && why.contains("alerts"), "{why}");
     assert!(!why.contains("Carried out"), "{why}");

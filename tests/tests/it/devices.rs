@@ -99,8 +99,7 @@ async fn a_no_a_removal_and_a_lower_role_count() {
     let me = cli.run(&["whoami", "--json"]).json();
     assert_eq!(me["key"]["scopes"], json!(["read"]), "a key may do what its person may: {me}");
     cli.run(&["key", "create", "more"]).failed(5);
-    let member = format!("/v2/members/{}", viewer.id);
-    assert_eq!(owner.client().delete(&member).await.unwrap().status, 204);
+    assert_eq!(owner.client().delete(&format!("/v2/members/{}", viewer.id)).await.unwrap().status, 204);
     cli.run(&["whoami"]).failed(4);
 }
 
@@ -123,8 +122,7 @@ async fn a_workspace_without_a_project_gives_a_device_no_key() {
     }
     assert_eq!(owner.client().delete(&project).await.unwrap().status, 204);
     let code = json!({"device_code": authorization["device_code"]});
-    let poll = device.post("/v2/device/token", &code).await.unwrap();
-    problem(&poll, 400, "no_project");
+    problem(&device.post("/v2/device/token", &code).await.unwrap(), 400, "no_project");
     assert_eq!(owner.post("/v2/projects", json!({"name": "first"})).await.status, 201);
     assert_eq!(owner.get("/v2/api-keys").await.json()["data"], json!([]), "none was given");
 }

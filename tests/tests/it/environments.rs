@@ -3,17 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, question, refused};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND};
 
 async fn credential(gateway: &Gateway, environment: &str, secret: &str) -> String {
-    let body = json!({
-        "provider": "openai",
-        "display_name": environment,
-        "secret": secret,
-        "base_url": gateway.emulator.base_url(),
-        "scope": {"environment": environment},
-    });
-    id_of(&gateway.make("/v2/provider-credentials", body).await)
+    let more = json!({"display_name": environment, "scope": {"environment": environment}});
+    gateway.credential_with("openai", secret, more).await
 }
 
 #[tokio::test]
@@ -27,8 +21,7 @@ async fn two_keys_the_same_body_two_credentials() {
     let body = question(MINI);
     for (key, credential, secret) in [(&live, &production, OWN), (&test, &staging, OWN_SECOND)] {
         let before = gateway.calls(secret).len();
-        let answer = gateway.with_key(key).post(crate::ask::CHAT, &body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = gateway.with_key(key).post(crate::ask::CHAT, &body).await.unwrap().must_be(200);
         assert_eq!(answer.header("agent-byok-credential-id"), Some(credential.as_str()));
         assert_eq!(gateway.calls(secret).len(), before + 1);
     }
@@ -42,6 +35,5 @@ async fn two_keys_the_same_body_two_credentials() {
     assert_eq!(seen, [(&json!("production"), &json!(1)), (&json!("staging"), &json!(1))], "{usage}");
     // An environment without a credential can't use another's.
     let (bare, _) = gateway.key(json!({"name": "bare", "environment": "development"})).await;
-    let answer = gateway.with_key(&bare).post(crate::ask::CHAT, &body).await.unwrap();
-    refused(&answer, 404, "model_not_served");
+    refused(&gateway.with_key(&bare).post(crate::ask::CHAT, &body).await.unwrap(), 404, "model_not_served");
 }

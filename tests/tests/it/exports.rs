@@ -23,8 +23,7 @@ async fn every_row_is_there_and_adds_up() {
     for _ in 0..6 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    let formula = with(question("=1+1/nobody"), json!({}));
-    gateway.chat(&formula).await;
+    gateway.chat(&with(question("=1+1/nobody"), json!({}))).await;
     gateway.wait_for_usage(6).await;
     gateway.listed(7).await;
     let to = gateway.directory().join("leaving");
@@ -45,8 +44,7 @@ async fn every_row_is_there_and_adds_up() {
         let micros = (total(rows, "provider_cost_nanos") + 500) / 1_000;
         assert_eq!(json!(micros), usage["provider_cost_micros"], "{file}");
     }
-    let by_day = rows(&to.join("usage.jsonl"));
-    assert_eq!(json!(total(&by_day, "requests")), usage["requests"]);
+    assert_eq!(json!(total(&rows(&to.join("usage.jsonl")), "requests")), usage["requests"]);
     assert!(rows(&to.join("audit.jsonl")).iter().any(|row| row["action"] == "credential.create"));
     let canary = harness::canary::Canary::new()
         .prefix_chars(16)
@@ -77,7 +75,8 @@ async fn an_interrupted_one_goes_on() {
     let page = gateway.get("/v2/records?limit=2").await;
     let first: String = page["data"].as_array().unwrap().iter().map(|row| format!("{row}\n")).collect();
     std::fs::write(to.join("requests.jsonl.part"), format!("{first}{{\"torn")).unwrap();
-    let state = json!({"names": ["requests.jsonl"], "bytes": [first.len()], "rows": 2, "cursor": page["next_cursor"]});
+    let (names, cursor) = (["requests.jsonl"], &page["next_cursor"]);
+    let state = json!({"names": names, "bytes": [first.len()], "rows": 2, "cursor": cursor});
     std::fs::write(to.join(".records.state"), state.to_string()).unwrap();
     let there = to.display().to_string();
     let done = gateway.cli().run(&["export", "--to", &there, "--only", "requests", "--format", "jsonl"]);
@@ -96,8 +95,7 @@ async fn records_are_of_ones_own_workspace() {
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.wait_for_usage(1).await;
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let client = gateway.with_key(other["admin_key"].as_str().unwrap());
+    let client = gateway.with_key(&gateway.workspace("other").await.admin_key);
     assert_eq!(client.get("/v2/records").await.unwrap().json()["data"], json!([]));
     assert_eq!(gateway.get("/v2/records").await["data"].as_array().unwrap().len(), 1);
 }

@@ -17,6 +17,8 @@ use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::ask::{CHAT, with};
 use crate::command::{Cli, workspace};
+use crate::ask::{CHAT, with};
+use crate::command::Cli;
 use crate::founding;
 use crate::sdk::drive;
 use crate::wait::{a_day_with_room, a_moment, found};
@@ -727,4 +729,42 @@ impl Shared {
 /// The interpreter of Python's drivers, and one of them.
 pub fn driver(script: &str) -> (PathBuf, PathBuf) {
     (workspace().join(".venv/bin/python"), workspace().join("tests/sdk").join(script))
+}
+impl Gateway {
+    /// As `with`, on a database of its own on the shared PostgreSQL server. Replicas have the same master key.
+    pub async fn on_postgres(name: &str, more: &[(&str, &str)]) -> Self {
+        let server = Server::shared().await.unwrap();
+        let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let key_file = directory.path().join("master.key").display().to_string();
+        let own = [("TIDEGATE_DATABASE_URL", &*url), ("TIDEGATE_MASTER_KEY_FILE", &*key_file)];
+        let more = [&own[..], more].concat();
+        Self::begin(directory, tidegate().unwrap(), config(), &more, None, None).await
+    }
+
+    /// A credential of the workspace with the emulator as its base URL, and with further or other fields.
+    pub async fn credential_with(&self, provider: &str, secret: &str, more: Value) -> String {
+        self.principal("/v2/provider-credentials", provider, secret, more).await
+    }
+
+    /// The same for a pooled account.
+    pub async fn account_with(&self, provider: &str, secret: &str, more: Value) -> String {
+        self.principal("/v2/accounts", provider, secret, more).await
+    }
+
+    async fn principal(&self, path: &str, provider: &str, secret: &str, more: Value) -> String {
+        let own = json!({"provider": provider, "secret": secret, "base_url": self.emulator.base_url()});
+        id_of(&self.make(path, with(own, more)).await)
+    }
+
+    /// Another workspace of the installation.
+    pub async fn workspace(&self, name: &str) -> Founded {
+        serde_json::from_value(self.make("/v2/workspaces", json!({"name": name})).await).unwrap()
+    }
+
+    /// From now on, the project's answers are cached.
+    pub async fn cache_answers(&self) {
+        let project = format!("/v2/projects/{}", self.founded.project_id);
+        self.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    }
 }

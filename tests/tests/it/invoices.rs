@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem, question};
+use crate::ask::{MINI, has, problem, question};
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, config, row};
 use crate::wait::a_moment;
@@ -60,8 +60,7 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     assert_eq!((&current["in_force"]["monthly_base_micros"], &current["versions"]), (&json!(0), &json!([])));
 
     let (admin, json_body) = (gateway.admin(), [("content-type", "application/json")]);
-    let put = admin.call(http::Method::PUT, "/v2/tariff", &json_body, tariff().to_string()).await.unwrap();
-    assert_eq!(put.status, 200, "{}", put.text());
+    admin.call(http::Method::PUT, "/v2/tariff", &json_body, tariff().to_string()).await.unwrap().must_be(200);
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     let invoice = draft(&gateway).await;
     let of = |mode: &str, field: &str| row(&snapshot["mtd"]["by_mode"], "mode", mode)[field].clone();
@@ -69,15 +68,9 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     // Three requests on the own credential, one of them included, at 2,000 dollars per million.
     assert_eq!(of("byok", "cost_micros"), 4_000);
     let fee = lines(&invoice, "request_fee")[0];
-    assert_eq!(
-        (&fee["quantity"], &fee["included"], &fee["amount_micros"]),
-        (&json!(3), &json!(1), &json!(4_000))
-    );
+    has(fee, json!({"quantity": 3, "included": 1, "amount_micros": 4_000}));
     let own = lines(&invoice, "byok_tokens")[0];
-    assert_eq!(
-        (&own["amount_micros"], &own["model"], &own["requests"]),
-        (&json!(0), &json!(MINI), &json!(3))
-    );
+    has(own, json!({"amount_micros": 0, "model": MINI, "requests": 3}));
     assert!(own["provider_cost_micros"].as_i64().unwrap() > 0, "the provider's bill is told: {own}");
     assert_eq!(lines(&invoice, "byoc_tokens")[0]["amount_micros"], 0);
     assert_eq!(of("byoc", "cost_micros"), 0);
@@ -94,8 +87,7 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     for mode in ["mi", "byok", "byoc"] {
         assert_eq!(row(&invoice["by_mode"], "mode", mode)["cost_micros"], of(mode, "cost_micros"), "{mode}");
     }
-    assert_eq!(invoice["total_micros"], snapshot["owed_micros"]);
-    assert_eq!(invoice["monthly_base_micros"], 5_000_000);
+    has(&invoice, json!({"total_micros": snapshot["owed_micros"], "monthly_base_micros": 5_000_000}));
     let sum: i64 =
         invoice["lines"].as_array().unwrap().iter().map(|l| l["amount_nanos"].as_i64().unwrap()).sum();
     assert_eq!(invoice["total_nanos"], sum);
@@ -183,15 +175,10 @@ async fn refusals(gateway: &Gateway, invoice: &Value) {
     let answer = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();
     problem(&answer, 409, "no_such_tariff");
     // A draft is not evidence.
-    let verified = gateway.cli().run(&[
-        "ledger",
-        "verify",
-        "--invoice",
-        id,
-        "--data-dir",
-        &gateway.data().display().to_string(),
-    ]);
-    verified.failed(3);
+    gateway
+        .cli()
+        .run(&["ledger", "verify", "--invoice", id, "--data-dir", &gateway.data().display().to_string()])
+        .failed(3);
 }
 
 /// Changes rows behind the gateway's back.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use harness::canary::Canary;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, refused};
+use crate::ask::{CHAT, MINI, has, problem, question, refused};
 use crate::gateway::{Gateway, OWN};
 
 async fn gateway() -> Gateway {
@@ -35,8 +35,7 @@ async fn a_scope_lets_in_and_keeps_out() {
         assert_eq!(usage.status == 200, reads, "{scopes}: {}", usage.text());
         let made = client.post("/v2/projects", &json!({"name": format!("by {scopes}")})).await.unwrap();
         assert_eq!(made.status == 201, administers, "{scopes}: {}", made.text());
-        let accounts = client.get("/v2/accounts").await.unwrap();
-        problem(&accounts, 403, "insufficient_scope");
+        problem(&client.get("/v2/accounts").await.unwrap(), 403, "insufficient_scope");
     }
     // An admin key can't create an operator key.
     let (admin, _) = gateway.key(json!({"name": "admin", "scopes": ["admin"]})).await;
@@ -69,15 +68,10 @@ async fn a_key_is_changed_by_merge_patch() {
     let (key, id) = gateway.key(json!({"name": "first", "scopes": ["inference"]})).await;
     let path = format!("/v2/api-keys/{id}");
     let changed = gateway.patch(&path, json!({"name": "second", "ip_allowlist": ["203.0.113.7"]})).await;
-    assert_eq!(
-        (&changed["name"], &changed["scopes"]),
-        (&json!("second"), &json!(["inference"])),
-        "{changed}"
-    );
+    has(&changed, json!({"name": "second", "scopes": ["inference"]}));
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 403, "ip_not_allowed");
     assert_eq!(gateway.patch(&path, json!({"priority": 40})).await["priority"], 40);
-    let wrong = gateway.patched(&path, json!({"priority": 256})).await;
-    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    let wrong = gateway.patched(&path, json!({"priority": 256})).await.must_be(400);
     assert_eq!(gateway.patch(&path, json!({"priority": null})).await["priority"], Value::Null);
     gateway.patch(&path, json!({"ip_allowlist": [], "expires_at": "2021-03-04T05:06:07Z"})).await;
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 401, "expired_api_key");

@@ -37,11 +37,9 @@ async fn gateway() -> Gateway {
         OF_MESSAGES.iter().fold(chat, |config, (name, _)| config.claude_model(ClaudeModel::new(*name)));
     let gateway = Gateway::with(both.model(Model::chat("grok-4")), &[]).await;
     gateway.credential("openai", OWN).await;
-    let grok = json!({"provider": "xai", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url_of(Flavour::Xai)});
-    gateway.make("/v2/provider-credentials", grok).await;
-    let claude =
-        json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/provider-credentials", claude).await;
+    let xai = json!({"base_url": gateway.emulator.base_url_of(Flavour::Xai)});
+    gateway.credential_with("xai", OWN_SECOND, xai).await;
+    gateway.credential_with("anthropic", OWN, json!({"base_url": gateway.emulator.anthropic_url()})).await;
     gateway
 }
 
@@ -49,8 +47,7 @@ async fn gateway() -> Gateway {
 async fn served(gateway: &Gateway, answer: &Answer, name: &str, provider: &str, is_priced: bool) {
     assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{name}");
-    let call = gateway.emulator.journal().pop().unwrap();
-    assert_eq!(call.model.as_deref(), Some(bare(name)), "{name}");
+    assert_eq!(gateway.emulator.journal().pop().unwrap().model.as_deref(), Some(bare(name)), "{name}");
     let record = gateway.settled(&trace_of(answer)).await;
     assert_eq!(record["unpriced"], !is_priced, "{name}: {record}");
 }
@@ -106,8 +103,7 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     gateway.credential("openai", OWN).await;
     gateway.account("openai", POOL).await;
     let profile = async |model: &str| {
-        let plan = gateway.plan(json!({"model": model})).await;
-        plan["chosen"]["profile"].as_str().unwrap().to_owned()
+        gateway.plan(json!({"model": model})).await["chosen"]["profile"].as_str().unwrap().to_owned()
     };
     let cli = gateway.cli();
     let output = cli.run(&["route", "add", "--model", "openai/gpt-4o", "--profile", "managed_provider"]).ok();
@@ -189,8 +185,7 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
         (json!({"model": MINI, "dialect": "smoke"}), "dialect"),
         (json!({"model": MINI, "messages": []}), "messages"),
     ] {
-        let answer = gateway.admin().post("/v2/plan", &body).await.unwrap();
-        assert_eq!(answer.status, 400, "{}", answer.text());
+        let answer = gateway.admin().post("/v2/plan", &body).await.unwrap().must_be(400);
         assert!(answer.text().contains(param), "{}", answer.text());
     }
     let output = gateway.cli().run(&["plan", "gpt-image-1-mini", "--modality", "image"]).ok();
@@ -247,6 +242,5 @@ async fn headers_that_are_not_honoured_are_refused_or_named() {
         answer.text()
     );
     let trace_mode = ("agent-trace-mode", "tokenized");
-    let error = refused(&send(&[trace_mode]).await, 400, "unsupported_header");
-    assert_eq!(error["param"], "Agent-Trace-Mode");
+    assert_eq!(refused(&send(&[trace_mode]).await, 400, "unsupported_header")["param"], "Agent-Trace-Mode");
 }

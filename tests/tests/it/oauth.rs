@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::ask::{MINI, problem};
+use crate::ask::{MINI, has, problem};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN};
 use crate::person::Person;
@@ -24,10 +24,9 @@ async fn register(gateway: &Gateway, redirect: &str) -> Answer {
 
 /// What a program that has just registered asks a person for.
 pub async fn wanted(gateway: &Gateway) -> Value {
-    let registered = register(gateway, REDIRECT).await;
-    assert_eq!(registered.status, 201, "{}", registered.text());
+    let registered = register(gateway, REDIRECT).await.must_be(201).json();
     json!({
-        "client_id": registered.json()["client_id"], "redirect_uri": REDIRECT, "response_type": "code", "state": "s",
+        "client_id": registered["client_id"], "redirect_uri": REDIRECT, "response_type": "code", "state": "s",
         "code_challenge": CHALLENGE, "code_challenge_method": "S256", "project_id": gateway.founded.project_id,
     })
 }
@@ -56,8 +55,7 @@ fn parameter(address: &str, name: &str) -> String {
 async fn code(gateway: &Gateway, person: &Person) -> (String, String) {
     let mut body = wanted(gateway).await;
     body["approve"] = json!(true);
-    let consent = person.post("/v2/oauth/consent", body.clone()).await;
-    assert_eq!(consent.status, 200, "{}", consent.text());
+    let consent = person.post("/v2/oauth/consent", body.clone()).await.must_be(200);
     let to = consent.json()["redirect_to"].as_str().unwrap().to_owned();
     assert!(to.starts_with(REDIRECT) && parameter(&to, "state") == "s", "{to}");
     assert_eq!(parameter(&to, "iss"), gateway.origin);
@@ -138,8 +136,7 @@ async fn a_client_without_a_key_is_told_where_it_gets_one() {
     assert_eq!(resource["resource"], format!("{}/mcp", gateway.origin));
     assert_eq!(resource["authorization_servers"], json!([gateway.origin]));
     let server = client.get("/.well-known/oauth-authorization-server").await.unwrap().json();
-    assert_eq!(server["issuer"], json!(gateway.origin));
-    assert_eq!(server["code_challenge_methods_supported"], json!(["S256"]));
+    has(&server, json!({"issuer": gateway.origin, "code_challenge_methods_supported": ["S256"]}));
     for redirect in ["http://a.example/", "javascript://x/%0aalert(1)", "nonsense"] {
         refused(&register(&gateway, redirect).await, "invalid_redirect_uri");
     }
@@ -228,11 +225,7 @@ async fn a_code_is_redeemed_once_by_its_client_with_its_verifier() {
     let tokens = redeem(&gateway, &code, &client, &[("resource", &resource)]).await;
     assert_eq!((tokens.status, tokens.header("cache-control")), (200, Some("no-store")), "{}", tokens.text());
     let tokens = tokens.json();
-    assert_eq!(
-        (&tokens["token_type"], &tokens["scope"]),
-        (&json!("Bearer"), &json!("inference")),
-        "{tokens}"
-    );
+    has(&tokens, json!({"token_type": "Bearer", "scope": "inference"}));
     let access = text(&tokens, "access_token");
     assert!(works(&gateway, access).await);
     problem(&gateway.with_key(access).get("/v2/usage").await.unwrap(), 403, "insufficient_scope");

@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use harness::canary::Canary;
 use harness::client::Client;
-use harness::postgres::Server;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::problem;
-use crate::gateway::{Gateway, config};
+use crate::gateway::Gateway;
 use crate::person::{Person, token_of};
 
 const PASSWORD: &str = "a sentence that nobody guesses";
@@ -46,8 +45,7 @@ async fn the_link_of_a_start_signs_the_owner_in_once() {
     let data = gateway.data().display().to_string();
     let cli = crate::command::Cli::new();
     let made = cli.run(&["login", "--link", "--data-dir", &data, "--url", &gateway.origin]).ok();
-    let again = Person::of(&gateway.origin, &gateway.open_link(made.trim()).await);
-    assert_eq!(again.id, owner.id);
+    assert_eq!(Person::of(&gateway.origin, &gateway.open_link(made.trim()).await).id, owner.id);
     let kept = Client::new(&gateway.origin).header("cookie", &owner.cookie).get("/v2/me").await.unwrap();
     assert_eq!(kept.status, 200, "a session outlives the process");
     let me = gateway.get("/v2/me").await;
@@ -108,10 +106,8 @@ async fn a_password_is_set_used_and_changed() {
     Person::of(&gateway.origin, &signed_in.patch("/v2/me", right).await);
     problem(&sign_in(&gateway, "ada@example.com", PASSWORD).await, 401, "sign_in_failed");
     // A link replaces a forgotten password.
-    let back = gateway.owner().await;
-    Person::of(&gateway.origin, &back.patch("/v2/me", change).await);
-    let canary = Canary::new().plant("password", PASSWORD);
-    assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
+    Person::of(&gateway.origin, &gateway.owner().await.patch("/v2/me", change).await);
+    assert_eq!(Canary::new().plant("password", PASSWORD).scan_path(&gateway.data()).unwrap(), []);
     let audit = gateway.get("/v2/audit?limit=1000").await;
     let actions: Vec<&str> =
         audit["data"].as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
@@ -151,12 +147,7 @@ async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn tries_count_at_every_gateway() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("s_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let gateway = Gateway::with(config(), &environment).await;
+    let gateway = Gateway::on_postgres("s", &[]).await;
     let (_second, second) = gateway.replica_in("second").await;
     let owner = gateway.owner().await;
     Person::of(&gateway.origin, &owner.patch("/v2/me", json!({"password": PASSWORD})).await);
@@ -325,8 +316,7 @@ async fn the_command_line_manages_members() {
 async fn one_person_in_two_workspaces() {
     let gateway = Gateway::start().await;
     let owner = gateway.owner().await;
-    let others = owner.post("/v2/workspaces", json!({"name": "the others"})).await;
-    assert_eq!(others.status, 201, "{}", others.text());
+    let others = owner.post("/v2/workspaces", json!({"name": "the others"})).await.must_be(201);
     let others = others.json();
     let other_id = others["workspace_id"].as_str().unwrap();
     let me = owner.get("/v2/me").await.json();
@@ -356,15 +346,13 @@ async fn one_person_in_two_workspaces() {
     problem(&gateway.open_link(&link).await, 401, "sign_in_first");
     assert_eq!(member.get("/v2/me").await.json()["workspaces"].as_array().unwrap().len(), 1);
     let joined = member.client().post("/v2/sign-in/link", &json!({"token": token_of(&link)})).await.unwrap();
-    let joined = Person::of(&gateway.origin, &joined);
-    assert_eq!(joined.me["workspaces"].as_array().unwrap().len(), 2);
+    assert_eq!(Person::of(&gateway.origin, &joined).me["workspaces"].as_array().unwrap().len(), 2);
     problem(&member.get("/v2/me").await, 401, "session_over");
     let answer = admin.post(&format!("/v2/members/{}/link", member.id), &json!({})).await.unwrap();
     let link = answer.json()["sign_in_link"].as_str().unwrap().to_owned();
     problem(&gateway.open_link(&link).await, 401, "sign_in_first");
     // The admin key of a workspace without an owner can appoint one, once.
-    let third = gateway.make("/v2/workspaces", json!({"name": "third"})).await;
-    let third = gateway.with_key(third["admin_key"].as_str().unwrap());
+    let third = gateway.with_key(&gateway.workspace("third").await.admin_key);
     gateway.member(&third, "boss@example.com", "owner").await;
     let answer =
         third.post("/v2/members", &json!({"email": "x@example.com", "role": "owner"})).await.unwrap();
@@ -381,9 +369,7 @@ async fn an_email_that_another_took_blocks_nobody() {
     let gateway = Gateway::start().await;
     let owner = gateway.owner().await;
     let squatter = gateway.member(&owner.client(), "viewer@example.com", "viewer").await;
-    let body = json!({"email": "ceo@corp.example", "password": PASSWORD});
-    let answer = squatter.patch("/v2/me", body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    squatter.patch("/v2/me", json!({"email": "ceo@corp.example", "password": PASSWORD})).await.must_be(200);
     let others = gateway.make("/v2/workspaces", json!({"name": "corp"})).await;
     let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
     let invited =
@@ -395,8 +381,7 @@ async fn an_email_that_another_took_blocks_nobody() {
     assert_eq!(ceo.me["workspace_id"], others["workspace_id"]);
     assert_ne!(ceo.id, squatter.id);
     let own = "another sentence that nobody guesses";
-    let set = ceo.patch("/v2/me", json!({"password": own})).await;
-    assert_eq!(set.status, 200, "{}", set.text());
+    ceo.patch("/v2/me", json!({"password": own})).await.must_be(200);
     for (password, id) in [(own, &ceo.id), (PASSWORD, &squatter.id)] {
         let signed_in = sign_in(&gateway, "ceo@corp.example", password).await;
         assert_eq!(Person::of(&gateway.origin, &signed_in).id, *id);
@@ -412,8 +397,7 @@ async fn an_email_that_another_took_blocks_nobody() {
 #[tokio::test]
 async fn a_developer_makes_keys_that_may_no_more_than_call_and_look() {
     let gateway = Gateway::start().await;
-    let owner = gateway.owner().await;
-    let developer = gateway.member(&owner.client(), "dev@example.com", "developer").await;
+    let developer = gateway.member(&gateway.owner().await.client(), "dev@example.com", "developer").await;
     let made = developer.post("/v2/api-keys", json!({"name": "mine", "scopes": ["inference", "read"]})).await;
     assert_eq!(made.status, 201, "{}", made.text());
     let key = made.json();

@@ -86,7 +86,6 @@ impl Gateway {
 
     /// The owner of the first workspace, signed in with a link from the command line.
     pub async fn owner(&self) -> Person {
-        let link = self.cli().run(&["login", "--link"]).ok();
-        Person::of(&self.origin, &self.open_link(link.trim()).await)
+        Person::of(&self.origin, &self.open_link(self.cli().run(&["login", "--link"]).ok().trim()).await)
     }
 }

@@ -9,15 +9,14 @@ use std::time::Duration;
 use harness::KeyState;
 use harness::canary::Canary;
 use harness::client::{Answer, Client};
-use harness::postgres::Server;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, scripted, trace_of, until_status};
+use crate::ask::{CHAT, MINI, has, scripted, trace_of, until_status};
 use crate::canary::holds;
 use crate::command::{Cli, workspace};
-use crate::gateway::{Founded, Gateway, OWN, config, id_of};
+use crate::gateway::{Gateway, OWN, id_of};
 use crate::wait::{a_moment, found, until};
 
 pub const JOBS: &str = "/v2/purge-jobs";
@@ -47,8 +46,7 @@ pub async fn plant(gateway: &Gateway, key: &str) -> Planted {
     let idempotent = format!("order of {key}");
     let keyed = client().header("idempotency-key", &idempotent);
     let mut answers = vec![keyed.post(CHAT, &scripted(MINI, &said())).await.unwrap()];
-    let ran = json!({"app": MINI, "input": {"prompt": SECRET}});
-    answers.push(client().post("/v1/run", &ran).await.unwrap());
+    answers.push(client().post("/v1/run", &json!({"app": MINI, "input": {"prompt": SECRET}})).await.unwrap());
     let task = answers[1].json()["data"]["id"].as_str().unwrap().to_owned();
     answers.push(client().post("/v2/responses", &json!({"model": MINI, "input": SECRET})).await.unwrap());
     let response = id_of(&answers[2].json());
@@ -99,8 +97,7 @@ pub async fn readable(gateway: &Gateway, planted: &Planted) -> Vec<&'static str>
 /// Whether a repeated request is given its first answer.
 pub async fn is_replayed(gateway: &Gateway, planted: &Planted) -> bool {
     let keyed = gateway.with_key(&planted.key).header("idempotency-key", &planted.idempotent);
-    let answer = keyed.post(CHAT, &scripted(MINI, &said())).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = keyed.post(CHAT, &scripted(MINI, &said())).await.unwrap().must_be(200);
     answer.header("agent-idempotent-replay") == Some("true")
 }
 
@@ -234,8 +231,7 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
     );
     assert_eq!((found_in(&gateway.data(), &of_project), found_in(&gateway.data(), &before)), (0, 4));
     assert_eq!((is_replayed(&gateway, &others).await, is_replayed(&gateway, &planted).await), (true, false));
-    let canary = Canary::new().plant("planted", SECRET);
-    assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
+    assert_eq!(Canary::new().plant("planted", SECRET).scan_path(&gateway.data()).unwrap(), []);
     for (place, status, guarantee) in [
         ("idempotent_answers", "cleared", "verified_physical_purge"),
         ("kept_turns", "cleared", "verified_physical_purge"),
@@ -352,8 +348,7 @@ async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
 async fn nobody_purges_what_others_own() {
     let gateway = gateway().await;
     let planted = plant(&gateway, &gateway.founded.api_key).await;
-    let founded = gateway.make("/v2/workspaces", json!({"name": "others"})).await;
-    let others: Founded = serde_json::from_value(founded).unwrap();
+    let others = gateway.workspace("others").await;
     let admin = || gateway.with_key(&others.admin_key);
     let key = id_of(&gateway.get("/v2/api-keys?limit=1").await["data"][0]);
     for (scope, named) in [
@@ -401,11 +396,7 @@ async fn what_a_provider_refuses_to_delete_is_tried_again_and_stated() {
     refused_purge(&early, 409, "purge_not_over");
     let receipt = receipt_of(&gateway, &id).await;
     let [line] = lines(&receipt, "provider_objects")[..] else { panic!("{receipt}") };
-    assert_eq!(
-        (&line["status"], &line["after"], &line["guarantee"]),
-        (&json!("failed"), &json!(1), &json!("best_effort_expiry")),
-        "{line}"
-    );
+    has(line, json!({"status": "failed", "after": 1, "guarantee": "best_effort_expiry"}));
     assert!(line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
     assert_eq!(receipt["complete"], false);
     let job = gateway.get(&format!("{JOBS}/{id}")).await;
@@ -442,15 +433,9 @@ async fn a_batch_that_is_not_booked_stays_and_is_stated() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn another_gateway_gives_nothing_that_was_purged() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("purge_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let gateway = Gateway::with(config(), &environment).await;
+    let gateway = Gateway::on_postgres("purge", &[]).await;
     gateway.credential("openai", OWN).await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
-    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    gateway.cache_answers().await;
     let (_other, origin) = gateway.replica().await;
     let there = || Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     let planted = plant(&gateway, &gateway.founded.api_key).await;
@@ -499,34 +484,22 @@ async fn a_restored_backup_is_purged_again_before_it_serves() {
     let receipt = receipt_of(&gateway, &start(&gateway, json!({"workspace": true})).await).await;
     assert_eq!((readable(&gateway, &planted).await.len(), found_in(&gateway.data(), &slices)), (0, 0));
     write_receipt(gateway.directory(), "receipts", &receipt.to_string());
-    write_receipt(
-        gateway.directory(),
-        "forged",
-        &receipt.to_string().replace("\"workspace\":true", "\"workspace\":false"),
-    );
-    let restore = |to: &str, receipts: &str| {
-        Cli::new().run(&["restore", &backup, "--data-dir", &path(to), "--receipts", &path(receipts)])
+    let forged = receipt.to_string().replace("\"workspace\":true", "\"workspace\":false");
+    write_receipt(gateway.directory(), "forged", &forged);
+    let restore = |to: &str, receipts: &str, more: &[&str]| {
+        let restore = ["restore", &backup, "--data-dir", &path(to), "--receipts", &path(receipts)];
+        Cli::new().run(&[&restore[..], more].concat())
     };
-    assert!(restore("refused", "forged").failed(1).contains("isn't a receipt that holds"));
     let other_key = "ab".repeat(32);
-    let by_another = Cli::new().run(&[
-        "restore",
-        &backup,
-        "--data-dir",
-        &path("by another"),
-        "--receipts",
-        &path("receipts"),
-        "--receipt-key",
-        &other_key,
-    ]);
-    assert!(by_another.failed(1).contains("isn't a receipt that holds"));
-    assert!(
-        !gateway.directory().join("refused").join("tidegate.db").exists()
-            || Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &path("refused")]).code
-                != 0
-    );
+    let forged = restore("refused", "forged", &[]);
+    for refused in [forged, restore("by another", "receipts", &["--receipt-key", &other_key])] {
+        assert!(refused.failed(1).contains("isn't a receipt that holds"));
+    }
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &path("refused")];
+    let is_there = gateway.directory().join("refused").join("tidegate.db").exists();
+    assert!(!is_there || Cli::new().run(&serve).code != 0);
     Cli::new().run(&["restore", &backup, "--data-dir", &path("as it was")]).ok();
     assert_eq!(found_in(&gateway.directory().join("as it was"), &slices), 5, "the backup has it");
-    restore("restored", "receipts").ok();
+    restore("restored", "receipts", &[]).ok();
     assert_eq!(found_in(&gateway.directory().join("restored"), &slices), 0);
 }

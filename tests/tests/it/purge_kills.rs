@@ -3,6 +3,7 @@
 use harness::canary::Canary;
 use serde_json::{Value, json};
 
+use crate::ask::words;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config};
 use crate::purge::{
@@ -13,28 +14,15 @@ use crate::wait::until;
 
 /// The setting of builds for tests that names a file, which names the step at which a purge waits.
 const HELD: &str = "TIDEGATE_HELD_PURGE_STEP";
-const PLACES: [&str; 15] = [
-    "idempotent_answers",
-    "kept_turns",
-    "agent_state",
-    "batches",
-    "tasks",
-    "flow_runs",
-    "data_exports",
-    "request_contents",
-    "files",
-    "response_cache",
-    "held_prompts",
-    "provider_objects",
-    "provider_responses",
-    "providers",
-    "node_caches",
-];
+const PLACES: &str = "idempotent_answers kept_turns agent_state batches tasks flow_runs data_exports \
+    request_contents files response_cache held_prompts provider_objects provider_responses providers \
+    node_caches";
 
 /// Every step, in the order in which a purge goes through them.
 fn steps() -> Vec<String> {
-    let each = |step: &'static str| PLACES.iter().map(move |place| format!("{step} {place}"));
-    let of_places = PLACES.iter().flat_map(|place| [format!("purge {place}"), format!("note {place}")]);
+    let each = |step: &'static str| words(PLACES).into_iter().map(move |place| format!("{step} {place}"));
+    let of_places =
+        words(PLACES).into_iter().flat_map(|place| [format!("purge {place}"), format!("note {place}")]);
     let named = |steps: &[&str]| steps.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>();
     let before = named(&["raise", "count"]).into_iter().chain(of_places);
     before.chain(named(&["scrub"])).chain(each("probe")).chain(named(&["sign", "store", "end"])).collect()
@@ -48,8 +36,7 @@ struct Held {
 
 async fn held() -> Held {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("step").display().to_string();
-    let gateway = Gateway::with(config(), &[(HELD, &file)]).await;
+    let gateway = Gateway::with(config(), &[(HELD, &folder.path().join("step").display().to_string())]).await;
     gateway.credential("openai", OWN).await;
     Held { gateway, folder }
 }
@@ -92,8 +79,7 @@ async fn ended(gateway: &Gateway, id: &str, planted: &Planted, slices: &[Vec<u8>
     assert_eq!(readable(gateway, planted).await, [""; 0]);
     assert!(!is_replayed(gateway, planted).await);
     assert_eq!(found_in(&gateway.data(), slices), 0);
-    let canary = Canary::new().plant("planted", SECRET);
-    assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
+    assert_eq!(Canary::new().plant("planted", SECRET).scan_path(&gateway.data()).unwrap(), []);
     audited(gateway, id).await;
     let key = gateway.get("/v2/audit/key").await["public_key"].as_str().unwrap().to_owned();
     let file = write_receipt(gateway.directory(), &format!("receipt {count}"), &receipt.to_string());
@@ -123,14 +109,14 @@ fn is_of_the_end(step: &str) -> bool {
 #[tokio::test]
 async fn a_purge_that_is_killed_before_and_after_each_place_goes_on_and_ends_once() {
     let steps: Vec<_> = steps().into_iter().filter(|step| !is_of_the_end(step)).collect();
-    assert_eq!(steps.len(), 2 + 2 * PLACES.len());
+    assert_eq!(steps.len(), 2 + 2 * words(PLACES).len());
     killed_at_each(&steps).await;
 }
 
 #[tokio::test]
 async fn a_purge_that_is_killed_at_each_look_and_while_it_signs_ends_once() {
     let steps: Vec<_> = steps().into_iter().filter(|step| is_of_the_end(step)).collect();
-    assert_eq!(steps.len(), 4 + PLACES.len());
+    assert_eq!(steps.len(), 4 + words(PLACES).len());
     killed_at_each(&steps).await;
 }
 

@@ -44,9 +44,8 @@ async fn fixture(environment: &[(&str, &str)]) -> Fixture {
         ("anthropic", OWN, gateway.emulator.anthropic_url()),
         ("gemini", POOL_SECOND, gateway.emulator.origin()),
     ] {
-        let body =
-            json!({"provider": provider, "display_name": provider, "secret": secret, "base_url": base_url});
-        gateway.make("/v2/provider-credentials", body).await;
+        let more = json!({"display_name": provider, "base_url": base_url});
+        gateway.credential_with(provider, secret, more).await;
     }
     let kept = json!({"caching": {"keep_alive": true, "byok": "apply"}});
     gateway.patch(&format!("/v2/projects/{}", gateway.founded.project_id), kept).await;
@@ -136,9 +135,7 @@ async fn counted(gateway: &Gateway, place: &str) -> u64 {
 /// Blocks that the node's caches hold; asking drops them.
 async fn blocks(fixture: &Fixture) -> u64 {
     let client = Client::new(fixture.node_url.trim_end_matches("/v1"));
-    let answer = client.post("/v1/cache/purge", &json!({})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let report = answer.json();
+    let report = client.post("/v1/cache/purge", &json!({})).await.unwrap().must_be(200).json();
     let count = |at: &str| report.pointer(at).and_then(Value::as_u64).unwrap_or(0);
     count("/blocks") + count("/held/blocks")
 }
@@ -200,16 +197,14 @@ async fn purged(fixture: &Fixture) {
     for path in [gateway.data().as_path(), fixture.node_data.path()] {
         assert_eq!(canary.scan_path(path).unwrap(), []);
     }
-    let told = fixture.node.output();
-    assert!(!String::from_utf8_lossy(&told).contains(SECRET), "the node prints no prompt");
+    assert!(!String::from_utf8_lossy(&fixture.node.output()).contains(SECRET), "the node prints no prompt");
 }
 
 #[tokio::test]
 async fn a_canary_is_gone_from_nodes_memory_and_providers() {
     let fixture = fixture(&[]).await;
     purged(&fixture).await;
-    let slices = purge::sealed(&fixture.gateway.data());
-    assert_eq!(slices, Vec::<Vec<u8>>::new(), "no sealed content is left");
+    assert_eq!(purge::sealed(&fixture.gateway.data()), Vec::<Vec<u8>>::new(), "no sealed content is left");
     assert_eq!(semantic(&fixture).await, "miss");
 }
 
@@ -246,9 +241,8 @@ async fn sealed_there(server: &Server, database: &str) -> Vec<String> {
                 | "run_contents"
         );
         if content {
-            let query = format!(
-                "SELECT encode(substr(sealed, length(sealed) - 39, 32), 'hex') FROM \"{table}\" WHERE length(sealed) >= 40"
-            );
+            let slice = "encode(substr(sealed, length(sealed) - 39, 32), 'hex')";
+            let query = format!("SELECT {slice} FROM \"{table}\" WHERE length(sealed) >= 40");
             slices.extend(server.run(database, &query).await.unwrap().lines().map(str::to_owned));
         }
     }

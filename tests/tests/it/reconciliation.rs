@@ -10,8 +10,8 @@ use harness::{Behaviour, Entry};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, streaming, streaming_usage, text_of, with};
-use crate::gateway::{Founded, Gateway, OWN, POOL, row};
+use crate::ask::{CHAT, MINI, has, problem, question, streaming, streaming_usage, text_of, with};
+use crate::gateway::{Gateway, OWN, POOL, row};
 use crate::wait::a_day_with_room;
 
 const EMBEDDING: &str = "openai/text-embedding-3-small";
@@ -46,8 +46,7 @@ fn billed(gateway: &Gateway, secret: &str) -> Bill {
 }
 
 fn today() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    now / DAY_S * DAY_S
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / DAY_S * DAY_S
 }
 
 fn page(results: Vec<Value>) -> Value {
@@ -119,8 +118,7 @@ async fn traffic(gateway: &Gateway) -> u64 {
     gateway.emulator.script(OWN, [Behaviour::status(500)]);
     gateway.chat_ok(&question(MINI)).await;
     let embedding = json!({"model": EMBEDDING, "input": "the tide comes in and goes out"});
-    let answer = gateway.client().post("/v1/embeddings", &embedding).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.client().post("/v1/embeddings", &embedding).await.unwrap().must_be(200);
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(2_000).interval(Duration::from_millis(5))]);
     let mut stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
     for _ in 0..10 {
@@ -137,8 +135,7 @@ async fn an_export_of_what_was_billed_leaves_nothing_unexplained_and_each_change
     // The bill has one bucket, for the day on which it is read, and all calls must fall into it.
     a_day_with_room().await;
     let gateway = Gateway::start().await;
-    let requests = traffic(&gateway).await;
-    gateway.wait_for_usage(requests).await;
+    gateway.wait_for_usage(traffic(&gateway).await).await;
     let bill = billed(&gateway, OWN);
     assert_eq!(bill.len(), 2, "{bill:?}");
 
@@ -170,11 +167,9 @@ async fn stored(gateway: &Gateway, report: &Value) {
     let shown = gateway.cli().run(&["reconcile", "show", id]).ok();
     assert!(shown.contains("0.0000 % unexplained, within 0.1000 %"), "{shown}");
     assert!(gateway.cli().run(&["reconcile", "list"]).ok().contains(id));
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let other: Founded = serde_json::from_value(other).unwrap();
+    let other = gateway.workspace("other").await;
     let stranger = gateway.with_key(&other.admin_key);
-    let refused = stranger.get(&format!("/v2/reconciliations/{id}")).await.unwrap();
-    problem(&refused, 404, "not_found");
+    problem(&stranger.get(&format!("/v2/reconciliations/{id}")).await.unwrap(), 404, "not_found");
     assert_eq!(stranger.get("/v2/reconciliations").await.unwrap().json()["data"], json!([]));
 }
 
@@ -225,8 +220,7 @@ async fn bypassed(gateway: &Gateway) {
         "model": "gpt-4o-mini", "user": "emu:chunks=300",
         "messages": [{"role": "user", "content": "behind your back ".repeat(100)}],
     });
-    let answer = direct.post(CHAT, &body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    direct.post(CHAT, &body).await.unwrap().must_be(200);
     let after = billed(gateway, OWN);
     let (report, code) = reconcile(gateway, &after, 1.0);
     assert_eq!(code, 11, "{report:#}");
@@ -246,11 +240,9 @@ async fn bypassed(gateway: &Gateway) {
 async fn requests_are_compared_by_their_id_and_the_operator_compares_its_accounts_over_all_workspaces() {
     let gateway = Gateway::start().await;
     let account = gateway.account("openai", POOL).await;
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let other: Founded = serde_json::from_value(other).unwrap();
+    let other = gateway.workspace("other").await;
     gateway.chat_ok(&question(MINI)).await;
-    let answer = gateway.with_key(&other.api_key).post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.with_key(&other.api_key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     gateway.listed(1).await;
     let second = gateway.with_key(&other.admin_key);
     let is_listed =
@@ -273,8 +265,7 @@ async fn requests_are_compared_by_their_id_and_the_operator_compares_its_account
     let lines = write(&gateway, "lines.csv", &table);
     let arguments = ["reconcile", "--provider", "openai", "--accounts", &lines, "--json"];
     let report = gateway.cli().run(&arguments).json();
-    assert_eq!((&report["requests_by_id"], &report["unexplained_ppm"]), (&json!(2), &json!(0)), "{report:#}");
-    assert_eq!(report["bucket_seconds"], 3_600);
+    has(&report, json!({"requests_by_id": 2, "unexplained_ppm": 0, "bucket_seconds": 3_600}));
 
     // One request that never came through here.
     let late = format!("{table}{now},{now},gpt-4o-mini,req_unseen,output,1000,0.0006\n");
@@ -290,8 +281,7 @@ async fn requests_are_compared_by_their_id_and_the_operator_compares_its_account
 
     // A customer neither sees the accounts' use nor may ask for it.
     let body = json!({"provider": "openai", "files": [{"text": table}], "scope": "accounts"});
-    let refused = second.post("/v2/reconciliations", &body).await.unwrap();
-    problem(&refused, 403, "insufficient_scope");
+    problem(&second.post("/v2/reconciliations", &body).await.unwrap(), 403, "insufficient_scope");
     let body = json!({"provider": "openai", "files": [{"text": table}]});
     let own = second.post("/v2/reconciliations", &body).await.unwrap().json();
     assert_eq!((&own["ours"]["lines"], &own["reconciled"]), (&json!(0), &json!(false)), "{own:#}");
@@ -409,8 +399,7 @@ async fn invocations_in_bedrocks_logs_are_found_by_their_ids() {
     };
     let (report, code) = reconcile("whole.jsonl", &lines);
     assert_eq!((code, &report["unexplained_ppm"]), (0, &json!(0)), "{report:#}");
-    assert_eq!(report["requests_by_id"], 4, "{report:#}");
-    assert_eq!(report["differences"], json!([]), "{report:#}");
+    has(&report, json!({"requests_by_id": 4, "differences": []}));
     // The prompts stayed where they are.
     let stored = gateway.get(&format!("/v2/reconciliations/{}", report["id"].as_str().unwrap())).await;
     assert!(!stored.to_string().contains("hello there"));

@@ -17,7 +17,7 @@ use store::Store;
 use tempfile::TempDir;
 use world::World;
 
-use crate::ask::{CHAT, MINI, problem, question, refused, streaming, until_status};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, streaming, until_status};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::wait::{a_moment, a_pause, until, until_a_random_moment};
@@ -202,8 +202,7 @@ async fn all_keys_change_under_load() {
     let old = std::fs::read_to_string(&fixture.key_file).unwrap();
     let served = change_everything(&fixture, vec![fixture.gateway.client()]).await;
     assert_eq!(fixture.gateway.wait_for_usage(served + 1).await["failed_requests"], 0);
-    let masters = ["master_key.rotate", "master_key.switch", "master_key.finalize"];
-    audited(&fixture.gateway, &masters).await;
+    audited(&fixture.gateway, &["master_key.rotate", "master_key.switch", "master_key.finalize"]).await;
     audited(&fixture.gateway, &["workspace_key.rotate", "workspace_key.rotated"]).await;
     starts_with_the_new_key_alone(&mut fixture, &old).await;
 }
@@ -253,11 +252,7 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     until("the secrets are sealed anew", async || fixture.gateway.get(OWN_KEY).await["secrets_left"] == 0)
         .await;
     let state = fixture.gateway.get(STATUS).await;
-    assert_eq!(
-        (&state["status"], &state["keys_left"]),
-        (&json!("waiting_for_gateways"), &json!(3)),
-        "{state}"
-    );
+    has(&state, json!({"status": "waiting_for_gateways", "keys_left": 3}));
     let at_other = Client::new(&origin).bearer(&fixture.gateway.founded.api_key).within(crate::WITHIN);
     assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
     std::fs::copy(&fixture.key_file, &theirs).unwrap();

@@ -60,8 +60,7 @@ fn asking(client: Client, of: &'static str) -> (Arc<AtomicBool>, tokio::task::Jo
         let mut served = 0;
         while !told.load(Ordering::Relaxed) {
             let keyed = client.clone().header("idempotency-key", format!("{of} {served}"));
-            let answer = keyed.post(CHAT, &question(MINI)).await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            keyed.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
             served += 1;
             a_moment().await;
         }
@@ -72,8 +71,7 @@ fn asking(client: Client, of: &'static str) -> (Arc<AtomicBool>, tokio::task::Jo
 
 async fn kept(gateway: &Gateway) -> String {
     let body = json!({"model": MINI, "input": format!("text={SECRET}")});
-    let answer = gateway.client().post("/v2/responses", &body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = gateway.client().post("/v2/responses", &body).await.unwrap().must_be(200);
     gateway.settled(&trace_of(&answer)).await;
     format!("/v2/responses/{}", id_of(&answer.json()))
 }
@@ -128,8 +126,7 @@ async fn a_copy_opens_until_the_workspace_is_erased(gateway: &mut Gateway, intru
 
     let (is_over, asks) = asking(gateway.client(), "here");
     let erasure = gateway.make(ERASURES, json!({"workspace": true})).await;
-    let path = format!("{ERASURES}/{}", id_of(&erasure));
-    let shown = until_status(&gateway.admin(), &path, "completed").await;
+    let shown = until_status(&gateway.admin(), &format!("{ERASURES}/{}", id_of(&erasure)), "completed").await;
     is_over.store(true, Ordering::Relaxed);
     assert!(asks.await.unwrap() > 0);
     let told = shredding(gateway, &erasure).await;
@@ -195,8 +192,7 @@ async fn an_erasure_goes_on_after_kills_and_drops_the_keys_once() {
     found("the key to be replaced", async || (gateway.get(KEY).await["id"] != before).then_some(())).await;
     gateway.crash().await;
     let told = {
-        let path = format!("{ERASURES}/{}", id_of(&erasure));
-        until_status(&gateway.admin(), &path, "completed").await;
+        until_status(&gateway.admin(), &format!("{ERASURES}/{}", id_of(&erasure)), "completed").await;
         shredding(&gateway, &erasure).await
     };
     assert_eq!((&told["status"], told["keys"].as_array().unwrap().len()), (&json!("shredded"), 1), "{told}");
@@ -211,8 +207,7 @@ async fn an_erasure_goes_on_after_kills_and_drops_the_keys_once() {
 #[tokio::test]
 async fn a_hold_that_comes_in_time_keeps_the_keys() {
     let gateway = Gateway::start().await;
-    let rotated = gateway.admin().post(&format!("{KEY}/rotate"), &json!({})).await.unwrap();
-    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    let rotated = gateway.admin().post(&format!("{KEY}/rotate"), &json!({})).await.unwrap().must_be(200);
     let key = rotated.json()["id"].clone();
     let erasure = gateway.make(ERASURES, json!({"workspace": true})).await;
     until_emptied(&gateway, &id_of(&erasure)).await;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming, with};
+use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming, with, words};
 use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
 
 /// An idempotency key that a client repeats, and the answer stored under it.
@@ -141,21 +141,9 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     output.extend(go_wrong(gateway, &path).await);
     output
         .extend(gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await.body);
-    for path in [
-        "provider-credentials",
-        "provider-credentials/kinds",
-        "accounts",
-        "byoc/nodes",
-        "routes",
-        "api-keys",
-        "projects",
-        "workspaces",
-        "usage",
-        "analytics",
-        "requests",
-        "billing/snapshot",
-        "audit",
-    ] {
+    let read = "provider-credentials provider-credentials/kinds accounts byoc/nodes routes api-keys projects \
+        workspaces usage analytics requests billing/snapshot audit";
+    for path in words(read) {
         output.extend(admin.get(&format!("/v2/{path}")).await.unwrap().body);
     }
     for row in gateway.requests(50).await {
@@ -169,8 +157,7 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
 /// A rotation, a refusal in which the provider echoes the key, and secrets sent in the wrong fields.
 async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
     let (admin, mut output) = (gateway.admin(), Vec::new());
-    let rotated = admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
-    output.extend(rotated.body);
+    output.extend(admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap().body);
     // The provider echoes the key in its error message, as some do.
     gateway.emulator.script(
         OWN_SECOND,
@@ -181,16 +168,10 @@ async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
         json!({"provider": "openai", "secret": [OWN]}),
     ];
     for body in &wrong {
-        let answer = admin.post("/v2/provider-credentials", body).await.unwrap();
-        assert_eq!(answer.status, 400, "{}", answer.text());
-        output.extend(answer.body);
+        output.extend(admin.post("/v2/provider-credentials", body).await.unwrap().must_be(400).body);
     }
-    let foreign = gateway.with_key(OWN).post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(foreign.status, 401);
-    output.extend(foreign.body);
-    let refused = gateway.chat(&question(MINI)).await;
-    assert_eq!(refused.status, 502, "{}", refused.text());
-    output.extend(refused.body);
+    output.extend(gateway.with_key(OWN).post(CHAT, &question(MINI)).await.unwrap().must_be(401).body);
+    output.extend(gateway.chat(&question(MINI)).await.must_be(502).body);
     gateway.emulator.set_key(OWN_SECOND, KeyState::Revoked);
     output.extend(admin.post(&format!("{path}/verify"), &json!({})).await.unwrap().body);
     output.extend(
@@ -374,13 +355,8 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
         is_remembered |= holds(bytes, &remembered);
         for hit in [&canary, &identities].into_iter().flat_map(|canary| canary.scan(region, bytes)) {
             let at = usize::try_from(hit.offset).unwrap();
-            let before = &bytes[at.saturating_sub(120)..at];
-            leaks.push(format!(
-                "{} ({:?}) in {region} after \"{}\"",
-                hit.secret,
-                hit.form,
-                before.escape_ascii()
-            ));
+            let before = bytes[at.saturating_sub(120)..at].escape_ascii();
+            leaks.push(format!("{} ({:?}) in {region} after \"{before}\"", hit.secret, hit.form));
         }
     };
     let read = memory(pid, visit).unwrap_or_else(|| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::Behaviour;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, scripted, trace_of, with};
+use crate::ask::{CHAT, MINI, has, scripted, trace_of, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, row};
 use crate::wait::until;
 
@@ -42,8 +42,7 @@ async fn records(gateway: &Gateway, answers: Vec<harness::client::Answer>) -> Ve
 
 /// A provider that refuses for its limits, slowly; another credential answers.
 async fn refused_attempts(of: &Workload) -> Vec<Value> {
-    let slow = Behaviour::rate_limited(1).latency(Duration::from_millis(1_100));
-    of.gateway.emulator.script(OWN, [slow]);
+    of.gateway.emulator.script(OWN, [Behaviour::rate_limited(1).latency(Duration::from_millis(1_100))]);
     records(&of.gateway, vec![of.gateway.chat_ok(&scripted(MINI, "tokens=5")).await]).await
 }
 
@@ -86,9 +85,7 @@ async fn short_answers(gateway: &Gateway, model: &str, count: usize) -> Vec<Valu
 }
 
 async fn report(gateway: &Gateway, since: &Value) -> Value {
-    let answer = gateway.admin().post("/v2/diagnostics", &json!({"start": since})).await.unwrap();
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    answer.json()
+    gateway.admin().post("/v2/diagnostics", &json!({"start": since})).await.unwrap().must_be(201).json()
 }
 
 fn kinds(report: &Value) -> BTreeSet<String> {
@@ -191,8 +188,7 @@ async fn retries(of: &Workload, told: &Value, refused: &[Value]) {
     let [first, .., _] = attempts.as_slice() else { panic!("{attempts:#?}") };
     assert_eq!(finding["subject"], of.credential, "{finding:#}");
     assert_eq!(finding["money_micros"], micros(count(first, "/provider_cost_nanos")), "{finding:#}");
-    let waited = count(finding, "/waited_ms");
-    assert!((1_100..10_000).contains(&waited), "{finding:#}");
+    assert!((1_100..10_000).contains(&count(finding, "/waited_ms")), "{finding:#}");
     assert_eq!(finding["mend"]["page"], format!("/credentials/{}", of.credential));
     mend(gateway, finding, &[("NUMBER", "1")]);
     // It would refuse again; but what it is known to refuse isn't sent.
@@ -221,11 +217,7 @@ async fn prefixes(gateway: &Gateway, told: &Value, unstable: &[Value]) {
     };
     let sum: i64 = unstable.iter().skip(1).map(could).sum();
     assert!(sum > 0, "{unstable:#?}");
-    assert_eq!(
-        (&finding["money_micros"], &finding["money_meaning"]),
-        (&json!(micros(sum)), &json!("at_most")),
-        "{finding:#}"
-    );
+    has(finding, json!({"money_micros": micros(sum), "money_meaning": "at_most"}));
     assert!(finding["mend"]["sentence"].as_str().unwrap().contains("put what changes"), "{finding:#}");
     let since = report(gateway, &told["created_at"]).await["created_at"].clone();
     long_prompts(gateway, true).await;
@@ -265,11 +257,7 @@ async fn sizes(gateway: &Gateway, told: &Value, short: &[Value]) {
         (input * prices[at] + output * prices[at + 1] + 500) / 1_000
     };
     let saved: i64 = short.iter().map(|record| cost(record, 0) - cost(record, 2)).sum();
-    assert_eq!(
-        (&finding["money_micros"], &finding["requests"]),
-        (&json!(micros(saved)), &json!(10)),
-        "{finding:#}"
-    );
+    has(finding, json!({"money_micros": micros(saved), "requests": 10}));
     mend(gateway, finding, &[("NAME", "quick")]);
     let (mut seen, mut users) = (BTreeSet::new(), 0);
     until("the alias to send some users to the smaller model", async || {

@@ -9,62 +9,13 @@ use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, NODE, OWN, POOL};
 
 /// Commands that serve, act on this machine, open a browser, follow what happens, or call a provider at its own address.
-const ELSEWHERE: [&str; 35] = [
-    "account add",
-    "audit tail",
-    "audit verify",
-    "backup",
-    "chat",
-    "completions",
-    "config",
-    "connect",
-    "context",
-    "credential add",
-    "doctor",
-    "endpoint-picker",
-    "gateway",
-    "init",
-    "ledger",
-    "login",
-    "logout",
-    "logs tail",
-    "man",
-    "mcp-server authorize",
-    "models local",
-    "models rm",
-    "models show",
-    "node",
-    "nodes runtime",
-    "open",
-    "pull",
-    "restore",
-    "serve",
-    "subscription add",
-    "task follow",
-    "top",
-    "train watch",
-    "up",
-    "vault",
-];
+const ELSEWHERE: &str = "account add, audit tail, audit verify, backup, chat, completions, config, \
+    connect, context, credential add, doctor, endpoint-picker, gateway, init, ledger, login, logout, \
+    logs tail, man, mcp-server authorize, models local, models rm, models show, node, nodes runtime, \
+    open, pull, restore, serve, subscription add, task follow, top, train watch, up, vault";
 /// Arguments that name a server, a file, a folder, or something to wait for.
-const OUTSIDE: [&str; 16] = [
-    "://",
-    ".csv",
-    ".json",
-    ".jsonl",
-    ".md",
-    ".pdf",
-    ".tar",
-    ".toml",
-    ".yaml",
-    " --detach",
-    " --follow",
-    " --set ",
-    " --to ",
-    " --wait",
-    " - ",
-    "webhook tail",
-];
+const OUTSIDE: &str = " --detach| --follow| --set | --to | --wait| - |://|.csv|.json|.jsonl|.md|.pdf|.tar|\
+    .toml|.yaml|webhook tail";
 /// What lists the objects whose ids have a prefix.
 const LISTS: [(&str, &str); 15] = [
     ("alr_…", "api GET /v2/model-aliases/fast/releases"),
@@ -131,10 +82,10 @@ async fn prepare(gateway: &Gateway, cli: &Cli) {
 
 fn is_run(example: &str) -> bool {
     let called = example.trim_start_matches("tidegate ");
-    let begins = |command: &&str| {
-        called.strip_prefix(*command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    let begins = |command: &str| {
+        called.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     };
-    !ELSEWHERE.iter().any(begins) && !OUTSIDE.iter().any(|part| example.contains(part))
+    !ELSEWHERE.split(", ").any(begins) && !OUTSIDE.split('|').any(|part| example.contains(part))
 }
 
 /// The example with ids of objects that there are.

@@ -8,8 +8,8 @@ use harness::Behaviour;
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, question, refused, streaming, trace_of, trace_of_stream, with};
-use crate::gateway::{Founded, Gateway, OWN, POOL, id_of};
+use crate::ask::{CHAT, MINI, has, question, refused, streaming, trace_of, trace_of_stream, with, words};
+use crate::gateway::{Gateway, OWN, POOL, id_of};
 use crate::wait::until;
 
 const MESSAGES: &str = "/v1/messages";
@@ -143,8 +143,7 @@ async fn the_record_says_how_well_a_request_was_served() {
     gateway.emulator.script(OWN, [Behaviour::status(400)]);
     let failed = ask(&hinting(&gateway, &near)).await;
     let found = gateway.settled(&trace_of(&failed)).await["qos_outcome"].take();
-    assert_eq!((&found["completion"], &found["target_met"]), (&json!("failed"), &json!(false)), "{found}");
-    assert_eq!((&found["deadline_met"], &found["ttft_ms"]), (&json!(false), &Value::Null), "{found}");
+    has(&found, json!({"completion": "failed", "target_met": false, "deadline_met": false, "ttft_ms": null}));
     assert!(found["reason_code"].is_string(), "{found}");
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
@@ -175,8 +174,7 @@ async fn hints_only_tighten_where_a_request_may_go() {
         assert_eq!(error["param"], "routing", "{error}");
         let mut claude = question("openai/gpt-4o-mini");
         claude["max_tokens"] = json!(5);
-        let refusal = hinting(&gateway, &hints).post(MESSAGES, &claude).await.unwrap();
-        assert_eq!(refusal.status, 403, "{}", refusal.text());
+        hinting(&gateway, &hints).post(MESSAGES, &claude).await.unwrap().must_be(403);
     }
     assert_eq!((gateway.calls(OWN).len(), gateway.calls(POOL).len()), before, "nothing was sent");
     // A policy is not loosened.
@@ -210,16 +208,14 @@ async fn a_fallback_that_the_route_allows_can_be_forbidden() {
     assert_ne!(refusal.status, 200, "{}", refusal.text());
     assert_eq!(gateway.calls(POOL).len(), pooled);
     let record = gateway.settled(&trace_of(&refusal)).await;
-    let rejected = record["plan"]["rejected"].to_string();
-    assert!(rejected.contains("degrade_forbidden"), "{record}");
+    assert!(record["plan"]["rejected"].to_string().contains("degrade_forbidden"), "{record}");
 }
 
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
     let gateway = own().await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
-    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    gateway.cache_answers().await;
     let cache = |answer: &Answer| answer.header("agent-cache").unwrap_or_default().to_owned();
     assert_eq!(cache(&gateway.chat_ok(&question(MINI)).await), "miss");
     for hints in [json!({"reuse": {"preference": "bypass"}}), json!({"reuse": {"scope": "none"}})] {
@@ -237,11 +233,9 @@ async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
 #[tokio::test]
 async fn a_check_holds_where_answers_are_kept() {
     let gateway = own().await;
-    let project = format!("/v2/projects/{}", gateway.founded.project_id);
-    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    gateway.cache_answers().await;
     let checks = json!([{"detect": "email", "action": "block", "direction": "input"}]);
-    let policy = json!({"project_id": gateway.founded.project_id, "checks": checks});
-    gateway.make("/v2/policies", policy).await;
+    gateway.make("/v2/policies", json!({"project_id": gateway.founded.project_id, "checks": checks})).await;
     let body =
         with(question(MINI), json!({"messages": [{"role": "user", "content": "write to a.b@example.com"}]}));
     refused(&gateway.chat(&body).await, 403, "policy_forbids");
@@ -286,8 +280,7 @@ async fn stored_hints_win_and_every_field_without_effect_is_named() {
     assert!(dropped(&answer).starts_with("Agent-Hints, "), "{}", dropped(&answer));
     assert_eq!(gateway.settled(&trace_of(&answer)).await["tag"], "nightly");
     // A change is in force once it is answered, and what is gone is refused.
-    let change = json!({"routing": {"execution_profiles": ["byok"]}});
-    gateway.patch(&format!("{STORED}/{id}"), change).await;
+    gateway.patch(&format!("{STORED}/{id}"), json!({"routing": {"execution_profiles": ["byok"]}})).await;
     assert_eq!(ask(&referring()).await.header("agent-execution-profile"), Some("byok"));
     gateway.remove(&format!("{STORED}/{id}")).await;
     refused(&ask(&referring()).await, 400, "unknown_hints");
@@ -298,8 +291,7 @@ async fn stored_hints_win_and_every_field_without_effect_is_named() {
 async fn nobody_uses_or_sees_the_hints_of_another_workspace() {
     let gateway = own().await;
     let mine = id_of(&gateway.make(STORED, json!({"tag": "mine"})).await);
-    let founded = gateway.make("/v2/workspaces", json!({"name": "others"})).await;
-    let others: Founded = serde_json::from_value(founded).unwrap();
+    let others = gateway.workspace("others").await;
     let admin = gateway.with_key(&others.admin_key);
     let credential = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url()});
     assert_eq!(admin.post("/v2/provider-credentials", &credential).await.unwrap().status, 201);
@@ -355,8 +347,7 @@ async fn hostile_hints_are_named_and_do_nothing() {
         let refusal = gateway.admin().post(STORED, &body).await.unwrap();
         assert_eq!((refusal.status, &refusal.json()["param"]), (400, &json!(field)), "{}", refusal.text());
     }
-    let unknown = gateway.admin().post(STORED, &json!({"qos": {"speed": 1}})).await.unwrap();
-    assert_eq!(unknown.status, 400, "{}", unknown.text());
+    gateway.admin().post(STORED, &json!({"qos": {"speed": 1}})).await.unwrap().must_be(400);
 }
 
 #[cfg(feature = "broker")]
@@ -364,28 +355,12 @@ async fn hostile_hints_are_named_and_do_nothing() {
 async fn the_command_line_stores_hints() {
     let gateway = own().await;
     let cli = gateway.cli();
-    let made = cli.run(&[
-        "hints",
-        "add",
-        "--name",
-        "night",
-        "--class",
-        "background",
-        "--deadline-ms",
-        "5000",
-        "--profile",
-        "byok",
-        "--json",
-    ]);
-    let made = made.json();
+    let add = "hints add --name night --class background --deadline-ms 5000 --profile byok --json";
+    let made = cli.run(&words(add)).json();
     assert_eq!(made["qos"], json!({"class": "background", "deadline_ms": 5_000}), "{made}");
     let id = id_of(&made);
     let set = cli.run(&["hints", "set", &id, "--tag", "t", "--json"]).json();
-    assert_eq!(
-        (&set["tag"], &set["routing"]),
-        (&json!("t"), &json!({"execution_profiles": ["byok"]})),
-        "{set}"
-    );
+    has(&set, json!({"tag": "t", "routing": {"execution_profiles": ["byok"]}}));
     cli.run(&["hints", "remove", &id, "--yes"]);
     assert_eq!(gateway.get(STORED).await["data"], json!([]));
 }

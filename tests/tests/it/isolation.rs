@@ -10,8 +10,7 @@ use crate::gateway::{Founded, Gateway, OWN};
 const METHODS: [Method; 4] = [Method::GET, Method::PATCH, Method::PUT, Method::DELETE];
 
 pub async fn second_workspace(gateway: &Gateway) -> Founded {
-    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
-    serde_json::from_value(made).unwrap()
+    serde_json::from_value(gateway.make("/v2/workspaces", json!({"name": "the others"})).await).unwrap()
 }
 
 /// One of each kind of object in the first workspace: the collection's path and an id.

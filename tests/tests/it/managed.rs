@@ -14,10 +14,9 @@ async fn the_next_account_serves() {
         [Behaviour::status(401), Behaviour::rate_limited(30), Behaviour::status(500), Behaviour::reset()]
     {
         let gateway = Gateway::start().await;
-        let first = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url(), "weight": 10_000});
-        gateway.make("/v2/accounts", first).await;
-        let second = json!({"provider": "openai", "secret": POOL_SECOND, "base_url": gateway.emulator.base_url(), "weight": 0});
-        gateway.make("/v2/accounts", second).await;
+        for (secret, weight) in [(POOL, 10_000), (POOL_SECOND, 0)] {
+            gateway.account_with("openai", secret, json!({"weight": weight})).await;
+        }
         gateway.emulator.script(POOL, [behaviour.clone().always()]);
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat_ok(&body).await;
@@ -149,12 +148,10 @@ async fn the_emergency_provider_is_no_ordinary_one() {
     assert!(error["message"].as_str().unwrap().contains("tidegate credential add openai"), "{error}");
     let plan = gateway.plan(json!({"model": MINI})).await;
     assert_eq!(plan["attempts"], json!([]), "{plan}");
-    let reasons = plan["rejected"].to_string();
-    assert!(reasons.contains(&account), "{plan}");
+    assert!(plan["rejected"].to_string().contains(&account), "{plan}");
     // The emergency provider can't be a credential at all: no BYOK request ever leaves through it.
     let body = json!({"provider": "openrouter", "secret": OWN, "base_url": gateway.emulator.base_url()});
-    let answer = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap();
-    assert_eq!(answer.status, 400, "{}", answer.text());
+    gateway.admin().post("/v2/provider-credentials", &body).await.unwrap().must_be(400);
     assert_eq!(gateway.emulator.journal().len(), 0);
 }
 
@@ -167,8 +164,7 @@ async fn an_unpriced_model_is_refused_until_the_operator_allows_it() {
     refused(&gateway.chat(&question("openai/gpt-unknown")).await, 404, "model_not_served");
     assert_eq!(gateway.emulator.journal().len(), 0);
     gateway.patch(&format!("/v2/accounts/{account}"), json!({"allow_unpriced": true})).await;
-    let answer = gateway.chat_ok(&question("openai/gpt-unknown")).await;
-    let request = gateway.settled(&trace_of(&answer)).await;
+    let request = gateway.settled(&trace_of(&gateway.chat_ok(&question("openai/gpt-unknown")).await)).await;
     assert_eq!((&request["unpriced"], &request["mode"]), (&json!(true), &json!("mi")), "{request}");
     assert_eq!(gateway.get("/v2/billing/snapshot").await["unpriced_event_count"], 1);
 }

@@ -169,8 +169,7 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
         assert!(text.contains(&format!("{param} refers to")), "{param}: {text}");
         assert!(text.contains("your own credential"), "{text}");
     }
-    let new = chat_with(json!({"stored_thing": "payroll"}));
-    let answer = gateway.client().post(CHAT, &new).await.unwrap();
+    let answer = gateway.client().post(CHAT, &chat_with(json!({"stored_thing": "payroll"}))).await.unwrap();
     assert_eq!(refused(&answer, 400, "unknown_field")["param"], "stored_thing");
     assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
     // With the customer's own credential, stored objects may be referenced.
@@ -246,8 +245,7 @@ async fn nobody_answers_later_on_an_account_of_the_pool() {
     let sent = gateway.calls(POOL)[0].json();
     assert_eq!((sent.get("background"), &sent["store"]), (None, &json!(false)), "{sent}");
     gateway.credential("openai", OWN).await;
-    let answer = gateway.client().post(RESPONSES, &input(json!({"background": true}))).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.client().post(RESPONSES, &input(json!({"background": true}))).await.unwrap().must_be(200);
     assert_eq!(gateway.calls(OWN).len(), 1);
 }
 
@@ -297,8 +295,7 @@ async fn an_account_whose_key_is_revoked_is_left_alone_by_all() {
     gateway.emulator.script(POOL, [Behaviour::status(401)]);
     let moderation = json!({"model": "openai/omni-moderation-latest", "input": "x"});
     gateway.client().post("/v1/moderations", &moderation).await.unwrap();
-    let answer = gateway.chat(&question(MINI)).await;
-    assert_eq!(answer.status, 502, "{}", answer.text());
+    let answer = gateway.chat(&question(MINI)).await.must_be(502);
     assert!(!answer.text().contains("acc_"), "{}", answer.text());
     assert_eq!(gateway.calls(POOL).len(), 1, "it was not asked again");
 }
@@ -327,8 +324,7 @@ async fn whose_account_it_is_is_not_told() {
         // Verification by the operator clears the failures recorded against the account.
         gateway.admin().post(&format!("/v2/accounts/{account}/verify"), &json!({})).await.unwrap();
     }
-    let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     let trace = trace_of(&answer);
     let plan = theirs.post("/v2/plan", &json!({"model": MINI})).await.unwrap();
     let mut views = vec![plan.json()];

@@ -107,8 +107,7 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
 
     // A provider may echo part of the credential: none of its message is stored.
     gateway.emulator.set_key(OWN, KeyState::Revoked);
-    let answer = gateway.chat(&question(MINI)).await;
-    let record = gateway.settled(&trace_of(&answer)).await;
+    let record = gateway.settled(&trace_of(&gateway.chat(&question(MINI)).await)).await;
     assert_eq!(record["error"]["message"], "openai refused the credential.", "{record}");
     assert!(!record.to_string().contains(OWN), "{record}");
     assert_eq!(record["error"]["refused_by"], Value::Null, "{record}");
@@ -153,9 +152,8 @@ async fn sums_and_rows_are_each_credentials_own() {
     let project = json!({"name": "second", "environment": "production"});
     let project = id_of(&gateway.make("/v2/projects", project).await);
     let credential = async |name: &str, secret: &str, project: &str| {
-        let body = json!({"provider": "openai", "display_name": name, "secret": secret,
-            "base_url": gateway.emulator.base_url(), "scope": {"project_id": project}});
-        id_of(&gateway.make("/v2/provider-credentials", body).await)
+        let more = json!({"display_name": name, "scope": {"project_id": project}});
+        gateway.credential_with("openai", secret, more).await
     };
     let first = credential("team one", OWN, &gateway.founded.project_id).await;
     let second = credential("team two", OWN_SECOND, &project).await;

@@ -6,8 +6,8 @@ use harness::client::Answer;
 use harness::{Behaviour, KeyState};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, question, refused, streaming, trace_of};
-use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
+use crate::ask::{MINI, has, problem, question, refused, streaming, trace_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
 use crate::wait::{a_moment, until};
 
 const PATH: &str = "/v2/subscription-credentials";
@@ -79,8 +79,7 @@ async fn a_subscription_comes_before_byok_and_byok_before_managed() {
     // A route that lists profiles without it does not move it; one that lists it decides its place.
     let route = gateway.route(json!({"scope": {}, "profiles": ["managed_provider"]})).await;
     served_by(&gateway.chat_ok(&question(MINI)).await, "subscription", Some(&id));
-    let listed = json!({"profiles": ["byok", "subscription"]});
-    gateway.patch(&format!("/v2/routes/{route}"), listed).await;
+    gateway.patch(&format!("/v2/routes/{route}"), json!({"profiles": ["byok", "subscription"]})).await;
     served_by(&gateway.chat_ok(&question(MINI)).await, "byok", Some(&credential));
     gateway.remove(&format!("/v2/routes/{route}")).await;
 
@@ -102,11 +101,7 @@ async fn a_subscription_is_booked_as_its_own_profile_at_the_list_less_its_discou
     let answer = gateway.chat_ok(&question(MINI)).await;
     let used = answer.json()["usage"].clone();
     let request = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(
-        (&request["profile"], &request["mode"]),
-        (&json!("subscription"), &json!("byok")),
-        "{request}"
-    );
+    has(&request, json!({"profile": "subscription", "mode": "byok"}));
     let (prompt, said) =
         (used["prompt_tokens"].as_u64().unwrap(), used["completion_tokens"].as_u64().unwrap());
     // Half of gpt-4o-mini's 150 and 600 nano-USD a token.
@@ -234,8 +229,7 @@ async fn a_subscription_serves_its_project_and_nobody_else() {
     let other = gateway.with_key(&key);
     served_by(&other.post(crate::ask::CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
 
-    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
-    let stranger: Founded = serde_json::from_value(made).unwrap();
+    let stranger = gateway.workspace("the others").await;
     let answer = gateway.with_key(&stranger.api_key).post(crate::ask::CHAT, &question(MINI)).await.unwrap();
     refused(&answer, 404, "model_not_served");
     let their_admin = gateway.with_key(&stranger.admin_key);
@@ -261,8 +255,7 @@ async fn a_subscription_serves_its_project_and_nobody_else() {
     served_by(&other.post(crate::ask::CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
 
     // Rotated, the next request uses the next token.
-    let rotated = json!({"token": OWN_SECOND});
-    let answer = gateway.admin().post(&format!("{one}/rotate"), &rotated).await.unwrap();
+    let answer = gateway.admin().post(&format!("{one}/rotate"), &json!({"token": OWN_SECOND})).await.unwrap();
     assert_eq!((answer.status, &answer.json()["token_version"]), (200, &json!(2)), "{}", answer.text());
     served_by(&other.post(crate::ask::CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
     assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
@@ -299,6 +292,5 @@ async fn a_token_is_sent_as_a_bearer_token() {
     }
     gateway.make(PATH, codex(&gateway, OWN_SECOND, json!({}))).await;
     let vectors = json!({"model": "openai/text-embedding-3-small", "input": "a"});
-    let answer = gateway.client().post("/v1/embeddings", &vectors).await.unwrap();
-    refused(&answer, 404, "model_not_served");
+    refused(&gateway.client().post("/v1/embeddings", &vectors).await.unwrap(), 404, "model_not_served");
 }

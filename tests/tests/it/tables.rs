@@ -37,7 +37,6 @@ impl Tables {
 
     /// The entries of the audit log but its first.
     pub async fn audit_after(&mut self, first: usize) -> Vec<Value> {
-        let entries = self.reader.ask(&json!({"audit_after": first}), WITHIN).await;
-        serde_json::from_value(entries).unwrap()
+        serde_json::from_value(self.reader.ask(&json!({"audit_after": first}), WITHIN).await).unwrap()
     }
 }

@@ -56,10 +56,10 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
                 let answer = admin.get(path).await.unwrap();
                 assert_eq!(answer.status, 200, "{path} of gateway {other}: {}", answer.text());
             }
-            let body = json!({"name": format!("key {index} {other}"), "project_id": fleet.gateway.founded.project_id});
-            let made = admin.post("/v2/api-keys", &body).await.unwrap();
-            assert_eq!(made.status, 201, "{}", made.text());
-            let key = made.json()["key"].as_str().unwrap().to_owned();
+            let project = &fleet.gateway.founded.project_id;
+            let body = json!({"name": format!("key {index} {other}"), "project_id": project});
+            let made = admin.post("/v2/api-keys", &body).await.unwrap().must_be(201).json();
+            let key = made["key"].as_str().unwrap().to_owned();
             noticed += seen(&fleet, &key, &question(MINI), |answer| answer.status == 200).await.len() as u64;
         }
     }
@@ -85,8 +85,7 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
 async fn an_installation_is_kept() {
     let server = Server::shared().await.unwrap();
     let name = format!("kept_{}", std::process::id());
-    let url = server.database(&name).await.unwrap();
-    let gateway = filled(&[("TIDEGATE_DATABASE_URL", &url)]).await;
+    let gateway = filled(&[("TIDEGATE_DATABASE_URL", &server.database(&name).await.unwrap())]).await;
     let schema = server.run(&name, "SELECT MAX(version) FROM _sqlx_migrations").await.unwrap();
     let archive = |database: &str| dumps().join(format!("{schema:0>4}-{database}.tar.gz"));
     std::fs::create_dir_all(dumps()).unwrap();

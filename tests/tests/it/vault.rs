@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use harness::{Config, Emulator, KeyState};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, refused};
+use crate::ask::{CHAT, MINI, problem, question, refused, words};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 use crate::wait::a_moment;
@@ -61,8 +61,7 @@ async fn a_tampered_row_is_refused() {
     refused_and_audited(&gateway, &credential).await;
     // A new secret repairs it.
     let path = format!("/v2/provider-credentials/{credential}/rotate");
-    let answer = gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().must_be(200);
     gateway.chat_ok(&question(MINI)).await;
 }
 
@@ -151,13 +150,11 @@ async fn another_master_key_opens_nothing() {
     std::fs::rename(&file, &moved).unwrap();
     let stderr = Cli::new().run(&serve).failed(1);
     assert!(stderr.contains("master"), "{stderr}");
-    let command = format!("cat {}", moved.display());
-    let environment = [("TIDEGATE_MASTER_KEY_COMMAND".to_owned(), command)];
+    let environment = [("TIDEGATE_MASTER_KEY_COMMAND".to_owned(), format!("cat {}", moved.display()))];
     let (process, _) = crate::gateway::serve(&gateway.data(), &environment).await;
     drop(process);
     std::fs::rename(&moved, &file).unwrap();
-    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(&file, everyone).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let stderr = Cli::new().run(&serve).failed(1);
     assert!(stderr.contains("600") || stderr.contains("chmod"), "{stderr}");
 }
@@ -190,27 +187,18 @@ async fn a_changed_address_demands_the_secret() {
 #[tokio::test]
 async fn an_address_within_is_refused_unless_the_operator_allows_it() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
-    let urls = [
-        "http://127.0.0.1:9/v1",
-        "http://localhost:9/v1",
-        "http://[::1]/v1",
-        "http://2130706433/v1",
-        "http://169.254.169.254/v1",
-        "http://[::ffff:a9fe:a9fe]/v1",
-        "http://10.1.2.3/v1",
-        "http://u:p@8.8.8.8/v1",
-        "ftp://8.8.8.8/v1",
-        "file:///etc/passwd",
-    ];
-    for url in urls {
-        let body = json!({"provider": "acme", "secret": OWN, "base_url": url});
-        let answer = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap();
-        assert_eq!(answer.status, 400, "{url}: {}", answer.text());
-        let body = json!({"name": "rack", "base_url": url});
-        let answer = gateway.admin().post("/v2/byoc/nodes", &body).await.unwrap();
-        assert_eq!(answer.status, 400, "{url}: {}", answer.text());
+    let urls = "http://127.0.0.1:9/v1 http://localhost:9/v1 http://[::1]/v1 http://2130706433/v1 \
+        http://169.254.169.254/v1 http://[::ffff:a9fe:a9fe]/v1 http://10.1.2.3/v1 http://u:p@8.8.8.8/v1 \
+        ftp://8.8.8.8/v1 file:///etc/passwd";
+    let credential = |url: &str| json!({"provider": "acme", "secret": OWN, "base_url": url});
+    for url in words(urls) {
+        let node = json!({"name": "rack", "base_url": url});
+        for (path, body) in [("/v2/provider-credentials", credential(url)), ("/v2/byoc/nodes", node)] {
+            let answer = gateway.admin().post(path, &body).await.unwrap();
+            assert_eq!(answer.status, 400, "{path} {url}: {}", answer.text());
+        }
     }
-    let body = json!({"provider": "acme", "secret": OWN, "base_url": "http://127.0.0.1:9/v1"});
+    let body = credential("http://127.0.0.1:9/v1");
     let text = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap().text();
     assert!(text.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "the setting is not named: {text}");
 }
@@ -226,9 +214,7 @@ async fn a_credential_whose_address_is_refused_now_is_invalid_until_it_is_allowe
     gateway.stop().await;
     gateway.set("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0");
     gateway.start_again().await;
-    let refused = gateway.admin().post(&verify, &json!({})).await.unwrap();
-    assert_eq!(refused.status, 200, "{}", refused.text());
-    let credential = refused.json();
+    let credential = gateway.admin().post(&verify, &json!({})).await.unwrap().must_be(200).json();
     assert_eq!(credential["status"], "invalid", "{credential}");
     assert!(credential["last_error"].as_str().unwrap().contains("127.0.0.1"), "{credential}");
     assert_eq!(gateway.get(&path).await["status"], "invalid");
@@ -253,8 +239,7 @@ async fn rotation_under_load_fails_no_request() {
                 let mut served = 0_u64;
                 while !over.load(Ordering::Relaxed) {
                     let body = crate::ask::with(question(MINI), json!({"stream": number % 2 == 0}));
-                    let answer = client.post(CHAT, &body).await.unwrap();
-                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    client.post(CHAT, &body).await.unwrap().must_be(200);
                     served += 1;
                 }
                 served

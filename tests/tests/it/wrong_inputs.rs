@@ -13,46 +13,9 @@ use crate::gateway::{Gateway, OWN};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 /// With what a fix begins that tells its reader to do something.
-const IMPERATIVES: &[&str] = &[
-    "Add",
-    "Ask",
-    "Begin",
-    "Change",
-    "Check",
-    "Choose",
-    "Connect",
-    "Copy",
-    "Correct",
-    "Create",
-    "Declare",
-    "Did you mean",
-    "Each",
-    "Get",
-    "Give",
-    "Leave",
-    "Make",
-    "Name",
-    "Open",
-    "Pass",
-    "Pipe",
-    "Put",
-    "Raise",
-    "Remove",
-    "Replace",
-    "Rotate",
-    "Run",
-    "Send",
-    "Set",
-    "Shorten",
-    "Sign",
-    "Spell",
-    "Start",
-    "Take",
-    "Try",
-    "Use",
-    "Wait",
-    "Write",
-];
+const IMPERATIVES: &str = "Add|Ask|Begin|Change|Check|Choose|Connect|Copy|Correct|Create|Declare|\
+    Did you mean|Each|Get|Give|Leave|Make|Name|Open|Pass|Pipe|Put|Raise|Remove|Replace|Rotate|Run|Send|\
+    Set|Shorten|Sign|Spell|Start|Take|Try|Use|Wait|Write";
 
 /// An input, what is wrong in it, and the field, path, option or line where it is.
 struct Case {
@@ -516,10 +479,9 @@ async fn told(gateway: &Gateway, input: &Input) -> Told {
             of_answer(&call(gateway, method.clone(), path, body).await)
         }
         Input::Raw(path, body) => of_answer(&call(gateway, Method::POST, path, (*body).to_owned()).await),
-        Input::Chat(more) => {
-            let body = with(question(MINI), more.clone()).to_string();
-            of_answer(&call(gateway, Method::POST, CHAT, body).await)
-        }
+        Input::Chat(more) => of_answer(
+            &call(gateway, Method::POST, CHAT, with(question(MINI), more.clone()).to_string()).await,
+        ),
         Input::Headed(headers) => of_answer(&headed(&gateway.client(), headers).await),
         Input::Bare(headers) => of_answer(&headed(&Client::new(&gateway.origin), headers).await),
         Input::Command(arguments, stdin) => {
@@ -576,7 +538,7 @@ fn is_imperative(fix: &str) -> bool {
     let is_command = ["`tidegate ", "tidegate ", "It takes", "GET /", "`GET /", "docs/"]
         .iter()
         .any(|word| fix.starts_with(word));
-    is_command || fix.contains("similar") || IMPERATIVES.iter().any(|verb| fix.starts_with(verb))
+    is_command || fix.contains("similar") || IMPERATIVES.split('|').any(|verb| fix.starts_with(verb))
 }
 
 /// Which of the three questions an answer leaves open.

@@ -141,10 +141,8 @@ async fn chains_are_of_workspaces() {
     assert_eq!(proof["entries"].as_array().unwrap().len(), 1);
     let account = gateway.account("openai", POOL).await;
     let installation = gateway.get("/v2/audit/proof?chain=installation").await;
-    assert_eq!(
-        (&installation["chain"], &installation["entries"][0]["target"]),
-        (&json!("installation"), &json!(account))
-    );
+    let seen = (&installation["chain"], &installation["entries"][0]["target"]);
+    assert_eq!(seen, (&json!("installation"), &json!(account)));
     verify(&installation.to_string(), &[]).ok();
     problem(&theirs.get("/v2/audit?chain=installation").await.unwrap(), 403, "insufficient_scope");
     problem(&theirs.get("/v2/audit/proof?from=99").await.unwrap(), 400, "invalid_value");
@@ -293,10 +291,8 @@ async fn entries_are_searched_and_exported() {
     let newest: Vec<_> = projects.iter().rev().cloned().collect();
     assert_eq!(targets(&format!("actor={key_id}")).await, newest);
     assert_eq!(targets(&format!("actor={key_id}&action=project.create")).await, newest);
-    assert_eq!(
-        targets(&format!("actor={key_id}&action=project&target={}", projects[1])).await,
-        [projects[1].clone()]
-    );
+    let expected = [projects[1].clone()];
+    assert_eq!(targets(&format!("actor={key_id}&action=project&target={}", projects[1])).await, expected);
     assert_eq!(targets("q=zebra").await, std::slice::from_ref(&key_id));
     assert_eq!(targets("q=zebra&end=2020-01-01T00:00:00Z").await, [""; 0]);
     problem(&admin.get("/v2/audit?start=yesterdayish").await.unwrap(), 400, "invalid_value");
@@ -316,10 +312,8 @@ async fn entries_are_searched_and_exported() {
     }
     assert_eq!(lines, newest);
     let exported = gateway.cli().run(&["audit", "--all", "--actor", &key_id, "--json"]).lines();
-    assert_eq!(
-        exported.iter().map(|row| row["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
-        newest
-    );
+    let seen = exported.iter().map(|row| row["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(seen, newest);
     // Another workspace searches its own chain alone.
     let stranger = gateway.with_key(&gateway.workspace("other").await.admin_key);
     let found = stranger.get("/v2/audit?q=zebra").await.unwrap();
@@ -429,11 +423,8 @@ async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
     })
     .await;
     check_sent(&proof, &sent);
-    assert_eq!(
-        Some(sent.len() as u64),
-        sent[sent.len() - 1]["sequence"].as_u64(),
-        "an entry is in two objects"
-    );
+    let seen = Some(sent.len() as u64);
+    assert_eq!(seen, sent[sent.len() - 1]["sequence"].as_u64(), "an entry is in two objects");
     let first = &writes()[0];
     assert!(first.path.contains(&format!("/{bucket}/{prefix}000000000001-")), "{}", first.path);
     let mut contents = HashMap::new();
@@ -567,13 +558,11 @@ async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
     let downloads = entries(&gateway, "export.read").await;
     let of =
         |entry: &Value| ["actor", "target", "detail"].map(|field| entry[field].as_str().unwrap().to_owned());
-    assert_eq!(
-        downloads.iter().map(of).collect::<Vec<_>>(),
-        [
-            [&*key_id, "/v2/usage", "format=jsonl"].map(str::to_owned),
-            [&*key_id, "/v2/requests", "format=csv, limit=2"].map(str::to_owned),
-        ]
-    );
+    let expected = [
+        [&*key_id, "/v2/usage", "format=jsonl"].map(str::to_owned),
+        [&*key_id, "/v2/requests", "format=csv, limit=2"].map(str::to_owned),
+    ];
+    assert_eq!(downloads.iter().map(of).collect::<Vec<_>>(), expected);
 
     let hook = signed_delivery(&gateway).await;
 

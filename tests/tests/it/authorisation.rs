@@ -15,9 +15,10 @@ use harness::day;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, trace_of, words};
+use crate::ask::{CHAT, MINI, problem, question, trace_of, until_status, words};
 use crate::gateway::{Founded, Gateway, NODE, OWN, id_of};
 use crate::person::Person;
+use crate::wait::until;
 
 /// A route that requires authentication.
 #[derive(Debug, Clone)]
@@ -140,6 +141,7 @@ pub async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     let admin = gateway.with_key(&founded.admin_key);
     let base_url = gateway.emulator.base_url();
     let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
+    let hook = json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]});
     let subscription = json!({"provider": "codex", "token": OWN, "base_url": base_url});
     let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": ["tide-1"]});
     let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
@@ -163,8 +165,7 @@ pub async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/purge-jobs", json!({"to": "2020-01-01"})).await,
         make(&admin, "/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI}]})).await,
         make(&admin, "/v2/alert-rules", json!({"metric": "requests", "threshold": 5})).await,
-        make(&admin, "/v2/webhooks", json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}))
-            .await,
+        make(&admin, "/v2/webhooks", hook).await,
         id_of(&admin.get("/v2/billing/invoices").await.unwrap().json()["data"][0]),
         make(&admin, "/v2/replay-runs", json!({"candidate": {"model": MINI}})).await,
         make(&admin, "/v2/reconciliations", reconciled).await,
@@ -172,29 +173,25 @@ pub async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     ];
     add_kept(&admin, &mut objects).await;
     add_flow(&admin, &mut objects).await;
-    let answer = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
-    let trace = trace_of(&answer);
-    crate::wait::until("the request to be in the books", async || {
-        admin.get(&format!("/v2/requests/{trace}")).await.unwrap().status == 200
-    })
-    .await;
+    let client = gateway.with_key(&founded.api_key);
+    let trace = trace_of(&client.post(CHAT, &question(MINI)).await.unwrap().must_be(200));
+    let path = format!("/v2/requests/{trace}");
+    until("the request to be in the books", async || admin.get(&path).await.unwrap().status == 200).await;
     let score = json!({"request_id": trace, "name": "helpful", "value": 1});
     objects.push(make(&admin, "/v2/scores", score).await);
     objects.push(trace);
     let turn = json!({"role": "user", "content": "one"});
     let ask = json!({"custom_id": "a", "params": {"model": MINI, "max_tokens": 9, "messages": [turn]}});
-    let batch = json!({"requests": [ask]});
-    let batch = gateway.with_key(&founded.api_key).post("/v1/messages/batches", &batch).await.unwrap();
+    let batch = client.post("/v1/messages/batches", &json!({"requests": [ask]})).await.unwrap();
     objects.push(id_of(&batch.json()));
     let run = json!({"app": MINI, "input": {"prompt": "one"}, "wait": true});
-    let task = gateway.with_key(&founded.api_key).post("/v1/run", &run).await.unwrap();
-    objects.push(id_of(&task.json()["data"]));
+    objects.push(id_of(&client.post("/v1/run", &run).await.unwrap().json()["data"]));
     let mut people = Vec::new();
     for role in Role::ALL {
         let email = format!("{role}@{name}.example");
         // The first is the owner, who invites the others.
-        let inviting =
-            people.first().map_or_else(|| admin.clone(), |(_, owner): &(Role, Person)| owner.client());
+        let owner = people.first().map(|(_, owner): &(Role, Person)| owner.client());
+        let inviting = owner.unwrap_or_else(|| admin.clone());
         people.push((role, gateway.member(&inviting, &email, role.as_str()).await));
     }
     objects.push(people[4].1.id.clone());
@@ -217,17 +214,9 @@ async fn add_kept(admin: &Client, objects: &mut Vec<String>) {
     objects.push(make(admin, "/v2/legal-holds", json!({"session_ids": [session], "reason": "a case"})).await);
     // A purge that runs takes every export along.
     let purge = objects.iter().find(|id| id.starts_with("pjb")).unwrap().clone();
-    crate::wait::until("the purge to end", async || {
-        admin.get(&format!("/v2/purge-jobs/{purge}")).await.unwrap().json()["status"] == "completed"
-    })
-    .await;
+    until_status(admin, &format!("/v2/purge-jobs/{purge}"), "completed").await;
     let export = make(admin, "/v2/data-exports", json!({})).await;
-    crate::wait::until("the export to end", async || {
-        let shown = admin.get(&format!("/v2/data-exports/{export}")).await.unwrap().json();
-        assert_ne!(shown["status"], "failed", "{shown}");
-        shown["status"] == "completed"
-    })
-    .await;
+    until_status(admin, &format!("/v2/data-exports/{export}"), "completed").await;
     objects.push(export);
 }
 
@@ -240,12 +229,9 @@ fn missing(id: &str) -> String {
 fn class_of(answer: &Answer, id: &str) -> (u16, Vec<String>, String) {
     let request = answer.header("x-request-id").unwrap_or_default();
     let steady = |text: &str| text.replace(request, "REQUEST").replace(id, "ID");
-    let mut headers: Vec<_> = answer
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {}", steady(value.to_str().unwrap())))
-        .collect();
-    headers.retain(|header| !header.starts_with("date:"));
+    let undated = answer.headers.iter().filter(|(name, _)| name.as_str() != "date");
+    let headers = undated.map(|(name, value)| format!("{name}: {}", steady(value.to_str().unwrap())));
+    let mut headers: Vec<_> = headers.collect();
     headers.sort();
     (answer.status, headers, steady(&answer.text()))
 }
@@ -327,11 +313,8 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
             assert!(![401, 403].contains(&answer.status), "{row:?} as {role}: {}", answer.text());
             // No region policy is set.
             let is_unset = row.pattern.ends_with("/regional-policy") && answer.status == 404;
-            assert!(
-                answer.status == 200 || row.takes_id() || is_unset,
-                "{row:?} as {role}: {}",
-                answer.text()
-            );
+            let is_right = answer.status == 200 || row.takes_id() || is_unset;
+            assert!(is_right, "{row:?} as {role}: {}", answer.text());
         }
     }
 }
@@ -352,12 +335,9 @@ async fn key_with(gateway: &Gateway, mine: &Tenant, scopes: &[&str], project: Op
 /// Keys of the workspace with insufficient scopes, alone and together.
 async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
     for chosen in 0..8_usize {
-        let scopes: Vec<_> = ["inference", "read", "admin"].into_iter().enumerate().collect();
-        let scopes: Vec<_> = scopes
-            .into_iter()
-            .filter(|(index, _)| chosen >> index & 1 == 1)
-            .map(|(_, scope)| scope)
-            .collect();
+        let scopes = ["inference", "read", "admin"].into_iter().enumerate();
+        let scopes = scopes.filter(|(index, _)| chosen >> index & 1 == 1).map(|(_, scope)| scope);
+        let scopes: Vec<_> = scopes.collect();
         let client = key_with(gateway, mine, &scopes, None).await;
         let has = |scope| scopes.contains(&scope);
         for row in rows() {
@@ -438,10 +418,8 @@ async fn seen(mine: &Tenant) -> Vec<String> {
         // The opening count is updated a moment after the call, and `last_seen_at` whenever the node is polled. A month that ends meanwhile
         // closes its invoice and begins the next period of budgets.
         let of_invoice = (kind == "inv").then_some("status");
-        let own_pace = ["openings", "last_seen_at", "measured_at", "value"];
-        for field in
-            own_pace.into_iter().chain(["period_start", "period_end", "finalised_at"]).chain(of_invoice)
-        {
+        let own_pace = words("openings last_seen_at measured_at value period_start period_end finalised_at");
+        for field in own_pace.into_iter().chain(of_invoice) {
             object.as_object_mut().unwrap().remove(field);
         }
         seen.push(object.to_string());

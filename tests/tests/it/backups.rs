@@ -33,8 +33,7 @@ fn environment() -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let mut before = Vec::new();
     for _ in 0..30 {
         before.push(trace_of(&gateway.chat_ok(&question(MINI)).await));
@@ -92,8 +91,7 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
 
 #[tokio::test]
 async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     for _ in 0..20 {
         gateway.chat_ok(&question(MINI)).await;
     }

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question, trace_of, words};
+use crate::ask::{MINI, has, question, trace_of, words};
 use crate::command::{Cli, Done, workspace};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL};
 
 /// Replaces what differs between runs: ids, times, addresses, fingerprints, the last characters of a key.
 fn normalize(text: &str, gateway: &Gateway) -> String {
-    let port = |text: &str, address: &str, name: &str| text.replace(address, name);
-    let text = port(text, &gateway.emulator.addr().to_string(), "EMULATOR");
-    let text = port(&text, &gateway.address().to_string(), "GATEWAY");
+    let text = text.replace(&gateway.emulator.addr().to_string(), "EMULATOR");
+    let text = text.replace(&gateway.address().to_string(), "GATEWAY");
     let text = text.replace(&gateway.data().display().to_string(), "DATA");
     let mut out = String::new();
     for line in text.lines() {
@@ -79,16 +78,17 @@ impl Session<'_> {
     pub fn run(&mut self, arguments: &[&str], stdin: &str) -> Done {
         let done = self.gateway.cli().run_with(arguments, stdin);
         let normalized = |text: &str| normalize(text, self.gateway);
-        let command = normalized(&arguments.join(" "));
-        let _ = writeln!(
-            self.transcript,
-            "$ tidegate {}\n{}{}-> {}\n",
-            command.trim(),
-            normalized(&done.stdout),
-            normalized(&done.stderr),
-            done.code
-        );
+        let [command, out, err] =
+            [&arguments.join(" "), &done.stdout, &done.stderr].map(|text| normalized(text));
+        let _ = writeln!(self.transcript, "$ tidegate {}\n{out}{err}-> {}\n", command.trim(), done.code);
         done
+    }
+
+    /// Runs commands that succeed, between commas.
+    fn run_each(&mut self, commands: &str) {
+        for command in commands.split(", ") {
+            self.run(&words(command), "").ok();
+        }
     }
 
     pub fn id(&mut self, arguments: &[&str], stdin: &str) -> String {
@@ -107,20 +107,12 @@ pub fn golden(name: &str, transcript: &str) {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     if kept != transcript {
-        let line = kept
-            .lines()
-            .zip(transcript.lines())
-            .position(|(kept, actual)| kept != actual)
-            .unwrap_or(kept.lines().count());
+        let differs = kept.lines().zip(transcript.lines()).position(|(kept, actual)| kept != actual);
+        let line = differs.unwrap_or(kept.lines().count());
         let near =
             |text: &str| text.lines().skip(line.saturating_sub(6)).take(14).collect::<Vec<_>>().join("\n");
-        panic!(
-            "{} differs at line {}.\nkept:\n{}\n\nfound:\n{}",
-            path.display(),
-            line + 1,
-            near(&kept),
-            near(transcript)
-        );
+        let (path, kept, found) = (path.display(), near(&kept), near(transcript));
+        panic!("{path} differs at line {}.\nkept:\n{kept}\n\nfound:\n{found}", line + 1);
     }
 }
 
@@ -130,78 +122,55 @@ async fn commands_for_people_and_programs() {
     let base_url = gateway.emulator.base_url();
     let base = ["--base-url", base_url.as_str()];
     let mut session = Session { gateway: &gateway, transcript: String::new() };
-    for empty in [["credential", "list"], ["account", "list"], ["nodes", "list"], ["route", "list"]] {
-        session.run(&empty, "").ok();
-    }
+    session.run_each("credential list, account list, nodes list, route list");
     let credential = session.id(&["credential", "add", "openai", "--name", "ours", base[0], base[1]], OWN);
-    session
-        .run(&["credential", "add", "acme", "--no-verify", base[0], base[1]], &format!("{OWN_SECOND}\n"))
-        .ok();
+    let acme = ["credential", "add", "acme", "--no-verify", base[0], base[1]];
+    session.run(&acme, &format!("{OWN_SECOND}\n")).ok();
     session.run(&["credential", "verify", &credential], "").ok();
     session.run(&["credential", "show", &credential], "").ok();
     session.run(&["credential", "rotate", &credential], OWN_SECOND).ok();
     session.run(&["credential", "disable", &credential, "--json"], "").ok();
     session.run(&["credential", "enable", &credential, "--json"], "").ok();
-    session.run(&["credential", "list"], "").ok();
-    session.run(&["credential", "list", "--json"], "").ok();
-    session.run(&["credential", "kinds"], "").ok();
+    session.run_each("credential list, credential list --json, credential kinds");
     let account = session.id(&["account", "add", "openai", "--markup-bps", "500", base[0], base[1]], POOL);
     session.run(&["account", "list"], "").ok();
     session.run(&["account", "remove", &account, "--yes"], "").ok();
-    let node = session.id(
-        &["nodes", "add", "rack", "--model", "tide-1", "--label", "gpu,eu", "--with-key", base[0], base[1]],
-        NODE,
-    );
+    let add = format!("nodes add rack --model tide-1 --label gpu,eu --with-key --base-url {base_url}");
+    let node = session.id(&words(&add), NODE);
     session.run(&["nodes", "drain", &node, "--json"], "").ok();
     session.run(&["nodes", "list"], "").ok();
     session.run(&["nodes", "remove", &node, "--json", "--yes"], "").ok();
     let route = "route add --model openai/ --profile byok --byok-fallback managed --fallback-on auth,timeout";
     let route = session.id(&words(route), "");
-    session.run(&["route", "list"], "").ok();
-    session.run(&["route", "show", &route], "").ok();
-    session.run(&["plan", MINI], "").ok();
-    session.run(&["plan", "nothing", "--json"], "").ok();
-    session.run(&["route", "remove", &route, "--yes"], "").ok();
-    session.run(&["workspace", "list"], "").ok();
+    session.run_each(&format!("route list, route show {route}, plan {MINI}, plan nothing --json"));
+    session.run_each(&format!("route remove {route} --yes, workspace list"));
     golden("cli-manage.txt", &session.transcript);
 }
 
 #[tokio::test]
 async fn commands_that_use_and_look() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let mut session = Session { gateway: &gateway, transcript: String::new() };
-    for empty in [vec!["usage"], vec!["billing"], vec!["request"]] {
-        let done = session.run(&empty, "");
-        // The month in the snapshot changes; the rest stays the same.
-        done.ok();
-    }
+    session.run_each("usage, billing, request");
+    // The month in the snapshot changes; the rest stays the same.
     golden("cli-empty.txt", &without_months(&session.transcript));
 
     let chat = gateway.cli().run(&["chat", MINI, "hello", "there"]);
     assert_eq!(chat.stdout.trim(), "You said: hello there");
-    assert!(
-        chat.stderr.contains("byok openai · openai/gpt-4o-mini") && chat.stderr.contains("trc_"),
-        "{}",
-        chat.stderr
-    );
+    for part in ["byok openai · openai/gpt-4o-mini", "trc_"] {
+        assert!(chat.stderr.contains(part), "{}", chat.stderr);
+    }
     let piped = gateway.cli().run_with(&["chat", MINI, "-", "--system", "be brief"], "from a pipe\n").ok();
     assert!(piped.starts_with("You said: from a pipe"), "{piped}");
     let events = gateway.cli().run(&["chat", MINI, "hello", "--json"]).lines();
-    assert!(
-        events.len() > 2 && events.iter().all(|event| event["object"] == "chat.completion.chunk"),
-        "{events:?}"
-    );
+    let are_chunks = events.iter().all(|event| event["object"] == "chat.completion.chunk");
+    assert!(events.len() > 2 && are_chunks, "{events:?}");
 
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.wait_for_usage(4).await;
     let request = gateway.cli().run(&["request", &trace]).ok();
-    for part in [
-        "model     openai/gpt-4o-mini\n",
-        "served by openai with your own credential",
-        "timeline  decoded ",
-        "attempt 1",
-    ] {
+    let served = "served by openai with your own credential";
+    for part in ["model     openai/gpt-4o-mini\n", served, "timeline  decoded ", "attempt 1"] {
         assert!(request.contains(part), "{part} is missing: {request}");
     }
     let rows = gateway.cli().run(&["request", "--limit", "2", "--json"]).lines();
@@ -249,25 +218,18 @@ async fn exit_codes_tell_what_failed() {
     gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
     cli.run(&["chat", MINI, "hello"]).failed(9);
     // An argument that the server rejects exits like one that the command line rejects itself.
-    let wrong = [
-        ["budget", "add", "--limit", "1", "--period", "quarter"].as_slice(),
-        &["usage", "--by", "modle"],
-        &["usage", "--window", "x"],
-        &["route", "add", "--profile", "manged"],
-    ];
-    for arguments in wrong {
-        cli.run(arguments).failed(2);
+    let wrong = "budget add --limit 1 --period quarter, usage --by modle, usage --window x, \
+        route add --profile manged";
+    for wrong in wrong.split(", ") {
+        cli.run(&words(wrong)).failed(2);
     }
-    let away = Cli::new()
-        .env("TIDEGATE_API_KEY", "tg_live_x")
-        .run(&["usage", "--url", "http://127.0.0.1:9"])
-        .failed(10);
+    let elsewhere = Cli::new().env("TIDEGATE_API_KEY", "tg_live_x");
+    let away = elsewhere.run(&["usage", "--url", "http://127.0.0.1:9"]).failed(10);
     assert!(away.contains("tidegate serve"), "{away}");
     // With --json the whole problem document goes to standard output.
     let refused = cli.run(&["credential", "show", missing, "--json"]);
     assert_eq!(refused.code, 3);
-    let document: Value = serde_json::from_str(&refused.stdout).unwrap();
-    assert_eq!((&document["code"], &document["status"]), (&json!("not_found"), &json!(404)));
+    has(&serde_json::from_str(&refused.stdout).unwrap(), json!({"code": "not_found", "status": 404}));
     assert!(refused.stderr.is_empty(), "{}", refused.stderr);
 }
 
@@ -317,8 +279,7 @@ async fn a_dry_run_shows_no_secret_and_a_revoked_own_key_is_announced() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn commands_about_tasks_files_and_apps_say_what_is_wrong() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let cli = gateway.cli();
     let usage = cli.run(&["run"]).failed(2);
     assert!(usage.contains("tidegate run [OPTIONS] <APP> --input"), "{usage}");
@@ -381,8 +342,7 @@ async fn a_secret_that_is_refused_is_a_failure() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn keys_and_workspaces_are_made_and_shown_once() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let create = "key create ci --scope inference,read --expires-in-days 7 --ip 127.0.0.1 \
         --environment staging --json";
     let made = gateway.cli().run(&words(create)).json();
@@ -398,10 +358,8 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
         assert_eq!(set(&["--no-origins"])["origins"], json!([]));
     }
     assert_ne!(made["ip_allowlist"], json!([]));
-    assert_eq!(
-        gateway.cli().run(&["key", "set", id, "--no-ips", "--json"]).json()["ip_allowlist"],
-        json!([])
-    );
+    let open = gateway.cli().run(&["key", "set", id, "--no-ips", "--json"]).json();
+    assert_eq!(open["ip_allowlist"], json!([]));
     gateway.cli().run(&["key", "revoke", id, "--yes"]).ok();
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 401);
     let workspace = gateway.cli().run(&["workspace", "create", "others", "--json"]).json();
@@ -442,8 +400,8 @@ async fn secrets_are_never_arguments() {
     // The environment is read only on request.
     let cli = gateway.cli().env("OPENAI_API_KEY", OWN_SECOND);
     let base_url = gateway.emulator.base_url();
-    let imported =
-        cli.run(&["credential", "add", "openai", "--from-env", "--base-url", &base_url, "--json"]).json();
+    let import = ["credential", "add", "openai", "--from-env", "--base-url", &base_url, "--json"];
+    let imported = cli.run(&import).json();
     assert_eq!(imported["status"], "active", "{imported}");
     gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
 }
@@ -475,8 +433,7 @@ async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
 #[cfg(feature = "control")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn top_sums_up_what_was_served_a_moment_ago() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let cli = gateway.cli();
     assert_eq!(cli.run(&["top"]).ok(), "0 requests in the last 5 minutes, 0.0 a minute\n");
     for _ in 0..2 {
@@ -485,10 +442,8 @@ async fn top_sums_up_what_was_served_a_moment_ago() {
     let top = cli.run(&["top", "--minutes", "2", "--once"]).ok();
     let lines: Vec<_> = top.lines().collect();
     assert_eq!(lines[0], "2 requests in the last 2 minutes, 1.0 a minute");
-    assert!(
-        lines[1].starts_with("model") && lines[2].starts_with(MINI) && lines[2].contains(" 1.0 "),
-        "{top}"
-    );
+    assert!(lines[1].starts_with("model") && lines[2].starts_with(MINI), "{top}");
+    assert!(lines[2].contains(" 1.0 "), "{top}");
     let rows = cli.run(&["top", "--by", "mode", "--json"]).json();
     assert_eq!((&rows["mode"], &rows["requests"]), (&json!("byok"), &json!(2)));
     assert_eq!(cli.run(&["top", "--filter", "model:nothing"]).ok().lines().count(), 1);
@@ -505,10 +460,8 @@ fn help_completions_and_settings() {
     let cli = Cli::new();
     let help = cli.run(&["--help"]).ok();
     for command in COMMANDS.split_whitespace() {
-        assert!(
-            help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
-            "{command} is missing: {help}"
-        );
+        let holds = help.lines().any(|line| line.trim_start().starts_with(&format!("{command} ")));
+        assert!(holds, "{command} is missing: {help}");
         assert!(cli.run(&[command, "--help"]).ok().contains("Usage"));
     }
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -531,22 +484,20 @@ fn help_completions_and_settings() {
     let rows = cli.run(&explain).lines();
     let of = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap().clone();
     assert_eq!(of("listen")["origin"], "flag");
-    assert_eq!(
-        (&of("workers")["value"], &of("workers")["origin"]),
-        (&json!("4"), &json!("environment TIDEGATE_WORKERS"))
-    );
+    let expected = (&json!("4"), &json!("environment TIDEGATE_WORKERS"));
+    assert_eq!((&of("workers")["value"], &of("workers")["origin"]), expected);
     assert_eq!(of("journal.durability")["value"], "synced");
     assert_eq!(of("master_key")["value"], "(set)");
     std::fs::write(&file, "workres = 3\n").unwrap();
-    assert!(
-        Cli::new()
-            .run(&["config", "explain", "--config", &file.display().to_string()])
-            .failed(2)
-            .contains("workres")
-    );
-    assert!(
-        Cli::new().env("TIDEGATE_LISTEN", "nowhere").run(&["serve"]).failed(2).contains("TIDEGATE_LISTEN")
-    );
+    let explain = ["config", "explain", "--config", &file.display().to_string()];
+    assert!(Cli::new().run(&explain).failed(2).contains("workres"));
+    let nowhere = Cli::new().env("TIDEGATE_LISTEN", "nowhere").run(&["serve"]).failed(2);
+    assert!(nowhere.contains("TIDEGATE_LISTEN"));
+}
+
+/// Lets everybody read a file.
+fn open_to_all(file: &std::path::Path) {
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
 }
 
 #[cfg(feature = "control")]
@@ -559,14 +510,10 @@ async fn doctor_finds_what_is_wrong() {
     let fine = gateway.cli().run(&arguments).lines();
     assert!(fine.iter().all(|row| row["level"] != "error"), "{fine:?}");
     assert!(fine.iter().any(|row| row["check"] == "gateway" && row["level"] == "fine"), "{fine:?}");
-    std::fs::set_permissions(
-        gateway.data().join("master.key"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o644),
-    )
-    .unwrap();
+    open_to_all(&gateway.data().join("master.key"));
     gateway.make("/v2/byoc/nodes", json!({"name": "gone", "base_url": "http://127.0.0.1:9/v1"})).await;
-    let done =
-        gateway.cli().env("OPENAI_BASE_URL", &gateway.origin).env("OPENAI_API_KEY", "sk-x").run(&arguments);
+    let cli = gateway.cli().env("OPENAI_BASE_URL", &gateway.origin).env("OPENAI_API_KEY", "sk-x");
+    let done = cli.run(&arguments);
     assert_eq!(done.code, 11, "{done:?}");
     let rows: Vec<Value> = done.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     for check in ["master key", "node", "environment"] {
@@ -587,15 +534,10 @@ async fn commands_that_declare() {
     let first = "[[project]]\nname = \"web\"\nenvironment = \"staging\"\n\n[[node]]\nname = \"rack\"\nbase_url = \"http://127.0.0.1:9/v1\"\nmodels = [\"tide-1\"]\n\n\
                  [[route]]\nscope = { project = \"web\" }\nprofiles = [\"byoc\"]\n";
     std::fs::write(&file, first).unwrap();
-    session.run(&["project", "create", "api", "--json"], "").ok();
-    session.run(&["project", "set", "api", "--environment", "staging", "--json"], "").ok();
-    session.run(&["project", "list"], "").ok();
-    session.run(&["project", "list", "--output", "csv"], "").ok();
-    session.run(&["project", "remove", "api", "--yes"], "").ok();
+    session.run_each("project create api --json, project set api --environment staging --json");
+    session.run_each("project list, project list --output csv, project remove api --yes");
     session.run(&["project", "show", "nothing"], "").failed(3);
-    session.run(&["apply", "-f", &wanted, "--dry-run"], "").ok();
-    session.run(&["apply", "-f", &wanted], "").ok();
-    session.run(&["apply", "-f", &wanted], "").ok();
+    session.run_each(&format!("apply -f {wanted} --dry-run, apply -f {wanted}, apply -f {wanted}"));
     std::fs::write(&file, first.replace("\"byoc\"", "\"byoc\", \"byok\"")).unwrap();
     session.run(&["apply", "-f", &wanted, "--json"], "").ok();
     std::fs::write(&file, "owns = [\"route\"]\n").unwrap();
@@ -623,20 +565,15 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     let context = |name: &str, url: &str, key: &str| {
         format!("[contexts.{name}]\nurl = \"{url}\"\nworkspace_id = \"ws_1\"\napi_key = \"{key}\"\n")
     };
-    let text = format!(
-        "current = \"gone\"\n{}{}",
-        context("here", &gateway.origin, key),
-        context("gone", "http://127.0.0.1:9", "tg_live_gone")
-    );
-    std::fs::write(&file, text).unwrap();
+    let (here, gone) =
+        (context("here", &gateway.origin, key), context("gone", "http://127.0.0.1:9", "tg_live_gone"));
+    std::fs::write(&file, format!("current = \"gone\"\n{here}{gone}")).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let cli = Cli::new().env("XDG_CONFIG_HOME", &home.path().display().to_string());
     let mut output = cli.run(&["context", "list"]).ok();
     cli.run(&["whoami"]).failed(10);
-    assert_eq!(
-        cli.run(&["whoami", "--context", "here", "--json"]).json()["workspace_id"],
-        gateway.founded.workspace_id.as_str()
-    );
+    let expected = gateway.founded.workspace_id.as_str();
+    assert_eq!(cli.run(&["whoami", "--context", "here", "--json"]).json()["workspace_id"], expected);
     // A flag overrides the environment, which overrides the context.
     cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami"]).ok();
     cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami", "--context", "gone"]).failed(10);
@@ -652,15 +589,14 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     // A file that other users can read is refused.
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    open_to_all(&file);
     assert!(cli.run(&["whoami"]).failed(1).contains("chmod 600"));
 }
 
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn rows_come_live_and_in_each_form() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.wait_for_usage(1).await;
     let tail = gateway.cli().follow(&["requests", "--follow", "--filter", "status:ok", "--json"]);
@@ -674,10 +610,8 @@ async fn rows_come_live_and_in_each_form() {
     let csv = gateway.cli().run(&["requests", "--output", "csv"]).ok();
     assert!(csv.starts_with("id,started_at,status,") && csv.lines().count() == 4, "{csv}");
     let plot = gateway.cli().run(&["usage", "--by", "model", "--window", "24h", "--plot"]).ok();
-    assert!(
-        plot.contains("openai/gpt-4o-mini") && plot.contains('█') && plot.contains("requests by hour"),
-        "{plot}"
-    );
+    let parts = ["openai/gpt-4o-mini", "█", "requests by hour"];
+    assert!(parts.iter().all(|part| plot.contains(part)), "{plot}");
     gateway.cli().run(&["usage", "--plot", "nothing"]).failed(2);
     let latency = gateway.cli().run(&["usage", "--by", "model", "--latency"]).ok();
     assert!(latency.contains("success rate") && latency.contains("p95 "), "{latency}");
@@ -695,8 +629,7 @@ async fn rows_come_live_and_in_each_form() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_reader_that_leaves_ends_a_command_without_a_word() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.wait_for_usage(1).await;
     let commands: [&[&str]; 7] = [

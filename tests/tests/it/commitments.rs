@@ -86,10 +86,8 @@ async fn the_request_that_meets_the_end_of_a_commitment_goes_on_to_the_overflow(
     assert!((0..=20).contains(&micros(&view, "beyond_micros")), "{view}");
     assert_eq!((&view["status"], &view["credential_id"]), (&json!("exhausted"), &json!(credential)));
     let today = view["burn_down"].as_array().unwrap().last().unwrap();
-    assert_eq!(
-        (micros(today, "spent_micros"), micros(today, "left_micros")),
-        (300 + micros(&view, "beyond_micros"), 0)
-    );
+    let seen = (micros(today, "spent_micros"), micros(today, "left_micros"));
+    assert_eq!(seen, (300 + micros(&view, "beyond_micros"), 0));
     let mut percents: Vec<_> =
         view["alerts_crossed"].as_array().unwrap().iter().map(|one| one["percent"].clone()).collect();
     if is_month_nearly_over() {

@@ -69,11 +69,8 @@ async fn a_provider_retains_as_agreed_else_as_it_publishes_else_nobody_knows() {
     assert_eq!(outline(&path), expected, "{path:?}");
     let provider = at(&path, "provider");
     assert_eq!(provider["key"], json!(credential), "{provider}");
-    assert_eq!(
-        (&provider["place"], &provider["attempt"]),
-        (&Value::Null, &json!(1)),
-        "nobody stated a region"
-    );
+    let seen = (&provider["place"], &provider["attempt"]);
+    assert_eq!(seen, (&Value::Null, &json!(1)), "nobody stated a region");
     let host = gateway.emulator.origin().replace("http://", "");
     assert_eq!(provider["host"], json!(host), "{provider}");
     // What OpenAI publishes says nothing of a server at another address.
@@ -116,12 +113,8 @@ async fn whoever_was_tried_is_listed_and_the_operators_account_has_no_name() {
     assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);
     gateway.emulator.script(POOL, [Behaviour::out_of_quota().always()]);
     let answer = client.post(CHAT, &question(LLAMA)).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.header("agent-resolved-provider")),
-        (200, Some("together_ai")),
-        "{}",
-        answer.text()
-    );
+    let seen = (answer.status, answer.header("agent-resolved-provider"));
+    assert_eq!(seen, (200, Some("together_ai")), "{}", answer.text());
     let path = path_of(&admin, &answer).await;
     let tried: Vec<_> = path.iter().filter(|party| party["role"] == "provider").collect();
     let parties: Vec<_> = tried.iter().map(|party| (&party["party"], &party["saw"], &party["key"])).collect();
@@ -180,8 +173,7 @@ async fn a_node_is_where_its_owner_says() {
 #[tokio::test]
 async fn a_hook_saw_what_it_was_sent_whatever_its_policy_says_now() {
     let (facts, text) = (Server::start(Reply::allow()).await, Server::start(Reply::allow()).await);
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let hooks = [facts.hook("pre", json!({})), text.hook("post", json!({"content": true}))];
     let policy = json!({"project_id": gateway.founded.project_id, "hooks": hooks});
     let policy = id_of(&gateway.make("/v2/policies", policy).await);
@@ -208,8 +200,7 @@ async fn a_hook_saw_what_it_was_sent_whatever_its_policy_says_now() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn what_is_kept_here_is_told_with_its_end_and_a_cached_answer_has_no_provider() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.cache_answers().await;
     let first = gateway.chat_ok(&question(MINI)).await;
     let again = gateway.chat_ok(&question(MINI)).await;

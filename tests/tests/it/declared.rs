@@ -1,8 +1,9 @@
 //! A workspace as a declarative document: applied, applied again, pruned, exported elsewhere, and refused if
 //! it is wrong.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use harness::client::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -63,12 +64,8 @@ impl Desk {
     /// A workspace without operator rights, and a directory with the document.
     async fn new() -> Self {
         let gateway = Gateway::start().await;
-        let made = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-        let desk = Self {
-            admin_key: made["admin_key"].as_str().unwrap().to_owned(),
-            directory: tempfile::tempdir().unwrap(),
-            gateway,
-        };
+        let admin_key = gateway.workspace("tenant").await.admin_key;
+        let desk = Self { admin_key, directory: tempfile::tempdir().unwrap(), gateway };
         desk.write("all.toml", &DOCUMENT.replace("BASE", &desk.gateway.emulator.base_url()));
         desk.write("node.key", crate::gateway::NODE);
         desk
@@ -83,15 +80,20 @@ impl Desk {
     }
 
     fn cli(&self) -> Cli {
-        let cli =
-            Cli::new().env("TIDEGATE_URL", &self.gateway.origin).env("TIDEGATE_API_KEY", &self.admin_key);
-        cli.env("OUR_SECRET", OWN)
+        self.as_key(&self.admin_key).env("OUR_SECRET", OWN)
+    }
+
+    fn as_key(&self, key: &str) -> Cli {
+        Cli::new().env("TIDEGATE_URL", &self.gateway.origin).env("TIDEGATE_API_KEY", key)
+    }
+
+    fn client(&self) -> Client {
+        self.gateway.with_key(&self.admin_key)
     }
 
     fn apply(&self, more: &[&str]) -> Done {
         let file = self.path("all.toml").display().to_string();
-        let arguments: Vec<&str> = ["apply", "-f", &file].into_iter().chain(more.iter().copied()).collect();
-        self.cli().run(&arguments)
+        self.cli().run(&[&["apply", "-f", &*file][..], more].concat())
     }
 
     async fn all(&self, path: &str) -> Vec<Value> {
@@ -100,12 +102,17 @@ impl Desk {
     }
 }
 
-fn actions(lines: &[Value]) -> Vec<(String, String)> {
-    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+/// What is done to which object.
+fn actions(lines: &[Value]) -> Vec<String> {
     let changes = lines.iter().filter(|line| line["object"] == "change" && line["action"] != "keep");
     changes
-        .map(|line| (text(line, "action"), format!("{} {}", text(line, "kind"), text(line, "name"))))
+        .map(|line| ["action", "kind", "name"].map(|part| line[part].as_str().unwrap()).join(" "))
         .collect()
+}
+
+/// The object of a list with this name.
+fn named<'a>(rows: &'a [Value], name: &str) -> &'a Value {
+    rows.iter().find(|row| row["name"] == name).unwrap()
 }
 
 #[tokio::test]
@@ -115,16 +122,9 @@ async fn it_is_applied_once_and_then_there_is_no_change() {
     assert!(dry.contains("+ project    web") && dry.contains("Would make 6"), "{dry}");
     assert!(!dry.contains(OWN) && desk.all("/v2/provider-credentials").await.is_empty(), "{dry}");
     let made = desk.apply(&["--json"]).lines();
-    let wanted = [
-        "project web",
-        "credential ours",
-        "node rack",
-        "key web/ci",
-        "route model=openai/ project=web",
-        "member dev@example.com",
-    ];
-    let expected: Vec<_> = wanted.iter().map(|name| ("create".to_owned(), (*name).to_owned())).collect();
-    assert_eq!(actions(&made), expected);
+    let expected = "create project web, create credential ours, create node rack, create key web/ci, \
+        create route model=openai/ project=web, create member dev@example.com";
+    assert_eq!(actions(&made).join(", "), expected);
     let key = made.iter().find(|line| line["kind"] == "key").unwrap()["key"].as_str().unwrap().to_owned();
     assert_eq!(desk.gateway.with_key(&key).get("/v2/usage").await.unwrap().status, 200);
     let node = desk.all("/v2/byoc/nodes").await.remove(0);
@@ -134,19 +134,14 @@ async fn it_is_applied_once_and_then_there_is_no_change() {
 
     // Without a change to the credential, its secret is not even read.
     let file = desk.path("all.toml").display().to_string();
-    let bare = Cli::new().env("TIDEGATE_URL", &desk.gateway.origin).env("TIDEGATE_API_KEY", &desk.admin_key);
+    let bare = desk.as_key(&desk.admin_key);
     assert_eq!(bare.run(&["apply", "-f", &file]).ok(), "No change: 6 objects are as declared.\n");
     assert_eq!(desk.all("/v2/provider-credentials").await, std::slice::from_ref(&credential));
 
     // Only what differs is changed; what the document doesn't mention stays.
     let text = std::fs::read_to_string(desk.path("all.toml")).unwrap();
-    desk.write(
-        "all.toml",
-        &text
-            .replace("team = \"tide\"", "tier = 2")
-            .replace("\"gpu\", \"eu\"", "\"eu\"")
-            .replace("status = \"draining\"\n", ""),
-    );
+    let text = text.replace("team = \"tide\"", "tier = 2").replace("\"gpu\", \"eu\"", "\"eu\"");
+    desk.write("all.toml", &text.replace("status = \"draining\"\n", ""));
     let changed = desk.apply(&[]).ok();
     let diff = "    metadata: {\"team\":\"tide\"} -> {\"tier\":2}\n";
     assert!(changed.contains(diff) && changed.contains("labels: [\"gpu\",\"eu\"] -> [\"eu\"]"), "{changed}");
@@ -163,49 +158,29 @@ async fn only_what_it_manages_is_pruned_and_only_when_asked() {
     desk.apply(&["--keys-to", &desk.path("keys").display().to_string()]).ok();
     let keys = std::fs::read_to_string(desk.path("keys")).unwrap();
     assert!(keys.contains("tg_test_") && keys.contains("sign-in#token="), "{keys}");
-    let mode =
-        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(desk.path("keys")).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = std::fs::metadata(desk.path("keys")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o777, 0o600);
     // Objects that were created manually are never pruned.
-    desk.cli()
-        .run_with(
-            &["credential", "add", "acme", "--no-verify", "--base-url", &desk.gateway.emulator.base_url()],
-            "sk-x",
-        )
-        .ok();
+    let base_url = desk.gateway.emulator.base_url();
+    let acme = ["credential", "add", "acme", "--no-verify", "--base-url", &base_url];
+    desk.cli().run_with(&acme, "sk-x").ok();
     let route = desk.cli().run(&["route", "add", "--model", "meta/", "--json"]).json();
     desk.write("all.toml", "[[project]]\nname = \"web\"\nenvironment = \"staging\"\n");
     let kept = desk.apply(&[]).ok();
     assert!(kept.contains("removed with --prune: credential ours, node rack"), "{kept}");
     assert!(desk.apply(&["--prune"]).failed(2).contains("--yes"));
     let pruned = desk.apply(&["--prune", "--yes", "--json"]).lines();
-    let names = |lines: &[Value]| -> Vec<String> {
-        actions(lines).into_iter().map(|(action, name)| format!("{action} {name}")).collect()
-    };
-    assert_eq!(names(&pruned), ["delete node rack", "delete credential ours"]);
-    assert_eq!(
-        desk.all("/v2/routes").await.len(),
-        2,
-        "routes bear no mark: only a document that owns them prunes them"
-    );
+    assert_eq!(actions(&pruned), ["delete node rack", "delete credential ours"]);
+    let seen = desk.all("/v2/routes").await.len();
+    assert_eq!(seen, 2, "routes bear no mark: only a document that owns them prunes them");
     desk.write("all.toml", "owns = [\"route\"]\n[[project]]\nname = \"web\"\nenvironment = \"staging\"\n");
     let pruned = desk.apply(&["--prune", "--yes", "--json"]).lines();
-    assert_eq!(names(&pruned), ["delete route model=meta/", "delete route model=openai/ project=web"]);
+    assert_eq!(actions(&pruned), ["delete route model=meta/", "delete route model=openai/ project=web"]);
     assert_eq!(desk.all("/v2/provider-credentials").await.len(), 1);
     assert!(desk.all("/v2/byoc/nodes").await.is_empty() && desk.all("/v2/routes").await.is_empty());
-    assert!(
-        desk.all("/v2/members").await.iter().any(|row| row["email"] == "dev@example.com"),
-        "no member is pruned unasked"
-    );
-    assert_eq!(
-        desk.gateway
-            .with_key(&desk.admin_key)
-            .get(&format!("/v2/routes/{}", id_of(&route)))
-            .await
-            .unwrap()
-            .status,
-        404
-    );
+    let members = desk.all("/v2/members").await;
+    assert!(members.iter().any(|row| row["email"] == "dev@example.com"), "no member is pruned unasked");
+    desk.client().get(&format!("/v2/routes/{}", id_of(&route))).await.unwrap().must_be(404);
 }
 
 #[tokio::test]
@@ -216,11 +191,8 @@ async fn a_workspace_is_taken_elsewhere_whole() {
     for secret in [OWN, crate::gateway::NODE, "tg_live_", "tg_test_"] {
         assert!(!exported.contains(secret), "{exported}");
     }
-    let fresh = desk.gateway.make("/v2/workspaces", json!({"name": "elsewhere"})).await;
-    let there = Cli::new()
-        .env("TIDEGATE_URL", &desk.gateway.origin)
-        .env("TIDEGATE_API_KEY", fresh["admin_key"].as_str().unwrap());
-    let there = there.env("TIDEGATE_SECRET_CREDENTIAL_OURS", OWN);
+    let fresh = desk.gateway.workspace("elsewhere").await.admin_key;
+    let there = desk.as_key(&fresh).env("TIDEGATE_SECRET_CREDENTIAL_OURS", OWN);
     desk.write("exported.toml", &exported);
     let file = desk.path("exported.toml").display().to_string();
     there.run(&["apply", "-f", &file]).ok();
@@ -244,29 +216,19 @@ fn refusal_text(desk: &Desk, text: &str) -> String {
 #[tokio::test]
 async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
     let desk = Desk::new().await;
+    const CREDENTIAL: &str = "[[credential]]\nname = \"x\"\nprovider = \"openai\"\n";
     let good = "[[project]]\nname = \"first\"\n\n";
+    let account = CREDENTIAL.replace("credential", "account") + "secret = { env = \"OUR_SECRET\" }\n";
     for (text, part) in [
-        ("[[key]]\nname = \"x\"\nproject = \"nowhere\"\n", "wrong.toml:4: there is no project nowhere"),
-        ("[[project]]\nname = \"first\"\n", "wrong.toml:4: the project first is declared at"),
-        (
-            "[[credential]]\nname = \"x\"\nprovider = \"openai\"\n",
-            "wrong.toml:4: a new credential needs its secret",
-        ),
-        (
-            "[[credential]]\nname = \"x\"\nprovider = \"openai\"\nsecret = { env = \"UNSET\" }\n",
-            "wrong.toml:4: UNSET is not set",
-        ),
-        (
-            "[[credential]]\nname = \"x\"\nprovider = \"openai\"\nsecret = \"sk-canary\"\n",
-            "wrong.toml:4: a secret does not belong",
-        ),
-        (
-            "[[account]]\nname = \"x\"\nprovider = \"openai\"\nsecret = { env = \"OUR_SECRET\" }\n",
-            "wrong.toml:4: this key may not manage accounts",
-        ),
+        ("[[key]]\nname = \"x\"\nproject = \"nowhere\"\n", "there is no project nowhere"),
+        ("[[project]]\nname = \"first\"\n", "the project first is declared at"),
+        (CREDENTIAL, "a new credential needs its secret"),
+        (&*format!("{CREDENTIAL}secret = {{ env = \"UNSET\" }}\n"), "UNSET is not set"),
+        (&*format!("{CREDENTIAL}secret = \"sk-canary\"\n"), "a secret does not belong"),
+        (&*account, "this key may not manage accounts"),
     ] {
         let message = refusal_text(&desk, &format!("{good}{text}"));
-        assert!(message.contains(part), "{message}");
+        assert!(message.contains(&format!("wrong.toml:4: {part}")), "{message}");
     }
     assert!(!desk.all("/v2/projects").await.iter().any(|row| row["name"] == "first"), "nothing was begun");
     // Errors that only the server finds name the place in the document, too.
@@ -275,18 +237,13 @@ async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
     // A change to an immutable field is refused before anything else is applied.
     desk.apply(&[]).ok();
     let refused = refusal_text(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"nebius\"\n");
-    assert!(
-        refused.contains("provider of the credential ours is \"openai\" and can't be changed"),
-        "{refused}"
-    );
+    let holds = refused.contains("provider of the credential ours is \"openai\" and can't be changed");
+    assert!(holds, "{refused}");
     // Without the secret, a credential's address can't be redirected.
-    let refused = refusal_text(
-        &desk,
-        "[[credential]]\nname = \"ours\"\nprovider = \"openai\"\nbase_url = \"BASE/other\"\n",
-    );
+    let elsewhere = "[[credential]]\nname = \"ours\"\nprovider = \"openai\"\nbase_url = \"BASE/other\"\n";
+    let refused = refusal_text(&desk, elsewhere);
     assert!(refused.contains("wrong.toml:1: credential ours") && refused.contains("secret"), "{refused}");
-    let other = Path::new("/nonexistent/document.toml").display().to_string();
-    desk.cli().run(&["apply", "-f", &other]).failed(2);
+    desk.cli().run(&["apply", "-f", "/nonexistent/document.toml"]).failed(2);
 }
 
 #[cfg(feature = "control")]
@@ -318,10 +275,9 @@ async fn whoever_was_faster_is_not_overwritten() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("secret sent") {}
-    let client = desk.gateway.with_key(&desk.admin_key);
     let faster = json!({"labels": ["theirs"]}).to_string();
     let json = [("content-type", "application/json")];
-    assert_eq!(client.call(http::Method::PATCH, &path, &json, faster).await.unwrap().status, 200);
+    desk.client().call(http::Method::PATCH, &path, &json, faster).await.unwrap().must_be(200);
     child.stdin.take().unwrap().write_all(b"sk-new").unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -382,12 +338,8 @@ async fn budgets_and_webhooks_are_declared_too() {
     let secret = webhook["secret"].as_str().unwrap();
     assert!(secret.starts_with("whsec_"), "{webhook}");
     let (budgets, webhooks) = (desk.all("/v2/budgets").await, desk.all("/v2/webhooks").await);
-    let of_key = budgets.iter().find(|row| row["name"] == "ci").unwrap();
-    assert_eq!(
-        of_key["key_id"],
-        id_of(&desk.all("/v2/api-keys").await.into_iter().find(|key| key["name"] == "ci").unwrap())
-    );
-    assert_eq!((&of_key["counts"], &of_key["alerts"]), (&json!("owed"), &json!([50, 80, 100])));
+    let key = id_of(named(&desk.all("/v2/api-keys").await, "ci"));
+    has(named(&budgets, "ci"), json!({"key_id": key, "counts": "owed", "alerts": [50, 80, 100]}));
     let states: Vec<_> = webhooks.iter().map(|row| row["status"].as_str().unwrap()).collect();
     assert_eq!(states, ["active", "disabled"]);
     assert_eq!(desk.apply(&[]).ok(), "No change: 7 objects are as declared.\n");
@@ -400,12 +352,12 @@ async fn budgets_and_webhooks_are_declared_too() {
     let file = desk.path("exported.toml").display().to_string();
     let again = desk.cli().run(&["apply", "-f", &file, "--json"]).lines();
     // What `apply` did not create stays unmanaged until the document says otherwise.
-    assert_eq!(actions(&again), []);
+    assert_eq!(actions(&again), [""; 0]);
     assert!(desk.cli().run(&["apply", "-f", &file]).ok().starts_with("No change"));
     assert_eq!(exported.matches("managed = false").count(), 1, "{exported}");
     desk.write("exported.toml", &exported.replace("managed = false\n", ""));
     let adopted = desk.cli().run(&["apply", "-f", &file, "--json"]).lines();
-    assert_eq!(actions(&adopted), [("update".to_owned(), "project default".to_owned())]);
+    assert_eq!(actions(&adopted), ["update project default"]);
     let whole = desk.cli().run(&["export"]).ok();
     assert!(!whole.contains("managed"), "{whole}");
 
@@ -420,45 +372,26 @@ async fn budgets_and_webhooks_are_declared_too() {
     assert_eq!(desk.all("/v2/webhooks").await[0]["secrets"], webhooks[0]["secrets"]);
     desk.write("all.toml", &changed.replace("\"day\"", "\"week\"").replace("50_000_000", "1"));
     let refused = desk.apply(&[]).failed(2);
-    assert!(
-        refused.contains("period of the budget web by the day is \"day\" and can't be changed"),
-        "{refused}"
-    );
-    let all_of_it =
-        || async { desk.all("/v2/budgets").await.into_iter().find(|row| row["workspace"] == true) };
-    assert_eq!(all_of_it().await.unwrap()["limit_micros"], 50_000_000);
+    let holds = refused.contains("period of the budget web by the day is \"day\" and can't be changed");
+    assert!(holds, "{refused}");
+    assert_eq!(named(&desk.all("/v2/budgets").await, "all of it")["limit_micros"], 50_000_000);
 
     what_is_no_longer_declared_goes(&desk).await;
 }
 
 /// A budget whose key was removed is in no export, and is pruned with the rest.
 async fn what_is_no_longer_declared_goes(desk: &Desk) {
-    let key = id_of(&desk.all("/v2/api-keys").await.into_iter().find(|key| key["name"] == "ci").unwrap());
-    let client = desk.gateway.with_key(&desk.admin_key);
-    assert_eq!(client.delete(&format!("/v2/api-keys/{key}")).await.unwrap().status, 204);
+    let key = id_of(named(&desk.all("/v2/api-keys").await, "ci"));
+    desk.client().delete(&format!("/v2/api-keys/{key}")).await.unwrap().must_be(204);
     let without = desk.cli().run(&["export"]);
-    assert!(
-        without.stderr.contains("The budget ci is left out") && !without.stdout.contains(&key),
-        "{without:?}"
-    );
-    desk.write(
-        "all.toml",
-        "owns = [\"budget\", \"webhook\"]\n[[project]]\nname = \"web\"\n[[project]]\nname = \"default\"\n",
-    );
-    let pruned: Vec<_> = actions(&desk.apply(&["--prune", "--yes", "--json"]).lines())
-        .into_iter()
-        .map(|(action, name)| format!("{action} {name}"))
-        .collect();
-    assert_eq!(
-        pruned,
-        [
-            "delete webhook https://example.com/later",
-            "delete webhook https://example.com/hook",
-            "delete budget ci",
-            "delete budget web by the day",
-            "delete budget all of it",
-        ]
-    );
+    let is_left_out = without.stderr.contains("The budget ci is left out");
+    assert!(is_left_out && !without.stdout.contains(&key), "{without:?}");
+    let projects = "[[project]]\nname = \"web\"\n[[project]]\nname = \"default\"\n";
+    desk.write("all.toml", &format!("owns = [\"budget\", \"webhook\"]\n{projects}"));
+    let pruned = actions(&desk.apply(&["--prune", "--yes", "--json"]).lines()).join(", ");
+    let expected = "delete webhook https://example.com/later, delete webhook https://example.com/hook, \
+        delete budget ci, delete budget web by the day, delete budget all of it";
+    assert_eq!(pruned, expected);
     assert!(desk.all("/v2/budgets").await.is_empty() && desk.all("/v2/webhooks").await.is_empty());
 }
 

@@ -18,8 +18,7 @@ fn total(rows: &[Value], field: &str) -> i64 {
 
 #[tokio::test]
 async fn every_row_is_there_and_adds_up() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     for _ in 0..6 {
         gateway.chat_ok(&question(MINI)).await;
     }
@@ -63,8 +62,7 @@ async fn every_row_is_there_and_adds_up() {
 
 #[tokio::test]
 async fn an_interrupted_one_goes_on() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     for _ in 0..5 {
         gateway.chat_ok(&question(MINI)).await;
     }
@@ -91,8 +89,7 @@ async fn an_interrupted_one_goes_on() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn records_are_of_ones_own_workspace() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.wait_for_usage(1).await;
     let client = gateway.with_key(&gateway.workspace("other").await.admin_key);

@@ -731,6 +731,13 @@ pub fn driver(script: &str) -> (PathBuf, PathBuf) {
     (workspace().join(".venv/bin/python"), workspace().join("tests/sdk").join(script))
 }
 impl Gateway {
+    /// Starts with a credential of OpenAI's that is the workspace's own.
+    pub async fn with_own() -> Self {
+        let gateway = Self::start().await;
+        gateway.credential("openai", OWN).await;
+        gateway
+    }
+
     /// As `with`, on a database of its own on the shared PostgreSQL server. Replicas have the same master key.
     pub async fn on_postgres(name: &str, more: &[(&str, &str)]) -> Self {
         let server = Server::shared().await.unwrap();

@@ -37,12 +37,6 @@ fn dropped(answer: &Answer) -> &str {
     answer.header("agent-dropped-params").unwrap_or_default()
 }
 
-async fn own() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
-
 /// The deadline is the client's: the upstream is twice as slow, its connection is closed, and nothing is owed.
 #[tokio::test]
 async fn a_hinted_deadline_ends_the_upstream_call_and_costs_nothing_under_managed() {
@@ -73,7 +67,7 @@ async fn a_hinted_deadline_ends_the_upstream_call_and_costs_nothing_under_manage
 /// What a policy or a route bounds, hints can't widen.
 #[tokio::test]
 async fn a_deadline_of_a_route_holds_whatever_is_hinted() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     gateway.route(json!({"scope": {}, "deadline_ms": 300})).await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
     let answer = ask(&hinting(&gateway, &json!({"qos": {"deadline_ms": 600_000}}))).await;
@@ -82,7 +76,7 @@ async fn a_deadline_of_a_route_holds_whatever_is_hinted() {
 
 #[tokio::test]
 async fn a_target_is_told_to_be_met_or_missed() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     let met = |answer: &Answer| answer.header("agent-qos-target-met").map(str::to_owned);
     let near = hinting(&gateway, &json!({"qos": {"target_ttft_ms": 60_000}}));
     let far = hinting(&gateway, &json!({"qos": {"target_ttft_ms": 50}}));
@@ -110,7 +104,7 @@ async fn a_target_is_told_to_be_met_or_missed() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_record_says_how_well_a_request_was_served() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     let near = json!({"qos": {"class": "interactive", "target_ttft_ms": 60_000, "deadline_ms": 70_000}});
     let far = json!({"qos": {"target_ttft_ms": 50}});
     let text = json!([{"role": "user", "content": "hello"}]);
@@ -160,7 +154,7 @@ async fn the_record_says_how_well_a_request_was_served() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn hints_only_tighten_where_a_request_may_go() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     let only = |profiles: Value| json!({"routing": {"execution_profiles": profiles}});
     let answer = asked(&gateway, &only(json!(["managed_provider", "byok"]))).await;
@@ -193,16 +187,14 @@ async fn hints_only_tighten_where_a_request_may_go() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_fallback_that_the_route_allows_can_be_forbidden() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
     let degrade = |word: &str| json!({"qos": {"degrade_policy": word}});
     gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
     let answer = asked(&gateway, &degrade("allow_compatible_fallback")).await;
-    assert_eq!(
-        (answer.header("agent-fallback-used"), answer.header("agent-execution-profile")),
-        (Some("true"), Some("managed_provider"))
-    );
+    let seen = (answer.header("agent-fallback-used"), answer.header("agent-execution-profile"));
+    assert_eq!(seen, (Some("true"), Some("managed_provider")));
     let pooled = gateway.calls(POOL).len();
     let refusal = ask(&hinting(&gateway, &degrade("forbid"))).await;
     assert_ne!(refusal.status, 200, "{}", refusal.text());
@@ -214,7 +206,7 @@ async fn a_fallback_that_the_route_allows_can_be_forbidden() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     gateway.cache_answers().await;
     let cache = |answer: &Answer| answer.header("agent-cache").unwrap_or_default().to_owned();
     assert_eq!(cache(&gateway.chat_ok(&question(MINI)).await), "miss");
@@ -232,7 +224,7 @@ async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_check_holds_where_answers_are_kept() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     gateway.cache_answers().await;
     let checks = json!([{"detect": "email", "action": "block", "direction": "input"}]);
     gateway.make("/v2/policies", json!({"project_id": gateway.founded.project_id, "checks": checks})).await;
@@ -246,7 +238,7 @@ async fn a_check_holds_where_answers_are_kept() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn stored_hints_win_and_every_field_without_effect_is_named() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     let hints = json!({
         "name": "nightly evaluation",
@@ -289,7 +281,7 @@ async fn stored_hints_win_and_every_field_without_effect_is_named() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn nobody_uses_or_sees_the_hints_of_another_workspace() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     let mine = id_of(&gateway.make(STORED, json!({"tag": "mine"})).await);
     let others = gateway.workspace("others").await;
     let admin = gateway.with_key(&others.admin_key);
@@ -313,7 +305,7 @@ async fn nobody_uses_or_sees_the_hints_of_another_workspace() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn hostile_hints_are_named_and_do_nothing() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     let deep = format!(r#"{{"qos":{}{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
     let huge = json!({"tag": "x", "state": "y".repeat(8 * 1024)}).to_string();
     for (header, named) in [
@@ -353,7 +345,7 @@ async fn hostile_hints_are_named_and_do_nothing() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_command_line_stores_hints() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     let cli = gateway.cli();
     let add = "hints add --name night --class background --deadline-ms 5000 --profile byok --json";
     let made = cli.run(&words(add)).json();
@@ -369,7 +361,7 @@ async fn the_command_line_stores_hints() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_class_is_recorded_summed_and_filtered_by() {
-    let gateway = own().await;
+    let gateway = Gateway::with_own().await;
     let class = |word: &str| json!({"qos": {"class": word}});
     let stored = id_of(&gateway.make(STORED, class("interactive")).await);
     let batch = asked(&gateway, &class("batch")).await;

@@ -76,11 +76,8 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     assert_eq!(of("byoc", "cost_micros"), 0);
 
     let tokens = of("mi", "input_tokens").as_i64().unwrap() + of("mi", "output_tokens").as_i64().unwrap();
-    assert_eq!(
-        lines(&invoice, "token_fee")[0]["amount_nanos"],
-        tokens * 3_000,
-        "3 dollars the million tokens"
-    );
+    let expected = tokens * 3_000;
+    assert_eq!(lines(&invoice, "token_fee")[0]["amount_nanos"], expected, "3 dollars the million tokens");
     let record = row(&before["mtd"]["by_mode"], "mode", "mi")["cost_micros"].clone();
     assert_eq!(lines(&invoice, "managed_tokens")[0]["amount_micros"], record, "tokens as they were booked");
 

@@ -4,20 +4,15 @@
 use std::time::Instant;
 
 use harness::canary::Canary;
+use harness::client::Client;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, has, problem, question, refused};
-use crate::gateway::{Gateway, OWN};
-
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
+use crate::gateway::Gateway;
 
 #[tokio::test]
 async fn a_scope_lets_in_and_keeps_out() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     // scopes, may call models, may read, may administer
     let cases = [
         (json!(["inference"]), true, false, false),
@@ -45,7 +40,7 @@ async fn a_scope_lets_in_and_keeps_out() {
 
 #[tokio::test]
 async fn a_key_is_shown_once_and_kept_as_a_digest() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let (key, id) =
         gateway.key(json!({"name": "once", "expires_in_days": 30, "ip_allowlist": ["127.0.0.0/8"]})).await;
     assert!(key.starts_with("tg_live_") && key.len() == 46, "{key}");
@@ -64,14 +59,14 @@ async fn a_key_is_shown_once_and_kept_as_a_digest() {
 
 #[tokio::test]
 async fn a_key_is_changed_by_merge_patch() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let (key, id) = gateway.key(json!({"name": "first", "scopes": ["inference"]})).await;
     let path = format!("/v2/api-keys/{id}");
     let changed = gateway.patch(&path, json!({"name": "second", "ip_allowlist": ["203.0.113.7"]})).await;
     has(&changed, json!({"name": "second", "scopes": ["inference"]}));
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 403, "ip_not_allowed");
     assert_eq!(gateway.patch(&path, json!({"priority": 40})).await["priority"], 40);
-    let wrong = gateway.patched(&path, json!({"priority": 256})).await.must_be(400);
+    gateway.patched(&path, json!({"priority": 256})).await.must_be(400);
     assert_eq!(gateway.patch(&path, json!({"priority": null})).await["priority"], Value::Null);
     gateway.patch(&path, json!({"ip_allowlist": [], "expires_at": "2021-03-04T05:06:07Z"})).await;
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 401, "expired_api_key");
@@ -86,14 +81,13 @@ async fn a_key_is_changed_by_merge_patch() {
     }
     // A write based on an old version is refused.
     let headers = [("content-type", "application/json"), ("if-match", "\"v1\"")];
-    let answer =
-        gateway.admin().call(http::Method::PATCH, &path, &headers, "{\"name\":\"third\"}").await.unwrap();
-    problem(&answer, 412, "version_mismatch");
+    let late = gateway.admin().call(http::Method::PATCH, &path, &headers, r#"{"name":"third"}"#).await;
+    problem(&late.unwrap(), 412, "version_mismatch");
 }
 
 #[tokio::test]
 async fn a_revoked_key_is_refused_at_once_under_load() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let (key, id) = gateway.key(json!({"name": "soon gone"})).await;
     let clients: Vec<_> = (0..4)
         .map(|_| {
@@ -128,20 +122,16 @@ async fn a_revoked_key_is_refused_at_once_under_load() {
 
 #[tokio::test]
 async fn every_write_names_its_wrong_field() {
-    let gateway = gateway().await;
-    let cases: [(&str, Value, &str, Value); 7] = [
-        ("/v2/api-keys", json!({}), "missing_field", json!("name")),
-        ("/v2/provider-credentials", json!({"secret": "x"}), "missing_field", json!("provider")),
-        ("/v2/provider-credentials", json!({"provider": "openai"}), "missing_field", json!("secret")),
-        (
-            "/v2/provider-credentials",
-            json!({"provider": "openai", "secret": "a b"}),
-            "invalid_value",
-            json!("secret"),
-        ),
-        ("/v2/byoc/nodes", json!({"name": "x"}), "missing_field", json!("base_url")),
-        ("/v2/routes", json!({"profiles": ["byoc", "home"]}), "invalid_value", json!("profiles")),
-        ("/v2/routes", json!({"scope": {"modle": "x"}}), "invalid_value", json!("scope.modle")),
+    let gateway = Gateway::with_own().await;
+    const CREDENTIALS: &str = "/v2/provider-credentials";
+    let cases = [
+        ("/v2/api-keys", json!({}), "missing_field", "name"),
+        (CREDENTIALS, json!({"secret": "x"}), "missing_field", "provider"),
+        (CREDENTIALS, json!({"provider": "openai"}), "missing_field", "secret"),
+        (CREDENTIALS, json!({"provider": "openai", "secret": "a b"}), "invalid_value", "secret"),
+        ("/v2/byoc/nodes", json!({"name": "x"}), "missing_field", "base_url"),
+        ("/v2/routes", json!({"profiles": ["byoc", "home"]}), "invalid_value", "profiles"),
+        ("/v2/routes", json!({"scope": {"modle": "x"}}), "invalid_value", "scope.modle"),
     ];
     for (path, body, code, param) in cases {
         let document = problem(&gateway.admin().post(path, &body).await.unwrap(), 400, code);
@@ -151,14 +141,9 @@ async fn every_write_names_its_wrong_field() {
     let body = json!({"name": "x", "project_id": "prj_none"});
     let document = problem(&gateway.admin().post("/v2/api-keys", &body).await.unwrap(), 404, "not_found");
     assert_eq!(document["param"], "project_id", "{document}");
-    let answer =
-        gateway.admin().call(http::Method::POST, "/v2/projects", &[], "{\"name\":\"x\"}").await.unwrap();
-    problem(&answer, 415, "unsupported_media_type");
+    let untyped = gateway.admin().call(http::Method::POST, "/v2/projects", &[], r#"{"name":"x"}"#).await;
+    problem(&untyped.unwrap(), 415, "unsupported_media_type");
     problem(&gateway.admin().delete("/v2/usage").await.unwrap(), 405, "method_not_allowed");
     problem(&gateway.admin().get("/v2/nowhere").await.unwrap(), 404, "not_found");
-    problem(
-        &harness::client::Client::new(&gateway.origin).get("/v2/nowhere").await.unwrap(),
-        401,
-        "missing_api_key",
-    );
+    problem(&Client::new(&gateway.origin).get("/v2/nowhere").await.unwrap(), 401, "missing_api_key");
 }

@@ -46,12 +46,8 @@ async fn are_refused(admin: &Client, project: &str, gone: &str) {
         (json!({"workspace": true, "reason": "r".repeat(501)}), 400, "invalid_value"),
     ] {
         let refused = admin.post(HOLDS, &body).await.unwrap();
-        assert_eq!(
-            (refused.status, &refused.json()["code"]),
-            (status, &json!(code)),
-            "{body}: {}",
-            refused.text()
-        );
+        let expected = (status, &json!(code));
+        assert_eq!((refused.status, &refused.json()["code"]), expected, "{body}: {}", refused.text());
     }
 }
 
@@ -116,8 +112,7 @@ async fn held_sessions_stay_with_their_artifacts_and_the_hold_tells_who_released
 
 #[tokio::test]
 async fn clients_delete_nothing_of_a_held_project_here_or_at_a_provider() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let (client, admin) = (gateway.client(), gateway.admin());
     let ran = made(&client, "/v1/run", json!({"app": MINI, "input": {"prompt": "text=one"}})).await;
     let asked = made(&client, "/v2/responses", json!({"model": MINI, "input": "text=two"})).await;
@@ -170,8 +165,7 @@ async fn clients_delete_nothing_of_a_held_project_here_or_at_a_provider() {
 /// The hold comes while a provider is slow to delete: the purge ends there, and says why.
 #[tokio::test]
 async fn a_hold_stops_a_purge_that_runs() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let client = gateway.client();
     made(&client, "/v1/responses", json!({"model": MINI, "input": "text=one", "store": true})).await;
     let keyed = gateway.client().header("idempotency-key", "once");

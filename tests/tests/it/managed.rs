@@ -43,11 +43,8 @@ async fn the_next_seller_of_a_model_serves() {
     assert_eq!(answer.header("agent-resolved-provider"), Some("together_ai"));
     assert_eq!(answer.header("agent-resolved-model"), Some(LLAMA));
     let call = gateway.calls(POOL_SECOND).pop().unwrap();
-    assert_eq!(
-        call.model.as_deref(),
-        Some("meta-llama/Llama-3.3-70B-Instruct-Turbo"),
-        "each seller has its own name for it"
-    );
+    let seen = call.model.as_deref();
+    assert_eq!(seen, Some("meta-llama/Llama-3.3-70B-Instruct-Turbo"), "each seller has its own name for it");
 }
 
 /// The emergency provider's name for the model.

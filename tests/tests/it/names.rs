@@ -99,8 +99,7 @@ async fn a_name_of_nobody_is_refused_where_its_vendor_is_not() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_routes_model_is_exact_unless_it_says_otherwise() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     let profile = async |model: &str| {
         gateway.plan(json!({"model": model})).await["chosen"]["profile"].as_str().unwrap().to_owned()
@@ -162,8 +161,7 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_read() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     for (model, modality) in [
         (MINI, "chat"),
         ("text-embedding-3-small", "embedding"),
@@ -202,11 +200,8 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
     let route =
         gateway.route(json!({"scope": {"modality": "image"}, "profiles": ["managed_provider"]})).await;
     let plan = gateway.plan(json!({"model": "gpt-image-1-mini"})).await;
-    assert_eq!(
-        (&plan["chosen"]["principal"], &plan["route"]["id"]),
-        (&json!(other), &json!(route)),
-        "{plan}"
-    );
+    let seen = (&plan["chosen"]["principal"], &plan["route"]["id"]);
+    assert_eq!(seen, (&json!(other), &json!(route)), "{plan}");
     assert_eq!(gateway.plan(json!({"model": MINI})).await["chosen"]["profile"], "byok");
 }
 
@@ -215,8 +210,7 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn headers_that_are_not_honoured_are_refused_or_named() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let send = async |headers: &[(&str, &str)]| {
         let client =
             headers.iter().fold(gateway.client(), |client, (name, value)| client.header(*name, *value));
@@ -235,12 +229,8 @@ async fn headers_that_are_not_honoured_are_refused_or_named() {
         assert_eq!(refused(&send(&[header]).await, 400, code)["param"], param);
     }
     let answer = send(&[reference, mode, ("agent-lenient", "true")]).await;
-    assert_eq!(
-        answer.header("agent-dropped-params"),
-        Some("Agent-Trace-Mode, Agent-Hints-Ref"),
-        "{}",
-        answer.text()
-    );
+    let seen = answer.header("agent-dropped-params");
+    assert_eq!(seen, Some("Agent-Trace-Mode, Agent-Hints-Ref"), "{}", answer.text());
     let trace_mode = ("agent-trace-mode", "tokenized");
     assert_eq!(refused(&send(&[trace_mode]).await, 400, "unsupported_header")["param"], "Agent-Trace-Mode");
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::ask::{MINI, has, problem};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 use crate::person::Person;
 
 const REDIRECT: &str = "http://127.0.0.1:33418/callback";
@@ -88,8 +88,7 @@ async fn works(gateway: &Gateway, access: &str) -> bool {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_protocols_own_client_signs_in_calls_and_renews() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let owner = gateway.owner().await;
     let mut command = tokio::process::Command::new("node");
     command.arg(workspace().join("tests/node/mcp_oauth.mjs")).arg(format!("{}/mcp", gateway.origin));
@@ -237,8 +236,7 @@ async fn a_code_is_redeemed_once_by_its_client_with_its_verifier() {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn a_refresh_token_that_comes_twice_ends_the_key() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let owner = gateway.owner().await;
     let (code, client) = code(&gateway, &owner).await;
     let first = redeem(&gateway, &code, &client, &[]).await.json();

@@ -1,7 +1,6 @@
 //! Purges: content that was planted in every place is gone after one, whatever interrupts it, and its receipt can be verified
 //! by strangers.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -50,12 +49,8 @@ pub async fn plant(gateway: &Gateway, key: &str) -> Planted {
     let task = answers[1].json()["data"]["id"].as_str().unwrap().to_owned();
     answers.push(client().post("/v2/responses", &json!({"model": MINI, "input": SECRET})).await.unwrap());
     let response = id_of(&answers[2].json());
-    answers.push(
-        client()
-            .post("/v1/responses", &json!({"model": MINI, "input": SECRET, "store": true}))
-            .await
-            .unwrap(),
-    );
+    let stored = json!({"model": MINI, "input": SECRET, "store": true});
+    answers.push(client().post("/v1/responses", &stored).await.unwrap());
     let stored = id_of(&answers[3].json());
     let part =
         |head: &str, body: &str| format!("--xyz\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n");
@@ -152,16 +147,8 @@ pub fn sealed(data: &Path) -> Vec<Vec<u8>> {
 
 /// How many of these are in the files of a directory.
 pub fn found_in(directory: &Path, slices: &[Vec<u8>]) -> usize {
-    let mut found = BTreeSet::new();
-    for entry in walk(directory) {
-        let bytes = std::fs::read(&entry).unwrap_or_default();
-        for (number, slice) in slices.iter().enumerate() {
-            if holds(&bytes, slice) {
-                found.insert(number);
-            }
-        }
-    }
-    found.len()
+    let files: Vec<_> = walk(directory).iter().map(|file| std::fs::read(file).unwrap_or_default()).collect();
+    slices.iter().filter(|slice| files.iter().any(|bytes| holds(bytes, slice))).count()
 }
 
 fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
@@ -171,12 +158,6 @@ fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
         if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
     }
     files
-}
-
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
 }
 
 /// A file with a receipt, in a directory that holds nothing else.
@@ -190,7 +171,7 @@ pub fn write_receipt(directory: &Path, name: &str, receipt: &str) -> String {
 
 #[tokio::test]
 async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_projects_stays() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let project = id_of(&gateway.make("/v2/projects", json!({"name": "heron"})).await);
     let (key, _) =
         gateway.key(json!({"name": "heron", "scopes": ["inference"], "project_id": project})).await;
@@ -201,10 +182,8 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
         sealed(&gateway.data()).into_iter().filter(|one| !before.contains(one)).collect();
     assert_eq!((before.len(), of_project.len()), (4, 4));
     let all = ["task", "response", "stored", "file"];
-    assert_eq!(
-        (readable(&gateway, &planted).await, found_in(&gateway.data(), &of_project)),
-        (all.to_vec(), 4)
-    );
+    let expected = (all.to_vec(), 4);
+    assert_eq!((readable(&gateway, &planted).await, found_in(&gateway.data(), &of_project)), expected);
     // A dry run counts, and changes nothing.
     let scope = json!({"project_id": project});
     let counted = |dry: &Value, place: &str| {
@@ -225,10 +204,8 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
 
     let id = start(&gateway, scope).await;
     let receipt = receipt_of(&gateway, &id).await;
-    assert_eq!(
-        (readable(&gateway, &planted).await, readable(&gateway, &others).await),
-        (vec![], all.to_vec())
-    );
+    let seen = (readable(&gateway, &planted).await, readable(&gateway, &others).await);
+    assert_eq!(seen, (vec![], all.to_vec()));
     assert_eq!((found_in(&gateway.data(), &of_project), found_in(&gateway.data(), &before)), (0, 4));
     assert_eq!((is_replayed(&gateway, &others).await, is_replayed(&gateway, &planted).await), (true, false));
     assert_eq!(Canary::new().plant("planted", SECRET).scan_path(&gateway.data()).unwrap(), []);
@@ -255,20 +232,15 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
 /// Who asked for it, and that it ended.
 pub async fn audited(gateway: &Gateway, id: &str) {
     let entries = gateway.get("/v2/audit?limit=100").await;
-    let acts: Vec<_> = entries["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|entry| entry["target"] == id)
-        .map(|entry| entry["action"].as_str().unwrap())
-        .collect();
+    let acts = entries["data"].as_array().unwrap().iter().filter(|entry| entry["target"] == id);
+    let acts: Vec<_> = acts.map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(acts, ["purge.complete", "purge.request"]);
 }
 
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn requests_keys_times_and_the_workspace_are_scopes_of_their_own() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let (key, key_id) = gateway.key(json!({"name": "one", "project_id": gateway.founded.project_id})).await;
     let of_key = plant(&gateway, &key).await;
     let planted = plant(&gateway, &gateway.founded.api_key).await;
@@ -278,11 +250,8 @@ async fn requests_keys_times_and_the_workspace_are_scopes_of_their_own() {
     assert_eq!(readable(&gateway, &planted).await, ["response", "stored", "file"], "{first}");
     assert_eq!(lines(&first, "providers")[0]["before"], 1);
     let second = purge(json!({"key_id": key_id})).await;
-    assert_eq!(
-        (readable(&gateway, &of_key).await, readable(&gateway, &planted).await.len()),
-        (vec![], 3),
-        "{second}"
-    );
+    let seen = (readable(&gateway, &of_key).await, readable(&gateway, &planted).await.len());
+    assert_eq!(seen, (vec![], 3), "{second}");
     // Content from a time on, or before a time.
     let created = gateway.get(&format!("{JOBS}?limit=1")).await["data"][0]["created_at"].clone();
     purge(json!({"from": created})).await;
@@ -301,7 +270,7 @@ async fn requests_keys_times_and_the_workspace_are_scopes_of_their_own() {
 
 #[tokio::test]
 async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     plant(&gateway, &gateway.founded.api_key).await;
     let id = start(&gateway, json!({"workspace": true})).await;
     over(&gateway, &id).await;
@@ -346,7 +315,7 @@ async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
 
 #[tokio::test]
 async fn nobody_purges_what_others_own() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let planted = plant(&gateway, &gateway.founded.api_key).await;
     let others = gateway.workspace("others").await;
     let admin = || gateway.with_key(&others.admin_key);
@@ -388,7 +357,7 @@ fn refused_purge(answer: &Answer, status: u16, code: &str) {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn what_a_provider_refuses_to_delete_is_tried_again_and_stated() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let planted = plant(&gateway, &gateway.founded.api_key).await;
     gateway.emulator.set_key(OWN, KeyState::Exhausted);
     let id = start(&gateway, json!({"request_ids": [planted.requests[4]]})).await;
@@ -415,7 +384,7 @@ async fn what_a_provider_refuses_to_delete_is_tried_again_and_stated() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_batch_that_is_not_booked_stays_and_is_stated() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     crate::batches::made(&gateway.client(), &crate::batches::asks(1)).await;
     gateway.emulator.set_key(OWN, KeyState::Exhausted);
     let receipt = receipt_of(&gateway, &start(&gateway, json!({"workspace": true})).await).await;
@@ -468,7 +437,7 @@ async fn another_gateway_gives_nothing_that_was_purged() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_restored_backup_is_purged_again_before_it_serves() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let planted = plant(&gateway, &gateway.founded.api_key).await;
     let client = gateway.client();
     let kept = client

@@ -272,11 +272,8 @@ async fn a_canary_is_gone_from_every_table_of_postgresql() {
     let with_sealed = tables_with(&server, &database, &slices).await;
     assert!(with_sealed.contains("kept_answers") && with_sealed.contains("kept_turns"), "{with_sealed:?}");
     purged(&fixture).await;
-    assert_eq!(
-        tables_with(&server, &database, &needles).await,
-        left,
-        "no table holds it, but for names that people gave"
-    );
+    let seen = tables_with(&server, &database, &needles).await;
+    assert_eq!(seen, left, "no table holds it, but for names that people gave");
     assert_eq!(tables_with(&server, &database, &slices).await, BTreeSet::new());
     assert_eq!(sealed_there(&server, &database).await, Vec::<String>::new());
 }

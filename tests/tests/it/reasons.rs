@@ -62,11 +62,8 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
         for by in [*object, id.as_str()] {
             let found = gateway.get(&format!("/v2/requests?filter=refused_by:{by}")).await;
             let found = found["data"].as_array().unwrap();
-            assert_eq!(
-                (found.len(), &found[0]["id"], &found[0]["refused_by"]),
-                (1, &record["id"], &json!(id)),
-                "{by}"
-            );
+            let seen = (found.len(), &found[0]["id"], &found[0]["refused_by"]);
+            assert_eq!(seen, (1, &record["id"], &json!(id)), "{by}");
         }
     }
 
@@ -82,8 +79,7 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
 
 #[tokio::test]
 async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let wrong = with(question(MINI), json!({"temperature": 77.5}));
     let answer = gateway.chat(&wrong).await;
     let reported = refused(&answer, 400, "decimal_above_maximum_value")["message"].to_string();
@@ -172,11 +168,8 @@ async fn sums_and_rows_are_each_credentials_own() {
         usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_i64().unwrap()).sum();
     let own: i64 = [&first, &second].iter().map(|id| of(id)["provider_cost_micros"].as_i64().unwrap()).sum();
     // Two keys at one provider are counted separately, and nothing is counted twice.
-    assert_eq!(
-        (total, &of(&first)["requests"], &of(&second)["requests"]),
-        (5, &json!(1), &json!(3)),
-        "{usage}"
-    );
+    let expected = (5, &json!(1), &json!(3));
+    assert_eq!((total, &of(&first)["requests"], &of(&second)["requests"]), expected, "{usage}");
     assert!((own - totals["provider_cost_micros"].as_i64().unwrap()).abs() <= 2, "{usage} {totals}");
     assert_eq!(gateway.get("/v2/usage").await["data"][0]["spend_micros"], totals["provider_cost_micros"]);
     // Four intervals of 20 ms at least; the other requests were not streamed.

@@ -20,7 +20,7 @@ use world::World;
 use crate::ask::{CHAT, MINI, has, problem, question, refused, streaming, until_status};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
-use crate::wait::{a_moment, a_pause, until, until_a_random_moment};
+use crate::wait::{a_moment, a_pause, until, until_a_random_moment, until_within};
 
 /// A key is dropped ten seconds after its successor takes effect; much longer is a failure.
 const LONG: Duration = Duration::from_secs(60);
@@ -65,6 +65,27 @@ impl Fixture {
     async fn until_status(&self, status: &str) -> Value {
         until_status(&self.gateway.admin(), STATUS, status).await
     }
+
+    /// Waits until another gateway is known; returns a client of it.
+    async fn until_there_are_two(&self, origin: &str) -> Client {
+        until_within(LONG, "the other to be known", async || {
+            self.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() > 1
+        })
+        .await;
+        Client::new(origin).bearer(&self.gateway.founded.api_key).within(crate::WITHIN)
+    }
+
+    async fn serves_each_model(&self) {
+        for model in MODELS {
+            self.gateway.chat_ok(&question(model)).await;
+        }
+    }
+}
+
+/// A new database of the shared PostgreSQL server.
+async fn database(name: &str) -> String {
+    let server = Server::shared().await.unwrap();
+    server.database(&format!("{name}_{}", std::process::id())).await.unwrap()
 }
 
 /// Constant traffic at a given total rate of requests per second.
@@ -84,8 +105,7 @@ impl Load {
             let client = clients[usize::try_from(number).unwrap() % clients.len()].clone();
             tokio::spawn(keep_asking(client, Arc::clone(&over), Arc::clone(&next), pause))
         });
-        let tasks = tasks.collect();
-        Self { start: Instant::now(), over, tasks }
+        Self { start: Instant::now(), tasks: tasks.collect(), over }
     }
 
     async fn stop(self) -> u64 {
@@ -95,10 +115,8 @@ impl Load {
             served += task.await.unwrap();
         }
         let took = self.start.elapsed();
-        println!(
-            "{served} requests in {took:.1?}, {:.0} a second, none failed",
-            served as f64 / took.as_secs_f64()
-        );
+        let rate = served as f64 / took.as_secs_f64();
+        println!("{served} requests in {took:.1?}, {rate:.0} a second, none failed");
         served
     }
 }
@@ -131,8 +149,8 @@ async fn post(gateway: &Gateway, path: &str) -> Value {
 async fn change_everything(fixture: &Fixture, clients: Vec<Client>) -> u64 {
     let gateway = &fixture.gateway;
     let before = fixture.until_status("steady").await;
-    let kept =
-        gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
+    let before_it = gateway.client().header("idempotency-key", "before");
+    let kept = before_it.post(CHAT, &question(MINI)).await.unwrap();
     let load = Load::start(clients);
     problem(&gateway.admin().post(ROTATE_MASTER, &json!({})).await.unwrap(), 409, "no_next_master_key");
     problem(&gateway.admin().post(FINALIZE, &json!({})).await.unwrap(), 409, "nothing_to_finalize");
@@ -150,15 +168,11 @@ async fn change_everything(fixture: &Fixture, clients: Vec<Client>) -> u64 {
     let twice = gateway.admin().post(&format!("{OWN_KEY}/rotate"), &json!({})).await.unwrap();
     problem(&twice, 409, "rotation_under_way");
     fixture.vault(&["rotate-accounts"]).ok();
-    let deadline = Instant::now() + LONG;
-    while gateway.get(STATUS).await["workspace_keys_rotating"] != 0 {
-        assert!(Instant::now() < deadline, "it does not end: {}", gateway.get(STATUS).await);
-        a_moment().await;
-    }
+    let is_over = async || gateway.get(STATUS).await["workspace_keys_rotating"] == 0;
+    until_within(LONG, "the rotation to end", is_over).await;
     let own = gateway.get(OWN_KEY).await;
     assert_eq!((&own["id"], &own["older_ids"]), (&changing["id"], &json!([])), "{own}");
-    let again =
-        gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
+    let again = before_it.post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(again.header("agent-idempotent-replay"), Some("true"), "{}", again.text());
     assert_eq!(again.body, kept.body, "what was kept is kept");
     load.stop().await
@@ -176,23 +190,17 @@ async fn starts_with_the_new_key_alone(fixture: &mut Fixture, old: &str) {
     assert!(message.contains("did not seal this data"), "{message}");
     std::fs::write(&fixture.key_file, key).unwrap();
     fixture.gateway.start_again().await;
-    for model in MODELS {
-        fixture.gateway.chat_ok(&question(model)).await;
-    }
+    fixture.serves_each_model().await;
 }
 
 /// A refusal is audited a moment after it occurs.
 async fn audited(gateway: &Gateway, actions: &[&str]) {
-    let deadline = Instant::now() + LONG;
     for action in actions {
-        loop {
+        until_within(LONG, action, async || {
             let audit = gateway.get("/v2/audit?limit=200").await;
-            if audit["data"].as_array().unwrap().iter().any(|entry| entry["action"] == *action) {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{action} is not in the audit: {audit}");
-            a_moment().await;
-        }
+            audit["data"].as_array().unwrap().iter().any(|entry| entry["action"] == *action)
+        })
+        .await;
     }
 }
 
@@ -209,16 +217,9 @@ async fn all_keys_change_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_keys_change_under_load_on_two_gateways() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("rot_{}", std::process::id())).await.unwrap();
-    let fixture = fixture(Some(&url)).await;
+    let fixture = fixture(Some(&database("rot").await)).await;
     let (mut other, origin) = fixture.gateway.replica().await;
-    let at_other = Client::new(&origin).bearer(&fixture.gateway.founded.api_key).within(crate::WITHIN);
-    let deadline = Instant::now() + LONG;
-    while fixture.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
-        assert!(Instant::now() < deadline, "the other is not known");
-        a_moment().await;
-    }
+    let at_other = fixture.until_there_are_two(&origin).await;
     change_everything(&fixture, vec![fixture.gateway.client(), at_other]).await;
     other.stop(crate::WITHIN).await.unwrap();
     assert_eq!(fixture.gateway.get(STATUS).await["gateways"].as_array().unwrap().len(), 1, "it said goodbye");
@@ -227,23 +228,18 @@ async fn all_keys_change_under_load_on_two_gateways() {
 /// A gateway that lacks the new key blocks the rotation, and continues it as soon as it has the key.
 #[tokio::test]
 async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("lack_{}", std::process::id())).await.unwrap();
+    let url = database("lack").await;
     let fixture = fixture(Some(&url)).await;
     let theirs = fixture.gateway.directory().join("their.key");
     std::fs::copy(&fixture.key_file, &theirs).unwrap();
     let environment = [
-        ("TIDEGATE_DATABASE_URL".to_owned(), url.clone()),
+        ("TIDEGATE_DATABASE_URL".to_owned(), url),
         ("TIDEGATE_MASTER_KEY_FILE".to_owned(), theirs.display().to_string()),
         ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
     ];
     let directory = fixture.gateway.directory().join("lacking");
     let (mut other, origin) = crate::gateway::serve(&directory, &environment).await;
-    let deadline = Instant::now() + LONG;
-    while fixture.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
-        assert!(Instant::now() < deadline, "the other is not known");
-        a_moment().await;
-    }
+    let at_other = fixture.until_there_are_two(&origin).await;
     fixture.new_key();
     let rotation = post(&fixture.gateway, ROTATE_MASTER).await;
     assert_eq!(rotation["status"], "waiting_for_gateways", "{rotation}");
@@ -253,7 +249,6 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
         .await;
     let state = fixture.gateway.get(STATUS).await;
     has(&state, json!({"status": "waiting_for_gateways", "keys_left": 3}));
-    let at_other = Client::new(&origin).bearer(&fixture.gateway.founded.api_key).within(crate::WITHIN);
     assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
     std::fs::copy(&fixture.key_file, &theirs).unwrap();
     fixture.until_status("to_be_finalized").await;
@@ -269,8 +264,7 @@ async fn killed_at_random(mut fixture: Fixture) {
         fixture.gateway.make("/v2/workspaces", json!({"name": format!("w{number}")})).await;
     }
     for number in 0..kills {
-        let status = fixture.gateway.get(STATUS).await["status"].as_str().unwrap().to_owned();
-        let (path, body) = match status.as_str() {
+        let (path, body) = match fixture.gateway.get(STATUS).await["status"].as_str().unwrap() {
             "steady" if number % 2 == 0 => (ROTATE_MASTER, json!({"key_id": fixture.new_key()})),
             "to_be_finalized" => (FINALIZE, json!({})),
             _ => ("/v2/vault/workspace-key/rotate", json!({})),
@@ -282,9 +276,7 @@ async fn killed_at_random(mut fixture: Fixture) {
         fixture.gateway.process().kill9().unwrap();
         let _ = act.await.unwrap();
         fixture.gateway.start_again().await;
-        for model in MODELS {
-            fixture.gateway.chat_ok(&question(model)).await;
-        }
+        fixture.serves_each_model().await;
     }
     // The rotation completes by itself, and is finalized.
     let deadline = Instant::now() + LONG;
@@ -302,9 +294,7 @@ async fn killed_at_random(mut fixture: Fixture) {
     assert!(retired > 0, "no master key was changed");
     fixture.vault(&["forget-old"]).ok();
     fixture.gateway.crash().await;
-    for model in MODELS {
-        fixture.gateway.chat_ok(&question(model)).await;
-    }
+    fixture.serves_each_model().await;
     println!("{kills} kills, {retired} master keys retired");
 }
 
@@ -315,9 +305,7 @@ async fn killed_at_random_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_it_goes_on_on_postgresql() {
-    let server = Server::shared().await.unwrap();
-    let url = server.database(&format!("rotk_{}", std::process::id())).await.unwrap();
-    killed_at_random(fixture(Some(&url)).await).await;
+    killed_at_random(fixture(Some(&database("rotk").await)).await).await;
 }
 
 fn edit(gateway: &Gateway, script: &str) {
@@ -367,10 +355,7 @@ async fn what_was_tampered_with_does_not_come_out_as_genuine() {
     );
     fixture.gateway.start_again().await;
     let path = format!("/v2/provider-credentials/{put_back}/rotate");
-    assert_eq!(
-        fixture.gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().status,
-        200
-    );
+    fixture.gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().must_be(200);
     fixture.gateway.stop().await;
     edit(
         &fixture.gateway,
@@ -383,11 +368,8 @@ async fn what_was_tampered_with_does_not_come_out_as_genuine() {
     fixture.gateway.start_again().await;
     post(&fixture.gateway, "/v2/vault/workspace-key/rotate").await;
     // Everything but these two is sealed again; the old key stays for as long as they exist.
-    let deadline = Instant::now() + LONG;
-    while fixture.gateway.get(OWN_KEY).await["secrets_left"] != 2 {
-        assert!(Instant::now() < deadline, "{}", fixture.gateway.get(OWN_KEY).await);
-        a_moment().await;
-    }
+    let are_sealed = async || fixture.gateway.get(OWN_KEY).await["secrets_left"] == 2;
+    until_within(LONG, "all but two to be sealed again", are_sealed).await;
     for model in [MINI, "acme/acme-large"] {
         refused(&fixture.gateway.chat(&question(model)).await, 502, "credential_unreadable");
     }

@@ -152,8 +152,7 @@ async fn a_copy_opens_until_the_workspace_is_erased(gateway: &mut Gateway, intru
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_copied_before_an_erasure_opens_no_more() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     hooked(&gateway).await;
     let file = gateway.data().join("tidegate.db").display().to_string();
     a_copy_opens_until_the_workspace_is_erased(&mut gateway, Intruder::File(file)).await;
@@ -182,8 +181,7 @@ async fn what_was_copied_before_an_erasure_opens_no_more_on_postgresql() {
 /// The rest of an erasure is done by whoever comes after a kill, and once.
 #[tokio::test]
 async fn an_erasure_goes_on_after_kills_and_drops_the_keys_once() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     kept(&gateway).await;
     let before = gateway.get(KEY).await["id"].clone();
     let erasure = gateway.make(ERASURES, json!({"workspace": true})).await;

@@ -134,8 +134,7 @@ async fn a_row_put_back_is_refused() {
 
 #[tokio::test]
 async fn another_master_key_opens_nothing() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     gateway.stop().await;
     let data = gateway.data().display().to_string();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &data];
@@ -250,12 +249,8 @@ async fn rotation_under_load_fails_no_request() {
     for turn in 1..=20_u64 {
         let secret = if turn % 2 == 1 { OWN_SECOND } else { OWN };
         let rotated = gateway.admin().post(&path, &json!({"secret": secret})).await.unwrap();
-        assert_eq!(
-            (rotated.status, &rotated.json()["secret_version"]),
-            (200, &json!(turn + 1)),
-            "{}",
-            rotated.text()
-        );
+        let expected = (200, &json!(turn + 1));
+        assert_eq!((rotated.status, &rotated.json()["secret_version"]), expected, "{}", rotated.text());
     }
     over.store(true, Ordering::Relaxed);
     let mut served = 0;
@@ -278,10 +273,8 @@ async fn verifying_keeps_state_and_error() {
     assert_eq!((&good["status"], &good["last_error"]), (&json!("active"), &Value::Null), "{good}");
     assert!(good["last_verified_at"].is_string(), "{good}");
     let journal = gateway.emulator.journal();
-    assert_eq!(
-        (journal.len(), journal[0].method.as_str(), journal[0].path.as_str()),
-        (1, "GET", "/v1/models")
-    );
+    let seen = (journal.len(), journal[0].method.as_str(), journal[0].path.as_str());
+    assert_eq!(seen, (1, "GET", "/v1/models"));
     assert_eq!(gateway.requests(5).await.len(), 0, "nothing is generated, nothing is billed");
 
     gateway.emulator.set_key(OWN, KeyState::Revoked);

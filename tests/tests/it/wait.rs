@@ -20,15 +20,25 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Polls until a value is there, and returns it. If it never comes, the test fails and names what was
 /// missing.
-pub async fn found<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + WITHIN;
+pub async fn found<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    found_within(WITHIN, what, look).await
+}
+
+/// As `found`, for what takes longer.
+pub async fn found_within<T>(within: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(Instant::now() < deadline, "waited {WITHIN:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "waited {within:?} in vain: {what}");
         a_moment().await;
     }
+}
+
+/// As `until`, for what takes longer.
+pub async fn until_within(within: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    found_within(within, what, async || holds().await.then_some(())).await;
 }
 
 /// Waits until enough of the day (UTC) is left that neither it nor the month ends during a test. This is

@@ -9,9 +9,13 @@ use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, question, with};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+/// A message without `max_tokens`.
+const UNBOUNDED: &str = r#"{"model":"claude-haiku-4-5","messages":[{"role":"user","content":"hi"}]}"#;
+const NOWHERE: &str = "/nonexistent.json";
+const AZURE_KEY: &str = "0123456789abcdef0123456789abcdef";
 /// With what a fix begins that tells its reader to do something.
 const IMPERATIVES: &str = "Add|Ask|Begin|Change|Check|Choose|Connect|Copy|Correct|Create|Declare|\
     Did you mean|Each|Get|Give|Leave|Make|Name|Open|Pass|Pipe|Put|Raise|Remove|Replace|Rotate|Run|Send|\
@@ -57,7 +61,24 @@ fn raw(path: &'static str, body: &'static str, wrong: &'static str, place: &'sta
 }
 
 fn command(arguments: &'static [&'static str], wrong: &'static str, place: &'static str) -> Case {
-    Case { input: Input::Command(arguments, ""), wrong, place }
+    piped(arguments, "", wrong, place)
+}
+
+fn piped(
+    arguments: &'static [&'static str],
+    stdin: &'static str,
+    wrong: &'static str,
+    place: &'static str,
+) -> Case {
+    Case { input: Input::Command(arguments, stdin), wrong, place }
+}
+
+fn bare(headers: Headers, wrong: &'static str, place: &'static str) -> Case {
+    Case { input: Input::Bare(headers), wrong, place }
+}
+
+fn with_headers(headers: Headers, wrong: &'static str, place: &'static str) -> Case {
+    Case { input: Input::Headed(headers), wrong, place }
 }
 
 /// Names and ids of what isn't there.
@@ -94,6 +115,10 @@ fn nothing_there() -> Vec<Case> {
 /// Fields of `/v2` that are wrong.
 fn wrong_fields() -> Vec<Case> {
     let secret = "sk-0123456789abcdef";
+    let own = |more: Value, wrong, place| {
+        let body = with(json!({"provider": "openai", "secret": secret}), more);
+        post("/v2/provider-credentials", body, wrong, place)
+    };
     vec![
         post("/v2/api-keys", json!({"name": ""}), "name", "name"),
         post("/v2/api-keys", json!({"nmae": "x"}), "nmae", "nmae"),
@@ -109,26 +134,11 @@ fn wrong_fields() -> Vec<Case> {
         post("/v2/projects", json!({}), "name", "name"),
         post("/v2/projects", json!({"name": "default"}), "default", "project"),
         post("/v2/projects", json!({"name": "x", "environment": "Live!"}), "environment", "environment"),
-        post(
-            "/v2/provider-credentials",
-            json!({"provider": "opneai", "secret": secret}),
-            "opneai",
-            "provider",
-        ),
-        post("/v2/provider-credentials", json!({"secret": secret}), "provider", "provider"),
-        post("/v2/provider-credentials", json!({"provider": "openai"}), "secret", "secret"),
-        post(
-            "/v2/provider-credentials",
-            json!({"provider": "openai", "secret": secret, "base_url": "not a url"}),
-            "base_url",
-            "base_url",
-        ),
-        post(
-            "/v2/provider-credentials",
-            json!({"provider": "openai", "secret": secret, "auth": "password"}),
-            "password",
-            "auth",
-        ),
+        own(json!({"provider": "opneai"}), "opneai", "provider"),
+        own(json!({"provider": null}), "provider", "provider"),
+        own(json!({"secret": null}), "secret", "secret"),
+        own(json!({"base_url": "not a url"}), "base_url", "base_url"),
+        own(json!({"auth": "password"}), "password", "auth"),
         post("/v2/byoc/nodes", json!({"name": "attic"}), "base_url", "base_url"),
         post("/v2/byoc/nodes", json!({"name": "attic", "base_url": "ftp://x"}), "ftp", "base_url"),
     ]
@@ -136,25 +146,19 @@ fn wrong_fields() -> Vec<Case> {
 
 /// Fields of budgets, routes and webhooks that are wrong.
 fn wrong_rules() -> Vec<Case> {
+    let budget = |more: Value, wrong, place| {
+        post("/v2/budgets", with(json!({"workspace": true, "limit_micros": 9}), more), wrong, place)
+    };
+    let webhook = |body: Value, wrong, place| post("/v2/webhooks", body, wrong, place);
     vec![
         post("/v2/budgets", json!({"workspace": true}), "limit_micros", "limit_micros"),
         post("/v2/budgets", json!({"limit_micros": 1_000}), "budget", "workspace"),
         post("/v2/budgets", json!({"workspace": true, "limit_micros": "9"}), "9", "limit_micros"),
         post("/v2/routes", json!({"scope": {"model": 5}}), "5", "scope.model"),
         post("/v2/budgets", json!({"workspace": true, "limit_micros": 0}), "0", "limit_micros"),
-        post(
-            "/v2/budgets",
-            json!({"workspace": true, "limit_micros": 9, "period": "fortnight"}),
-            "fortnight",
-            "period",
-        ),
-        post(
-            "/v2/budgets",
-            json!({"workspace": true, "limit_micros": 9, "on_reached": "explode"}),
-            "explode",
-            "on_reached",
-        ),
-        post("/v2/budgets", json!({"workspace": true, "limit_micros": 9, "alerts": [0]}), "alert", "alerts"),
+        budget(json!({"period": "fortnight"}), "fortnight", "period"),
+        budget(json!({"on_reached": "explode"}), "explode", "on_reached"),
+        budget(json!({"alerts": [0]}), "alert", "alerts"),
         post("/v2/budgets", json!({"project_id": "nope", "limit_micros": 9}), "\"nope\"", "project_id"),
         post("/v2/routes", json!({"scope": {"modle": "x"}}), "modle", "scope.modle"),
         post("/v2/routes", json!({"profiles": ["manged"]}), "manged", "profiles"),
@@ -162,13 +166,8 @@ fn wrong_rules() -> Vec<Case> {
         post("/v2/routes", json!({"credential_ids": ["nope"]}), "\"nope\"", "credential_ids[0]"),
         post("/v2/routes", json!({"strategy": "luck"}), "luck", "strategy"),
         post("/v2/policies", json!({"project_id": "nope"}), "\"nope\"", "project_id"),
-        post("/v2/webhooks", json!({"url": "nowhere"}), "url", "url"),
-        post(
-            "/v2/webhooks",
-            json!({"url": "https://example.com", "events": ["budget.x"]}),
-            "budget.x",
-            "events",
-        ),
+        webhook(json!({"url": "nowhere"}), "url", "url"),
+        webhook(json!({"url": "https://example.com", "events": ["budget.x"]}), "budget.x", "events"),
     ]
 }
 
@@ -217,12 +216,7 @@ fn wrong_requests() -> Vec<Case> {
         raw(CHAT, "", "no body", "body"),
         raw("/v1/chat/completion", "{}", "/v1/chat/completion", "/v1/chat/completion"),
         raw("/v1/embeddings", "{\"model\":\"text-embedding-3-small\"}", "input", "input"),
-        raw(
-            "/v1/messages",
-            "{\"model\":\"claude-haiku-4-5\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
-            "max_tokens",
-            "max_tokens",
-        ),
+        raw("/v1/messages", UNBOUNDED, "max_tokens", "max_tokens"),
         raw("/v1/responses", "{\"model\":\"gpt-4o-mini\"}", "input", "input"),
     ]
 }
@@ -269,11 +263,7 @@ fn wrong_commands() -> Vec<Case> {
         command(&["serve", "--listen", "nowhere"], "nowhere", "listen"),
         command(&["credential", "add", "openai", "--api-key", "sk-0123456789abcdef"], "secret", "argument"),
         command(&["credential", "add", "openai", "sk-0123456789abcdef"], "secret", "argument"),
-        Case {
-            input: Input::Command(&["credential", "add", "azure"], "0123456789abcdef0123456789abcdef"),
-            wrong: "missing",
-            place: "config.deployments",
-        },
+        piped(&["credential", "add", "azure"], AZURE_KEY, "missing", "config.deployments"),
         command(&["request", "chatcmpl-123"], "chatcmpl-123", "request"),
         command(&["billing", "invoice", "2026-13"], "2026-13", "invoice"),
         command(&["plan", "anthropic/claude-haiku-4-5"], "claude-haiku-4-5", "model"),
@@ -297,15 +287,12 @@ fn first_fields() -> Vec<Case> {
     let alert = |more: Value, wrong, place| {
         post("/v2/alert-rules", with(json!({"metric": "error_percent", "threshold": 5}), more), wrong, place)
     };
+    let both = json!({"expires_at": "2030-01-01T00:00:00Z", "expires_in_days": 30});
     vec![
         key(json!({"scopes": "read"}), "read", "scopes"),
         key(json!({"expires_in_days": "30"}), "30", "expires_in_days"),
         key(json!({"expires_at": "tomorrow"}), "tomorrow", "expires_at"),
-        key(
-            json!({"expires_at": "2030-01-01T00:00:00Z", "expires_in_days": 30}),
-            "two expiries",
-            "expires_at",
-        ),
+        key(both, "two expiries", "expires_at"),
         key(json!({"priority": 300}), "300", "priority"),
         key(json!({"environment": "Production"}), "Production", "environment"),
         key(json!({"name": "."}), "\".\"", "name"),
@@ -334,6 +321,7 @@ fn first_rules() -> Vec<Case> {
     let alias = |name: &str, targets: Value, wrong, place| {
         post("/v2/model-aliases", json!({"name": name, "targets": targets}), wrong, place)
     };
+    let time = json!({"time": {"from": "9am", "to": "17:00"}});
     vec![
         scope(json!({"modality": "images"}), "images", "scope.modality"),
         scope(json!({"model": "openai/*-mini"}), "*", "scope.model"),
@@ -344,12 +332,7 @@ fn first_rules() -> Vec<Case> {
         post("/v2/routes", json!({"priority": -1}), "-1", "priority"),
         post("/v2/routes", json!({"deadline_ms": 0}), "0", "deadline_ms"),
         post("/v2/routes", json!({"emergency": "yes"}), "yes", "emergency"),
-        post(
-            "/v2/routes",
-            json!({"when": {"time": {"from": "9am", "to": "17:00"}}}),
-            "9am",
-            "when.time.from",
-        ),
+        post("/v2/routes", json!({"when": time}), "9am", "when.time.from"),
         alias("Fast Model", json!([{"model": MINI}]), "Fast Model", "name"),
         alias("gpt-4o", json!([{"model": MINI}]), "gpt-4o", "name"),
         alias("fast", json!([]), "this has 0", "targets"),
@@ -368,24 +351,16 @@ fn first_seats() -> Vec<Case> {
         let body = json!({"provider": provider, "secret": secret, "base_url": "https://example.com/v1"});
         post("/v2/provider-credentials", with(body, more), wrong, place)
     };
+    let markup = json!({"provider": "openai", "secret": secret, "markup_bps": "10%"});
+    let attic = json!({"name": "attic", "base_url": "http://127.0.0.1:1/v1", "status": "off"});
     vec![
         own("openrouter", secret, json!({}), "openrouter", "provider"),
         own("My LLM", secret, json!({}), "My LLM", "provider"),
         own("openai", "sk 0123", json!({}), "secret", "secret"),
         own("openai", secret, json!({"base_url": "https://user:pw@example.com/v1"}), "user name", "base_url"),
         post("/v2/accounts", json!({"provider": "ollama", "secret": secret}), "ollama", "provider"),
-        post(
-            "/v2/accounts",
-            json!({"provider": "openai", "secret": secret, "markup_bps": "10%"}),
-            "10%",
-            "markup_bps",
-        ),
-        post(
-            "/v2/byoc/nodes",
-            json!({"name": "attic", "base_url": "http://127.0.0.1:1/v1", "status": "off"}),
-            "off",
-            "status",
-        ),
+        post("/v2/accounts", markup, "10%", "markup_bps"),
+        post("/v2/byoc/nodes", attic, "off", "status"),
         post("/v2/byoc/nodes/join", json!({"token": "nope"}), "unknown", "token"),
         post("/v2/keys", json!({"name": "x"}), "/v2/keys", "/v2/api-keys"),
         get("/v2/nodes", "/v2/nodes", "/v2/byoc/nodes"),
@@ -402,32 +377,12 @@ fn first_seats() -> Vec<Case> {
 /// Keys and headers of newcomers.
 fn first_heads() -> Vec<Case> {
     vec![
-        Case { input: Input::Bare(&[JSON]), wrong: "no API key", place: "Authorization" },
-        Case {
-            input: Input::Bare(&[JSON, ("authorization", "Bearer sk-proj-somebody")]),
-            wrong: "tg_live_",
-            place: "key",
-        },
-        Case {
-            input: Input::Bare(&[JSON, ("authorization", "sk-proj-somebody")]),
-            wrong: "Bearer KEY",
-            place: "Authorization",
-        },
-        Case {
-            input: Input::Headed(&[("content-type", "text/plain")]),
-            wrong: "text/plain",
-            place: "content-type",
-        },
-        Case {
-            input: Input::Headed(&[JSON, ("content-encoding", "compress")]),
-            wrong: "compress",
-            place: "Content-Encoding",
-        },
-        Case {
-            input: Input::Headed(&[JSON, ("idempotency-key", "")]),
-            wrong: "empty",
-            place: "Idempotency-Key",
-        },
+        bare(&[JSON], "no API key", "Authorization"),
+        bare(&[JSON, ("authorization", "Bearer sk-proj-somebody")], "tg_live_", "key"),
+        bare(&[JSON, ("authorization", "sk-proj-somebody")], "Bearer KEY", "Authorization"),
+        with_headers(&[("content-type", "text/plain")], "text/plain", "content-type"),
+        with_headers(&[JSON, ("content-encoding", "compress")], "compress", "Content-Encoding"),
+        with_headers(&[JSON, ("idempotency-key", "")], "empty", "Idempotency-Key"),
     ]
 }
 
@@ -445,23 +400,15 @@ fn first_commands() -> Vec<Case> {
         command(&["route", "add", "--modality", "pictures"], "pictures", "modality"),
         command(&["chat", MINI, "--input", "hello"], "hello", "--input"),
         command(&["file", "put", "/nonexistent.pdf"], "no such file", "/nonexistent.pdf"),
-        command(&["plan", "--request", "/nonexistent.json"], "no such file", "/nonexistent.json"),
-        command(
-            &["api", "POST", "/v2/projects", "--body", "/nonexistent.json"],
-            "no such file",
-            "/nonexistent.json",
-        ),
+        command(&["plan", "--request", NOWHERE], "no such file", NOWHERE),
+        command(&["api", "POST", "/v2/projects", "--body", NOWHERE], "no such file", NOWHERE),
         command(&["open", "nowhere"], "nowhere", "page"),
         command(&["connect", "claudecode"], "claudecode", "tool"),
         command(&["webhook", "add", "https://example.com", "--event", "budget.x"], "budget.x", "event"),
         command(&["member", "invite", "nobody"], "email", "email"),
         command(&["usage", "--window", "5x"], "5x", "window"),
         command(&["project", "create", "default"], "default", "project"),
-        Case {
-            input: Input::Command(&["credential", "add", "openai", "--limit", "rpms=500"], "sk-0123456789"),
-            wrong: "rpms",
-            place: "limit",
-        },
+        piped(&["credential", "add", "openai", "--limit", "rpms=500"], "sk-0123456789", "rpms", "limit"),
     ]
 }
 
@@ -593,8 +540,7 @@ fn one_line(text: &str, gateway: &Gateway) -> String {
 
 #[tokio::test]
 async fn wrong_inputs_are_answered_with_what_is_wrong_where_and_what_to_do() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.node("rack", &["tide-1"]).await;
     let first_hour = [first_fields(), first_rules(), first_seats(), first_heads(), first_commands()];
     let cases: Vec<Case> =

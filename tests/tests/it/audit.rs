@@ -4,27 +4,21 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 use harness::bedrock::access_keys;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem, question};
+use crate::ask::{MINI, has, problem, question};
 use crate::command::{Cli, workspace};
-use crate::gateway::{Gateway, OWN, POOL, id_of};
-use crate::wait::{a_moment, an_hour_with_room, found, until};
+use crate::gateway::{Gateway, OWN, POOL, config, id_of};
+use crate::wait::{an_hour_with_room, found, until};
 use crate::webhooks::Taker;
 
 /// Edits the database while the gateway is down.
 fn edit(gateway: &Gateway, statement: &str) {
-    let program =
-        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(sys.argv[2]); db.commit()";
-    let database = gateway.data().join("tidegate.db");
-    let mut python = Command::new(workspace().join(".venv/bin/python"));
-    let output = python.args(["-c", program]).arg(database).arg(statement).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    crate::vault::edit(gateway, &format!("db.execute(\"{statement}\")"));
 }
 
 /// Rewrites the workspace's chain, hashes included, while the gateway is down.
@@ -52,26 +46,19 @@ pub async fn entries(gateway: &Gateway, action: &str) -> Vec<Value> {
 
 /// The newest entry of an action, which is written after its request has been answered.
 pub async fn audited(gateway: &Gateway, action: &str) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        if let Some(entry) = entries(gateway, action).await.into_iter().next() {
-            return entry;
-        }
-        assert!(Instant::now() < deadline, "no {action} in the audit");
-        a_moment().await;
-    }
+    found(action, async || entries(gateway, action).await.into_iter().next()).await
 }
 
 async fn busy() -> Gateway {
-    let gateway = Gateway::start().await;
+    busy_with(&[]).await
+}
+
+async fn busy_with(environment: &[(&str, &str)]) -> Gateway {
+    let gateway = Gateway::with(config(), environment).await;
     for name in ["a", "b", "c", "d"] {
         gateway.make("/v2/projects", json!({"name": name})).await;
     }
     gateway
-}
-
-fn entries_chain(proof: &str) -> Value {
-    serde_json::from_str::<Value>(proof).unwrap()["chain"].clone()
 }
 
 #[tokio::test]
@@ -88,7 +75,8 @@ async fn a_proof_is_checked_without_the_gateway() {
     assert!(verify(&proof, &["--key", &format!("{:064x}", 7)]).failed(11).contains(fingerprint));
     let stretch = gateway.cli().run(&["audit", "proof", "--from", "3", "--to", "4"]).ok();
     assert!(verify(&stretch, &[]).ok().contains("from entry 3 to 4"));
-    let mut touched: Value = serde_json::from_str(&proof).unwrap();
+    let parsed: Value = serde_json::from_str(&proof).unwrap();
+    let mut touched = parsed.clone();
     touched["entries"][2]["actor"] = json!("key_of_somebody_else");
     assert!(verify(&touched.to_string(), &[]).failed(11).contains("entry 3 was changed"));
     touched["entries"].as_array_mut().unwrap().remove(2);
@@ -96,11 +84,9 @@ async fn a_proof_is_checked_without_the_gateway() {
     verify("{}", &[]).failed(2);
     let entries = gateway.get("/v2/audit?limit=1000").await;
     // Each proof that was taken along has an entry, after what it proves.
-    let taken = |number: usize| &entries["data"][number];
-    assert_eq!((&taken(0)["action"], &taken(0)["detail"]), (&json!("audit.prove"), &json!("entries 3 to 4")));
-    assert_eq!((&taken(1)["action"], &taken(1)["target"]), (&json!("audit.prove"), &entries_chain(&proof)));
-    let listed = taken(2);
-    assert_eq!(listed["hash"], serde_json::from_str::<Value>(&proof).unwrap()["head"]["hash"], "{listed}");
+    has(&entries["data"][0], json!({"action": "audit.prove", "detail": "entries 3 to 4"}));
+    has(&entries["data"][1], json!({"action": "audit.prove", "target": parsed["chain"]}));
+    has(&entries["data"][2], json!({"hash": parsed["head"]["hash"]}));
 }
 
 #[tokio::test]
@@ -134,10 +120,10 @@ async fn what_is_done_to_the_database_is_found() {
 #[tokio::test]
 async fn chains_are_of_workspaces() {
     let gateway = busy().await;
-    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
-    let theirs = gateway.with_key(other["admin_key"].as_str().unwrap());
+    let other = gateway.workspace("other").await;
+    let theirs = gateway.with_key(&other.admin_key);
     let proof = theirs.get("/v2/audit/proof").await.unwrap().json();
-    assert_eq!(proof["chain"], other["workspace_id"]);
+    assert_eq!(proof["chain"], other.workspace_id.as_str());
     assert_eq!(proof["entries"].as_array().unwrap().len(), 1);
     let account = gateway.account("openai", POOL).await;
     let installation = gateway.get("/v2/audit/proof?chain=installation").await;
@@ -151,17 +137,13 @@ async fn chains_are_of_workspaces() {
 
 /// Waits until a head of this length is stored for a chain.
 async fn kept(folder: &Path, chain: &str, length: u64) {
-    let deadline = Instant::now() + WITHIN;
-    let is_kept = || {
+    until("the head to be kept", async || {
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let lines: String = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
-        let heads = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        heads.into_iter().any(|head| head["chain"] == chain && head["length"] == length)
-    };
-    while !is_kept() {
-        assert!(Instant::now() < deadline, "no head of {length} entries is kept");
-        a_moment().await;
-    }
+        let mut heads = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        heads.any(|head| head["chain"] == chain && head["length"] == length)
+    })
+    .await;
 }
 
 /// With the database and the key an attacker can write a consistent history; only a head stored elsewhere
@@ -171,10 +153,7 @@ async fn kept(folder: &Path, chain: &str, length: u64) {
 async fn a_history_written_anew_is_found_by_a_kept_head() {
     let folder = tempfile::tempdir().unwrap();
     let heads = folder.path().join("heads").display().to_string();
-    let mut gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_HEADS", &heads)]).await;
-    for name in ["a", "b", "c", "d"] {
-        gateway.make("/v2/projects", json!({"name": name})).await;
-    }
+    let mut gateway = busy_with(&[("TIDEGATE_AUDIT_HEADS", &heads)]).await;
     let cli = gateway.cli();
     // A proof would leave an entry of its own.
     let length = gateway.get("/v2/audit?limit=1").await["data"][0]["sequence"].as_u64().unwrap();
@@ -215,17 +194,15 @@ async fn a_history_written_anew_is_found_by_a_kept_head() {
 
 /// The length in the database; the next start adds its own entries.
 fn length_of(gateway: &Gateway) -> u64 {
-    let program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT MAX(length) FROM audit_chains').fetchone()[0])";
-    let mut python = Command::new(workspace().join(".venv/bin/python"));
-    let output = python.args(["-c", program]).arg(gateway.data().join("tidegate.db")).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    let read = "print(db.execute('SELECT MAX(length) FROM audit_chains').fetchone()[0])";
+    crate::vault::edit(gateway, read).trim().parse().unwrap()
 }
 
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn heads_are_sent_to_an_address_and_kept_from_there() {
     let mut taker = Taker::start().await;
-    let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_HEADS", &taker.url)]).await;
+    let gateway = Gateway::with(config(), &[("TIDEGATE_AUDIT_HEADS", &taker.url)]).await;
     let body = taker.taken().await;
     let sent: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(sent["object"], "audit_heads");
@@ -270,6 +247,10 @@ async fn the_command_line_shows_follows_and_exports_it() {
     assert!(cli.run(&["audit", "verify", "--chain", "installation"]).ok().contains("of installation holds"));
 }
 
+fn targets_of(entries: &[Value]) -> Vec<String> {
+    entries.iter().map(|row| row["target"].as_str().unwrap().to_owned()).collect()
+}
+
 /// What was done is found by who did it, what, to what, when and by its words, and leaves as JSON lines.
 #[cfg(feature = "control")]
 #[tokio::test]
@@ -280,19 +261,16 @@ async fn entries_are_searched_and_exported() {
     let (client, mut projects) = (gateway.with_key(&key), Vec::new());
     for number in 0..3 {
         let made = client.post("/v2/projects", &json!({"name": format!("p{number}")})).await.unwrap();
-        assert_eq!(made.status, 201, "{}", made.text());
-        projects.push(made.json()["id"].as_str().unwrap().to_owned());
+        projects.push(id_of(&made.must_be(201).json()));
     }
     let targets = async |query: &str| {
-        let listed = gateway.get(&format!("/v2/audit?{query}")).await;
-        let rows = listed["data"].as_array().unwrap().iter();
-        rows.map(|row| row["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        targets_of(gateway.get(&format!("/v2/audit?{query}")).await["data"].as_array().unwrap())
     };
     let newest: Vec<_> = projects.iter().rev().cloned().collect();
     assert_eq!(targets(&format!("actor={key_id}")).await, newest);
     assert_eq!(targets(&format!("actor={key_id}&action=project.create")).await, newest);
-    let expected = [projects[1].clone()];
-    assert_eq!(targets(&format!("actor={key_id}&action=project&target={}", projects[1])).await, expected);
+    let second = &projects[1..2];
+    assert_eq!(targets(&format!("actor={key_id}&action=project&target={}", second[0])).await, second);
     assert_eq!(targets("q=zebra").await, std::slice::from_ref(&key_id));
     assert_eq!(targets("q=zebra&end=2020-01-01T00:00:00Z").await, [""; 0]);
     problem(&admin.get("/v2/audit?start=yesterdayish").await.unwrap(), 400, "invalid_value");
@@ -302,18 +280,13 @@ async fn entries_are_searched_and_exported() {
         let page =
             admin.get(&format!("/v2/audit?format=jsonl&limit=2&actor={key_id}{cursor}")).await.unwrap();
         assert_eq!(page.header("content-type"), Some("application/x-ndjson"));
-        lines.extend(
-            page.text()
-                .lines()
-                .map(|line| line.parse::<Value>().unwrap()["target"].as_str().unwrap().to_owned()),
-        );
+        lines.extend(page.text().lines().map(|line| line.parse::<Value>().unwrap()));
         let Some(next) = page.header("x-next-cursor") else { break };
         cursor = format!("&cursor={next}");
     }
-    assert_eq!(lines, newest);
+    assert_eq!(targets_of(&lines), newest);
     let exported = gateway.cli().run(&["audit", "--all", "--actor", &key_id, "--json"]).lines();
-    let seen = exported.iter().map(|row| row["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(seen, newest);
+    assert_eq!(targets_of(&exported), newest);
     // Another workspace searches its own chain alone.
     let stranger = gateway.with_key(&gateway.workspace("other").await.admin_key);
     let found = stranger.get("/v2/audit?q=zebra").await.unwrap();
@@ -367,12 +340,9 @@ async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let sink = folder.path().join("sink");
     let environment = [("TIDEGATE_AUDIT_SINK", &*sink.display().to_string())];
-    let mut gateway = Gateway::with(crate::gateway::config(), &environment).await;
-    for name in ["a", "b", "c"] {
-        gateway.make("/v2/projects", json!({"name": name})).await;
-    }
+    let mut gateway = busy_with(&environment).await;
     gateway.crash().await;
-    gateway.make("/v2/projects", json!({"name": "d"})).await;
+    gateway.make("/v2/projects", json!({"name": "e"})).await;
     gateway.account("openai", POOL).await;
     let proof = gateway.get("/v2/audit/proof").await;
     check_sent(&proof, &last_sent(&gateway, &sink, proof["head"]["length"].as_u64().unwrap()).await);
@@ -393,7 +363,7 @@ async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
 async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
     let folder = tempfile::tempdir().unwrap();
     let (bucket, keys) = ("audit-bucket", folder.path().join("keys.json").display().to_string());
-    let storage = Emulator::start(crate::gateway::config()).await.unwrap();
+    let storage = Emulator::start(config()).await.unwrap();
     storage.script(POOL, [Behaviour::status(503), Behaviour::held()]);
     std::fs::write(&keys, access_keys(POOL).to_string()).unwrap();
     let sink = format!("s3://{bucket}/gateways/one");
@@ -402,7 +372,7 @@ async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
         ("TIDEGATE_AUDIT_SINK_ENDPOINT", &*storage.storage_url()),
         ("TIDEGATE_AUDIT_SINK_KEYS_FILE", &*keys),
     ];
-    let mut gateway = Gateway::with(crate::gateway::config(), &environment).await;
+    let mut gateway = Gateway::with(config(), &environment).await;
     let writes = || storage.journal().into_iter().filter(|entry| entry.method == "PUT").collect::<Vec<_>>();
     until("a write that fails", async || !writes().is_empty()).await;
     gateway.make("/v2/projects", json!({"name": "a"})).await;
@@ -423,8 +393,7 @@ async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
     })
     .await;
     check_sent(&proof, &sent);
-    let seen = Some(sent.len() as u64);
-    assert_eq!(seen, sent[sent.len() - 1]["sequence"].as_u64(), "an entry is in two objects");
+    assert_eq!(sent[sent.len() - 1]["sequence"], sent.len(), "an entry is in two objects");
     let first = &writes()[0];
     assert!(first.path.contains(&format!("/{bucket}/{prefix}000000000001-")), "{}", first.path);
     let mut contents = HashMap::new();
@@ -453,7 +422,7 @@ async fn entries_wait_for_an_address_that_does_not_take_them() {
     let address = reserved.local_addr().unwrap();
     drop(reserved);
     let url = format!("http://{address}/audit");
-    let mut gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_SINK", &url)]).await;
+    let mut gateway = Gateway::with(config(), &[("TIDEGATE_AUDIT_SINK", &url)]).await;
     gateway.make("/v2/projects", json!({"name": "early"})).await;
     found("a try that failed", async || {
         gateway.process().stderr().contains("could not be sent").then_some(())
@@ -491,7 +460,7 @@ fn syslog(listener: &std::net::TcpListener) -> Vec<String> {
 async fn entries_are_sent_to_a_syslog_server() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("syslog://{}", listener.local_addr().unwrap());
-    let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_SINK", &server)]).await;
+    let gateway = Gateway::with(config(), &[("TIDEGATE_AUDIT_SINK", &server)]).await;
     gateway.make("/v2/projects", json!({"name": "told"})).await;
     let proof = gateway.get("/v2/audit/proof").await;
     let length = proof["head"]["length"].as_u64().unwrap();
@@ -556,12 +525,9 @@ async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
     assert_eq!((page.text().lines().count(), rest.text().lines().count()), (3, 2), "{}", rest.text());
     assert_eq!(reader.get("/v2/usage?format=jsonl").await.unwrap().status, 200);
     let downloads = entries(&gateway, "export.read").await;
-    let of =
-        |entry: &Value| ["actor", "target", "detail"].map(|field| entry[field].as_str().unwrap().to_owned());
-    let expected = [
-        [&*key_id, "/v2/usage", "format=jsonl"].map(str::to_owned),
-        [&*key_id, "/v2/requests", "format=csv, limit=2"].map(str::to_owned),
-    ];
+    let of = |entry: &Value| ["actor", "target", "detail"].map(|field| entry[field].clone());
+    let (usage, requests) = (["/v2/usage", "format=jsonl"], ["/v2/requests", "format=csv, limit=2"]);
+    let expected = [usage, requests].map(|[target, detail]| [&*key_id, target, detail]);
     assert_eq!(downloads.iter().map(of).collect::<Vec<_>>(), expected);
 
     let hook = signed_delivery(&gateway).await;

@@ -4,8 +4,8 @@ use harness::Behaviour;
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, LLAMA, MINI, has, problem, question, trace_of};
-use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, id_of};
+use crate::ask::{CHAT, LLAMA, MINI, has, problem, question, trace_of, until_status};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, id_of, row};
 use crate::hooks::{Reply, Server};
 use crate::wait::until;
 
@@ -51,8 +51,7 @@ fn storage<'a>(path: &'a [Value], purpose: &str) -> &'a Value {
 
 /// The line of a party among many requests.
 fn line<'a>(data_path: &'a Value, party: &str) -> &'a Value {
-    let lines = data_path["data"].as_array().unwrap();
-    lines.iter().find(|line| line["party"] == party).unwrap_or_else(|| panic!("no {party}: {data_path}"))
+    row(&data_path["data"], "party", party)
 }
 
 #[tokio::test]
@@ -68,14 +67,11 @@ async fn a_provider_retains_as_agreed_else_as_it_publishes_else_nobody_knows() {
     ];
     assert_eq!(outline(&path), expected, "{path:?}");
     let provider = at(&path, "provider");
-    assert_eq!(provider["key"], json!(credential), "{provider}");
-    let seen = (&provider["place"], &provider["attempt"]);
-    assert_eq!(seen, (&Value::Null, &json!(1)), "nobody stated a region");
     let host = gateway.emulator.origin().replace("http://", "");
-    assert_eq!(provider["host"], json!(host), "{provider}");
-    // What OpenAI publishes says nothing of a server at another address.
+    // What OpenAI publishes says nothing of a server at another address, and nobody stated a region.
     let nothing = json!({"until": null, "days": null, "basis": "unknown", "source": null});
-    assert_eq!(provider["retention"], nothing, "{provider}");
+    let known = json!({"key": credential, "place": null, "attempt": 1, "host": host, "retention": nothing});
+    has(provider, known);
     // The operator knows where requests go, and what is stated of the provider counts there, too.
     gateway.patch("/v2/capabilities/openai", thirty_days()).await;
     let path = own_path(&gateway, &answer).await;
@@ -110,44 +106,33 @@ async fn whoever_was_tried_is_listed_and_the_operators_account_has_no_name() {
     let others = gateway.workspace("the others").await;
     let (client, admin) = (gateway.with_key(&others.api_key), gateway.with_key(&others.admin_key));
     let route = json!({"scope": {"model": LLAMA}, "providers": ["nebius", "together_ai"]});
-    assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);
+    admin.post("/v2/routes", &route).await.unwrap().must_be(201);
     gateway.emulator.script(POOL, [Behaviour::out_of_quota().always()]);
     let answer = client.post(CHAT, &question(LLAMA)).await.unwrap();
     let seen = (answer.status, answer.header("agent-resolved-provider"));
     assert_eq!(seen, (200, Some("together_ai")), "{}", answer.text());
     let path = path_of(&admin, &answer).await;
     let tried: Vec<_> = path.iter().filter(|party| party["role"] == "provider").collect();
-    let parties: Vec<_> = tried.iter().map(|party| (&party["party"], &party["saw"], &party["key"])).collect();
-    let expected = ["nebius", "together_ai"].map(|name| (json!(name), json!("content"), json!("managed")));
-    assert_eq!(
-        parties,
-        expected.iter().map(|(a, b, c)| (a, b, c)).collect::<Vec<_>>(),
-        "who failed saw it, too"
-    );
+    let parties = tried.iter().map(|party| ["party", "saw", "key"].map(|name| party[name].clone()));
+    let parties: Vec<_> = parties.collect();
+    let expected = ["nebius", "together_ai"].map(|name| [name, "content", "managed"]);
+    assert_eq!(parties, expected, "who failed saw it, too");
     has(&tried[1]["retention"], json!({"basis": "agreed", "source": "the operator's agreement"}));
-    assert_eq!(
-        tried[1]["host"],
-        Value::Null,
-        "where the operator's accounts are called is the operator's to know"
-    );
+    // Where the operator's accounts are called is the operator's to know.
+    assert_eq!(tried[1]["host"], Value::Null);
     // Nothing of the answer names an account, in whatever form.
     for of in [format!("/v2/requests/{}", trace_of(&answer)), PATH.to_owned(), format!("{PATH}?format=csv")] {
         let text = admin.get(&of).await.unwrap().text();
-        assert!(
-            text.contains("together_ai") && !text.contains(&account) && !text.contains(&second),
-            "{of}: {text}"
-        );
+        let is_named = [&account, &second].iter().any(|account| text.contains(*account));
+        assert!(text.contains("together_ai") && !is_named, "{of}: {text}");
     }
     // Neither of the two sees the other's requests.
     let ours = gateway.get(PATH).await;
     assert_eq!((&ours["requests"], &ours["data"]), (&json!(0), &json!([])), "{ours}");
     gateway.admin().get(&format!("/v2/requests/{}", trace_of(&answer))).await.unwrap().must_be(404);
     let path = own_path(&gateway, &gateway.chat_ok(&question(LLAMA)).await).await;
-    assert_eq!(
-        path.iter().filter(|party| party["key"] == json!(second)).count(),
-        1,
-        "the operator sees whose it is: {path:?}"
-    );
+    let of_second = path.iter().filter(|party| party["key"] == second.as_str()).count();
+    assert_eq!(of_second, 1, "the operator sees whose it is: {path:?}");
     assert_eq!(admin.get(PATH).await.unwrap().json()["requests"], 1);
 }
 
@@ -234,11 +219,10 @@ async fn what_is_kept_here_is_told_with_its_end_and_a_cached_answer_has_no_provi
     assert_eq!(response["key"], at(&path, "provider")["key"], "{response}");
     // A purge takes what is ours; who saw it has seen it.
     let purge = gateway.make("/v2/purge-jobs", json!({"request_ids": [trace_of(&answer)]})).await;
-    let job = format!("/v2/purge-jobs/{}", id_of(&purge));
-    until("the purge is over", async || gateway.get(&job).await["status"] == "completed").await;
-    let roles: Vec<_> =
-        own_path(&gateway, &answer).await.iter().map(|party| party["purpose"].clone()).collect();
-    assert_eq!(roles, [json!("serving"), json!("answer"), json!("records")]);
+    until_status(&gateway.admin(), &format!("/v2/purge-jobs/{}", id_of(&purge)), "completed").await;
+    let path = own_path(&gateway, &answer).await;
+    let purposes: Vec<_> = path.iter().map(|party| party["purpose"].as_str().unwrap()).collect();
+    assert_eq!(purposes, ["serving", "answer", "records"]);
 }
 
 #[cfg(feature = "control")]
@@ -257,13 +241,10 @@ async fn many_requests_are_summed_by_party_and_region_and_filtered() {
     let all = gateway.get(PATH).await;
     assert_eq!((&all["requests"], &all["truncated"]), (&json!(4), &json!(false)), "{all}");
     assert_eq!(line(&all, "tidegate")["requests"], 4, "{all}");
-    let regions: Vec<_> = all["residency"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| (one["region"].clone(), one["requests"].clone()))
-        .collect();
-    assert_eq!(regions, [(json!("eu"), json!(2)), (json!("us"), json!(2))], "{all}");
+    for (one, region) in ["eu", "us"].into_iter().enumerate() {
+        has(&all["residency"][one], json!({"region": region, "requests": 2}));
+    }
+    assert_eq!(all["residency"].as_array().unwrap().len(), 2, "{all}");
     let lines = all["data"].as_array().unwrap();
     let of_provider = lines.iter().filter(|line| line["party"] == "openai").map(|line| line["place"].clone());
     assert_eq!(of_provider.collect::<Vec<_>>(), ["eu", "us"], "{all}");
@@ -306,10 +287,9 @@ async fn on_postgresql_the_same_is_told() {
     assert_eq!(storage(&path, "records")["retention"]["days"], 90);
     gateway.listed(2).await;
     let all = gateway.get(PATH).await;
-    let purposes: Vec<_> =
-        all["data"].as_array().unwrap().iter().map(|line| line["purpose"].clone()).collect();
-    let expected = ["serving", "answer", "response", "idempotent_answers", "records"];
-    assert!(expected.iter().all(|purpose| purposes.contains(&json!(purpose))), "{all}");
+    for purpose in ["serving", "answer", "response", "idempotent_answers", "records"] {
+        row(&all["data"], "purpose", purpose);
+    }
 }
 
 #[cfg(feature = "control")]

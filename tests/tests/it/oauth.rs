@@ -7,9 +7,9 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::ask::{MINI, has, problem};
+use crate::ask::{MINI, has, problem, with};
 use crate::command::workspace;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, row};
 use crate::person::Person;
 
 const REDIRECT: &str = "http://127.0.0.1:33418/callback";
@@ -51,11 +51,15 @@ fn parameter(address: &str, name: &str) -> String {
     url.query_pairs().find(|(other, _)| other == name).map(|(_, value)| value.into_owned()).unwrap()
 }
 
+/// Whether somebody agrees to what is wanted.
+fn decided(body: &Value, approve: bool) -> Value {
+    with(body.clone(), json!({"approve": approve}))
+}
+
 /// A code of this person's consent, and the client that it is for.
 async fn code(gateway: &Gateway, person: &Person) -> (String, String) {
-    let mut body = wanted(gateway).await;
-    body["approve"] = json!(true);
-    let consent = person.post("/v2/oauth/consent", body.clone()).await.must_be(200);
+    let body = wanted(gateway).await;
+    let consent = person.post("/v2/oauth/consent", decided(&body, true)).await.must_be(200);
     let to = consent.json()["redirect_to"].as_str().unwrap().to_owned();
     assert!(to.starts_with(REDIRECT) && parameter(&to, "state") == "s", "{to}");
     assert_eq!(parameter(&to, "iss"), gateway.origin);
@@ -102,23 +106,19 @@ async fn the_protocols_own_client_signs_in_calls_and_renews() {
             continue;
         };
         let address: url::Url = address.parse().unwrap();
-        let sent: serde_json::Map<String, Value> =
-            address.query_pairs().map(|(name, value)| (name.into_owned(), json!(value))).collect();
-        let mut body = Value::Object(sent);
+        let sent = address.query_pairs().map(|(name, value)| (name.into_owned(), json!(value)));
+        let body = Value::Object(sent.collect());
         let seen = owner.post("/v2/oauth/consent", body.clone()).await.json();
         assert_eq!((&seen["client_name"], &seen["status"]), (&json!("driver"), &json!("pending")), "{seen}");
-        body["approve"] = json!(true);
-        body["project_id"] = json!(gateway.founded.project_id);
-        let consent = owner.post("/v2/oauth/consent", body).await.json();
+        let consent = with(decided(&body, true), json!({"project_id": gateway.founded.project_id}));
+        let consent = owner.post("/v2/oauth/consent", consent).await.json();
         let back = format!("{}\n", consent["redirect_to"].as_str().unwrap());
         child.stdin.as_mut().unwrap().write_all(back.as_bytes()).await.unwrap();
     }
     assert!(child.wait().await.unwrap().success());
     assert_eq!(held, 3);
     let keys = owner.get("/v2/api-keys").await.json();
-    let key =
-        keys["data"].as_array().unwrap().iter().find(|key| key["name"] == "driver (signed in)").unwrap();
-    assert_eq!(key["scopes"], json!(["inference"]), "{key}");
+    assert_eq!(row(&keys["data"], "name", "driver (signed in)")["scopes"], json!(["inference"]), "{keys}");
 }
 
 #[cfg(feature = "sdk")]
@@ -130,10 +130,9 @@ async fn a_client_without_a_key_is_told_where_it_gets_one() {
     problem(&answer, 401, "missing_api_key");
     let named = answer.header("www-authenticate").unwrap();
     let at = named.strip_prefix("Bearer resource_metadata=\"").unwrap().trim_end_matches('"');
-    let path = at.strip_prefix(&gateway.origin).unwrap();
-    let resource = client.get(path).await.unwrap().json();
-    assert_eq!(resource["resource"], format!("{}/mcp", gateway.origin));
-    assert_eq!(resource["authorization_servers"], json!([gateway.origin]));
+    let resource = client.get(at.strip_prefix(&gateway.origin).unwrap()).await.unwrap().json();
+    let mcp = format!("{}/mcp", gateway.origin);
+    has(&resource, json!({"resource": mcp, "authorization_servers": [gateway.origin]}));
     let server = client.get("/.well-known/oauth-authorization-server").await.unwrap().json();
     has(&server, json!({"issuer": gateway.origin, "code_challenge_methods_supported": ["S256"]}));
     for redirect in ["http://a.example/", "javascript://x/%0aalert(1)", "nonsense"] {
@@ -162,19 +161,13 @@ async fn a_person_is_asked_for_what_is_registered_and_may_say_no() {
         ("resource", json!("https://elsewhere.example/mcp")),
         ("state", json!("x".repeat(1_025))),
     ] {
-        let mut wrong = body.clone();
-        wrong[name] = value;
-        wrong["approve"] = json!(true);
-        let answer = owner.post(consent, wrong).await;
+        let answer = owner.post(consent, with(decided(&body, true), json!({name: value}))).await;
         assert_eq!(answer.status, 400, "{name}: {}", answer.text());
         assert!(!answer.text().contains("redirect_to"), "{name}");
     }
-    let mut no = body.clone();
-    no["approve"] = json!(false);
-    let denied = owner.post(consent, no).await.json();
+    let denied = owner.post(consent, decided(&body, false)).await.json();
     assert_eq!(parameter(denied["redirect_to"].as_str().unwrap(), "error"), "access_denied");
-    let mut yes = body.clone();
-    yes["approve"] = json!(true);
+    let mut yes = decided(&body, true);
     let viewer = gateway.member(&owner.client(), "look@example.com", "viewer").await;
     problem(&viewer.post(consent, yes.clone()).await, 403, "insufficient_role");
     problem(&gateway.admin().post(consent, &yes).await.unwrap(), 403, "person_needed");
@@ -188,10 +181,9 @@ async fn what_one_person_approves_without_end_closes_nothing_for_others() {
     let gateway = Gateway::start().await;
     let (owner, consent) = (gateway.owner().await, "/v2/oauth/consent");
     let another = gateway.member(&owner.client(), "another@example.com", "developer").await;
-    let mut yes = wanted(&gateway).await;
-    yes["approve"] = json!(true);
+    let yes = decided(&wanted(&gateway).await, true);
     for _ in 0..10 {
-        assert_eq!(owner.post(consent, yes.clone()).await.status, 200);
+        owner.post(consent, yes.clone()).await.must_be(200);
     }
     let refused = owner.post(consent, yes.clone()).await;
     problem(&refused, 429, "too_many_attempts");
@@ -207,8 +199,8 @@ async fn a_code_is_redeemed_once_by_its_client_with_its_verifier() {
     let gateway = Gateway::start().await;
     let owner = gateway.owner().await;
     let (code, client) = code(&gateway, &owner).await;
-    let other =
-        register(&gateway, "http://127.0.0.1:1/other").await.json()["client_id"].as_str().unwrap().to_owned();
+    let other = register(&gateway, "http://127.0.0.1:1/other").await.json();
+    let other = text(&other, "client_id").to_owned();
     for (more, error) in [
         (("code_verifier", "x".repeat(43)), "invalid_grant"),
         (("client_id", other), "invalid_grant"),

@@ -6,9 +6,11 @@ use harness::client::Answer;
 use harness::{Behaviour, KeyState};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, has, problem, question, refused, streaming, trace_of};
+use crate::ask::{
+    CHAT, MINI, has, problem, question, refused, streaming, trace_of, until_status, with, words,
+};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
-use crate::wait::{a_moment, until};
+use crate::wait::{until, until_within};
 
 const PATH: &str = "/v2/subscription-credentials";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
@@ -16,9 +18,12 @@ const ON: [(&str, &str); 1] = [("TIDEGATE_SUBSCRIPTIONS", "1")];
 const WAITED: Duration = Duration::from_secs(60);
 
 fn codex(gateway: &Gateway, token: &str, more: Value) -> Value {
-    let mut body = json!({"provider": "codex", "token": token, "base_url": gateway.emulator.base_url()});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
+    with(json!({"provider": "codex", "token": token, "base_url": gateway.emulator.base_url()}), more)
+}
+
+/// Who serves now.
+async fn serves(gateway: &Gateway, profile: &str, id: Option<&str>) {
+    served_by(&gateway.chat_ok(&question(MINI)).await, profile, id);
 }
 
 fn served_by(answer: &Answer, profile: &str, id: Option<&str>) {
@@ -28,13 +33,10 @@ fn served_by(answer: &Answer, profile: &str, id: Option<&str>) {
     assert_eq!(answer.header("agent-byok-credential-id"), id.filter(|id| id.starts_with("pcr_")));
 }
 
-async fn reasons(gateway: &Gateway) -> Vec<(String, String)> {
+async fn reasons(gateway: &Gateway) -> Vec<String> {
     let plan = gateway.plan(json!({"model": MINI})).await;
     let rejected = plan["rejected"].as_array().unwrap();
-    let pair = |row: &Value| {
-        (row["profile"].as_str().unwrap().to_owned(), row["reason"].as_str().unwrap().to_owned())
-    };
-    rejected.iter().map(pair).collect()
+    rejected.iter().map(|row| format!("{} {}", row["profile"], row["reason"])).collect()
 }
 
 /// The operator's consent comes first, and its withdrawal makes what there is absent.
@@ -48,14 +50,13 @@ async fn subscriptions_are_off_unless_the_operator_switches_them_on() {
     let mut gateway = Gateway::with(config(), &ON).await;
     let id = id_of(&gateway.make(PATH, codex(&gateway, OWN, json!({}))).await);
     gateway.account("openai", POOL).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "subscription", Some(&id));
+    serves(&gateway, "subscription", Some(&id)).await;
     gateway.set("TIDEGATE_SUBSCRIPTIONS", "0");
     gateway.stop().await;
     gateway.start_again().await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "managed_provider", None);
+    serves(&gateway, "managed_provider", None).await;
     assert_eq!(gateway.get(&format!("{PATH}/{id}")).await["status"], "off");
-    let off = ("subscription".to_owned(), "subscriptions_off".to_owned());
-    assert!(reasons(&gateway).await.contains(&off));
+    assert!(reasons(&gateway).await.contains(&r#""subscription" "subscriptions_off""#.to_owned()));
 }
 
 /// Each in turn: the headers say who served, and what is disabled or deleted is skipped as absent.
@@ -67,8 +68,8 @@ async fn a_subscription_comes_before_byok_and_byok_before_managed() {
     let made = gateway.make(PATH, codex(&gateway, OWN_SECOND, json!({"plan": "pro"}))).await;
     let id = id_of(&made);
     let path = format!("{PATH}/{id}");
-    assert_eq!((&made["provider"], &made["product"]), (&json!("openai"), &json!("codex")), "{made}");
-    assert_eq!((&made["cached_price_discount_pct"], &made["plan"]), (&json!(50), &json!("pro")), "{made}");
+    has(&made, json!({"provider": "openai", "product": "codex", "plan": "pro"}));
+    assert_eq!(made["cached_price_discount_pct"], 50, "{made}");
     assert!(made["token_fingerprint"].as_str().unwrap().starts_with("tfp_"), "{made}");
 
     for body in [question(MINI), streaming(MINI)] {
@@ -78,19 +79,19 @@ async fn a_subscription_comes_before_byok_and_byok_before_managed() {
     }
     // A route that lists profiles without it does not move it; one that lists it decides its place.
     let route = gateway.route(json!({"scope": {}, "profiles": ["managed_provider"]})).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "subscription", Some(&id));
+    serves(&gateway, "subscription", Some(&id)).await;
     gateway.patch(&format!("/v2/routes/{route}"), json!({"profiles": ["byok", "subscription"]})).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "byok", Some(&credential));
+    serves(&gateway, "byok", Some(&credential)).await;
     gateway.remove(&format!("/v2/routes/{route}")).await;
 
     gateway.patch(&path, json!({"status": "disabled"})).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "byok", Some(&credential));
+    serves(&gateway, "byok", Some(&credential)).await;
     gateway.patch(&path, json!({"status": "active"})).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "subscription", Some(&id));
+    serves(&gateway, "subscription", Some(&id)).await;
     gateway.remove(&path).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "byok", Some(&credential));
+    serves(&gateway, "byok", Some(&credential)).await;
     gateway.remove(&format!("/v2/provider-credentials/{credential}")).await;
-    served_by(&gateway.chat_ok(&question(MINI)).await, "managed_provider", None);
+    serves(&gateway, "managed_provider", None).await;
 }
 
 /// Its own row in usage, `byok` in the billing snapshot's three modes, nothing owed, and a memo at the discounted list.
@@ -102,8 +103,7 @@ async fn a_subscription_is_booked_as_its_own_profile_at_the_list_less_its_discou
     let used = answer.json()["usage"].clone();
     let request = gateway.settled(&trace_of(&answer)).await;
     has(&request, json!({"profile": "subscription", "mode": "byok"}));
-    let (prompt, said) =
-        (used["prompt_tokens"].as_u64().unwrap(), used["completion_tokens"].as_u64().unwrap());
+    let [prompt, said] = ["prompt_tokens", "completion_tokens"].map(|count| used[count].as_u64().unwrap());
     // Half of gpt-4o-mini's 150 and 600 nano-USD a token.
     let list_nanos = prompt * 150 + said * 600;
     assert_eq!(request["provider_cost_nanos"].as_u64(), Some(list_nanos / 2), "{request}");
@@ -134,7 +134,7 @@ async fn a_window_that_is_used_up_is_absence_and_a_failure_is_an_error() {
         served_by(&answer, "subscription", Some(&id));
         gateway.settled(&trace_of(&answer)).await;
     }
-    served_by(&gateway.chat_ok(&question(MINI)).await, "managed_provider", None);
+    serves(&gateway, "managed_provider", None).await;
     let plan = gateway.plan(json!({"model": MINI})).await;
     let reason = row(&plan["rejected"], "principal", &id);
     assert_eq!(reason["reason"], "window_used_up", "{plan}");
@@ -147,12 +147,9 @@ async fn a_window_that_is_used_up_is_absence_and_a_failure_is_an_error() {
     // The books still know after a restart.
     gateway.stop().await;
     gateway.start_again().await;
-    let deadline = Instant::now() + WAITED;
-    while gateway.get(&path).await["window_use"][0]["requests"] != 2 {
-        assert!(Instant::now() < deadline, "the books were not read");
-        a_moment().await;
-    }
-    served_by(&gateway.chat_ok(&question(MINI)).await, "managed_provider", None);
+    let are_read = async || gateway.get(&path).await["window_use"][0]["requests"] == 2;
+    until_within(WAITED, "the books to be read", are_read).await;
+    serves(&gateway, "managed_provider", None).await;
 
     gateway.patch(&path, json!({"windows": []})).await;
     gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
@@ -171,13 +168,10 @@ async fn an_access_token_is_renewed_under_load_without_a_failed_request() {
     let gateway = Gateway::with(config(), &ON).await;
     gateway.emulator.tokens_live(Duration::from_secs(20));
     let tokens = gateway.emulator.subscription(OWN);
-    let oauth = json!({
-        "access_token": tokens["access_token"],
-        "refresh_token": tokens["refresh_token"],
-        "token_url": tokens["token_url"],
-        "client_id": tokens["client_id"],
-        "expires_at": tokens["expires_at"],
-    });
+    let oauth: serde_json::Map<_, _> = words("access_token refresh_token token_url client_id expires_at")
+        .into_iter()
+        .map(|name| (name.to_owned(), tokens[name].clone()))
+        .collect();
     let body = json!({"provider": "codex", "oauth": oauth, "base_url": gateway.emulator.base_url()});
     let made = gateway.make(PATH, body).await;
     let path = format!("{PATH}/{}", id_of(&made));
@@ -186,7 +180,7 @@ async fn an_access_token_is_renewed_under_load_without_a_failed_request() {
     while version < 2 {
         let clients = [(); 8].map(|()| {
             let (client, body) = (gateway.client(), question(MINI));
-            tokio::spawn(async move { client.post(crate::ask::CHAT, &body).await.unwrap() })
+            tokio::spawn(async move { client.post(CHAT, &body).await.unwrap() })
         });
         for client in clients {
             served_by(&client.await.unwrap(), "subscription", Some(&id_of(&made)));
@@ -202,16 +196,8 @@ async fn an_access_token_is_renewed_under_load_without_a_failed_request() {
 
     // The vendor ends it: the row says so, and requests find it absent.
     gateway.emulator.set_key(OWN, KeyState::Revoked);
-    let deadline = Instant::now() + WAITED;
-    loop {
-        let shown = gateway.get(&path).await;
-        if shown["status"] == "invalid" {
-            assert!(shown["last_error"].as_str().unwrap().contains("The vendor says no"), "{shown}");
-            break;
-        }
-        assert!(Instant::now() < deadline, "the refusal was not taken up: {shown}");
-        a_moment().await;
-    }
+    let shown = until_status(&gateway.admin(), &path, "invalid").await;
+    assert!(shown["last_error"].as_str().unwrap().contains("The vendor says no"), "{shown}");
     // The cores learn of it with the next snapshot, within a second.
     until("it is absent", async || gateway.chat(&question(MINI)).await.status != 502).await;
     refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
@@ -227,10 +213,10 @@ async fn a_subscription_serves_its_project_and_nobody_else() {
     let id = id_of(&gateway.make(PATH, codex(&gateway, OWN, json!({"project_id": project}))).await);
     refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
     let other = gateway.with_key(&key);
-    served_by(&other.post(crate::ask::CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
+    served_by(&other.post(CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
 
     let stranger = gateway.workspace("the others").await;
-    let answer = gateway.with_key(&stranger.api_key).post(crate::ask::CHAT, &question(MINI)).await.unwrap();
+    let answer = gateway.with_key(&stranger.api_key).post(CHAT, &question(MINI)).await.unwrap();
     refused(&answer, 404, "model_not_served");
     let their_admin = gateway.with_key(&stranger.admin_key);
     let one = format!("{PATH}/{id}");
@@ -249,15 +235,15 @@ async fn a_subscription_serves_its_project_and_nobody_else() {
     // The policy of a project forbids the profile, whoever comes first.
     let forbids = json!({"project_id": project, "profiles": ["byok"]});
     let policy = id_of(&gateway.make("/v2/policies", forbids).await);
-    let answer = other.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
+    let answer = other.post(CHAT, &question(MINI)).await.unwrap();
     refused(&answer, 403, "policy_forbids");
     gateway.patch(&format!("/v2/policies/{policy}"), json!({"profiles": ["subscription"]})).await;
-    served_by(&other.post(crate::ask::CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
+    served_by(&other.post(CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
 
     // Rotated, the next request uses the next token.
     let answer = gateway.admin().post(&format!("{one}/rotate"), &json!({"token": OWN_SECOND})).await.unwrap();
     assert_eq!((answer.status, &answer.json()["token_version"]), (200, &json!(2)), "{}", answer.text());
-    served_by(&other.post(crate::ask::CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
+    served_by(&other.post(CHAT, &question(MINI)).await.unwrap(), "subscription", Some(&id));
     assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
 }
 
@@ -274,18 +260,15 @@ async fn a_token_is_sent_as_a_bearer_token() {
     served_by(&answer, "subscription", Some(&id));
     assert_eq!(answer.header("agent-subscription-discount-pct"), Some("0"));
     let sent = gateway.emulator.journal().pop().unwrap();
-    let has = |name: &str| sent.headers.iter().any(|(sent, _)| sent == name);
-    assert!(has("authorization") && !has("x-api-key"), "{:?}", sent.headers);
+    let sends = |name: &str| sent.headers.iter().any(|(sent, _)| sent == name);
+    assert!(sends("authorization") && !sends("x-api-key"), "{:?}", sent.headers);
+    let boundless = json!({"provider": "codex", "token": OWN, "windows": [{"hours": 5}]});
     for (wrong, code, field) in [
         (json!({"provider": "nobody", "token": OWN}), "invalid_value", "provider"),
         (json!({"provider": "codex"}), "missing_field", "token"),
         (json!({"provider": "codex", "token": OWN, "oauth": {}}), "invalid_value", "oauth"),
         (json!({"provider": "codex", "oauth": {}}), "missing_field", "oauth.expires_at"),
-        (
-            json!({"provider": "codex", "token": OWN, "windows": [{"hours": 5}]}),
-            "invalid_value",
-            "windows[0].requests",
-        ),
+        (boundless, "invalid_value", "windows[0].requests"),
     ] {
         let problem = problem(&gateway.admin().post(PATH, &wrong).await.unwrap(), 400, code);
         assert_eq!(problem["param"], field, "{problem}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use harness::postgres::Server;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question, trace_of};
+use crate::ask::{CHAT, MINI, question, trace_of, words};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config, serve};
 use crate::wait::{a_moment, until_a_random_moment};
@@ -42,32 +42,19 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
     let client = gateway.client();
     let load = tokio::spawn(async move {
         loop {
-            client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().must_be(200);
+            client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
             a_moment().await;
         }
     });
-    let arguments = [
-        "backup".to_owned(),
-        "--to".into(),
-        path_text(&backup),
-        "--data-dir".into(),
-        path_text(&data),
-        "--json".into(),
-    ];
-    let made = tokio::task::spawn_blocking(move || {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Cli::new().run(&arguments)
-    });
-    let made = made.await.unwrap();
+    let command = format!("backup --to {} --data-dir {} --json", backup.display(), data.display());
+    let made = tokio::task::spawn_blocking(move || Cli::new().run(&words(&command))).await.unwrap();
     assert!(!load.is_finished(), "nothing that served was disturbed");
     load.abort();
     assert!(made.stderr.contains("The master key is not in it"), "{}", made.stderr);
     assert_eq!(made.json()["master_key"], false);
     assert!(!backup.join("master.key").exists());
-    let canary = harness::canary::Canary::new()
-        .prefix_chars(16)
-        .plant("own", OWN)
-        .plant("admin", &gateway.founded.admin_key);
+    let canary = harness::canary::Canary::new().prefix_chars(16).plant("own", OWN);
+    let canary = canary.plant("admin", &gateway.founded.admin_key);
     assert_eq!(canary.scan_path(&backup).unwrap(), []);
 
     let restored = gateway.directory().join("restored");
@@ -83,7 +70,7 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
         assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("completed")), "{trace}");
     }
     // The given key decrypts the secrets.
-    admin.post(crate::ask::CHAT, &question(MINI)).await.unwrap().must_be(200);
+    admin.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     process.stop(crate::WITHIN).await.unwrap();
     let report = books(&Cli::new(), &restored);
     assert!(report["records"].as_u64().unwrap() > 30, "{report}");
@@ -131,17 +118,11 @@ async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
     println!("{whole} of 16 were whole when they were killed");
 
     let backup = root.join("backup");
-    let made = Cli::new().run(&[
-        "backup",
-        "--with-master-key",
-        "--to",
-        &path_text(&backup),
-        "--data-dir",
-        &path_text(&data),
-    ]);
+    let make = format!("backup --to {} --data-dir {}", backup.display(), data.display());
+    let made = Cli::new().run(&words(&format!("{make} --with-master-key")));
     assert!(made.stderr.contains("whoever has it can open every secret"), "{}", made.stderr);
     made.ok();
-    Cli::new().run(&["backup", "--to", &path_text(&backup), "--data-dir", &path_text(&data)]).failed(6);
+    Cli::new().run(&words(&make)).failed(6);
     // Nothing is restored into a non-empty directory.
     let full = root.join("full");
     std::fs::create_dir(&full).unwrap();
@@ -179,8 +160,8 @@ async fn a_wrong_master_key_is_found_at_once() {
         .run(&["restore", &path_text(&backup), "--data-dir", &path_text(&restored), "--master-key", &key])
         .failed(1);
     assert!(error.contains("master key does not open"), "{error}");
-    let refused =
-        Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &path_text(&restored)]).failed(1);
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &path_text(&restored)];
+    let refused = Cli::new().run(&serve).failed(1);
     assert!(refused.contains("not complete"), "{refused}");
 }
 
@@ -233,6 +214,6 @@ async fn there_and_back(form: &str, more: &[&str]) {
     environment.push(("TIDEGATE_DATABASE_URL".into(), fresh));
     let (mut process, origin) = serve(&restored, &environment).await;
     let client = harness::client::Client::new(&origin).bearer(&gateway.founded.api_key).within(crate::WITHIN);
-    client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().must_be(200);
+    client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     process.stop(crate::WITHIN).await.unwrap();
 }

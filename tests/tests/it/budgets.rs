@@ -148,10 +148,9 @@ async fn a_control_thread_that_is_held_up_delays_neither_leases_nor_books() {
         let values = page.lines().filter_map(|line| line.strip_prefix(name)?.rsplit(' ').next());
         values.filter_map(|value| value.parse::<u64>().ok()).sum::<u64>()
     };
-    until("the control plane's thread to be held up", async || {
-        gauge(&page().await, "tidegate_runtime_delay_microseconds{runtime=\"control\"}") > 1_000_000
-    })
-    .await;
+    let holds =
+        async || gauge(&page().await, "tidegate_runtime_delay_microseconds{runtime=\"control\"}") > 1_000_000;
+    until("the control plane's thread to be held up", holds).await;
     let answers = a_thousand(&gateway).await;
     let served = served_of(&answers);
     // An answer costs some 14 micro-USD.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming, with, words};
-use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
+use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL, row};
 
 /// An idempotency key that a client repeats, and the answer stored under it.
 const KEYED: &str = "idem-5c0e9f7b31d84a62bb1f";
@@ -37,9 +37,17 @@ pub fn is_stored_nowhere(gateway: &Gateway, text: &str) {
 
 /// The secrets of providers, accounts and nodes.
 fn upstream_secrets() -> Canary {
-    [("own", OWN), ("second own", OWN_SECOND), ("pooled", POOL), ("node's", NODE), ("custom", CUSTOM)]
-        .into_iter()
-        .fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret))
+    planted(&[
+        ("own", OWN),
+        ("second own", OWN_SECOND),
+        ("pooled", POOL),
+        ("node's", NODE),
+        ("custom", CUSTOM),
+    ])
+}
+
+fn planted(secrets: &[(&str, &str)]) -> Canary {
+    secrets.iter().fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret))
 }
 
 /// Other secrets than API keys: of AWS access keys, and of an Entra application.
@@ -59,26 +67,17 @@ async fn prove_identities(gateway: &Gateway) -> (Canary, Canary) {
         emulator.set_key(key, KeyState::Ok);
     }
     let file = emulator.service_account(VERTEX);
-    let line =
-        file["private_key"].as_str().and_then(|pem| pem.lines().nth(4)).expect("a key in PEM").to_owned();
-    let directory = format!("{}{ENTRA}", emulator.origin());
-    let application = json!({"tenant_id": TENANT, "client_id": CLIENT, "token_url": directory, "deployments": {FULL: "my-gpt-4o"}});
+    let line = file["private_key"].as_str().and_then(|pem| pem.lines().nth(4)).expect("a key in PEM");
+    let application = json!({
+        "tenant_id": TENANT, "client_id": CLIENT, "token_url": format!("{}{ENTRA}", emulator.origin()),
+        "deployments": {FULL: "my-gpt-4o"},
+    });
+    let account = json!({"location": "us-east5", "token_url": file["token_uri"]});
+    let azure = emulator.base_url_of(Flavour::Azure);
     for (provider, auth, secret, base_url, more) in [
         ("bedrock", "iam_static", access_keys(AWS), emulator.bedrock_url(), json!({"region": REGION})),
-        (
-            "vertex",
-            "service_account",
-            file.clone(),
-            emulator.origin(),
-            json!({"config": {"location": "us-east5", "token_url": file["token_uri"]}}),
-        ),
-        (
-            "azure",
-            "oauth_client",
-            json!(ENTRA_SECRET),
-            emulator.base_url_of(Flavour::Azure),
-            json!({"config": application}),
-        ),
+        ("vertex", "service_account", file.clone(), emulator.origin(), json!({"config": account})),
+        ("azure", "oauth_client", json!(ENTRA_SECRET), azure, json!({"config": application})),
     ] {
         let body = json!({"provider": provider, "auth": auth, "secret": secret, "base_url": base_url});
         gateway.make("/v2/provider-credentials", with(body, more)).await;
@@ -88,16 +87,13 @@ async fn prove_identities(gateway: &Gateway) -> (Canary, Canary) {
     }
     assert_eq!(emulator.tokens_issued(), 2, "two of them are exchanged");
     let hook = gateway.make("/v2/webhooks", json!({"url": format!("{}/hook", emulator.origin())})).await;
-    let signed_with =
-        hook["secret"].as_str().and_then(|secret| secret.strip_prefix("whsec_")).expect("a secret");
-    let secrets = [
+    let signed_with = hook["secret"].as_str().unwrap().strip_prefix("whsec_").unwrap();
+    let secrets = planted(&[
         ("secret access key", AWS),
         ("application's secret", ENTRA_SECRET),
-        ("service account's key", line.as_str()),
+        ("service account's key", line),
         ("webhook's secret", signed_with),
-    ];
-    let secrets =
-        secrets.into_iter().fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret));
+    ]);
     let tokens = (1..=2).map(|number| format!("tok-{number}-of-the-emulator"));
     let tokens = tokens.fold(Canary::new().prefix_chars(24), |canary, token| canary.plant("token", &token));
     (secrets, tokens)
@@ -114,14 +110,12 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     let node = gateway.node("rack", &[LOCAL_MODEL]).await;
     let path = format!("/v2/provider-credentials/{credential}");
     // Before any request that makes the provider refuse the credential.
-    for body in [
-        scripted(MINI, &format!("text={ANSWERED}")),
-        with(scripted(MINI, &format!("text={ANSWERED}")), json!({"stream": true})),
-    ] {
+    let answered = scripted(MINI, &format!("text={ANSWERED}"));
+    for body in [answered.clone(), with(answered, json!({"stream": true}))] {
         let key = format!("{KEYED}-{}", body["stream"].is_boolean());
         for replay in ["false", "true"] {
-            let client = gateway.client().header("idempotency-key", &key);
-            let answer = client.post(CHAT, &body).await.unwrap();
+            let keyed = gateway.client().header("idempotency-key", &key);
+            let answer = keyed.post(CHAT, &body).await.unwrap();
             assert_eq!((answer.status, answer.header("agent-idempotent-replay")), (200, Some(replay)));
         }
     }
@@ -139,16 +133,16 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
         output.extend(format!("{:?}{}", answer.headers, answer.text()).into_bytes());
     }
     output.extend(go_wrong(gateway, &path).await);
-    output
-        .extend(gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await.body);
+    let drained = gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await;
+    output.extend(drained.body);
     let read = "provider-credentials provider-credentials/kinds accounts byoc/nodes routes api-keys projects \
         workspaces usage analytics requests billing/snapshot audit";
     for path in words(read) {
         output.extend(admin.get(&format!("/v2/{path}")).await.unwrap().body);
     }
     for row in gateway.requests(50).await {
-        output
-            .extend(admin.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await.unwrap().body);
+        let path = format!("/v2/requests/{}", row["id"].as_str().unwrap());
+        output.extend(admin.get(&path).await.unwrap().body);
     }
     output.extend(gateway.client().get("/metrics").await.unwrap().body);
     output
@@ -159,34 +153,18 @@ async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
     let (admin, mut output) = (gateway.admin(), Vec::new());
     output.extend(admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap().body);
     // The provider echoes the key in its error message, as some do.
-    gateway.emulator.script(
-        OWN_SECOND,
-        [Behaviour::status(401).message(format!("Incorrect API key provided: {OWN_SECOND}."))],
-    );
-    let wrong = [
-        json!({"provider": "openai", "secret": OWN, "bsae_url": "x"}),
-        json!({"provider": "openai", "secret": [OWN]}),
-    ];
-    for body in &wrong {
+    let echo = Behaviour::status(401).message(format!("Incorrect API key provided: {OWN_SECOND}."));
+    gateway.emulator.script(OWN_SECOND, [echo]);
+    let misspelt = json!({"provider": "openai", "secret": OWN, "bsae_url": "x"});
+    for body in &[misspelt, json!({"provider": "openai", "secret": [OWN]})] {
         output.extend(admin.post("/v2/provider-credentials", body).await.unwrap().must_be(400).body);
     }
     output.extend(gateway.with_key(OWN).post(CHAT, &question(MINI)).await.unwrap().must_be(401).body);
     output.extend(gateway.chat(&question(MINI)).await.must_be(502).body);
     gateway.emulator.set_key(OWN_SECOND, KeyState::Revoked);
     output.extend(admin.post(&format!("{path}/verify"), &json!({})).await.unwrap().body);
-    output.extend(
-        gateway
-            .client()
-            .call(
-                http::Method::POST,
-                CHAT,
-                &[("content-type", "application/json")],
-                format!("{{\"model\": {OWN}"),
-            )
-            .await
-            .unwrap()
-            .body,
-    );
+    let (json, torn) = ([("content-type", "application/json")], format!("{{\"model\": {OWN}"));
+    output.extend(gateway.client().call(http::Method::POST, CHAT, &json, torn).await.unwrap().body);
     output
 }
 
@@ -215,9 +193,8 @@ fn none(hits: Vec<Hit>) {
 
 #[tokio::test]
 async fn planted_secrets_are_nowhere() {
-    let mut gateway =
-        Gateway::with(crate::gateway::config(), &[("TIDEGATE_LOG", "trace"), ("TIDEGATE_WORKERS", "1")])
-            .await;
+    let environment = [("TIDEGATE_LOG", "trace"), ("TIDEGATE_WORKERS", "1")];
+    let mut gateway = Gateway::with(crate::gateway::config(), &environment).await;
     let (identities, tokens) = prove_identities(&gateway).await;
     let output = live_a_little(&gateway).await;
     let upstream = upstream_secrets();
@@ -242,13 +219,11 @@ async fn planted_secrets_are_nowhere() {
     if let Ok(raw) = &raw {
         // The key is not text, so its raw bytes are searched for.
         for entry in ["tidegate.db", "tidegate.db-wal"] {
-            assert!(
-                !holds(&std::fs::read(gateway.data().join(entry)).unwrap_or_default(), raw),
-                "{entry} holds the master key"
-            );
+            let bytes = std::fs::read(gateway.data().join(entry)).unwrap_or_default();
+            assert!(!holds(&bytes, raw), "{entry} holds the master key");
         }
-        unsealing = unsealing
-            .plant("master key in hex", &raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        unsealing = unsealing.plant("master key in hex", &hex);
     }
     none(unsealing.scan("what was answered", &output));
     // What is on disk while the gateway runs, journal and write-ahead log included, and what remains after it
@@ -359,12 +334,9 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
             leaks.push(format!("{} ({:?}) in {region} after \"{before}\"", hit.secret, hit.form));
         }
     };
-    let read = memory(pid, visit).unwrap_or_else(|| {
-        panic!(
-            "/proc/{pid}/mem can't be read: run the tests as root, or allow user namespaces (`sysctl \
-             kernel.unprivileged_userns_clone=1`)"
-        )
-    });
+    let setting = "allow user namespaces (`sysctl kernel.unprivileged_userns_clone=1`)";
+    let read = memory(pid, visit)
+        .unwrap_or_else(|| panic!("/proc/{pid}/mem can't be read: run the tests as root, or {setting}"));
     assert!(is_remembered && read > 1024 * 1024, "the search did not work: {read} bytes were read");
     assert!(leaks.is_empty(), "{} copies of secrets:\n{}", leaks.len(), leaks.join("\n"));
 }
@@ -376,18 +348,10 @@ async fn openings_are_counted() {
     for _ in 0..5 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    let deadline = std::time::Instant::now() + crate::WITHIN;
-    let openings =
-        async || gateway.get(&format!("/v2/provider-credentials/{credential}")).await["openings"].clone();
-    while openings().await != 5 {
-        assert!(std::time::Instant::now() < deadline, "{} openings are counted", openings().await);
-        crate::wait::a_moment().await;
-    }
+    let path = format!("/v2/provider-credentials/{credential}");
+    crate::wait::until("five openings", async || gateway.get(&path).await["openings"] == 5).await;
     let audit = gateway.get("/v2/audit").await;
-    let entries = audit["data"].as_array().unwrap();
-    let made =
-        entries.iter().find(|entry| entry["target"].as_str().is_some_and(|target| target == credential));
-    let made = made.unwrap_or_else(|| panic!("its making is not in the audit: {audit}"));
+    let made = row(&audit["data"], "target", &credential);
     assert!(made["actor"].as_str().unwrap().starts_with("key_") && made["request_id"].is_string(), "{made}");
     assert_ne!(made["at"], Value::Null);
 }

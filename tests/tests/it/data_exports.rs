@@ -7,31 +7,26 @@ use std::process::Command;
 use harness::client::Client;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, scripted, trace_of};
+use crate::ask::{MINI, has, problem, scripted, trace_of, until_status};
 use crate::canary::is_stored_nowhere;
 use crate::command::workspace;
-use crate::gateway::{Founded, Gateway, NODE, OWN, OWN_SECOND, POOL, id_of};
+use crate::gateway::{Founded, Gateway, NODE, OWN, OWN_SECOND, POOL, id_of, row};
 use crate::own_batches::{asks, create, until_ended};
 use crate::wait::found;
 
 const EXPORTS: &str = "/v2/data-exports";
 const CANARY: &str = "heron-canary-77c1a0e5b2d4";
 
-async fn made(client: &Client, path: &str, body: Value) -> Value {
+/// What a request that must succeed answers.
+pub async fn made(client: &Client, path: &str, body: Value) -> Value {
     let answer = client.post(path, &body).await.unwrap();
     assert!(answer.status < 300, "POST {path}: {}", answer.text());
     answer.json()
 }
 
 async fn exported(gateway: &Gateway, body: Value) -> Value {
-    let export = gateway.make(EXPORTS, body).await;
-    let path = format!("{EXPORTS}/{}", id_of(&export));
-    found("the export to end", async || {
-        let export = gateway.get(&path).await;
-        assert_ne!(export["status"], "failed", "{export}");
-        (export["status"] == "completed").then_some(export)
-    })
-    .await
+    let path = format!("{EXPORTS}/{}", id_of(&gateway.make(EXPORTS, body).await));
+    until_status(&gateway.admin(), &path, "completed").await
 }
 
 /// The files of an archive by name, as another program reads them.
@@ -117,8 +112,8 @@ async fn own(gateway: &Gateway) -> Owned {
     let events = format!("/v2/sessions/{id}/branches/{branch}/events");
     let event = json!({"event_type": "user_message", "content": CANARY});
     made(&client, &events, json!({"expected_version": 0, "event": event})).await;
-    let artifact =
-        json!({"type": "document", "content": format!("{CANARY} in an artifact"), "project_id": heron});
+    let content = format!("{CANARY} in an artifact");
+    let artifact = json!({"type": "document", "content": content, "project_id": heron});
     let artifact = id_of(&made(&admin, "/v2/artifacts", artifact).await);
     let request = trace_of(&gateway.chat_ok(&scripted(MINI, "text=hello")).await);
     gateway.settled(&request).await;
@@ -179,9 +174,8 @@ fn leaks_nothing(gateway: &Gateway, owned: &Owned, archive: &BTreeMap<String, St
     let hook_secret = owned.hook["secret"].as_str().unwrap();
     let Founded { api_key, admin_key, .. } = &gateway.founded;
     for secret in [OWN, POOL, NODE, &owned.key.0, api_key, admin_key, hook_secret] {
-        let leaking: Vec<_> =
-            archive.iter().filter(|(_, text)| text.contains(secret)).map(|(name, _)| name).collect();
-        assert!(leaking.is_empty(), "{leaking:?} have a secret");
+        let leaking = archive.iter().find(|(_, text)| text.contains(secret));
+        assert_eq!(leaking.map(|(name, _)| name), None, "it has a secret");
     }
     is_stored_nowhere(gateway, CANARY);
 }
@@ -242,10 +236,8 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
     let archive = save(&gateway, &of_project, "heron.tar");
     assert_eq!(rows(&archive, "projects.jsonl").len(), 1);
     assert_eq!(rows(&archive, "artifacts.jsonl").len(), 1);
-    for other in
-        ["sessions.jsonl", "batches.jsonl", "records.jsonl", "tasks.jsonl", "responses.jsonl", "audit.jsonl"]
-    {
-        assert!(!archive.contains_key(other), "{other} is another project's");
+    for other in ["sessions", "batches", "records", "tasks", "responses", "audit"] {
+        assert!(!archive.contains_key(&format!("{other}.jsonl")), "{other} is another project's");
     }
 
     let purge = gateway.make("/v2/purge-jobs", json!({"session_id": owned.session["id"]})).await;
@@ -256,9 +248,8 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
         (receipt.status == 200).then(|| receipt.json())
     })
     .await;
-    let line = receipt["processors"].as_array().unwrap().iter().find(|line| line["place"] == "data_exports");
-    let line = line.unwrap_or_else(|| panic!("{receipt}"));
-    assert_eq!((&line["status"], &line["before"], &line["after"]), (&json!("cleared"), &json!(2), &json!(0)));
+    let line = row(&receipt["processors"], "place", "data_exports");
+    has(line, json!({"status": "cleared", "before": 2, "after": 0}));
     problem(&admin.get(&format!("{EXPORTS}/{}", id_of(&export))).await.unwrap(), 404, "not_found");
     gateway.cli().run(&["data-export", "remove", &id_of(&exported(&gateway, json!({})).await), "--yes"]).ok();
     assert_eq!(gateway.get(EXPORTS).await["data"], json!([]));
@@ -274,12 +265,7 @@ async fn an_export_whose_gateway_is_killed_is_made_anew() {
         problem(&early, 409, "data_export_not_over");
     }
     gateway.crash().await;
-    let path = format!("{EXPORTS}/{id}");
-    let export = found("the export to end", async || {
-        let export = gateway.get(&path).await;
-        (export["status"] == "completed").then_some(export)
-    })
-    .await;
+    let export = until_status(&gateway.admin(), &format!("{EXPORTS}/{id}"), "completed").await;
     let archive = save(&gateway, &export, "after.tar");
     assert_eq!(archive.len(), export["files"].as_array().unwrap().len());
     assert_eq!(rows(&archive, "projects.jsonl").len(), 1);

@@ -56,10 +56,8 @@ async fn a_hinted_deadline_ends_the_upstream_call_and_costs_nothing_under_manage
         assert_eq!((&record["outcome"], &record["cost_micros"]), (&json!("deadline"), &json!(0)), "{record}");
         assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record}");
     }
-    until("the emulator sees both connections closed", async || {
-        gateway.calls(POOL).iter().filter(|call| call.cancelled.is_some()).count() == 2
-    })
-    .await;
+    let holds = async || gateway.calls(POOL).iter().filter(|call| call.cancelled.is_some()).count() == 2;
+    until("the emulator sees both connections closed", holds).await;
     // A deadline that is not reached changes nothing.
     asked(&gateway, &json!({"qos": {"deadline_ms": 60_000}})).await;
 }
@@ -241,13 +239,10 @@ async fn stored_hints_win_and_every_field_without_effect_is_named() {
     let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     let hints = json!({
-        "name": "nightly evaluation",
-        "tag": "nightly",
+        "name": "nightly evaluation", "tag": "nightly",
         "qos": {"class": "batch", "target_ttft_ms": 60_000, "priority": 7},
         "reuse": {"preference": "allow", "scope": "session", "retention_preference": "short"},
-        "routing": {"execution_profiles": ["managed_provider"]},
-        "state": {"step": 3},
-        "safety": {},
+        "routing": {"execution_profiles": ["managed_provider"]}, "state": {"step": 3}, "safety": {},
     });
     let stored = gateway.make(STORED, hints.clone()).await;
     let id = id_of(&stored);

@@ -1,15 +1,10 @@
 //! Tariffs, the billing snapshot and invoices over real traffic, and detection of a tampered row.
 
-use std::process::Command;
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
-use crate::WITHIN;
 use crate::ask::{MINI, has, problem, question};
-use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, config, row};
-use crate::wait::a_moment;
+use crate::wait::found;
 
 /// Prices high enough that every item shows: per million requests, tokens and acts.
 fn tariff() -> Value {
@@ -85,9 +80,9 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
         assert_eq!(row(&invoice["by_mode"], "mode", mode)["cost_micros"], of(mode, "cost_micros"), "{mode}");
     }
     has(&invoice, json!({"total_micros": snapshot["owed_micros"], "monthly_base_micros": 5_000_000}));
-    let sum: i64 =
-        invoice["lines"].as_array().unwrap().iter().map(|l| l["amount_nanos"].as_i64().unwrap()).sum();
-    assert_eq!(invoice["total_nanos"], sum);
+    let amounts =
+        invoice["lines"].as_array().unwrap().iter().map(|line| line["amount_nanos"].as_i64().unwrap());
+    assert_eq!(invoice["total_nanos"], amounts.sum::<i64>());
 
     credited(&gateway, &invoice).await;
     exports(&gateway, &invoice).await;
@@ -96,8 +91,7 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
 
 /// A prepaid dollar is one line of the draft and its exports, however often the draft is generated.
 async fn credited(gateway: &Gateway, before: &Value) {
-    let body = json!({"amount_micros": 1_000_000, "note": "a transfer"});
-    gateway.make("/v2/billing/account/credits", body).await;
+    gateway.make("/v2/billing/account/credits", json!({"amount_micros": 1_000_000, "note": "in"})).await;
     for _ in 0..2 {
         let drawn = draft(gateway).await;
         let paid = lines(&drawn, "credit");
@@ -131,7 +125,7 @@ async fn exports(gateway: &Gateway, invoice: &Value) {
     let file = gateway.directory().join("tariff.toml");
     std::fs::write(&file, "name = \"team\"\nmonthly_base_micros = 7\n").unwrap();
     let set = gateway.cli().run(&["tariff", "set", &file.display().to_string(), "--json"]).json();
-    assert_eq!((&set["name"], &set["monthly_base_micros"]), (&json!("team"), &json!(7)));
+    has(&set, json!({"name": "team", "monthly_base_micros": 7}));
     let workspace = gateway.founded.workspace_id.as_str();
     gateway.cli().run(&["tariff", "assign", workspace, "team"]).ok();
     let output = gateway.cli().run(&["tariff", "show"]).ok();
@@ -140,8 +134,8 @@ async fn exports(gateway: &Gateway, invoice: &Value) {
 }
 
 async fn refusals(gateway: &Gateway, invoice: &Value) {
-    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
-    let stranger = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    let theirs = gateway.workspace("theirs").await;
+    let stranger = gateway.with_key(&theirs.admin_key);
     let id = invoice["id"].as_str().unwrap();
     for path in [format!("/v2/billing/invoices/{id}"), format!("/v2/billing/invoices/{id}.csv")] {
         problem(&stranger.get(&path).await.unwrap(), 404, "not_found");
@@ -149,43 +143,37 @@ async fn refusals(gateway: &Gateway, invoice: &Value) {
     problem(&stranger.get("/v2/tariff").await.unwrap(), 403, "insufficient_scope");
     let json = [("content-type", "application/json")];
     let too_much = 10_000_000_000_001_u64;
+    let tokens = json!({"per_million_tokens_micros": too_much});
     for (param, wrong) in [
         ("effective_from", json!({"effective_from": "2026-12-02"})),
         ("monthly_base_micros", json!({"monthly_base_micros": i64::MAX})),
         ("acts.per_million_acts_micros", json!({"acts": {"per_million_acts_micros": too_much}})),
-        (
-            "profiles.byoc.per_million_tokens_micros",
-            json!({"profiles": {"byoc": {"per_million_tokens_micros": too_much}}}),
-        ),
+        ("profiles.byoc.per_million_tokens_micros", json!({"profiles": {"byoc": tokens}})),
     ] {
         let call = gateway.admin().call(http::Method::PUT, "/v2/tariff", &json, wrong.to_string()).await;
         assert_eq!(problem(&call.unwrap(), 400, "invalid_value")["param"], param);
     }
     // A deduction makes nobody prepaid.
-    let workspace = theirs["workspace_id"].clone();
-    let deduction = json!({"workspace_id": workspace, "amount_micros": -5});
+    let deduction = json!({"workspace_id": theirs.workspace_id, "amount_micros": -5});
     let answer = gateway.admin().post("/v2/billing/account/credits", &deduction).await.unwrap();
     assert_eq!(problem(&answer, 400, "invalid_value")["param"], "amount_micros");
     assert_eq!(stranger.get("/v2/billing/account").await.unwrap().json()["mode"], "postpaid");
-    let assign = format!("/v2/tariff/assignments/{}", theirs["workspace_id"].as_str().unwrap());
+    let assign = format!("/v2/tariff/assignments/{}", theirs.workspace_id);
     let body = json!({"tariff": "none such"}).to_string();
     let answer = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();
     problem(&answer, 409, "no_such_tariff");
     // A draft is not evidence.
-    gateway
-        .cli()
-        .run(&["ledger", "verify", "--invoice", id, "--data-dir", &gateway.data().display().to_string()])
-        .failed(3);
+    let data = gateway.data().display().to_string();
+    gateway.cli().run(&["ledger", "verify", "--invoice", id, "--data-dir", &data]).failed(3);
 }
 
 /// Changes rows behind the gateway's back.
 fn alter(gateway: &Gateway, statement: &str) {
-    let script = "import sqlite3, sys\nbase = sqlite3.connect(sys.argv[1], timeout=20)\n\
-                  done = base.execute(sys.argv[2])\nbase.commit()\nassert done.rowcount > 0";
-    let mut command = Command::new(workspace().join(".venv/bin/python"));
-    let database = gateway.data().join("tidegate.db");
-    let output = command.args(["-c", script]).arg(database).arg(statement).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let execute = format!("done = db.execute(\"{statement}\")");
+    crate::vault::edit(
+        gateway,
+        &format!("db.execute('PRAGMA busy_timeout = 20000')\n{execute}\nassert done.rowcount > 0"),
+    );
 }
 
 /// The test can't wait for a month, so it backdates the workspace.
@@ -196,16 +184,11 @@ async fn a_month_that_is_over_is_finalised_once_and_an_altered_row_is_found() {
     gateway.stop().await;
     alter(&gateway, "UPDATE workspaces SET created_unix_ms = created_unix_ms - 62 * 86400000");
     gateway.start_again().await;
-    let deadline = Instant::now() + WITHIN;
-    let listed = loop {
-        let listed = gateway.get("/v2/billing/invoices").await;
-        let rows = listed["data"].as_array().unwrap().clone();
-        if rows.len() >= 3 && rows[1..].iter().all(|row| row["status"] == "final") {
-            break rows;
-        }
-        assert!(Instant::now() < deadline, "{listed}");
-        a_moment().await;
-    };
+    let listed = found("the months that are over", async || {
+        let rows = gateway.get("/v2/billing/invoices").await["data"].as_array().unwrap().clone();
+        (rows.len() >= 3 && rows[1..].iter().all(|row| row["status"] == "final")).then_some(rows)
+    })
+    .await;
     assert_eq!(listed[0]["status"], "draft", "the running month");
     let paged = gateway.get("/v2/billing/invoices?limit=1").await;
     assert_eq!((&paged["data"][0]["id"], &paged["has_more"]), (&listed[0]["id"], &json!(true)));

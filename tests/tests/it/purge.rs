@@ -411,20 +411,16 @@ async fn another_gateway_gives_nothing_that_was_purged() {
     // The other gateway has it in memory.
     let asked = scripted(MINI, "text=cached");
     let cache = |answer: &Answer| answer.header("agent-cache").unwrap_or("none").to_owned();
-    until("the other gateway to keep answers", async || {
-        cache(&there().post(CHAT, &asked).await.unwrap()) == "hit"
-    })
-    .await;
+    let holds = async || cache(&there().post(CHAT, &asked).await.unwrap()) == "hit";
+    until("the other gateway to keep answers", holds).await;
     let read = |path: String| async move { there().get(&path).await.unwrap().status };
     let (task, response) =
         (format!("/tasks/{}", planted.task), format!("/v2/responses/{}", planted.response));
     assert_eq!((read(task.clone()).await, read(response.clone()).await), (200, 200));
     let receipt =
         receipt_of(&gateway, &start(&gateway, json!({"project_id": gateway.founded.project_id})).await).await;
-    until("the other gateway to know", async || {
-        read(task.clone()).await == 404 && read(response.clone()).await == 404
-    })
-    .await;
+    let holds = async || read(task.clone()).await == 404 && read(response.clone()).await == 404;
+    until("the other gateway to know", holds).await;
     assert_eq!(cache(&there().post(CHAT, &asked).await.unwrap()), "miss");
     assert_eq!(readable(&gateway, &planted).await, [""; 0]);
     for place in ["idempotent_answers", "kept_turns", "response_cache"] {

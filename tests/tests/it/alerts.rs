@@ -1,14 +1,12 @@
 //! Alert rules and messages for chats: a rule that is above its threshold sends a message to an incoming webhook of Slack, once, and
 //! nobody reads the address of that again.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
-use crate::WITHIN;
 use crate::ask::{has, problem, question, trace_of, with};
+use crate::canary::holds;
 use crate::gateway::{Gateway, OWN, id_of};
-use crate::wait::a_moment;
+use crate::wait::{found, until};
 use crate::webhooks::Taker;
 
 async fn slack(gateway: &Gateway, taker: &Taker, more: Value) -> Value {
@@ -18,15 +16,11 @@ async fn slack(gateway: &Gateway, taker: &Taker, more: Value) -> Value {
 
 /// The rule, once it was measured.
 async fn measured(gateway: &Gateway, id: &str) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
+    found("the rule to be measured", async || {
         let rule = gateway.get(&format!("/v2/alert-rules/{id}")).await;
-        if rule["measured_at"].is_string() {
-            return rule;
-        }
-        assert!(Instant::now() < deadline, "never measured: {rule}");
-        a_moment().await;
-    }
+        rule["measured_at"].is_string().then_some(rule)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,25 +30,19 @@ async fn a_rule_above_its_threshold_sends_one_message_to_a_chat() {
     assert_eq!(slack(&gateway, &taker, json!({})).await["secret"], Value::Null, "its address is the secret");
     gateway.credential("openai", OWN).await;
     gateway.settled(&trace_of(&gateway.chat_ok(&question("gpt-4o-mini")).await)).await;
-    let made = gateway
-        .make("/v2/alert-rules", json!({"name": "<any> traffic", "metric": "requests", "threshold": 0}))
-        .await;
+    let traffic = json!({"name": "<any> traffic", "metric": "requests", "threshold": 0});
+    let id = id_of(&gateway.make("/v2/alert-rules", traffic).await);
     let message: Value = serde_json::from_str(&taker.taken().await).unwrap();
-    assert_eq!(
-        message["text"].as_str().unwrap(),
-        "*Alert: &lt;any&gt; traffic*\nThe number of requests is 1 over the last 15 minutes, above 0."
-    );
-    let rule = measured(&gateway, &id_of(&made)).await;
-    assert_eq!((&rule["value"], &rule["threshold"]), (&json!(1), &json!(0)));
-    assert!(rule["firing_since"].is_string(), "{rule}");
-    assert_eq!(rule["last_fired_at"], rule["firing_since"]);
-    let fired = rule["last_fired_at"].clone();
+    let text = "*Alert: &lt;any&gt; traffic*\nThe number of requests is 1 over the last 15 minutes, above 0.";
+    assert_eq!(message["text"], text);
+    let rule = measured(&gateway, &id).await;
+    let fired = &rule["last_fired_at"];
+    has(&rule, json!({"value": 1, "threshold": 0, "firing_since": fired}));
+    assert!(fired.is_string(), "{rule}");
 
-    // Written again with another threshold it is measured afresh, and is below it.
-    gateway.patch(&format!("/v2/alert-rules/{}", id_of(&made)), json!({"threshold": 5})).await;
-    let rule = measured(&gateway, &id_of(&made)).await;
-    assert_eq!((&rule["value"], &rule["firing_since"]), (&json!(1), &Value::Null));
-    assert_eq!(rule["last_fired_at"], fired, "it is not forgotten");
+    // Written again with another threshold it is measured afresh, and is below it; what was is not forgotten.
+    gateway.patch(&format!("/v2/alert-rules/{id}"), json!({"threshold": 5})).await;
+    has(&measured(&gateway, &id).await, json!({"value": 1, "firing_since": null, "last_fired_at": fired}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,11 +58,8 @@ async fn the_address_of_a_chat_is_sealed_and_can_not_be_changed() {
     assert!(!gateway.get("/v2/audit").await.to_string().contains("/hook"));
     for file in std::fs::read_dir(gateway.data()).unwrap() {
         let path = file.unwrap().path();
-        assert!(
-            !String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).contains(&taker.url),
-            "{} holds the address",
-            path.display()
-        );
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        assert!(!holds(&bytes, &taker.url), "{} holds the address", path.display());
     }
     // A document that was read can be written back; another address can't.
     gateway.patch(&path, json!({"url": shown["url"], "description": "on call"})).await;
@@ -118,12 +103,7 @@ async fn rules_and_quiet_hours_that_can_not_be_are_refused_by_name() {
         let refused = admin.post("/v2/webhooks", &body).await.unwrap();
         assert_eq!(problem(&refused, 400, "invalid_value")["param"], field);
     }
-}
-
-#[cfg(feature = "control")]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_has_a_bounded_number_of_rules() {
-    let gateway = Gateway::start().await;
+    // A workspace has a bounded number of rules.
     let rule = json!({"metric": "spend_micros", "threshold": 1});
     for _ in 0..domain::limits::ALERT_RULES_OF_WORKSPACE_MAX {
         gateway.make("/v2/alert-rules", rule.clone()).await;
@@ -147,15 +127,11 @@ async fn events_wait_for_the_end_of_quiet_hours() {
     gateway.make("/v2/webhooks", json!({"url": loud.url, "events": ["key.created"]})).await;
     gateway.key(json!({"name": "night", "scopes": ["read"]})).await;
     loud.taken().await;
-    let deadline = Instant::now() + WITHIN;
-    loop {
+    until("all jobs to end", async || {
         let jobs = gateway.get("/v2/jobs").await;
-        if jobs["ready"] == 0 && jobs["running"] == 0 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "some jobs never end: {jobs}");
-        a_moment().await;
-    }
+        jobs["ready"] == 0 && jobs["running"] == 0
+    })
+    .await;
     let listed = gateway.get(&format!("/v2/webhooks/{}/deliveries", id_of(&webhook))).await;
     has(&listed["data"][0], json!({"status": "pending", "attempts": 0}));
 }

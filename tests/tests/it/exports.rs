@@ -45,10 +45,8 @@ async fn every_row_is_there_and_adds_up() {
     }
     assert_eq!(json!(total(&rows(&to.join("usage.jsonl")), "requests")), usage["requests"]);
     assert!(rows(&to.join("audit.jsonl")).iter().any(|row| row["action"] == "credential.create"));
-    let canary = harness::canary::Canary::new()
-        .prefix_chars(16)
-        .plant("own", OWN)
-        .plant("admin", &gateway.founded.admin_key);
+    let canary = harness::canary::Canary::new().prefix_chars(16).plant("own", OWN);
+    let canary = canary.plant("admin", &gateway.founded.admin_key);
     assert_eq!(canary.scan_path(&to).unwrap(), []);
 
     gateway.cli().run(&["export", "--to", &there, "--only", "requests,ledger"]).ok();

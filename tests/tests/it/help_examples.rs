@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question};
+use crate::ask::{MINI, question, words};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, NODE, OWN, POOL};
 
@@ -72,9 +72,9 @@ async fn prepare(gateway: &Gateway, cli: &Cli) {
     cli.run_with(&["credential", "add", "openai", base[0], base[1]], OWN).ok();
     cli.run_with(&["account", "add", "openai", "--name", "spare", base[0], base[1]], POOL).ok();
     cli.run_with(&["nodes", "add", "attic", "--model", "tide-1", "--with-key", base[0], base[1]], NODE).ok();
-    cli.run(&["project", "create", "web"]).ok();
-    cli.run(&["workspace", "create", "research"]).ok();
-    cli.run(&["member", "invite", "dev@example.com"]).ok();
+    for command in ["project create web", "workspace create research", "member invite dev@example.com"] {
+        cli.run(&words(command)).ok();
+    }
     gateway.make("/v2/artifacts", json!({"type": "document", "content": "The tide comes."})).await;
     gateway.make("/v2/webhooks", json!({"url": base_url})).await;
     gateway.chat_ok(&question(MINI)).await;
@@ -93,8 +93,7 @@ fn with_ids(cli: &Cli, example: &str) -> String {
     let mut example = example.to_owned();
     for (short, list) in LISTS {
         if example.contains(short) {
-            let arguments: Vec<&str> = list.split(' ').chain(["--json"]).collect();
-            let listed = cli.run(&arguments);
+            let listed = cli.run(&words(&format!("{list} --json")));
             // Rows are one a line; of the API itself comes one page.
             let first =
                 listed.stdout.lines().next().and_then(|line| serde_json::from_str::<Value>(line).ok());

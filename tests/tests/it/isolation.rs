@@ -5,12 +5,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, problem, question, refused, trace_of};
-use crate::gateway::{Founded, Gateway, OWN};
+use crate::gateway::{Founded, Gateway, OWN, id_of};
 
 const METHODS: [Method; 4] = [Method::GET, Method::PATCH, Method::PUT, Method::DELETE];
 
 pub async fn second_workspace(gateway: &Gateway) -> Founded {
-    serde_json::from_value(gateway.make("/v2/workspaces", json!({"name": "the others"})).await).unwrap()
+    gateway.workspace("the others").await
 }
 
 /// One of each kind of object in the first workspace: the collection's path and an id.
@@ -18,17 +18,16 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
     let credential = gateway.credential("openai", OWN).await;
     gateway.credential("acme", OWN).await;
     let token = json!({"provider": "codex", "token": OWN, "base_url": gateway.emulator.base_url()});
-    let subscription = gateway.make("/v2/subscription-credentials", token).await["id"].clone();
+    let subscription = id_of(&gateway.make("/v2/subscription-credentials", token).await);
     let node = gateway.node("rack", &["tide-1"]).await;
     let route = gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["byok"]})).await;
     let (_, key) = gateway.key(json!({"name": "a key"})).await;
-    let project =
-        gateway.make("/v2/projects", json!({"name": "a project"})).await["id"].as_str().unwrap().to_owned();
+    let project = id_of(&gateway.make("/v2/projects", json!({"name": "a project"})).await);
     let request = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.settled(&request).await;
     vec![
         ("provider-credentials", credential),
-        ("subscription-credentials", subscription.as_str().unwrap().to_owned()),
+        ("subscription-credentials", subscription),
         ("byoc/nodes", node),
         ("routes", route),
         ("api-keys", key),
@@ -40,8 +39,7 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
 
 /// A well-formed id of the same kind that does not exist.
 fn missing(id: &str) -> String {
-    let (prefix, _) = id.split_once('_').unwrap();
-    format!("{prefix}_01900000000070008000000000000000")
+    format!("{}_01900000000070008000000000000000", id.split_once('_').unwrap().0)
 }
 
 /// A problem document without what identifies the one request.
@@ -64,29 +62,23 @@ async fn untouched(gateway: &Gateway, kind: &str, id: &str) -> Value {
 async fn a_foreign_id_is_a_missing_id() {
     let gateway = Gateway::with_everything().await;
     let objects = objects(&gateway).await;
-    let others = second_workspace(&gateway).await;
-    let stranger = gateway.with_key(&others.admin_key);
+    let stranger = gateway.with_key(&second_workspace(&gateway).await.admin_key);
     let json = [("content-type", "application/json")];
     for (kind, id) in &objects {
         let own = untouched(&gateway, kind, id).await;
         for method in METHODS.iter().filter(|method| *kind != "requests" || **method == Method::GET) {
-            // A subscription is changed by field.
-            if *kind == "subscription-credentials" && *method == Method::PUT {
+            // A subscription is changed by field, and only the operator can delete workspaces.
+            if [("subscription-credentials", Method::PUT), ("workspaces", Method::DELETE)]
+                .contains(&(*kind, method.clone()))
+            {
                 continue;
             }
-            // Only the operator can delete workspaces.
-            if *kind == "workspaces" && *method == Method::DELETE {
-                continue;
-            }
-            let body = if *method == Method::GET || *method == Method::DELETE {
-                String::new()
-            } else {
-                json!({"name": "mine now"}).to_string()
-            };
+            let is_bare = [Method::GET, Method::DELETE].contains(method);
+            let body = if is_bare { "" } else { r#"{"name":"mine now"}"# };
             let mut answers = Vec::new();
             for requested in [id.clone(), missing(id)] {
                 let path = format!("/v2/{kind}/{requested}");
-                let answer = stranger.call(method.clone(), &path, &json, body.clone()).await.unwrap();
+                let answer = stranger.call(method.clone(), &path, &json, body).await.unwrap();
                 let document = problem(&answer, 404, "not_found");
                 answers.push((class_of(&document, &requested), answer.headers.len()));
             }
@@ -98,24 +90,15 @@ async fn a_foreign_id_is_a_missing_id() {
         let path = format!("/v2/provider-credentials/{}/{path}", objects[0].1);
         problem(&stranger.post(&path, &body).await.unwrap(), 404, "not_found");
     }
-}
-
-#[tokio::test]
-async fn a_foreign_id_is_no_part_of_ones_own_objects() {
-    let gateway = Gateway::with_everything().await;
-    let objects = objects(&gateway).await;
-    let others = second_workspace(&gateway).await;
-    let stranger = gateway.with_key(&others.admin_key);
+    // Nor is it a part of one's own objects.
     let id = |kind: &str| objects.iter().find(|(found, _)| *found == kind).unwrap().1.clone();
+    let scope = json!({"project_id": id("projects")});
     let wrong = [
         ("/v2/routes", json!({"scope": {"project_id": id("projects")}})),
         ("/v2/routes", json!({"scope": {"key_id": id("api-keys")}})),
         ("/v2/routes", json!({"scope": {}, "credential_ids": [id("provider-credentials")]})),
         ("/v2/api-keys", json!({"name": "x", "project_id": id("projects")})),
-        (
-            "/v2/provider-credentials",
-            json!({"provider": "openai", "secret": "sk-x", "scope": {"project_id": id("projects")}}),
-        ),
+        ("/v2/provider-credentials", json!({"provider": "openai", "secret": "sk-x", "scope": scope})),
         ("/v2/plan", json!({"model": MINI, "project_id": id("projects")})),
         ("/v2/plan", json!({"model": MINI, "key_id": id("api-keys")})),
     ];
@@ -148,12 +131,8 @@ async fn nothing_of_one_serves_or_shows_in_the_other() {
         let list = stranger.get(&format!("/v2/{kind}")).await.unwrap().json();
         assert_eq!(list["data"].as_array().unwrap().len(), count, "{kind}: {list}");
     }
-    let audit = stranger.get("/v2/audit").await.unwrap();
-    assert!(
-        !audit.text().contains(&gateway.founded.workspace_id) && !audit.text().contains("pcr_"),
-        "{}",
-        audit.text()
-    );
+    let audit = stranger.get("/v2/audit").await.unwrap().text();
+    assert!(!audit.contains(&gateway.founded.workspace_id) && !audit.contains("pcr_"), "{audit}");
     let plan = stranger.post("/v2/plan", &json!({"model": MINI})).await.unwrap().json();
     assert_eq!(plan["rejected"], json!([]), "{plan}");
     let snapshot = stranger.get("/v2/billing/snapshot").await.unwrap().json();
@@ -163,9 +142,6 @@ async fn nothing_of_one_serves_or_shows_in_the_other() {
     }
     // The pool belongs to the operator, not to a workspace.
     problem(&stranger.get("/v2/accounts").await.unwrap(), 403, "insufficient_scope");
-    problem(
-        &stranger.post("/v2/workspaces", &json!({"name": "a third"})).await.unwrap(),
-        403,
-        "insufficient_scope",
-    );
+    let third = stranger.post("/v2/workspaces", &json!({"name": "a third"})).await.unwrap();
+    problem(&third, 403, "insufficient_scope");
 }

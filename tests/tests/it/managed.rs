@@ -3,16 +3,15 @@
 use harness::{Behaviour, Model};
 use serde_json::{Value, json};
 
-use crate::ask::{LLAMA, MINI, question, refused, streaming, trace_of};
+use crate::ask::{LLAMA, MINI, question, refused, streaming, trace_of, with};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config, row};
 use crate::wait::an_hour_with_room;
 
 #[tokio::test]
 async fn the_next_account_serves() {
-    for behaviour in
-        [Behaviour::status(401), Behaviour::rate_limited(30), Behaviour::status(500), Behaviour::reset()]
-    {
+    let (refuses, fails) = (Behaviour::status(401), Behaviour::status(500));
+    for behaviour in [refuses, Behaviour::rate_limited(30), fails, Behaviour::reset()] {
         let gateway = Gateway::start().await;
         for (secret, weight) in [(POOL, 10_000), (POOL_SECOND, 0)] {
             gateway.account_with("openai", secret, json!({"weight": weight})).await;
@@ -57,9 +56,8 @@ async fn pool_with_a_rescue(operator: bool, route: bool) -> Gateway {
     let gateway = Gateway::with(config, if operator { &word } else { &[] }).await;
     gateway.account("openai", POOL).await;
     gateway.account("openrouter", POOL_SECOND).await;
-    let scope = json!({"model": MINI});
-    let rule = if route { json!({"scope": scope, "emergency": "allowed"}) } else { json!({"scope": scope}) };
-    gateway.route(rule).await;
+    let emergency = if route { json!("allowed") } else { Value::Null };
+    gateway.route(with(json!({"scope": {"model": MINI}}), json!({"emergency": emergency}))).await;
     gateway
 }
 
@@ -73,9 +71,9 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
         }
         let rescued = failed && operator && route;
         let allowed = gateway.get("/v2/audit?chain=installation&action=emergency").await;
-        let allowed: Vec<_> =
-            allowed["data"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
-        assert_eq!(allowed, if operator { vec!["emergency.allow"] } else { vec![] }, "{row}");
+        let acts = allowed["data"].as_array().unwrap().iter().map(|entry| &entry["action"]);
+        let expected = if operator { vec!["emergency.allow"] } else { vec![] };
+        assert_eq!(acts.collect::<Vec<_>>(), expected, "{row}");
         // The audit has one entry per hour.
         an_hour_with_room().await;
         for body in [question(MINI), streaming(MINI)] {
@@ -129,10 +127,10 @@ async fn the_emergency_provider_serves_nobody_who_has_a_credential_of_their_own(
     for key in [OWN, POOL] {
         gateway.emulator.script(key, [Behaviour::status(500).always()]);
     }
-    let answer = gateway.chat(&question(MINI)).await;
-    assert!(answer.status >= 500, "{}", answer.text());
-    let other = gateway.chat(&question("openai/gpt-4o")).await;
-    assert!(other.status >= 500, "{}", other.text());
+    for model in [MINI, "openai/gpt-4o"] {
+        let answer = gateway.chat(&question(model)).await;
+        assert!(answer.status >= 500, "{model}: {}", answer.text());
+    }
     assert_eq!(gateway.calls(POOL_SECOND).len(), 0);
 }
 
@@ -156,8 +154,7 @@ async fn the_emergency_provider_is_no_ordinary_one() {
 #[tokio::test]
 async fn an_unpriced_model_is_refused_until_the_operator_allows_it() {
     let gateway = Gateway::start().await;
-    let body = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url()});
-    let account = gateway.make("/v2/accounts", body).await["id"].as_str().unwrap().to_owned();
+    let account = gateway.account("openai", POOL).await;
     refused(&gateway.chat(&question("openai/gpt-unknown")).await, 404, "model_not_served");
     assert_eq!(gateway.emulator.journal().len(), 0);
     gateway.patch(&format!("/v2/accounts/{account}"), json!({"allow_unpriced": true})).await;

@@ -28,26 +28,22 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, &'static str, String)>
     let credential = gateway.credential("openai", OWN).await;
     let base_url = gateway.emulator.base_url();
     let token = json!({"provider": "codex", "token": OWN, "display_name": "a plan", "base_url": base_url});
-    let account =
-        json!({"provider": "openai", "secret": OWN_SECOND, "display_name": "pool", "base_url": base_url});
+    let pool = gateway.account_with("openai", OWN_SECOND, json!({"display_name": "pool"})).await;
+    let month = json!({"name": "the month's", "workspace": true, "limit_micros": 5_000_000});
     let webhook = json!({"url": "https://example.com/hook", "description": "on call", "events": []});
     let node = gateway.node("attic", &["tide-1"]).await;
     let (_, key) = gateway.key(json!({"name": "ci"})).await;
     let mut found = vec![
         ("provider-credentials", "openai of ours", credential),
         ("byoc/nodes", "attic", node),
+        ("accounts", "pool", pool),
         ("api-keys", "ci", key),
         ("projects", "default", gateway.founded.project_id.clone()),
     ];
     for (kind, name, body) in [
         ("subscription-credentials", "a plan", token),
-        ("accounts", "pool", account),
         ("webhooks", "on call", webhook),
-        (
-            "budgets",
-            "the month's",
-            json!({"name": "the month's", "workspace": true, "limit_micros": 5_000_000}),
-        ),
+        ("budgets", "the month's", month),
         ("members", "ada@example.com", json!({"email": "ada@example.com", "role": "viewer"})),
         ("policies", "default", json!({"project_id": "default"})),
         ("alert-rules", "traffic", json!({"name": "traffic", "metric": "requests", "threshold": 1_000})),
@@ -119,23 +115,21 @@ async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
     }
     let named = json!({"provider": "openai", "secret": OWN, "display_name": "openai-2"});
     problem(&gateway.admin().post("/v2/provider-credentials", &named).await.unwrap(), 409, "name_taken");
-    let answer = gateway.admin().get("/v2/api-keys/twin").await.unwrap();
-    let fault = problem(&answer, 409, "ambiguous_name");
-    let detail = fault["detail"].as_str().unwrap();
-    assert_eq!(detail, format!("2 keys are called \"twin\": {first}, {second}."));
+    let fault = problem(&gateway.admin().get("/v2/api-keys/twin").await.unwrap(), 409, "ambiguous_name");
+    assert_eq!(fault["detail"], format!("2 keys are called \"twin\": {first}, {second}."));
     for (kind, what, command) in COMMANDS {
         let answer = gateway.admin().get(&format!("/v2/{kind}/nope")).await.unwrap();
         let fault = problem(&answer, 404, "not_found");
-        let expected = format!("There is no {what} called \"nope\" in this workspace.");
-        assert_eq!(fault["detail"].as_str(), Some(expected.as_str()), "{fault}");
+        assert_eq!(fault["detail"], format!("There is no {what} called \"nope\" in this workspace."));
         assert!(fault["fix"].as_str().unwrap().contains(command), "{fault}");
     }
-    let answer =
-        gateway.admin().post("/v2/api-keys", &json!({"name": "x", "project_id": "nope"})).await.unwrap();
-    assert_eq!(problem(&answer, 404, "not_found")["param"], "project_id");
-    let route = json!({"scope": {}, "credential_ids": ["nope"]});
-    let answer = gateway.admin().post("/v2/routes", &route).await.unwrap();
-    assert_eq!(problem(&answer, 404, "not_found")["param"], "credential_ids[0]");
+    for (path, body, param) in [
+        ("/v2/api-keys", json!({"name": "x", "project_id": "nope"}), "project_id"),
+        ("/v2/routes", json!({"scope": {}, "credential_ids": ["nope"]}), "credential_ids[0]"),
+    ] {
+        let answer = gateway.admin().post(path, &body).await.unwrap();
+        assert_eq!(problem(&answer, 404, "not_found")["param"], param);
+    }
     // What has the form of an id is no name, nor is what no path can have in it.
     for name in [first.as_str(), ".", ".."] {
         let answer = gateway.admin().post("/v2/api-keys", &json!({"name": name})).await.unwrap();
@@ -148,10 +142,9 @@ async fn a_name_of_several_or_of_none_is_refused_with_what_to_do() {
 async fn names_of_another_workspace_are_answered_like_names_of_none() {
     let gateway = Gateway::with_everything().await;
     let objects = objects(&gateway).await;
-    let other = second_workspace(&gateway).await;
-    let stranger = gateway.with_key(&other.admin_key);
-    for (kind, name, id) in objects.iter().filter(|(kind, name, _)| *kind != "accounts" && *name != "default")
-    {
+    let stranger = gateway.with_key(&second_workspace(&gateway).await.admin_key);
+    let of_workspace = objects.iter().filter(|(kind, name, _)| *kind != "accounts" && *name != "default");
+    for (kind, name, id) in of_workspace {
         // What is immutable takes no change, whoever asks.
         let is_immutable = ["artifacts", "bundles"].contains(kind);
         let methods = [Method::GET, Method::DELETE, Method::PATCH];

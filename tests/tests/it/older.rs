@@ -12,7 +12,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ask::{MINI, question, refused, trace_of};
+use crate::ask::{CHAT, MINI, question, refused, trace_of};
 use crate::clock::Clock;
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, sums};
@@ -56,9 +56,8 @@ pub fn tar(how: &str, archive: &Path, directory: &Path, members: &[&str]) {
 /// The collections, by the paths that list them.
 pub fn collections() -> impl Iterator<Item = &'static str> {
     let declared = control::declared().into_iter();
-    declared
-        .filter(|(method, path, _)| *method == Method::GET && !path.contains('{'))
-        .map(|(_, path, _)| path)
+    let listing = declared.filter(|(method, path, _)| *method == Method::GET && !path.contains('{'));
+    listing.map(|(_, path, _)| path)
 }
 
 /// The rows of a collection, where it is one: objects with ids.
@@ -67,11 +66,8 @@ pub async fn rows(admin: &Client, collection: &str) -> Option<Vec<Value>> {
     let mut after = String::new();
     loop {
         let answer = admin.get(&format!("{collection}?limit=100{after}")).await.unwrap();
-        let page = if answer.status == 200 {
-            serde_json::from_slice::<Value>(&answer.body).ok()?
-        } else {
-            return None;
-        };
+        // Null where it is no JSON.
+        let page = (answer.status == 200).then(|| answer.json())?;
         let found = page["data"].as_array()?;
         if found.iter().any(|row| !row["id"].is_string()) {
             return None;
@@ -135,11 +131,8 @@ async fn serves_on(archive: &Path, server: Option<&Server>) {
     let before = sums(&gateway.get("/v2/usage").await);
     changes("/v2/usage", Some(&before), &kept.usage, &mut changed);
     assert!(changed.is_empty(), "{}: {changed:#?}", archive.display());
-    refused(
-        &gateway.with_key(&kept.revoked).post(crate::ask::CHAT, &question(MINI)).await.unwrap(),
-        401,
-        "revoked_api_key",
-    );
+    let answer = gateway.with_key(&kept.revoked).post(CHAT, &question(MINI)).await.unwrap();
+    refused(&answer, 401, "revoked_api_key");
     let served = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(gateway.calls(OWN).len(), 1, "the provider's key was sealed then, and is opened now");
     gateway.settled(&trace_of(&served)).await;

@@ -7,7 +7,7 @@ use crate::ask::words;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config};
 use crate::purge::{
-    Planted, SECRET, audited, found_in, is_replayed, plant, readable, receipt_of, run_python, sealed, start,
+    Planted, SECRET, audited, found_in, is_replayed, plant, readable, receipt_of, sealed, start,
     write_receipt,
 };
 use crate::wait::until;
@@ -61,14 +61,8 @@ impl Held {
 }
 
 fn receipts(gateway: &Gateway) -> u64 {
-    let script = gateway.directory().join("receipts.py");
-    let query = "import sqlite3, sys\nbase = sqlite3.connect(sys.argv[1])\n\
-        print(base.execute('SELECT COUNT(*) FROM purge_receipts').fetchone()[0])\n";
-    std::fs::write(&script, query).unwrap();
-    let base = gateway.data().join("tidegate.db");
-    let (fine, text) = run_python(&script.display().to_string(), &[&base.display().to_string()]);
-    assert!(fine, "{text}");
-    text.trim().parse().unwrap()
+    let count = "print(db.execute('SELECT COUNT(*) FROM purge_receipts').fetchone()[0])";
+    crate::vault::edit(gateway, count).trim().parse().unwrap()
 }
 
 /// The purge has ended once: its receipt holds, nothing of what was planted is found, and there is this number of receipts.

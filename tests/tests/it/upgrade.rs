@@ -103,13 +103,11 @@ async fn filled(environment: &[(&str, &str)]) -> Gateway {
     let (revoked, id) = gateway.key(json!({"name": "revoked"})).await;
     gateway.remove(&format!("/v2/api-keys/{id}")).await;
     serve_some(&gateway).await;
-    for (number, (_, path)) in writing().into_iter().filter(|(method, _)| method == Method::POST).enumerate()
-    {
+    let creating = writing().into_iter().filter(|(method, _)| method == Method::POST);
+    for (number, (_, path)) in creating.enumerate() {
         // A job would still be running.
-        if JOBS.contains(&path)
-            || collections().all(|listed| listed != path)
-            || rows(&gateway.admin(), path).await.is_none()
-        {
+        let is_listed = !JOBS.contains(&path) && collections().any(|listed| listed == path);
+        if !is_listed || rows(&gateway.admin(), path).await.is_none() {
             continue;
         }
         let preparing = Preparing { gateway: &gateway, number };
@@ -127,14 +125,8 @@ async fn filled(environment: &[(&str, &str)]) -> Gateway {
         }
     }
     gateway.stop().await;
-    let kept = Kept {
-        founded: gateway.founded.clone(),
-        unix_ms: now_ms(),
-        upstream: gateway.emulator.origin(),
-        revoked,
-        usage,
-        rows: listed,
-    };
+    let (founded, upstream) = (gateway.founded.clone(), gateway.emulator.origin());
+    let kept = Kept { founded, unix_ms: now_ms(), upstream, revoked, usage, rows: listed };
     std::fs::write(gateway.directory().join("kept.json"), serde_json::to_vec(&kept).unwrap()).unwrap();
     gateway
 }

@@ -87,6 +87,20 @@ async fn a_proof_is_checked_without_the_gateway() {
     has(&entries["data"][0], json!({"action": "audit.prove", "detail": "entries 3 to 4"}));
     has(&entries["data"][1], json!({"action": "audit.prove", "target": parsed["chain"]}));
     has(&entries["data"][2], json!({"hash": parsed["head"]["hash"]}));
+    // Chains are of workspaces.
+    let other = gateway.workspace("other").await;
+    let theirs = gateway.with_key(&other.admin_key);
+    let proof = theirs.get("/v2/audit/proof").await.unwrap().json();
+    assert_eq!(proof["chain"], other.workspace_id.as_str());
+    assert_eq!(proof["entries"].as_array().unwrap().len(), 1);
+    let account = gateway.account("openai", POOL).await;
+    let installation = gateway.get("/v2/audit/proof?chain=installation").await;
+    let seen = (&installation["chain"], &installation["entries"][0]["target"]);
+    assert_eq!(seen, (&json!("installation"), &json!(account)));
+    verify(&installation.to_string(), &[]).ok();
+    problem(&theirs.get("/v2/audit?chain=installation").await.unwrap(), 403, "insufficient_scope");
+    problem(&theirs.get("/v2/audit/proof?from=99").await.unwrap(), 400, "invalid_value");
+    problem(&theirs.get("/v2/audit/proof?from=0").await.unwrap(), 400, "invalid_value");
 }
 
 #[tokio::test]
@@ -115,24 +129,6 @@ async fn what_is_done_to_the_database_is_found() {
     gateway.make("/v2/projects", json!({"name": "g"})).await;
     let output = verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
     assert!(output.contains("is missing"), "{output}");
-}
-
-#[tokio::test]
-async fn chains_are_of_workspaces() {
-    let gateway = busy().await;
-    let other = gateway.workspace("other").await;
-    let theirs = gateway.with_key(&other.admin_key);
-    let proof = theirs.get("/v2/audit/proof").await.unwrap().json();
-    assert_eq!(proof["chain"], other.workspace_id.as_str());
-    assert_eq!(proof["entries"].as_array().unwrap().len(), 1);
-    let account = gateway.account("openai", POOL).await;
-    let installation = gateway.get("/v2/audit/proof?chain=installation").await;
-    let seen = (&installation["chain"], &installation["entries"][0]["target"]);
-    assert_eq!(seen, (&json!("installation"), &json!(account)));
-    verify(&installation.to_string(), &[]).ok();
-    problem(&theirs.get("/v2/audit?chain=installation").await.unwrap(), 403, "insufficient_scope");
-    problem(&theirs.get("/v2/audit/proof?from=99").await.unwrap(), 400, "invalid_value");
-    problem(&theirs.get("/v2/audit/proof?from=0").await.unwrap(), 400, "invalid_value");
 }
 
 /// Waits until a head of this length is stored for a chain.

@@ -256,13 +256,7 @@ async fn what_was_typed_is_refused_in_its_own_terms() {
     assert_eq!(session["name"], "support", "{session}");
     let version = cli.run(&["version", "--json"]).json();
     assert_eq!(version, json!({"version": env!("CARGO_PKG_VERSION")}));
-}
-
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn a_dry_run_shows_no_secret_and_a_revoked_own_key_is_announced() {
-    let gateway = Gateway::start().await;
-    let cli = gateway.cli();
+    // A dry run shows no secret, and a revoked key of one's own is announced.
     let tried = cli.run(&["key", "create", "x", "--dry-run", "--json"]).json();
     assert_eq!((&tried["name"], tried.get("key")), (&json!("x"), None), "{tried}");
     let budget = cli.run(&["budget", "add", "--limit", "5", "--json"]).json();
@@ -274,6 +268,23 @@ async fn a_dry_run_shows_no_secret_and_a_revoked_own_key_is_announced() {
     assert!(tried.code == 0 && tried.stderr.contains("This is the key that you use"), "{tried:?}");
     let revoked = own.run(&["key", "revoke", "mine", "--yes"]);
     assert!(revoked.code == 0 && revoked.stderr.contains("`tidegate login`"), "{revoked:?}");
+    // What was paid ahead and what was given up have words.
+    assert!(cli.run(&["billing", "credit"]).ok().contains("has no prepaid credit"));
+    let made = cli.run(&["billing", "add-credit", "25.50", "--note", "number 7", "--json"]).json();
+    assert_eq!(made["credited_micros"], 25_500_000, "{made}");
+    let credit = cli.run(&["billing", "add-credit", "-0.50", "--of", &gateway.founded.workspace_id]).ok();
+    assert!(credit.contains("$25.000000 left of $25.000000") && credit.contains("-$0.500000"), "{credit}");
+    assert!(credit.contains("number 7"), "{credit}");
+    assert_eq!(cli.run(&["billing", "credit", "--json"]).json(), gateway.get("/v2/billing/account").await);
+    for wrong in ["x", "--5", "1e3"] {
+        cli.run(&["billing", "add-credit", wrong]).failed(2);
+    }
+    let jobs = cli.run(&["jobs"]).ok();
+    assert!(jobs.contains("0 given up") && jobs.contains("Nothing was given up."), "{jobs}");
+    assert!(cli.run(&["jobs", "--json"]).json()["waiting"].is_number());
+    let theirs = cli.env("TIDEGATE_API_KEY", &gateway.workspace("tenant").await.admin_key);
+    theirs.run(&["jobs"]).failed(5);
+    theirs.run(&["billing", "add-credit", "5"]).failed(5);
 }
 
 #[cfg(feature = "control")]
@@ -404,30 +415,6 @@ async fn secrets_are_never_arguments() {
     let imported = cli.run(&import).json();
     assert_eq!(imported["status"], "active", "{imported}");
     gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
-}
-
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
-    let gateway = Gateway::start().await;
-    let cli = gateway.cli();
-    assert!(cli.run(&["billing", "credit"]).ok().contains("has no prepaid credit"));
-    let made = cli.run(&["billing", "add-credit", "25.50", "--note", "number 7", "--json"]).json();
-    assert_eq!(made["credited_micros"], 25_500_000, "{made}");
-    let credit = cli.run(&["billing", "add-credit", "-0.50", "--of", &gateway.founded.workspace_id]).ok();
-    assert!(credit.contains("$25.000000 left of $25.000000") && credit.contains("-$0.500000"), "{credit}");
-    assert!(credit.contains("number 7"), "{credit}");
-    assert_eq!(cli.run(&["billing", "credit", "--json"]).json(), gateway.get("/v2/billing/account").await);
-    for wrong in ["x", "--5", "1e3"] {
-        cli.run(&["billing", "add-credit", wrong]).failed(2);
-    }
-    let jobs = cli.run(&["jobs"]).ok();
-    assert!(jobs.contains("0 given up") && jobs.contains("Nothing was given up."), "{jobs}");
-    assert!(cli.run(&["jobs", "--json"]).json()["waiting"].is_number());
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-    let theirs = cli.env("TIDEGATE_API_KEY", tenant["admin_key"].as_str().unwrap());
-    theirs.run(&["jobs"]).failed(5);
-    theirs.run(&["billing", "add-credit", "5"]).failed(5);
 }
 
 #[cfg(feature = "control")]

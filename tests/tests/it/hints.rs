@@ -335,12 +335,7 @@ async fn hostile_hints_are_named_and_do_nothing() {
         assert_eq!((refusal.status, &refusal.json()["param"]), (400, &json!(field)), "{}", refusal.text());
     }
     gateway.admin().post(STORED, &json!({"qos": {"speed": 1}})).await.unwrap().must_be(400);
-}
-
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn the_command_line_stores_hints() {
-    let gateway = Gateway::with_own().await;
+    // The command line stores hints.
     let cli = gateway.cli();
     let add = "hints add --name night --class background --deadline-ms 5000 --profile byok --json";
     let made = cli.run(&words(add)).json();

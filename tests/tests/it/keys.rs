@@ -36,6 +36,30 @@ async fn a_scope_lets_in_and_keeps_out() {
     let (admin, _) = gateway.key(json!({"name": "admin", "scopes": ["admin"]})).await;
     let body = json!({"name": "more", "scopes": ["operator"]});
     problem(&gateway.with_key(&admin).post("/v2/api-keys", &body).await.unwrap(), 403, "insufficient_scope");
+    // Every write names its wrong field.
+    const CREDENTIALS: &str = "/v2/provider-credentials";
+    let cases = [
+        ("/v2/api-keys", json!({}), "missing_field", "name"),
+        (CREDENTIALS, json!({"secret": "x"}), "missing_field", "provider"),
+        (CREDENTIALS, json!({"provider": "openai"}), "missing_field", "secret"),
+        (CREDENTIALS, json!({"provider": "openai", "secret": "a b"}), "invalid_value", "secret"),
+        ("/v2/byoc/nodes", json!({"name": "x"}), "missing_field", "base_url"),
+        ("/v2/routes", json!({"profiles": ["byoc", "home"]}), "invalid_value", "profiles"),
+        ("/v2/routes", json!({"scope": {"modle": "x"}}), "invalid_value", "scope.modle"),
+    ];
+    for (path, body, code, param) in cases {
+        let document = problem(&gateway.admin().post(path, &body).await.unwrap(), 400, code);
+        assert_eq!(document["param"], param, "{path} {body}: {document}");
+    }
+    // What is no id is a name.
+    let body = json!({"name": "x", "project_id": "prj_none"});
+    let document = problem(&gateway.admin().post("/v2/api-keys", &body).await.unwrap(), 404, "not_found");
+    assert_eq!(document["param"], "project_id", "{document}");
+    let untyped = gateway.admin().call(http::Method::POST, "/v2/projects", &[], r#"{"name":"x"}"#).await;
+    problem(&untyped.unwrap(), 415, "unsupported_media_type");
+    problem(&gateway.admin().delete("/v2/usage").await.unwrap(), 405, "method_not_allowed");
+    problem(&gateway.admin().get("/v2/nowhere").await.unwrap(), 404, "not_found");
+    problem(&Client::new(&gateway.origin).get("/v2/nowhere").await.unwrap(), 401, "missing_api_key");
 }
 
 #[tokio::test]
@@ -55,11 +79,7 @@ async fn a_key_is_shown_once_and_kept_as_a_digest() {
     let canary = Canary::new().prefix_chars(16).plant("key", &key);
     assert_eq!(canary.scan("list", list.to_string().as_bytes()), []);
     assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
-}
-
-#[tokio::test]
-async fn a_key_is_changed_by_merge_patch() {
-    let gateway = Gateway::with_own().await;
+    // It is changed by a merge patch.
     let (key, id) = gateway.key(json!({"name": "first", "scopes": ["inference"]})).await;
     let path = format!("/v2/api-keys/{id}");
     let changed = gateway.patch(&path, json!({"name": "second", "ip_allowlist": ["203.0.113.7"]})).await;
@@ -118,32 +138,4 @@ async fn a_revoked_key_is_refused_at_once_under_load() {
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 401, "revoked_api_key");
     assert_eq!(gateway.emulator.journal().len(), after);
     assert_eq!(gateway.get(&format!("/v2/api-keys/{id}")).await["status"], "revoked");
-}
-
-#[tokio::test]
-async fn every_write_names_its_wrong_field() {
-    let gateway = Gateway::with_own().await;
-    const CREDENTIALS: &str = "/v2/provider-credentials";
-    let cases = [
-        ("/v2/api-keys", json!({}), "missing_field", "name"),
-        (CREDENTIALS, json!({"secret": "x"}), "missing_field", "provider"),
-        (CREDENTIALS, json!({"provider": "openai"}), "missing_field", "secret"),
-        (CREDENTIALS, json!({"provider": "openai", "secret": "a b"}), "invalid_value", "secret"),
-        ("/v2/byoc/nodes", json!({"name": "x"}), "missing_field", "base_url"),
-        ("/v2/routes", json!({"profiles": ["byoc", "home"]}), "invalid_value", "profiles"),
-        ("/v2/routes", json!({"scope": {"modle": "x"}}), "invalid_value", "scope.modle"),
-    ];
-    for (path, body, code, param) in cases {
-        let document = problem(&gateway.admin().post(path, &body).await.unwrap(), 400, code);
-        assert_eq!(document["param"], param, "{path} {body}: {document}");
-    }
-    // What is no id is a name.
-    let body = json!({"name": "x", "project_id": "prj_none"});
-    let document = problem(&gateway.admin().post("/v2/api-keys", &body).await.unwrap(), 404, "not_found");
-    assert_eq!(document["param"], "project_id", "{document}");
-    let untyped = gateway.admin().call(http::Method::POST, "/v2/projects", &[], r#"{"name":"x"}"#).await;
-    problem(&untyped.unwrap(), 415, "unsupported_media_type");
-    problem(&gateway.admin().delete("/v2/usage").await.unwrap(), 405, "method_not_allowed");
-    problem(&gateway.admin().get("/v2/nowhere").await.unwrap(), 404, "not_found");
-    problem(&Client::new(&gateway.origin).get("/v2/nowhere").await.unwrap(), 401, "missing_api_key");
 }
